@@ -1,0 +1,143 @@
+//! The shared AWS clients, made once from one `SdkConfig`; one file per service for verbs that are
+//! paged, polled or used twice.
+
+use anyhow::Result;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use tokio::sync::OnceCell;
+
+use crate::error::{Exit, Failure, Hint};
+
+pub mod error;
+pub mod s3;
+
+pub use error::AwsResultExt;
+
+/// How to reach a local cloud.
+#[derive(Debug, Clone)]
+pub struct LocalConnection {
+    /// `http://127.0.0.1:PORT`
+    pub endpoint: String,
+    /// Its dummy credentials, or the random ones of `--require-credentials`.
+    pub access_key: String,
+    /// The secret that belongs to the access key.
+    pub secret_key: String,
+}
+
+/// One client per service.
+#[derive(Debug)]
+pub struct Clients {
+    config: SdkConfig,
+    /// CloudFormation.
+    pub cloudformation: aws_sdk_cloudformation::Client,
+    /// CloudWatch Logs.
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    /// CodeCommit.
+    pub codecommit: aws_sdk_codecommit::Client,
+    /// ECR.
+    pub ecr: aws_sdk_ecr::Client,
+    /// S3.
+    pub s3: aws_sdk_s3::Client,
+    /// SageMaker AI.
+    pub sagemaker: aws_sdk_sagemaker::Client,
+    /// SageMaker AI's endpoints.
+    pub runtime: aws_sdk_sagemakerruntime::Client,
+    /// STS.
+    pub sts: aws_sdk_sts::Client,
+    account: OnceCell<String>,
+}
+
+impl Clients {
+    /// Clients with the credential chain of the AWS SDK.
+    pub async fn from_environment(
+        profile: Option<&str>,
+        region: Option<&str>,
+        endpoint_url: Option<&str>,
+    ) -> Result<Self> {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        if let Some(profile) = profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
+        if let Some(url) = endpoint_url {
+            url::Url::parse(url).map_err(|error| {
+                Failure::usage(format!("the endpoint URL `{url}` is not a URL: {error}"))
+            })?;
+            loader = loader.endpoint_url(url);
+        }
+        let config = loader.load().await;
+        if config.region().is_none() {
+            return Err(Failure::usage("no region is configured"))
+                .hint("pass --region, or set AWS_REGION");
+        }
+        Ok(Self::new(config))
+    }
+
+    /// Clients of a local cloud. The user's own credentials are not even read.
+    pub async fn local(local: &LocalConnection, region: Option<&str>) -> Self {
+        let credentials = Credentials::new(
+            &local.access_key,
+            &local.secret_key,
+            None,
+            None,
+            "mlops-local",
+        );
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region.unwrap_or("us-east-1").to_owned()))
+            .endpoint_url(&local.endpoint)
+            .credentials_provider(
+                aws_credential_types::provider::SharedCredentialsProvider::new(credentials),
+            )
+            .build();
+        Self::new(config)
+    }
+
+    fn new(config: SdkConfig) -> Self {
+        let s3 = aws_sdk_s3::config::Builder::from(&config)
+            .force_path_style(config.endpoint_url().is_some())
+            .build();
+        Self {
+            cloudformation: aws_sdk_cloudformation::Client::new(&config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            codecommit: aws_sdk_codecommit::Client::new(&config),
+            ecr: aws_sdk_ecr::Client::new(&config),
+            s3: aws_sdk_s3::Client::from_conf(s3),
+            sagemaker: aws_sdk_sagemaker::Client::new(&config),
+            runtime: aws_sdk_sagemakerruntime::Client::new(&config),
+            sts: aws_sdk_sts::Client::new(&config),
+            account: OnceCell::new(),
+            config,
+        }
+    }
+
+    /// The account that the credentials belong to (asked once, by `GetCallerIdentity`).
+    pub async fn account(&self) -> Result<&str> {
+        self.account
+            .get_or_try_init(|| async {
+                let identity = self
+                    .sts
+                    .get_caller_identity()
+                    .send()
+                    .await
+                    .aws("cannot tell which account these credentials belong to")?;
+                identity.account.ok_or_else(|| {
+                    Failure::new(Exit::Credentials, "STS did not say which account this is")
+                })
+            })
+            .await
+            .map(String::as_str)
+    }
+
+    /// The region that the clients talk to.
+    pub fn region(&self) -> &str {
+        self.config.region().map_or("us-east-1", Region::as_ref)
+    }
+
+    /// The endpoint that replaces AWS's own, if any.
+    pub fn endpoint_url(&self) -> Option<&str> {
+        self.config.endpoint_url()
+    }
+}

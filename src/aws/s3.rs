@@ -1,0 +1,1 @@
+//! S3: addresses, and the verbs that are paged.

@@ -1,0 +1,107 @@
+//! The command tree and the one dispatch.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::config::{Color, Config, GlobalArgs};
+use crate::context::{Context, Interrupts};
+use crate::error::Exit;
+
+/// Build, train, promote and watch machine-learning models on AWS
+///
+/// `mlops` puts the AWS MLOps reference architecture into an account and runs the daily work on
+/// it. With --local every command does the same against a local cloud that really runs the jobs:
+/// no AWS account, no Docker. `mlops demo` shows the whole story.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mlops",
+    version,
+    max_term_width = 80,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// The flags that every command has.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Config(commands::config::ConfigCommand),
+    #[cfg(feature = "local")]
+    #[command(subcommand)]
+    Local(commands::local::LocalCommand),
+    Completions(commands::completions::CompletionsArgs),
+    /// Print the command reference in Markdown
+    #[command(hide = true)]
+    MarkdownHelp,
+    /// Enter a job's namespaces and become its program
+    #[cfg(feature = "local")]
+    #[command(hide = true)]
+    JobProcess {
+        /// What the local cloud passes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+impl Cli {
+    /// Runs what needs a process with one thread; `None` for every other command.
+    pub fn run_single_threaded(&self) -> Option<ExitCode> {
+        match &self.command {
+            #[cfg(feature = "local")]
+            Command::JobProcess { arguments } => Some(crate::local::run_job_process(arguments)),
+            _ => None,
+        }
+    }
+}
+
+/// Runs the command and prints its report.
+pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
+    let config = Config::load(&cli.global)?;
+    match config.color {
+        Color::Auto => {}
+        Color::Always => set_colors(true),
+        Color::Never => set_colors(false),
+    }
+    let ctx = Context::new(config, interrupts);
+    let exit = match &cli.command {
+        Command::Config(command) => ctx.output.report(&commands::config::run(&ctx, command)?),
+        #[cfg(feature = "local")]
+        Command::Local(command) => ctx
+            .output
+            .report(&commands::local::run(&ctx, command).await?),
+        Command::Completions(args) => commands::completions::run(&ctx, args),
+        Command::MarkdownHelp => commands::completions::markdown(&ctx),
+        #[cfg(feature = "local")]
+        Command::JobProcess { .. } => Ok(Exit::Usage),
+    }?;
+    Ok(exit)
+}
+
+/// Waits for Ctrl-C, or for the SIGTERM that a script's time-out sends.
+pub async fn interrupted() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+fn set_colors(on: bool) {
+    console::set_colors_enabled(on);
+    console::set_colors_enabled_stderr(on);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

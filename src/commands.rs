@@ -1,0 +1,6 @@
+//! One thin module per subcommand: `Args`, `run(&Context, &Args) -> Result<Report>`, the report.
+
+pub mod completions;
+pub mod config;
+#[cfg(feature = "local")]
+pub mod local;

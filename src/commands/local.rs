@@ -1,0 +1,178 @@
+//! `mlops local`: the local cloud's server.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::local::{self, Start, Status};
+use crate::output::Report;
+
+/// Run and manage the local cloud
+#[derive(Debug, clap::Subcommand)]
+pub enum LocalCommand {
+    /// Run a local cloud until Ctrl-C
+    ///
+    /// An AWS-compatible endpoint on loopback that really runs the jobs. It needs no project.
+    /// Commands with --local find it, or start one that ends after 15 idle minutes.
+    ///
+    /// Example: mlops local start --port 4566
+    Start(StartArgs),
+    /// End the local cloud; what it keeps stays
+    Stop(StateArgs),
+    /// Say whether a local cloud runs, and where
+    Status(StateArgs),
+    /// End the local cloud and remove everything it keeps
+    Reset(StateArgs),
+}
+
+/// Arguments of `mlops local start`.
+#[derive(Debug, clap::Args)]
+pub struct StartArgs {
+    /// The port to listen on; 0 takes any that is free
+    #[arg(long, default_value_t = 4566)]
+    port: u16,
+    /// Run in the background and return
+    #[arg(long)]
+    detach: bool,
+    /// Make random credentials and refuse any others (for a shared machine)
+    #[arg(long)]
+    require_credentials: bool,
+    /// End after this many minutes without a request or a job
+    #[arg(long, value_name = "MINUTES")]
+    idle_minutes: Option<u64>,
+    /// Take the last port, 4566, or any that is free
+    #[arg(long, hide = true, conflicts_with = "port")]
+    any_port: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// Where a local cloud keeps its state.
+#[derive(Debug, clap::Args)]
+pub struct StateArgs {
+    /// The state directory (default: .mlops/local of the project, or of this directory)
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+impl StateArgs {
+    fn directory(&self, ctx: &Context) -> PathBuf {
+        self.state
+            .clone()
+            .unwrap_or_else(|| ctx.config.local_state())
+    }
+}
+
+/// Runs one of the commands.
+pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
+    Ok(match command {
+        LocalCommand::Start(args) if args.detach => {
+            let directory = args.state.directory(ctx);
+            local::connect(&directory, &ctx.progress).await?;
+            LocalReport::Status(local::status(&directory).await?)
+        }
+        LocalCommand::Start(args) => {
+            let progress = ctx.progress.clone();
+            local::serve(
+                Start {
+                    directory: args.state.directory(ctx),
+                    port: (!args.any_port).then_some(args.port),
+                    region: ctx
+                        .config
+                        .region
+                        .clone()
+                        .unwrap_or_else(|| "us-east-1".to_owned()),
+                    require_credentials: args.require_credentials,
+                    idle: args.idle_minutes.map(|minutes| Duration::from_secs(minutes * 60)),
+                    cache: ctx.config.cache.clone(),
+                    python: ctx
+                        .config
+                        .python
+                        .clone()
+                        .unwrap_or_else(|| PathBuf::from("python3")),
+                },
+                move |endpoint| {
+                    progress.say(format!("The local cloud answers at {endpoint}"));
+                    progress.say(format!(
+                        "Use it with any AWS client: AWS_ENDPOINT_URL={endpoint} AWS_REGION=us-east-1 \
+                         AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
+                    ));
+                },
+            )
+            .await?;
+            LocalReport::Ended { stopped: true }
+        }
+        LocalCommand::Stop(args) => LocalReport::Ended {
+            stopped: local::stop(&args.directory(ctx)).await?,
+        },
+        LocalCommand::Status(args) => {
+            LocalReport::Status(local::status(&args.directory(ctx)).await?)
+        }
+        LocalCommand::Reset(args) => {
+            let directory = args.directory(ctx);
+            ctx.prompt.require(&format!(
+                "Remove everything that the local cloud keeps in {}?",
+                directory.display()
+            ))?;
+            LocalReport::Removed {
+                removed: local::reset(&directory).await?,
+                directory,
+            }
+        }
+    })
+}
+
+/// What one of the commands found or did.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum LocalReport {
+    /// A server runs, or not.
+    Status(Status),
+    /// A server was ended.
+    Ended {
+        /// False when none ran.
+        stopped: bool,
+    },
+    /// A state directory was removed.
+    Removed {
+        /// The directory.
+        directory: PathBuf,
+        /// False when there was none.
+        removed: bool,
+    },
+}
+
+impl Report for LocalReport {}
+
+impl fmt::Display for LocalReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => {
+                match (&status.endpoint, status.pid) {
+                    (Some(endpoint), Some(pid)) => {
+                        write!(f, "running at {endpoint} (process {pid}), ")?;
+                    }
+                    _ => f.write_str("not running, ")?,
+                }
+                write!(f, "state in {}", status.directory.display())
+            }
+            Self::Ended { stopped: true } => {
+                f.write_str("The local cloud has ended; what it keeps stays.")
+            }
+            Self::Ended { stopped: false } => f.write_str("No local cloud was running."),
+            Self::Removed {
+                directory,
+                removed: true,
+            } => {
+                write!(f, "Removed {}", directory.display())
+            }
+            Self::Removed { directory, .. } => {
+                write!(f, "There was nothing in {}", directory.display())
+            }
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! What a command is configured with: `mlops.toml` < environment < flags.
+//!
+//! The only reader of the environment. `mlops.toml` describes the project; it never holds a
+//! profile, an endpoint or credentials, so a cloned repository cannot redirect a command.
+//! docs/config.md lists every key and variable.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Exit, Failure, Hint};
+use crate::names::{BranchName, DatasetName, ProjectName};
+use crate::output::Format;
+
+/// The project file's name.
+pub const FILE: &str = "mlops.toml";
+
+/// Every environment variable that `mlops` reads, with what it means (docs/config.md).
+pub const VARIABLES: &[(&str, &str)] = &[
+    (
+        "AWS_PROFILE",
+        "the profile of the AWS configuration (flag --profile)",
+    ),
+    (
+        "AWS_REGION",
+        "the region (flag --region); AWS_DEFAULT_REGION is read after it",
+    ),
+    (
+        "AWS_ENDPOINT_URL",
+        "another endpoint for every service (flag --endpoint-url)",
+    ),
+    ("MLOPS_LOCAL", "1 means --local"),
+    ("MLOPS_OUTPUT", "human or json (flag --output)"),
+    (
+        "MLOPS_CACHE_DIR",
+        "where virtual environments are kept (default: $XDG_CACHE_HOME/mlops or ~/.cache/mlops)",
+    ),
+    ("MLOPS_NOW", "a fixed time in RFC 3339, for tests"),
+    (
+        "MLOPS_PYTHON",
+        "the Python of the host runtime (default: python3 on PATH)",
+    ),
+    ("NO_COLOR", "any value turns colour off (flag --color)"),
+];
+
+/// `mlops.toml` as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectFile {
+    /// The project: the prefix of everything it owns.
+    pub name: ProjectName,
+    /// The account it lives in; a changing command refuses any other.
+    pub account: String,
+    /// The region it lives in.
+    pub region: String,
+    /// Which branches mean what.
+    #[serde(default)]
+    pub branches: Branches,
+    /// The container image.
+    #[serde(default)]
+    pub image: ImageSection,
+    /// The training data.
+    #[serde(default)]
+    pub data: DataSection,
+    /// The ML pipeline.
+    #[serde(default)]
+    pub pipeline: PipelineSection,
+    /// The endpoint.
+    #[serde(default)]
+    pub deploy: DeploySection,
+    /// Production monitoring.
+    #[serde(default)]
+    pub monitor: MonitorSection,
+    /// The local cloud.
+    #[serde(default)]
+    pub local: LocalSection,
+}
+
+/// `[branches]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Branches {
+    /// Tracks the newest image automatically.
+    pub develop: BranchName,
+    /// Holds what was promoted.
+    pub production: BranchName,
+}
+
+impl Default for Branches {
+    fn default() -> Self {
+        let name = |text: &str| text.parse().expect("a constant branch name");
+        Self {
+            develop: name("develop"),
+            production: name("main"),
+        }
+    }
+}
+
+/// `[image]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageSection {
+    /// Holds Dockerfile, requirements.txt and program/.
+    pub directory: PathBuf,
+}
+
+impl Default for ImageSection {
+    fn default() -> Self {
+        Self {
+            directory: "image".into(),
+        }
+    }
+}
+
+/// `[data]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSection {
+    /// The data set that `train` uses (default: the project's name).
+    pub name: Option<DatasetName>,
+}
+
+/// `[pipeline]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PipelineSection {
+    /// A SageMaker Pipelines definition (`pipeline.json`), or the program that prints it
+    /// (`pipeline.py`), relative to the project.
+    pub definition: PathBuf,
+}
+
+impl Default for PipelineSection {
+    fn default() -> Self {
+        Self {
+            definition: "pipeline.json".into(),
+        }
+    }
+}
+
+/// `[deploy]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeploySection {
+    /// The endpoint's instance type.
+    pub instance_type: String,
+    /// How many instances.
+    pub instance_count: u32,
+    /// Share of requests that are captured, in percent.
+    pub capture_percent: u32,
+    /// A request body that `promote` sends once, relative to the project.
+    pub sample: Option<PathBuf>,
+}
+
+impl Default for DeploySection {
+    fn default() -> Self {
+        Self {
+            instance_type: "ml.m5.large".to_owned(),
+            instance_count: 1,
+            capture_percent: 100,
+            sample: None,
+        }
+    }
+}
+
+/// `[monitor]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MonitorSection {
+    /// Holds statistics.json and constraints.json, versioned by git.
+    pub baseline: PathBuf,
+}
+
+impl Default for MonitorSection {
+    fn default() -> Self {
+        Self {
+            baseline: "baseline".into(),
+        }
+    }
+}
+
+/// `[local]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalSection {
+    /// What runs the jobs of the local cloud.
+    pub runtime: Runtime,
+}
+
+/// What runs the jobs of the local cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// The image's program as a process of this machine
+    #[default]
+    Host,
+}
+
+/// A project on disk.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The directory that holds `mlops.toml`.
+    pub root: PathBuf,
+    /// Its contents.
+    pub file: ProjectFile,
+}
+
+impl Project {
+    /// A path of `mlops.toml`, from the project's directory.
+    pub fn path(&self, relative: &Path) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// The data set that `train` uses.
+    pub fn dataset(&self) -> DatasetName {
+        self.file.data.name.clone().unwrap_or_else(|| {
+            self.file
+                .name
+                .as_str()
+                .parse()
+                .expect("every project name is a data set name")
+        })
+    }
+
+    /// Reads `mlops.toml` in `root`.
+    fn read(root: &Path) -> Result<Self> {
+        let path = root.join(FILE);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let file = toml::from_str(&text)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+            .hint("docs/config.md lists every key")?;
+        Ok(Self {
+            root: root.to_owned(),
+            file,
+        })
+    }
+}
+
+/// When colour is used (`--color`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The flags that every command has.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
+pub struct GlobalArgs {
+    /// Use the local cloud: its endpoint and its dummy credentials
+    ///
+    /// Starts one for this project when none runs.
+    #[arg(long, global = true)]
+    pub local: bool,
+    /// The profile of your AWS configuration
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// The AWS region
+    #[arg(long, global = true, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Send every request to this endpoint
+    #[arg(long, global = true, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// How the result is printed
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub output: Option<Format>,
+    /// Print the result and errors only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Print details of what is done
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Go ahead without asking
+    #[arg(long, short, global = true)]
+    pub yes: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+    /// Time between two looks at remote work, in seconds
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub poll_interval: Option<Duration>,
+    /// Give up waiting for remote work after this many seconds
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub timeout: Option<Duration>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 604_800.0 => Ok(Duration::from_secs_f64(value)),
+        _ => Err("a number of seconds between 0 and 604800".to_owned()),
+    }
+}
+
+/// Flags and environment, merged; the project is read when a command asks for it.
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
+pub struct Config {
+    /// Use the local cloud.
+    pub local: bool,
+    /// The AWS profile.
+    pub profile: Option<String>,
+    /// The region of flags and environment; the project's comes after it.
+    pub region: Option<String>,
+    /// The endpoint of flags and environment.
+    pub endpoint_url: Option<String>,
+    /// How reports are rendered.
+    pub format: Format,
+    /// Say nothing but the result.
+    pub quiet: bool,
+    /// Say more.
+    pub verbose: bool,
+    /// Answer yes.
+    pub yes: bool,
+    /// When colour is used.
+    pub color: Color,
+    /// Time between two looks at remote work.
+    pub poll_interval: Duration,
+    /// How long to wait for remote work.
+    pub timeout: Duration,
+    /// The directory the command was started in.
+    pub directory: PathBuf,
+    /// Where virtual environments are kept.
+    pub cache: PathBuf,
+    /// A fixed time, for tests.
+    pub now: Option<jiff::Timestamp>,
+    /// The Python of the host runtime.
+    pub python: Option<PathBuf>,
+}
+
+impl Config {
+    /// Merges flags over the environment over the defaults.
+    pub fn load(args: &GlobalArgs) -> Result<Self> {
+        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let format = match (args.output, variable("MLOPS_OUTPUT").as_deref()) {
+            (Some(format), _) => format,
+            (None, None | Some("human")) => Format::Human,
+            (None, Some("json")) => Format::Json,
+            (None, Some(other)) => {
+                return Err(Failure::usage(format!(
+                    "MLOPS_OUTPUT is `{other}`; it can be human or json"
+                )));
+            }
+        };
+        let local = args.local || variable("MLOPS_LOCAL").is_some_and(|value| value != "0");
+        let now = variable("MLOPS_NOW")
+            .map(|text| {
+                text.parse().map_err(|error| {
+                    Failure::usage(format!("MLOPS_NOW is not an RFC 3339 time: {error}"))
+                })
+            })
+            .transpose()?;
+        let home = variable("HOME").map(PathBuf::from);
+        let cache = variable("MLOPS_CACHE_DIR")
+            .map(PathBuf::from)
+            .or_else(|| variable("XDG_CACHE_HOME").map(|dir| Path::new(&dir).join("mlops")))
+            .or_else(|| home.map(|home| home.join(".cache/mlops")))
+            .unwrap_or_else(|| env::temp_dir().join("mlops-cache"));
+        Ok(Self {
+            local,
+            profile: args.profile.clone().or_else(|| variable("AWS_PROFILE")),
+            region: args
+                .region
+                .clone()
+                .or_else(|| variable("AWS_REGION"))
+                .or_else(|| variable("AWS_DEFAULT_REGION")),
+            endpoint_url: args
+                .endpoint_url
+                .clone()
+                .or_else(|| variable("AWS_ENDPOINT_URL")),
+            format,
+            quiet: args.quiet,
+            verbose: args.verbose,
+            yes: args.yes,
+            color: match args.color {
+                Color::Auto if variable("NO_COLOR").is_some() => Color::Never,
+                color => color,
+            },
+            poll_interval: args.poll_interval.unwrap_or(if local {
+                Duration::from_millis(200)
+            } else {
+                Duration::from_secs(5)
+            }),
+            timeout: args.timeout.unwrap_or(Duration::from_hours(6)),
+            directory: env::current_dir().context("the current directory is gone")?,
+            cache,
+            now,
+            python: variable("MLOPS_PYTHON").map(PathBuf::from),
+        })
+    }
+
+    /// The project around the current directory, when there is one.
+    pub fn find_project(&self) -> Result<Option<Project>> {
+        self.directory
+            .ancestors()
+            .find(|dir| dir.join(FILE).is_file())
+            .map(Project::read)
+            .transpose()
+    }
+
+    /// The project around the current directory.
+    pub fn project(&self) -> Result<Project> {
+        self.find_project()?
+            .ok_or_else(|| {
+                Failure::new(
+                    Exit::Usage,
+                    format!("no {FILE} in {} or above it", self.directory.display()),
+                )
+            })
+            .hint("run `mlops init` to start a project here, or change into one")
+    }
+
+    /// The directory of the local cloud's state: `.mlops/local` of the project, or of the
+    /// current directory where there is no project.
+    pub fn local_state(&self) -> PathBuf {
+        self.directory
+            .ancestors()
+            .find(|dir| dir.join(FILE).is_file())
+            .unwrap_or(&self.directory)
+            .join(".mlops/local")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ProjectFile, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    const MINIMAL: &str =
+        "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n";
+
+    #[test]
+    fn a_minimal_project_has_defaults() {
+        let file = parse(MINIMAL).unwrap();
+        assert_eq!(file.branches.develop.as_str(), "develop");
+        assert_eq!(file.pipeline.definition, Path::new("pipeline.json"));
+        assert_eq!(file.deploy.capture_percent, 100);
+    }
+
+    #[test]
+    fn unknown_keys_are_named() {
+        let error = parse(&format!("{MINIMAL}[deploy]\ninstance_typ = \"x\"\n")).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("instance_typ") && text.contains("instance_type"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn profile_and_endpoint_never_come_from_the_project() {
+        assert!(parse(&format!("{MINIMAL}profile = \"x\"\n")).is_err());
+        assert!(parse(&format!("{MINIMAL}endpoint_url = \"http://x\"\n")).is_err());
+    }
+}

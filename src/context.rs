@@ -1,0 +1,166 @@
+//! What a command is given.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::Result;
+use tokio::sync::OnceCell;
+
+use crate::aws::Clients;
+use crate::config::{Config, Project};
+use crate::error::{Exit, Failure, Hint};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::prompt::Prompt;
+use crate::wait::Waiter;
+
+/// Everything a command needs; what costs something is made on first use.
+#[derive(Debug)]
+pub struct Context {
+    /// Flags and environment, merged.
+    pub config: Config,
+    /// stdout.
+    pub output: Output,
+    /// stderr.
+    pub progress: Progress,
+    /// Questions.
+    pub prompt: Prompt,
+    /// The loop that waits.
+    pub waiter: Waiter,
+    clients: OnceCell<Clients>,
+    interrupts: Interrupts,
+}
+
+/// What to say when Ctrl-C ends the command: how to come back to work that goes on.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupts(Arc<Mutex<Vec<String>>>);
+
+impl Interrupts {
+    /// The notes that are current.
+    pub fn notes(&self) -> Vec<String> {
+        self.0.lock().map(|notes| notes.clone()).unwrap_or_default()
+    }
+}
+
+impl Context {
+    /// A context for one command.
+    pub fn new(config: Config, interrupts: Interrupts) -> Self {
+        Self {
+            output: Output::new(config.format),
+            progress: Progress::new(config.quiet, config.verbose),
+            prompt: Prompt::new(config.yes),
+            waiter: Waiter {
+                interval: config.poll_interval,
+                timeout: config.timeout,
+            },
+            clients: OnceCell::new(),
+            interrupts,
+            config,
+        }
+    }
+
+    /// The project around the current directory.
+    pub fn project(&self) -> Result<Project> {
+        self.config.project()
+    }
+
+    /// The AWS clients, made once. With `--local` the local cloud is found or started first.
+    pub async fn aws(&self) -> Result<&Clients> {
+        self.clients
+            .get_or_try_init(|| async {
+                let region = match &self.config.region {
+                    Some(region) => Some(region.clone()),
+                    None => self
+                        .config
+                        .find_project()?
+                        .map(|project| project.file.region),
+                };
+                if self.config.local {
+                    let endpoint = self.local_endpoint().await?;
+                    Ok(Clients::local(&endpoint, region.as_deref()).await)
+                } else {
+                    Clients::from_environment(
+                        self.config.profile.as_deref(),
+                        region.as_deref(),
+                        self.config.endpoint_url.as_deref(),
+                    )
+                    .await
+                }
+            })
+            .await
+    }
+
+    #[cfg(feature = "local")]
+    async fn local_endpoint(&self) -> Result<crate::local::Connection> {
+        crate::local::connect(&self.config.local_state(), &self.progress).await
+    }
+
+    #[cfg(not(feature = "local"))]
+    async fn local_endpoint(&self) -> Result<crate::aws::LocalConnection> {
+        Err(Failure::usage("this build of mlops has no local cloud"))
+            .hint("build it with the cargo feature `local`")
+    }
+
+    /// The AWS clients, after a look that they reach the account and region of `project`: every
+    /// command that changes something asks for them here (exit 4 on the wrong account).
+    pub async fn aws_for(&self, project: &Project) -> Result<&Clients> {
+        let clients = self.aws().await?;
+        let account = clients.account().await?;
+        if account != project.file.account {
+            return Err(Failure::new(
+                Exit::Credentials,
+                format!(
+                    "these credentials belong to account {account}, but {} belongs to {}",
+                    project.file.name, project.file.account
+                ),
+            ))
+            .hint("choose another --profile, or run `mlops init` to move the project");
+        }
+        if clients.region() != project.file.region {
+            return Err(Failure::new(
+                Exit::Credentials,
+                format!(
+                    "the region is {}, but {} lives in {}",
+                    clients.region(),
+                    project.file.name,
+                    project.file.region
+                ),
+            ))
+            .hint("drop --region and AWS_REGION, or run `mlops init` to move the project");
+        }
+        Ok(clients)
+    }
+
+    /// The time, or the fixed one that a test asked for.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.config.now.unwrap_or_else(jiff::Timestamp::now)
+    }
+
+    /// While the guard lives, Ctrl-C says `note` ("the run goes on; `mlops runs show X`").
+    pub fn on_interrupt(&self, note: impl Into<String>) -> InterruptNote {
+        let note = note.into();
+        if let Ok(mut notes) = self.interrupts.0.lock() {
+            notes.push(note.clone());
+        }
+        InterruptNote {
+            interrupts: self.interrupts.clone(),
+            note,
+        }
+    }
+}
+
+/// Takes its note back when dropped.
+#[derive(Debug)]
+pub struct InterruptNote {
+    interrupts: Interrupts,
+    note: String,
+}
+
+impl Drop for InterruptNote {
+    fn drop(&mut self) {
+        if let Ok(mut notes) = self.interrupts.0.lock()
+            && let Some(index) = notes.iter().position(|note| *note == self.note)
+        {
+            notes.remove(index);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Errors a user can act on: hints that survive `.context()`, and the exit codes.
+//!
+//! Everything travels as [`anyhow::Error`]. A typed error exists only where code branches on it:
+//! [`Failure`] carries an exit code other than "failed" through the chain, and [`Hinted`] a line
+//! that says what to try next.
+
+use std::fmt;
+
+use anyhow::Error;
+
+/// How a command ended, as the shell sees it. The same table stands in docs/exit-codes.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// The command did what it was asked.
+    Done = 0,
+    /// Something went wrong.
+    Failed = 1,
+    /// The command line or `mlops.toml` cannot be understood.
+    Usage = 2,
+    /// A check said no: violations, a refused gate, drift, a plan with changes.
+    Refused = 3,
+    /// Credentials, permissions, or the wrong account.
+    Credentials = 4,
+    /// Gave up waiting; the work still goes on.
+    TimedOut = 5,
+    /// Interrupted by Ctrl-C.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// Every exit code with the sentence that docs/exit-codes.md prints for it.
+    pub const TABLE: &[(Exit, &str)] = &[
+        (Exit::Done, "done"),
+        (Exit::Failed, "failed"),
+        (Exit::Usage, "the command line or mlops.toml is wrong"),
+        (
+            Exit::Refused,
+            "a check said no: violations found, a gate refused, drift, a plan has changes",
+        ),
+        (
+            Exit::Credentials,
+            "credentials, permissions or the wrong account",
+        ),
+        (Exit::TimedOut, "gave up waiting, the work still goes on"),
+        (Exit::Interrupted, "interrupted"),
+    ];
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error that ends the process with a code other than 1.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    /// An error with `message` that ends the process with `exit`.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Error {
+        Error::new(Self {
+            exit,
+            message: message.into(),
+        })
+    }
+
+    /// A command line or configuration that cannot be understood (exit 2).
+    pub fn usage(message: impl Into<String>) -> Error {
+        Self::new(Exit::Usage, message)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// An error with a line that says what to try.
+#[derive(Debug)]
+struct Hinted {
+    hint: String,
+    error: Error,
+}
+
+impl fmt::Display for Hinted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.error)
+    }
+}
+
+impl std::error::Error for Hinted {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// Attaches hints to errors; they are printed under the error, innermost first.
+pub trait Hint<T> {
+    /// Says what to try when this fails.
+    fn hint(self, hint: impl Into<String>) -> Result<T, Error>;
+}
+
+impl<T, E: Into<Error>> Hint<T> for Result<T, E> {
+    fn hint(self, hint: impl Into<String>) -> Result<T, Error> {
+        self.map_err(|error| {
+            Error::new(Hinted {
+                hint: hint.into(),
+                error: error.into(),
+            })
+        })
+    }
+}
+
+/// Adds a hint to an error that is being built.
+pub fn hinted(error: Error, hint: impl Into<String>) -> Error {
+    Error::new(Hinted {
+        hint: hint.into(),
+        error,
+    })
+}
+
+/// The hints of an error, innermost first.
+pub fn hints(error: &Error) -> Vec<String> {
+    let mut found = Vec::new();
+    collect_hints(error, &mut found);
+    found.reverse();
+    found
+}
+
+fn collect_hints(error: &Error, found: &mut Vec<String>) {
+    if let Some(hinted) = error.downcast_ref::<Hinted>() {
+        found.push(hinted.hint.clone());
+        collect_hints(&hinted.error, found);
+        return;
+    }
+    for cause in error.chain() {
+        if let Some(hinted) = cause.downcast_ref::<Hinted>() {
+            found.push(hinted.hint.clone());
+            collect_hints(&hinted.error, found);
+            return;
+        }
+    }
+}
+
+/// The first cause of type `T`, under hints and contexts.
+pub fn cause<T: std::error::Error + Send + Sync + 'static>(error: &Error) -> Option<&T> {
+    if let Some(found) = error.downcast_ref::<T>() {
+        return Some(found);
+    }
+    if let Some(hinted) = error.downcast_ref::<Hinted>() {
+        return cause(&hinted.error);
+    }
+    for link in error.chain() {
+        if let Some(found) = link.downcast_ref::<T>() {
+            return Some(found);
+        }
+        if let Some(hinted) = link.downcast_ref::<Hinted>() {
+            return cause(&hinted.error);
+        }
+    }
+    None
+}
+
+/// The exit code that an error ends the process with.
+pub fn exit(error: &Error) -> Exit {
+    cause::<Failure>(error).map_or(Exit::Failed, |failure| failure.exit)
+}
+
+/// The message of an error in one line: the contexts, outermost first.
+pub fn message(error: &Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for link in error.chain() {
+        let text = link.to_string();
+        if parts.last().is_none_or(|last| !last.ends_with(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
+}
+
+/// Prints an error and its hints to stderr, as people or scripts read them.
+pub fn print(error: &Error, format: crate::output::Format) {
+    use crate::output::{Format, clean};
+    use crate::progress::write_stderr;
+
+    match format {
+        Format::Human => {
+            write_stderr(&format!(
+                "{} {}",
+                console::style("error:").red().bold().for_stderr(),
+                clean(&message(error))
+            ));
+            for hint in hints(error) {
+                write_stderr(&format!(
+                    "{} {}",
+                    console::style("hint:").cyan().for_stderr(),
+                    clean(&hint)
+                ));
+            }
+        }
+        Format::Json => write_stderr(
+            &serde_json::json!({"error": message(error), "hints": hints(error)}).to_string(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn hints_survive_contexts() {
+        let error = Err::<(), _>(anyhow!("no stack named `flights-data`"))
+            .hint("run `mlops init` first")
+            .context("cannot push `flights`")
+            .hint("or name a bucket")
+            .unwrap_err();
+        assert_eq!(
+            hints(&error),
+            ["run `mlops init` first", "or name a bucket"]
+        );
+        assert_eq!(
+            message(&error),
+            "cannot push `flights`: no stack named `flights-data`"
+        );
+    }
+
+    #[test]
+    fn exit_code_is_found_under_hints_and_contexts() {
+        let error = Err::<(), _>(Failure::new(Exit::Credentials, "wrong account"))
+            .hint("check --profile")
+            .context("cannot train")
+            .unwrap_err();
+        assert_eq!(exit(&error), Exit::Credentials);
+        assert_eq!(exit(&anyhow!("x")), Exit::Failed);
+    }
+}

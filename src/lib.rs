@@ -1,0 +1,20 @@
+//! `mlops`: the AWS MLOps reference architecture in one binary.
+//!
+//! docs/architecture.md says what each room is for and how data flows through them. A command is a
+//! module under [`commands`]: its `Args`, a `run(&Context, &Args) -> Result<Report>`, and the
+//! report. [`cli`] matches the parsed command line once, prints the report and returns its exit
+//! code.
+
+pub mod aws;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod context;
+pub mod error;
+#[cfg(feature = "local")]
+pub mod local;
+pub mod names;
+pub mod output;
+pub mod progress;
+pub mod prompt;
+pub mod wait;

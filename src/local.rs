@@ -1,0 +1,62 @@
+//! The local cloud: an AWS-compatible endpoint on loopback that really runs the jobs.
+//!
+//! ```text
+//! commands/local.rs, demo.rs, context.rs
+//!        │ connect / serve / stop
+//!    instance ── one server per state directory: lock, address file, idle end
+//!        │
+//!     server ── door (who may come in) ── wire (json, query) ── Cloud::call(service, operation, JSON)
+//!        │                                                            │
+//!        ├── s3 (s3s)   ├── ecr::registry (/v2/)   ├── codecommit::git (/v1/repos/)
+//!        │
+//!      store (SQLite records, content-addressed blobs)
+//! ```
+//!
+//! A service is one file or folder with `OPERATIONS` and `call` (made by `operations!`), keeps its
+//! own records, and reaches another service only through [`Cloud::call`] or that service's
+//! published functions (`s3::objects`), as any client would. An operation that is not there
+//! answers `NotImplemented` by name.
+
+mod api;
+mod clock;
+mod cloud;
+mod cloudformation;
+mod codecommit;
+mod door;
+mod ec2;
+mod ecr;
+mod iam;
+mod instance;
+mod kms;
+mod logs;
+mod runtime;
+mod s3;
+mod sagemaker;
+mod server;
+mod store;
+mod sts;
+mod wire;
+
+use cloud::Cloud;
+
+pub use crate::aws::LocalConnection as Connection;
+pub use instance::{Status, connect, reset, status, stop};
+pub use runtime::exec as run_job_process;
+pub use server::{Start, serve};
+
+/// The operations of every service, for docs/local-cloud.md.
+pub fn operations() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut all: Vec<_> = cloud::Service::ALL
+        .iter()
+        .map(|service| (service.name(), service.operations()))
+        .collect();
+    all.push(("s3", s3::OPERATIONS.to_vec()));
+    all.push(("sagemaker-runtime", sagemaker::RUNTIME_OPERATIONS.to_vec()));
+    all.sort_unstable();
+    all
+}
+
+/// The CloudFormation resource types that stacks can hold, for docs/local-cloud.md.
+pub fn resource_types() -> Vec<&'static str> {
+    cloudformation::resource_types()
+}

@@ -1,0 +1,267 @@
+//! The running local cloud: what a service is given to do its work.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use super::api::{ApiError, ApiResult};
+use super::store::{Blobs, Store};
+
+/// The account of every local cloud.
+pub(crate) const ACCOUNT: &str = "000000000000";
+
+/// A service of the local cloud, named as in an ARN and in a SigV4 credential scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Service {
+    /// CloudFormation
+    CloudFormation,
+    /// CodeCommit
+    CodeCommit,
+    /// EC2
+    Ec2,
+    /// ECR
+    Ecr,
+    /// IAM
+    Iam,
+    /// KMS
+    Kms,
+    /// CloudWatch Logs
+    Logs,
+    /// SageMaker AI
+    SageMaker,
+    /// STS
+    Sts,
+}
+
+/// A handle on the running cloud; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Cloud(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    blobs: Blobs,
+    directory: PathBuf,
+    endpoint: String,
+    region: String,
+    credentials: super::door::Credentials,
+    settings: Settings,
+    busy: AtomicUsize,
+}
+
+/// How this server was started.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Where virtual environments are kept.
+    pub(crate) cache: PathBuf,
+    /// The Python of the host runtime.
+    pub(crate) python: PathBuf,
+}
+
+impl Cloud {
+    /// Opens the state in `directory` for a server that answers at `endpoint`.
+    pub(crate) fn open(
+        directory: &Path,
+        endpoint: String,
+        region: String,
+        credentials: super::door::Credentials,
+        settings: Settings,
+    ) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            store: Store::open(directory)?,
+            blobs: Blobs::open(directory)?,
+            directory: directory.to_owned(),
+            endpoint,
+            region,
+            credentials,
+            settings,
+            busy: AtomicUsize::new(0),
+        })))
+    }
+
+    /// The records.
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The bytes.
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.0.blobs
+    }
+
+    /// The state directory (`.mlops/local`), for services that keep files of their own.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    /// Where this server answers: `http://127.0.0.1:PORT`.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.0.endpoint
+    }
+
+    /// The region that this server plays.
+    pub(crate) fn region(&self) -> &str {
+        &self.0.region
+    }
+
+    /// What the door lets in.
+    pub(crate) fn credentials(&self) -> &super::door::Credentials {
+        &self.0.credentials
+    }
+
+    /// How this server was started.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// `arn:aws:SERVICE:REGION:ACCOUNT:RESOURCE`
+    pub(crate) fn arn(&self, service: &str, resource: impl std::fmt::Display) -> String {
+        format!("arn:aws:{service}:{}:{ACCOUNT}:{resource}", self.region())
+    }
+
+    /// Calls a service as any client would; the only way from one service to another's records.
+    pub(crate) fn call<'a>(
+        &'a self,
+        service: Service,
+        operation: &'a str,
+        input: Value,
+    ) -> BoxFuture<'a, ApiResult<Value>> {
+        Box::pin(async move {
+            match service {
+                Service::CloudFormation => {
+                    super::cloudformation::call(self, operation, input).await
+                }
+                Service::CodeCommit => super::codecommit::call(self, operation, input).await,
+                Service::Ec2 => super::ec2::call(self, operation, input).await,
+                Service::Ecr => super::ecr::call(self, operation, input).await,
+                Service::Iam => super::iam::call(self, operation, input).await,
+                Service::Kms => super::kms::call(self, operation, input).await,
+                Service::Logs => super::logs::call(self, operation, input).await,
+                Service::SageMaker => super::sagemaker::call(self, operation, input).await,
+                Service::Sts => super::sts::call(self, operation, input).await,
+            }
+        })
+    }
+
+    /// Runs work that outlives the request; the server does not go idle before it ends.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let busy = self.busy();
+        tokio::spawn(async move {
+            let _busy = busy;
+            work.await;
+        });
+    }
+
+    /// While the guard lives, the server does not go idle.
+    pub(crate) fn busy(&self) -> Busy {
+        self.0.busy.fetch_add(1, Ordering::SeqCst);
+        Busy(self.clone())
+    }
+
+    /// True while a request or a job is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.busy.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// Work under way.
+#[derive(Debug)]
+pub(crate) struct Busy(Cloud);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.0.busy.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Service {
+    /// Every service that speaks JSON, query or EC2 query.
+    pub(crate) const ALL: &[Service] = &[
+        Service::CloudFormation,
+        Service::CodeCommit,
+        Service::Ec2,
+        Service::Ecr,
+        Service::Iam,
+        Service::Kms,
+        Service::Logs,
+        Service::SageMaker,
+        Service::Sts,
+    ];
+
+    /// The name in ARNs and credential scopes.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Service::CloudFormation => "cloudformation",
+            Service::CodeCommit => "codecommit",
+            Service::Ec2 => "ec2",
+            Service::Ecr => "ecr",
+            Service::Iam => "iam",
+            Service::Kms => "kms",
+            Service::Logs => "logs",
+            Service::SageMaker => "sagemaker",
+            Service::Sts => "sts",
+        }
+    }
+
+    /// The prefix of `X-Amz-Target`, for services that speak JSON (botocore: `targetPrefix`).
+    pub(crate) fn target(self) -> Option<&'static str> {
+        match self {
+            Service::CodeCommit => Some("CodeCommit_20150413"),
+            Service::Ecr => Some("AmazonEC2ContainerRegistry_V20150921"),
+            Service::Kms => Some("TrentService"),
+            Service::Logs => Some("Logs_20140328"),
+            Service::SageMaker => Some("SageMaker"),
+            Service::CloudFormation | Service::Ec2 | Service::Iam | Service::Sts => None,
+        }
+    }
+
+    /// The XML name space, for services that speak query (botocore: `xmlNamespace`).
+    pub(crate) fn xml_namespace(self) -> &'static str {
+        match self {
+            Service::CloudFormation => "http://cloudformation.amazonaws.com/doc/2010-05-15/",
+            Service::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
+            Service::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
+            Service::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
+            _ => "",
+        }
+    }
+
+    /// The operations that the service has.
+    pub(crate) fn operations(self) -> Vec<&'static str> {
+        match self {
+            Service::CloudFormation => super::cloudformation::OPERATIONS.to_vec(),
+            Service::CodeCommit => super::codecommit::OPERATIONS.to_vec(),
+            Service::Ec2 => super::ec2::OPERATIONS.to_vec(),
+            Service::Ecr => super::ecr::OPERATIONS.to_vec(),
+            Service::Iam => super::iam::OPERATIONS.to_vec(),
+            Service::Kms => super::kms::OPERATIONS.to_vec(),
+            Service::Logs => super::logs::OPERATIONS.to_vec(),
+            Service::SageMaker => super::sagemaker::operations(),
+            Service::Sts => super::sts::OPERATIONS.to_vec(),
+        }
+    }
+
+    /// The service that a credential scope names.
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|service| service.name() == name)
+    }
+
+    /// The service and operation of an `X-Amz-Target` header.
+    pub(crate) fn by_target(header: &str) -> ApiResult<(Self, &str)> {
+        let (prefix, operation) = header
+            .split_once('.')
+            .ok_or_else(|| ApiError::new("UnknownOperationException", "X-Amz-Target has no dot"))?;
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|service| service.target() == Some(prefix))
+            .map(|service| (service, operation))
+            .ok_or_else(|| ApiError::not_implemented(format_args!("the service {prefix}")))
+    }
+}

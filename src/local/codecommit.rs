@@ -1,0 +1,7 @@
+//! codecommit
+
+use super::api::operations;
+
+operations! { "codecommit": }
+
+pub(crate) mod git;

@@ -1,0 +1,198 @@
+//! Who may come in. A web page must not drive the local cloud, and a request must say who it is.
+
+use http::request::Parts;
+use http::{HeaderMap, header};
+
+use super::api::{ApiError, ApiResult};
+
+/// What the door lets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    /// Any credentials.
+    Any,
+    /// These only (`--require-credentials`); signatures are checked.
+    Required {
+        /// The access key id.
+        access_key: String,
+        /// The secret access key.
+        secret_key: String,
+    },
+}
+
+/// Refuses what a browser page could send: a Host that is not ours, a foreign Origin, a
+/// cross-site fetch.
+pub(crate) fn check_origin(parts: &Parts) -> ApiResult<()> {
+    let host = host(parts)
+        .ok_or_else(|| ApiError::new("AccessDenied", "the request has no Host").status(403))?;
+    if !is_ours(&host) {
+        return Err(ApiError::new(
+            "AccessDenied",
+            format!("the Host `{host}` is not a name of this local cloud"),
+        )
+        .status(403));
+    }
+    if let Some(origin) = text(&parts.headers, header::ORIGIN.as_str())
+        && origin.strip_prefix("http://") != Some(host.as_str())
+    {
+        return Err(
+            ApiError::new("AccessDenied", "requests from a web page are refused").status(403),
+        );
+    }
+    if let Some(site) = text(&parts.headers, "sec-fetch-site")
+        && site != "same-origin"
+        && site != "none"
+    {
+        return Err(
+            ApiError::new("AccessDenied", "requests from a web page are refused").status(403),
+        );
+    }
+    Ok(())
+}
+
+/// The credential scope of a signed request: (access key, region, service), from the
+/// `Authorization` header or a presigned URL. Without SigV4 the request is refused.
+pub(crate) fn scope(parts: &Parts) -> ApiResult<Scope> {
+    let missing = || {
+        ApiError::new(
+            "MissingAuthenticationToken",
+            "the request is not signed: use an AWS SDK with any credentials",
+        )
+        .status(403)
+    };
+    let credential = match text(&parts.headers, header::AUTHORIZATION.as_str()) {
+        Some(authorization) => authorization
+            .strip_prefix("AWS4-HMAC-SHA256")
+            .and_then(|rest| {
+                rest.split(',')
+                    .find_map(|part| part.trim().strip_prefix("Credential="))
+            })
+            .map(str::to_owned),
+        None => url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+            .find(|(name, _)| name == "X-Amz-Credential")
+            .map(|(_, value)| value.into_owned()),
+    }
+    .ok_or_else(missing)?;
+    let mut fields = credential.split('/').rev();
+    let mut next = || fields.next().map(str::to_owned).ok_or_else(missing);
+    let (_terminator, service, region, _date, access_key) =
+        (next()?, next()?, next()?, next()?, next()?);
+    Ok(Scope {
+        access_key,
+        region,
+        service,
+    })
+}
+
+/// Checks the signature of a JSON or query request where credentials are required; where any
+/// credentials pass there is nothing to check it against.
+pub(crate) fn check_signature(
+    credentials: &Credentials,
+    parts: &Parts,
+    _body: &[u8],
+) -> ApiResult<()> {
+    match credentials {
+        Credentials::Any => Ok(()),
+        Credentials::Required { access_key, .. } if scope(parts)?.access_key == *access_key => {
+            Ok(())
+        }
+        Credentials::Required { .. } => Err(ApiError::new(
+            "InvalidClientTokenId",
+            "this local cloud was started with --require-credentials and does not know these",
+        )
+        .status(403)),
+    }
+}
+
+/// What a SigV4 credential scope says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scope {
+    /// The access key id.
+    pub(crate) access_key: String,
+    /// The region.
+    pub(crate) region: String,
+    /// The signing name of the service (`s3`, `sagemaker`, …).
+    pub(crate) service: String,
+}
+
+fn host(parts: &Parts) -> Option<String> {
+    text(&parts.headers, header::HOST.as_str())
+        .map(str::to_owned)
+        .or_else(|| parts.uri.authority().map(ToString::to_string))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Loopback, `*.localhost`, or an AWS name (a client whose DNS was pointed here).
+fn is_ours(host: &str) -> bool {
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(name, _)| name)
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+        || name.ends_with(".amazonaws.com")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(headers: &[(&str, &str)]) -> Parts {
+        let mut request = http::Request::builder().uri("/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn only_our_names_come_in() {
+        for host in [
+            "127.0.0.1:4566",
+            "localhost",
+            "b.localhost:1",
+            "[::1]:80",
+            "s3.us-east-1.amazonaws.com",
+        ] {
+            assert!(check_origin(&parts(&[("host", host)])).is_ok(), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "10.0.0.1:4566"] {
+            assert!(check_origin(&parts(&[("host", host)])).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn web_pages_stay_out() {
+        let host = ("host", "127.0.0.1:4566");
+        assert!(check_origin(&parts(&[host, ("origin", "https://evil.example")])).is_err());
+        assert!(check_origin(&parts(&[host, ("origin", "null")])).is_err());
+        assert!(check_origin(&parts(&[host, ("origin", "http://localhost:3000")])).is_err());
+        assert!(check_origin(&parts(&[host, ("sec-fetch-site", "cross-site")])).is_err());
+        assert!(check_origin(&parts(&[host, ("origin", "http://127.0.0.1:4566")])).is_ok());
+    }
+
+    #[test]
+    fn scopes_are_read_from_headers_and_presigned_urls() {
+        let signed = parts(&[(
+            "authorization",
+            "AWS4-HMAC-SHA256 Credential=AK/20260101/eu-west-1/sts/aws4_request, SignedHeaders=host, Signature=0",
+        )]);
+        assert_eq!(scope(&signed).unwrap().service, "sts");
+        let (presigned, ()) = http::Request::builder()
+            .uri("/b/k?X-Amz-Credential=AK%2F20260101%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Signature=0")
+            .body(())
+            .unwrap()
+            .into_parts();
+        assert_eq!(scope(&presigned).unwrap().region, "us-east-1");
+        assert!(scope(&parts(&[])).is_err());
+        assert!(scope(&parts(&[("authorization", "Bearer x")])).is_err());
+    }
+}

@@ -1,0 +1,5 @@
+//! ec2
+
+use super::api::operations;
+
+operations! { "ec2": }

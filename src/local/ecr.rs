@@ -1,0 +1,7 @@
+//! ecr
+
+use super::api::operations;
+
+operations! { "ecr": }
+
+pub(crate) mod registry;

@@ -1,0 +1,5 @@
+//! iam
+
+use super::api::operations;
+
+operations! { "iam": }

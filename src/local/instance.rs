@@ -1,0 +1,308 @@
+//! One server for one state directory: the lock, the address file, and finding or starting it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use serde::{Deserialize, Serialize};
+
+use super::clock;
+use super::door::Credentials;
+use crate::aws::LocalConnection;
+use crate::error::Hint;
+use crate::progress::Progress;
+
+const LOCK: &str = "lock";
+const ADDRESS: &str = "address.json";
+const LOG: &str = "server.log";
+
+/// How long a server may take to start, or to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where the server of a state directory answers; mode 0600.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Address {
+    endpoint: String,
+    port: u16,
+    pid: u32,
+    access_key: String,
+    secret_key: String,
+}
+
+impl Address {
+    pub(crate) fn new(endpoint: &str, port: u16, credentials: &Credentials) -> Self {
+        let (access_key, secret_key) = match credentials {
+            Credentials::Any => ("local".to_owned(), "local".to_owned()),
+            Credentials::Required {
+                access_key,
+                secret_key,
+            } => (access_key.clone(), secret_key.clone()),
+        };
+        Self {
+            endpoint: endpoint.to_owned(),
+            port,
+            pid: std::process::id(),
+            access_key,
+            secret_key,
+        }
+    }
+
+    fn read(directory: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(directory.join(ADDRESS)).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+}
+
+/// The state directory, held exclusively by this process.
+#[derive(Debug)]
+pub(crate) struct Held {
+    directory: PathBuf,
+    lock: File,
+    inode: u64,
+}
+
+impl Held {
+    /// Makes the directory (mode 0700) and takes its lock.
+    pub(crate) async fn acquire(directory: &Path) -> Result<Self> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        let directory = directory
+            .canonicalize()
+            .with_context(|| format!("cannot open {}", directory.display()))?;
+        let lock = open_lock(&directory)?;
+        let start = Instant::now();
+        // A client that looks whether a server runs holds the lock for a moment.
+        while let Err(error) = lock.try_lock() {
+            match error {
+                TryLockError::WouldBlock if start.elapsed() < Duration::from_millis(300) => {
+                    clock::sleep(Duration::from_millis(10)).await;
+                }
+                TryLockError::WouldBlock => {
+                    let at = Address::read(&directory)
+                        .map(|address| format!(" at {}", address.endpoint))
+                        .unwrap_or_default();
+                    return Err(anyhow!(
+                        "a local cloud already runs on {}{at}",
+                        directory.display()
+                    ))
+                    .hint("use it with --local, end it with `mlops local stop`, or pass another --state");
+                }
+                TryLockError::Error(error) => {
+                    return Err(error).context(format!("cannot lock {}", directory.display()));
+                }
+            }
+        }
+        let inode = lock.metadata()?.ino();
+        Ok(Self {
+            directory,
+            lock,
+            inode,
+        })
+    }
+
+    /// The port of the server before this one, so that addresses stay the same.
+    pub(crate) fn last_port(&self) -> Option<u16> {
+        Address::read(&self.directory).map(|address| address.port)
+    }
+
+    /// Says where this server answers.
+    pub(crate) fn publish(&self, address: &Address) -> Result<()> {
+        let text = serde_json::to_string_pretty(address)?;
+        let temporary = self.directory.join("address.tmp");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        std::io::Write::write_all(&mut options.open(&temporary)?, text.as_bytes())?;
+        std::fs::rename(temporary, self.directory.join(ADDRESS))?;
+        Ok(())
+    }
+
+    /// False when the directory was removed, or replaced by another.
+    pub(crate) fn directory_is_ours(&self) -> bool {
+        std::fs::metadata(self.directory.join(LOCK)).is_ok_and(|found| found.ino() == self.inode)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // The process is ending and the kernel releases the lock in any case.
+        let _ = self.lock.unlock();
+    }
+}
+
+fn open_lock(directory: &Path) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(directory.join(LOCK))
+        .with_context(|| format!("cannot open the lock in {}", directory.display()))
+}
+
+/// True when a server holds the directory.
+fn is_held(directory: &Path) -> Result<bool> {
+    if !directory.join(LOCK).exists() {
+        return Ok(false);
+    }
+    match open_lock(directory)?.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// The server that runs on `directory`, if it answers.
+async fn running(directory: &Path) -> Result<Option<Address>> {
+    if !is_held(directory)? {
+        return Ok(None);
+    }
+    let Some(address) = Address::read(directory) else {
+        return Ok(None);
+    };
+    let answers = tokio::net::TcpStream::connect(("127.0.0.1", address.port))
+        .await
+        .is_ok();
+    Ok(answers.then_some(address))
+}
+
+/// Finds the server of `directory`, or starts one that ends by itself when it is idle.
+pub async fn connect(directory: &Path, progress: &Progress) -> Result<LocalConnection> {
+    let start = Instant::now();
+    let mut child = None;
+    loop {
+        if let Some(address) = running(directory).await? {
+            return Ok(LocalConnection {
+                endpoint: address.endpoint,
+                access_key: address.access_key,
+                secret_key: address.secret_key,
+            });
+        }
+        if child.is_none() && !is_held(directory)? {
+            progress.detail(format!(
+                "starting the local cloud in {}",
+                directory.display()
+            ));
+            child = Some(spawn(directory)?);
+        }
+        if let Some(process) = &mut child
+            && let Some(status) = process.try_wait()?
+            && !is_held(directory)?
+        {
+            return Err(anyhow!(
+                "the local cloud did not start ({status}): {}",
+                last_line(&directory.join(LOG))
+            ))
+            .hint(format!("its log is {}", directory.join(LOG).display()));
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(anyhow!("the local cloud does not answer"))
+                .hint(format!("its log is {}", directory.join(LOG).display()));
+        }
+        clock::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Starts a detached server on `directory`, in a process group of its own.
+fn spawn(directory: &Path) -> Result<std::process::Child> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(directory.join(LOG))?;
+    Command::new(std::env::current_exe()?)
+        .args([
+            "local",
+            "start",
+            "--quiet",
+            "--idle-minutes",
+            "15",
+            "--state",
+        ])
+        .arg(directory)
+        .arg("--any-port")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .context("cannot start the local cloud")
+}
+
+fn last_line(path: &Path) -> String {
+    std::fs::read_to_string(path)
+        .ok()
+        .and_then(|text| {
+            text.lines()
+                .rev()
+                .find(|line| line.starts_with("error:"))
+                .map(str::to_owned)
+        })
+        .unwrap_or_else(|| "its log says nothing".to_owned())
+}
+
+/// What `mlops local status` finds.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// The state directory.
+    pub directory: PathBuf,
+    /// True while a server answers.
+    pub running: bool,
+    /// Where it answers.
+    pub endpoint: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+}
+
+/// Looks whether a server runs on `directory`.
+pub async fn status(directory: &Path) -> Result<Status> {
+    let address = running(directory).await?;
+    Ok(Status {
+        directory: directory.to_owned(),
+        running: address.is_some(),
+        endpoint: address.as_ref().map(|address| address.endpoint.clone()),
+        pid: address.map(|address| address.pid),
+    })
+}
+
+/// Ends the server of `directory`; false when none ran.
+pub async fn stop(directory: &Path) -> Result<bool> {
+    let Some(address) = running(directory).await? else {
+        return Ok(false);
+    };
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(address.pid)?);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)
+        .with_context(|| format!("cannot end process {pid}"))?;
+    let start = Instant::now();
+    while is_held(directory)? {
+        if start.elapsed() > PATIENCE {
+            return Err(anyhow!("process {pid} does not end")).hint(format!(
+                "end it with `kill -9 {pid}`; nothing acknowledged is lost"
+            ));
+        }
+        clock::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(true)
+}
+
+/// Ends the server and removes everything it kept.
+pub async fn reset(directory: &Path) -> Result<bool> {
+    stop(directory).await?;
+    match std::fs::remove_dir_all(directory) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot remove {}", directory.display())),
+    }
+}

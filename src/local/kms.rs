@@ -1,0 +1,5 @@
+//! kms
+
+use super::api::operations;
+
+operations! { "kms": }

@@ -1,0 +1,5 @@
+//! logs
+
+use super::api::operations;
+
+operations! { "logs": }

@@ -1,0 +1,5 @@
+//! lineage
+
+use crate::local::api::operations;
+
+operations! { "sagemaker": }

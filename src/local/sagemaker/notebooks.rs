@@ -1,0 +1,5 @@
+//! notebooks
+
+use crate::local::api::operations;
+
+operations! { "sagemaker": }

@@ -1,0 +1,10 @@
+//! pipelines
+
+use crate::local::api::operations;
+
+operations! { "sagemaker": }
+
+/// Work that was under way when the server died is failed.
+pub(super) fn recover(_cloud: &crate::local::Cloud) -> anyhow::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! registry
+
+use crate::local::api::operations;
+
+operations! { "sagemaker": }

@@ -1,0 +1,5 @@
+//! tags
+
+use crate::local::api::operations;
+
+operations! { "sagemaker": }

@@ -1,0 +1,296 @@
+//! Records in SQLite, bytes in content-addressed files.
+//!
+//! A kill -9 loses nothing that was acknowledged: SQLite commits to a write-ahead log, and a blob
+//! is renamed into place before the record that names it is written. (A power failure may lose the
+//! last moments: the log is not synced on each commit, as for any development server.)
+
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::api::{ApiError, ApiResult};
+
+/// The schema of this build. A directory with a newer one is refused.
+pub(crate) const SCHEMA: i64 = 1;
+
+/// The records of every service; each reads its own only.
+#[derive(Debug)]
+pub(crate) struct Store {
+    connection: Mutex<Connection>,
+}
+
+impl Store {
+    /// Opens or makes the database in `directory`.
+    pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
+        use crate::error::Hint;
+
+        let path = directory.join("records.sqlite");
+        let connection = Connection::open(&path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if found > SCHEMA {
+            return Err(anyhow::anyhow!(
+                "{} was written by a newer mlops (schema {found}, this build reads {SCHEMA})",
+                directory.display()
+            ))
+            .hint("update mlops, or start afresh with `mlops local reset`");
+        }
+        connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS records (
+                 service TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
+                 PRIMARY KEY (service, kind, key)
+             ) WITHOUT ROWID;",
+        )?;
+        connection.execute_batch(super::s3::SCHEMA)?;
+        connection.pragma_update(None, "user_version", SCHEMA)?;
+        Ok(Self {
+            connection: Mutex::new(connection),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic inside a transaction rolled it back: the connection itself is sound.
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` in one transaction; an error rolls it back. Must not be nested.
+    pub(crate) fn transaction<R>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> ApiResult<R>,
+    ) -> ApiResult<R> {
+        let mut connection = self.lock();
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let result = work(&transaction)?;
+        transaction.commit()?;
+        Ok(result)
+    }
+
+    /// The records of one kind.
+    pub(crate) fn collection<T>(
+        &self,
+        service: &'static str,
+        kind: &'static str,
+    ) -> Collection<'_, T> {
+        Collection {
+            store: self,
+            service,
+            kind,
+            record: PhantomData,
+        }
+    }
+}
+
+/// The records of one service and kind, each under a key, kept as JSON.
+#[derive(Debug)]
+pub(crate) struct Collection<'a, T> {
+    store: &'a Store,
+    service: &'static str,
+    kind: &'static str,
+    record: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
+    /// The record under `key`.
+    pub(crate) fn get(&self, key: &str) -> ApiResult<Option<T>> {
+        read(&self.store.lock(), self.service, self.kind, key)
+    }
+
+    /// Adds a record; false when the key is taken.
+    pub(crate) fn insert(&self, key: &str, record: &T) -> ApiResult<bool> {
+        let text = serde_json::to_string(record).map_err(ApiError::internal)?;
+        let added = self
+            .store
+            .lock()
+            .prepare_cached("INSERT OR IGNORE INTO records VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![self.service, self.kind, key, text])?;
+        Ok(added == 1)
+    }
+
+    /// Adds or replaces a record.
+    pub(crate) fn put(&self, key: &str, record: &T) -> ApiResult<()> {
+        write(&self.store.lock(), self.service, self.kind, key, record)
+    }
+
+    /// Changes a record in one transaction; `None` when there is none. An error changes nothing.
+    pub(crate) fn update<R>(
+        &self,
+        key: &str,
+        change: impl FnOnce(&mut T) -> ApiResult<R>,
+    ) -> ApiResult<Option<R>> {
+        self.store.transaction(|transaction| {
+            let Some(mut record) = read::<T>(transaction, self.service, self.kind, key)? else {
+                return Ok(None);
+            };
+            let result = change(&mut record)?;
+            write(transaction, self.service, self.kind, key, &record)?;
+            Ok(Some(result))
+        })
+    }
+
+    /// Removes a record; false when there was none.
+    pub(crate) fn remove(&self, key: &str) -> ApiResult<bool> {
+        let removed = self
+            .store
+            .lock()
+            .prepare_cached("DELETE FROM records WHERE service = ?1 AND kind = ?2 AND key = ?3")?
+            .execute(params![self.service, self.kind, key])?;
+        Ok(removed == 1)
+    }
+
+    /// Every record whose key starts with `prefix`, in key order.
+    pub(crate) fn list(&self, prefix: &str) -> ApiResult<Vec<(String, T)>> {
+        let connection = self.store.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT key, value FROM records
+             WHERE service = ?1 AND kind = ?2 AND substr(key, 1, length(?3)) = ?3 ORDER BY key",
+        )?;
+        let mut rows = statement.query(params![self.service, self.kind, prefix])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let text: String = row.get(1)?;
+            found.push((row.get(0)?, decode(&text)?));
+        }
+        Ok(found)
+    }
+}
+
+fn read<T: DeserializeOwned>(
+    connection: &Connection,
+    service: &str,
+    kind: &str,
+    key: &str,
+) -> ApiResult<Option<T>> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT value FROM records WHERE service = ?1 AND kind = ?2 AND key = ?3")?
+        .query_row(params![service, kind, key], |row| row.get(0))
+        .optional()?;
+    text.map(|text| decode(&text)).transpose()
+}
+
+fn write<T: Serialize>(
+    connection: &Connection,
+    service: &str,
+    kind: &str,
+    key: &str,
+    record: &T,
+) -> ApiResult<()> {
+    let text = serde_json::to_string(record).map_err(ApiError::internal)?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![service, kind, key, text])?;
+    Ok(())
+}
+
+fn decode<T: DeserializeOwned>(text: &str) -> ApiResult<T> {
+    serde_json::from_str(text).map_err(ApiError::internal)
+}
+
+/// Content-addressed files: `blobs/ab/ab12…`, named by the SHA-256 of their bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Blobs {
+    directory: PathBuf,
+}
+
+impl Blobs {
+    /// Opens or makes the store in `directory`.
+    pub(crate) fn open(directory: &Path) -> std::io::Result<Self> {
+        let blobs = Self {
+            directory: directory.join("blobs"),
+        };
+        std::fs::create_dir_all(blobs.directory.join("tmp"))?;
+        Ok(blobs)
+    }
+
+    /// The file of a blob, by its hex SHA-256.
+    pub(crate) fn path(&self, sha256: &str) -> PathBuf {
+        self.directory
+            .join(sha256.get(..2).unwrap_or("xx"))
+            .join(sha256)
+    }
+
+    /// True when the blob is there.
+    pub(crate) fn contains(&self, sha256: &str) -> bool {
+        self.path(sha256).is_file()
+    }
+
+    /// A temporary file in the same file system, for [`Blobs::adopt`].
+    pub(crate) fn temporary(&self) -> std::io::Result<tempfile::NamedTempFile> {
+        tempfile::NamedTempFile::new_in(self.directory.join("tmp"))
+    }
+
+    /// Keeps a finished temporary file whose bytes have this hex SHA-256.
+    pub(crate) fn adopt(&self, file: tempfile::NamedTempFile, sha256: &str) -> std::io::Result<()> {
+        let path = self.path(sha256);
+        if path.is_file() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        file.persist(&path).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// Keeps bytes and returns their hex SHA-256.
+    pub(crate) fn write(&self, bytes: &[u8]) -> std::io::Result<String> {
+        use std::io::Write;
+
+        let sha256 = hex::encode(Sha256::digest(bytes));
+        if !self.contains(&sha256) {
+            let mut file = self.temporary()?;
+            file.write_all(bytes)?;
+            self.adopt(file, &sha256)?;
+        }
+        Ok(sha256)
+    }
+
+    /// The bytes of a blob.
+    pub(crate) fn read(&self, sha256: &str) -> std::io::Result<Vec<u8>> {
+        std::fs::read(self.path(sha256))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_change_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let numbers = store.collection::<i64>("test", "number");
+        assert!(numbers.insert("a/1", &1).unwrap());
+        assert!(!numbers.insert("a/1", &2).unwrap());
+        let failed = numbers.update("a/1", |number| {
+            *number = 9;
+            Err::<(), _>(ApiError::validation("no"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(numbers.get("a/1").unwrap(), Some(1));
+        numbers.put("b/1", &5).unwrap();
+        assert_eq!(numbers.list("a/").unwrap(), [("a/1".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store
+            .lock()
+            .pragma_update(None, "user_version", SCHEMA + 1)
+            .unwrap();
+        drop(store);
+        let error = Store::open(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("newer mlops"), "{error}");
+    }
+}

@@ -1,0 +1,54 @@
+//! Parse, run, print the error and its hints, choose the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mlops::cli::Cli;
+use mlops::context::Interrupts;
+use mlops::error::{self, Exit};
+use mlops::progress::write_stderr;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The job process changes its own namespaces, which needs a process with one thread.
+    if let Some(code) = cli.run_single_threaded() {
+        return code;
+    }
+    let format = cli.global.output.unwrap_or_default();
+    let interrupts = Interrupts::default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            write_stderr(&format!("error: cannot start: {error}"));
+            return Exit::Failed.into();
+        }
+    };
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = mlops::cli::run(cli, interrupts.clone()) => Some(result),
+            Ok(()) = mlops::cli::interrupted() => None,
+        }
+    });
+    // Work on blocking threads (a prompt that waits for a key) must not hold the process.
+    runtime.shutdown_background();
+    let exit = match result {
+        Some(Ok(exit)) => exit,
+        Some(Err(error)) => {
+            error::print(&error, format);
+            error::exit(&error)
+        }
+        None => {
+            write_stderr("interrupted");
+            interrupts
+                .notes()
+                .iter()
+                .for_each(|note| write_stderr(&format!("hint: {note}")));
+            Exit::Interrupted
+        }
+    };
+    exit.into()
+}

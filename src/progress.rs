@@ -1,0 +1,157 @@
+//! What is going on, on stderr: bars on a terminal, plain lines in a log, nothing when quiet.
+
+use std::borrow::Cow;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How much is said on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Quiet,
+    Lines,
+    Bars,
+}
+
+/// Tells people what is going on. Cheap to clone; never writes to stdout.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    mode: Mode,
+    verbose: bool,
+    bars: MultiProgress,
+}
+
+impl Progress {
+    /// `quiet` says nothing, `verbose` adds details. Bars are drawn only when stderr is a terminal.
+    pub fn new(quiet: bool, verbose: bool) -> Self {
+        let mode = if quiet {
+            Mode::Quiet
+        } else if std::io::stderr().is_terminal() {
+            Mode::Bars
+        } else {
+            Mode::Lines
+        };
+        let target = match mode {
+            Mode::Bars => ProgressDrawTarget::stderr(),
+            Mode::Quiet | Mode::Lines => ProgressDrawTarget::hidden(),
+        };
+        Self {
+            mode,
+            verbose,
+            bars: MultiProgress::with_draw_target(target),
+        }
+    }
+
+    /// Says one line, above any bars.
+    pub fn say(&self, line: impl AsRef<str>) {
+        self.line(line.as_ref());
+    }
+
+    /// Says one line when `--verbose` was given.
+    pub fn detail(&self, line: impl AsRef<str>) {
+        if self.verbose {
+            self.line(line.as_ref());
+        }
+    }
+
+    fn line(&self, line: &str) {
+        let line = crate::output::clean(line);
+        match self.mode {
+            Mode::Quiet => {}
+            Mode::Lines => write_stderr(&line),
+            Mode::Bars => {
+                // A broken stderr leaves nobody to tell.
+                let _ = self.bars.println(line);
+            }
+        }
+    }
+
+    /// Starts a task of unknown length: a spinner, or a line in a log.
+    pub fn task(&self, message: impl Into<Cow<'static, str>>) -> Task {
+        let message = message.into();
+        let bar = self.bars.add(ProgressBar::new_spinner());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        self.begin(bar, message)
+    }
+
+    /// Starts a task of `total` bytes.
+    pub fn bytes(&self, message: impl Into<Cow<'static, str>>, total: u64) -> Task {
+        let bar = self.bars.add(ProgressBar::new(total));
+        bar.set_style(style(
+            "{msg:32!} [{bar:24}] {binary_bytes:>10}/{binary_total_bytes} {binary_bytes_per_sec}",
+        ));
+        self.begin(bar, message.into())
+    }
+
+    /// Starts a task of `total` items.
+    pub fn items(&self, message: impl Into<Cow<'static, str>>, total: u64) -> Task {
+        let bar = self.bars.add(ProgressBar::new(total));
+        bar.set_style(style("{msg:32!} [{bar:24}] {pos}/{len}"));
+        self.begin(bar, message.into())
+    }
+
+    fn begin(&self, bar: ProgressBar, message: Cow<'static, str>) -> Task {
+        if self.mode == Mode::Lines {
+            write_stderr(&message);
+        }
+        bar.set_message(message.clone());
+        Task {
+            progress: self.clone(),
+            bar,
+            last: message.into_owned(),
+        }
+    }
+}
+
+/// One piece of work under way; dropping it removes its bar.
+#[derive(Debug)]
+pub struct Task {
+    progress: Progress,
+    bar: ProgressBar,
+    last: String,
+}
+
+impl Task {
+    /// Says what is happening now; a log hears changes only.
+    pub fn set(&mut self, message: impl Into<String>) {
+        let message = crate::output::clean(&message.into());
+        if message == self.last {
+            return;
+        }
+        if self.progress.mode == Mode::Lines {
+            write_stderr(&message);
+        }
+        self.bar.set_message(message.clone());
+        self.last = message;
+    }
+
+    /// Advances by `amount` bytes or items.
+    pub fn advance(&self, amount: u64) {
+        self.bar.inc(amount);
+    }
+
+    /// Ends the task and leaves one line behind.
+    pub fn done(self, message: impl AsRef<str>) {
+        self.bar.finish_and_clear();
+        self.progress.say(message);
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+/// Writes one line to stderr; a closed stderr leaves nobody to tell.
+pub fn write_stderr(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

@@ -76,7 +76,7 @@ impl Clients {
     }
 
     /// Clients of a local cloud. The user's own credentials are not even read.
-    pub async fn local(local: &LocalConnection, region: Option<&str>) -> Self {
+    pub fn local(local: &LocalConnection, region: Option<&str>) -> Self {
         let credentials = Credentials::new(
             &local.access_key,
             &local.secret_key,

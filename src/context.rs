@@ -76,7 +76,7 @@ impl Context {
                 };
                 if self.config.local {
                     let endpoint = self.local_endpoint().await?;
-                    Ok(Clients::local(&endpoint, region.as_deref()).await)
+                    Ok(Clients::local(&endpoint, region.as_deref()))
                 } else {
                     Clients::from_environment(
                         self.config.profile.as_deref(),

@@ -1,4 +1,4 @@
-//! `mlops`: the AWS MLOps reference architecture in one binary.
+//! `mlops`: the AWS `MLOps` reference architecture in one binary.
 //!
 //! docs/architecture.md says what each room is for and how data flows through them. A command is a
 //! module under [`commands`]: its `Args`, a `run(&Context, &Args) -> Result<Report>`, and the

@@ -253,7 +253,7 @@ async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
 async fn traffic(ctx: &Context, directory: &Path) -> Result<i32> {
     let connection =
         crate::local::connect(&directory.join(".mlops/local"), &ctx.progress).await?;
-    let clients = Clients::local(&connection, None).await;
+    let clients = Clients::local(&connection, None);
     let path = directory.join(TRAFFIC.0);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;

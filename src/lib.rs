@@ -15,6 +15,7 @@ pub mod error;
 pub mod local;
 pub mod names;
 pub mod output;
+pub mod pipeline;
 pub mod progress;
 pub mod prompt;
 pub mod wait;

@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod context;
 pub mod error;
+pub mod git;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod names;

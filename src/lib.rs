@@ -16,6 +16,7 @@ pub mod git;
 pub mod local;
 pub mod names;
 pub mod output;
+pub mod pipeline;
 pub mod progress;
 pub mod prompt;
 pub mod wait;

@@ -274,7 +274,12 @@ async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
 /// Sends the rows of a later month to the endpoint, as the application would.
 async fn traffic(ctx: &Context, directory: &Path) -> Result<i32> {
     let connection = crate::local::connect(&directory.join(".mlops/local"), &ctx.progress).await?;
-    let clients = Clients::local(&connection, None);
+    let clients = Clients::of_endpoint(
+        &connection.endpoint,
+        &connection.access_key,
+        &connection.secret_key,
+        None,
+    );
     let path = directory.join(TRAFFIC.0);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use crate::aws::{AwsResultExt, Clients};
 use crate::context::Context;
 use crate::error::{Failure, Hint};
+use crate::git::Repository;
 use crate::output::{Format, Report};
 
 /// Show the whole story on a local cloud, with real data
@@ -254,6 +255,12 @@ async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
         .args(step.arguments)
         .current_dir(directory)
         .stdin(Stdio::null());
+    if step.program == Program::Git && !Repository::discover(directory)?.has_identity()? {
+        for name in ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"] {
+            command.env(name, "mlops demo");
+        }
+        command.env("EMAIL", "mlops@localhost");
+    }
     if ctx.output.format() == Format::Json || ctx.config.quiet {
         // stdout belongs to the demo's own report.
         command.stdout(Stdio::null());

@@ -6,12 +6,13 @@ use super::Cloud;
 use super::api::{ApiError, ApiResult};
 
 mod hosting;
+mod input;
 mod jobs;
 mod lineage;
 mod notebooks;
 mod pipelines;
+mod records;
 mod registry;
-mod requests;
 pub(crate) mod runtime_api;
 mod tags;
 
@@ -56,6 +57,7 @@ pub(crate) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     jobs::recover(cloud)?;
     pipelines::recover(cloud)?;
     hosting::recover(cloud)?;
+    notebooks::recover(cloud)?;
     Ok(())
 }
 

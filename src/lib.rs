@@ -17,4 +17,5 @@ pub mod names;
 pub mod output;
 pub mod progress;
 pub mod prompt;
+pub mod validation;
 pub mod wait;

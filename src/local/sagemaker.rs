@@ -6,10 +6,12 @@ use super::Cloud;
 use super::api::{ApiError, ApiResult};
 
 mod hosting;
+mod input;
 mod jobs;
 mod lineage;
 mod notebooks;
 mod pipelines;
+mod records;
 mod registry;
 pub(crate) mod runtime_api;
 mod tags;
@@ -55,6 +57,7 @@ pub(crate) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     jobs::recover(cloud)?;
     pipelines::recover(cloud)?;
     hosting::recover(cloud)?;
+    notebooks::recover(cloud)?;
     Ok(())
 }
 

@@ -19,4 +19,5 @@ pub mod output;
 pub mod pipeline;
 pub mod progress;
 pub mod prompt;
+pub mod validation;
 pub mod wait;

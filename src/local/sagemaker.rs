@@ -11,6 +11,7 @@ mod lineage;
 mod notebooks;
 mod pipelines;
 mod registry;
+mod requests;
 pub(crate) mod runtime_api;
 mod tags;
 

@@ -3,4 +3,6 @@
 pub mod completions;
 pub mod config;
 #[cfg(feature = "local")]
+pub mod demo;
+#[cfg(feature = "local")]
 pub mod local;

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use crate::aws::{AwsResultExt, Clients};
 use crate::context::Context;
 use crate::error::{Failure, Hint};
+use crate::git::Repository;
 use crate::output::{Format, Report};
 
 /// Show the whole story on a local cloud, with real data
@@ -65,7 +66,7 @@ const fn git(story: &'static str, arguments: &'static [&'static str]) -> Step {
 }
 
 /// The file whose rows reach the endpoint, and how many rows a request has.
-const TRAFFIC: (&str, usize) = ("data/production/june.csv", 20);
+const TRAFFIC: (&str, usize) = ("data/production/july.csv", 20);
 
 const STORY: &[Step] = &[
     mlops(
@@ -89,13 +90,26 @@ const STORY: &[Step] = &[
     ),
     mlops(
         "   What the data looks like becomes the baseline that the team agrees on.",
-        &["validate", "--suggest", "data/train", "--output-dir", "baseline"],
+        &[
+            "validate",
+            "--suggest",
+            "data/train",
+            "--output-dir",
+            "baseline",
+        ],
         0,
     ),
     git("", &["add", "baseline"]),
-    git("", &["commit", "--quiet", "-m", "Baseline of the training data"]),
+    git(
+        "",
+        &["commit", "--quiet", "-m", "Baseline of the training data"],
+    ),
     mlops("   A good file passes.", &["validate", "data/good.csv"], 0),
-    mlops("   A spoiled file is refused.", &["validate", "data/spoiled.csv"], 3),
+    mlops(
+        "   A spoiled file is refused.",
+        &["validate", "data/spoiled.csv"],
+        3,
+    ),
     mlops(
         "4. The pipeline runs: preprocess, train, evaluate, gate, register.",
         &["--local", "train", "--branch", "develop"],
@@ -154,10 +168,15 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<Told> {
         let begun = Instant::now();
         let command = shown(step);
         if !step.story.is_empty() {
-            ctx.progress.say(format!("\n{}", console::style(step.story).bold().for_stderr()));
+            ctx.progress.say(format!(
+                "\n{}",
+                console::style(step.story).bold().for_stderr()
+            ));
         }
-        ctx.progress
-            .say(format!("{}", console::style(format!("$ {command}")).cyan().for_stderr()));
+        ctx.progress.say(format!(
+            "{}",
+            console::style(format!("$ {command}")).cyan().for_stderr()
+        ));
         let exit = match step.program {
             Program::Traffic => traffic(ctx, &directory).await?,
             Program::Mlops | Program::Git => execute(ctx, step, &directory).await?,
@@ -170,7 +189,8 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<Told> {
             .hint(format!("look around in {}", directory.display()));
         }
         if step.exit != 0 {
-            ctx.progress.say(format!("(exit code {exit}, as it should)"));
+            ctx.progress
+                .say(format!("(exit code {exit}, as it should)"));
         }
         steps.push(Done {
             command,
@@ -199,8 +219,11 @@ fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
             .context("no name is free")?,
     };
     if std::fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::usage(format!("{} is not empty", directory.display())))
-            .hint("name a new directory: mlops demo DIR");
+        return Err(Failure::usage(format!(
+            "{} is not empty",
+            directory.display()
+        )))
+        .hint("name a new directory: mlops demo DIR");
     }
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
@@ -232,6 +255,12 @@ async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
         .args(step.arguments)
         .current_dir(directory)
         .stdin(Stdio::null());
+    if step.program == Program::Git && !Repository::discover(directory)?.has_identity()? {
+        for name in ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"] {
+            command.env(name, "mlops demo");
+        }
+        command.env("EMAIL", "mlops@localhost");
+    }
     if ctx.output.format() == Format::Json || ctx.config.quiet {
         // stdout belongs to the demo's own report.
         command.stdout(Stdio::null());
@@ -251,13 +280,17 @@ async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
 
 /// Sends the rows of a later month to the endpoint, as the application would.
 async fn traffic(ctx: &Context, directory: &Path) -> Result<i32> {
-    let connection =
-        crate::local::connect(&directory.join(".mlops/local"), &ctx.progress).await?;
-    let clients = Clients::local(&connection, None).await;
+    let connection = crate::local::connect(&directory.join(".mlops/local"), &ctx.progress).await?;
+    let clients = Clients::of_endpoint(
+        &connection.endpoint,
+        &connection.access_key,
+        &connection.secret_key,
+        None,
+    );
     let path = directory.join(TRAFFIC.0);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    let rows: Vec<&str> = text.lines().skip(1).collect();
+    let rows: Vec<&str> = text.lines().collect();
     let task = ctx.progress.items("sending requests", rows.len() as u64);
     for batch in rows.chunks(TRAFFIC.1) {
         clients

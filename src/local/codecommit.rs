@@ -441,7 +441,9 @@ mod tests {
         for good in ["flights", "flights-eda", "A.b_c-1"] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "../x", "a/b", "x.git", "x.GIT", "a b", "ä", ".hidden"] {
+        for bad in [
+            "", ".", "..", "../x", "a/b", "x.git", "x.GIT", "a b", "ä", ".hidden",
+        ] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }

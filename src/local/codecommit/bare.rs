@@ -95,7 +95,13 @@ impl Bare {
         std::fs::create_dir_all(&self.root)?;
         let output = command(&self.root)
             .await?
-            .args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main"])
+            .args([
+                "init",
+                "--quiet",
+                "--bare",
+                "--template=",
+                "--initial-branch=main",
+            ])
             .arg(&self.directory)
             .stdin(Stdio::null())
             .output()
@@ -162,7 +168,13 @@ impl Bare {
     /// The object id of a git revision whose text was checked.
     pub(super) async fn object(&self, revision: &str) -> ApiResult<Option<String>> {
         let found = self
-            .ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", revision])
+            .ask(&[
+                "rev-parse",
+                "--verify",
+                "--quiet",
+                "--end-of-options",
+                revision,
+            ])
             .await?;
         Ok(found.map(|text| line(&text)))
     }
@@ -247,7 +259,9 @@ impl Bare {
         if self.commit("HEAD").await?.is_none() {
             return Ok(None);
         }
-        let head = self.ask(&["symbolic-ref", "--quiet", "--short", "HEAD"]).await?;
+        let head = self
+            .ask(&["symbolic-ref", "--quiet", "--short", "HEAD"])
+            .await?;
         Ok(head.map(|text| line(&text)))
     }
 

@@ -86,11 +86,7 @@ async fn resolve(repository: &Bare, specifier: Option<&str>) -> ApiResult<String
 }
 
 /// The file at a path of a commit.
-pub(super) async fn entry(
-    repository: &Bare,
-    commit: &str,
-    path: &str,
-) -> ApiResult<Option<Entry>> {
+pub(super) async fn entry(repository: &Bare, commit: &str, path: &str) -> ApiResult<Option<Entry>> {
     let listed = repository
         .ask(&["ls-tree", "-z", "--full-tree", commit, "--", path])
         .await?
@@ -247,9 +243,8 @@ pub(super) async fn get_folder(cloud: &Cloud, input: GetFolder) -> ApiResult<Val
             "relativePath": entry.path,
             "fileMode": entry.file_mode(),
         });
-        let other = |id: &str| {
-            json!({id: entry.id, "absolutePath": absolute, "relativePath": entry.path})
-        };
+        let other =
+            |id: &str| json!({id: entry.id, "absolutePath": absolute, "relativePath": entry.path});
         match entry.mode.as_str() {
             "040000" => folders.push(other("treeId")),
             "160000" => modules.push(other("commitId")),
@@ -289,8 +284,19 @@ pub(super) async fn get_differences(cloud: &Cloud, input: GetDifferences) -> Api
         Some(specifier) => resolve(&repository, Some(specifier)).await?,
         None => EMPTY_TREE.to_owned(),
     };
-    let mut arguments = vec!["diff-tree", "-r", "-z", "--no-renames", &before, &after, "--"];
-    for path in [&input.before_path, &input.after_path].into_iter().flatten() {
+    let mut arguments = vec![
+        "diff-tree",
+        "-r",
+        "-z",
+        "--no-renames",
+        &before,
+        &after,
+        "--",
+    ];
+    for path in [&input.before_path, &input.after_path]
+        .into_iter()
+        .flatten()
+    {
         if path != "/" {
             arguments.push(check_path(path)?);
         }
@@ -304,9 +310,9 @@ pub(super) async fn get_differences(cloud: &Cloud, input: GetDifferences) -> Api
     }
     let size = input.max_results.unwrap_or(400).clamp(1, 400);
     let start: usize = match &input.next_token {
-        Some(token) => token.parse().map_err(|_| {
-            ApiError::new("InvalidContinuationTokenException", "It is not a token")
-        })?,
+        Some(token) => token
+            .parse()
+            .map_err(|_| ApiError::new("InvalidContinuationTokenException", "It is not a token"))?,
         None => 0,
     };
     let total = differences.len();
@@ -343,7 +349,16 @@ mod tests {
     #[test]
     fn paths_stay_inside() {
         assert_eq!(check_path("/a/b.txt").unwrap(), "a/b.txt");
-        for bad in ["", "/", "../x", "a/../b", "a//b", ".git/config", "a/.git/hooks", "a/."] {
+        for bad in [
+            "",
+            "/",
+            "../x",
+            "a/../b",
+            "a//b",
+            ".git/config",
+            "a/.git/hooks",
+            "a/.",
+        ] {
             assert!(check_path(bad).is_err(), "{bad}");
         }
     }

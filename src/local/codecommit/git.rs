@@ -38,8 +38,11 @@ fn split(path: &str) -> Option<(&str, &str)> {
 async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<Body>> {
     let path = parts.uri.path();
     let (name, service) = split(path).ok_or_else(|| {
-        ApiError::new("NotFound", "git clients use /v1/repos/NAME, nothing else is here")
-            .status(404)
+        ApiError::new(
+            "NotFound",
+            "git clients use /v1/repos/NAME, nothing else is here",
+        )
+        .status(404)
     })?;
     let (_, repository) = find(cloud, name).map_err(|error| error.status(404))?;
     if service == "info/refs" {
@@ -62,7 +65,10 @@ async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<B
         .env("QUERY_STRING", parts.uri.query().unwrap_or_default())
         .env("CONTENT_TYPE", header(header::CONTENT_TYPE))
         .env("HTTP_CONTENT_ENCODING", header(header::CONTENT_ENCODING))
-        .env("GIT_PROTOCOL", header(header::HeaderName::from_static("git-protocol")))
+        .env(
+            "GIT_PROTOCOL",
+            header(header::HeaderName::from_static("git-protocol")),
+        )
         // A user's name is what lets the backend accept a push.
         .env("REMOTE_USER", "local")
         .env("REMOTE_ADDR", "127.0.0.1")
@@ -112,7 +118,9 @@ async fn answer(child: &mut Child) -> ApiResult<Response<Body>> {
     loop {
         line.clear();
         if stdout.read_line(&mut line).await? == 0 {
-            return Err(ApiError::internal("git http-backend ended without an answer"));
+            return Err(ApiError::internal(
+                "git http-backend ended without an answer",
+            ));
         }
         let text = line.trim_end();
         if text.is_empty() {
@@ -128,7 +136,10 @@ async fn answer(child: &mut Child) -> ApiResult<Response<Body>> {
         }
     }
     response
-        .body(Body::from_stream(ReaderStream::with_capacity(stdout, 64 << 10)))
+        .body(Body::from_stream(ReaderStream::with_capacity(
+            stdout,
+            64 << 10,
+        )))
         .map_err(ApiError::internal)
 }
 

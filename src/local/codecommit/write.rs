@@ -238,7 +238,9 @@ impl Commit {
         check_branch(&self.branch)?;
         let parent = self.parent(&repository).await?;
         let mut made = Made::default();
-        let index = self.index(&repository, parent.as_deref(), &mut made).await?;
+        let index = self
+            .index(&repository, parent.as_deref(), &mut made)
+            .await?;
         let scratch = tempfile::tempdir_in(repository.directory())?;
         let file = scratch.path().join("index");
         let environment = [("GIT_INDEX_FILE", file.as_os_str())];
@@ -258,14 +260,20 @@ impl Commit {
             })?;
         made.tree = line(&repository.run(&["write-tree"], &environment, b"").await?);
         if let Some(parent) = &parent
-            && repository.object(&format!("{parent}^{{tree}}")).await?.as_ref() == Some(&made.tree)
+            && repository
+                .object(&format!("{parent}^{{tree}}"))
+                .await?
+                .as_ref()
+                == Some(&made.tree)
         {
             return Err(ApiError::new(
                 unchanged,
                 "The commit would change nothing: the files are the same",
             ));
         }
-        made.commit = self.commit(&repository, &made.tree, parent.as_deref()).await?;
+        made.commit = self
+            .commit(&repository, &made.tree, parent.as_deref())
+            .await?;
         repository
             .set_branch(&self.branch, &made.commit, parent.as_deref())
             .await?;

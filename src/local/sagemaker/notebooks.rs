@@ -69,7 +69,11 @@ async fn create_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
              satisfy constraint: Member must satisfy enum value set: [ml.t3.medium, ...]"
         )));
     }
-    iam::require_role(cloud, requests::required(&input, "RoleArn")?, "sagemaker.amazonaws.com")?;
+    iam::require_role(
+        cloud,
+        requests::required(&input, "RoleArn")?,
+        "sagemaker.amazonaws.com",
+    )?;
     check_switches(&input)?;
     let subnet: Vec<&Value> = input.get("SubnetId").into_iter().collect();
     network::require(cloud, &json!(subnet), &input["SecurityGroupIds"]).await?;

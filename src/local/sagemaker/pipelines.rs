@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{requests, tags};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult, operations};
+use crate::local::iam::require_role;
 
 mod definitions;
 mod executions;
@@ -33,6 +34,9 @@ operations! { "sagemaker":
     "UpdatePipelineExecution" => executions::update,
     "UpdatePipelineVersion" => definitions::update_version,
 }
+
+/// Who assumes the role of a pipeline.
+const PRINCIPAL: &str = "sagemaker.amazonaws.com";
 
 /// Work that was under way when the server died is failed.
 pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {

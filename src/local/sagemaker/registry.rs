@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{requests, tags};
+use super::{lineage, requests, tags};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult, operations};
 

@@ -6,7 +6,9 @@ use super::records::{
     Pipeline, Version, compact, executions, parallelism_json, pipeline, pipelines,
 };
 use super::records::{version_key, versions};
-use super::{ApiError, ApiResult, Cloud, parallelism, refuse, requests, tags, token};
+use super::{
+    ApiError, ApiResult, Cloud, PRINCIPAL, parallelism, refuse, requests, require_role, tags, token,
+};
 use crate::local::clock;
 use crate::local::s3::objects;
 use crate::pipeline::{Definition, Graph, StepType};
@@ -108,7 +110,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         return Err(taken());
     }
     let role = requests::required(&input, "RoleArn")?;
-    requests::require_role(cloud, role).await?;
+    require_role(cloud, role, PRINCIPAL)?;
     let definition = definition(cloud, &input)?.ok_or_else(|| {
         ApiError::validation(
             "One of PipelineDefinition and PipelineDefinitionS3Location must be provided.",
@@ -164,7 +166,7 @@ pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     refuse(&input, "UpdatePipeline", REFUSED)?;
     let current = pipeline(cloud, requests::required(&input, "PipelineName")?)?;
     if let Some(role) = requests::optional(&input, "RoleArn") {
-        requests::require_role(cloud, role).await?;
+        require_role(cloud, role, PRINCIPAL)?;
     }
     let parallelism = parallelism(&input)?;
     let now = clock::epoch();

@@ -9,7 +9,8 @@ use super::records::{
     parallelism_json, pipeline, pipelines, version_key, versions,
 };
 use super::{
-    ApiError, ApiResult, Cloud, definitions, executor, parallelism, refuse, requests, token,
+    ApiError, ApiResult, Cloud, PRINCIPAL, definitions, executor, parallelism, refuse, requests,
+    require_role, token,
 };
 use crate::local::clock;
 use crate::pipeline::{Definition, Graph, bind, evaluate};
@@ -59,7 +60,7 @@ pub(super) async fn start(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         return Ok(json!({ "PipelineExecutionArn": arn }));
     }
     let role = text(&input, "RoleArn").unwrap_or_else(|| pipeline.role.clone());
-    requests::require_role(cloud, &role).await?;
+    require_role(cloud, &role, PRINCIPAL)?;
     let version = definitions::version(
         cloud,
         &pipeline,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ApiError, ApiResult, Cloud, created, groups, name_of, requests, tags};
+use super::{ApiError, ApiResult, Cloud, created, groups, lineage, name_of, requests, tags};
 use crate::local::clock;
 use crate::local::s3::objects;
 use crate::local::store::Collection;
@@ -166,6 +166,7 @@ pub(super) async fn create(cloud: &Cloud, mut input: Value) -> ApiResult<Value> 
         tokens.insert(&token, &arn)?;
     }
     tags::put(cloud, &arn, input.get("Tags"))?;
+    lineage::package_created(cloud, &record)?;
     Ok(json!({ "ModelPackageArn": arn }))
 }
 
@@ -225,8 +226,8 @@ fn check_container(cloud: &Cloud, container: &mut Value) -> ApiResult<()> {
 }
 
 /// The digest of an image of the local ECR.
-fn image_digest(_cloud: &Cloud, image: &str) -> ApiResult<String> {
-    Err(ApiError::not_implemented(format_args!("the image {image}")))
+fn image_digest(cloud: &Cloud, image: &str) -> ApiResult<String> {
+    Ok(crate::local::ecr::images::resolve(cloud, image)?.digest)
 }
 
 pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
@@ -315,10 +316,11 @@ pub(super) async fn update(cloud: &Cloud, mut input: Value) -> ApiResult<Value> 
         check_specifications(cloud, list.iter_mut().collect())?;
     }
     let (key, _) = find(cloud, requests::required(&input, "ModelPackageArn")?)?;
-    let arn = collection(cloud)
+    let record = collection(cloud)
         .update(&key, |record| apply(record, &input))?
         .ok_or_else(|| missing(cloud, &key))?;
-    Ok(json!({ "ModelPackageArn": arn }))
+    lineage::package_created(cloud, &record)?;
+    Ok(json!({ "ModelPackageArn": record["ModelPackageArn"] }))
 }
 
 fn apply(record: &mut Value, input: &Value) -> ApiResult<Value> {
@@ -368,7 +370,7 @@ fn apply(record: &mut Value, input: &Value) -> ApiResult<Value> {
     }
     record["LastModifiedTime"] = clock::epoch().into();
     record["LastModifiedBy"] = json!({});
-    Ok(record["ModelPackageArn"].clone())
+    Ok(record.clone())
 }
 
 fn strings<'a>(input: &'a Value, member: &str) -> impl Iterator<Item = &'a str> {

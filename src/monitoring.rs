@@ -124,3 +124,89 @@ fn counted(count: u64, what: &str) -> String {
         format!("{count} {what}s")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::validation::{self, Constraints, Format, Source};
+
+    /// The example project's training data.
+    fn flights() -> Vec<Source> {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("src/scaffold/files/data/train/flights.csv");
+        vec![Source {
+            name: "flights.csv".to_owned(),
+            open: Box::new(move || Ok(Box::new(std::fs::File::open(path)?))),
+        }]
+    }
+
+    /// Captured July traffic with a made-up prediction in front.
+    fn july() -> Vec<Source> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src/scaffold/files/data/production/july.csv");
+        let lines: String = std::fs::read_to_string(path)
+            .unwrap()
+            .lines()
+            .map(|row| {
+                let delay = row.split(',').next().unwrap();
+                let payload = |data: &str| serde_json::json!({"data": data, "encoding": "CSV"});
+                let event = serde_json::json!({
+                    "captureData": {"endpointInput": payload(row), "endpointOutput": payload(delay)},
+                    "eventMetadata": {}, "eventVersion": "0",
+                });
+                format!("{event}\n")
+            })
+            .collect();
+        vec![Source {
+            name: "july.jsonl".to_owned(),
+            open: Box::new(move || Ok(Box::new(std::io::Cursor::new(lines)))),
+        }]
+    }
+
+    #[test]
+    fn july_differs_from_the_first_months() {
+        let statistics = validation::profile(flights(), &Format::Csv, None)
+            .unwrap()
+            .statistics();
+        let baseline = Baseline {
+            constraints: Constraints::suggest(&statistics),
+            statistics: Some(statistics),
+        };
+        let format = Format::Capture(validation::capture::Window::default());
+        let profile = validation::profile(july(), &format, Some(&baseline)).unwrap();
+        let current = profile.statistics();
+        let violations = validation::check(&profile, &current, &baseline).unwrap();
+        let report = MonitoringReport::new(
+            "flights",
+            "2026-11-22T17-33-14Z",
+            &baseline,
+            &current,
+            violations,
+        )
+        .unwrap();
+        assert_eq!(report.features.len(), 11);
+        assert_eq!(report.rows, 4_000);
+        let drifted: Vec<&str> = report.drifted().map(|f| f.feature.as_str()).collect();
+        assert_eq!(drifted[0], "temp", "{drifted:?}");
+        assert!(!drifted.contains(&"distance"));
+        assert!(
+            report
+                .features
+                .iter()
+                .all(|feature| feature.distance.is_some())
+        );
+        let text = report.to_string();
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        let page = report.html();
+        assert_eq!(
+            page.matches("<section class=\"card\">").count(),
+            drifted.len()
+        );
+        std::fs::write("/tmp/vtry/page.txt", &text).unwrap();
+    }
+}

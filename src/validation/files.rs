@@ -1,6 +1,6 @@
 //! The analyzer's files on disk.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -56,10 +56,69 @@ pub fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, DataErr
 /// # Errors
 /// Never, for the types of this room.
 pub fn render(value: &impl Serialize) -> Result<Vec<u8>, DataError> {
-    let mut bytes = serde_json::to_vec_pretty(value)
+    let mut bytes = Vec::new();
+    let mut writer = serde_json::Serializer::with_formatter(&mut bytes, Layout::default());
+    value
+        .serialize(&mut writer)
         .map_err(|error| DataError::new("JSON", error.to_string()))?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+/// The layout of AWS's files: a member per line, arrays in one line, so that a sketch of
+/// thousands of numbers is a few lines in git.
+#[derive(Default)]
+struct Layout {
+    depth: usize,
+}
+
+impl Layout {
+    fn line<W: ?Sized + io::Write>(&self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b"\n")?;
+        (0..self.depth).try_for_each(|_| writer.write_all(b"  "))
+    }
+}
+
+impl serde_json::ser::Formatter for Layout {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b"[ ")
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b" ]")
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth += 1;
+        writer.write_all(b"{")
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        writer.write_all(if first { b"" } else { b"," })?;
+        self.line(writer)
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b" : ")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        self.line(writer)?;
+        writer.write_all(b"}")
+    }
 }
 
 /// Writes one file into a directory, which is made; a file of that name is replaced as a whole.
@@ -118,6 +177,33 @@ mod tests {
         assert_eq!(again, aws("aws-statistics.json").1);
         let again = serde_json::to_value(baseline.constraints).unwrap();
         assert_eq!(again, aws("aws-constraints.json").1);
+    }
+
+    #[test]
+    fn files_are_laid_out_as_aws_does() {
+        let constraints: Constraints = parse(
+            "c.json",
+            br#"{"version":0.0,"features":[{"name":"id","inferred_type":"String","completeness":1.0,
+               "string_constraints":{"domains":["a","b"]}}],"monitoring_config":{}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            String::from_utf8(render(&constraints).unwrap()).unwrap(),
+            r#"{
+  "version" : 0.0,
+  "features" : [ {
+    "name" : "id",
+    "inferred_type" : "String",
+    "completeness" : 1.0,
+    "string_constraints" : {
+      "domains" : [ "a", "b" ]
+    }
+  } ],
+  "monitoring_config" : {
+  }
+}
+"#
+        );
     }
 
     #[test]

@@ -139,6 +139,11 @@ impl Repository {
         unpacked.with_context(|| format!("cannot write {commit} into {}", into.display()))
     }
 
+    /// True when git knows who commits here.
+    pub fn has_identity(&self) -> Result<bool> {
+        Ok(self.answer(["config", "user.email"])?.is_some())
+    }
+
     /// Commits everything in the directory; where git knows no author, `mlops` is the author of
     /// this commit. False when there was nothing to commit.
     pub fn commit_all(&self, message: &str) -> Result<bool> {
@@ -147,7 +152,7 @@ impl Repository {
             return Ok(false);
         }
         let mut arguments = Vec::new();
-        if self.answer(["config", "user.email"])?.is_none() {
+        if !self.has_identity()? {
             arguments.extend(["-c", "user.name=mlops", "-c", "user.email=mlops@localhost"]);
         }
         // Hooks and signing belong to people's own commits; either may ask or refuse.

@@ -77,9 +77,8 @@ pub(crate) fn lines(cloud: &Cloud, group: &str, stream: &str) -> ApiResult<Vec<(
                  (SELECT id FROM log_streams WHERE log_group = ?1 AND name = ?2)
              ORDER BY time, number",
         )?;
-        let rows = statement.query_map(params![group, stream], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
+        let rows =
+            statement.query_map(params![group, stream], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     })
 }
@@ -131,10 +130,7 @@ fn group_name(name: Option<String>, identifier: Option<String>) -> ApiResult<Str
 }
 
 fn name_of_arn(arn: &str) -> Option<String> {
-    let name = arn
-        .strip_prefix("arn:aws:logs:")?
-        .splitn(4, ':')
-        .nth(3)?;
+    let name = arn.strip_prefix("arn:aws:logs:")?.splitn(4, ':').nth(3)?;
     Some(name.strip_suffix(":*").unwrap_or(name).to_owned())
 }
 

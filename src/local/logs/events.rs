@@ -25,8 +25,7 @@ pub(super) fn insert<'a>(
         .prepare_cached("SELECT events FROM log_streams WHERE id = ?1")?
         .query_row([stream], |row| row.get(0))?;
     let mut span: Option<(i64, i64)> = None;
-    let mut statement =
-        tx.prepare_cached("INSERT INTO log_events VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut statement = tx.prepare_cached("INSERT INTO log_events VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for (time, message) in events {
         number += 1;
         statement.execute(params![stream, time, number, ingested, message])?;
@@ -83,7 +82,11 @@ pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
                 .iter()
                 .map(|event| (event.timestamp, event.message.as_str())),
         )?;
-        Ok(tx.query_row("SELECT events FROM log_streams WHERE id = ?1", [stream], |row| row.get(0))?)
+        Ok(tx.query_row(
+            "SELECT events FROM log_streams WHERE id = ?1",
+            [stream],
+            |row| row.get(0),
+        )?)
     })?;
     let mut answer = json!({ "nextSequenceToken": format!("{number:056}") });
     if too_old > 0 {
@@ -214,7 +217,14 @@ fn select(
     ))?;
     let limit = i64::try_from(limit).map_err(ApiError::internal)?;
     let rows = statement.query_map(
-        params![stream, first.time, first.number, end.time, end.number, limit],
+        params![
+            stream,
+            first.time,
+            first.number,
+            end.time,
+            end.number,
+            limit
+        ],
         |row| {
             Ok(Found {
                 place: Place {
@@ -309,7 +319,8 @@ pub(super) async fn filter(cloud: &Cloud, input: Filter) -> ApiResult<Value> {
         let (mut events, mut bytes, mut token) = (Vec::new(), 0, None);
         while let Some(row) = rows.next()? {
             let (name, message): (String, String) = (row.get(3)?, row.get(5)?);
-            let wanted = input.log_stream_names.is_empty() || input.log_stream_names.contains(&name);
+            let wanted =
+                input.log_stream_names.is_empty() || input.log_stream_names.contains(&name);
             if !wanted || !matches(&terms, &message) {
                 continue;
             }
@@ -403,7 +414,10 @@ mod tests {
 
     #[test]
     fn a_place_survives_its_token() {
-        let place = Place { time: 1_700_000_000_000, number: 42 };
+        let place = Place {
+            time: 1_700_000_000_000,
+            number: 42,
+        };
         assert_eq!(Place::decode(&place.encode()), Some(place));
         assert_eq!(place.encode().len(), 56);
         assert_eq!(Place::decode("1"), None);

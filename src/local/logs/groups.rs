@@ -97,7 +97,12 @@ pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value>
         )?;
         let wanted = i64::try_from(limit + 1).map_err(ApiError::internal)?;
         let rows = statement.query_map(
-            params![after, input.log_group_name_prefix, input.log_group_name_pattern, wanted],
+            params![
+                after,
+                input.log_group_name_prefix,
+                input.log_group_name_pattern,
+                wanted
+            ],
             |row| {
                 let name: String = row.get(0)?;
                 let arn = cloud.arn("logs", format_args!("log-group:{name}"));

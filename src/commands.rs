@@ -3,4 +3,9 @@
 pub mod completions;
 pub mod config;
 #[cfg(feature = "local")]
+pub mod demo;
+pub mod init;
+#[cfg(feature = "local")]
 pub mod local;
+pub mod monitor;
+pub mod validate;

@@ -601,7 +601,10 @@ mod tests {
                 });
                 if holds {
                     found += 1;
-                    assert!(lines.contains(&"DeletionPolicy: RetainExceptOnCreate"), "{name}");
+                    assert!(
+                        lines.contains(&"DeletionPolicy: RetainExceptOnCreate"),
+                        "{name}"
+                    );
                     assert!(lines.contains(&"UpdateReplacePolicy: Retain"), "{name}");
                 }
             }

@@ -135,7 +135,10 @@ fn the_local_cloud_has_one_door() {
             "commands/demo.rs",
         ],
     );
-    never_in("local", r"crate::(commands|context|cli|infra)\b|aws_sdk_");
+    never_in(
+        "local",
+        r"crate::(aws|commands|context|cli|infra)\b|aws_sdk_",
+    );
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Sandbox {
         let mut command = self.command(directory);
         command.args(args);
         let output = command.stdin(Stdio::null()).output().unwrap();
-        self.ran(output)
+        self.ran(&output)
     }
 
     /// The `mlops` command in this sandbox, for tests that need the process itself.
@@ -79,7 +79,7 @@ impl Sandbox {
         let mut command = Command::new(program);
         self.dress(&mut command, directory);
         let output = command.args(args).stdin(Stdio::null()).output().unwrap();
-        self.ran(output)
+        self.ran(&output)
     }
 
     fn dress(&self, command: &mut Command, directory: &str) {
@@ -109,7 +109,7 @@ impl Sandbox {
         }
     }
 
-    fn ran(&self, output: Output) -> Run {
+    fn ran(&self, output: &Output) -> Run {
         let mut redactions = Redactions::new();
         redactions.insert("[DIR]", self.path()).unwrap();
         redactions

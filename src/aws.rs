@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Exit, Failure, Hint};
 
+pub mod datasets;
 pub mod error;
 pub mod s3;
 

@@ -2,6 +2,7 @@
 
 pub mod completions;
 pub mod config;
+pub mod data;
 #[cfg(feature = "local")]
 pub mod demo;
 #[cfg(feature = "local")]

@@ -8,21 +8,12 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Exit, Failure, Hint};
 
+pub mod capture;
 pub mod error;
+pub mod monitoring_store;
 pub mod s3;
 
 pub use error::AwsResultExt;
-
-/// How to reach a local cloud.
-#[derive(Debug, Clone)]
-pub struct LocalConnection {
-    /// `http://127.0.0.1:PORT`
-    pub endpoint: String,
-    /// Its dummy credentials, or the random ones of `--require-credentials`.
-    pub access_key: String,
-    /// The secret that belongs to the access key.
-    pub secret_key: String,
-}
 
 /// One client per service.
 #[derive(Debug)]
@@ -75,19 +66,19 @@ impl Clients {
         Ok(Self::new(config))
     }
 
-    /// Clients of a local cloud. The user's own credentials are not even read.
-    pub async fn local(local: &LocalConnection, region: Option<&str>) -> Self {
-        let credentials = Credentials::new(
-            &local.access_key,
-            &local.secret_key,
-            None,
-            None,
-            "mlops-local",
-        );
+    /// Clients of an endpoint with credentials of its own, such as a local cloud. The user's own
+    /// credentials are not even read.
+    pub fn of_endpoint(
+        endpoint: &str,
+        access_key: &str,
+        secret_key: &str,
+        region: Option<&str>,
+    ) -> Self {
+        let credentials = Credentials::new(access_key, secret_key, None, None, "mlops-local");
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.unwrap_or("us-east-1").to_owned()))
-            .endpoint_url(&local.endpoint)
+            .endpoint_url(endpoint)
             .credentials_provider(
                 aws_credential_types::provider::SharedCredentialsProvider::new(credentials),
             )

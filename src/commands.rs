@@ -3,4 +3,8 @@
 pub mod completions;
 pub mod config;
 #[cfg(feature = "local")]
+pub mod demo;
+#[cfg(feature = "local")]
 pub mod local;
+pub mod monitor;
+pub mod validate;

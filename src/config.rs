@@ -214,6 +214,10 @@ impl Project {
     }
 
     /// The data set that `train` uses.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "the rule of one name includes the other's"
+    )]
     pub fn dataset(&self) -> DatasetName {
         self.file.data.name.clone().unwrap_or_else(|| {
             self.file
@@ -343,6 +347,10 @@ pub struct Config {
 
 impl Config {
     /// Merges flags over the environment over the defaults.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only reader of the environment"
+    )]
     pub fn load(args: &GlobalArgs) -> Result<Self> {
         let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let format = match (args.output, variable("MLOPS_OUTPUT").as_deref()) {

@@ -75,8 +75,7 @@ impl Context {
                         .map(|project| project.file.region),
                 };
                 if self.config.local {
-                    let endpoint = self.local_endpoint().await?;
-                    Ok(Clients::local(&endpoint, region.as_deref()).await)
+                    self.local_clients(region.as_deref()).await
                 } else {
                     Clients::from_environment(
                         self.config.profile.as_deref(),
@@ -90,12 +89,23 @@ impl Context {
     }
 
     #[cfg(feature = "local")]
-    async fn local_endpoint(&self) -> Result<crate::local::Connection> {
-        crate::local::connect(&self.config.local_state(), &self.progress).await
+    async fn local_clients(&self, region: Option<&str>) -> Result<Clients> {
+        let state = self.config.local_state();
+        let local = crate::local::connect(&state, &self.progress).await?;
+        Ok(Clients::of_endpoint(
+            &local.endpoint,
+            &local.access_key,
+            &local.secret_key,
+            region,
+        ))
     }
 
     #[cfg(not(feature = "local"))]
-    async fn local_endpoint(&self) -> Result<crate::aws::LocalConnection> {
+    #[expect(
+        clippy::unused_async,
+        reason = "the same signature as with the feature"
+    )]
+    async fn local_clients(&self, _region: Option<&str>) -> Result<Clients> {
         Err(Failure::usage("this build of mlops has no local cloud"))
             .hint("build it with the cargo feature `local`")
     }

@@ -62,6 +62,10 @@ pub struct Failure {
 
 impl Failure {
     /// An error with `message` that ends the process with `exit`.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "it exists only inside an anyhow::Error"
+    )]
     pub fn new(exit: Exit, message: impl Into<String>) -> Error {
         Error::new(Self {
             exit,

@@ -1,4 +1,4 @@
-//! `mlops`: the AWS MLOps reference architecture in one binary.
+//! `mlops`: the AWS `MLOps` reference architecture in one binary.
 //!
 //! docs/architecture.md says what each room is for and how data flows through them. A command is a
 //! module under [`commands`]: its `Args`, a `run(&Context, &Args) -> Result<Report>`, and the
@@ -11,10 +11,14 @@ pub mod commands;
 pub mod config;
 pub mod context;
 pub mod error;
+pub mod git;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod monitoring;
 pub mod names;
 pub mod output;
+pub mod pipeline;
 pub mod progress;
 pub mod prompt;
+pub mod validation;
 pub mod wait;

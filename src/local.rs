@@ -39,8 +39,7 @@ mod wire;
 
 use cloud::Cloud;
 
-pub use crate::aws::LocalConnection as Connection;
-pub use instance::{Status, connect, reset, status, stop};
+pub use instance::{Connection, Status, connect, reset, status, stop};
 pub use runtime::exec as run_job_process;
 pub use server::{Start, serve};
 

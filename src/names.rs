@@ -128,7 +128,7 @@ name!(
             && !value.contains("//")
             && !value.contains("@{")
             && !value.contains("/.")
-            && !value.ends_with(".lock")
+            && value.strip_suffix(".lock").is_none()
             && !value
                 .chars()
                 .any(|c| c.is_control() || " ~^:?*[\\".contains(c))

@@ -78,11 +78,11 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     const WAITER: Waiter = Waiter {
-        interval: Duration::from_secs(5),
-        timeout: Duration::from_secs(60),
+        interval: Duration::from_millis(1),
+        timeout: Duration::from_millis(40),
     };
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn observers_hear_changes_only() {
         let calls = Cell::new(0);
         let heard = RefCell::new(Vec::new());
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(*heard.borrow(), ["Starting", "Training"]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn giving_up_is_exit_5() {
         let error = WAITER
             .until(

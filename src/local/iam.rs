@@ -1,5 +1,201 @@
-//! iam
+//! IAM: roles and policies as records that other services check.
+//!
+//! Nothing is enforced per request: the local cloud lets every caller in. What is checked is what
+//! fails early in AWS: documents that do not parse, names that are taken, roles that a service may
+//! not assume, deletions that would leave something behind.
 
-use super::api::operations;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-operations! { "iam": }
+use super::Cloud;
+use super::api::{ApiError, ApiResult, operations};
+
+mod document;
+mod policies;
+mod roles;
+
+operations! { "iam":
+    "AttachRolePolicy" => policies::attach,
+    "CreatePolicy" => policies::create,
+    "CreatePolicyVersion" => policies::create_version,
+    "CreateRole" => roles::create,
+    "DeletePolicy" => policies::delete,
+    "DeletePolicyVersion" => policies::delete_version,
+    "DeleteRole" => roles::delete,
+    "DeleteRolePolicy" => roles::delete_policy,
+    "DetachRolePolicy" => policies::detach,
+    "GetPolicy" => policies::get,
+    "GetPolicyVersion" => policies::get_version,
+    "GetRole" => roles::get,
+    "GetRolePolicy" => roles::get_policy,
+    "ListAttachedRolePolicies" => policies::list_attached,
+    "ListPolicies" => policies::list,
+    "ListPolicyVersions" => policies::list_versions,
+    "ListRolePolicies" => roles::list_policies,
+    "ListRoleTags" => roles::list_tags,
+    "ListRoles" => roles::list,
+    "PutRolePolicy" => roles::put_policy,
+    "TagRole" => roles::tag,
+    "UntagRole" => roles::untag,
+    "UpdateAssumeRolePolicy" => roles::update_trust,
+    "UpdateRole" => roles::update,
+}
+
+/// Checks that the role behind `arn` exists and that its trust policy lets `principal` (such as
+/// `sagemaker.amazonaws.com`) assume it; else `ValidationException`, as SageMaker words it.
+pub(crate) fn require_role(cloud: &Cloud, arn: &str, principal: &str) -> ApiResult<()> {
+    let refused = || {
+        ApiError::validation(format!(
+            "Could not assume role {arn}. Please ensure that the role exists and allows principal \
+             '{principal}' to assume the role."
+        ))
+    };
+    let prefix = format!("arn:aws:iam::{}:role/", super::cloud::ACCOUNT);
+    let name = arn
+        .strip_prefix(&prefix)
+        .and_then(|path| path.rsplit('/').next())
+        .ok_or_else(refused)?;
+    let role = roles::collection(cloud).get(name)?.ok_or_else(refused)?;
+    if role.arn == arn && document::trusts(&role.trust, principal) {
+        Ok(())
+    } else {
+        Err(refused())
+    }
+}
+
+/// A key and a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tag {
+    key: String,
+    #[serde(default)]
+    value: String,
+}
+
+/// An operation with nothing to say.
+#[derive(Debug, Serialize)]
+struct Empty {}
+
+/// The part of a list that a caller asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Page {
+    #[serde(deserialize_with = "whole")]
+    max_items: Option<i64>,
+    marker: Option<String>,
+}
+
+impl Page {
+    /// `{NAME: […], "IsTruncated": …, "Marker": …}`
+    fn cut(&self, name: &str, items: Vec<Value>) -> ApiResult<Value> {
+        let start: usize = match self.marker.as_deref().filter(|marker| !marker.is_empty()) {
+            None => 0,
+            Some(marker) => marker.parse().map_err(|_| {
+                ApiError::new("ValidationError", format!("Invalid Marker: {marker}"))
+            })?,
+        };
+        let limit = match self.max_items {
+            None => 100,
+            Some(limit @ 1..=1000) => usize::try_from(limit).map_err(ApiError::internal)?,
+            Some(limit) => {
+                return Err(ApiError::new(
+                    "ValidationError",
+                    format!("MaxItems {limit} is not between 1 and 1000"),
+                ));
+            }
+        };
+        let end = start.saturating_add(limit);
+        let more = end < items.len();
+        let part: Vec<Value> = items.into_iter().skip(start).take(limit).collect();
+        let mut answer = json!({ name: part, "IsTruncated": more });
+        if more {
+            answer["Marker"] = json!(end.to_string());
+        }
+        Ok(answer)
+    }
+}
+
+fn no_such_entity(message: impl Into<String>) -> ApiError {
+    ApiError::new("NoSuchEntity", message).status(404)
+}
+
+fn already_exists(message: impl Into<String>) -> ApiError {
+    ApiError::new("EntityAlreadyExists", message).status(409)
+}
+
+fn delete_conflict(message: impl Into<String>) -> ApiError {
+    ApiError::new("DeleteConflict", message).status(409)
+}
+
+/// Checks a name of at most `longest` characters. `member` is the API's name for it.
+fn check_name(member: &str, value: &str, longest: usize) -> ApiResult<()> {
+    let sound = (1..=longest).contains(&value.len())
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+=,.@_-".contains(&b));
+    if sound {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        "ValidationError",
+        format!(
+            "The specified value for {member} is invalid. It must contain only alphanumeric \
+             characters and/or the following: +=,.@_-, and be 1 to {longest} characters long"
+        ),
+    ))
+}
+
+/// Checks a path such as `/` or `/team/`; none is `/`.
+fn check_path(path: Option<String>) -> ApiResult<String> {
+    let path = path.unwrap_or_else(|| "/".to_owned());
+    let sound = path.starts_with('/')
+        && path.ends_with('/')
+        && path.len() <= 512
+        && path.bytes().all(|b| (b'!'..=b'~').contains(&b));
+    if sound {
+        Ok(path)
+    } else {
+        Err(ApiError::new(
+            "ValidationError",
+            "The specified value for path is invalid. It must begin and end with / and contain \
+             only alphanumeric characters and/or / characters.",
+        ))
+    }
+}
+
+/// An identifier such as `AROA…` (20 characters).
+fn unique_id(prefix: &str) -> String {
+    let random = uuid::Uuid::new_v4().simple().to_string().to_uppercase();
+    format!("{prefix}{}", &random[..16])
+}
+
+/// Adds tags, replacing those with the same keys.
+fn merge_tags(tags: &mut Vec<Tag>, new: Vec<Tag>) {
+    for tag in new {
+        tags.retain(|old| old.key != tag.key);
+        tags.push(tag);
+    }
+}
+
+/// Reads a list that the query protocol writes as empty text when it is empty.
+fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(Vec::new()),
+        Value::String(text) if text.is_empty() => Ok(Vec::new()),
+        value => serde_json::from_value(value).map_err(serde::de::Error::custom),
+    }
+}
+
+/// Reads an optional whole number, or the text of one.
+fn whole<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    match Option::<Value>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(value) => super::api::lenient::int(value)
+            .map(Some)
+            .map_err(serde::de::Error::custom),
+    }
+}

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use super::clock;
 use super::door::Credentials;
-use crate::aws::LocalConnection;
 use crate::error::Hint;
 use crate::progress::Progress;
 
@@ -173,13 +172,24 @@ async fn running(directory: &Path) -> Result<Option<Address>> {
     Ok(answers.then_some(address))
 }
 
+/// How to reach the server of a state directory.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// `http://127.0.0.1:PORT`
+    pub endpoint: String,
+    /// Any credentials, or the random ones of `--require-credentials`.
+    pub access_key: String,
+    /// The secret that belongs to the access key.
+    pub secret_key: String,
+}
+
 /// Finds the server of `directory`, or starts one that ends by itself when it is idle.
-pub async fn connect(directory: &Path, progress: &Progress) -> Result<LocalConnection> {
+pub async fn connect(directory: &Path, progress: &Progress) -> Result<Connection> {
     let start = Instant::now();
     let mut child = None;
     loop {
         if let Some(address) = running(directory).await? {
-            return Ok(LocalConnection {
+            return Ok(Connection {
                 endpoint: address.endpoint,
                 access_key: address.access_key,
                 secret_key: address.secret_key,

@@ -8,9 +8,12 @@ use super::api::{ApiError, ApiResult};
 mod hosting;
 mod jobs;
 mod lineage;
+mod network;
 mod notebooks;
 mod pipelines;
+mod records;
 mod registry;
+mod requests;
 pub(crate) mod runtime_api;
 mod tags;
 
@@ -55,6 +58,7 @@ pub(crate) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     jobs::recover(cloud)?;
     pipelines::recover(cloud)?;
     hosting::recover(cloud)?;
+    notebooks::recover(cloud)?;
     Ok(())
 }
 

@@ -1,5 +1,196 @@
-//! tags
+//! Tags of every SageMaker resource, by its ARN.
 
-use crate::local::api::operations;
+use std::collections::BTreeMap;
 
-operations! { "sagemaker": }
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::requests;
+use crate::local::Cloud;
+use crate::local::api::{ApiError, ApiResult, operations};
+use crate::local::cloud::Service;
+
+operations! { "sagemaker":
+    "AddTags" => add_tags,
+    "ListTags" => list_tags,
+    "DeleteTags" => delete_tags,
+}
+
+/// The most tags that a resource can have.
+const MAX: usize = 50;
+
+/// How a resource type of an ARN is looked up: the operation and its name member; `true` where the
+/// member takes the whole ARN.
+const TYPES: &[(&str, &str, &str, bool)] = &[
+    ("action", "DescribeAction", "ActionName", false),
+    ("artifact", "DescribeArtifact", "ArtifactArn", true),
+    (
+        "code-repository",
+        "DescribeCodeRepository",
+        "CodeRepositoryName",
+        false,
+    ),
+    ("context", "DescribeContext", "ContextName", false),
+    ("endpoint", "DescribeEndpoint", "EndpointName", false),
+    (
+        "endpoint-config",
+        "DescribeEndpointConfig",
+        "EndpointConfigName",
+        false,
+    ),
+    (
+        "experiment-trial-component",
+        "DescribeTrialComponent",
+        "TrialComponentName",
+        false,
+    ),
+    ("model", "DescribeModel", "ModelName", false),
+    (
+        "model-package",
+        "DescribeModelPackage",
+        "ModelPackageName",
+        true,
+    ),
+    (
+        "model-package-group",
+        "DescribeModelPackageGroup",
+        "ModelPackageGroupName",
+        false,
+    ),
+    (
+        "notebook-instance",
+        "DescribeNotebookInstance",
+        "NotebookInstanceName",
+        false,
+    ),
+    (
+        "notebook-instance-lifecycle-config",
+        "DescribeNotebookInstanceLifecycleConfig",
+        "NotebookInstanceLifecycleConfigName",
+        false,
+    ),
+    ("pipeline", "DescribePipeline", "PipelineName", false),
+    (
+        "processing-job",
+        "DescribeProcessingJob",
+        "ProcessingJobName",
+        false,
+    ),
+    (
+        "training-job",
+        "DescribeTrainingJob",
+        "TrainingJobName",
+        false,
+    ),
+];
+
+type Tags = BTreeMap<String, String>;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tag {
+    key: String,
+    value: String,
+}
+
+/// Adds the `Tags` member of a `Create…` request to a resource; without the member nothing.
+pub(super) fn put(cloud: &Cloud, arn: &str, tags: Option<&Value>) -> ApiResult<()> {
+    let Some(tags) = tags.filter(|tags| !tags.is_null()) else {
+        return Ok(());
+    };
+    let tags: Vec<Tag> = crate::local::api::parse(tags.clone())?;
+    let collection = cloud.store().collection::<Tags>("sagemaker", "tags");
+    collection.insert(arn, &Tags::new())?;
+    collection.update(arn, |stored| {
+        for tag in tags {
+            if tag.key.is_empty()
+                || tag.key.chars().count() > 128
+                || tag.value.chars().count() > 256
+            {
+                return Err(ApiError::validation(format!(
+                    "1 validation error detected: the tag `{}` has a key over 128 or a value over \
+                     256 characters",
+                    tag.key
+                )));
+            }
+            stored.insert(tag.key, tag.value);
+        }
+        if stored.len() > MAX {
+            return Err(ApiError::validation(format!(
+                "A resource cannot have more than {MAX} tags"
+            )));
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Forgets the tags of a resource that is deleted.
+pub(super) fn remove(cloud: &Cloud, arn: &str) -> ApiResult<()> {
+    cloud
+        .store()
+        .collection::<Tags>("sagemaker", "tags")
+        .remove(arn)?;
+    Ok(())
+}
+
+fn of(cloud: &Cloud, arn: &str) -> ApiResult<Vec<Value>> {
+    Ok(cloud
+        .store()
+        .collection::<Tags>("sagemaker", "tags")
+        .get(arn)?
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(key, value)| json!({"Key": key, "Value": value}))
+        .collect())
+}
+
+/// The resource of a request, after a look that it exists.
+async fn resource<'a>(cloud: &Cloud, input: &'a Value) -> ApiResult<&'a str> {
+    let arn = requests::required(input, "ResourceArn")?;
+    let prefix = cloud.arn("sagemaker", "");
+    let (kind, name) = arn
+        .strip_prefix(&prefix)
+        .and_then(|rest| rest.split_once('/'))
+        .ok_or_else(|| {
+            ApiError::validation(format!(
+                "`{arn}` is not the ARN of a resource of this account"
+            ))
+        })?;
+    let Some((_, operation, member, whole)) = TYPES.iter().find(|(known, ..)| *known == kind)
+    else {
+        return Err(ApiError::validation(format!(
+            "resources of type `{kind}` cannot have tags"
+        )));
+    };
+    let key = if *whole { arn } else { name };
+    cloud
+        .call(Service::SageMaker, operation, json!({ *member: key }))
+        .await?;
+    Ok(arn)
+}
+
+async fn add_tags(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let arn = resource(cloud, &input).await?;
+    put(cloud, arn, input.get("Tags"))?;
+    Ok(json!({"Tags": of(cloud, arn)?}))
+}
+
+async fn list_tags(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let arn = resource(cloud, &input).await?;
+    // The service model asks for at least 50 a page, and a resource has at most 50.
+    Ok(json!({"Tags": of(cloud, arn)?}))
+}
+
+async fn delete_tags(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let arn = resource(cloud, &input).await?;
+    let keys: Vec<String> = crate::local::api::parse(input["TagKeys"].clone())?;
+    cloud
+        .store()
+        .collection::<Tags>("sagemaker", "tags")
+        .update(arn, |stored| {
+            stored.retain(|key, _| !keys.contains(key));
+            Ok(())
+        })?;
+    Ok(json!({}))
+}

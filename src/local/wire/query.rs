@@ -53,7 +53,7 @@ impl Node {
         if self.children.is_empty() {
             return self
                 .text
-                .map_or_else(|| Value::Object(Map::new()), |text| Value::String(text));
+                .map_or_else(|| Value::Object(Map::new()), Value::String);
         }
         if self.children.len() == 1
             && let Some(member) = self.children.remove("member")

@@ -1,0 +1,46 @@
+"""Times whole processes by the operating system's own accounting (wait4), A and B in turn."""
+
+import os
+import statistics
+import subprocess
+import time
+
+
+def once(command, **kwargs):
+    """Wall seconds, CPU seconds, peak RSS in MiB and exit code of one process."""
+    kwargs.setdefault("stdout", subprocess.DEVNULL)
+    kwargs.setdefault("stderr", subprocess.DEVNULL)
+    start = time.perf_counter()
+    process = subprocess.Popen(command, **kwargs)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return {
+        "wall": wall,
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "rss": usage.ru_maxrss / 1024,
+        "exit": process.returncode,
+    }
+
+
+def paired(runs, warmup, commands):
+    """Runs each named command in turn; medians by name."""
+    results = {name: [] for name in commands}
+    for index in range(warmup + runs):
+        for name, (command, kwargs) in commands.items():
+            result = once(command, **kwargs)
+            assert result["exit"] == 0, f"{name}: exit {result['exit']}"
+            if index >= warmup:
+                results[name].append(result)
+    return {
+        name: {key: statistics.median(r[key] for r in found) for key in ("wall", "cpu", "rss")}
+        for name, found in results.items()
+    }
+
+
+def show(results):
+    for name, result in results.items():
+        print(
+            f"{name:40} {result['wall'] * 1000:8.1f} ms wall {result['cpu'] * 1000:8.1f} ms CPU "
+            f"{result['rss']:7.1f} MiB"
+        )

@@ -1,0 +1,203 @@
+//! `mlops demo`: the whole story on the local cloud, told by this same binary.
+
+mod story;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, anyhow};
+use serde::Serialize;
+use tokio::process::Command;
+
+use self::story::{Program, STORY, Step, TRAFFIC};
+use crate::aws::{AwsResultExt, Clients};
+use crate::context::Context;
+use crate::error::{Failure, Hint};
+use crate::git::Repository;
+use crate::output::{Format, Report};
+
+/// Show the whole story on a local cloud, with real data
+///
+/// Writes the example project (predicting the delay of flights) into DIR and runs the commands of
+/// a working day in it, printing each one: init, image push, data push, validate, train, promote,
+/// monitor, lineage. It needs Python 3 and git; no AWS account, no Docker. DIR stays for you to
+/// explore.
+///
+/// Example: mlops demo flights
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// A new or empty directory (default: mlops-demo, or mlops-demo-2, …)
+    directory: Option<PathBuf>,
+}
+
+/// What the demo did.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    directory: PathBuf,
+    steps: Vec<Done>,
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Done {
+    command: String,
+    exit: i32,
+    seconds: f64,
+}
+
+/// Tells the story.
+pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<Told> {
+    let directory = prepare(ctx, args.directory.as_deref())?;
+    let start = Instant::now();
+    let mut steps = Vec::new();
+    for step in STORY {
+        let begun = Instant::now();
+        let command = step.shown();
+        if !step.story.is_empty() {
+            ctx.progress.say(format!(
+                "\n{}",
+                console::style(step.story).bold().for_stderr()
+            ));
+        }
+        ctx.progress.say(format!(
+            "{}",
+            console::style(format!("$ {command}")).cyan().for_stderr()
+        ));
+        let exit = match step.program {
+            Program::Traffic => traffic(ctx, &directory).await?,
+            Program::Mlops | Program::Git => execute(ctx, step, &directory).await?,
+        };
+        if exit != step.exit {
+            return Err(anyhow!(
+                "`{command}` ended with exit code {exit} instead of {}",
+                step.exit
+            ))
+            .hint(format!("look around in {}", directory.display()));
+        }
+        if step.exit != 0 {
+            ctx.progress
+                .say(format!("(exit code {exit}, as it should)"));
+        }
+        steps.push(Done {
+            command,
+            exit,
+            seconds: begun.elapsed().as_secs_f64(),
+        });
+    }
+    Ok(Told {
+        directory,
+        steps,
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// Makes the directory, or takes an empty one.
+fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
+    let directory = match wanted {
+        Some(directory) => ctx.config.directory.join(directory),
+        None => (1..)
+            .map(|n| match n {
+                1 => "mlops-demo".to_owned(),
+                n => format!("mlops-demo-{n}"),
+            })
+            .map(|name| ctx.config.directory.join(name))
+            .find(|directory| !directory.exists())
+            .context("no name is free")?,
+    };
+    if std::fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::usage(format!(
+            "{} is not empty",
+            directory.display()
+        )))
+        .hint("name a new directory: mlops demo DIR");
+    }
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    Ok(directory)
+}
+
+/// Runs one command as a reader would; what it prints is shown as it comes.
+async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
+    let mut command = match step.program {
+        Program::Git => Command::new("git"),
+        _ => Command::new(std::env::current_exe()?),
+    };
+    command
+        .args(step.arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null());
+    if step.program == Program::Git && !Repository::discover(directory)?.has_identity()? {
+        for name in ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"] {
+            command.env(name, "mlops demo");
+        }
+        command.env("EMAIL", "mlops@localhost");
+    }
+    if ctx.output.format() == Format::Json || ctx.config.quiet {
+        // stdout belongs to the demo's own report.
+        command.stdout(Stdio::null());
+    }
+    if ctx.config.quiet {
+        command.stderr(Stdio::null());
+    }
+    let status = command
+        .status()
+        .await
+        .with_context(|| format!("cannot run `{}`", step.shown()))
+        .hint("the demo needs git and Python 3 on PATH")?;
+    status
+        .code()
+        .ok_or_else(|| anyhow!("`{}` was ended by a signal", step.shown()))
+}
+
+/// Sends the rows of a later month to the endpoint, as the application would.
+async fn traffic(ctx: &Context, directory: &Path) -> Result<i32> {
+    let connection = crate::local::connect(&directory.join(".mlops/local"), &ctx.progress).await?;
+    let clients = Clients::of_endpoint(
+        &connection.endpoint,
+        &connection.access_key,
+        &connection.secret_key,
+        None,
+    );
+    let path = directory.join(TRAFFIC.0);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let rows: Vec<&str> = text.lines().collect();
+    let task = ctx.progress.items("sending requests", rows.len() as u64);
+    for batch in rows.chunks(TRAFFIC.1) {
+        clients
+            .runtime
+            .invoke_endpoint()
+            .endpoint_name("flights")
+            .content_type("text/csv")
+            .accept("text/csv")
+            .body(aws_sdk_sagemakerruntime::primitives::Blob::new(
+                format!("{}\n", batch.join("\n")).into_bytes(),
+            ))
+            .send()
+            .await
+            .aws("cannot invoke the endpoint")?;
+        task.advance(batch.len() as u64);
+    }
+    task.done(format!("{} flights got a prediction", rows.len()));
+    Ok(0)
+}
+
+impl Report for Told {}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\nThe whole story in {:.0} s: {} commands did what they should.",
+            self.seconds,
+            self.steps.len()
+        )?;
+        writeln!(f, "It is all still there:\n")?;
+        writeln!(f, "  cd {}", self.directory.display())?;
+        writeln!(f, "  mlops --local models list")?;
+        writeln!(f, "  mlops --local runs list")?;
+        write!(f, "  open drift.html in a browser")
+    }
+}

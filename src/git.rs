@@ -1,0 +1,354 @@
+//! Git, as a subprocess: what a branch holds, and whether the working tree differs from it.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::error::{Exit, Failure, Hint};
+use crate::names::BranchName;
+
+/// The name of the git remote that holds the project's `CodeCommit` repository.
+pub const REMOTE: &str = "codecommit";
+
+/// A directory inside a git working tree. Paths are relative to this directory, which need not be
+/// the top of the repository: a project may be a folder of a larger one.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    directory: PathBuf,
+}
+
+impl Repository {
+    /// The repository around `directory`; an error (exit 2) when there is none.
+    pub fn discover(directory: &Path) -> Result<Self> {
+        Self::find(directory)?
+            .ok_or_else(|| {
+                Failure::new(
+                    Exit::Usage,
+                    format!("{} is not in a git repository", directory.display()),
+                )
+            })
+            .hint("run `git init` and commit the project: a run records the commit it was made of")
+    }
+
+    /// The repository around `directory`, if any.
+    pub fn find(directory: &Path) -> Result<Option<Self>> {
+        let repository = Self {
+            directory: directory.to_owned(),
+        };
+        let inside = repository.output(["rev-parse", "--is-inside-work-tree"])?;
+        let found = inside.status.success() && inside.stdout.starts_with(b"true");
+        Ok(found.then_some(repository))
+    }
+
+    /// Makes a repository in `directory` whose first branch is `branch`.
+    pub fn init(directory: &Path, branch: &BranchName) -> Result<Self> {
+        let repository = Self {
+            directory: directory.to_owned(),
+        };
+        let initial = format!("--initial-branch={branch}");
+        repository.run(["init", "--quiet", &initial])?;
+        Ok(repository)
+    }
+
+    /// The directory that paths are relative to.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The commit that is checked out; `None` before the first.
+    pub fn head(&self) -> Result<Option<String>> {
+        self.resolve("HEAD^{commit}")
+    }
+
+    /// The branch that is checked out; `None` on a detached HEAD.
+    pub fn current_branch(&self) -> Result<Option<String>> {
+        self.answer(["symbolic-ref", "--quiet", "--short", "HEAD"])
+    }
+
+    /// The head commit of a local branch, or of `origin`'s where there is no local one.
+    pub fn branch_head(&self, branch: &BranchName) -> Result<Option<String>> {
+        for prefix in ["refs/heads", "refs/remotes/origin"] {
+            if let Some(commit) = self.resolve(&format!("{prefix}/{branch}^{{commit}}"))? {
+                return Ok(Some(commit));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The head commit of a branch; an error that names the branches there are.
+    pub fn require_branch(&self, branch: &BranchName) -> Result<String> {
+        if let Some(commit) = self.branch_head(branch)? {
+            return Ok(commit);
+        }
+        let branches = self.branches()?;
+        Err(anyhow!("there is no branch `{branch}`")).hint(if branches.is_empty() {
+            "the repository has no commit yet: commit the project first".to_owned()
+        } else {
+            format!("the branches are {}", branches.join(", "))
+        })
+    }
+
+    /// The local branches, by name.
+    pub fn branches(&self) -> Result<Vec<String>> {
+        let text = self.run(["for-each-ref", "--format=%(refname:short)", "refs/heads"])?;
+        Ok(String::from_utf8_lossy(&text)
+            .lines()
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// True when files under `path` differ from HEAD, or are not committed at all.
+    pub fn is_dirty(&self, path: &Path) -> Result<bool> {
+        let changes = self.run([
+            OsStr::new("status"),
+            OsStr::new("--porcelain"),
+            OsStr::new("--untracked-files=all"),
+            OsStr::new("--"),
+            path.as_os_str(),
+        ])?;
+        Ok(!changes.is_empty())
+    }
+
+    /// The bytes of a file at a commit; `None` when the commit does not have it.
+    pub fn show(&self, commit: &str, path: &Path) -> Result<Option<Vec<u8>>> {
+        let path = path.to_str().context("the path is not UTF-8")?;
+        // `./` makes git read the path from this directory instead of the repository's top.
+        let Some(object) = self.resolve(&format!("{commit}:./{path}"))? else {
+            return Ok(None);
+        };
+        self.run(["cat-file", "blob", &object]).map(Some)
+    }
+
+    /// Writes the files of a commit into the directory `into`.
+    pub fn export(&self, commit: &str, into: &Path) -> Result<()> {
+        let mut child = self
+            .command()
+            .args(["archive", "--format=tar", commit])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(missing)?;
+        let stdout = child.stdout.take().context("git archive has no output")?;
+        let unpacked = tar::Archive::new(stdout).unpack(into);
+        let output = child.wait_with_output().map_err(missing)?;
+        if !output.status.success() {
+            return Err(failed("archive", &output.stderr));
+        }
+        unpacked.with_context(|| format!("cannot write {commit} into {}", into.display()))
+    }
+
+    /// True when git knows who commits here.
+    pub fn has_identity(&self) -> Result<bool> {
+        Ok(self.answer(["config", "user.email"])?.is_some())
+    }
+
+    /// Commits everything in the directory; where git knows no author, `mlops` is the author of
+    /// this commit. False when there was nothing to commit.
+    pub fn commit_all(&self, message: &str) -> Result<bool> {
+        self.run(["add", "--all", "--", "."])?;
+        if !self.is_dirty(Path::new("."))? {
+            return Ok(false);
+        }
+        let mut arguments = Vec::new();
+        if !self.has_identity()? {
+            arguments.extend(["-c", "user.name=mlops", "-c", "user.email=mlops@localhost"]);
+        }
+        // Hooks and signing belong to people's own commits; either may ask or refuse.
+        arguments.extend([
+            "commit",
+            "--quiet",
+            "--no-verify",
+            "--no-gpg-sign",
+            "--message",
+            message,
+        ]);
+        self.run(arguments)?;
+        Ok(true)
+    }
+
+    /// Makes `name` a remote at `url`, or points it there.
+    pub fn set_remote(&self, name: &str, url: &str) -> Result<()> {
+        match self.answer(["remote", "get-url", name])? {
+            Some(found) if found == url => {}
+            Some(_) => drop(self.run(["remote", "set-url", name, url])?),
+            None => drop(self.run(["remote", "add", name, url])?),
+        }
+        Ok(())
+    }
+
+    fn resolve(&self, revision: &str) -> Result<Option<String>> {
+        self.answer([
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            revision,
+        ])
+    }
+
+    /// One line of output, or `None` when git says no.
+    fn answer<const N: usize>(&self, arguments: [&str; N]) -> Result<Option<String>> {
+        let output = self.output(arguments)?;
+        if !output.status.success() {
+            return Ok(None);
+        }
+        let text = String::from_utf8(output.stdout).context("git's answer is not UTF-8")?;
+        // `--end-of-options` is echoed by `git rev-parse --verify` before 2.30 only.
+        Ok(text.lines().last().map(|line| line.trim().to_owned()))
+    }
+
+    fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<Vec<u8>> {
+        let arguments: Vec<A> = arguments.into_iter().collect();
+        let verb = arguments
+            .iter()
+            .map(|argument| argument.as_ref().to_string_lossy())
+            .find(|argument| !argument.starts_with('-') && !argument.contains('='))
+            .unwrap_or_default()
+            .into_owned();
+        let output = self.output(arguments)?;
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(failed(&verb, &output.stderr))
+        }
+    }
+
+    fn output<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<std::process::Output> {
+        self.command().args(arguments).output().map_err(missing)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("git");
+        command
+            .arg("-C")
+            .arg(&self.directory)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .env("LC_ALL", "C")
+            .env("GIT_TERMINAL_PROMPT", "0");
+        // Set inside a git hook; they would point at another repository.
+        for name in [
+            "GIT_DIR",
+            "GIT_WORK_TREE",
+            "GIT_INDEX_FILE",
+            "GIT_OBJECT_DIRECTORY",
+            "GIT_PREFIX",
+        ] {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+fn missing(error: io::Error) -> anyhow::Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        crate::error::hinted(
+            anyhow!("the program `git` is not there"),
+            "install git 2.28 or newer, and see that it is on PATH",
+        )
+    } else {
+        anyhow::Error::new(error).context("cannot run git")
+    }
+}
+
+fn failed(verb: &str, stderr: &[u8]) -> anyhow::Error {
+    let text = String::from_utf8_lossy(stderr);
+    let reason = text.trim().trim_start_matches("fatal: ");
+    anyhow!("git {verb}: {reason}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository() -> (tempfile::TempDir, Repository) {
+        let directory = tempfile::tempdir().unwrap();
+        let repository = Repository::init(directory.path(), &"develop".parse().unwrap()).unwrap();
+        (directory, repository)
+    }
+
+    #[test]
+    fn a_branch_holds_what_was_committed() {
+        let (directory, repository) = repository();
+        let develop = "develop".parse().unwrap();
+        let file = directory.path().join("a.txt");
+        std::fs::write(&file, "one").unwrap();
+        assert_eq!(repository.head().unwrap(), None);
+        assert!(repository.is_dirty(Path::new(".")).unwrap());
+        assert!(repository.commit_all("first").unwrap());
+        assert!(!repository.commit_all("again").unwrap());
+        let commit = repository.require_branch(&develop).unwrap();
+        assert_eq!(repository.head().unwrap().as_ref(), Some(&commit));
+        assert_eq!(
+            repository.current_branch().unwrap().as_deref(),
+            Some("develop")
+        );
+
+        std::fs::write(&file, "two").unwrap();
+        assert!(repository.is_dirty(Path::new("a.txt")).unwrap());
+        let shown = repository.show(&commit, Path::new("a.txt")).unwrap();
+        assert_eq!(shown.as_deref(), Some(b"one".as_slice()));
+        assert_eq!(repository.show(&commit, Path::new("b.txt")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_project_may_be_a_folder_of_a_repository() {
+        let (directory, repository) = repository();
+        let project = directory.path().join("project");
+        std::fs::create_dir_all(&project).unwrap();
+        std::fs::write(project.join("mlops.toml"), "x").unwrap();
+        std::fs::write(directory.path().join("other"), "y").unwrap();
+        repository.commit_all("first").unwrap();
+
+        let inner = Repository::discover(&project).unwrap();
+        let commit = inner.head().unwrap().unwrap();
+        assert_eq!(
+            inner
+                .show(&commit, Path::new("mlops.toml"))
+                .unwrap()
+                .as_deref(),
+            Some(b"x".as_slice())
+        );
+        let into = tempfile::tempdir().unwrap();
+        inner.export(&commit, into.path()).unwrap();
+        assert!(into.path().join("mlops.toml").is_file());
+        assert!(!into.path().join("other").exists());
+    }
+
+    #[test]
+    fn no_repository_and_no_branch_are_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = Repository::discover(directory.path()).unwrap_err();
+        assert_eq!(crate::error::exit(&error), Exit::Usage);
+
+        let (_directory, repository) = repository();
+        let error = repository
+            .require_branch(&"x".parse().unwrap())
+            .unwrap_err();
+        assert_eq!(error.to_string(), "there is no branch `x`");
+        assert!(crate::error::hints(&error)[0].contains("no commit yet"));
+    }
+
+    #[test]
+    fn a_remote_is_moved_and_not_doubled() {
+        let (_directory, repository) = repository();
+        repository
+            .set_remote(REMOTE, "http://127.0.0.1:1/x")
+            .unwrap();
+        repository
+            .set_remote(REMOTE, "http://127.0.0.1:2/x")
+            .unwrap();
+        assert_eq!(
+            repository
+                .answer(["remote", "get-url", REMOTE])
+                .unwrap()
+                .as_deref(),
+            Some("http://127.0.0.1:2/x")
+        );
+    }
+}

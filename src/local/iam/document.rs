@@ -1,0 +1,212 @@
+//! Policy documents: what IAM refuses, and who a trust policy trusts.
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use crate::local::api::{ApiError, ApiResult};
+use crate::local::cloud::ACCOUNT;
+
+/// A policy document as it was sent: text, or (from CloudFormation) the document itself.
+#[derive(Debug, Clone)]
+pub(super) struct Document(String);
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match Value::deserialize(deserializer)? {
+            Value::String(text) => text,
+            value => value.to_string(),
+        }))
+    }
+}
+
+impl Document {
+    /// The text of a role's trust policy; `MalformedPolicyDocument` when it cannot be one.
+    pub(super) fn trust(self) -> ApiResult<String> {
+        for statement in statements(&self.0)? {
+            require(&statement, &["Principal", "NotPrincipal"])?;
+            require(&statement, &["Action", "NotAction"])?;
+            if statement.contains_key("Resource") {
+                return Err(malformed("Has prohibited field Resource"));
+            }
+        }
+        Ok(self.0)
+    }
+
+    /// The text of a policy that grants; `MalformedPolicyDocument` when it cannot be one.
+    pub(super) fn identity(self) -> ApiResult<String> {
+        for statement in statements(&self.0)? {
+            if statement.contains_key("Principal") {
+                return Err(malformed("Policy document should not specify a principal."));
+            }
+            require(&statement, &["Action", "NotAction"])
+                .map_err(|_| malformed("Policy statement must contain actions."))?;
+            require(&statement, &["Resource", "NotResource"])
+                .map_err(|_| malformed("Policy statement must contain resources."))?;
+            for resource in texts(statement.get("Resource")) {
+                if resource != "*" && !resource.starts_with("arn:") {
+                    return Err(malformed(format!(
+                        "Resource {resource} must be in ARN format or \"*\"."
+                    )));
+                }
+            }
+        }
+        Ok(self.0)
+    }
+}
+
+/// A document as responses carry it: percent-encoded (RFC 3986).
+pub(super) fn encoded(document: &str) -> String {
+    utf8_percent_encode(document, NON_ALPHANUMERIC).to_string()
+}
+
+/// True when a trust policy lets `principal` assume the role for this account.
+pub(super) fn trusts(document: &str, principal: &str) -> bool {
+    let Ok(statements) = statements(document) else {
+        return false;
+    };
+    statements.iter().any(|statement| {
+        let services = statement
+            .get("Principal")
+            .and_then(|principals| principals.get("Service"));
+        let source = statement
+            .get("Condition")
+            .and_then(|condition| condition.get("StringEquals"))
+            .and_then(|equals| equals.get("aws:SourceAccount"));
+        statement.get("Effect").and_then(Value::as_str) == Some("Allow")
+            && texts(services).contains(&principal)
+            && texts(statement.get("Action"))
+                .iter()
+                .any(|action| matches!(*action, "sts:AssumeRole" | "sts:*" | "*"))
+            && source.is_none_or(|source| texts(Some(source)).contains(&ACCOUNT))
+    })
+}
+
+fn statements(document: &str) -> ApiResult<Vec<Map<String, Value>>> {
+    const FIELDS: [&str; 9] = [
+        "Sid",
+        "Effect",
+        "Principal",
+        "NotPrincipal",
+        "Action",
+        "NotAction",
+        "Resource",
+        "NotResource",
+        "Condition",
+    ];
+
+    let Ok(Value::Object(document)) = serde_json::from_str(document) else {
+        return Err(malformed("This policy contains invalid Json"));
+    };
+    if let Some(version) = document.get("Version")
+        && !matches!(version.as_str(), Some("2012-10-17" | "2008-10-17"))
+    {
+        return Err(malformed("Syntax errors in policy."));
+    }
+    let statements = match document.get("Statement") {
+        Some(Value::Array(statements)) if !statements.is_empty() => statements.clone(),
+        Some(statement @ Value::Object(_)) => vec![statement.clone()],
+        _ => return Err(malformed("Syntax errors in policy.")),
+    };
+    statements
+        .into_iter()
+        .map(|statement| {
+            let Value::Object(statement) = statement else {
+                return Err(malformed("Syntax errors in policy."));
+            };
+            let effect = statement.get("Effect").and_then(Value::as_str);
+            if !matches!(effect, Some("Allow" | "Deny"))
+                || statement.keys().any(|key| !FIELDS.contains(&key.as_str()))
+            {
+                return Err(malformed("Syntax errors in policy."));
+            }
+            for action in texts(statement.get("Action")) {
+                if action != "*" && !action.contains(':') {
+                    return Err(malformed(
+                        "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.",
+                    ));
+                }
+            }
+            Ok(statement)
+        })
+        .collect()
+}
+
+fn require(statement: &Map<String, Value>, fields: &[&str]) -> ApiResult<()> {
+    if fields.iter().any(|field| statement.contains_key(*field)) {
+        Ok(())
+    } else {
+        Err(malformed(format!("Missing required field {}", fields[0])))
+    }
+}
+
+/// One text, or a list of them.
+fn texts(value: Option<&Value>) -> Vec<&str> {
+    match value {
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn malformed(message: impl Into<String>) -> ApiError {
+    ApiError::new("MalformedPolicyDocument", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn document(statement: Value) -> Document {
+        Document(json!({"Version": "2012-10-17", "Statement": statement}).to_string())
+    }
+
+    fn refusal(result: ApiResult<String>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!(error.code, "MalformedPolicyDocument");
+        error.message
+    }
+
+    #[test]
+    fn documents_that_cannot_be_policies_are_refused() {
+        let json = refusal(Document("{".to_owned()).identity());
+        assert!(json.contains("invalid Json"), "{json}");
+        let allow = |more: Value| {
+            let mut statement = json!({"Effect": "Allow"});
+            statement
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            document(json!([statement]))
+        };
+        let no_resource = allow(json!({"Action": "s3:GetObject"})).identity();
+        assert!(refusal(no_resource).contains("resources"));
+        let no_vendor = allow(json!({"Action": "GetObject", "Resource": "*"})).identity();
+        assert!(refusal(no_vendor).contains("vendor"));
+        let no_arn = allow(json!({"Action": "s3:*", "Resource": ["*", "bucket"]})).identity();
+        assert!(refusal(no_arn).contains("Resource bucket"));
+        let typo = allow(json!({"Actions": "s3:*", "Resource": "*"})).identity();
+        assert!(refusal(typo).contains("Syntax"));
+        let no_principal = allow(json!({"Action": "sts:AssumeRole"})).trust();
+        assert!(refusal(no_principal).contains("Principal"));
+        assert!(refusal(document(json!([])).identity()).contains("Syntax"));
+    }
+
+    #[test]
+    fn trust_names_the_service_and_the_account() {
+        let trust = |account: &str| {
+            document(json!({
+                "Effect": "Allow",
+                "Principal": {"Service": ["lambda.amazonaws.com", "sagemaker.amazonaws.com"]},
+                "Action": "sts:AssumeRole",
+                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            }))
+            .trust()
+            .unwrap()
+        };
+        assert!(trusts(&trust(ACCOUNT), "sagemaker.amazonaws.com"));
+        assert!(!trusts(&trust(ACCOUNT), "ec2.amazonaws.com"));
+        assert!(!trusts(&trust("111122223333"), "sagemaker.amazonaws.com"));
+    }
+}

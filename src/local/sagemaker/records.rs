@@ -1,0 +1,125 @@
+//! Named records of one kind, stored as their `Describe…` answer.
+
+use serde_json::{Value, json};
+
+use super::{requests, tags};
+use crate::local::api::{ApiError, ApiResult};
+use crate::local::{Cloud, clock};
+
+/// A kind of record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Records {
+    /// The collection.
+    pub(super) kind: &'static str,
+    /// The member that holds the name.
+    pub(super) name: &'static str,
+    /// The member that holds the ARN.
+    pub(super) arn: &'static str,
+    /// The resource type of the ARN.
+    pub(super) resource: &'static str,
+    /// The kind in messages.
+    pub(super) title: &'static str,
+}
+
+impl Records {
+    fn arn_of(self, cloud: &Cloud, name: &str) -> String {
+        cloud.arn("sagemaker", format_args!("{}/{name}", self.resource))
+    }
+
+    /// Adds a record with its ARN and times; `ValidationException` when the name is taken.
+    pub(super) fn create(self, cloud: &Cloud, name: &str, mut record: Value) -> ApiResult<String> {
+        let arn = self.arn_of(cloud, name);
+        let now = clock::epoch();
+        record[self.arn] = json!(arn);
+        record["CreationTime"] = json!(now);
+        record["LastModifiedTime"] = json!(now);
+        if cloud
+            .store()
+            .collection::<Value>("sagemaker", self.kind)
+            .insert(name, &record)?
+        {
+            return Ok(arn);
+        }
+        Err(ApiError::validation(format!(
+            "Cannot create already existing {} \"{arn}\".",
+            self.title
+        )))
+    }
+
+    fn missing(self, cloud: &Cloud, name: &str) -> ApiError {
+        ApiError::validation(format!(
+            "Could not find {} \"{}\".",
+            self.title,
+            self.arn_of(cloud, name)
+        ))
+    }
+
+    /// A record by name; `ValidationException`, as SageMaker answers for these families.
+    pub(super) fn get(self, cloud: &Cloud, name: &str) -> ApiResult<Value> {
+        cloud
+            .store()
+            .collection::<Value>("sagemaker", self.kind)
+            .get(name)?
+            .ok_or_else(|| self.missing(cloud, name))
+    }
+
+    /// Every record, by name.
+    pub(super) fn all(self, cloud: &Cloud) -> ApiResult<Vec<Value>> {
+        let records = cloud.store().collection::<Value>("sagemaker", self.kind);
+        Ok(records
+            .list("")?
+            .into_iter()
+            .map(|(_, record)| record)
+            .collect())
+    }
+
+    /// Changes a record and its `LastModifiedTime`.
+    pub(super) fn change<R>(
+        self,
+        cloud: &Cloud,
+        name: &str,
+        change: impl FnOnce(&mut Value) -> ApiResult<R>,
+    ) -> ApiResult<R> {
+        cloud
+            .store()
+            .collection::<Value>("sagemaker", self.kind)
+            .update(name, |record| {
+                let result = change(record)?;
+                record["LastModifiedTime"] = json!(clock::epoch());
+                Ok(result)
+            })?
+            .ok_or_else(|| self.missing(cloud, name))
+    }
+
+    /// Removes a record and its tags; one that is not there is no error.
+    pub(super) fn remove(self, cloud: &Cloud, name: &str) -> ApiResult<()> {
+        cloud
+            .store()
+            .collection::<Value>("sagemaker", self.kind)
+            .remove(name)?;
+        tags::remove(cloud, &self.arn_of(cloud, name))
+    }
+
+    /// The page of a `List…` request: name, ARN and `more` of each record. Newest first unless the
+    /// request says otherwise.
+    pub(super) fn page(
+        self,
+        cloud: &Cloud,
+        input: &Value,
+        more: &[&str],
+    ) -> ApiResult<(Vec<Value>, Option<String>)> {
+        let (page, token) = requests::Listing {
+            name: self.name,
+            status: None,
+            sort_by: "CreationTime",
+            descending: true,
+        }
+        .page(self.all(cloud)?, input)?;
+        let members = [&[self.name, self.arn], more].concat();
+        let summaries = page
+            .iter()
+            .map(|record| requests::pick(record, &members))
+            .collect();
+        Ok((summaries, token))
+    }
+}

@@ -1,0 +1,517 @@
+//! The checks: what is wrong with a definition, and where.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::condition::Condition;
+use super::definition::{Definition, Step, StepType, VERSION};
+use super::expression::{Call, Path, Reference, call};
+use super::graph::{Graph, Node, collect, own_arguments};
+
+/// Something that is wrong with a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, as a JSON path (`$.Steps[2].Arguments.RoleArn`).
+    pub path: String,
+    /// What.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem at a JSON path.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// Everything that is wrong with a definition.
+pub(super) fn problems(definition: &Definition) -> Vec<Problem> {
+    let mut found = Vec::new();
+    if definition.version != VERSION {
+        found.push(Problem::new(
+            "$.Version",
+            format!(
+                "the version is `{}`; it can be {VERSION}",
+                definition.version
+            ),
+        ));
+    }
+    if definition.steps.is_empty() {
+        found.push(Problem::new("$.Steps", "there is no step"));
+    }
+    parameters(definition, &mut found);
+    let mut nodes = Vec::new();
+    if let Err(problem) = collect(&definition.steps, "$.Steps", None, &mut nodes) {
+        found.push(problem);
+        return found;
+    }
+    let checker = Checker {
+        definition,
+        nodes: &nodes,
+    };
+    let mut names = BTreeSet::new();
+    for node in &nodes {
+        if !names.insert(node.step.name.as_str()) {
+            found.push(Problem::new(
+                format!("{}.Name", node.path),
+                format!("two steps are named `{}`", node.step.name),
+            ));
+        }
+        checker.step(node, &mut found);
+    }
+    if let Some(experiment) = &definition.pipeline_experiment_config {
+        checker.expression(experiment, "$.PipelineExperimentConfig", None, &mut found);
+    }
+    if found.is_empty()
+        && let Err(problem) = Graph::new(definition)
+    {
+        found.push(problem);
+    }
+    found
+}
+
+fn parameters(definition: &Definition, found: &mut Vec<Problem>) {
+    let mut names = BTreeSet::new();
+    for (index, parameter) in definition.parameters.iter().enumerate() {
+        let path = format!("$.Parameters[{index}]");
+        let name = &parameter.name;
+        if !is_name(name, 256) {
+            found.push(Problem::new(
+                format!("{path}.Name"),
+                format!("`{name}` is not a parameter name: letters, digits, `-` and `_`"),
+            ));
+        }
+        if !names.insert(name.as_str()) {
+            found.push(Problem::new(
+                format!("{path}.Name"),
+                format!("two parameters are named `{name}`"),
+            ));
+        }
+        let mut typed = |value: &Value, member: &str| {
+            if !parameter.accepts(value) {
+                found.push(Problem::new(
+                    format!("{path}.{member}"),
+                    format!("{value} is not a {}, the type of `{name}`", parameter.kind),
+                ));
+            }
+        };
+        if let Some(default) = &parameter.default_value {
+            typed(default, "DefaultValue");
+        }
+        for (index, value) in parameter.enum_values.iter().flatten().enumerate() {
+            typed(value, &format!("EnumValues[{index}]"));
+        }
+        if let (Some(default), Some(allowed)) = (&parameter.default_value, &parameter.enum_values)
+            && !allowed.contains(default)
+        {
+            found.push(Problem::new(
+                format!("{path}.DefaultValue"),
+                format!("{default} is not among the EnumValues of `{name}`"),
+            ));
+        }
+    }
+}
+
+/// Step names have 1 to 64 characters (AWS service model: `StepName`).
+fn is_name(name: &str, longest: usize) -> bool {
+    (1..=longest).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+struct Checker<'a> {
+    definition: &'a Definition,
+    nodes: &'a [Node],
+}
+
+impl Checker<'_> {
+    fn find(&self, name: &str) -> Option<&Step> {
+        self.nodes
+            .iter()
+            .map(|node| &node.step)
+            .find(|step| step.name == name)
+    }
+
+    fn step(&self, node: &Node, found: &mut Vec<Problem>) {
+        let (step, path) = (&node.step, &node.path);
+        if !is_name(&step.name, 64) {
+            found.push(Problem::new(
+                format!("{path}.Name"),
+                format!(
+                    "`{}` is not a step name: letters, digits, `-` and `_`, 1 to 64 characters",
+                    step.name
+                ),
+            ));
+        }
+        if let StepType::Other(name) = &step.kind
+            && !StepType::OTHERS.contains(&name.as_str())
+        {
+            found.push(Problem::new(
+                format!("{path}.Type"),
+                format!("there is no step type `{name}`"),
+            ));
+        }
+        if !step.arguments.is_object() && !step.arguments.is_null() {
+            found.push(Problem::new(
+                format!("{path}.Arguments"),
+                "the arguments are not an object",
+            ));
+        }
+        for (index, name) in step.depends_on.iter().enumerate() {
+            let path = format!("{path}.DependsOn[{index}]");
+            if *name == step.name {
+                found.push(Problem::new(path, format!("`{name}` depends on itself")));
+            } else if self.find(name).is_none() {
+                found.push(Problem::new(path, format!("there is no step `{name}`")));
+            }
+        }
+        for (member, value) in own_arguments(step) {
+            let path = format!("{path}.Arguments.{member}");
+            self.expression(value, &path, Some(node), found);
+        }
+        for (member, value) in &step.rest {
+            self.expression(value, &format!("{path}.{member}"), Some(node), found);
+        }
+        property_files(step, path, found);
+        match step.kind {
+            StepType::Condition => conditions(step, path, found),
+            StepType::Fail if step.arguments.get("ErrorMessage").is_none() => {
+                found.push(Problem::new(
+                    format!("{path}.Arguments"),
+                    "a Fail step has an ErrorMessage",
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    /// Checks every function call in a value.
+    fn expression(&self, value: &Value, path: &str, node: Option<&Node>, found: &mut Vec<Problem>) {
+        match value {
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.expression(item, &format!("{path}[{index}]"), node, found);
+                }
+            }
+            Value::Object(members) => match call(members) {
+                Some(Call::Get(reference)) => self.reference(reference, path, node, false, found),
+                Some(Call::Join(argument)) => match argument.get("Values") {
+                    Some(values @ Value::Array(_)) => {
+                        let path = format!("{path}['Std:Join'].Values");
+                        self.expression(values, &path, node, found);
+                    }
+                    _ => found.push(Problem::new(path, "Std:Join has no list Values")),
+                },
+                Some(Call::JsonGet(argument)) => self.json_get(argument, path, node, found),
+                Some(Call::Unknown(name)) => {
+                    found.push(Problem::new(path, format!("there is no function `{name}`")));
+                }
+                None => {
+                    for (key, item) in members {
+                        self.expression(item, &format!("{path}.{key}"), node, found);
+                    }
+                }
+            },
+            _ => {}
+        }
+    }
+
+    fn json_get(
+        &self,
+        argument: &Value,
+        path: &str,
+        node: Option<&Node>,
+        found: &mut Vec<Problem>,
+    ) {
+        let path = format!("{path}['Std:JsonGet']");
+        match (argument.pointer("/PropertyFile/Get"), argument.get("S3Uri")) {
+            (Some(reference), _) => {
+                self.reference(
+                    reference,
+                    &format!("{path}.PropertyFile"),
+                    node,
+                    true,
+                    found,
+                );
+            }
+            (None, Some(uri)) => self.expression(uri, &format!("{path}.S3Uri"), node, found),
+            (None, None) => found.push(Problem::new(
+                path.clone(),
+                "Std:JsonGet has neither a PropertyFile with a Get nor an S3Uri",
+            )),
+        }
+        match argument.get("Path") {
+            Some(Value::String(text)) => {
+                if let Err(error) = Path::parse(text) {
+                    found.push(Problem::new(format!("{path}.Path"), error.0));
+                }
+            }
+            Some(other) => self.expression(other, &format!("{path}.Path"), node, found),
+            None => found.push(Problem::new(path, "Std:JsonGet has no Path")),
+        }
+    }
+
+    fn reference(
+        &self,
+        reference: &Value,
+        path: &str,
+        node: Option<&Node>,
+        in_json_get: bool,
+        found: &mut Vec<Problem>,
+    ) {
+        let Some(text) = reference.as_str() else {
+            found.push(Problem::new(path, "the argument of Get is not text"));
+            return;
+        };
+        let message = match Reference::parse(text) {
+            Err(error) => Some(error.0),
+            Ok(Reference::PropertyFile { step, file }) => match self.find(&step) {
+                _ if !in_json_get => Some(format!("`{text}` can be used in Std:JsonGet only")),
+                None => Some(format!("`{text}`: there is no step `{step}`")),
+                Some(found) if found.property_file(&file).is_none() => Some(format!(
+                    "`{text}`: step `{step}` declares no property file `{file}`"
+                )),
+                Some(_) => None,
+            },
+            Ok(_) if in_json_get => Some(format!("`{text}` does not name a property file")),
+            Ok(Reference::Parameter(name)) => self
+                .definition
+                .parameter(&name)
+                .is_none()
+                .then(|| format!("`{text}`: there is no parameter `{name}`")),
+            Ok(Reference::Execution(_)) => None,
+            Ok(Reference::Step { step, .. }) if node.is_none() => {
+                Some(format!("`{text}`: step `{step}` has not run here"))
+            }
+            Ok(Reference::Step { step, path }) => match self.find(&step) {
+                None => Some(format!("`{text}`: there is no step `{step}`")),
+                Some(found) if matches!(found.kind, StepType::Condition | StepType::Fail) => {
+                    Some(format!("`{text}`: a {} step has no properties", found.kind))
+                }
+                Some(_) if path.is_empty() => {
+                    Some(format!("`{text}` names a step, not a property of it"))
+                }
+                Some(_) => None,
+            },
+        };
+        if let Some(message) = message {
+            found.push(Problem::new(path, message));
+        }
+    }
+}
+
+fn property_files(step: &Step, path: &str, found: &mut Vec<Problem>) {
+    let outputs: Option<Vec<&str>> = step
+        .arguments
+        .pointer("/ProcessingOutputConfig/Outputs")
+        .and_then(Value::as_array)
+        .and_then(|outputs| {
+            outputs
+                .iter()
+                .map(|output| output.get("OutputName").and_then(Value::as_str))
+                .collect()
+        });
+    let mut names = BTreeSet::new();
+    for (index, file) in step.property_files.iter().enumerate() {
+        let path = format!("{path}.PropertyFiles[{index}]");
+        if !names.insert(file.property_file_name.as_str()) {
+            found.push(Problem::new(
+                path.clone(),
+                format!("two property files are named `{}`", file.property_file_name),
+            ));
+        }
+        if let Some(outputs) = &outputs
+            && !outputs.contains(&file.output_name.as_str())
+        {
+            found.push(Problem::new(
+                format!("{path}.OutputName"),
+                format!("step `{}` has no output `{}`", step.name, file.output_name),
+            ));
+        }
+    }
+}
+
+fn conditions(step: &Step, path: &str, found: &mut Vec<Problem>) {
+    let path = format!("{path}.Arguments.Conditions");
+    match step.arguments.get("Conditions").and_then(Value::as_array) {
+        Some(list) if !list.is_empty() => {
+            for (index, condition) in list.iter().enumerate() {
+                if let Err(error) = Condition::deserialize(condition) {
+                    found.push(Problem::new(format!("{path}[{index}]"), error.to_string()));
+                }
+            }
+        }
+        _ => found.push(Problem::new(path, "a Condition step has Conditions")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ALL_STEPS: &str = include_str!("testdata/all-steps.json");
+
+    #[test]
+    fn what_the_python_sdk_writes_is_sound() {
+        let definition = Definition::checked(ALL_STEPS).unwrap();
+        assert_eq!(definition.parameters.len(), 5);
+        let graph = Graph::new(&definition).unwrap();
+        assert_eq!(graph.nodes.len(), 13);
+        let again: Value = serde_json::from_str(ALL_STEPS).unwrap();
+        assert_eq!(serde_json::to_value(&definition).unwrap(), again);
+        let check = graph.node("Check").unwrap();
+        assert!(check.needs.contains("Evaluate"));
+        let others: BTreeSet<&str> = definition
+            .steps
+            .iter()
+            .filter(|step| matches!(step.kind, StepType::Other(_)))
+            .map(|step| step.kind.name())
+            .collect();
+        assert!(
+            others.contains("Lambda") && others.contains("QualityCheck"),
+            "{others:?}"
+        );
+    }
+
+    /// Changes one place of the definition and returns the problems.
+    fn broken(pointer: &str, value: Value) -> Vec<String> {
+        let mut definition: Value = serde_json::from_str(ALL_STEPS).unwrap();
+        *definition.pointer_mut(pointer).unwrap() = value;
+        Definition::checked(&definition.to_string())
+            .expect_err(pointer)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn each_fault_is_named_with_its_place() {
+        let jsonget = "/Steps/3/Arguments/Conditions/0/LeftValue/Std:JsonGet";
+        for (pointer, value, expected) in [
+            ("/Version", json!("2021-01-01"), "$.Version: the version is"),
+            (
+                "/Steps/1/Name",
+                json!("Preprocess"),
+                "$.Steps[1].Name: two steps are named",
+            ),
+            ("/Steps/1/Name", json!("a b"), "`a b` is not a step name"),
+            (
+                "/Steps/1/Type",
+                json!("Trainig"),
+                "$.Steps[1].Type: there is no step type `Trainig`",
+            ),
+            (
+                "/Parameters/1/DefaultValue",
+                json!("x"),
+                "$.Parameters[1].DefaultValue: \"x\" is not",
+            ),
+            (
+                "/Parameters/4/DefaultValue",
+                json!("x"),
+                "not among the EnumValues",
+            ),
+            (
+                "/Parameters/1/Name",
+                json!("Flag"),
+                "two parameters are named `Flag`",
+            ),
+            (
+                "/Steps/0/Arguments/ProcessingInputs/0/S3Input/S3Uri/Get",
+                json!("Parameters.Nope"),
+                "$.Steps[0].Arguments.ProcessingInputs[0].S3Input.S3Uri: `Parameters.Nope`",
+            ),
+            (
+                "/Steps/1/Arguments/InputDataConfig/0/DataSource/S3DataSource/S3Uri/Get",
+                json!("Steps.Nope.A"),
+                "there is no step `Nope`",
+            ),
+            (
+                "/Steps/1/Arguments/InputDataConfig/0/DataSource/S3DataSource/S3Uri/Get",
+                json!("Steps.Check.A"),
+                "a Condition step has no properties",
+            ),
+            (
+                "/Steps/1/Arguments/HyperParameters/f",
+                json!({"Std:Upper": 1}),
+                "there is no function `Std:Upper`",
+            ),
+            (
+                "/Steps/6/DependsOn/0",
+                json!("Nope"),
+                "$.Steps[6].DependsOn[0]: there is no step",
+            ),
+            ("/Steps/6/DependsOn/0", json!("E"), "depends on itself"),
+            (
+                "/Steps/2/PropertyFiles/0/OutputName",
+                json!("x"),
+                "has no output `x`",
+            ),
+            (
+                "/Steps/2/PropertyFiles/0/PropertyFileName",
+                json!("x"),
+                "no property file `Eval`",
+            ),
+            (&format!("{jsonget}/Path"), json!("a..b"), "is not a path"),
+            (
+                "/Steps/3/Arguments/Conditions/0/Type",
+                json!("Near"),
+                "Conditions[0]: unknown variant",
+            ),
+            (
+                "/Steps/3/Arguments/Conditions",
+                json!([]),
+                "a Condition step has Conditions",
+            ),
+            (
+                "/Steps/3/Arguments/ElseSteps/0/Arguments",
+                json!({}),
+                "has an ErrorMessage",
+            ),
+            (
+                "/Steps/3/Arguments/IfSteps/0/Name",
+                json!("Train"),
+                "two steps are named `Train`",
+            ),
+            (
+                "/Steps/0/Arguments/RoleArn",
+                json!({"Get": "Steps.Train.RoleArn"}),
+                "these steps wait for each other: ",
+            ),
+            (
+                "/Steps/0/Arguments/RoleArn",
+                json!({"Get": "Steps.Evaluate.PropertyFiles.Eval"}),
+                "in Std:JsonGet only",
+            ),
+            ("/Steps", json!([]), "there is no step"),
+        ] {
+            let problems = broken(pointer, value);
+            assert!(
+                problems.iter().any(|problem| problem.contains(expected)),
+                "{pointer}: {problems:?} lacks {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_says_where() {
+        let problems = Definition::checked("{\"Version\": }").unwrap_err();
+        assert!(problems[0].message.contains("line 1"), "{problems:?}");
+    }
+}

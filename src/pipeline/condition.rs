@@ -1,0 +1,193 @@
+//! The conditions of a Condition step.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::expression::{ExpressionError, Scope, evaluate};
+
+/// One condition; its values are expressions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "Type")]
+#[expect(missing_docs, reason = "named as in the format")]
+pub enum Condition {
+    #[serde(rename_all = "PascalCase")]
+    Equals {
+        left_value: Value,
+        right_value: Value,
+    },
+    #[serde(rename_all = "PascalCase")]
+    GreaterThan {
+        left_value: Value,
+        right_value: Value,
+    },
+    #[serde(rename_all = "PascalCase")]
+    GreaterThanOrEqualTo {
+        left_value: Value,
+        right_value: Value,
+    },
+    #[serde(rename_all = "PascalCase")]
+    LessThan {
+        left_value: Value,
+        right_value: Value,
+    },
+    #[serde(rename_all = "PascalCase")]
+    LessThanOrEqualTo {
+        left_value: Value,
+        right_value: Value,
+    },
+    #[serde(rename_all = "PascalCase")]
+    In {
+        query_value: Value,
+        values: Vec<Value>,
+    },
+    #[serde(rename_all = "PascalCase")]
+    Not { condition: Box<Condition> },
+    #[serde(rename_all = "PascalCase")]
+    Or { conditions: Vec<Condition> },
+}
+
+impl Condition {
+    /// True when the condition holds; an error when its values cannot be compared.
+    pub fn holds(&self, scope: &dyn Scope) -> Result<bool, ExpressionError> {
+        let order = |left: &Value, right: &Value, wanted: fn(Ordering) -> bool| {
+            let (left, right) = (evaluate(left, scope)?, evaluate(right, scope)?);
+            match (number(&left), number(&right)) {
+                (Some(a), Some(b)) => Ok(a.partial_cmp(&b).is_some_and(wanted)),
+                _ => Err(ExpressionError(format!(
+                    "{left} and {right} cannot be ordered: both must be numbers"
+                ))),
+            }
+        };
+        match self {
+            Self::Equals {
+                left_value,
+                right_value,
+            } => Ok(equal(
+                &evaluate(left_value, scope)?,
+                &evaluate(right_value, scope)?,
+            )),
+            Self::GreaterThan {
+                left_value,
+                right_value,
+            } => order(left_value, right_value, Ordering::is_gt),
+            Self::GreaterThanOrEqualTo {
+                left_value,
+                right_value,
+            } => order(left_value, right_value, Ordering::is_ge),
+            Self::LessThan {
+                left_value,
+                right_value,
+            } => order(left_value, right_value, Ordering::is_lt),
+            Self::LessThanOrEqualTo {
+                left_value,
+                right_value,
+            } => order(left_value, right_value, Ordering::is_le),
+            Self::In {
+                query_value,
+                values,
+            } => {
+                let query = evaluate(query_value, scope)?;
+                for value in values {
+                    if equal(&query, &evaluate(value, scope)?) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Self::Not { condition } => Ok(!condition.holds(scope)?),
+            Self::Or { conditions } => {
+                for condition in conditions {
+                    if condition.holds(scope)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// True when all conditions hold: a Condition step's outcome.
+pub fn holds(conditions: &[Condition], scope: &dyn Scope) -> Result<bool, ExpressionError> {
+    for condition in conditions {
+        if !condition.holds(scope)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64()
+}
+
+#[expect(
+    clippy::float_cmp,
+    reason = "Equals compares as written: 1 and 1.0 are equal"
+)]
+fn equal(left: &Value, right: &Value) -> bool {
+    match (number(left), number(right)) {
+        (Some(left), Some(right)) => left == right,
+        _ => left == right,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::expression::tests::Fixed;
+    use super::*;
+
+    fn outcome(condition: Value) -> Result<bool, ExpressionError> {
+        Condition::deserialize(condition).unwrap().holds(&Fixed)
+    }
+
+    fn pair(kind: &str, left: Value, right: Value) -> Result<bool, ExpressionError> {
+        outcome(json!({"Type": kind, "LeftValue": left, "RightValue": right}))
+    }
+
+    #[test]
+    fn numbers_are_ordered() {
+        for (kind, less, same, more) in [
+            ("LessThan", true, false, false),
+            ("LessThanOrEqualTo", true, true, false),
+            ("GreaterThan", false, false, true),
+            ("GreaterThanOrEqualTo", false, true, true),
+            ("Equals", false, true, false),
+        ] {
+            let max = json!({"Get": "Parameters.Max"});
+            assert_eq!(pair(kind, json!(6), max.clone()), Ok(less), "{kind}");
+            assert_eq!(pair(kind, json!(6.5), max.clone()), Ok(same), "{kind}");
+            assert_eq!(pair(kind, json!(7), max), Ok(more), "{kind}");
+        }
+        assert_eq!(pair("Equals", json!(1), json!(1.0)), Ok(true));
+        assert_eq!(pair("Equals", json!("1"), json!(1)), Ok(false));
+        let error = pair("LessThan", json!("NaN"), json!(1)).unwrap_err();
+        assert!(error.0.contains("cannot be ordered"), "{error}");
+    }
+
+    #[test]
+    fn conditions_combine() {
+        let equals = |right: &str| json!({"Type": "Equals", "LeftValue": "a", "RightValue": right});
+        assert_eq!(
+            outcome(json!({"Type": "Not", "Condition": equals("b")})),
+            Ok(true)
+        );
+        let or = json!({"Type": "Or", "Conditions": [equals("b"), equals("a")]});
+        assert_eq!(outcome(or), Ok(true));
+        let within = |values: Value| json!({"Type": "In", "QueryValue": "a", "Values": values});
+        assert_eq!(outcome(within(json!(["b", "a"]))), Ok(true));
+        assert_eq!(outcome(within(json!(["b"]))), Ok(false));
+        let both: Vec<Condition> =
+            serde_json::from_value(json!([equals("a"), equals("b")])).unwrap();
+        assert_eq!(holds(&both, &Fixed), Ok(false));
+    }
+
+    #[test]
+    fn an_unknown_type_is_refused() {
+        assert!(Condition::deserialize(json!({"Type": "Matches", "LeftValue": 1})).is_err());
+    }
+}

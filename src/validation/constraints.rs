@@ -1,0 +1,319 @@
+//! `constraints.json`: what a data set must look like, and how to suggest it from statistics.
+//!
+//! Read leniently (both spellings of `monitoringConfigOverrides`, missing members, unknown ones
+//! are kept), written as AWS's analyzer does. Thresholds of `datatype_check_threshold` and
+//! `domain_content_threshold` are read as required shares, as the texts of AWS's violations have
+//! it ("Expected match: 100.0%" with 1.0); the documentation's sentence reads like a tolerance.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::categories::MAX_CATEGORIES;
+use super::statistics::{FeatureStatistics, Statistics};
+use super::types::InferredType;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Constraints {
+    /// Always 0.0.
+    #[serde(default)]
+    pub version: f64,
+    /// One entry per column, in the order of the data.
+    pub features: Vec<FeatureConstraints>,
+    /// How the checks are done.
+    #[serde(default)]
+    pub monitoring_config: MonitoringConfig,
+}
+
+/// What one column must look like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeatureConstraints {
+    /// The column.
+    pub name: String,
+    /// Its type.
+    pub inferred_type: InferredType,
+    /// The least share of rows that have a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completeness: Option<f64>,
+    /// Of a numeric column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_constraints: Option<NumConstraints>,
+    /// Of a categorical column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub string_constraints: Option<StringConstraints>,
+    /// What differs from `monitoring_config` for this column.
+    #[serde(
+        default,
+        rename = "monitoringConfigOverrides",
+        alias = "monitoring_config_overrides",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub overrides: Option<MonitoringConfig>,
+    /// Members of others.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+/// Of a numeric column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumConstraints {
+    /// No value is below 0.
+    #[serde(default)]
+    pub is_non_negative: bool,
+}
+
+/// Of a categorical column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StringConstraints {
+    /// Every category there may be.
+    #[serde(default)]
+    pub domains: Vec<String>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Switch {
+    /// On.
+    #[serde(alias = "enabled")]
+    Enabled,
+    /// Off.
+    #[serde(alias = "disabled")]
+    Disabled,
+}
+
+/// How distances of numbers are corrected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ComparisonMethod {
+    /// The greatest difference of the two distributions.
+    #[serde(alias = "linf_simple")]
+    Simple,
+    /// The same, less what chance explains in samples of these sizes.
+    #[serde(alias = "linf_robust")]
+    Robust,
+}
+
+/// How distances of categories are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CategoricalMethod {
+    /// The greatest difference of a category's share.
+    LInfinity,
+    /// The chi-squared test.
+    ChiSquared,
+}
+
+/// How the checks are done; what is missing has AWS's default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MonitoringConfig {
+    /// Whether constraints are checked at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluate_constraints: Option<Switch>,
+    /// Whether metrics are published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emit_metrics: Option<Switch>,
+    /// The share of values that must be of the column's type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datatype_check_threshold: Option<f64>,
+    /// The share of values that must be one of the column's categories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_content_threshold: Option<f64>,
+    /// How drift is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution_constraints: Option<DistributionConstraints>,
+    /// Members of others.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+/// How drift is found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DistributionConstraints {
+    /// Whether distributions are compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perform_comparison: Option<Switch>,
+    /// A greater distance is drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison_threshold: Option<f64>,
+    /// How distances are corrected.
+    #[serde(
+        default,
+        alias = "comparion_method",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub comparison_method: Option<ComparisonMethod>,
+    /// A greater distance of categories is drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categorical_comparison_threshold: Option<f64>,
+    /// How distances of categories are measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categorical_drift_method: Option<CategoricalMethod>,
+    /// Members of others.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+/// What holds for one column, with nothing left open.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(
+    missing_docs,
+    reason = "the members of MonitoringConfig, with AWS's defaults"
+)]
+pub struct Rules {
+    pub evaluate: bool,
+    pub datatype_threshold: f64,
+    pub domain_threshold: f64,
+    pub compare: bool,
+    pub threshold: f64,
+    pub method: ComparisonMethod,
+    pub categorical_threshold: f64,
+    pub categorical_method: CategoricalMethod,
+}
+
+impl Constraints {
+    /// The rules for a column; a column without constraints of its own has the general ones.
+    pub fn rules(&self, column: &str) -> Rules {
+        let general = &self.monitoring_config;
+        let own = self
+            .features
+            .iter()
+            .find(|feature| feature.name == column)
+            .and_then(|feature| feature.overrides.as_ref());
+        let layers = [own, Some(general)];
+        let pick = |get: &dyn Fn(&MonitoringConfig) -> Option<f64>| {
+            layers.iter().flatten().find_map(|layer| get(layer))
+        };
+        let distribution = |layer: &MonitoringConfig| layer.distribution_constraints.clone();
+        let distributions: Vec<DistributionConstraints> = layers
+            .iter()
+            .flatten()
+            .filter_map(|layer| distribution(layer))
+            .collect();
+        let on = |switch: Option<Switch>| switch != Some(Switch::Disabled);
+        let threshold = distributions
+            .iter()
+            .find_map(|d| d.comparison_threshold)
+            .unwrap_or(0.1);
+        Rules {
+            evaluate: on(layers
+                .iter()
+                .flatten()
+                .find_map(|layer| layer.evaluate_constraints)),
+            datatype_threshold: pick(&|layer| layer.datatype_check_threshold).unwrap_or(1.0),
+            domain_threshold: pick(&|layer| layer.domain_content_threshold).unwrap_or(1.0),
+            compare: on(distributions.iter().find_map(|d| d.perform_comparison)),
+            threshold,
+            method: distributions
+                .iter()
+                .find_map(|d| d.comparison_method)
+                .unwrap_or(ComparisonMethod::Robust),
+            categorical_threshold: distributions
+                .iter()
+                .find_map(|d| d.categorical_comparison_threshold)
+                .unwrap_or(threshold),
+            categorical_method: distributions
+                .iter()
+                .find_map(|d| d.categorical_drift_method)
+                .unwrap_or(CategoricalMethod::LInfinity),
+        }
+    }
+
+    /// Constraints that data like this keeps, by Deequ's suggestion rules: the inferred type;
+    /// non-negative when no value is below 0; a domain when at most 120 categories occur and at
+    /// most a tenth of them once; and the observed completeness, where values are missing its
+    /// lower 95 % bound, rounded down to two digits (`RetainCompletenessRule`).
+    pub fn suggest(statistics: &Statistics) -> Self {
+        Self {
+            version: 0.0,
+            features: statistics.features.iter().map(suggest).collect(),
+            monitoring_config: MonitoringConfig {
+                evaluate_constraints: Some(Switch::Enabled),
+                emit_metrics: Some(Switch::Enabled),
+                datatype_check_threshold: Some(1.0),
+                domain_content_threshold: Some(1.0),
+                distribution_constraints: Some(DistributionConstraints {
+                    perform_comparison: Some(Switch::Enabled),
+                    comparison_threshold: Some(0.1),
+                    comparison_method: Some(ComparisonMethod::Robust),
+                    categorical_comparison_threshold: Some(0.1),
+                    categorical_drift_method: Some(CategoricalMethod::LInfinity),
+                    others: Map::new(),
+                }),
+                others: Map::new(),
+            },
+        }
+    }
+}
+
+fn suggest(feature: &FeatureStatistics) -> FeatureConstraints {
+    let numbers = feature
+        .numerical_statistics
+        .as_ref()
+        .filter(|_| feature.inferred_type.is_numeric());
+    FeatureConstraints {
+        name: feature.name.clone(),
+        inferred_type: feature.inferred_type,
+        completeness: feature.common().map(|common| {
+            let rows = common.num_present + common.num_missing;
+            completeness(common.completeness(), rows)
+        }),
+        num_constraints: numbers.map(|numbers| NumConstraints {
+            is_non_negative: numbers.min >= 0.0,
+        }),
+        string_constraints: domain(feature).map(|domains| StringConstraints { domains }),
+        overrides: None,
+        others: Map::new(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
+fn completeness(share: f64, rows: u64) -> f64 {
+    if share >= 1.0 {
+        return 1.0;
+    }
+    let bound = share - 1.96 * (share * (1.0 - share) / rows as f64).sqrt();
+    ((bound * 100.0).floor() / 100.0).max(0.0)
+}
+
+fn domain(feature: &FeatureStatistics) -> Option<Vec<String>> {
+    let categories = feature.categories();
+    let once = categories.iter().filter(|c| c.count == 1).count();
+    let fits = (1..=MAX_CATEGORIES).contains(&categories.len()) && once * 10 <= categories.len();
+    fits.then(|| categories.iter().map(|c| c.value.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_go_before_the_general_rules() {
+        let constraints: Constraints = serde_json::from_str(
+            r#"{"version":0.0,"features":[
+                {"name":"a","inferred_type":"Integral","completeness":1.0,
+                 "monitoring_config_overrides":{"datatype_check_threshold":0.5,
+                   "distribution_constraints":{"comparison_threshold":0.4}}},
+                {"name":"b","inferred_type":"String","note":"kept"}],
+               "monitoring_config":{"datatype_check_threshold":0.9,
+                 "distribution_constraints":{"comparison_threshold":0.2,
+                   "comparion_method":"linf_simple","perform_comparison":"Disabled"}}}"#,
+        )
+        .unwrap();
+        let a = constraints.rules("a");
+        assert_eq!((a.datatype_threshold, a.threshold), (0.5, 0.4));
+        assert_eq!((a.method, a.compare), (ComparisonMethod::Simple, false));
+        let b = constraints.rules("b");
+        assert_eq!((b.datatype_threshold, b.threshold), (0.9, 0.2));
+        assert_eq!(b.categorical_threshold, 0.2);
+        assert_eq!(b.domain_threshold, 1.0);
+        let written = serde_json::to_value(&constraints).unwrap();
+        assert!(written["features"][0]["monitoringConfigOverrides"].is_object());
+        assert_eq!(written["features"][1]["note"], "kept");
+    }
+
+    #[test]
+    fn incomplete_columns_get_deequs_lower_bound() {
+        assert_eq!(completeness(1.0, 50), 1.0);
+        // 0.95 - 1.96 * sqrt(0.95 * 0.05 / 1000) = 0.9365
+        assert_eq!(completeness(0.95, 1000), 0.93);
+        assert_eq!(completeness(0.0, 1000), 0.0);
+    }
+}

@@ -1,0 +1,39 @@
+//! Numbers as AWS's files and their hand-edited cousins spell them.
+
+use serde::{Deserialize, Deserializer};
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Number(f64),
+    Text(String),
+    Nothing(()),
+}
+
+/// A number, `"NaN"` or another number as text, or null (not a number).
+pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    match Number::deserialize(deserializer)? {
+        Number::Number(value) => Ok(value),
+        Number::Text(text) => text
+            .parse()
+            .map_err(|_| serde::de::Error::custom(format!("`{text}` is not a number"))),
+        Number::Nothing(()) => Ok(f64::NAN),
+    }
+}
+
+/// A count, also when it is written as a float (`24000.0`).
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the value was checked to be a whole number that fits"
+)]
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let value = number(deserializer)?;
+    if value >= 0.0 && value <= 2f64.powi(53) {
+        Ok(value.round() as u64)
+    } else {
+        Err(serde::de::Error::custom(format!(
+            "`{value}` is not a count"
+        )))
+    }
+}

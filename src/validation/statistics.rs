@@ -1,0 +1,228 @@
+//! `statistics.json` as AWS's analyzer writes it.
+//!
+//! Read leniently: members that older analyzers leave out are optional, counts may be floats and
+//! numbers may be text (`"NaN"`). Members that are not known here are ignored.
+
+use serde::{Deserialize, Serialize};
+
+use super::kll::Ranks;
+use super::lenient;
+use super::types::InferredType;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Always 0.0.
+    #[serde(default)]
+    pub version: f64,
+    /// The data set as a whole.
+    pub dataset: Dataset,
+    /// One entry per column, in the order of the data.
+    pub features: Vec<FeatureStatistics>,
+}
+
+/// The data set as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dataset {
+    /// Rows.
+    #[serde(deserialize_with = "lenient::count")]
+    pub item_count: u64,
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeatureStatistics {
+    /// The column.
+    pub name: String,
+    /// Its type by Deequ's rules.
+    pub inferred_type: InferredType,
+    /// Of a numeric column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numerical_statistics: Option<NumericalStatistics>,
+    /// Of any other column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub string_statistics: Option<StringStatistics>,
+}
+
+impl FeatureStatistics {
+    /// How many values there are and are missing.
+    pub fn common(&self) -> Option<&Common> {
+        self.numerical_statistics
+            .as_ref()
+            .map(|numbers| &numbers.common)
+            .or_else(|| self.string_statistics.as_ref().map(|text| &text.common))
+    }
+
+    /// The categories, without Deequ's `NullValue` for missing values; empty when the column has
+    /// too many.
+    pub fn categories(&self) -> Vec<&Category> {
+        let Some(text) = &self.string_statistics else {
+            return Vec::new();
+        };
+        text.distribution
+            .iter()
+            .filter_map(|distribution| distribution.categorical.as_ref())
+            .flat_map(|categorical| &categorical.buckets)
+            .filter(|category| text.common.num_missing == 0 || category.value != "NullValue")
+            .collect()
+    }
+
+    /// The distribution of a numeric column, when the file holds its sketch.
+    pub fn ranks(&self) -> Option<Ranks> {
+        let sketch = self.kll()?.sketch.as_ref()?;
+        let ranks = Ranks::of(sketch.data.iter().cloned());
+        (ranks.total() > 0.0).then_some(ranks)
+    }
+
+    fn kll(&self) -> Option<&Kll> {
+        self.numerical_statistics
+            .as_ref()?
+            .distribution
+            .as_ref()?
+            .kll
+            .as_ref()
+    }
+}
+
+/// Values that are there and that are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Common {
+    /// Values that are there.
+    #[serde(deserialize_with = "lenient::count")]
+    pub num_present: u64,
+    /// Values that are missing.
+    #[serde(deserialize_with = "lenient::count")]
+    pub num_missing: u64,
+}
+
+impl Common {
+    /// The share of rows that have a value, 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
+    pub fn completeness(&self) -> f64 {
+        let all = self.num_present + self.num_missing;
+        if all == 0 {
+            0.0
+        } else {
+            self.num_present as f64 / all as f64
+        }
+    }
+}
+
+/// Of a numeric column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NumericalStatistics {
+    /// Values that are there and that are not.
+    pub common: Common,
+    /// The mean.
+    #[serde(deserialize_with = "lenient::number")]
+    pub mean: f64,
+    /// The sum.
+    #[serde(deserialize_with = "lenient::number")]
+    pub sum: f64,
+    /// The standard deviation of the population.
+    #[serde(deserialize_with = "lenient::number")]
+    pub std_dev: f64,
+    /// The least value.
+    #[serde(deserialize_with = "lenient::number")]
+    pub min: f64,
+    /// The greatest value.
+    #[serde(deserialize_with = "lenient::number")]
+    pub max: f64,
+    /// About how many different values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approximate_num_distinct_values: Option<u64>,
+    /// The share of rows that have a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completeness: Option<f64>,
+    /// How the values are distributed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
+}
+
+/// How numbers are distributed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// Deequ's KLL sketch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kll: Option<Kll>,
+}
+
+/// Deequ's KLL sketch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kll {
+    /// Ten ranges of equal width.
+    pub buckets: Vec<KllBucket>,
+    /// The sketch itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<KllSketch>,
+}
+
+/// How many values lie in a range.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KllBucket {
+    /// Its lower bound, inclusive.
+    pub lower_bound: f64,
+    /// Its upper bound, exclusive except in the last bucket.
+    pub upper_bound: f64,
+    /// Values in it, by the sketch.
+    pub count: f64,
+}
+
+/// The sketch's items.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KllSketch {
+    /// How it was made.
+    pub parameters: KllParameters,
+    /// Items per level; one of level i stands for 2^i values.
+    pub data: Vec<Vec<f64>>,
+}
+
+/// How a sketch was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KllParameters {
+    /// The shrinking factor.
+    pub c: f64,
+    /// The sketch size.
+    pub k: f64,
+}
+
+/// Of a column that is not numeric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StringStatistics {
+    /// Values that are there and that are not.
+    pub common: Common,
+    /// About how many different values.
+    #[serde(deserialize_with = "lenient::number")]
+    pub distinct_count: f64,
+    /// The share of rows that have a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completeness: Option<f64>,
+    /// How often each category occurs, when there are few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<StringDistribution>,
+}
+
+/// How categories are distributed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StringDistribution {
+    /// How often each occurs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categorical: Option<CategoricalDistribution>,
+}
+
+/// How often each category occurs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CategoricalDistribution {
+    /// One entry per category.
+    pub buckets: Vec<Category>,
+}
+
+/// How often one category occurs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Category {
+    /// The category.
+    pub value: String,
+    /// How often it occurs.
+    #[serde(deserialize_with = "lenient::count")]
+    pub count: u64,
+}

@@ -1,0 +1,199 @@
+//! Who may look into whom (design.md, section 3), held against the code.
+
+use std::path::{Path, PathBuf};
+
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut pending = vec![root.clone()];
+    let mut found = Vec::new();
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                if path.file_name().is_some_and(|name| name != "files") {
+                    pending.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                found.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The lines of code, without comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// No file outside `allowed` has `pattern`.
+fn only_in(pattern: &str, allowed: &[&str]) {
+    let pattern = regex::Regex::new(pattern).unwrap();
+    let mut offenders = Vec::new();
+    for (name, text) in sources() {
+        if allowed.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        for line in code(&text).filter(|line| pattern.is_match(line)) {
+            offenders.push(format!("{name}: {}", line.trim()));
+        }
+    }
+    assert!(
+        offenders.is_empty(),
+        "{pattern} is only for {allowed:?}:\n{}",
+        offenders.join("\n")
+    );
+}
+
+/// A room (a file and a folder of that name) does not have `pattern`.
+fn never_in(room: &str, pattern: &str) {
+    let pattern = regex::Regex::new(pattern).unwrap();
+    let (file, folder) = (format!("{room}.rs"), format!("{room}/"));
+    for (name, text) in sources() {
+        if name == file || name.starts_with(&folder) {
+            for line in code(&text) {
+                assert!(
+                    !pattern.is_match(line),
+                    "{name} must not know {pattern}: {}",
+                    line.trim()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn clients_are_made_in_one_place() {
+    only_in(r"aws_config::", &["aws.rs"]);
+    only_in(r"aws_sdk_\w+::Client::(new|from_conf)", &["aws.rs"]);
+    only_in(r"aws_sdk_", &["aws.rs", "aws/", "infra", "commands/"]);
+}
+
+#[test]
+fn each_library_has_its_room() {
+    only_in(r"indicatif::", &["progress.rs"]);
+    only_in(r"dialoguer::", &["prompt.rs"]);
+    only_in(r"rusqlite::|s3s::|axum::|nix::", &["local/"]);
+}
+
+#[test]
+fn one_place_sleeps_and_one_reads_the_environment() {
+    only_in(r"\bsleep\(", &["wait.rs", "local/"]);
+    only_in(r"time::sleep", &["wait.rs", "local/clock.rs"]);
+    only_in(r"env::var\b|env::vars\b", &["config.rs"]);
+}
+
+#[test]
+fn one_place_writes_to_stdout() {
+    only_in(
+        r"\bprintln!|\bprint!|\beprintln!|io::stdout\(\)",
+        &["output.rs"],
+    );
+}
+
+#[test]
+fn engines_know_neither_aws_nor_the_terminal() {
+    for room in [
+        "validation",
+        "monitoring",
+        "pipeline",
+        "output",
+        "wait",
+        "names",
+    ] {
+        never_in(
+            room,
+            r"crate::(aws|commands|context|local|infra)\b|aws_sdk_|dialoguer",
+        );
+    }
+    for room in ["validation", "monitoring", "pipeline"] {
+        never_in(room, r"\btokio::|\bclap::");
+    }
+    never_in(
+        "image",
+        r"crate::(aws|commands|context|local|infra)\b|aws_sdk_",
+    );
+}
+
+#[test]
+fn the_local_cloud_has_one_door() {
+    only_in(
+        r"\blocal::",
+        &[
+            "local",
+            "cli.rs",
+            "context.rs",
+            "commands/local.rs",
+            "commands/demo.rs",
+        ],
+    );
+    never_in(
+        "local",
+        r"crate::(aws|commands|context|cli|infra)\b|aws_sdk_",
+    );
+}
+
+#[test]
+fn commands_do_not_import_each_other() {
+    let import = regex::Regex::new(r"(crate::commands|super)::([a-z_]+)").unwrap();
+    for (name, text) in sources() {
+        let Some(own) = name.strip_prefix("commands/") else {
+            continue;
+        };
+        let own = own.split(['/', '.']).next().unwrap();
+        for line in code(&text) {
+            if let Some(found) = import.captures(line)
+                && &found[1] == "crate::commands"
+            {
+                assert_eq!(&found[2], own, "{name}: {}", line.trim());
+            }
+        }
+    }
+}
+
+#[test]
+fn rooms_have_names() {
+    for (name, _) in sources() {
+        for bad in ["utils", "common", "helpers", "misc"] {
+            assert!(!name.split(['/', '.']).any(|part| part == bad), "{name}");
+        }
+    }
+}
+
+#[test]
+fn files_are_short_enough_to_read() {
+    for (name, text) in sources() {
+        let lines = text.lines().count();
+        let limit = if name.starts_with("commands/") {
+            250
+        } else {
+            600
+        };
+        assert!(
+            lines <= limit,
+            "{name} has {lines} lines, more than {limit}"
+        );
+    }
+}
+
+#[test]
+fn every_test_file_runs() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let main = std::fs::read_to_string(folder.join("main.rs")).unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let module = name.trim_end_matches(".rs");
+        assert!(
+            module == "main" || main.contains(&format!("mod {module};")),
+            "{name} is not run"
+        );
+    }
+}

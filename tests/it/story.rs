@@ -1,0 +1,65 @@
+//! The whole story, as the README's first command tells it.
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn the_demo_tells_the_whole_story_and_leaves_it_to_explore() {
+    let sandbox = Sandbox::new();
+    let demo = sandbox.mlops(["demo", "flights"]).success();
+    for command in [
+        "$ mlops --local init --name flights --yes",
+        "$ mlops --local image push",
+        "$ mlops --local data push data/train flights",
+        "$ mlops validate data/spoiled.csv",
+        "$ mlops --local train --branch develop",
+        "$ mlops --local promote 1 --yes",
+        "$ mlops --local monitor run",
+        "$ mlops --local lineage",
+    ] {
+        assert!(demo.stderr.contains(command), "{command}: {}", demo.stderr);
+    }
+    let json = |command: &str| {
+        let arguments = command.split(' ').chain(["--local", "--output", "json"]);
+        sandbox.mlops_in("flights", arguments).success().json()
+    };
+
+    let models = json("models list");
+    let model = &models["models"][0];
+    assert_eq!(model["version"], 1, "{models}");
+    assert_eq!(model["status"], "Approved", "{models}");
+
+    let lineage = json("lineage").to_string();
+    let head = sandbox
+        .program("flights", "git", &["log", "--format=%H", "develop"])
+        .success();
+    assert!(
+        head.stdout.lines().any(|commit| lineage.contains(commit)),
+        "a commit of develop: {lineage}"
+    );
+    assert!(lineage.contains("sha256:"), "the image's digest: {lineage}");
+    let versions = json("data versions flights");
+    let version = versions["versions"][0]["version"].as_str().unwrap();
+    assert!(lineage.contains(version), "the data's version: {lineage}");
+
+    let status = sandbox
+        .mlops_in("flights", ["--local", "status"])
+        .success();
+    assert!(status.stdout.lines().count() <= 24, "{}", status.stdout);
+    assert!(
+        status.stdout.lines().all(|line| line.chars().count() <= 80),
+        "{}",
+        status.stdout
+    );
+
+    let page = std::fs::read_to_string(sandbox.path().join("flights/drift.html")).unwrap();
+    assert!(page.contains("<svg"), "a chart");
+    assert!(page.contains("temp"), "July is warmer than the winter");
+    for outside in ["src=\"http", "href=\"http", "@import", "url(http"] {
+        assert!(!page.contains(outside), "the page loads nothing: {outside}");
+    }
+
+    // Nothing private: what is shown comes from AWS calls alone.
+    let again = sandbox.mlops_in("flights", ["--local", "local", "stop"]);
+    let _ = again.success();
+    assert_eq!(json("models list"), models);
+}

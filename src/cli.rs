@@ -32,6 +32,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(commands::init::InitArgs),
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
     #[command(subcommand)]
@@ -79,6 +80,7 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
     }
     let ctx = Context::new(config, interrupts);
     let exit = match &cli.command {
+        Command::Init(args) => ctx.output.report(&commands::init::run(&ctx, args).await?),
         Command::Config(command) => ctx.output.report(&commands::config::run(&ctx, command)?),
         Command::Data(command) => ctx
             .output

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use crate::error::{Exit, Failure, Hint};
 
 pub mod capture;
+pub mod ecr;
 pub mod error;
 pub mod monitoring_store;
 pub mod s3;

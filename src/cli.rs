@@ -34,6 +34,8 @@ pub struct Cli {
 enum Command {
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
+    #[command(subcommand)]
+    Image(commands::image::ImageCommand),
     #[cfg(feature = "local")]
     #[command(subcommand)]
     Local(commands::local::LocalCommand),
@@ -78,6 +80,9 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
     let ctx = Context::new(config, interrupts);
     let exit = match &cli.command {
         Command::Config(command) => ctx.output.report(&commands::config::run(&ctx, command)?),
+        Command::Image(command) => ctx
+            .output
+            .report(&commands::image::run(&ctx, command).await?),
         #[cfg(feature = "local")]
         Command::Local(command) => ctx
             .output

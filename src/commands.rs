@@ -4,6 +4,7 @@ pub mod completions;
 pub mod config;
 #[cfg(feature = "local")]
 pub mod demo;
+pub mod image;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod monitor;

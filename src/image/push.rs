@@ -346,7 +346,11 @@ mod tests {
         ] {
             assert!(Registry::new(endpoint, "QVdTOng=").is_err(), "{endpoint}");
         }
-        for endpoint in ["http://127.0.0.1:4566", "http://localhost:1", "http://[::1]:1"] {
+        for endpoint in [
+            "http://127.0.0.1:4566",
+            "http://localhost:1",
+            "http://[::1]:1",
+        ] {
             assert!(Registry::new(endpoint, "QVdTOng=").unwrap().is_local());
         }
         let aws = Registry::new("https://1.dkr.ecr.us-east-1.amazonaws.com", "QVdTOng=").unwrap();

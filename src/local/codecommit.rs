@@ -291,7 +291,7 @@ async fn update_repository_description(
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Branch {
+struct OneBranch {
     #[serde(default)]
     repository_name: String,
     #[serde(default)]
@@ -299,7 +299,7 @@ struct Branch {
     commit_id: Option<String>,
 }
 
-async fn create_branch(cloud: &Cloud, input: Branch) -> ApiResult<Value> {
+async fn create_branch(cloud: &Cloud, input: OneBranch) -> ApiResult<Value> {
     let (_, bare) = find(cloud, &input.repository_name)?;
     check_branch(&input.branch_name)?;
     let commit = input.commit_id.unwrap_or_default();
@@ -326,7 +326,7 @@ async fn create_branch(cloud: &Cloud, input: Branch) -> ApiResult<Value> {
     Ok(Value::Null)
 }
 
-async fn delete_branch(cloud: &Cloud, input: Branch) -> ApiResult<Value> {
+async fn delete_branch(cloud: &Cloud, input: OneBranch) -> ApiResult<Value> {
     let (_, bare) = find(cloud, &input.repository_name)?;
     let name = &input.branch_name;
     check_branch(name)?;
@@ -344,7 +344,7 @@ async fn delete_branch(cloud: &Cloud, input: Branch) -> ApiResult<Value> {
     Ok(json!({"deletedBranch": {"branchName": name, "commitId": commit}}))
 }
 
-async fn get_branch(cloud: &Cloud, input: Branch) -> ApiResult<Value> {
+async fn get_branch(cloud: &Cloud, input: OneBranch) -> ApiResult<Value> {
     let (_, bare) = find(cloud, &input.repository_name)?;
     let name = &input.branch_name;
     check_branch(name)?;
@@ -392,7 +392,7 @@ fn resource(cloud: &Cloud, arn: &str) -> ApiResult<String> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Tags {
+struct ResourceTags {
     resource_arn: String,
     #[serde(default)]
     tags: BTreeMap<String, String>,
@@ -400,7 +400,7 @@ struct Tags {
     tag_keys: Vec<String>,
 }
 
-async fn tag_resource(cloud: &Cloud, input: Tags) -> ApiResult<Value> {
+async fn tag_resource(cloud: &Cloud, input: ResourceTags) -> ApiResult<Value> {
     let name = resource(cloud, &input.resource_arn)?;
     records(cloud)
         .update(&name, |record| {
@@ -416,7 +416,7 @@ async fn tag_resource(cloud: &Cloud, input: Tags) -> ApiResult<Value> {
         .ok_or_else(|| missing(&name))
 }
 
-async fn untag_resource(cloud: &Cloud, input: Tags) -> ApiResult<Value> {
+async fn untag_resource(cloud: &Cloud, input: ResourceTags) -> ApiResult<Value> {
     let name = resource(cloud, &input.resource_arn)?;
     records(cloud)
         .update(&name, |record| {
@@ -426,7 +426,7 @@ async fn untag_resource(cloud: &Cloud, input: Tags) -> ApiResult<Value> {
         .ok_or_else(|| missing(&name))
 }
 
-async fn list_tags_for_resource(cloud: &Cloud, input: Tags) -> ApiResult<Value> {
+async fn list_tags_for_resource(cloud: &Cloud, input: ResourceTags) -> ApiResult<Value> {
     let name = resource(cloud, &input.resource_arn)?;
     let record = records(cloud).get(&name)?.ok_or_else(|| missing(&name))?;
     Ok(json!({"tags": record.tags}))

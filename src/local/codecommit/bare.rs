@@ -106,7 +106,7 @@ impl Bare {
             .stdin(Stdio::null())
             .output()
             .await?;
-        accepted("init", &output).map(|_| ())
+        accepted("init", &output)
     }
 
     /// Removes it with all its history.

@@ -234,8 +234,8 @@ async fn refused(doing: &str, response: Response) -> anyhow::Error {
     match (code, status) {
         ("TAG_INVALID", _) => hinted(
             error,
-            "the tag names another image, and tags of this repository do not move: commit the \
-             change, so that the new image has a tag of its own",
+            "the tag names another image and does not move in this repository: a commit's image is \
+             made once; for a branch, name it in the repository's tag mutability exclusions",
         ),
         ("NAME_UNKNOWN", _) => hinted(error, "the repository is made by `mlops init`"),
         (_, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => hinted(

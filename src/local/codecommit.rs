@@ -41,6 +41,7 @@ operations! { "codecommit":
     "UntagResource" => untag_resource,
     "UpdateDefaultBranch" => update_default_branch,
     "UpdateRepositoryDescription" => update_repository_description,
+    "UpdateRepositoryName" => update_repository_name,
 }
 
 /// What a repository is besides its git objects.
@@ -135,6 +136,11 @@ async fn describe(cloud: &Cloud, name: &str) -> ApiResult<Value> {
         "lastModifiedDate": record.modified,
         "creationDate": record.created,
         "cloneUrlHttp": format!("{}/v1/repos/{name}", cloud.endpoint()),
+        // Nothing answers SSH here; the address must not be one of AWS's own.
+        "cloneUrlSsh": format!(
+            "ssh://{}/v1/repos/{name}",
+            cloud.endpoint().trim_start_matches("http://")
+        ),
         "Arn": cloud.arn("codecommit", name),
     });
     if let Some(branch) = bare.default_branch().await? {
@@ -287,6 +293,31 @@ async fn update_repository_description(
             Ok(Value::Null)
         })?
         .ok_or_else(|| missing(&input.repository_name))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UpdateRepositoryName {
+    old_name: String,
+    new_name: String,
+}
+
+async fn update_repository_name(cloud: &Cloud, input: UpdateRepositoryName) -> ApiResult<Value> {
+    let (record, old) = find(cloud, &input.old_name)?;
+    check_name(&input.new_name)?;
+    let record = Record {
+        modified: clock::epoch(),
+        ..record
+    };
+    if !records(cloud).insert(&input.new_name, &record)? {
+        return Err(ApiError::new(
+            "RepositoryNameExistsException",
+            format!("Repository named {} already exists", input.new_name),
+        ));
+    }
+    old.rename(&Bare::of(cloud, &input.new_name))?;
+    records(cloud).remove(&input.old_name)?;
+    Ok(Value::Null)
 }
 
 #[derive(Deserialize)]

@@ -109,6 +109,11 @@ impl Bare {
         accepted("init", &output)
     }
 
+    /// Gives it the place of a repository that does not exist.
+    pub(super) fn rename(&self, to: &Self) -> ApiResult<()> {
+        Ok(std::fs::rename(&self.directory, &to.directory)?)
+    }
+
     /// Removes it with all its history.
     pub(super) fn remove(&self) -> ApiResult<()> {
         match std::fs::remove_dir_all(&self.directory) {

@@ -11,6 +11,7 @@ use crate::error::{Exit, Failure, Hint};
 pub mod capture;
 pub mod cloudformation;
 pub mod datasets;
+pub mod ecr;
 pub mod error;
 pub mod monitoring_store;
 pub mod s3;

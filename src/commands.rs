@@ -5,6 +5,7 @@ pub mod config;
 pub mod data;
 #[cfg(feature = "local")]
 pub mod demo;
+pub mod image;
 pub mod init;
 #[cfg(feature = "local")]
 pub mod local;

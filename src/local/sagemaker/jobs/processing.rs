@@ -95,7 +95,7 @@ async fn check(cloud: &Cloud, input: &Value) -> ApiResult<()> {
     text(input, "AppSpecification.ImageUri")?;
     request::role(cloud, input)?;
     request::image(cloud, text(input, "AppSpecification.ImageUri")?)?;
-    request::subnets(cloud, &input["NetworkConfig"]["VpcConfig"]).await?;
+    request::network(cloud, &input["NetworkConfig"]["VpcConfig"]).await?;
     let nowhere = Path::new("/");
     for given in items(input, "ProcessingInputs") {
         text(given, "InputName")?;

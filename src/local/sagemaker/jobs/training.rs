@@ -134,7 +134,7 @@ async fn check(cloud: &Cloud, input: &Value) -> ApiResult<()> {
     }
     request::role(cloud, input)?;
     request::image(cloud, text(input, "AlgorithmSpecification.TrainingImage")?)?;
-    request::subnets(cloud, &input["VpcConfig"]).await?;
+    request::network(cloud, &input["VpcConfig"]).await?;
     request::uri(cloud, text(input, "OutputDataConfig.S3OutputPath")?)?;
     metrics::definitions(items(&input["AlgorithmSpecification"], "MetricDefinitions"))?;
     for channel in items(input, "InputDataConfig") {

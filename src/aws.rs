@@ -9,7 +9,9 @@ use tokio::sync::OnceCell;
 use crate::error::{Exit, Failure, Hint};
 
 pub mod error;
+pub mod logs;
 pub mod s3;
+pub mod sagemaker;
 
 pub use error::AwsResultExt;
 

@@ -8,8 +8,10 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Exit, Failure, Hint};
 
+pub mod capture;
 pub mod error;
 pub mod logs;
+pub mod monitoring_store;
 pub mod s3;
 pub mod sagemaker;
 

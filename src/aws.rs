@@ -13,8 +13,10 @@ pub mod cloudformation;
 pub mod datasets;
 pub mod ecr;
 pub mod error;
+pub mod logs;
 pub mod monitoring_store;
 pub mod s3;
+pub mod sagemaker;
 
 pub use error::AwsResultExt;
 

@@ -8,7 +8,9 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Exit, Failure, Hint};
 
+pub mod capture;
 pub mod error;
+pub mod monitoring_store;
 pub mod s3;
 
 pub use error::AwsResultExt;

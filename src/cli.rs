@@ -39,6 +39,9 @@ enum Command {
     Local(commands::local::LocalCommand),
     #[cfg(feature = "local")]
     Demo(commands::demo::DemoArgs),
+    #[command(subcommand)]
+    Monitor(commands::monitor::MonitorCommand),
+    Validate(commands::validate::ValidateArgs),
     Completions(commands::completions::CompletionsArgs),
     /// Print the command reference in Markdown
     #[command(hide = true)]
@@ -81,6 +84,12 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
             .report(&commands::local::run(&ctx, command).await?),
         #[cfg(feature = "local")]
         Command::Demo(args) => ctx.output.report(&commands::demo::run(&ctx, args).await?),
+        Command::Monitor(command) => ctx
+            .output
+            .report(&commands::monitor::run(&ctx, command).await?),
+        Command::Validate(args) => ctx
+            .output
+            .report(&commands::validate::run(&ctx, args).await?),
         Command::Completions(args) => commands::completions::run(&ctx, args),
         Command::MarkdownHelp => commands::completions::markdown(&ctx),
         #[cfg(feature = "local")]

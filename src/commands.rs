@@ -6,3 +6,5 @@ pub mod config;
 pub mod demo;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod monitor;
+pub mod validate;

@@ -14,6 +14,7 @@ pub mod error;
 pub mod git;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod monitoring;
 pub mod names;
 pub mod output;
 pub mod pipeline;

@@ -6,3 +6,4 @@ mod generated;
 mod local;
 mod rooms;
 mod sandbox;
+mod validate;

@@ -73,7 +73,22 @@ fn a_spoiled_file_is_refused_with_a_table() {
         assert!(line.chars().count() <= 80, "{line}");
     }
     run.stdout(str![[r#"
-TABLE
+FEATURE  CHECK                     DESCRIPTION
+delay    data_type_check           Data type match requirement is not met.
+                                   Expected data type: Integral, Expected
+                                   match: 100.0%. Observed: Only 50.0% of data
+                                   is Integral.
+delay    baseline_drift_check      Baseline drift distance: 0.6599999999999999
+                                   exceeds threshold: 0.1
+origin   categorical_values_check  Categorical values requirement is not met.
+                                   Expected match: 100.0%. Observed: Only
+                                   66.66666666666666% of values are in the
+                                   baseline's domain. Unknown values: XXX
+origin   baseline_drift_check      Baseline drift distance: 0.1863639487663426
+                                   exceeds threshold: 0.1
+
+300 rows, 3 columns: 4 violations
+
 "#]]);
 }
 

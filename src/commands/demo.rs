@@ -1,5 +1,7 @@
 //! `mlops demo`: the whole story on the local cloud, told by this same binary.
 
+mod story;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,6 +11,7 @@ use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
 use tokio::process::Command;
 
+use self::story::{Program, STORY, Step, TRAFFIC};
 use crate::aws::{AwsResultExt, Clients};
 use crate::context::Context;
 use crate::error::{Failure, Hint};
@@ -28,121 +31,6 @@ pub struct DemoArgs {
     /// A new or empty directory (default: mlops-demo, or mlops-demo-2, …)
     directory: Option<PathBuf>,
 }
-
-/// One command of the story.
-struct Step {
-    /// What the reader is told before it.
-    story: &'static str,
-    program: Program,
-    arguments: &'static [&'static str],
-    /// The exit code that it must end with.
-    exit: i32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Program {
-    Mlops,
-    Git,
-    /// Not a command: requests of a later month reach the endpoint.
-    Traffic,
-}
-
-const fn mlops(story: &'static str, arguments: &'static [&'static str], exit: i32) -> Step {
-    Step {
-        story,
-        program: Program::Mlops,
-        arguments,
-        exit,
-    }
-}
-
-const fn git(story: &'static str, arguments: &'static [&'static str]) -> Step {
-    Step {
-        story,
-        program: Program::Git,
-        arguments,
-        exit: 0,
-    }
-}
-
-/// The file whose rows reach the endpoint, and how many rows a request has.
-const TRAFFIC: (&str, usize) = ("data/production/july.csv", 20);
-
-const STORY: &[Step] = &[
-    mlops(
-        "1. A team gets its project, and the account gets the architecture.",
-        &["--local", "init", "--name", "flights", "--yes"],
-        0,
-    ),
-    git(
-        "   The code goes to CodeCommit.",
-        &["push", "--quiet", "codecommit", "develop"],
-    ),
-    mlops(
-        "2. The program becomes a container image in ECR.",
-        &["--local", "image", "push"],
-        0,
-    ),
-    mlops(
-        "3. The training data becomes a version in S3.",
-        &["--local", "data", "push", "data/train", "flights"],
-        0,
-    ),
-    mlops(
-        "   What the data looks like becomes the baseline that the team agrees on.",
-        &[
-            "validate",
-            "--suggest",
-            "data/train",
-            "--output-dir",
-            "baseline",
-        ],
-        0,
-    ),
-    git("", &["add", "baseline"]),
-    git(
-        "",
-        &["commit", "--quiet", "-m", "Baseline of the training data"],
-    ),
-    mlops("   A good file passes.", &["validate", "data/good.csv"], 0),
-    mlops(
-        "   A spoiled file is refused.",
-        &["validate", "data/spoiled.csv"],
-        3,
-    ),
-    mlops(
-        "4. The pipeline runs: preprocess, train, evaluate, gate, register.",
-        &["--local", "train", "--branch", "develop"],
-        0,
-    ),
-    mlops(
-        "5. Version 1 is approved and serves predictions.",
-        &["--local", "promote", "1", "--yes"],
-        0,
-    ),
-    Step {
-        story: "6. Months later: other flights reach the endpoint.",
-        program: Program::Traffic,
-        arguments: &[],
-        exit: 0,
-    },
-    mlops(
-        "   The monitor compares what was captured with the baseline, and finds drift.",
-        &["--local", "monitor", "run"],
-        3,
-    ),
-    mlops(
-        "   The same as a page to send around.",
-        &["--local", "monitor", "report", "--html", "drift.html"],
-        0,
-    ),
-    mlops("7. Where everything stands.", &["--local", "status"], 0),
-    mlops(
-        "   What the served model was made of.",
-        &["--local", "lineage"],
-        0,
-    ),
-];
 
 /// What the demo did.
 #[derive(Debug, Serialize)]
@@ -166,7 +54,7 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<Told> {
     let mut steps = Vec::new();
     for step in STORY {
         let begun = Instant::now();
-        let command = shown(step);
+        let command = step.shown();
         if !step.story.is_empty() {
             ctx.progress.say(format!(
                 "\n{}",
@@ -230,21 +118,6 @@ fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
     Ok(directory)
 }
 
-fn shown(step: &Step) -> String {
-    let words = step.arguments.iter().map(|word| {
-        if word.contains(' ') {
-            format!("\"{word}\"")
-        } else {
-            (*word).to_owned()
-        }
-    });
-    match step.program {
-        Program::Mlops => format!("mlops {}", words.collect::<Vec<_>>().join(" ")),
-        Program::Git => format!("git {}", words.collect::<Vec<_>>().join(" ")),
-        Program::Traffic => format!("(the application sends the rows of {})", TRAFFIC.0),
-    }
-}
-
 /// Runs one command as a reader would; what it prints is shown as it comes.
 async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
     let mut command = match step.program {
@@ -271,11 +144,11 @@ async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
     let status = command
         .status()
         .await
-        .with_context(|| format!("cannot run `{}`", shown(step)))
+        .with_context(|| format!("cannot run `{}`", step.shown()))
         .hint("the demo needs git and Python 3 on PATH")?;
     status
         .code()
-        .ok_or_else(|| anyhow!("`{}` was ended by a signal", shown(step)))
+        .ok_or_else(|| anyhow!("`{}` was ended by a signal", step.shown()))
 }
 
 /// Sends the rows of a later month to the endpoint, as the application would.

@@ -5,6 +5,8 @@ use http::{HeaderMap, header};
 
 use super::api::{ApiError, ApiResult};
 
+mod signature;
+
 /// What the door lets in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Credentials {
@@ -88,19 +90,29 @@ pub(crate) fn scope(parts: &Parts) -> ApiResult<Scope> {
 pub(crate) fn check_signature(
     credentials: &Credentials,
     parts: &Parts,
-    _body: &[u8],
+    body: &[u8],
 ) -> ApiResult<()> {
-    match credentials {
-        Credentials::Any => Ok(()),
-        Credentials::Required { access_key, .. } if scope(parts)?.access_key == *access_key => {
-            Ok(())
-        }
-        Credentials::Required { .. } => Err(ApiError::new(
+    check_expiry(parts)?;
+    let Credentials::Required {
+        access_key,
+        secret_key,
+    } = credentials
+    else {
+        return Ok(());
+    };
+    if scope(parts)?.access_key != *access_key {
+        return Err(ApiError::new(
             "InvalidClientTokenId",
             "this local cloud was started with --require-credentials and does not know these",
         )
-        .status(403)),
+        .status(403));
     }
+    signature::check(parts, body, secret_key, jiff::Timestamp::now())
+}
+
+/// `AccessDenied` for a presigned URL that has expired, whatever the credentials.
+pub(crate) fn check_expiry(parts: &Parts) -> ApiResult<()> {
+    signature::check_expiry(parts, jiff::Timestamp::now())
 }
 
 /// What a SigV4 credential scope says.

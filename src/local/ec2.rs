@@ -1,5 +1,83 @@
-//! ec2
+//! EC2's network: VPCs and what stands in them, as records that other services check.
+//!
+//! No packet flows. What AWS checks when a network is described is checked here: address ranges,
+//! references to things that are not there, deletions that something still depends on. Records are
+//! kept as the XML of the answers names them (`vpcId`, `tagSet`), so describing is reading.
 
-use super::api::operations;
+use serde_json::Value;
 
-operations! { "ec2": }
+use super::Cloud;
+use super::api::{ApiResult, operations};
+
+mod cidr;
+mod endpoints;
+mod filters;
+mod gateways;
+mod kinds;
+mod routes;
+mod security_groups;
+mod subnets;
+mod tags;
+mod vpcs;
+
+operations! { "ec2":
+    "AllocateAddress" => gateways::allocate_address,
+    "AssociateRouteTable" => routes::associate,
+    "AttachInternetGateway" => gateways::attach,
+    "AuthorizeSecurityGroupEgress" => security_groups::authorize_egress,
+    "AuthorizeSecurityGroupIngress" => security_groups::authorize_ingress,
+    "CreateInternetGateway" => gateways::create_internet,
+    "CreateNatGateway" => gateways::create_nat,
+    "CreateRoute" => routes::create_route,
+    "CreateRouteTable" => routes::create_table,
+    "CreateSecurityGroup" => security_groups::create,
+    "CreateSubnet" => subnets::create,
+    "CreateTags" => tags::create,
+    "CreateVpc" => vpcs::create,
+    "CreateVpcEndpoint" => endpoints::create,
+    "DeleteInternetGateway" => gateways::delete_internet,
+    "DeleteNatGateway" => gateways::delete_nat,
+    "DeleteRoute" => routes::delete_route,
+    "DeleteRouteTable" => routes::delete_table,
+    "DeleteSecurityGroup" => security_groups::delete,
+    "DeleteSubnet" => subnets::delete,
+    "DeleteTags" => tags::delete,
+    "DeleteVpc" => vpcs::delete,
+    "DeleteVpcEndpoints" => endpoints::delete,
+    "DescribeAddresses" => gateways::describe_addresses,
+    "DescribeAvailabilityZones" => subnets::zones,
+    "DescribeInternetGateways" => gateways::describe_internet,
+    "DescribeNatGateways" => gateways::describe_nat,
+    "DescribeRouteTables" => routes::describe,
+    "DescribeSecurityGroups" => security_groups::describe,
+    "DescribeSubnets" => subnets::describe,
+    "DescribeTags" => tags::describe,
+    "DescribeVpcAttribute" => vpcs::describe_attribute,
+    "DescribeVpcEndpoints" => endpoints::describe,
+    "DescribeVpcs" => vpcs::describe,
+    "DetachInternetGateway" => gateways::detach,
+    "DisassociateRouteTable" => routes::disassociate,
+    "ModifySubnetAttribute" => subnets::modify,
+    "ModifyVpcAttribute" => vpcs::modify,
+    "ModifyVpcEndpoint" => endpoints::modify,
+    "ReleaseAddress" => gateways::release_address,
+    "RevokeSecurityGroupEgress" => security_groups::revoke_egress,
+    "RevokeSecurityGroupIngress" => security_groups::revoke_ingress,
+}
+
+/// The VPC of a subnet; `InvalidSubnetID.NotFound` as EC2 words it.
+pub(crate) fn require_subnet(cloud: &Cloud, id: &str) -> ApiResult<String> {
+    let subnet = kinds::SUBNET.require(cloud, id)?;
+    Ok(kinds::text(&subnet, "vpcId").to_owned())
+}
+
+/// The VPC of a security group; `InvalidGroup.NotFound` as EC2 words it.
+pub(crate) fn require_security_group(cloud: &Cloud, id: &str) -> ApiResult<String> {
+    let group = kinds::SECURITY_GROUP.require(cloud, id)?;
+    Ok(kinds::text(&group, "vpcId").to_owned())
+}
+
+/// What a change answers that has nothing to say.
+fn done() -> ApiResult<Value> {
+    Ok(serde_json::json!({"return": true}))
+}

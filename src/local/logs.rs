@@ -1,5 +1,148 @@
-//! logs
+//! CloudWatch Logs: groups, streams and events, in tables of their own because a job may write
+//! thousands of lines a second.
 
-use super::api::operations;
+use rusqlite::{OptionalExtension, Transaction, params};
 
-operations! { "logs": }
+use super::Cloud;
+use super::api::{ApiError, ApiResult, operations};
+
+mod events;
+mod groups;
+mod streams;
+
+operations! { "logs":
+    "CreateLogGroup" => groups::create,
+    "DeleteLogGroup" => groups::delete,
+    "DescribeLogGroups" => groups::describe,
+    "PutRetentionPolicy" => groups::put_retention,
+    "DeleteRetentionPolicy" => groups::delete_retention,
+    "TagResource" => groups::tag,
+    "UntagResource" => groups::untag,
+    "ListTagsForResource" => groups::list_tags,
+    "CreateLogStream" => streams::create,
+    "DeleteLogStream" => streams::delete,
+    "DescribeLogStreams" => streams::describe,
+    "PutLogEvents" => events::put,
+    "GetLogEvents" => events::get,
+    "FilterLogEvents" => events::filter,
+}
+
+/// The tables of this service. Times are milliseconds since the epoch.
+pub(crate) const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS log_groups (
+        name TEXT PRIMARY KEY, created INTEGER NOT NULL, retention INTEGER, tags TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS log_streams (
+        id INTEGER PRIMARY KEY, log_group TEXT NOT NULL, name TEXT NOT NULL, created INTEGER NOT NULL,
+        first INTEGER, last INTEGER, ingested INTEGER, events INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (log_group, name)
+    );
+    CREATE TABLE IF NOT EXISTS log_events (
+        stream INTEGER NOT NULL, time INTEGER NOT NULL, number INTEGER NOT NULL,
+        ingested INTEGER NOT NULL, message TEXT NOT NULL,
+        PRIMARY KEY (stream, time, number)
+    ) WITHOUT ROWID;
+";
+
+/// Adds lines to a stream, as a service does: the group and the stream are made when they are
+/// not there. Each line is its time in milliseconds since the epoch and its text.
+pub(crate) fn append(
+    cloud: &Cloud,
+    group: &str,
+    stream: &str,
+    lines: &[(i64, String)],
+) -> ApiResult<()> {
+    cloud.store().transaction(|tx| {
+        let now = now();
+        tx.prepare_cached("INSERT OR IGNORE INTO log_groups VALUES (?1, ?2, NULL, '{}')")?
+            .execute(params![group, now])?;
+        tx.prepare_cached(
+            "INSERT OR IGNORE INTO log_streams (log_group, name, created) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![group, stream, now])?;
+        let id = stream_id(tx, group, stream)?;
+        events::insert(
+            tx,
+            id,
+            lines.iter().map(|(time, line)| (*time, line.as_str())),
+        )
+    })
+}
+
+/// Every line of a stream in order, with its time; nothing when there is no such stream.
+pub(crate) fn lines(cloud: &Cloud, group: &str, stream: &str) -> ApiResult<Vec<(i64, String)>> {
+    cloud.store().transaction(|tx| {
+        let mut statement = tx.prepare_cached(
+            "SELECT time, message FROM log_events WHERE stream =
+                 (SELECT id FROM log_streams WHERE log_group = ?1 AND name = ?2)
+             ORDER BY time, number",
+        )?;
+        let rows =
+            statement.query_map(params![group, stream], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    })
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::new("InvalidParameterException", message)
+}
+
+fn no_group() -> ApiError {
+    ApiError::new(
+        "ResourceNotFoundException",
+        "The specified log group does not exist.",
+    )
+}
+
+fn require_group(tx: &Transaction<'_>, group: &str) -> ApiResult<()> {
+    tx.prepare_cached("SELECT 1 FROM log_groups WHERE name = ?1")?
+        .query_row([group], |_| Ok(()))
+        .optional()?
+        .ok_or_else(no_group)
+}
+
+fn stream_id(tx: &Transaction<'_>, group: &str, stream: &str) -> ApiResult<i64> {
+    require_group(tx, group)?;
+    tx.prepare_cached("SELECT id FROM log_streams WHERE log_group = ?1 AND name = ?2")?
+        .query_row([group, stream], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| {
+            ApiError::new(
+                "ResourceNotFoundException",
+                "The specified log stream does not exist.",
+            )
+        })
+}
+
+/// The group of a request that names it by name or by ARN.
+fn group_name(name: Option<String>, identifier: Option<String>) -> ApiResult<String> {
+    match (name, identifier) {
+        (Some(name), None) => Ok(name),
+        (None, Some(identifier)) => Ok(name_of_arn(&identifier).unwrap_or(identifier)),
+        _ => Err(invalid(
+            "Exactly one of logGroupName and logGroupIdentifier must be given",
+        )),
+    }
+}
+
+fn name_of_arn(arn: &str) -> Option<String> {
+    let name = arn.strip_prefix("arn:aws:logs:")?.splitn(4, ':').nth(3)?;
+    Some(name.strip_suffix(":*").unwrap_or(name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_named_by_either_arn() {
+        let arn = "arn:aws:logs:us-east-1:000000000000:log-group:/a/b";
+        assert_eq!(name_of_arn(arn).as_deref(), Some("/a/b"));
+        assert_eq!(name_of_arn(&format!("{arn}:*")).as_deref(), Some("/a/b"));
+        assert_eq!(name_of_arn("/a/b"), None);
+    }
+}

@@ -1,36 +1,105 @@
 //! S3, over the protocol of the s3s crate.
+//!
+//! ```text
+//! door ── wire (who signed, aws-chunked, host) ── s3s (routing, XML) ── service
+//!                                                                         │
+//!        buckets, settings ── transfer, reading, listing, removal, tags, multipart
+//!                                                                         │
+//!                                         versions (SQLite) and Blobs (bytes by SHA-256)
+//! ```
+//!
+//! A key is text and never a path: bytes are kept under their SHA-256, so `../x` is an ordinary
+//! key. Bytes are received into a temporary file and hashed once, off the async threads; one
+//! transaction then decides on conditions (`If-Match`, `If-None-Match`) and writes the version, so
+//! that of many racing writers exactly one wins.
 
 use axum::body::Body;
 use http::{Request, Response};
+use s3s::service::{S3Service, S3ServiceBuilder};
 
 use super::Cloud;
+use super::door::Credentials;
 
+mod bucket_api;
 pub(crate) mod buckets;
+mod checksums;
+mod chunked;
+mod listing;
+mod multipart;
+mod multipart_api;
 pub(crate) mod objects;
+mod pages;
+mod reading;
+mod receive;
+mod removal;
+mod service;
+mod settings;
+mod tags;
+mod transfer;
+mod versions;
+mod wire;
 
-/// The tables of this service.
-pub(crate) const SCHEMA: &str = "";
+pub(crate) use service::OPERATIONS;
 
-/// The operations that this service has.
-pub(crate) const OPERATIONS: &[&str] = &[];
+/// The tables of this service. `sequence` orders the versions of a key: the highest is the newest.
+/// The version id `null` is that of objects written while versioning was off or suspended.
+pub(crate) const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS s3_buckets (
+    name TEXT PRIMARY KEY, created INTEGER NOT NULL, region TEXT NOT NULL,
+    versioning TEXT NOT NULL, sse TEXT NOT NULL, kms_key TEXT, settings TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS s3_versions (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, bucket TEXT NOT NULL, key TEXT NOT NULL,
+    version TEXT NOT NULL, latest INTEGER NOT NULL, marker INTEGER NOT NULL, size INTEGER NOT NULL,
+    etag TEXT NOT NULL, sha256 TEXT NOT NULL, modified INTEGER NOT NULL, details TEXT NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS s3_version_ids ON s3_versions (bucket, key, version);
+CREATE INDEX IF NOT EXISTS s3_version_order ON s3_versions (bucket, key, sequence DESC);
+CREATE UNIQUE INDEX IF NOT EXISTS s3_latest ON s3_versions (bucket, key) WHERE latest = 1;
+CREATE TABLE IF NOT EXISTS s3_uploads (
+    id TEXT PRIMARY KEY, bucket TEXT NOT NULL, key TEXT NOT NULL, initiated INTEGER NOT NULL,
+    algorithm TEXT NOT NULL, composite INTEGER NOT NULL, details TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS s3_parts (
+    upload TEXT NOT NULL, number INTEGER NOT NULL, file TEXT NOT NULL, size INTEGER NOT NULL,
+    etag TEXT NOT NULL, checksums TEXT NOT NULL, modified INTEGER NOT NULL,
+    PRIMARY KEY (upload, number)
+) WITHOUT ROWID;
+";
 
 /// Serves S3 requests.
 #[derive(Clone)]
 pub(crate) struct Server {
-    _cloud: Cloud,
+    service: S3Service,
+    credentials: Credentials,
 }
 
 impl Server {
     pub(crate) fn new(cloud: &Cloud) -> Self {
+        let mut builder = S3ServiceBuilder::new(service::Service::new(cloud));
+        builder.set_host(wire::Hosts);
+        if let Credentials::Required {
+            access_key,
+            secret_key,
+        } = cloud.credentials()
+        {
+            builder.set_auth(s3s::auth::SimpleAuth::from_single(
+                access_key.clone(),
+                secret_key.clone(),
+            ));
+        }
         Self {
-            _cloud: cloud.clone(),
+            service: builder.build(),
+            credentials: cloud.credentials().clone(),
         }
     }
 
     /// Serves one request.
-    pub(crate) async fn handle(&self, _request: Request<Body>) -> Response<Body> {
-        let mut response = Response::new(Body::from("NotImplemented: s3"));
-        *response.status_mut() = http::StatusCode::NOT_IMPLEMENTED;
-        response
+    pub(crate) async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        let request = match wire::admit(request, &self.credentials) {
+            Ok(request) => request,
+            Err(error) => return wire::answer(error.to_http_response().map_err(Into::into)),
+        };
+        wire::answer(self.service.call(request).await.map_err(Into::into))
     }
 }

@@ -6,13 +6,14 @@ use super::Cloud;
 use super::api::{ApiError, ApiResult};
 
 mod hosting;
-mod input;
 mod jobs;
 mod lineage;
+mod network;
 mod notebooks;
 mod pipelines;
 mod records;
 mod registry;
+mod requests;
 pub(crate) mod runtime_api;
 mod tags;
 

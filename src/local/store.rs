@@ -49,6 +49,7 @@ impl Store {
              ) WITHOUT ROWID;",
         )?;
         connection.execute_batch(super::s3::SCHEMA)?;
+        connection.execute_batch(super::logs::SCHEMA)?;
         connection.pragma_update(None, "user_version", SCHEMA)?;
         Ok(Self {
             connection: Mutex::new(connection),

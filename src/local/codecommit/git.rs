@@ -1,13 +1,161 @@
-//! git clone and push over HTTP at /v1/repos/NAME.
+//! git clone and push over HTTP at /v1/repos/NAME: git's own CGI, `git http-backend`, which
+//! speaks the smart protocol (versions 0 to 2, compressed bodies) while bytes stream both ways.
+
+use std::process::Stdio;
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin};
+use tokio_util::io::ReaderStream;
 
+use super::{bare, find, touch};
 use crate::local::Cloud;
+use crate::local::api::{ApiError, ApiResult};
 
 /// Serves one request of git's smart HTTP protocol.
-pub(crate) async fn handle(_cloud: &Cloud, _request: Request<Body>) -> Response<Body> {
-    let mut response = Response::new(Body::from("NotImplemented: git"));
-    *response.status_mut() = http::StatusCode::NOT_IMPLEMENTED;
+pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    serve(cloud, &parts, body).await.unwrap_or_else(|error| {
+        let mut response = Response::new(Body::from(format!("{}\n", error.message)));
+        *response.status_mut() =
+            StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response
+    })
+}
+
+/// The repository and the service's path, such as `info/refs`.
+fn split(path: &str) -> Option<(&str, &str)> {
+    let (name, rest) = path.strip_prefix("/v1/repos/")?.split_once('/')?;
+    let known = ["info/refs", "git-upload-pack", "git-receive-pack"];
+    known
+        .contains(&rest)
+        .then_some((name.strip_suffix(".git").unwrap_or(name), rest))
+}
+
+async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<Body>> {
+    let path = parts.uri.path();
+    let (name, service) = split(path).ok_or_else(|| {
+        ApiError::new(
+            "NotFound",
+            "git clients use /v1/repos/NAME, nothing else is here",
+        )
+        .status(404)
+    })?;
+    let (_, repository) = find(cloud, name).map_err(|error| error.status(404))?;
+    if service == "info/refs" {
+        repository.settle().await?;
+    }
+    let header = |name| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    let mut command = bare::command(repository.root()).await?;
+    command
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", repository.root())
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("PATH_INFO", format!("/{name}.git/{service}"))
+        .env("REQUEST_METHOD", parts.method.as_str())
+        .env("QUERY_STRING", parts.uri.query().unwrap_or_default())
+        .env("CONTENT_TYPE", header(header::CONTENT_TYPE))
+        .env("HTTP_CONTENT_ENCODING", header(header::CONTENT_ENCODING))
+        .env(
+            "GIT_PROTOCOL",
+            header(header::HeaderName::from_static("git-protocol")),
+        )
+        // A user's name is what lets the backend accept a push.
+        .env("REMOTE_USER", "local")
+        .env("REMOTE_ADDR", "127.0.0.1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    if !header(header::CONTENT_LENGTH).is_empty() {
+        command.env("CONTENT_LENGTH", header(header::CONTENT_LENGTH));
+    }
+    let mut child = command.spawn()?;
+    if let Some(stdin) = child.stdin.take() {
+        tokio::spawn(feed(body, stdin));
+    }
+    let response = answer(&mut child).await;
+    let pushed = service == "git-receive-pack" && parts.method == Method::POST;
+    let (cloud_of_task, name) = (cloud.clone(), name.to_owned());
+    cloud.spawn(async move {
+        let ended = child.wait().await;
+        if pushed && ended.is_ok_and(|status| status.success()) {
+            // The time of a push is only shown; it must not fail one that git has taken.
+            let _ = touch(&cloud_of_task, &name);
+        }
+    });
     response
+}
+
+/// Passes the request's body on; a connection that breaks ends git's input.
+async fn feed(mut body: Body, mut stdin: ChildStdin) {
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(data) = frame.into_data()
+            && stdin.write_all(&data).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Reads the CGI's header; the rest of its output is the body.
+async fn answer(child: &mut Child) -> ApiResult<Response<Body>> {
+    let stdout = child
+        .stdout
+        .take()
+        .ok_or_else(|| ApiError::internal("git http-backend has no output"))?;
+    let mut stdout = BufReader::with_capacity(64 << 10, stdout);
+    let mut response = Response::builder();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if stdout.read_line(&mut line).await? == 0 {
+            return Err(ApiError::internal(
+                "git http-backend ended without an answer",
+            ));
+        }
+        let text = line.trim_end();
+        if text.is_empty() {
+            break;
+        }
+        match text.split_once(": ") {
+            Some(("Status", status)) => {
+                let code = status.split(' ').next().unwrap_or_default();
+                response = response.status(code.parse::<u16>().unwrap_or(500));
+            }
+            Some((name, value)) => response = response.header(name, value),
+            None => return Err(ApiError::internal("git http-backend answers no CGI header")),
+        }
+    }
+    response
+        .body(Body::from_stream(ReaderStream::with_capacity(
+            stdout,
+            64 << 10,
+        )))
+        .map_err(ApiError::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_smart_protocol_is_served() {
+        assert_eq!(split("/v1/repos/a/info/refs"), Some(("a", "info/refs")));
+        assert_eq!(
+            split("/v1/repos/a.git/git-upload-pack"),
+            Some(("a", "git-upload-pack"))
+        );
+        assert_eq!(split("/v1/repos/a/config"), None);
+        assert_eq!(split("/v1/repos/a/objects/info/packs"), None);
+        assert_eq!(split("/v1/repos/a/../b/info/refs"), None);
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use super::receive::{self, Received};
+use super::versions::{self, Condition, Details, New, Version};
+use super::{buckets, listing, reading, transfer};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 
@@ -20,6 +23,18 @@ pub(crate) struct Object {
     pub(crate) sha256: String,
 }
 
+impl Object {
+    fn new(bucket: &buckets::Bucket, version: Version) -> Self {
+        Self {
+            version_id: transfer::shown_id(bucket, &version),
+            key: version.key,
+            size: version.size,
+            etag: version.etag,
+            sha256: version.sha256,
+        }
+    }
+}
+
 /// The bucket and key of `s3://bucket/key`; `ValidationException` for anything else.
 pub(crate) fn parse_uri(uri: &str) -> ApiResult<(String, String)> {
     uri.strip_prefix("s3://")
@@ -31,28 +46,64 @@ pub(crate) fn parse_uri(uri: &str) -> ApiResult<(String, String)> {
 
 /// Puts bytes; `NoSuchBucket`.
 pub(crate) fn put(
-    _cloud: &Cloud,
-    _bucket: &str,
-    _key: &str,
-    _bytes: &[u8],
-    _content_type: &str,
+    cloud: &Cloud,
+    bucket: &str,
+    key: &str,
+    bytes: &[u8],
+    content_type: &str,
 ) -> ApiResult<Object> {
-    Err(ApiError::not_implemented("s3:PutObject"))
+    let received = receive::copy(cloud, &mut &bytes[..])?;
+    keep(cloud, bucket, key, received, content_type)
 }
 
 /// Puts a file's contents, without reading it into memory.
-pub(crate) fn put_file(
-    _cloud: &Cloud,
-    _bucket: &str,
-    _key: &str,
-    _file: &Path,
+pub(crate) fn put_file(cloud: &Cloud, bucket: &str, key: &str, file: &Path) -> ApiResult<Object> {
+    let received = receive::copy(cloud, &mut std::fs::File::open(file)?)?;
+    keep(cloud, bucket, key, received, "binary/octet-stream")
+}
+
+fn keep(
+    cloud: &Cloud,
+    bucket: &str,
+    key: &str,
+    received: Received,
+    content_type: &str,
 ) -> ApiResult<Object> {
-    Err(ApiError::not_implemented("s3:PutObject"))
+    if key.is_empty() || key.len() > 1024 {
+        return Err(ApiError::new(
+            "KeyTooLongError",
+            "Your key is empty or longer than 1024 bytes",
+        ));
+    }
+    cloud.blobs().adopt(received.file, &received.sha256)?;
+    cloud.store().transaction(|transaction| {
+        let bucket = buckets::find(transaction, bucket)?;
+        let mut details = Details {
+            content_type: Some(content_type.to_owned()),
+            whole: received.checksums.clone(),
+            checksums: received.checksums,
+            ..Details::default()
+        };
+        transfer::encrypt(&mut details, &bucket);
+        let new = New {
+            key: key.to_owned(),
+            size: received.size,
+            etag: received.md5,
+            sha256: received.sha256,
+            details,
+        };
+        let version = versions::add(transaction, &bucket, new, &Condition::default())?;
+        Ok(Object::new(&bucket, version))
+    })
 }
 
 /// The current version of an object; `NoSuchBucket`, `NoSuchKey`.
-pub(crate) fn head(_cloud: &Cloud, _bucket: &str, _key: &str) -> ApiResult<Object> {
-    Err(ApiError::not_implemented("s3:HeadObject"))
+pub(crate) fn head(cloud: &Cloud, bucket: &str, key: &str) -> ApiResult<Object> {
+    cloud.store().transaction(|transaction| {
+        let bucket = buckets::find(transaction, bucket)?;
+        let version = reading::select(transaction, &bucket, key, None)?.object()?;
+        Ok(Object::new(&bucket, version))
+    })
 }
 
 /// The bytes of the current version of an object; `NoSuchBucket`, `NoSuchKey`.
@@ -62,6 +113,28 @@ pub(crate) fn read(cloud: &Cloud, bucket: &str, key: &str) -> ApiResult<Vec<u8>>
 }
 
 /// The current objects under a prefix, in key order; `NoSuchBucket`.
-pub(crate) fn list(_cloud: &Cloud, _bucket: &str, _prefix: &str) -> ApiResult<Vec<Object>> {
-    Err(ApiError::not_implemented("s3:ListObjectsV2"))
+pub(crate) fn list(cloud: &Cloud, bucket: &str, prefix: &str) -> ApiResult<Vec<Object>> {
+    cloud.store().transaction(|transaction| {
+        let bucket = buckets::find(transaction, bucket)?;
+        let mut found = Vec::new();
+        let mut after = String::new();
+        loop {
+            let query = listing::Query {
+                bucket: &bucket.name,
+                prefix,
+                after: &after,
+                ..listing::Query::default()
+            };
+            let page = listing::objects(transaction, &query)?;
+            found.extend(
+                page.versions
+                    .into_iter()
+                    .map(|version| Object::new(&bucket, version)),
+            );
+            match page.next {
+                Some(next) => after = next,
+                None => return Ok(found),
+            }
+        }
+    })
 }

@@ -7,10 +7,9 @@ use base64::Engine;
 use serde_json::{Value, json};
 
 use super::records::Records;
-use super::{input, tags};
+use super::{network, requests, tags};
 use crate::local::api::{ApiError, ApiResult, operations};
-use crate::local::cloud::Service;
-use crate::local::{Cloud, clock};
+use crate::local::{Cloud, clock, iam};
 
 operations! { "sagemaker":
     "CreateNotebookInstance" => create_notebook,
@@ -62,19 +61,24 @@ const TRANSITION: Duration = Duration::from_millis(300);
 const MAX_SCRIPT: usize = 16384;
 
 async fn create_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = input::name(&input, "NotebookInstanceName", 63)?;
-    let instance_type = input::required(&input, "InstanceType")?;
+    let name = requests::name(&input, "NotebookInstanceName", 63)?;
+    let instance_type = requests::required(&input, "InstanceType")?;
     if !instance_type.starts_with("ml.") {
         return Err(ApiError::validation(format!(
             "1 validation error detected: Value '{instance_type}' at 'instanceType' failed to \
              satisfy constraint: Member must satisfy enum value set: [ml.t3.medium, ...]"
         )));
     }
-    input::require_role(cloud, input::required(&input, "RoleArn")?).await?;
+    iam::require_role(
+        cloud,
+        requests::required(&input, "RoleArn")?,
+        "sagemaker.amazonaws.com",
+    )?;
     check_switches(&input)?;
-    check_network(cloud, &input).await?;
+    let subnet: Vec<&Value> = input.get("SubnetId").into_iter().collect();
+    network::require(cloud, &json!(subnet), &input["SecurityGroupIds"]).await?;
     check_references(cloud, &input)?;
-    let mut record = input::pick(
+    let mut record = requests::pick(
         &input,
         &[
             "NotebookInstanceName",
@@ -110,9 +114,9 @@ async fn create_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 
 fn check_switches(input: &Value) -> ApiResult<()> {
     const SWITCH: &[&str] = &["Enabled", "Disabled"];
-    input::one_of(input, "DirectInternetAccess", SWITCH)?;
-    input::one_of(input, "RootAccess", SWITCH)?;
-    input::one_of(input, "IpAddressType", &["ipv4", "dualstack"])?;
+    requests::one_of(input, "DirectInternetAccess", SWITCH)?;
+    requests::one_of(input, "RootAccess", SWITCH)?;
+    requests::one_of(input, "IpAddressType", &["ipv4", "dualstack"])?;
     let size = input.get("VolumeSizeInGB").and_then(Value::as_i64);
     if size.is_some_and(|size| !(5..=16384).contains(&size)) {
         return Err(ApiError::validation(
@@ -133,44 +137,9 @@ fn check_switches(input: &Value) -> ApiResult<()> {
     Ok(())
 }
 
-/// The subnet and the security groups must exist in EC2, as for AWS, which makes a network
-/// interface there.
-async fn check_network(cloud: &Cloud, input: &Value) -> ApiResult<()> {
-    if let Some(subnet) = input::optional(input, "SubnetId") {
-        cloud
-            .call(
-                Service::Ec2,
-                "DescribeSubnets",
-                json!({"SubnetId": [subnet]}),
-            )
-            .await
-            .map_err(|error| refused(&error))?;
-        if let Some(groups) = input.get("SecurityGroupIds") {
-            cloud
-                .call(
-                    Service::Ec2,
-                    "DescribeSecurityGroups",
-                    json!({"GroupId": groups}),
-                )
-                .await
-                .map_err(|error| refused(&error))?;
-        }
-    }
-    Ok(())
-}
-
-/// What EC2 does not know is SageMaker's `ValidationException`; anything else stays as it is.
-fn refused(error: &ApiError) -> ApiError {
-    if error.code.starts_with("Invalid") {
-        ApiError::validation(error.message.clone())
-    } else {
-        error.clone()
-    }
-}
-
 /// The life-cycle configuration and the named code repositories must exist.
 fn check_references(cloud: &Cloud, input: &Value) -> ApiResult<()> {
-    if let Some(config) = input::optional(input, "LifecycleConfigName") {
+    if let Some(config) = requests::optional(input, "LifecycleConfigName") {
         LIFECYCLES.get(cloud, config)?;
     }
     let additional = input["AdditionalCodeRepositories"].as_array();
@@ -179,7 +148,7 @@ fn check_references(cloud: &Cloud, input: &Value) -> ApiResult<()> {
             "A notebook instance can have at most 3 additional code repositories",
         ));
     }
-    let default = input::optional(input, "DefaultCodeRepository");
+    let default = requests::optional(input, "DefaultCodeRepository");
     let named = additional.into_iter().flatten().filter_map(Value::as_str);
     for repository in default.into_iter().chain(named) {
         // A URL is cloned as it is; a name is a repository of this account.
@@ -228,23 +197,23 @@ pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
 }
 
 async fn describe_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    NOTEBOOKS.get(cloud, input::required(&input, NOTEBOOKS.name)?)
+    NOTEBOOKS.get(cloud, requests::required(&input, NOTEBOOKS.name)?)
 }
 
 async fn list_notebooks(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let mut found = NOTEBOOKS.all(cloud)?;
     let contains = |member: &str, part: Option<&str>, record: &Value| {
-        part.is_none_or(|part| input::optional(record, member).is_some_and(|v| v.contains(part)))
+        part.is_none_or(|part| requests::optional(record, member).is_some_and(|v| v.contains(part)))
     };
     found.retain(|record| {
-        let additional = input::optional(&input, "AdditionalCodeRepositoryEquals");
+        let additional = requests::optional(&input, "AdditionalCodeRepositoryEquals");
         contains(
             "NotebookInstanceLifecycleConfigName",
-            input::optional(&input, "NotebookInstanceLifecycleConfigNameContains"),
+            requests::optional(&input, "NotebookInstanceLifecycleConfigNameContains"),
             record,
         ) && contains(
             "DefaultCodeRepository",
-            input::optional(&input, "DefaultCodeRepositoryContains"),
+            requests::optional(&input, "DefaultCodeRepositoryContains"),
             record,
         ) && additional.is_none_or(|wanted| {
             record["AdditionalCodeRepositories"]
@@ -252,7 +221,7 @@ async fn list_notebooks(cloud: &Cloud, input: Value) -> ApiResult<Value> {
                 .is_some_and(|list| list.iter().any(|one| one == wanted))
         })
     });
-    let (page, token) = input::Listing {
+    let (page, token) = requests::Listing {
         name: "NotebookInstanceName",
         status: Some("NotebookInstanceStatus"),
         sort_by: "Name",
@@ -262,7 +231,7 @@ async fn list_notebooks(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let summaries: Vec<Value> = page
         .iter()
         .map(|record| {
-            input::pick(
+            requests::pick(
                 record,
                 &[
                     "NotebookInstanceName",
@@ -298,13 +267,13 @@ fn require_status(record: &Value, allowed: &[&str], operation: &str) -> ApiResul
 }
 
 async fn update_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = input::required(&input, NOTEBOOKS.name)?;
+    let name = requests::required(&input, NOTEBOOKS.name)?;
     NOTEBOOKS.get(cloud, name)?;
-    if let Some(role) = input::optional(&input, "RoleArn") {
-        input::require_role(cloud, role).await?;
+    if let Some(role) = requests::optional(&input, "RoleArn") {
+        iam::require_role(cloud, role, "sagemaker.amazonaws.com")?;
     }
     check_references(cloud, &input)?;
-    input::one_of(&input, "RootAccess", &["Enabled", "Disabled"])?;
+    requests::one_of(&input, "RootAccess", &["Enabled", "Disabled"])?;
     NOTEBOOKS.change(cloud, name, |record| {
         require_status(record, &["Stopped", "Failed"], "UpdateNotebookInstance")?;
         let smaller = input["VolumeSizeInGB"]
@@ -365,7 +334,7 @@ fn pass(
     allowed: &[&str],
     through: (&'static str, &'static str),
 ) -> ApiResult<Value> {
-    let name = input::required(input, NOTEBOOKS.name)?;
+    let name = requests::required(input, NOTEBOOKS.name)?;
     NOTEBOOKS.change(cloud, name, |record| {
         require_status(record, allowed, operation)?;
         record["NotebookInstanceStatus"] = json!(through.0);
@@ -396,7 +365,7 @@ async fn stop_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 async fn delete_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = input::required(&input, NOTEBOOKS.name)?.to_owned();
+    let name = requests::required(&input, NOTEBOOKS.name)?.to_owned();
     NOTEBOOKS.change(cloud, &name, |record| {
         require_status(record, &["Stopped", "Failed"], "DeleteNotebookInstance")?;
         record["NotebookInstanceStatus"] = json!("Deleting");
@@ -428,16 +397,16 @@ fn check_scripts(input: &Value) -> ApiResult<()> {
 }
 
 async fn create_lifecycle(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = input::name(&input, LIFECYCLES.name, 63)?;
+    let name = requests::name(&input, LIFECYCLES.name, 63)?;
     check_scripts(&input)?;
-    let record = input::pick(&input, &[LIFECYCLES.name, "OnCreate", "OnStart"]);
+    let record = requests::pick(&input, &[LIFECYCLES.name, "OnCreate", "OnStart"]);
     let arn = LIFECYCLES.create(cloud, name, record)?;
     tags::put(cloud, &arn, input.get("Tags"))?;
     Ok(json!({"NotebookInstanceLifecycleConfigArn": arn}))
 }
 
 async fn describe_lifecycle(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    LIFECYCLES.get(cloud, input::required(&input, LIFECYCLES.name)?)
+    LIFECYCLES.get(cloud, requests::required(&input, LIFECYCLES.name)?)
 }
 
 async fn list_lifecycles(cloud: &Cloud, input: Value) -> ApiResult<Value> {
@@ -446,7 +415,7 @@ async fn list_lifecycles(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 async fn update_lifecycle(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = input::required(&input, LIFECYCLES.name)?;
+    let name = requests::required(&input, LIFECYCLES.name)?;
     check_scripts(&input)?;
     LIFECYCLES.change(cloud, name, |record| {
         for member in ["OnCreate", "OnStart"] {
@@ -460,15 +429,15 @@ async fn update_lifecycle(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 async fn delete_lifecycle(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = input::required(&input, LIFECYCLES.name)?;
+    let name = requests::required(&input, LIFECYCLES.name)?;
     LIFECYCLES.get(cloud, name)?;
     LIFECYCLES.remove(cloud, name)?;
     Ok(json!({}))
 }
 
 async fn create_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = input::name(&input, REPOSITORIES.name, 63)?;
-    let url = input::required(&input["GitConfig"], "RepositoryUrl")?;
+    let name = requests::name(&input, REPOSITORIES.name, 63)?;
+    let url = requests::required(&input["GitConfig"], "RepositoryUrl")?;
     let loopback = url
         .strip_prefix("http://")
         .is_some_and(|rest| rest.starts_with("127.0.0.1:") || rest.starts_with("localhost:"));
@@ -479,14 +448,14 @@ async fn create_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
              satisfy constraint: Member must satisfy regular expression pattern: https://([^/]+)/?.*"
         )));
     }
-    let record = input::pick(&input, &[REPOSITORIES.name, "GitConfig"]);
+    let record = requests::pick(&input, &[REPOSITORIES.name, "GitConfig"]);
     let arn = REPOSITORIES.create(cloud, name, record)?;
     tags::put(cloud, &arn, input.get("Tags"))?;
     Ok(json!({"CodeRepositoryArn": arn}))
 }
 
 async fn describe_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    REPOSITORIES.get(cloud, input::required(&input, REPOSITORIES.name)?)
+    REPOSITORIES.get(cloud, requests::required(&input, REPOSITORIES.name)?)
 }
 
 async fn list_repositories(cloud: &Cloud, input: Value) -> ApiResult<Value> {
@@ -499,7 +468,7 @@ async fn list_repositories(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 async fn update_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = input::required(&input, REPOSITORIES.name)?;
+    let name = requests::required(&input, REPOSITORIES.name)?;
     let arn = REPOSITORIES.change(cloud, name, |record| {
         if let Some(secret) = input["GitConfig"].get("SecretArn") {
             record["GitConfig"]["SecretArn"] = secret.clone();
@@ -510,7 +479,7 @@ async fn update_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 async fn delete_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = input::required(&input, REPOSITORIES.name)?;
+    let name = requests::required(&input, REPOSITORIES.name)?;
     REPOSITORIES.get(cloud, name)?;
     REPOSITORIES.remove(cloud, name)?;
     Ok(json!({}))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{input, tags};
+use super::{requests, tags};
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::{Cloud, clock};
 
@@ -108,7 +108,7 @@ impl Records {
         input: &Value,
         more: &[&str],
     ) -> ApiResult<(Vec<Value>, Option<String>)> {
-        let (page, token) = input::Listing {
+        let (page, token) = requests::Listing {
             name: self.name,
             status: None,
             sort_by: "CreationTime",
@@ -118,7 +118,7 @@ impl Records {
         let members = [&[self.name, self.arn], more].concat();
         let summaries = page
             .iter()
-            .map(|record| input::pick(record, &members))
+            .map(|record| requests::pick(record, &members))
             .collect();
         Ok((summaries, token))
     }

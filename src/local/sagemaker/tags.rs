@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::input;
+use super::requests;
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult, operations};
 use crate::local::cloud::Service;
@@ -147,7 +147,7 @@ fn of(cloud: &Cloud, arn: &str) -> ApiResult<Vec<Value>> {
 
 /// The resource of a request, after a look that it exists.
 async fn resource<'a>(cloud: &Cloud, input: &'a Value) -> ApiResult<&'a str> {
-    let arn = input::required(input, "ResourceArn")?;
+    let arn = requests::required(input, "ResourceArn")?;
     let prefix = cloud.arn("sagemaker", "");
     let (kind, name) = arn
         .strip_prefix(&prefix)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::input;
+use super::super::requests;
 use super::entities;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::{Cloud, clock};
@@ -63,9 +63,9 @@ pub(super) fn connect(
 }
 
 pub(super) async fn add(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let source = entities::get(cloud, input::required(&input, "SourceArn")?)?.arn;
-    let destination = entities::get(cloud, input::required(&input, "DestinationArn")?)?.arn;
-    let association = input::one_of(&input, "AssociationType", TYPES)?;
+    let source = entities::get(cloud, requests::required(&input, "SourceArn")?)?.arn;
+    let destination = entities::get(cloud, requests::required(&input, "DestinationArn")?)?.arn;
+    let association = requests::one_of(&input, "AssociationType", TYPES)?;
     if source == destination {
         return Err(ApiError::validation(
             "SourceArn and DestinationArn cannot be the same",
@@ -76,8 +76,8 @@ pub(super) async fn add(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let source = input::required(&input, "SourceArn")?;
-    let destination = input::required(&input, "DestinationArn")?;
+    let source = requests::required(&input, "SourceArn")?;
+    let destination = requests::required(&input, "DestinationArn")?;
     let removed = cloud
         .store()
         .collection::<Edge>("sagemaker", "lineage-association")
@@ -95,7 +95,7 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 
 pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let wants = |member: &str, value: Option<&str>| {
-        input::optional(&input, member).is_none_or(|wanted| value == Some(wanted))
+        requests::optional(&input, member).is_none_or(|wanted| value == Some(wanted))
     };
     let mut found = Vec::new();
     for edge in all(cloud)? {
@@ -128,7 +128,7 @@ pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             "CreationTime": edge.created,
         }));
     }
-    let listing = input::Listing {
+    let listing = requests::Listing {
         name: "SourceName",
         status: None,
         sort_by: "CreationTime",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::super::{input, tags};
+use super::super::{requests, tags};
 use super::associations;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::{Cloud, clock};
@@ -179,9 +179,9 @@ fn target(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<String> {
         if let Some(uri) = input["Source"]["SourceUri"].as_str() {
             return Ok(cloud.arn("sagemaker", format_args!("artifact/{}", artifact_id(uri))));
         }
-        return input::required(input, "ArtifactArn").map(str::to_owned);
+        return requests::required(input, "ArtifactArn").map(str::to_owned);
     }
-    let name = input::required(input, &kind.member("Name"))?;
+    let name = requests::required(input, &kind.member("Name"))?;
     if name.starts_with("arn:") {
         return Ok(name.to_owned());
     }
@@ -193,16 +193,16 @@ fn target(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<String> {
 
 fn create(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
     let source = &input["Source"];
-    let uri = input::required(source, "SourceUri")?;
-    let entity_type = input::required(input, &kind.member("Type"))?;
+    let uri = requests::required(source, "SourceUri")?;
+    let entity_type = requests::required(input, &kind.member("Type"))?;
     let mut entity = match kind {
         Kind::Artifact => {
             let mut entity = Entity::new(cloud, kind, uri, entity_type, source.clone());
-            entity.name = input::optional(input, "ArtifactName").map(str::to_owned);
+            entity.name = requests::optional(input, "ArtifactName").map(str::to_owned);
             entity
         }
         _ => {
-            let name = input::name(input, &kind.member("Name"), 120)?;
+            let name = requests::name(input, &kind.member("Name"), 120)?;
             Entity::new(cloud, kind, name, entity_type, source.clone())
         }
     };
@@ -211,11 +211,11 @@ fn create(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
     }
     check(&entity.properties)?;
     if let Value::Object(rest) =
-        input::pick(input, &["Description", "Status", "MetadataProperties"])
+        requests::pick(input, &["Description", "Status", "MetadataProperties"])
     {
         entity.rest = rest;
     }
-    input::one_of(input, "Status", STATUSES)?;
+    requests::one_of(input, "Status", STATUSES)?;
     if !insert(cloud, &entity)? {
         return Err(ApiError::validation(format!(
             "{} already exists: {}",
@@ -254,11 +254,11 @@ fn list(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
     let found = all(cloud, kind)?
         .into_iter()
         .filter(|entity| {
-            let source = input::optional(input, "SourceUri")
+            let source = requests::optional(input, "SourceUri")
                 .is_none_or(|uri| entity.source["SourceUri"] == uri);
-            let job = input::optional(input, "SourceArn")
+            let job = requests::optional(input, "SourceArn")
                 .is_none_or(|arn| entity.source["SourceArn"] == arn);
-            let of_type = input::optional(input, &type_member)
+            let of_type = requests::optional(input, &type_member)
                 .is_none_or(|wanted| entity.entity_type == wanted);
             source && job && of_type
         })
@@ -275,7 +275,7 @@ fn list(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
             summary
         })
         .collect();
-    let listing = input::Listing {
+    let listing = requests::Listing {
         name: match kind {
             Kind::Artifact => "ArtifactName",
             Kind::Action => "ActionName",
@@ -294,12 +294,12 @@ fn update(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
     let arn = target(cloud, kind, input)?;
     let mut entity = get(cloud, &arn)?;
     if kind == Kind::Artifact
-        && let Some(name) = input::optional(input, "ArtifactName")
+        && let Some(name) = requests::optional(input, "ArtifactName")
     {
         entity.name = Some(name.to_owned());
     }
-    input::one_of(input, "Status", STATUSES)?;
-    if let Value::Object(changed) = input::pick(input, &["Description", "Status"]) {
+    requests::one_of(input, "Status", STATUSES)?;
+    if let Value::Object(changed) = requests::pick(input, &["Description", "Status"]) {
         entity.rest.extend(changed);
     }
     if let Some(properties) = input.get("Properties") {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::input;
+use super::super::requests;
 use super::associations::{self, Edge};
 use super::entities::{self, Entity};
 use crate::local::Cloud;
@@ -97,7 +97,7 @@ pub(super) async fn query(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             })
         })
         .collect();
-    let (page, token) = input::page(vertices, &input, 50, 50)?;
+    let (page, token) = requests::page(vertices, &input, 50, 50)?;
     let shown: HashSet<&str> = page
         .iter()
         .filter_map(|vertex| vertex["Arn"].as_str())
@@ -210,7 +210,7 @@ fn matches(entity: &Entity, filters: &Value) -> bool {
     listed("Types", &entity.entity_type)
         && listed("LineageTypes", entity.kind.word())
         && properties
-        && input::in_time(&times, filters)
+        && requests::in_time(&times, filters)
 }
 
 #[cfg(test)]

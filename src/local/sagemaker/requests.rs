@@ -1,8 +1,7 @@
 //! Reading requests as SageMaker does: required members, names, time filters and pages.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 
 /// A text member, when it is there.
@@ -70,34 +69,6 @@ pub(super) fn pick(value: &Value, members: &[&str]) -> Value {
         }
     }
     Value::Object(picked)
-}
-
-/// Fails by name when a role does not exist in IAM; `ValidationException`, as AWS answers when it
-/// cannot assume the role.
-pub(super) async fn require_role(cloud: &Cloud, arn: &str) -> ApiResult<()> {
-    let refused = || {
-        ApiError::validation(format!(
-            "Could not assume role {arn}. Please ensure that the role exists and allows principal \
-             'sagemaker.amazonaws.com' to assume the role."
-        ))
-    };
-    let name = arn
-        .split_once(":role/")
-        .and_then(|(_, path)| path.rsplit('/').next())
-        .ok_or_else(refused)?;
-    match cloud
-        .call(
-            crate::local::cloud::Service::Iam,
-            "GetRole",
-            json!({"RoleName": name}),
-        )
-        .await
-    {
-        Ok(answer) if answer["Role"]["Arn"] == arn => Ok(()),
-        Ok(_) => Err(refused()),
-        Err(error) if error.code.starts_with("NoSuchEntity") => Err(refused()),
-        Err(error) => Err(error),
-    }
 }
 
 /// How the records of a family are listed.
@@ -221,6 +192,7 @@ fn lower_camel(member: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const LISTING: Listing = Listing {
         name: "N",

@@ -142,6 +142,7 @@ pub fn write(directory: &Path, name: &str, value: &impl Serialize) -> Result<Pat
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the values are exact")]
 mod tests {
     use super::super::{Constraints, Statistics, drift};
     use super::*;

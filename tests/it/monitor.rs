@@ -14,10 +14,13 @@ fn project() -> Sandbox {
         "mlops.toml",
         "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n",
     );
-    let rows: String = (0..300)
+    let rows: Vec<String> = (0..300)
         .map(|i| format!("{}.0,{},{}\n", i % 50, i % 90, ["JFK", "LGA"][i % 2]))
         .collect();
-    sandbox.write("train.csv", format!("delay,distance,origin\n{rows}"));
+    sandbox.write(
+        "train.csv",
+        format!("delay,distance,origin\n{}", rows.concat()),
+    );
     sandbox
         .mlops(["validate", "--suggest", "train.csv"])
         .success();
@@ -27,7 +30,7 @@ fn project() -> Sandbox {
 
 /// Captured invocations with two rows each.
 fn captured(hour: u32, row: impl Fn(usize) -> (String, String)) -> String {
-    (0..150)
+    let events: Vec<String> = (0..150)
         .map(|i| {
             let ((first, a), (second, b)) = (row(2 * i), row(2 * i + 1));
             let payload = |data: String| serde_json::json!({"observedContentType": "text/csv", "data": data, "encoding": "CSV"});
@@ -41,7 +44,8 @@ fn captured(hour: u32, row: impl Fn(usize) -> (String, String)) -> String {
             });
             format!("{event}\n")
         })
-        .collect()
+        .collect();
+    events.concat()
 }
 
 fn usual(i: usize) -> (String, String) {

@@ -223,7 +223,7 @@ fn byte_order_mark_and_windows_line_ends_are_read() {
 #[test]
 fn captured_traffic_gets_its_columns_from_the_baseline() {
     let sandbox = with_baseline();
-    let lines: String = (0..100)
+    let lines: Vec<String> = (0..100)
         .map(|i| {
             format!(
                 "{{\"captureData\":{{\"endpointInput\":{{\"observedContentType\":\"text/csv\",\
@@ -236,7 +236,7 @@ fn captured_traffic_gets_its_columns_from_the_baseline() {
             )
         })
         .collect();
-    sandbox.write("capture/a.jsonl", lines);
+    sandbox.write("capture/a.jsonl", lines.concat());
     let run = check(
         &sandbox,
         &["capture", "--format", "capture", "--output", "json"],

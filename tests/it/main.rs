@@ -3,6 +3,7 @@
 
 mod cli;
 mod generated;
+mod init;
 mod local;
 mod monitor;
 mod rooms;

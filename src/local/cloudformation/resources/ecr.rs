@@ -16,12 +16,13 @@ pub(super) const TYPES: &[Type] = &[Type {
         "EncryptionConfiguration",
         "ImageScanningConfiguration",
         "ImageTagMutability",
+        "ImageTagMutabilityExclusionFilters",
         "LifecyclePolicy",
         "RepositoryName",
         "RepositoryPolicyText",
         "Tags",
     ],
-    missing: &["ImageTagMutabilityExclusionFilters"],
+    missing: &[],
     create_only: &["RepositoryName", "EncryptionConfiguration"],
     naming: Some(Naming {
         property: "RepositoryName",
@@ -58,6 +59,23 @@ async fn policies(job: &Job<'_>, physical: &str, old: &Map<String, Value>) -> Ap
     Ok(())
 }
 
+/// The tags that may move: `CloudFormation`'s names to those of the API.
+fn exclusions(job: &Job<'_>) -> Value {
+    job.get("ImageTagMutabilityExclusionFilters")
+        .and_then(Value::as_array)
+        .map_or(Value::Null, |filters| {
+            filters
+                .iter()
+                .map(|filter| {
+                    json!({
+                        "filterType": filter.get("ImageTagMutabilityExclusionFilterType"),
+                        "filter": filter.get("ImageTagMutabilityExclusionFilterValue"),
+                    })
+                })
+                .collect()
+        })
+}
+
 /// `{"ScanOnPush": true}` → `{"scanOnPush": true}`
 fn lower_first(value: &Value) -> Value {
     value
@@ -84,6 +102,7 @@ impl Handler for Repository {
                 json!({
                     "repositoryName": job.name,
                     "imageTagMutability": job.get("ImageTagMutability"),
+                    "imageTagMutabilityExclusionFilters": exclusions(job),
                     "imageScanningConfiguration": job.get("ImageScanningConfiguration").map(lower_first),
                     "encryptionConfiguration": job.get("EncryptionConfiguration").map(lower_first),
                     "tags": job.get("Tags"),
@@ -116,12 +135,17 @@ impl Handler for Repository {
         old: &Map<String, Value>,
     ) -> ApiResult<Map<String, Value>> {
         let new = job.properties;
-        if differs(old, new, &["ImageTagMutability"]) {
+        if differs(
+            old,
+            new,
+            &["ImageTagMutability", "ImageTagMutabilityExclusionFilters"],
+        ) {
             let mutability = job
                 .get("ImageTagMutability")
                 .cloned()
                 .unwrap_or("MUTABLE".into());
-            let input = json!({"repositoryName": physical, "imageTagMutability": mutability});
+            let input = json!({"repositoryName": physical, "imageTagMutability": mutability,
+                "imageTagMutabilityExclusionFilters": exclusions(job)});
             job.call(Service::Ecr, "PutImageTagMutability", input)
                 .await?;
         }

@@ -375,7 +375,8 @@ pub(super) async fn attributes(
         input
             .object_attributes
             .iter()
-            .any(|attribute| attribute.as_str() == name)
+            .flat_map(|attribute| attribute.as_str().split(','))
+            .any(|attribute| attribute.trim() == name)
     };
     let details = &version.details;
     let checksum =

@@ -32,15 +32,21 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(commands::init::InitArgs),
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
     #[command(subcommand)]
     Data(commands::data::DataCommand),
+    #[command(subcommand)]
+    Image(commands::image::ImageCommand),
     #[cfg(feature = "local")]
     #[command(subcommand)]
     Local(commands::local::LocalCommand),
     #[cfg(feature = "local")]
     Demo(commands::demo::DemoArgs),
+    #[command(subcommand)]
+    Monitor(commands::monitor::MonitorCommand),
+    Validate(commands::validate::ValidateArgs),
     Completions(commands::completions::CompletionsArgs),
     /// Print the command reference in Markdown
     #[command(hide = true)]
@@ -76,16 +82,26 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
     }
     let ctx = Context::new(config, interrupts);
     let exit = match &cli.command {
+        Command::Init(args) => ctx.output.report(&commands::init::run(&ctx, args).await?),
         Command::Config(command) => ctx.output.report(&commands::config::run(&ctx, command)?),
         Command::Data(command) => ctx
             .output
             .report(&commands::data::run(&ctx, command).await?),
+        Command::Image(command) => ctx
+            .output
+            .report(&commands::image::run(&ctx, command).await?),
         #[cfg(feature = "local")]
         Command::Local(command) => ctx
             .output
             .report(&commands::local::run(&ctx, command).await?),
         #[cfg(feature = "local")]
         Command::Demo(args) => ctx.output.report(&commands::demo::run(&ctx, args).await?),
+        Command::Monitor(command) => ctx
+            .output
+            .report(&commands::monitor::run(&ctx, command).await?),
+        Command::Validate(args) => ctx
+            .output
+            .report(&commands::validate::run(&ctx, args).await?),
         Command::Completions(args) => commands::completions::run(&ctx, args),
         Command::MarkdownHelp => commands::completions::markdown(&ctx),
         #[cfg(feature = "local")]

@@ -5,5 +5,9 @@ pub mod config;
 pub mod data;
 #[cfg(feature = "local")]
 pub mod demo;
+pub mod image;
+pub mod init;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod monitor;
+pub mod validate;

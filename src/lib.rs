@@ -12,12 +12,16 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod git;
+pub mod image;
+pub mod infra;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod monitoring;
 pub mod names;
 pub mod output;
 pub mod pipeline;
 pub mod progress;
 pub mod prompt;
+pub mod scaffold;
 pub mod validation;
 pub mod wait;

@@ -18,6 +18,7 @@ pub mod constraints;
 pub mod csv;
 mod distinct;
 pub mod drift;
+pub mod files;
 pub mod kll;
 mod lenient;
 mod moments;
@@ -64,6 +65,9 @@ impl fmt::Debug for Source {
     }
 }
 
+/// The message when there is nothing to look at.
+const NO_ROWS: &str = "there are no rows";
+
 /// Data or a file that cannot be understood: where, and why.
 #[derive(Debug)]
 pub struct DataError {
@@ -80,6 +84,11 @@ impl DataError {
             line: None,
             message: message.into(),
         }
+    }
+
+    /// Whether there was no data at all.
+    pub fn is_empty(&self) -> bool {
+        self.message == NO_ROWS
     }
 
     /// An error in a line of a source, counted from 1.

@@ -80,7 +80,7 @@ struct Empty {}
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Page {
-    #[serde(deserialize_with = "super::api::lenient::opt_int")]
+    #[serde(deserialize_with = "whole")]
     max_items: Option<i64>,
     marker: Option<String>,
 }
@@ -187,5 +187,15 @@ where
         Value::Null => Ok(Vec::new()),
         Value::String(text) if text.is_empty() => Ok(Vec::new()),
         value => serde_json::from_value(value).map_err(serde::de::Error::custom),
+    }
+}
+
+/// Reads an optional whole number, or the text of one.
+fn whole<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    match Option::<Value>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(value) => super::api::lenient::int(value)
+            .map(Some)
+            .map_err(serde::de::Error::custom),
     }
 }

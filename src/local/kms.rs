@@ -32,6 +32,7 @@ operations! { "kms":
     "TagResource" => tag,
     "UntagResource" => untag,
     "UpdateAlias" => update_alias,
+    "UpdateKeyDescription" => update_description,
 }
 
 const DAY: f64 = 86_400.0;
@@ -189,13 +190,13 @@ fn change<R>(
 #[serde(rename_all = "PascalCase", default)]
 struct CreateKey {
     policy: Option<String>,
-    description: String,
+    description: Option<String>,
     key_usage: Option<String>,
     key_spec: Option<String>,
     customer_master_key_spec: Option<String>,
     origin: Option<String>,
-    multi_region: bool,
-    tags: Vec<Tag>,
+    multi_region: Option<bool>,
+    tags: Option<Vec<Tag>>,
 }
 
 async fn create_key(cloud: &Cloud, input: CreateKey) -> ApiResult<Value> {
@@ -214,7 +215,7 @@ async fn create_key(cloud: &Cloud, input: CreateKey) -> ApiResult<Value> {
             )));
         }
     }
-    if input.multi_region {
+    if input.multi_region == Some(true) {
         return Err(ApiError::not_implemented("multi-Region keys"));
     }
     let policy = match input.policy {
@@ -236,12 +237,12 @@ async fn create_key(cloud: &Cloud, input: CreateKey) -> ApiResult<Value> {
     let key = Key {
         arn: cloud.arn("kms", format_args!("key/{id}")),
         created: clock::epoch(),
-        description: input.description,
+        description: input.description.unwrap_or_default(),
         enabled: true,
         policy,
         rotation_days: None,
         deletion: None,
-        tags: input.tags,
+        tags: input.tags.unwrap_or_default(),
         id,
     };
     keys(cloud).put(&key.id, &key)?;
@@ -458,6 +459,21 @@ async fn enable_rotation(cloud: &Cloud, input: EnableRotation) -> ApiResult<Empt
     change(cloud, &input.key_id, |key| {
         key.usable()?;
         key.rotation_days = Some(days);
+        Ok(Empty {})
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Description {
+    key_id: String,
+    description: String,
+}
+
+async fn update_description(cloud: &Cloud, input: Description) -> ApiResult<Empty> {
+    change(cloud, &input.key_id, |key| {
+        key.staying()?;
+        key.description = input.description;
         Ok(Empty {})
     })
 }

@@ -1,8 +1,328 @@
-//! What runs the jobs: the image's program as a process of this machine.
+//! What runs the jobs: the image's program as a process of this machine (the `host` runtime).
+//!
+//! ```text
+//! prepare: layers ── image ──> <state>/images/<digest>/opt    requirements.txt ── venv ──> <cache>/venvs/<hash>
+//! launch:  process (a thread of the server) ── spawns ──> `mlops job-process SPEC` = enter
+//!          enter: namespaces, private /opt, parent-death signal ── exec ──> the program
+//!          process: its output, line by line ──> CloudWatch Logs
+//! ```
+//!
+//! Where the kernel allows a mount namespace, the program finds its files under /opt/ml and
+//! /opt/program as in SageMaker. Elsewhere SAGEMAKER_BASE_DIR names the job's directory, and a
+//! program that spells /opt/ml and never SAGEMAKER_BASE_DIR is refused by name.
 
-use std::process::ExitCode;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// The hidden job process: enters the job's mount namespace and becomes the program.
-pub fn exec(_arguments: &[String]) -> ExitCode {
-    ExitCode::FAILURE
+use serde_json::Value;
+
+use super::Cloud;
+use super::api::{ApiError, ApiResult};
+use super::door::Credentials;
+
+mod enter;
+mod image;
+mod process;
+mod venv;
+
+pub use enter::exec;
+pub(crate) use process::Running;
+
+use enter::Spec;
+
+/// The search path of an image that sets none.
+const IMAGE_PATH: &str =
+    "/opt/program:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where a job's files lie in the container.
+pub(crate) const MOUNT: &str = "/opt/ml";
+
+/// An image that is ready to run.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared(Arc<Ready>);
+
+#[derive(Debug)]
+struct Ready {
+    uri: String,
+    /// What the image has under /opt.
+    opt: PathBuf,
+    venv: venv::Venv,
+    config: Value,
+    notes: Vec<String>,
+}
+
+/// A process to run from an image.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The image.
+    pub(crate) prepared: Prepared,
+    /// The directory that becomes /opt/ml; a directory beside it holds HOME and TMPDIR.
+    pub(crate) base_dir: PathBuf,
+    /// The program and its arguments.
+    pub(crate) command: Vec<String>,
+    /// Its environment, over the image's.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Where its output goes.
+    pub(crate) log_group: String,
+    /// The stream in that group.
+    pub(crate) log_stream: String,
+}
+
+/// Whether this kernel lets a process have a mount namespace of its own.
+#[derive(Debug, Clone)]
+enum Isolation {
+    /// The program sees a private /opt.
+    Namespace,
+    /// It does not, for this reason.
+    Directory(String),
+}
+
+impl Prepared {
+    /// The words of `Entrypoint` or `Cmd` of the image.
+    pub(crate) fn words(&self, member: &str) -> Vec<String> {
+        serde_json::from_value(self.section()[member].clone()).unwrap_or_default()
+    }
+
+    /// The image's configuration section (OCI: `config.config`).
+    fn section(&self) -> &Value {
+        self.0.config.get("config").unwrap_or(&self.0.config)
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        let pairs: Vec<String> =
+            serde_json::from_value(self.section()["Env"].clone()).unwrap_or_default();
+        pairs
+            .iter()
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+}
+
+/// Makes an image ready to run: its files unpacked, its Python dependencies installed. Both are
+/// kept, so that the second call takes milliseconds.
+pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepared> {
+    let found = super::ecr::images::resolve(cloud, image_uri)?;
+    let layers = found
+        .layers
+        .iter()
+        .map(|layer| {
+            let hex = layer.digest.trim_start_matches("sha256:");
+            (cloud.blobs().path(hex), layer.media_type.clone())
+        })
+        .collect();
+    let name = found.digest.replace(':', "-");
+    let directory = cloud.directory().join("images").join(name);
+    let (opt, mut notes) = tokio::task::spawn_blocking(move || image::unpack(&directory, layers))
+        .await
+        .map_err(ApiError::internal)??;
+    let settings = cloud.settings();
+    let requirements = opt.join("program/requirements.txt");
+    let venv = venv::prepare(&settings.cache, &settings.python, &requirements).await?;
+    if let Some(took) = venv.made_in {
+        notes.push(format!(
+            "the virtual environment was made in {:.1} s and is kept in {}",
+            took.as_secs_f64(),
+            venv.directory.display()
+        ));
+    }
+    Ok(Prepared(Arc::new(Ready {
+        uri: image_uri.to_owned(),
+        opt,
+        venv,
+        config: found.config,
+        notes,
+    })))
+}
+
+/// Starts a job's process.
+pub(crate) async fn launch(cloud: &Cloud, job: Job) -> ApiResult<Running> {
+    start(cloud, job, true).await
+}
+
+/// Starts a job's process where no network can be reached (`EnableNetworkIsolation`).
+pub(crate) async fn launch_without_network(cloud: &Cloud, job: Job) -> ApiResult<Running> {
+    start(cloud, job, false).await
+}
+
+async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
+    let isolation = process::isolation(cloud).await?;
+    let ready = &job.prepared.0;
+    let program_directory = match &isolation {
+        Isolation::Namespace => PathBuf::from("/opt"),
+        Isolation::Directory(reason) if !network => {
+            return Err(ApiError::not_implemented(format_args!(
+                "network isolation on this machine: {reason}"
+            )));
+        }
+        Isolation::Directory(reason) => {
+            refuse_literal_mount(&ready.opt, &job.command, reason)?;
+            ready.opt.clone()
+        }
+    };
+    let scratch = process::scratch(&job.base_dir)?;
+    let mut environment = job.prepared.environment();
+    let path = environment
+        .get("PATH")
+        .map_or(IMAGE_PATH, String::as_str)
+        .split(':')
+        .map(|entry| match Path::new(entry).strip_prefix("/opt") {
+            Ok(rest) => program_directory.join(rest).display().to_string(),
+            Err(_) => entry.to_owned(),
+        });
+    let path: Vec<String> = std::iter::once(ready.venv.bin().display().to_string())
+        .chain(path)
+        .collect();
+    environment
+        .entry("PYTHONUNBUFFERED".to_owned())
+        .or_insert_with(|| "1".to_owned());
+    environment.extend(job.environment);
+    environment.insert("PATH".to_owned(), path.join(":"));
+    environment.extend(cloud_environment(cloud, &scratch));
+    if matches!(isolation, Isolation::Directory(_)) {
+        environment.insert(
+            "SAGEMAKER_BASE_DIR".to_owned(),
+            job.base_dir.display().to_string(),
+        );
+    }
+    let working = match job.prepared.section()["WorkingDir"].as_str() {
+        Some(directory) => match Path::new(directory).strip_prefix("/opt") {
+            Ok(rest) => program_directory.join(rest),
+            Err(_) => PathBuf::from("/"),
+        },
+        None => PathBuf::from("/"),
+    };
+    let mut notes = vec![match &isolation {
+        Isolation::Namespace => format!(
+            "host runtime: a process of this machine with a private {MOUNT}, Python {}",
+            ready.venv.version
+        ),
+        Isolation::Directory(reason) => format!(
+            "host runtime: a process of this machine, SAGEMAKER_BASE_DIR={} instead of {MOUNT} ({reason}), Python {}",
+            job.base_dir.display(),
+            ready.venv.version
+        ),
+    }];
+    notes.extend(ready.notes.iter().cloned());
+    say_what_runs(cloud, &job.log_group, &job.log_stream, &notes, &ready.uri)?;
+    let spec = Spec {
+        namespace: matches!(isolation, Isolation::Namespace),
+        network,
+        base_dir: job.base_dir,
+        opt: ready.opt.clone(),
+        scratch: scratch.clone(),
+        hide: user_credentials(),
+        command: job.command,
+        environment,
+        working_directory: working,
+        parent: std::process::id(),
+    };
+    process::spawn(cloud, &spec, job.log_group, job.log_stream).await
+}
+
+/// The first lines of a job's log say what runs it.
+fn say_what_runs(
+    cloud: &Cloud,
+    group: &str,
+    stream: &str,
+    notes: &[String],
+    uri: &str,
+) -> ApiResult<()> {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let lines: Vec<(i64, String)> = std::iter::once(format!("image {uri}"))
+        .chain(notes.iter().cloned())
+        .map(|note| (now, format!("[mlops] {note}")))
+        .collect();
+    super::logs::append(cloud, group, stream, &lines)
+}
+
+/// What every process gets: this cloud's endpoint, credentials that are worth nothing anywhere
+/// else, and a HOME of its own.
+fn cloud_environment(cloud: &Cloud, scratch: &Path) -> BTreeMap<String, String> {
+    let (access_key, secret_key) = match cloud.credentials() {
+        Credentials::Any => ("local", "local"),
+        Credentials::Required {
+            access_key,
+            secret_key,
+        } => (access_key.as_str(), secret_key.as_str()),
+    };
+    let text = |path: PathBuf| path.display().to_string();
+    [
+        ("AWS_ENDPOINT_URL", cloud.endpoint().to_owned()),
+        ("AWS_ACCESS_KEY_ID", access_key.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", secret_key.to_owned()),
+        ("AWS_REGION", cloud.region().to_owned()),
+        ("AWS_DEFAULT_REGION", cloud.region().to_owned()),
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ("HOME", text(scratch.join("home"))),
+        ("TMPDIR", text(scratch.join("tmp"))),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// The directories in which the user's credentials lie, by HOME and by the password database.
+fn user_credentials() -> Vec<PathBuf> {
+    let listed = nix::unistd::User::from_uid(nix::unistd::getuid())
+        .ok()
+        .flatten()
+        .map(|user| user.dir);
+    let mut found: Vec<PathBuf> = [std::env::home_dir(), listed]
+        .into_iter()
+        .flatten()
+        .map(|home| home.join(".aws"))
+        .filter(|directory| directory.is_dir())
+        .collect();
+    found.dedup();
+    found
+}
+
+/// Without a mount namespace there is no /opt/ml. A program that spells it, in files that never
+/// mention SAGEMAKER_BASE_DIR, would read and write the wrong place.
+fn refuse_literal_mount(opt: &Path, command: &[String], reason: &str) -> ApiResult<()> {
+    let Some(program) = command.first() else {
+        return Ok(());
+    };
+    let directory = opt.join("program");
+    let has = |path: &Path, text: &str| {
+        std::fs::read(path).is_ok_and(|bytes| {
+            bytes
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        })
+    };
+    let name = Path::new(program).file_name().unwrap_or_default();
+    if !has(&directory.join(name), MOUNT) {
+        return Ok(());
+    }
+    let aware = std::fs::read_dir(&directory)?
+        .filter_map(Result::ok)
+        .any(|entry| has(&entry.path(), "SAGEMAKER_BASE_DIR"));
+    if aware {
+        return Ok(());
+    }
+    Err(ApiError::not_implemented(format_args!(
+        "a private {MOUNT} on this machine ({reason}), and the program `{program}` spells {MOUNT}: \
+         let it honour SAGEMAKER_BASE_DIR"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_needs_the_literal_mount_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("program");
+        std::fs::create_dir(&program).unwrap();
+        std::fs::write(program.join("train"), "open('/opt/ml/model/x', 'w')").unwrap();
+        let command = ["train".to_owned()];
+        let error = refuse_literal_mount(directory.path(), &command, "EPERM").unwrap_err();
+        assert!(error.message.contains("`train`"), "{error}");
+        std::fs::write(program.join("paths.py"), "os.environ['SAGEMAKER_BASE_DIR']").unwrap();
+        refuse_literal_mount(directory.path(), &command, "EPERM").unwrap();
+    }
 }

@@ -12,7 +12,7 @@ use super::statistics::{
     StringStatistics,
 };
 use super::types::{InferredType, Kind, TypeCounts, classify};
-use super::{Baseline, DataError};
+use super::{Baseline, DataError, NO_ROWS};
 
 /// What is known about one column so far.
 #[derive(Debug, Clone)]
@@ -297,7 +297,7 @@ impl Profiler {
     /// There was no row.
     pub fn finish(self) -> Result<Profile, DataError> {
         if self.rows == 0 {
-            return Err(DataError::new("the data", "there are no rows"));
+            return Err(DataError::new("the data", NO_ROWS));
         }
         Ok(Profile {
             columns: self.columns,

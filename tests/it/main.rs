@@ -5,5 +5,7 @@ mod cli;
 mod data;
 mod generated;
 mod local;
+mod monitor;
 mod rooms;
 mod sandbox;
+mod validate;

@@ -11,7 +11,7 @@ use super::{
     no_such_entity, unique_id,
 };
 use crate::local::Cloud;
-use crate::local::api::{ApiError, ApiResult, lenient};
+use crate::local::api::{ApiError, ApiResult};
 use crate::local::clock;
 use crate::local::cloud::ACCOUNT;
 use crate::local::store::Collection;
@@ -94,7 +94,7 @@ pub(super) struct CreateRole {
     path: Option<String>,
     assume_role_policy_document: Document,
     description: Option<String>,
-    #[serde(default, deserialize_with = "lenient::opt_int")]
+    #[serde(default, deserialize_with = "super::whole")]
     max_session_duration: Option<i64>,
     permissions_boundary: Option<String>,
     #[serde(default, deserialize_with = "super::list")]
@@ -190,7 +190,7 @@ pub(super) async fn list(cloud: &Cloud, input: ListRoles) -> ApiResult<Value> {
 pub(super) struct UpdateRole {
     role_name: String,
     description: Option<String>,
-    #[serde(default, deserialize_with = "lenient::opt_int")]
+    #[serde(default, deserialize_with = "super::whole")]
     max_session_duration: Option<i64>,
 }
 

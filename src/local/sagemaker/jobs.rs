@@ -1,13 +1,547 @@
-//! jobs
+//! Processing and training jobs: the container contract around a process of the runtime.
+//!
+//! A job's record is its `Describe…` answer. The job itself is a task of the server: inputs are
+//! downloaded, the program runs, outputs are uploaded; each step changes the record. The job's
+//! files lie in `<state>/jobs/<kind>-<name>` while it runs.
 
-use crate::local::api::operations;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
-operations! { "sagemaker": }
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::watch;
 
-/// Work that was under way when the server died is failed.
-pub(super) fn recover(_cloud: &crate::local::Cloud) -> anyhow::Result<()> {
+use crate::local::api::{ApiError, ApiResult, operations};
+use crate::local::runtime::{self, Job, Prepared, Running};
+use crate::local::{Cloud, clock};
+
+mod archive;
+mod list;
+mod metrics;
+mod processing;
+mod request;
+mod training;
+mod transfer;
+
+operations! { "sagemaker":
+    "CreateProcessingJob" => processing::create,
+    "DescribeProcessingJob" => processing::describe,
+    "ListProcessingJobs" => processing::list,
+    "StopProcessingJob" => processing::stop,
+    "DeleteProcessingJob" => processing::delete,
+    "CreateTrainingJob" => training::create,
+    "DescribeTrainingJob" => training::describe,
+    "ListTrainingJobs" => training::list,
+    "StopTrainingJob" => training::stop,
+    "DeleteTrainingJob" => training::delete,
+}
+
+/// How long a job that is stopped has between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// How long jobs have when the server itself ends.
+const SHORT_GRACE: Duration = Duration::from_secs(2);
+
+/// What a job says that was under way when the server ended.
+const SERVER_ENDED: &str = "InternalServerError: the local cloud ended while the job ran";
+
+/// SageMaker keeps this much of a failure reason and of an exit message.
+const REASON: usize = 1024;
+
+/// Processing or training: the words that differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Processing,
+    Training,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Processing => "Processing",
+            Self::Training => "Training",
+        }
+    }
+
+    /// The records, and the resource type in ARNs.
+    fn resource(self) -> &'static str {
+        match self {
+            Self::Processing => "processing-job",
+            Self::Training => "training-job",
+        }
+    }
+
+    /// `ProcessingJobName`, `TrainingJobStatus`…
+    fn member(self, suffix: &str) -> String {
+        format!("{}Job{suffix}", self.word())
+    }
+
+    fn records(self, cloud: &Cloud) -> crate::local::store::Collection<'_, Record> {
+        cloud.store().collection("sagemaker", self.resource())
+    }
+
+    fn arn(self, cloud: &Cloud, name: &str) -> String {
+        cloud.arn("sagemaker", format_args!("{}/{name}", self.resource()))
+    }
+
+    fn directory(self, cloud: &Cloud, name: &str) -> PathBuf {
+        cloud
+            .directory()
+            .join("jobs")
+            .join(format!("{}-{name}", self.resource()))
+    }
+
+    fn log_group(self) -> String {
+        format!("/aws/sagemaker/{}Jobs", self.word())
+    }
+
+    fn not_found(self, arn: &str) -> ApiError {
+        match self {
+            Self::Processing => {
+                ApiError::validation(format!("Could not find requested job with name: {arn}"))
+            }
+            Self::Training => ApiError::validation("Requested resource not found."),
+        }
+    }
+}
+
+/// A job as it is kept: what its `Describe…` answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    describe: Value,
+}
+
+impl Record {
+    fn status(&self, kind: Kind) -> &str {
+        self.describe[kind.member("Status")]
+            .as_str()
+            .unwrap_or_default()
+    }
+
+    fn under_way(&self, kind: Kind) -> bool {
+        matches!(self.status(kind), "InProgress" | "Stopping")
+    }
+}
+
+/// How a job ended.
+#[derive(Debug, PartialEq)]
+enum End {
+    Completed,
+    Stopped,
+    MaxRuntimeExceeded,
+    Failed(String),
+}
+
+/// A wish to end a job before it ends by itself, and how long it may take to.
+type Wish = Option<Duration>;
+
+/// The jobs that this server runs, to be stopped by name.
+static UNDER_WAY: LazyLock<Mutex<HashMap<PathBuf, watch::Sender<Wish>>>> =
+    LazyLock::new(Mutex::default);
+
+fn under_way() -> std::sync::MutexGuard<'static, HashMap<PathBuf, watch::Sender<Wish>>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A job while it runs.
+#[derive(Clone)]
+struct Run {
+    cloud: Cloud,
+    kind: Kind,
+    name: String,
+    /// The request, with its defaults.
+    request: Value,
+    directory: PathBuf,
+    stop: watch::Receiver<Wish>,
+}
+
+/// Records a new job; `ResourceInUse` when the name is taken.
+fn register(cloud: &Cloud, kind: Kind, name: &str, describe: Value) -> ApiResult<Run> {
+    let arn = kind.arn(cloud, name);
+    let record = Record {
+        describe: describe.clone(),
+    };
+    if !kind.records(cloud).insert(name, &record)? {
+        return Err(ApiError::new(
+            "ResourceInUse",
+            format!(
+                "{} job names must be unique within an AWS account and region, and a job with this name already exists ({arn})",
+                kind.word()
+            ),
+        ));
+    }
+    let directory = kind.directory(cloud, name);
+    let (sender, stop) = watch::channel(None);
+    under_way().insert(directory.clone(), sender);
+    Ok(Run {
+        cloud: cloud.clone(),
+        kind,
+        name: name.to_owned(),
+        request: describe,
+        directory,
+        stop,
+    })
+}
+
+impl Run {
+    /// Changes the record; `LastModifiedTime` with it.
+    fn change(&self, change: impl FnOnce(&mut Value)) -> ApiResult<()> {
+        self.kind
+            .records(&self.cloud)
+            .update(&self.name, |record| {
+                change(&mut record.describe);
+                record.describe["LastModifiedTime"] = clock::epoch().into();
+                Ok(())
+            })?;
+        Ok(())
+    }
+
+    /// The directory that becomes /opt/ml.
+    fn base_dir(&self) -> PathBuf {
+        self.directory.join("ml")
+    }
+
+    fn stream(&self) -> String {
+        let created = self.request["CreationTime"].as_f64().unwrap_or_default();
+        format!("{}/algo-1-{created:.0}", self.name)
+    }
+
+    /// Says something in the job's own log.
+    fn say(&self, line: &str) -> ApiResult<()> {
+        let now = jiff::Timestamp::now().as_millisecond();
+        crate::local::logs::append(
+            &self.cloud,
+            &self.kind.log_group(),
+            &self.stream(),
+            &[(now, format!("[mlops] {line}"))],
+        )
+    }
+
+    /// True when somebody asked the job to stop.
+    fn is_stopped(&self) -> bool {
+        self.stop.borrow().is_some()
+    }
+
+    /// How a job ends that somebody asked to stop: by name, or with the whole server.
+    fn stopped(&self) -> End {
+        match *self.stop.borrow() {
+            Some(SHORT_GRACE) => End::Failed(SERVER_ENDED.to_owned()),
+            _ => End::Stopped,
+        }
+    }
+
+    /// Does work that blocks (files, S3) without holding up the server's other requests.
+    async fn blocking(
+        &self,
+        work: impl FnOnce(&Run) -> ApiResult<()> + Send + 'static,
+    ) -> ApiResult<()> {
+        let run = self.clone();
+        tokio::task::spawn_blocking(move || work(&run))
+            .await
+            .map_err(ApiError::internal)?
+    }
+
+    /// Runs the program to its end, or to the end of what it is allowed.
+    async fn execute(
+        &self,
+        prepared: Prepared,
+        command: Vec<String>,
+        environment: std::collections::BTreeMap<String, String>,
+    ) -> ApiResult<End> {
+        let seconds = self.request["StoppingCondition"]["MaxRuntimeInSeconds"]
+            .as_u64()
+            .unwrap_or(24 * 3600);
+        let job = Job {
+            prepared,
+            base_dir: self.base_dir(),
+            command,
+            environment,
+            log_group: self.kind.log_group(),
+            log_stream: self.stream(),
+        };
+        let isolated = match self.kind {
+            Kind::Training => &self.request["EnableNetworkIsolation"],
+            Kind::Processing => &self.request["NetworkConfig"]["EnableNetworkIsolation"],
+        };
+        let running = if isolated == &Value::Bool(true) {
+            runtime::launch_without_network(&self.cloud, job).await?
+        } else {
+            runtime::launch(&self.cloud, job).await?
+        };
+        let mut stop = self.stop.clone();
+        let wish = async move {
+            let grace = stop.wait_for(Option::is_some).await.map(|grace| *grace);
+            match grace {
+                Ok(grace) => grace.unwrap_or(GRACE),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            code = running.wait() => Ok(self.ended(code)),
+            grace = wish => {
+                running.terminate(grace).await;
+                Ok(self.stopped())
+            }
+            () = clock::sleep(Duration::from_secs(seconds)) => {
+                self.say(&format!("stopped: MaxRuntimeInSeconds is {seconds}"))?;
+                self.terminate(&running).await;
+                Ok(End::MaxRuntimeExceeded)
+            }
+        }
+    }
+
+    /// Ends a process that ran too long; the server's own end shortens the grace.
+    async fn terminate(&self, running: &Running) {
+        let mut stop = self.stop.clone();
+        let hurry = async move {
+            let hurried = |wish: &Wish| wish.is_some_and(|grace| grace < GRACE);
+            stop.wait_for(hurried).await.is_ok()
+        };
+        tokio::select! {
+            _ = running.terminate(GRACE) => {}
+            _ = hurry => {
+                running.terminate(SHORT_GRACE).await;
+            }
+        }
+    }
+
+    fn ended(&self, code: i32) -> End {
+        if code == 0 {
+            return End::Completed;
+        }
+        let said = first_characters(&self.base_dir().join("output/failure"));
+        End::Failed(failure_reason(said.as_deref(), code))
+    }
+
+    /// The record's last change, and the end of the job's files.
+    async fn finish(&self, end: &ApiResult<End>, change: impl FnOnce(&mut Value, &End)) {
+        let failed;
+        let end = match end {
+            Ok(end) => end,
+            Err(error) => {
+                failed = End::Failed(reason_of(error));
+                &failed
+            }
+        };
+        let message = first_characters(&self.base_dir().join("output/message"));
+        let result = self.change(|job| {
+            job[self.kind.member("Status")] = match end {
+                End::Completed => "Completed",
+                End::Failed(_) => "Failed",
+                End::Stopped | End::MaxRuntimeExceeded => "Stopped",
+            }
+            .into();
+            if let End::Failed(reason) = end {
+                job["FailureReason"] = truncated(reason, REASON).into();
+            }
+            if self.kind == Kind::Processing
+                && let Some(message) = message
+            {
+                job["ExitMessage"] = message.into();
+            }
+            job[format!("{}EndTime", self.kind.word())] = clock::epoch().into();
+            change(job, end);
+        });
+        // The state directory may be gone by now; there is nobody left to tell.
+        drop(result);
+        if let Ok(job) = describe(&self.cloud, self.kind, &self.name) {
+            // Lineage is a by-product: without it the job is as finished as with it.
+            let _ = super::lineage::job_finished(&self.cloud, &job);
+        }
+        under_way().remove(&self.directory);
+        let _ = tokio::fs::remove_dir_all(&self.directory).await;
+    }
+}
+
+/// `resourceconfig.json` of the only host.
+fn resource_config(instance_type: &Value) -> Value {
+    json!({
+        "current_host": "algo-1",
+        "current_instance_type": instance_type,
+        "current_group_name": "homogeneousCluster",
+        "hosts": ["algo-1"],
+        "instance_groups": [{
+            "instance_group_name": "homogeneousCluster",
+            "instance_type": instance_type,
+            "hosts": ["algo-1"],
+        }],
+        "network_interface_name": "eth0",
+    })
+}
+
+/// An error of ours as a job tells it: what the job's owner can mend is a `ClientError`.
+fn reason_of(error: &ApiError) -> String {
+    if error.status >= 500 && error.code != "NotImplemented" {
+        format!("InternalServerError: {}", error.message)
+    } else {
+        format!("ClientError: {}", error.message)
+    }
+}
+
+fn failure_reason(said: Option<&str>, code: i32) -> String {
+    let tail = format!(", exit code: {code}");
+    let said = said.unwrap_or("See job logs for more information");
+    let room = REASON - "AlgorithmError: ".len() - tail.len();
+    format!("AlgorithmError: {}{tail}", truncated(said, room))
+}
+
+fn truncated(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
+
+/// The first characters of a file that the program wrote, when there are any.
+fn first_characters(path: &std::path::Path) -> Option<String> {
+    use std::io::Read;
+
+    // A link could lead out of the job's directory.
+    if !path.symlink_metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .ok()?
+        .take(4 * REASON as u64)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    let text = truncated(String::from_utf8_lossy(&bytes).trim(), REASON);
+    (!text.is_empty()).then_some(text)
+}
+
+fn describe(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
+    kind.records(cloud)
+        .get(name)?
+        .map(|record| record.describe)
+        .ok_or_else(|| kind.not_found(&kind.arn(cloud, name)))
+}
+
+fn stop(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
+    let changed = kind.records(cloud).update(name, |record| {
+        if record.under_way(kind) {
+            record.describe[kind.member("Status")] = "Stopping".into();
+            if kind == Kind::Training {
+                training::enter(&mut record.describe, "Stopping");
+            }
+            record.describe["LastModifiedTime"] = clock::epoch().into();
+            return Ok(true);
+        }
+        Ok(false)
+    })?;
+    match changed {
+        None => Err(kind.not_found(&kind.arn(cloud, name))),
+        Some(false) => Err(ApiError::validation(format!(
+            "The request was rejected because the {} job is not in status InProgress",
+            kind.word().to_lowercase()
+        ))),
+        Some(true) => {
+            if let Some(wish) = under_way().get(&kind.directory(cloud, name)) {
+                wish.send_replace(Some(GRACE));
+            }
+            Ok(Value::Null)
+        }
+    }
+}
+
+fn delete(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
+    let record = describe(cloud, kind, name).map(|describe| Record { describe })?;
+    if record.under_way(kind) {
+        return Err(ApiError::new(
+            "ResourceInUse",
+            format!("{} is {}", kind.arn(cloud, name), record.status(kind)),
+        ));
+    }
+    kind.records(cloud).remove(name)?;
+    Ok(Value::Null)
+}
+
+/// Jobs that were under way when the server died have failed.
+pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
+    for kind in [Kind::Processing, Kind::Training] {
+        let records = kind.records(cloud);
+        for (name, record) in records.list("")? {
+            if !record.under_way(kind) {
+                continue;
+            }
+            records.update(&name, |record| {
+                let job = &mut record.describe;
+                job[kind.member("Status")] = "Failed".into();
+                job["FailureReason"] = SERVER_ENDED.into();
+                job[format!("{}EndTime", kind.word())] = clock::epoch().into();
+                job["LastModifiedTime"] = clock::epoch().into();
+                if kind == Kind::Training {
+                    training::enter(job, "Failed");
+                }
+                Ok(())
+            })?;
+        }
+    }
+    let directory = cloud.directory().join("jobs");
+    if directory.is_dir() {
+        std::fs::remove_dir_all(directory)?;
+    }
     Ok(())
 }
 
-/// Ends the processes of this family.
-pub(super) async fn shut_down(_cloud: &crate::local::Cloud) {}
+/// Ends the processes of this server's jobs. Their records say so.
+pub(super) async fn shut_down(cloud: &Cloud) {
+    let ours = |path: &PathBuf| path.starts_with(cloud.directory());
+    for (path, wish) in under_way().iter() {
+        if ours(path) {
+            wish.send_replace(Some(SHORT_GRACE));
+        }
+    }
+    let patience = 2 * SHORT_GRACE;
+    let start = std::time::Instant::now();
+    while start.elapsed() < patience && under_way().keys().any(ours) {
+        clock::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The tags of a request, for the tags family.
+async fn tag(cloud: &Cloud, arn: &str, request: &Value) -> ApiResult<()> {
+    match request["Tags"].as_array() {
+        Some(tags) if !tags.is_empty() => {
+            let input = json!({ "ResourceArn": arn, "Tags": tags });
+            super::tags::call(cloud, "AddTags", input).await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_keeps_the_exit_code_and_fits() {
+        assert_eq!(
+            failure_reason(Some("no rows"), 1),
+            "AlgorithmError: no rows, exit code: 1"
+        );
+        let long = failure_reason(Some(&"ü".repeat(3000)), 137);
+        assert_eq!(long.chars().count(), REASON);
+        assert!(long.ends_with(", exit code: 137"));
+    }
+
+    #[test]
+    fn the_failure_file_is_read_up_to_its_limit_and_never_through_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("failure");
+        assert_eq!(first_characters(&file), None);
+        std::fs::write(&file, "x".repeat(5000)).unwrap();
+        assert_eq!(first_characters(&file).unwrap().len(), 1024);
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(first_characters(&link), None);
+    }
+
+    #[test]
+    fn only_what_broke_inside_is_an_internal_error() {
+        let mine = reason_of(&ApiError::internal("disk full"));
+        assert_eq!(mine, "InternalServerError: disk full");
+        let theirs = reason_of(&ApiError::validation("no such image"));
+        assert_eq!(theirs, "ClientError: no such image");
+    }
+}

@@ -1,0 +1,173 @@
+//! Objects that are read as streams: data sets for validation, captured traffic.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::str::FromStr;
+
+use anyhow::Result;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::{Buf as _, Bytes};
+use tokio::runtime::Handle;
+
+use super::{AwsResultExt, Clients};
+use crate::error::Failure;
+
+/// `s3://BUCKET/KEY`; the key may be a prefix, or empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// The bucket.
+    pub bucket: String,
+    /// The key or prefix.
+    pub key: String,
+}
+
+impl FromStr for Address {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let rest = text.strip_prefix("s3://").unwrap_or_default();
+        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            return Err(Failure::usage(format!(
+                "`{text}` is not an address in S3: s3://BUCKET/KEY"
+            )));
+        }
+        Ok(Self {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+/// The object of that key, or every object under it as a directory; in the order of their keys,
+/// without empty ones.
+pub async fn objects(clients: &Clients, address: &Address) -> Result<Vec<Address>> {
+    let mut pages = clients
+        .s3
+        .list_objects_v2()
+        .bucket(&address.bucket)
+        .prefix(&address.key)
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.aws(format!("cannot list {address}"))?;
+        for object in page.contents() {
+            let (Some(key), Some(1..)) = (object.key(), object.size()) else {
+                continue;
+            };
+            let rest = &key[address.key.len().min(key.len())..];
+            let inside = address.key.is_empty()
+                || address.key.ends_with('/')
+                || rest.is_empty()
+                || rest.starts_with('/');
+            if inside {
+                found.push(Address {
+                    bucket: address.bucket.clone(),
+                    key: key.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A function that opens the object for reading. It must be called, and the reader used, on a
+/// thread that may block (`spawn_blocking`).
+pub fn opener(
+    clients: &Clients,
+    address: &Address,
+) -> Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send> {
+    let (s3, address) = (clients.s3.clone(), address.clone());
+    let handle = Handle::current();
+    Box::new(move || {
+        let object = handle.block_on(async {
+            s3.get_object()
+                .bucket(&address.bucket)
+                .key(&address.key)
+                .send()
+                .await
+                .aws("cannot read it")
+        });
+        let object = object.map_err(|error| io::Error::other(format!("{error:#}")))?;
+        Ok(Box::new(ObjectReader {
+            handle,
+            stream: object.body,
+            chunk: Bytes::new(),
+        }) as Box<dyn Read + Send>)
+    })
+}
+
+/// An object's bytes as they arrive.
+struct ObjectReader {
+    handle: Handle,
+    stream: ByteStream,
+    chunk: Bytes,
+}
+
+impl Read for ObjectReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.handle.block_on(self.stream.next()) {
+                Some(chunk) => self.chunk = chunk.map_err(io::Error::other)?,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.chunk.len());
+        self.chunk.copy_to_slice(&mut buffer[..length]);
+        Ok(length)
+    }
+}
+
+/// Whether captured traffic under this key (`…/yyyy/mm/dd/hh/FILE`) can be of a time between the
+/// two. A key of another form can be of any time.
+pub fn may_hold(key: &str, since: Option<jiff::Timestamp>, until: Option<jiff::Timestamp>) -> bool {
+    let Some(hour) = hour(key) else {
+        return true;
+    };
+    // Requests at the turn of the hour may lie in the next one's directory.
+    let slack = jiff::SignedDuration::from_hours(1);
+    let end = hour + slack;
+    since.is_none_or(|since| end + slack > since) && until.is_none_or(|until| hour - slack < until)
+}
+
+fn hour(key: &str) -> Option<jiff::Timestamp> {
+    let mut parts = key.rsplit('/').skip(1);
+    let (hour, day, month, year) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    format!("{year}-{month}-{day}T{hour}:00:00Z").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let address: Address = "s3://b/a/c.csv".parse().unwrap();
+        assert_eq!(
+            (address.bucket.as_str(), address.key.as_str()),
+            ("b", "a/c.csv")
+        );
+        assert_eq!("s3://b".parse::<Address>().unwrap().key, "");
+        assert!("s3:///x".parse::<Address>().is_err());
+        assert!("b/x".parse::<Address>().is_err());
+    }
+
+    #[test]
+    fn hours_outside_the_window_are_not_read() {
+        let key = |hour: u32| format!("capture/e/v/2026/11/22/{hour:02}/a.jsonl");
+        let at = |text: &str| Some(text.parse().unwrap());
+        let (since, until) = (at("2026-11-22T10:30:00Z"), at("2026-11-22T12:00:00Z"));
+        let read: Vec<u32> = (0..24)
+            .filter(|h| may_hold(&key(*h), since, until))
+            .collect();
+        assert_eq!(read, [9, 10, 11, 12]);
+        assert!(may_hold("capture/a.jsonl", since, until));
+    }
+}

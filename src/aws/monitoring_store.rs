@@ -1,0 +1,143 @@
+//! Where monitoring results lie: `monitoring/<endpoint>/<run>/` in the artifact bucket, beside the
+//! captured traffic under `capture/<endpoint>/`.
+
+use anyhow::Result;
+
+use super::capture::Address;
+use super::{AwsResultExt, Clients};
+use crate::error::{Exit, Failure, Hint};
+
+/// The results of one endpoint.
+#[derive(Debug, Clone)]
+pub struct Store {
+    bucket: String,
+    endpoint: String,
+}
+
+impl Store {
+    /// The results of an endpoint in the artifact bucket.
+    pub fn new(bucket: impl Into<String>, endpoint: impl Into<String>) -> Self {
+        Self {
+            bucket: bucket.into(),
+            endpoint: endpoint.into(),
+        }
+    }
+
+    /// The endpoint's captured traffic.
+    pub fn capture(&self) -> Address {
+        self.address(format!("capture/{}/", self.endpoint))
+    }
+
+    /// A run's directory.
+    pub fn run(&self, run: &str) -> Address {
+        self.address(format!("{}{run}/", self.prefix()))
+    }
+
+    /// Writes one file of a run.
+    pub async fn put(
+        &self,
+        clients: &Clients,
+        run: &str,
+        name: &str,
+        bytes: Vec<u8>,
+    ) -> Result<()> {
+        let address = self.run(run);
+        clients
+            .s3
+            .put_object()
+            .bucket(&self.bucket)
+            .key(format!("{}{name}", address.key))
+            .content_type("application/json")
+            .body(bytes.into())
+            .send()
+            .await
+            .aws(format!("cannot write {address}{name}"))?;
+        Ok(())
+    }
+
+    /// Reads one file of a run; `None` when there is none.
+    pub async fn get(&self, clients: &Clients, run: &str, name: &str) -> Result<Option<Vec<u8>>> {
+        let address = self.run(run);
+        let doing = format!("cannot read {address}{name}");
+        let object = clients
+            .s3
+            .get_object()
+            .bucket(&self.bucket)
+            .key(format!("{}{name}", address.key))
+            .send()
+            .await
+            .aws_unless(&doing, &["NoSuchKey"])?;
+        match object {
+            Some(object) => match object.body.collect().await {
+                Ok(bytes) => Ok(Some(bytes.to_vec())),
+                Err(error) => Err(Failure::new(Exit::Failed, format!("{doing}: {error}"))),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// The names of all runs, the oldest first.
+    pub async fn runs(&self, clients: &Clients) -> Result<Vec<String>> {
+        let prefix = self.prefix();
+        let mut pages = clients
+            .s3
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(&prefix)
+            .delimiter("/")
+            .into_paginator()
+            .send();
+        let mut runs = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.aws(format!("cannot list s3://{}/{prefix}", self.bucket))?;
+            runs.extend(
+                page.common_prefixes()
+                    .iter()
+                    .filter_map(|entry| entry.prefix()?.strip_prefix(&prefix))
+                    .map(|name| name.trim_end_matches('/').to_owned()),
+            );
+        }
+        runs.sort();
+        Ok(runs)
+    }
+
+    /// The run of that name, or the newest.
+    pub async fn find(&self, clients: &Clients, name: Option<&str>) -> Result<String> {
+        let mut runs = self.runs(clients).await?;
+        match name {
+            None => runs
+                .pop()
+                .ok_or_else(|| {
+                    Failure::new(
+                        Exit::Failed,
+                        format!("endpoint {} has not been monitored yet", self.endpoint),
+                    )
+                })
+                .hint("run `mlops monitor run`"),
+            Some(name) if runs.iter().any(|run| run == name) => Ok(name.to_owned()),
+            Some(name) => {
+                let newest: Vec<&str> = runs.iter().rev().take(5).map(String::as_str).collect();
+                Err(Failure::new(
+                    Exit::Failed,
+                    format!("endpoint {} has no monitoring run `{name}`", self.endpoint),
+                ))
+                .hint(if newest.is_empty() {
+                    "run `mlops monitor run`".to_owned()
+                } else {
+                    format!("the newest are {}", newest.join(", "))
+                })
+            }
+        }
+    }
+
+    fn prefix(&self) -> String {
+        format!("monitoring/{}/", self.endpoint)
+    }
+
+    fn address(&self, key: String) -> Address {
+        Address {
+            bucket: self.bucket.clone(),
+            key,
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! `mlops monitor`: production data against the baseline.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::aws::capture::{self, Address};
+use crate::aws::monitoring_store::Store;
+use crate::config::Project;
+use crate::context::Context;
+use crate::error::{Exit, Failure, Hint};
+use crate::monitoring::MonitoringReport;
+use crate::output::Report;
+use crate::validation::capture::Window;
+use crate::validation::{self, Baseline, Constraints, Format, Source, files};
+
+/// The baseline that a run was compared with, kept beside its result.
+const BASELINE_CONSTRAINTS: &str = "baseline_constraints.json";
+const BASELINE_STATISTICS: &str = "baseline_statistics.json";
+
+/// Watch the model in production
+#[derive(Debug, clap::Subcommand)]
+pub enum MonitorCommand {
+    /// Compare what the endpoint captured with the baseline
+    ///
+    /// Reads the captured requests and predictions from S3, compares them with the project's
+    /// baseline, and keeps the result in the artifact bucket. Captured columns have no names: the
+    /// prediction is the baseline's first column, the features follow in its order. Exit code 3
+    /// when something does not hold.
+    ///
+    /// Example: mlops monitor run --hours 24
+    Run(RunArgs),
+    /// Show the newest result again, or one of an earlier run
+    ///
+    /// Example: mlops monitor report --html drift.html
+    Report(ReportArgs),
+}
+
+/// What `monitor run` looks at.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Only predictions from this time on (RFC 3339)
+    #[arg(long, value_name = "TIME", conflicts_with = "hours")]
+    since: Option<jiff::Timestamp>,
+    /// Only predictions before this time (RFC 3339)
+    #[arg(long, value_name = "TIME", conflicts_with = "hours")]
+    until: Option<jiff::Timestamp>,
+    /// Only predictions of the last hours
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    hours: Option<u32>,
+    /// Where the captured traffic lies (default: the live endpoint's)
+    #[arg(long, value_name = "S3-URI")]
+    capture: Option<String>,
+}
+
+/// Which result `monitor report` shows, and how.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// The run (default: the newest)
+    run: Option<String>,
+    /// Write the report as a page with a chart per drifted feature
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// A monitoring result.
+#[derive(Debug, Serialize)]
+pub struct Monitored {
+    #[serde(flatten)]
+    report: MonitoringReport,
+    /// Where the result lies in S3.
+    stored: String,
+    /// The page that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<PathBuf>,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+/// Runs or shows.
+pub async fn run(ctx: &Context, command: &MonitorCommand) -> Result<Monitored> {
+    match command {
+        MonitorCommand::Run(args) => analyse(ctx, args).await,
+        MonitorCommand::Report(args) => show(ctx, args).await,
+    }
+}
+
+async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
+    let project = ctx.project()?;
+    let directory = project.path(&project.file.monitor.baseline);
+    let baseline = Baseline::read(
+        &directory.join(files::CONSTRAINTS),
+        Some(&directory.join(files::STATISTICS)),
+    )
+    .hint("make a baseline with `mlops validate --suggest DATA`")?;
+    let store = store(&project);
+    let address = match &args.capture {
+        Some(text) => text.parse()?,
+        None => store.capture(),
+    };
+    let window = Window {
+        since: match args.hours {
+            Some(hours) => Some(ctx.now() - jiff::SignedDuration::from_hours(hours.into())),
+            None => args.since,
+        },
+        until: args.until,
+    };
+    let clients = ctx.aws_for(&project).await?;
+    let mut objects = capture::objects(clients, &address).await?;
+    objects.retain(|object| capture::may_hold(&object.key, window.since, window.until));
+    if objects.is_empty() {
+        return Err(nothing(&address, window));
+    }
+    let task = ctx.progress.items("comparing captured traffic", 1);
+    let sources: Vec<Source> = objects
+        .iter()
+        .map(|object| Source {
+            name: object.to_string(),
+            open: capture::opener(clients, object),
+        })
+        .collect();
+    let known = baseline.clone();
+    let profiled = tokio::task::spawn_blocking(move || {
+        validation::profile(sources, &Format::Capture(window), Some(&known))
+    });
+    let profile = profiled.await?.map_err(|error| {
+        if error.is_empty() {
+            nothing(&address, window)
+        } else {
+            error.into()
+        }
+    })?;
+    let statistics = profile.statistics();
+    let failed = |text: String| Failure::new(Exit::Failed, text);
+    let violations = validation::check(&profile, &statistics, &baseline).map_err(failed)?;
+    drop(task);
+    let run = ctx.now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+    let suggested = Constraints::suggest(&statistics);
+    let mut results = vec![
+        (BASELINE_CONSTRAINTS, files::render(&baseline.constraints)?),
+        (files::STATISTICS, files::render(&statistics)?),
+        (files::CONSTRAINTS, files::render(&suggested)?),
+    ];
+    if let Some(before) = &baseline.statistics {
+        results.push((BASELINE_STATISTICS, files::render(before)?));
+    }
+    // The violations come last: a run that has them is complete.
+    results.push((files::VIOLATIONS, files::render(&violations)?));
+    for (name, bytes) in results {
+        store.put(clients, &run, name, bytes).await?;
+    }
+    let endpoint = project.file.name.as_str();
+    let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations)
+        .map_err(failed)?;
+    Ok(Monitored {
+        exit: if report.violations.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Refused
+        },
+        stored: store.run(&run).to_string(),
+        page: None,
+        report,
+    })
+}
+
+async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> {
+    let project = ctx.project()?;
+    let store = store(&project);
+    let clients = ctx.aws_for(&project).await?;
+    let run = store.find(clients, args.run.as_deref()).await?;
+    let read = async |name: &str| -> Result<Vec<u8>> {
+        store.get(clients, &run, name).await?.ok_or_else(|| {
+            Failure::new(
+                Exit::Failed,
+                format!("{} is not complete: {name} is missing", store.run(&run)),
+            )
+        })
+    };
+    let violations = files::parse(files::VIOLATIONS, &read(files::VIOLATIONS).await?)?;
+    let statistics = files::parse(files::STATISTICS, &read(files::STATISTICS).await?)?;
+    let constraints = read(BASELINE_CONSTRAINTS).await?;
+    let before = store.get(clients, &run, BASELINE_STATISTICS).await?;
+    let baseline = Baseline {
+        constraints: files::parse(BASELINE_CONSTRAINTS, &constraints)?,
+        statistics: before
+            .map(|bytes| files::parse(BASELINE_STATISTICS, &bytes))
+            .transpose()?,
+    };
+    let endpoint = project.file.name.as_str();
+    let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations)
+        .map_err(|text| Failure::new(Exit::Failed, text))?;
+    if let Some(path) = &args.html {
+        std::fs::write(path, report.html())
+            .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;
+    }
+    Ok(Monitored {
+        report,
+        stored: store.run(&run).to_string(),
+        page: args.html.clone(),
+        exit: Exit::Done,
+    })
+}
+
+/// The endpoint has the project's name; results lie in the platform's artifact bucket.
+fn store(project: &Project) -> Store {
+    let file = &project.file;
+    Store::new(
+        format!("{}-artifacts-{}-{}", file.name, file.account, file.region),
+        file.name.as_str(),
+    )
+}
+
+fn nothing(address: &Address, window: Window) -> anyhow::Error {
+    let (when, hint) = if window == Window::default() {
+        (
+            "",
+            "send requests to the endpoint: they are captured within a minute or two",
+        )
+    } else {
+        (
+            " in that time",
+            "leave out --since, --until and --hours to read everything",
+        )
+    };
+    crate::error::hinted(
+        Failure::new(
+            Exit::Failed,
+            format!("nothing was captured under {address}{when}"),
+        ),
+        hint,
+    )
+}
+
+impl Report for Monitored {
+    fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+impl fmt::Display for Monitored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.page {
+            Some(page) => writeln!(f, "wrote {}", page.display()),
+            None => write!(f, "{}\nkept in {}", self.report, self.stored),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Container images: what they are made of, and the push. Knows OCI and the distribution
+//! protocol, not AWS.
+//!
+//! [`program::build`] makes an image of a program's files; [`layout::read`] reads one that Docker
+//! or another builder wrote as an OCI layout directory. Both give an [`Image`], whose large parts
+//! stay in files; [`push::push`] sends it.
+
+use std::path::PathBuf;
+
+pub mod layout;
+pub mod program;
+pub mod push;
+
+/// An image, ready to be pushed.
+#[derive(Debug)]
+pub struct Image {
+    /// Manifests in the order in which a registry takes them: what an index names before the
+    /// index; the last one is the image.
+    manifests: Vec<Manifest>,
+    /// What it was built on, where that is known.
+    pub base: Option<String>,
+    /// Removes the layer that was built for this push.
+    _scratch: Option<tempfile::TempPath>,
+}
+
+/// A manifest and the blobs that it names.
+#[derive(Debug)]
+struct Manifest {
+    /// `sha256:…`
+    digest: String,
+    media_type: String,
+    bytes: Vec<u8>,
+    blobs: Vec<Blob>,
+}
+
+/// A configuration or a layer.
+#[derive(Debug)]
+struct Blob {
+    /// `sha256:…`
+    digest: String,
+    /// In bytes.
+    size: u64,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Bytes(Vec<u8>),
+    File(PathBuf),
+}
+
+impl Image {
+    /// The digest by which the image is pulled: `sha256:…`.
+    pub fn digest(&self) -> &str {
+        self.manifests
+            .last()
+            .map_or("", |manifest| manifest.digest.as_str())
+    }
+
+    /// The size of its blobs in bytes, each counted once.
+    pub fn size(&self) -> u64 {
+        let blobs: std::collections::BTreeMap<_, _> = self
+            .manifests
+            .iter()
+            .flat_map(|manifest| &manifest.blobs)
+            .map(|blob| (&blob.digest, blob.size))
+            .collect();
+        blobs.values().sum()
+    }
+}
+
+/// The digest of bytes as OCI writes it.
+fn digest_of(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}

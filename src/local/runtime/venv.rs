@@ -1,0 +1,284 @@
+//! Virtual environments, made once for a Python and a requirements.txt and kept in the cache.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use crate::local::api::{ApiError, ApiResult};
+
+/// What would lead the installer, which may run a package's own code, to the user's account.
+const CREDENTIALS: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+];
+
+/// A virtual environment.
+#[derive(Debug, Clone)]
+pub(super) struct Venv {
+    /// Its directory.
+    pub(super) directory: PathBuf,
+    /// Its Python's version, such as `3.11.7`.
+    pub(super) version: String,
+    /// How long it took to make; `None` when it was there.
+    pub(super) made_in: Option<Duration>,
+}
+
+impl Venv {
+    /// The directory that comes first in PATH.
+    pub(super) fn bin(&self) -> PathBuf {
+        self.directory.join("bin")
+    }
+}
+
+/// Finds the environment of these requirements (none when the file is not there), or makes it.
+///
+/// Each attempt has a directory of its own and is published by a link at the end, so that what a
+/// killed attempt left behind is never used, not even while its installer still runs.
+pub(super) async fn prepare(cache: &Path, python: &Path, requirements: &Path) -> ApiResult<Venv> {
+    let (version, executable) = identify(python).await?;
+    let wanted = std::fs::read(requirements).unwrap_or_default();
+    let mut hash = Sha256::new();
+    for part in [version.as_bytes(), executable.as_bytes(), &wanted] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    let key = hex::encode(&hash.finalize()[..16]);
+    let directory = cache.join("venvs");
+    std::fs::create_dir_all(&directory)?;
+    let link = directory.join(&key);
+    let ready = |made_in| {
+        link.canonicalize().ok().map(|directory| Venv {
+            directory,
+            version: version.clone(),
+            made_in,
+        })
+    };
+    if let Some(venv) = ready(None) {
+        return Ok(venv);
+    }
+    // Other servers share the cache: one makes it, the others wait.
+    let lock = File::create(directory.join(format!("{key}.lock")))?;
+    let _lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock))
+        .await
+        .map_err(ApiError::internal)??;
+    if let Some(venv) = ready(None) {
+        return Ok(venv);
+    }
+    let start = Instant::now();
+    remove_remains(&directory, &key)?;
+    let attempt = directory.join(format!("{key}-{}", uuid::Uuid::new_v4().simple()));
+    let log = directory.join(format!("{key}.log"));
+    let made = make(
+        &executable,
+        &attempt,
+        requirements,
+        !wanted.is_empty(),
+        &log,
+    )
+    .await;
+    if let Err(error) = made {
+        std::fs::remove_dir_all(&attempt).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        return Err(error);
+    }
+    let temporary = attempt.with_extension("link");
+    std::os::unix::fs::symlink(&attempt, &temporary)?;
+    std::fs::rename(&temporary, &link)?;
+    ready(Some(start.elapsed()))
+        .ok_or_else(|| ApiError::internal("the virtual environment vanished"))
+}
+
+/// Removes what attempts that were killed left behind.
+fn remove_remains(directory: &Path, key: &str) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with(&format!("{key}-")))
+        {
+            if entry.file_type()?.is_dir() {
+                std::fs::remove_dir_all(entry.path())?;
+            } else {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The version and the true path of a Python (a shim's path would not do for a key).
+async fn identify(python: &Path) -> ApiResult<(String, String)> {
+    let advice = "the host runtime runs programs with it: install Python 3.11 or newer, or set \
+                  MLOPS_PYTHON to one and start the local cloud again";
+    let output = Command::new(python)
+        .args(["-I", "-c"])
+        .arg("import sys; print('%d.%d.%d' % sys.version_info[:3]); print(sys.executable)")
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .map_err(|error| {
+            client(format!(
+                "no Python: cannot start `{}` ({error}); {advice}",
+                python.display()
+            ))
+        })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    match (output.status.success(), lines.next(), lines.next()) {
+        (true, Some(version), Some(executable)) => Ok((version.to_owned(), executable.to_owned())),
+        _ => Err(client(format!(
+            "no Python: `{}` does not work ({}): {}; {advice}",
+            python.display(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))),
+    }
+}
+
+async fn make(
+    python: &str,
+    directory: &Path,
+    requirements: &Path,
+    install: bool,
+    log: &Path,
+) -> ApiResult<()> {
+    File::create(log)?;
+    let venv_python = directory.join("bin/python3");
+    let own = || tool(Path::new(python), log);
+    // The base Python's pip can install into the environment, which saves copying pip into it.
+    let shared_pip = install
+        && own()?
+            .args(["-m", "pip", "--python", python, "--version"])
+            .status()
+            .await?
+            .success();
+    let mut create = own()?;
+    create.args(["-m", "venv"]);
+    if shared_pip || !install {
+        create.arg("--without-pip");
+    }
+    run(create.arg(directory), log, "make a virtual environment").await?;
+    if !install {
+        return Ok(());
+    }
+    let mut pip = if shared_pip {
+        let mut pip = own()?;
+        pip.args(["-m", "pip", "--python"]).arg(&venv_python);
+        pip
+    } else {
+        let mut pip = tool(&venv_python, log)?;
+        pip.args(["-m", "pip"]);
+        pip
+    };
+    pip.args([
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--quiet",
+    ])
+    // Modules are compiled when they are first imported: most never are.
+    .args(["--no-compile", "--requirement"])
+    .arg(requirements);
+    run(&mut pip, log, "install the image's requirements.txt").await
+}
+
+/// A command whose output goes to the log, without the user's AWS credentials.
+fn tool(program: &Path, log: &Path) -> ApiResult<Command> {
+    let log = File::options().append(true).open(log)?;
+    let mut command = Command::new(program);
+    for name in CREDENTIALS {
+        command.env_remove(name);
+    }
+    command
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+async fn run(command: &mut Command, log: &Path, what: &str) -> ApiResult<()> {
+    let status = command.status().await?;
+    if status.success() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let tail = lines[lines.len().saturating_sub(5)..].join("\n");
+    Err(client(format!(
+        "cannot {what} ({status}):\n{tail}\nThe whole output is in {}",
+        log.display()
+    )))
+}
+
+/// What the job's owner can mend.
+fn client(message: impl Into<String>) -> ApiError {
+    ApiError::new("ClientError", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_killed_attempt_left_is_not_used() {
+        let cache = tempfile::tempdir().unwrap();
+        let nothing = cache.path().join("requirements.txt");
+        let python = Path::new("python3");
+        let first = prepare(cache.path(), python, &nothing).await.unwrap();
+        assert!(first.made_in.is_some());
+        let link = std::fs::read_dir(cache.path().join("venvs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.is_symlink())
+            .unwrap();
+        assert!(
+            prepare(cache.path(), python, &nothing)
+                .await
+                .unwrap()
+                .made_in
+                .is_none()
+        );
+        // Killed before it was published: the directory is there, the link is not.
+        std::fs::remove_file(link).unwrap();
+        let second = prepare(cache.path(), python, &nothing).await.unwrap();
+        assert!(second.made_in.is_some());
+        assert!(!first.directory.exists());
+        assert!(second.bin().join("python3").exists());
+    }
+
+    #[tokio::test]
+    async fn a_missing_python_names_the_variable() {
+        let cache = tempfile::tempdir().unwrap();
+        let error = prepare(
+            cache.path(),
+            Path::new("/nowhere/python3"),
+            Path::new("/nowhere"),
+        )
+        .await
+        .unwrap_err();
+        assert_eq!(error.code, "ClientError");
+        assert!(error.message.contains("MLOPS_PYTHON"), "{error}");
+    }
+}

@@ -1,0 +1,323 @@
+//! Endpoints: the operations, and the moves between two statuses.
+//!
+//! An update starts a new fleet and moves the traffic when it is healthy (blue/green, all at
+//! once). If it never is, the endpoint stays in service with the configuration it had, and only
+//! `FailureReason` tells: as in AWS, a client that looks at the status alone believes a lie.
+
+use serde_json::{Value, json};
+
+use super::super::records::Records;
+use super::super::{lineage, requests, tags};
+use super::configs::CONFIGS;
+use super::fleet::{self, Fleet, Plan};
+use crate::local::api::{ApiError, ApiResult};
+use crate::local::{Cloud, clock};
+
+pub(super) const ENDPOINTS: Records = Records {
+    kind: "endpoint",
+    name: "EndpointName",
+    arn: "EndpointArn",
+    resource: "endpoint",
+    title: "endpoint",
+};
+
+/// The stored plan of what serves an endpoint.
+fn plans(cloud: &Cloud) -> crate::local::store::Collection<'_, Plan> {
+    cloud.store().collection("sagemaker", "endpoint-plan")
+}
+
+/// The deployment policies that the local cloud has: all at once, without alarms.
+fn check_deployment(config: &Value) -> ApiResult<()> {
+    if config.get("RollingUpdatePolicy").is_some() {
+        return Err(ApiError::not_implemented("RollingUpdatePolicy"));
+    }
+    let routing = &config["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["Type"];
+    if routing.is_string() && routing != "ALL_AT_ONCE" {
+        return Err(ApiError::not_implemented(format_args!(
+            "TrafficRoutingConfiguration of type {routing}"
+        )));
+    }
+    let alarms = &config["AutoRollbackConfiguration"]["Alarms"];
+    if alarms.as_array().is_some_and(|alarms| !alarms.is_empty()) {
+        return Err(ApiError::not_implemented(
+            "AutoRollbackConfiguration.Alarms",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let name = requests::name(&input, "EndpointName", 63)?.to_owned();
+    let config = requests::required(&input, "EndpointConfigName")?;
+    CONFIGS.get(cloud, config)?;
+    check_deployment(&input["DeploymentConfig"])?;
+    let record = json!({
+        "EndpointName": name,
+        "EndpointConfigName": config,
+        "EndpointStatus": "Creating",
+    });
+    let arn = ENDPOINTS.create(cloud, &name, record)?;
+    tags::put(cloud, &arn, input.get("Tags"))?;
+    let (inner, config) = (cloud.clone(), config.to_owned());
+    cloud.spawn(async move {
+        let change = match deploy(&inner, &name, &config).await {
+            Ok(plan) => in_service(&plan),
+            Err(reason) => json!({"EndpointStatus": "Failed", "FailureReason": reason}),
+        };
+        arrive(&inner, &name, change).await;
+    });
+    Ok(json!({"EndpointArn": arn}))
+}
+
+/// Starts a fleet for a configuration and moves the traffic to it when it is healthy.
+async fn deploy(cloud: &Cloud, name: &str, config: &str) -> Result<Plan, String> {
+    let plan = Plan::of(cloud, config)
+        .await
+        .map_err(|error| error.message)?;
+    let fleet = Fleet::start(cloud, name, &plan).map_err(|error| error.message)?;
+    if let Err(reason) = fleet.healthy().await {
+        fleet.stop().await;
+        return Err(reason);
+    }
+    plans(cloud)
+        .put(name, &plan)
+        .map_err(|error| error.message)?;
+    if let Some(old) = fleet::switch(cloud, name, Some(fleet)) {
+        cloud.spawn(async move { old.stop().await });
+    }
+    Ok(plan)
+}
+
+fn in_service(plan: &Plan) -> Value {
+    json!({
+        "EndpointStatus": "InService",
+        "EndpointConfigName": plan.config,
+        "ProductionVariants": plan.summaries(),
+        "DataCaptureConfig": plan.capture_summary(),
+        "FailureReason": null,
+    })
+}
+
+/// Writes the status in which a deployment ended, and its lineage.
+async fn arrive(cloud: &Cloud, name: &str, change: Value) {
+    let deployed = change["EndpointConfigName"].is_string();
+    let written = ENDPOINTS.change(cloud, name, |record| {
+        record["PendingDeploymentSummary"] = Value::Null;
+        if let (Value::Object(record), Value::Object(change)) = (record, change) {
+            record.extend(change);
+        }
+        Ok(())
+    });
+    // No record: the state directory was removed while the fleet started.
+    if written.is_err() {
+        if let Some(fleet) = fleet::switch(cloud, name, None) {
+            fleet.stop().await;
+        }
+        return;
+    }
+    if deployed && let Ok(record) = ENDPOINTS.get(cloud, name) {
+        // Lineage is an account of the deployment; it cannot undo it.
+        let _ = lineage::endpoint_deployed(cloud, &record).await;
+    }
+}
+
+fn busy(record: &Value) -> ApiResult<()> {
+    match record["EndpointStatus"].as_str() {
+        Some("Creating" | "Updating" | "Deleting") => Err(ApiError::validation(format!(
+            "Cannot update in-progress endpoint \"{}\".",
+            record["EndpointArn"].as_str().unwrap_or_default()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let name = requests::required(&input, "EndpointName")?.to_owned();
+    let config = requests::required(&input, "EndpointConfigName")?.to_owned();
+    if input["RetainAllVariantProperties"] == true {
+        return Err(ApiError::not_implemented(
+            "UpdateEndpoint.RetainAllVariantProperties",
+        ));
+    }
+    check_deployment(&input["DeploymentConfig"])?;
+    ENDPOINTS.get(cloud, &name)?;
+    CONFIGS.get(cloud, &config)?;
+    let arn = ENDPOINTS.change(cloud, &name, |record| {
+        busy(record)?;
+        if record["EndpointStatus"] == "Failed" {
+            return Err(ApiError::validation(format!(
+                "Cannot update endpoint \"{}\": its status is Failed. Delete it first.",
+                record["EndpointArn"].as_str().unwrap_or_default()
+            )));
+        }
+        record["EndpointStatus"] = json!("Updating");
+        record["PendingDeploymentSummary"] = json!({
+            "EndpointConfigName": config,
+            "StartTime": clock::epoch(),
+        });
+        Ok(record["EndpointArn"].clone())
+    })?;
+    let inner = cloud.clone();
+    cloud.spawn(async move {
+        let change = match deploy(&inner, &name, &config).await {
+            Ok(plan) => in_service(&plan),
+            Err(reason) => json!({"EndpointStatus": "InService", "FailureReason": reason}),
+        };
+        arrive(&inner, &name, change).await;
+    });
+    Ok(json!({"EndpointArn": arn}))
+}
+
+pub(super) async fn update_weights(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let name = requests::required(&input, "EndpointName")?;
+    let changes = input["DesiredWeightsAndCapacities"].as_array();
+    let arn = ENDPOINTS.change(cloud, name, |record| {
+        busy(record)?;
+        for change in changes.into_iter().flatten() {
+            let wanted = requests::required(change, "VariantName")?;
+            let variant = record["ProductionVariants"]
+                .as_array_mut()
+                .into_iter()
+                .flatten()
+                .find(|variant| variant["VariantName"] == wanted)
+                .ok_or_else(|| {
+                    ApiError::validation(format!("Could not find variant \"{wanted}\"."))
+                })?;
+            let count = change.get("DesiredInstanceCount");
+            if count.is_some_and(|count| *count != variant["CurrentInstanceCount"]) {
+                return Err(ApiError::not_implemented(
+                    "a change of DesiredInstanceCount (deploy a new endpoint configuration)",
+                ));
+            }
+            if let Some(weight) = change["DesiredWeight"].as_f64() {
+                if weight < 0.0 {
+                    return Err(ApiError::validation("DesiredWeight cannot be negative."));
+                }
+                variant["CurrentWeight"] = json!(weight);
+                variant["DesiredWeight"] = json!(weight);
+            }
+        }
+        Ok(record["EndpointArn"].clone())
+    })?;
+    Ok(json!({"EndpointArn": arn}))
+}
+
+pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let mut record = ENDPOINTS.get(cloud, requests::required(&input, ENDPOINTS.name)?)?;
+    if let Value::Object(members) = &mut record {
+        members.retain(|_, value| !value.is_null());
+    }
+    Ok(record)
+}
+
+pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let (page, token) = requests::Listing {
+        name: "EndpointName",
+        status: Some("EndpointStatus"),
+        sort_by: "CreationTime",
+        descending: true,
+    }
+    .page(ENDPOINTS.all(cloud)?, &input)?;
+    let members = [
+        "EndpointName",
+        "EndpointArn",
+        "CreationTime",
+        "LastModifiedTime",
+        "EndpointStatus",
+    ];
+    let summaries: Vec<Value> = page
+        .iter()
+        .map(|record| requests::pick(record, &members))
+        .collect();
+    Ok(json!({"Endpoints": summaries, "NextToken": token}))
+}
+
+pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let name = requests::required(&input, "EndpointName")?.to_owned();
+    ENDPOINTS.change(cloud, &name, |record| {
+        busy(record)?;
+        record["EndpointStatus"] = json!("Deleting");
+        Ok(())
+    })?;
+    let inner = cloud.clone();
+    cloud.spawn(async move {
+        if let Some(fleet) = fleet::switch(&inner, &name, None) {
+            fleet.stop().await;
+        }
+        // `recover` finishes a deletion that a crash interrupted.
+        let _ = forget(&inner, &name);
+    });
+    Ok(json!({}))
+}
+
+fn forget(cloud: &Cloud, name: &str) -> ApiResult<()> {
+    plans(cloud).remove(name)?;
+    ENDPOINTS.remove(cloud, name)
+}
+
+/// After a restart: what was in service is started again in the background; a creation that was
+/// under way failed; an update that was under way left the old configuration in service.
+pub(in super::super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
+    // What the processes of the last server left behind.
+    let _ = std::fs::remove_dir_all(cloud.directory().join("endpoints"));
+    for record in ENDPOINTS.all(cloud)? {
+        let name = record["EndpointName"].as_str().unwrap_or_default();
+        let (status, reason) = match record["EndpointStatus"].as_str() {
+            Some("InService") => ("InService", record["FailureReason"].clone()),
+            Some("Updating") => ("InService", json!(INTERRUPTED)),
+            Some("Creating") => ("Failed", json!(INTERRUPTED)),
+            Some("Deleting") => {
+                forget(cloud, name)?;
+                continue;
+            }
+            _ => continue,
+        };
+        let changed = record["EndpointStatus"] != status;
+        if changed {
+            ENDPOINTS.change(cloud, name, |record| {
+                record["EndpointStatus"] = json!(status);
+                record["FailureReason"] = reason;
+                record["PendingDeploymentSummary"] = Value::Null;
+                Ok(())
+            })?;
+        }
+        if status == "InService"
+            && let Some(plan) = plans(cloud).get(name)?
+        {
+            let fleet = Fleet::start(cloud, name, &plan)?;
+            fleet::switch(cloud, name, Some(fleet));
+        }
+    }
+    Ok(())
+}
+
+const INTERRUPTED: &str = "InternalServerError: the local cloud ended during the deployment.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_under_way_is_left_alone() {
+        for status in ["Creating", "Updating", "Deleting"] {
+            let error = busy(&json!({"EndpointStatus": status, "EndpointArn": "a"})).unwrap_err();
+            assert!(error.message.contains("in-progress"), "{status}");
+        }
+        assert!(busy(&json!({"EndpointStatus": "InService"})).is_ok());
+        assert!(busy(&json!({"EndpointStatus": "Failed"})).is_ok());
+    }
+
+    #[test]
+    fn other_deployment_policies_are_refused_by_name() {
+        let canary =
+            json!({"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "CANARY"}}});
+        assert_eq!(
+            check_deployment(&canary).unwrap_err().code,
+            "NotImplemented"
+        );
+        let plain = json!({"BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}}});
+        assert!(check_deployment(&plain).is_ok());
+        assert!(check_deployment(&Value::Null).is_ok());
+    }
+}

@@ -1,0 +1,143 @@
+//! The loop that executes a pipeline.
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use super::records::{Execution, Status, StepRecord, executions};
+use super::{ApiError, ApiResult, Cloud, plan, steps};
+use crate::local::clock;
+use crate::pipeline::{Definition, Graph};
+
+/// `MaxParallelExecutionSteps` when nobody set it (AWS: 50).
+const PARALLEL: u64 = 50;
+
+/// The longest `FailureReason` (AWS service model: 1300).
+const LONGEST_REASON: usize = 1300;
+
+/// Executes what is left of an execution, beyond the request.
+pub(super) fn spawn(cloud: &Cloud, key: String) {
+    let work = cloud.clone();
+    cloud.spawn(async move {
+        if let Err(error) = run(&work, &key).await {
+            // Nobody is left to tell if even this cannot be written.
+            let _ = executions(&work).update(&key, |execution| {
+                execution.status = Status::Failed;
+                execution.failure = Some(format!("InternalServerError: {error}"));
+                execution.modified = clock::epoch();
+                Ok(())
+            });
+        }
+    });
+}
+
+async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
+    let gone = || ApiError::internal("the execution was deleted while it ran");
+    let execution = executions(cloud).get(key)?.ok_or_else(gone)?;
+    let definition = Definition::parse(&execution.definition).map_err(ApiError::internal)?;
+    let graph = Graph::new(&definition).map_err(ApiError::internal)?;
+    let mut running = FuturesUnordered::new();
+    loop {
+        let execution = executions(cloud).get(key)?.ok_or_else(gone)?;
+        let limit = execution.parallelism.unwrap_or(PARALLEL);
+        if execution.status == Status::Executing {
+            for name in plan::ready(&graph, &execution.steps) {
+                if running.len() as u64 >= limit {
+                    break;
+                }
+                begin(cloud, key, &graph, name)?;
+                running.push(step(cloud, key, &graph, name));
+            }
+        }
+        match running.next().await {
+            Some(done) => done?,
+            None => break,
+        }
+    }
+    executions(cloud)
+        .update(key, |execution| {
+            let stopping = execution.status == Status::Stopping;
+            let (status, failure) = plan::conclusion(stopping, &execution.steps);
+            execution.status = status;
+            execution.failure = failure.map(short);
+            execution.modified = clock::epoch();
+            Ok(())
+        })?
+        .ok_or_else(gone)
+}
+
+/// Records that a step has started.
+fn begin(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<()> {
+    let step = graph.node(name).map(|node| &node.step);
+    executions(cloud).update(key, |execution| {
+        execution.steps.push(StepRecord {
+            name: name.to_owned(),
+            display_name: step.and_then(|step| step.display_name.clone()),
+            description: step.and_then(|step| step.description.clone()),
+            status: Status::Executing,
+            started: clock::epoch(),
+            ended: None,
+            failure: None,
+            metadata: None,
+            outcome: None,
+            response: None,
+        });
+        execution.modified = clock::epoch();
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Runs a step to its end and records it.
+async fn step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<()> {
+    let result = match executions(cloud).get(key)? {
+        Some(execution) => steps::run(cloud, key, &execution, graph, name).await,
+        None => Err(steps::Ended::failed(
+            "the execution was deleted while it ran",
+        )),
+    };
+    record(cloud, key, name, |step| {
+        step.ended = Some(clock::epoch());
+        match result {
+            Ok(result) => {
+                step.status = Status::Succeeded;
+                step.outcome = result.outcome;
+                step.response = result.response;
+                if result.metadata.is_some() {
+                    step.metadata = result.metadata;
+                }
+            }
+            Err(steps::Ended::Stopped) => step.status = Status::Stopped,
+            Err(steps::Ended::Failed { reason, metadata }) => {
+                step.status = Status::Failed;
+                step.failure = Some(short(reason));
+                if metadata.is_some() {
+                    step.metadata = metadata;
+                }
+            }
+        }
+    })
+}
+
+/// Changes the record of a step.
+pub(super) fn record(
+    cloud: &Cloud,
+    key: &str,
+    name: &str,
+    change: impl FnOnce(&mut StepRecord),
+) -> ApiResult<()> {
+    executions(cloud).update(key, |execution: &mut Execution| {
+        if let Some(step) = execution.steps.iter_mut().find(|step| step.name == name) {
+            change(step);
+        }
+        execution.modified = clock::epoch();
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn short(reason: String) -> String {
+    match reason.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => reason[..end].to_owned(),
+        None => reason,
+    }
+}

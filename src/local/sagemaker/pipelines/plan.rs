@@ -1,0 +1,171 @@
+//! Which step comes next: pure planning over the graph and what was started.
+
+use std::collections::BTreeMap;
+
+use super::records::{Status, StepRecord};
+use crate::pipeline::Graph;
+
+/// The steps that can start now, in the order of the graph. After a failure nothing new starts;
+/// what runs may end.
+pub(super) fn ready<'a>(graph: &'a Graph, started: &[StepRecord]) -> Vec<&'a str> {
+    if started.iter().any(|step| {
+        matches!(
+            step.status,
+            Status::Failed | Status::Stopped | Status::Stopping
+        )
+    }) {
+        return Vec::new();
+    }
+    let by_name: BTreeMap<&str, &StepRecord> = started
+        .iter()
+        .map(|step| (step.name.as_str(), step))
+        .collect();
+    graph
+        .nodes
+        .iter()
+        .filter(|node| !by_name.contains_key(node.step.name.as_str()))
+        .filter(|node| {
+            node.needs.iter().all(|need| {
+                by_name
+                    .get(need.as_str())
+                    .is_some_and(|step| step.status == Status::Succeeded)
+            })
+        })
+        .filter(|node| {
+            node.parent.as_ref().is_none_or(|(name, wanted)| {
+                by_name
+                    .get(name.as_str())
+                    .is_some_and(|step| step.outcome == Some(*wanted))
+            })
+        })
+        .map(|node| node.step.name.as_str())
+        .collect()
+}
+
+/// How an execution ends when nothing runs and nothing is ready, and why it failed.
+pub(super) fn conclusion(stopping: bool, started: &[StepRecord]) -> (Status, Option<String>) {
+    let failed = || started.iter().filter(|step| step.status == Status::Failed);
+    if let Some(message) = failed().find_map(fail_message) {
+        return (Status::Failed, Some(message));
+    }
+    if failed().next().is_some() && !stopping {
+        return (
+            Status::Failed,
+            Some("Step failure: One or multiple steps failed.".to_owned()),
+        );
+    }
+    if stopping || started.iter().any(|step| step.status == Status::Stopped) {
+        return (Status::Stopped, None);
+    }
+    (Status::Succeeded, None)
+}
+
+/// The message of a Fail step.
+fn fail_message(step: &StepRecord) -> Option<String> {
+    step.metadata
+        .as_ref()?
+        .pointer("/Fail/ErrorMessage")?
+        .as_str()
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pipeline::Definition;
+
+    fn graph() -> Graph {
+        let definition = json!({"Version": "2020-12-01", "Steps": [
+            {"Name": "Left", "Type": "Processing", "Arguments": {}},
+            {"Name": "Right", "Type": "Processing", "Arguments": {}},
+            {"Name": "Train", "Type": "Training", "Arguments": {"X": {"Get": "Steps.Left.A"}}},
+            {"Name": "Gate", "Type": "Condition", "DependsOn": ["Train", "Right"], "Arguments": {
+                "Conditions": [{"Type": "Equals", "LeftValue": 1, "RightValue": 1}],
+                "IfSteps": [{"Name": "Yes", "Type": "Model", "Arguments": {}}],
+                "ElseSteps": [{"Name": "No", "Type": "Fail",
+                    "Arguments": {"ErrorMessage": "x"}}]}}]});
+        let definition = Definition::checked(&definition.to_string()).unwrap();
+        Graph::new(&definition).unwrap()
+    }
+
+    fn step(name: &str, status: Status) -> StepRecord {
+        StepRecord {
+            name: name.to_owned(),
+            display_name: None,
+            description: None,
+            status,
+            started: 0.0,
+            ended: None,
+            failure: None,
+            metadata: None,
+            outcome: None,
+            response: None,
+        }
+    }
+
+    #[test]
+    fn independent_steps_start_together() {
+        let graph = graph();
+        assert_eq!(ready(&graph, &[]), ["Left", "Right"]);
+        let mut started = vec![
+            step("Left", Status::Succeeded),
+            step("Right", Status::Executing),
+        ];
+        assert_eq!(ready(&graph, &started), ["Train"]);
+        started.push(step("Train", Status::Succeeded));
+        assert!(ready(&graph, &started).is_empty());
+        started[1].status = Status::Succeeded;
+        assert_eq!(ready(&graph, &started), ["Gate"]);
+    }
+
+    #[test]
+    fn the_outcome_chooses_the_branch() {
+        let graph = graph();
+        let mut started: Vec<_> = ["Left", "Right", "Train", "Gate"]
+            .iter()
+            .map(|name| step(name, Status::Succeeded))
+            .collect();
+        started[3].outcome = Some(true);
+        assert_eq!(ready(&graph, &started), ["Yes"]);
+        started[3].outcome = Some(false);
+        assert_eq!(ready(&graph, &started), ["No"]);
+    }
+
+    #[test]
+    fn nothing_starts_after_a_failure() {
+        let started = [
+            step("Left", Status::Succeeded),
+            step("Right", Status::Failed),
+        ];
+        assert!(ready(&graph(), &started).is_empty());
+        let (status, reason) = conclusion(false, &started);
+        assert_eq!(status, Status::Failed);
+        assert_eq!(
+            reason.unwrap(),
+            "Step failure: One or multiple steps failed."
+        );
+    }
+
+    #[test]
+    fn a_fail_step_gives_its_message() {
+        let mut failed = step("No", Status::Failed);
+        failed.metadata = Some(json!({"Fail": {"ErrorMessage": "too bad"}}));
+        let started = [step("Gate", Status::Succeeded), failed];
+        assert_eq!(
+            conclusion(false, &started),
+            (Status::Failed, Some("too bad".to_owned()))
+        );
+    }
+
+    #[test]
+    fn stopped_is_stopped() {
+        let started = [step("Left", Status::Stopped)];
+        assert_eq!(conclusion(true, &started), (Status::Stopped, None));
+        assert_eq!(
+            conclusion(false, &[step("Left", Status::Succeeded)]).0,
+            Status::Succeeded
+        );
+    }
+}

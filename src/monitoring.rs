@@ -1,0 +1,213 @@
+//! Monitoring reports: what production data looks like beside its baseline.
+//!
+//! A [`MonitoringReport`] is built from the three files that an analysis leaves behind and the
+//! baseline; it renders as a table and as one self-contained HTML page.
+
+use serde::Serialize;
+
+use crate::validation::types::InferredType;
+use crate::validation::{Baseline, Statistics, Violation, Violations, drift};
+
+mod chart;
+mod html;
+mod shape;
+mod table;
+
+pub use shape::Bin;
+pub use table::violations;
+
+/// One analysis of production data.
+#[derive(Debug, Clone, Serialize)]
+pub struct MonitoringReport {
+    /// The endpoint that was watched.
+    pub endpoint: String,
+    /// When the analysis was made (the name of the run).
+    pub run: String,
+    /// Rows of production data.
+    pub rows: u64,
+    /// Rows of the baseline; `None` when it has no statistics.
+    pub baseline_rows: Option<u64>,
+    /// Every column of the baseline that production has too, the farthest moved first.
+    pub features: Vec<FeatureReport>,
+    /// What breaks the constraints.
+    pub violations: Vec<Violation>,
+}
+
+/// One column, then and now.
+#[derive(Debug, Clone, Serialize)]
+pub struct FeatureReport {
+    /// The column.
+    pub feature: String,
+    /// Its type in the baseline.
+    pub inferred_type: InferredType,
+    /// How far its distribution moved, 0 to 1; `None` when it cannot be measured.
+    pub distance: Option<f64>,
+    /// A greater distance is drift.
+    pub threshold: f64,
+    /// Whether it is drift.
+    pub drifted: bool,
+    /// Both distributions over common ranges or categories; empty when there is none.
+    pub distribution: Vec<Bin>,
+}
+
+impl MonitoringReport {
+    /// Compares production data with the baseline.
+    ///
+    /// # Errors
+    /// The constraints ask for a method that is not here.
+    pub fn new(
+        endpoint: &str,
+        run: &str,
+        baseline: &Baseline,
+        current: &Statistics,
+        violations: Violations,
+    ) -> Result<Self, String> {
+        let mut features = Vec::new();
+        if let Some(before) = &baseline.statistics {
+            for drift in drift::compare(before, current, &baseline.constraints)? {
+                let find = |statistics: &Statistics| {
+                    statistics
+                        .features
+                        .iter()
+                        .find(|feature| feature.name == drift.feature)
+                        .cloned()
+                };
+                let Some((then, now)) = find(before).zip(find(current)) else {
+                    continue;
+                };
+                features.push(FeatureReport {
+                    inferred_type: then.inferred_type,
+                    distribution: shape::compare(&then, &now),
+                    feature: drift.feature,
+                    distance: drift.distance,
+                    threshold: drift.threshold,
+                    drifted: drift.drifted,
+                });
+            }
+        }
+        features.sort_by(|a, b| {
+            let key = |feature: &FeatureReport| feature.distance.unwrap_or(-1.0);
+            key(b).total_cmp(&key(a))
+        });
+        Ok(Self {
+            endpoint: endpoint.to_owned(),
+            run: run.to_owned(),
+            rows: current.dataset.item_count,
+            baseline_rows: baseline.statistics.as_ref().map(|s| s.dataset.item_count),
+            features,
+            violations: violations.violations,
+        })
+    }
+
+    /// The features that drifted.
+    pub fn drifted(&self) -> impl Iterator<Item = &FeatureReport> {
+        self.features.iter().filter(|feature| feature.drifted)
+    }
+
+    /// One page of HTML that needs nothing else.
+    pub fn html(&self) -> String {
+        html::page(self)
+    }
+}
+
+/// The text of a distance: three digits, or why there is none.
+fn distance(feature: &FeatureReport) -> String {
+    feature
+        .distance
+        .map_or_else(|| "-".to_owned(), |distance| format!("{distance:.3}"))
+}
+
+/// `1 row`, `2 rows`.
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{count} {what}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::validation::{self, Constraints, Format, Source};
+
+    /// The example project's training data.
+    fn flights() -> Vec<Source> {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("src/scaffold/files/data/train/flights.csv");
+        vec![Source {
+            name: "flights.csv".to_owned(),
+            open: Box::new(move || Ok(Box::new(std::fs::File::open(path)?))),
+        }]
+    }
+
+    /// Captured July traffic with a made-up prediction in front.
+    fn july() -> Vec<Source> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src/scaffold/files/data/production/july.csv");
+        let lines: Vec<String> = std::fs::read_to_string(path)
+            .unwrap()
+            .lines()
+            .map(|row| {
+                let delay = row.split(',').next().unwrap();
+                let payload = |data: &str| serde_json::json!({"data": data, "encoding": "CSV"});
+                let event = serde_json::json!({
+                    "captureData": {"endpointInput": payload(row), "endpointOutput": payload(delay)},
+                    "eventMetadata": {}, "eventVersion": "0",
+                });
+                format!("{event}\n")
+            })
+            .collect();
+        vec![Source {
+            name: "july.jsonl".to_owned(),
+            open: Box::new(move || Ok(Box::new(std::io::Cursor::new(lines.concat())))),
+        }]
+    }
+
+    #[test]
+    fn july_differs_from_the_first_months() {
+        let statistics = validation::profile(flights(), &Format::Csv, None)
+            .unwrap()
+            .statistics();
+        let baseline = Baseline {
+            constraints: Constraints::suggest(&statistics),
+            statistics: Some(statistics),
+        };
+        let format = Format::Capture(validation::capture::Window::default());
+        let profile = validation::profile(july(), &format, Some(&baseline)).unwrap();
+        let current = profile.statistics();
+        let violations = validation::check(&profile, &current, &baseline).unwrap();
+        let report = MonitoringReport::new(
+            "flights",
+            "2026-11-22T17-33-14Z",
+            &baseline,
+            &current,
+            violations,
+        )
+        .unwrap();
+        assert_eq!(report.features.len(), 11);
+        assert_eq!(report.rows, 4_000);
+        let drifted: Vec<&str> = report.drifted().map(|f| f.feature.as_str()).collect();
+        assert_eq!(drifted[0], "temp", "{drifted:?}");
+        assert!(!drifted.contains(&"distance"));
+        assert!(
+            report
+                .features
+                .iter()
+                .all(|feature| feature.distance.is_some())
+        );
+        let text = report.to_string();
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        let page = report.html();
+        assert_eq!(
+            page.matches("<section class=\"card\">").count(),
+            drifted.len()
+        );
+        std::fs::write("/tmp/vtry/page.txt", &text).unwrap();
+    }
+}

@@ -1,0 +1,135 @@
+//! The report for a terminal.
+
+use std::fmt;
+
+use super::{FeatureReport, MonitoringReport, counted, distance};
+use crate::output;
+
+const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// Characters of a sparkline.
+const WIDTH: usize = 12;
+
+impl fmt::Display for MonitoringReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = counted(self.rows, "row");
+        match self.baseline_rows {
+            Some(before) => writeln!(
+                f,
+                "{}, run {}: {rows}, baseline of {}",
+                output::clean(&self.endpoint),
+                output::clean(&self.run),
+                counted(before, "row")
+            )?,
+            None => writeln!(
+                f,
+                "{}, run {}: {rows}; the baseline has no statistics, so drift is not measured",
+                output::clean(&self.endpoint),
+                output::clean(&self.run)
+            )?,
+        }
+        if !self.features.is_empty() {
+            writeln!(f)?;
+            f.write_str(&output::table(
+                &["FEATURE", "DISTANCE", "LIMIT", "BASELINE", "CURRENT", ""],
+                self.features.iter().map(row),
+            ))?;
+        }
+        writeln!(f)?;
+        if self.violations.is_empty() {
+            return writeln!(f, "no violations");
+        }
+        f.write_str(&violations(&self.violations))?;
+        writeln!(f)?;
+        writeln!(f, "{}", counted(self.violations.len() as u64, "violation"))
+    }
+}
+
+/// Violations as a table of at most 80 columns.
+pub fn violations(violations: &[crate::validation::Violation]) -> String {
+    output::table(
+        &["FEATURE", "CHECK", "DESCRIPTION"],
+        violations.iter().map(|violation| {
+            vec![
+                violation.subject(),
+                violation.constraint_check_type.clone(),
+                violation.description.clone(),
+            ]
+        }),
+    )
+}
+
+fn row(feature: &FeatureReport) -> Vec<String> {
+    let (before, now) = sparklines(feature);
+    vec![
+        feature.feature.clone(),
+        distance(feature),
+        format!("{:.3}", feature.threshold),
+        before,
+        now,
+        if feature.drifted { "drift" } else { "" }.to_owned(),
+    ]
+}
+
+/// Both distributions in blocks of the same scale.
+fn sparklines(feature: &FeatureReport) -> (String, String) {
+    let bins = &feature.distribution;
+    let size = bins.len().div_ceil(WIDTH).max(1);
+    let grouped: Vec<(f64, f64)> = bins
+        .chunks(size)
+        .map(|group| {
+            (
+                group.iter().map(|bin| bin.baseline).sum(),
+                group.iter().map(|bin| bin.current).sum(),
+            )
+        })
+        .collect();
+    let top = grouped
+        .iter()
+        .fold(0.0, |top: f64, (before, now)| top.max(*before).max(*now));
+    (
+        grouped
+            .iter()
+            .map(|(before, _)| block(*before, top))
+            .collect(),
+        grouped.iter().map(|(_, now)| block(*now, top)).collect(),
+    )
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 0 and 7"
+)]
+fn block(value: f64, top: f64) -> char {
+    if top <= 0.0 {
+        return BLOCKS[0];
+    }
+    BLOCKS[((value / top * 7.0).round() as usize).min(7)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Bin;
+    use super::*;
+    use crate::validation::types::InferredType;
+
+    #[test]
+    fn both_sparklines_have_one_scale() {
+        let bin = |baseline: f64, current: f64| Bin {
+            label: String::new(),
+            lower: None,
+            upper: None,
+            baseline,
+            current,
+        };
+        let feature = FeatureReport {
+            feature: "x".to_owned(),
+            inferred_type: InferredType::String,
+            distance: Some(0.7),
+            threshold: 0.1,
+            drifted: true,
+            distribution: vec![bin(1.0, 0.5), bin(0.0, 0.5)],
+        };
+        assert_eq!(sparklines(&feature), ("█▁".to_owned(), "▅▅".to_owned()));
+    }
+}

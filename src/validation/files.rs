@@ -1,0 +1,252 @@
+//! The analyzer's files on disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Baseline, DataError};
+
+/// What the data holds.
+pub const STATISTICS: &str = "statistics.json";
+/// What data must look like.
+pub const CONSTRAINTS: &str = "constraints.json";
+/// What does not hold.
+pub const VIOLATIONS: &str = "constraint_violations.json";
+
+impl Baseline {
+    /// Reads a baseline's files; the statistics may be left out, and drift is not measured then.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is no such file.
+    pub fn read(constraints: &Path, statistics: Option<&Path>) -> Result<Self, DataError> {
+        Ok(Self {
+            constraints: read(constraints)?,
+            statistics: statistics.map(read).transpose()?,
+        })
+    }
+}
+
+/// Reads one file.
+///
+/// # Errors
+/// It cannot be read, or is no such file.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| DataError::new(&name, error.to_string()))?;
+    parse(&name, &bytes)
+}
+
+/// Understands the bytes of one file.
+///
+/// # Errors
+/// They are no such file.
+pub fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, DataError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        DataError::new(
+            name,
+            format!("not a file of Model Monitor's shape: {error}"),
+        )
+    })
+}
+
+/// The bytes of one file.
+///
+/// # Errors
+/// Never, for the types of this room.
+pub fn render(value: &impl Serialize) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    let mut writer = serde_json::Serializer::with_formatter(&mut bytes, Layout::default());
+    value
+        .serialize(&mut writer)
+        .map_err(|error| DataError::new("JSON", error.to_string()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The layout of AWS's files: a member per line, arrays in one line, so that a sketch of
+/// thousands of numbers is a few lines in git.
+#[derive(Default)]
+struct Layout {
+    depth: usize,
+}
+
+impl Layout {
+    fn line<W: ?Sized + io::Write>(&self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b"\n")?;
+        (0..self.depth).try_for_each(|_| writer.write_all(b"  "))
+    }
+}
+
+impl serde_json::ser::Formatter for Layout {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b"[ ")
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b" ]")
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth += 1;
+        writer.write_all(b"{")
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        writer.write_all(if first { b"" } else { b"," })?;
+        self.line(writer)
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b" : ")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        self.line(writer)?;
+        writer.write_all(b"}")
+    }
+}
+
+/// Writes one file into a directory, which is made; a file of that name is replaced as a whole.
+///
+/// # Errors
+/// The directory cannot be made or written.
+pub fn write(directory: &Path, name: &str, value: &impl Serialize) -> Result<PathBuf, DataError> {
+    let path = directory.join(name);
+    let bytes = render(value)?;
+    let unfinished = directory.join(format!(".{name}.unfinished"));
+    let written = std::fs::create_dir_all(directory)
+        .and_then(|()| std::fs::write(&unfinished, &bytes))
+        .and_then(|()| std::fs::rename(&unfinished, &path));
+    match written {
+        Ok(()) => Ok(path),
+        Err(error) => Err(DataError::new(
+            path.display().to_string(),
+            error.to_string(),
+        )),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the values are exact")]
+mod tests {
+    use super::super::{Constraints, Statistics, drift};
+    use super::*;
+
+    fn aws(name: &str) -> (PathBuf, serde_json::Value) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/data")
+            .join(name);
+        let value = read(&path).unwrap();
+        (path, value)
+    }
+
+    /// Five features of a baseline that AWS's own analyzer wrote.
+    fn sample() -> Baseline {
+        let (constraints, _) = aws("aws-constraints.json");
+        let (statistics, _) = aws("aws-statistics.json");
+        Baseline::read(&constraints, Some(&statistics)).unwrap()
+    }
+
+    #[test]
+    fn aws_files_are_written_back_as_they_were() {
+        let baseline = sample();
+        let again = serde_json::to_value(baseline.statistics.unwrap()).unwrap();
+        assert_eq!(again, aws("aws-statistics.json").1);
+        let again = serde_json::to_value(baseline.constraints).unwrap();
+        assert_eq!(again, aws("aws-constraints.json").1);
+    }
+
+    #[test]
+    fn files_are_laid_out_as_aws_does() {
+        let constraints: Constraints = parse(
+            "c.json",
+            br#"{"version":0.0,"features":[{"name":"id","inferred_type":"String","completeness":1.0,
+               "string_constraints":{"domains":["a","b"]}}],"monitoring_config":{}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            String::from_utf8(render(&constraints).unwrap()).unwrap(),
+            r#"{
+  "version" : 0.0,
+  "features" : [ {
+    "name" : "id",
+    "inferred_type" : "String",
+    "completeness" : 1.0,
+    "string_constraints" : {
+      "domains" : [ "a", "b" ]
+    }
+  } ],
+  "monitoring_config" : {
+  }
+}
+"#
+        );
+    }
+
+    #[test]
+    fn aws_sketches_weigh_the_number_of_rows_and_agree_with_the_buckets() {
+        let statistics = sample().statistics.unwrap();
+        let feature = &statistics.features[2];
+        let numbers = feature.numerical_statistics.as_ref().unwrap();
+        let ranks = feature.ranks().unwrap();
+        assert_eq!(ranks.total(), 23_432.0);
+        let kll = numbers.distribution.as_ref().unwrap().kll.as_ref().unwrap();
+        for bucket in &kll.buckets[..9] {
+            let count = ranks.below(bucket.upper_bound) - ranks.below(bucket.lower_bound);
+            assert_eq!(count, bucket.count, "{bucket:?}");
+        }
+    }
+
+    #[test]
+    fn a_baseline_has_no_distance_from_itself() {
+        let baseline = sample();
+        let statistics = baseline.statistics.unwrap();
+        let drifts = drift::compare(&statistics, &statistics, &baseline.constraints).unwrap();
+        let measured: Vec<_> = drifts.iter().map(|d| (d.distance, d.drifted)).collect();
+        assert_eq!(measured[0], (None, false), "id has too many values");
+        assert!(measured[1..].iter().all(|m| *m == (Some(0.0), false)));
+        assert_eq!(measured.len(), 5);
+    }
+
+    /// Our suggestion rules on AWS's statistics give AWS's constraints.
+    #[test]
+    fn suggestions_agree_with_aws() {
+        let baseline = sample();
+        let mut suggested = Constraints::suggest(baseline.statistics.as_ref().unwrap());
+        let mut expected = baseline.constraints;
+        for features in [&mut suggested.features, &mut expected.features] {
+            for strings in features
+                .iter_mut()
+                .filter_map(|f| f.string_constraints.as_mut())
+            {
+                strings.domains.sort();
+            }
+        }
+        assert_eq!(suggested, expected);
+    }
+
+    #[test]
+    fn another_schema_is_refused_with_the_files_name() {
+        let error = parse::<Constraints>("c.json", b"{\"rules\":[]}").unwrap_err();
+        assert!(
+            error.to_string().starts_with("c.json: not a file"),
+            "{error}"
+        );
+        assert!(parse::<Statistics>("s.json", b"[1,2").is_err());
+    }
+}

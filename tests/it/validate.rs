@@ -1,0 +1,252 @@
+//! `mlops validate`: exit codes, table, JSON, and input that is no data set.
+
+use snapbox::str;
+
+use crate::sandbox::Sandbox;
+
+/// 300 rows: delay, distance, origin.
+fn good() -> String {
+    rows(|i| {
+        let origin = ["JFK", "LGA", "EWR"][i % 3];
+        format!("{},{}.5,{origin}", i % 50, i % 90)
+    })
+}
+
+fn spoiled() -> String {
+    rows(|i| {
+        let delay = if i % 2 == 0 { "late" } else { "7" };
+        format!(
+            "{delay},{}.5,{}",
+            i % 90,
+            if i % 3 == 0 { "XXX" } else { "JFK" }
+        )
+    })
+}
+
+fn rows(row: impl Fn(usize) -> String) -> String {
+    let rows: String = (0..300).map(|i| row(i) + "\n").collect();
+    format!("delay,distance,origin\n{rows}")
+}
+
+fn with_baseline() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("good.csv", good());
+    sandbox
+        .mlops(["validate", "--suggest", "good.csv", "--output-dir", "base"])
+        .success()
+        .stdout(str![[r#"
+300 rows, 3 columns: baseline made
+wrote base/statistics.json
+wrote base/constraints.json
+
+"#]]);
+    sandbox
+}
+
+const CHECK: [&str; 5] = [
+    "validate",
+    "--constraints",
+    "base/constraints.json",
+    "--statistics",
+    "base/statistics.json",
+];
+
+fn check(sandbox: &Sandbox, data: &[&str]) -> crate::sandbox::Run {
+    sandbox.mlops(CHECK.iter().chain(data))
+}
+
+#[test]
+fn a_good_file_passes_without_project_or_credentials() {
+    let sandbox = with_baseline();
+    check(&sandbox, &["good.csv"])
+        .success()
+        .stdout("300 rows, 3 columns: no violations\n")
+        .stderr("");
+}
+
+#[test]
+fn a_spoiled_file_is_refused_with_a_table() {
+    let sandbox = with_baseline();
+    sandbox.write("spoiled.csv", spoiled());
+    let run = check(&sandbox, &["spoiled.csv"]).code(3);
+    for line in run.stdout.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    run.stdout(str![[r#"
+FEATURE  CHECK                     DESCRIPTION
+delay    data_type_check           Data type match requirement is not met.
+                                   Expected data type: Integral, Expected
+                                   match: 100.0%. Observed: Only 50.0% of data
+                                   is Integral.
+delay    baseline_drift_check      Baseline drift distance: 0.6599999999999999
+                                   exceeds threshold: 0.1
+origin   categorical_values_check  Categorical values requirement is not met.
+                                   Expected match: 100.0%. Observed: Only
+                                   66.66666666666666% of values are in the
+                                   baseline's domain. Unknown values: XXX
+origin   baseline_drift_check      Baseline drift distance: 0.1863639487663426
+                                   exceeds threshold: 0.1
+
+300 rows, 3 columns: 4 violations
+
+"#]]);
+}
+
+#[test]
+fn json_and_files_have_the_violations() {
+    let sandbox = with_baseline();
+    sandbox.write("spoiled.csv", spoiled());
+    let run = check(
+        &sandbox,
+        &["spoiled.csv", "--output-dir", "out", "--output", "json"],
+    )
+    .code(3);
+    let report = run.json();
+    assert_eq!(report["rows"], 300);
+    assert_eq!(report["columns"], 3);
+    let first = &report["violations"][0];
+    assert_eq!(first["feature_name"], "delay");
+    assert_eq!(first["constraint_check_type"], "data_type_check");
+    assert_eq!(report["files"].as_array().unwrap().len(), 3);
+    let read = |name: &str| -> serde_json::Value {
+        let path = sandbox.path().join("out").join(name);
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    assert_eq!(
+        read("constraint_violations.json")["violations"],
+        report["violations"]
+    );
+    assert_eq!(read("statistics.json")["dataset"]["item_count"], 300);
+    assert_eq!(
+        read("constraints.json")["features"][0]["inferred_type"],
+        "String"
+    );
+}
+
+#[test]
+fn the_projects_baseline_is_the_default() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "mlops.toml",
+        "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n",
+    );
+    sandbox.write("data/a.csv", good());
+    sandbox
+        .mlops(["validate", "data/a.csv"])
+        .code(1)
+        .stderr(str![[r#"
+error: [DIR]/baseline/constraints.json: No such file or directory (os error 2)
+hint: make a baseline with `mlops validate --suggest DATA`
+
+"#]]);
+    let made = sandbox.mlops(["validate", "--suggest", "data"]).success();
+    assert!(made.stdout.contains("baseline/constraints.json"));
+    sandbox
+        .mlops_in("data", ["validate", "a.csv"])
+        .success()
+        .stdout("300 rows, 3 columns: no violations\n");
+}
+
+#[test]
+fn without_a_baseline_the_way_to_one_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a.csv", good());
+    sandbox
+        .mlops(["validate", "a.csv"])
+        .code(2)
+        .stderr(str![[r#"
+error: there is no baseline to check against
+hint: pass --constraints FILE, or make a baseline with --suggest --output-dir DIR
+
+"#]]);
+}
+
+#[test]
+fn input_that_is_no_data_set_is_named_with_its_line() {
+    let sandbox = with_baseline();
+    for (name, bytes, message) in [
+        ("empty.csv", &b""[..], "empty.csv: the file is empty"),
+        ("header.csv", b"a,b\n", "the data: there are no rows"),
+        (
+            "ragged.csv",
+            b"a,b\n1,2\n1,2,3\n",
+            "ragged.csv, line 3: 3 fields, but there are 2 columns",
+        ),
+        (
+            "quote.csv",
+            b"a,b\n1,\"2\n3,4\n",
+            "quote.csv, line 2: a quote is opened here and never closed",
+        ),
+        (
+            "twice.csv",
+            b"a,a\n1,2\n",
+            "twice.csv, line 1: two columns are named `a`",
+        ),
+        (
+            "latin.csv",
+            b"a\nMalm\xf6\n",
+            "latin.csv, line 2: byte 0xf6 is not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)",
+        ),
+        (
+            "x.parquet",
+            b"PAR1",
+            "x.parquet: .parquet files cannot be read; CSV and captured JSON Lines can",
+        ),
+        (
+            "c.jsonl",
+            b"{\"a\":1}\n",
+            "c.jsonl, line 1: not a captured invocation: missing field `captureData` at line 1 column 7",
+        ),
+    ] {
+        sandbox.write(name, bytes);
+        let run = check(&sandbox, &[name]);
+        assert!(matches!(run.code, Some(1 | 2)), "{name}: {:?}", run.code);
+        assert_eq!(run.stderr, format!("error: {message}\n"), "{name}");
+        assert_eq!(run.stdout, "");
+    }
+    let missing = check(&sandbox, &["nothing.csv"]).code(1);
+    assert!(
+        missing
+            .stderr
+            .starts_with("error: nothing.csv: No such file")
+    );
+}
+
+#[test]
+fn byte_order_mark_and_windows_line_ends_are_read() {
+    let sandbox = with_baseline();
+    let text = format!("\u{feff}{}", good().replace('\n', "\r\n"));
+    sandbox.write("windows.csv", text);
+    check(&sandbox, &["windows.csv"]).success();
+}
+
+#[test]
+fn captured_traffic_gets_its_columns_from_the_baseline() {
+    let sandbox = with_baseline();
+    let lines: Vec<String> = (0..100)
+        .map(|i| {
+            format!(
+                "{{\"captureData\":{{\"endpointInput\":{{\"observedContentType\":\"text/csv\",\
+                 \"mode\":\"INPUT\",\"data\":\"{}.5,JFK\\n\",\"encoding\":\"CSV\"}},\
+                 \"endpointOutput\":{{\"observedContentType\":\"text/csv\",\"mode\":\"OUTPUT\",\
+                 \"data\":\"{}\",\"encoding\":\"CSV\"}}}},\"eventMetadata\":{{\"eventId\":\"{i}\",\
+                 \"inferenceTime\":\"2026-02-14T17:25:06Z\"}},\"eventVersion\":\"0\"}}\n",
+                i % 90,
+                i % 50
+            )
+        })
+        .collect();
+    sandbox.write("capture/a.jsonl", lines.concat());
+    let run = check(
+        &sandbox,
+        &["capture", "--format", "capture", "--output", "json"],
+    )
+    .code(3);
+    let violations = run.json()["violations"].clone();
+    assert_eq!(violations.as_array().unwrap().len(), 1, "{violations}");
+    assert_eq!(violations[0]["feature_name"], "origin");
+    assert_eq!(
+        violations[0]["constraint_check_type"],
+        "baseline_drift_check"
+    );
+}

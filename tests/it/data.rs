@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mlops::aws::Clients;
 use mlops::aws::datasets;
 use mlops::aws::s3::{self, S3Uri};
-use mlops::aws::{Clients, LocalConnection};
 use snapbox::str;
 
 use crate::sandbox::Sandbox;
@@ -16,12 +16,8 @@ async fn clients(sandbox: &Sandbox) -> Clients {
     let status = sandbox
         .mlops(["local", "start", "--detach", "--output", "json"])
         .success();
-    let connection = LocalConnection {
-        endpoint: status.json()["endpoint"].as_str().unwrap().to_owned(),
-        access_key: "x".to_owned(),
-        secret_key: "y".to_owned(),
-    };
-    let clients = Clients::local(&connection, None).await;
+    let endpoint = status.json()["endpoint"].as_str().unwrap().to_owned();
+    let clients = Clients::of_endpoint(&endpoint, "x", "y", None);
     clients
         .s3
         .create_bucket()

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod cli;
+mod data;
 mod generated;
 mod local;
 mod monitor;

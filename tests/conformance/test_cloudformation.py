@@ -438,7 +438,7 @@ def test_a_network(cfn, client, name):
     ec2 = client("ec2")
     stack_id = cfn.create_stack(StackName=name, TemplateBody=NETWORK)["StackId"]
     stack = wait(cfn, name)
-    reasons = [e.get("ResourceStatusReason") for e in cfn.describe_stack_events(StackName=name)["StackEvents"]]
+    reasons = [e["ResourceStatusReason"] for e in cfn.describe_stack_events(StackName=name)["StackEvents"] if e["ResourceStatus"].endswith("_FAILED")]
     assert stack["StackStatus"] == "CREATE_COMPLETE", reasons
     outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
     subnets = ec2.describe_subnets(SubnetIds=outputs["Subnets"].split(","))["Subnets"]
@@ -546,7 +546,7 @@ def test_a_platform(cfn, client, name):
         StackName=name, TemplateBody=PLATFORM, Parameters=given, Capabilities=["CAPABILITY_IAM"]
     )["StackId"]
     stack = wait(cfn, name)
-    reasons = [e.get("ResourceStatusReason") for e in cfn.describe_stack_events(StackName=name)["StackEvents"]]
+    reasons = [e["ResourceStatusReason"] for e in cfn.describe_stack_events(StackName=name)["StackEvents"] if e["ResourceStatus"].endswith("_FAILED")]
     assert stack["StackStatus"] == "CREATE_COMPLETE", reasons
     outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
     assert outputs["Bucket"].startswith(f"{name}-data-")
@@ -566,7 +566,7 @@ def test_a_platform(cfn, client, name):
     changed_template = PLATFORM.replace("IMMUTABLE", "MUTABLE").replace("'logs:*'", "'logs:PutLogEvents'").replace("'ecr:*'", "'ecr:Get*'")
     cfn.update_stack(StackName=name, TemplateBody=changed_template, Parameters=given, Capabilities=["CAPABILITY_IAM"])
     stack = wait(cfn, name)
-    reasons = [e.get("ResourceStatusReason") for e in cfn.describe_stack_events(StackName=name)["StackEvents"]]
+    reasons = [e["ResourceStatusReason"] for e in cfn.describe_stack_events(StackName=name)["StackEvents"] if e["ResourceStatus"].endswith("_FAILED")]
     assert stack["StackStatus"] == "UPDATE_COMPLETE", reasons
     rule = s3.get_bucket_lifecycle_configuration(Bucket=outputs["Bucket"])["Rules"][0]
     assert rule["Expiration"]["Days"] == 9

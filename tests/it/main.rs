@@ -4,6 +4,7 @@
 mod cli;
 mod data;
 mod generated;
+mod init;
 mod local;
 mod monitor;
 mod rooms;

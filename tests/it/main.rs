@@ -3,6 +3,7 @@
 
 mod cli;
 mod generated;
+mod job_process;
 mod local;
 mod rooms;
 mod sandbox;

@@ -5,6 +5,7 @@ mod cli;
 mod generated;
 mod job_process;
 mod local;
+mod monitor;
 mod rooms;
 mod sandbox;
 mod validate;

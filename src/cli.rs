@@ -86,8 +86,7 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
         Command::Data(command) => ctx
             .output
             .report(&commands::data::run(&ctx, command).await?),
-        Command::Image(command) => ctx
-            .report(&commands::image::run(&ctx, command).await?),
+        Command::Image(command) => ctx.report(&commands::image::run(&ctx, command).await?),
         #[cfg(feature = "local")]
         Command::Local(command) => ctx
             .output

@@ -5,6 +5,7 @@ mod cli;
 mod data;
 mod generated;
 mod init;
+mod job_process;
 mod local;
 mod monitor;
 mod rooms;

@@ -9,6 +9,9 @@ use tokio::sync::OnceCell;
 use crate::error::{Exit, Failure, Hint};
 
 pub mod capture;
+pub mod cloudformation;
+pub mod datasets;
+pub mod ecr;
 pub mod error;
 pub mod logs;
 pub mod monitoring_store;

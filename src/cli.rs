@@ -32,8 +32,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(commands::init::InitArgs),
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
+    #[command(subcommand)]
+    Data(commands::data::DataCommand),
+    Image(commands::image::ImageCommand),
     #[cfg(feature = "local")]
     #[command(subcommand)]
     Local(commands::local::LocalCommand),
@@ -77,7 +81,13 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
     }
     let ctx = Context::new(config, interrupts);
     let exit = match &cli.command {
+        Command::Init(args) => ctx.output.report(&commands::init::run(&ctx, args).await?),
         Command::Config(command) => ctx.output.report(&commands::config::run(&ctx, command)?),
+        Command::Data(command) => ctx
+            .output
+            .report(&commands::data::run(&ctx, command).await?),
+        Command::Image(command) => ctx
+            .report(&commands::image::run(&ctx, command).await?),
         #[cfg(feature = "local")]
         Command::Local(command) => ctx
             .output

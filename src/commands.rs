@@ -2,8 +2,11 @@
 
 pub mod completions;
 pub mod config;
+pub mod data;
 #[cfg(feature = "local")]
 pub mod demo;
+pub mod image;
+pub mod init;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod monitor;

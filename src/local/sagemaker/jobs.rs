@@ -99,7 +99,9 @@ impl Kind {
 
     fn not_found(self, arn: &str) -> ApiError {
         match self {
-            Self::Processing => ApiError::validation(format!("Could not find requested job with name: {arn}")),
+            Self::Processing => {
+                ApiError::validation(format!("Could not find requested job with name: {arn}"))
+            }
             Self::Training => ApiError::validation("Requested resource not found."),
         }
     }
@@ -164,7 +166,10 @@ fn register(cloud: &Cloud, kind: Kind, name: &str, describe: Value) -> ApiResult
     if !kind.records(cloud).insert(name, &record)? {
         return Err(ApiError::new(
             "ResourceInUse",
-            format!("{} job names must be unique within an AWS account and region, and a job with this name already exists ({arn})", kind.word()),
+            format!(
+                "{} job names must be unique within an AWS account and region, and a job with this name already exists ({arn})",
+                kind.word()
+            ),
         ));
     }
     let directory = kind.directory(cloud, name);
@@ -290,9 +295,13 @@ impl Run {
     /// Ends a process that ran too long; the server's own end shortens the grace.
     async fn terminate(&self, running: &Running) {
         let mut stop = self.stop.clone();
+        let hurry = async move {
+            let hurried = |wish: &Wish| wish.is_some_and(|grace| grace < GRACE);
+            stop.wait_for(hurried).await.is_ok()
+        };
         tokio::select! {
             _ = running.terminate(GRACE) => {}
-            _ = stop.wait_for(|wish| wish.is_some_and(|grace| grace < GRACE)) => {
+            _ = hurry => {
                 running.terminate(SHORT_GRACE).await;
             }
         }
@@ -337,6 +346,10 @@ impl Run {
         });
         // The state directory may be gone by now; there is nobody left to tell.
         drop(result);
+        if let Ok(job) = describe(&self.cloud, self.kind, &self.name) {
+            // Lineage is a by-product: without it the job is as finished as with it.
+            let _ = super::lineage::job_finished(&self.cloud, &job);
+        }
         under_way().remove(&self.directory);
         let _ = tokio::fs::remove_dir_all(&self.directory).await;
     }

@@ -5,15 +5,12 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::local::api::{ApiError, ApiResult};
-use crate::local::cloud::Service;
 use crate::local::s3;
 use crate::local::{Cloud, runtime};
 
 /// A member that must be there.
 pub(super) fn required<'a>(request: &'a Value, member: &str) -> ApiResult<&'a Value> {
-    let found = member
-        .split('.')
-        .fold(request, |value, part| &value[part]);
+    let found = member.split('.').fold(request, |value, part| &value[part]);
     if found.is_null() {
         let path = member.replace('.', "/");
         return Err(ApiError::validation(format!(
@@ -92,17 +89,10 @@ pub(super) fn role(cloud: &Cloud, request: &Value) -> ApiResult<()> {
     crate::local::iam::require_role(cloud, text(request, "RoleArn")?, "sagemaker.amazonaws.com")
 }
 
-/// The subnets exist.
-pub(super) async fn subnets(cloud: &Cloud, vpc: &Value) -> ApiResult<()> {
-    let wanted = words(vpc, "Subnets");
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    cloud
-        .call(Service::Ec2, "DescribeSubnets", json!({ "SubnetId": wanted }))
-        .await
-        .map_err(|error| ApiError::validation(error.message))?;
-    Ok(())
+/// The subnets and security groups exist.
+pub(super) async fn network(cloud: &Cloud, vpc: &Value) -> ApiResult<()> {
+    let groups = &vpc["SecurityGroupIds"];
+    super::super::network::require(cloud, &vpc["Subnets"], groups).await
 }
 
 /// The image exists, with a loopback or ECR address.

@@ -1,0 +1,256 @@
+//! Lineage: what SageMaker recorded by itself, and what `mlops` adds to it.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use aws_sdk_sagemaker::types::{ArtifactSource, AssociationEdgeType, Direction};
+use serde::Serialize;
+
+use super::hosting::ModelDetails;
+use super::{AwsResultExt, Clients};
+
+/// An entity of the lineage graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entity {
+    /// Its ARN.
+    pub arn: String,
+    /// `Artifact`, `Action`, `Context` or `TrialComponent`.
+    pub kind: String,
+    /// Its type: `DataSet`, `Model`, `Image`, `TrainingJob`, …
+    pub r#type: String,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// What it stands for.
+    pub source: Option<String>,
+    /// Its properties; of a job its status.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What lies around a model version.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Graph {
+    /// What it was made from.
+    pub ascendants: Vec<Entity>,
+    /// What it was used for.
+    pub descendants: Vec<Entity>,
+}
+
+/// The S3 URI of a data set's version: its manifest, by version id. `snapshot` is the
+/// `InputDataUri` of a run, `s3://BUCKET/snapshots/DATASET/VERSION/`.
+pub fn data_version_uri(snapshot: &str, version: &str) -> Option<String> {
+    let (bucket, key) = snapshot.strip_prefix("s3://")?.split_once('/')?;
+    let mut parts = key.trim_matches('/').split('/');
+    let (root, dataset) = (parts.next()?, parts.next()?);
+    (root == "snapshots" && parts.next()? == version)
+        .then(|| format!("s3://{bucket}/datasets/{dataset}/manifest.json?versionId={version}"))
+}
+
+/// Registers what SageMaker does not track by itself: the data set's version, the image's digest
+/// and the git commit, each contributing to the model version. Twice gives the same graph.
+pub async fn register(clients: &Clients, repository: &str, model: &ModelDetails) -> Result<()> {
+    let package = artifact(clients, &model.version.arn, "Model", &[]).await?;
+    let property = |name: &str| model.properties.get(name).map(String::as_str);
+    let mut sources: Vec<(String, &str, Vec<(&str, String)>)> = Vec::new();
+    if let (Some(snapshot), Some(version)) = (property("InputDataUri"), property("InputDataVersion"))
+        && let Some(uri) = data_version_uri(snapshot, version)
+    {
+        sources.push((uri, "DataSet", vec![("Version", version.to_owned())]));
+    }
+    if let Some(image) = property("ImageUri").or(model.image.as_deref())
+        && image.contains("@sha256:")
+    {
+        sources.push((image.to_owned(), "Image", Vec::new()));
+    }
+    if let Some(commit) = &model.commit {
+        let uri = format!(
+            "codecommit::{}://{repository}?commit={commit}",
+            clients.region()
+        );
+        sources.push((uri, "Code", vec![("CommitId", commit.clone())]));
+    }
+    for (uri, kind, properties) in sources {
+        let source = artifact(clients, &uri, kind, &properties).await?;
+        associate(clients, &source, &package).await?;
+    }
+    Ok(())
+}
+
+/// The ARN of the artifact of a source URI, if there is one.
+async fn find(clients: &Clients, uri: &str) -> Result<Option<String>> {
+    let found = clients
+        .sagemaker
+        .list_artifacts()
+        .source_uri(uri)
+        .send()
+        .await
+        .aws("cannot list lineage artifacts")?;
+    Ok(found
+        .artifact_summaries()
+        .first()
+        .and_then(|artifact| artifact.artifact_arn())
+        .map(str::to_owned))
+}
+
+/// The ARN of the artifact of a source URI, which is made when there is none.
+async fn artifact(
+    clients: &Clients,
+    uri: &str,
+    kind: &str,
+    properties: &[(&str, String)],
+) -> Result<String> {
+    if let Some(arn) = find(clients, uri).await? {
+        return Ok(arn);
+    }
+    let mut request = clients
+        .sagemaker
+        .create_artifact()
+        .artifact_type(kind)
+        .source(ArtifactSource::builder().source_uri(uri).build());
+    for (name, value) in properties {
+        request = request.properties(*name, value);
+    }
+    let made = request
+        .send()
+        .await
+        .aws(format!("cannot register {uri} in lineage"))?;
+    made.artifact_arn
+        .with_context(|| format!("SageMaker named no ARN for {uri}"))
+}
+
+async fn associate(clients: &Clients, source: &str, destination: &str) -> Result<()> {
+    let found = clients
+        .sagemaker
+        .list_associations()
+        .source_arn(source)
+        .destination_arn(destination)
+        .send()
+        .await
+        .aws("cannot list lineage associations")?;
+    if found.association_summaries().is_empty() {
+        clients
+            .sagemaker
+            .add_association()
+            .source_arn(source)
+            .destination_arn(destination)
+            .association_type(AssociationEdgeType::ContributedTo)
+            .send()
+            .await
+            .aws("cannot register a lineage association")?;
+    }
+    Ok(())
+}
+
+/// What a model version was made from and used for; `None` when lineage does not know it.
+pub async fn around(clients: &Clients, package: &str) -> Result<Option<Graph>> {
+    let Some(start) = find(clients, package).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Graph {
+        ascendants: walk(clients, &start, Direction::Ascendants).await?,
+        descendants: walk(clients, &start, Direction::Descendants).await?,
+    }))
+}
+
+async fn walk(clients: &Clients, start: &str, direction: Direction) -> Result<Vec<Entity>> {
+    let mut pages = clients
+        .sagemaker
+        .query_lineage()
+        .start_arns(start)
+        .direction(direction)
+        .include_edges(false)
+        .max_depth(10)
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.aws("cannot query lineage")?;
+        for vertex in page.vertices() {
+            let (Some(arn), Some(kind)) = (vertex.arn(), vertex.lineage_type()) else {
+                continue;
+            };
+            if arn != start {
+                let word = vertex.r#type().unwrap_or_default();
+                found.push(describe(clients, arn, kind.as_str(), word).await?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn describe(clients: &Clients, arn: &str, kind: &str, word: &str) -> Result<Entity> {
+    let name = arn.rsplit('/').next().unwrap_or(arn);
+    let doing = format!("cannot describe {arn}");
+    let mut entity = Entity {
+        arn: arn.to_owned(),
+        kind: kind.to_owned(),
+        r#type: word.to_owned(),
+        name: None,
+        source: None,
+        properties: BTreeMap::new(),
+    };
+    let sagemaker = &clients.sagemaker;
+    match kind {
+        "Artifact" => {
+            let found = sagemaker.describe_artifact().artifact_arn(arn).send().await.aws(doing)?;
+            entity.source = found
+                .source()
+                .and_then(|source| source.source_uri())
+                .map(str::to_owned);
+            entity.properties = found.properties.into_iter().flatten().collect();
+            entity.name = found.artifact_name;
+        }
+        "Action" => {
+            let found = sagemaker.describe_action().action_name(name).send().await.aws(doing)?;
+            entity.source = found
+                .source()
+                .and_then(|source| source.source_uri())
+                .map(str::to_owned);
+            entity.properties = found.properties.into_iter().flatten().collect();
+            entity.name = found.action_name;
+        }
+        "Context" => {
+            let found = sagemaker.describe_context().context_name(name).send().await.aws(doing)?;
+            entity.source = found
+                .source()
+                .and_then(|source| source.source_uri())
+                .map(str::to_owned);
+            entity.properties = found.properties.into_iter().flatten().collect();
+            entity.name = found.context_name;
+        }
+        _ => {
+            let found = sagemaker
+                .describe_trial_component()
+                .trial_component_name(name)
+                .send()
+                .await
+                .aws(doing)?;
+            entity.source = found
+                .source()
+                .and_then(|source| source.source_arn())
+                .map(str::to_owned);
+            if let Some(status) = found.status().and_then(|status| status.primary_status()) {
+                entity
+                    .properties
+                    .insert("Status".to_owned(), status.as_str().to_owned());
+            }
+            entity.name = found.trial_component_name;
+        }
+    }
+    Ok(entity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_names_the_manifest_it_was_made_from() {
+        assert_eq!(
+            data_version_uri("s3://b/snapshots/flights/v1/", "v1").as_deref(),
+            Some("s3://b/datasets/flights/manifest.json?versionId=v1")
+        );
+        for bad in ["s3://b/data/flights/v1/", "s3://b/snapshots/flights/v2/", "https://x"] {
+            assert_eq!(data_version_uri(bad, "v1"), None, "{bad}");
+        }
+    }
+}

@@ -37,6 +37,7 @@ enum Command {
     Config(commands::config::ConfigCommand),
     #[command(subcommand)]
     Data(commands::data::DataCommand),
+    #[command(subcommand)]
     Image(commands::image::ImageCommand),
     #[cfg(feature = "local")]
     #[command(subcommand)]
@@ -87,6 +88,7 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
             .output
             .report(&commands::data::run(&ctx, command).await?),
         Command::Image(command) => ctx
+            .output
             .report(&commands::image::run(&ctx, command).await?),
         #[cfg(feature = "local")]
         Command::Local(command) => ctx

@@ -47,6 +47,11 @@ enum Command {
     #[command(subcommand)]
     Monitor(commands::monitor::MonitorCommand),
     Validate(commands::validate::ValidateArgs),
+    Train(commands::train::TrainArgs),
+    #[command(subcommand)]
+    Runs(commands::runs::RunsCommand),
+    #[command(subcommand)]
+    Models(commands::models::ModelsCommand),
     Completions(commands::completions::CompletionsArgs),
     /// Print the command reference in Markdown
     #[command(hide = true)]
@@ -102,6 +107,13 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
         Command::Validate(args) => ctx
             .output
             .report(&commands::validate::run(&ctx, args).await?),
+        Command::Train(args) => ctx.output.report(&commands::train::run(&ctx, args).await?),
+        Command::Runs(command) => ctx
+            .output
+            .report(&commands::runs::run(&ctx, command).await?),
+        Command::Models(command) => ctx
+            .output
+            .report(&commands::models::run(&ctx, command).await?),
         Command::Completions(args) => commands::completions::run(&ctx, args),
         Command::MarkdownHelp => commands::completions::markdown(&ctx),
         #[cfg(feature = "local")]

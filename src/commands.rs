@@ -9,5 +9,8 @@ pub mod image;
 pub mod init;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod models;
 pub mod monitor;
+pub mod runs;
+pub mod train;
 pub mod validate;

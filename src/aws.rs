@@ -9,7 +9,10 @@ use tokio::sync::OnceCell;
 use crate::error::{Exit, Failure, Hint};
 
 pub mod capture;
+pub mod cloudformation;
 pub mod error;
+pub mod hosting;
+pub mod lineage;
 pub mod monitoring_store;
 pub mod s3;
 

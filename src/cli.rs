@@ -34,6 +34,9 @@ pub struct Cli {
 enum Command {
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
+    Promote(commands::promote::PromoteArgs),
+    Lineage(commands::lineage::LineageArgs),
+    Status(commands::status::StatusArgs),
     #[cfg(feature = "local")]
     #[command(subcommand)]
     Local(commands::local::LocalCommand),
@@ -78,6 +81,13 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
     let ctx = Context::new(config, interrupts);
     let exit = match &cli.command {
         Command::Config(command) => ctx.output.report(&commands::config::run(&ctx, command)?),
+        Command::Promote(args) => ctx
+            .output
+            .report(&commands::promote::run(&ctx, args).await?),
+        Command::Lineage(args) => ctx
+            .output
+            .report(&commands::lineage::run(&ctx, args).await?),
+        Command::Status(args) => ctx.output.report(&commands::status::run(&ctx, args).await?),
         #[cfg(feature = "local")]
         Command::Local(command) => ctx
             .output

@@ -4,7 +4,10 @@ pub mod completions;
 pub mod config;
 #[cfg(feature = "local")]
 pub mod demo;
+pub mod lineage;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod monitor;
+pub mod promote;
+pub mod status;
 pub mod validate;

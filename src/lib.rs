@@ -12,6 +12,7 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod git;
+pub mod infra;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod monitoring;

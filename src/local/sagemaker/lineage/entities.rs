@@ -51,7 +51,7 @@ pub(super) struct Entity {
     pub(super) arn: String,
     pub(super) name: Option<String>,
     /// `ArtifactType`, `ActionType`, `ContextType`; of a trial component the kind of job.
-    pub(super) entity_type: String,
+    pub(super) type_name: String,
     /// `Source` as the API writes it.
     pub(super) source: Value,
     pub(super) properties: BTreeMap<String, String>,
@@ -67,7 +67,7 @@ impl Entity {
         cloud: &Cloud,
         kind: Kind,
         id: &str,
-        entity_type: &str,
+        type_name: &str,
         source: Value,
     ) -> Self {
         let (name, key) = match kind {
@@ -80,7 +80,7 @@ impl Entity {
             kind,
             arn: cloud.arn("sagemaker", format_args!("{}/{key}", kind.resource())),
             name,
-            entity_type: entity_type.to_owned(),
+            type_name: type_name.to_owned(),
             source,
             properties: BTreeMap::new(),
             rest: Map::new(),
@@ -114,7 +114,7 @@ impl Entity {
         if self.kind == Kind::TrialComponent {
             answer["DisplayName"] = json!(self.name);
         } else {
-            answer[self.kind.member("Type")] = json!(self.entity_type);
+            answer[self.kind.member("Type")] = json!(self.type_name);
         }
         answer
     }
@@ -194,17 +194,14 @@ fn target(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<String> {
 fn create(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
     let source = &input["Source"];
     let uri = requests::required(source, "SourceUri")?;
-    let entity_type = requests::required(input, &kind.member("Type"))?;
-    let mut entity = match kind {
-        Kind::Artifact => {
-            let mut entity = Entity::new(cloud, kind, uri, entity_type, source.clone());
-            entity.name = requests::optional(input, "ArtifactName").map(str::to_owned);
-            entity
-        }
-        _ => {
-            let name = requests::name(input, &kind.member("Name"), 120)?;
-            Entity::new(cloud, kind, name, entity_type, source.clone())
-        }
+    let type_name = requests::required(input, &kind.member("Type"))?;
+    let mut entity = if kind == Kind::Artifact {
+        let mut entity = Entity::new(cloud, kind, uri, type_name, source.clone());
+        entity.name = requests::optional(input, "ArtifactName").map(str::to_owned);
+        entity
+    } else {
+        let name = requests::name(input, &kind.member("Name"), 120)?;
+        Entity::new(cloud, kind, name, type_name, source.clone())
     };
     if let Some(properties) = input.get("Properties") {
         entity.properties = crate::local::api::parse(properties.clone())?;
@@ -259,7 +256,7 @@ fn list(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
             let job = requests::optional(input, "SourceArn")
                 .is_none_or(|arn| entity.source["SourceArn"] == arn);
             let of_type = requests::optional(input, &type_member)
-                .is_none_or(|wanted| entity.entity_type == wanted);
+                .is_none_or(|wanted| entity.type_name == wanted);
             source && job && of_type
         })
         .map(|entity| {

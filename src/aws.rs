@@ -10,11 +10,15 @@ use crate::error::{Exit, Failure, Hint};
 
 pub mod capture;
 pub mod cloudformation;
+pub mod datasets;
+pub mod ecr;
 pub mod error;
 pub mod hosting;
 pub mod lineage;
+pub mod logs;
 pub mod monitoring_store;
 pub mod s3;
+pub mod sagemaker;
 
 pub use error::AwsResultExt;
 

@@ -2,8 +2,11 @@
 
 pub mod completions;
 pub mod config;
+pub mod data;
 #[cfg(feature = "local")]
 pub mod demo;
+pub mod image;
+pub mod init;
 pub mod lineage;
 #[cfg(feature = "local")]
 pub mod local;

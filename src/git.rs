@@ -144,28 +144,49 @@ impl Repository {
         Ok(self.answer(["config", "user.email"])?.is_some())
     }
 
-    /// Commits everything in the directory; where git knows no author, `mlops` is the author of
-    /// this commit. False when there was nothing to commit.
-    pub fn commit_all(&self, message: &str) -> Result<bool> {
-        self.run(["add", "--all", "--", "."])?;
-        if !self.is_dirty(Path::new("."))? {
+    /// Commits these files, whatever else has changed; where git knows no author, `mlops` is the
+    /// author of this commit. False when there was nothing to commit.
+    pub fn commit<P: AsRef<OsStr>>(&self, files: &[P], message: &str) -> Result<bool> {
+        let mut add = vec![OsStr::new("add"), OsStr::new("--")];
+        add.extend(files.iter().map(AsRef::as_ref));
+        self.run(add)?;
+        let mut staged = vec!["diff", "--cached", "--quiet"]
+            .into_iter()
+            .map(OsStr::new)
+            .collect::<Vec<_>>();
+        staged.push(OsStr::new("--"));
+        staged.extend(files.iter().map(AsRef::as_ref));
+        if self.output(staged)?.status.success() {
             return Ok(false);
         }
-        let mut arguments = Vec::new();
+        let mut arguments: Vec<&OsStr> = Vec::new();
         if !self.has_identity()? {
-            arguments.extend(["-c", "user.name=mlops", "-c", "user.email=mlops@localhost"]);
+            arguments.extend(
+                ["-c", "user.name=mlops", "-c", "user.email=mlops@localhost"].map(OsStr::new),
+            );
         }
         // Hooks and signing belong to people's own commits; either may ask or refuse.
-        arguments.extend([
-            "commit",
-            "--quiet",
-            "--no-verify",
-            "--no-gpg-sign",
-            "--message",
-            message,
-        ]);
+        arguments.extend(
+            [
+                "commit",
+                "--quiet",
+                "--no-verify",
+                "--no-gpg-sign",
+                "--message",
+                message,
+                "--",
+            ]
+            .map(OsStr::new),
+        );
+        arguments.extend(files.iter().map(AsRef::as_ref));
         self.run(arguments)?;
         Ok(true)
+    }
+
+    /// Names the branch that the first commit will begin. Only for a repository without commits.
+    pub fn begin_branch(&self, branch: &BranchName) -> Result<()> {
+        self.run(["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")])?;
+        Ok(())
     }
 
     /// Makes `name` a remote at `url`, or points it there.
@@ -280,8 +301,8 @@ mod tests {
         std::fs::write(&file, "one").unwrap();
         assert_eq!(repository.head().unwrap(), None);
         assert!(repository.is_dirty(Path::new(".")).unwrap());
-        assert!(repository.commit_all("first").unwrap());
-        assert!(!repository.commit_all("again").unwrap());
+        assert!(repository.commit(&["."], "first").unwrap());
+        assert!(!repository.commit(&["."], "again").unwrap());
         let commit = repository.require_branch(&develop).unwrap();
         assert_eq!(repository.head().unwrap().as_ref(), Some(&commit));
         assert_eq!(
@@ -303,7 +324,7 @@ mod tests {
         std::fs::create_dir_all(&project).unwrap();
         std::fs::write(project.join("mlops.toml"), "x").unwrap();
         std::fs::write(directory.path().join("other"), "y").unwrap();
-        repository.commit_all("first").unwrap();
+        repository.commit(&["."], "first").unwrap();
 
         let inner = Repository::discover(&project).unwrap();
         let commit = inner.head().unwrap().unwrap();

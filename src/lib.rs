@@ -12,6 +12,7 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod git;
+pub mod image;
 pub mod infra;
 #[cfg(feature = "local")]
 pub mod local;
@@ -21,5 +22,6 @@ pub mod output;
 pub mod pipeline;
 pub mod progress;
 pub mod prompt;
+pub mod scaffold;
 pub mod validation;
 pub mod wait;

@@ -14,6 +14,7 @@ mod shape;
 mod table;
 
 pub use shape::Bin;
+pub use table::violations;
 
 /// One analysis of production data.
 #[derive(Debug, Clone, Serialize)]
@@ -146,7 +147,7 @@ mod tests {
     fn july() -> Vec<Source> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("src/scaffold/files/data/production/july.csv");
-        let lines: String = std::fs::read_to_string(path)
+        let lines: Vec<String> = std::fs::read_to_string(path)
             .unwrap()
             .lines()
             .map(|row| {
@@ -161,7 +162,7 @@ mod tests {
             .collect();
         vec![Source {
             name: "july.jsonl".to_owned(),
-            open: Box::new(move || Ok(Box::new(std::io::Cursor::new(lines)))),
+            open: Box::new(move || Ok(Box::new(std::io::Cursor::new(lines.concat())))),
         }]
     }
 

@@ -136,7 +136,6 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     let failed = |text: String| Failure::new(Exit::Failed, text);
     let violations = validation::check(&profile, &statistics, &baseline).map_err(failed)?;
     drop(task);
-
     let run = ctx.now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
     let suggested = Constraints::suggest(&statistics);
     let mut results = vec![

@@ -103,7 +103,10 @@ async fn newest_image(clients: &Clients, repository: &str) -> Result<Option<Imag
     let mut newest: Option<(i64, Image)> = None;
     while let Some(page) = pages.next().await {
         let page = page.aws_unless("cannot list images", &["RepositoryNotFoundException"])?;
-        for image in page.as_ref().map_or(&[][..], DescribeImagesOutput::image_details) {
+        for image in page
+            .as_ref()
+            .map_or(&[][..], DescribeImagesOutput::image_details)
+        {
             let pushed = image.image_pushed_at().map_or(0, DateTime::secs);
             if newest.as_ref().is_none_or(|(newest, _)| pushed >= *newest) {
                 let found = Image {
@@ -171,7 +174,10 @@ async fn last_monitoring(
     let mut newest: Option<String> = None;
     while let Some(page) = pages.next().await {
         let page = page.aws_unless("cannot list monitoring results", &["NoSuchBucket"])?;
-        let keys = page.as_ref().map_or(&[][..], ListObjectsV2Output::contents).iter();
+        let keys = page
+            .as_ref()
+            .map_or(&[][..], ListObjectsV2Output::contents)
+            .iter();
         // A run's directory is named by its time: the last in key order is the newest.
         for key in keys.filter_map(|object| object.key()) {
             let done = key.ends_with("/constraint_violations.json");

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::aws::capture;
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
+use crate::monitoring;
 use crate::output::{self, Report};
 use crate::validation::{self, Baseline, Constraints, Format, Source, Violation, files};
 
@@ -23,7 +24,7 @@ use crate::validation::{self, Baseline, Constraints, Format, Source, Violation, 
 /// Example: mlops validate data/may.csv
 #[derive(Debug, clap::Args)]
 pub struct ValidateArgs {
-    /// Files, directories, `-` for stdin, or s3://BUCKET/KEY; together one data set
+    /// Files, directories, `-` for stdin, or `s3://BUCKET/KEY`; together one data set
     #[arg(required = true)]
     data: Vec<String>,
     /// Make a baseline from the data instead of checking it
@@ -261,16 +262,7 @@ impl fmt::Display for Validation {
         } else if self.violations.is_empty() {
             writeln!(f, "{size}: no violations")?;
         } else {
-            f.write_str(&output::table(
-                &["FEATURE", "CHECK", "DESCRIPTION"],
-                self.violations.iter().map(|violation| {
-                    vec![
-                        violation.subject(),
-                        violation.constraint_check_type.clone(),
-                        violation.description.clone(),
-                    ]
-                }),
-            ))?;
+            f.write_str(&monitoring::violations(&self.violations))?;
             let count = self.violations.len();
             let plural = if count == 1 { "" } else { "s" };
             writeln!(f, "\n{size}: {count} violation{plural}")?;

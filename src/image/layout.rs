@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use oci_spec::image::{Descriptor, DigestAlgorithm, ImageIndex, ImageManifest, MediaType, OciLayout};
+use oci_spec::image::{
+    Descriptor, DigestAlgorithm, ImageIndex, ImageManifest, MediaType, OciLayout,
+};
 
 use super::{Blob, Content, Image, Manifest, digest_of};
 use crate::error::Hint;
@@ -70,7 +72,11 @@ fn collect(directory: &Path, of: &Descriptor, depth: u32, image: &mut Image) -> 
         }
         MediaType::ImageManifest => {
             let manifest = ImageManifest::from_reader(&bytes[..])?;
-            if let Some(base) = manifest.annotations().as_ref().and_then(|all| all.get(BASE)) {
+            if let Some(base) = manifest
+                .annotations()
+                .as_ref()
+                .and_then(|all| all.get(BASE))
+            {
                 image.base = Some(base.clone());
             }
             for part in manifest.layers().iter().chain([manifest.config()]) {

@@ -338,7 +338,8 @@ mod tests {
         let Content::File(layer) = &image.manifests[0].blobs[0].content else {
             panic!("a layer is a file");
         };
-        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(File::open(layer).unwrap()));
+        let mut archive =
+            tar::Archive::new(flate2::read::GzDecoder::new(File::open(layer).unwrap()));
         archive
             .entries()
             .unwrap()
@@ -385,7 +386,7 @@ mod tests {
     #[test]
     fn the_same_files_give_the_same_digest() {
         let (one, other) = (program(), program());
-        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(86_400);
+        let later = std::time::SystemTime::now() + std::time::Duration::from_hours(24);
         let file = File::options()
             .append(true)
             .open(other.path().join("program/train"))

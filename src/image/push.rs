@@ -234,8 +234,8 @@ async fn refused(doing: &str, response: Response) -> anyhow::Error {
     match (code, status) {
         ("TAG_INVALID", _) => hinted(
             error,
-            "the tag names another image, and tags of this repository do not move: commit the \
-             change, so that the new image has a tag of its own",
+            "the tag names another image and does not move in this repository: a commit's image is \
+             made once; for a branch, name it in the repository's tag mutability exclusions",
         ),
         ("NAME_UNKNOWN", _) => hinted(error, "the repository is made by `mlops init`"),
         (_, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => hinted(
@@ -346,7 +346,11 @@ mod tests {
         ] {
             assert!(Registry::new(endpoint, "QVdTOng=").is_err(), "{endpoint}");
         }
-        for endpoint in ["http://127.0.0.1:4566", "http://localhost:1", "http://[::1]:1"] {
+        for endpoint in [
+            "http://127.0.0.1:4566",
+            "http://localhost:1",
+            "http://[::1]:1",
+        ] {
             assert!(Registry::new(endpoint, "QVdTOng=").unwrap().is_local());
         }
         let aws = Registry::new("https://1.dkr.ecr.us-east-1.amazonaws.com", "QVdTOng=").unwrap();

@@ -41,6 +41,7 @@ operations! { "codecommit":
     "UntagResource" => untag_resource,
     "UpdateDefaultBranch" => update_default_branch,
     "UpdateRepositoryDescription" => update_repository_description,
+    "UpdateRepositoryName" => update_repository_name,
 }
 
 /// What a repository is besides its git objects.
@@ -135,6 +136,11 @@ async fn describe(cloud: &Cloud, name: &str) -> ApiResult<Value> {
         "lastModifiedDate": record.modified,
         "creationDate": record.created,
         "cloneUrlHttp": format!("{}/v1/repos/{name}", cloud.endpoint()),
+        // Nothing answers SSH here; the address must not be one of AWS's own.
+        "cloneUrlSsh": format!(
+            "ssh://{}/v1/repos/{name}",
+            cloud.endpoint().trim_start_matches("http://")
+        ),
         "Arn": cloud.arn("codecommit", name),
     });
     if let Some(branch) = bare.default_branch().await? {
@@ -291,7 +297,32 @@ async fn update_repository_description(
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Branch {
+struct UpdateRepositoryName {
+    old_name: String,
+    new_name: String,
+}
+
+async fn update_repository_name(cloud: &Cloud, input: UpdateRepositoryName) -> ApiResult<Value> {
+    let (record, old) = find(cloud, &input.old_name)?;
+    check_name(&input.new_name)?;
+    let record = Record {
+        modified: clock::epoch(),
+        ..record
+    };
+    if !records(cloud).insert(&input.new_name, &record)? {
+        return Err(ApiError::new(
+            "RepositoryNameExistsException",
+            format!("Repository named {} already exists", input.new_name),
+        ));
+    }
+    old.rename(&Bare::of(cloud, &input.new_name))?;
+    records(cloud).remove(&input.old_name)?;
+    Ok(Value::Null)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OneBranch {
     #[serde(default)]
     repository_name: String,
     #[serde(default)]
@@ -299,7 +330,7 @@ struct Branch {
     commit_id: Option<String>,
 }
 
-async fn create_branch(cloud: &Cloud, input: Branch) -> ApiResult<Value> {
+async fn create_branch(cloud: &Cloud, input: OneBranch) -> ApiResult<Value> {
     let (_, bare) = find(cloud, &input.repository_name)?;
     check_branch(&input.branch_name)?;
     let commit = input.commit_id.unwrap_or_default();
@@ -326,7 +357,7 @@ async fn create_branch(cloud: &Cloud, input: Branch) -> ApiResult<Value> {
     Ok(Value::Null)
 }
 
-async fn delete_branch(cloud: &Cloud, input: Branch) -> ApiResult<Value> {
+async fn delete_branch(cloud: &Cloud, input: OneBranch) -> ApiResult<Value> {
     let (_, bare) = find(cloud, &input.repository_name)?;
     let name = &input.branch_name;
     check_branch(name)?;
@@ -344,7 +375,7 @@ async fn delete_branch(cloud: &Cloud, input: Branch) -> ApiResult<Value> {
     Ok(json!({"deletedBranch": {"branchName": name, "commitId": commit}}))
 }
 
-async fn get_branch(cloud: &Cloud, input: Branch) -> ApiResult<Value> {
+async fn get_branch(cloud: &Cloud, input: OneBranch) -> ApiResult<Value> {
     let (_, bare) = find(cloud, &input.repository_name)?;
     let name = &input.branch_name;
     check_branch(name)?;
@@ -392,7 +423,7 @@ fn resource(cloud: &Cloud, arn: &str) -> ApiResult<String> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Tags {
+struct ResourceTags {
     resource_arn: String,
     #[serde(default)]
     tags: BTreeMap<String, String>,
@@ -400,7 +431,7 @@ struct Tags {
     tag_keys: Vec<String>,
 }
 
-async fn tag_resource(cloud: &Cloud, input: Tags) -> ApiResult<Value> {
+async fn tag_resource(cloud: &Cloud, input: ResourceTags) -> ApiResult<Value> {
     let name = resource(cloud, &input.resource_arn)?;
     records(cloud)
         .update(&name, |record| {
@@ -416,7 +447,7 @@ async fn tag_resource(cloud: &Cloud, input: Tags) -> ApiResult<Value> {
         .ok_or_else(|| missing(&name))
 }
 
-async fn untag_resource(cloud: &Cloud, input: Tags) -> ApiResult<Value> {
+async fn untag_resource(cloud: &Cloud, input: ResourceTags) -> ApiResult<Value> {
     let name = resource(cloud, &input.resource_arn)?;
     records(cloud)
         .update(&name, |record| {
@@ -426,7 +457,7 @@ async fn untag_resource(cloud: &Cloud, input: Tags) -> ApiResult<Value> {
         .ok_or_else(|| missing(&name))
 }
 
-async fn list_tags_for_resource(cloud: &Cloud, input: Tags) -> ApiResult<Value> {
+async fn list_tags_for_resource(cloud: &Cloud, input: ResourceTags) -> ApiResult<Value> {
     let name = resource(cloud, &input.resource_arn)?;
     let record = records(cloud).get(&name)?.ok_or_else(|| missing(&name))?;
     Ok(json!({"tags": record.tags}))

@@ -32,7 +32,8 @@ pub(crate) use process::Running;
 use enter::Spec;
 
 /// The search path of an image that sets none.
-const IMAGE_PATH: &str = "/opt/program:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const IMAGE_PATH: &str =
+    "/opt/program:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where a job's files lie in the container.
 pub(crate) const MOUNT: &str = "/opt/ml";
@@ -113,10 +114,9 @@ pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepare
         .collect();
     let name = found.digest.replace(':', "-");
     let directory = cloud.directory().join("images").join(name);
-    let (opt, mut notes) =
-        tokio::task::spawn_blocking(move || image::unpack(&directory, layers))
-            .await
-            .map_err(ApiError::internal)??;
+    let (opt, mut notes) = tokio::task::spawn_blocking(move || image::unpack(&directory, layers))
+        .await
+        .map_err(ApiError::internal)??;
     let settings = cloud.settings();
     let requirements = opt.join("program/requirements.txt");
     let venv = venv::prepare(&settings.cache, &settings.python, &requirements).await?;
@@ -287,7 +287,11 @@ fn refuse_literal_mount(opt: &Path, command: &[String], reason: &str) -> ApiResu
     };
     let directory = opt.join("program");
     let has = |path: &Path, text: &str| {
-        std::fs::read(path).is_ok_and(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+        std::fs::read(path).is_ok_and(|bytes| {
+            bytes
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        })
     };
     let name = Path::new(program).file_name().unwrap_or_default();
     if !has(&directory.join(name), MOUNT) {

@@ -186,6 +186,7 @@ fn categories(then: &FeatureStatistics, now: &FeatureStatistics) -> Vec<Bin> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the values are exact")]
 mod tests {
     use super::*;
 

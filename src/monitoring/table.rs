@@ -44,8 +44,8 @@ impl fmt::Display for MonitoringReport {
     }
 }
 
-/// Violations as a table.
-pub(super) fn violations(violations: &[crate::validation::Violation]) -> String {
+/// Violations as a table of at most 80 columns.
+pub fn violations(violations: &[crate::validation::Violation]) -> String {
     output::table(
         &["FEATURE", "CHECK", "DESCRIPTION"],
         violations.iter().map(|violation| {

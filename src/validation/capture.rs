@@ -3,7 +3,7 @@
 //! Output columns come first, then the input's, as AWS's analyzer has them. The data of an
 //! invocation is CSV or JSON (an array of values, or an array of rows), as text or in base64, and
 //! may hold several rows; input and output then have as many rows each. An output of one line with
-//! a value per input row (as the XGBoost container answers) counts as a column. There is no
+//! a value per input row (as AWS's built-in algorithms answer) counts as a column. There is no
 //! header: the columns are the baseline's, in order, or `_c0`, `_c1`, … without one.
 
 use std::io::{BufRead, Read};
@@ -114,7 +114,7 @@ fn invocation(line: &[u8], window: Window, profiler: &mut Profiler) -> Result<()
     }
     let rows = |side: &str, payload: Option<Payload>| {
         payload
-            .map(|payload| table(payload).map_err(|error| format!("{side}: {error}")))
+            .map(|payload| table(&payload).map_err(|error| format!("{side}: {error}")))
             .transpose()
     };
     let input = rows("endpointInput", event.capture_data.endpoint_input)?;
@@ -157,7 +157,7 @@ fn join(output: Option<Table>, input: Option<Table>) -> Result<Table, String> {
         .collect())
 }
 
-fn table(payload: Payload) -> Result<Table, String> {
+fn table(payload: &Payload) -> Result<Table, String> {
     match payload.encoding.as_str() {
         "CSV" => csv(&payload.data),
         "JSON" => json(&payload.data),

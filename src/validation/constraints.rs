@@ -281,6 +281,7 @@ fn domain(feature: &FeatureStatistics) -> Option<Vec<String>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the values are exact")]
 mod tests {
     use super::*;
 

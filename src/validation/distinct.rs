@@ -55,11 +55,14 @@ impl Distinct {
             Counter::Estimate(registers) => registers,
         };
         let m = REGISTERS as f64;
-        let harmonic: f64 = registers.iter().map(|r| 0.5f64.powi(i32::from(*r))).sum();
+        let (mut harmonic, mut zeros) = (0.0, 0_u32);
+        for register in registers.iter() {
+            harmonic += 0.5f64.powi(i32::from(*register));
+            zeros += u32::from(*register == 0);
+        }
         let raw = 0.7213 / (1.0 + 1.079 / m) * m * m / harmonic;
-        let zeros = registers.iter().filter(|r| **r == 0).count();
         let estimate = if raw <= 2.5 * m && zeros > 0 {
-            m * (m / zeros as f64).ln()
+            m * (m / f64::from(zeros)).ln()
         } else {
             raw
         };

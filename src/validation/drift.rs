@@ -130,6 +130,7 @@ fn correct(distance: f64, n: f64, m: f64, method: ComparisonMethod) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the values are exact")]
 mod tests {
     use super::*;
 

@@ -1,6 +1,6 @@
 //! The analyzer's files on disk.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -128,15 +128,12 @@ impl serde_json::ser::Formatter for Layout {
 pub fn write(directory: &Path, name: &str, value: &impl Serialize) -> Result<PathBuf, DataError> {
     let path = directory.join(name);
     let bytes = render(value)?;
+    let unfinished = directory.join(format!(".{name}.unfinished"));
     let written = std::fs::create_dir_all(directory)
-        .and_then(|()| tempfile::NamedTempFile::new_in(directory))
-        .and_then(|mut file| file.write_all(&bytes).map(|()| file))
-        .and_then(|file| {
-            readable(file.path())?;
-            file.persist(&path).map_err(|error| error.error)
-        });
+        .and_then(|()| std::fs::write(&unfinished, &bytes))
+        .and_then(|()| std::fs::rename(&unfinished, &path));
     match written {
-        Ok(_) => Ok(path),
+        Ok(()) => Ok(path),
         Err(error) => Err(DataError::new(
             path.display().to_string(),
             error.to_string(),
@@ -144,13 +141,8 @@ pub fn write(directory: &Path, name: &str, value: &impl Serialize) -> Result<Pat
     }
 }
 
-/// Temporary files are private; a baseline is shared.
-fn readable(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
-}
-
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the values are exact")]
 mod tests {
     use super::super::{Constraints, Statistics, drift};
     use super::*;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Number {
-    Number(f64),
+    Value(f64),
     Text(String),
     Nothing(()),
 }
@@ -13,7 +13,7 @@ enum Number {
 /// A number, `"NaN"` or another number as text, or null (not a number).
 pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     match Number::deserialize(deserializer)? {
-        Number::Number(value) => Ok(value),
+        Number::Value(value) => Ok(value),
         Number::Text(text) => text
             .parse()
             .map_err(|_| serde::de::Error::custom(format!("`{text}` is not a number"))),

@@ -114,7 +114,7 @@ mod tests {
         assert!(close(moments.sum(), 2.0));
     }
 
-    const NUMPY_SUM: f64 = 10007148082.57143;
-    const NUMPY_MEAN: f64 = 1000714.808257143;
-    const NUMPY_STD: f64 = 412.70452731625056;
+    const NUMPY_SUM: f64 = 10_007_148_082.571_43;
+    const NUMPY_MEAN: f64 = 1_000_714.808_257_143;
+    const NUMPY_STD: f64 = 412.704_527_316_250_56;
 }

@@ -490,6 +490,14 @@ def test_repositories_of_git(codecommit, cloud):
     assert batch["repositoriesNotFound"] == ["none"]
     listed = codecommit.list_repositories()["repositories"]
     assert {"repositoryName": "flights-c", "repositoryId": made["repositoryId"]} in listed
+    codecommit.create_repository(repositoryName="renamed-c")
+    rename = dict(oldName="renamed-c", newName="flights-c")
+    assert code(codecommit.update_repository_name, **rename) == "RepositoryNameExistsException"
+    codecommit.update_repository_name(oldName="renamed-c", newName="renamed-d")
+    assert code(codecommit.get_repository, repositoryName="renamed-c") == "RepositoryDoesNotExistException"
+    codecommit.put_file(
+        repositoryName="renamed-d", branchName="main", filePath="a", fileContent=b"a"
+    )
     arn = made["Arn"]
     codecommit.tag_resource(resourceArn=arn, tags={"b": "2"})
     codecommit.untag_resource(resourceArn=arn, tagKeys=["team"])

@@ -4,6 +4,7 @@
 mod cli;
 mod generated;
 mod local;
+mod monitor;
 mod rooms;
 mod sandbox;
 mod validate;

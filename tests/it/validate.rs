@@ -73,7 +73,22 @@ fn a_spoiled_file_is_refused_with_a_table() {
         assert!(line.chars().count() <= 80, "{line}");
     }
     run.stdout(str![[r#"
-TABLE
+FEATURE  CHECK                     DESCRIPTION
+delay    data_type_check           Data type match requirement is not met.
+                                   Expected data type: Integral, Expected
+                                   match: 100.0%. Observed: Only 50.0% of data
+                                   is Integral.
+delay    baseline_drift_check      Baseline drift distance: 0.6599999999999999
+                                   exceeds threshold: 0.1
+origin   categorical_values_check  Categorical values requirement is not met.
+                                   Expected match: 100.0%. Observed: Only
+                                   66.66666666666666% of values are in the
+                                   baseline's domain. Unknown values: XXX
+origin   baseline_drift_check      Baseline drift distance: 0.1863639487663426
+                                   exceeds threshold: 0.1
+
+300 rows, 3 columns: 4 violations
+
 "#]]);
 }
 
@@ -208,7 +223,7 @@ fn byte_order_mark_and_windows_line_ends_are_read() {
 #[test]
 fn captured_traffic_gets_its_columns_from_the_baseline() {
     let sandbox = with_baseline();
-    let lines: String = (0..100)
+    let lines: Vec<String> = (0..100)
         .map(|i| {
             format!(
                 "{{\"captureData\":{{\"endpointInput\":{{\"observedContentType\":\"text/csv\",\
@@ -221,7 +236,7 @@ fn captured_traffic_gets_its_columns_from_the_baseline() {
             )
         })
         .collect();
-    sandbox.write("capture/a.jsonl", lines);
+    sandbox.write("capture/a.jsonl", lines.concat());
     let run = check(
         &sandbox,
         &["capture", "--format", "capture", "--output", "json"],

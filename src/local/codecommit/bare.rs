@@ -106,7 +106,12 @@ impl Bare {
             .stdin(Stdio::null())
             .output()
             .await?;
-        accepted("init", &output).map(|_| ())
+        accepted("init", &output)
+    }
+
+    /// Gives it the place of a repository that does not exist.
+    pub(super) fn rename(&self, to: &Self) -> ApiResult<()> {
+        Ok(std::fs::rename(&self.directory, &to.directory)?)
     }
 
     /// Removes it with all its history.

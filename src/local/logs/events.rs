@@ -176,8 +176,18 @@ pub(super) async fn get(cloud: &Cloud, input: Get) -> ApiResult<Value> {
     }
     // With nothing new the caller's place stays: a client stops when the token repeats.
     let here = from.unwrap_or(start);
-    let first = found.first().map_or(here, |event| event.place);
-    let last = found.last().map_or(here, |event| event.place);
+    let beside = |step: i64| Place {
+        number: here.number + step,
+        ..here
+    };
+    // The other direction begins with the event at that place.
+    let (before, after) = if forward {
+        (beside(1), here)
+    } else {
+        (here, beside(-1))
+    };
+    let first = found.first().map_or(before, |event| event.place);
+    let last = found.last().map_or(after, |event| event.place);
     let events: Vec<Value> = found
         .into_iter()
         .map(|event| {

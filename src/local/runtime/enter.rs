@@ -63,14 +63,20 @@ fn become_program(file: &Path) -> (u8, anyhow::Error) {
             let name = &spec.command[0];
             let Some(program) = find(name, &spec) else {
                 let path = spec.environment.get("PATH").cloned().unwrap_or_default();
-                return (NOT_FOUND, anyhow!("no program `{name}` in the image (PATH={path})"));
+                return (
+                    NOT_FOUND,
+                    anyhow!("no program `{name}` in the image (PATH={path})"),
+                );
             };
             let error = Command::new(&program)
                 .args(&spec.command[1..])
                 .env_clear()
                 .envs(&spec.environment)
                 .exec();
-            (NOT_FOUND - 1, anyhow!(error).context(format!("cannot run {}", program.display())))
+            (
+                NOT_FOUND - 1,
+                anyhow!(error).context(format!("cannot run {}", program.display())),
+            )
         }
         Err(error) => (1, error),
     }
@@ -202,7 +208,8 @@ mod mounts {
         let through = |handle: &std::os::fd::OwnedFd| {
             PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
         };
-        let (base_dir, image, old_entries) = (through(&base_dir), through(&image), through(&old_opt));
+        let (base_dir, image, old_entries) =
+            (through(&base_dir), through(&image), through(&old_opt));
         mount(
             Some("tmpfs"),
             opt,

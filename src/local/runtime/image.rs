@@ -93,7 +93,11 @@ fn layer(root: &Path, path: &Path, media_type: &str) -> ApiResult<usize> {
                 | EntryType::Link
         );
         // `unpack_in` follows no link out of the root, which `checked` cannot see.
-        if usable && !entry.unpack_in(root).map_err(|error| escape(&relative, &error))? {
+        if usable
+            && !entry
+                .unpack_in(root)
+                .map_err(|error| escape(&relative, &error))?
+        {
             return Err(escape(&relative, &"it leaves the image"));
         }
     }
@@ -249,7 +253,10 @@ mod tests {
             ],
         );
         let (opt, notes) = unpack(&at.path().join("image"), vec![lower, upper]).unwrap();
-        assert_eq!(std::fs::read_to_string(opt.join("program/train")).unwrap(), "new");
+        assert_eq!(
+            std::fs::read_to_string(opt.join("program/train")).unwrap(),
+            "new"
+        );
         assert!(!opt.join("program/gone").exists());
         assert!(!opt.join("other/gone").exists());
         assert!(opt.join("other/kept").exists());

@@ -183,13 +183,15 @@ pub(super) async fn spawn(
             let group = Arc::new(Mutex::new(pid));
             let _ = started.send(Ok(group.clone()));
             let (finished, last) = mpsc::channel::<()>();
-            let drain = std::thread::Builder::new().name("job-log".to_owned()).spawn(move || {
-                read_lines(reader, |lines| {
-                    // A log that cannot be written must not stop the job it is about.
-                    let _ = logs::append(&cloud, &log_group, &log_stream, lines);
+            let drain = std::thread::Builder::new()
+                .name("job-log".to_owned())
+                .spawn(move || {
+                    read_lines(reader, |lines| {
+                        // A log that cannot be written must not stop the job it is about.
+                        let _ = logs::append(&cloud, &log_group, &log_stream, lines);
+                    });
+                    drop(finished);
                 });
-                drop(finished);
-            });
             let result = reap(child, &group);
             if drain.is_ok() {
                 let _ = last.recv_timeout(LAST_WORDS);

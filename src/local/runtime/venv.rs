@@ -80,7 +80,14 @@ pub(super) async fn prepare(cache: &Path, python: &Path, requirements: &Path) ->
     remove_remains(&directory, &key)?;
     let attempt = directory.join(format!("{key}-{}", uuid::Uuid::new_v4().simple()));
     let log = directory.join(format!("{key}.log"));
-    let made = make(&executable, &attempt, requirements, !wanted.is_empty(), &log).await;
+    let made = make(
+        &executable,
+        &attempt,
+        requirements,
+        !wanted.is_empty(),
+        &log,
+    )
+    .await;
     if let Err(error) = made {
         std::fs::remove_dir_all(&attempt).or_else(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Ok(()),
@@ -125,14 +132,15 @@ async fn identify(python: &Path) -> ApiResult<(String, String)> {
         .output()
         .await
         .map_err(|error| {
-            client(format!("no Python: cannot start `{}` ({error}); {advice}", python.display()))
+            client(format!(
+                "no Python: cannot start `{}` ({error}); {advice}",
+                python.display()
+            ))
         })?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();
     match (output.status.success(), lines.next(), lines.next()) {
-        (true, Some(version), Some(executable)) => {
-            Ok((version.to_owned(), executable.to_owned()))
-        }
+        (true, Some(version), Some(executable)) => Ok((version.to_owned(), executable.to_owned())),
         _ => Err(client(format!(
             "no Python: `{}` does not work ({}): {}; {advice}",
             python.display(),
@@ -177,10 +185,15 @@ async fn make(
         pip.args(["-m", "pip"]);
         pip
     };
-    pip.args(["install", "--no-input", "--disable-pip-version-check", "--quiet"])
-        // Modules are compiled when they are first imported: most never are.
-        .args(["--no-compile", "--requirement"])
-        .arg(requirements);
+    pip.args([
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--quiet",
+    ])
+    // Modules are compiled when they are first imported: most never are.
+    .args(["--no-compile", "--requirement"])
+    .arg(requirements);
     run(&mut pip, log, "install the image's requirements.txt").await
 }
 
@@ -208,7 +221,10 @@ async fn run(command: &mut Command, log: &Path, what: &str) -> ApiResult<()> {
         return Ok(());
     }
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let tail = lines[lines.len().saturating_sub(5)..].join("\n");
     Err(client(format!(
         "cannot {what} ({status}):\n{tail}\nThe whole output is in {}",
@@ -237,7 +253,13 @@ mod tests {
             .map(|entry| entry.unwrap().path())
             .find(|path| path.is_symlink())
             .unwrap();
-        assert!(prepare(cache.path(), python, &nothing).await.unwrap().made_in.is_none());
+        assert!(
+            prepare(cache.path(), python, &nothing)
+                .await
+                .unwrap()
+                .made_in
+                .is_none()
+        );
         // Killed before it was published: the directory is there, the link is not.
         std::fs::remove_file(link).unwrap();
         let second = prepare(cache.path(), python, &nothing).await.unwrap();
@@ -249,9 +271,13 @@ mod tests {
     #[tokio::test]
     async fn a_missing_python_names_the_variable() {
         let cache = tempfile::tempdir().unwrap();
-        let error = prepare(cache.path(), Path::new("/nowhere/python3"), Path::new("/nowhere"))
-            .await
-            .unwrap_err();
+        let error = prepare(
+            cache.path(),
+            Path::new("/nowhere/python3"),
+            Path::new("/nowhere"),
+        )
+        .await
+        .unwrap_err();
         assert_eq!(error.code, "ClientError");
         assert!(error.message.contains("MLOPS_PYTHON"), "{error}");
     }

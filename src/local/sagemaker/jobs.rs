@@ -99,7 +99,9 @@ impl Kind {
 
     fn not_found(self, arn: &str) -> ApiError {
         match self {
-            Self::Processing => ApiError::validation(format!("Could not find requested job with name: {arn}")),
+            Self::Processing => {
+                ApiError::validation(format!("Could not find requested job with name: {arn}"))
+            }
             Self::Training => ApiError::validation("Requested resource not found."),
         }
     }
@@ -164,7 +166,10 @@ fn register(cloud: &Cloud, kind: Kind, name: &str, describe: Value) -> ApiResult
     if !kind.records(cloud).insert(name, &record)? {
         return Err(ApiError::new(
             "ResourceInUse",
-            format!("{} job names must be unique within an AWS account and region, and a job with this name already exists ({arn})", kind.word()),
+            format!(
+                "{} job names must be unique within an AWS account and region, and a job with this name already exists ({arn})",
+                kind.word()
+            ),
         ));
     }
     let directory = kind.directory(cloud, name);

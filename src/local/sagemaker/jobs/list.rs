@@ -40,8 +40,10 @@ enum SortOrder {
 impl Query {
     fn accepts(&self, kind: Kind, name: &str, record: &Record) -> bool {
         let time = |member: &str| record.describe[member].as_f64().unwrap_or_default();
-        let after = |limit: Option<f64>, member: &str| limit.is_none_or(|limit| time(member) > limit);
-        let before = |limit: Option<f64>, member: &str| limit.is_none_or(|limit| time(member) < limit);
+        let after =
+            |limit: Option<f64>, member: &str| limit.is_none_or(|limit| time(member) > limit);
+        let before =
+            |limit: Option<f64>, member: &str| limit.is_none_or(|limit| time(member) < limit);
         after(self.creation_time_after, "CreationTime")
             && before(self.creation_time_before, "CreationTime")
             && after(self.last_modified_time_after, "LastModifiedTime")
@@ -95,7 +97,9 @@ pub(super) fn list(cloud: &Cloud, kind: Kind, query: &Query, members: &[&str]) -
         .map(|(_, record)| {
             members
                 .iter()
-                .filter_map(|member| Some(((*member).to_owned(), record.describe.get(*member)?.clone())))
+                .filter_map(|member| {
+                    Some(((*member).to_owned(), record.describe.get(*member)?.clone()))
+                })
                 .collect::<serde_json::Map<_, _>>()
                 .into()
         })

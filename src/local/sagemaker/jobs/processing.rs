@@ -143,10 +143,7 @@ async fn work(run: &Run) -> ApiResult<End> {
     let command = command(&run.request["AppSpecification"], &prepared);
     let mut environment: BTreeMap<String, String> =
         serde_json::from_value(run.request["Environment"].clone()).unwrap_or_default();
-    environment.insert(
-        "PROCESSING_JOB_NAME".to_owned(),
-        run.name.clone(),
-    );
+    environment.insert("PROCESSING_JOB_NAME".to_owned(), run.name.clone());
     let end = run.execute(prepared, command, environment).await?;
     if end == End::Completed {
         run.blocking(outputs).await?;
@@ -188,10 +185,7 @@ fn inputs(run: &Run) -> ApiResult<()> {
             written[*member] = value.clone();
         }
     }
-    std::fs::write(
-        config.join("processingjobconfig.json"),
-        written.to_string(),
-    )?;
+    std::fs::write(config.join("processingjobconfig.json"), written.to_string())?;
     let instance = &job["ProcessingResources"]["ClusterConfig"]["InstanceType"];
     std::fs::write(
         config.join("resourceconfig.json"),

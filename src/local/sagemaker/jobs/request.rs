@@ -10,9 +10,7 @@ use crate::local::{Cloud, runtime};
 
 /// A member that must be there.
 pub(super) fn required<'a>(request: &'a Value, member: &str) -> ApiResult<&'a Value> {
-    let found = member
-        .split('.')
-        .fold(request, |value, part| &value[part]);
+    let found = member.split('.').fold(request, |value, part| &value[part]);
     if found.is_null() {
         let path = member.replace('.', "/");
         return Err(ApiError::validation(format!(

@@ -89,7 +89,10 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         ("TrainingJobStatus".to_owned(), json!("InProgress")),
         ("CreationTime".to_owned(), json!(now)),
         ("LastModifiedTime".to_owned(), json!(now)),
-        ("ModelArtifacts".to_owned(), json!({ "S3ModelArtifacts": "" })),
+        (
+            "ModelArtifacts".to_owned(),
+            json!({ "S3ModelArtifacts": "" }),
+        ),
     ]);
     let mut describe = Value::Object(describe);
     enter(&mut describe, "Starting");
@@ -141,9 +144,14 @@ async fn check(cloud: &Cloud, input: &Value) -> ApiResult<()> {
         let name = text(channel, "ChannelName")?;
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
         if !name.chars().all(plain) || name.starts_with('.') {
-            return Err(ApiError::validation(format!("`{name}` is not a channel name")));
+            return Err(ApiError::validation(format!(
+                "`{name}` is not a channel name"
+            )));
         }
-        request::refuse(channel, &["DataSource.FileSystemDataSource", "ShuffleConfig"])?;
+        request::refuse(
+            channel,
+            &["DataSource.FileSystemDataSource", "ShuffleConfig"],
+        )?;
         let source = required(channel, "DataSource.S3DataSource")?;
         let mode = channel["InputMode"]
             .as_str()
@@ -157,7 +165,9 @@ async fn check(cloud: &Cloud, input: &Value) -> ApiResult<()> {
             ));
         }
         if channel["RecordWrapperType"] == "RecordIO" {
-            return Err(ApiError::not_implemented("RecordWrapperType RecordIO of jobs"));
+            return Err(ApiError::not_implemented(
+                "RecordWrapperType RecordIO of jobs",
+            ));
         }
         let uri = text(source, "S3Uri")?;
         request::uri(cloud, uri)?;
@@ -197,7 +207,10 @@ pub(super) fn enter(job: &mut Value, status: &str) {
             last["EndTime"] = now.into();
         }
         let mut next = json!({ "Status": status, "StartTime": now, "StatusMessage": message });
-        if matches!(status, "Stopped" | "MaxRuntimeExceeded" | "Completed" | "Failed") {
+        if matches!(
+            status,
+            "Stopped" | "MaxRuntimeExceeded" | "Completed" | "Failed"
+        ) {
             next["EndTime"] = now.into();
         }
         transitions.push(next);
@@ -377,7 +390,10 @@ mod tests {
         enter(&mut job, "Training");
         enter(&mut job, "Completed");
         let transitions = job["SecondaryStatusTransitions"].as_array().unwrap();
-        let statuses: Vec<_> = transitions.iter().map(|t| t["Status"].as_str().unwrap()).collect();
+        let statuses: Vec<_> = transitions
+            .iter()
+            .map(|t| t["Status"].as_str().unwrap())
+            .collect();
         assert_eq!(statuses, ["Starting", "Training", "Completed"]);
         assert!(transitions.iter().all(|t| t["EndTime"].is_number()));
         assert_eq!(job["SecondaryStatus"], "Completed");

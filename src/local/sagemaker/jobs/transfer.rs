@@ -49,7 +49,8 @@ fn nothing(uri: &str) -> ApiError {
 
 /// `[{"prefix": "s3://bucket/a/"}, "b", "c/d", …]`
 fn manifest(cloud: &Cloud, bucket: &str, key: &str, directory: &Path) -> ApiResult<usize> {
-    let bad = |why: &str| ApiError::validation(format!("s3://{bucket}/{key} is no manifest: {why}"));
+    let bad =
+        |why: &str| ApiError::validation(format!("s3://{bucket}/{key} is no manifest: {why}"));
     let bytes = objects::read(cloud, bucket, key)?;
     let list: Vec<serde_json::Value> =
         serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))?;

@@ -63,13 +63,7 @@ pub(super) struct Entity {
 
 impl Entity {
     /// A new entity; of an artifact `id` is the source URI, of the others the name.
-    pub(super) fn new(
-        cloud: &Cloud,
-        kind: Kind,
-        id: &str,
-        type_name: &str,
-        source: Value,
-    ) -> Self {
+    pub(super) fn new(cloud: &Cloud, kind: Kind, id: &str, type_name: &str, source: Value) -> Self {
         let (name, key) = match kind {
             Kind::Artifact => (None, artifact_id(id)),
             // ARNs of actions, contexts and trial components are in lower case.

@@ -1,0 +1,245 @@
+//! The model registry: the versions of the project's model package group.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use aws_sdk_sagemaker::operation::describe_model_package::DescribeModelPackageOutput;
+use aws_sdk_sagemaker::types::{ModelPackageSortBy, ModelPackageSummary, SortOrder};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::timestamp;
+use crate::aws::{AwsResultExt, Clients};
+use crate::names::Version;
+
+/// A version of a model.
+#[derive(Debug, Clone, Serialize)]
+pub struct Model {
+    /// Its version in the group.
+    pub version: Version,
+    /// Its ARN.
+    pub arn: String,
+    /// `Approved`, `Rejected` or `PendingManualApproval`.
+    pub status: String,
+    /// What the approver wrote.
+    pub approval_description: Option<String>,
+    /// When it was registered.
+    pub created: Option<Timestamp>,
+    /// The commit that it was made of.
+    pub commit: Option<String>,
+    /// The image that serves it.
+    pub image: Option<String>,
+    /// Its artifact in S3.
+    pub artifact: Option<String>,
+    /// The run that made it.
+    pub run: Option<String>,
+    /// Where its model quality is written.
+    pub metrics_uri: Option<String>,
+    /// Its model quality: each metric's value.
+    pub metrics: Map<String, Value>,
+    /// What was recorded with it (image, data version, …).
+    pub properties: BTreeMap<String, String>,
+}
+
+/// The newest versions of a group, newest first; none when there is no group.
+pub async fn list(
+    clients: &Clients,
+    group: &str,
+    limit: usize,
+) -> Result<Vec<ModelPackageSummary>> {
+    let mut pages = clients
+        .sagemaker
+        .list_model_packages()
+        .model_package_group_name(group)
+        .sort_by(ModelPackageSortBy::CreationTime)
+        .sort_order(SortOrder::Descending)
+        .max_results(i32::try_from(limit.clamp(1, 100)).unwrap_or(100))
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        // SageMaker answers ValidationException for a group that does not exist.
+        let Some(page) = page.aws_unless("cannot list the models", &["ValidationException"])?
+        else {
+            break;
+        };
+        found.extend(page.model_package_summary_list.unwrap_or_default());
+        if found.len() >= limit {
+            found.truncate(limit);
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// A version with its metrics; `None` when there is none of this name (an ARN).
+pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
+    let described = clients
+        .sagemaker
+        .describe_model_package()
+        .model_package_name(arn)
+        .send()
+        .await
+        .aws_unless(
+            format!("cannot look at the model package {arn}"),
+            &["ValidationException"],
+        )?;
+    let Some(described) = described else {
+        return Ok(None);
+    };
+    let mut model = read(&described)?;
+    if let Some(uri) = &model.metrics_uri {
+        model.metrics = metrics(clients, uri).await?;
+    }
+    Ok(Some(model))
+}
+
+/// The ARN of a version of a group.
+pub async fn arn(clients: &Clients, group: &str, version: Version) -> Result<String> {
+    Ok(format!(
+        "arn:aws:sagemaker:{}:{}:model-package/{group}/{version}",
+        clients.region(),
+        clients.account().await?
+    ))
+}
+
+fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
+    let properties: BTreeMap<String, String> = package
+        .customer_metadata_properties()
+        .map(|map| {
+            map.iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        })
+        .unwrap_or_default();
+    let metadata = package.metadata_properties();
+    let container = package
+        .inference_specification()
+        .and_then(|specification| specification.containers().first());
+    Ok(Model {
+        version: Version(
+            package
+                .model_package_version()
+                .context("the model package has no version")?,
+        ),
+        arn: package.model_package_arn().unwrap_or_default().to_owned(),
+        status: package
+            .model_approval_status()
+            .map_or_else(|| "unknown".to_owned(), |status| status.as_str().to_owned()),
+        approval_description: package.approval_description().map(str::to_owned),
+        created: package.creation_time().and_then(timestamp),
+        commit: metadata
+            .and_then(|metadata| metadata.commit_id())
+            .map(str::to_owned)
+            .or_else(|| properties.get("CommitId").cloned()),
+        image: container
+            .and_then(|container| container.image())
+            .map(str::to_owned),
+        artifact: container
+            .and_then(|container| container.model_data_url())
+            .map(str::to_owned),
+        run: metadata
+            .and_then(|metadata| metadata.generated_by())
+            .filter(|by| by.contains("/execution/"))
+            .map(|arn| super::runs::id(arn).to_owned()),
+        metrics_uri: package
+            .model_metrics()
+            .and_then(|metrics| metrics.model_quality())
+            .and_then(|quality| quality.statistics())
+            .and_then(|statistics| statistics.s3_uri())
+            .map(str::to_owned),
+        metrics: Map::new(),
+        properties,
+    })
+}
+
+/// The metrics of a model quality file (formats: `{"regression_metrics": {"rmse": {"value": 1}}}`);
+/// none when the object is gone.
+async fn metrics(clients: &Clients, uri: &str) -> Result<Map<String, Value>> {
+    let Some((bucket, key)) = uri
+        .strip_prefix("s3://")
+        .and_then(|rest| rest.split_once('/'))
+    else {
+        return Ok(Map::new());
+    };
+    let object = clients
+        .s3
+        .get_object()
+        .bucket(bucket)
+        .key(key)
+        .send()
+        .await
+        .aws_unless(format!("cannot read {uri}"), &["NoSuchKey", "NoSuchBucket"])?;
+    let Some(object) = object else {
+        return Ok(Map::new());
+    };
+    let bytes = object
+        .body
+        .collect()
+        .await
+        .with_context(|| format!("cannot read {uri}"))?
+        .into_bytes();
+    let document: Value =
+        serde_json::from_slice(&bytes).with_context(|| format!("{uri} is not JSON"))?;
+    Ok(quality(&document))
+}
+
+/// The numeric metrics of every `…_metrics` group, in the file's order.
+fn quality(document: &Value) -> Map<String, Value> {
+    let mut found = Map::new();
+    for (name, group) in document.as_object().into_iter().flatten() {
+        if !name.ends_with("_metrics") {
+            continue;
+        }
+        for (name, metric) in group.as_object().into_iter().flatten() {
+            if let Some(value) = metric.get("value").filter(|value| value.is_number()) {
+                found.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    found
+}
+
+/// Metrics for people: `rmse 15.1 · mae 9.31`.
+pub fn sentence(metrics: &Map<String, Value>) -> String {
+    let parts: Vec<String> = metrics
+        .iter()
+        .map(|(name, value)| match value.as_f64() {
+            Some(number) => format!("{name} {}", significant(number)),
+            None => format!("{name} {value}"),
+        })
+        .collect();
+    parts.join(", ")
+}
+
+/// Four significant digits.
+fn significant(number: f64) -> String {
+    if number == 0.0 || !number.is_finite() {
+        return number.to_string();
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "an exponent is small")]
+    let digits = (3 - number.abs().log10().floor() as i32).clamp(0, 12);
+    format!("{number:.*}", usize::try_from(digits).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn metrics_are_the_numbers_of_every_group() {
+        let document = json!({"version": 0.0, "regression_metrics": {
+            "rmse": {"value": 15.1234, "standard_deviation": "NaN"},
+            "r2": {"value": "NaN"}, "mae": {"value": 0.012_345}}});
+        let metrics = quality(&document);
+        assert_eq!(
+            Value::Object(metrics.clone()),
+            json!({"rmse": 15.1234, "mae": 0.012_345})
+        );
+        assert_eq!(sentence(&metrics), "rmse 15.12, mae 0.01235");
+        assert_eq!(significant(123_456.0), "123456");
+    }
+}

@@ -1,0 +1,81 @@
+//! Pipelines: what is registered under a name, and starting it.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use aws_sdk_sagemaker::types::Parameter;
+use serde::Serialize;
+
+use super::NOT_FOUND;
+use crate::aws::{AwsResultExt, Clients};
+
+/// What registering a definition did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Upsert {
+    /// There was no pipeline of this name.
+    Created,
+    /// It had another definition or role.
+    Updated,
+    /// Nothing had to change.
+    Unchanged,
+}
+
+/// Creates the pipeline, or updates it when its definition or role differ.
+pub async fn upsert(clients: &Clients, name: &str, definition: &str, role: &str) -> Result<Upsert> {
+    let current = clients
+        .sagemaker
+        .describe_pipeline()
+        .pipeline_name(name)
+        .send()
+        .await
+        .aws_unless(format!("cannot look at the pipeline `{name}`"), NOT_FOUND)?;
+    let Some(current) = current else {
+        clients
+            .sagemaker
+            .create_pipeline()
+            .pipeline_name(name)
+            .pipeline_definition(definition)
+            .role_arn(role)
+            .send()
+            .await
+            .aws(format!("cannot create the pipeline `{name}`"))?;
+        return Ok(Upsert::Created);
+    };
+    if current.pipeline_definition() == Some(definition) && current.role_arn() == Some(role) {
+        return Ok(Upsert::Unchanged);
+    }
+    clients
+        .sagemaker
+        .update_pipeline()
+        .pipeline_name(name)
+        .pipeline_definition(definition)
+        .role_arn(role)
+        .send()
+        .await
+        .aws(format!("cannot update the pipeline `{name}`"))?;
+    Ok(Upsert::Updated)
+}
+
+/// Starts a run and returns its ARN.
+pub async fn start(
+    clients: &Clients,
+    name: &str,
+    parameters: &BTreeMap<String, String>,
+    description: &str,
+) -> Result<String> {
+    let mut request = clients
+        .sagemaker
+        .start_pipeline_execution()
+        .pipeline_name(name)
+        .pipeline_execution_description(description);
+    for (name, value) in parameters {
+        request = request.pipeline_parameters(Parameter::builder().name(name).value(value).build());
+    }
+    request
+        .send()
+        .await
+        .aws(format!("cannot start the pipeline `{name}`"))?
+        .pipeline_execution_arn
+        .context("SageMaker did not name the run that it started")
+}

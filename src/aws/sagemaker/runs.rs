@@ -1,0 +1,325 @@
+//! Runs: the executions of the project's pipeline, and their steps.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, anyhow};
+use aws_sdk_sagemaker::types::{PipelineExecutionStep, PipelineExecutionStepMetadata, SortOrder};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{NOT_FOUND, timestamp};
+use crate::aws::{AwsResultExt, Clients};
+use crate::error::Hint;
+
+/// What a run was made of; `mlops train` records it as the execution's description.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The branch.
+    pub branch: Option<String>,
+    /// The commit of the definition.
+    pub commit: Option<String>,
+    /// The image, by digest.
+    pub image: Option<String>,
+    /// The version of the data set.
+    pub data_version: Option<String>,
+    /// SHA-256 of the definition.
+    pub definition_sha256: Option<String>,
+    /// True when the definition came from the working tree.
+    #[serde(default)]
+    pub dirty: bool,
+}
+
+/// A run in a list.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunSummary {
+    /// The execution's id.
+    pub run: String,
+    /// The service's own status.
+    pub status: String,
+    /// When it started.
+    pub started: Option<Timestamp>,
+    /// What it was made of.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// Why it failed.
+    pub failure: Option<String>,
+}
+
+/// A run and its steps.
+#[derive(Debug, Clone, Serialize)]
+pub struct Run {
+    /// The execution's id.
+    pub run: String,
+    /// Its ARN.
+    pub arn: String,
+    /// The service's own status.
+    pub status: String,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// When it started.
+    pub started: Option<Timestamp>,
+    /// When it last changed.
+    pub changed: Option<Timestamp>,
+    /// What it was made of.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The steps that were started, in that order.
+    pub steps: Vec<RunStep>,
+}
+
+/// A step of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunStep {
+    /// Its name.
+    pub name: String,
+    /// Its type, as far as AWS says it yet.
+    pub kind: Option<&'static str>,
+    /// The service's own status.
+    pub status: String,
+    /// When it started.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// The ARN of the job, model or model package.
+    pub arn: Option<String>,
+    /// `True` or `False` of a Condition step.
+    pub outcome: Option<String>,
+}
+
+impl Run {
+    /// True when nothing will change any more.
+    pub fn is_over(&self) -> bool {
+        !matches!(self.status.as_str(), "Executing" | "Stopping")
+    }
+
+    /// The ARN of the model package that the run registered.
+    pub fn model_package(&self) -> Option<&str> {
+        self.steps
+            .iter()
+            .filter(|step| step.kind == Some("RegisterModel"))
+            .find_map(|step| step.arn.as_deref())
+    }
+
+    /// The Fail step that ended the run: a gate that said no.
+    pub fn gate(&self) -> Option<&RunStep> {
+        self.steps
+            .iter()
+            .find(|step| step.kind == Some("Fail") && step.status == "Failed")
+    }
+
+    /// The first step that failed.
+    pub fn failed_step(&self) -> Option<&RunStep> {
+        self.steps.iter().find(|step| step.status == "Failed")
+    }
+}
+
+impl RunStep {
+    /// How long it took, or has taken until `now`, in seconds.
+    pub fn seconds(&self, now: Timestamp) -> Option<i64> {
+        let end = self.ended.unwrap_or(now);
+        Some((end.as_second() - self.started?.as_second()).max(0))
+    }
+
+    /// The log group and the job of this step, when it ran one.
+    pub fn log(&self) -> Option<(&'static str, &str)> {
+        let group = match self.kind? {
+            "Processing" => "/aws/sagemaker/ProcessingJobs",
+            "Training" => "/aws/sagemaker/TrainingJobs",
+            _ => return None,
+        };
+        Some((group, self.arn.as_deref()?.rsplit('/').next()?))
+    }
+}
+
+/// The id in an execution's ARN.
+pub fn id(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+/// The ARN of a run of a pipeline: of its id, of an ARN, or of the newest.
+pub async fn find(clients: &Clients, pipeline: &str, run: Option<&str>) -> Result<String> {
+    match run {
+        Some(arn) if arn.starts_with("arn:") => Ok(arn.to_owned()),
+        Some(id) => {
+            let described = clients
+                .sagemaker
+                .describe_pipeline()
+                .pipeline_name(pipeline)
+                .send()
+                .await
+                .aws_unless(
+                    format!("cannot look at the pipeline `{pipeline}`"),
+                    NOT_FOUND,
+                )?
+                .ok_or_else(|| anyhow!("there is no run `{id}`: nothing was trained yet"))
+                .hint("start one with `mlops train`")?;
+            let arn = described.pipeline_arn.context("the pipeline has no ARN")?;
+            Ok(format!("{arn}/execution/{id}"))
+        }
+        None => {
+            let newest = list(clients, pipeline, 1).await?;
+            let arn = newest.into_iter().next().map(|(arn, _)| arn);
+            arn.ok_or_else(|| anyhow!("there are no runs yet"))
+                .hint("start one with `mlops train`")
+        }
+    }
+}
+
+/// The newest runs of a pipeline with their ARNs, newest first; none when there is no pipeline.
+pub async fn list(
+    clients: &Clients,
+    pipeline: &str,
+    limit: usize,
+) -> Result<Vec<(String, RunSummary)>> {
+    let mut pages = clients
+        .sagemaker
+        .list_pipeline_executions()
+        .pipeline_name(pipeline)
+        .sort_order(SortOrder::Descending)
+        .max_results(i32::try_from(limit.clamp(1, 100)).unwrap_or(100))
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let Some(page) = page.aws_unless("cannot list the runs", NOT_FOUND)? else {
+            break;
+        };
+        for summary in page.pipeline_execution_summaries() {
+            let arn = summary.pipeline_execution_arn().unwrap_or_default();
+            found.push((
+                arn.to_owned(),
+                RunSummary {
+                    run: id(arn).to_owned(),
+                    status: text(summary.pipeline_execution_status()),
+                    started: summary.start_time().and_then(timestamp),
+                    origin: origin(summary.pipeline_execution_description()),
+                    failure: summary
+                        .pipeline_execution_failure_reason()
+                        .map(str::to_owned),
+                },
+            ));
+        }
+        if found.len() >= limit {
+            found.truncate(limit);
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn text<T: AsRef<str>>(status: Option<T>) -> String {
+    status.map_or_else(|| "unknown".to_owned(), |status| status.as_ref().to_owned())
+}
+
+/// Runs that `mlops` did not start have other descriptions.
+fn origin(description: Option<&str>) -> Origin {
+    description
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+/// A run and its steps.
+pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
+    let described = clients
+        .sagemaker
+        .describe_pipeline_execution()
+        .pipeline_execution_arn(arn)
+        .send()
+        .await
+        .aws_unless("cannot look at the run", NOT_FOUND)?
+        .ok_or_else(|| anyhow!("there is no run `{}`", id(arn)))
+        .hint("`mlops runs list` shows the runs")?;
+    let steps = clients
+        .sagemaker
+        .list_pipeline_execution_steps()
+        .pipeline_execution_arn(arn)
+        .sort_order(SortOrder::Ascending)
+        .max_results(100)
+        .into_paginator()
+        .items()
+        .send()
+        .collect::<Result<Vec<_>, _>>()
+        .await
+        .aws("cannot list the steps of the run")?;
+    Ok(Run {
+        run: id(arn).to_owned(),
+        arn: arn.to_owned(),
+        status: text(described.pipeline_execution_status()),
+        failure: described.failure_reason().map(str::to_owned),
+        started: described.creation_time().and_then(timestamp),
+        changed: described.last_modified_time().and_then(timestamp),
+        origin: origin(described.pipeline_execution_description()),
+        steps: steps.iter().map(step).collect(),
+    })
+}
+
+fn step(step: &PipelineExecutionStep) -> RunStep {
+    let (kind, arn) = step.metadata().map_or((None, None), subject);
+    RunStep {
+        name: step.step_name().unwrap_or_default().to_owned(),
+        kind,
+        status: text(step.step_status()),
+        started: step.start_time().and_then(timestamp),
+        ended: step.end_time().and_then(timestamp),
+        failure: step.failure_reason().map(str::to_owned),
+        arn,
+        outcome: step
+            .metadata()
+            .and_then(PipelineExecutionStepMetadata::condition)
+            .and_then(|condition| condition.outcome())
+            .map(|outcome| outcome.as_str().to_owned()),
+    }
+}
+
+/// What a step's metadata is about: the step's type, and an ARN where it has one.
+fn subject(metadata: &PipelineExecutionStepMetadata) -> (Option<&'static str>, Option<String>) {
+    let owned = |arn: Option<&str>| arn.map(str::to_owned);
+    if let Some(job) = metadata.processing_job() {
+        (Some("Processing"), owned(job.arn()))
+    } else if let Some(job) = metadata.training_job() {
+        (Some("Training"), owned(job.arn()))
+    } else if let Some(model) = metadata.register_model() {
+        (Some("RegisterModel"), owned(model.arn()))
+    } else if let Some(model) = metadata.model() {
+        (Some("Model"), owned(model.arn()))
+    } else if metadata.condition().is_some() {
+        (Some("Condition"), None)
+    } else if metadata.fail().is_some() {
+        (Some("Fail"), None)
+    } else {
+        (None, None)
+    }
+}
+
+/// The parameters that a run was started with.
+pub async fn parameters(clients: &Clients, arn: &str) -> Result<BTreeMap<String, String>> {
+    let parameters = clients
+        .sagemaker
+        .list_pipeline_parameters_for_execution()
+        .pipeline_execution_arn(arn)
+        .max_results(100)
+        .into_paginator()
+        .items()
+        .send()
+        .collect::<Result<Vec<_>, _>>()
+        .await
+        .aws("cannot list the parameters of the run")?;
+    Ok(parameters
+        .into_iter()
+        .filter_map(|parameter| Some((parameter.name?, parameter.value?)))
+        .collect())
+}
+
+/// Stops a run: its jobs are asked to end.
+pub async fn stop(clients: &Clients, arn: &str) -> Result<()> {
+    clients
+        .sagemaker
+        .stop_pipeline_execution()
+        .pipeline_execution_arn(arn)
+        .send()
+        .await
+        .aws(format!("cannot stop the run `{}`", id(arn)))?;
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What `mlops image` did or found.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::output::{Report, bytes, table};
+
+/// What one of the commands did or found.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum ImageReport {
+    /// An image was pushed.
+    Pushed(Pushed),
+    /// The images there are.
+    Listed(Listed),
+}
+
+/// An image that the repository now has.
+#[derive(Debug, Serialize)]
+pub struct Pushed {
+    /// The image's URI by digest.
+    pub(super) image: String,
+    pub(super) repository: String,
+    /// As `DescribeImages` says it.
+    pub(super) digest: String,
+    pub(super) tags: Vec<String>,
+    pub(super) commit: String,
+    pub(super) branch: String,
+    /// True when it holds files that are not committed.
+    pub(super) dirty: bool,
+    /// What it is built on: `none` for a program alone, `null` where the layout does not say.
+    pub(super) base: Option<String>,
+    /// Bytes that the image has, that were sent, and that the registry had already.
+    pub(super) size: u64,
+    pub(super) sent: u64,
+    pub(super) saved: u64,
+    pub(super) seconds: f64,
+}
+
+/// The images of a repository.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    pub(super) repository: String,
+    pub(super) images: Vec<Listing>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Listing {
+    pub(super) digest: String,
+    pub(super) tags: Vec<String>,
+    pub(super) size: u64,
+    pub(super) pushed: Option<String>,
+}
+
+impl Report for ImageReport {}
+
+impl fmt::Display for ImageReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pushed(pushed) => pushed.fmt(f),
+            Self::Listed(listed) => listed.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Pushed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.sent == 0 {
+            "was there"
+        } else {
+            "pushed"
+        };
+        writeln!(f, "{verb:11}{}@{}", self.repository, self.digest)?;
+        writeln!(f, "tags       {}", self.tags.join(", "))?;
+        let dirty = if self.dirty {
+            " (with uncommitted files)"
+        } else {
+            ""
+        };
+        writeln!(f, "commit     {}{dirty}", self.commit)?;
+        writeln!(
+            f,
+            "base       {}",
+            self.base.as_deref().unwrap_or("not recorded")
+        )?;
+        writeln!(
+            f,
+            "sent       {}, {} were there, {:.1} s",
+            bytes(self.sent),
+            bytes(self.saved),
+            self.seconds
+        )
+    }
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.images.is_empty() {
+            return writeln!(f, "{} has no image: `mlops image push`", self.repository);
+        }
+        let rows = self.images.iter().map(|image| {
+            vec![
+                image.digest.chars().take("sha256:".len() + 12).collect(),
+                bytes(image.size),
+                image.pushed.clone().unwrap_or_default(),
+                image.tags.join(" "),
+            ]
+        });
+        f.write_str(&table(&["DIGEST", "SIZE", "PUSHED", "TAGS"], rows))
+    }
+}

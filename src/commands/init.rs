@@ -1,0 +1,283 @@
+//! `mlops init`: the architecture in an account, and a project to work in.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::aws::{AwsResultExt, Clients};
+use crate::config::Project;
+use crate::context::Context;
+use crate::error::{Exit, Failure, Hint};
+use crate::git::{REMOTE, Repository};
+use crate::infra::{self, Action, Network, Platform, StackOutcome, StackSpec, Workbench};
+use crate::names::ProjectName;
+use crate::output::{Report, table};
+use crate::scaffold;
+
+/// Put the architecture into the account, and start a project
+///
+/// In a new directory it writes an example project that works, makes it a git repository, and
+/// deploys three CloudFormation stacks: the network, the platform (versioned buckets, image
+/// repository, model registry, roles) and the workbench (git repositories, notebook). In a project
+/// it brings the stacks up to date and writes no file. Running it again changes nothing.
+///
+/// Example: mlops init --name flights --local
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// The project's name (default: the directory's)
+    ///
+    /// Needed where the directory already holds files.
+    #[arg(long, value_name = "NAME")]
+    name: Option<ProjectName>,
+}
+
+/// What now exists.
+#[derive(Debug, Serialize)]
+pub struct Initialized {
+    name: ProjectName,
+    account: String,
+    region: String,
+    directory: PathBuf,
+    /// Files that were written; none in an existing project.
+    files: Vec<PathBuf>,
+    /// The first commit, when this command made it.
+    commit: Option<String>,
+    stacks: Vec<Deployed>,
+    network: Network,
+    platform: Platform,
+    workbench: Workbench,
+    #[serde(skip)]
+    local: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Deployed {
+    stack: String,
+    action: Action,
+    changes: usize,
+}
+
+/// Files and commit of a new project.
+#[derive(Debug, Default)]
+struct Started {
+    files: Vec<PathBuf>,
+    commit: Option<String>,
+}
+
+/// Starts a project, or brings one up to date.
+pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
+    let (project, started) = match ctx.config.find_project()? {
+        Some(project) => (existing(ctx, args, project).await?, Started::default()),
+        None => start(ctx, args).await?,
+    };
+    let clients = ctx.aws_for(&project).await?;
+    let _note = ctx.on_interrupt(
+        "what was begun goes on in CloudFormation; `mlops init` again waits for it and goes on",
+    );
+
+    let mut stacks = Vec::new();
+    let spec = infra::network(&project);
+    let network = Network::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
+    let spec = infra::platform_stack(&project);
+    let platform = Platform::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
+    let spec = infra::workbench_stack(&project, &network, &platform);
+    let mut workbench =
+        Workbench::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
+    // The address of a local cloud may have changed since the stack was made.
+    workbench.image_repository_url = clone_url(clients, project.file.name.as_str()).await?;
+    if let Some(repository) = Repository::find(&project.root)? {
+        repository.set_remote(REMOTE, &workbench.image_repository_url)?;
+    }
+
+    Ok(Initialized {
+        name: project.file.name.clone(),
+        account: project.file.account.clone(),
+        region: project.file.region.clone(),
+        directory: project.root,
+        files: started.files,
+        commit: started.commit,
+        stacks,
+        network,
+        platform,
+        workbench,
+        local: ctx.config.local,
+    })
+}
+
+/// A project that is there already: its name, account and region are settled.
+async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Project> {
+    if let Some(name) = &args.name
+        && *name != project.file.name
+    {
+        return Err(Failure::usage(format!(
+            "this is the project {}, not {name}",
+            project.file.name
+        )))
+        .hint("start another project in a directory of its own");
+    }
+    let clients = ctx.aws().await?;
+    let account = clients.account().await?;
+    if account != project.file.account || clients.region() != project.file.region {
+        return Err(Failure::new(
+            Exit::Credentials,
+            format!(
+                "{} lives in account {} ({}), but these credentials reach {account} ({})",
+                project.file.name,
+                project.file.account,
+                project.file.region,
+                clients.region()
+            ),
+        ))
+        .hint(
+            "choose another --profile or --region; to move the project, change account and \
+             region in mlops.toml, then run `mlops init`",
+        );
+    }
+    infra::check_name(&project.file.name, account, clients.region())?;
+    Ok(project)
+}
+
+/// Writes a new project into the current directory and commits it.
+async fn start(ctx: &Context, args: &InitArgs) -> Result<(Project, Started)> {
+    let directory = &ctx.config.directory;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => name_of(directory)?,
+    };
+    scaffold::check(directory)?;
+    let before = Repository::find(directory)?;
+    let clients = ctx.aws().await?;
+    let (account, region) = (clients.account().await?, clients.region());
+    infra::check_name(&name, account, region)?;
+
+    let files = scaffold::write(directory, &name, account, region)?;
+    let project = ctx.project()?;
+    let repository = match before {
+        Some(repository) => repository,
+        None => Repository::init(directory, &project.file.branches.develop)?,
+    };
+    let mut commit = None;
+    if repository.head()?.is_none() {
+        repository.begin_branch(&project.file.branches.develop)?;
+        repository.commit(&files, &format!("Start {name}"))?;
+        commit = repository.head()?;
+    }
+    Ok((project, Started { files, commit }))
+}
+
+/// The project's name by its directory, when that is empty.
+fn name_of(directory: &Path) -> Result<ProjectName> {
+    const OURS: [&str; 2] = [".git", ".mlops"];
+
+    let foreign = std::fs::read_dir(directory)
+        .with_context(|| format!("cannot read {}", directory.display()))?
+        .flatten()
+        .map(|entry| entry.file_name())
+        .find(|name| !OURS.iter().any(|ours| name == ours));
+    if let Some(foreign) = foreign {
+        return Err(Failure::usage(format!(
+            "{} is not empty: it has {}",
+            directory.display(),
+            foreign.display()
+        )))
+        .hint(
+            "start in an empty directory, or pass --name to start the project among these files",
+        );
+    }
+    let name = directory
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    name.parse()
+        .map_err(|error| Failure::usage(format!("{error}")))
+        .hint("the directory's name is the project's unless you pass --name")
+}
+
+async fn deploy(
+    ctx: &Context,
+    clients: &Clients,
+    spec: &StackSpec,
+    stacks: &mut Vec<Deployed>,
+) -> Result<std::collections::BTreeMap<String, String>> {
+    let StackOutcome {
+        stack,
+        action,
+        changes,
+        outputs,
+    } = infra::deploy(clients, ctx.waiter, &ctx.progress, spec).await?;
+    stacks.push(Deployed {
+        stack,
+        action,
+        changes: changes.len(),
+    });
+    Ok(outputs)
+}
+
+async fn clone_url(clients: &Clients, repository: &str) -> Result<String> {
+    let doing = format!("cannot look at the CodeCommit repository {repository}");
+    clients
+        .codecommit
+        .get_repository()
+        .repository_name(repository)
+        .send()
+        .await
+        .aws(&doing)?
+        .repository_metadata
+        .and_then(|metadata| metadata.clone_url_http)
+        .context(doing)
+}
+
+impl Report for Initialized {}
+
+impl fmt::Display for Initialized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} in account {}, {}\n",
+            self.name, self.account, self.region
+        )?;
+        let short = |arn: &str| arn.rsplit('/').next().unwrap_or_default().to_owned();
+        let row = |what: &str, name: &str| vec![what.to_owned(), name.to_owned()];
+        let subnets = self.network.private_subnets.len();
+        let rows = [
+            row("data bucket", &self.platform.data_bucket),
+            row("artifact bucket", &self.platform.artifact_bucket),
+            row("image repository", &self.platform.image_repository_uri),
+            row("model registry", &self.platform.model_package_group),
+            row("role of jobs", &short(&self.platform.execution_role)),
+            row("role of endpoints", &short(&self.platform.endpoint_role)),
+            row(
+                "network",
+                &format!("{}, {subnets} private subnets", self.network.vpc),
+            ),
+            row("notebook", &self.workbench.notebook),
+            row("git", &self.workbench.image_repository_url),
+            row("git, notebooks", &self.workbench.eda_repository_url),
+        ];
+        writeln!(f, "{}", table(&["WHAT", "NAME"], rows))?;
+        let stacks = self
+            .stacks
+            .iter()
+            .map(|stack| vec![stack.stack.clone(), stack.action.as_str().to_owned()]);
+        writeln!(f, "{}", table(&["STACK", "NOW"], stacks))?;
+        if !self.files.is_empty() {
+            match &self.commit {
+                Some(commit) => writeln!(
+                    f,
+                    "Wrote {} files and committed them as {}.",
+                    self.files.len(),
+                    commit.get(..8).unwrap_or(commit)
+                )?,
+                None => writeln!(
+                    f,
+                    "Wrote {} files; commit them to your repository.",
+                    self.files.len()
+                )?,
+            }
+        }
+        let local = if self.local { " --local" } else { "" };
+        write!(f, "Next: mlops{local} image push")
+    }
+}

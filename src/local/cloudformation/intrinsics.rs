@@ -1,0 +1,791 @@
+//! Intrinsic functions and conditions: from what a template says to what it means.
+//!
+//! Source: the `CloudFormation` Template Reference Guide, "Intrinsic functions".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use base64::Engine as _;
+use serde_json::{Map, Value};
+
+use super::template::{Template, invalid, text_of};
+use crate::local::api::ApiResult;
+
+/// What a change set writes for a value that only the execution will know.
+pub(crate) const KNOWN_AFTER_APPLY: &str = "{{changeSet:KNOWN_AFTER_APPLY}}";
+
+/// What a resource answers to `Ref` and `Fn::GetAtt`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Known {
+    /// The answer to `Ref`; `None` before the resource is made.
+    pub(crate) reference: Option<String>,
+    /// The answers to `Fn::GetAtt`.
+    pub(crate) attributes: Map<String, Value>,
+    /// True in a change set, for a resource that is to be made or replaced.
+    pub(crate) after_apply: bool,
+}
+
+/// All that an expression can refer to.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope {
+    /// The template.
+    pub(crate) template: Template,
+    /// The parameters' values; a list parameter is an array.
+    pub(crate) parameters: BTreeMap<String, Value>,
+    /// The pseudo parameters' values.
+    pub(crate) pseudo: BTreeMap<String, Value>,
+    /// The conditions' values.
+    pub(crate) conditions: BTreeMap<String, bool>,
+    /// The exports of the region's other stacks.
+    pub(crate) exports: BTreeMap<String, String>,
+    /// The stack's resources.
+    pub(crate) resources: BTreeMap<String, Known>,
+}
+
+impl Scope {
+    /// A scope without resources whose conditions have been worked out.
+    pub(crate) fn new(
+        template: Template,
+        parameters: BTreeMap<String, Value>,
+        pseudo: BTreeMap<String, Value>,
+        exports: BTreeMap<String, String>,
+    ) -> ApiResult<Self> {
+        let mut scope = Self {
+            template,
+            parameters,
+            pseudo,
+            conditions: BTreeMap::new(),
+            exports,
+            resources: BTreeMap::new(),
+        };
+        let names: Vec<String> = scope
+            .template
+            .section("Conditions")
+            .keys()
+            .cloned()
+            .collect();
+        for name in names {
+            scope.condition(&name, 0)?;
+        }
+        Ok(scope)
+    }
+
+    /// The resources whose condition holds.
+    pub(crate) fn present(&self) -> ApiResult<BTreeSet<String>> {
+        let mut present = BTreeSet::new();
+        for (name, resource) in self.template.section("Resources") {
+            if self.holds(resource)? {
+                present.insert(name.clone());
+            }
+        }
+        Ok(present)
+    }
+
+    /// True unless the resource or output has a condition that does not hold.
+    pub(crate) fn holds(&self, member: &Value) -> ApiResult<bool> {
+        match member.get("Condition") {
+            None => Ok(true),
+            Some(Value::String(name)) => self.named_condition(name),
+            Some(_) => Err(invalid("Template format error: Condition must be a string")),
+        }
+    }
+
+    fn named_condition(&self, name: &str) -> ApiResult<bool> {
+        self.conditions.get(name).copied().ok_or_else(|| {
+            invalid(format!(
+                "Template format error: Unresolved condition dependency {name} in the template"
+            ))
+        })
+    }
+
+    fn condition(&mut self, name: &str, depth: usize) -> ApiResult<bool> {
+        if let Some(value) = self.conditions.get(name) {
+            return Ok(*value);
+        }
+        if depth > 50 {
+            return Err(invalid(
+                "Template format error: Circular dependency between conditions",
+            ));
+        }
+        let expression = self
+            .template
+            .member("Conditions", name)
+            .cloned()
+            .ok_or_else(|| {
+                invalid(format!(
+                    "Template format error: Unresolved condition dependency {name} in the Conditions block of the template"
+                ))
+            })?;
+        for other in condition_names(&expression) {
+            self.condition(&other, depth + 1)?;
+        }
+        let value = self.boolean(&expression)?;
+        self.conditions.insert(name.to_owned(), value);
+        Ok(value)
+    }
+
+    fn boolean(&self, expression: &Value) -> ApiResult<bool> {
+        let wrong = || {
+            invalid(format!(
+                "Template error: {} is not a condition function",
+                brief(expression)
+            ))
+        };
+        let (name, argument) = function(expression).ok_or_else(wrong)?;
+        let list = || argument.as_array().map(Vec::as_slice).ok_or_else(wrong);
+        match name {
+            "Condition" => self.named_condition(argument.as_str().ok_or_else(wrong)?),
+            "Fn::Equals" => match list()? {
+                [left, right] => {
+                    let (left, right) = (self.value(left)?, self.value(right)?);
+                    Ok(match (&left, &right) {
+                        (Value::Array(_) | Value::Object(_), _)
+                        | (_, Value::Array(_) | Value::Object(_)) => left == right,
+                        _ => text_of(&left) == text_of(&right),
+                    })
+                }
+                _ => Err(invalid(
+                    "Template error: every Fn::Equals object requires a list of 2 string parameters.",
+                )),
+            },
+            "Fn::Not" => match list()? {
+                [one] => Ok(!self.boolean(one)?),
+                _ => Err(invalid(
+                    "Template error: every Fn::Not object requires one boolean parameter.",
+                )),
+            },
+            "Fn::And" | "Fn::Or" => {
+                let members = list()?;
+                if !(2..=10).contains(&members.len()) {
+                    return Err(invalid(format!(
+                        "Template error: every {name} object requires a list of at least 2 and at most 10 boolean parameters."
+                    )));
+                }
+                let values: Vec<bool> = members
+                    .iter()
+                    .map(|member| self.boolean(member))
+                    .collect::<ApiResult<_>>()?;
+                Ok(if name == "Fn::And" {
+                    values.iter().all(|value| *value)
+                } else {
+                    values.iter().any(|value| *value)
+                })
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    /// A value in which every function has been worked out; `AWS::NoValue` is an error here.
+    pub(crate) fn value(&self, value: &Value) -> ApiResult<Value> {
+        self.resolve(value)?
+            .ok_or_else(|| invalid("Template error: AWS::NoValue is not allowed here"))
+    }
+
+    /// The same, as text.
+    fn text(&self, value: &Value, of: &str) -> ApiResult<String> {
+        match self.value(value)? {
+            Value::Array(_) | Value::Object(_) | Value::Null => Err(invalid(format!(
+                "Template error: every {of} object requires string parameters, not {}",
+                brief(value)
+            ))),
+            scalar => Ok(text_of(&scalar)),
+        }
+    }
+
+    /// A value in which every function has been worked out; `None` for `AWS::NoValue`.
+    pub(crate) fn resolve(&self, value: &Value) -> ApiResult<Option<Value>> {
+        match value {
+            Value::Array(items) => {
+                let mut resolved = Vec::with_capacity(items.len());
+                for item in items {
+                    resolved.extend(self.resolve(item)?);
+                }
+                Ok(Some(Value::Array(resolved)))
+            }
+            Value::Object(object) => {
+                if let Some((name, argument)) = function(value) {
+                    return self.call(name, argument);
+                }
+                let mut resolved = Map::new();
+                for (key, member) in object {
+                    if key.starts_with("Fn::") {
+                        return Err(invalid(format!(
+                            "Template format error: {key} must be the only key of its object"
+                        )));
+                    }
+                    if let Some(member) = self.resolve(member)? {
+                        resolved.insert(key.clone(), member);
+                    }
+                }
+                Ok(Some(Value::Object(resolved)))
+            }
+            Value::String(text) if text.contains("{{resolve:") => Err(invalid(
+                "NotImplemented: the local cloud does not have dynamic references ({{resolve:…}})",
+            )),
+            scalar => Ok(Some(scalar.clone())),
+        }
+    }
+
+    fn call(&self, name: &str, argument: &Value) -> ApiResult<Option<Value>> {
+        let list = || {
+            argument.as_array().map(Vec::as_slice).ok_or_else(|| {
+                invalid(format!(
+                    "Template error: every {name} object requires a list, not {}",
+                    brief(argument)
+                ))
+            })
+        };
+        let count = |needs: &str| {
+            invalid(format!(
+                "Template error: every {name} object requires {needs}."
+            ))
+        };
+        let result = match name {
+            "Ref" => {
+                let reference = argument
+                    .as_str()
+                    .ok_or_else(|| count("a single string parameter"))?;
+                if reference == "AWS::NoValue" {
+                    return Ok(None);
+                }
+                self.reference(reference)?
+            }
+            "Condition" => Value::Bool(self.boolean(&Value::Object(Map::from_iter([(
+                name.to_owned(),
+                argument.clone(),
+            )])))?),
+            "Fn::GetAtt" => self.attribute(argument)?,
+            "Fn::Sub" => Value::String(self.substitute(argument)?),
+            "Fn::Join" => match list()? {
+                [separator, parts] => {
+                    let separator = self.text(separator, name)?;
+                    let Value::Array(parts) = self.value(parts)? else {
+                        return Err(count("a string delimiter and a list of strings"));
+                    };
+                    let parts: Vec<String> = parts
+                        .iter()
+                        .map(|part| self.text(part, name))
+                        .collect::<ApiResult<_>>()?;
+                    Value::String(parts.join(&separator))
+                }
+                _ => return Err(count("a string delimiter and a list of strings")),
+            },
+            "Fn::Select" => match list()? {
+                [index, of] => {
+                    let index = self.text(index, name)?;
+                    let of = match self.value(of)? {
+                        Value::Array(of) => of,
+                        later if later == KNOWN_AFTER_APPLY => vec![later],
+                        _ => return Err(count("an index and a list")),
+                    };
+                    let later = of.iter().find(|one| {
+                        one.as_str()
+                            .is_some_and(|one| one.contains(KNOWN_AFTER_APPLY))
+                    });
+                    index
+                        .parse::<usize>()
+                        .ok()
+                        .and_then(|index| of.get(index).or(later).cloned())
+                        .ok_or_else(|| {
+                            invalid(format!(
+                                "Template error: Fn::Select cannot select nonexistent value at index {index}"
+                            ))
+                        })?
+                }
+                _ => return Err(count("an index and a list")),
+            },
+            "Fn::Split" => match list()? {
+                [separator, text] => {
+                    let separator = self.text(separator, name)?;
+                    if separator.is_empty() {
+                        return Err(count("a delimiter that is not empty"));
+                    }
+                    let text = self.text(text, name)?;
+                    text.split(&separator).map(Value::from).collect()
+                }
+                _ => return Err(count("a delimiter and a string")),
+            },
+            "Fn::If" => match list()? {
+                [Value::String(condition), yes, no] => {
+                    let branch = if self.named_condition(condition)? {
+                        yes
+                    } else {
+                        no
+                    };
+                    return self.resolve(branch);
+                }
+                _ => return Err(count("a condition's name and two values")),
+            },
+            "Fn::Equals" | "Fn::And" | "Fn::Or" | "Fn::Not" => {
+                return Err(invalid(format!(
+                    "Template error: {name} is allowed in Conditions only"
+                )));
+            }
+            "Fn::FindInMap" => self.find_in_map(list()?)?,
+            "Fn::ImportValue" => {
+                let export = self.text(argument, name)?;
+                match self.exports.get(&export) {
+                    Some(value) => Value::String(value.clone()),
+                    None => return Err(invalid(format!("No export named {export} found."))),
+                }
+            }
+            "Fn::Base64" => Value::String(
+                base64::engine::general_purpose::STANDARD.encode(self.text(argument, name)?),
+            ),
+            "Fn::GetAZs" => {
+                let own = self.reference("AWS::Region")?;
+                let region = match self.text(argument, name)? {
+                    region if region.is_empty() => text_of(&own),
+                    region => region,
+                };
+                ["a", "b", "c"]
+                    .iter()
+                    .map(|zone| Value::String(format!("{region}{zone}")))
+                    .collect()
+            }
+            "Fn::Cidr" => self.cidr(list()?)?,
+            _ => {
+                return Err(invalid(format!(
+                    "Template format error: the function {name} is not known to the local cloud"
+                )));
+            }
+        };
+        Ok(Some(result))
+    }
+
+    fn reference(&self, name: &str) -> ApiResult<Value> {
+        if let Some(value) = self.pseudo.get(name).or_else(|| self.parameters.get(name)) {
+            return Ok(value.clone());
+        }
+        match self.resources.get(name) {
+            Some(known) if known.after_apply => Ok(KNOWN_AFTER_APPLY.into()),
+            Some(Known {
+                reference: Some(reference),
+                ..
+            }) => Ok(reference.clone().into()),
+            _ => Err(unresolved(name)),
+        }
+    }
+
+    fn attribute(&self, argument: &Value) -> ApiResult<Value> {
+        let wrong = || {
+            invalid(
+                "Template error: every Fn::GetAtt object requires two non-empty parameters, \
+                 the resource name and the resource attribute",
+            )
+        };
+        let (logical, attribute) = match argument {
+            Value::String(text) => text
+                .split_once('.')
+                .map(|(logical, attribute)| (logical.to_owned(), attribute.to_owned()))
+                .ok_or_else(wrong)?,
+            Value::Array(parts) => match parts.as_slice() {
+                [Value::String(logical), attribute] => {
+                    (logical.clone(), self.text(attribute, "Fn::GetAtt")?)
+                }
+                _ => return Err(wrong()),
+            },
+            _ => return Err(wrong()),
+        };
+        let known = self
+            .resources
+            .get(&logical)
+            .ok_or_else(|| unresolved(&logical))?;
+        if known.after_apply {
+            return Ok(KNOWN_AFTER_APPLY.into());
+        }
+        known.attributes.get(&attribute).cloned().ok_or_else(|| {
+            invalid(format!(
+                "Template error: resource {logical} does not support attribute type {attribute} in Fn::GetAtt"
+            ))
+        })
+    }
+
+    fn substitute(&self, argument: &Value) -> ApiResult<String> {
+        let wrong = || {
+            invalid(
+                "Template error: One or more Fn::Sub intrinsic functions don't specify expected \
+                 arguments. Specify a string as first argument, and an optional second argument to \
+                 specify a mapping of values to replace in the string",
+            )
+        };
+        let (text, own) = match argument {
+            Value::String(text) => (text, None),
+            Value::Array(parts) => match parts.as_slice() {
+                [Value::String(text)] => (text, None),
+                [Value::String(text), Value::Object(own)] => (text, Some(own)),
+                _ => return Err(wrong()),
+            },
+            _ => return Err(wrong()),
+        };
+        let mut result = String::new();
+        for piece in pieces(text) {
+            match piece {
+                Piece::Text(text) => result.push_str(text),
+                Piece::Literal(name) => {
+                    result.push_str("${");
+                    result.push_str(name);
+                    result.push('}');
+                }
+                Piece::Variable(name) => {
+                    let value = match own.and_then(|own| own.get(name)) {
+                        Some(value) => self.value(value)?,
+                        None => match name.split_once('.') {
+                            Some(_) => self.attribute(&Value::String(name.to_owned()))?,
+                            None => self.reference(name)?,
+                        },
+                    };
+                    if value.is_array() || value.is_object() {
+                        return Err(invalid(format!(
+                            "Template error: variable {name} in Fn::Sub expression does not resolve to a string"
+                        )));
+                    }
+                    result.push_str(&text_of(&value));
+                }
+            }
+        }
+        Ok(result)
+    }
+
+    fn find_in_map(&self, parts: &[Value]) -> ApiResult<Value> {
+        let (keys, default) = match parts {
+            [map, top, second] => ([map, top, second], None),
+            [map, top, second, options] => ([map, top, second], options.get("DefaultValue")),
+            _ => {
+                return Err(invalid(
+                    "Template error: every Fn::FindInMap object requires three parameters, the map \
+                     name, map key and the attribute for return value",
+                ));
+            }
+        };
+        let [map, top, second] = keys.map(|key| self.text(key, "Fn::FindInMap"));
+        let (map, top, second) = (map?, top?, second?);
+        let found = self
+            .template
+            .member("Mappings", &map)
+            .and_then(|map| map.get(&top)?.get(&second));
+        match (found, default) {
+            (Some(value), _) => Ok(value.clone()),
+            (None, Some(default)) => self.value(default),
+            (None, None) => Err(invalid(format!(
+                "Template error: Unable to get mapping for {map}::{top}::{second}"
+            ))),
+        }
+    }
+
+    fn cidr(&self, parts: &[Value]) -> ApiResult<Value> {
+        let (block, count, bits) = match parts {
+            [block, count] => (block, count, None),
+            [block, count, bits] => (block, count, Some(bits)),
+            _ => {
+                return Err(invalid(
+                    "Template error: every Fn::Cidr object requires two or three parameters",
+                ));
+            }
+        };
+        let block = self.text(block, "Fn::Cidr")?;
+        if block == KNOWN_AFTER_APPLY {
+            return Ok(KNOWN_AFTER_APPLY.into());
+        }
+        let count = self.text(count, "Fn::Cidr")?;
+        let bits = match bits {
+            Some(bits) => self.text(bits, "Fn::Cidr")?,
+            None => "8".to_owned(),
+        };
+        subnets(&block, &count, &bits)
+            .map(|blocks| blocks.into_iter().map(Value::String).collect())
+            .ok_or_else(|| {
+                invalid(format!(
+                    "Template error: Fn::Cidr cannot cut {block} into {count} blocks of {bits} host bits"
+                ))
+            })
+    }
+
+    /// The exports that a value imports, in the branches that hold.
+    pub(crate) fn imports(&self, value: &Value, found: &mut BTreeSet<String>) {
+        match (function(value), value) {
+            (Some(("Fn::ImportValue", argument)), _) => {
+                found.extend(self.text(argument, "Fn::ImportValue"));
+            }
+            (Some(("Fn::If", Value::Array(parts))), _) => {
+                if let [Value::String(condition), yes, no] = parts.as_slice() {
+                    let holds = self.conditions.get(condition).copied().unwrap_or_default();
+                    self.imports(if holds { yes } else { no }, found);
+                }
+            }
+            (_, Value::Array(items)) => items.iter().for_each(|item| self.imports(item, found)),
+            (_, Value::Object(object)) => {
+                object
+                    .values()
+                    .for_each(|member| self.imports(member, found));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn unresolved(name: &str) -> crate::local::api::ApiError {
+    invalid(format!(
+        "Template format error: Unresolved resource dependencies [{name}] in the Resources block of the template"
+    ))
+}
+
+/// The IPv4 blocks of `bits` host bits, from the start of `block`.
+fn subnets(block: &str, count: &str, bits: &str) -> Option<Vec<String>> {
+    let (address, prefix) = block.split_once('/')?;
+    let address = u32::from(address.parse::<Ipv4Addr>().ok()?);
+    let prefix: u32 = prefix.parse().ok()?;
+    let (count, bits): (u32, u32) = (count.parse().ok()?, bits.parse().ok()?);
+    let room = 32_u32.checked_sub(prefix)?.checked_sub(bits)?;
+    if !(1..=256).contains(&count) || bits == 0 || u64::from(count) > 1 << room {
+        return None;
+    }
+    let first = u64::from(address) >> (32 - prefix) << (32 - prefix);
+    (0..u64::from(count))
+        .map(|index| {
+            let start = u32::try_from(first + (index << bits)).ok()?;
+            Some(format!("{}/{}", Ipv4Addr::from(start), 32 - bits))
+        })
+        .collect()
+}
+
+/// The name and argument of an intrinsic function.
+pub(crate) fn function(value: &Value) -> Option<(&str, &Value)> {
+    let object = value.as_object().filter(|object| object.len() == 1)?;
+    let (name, argument) = object.iter().next()?;
+    // A policy document has objects whose only key is `Condition`, and those are no functions.
+    let is =
+        name == "Ref" || name.starts_with("Fn::") || (name == "Condition" && argument.is_string());
+    is.then_some((name.as_str(), argument))
+}
+
+fn condition_names(expression: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    match (function(expression), expression) {
+        (Some(("Condition", Value::String(name))), _) => {
+            found.insert(name.clone());
+        }
+        (Some(("Fn::If", Value::Array(parts))), _) => {
+            found.extend(parts.first().and_then(Value::as_str).map(str::to_owned));
+            parts
+                .iter()
+                .skip(1)
+                .for_each(|part| found.extend(condition_names(part)));
+        }
+        (_, Value::Array(items)) => items
+            .iter()
+            .for_each(|item| found.extend(condition_names(item))),
+        (_, Value::Object(object)) => object
+            .values()
+            .for_each(|member| found.extend(condition_names(member))),
+        _ => {}
+    }
+    found
+}
+
+fn brief(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+enum Piece<'a> {
+    Text(&'a str),
+    Variable(&'a str),
+    Literal(&'a str),
+}
+
+fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let Some(end) = rest[start..].find('}') else {
+            break;
+        };
+        found.push(Piece::Text(&rest[..start]));
+        let name = &rest[start + 2..start + end];
+        found.push(match name.strip_prefix('!') {
+            Some(literal) => Piece::Literal(literal),
+            None => Piece::Variable(name.trim()),
+        });
+        rest = &rest[start + end + 1..];
+    }
+    found.push(Piece::Text(rest));
+    found
+}
+
+/// The variables of a `Fn::Sub` text.
+pub(crate) fn placeholders(text: &str) -> Vec<&str> {
+    pieces(text)
+        .into_iter()
+        .filter_map(|piece| match piece {
+            Piece::Variable(name) => Some(name),
+            Piece::Text(_) | Piece::Literal(_) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn scope() -> Scope {
+        let template = Template::parse(
+            "Parameters: {Env: {Type: String}}\n\
+             Mappings: {M: {us-east-1: {Size: 3, Zones: [x, y]}}}\n\
+             Conditions:\n  Both: !And [!Condition Prod, !Not [!Equals [!Ref Env, test]]]\n  \
+             Prod: !Equals [!Ref Env, prod]\n  Either: !Or [!Condition Both, !Equals ['1', 1]]\n  \
+             Never: !Equals [a, b]\n\
+             Resources: {B: {Type: T}, C: {Type: T, Condition: Never}}",
+        )
+        .unwrap();
+        let parameters = BTreeMap::from([
+            ("Env".to_owned(), json!("prod")),
+            ("Subnets".to_owned(), json!(["s-1", "s-2"])),
+        ]);
+        let pseudo = BTreeMap::from([("AWS::Region".to_owned(), json!("us-east-1"))]);
+        let exports = BTreeMap::from([("net-Vpc".to_owned(), "vpc-1".to_owned())]);
+        let mut scope = Scope::new(template, parameters, pseudo, exports).unwrap();
+        let mut attributes = Map::new();
+        attributes.insert("Arn".to_owned(), json!("arn:b"));
+        scope.resources.insert(
+            "B".to_owned(),
+            Known {
+                reference: Some("bucket".to_owned()),
+                attributes,
+                after_apply: false,
+            },
+        );
+        scope
+    }
+
+    fn resolved(value: &Value) -> Value {
+        scope().value(value).unwrap()
+    }
+
+    #[test]
+    fn conditions_see_each_other_in_any_order() {
+        let scope = scope();
+        assert_eq!(
+            scope
+                .conditions
+                .iter()
+                .map(|(name, value)| (name.as_str(), *value))
+                .collect::<Vec<_>>(),
+            [
+                ("Both", true),
+                ("Either", true),
+                ("Never", false),
+                ("Prod", true)
+            ]
+        );
+        assert_eq!(
+            scope.present().unwrap().into_iter().collect::<Vec<_>>(),
+            ["B"]
+        );
+    }
+
+    #[test]
+    fn functions_give_their_values() {
+        for (expression, value) in [
+            (json!({"Ref": "B"}), json!("bucket")),
+            (json!({"Fn::GetAtt": ["B", "Arn"]}), json!("arn:b")),
+            (json!({"Fn::GetAtt": "B.Arn"}), json!("arn:b")),
+            (
+                json!({"Fn::Sub": "${B}/${B.Arn}/${!Not}/${AWS::Region}$"}),
+                json!("bucket/arn:b/${Not}/us-east-1$"),
+            ),
+            (
+                json!({"Fn::Sub": ["${X}-${Env}", {"X": {"Ref": "B"}}]}),
+                json!("bucket-prod"),
+            ),
+            (
+                json!({"Fn::Join": [",", {"Ref": "Subnets"}]}),
+                json!("s-1,s-2"),
+            ),
+            (
+                json!({"Fn::Select": ["1", {"Fn::Split": ["-", "a-b"]}]}),
+                json!("b"),
+            ),
+            (json!({"Fn::If": ["Prod", 1, 2]}), json!(1)),
+            (
+                json!({"a": {"Fn::If": ["Never", 1, {"Ref": "AWS::NoValue"}]}, "b": [1, {"Ref": "AWS::NoValue"}]}),
+                json!({"b": [1]}),
+            ),
+            (
+                json!({"Fn::FindInMap": ["M", {"Ref": "AWS::Region"}, "Size"]}),
+                json!(3),
+            ),
+            (
+                json!({"Fn::FindInMap": ["M", "x", "Size", {"DefaultValue": "d"}]}),
+                json!("d"),
+            ),
+            (
+                json!({"Fn::ImportValue": {"Fn::Sub": "net-Vpc"}}),
+                json!("vpc-1"),
+            ),
+            (json!({"Fn::Base64": "hi"}), json!("aGk=")),
+            (
+                json!({"Fn::GetAZs": ""}),
+                json!(["us-east-1a", "us-east-1b", "us-east-1c"]),
+            ),
+            (
+                json!({"Fn::Cidr": ["10.0.0.0/16", 3, 8]}),
+                json!(["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24"]),
+            ),
+            (
+                json!({"Condition": {"StringEquals": {"a": "b"}}}),
+                json!({"Condition": {"StringEquals": {"a": "b"}}}),
+            ),
+        ] {
+            assert_eq!(resolved(&expression), value, "{expression}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_worked_out_is_said() {
+        for (expression, part) in [
+            (json!({"Ref": "C"}), "Unresolved resource dependencies [C]"),
+            (
+                json!({"Fn::GetAtt": ["B", "Nope"]}),
+                "does not support attribute type Nope",
+            ),
+            (
+                json!({"Fn::Sub": "${Subnets}"}),
+                "does not resolve to a string",
+            ),
+            (
+                json!({"Fn::Select": [2, ["a", "b"]]}),
+                "nonexistent value at index 2",
+            ),
+            (
+                json!({"Fn::If": ["Nope", 1, 2]}),
+                "Unresolved condition dependency Nope",
+            ),
+            (
+                json!({"Fn::ImportValue": "nope"}),
+                "No export named nope found.",
+            ),
+            (
+                json!({"Fn::FindInMap": ["M", "us-east-1", "Nope"]}),
+                "M::us-east-1::Nope",
+            ),
+            (
+                json!({"Fn::Cidr": ["10.0.0.0/24", 3, 8]}),
+                "Fn::Cidr cannot cut",
+            ),
+            (json!({"Fn::Foo": 1}), "Fn::Foo is not known"),
+            (json!("{{resolve:ssm:x}}"), "dynamic references"),
+        ] {
+            let error = scope().value(&expression).unwrap_err();
+            assert!(
+                error.message.contains(part),
+                "{expression}: {}",
+                error.message
+            );
+        }
+    }
+}

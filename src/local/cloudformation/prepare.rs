@@ -1,0 +1,335 @@
+//! The checks of a request that deploys a template, before anything is done.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::engine::scope;
+use super::intrinsics::Scope;
+use super::parameters::{self, Given};
+use super::stacks::{Source, Stack};
+use super::template::{MAX_BODY, MAX_OBJECT, Template, invalid};
+use super::{graph, resources};
+use crate::local::Cloud;
+use crate::local::api::{ApiError, ApiResult, lenient};
+use crate::local::cloud::Service;
+use crate::local::s3::objects;
+
+/// What `CreateStack`, `UpdateStack` and `CreateChangeSet` have in common.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Deploy {
+    pub(super) stack_name: String,
+    template_body: Option<String>,
+    #[serde(rename = "TemplateURL")]
+    template_url: Option<String>,
+    #[serde(deserialize_with = "lenient::bool")]
+    use_previous_template: bool,
+    #[serde(deserialize_with = "list")]
+    parameters: Vec<Given>,
+    #[serde(deserialize_with = "list")]
+    capabilities: Vec<String>,
+    #[serde(deserialize_with = "some_list")]
+    tags: Option<Vec<Value>>,
+    #[serde(rename = "RoleARN")]
+    role: Option<String>,
+    #[serde(rename = "NotificationARNs", deserialize_with = "list")]
+    notifications: Vec<String>,
+    #[serde(deserialize_with = "lenient::bool")]
+    pub(super) disable_rollback: bool,
+    pub(super) on_failure: Option<String>,
+    #[serde(deserialize_with = "lenient::bool")]
+    pub(super) enable_termination_protection: bool,
+    pub(super) change_set_name: Option<String>,
+    pub(super) change_set_type: Option<String>,
+    pub(super) on_stack_failure: Option<String>,
+    pub(super) description: Option<String>,
+    stack_policy_body: Option<String>,
+    resource_types: Option<Value>,
+    rollback_configuration: Option<Value>,
+    resources_to_import: Option<Value>,
+    #[serde(deserialize_with = "lenient::bool")]
+    include_nested_stacks: bool,
+}
+
+/// A list; the query protocol writes an empty one as empty text.
+pub(super) fn list<'de, T: serde::de::DeserializeOwned, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) if text.is_empty() => Ok(Vec::new()),
+        Value::Null => Ok(Vec::new()),
+        value => serde_json::from_value(value).map_err(serde::de::Error::custom),
+    }
+}
+
+fn some_list<'de, T: serde::de::DeserializeOwned, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    list(deserializer).map(Some)
+}
+
+impl Deploy {
+    /// What to do when the first creation fails.
+    pub(super) fn failure_action(&self) -> ApiResult<String> {
+        match self
+            .on_failure
+            .as_deref()
+            .or(self.on_stack_failure.as_deref())
+        {
+            Some(_) if self.disable_rollback => Err(invalid(
+                "Only one of DisableRollback and OnFailure can be specified",
+            )),
+            Some(action @ ("ROLLBACK" | "DELETE" | "DO_NOTHING")) => Ok(action.to_owned()),
+            Some(other) => Err(invalid(format!(
+                "1 validation error detected: Value '{other}' at 'onFailure' failed to satisfy constraint: Member must satisfy enum value set: [ROLLBACK, DELETE, DO_NOTHING]"
+            ))),
+            None if self.disable_rollback => Ok("DO_NOTHING".to_owned()),
+            None => Ok("ROLLBACK".to_owned()),
+        }
+    }
+
+    fn refuse_what_is_missing(&self) -> ApiResult<()> {
+        for (name, given) in [
+            ("StackPolicyBody", self.stack_policy_body.is_some()),
+            ("ResourceTypes", self.resource_types.is_some()),
+            ("ResourcesToImport", self.resources_to_import.is_some()),
+            ("IncludeNestedStacks", self.include_nested_stacks),
+            (
+                "RollbackConfiguration",
+                self.rollback_configuration.as_ref().is_some_and(|value| {
+                    value.get("RollbackTriggers").is_some_and(Value::is_array)
+                }),
+            ),
+        ] {
+            if given {
+                return Err(ApiError::not_implemented(format_args!(
+                    "the parameter {name} of cloudformation"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The text of a template that a request gives or names.
+pub(super) fn template_text(
+    cloud: &Cloud,
+    body: Option<&str>,
+    url: Option<&str>,
+) -> ApiResult<Option<String>> {
+    match (body, url) {
+        (Some(_), Some(_)) => Err(invalid(
+            "Only one of TemplateBody or TemplateURL may be specified",
+        )),
+        (Some(body), None) if body.len() > MAX_BODY => Err(invalid(format!(
+            "1 validation error detected: Value at 'templateBody' failed to satisfy constraint: Member must have length less than or equal to {MAX_BODY}"
+        ))),
+        (Some(body), None) => Ok(Some(body.to_owned())),
+        (None, Some(url)) => fetch(cloud, url).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Reads a template from the local cloud's S3, by a URL with the bucket in its path or its host.
+fn fetch(cloud: &Cloud, text: &str) -> ApiResult<String> {
+    let wrong = || invalid("TemplateURL must be a supported URL.");
+    let url = url::Url::parse(text).map_err(|_| wrong())?;
+    let path = percent_encoding::percent_decode_str(url.path().trim_start_matches('/'))
+        .decode_utf8()
+        .map_err(|_| wrong())?
+        .into_owned();
+    let host = url.host_str().unwrap_or_default();
+    let in_path = host.starts_with("s3.") || host.starts_with("s3-") || !host.contains(".s3");
+    let (bucket, key) = if in_path {
+        path.split_once('/').ok_or_else(wrong)?
+    } else {
+        (host.split(".s3").next().unwrap_or_default(), path.as_str())
+    };
+    let bytes = objects::read(cloud, bucket, key)
+        .map_err(|error| invalid(format!("S3 error: {}", error.message)))?;
+    if bytes.len() > MAX_OBJECT {
+        return Err(invalid(format!(
+            "Template may not exceed {MAX_OBJECT} bytes in size."
+        )));
+    }
+    String::from_utf8(bytes).map_err(|_| wrong())
+}
+
+/// Checks a request against the stack that it makes or changes, and answers what to deploy.
+pub(super) async fn source(
+    cloud: &Cloud,
+    request: &Deploy,
+    stack: &Stack,
+    existing: bool,
+) -> ApiResult<Source> {
+    request.refuse_what_is_missing()?;
+    let given = template_text(
+        cloud,
+        request.template_body.as_deref(),
+        request.template_url.as_deref(),
+    )?;
+    let text = match given {
+        Some(_) if request.use_previous_template => {
+            return Err(invalid(
+                "Only one of TemplateBody, TemplateURL or UsePreviousTemplate may be specified",
+            ));
+        }
+        Some(text) => text,
+        None if request.use_previous_template && existing => stack.source.template.clone(),
+        None => {
+            return Err(invalid(
+                "Either Template URL or Template Body must be specified.",
+            ));
+        }
+    };
+    let template = Template::parse(&text)?;
+    check_types(&template)?;
+    let parameters = parameters::resolve(
+        &template,
+        &request.parameters,
+        existing.then_some(&stack.source.parameters),
+    )?;
+    check_capabilities(&template, &request.capabilities)?;
+    if let Some(role) = &request.role {
+        check_role(cloud, role).await?;
+    }
+    let tags = match &request.tags {
+        Some(tags) => tags.clone(),
+        None => stack.source.tags.clone(),
+    };
+    for tag in &tags {
+        let key = tag.get("Key").and_then(Value::as_str).unwrap_or_default();
+        if key.is_empty() || key.starts_with("aws:") {
+            return Err(invalid(format!("Tag key '{key}' is not valid")));
+        }
+    }
+    let source = Source {
+        template: text,
+        parameters,
+        capabilities: request.capabilities.clone(),
+        tags,
+        role: request.role.clone().or_else(|| stack.source.role.clone()),
+        notifications: request.notifications.clone(),
+        imports: stack.source.imports.clone(),
+    };
+    let mut after = stack.clone();
+    after.source = source.clone();
+    check_references(&scope(cloud, &after)?)?;
+    Ok(source)
+}
+
+/// Refuses resource types that the local cloud does not have, by name.
+pub(super) fn check_types(template: &Template) -> ApiResult<()> {
+    let mut unknown: Vec<&str> = template
+        .section("Resources")
+        .keys()
+        .map(|logical| template.resource_type(logical))
+        .filter(|kind| resources::by_name(kind).is_none())
+        .collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "Template format error: Unrecognized resource types: [{}] (NotImplemented: the local cloud does not have them)",
+        unknown.join(", ")
+    )))
+}
+
+/// The capability that a template needs, and the types that need it.
+pub(super) fn capability(template: &Template) -> Option<(&'static str, Vec<String>)> {
+    let mut types = Vec::new();
+    let mut named = false;
+    for (logical, resource) in template.section("Resources") {
+        let kind = template.resource_type(logical);
+        if kind.starts_with("AWS::IAM::") {
+            let name = resources::by_name(kind).and_then(|kind| kind.naming);
+            named |= name.is_some_and(|naming| {
+                resource
+                    .get("Properties")
+                    .is_some_and(|properties| properties.get(naming.property).is_some())
+            });
+            types.push(kind.to_owned());
+        }
+    }
+    types.sort();
+    types.dedup();
+    let capability = if named {
+        "CAPABILITY_NAMED_IAM"
+    } else {
+        "CAPABILITY_IAM"
+    };
+    (!types.is_empty()).then_some((capability, types))
+}
+
+fn check_capabilities(template: &Template, given: &[String]) -> ApiResult<()> {
+    let has = |name: &str| given.iter().any(|given| given == name);
+    match capability(template) {
+        Some((needed, _)) if !has(needed) && !has("CAPABILITY_NAMED_IAM") => Err(ApiError::new(
+            "InsufficientCapabilitiesException",
+            format!("Requires capabilities : [{needed}]"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+async fn check_role(cloud: &Cloud, arn: &str) -> ApiResult<()> {
+    let name = arn.rsplit('/').next().unwrap_or(arn);
+    match cloud
+        .call(Service::Iam, "GetRole", json!({"RoleName": name}))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(error) if resources::is_gone(&error) => Err(invalid(format!(
+            "Role {arn} is invalid or cannot be assumed"
+        ))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Refuses references to what the template does not have, attributes that a type does not have,
+/// and circles.
+fn check_references(scope: &Scope) -> ApiResult<()> {
+    let template = &scope.template;
+    graph::order(template, &scope.present()?)?;
+    for section in ["Resources", "Outputs"] {
+        let mut unresolved = Vec::new();
+        for member in template.section(section).values() {
+            for value in member
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter_map(|(key, value)| {
+                    ["Export", "Properties", "Value"]
+                        .contains(&key.as_str())
+                        .then_some(value)
+                })
+            {
+                unresolved.extend(graph::references(value).into_iter().filter(|name| {
+                    name != "AWS::NoValue"
+                        && !scope.pseudo.contains_key(name)
+                        && !scope.parameters.contains_key(name)
+                        && template.resource(name).is_none()
+                }));
+                for (logical, attribute) in graph::attributes(value) {
+                    let kind = resources::by_name(template.resource_type(&logical));
+                    if kind.is_some_and(|kind| !kind.attributes.contains(&attribute.as_str())) {
+                        return Err(invalid(format!(
+                            "Template error: resource {logical} does not support attribute type {attribute} in Fn::GetAtt"
+                        )));
+                    }
+                }
+            }
+        }
+        if !unresolved.is_empty() {
+            unresolved.sort();
+            unresolved.dedup();
+            return Err(invalid(format!(
+                "Template format error: Unresolved resource dependencies [{}] in the {section} block of the template",
+                unresolved.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! The project that `mlops init` writes for a team: an example that works, as plain files.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::config::FILE;
+use crate::error::{Failure, Hint};
+use crate::names::ProjectName;
+
+macro_rules! files {
+    ($($path:literal from $source:literal $mode:ident),* $(,)?) => {
+        &[$((
+            $path,
+            include_bytes!(concat!("scaffold/files/", $source)).as_slice(),
+            stringify!($mode).len() == "program".len(),
+        )),*]
+    };
+}
+
+/// Path, bytes, and whether it is a program. `file` and `program` say which.
+const FILES: &[(&str, &[u8], bool)] = files![
+    ".gitignore" from "gitignore" file,
+    "README.md" from "README.md" file,
+    "baseline/README.md" from "baseline/README.md" file,
+    "buildspecs/image.yml" from "buildspecs/image.yml" file,
+    "buildspecs/ml.yml" from "buildspecs/ml.yml" file,
+    "data/README.md" from "data/README.md" file,
+    "data/good.csv" from "data/good.csv" file,
+    "data/production/july.csv" from "data/production/july.csv" file,
+    "data/spoiled.csv" from "data/spoiled.csv" file,
+    "data/train/flights.csv" from "data/train/flights.csv" file,
+    "image/Dockerfile" from "image/Dockerfile" file,
+    "image/program/evaluate" from "image/program/evaluate" program,
+    "image/program/flights.py" from "image/program/flights.py" file,
+    "image/program/preprocess" from "image/program/preprocess" program,
+    "image/program/serve" from "image/program/serve" program,
+    "image/program/train" from "image/program/train" program,
+    "image/requirements.txt" from "image/requirements.txt" file,
+    "pipeline.json" from "pipeline.json" file,
+    "samples/row.csv" from "samples/row.csv" file,
+];
+
+/// `mlops.toml` of a new project.
+fn project_file(name: &ProjectName, account: &str, region: &str) -> String {
+    format!(
+        "# docs/config.md of mlops lists every key.\n\
+         name = \"{name}\"\n\
+         \n\
+         # Commands that change something refuse any other account and region.\n\
+         account = \"{account}\"\n\
+         region = \"{region}\"\n\
+         \n\
+         [deploy]\n\
+         instance_type = \"ml.m5.large\"\n\
+         # Sent to the endpoint once after each promotion.\n\
+         sample = \"samples/row.csv\"\n"
+    )
+}
+
+/// Refuses (exit 2) a directory in which a file of the project stands already.
+pub fn check(directory: &Path) -> Result<()> {
+    let taken: Vec<&str> = paths()
+        .filter(|path| directory.join(path).symlink_metadata().is_ok())
+        .collect();
+    if taken.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{} already has {}, and nothing is overwritten",
+        directory.display(),
+        taken.join(", ")
+    )))
+    .hint("start in an empty directory, or move these away")
+}
+
+/// The files of a project, with `mlops.toml` last: where it is, the rest is.
+fn paths() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(path, _, _)| *path).chain([FILE])
+}
+
+/// Writes the project into `directory` and returns the files' paths in it. Overwrites nothing.
+pub fn write(
+    directory: &Path,
+    name: &ProjectName,
+    account: &str,
+    region: &str,
+) -> Result<Vec<PathBuf>> {
+    let toml = project_file(name, account, region);
+    let files = FILES
+        .iter()
+        .copied()
+        .chain([(FILE, toml.as_bytes(), false)]);
+    for (path, bytes, program) in files {
+        write_file(&directory.join(path), bytes, program)
+            .with_context(|| format!("cannot write {path}"))?;
+    }
+    Ok(paths().map(PathBuf::from).collect())
+}
+
+fn write_file(path: &Path, bytes: &[u8], program: bool) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(if program { 0o755 } else { 0o644 });
+    }
+    #[cfg(not(unix))]
+    let _ = program;
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return Err(Failure::usage(
+                "it is there already, and is not overwritten",
+            ));
+        }
+        opened => opened?,
+    };
+    file.write_all(bytes)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_written() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/scaffold/files");
+        let mut pending = vec![root.clone()];
+        let mut found = Vec::new();
+        while let Some(directory) = pending.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    pending.push(path);
+                } else {
+                    let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                    found.push(if name == "gitignore" {
+                        ".gitignore".to_owned()
+                    } else {
+                        name.to_owned()
+                    });
+                }
+            }
+        }
+        found.sort();
+        let listed: Vec<&str> = FILES.iter().map(|(path, _, _)| *path).collect();
+        assert_eq!(listed, found);
+    }
+
+    #[test]
+    fn what_is_written_is_a_project_and_is_not_written_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let name: ProjectName = "flights".parse().unwrap();
+        check(directory.path()).unwrap();
+        let files = write(directory.path(), &name, "000000000000", "us-east-1").unwrap();
+        assert_eq!(files.len(), FILES.len() + 1);
+
+        let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
+        let file: crate::config::ProjectFile = toml::from_str(&text).unwrap();
+        assert_eq!(file.name, name);
+        let sample = file.deploy.sample.unwrap();
+        assert!(directory.path().join(sample).is_file());
+        assert!(directory.path().join(file.pipeline.definition).is_file());
+
+        let error = check(directory.path()).unwrap_err();
+        assert_eq!(crate::error::exit(&error), crate::error::Exit::Usage);
+        std::fs::write(directory.path().join(FILE), "mine").unwrap();
+        assert!(write(directory.path(), &name, "1", "x").is_err());
+        let kept = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
+        assert_eq!(kept, "mine");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn programs_can_be_run() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let directory = tempfile::tempdir().unwrap();
+        let name = "flights".parse().unwrap();
+        write(directory.path(), &name, "000000000000", "us-east-1").unwrap();
+        let mode = |path: &str| {
+            let metadata = std::fs::metadata(directory.path().join(path)).unwrap();
+            metadata.permissions().mode() & 0o111
+        };
+        for program in ["preprocess", "train", "evaluate", "serve"] {
+            assert_ne!(mode(&format!("image/program/{program}")), 0, "{program}");
+        }
+        assert_eq!(mode("image/program/flights.py"), 0);
+    }
+}

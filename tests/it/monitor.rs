@@ -1,0 +1,217 @@
+//! `mlops monitor` on captured traffic in the local cloud's S3.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+
+use crate::sandbox::Sandbox;
+
+const BUCKET: &str = "flights-artifacts-000000000000-us-east-1";
+
+/// A project with a baseline of `delay,distance,origin`.
+fn project() -> Sandbox {
+    let mut sandbox = Sandbox::new();
+    sandbox.write(
+        "mlops.toml",
+        "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n",
+    );
+    let rows: Vec<String> = (0..300)
+        .map(|i| format!("{}.0,{},{}\n", i % 50, i % 90, ["JFK", "LGA"][i % 2]))
+        .collect();
+    sandbox.write(
+        "train.csv",
+        format!("delay,distance,origin\n{}", rows.concat()),
+    );
+    sandbox
+        .mlops(["validate", "--suggest", "train.csv"])
+        .success();
+    sandbox.set("MLOPS_NOW", "2026-02-14T18:00:00Z");
+    sandbox
+}
+
+/// Captured invocations with two rows each.
+fn captured(hour: u32, row: impl Fn(usize) -> (String, String)) -> String {
+    let events: Vec<String> = (0..150)
+        .map(|i| {
+            let ((first, a), (second, b)) = (row(2 * i), row(2 * i + 1));
+            let payload = |data: String| serde_json::json!({"observedContentType": "text/csv", "data": data, "encoding": "CSV"});
+            let event = serde_json::json!({
+                "captureData": {
+                    "endpointInput": payload(format!("{first}\n{second}\n")),
+                    "endpointOutput": payload(format!("{a}\n{b}\n")),
+                },
+                "eventMetadata": {"eventId": i.to_string(), "inferenceTime": format!("2026-02-14T{hour:02}:25:06Z")},
+                "eventVersion": "0",
+            });
+            format!("{event}\n")
+        })
+        .collect();
+    events.concat()
+}
+
+fn usual(i: usize) -> (String, String) {
+    (
+        format!("{},{}", i % 90, ["JFK", "LGA"][i % 2]),
+        format!("{}.5", i % 50),
+    )
+}
+
+fn unusual(i: usize) -> (String, String) {
+    (
+        format!("{},{}", i % 90 + 500, ["JFK", "EWR"][i % 2]),
+        format!("{}.5", i % 50),
+    )
+}
+
+/// Puts objects into the artifact bucket of the sandbox's local cloud.
+fn put(sandbox: &Sandbox, objects: &[(&str, String)]) {
+    sandbox.mlops(["local", "start", "--detach"]).success();
+    let status = sandbox
+        .mlops(["local", "status", "--output", "json"])
+        .success();
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(status.json()["endpoint"].as_str().unwrap())
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .force_path_style(true)
+        .build();
+    let client = Client::from_conf(config);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        client.create_bucket().bucket(BUCKET).send().await.unwrap();
+        for (key, text) in objects {
+            client
+                .put_object()
+                .bucket(BUCKET)
+                .key(*key)
+                .body(text.clone().into_bytes().into())
+                .send()
+                .await
+                .unwrap();
+        }
+    });
+}
+
+#[test]
+fn captured_traffic_is_compared_and_the_result_can_be_shown_again() {
+    let sandbox = project();
+    put(
+        &sandbox,
+        &[
+            (
+                "capture/flights/AllTraffic/2026/02/14/15/a.jsonl",
+                captured(15, usual),
+            ),
+            (
+                "capture/flights/AllTraffic/2026/02/14/17/b.jsonl",
+                captured(17, unusual),
+            ),
+        ],
+    );
+
+    let earlier = [
+        "--local",
+        "monitor",
+        "run",
+        "--until",
+        "2026-02-14T16:00:00Z",
+    ];
+    let run = sandbox.mlops(earlier).success();
+    assert!(
+        run.stdout
+            .contains("flights, run 2026-02-14T18-00-00Z: 300 rows, baseline of 300 rows"),
+        "{}",
+        run.stdout
+    );
+    assert!(run.stdout.contains("no violations"), "{}", run.stdout);
+
+    let mut sandbox = sandbox;
+    sandbox.set("MLOPS_NOW", "2026-02-14T18:05:00Z");
+    let run = sandbox
+        .mlops([
+            "--local", "monitor", "run", "--hours", "2", "--output", "json",
+        ])
+        .code(3);
+    let report = run.json();
+    assert_eq!(report["rows"], 300);
+    assert_eq!(
+        report["stored"],
+        format!("s3://{BUCKET}/monitoring/flights/2026-02-14T18-05-00Z/")
+    );
+    let features = report["features"].as_array().unwrap();
+    assert_eq!(features.len(), 3);
+    assert_eq!(features[0]["feature"], "distance");
+    assert_eq!(features[0]["drifted"], true);
+    assert!(features[0]["distance"].as_f64().unwrap() > 0.8);
+    let delay = features.iter().find(|f| f["feature"] == "delay").unwrap();
+    assert_eq!(delay["drifted"], false);
+    let checks: Vec<&str> = report["violations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|violation| violation["constraint_check_type"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        checks,
+        [
+            "baseline_drift_check",
+            "categorical_values_check",
+            "baseline_drift_check"
+        ]
+    );
+
+    let shown = sandbox
+        .mlops(["--local", "monitor", "report", "--output", "json"])
+        .success();
+    assert_eq!(shown.json()["features"], report["features"]);
+    assert_eq!(shown.json()["violations"], report["violations"]);
+    let first = sandbox
+        .mlops(["--local", "monitor", "report", "2026-02-14T18-00-00Z"])
+        .success();
+    assert!(first.stdout.contains("no violations"), "{}", first.stdout);
+    sandbox
+        .mlops(["--local", "monitor", "report", "--html", "drift.html"])
+        .success()
+        .stdout("wrote drift.html\n");
+    let page = std::fs::read_to_string(sandbox.path().join("drift.html")).unwrap();
+    assert_eq!(page.matches("<section class=\"card\">").count(), 2);
+    let unknown = sandbox
+        .mlops(["--local", "monitor", "report", "2020"])
+        .code(1);
+    assert!(
+        unknown
+            .stderr
+            .contains("hint: the newest are 2026-02-14T18-05-00Z"),
+        "{}",
+        unknown.stderr
+    );
+
+    let object = format!("s3://{BUCKET}/capture/flights/AllTraffic/2026/02/14/15");
+    let validated = sandbox
+        .mlops(["--local", "validate", "--format", "capture", &object])
+        .success();
+    assert_eq!(validated.stdout, "300 rows, 3 columns: no violations\n");
+}
+
+#[test]
+fn nothing_captured_says_so() {
+    let sandbox = project();
+    put(&sandbox, &[]);
+    let report = sandbox.mlops(["--local", "monitor", "report"]).code(1);
+    assert!(
+        report.stderr.contains("has not been monitored yet"),
+        "{}",
+        report.stderr
+    );
+    let run = sandbox.mlops(["--local", "monitor", "run"]).code(1);
+    assert!(
+        run.stderr.contains(&format!(
+            "nothing was captured under s3://{BUCKET}/capture/flights/"
+        )),
+        "{}",
+        run.stderr
+    );
+}

@@ -35,6 +35,9 @@ enum Command {
     Init(commands::init::InitArgs),
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
+    Promote(commands::promote::PromoteArgs),
+    Lineage(commands::lineage::LineageArgs),
+    Status(commands::status::StatusArgs),
     #[command(subcommand)]
     Data(commands::data::DataCommand),
     #[command(subcommand)]
@@ -47,6 +50,11 @@ enum Command {
     #[command(subcommand)]
     Monitor(commands::monitor::MonitorCommand),
     Validate(commands::validate::ValidateArgs),
+    Train(commands::train::TrainArgs),
+    #[command(subcommand)]
+    Runs(commands::runs::RunsCommand),
+    #[command(subcommand)]
+    Models(commands::models::ModelsCommand),
     Completions(commands::completions::CompletionsArgs),
     /// Print the command reference in Markdown
     #[command(hide = true)]
@@ -84,6 +92,15 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
     let exit = match &cli.command {
         Command::Init(args) => ctx.output.report(&commands::init::run(&ctx, args).await?),
         Command::Config(command) => ctx.output.report(&commands::config::run(&ctx, command)?),
+        Command::Promote(args) => ctx
+            .output
+            .report(&Box::pin(commands::promote::run(&ctx, args)).await?),
+        Command::Lineage(args) => ctx
+            .output
+            .report(&commands::lineage::run(&ctx, args).await?),
+        Command::Status(args) => ctx
+            .output
+            .report(&Box::pin(commands::status::run(&ctx, args)).await?),
         Command::Data(command) => ctx
             .output
             .report(&commands::data::run(&ctx, command).await?),
@@ -102,6 +119,13 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
         Command::Validate(args) => ctx
             .output
             .report(&commands::validate::run(&ctx, args).await?),
+        Command::Train(args) => ctx.output.report(&commands::train::run(&ctx, args).await?),
+        Command::Runs(command) => ctx
+            .output
+            .report(&commands::runs::run(&ctx, command).await?),
+        Command::Models(command) => ctx
+            .output
+            .report(&commands::models::run(&ctx, command).await?),
         Command::Completions(args) => commands::completions::run(&ctx, args),
         Command::MarkdownHelp => commands::completions::markdown(&ctx),
         #[cfg(feature = "local")]

@@ -402,6 +402,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of faults")]
     fn each_fault_is_named_with_its_place() {
         let jsonget = "/Steps/3/Arguments/Conditions/0/LeftValue/Std:JsonGet";
         for (pointer, value, expected) in [

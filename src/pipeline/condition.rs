@@ -145,6 +145,7 @@ mod tests {
         Condition::deserialize(condition).unwrap().holds(&Fixed)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "json!() is passed")]
     fn pair(kind: &str, left: Value, right: Value) -> Result<bool, ExpressionError> {
         outcome(json!({"Type": kind, "LeftValue": left, "RightValue": right}))
     }

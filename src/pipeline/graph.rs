@@ -169,6 +169,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "json!() is passed")]
     fn graph(steps: Value) -> Result<Graph, Problem> {
         let definition =
             serde_json::from_value(json!({"Version": "2020-12-01", "Steps": steps})).unwrap();

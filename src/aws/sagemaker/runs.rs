@@ -1,6 +1,7 @@
 //! Runs: the executions of the project's pipeline, and their steps.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_sagemaker::types::{PipelineExecutionStep, PipelineExecutionStepMetadata, SortOrder};
@@ -27,6 +28,31 @@ pub struct Origin {
     /// True when the definition came from the working tree.
     #[serde(default)]
     pub dirty: bool,
+}
+
+impl Origin {
+    /// The first characters of the commit.
+    pub fn short_commit(&self) -> String {
+        self.commit
+            .iter()
+            .flat_map(|c| c.chars().take(10))
+            .collect()
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(branch) = &self.branch {
+            let dirty = if self.dirty { " (working tree)" } else { "" };
+            writeln!(f, "branch    {branch}  {}{dirty}", self.short_commit())?;
+        }
+        for (label, value) in [("image", &self.image), ("data", &self.data_version)] {
+            if let Some(value) = value {
+                writeln!(f, "{label:<9} {value}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A run in a list.

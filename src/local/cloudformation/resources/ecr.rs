@@ -59,21 +59,16 @@ async fn policies(job: &Job<'_>, physical: &str, old: &Map<String, Value>) -> Ap
     Ok(())
 }
 
-/// The tags that may move: `CloudFormation`'s names to those of the API.
-fn exclusions(job: &Job<'_>) -> Value {
-    job.get("ImageTagMutabilityExclusionFilters")
-        .and_then(Value::as_array)
-        .map_or(Value::Null, |filters| {
-            filters
-                .iter()
-                .map(|filter| {
-                    json!({
-                        "filterType": filter.get("ImageTagMutabilityExclusionFilterType"),
-                        "filter": filter.get("ImageTagMutabilityExclusionFilterValue"),
-                    })
-                })
-                .collect()
+/// `ImageTagMutabilityExclusionFilterType` and `…Value` are `filterType` and `filter` in the API.
+fn exclusion_filters(job: &Job<'_>) -> Option<Vec<Value>> {
+    let filters = job.get("ImageTagMutabilityExclusionFilters")?.as_array()?;
+    let one = |filter: &Value| {
+        json!({
+            "filterType": filter.get("ImageTagMutabilityExclusionFilterType"),
+            "filter": filter.get("ImageTagMutabilityExclusionFilterValue"),
         })
+    };
+    Some(filters.iter().map(one).collect())
 }
 
 /// `{"ScanOnPush": true}` → `{"scanOnPush": true}`
@@ -102,7 +97,7 @@ impl Handler for Repository {
                 json!({
                     "repositoryName": job.name,
                     "imageTagMutability": job.get("ImageTagMutability"),
-                    "imageTagMutabilityExclusionFilters": exclusions(job),
+                    "imageTagMutabilityExclusionFilters": exclusion_filters(job),
                     "imageScanningConfiguration": job.get("ImageScanningConfiguration").map(lower_first),
                     "encryptionConfiguration": job.get("EncryptionConfiguration").map(lower_first),
                     "tags": job.get("Tags"),
@@ -135,17 +130,17 @@ impl Handler for Repository {
         old: &Map<String, Value>,
     ) -> ApiResult<Map<String, Value>> {
         let new = job.properties;
-        if differs(
-            old,
-            new,
-            &["ImageTagMutability", "ImageTagMutabilityExclusionFilters"],
-        ) {
+        const MUTABILITY: &[&str] = &["ImageTagMutability", "ImageTagMutabilityExclusionFilters"];
+        if differs(old, new, MUTABILITY) {
             let mutability = job
                 .get("ImageTagMutability")
                 .cloned()
                 .unwrap_or("MUTABLE".into());
-            let input = json!({"repositoryName": physical, "imageTagMutability": mutability,
-                "imageTagMutabilityExclusionFilters": exclusions(job)});
+            let input = json!({
+                "repositoryName": physical,
+                "imageTagMutability": mutability,
+                "imageTagMutabilityExclusionFilters": exclusion_filters(job),
+            });
             job.call(Service::Ecr, "PutImageTagMutability", input)
                 .await?;
         }

@@ -194,25 +194,20 @@ fn rule(rule: &Value) -> ApiResult<Value> {
                 );
             }
             "Transitions" => {
-                let transitions: Vec<Value> = value
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(|one| {
-                        let mut transition = Map::new();
-                        for (from, to) in [
-                            ("TransitionInDays", "Days"),
-                            ("TransitionDate", "Date"),
-                            ("StorageClass", "StorageClass"),
-                        ] {
-                            if let Some(value) = one.get(from) {
-                                transition.insert(to.to_owned(), value.clone());
-                            }
-                        }
-                        Value::Object(transition)
-                    })
-                    .collect();
-                shown.insert("Transitions".to_owned(), Value::Array(transitions));
+                const NAMES: &[(&str, &str)] = &[
+                    ("TransitionInDays", "Days"),
+                    ("TransitionDate", "Date"),
+                    ("StorageClass", "StorageClass"),
+                ];
+                shown.insert(name.clone(), transitions(value, NAMES));
+            }
+            "NoncurrentVersionTransitions" => {
+                const NAMES: &[(&str, &str)] = &[
+                    ("TransitionInDays", "NoncurrentDays"),
+                    ("NewerNoncurrentVersions", "NewerNoncurrentVersions"),
+                    ("StorageClass", "StorageClass"),
+                ];
+                shown.insert(name.clone(), transitions(value, NAMES));
             }
             other => {
                 return Err(ApiError::not_implemented(format_args!(
@@ -232,6 +227,18 @@ fn rule(rule: &Value) -> ApiResult<Value> {
     };
     shown.insert("Filter".to_owned(), filter);
     Ok(Value::Object(shown))
+}
+
+/// A list of transitions with the members renamed as `names` says.
+fn transitions(value: &Value, names: &[(&str, &str)]) -> Value {
+    let one = |transition: &Value| -> Value {
+        names
+            .iter()
+            .filter_map(|(from, to)| Some(((*to).to_owned(), transition.get(from)?.clone())))
+            .collect::<Map<_, _>>()
+            .into()
+    };
+    value.as_array().into_iter().flatten().map(one).collect()
 }
 
 fn attributes(job: &Job<'_>, name: &str) -> Map<String, Value> {

@@ -97,7 +97,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let name = requests::name(&input, "PipelineName", 256)?;
     let token = token(&input)?;
     let arn = cloud.arn("sagemaker", format_args!("pipeline/{name}"));
-    let taken = || {
+    let exists = || {
         ApiError::validation(format!(
             "Pipeline names must be unique within an AWS account and region. Pipeline with name \
              ({name}) already exists."
@@ -107,7 +107,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         if existing.token == token {
             return Ok(json!({ "PipelineArn": existing.arn }));
         }
-        return Err(taken());
+        return Err(exists());
     }
     let role = requests::required(&input, "RoleArn")?;
     require_role(cloud, role, PRINCIPAL)?;
@@ -132,7 +132,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     };
     put_version(cloud, name, 1, definition, now)?;
     if !pipelines(cloud).insert(name, &record)? {
-        return Err(taken());
+        return Err(exists());
     }
     tags::put(cloud, &arn, input.get("Tags"))?;
     Ok(json!({ "PipelineArn": arn }))

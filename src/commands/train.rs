@@ -1,0 +1,140 @@
+//! `mlops train`: run the pipeline of a branch.
+
+use std::fmt;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::aws::sagemaker::models::{self, Model};
+use crate::aws::sagemaker::pipelines::{self, Upsert};
+use crate::aws::sagemaker::runs::{self, Origin, RunStep};
+use crate::context::Context;
+use crate::names::BranchName;
+use crate::output::{Report, table};
+
+mod resolve;
+mod watch;
+
+/// Run the pipeline of a branch, and wait for its model
+///
+/// Takes the pipeline definition from the head commit of the branch, the image that was pushed
+/// from it, and the newest version of the data; all are recorded with the run. Ctrl-C leaves the
+/// run going.
+///
+/// Example: mlops train --branch develop -p MaxRmse=18
+#[derive(Debug, clap::Args)]
+pub struct TrainArgs {
+    /// The branch (default: the one that is checked out)
+    #[arg(long, value_name = "BRANCH")]
+    branch: Option<BranchName>,
+    /// Take the pipeline definition from the working tree; the run is recorded as dirty
+    #[arg(long)]
+    working_tree: bool,
+    /// Return when the run has started
+    #[arg(long)]
+    detach: bool,
+    /// Set a parameter of the pipeline
+    #[arg(short = 'p', long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, String)>,
+    /// The version of the data set (default: the newest)
+    #[arg(long, value_name = "VERSION")]
+    data_version: Option<String>,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+/// A run that was started, and how it ended.
+#[derive(Debug, Serialize)]
+pub struct Training {
+    run: String,
+    arn: String,
+    status: String,
+    #[serde(flatten)]
+    origin: Origin,
+    pipeline: Upsert,
+    started: Option<Timestamp>,
+    steps: Vec<RunStep>,
+    model: Option<Model>,
+    #[serde(skip)]
+    now: Timestamp,
+}
+
+/// Checks everything, starts the run, and waits for it.
+pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
+    let project = ctx.project()?;
+    let source = resolve::source(&project, args.branch.as_ref(), args.working_tree)?;
+    let wanted = resolve::wanted(&source, &args.parameters, args.data_version.as_deref())?;
+    let clients = ctx.aws_for(&project).await?;
+    let start = resolve::start(ctx, clients, &project, source, wanted).await?;
+
+    let name = project.file.name.as_str();
+    let pipeline = pipelines::upsert(clients, name, &start.definition, &start.role).await?;
+    let description = serde_json::to_string(&start.origin)?;
+    let arn = pipelines::start(clients, name, &start.parameters, &description).await?;
+    let id = runs::id(&arn).to_owned();
+    let note = format!("the run goes on: mlops runs show {id}");
+    let run = if args.detach {
+        runs::describe(clients, &arn).await?
+    } else {
+        let _note = ctx.on_interrupt(note);
+        watch::until_over(ctx, clients, &arn).await?
+    };
+    let model = match run.model_package() {
+        Some(arn) => models::describe(clients, arn).await?,
+        None => None,
+    };
+    Ok(Training {
+        run: id,
+        arn,
+        status: run.status,
+        origin: start.origin,
+        pipeline,
+        started: run.started,
+        steps: run.steps,
+        model,
+        now: Timestamp::now(),
+    })
+}
+
+impl Report for Training {}
+
+impl fmt::Display for Training {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "run       {}  {}", self.run, self.status)?;
+        write!(f, "{}", self.origin)?;
+        if !self.steps.is_empty() {
+            let rows = self.steps.iter().map(|step| {
+                let time = step.seconds(self.now).map(|s| format!("{s} s"));
+                vec![
+                    step.name.clone(),
+                    step.kind.unwrap_or("-").to_owned(),
+                    step.status.clone(),
+                    time.unwrap_or_default(),
+                ]
+            });
+            writeln!(f)?;
+            f.write_str(&table(&["STEP", "TYPE", "STATUS", "TIME"], rows))?;
+        }
+        match &self.model {
+            Some(model) => {
+                writeln!(f)?;
+                writeln!(f, "model     version {}  {}", model.version, model.status)?;
+                if !model.metrics.is_empty() {
+                    writeln!(f, "metrics   {}", models::sentence(&model.metrics))?;
+                }
+                if let Some(artifact) = &model.artifact {
+                    writeln!(f, "artifact  {artifact}")?;
+                }
+                writeln!(f, "\nnext: mlops promote {}", model.version)
+            }
+            None if self.status == "Succeeded" => Ok(()),
+            None => writeln!(f, "\nnext: mlops runs show {}", self.run),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What a run is made of: the definition of a commit, an image by digest, a version of the data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, anyhow};
+use sha2::{Digest, Sha256};
+
+use crate::aws::sagemaker::runs::Origin;
+use crate::aws::{Clients, datasets, ecr};
+use crate::config::Project;
+use crate::context::Context;
+use crate::error::{Failure, Hint};
+use crate::git::Repository;
+use crate::infra;
+use crate::names::BranchName;
+use crate::pipeline::{Definition, bind};
+
+/// The parameters that `mlops train` passes when a definition declares them.
+const STANDARD: &[&str] = &[
+    "ImageUri",
+    "InputDataUri",
+    "InputDataVersion",
+    "CommitId",
+    "ModelPackageGroupName",
+    "RoleArn",
+    "ArtifactBucket",
+];
+
+/// The definition of a branch's head commit, or of the working tree.
+#[derive(Debug)]
+pub(super) struct Source {
+    branch: BranchName,
+    commit: String,
+    dirty: bool,
+    text: String,
+    definition: Definition,
+}
+
+/// What the definition and the command line ask for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    given: BTreeMap<String, String>,
+    /// The standard parameters that have to be found.
+    missing: BTreeSet<&'static str>,
+    data_version: Option<String>,
+}
+
+/// Everything that a start needs.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) definition: String,
+    pub(super) role: String,
+    pub(super) parameters: BTreeMap<String, String>,
+    pub(super) origin: Origin,
+}
+
+/// Reads and checks the definition; no remote call.
+pub(super) fn source(
+    project: &Project,
+    branch: Option<&BranchName>,
+    working_tree: bool,
+) -> Result<Source> {
+    let repository = Repository::discover(&project.root)?;
+    let branch = match (branch, repository.current_branch()?) {
+        (Some(branch), _) => branch.clone(),
+        (None, Some(current)) => current.parse()?,
+        (None, None) => project.file.branches.develop.clone(),
+    };
+    let path = &project.file.pipeline.definition;
+    if path.extension().is_some_and(|extension| extension == "py") {
+        return Err(Failure::usage(format!(
+            "{} is a program: `mlops train` reads pipeline definitions in JSON only, so far",
+            path.display()
+        )))
+        .hint("write the definition to a file (python pipeline.py > pipeline.json) and name it in mlops.toml, [pipeline] definition");
+    }
+    let (commit, bytes, dirty) = if working_tree {
+        let commit = repository
+            .head()?
+            .ok_or_else(|| anyhow!("the repository has no commit yet"))
+            .hint("commit the project first")?;
+        let file = project.path(path);
+        let bytes =
+            std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        (commit, bytes, true)
+    } else {
+        let commit = repository.require_branch(&branch)?;
+        let bytes = repository
+            .show(&commit, path)?
+            .ok_or_else(|| anyhow!("the branch `{branch}` has no {}", path.display()))
+            .hint("commit it, or name another file in mlops.toml, [pipeline] definition")?;
+        (commit, bytes, false)
+    };
+    let place = path.display();
+    let text = String::from_utf8(bytes).with_context(|| format!("{place} is not UTF-8 text"))?;
+    let definition = Definition::checked(&text).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(|p| format!("\n  {p}")).collect();
+        Failure::usage(format!("{place} of `{branch}` is wrong:{}", lines.concat()))
+    })?;
+    Ok(Source {
+        branch,
+        commit,
+        dirty,
+        text,
+        definition,
+    })
+}
+
+/// Checks the parameters against the definition, as far as that needs no remote call.
+pub(super) fn wanted(
+    source: &Source,
+    parameters: &[(String, String)],
+    data_version: Option<&str>,
+) -> Result<Wanted> {
+    let mut given = BTreeMap::new();
+    for (name, value) in parameters {
+        if given.insert(name.clone(), value.clone()).is_some() {
+            return Err(Failure::usage(format!("-p {name} is given twice")));
+        }
+    }
+    let declared = |name: &str| source.definition.parameter(name).is_some();
+    let missing: BTreeSet<&'static str> = STANDARD
+        .iter()
+        .copied()
+        .filter(|name| declared(name) && !given.contains_key(*name))
+        .collect();
+    if data_version.is_some() && !missing.contains("InputDataUri") {
+        return Err(Failure::usage(
+            "--data-version is given, but the pipeline takes no InputDataUri from it",
+        ));
+    }
+    let mut all = given.clone();
+    for name in &missing {
+        // Any text will do: only the others can be wrong here.
+        all.insert((*name).to_owned(), "-".to_owned());
+    }
+    bind(&source.definition, &all)
+        .map_err(|problems| Failure::usage(problems.join("\n  ")))
+        .hint("set parameters with -p NAME=VALUE")?;
+    Ok(Wanted {
+        given,
+        missing,
+        data_version: data_version.map(str::to_owned),
+    })
+}
+
+/// Finds what the standard parameters stand for; nothing is started yet.
+pub(super) async fn start(
+    ctx: &Context,
+    clients: &Clients,
+    project: &Project,
+    source: Source,
+    wanted: Wanted,
+) -> Result<Start> {
+    let platform = infra::platform(clients, project).await?;
+    let mut origin = Origin {
+        branch: Some(source.branch.to_string()),
+        commit: Some(source.commit.clone()),
+        definition_sha256: Some(hex::encode(Sha256::digest(source.text.as_bytes()))),
+        dirty: source.dirty,
+        ..Origin::default()
+    };
+    let mut parameters = wanted.given;
+    let mut set = |name: &str, value: String| {
+        if wanted.missing.contains(name) {
+            parameters.insert(name.to_owned(), value);
+        }
+    };
+    set("CommitId", source.commit);
+    set("RoleArn", platform.execution_role.clone());
+    set("ArtifactBucket", platform.artifact_bucket.clone());
+    set(
+        "ModelPackageGroupName",
+        platform.model_package_group.clone(),
+    );
+    if wanted.missing.contains("ImageUri") {
+        let digest = image(clients, &platform.image_repository, &source.branch).await?;
+        set(
+            "ImageUri",
+            format!("{}@{digest}", platform.image_repository_uri),
+        );
+        origin.image = Some(digest);
+    }
+    if wanted.missing.contains("InputDataUri") || wanted.missing.contains("InputDataVersion") {
+        let asked = wanted.data_version.as_deref();
+        let (version, uri) = data(ctx, clients, project, &platform.data_bucket, asked).await?;
+        set("InputDataUri", uri);
+        set("InputDataVersion", version.clone());
+        origin.data_version = Some(version);
+    }
+    Ok(Start {
+        definition: source.text,
+        role: platform.execution_role,
+        parameters,
+        origin,
+    })
+}
+
+/// A version of the project's data set and where its snapshot lies.
+async fn data(
+    ctx: &Context,
+    clients: &Clients,
+    project: &Project,
+    bucket: &str,
+    asked: Option<&str>,
+) -> Result<(String, String)> {
+    let dataset = project.dataset();
+    let version = match asked {
+        Some(id) => datasets::resolve(&clients.s3, bucket, &dataset, id).await?,
+        None => datasets::latest(&clients.s3, bucket, &dataset)
+            .await?
+            .ok_or_else(|| anyhow!("the data set `{dataset}` has no version yet"))
+            .hint(format!(
+                "push one with `mlops data push DIRECTORY {dataset}`"
+            ))?,
+    };
+    let total = version.manifest.files.iter().map(|file| file.size).sum();
+    let task = ctx.progress.bytes(format!("snapshot of {dataset}"), total);
+    let uri =
+        datasets::snapshot(&clients.s3, bucket, &version, &|bytes| task.advance(bytes)).await?;
+    Ok((version.id, uri.to_string()))
+}
+
+/// The digest of the image that was pushed from a branch last: the tag is the branch's name.
+async fn image(clients: &Clients, repository: &str, branch: &BranchName) -> Result<String> {
+    let tag = branch.as_str().replace('/', "-");
+    let image = ecr::by_tag(clients, repository, &tag)
+        .await?
+        .ok_or_else(|| {
+            anyhow!("no image was pushed from `{branch}`: {repository} has no tag `{tag}`")
+        })
+        .hint("push one with `mlops image push`")?;
+    Ok(image.digest)
+}

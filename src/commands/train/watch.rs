@@ -1,0 +1,104 @@
+//! Waiting for a run: each step's change as a line, and what to say when it fails.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use anyhow::{Result, anyhow};
+
+use crate::aws::sagemaker::runs::{self, Run, RunStep};
+use crate::aws::{Clients, logs};
+use crate::context::Context;
+use crate::error::{Exit, Failure, Hint, hinted};
+use crate::wait::Poll;
+
+/// How many log lines of a failed job are shown.
+const TAIL: i32 = 15;
+
+/// Waits until the run is over. A failed run is an error: exit 3 when a Fail step (a gate) said
+/// no, else exit 1.
+pub(super) async fn until_over(ctx: &Context, clients: &Clients, arn: &str) -> Result<Run> {
+    let id = runs::id(arn);
+    let seen: RefCell<BTreeMap<String, String>> = RefCell::default();
+    let waited = {
+        let _task = ctx.progress.task(format!("run {id} has started"));
+        ctx.waiter
+            .until(
+                &format!("the run {id}"),
+                |_| {},
+                || async {
+                    let run = runs::describe(clients, arn).await?;
+                    say_changes(ctx, &run, &mut seen.borrow_mut());
+                    if run.is_over() {
+                        return Ok(Poll::Ready(run));
+                    }
+                    Ok(Poll::Pending(run.status))
+                },
+            )
+            .await
+    };
+    let run = waited.hint(format!("look at it with `mlops runs show {id}`"))?;
+    match run.status.as_str() {
+        "Succeeded" => Ok(run),
+        "Stopped" => Err(anyhow!("the run {id} was stopped")),
+        _ => Err(failure(ctx, clients, &run).await),
+    }
+}
+
+fn say_changes(ctx: &Context, run: &Run, seen: &mut BTreeMap<String, String>) {
+    for step in &run.steps {
+        let before = seen.insert(step.name.clone(), step.status.clone());
+        if before.as_ref() != Some(&step.status) {
+            ctx.progress.say(line(step));
+        }
+    }
+}
+
+/// `  Train  Succeeded  12 s`
+fn line(step: &RunStep) -> String {
+    let mut line = format!("  {:<20} {}", step.name, step.status);
+    if let (Some(_), Some(seconds)) = (step.ended, step.ended.and_then(|end| step.seconds(end))) {
+        line.push_str(&format!("  {seconds} s"));
+    }
+    if let Some(outcome) = &step.outcome {
+        line.push_str(&format!("  ({outcome})"));
+    }
+    line
+}
+
+/// Says which step failed and why, after the last lines of its log.
+async fn failure(ctx: &Context, clients: &Clients, run: &Run) -> anyhow::Error {
+    let id = &run.run;
+    let show = format!("`mlops runs show {id}` shows the run");
+    if let Some(gate) = run.gate() {
+        let message = gate.failure.as_deref().unwrap_or("no reason given");
+        return hinted(
+            Failure::new(
+                Exit::Refused,
+                format!("the run {id} was refused at `{}`: {message}", gate.name),
+            ),
+            show,
+        );
+    }
+    let Some(step) = run.failed_step() else {
+        let reason = run.failure.as_deref().unwrap_or("no reason given");
+        return hinted(anyhow!("the run {id} failed: {reason}"), show);
+    };
+    if let Some((group, job)) = step.log() {
+        match logs::lines(clients, group, job, Some(TAIL)).await {
+            Ok(lines) if !lines.is_empty() => {
+                ctx.progress.say(format!("last lines of `{}`:", step.name));
+                for line in lines {
+                    ctx.progress.say(format!("  {line}"));
+                }
+            }
+            Ok(_) => {}
+            // The failure itself matters more than its log.
+            Err(error) => ctx.progress.say(crate::error::message(&error)),
+        }
+    }
+    let reason = step.failure.as_deref().unwrap_or("no reason given");
+    hinted(
+        anyhow!("the run {id} failed at step `{}`: {reason}", step.name),
+        format!("`mlops runs logs {id} {}` prints the whole log", step.name),
+    )
+}

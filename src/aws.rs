@@ -13,6 +13,8 @@ pub mod cloudformation;
 pub mod datasets;
 pub mod ecr;
 pub mod error;
+pub mod hosting;
+pub mod lineage;
 pub mod logs;
 pub mod monitoring_store;
 pub mod s3;

@@ -35,6 +35,9 @@ enum Command {
     Init(commands::init::InitArgs),
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
+    Promote(commands::promote::PromoteArgs),
+    Lineage(commands::lineage::LineageArgs),
+    Status(commands::status::StatusArgs),
     #[command(subcommand)]
     Data(commands::data::DataCommand),
     #[command(subcommand)]
@@ -89,6 +92,15 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
     let exit = match &cli.command {
         Command::Init(args) => ctx.output.report(&commands::init::run(&ctx, args).await?),
         Command::Config(command) => ctx.output.report(&commands::config::run(&ctx, command)?),
+        Command::Promote(args) => ctx
+            .output
+            .report(&Box::pin(commands::promote::run(&ctx, args)).await?),
+        Command::Lineage(args) => ctx
+            .output
+            .report(&commands::lineage::run(&ctx, args).await?),
+        Command::Status(args) => ctx
+            .output
+            .report(&Box::pin(commands::status::run(&ctx, args)).await?),
         Command::Data(command) => ctx
             .output
             .report(&commands::data::run(&ctx, command).await?),

@@ -7,10 +7,13 @@ pub mod data;
 pub mod demo;
 pub mod image;
 pub mod init;
+pub mod lineage;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod models;
 pub mod monitor;
+pub mod promote;
 pub mod runs;
+pub mod status;
 pub mod train;
 pub mod validate;

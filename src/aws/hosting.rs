@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use aws_sdk_sagemaker::operation::describe_model_package::DescribeModelPackageOutput;
 use aws_sdk_sagemaker::primitives::Blob;
-use aws_sdk_sagemaker::types::{ModelApprovalStatus, ModelLifeCycle, ModelPackageSortBy, SortOrder};
+use aws_sdk_sagemaker::types::{
+    ModelApprovalStatus, ModelLifeCycle, ModelPackageSortBy, SortOrder,
+};
 use serde::Serialize;
 
 use super::{AwsResultExt, Clients};
@@ -76,15 +78,19 @@ pub async fn versions(clients: &Clients, group: &str) -> Result<Vec<ModelVersion
             &["ResourceNotFound", "ValidationException"],
         )?;
         let Some(page) = page else { break };
-        found.extend(page.model_package_summary_list().iter().filter_map(|package| {
-            Some(ModelVersion {
-                version: Version(package.model_package_version()?),
-                arn: package.model_package_arn()?.to_owned(),
-                approval: package.model_approval_status()?.as_str().to_owned(),
-            })
-        }));
+        found.extend(
+            page.model_package_summary_list()
+                .iter()
+                .filter_map(|package| {
+                    Some(ModelVersion {
+                        version: Version(package.model_package_version()?),
+                        arn: package.model_package_arn()?.to_owned(),
+                        approval: package.model_approval_status()?.as_str().to_owned(),
+                    })
+                }),
+        );
     }
-    found.sort_by(|left, right| right.version.cmp(&left.version));
+    found.sort_by_key(|version| std::cmp::Reverse(version.version));
     Ok(found)
 }
 
@@ -124,7 +130,9 @@ fn read_details(package: &DescribeModelPackageOutput) -> Option<ModelDetails> {
                 cycle.stage_status().unwrap_or("?")
             )
         }),
-        image: container.and_then(|container| container.image()).map(str::to_owned),
+        image: container
+            .and_then(|container| container.image())
+            .map(str::to_owned),
         artifact: container
             .and_then(|container| container.model_data_url())
             .map(str::to_owned),

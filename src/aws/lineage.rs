@@ -35,6 +35,9 @@ pub struct Graph {
     pub descendants: Vec<Entity>,
 }
 
+/// An artifact to register: source URI, type, properties.
+type Source = (String, &'static str, Vec<(&'static str, String)>);
+
 /// The S3 URI of a data set's version: its manifest, by version id. `snapshot` is the
 /// `InputDataUri` of a run, `s3://BUCKET/snapshots/DATASET/VERSION/`.
 pub fn data_version_uri(snapshot: &str, version: &str) -> Option<String> {
@@ -50,8 +53,9 @@ pub fn data_version_uri(snapshot: &str, version: &str) -> Option<String> {
 pub async fn register(clients: &Clients, repository: &str, model: &ModelDetails) -> Result<()> {
     let package = artifact(clients, &model.version.arn, "Model", &[]).await?;
     let property = |name: &str| model.properties.get(name).map(String::as_str);
-    let mut sources: Vec<(String, &str, Vec<(&str, String)>)> = Vec::new();
-    if let (Some(snapshot), Some(version)) = (property("InputDataUri"), property("InputDataVersion"))
+    let mut sources: Vec<Source> = Vec::new();
+    if let (Some(snapshot), Some(version)) =
+        (property("InputDataUri"), property("InputDataVersion"))
         && let Some(uri) = data_version_uri(snapshot, version)
     {
         sources.push((uri, "DataSet", vec![("Version", version.to_owned())]));
@@ -191,7 +195,12 @@ async fn describe(clients: &Clients, arn: &str, kind: &str, word: &str) -> Resul
     let sagemaker = &clients.sagemaker;
     match kind {
         "Artifact" => {
-            let found = sagemaker.describe_artifact().artifact_arn(arn).send().await.aws(doing)?;
+            let found = sagemaker
+                .describe_artifact()
+                .artifact_arn(arn)
+                .send()
+                .await
+                .aws(doing)?;
             entity.source = found
                 .source()
                 .and_then(|source| source.source_uri())
@@ -200,7 +209,12 @@ async fn describe(clients: &Clients, arn: &str, kind: &str, word: &str) -> Resul
             entity.name = found.artifact_name;
         }
         "Action" => {
-            let found = sagemaker.describe_action().action_name(name).send().await.aws(doing)?;
+            let found = sagemaker
+                .describe_action()
+                .action_name(name)
+                .send()
+                .await
+                .aws(doing)?;
             entity.source = found
                 .source()
                 .and_then(|source| source.source_uri())
@@ -209,7 +223,12 @@ async fn describe(clients: &Clients, arn: &str, kind: &str, word: &str) -> Resul
             entity.name = found.action_name;
         }
         "Context" => {
-            let found = sagemaker.describe_context().context_name(name).send().await.aws(doing)?;
+            let found = sagemaker
+                .describe_context()
+                .context_name(name)
+                .send()
+                .await
+                .aws(doing)?;
             entity.source = found
                 .source()
                 .and_then(|source| source.source_uri())
@@ -249,7 +268,11 @@ mod tests {
             data_version_uri("s3://b/snapshots/flights/v1/", "v1").as_deref(),
             Some("s3://b/datasets/flights/manifest.json?versionId=v1")
         );
-        for bad in ["s3://b/data/flights/v1/", "s3://b/snapshots/flights/v2/", "https://x"] {
+        for bad in [
+            "s3://b/data/flights/v1/",
+            "s3://b/snapshots/flights/v2/",
+            "https://x",
+        ] {
             assert_eq!(data_version_uri(bad, "v1"), None, "{bad}");
         }
     }

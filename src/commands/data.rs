@@ -9,7 +9,7 @@ use crate::aws::Clients;
 use crate::aws::datasets;
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Failure, Hint};
+use crate::error::{Failure, Hint, hinted, message};
 use crate::names::DatasetName;
 
 mod report;
@@ -154,7 +154,13 @@ async fn push(ctx: &Context, project: Option<&Project>, args: &PushArgs) -> Resu
         task.advance(sent);
     })
     .await
-    .hint("`mlops init` makes the project's data bucket; `mlops doctor` checks it")?;
+    .map_err(|error| {
+        if message(&error).contains("NoSuchBucket") {
+            hinted(error, "`mlops init` makes the project's data bucket")
+        } else {
+            error
+        }
+    })?;
     drop(task);
     Ok(PushReport {
         manifest: format!("s3://{bucket}/datasets/{name}/manifest.json"),

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::aws::{self, Clients};
+use crate::aws;
 use crate::config::Project;
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
 use crate::git::Repository;
 use crate::image::push::{Registry, push};
 use crate::image::{Image, layout, program};
+use crate::infra;
 use crate::names::{BranchName, ImageTag};
 
 mod report;
@@ -137,7 +138,8 @@ async fn run_push(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     let image = build(&project, args.source.as_deref(), revision.label()).await?;
 
     let clients = ctx.aws_for(&project).await?;
-    let repository = repository_name(clients, &project).await?;
+    let repository = infra::platform(clients, &project).await?.image_repository;
+    // Not the stack's output: a local cloud may have another port than when the stack was made.
     let uri = aws::ecr::repository_uri(clients, &repository).await?;
     let login = aws::ecr::login(clients).await?;
     let registry = Registry::new(&login.endpoint, &login.basic)?;
@@ -200,40 +202,10 @@ async fn build(project: &Project, source: Option<&Path>, label: String) -> Resul
     .await?
 }
 
-/// The output of the platform's stack.
-async fn repository_name(clients: &Clients, project: &Project) -> Result<String> {
-    use crate::aws::AwsResultExt;
-
-    let stack = format!("{}-platform", project.file.name);
-    let answer = clients
-        .cloudformation
-        .describe_stacks()
-        .stack_name(&stack)
-        .send()
-        .await
-        .aws_unless(
-            format!("cannot read the stack `{stack}`"),
-            &["ValidationError"],
-        )?;
-    answer
-        .as_ref()
-        .and_then(|answer| answer.stacks().first())
-        .and_then(|stack| {
-            stack
-                .outputs()
-                .iter()
-                .find(|output| output.output_key() == Some("ImageRepositoryName"))?
-                .output_value()
-        })
-        .map(str::to_owned)
-        .ok_or_else(|| anyhow!("the stack `{stack}` is not there"))
-        .hint("run `mlops init`")
-}
-
 async fn run_list(ctx: &Context) -> Result<Listed> {
     let project = ctx.project()?;
     let clients = ctx.aws().await?;
-    let repository = repository_name(clients, &project).await?;
+    let repository = infra::platform(clients, &project).await?.image_repository;
     let images = aws::ecr::list(clients, &repository)
         .await?
         .into_iter()
@@ -241,7 +213,9 @@ async fn run_list(ctx: &Context) -> Result<Listed> {
             digest: image.digest,
             tags: image.tags,
             size: image.size,
-            pushed: image.pushed.map(|time| time.to_string()),
+            pushed: image
+                .pushed
+                .map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
         })
         .collect();
     Ok(Listed { repository, images })

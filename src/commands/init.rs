@@ -1,19 +1,20 @@
 //! `mlops init`: the architecture in an account, and a project to work in.
 
-use std::fmt;
+mod report;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
 
+use self::report::Deployed;
+pub use self::report::Initialized;
 use crate::aws::{AwsResultExt, Clients};
 use crate::config::Project;
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
 use crate::git::{REMOTE, Repository};
-use crate::infra::{self, Action, Network, Platform, StackOutcome, StackSpec, Workbench};
+use crate::infra::{self, Network, Platform, StackOutcome, StackSpec, Workbench};
 use crate::names::ProjectName;
-use crate::output::{Report, table};
 use crate::scaffold;
 
 /// Put the architecture into the account, and start a project
@@ -31,32 +32,6 @@ pub struct InitArgs {
     /// Needed where the directory already holds files.
     #[arg(long, value_name = "NAME")]
     name: Option<ProjectName>,
-}
-
-/// What now exists.
-#[derive(Debug, Serialize)]
-pub struct Initialized {
-    name: ProjectName,
-    account: String,
-    region: String,
-    directory: PathBuf,
-    /// Files that were written; none in an existing project.
-    files: Vec<PathBuf>,
-    /// The first commit, when this command made it.
-    commit: Option<String>,
-    stacks: Vec<Deployed>,
-    network: Network,
-    platform: Platform,
-    workbench: Workbench,
-    #[serde(skip)]
-    local: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Deployed {
-    stack: String,
-    action: Action,
-    changes: usize,
 }
 
 /// Files and commit of a new project.
@@ -227,57 +202,4 @@ async fn clone_url(clients: &Clients, repository: &str) -> Result<String> {
         .repository_metadata
         .and_then(|metadata| metadata.clone_url_http)
         .context(doing)
-}
-
-impl Report for Initialized {}
-
-impl fmt::Display for Initialized {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} in account {}, {}\n",
-            self.name, self.account, self.region
-        )?;
-        let short = |arn: &str| arn.rsplit('/').next().unwrap_or_default().to_owned();
-        let row = |what: &str, name: &str| vec![what.to_owned(), name.to_owned()];
-        let subnets = self.network.private_subnets.len();
-        let rows = [
-            row("data bucket", &self.platform.data_bucket),
-            row("artifact bucket", &self.platform.artifact_bucket),
-            row("image repository", &self.platform.image_repository_uri),
-            row("model registry", &self.platform.model_package_group),
-            row("role of jobs", &short(&self.platform.execution_role)),
-            row("role of endpoints", &short(&self.platform.endpoint_role)),
-            row(
-                "network",
-                &format!("{}, {subnets} private subnets", self.network.vpc),
-            ),
-            row("notebook", &self.workbench.notebook),
-            row("git", &self.workbench.image_repository_url),
-            row("git, notebooks", &self.workbench.eda_repository_url),
-        ];
-        writeln!(f, "{}", table(&["WHAT", "NAME"], rows))?;
-        let stacks = self
-            .stacks
-            .iter()
-            .map(|stack| vec![stack.stack.clone(), stack.action.as_str().to_owned()]);
-        writeln!(f, "{}", table(&["STACK", "NOW"], stacks))?;
-        if !self.files.is_empty() {
-            match &self.commit {
-                Some(commit) => writeln!(
-                    f,
-                    "Wrote {} files and committed them as {}.",
-                    self.files.len(),
-                    commit.get(..8).unwrap_or(commit)
-                )?,
-                None => writeln!(
-                    f,
-                    "Wrote {} files; commit them to your repository.",
-                    self.files.len()
-                )?,
-            }
-        }
-        let local = if self.local { " --local" } else { "" };
-        write!(f, "Next: mlops{local} image push")
-    }
 }

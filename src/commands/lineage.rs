@@ -33,7 +33,9 @@ pub async fn run(ctx: &Context, args: &LineageArgs) -> Result<LineageReport> {
     let group = project.file.name.as_str();
     let versions = hosting::versions(clients, group).await?;
     let endpoint = hosting::endpoint(clients, group).await?;
-    let live = endpoint.as_ref().and_then(|endpoint| endpoint.model_package.as_deref());
+    let live = endpoint
+        .as_ref()
+        .and_then(|endpoint| endpoint.model_package.as_deref());
     let chosen = match args.model {
         Some(wanted) => versions
             .iter()
@@ -47,7 +49,9 @@ pub async fn run(ctx: &Context, args: &LineageArgs) -> Result<LineageReport> {
             .hint("name one: `mlops lineage VERSION`, or put one live: `mlops promote`"),
     }?;
     let details = hosting::details(clients, &chosen.arn).await?;
-    let graph = lineage::around(clients, &chosen.arn).await?.unwrap_or_default();
+    let graph = lineage::around(clients, &chosen.arn)
+        .await?
+        .unwrap_or_default();
     let metrics = metrics(clients, &details).await?;
     let endpoint = endpoint
         .filter(|endpoint| endpoint.model_package.as_deref() == Some(&chosen.arn))
@@ -56,7 +60,9 @@ pub async fn run(ctx: &Context, args: &LineageArgs) -> Result<LineageReport> {
             status: endpoint.status,
             configuration: endpoint.configuration,
         });
-    Ok(LineageReport::new(group, details, &graph, metrics, endpoint))
+    Ok(LineageReport::new(
+        group, details, &graph, metrics, endpoint,
+    ))
 }
 
 /// The metrics that the evaluation wrote, if the package says where.
@@ -75,12 +81,17 @@ async fn metrics(clients: &Clients, details: &ModelDetails) -> Result<Vec<Metric
         .key(key)
         .send()
         .await
-        .aws_unless(format!("cannot read s3://{bucket}/{key}"), &["NoSuchKey", "NoSuchBucket"])?;
+        .aws_unless(
+            format!("cannot read s3://{bucket}/{key}"),
+            &["NoSuchKey", "NoSuchBucket"],
+        )?;
     let Some(object) = object else {
         return Ok(Vec::new());
     };
     let bytes = object.body.collect().await?.into_bytes();
-    Ok(read_metrics(&serde_json::from_slice(&bytes).unwrap_or_default()))
+    Ok(read_metrics(
+        &serde_json::from_slice(&bytes).unwrap_or_default(),
+    ))
 }
 
 /// The metrics of `{"regression_metrics": {"rmse": {"value": 1.0}}}`, of any kind of model.
@@ -259,7 +270,7 @@ impl fmt::Display for LineageReport {
             lines.push(("data", format!("version {}\n{}", data.version, data.uri)));
         }
         for image in &self.images {
-            lines.push(("image", image.replacen("@", "\n@", 1)));
+            lines.push(("image", image.replacen('@', "\n@", 1)));
         }
         for commit in &self.commits {
             lines.push(("commit", commit.clone()));
@@ -279,13 +290,20 @@ impl fmt::Display for LineageReport {
             lines.push(("artifact", artifact.clone()));
         }
         match &self.endpoint {
-            Some(endpoint) => lines.push(("endpoint", format!("{} ({})", endpoint.name, endpoint.status))),
+            Some(endpoint) => lines.push((
+                "endpoint",
+                format!("{} ({})", endpoint.name, endpoint.status),
+            )),
             None => lines.push(("endpoint", "none serves it".to_owned())),
         }
         let last = lines.len() - 1;
         let mut before = "";
         for (index, (label, text)) in lines.iter().enumerate() {
-            let (branch, stem) = if index == last { ("└─", "  ") } else { ("├─", "│ ") };
+            let (branch, stem) = if index == last {
+                ("└─", "  ")
+            } else {
+                ("├─", "│ ")
+            };
             let shown = if *label == before { "" } else { label };
             before = label;
             for (number, line) in clean(text).lines().enumerate() {
@@ -335,11 +353,23 @@ mod tests {
         };
         let graph = lineage::Graph {
             ascendants: vec![
-                entity("TrialComponent", "TrainingJob", "arn:x:training-job/train-1"),
-                entity("Artifact", "DataSet", "s3://b/datasets/f/manifest.json?versionId=v7"),
+                entity(
+                    "TrialComponent",
+                    "TrainingJob",
+                    "arn:x:training-job/train-1",
+                ),
+                entity(
+                    "Artifact",
+                    "DataSet",
+                    "s3://b/datasets/f/manifest.json?versionId=v7",
+                ),
                 entity("Artifact", "DataSet", "s3://b/snapshots/f/v7/"),
                 entity("Artifact", "Image", "h/flights@sha256:new"),
-                entity("Artifact", "Code", "codecommit::us-east-1://flights?commit=abc"),
+                entity(
+                    "Artifact",
+                    "Code",
+                    "codecommit::us-east-1://flights?commit=abc",
+                ),
             ],
             descendants: Vec::new(),
         };
@@ -358,6 +388,12 @@ mod tests {
         let evaluation = json!({"version": 0.0, "regression_metrics": {
             "rmse": {"value": 1.5, "standard_deviation": "NaN"}, "note": "x"}});
         let found = read_metrics(&evaluation);
-        assert_eq!(found, [Metric { name: "rmse".to_owned(), value: 1.5 }]);
+        assert_eq!(
+            found,
+            [Metric {
+                name: "rmse".to_owned(),
+                value: 1.5
+            }]
+        );
     }
 }

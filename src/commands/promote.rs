@@ -56,7 +56,12 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<PromoteReport> {
         .outputs
         .get("EndpointConfigName")
         .cloned()
-        .with_context(|| format!("the stack {} has no output EndpointConfigName", outcome.stack))?;
+        .with_context(|| {
+            format!(
+                "the stack {} has no output EndpointConfigName",
+                outcome.stack
+            )
+        })?;
     let endpoint = settled(ctx, clients, name).await?;
     verify(&endpoint, &requested, &chosen.arn)?;
 
@@ -115,7 +120,8 @@ fn choose<'a>(
             .hint("run `mlops train` to make one");
     }
     let Some(wanted) = wanted else {
-        let newer = |version: &&ModelVersion| live.is_none_or(|live| version.version > live.version);
+        let newer =
+            |version: &&ModelVersion| live.is_none_or(|live| version.version > live.version);
         if let Some(found) = versions
             .iter()
             .filter(newer)
@@ -202,7 +208,7 @@ async fn settled(ctx: &Context, clients: &Clients, name: &str) -> Result<Endpoin
         .await
 }
 
-/// "InService" is not enough: after a silent rollback the endpoint serves the old configuration.
+/// `InService` is not enough: after a silent rollback the endpoint serves the old configuration.
 fn verify(endpoint: &Endpoint, requested: &str, package: &str) -> Result<()> {
     let live = endpoint.configuration.as_deref().unwrap_or("none");
     let reason = endpoint.failure.as_deref().unwrap_or("no reason was given");
@@ -212,15 +218,26 @@ fn verify(endpoint: &Endpoint, requested: &str, package: &str) -> Result<()> {
             endpoint.name,
             endpoint.status
         ))
-        .hint(format!("its log group is /aws/sagemaker/Endpoints/{}", endpoint.name));
+        .hint(format!(
+            "its log group is /aws/sagemaker/Endpoints/{}",
+            endpoint.name
+        ));
     }
-    if live != requested || endpoint.model_package.as_deref().is_some_and(|live| live != package) {
+    if live != requested
+        || endpoint
+            .model_package
+            .as_deref()
+            .is_some_and(|live| live != package)
+    {
         return Err(anyhow::anyhow!(
             "the endpoint {} was rolled back: it is in service with the configuration {live}, not \
              with {requested} ({reason})",
             endpoint.name
         ))
-        .hint(format!("its log group is /aws/sagemaker/Endpoints/{}", endpoint.name));
+        .hint(format!(
+            "its log group is /aws/sagemaker/Endpoints/{}",
+            endpoint.name
+        ));
     }
     Ok(())
 }
@@ -316,7 +333,11 @@ impl fmt::Display for PromoteReport {
         if let Some(replaced) = self.replaced {
             writeln!(f, "  replaced       version {replaced}")?;
         }
-        writeln!(f, "  endpoint       {} ({})", self.endpoint, self.endpoint_status)?;
+        writeln!(
+            f,
+            "  endpoint       {} ({})",
+            self.endpoint, self.endpoint_status
+        )?;
         writeln!(f, "  configuration  {}", self.endpoint_configuration)?;
         match &self.sample {
             Some(sample) => writeln!(
@@ -327,7 +348,10 @@ impl fmt::Display for PromoteReport {
             ),
             None => writeln!(f, "  prediction     none: mlops.toml has no deploy.sample"),
         }?;
-        write!(f, "Next: `mlops monitor run` compares its traffic with the baseline")
+        write!(
+            f,
+            "Next: `mlops monitor run` compares its traffic with the baseline"
+        )
     }
 }
 
@@ -347,7 +371,12 @@ mod tests {
 
     #[test]
     fn without_a_version_the_newest_approved_above_the_live_one_is_taken() {
-        let all = versions(&[(4, "PendingManualApproval"), (3, "Approved"), (2, "Approved"), (1, "Approved")]);
+        let all = versions(&[
+            (4, "PendingManualApproval"),
+            (3, "Approved"),
+            (2, "Approved"),
+            (1, "Approved"),
+        ]);
         let chosen = |live: Option<usize>| choose("g", &all, live.map(|i| &all[i]), None);
         assert_eq!(chosen(None).unwrap().version, Version(3));
         assert_eq!(chosen(Some(2)).unwrap().version, Version(3));

@@ -3,8 +3,11 @@
 use std::fmt;
 
 use anyhow::Result;
+use aws_sdk_ecr::operation::describe_images::DescribeImagesOutput;
+use aws_sdk_ecr::primitives::DateTime;
 use aws_sdk_ecr::types::DescribeImagesFilter;
 use aws_sdk_ecr::types::TagStatus;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -90,14 +93,21 @@ async fn newest_image(clients: &Clients, repository: &str) -> Result<Option<Imag
         .ecr
         .describe_images()
         .repository_name(repository)
-        .filter(DescribeImagesFilter::builder().tag_status(TagStatus::Tagged).build())
+        .filter(
+            DescribeImagesFilter::builder()
+                .tag_status(TagStatus::Tagged)
+                .build(),
+        )
         .into_paginator()
         .send();
     let mut newest: Option<(i64, Image)> = None;
     while let Some(page) = pages.next().await {
         let page = page.aws_unless("cannot list images", &["RepositoryNotFoundException"])?;
-        for image in page.iter().flat_map(|page| page.image_details()) {
-            let pushed = image.image_pushed_at().map_or(0, |time| time.secs());
+        for image in page
+            .as_ref()
+            .map_or(&[][..], DescribeImagesOutput::image_details)
+        {
+            let pushed = image.image_pushed_at().map_or(0, DateTime::secs);
             if newest.as_ref().is_none_or(|(newest, _)| pushed >= *newest) {
                 let found = Image {
                     tags: image.image_tags().to_vec(),
@@ -110,11 +120,7 @@ async fn newest_image(clients: &Clients, repository: &str) -> Result<Option<Imag
     Ok(newest.map(|(_, image)| image))
 }
 
-async fn data_version(
-    clients: &Clients,
-    bucket: &str,
-    project: &Project,
-) -> Result<Option<Data>> {
+async fn data_version(clients: &Clients, bucket: &str, project: &Project) -> Result<Option<Data>> {
     let dataset = project.dataset();
     let manifest = clients
         .s3
@@ -168,7 +174,10 @@ async fn last_monitoring(
     let mut newest: Option<String> = None;
     while let Some(page) = pages.next().await {
         let page = page.aws_unless("cannot list monitoring results", &["NoSuchBucket"])?;
-        let keys = page.iter().flat_map(|page| page.contents());
+        let keys = page
+            .as_ref()
+            .map_or(&[][..], ListObjectsV2Output::contents)
+            .iter();
         // A run's directory is named by its time: the last in key order is the newest.
         for key in keys.filter_map(|object| object.key()) {
             let done = key.ends_with("/constraint_violations.json");
@@ -188,7 +197,11 @@ async fn last_monitoring(
         .aws(format!("cannot read s3://{bucket}/{key}"))?;
     let bytes = object.body.collect().await?.into_bytes();
     let report: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let when = key.trim_start_matches(&prefix).split('/').next().unwrap_or_default();
+    let when = key
+        .trim_start_matches(&prefix)
+        .split('/')
+        .next()
+        .unwrap_or_default();
     Ok(Some(Monitoring {
         time: when.to_owned(),
         violations: report["violations"].as_array().map_or(0, Vec::len),
@@ -295,7 +308,11 @@ impl StatusReport {
         if self.data.is_none() {
             return "`mlops data push DIR` pushes the training data".to_owned();
         }
-        if self.run.as_ref().is_some_and(|run| run.status == "Executing") {
+        if self
+            .run
+            .as_ref()
+            .is_some_and(|run| run.status == "Executing")
+        {
             return "`mlops runs list` follows the run that is under way".to_owned();
         }
         if self.models.is_empty() {
@@ -351,7 +368,10 @@ impl fmt::Display for StatusReport {
         line(
             f,
             "project",
-            &format!("{} in account {}, {}", self.project, self.account, self.region),
+            &format!(
+                "{} in account {}, {}",
+                self.project, self.account, self.region
+            ),
         )?;
         for stack in &self.stacks {
             let status = stack.status.as_deref().unwrap_or("not deployed");
@@ -367,7 +387,11 @@ impl fmt::Display for StatusReport {
         });
         line(f, "data", &data)?;
         let run = self.run.as_ref();
-        line(f, "last run", &run.map_or_else(none, |run| format!("{} {}", run.id, run.status)))?;
+        line(
+            f,
+            "last run",
+            &run.map_or_else(none, |run| format!("{} {}", run.id, run.status)),
+        )?;
         line(
             f,
             "models",
@@ -445,7 +469,10 @@ mod tests {
     fn it_is_one_screen() {
         let text = report().to_string();
         assert!(text.lines().count() <= 24, "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
     }
 
     #[test]

@@ -61,7 +61,25 @@ pub(crate) fn scope(parts: &Parts) -> ApiResult<Scope> {
         )
         .status(403)
     };
-    let credential = match text(&parts.headers, header::AUTHORIZATION.as_str()) {
+    let query = parts.uri.query().unwrap_or_default().as_bytes();
+    let member = |name: &str| {
+        url::form_urlencoded::parse(query)
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.into_owned())
+    };
+    let authorization = text(&parts.headers, header::AUTHORIZATION.as_str());
+    // boto3 presigns S3's URLs with version 2 of the signature unless it is told otherwise.
+    if authorization.is_none()
+        && member("Signature").is_some()
+        && let Some(access_key) = member("AWSAccessKeyId")
+    {
+        return Ok(Scope {
+            access_key,
+            region: "us-east-1".to_owned(),
+            service: "s3".to_owned(),
+        });
+    }
+    let credential = match authorization {
         Some(authorization) => authorization
             .strip_prefix("AWS4-HMAC-SHA256")
             .and_then(|rest| {
@@ -69,9 +87,7 @@ pub(crate) fn scope(parts: &Parts) -> ApiResult<Scope> {
                     .find_map(|part| part.trim().strip_prefix("Credential="))
             })
             .map(str::to_owned),
-        None => url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
-            .find(|(name, _)| name == "X-Amz-Credential")
-            .map(|(_, value)| value.into_owned()),
+        None => member("X-Amz-Credential"),
     }
     .ok_or_else(missing)?;
     let mut fields = credential.split('/').rev();
@@ -204,7 +220,60 @@ mod tests {
             .unwrap()
             .into_parts();
         assert_eq!(scope(&presigned).unwrap().region, "us-east-1");
+        let (presigned, ()) = http::Request::builder()
+            .uri("/b/k?AWSAccessKeyId=AK&Signature=x&Expires=1")
+            .body(())
+            .unwrap()
+            .into_parts();
+        assert_eq!(scope(&presigned).unwrap().service, "s3");
+        assert!(check_expiry(&presigned).is_err());
         assert!(scope(&parts(&[])).is_err());
         assert!(scope(&parts(&[("authorization", "Bearer x")])).is_err());
+    }
+
+    /// The example of the AWS General Reference, "Signature Version 4 test suite", get-vanilla-query.
+    const EXAMPLE: &str = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+         SignedHeaders=host;x-amz-date, Signature=";
+
+    fn example(query: &str, signature: &str) -> Parts {
+        http::Request::builder()
+            .uri(format!("/{query}"))
+            .header("host", "example.amazonaws.com")
+            .header("x-amz-date", "20150830T123600Z")
+            .header("authorization", format!("{EXAMPLE}{signature}"))
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0
+    }
+
+    #[test]
+    fn signatures_are_those_of_aws_s_test_suite() {
+        let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+        let now = "2015-08-30T12:40:00Z".parse().unwrap();
+        let vanilla = "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31";
+        let ordered = "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500";
+        signature::check(&example("", vanilla), b"", secret, now).unwrap();
+        signature::check(
+            &example("?Param2=value2&Param1=value1", ordered),
+            b"",
+            secret,
+            now,
+        )
+        .unwrap();
+        for (parts, body, secret, now) in [
+            (example("?a=b", vanilla), &b""[..], secret, now),
+            (example("", vanilla), b"x", secret, now),
+            (example("", vanilla), b"", "another", now),
+            (example("", ordered), b"", secret, now),
+            (
+                example("", vanilla),
+                b"",
+                secret,
+                "2015-08-30T13:00:00Z".parse().unwrap(),
+            ),
+        ] {
+            assert!(signature::check(&parts, body, secret, now).is_err());
+        }
     }
 }

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Where the kernel allows a mount namespace, the program finds its files under /opt/ml and
-//! /opt/program as in SageMaker. Elsewhere SAGEMAKER_BASE_DIR names the job's directory, and a
-//! program that spells /opt/ml and never SAGEMAKER_BASE_DIR is refused by name.
+//! /opt/program as in SageMaker. Elsewhere `SAGEMAKER_BASE_DIR` names the job's directory, and a
+//! program that spells /opt/ml and never `SAGEMAKER_BASE_DIR` is refused by name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -104,7 +104,7 @@ impl Prepared {
 /// kept, so that the second call takes milliseconds.
 pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepared> {
     let found = super::ecr::images::resolve(cloud, image_uri)?;
-    let layers = found
+    let layers: Vec<_> = found
         .layers
         .iter()
         .map(|layer| {
@@ -114,7 +114,7 @@ pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepare
         .collect();
     let name = found.digest.replace(':', "-");
     let directory = cloud.directory().join("images").join(name);
-    let (opt, mut notes) = tokio::task::spawn_blocking(move || image::unpack(&directory, layers))
+    let (opt, mut notes) = tokio::task::spawn_blocking(move || image::unpack(&directory, &layers))
         .await
         .map_err(ApiError::internal)??;
     let settings = cloud.settings();
@@ -280,7 +280,7 @@ fn user_credentials() -> Vec<PathBuf> {
 }
 
 /// Without a mount namespace there is no /opt/ml. A program that spells it, in files that never
-/// mention SAGEMAKER_BASE_DIR, would read and write the wrong place.
+/// mention `SAGEMAKER_BASE_DIR`, would read and write the wrong place.
 fn refuse_literal_mount(opt: &Path, command: &[String], reason: &str) -> ApiResult<()> {
     let Some(program) = command.first() else {
         return Ok(());

@@ -12,6 +12,14 @@
 //! key. Bytes are received into a temporary file and hashed once, off the async threads; one
 //! transaction then decides on conditions (`If-Match`, `If-None-Match`) and writes the version, so
 //! that of many racing writers exactly one wins.
+#![expect(
+    clippy::wildcard_imports,
+    reason = "an operation needs a dozen of s3s's two thousand types"
+)]
+#![expect(
+    clippy::unused_async,
+    reason = "s3s's operations are async, also those that only read a record"
+)]
 
 use axum::body::Body;
 use http::{Request, Response};

@@ -196,7 +196,13 @@ async fn call(
 ) -> Response<Body> {
     let body = match read(cloud, &parts, body).await {
         Ok(body) => body,
-        Err(error) => return wire::json::encode(&parts.headers, request_id, Err(error)),
+        Err(error) => {
+            // Each client reads errors in its own protocol only.
+            return match Service::by_name(service).filter(|service| service.target().is_none()) {
+                Some(service) => wire::query::encode(service, "", request_id, Err(error)),
+                None => wire::json::encode(&parts.headers, request_id, Err(error)),
+            };
+        }
     };
     let target = parts
         .headers

@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod cli;
+mod data;
 mod generated;
+mod init;
+mod job_process;
 mod local;
 mod monitor;
 mod rooms;

@@ -17,7 +17,7 @@ use crate::aws::s3::{self, S3Uri};
 /// Files above this size are uploaded in parts.
 const SINGLE: u64 = 64 << 20;
 
-/// What CopyObject takes at most; larger objects are copied in parts.
+/// What `CopyObject` takes at most; larger objects are copied in parts.
 const COPY: u64 = 5 << 30;
 
 /// Parts of one file that are sent side by side.

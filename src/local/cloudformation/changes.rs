@@ -284,3 +284,157 @@ pub(super) fn described(change: &Change) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::stacks::{self, Resource};
+    use super::*;
+    use crate::local::cloud::Settings;
+    use crate::local::door::Credentials;
+
+    const BEFORE: &str = "Parameters: {Image: {Type: String, Default: one}, Cap: {Type: Number, Default: 1}}\n\
+        Resources:\n  \
+        Model: {Type: 'AWS::SageMaker::Model', Properties: {PrimaryContainer: {Image: !Ref Image}}}\n  \
+        Config:\n    Type: AWS::SageMaker::EndpointConfig\n    Properties:\n      \
+        ProductionVariants: [{ModelName: !GetAtt Model.ModelName, InitialInstanceCount: !Ref Cap}]\n  \
+        Endpoint: {Type: 'AWS::SageMaker::Endpoint', Properties: {EndpointConfigName: !GetAtt Config.EndpointConfigName}}\n  \
+        Gone: {Type: 'AWS::CloudFormation::WaitConditionHandle'}\n";
+
+    fn cloud(directory: &std::path::Path) -> Cloud {
+        Cloud::open(
+            directory,
+            "http://127.0.0.1:1".to_owned(),
+            "us-east-1".to_owned(),
+            Credentials::Any,
+            Settings {
+                cache: directory.to_owned(),
+                python: "python3".into(),
+            },
+        )
+        .unwrap()
+    }
+
+    fn source(template: &str, parameters: &[(&str, &str)]) -> Source {
+        Source {
+            template: template.to_owned(),
+            parameters: parameters
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..Source::default()
+        }
+    }
+
+    /// A stack that was deployed with `BEFORE`.
+    fn deployed(cloud: &Cloud) -> Stack {
+        let mut stack = stacks::new(cloud, "s");
+        stack.source = source(BEFORE, &[("Image", "one"), ("Cap", "1")]);
+        for (logical, attribute) in [
+            ("Model", "ModelName"),
+            ("Config", "EndpointConfigName"),
+            ("Endpoint", "EndpointName"),
+            ("Gone", "Id"),
+        ] {
+            let now = scope(cloud, &stack).unwrap();
+            let (kind, properties) = desired(&now, &stack, logical).unwrap();
+            stack.resources.push(Resource {
+                logical: logical.to_owned(),
+                kind: kind.name.to_owned(),
+                physical: Some(format!("arn:{logical}")),
+                properties,
+                attributes: Map::from_iter([(
+                    attribute.to_owned(),
+                    format!("{logical}-name").into(),
+                )]),
+                ..Resource::default()
+            });
+        }
+        stack
+    }
+
+    fn shown(changes: &[Change]) -> Vec<(&str, &str, Option<&str>)> {
+        changes
+            .iter()
+            .map(|change| {
+                (
+                    change.action.as_str(),
+                    change.logical.as_str(),
+                    change.replacement.as_deref(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_replacement_is_followed_to_what_refers_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = cloud(directory.path());
+        let stack = deployed(&cloud);
+        let same = source(BEFORE, &[("Image", "one"), ("Cap", "1")]);
+        assert_eq!(plan(&cloud, &stack, &same).unwrap(), None);
+
+        let image = source(BEFORE, &[("Image", "two"), ("Cap", "1")]);
+        let changes = plan(&cloud, &stack, &image).unwrap().unwrap();
+        assert_eq!(
+            shown(&changes),
+            [
+                ("Modify", "Model", Some("True")),
+                ("Modify", "Config", Some("Conditional")),
+                ("Modify", "Endpoint", Some("False")),
+            ]
+        );
+        assert_eq!(changes[0].details[0]["ChangeSource"], "ParameterReference");
+        assert_eq!(changes[1].details[0]["Evaluation"], "Dynamic");
+        assert_eq!(changes[1].details[0]["CausingEntity"], "Model.ModelName");
+        assert_eq!(
+            changes[2].details[0]["Target"]["RequiresRecreation"],
+            "Never"
+        );
+
+        let count = source(BEFORE, &[("Image", "one"), ("Cap", "2")]);
+        let changes = plan(&cloud, &stack, &count).unwrap().unwrap();
+        assert_eq!(
+            shown(&changes),
+            [
+                ("Modify", "Config", Some("True")),
+                ("Modify", "Endpoint", Some("False")),
+            ]
+        );
+    }
+
+    #[test]
+    fn resources_come_and_go_and_keep_their_type() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = cloud(directory.path());
+        let stack = deployed(&cloud);
+        let other = BEFORE.replace("Gone:", "New:");
+        let changes = plan(
+            &cloud,
+            &stack,
+            &source(&other, &[("Image", "one"), ("Cap", "1")]),
+        );
+        assert_eq!(
+            shown(&changes.unwrap().unwrap()),
+            [("Add", "New", None), ("Remove", "Gone", None)]
+        );
+        let retyped = BEFORE.replace("CloudFormation::WaitConditionHandle", "S3::Bucket");
+        let error = plan(
+            &cloud,
+            &stack,
+            &source(&retyped, &[("Image", "one"), ("Cap", "1")]),
+        );
+        assert!(
+            error
+                .unwrap_err()
+                .message
+                .contains("Update of resource type is not permitted")
+        );
+        let output = format!("{BEFORE}Outputs: {{O: {{Value: x}}}}\n");
+        let changes = plan(
+            &cloud,
+            &stack,
+            &source(&output, &[("Image", "one"), ("Cap", "1")]),
+        );
+        assert_eq!(changes.unwrap(), Some(Vec::new()));
+    }
+}

@@ -527,11 +527,9 @@ mod tests {
         ] {
             assert!(message(text).contains(part), "{text}: {}", message(text));
         }
-        let deep = format!("Resources: {}", "[".repeat(40_000));
-        assert!(
-            message(&deep).contains("nested deeper"),
-            "{}",
-            message(&deep)
-        );
+        let deep = format!("Resources: {}", "[".repeat(150));
+        assert!(message(&deep).contains("nested deeper"));
+        // Deeper still, the parser gives up before we count.
+        assert!(message(&"[".repeat(40_000)).contains("YAML not well-formed"));
     }
 }

@@ -135,10 +135,17 @@ fn scope(credential: &str) -> ApiResult<String> {
 /// `AccessDenied` when a presigned URL has expired or was made in the future.
 pub(super) fn check_expiry(parts: &Parts, now: Timestamp) -> ApiResult<()> {
     let query = query(parts);
+    let denied = |message: &str| ApiError::new("AccessDenied", message).status(403);
+    if member(&query, "AWSAccessKeyId").is_some() {
+        let end = member(&query, "Expires").and_then(|text| text.parse::<i64>().ok());
+        return match end {
+            Some(end) if now.as_second() <= end => Ok(()),
+            _ => Err(denied("Request has expired")),
+        };
+    }
     if member(&query, "X-Amz-Signature").is_none() {
         return Ok(());
     }
-    let denied = |message: &str| ApiError::new("AccessDenied", message).status(403);
     let made = member(&query, "X-Amz-Date")
         .and_then(|date| seconds(&date).ok())
         .ok_or_else(|| denied("X-Amz-Date is missing or malformed"))?;
@@ -166,6 +173,7 @@ pub(super) fn check_expiry(parts: &Parts, now: Timestamp) -> ApiResult<()> {
 /// Checks the signature and, for a signed header, the date.
 pub(super) fn check(parts: &Parts, body: &[u8], secret: &str, now: Timestamp) -> ApiResult<()> {
     let signed = Signed::read(parts)?;
+    // Presigned dates are checked by `check_expiry`.
     if !signed.presigned && (now.as_second() - seconds(&signed.date)?).abs() > SKEW {
         return Err(ApiError::new(
             "RequestTimeTooSkewed",

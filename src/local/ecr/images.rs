@@ -31,8 +31,6 @@ pub(crate) struct Layer {
     pub(crate) digest: String,
     /// Says how it is compressed.
     pub(crate) media_type: String,
-    /// In bytes, compressed.
-    pub(crate) size: u64,
 }
 
 /// How an image is named: by digest, by tag, or by both.
@@ -268,7 +266,6 @@ pub(crate) fn resolve(cloud: &Cloud, uri: &str) -> ApiResult<Image> {
                         .map(|layer| Layer {
                             digest: layer.digest().to_string(),
                             media_type: layer.media_type().to_string(),
-                            size: layer.size(),
                         })
                         .collect(),
                 });

@@ -44,11 +44,13 @@ pub(super) fn insert<'a>(
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Put {
-    log_group_name: String,
-    log_stream_name: String,
-    log_events: Vec<Event>,
+    #[serde(rename = "logGroupName")]
+    group: String,
+    #[serde(rename = "logStreamName")]
+    stream: String,
+    #[serde(rename = "logEvents")]
+    events: Vec<Event>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +60,7 @@ struct Event {
 }
 
 pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
-    let events = &input.log_events;
+    let events = &input.events;
     if events.is_empty() || events.len() > PAGE {
         return Err(invalid("logEvents must have 1 to 10000 events"));
     }
@@ -74,7 +76,7 @@ pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
     let too_old = events.partition_point(|event| event.timestamp < now - 14 * 24 * HOUR);
     let too_new = events.partition_point(|event| event.timestamp <= now + 2 * HOUR);
     let number: i64 = cloud.store().transaction(|tx| {
-        let stream = stream_id(tx, &input.log_group_name, &input.log_stream_name)?;
+        let stream = stream_id(tx, &input.group, &input.stream)?;
         insert(
             tx,
             stream,
@@ -280,8 +282,8 @@ pub(super) struct Filter {
     log_stream_name_prefix: String,
     start_time: Option<i64>,
     end_time: Option<i64>,
-    #[serde(default)]
-    filter_pattern: String,
+    #[serde(default, rename = "filterPattern")]
+    pattern: String,
     next_token: Option<String>,
     limit: Option<usize>,
 }
@@ -289,7 +291,7 @@ pub(super) struct Filter {
 pub(super) async fn filter(cloud: &Cloud, input: Filter) -> ApiResult<Value> {
     let group = group_name(input.log_group_name, input.log_group_identifier)?;
     let limit = page(input.limit)?;
-    let terms = terms(&input.filter_pattern)?;
+    let terms = terms(&input.pattern)?;
     if !input.log_stream_names.is_empty() && !input.log_stream_name_prefix.is_empty() {
         return Err(invalid(
             "logStreamNames and logStreamNamePrefix are mutually exclusive parameters.",

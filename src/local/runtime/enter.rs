@@ -41,18 +41,14 @@ pub(super) struct Spec {
 
 /// The hidden job process: enters the job's mount namespace and becomes the program.
 pub fn exec(arguments: &[String]) -> ExitCode {
-    match arguments {
-        [file] => {
-            let (code, error) = become_program(Path::new(file));
-            // The server puts this into the job's log.
-            write_stderr(&format!("[mlops] {error:#}"));
-            ExitCode::from(code)
-        }
-        _ => {
-            write_stderr("error: job-process is started by the local cloud only");
-            ExitCode::from(2)
-        }
-    }
+    let [file] = arguments else {
+        write_stderr("error: job-process is started by the local cloud only");
+        return ExitCode::from(2);
+    };
+    let (code, error) = become_program(Path::new(file));
+    // The server puts this into the job's log.
+    write_stderr(&format!("[mlops] {error:#}"));
+    ExitCode::from(code)
 }
 
 /// Returns only when something went wrong, or when there was no program to become.

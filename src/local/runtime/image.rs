@@ -13,7 +13,7 @@ use crate::local::api::{ApiError, ApiResult};
 /// directory that is the image's /opt, and what a reader of the job's log should know.
 pub(super) fn unpack(
     directory: &Path,
-    layers: Vec<(PathBuf, String)>,
+    layers: &[(PathBuf, String)],
 ) -> ApiResult<(PathBuf, Vec<String>)> {
     let opt = directory.join("opt");
     let notes_file = directory.join("notes.json");
@@ -26,7 +26,7 @@ pub(super) fn unpack(
             .prefix(".unpack-")
             .tempdir_in(parent)?;
         let mut outside = 0;
-        for (path, media_type) in &layers {
+        for (path, media_type) in layers {
             outside += layer(temporary.path(), path, media_type)?;
         }
         std::fs::create_dir_all(temporary.path().join("opt"))?;
@@ -57,7 +57,7 @@ fn layer(root: &Path, path: &Path, media_type: &str) -> ApiResult<usize> {
             _ if media_type.ends_with("tar+gzip") || media_type.ends_with("tar.gzip") => {
                 Box::new(MultiGzDecoder::new(file))
             }
-            _ if media_type.ends_with(".tar") => Box::new(file),
+            _ if media_type.rsplit('.').next() == Some("tar") => Box::new(file),
             _ => {
                 return Err(ApiError::not_implemented(format_args!(
                     "image layers of type {media_type}"
@@ -222,7 +222,7 @@ mod tests {
         {
             let layer = write(at.path(), &format!("{number}.tar"), &items);
             let into = at.path().join(format!("image-{number}"));
-            assert!(unpack(&into, vec![layer]).is_err(), "{number}");
+            assert!(unpack(&into, &[layer]).is_err(), "{number}");
             assert!(!into.exists(), "a half-unpacked image must not be used");
         }
         assert!(!Path::new("/tmp/mlops-escaped").exists());
@@ -252,7 +252,7 @@ mod tests {
                 Item::File("opt/program/train", "new"),
             ],
         );
-        let (opt, notes) = unpack(&at.path().join("image"), vec![lower, upper]).unwrap();
+        let (opt, notes) = unpack(&at.path().join("image"), &[lower, upper]).unwrap();
         assert_eq!(
             std::fs::read_to_string(opt.join("program/train")).unwrap(),
             "new"

@@ -1,6 +1,7 @@
 //! A job's process on the server's side: started by a thread of its own, read line by line, ended
 //! with its whole process group.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -40,11 +41,6 @@ impl Running {
             Ok(code) => code.unwrap_or(-1),
             Err(_) => -1,
         }
-    }
-
-    /// The exit code, when the process has ended.
-    pub(crate) fn exit_code(&self) -> Option<i32> {
-        *self.code.borrow()
     }
 
     /// Asks every process of the group to end (SIGTERM), and after `grace` kills them.
@@ -134,7 +130,7 @@ pub(super) async fn isolation(cloud: &Cloud) -> ApiResult<Isolation> {
             hide: Vec::new(),
             // No program: enter the namespaces and say how that went.
             command: Vec::new(),
-            environment: Default::default(),
+            environment: BTreeMap::default(),
             working_directory: "/".into(),
             parent: std::process::id(),
         })?

@@ -1,8 +1,10 @@
 //! Virtual environments, made once for a Python and a requirements.txt and kept in the cache.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -121,8 +123,21 @@ fn remove_remains(directory: &Path, key: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The version and the true path of a Python (a shim's path would not do for a key).
+/// The version and the true path of a Python (a shim's path would not do for a key), asked once.
 async fn identify(python: &Path) -> ApiResult<(String, String)> {
+    static KNOWN: Mutex<BTreeMap<PathBuf, (String, String)>> = Mutex::new(BTreeMap::new());
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = known().get(python).cloned()
+        && Path::new(&found.1).exists()
+    {
+        return Ok(found);
+    }
+    let found = ask(python).await?;
+    known().insert(python.to_owned(), found.clone());
+    Ok(found)
+}
+
+async fn ask(python: &Path) -> ApiResult<(String, String)> {
     let advice = "the host runtime runs programs with it: install Python 3.11 or newer, or set \
                   MLOPS_PYTHON to one and start the local cloud again";
     let output = Command::new(python)

@@ -6,7 +6,6 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use s3s::dto::{
     BucketLifecycleConfiguration, NotificationConfiguration, OwnershipControls,
     PublicAccessBlockConfiguration, ServerSideEncryptionConfiguration, Tagging,
-    VersioningConfiguration,
 };
 use serde_json::Value;
 
@@ -221,6 +220,7 @@ pub(crate) fn set(cloud: &Cloud, name: &str, setting: &str, value: Option<Value>
     keep(cloud, name, setting, document)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn malformed(error: s3s::S3Error) -> ApiError {
     ApiError::new(
         "MalformedXML",

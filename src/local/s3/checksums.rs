@@ -149,7 +149,7 @@ pub(super) fn verify(sent: &Checksums, computed: &Checksums) -> ApiResult<()> {
 
 /// A hasher for some algorithms.
 pub(super) fn hasher(algorithms: &BTreeSet<Algorithm>) -> ChecksumHasher {
-    use s3s::crypto::{Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
+    use s3s::crypto::{Crc32, Crc32c, Crc64Nvme, Sha1};
 
     let mut hasher = ChecksumHasher::default();
     for algorithm in algorithms {

@@ -265,7 +265,7 @@ pub(super) async fn upload_copy(
 /// The uploaded parts that a completion names, checked.
 fn chosen(
     upload: &Upload,
-    uploaded: Vec<Uploaded>,
+    uploaded: &[Uploaded],
     named: Vec<CompletedPart>,
 ) -> ApiResult<Vec<Uploaded>> {
     if named.is_empty() {
@@ -352,7 +352,7 @@ pub(super) async fn complete(
     })?;
     let sent: Checksums = checksums::sent!(input);
     let named = input.multipart_upload.and_then(|upload| upload.parts);
-    let parts = chosen(&upload, uploaded, named.unwrap_or_default())?;
+    let parts = chosen(&upload, &uploaded, named.unwrap_or_default())?;
     let size: u64 = parts.iter().map(|part| part.size).sum();
     if let Some(promised) = input.mpu_object_size
         && u64::try_from(promised) != Ok(size)

@@ -1,4 +1,4 @@
-//! ListObjects, ListObjectsV2, ListObjectVersions.
+//! `ListObjects`, `ListObjectsV2`, `ListObjectVersions`.
 
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};

@@ -1,4 +1,4 @@
-//! GetObject, HeadObject, GetObjectAttributes.
+//! `GetObject`, `HeadObject`, `GetObjectAttributes`.
 
 use std::io::{Read, Seek};
 
@@ -111,6 +111,7 @@ pub(super) fn find(
 }
 
 /// The conditions of a read.
+#[expect(clippy::struct_field_names, reason = "the names of the headers")]
 #[derive(Debug, Default)]
 pub(super) struct Conditions<'a> {
     pub(super) if_match: Option<&'a ETagCondition>,
@@ -244,7 +245,7 @@ fn checksum_type(version: &Version) -> Option<ChecksumType> {
     })
 }
 
-/// Fills the members that GetObject and HeadObject share.
+/// Fills the members that `GetObject` and `HeadObject` share.
 macro_rules! describe {
     ($output:ident, $bucket:expr, $version:expr, $span:expr, $mode:expr) => {
         let details = &$version.details;
@@ -375,7 +376,8 @@ pub(super) async fn attributes(
         input
             .object_attributes
             .iter()
-            .any(|attribute| attribute.as_str() == name)
+            .flat_map(|attribute| attribute.as_str().split(','))
+            .any(|attribute| attribute.trim() == name)
     };
     let details = &version.details;
     let checksum =

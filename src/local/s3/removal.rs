@@ -1,4 +1,4 @@
-//! DeleteObject and DeleteObjects.
+//! `DeleteObject` and `DeleteObjects`.
 
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
@@ -8,7 +8,7 @@ use super::versions::{self, Condition, Removed};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 
-/// The most objects of one DeleteObjects.
+/// The most objects of one `DeleteObjects`.
 const MAX_OBJECTS: usize = 1000;
 
 fn remove(

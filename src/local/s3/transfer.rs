@@ -1,4 +1,4 @@
-//! PutObject and CopyObject.
+//! `PutObject` and `CopyObject`.
 
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
@@ -11,7 +11,7 @@ use super::{reading, wire};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 
-/// Takes what a version carries from an input that has the members of PutObject.
+/// Takes what a version carries from an input that has the members of `PutObject`.
 macro_rules! details {
     ($input:expr) => {{
         let input = &$input;
@@ -167,6 +167,7 @@ pub(super) fn source(source: &CopySource) -> ApiResult<(String, String, Option<S
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one transaction")]
 pub(super) async fn copy(
     cloud: &Cloud,
     request: S3Request<CopyObjectInput>,

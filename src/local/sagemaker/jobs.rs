@@ -39,7 +39,7 @@ operations! { "sagemaker":
 }
 
 /// How long a job that is stopped has between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(120);
+const GRACE: Duration = Duration::from_mins(2);
 
 /// How long jobs have when the server itself ends.
 const SHORT_GRACE: Duration = Duration::from_secs(2);

@@ -15,7 +15,7 @@ pub(super) const TYPES: &[Type] = &[Type {
     missing: &["Code", "KmsKeyId", "Triggers"],
     create_only: &[],
     naming: None,
-    attributes: &["Arn", "CloneUrlHttp", "CloneUrlSsh", "Name"],
+    attributes: &["Arn", "CloneUrlHttp", "Name"],
     handler: &Repository,
 }];
 
@@ -41,7 +41,6 @@ fn attributes(answer: &Value) -> ApiResult<Map<String, Value>> {
     [
         ("Arn", "Arn"),
         ("CloneUrlHttp", "cloneUrlHttp"),
-        ("CloneUrlSsh", "cloneUrlSsh"),
         ("Name", "repositoryName"),
     ]
     .into_iter()

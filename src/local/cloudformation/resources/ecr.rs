@@ -16,12 +16,13 @@ pub(super) const TYPES: &[Type] = &[Type {
         "EncryptionConfiguration",
         "ImageScanningConfiguration",
         "ImageTagMutability",
+        "ImageTagMutabilityExclusionFilters",
         "LifecyclePolicy",
         "RepositoryName",
         "RepositoryPolicyText",
         "Tags",
     ],
-    missing: &["ImageTagMutabilityExclusionFilters"],
+    missing: &[],
     create_only: &["RepositoryName", "EncryptionConfiguration"],
     naming: Some(Naming {
         property: "RepositoryName",
@@ -58,6 +59,18 @@ async fn policies(job: &Job<'_>, physical: &str, old: &Map<String, Value>) -> Ap
     Ok(())
 }
 
+/// `ImageTagMutabilityExclusionFilterType` and `…Value` are `filterType` and `filter` in the API.
+fn exclusion_filters(job: &Job<'_>) -> Option<Vec<Value>> {
+    let filters = job.get("ImageTagMutabilityExclusionFilters")?.as_array()?;
+    let one = |filter: &Value| {
+        json!({
+            "filterType": filter.get("ImageTagMutabilityExclusionFilterType"),
+            "filter": filter.get("ImageTagMutabilityExclusionFilterValue"),
+        })
+    };
+    Some(filters.iter().map(one).collect())
+}
+
 /// `{"ScanOnPush": true}` → `{"scanOnPush": true}`
 fn lower_first(value: &Value) -> Value {
     value
@@ -84,6 +97,7 @@ impl Handler for Repository {
                 json!({
                     "repositoryName": job.name,
                     "imageTagMutability": job.get("ImageTagMutability"),
+                    "imageTagMutabilityExclusionFilters": exclusion_filters(job),
                     "imageScanningConfiguration": job.get("ImageScanningConfiguration").map(lower_first),
                     "encryptionConfiguration": job.get("EncryptionConfiguration").map(lower_first),
                     "tags": job.get("Tags"),
@@ -116,12 +130,17 @@ impl Handler for Repository {
         old: &Map<String, Value>,
     ) -> ApiResult<Map<String, Value>> {
         let new = job.properties;
-        if differs(old, new, &["ImageTagMutability"]) {
+        const MUTABILITY: &[&str] = &["ImageTagMutability", "ImageTagMutabilityExclusionFilters"];
+        if differs(old, new, MUTABILITY) {
             let mutability = job
                 .get("ImageTagMutability")
                 .cloned()
                 .unwrap_or("MUTABLE".into());
-            let input = json!({"repositoryName": physical, "imageTagMutability": mutability});
+            let input = json!({
+                "repositoryName": physical,
+                "imageTagMutability": mutability,
+                "imageTagMutabilityExclusionFilters": exclusion_filters(job),
+            });
             job.call(Service::Ecr, "PutImageTagMutability", input)
                 .await?;
         }

@@ -315,9 +315,12 @@ impl Handler for Rule {
         Ok(Map::new())
     }
 
-    async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
+    async fn delete(&self, job: &Job<'_>, _physical: &str) -> ApiResult<()> {
         let operation = format!("RevokeSecurityGroup{}", self.0);
-        let input = json!({"GroupId": job.text("GroupId"), "SecurityGroupRuleId": [physical]});
+        let input = json!({
+            "GroupId": job.text("GroupId"),
+            "IpPermissions": [permission(job.properties)],
+        });
         ec2(job, &operation, input).await?;
         Ok(())
     }

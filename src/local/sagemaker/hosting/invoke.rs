@@ -1,6 +1,6 @@
 //! One request to an endpoint, through the process that serves it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -9,11 +9,14 @@ use super::capture::Exchange;
 use super::endpoints::ENDPOINTS;
 use super::fleet;
 use super::server::{self, Server};
-use crate::local::Cloud;
 use crate::local::cloud::ACCOUNT;
+use crate::local::{Cloud, clock};
 
 /// A container must answer within this (developer guide).
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Between two tries to reach a process that is being started again.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// The largest body, each way (service model: `BodyBlob`).
 pub(in super::super) const MAX_BODY: usize = 6_291_456;
@@ -137,6 +140,29 @@ fn choose(variants: &Value, random: u128) -> Option<&str> {
     last
 }
 
+/// The request to a process.
+fn request(
+    client: &reqwest::Client,
+    port: u16,
+    invocation: &Invocation,
+) -> reqwest::RequestBuilder {
+    let mut request = client.post(format!("http://127.0.0.1:{port}/invocations"));
+    for (name, value) in [
+        ("Content-Type", &invocation.content_type),
+        ("Accept", &invocation.accept),
+        (
+            "X-Amzn-SageMaker-Custom-Attributes",
+            &invocation.custom_attributes,
+        ),
+        ("X-Amzn-SageMaker-Inference-Id", &invocation.inference_id),
+    ] {
+        if let Some(value) = value {
+            request = request.header(name, value);
+        }
+    }
+    request.body(invocation.body.clone())
+}
+
 async fn send(
     cloud: &Cloud,
     server: &Server,
@@ -156,26 +182,8 @@ async fn send(
             ),
         ),
     };
-    let port = server
-        .ready(TIMEOUT)
-        .await
-        .map_err(|reason| failed(reason.clone(), 0, reason))?;
     let client =
         server::client(TIMEOUT).map_err(|error| failed(error.message, 0, String::new()))?;
-    let mut request = client.post(format!("http://127.0.0.1:{port}/invocations"));
-    for (name, value) in [
-        ("Content-Type", &invocation.content_type),
-        ("Accept", &invocation.accept),
-        (
-            "X-Amzn-SageMaker-Custom-Attributes",
-            &invocation.custom_attributes,
-        ),
-        ("X-Amzn-SageMaker-Inference-Id", &invocation.inference_id),
-    ] {
-        if let Some(value) = value {
-            request = request.header(name, value);
-        }
-    }
     let unreachable = |error: reqwest::Error| {
         let message = if error.is_timeout() {
             format!(
@@ -188,11 +196,17 @@ async fn send(
         };
         failed(message.clone(), 0, message)
     };
-    let answer = request
-        .body(invocation.body.clone())
-        .send()
-        .await
-        .map_err(&unreachable)?;
+    let started = Instant::now();
+    let answer = loop {
+        let left = TIMEOUT.saturating_sub(started.elapsed());
+        let ready = server.ready(left).await;
+        let port = ready.map_err(|reason| failed(reason.clone(), 0, reason))?;
+        match request(&client, port, invocation).send().await {
+            // The process has just died and its watcher does not know: nothing was sent.
+            Err(error) if error.is_connect() && !left.is_zero() => clock::sleep(RETRY).await,
+            sent => break sent.map_err(&unreachable)?,
+        }
+    };
     let status = answer.status().as_u16();
     let header = |name: &str| {
         let value = answer.headers().get(name)?;

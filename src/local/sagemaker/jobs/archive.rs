@@ -71,6 +71,6 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
-        assert_eq!(names, ["latest", "model.joblib", "sub/", "sub/a"]);
+        assert_eq!(names, ["latest", "model.joblib", "sub", "sub/a"]);
     }
 }

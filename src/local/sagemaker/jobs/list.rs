@@ -85,8 +85,6 @@ pub(super) fn list(cloud: &Cloud, kind: Kind, query: &Query, members: &[&str]) -
             found.sort_by(|a, b| created(&a.1).total_cmp(&created(&b.1)));
         }
     }
-    // The service model's text: the default is Ascending for both, newest first in practice for
-    // neither.
     if query.sort_order == Some(SortOrder::Descending) {
         found.reverse();
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::s3;
@@ -139,6 +139,8 @@ pub(super) fn local_path(base_dir: &Path, path: &str) -> ApiResult<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

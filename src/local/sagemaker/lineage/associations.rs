@@ -112,16 +112,16 @@ pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         let (Some(source), Some(destination)) = ends else {
             continue;
         };
-        if !wants("SourceType", Some(&source.entity_type))
-            || !wants("DestinationType", Some(&destination.entity_type))
+        if !wants("SourceType", Some(&source.type_name))
+            || !wants("DestinationType", Some(&destination.type_name))
         {
             continue;
         }
         found.push(json!({
             "SourceArn": edge.source,
             "DestinationArn": edge.destination,
-            "SourceType": source.entity_type,
-            "DestinationType": destination.entity_type,
+            "SourceType": source.type_name,
+            "DestinationType": destination.type_name,
             "AssociationType": edge.association,
             "SourceName": source.name,
             "DestinationName": destination.name,

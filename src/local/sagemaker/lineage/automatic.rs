@@ -203,7 +203,7 @@ pub(in super::super) fn package_created(cloud: &Cloud, package: &Value) -> ApiRe
     let Some(arn) = package["ModelPackageArn"].as_str() else {
         return Ok(());
     };
-    let name = arn.split_once("/").map(|(_, name)| name);
+    let name = arn.split_once('/').map(|(_, name)| name);
     let entity = artifact(cloud, arn, "Model", name)?;
     for container in containers(&package["InferenceSpecification"]["Containers"]) {
         for (member, kind) in [("Image", "Image"), ("ModelDataUrl", "Model")] {

@@ -51,7 +51,7 @@ pub(super) struct Entity {
     pub(super) arn: String,
     pub(super) name: Option<String>,
     /// `ArtifactType`, `ActionType`, `ContextType`; of a trial component the kind of job.
-    pub(super) entity_type: String,
+    pub(super) type_name: String,
     /// `Source` as the API writes it.
     pub(super) source: Value,
     pub(super) properties: BTreeMap<String, String>,
@@ -63,13 +63,7 @@ pub(super) struct Entity {
 
 impl Entity {
     /// A new entity; of an artifact `id` is the source URI, of the others the name.
-    pub(super) fn new(
-        cloud: &Cloud,
-        kind: Kind,
-        id: &str,
-        entity_type: &str,
-        source: Value,
-    ) -> Self {
+    pub(super) fn new(cloud: &Cloud, kind: Kind, id: &str, type_name: &str, source: Value) -> Self {
         let (name, key) = match kind {
             Kind::Artifact => (None, artifact_id(id)),
             // ARNs of actions, contexts and trial components are in lower case.
@@ -80,7 +74,7 @@ impl Entity {
             kind,
             arn: cloud.arn("sagemaker", format_args!("{}/{key}", kind.resource())),
             name,
-            entity_type: entity_type.to_owned(),
+            type_name: type_name.to_owned(),
             source,
             properties: BTreeMap::new(),
             rest: Map::new(),
@@ -114,7 +108,7 @@ impl Entity {
         if self.kind == Kind::TrialComponent {
             answer["DisplayName"] = json!(self.name);
         } else {
-            answer[self.kind.member("Type")] = json!(self.entity_type);
+            answer[self.kind.member("Type")] = json!(self.type_name);
         }
         answer
     }
@@ -194,17 +188,14 @@ fn target(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<String> {
 fn create(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
     let source = &input["Source"];
     let uri = requests::required(source, "SourceUri")?;
-    let entity_type = requests::required(input, &kind.member("Type"))?;
-    let mut entity = match kind {
-        Kind::Artifact => {
-            let mut entity = Entity::new(cloud, kind, uri, entity_type, source.clone());
-            entity.name = requests::optional(input, "ArtifactName").map(str::to_owned);
-            entity
-        }
-        _ => {
-            let name = requests::name(input, &kind.member("Name"), 120)?;
-            Entity::new(cloud, kind, name, entity_type, source.clone())
-        }
+    let type_name = requests::required(input, &kind.member("Type"))?;
+    let mut entity = if kind == Kind::Artifact {
+        let mut entity = Entity::new(cloud, kind, uri, type_name, source.clone());
+        entity.name = requests::optional(input, "ArtifactName").map(str::to_owned);
+        entity
+    } else {
+        let name = requests::name(input, &kind.member("Name"), 120)?;
+        Entity::new(cloud, kind, name, type_name, source.clone())
     };
     if let Some(properties) = input.get("Properties") {
         entity.properties = crate::local::api::parse(properties.clone())?;
@@ -259,7 +250,7 @@ fn list(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
             let job = requests::optional(input, "SourceArn")
                 .is_none_or(|arn| entity.source["SourceArn"] == arn);
             let of_type = requests::optional(input, &type_member)
-                .is_none_or(|wanted| entity.entity_type == wanted);
+                .is_none_or(|wanted| entity.type_name == wanted);
             source && job && of_type
         })
         .map(|entity| {

@@ -92,7 +92,7 @@ pub(super) async fn query(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         .map(|entity| {
             json!({
                 "Arn": entity.arn,
-                "Type": entity.entity_type,
+                "Type": entity.type_name,
                 "LineageType": entity.kind.word(),
             })
         })
@@ -207,7 +207,7 @@ fn matches(entity: &Entity, filters: &Value) -> bool {
             })
     });
     let times = json!({"CreationTime": entity.created, "LastModifiedTime": entity.modified});
-    listed("Types", &entity.entity_type)
+    listed("Types", &entity.type_name)
         && listed("LineageTypes", entity.kind.word())
         && properties
         && requests::in_time(&times, filters)

@@ -1,0 +1,89 @@
+//! What `mlops init` says at its end.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::infra::{Action, Network, Platform, Workbench};
+use crate::names::ProjectName;
+use crate::output::{Report, table};
+
+/// What now exists.
+#[derive(Debug, Serialize)]
+pub struct Initialized {
+    pub(super) name: ProjectName,
+    pub(super) account: String,
+    pub(super) region: String,
+    pub(super) directory: PathBuf,
+    /// Files that were written; none in an existing project.
+    pub(super) files: Vec<PathBuf>,
+    /// The first commit, when this command made it.
+    pub(super) commit: Option<String>,
+    pub(super) stacks: Vec<Deployed>,
+    pub(super) network: Network,
+    pub(super) platform: Platform,
+    pub(super) workbench: Workbench,
+    #[serde(skip)]
+    pub(super) local: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Deployed {
+    pub(super) stack: String,
+    pub(super) action: Action,
+    pub(super) changes: usize,
+}
+
+impl Report for Initialized {}
+
+impl fmt::Display for Initialized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} in account {}, {}\n",
+            self.name, self.account, self.region
+        )?;
+        let short = |arn: &str| arn.rsplit('/').next().unwrap_or_default().to_owned();
+        let row = |what: &str, name: &str| vec![what.to_owned(), name.to_owned()];
+        let subnets = self.network.private_subnets.len();
+        let rows = [
+            row("data bucket", &self.platform.data_bucket),
+            row("artifact bucket", &self.platform.artifact_bucket),
+            row("image repository", &self.platform.image_repository_uri),
+            row("model registry", &self.platform.model_package_group),
+            row("role of jobs", &short(&self.platform.execution_role)),
+            row("role of endpoints", &short(&self.platform.endpoint_role)),
+            row(
+                "network",
+                &format!("{}, {subnets} private subnets", self.network.vpc),
+            ),
+            row("notebook", &self.workbench.notebook),
+            row("git", &self.workbench.image_repository_url),
+            row("git, notebooks", &self.workbench.eda_repository_url),
+        ];
+        writeln!(f, "{}", table(&["WHAT", "NAME"], rows))?;
+        let stacks = self
+            .stacks
+            .iter()
+            .map(|stack| vec![stack.stack.clone(), stack.action.as_str().to_owned()]);
+        writeln!(f, "{}", table(&["STACK", "NOW"], stacks))?;
+        if !self.files.is_empty() {
+            match &self.commit {
+                Some(commit) => writeln!(
+                    f,
+                    "Wrote {} files and committed them as {}.",
+                    self.files.len(),
+                    commit.get(..8).unwrap_or(commit)
+                )?,
+                None => writeln!(
+                    f,
+                    "Wrote {} files; commit them to your repository.",
+                    self.files.len()
+                )?,
+            }
+        }
+        let local = if self.local { " --local" } else { "" };
+        write!(f, "Next: mlops{local} image push")
+    }
+}

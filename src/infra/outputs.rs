@@ -1,0 +1,106 @@
+//! What the stacks made, typed.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, anyhow};
+use serde::Serialize;
+
+use crate::error::Hint;
+
+/// What the platform stack made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Platform {
+    /// Data sets.
+    pub data_bucket: String,
+    /// What runs, models, endpoints and monitoring leave behind.
+    pub artifact_bucket: String,
+    /// The ECR repository's name.
+    pub image_repository: String,
+    /// Where images are pushed to, without a tag.
+    pub image_repository_uri: String,
+    /// The model registry.
+    pub model_package_group: String,
+    /// ARN of what pipelines and jobs run as.
+    pub execution_role: String,
+    /// ARN of what endpoints run as.
+    pub endpoint_role: String,
+    /// ARN of what notebooks run as.
+    pub notebook_role: String,
+    /// ARN of the key of data, artifacts, images and notebook volumes.
+    pub key: String,
+}
+
+/// What the network stack made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Network {
+    /// The VPC.
+    pub vpc: String,
+    /// The private subnets.
+    pub private_subnets: Vec<String>,
+    /// The security group of notebooks and jobs.
+    pub security_group: String,
+}
+
+/// What the workbench stack made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Workbench {
+    /// The repository of image, pipeline and settings.
+    pub image_repository_url: String,
+    /// The repository of exploratory notebooks.
+    pub eda_repository_url: String,
+    /// The notebook instance.
+    pub notebook: String,
+}
+
+impl Platform {
+    /// Reads the outputs of the platform stack.
+    pub fn read(stack: &str, outputs: &BTreeMap<String, String>) -> Result<Self> {
+        let output = |name| output(stack, outputs, name);
+        Ok(Self {
+            data_bucket: output("DataBucket")?,
+            artifact_bucket: output("ArtifactBucket")?,
+            image_repository: output("ImageRepositoryName")?,
+            image_repository_uri: output("ImageRepositoryUri")?,
+            model_package_group: output("ModelPackageGroupName")?,
+            execution_role: output("ExecutionRoleArn")?,
+            endpoint_role: output("EndpointRoleArn")?,
+            notebook_role: output("NotebookRoleArn")?,
+            key: output("KeyArn")?,
+        })
+    }
+}
+
+impl Network {
+    /// Reads the outputs of the network stack.
+    pub fn read(stack: &str, outputs: &BTreeMap<String, String>) -> Result<Self> {
+        let output = |name| output(stack, outputs, name);
+        Ok(Self {
+            vpc: output("VpcId")?,
+            private_subnets: output("PrivateSubnetIds")?
+                .split(',')
+                .map(str::to_owned)
+                .collect(),
+            security_group: output("SecurityGroupId")?,
+        })
+    }
+}
+
+impl Workbench {
+    /// Reads the outputs of the workbench stack.
+    pub fn read(stack: &str, outputs: &BTreeMap<String, String>) -> Result<Self> {
+        let output = |name| output(stack, outputs, name);
+        Ok(Self {
+            image_repository_url: output("ImageRepositoryCloneUrl")?,
+            eda_repository_url: output("EdaRepositoryCloneUrl")?,
+            notebook: output("NotebookName")?,
+        })
+    }
+}
+
+fn output(stack: &str, outputs: &BTreeMap<String, String>, name: &str) -> Result<String> {
+    outputs
+        .get(name)
+        .cloned()
+        .ok_or_else(|| anyhow!("the stack {stack} has no output {name}"))
+        .hint("the stack is older than this mlops, or not finished: run `mlops init`")
+}

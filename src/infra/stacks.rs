@@ -1,0 +1,280 @@
+//! The stacks of a project: their names, templates and parameters.
+
+use anyhow::Result;
+
+use super::{Network, Platform};
+use crate::config::Project;
+use crate::error::{Failure, Hint};
+use crate::names::ProjectName;
+
+/// The VPC: see templates/network.yaml.
+const NETWORK: &str = include_str!("templates/network.yaml");
+/// Buckets, image repository, model packages, roles.
+const PLATFORM: &str = include_str!("templates/platform.yaml");
+/// Git repositories and the notebook.
+const WORKBENCH: &str = include_str!("templates/workbench.yaml");
+/// One version of the model in production.
+const ENDPOINT: &str = include_str!("templates/endpoint.yaml");
+
+/// A bucket's name has at most 63 characters.
+const LONGEST_BUCKET: usize = 63;
+
+/// A stack as it should be.
+#[derive(Debug, Clone)]
+pub struct StackSpec {
+    /// The stack's name.
+    pub name: String,
+    /// The template's text.
+    pub template: &'static str,
+    /// The template's parameters.
+    pub parameters: Vec<(&'static str, String)>,
+    /// What the template needs the caller to allow.
+    pub capabilities: &'static [&'static str],
+}
+
+/// The name of a project's stack: `network`, `platform`, `workbench` or `endpoint`.
+pub fn stack_name(project: &ProjectName, part: &str) -> String {
+    format!("{project}-{part}")
+}
+
+/// Refuses (exit 2) a name that is too long for its buckets in this account and region.
+pub fn check_name(project: &ProjectName, account: &str, region: &str) -> Result<()> {
+    let bucket = format!("{project}-artifacts-{account}-{region}");
+    let Some(over) = bucket.len().checked_sub(LONGEST_BUCKET + 1) else {
+        return Ok(());
+    };
+    Err(Failure::usage(format!(
+        "the project name `{project}` is too long for {region}: its bucket would be {bucket}, and \
+         a bucket's name has at most {LONGEST_BUCKET} characters"
+    )))
+    .hint(format!(
+        "choose a name of at most {} characters",
+        project.as_str().len().saturating_sub(over + 1)
+    ))
+}
+
+/// The network.
+pub fn network(project: &Project) -> StackSpec {
+    StackSpec {
+        name: stack_name(&project.file.name, "network"),
+        template: NETWORK,
+        parameters: vec![("ProjectName", project.file.name.to_string())],
+        capabilities: &[],
+    }
+}
+
+/// The platform.
+pub fn platform_stack(project: &Project) -> StackSpec {
+    StackSpec {
+        name: stack_name(&project.file.name, "platform"),
+        template: PLATFORM,
+        parameters: vec![
+            ("ProjectName", project.file.name.to_string()),
+            (
+                "DevelopBranch",
+                tag_of(project.file.branches.develop.as_str()),
+            ),
+            (
+                "ProductionBranch",
+                tag_of(project.file.branches.production.as_str()),
+            ),
+        ],
+        capabilities: &["CAPABILITY_NAMED_IAM"],
+    }
+}
+
+/// A branch as an image tag: what a tag cannot hold becomes `-`.
+fn tag_of(branch: &str) -> String {
+    branch
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect()
+}
+
+/// The workbench, in the network and with the roles of the platform.
+pub fn workbench_stack(project: &Project, network: &Network, platform: &Platform) -> StackSpec {
+    StackSpec {
+        name: stack_name(&project.file.name, "workbench"),
+        template: WORKBENCH,
+        parameters: vec![
+            ("ProjectName", project.file.name.to_string()),
+            (
+                "SubnetId",
+                network.private_subnets.first().cloned().unwrap_or_default(),
+            ),
+            ("SecurityGroupId", network.security_group.clone()),
+            ("NotebookRoleArn", platform.notebook_role.clone()),
+            ("KeyArn", platform.key.clone()),
+        ],
+        capabilities: &[],
+    }
+}
+
+/// The endpoint that serves one model package version.
+pub fn endpoint_stack(
+    project: &Project,
+    platform: &Platform,
+    model_package_arn: &str,
+) -> StackSpec {
+    let deploy = &project.file.deploy;
+    StackSpec {
+        name: stack_name(&project.file.name, "endpoint"),
+        template: ENDPOINT,
+        parameters: vec![
+            ("EndpointName", project.file.name.to_string()),
+            ("ModelPackageArn", model_package_arn.to_owned()),
+            ("RoleArn", platform.endpoint_role.clone()),
+            ("InstanceType", deploy.instance_type.clone()),
+            ("InstanceCount", deploy.instance_count.to_string()),
+            ("CapturePercent", deploy.capture_percent.to_string()),
+            (
+                "CaptureUri",
+                format!("s3://{}/capture", platform.artifact_bucket),
+            ),
+        ],
+        capabilities: &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::infra::Workbench;
+
+    /// `section → entry → lines`, of a template that is indented by two.
+    fn outline(template: &str) -> BTreeMap<&str, BTreeMap<&str, Vec<&str>>> {
+        let mut sections: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+        let (mut section, mut entry) = ("", "");
+        for line in template.lines() {
+            let indent = line.len() - line.trim_start().len();
+            match (indent, line.trim().strip_suffix(':')) {
+                (0, Some(name)) => section = name,
+                (2, Some(name)) => {
+                    entry = name;
+                    sections.entry(section).or_default().insert(name, vec![]);
+                }
+                (3.., _) => sections
+                    .get_mut(section)
+                    .and_then(|section| section.get_mut(entry))
+                    .into_iter()
+                    .for_each(|lines| lines.push(line.trim())),
+                _ => {}
+            }
+        }
+        sections
+    }
+
+    fn project() -> Project {
+        Project {
+            root: ".".into(),
+            file: toml::from_str(
+                "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n",
+            )
+            .unwrap(),
+        }
+    }
+
+    /// Outputs as the template declares them, each with its own name as value.
+    fn declared(template: &str) -> BTreeMap<String, String> {
+        outline(template)["Outputs"]
+            .keys()
+            .map(|name| ((*name).to_owned(), (*name).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn templates_declare_what_the_code_passes_and_reads() {
+        let project = project();
+        let network_outputs = Network::read("network", &declared(NETWORK)).unwrap();
+        let platform_outputs = Platform::read("platform", &declared(PLATFORM)).unwrap();
+        Workbench::read("workbench", &declared(WORKBENCH)).unwrap();
+        for name in [
+            "EndpointName",
+            "EndpointConfigName",
+            "ModelName",
+            "ModelPackageArn",
+        ] {
+            assert!(declared(ENDPOINT).contains_key(name), "{name}");
+        }
+        for spec in [
+            network(&project),
+            platform_stack(&project),
+            workbench_stack(&project, &network_outputs, &platform_outputs),
+            endpoint_stack(&project, &platform_outputs, "arn"),
+        ] {
+            let outline = outline(spec.template);
+            let parameters = &outline["Parameters"];
+            for (name, value) in &spec.parameters {
+                assert!(parameters.contains_key(name), "{}: {name}", spec.name);
+                assert!(!value.is_empty(), "{}: {name}", spec.name);
+            }
+            for (name, lines) in parameters {
+                let passed = spec.parameters.iter().any(|(passed, _)| passed == name);
+                let default = lines.iter().any(|line| line.starts_with("Default:"));
+                assert!(passed || default, "{}: {name} is not passed", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_holds_data_outlives_its_stack() {
+        const HOLD_DATA: [&str; 5] = [
+            "AWS::S3::Bucket",
+            "AWS::KMS::Key",
+            "AWS::ECR::Repository",
+            "AWS::CodeCommit::Repository",
+            "AWS::SageMaker::ModelPackageGroup",
+        ];
+        let mut found = 0;
+        for template in [NETWORK, PLATFORM, WORKBENCH, ENDPOINT] {
+            for (name, lines) in &outline(template)["Resources"] {
+                let holds = lines.iter().any(|line| {
+                    line.strip_prefix("Type: ")
+                        .is_some_and(|kind| HOLD_DATA.contains(&kind))
+                });
+                if holds {
+                    found += 1;
+                    assert!(
+                        lines.contains(&"DeletionPolicy: RetainExceptOnCreate"),
+                        "{name}"
+                    );
+                    assert!(lines.contains(&"UpdateReplacePolicy: Retain"), "{name}");
+                }
+            }
+        }
+        assert_eq!(found, 7);
+    }
+
+    #[test]
+    fn every_release_makes_its_own_model_and_configuration() {
+        assert!(!ENDPOINT.contains("  ModelName:\n        Fn::Sub"));
+        let outline = outline(ENDPOINT);
+        for resource in ["Model", "EndpointConfig"] {
+            let own = format!("{resource}Name:");
+            let lines = &outline["Resources"][resource];
+            let variant = lines
+                .iter()
+                .position(|line| line.starts_with("- VariantName"));
+            let fixed = lines.iter().position(|line| *line == own);
+            // `ModelName` of a variant is a reference, not the model's own name.
+            assert!(fixed.is_none() || variant < fixed, "{resource}");
+        }
+    }
+
+    #[test]
+    fn a_name_must_leave_room_for_account_and_region() {
+        let name: ProjectName = "a-rather-long-project-name".parse().unwrap();
+        check_name(&name, "000000000000", "us-east-1").unwrap();
+        let error = check_name(&name, "000000000000", "ap-southeast-1").unwrap_err();
+        assert_eq!(crate::error::exit(&error), crate::error::Exit::Usage);
+        assert!(crate::error::hints(&error)[0].contains("25 characters"));
+    }
+}

@@ -1,0 +1,586 @@
+"""CloudFormation: stacks, change sets, roll-back, exports, and what is refused."""
+
+import json
+import time
+import uuid
+
+import pytest
+from botocore.exceptions import ClientError
+
+
+@pytest.fixture
+def cfn(client):
+    return client("cloudformation")
+
+
+@pytest.fixture
+def name():
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+def wait(cfn, stack):
+    """The stack once nothing is being done to it."""
+    for _ in range(600):
+        found = cfn.describe_stacks(StackName=stack)["Stacks"][0]
+        status = found["StackStatus"]
+        if not status.endswith("_IN_PROGRESS") or status == "REVIEW_IN_PROGRESS":
+            return found
+        time.sleep(0.05)
+    raise AssertionError(status)
+
+
+def changed(cfn, stack, change_set):
+    for _ in range(600):
+        found = cfn.describe_change_set(StackName=stack, ChangeSetName=change_set)
+        if found["Status"] not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(found)
+
+
+def code(error):
+    return error.value.response["Error"]["Code"], error.value.response["Error"]["Message"]
+
+
+def buckets(name, **properties):
+    return json.dumps(
+        {
+            "Description": "one bucket",
+            "Parameters": {"Env": {"Type": "String", "Default": "dev", "AllowedValues": ["dev", "prod"]}},
+            "Resources": {
+                "Bucket": {
+                    "Type": "AWS::S3::Bucket",
+                    "Properties": {"BucketName": {"Fn::Sub": name + "-${Env}"}, **properties},
+                }
+            },
+            "Outputs": {"Bucket": {"Value": {"Ref": "Bucket"}}, "Arn": {"Value": {"Fn::GetAtt": ["Bucket", "Arn"]}}},
+        }
+    )
+
+
+def test_a_stack_from_a_change_set_updated_replaced_and_deleted(cfn, client, name):
+    s3 = client("s3")
+    made = cfn.create_change_set(
+        StackName=name,
+        ChangeSetName="first",
+        ChangeSetType="CREATE",
+        TemplateBody=buckets(name),
+        Tags=[{"Key": "team", "Value": "ml"}],
+    )
+    assert cfn.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"] == "REVIEW_IN_PROGRESS"
+    first = changed(cfn, name, "first")
+    assert (first["Status"], first["ExecutionStatus"]) == ("CREATE_COMPLETE", "AVAILABLE")
+    assert [c["ResourceChange"]["Action"] for c in first["Changes"]] == ["Add"]
+    assert [s["ChangeSetName"] for s in cfn.list_change_sets(StackName=name)["Summaries"]] == ["first"]
+    cfn.execute_change_set(ChangeSetName=made["Id"])
+    stack = wait(cfn, name)
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    assert stack["StackId"] == made["StackId"]
+    outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+    assert outputs == {"Bucket": f"{name}-dev", "Arn": f"arn:aws:s3:::{name}-dev"}
+    assert s3.get_bucket_tagging(Bucket=f"{name}-dev")["TagSet"] == [{"Key": "team", "Value": "ml"}]
+    assert cfn.describe_change_set(ChangeSetName=made["Id"])["ExecutionStatus"] == "EXECUTE_COMPLETE"
+
+    # Nothing to change.
+    cfn.create_change_set(StackName=name, ChangeSetName="same", TemplateBody=buckets(name))
+    same = changed(cfn, name, "same")
+    assert same["Status"] == "FAILED"
+    assert "didn't contain changes" in same["StatusReason"]
+    cfn.delete_change_set(StackName=name, ChangeSetName="same")
+    with pytest.raises(ClientError) as error:
+        cfn.describe_change_set(StackName=name, ChangeSetName="same")
+    assert code(error)[0] in ("ChangeSetNotFound", "ChangeSetNotFoundException")
+    with pytest.raises(ClientError) as error:
+        cfn.update_stack(StackName=name, UsePreviousTemplate=True)
+    assert code(error) == ("ValidationError", "No updates are to be performed.")
+
+    # In place.
+    versioned = buckets(name, VersioningConfiguration={"Status": "Enabled"})
+    cfn.create_change_set(StackName=name, ChangeSetName="versions", TemplateBody=versioned)
+    change = changed(cfn, name, "versions")["Changes"][0]["ResourceChange"]
+    assert (change["Action"], change["Replacement"], change["Scope"]) == ("Modify", "False", ["Properties"])
+    assert change["PhysicalResourceId"] == f"{name}-dev"
+    assert change["Details"][0]["Target"]["Name"] == "VersioningConfiguration"
+    assert change["Details"][0]["ChangeSource"] == "DirectModification"
+    cfn.execute_change_set(StackName=name, ChangeSetName="versions")
+    assert wait(cfn, name)["StackStatus"] == "UPDATE_COMPLETE"
+    assert s3.get_bucket_versioning(Bucket=f"{name}-dev")["Status"] == "Enabled"
+
+    # Replaced.
+    cfn.create_change_set(
+        StackName=name,
+        ChangeSetName="prod",
+        UsePreviousTemplate=True,
+        Parameters=[{"ParameterKey": "Env", "ParameterValue": "prod"}],
+    )
+    change = changed(cfn, name, "prod")["Changes"][0]["ResourceChange"]
+    assert change["Replacement"] == "True"
+    assert change["Details"][0]["Target"]["RequiresRecreation"] == "Always"
+    assert change["Details"][0]["CausingEntity"] == "Env"
+    cfn.execute_change_set(StackName=name, ChangeSetName="prod")
+    stack = wait(cfn, name)
+    assert stack["Outputs"][0]["OutputValue"] == f"{name}-prod"
+    with pytest.raises(ClientError):
+        s3.head_bucket(Bucket=f"{name}-dev")
+    events = cfn.describe_stack_events(StackName=name)["StackEvents"]
+    statuses = [(e["LogicalResourceId"], e["ResourceStatus"]) for e in reversed(events)]
+    tail = statuses[statuses.index((name, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")):]
+    assert tail[0] == (name, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
+    assert statuses[-4:] == [
+        (name, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"),
+        ("Bucket", "DELETE_IN_PROGRESS"),
+        ("Bucket", "DELETE_COMPLETE"),
+        (name, "UPDATE_COMPLETE"),
+    ]
+
+    cfn.update_termination_protection(StackName=name, EnableTerminationProtection=True)
+    with pytest.raises(ClientError) as error:
+        cfn.delete_stack(StackName=name)
+    assert "TerminationProtection is enabled" in code(error)[1]
+    cfn.update_termination_protection(StackName=name, EnableTerminationProtection=False)
+    cfn.delete_stack(StackName=name)
+    assert wait(cfn, stack["StackId"])["StackStatus"] == "DELETE_COMPLETE"
+    with pytest.raises(ClientError) as error:
+        cfn.describe_stacks(StackName=name)
+    assert code(error) == ("ValidationError", f"Stack with id {name} does not exist")
+    with pytest.raises(ClientError):
+        s3.head_bucket(Bucket=f"{name}-prod")
+    gone = cfn.list_stacks(StackStatusFilter=["DELETE_COMPLETE"])["StackSummaries"]
+    assert name in [s["StackName"] for s in gone]
+
+
+def test_a_failed_creation_is_rolled_back(cfn, client, name):
+    template = f"""
+Resources:
+  Bucket:
+    Type: AWS::S3::Bucket
+    Properties: {{BucketName: {name}-good}}
+  Policy:
+    Type: AWS::S3::BucketPolicy
+    DependsOn: Bucket
+    Properties:
+      Bucket: {name}-missing
+      PolicyDocument: {{Version: 2012-10-17, Statement: []}}
+"""
+    stack = cfn.create_stack(StackName=name, TemplateBody=template)["StackId"]
+    found = wait(cfn, name)
+    assert found["StackStatus"] == "ROLLBACK_COMPLETE"
+    events = list(reversed(cfn.describe_stack_events(StackName=name)["StackEvents"]))
+    failed = [e for e in events if e["ResourceStatus"] == "CREATE_FAILED"]
+    assert [e["LogicalResourceId"] for e in failed] == ["Policy"]
+    assert "The specified bucket does not exist" in failed[0]["ResourceStatusReason"]
+    rollback = [e for e in events if e["ResourceStatus"] == "ROLLBACK_IN_PROGRESS"][0]
+    assert rollback["ResourceStatusReason"] == (
+        "The following resource(s) failed to create: [Policy]. Rollback requested by user."
+    )
+    assert ("Bucket", "CREATE_IN_PROGRESS", "Resource creation Initiated") in [
+        (e["LogicalResourceId"], e["ResourceStatus"], e.get("ResourceStatusReason")) for e in events
+    ]
+    with pytest.raises(ClientError):
+        client("s3").head_bucket(Bucket=f"{name}-good")
+    with pytest.raises(ClientError) as error:
+        cfn.update_stack(StackName=name, TemplateBody=template)
+    assert "is in ROLLBACK_COMPLETE state and can not be updated." in code(error)[1]
+    cfn.delete_stack(StackName=name)
+    assert wait(cfn, stack)["StackStatus"] == "DELETE_COMPLETE"
+
+
+def test_a_failure_can_be_kept_or_deleted(cfn, client, name):
+    template = json.dumps(
+        {
+            "Resources": {
+                "Group": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": f"/{name}"}},
+                "Bad": {
+                    "Type": "AWS::S3::Bucket",
+                    "DependsOn": ["Group"],
+                    "Properties": {"BucketName": "Not_A_Bucket"},
+                },
+            }
+        }
+    )
+    cfn.create_stack(StackName=name, TemplateBody=template, OnFailure="DO_NOTHING")
+    assert wait(cfn, name)["StackStatus"] == "CREATE_FAILED"
+    groups = client("logs").describe_log_groups(logGroupNamePrefix=f"/{name}")["logGroups"]
+    assert [g["logGroupName"] for g in groups] == [f"/{name}"]
+    states = {r["LogicalResourceId"]: r["ResourceStatus"] for r in cfn.list_stack_resources(StackName=name)["StackResourceSummaries"]}
+    assert states == {"Group": "CREATE_COMPLETE", "Bad": "CREATE_FAILED"}
+    cfn.delete_stack(StackName=name)
+    other = cfn.create_stack(StackName=f"{name}-2", TemplateBody=template, OnFailure="DELETE")["StackId"]
+    assert wait(cfn, other)["StackStatus"] == "DELETE_COMPLETE"
+
+
+def test_a_failed_update_goes_back(cfn, client, name):
+    logs = client("logs")
+
+    def template(days, bucket):
+        resources = {
+            "Group": {
+                "Type": "AWS::Logs::LogGroup",
+                "Properties": {"LogGroupName": f"/{name}", "RetentionInDays": days},
+            },
+            "Other": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": f"/{name}-other-{days}"}},
+        }
+        if bucket:
+            resources["New"] = {"Type": "AWS::CloudFormation::WaitConditionHandle", "DependsOn": "Other"}
+            resources["Bad"] = {
+                "Type": "AWS::S3::Bucket",
+                "DependsOn": ["Group", "New"],
+                "Properties": {"BucketName": bucket},
+            }
+        return json.dumps({"Resources": resources, "Outputs": {"Days": {"Value": days}}})
+
+    cfn.create_stack(StackName=name, TemplateBody=template("7", None))
+    assert wait(cfn, name)["StackStatus"] == "CREATE_COMPLETE"
+    before = cfn.get_template(StackName=name)["TemplateBody"]
+    cfn.update_stack(StackName=name, TemplateBody=template("14", "Not_A_Bucket"))
+    stack = wait(cfn, name)
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert stack["Outputs"][0]["OutputValue"] == "7"
+    assert cfn.get_template(StackName=name)["TemplateBody"] == before
+    groups = logs.describe_log_groups(logGroupNamePrefix=f"/{name}")["logGroups"]
+    assert [(g["logGroupName"], g.get("retentionInDays")) for g in groups] == [
+        (f"/{name}", 7),
+        (f"/{name}-other-7", None),
+    ]
+    resources = cfn.describe_stack_resources(StackName=name)["StackResources"]
+    assert sorted((r["LogicalResourceId"], r["PhysicalResourceId"]) for r in resources) == [
+        ("Group", f"/{name}"),
+        ("Other", f"/{name}-other-7"),
+    ]
+    statuses = [
+        (e["LogicalResourceId"], e["ResourceStatus"])
+        for e in reversed(cfn.describe_stack_events(StackName=name)["StackEvents"])
+    ]
+    for expected in [
+        (name, "UPDATE_ROLLBACK_IN_PROGRESS"),
+        ("Bad", "CREATE_FAILED"),
+        (name, "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"),
+        ("New", "DELETE_COMPLETE"),
+    ]:
+        assert expected in statuses
+    with pytest.raises(ClientError) as error:
+        cfn.continue_update_rollback(StackName=name)
+    assert code(error)[0] == "ValidationError"
+    cfn.delete_stack(StackName=name)
+
+
+def test_exports_and_imports(cfn, name):
+    exporter = json.dumps(
+        {
+            "Resources": {"H": {"Type": "AWS::CloudFormation::WaitConditionHandle"}},
+            "Outputs": {"H": {"Value": {"Ref": "H"}, "Export": {"Name": {"Fn::Sub": "${AWS::StackName}-H"}}}},
+        }
+    )
+    importer = json.dumps(
+        {
+            "Resources": {"H": {"Type": "AWS::CloudFormation::WaitConditionHandle"}},
+            "Outputs": {"Got": {"Value": {"Fn::ImportValue": f"{name}-H"}}},
+        }
+    )
+    first = cfn.create_stack(StackName=name, TemplateBody=exporter)["StackId"]
+    handle = wait(cfn, name)["Outputs"][0]["OutputValue"]
+    exports = {e["Name"]: (e["Value"], e["ExportingStackId"]) for e in cfn.list_exports()["Exports"]}
+    assert exports[f"{name}-H"] == (handle, first)
+    with pytest.raises(ClientError):
+        cfn.list_imports(ExportName=f"{name}-H")
+    second = cfn.create_stack(StackName=f"{name}-2", TemplateBody=importer)["StackId"]
+    assert wait(cfn, second)["Outputs"][0]["OutputValue"] == handle
+    assert cfn.list_imports(ExportName=f"{name}-H")["Imports"] == [f"{name}-2"]
+    cfn.delete_stack(StackName=name)
+    blocked = wait(cfn, first)
+    assert blocked["StackStatus"] == "DELETE_FAILED"
+    assert f"as it is in use by {name}-2" in blocked["StackStatusReason"]
+    cfn.delete_stack(StackName=f"{name}-2")
+    assert wait(cfn, second)["StackStatus"] == "DELETE_COMPLETE"
+    cfn.delete_stack(StackName=name)
+    assert wait(cfn, first)["StackStatus"] == "DELETE_COMPLETE"
+
+
+def test_what_is_refused_at_once(cfn, name):
+    def create(template, **kwargs):
+        with pytest.raises(ClientError) as error:
+            cfn.create_stack(StackName=name, TemplateBody=template, **kwargs)
+        return code(error)
+
+    handle = "Resources: {H: {Type: 'AWS::CloudFormation::WaitConditionHandle'}}\n"
+    assert "Unrecognized resource types: [AWS::Lambda::Function]" in create("Resources: {F: {Type: 'AWS::Lambda::Function'}}")[1]
+    assert create(handle + "Parameters: {P: {Type: String}}") == ("ValidationError", "Parameters: [P] must have values")
+    limited = handle + "Parameters: {P: {Type: Number, MaxValue: 3, Default: 9}}"
+    assert create(limited) == ("ValidationError", "Parameter 'P' must be a number not greater than 3")
+    unknown = [{"ParameterKey": "Q", "ParameterValue": "x"}]
+    assert create(handle, Parameters=unknown)[1] == "Parameters: [Q] do not exist in the template"
+    role = "Resources: {R: {Type: 'AWS::IAM::Role', Properties: {AssumeRolePolicyDocument: {}}}}"
+    assert create(role) == ("InsufficientCapabilitiesException", "Requires capabilities : [CAPABILITY_IAM]")
+    circle = "Resources: {A: {Type: 'AWS::CloudFormation::WaitConditionHandle', DependsOn: B}, B: {Type: 'AWS::CloudFormation::WaitConditionHandle', DependsOn: A}}"
+    assert create(circle)[1] == "Circular dependency between resources: [A, B]"
+    assert "[Nope]" in create(handle + "Outputs: {O: {Value: !Ref Nope}}")[1]
+    assert create(handle, RoleARN="arn:aws:iam::000000000000:role/nobody-has-it")[0] == "ValidationError"
+    with pytest.raises(ClientError) as error:
+        cfn.create_stack(StackName="-bad-", TemplateBody=handle)
+    assert code(error)[0] == "ValidationError"
+    assert cfn.list_stacks(StackStatusFilter=["CREATE_IN_PROGRESS"])["StackSummaries"] == []
+
+
+def test_templates_are_described(cfn, name):
+    template = """
+Description: a secret
+Parameters:
+  Secret: {Type: String, NoEcho: true, Default: s3cret}
+  Size: {Type: Number, Default: 3, Description: how many}
+Resources:
+  Handle: {Type: 'AWS::CloudFormation::WaitConditionHandle'}
+  Role: {Type: 'AWS::IAM::Role', Properties: {RoleName: r, AssumeRolePolicyDocument: {}}}
+"""
+    shown = cfn.validate_template(TemplateBody=template)
+    assert shown["Description"] == "a secret"
+    assert shown["Capabilities"] == ["CAPABILITY_NAMED_IAM"]
+    assert [(p["ParameterKey"], p["NoEcho"]) for p in shown["Parameters"]] == [("Secret", True), ("Size", False)]
+    summary = cfn.get_template_summary(TemplateBody=template)
+    assert summary["ResourceTypes"] == ["AWS::CloudFormation::WaitConditionHandle", "AWS::IAM::Role"]
+    assert summary["Parameters"][1]["ParameterType"] == "Number"
+    only = "Parameters: {Secret: {Type: String, NoEcho: true}}\nResources: {Handle: {Type: 'AWS::CloudFormation::WaitConditionHandle'}}"
+    given = [{"ParameterKey": "Secret", "ParameterValue": "abc"}]
+    cfn.create_stack(StackName=name, TemplateBody=only, Parameters=given)
+    assert wait(cfn, name)["Parameters"] == [{"ParameterKey": "Secret", "ParameterValue": "****"}]
+    detail = cfn.describe_stack_resource(StackName=name, LogicalResourceId="Handle")["StackResourceDetail"]
+    assert detail["ResourceStatus"] == "CREATE_COMPLETE"
+    assert detail["PhysicalResourceId"].startswith("http")
+    with pytest.raises(ClientError) as error:
+        cfn.create_stack(StackName=name, TemplateBody=only, Parameters=given)
+    assert code(error)[0] == "AlreadyExistsException"
+    cfn.delete_stack(StackName=name)
+
+
+def test_an_unknown_property_fails_the_resource(cfn, name):
+    template = "Resources: {B: {Type: 'AWS::S3::Bucket', Properties: {Bucketname: x}}}"
+    cfn.create_stack(StackName=name, TemplateBody=template, DisableRollback=True)
+    assert wait(cfn, name)["StackStatus"] == "CREATE_FAILED"
+    events = cfn.describe_stack_events(StackName=name)["StackEvents"]
+    reasons = [e.get("ResourceStatusReason", "") for e in events]
+    assert any("extraneous key [Bucketname] is not permitted" in reason for reason in reasons)
+    cfn.delete_stack(StackName=name)
+
+
+NETWORK = """
+Parameters:
+  Retained: {Type: String, Default: 'no'}
+Resources:
+  Vpc:
+    Type: AWS::EC2::VPC
+    Properties:
+      CidrBlock: 10.0.0.0/16
+      EnableDnsSupport: true
+      EnableDnsHostnames: true
+      Tags: [{Key: Name, Value: !Ref 'AWS::StackName'}]
+  Public:
+    Type: AWS::EC2::Subnet
+    Properties:
+      VpcId: !Ref Vpc
+      CidrBlock: !Select [0, !Cidr [!GetAtt Vpc.CidrBlock, 2, 8]]
+      AvailabilityZone: !Select [0, !GetAZs '']
+      MapPublicIpOnLaunch: true
+  Private:
+    Type: AWS::EC2::Subnet
+    Properties:
+      VpcId: !Ref Vpc
+      CidrBlock: !Select [1, !Cidr [!GetAtt Vpc.CidrBlock, 2, 8]]
+      AvailabilityZone: !Select [1, !GetAZs '']
+  Gateway: {Type: 'AWS::EC2::InternetGateway'}
+  Attachment:
+    Type: AWS::EC2::VPCGatewayAttachment
+    Properties: {VpcId: !Ref Vpc, InternetGatewayId: !Ref Gateway}
+  Address:
+    Type: AWS::EC2::EIP
+    DependsOn: Attachment
+    Properties: {Domain: vpc}
+  Nat:
+    Type: AWS::EC2::NatGateway
+    Properties: {SubnetId: !Ref Public, AllocationId: !GetAtt Address.AllocationId}
+  PublicTable: {Type: 'AWS::EC2::RouteTable', Properties: {VpcId: !Ref Vpc}}
+  PrivateTable: {Type: 'AWS::EC2::RouteTable', Properties: {VpcId: !Ref Vpc}}
+  Out:
+    Type: AWS::EC2::Route
+    DependsOn: Attachment
+    Properties: {RouteTableId: !Ref PublicTable, DestinationCidrBlock: 0.0.0.0/0, GatewayId: !Ref Gateway}
+  OutPrivate:
+    Type: AWS::EC2::Route
+    Properties: {RouteTableId: !Ref PrivateTable, DestinationCidrBlock: 0.0.0.0/0, NatGatewayId: !Ref Nat}
+  Joined:
+    Type: AWS::EC2::SubnetRouteTableAssociation
+    Properties: {RouteTableId: !Ref PrivateTable, SubnetId: !Ref Private}
+  Group:
+    Type: AWS::EC2::SecurityGroup
+    Properties:
+      GroupDescription: jobs
+      VpcId: !Ref Vpc
+      SecurityGroupIngress: [{IpProtocol: tcp, FromPort: 443, ToPort: 443, CidrIp: 10.0.0.0/16}]
+  Self:
+    Type: AWS::EC2::SecurityGroupIngress
+    Properties: {GroupId: !Ref Group, IpProtocol: -1, SourceSecurityGroupId: !Ref Group}
+  Down:
+    Type: AWS::EC2::SecurityGroupEgress
+    Properties: {GroupId: !Ref Group, IpProtocol: tcp, FromPort: 80, ToPort: 80, CidrIp: 10.1.0.0/16}
+  S3:
+    Type: AWS::EC2::VPCEndpoint
+    Properties:
+      VpcId: !Ref Vpc
+      ServiceName: !Sub 'com.amazonaws.${AWS::Region}.s3'
+      VpcEndpointType: Gateway
+      RouteTableIds: [!Ref PrivateTable]
+Outputs:
+  VpcId: {Value: !Ref Vpc}
+  Subnets: {Value: !Join [',', [!Ref Public, !Ref Private]]}
+  Group: {Value: !GetAtt Group.GroupId}
+"""
+
+
+def test_a_network(cfn, client, name):
+    ec2 = client("ec2")
+    stack_id = cfn.create_stack(StackName=name, TemplateBody=NETWORK)["StackId"]
+    stack = wait(cfn, name)
+    reasons = [e["ResourceStatusReason"] for e in cfn.describe_stack_events(StackName=name)["StackEvents"] if e["ResourceStatus"].endswith("_FAILED")]
+    assert stack["StackStatus"] == "CREATE_COMPLETE", reasons
+    outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+    subnets = ec2.describe_subnets(SubnetIds=outputs["Subnets"].split(","))["Subnets"]
+    assert sorted((s["CidrBlock"], s["AvailabilityZone"], s["MapPublicIpOnLaunch"]) for s in subnets) == [
+        ("10.0.0.0/24", "us-east-1a", True),
+        ("10.0.1.0/24", "us-east-1b", False),
+    ]
+    group = ec2.describe_security_groups(GroupIds=[outputs["Group"]])["SecurityGroups"][0]
+    assert len(group["IpPermissions"]) == 2
+    vpc = ec2.describe_vpcs(VpcIds=[outputs["VpcId"]])["Vpcs"][0]
+    assert {"Key": "Name", "Value": name} in vpc["Tags"]
+    cfn.delete_stack(StackName=name)
+    gone = wait(cfn, stack_id)
+    reasons = [
+        (e["LogicalResourceId"], e.get("ResourceStatusReason"))
+        for e in cfn.describe_stack_events(StackName=stack_id)["StackEvents"]
+        if e["ResourceStatus"] == "DELETE_FAILED"
+    ]
+    assert gone["StackStatus"] == "DELETE_COMPLETE", reasons
+
+
+PLATFORM = """
+Parameters: {Name: {Type: String}, Days: {Type: Number, Default: 30}}
+Resources:
+  Key:
+    Type: AWS::KMS::Key
+    Properties: {Description: data, EnableKeyRotation: true, PendingWindowInDays: 7}
+  Alias:
+    Type: AWS::KMS::Alias
+    Properties: {AliasName: !Sub 'alias/${Name}', TargetKeyId: !Ref Key}
+  Data:
+    Type: AWS::S3::Bucket
+    Properties:
+      BucketEncryption:
+        ServerSideEncryptionConfiguration:
+          - ServerSideEncryptionByDefault: {SSEAlgorithm: 'aws:kms', KMSMasterKeyID: !GetAtt Key.Arn}
+            BucketKeyEnabled: true
+      PublicAccessBlockConfiguration:
+        {BlockPublicAcls: true, BlockPublicPolicy: true, IgnorePublicAcls: true, RestrictPublicBuckets: true}
+      LifecycleConfiguration:
+        Rules: [{Id: old, Status: Enabled, Prefix: snapshots/, ExpirationInDays: !Ref Days}]
+  DataPolicy:
+    Type: AWS::S3::BucketPolicy
+    Properties:
+      Bucket: !Ref Data
+      PolicyDocument:
+        Version: 2012-10-17
+        Statement:
+          - Effect: Deny
+            Principal: '*'
+            Action: 's3:*'
+            Resource: !Sub '${Data.Arn}/*'
+            Condition: {Bool: {'aws:SecureTransport': 'false'}}
+  Role:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument:
+        Version: 2012-10-17
+        Statement: [{Effect: Allow, Principal: {Service: sagemaker.amazonaws.com}, Action: 'sts:AssumeRole'}]
+      Policies:
+        - PolicyName: data
+          PolicyDocument:
+            Version: 2012-10-17
+            Statement: [{Effect: Allow, Action: 's3:GetObject', Resource: !Sub '${Data.Arn}/*'}]
+  More:
+    Type: AWS::IAM::Policy
+    Properties:
+      PolicyName: more
+      Roles: [!Ref Role]
+      PolicyDocument:
+        Version: 2012-10-17
+        Statement: [{Effect: Allow, Action: 'logs:*', Resource: '*'}]
+  Managed:
+    Type: AWS::IAM::ManagedPolicy
+    Properties:
+      Roles: [!Ref Role]
+      PolicyDocument:
+        Version: 2012-10-17
+        Statement: [{Effect: Allow, Action: 'ecr:*', Resource: '*'}]
+  Images:
+    Type: AWS::ECR::Repository
+    Properties:
+      RepositoryName: !Ref Name
+      ImageTagMutability: IMMUTABLE
+      ImageScanningConfiguration: {ScanOnPush: 'true'}
+  Code:
+    Type: AWS::CodeCommit::Repository
+    Properties: {RepositoryName: !Ref Name, RepositoryDescription: code}
+  Group:
+    Type: AWS::Logs::LogGroup
+    DeletionPolicy: Retain
+    Properties: {RetentionInDays: 7, LogGroupName: !Sub '/kept/${Name}'}
+Outputs:
+  Bucket: {Value: !Ref Data}
+  RoleArn: {Value: !GetAtt Role.Arn}
+  Uri: {Value: !GetAtt Images.RepositoryUri}
+  Clone: {Value: !GetAtt Code.CloneUrlHttp}
+  Managed: {Value: !Ref Managed}
+"""
+
+
+def test_a_platform(cfn, client, name):
+    given = [{"ParameterKey": "Name", "ParameterValue": name}]
+    stack_id = cfn.create_stack(
+        StackName=name, TemplateBody=PLATFORM, Parameters=given, Capabilities=["CAPABILITY_IAM"]
+    )["StackId"]
+    stack = wait(cfn, name)
+    reasons = [e["ResourceStatusReason"] for e in cfn.describe_stack_events(StackName=name)["StackEvents"] if e["ResourceStatus"].endswith("_FAILED")]
+    assert stack["StackStatus"] == "CREATE_COMPLETE", reasons
+    outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+    assert outputs["Bucket"].startswith(f"{name}-data-")
+    s3, iam, ecr = client("s3"), client("iam"), client("ecr")
+    rule = s3.get_bucket_lifecycle_configuration(Bucket=outputs["Bucket"])["Rules"][0]
+    assert (rule["ID"], rule["Expiration"]["Days"]) == ("old", 30)
+    assert "aws:SecureTransport" in s3.get_bucket_policy(Bucket=outputs["Bucket"])["Policy"]
+    role = outputs["RoleArn"].split("/")[-1]
+    assert sorted(iam.list_role_policies(RoleName=role)["PolicyNames"]) == ["data", "more"]
+    attached = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    assert [p["PolicyArn"] for p in attached] == [outputs["Managed"]]
+    found = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]
+    assert found["repositoryUri"] == outputs["Uri"]
+    assert found["imageTagMutability"] == "IMMUTABLE"
+
+    given.append({"ParameterKey": "Days", "ParameterValue": "9"})
+    changed_template = PLATFORM.replace("IMMUTABLE", "MUTABLE").replace("'logs:*'", "'logs:PutLogEvents'").replace("'ecr:*'", "'ecr:Get*'")
+    cfn.update_stack(StackName=name, TemplateBody=changed_template, Parameters=given, Capabilities=["CAPABILITY_IAM"])
+    stack = wait(cfn, name)
+    reasons = [e["ResourceStatusReason"] for e in cfn.describe_stack_events(StackName=name)["StackEvents"] if e["ResourceStatus"].endswith("_FAILED")]
+    assert stack["StackStatus"] == "UPDATE_COMPLETE", reasons
+    rule = s3.get_bucket_lifecycle_configuration(Bucket=outputs["Bucket"])["Rules"][0]
+    assert rule["Expiration"]["Days"] == 9
+    found = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]
+    assert found["imageTagMutability"] == "MUTABLE"
+    policy = iam.get_role_policy(RoleName=role, PolicyName="more")["PolicyDocument"]
+    assert policy["Statement"][0]["Action"] == "logs:PutLogEvents"
+
+    cfn.delete_stack(StackName=name)
+    gone = wait(cfn, stack_id)
+    events = cfn.describe_stack_events(StackName=stack_id)["StackEvents"]
+    assert gone["StackStatus"] == "DELETE_COMPLETE", [
+        (e["LogicalResourceId"], e.get("ResourceStatusReason")) for e in events if e["ResourceStatus"] == "DELETE_FAILED"
+    ]
+    assert ("Group", "DELETE_SKIPPED") in [(e["LogicalResourceId"], e["ResourceStatus"]) for e in events]
+    groups = client("logs").describe_log_groups(logGroupNamePrefix=f"/kept/{name}")["logGroups"]
+    assert len(groups) == 1

@@ -1,0 +1,174 @@
+//! Data sets: pushes, versions, snapshots.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mlops::aws::Clients;
+use mlops::aws::datasets;
+use mlops::aws::s3::{self, S3Uri};
+use snapbox::str;
+
+use crate::sandbox::Sandbox;
+
+const BUCKET: &str = "data";
+
+/// Clients of the sandbox's local cloud, which has a versioned bucket.
+async fn clients(sandbox: &Sandbox) -> Clients {
+    let status = sandbox
+        .mlops(["local", "start", "--detach", "--output", "json"])
+        .success();
+    let endpoint = status.json()["endpoint"].as_str().unwrap().to_owned();
+    let clients = Clients::of_endpoint(&endpoint, "x", "y", None);
+    clients
+        .s3
+        .create_bucket()
+        .bucket(BUCKET)
+        .send()
+        .await
+        .unwrap();
+    clients
+        .s3
+        .put_bucket_versioning()
+        .bucket(BUCKET)
+        .versioning_configuration(
+            aws_sdk_s3::types::VersioningConfiguration::builder()
+                .status(aws_sdk_s3::types::BucketVersioningStatus::Enabled)
+                .build(),
+        )
+        .send()
+        .await
+        .unwrap();
+    clients
+}
+
+fn push(sandbox: &Sandbox) -> serde_json::Value {
+    sandbox
+        .mlops([
+            "--local", "data", "push", "d", "flights", "--bucket", BUCKET, "--output", "json",
+        ])
+        .success()
+        .json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_holds_the_bytes_of_its_version() {
+    let sandbox = Sandbox::new();
+    let clients = clients(&sandbox).await;
+    sandbox.write("d/a b.csv", "one");
+    sandbox.write("d/sub/c.csv", "kept");
+    let first = push(&sandbox);
+    sandbox.write("d/a b.csv", "two");
+    assert_eq!(push(&sandbox)["uploaded"], 1);
+
+    let dataset = "flights".parse().unwrap();
+    let found = datasets::versions(&clients.s3, BUCKET, &dataset)
+        .await
+        .unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[1].id, first["version"]);
+    let copied = AtomicU64::new(0);
+    let count = |bytes| {
+        copied.fetch_add(bytes, Ordering::Relaxed);
+    };
+    let target = datasets::snapshot(&clients.s3, BUCKET, &found[1], &count)
+        .await
+        .unwrap();
+    assert_eq!(target.key, format!("snapshots/flights/{}/", found[1].id));
+    assert_eq!(copied.load(Ordering::Relaxed), 7);
+    let file = S3Uri::new(BUCKET, format!("{}a b.csv", target.key));
+    let bytes = s3::get(&clients.s3, &file, None).await.unwrap().unwrap();
+    assert_eq!(bytes.bytes, b"one");
+
+    datasets::snapshot(&clients.s3, BUCKET, &found[1], &count)
+        .await
+        .unwrap();
+    let written = s3::versions(&clients.s3, &file).await.unwrap();
+    assert_eq!(written.len(), 1, "a snapshot is never overwritten");
+
+    // A file that is not what the manifest says is not passed over.
+    clients
+        .s3
+        .put_object()
+        .bucket(BUCKET)
+        .key(&file.key)
+        .body(b"damaged".to_vec().into())
+        .send()
+        .await
+        .unwrap();
+    let error = datasets::snapshot(&clients.s3, BUCKET, &found[1], &count)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("damaged"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_pushes_at_once_one_says_so() {
+    let sandbox = Sandbox::new();
+    let clients = clients(&sandbox).await;
+    sandbox.write("d/a.csv", "one");
+    sandbox.write("e/a.csv", "two");
+    let dataset = "flights".parse().unwrap();
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    let one = datasets::gather(&sandbox.path().join("d")).unwrap();
+    let two = datasets::gather(&sandbox.path().join("e")).unwrap();
+    let (one, two) = tokio::join!(
+        datasets::push(&clients.s3, BUCKET, &dataset, &one, now, &|_| {}),
+        datasets::push(&clients.s3, BUCKET, &dataset, &two, now, &|_| {}),
+    );
+    let (won, lost) = match (one, two) {
+        (Ok(won), Err(lost)) | (Err(lost), Ok(won)) => (won, lost),
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        lost.to_string()
+            .contains("another push of flights was faster"),
+        "{lost}"
+    );
+    let newest = datasets::latest(&clients.s3, BUCKET, &dataset)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(newest.id, won.version.id);
+    let problems = datasets::verify(&clients.s3, BUCKET, &newest, &|_| {})
+        .await
+        .unwrap();
+    assert_eq!(problems, []);
+}
+
+#[test]
+fn what_cannot_be_pushed_is_refused_before_anything_is_sent() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path().join("empty")).unwrap();
+    sandbox
+        .mlops(["--local", "data", "push", "empty", "x"])
+        .code(2)
+        .stderr(str![[r#"
+Reading empty
+error: [DIR]/empty holds no file
+hint: name a directory with files, or one file
+
+"#]]);
+    sandbox.write("outside.csv", "x");
+    std::fs::create_dir(sandbox.path().join("d")).unwrap();
+    std::os::unix::fs::symlink(
+        sandbox.path().join("outside.csv"),
+        sandbox.path().join("d/link.csv"),
+    )
+    .unwrap();
+    sandbox
+        .mlops(["--local", "data", "push", "d", "x"])
+        .code(2)
+        .stderr(str![[r#"
+Reading d
+error: [DIR]/d/link.csv is a link that leaves the directory
+hint: copy the file into the directory, or push the place that the link leads to
+
+"#]]);
+    sandbox
+        .mlops(["--local", "data", "push", "d"])
+        .code(2)
+        .stderr(str![[r#"
+error: there is no mlops.toml here that names a data set
+hint: name the data set
+
+"#]]);
+}

@@ -127,7 +127,7 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
             .report(&Box::pin(commands::runs::run(&ctx, command)).await?),
         Command::Models(command) => ctx
             .output
-            .report(&commands::models::run(&ctx, command).await?),
+            .report(&Box::pin(commands::models::run(&ctx, command)).await?),
         Command::Completions(args) => commands::completions::run(&ctx, args),
         Command::MarkdownHelp => commands::completions::markdown(&ctx),
         #[cfg(feature = "local")]

@@ -119,10 +119,12 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
         Command::Validate(args) => ctx
             .output
             .report(&commands::validate::run(&ctx, args).await?),
-        Command::Train(args) => ctx.output.report(&commands::train::run(&ctx, args).await?),
+        Command::Train(args) => ctx
+            .output
+            .report(&Box::pin(commands::train::run(&ctx, args)).await?),
         Command::Runs(command) => ctx
             .output
-            .report(&commands::runs::run(&ctx, command).await?),
+            .report(&Box::pin(commands::runs::run(&ctx, command)).await?),
         Command::Models(command) => ctx
             .output
             .report(&commands::models::run(&ctx, command).await?),
@@ -134,9 +136,14 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Waits for Ctrl-C, or for the SIGTERM that a script's time-out sends.
-pub async fn interrupted() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
+/// Waits for Ctrl-C, and answers what to say then. The notes are read here, before the command is
+/// dropped: it takes them with it.
+pub async fn interrupted(interrupts: &Interrupts) -> Vec<String> {
+    match tokio::signal::ctrl_c().await {
+        Ok(()) => interrupts.notes(),
+        // Without the handler Ctrl-C ends the process itself.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 fn set_colors(on: bool) {

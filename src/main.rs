@@ -29,22 +29,21 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         tokio::select! {
-            result = mlops::cli::run(cli, interrupts.clone()) => Some(result),
-            Ok(()) = mlops::cli::interrupted() => None,
+            result = mlops::cli::run(cli, interrupts.clone()) => Ok(result),
+            notes = mlops::cli::interrupted(&interrupts) => Err(notes),
         }
     });
     // Work on blocking threads (a prompt that waits for a key) must not hold the process.
     runtime.shutdown_background();
     let exit = match result {
-        Some(Ok(exit)) => exit,
-        Some(Err(error)) => {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => {
             error::print(&error, format);
             error::exit(&error)
         }
-        None => {
+        Err(notes) => {
             write_stderr("interrupted");
-            interrupts
-                .notes()
+            notes
                 .iter()
                 .for_each(|note| write_stderr(&format!("hint: {note}")));
             Exit::Interrupted

@@ -110,6 +110,17 @@ async fn live(clients: &Clients, name: &str) -> Result<Option<String>> {
     Ok(outputs.and_then(|mut outputs| outputs.remove("ModelPackageArn")))
 }
 
+/// The first metric alone: a line has room for one.
+fn first(metrics: &serde_json::Map<String, serde_json::Value>) -> String {
+    models::sentence(
+        &metrics
+            .iter()
+            .take(1)
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    )
+}
+
 fn listed(model: Model, live: Option<&str>) -> Listed {
     Listed {
         live: live == Some(model.arn.as_str()),
@@ -140,7 +151,7 @@ impl fmt::Display for ModelList {
             vec![
                 model.version.to_string(),
                 model.status.clone(),
-                models::sentence(&model.metrics),
+                first(&model.metrics),
                 model.created.map(crate::output::time).unwrap_or_default(),
                 model
                     .commit
@@ -151,7 +162,7 @@ impl fmt::Display for ModelList {
             ]
         });
         f.write_str(&table(
-            &["VERSION", "STATUS", "METRICS", "CREATED", "COMMIT", ""],
+            &["VERSION", "STATUS", "METRIC", "CREATED", "COMMIT", ""],
             rows,
         ))
     }
@@ -177,7 +188,7 @@ impl fmt::Display for Listed {
         }
         for (name, value) in &model.properties {
             if !["CommitId", "ImageUri"].contains(&name.as_str()) {
-                writeln!(f, "{name}  {}", crate::output::clean(value))?;
+                writeln!(f, "{name:<17} {}", crate::output::clean(value))?;
             }
         }
         if !model.metrics.is_empty() {

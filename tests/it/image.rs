@@ -8,7 +8,10 @@ fn project() -> Sandbox {
     sandbox
         .mlops(["--local", "init", "--name", "flights", "--yes"])
         .success();
-    git(&sandbox, &["switch", "--quiet", "--force-create", "develop"]);
+    git(
+        &sandbox,
+        &["switch", "--quiet", "--force-create", "develop"],
+    );
     commit(&sandbox);
     sandbox
 }
@@ -30,10 +33,7 @@ fn commit(sandbox: &Sandbox) {
 
 fn push(sandbox: &Sandbox, more: &[&str]) -> serde_json::Value {
     let arguments = ["--local", "--output", "json", "image", "push"];
-    sandbox
-        .mlops(arguments.iter().chain(more))
-        .success()
-        .json()
+    sandbox.mlops(arguments.iter().chain(more)).success().json()
 }
 
 #[test]
@@ -79,8 +79,16 @@ fn uncommitted_files_get_no_commits_tag() {
     let sandbox = project();
     sandbox.write("image/program/train", "#!/usr/bin/env python3\nprint(1)\n");
     let refused = sandbox.mlops(["--local", "image", "push"]).code(1);
-    assert!(refused.stderr.contains("not committed"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("--allow-dirty"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("not committed"),
+        "{}",
+        refused.stderr
+    );
+    assert!(
+        refused.stderr.contains("--allow-dirty"),
+        "{}",
+        refused.stderr
+    );
     let pushed = push(&sandbox, &["--allow-dirty"]);
     assert_eq!(pushed["dirty"], true);
     assert_eq!(pushed["tags"], serde_json::json!(["develop"]));
@@ -113,7 +121,9 @@ fn a_commits_image_is_made_once() {
             r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{digest}","size":{size}}}]}}"#
         ),
     );
-    let refused = sandbox.mlops(["--local", "image", "push", "layout"]).code(1);
+    let refused = sandbox
+        .mlops(["--local", "image", "push", "layout"])
+        .code(1);
     assert!(refused.stderr.contains("TAG_INVALID"), "{}", refused.stderr);
     assert!(refused.stderr.contains("made once"), "{}", refused.stderr);
 }
@@ -128,7 +138,11 @@ fn what_is_no_project_or_repository_is_said() {
         "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n",
     );
     let none = sandbox.mlops(["--local", "image", "push"]).code(2);
-    assert!(none.stderr.contains("not in a git repository"), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("not in a git repository"),
+        "{}",
+        none.stderr
+    );
     git(&sandbox, &["init", "--quiet", "--initial-branch=develop"]);
     let none = sandbox.mlops(["--local", "image", "push"]).code(2);
     assert!(none.stderr.contains("no commit yet"), "{}", none.stderr);

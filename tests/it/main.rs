@@ -4,10 +4,13 @@
 mod cli;
 mod data;
 mod generated;
+mod image;
 mod init;
 mod job_process;
 mod local;
 mod monitor;
 mod rooms;
+mod runs;
 mod sandbox;
+mod story;
 mod validate;

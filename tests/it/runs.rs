@@ -77,7 +77,15 @@ fn commit(sandbox: &Sandbox) {
         .program(
             "",
             "git",
-            &["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "tiny"],
+            &[
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@localhost",
+                "commit",
+                "-qm",
+                "tiny",
+            ],
         )
         .success();
 }
@@ -109,7 +117,10 @@ fn wait_for<T>(mut probe: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = probe() {
             return found;
         }
-        assert!(start.elapsed() < Duration::from_secs(60), "nothing happened for 60 s");
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "nothing happened for 60 s"
+        );
         std::thread::yield_now();
     }
 }
@@ -125,13 +136,29 @@ fn show(sandbox: &Sandbox, run: &str) -> Value {
 fn a_failing_script_is_explained() {
     let sandbox = Sandbox::new();
     project(&sandbox);
-    let run = sandbox.mlops(["--local", "train", "-p", "Mode=fail"]).code(1);
-    assert!(run.stderr.contains("the column `distance` is missing"), "{}", run.stderr);
-    assert!(run.stderr.contains("line 19"), "the last log lines: {}", run.stderr);
+    let run = sandbox
+        .mlops(["--local", "train", "-p", "Mode=fail"])
+        .code(1);
+    assert!(
+        run.stderr.contains("the column `distance` is missing"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("line 19"),
+        "the last log lines: {}",
+        run.stderr
+    );
     assert!(run.stderr.contains("Train"), "which step: {}", run.stderr);
 
-    let gate = sandbox.mlops(["--local", "train", "-p", "Score=0.1"]).code(3);
-    assert!(gate.stderr.contains("the score is below 0.5"), "{}", gate.stderr);
+    let gate = sandbox
+        .mlops(["--local", "train", "-p", "Score=0.1"])
+        .code(3);
+    assert!(
+        gate.stderr.contains("the score is below 0.5"),
+        "{}",
+        gate.stderr
+    );
 
     let undeclared = sandbox.mlops(["--local", "train", "-p", "Nope=1"]);
     assert_ne!(undeclared.code, Some(0));
@@ -238,5 +265,9 @@ fn a_run_needs_git_and_python() {
 
     std::fs::remove_dir_all(sandbox.path().join(".git")).unwrap();
     let run = sandbox.mlops(["--local", "train"]).code(2);
-    assert!(run.stderr.contains("not in a git repository"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("not in a git repository"),
+        "{}",
+        run.stderr
+    );
 }

@@ -41,9 +41,7 @@ fn the_demo_tells_the_whole_story_and_leaves_it_to_explore() {
     let version = versions["versions"][0]["version"].as_str().unwrap();
     assert!(lineage.contains(version), "the data's version: {lineage}");
 
-    let status = sandbox
-        .mlops_in("flights", ["--local", "status"])
-        .success();
+    let status = sandbox.mlops_in("flights", ["--local", "status"]).success();
     assert!(status.stdout.lines().count() <= 24, "{}", status.stdout);
     assert!(
         status.stdout.lines().all(|line| line.chars().count() <= 80),

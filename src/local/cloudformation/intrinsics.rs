@@ -226,6 +226,10 @@ impl Scope {
         }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm per function of the language"
+    )]
     fn call(&self, name: &str, argument: &Value) -> ApiResult<Option<Value>> {
         let list = || {
             argument.as_array().map(Vec::as_slice).ok_or_else(|| {

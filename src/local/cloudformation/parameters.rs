@@ -298,7 +298,7 @@ mod tests {
             ..Given::default()
         };
         assert_eq!(
-            resolve(&template, &[again.clone()], Some(&texts)).unwrap()["Name"],
+            resolve(&template, std::slice::from_ref(&again), Some(&texts)).unwrap()["Name"],
             "abc"
         );
         assert!(resolve(&template, &[again], None).is_err());

@@ -17,6 +17,10 @@ use crate::local::s3::objects;
 /// What `CreateStack`, `UpdateStack` and `CreateChangeSet` have in common.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the members of AWS's request"
+)]
 pub(super) struct Deploy {
     pub(super) stack_name: String,
     template_body: Option<String>,

@@ -96,6 +96,7 @@ pub(crate) struct Resource {
 /// One event of a stack.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[expect(clippy::struct_field_names, reason = "the names of AWS's answer")]
 pub(crate) struct Event {
     stack_id: String,
     event_id: String,

@@ -42,7 +42,7 @@ pub(super) const TYPES: &[Type] = &[
             "SecurityGroupIds",
             "SubnetId",
         ],
-        naming: named("NotebookInstanceName"),
+        naming: Some(named("NotebookInstanceName")),
         attributes: &["NotebookInstanceArn", "NotebookInstanceName"],
         handler: &NotebookInstance,
     },
@@ -57,7 +57,7 @@ pub(super) const TYPES: &[Type] = &[
         ],
         missing: &[],
         create_only: &["NotebookInstanceLifecycleConfigName"],
-        naming: named("NotebookInstanceLifecycleConfigName"),
+        naming: Some(named("NotebookInstanceLifecycleConfigName")),
         attributes: &[
             "NotebookInstanceLifecycleConfigArn",
             "NotebookInstanceLifecycleConfigName",

@@ -226,8 +226,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn object(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
+    fn object(mut value: Value) -> Map<String, Value> {
+        std::mem::take(value.as_object_mut().unwrap())
     }
 
     #[test]

@@ -71,8 +71,11 @@ pub(super) const TYPES: &[Type] = &[
 struct Bucket;
 struct BucketPolicy;
 
+/// Turns a property into the API's form of it.
+type Form = fn(&Value) -> ApiResult<Value>;
+
 /// The settings of a bucket: the property, the setting's name, the API's form of it.
-const SETTINGS: &[(&str, &str, fn(&Value) -> ApiResult<Value>)] = &[
+const SETTINGS: &[(&str, &str, Form)] = &[
     ("VersioningConfiguration", "Versioning", as_it_is),
     ("BucketEncryption", "Encryption", encryption),
     (

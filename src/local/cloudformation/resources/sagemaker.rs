@@ -20,7 +20,7 @@ pub(super) const TYPES: &[Type] = &[
         ],
         missing: &["ModelPackageGroupPolicy"],
         create_only: &["ModelPackageGroupName", "ModelPackageGroupDescription"],
-        naming: named("ModelPackageGroupName"),
+        naming: Some(named("ModelPackageGroupName")),
         attributes: &[
             "CreationTime",
             "ModelPackageGroupArn",
@@ -38,7 +38,7 @@ pub(super) const TYPES: &[Type] = &[
             "GitConfig/RepositoryUrl",
             "GitConfig/Branch",
         ],
-        naming: named("CodeRepositoryName"),
+        naming: Some(named("CodeRepositoryName")),
         attributes: &["CodeRepositoryArn", "CodeRepositoryName"],
         handler: &CODE_REPOSITORY,
     },
@@ -63,7 +63,7 @@ pub(super) const TYPES: &[Type] = &[
             "PrimaryContainer",
             "VpcConfig",
         ],
-        naming: named("ModelName"),
+        naming: Some(named("ModelName")),
         attributes: &["ModelArn", "ModelName"],
         handler: &MODEL,
     },
@@ -94,7 +94,7 @@ pub(super) const TYPES: &[Type] = &[
             "ProductionVariants",
             "VpcConfig",
         ],
-        naming: named("EndpointConfigName"),
+        naming: Some(named("EndpointConfigName")),
         attributes: &["EndpointConfigArn", "EndpointConfigName"],
         handler: &ENDPOINT_CONFIG,
     },
@@ -123,12 +123,12 @@ pub(super) const TYPES: &[Type] = &[
 ];
 
 /// The naming of a `SageMaker` resource with names of at most 63 bytes.
-pub(super) const fn named(property: &'static str) -> Option<Naming> {
-    Some(Naming {
+pub(super) const fn named(property: &'static str) -> Naming {
+    Naming {
         property,
         longest: 63,
         lower: false,
-    })
+    }
 }
 
 /// A type that one call makes and one removes.

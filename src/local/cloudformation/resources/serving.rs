@@ -28,7 +28,7 @@ pub(super) const TYPES: &[Type] = &[Type {
         "RetainAllVariantProperties",
     ],
     create_only: &["EndpointName"],
-    naming: named("EndpointName"),
+    naming: Some(named("EndpointName")),
     attributes: &["EndpointArn", "EndpointName"],
     handler: &Endpoint,
 }];

@@ -264,16 +264,14 @@ pub async fn deploy(
     progress: &Progress,
     spec: &StackSpec,
 ) -> Result<StackOutcome> {
-    match prepare(clients, waiter, spec).await? {
-        Some(prepared) => execute(clients, waiter, progress, prepared).await,
-        None => {
-            progress.say(format!("{}: unchanged", spec.name));
-            Ok(StackOutcome {
-                stack: spec.name.clone(),
-                action: Action::Unchanged,
-                changes: Vec::new(),
-                outputs: outputs(clients, &spec.name).await?.unwrap_or_default(),
-            })
-        }
+    if let Some(prepared) = prepare(clients, waiter, spec).await? {
+        return execute(clients, waiter, progress, prepared).await;
     }
+    progress.say(format!("{}: unchanged", spec.name));
+    Ok(StackOutcome {
+        stack: spec.name.clone(),
+        action: Action::Unchanged,
+        changes: Vec::new(),
+        outputs: outputs(clients, &spec.name).await?.unwrap_or_default(),
+    })
 }

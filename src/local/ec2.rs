@@ -6,8 +6,7 @@
 
 use serde_json::Value;
 
-use super::Cloud;
-use super::api::{ApiResult, operations};
+use super::api::operations;
 
 mod cidr;
 mod endpoints;
@@ -65,19 +64,7 @@ operations! { "ec2":
     "RevokeSecurityGroupIngress" => security_groups::revoke_ingress,
 }
 
-/// The VPC of a subnet; `InvalidSubnetID.NotFound` as EC2 words it.
-pub(crate) fn require_subnet(cloud: &Cloud, id: &str) -> ApiResult<String> {
-    let subnet = kinds::SUBNET.require(cloud, id)?;
-    Ok(kinds::text(&subnet, "vpcId").to_owned())
-}
-
-/// The VPC of a security group; `InvalidGroup.NotFound` as EC2 words it.
-pub(crate) fn require_security_group(cloud: &Cloud, id: &str) -> ApiResult<String> {
-    let group = kinds::SECURITY_GROUP.require(cloud, id)?;
-    Ok(kinds::text(&group, "vpcId").to_owned())
-}
-
 /// What a change answers that has nothing to say.
-fn done() -> ApiResult<Value> {
-    Ok(serde_json::json!({"return": true}))
+fn done() -> Value {
+    serde_json::json!({"return": true})
 }

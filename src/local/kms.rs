@@ -65,6 +65,7 @@ struct Tag {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[expect(clippy::struct_field_names, reason = "the API's names")]
 struct Alias {
     alias_name: String,
     alias_arn: String,

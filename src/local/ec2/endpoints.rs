@@ -79,7 +79,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             endpoint["privateDnsEnabled"] =
                 json!(flag(&input, "PrivateDnsEnabled")?.unwrap_or(true));
             set_groups(cloud, &mut endpoint, &groups)?;
-            set_subnets(&mut endpoint, subnets);
+            set_subnets(&mut endpoint, &subnets);
         }
         other => {
             return Err(ApiError::not_implemented(format_args!(
@@ -143,7 +143,7 @@ fn set_groups(cloud: &Cloud, endpoint: &mut Value, groups: &[String]) -> ApiResu
     Ok(())
 }
 
-fn set_subnets(endpoint: &mut Value, subnets: Vec<String>) {
+fn set_subnets(endpoint: &mut Value, subnets: &[String]) {
     let interfaces: Vec<String> = subnets.iter().map(|_| new_id("eni")).collect();
     endpoint["networkInterfaceIdSet"] = json!(interfaces);
     endpoint["subnetIdSet"] = json!(subnets);
@@ -207,11 +207,11 @@ pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         in_vpc(cloud, &SECURITY_GROUP, &groups, &vpc)?;
         set_groups(cloud, &mut endpoint, &groups)?;
         if endpoint["subnetIdSet"] != json!(subnets) {
-            set_subnets(&mut endpoint, subnets);
+            set_subnets(&mut endpoint, &subnets);
         }
     }
     VPC_ENDPOINT.records(cloud).put(id, &endpoint)?;
-    super::done()
+    Ok(super::done())
 }
 
 /// Endpoints that are not there are named in the answer; the others go.

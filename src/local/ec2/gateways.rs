@@ -68,7 +68,7 @@ pub(super) async fn attach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         gateway["attachmentSet"] = json!([{"vpcId": vpc, "state": "available"}]);
         Ok(())
     })?;
-    super::done()
+    Ok(super::done())
 }
 
 pub(super) async fn detach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
@@ -97,7 +97,7 @@ pub(super) async fn detach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         gateway["attachmentSet"] = json!([]);
         Ok(())
     })?;
-    super::done()
+    Ok(super::done())
 }
 
 pub(super) async fn delete_internet(cloud: &Cloud, input: Value) -> ApiResult<Value> {
@@ -110,7 +110,7 @@ pub(super) async fn delete_internet(cloud: &Cloud, input: Value) -> ApiResult<Va
         )));
     }
     INTERNET_GATEWAY.records(cloud).remove(id)?;
-    super::done()
+    Ok(super::done())
 }
 
 /// Addresses come from 198.51.100.0/24, which RFC 5737 keeps for documentation: nobody's.
@@ -171,7 +171,7 @@ pub(super) async fn release_address(cloud: &Cloud, input: Value) -> ApiResult<Va
         ));
     }
     ADDRESS.records(cloud).remove(id)?;
-    super::done()
+    Ok(super::done())
 }
 
 pub(super) async fn create_nat(cloud: &Cloud, input: Value) -> ApiResult<Value> {

@@ -18,7 +18,7 @@ pub(super) fn make_table(
     vpc: &str,
     range: &str,
     main: bool,
-    tags: Value,
+    tags: &Value,
 ) -> ApiResult<Value> {
     let id = ROUTE_TABLE.new_id();
     let associations = if main {
@@ -122,7 +122,7 @@ pub(super) async fn create_table(cloud: &Cloud, input: Value) -> ApiResult<Value
     let vpc_id = required(&input, "VpcId")?;
     let vpc = VPC.require(cloud, vpc_id)?;
     let tags = ROUTE_TABLE.new_tags(&input)?;
-    let table = make_table(cloud, vpc_id, text(&vpc, "cidrBlock"), false, tags)?;
+    let table = make_table(cloud, vpc_id, text(&vpc, "cidrBlock"), false, &tags)?;
     Ok(json!({"routeTable": table}))
 }
 
@@ -140,7 +140,7 @@ pub(super) async fn delete_table(cloud: &Cloud, input: Value) -> ApiResult<Value
         )));
     }
     ROUTE_TABLE.records(cloud).remove(id)?;
-    super::done()
+    Ok(super::done())
 }
 
 pub(super) async fn create_route(cloud: &Cloud, input: Value) -> ApiResult<Value> {
@@ -199,7 +199,7 @@ pub(super) async fn create_route(cloud: &Cloud, input: Value) -> ApiResult<Value
         }));
         Ok(())
     })?;
-    super::done()
+    Ok(super::done())
 }
 
 pub(super) async fn delete_route(cloud: &Cloud, input: Value) -> ApiResult<Value> {
@@ -228,7 +228,7 @@ pub(super) async fn delete_route(cloud: &Cloud, input: Value) -> ApiResult<Value
         routes.remove(index);
         Ok(())
     })?;
-    super::done()
+    Ok(super::done())
 }
 
 pub(super) async fn associate(cloud: &Cloud, input: Value) -> ApiResult<Value> {
@@ -299,7 +299,7 @@ pub(super) async fn disassociate(cloud: &Cloud, input: Value) -> ApiResult<Value
                 .retain(|association| association["routeTableAssociationId"] != id);
             Ok(())
         })?;
-        return super::done();
+        return Ok(super::done());
     }
     Err(ApiError::new(
         "InvalidAssociationID.NotFound",

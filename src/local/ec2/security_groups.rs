@@ -34,13 +34,13 @@ fn make(
     name: &str,
     description: &str,
     own: bool,
-    tags: Value,
+    tags: &Value,
 ) -> ApiResult<Value> {
     let id = SECURITY_GROUP.new_id();
     let mut ingress = Vec::new();
     if own {
         let pair = json!({"groupId": id, "userId": ACCOUNT});
-        ingress.push(permission("-1", None, None, "groups", pair));
+        ingress.push(permission("-1", None, None, "groups", &pair));
     }
     let everywhere = json!({"cidrIp": "0.0.0.0/0"});
     let group = json!({
@@ -51,7 +51,7 @@ fn make(
         "ownerId": ACCOUNT,
         "securityGroupArn": cloud.arn("ec2", format_args!("security-group/{id}")),
         INGRESS: ingress,
-        EGRESS: [permission("-1", None, None, "ipRanges", everywhere)],
+        EGRESS: [permission("-1", None, None, "ipRanges", &everywhere)],
         "tagSet": tags,
     });
     SECURITY_GROUP.records(cloud).put(&id, &group)?;
@@ -66,7 +66,7 @@ pub(super) fn make_default(cloud: &Cloud, vpc: &str) -> ApiResult<()> {
         "default",
         "default VPC security group",
         true,
-        json!([]),
+        &json!([]),
     )
     .map(drop)
 }
@@ -77,7 +77,7 @@ fn permission(
     from: Option<i64>,
     to: Option<i64>,
     member: &str,
-    source: Value,
+    source: &Value,
 ) -> Value {
     let mut permission = json!({"ipProtocol": protocol});
     if let (Some(from), Some(to)) = (from, to) {
@@ -117,7 +117,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         ));
     }
     let tags = SECURITY_GROUP.new_tags(&input)?;
-    let group = make(cloud, vpc, name, description, false, tags)?;
+    let group = make(cloud, vpc, name, description, false, &tags)?;
     Ok(json!({
         "groupId": group["groupId"],
         "securityGroupArn": group["securityGroupArn"],
@@ -199,7 +199,7 @@ fn requested(cloud: &Cloud, input: &Value) -> ApiResult<Vec<Value>> {
         let before = found.len();
         if let Some(cidr) = given_permission["CidrIp"].as_str() {
             let source = json!({"cidrIp": Cidr::parse(cidr)?.to_string()});
-            found.push(permission(&protocol, from, to, "ipRanges", source));
+            found.push(permission(&protocol, from, to, "ipRanges", &source));
         }
         for (wire, kept, wire_name, kept_name) in SOURCES {
             let api = if wire == "Groups" {
@@ -225,7 +225,7 @@ fn requested(cloud: &Cloud, input: &Value) -> ApiResult<Vec<Value>> {
                 if let Some(description) = source["Description"].as_str() {
                     entry["description"] = json!(description);
                 }
-                found.push(permission(&protocol, from, to, kept, entry));
+                found.push(permission(&protocol, from, to, kept, &entry));
             }
         }
         if found.len() == before {
@@ -338,7 +338,7 @@ fn revoke(cloud: &Cloud, input: &Value, side: &str) -> ApiResult<Value> {
         }
         Ok(())
     })?;
-    super::done()
+    Ok(super::done())
 }
 
 fn change(

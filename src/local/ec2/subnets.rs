@@ -161,7 +161,7 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         routes::forget_subnet(cloud, &table, id)?;
     }
     SUBNET.records(cloud).remove(id)?;
-    super::done()
+    Ok(super::done())
 }
 
 pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
@@ -177,7 +177,7 @@ pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             Ok(())
         })?
         .ok_or_else(|| SUBNET.missing(id))?;
-    super::done()
+    Ok(super::done())
 }
 
 #[cfg(test)]

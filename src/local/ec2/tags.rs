@@ -40,7 +40,7 @@ fn change(cloud: &Cloud, input: &Value, change: impl Fn(&mut Vec<Value>)) -> Api
             Ok(())
         })?;
     }
-    super::done()
+    Ok(super::done())
 }
 
 pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {

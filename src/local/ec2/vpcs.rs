@@ -47,7 +47,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         "enableDnsHostnames": false,
     });
     VPC.records(cloud).put(&id, &vpc)?;
-    routes::make_table(cloud, &id, &cidr.to_string(), true, json!([]))?;
+    routes::make_table(cloud, &id, &cidr.to_string(), true, &json!([]))?;
     security_groups::make_default(cloud, &id)?;
     Ok(json!({"vpc": public(vpc)}))
 }
@@ -99,7 +99,7 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         }
     }
     VPC.records(cloud).remove(id)?;
-    super::done()
+    Ok(super::done())
 }
 
 pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
@@ -123,7 +123,7 @@ pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             Ok(())
         })?
         .ok_or_else(|| VPC.missing(id))?;
-    super::done()
+    Ok(super::done())
 }
 
 pub(super) async fn describe_attribute(cloud: &Cloud, input: Value) -> ApiResult<Value> {

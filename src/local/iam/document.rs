@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn document(statement: Value) -> Document {
+    fn document(statement: &Value) -> Document {
         Document(json!({"Version": "2012-10-17", "Statement": statement}).to_string())
     }
 
@@ -178,7 +178,7 @@ mod tests {
                 .as_object_mut()
                 .unwrap()
                 .extend(more.as_object().unwrap().clone());
-            document(json!([statement]))
+            document(&json!([statement]))
         };
         let no_resource = allow(json!({"Action": "s3:GetObject"})).identity();
         assert!(refusal(no_resource).contains("resources"));
@@ -190,13 +190,13 @@ mod tests {
         assert!(refusal(typo).contains("Syntax"));
         let no_principal = allow(json!({"Action": "sts:AssumeRole"})).trust();
         assert!(refusal(no_principal).contains("Principal"));
-        assert!(refusal(document(json!([])).identity()).contains("Syntax"));
+        assert!(refusal(document(&json!([])).identity()).contains("Syntax"));
     }
 
     #[test]
     fn trust_names_the_service_and_the_account() {
         let trust = |account: &str| {
-            document(json!({
+            document(&json!({
                 "Effect": "Allow",
                 "Principal": {"Service": ["lambda.amazonaws.com", "sagemaker.amazonaws.com"]},
                 "Action": "sts:AssumeRole",

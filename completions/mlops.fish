@@ -40,11 +40,39 @@ complete -c mlops -n "__fish_mlops_needs_command" -s v -l verbose -d 'Print deta
 complete -c mlops -n "__fish_mlops_needs_command" -s y -l yes -d 'Go ahead without asking'
 complete -c mlops -n "__fish_mlops_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mlops -n "__fish_mlops_needs_command" -s V -l version -d 'Print version'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "init" -d 'Put the architecture into the account, and start a project'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "config" -d 'Show the configuration'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "promote" -d 'Put a model version into production'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "lineage" -d 'Show where a model version comes from'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "status" -d 'Show the project on one screen'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "data" -d 'Push training data and look at its versions'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "image" -d 'Push and list container images'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "local" -d 'Run and manage the local cloud'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "demo" -d 'Show the whole story on a local cloud, with real data'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "monitor" -d 'Watch the model in production'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "validate" -d 'Check data against its baseline'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "train" -d 'Run the pipeline of a branch, and wait for its model'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "runs" -d 'Look at training runs, read their logs, stop them'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "models" -d 'Look at the versions in the model registry'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "completions" -d 'Print the completions of a shell'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "markdown-help" -d 'Print the command reference in Markdown'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "job-process" -d 'Enter a job\'s namespaces and become its program'
+complete -c mlops -n "__fish_mlops_using_subcommand init" -l name -d 'The project\'s name (default: the directory\'s)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand init" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand init" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand init" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand init" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand init" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand init" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand init" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand init" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand init" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand init" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand init" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mlops -n "__fish_mlops_using_subcommand config; and not __fish_seen_subcommand_from show" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand config; and not __fish_seen_subcommand_from show" -l region -d 'The AWS region' -r
 complete -c mlops -n "__fish_mlops_using_subcommand config; and not __fish_seen_subcommand_from show" -l endpoint-url -d 'Send every request to this endpoint' -r
@@ -76,6 +104,166 @@ complete -c mlops -n "__fish_mlops_using_subcommand config; and __fish_seen_subc
 complete -c mlops -n "__fish_mlops_using_subcommand config; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Print details of what is done'
 complete -c mlops -n "__fish_mlops_using_subcommand config; and __fish_seen_subcommand_from show" -s y -l yes -d 'Go ahead without asking'
 complete -c mlops -n "__fish_mlops_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand promote" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand lineage" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand status" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand status" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand status" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand status" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand status" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand status" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand status" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand status" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand status" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand status" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand status" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -f -a "push" -d 'Push a directory or a file as a new version of a data set'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -f -a "versions" -d 'List the versions of a data set, newest first'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -f -a "verify" -d 'Read a version\'s files back and compare them with their checksums'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l bucket -d 'The versioned bucket (default: the project\'s data bucket)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l bucket -d 'The versioned bucket (default: the project\'s data bucket)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l bucket -d 'The versioned bucket (default: the project\'s data bucket)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -f -a "push" -d 'Push an image to the project\'s repository'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -f -a "list" -d 'List the images of the project\'s repository, the newest first'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l branch -d 'The branch that the image belongs to, where git is on none (a checkout by commit, in CI)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l allow-dirty -d 'Push files that are not committed; the image gets the branch\'s tag only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -l region -d 'The AWS region' -r
 complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -l endpoint-url -d 'Send every request to this endpoint' -r
@@ -164,6 +352,242 @@ complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subco
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from reset" -s v -l verbose -d 'Print details of what is done'
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from reset" -s y -l yes -d 'Go ahead without asking'
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from reset" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -f -a "run" -d 'Compare what the endpoint captured with the baseline'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and not __fish_seen_subcommand_from run report" -f -a "report" -d 'Show the newest result again, or one of an earlier run'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l since -d 'Only predictions from this time on (RFC 3339)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l until -d 'Only predictions before this time (RFC 3339)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l hours -d 'Only predictions of the last hours' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l capture -d 'Where the captured traffic lies (default: the live endpoint\'s)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -l html -d 'Write the report as a page with a chart per drifted feature' -r -F
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l constraints -d 'The constraints to check (default: those of the project\'s baseline)' -r -F
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l statistics -d 'The statistics that drift is measured from' -r -F
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l format -d 'What the data is (default: capture when it ends in .jsonl, else csv)' -r -f -a "csv\t'Comma-separated values with a header line'
+capture\t'What an endpoint captured (JSON Lines)'"
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l output-dir -d 'Where the result\'s files go (with --suggest, default: the project\'s baseline)' -r -F
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l suggest -d 'Make a baseline from the data instead of checking it'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l branch -d 'The branch (default: the one that is checked out)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand train" -s p -l parameter -d 'Set a parameter of the pipeline' -r
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l data-version -d 'The version of the data set (default: the newest)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l working-tree -d 'Take the pipeline definition from the working tree; the run is recorded as dirty'
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l detach -d 'Return when the run has started'
+complete -c mlops -n "__fish_mlops_using_subcommand train" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand train" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand train" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand train" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand train" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -f -a "list" -d 'List the newest runs'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -f -a "show" -d 'Show a run: its steps, what it was made of, its parameters'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -f -a "logs" -d 'Print what the jobs of a run wrote'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and not __fish_seen_subcommand_from list show logs stop" -f -a "stop" -d 'Stop a run and its jobs'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -l limit -d 'How many runs' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand runs; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -f -a "list" -d 'List the newest versions with their metrics'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and not __fish_seen_subcommand_from list show" -f -a "show" -d 'Show a version: what it was made of, its metrics, its artifact'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -l limit -d 'How many versions' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand models; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mlops -n "__fish_mlops_using_subcommand completions" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand completions" -l region -d 'The AWS region' -r
 complete -c mlops -n "__fish_mlops_using_subcommand completions" -l endpoint-url -d 'Send every request to this endpoint' -r

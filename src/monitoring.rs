@@ -208,6 +208,5 @@ mod tests {
             page.matches("<section class=\"card\">").count(),
             drifted.len()
         );
-        std::fs::write("/tmp/vtry/page.txt", &text).unwrap();
     }
 }

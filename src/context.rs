@@ -123,7 +123,7 @@ impl Context {
                     project.file.name, project.file.account
                 ),
             ))
-            .hint("choose another --profile, or run `mlops init` to move the project");
+            .hint("choose another --profile, or correct `account` in mlops.toml");
         }
         if clients.region() != project.file.region {
             return Err(Failure::new(
@@ -135,7 +135,7 @@ impl Context {
                     project.file.region
                 ),
             ))
-            .hint("drop --region and AWS_REGION, or run `mlops init` to move the project");
+            .hint("drop --region and AWS_REGION, or correct `region` in mlops.toml");
         }
         Ok(clients)
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Buf as _, Bytes};
 use tokio::runtime::Handle;
@@ -76,6 +76,31 @@ pub async fn objects(clients: &Clients, address: &Address) -> Result<Vec<Address
         }
     }
     Ok(found)
+}
+
+/// How many invocations are captured under an address: captured files hold one a line.
+pub async fn lines(clients: &Clients, address: &Address) -> Result<usize> {
+    let mut count = 0;
+    for object in objects(clients, address).await? {
+        let body = clients
+            .s3
+            .get_object()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .send()
+            .await
+            .aws(format!("cannot read {object}"))?
+            .body
+            .collect()
+            .await
+            .with_context(|| format!("cannot read {object}"))?;
+        count += body
+            .into_bytes()
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+    }
+    Ok(count)
 }
 
 /// A function that opens the object for reading. It must be called, and the reader used, on a

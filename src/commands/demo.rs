@@ -5,18 +5,19 @@ mod story;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
 use tokio::process::Command;
 
-use self::story::{Program, STORY, Step, TRAFFIC};
-use crate::aws::{AwsResultExt, Clients};
+use self::story::{ENDPOINT, Program, STORY, Step, TRAFFIC};
+use crate::aws::{AwsResultExt, Clients, capture};
 use crate::context::Context;
 use crate::error::{Failure, Hint};
 use crate::git::Repository;
 use crate::output::{Format, Report};
+use crate::wait::{Poll, Waiter};
 
 /// Show the whole story on a local cloud, with real data
 ///
@@ -169,7 +170,7 @@ async fn traffic(ctx: &Context, directory: &Path) -> Result<i32> {
         clients
             .runtime
             .invoke_endpoint()
-            .endpoint_name("flights")
+            .endpoint_name(ENDPOINT)
             .content_type("text/csv")
             .accept("text/csv")
             .body(aws_sdk_sagemakerruntime::primitives::Blob::new(
@@ -181,7 +182,43 @@ async fn traffic(ctx: &Context, directory: &Path) -> Result<i32> {
         task.advance(batch.len() as u64);
     }
     task.done(format!("{} flights got a prediction", rows.len()));
+    captured(ctx, &clients, rows.len().div_ceil(TRAFFIC.1)).await?;
     Ok(0)
+}
+
+/// Waits until the endpoint has written every request to S3: it captures in batches.
+async fn captured(ctx: &Context, clients: &Clients, requests: usize) -> Result<()> {
+    let endpoint = clients
+        .sagemaker
+        .describe_endpoint()
+        .endpoint_name(ENDPOINT)
+        .send()
+        .await
+        .aws("cannot describe the endpoint")?;
+    let to: capture::Address = endpoint
+        .data_capture_config()
+        .and_then(|config| config.destination_s3_uri())
+        .context("the endpoint captures nothing")?
+        .parse()?;
+    let waiter = Waiter {
+        interval: Duration::from_millis(200),
+        timeout: Duration::from_secs(60),
+    };
+    let mut task = ctx.progress.task("waiting for the capture");
+    waiter
+        .until(
+            "the capture",
+            |status| task.set(status),
+            || async {
+                let lines = capture::lines(clients, &to).await?;
+                Ok(if lines >= requests {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending(format!("{lines} of {requests} requests are captured"))
+                })
+            },
+        )
+        .await
 }
 
 impl Report for Told {}

@@ -36,6 +36,9 @@ const fn git(story: &'static str, arguments: &'static [&'static str]) -> Step {
     }
 }
 
+/// The endpoint that `promote` makes: it has the project's name.
+pub(super) const ENDPOINT: &str = "flights";
+
 /// The file whose rows reach the endpoint, and how many rows a request has.
 pub(super) const TRAFFIC: (&str, usize) = ("data/production/july.csv", 20);
 

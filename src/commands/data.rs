@@ -9,8 +9,8 @@ use crate::aws::Clients;
 use crate::aws::datasets;
 use crate::config::Project;
 use crate::context::Context;
-use crate::infra;
 use crate::error::{Failure, Hint, hinted, message};
+use crate::infra;
 use crate::names::DatasetName;
 
 mod report;

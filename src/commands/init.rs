@@ -48,8 +48,7 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         None => start(ctx, args).await?,
     };
     let clients = ctx.aws_for(&project).await?;
-    let _note = ctx.on_interrupt(
-format!(
+    let _note = ctx.on_interrupt(format!(
         "what was begun goes on in CloudFormation; `{}` again brings it to its end",
         ctx.command("init")
     ));
@@ -58,7 +57,8 @@ format!(
     let spec = infra::network(&project);
     let network = Network::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
     let spec = infra::platform_stack(&project);
-    let mut platform = Platform::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
+    let mut platform =
+        Platform::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
     let spec = infra::workbench_stack(&project, &network, &platform);
     let mut workbench =
         Workbench::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;

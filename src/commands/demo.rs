@@ -98,7 +98,7 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<Told> {
 fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
     let directory = match wanted {
         Some(directory) => ctx.config.directory.join(directory),
-        None => (1..)
+        None => (1..1000)
             .map(|n| match n {
                 1 => "mlops-demo".to_owned(),
                 n => format!("mlops-demo-{n}"),

@@ -202,7 +202,7 @@ async fn captured(ctx: &Context, clients: &Clients, requests: usize) -> Result<(
         .parse()?;
     let waiter = Waiter {
         interval: Duration::from_millis(200),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
     };
     let mut task = ctx.progress.task("waiting for the capture");
     waiter

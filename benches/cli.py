@@ -24,6 +24,7 @@ environment = {
     **os.environ,
     "AWS_ENDPOINT_URL": json.loads(status.stdout)["endpoint"],
     "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "x",
     "AWS_SECRET_ACCESS_KEY": "x",
 }

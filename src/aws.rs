@@ -82,7 +82,13 @@ impl Clients {
         region: Option<&str>,
     ) -> Self {
         let credentials = Credentials::new(access_key, secret_key, None, None, "mlops-local");
-        let config = SdkConfig::builder()
+        // Plain HTTP: reading the machine's root certificates would cost more than the request.
+        let http = endpoint
+            .starts_with("http://")
+            .then(|| aws_smithy_http_client::Builder::new().build_http());
+        let mut config = SdkConfig::builder();
+        config.set_http_client(http);
+        let config = config
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.unwrap_or("us-east-1").to_owned()))
             .endpoint_url(endpoint)

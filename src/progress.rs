@@ -55,8 +55,26 @@ impl Progress {
         }
     }
 
-    fn line(&self, line: &str) {
+    /// Says one line in bold, after an empty one: a chapter of a longer story.
+    pub fn heading(&self, text: &str) {
+        let text = crate::output::clean(text);
+        self.print(format!("\n{}", console::style(text).bold().for_stderr()));
+    }
+
+    /// Says a command line as a reader would type it.
+    pub fn command(&self, line: &str) {
         let line = crate::output::clean(line);
+        self.print(format!(
+            "{}",
+            console::style(format!("$ {line}")).cyan().for_stderr()
+        ));
+    }
+
+    fn line(&self, line: &str) {
+        self.print(crate::output::clean(line));
+    }
+
+    fn print(&self, line: String) {
         match self.mode {
             Mode::Quiet => {}
             Mode::Lines => write_stderr(&line),

@@ -57,15 +57,9 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<Told> {
         let begun = Instant::now();
         let command = step.shown();
         if !step.story.is_empty() {
-            ctx.progress.say(format!(
-                "\n{}",
-                console::style(step.story).bold().for_stderr()
-            ));
+            ctx.progress.heading(step.story);
         }
-        ctx.progress.say(format!(
-            "{}",
-            console::style(format!("$ {command}")).cyan().for_stderr()
-        ));
+        ctx.progress.command(&command);
         let exit = match step.program {
             Program::Traffic => traffic(ctx, &directory).await?,
             Program::Mlops | Program::Git => execute(ctx, step, &directory).await?,

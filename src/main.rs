@@ -43,9 +43,9 @@ fn main() -> ExitCode {
         }
         Err(notes) => {
             write_stderr("interrupted");
-            notes
-                .iter()
-                .for_each(|note| write_stderr(&format!("hint: {note}")));
+            for note in notes {
+                write_stderr(&format!("hint: {note}"));
+            }
             Exit::Interrupted
         }
     };

@@ -121,8 +121,8 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
             () = clock::sleep(LAST_REQUESTS) => {}
         }
     }
-    // The next server may start now, and not before.
-    drop(held);
+    // The next server may start once the records are closed, and not before.
+    drop((app, cloud, held));
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use super::{clock, codecommit, ecr, s3, sagemaker, wire};
 use crate::error::{Hint, hinted};
 
 /// The port of `mlops local start`.
-const DEFAULT_PORT: u16 = 4566;
+pub const DEFAULT_PORT: u16 = 4566;
 
 /// The largest body of a JSON or query request: a pipeline definition of 1 MiB and room for it.
 const MAX_REQUEST: usize = 16 << 20;

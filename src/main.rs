@@ -50,4 +50,9 @@ fn main() -> ExitCode {
         }
     };
     exit.into()
+    match result {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(error)) => error::print(&error, format).into(),
+        Err(notes) => error::print_interrupted(&notes).into(),
+    }
 }

@@ -118,7 +118,7 @@ fn wait_for<T>(mut probe: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(
-            start.elapsed() < Duration::from_secs(60),
+            start.elapsed() < Duration::from_mins(1),
             "nothing happened for 60 s"
         );
         std::thread::yield_now();

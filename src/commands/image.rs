@@ -218,5 +218,9 @@ async fn run_list(ctx: &Context) -> Result<Listed> {
                 .map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
         })
         .collect();
-    Ok(Listed { repository, images })
+    Ok(Listed {
+        repository,
+        images,
+        push: ctx.command("image push"),
+    })
 }

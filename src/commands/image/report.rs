@@ -43,6 +43,8 @@ pub struct Pushed {
 pub struct Listed {
     pub(super) repository: String,
     pub(super) images: Vec<Listing>,
+    #[serde(skip)]
+    pub(super) push: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,7 +99,7 @@ impl fmt::Display for Pushed {
 impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.images.is_empty() {
-            return writeln!(f, "{} has no image: `mlops image push`", self.repository);
+            return writeln!(f, "{} has no image: `{}`", self.repository, self.push);
         }
         let rows = self.images.iter().map(|image| {
             vec![

@@ -9,6 +9,7 @@ use crate::error::Hint;
 use crate::names::Version;
 
 mod report;
+mod tree;
 
 pub use report::{DataVersion, Job, LineageReport, ServedBy};
 

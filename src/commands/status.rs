@@ -10,6 +10,7 @@ use crate::infra;
 use crate::validation::{Violations, files};
 
 mod report;
+mod screen;
 
 pub use report::{Data, Image, Monitoring, Run, Stack, StatusReport};
 

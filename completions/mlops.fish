@@ -283,7 +283,7 @@ complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_s
 complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -f -a "stop" -d 'End the local cloud; what it keeps stays'
 complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -f -a "status" -d 'Say whether a local cloud runs, and where'
 complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -f -a "reset" -d 'End the local cloud and remove everything it keeps'
-complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from start" -l port -d 'The port to listen on; 0 takes any that is free' -r
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from start" -l port -d 'The port to listen on; 0 takes any that is free (default: 4566; with --detach the last one, 4566, or any that is free)' -r
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from start" -l idle-minutes -d 'End after this many minutes without a request or a job' -r
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from start" -l state -d 'The state directory (default: .mlops/local of the project, or of this directory)' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from start" -l profile -d 'The profile of your AWS configuration' -r

@@ -35,21 +35,6 @@ fn main() -> ExitCode {
     });
     // Work on blocking threads (a prompt that waits for a key) must not hold the process.
     runtime.shutdown_background();
-    let exit = match result {
-        Ok(Ok(exit)) => exit,
-        Ok(Err(error)) => {
-            error::print(&error, format);
-            error::exit(&error)
-        }
-        Err(notes) => {
-            write_stderr("interrupted");
-            for note in notes {
-                write_stderr(&format!("hint: {note}"));
-            }
-            Exit::Interrupted
-        }
-    };
-    exit.into()
     match result {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(error)) => error::print(&error, format).into(),

@@ -57,9 +57,20 @@ fn a_server_in_the_background_is_started_as_asked() {
     let sandbox = Sandbox::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
-    let start = ["local", "start", "--detach", "--require-credentials", "--port", &port];
+    let start = [
+        "local",
+        "start",
+        "--detach",
+        "--require-credentials",
+        "--port",
+        &port,
+    ];
     let taken = sandbox.mlops(start).code(1);
-    assert!(taken.stderr.contains(&format!("port {port} is taken")), "{}", taken.stderr);
+    assert!(
+        taken.stderr.contains(&format!("port {port} is taken")),
+        "{}",
+        taken.stderr
+    );
     drop(listener);
     let _ = sandbox.mlops(start).success();
     assert_eq!(endpoint(&sandbox), format!("http://127.0.0.1:{port}"));

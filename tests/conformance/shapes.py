@@ -22,6 +22,21 @@ JSON_KINDS = {
     "list": list,
 }
 
+# Values that AWS answers although its models do not list them.
+BESIDE_THE_MODEL = {
+    # Events of the stack itself carry the stack's status.
+    ("ResourceStatus", "REVIEW_IN_PROGRESS"),
+    ("ResourceStatus", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"),
+    ("ResourceStatus", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"),
+    # EC2 answers in lower case; an attached internet gateway is "available" (EC2 API reference).
+    ("State", "available"),
+    ("AttachmentStatus", "available"),
+}
+
+
+def listed(shape, value):
+    return not shape.enum or value in shape.enum or (shape.name, value) in BESIDE_THE_MODEL
+
 
 def findings(operation, response):
     """What in this answer the model of the operation does not allow, as a list of texts."""
@@ -67,7 +82,7 @@ def walk_json(shape, value, path):
     elif kind == "map":
         for inner in value.values():
             yield from walk_json(shape.value, inner, path + "{}")
-    elif kind == "string" and shape.enum and value not in shape.enum:
+    elif kind == "string" and not listed(shape, value):
         yield f"{path} is {value!r}, none of {', '.join(shape.enum)}"
 
 
@@ -171,5 +186,5 @@ def walk_xml(shape, element, path):
             yield f"{path} is {text!r}, not a number"
     elif kind == "timestamp" and (len(text) < 20 or text[10] != "T" or not text.endswith("Z")):
         yield f"{path} is {text!r}, not an ISO time"
-    elif kind == "string" and shape.enum and text not in shape.enum:
+    elif kind == "string" and not listed(shape, text):
         yield f"{path} is {text!r}, none of {', '.join(shape.enum)}"

@@ -17,6 +17,7 @@ pub mod hosting;
 pub mod lineage;
 pub mod logs;
 pub mod monitoring_store;
+pub mod release;
 pub mod s3;
 pub mod sagemaker;
 

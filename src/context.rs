@@ -140,6 +140,12 @@ impl Context {
         Ok(clients)
     }
 
+    /// A command line to suggest: `mlops REST`, with `--local` when this command ran with it.
+    pub fn command(&self, rest: &str) -> String {
+        let local = if self.config.local { " --local" } else { "" };
+        format!("mlops{local} {rest}")
+    }
+
     /// The time, or the fixed one that a test asked for.
     pub fn now(&self) -> jiff::Timestamp {
         self.config.now.unwrap_or_else(jiff::Timestamp::now)

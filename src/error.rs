@@ -190,8 +190,9 @@ pub fn message(error: &Error) -> String {
     parts.join(": ")
 }
 
-/// Prints an error and its hints to stderr, as people or scripts read them.
-pub fn print(error: &Error, format: crate::output::Format) {
+/// Prints an error and its hints to stderr, as people or scripts read them, and answers the exit
+/// code that it ends the process with.
+pub fn print(error: &Error, format: crate::output::Format) -> Exit {
     use crate::output::{Format, clean};
     use crate::progress::write_stderr;
 
@@ -214,6 +215,16 @@ pub fn print(error: &Error, format: crate::output::Format) {
             &serde_json::json!({"error": message(error), "hints": hints(error)}).to_string(),
         ),
     }
+    exit(error)
+}
+
+/// Says that Ctrl-C ended the command, and how to come back to what goes on.
+pub fn print_interrupted(notes: &[String]) -> Exit {
+    crate::progress::write_stderr("interrupted");
+    for note in notes {
+        crate::progress::write_stderr(&format!("hint: {note}"));
+    }
+    Exit::Interrupted
 }
 
 #[cfg(test)]

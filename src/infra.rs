@@ -177,7 +177,7 @@ pub async fn execute(
     let before = cfn::events(clients, name, None).await?;
     let mut last = before.last().map(|event| event.id.clone());
     cfn::execute_change_set(clients, name, &prepared.change_set).await?;
-    let mut task = progress.task(format!("{name}: deploying"));
+    let mut task = progress.spinner(format!("{name}: deploying"));
     let mut failure: Option<String> = None;
     let what = format!("the stack {name}");
     let seen = std::sync::Mutex::new((&mut last, &mut failure, &mut task));
@@ -194,19 +194,21 @@ pub async fn execute(
                 let events = cfn::events(clients, &stack.id, after.as_deref()).await?;
                 if let Ok(mut seen) = seen.lock() {
                     for event in events {
-                        seen.2.set(format!(
+                        seen.2.detail(format!(
                             "{name}: {} {} {}",
                             event.r#type,
                             event.resource,
                             event.status.as_str()
                         ));
-                        if seen.1.is_none() && is_failure(&event) {
-                            *seen.1 = Some(format!(
+                        if is_failure(&event) {
+                            let failed = format!(
                                 "{} ({}): {}",
                                 event.resource,
                                 event.r#type,
                                 event.reason.as_deref().unwrap_or("no reason given")
-                            ));
+                            );
+                            progress.say(format!("{name}: {failed}"));
+                            seen.1.get_or_insert(failed);
                         }
                         *seen.0 = Some(event.id);
                     }
@@ -237,7 +239,12 @@ pub async fn execute(
     } else {
         Action::Updated
     };
-    task.done(format!("{name}: {}", action.as_str()));
+    let count = prepared.changes.len();
+    let plural = if count == 1 { "" } else { "s" };
+    task.done(format!(
+        "{name}: {}, {count} resource{plural}",
+        action.as_str()
+    ));
     Ok(StackOutcome {
         stack: prepared.stack,
         action,

@@ -39,9 +39,9 @@ mod wire;
 
 use cloud::Cloud;
 
-pub use instance::{Connection, Status, connect, reset, status, stop};
+pub use instance::{Connection, Detached, Status, connect, detach, reset, status, stop};
 pub use runtime::exec as run_job_process;
-pub use server::{Start, serve};
+pub use server::{DEFAULT_PORT, Start, serve};
 
 /// The operations of every service, for docs/local-cloud.md.
 pub fn operations() -> Vec<(&'static str, Vec<&'static str>)> {

@@ -43,11 +43,16 @@ fn main() -> ExitCode {
         }
         Err(notes) => {
             write_stderr("interrupted");
-            notes
-                .iter()
-                .for_each(|note| write_stderr(&format!("hint: {note}")));
+            for note in notes {
+                write_stderr(&format!("hint: {note}"));
+            }
             Exit::Interrupted
         }
     };
     exit.into()
+    match result {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(error)) => error::print(&error, format).into(),
+        Err(notes) => error::print_interrupted(&notes).into(),
+    }
 }

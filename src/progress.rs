@@ -93,6 +93,19 @@ impl Progress {
         self.begin(bar, message)
     }
 
+    /// Starts a task of unknown length that only a terminal shows; a log hears how it ends.
+    pub fn spinner(&self, message: impl Into<Cow<'static, str>>) -> Task {
+        let message = message.into();
+        let bar = self.bars.add(ProgressBar::new_spinner());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar.set_message(message.clone());
+        Task {
+            progress: self.clone(),
+            bar,
+            last: message.into_owned(),
+        }
+    }
+
     /// Starts a task of `total` bytes.
     pub fn bytes(&self, message: impl Into<Cow<'static, str>>, total: u64) -> Task {
         let bar = self.bars.add(ProgressBar::new(total));
@@ -139,6 +152,16 @@ impl Task {
         }
         if self.progress.mode == Mode::Lines {
             write_stderr(&message);
+        }
+        self.bar.set_message(message.clone());
+        self.last = message;
+    }
+
+    /// Says what is happening now to a terminal; a log hears it when `--verbose` was given.
+    pub fn detail(&mut self, message: impl Into<String>) {
+        let message = crate::output::clean(&message.into());
+        if self.progress.mode == Mode::Lines {
+            self.progress.detail(&message);
         }
         self.bar.set_message(message.clone());
         self.last = message;

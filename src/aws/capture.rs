@@ -94,11 +94,7 @@ pub async fn lines(clients: &Clients, address: &Address) -> Result<usize> {
             .collect()
             .await
             .with_context(|| format!("cannot read {object}"))?;
-        count += body
-            .into_bytes()
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
+        count += String::from_utf8_lossy(&body.into_bytes()).lines().count();
     }
     Ok(count)
 }

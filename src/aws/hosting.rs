@@ -1,50 +1,11 @@
-//! Model versions and the endpoint that serves one of them.
+//! The endpoint: what it really serves, and its answers.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Context as _, Result};
-use aws_sdk_sagemaker::operation::describe_model_package::DescribeModelPackageOutput;
+use anyhow::Result;
 use aws_sdk_sagemaker::primitives::Blob;
-use aws_sdk_sagemaker::types::{
-    ModelApprovalStatus, ModelLifeCycle, ModelPackageSortBy, SortOrder,
-};
 use serde::Serialize;
 
+use super::sagemaker::models::ModelVersion;
 use super::{AwsResultExt, Clients};
-use crate::names::Version;
-
-/// A version of a model package group, in one line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ModelVersion {
-    /// Its number.
-    pub version: Version,
-    /// Its ARN.
-    pub arn: String,
-    /// `Approved`, `Rejected` or `PendingManualApproval`.
-    pub approval: String,
-}
-
-/// A version with everything that was recorded of it.
-#[derive(Debug, Clone, Serialize)]
-pub struct ModelDetails {
-    /// Number, ARN and approval.
-    #[serde(flatten)]
-    pub version: ModelVersion,
-    /// `STAGE/STATUS` of its life cycle, if set.
-    pub stage: Option<String>,
-    /// The image by digest.
-    pub image: Option<String>,
-    /// `s3://…/model.tar.gz`
-    pub artifact: Option<String>,
-    /// The git commit.
-    pub commit: Option<String>,
-    /// The pipeline execution that registered it (`MetadataProperties.GeneratedBy`).
-    pub generated_by: Option<String>,
-    /// `CustomerMetadataProperties`.
-    pub properties: BTreeMap<String, String>,
-    /// Where the model's quality was written (`ModelMetrics.ModelQuality.Statistics`).
-    pub quality: Option<String>,
-}
 
 /// An endpoint as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,133 +22,16 @@ pub struct Endpoint {
     pub model_package: Option<String>,
 }
 
-/// The versions of a group, newest first; none when there is no such group.
-pub async fn versions(clients: &Clients, group: &str) -> Result<Vec<ModelVersion>> {
-    let mut pages = clients
-        .sagemaker
-        .list_model_packages()
-        .model_package_group_name(group)
-        .sort_by(ModelPackageSortBy::CreationTime)
-        .sort_order(SortOrder::Descending)
-        .into_paginator()
-        .send();
-    let mut found = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.aws_unless(
-            format!("cannot list the versions of {group}"),
-            &["ResourceNotFound", "ValidationException"],
-        )?;
-        let Some(page) = page else { break };
-        found.extend(
-            page.model_package_summary_list()
-                .iter()
-                .filter_map(|package| {
-                    Some(ModelVersion {
-                        version: Version(package.model_package_version()?),
-                        arn: package.model_package_arn()?.to_owned(),
-                        approval: package.model_approval_status()?.as_str().to_owned(),
-                    })
-                }),
-        );
+impl Endpoint {
+    /// True when it serves this model package.
+    pub fn serves(&self, arn: &str) -> bool {
+        self.model_package.as_deref() == Some(arn)
     }
-    found.sort_by_key(|version| std::cmp::Reverse(version.version));
-    Ok(found)
-}
 
-/// Everything that was recorded of a version.
-pub async fn details(clients: &Clients, arn: &str) -> Result<ModelDetails> {
-    let package = clients
-        .sagemaker
-        .describe_model_package()
-        .model_package_name(arn)
-        .send()
-        .await
-        .aws(format!("cannot describe {arn}"))?;
-    read_details(&package).with_context(|| format!("{arn} is not a version of a group"))
-}
-
-fn read_details(package: &DescribeModelPackageOutput) -> Option<ModelDetails> {
-    let container = package
-        .inference_specification()
-        .and_then(|specification| specification.containers().first());
-    let metadata = package.metadata_properties();
-    let properties: BTreeMap<String, String> = package
-        .customer_metadata_properties()
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    Some(ModelDetails {
-        version: ModelVersion {
-            version: Version(package.model_package_version()?),
-            arn: package.model_package_arn()?.to_owned(),
-            approval: package.model_approval_status()?.as_str().to_owned(),
-        },
-        stage: package.model_life_cycle().map(|cycle| {
-            format!(
-                "{}/{}",
-                cycle.stage().unwrap_or("?"),
-                cycle.stage_status().unwrap_or("?")
-            )
-        }),
-        image: container
-            .and_then(|container| container.image())
-            .map(str::to_owned),
-        artifact: container
-            .and_then(|container| container.model_data_url())
-            .map(str::to_owned),
-        commit: metadata
-            .and_then(|metadata| metadata.commit_id())
-            .map(str::to_owned)
-            .or_else(|| properties.get("CommitId").cloned()),
-        generated_by: metadata
-            .and_then(|metadata| metadata.generated_by())
-            .map(str::to_owned),
-        quality: package
-            .model_metrics()
-            .and_then(|metrics| metrics.model_quality()?.statistics()?.s3_uri())
-            .map(str::to_owned),
-        properties,
-    })
-}
-
-/// Approves a version.
-pub async fn approve(clients: &Clients, arn: &str, description: &str) -> Result<()> {
-    clients
-        .sagemaker
-        .update_model_package()
-        .model_package_arn(arn)
-        .model_approval_status(ModelApprovalStatus::Approved)
-        .approval_description(description)
-        .send()
-        .await
-        .aws(format!("cannot approve {arn}"))?;
-    Ok(())
-}
-
-/// Sets the life-cycle stage of a version.
-pub async fn set_stage(
-    clients: &Clients,
-    arn: &str,
-    stage: &str,
-    status: &str,
-    description: &str,
-) -> Result<()> {
-    clients
-        .sagemaker
-        .update_model_package()
-        .model_package_arn(arn)
-        .model_life_cycle(
-            ModelLifeCycle::builder()
-                .stage(stage)
-                .stage_status(status)
-                .stage_description(description)
-                .build(),
-        )
-        .send()
-        .await
-        .aws(format!("cannot set the stage of {arn}"))?;
-    Ok(())
+    /// The version that it serves.
+    pub fn live<'a>(&self, versions: &'a [ModelVersion]) -> Option<&'a ModelVersion> {
+        versions.iter().find(|version| self.serves(&version.arn))
+    }
 }
 
 /// An endpoint and what it really serves; `None` when there is none.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use aws_sdk_sagemaker::types::{ArtifactSource, AssociationEdgeType, Direction};
 use serde::Serialize;
 
-use super::hosting::ModelDetails;
+use super::sagemaker::models::Model;
 use super::{AwsResultExt, Clients};
 
 /// An entity of the lineage graph.
@@ -50,8 +50,8 @@ pub fn data_version_uri(snapshot: &str, version: &str) -> Option<String> {
 
 /// Registers what SageMaker does not track by itself: the data set's version, the image's digest
 /// and the git commit, each contributing to the model version. Twice gives the same graph.
-pub async fn register(clients: &Clients, repository: &str, model: &ModelDetails) -> Result<()> {
-    let package = artifact(clients, &model.version.arn, "Model", &[]).await?;
+pub async fn register(clients: &Clients, repository: &str, model: &Model) -> Result<()> {
+    let package = artifact(clients, &model.arn, "Model", &[]).await?;
     let property = |name: &str| model.properties.get(name).map(String::as_str);
     let mut sources: Vec<Source> = Vec::new();
     if let (Some(snapshot), Some(version)) =

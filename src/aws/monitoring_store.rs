@@ -101,6 +101,16 @@ impl Store {
         Ok(runs)
     }
 
+    /// The newest run that has a file of that name, and the file.
+    pub async fn newest(&self, clients: &Clients, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+        for run in self.runs(clients).await?.into_iter().rev() {
+            if let Some(bytes) = self.get(clients, &run, name).await? {
+                return Ok(Some((run, bytes)));
+            }
+        }
+        Ok(None)
+    }
+
     /// The run of that name, or the newest.
     pub async fn find(&self, clients: &Clients, name: Option<&str>) -> Result<String> {
         let mut runs = self.runs(clients).await?;

@@ -10,6 +10,7 @@ use crate::aws::datasets;
 use crate::config::Project;
 use crate::context::Context;
 use crate::error::{Failure, Hint, hinted, message};
+use crate::infra;
 use crate::names::DatasetName;
 
 mod report;
@@ -100,7 +101,7 @@ impl FromStr for Target {
 }
 
 impl Place {
-    /// The bucket that was named, or the project's, by the name that its stack gives it.
+    /// The bucket that was named, or the one of the project's platform.
     async fn bucket(&self, clients: &Clients, project: Option<&Project>) -> Result<String> {
         if let Some(bucket) = &self.bucket {
             return Ok(bucket.clone());
@@ -108,12 +109,7 @@ impl Place {
         let project = project
             .ok_or_else(|| Failure::usage("there is no mlops.toml here"))
             .hint("pass --bucket, or run `mlops init` first")?;
-        let account = clients.account().await?;
-        Ok(format!(
-            "{}-data-{account}-{}",
-            project.file.name,
-            clients.region()
-        ))
+        Ok(infra::platform(clients, project).await?.data_bucket)
     }
 }
 
@@ -156,7 +152,10 @@ async fn push(ctx: &Context, project: Option<&Project>, args: &PushArgs) -> Resu
     .await
     .map_err(|error| {
         if message(&error).contains("NoSuchBucket") {
-            hinted(error, "`mlops init` makes the project's data bucket")
+            hinted(
+                error,
+                format!("`{}` makes the project's data bucket", ctx.command("init")),
+            )
         } else {
             error
         }
@@ -209,7 +208,10 @@ async fn verify(
         None => datasets::latest(&clients.s3, &bucket, &name)
             .await?
             .ok_or_else(|| anyhow!("{bucket} has no data set {name}"))
-            .hint(format!("push one: `mlops data push DIR {name}`"))?,
+            .hint(format!(
+                "push one: `{}`",
+                ctx.command(&format!("data push DIR {name}"))
+            ))?,
     };
     let row = VersionRow::new(version.clone(), false);
     let task = ctx.progress.bytes(format!("Verifying {name}"), row.bytes);

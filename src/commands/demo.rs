@@ -92,7 +92,7 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<Told> {
 fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
     let directory = match wanted {
         Some(directory) => ctx.config.directory.join(directory),
-        None => (1..)
+        None => (1..1000)
             .map(|n| match n {
                 1 => "mlops-demo".to_owned(),
                 n => format!("mlops-demo-{n}"),
@@ -196,7 +196,7 @@ async fn captured(ctx: &Context, clients: &Clients, requests: usize) -> Result<(
         .parse()?;
     let waiter = Waiter {
         interval: Duration::from_millis(200),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
     };
     let mut task = ctx.progress.task("waiting for the capture");
     waiter

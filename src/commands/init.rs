@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use self::report::Deployed;
 pub use self::report::Initialized;
-use crate::aws::{AwsResultExt, Clients};
+use crate::aws::{AwsResultExt, Clients, ecr};
 use crate::config::Project;
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
@@ -48,19 +48,23 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         None => start(ctx, args).await?,
     };
     let clients = ctx.aws_for(&project).await?;
-    let _note = ctx.on_interrupt(
-        "what was begun goes on in CloudFormation; `mlops init` again waits for it and goes on",
-    );
+    let _note = ctx.on_interrupt(format!(
+        "what was begun goes on in CloudFormation; `{}` again brings it to its end",
+        ctx.command("init")
+    ));
 
     let mut stacks = Vec::new();
     let spec = infra::network(&project);
     let network = Network::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
     let spec = infra::platform_stack(&project);
-    let platform = Platform::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
+    let mut platform =
+        Platform::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
     let spec = infra::workbench_stack(&project, &network, &platform);
     let mut workbench =
         Workbench::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
-    // The address of a local cloud may have changed since the stack was made.
+    // The address of a local cloud may have changed since the stacks were made.
+    platform.image_repository_uri =
+        ecr::repository_uri(clients, &platform.image_repository).await?;
     workbench.image_repository_url = clone_url(clients, project.file.name.as_str()).await?;
     if let Some(repository) = Repository::find(&project.root)? {
         repository.set_remote(REMOTE, &workbench.image_repository_url)?;
@@ -77,7 +81,7 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         network,
         platform,
         workbench,
-        local: ctx.config.local,
+        next: ctx.command("image push"),
     })
 }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::context::Context;
-use crate::local::{self, Start, Status};
+use crate::local::{self, Detached, Start, Status};
 use crate::output::Report;
 
 /// Run and manage the local cloud
@@ -32,9 +32,10 @@ pub enum LocalCommand {
 /// Arguments of `mlops local start`.
 #[derive(Debug, clap::Args)]
 pub struct StartArgs {
-    /// The port to listen on; 0 takes any that is free
-    #[arg(long, default_value_t = 4566)]
-    port: u16,
+    /// The port to listen on; 0 takes any that is free (default: 4566; with --detach the last one,
+    /// 4566, or any that is free)
+    #[arg(long)]
+    port: Option<u16>,
     /// Run in the background and return
     #[arg(long)]
     detach: bool,
@@ -72,22 +73,32 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
     Ok(match command {
         LocalCommand::Start(args) if args.detach => {
             let directory = args.state.directory(ctx);
-            local::connect(&directory, &ctx.progress).await?;
+            let options = Detached {
+                port: args.port,
+                require_credentials: args.require_credentials,
+                idle_minutes: args
+                    .idle_minutes
+                    .unwrap_or(Detached::default().idle_minutes),
+            };
+            local::detach(&directory, &options, &ctx.progress).await?;
             LocalReport::Status(local::status(&directory).await?)
         }
         LocalCommand::Start(args) => {
             let progress = ctx.progress.clone();
+            let guarded = args.require_credentials;
             local::serve(
                 Start {
                     directory: args.state.directory(ctx),
-                    port: (!args.any_port).then_some(args.port),
+                    port: (!args.any_port).then_some(args.port.unwrap_or(local::DEFAULT_PORT)),
                     region: ctx
                         .config
                         .region
                         .clone()
                         .unwrap_or_else(|| "us-east-1".to_owned()),
                     require_credentials: args.require_credentials,
-                    idle: args.idle_minutes.map(|minutes| Duration::from_secs(minutes * 60)),
+                    idle: args
+                        .idle_minutes
+                        .map(|minutes| Duration::from_secs(minutes * 60)),
                     cache: ctx.config.cache.clone(),
                     python: ctx
                         .config
@@ -97,10 +108,16 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
                 },
                 move |endpoint| {
                     progress.say(format!("The local cloud answers at {endpoint}"));
-                    progress.say(format!(
-                        "Use it with any AWS client: AWS_ENDPOINT_URL={endpoint} AWS_REGION=us-east-1 \
-                         AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
-                    ));
+                    if guarded {
+                        progress
+                            .say("Its credentials stand in address.json of its state directory");
+                    } else {
+                        progress.say(format!(
+                            "Use it with any AWS client: AWS_ENDPOINT_URL={endpoint} \
+                             AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local \
+                             AWS_SECRET_ACCESS_KEY=local"
+                        ));
+                    }
                 },
             )
             .await?;

@@ -5,11 +5,10 @@ use std::fmt;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 
-use crate::aws::Clients;
+use crate::aws::hosting::{self, Endpoint};
 use crate::aws::sagemaker::models::{self, Model};
 use crate::context::Context;
 use crate::error::Hint;
-use crate::infra;
 use crate::names::Version;
 use crate::output::{Report, table};
 
@@ -47,6 +46,8 @@ pub enum ModelsReport {
 #[derive(Debug, Serialize)]
 pub struct ModelList {
     models: Vec<Listed>,
+    #[serde(skip)]
+    train: String,
 }
 
 /// A version, and whether the endpoint serves it.
@@ -64,20 +65,22 @@ pub async fn run(ctx: &Context, command: &ModelsCommand) -> Result<ModelsReport>
     let clients = ctx.aws().await?;
     match command {
         ModelsCommand::List { limit } => {
-            let (found, live) =
-                tokio::try_join!(models::list(clients, group, *limit), live(clients, group))?;
+            let (found, live) = tokio::try_join!(
+                models::list(clients, group, *limit),
+                hosting::endpoint(clients, group)
+            )?;
             let described = found
                 .iter()
-                .filter_map(|summary| summary.model_package_arn())
-                .map(|arn| models::describe(clients, arn));
+                .map(|version| models::describe(clients, &version.arn));
             let models = futures::future::try_join_all(described).await?;
             Ok(ModelsReport::List(ModelList {
                 // A version can be deleted between the two calls.
                 models: models
                     .into_iter()
                     .flatten()
-                    .map(|model| listed(model, live.as_deref()))
+                    .map(|model| listed(model, live.as_ref()))
                     .collect(),
+                train: ctx.command("train"),
             }))
         }
         ModelsCommand::Show { version } => {
@@ -87,27 +90,29 @@ pub async fn run(ctx: &Context, command: &ModelsCommand) -> Result<ModelsReport>
                     .await?
                     .into_iter()
                     .next()
-                    .and_then(|summary| summary.model_package_arn)
+                    .map(|newest| newest.arn)
                     .ok_or_else(|| anyhow!("there are no models yet"))
-                    .hint("`mlops train` registers one when it passes the gate")?,
+                    .hint(format!(
+                        "`{}` registers one when it passes the gate",
+                        ctx.command("train")
+                    ))?,
             };
-            let (model, live) =
-                tokio::try_join!(models::describe(clients, &arn), live(clients, group))?;
+            let (model, live) = tokio::try_join!(
+                models::describe(clients, &arn),
+                hosting::endpoint(clients, group)
+            )?;
             let model = model
                 .ok_or_else(|| {
                     let version = arn.rsplit('/').next().unwrap_or_default();
                     anyhow!("there is no version {version} of the model `{group}`")
                 })
-                .hint("`mlops models list` shows the versions")?;
-            Ok(ModelsReport::Show(Box::new(listed(model, live.as_deref()))))
+                .hint(format!(
+                    "`{}` shows the versions",
+                    ctx.command("models list")
+                ))?;
+            Ok(ModelsReport::Show(Box::new(listed(model, live.as_ref()))))
         }
     }
-}
-
-/// The model package that the endpoint's stack serves.
-async fn live(clients: &Clients, name: &str) -> Result<Option<String>> {
-    let outputs = infra::outputs(clients, &format!("{name}-endpoint")).await?;
-    Ok(outputs.and_then(|mut outputs| outputs.remove("ModelPackageArn")))
 }
 
 /// The first metric alone: a line has room for one.
@@ -121,9 +126,9 @@ fn first(metrics: &serde_json::Map<String, serde_json::Value>) -> String {
     )
 }
 
-fn listed(model: Model, live: Option<&str>) -> Listed {
+fn listed(model: Model, endpoint: Option<&Endpoint>) -> Listed {
     Listed {
-        live: live == Some(model.arn.as_str()),
+        live: endpoint.is_some_and(|endpoint| endpoint.serves(&model.arn)),
         model,
     }
 }
@@ -144,7 +149,8 @@ impl fmt::Display for ModelList {
         if self.models.is_empty() {
             return writeln!(
                 f,
-                "no models yet: `mlops train` registers one when it passes the gate"
+                "no models yet: `{}` registers one when it passes the gate",
+                self.train
             );
         }
         let rows = self.models.iter().map(|Listed { model, live }| {

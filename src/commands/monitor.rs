@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::aws::Clients;
 use crate::aws::capture::{self, Address};
 use crate::aws::monitoring_store::Store;
 use crate::config::Project;
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
+use crate::infra;
 use crate::monitoring::MonitoringReport;
 use crate::output::Report;
 use crate::validation::capture::Window;
@@ -95,11 +97,7 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
         Some(&directory.join(files::STATISTICS)),
     )
     .hint("make a baseline with `mlops validate --suggest DATA`")?;
-    let store = store(&project);
-    let address = match &args.capture {
-        Some(text) => text.parse()?,
-        None => store.capture(),
-    };
+    let given: Option<Address> = args.capture.as_deref().map(str::parse).transpose()?;
     let window = Window {
         since: match args.hours {
             Some(hours) => Some(ctx.now() - jiff::SignedDuration::from_hours(hours.into())),
@@ -108,6 +106,8 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
         until: args.until,
     };
     let clients = ctx.aws_for(&project).await?;
+    let store = store(clients, &project).await?;
+    let address = given.unwrap_or_else(|| store.capture());
     let mut objects = capture::objects(clients, &address).await?;
     objects.retain(|object| capture::may_hold(&object.key, window.since, window.until));
     if objects.is_empty() {
@@ -168,8 +168,8 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
 
 async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> {
     let project = ctx.project()?;
-    let store = store(&project);
     let clients = ctx.aws_for(&project).await?;
+    let store = store(clients, &project).await?;
     let run = store.find(clients, args.run.as_deref()).await?;
     let read = async |name: &str| -> Result<Vec<u8>> {
         store.get(clients, &run, name).await?.ok_or_else(|| {
@@ -205,12 +205,9 @@ async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> {
 }
 
 /// The endpoint has the project's name; results lie in the platform's artifact bucket.
-fn store(project: &Project) -> Store {
-    let file = &project.file;
-    Store::new(
-        format!("{}-artifacts-{}-{}", file.name, file.account, file.region),
-        file.name.as_str(),
-    )
+async fn store(clients: &Clients, project: &Project) -> Result<Store> {
+    let bucket = infra::platform(clients, project).await?.artifact_bucket;
+    Ok(Store::new(bucket, project.file.name.as_str()))
 }
 
 fn nothing(address: &Address, window: Window) -> anyhow::Error {

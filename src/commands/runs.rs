@@ -1,17 +1,16 @@
 //! `mlops runs`: the executions of the project's pipeline.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
 use anyhow::{Result, anyhow};
-use jiff::Timestamp;
-use serde::Serialize;
 
-use crate::aws::sagemaker::runs::{self, Run, RunSummary};
+use crate::aws::sagemaker::runs::{self, Run};
 use crate::aws::{Clients, logs};
 use crate::context::Context;
 use crate::error::Hint;
-use crate::output::{Report, table};
+
+mod report;
+
+use report::StepLog;
+pub use report::{Logs, RunList, RunsReport, Shown, Stopped};
 
 /// Look at training runs, read their logs, stop them
 #[derive(Debug, clap::Subcommand)]
@@ -49,56 +48,6 @@ pub enum RunsCommand {
     },
 }
 
-/// What a `runs` command found.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum RunsReport {
-    /// `runs list`
-    List(RunList),
-    /// `runs show`
-    Show(Box<Shown>),
-    /// `runs logs`
-    Logs(Logs),
-    /// `runs stop`
-    Stopped(Stopped),
-}
-
-/// The newest runs.
-#[derive(Debug, Serialize)]
-pub struct RunList {
-    runs: Vec<RunSummary>,
-}
-
-/// A run.
-#[derive(Debug, Serialize)]
-pub struct Shown {
-    #[serde(flatten)]
-    run: Run,
-    parameters: BTreeMap<String, String>,
-    #[serde(skip)]
-    now: Timestamp,
-}
-
-/// The logs of a run.
-#[derive(Debug, Serialize)]
-pub struct Logs {
-    run: String,
-    logs: Vec<StepLog>,
-}
-
-#[derive(Debug, Serialize)]
-struct StepLog {
-    step: String,
-    lines: Vec<String>,
-}
-
-/// A run that was asked to stop.
-#[derive(Debug, Serialize)]
-pub struct Stopped {
-    run: String,
-    status: String,
-}
-
 /// Looks at runs, or stops one.
 pub async fn run(ctx: &Context, command: &RunsCommand) -> Result<RunsReport> {
     let project = ctx.project()?;
@@ -108,6 +57,7 @@ pub async fn run(ctx: &Context, command: &RunsCommand) -> Result<RunsReport> {
             let found = runs::list(ctx.aws().await?, pipeline, *limit).await?;
             RunsReport::List(RunList {
                 runs: found.into_iter().map(|(_, summary)| summary).collect(),
+                train: ctx.command("train"),
             })
         }
         RunsCommand::Show { run } => {
@@ -169,87 +119,4 @@ async fn read_logs(clients: &Clients, run: Run, only: Option<&str>) -> Result<Lo
         run: run.run,
         logs: found,
     })
-}
-
-impl Report for RunsReport {}
-
-impl fmt::Display for RunsReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::List(list) => list.fmt(f),
-            Self::Show(shown) => shown.fmt(f),
-            Self::Logs(logs) => logs.fmt(f),
-            Self::Stopped(stopped) => writeln!(f, "{}  {}", stopped.run, stopped.status),
-        }
-    }
-}
-
-impl fmt::Display for RunList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.runs.is_empty() {
-            return writeln!(f, "no runs yet: start one with `mlops train`");
-        }
-        let rows = self.runs.iter().map(|run| {
-            vec![
-                run.run.clone(),
-                run.status.clone(),
-                run.started.map(crate::output::time).unwrap_or_default(),
-                run.origin.branch.clone().unwrap_or_default(),
-                run.origin.short_commit(),
-            ]
-        });
-        f.write_str(&table(
-            &["RUN", "STATUS", "STARTED", "BRANCH", "COMMIT"],
-            rows,
-        ))
-    }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let run = &self.run;
-        writeln!(f, "run       {}  {}", run.run, run.status)?;
-        if let Some(started) = run.started {
-            writeln!(f, "started   {}", crate::output::time(started))?;
-        }
-        write!(f, "{}", run.origin)?;
-        if let Some(failure) = &run.failure {
-            writeln!(f, "failure   {failure}")?;
-        }
-        let rows = run.steps.iter().map(|step| {
-            let time = step.seconds(self.now).map(|s| format!("{s} s"));
-            vec![
-                step.name.clone(),
-                step.kind.unwrap_or("-").to_owned(),
-                step.status.clone(),
-                time.unwrap_or_default(),
-                step.failure
-                    .clone()
-                    .or_else(|| step.outcome.clone())
-                    .unwrap_or_default(),
-            ]
-        });
-        writeln!(f)?;
-        f.write_str(&table(&["STEP", "TYPE", "STATUS", "TIME", "NOTE"], rows))?;
-        if !self.parameters.is_empty() {
-            let rows = self
-                .parameters
-                .iter()
-                .map(|(name, value)| vec![name.clone(), value.clone()]);
-            writeln!(f)?;
-            f.write_str(&table(&["PARAMETER", "VALUE"], rows))?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Logs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for log in &self.logs {
-            for line in &log.lines {
-                writeln!(f, "{}  {}", log.step, crate::output::clean(line))?;
-            }
-        }
-        Ok(())
-    }
 }

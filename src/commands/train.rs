@@ -63,6 +63,8 @@ pub struct Training {
     model: Option<Model>,
     #[serde(skip)]
     now: Timestamp,
+    #[serde(skip)]
+    next: Option<String>,
 }
 
 /// Checks everything, starts the run, and waits for it.
@@ -78,18 +80,24 @@ pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
     let description = serde_json::to_string(&start.origin)?;
     let arn = pipelines::start(clients, name, &start.parameters, &description).await?;
     let id = runs::id(&arn).to_owned();
-    let note = format!("the run goes on: mlops runs show {id}");
+    let show = ctx.command(&format!("runs show {id}"));
     let run = if args.detach {
         runs::describe(clients, &arn).await?
     } else {
-        let _note = ctx.on_interrupt(note);
+        let _note = ctx.on_interrupt(format!("the run goes on: {show}"));
         watch::until_over(ctx, clients, &arn).await?
     };
     let model = match run.model_package() {
         Some(arn) => models::describe(clients, arn).await?,
         None => None,
     };
+    let next = match &model {
+        Some(model) => Some(ctx.command(&format!("promote {}", model.version))),
+        None if run.status == "Succeeded" => None,
+        None => Some(show),
+    };
     Ok(Training {
+        next,
         run: id,
         arn,
         status: run.status,
@@ -121,20 +129,19 @@ impl fmt::Display for Training {
             writeln!(f)?;
             f.write_str(&table(&["STEP", "TYPE", "STATUS", "TIME"], rows))?;
         }
-        match &self.model {
-            Some(model) => {
-                writeln!(f)?;
-                writeln!(f, "model     version {}  {}", model.version, model.status)?;
-                if !model.metrics.is_empty() {
-                    writeln!(f, "metrics   {}", models::sentence(&model.metrics))?;
-                }
-                if let Some(artifact) = &model.artifact {
-                    writeln!(f, "artifact  {artifact}")?;
-                }
-                writeln!(f, "\nnext: mlops promote {}", model.version)
+        if let Some(model) = &self.model {
+            writeln!(f)?;
+            writeln!(f, "model     version {}  {}", model.version, model.status)?;
+            if !model.metrics.is_empty() {
+                writeln!(f, "metrics   {}", models::sentence(&model.metrics))?;
             }
-            None if self.status == "Succeeded" => Ok(()),
-            None => writeln!(f, "\nnext: mlops runs show {}", self.run),
+            if let Some(artifact) = &model.artifact {
+                writeln!(f, "artifact  {artifact}")?;
+            }
+        }
+        match &self.next {
+            Some(next) => writeln!(f, "\nNext: {next}"),
+            None => Ok(()),
         }
     }
 }

@@ -1,18 +1,18 @@
 //! `mlops validate`: data against its baseline.
 
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::aws::capture;
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
 use crate::monitoring;
 use crate::output::{self, Report};
-use crate::validation::{self, Baseline, Constraints, Format, Source, Violation, files};
+use crate::validation::{self, Baseline, Constraints, Format, Violation, files};
+
+mod sources;
 
 /// Check data against its baseline
 ///
@@ -139,27 +139,16 @@ async fn profile(
 ) -> Result<validation::Profile> {
     let format = match args.format {
         Some(format) => format,
-        None if args.data.iter().all(|data| has_suffix(data, "jsonl")) => DataFormat::Capture,
+        None if args
+            .data
+            .iter()
+            .all(|data| sources::has_suffix(data, "jsonl")) =>
+        {
+            DataFormat::Capture
+        }
         None => DataFormat::Csv,
     };
-    let mut sources = Vec::new();
-    for data in &args.data {
-        if data == "-" {
-            sources.push(Source {
-                name: "stdin".to_owned(),
-                open: Box::new(|| Ok(Box::new(std::io::stdin()) as Box<dyn Read + Send>)),
-            });
-        } else if data.starts_with("s3://") {
-            sources.extend(remote(ctx, data).await?);
-        } else {
-            let suffix = match format {
-                DataFormat::Csv => "csv",
-                DataFormat::Capture => "jsonl",
-            };
-            let paths = paths(Path::new(data), suffix)?;
-            sources.extend(paths.into_iter().map(local));
-        }
-    }
+    let sources = sources::open(ctx, &args.data, format).await?;
     let format = match format {
         DataFormat::Csv => Format::Csv,
         DataFormat::Capture => Format::Capture(validation::capture::Window::default()),
@@ -168,80 +157,6 @@ async fn profile(
         validation::profile(sources, &format, baseline.as_ref())
     });
     Ok(profiled.await??)
-}
-
-async fn remote(ctx: &Context, data: &str) -> Result<Vec<Source>> {
-    let address: capture::Address = data.parse()?;
-    let clients = ctx.aws().await?;
-    let objects = capture::objects(clients, &address).await?;
-    if objects.is_empty() {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{address}: there is no such object"),
-        ));
-    }
-    Ok(objects
-        .iter()
-        .map(|object| Source {
-            name: object.to_string(),
-            open: capture::opener(clients, object),
-        })
-        .collect())
-}
-
-fn local(path: PathBuf) -> Source {
-    Source {
-        name: path.display().to_string(),
-        open: Box::new(move || Ok(Box::new(std::fs::File::open(path)?) as Box<dyn Read + Send>)),
-    }
-}
-
-/// The file, or all files with the suffix below the directory, in order.
-fn paths(path: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
-    let shown = path.display();
-    let broken = |error: std::io::Error| Failure::new(Exit::Failed, format!("{shown}: {error}"));
-    for unread in ["parquet", "gz", "zst", "zip"] {
-        if has_suffix(&shown.to_string(), unread) {
-            return Err(Failure::usage(format!(
-                "{shown}: .{unread} files cannot be read; CSV and captured JSON Lines can"
-            )));
-        }
-    }
-    if !std::fs::metadata(path).map_err(broken)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut found = Vec::new();
-    let mut pending = vec![path.to_owned()];
-    while let Some(directory) = pending.pop() {
-        for entry in std::fs::read_dir(&directory).map_err(broken)? {
-            let entry = entry.map_err(broken)?;
-            let path = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let kind = entry.file_type().map_err(broken)?;
-            if name.starts_with('.') {
-                continue;
-            }
-            if kind.is_dir() {
-                pending.push(path);
-            } else if has_suffix(&name, suffix) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    if found.is_empty() {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{shown}: no .{suffix} files in it"),
-        ));
-    }
-    Ok(found)
-}
-
-fn has_suffix(name: &str, suffix: &str) -> bool {
-    Path::new(name)
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case(suffix))
 }
 
 impl Report for Validation {

@@ -141,11 +141,4 @@ pub(crate) mod lenient {
         }
         .ok_or_else(|| serde::de::Error::custom(format!("{value} is not a whole number")))
     }
-
-    /// An optional whole number, or the text of one. Needs `#[serde(default)]` beside it.
-    pub(crate) fn opt_int<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<i64>, D::Error> {
-        int(deserializer).map(Some)
-    }
 }

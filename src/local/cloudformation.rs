@@ -15,6 +15,8 @@
 
 use super::api::operations;
 
+pub(crate) use recovery::recover;
+
 mod changes;
 mod engine;
 mod graph;
@@ -22,6 +24,7 @@ mod intrinsics;
 mod parameters;
 mod prepare;
 mod queries;
+mod recovery;
 mod requests;
 mod resources;
 mod stacks;
@@ -55,47 +58,4 @@ operations! { "cloudformation":
 /// The resource types that stacks can hold.
 pub(crate) fn resource_types() -> Vec<&'static str> {
     resources::names()
-}
-
-/// Work that was under way when the server died is failed.
-pub(crate) fn recover(cloud: &super::Cloud) -> anyhow::Result<()> {
-    for mut stack in stacks::living(cloud)? {
-        if !stack.is_busy() {
-            continue;
-        }
-        let status = match stack.status.as_str() {
-            "CREATE_IN_PROGRESS" => "CREATE_FAILED",
-            "DELETE_IN_PROGRESS" => "DELETE_FAILED",
-            "ROLLBACK_IN_PROGRESS" => "ROLLBACK_FAILED",
-            "UPDATE_IN_PROGRESS" => "UPDATE_FAILED",
-            // The update itself is done; only its leftovers stay behind.
-            "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => "UPDATE_COMPLETE",
-            "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS" => "UPDATE_ROLLBACK_COMPLETE",
-            _ => "UPDATE_ROLLBACK_FAILED",
-        };
-        let reason = Some("InternalServerError".to_owned());
-        let owner = stack.clone();
-        for resource in &mut stack.resources {
-            if let Some(verb) = resource.status.strip_suffix("_IN_PROGRESS") {
-                resource.status = format!("{verb}_FAILED");
-                resource.reason.clone_from(&reason);
-                resource.changed = super::clock::iso();
-                stacks::record(cloud, &owner, resource)?;
-            }
-        }
-        stacks::stacks(cloud).put(stack.key(), &stack)?;
-        stacks::set_status(cloud, stack.key(), status, reason)?;
-    }
-    for (key, mut change_set) in changes::change_sets(cloud).list("")? {
-        if change_set.status == "CREATE_IN_PROGRESS" {
-            "FAILED".clone_into(&mut change_set.status);
-            change_set.status_reason = Some("InternalServerError".to_owned());
-        } else if change_set.execution_status == "EXECUTE_IN_PROGRESS" {
-            "EXECUTE_FAILED".clone_into(&mut change_set.execution_status);
-        } else {
-            continue;
-        }
-        changes::change_sets(cloud).put(&key, &change_set)?;
-    }
-    Ok(())
 }

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::clock;
 use super::door::Credentials;
-use crate::error::Hint;
+use crate::error::{Hint, hinted};
 use crate::progress::Progress;
 
 const LOCK: &str = "lock";
 const ADDRESS: &str = "address.json";
+const PORT: &str = "port";
 const LOG: &str = "server.log";
 
 /// How long a server may take to start, or to end.
@@ -84,14 +85,8 @@ impl Held {
                     clock::sleep(Duration::from_millis(10)).await;
                 }
                 TryLockError::WouldBlock => {
-                    let at = Address::read(&directory)
-                        .map(|address| format!(" at {}", address.endpoint))
-                        .unwrap_or_default();
-                    return Err(anyhow!(
-                        "a local cloud already runs on {}{at}",
-                        directory.display()
-                    ))
-                    .hint("use it with --local, end it with `mlops local stop`, or pass another --state");
+                    let address = Address::read(&directory);
+                    return Err(already_runs(&directory, address.as_ref()));
                 }
                 TryLockError::Error(error) => {
                     return Err(error).context(format!("cannot lock {}", directory.display()));
@@ -99,6 +94,11 @@ impl Held {
             }
         }
         let inode = lock.metadata()?.ino();
+        // Another program may listen at the old address by now; nobody shall look for us there.
+        if let Some(address) = Address::read(&directory) {
+            std::fs::write(directory.join(PORT), address.port.to_string())?;
+            std::fs::remove_file(directory.join(ADDRESS))?;
+        }
         Ok(Self {
             directory,
             lock,
@@ -108,7 +108,8 @@ impl Held {
 
     /// The port of the server before this one, so that addresses stay the same.
     pub(crate) fn last_port(&self) -> Option<u16> {
-        Address::read(&self.directory).map(|address| address.port)
+        let text = std::fs::read_to_string(self.directory.join(PORT)).ok()?;
+        text.trim().parse().ok()
     }
 
     /// Says where this server answers.
@@ -185,6 +186,54 @@ pub struct Connection {
 
 /// Finds the server of `directory`, or starts one that ends by itself when it is idle.
 pub async fn connect(directory: &Path, progress: &Progress) -> Result<Connection> {
+    find_or_start(directory, &Detached::default(), progress).await
+}
+
+/// How a server in the background is started.
+#[derive(Debug, Clone)]
+pub struct Detached {
+    /// The port; `None` takes the last one, the default, or any that is free.
+    pub port: Option<u16>,
+    /// Make random credentials and refuse any others.
+    pub require_credentials: bool,
+    /// End after this many minutes without a request or a job.
+    pub idle_minutes: u64,
+}
+
+impl Default for Detached {
+    fn default() -> Self {
+        Self {
+            port: None,
+            require_credentials: false,
+            idle_minutes: 15,
+        }
+    }
+}
+
+/// Starts a server in the background as `options` say; an error when one runs already.
+pub async fn detach(directory: &Path, options: &Detached, progress: &Progress) -> Result<()> {
+    if let Some(address) = running(directory).await? {
+        return Err(already_runs(directory, Some(&address)));
+    }
+    find_or_start(directory, options, progress).await?;
+    Ok(())
+}
+
+fn already_runs(directory: &Path, address: Option<&Address>) -> anyhow::Error {
+    let at = address
+        .map(|address| format!(" at {}", address.endpoint))
+        .unwrap_or_default();
+    hinted(
+        anyhow!("a local cloud already runs on {}{at}", directory.display()),
+        "use it with --local, end it with `mlops local stop`, or pass another --state",
+    )
+}
+
+async fn find_or_start(
+    directory: &Path,
+    options: &Detached,
+    progress: &Progress,
+) -> Result<Connection> {
     let start = Instant::now();
     let mut child = None;
     loop {
@@ -200,7 +249,7 @@ pub async fn connect(directory: &Path, progress: &Progress) -> Result<Connection
                 "starting the local cloud in {}",
                 directory.display()
             ));
-            child = Some(spawn(directory)?);
+            child = Some(spawn(directory, options)?);
         }
         if let Some(process) = &mut child
             && let Some(status) = process.try_wait()?
@@ -221,7 +270,7 @@ pub async fn connect(directory: &Path, progress: &Progress) -> Result<Connection
 }
 
 /// Starts a detached server on `directory`, in a process group of its own.
-fn spawn(directory: &Path) -> Result<std::process::Child> {
+fn spawn(directory: &Path, options: &Detached) -> Result<std::process::Child> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -232,17 +281,18 @@ fn spawn(directory: &Path) -> Result<std::process::Child> {
         .append(true)
         .mode(0o600)
         .open(directory.join(LOG))?;
-    Command::new(std::env::current_exe()?)
-        .args([
-            "local",
-            "start",
-            "--quiet",
-            "--idle-minutes",
-            "15",
-            "--state",
-        ])
-        .arg(directory)
-        .arg("--any-port")
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["local", "start", "--quiet", "--state"]);
+    command.arg(directory);
+    command.args(["--idle-minutes", &options.idle_minutes.to_string()]);
+    match options.port {
+        Some(port) => command.args(["--port", &port.to_string()]),
+        None => command.arg("--any-port"),
+    };
+    if options.require_credentials {
+        command.arg("--require-credentials");
+    }
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

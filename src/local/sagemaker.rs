@@ -64,6 +64,5 @@ pub(crate) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
 
 /// Ends the processes of jobs and endpoints before the server ends.
 pub(crate) async fn shut_down(cloud: &Cloud) {
-    jobs::shut_down(cloud).await;
-    hosting::shut_down(cloud).await;
+    tokio::join!(jobs::shut_down(cloud), hosting::shut_down(cloud));
 }

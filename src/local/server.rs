@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use super::api::{ApiError, ApiResult};
 use super::cloud::{Cloud, Service, Settings};
@@ -23,10 +24,13 @@ use super::{clock, codecommit, ecr, s3, sagemaker, wire};
 use crate::error::{Hint, hinted};
 
 /// The port of `mlops local start`.
-const DEFAULT_PORT: u16 = 4566;
+pub const DEFAULT_PORT: u16 = 4566;
 
 /// The largest body of a JSON or query request: a pipeline definition of 1 MiB and room for it.
 const MAX_REQUEST: usize = 16 << 20;
+
+/// How long requests under way may take once the server is told to end.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// How a server is started.
 #[derive(Debug, Clone)]
@@ -95,10 +99,30 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
         started: Instant::now(),
     };
     let router = Router::new().fallback(handle).with_state(app.clone());
-    axum::serve(listener, router)
-        .with_graceful_shutdown(end(app, start.idle, held))
-        .await?;
+    let (closing, closed) = oneshot::channel::<()>();
+    let mut server = tokio::spawn(
+        axum::serve(listener, router)
+            .with_graceful_shutdown(async {
+                // Dropped or sent, it is time.
+                let _ = closed.await;
+            })
+            .into_future(),
+    );
+    tokio::select! {
+        () = end(&app, start.idle, &held) => {}
+        result = &mut server => result??,
+    }
+    drop(closing);
+    // An invocation that a program does not answer ends with the program.
     sagemaker::shut_down(&cloud).await;
+    if !server.is_finished() {
+        tokio::select! {
+            result = server => result??,
+            () = clock::sleep(LAST_REQUESTS) => {}
+        }
+    }
+    // The next server may start once the records are closed, and not before.
+    drop((app, cloud, held));
     Ok(())
 }
 
@@ -123,7 +147,7 @@ async fn listen(port: Option<u16>, last: Option<u16>) -> Result<TcpListener> {
 }
 
 /// Ends when a signal comes, the state directory vanishes, or nothing happens for `idle`.
-async fn end(app: App, idle: Option<Duration>, held: Held) {
+async fn end(app: &App, idle: Option<Duration>, held: &Held) {
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => {

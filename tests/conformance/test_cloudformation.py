@@ -315,10 +315,40 @@ def test_what_is_refused_at_once(cfn, name):
     assert create(circle)[1] == "Circular dependency between resources: [A, B]"
     assert "[Nope]" in create(handle + "Outputs: {O: {Value: !Ref Nope}}")[1]
     assert create(handle, RoleARN="arn:aws:iam::000000000000:role/nobody-has-it")[0] == "ValidationError"
+    for ignored in (
+        {"TimeoutInMinutes": 5},
+        {"NotificationARNs": ["arn:aws:sns:us-east-1:000000000000:topic"]},
+        {"ResourceTypes": ["AWS::S3::*"]},
+        {"StackPolicyURL": "https://s3.amazonaws.com/bucket/policy"},
+        {"RetainExceptOnCreate": True},
+    ):
+        refused, message = create(handle, **ignored)
+        assert refused == "NotImplemented" and next(iter(ignored)) in message
+    with pytest.raises(ClientError) as error:
+        cfn.delete_stack(StackName=name, DeletionMode="FORCE_DELETE_STACK")
+    assert code(error)[0] == "NotImplemented"
     with pytest.raises(ClientError) as error:
         cfn.create_stack(StackName="-bad-", TemplateBody=handle)
     assert code(error)[0] == "ValidationError"
     assert cfn.list_stacks(StackStatusFilter=["CREATE_IN_PROGRESS"])["StackSummaries"] == []
+
+
+def test_a_token_is_kept_in_events_and_makes_a_repeated_creation_harmless(cfn, name):
+    handle = "Resources: {H: {Type: 'AWS::CloudFormation::WaitConditionHandle'}}\n"
+    request = {"StackName": name, "TemplateBody": handle, "ClientRequestToken": "first-1"}
+    made = cfn.create_stack(**request, NotificationARNs=[], RetainExceptOnCreate=False)["StackId"]
+    assert cfn.create_stack(**request)["StackId"] == made
+    with pytest.raises(ClientError) as error:
+        cfn.create_stack(**{**request, "ClientRequestToken": "second-2"})
+    assert code(error)[0] == "AlreadyExistsException"
+    assert wait(cfn, made)["StackStatus"] == "CREATE_COMPLETE"
+    events = cfn.describe_stack_events(StackName=made)["StackEvents"]
+    assert {event["ClientRequestToken"] for event in events} == {"first-1"}
+    cfn.delete_stack(StackName=name, ClientRequestToken="third-3")
+    assert wait(cfn, made)["StackStatus"] == "DELETE_COMPLETE"
+    events = cfn.describe_stack_events(StackName=made)["StackEvents"]
+    tokens = {event["ResourceStatus"].split("_")[0]: event["ClientRequestToken"] for event in events}
+    assert tokens == {"CREATE": "first-1", "DELETE": "third-3"}
 
 
 def test_templates_are_described(cfn, name):

@@ -53,6 +53,42 @@ The local cloud has ended; what it keeps stays.
 }
 
 #[test]
+fn a_server_in_the_background_is_started_as_asked() {
+    let sandbox = Sandbox::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let start = ["local", "start", "--detach", "--require-credentials", "--port", &port];
+    let taken = sandbox.mlops(start).code(1);
+    assert!(taken.stderr.contains(&format!("port {port} is taken")), "{}", taken.stderr);
+    drop(listener);
+    let _ = sandbox.mlops(start).success();
+    assert_eq!(endpoint(&sandbox), format!("http://127.0.0.1:{port}"));
+    let answer = http(
+        &endpoint(&sandbox),
+        "POST / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/sts/aws4_request, \
+         SignedHeaders=host, Signature=0\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 43\r\n\r\n\
+         Action=GetCallerIdentity&Version=2011-06-15",
+    );
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let again = sandbox.mlops(["local", "start", "--detach"]).code(1);
+    assert!(again.stderr.contains("already runs"), "{}", again.stderr);
+}
+
+#[test]
+fn a_stale_address_is_not_followed() {
+    let sandbox = Sandbox::new();
+    let _ = sandbox.mlops(["local", "start", "--detach"]).success();
+    let first = endpoint(&sandbox);
+    let _ = sandbox.mlops(["local", "stop"]).success();
+    // Another program takes the port.
+    let _other = std::net::TcpListener::bind(first.strip_prefix("http://").unwrap()).unwrap();
+    let _ = sandbox.mlops(["local", "start", "--detach"]).success();
+    assert_ne!(endpoint(&sandbox), first);
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let sandbox = Sandbox::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -9,6 +9,7 @@ mod init;
 mod job_process;
 mod local;
 mod monitor;
+mod promote;
 mod rooms;
 mod runs;
 mod sandbox;

@@ -64,7 +64,7 @@ fn unusual(i: usize) -> (String, String) {
 
 /// Puts objects into the artifact bucket of the sandbox's local cloud.
 fn put(sandbox: &Sandbox, objects: &[(&str, String)]) {
-    sandbox.mlops(["local", "start", "--detach"]).success();
+    let _ = sandbox.mlops(["--local", "init"]).success();
     let status = sandbox
         .mlops(["local", "status", "--output", "json"])
         .success();
@@ -81,7 +81,6 @@ fn put(sandbox: &Sandbox, objects: &[(&str, String)]) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        client.create_bucket().bucket(BUCKET).send().await.unwrap();
         for (key, text) in objects {
             client
                 .put_object()

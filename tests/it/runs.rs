@@ -118,7 +118,7 @@ fn wait_for<T>(mut probe: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(
-            start.elapsed() < Duration::from_secs(60),
+            start.elapsed() < Duration::from_mins(1),
             "nothing happened for 60 s"
         );
         std::thread::yield_now();
@@ -244,7 +244,7 @@ fn ctrl_c_leaves_the_run_going_and_says_how_to_come_back() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{stderr}");
     let run = stderr
-        .split("mlops runs show ")
+        .split("runs show ")
         .nth(1)
         .and_then(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next())
         .unwrap_or_else(|| panic!("{stderr}"))

@@ -4,16 +4,30 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_sagemaker::operation::describe_model_package::DescribeModelPackageOutput;
-use aws_sdk_sagemaker::types::{ModelPackageSortBy, ModelPackageSummary, SortOrder};
+use aws_sdk_sagemaker::types::{
+    ModelApprovalStatus, ModelLifeCycle, ModelPackageSortBy, SortOrder,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::timestamp;
+use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Clients};
 use crate::names::Version;
 
-/// A version of a model.
+/// A version of a model, in one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelVersion {
+    /// Its version in the group.
+    pub version: Version,
+    /// Its ARN.
+    pub arn: String,
+    /// `Approved`, `Rejected` or `PendingManualApproval`.
+    pub status: String,
+}
+
+/// A version of a model, with everything that was recorded of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Model {
     /// Its version in the group.
@@ -24,6 +38,8 @@ pub struct Model {
     pub status: String,
     /// What the approver wrote.
     pub approval_description: Option<String>,
+    /// `STAGE/STATUS` of its life cycle, if set.
+    pub stage: Option<String>,
     /// When it was registered.
     pub created: Option<Timestamp>,
     /// The commit that it was made of.
@@ -34,6 +50,9 @@ pub struct Model {
     pub artifact: Option<String>,
     /// The run that made it.
     pub run: Option<String>,
+    /// That run's ARN.
+    #[serde(skip)]
+    pub run_arn: Option<String>,
     /// Where its model quality is written.
     pub metrics_uri: Option<String>,
     /// Its model quality: each metric's value.
@@ -42,12 +61,11 @@ pub struct Model {
     pub properties: BTreeMap<String, String>,
 }
 
+/// What SageMaker answers for a group or a version that does not exist.
+const GONE: &[&str] = &["ValidationException", "ResourceNotFound"];
+
 /// The newest versions of a group, newest first; none when there is no group.
-pub async fn list(
-    clients: &Clients,
-    group: &str,
-    limit: usize,
-) -> Result<Vec<ModelPackageSummary>> {
+pub async fn list(clients: &Clients, group: &str, limit: usize) -> Result<Vec<ModelVersion>> {
     let mut pages = clients
         .sagemaker
         .list_model_packages()
@@ -59,18 +77,30 @@ pub async fn list(
         .send();
     let mut found = Vec::new();
     while let Some(page) = pages.next().await {
-        // SageMaker answers ValidationException for a group that does not exist.
-        let Some(page) = page.aws_unless("cannot list the models", &["ValidationException"])?
-        else {
+        let Some(page) = page.aws_unless("cannot list the models", GONE)? else {
             break;
         };
-        found.extend(page.model_package_summary_list.unwrap_or_default());
+        let summaries = page.model_package_summary_list().iter();
+        found.extend(summaries.filter_map(|package| {
+            Some(ModelVersion {
+                version: Version(package.model_package_version()?),
+                arn: package.model_package_arn()?.to_owned(),
+                status: package.model_approval_status()?.as_str().to_owned(),
+            })
+        }));
         if found.len() >= limit {
             found.truncate(limit);
             break;
         }
     }
+    // Versions of one second come in any order.
+    found.sort_by_key(|version| std::cmp::Reverse(version.version));
     Ok(found)
+}
+
+/// Every version of a group, newest first; none when there is no group.
+pub async fn all(clients: &Clients, group: &str) -> Result<Vec<ModelVersion>> {
+    list(clients, group, usize::MAX).await
 }
 
 /// A version with its metrics; `None` when there is none of this name (an ARN).
@@ -81,10 +111,7 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
         .model_package_name(arn)
         .send()
         .await
-        .aws_unless(
-            format!("cannot look at the model package {arn}"),
-            &["ValidationException"],
-        )?;
+        .aws_unless(format!("cannot look at the model package {arn}"), GONE)?;
     let Some(described) = described else {
         return Ok(None);
     };
@@ -93,6 +120,45 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
         model.metrics = metrics(clients, uri).await?;
     }
     Ok(Some(model))
+}
+
+/// Approves a version.
+pub async fn approve(clients: &Clients, arn: &str, description: &str) -> Result<()> {
+    clients
+        .sagemaker
+        .update_model_package()
+        .model_package_arn(arn)
+        .model_approval_status(ModelApprovalStatus::Approved)
+        .approval_description(description)
+        .send()
+        .await
+        .aws(format!("cannot approve {arn}"))?;
+    Ok(())
+}
+
+/// Sets the life-cycle stage of a version.
+pub async fn set_stage(
+    clients: &Clients,
+    arn: &str,
+    stage: &str,
+    status: &str,
+    description: &str,
+) -> Result<()> {
+    clients
+        .sagemaker
+        .update_model_package()
+        .model_package_arn(arn)
+        .model_life_cycle(
+            ModelLifeCycle::builder()
+                .stage(stage)
+                .stage_status(status)
+                .stage_description(description)
+                .build(),
+        )
+        .send()
+        .await
+        .aws(format!("cannot set the stage of {arn}"))?;
+    Ok(())
 }
 
 /// The ARN of a version of a group.
@@ -114,6 +180,9 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
         })
         .unwrap_or_default();
     let metadata = package.metadata_properties();
+    let run_arn = metadata
+        .and_then(|metadata| metadata.generated_by())
+        .filter(|by| by.contains("/execution/"));
     let container = package
         .inference_specification()
         .and_then(|specification| specification.containers().first());
@@ -128,6 +197,13 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
             .model_approval_status()
             .map_or_else(|| "unknown".to_owned(), |status| status.as_str().to_owned()),
         approval_description: package.approval_description().map(str::to_owned),
+        stage: package.model_life_cycle().map(|cycle| {
+            format!(
+                "{}/{}",
+                cycle.stage().unwrap_or("?"),
+                cycle.stage_status().unwrap_or("?")
+            )
+        }),
         created: package.creation_time().and_then(timestamp),
         commit: metadata
             .and_then(|metadata| metadata.commit_id())
@@ -139,10 +215,8 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
         artifact: container
             .and_then(|container| container.model_data_url())
             .map(str::to_owned),
-        run: metadata
-            .and_then(|metadata| metadata.generated_by())
-            .filter(|by| by.contains("/execution/"))
-            .map(|arn| super::runs::id(arn).to_owned()),
+        run: run_arn.map(|arn| super::runs::id(arn).to_owned()),
+        run_arn: run_arn.map(str::to_owned),
         metrics_uri: package
             .model_metrics()
             .and_then(|metrics| metrics.model_quality())
@@ -157,17 +231,14 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
 /// The metrics of a model quality file (formats: `{"regression_metrics": {"rmse": {"value": 1}}}`);
 /// none when the object is gone.
 async fn metrics(clients: &Clients, uri: &str) -> Result<Map<String, Value>> {
-    let Some((bucket, key)) = uri
-        .strip_prefix("s3://")
-        .and_then(|rest| rest.split_once('/'))
-    else {
+    let Ok(address) = uri.parse::<S3Uri>() else {
         return Ok(Map::new());
     };
     let object = clients
         .s3
         .get_object()
-        .bucket(bucket)
-        .key(key)
+        .bucket(&address.bucket)
+        .key(&address.key)
         .send()
         .await
         .aws_unless(format!("cannot read {uri}"), &["NoSuchKey", "NoSuchBucket"])?;

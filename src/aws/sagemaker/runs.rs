@@ -246,6 +246,20 @@ fn origin(description: Option<&str>) -> Origin {
         .unwrap_or_default()
 }
 
+/// What a run was made of; nothing when the run is gone.
+pub async fn made_of(clients: &Clients, arn: &str) -> Result<Origin> {
+    let described = clients
+        .sagemaker
+        .describe_pipeline_execution()
+        .pipeline_execution_arn(arn)
+        .send()
+        .await
+        .aws_unless("cannot look at the run", NOT_FOUND)?;
+    Ok(origin(described.as_ref().and_then(|described| {
+        described.pipeline_execution_description()
+    })))
+}
+
 /// A run and its steps.
 pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
     let described = clients

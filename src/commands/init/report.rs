@@ -25,7 +25,7 @@ pub struct Initialized {
     pub(super) platform: Platform,
     pub(super) workbench: Workbench,
     #[serde(skip)]
-    pub(super) local: bool,
+    pub(super) next: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,7 +83,6 @@ impl fmt::Display for Initialized {
                 )?,
             }
         }
-        let local = if self.local { " --local" } else { "" };
-        write!(f, "Next: mlops{local} image push")
+        write!(f, "Next: {}", self.next)
     }
 }

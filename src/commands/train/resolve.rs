@@ -174,11 +174,10 @@ pub(super) async fn start(
         platform.model_package_group.clone(),
     );
     if wanted.missing.contains("ImageUri") {
-        let digest = image(clients, &platform.image_repository, &source.branch).await?;
-        set(
-            "ImageUri",
-            format!("{}@{digest}", platform.image_repository_uri),
-        );
+        let digest = image(ctx, clients, &platform.image_repository, &source.branch).await?;
+        // Not the stack's output: a local cloud may have another port than when it was made.
+        let uri = ecr::repository_uri(clients, &platform.image_repository).await?;
+        set("ImageUri", format!("{uri}@{digest}"));
         origin.image = Some(digest);
     }
     if wanted.missing.contains("InputDataUri") || wanted.missing.contains("InputDataVersion") {
@@ -211,7 +210,8 @@ async fn data(
             .await?
             .ok_or_else(|| anyhow!("the data set `{dataset}` has no version yet"))
             .hint(format!(
-                "push one with `mlops data push DIRECTORY {dataset}`"
+                "push one with `{}`",
+                ctx.command(&format!("data push DIRECTORY {dataset}"))
             ))?,
     };
     let total = version.manifest.files.iter().map(|file| file.size).sum();
@@ -222,13 +222,18 @@ async fn data(
 }
 
 /// The digest of the image that was pushed from a branch last: the tag is the branch's name.
-async fn image(clients: &Clients, repository: &str, branch: &BranchName) -> Result<String> {
+async fn image(
+    ctx: &Context,
+    clients: &Clients,
+    repository: &str,
+    branch: &BranchName,
+) -> Result<String> {
     let tag = branch.as_str().replace('/', "-");
     let image = ecr::by_tag(clients, repository, &tag)
         .await?
         .ok_or_else(|| {
             anyhow!("no image was pushed from `{branch}`: {repository} has no tag `{tag}`")
         })
-        .hint("push one with `mlops image push`")?;
+        .hint(format!("push one with `{}`", ctx.command("image push")))?;
     Ok(image.digest)
 }

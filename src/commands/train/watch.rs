@@ -36,7 +36,10 @@ pub(super) async fn until_over(ctx: &Context, clients: &Clients, arn: &str) -> R
             )
             .await
     };
-    let run = waited.hint(format!("look at it with `mlops runs show {id}`"))?;
+    let run = waited.hint(format!(
+        "look at it with `{}`",
+        ctx.command(&format!("runs show {id}"))
+    ))?;
     match run.status.as_str() {
         "Succeeded" => Ok(run),
         "Stopped" => Err(anyhow!("the run {id} was stopped")),
@@ -68,7 +71,10 @@ fn line(step: &RunStep) -> String {
 /// Says which step failed and why, after the last lines of its log.
 async fn failure(ctx: &Context, clients: &Clients, run: &Run) -> anyhow::Error {
     let id = &run.run;
-    let show = format!("`mlops runs show {id}` shows the run");
+    let show = format!(
+        "`{}` shows the run",
+        ctx.command(&format!("runs show {id}"))
+    );
     if let Some(gate) = run.gate() {
         let message = gate.failure.as_deref().unwrap_or("no reason given");
         return hinted(
@@ -99,6 +105,9 @@ async fn failure(ctx: &Context, clients: &Clients, run: &Run) -> anyhow::Error {
     let reason = step.failure.as_deref().unwrap_or("no reason given");
     hinted(
         anyhow!("the run {id} failed at step `{}`: {reason}", step.name),
-        format!("`mlops runs logs {id} {}` prints the whole log", step.name),
+        format!(
+            "`{}` prints the whole log",
+            ctx.command(&format!("runs logs {id} {}", step.name))
+        ),
     )
 }

@@ -3,13 +3,18 @@
 //! Source: the `CloudFormation` Template Reference Guide, "Intrinsic functions".
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
 use super::template::{Template, invalid, text_of};
 use crate::local::api::ApiResult;
+
+mod cidr;
+mod substitution;
+
+pub(crate) use substitution::placeholders;
+use substitution::{Piece, pieces};
 
 /// What a change set writes for a value that only the execution will know.
 pub(crate) const KNOWN_AFTER_APPLY: &str = "{{changeSet:KNOWN_AFTER_APPLY}}";
@@ -496,7 +501,7 @@ impl Scope {
             Some(bits) => self.text(bits, "Fn::Cidr")?,
             None => "8".to_owned(),
         };
-        subnets(&block, &count, &bits)
+        cidr::subnets(&block, &count, &bits)
             .map(|blocks| blocks.into_iter().map(Value::String).collect())
             .ok_or_else(|| {
                 invalid(format!(
@@ -532,25 +537,6 @@ fn unresolved(name: &str) -> crate::local::api::ApiError {
     invalid(format!(
         "Template format error: Unresolved resource dependencies [{name}] in the Resources block of the template"
     ))
-}
-
-/// The IPv4 blocks of `bits` host bits, from the start of `block`.
-fn subnets(block: &str, count: &str, bits: &str) -> Option<Vec<String>> {
-    let (address, prefix) = block.split_once('/')?;
-    let address = u32::from(address.parse::<Ipv4Addr>().ok()?);
-    let prefix: u32 = prefix.parse().ok()?;
-    let (count, bits): (u32, u32) = (count.parse().ok()?, bits.parse().ok()?);
-    let room = 32_u32.checked_sub(prefix)?.checked_sub(bits)?;
-    if !(1..=256).contains(&count) || bits == 0 || u64::from(count) > 1 << room {
-        return None;
-    }
-    let first = u64::from(address) >> (32 - prefix) << (32 - prefix);
-    (0..u64::from(count))
-        .map(|index| {
-            let start = u32::try_from(first + (index << bits)).ok()?;
-            Some(format!("{}/{}", Ipv4Addr::from(start), 32 - bits))
-        })
-        .collect()
 }
 
 /// The name and argument of an intrinsic function.
@@ -595,201 +581,5 @@ fn brief(value: &Value) -> String {
     }
 }
 
-enum Piece<'a> {
-    Text(&'a str),
-    Variable(&'a str),
-    Literal(&'a str),
-}
-
-fn pieces(text: &str) -> Vec<Piece<'_>> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("${") {
-        let Some(end) = rest[start..].find('}') else {
-            break;
-        };
-        found.push(Piece::Text(&rest[..start]));
-        let name = &rest[start + 2..start + end];
-        found.push(match name.strip_prefix('!') {
-            Some(literal) => Piece::Literal(literal),
-            None => Piece::Variable(name.trim()),
-        });
-        rest = &rest[start + end + 1..];
-    }
-    found.push(Piece::Text(rest));
-    found
-}
-
-/// The variables of a `Fn::Sub` text.
-pub(crate) fn placeholders(text: &str) -> Vec<&str> {
-    pieces(text)
-        .into_iter()
-        .filter_map(|piece| match piece {
-            Piece::Variable(name) => Some(name),
-            Piece::Text(_) | Piece::Literal(_) => None,
-        })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn scope() -> Scope {
-        let template = Template::parse(
-            "Parameters: {Env: {Type: String}}\n\
-             Mappings: {M: {us-east-1: {Size: 3, Zones: [x, y]}}}\n\
-             Conditions:\n  Both: !And [!Condition Prod, !Not [!Equals [!Ref Env, test]]]\n  \
-             Prod: !Equals [!Ref Env, prod]\n  Either: !Or [!Condition Both, !Equals ['1', 1]]\n  \
-             Never: !Equals [a, b]\n\
-             Resources: {B: {Type: T}, C: {Type: T, Condition: Never}}",
-        )
-        .unwrap();
-        let parameters = BTreeMap::from([
-            ("Env".to_owned(), json!("prod")),
-            ("Subnets".to_owned(), json!(["s-1", "s-2"])),
-        ]);
-        let pseudo = BTreeMap::from([("AWS::Region".to_owned(), json!("us-east-1"))]);
-        let exports = BTreeMap::from([("net-Vpc".to_owned(), "vpc-1".to_owned())]);
-        let mut scope = Scope::new(template, parameters, pseudo, exports).unwrap();
-        let mut attributes = Map::new();
-        attributes.insert("Arn".to_owned(), json!("arn:b"));
-        scope.resources.insert(
-            "B".to_owned(),
-            Known {
-                reference: Some("bucket".to_owned()),
-                attributes,
-                after_apply: false,
-            },
-        );
-        scope
-    }
-
-    fn resolved(value: &Value) -> Value {
-        scope().value(value).unwrap()
-    }
-
-    #[test]
-    fn conditions_see_each_other_in_any_order() {
-        let scope = scope();
-        assert_eq!(
-            scope
-                .conditions
-                .iter()
-                .map(|(name, value)| (name.as_str(), *value))
-                .collect::<Vec<_>>(),
-            [
-                ("Both", true),
-                ("Either", true),
-                ("Never", false),
-                ("Prod", true)
-            ]
-        );
-        assert_eq!(
-            scope.present().unwrap().into_iter().collect::<Vec<_>>(),
-            ["B"]
-        );
-    }
-
-    #[test]
-    fn functions_give_their_values() {
-        for (expression, value) in [
-            (json!({"Ref": "B"}), json!("bucket")),
-            (json!({"Fn::GetAtt": ["B", "Arn"]}), json!("arn:b")),
-            (json!({"Fn::GetAtt": "B.Arn"}), json!("arn:b")),
-            (
-                json!({"Fn::Sub": "${B}/${B.Arn}/${!Not}/${AWS::Region}$"}),
-                json!("bucket/arn:b/${Not}/us-east-1$"),
-            ),
-            (
-                json!({"Fn::Sub": ["${X}-${Env}", {"X": {"Ref": "B"}}]}),
-                json!("bucket-prod"),
-            ),
-            (
-                json!({"Fn::Join": [",", {"Ref": "Subnets"}]}),
-                json!("s-1,s-2"),
-            ),
-            (
-                json!({"Fn::Select": ["1", {"Fn::Split": ["-", "a-b"]}]}),
-                json!("b"),
-            ),
-            (json!({"Fn::If": ["Prod", 1, 2]}), json!(1)),
-            (
-                json!({"a": {"Fn::If": ["Never", 1, {"Ref": "AWS::NoValue"}]}, "b": [1, {"Ref": "AWS::NoValue"}]}),
-                json!({"b": [1]}),
-            ),
-            (
-                json!({"Fn::FindInMap": ["M", {"Ref": "AWS::Region"}, "Size"]}),
-                json!(3),
-            ),
-            (
-                json!({"Fn::FindInMap": ["M", "x", "Size", {"DefaultValue": "d"}]}),
-                json!("d"),
-            ),
-            (
-                json!({"Fn::ImportValue": {"Fn::Sub": "net-Vpc"}}),
-                json!("vpc-1"),
-            ),
-            (json!({"Fn::Base64": "hi"}), json!("aGk=")),
-            (
-                json!({"Fn::GetAZs": ""}),
-                json!(["us-east-1a", "us-east-1b", "us-east-1c"]),
-            ),
-            (
-                json!({"Fn::Cidr": ["10.0.0.0/16", 3, 8]}),
-                json!(["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24"]),
-            ),
-            (
-                json!({"Condition": {"StringEquals": {"a": "b"}}}),
-                json!({"Condition": {"StringEquals": {"a": "b"}}}),
-            ),
-        ] {
-            assert_eq!(resolved(&expression), value, "{expression}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_worked_out_is_said() {
-        for (expression, part) in [
-            (json!({"Ref": "C"}), "Unresolved resource dependencies [C]"),
-            (
-                json!({"Fn::GetAtt": ["B", "Nope"]}),
-                "does not support attribute type Nope",
-            ),
-            (
-                json!({"Fn::Sub": "${Subnets}"}),
-                "does not resolve to a string",
-            ),
-            (
-                json!({"Fn::Select": [2, ["a", "b"]]}),
-                "nonexistent value at index 2",
-            ),
-            (
-                json!({"Fn::If": ["Nope", 1, 2]}),
-                "Unresolved condition dependency Nope",
-            ),
-            (
-                json!({"Fn::ImportValue": "nope"}),
-                "No export named nope found.",
-            ),
-            (
-                json!({"Fn::FindInMap": ["M", "us-east-1", "Nope"]}),
-                "M::us-east-1::Nope",
-            ),
-            (
-                json!({"Fn::Cidr": ["10.0.0.0/24", 3, 8]}),
-                "Fn::Cidr cannot cut",
-            ),
-            (json!({"Fn::Foo": 1}), "Fn::Foo is not known"),
-            (json!("{{resolve:ssm:x}}"), "dynamic references"),
-        ] {
-            let error = scope().value(&expression).unwrap_err();
-            assert!(
-                error.message.contains(part),
-                "{expression}: {}",
-                error.message
-            );
-        }
-    }
-}
+mod tests;

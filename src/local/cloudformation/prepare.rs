@@ -1,7 +1,7 @@
 //! The checks of a request that deploys a template, before anything is done.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::engine::scope;
 use super::intrinsics::Scope;
@@ -17,10 +17,6 @@ use crate::local::s3::objects;
 /// What `CreateStack`, `UpdateStack` and `CreateChangeSet` have in common.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "the members of AWS's request"
-)]
 pub(super) struct Deploy {
     pub(super) stack_name: String,
     template_body: Option<String>,
@@ -36,8 +32,6 @@ pub(super) struct Deploy {
     tags: Option<Vec<Value>>,
     #[serde(rename = "RoleARN")]
     role: Option<String>,
-    #[serde(rename = "NotificationARNs", deserialize_with = "list")]
-    notifications: Vec<String>,
     #[serde(deserialize_with = "lenient::bool")]
     pub(super) disable_rollback: bool,
     pub(super) on_failure: Option<String>,
@@ -47,12 +41,35 @@ pub(super) struct Deploy {
     pub(super) change_set_type: Option<String>,
     pub(super) on_stack_failure: Option<String>,
     pub(super) description: Option<String>,
-    stack_policy_body: Option<String>,
-    resource_types: Option<Value>,
-    rollback_configuration: Option<Value>,
-    resources_to_import: Option<Value>,
-    #[serde(deserialize_with = "lenient::bool")]
-    include_nested_stacks: bool,
+    pub(super) client_request_token: Option<String>,
+    /// Makes a repeated `CreateChangeSet` harmless in AWS; here its name does.
+    #[serde(rename = "ClientToken")]
+    _client_token: Option<String>,
+    #[serde(flatten)]
+    others: Others,
+}
+
+/// The members of a request that its operation does not read.
+pub(super) type Others = Map<String, Value>;
+
+/// `NotImplemented` for a member that the local cloud would have to ignore, unless it asks for
+/// nothing.
+pub(super) fn refuse(others: &Others) -> ApiResult<()> {
+    for (name, value) in others {
+        let asks = match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::String(text) => !text.is_empty() && text != "false",
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(members) => refuse(members).is_err(),
+            Value::Bool(true) | Value::Number(_) => true,
+        };
+        if asks {
+            return Err(ApiError::not_implemented(format_args!(
+                "the parameter {name} of cloudformation"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A list; the query protocol writes an empty one as empty text.
@@ -90,28 +107,6 @@ impl Deploy {
             None if self.disable_rollback => Ok("DO_NOTHING".to_owned()),
             None => Ok("ROLLBACK".to_owned()),
         }
-    }
-
-    fn refuse_what_is_missing(&self) -> ApiResult<()> {
-        for (name, given) in [
-            ("StackPolicyBody", self.stack_policy_body.is_some()),
-            ("ResourceTypes", self.resource_types.is_some()),
-            ("ResourcesToImport", self.resources_to_import.is_some()),
-            ("IncludeNestedStacks", self.include_nested_stacks),
-            (
-                "RollbackConfiguration",
-                self.rollback_configuration.as_ref().is_some_and(|value| {
-                    value.get("RollbackTriggers").is_some_and(Value::is_array)
-                }),
-            ),
-        ] {
-            if given {
-                return Err(ApiError::not_implemented(format_args!(
-                    "the parameter {name} of cloudformation"
-                )));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -166,7 +161,7 @@ pub(super) async fn source(
     stack: &Stack,
     existing: bool,
 ) -> ApiResult<Source> {
-    request.refuse_what_is_missing()?;
+    refuse(&request.others)?;
     let given = template_text(
         cloud,
         request.template_body.as_deref(),
@@ -213,7 +208,6 @@ pub(super) async fn source(
         capabilities: request.capabilities.clone(),
         tags,
         role: request.role.clone().or_else(|| stack.source.role.clone()),
-        notifications: request.notifications.clone(),
         imports: stack.source.imports.clone(),
     };
     let mut after = stack.clone();

@@ -278,7 +278,7 @@ pub(super) async fn describe_change_set(cloud: &Cloud, request: Named) -> ApiRes
         "ExecutionStatus": found.execution_status,
         "Status": found.status,
         "StatusReason": found.status_reason,
-        "NotificationARNs": found.source.notifications,
+        "NotificationARNs": [],
         "RollbackConfiguration": {},
         "Capabilities": found.source.capabilities,
         "Tags": found.source.tags,

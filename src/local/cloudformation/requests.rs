@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::changes::{self, ChangeSet, NO_CHANGES};
 use super::engine::Engine;
-use super::prepare::{self, Deploy, list};
+use super::prepare::{self, Deploy, Others, list, refuse};
+use super::recovery;
 use super::stacks::{self, Before, Source, Stack};
 use super::template::invalid;
 use crate::local::api::{ApiError, ApiResult, lenient};
@@ -47,7 +48,11 @@ pub(super) async fn create_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Va
     stack.on_failure = request.failure_action()?;
     stack.termination_protection = request.enable_termination_protection;
     stack.source = prepare::source(cloud, &request, &stack, false).await?;
-    if stacks::find(cloud, &request.stack_name)?.is_some() {
+    stack.token.clone_from(&request.client_request_token);
+    if let Some(found) = stacks::find(cloud, &request.stack_name)? {
+        if found.token.is_some() && found.token == stack.token {
+            return Ok(json!({"StackId": found.id}));
+        }
         return Err(ApiError::new(
             "AlreadyExistsException",
             format!("Stack [{}] already exists", request.stack_name),
@@ -56,7 +61,8 @@ pub(super) async fn create_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Va
     "CREATE_IN_PROGRESS".clone_into(&mut stack.status);
     stacks::stacks(cloud).insert(stack.key(), &stack)?;
     start(cloud, stack.key(), "CREATE_IN_PROGRESS")?;
-    cloud.spawn(Engine::new(cloud, stack.key()).run_create());
+    let engine = Engine::new(cloud, stack.key());
+    recovery::spawn(cloud, stack.key(), engine.run_create());
     Ok(json!({"StackId": stack.id}))
 }
 
@@ -65,7 +71,13 @@ fn start(cloud: &Cloud, key: &str, status: &str) -> ApiResult<()> {
 }
 
 /// Gives the stack its new source; fails when the stack has begun something else meanwhile.
-fn begin_update(cloud: &Cloud, key: &str, source: &Source, on_failure: &str) -> ApiResult<()> {
+fn begin_update(
+    cloud: &Cloud,
+    key: &str,
+    source: &Source,
+    on_failure: &str,
+    token: Option<String>,
+) -> ApiResult<()> {
     stacks::change(cloud, key, |stack| {
         if !UPDATABLE.contains(&stack.status.as_str()) {
             return Err(not_in(stack, "updated"));
@@ -77,6 +89,7 @@ fn begin_update(cloud: &Cloud, key: &str, source: &Source, on_failure: &str) -> 
         }));
         stack.source = source.clone();
         on_failure.clone_into(&mut stack.on_failure);
+        stack.token = token;
         stack.updated = Some(clock::iso());
         "UPDATE_IN_PROGRESS".clone_into(&mut stack.status);
         Ok(())
@@ -96,9 +109,10 @@ pub(super) async fn update_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Va
     if changes::plan(cloud, &stack, &source)?.is_none() && !failed_before {
         return Err(invalid("No updates are to be performed."));
     }
-    begin_update(cloud, stack.key(), &source, &on_failure)?;
+    let token = request.client_request_token;
+    begin_update(cloud, stack.key(), &source, &on_failure, token)?;
     let engine = Engine::new(cloud, stack.key());
-    cloud.spawn(async move {
+    recovery::spawn(cloud, stack.key(), async move {
         engine.run_update().await;
     });
     Ok(json!({"StackId": stack.id}))
@@ -110,10 +124,17 @@ pub(super) struct Delete {
     stack_name: String,
     #[serde(default, deserialize_with = "list")]
     retain_resources: Vec<String>,
+    client_request_token: Option<String>,
+    /// The role to delete with; nothing here asks whether it may.
+    #[serde(rename = "RoleARN")]
+    _role: Option<String>,
+    #[serde(flatten)]
+    others: Others,
 }
 
 /// `DeleteStack`
 pub(super) async fn delete_stack(cloud: &Cloud, request: Delete) -> ApiResult<Value> {
+    refuse(&request.others)?;
     let Some(stack) = stacks::find(cloud, &request.stack_name)? else {
         return Ok(json!({}));
     };
@@ -146,12 +167,15 @@ pub(super) async fn delete_stack(cloud: &Cloud, request: Delete) -> ApiResult<Va
         ))),
         _ => {
             "DELETE_IN_PROGRESS".clone_into(&mut stack.status);
+            stack.token = request.client_request_token;
             Ok(true)
         }
     })?;
     if runs {
         start(cloud, stack.key(), "DELETE_IN_PROGRESS")?;
-        cloud.spawn(Engine::new(cloud, stack.key()).run_delete(request.retain_resources));
+        let engine = Engine::new(cloud, stack.key());
+        let work = engine.run_delete(request.retain_resources);
+        recovery::spawn(cloud, stack.key(), work);
     }
     Ok(json!({}))
 }
@@ -162,6 +186,11 @@ pub(super) struct ContinueRollback {
     stack_name: String,
     #[serde(default, deserialize_with = "list")]
     resources_to_skip: Vec<String>,
+    client_request_token: Option<String>,
+    #[serde(rename = "RoleARN")]
+    _role: Option<String>,
+    #[serde(flatten)]
+    others: Others,
 }
 
 /// `ContinueUpdateRollback`
@@ -169,6 +198,7 @@ pub(super) async fn continue_update_rollback(
     cloud: &Cloud,
     request: ContinueRollback,
 ) -> ApiResult<Value> {
+    refuse(&request.others)?;
     if !request.resources_to_skip.is_empty() {
         return Err(ApiError::not_implemented(
             "ResourcesToSkip of cloudformation:ContinueUpdateRollback",
@@ -180,9 +210,11 @@ pub(super) async fn continue_update_rollback(
             return Err(not_in(stack, "rolled back"));
         }
         "UPDATE_ROLLBACK_IN_PROGRESS".clone_into(&mut stack.status);
+        stack.token = request.client_request_token;
         Ok(())
     })?;
-    cloud.spawn(Engine::new(cloud, stack.key()).run_continue_rollback());
+    let engine = Engine::new(cloud, stack.key());
+    recovery::spawn(cloud, stack.key(), engine.run_continue_rollback());
     Ok(json!({}))
 }
 
@@ -281,7 +313,8 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
     changes::change_sets(cloud).insert(&key, &change_set)?;
     let answer = json!({"Id": change_set.id, "StackId": stack.id});
     let in_background = cloud.clone();
-    cloud.spawn(async move {
+    let broken = key.clone();
+    let plan = async move {
         let planned = changes::plan(&in_background, &stack, &change_set.source);
         // A change set that was deleted meanwhile is not written again.
         let _ = changes::change_sets(&in_background).update(&key, |change_set| {
@@ -302,6 +335,9 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
             }
             Ok(())
         });
+    };
+    recovery::guard(cloud, plan, move |cloud| {
+        recovery::fail_change_set(cloud, &broken)
     });
     Ok(answer)
 }
@@ -314,10 +350,14 @@ pub(super) struct Named {
     pub(super) stack_name: Option<String>,
     disable_rollback: Option<Value>,
     pub(super) next_token: Option<String>,
+    client_request_token: Option<String>,
+    #[serde(flatten)]
+    others: Others,
 }
 
 /// `ExecuteChangeSet`
 pub(super) async fn execute_change_set(cloud: &Cloud, request: Named) -> ApiResult<Value> {
+    refuse(&request.others)?;
     let change_set = changes::find(
         cloud,
         &request.change_set_name,
@@ -347,12 +387,14 @@ pub(super) async fn execute_change_set(cloud: &Cloud, request: Named) -> ApiResu
             stack.source = change_set.source.clone();
             stack.on_failure = on_failure;
             stack.change_set = Some(change_set.id.clone());
+            stack.token = request.client_request_token;
             "CREATE_IN_PROGRESS".clone_into(&mut stack.status);
             Ok(())
         })?;
         start(cloud, &stack_key, "CREATE_IN_PROGRESS")?;
     } else {
-        begin_update(cloud, &stack_key, &change_set.source, &on_failure)?;
+        let token = request.client_request_token;
+        begin_update(cloud, &stack_key, &change_set.source, &on_failure, token)?;
         stacks::change(cloud, &stack_key, |stack| {
             stack.change_set = Some(change_set.id.clone());
             Ok(())
@@ -362,10 +404,11 @@ pub(super) async fn execute_change_set(cloud: &Cloud, request: Named) -> ApiResu
     changes::forget(cloud, &stack_key, Some(&key))?;
     executing(cloud, &key, "EXECUTE_IN_PROGRESS")?;
     let (cloud_then, creates) = (cloud.clone(), change_set.kind == "CREATE");
-    cloud.spawn(async move {
+    let stack = stack_key.clone();
+    recovery::spawn(cloud, &stack_key, async move {
         let done = if creates {
-            engine.clone().run_create().await;
-            matches!(stacks::stacks(&cloud_then).get(&stack_key),
+            engine.run_create().await;
+            matches!(stacks::stacks(&cloud_then).get(&stack),
                 Ok(Some(stack)) if stack.status == "CREATE_COMPLETE")
         } else {
             engine.run_update().await

@@ -24,6 +24,7 @@ mod properties;
 mod routing;
 mod s3;
 mod sagemaker;
+mod security_group;
 mod serving;
 mod wait;
 
@@ -122,6 +123,7 @@ const TYPES: &[&[Type]] = &[
     routing::TYPES,
     s3::TYPES,
     sagemaker::TYPES,
+    security_group::TYPES,
     serving::TYPES,
     wait::TYPES,
 ];

@@ -40,6 +40,8 @@ pub(crate) struct Stack {
     pub(crate) previous: Option<Box<Before>>,
     /// True when a deletion was asked for while the stack was being created.
     pub(crate) delete_requested: bool,
+    /// The `ClientRequestToken` of the request that is, or was last, worked on; its events have it.
+    pub(crate) token: Option<String>,
 }
 
 /// What a stack is deployed with.
@@ -50,7 +52,6 @@ pub(crate) struct Source {
     pub(crate) capabilities: Vec<String>,
     pub(crate) tags: Vec<Value>,
     pub(crate) role: Option<String>,
-    pub(crate) notifications: Vec<String>,
     pub(crate) imports: Vec<String>,
 }
 
@@ -270,7 +271,7 @@ pub(crate) fn record(cloud: &Cloud, stack: &Stack, resource: &Resource) -> ApiRe
         timestamp: clock::iso(),
         resource_status: resource.status.clone(),
         resource_status_reason: resource.reason.clone(),
-        client_request_token: None,
+        client_request_token: stack.token.clone(),
     };
     let key = format!(
         "{}/{:015}{:09}",
@@ -297,7 +298,7 @@ pub(crate) fn pseudo(cloud: &Cloud, stack: &Stack) -> BTreeMap<String, Value> {
     BTreeMap::from(
         [
             ("AWS::AccountId", json!(ACCOUNT)),
-            ("AWS::NotificationARNs", json!(stack.source.notifications)),
+            ("AWS::NotificationARNs", json!([])),
             ("AWS::Partition", json!("aws")),
             ("AWS::Region", json!(cloud.region())),
             ("AWS::StackId", json!(stack.id)),
@@ -326,7 +327,7 @@ pub(crate) fn described(stack: &Stack) -> Value {
         "StackStatus": stack.status,
         "StackStatusReason": stack.status_reason,
         "DisableRollback": stack.on_failure == "DO_NOTHING",
-        "NotificationARNs": stack.source.notifications,
+        "NotificationARNs": [],
         "Capabilities": stack.source.capabilities,
         "Outputs": stack.outputs.iter().map(|output| json!({
             "OutputKey": output.key,

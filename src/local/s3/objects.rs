@@ -13,22 +13,16 @@ use crate::local::api::{ApiError, ApiResult};
 pub(crate) struct Object {
     /// Its key.
     pub(crate) key: String,
-    /// Its version, in a versioned bucket.
-    pub(crate) version_id: Option<String>,
-    /// Its size in bytes.
-    pub(crate) size: u64,
     /// Its `ETag`, with quotes removed.
     pub(crate) etag: String,
     /// Its bytes: the hex SHA-256 under which `Cloud::blobs` keeps them.
     pub(crate) sha256: String,
 }
 
-impl Object {
-    fn new(bucket: &buckets::Bucket, version: Version) -> Self {
+impl From<Version> for Object {
+    fn from(version: Version) -> Self {
         Self {
-            version_id: transfer::shown_id(bucket, &version),
             key: version.key,
-            size: version.size,
             etag: version.etag,
             sha256: version.sha256,
         }
@@ -93,7 +87,7 @@ fn keep(
             details,
         };
         let version = versions::add(transaction, &bucket, new, &Condition::default())?;
-        Ok(Object::new(&bucket, version))
+        Ok(version.into())
     })
 }
 
@@ -102,7 +96,7 @@ pub(crate) fn head(cloud: &Cloud, bucket: &str, key: &str) -> ApiResult<Object> 
     cloud.store().transaction(|transaction| {
         let bucket = buckets::find(transaction, bucket)?;
         let version = reading::select(transaction, &bucket, key, None)?.object()?;
-        Ok(Object::new(&bucket, version))
+        Ok(version.into())
     })
 }
 
@@ -126,11 +120,7 @@ pub(crate) fn list(cloud: &Cloud, bucket: &str, prefix: &str) -> ApiResult<Vec<O
                 ..listing::Query::default()
             };
             let page = listing::objects(transaction, &query)?;
-            found.extend(
-                page.versions
-                    .into_iter()
-                    .map(|version| Object::new(&bucket, version)),
-            );
+            found.extend(page.versions.into_iter().map(Object::from));
             match page.next {
                 Some(next) => after = next,
                 None => return Ok(found),

@@ -129,8 +129,8 @@ impl Handler for Repository {
         physical: &str,
         old: &Map<String, Value>,
     ) -> ApiResult<Map<String, Value>> {
-        let new = job.properties;
         const MUTABILITY: &[&str] = &["ImageTagMutability", "ImageTagMutabilityExclusionFilters"];
+        let new = job.properties;
         if differs(old, new, MUTABILITY) {
             let mutability = job
                 .get("ImageTagMutability")

@@ -4,7 +4,8 @@
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::network::{ec2, made, permission, retag, tags_for};
+use super::network::{ec2, made, retag, tags_for};
+use super::security_group::permission;
 use super::{Handler, Job, Made, Type, differs, document, is_gone, list, member};
 use crate::local::api::{ApiError, ApiResult};
 

@@ -1,0 +1,207 @@
+//! A release: which version goes into production, and whether it is what serves there.
+
+use anyhow::{Context as _, Result};
+
+use super::Clients;
+use super::hosting::{self, Endpoint};
+use super::sagemaker::models::ModelVersion;
+use crate::error::{Exit, Failure, Hint, hinted};
+use crate::names::Version;
+use crate::wait::{Poll, Waiter};
+
+/// The version to promote: the wanted one, or the newest approved one above the live one.
+/// `versions` are newest first; `command` writes a command line to suggest.
+pub fn choose<'a>(
+    group: &str,
+    versions: &'a [ModelVersion],
+    live: Option<&ModelVersion>,
+    wanted: Option<Version>,
+    command: impl Fn(&str) -> String,
+) -> Result<&'a ModelVersion> {
+    let numbers = |status: &str| -> Vec<String> {
+        versions
+            .iter()
+            .filter(|version| status.is_empty() || version.status == status)
+            .map(|version| version.version.to_string())
+            .collect()
+    };
+    if versions.is_empty() {
+        return Err(anyhow::anyhow!("{group} has no versions yet"))
+            .hint(format!("run `{}` to make one", command("train")));
+    }
+    let Some(wanted) = wanted else {
+        let newer =
+            |version: &&ModelVersion| live.is_none_or(|live| version.version > live.version);
+        if let Some(found) = versions
+            .iter()
+            .filter(newer)
+            .find(|version| version.status == "Approved")
+        {
+            return Ok(found);
+        }
+        let pending = numbers("PendingManualApproval");
+        if let Some(newest) = pending.first() {
+            return Err(hinted(
+                Failure::new(
+                    Exit::Refused,
+                    format!(
+                        "no approved version of {group} is waiting; pending approval: {}",
+                        pending.join(", ")
+                    ),
+                ),
+                format!(
+                    "`{}` approves version {newest} and deploys it",
+                    command(&format!("promote {newest}"))
+                ),
+            ));
+        }
+        let state = live.map_or_else(
+            || "nothing is live".to_owned(),
+            |live| format!("version {} is live", live.version),
+        );
+        return Err(anyhow::anyhow!("there is nothing to promote: {state}")).hint(format!(
+            "run `{}`, or name a version: `{}`",
+            command("train"),
+            command("promote VERSION")
+        ));
+    };
+    let Some(found) = versions.iter().find(|version| version.version == wanted) else {
+        return Err(anyhow::anyhow!("{group} has no version {wanted}"))
+            .hint(format!("there are: {}", numbers("").join(", ")));
+    };
+    if found.status == "Rejected" {
+        return Err(hinted(
+            Failure::new(
+                Exit::Refused,
+                format!("version {wanted} of {group} was rejected; it is not deployed"),
+            ),
+            format!(
+                "to reconsider, set it to pending: aws sagemaker update-model-package \
+                 --model-approval-status PendingManualApproval --model-package-arn {}",
+                found.arn
+            ),
+        ));
+    }
+    Ok(found)
+}
+
+/// The endpoint when no deployment is under way.
+pub async fn settled(
+    clients: &Clients,
+    waiter: Waiter,
+    name: &str,
+    on_change: impl Fn(&str),
+) -> Result<Endpoint> {
+    waiter
+        .until(&format!("the endpoint {name}"), on_change, || async {
+            let endpoint = hosting::endpoint(clients, name)
+                .await?
+                .with_context(|| format!("there is no endpoint {name}"))?;
+            Ok(match endpoint.status.as_str() {
+                "Creating" | "Updating" | "SystemUpdating" | "RollingBack" => {
+                    Poll::Pending(endpoint.status)
+                }
+                _ => Poll::Ready(endpoint),
+            })
+        })
+        .await
+}
+
+/// `InService` is not enough: after a silent rollback the endpoint serves the old configuration.
+pub fn verify(endpoint: &Endpoint, requested: &str, package: &str) -> Result<()> {
+    let live = endpoint.configuration.as_deref().unwrap_or("none");
+    let reason = endpoint.failure.as_deref().unwrap_or("no reason was given");
+    if endpoint.status != "InService" {
+        return Err(anyhow::anyhow!(
+            "the endpoint {} is {}: {reason}",
+            endpoint.name,
+            endpoint.status
+        ))
+        .hint(format!(
+            "its log group is /aws/sagemaker/Endpoints/{}",
+            endpoint.name
+        ));
+    }
+    if live != requested
+        || endpoint
+            .model_package
+            .as_deref()
+            .is_some_and(|live| live != package)
+    {
+        return Err(anyhow::anyhow!(
+            "the endpoint {} was rolled back: it is in service with the configuration {live}, not \
+             with {requested} ({reason})",
+            endpoint.name
+        ))
+        .hint(format!(
+            "its log group is /aws/sagemaker/Endpoints/{}",
+            endpoint.name
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(rest: &str) -> String {
+        format!("mlops {rest}")
+    }
+
+    fn versions(list: &[(i32, &str)]) -> Vec<ModelVersion> {
+        list.iter()
+            .map(|(version, approval)| ModelVersion {
+                version: Version(*version),
+                arn: format!("arn/{version}"),
+                status: (*approval).to_owned(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn without_a_version_the_newest_approved_above_the_live_one_is_taken() {
+        let all = versions(&[
+            (4, "PendingManualApproval"),
+            (3, "Approved"),
+            (2, "Approved"),
+            (1, "Approved"),
+        ]);
+        let chosen = |live: Option<usize>| choose("g", &all, live.map(|i| &all[i]), None, command);
+        assert_eq!(chosen(None).unwrap().version, Version(3));
+        assert_eq!(chosen(Some(2)).unwrap().version, Version(3));
+        // Version 3 is live: going back to 2 is a rollback, not a promotion.
+        let error = chosen(Some(1)).unwrap_err();
+        assert_eq!(crate::error::exit(&error), Exit::Refused);
+        assert!(error.to_string().contains("pending approval: 4"), "{error}");
+    }
+
+    #[test]
+    fn rejected_and_unknown_versions_are_refused() {
+        let all = versions(&[(2, "Rejected"), (1, "Approved")]);
+        let error = choose("g", &all, None, Some(Version(2)), command).unwrap_err();
+        assert_eq!(crate::error::exit(&error), Exit::Refused);
+        let error = choose("g", &all, None, Some(Version(9)), command).unwrap_err();
+        assert_eq!(crate::error::exit(&error), Exit::Failed);
+        assert_eq!(crate::error::hints(&error), ["there are: 2, 1"]);
+        let error = choose("g", &all, Some(&all[1]), None, command).unwrap_err();
+        assert_eq!(crate::error::exit(&error), Exit::Failed);
+        assert!(choose("g", &[], None, None, command).is_err());
+    }
+
+    #[test]
+    fn a_silent_rollback_is_a_failure() {
+        let endpoint = |configuration: &str, status: &str| Endpoint {
+            name: "flights".to_owned(),
+            status: status.to_owned(),
+            configuration: Some(configuration.to_owned()),
+            failure: None,
+            model_package: Some("arn/1".to_owned()),
+        };
+        assert!(verify(&endpoint("new", "InService"), "new", "arn/1").is_ok());
+        let error = verify(&endpoint("old", "InService"), "new", "arn/1").unwrap_err();
+        assert!(error.to_string().contains("rolled back"), "{error}");
+        assert!(verify(&endpoint("new", "InService"), "new", "arn/2").is_err());
+        assert!(verify(&endpoint("new", "Failed"), "new", "arn/1").is_err());
+    }
+}

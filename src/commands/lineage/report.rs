@@ -1,0 +1,296 @@
+//! What `mlops lineage` says.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::aws::lineage::{Entity, Graph};
+use crate::aws::sagemaker::models::{self, Model};
+use crate::output::{Report, clean};
+
+/// Where a model version comes from.
+#[derive(Debug, Serialize)]
+pub struct LineageReport {
+    /// The model package group.
+    pub model: String,
+    /// What the registry knows of the version.
+    #[serde(flatten)]
+    pub version: Model,
+    /// The branch that it was trained on, if its run says so.
+    pub branch: Option<String>,
+    /// The versions of data sets that went into it.
+    pub data: Vec<DataVersion>,
+    /// Images by digest.
+    pub images: Vec<String>,
+    /// Git commits.
+    pub commits: Vec<String>,
+    /// The jobs that made it.
+    pub jobs: Vec<Job>,
+    /// What serves it now.
+    pub endpoint: Option<ServedBy>,
+}
+
+/// A version of a data set.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct DataVersion {
+    /// The version id of its manifest.
+    pub version: String,
+    /// The manifest.
+    pub uri: String,
+}
+
+/// A job.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Job {
+    /// Its name.
+    pub name: String,
+    /// `TrainingJob` or `ProcessingJob`.
+    pub r#type: String,
+    /// How it ended.
+    pub status: Option<String>,
+}
+
+/// The endpoint that serves a version.
+#[derive(Debug, Serialize)]
+pub struct ServedBy {
+    /// Its name.
+    pub name: String,
+    /// Its status.
+    pub status: String,
+    /// Its configuration.
+    pub configuration: Option<String>,
+}
+
+impl LineageReport {
+    pub(super) fn new(
+        model: &str,
+        version: Model,
+        branch: Option<String>,
+        graph: &Graph,
+        endpoint: Option<ServedBy>,
+    ) -> Self {
+        let of_type = |word: &'static str| {
+            let found = graph.ascendants.iter();
+            found.filter(move |entity| entity.kind == "Artifact" && entity.r#type == word)
+        };
+        let mut data: Vec<DataVersion> = of_type("DataSet").filter_map(data_version).collect();
+        let mut commits: Vec<String> = of_type("Code").filter_map(commit).collect();
+        // A version that was never promoted is only in the registry's own record.
+        let recorded = |name: &str| version.properties.get(name);
+        if let (true, Some(id), Some(uri)) = (
+            data.is_empty(),
+            recorded("InputDataVersion"),
+            recorded("InputDataUri"),
+        ) {
+            data.push(DataVersion {
+                version: id.clone(),
+                uri: uri.clone(),
+            });
+        }
+        if commits.is_empty() {
+            commits.extend(version.commit.clone());
+        }
+        let mut images: Vec<String> = of_type("Image")
+            .filter_map(|entity| entity.source.clone())
+            .collect();
+        if images.is_empty() {
+            images.extend(version.image.clone());
+        }
+        let mut jobs: Vec<Job> = graph
+            .ascendants
+            .iter()
+            .filter(|entity| entity.kind == "TrialComponent")
+            .map(|entity| Job {
+                name: entity
+                    .source
+                    .as_deref()
+                    .and_then(|arn| arn.rsplit('/').next())
+                    .unwrap_or_default()
+                    .to_owned(),
+                r#type: entity.r#type.clone(),
+                status: entity.properties.get("Status").cloned(),
+            })
+            .collect();
+        // Ascendants come nearest first; a story is told from its beginning.
+        jobs.reverse();
+        Self {
+            model: model.to_owned(),
+            version,
+            branch,
+            data,
+            images,
+            commits,
+            jobs,
+            endpoint,
+        }
+    }
+}
+
+fn data_version(entity: &Entity) -> Option<DataVersion> {
+    let uri = entity.source.as_ref()?;
+    let (_, version) = uri.split_once("?versionId=")?;
+    Some(DataVersion {
+        version: version.to_owned(),
+        uri: uri.clone(),
+    })
+}
+
+fn commit(entity: &Entity) -> Option<String> {
+    let (_, commit) = entity.source.as_ref()?.split_once("?commit=")?;
+    Some(commit.to_owned())
+}
+
+impl Report for LineageReport {}
+
+impl fmt::Display for LineageReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = &self.version;
+        let stage = version.stage.as_ref().map(|stage| format!(", {stage}"));
+        writeln!(
+            f,
+            "{} version {} ({}{})",
+            self.model,
+            version.version,
+            version.status,
+            stage.unwrap_or_default()
+        )?;
+        let mut lines: Vec<(&str, String)> = Vec::new();
+        for data in &self.data {
+            lines.push(("data", format!("version {}\n{}", data.version, data.uri)));
+        }
+        for image in &self.images {
+            lines.push(("image", image.replacen('@', "\n@", 1)));
+        }
+        for commit in &self.commits {
+            let branch = self.branch.as_ref();
+            let branch = branch.map(|branch| format!(", branch {branch}"));
+            lines.push(("commit", format!("{commit}{}", branch.unwrap_or_default())));
+        }
+        if let Some(run) = &version.run {
+            lines.push(("run", run.clone()));
+        }
+        for job in &self.jobs {
+            let status = job.status.as_deref().unwrap_or("unknown");
+            lines.push(("job", format!("{} ({}, {status})", job.name, job.r#type)));
+        }
+        if !version.metrics.is_empty() {
+            lines.push(("metrics", models::sentence(&version.metrics)));
+        }
+        if let Some(artifact) = &version.artifact {
+            lines.push(("artifact", artifact.clone()));
+        }
+        match &self.endpoint {
+            Some(endpoint) => lines.push((
+                "endpoint",
+                format!("{} ({})", endpoint.name, endpoint.status),
+            )),
+            None => lines.push(("endpoint", "none serves it".to_owned())),
+        }
+        write_tree(f, &lines)
+    }
+}
+
+/// One branch for each group of lines with the same label; the last is the endpoint's.
+fn write_tree(f: &mut fmt::Formatter<'_>, lines: &[(&str, String)]) -> fmt::Result {
+    let last = lines.len() - 1;
+    let mut before = "";
+    for (index, (label, text)) in lines.iter().enumerate() {
+        let stem = if index == last { "  " } else { "│ " };
+        let branch = match (index == last, *label == before) {
+            (true, _) => "└─",
+            (false, true) => stem,
+            (false, false) => "├─",
+        };
+        let shown = if *label == before { "" } else { label };
+        before = label;
+        for (number, line) in clean(text).lines().enumerate() {
+            if number == 0 {
+                writeln!(f, "{branch} {shown:<10} {line}")?;
+            } else {
+                writeln!(f, "{stem} {:<10} {line}", "")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Version;
+    use std::collections::BTreeMap;
+
+    fn entity(kind: &str, word: &str, source: &str) -> Entity {
+        Entity {
+            arn: "a".to_owned(),
+            kind: kind.to_owned(),
+            r#type: word.to_owned(),
+            name: None,
+            source: Some(source.to_owned()),
+            properties: BTreeMap::from([("Status".to_owned(), "Completed".to_owned())]),
+        }
+    }
+
+    #[test]
+    fn the_report_is_read_from_the_graph() {
+        let version = Model {
+            version: Version(1),
+            arn: "arn".to_owned(),
+            status: "Approved".to_owned(),
+            approval_description: None,
+            stage: None,
+            created: None,
+            commit: Some("from-metadata".to_owned()),
+            image: Some("h/flights@sha256:old".to_owned()),
+            artifact: None,
+            run: None,
+            run_arn: None,
+            metrics_uri: None,
+            metrics: serde_json::Map::new(),
+            properties: BTreeMap::new(),
+        };
+        let graph = Graph {
+            ascendants: vec![
+                entity(
+                    "TrialComponent",
+                    "TrainingJob",
+                    "arn:x:training-job/train-1",
+                ),
+                entity(
+                    "TrialComponent",
+                    "ProcessingJob",
+                    "arn:x:processing-job/preprocess-1",
+                ),
+                entity(
+                    "Artifact",
+                    "DataSet",
+                    "s3://b/datasets/f/manifest.json?versionId=v7",
+                ),
+                entity("Artifact", "DataSet", "s3://b/snapshots/f/v7/"),
+                entity("Artifact", "Image", "h/flights@sha256:new"),
+                entity(
+                    "Artifact",
+                    "Code",
+                    "codecommit::us-east-1://flights?commit=abc",
+                ),
+            ],
+            descendants: Vec::new(),
+        };
+        let report =
+            LineageReport::new("flights", version, Some("develop".to_owned()), &graph, None);
+        assert_eq!(report.data[0].version, "v7");
+        assert_eq!(report.data.len(), 1, "a snapshot is not a version");
+        assert_eq!(report.images, ["h/flights@sha256:new"]);
+        assert_eq!(report.commits, ["abc"]);
+        assert_eq!(report.jobs[1].name, "train-1");
+        let text = report.to_string();
+        for line in [
+            "├─ commit     abc, branch develop\n",
+            "├─ job        preprocess-1 (ProcessingJob, Completed)\n",
+            "│             train-1 (TrainingJob, Completed)\n",
+            "└─ endpoint   none serves it\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
+}

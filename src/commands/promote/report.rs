@@ -1,0 +1,83 @@
+//! What `mlops promote` says.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::names::Version;
+use crate::output::Report;
+
+/// What is in production now.
+#[derive(Debug, Serialize)]
+pub struct PromoteReport {
+    /// The model package group.
+    pub model: String,
+    /// The version that is live.
+    pub version: Version,
+    /// Its ARN.
+    pub model_package_arn: String,
+    /// True when this command approved it.
+    pub approved_now: bool,
+    /// False when it was live with these settings already.
+    pub changed: bool,
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// The endpoint's status.
+    pub endpoint_status: String,
+    /// The live endpoint configuration, compared with the one that was asked for.
+    pub endpoint_configuration: String,
+    /// The version that was live before, if it was another.
+    pub replaced: Option<Version>,
+    /// The sample and its prediction; null when mlops.toml names none.
+    pub sample: Option<SampleAnswer>,
+    /// The command to go on with.
+    #[serde(skip)]
+    pub next: String,
+}
+
+/// The endpoint's answer to the sample.
+#[derive(Debug, Serialize)]
+pub struct SampleAnswer {
+    /// The file, relative to mlops.toml.
+    pub file: PathBuf,
+    /// How it was sent.
+    pub content_type: &'static str,
+    /// What came back.
+    pub answer: String,
+}
+
+impl Report for PromoteReport {}
+
+impl fmt::Display for PromoteReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let was = if self.changed { "is" } else { "was already" };
+        writeln!(f, "Version {} of {} {was} live.", self.version, self.model)?;
+        if self.approved_now {
+            writeln!(f, "  approved       just now, by you")?;
+        }
+        if let Some(replaced) = self.replaced {
+            writeln!(f, "  replaced       version {replaced}")?;
+        }
+        writeln!(
+            f,
+            "  endpoint       {} ({})",
+            self.endpoint, self.endpoint_status
+        )?;
+        writeln!(f, "  configuration  {}", self.endpoint_configuration)?;
+        match &self.sample {
+            Some(sample) => writeln!(
+                f,
+                "  prediction     {} for {}",
+                crate::output::clean(&sample.answer),
+                sample.file.display()
+            ),
+            None => writeln!(f, "  prediction     none: mlops.toml has no deploy.sample"),
+        }?;
+        write!(
+            f,
+            "Next: `{}` compares its traffic with the baseline",
+            self.next
+        )
+    }
+}

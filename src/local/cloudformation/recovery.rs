@@ -1,0 +1,154 @@
+//! Work that broke off, because the server died or the work panicked: its stack says that it failed.
+
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+
+use super::changes;
+use super::stacks::{self, Stack};
+use crate::local::api::ApiResult;
+use crate::local::{Cloud, clock};
+
+const REASON: &str = "InternalServerError";
+
+/// Fails what was under way when the server died.
+pub(crate) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
+    for stack in stacks::living(cloud)? {
+        fail_stack(cloud, stack)?;
+    }
+    for (key, _) in changes::change_sets(cloud).list("")? {
+        fail_change_set(cloud, &key)?;
+    }
+    Ok(())
+}
+
+/// Does a stack's work in the background; the stack fails when the work panics.
+pub(super) fn spawn(cloud: &Cloud, key: &str, work: impl Future<Output = ()> + Send + 'static) {
+    let key = key.to_owned();
+    guard(cloud, work, move |cloud| {
+        if let Some(stack) = stacks::stacks(cloud).get(&key)? {
+            fail_stack(cloud, stack)?;
+        }
+        for (change_set, _) in changes::change_sets(cloud).list(&format!("{key}/"))? {
+            fail_change_set(cloud, &change_set)?;
+        }
+        Ok(())
+    });
+}
+
+/// Does work in the background; `broken` is called when it panics.
+pub(super) fn guard(
+    cloud: &Cloud,
+    work: impl Future<Output = ()> + Send + 'static,
+    broken: impl FnOnce(&Cloud) -> ApiResult<()> + Send + 'static,
+) {
+    let then = cloud.clone();
+    cloud.spawn(async move {
+        // All that work and server share is in the store, whose transactions end whole or not at all.
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            // Without its record there is nothing to write to; the next start tries again.
+            let _ = broken(&then);
+        }
+    });
+}
+
+fn fail_stack(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
+    if !stack.is_busy() {
+        return Ok(());
+    }
+    let status = match stack.status.as_str() {
+        "CREATE_IN_PROGRESS" => "CREATE_FAILED",
+        "DELETE_IN_PROGRESS" => "DELETE_FAILED",
+        "ROLLBACK_IN_PROGRESS" => "ROLLBACK_FAILED",
+        "UPDATE_IN_PROGRESS" => "UPDATE_FAILED",
+        // The update itself is done; only its leftovers stay behind.
+        "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => "UPDATE_COMPLETE",
+        "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS" => "UPDATE_ROLLBACK_COMPLETE",
+        _ => "UPDATE_ROLLBACK_FAILED",
+    };
+    let owner = stack.clone();
+    for resource in &mut stack.resources {
+        if let Some(verb) = resource.status.strip_suffix("_IN_PROGRESS") {
+            resource.status = format!("{verb}_FAILED");
+            resource.reason = Some(REASON.to_owned());
+            resource.changed = clock::iso();
+            stacks::record(cloud, &owner, resource)?;
+        }
+    }
+    stacks::stacks(cloud).put(stack.key(), &stack)?;
+    stacks::set_status(cloud, stack.key(), status, Some(REASON.to_owned()))
+}
+
+/// Fails a change set that is being made or executed.
+pub(super) fn fail_change_set(cloud: &Cloud, key: &str) -> ApiResult<()> {
+    changes::change_sets(cloud).update(key, |change_set| {
+        if change_set.status == "CREATE_IN_PROGRESS" {
+            "FAILED".clone_into(&mut change_set.status);
+            change_set.status_reason = Some(REASON.to_owned());
+        } else if change_set.execution_status == "EXECUTE_IN_PROGRESS" {
+            "EXECUTE_FAILED".clone_into(&mut change_set.execution_status);
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::local::cloud::Settings;
+    use crate::local::cloudformation::changes::ChangeSet;
+    use crate::local::cloudformation::stacks::Resource;
+    use crate::local::door::Credentials;
+
+    #[tokio::test]
+    async fn a_panic_fails_the_stack_and_its_change_set() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = Cloud::open(
+            directory.path(),
+            "http://127.0.0.1:1".to_owned(),
+            "us-east-1".to_owned(),
+            Credentials::Any,
+            Settings {
+                cache: directory.path().to_owned(),
+                python: "python3".into(),
+            },
+        )
+        .unwrap();
+        let mut stack = stacks::new(&cloud, "s");
+        stack.status = "CREATE_IN_PROGRESS".to_owned();
+        for (logical, status) in [("Made", "CREATE_COMPLETE"), ("Half", "CREATE_IN_PROGRESS")] {
+            stack.resources.push(Resource {
+                logical: logical.to_owned(),
+                status: status.to_owned(),
+                ..Resource::default()
+            });
+        }
+        stacks::stacks(&cloud).insert(stack.key(), &stack).unwrap();
+        let change_set = ChangeSet {
+            id: cloud.arn("cloudformation", "changeSet/c/1"),
+            stack_id: stack.id.clone(),
+            status: "CREATE_COMPLETE".to_owned(),
+            execution_status: "EXECUTE_IN_PROGRESS".to_owned(),
+            ..ChangeSet::default()
+        };
+        let key = changes::key_of(&change_set);
+        changes::change_sets(&cloud)
+            .insert(&key, &change_set)
+            .unwrap();
+
+        spawn(&cloud, stack.key(), async { panic!("on purpose") });
+        while cloud.is_busy() {
+            clock::sleep(Duration::from_millis(5)).await;
+        }
+        let stack = stacks::get(&cloud, "s").unwrap();
+        assert_eq!(stack.status, "CREATE_FAILED");
+        assert_eq!(stack.status_reason.as_deref(), Some(REASON));
+        assert_eq!(stack.resource("Made").unwrap().status, "CREATE_COMPLETE");
+        assert_eq!(stack.resource("Half").unwrap().status, "CREATE_FAILED");
+        let change_set = changes::change_sets(&cloud).get(&key).unwrap().unwrap();
+        assert_eq!(change_set.execution_status, "EXECUTE_FAILED");
+    }
+}

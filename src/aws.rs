@@ -44,9 +44,15 @@ pub struct Clients {
     /// STS.
     pub sts: aws_sdk_sts::Client,
     account: OnceCell<String>,
+    local: bool,
 }
 
 impl Clients {
+    /// A command line to suggest that reaches the same cloud: `mlops [--local] REST`.
+    pub fn command(&self, rest: &str) -> String {
+        crate::config::command_line(self.local, rest)
+    }
+
     /// Clients with the credential chain of the AWS SDK.
     pub async fn from_environment(
         profile: Option<&str>,
@@ -71,10 +77,10 @@ impl Clients {
             return Err(Failure::usage("no region is configured"))
                 .hint("pass --region, or set AWS_REGION");
         }
-        Ok(Self::new(config))
+        Ok(Self::new(config, false))
     }
 
-    /// Clients of an endpoint with credentials of its own, such as a local cloud. The user's own
+    /// Clients of the local cloud at an endpoint, with credentials of its own. The user's own
     /// credentials are not even read.
     pub fn of_endpoint(
         endpoint: &str,
@@ -97,10 +103,10 @@ impl Clients {
                 aws_credential_types::provider::SharedCredentialsProvider::new(credentials),
             )
             .build();
-        Self::new(config)
+        Self::new(config, true)
     }
 
-    fn new(config: SdkConfig) -> Self {
+    fn new(config: SdkConfig, local: bool) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(config.endpoint_url().is_some())
             .build();
@@ -114,6 +120,7 @@ impl Clients {
             runtime: aws_sdk_sagemakerruntime::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
             account: OnceCell::new(),
+            local,
             config,
         }
     }

@@ -442,6 +442,13 @@ impl Config {
     }
 }
 
+/// A command line to suggest: `mlops REST`, with `--local` when the command that suggests it ran
+/// with it.
+pub fn command_line(local: bool, rest: &str) -> String {
+    let local = if local { " --local" } else { "" };
+    format!("mlops{local} {rest}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

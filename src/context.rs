@@ -142,8 +142,7 @@ impl Context {
 
     /// A command line to suggest: `mlops REST`, with `--local` when this command ran with it.
     pub fn command(&self, rest: &str) -> String {
-        let local = if self.config.local { " --local" } else { "" };
-        format!("mlops{local} {rest}")
+        crate::config::command_line(self.config.local, rest)
     }
 
     /// The time, or the fixed one that a test asked for.

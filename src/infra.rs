@@ -88,7 +88,7 @@ pub async fn platform(clients: &Clients, project: &Project) -> Result<Platform> 
     let outputs = outputs(clients, &name)
         .await?
         .ok_or_else(|| anyhow!("{} has no stack {name} in this account", project.file.name))
-        .hint("run `mlops init`")?;
+        .hint(format!("run `{}`", clients.command("init")))?;
     Platform::read(&name, &outputs)
 }
 

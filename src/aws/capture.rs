@@ -1,53 +1,18 @@
 //! Objects that are read as streams: data sets for validation, captured traffic.
 
-use std::fmt;
 use std::io::{self, Read};
-use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Buf as _, Bytes};
 use tokio::runtime::Handle;
 
+use super::s3::S3Uri;
 use super::{AwsResultExt, Clients};
-use crate::error::Failure;
-
-/// `s3://BUCKET/KEY`; the key may be a prefix, or empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// The bucket.
-    pub bucket: String,
-    /// The key or prefix.
-    pub key: String,
-}
-
-impl FromStr for Address {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let rest = text.strip_prefix("s3://").unwrap_or_default();
-        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        if bucket.is_empty() {
-            return Err(Failure::usage(format!(
-                "`{text}` is not an address in S3: s3://BUCKET/KEY"
-            )));
-        }
-        Ok(Self {
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-        })
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket, self.key)
-    }
-}
 
 /// The object of that key, or every object under it as a directory; in the order of their keys,
 /// without empty ones.
-pub async fn objects(clients: &Clients, address: &Address) -> Result<Vec<Address>> {
+pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
     let mut pages = clients
         .s3
         .list_objects_v2()
@@ -68,7 +33,7 @@ pub async fn objects(clients: &Clients, address: &Address) -> Result<Vec<Address
                 || rest.is_empty()
                 || rest.starts_with('/');
             if inside {
-                found.push(Address {
+                found.push(S3Uri {
                     bucket: address.bucket.clone(),
                     key: key.to_owned(),
                 });
@@ -79,7 +44,7 @@ pub async fn objects(clients: &Clients, address: &Address) -> Result<Vec<Address
 }
 
 /// How many invocations are captured under an address: captured files hold one a line.
-pub async fn lines(clients: &Clients, address: &Address) -> Result<usize> {
+pub async fn lines(clients: &Clients, address: &S3Uri) -> Result<usize> {
     let mut count = 0;
     for object in objects(clients, address).await? {
         let body = clients
@@ -103,7 +68,7 @@ pub async fn lines(clients: &Clients, address: &Address) -> Result<usize> {
 /// thread that may block (`spawn_blocking`).
 pub fn opener(
     clients: &Clients,
-    address: &Address,
+    address: &S3Uri,
 ) -> Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send> {
     let (s3, address) = (clients.s3.clone(), address.clone());
     let handle = Handle::current();
@@ -167,18 +132,6 @@ fn hour(key: &str) -> Option<jiff::Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses() {
-        let address: Address = "s3://b/a/c.csv".parse().unwrap();
-        assert_eq!(
-            (address.bucket.as_str(), address.key.as_str()),
-            ("b", "a/c.csv")
-        );
-        assert_eq!("s3://b".parse::<Address>().unwrap().key, "");
-        assert!("s3:///x".parse::<Address>().is_err());
-        assert!("b/x".parse::<Address>().is_err());
-    }
 
     #[test]
     fn hours_outside_the_window_are_not_read() {

@@ -68,7 +68,10 @@ pub async fn repository_uri(clients: &Clients, name: &str) -> Result<String> {
                 .map(str::to_owned)
         })
         .with_context(|| format!("there is no image repository `{name}`"))
-        .hint("run `mlops init`: it makes the repository")
+        .hint(format!(
+            "run `{}`: it makes the repository",
+            clients.command("init")
+        ))
 }
 
 /// The image that a tag names; `None` when there is no such image or repository.

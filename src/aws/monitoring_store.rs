@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::capture::Address;
+use super::s3::S3Uri;
 use super::{AwsResultExt, Clients};
 use crate::error::{Exit, Failure, Hint};
 
@@ -24,12 +24,12 @@ impl Store {
     }
 
     /// The endpoint's captured traffic.
-    pub fn capture(&self) -> Address {
+    pub fn capture(&self) -> S3Uri {
         self.address(format!("capture/{}/", self.endpoint))
     }
 
     /// A run's directory.
-    pub fn run(&self, run: &str) -> Address {
+    pub fn run(&self, run: &str) -> S3Uri {
         self.address(format!("{}{run}/", self.prefix()))
     }
 
@@ -123,7 +123,7 @@ impl Store {
                         format!("endpoint {} has not been monitored yet", self.endpoint),
                     )
                 })
-                .hint("run `mlops monitor run`"),
+                .hint(format!("run `{}`", clients.command("monitor run"))),
             Some(name) if runs.iter().any(|run| run == name) => Ok(name.to_owned()),
             Some(name) => {
                 let newest: Vec<&str> = runs.iter().rev().take(5).map(String::as_str).collect();
@@ -132,7 +132,7 @@ impl Store {
                     format!("endpoint {} has no monitoring run `{name}`", self.endpoint),
                 ))
                 .hint(if newest.is_empty() {
-                    "run `mlops monitor run`".to_owned()
+                    format!("run `{}`", clients.command("monitor run"))
                 } else {
                     format!("the newest are {}", newest.join(", "))
                 })
@@ -144,8 +144,8 @@ impl Store {
         format!("monitoring/{}/", self.endpoint)
     }
 
-    fn address(&self, key: String) -> Address {
-        Address {
+    fn address(&self, key: String) -> S3Uri {
+        S3Uri {
             bucket: self.bucket.clone(),
             key,
         }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::process::Command;
 
 use self::story::{ENDPOINT, Program, STORY, Step, TRAFFIC};
+use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Clients, capture};
 use crate::context::Context;
 use crate::error::{Failure, Hint};
@@ -189,7 +190,7 @@ async fn captured(ctx: &Context, clients: &Clients, requests: usize) -> Result<(
         .send()
         .await
         .aws("cannot describe the endpoint")?;
-    let to: capture::Address = endpoint
+    let to: S3Uri = endpoint
         .data_capture_config()
         .and_then(|config| config.destination_s3_uri())
         .context("the endpoint captures nothing")?

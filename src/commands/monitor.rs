@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::aws::Clients;
-use crate::aws::capture::{self, Address};
 use crate::aws::monitoring_store::Store;
+use crate::aws::s3::S3Uri;
+use crate::aws::{Clients, capture};
 use crate::config::Project;
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
@@ -97,7 +97,7 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
         Some(&directory.join(files::STATISTICS)),
     )
     .hint("make a baseline with `mlops validate --suggest DATA`")?;
-    let given: Option<Address> = args.capture.as_deref().map(str::parse).transpose()?;
+    let given: Option<S3Uri> = args.capture.as_deref().map(str::parse).transpose()?;
     let window = Window {
         since: match args.hours {
             Some(hours) => Some(ctx.now() - jiff::SignedDuration::from_hours(hours.into())),
@@ -210,7 +210,7 @@ async fn store(clients: &Clients, project: &Project) -> Result<Store> {
     Ok(Store::new(bucket, project.file.name.as_str()))
 }
 
-fn nothing(address: &Address, window: Window) -> anyhow::Error {
+fn nothing(address: &S3Uri, window: Window) -> anyhow::Error {
     let (when, hint) = if window == Window::default() {
         (
             "",

@@ -180,7 +180,7 @@ pub async fn find(clients: &Clients, pipeline: &str, run: Option<&str>) -> Resul
                     NOT_FOUND,
                 )?
                 .ok_or_else(|| anyhow!("there is no run `{id}`: nothing was trained yet"))
-                .hint("start one with `mlops train`")?;
+                .hint(format!("start one with `{}`", clients.command("train")))?;
             let arn = described.pipeline_arn.context("the pipeline has no ARN")?;
             Ok(format!("{arn}/execution/{id}"))
         }
@@ -188,7 +188,7 @@ pub async fn find(clients: &Clients, pipeline: &str, run: Option<&str>) -> Resul
             let newest = list(clients, pipeline, 1).await?;
             let arn = newest.into_iter().next().map(|(arn, _)| arn);
             arn.ok_or_else(|| anyhow!("there are no runs yet"))
-                .hint("start one with `mlops train`")
+                .hint(format!("start one with `{}`", clients.command("train")))
         }
     }
 }
@@ -270,7 +270,7 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
         .await
         .aws_unless("cannot look at the run", NOT_FOUND)?
         .ok_or_else(|| anyhow!("there is no run `{}`", id(arn)))
-        .hint("`mlops runs list` shows the runs")?;
+        .hint(format!("`{}` shows the runs", clients.command("runs list")))?;
     let steps = clients
         .sagemaker
         .list_pipeline_execution_steps()

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::DataFormat;
 use crate::aws::capture;
+use crate::aws::s3::S3Uri;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::validation::Source;
@@ -39,7 +40,7 @@ pub(super) async fn open(
 }
 
 async fn remote(ctx: &Context, data: &str) -> Result<Vec<Source>> {
-    let address: capture::Address = data.parse()?;
+    let address: S3Uri = data.parse()?;
     let clients = ctx.aws().await?;
     let objects = capture::objects(clients, &address).await?;
     if objects.is_empty() {

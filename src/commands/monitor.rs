@@ -51,7 +51,7 @@ pub struct RunArgs {
     until: Option<jiff::Timestamp>,
     /// Only predictions of the last hours
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    hours: Option<u32>,
+    hours: Option<u16>,
     /// Where the captured traffic lies (default: the live endpoint's)
     #[arg(long, value_name = "S3-URI")]
     capture: Option<String>,

@@ -5,7 +5,7 @@
 //! docs/config.md lists every key and variable.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -198,6 +198,32 @@ pub enum Runtime {
     Host,
 }
 
+impl ProjectFile {
+    /// What the types do not say: ranges, and paths that stay in the project.
+    fn check(&self) -> Result<(), String> {
+        if self.deploy.capture_percent > 100 {
+            return Err("deploy.capture_percent is a share in percent, at most 100".to_owned());
+        }
+        if self.deploy.instance_count == 0 {
+            return Err("deploy.instance_count is at least 1".to_owned());
+        }
+        let paths = [
+            ("image.directory", Some(&self.image.directory)),
+            ("pipeline.definition", Some(&self.pipeline.definition)),
+            ("deploy.sample", self.deploy.sample.as_ref()),
+            ("monitor.baseline", Some(&self.monitor.baseline)),
+        ];
+        for (key, path) in paths {
+            let inside =
+                |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+            if path.is_some_and(|path| !path.components().all(inside)) {
+                return Err(format!("{key} must be a path inside the project"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A project on disk.
 #[derive(Debug, Clone)]
 pub struct Project {
@@ -231,9 +257,11 @@ impl Project {
     /// Reads `mlops.toml` in `root`.
     fn read(root: &Path) -> Result<Self> {
         let path = root.join(FILE);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let file = toml::from_str(&text)
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let file = toml::from_slice(&bytes)
+            .map_err(|error| error.to_string())
+            .and_then(|file: ProjectFile| file.check().map(|()| file))
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
             .hint("docs/config.md lists every key")?;
         Ok(Self {
@@ -274,7 +302,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "REGION")]
     pub region: Option<String>,
     /// Send every request to this endpoint
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "local")]
     pub endpoint_url: Option<String>,
     /// How the result is printed
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
@@ -371,12 +399,13 @@ impl Config {
                 })
             })
             .transpose()?;
+        let directory = env::current_dir().context("the current directory is gone")?;
         let home = variable("HOME").map(PathBuf::from);
         let cache = variable("MLOPS_CACHE_DIR")
             .map(PathBuf::from)
             .or_else(|| variable("XDG_CACHE_HOME").map(|dir| Path::new(&dir).join("mlops")))
             .or_else(|| home.map(|home| home.join(".cache/mlops")))
-            .unwrap_or_else(|| env::temp_dir().join("mlops-cache"));
+            .unwrap_or_else(|| directory.join(".mlops/cache"));
         Ok(Self {
             local,
             profile: args.profile.clone().or_else(|| variable("AWS_PROFILE")),
@@ -403,7 +432,7 @@ impl Config {
                 Duration::from_secs(5)
             }),
             timeout: args.timeout.unwrap_or(Duration::from_hours(6)),
-            directory: env::current_dir().context("the current directory is gone")?,
+            directory,
             cache,
             now,
             python: variable("MLOPS_PYTHON").map(PathBuf::from),
@@ -466,6 +495,20 @@ mod tests {
         assert_eq!(file.branches.develop.as_str(), "develop");
         assert_eq!(file.pipeline.definition, Path::new("pipeline.json"));
         assert_eq!(file.deploy.capture_percent, 100);
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for bad in [
+            "[deploy]\ncapture_percent = 101\n",
+            "[deploy]\ninstance_count = 0\n",
+            "[image]\ndirectory = \"/etc\"\n",
+            "[monitor]\nbaseline = \"../elsewhere\"\n",
+        ] {
+            let file = parse(&format!("{MINIMAL}{bad}")).unwrap();
+            assert!(file.check().is_err(), "{bad}");
+        }
+        assert!(parse(MINIMAL).unwrap().check().is_ok());
     }
 
     #[test]

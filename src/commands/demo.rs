@@ -124,7 +124,10 @@ async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
         .args(step.arguments)
         .current_dir(directory)
         .stdin(Stdio::null());
-    if step.program == Program::Git && !Repository::discover(directory)?.has_identity()? {
+    if step.program == Program::Git
+        && let Some(repository) = Repository::find(directory)?
+        && !repository.has_identity()?
+    {
         for name in ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"] {
             command.env(name, "mlops demo");
         }

@@ -43,7 +43,7 @@ pub struct StartArgs {
     #[arg(long)]
     require_credentials: bool,
     /// End after this many minutes without a request or a job
-    #[arg(long, value_name = "MINUTES")]
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=525_600))]
     idle_minutes: Option<u64>,
     /// Take the last port, 4566, or any that is free
     #[arg(long, hide = true, conflicts_with = "port")]

@@ -50,7 +50,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", conflicts_with = "hours")]
     until: Option<jiff::Timestamp>,
     /// Only predictions of the last hours
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=87_600))]
     hours: Option<u32>,
     /// Where the captured traffic lies (default: the live endpoint's)
     #[arg(long, value_name = "S3-URI")]

@@ -1,7 +1,7 @@
 //! One server for one state directory: the lock, the address file, and finding or starting it.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock;
 use super::door::Credentials;
-use crate::error::{Hint, hinted};
+use crate::error::{Failure, Hint, hinted};
 use crate::progress::Progress;
 
 const LOCK: &str = "lock";
@@ -76,6 +76,14 @@ impl Held {
         let directory = directory
             .canonicalize()
             .with_context(|| format!("cannot open {}", directory.display()))?;
+        if !is_state(&directory) {
+            return Err(Failure::usage(format!(
+                "{} holds other files: it is not the state of a local cloud",
+                directory.display()
+            )))
+            .hint("pass another --state, or an empty directory");
+        }
+        std::fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
         let lock = open_lock(&directory)?;
         let start = Instant::now();
         // A client that looks whether a server runs holds the lock for a moment.
@@ -347,6 +355,12 @@ pub async fn stop(directory: &Path) -> Result<bool> {
         .with_context(|| format!("cannot end process {pid}"))?;
     let start = Instant::now();
     while is_held(directory)? {
+        // A server that waited for the lock may have taken over: it is to end too.
+        if let Some(next) = running(directory).await?
+            && next.pid != address.pid
+        {
+            return Box::pin(stop(directory)).await;
+        }
         if start.elapsed() > PATIENCE {
             return Err(anyhow!("process {pid} does not end")).hint(format!(
                 "end it with `kill -9 {pid}`; nothing acknowledged is lost"
@@ -357,8 +371,27 @@ pub async fn stop(directory: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// True for a directory that a local cloud made, or one that is still empty.
+fn is_state(directory: &Path) -> bool {
+    const OURS: [&str; 4] = [LOCK, LOG, PORT, ADDRESS];
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return false;
+    };
+    let made = directory.join(LOCK).is_file() && directory.join(super::store::FILE).is_file();
+    made || entries
+        .flatten()
+        .all(|entry| OURS.iter().any(|name| entry.file_name() == *name))
+}
+
 /// Ends the server and removes everything it kept.
 pub async fn reset(directory: &Path) -> Result<bool> {
+    if directory.exists() && !is_state(directory) {
+        return Err(Failure::usage(format!(
+            "{} is not the state of a local cloud; nothing was removed",
+            directory.display()
+        )))
+        .hint("name the directory that `mlops local status` shows");
+    }
     stop(directory).await?;
     match std::fs::remove_dir_all(directory) {
         Ok(()) => Ok(true),

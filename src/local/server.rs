@@ -178,7 +178,23 @@ async fn end(app: &App, idle: Option<Duration>, held: &Held) {
     }
 }
 
+/// Answers a request. What is stored is never a page: a stored script that a browser opened would
+/// be of our own origin, and could drive the local cloud.
 async fn handle(State(app): State<App>, request: Request<Body>) -> Response<Body> {
+    let mut response = route(&app, request).await;
+    let headers = response.headers_mut();
+    headers.insert(
+        http::header::CONTENT_SECURITY_POLICY,
+        http::HeaderValue::from_static("sandbox; default-src 'none'"),
+    );
+    headers.insert(
+        http::header::X_CONTENT_TYPE_OPTIONS,
+        http::HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+async fn route(app: &App, request: Request<Body>) -> Response<Body> {
     let _busy = app.cloud.busy();
     #[expect(clippy::cast_possible_truncation, reason = "584 million years")]
     app.last
@@ -190,7 +206,7 @@ async fn handle(State(app): State<App>, request: Request<Body>) -> Response<Body
     }
     let path = parts.uri.path();
     if path == "/_mlops/status" {
-        return status(&app);
+        return status(app);
     }
     if path.starts_with("/v2/") || path == "/v2" {
         return ecr::registry::handle(&app.cloud, Request::from_parts(parts, body)).await;

@@ -15,6 +15,9 @@ use sha2::{Digest, Sha256};
 
 use super::api::{ApiError, ApiResult};
 
+/// The database, in the state directory.
+pub(super) const FILE: &str = "records.sqlite";
+
 /// The schema of this build. A directory with a newer one is refused.
 pub(crate) const SCHEMA: i64 = 1;
 
@@ -28,10 +31,14 @@ impl Store {
     /// Opens or makes the database in `directory`.
     pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
         use crate::error::Hint;
+        use anyhow::Context;
 
-        let path = directory.join("records.sqlite");
+        let path = directory.join(FILE);
         let connection = Connection::open(&path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection
+            .pragma_update(None, "journal_mode", "WAL")
+            .with_context(|| format!("cannot read {}", path.display()))
+            .hint("start afresh with `mlops local reset`")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;

@@ -13,7 +13,36 @@ import boto3
 import pytest
 from botocore.config import Config
 
+import shapes
+
 BIN = os.environ.get("MLOPS_BIN", "target/debug/mlops")
+
+# (service, operation) of every call that got an answer which was no error; see test_zz_coverage.py.
+USED = set()
+# What the answers since the last test broke of AWS's service models.
+BROKEN = []
+
+
+def watch(model, http_response, **_):
+    """An after-call handler of botocore: notes the operation and checks its answer."""
+    if http_response.status_code < 300:
+        USED.add((model.service_model.service_name, model.name))
+    BROKEN.extend(shapes.findings(model, http_response))
+
+
+@pytest.fixture(autouse=True)
+def answers_match_models():
+    """Fails the test in which (or in whose fixtures) an answer broke the service's model."""
+    yield
+    found = sorted(set(BROKEN))
+    BROKEN.clear()
+    assert not found, "answers that AWS's service models do not allow:\n" + "\n".join(found)
+
+
+@pytest.fixture(scope="session")
+def used():
+    """The operations that this session has used with success."""
+    return USED
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +83,7 @@ def client(cloud):
 
     def make(service, **kwargs):
         kwargs.setdefault("config", Config(retries={"max_attempts": 1}, read_timeout=120))
-        return boto3.client(
+        made = boto3.client(
             service,
             endpoint_url=cloud,
             region_name="us-east-1",
@@ -62,6 +91,8 @@ def client(cloud):
             aws_secret_access_key="test",
             **kwargs,
         )
+        made.meta.events.register("after-call.*.*", watch)
+        return made
 
     return make
 

@@ -614,3 +614,52 @@ def test_a_platform(cfn, client, name):
     assert ("Group", "DELETE_SKIPPED") in [(e["LogicalResourceId"], e["ResourceStatus"]) for e in events]
     groups = client("logs").describe_log_groups(logGroupNamePrefix=f"/kept/{name}")["logGroups"]
     assert len(groups) == 1
+
+
+def test_a_roll_back_that_fails_can_be_continued(cfn, client, name):
+    """The old role is gone when the update fails, so the pipeline cannot go back to it at first."""
+    iam = client("iam")
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+
+    def role(which):
+        made = iam.create_role(RoleName=f"{name}-{which}", AssumeRolePolicyDocument=json.dumps(trust))
+        return made["Role"]["Arn"]
+
+    def template(arn, broken):
+        body = {"Version": "2020-12-01", "Steps": [{"Name": "F", "Type": "Fail", "Arguments": {"ErrorMessage": "x"}}]}
+        resources = {
+            "Pipeline": {
+                "Type": "AWS::SageMaker::Pipeline",
+                "Properties": {
+                    "PipelineName": name,
+                    "RoleArn": arn,
+                    "PipelineDefinition": {"PipelineDefinitionBody": json.dumps(body)},
+                },
+            }
+        }
+        if broken:
+            resources["Bad"] = {
+                "Type": "AWS::S3::Bucket",
+                "DependsOn": "Pipeline",
+                "Properties": {"BucketName": "Not_A_Bucket"},
+            }
+        return json.dumps({"Resources": resources})
+
+    old, new = role("old"), role("new")
+    cfn.create_stack(StackName=name, TemplateBody=template(old, False))
+    assert wait(cfn, name)["StackStatus"] == "CREATE_COMPLETE"
+    iam.delete_role(RoleName=f"{name}-old")
+    cfn.update_stack(StackName=name, TemplateBody=template(new, True))
+    stack = wait(cfn, name)
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_FAILED"
+    assert client("sagemaker").describe_pipeline(PipelineName=name)["RoleArn"] == new
+    role("old")
+    cfn.continue_update_rollback(StackName=name)
+    assert wait(cfn, name)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert client("sagemaker").describe_pipeline(PipelineName=name)["RoleArn"] == old
+    cfn.delete_stack(StackName=name)

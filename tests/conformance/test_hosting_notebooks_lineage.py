@@ -2,18 +2,15 @@
 
 import base64
 import gzip
-import hashlib
-import io
 import json
-import tarfile
 import time
-import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError
 
+import images
+
 ACCOUNT = "000000000000"
-OCI = "application/vnd.oci.image.manifest.v1+json"
 
 SERVE = b'''#!/usr/bin/env python3
 import os
@@ -66,20 +63,6 @@ def refused(code, call, **arguments):
     return error.value.response["Error"]["Message"]
 
 
-def tarball(files, mode=0o644):
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), mode
-            archive.addfile(entry, io.BytesIO(content))
-    return data.getvalue()
-
-
-def sha256(data):
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
 def settled(describe, member, passing):
     for _ in range(600):
         answer = describe()
@@ -116,7 +99,7 @@ def bucket(client):
     s3 = client("s3")
     s3.create_bucket(Bucket="hosting-bucket")
     for factor in (2, 10):
-        model = gzip.compress(tarball({"factor": str(factor).encode()}))
+        model = gzip.compress(images.tarball({"factor": str(factor).encode()}))
         s3.put_object(Bucket="hosting-bucket", Key=f"models/{factor}/model.tar.gz", Body=model)
     return "hosting-bucket"
 
@@ -124,47 +107,8 @@ def bucket(client):
 @pytest.fixture(scope="module")
 def image(client, cloud):
     """An image with `serve`, pushed over the distribution protocol."""
-    ecr = client("ecr")
-    uri = ecr.create_repository(repositoryName="hosting")["repository"]["repositoryUri"]
-    token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
-
-    def call(method, url, data, content_type="application/octet-stream"):
-        request = urllib.request.Request(
-            url if url.startswith("http") else cloud + url,
-            data=data,
-            method=method,
-            headers={"Authorization": "Basic " + token, "Content-Type": content_type},
-        )
-        with urllib.request.urlopen(request) as answer:
-            return answer.headers
-
-    def blob(data):
-        location = call("POST", "/v2/hosting/blobs/uploads/", b"")["Location"]
-        joint = "&" if "?" in location else "?"
-        call("PUT", f"{location}{joint}digest={sha256(data)}", data)
-        return {"digest": sha256(data), "size": len(data)}
-
-    layer = tarball({"opt/program/serve": SERVE, "opt/program/requirements.txt": b""}, 0o755)
-    config = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"WorkingDir": "/opt/program", "Env": ["PATH=/opt/program:/usr/local/bin:/usr/bin:/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [sha256(layer)]},
-    }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": OCI,
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            **blob(json.dumps(config).encode()),
-        },
-        "layers": [
-            {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", **blob(gzip.compress(layer, mtime=0))}
-        ],
-    }
-    data = json.dumps(manifest).encode()
-    call("PUT", "/v2/hosting/manifests/latest", data, OCI)
-    return f"{uri}@{sha256(data)}"
+    client("ecr").create_repository(repositoryName="hosting")
+    return images.push(cloud, client("ecr"), "hosting", {"serve": SERVE, "requirements.txt": b""})
 
 
 def make_model(sagemaker, role, image, bucket, name, factor, **environment):

@@ -1,21 +1,19 @@
 """Logs, and jobs of the host runtime: programs pushed as images over the distribution protocol."""
 
-import gzip
-import hashlib
 import io
 import json
 import os
 import tarfile
 import time
-import urllib.request
 import uuid
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 
+import images
+
 EXAMPLE = Path(__file__).parents[2] / "src/scaffold/files"
-PATH = "/opt/program:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def refused(code):
@@ -59,54 +57,9 @@ def role(client):
 @pytest.fixture(scope="module")
 def push(cloud, client):
     """Pushes programs (name -> text) as an image; returns its URI by digest."""
-    ecr = client("ecr")
     name = f"jobs-{uuid.uuid4().hex[:8]}"
-    repository = ecr.create_repository(repositoryName=name)["repository"]["repositoryUri"]
-    authorization = "Basic " + ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
-
-    def send(method, url, body=None, content_type="application/octet-stream"):
-        request = urllib.request.Request(url, body, {"Authorization": authorization}, method=method)
-        if body is not None:
-            request.add_header("Content-Type", content_type)
-        return urllib.request.urlopen(request)
-
-    def blob(body):
-        digest = "sha256:" + hashlib.sha256(body).hexdigest()
-        where = send("POST", f"{cloud}/v2/{name}/blobs/uploads/", b"").headers["Location"]
-        where = where if where.startswith("http") else cloud + where
-        send("PUT", f"{where}{'&' if '?' in where else '?'}digest={digest}", body)
-        return digest
-
-    def push(programs):
-        tar = io.BytesIO()
-        with tarfile.open(fileobj=tar, mode="w") as archive:
-            for program, text in sorted(programs.items()):
-                info = tarfile.TarInfo(f"opt/program/{program}")
-                info.size, info.mode = len(text), 0o755
-                archive.addfile(info, io.BytesIO(text))
-        layer = gzip.compress(tar.getvalue(), mtime=0)
-        config = json.dumps(
-            {
-                "architecture": "amd64",
-                "os": "linux",
-                "config": {"Env": [f"PATH={PATH}", "FROM_IMAGE=yes"], "WorkingDir": "/opt/program"},
-                "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(tar.getvalue()).hexdigest()]},
-            }
-        ).encode()
-        oci = "application/vnd.oci.image"
-        manifest = json.dumps(
-            {
-                "schemaVersion": 2,
-                "mediaType": f"{oci}.manifest.v1+json",
-                "config": {"mediaType": f"{oci}.config.v1+json", "digest": blob(config), "size": len(config)},
-                "layers": [{"mediaType": f"{oci}.layer.v1.tar+gzip", "digest": blob(layer), "size": len(layer)}],
-            }
-        ).encode()
-        digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
-        send("PUT", f"{cloud}/v2/{name}/manifests/{digest}", manifest, f"{oci}.manifest.v1+json")
-        return f"{repository}@{digest}"
-
-    return push
+    client("ecr").create_repository(repositoryName=name)
+    return lambda programs: images.push(cloud, client("ecr"), name, programs, ["FROM_IMAGE=yes"])
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,16 @@
 """Pipelines and the model registry: boto3, with programs of an image that is really pushed."""
 
 import copy
-import gzip
-import hashlib
 import io
 import json
 import tarfile
 import time
-import urllib.request
 import uuid
 
 import pytest
 from botocore.exceptions import ClientError
+
+import images
 
 PROGRAMS = {
     # Counts the input's bytes, to show that the data came through.
@@ -73,46 +72,9 @@ def role(client):
 @pytest.fixture(scope="module")
 def image(cloud, client):
     """The URI, by digest, of an image with PROGRAMS."""
-    ecr = client("ecr")
     name = unique("pipelines")
-    repository = ecr.create_repository(repositoryName=name)["repository"]["repositoryUri"]
-    authorization = "Basic " + ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
-
-    def send(method, url, body, content_type="application/octet-stream"):
-        headers = {"Authorization": authorization, "Content-Type": content_type}
-        return urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method))
-
-    def blob(body):
-        digest = "sha256:" + hashlib.sha256(body).hexdigest()
-        where = send("POST", f"{cloud}/v2/{name}/blobs/uploads/", b"").headers["Location"]
-        where = where if where.startswith("http") else cloud + where
-        send("PUT", f"{where}{'&' if '?' in where else '?'}digest={digest}", body)
-        return {"digest": digest, "size": len(body)}
-
-    tar = io.BytesIO()
-    with tarfile.open(fileobj=tar, mode="w") as archive:
-        for program, text in sorted(PROGRAMS.items()):
-            entry = tarfile.TarInfo(f"opt/program/{program}")
-            entry.size, entry.mode = len(text), 0o755
-            archive.addfile(entry, io.BytesIO(text))
-    config = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"Env": ["PATH=/opt/program:/usr/local/bin:/usr/bin:/bin"], "WorkingDir": "/opt/program"},
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(tar.getvalue()).hexdigest()]},
-    }
-    oci = "application/vnd.oci.image"
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": f"{oci}.manifest.v1+json",
-            "config": {"mediaType": f"{oci}.config.v1+json", **blob(json.dumps(config).encode())},
-            "layers": [{"mediaType": f"{oci}.layer.v1.tar+gzip", **blob(gzip.compress(tar.getvalue(), mtime=0))}],
-        }
-    ).encode()
-    digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
-    send("PUT", f"{cloud}/v2/{name}/manifests/{digest}", manifest, f"{oci}.manifest.v1+json")
-    return f"{repository}@{digest}"
+    client("ecr").create_repository(repositoryName=name)
+    return images.push(cloud, client("ecr"), name, PROGRAMS)
 
 
 def get(reference):

@@ -5,17 +5,19 @@ import concurrent.futures
 import hashlib
 import json
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 import uuid
 import zlib
+from pathlib import Path
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-AWS = "/tmp/venvs/b/bin/aws"
+AWS = str(Path(sys.executable).parent / "aws")
 MIB = 1024 * 1024
 
 

@@ -152,5 +152,9 @@ fn what_is_no_project_or_repository_is_said() {
     sandbox.write("image/program/train", "x");
     commit(&sandbox);
     let none = sandbox.mlops(["--local", "image", "push"]).code(1);
-    assert!(none.stderr.contains("mlops --local init"), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("mlops --local init"),
+        "{}",
+        none.stderr
+    );
 }

@@ -88,6 +88,25 @@ fn a_server_in_the_background_is_started_as_asked() {
 }
 
 #[test]
+fn only_a_state_directory_is_used_or_removed() {
+    let sandbox = Sandbox::new();
+    sandbox.write("mine/precious.txt", "x");
+    let reset = sandbox
+        .mlops(["local", "reset", "--yes", "--state", "mine"])
+        .code(2);
+    assert!(
+        reset.stderr.contains("nothing was removed"),
+        "{}",
+        reset.stderr
+    );
+    let start = sandbox
+        .mlops(["local", "start", "--port", "0", "--state", "mine"])
+        .code(2);
+    assert!(start.stderr.contains("other files"), "{}", start.stderr);
+    assert!(sandbox.path().join("mine/precious.txt").exists());
+}
+
+#[test]
 fn a_stale_address_is_not_followed() {
     let sandbox = Sandbox::new();
     let _ = sandbox.mlops(["local", "start", "--detach"]).success();

@@ -5,6 +5,8 @@ use crate::sandbox::Sandbox;
 #[test]
 fn the_demo_tells_the_whole_story_and_leaves_it_to_explore() {
     let sandbox = Sandbox::new();
+    // As in the README's first command, which runs in a clone of another repository.
+    let _ = sandbox.program("", "git", &["init", "--quiet"]).success();
     let demo = sandbox.mlops(["demo", "flights"]).success();
     for command in [
         "$ mlops --local init --name flights --yes",

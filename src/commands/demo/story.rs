@@ -43,11 +43,12 @@ pub(super) const ENDPOINT: &str = "flights";
 pub(super) const TRAFFIC: (&str, usize) = ("data/production/july.csv", 20);
 
 pub(super) const STORY: &[Step] = &[
-    mlops(
+    git(
         "1. A team gets its project, and the account gets the architecture.",
-        &["--local", "init", "--name", "flights", "--yes"],
-        0,
+        // The directory may lie in another repository, such as a clone of mlops.
+        &["init", "--quiet", "--initial-branch=develop"],
     ),
+    mlops("", &["--local", "init", "--name", "flights", "--yes"], 0),
     git(
         "   The code goes to CodeCommit.",
         &["push", "--quiet", "codecommit", "develop"],

@@ -182,7 +182,13 @@ pub(super) async fn list_stack_resources(cloud: &Cloud, request: Of) -> ApiResul
     let found = stack
         .resources
         .iter()
-        .map(|resource| shown(&stack, resource, "LastUpdatedTimestamp"))
+        .map(|resource| {
+            let mut summary = shown(&stack, resource, "LastUpdatedTimestamp");
+            if let Some(members) = summary.as_object_mut() {
+                members.retain(|name, _| name != "StackId" && name != "StackName");
+            }
+            summary
+        })
         .collect();
     let (found, next) = page::<Value>(found, request.next_token.as_deref())?;
     Ok(json!({"StackResourceSummaries": found, "NextToken": next}))

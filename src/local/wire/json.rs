@@ -15,7 +15,19 @@ pub(crate) fn decode(body: &[u8]) -> ApiResult<Value> {
         .map_err(|error| ApiError::new("SerializationException", error.to_string()))
 }
 
-/// Writes an operation's answer.
+/// AWS leaves out a member that has no value; it never answers `null`.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// Writes an operation's answer. Members that are null are left out.
 pub(crate) fn encode(
     request: &HeaderMap,
     request_id: &str,
@@ -28,7 +40,10 @@ pub(crate) fn encode(
         .unwrap_or("application/x-amz-json-1.1");
     let (status, body) = match result {
         Ok(Value::Null) => (200, "{}".to_owned()),
-        Ok(value) => (200, value.to_string()),
+        Ok(mut value) => {
+            drop_nulls(&mut value);
+            (200, value.to_string())
+        }
         Err(error) => (
             error.status,
             serde_json::json!({"__type": error.code, "message": error.message}).to_string(),
@@ -44,4 +59,16 @@ pub(crate) fn encode(
         headers.insert("x-amzn-requestid", value);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_members_are_left_out() {
+        let mut value = serde_json::json!({"a": null, "b": [{"c": null, "d": 0}], "e": {}});
+        drop_nulls(&mut value);
+        assert_eq!(value, serde_json::json!({"b": [{"d": 0}], "e": {}}));
+    }
 }

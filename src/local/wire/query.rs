@@ -108,6 +108,15 @@ pub(crate) fn encode(
     response
 }
 
+/// Operations whose output is a structure without members. What else answers nothing has no output
+/// in the service's model, and so no `Result` element (botocore's service models).
+const EMPTY_RESULTS: [&str; 4] = [
+    "ContinueUpdateRollback",
+    "DeleteChangeSet",
+    "ExecuteChangeSet",
+    "UpdateRole",
+];
+
 fn success(service: Service, operation: &str, request_id: &str, value: &Value) -> String {
     let namespace = service.xml_namespace();
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -117,9 +126,12 @@ fn success(service: Service, operation: &str, request_id: &str, value: &Value) -
         members(&mut xml, value, "item");
     } else {
         xml.push_str(&format!("<{operation}Response xmlns=\"{namespace}\">"));
-        xml.push_str(&format!("<{operation}Result>"));
-        members(&mut xml, value, "member");
-        xml.push_str(&format!("</{operation}Result>"));
+        let empty = value.as_object().is_none_or(Map::is_empty);
+        if !empty || EMPTY_RESULTS.contains(&operation) {
+            xml.push_str(&format!("<{operation}Result>"));
+            members(&mut xml, value, "member");
+            xml.push_str(&format!("</{operation}Result>"));
+        }
         xml.push_str(&format!(
             "<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
         ));

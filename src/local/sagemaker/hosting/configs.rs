@@ -117,7 +117,10 @@ fn check_variant(cloud: &Cloud, variant: &Value) -> ApiResult<Value> {
 }
 
 pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    CONFIGS.get(cloud, requests::required(&input, CONFIGS.name)?)
+    let mut found = CONFIGS.get(cloud, requests::required(&input, CONFIGS.name)?)?;
+    // It never changes, so its description has no such member.
+    found["LastModifiedTime"].take();
+    Ok(found)
 }
 
 pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {

@@ -163,7 +163,10 @@ fn approved(package: &Value) -> ApiResult<()> {
 }
 
 pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    MODELS.get(cloud, requests::required(&input, MODELS.name)?)
+    let mut found = MODELS.get(cloud, requests::required(&input, MODELS.name)?)?;
+    // It never changes, so its description has no such member.
+    found["LastModifiedTime"].take();
+    Ok(found)
 }
 
 pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {

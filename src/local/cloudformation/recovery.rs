@@ -1,25 +1,77 @@
-//! Work that broke off, because the server died or the work panicked: its stack says that it failed.
+//! Work that broke off. When it panicked, its stack says that it failed. When the server died, the
+//! next one goes on as `CloudFormation` does after a failure: it takes a creation or an update back,
+//! and brings a deletion, a roll-back or a clean-up to its end.
 
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
 
 use super::changes;
+use super::engine::{Engine, Failure};
 use super::stacks::{self, Stack};
 use crate::local::api::ApiResult;
 use crate::local::{Cloud, clock};
 
 const REASON: &str = "InternalServerError";
 
-/// Fails what was under way when the server died.
+/// Fails what was under way when the server died, and has the way back go on in the background.
 pub(crate) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     for stack in stacks::living(cloud)? {
-        fail_stack(cloud, stack)?;
+        if stack.is_busy() {
+            let key = stack.key().to_owned();
+            fail_resources(cloud, stack)?;
+            spawn(cloud, &key, Engine::new(cloud, &key).run_recovery());
+        }
     }
     for (key, _) in changes::change_sets(cloud).list("")? {
         fail_change_set(cloud, &key)?;
     }
     Ok(())
+}
+
+impl Engine {
+    /// Goes on with a stack whose server died.
+    async fn run_recovery(self) {
+        if let Err(error) = self.go_on().await
+            && let Ok(stack) = self.stack()
+        {
+            // The record itself could not be written: the next start tries again.
+            let _ = self.status(failed(&stack.status), Some(error.message));
+        }
+    }
+
+    async fn go_on(&self) -> ApiResult<()> {
+        self.delete_lost().await?;
+        let stack = self.stack()?;
+        let half = |verb: &'static str| {
+            let failed = |status: &str| status.ends_with("_FAILED") || status == "DELETE_COMPLETE";
+            stack
+                .resources
+                .iter()
+                .find(|resource| {
+                    failed(&resource.status) && resource.reason.as_deref() == Some(REASON)
+                })
+                .map_or_else(
+                    || Failure::Other(format!("{REASON}. ")),
+                    |resource| Failure::Resource(resource.logical.clone(), verb),
+                )
+        };
+        match stack.status.as_str() {
+            "CREATE_IN_PROGRESS" if stack.delete_requested => self.delete_all().await,
+            "CREATE_IN_PROGRESS" => self.create_failed(&half("create")).await,
+            "ROLLBACK_IN_PROGRESS" => self.undo_create().await,
+            "DELETE_IN_PROGRESS" => self.delete_all().await,
+            "UPDATE_IN_PROGRESS" if stack.on_failure == "DO_NOTHING" => {
+                self.status("UPDATE_FAILED", Some(half("update").to_string()))
+            }
+            "UPDATE_IN_PROGRESS" => self.roll_back(Some(half("update").to_string())).await,
+            "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => self.finish("UPDATE_COMPLETE").await,
+            "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS" => {
+                self.finish("UPDATE_ROLLBACK_COMPLETE").await
+            }
+            _ => self.roll_back(Some(REASON.to_owned())).await,
+        }
+    }
 }
 
 /// Does a stack's work in the background; the stack fails when the work panics.
@@ -52,11 +104,18 @@ pub(super) fn guard(
     });
 }
 
-fn fail_stack(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
+fn fail_stack(cloud: &Cloud, stack: Stack) -> ApiResult<()> {
     if !stack.is_busy() {
         return Ok(());
     }
-    let status = match stack.status.as_str() {
+    let (key, status) = (stack.key().to_owned(), failed(&stack.status));
+    fail_resources(cloud, stack)?;
+    stacks::set_status(cloud, &key, status, Some(REASON.to_owned()))
+}
+
+/// The status in which work ends that cannot go on.
+fn failed(in_progress: &str) -> &'static str {
+    match in_progress {
         "CREATE_IN_PROGRESS" => "CREATE_FAILED",
         "DELETE_IN_PROGRESS" => "DELETE_FAILED",
         "ROLLBACK_IN_PROGRESS" => "ROLLBACK_FAILED",
@@ -65,9 +124,20 @@ fn fail_stack(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
         "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => "UPDATE_COMPLETE",
         "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS" => "UPDATE_ROLLBACK_COMPLETE",
         _ => "UPDATE_ROLLBACK_FAILED",
-    };
+    }
+}
+
+/// Fails the resources that were being worked on.
+fn fail_resources(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
     let owner = stack.clone();
+    let goes_back = stack.status == "UPDATE_ROLLBACK_IN_PROGRESS";
     for resource in &mut stack.resources {
+        // A change back that was cut off is to be made once more, from where it came.
+        if let Some(before) = resource.changing.take()
+            && goes_back
+        {
+            resource.properties = before;
+        }
         if let Some(verb) = resource.status.strip_suffix("_IN_PROGRESS") {
             resource.status = format!("{verb}_FAILED");
             resource.reason = Some(REASON.to_owned());
@@ -75,8 +145,7 @@ fn fail_stack(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
             stacks::record(cloud, &owner, resource)?;
         }
     }
-    stacks::stacks(cloud).put(stack.key(), &stack)?;
-    stacks::set_status(cloud, stack.key(), status, Some(REASON.to_owned()))
+    stacks::stacks(cloud).put(stack.key(), &stack)
 }
 
 /// Fails a change set that is being made or executed.

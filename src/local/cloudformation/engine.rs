@@ -575,7 +575,8 @@ impl Engine {
             }
         }
         let keeps = |resource: &Resource| {
-            resource.deletion_policy.starts_with("Retain") || stack.retain.contains(&resource.logical)
+            resource.deletion_policy.starts_with("Retain")
+                || stack.retain.contains(&resource.logical)
         };
         let failed = self.remove_all(keeps).await?;
         self.clean_up().await?;

@@ -277,6 +277,7 @@ pub(crate) fn is_gone(error: &ApiError) -> bool {
         || code.ends_with("DoesNotExistException")
         || code.starts_with("NoSuch")
         || code == "ResourceNotFound"
+        || (code == "KMSInvalidStateException" && error.message.ends_with("is pending deletion."))
         || code == "NatGatewayNotFound"
         || (code == "ValidationException" && error.message.contains("Could not find"))
         || (code == "ValidationException" && error.message.ends_with("does not exist."))

@@ -79,9 +79,7 @@ pub(crate) async fn alike(kind: &Type, job: &Job<'_>) -> ApiResult<Vec<String>> 
                 return Ok(Vec::new());
             };
             let input = super::sagemaker::one(naming.property, name);
-            let answer = job
-                .call(sagemaker, &format!("Describe{bare}"), input)
-                .await;
+            let answer = job.call(sagemaker, &format!("Describe{bare}"), input).await;
             let arn = there(answer)?.map(|answer| member(&answer, &format!("/{bare}Arn")));
             return arn.into_iter().collect();
         }

@@ -310,6 +310,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_plan_is_written_with_its_status_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = Cloud::open(
+            directory.path(),
+            "http://127.0.0.1:1".to_owned(),
+            "us-east-1".to_owned(),
+            crate::local::door::Credentials::Any,
+            crate::local::cloud::Settings {
+                cache: directory.path().to_owned(),
+                python: "python3".into(),
+            },
+        )
+        .unwrap();
+        let plan: Plan =
+            serde_json::from_value(json!({"config": "new", "variants": [], "capture": null}))
+                .unwrap();
+        assert!(write(&cloud, "e", in_service(&plan), Some(&plan)).is_err());
+        assert!(plans(&cloud).get("e").unwrap().is_none());
+
+        let old = json!({"EndpointConfigName": "old", "EndpointStatus": "Updating"});
+        ENDPOINTS.create(&cloud, "e", old).unwrap();
+        write(&cloud, "e", in_service(&plan), Some(&plan)).unwrap();
+        let record = ENDPOINTS.get(&cloud, "e").unwrap();
+        assert_eq!(record["EndpointStatus"], "InService");
+        assert_eq!(record["EndpointConfigName"], "new");
+        assert_eq!(plans(&cloud).get("e").unwrap().unwrap().config, "new");
+    }
+
+    #[test]
     fn a_deployment_under_way_is_left_alone() {
         for status in ["Creating", "Updating", "Deleting"] {
             let error = busy(&json!({"EndpointStatus": status, "EndpointArn": "a"})).unwrap_err();

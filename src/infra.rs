@@ -92,18 +92,45 @@ pub async fn platform(clients: &Clients, project: &Project) -> Result<Platform> 
     Platform::read(&name, &outputs)
 }
 
+/// The stack, once what ends by itself (a roll-back, a clean-up, a deletion) has ended.
+async fn settled(clients: &Clients, waiter: Waiter, name: &str) -> Result<Option<cfn::Stack>> {
+    waiter
+        .until(
+            &format!("the roll-back of {name}"),
+            |_| {},
+            || async {
+                let stack = cfn::stack(clients, name).await?;
+                Ok(match stack.as_ref().map(|stack| stack.status.as_str()) {
+                    Some(
+                        status @ ("ROLLBACK_IN_PROGRESS"
+                        | "DELETE_IN_PROGRESS"
+                        | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"
+                        | "UPDATE_ROLLBACK_IN_PROGRESS"
+                        | "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"),
+                    ) => Poll::Pending(status.to_owned()),
+                    _ => Poll::Ready(stack),
+                })
+            },
+        )
+        .await
+}
+
 /// Works out what a deployment would do; `None` when the stack is as it should be.
 pub async fn prepare(
     clients: &Clients,
     waiter: Waiter,
     spec: &StackSpec,
 ) -> Result<Option<Prepared>> {
-    let create = match cfn::stack(clients, &spec.name).await? {
+    let mut half_updated = false;
+    let create = match settled(clients, waiter, &spec.name).await? {
         None => true,
         Some(stack) => match stack.status {
             StackStatus::DeleteComplete => true,
-            // Left by a first deployment that failed or was never executed: it holds nothing.
-            StackStatus::RollbackComplete | StackStatus::ReviewInProgress => {
+            // Left by a first deployment that failed or was never executed: it was never in use.
+            StackStatus::RollbackComplete
+            | StackStatus::RollbackFailed
+            | StackStatus::CreateFailed
+            | StackStatus::ReviewInProgress => {
                 cfn::delete_stack(clients, waiter, &stack.id).await?;
                 true
             }
@@ -111,6 +138,11 @@ pub async fn prepare(
             | StackStatus::UpdateComplete
             | StackStatus::UpdateRollbackComplete
             | StackStatus::ImportComplete => false,
+            // Its update was left where it failed; CloudFormation takes another one.
+            StackStatus::UpdateFailed => {
+                half_updated = true;
+                false
+            }
             status if status.as_str().ends_with("_IN_PROGRESS") => {
                 return Err(anyhow!(
                     "the stack {} is being changed ({})",
@@ -144,6 +176,13 @@ pub async fn prepare(
         },
     )
     .await?;
+    if prepared.is_none() && half_updated {
+        return Err(anyhow!(
+            "the stack {} is UPDATE_FAILED, and there is nothing to change in it",
+            spec.name
+        ))
+        .hint("roll the stack back in the CloudFormation console, then try again");
+    }
     Ok(prepared.map(|(change_set, changes)| Prepared {
         stack: spec.name.clone(),
         create,

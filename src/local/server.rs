@@ -87,8 +87,9 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
             python: start.python,
         },
     )?;
-    super::cloudformation::recover(&cloud)?;
     super::sagemaker::recover(&cloud)?;
+    // Last: its roll-backs begin at once and change what the others have recovered.
+    super::cloudformation::recover(&cloud)?;
     held.publish(&Address::new(&endpoint, address.port(), &credentials))?;
     ready(&endpoint);
 

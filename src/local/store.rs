@@ -145,6 +145,21 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         })
     }
 
+    /// [`Collection::get`] inside a [`Store::transaction`].
+    pub(crate) fn get_in(&self, transaction: &Transaction<'_>, key: &str) -> ApiResult<Option<T>> {
+        read(transaction, self.service, self.kind, key)
+    }
+
+    /// [`Collection::put`] inside a [`Store::transaction`].
+    pub(crate) fn put_in(
+        &self,
+        transaction: &Transaction<'_>,
+        key: &str,
+        record: &T,
+    ) -> ApiResult<()> {
+        write(transaction, self.service, self.kind, key, record)
+    }
+
     /// Removes a record; false when there was none.
     pub(crate) fn remove(&self, key: &str) -> ApiResult<bool> {
         let removed = self

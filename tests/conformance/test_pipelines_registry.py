@@ -1,5 +1,6 @@
 """Pipelines and the model registry: boto3, with programs of an image that is really pushed."""
 
+import concurrent.futures
 import copy
 import io
 import json
@@ -557,6 +558,60 @@ def test_versions_count_up_and_are_never_given_twice(sagemaker, group, register)
     batch = sagemaker.batch_describe_model_package(ModelPackageArnList=[arns[0], arns[2]])
     assert batch["ModelPackageSummaries"][arns[0]]["ModelPackageVersion"] == 1
     assert batch["BatchDescribeModelPackageErrorMap"][arns[2]]["ErrorCode"] == "ValidationException"
+
+
+def at_once(call, count=6):
+    """The answers of `count` parallel calls."""
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return [future.result() for future in [pool.submit(call) for _ in range(count)]]
+
+
+def test_one_token_makes_one_version(sagemaker, group, register):
+    for _ in range(5):
+        before = sagemaker.list_model_packages(ModelPackageGroupName=group, MaxResults=100)
+        first = token()
+        made = at_once(lambda: register(ModelPackageGroupName=group, ClientToken=first))
+        assert len(set(map(str, made))) == 1
+        after = sagemaker.list_model_packages(ModelPackageGroupName=group, MaxResults=100)
+        count = len(before["ModelPackageSummaryList"]) + 1
+        assert len(after["ModelPackageSummaryList"]) == count
+
+
+def test_one_token_makes_one_pipeline_and_one_run(sagemaker, definition, role, bucket):
+    name, first = unique("once"), token()
+    arguments = {"PipelineName": name, "PipelineDefinition": json.dumps(definition), "RoleArn": role}
+    made = at_once(lambda: sagemaker.create_pipeline(**arguments, ClientRequestToken=first)["PipelineArn"])
+    assert len(set(made)) == 1
+    versions = sagemaker.list_pipeline_versions(PipelineName=name)["PipelineVersionSummaries"]
+    assert len(versions) == 1
+    refused = error(
+        sagemaker.create_pipeline,
+        PipelineName=name,
+        PipelineDefinition=json.dumps({**definition, "Metadata": {"by": "another"}}),
+        RoleArn=role,
+        ClientRequestToken=token(),
+    )
+    assert "already exists" in refused["Message"]
+    assert json.loads(sagemaker.describe_pipeline(PipelineName=name)["PipelineDefinition"]) == definition
+
+    arguments = {
+        "PipelineName": name,
+        "ClientRequestToken": token(),
+        "PipelineParameters": [{"Name": "Input", "Value": f"s3://{bucket}/in/"}],
+    }
+    started = at_once(lambda: sagemaker.start_pipeline_execution(**arguments)["PipelineExecutionArn"])
+    listed = sagemaker.list_pipeline_executions(PipelineName=name)["PipelineExecutionSummaries"]
+    assert [run["PipelineExecutionArn"] for run in listed] == list(set(started))
+    over(sagemaker, started[0])
+
+
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_a_page_has_at_least_one_member(client, cloud, wrong):
+    from botocore.config import Config
+
+    unchecked = client("sagemaker", config=Config(parameter_validation=False))
+    refused = error(unchecked.list_pipelines, MaxResults=wrong)
+    assert refused["Code"] == "ValidationException"
 
 
 def test_members_are_kept_and_updated(sagemaker, group, register, image):

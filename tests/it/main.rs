@@ -10,6 +10,7 @@ mod job_process;
 mod local;
 mod monitor;
 mod promote;
+mod recovery;
 mod rooms;
 mod runs;
 mod sandbox;

@@ -227,14 +227,7 @@ impl Engine {
     ) -> ApiResult<()> {
         self.mark(resource, status, reason);
         let stack = stacks::change(&self.cloud, &self.key, |stack| {
-            match stack
-                .resources
-                .iter_mut()
-                .find(|found| found.logical == resource.logical)
-            {
-                Some(found) => found.clone_from(resource),
-                None => stack.resources.push(resource.clone()),
-            }
+            stack.put(resource.clone());
             Ok(stack.clone())
         })?;
         stacks::record(&self.cloud, &stack, resource)
@@ -314,7 +307,15 @@ impl Engine {
             properties: &properties,
             name: &name,
         };
-        let made = kind.handler.create(&job).await?;
+        // Kept before the call: a server that dies during it can find what the call made.
+        resource.alike = Some(resources::alike(kind, &job).await?);
+        stacks::change(&self.cloud, &self.key, |stack| {
+            stack.put(resource.clone());
+            Ok(())
+        })?;
+        let made = kind.handler.create(&job).await;
+        resource.alike = None;
+        let made = made?;
         resource.physical = Some(made.physical.clone());
         resource.attributes = made.attributes;
         let initiated = Some("Resource creation Initiated".to_owned());
@@ -330,6 +331,7 @@ impl Engine {
     ) -> Result<(), Failure> {
         let kind = kind_of(&resource.kind)?;
         let old = std::mem::replace(&mut resource.properties, properties);
+        resource.changing = Some(old.clone());
         self.keep(resource, "UPDATE_IN_PROGRESS", None)?;
         let physical = resource.physical.clone().unwrap_or_default();
         let job = Job {
@@ -341,6 +343,7 @@ impl Engine {
             Ok(()) => kind.handler.update(&job, &physical, &old).await,
             Err(error) => Err(error),
         };
+        resource.changing = None;
         match result {
             Ok(attributes) => {
                 resource.attributes.extend(attributes);
@@ -437,7 +440,7 @@ impl Engine {
     pub(crate) async fn run_create(self) {
         let result = match self.create_all().await {
             Ok(()) => self.status("CREATE_COMPLETE", None),
-            Err(Failure::Cancelled) => self.delete_all(&[]).await,
+            Err(Failure::Cancelled) => self.delete_all().await,
             Err(failure) => self.create_failed(&failure).await,
         };
         if let Err(error) = result {
@@ -475,28 +478,63 @@ impl Engine {
         })
     }
 
-    async fn create_failed(&self, failure: &Failure) -> ApiResult<()> {
+    pub(super) async fn create_failed(&self, failure: &Failure) -> ApiResult<()> {
         let stack = self.stack()?;
         match stack.on_failure.as_str() {
             "DO_NOTHING" => self.status("CREATE_FAILED", Some(failure.to_string())),
             "DELETE" => {
                 let reason = format!("{failure}Delete requested by user.");
                 self.status("DELETE_IN_PROGRESS", Some(reason))?;
-                self.delete_all(&[]).await
+                self.delete_all().await
             }
             _ => {
                 let reason = format!("{failure}Rollback requested by user.");
                 self.status("ROLLBACK_IN_PROGRESS", Some(reason))?;
-                let failed = self
-                    .remove_all(|resource| resource.deletion_policy == "Retain")
-                    .await?;
-                if failed.is_empty() {
-                    self.status("ROLLBACK_COMPLETE", None)
-                } else {
-                    self.status("ROLLBACK_FAILED", Some(failed_to_delete(&failed)))
-                }
+                self.undo_create().await
             }
         }
+    }
+
+    /// Removes what was made. The status is `ROLLBACK_IN_PROGRESS`.
+    pub(super) async fn undo_create(&self) -> ApiResult<()> {
+        let failed = self
+            .remove_all(|resource| resource.deletion_policy == "Retain")
+            .await?;
+        if failed.is_empty() {
+            self.status("ROLLBACK_COMPLETE", None)
+        } else {
+            self.status("ROLLBACK_FAILED", Some(failed_to_delete(&failed)))
+        }
+    }
+
+    /// Deletes what a create call made whose answer was never kept, because the server died.
+    pub(super) async fn delete_lost(&self) -> ApiResult<()> {
+        for mut resource in self.stack()?.resources {
+            let Some(before) = resource.alike.take() else {
+                continue;
+            };
+            let kind = kind_of(&resource.kind)?;
+            let job = Job {
+                cloud: &self.cloud,
+                properties: &resource.properties,
+                name: &resource.name,
+            };
+            let found = resources::alike(kind, &job).await?;
+            let Some(made) = found.into_iter().find(|id| !before.contains(id)) else {
+                continue;
+            };
+            resource.physical = Some(made);
+            self.keep(&mut resource, "DELETE_IN_PROGRESS", None)?;
+            match self.delete_physical(&resource).await {
+                Ok(()) => {
+                    resource.physical = None;
+                    self.keep(&mut resource, "DELETE_COMPLETE", None)?;
+                }
+                // The roll-back tries once more, and says so if it cannot either.
+                Err(reason) => self.keep(&mut resource, "DELETE_FAILED", Some(reason))?,
+            }
+        }
+        Ok(())
     }
 
     /// Removes the stack's resources, the last made first; answers those that could not be.
@@ -510,14 +548,14 @@ impl Engine {
         Ok(failed)
     }
 
-    /// Deletes the stack. The status is `DELETE_IN_PROGRESS`; `retain` names resources to leave.
-    pub(crate) async fn run_delete(self, retain: Vec<String>) {
-        if let Err(error) = self.delete_all(&retain).await {
+    /// Deletes the stack. The status is `DELETE_IN_PROGRESS`.
+    pub(crate) async fn run_delete(self) {
+        if let Err(error) = self.delete_all().await {
             let _ = self.status("DELETE_FAILED", Some(error.message));
         }
     }
 
-    async fn delete_all(&self, retain: &[String]) -> ApiResult<()> {
+    pub(super) async fn delete_all(&self) -> ApiResult<()> {
         let stack = self.stack()?;
         if stack.status != "DELETE_IN_PROGRESS" {
             self.status("DELETE_IN_PROGRESS", Some("User Initiated".to_owned()))?;
@@ -537,7 +575,8 @@ impl Engine {
             }
         }
         let keeps = |resource: &Resource| {
-            resource.deletion_policy.starts_with("Retain") || retain.contains(&resource.logical)
+            resource.deletion_policy.starts_with("Retain")
+                || stack.retain.contains(&resource.logical)
         };
         let failed = self.remove_all(keeps).await?;
         self.clean_up().await?;

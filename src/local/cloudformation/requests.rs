@@ -168,13 +168,14 @@ pub(super) async fn delete_stack(cloud: &Cloud, request: Delete) -> ApiResult<Va
         _ => {
             "DELETE_IN_PROGRESS".clone_into(&mut stack.status);
             stack.token = request.client_request_token;
+            stack.retain = request.retain_resources;
             Ok(true)
         }
     })?;
     if runs {
         start(cloud, stack.key(), "DELETE_IN_PROGRESS")?;
         let engine = Engine::new(cloud, stack.key());
-        let work = engine.run_delete(request.retain_resources);
+        let work = engine.run_delete();
         recovery::spawn(cloud, stack.key(), work);
     }
     Ok(json!({}))

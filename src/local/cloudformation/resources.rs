@@ -13,6 +13,7 @@ use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::cloud::Service;
 
+mod alike;
 mod codecommit;
 mod ecr;
 mod iam;
@@ -28,6 +29,7 @@ mod security_group;
 mod serving;
 mod wait;
 
+pub(crate) use alike::alike;
 pub(crate) use properties::{check, coerce, create_only_changes};
 
 /// A resource type.
@@ -275,8 +277,10 @@ pub(crate) fn is_gone(error: &ApiError) -> bool {
         || code.ends_with("DoesNotExistException")
         || code.starts_with("NoSuch")
         || code == "ResourceNotFound"
+        || (code == "KMSInvalidStateException" && error.message.ends_with("is pending deletion."))
         || code == "NatGatewayNotFound"
         || (code == "ValidationException" && error.message.contains("Could not find"))
+        || (code == "ValidationException" && error.message.ends_with("does not exist."))
         || (code == "ValidationException" && error.message.contains("RecordNotFound"))
 }
 

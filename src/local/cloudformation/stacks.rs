@@ -40,6 +40,9 @@ pub(crate) struct Stack {
     pub(crate) previous: Option<Box<Before>>,
     /// True when a deletion was asked for while the stack was being created.
     pub(crate) delete_requested: bool,
+    /// The resources that the deletion under way is to leave.
+    #[serde(default)]
+    pub(crate) retain: Vec<String>,
     /// The `ClientRequestToken` of the request that is, or was last, worked on; its events have it.
     pub(crate) token: Option<String>,
 }
@@ -92,6 +95,13 @@ pub(crate) struct Resource {
     pub(crate) deletion_policy: String,
     /// `Delete` or `Retain`.
     pub(crate) update_replace_policy: String,
+    /// While a create call is under way: the physical ids of what was alike before it. What is
+    /// alike after a crash and not among these is what the call made.
+    #[serde(default)]
+    pub(crate) alike: Option<Vec<String>>,
+    /// While a change in place is under way: the properties before it.
+    #[serde(default)]
+    pub(crate) changing: Option<Map<String, Value>>,
 }
 
 /// One event of a stack.
@@ -120,6 +130,18 @@ impl Stack {
     /// The resource of this logical id.
     pub(crate) fn resource(&self, logical: &str) -> Option<&Resource> {
         self.resources.iter().find(|found| found.logical == logical)
+    }
+
+    /// Puts a resource in the place of the one with its logical id, else at the end.
+    pub(crate) fn put(&mut self, resource: Resource) {
+        match self
+            .resources
+            .iter_mut()
+            .find(|found| found.logical == resource.logical)
+        {
+            Some(found) => *found = resource,
+            None => self.resources.push(resource),
+        }
     }
 
     /// The template, which was checked when it came in.

@@ -124,17 +124,22 @@ impl Engine {
 
     async fn updated(&self) -> ApiResult<()> {
         self.status("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", None)?;
+        self.finish("UPDATE_COMPLETE").await
+    }
+
+    /// Deletes the leftovers, then ends in this status.
+    pub(super) async fn finish(&self, status: &str) -> ApiResult<()> {
         self.clean_up().await?;
         stacks::change(&self.cloud, &self.key, |stack| {
             stack.previous = None;
             Ok(())
         })?;
-        self.status("UPDATE_COMPLETE", None)
+        self.status(status, None)
     }
 
     /// Goes back to what the update started from: what it changed is changed back, what it replaced
     /// is pointed at again, what it made is deleted.
-    async fn roll_back(&self, reason: Option<String>) -> ApiResult<()> {
+    pub(super) async fn roll_back(&self, reason: Option<String>) -> ApiResult<()> {
         self.status("UPDATE_ROLLBACK_IN_PROGRESS", reason)?;
         let before: Before = match self.stack()?.previous {
             Some(before) => *before,
@@ -203,12 +208,7 @@ impl Engine {
             Ok(())
         })?;
         self.status("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", None)?;
-        self.clean_up().await?;
-        stacks::change(&self.cloud, &self.key, |stack| {
-            stack.previous = None;
-            Ok(())
-        })?;
-        self.status("UPDATE_ROLLBACK_COMPLETE", None)
+        self.finish("UPDATE_ROLLBACK_COMPLETE").await
     }
 
     /// Puts the old resource in its place again and leaves the new one for the clean-up.

@@ -1,5 +1,6 @@
 //! Named records of one kind, stored as their `Describe…` answer.
 
+use rusqlite::Transaction;
 use serde_json::{Value, json};
 
 use super::{requests, tags};
@@ -80,15 +81,26 @@ impl Records {
         name: &str,
         change: impl FnOnce(&mut Value) -> ApiResult<R>,
     ) -> ApiResult<R> {
-        cloud
-            .store()
-            .collection::<Value>("sagemaker", self.kind)
-            .update(name, |record| {
-                let result = change(record)?;
-                record["LastModifiedTime"] = json!(clock::epoch());
-                Ok(result)
-            })?
-            .ok_or_else(|| self.missing(cloud, name))
+        self.change_in(cloud, name, |_, record| change(record))
+    }
+
+    /// The same; what `change` writes in the transaction is written with the record or not at all.
+    pub(super) fn change_in<R>(
+        self,
+        cloud: &Cloud,
+        name: &str,
+        change: impl FnOnce(&Transaction<'_>, &mut Value) -> ApiResult<R>,
+    ) -> ApiResult<R> {
+        let records = cloud.store().collection::<Value>("sagemaker", self.kind);
+        cloud.store().transaction(|transaction| {
+            let mut record = records
+                .get_in(transaction, name)?
+                .ok_or_else(|| self.missing(cloud, name))?;
+            let result = change(transaction, &mut record)?;
+            record["LastModifiedTime"] = json!(clock::epoch());
+            records.put_in(transaction, name, &record)?;
+            Ok(result)
+        })
     }
 
     /// Removes a record and its tags; one that is not there is no error.

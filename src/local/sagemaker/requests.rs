@@ -127,16 +127,18 @@ pub(super) fn page<T>(
     default: u64,
     max: u64,
 ) -> ApiResult<(Vec<T>, Option<String>)> {
-    let size = input
-        .get("MaxResults")
-        .and_then(Value::as_u64)
-        .unwrap_or(default);
-    if size == 0 || size > max {
-        return Err(ApiError::validation(format!(
-            "1 validation error detected: Value '{size}' at 'maxResults' failed to satisfy \
-             constraint: Member must be between 1 and {max}"
-        )));
-    }
+    let size = match input.get("MaxResults").filter(|value| !value.is_null()) {
+        None => default,
+        Some(given) => given
+            .as_u64()
+            .filter(|size| (1..=max).contains(size))
+            .ok_or_else(|| {
+                ApiError::validation(format!(
+                    "1 validation error detected: Value '{given}' at 'maxResults' failed to \
+                     satisfy constraint: Member must be between 1 and {max}"
+                ))
+            })?,
+    };
     let start: usize = match optional(input, "NextToken") {
         Some(token) => token
             .parse()
@@ -217,7 +219,10 @@ mod tests {
         assert_eq!(second.len(), 3);
         assert_eq!(second[2]["N"], "model-1");
         assert_eq!(token, None);
-        assert!(page(vec![1], &json!({"MaxResults": 0}), 10, 100).is_err());
+        for wrong in [json!(0), json!(-1), json!(101), json!(1.5), json!("2")] {
+            let error = page(vec![1], &json!({"MaxResults": wrong}), 10, 100).unwrap_err();
+            assert_eq!(error.code, "ValidationException", "{wrong}");
+        }
     }
 
     #[test]

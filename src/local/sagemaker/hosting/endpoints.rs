@@ -60,11 +60,14 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     tags::put(cloud, &arn, input.get("Tags"))?;
     let (inner, config) = (cloud.clone(), config.to_owned());
     cloud.spawn(async move {
-        let change = match deploy(&inner, &name, &config).await {
-            Ok(plan) => in_service(&plan),
-            Err(reason) => json!({"EndpointStatus": "Failed", "FailureReason": reason}),
+        let (change, plan) = match deploy(&inner, &name, &config).await {
+            Ok(plan) => (in_service(&plan), Some(plan)),
+            Err(reason) => (
+                json!({"EndpointStatus": "Failed", "FailureReason": reason}),
+                None,
+            ),
         };
-        arrive(&inner, &name, change).await;
+        arrive(&inner, &name, change, plan).await;
     });
     Ok(json!({"EndpointArn": arn}))
 }
@@ -79,9 +82,6 @@ async fn deploy(cloud: &Cloud, name: &str, config: &str) -> Result<Plan, String>
         fleet.stop().await;
         return Err(reason);
     }
-    plans(cloud)
-        .put(name, &plan)
-        .map_err(|error| error.message)?;
     if let Some(old) = fleet::switch(cloud, name, Some(fleet)) {
         cloud.spawn(async move { old.stop().await });
     }
@@ -98,16 +98,10 @@ fn in_service(plan: &Plan) -> Value {
     })
 }
 
-/// Writes the status in which a deployment ended, and its lineage.
-async fn arrive(cloud: &Cloud, name: &str, change: Value) {
-    let deployed = change["EndpointConfigName"].is_string();
-    let written = ENDPOINTS.change(cloud, name, |record| {
-        record["PendingDeploymentSummary"] = Value::Null;
-        if let (Value::Object(record), Value::Object(change)) = (record, change) {
-            record.extend(change);
-        }
-        Ok(())
-    });
+/// Writes the status in which a deployment ended and the plan that serves now, then the lineage.
+async fn arrive(cloud: &Cloud, name: &str, change: Value, plan: Option<Plan>) {
+    let deployed = plan.is_some();
+    let written = write(cloud, name, change, plan.as_ref());
     // No record: the state directory was removed while the fleet started.
     if written.is_err() {
         if let Some(fleet) = fleet::switch(cloud, name, None) {
@@ -119,6 +113,21 @@ async fn arrive(cloud: &Cloud, name: &str, change: Value) {
         // Lineage is an account of the deployment; it cannot undo it.
         let _ = lineage::endpoint_deployed(cloud, &record).await;
     }
+}
+
+/// Writes both in one transaction: a server that dies leaves the old configuration with the old
+/// plan, or the new one with the new plan.
+fn write(cloud: &Cloud, name: &str, change: Value, plan: Option<&Plan>) -> ApiResult<()> {
+    ENDPOINTS.change_in(cloud, name, |transaction, record| {
+        record["PendingDeploymentSummary"] = Value::Null;
+        if let (Value::Object(record), Value::Object(change)) = (record, change) {
+            record.extend(change);
+        }
+        match plan {
+            Some(plan) => plans(cloud).put_in(transaction, name, plan),
+            None => Ok(()),
+        }
+    })
 }
 
 fn busy(record: &Value) -> ApiResult<()> {
@@ -159,11 +168,14 @@ pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     })?;
     let inner = cloud.clone();
     cloud.spawn(async move {
-        let change = match deploy(&inner, &name, &config).await {
-            Ok(plan) => in_service(&plan),
-            Err(reason) => json!({"EndpointStatus": "InService", "FailureReason": reason}),
+        let (change, plan) = match deploy(&inner, &name, &config).await {
+            Ok(plan) => (in_service(&plan), Some(plan)),
+            Err(reason) => (
+                json!({"EndpointStatus": "InService", "FailureReason": reason}),
+                None,
+            ),
         };
-        arrive(&inner, &name, change).await;
+        arrive(&inner, &name, change, plan).await;
     });
     Ok(json!({"EndpointArn": arn}))
 }
@@ -296,6 +308,35 @@ const INTERRUPTED: &str = "InternalServerError: the local cloud ended during the
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_is_written_with_its_status_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = Cloud::open(
+            directory.path(),
+            "http://127.0.0.1:1".to_owned(),
+            "us-east-1".to_owned(),
+            crate::local::door::Credentials::Any,
+            crate::local::cloud::Settings {
+                cache: directory.path().to_owned(),
+                python: "python3".into(),
+            },
+        )
+        .unwrap();
+        let plan: Plan =
+            serde_json::from_value(json!({"config": "new", "variants": [], "capture": null}))
+                .unwrap();
+        assert!(write(&cloud, "e", in_service(&plan), Some(&plan)).is_err());
+        assert!(plans(&cloud).get("e").unwrap().is_none());
+
+        let old = json!({"EndpointConfigName": "old", "EndpointStatus": "Updating"});
+        ENDPOINTS.create(&cloud, "e", old).unwrap();
+        write(&cloud, "e", in_service(&plan), Some(&plan)).unwrap();
+        let record = ENDPOINTS.get(&cloud, "e").unwrap();
+        assert_eq!(record["EndpointStatus"], "InService");
+        assert_eq!(record["EndpointConfigName"], "new");
+        assert_eq!(plans(&cloud).get("e").unwrap().unwrap().config, "new");
+    }
 
     #[test]
     fn a_deployment_under_way_is_left_alone() {

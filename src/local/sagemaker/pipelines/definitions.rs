@@ -130,24 +130,37 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         version: 1,
         token: token.to_owned(),
     };
-    put_version(cloud, name, 1, definition, now)?;
-    if !pipelines(cloud).insert(name, &record)? {
-        return Err(exists());
+    // One transaction: of calls with one token, one makes the pipeline; another's version stays.
+    let made = cloud.store().transaction(|transaction| {
+        match pipelines(cloud).get_in(transaction, name)? {
+            Some(existing) if existing.token == token => return Ok(false),
+            Some(_) => return Err(exists()),
+            None => {}
+        }
+        versions(cloud).put_in(
+            transaction,
+            &version_key(name, 1),
+            &new_version(1, definition, now),
+        )?;
+        pipelines(cloud).put_in(transaction, name, &record)?;
+        Ok(true)
+    })?;
+    if !made {
+        return Ok(json!({ "PipelineArn": arn }));
     }
     tags::put(cloud, &arn, input.get("Tags"))?;
     Ok(json!({ "PipelineArn": arn }))
 }
 
-fn put_version(cloud: &Cloud, name: &str, id: i64, definition: String, now: f64) -> ApiResult<()> {
-    let version = Version {
+fn new_version(id: i64, definition: String, now: f64) -> Version {
+    Version {
         id,
         definition,
         created: now,
         display_name: None,
         description: None,
         last_execution: None,
-    };
-    versions(cloud).put(&version_key(name, id), &version)
+    }
 }
 
 /// A version of a pipeline; `ResourceNotFound`.
@@ -170,14 +183,24 @@ pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     }
     let parallelism = parallelism(&input)?;
     let now = clock::epoch();
-    let mut id = current.version;
-    if let Some(definition) = definition(cloud, &input)?
-        && definition != version(cloud, &current, id)?.definition
-    {
-        id += 1;
-        put_version(cloud, &current.name, id, definition, now)?;
-    }
-    pipelines(cloud).update(&current.name, |record| {
+    let definition = definition(cloud, &input)?;
+    let id = cloud.store().transaction(|transaction| {
+        let (pipelines, versions) = (pipelines(cloud), versions(cloud));
+        let mut record = pipelines
+            .get_in(transaction, &current.name)?
+            .unwrap_or_else(|| current.clone());
+        let mut id = record.version;
+        if let Some(definition) = definition {
+            let newest = versions.get_in(transaction, &version_key(&current.name, id))?;
+            if newest.is_none_or(|newest| newest.definition != definition) {
+                id += 1;
+                versions.put_in(
+                    transaction,
+                    &version_key(&current.name, id),
+                    &new_version(id, definition, now),
+                )?;
+            }
+        }
         record.display_name = text(&input, "PipelineDisplayName").or(record.display_name.take());
         record.description = text(&input, "PipelineDescription").or(record.description.take());
         if let Some(role) = text(&input, "RoleArn") {
@@ -186,7 +209,8 @@ pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         record.parallelism = parallelism.or(record.parallelism);
         record.modified = now;
         record.version = id;
-        Ok(())
+        pipelines.put_in(transaction, &current.name, &record)?;
+        Ok(id)
     })?;
     Ok(json!({ "PipelineArn": current.arn, "PipelineVersionId": id }))
 }

@@ -95,13 +95,19 @@ pub(super) async fn start(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         id: id.clone(),
     };
     record.experiment = experiment(cloud, &record, &graph, &definition)?;
-    // The token first: of two calls with one token, one starts an execution.
-    if !tokens(cloud).insert(&token, &arn)? {
-        let arn = tokens(cloud).get(&token)?.unwrap_or(arn);
+    let key = format!("{}/{id}", pipeline.name);
+    // One transaction: of calls with one token, one starts an execution; the others answer that one.
+    let earlier = cloud.store().transaction(|transaction| {
+        let earlier = tokens(cloud).get_in(transaction, &token)?;
+        if earlier.is_none() {
+            tokens(cloud).put_in(transaction, &token, &arn)?;
+            executions(cloud).put_in(transaction, &key, &record)?;
+        }
+        Ok(earlier)
+    })?;
+    if let Some(arn) = earlier {
         return Ok(json!({ "PipelineExecutionArn": arn }));
     }
-    let key = format!("{}/{id}", pipeline.name);
-    executions(cloud).put(&key, &record)?;
     pipelines(cloud).update(&pipeline.name, |pipeline| {
         pipeline.last_run = Some(now);
         Ok(())
@@ -296,12 +302,16 @@ pub(super) async fn stop(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 pub(super) async fn retry(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let token = format!("retry/{}", token(&input)?);
     let parallelism = parallelism(&input)?;
-    if let Some(arn) = tokens(cloud).get(&token)? {
-        return Ok(json!({ "PipelineExecutionArn": arn }));
-    }
-    let (key, output) = change(cloud, &input, |execution| {
+    let key = execution_key(cloud, &input)?;
+    let (arn, earlier) = cloud.store().transaction(|transaction| {
+        if let Some(arn) = tokens(cloud).get_in(transaction, &token)? {
+            return Ok((arn, true));
+        }
+        let mut execution = executions(cloud)
+            .get_in(transaction, &key)?
+            .ok_or_else(|| no_execution(input["PipelineExecutionArn"].as_str().unwrap_or(&key)))?;
         if !matches!(execution.status, Status::Failed | Status::Stopped) {
-            return Err(conflict(execution, "retried"));
+            return Err(conflict(&execution, "retried"));
         }
         execution
             .steps
@@ -309,17 +319,15 @@ pub(super) async fn retry(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         execution.status = Status::Executing;
         execution.failure = None;
         execution.parallelism = parallelism.or(execution.parallelism);
-        Ok(())
+        execution.modified = clock::epoch();
+        executions(cloud).put_in(transaction, &key, &execution)?;
+        tokens(cloud).put_in(transaction, &token, &execution.arn)?;
+        Ok((execution.arn, false))
     })?;
-    tokens(cloud).insert(
-        &token,
-        &output["PipelineExecutionArn"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned(),
-    )?;
-    executor::spawn(cloud, key);
-    Ok(output)
+    if !earlier {
+        executor::spawn(cloud, key);
+    }
+    Ok(json!({ "PipelineExecutionArn": arn }))
 }
 
 pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {

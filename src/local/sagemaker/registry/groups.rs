@@ -47,13 +47,18 @@ fn missing(cloud: &Cloud, name: &str) -> ApiError {
 }
 
 /// The next version of a group.
-pub(super) fn next_version(cloud: &Cloud, name: &str) -> ApiResult<i64> {
-    collection(cloud)
-        .update(name, |group| {
-            group.last_version += 1;
-            Ok(group.last_version)
-        })?
-        .ok_or_else(|| missing(cloud, name))
+pub(super) fn next_version(
+    cloud: &Cloud,
+    transaction: &rusqlite::Transaction<'_>,
+    name: &str,
+) -> ApiResult<i64> {
+    let groups = collection(cloud);
+    let mut group = groups
+        .get_in(transaction, name)?
+        .ok_or_else(|| missing(cloud, name))?;
+    group.last_version += 1;
+    groups.put_in(transaction, name, &group)?;
+    Ok(group.last_version)
 }
 
 /// Fails when there is no such group.

@@ -108,7 +108,7 @@ pub(super) async fn create(cloud: &Cloud, mut input: Value) -> ApiResult<Value> 
 
     let group = requests::optional(&input, "ModelPackageGroupName")
         .map(|name| name_of(cloud, "model-package-group", name).to_owned());
-    let (name, version) = match (&group, input.get("ModelPackageName")) {
+    let (name, group) = match (&group, input.get("ModelPackageName")) {
         (Some(_), Some(_)) => {
             return Err(ApiError::validation(
                 "Only one of ModelPackageName and ModelPackageGroupName can be provided.",
@@ -126,8 +126,7 @@ pub(super) async fn create(cloud: &Cloud, mut input: Value) -> ApiResult<Value> 
                 ));
             }
             groups::exists(cloud, group)?;
-            let version = groups::next_version(cloud, group)?;
-            (format!("{group}/{version}"), Some(version))
+            (None, Some(group))
         }
         (None, _) => {
             if input.get("ModelApprovalStatus").is_some() {
@@ -136,34 +135,56 @@ pub(super) async fn create(cloud: &Cloud, mut input: Value) -> ApiResult<Value> 
                 ));
             }
             let name = requests::name(&input, "ModelPackageName", 63)?;
-            (name.to_owned(), None)
+            (Some(name.to_owned()), None)
         }
     };
 
-    let arn = cloud.arn("sagemaker", format_args!("model-package/{name}"));
     let mut record = requests::pick(&input, KEPT);
-    if let (Some(group), Some(version)) = (&group, version) {
+    if let Some(group) = group {
         // DescribeModelPackage answers the group's name also where a name is required.
         record["ModelPackageName"] = group.clone().into();
         record["ModelPackageGroupName"] = group.clone().into();
-        record["ModelPackageVersion"] = version.into();
         if record.get("ModelApprovalStatus").is_none() {
             record["ModelApprovalStatus"] = "PendingManualApproval".into();
         }
     }
     let now = clock::epoch();
-    record["ModelPackageArn"] = arn.clone().into();
     record["ModelPackageStatus"] = "Completed".into();
     record["ModelPackageStatusDetails"] =
         json!({"ValidationStatuses": [], "ImageScanStatuses": []});
     created(&mut record, now);
-    if !collection(cloud).insert(&key(&name), &record)? {
-        return Err(ApiError::validation(format!(
-            "Model Package already exists: {arn}"
-        )));
-    }
-    if let Some(token) = token {
-        tokens.insert(&token, &arn)?;
+    // One transaction: of calls with one token, one makes a version; the others answer that one.
+    let (arn, made) = cloud.store().transaction(|transaction| {
+        if let Some(token) = &token
+            && let Some(arn) = tokens.get_in(transaction, token)?
+        {
+            return Ok((arn, false));
+        }
+        let name = match (&name, group) {
+            (Some(name), _) => name.clone(),
+            (None, group) => {
+                let group = group.map_or("", String::as_str);
+                let version = groups::next_version(cloud, transaction, group)?;
+                record["ModelPackageVersion"] = version.into();
+                format!("{group}/{version}")
+            }
+        };
+        let arn = cloud.arn("sagemaker", format_args!("model-package/{name}"));
+        record["ModelPackageArn"] = arn.clone().into();
+        let packages = collection(cloud);
+        if packages.get_in(transaction, &key(&name))?.is_some() {
+            return Err(ApiError::validation(format!(
+                "Model Package already exists: {arn}"
+            )));
+        }
+        packages.put_in(transaction, &key(&name), &record)?;
+        if let Some(token) = &token {
+            tokens.put_in(transaction, token, &arn)?;
+        }
+        Ok((arn, true))
+    })?;
+    if !made {
+        return Ok(json!({ "ModelPackageArn": arn }));
     }
     tags::put(cloud, &arn, input.get("Tags"))?;
     lineage::package_created(cloud, &record)?;

@@ -1,0 +1,91 @@
+//! Deployments that the end of the server cut off: the next one succeeds.
+
+use std::io::{Read, Write};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::sandbox::Sandbox;
+
+/// `DescribeStackResources` or `DescribeStacks` of a stack as text; empty without a server.
+fn describe(address: &str, operation: &str, stack: &str) -> String {
+    let body = format!("Action={operation}&Version=2010-05-15&StackName={stack}");
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/cloudformation/aws4_request, \
+         SignedHeaders=host, Signature=0\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut answer = String::new();
+    if let Ok(mut stream) = std::net::TcpStream::connect(address) {
+        let sent = stream.write_all(request.as_bytes());
+        let _ = sent.and_then(|()| stream.read_to_string(&mut answer));
+    }
+    answer
+}
+
+/// Polls until `probe` finds something, or until the command has ended.
+fn wait_for<T>(child: &mut Child, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(
+            start.elapsed() < Duration::from_mins(1) && child.try_wait().unwrap().is_none(),
+            "it did not happen"
+        );
+        std::thread::yield_now();
+    }
+}
+
+fn init(sandbox: &Sandbox) -> Child {
+    sandbox
+        .command("")
+        .args(["--local", "init", "--name", "tiny", "--yes"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Ends the server with `kill -9` as soon as the answer about this stack has `sign`.
+fn kill_when(sandbox: &Sandbox, child: &mut Child, stack: &str, sign: &str) {
+    let (server, address) = wait_for(child, || {
+        let status = sandbox.mlops(["local", "status", "--output", "json"]);
+        let status: serde_json::Value = serde_json::from_str(&status.stdout).ok()?;
+        let address = status["endpoint"].as_str()?.strip_prefix("http://")?;
+        Some((status["pid"].as_u64()?.to_string(), address.to_owned()))
+    });
+    wait_for(child, || {
+        describe(&address, "DescribeStackResources", stack)
+            .contains(sign)
+            .then_some(())
+    });
+    let _ = sandbox.program("", "kill", &["-9", &server]).success();
+}
+
+#[test]
+fn a_deployment_that_was_cut_off_is_taken_back_and_made_again() {
+    let sandbox = Sandbox::new();
+    let rounds = [
+        ("tiny-network", "AWS::EC2::Subnet"),
+        ("tiny-platform", "CREATE_IN_PROGRESS"),
+        ("tiny-platform", "AWS::IAM::Role"),
+        ("tiny-workbench", "AWS::SageMaker::NotebookInstance"),
+    ];
+    for (stack, sign) in rounds {
+        let mut child = init(&sandbox);
+        kill_when(&sandbox, &mut child, stack, &format!("{sign}<"));
+        assert!(!child.wait().unwrap().success(), "killed in {stack}");
+    }
+    let done = sandbox
+        .mlops([
+            "--local", "init", "--name", "tiny", "--yes", "--output", "json",
+        ])
+        .success();
+    assert!(done.stdout.contains("tiny-workbench"), "{}", done.stdout);
+    let again = sandbox.mlops(["--local", "init", "--yes"]).success();
+    assert!(!again.stdout.contains("created"), "{}", again.stdout);
+}

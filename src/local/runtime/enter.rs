@@ -58,7 +58,8 @@ impl Walls {
             ),
             Self::Superuser => Some(
                 "not safe here: the job runs as the superuser without a user namespace, which \
-                 this kernel refuses, and a program that means to can undo what hides ~/.aws",
+                 this kernel refuses, and a program that means to can undo what hides ~/.aws \
+                 and your processes",
             ),
             Self::Nothing => Some(
                 "not hidden here: your files, ~/.aws with them, and the environments of your \

@@ -299,4 +299,40 @@ mod tests {
         assert_eq!(error.code, "ClientError");
         assert!(error.message.contains("MLOPS_PYTHON"), "{error}");
     }
+
+    #[tokio::test]
+    async fn a_packages_own_code_sees_neither_the_environment_nor_home() {
+        const BACKEND: &str = r#"
+import os, zipfile
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    # Cargo gives these to every test, and so to this installer's parent.
+    assert not [name for name in os.environ if name.startswith("CARGO")], "the environment"
+    assert os.environ["HOME"] != "USERS_HOME", "HOME"
+    name = "clean-1-py3-none-any.whl"
+    info = "clean-1.dist-info/"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+        wheel.writestr("clean.py", "")
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: clean\nVersion: 1\n")
+        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(info + "RECORD", "")
+    return name
+"#;
+        let cache = tempfile::tempdir().unwrap();
+        let package = cache.path().join("package");
+        std::fs::create_dir(&package).unwrap();
+        let home = std::env::home_dir().unwrap();
+        let backend = BACKEND.replace("USERS_HOME", home.to_str().unwrap());
+        std::fs::write(package.join("backend.py"), backend).unwrap();
+        std::fs::write(
+            package.join("pyproject.toml"),
+            "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n",
+        )
+        .unwrap();
+        let requirements = cache.path().join("requirements.txt");
+        std::fs::write(&requirements, format!("{}\n", package.display())).unwrap();
+        let venv = prepare(cache.path(), Path::new("python3"), &requirements)
+            .await
+            .unwrap();
+        assert!(!venv.directory.join("home").exists());
+    }
 }

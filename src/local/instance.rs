@@ -301,6 +301,8 @@ fn spawn(directory: &Path, options: &Detached) -> Result<std::process::Child> {
         command.arg("--require-credentials");
     }
     command
+        .env_clear()
+        .envs(crate::config::server_environment())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

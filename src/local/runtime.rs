@@ -3,7 +3,7 @@
 //! ```text
 //! prepare: layers ── image ──> <state>/images/<digest>/opt    requirements.txt ── venv ──> <cache>/venvs/<hash>
 //! launch:  process (a thread of the server) ── spawns ──> `mlops job-process SPEC` = enter
-//!          enter: namespaces, private /opt, parent-death signal ── exec ──> the program
+//!          enter: namespaces, private /opt, own /proc, parent-death signal ── exec ──> the program
 //!          process: its output, line by line ──> CloudWatch Logs
 //! ```
 //!
@@ -29,7 +29,7 @@ mod venv;
 pub use enter::exec;
 pub(crate) use process::Running;
 
-use enter::Spec;
+use enter::{Spec, Walls};
 
 /// The search path of an image that sets none.
 const IMAGE_PATH: &str =
@@ -73,7 +73,7 @@ pub(crate) struct Job {
 #[derive(Debug, Clone)]
 enum Isolation {
     /// The program sees a private /opt.
-    Namespace,
+    Namespace(Walls),
     /// It does not, for this reason.
     Directory(String),
 }
@@ -150,7 +150,7 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
     let isolation = process::isolation(cloud).await?;
     let ready = &job.prepared.0;
     let program_directory = match &isolation {
-        Isolation::Namespace => PathBuf::from("/opt"),
+        Isolation::Namespace(_) => PathBuf::from("/opt"),
         Isolation::Directory(reason) if !network => {
             return Err(ApiError::not_implemented(format_args!(
                 "network isolation on this machine: {reason}"
@@ -194,7 +194,7 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
         None => PathBuf::from("/"),
     };
     let mut notes = vec![match &isolation {
-        Isolation::Namespace => format!(
+        Isolation::Namespace(_) => format!(
             "host runtime: a process of this machine with a private {MOUNT}, Python {}",
             ready.venv.version
         ),
@@ -204,10 +204,15 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
             ready.venv.version
         ),
     }];
+    let walls = match isolation {
+        Isolation::Namespace(walls) => walls,
+        Isolation::Directory(_) => Walls::Nothing,
+    };
+    notes.extend(walls.gap().map(str::to_owned));
     notes.extend(ready.notes.iter().cloned());
     say_what_runs(cloud, &job.log_group, &job.log_stream, &notes, &ready.uri)?;
     let spec = Spec {
-        namespace: matches!(isolation, Isolation::Namespace),
+        walls,
         network,
         base_dir: job.base_dir,
         opt: ready.opt.clone(),

@@ -43,7 +43,7 @@ fn run(sandbox: &Sandbox, namespace: bool, base: &str) -> Run {
         ("CREDENTIALS", credentials.display().to_string()),
     ]);
     let spec = json!({
-        "namespace": namespace,
+        "walls": if namespace { "processes" } else { "nothing" },
         "network": true,
         "base_dir": sandbox.path().join("job/ml"),
         "opt": sandbox.path().join("image/opt"),

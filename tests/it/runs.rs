@@ -1,5 +1,6 @@
 //! Runs that go wrong: what the user is told, and what is left behind.
 
+use std::fs::File;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use crate::sandbox::Sandbox;
 
 /// A program whose behaviour a run chooses: `-p Mode=…`.
 const TRAIN: &str = r#"#!/usr/bin/env python3
-import json, os, pathlib, sys, time
+import ctypes, fcntl, json, os, pathlib, sys, time
 
 base = pathlib.Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 parameters = json.loads((base / "input/config/hyperparameters.json").read_text())
@@ -20,13 +21,40 @@ if mode == "fail":
     (base / "output/failure").write_text("the column `distance` is missing")
     sys.exit(1)
 if mode == "slow":
-    pathlib.Path(parameters["note"]).write_text(str(os.getpid()))
+    # The lock is held as long as a process of this job lives, one that left the group included.
+    note = open(parameters["note"], "w")
+    fcntl.flock(note, fcntl.LOCK_EX)
+    if "SAGEMAKER_BASE_DIR" not in os.environ and os.fork() == 0:
+        os.setsid()
+    note.write("runs")
+    note.flush()
     time.sleep(300)
 if mode == "peek":
     found = [f"{k}={v}" for k, v in os.environ.items() if "SECRETKEY" in v or k == "AWS_PROFILE"]
     for path in (pathlib.Path.home() / ".aws/credentials", pathlib.Path(parameters["note"])):
         if path.exists() and "SECRETKEY" in path.read_text():
             found.append(str(path))
+    if base == pathlib.Path("/opt/ml"):
+        # What hides ~/.aws must not come off, and no other process may be seen.
+        libc = ctypes.CDLL(None, use_errno=True)
+        for directory in (str(pathlib.Path(parameters["note"]).parent), "/proc"):
+            if libc.umount2(directory.encode(), 2) == 0:
+                found.append(f"umount {directory} worked")
+        CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+        if libc.unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0:
+            if libc.umount2(str(pathlib.Path(parameters["note"]).parent).encode(), 2) == 0:
+                found.append("umount in another namespace worked")
+        if pathlib.Path(parameters["note"]).exists():
+            found.append("the hidden file is there")
+        if os.getuid() == 0:
+            found.append("it is user 0")
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        for file in ("environ", "cmdline"):
+            try:
+                if b"SECRETKEY" in (process / file).read_bytes():
+                    found.append(str(process / file))
+            except OSError:
+                pass
     if found:
         (base / "output/failure").write_text("found " + ", ".join(found))
         sys.exit(1)
@@ -90,8 +118,9 @@ fn commit(sandbox: &Sandbox) {
         .success();
 }
 
-/// Starts a run that lasts, waits until its program runs, and returns (run, process).
-fn slow_run(sandbox: &Sandbox, note: &str) -> (String, u32) {
+/// Starts a run that lasts, waits until its program runs, and returns (run, the file that a
+/// process of the job has locked as long as one lives).
+fn slow_run(sandbox: &Sandbox, note: &str) -> (String, File) {
     let note = sandbox.path().join(note);
     let started = sandbox
         .mlops([
@@ -107,8 +136,10 @@ fn slow_run(sandbox: &Sandbox, note: &str) -> (String, u32) {
         ])
         .success();
     let run = started.json()["run"].as_str().unwrap().to_owned();
-    let process = wait_for(|| std::fs::read_to_string(&note).ok()?.parse().ok());
-    (run, process)
+    wait_for(|| (std::fs::read_to_string(&note).ok()? == "runs").then_some(()));
+    let file = File::open(&note).unwrap();
+    assert!(file.try_lock_shared().is_err(), "the program runs");
+    (run, file)
 }
 
 fn wait_for<T>(mut probe: impl FnMut() -> Option<T>) -> T {
@@ -206,7 +237,7 @@ fn a_killed_server_loses_nothing_but_the_work_under_way() {
         .success()
         .json();
     for round in ["first", "second"] {
-        let (run, process) = slow_run(&sandbox, round);
+        let (run, alive) = slow_run(&sandbox, round);
         let status = sandbox
             .mlops(["local", "status", "--output", "json"])
             .success()
@@ -216,7 +247,7 @@ fn a_killed_server_loses_nothing_but_the_work_under_way() {
         let shown = show(&sandbox, &run);
         assert_eq!(shown["status"], "Failed", "{shown}");
         assert!(shown.to_string().contains("InternalServerError"), "{shown}");
-        wait_for(|| (!std::path::Path::new(&format!("/proc/{process}")).exists()).then_some(()));
+        wait_for(|| alive.try_lock_shared().ok());
     }
     let shown = show(&sandbox, done["run"].as_str().unwrap());
     assert_eq!(shown["status"], "Succeeded", "{shown}");
@@ -236,7 +267,7 @@ fn ctrl_c_leaves_the_run_going_and_says_how_to_come_back() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_for(|| std::fs::read_to_string(&note).ok()?.parse::<u32>().ok());
+    wait_for(|| (std::fs::read_to_string(&note).ok()? == "runs").then_some(()));
     let _ = sandbox
         .program("", "kill", &["-INT", &child.id().to_string()])
         .success();

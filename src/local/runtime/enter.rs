@@ -1,10 +1,17 @@
 //! The hidden job process (`mlops job-process SPEC`): enters the job's namespaces and becomes the
 //! program. It has one thread, which changing namespaces needs.
+//!
+//! ```text
+//! first stage   user 0 of a user namespace, own mounts: private /opt, nothing in ~/.aws
+//!   └ second stage (`job-process -`)   process 1 of a process namespace: own /proc, then
+//!     │                                user 1000 of a second user namespace
+//!     └ the program                    no rights over the mounts, sees only its own processes
+//! ```
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
@@ -14,11 +21,70 @@ use crate::progress::write_stderr;
 /// What Docker and shells answer when a command is not there.
 const NOT_FOUND: u8 = 127;
 
+/// Instead of a file: the second stage, which reads the specification from its standard input.
+const SECOND_STAGE: &str = "-";
+
+/// The program's user and group inside its namespace.
+#[cfg(target_os = "linux")]
+const ORDINARY_USER: u32 = 1000;
+
+/// What stands between a job and the machine, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Walls {
+    /// Own users, mounts and processes: the program has no right over what hides the user's
+    /// files, sees no other process, and no process of its outlives it.
+    Processes,
+    /// Own users and mounts. Other processes are listed; their environments cannot be read,
+    /// because they belong to another user namespace.
+    Mounts,
+    /// The superuser's own mounts and processes: the program could undo the mounts.
+    Superuser,
+    /// None but the environment.
+    Nothing,
+}
+
+impl Walls {
+    /// What is tried, in this order.
+    pub(super) const TRIED: [Self; 3] = [Self::Processes, Self::Mounts, Self::Superuser];
+
+    /// What a program can still reach, for its log.
+    pub(super) fn gap(self) -> Option<&'static str> {
+        match self {
+            Self::Processes => None,
+            Self::Mounts => Some(
+                "not hidden here: the names and arguments of your other processes (this kernel \
+                 refuses a /proc of the job's own); their environments and ~/.aws are hidden",
+            ),
+            Self::Superuser => Some(
+                "not safe here: the job runs as the superuser without a user namespace, which \
+                 this kernel refuses, and a program that means to can undo what hides ~/.aws \
+                 and your processes",
+            ),
+            Self::Nothing => Some(
+                "not hidden here: your files, ~/.aws with them, and the environments of your \
+                 processes; only the job's own environment is clean. Run only programs that you \
+                 would run in your shell",
+            ),
+        }
+    }
+
+    /// Users of its own.
+    fn users(self) -> bool {
+        matches!(self, Self::Processes | Self::Mounts)
+    }
+
+    /// Processes of its own.
+    fn processes(self) -> bool {
+        matches!(self, Self::Processes | Self::Superuser)
+    }
+}
+
 /// What the server passes to the job process, as a file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Spec {
-    /// Enter a mount namespace with a private /opt.
-    pub(super) namespace: bool,
+    /// The namespaces to enter.
+    pub(super) walls: Walls,
     /// False: a network namespace with nothing in it.
     pub(super) network: bool,
     /// Becomes /opt/ml.
@@ -39,56 +105,100 @@ pub(super) struct Spec {
     pub(super) parent: u32,
 }
 
-/// The hidden job process: enters the job's mount namespace and becomes the program.
+/// The hidden job process: enters the job's namespaces and becomes the program, or the first
+/// process of the job's own, which starts the program.
 pub fn exec(arguments: &[String]) -> ExitCode {
     let [file] = arguments else {
         write_stderr("error: job-process is started by the local cloud only");
         return ExitCode::from(2);
     };
-    let (code, error) = become_program(Path::new(file));
-    // The server puts this into the job's log.
-    write_stderr(&format!("[mlops] {error:#}"));
-    ExitCode::from(code)
-}
-
-/// Returns only when something went wrong, or when there was no program to become.
-fn become_program(file: &Path) -> (u8, anyhow::Error) {
-    match prepare(file) {
-        Ok(spec) if spec.command.is_empty() => (0, anyhow!("namespaces work here")),
-        Ok(spec) => {
-            let name = &spec.command[0];
-            let Some(program) = find(name, &spec) else {
-                let path = spec.environment.get("PATH").cloned().unwrap_or_default();
-                return (
-                    NOT_FOUND,
-                    anyhow!("no program `{name}` in the image (PATH={path})"),
-                );
-            };
-            let error = Command::new(&program)
-                .args(&spec.command[1..])
-                .env_clear()
-                .envs(&spec.environment)
-                .exec();
-            (
-                NOT_FOUND - 1,
-                anyhow!(error).context(format!("cannot run {}", program.display())),
-            )
+    let result = if file == SECOND_STAGE {
+        second_stage()
+    } else {
+        first_stage(Path::new(file))
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(Stop { code, error }) => {
+            // The server puts this into the job's log.
+            write_stderr(&format!("[mlops] {error:#}"));
+            ExitCode::from(code)
         }
-        Err(error) => (1, error),
     }
 }
 
-fn prepare(file: &Path) -> Result<Spec> {
-    let spec: Spec = serde_json::from_slice(&std::fs::read(file)?)?;
-    if spec.namespace {
+/// Why there is no program.
+struct Stop {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self {
+            code: 1,
+            error: error.into(),
+        }
+    }
+}
+
+fn first_stage(file: &Path) -> Result<u8, Stop> {
+    let text = std::fs::read(file)?;
+    let spec: Spec = serde_json::from_slice(&text)?;
+    if spec.walls != Walls::Nothing {
         isolate(&spec)?;
     }
+    if spec.walls.processes() {
+        die_with(spec.parent)?;
+        return stages::first(text);
+    }
+    if spec.walls.users() {
+        step_down()?;
+    }
     die_with(spec.parent)?;
+    match program(&spec)? {
+        Some(mut program) => Err(not_run(&spec, program.exec())),
+        None => Ok(0),
+    }
+}
+
+fn second_stage() -> Result<u8, Stop> {
+    let spec = stages::second()?;
+    match program(&spec)? {
+        Some(mut command) => match command.stdin(Stdio::null()).spawn() {
+            Ok(child) => Ok(stages::wait(child)?),
+            Err(error) => Err(not_run(&spec, error)),
+        },
+        None => Ok(0),
+    }
+}
+
+fn not_run(spec: &Spec, error: std::io::Error) -> Stop {
+    Stop {
+        code: NOT_FOUND - 1,
+        error: anyhow!(error).context(format!("cannot run {}", spec.command.join(" "))),
+    }
+}
+
+/// The program, with its environment and directory; none when only the namespaces are tried.
+fn program(spec: &Spec) -> Result<Option<Command>, Stop> {
+    let Some((name, arguments)) = spec.command.split_first() else {
+        return Ok(None);
+    };
     let directory = &spec.working_directory;
     std::env::set_current_dir(directory)
         .or_else(|_| std::env::set_current_dir("/"))
         .with_context(|| format!("cannot change into {}", directory.display()))?;
-    Ok(spec)
+    let Some(program) = find(name, spec) else {
+        let path = spec.environment.get("PATH").map_or("", String::as_str);
+        return Err(Stop {
+            code: NOT_FOUND,
+            error: anyhow!("no program `{name}` in the image (PATH={path})"),
+        });
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(&spec.environment);
+    Ok(Some(command))
 }
 
 /// The program's file, by the PATH that it is given.
@@ -125,27 +235,48 @@ fn isolate(_spec: &Spec) -> Result<()> {
     Err(anyhow!("this system has no mount namespaces"))
 }
 
+#[cfg(not(target_os = "linux"))]
+fn step_down() -> Result<()> {
+    Err(anyhow!("this system has no user namespaces"))
+}
+
+#[cfg(not(target_os = "linux"))]
+mod stages {
+    use super::{Result, Spec, Stop, anyhow};
+
+    pub(super) fn first(_spec: Vec<u8>) -> Result<u8, Stop> {
+        Err(anyhow!("this system has no process namespaces").into())
+    }
+
+    pub(super) fn second() -> Result<Spec> {
+        Err(anyhow!("this system has no process namespaces"))
+    }
+
+    pub(super) fn wait(_program: std::process::Child) -> Result<u8> {
+        Err(anyhow!("this system has no process namespaces"))
+    }
+}
+
 #[cfg(target_os = "linux")]
 fn isolate(spec: &Spec) -> Result<()> {
     use nix::mount::MsFlags;
     use nix::sched::{CloneFlags, unshare};
     use nix::unistd::{getegid, geteuid};
 
-    let (uid, gid) = (geteuid(), getegid());
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let mut flags = CloneFlags::CLONE_NEWNS;
     if !spec.network {
         flags |= CloneFlags::CLONE_NEWNET;
     }
-    // The superuser of a container may lack the right; like anyone else's, its own user
-    // namespace grants it.
-    if !uid.is_root() || unshare(flags).is_err() {
+    if spec.walls.processes() {
+        flags |= CloneFlags::CLONE_NEWPID;
+    }
+    if spec.walls.users() {
+        // The superuser too: what is mounted here must be out of the program's reach.
         unshare(flags | CloneFlags::CLONE_NEWUSER).context("no user and mount namespace")?;
-        let write = |file: &str, text: String| {
-            std::fs::write(file, text).with_context(|| format!("cannot write {file}"))
-        };
-        write("/proc/self/setgroups", "deny".to_owned())?;
-        write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
-        write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+        map(0, uid, gid)?;
+    } else {
+        unshare(flags).context("no mount namespace")?;
     }
     nix::mount::mount(
         None::<&str>,
@@ -161,6 +292,113 @@ fn isolate(spec: &Spec) -> Result<()> {
         mounts::bind(&empty, directory)?;
     }
     Ok(())
+}
+
+/// Says which user and group of the parent namespace `inner` is.
+#[cfg(target_os = "linux")]
+fn map(inner: u32, uid: u32, gid: u32) -> Result<()> {
+    let write = |file: &str, text: String| {
+        std::fs::write(file, text).with_context(|| format!("cannot write {file}"))
+    };
+    write("/proc/self/setgroups", "deny".to_owned())?;
+    write("/proc/self/uid_map", format!("{inner} {uid} 1"))?;
+    write("/proc/self/gid_map", format!("{inner} {gid} 1"))
+}
+
+/// Enters a second user namespace as an ordinary user. The mounts belong to the first, where the
+/// program has no rights; and what is not user 0 has none in its own either once it is executed.
+#[cfg(target_os = "linux")]
+fn step_down() -> Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER)
+        .context("no second user namespace")?;
+    map(ORDINARY_USER, 0, 0)
+}
+
+/// The two processes around a program that has a process namespace: the first waits outside, the
+/// second is the namespace's first process, whose end the kernel makes the end of all others.
+#[cfg(target_os = "linux")]
+mod stages {
+    use std::io::{BufRead, Read, Write};
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::{Child, Command, Stdio};
+
+    use anyhow::{Context as _, Result, anyhow};
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::mount::{MsFlags, mount};
+    use nix::sys::prctl::set_pdeathsig;
+    use nix::sys::signal::{SigSet, Signal};
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::Pid;
+
+    use super::{SECOND_STAGE, Spec, Stop, step_down};
+
+    /// Starts the second stage and passes its exit code on.
+    pub(super) fn first(mut spec: Vec<u8>) -> Result<u8, Stop> {
+        // SIGTERM goes to the whole group: the program shall answer it, not this process.
+        SigSet::all().thread_block()?;
+        let mut child = Command::new("/proc/self/exe")
+            .arg0("mlops")
+            .args(["job-process", SECOND_STAGE])
+            .env_clear()
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("no process namespace")?;
+        let mut pipe = child.stdin.take().context("no pipe")?;
+        spec.push(b'\n');
+        pipe.write_all(&spec).context("the second stage ended")?;
+        let status = child.wait()?;
+        // Open until here: by its end the second stage would know that this process is gone.
+        drop(pipe);
+        let code = status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal));
+        Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    }
+
+    /// Shuts the last doors around the namespace's first process.
+    pub(super) fn second() -> Result<Spec> {
+        let mut input = std::io::stdin().lock();
+        let mut line = Vec::new();
+        input.read_until(b'\n', &mut line)?;
+        let spec: Spec = serde_json::from_slice(&line)?;
+        mount(
+            Some("proc"),
+            "/proc",
+            Some("proc"),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+            None::<&str>,
+        )
+        .context("cannot mount a /proc of its own")?;
+        if spec.walls.users() {
+            step_down()?;
+        }
+        set_pdeathsig(Signal::SIGKILL)?;
+        // Had the first stage ended before that, the pipe would have, too.
+        fcntl(std::io::stdin(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        if matches!(input.read(&mut [0]), Ok(0)) {
+            return Err(anyhow!("the local cloud has ended"));
+        }
+        // The kernel keeps signals from the first process of a namespace; its children inherit
+        // the mask, and theirs must be empty.
+        SigSet::empty().thread_set_mask()?;
+        Ok(spec)
+    }
+
+    /// Waits for the program, and meanwhile for the orphans that fall to the first process.
+    pub(super) fn wait(program: Child) -> Result<u8> {
+        let program = Pid::from_raw(i32::try_from(program.id())?);
+        loop {
+            let (ended, code) = match waitpid(Pid::from_raw(-1), None) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
+                Ok(_) | Err(nix::errno::Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if ended == program {
+                return Ok(u8::try_from(code).unwrap_or(1));
+            }
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]

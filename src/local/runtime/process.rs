@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use tokio::sync::{oneshot, watch};
 
 use super::Isolation;
-use super::enter::Spec;
+use super::enter::{Spec, Walls};
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::{Cloud, clock, logs};
 
@@ -105,7 +105,7 @@ fn command(spec: &Spec) -> ApiResult<Command> {
     Ok(command)
 }
 
-/// Finds out, once for each server, whether the kernel allows mount namespaces.
+/// Finds out, once for each server, which namespaces the kernel allows.
 pub(super) async fn isolation(cloud: &Cloud) -> ApiResult<Isolation> {
     static FOUND: OnceLock<Isolation> = OnceLock::new();
     if let Some(found) = FOUND.get() {
@@ -113,38 +113,49 @@ pub(super) async fn isolation(cloud: &Cloud) -> ApiResult<Isolation> {
     }
     let parent = cloud.directory().join("jobs");
     std::fs::create_dir_all(&parent)?;
+    // In directory mode a job could otherwise read the environment of this very process.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_dumpable(false).map_err(ApiError::internal)?;
     let found = tokio::task::spawn_blocking(move || -> ApiResult<Isolation> {
-        let trial = tempfile::Builder::new()
-            .prefix(".trial-")
-            .tempdir_in(parent)?;
-        let base_dir = trial.path().join("ml");
-        let opt = trial.path().join("opt");
-        std::fs::create_dir_all(&base_dir)?;
-        std::fs::create_dir_all(opt.join("program"))?;
-        let output = command(&Spec {
-            namespace: true,
-            network: true,
-            scratch: scratch(&base_dir)?,
-            base_dir,
-            opt,
-            hide: Vec::new(),
-            // No program: enter the namespaces and say how that went.
-            command: Vec::new(),
-            environment: BTreeMap::default(),
-            working_directory: "/".into(),
-            parent: std::process::id(),
-        })?
-        .output()?;
-        Ok(if output.status.success() {
-            Isolation::Namespace
-        } else {
-            let reason = String::from_utf8_lossy(&output.stderr);
-            Isolation::Directory(reason.trim().trim_start_matches("[mlops] ").to_owned())
-        })
+        let mut reasons = Vec::new();
+        for walls in Walls::TRIED {
+            match attempt(&parent, walls)? {
+                None => return Ok(Isolation::Namespace(walls)),
+                Some(reason) => reasons.push(reason),
+            }
+        }
+        reasons.dedup();
+        Ok(Isolation::Directory(reasons.join("; ")))
     })
     .await
     .map_err(ApiError::internal)??;
     Ok(FOUND.get_or_init(|| found).clone())
+}
+
+/// Tries the namespaces without a program; the reason when they cannot be entered.
+fn attempt(parent: &Path, walls: Walls) -> ApiResult<Option<String>> {
+    let trial = tempfile::Builder::new()
+        .prefix(".trial-")
+        .tempdir_in(parent)?;
+    let base_dir = trial.path().join("ml");
+    let opt = trial.path().join("opt");
+    std::fs::create_dir_all(&base_dir)?;
+    std::fs::create_dir_all(opt.join("program"))?;
+    let output = command(&Spec {
+        walls,
+        network: true,
+        scratch: scratch(&base_dir)?,
+        base_dir,
+        opt,
+        hide: Vec::new(),
+        command: Vec::new(),
+        environment: BTreeMap::default(),
+        working_directory: "/".into(),
+        parent: std::process::id(),
+    })?
+    .output()?;
+    let reason = String::from_utf8_lossy(&output.stderr);
+    Ok((!output.status.success()).then(|| reason.trim().replace("[mlops] ", "")))
 }
 
 /// Starts the process and its thread. The thread lives as long as the process: Linux sends the

@@ -10,21 +10,8 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
+use crate::config::installer_environment;
 use crate::local::api::{ApiError, ApiResult};
-
-/// What would lead the installer, which may run a package's own code, to the user's account.
-const CREDENTIALS: &[&str] = &[
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-];
 
 /// A virtual environment.
 #[derive(Debug, Clone)]
@@ -174,7 +161,8 @@ async fn make(
 ) -> ApiResult<()> {
     File::create(log)?;
     let venv_python = directory.join("bin/python3");
-    let own = || tool(Path::new(python), log);
+    let home = directory.join("home");
+    let own = || tool(Path::new(python), &home, log);
     // The base Python's pip can install into the environment, which saves copying pip into it.
     let shared_pip = install
         && own()?
@@ -189,14 +177,14 @@ async fn make(
     }
     run(create.arg(directory), log, "make a virtual environment").await?;
     if !install {
-        return Ok(());
+        return Ok(std::fs::remove_dir_all(&home)?);
     }
     let mut pip = if shared_pip {
         let mut pip = own()?;
         pip.args(["-m", "pip", "--python"]).arg(&venv_python);
         pip
     } else {
-        let mut pip = tool(&venv_python, log)?;
+        let mut pip = tool(&venv_python, &home, log)?;
         pip.args(["-m", "pip"]);
         pip
     };
@@ -209,25 +197,40 @@ async fn make(
     // Modules are compiled when they are first imported: most never are.
     .args(["--no-compile", "--requirement"])
     .arg(requirements);
-    run(&mut pip, log, "install the image's requirements.txt").await
+    run(&mut pip, log, "install the image's requirements.txt").await?;
+    Ok(std::fs::remove_dir_all(&home)?)
 }
 
-/// A command whose output goes to the log, without the user's AWS credentials.
-fn tool(program: &Path, log: &Path) -> ApiResult<Command> {
+/// A command whose output goes to the log. It may run a package's own code, so that it has neither
+/// the user's environment nor HOME.
+fn tool(program: &Path, home: &Path, log: &Path) -> ApiResult<Command> {
+    std::fs::create_dir_all(home)?;
+    let downloads = log.with_file_name("pip");
     let log = File::options().append(true).open(log)?;
     let mut command = Command::new(program);
-    for name in CREDENTIALS {
-        command.env_remove(name);
-    }
     command
-        .env("AWS_CONFIG_FILE", "/dev/null")
-        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env_clear()
+        .env("PIP_CACHE_DIR", downloads)
+        .envs(pip_files())
+        .envs(installer_environment())
+        .env("HOME", home)
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .kill_on_drop(true);
     Ok(command)
+}
+
+/// The user's pip.conf, which may name the only index that can be reached; pip would look for it
+/// in the HOME that it is not given.
+fn pip_files() -> Option<(&'static str, PathBuf)> {
+    let home = std::env::home_dir()?;
+    [".config/pip/pip.conf", ".pip/pip.conf"]
+        .into_iter()
+        .map(|file| home.join(file))
+        .find(|file| file.is_file())
+        .map(|file| ("PIP_CONFIG_FILE", file))
 }
 
 async fn run(command: &mut Command, log: &Path, what: &str) -> ApiResult<()> {
@@ -295,5 +298,41 @@ mod tests {
         .unwrap_err();
         assert_eq!(error.code, "ClientError");
         assert!(error.message.contains("MLOPS_PYTHON"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_packages_own_code_sees_neither_the_environment_nor_home() {
+        const BACKEND: &str = r#"
+import os, zipfile
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    # Cargo gives these to every test, and so to this installer's parent.
+    assert not [name for name in os.environ if name.startswith("CARGO")], "the environment"
+    assert os.environ["HOME"] != "USERS_HOME", "HOME"
+    name = "clean-1-py3-none-any.whl"
+    info = "clean-1.dist-info/"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+        wheel.writestr("clean.py", "")
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: clean\nVersion: 1\n")
+        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(info + "RECORD", "")
+    return name
+"#;
+        let cache = tempfile::tempdir().unwrap();
+        let package = cache.path().join("package");
+        std::fs::create_dir(&package).unwrap();
+        let home = std::env::home_dir().unwrap();
+        let backend = BACKEND.replace("USERS_HOME", home.to_str().unwrap());
+        std::fs::write(package.join("backend.py"), backend).unwrap();
+        std::fs::write(
+            package.join("pyproject.toml"),
+            "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n",
+        )
+        .unwrap();
+        let requirements = cache.path().join("requirements.txt");
+        std::fs::write(&requirements, format!("{}\n", package.display())).unwrap();
+        let venv = prepare(cache.path(), Path::new("python3"), &requirements)
+            .await
+            .unwrap();
+        assert!(!venv.directory.join("home").exists());
     }
 }

@@ -7,7 +7,6 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};

@@ -150,7 +150,13 @@ pub(super) async fn create(cloud: &Cloud, mut input: Value) -> ApiResult<Value> 
     record["ModelPackageStatusDetails"] =
         json!({"ValidationStatuses": [], "ImageScanStatuses": []});
     created(&mut record, now);
-    let (arn, made) = keep(cloud, token, name, group.map(String::as_str), &mut record)?;
+    let (arn, made) = keep(
+        cloud,
+        token.as_deref(),
+        name,
+        group.map(String::as_str),
+        &mut record,
+    )?;
     if !made {
         return Ok(json!({ "ModelPackageArn": arn }));
     }
@@ -169,14 +175,14 @@ fn tokens(cloud: &Cloud) -> Collection<'_, String> {
 /// others answer that one.
 fn keep(
     cloud: &Cloud,
-    token: Option<String>,
+    token: Option<&str>,
     name: Option<String>,
     group: Option<&str>,
     record: &mut Value,
 ) -> ApiResult<(String, bool)> {
     let (packages, tokens) = (collection(cloud), tokens(cloud));
     cloud.store().transaction(|transaction| {
-        if let Some(token) = &token
+        if let Some(token) = token
             && let Some(arn) = tokens.get_in(transaction, token)?
         {
             return Ok((arn, false));
@@ -197,7 +203,7 @@ fn keep(
             )));
         }
         packages.put_in(transaction, &key(&name), record)?;
-        if let Some(token) = &token {
+        if let Some(token) = token {
             tokens.put_in(transaction, token, &arn)?;
         }
         Ok((arn, true))

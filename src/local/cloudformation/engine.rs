@@ -397,7 +397,7 @@ impl Engine {
         }
     }
 
-    async fn delete_physical(&self, resource: &Resource) -> Result<(), String> {
+    pub(super) async fn delete_physical(&self, resource: &Resource) -> Result<(), String> {
         let Some(physical) = &resource.physical else {
             return Ok(());
         };
@@ -505,36 +505,6 @@ impl Engine {
         } else {
             self.status("ROLLBACK_FAILED", Some(failed_to_delete(&failed)))
         }
-    }
-
-    /// Deletes what a create call made whose answer was never kept, because the server died.
-    pub(super) async fn delete_lost(&self) -> ApiResult<()> {
-        for mut resource in self.stack()?.resources {
-            let Some(before) = resource.alike.take() else {
-                continue;
-            };
-            let kind = kind_of(&resource.kind)?;
-            let job = Job {
-                cloud: &self.cloud,
-                properties: &resource.properties,
-                name: &resource.name,
-            };
-            let found = resources::alike(kind, &job).await?;
-            let Some(made) = found.into_iter().find(|id| !before.contains(id)) else {
-                continue;
-            };
-            resource.physical = Some(made);
-            self.keep(&mut resource, "DELETE_IN_PROGRESS", None)?;
-            match self.delete_physical(&resource).await {
-                Ok(()) => {
-                    resource.physical = None;
-                    self.keep(&mut resource, "DELETE_COMPLETE", None)?;
-                }
-                // The roll-back tries once more, and says so if it cannot either.
-                Err(reason) => self.keep(&mut resource, "DELETE_FAILED", Some(reason))?,
-            }
-        }
-        Ok(())
     }
 
     /// Removes the stack's resources, the last made first; answers those that could not be.

@@ -7,7 +7,8 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 
 use super::changes;
-use super::engine::{Engine, Failure};
+use super::engine::{Engine, Failure, kind_of};
+use super::resources::{self, Job};
 use super::stacks::{self, Stack};
 use crate::local::api::ApiResult;
 use crate::local::{Cloud, clock};
@@ -68,6 +69,36 @@ impl Engine {
             }
             _ => self.roll_back(Some(REASON.to_owned())).await,
         }
+    }
+
+    /// Deletes what a create call made whose answer was never kept, because the server died.
+    async fn delete_lost(&self) -> ApiResult<()> {
+        for mut resource in self.stack()?.resources {
+            let Some(before) = resource.alike.take() else {
+                continue;
+            };
+            let kind = kind_of(&resource.kind)?;
+            let job = Job {
+                cloud: &self.cloud,
+                properties: &resource.properties,
+                name: &resource.name,
+            };
+            let found = resources::alike(kind, &job).await?;
+            let Some(made) = found.into_iter().find(|id| !before.contains(id)) else {
+                continue;
+            };
+            resource.physical = Some(made);
+            self.keep(&mut resource, "DELETE_IN_PROGRESS", None)?;
+            match self.delete_physical(&resource).await {
+                Ok(()) => {
+                    resource.physical = None;
+                    self.keep(&mut resource, "DELETE_COMPLETE", None)?;
+                }
+                // The roll-back tries once more, and says so if it cannot either.
+                Err(reason) => self.keep(&mut resource, "DELETE_FAILED", Some(reason))?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -270,20 +301,20 @@ mod tests {
         for status in ["UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS"] {
             let directory = tempfile::tempdir().unwrap();
             let cloud = open(directory.path());
-            buckets::create(&cloud, "b").unwrap();
+            buckets::create(&cloud, "bucket").unwrap();
             let properties = |versioning: &str| {
                 let value = serde_json::json!({"VersioningConfiguration": {"Status": versioning}});
                 value.as_object().cloned().unwrap()
             };
             let (old, new) = (properties("Suspended"), properties("Enabled"));
             let enabled = new["VersioningConfiguration"].clone();
-            buckets::set(&cloud, "b", "Versioning", Some(enabled)).unwrap();
+            buckets::set(&cloud, "bucket", "Versioning", Some(enabled)).unwrap();
             let resource = |properties, changing, status: &str| Resource {
-                physical: Some("b".to_owned()),
+                physical: Some("bucket".to_owned()),
                 properties,
                 changing,
                 status: status.to_owned(),
-                ..half_a_bucket("b", None)
+                ..half_a_bucket("bucket", None)
             };
             let mut stack = stacks::new(&cloud, "s");
             stack.status = status.to_owned();
@@ -306,7 +337,7 @@ mod tests {
             let versioning: String = cloud
                 .store()
                 .transaction(|transaction| {
-                    let query = "SELECT versioning FROM s3_buckets WHERE name = 'b'";
+                    let query = "SELECT versioning FROM s3_buckets WHERE name = 'bucket'";
                     Ok(transaction.query_row(query, [], |row| row.get(0))?)
                 })
                 .unwrap();

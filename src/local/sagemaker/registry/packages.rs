@@ -84,11 +84,8 @@ pub(super) async fn create(cloud: &Cloud, mut input: Value) -> ApiResult<Value> 
         }
     }
     let token = requests::optional(&input, "ClientToken").map(str::to_owned);
-    let tokens = cloud
-        .store()
-        .collection::<String>("sagemaker", "model-package-token");
     if let Some(token) = &token
-        && let Some(arn) = tokens.get(token)?
+        && let Some(arn) = tokens(cloud).get(token)?
     {
         return Ok(json!({ "ModelPackageArn": arn }));
     }
@@ -153,42 +150,64 @@ pub(super) async fn create(cloud: &Cloud, mut input: Value) -> ApiResult<Value> 
     record["ModelPackageStatusDetails"] =
         json!({"ValidationStatuses": [], "ImageScanStatuses": []});
     created(&mut record, now);
-    // One transaction: of calls with one token, one makes a version; the others answer that one.
-    let (arn, made) = cloud.store().transaction(|transaction| {
-        if let Some(token) = &token
-            && let Some(arn) = tokens.get_in(transaction, token)?
-        {
-            return Ok((arn, false));
-        }
-        let name = match (&name, group) {
-            (Some(name), _) => name.clone(),
-            (None, group) => {
-                let group = group.map_or("", String::as_str);
-                let version = groups::next_version(cloud, transaction, group)?;
-                record["ModelPackageVersion"] = version.into();
-                format!("{group}/{version}")
-            }
-        };
-        let arn = cloud.arn("sagemaker", format_args!("model-package/{name}"));
-        record["ModelPackageArn"] = arn.clone().into();
-        let packages = collection(cloud);
-        if packages.get_in(transaction, &key(&name))?.is_some() {
-            return Err(ApiError::validation(format!(
-                "Model Package already exists: {arn}"
-            )));
-        }
-        packages.put_in(transaction, &key(&name), &record)?;
-        if let Some(token) = &token {
-            tokens.put_in(transaction, token, &arn)?;
-        }
-        Ok((arn, true))
-    })?;
+    let (arn, made) = keep(
+        cloud,
+        token.as_deref(),
+        name,
+        group.map(String::as_str),
+        &mut record,
+    )?;
     if !made {
         return Ok(json!({ "ModelPackageArn": arn }));
     }
     tags::put(cloud, &arn, input.get("Tags"))?;
     lineage::package_created(cloud, &record)?;
     Ok(json!({ "ModelPackageArn": arn }))
+}
+
+/// The ARNs that tokens have made.
+fn tokens(cloud: &Cloud) -> Collection<'_, String> {
+    cloud.store().collection("sagemaker", "model-package-token")
+}
+
+/// Keeps a record with its ARN, a version of the group when it has no name of its own; answers the
+/// ARN and whether it is new. One transaction: of calls with one token, one makes a package; the
+/// others answer that one.
+fn keep(
+    cloud: &Cloud,
+    token: Option<&str>,
+    name: Option<String>,
+    group: Option<&str>,
+    record: &mut Value,
+) -> ApiResult<(String, bool)> {
+    let (packages, tokens) = (collection(cloud), tokens(cloud));
+    cloud.store().transaction(|transaction| {
+        if let Some(token) = token
+            && let Some(arn) = tokens.get_in(transaction, token)?
+        {
+            return Ok((arn, false));
+        }
+        let name = if let Some(name) = name {
+            name
+        } else {
+            let group = group.unwrap_or_default();
+            let version = groups::next_version(cloud, transaction, group)?;
+            record["ModelPackageVersion"] = version.into();
+            format!("{group}/{version}")
+        };
+        let arn = cloud.arn("sagemaker", format_args!("model-package/{name}"));
+        record["ModelPackageArn"] = arn.clone().into();
+        if packages.get_in(transaction, &key(&name))?.is_some() {
+            return Err(ApiError::validation(format!(
+                "Model Package already exists: {arn}"
+            )));
+        }
+        packages.put_in(transaction, &key(&name), record)?;
+        if let Some(token) = token {
+            tokens.put_in(transaction, token, &arn)?;
+        }
+        Ok((arn, true))
+    })
 }
 
 fn check_life_cycle(input: &Value) -> ApiResult<()> {
@@ -442,4 +461,49 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         tags::remove(cloud, arn)?;
     }
     Ok(json!({}))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn one_token_makes_one_version() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = Cloud::open(
+            directory.path(),
+            "http://127.0.0.1:1".to_owned(),
+            "us-east-1".to_owned(),
+            crate::local::door::Credentials::Any,
+            crate::local::cloud::Settings {
+                cache: directory.path().to_owned(),
+                python: "python3".into(),
+            },
+        )
+        .unwrap();
+        let group = json!({"ModelPackageGroupName": "g"});
+        groups::create(&cloud, group)
+            .now_or_never()
+            .unwrap()
+            .unwrap();
+        for round in 1..=20 {
+            let input = json!({"ModelPackageGroupName": "g", "ClientToken": format!("t{round}")});
+            let start = std::sync::Barrier::new(6);
+            let call = || {
+                start.wait();
+                create(&cloud, input.clone())
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap()
+            };
+            let made: Vec<Value> = std::thread::scope(|scope| {
+                let calls: Vec<_> = (0..6).map(|_| scope.spawn(call)).collect();
+                calls.into_iter().map(|call| call.join().unwrap()).collect()
+            });
+            assert!(made.iter().all(|answer| *answer == made[0]), "{made:?}");
+            assert_eq!(collection(&cloud).list("g/").unwrap().len(), round);
+        }
+    }
 }

@@ -166,7 +166,7 @@ fn second_stage() -> Result<u8, Stop> {
     let spec = stages::second()?;
     match program(&spec)? {
         Some(mut command) => match command.stdin(Stdio::null()).spawn() {
-            Ok(child) => Ok(stages::wait(child)?),
+            Ok(child) => Ok(stages::wait(&child)?),
             Err(error) => Err(not_run(&spec, error)),
         },
         None => Ok(0),
@@ -252,7 +252,7 @@ mod stages {
         Err(anyhow!("this system has no process namespaces"))
     }
 
-    pub(super) fn wait(_program: std::process::Child) -> Result<u8> {
+    pub(super) fn wait(_program: &std::process::Child) -> Result<u8> {
         Err(anyhow!("this system has no process namespaces"))
     }
 }
@@ -385,7 +385,7 @@ mod stages {
     }
 
     /// Waits for the program, and meanwhile for the orphans that fall to the first process.
-    pub(super) fn wait(program: Child) -> Result<u8> {
+    pub(super) fn wait(program: &Child) -> Result<u8> {
         let program = Pid::from_raw(i32::try_from(program.id())?);
         loop {
             let (ended, code) = match waitpid(Pid::from_raw(-1), None) {

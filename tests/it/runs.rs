@@ -150,7 +150,7 @@ fn wait_for<T>(mut probe: impl FnMut() -> Option<T>) -> T {
         }
         assert!(
             start.elapsed() < Duration::from_mins(1),
-            "nothing happened for 60 s"
+            "nothing happened for 240 s"
         );
         std::thread::yield_now();
     }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::Clients;
 use super::hosting::{self, Endpoint};
-use super::sagemaker::models::ModelVersion;
+use super::sagemaker::models::{self, ModelVersion};
 use crate::error::{Exit, Failure, Hint, hinted};
 use crate::names::Version;
 use crate::wait::{Poll, Waiter};
@@ -137,6 +137,29 @@ pub fn verify(endpoint: &Endpoint, requested: &str, package: &str) -> Result<()>
             "its log group is /aws/sagemaker/Endpoints/{}",
             endpoint.name
         ));
+    }
+    Ok(())
+}
+
+/// Marks `chosen` as the version in production, and every other that still says so as replaced: an
+/// interrupted promotion may have left one.
+pub async fn mark_live(
+    clients: &Clients,
+    versions: &[ModelVersion],
+    chosen: &ModelVersion,
+    description: &str,
+) -> Result<()> {
+    models::set_stage(clients, &chosen.arn, "Production", "Live", description).await?;
+    let others = versions
+        .iter()
+        .filter(|version| version.version != chosen.version && version.status == "Approved");
+    for other in others {
+        let stage = models::describe(clients, &other.arn)
+            .await?
+            .and_then(|model| model.stage);
+        if stage.as_deref() == Some("Production/Live") {
+            models::set_stage(clients, &other.arn, "Production", "Replaced", description).await?;
+        }
     }
     Ok(())
 }

@@ -77,11 +77,8 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<PromoteReport> {
         None => None,
     };
     let description = format!("endpoint {name}");
-    models::set_stage(clients, &chosen.arn, "Production", "Live", &description).await?;
+    release::mark_live(clients, &versions, chosen, &description).await?;
     let replaced = live.filter(|live| live.version != chosen.version);
-    if let Some(old) = replaced {
-        models::set_stage(clients, &old.arn, "Production", "Replaced", &description).await?;
-    }
     if let Some(model) = models::describe(clients, &chosen.arn).await? {
         lineage::register(clients, name, &model).await?;
     }

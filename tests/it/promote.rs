@@ -188,5 +188,11 @@ fn only_a_version_that_answers_goes_live() {
     let newer = promote(&sandbox, "4").success().json();
     assert_eq!(newer["sample"]["answer"], "four", "{newer}");
     assert_eq!(newer["replaced"], 1, "{newer}");
+    let stage = |version: &str| {
+        let shown = sandbox.mlops(["--local", "models", "show", version, "--output", "json"]);
+        shown.success().json()["stage"].clone()
+    };
+    assert_eq!(stage("1"), "Production/Replaced");
+    assert_eq!(stage(&newer["version"].to_string()), "Production/Live");
     assert_eq!(status(&sandbox)["live"], 4);
 }

@@ -75,3 +75,39 @@ fn flags_come_before_the_environment_and_the_project() {
     let flagged = sandbox.mlops(show.iter().chain(&["--region", "eu-west-3"]));
     assert_eq!(region(flagged.success()), "eu-west-3");
 }
+
+#[test]
+fn the_wrong_account_or_region_changes_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/a.csv", "a\n1\n");
+    let project = |account: &str, region: &str| {
+        format!("name = \"flights\"\naccount = \"{account}\"\nregion = \"{region}\"\n")
+    };
+    for command in [
+        ["--local", "data", "push", "data", "flights"].as_slice(),
+        &["--local", "init"],
+        &["--local", "promote", "1", "--yes"],
+    ] {
+        sandbox.write("mlops.toml", project("111111111111", "us-east-1"));
+        let run = sandbox.mlops(command);
+        assert_eq!(run.code, Some(4), "{command:?}: {}", run.stderr);
+        assert!(
+            run.stderr.contains("000000000000") && run.stderr.contains("111111111111"),
+            "{command:?}: {}",
+            run.stderr
+        );
+    }
+    sandbox.write("mlops.toml", project("000000000000", "eu-west-1"));
+    let run = sandbox
+        .mlops([
+            "--local",
+            "--region",
+            "us-east-1",
+            "data",
+            "push",
+            "data",
+            "flights",
+        ])
+        .code(4);
+    assert!(run.stderr.contains("eu-west-1"), "{}", run.stderr);
+}

@@ -268,7 +268,7 @@ mod tests {
                 1 => String::new(),
                 _ => (i % 50).to_string(),
             };
-            let origin = if i % 2 == 0 { "XXX" } else { "JFK" };
+            let origin = if i % 2 == 0 { "ZZZ" } else { "JFK" };
             format!("{delay},{},{origin}", i64::from(i % 90) - 80)
         });
         let found = violations(&baseline(&good()), &spoiled);
@@ -305,7 +305,7 @@ mod tests {
             found[3].2
         );
         assert!(
-            found[4].2.ends_with("Unknown values: XXX"),
+            found[4].2.ends_with("Unknown values: ZZZ"),
             "{}",
             found[4].2
         );
@@ -339,7 +339,7 @@ mod tests {
     fn thresholds_and_switches_are_honoured() {
         let mut baseline = baseline(&good());
         let spoiled = table("delay,distance,origin", |i| {
-            format!("{},{}.5,XXX", i % 50 + 40, i % 90)
+            format!("{},{}.5,ZZZ", i % 50 + 40, i % 90)
         });
         assert_eq!(violations(&baseline, &spoiled).len(), 3);
         baseline.constraints.features[0].overrides = Some(

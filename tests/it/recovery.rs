@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, pause};
 
 /// `DescribeStackResources` or `DescribeStacks` of a stack as text; empty without a server.
 fn describe(address: &str, operation: &str, stack: &str) -> String {
@@ -32,10 +32,10 @@ fn wait_for<T>(child: &mut Child, mut probe: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(
-            start.elapsed() < Duration::from_mins(1) && child.try_wait().unwrap().is_none(),
+            start.elapsed() < Duration::from_mins(4) && child.try_wait().unwrap().is_none(),
             "it did not happen"
         );
-        std::thread::yield_now();
+        pause();
     }
 }
 

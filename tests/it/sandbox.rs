@@ -6,6 +6,12 @@ use std::process::{Command, Output, Stdio};
 
 use snapbox::{Redactions, assert_data_eq};
 
+/// Waits a moment between two looks at what a test cannot hear of; the machine is the server's too.
+#[expect(clippy::disallowed_methods, reason = "tests poll other processes")]
+pub(crate) fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(10));
+}
+
 /// A place where one test runs `mlops`. Dropping it ends its local clouds.
 pub(crate) struct Sandbox {
     directory: tempfile::TempDir,

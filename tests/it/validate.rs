@@ -18,7 +18,7 @@ fn spoiled() -> String {
         format!(
             "{delay},{}.5,{}",
             i % 90,
-            if i % 3 == 0 { "XXX" } else { "JFK" }
+            if i % 3 == 0 { "ZZZ" } else { "JFK" }
         )
     })
 }
@@ -83,7 +83,7 @@ delay    baseline_drift_check      Baseline drift distance: 0.6599999999999999
 origin   categorical_values_check  Categorical values requirement is not met.
                                    Expected match: 100.0%. Observed: Only
                                    66.66666666666666% of values are in the
-                                   baseline's domain. Unknown values: XXX
+                                   baseline's domain. Unknown values: ZZZ
 origin   baseline_drift_check      Baseline drift distance: 0.1863639487663426
                                    exceeds threshold: 0.1
 

@@ -136,7 +136,12 @@ fn slow_run(sandbox: &Sandbox, note: &str) -> (String, File) {
         ])
         .success();
     let run = started.json()["run"].as_str().unwrap().to_owned();
-    wait_for(|| (std::fs::read_to_string(&note).ok()? == "runs").then_some(()));
+    wait_for(|| {
+        std::fs::read_to_string(&note)
+            .ok()?
+            .starts_with("runs")
+            .then_some(())
+    });
     let file = File::open(&note).unwrap();
     assert!(file.try_lock_shared().is_err(), "the program runs");
     (run, file)
@@ -267,7 +272,12 @@ fn ctrl_c_leaves_the_run_going_and_says_how_to_come_back() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_for(|| (std::fs::read_to_string(&note).ok()? == "runs").then_some(()));
+    wait_for(|| {
+        std::fs::read_to_string(&note)
+            .ok()?
+            .starts_with("runs")
+            .then_some(())
+    });
     let _ = sandbox
         .program("", "kill", &["-INT", &child.id().to_string()])
         .success();

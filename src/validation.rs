@@ -9,24 +9,31 @@
 //! the data, and becomes [`Statistics`] at the end.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 
+mod batch;
 pub mod capture;
 mod categories;
 pub mod check;
+mod column;
 pub mod constraints;
-pub mod csv;
+mod csv;
 mod distinct;
 pub mod drift;
 pub mod files;
+mod hash;
 pub mod kll;
 mod lenient;
 mod moments;
+mod number;
+mod parquet;
 pub mod profile;
 pub mod statistics;
 pub mod types;
 pub mod violations;
 
+use batch::Batch;
 pub use check::check;
 pub use constraints::Constraints;
 pub use profile::{Profile, Profiler};
@@ -47,6 +54,8 @@ pub struct Baseline {
 pub enum Format {
     /// Comma-separated values with a header line.
     Csv,
+    /// Apache Parquet.
+    Parquet,
     /// What an endpoint captured, JSON Lines.
     Capture(capture::Window),
 }
@@ -56,7 +65,24 @@ pub struct Source {
     /// A path or an address, for messages.
     pub name: String,
     /// Opens the bytes.
-    pub open: Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send>,
+    pub open: Box<dyn FnOnce() -> io::Result<Input> + Send>,
+}
+
+/// The bytes of a source.
+pub enum Input {
+    /// A file that can be read from any place.
+    File(File),
+    /// Bytes that can be read once.
+    Stream(Box<dyn Read + Send>),
+}
+
+impl Input {
+    fn into_read(self) -> Box<dyn Read + Send> {
+        match self {
+            Self::File(file) => Box::new(file),
+            Self::Stream(stream) => stream,
+        }
+    }
 }
 
 impl fmt::Debug for Source {
@@ -64,6 +90,9 @@ impl fmt::Debug for Source {
         f.debug_tuple("Source").field(&self.name).finish()
     }
 }
+
+/// So many bytes are not worth waking other threads.
+const SMALL: usize = 128 * 1024;
 
 /// The message when there is nothing to look at.
 const NO_ROWS: &str = "there are no rows";
@@ -126,11 +155,38 @@ pub fn profile(
     for source in sources {
         let name = source.name;
         let input = (source.open)().map_err(|error| DataError::new(&name, error.to_string()))?;
-        let input = BufReader::with_capacity(256 * 1024, input);
         match format {
-            Format::Csv => csv::read(&name, input, &mut profiler)?,
-            Format::Capture(window) => capture::read(&name, input, *window, &mut profiler)?,
+            Format::Csv => csv(&name, input.into_read(), &mut profiler)?,
+            Format::Parquet => parquet::read(&name, input, &mut profiler)?,
+            Format::Capture(window) => {
+                let input = BufReader::with_capacity(256 * 1024, input.into_read());
+                capture::read(&name, input, *window, &mut profiler)?;
+            }
         }
     }
     profiler.finish()
+}
+
+/// Reads a CSV source: the next block is read and split while the columns take the last one.
+fn csv(name: &str, input: Box<dyn Read + Send>, profiler: &mut Profiler) -> Result<(), DataError> {
+    let (mut reader, names) = csv::Reader::open(name, input)?;
+    profiler
+        .columns(names)
+        .map_err(|message| DataError::at(name, 1, message))?;
+    let (mut now, mut next) = (Batch::default(), Batch::default());
+    if !reader.fill(&mut now)? {
+        return Ok(());
+    }
+    loop {
+        if reader.is_at_end() {
+            let parallel = now.bytes.len() > SMALL;
+            profiler.batch(&now, parallel);
+            return Ok(());
+        }
+        let (more, ()) = rayon::join(|| reader.fill(&mut next), || profiler.batch(&now, true));
+        if !more? {
+            return Ok(());
+        }
+        std::mem::swap(&mut now, &mut next);
+    }
 }

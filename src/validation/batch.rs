@@ -91,6 +91,11 @@ impl Batch {
         self.ends.len() - 1 - self.rows * self.columns
     }
 
+    /// How many columns there are.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// How many rows there are.
     pub(super) fn rows(&self) -> usize {
         self.rows

@@ -36,12 +36,17 @@ const ROWS: usize = 32 * 1024;
 const DAY: i64 = 86_400_000_000;
 
 /// Reads a whole Parquet source into the profiler.
-pub(super) fn read(name: &str, input: Input, profiler: &mut Profiler) -> Result<(), DataError> {
+pub(super) fn read(
+    name: &str,
+    input: Input,
+    partition: &[(String, Option<String>)],
+    profiler: &mut Profiler,
+) -> Result<(), DataError> {
     let place = |error: io::Error| DataError::new(name, error.to_string());
     let file = match input {
         Input::File(file) if file.metadata().map_err(place)?.is_file() => file,
         // The directory of a Parquet file stands at its end.
-        other => spooled(other.into_read()).map_err(place)?,
+        other => spooled(other.into_reader()).map_err(place)?,
     };
     let size = file.metadata().map_err(place)?.len();
     if size == 0 {
@@ -57,7 +62,7 @@ pub(super) fn read(name: &str, input: Input, profiler: &mut Profiler) -> Result<
         .map_err(|message| DataError::new(name, message))?;
     let names = schema.fields().iter().map(|field| field.name().clone());
     profiler
-        .columns(names.collect())
+        .begin(names.collect(), partition)
         .map_err(|message| DataError::new(name, message))?;
     let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
     let metadata =
@@ -65,7 +70,7 @@ pub(super) fn read(name: &str, input: Input, profiler: &mut Profiler) -> Result<
     let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or_default();
 
     let failed: Mutex<Option<DataError>> = Mutex::new(None);
-    let columns = profiler.take_columns(rows);
+    let columns = profiler.take_columns(rows, partition.len());
     let mut work: Vec<(usize, &mut Column)> = columns.iter_mut().enumerate().collect();
     // The largest first, so that no thread begins a long one when the others are done.
     work.sort_by_key(|(index, _)| std::cmp::Reverse(stored_size(metadata.metadata(), *index)));
@@ -82,7 +87,10 @@ pub(super) fn read(name: &str, input: Input, profiler: &mut Profiler) -> Result<
     });
     match failed.into_inner().unwrap_or_else(|lock| lock.into_inner()) {
         Some(error) => Err(error),
-        None => Ok(()),
+        None => {
+            profiler.end(partition);
+            Ok(())
+        }
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Profiler {
     categories: HashMap<String, Vec<String>>,
     columns: Vec<Column>,
     rows: u64,
+    /// Rows before the source that is being read.
+    begun: u64,
     /// Rows that were added one by one and not taken yet.
     pending: Batch,
 }
@@ -120,6 +122,7 @@ impl Profiler {
             categories,
             columns: Vec::new(),
             rows: 0,
+            begun: 0,
             pending: Batch::default(),
         }
     }
@@ -146,6 +149,31 @@ impl Profiler {
         }
     }
 
+    /// Begins a source: its own columns, then those that its place gives every row (`partition`).
+    pub(super) fn begin(
+        &mut self,
+        mut names: Vec<String>,
+        partition: &[(String, Option<String>)],
+    ) -> Result<(), String> {
+        if let Some((key, _)) = partition.iter().find(|(key, _)| names.contains(key)) {
+            return Err(format!(
+                "the column `{key}` is both in the file and in its directory's name"
+            ));
+        }
+        names.extend(partition.iter().map(|(key, _)| key.clone()));
+        self.begun = self.rows;
+        self.columns(names)
+    }
+
+    /// Ends a source: the rows since it began are in that partition.
+    pub(super) fn end(&mut self, partition: &[(String, Option<String>)]) {
+        let rows = self.rows - self.begun;
+        let first = self.columns.len() - partition.len();
+        for (column, (_, value)) in self.columns[first..].iter_mut().zip(partition) {
+            column.repeat(value.as_deref().map(str::as_bytes), rows);
+        }
+    }
+
     /// Columns without a header: the baseline's names in order, then `_cN`.
     pub(super) fn columns_by_position(&mut self, count: usize) -> Result<(), String> {
         if !self.columns.is_empty() {
@@ -164,25 +192,28 @@ impl Profiler {
     /// its cells in order, so the result does not depend on the number of threads.
     pub(super) fn batch(&mut self, batch: &Batch, parallel: bool) {
         self.rows += batch.rows() as u64;
+        let columns = &mut self.columns[..batch.columns()];
         if parallel {
             // A wide table's columns are small work: several at a time.
-            let together = self.columns.len() / 64;
-            self.columns
+            let together = columns.len() / 64;
+            columns
                 .par_iter_mut()
                 .with_min_len(together.max(1))
                 .enumerate()
                 .for_each(|(index, column)| column.observe(batch, index));
         } else {
-            for (index, column) in self.columns.iter_mut().enumerate() {
+            for (index, column) in columns.iter_mut().enumerate() {
                 column.observe(batch, index);
             }
         }
     }
 
-    /// The columns, for a reader that takes `rows` values into each of them on its own.
-    pub(super) fn take_columns(&mut self, rows: u64) -> &mut [Column] {
+    /// The columns but the last `without`, for a reader that takes `rows` values into each of them
+    /// on its own.
+    pub(super) fn take_columns(&mut self, rows: u64, without: usize) -> &mut [Column] {
         self.rows += rows;
-        &mut self.columns
+        let own = self.columns.len() - without;
+        &mut self.columns[..own]
     }
 
     /// Adds one row; `None` is missing.

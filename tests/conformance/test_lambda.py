@@ -438,3 +438,71 @@ def test_updates_end_the_old_environments(functions, make):
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": {}})
     assert "Environment" not in wait(functions, name)
     assert invoke(functions, name)[1] == "none"
+
+
+# --- CloudFormation -----------------------------------------------------------------------------
+
+TEMPLATE = """
+Resources:
+  Role:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument:
+        Version: "2012-10-17"
+        Statement:
+          - {Effect: Allow, Principal: {Service: lambda.amazonaws.com}, Action: "sts:AssumeRole"}
+  Log:
+    Type: AWS::Logs::LogGroup
+    Properties: {LogGroupName: !Sub "/aws/lambda/${AWS::StackName}"}
+  Function:
+    Type: AWS::Lambda::Function
+    Properties:
+      FunctionName: !Ref AWS::StackName
+      Runtime: python3.12
+      Handler: index.handler
+      Role: !GetAtt Role.Arn
+      TIMEOUT
+      LoggingConfig: {LogGroup: !Ref Log}
+      Environment: {Variables: {TEXT: "1"}}
+      Tags: [{Key: a, Value: TAG}]
+      Code:
+        ZipFile: |
+          import os
+          def handler(event, context):
+              return [WORD, os.environ["TEXT"]]
+Outputs:
+  Arn: {Value: !GetAtt Function.Arn}
+  Name: {Value: !Ref Function}
+"""
+
+
+def test_a_stack_makes_changes_and_deletes_a_function(functions, client, logs):
+    cfn, stack = client("cloudformation"), f"s-{uuid.uuid4().hex[:8]}"
+
+    def template(word, tag, timeout="Timeout: 7"):
+        return TEMPLATE.replace("WORD", repr(word)).replace("TAG", tag).replace("TIMEOUT", timeout)
+
+    def ended(wanted):
+        for _ in range(600):
+            found = cfn.describe_stacks(StackName=stack)["Stacks"][0]
+            if not found["StackStatus"].endswith("_IN_PROGRESS"):
+                events = cfn.describe_stack_events(StackName=stack)["StackEvents"]
+                assert found["StackStatus"] == wanted, [e["ResourceStatusReason"] for e in events if "ResourceStatusReason" in e]
+                return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
+            time.sleep(0.05)
+
+    cfn.create_stack(StackName=stack, TemplateBody=template("one", "x"), Capabilities=["CAPABILITY_IAM"])
+    outputs = ended("CREATE_COMPLETE")
+    assert outputs["Name"] == stack
+    assert invoke(functions, outputs["Arn"])[1] == ["one", "1"]
+    assert any(line.startswith("REPORT") for line in lines(logs, stack))
+    cfn.update_stack(StackName=stack, TemplateBody=template("two", "y", "MemorySize: 192"), Capabilities=["CAPABILITY_IAM"])
+    ended("UPDATE_COMPLETE")
+    assert invoke(functions, stack)[1] == ["two", "1"]
+    found = functions.get_function(FunctionName=stack)
+    assert (found["Configuration"]["Timeout"], found["Configuration"]["MemorySize"]) == (3, 192)
+    assert found["Tags"]["a"] == "y"
+    cfn.delete_stack(StackName=stack)
+    cfn.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+    with refused("ResourceNotFoundException"):
+        functions.get_function(FunctionName=stack)

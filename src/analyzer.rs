@@ -57,7 +57,7 @@ pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Resu
     let base = environment
         .get("SAGEMAKER_BASE_DIR")
         .map_or_else(|| PathBuf::from(BASE), PathBuf::from);
-    let result = Job::read(environment, &base).and_then(|job| analyse(&job, environment, now));
+    let result = Job::read(environment, &base).and_then(|job| analyse(&job, now));
     let text = match &result {
         Ok(analysis) => message(analysis.violations.unwrap_or(0)),
         Err(error) => crate::error::message(error),
@@ -70,25 +70,20 @@ pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Resu
     }
 }
 
-fn analyse(
-    job: &Job,
-    environment: &BTreeMap<String, String>,
-    now: jiff::Timestamp,
-) -> Result<Analysis> {
+fn analyse(job: &Job, now: jiff::Timestamp) -> Result<Analysis> {
     let baseline = job
         .baseline_constraints
         .as_ref()
         .map(|constraints| Baseline::read(constraints, job.baseline_statistics.as_deref()))
         .transpose()?;
-    let (sources, format) = dataset::open(job, baseline.as_ref(), environment)?;
-    let profile =
-        validation::profile(sources, &format, baseline.as_ref()).map_err(|error| {
-            if error.is_empty() {
-                job.nothing()
-            } else {
-                anyhow!(error)
-            }
-        })?;
+    let (sources, format) = dataset::open(job, baseline.as_ref())?;
+    let profile = validation::profile(sources, &format, baseline.as_ref()).map_err(|error| {
+        if error.is_empty() {
+            job.nothing()
+        } else {
+            anyhow!(error)
+        }
+    })?;
     let statistics = profile.statistics();
     let violations = baseline
         .as_ref()
@@ -112,7 +107,7 @@ fn analyse(
         written.extend(metrics::write(&job.base, &lines)?);
     }
     if let Some(path) = &job.postprocessor {
-        script::postprocess(path, environment)?;
+        script::postprocess(path)?;
     }
     Ok(Analysis {
         rows: profile.rows(),
@@ -128,9 +123,7 @@ fn message(violations: usize) -> String {
     if violations == 0 {
         "Completed: Job completed successfully with no violations.".to_owned()
     } else {
-        format!(
-            "CompletedWithViolations: Job completed successfully with {violations} violations."
-        )
+        format!("CompletedWithViolations: Job completed successfully with {violations} violations.")
     }
 }
 

@@ -4,6 +4,7 @@
 //! profile, an endpoint or credentials, so a cloned repository cannot redirect a command.
 //! docs/config.md lists every key and variable.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -524,6 +525,32 @@ fn chosen(names: &[&str]) -> Vec<(OsString, OsString)> {
                 None => found == name,
             })
         })
+        .collect()
+}
+
+/// The variables of the analyzer's container contract (docs/analyzer.md).
+const ANALYZER: &[&str] = &[
+    "SAGEMAKER_BASE_DIR",
+    "analysis_type",
+    "baseline_constraints",
+    "baseline_statistics",
+    "dataset_format",
+    "dataset_source",
+    "end_time",
+    "output_path",
+    "post_analytics_processor_script",
+    "publish_cloudwatch_metrics",
+    "record_preprocessor_script",
+    "sagemaker_endpoint_name",
+    "sagemaker_monitoring_schedule_name",
+    "start_time",
+];
+
+/// What a Model Monitor job tells its container.
+pub fn analyzer_environment() -> BTreeMap<String, String> {
+    chosen(ANALYZER)
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 

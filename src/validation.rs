@@ -19,6 +19,7 @@ pub mod csv;
 mod distinct;
 pub mod drift;
 pub mod files;
+mod hours;
 pub mod kll;
 mod lenient;
 mod moments;

@@ -100,8 +100,14 @@ impl Job {
             source: located(base, required("dataset_source")?).context("dataset_source")?,
             output: located(base, required("output_path")?).context("output_path")?,
             window: Window {
-                since: variable("start_time").map(time).transpose().context("start_time")?,
-                until: variable("end_time").map(time).transpose().context("end_time")?,
+                since: variable("start_time")
+                    .map(time)
+                    .transpose()
+                    .context("start_time")?,
+                until: variable("end_time")
+                    .map(time)
+                    .transpose()
+                    .context("end_time")?,
             },
             baseline_constraints: path("baseline_constraints")?,
             baseline_statistics: path("baseline_statistics")?,
@@ -109,9 +115,9 @@ impl Job {
                 None => false,
                 Some(text) if text.eq_ignore_ascii_case("Disabled") => false,
                 Some(text) if text.eq_ignore_ascii_case("Enabled") => true,
-                Some(other) => bail!(
-                    "publish_cloudwatch_metrics is `{other}`; it can be Enabled or Disabled"
-                ),
+                Some(other) => {
+                    bail!("publish_cloudwatch_metrics is `{other}`; it can be Enabled or Disabled")
+                }
             },
             preprocessor: path("record_preprocessor_script")?,
             postprocessor: path("post_analytics_processor_script")?,
@@ -343,7 +349,10 @@ pub(super) mod tests {
         assert!(!job.window.contains("2019-12-01T16:20:00Z".parse().unwrap()));
         assert!(format!("{}", job.nothing()).contains("from 2019-12-01T15:20:00Z to"));
         let error = read(&[("end_time", "noon")]).unwrap_err();
-        assert!(format!("{error:#}").starts_with("end_time: `noon`"), "{error:#}");
+        assert!(
+            format!("{error:#}").starts_with("end_time: `noon`"),
+            "{error:#}"
+        );
     }
 
     #[test]

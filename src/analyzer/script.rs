@@ -231,7 +231,10 @@ mod tests {
     /// What a script makes of two events, one in the window of the second hour.
     fn run(script: &str, columns: &[&str], window: Window) -> io::Result<String> {
         let directory = tempfile::tempdir()?;
-        let (file, code) = (directory.path().join("a.jsonl"), directory.path().join("s.py"));
+        let (file, code) = (
+            directory.path().join("a.jsonl"),
+            directory.path().join("s.py"),
+        );
         let lines = [event(1, 1, "10,x", "0.5"), event(2, 2, "20,y", "1.5")];
         std::fs::write(&file, lines.join("\n"))?;
         std::fs::write(&code, script)?;
@@ -274,7 +277,8 @@ def preprocess_handler(record, logger):
 
     #[test]
     fn only_events_of_the_window_reach_the_script() {
-        const NAME: &str = "def preprocess_handler(r):\n    return {'id': r.event_metadata.event_id}\n";
+        const NAME: &str =
+            "def preprocess_handler(r):\n    return {'id': r.event_metadata.event_id}\n";
         let window = Window {
             since: Some("2026-02-14T02:00:00Z".parse().unwrap()),
             until: None,
@@ -289,7 +293,10 @@ def preprocess_handler(record, logger):
                 "def preprocess_handler(r):\n    return {'a': int(r.endpoint_input.data)}\n",
                 "event 1 (eventId 1): ValueError: invalid literal",
             ),
-            ("def preprocess_handler(r):\n    return None\n", "returns []"),
+            (
+                "def preprocess_handler(r):\n    return None\n",
+                "returns []",
+            ),
             (
                 "def preprocess_handler(r):\n    return {'a': [1]}\n",
                 "records must be flat",
@@ -313,7 +320,11 @@ def preprocess_handler(record, logger):
         std::fs::write(&script, text).unwrap();
         postprocess(&script).unwrap();
         assert!(done.exists());
-        std::fs::write(&script, "def postprocess_handler():\n    raise OSError('full')\n").unwrap();
+        std::fs::write(
+            &script,
+            "def postprocess_handler():\n    raise OSError('full')\n",
+        )
+        .unwrap();
         let error = postprocess(&script).unwrap_err();
         assert!(error.to_string().ends_with("OSError: full"), "{error}");
         assert!(postprocess(&directory.path().join("none.py")).is_err());

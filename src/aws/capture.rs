@@ -110,38 +110,3 @@ impl Read for ObjectReader {
         Ok(length)
     }
 }
-
-/// Whether captured traffic under this key (`…/yyyy/mm/dd/hh/FILE`) can be of a time between the
-/// two. A key of another form can be of any time.
-pub fn may_hold(key: &str, since: Option<jiff::Timestamp>, until: Option<jiff::Timestamp>) -> bool {
-    let Some(hour) = hour(key) else {
-        return true;
-    };
-    // Requests at the turn of the hour may lie in the next one's directory.
-    let slack = jiff::SignedDuration::from_hours(1);
-    let end = hour + slack;
-    since.is_none_or(|since| end + slack > since) && until.is_none_or(|until| hour - slack < until)
-}
-
-fn hour(key: &str) -> Option<jiff::Timestamp> {
-    let mut parts = key.rsplit('/').skip(1);
-    let (hour, day, month, year) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    format!("{year}-{month}-{day}T{hour}:00:00Z").parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hours_outside_the_window_are_not_read() {
-        let key = |hour: u32| format!("capture/e/v/2026/11/22/{hour:02}/a.jsonl");
-        let at = |text: &str| Some(text.parse().unwrap());
-        let (since, until) = (at("2026-11-22T10:30:00Z"), at("2026-11-22T12:00:00Z"));
-        let read: Vec<u32> = (0..24)
-            .filter(|h| may_hold(&key(*h), since, until))
-            .collect();
-        assert_eq!(read, [9, 10, 11, 12]);
-        assert!(may_hold("capture/a.jsonl", since, until));
-    }
-}

@@ -39,7 +39,9 @@ pub fn build(program: &Path) -> Result<Image> {
     let scratch = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     // The digest is worked out before every job: the fastest level costs a second, not ten.
     let mut writer = Writer::new(BufWriter::new(scratch.reopen()?), Compression::fast());
-    let inside = Path::new(PROGRAM).strip_prefix("/").unwrap_or(Path::new(""));
+    let inside = Path::new(PROGRAM)
+        .strip_prefix("/")
+        .unwrap_or(Path::new(""));
     directories(&mut writer, [inside])?;
     append(&mut writer, inside, 0o755, program)?;
     let (file, finished) = writer.finish()?;
@@ -117,7 +119,7 @@ fn append<W: io::Write>(
     mode: u32,
     source: &Path,
 ) -> Result<()> {
-    let add = || -> Result<()> {
+    let mut add = || -> Result<()> {
         let file = File::open(source)?;
         let size = file.metadata()?.len();
         writer.file(place, mode, size, file)

@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use oci_spec::image::{
-    Arch, Config, Descriptor, Digest as OciDigest, ImageConfigurationBuilder,
-    ImageManifestBuilder, MediaType, Os, RootFsBuilder,
+    Arch, Config, Descriptor, Digest as OciDigest, ImageConfigurationBuilder, ImageManifestBuilder,
+    MediaType, Os, RootFsBuilder,
 };
 use sha2::{Digest, Sha256};
 
@@ -105,16 +105,16 @@ pub(super) fn image(
     let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let mut configuration = serde_json::to_value(
         ImageConfigurationBuilder::default()
-        .architecture(architecture)
-        .os(Os::Linux)
-        .config(config)
-        .rootfs(
-            RootFsBuilder::default()
-                .typ("layers")
-                .diff_ids(diff_ids)
-                .build()?,
-        )
-        .build()?,
+            .architecture(architecture)
+            .os(Os::Linux)
+            .config(config)
+            .rootfs(
+                RootFsBuilder::default()
+                    .typ("layers")
+                    .diff_ids(diff_ids)
+                    .build()?,
+            )
+            .build()?,
     )?;
     // Labels are a map without an order, and the same image must have the same bytes.
     configuration["config"]["Labels"].sort_all_objects();

@@ -9,13 +9,16 @@
 //! the data, and becomes [`Statistics`] at the end.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::path::PathBuf;
 
 pub mod capture;
 mod categories;
 pub mod check;
 pub mod constraints;
 pub mod csv;
+pub mod decode;
 mod distinct;
 pub mod drift;
 pub mod files;
@@ -52,12 +55,65 @@ pub enum Format {
     Capture(capture::Window),
 }
 
+/// The bytes of a source, open.
+pub enum Input {
+    /// A file, which can be read at several places at once.
+    File(File),
+    /// Bytes that arrive once, in order.
+    Stream(Box<dyn Read + Send>),
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => f.debug_tuple("File").field(file).finish(),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+impl Input {
+    /// The bytes in order.
+    pub fn into_reader(self) -> Box<dyn Read + Send> {
+        match self {
+            Self::File(file) => Box::new(file),
+            Self::Stream(stream) => stream,
+        }
+    }
+}
+
 /// Bytes with a name; opened when its turn comes.
 pub struct Source {
     /// A path or an address, for messages.
     pub name: String,
     /// Opens the bytes.
-    pub open: Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send>,
+    pub open: Box<dyn FnOnce() -> io::Result<Input> + Send>,
+    /// The partition that the source lies in (`year=2026/month=05`): columns after those of the
+    /// source itself, with the same value in every row. `None` is a missing value.
+    pub partition: Vec<(String, Option<String>)>,
+}
+
+impl Source {
+    /// A file of this machine.
+    pub fn file(path: PathBuf) -> Self {
+        Self {
+            name: path.display().to_string(),
+            open: Box::new(move || Ok(Input::File(File::open(path)?))),
+            partition: Vec::new(),
+        }
+    }
+
+    /// Bytes that arrive once, in order.
+    pub fn stream<R: Read + Send + 'static>(
+        name: impl Into<String>,
+        open: impl FnOnce() -> io::Result<R> + Send + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            open: Box::new(move || Ok(Input::Stream(Box::new(open()?)))),
+            partition: Vec::new(),
+        }
+    }
 }
 
 impl fmt::Debug for Source {
@@ -75,6 +131,7 @@ pub struct DataError {
     place: String,
     line: Option<u64>,
     message: String,
+    source: Option<io::Error>,
 }
 
 impl DataError {
@@ -84,6 +141,18 @@ impl DataError {
             place: place.into(),
             line: None,
             message: message.into(),
+            source: None,
+        }
+    }
+
+    /// A source that cannot be opened or read. What the error carries (the hint and exit code of a
+    /// remote call) goes with it.
+    pub fn unread(place: impl Into<String>, error: io::Error) -> Self {
+        Self {
+            place: place.into(),
+            line: None,
+            message: error.to_string(),
+            source: Some(error),
         }
     }
 
@@ -98,6 +167,7 @@ impl DataError {
             place: place.into(),
             line: Some(line),
             message: message.into(),
+            source: None,
         }
     }
 }
@@ -112,7 +182,12 @@ impl fmt::Display for DataError {
     }
 }
 
-impl std::error::Error for DataError {}
+impl std::error::Error for DataError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let inner = self.source.as_ref()?.get_ref()?;
+        Some(inner)
+    }
+}
 
 /// Reads every source in order as one data set.
 ///
@@ -126,7 +201,8 @@ pub fn profile(
     let mut profiler = Profiler::new(baseline);
     for source in sources {
         let name = source.name;
-        let input = (source.open)().map_err(|error| DataError::new(&name, error.to_string()))?;
+        let input = (source.open)().map_err(|error| DataError::unread(&name, error))?;
+        let input = decode::decoded(&name, input.into_reader())?;
         let input = BufReader::with_capacity(256 * 1024, input);
         match format {
             Format::Csv => csv::read(&name, input, &mut profiler)?,

@@ -209,10 +209,8 @@ mod tests {
 
     fn source(text: &str) -> Vec<Source> {
         let text = text.as_bytes().to_vec();
-        vec![Source {
-            name: "data.csv".to_owned(),
-            open: Box::new(move || Ok(Box::new(std::io::Cursor::new(text)))),
-        }]
+        let bytes = std::io::Cursor::new(text);
+        vec![Source::stream("data.csv", || Ok(bytes))]
     }
 
     fn baseline(text: &str) -> Baseline {

@@ -51,6 +51,10 @@ pub struct Baseline {
 pub enum Format {
     /// Comma-separated values with a header line.
     Csv,
+    /// JSON Lines, an object each.
+    Jsonl,
+    /// Apache Parquet.
+    Parquet,
     /// What an endpoint captured, JSON Lines.
     Capture(capture::Window),
 }
@@ -206,6 +210,12 @@ pub fn profile(
         let input = BufReader::with_capacity(256 * 1024, input);
         match format {
             Format::Csv => csv::read(&name, input, &mut profiler)?,
+            Format::Jsonl | Format::Parquet => {
+                return Err(DataError::new(
+                    &name,
+                    "JSON Lines and Parquet are not read yet",
+                ));
+            }
             Format::Capture(window) => capture::read(&name, input, *window, &mut profiler)?,
         }
     }

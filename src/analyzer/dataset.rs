@@ -79,6 +79,7 @@ fn source(file: &Path, open: impl FnOnce(&Path) -> io::Result<Input> + Send + 's
     Source {
         name: file.display().to_string(),
         open: Box::new(move || open(&path)),
+        partition: Vec::new(),
     }
 }
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::dataset::{self, Lines, cut};
 use super::job::Sides;
+use crate::validation::Source;
 use crate::validation::capture::Window;
-use crate::validation::{Input, Source};
 
 /// What runs the scripts, on PATH.
 const PYTHON: &str = "python3";
@@ -55,10 +55,7 @@ pub(super) fn preprocess(
         line: Vec::new(),
         read: 0,
     };
-    Ok(Source {
-        name,
-        open: Box::new(move || Ok(Input::Stream(Box::new(records)))),
-    })
+    Ok(Source::stream(name, move || Ok(records)))
 }
 
 /// Runs the script's `postprocess_handler`.
@@ -241,11 +238,8 @@ mod tests {
         let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
         let source = preprocess(&code, &columns, vec![file], window, Sides::Both)
             .map_err(io::Error::other)?;
-        let Input::Stream(mut stream) = (source.open)()? else {
-            panic!("a stream");
-        };
         let mut text = String::new();
-        stream.read_to_string(&mut text)?;
+        (source.open)()?.into_reader().read_to_string(&mut text)?;
         Ok(text)
     }
 

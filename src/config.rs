@@ -76,6 +76,9 @@ pub struct ProjectFile {
     /// Production monitoring.
     #[serde(default)]
     pub monitor: MonitorSection,
+    /// Data validation.
+    #[serde(default)]
+    pub validate: ValidateSection,
     /// The local cloud.
     #[serde(default)]
     pub local: LocalSection,
@@ -179,6 +182,22 @@ impl Default for MonitorSection {
     fn default() -> Self {
         Self {
             baseline: "baseline".into(),
+        }
+    }
+}
+
+/// `[validate]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValidateSection {
+    /// The instance type of `mlops validate --on processing`.
+    pub instance_type: String,
+}
+
+impl Default for ValidateSection {
+    fn default() -> Self {
+        Self {
+            instance_type: "ml.m5.large".to_owned(),
         }
     }
 }

@@ -13,6 +13,12 @@ use super::{AwsResultExt, Clients};
 /// The object of that key, or every object under it as a directory; in the order of their keys,
 /// without empty ones.
 pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
+    let sized = sized(clients, address).await?;
+    Ok(sized.into_iter().map(|(object, _)| object).collect())
+}
+
+/// The same objects, each with its size in bytes.
+pub async fn sized(clients: &Clients, address: &S3Uri) -> Result<Vec<(S3Uri, u64)>> {
     let mut pages = clients
         .s3
         .list_objects_v2()
@@ -24,7 +30,8 @@ pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
     while let Some(page) = pages.next().await {
         let page = page.aws(format!("cannot list {address}"))?;
         for object in page.contents() {
-            let (Some(key), Some(1..)) = (object.key(), object.size()) else {
+            let size = object.size().and_then(|size| u64::try_from(size).ok());
+            let (Some(key), Some(size @ 1..)) = (object.key(), size) else {
                 continue;
             };
             let rest = &key[address.key.len().min(key.len())..];
@@ -33,10 +40,7 @@ pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
                 || rest.is_empty()
                 || rest.starts_with('/');
             if inside {
-                found.push(S3Uri {
-                    bucket: address.bucket.clone(),
-                    key: key.to_owned(),
-                });
+                found.push((S3Uri::new(&address.bucket, key), size));
             }
         }
     }

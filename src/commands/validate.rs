@@ -26,7 +26,7 @@ mod sources;
 #[derive(Debug, clap::Args)]
 pub struct ValidateArgs {
     /// Files, directories, `-` for stdin, or `s3://BUCKET/KEY`; together one data set
-    #[arg(required = true)]
+    #[arg(required_unless_present = "resume")]
     data: Vec<String>,
     /// Make a baseline from the data instead of checking it
     #[arg(long, conflicts_with_all = ["constraints", "statistics"])]
@@ -91,28 +91,9 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     }
     args.remote.refuse_here()?;
     if args.suggest {
-        let directory = match &args.output_dir {
-            Some(directory) => directory.clone(),
-            None => baseline_directory(ctx)?
-                .ok_or_else(|| Failure::usage("there is no project to put the baseline into"))
-                .hint("pass --output-dir DIR")?,
-        };
-        return suggest(ctx, args, &directory).await;
+        return suggest(ctx, args, &suggested(ctx, args)?).await;
     }
-    let constraints = match (&args.constraints, baseline_directory(ctx)?) {
-        (Some(path), _) => path.clone(),
-        (None, Some(directory)) => directory.join(files::CONSTRAINTS),
-        (None, None) => {
-            return Err(Failure::usage("there is no baseline to check against")).hint(
-                "pass --constraints FILE, or make a baseline with --suggest --output-dir DIR",
-            );
-        }
-    };
-    let statistics = match (&args.statistics, &args.constraints) {
-        (Some(path), _) => Some(path.clone()),
-        (None, Some(_)) => None,
-        (None, None) => Some(constraints.with_file_name(files::STATISTICS)),
-    };
+    let (constraints, statistics) = agreed(ctx, args)?;
     let baseline = Baseline::read(&constraints, statistics.as_deref())
         .hint("make a baseline with `mlops validate --suggest DATA`")?;
     let profile = profile(ctx, args, Some(baseline.clone())).await?;
@@ -133,6 +114,35 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         violations: violations.violations,
         files: written,
     })
+}
+
+/// The directory that a suggested baseline goes to.
+fn suggested(ctx: &Context, args: &ValidateArgs) -> Result<PathBuf> {
+    match &args.output_dir {
+        Some(directory) => Ok(directory.clone()),
+        None => baseline_directory(ctx)?
+            .ok_or_else(|| Failure::usage("there is no project to put the baseline into"))
+            .hint("pass --output-dir DIR"),
+    }
+}
+
+/// The constraints to check, and the statistics that drift is measured from.
+fn agreed(ctx: &Context, args: &ValidateArgs) -> Result<(PathBuf, Option<PathBuf>)> {
+    let constraints = match (&args.constraints, baseline_directory(ctx)?) {
+        (Some(path), _) => path.clone(),
+        (None, Some(directory)) => directory.join(files::CONSTRAINTS),
+        (None, None) => {
+            return Err(Failure::usage("there is no baseline to check against")).hint(
+                "pass --constraints FILE, or make a baseline with --suggest --output-dir DIR",
+            );
+        }
+    };
+    let statistics = match (&args.statistics, &args.constraints) {
+        (Some(path), _) => Some(path.clone()),
+        (None, Some(_)) => None,
+        (None, None) => Some(constraints.with_file_name(files::STATISTICS)),
+    };
+    Ok((constraints, statistics))
 }
 
 async fn suggest(ctx: &Context, args: &ValidateArgs, directory: &Path) -> Result<Validation> {
@@ -156,22 +166,22 @@ fn baseline_directory(ctx: &Context) -> Result<Option<PathBuf>> {
     Ok(project.map(|project| project.path(&project.file.monitor.baseline)))
 }
 
+/// What the data is, said or guessed.
+fn format(args: &ValidateArgs) -> DataFormat {
+    let captured = |data: &String| sources::has_suffix(data, "jsonl");
+    match args.format {
+        Some(format) => format,
+        None if !args.data.is_empty() && args.data.iter().all(captured) => DataFormat::Capture,
+        None => DataFormat::Csv,
+    }
+}
+
 async fn profile(
     ctx: &Context,
     args: &ValidateArgs,
     baseline: Option<Baseline>,
 ) -> Result<validation::Profile> {
-    let format = match args.format {
-        Some(format) => format,
-        None if args
-            .data
-            .iter()
-            .all(|data| sources::has_suffix(data, "jsonl")) =>
-        {
-            DataFormat::Capture
-        }
-        None => DataFormat::Csv,
-    };
+    let format = format(args);
     let sources = sources::open(ctx, &args.data, format).await?;
     let format = match format {
         DataFormat::Csv => Format::Csv,

@@ -13,24 +13,30 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
+mod batch;
 pub mod capture;
 mod categories;
 pub mod check;
+mod column;
 pub mod constraints;
-pub mod csv;
+mod csv;
 pub mod decode;
 mod distinct;
 pub mod drift;
 pub mod files;
+mod hash;
 mod hours;
 pub mod kll;
 mod lenient;
 mod moments;
+mod number;
+mod parquet;
 pub mod profile;
 pub mod statistics;
 pub mod types;
 pub mod violations;
 
+use batch::Batch;
 pub use check::check;
 pub use constraints::Constraints;
 pub use profile::{Profile, Profiler};
@@ -126,6 +132,9 @@ impl fmt::Debug for Source {
     }
 }
 
+/// So many bytes are not worth waking other threads.
+const SMALL: usize = 128 * 1024;
+
 /// The message when there is nothing to look at.
 const NO_ROWS: &str = "there are no rows";
 
@@ -205,19 +214,47 @@ pub fn profile(
     let mut profiler = Profiler::new(baseline);
     for source in sources {
         let name = source.name;
+        let partition = source.partition;
         let input = (source.open)().map_err(|error| DataError::unread(&name, error))?;
-        let input = decode::decoded(&name, input.into_reader())?;
-        let input = BufReader::with_capacity(256 * 1024, input);
         match format {
-            Format::Csv => csv::read(&name, input, &mut profiler)?,
-            Format::Jsonl | Format::Parquet => {
-                return Err(DataError::new(
-                    &name,
-                    "JSON Lines and Parquet are not read yet",
-                ));
+            Format::Csv => {
+                let input = decode::decoded(&name, input.into_reader())?;
+                csv(&name, input, &partition, &mut profiler)?;
             }
-            Format::Capture(window) => capture::read(&name, input, *window, &mut profiler)?,
+            Format::Jsonl => return Err(DataError::new(&name, "JSON Lines are not read yet")),
+            Format::Parquet => parquet::read(&name, input, &partition, &mut profiler)?,
+            Format::Capture(window) => {
+                let input = decode::decoded(&name, input.into_reader())?;
+                let input = BufReader::with_capacity(256 * 1024, input);
+                capture::read(&name, input, *window, &mut profiler)?;
+            }
         }
     }
     profiler.finish()
+}
+
+/// Reads a CSV source: the next block is read and split while the columns take the last one.
+fn csv(
+    name: &str,
+    input: Box<dyn Read + Send>,
+    partition: &[(String, Option<String>)],
+    profiler: &mut Profiler,
+) -> Result<(), DataError> {
+    let (mut reader, names) = csv::Reader::open(name, input)?;
+    profiler
+        .begin(names, partition)
+        .map_err(|message| DataError::at(name, 1, message))?;
+    let (mut now, mut next) = (Batch::default(), Batch::default());
+    let mut more = reader.fill(&mut now)?;
+    while more {
+        if reader.is_at_end() {
+            profiler.batch(&now, now.bytes.len() > SMALL);
+            break;
+        }
+        let (filled, ()) = rayon::join(|| reader.fill(&mut next), || profiler.batch(&now, true));
+        more = filled?;
+        std::mem::swap(&mut now, &mut next);
+    }
+    profiler.end(partition);
+    Ok(())
 }

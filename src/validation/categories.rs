@@ -200,7 +200,10 @@ impl Categories {
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "far fewer than 2^32 categories")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "far fewer than 2^32 categories"
+    )]
     fn enter(&mut self, index: usize) {
         let mask = self.slots.len() - 1;
         let mut at = slot(self.entries[index].hash) & mask;
@@ -211,7 +214,10 @@ impl Categories {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits choose a slot")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bits choose a slot"
+)]
 fn slot(hash: u64) -> usize {
     hash as usize
 }
@@ -243,7 +249,10 @@ mod tests {
             insert(&mut categories, &i.to_string());
             insert(&mut categories, "JFK");
         }
-        assert_eq!(categories.examples().unwrap(), ["0", "1", "10", "100", "101"]);
+        assert_eq!(
+            categories.examples().unwrap(),
+            ["0", "1", "10", "100", "101"]
+        );
         assert_eq!(categories.counts().unwrap(), [("JFK", 1_000)]);
     }
 
@@ -262,7 +271,12 @@ mod tests {
             merged.merge(&of(&mut texts[100..].iter(), known));
             let counts = |categories: &Categories| -> Option<Vec<(String, u64)>> {
                 let counts = categories.counts()?;
-                Some(counts.iter().map(|(text, n)| ((*text).to_owned(), *n)).collect())
+                Some(
+                    counts
+                        .iter()
+                        .map(|(text, n)| ((*text).to_owned(), *n))
+                        .collect(),
+                )
             };
             assert_eq!(counts(&forwards), counts(&backwards));
             assert_eq!(counts(&forwards), counts(&merged));

@@ -253,7 +253,9 @@ pub(super) fn table(text: &str) -> Result<Vec<Vec<String>>, String> {
             Row::Blank => {}
             Row::Cells => table.push(batch.cells().map(owned).collect()),
             Row::Incomplete => {
-                return Err(format!("line {line}: a quote is opened here and never closed"));
+                return Err(format!(
+                    "line {line}: a quote is opened here and never closed"
+                ));
             }
         }
     }
@@ -459,7 +461,11 @@ mod tests {
             let n = i.wrapping_mul(2_654_435_761);
             let text = "ä€x".repeat((n % 7) as usize);
             plain.push_str(&format!("{i},{text},{n}\n"));
-            let text = if n % 5 == 0 { "\"a,\"\"b\"\"\n\"" } else { &text };
+            let text = if n % 5 == 0 {
+                "\"a,\"\"b\"\"\n\""
+            } else {
+                &text
+            };
             quoted.push_str(&format!("{i},{text},{n}\r\n"));
         }
         for text in [plain, quoted] {

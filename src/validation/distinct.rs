@@ -189,7 +189,10 @@ impl Hashes {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits choose a slot")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bits choose a slot"
+)]
 fn slot(hash: u64) -> usize {
     hash as usize
 }

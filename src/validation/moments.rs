@@ -179,8 +179,14 @@ mod tests {
             assert!(close(moments.sum(), NUMPY_SUM), "{}", moments.sum());
             assert!(close(moments.mean(), NUMPY_MEAN));
             assert!(close(moments.std_dev(), NUMPY_STD), "{}", moments.std_dev());
-            assert!(close(moments.min, values.iter().copied().fold(f64::MAX, f64::min)));
-            assert!(close(moments.max, values.iter().copied().fold(f64::MIN, f64::max)));
+            assert!(close(
+                moments.min,
+                values.iter().copied().fold(f64::MAX, f64::min)
+            ));
+            assert!(close(
+                moments.max,
+                values.iter().copied().fold(f64::MIN, f64::max)
+            ));
         }
     }
 
@@ -198,7 +204,10 @@ mod tests {
 
     #[test]
     fn small_values_survive_beside_huge_ones() {
-        for values in [[1.0, 1e100, 1.0, -1e100].as_slice(), &[1e100, 1.0, 0.0, 0.0, -1e100, 1.0]] {
+        for values in [
+            [1.0, 1e100, 1.0, -1e100].as_slice(),
+            &[1e100, 1.0, 0.0, 0.0, -1e100, 1.0],
+        ] {
             let mut moments = Moments::default();
             moments.extend(values);
             assert!(close(moments.sum(), 2.0), "{}", moments.sum());

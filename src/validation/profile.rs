@@ -40,11 +40,11 @@ impl Profile {
     }
 
     /// The categories that were counted; when those were not all, some of the others.
-    #[expect(clippy::type_complexity, reason = "the two are read at once, in one place")]
-    pub(super) fn categories(
-        &self,
-        column: &str,
-    ) -> Option<(Vec<(&str, u64)>, Option<Vec<&str>>)> {
+    #[expect(
+        clippy::type_complexity,
+        reason = "the two are read at once, in one place"
+    )]
+    pub(super) fn categories(&self, column: &str) -> Option<(Vec<(&str, u64)>, Option<Vec<&str>>)> {
         let categories = &self.column(column)?.categories;
         Some((categories.counts()?, categories.examples()))
     }

@@ -24,8 +24,10 @@ pub mod decode;
 mod distinct;
 pub mod drift;
 pub mod files;
+mod flat;
 mod hash;
 mod hours;
+mod jsonl;
 pub mod kll;
 mod lenient;
 mod moments;
@@ -57,10 +59,10 @@ pub struct Baseline {
 pub enum Format {
     /// Comma-separated values with a header line.
     Csv,
-    /// JSON Lines, an object each.
-    Jsonl,
     /// Apache Parquet.
     Parquet,
+    /// JSON Lines: one flat object a line.
+    Jsonl,
     /// What an endpoint captured, JSON Lines.
     Capture(capture::Window),
 }
@@ -221,8 +223,12 @@ pub fn profile(
                 let input = decode::decoded(&name, input.into_reader())?;
                 csv(&name, input, &partition, &mut profiler)?;
             }
-            Format::Jsonl => return Err(DataError::new(&name, "JSON Lines are not read yet")),
             Format::Parquet => parquet::read(&name, input, &partition, &mut profiler)?,
+            Format::Jsonl => {
+                let input = decode::decoded(&name, input.into_reader())?;
+                let input = BufReader::with_capacity(256 * 1024, input);
+                jsonl::read(&name, input, &partition, &mut profiler)?;
+            }
             Format::Capture(window) => {
                 let input = decode::decoded(&name, input.into_reader())?;
                 let input = BufReader::with_capacity(256 * 1024, input);

@@ -180,12 +180,17 @@ impl Profiler {
             return Ok(());
         }
         let names = (0..count)
-            .map(|i| match self.expected.get(i) {
-                Some((name, _)) => name.clone(),
-                None => format!("_c{i}"),
-            })
+            .map(|i| self.name_at(i))
             .collect();
         self.columns(names)
+    }
+
+    /// The name of a column that has none of its own: the baseline's at that place, or `_cN`.
+    pub(super) fn name_at(&self, index: usize) -> String {
+        match self.expected.get(index) {
+            Some((name, _)) => name.clone(),
+            None => format!("_c{index}"),
+        }
     }
 
     /// Takes a batch. The columns are taken in parallel when the pool is given the work; each takes
@@ -251,6 +256,11 @@ impl Profiler {
         }
     }
 
+    /// How many columns there are so far.
+    pub(super) fn width(&self) -> usize {
+        self.columns.len()
+    }
+
     /// The place of a column; one that is new is missing in all earlier rows.
     pub(super) fn ensure_column(&mut self, name: &str) -> Result<usize, String> {
         if let Some(index) = self.columns.iter().position(|column| column.name == name) {
@@ -307,7 +317,8 @@ mod tests {
         let mut profiler = Profiler::new(None);
         profiler.columns(vec!["n".into(), "s".into()]).unwrap();
         for row in rows {
-            profiler.row(row.iter().map(String::as_str)).unwrap();
+            let cells = row.iter().map(|cell| Some(cell.as_str()).filter(|cell| !cell.is_empty()));
+            profiler.row(cells).unwrap();
         }
         profiler.finish().unwrap()
     }

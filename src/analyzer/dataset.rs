@@ -46,11 +46,11 @@ pub(super) fn open(job: &Job, baseline: Option<&Baseline>) -> Result<(Vec<Source
     Ok(match &job.format {
         DatasetFormat::Csv { header: true } => (each(plain), Format::Csv),
         DatasetFormat::Csv { header: false } => {
-            let named = files.iter().map(|file| {
+            let with_names = files.iter().map(|file| {
                 let names = names.clone();
                 source(file, move |file| with_header(read(file)?, &names))
             });
-            (named.collect(), Format::Csv)
+            (with_names.collect(), Format::Csv)
         }
         DatasetFormat::JsonLines => (each(plain), Format::Jsonl),
         DatasetFormat::Parquet => (each(plain), Format::Parquet),
@@ -90,8 +90,11 @@ fn plain(file: &Path) -> io::Result<Input> {
 /// A file's bytes, decompressed.
 pub(super) fn read(file: &Path) -> io::Result<Box<dyn Read + Send>> {
     let input = Box::new(std::fs::File::open(file)?);
-    // The engine puts the file's name before it.
-    decoded("", input).map_err(io::Error::other)
+    // Whoever reads puts the file's name before an error.
+    decoded("", input).map_err(|error| {
+        let text = error.to_string();
+        io::Error::other(text.trim_start_matches(": ").to_owned())
+    })
 }
 
 /// The file, or every file below the directory, sorted; without links, empty files, and what

@@ -5,6 +5,7 @@
 //! guide): `feature_data_NAME` (sum, minimum, maximum, number of values), `feature_non_null_NAME`
 //! (completeness, 0 to 1) and `feature_baseline_drift_NAME` (the distance).
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -52,7 +53,10 @@ pub(super) fn lines(
     let mut records = Vec::new();
     for feature in &statistics.features {
         let name = &feature.name;
-        if let Some(numbers) = &feature.numerical_statistics {
+        // Without a value there is no least and no greatest one.
+        if let Some(numbers) = &feature.numerical_statistics
+            && numbers.common.num_present > 0
+        {
             let values = json!({
                 "SampleCount": numbers.common.num_present,
                 "Sum": numbers.sum,
@@ -98,9 +102,14 @@ pub(super) fn write(base: &Path, records: &[Value]) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let path = base.join(FILE);
-    let text: String = records.iter().map(|record| format!("{record}\n")).collect();
-    std::fs::create_dir_all(path.parent().unwrap_or(base))
-        .and_then(|()| std::fs::write(&path, text))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let write = || -> std::io::Result<()> {
+        std::fs::create_dir_all(path.parent().unwrap_or(base))?;
+        let mut file = std::io::BufWriter::new(std::fs::File::create(&path)?);
+        for record in records {
+            writeln!(file, "{record}")?;
+        }
+        file.flush()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Some(path))
 }

@@ -17,11 +17,12 @@ import sys
 class Record:
     """A part of an event: event.endpoint_input.data as well as event["captureData"]."""
 
-    def __init__(self, fields):
+    def __init__(self, fields, parts=()):
         self.__dict__["fields"] = fields
+        self.__dict__["parts"] = dict(parts)
 
     def __getattr__(self, name):
-        for key, value in self.fields.items():
+        for key, value in (*self.fields.items(), *self.parts.items()):
             if key == name or snake(key) == name:
                 return wrapped(value)
         # Scripts ask for these, and test them for None, when an event has none.
@@ -57,8 +58,7 @@ def wrapped(value):
 def event_record(event):
     """The event with its parts where the analyzer's own object has them."""
     capture = event.get("captureData") or {}
-    parts = {"endpointInput": None, "endpointOutput": None, **capture}
-    return Record({**event, **parts, "eventData": capture})
+    return Record(event, {"endpointInput": None, "endpointOutput": None, **capture})
 
 
 def handler_of(path, name):

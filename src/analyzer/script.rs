@@ -116,36 +116,41 @@ struct Metadata {
 /// Sends the events of the window to the script.
 fn feed(mut stdin: ChildStdin, files: &[PathBuf], window: Window, sides: Sides) -> io::Result<()> {
     for file in files {
-        let mut number = 0_u64;
-        let place = |number: u64, error: &dyn std::fmt::Display| {
-            io::Error::other(format!("{}, line {number}: {error}", file.display()))
-        };
-        let mut lines = Lines::new(dataset::read(file)?, |line: &mut Vec<u8>| {
-            number += 1;
-            if line.trim_ascii().is_empty() {
+        feed_file(&mut stdin, file, window, sides).map_err(|error| match error.kind() {
+            // The script has ended: what it said is the error, not this.
+            io::ErrorKind::BrokenPipe => error,
+            _ => io::Error::other(format!("{}: {error}", file.display())),
+        })?;
+    }
+    Ok(())
+}
+
+fn feed_file(stdin: &mut ChildStdin, file: &Path, window: Window, sides: Sides) -> io::Result<()> {
+    let mut number = 0_u64;
+    let mut lines = Lines::new(dataset::read(file)?, |line: &mut Vec<u8>| {
+        number += 1;
+        if line.trim_ascii().is_empty() {
+            line.clear();
+            return Ok(());
+        }
+        let broken = |why: String| io::Error::other(format!("line {number}: {why}"));
+        let event: Timed = serde_json::from_slice(line)
+            .map_err(|error| broken(format!("not a captured invocation: {error}")))?;
+        if window != Window::default() {
+            let time = event.metadata.time;
+            let time = time.ok_or_else(|| broken("there is no inferenceTime".to_owned()))?;
+            if !window.contains(time) {
                 line.clear();
                 return Ok(());
             }
-            let event: Timed = serde_json::from_slice(line)
-                .map_err(|error| place(number, &format!("not a captured invocation: {error}")))?;
-            if window != Window::default() {
-                let time = event
-                    .metadata
-                    .time
-                    .ok_or_else(|| place(number, &"the invocation has no inferenceTime"))?;
-                if !window.contains(time) {
-                    line.clear();
-                    return Ok(());
-                }
-            }
-            cut(line, sides)?;
-            if line.last() != Some(&b'\n') {
-                line.push(b'\n');
-            }
-            Ok(())
-        });
-        io::copy(&mut lines, &mut stdin)?;
-    }
+        }
+        cut(line, sides)?;
+        if line.last() != Some(&b'\n') {
+            line.push(b'\n');
+        }
+        Ok(())
+    });
+    io::copy(&mut lines, stdin)?;
     Ok(())
 }
 
@@ -243,19 +248,15 @@ mod tests {
         Ok(text)
     }
 
-    #[test]
-    fn records_are_what_the_handler_answers() {
-        const GUIDE: &str = r#"
+    /// As in the developer guide.
+    const GUIDE: &str = r#"
 def preprocess_handler(inference_record):
     data = inference_record.endpoint_output.data + "," + inference_record.endpoint_input.data
     print("to the log, not into the records")
     return {str(i).zfill(20): d for i, d in enumerate(data.split(","))}
 "#;
-        assert_eq!(
-            run(GUIDE, &["y", "a", "b"], Window::default()).unwrap(),
-            "{\"y\": \"0.5\", \"a\": \"10\", \"b\": \"x\"}\n{\"y\": \"1.5\", \"a\": \"20\", \"b\": \"y\"}\n"
-        );
-        const MANY: &str = r#"
+
+    const MANY: &str = r#"
 def preprocess_handler(record, logger):
     logger.info("seen %s", record)
     if record["eventMetadata"]["eventId"] == "1":
@@ -263,6 +264,13 @@ def preprocess_handler(record, logger):
     assert record.event_metadata.custom_attribute is None
     return [{"b": float("nan"), "a": 1}, {"a": 2, "b": None}, [3, "z"]]
 "#;
+
+    #[test]
+    fn records_are_what_the_handler_answers() {
+        assert_eq!(
+            run(GUIDE, &["y", "a", "b"], Window::default()).unwrap(),
+            "{\"y\": \"0.5\", \"a\": \"10\", \"b\": \"x\"}\n{\"y\": \"1.5\", \"a\": \"20\", \"b\": \"y\"}\n"
+        );
         assert_eq!(
             run(MANY, &["a", "b"], Window::default()).unwrap(),
             "{\"b\": null, \"a\": 1}\n{\"a\": 2, \"b\": null}\n{\"a\": 3, \"b\": \"z\"}\n"

@@ -126,3 +126,89 @@ fn append<W: io::Write>(
     };
     add().with_context(|| format!("cannot read {}", source.display()))
 }
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    /// Any small program will do.
+    const PROGRAM_HERE: &str = "/bin/ls";
+
+    /// Name, mode and size of what a layer holds.
+    fn entries(bytes: &[u8]) -> Vec<(String, u32, u64)> {
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes));
+        archive
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let header = entry.header();
+                assert!(matches!(
+                    header.entry_type(),
+                    tar::EntryType::Regular | tar::EntryType::Directory
+                ));
+                (
+                    entry.path().unwrap().display().to_string(),
+                    header.mode().unwrap(),
+                    entry.size(),
+                )
+            })
+            .collect()
+    }
+
+    fn content(content: &Content) -> Vec<u8> {
+        match content {
+            Content::Bytes(bytes) => bytes.clone(),
+            Content::File(path) => std::fs::read(path).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_image_holds_the_program_and_all_that_it_needs() {
+        let image = build(Path::new(PROGRAM_HERE)).unwrap();
+        let [base, own, config] = &image.manifests[0].blobs[..] else {
+            panic!("two layers and a configuration");
+        };
+        let base = entries(&content(&base.content));
+        let has = |name: &str, mode: u32| {
+            base.iter()
+                .any(|(found, bits, _)| found.contains(name) && *bits == mode)
+        };
+        assert!(has("libc.so.6", 0o755), "{base:?}");
+        assert!(has("ld-linux", 0o755), "{base:?}");
+        assert!(has("tmp", 0o1777), "{base:?}");
+        let own = entries(&content(&own.content));
+        let size = std::fs::metadata(PROGRAM_HERE).unwrap().len();
+        assert_eq!(
+            own.last().unwrap(),
+            &("opt/mlops/bin/mlops".to_owned(), 0o755, size)
+        );
+        let config: serde_json::Value = serde_json::from_slice(&content(&config.content)).unwrap();
+        assert_eq!(
+            config["config"]["Entrypoint"],
+            serde_json::json!(["/opt/mlops/bin/mlops", "analyze"])
+        );
+        assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_same_program_gives_the_same_image() {
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        let mut bytes = Vec::new();
+        File::open(PROGRAM_HERE)
+            .unwrap()
+            .read_to_end(&mut bytes)
+            .unwrap();
+        std::fs::write(copy.path(), &bytes).unwrap();
+        let first = build(Path::new(PROGRAM_HERE)).unwrap();
+        for _ in 0..8 {
+            // The order of a map of labels would differ now and then.
+            assert_eq!(build(copy.path()).unwrap().digest(), first.digest());
+        }
+        bytes.push(0);
+        std::fs::write(copy.path(), &bytes).unwrap();
+        assert_ne!(build(copy.path()).unwrap().digest(), first.digest());
+    }
+}

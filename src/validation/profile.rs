@@ -179,9 +179,7 @@ impl Profiler {
         if !self.columns.is_empty() {
             return Ok(());
         }
-        let names = (0..count)
-            .map(|i| self.name_at(i))
-            .collect();
+        let names = (0..count).map(|i| self.name_at(i)).collect();
         self.columns(names)
     }
 
@@ -317,7 +315,9 @@ mod tests {
         let mut profiler = Profiler::new(None);
         profiler.columns(vec!["n".into(), "s".into()]).unwrap();
         for row in rows {
-            let cells = row.iter().map(|cell| Some(cell.as_str()).filter(|cell| !cell.is_empty()));
+            let cells = row
+                .iter()
+                .map(|cell| Some(cell.as_str()).filter(|cell| !cell.is_empty()));
             profiler.row(cells).unwrap();
         }
         profiler.finish().unwrap()

@@ -291,7 +291,7 @@ def postprocess_handler():
         "ml/processing/code/scripts.py",
         "def preprocess_handler(record):\n    return {'x': 1 / 0}\n",
     );
-    let failed = analyze(&sandbox, CAPTURE, "endpointdata", &more[..1]).code(1);
+    let failed = analyze(&sandbox, CAPTURE, "endpointdata", &more).code(1);
     assert!(
         failed.stderr.contains("ZeroDivisionError"),
         "{}",

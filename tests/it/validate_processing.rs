@@ -97,7 +97,13 @@ impl Project {
     fn newest_job(&self) -> (String, String) {
         let client = aws_sdk_sagemaker::Client::new(&self.config);
         self.runtime.block_on(async {
-            let jobs = client.list_processing_jobs().send().await.unwrap();
+            let jobs = client
+                .list_processing_jobs()
+                .sort_by(sm::SortBy::CreationTime)
+                .sort_order(sm::SortOrder::Descending)
+                .send()
+                .await
+                .unwrap();
             let newest = &jobs.processing_job_summaries()[0];
             (
                 newest.processing_job_name().unwrap().to_owned(),
@@ -140,31 +146,35 @@ fn a_processing_job_finds_what_this_machine_finds() {
 
     let spoiled = address("may/spoiled.csv");
     let here = project.validate(&[&spoiled]).code(3);
+    let hasty = project.sandbox.mlops([
+        "--local",
+        "--timeout",
+        "0.01",
+        "validate",
+        "--on",
+        "processing",
+        &spoiled,
+    ]);
+    let hasty = hasty.code(5);
+    assert!(!hasty.stderr.contains("Pushing"), "{}", hasty.stderr);
+    let (_, id) = hasty.stderr.trim_end().rsplit_once("--resume ").unwrap();
     let there = project
-        .validate(&["--on", "processing", &spoiled, "--output-dir", "out"])
+        .validate(&["--on", "processing", "--resume", id, "--output-dir", "out"])
         .code(3);
     for member in ["rows", "columns", "violations", "baseline"] {
         assert_eq!(there.json()[member], here.json()[member], "{member}");
     }
-    assert!(!there.stderr.contains("Pushing"), "{}", there.stderr);
     let count = there.json()["violations"].as_array().unwrap().len();
     let (job, message) = project.newest_job();
+    assert_eq!(job, format!("flights-validate-{id}"));
     assert_eq!(
         message,
         format!("CompletedWithViolations: Job completed successfully with {count} violations.")
     );
-    let id = job.strip_prefix("flights-validate-").unwrap();
     let key = format!("validations/{id}/results/constraint_violations.json");
-    assert_eq!(
-        project.get(ARTIFACTS, &key)["violations"],
-        there.json()["violations"]
-    );
+    let kept = project.get(ARTIFACTS, &key);
+    assert_eq!(kept["violations"], there.json()["violations"]);
     assert!(project.sandbox.path().join("out/statistics.json").exists());
-
-    let again = project
-        .validate(&["--on", "processing", "--resume", id])
-        .code(3);
-    assert_eq!(again.json()["violations"], there.json()["violations"]);
 
     let suggested = ["--suggest", "--output-dir", "made", "--on", "processing"];
     let both = [address("may/good/a.csv"), address("may/good/b.csv")];

@@ -20,7 +20,7 @@ pub(super) struct RemoteArgs {
     /// default: this one)
     #[arg(long, value_name = "FILE")]
     function_binary: Option<PathBuf>,
-    /// The job's instance type (--on processing; default: mlops.toml, [validate] instance_type)
+    /// The job's instance type (--on processing; default: that of mlops.toml)
     #[arg(long, value_name = "TYPE")]
     instance_type: Option<String>,
     /// Wait for a job that was started before (--on processing; the id is what Ctrl-C said)

@@ -154,22 +154,11 @@ fn environment(format: DataFormat) -> HashMap<String, String> {
     .into()
 }
 
-/// The manifest of exactly these objects: a prefix alone would take every key that begins so.
+/// The manifest of exactly these objects: a prefix alone would take every key that begins so. With
+/// the whole keys below it, directories keep their meaning (partitions, hours).
 fn manifest(address: &S3Uri, objects: &[(S3Uri, u64)]) -> Result<Vec<u8>> {
-    let directory = format!("{}/", address.key.trim_end_matches('/'));
-    let below = |(object, _): &(S3Uri, u64)| object.key.starts_with(&directory);
-    let prefix = if address.key.is_empty() {
-        ""
-    } else if objects.iter().all(below) {
-        &directory
-    } else {
-        let end = address.key.rfind('/').map_or(0, |slash| slash + 1);
-        &address.key[..end]
-    };
-    let head = serde_json::json!({"prefix": S3Uri::new(&address.bucket, prefix).to_string()});
-    let names = objects
-        .iter()
-        .map(|(object, _)| object.key[prefix.len()..].into());
+    let head = serde_json::json!({"prefix": S3Uri::new(&address.bucket, "").to_string()});
+    let names = objects.iter().map(|(object, _)| object.key.as_str().into());
     let list: Vec<serde_json::Value> = std::iter::once(head).chain(names).collect();
     Ok(serde_json::to_vec(&list)?)
 }

@@ -84,7 +84,8 @@ impl Categories {
     }
 
     /// The categories in descending order of their counts, or `None` when the column has too many
-    /// and the baseline knows none.
+    /// and the baseline knows none. Where there are too many, the known ones are there even when
+    /// they did not occur: that they are gone is what a comparison must see.
     pub(super) fn counts(&self) -> Option<Vec<(&str, u64)>> {
         if !self.is_open() {
             return None;
@@ -92,7 +93,7 @@ impl Categories {
         let mut counts: Vec<(&str, u64)> = self
             .entries
             .iter()
-            .filter(|entry| entry.count > 0)
+            .filter(|entry| entry.count > 0 || self.examples.is_some())
             .map(|entry| (&*entry.text, entry.count))
             .collect();
         counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));

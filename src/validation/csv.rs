@@ -351,7 +351,7 @@ fn split(block: &[u8], columns: usize, batch: &mut Batch) -> Option<usize> {
         return None;
     }
     let row_ends = batch.ends[..=count].iter().skip(columns).step_by(columns);
-    if !row_ends.fold(true, |all, end| all & (block[*end as usize] == b'\n')) {
+    if !row_ends.copied().all(|end| block[end as usize] == b'\n') {
         return None;
     }
     if all.to_bitmask() != 0 && std::str::from_utf8(block).is_err() {

@@ -174,7 +174,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::float_cmp, reason = "the nearest double is one")]
     fn numbers_are_what_deequ_says() {
         for (text, value, integral) in [
             ("0", 0.0, true),

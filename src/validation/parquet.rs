@@ -12,7 +12,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{self, ArrowPrimitiveType};
@@ -83,19 +83,17 @@ pub(super) fn read(
                         DataError::new(name, format!("column `{}`: {message}", column.name));
                     failed
                         .lock()
-                        .unwrap_or_else(|lock| lock.into_inner())
+                        .unwrap_or_else(PoisonError::into_inner)
                         .get_or_insert(error);
                 }
             });
         }
     });
-    match failed.into_inner().unwrap_or_else(|lock| lock.into_inner()) {
-        Some(error) => Err(error),
-        None => {
-            profiler.end(partition);
-            Ok(())
-        }
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
     }
+    profiler.end(partition);
+    Ok(())
 }
 
 /// One column of all row groups.

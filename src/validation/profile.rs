@@ -17,8 +17,8 @@ use super::{Baseline, DataError, NO_ROWS};
 /// What one pass over data found out about every column.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    columns: Vec<Column>,
-    rows: u64,
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: u64,
 }
 
 impl Profile {
@@ -179,16 +179,13 @@ impl Profiler {
         if !self.columns.is_empty() {
             return Ok(());
         }
-        let names = (0..count).map(|i| self.name_at(i)).collect();
+        let names = (0..count)
+            .map(|i| match self.expected.get(i) {
+                Some((name, _)) => name.clone(),
+                None => format!("_c{i}"),
+            })
+            .collect();
         self.columns(names)
-    }
-
-    /// The name of a column that has none of its own: the baseline's at that place, or `_cN`.
-    pub(super) fn name_at(&self, index: usize) -> String {
-        match self.expected.get(index) {
-            Some((name, _)) => name.clone(),
-            None => format!("_c{index}"),
-        }
     }
 
     /// Takes a batch. The columns are taken in parallel when the pool is given the work; each takes
@@ -254,11 +251,6 @@ impl Profiler {
         }
     }
 
-    /// How many columns there are so far.
-    pub(super) fn width(&self) -> usize {
-        self.columns.len()
-    }
-
     /// The place of a column; one that is new is missing in all earlier rows.
     pub(super) fn ensure_column(&mut self, name: &str) -> Result<usize, String> {
         if let Some(index) = self.columns.iter().position(|column| column.name == name) {
@@ -315,10 +307,12 @@ mod tests {
         let mut profiler = Profiler::new(None);
         profiler.columns(vec!["n".into(), "s".into()]).unwrap();
         for row in rows {
-            let cells = row
-                .iter()
-                .map(|cell| Some(cell.as_str()).filter(|cell| !cell.is_empty()));
-            profiler.row(cells).unwrap();
+            profiler
+                .row(
+                    row.iter()
+                        .map(|cell| (!cell.is_empty()).then_some(cell.as_str())),
+                )
+                .unwrap();
         }
         profiler.finish().unwrap()
     }

@@ -27,6 +27,7 @@ pub mod files;
 mod flat;
 mod hash;
 mod hours;
+mod hours;
 mod jsonl;
 pub mod kll;
 mod lenient;

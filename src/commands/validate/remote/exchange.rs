@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Clients};
-use crate::commands::validate::{ValidateArgs, Validation, agreed, suggested};
+use crate::commands::validate::{ValidateArgs, Validation, baseline_files, suggested};
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
 use crate::validation::{Baseline, Constraints, Statistics, Violations, files};
@@ -113,6 +113,7 @@ impl Exchange {
             baseline: local.baseline.as_ref().map(|(path, _)| path.clone()),
             violations: violations.unwrap_or_default().violations,
             files: written,
+            profile_only: false,
         })
     }
 
@@ -137,7 +138,7 @@ impl Local {
                 output: Some(suggested(ctx, args)?),
             });
         }
-        let (constraints, statistics) = agreed(ctx, args)?;
+        let (constraints, statistics) = baseline_files(ctx, args)?;
         Baseline::read(&constraints, statistics.as_deref())
             .hint("make a baseline with `mlops validate --suggest DATA`")?;
         Ok(Self {

@@ -140,6 +140,7 @@ fn addresses(data: &[String]) -> Result<Vec<S3Uri>> {
 fn environment(format: DataFormat) -> HashMap<String, String> {
     let format = match format {
         DataFormat::Csv => r#"{"csv":{"header":true}}"#,
+        DataFormat::Parquet => r#"{"parquet":{}}"#,
         DataFormat::Capture => {
             r#"{"sagemakerCaptureJson":{"captureIndexNames":["endpointInput","endpointOutput"]}}"#
         }

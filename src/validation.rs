@@ -27,7 +27,6 @@ pub mod files;
 mod flat;
 mod hash;
 mod hours;
-mod hours;
 mod jsonl;
 pub mod kll;
 mod lenient;

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
 use crate::monitoring;
 use crate::output::{self, Report};
-use crate::validation::{self, Baseline, Constraints, Format, Violation, files};
+use crate::validation::{self, Baseline, Constraints, Violation, files};
 
 mod remote;
 mod sources;
@@ -25,7 +25,8 @@ mod sources;
 /// Example: mlops validate data/may.csv
 #[derive(Debug, clap::Args)]
 pub struct ValidateArgs {
-    /// Files, directories, `-` for stdin, or `s3://BUCKET/KEY`; together one data set
+    /// Files, directories, patterns, `s3://BUCKET/KEY[?versionId=ID]`, `s3://BUCKET/PREFIX/`, or
+    /// `-` for stdin; together one data set
     #[arg(required = true)]
     data: Vec<String>,
     /// Make a baseline from the data instead of checking it
@@ -37,7 +38,7 @@ pub struct ValidateArgs {
     /// The statistics that drift is measured from
     #[arg(long, value_name = "FILE", requires = "constraints")]
     statistics: Option<PathBuf>,
-    /// What the data is (default: capture when it ends in .jsonl, else csv)
+    /// What the data is (default: what the names say, .csv, .jsonl or .parquet; else csv)
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<DataFormat>,
     /// Where the result's files go (with --suggest, default: the project's baseline)
@@ -69,6 +70,10 @@ enum On {
 enum DataFormat {
     /// Comma-separated values with a header line
     Csv,
+    /// One flat JSON object a line
+    Jsonl,
+    /// Apache Parquet
+    Parquet,
     /// What an endpoint captured (JSON Lines)
     Capture,
 }
@@ -161,22 +166,7 @@ async fn profile(
     args: &ValidateArgs,
     baseline: Option<Baseline>,
 ) -> Result<validation::Profile> {
-    let format = match args.format {
-        Some(format) => format,
-        None if args
-            .data
-            .iter()
-            .all(|data| sources::has_suffix(data, "jsonl")) =>
-        {
-            DataFormat::Capture
-        }
-        None => DataFormat::Csv,
-    };
-    let sources = sources::open(ctx, &args.data, format).await?;
-    let format = match format {
-        DataFormat::Csv => Format::Csv,
-        DataFormat::Capture => Format::Capture(validation::capture::Window::default()),
-    };
+    let (sources, format) = sources::open(ctx, &args.data, args.format).await?;
     let profiled = tokio::task::spawn_blocking(move || {
         validation::profile(sources, &format, baseline.as_ref())
     });

@@ -134,10 +134,11 @@ pub fn write(directory: &Path, name: &str, value: &impl Serialize) -> Result<Pat
         .and_then(|()| std::fs::rename(&unfinished, &path));
     match written {
         Ok(()) => Ok(path),
-        Err(error) => Err(DataError::new(
-            path.display().to_string(),
-            error.to_string(),
-        )),
+        Err(error) => {
+            // What a full disk took of it is of no use; that the writing failed is the news.
+            let _ = std::fs::remove_file(&unfinished);
+            Err(DataError::unread(path.display().to_string(), error))
+        }
     }
 }
 

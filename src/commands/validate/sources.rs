@@ -1,5 +1,6 @@
 //! Where data is read from: files, directories, patterns, stdin, S3.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -74,6 +75,10 @@ pub(super) async fn open(
         if data == "-" {
             if places.iter().any(|place| matches!(place, Place::Stdin)) {
                 return Err(Failure::usage("stdin (`-`) can be read only once"));
+            }
+            if std::io::stdin().is_terminal() {
+                return Err(Failure::usage("stdin is a terminal: there is no data to read"))
+                    .hint("pipe the data: `zcat data.csv.gz | mlops validate -`");
             }
             places.push(Place::Stdin);
         } else if data.starts_with("s3://") {

@@ -20,6 +20,7 @@ pub mod check;
 mod column;
 pub mod constraints;
 mod csv;
+pub mod dataset;
 pub mod decode;
 mod distinct;
 pub mod drift;

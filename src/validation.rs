@@ -16,16 +16,20 @@ mod categories;
 pub mod check;
 pub mod constraints;
 pub mod csv;
+pub mod distance;
 mod distinct;
 pub mod drift;
+pub mod explain;
 pub mod files;
 pub mod kll;
 mod lenient;
 mod moments;
+pub mod opt_in;
 pub mod profile;
 pub mod statistics;
 pub mod types;
 pub mod violations;
+pub mod watch;
 
 pub use check::check;
 pub use constraints::Constraints;
@@ -122,7 +126,7 @@ pub fn profile(
     format: &Format,
     baseline: Option<&Baseline>,
 ) -> Result<Profile, DataError> {
-    let mut profiler = Profiler::new(baseline);
+    let mut profiler = Profiler::new(baseline)?;
     for source in sources {
         let name = source.name;
         let input = (source.open)().map_err(|error| DataError::new(&name, error.to_string()))?;

@@ -93,7 +93,7 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         .hint("make a baseline with `mlops validate --suggest DATA`")?;
     let profile = profile(ctx, args, Some(baseline.clone())).await?;
     let found = profile.statistics();
-    let violations = validation::check(&profile, &found, &baseline)
+    let violations = validation::check(&profile, &found, &baseline, ctx.now())
         .map_err(|text| Failure::new(Exit::Failed, text))?;
     let mut written = Vec::new();
     if let Some(directory) = &args.output_dir {

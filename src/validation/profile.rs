@@ -12,6 +12,7 @@ use super::statistics::{
     StringStatistics,
 };
 use super::types::{InferredType, Kind, TypeCounts, classify};
+use super::watch::{self, Watch};
 use super::{Baseline, DataError, NO_ROWS};
 
 /// What is known about one column so far.
@@ -26,6 +27,8 @@ struct Column {
     sketch: Sketch,
     distinct: Distinct,
     categories: Categories,
+    /// What the opt-in checks of this column need.
+    watch: Option<Watch>,
 }
 
 impl Column {
@@ -48,6 +51,9 @@ impl Column {
         }
         self.distinct.insert(text);
         self.categories.insert(text);
+        if let Some(watch) = &mut self.watch {
+            watch.observe(text);
+        }
     }
 
     fn number(&mut self, value: f64) {
@@ -55,12 +61,18 @@ impl Column {
         self.sketch.insert(value);
     }
 
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: &Self) -> Result<(), String> {
+        match (&mut self.watch, &other.watch) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs)?,
+            (None, None) => {}
+            _ => return Err("the profiles were made for different constraints".to_owned()),
+        }
         self.types.merge(&other.types);
         self.moments.merge(&other.moments);
         self.sketch.merge(&other.sketch);
         self.distinct.merge(&other.distinct);
         self.categories.merge(&other.categories);
+        Ok(())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
@@ -167,6 +179,11 @@ impl Profile {
         Some((categories.counts()?, categories.is_complete()))
     }
 
+    /// What was counted over a column for its opt-in checks.
+    pub(super) fn watch(&self, column: &str) -> Option<&Watch> {
+        self.column(column)?.watch.as_ref()
+    }
+
     /// Takes in another part of the same data set.
     ///
     /// # Errors
@@ -180,7 +197,7 @@ impl Profile {
         }
         self.rows += other.rows;
         for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
-            mine.merge(theirs);
+            mine.merge(theirs)?;
         }
         Ok(())
     }
@@ -206,13 +223,19 @@ impl Profile {
 pub struct Profiler {
     expected: Vec<(String, InferredType)>,
     categories: HashMap<String, Vec<String>>,
+    watches: HashMap<String, Watch>,
     columns: Vec<Column>,
     rows: u64,
 }
 
 impl Profiler {
     /// A profiler that knows what the data will be compared with.
-    pub fn new(baseline: Option<&Baseline>) -> Self {
+    ///
+    /// # Errors
+    /// The baseline asks for a check that is not understood.
+    pub fn new(baseline: Option<&Baseline>) -> Result<Self, DataError> {
+        let watches =
+            watch::watches(baseline).map_err(|text| DataError::new("the constraints", text))?;
         let mut categories: HashMap<String, Vec<String>> = HashMap::new();
         let mut expected = Vec::new();
         if let Some(baseline) = baseline {
@@ -228,12 +251,13 @@ impl Profiler {
                 known.extend(feature.categories().iter().map(|c| c.value.clone()));
             }
         }
-        Self {
+        Ok(Self {
             expected,
             categories,
+            watches,
             columns: Vec::new(),
             rows: 0,
-        }
+        })
     }
 
     /// Names the columns; every source of a data set has the same.
@@ -307,6 +331,7 @@ impl Profiler {
 
     fn column(&mut self, name: String) -> Column {
         let known = self.categories.remove(&name).unwrap_or_default();
+        let watch = self.watches.remove(&name);
         Column {
             expected: self
                 .expected
@@ -319,6 +344,7 @@ impl Profiler {
             sketch: Sketch::default(),
             distinct: Distinct::default(),
             categories: Categories::with(known),
+            watch,
         }
     }
 }
@@ -328,7 +354,7 @@ mod tests {
     use super::*;
 
     fn profile_of(rows: impl Iterator<Item = [String; 2]>) -> Profile {
-        let mut profiler = Profiler::new(None);
+        let mut profiler = Profiler::new(None).unwrap();
         profiler.columns(vec!["n".into(), "s".into()]).unwrap();
         for row in rows {
             profiler.row(row.iter().map(String::as_str)).unwrap();

@@ -14,6 +14,7 @@ use std::io::{self, BufReader, Read};
 pub mod capture;
 mod categories;
 pub mod check;
+pub mod clarify;
 pub mod constraints;
 pub mod csv;
 pub mod distance;
@@ -26,6 +27,9 @@ mod lenient;
 mod moments;
 pub mod opt_in;
 pub mod profile;
+#[cfg(test)]
+mod properties;
+pub mod quality;
 pub mod statistics;
 pub mod types;
 pub mod violations;

@@ -12,6 +12,7 @@ use crate::monitoring;
 use crate::output::{self, Report};
 use crate::validation::{self, Baseline, Constraints, Format, Violation, files};
 
+mod explain;
 mod sources;
 
 /// Check data against its baseline
@@ -36,6 +37,9 @@ pub struct ValidateArgs {
     /// The statistics that drift is measured from
     #[arg(long, value_name = "FILE", requires = "constraints")]
     statistics: Option<PathBuf>,
+    /// Show one column beside its baseline: quantiles, categories, every distance
+    #[arg(long, value_name = "FEATURE", conflicts_with = "suggest")]
+    explain: Option<String>,
     /// What the data is (default: capture when it ends in .jsonl, else csv)
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<DataFormat>,
@@ -62,6 +66,8 @@ pub struct Validation {
     baseline: Option<PathBuf>,
     violations: Vec<Violation>,
     files: Vec<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<explain::Explained>,
 }
 
 /// Profiles, then suggests or checks.
@@ -91,6 +97,10 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     };
     let baseline = Baseline::read(&constraints, statistics.as_deref())
         .hint("make a baseline with `mlops validate --suggest DATA`")?;
+    let explained = match &args.explain {
+        Some(name) => Some(explain::find(&baseline, name)?),
+        None => None,
+    };
     let profile = profile(ctx, args, Some(baseline.clone())).await?;
     let found = profile.statistics();
     let violations = validation::check(&profile, &found, &baseline, ctx.now())
@@ -102,12 +112,17 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         written.push(files::write(directory, files::CONSTRAINTS, &suggested)?);
         written.push(files::write(directory, files::VIOLATIONS, &violations)?);
     }
+    let explanation = match explained {
+        Some(feature) => Some(explain::explain(feature, &baseline, &found, &violations)?),
+        None => None,
+    };
     Ok(Validation {
         rows: profile.rows(),
         columns: found.features.len(),
         baseline: Some(constraints),
         violations: violations.violations,
         files: written,
+        explanation,
     })
 }
 
@@ -120,6 +135,7 @@ async fn suggest(ctx: &Context, args: &ValidateArgs, directory: &Path) -> Result
         columns: statistics.features.len(),
         baseline: None,
         violations: Vec::new(),
+        explanation: None,
         files: vec![
             files::write(directory, files::STATISTICS, &statistics)?,
             files::write(directory, files::CONSTRAINTS, &constraints)?,
@@ -171,16 +187,22 @@ impl Report for Validation {
 
 impl fmt::Display for Validation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(explanation) = &self.explanation {
+            writeln!(f, "{explanation}")?;
+        }
         let size = format!("{} rows, {} columns", self.rows, self.columns);
         if self.baseline.is_none() {
             writeln!(f, "{size}: baseline made")?;
         } else if self.violations.is_empty() {
             writeln!(f, "{size}: no violations")?;
         } else {
-            f.write_str(&monitoring::violations(&self.violations))?;
+            if self.explanation.is_none() {
+                f.write_str(&monitoring::violations(&self.violations))?;
+                writeln!(f)?;
+            }
             let count = self.violations.len();
             let plural = if count == 1 { "" } else { "s" };
-            writeln!(f, "\n{size}: {count} violation{plural}")?;
+            writeln!(f, "{size}: {count} violation{plural}")?;
         }
         for file in &self.files {
             writeln!(f, "wrote {}", output::clean(&file.display().to_string()))?;

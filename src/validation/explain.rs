@@ -179,10 +179,7 @@ fn side(feature: &FeatureStatistics) -> Option<Side> {
     })
 }
 
-fn quantiles(
-    before: Option<&FeatureStatistics>,
-    now: Option<&FeatureStatistics>,
-) -> Vec<Quantile> {
+fn quantiles(before: Option<&FeatureStatistics>, now: Option<&FeatureStatistics>) -> Vec<Quantile> {
     let (before, now) = (
         before.and_then(FeatureStatistics::ranks),
         now.and_then(FeatureStatistics::ranks),
@@ -353,7 +350,7 @@ mod tests {
         let names = ["arr_delay", "origin", "dep_delay", "distance"];
         assert_eq!(
             nearest("Dep_dely", names.into_iter()),
-            ["dep_delay", "arr_delay", "origin"]
+            ["dep_delay", "arr_delay", "distance"]
         );
     }
 }

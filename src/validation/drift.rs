@@ -227,6 +227,7 @@ fn chi_squared(before: &FeatureStatistics, now: &FeatureStatistics) -> Option<(f
     }
     let mut cells: Vec<(f64, f64)> = expected
         .iter()
+        .filter(|(_, count)| **count > 0.0)
         .map(|(name, count)| (count / baseline * all, seen(name)))
         .collect();
     while cells.len() >= 2 {

@@ -72,10 +72,31 @@ impl Sketch {
 
     /// Adds one value; it must be finite.
     pub fn insert(&mut self, value: f64) {
-        self.levels[0].items.push(value);
-        self.len += 1;
-        if self.len > self.capacity {
-            self.condense();
+        self.extend(&[value]);
+    }
+
+    /// Adds values in order; they must be finite.
+    pub fn extend(&mut self, mut values: &[f64]) {
+        while !values.is_empty() {
+            // As many as fit before one insertion would condense.
+            let room = (self.capacity + 1).saturating_sub(self.len).max(1);
+            let (now, later) = values.split_at(room.min(values.len()));
+            self.levels[0].items.extend_from_slice(now);
+            self.len += now.len();
+            if self.len > self.capacity {
+                self.condense();
+            }
+            values = later;
+        }
+    }
+
+    /// Adds the same finite value `count` times.
+    pub fn repeat(&mut self, value: f64, mut count: u64) {
+        let many = [value; 1024];
+        while count > 0 {
+            let now = usize::try_from(count).unwrap_or(usize::MAX).min(many.len());
+            self.extend(&many[..now]);
+            count -= now as u64;
         }
     }
 
@@ -94,6 +115,32 @@ impl Sketch {
     /// The items of each level, as `statistics.json` stores them.
     pub fn levels(&self) -> impl Iterator<Item = &[f64]> {
         self.levels.iter().map(|level| level.items.as_slice())
+    }
+
+    /// Each level: its items, how often it was compacted, and where its next compaction starts.
+    pub(super) fn compactors(&self) -> impl Iterator<Item = (&[f64], u64, bool)> {
+        let levels = self.levels.iter();
+        levels.map(|level| (level.items.as_slice(), level.compactions, level.odd))
+    }
+
+    /// A sketch of Deequ's size with those levels; `None` when there are none or too many.
+    pub(super) fn of_compactors(levels: Vec<(Vec<f64>, u64, bool)>) -> Option<Self> {
+        if levels.is_empty() || levels.len() > 64 {
+            return None;
+        }
+        let mut sketch = Self::default();
+        while sketch.levels.len() < levels.len() {
+            sketch.grow();
+        }
+        for (level, (items, compactions, odd)) in sketch.levels.iter_mut().zip(levels) {
+            sketch.len += items.len();
+            *level = Compactor {
+                items,
+                compactions,
+                odd,
+            };
+        }
+        Some(sketch)
     }
 
     /// Counts of [`BUCKETS`] equal ranges between `min` and `max`, with their bounds.

@@ -102,10 +102,7 @@ fn of(rows: &[String], baseline: Option<&Baseline>) -> Profile {
 }
 
 fn read(text: String, baseline: Option<&Baseline>) -> Profile {
-    let source = Source {
-        name: "data.csv".to_owned(),
-        open: Box::new(move || Ok(Box::new(std::io::Cursor::new(text)))),
-    };
+    let source = Source::stream("data.csv", move || Ok(std::io::Cursor::new(text)));
     profile(vec![source], &Format::Csv, baseline).unwrap()
 }
 

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::Baseline;
 use super::opt_in::{DatasetChecks, FeatureChecks};
 
+/// Why two profiles cannot be merged.
+pub(super) const DIFFERENT: &str = "the profiles were made for different `mlops_constraints`";
+
 /// Counts over the present values of one column; mergeable, and the same in any order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "Record", into = "Record")]
@@ -75,16 +78,18 @@ impl Watch {
         })
     }
 
-    /// Takes in one present value.
-    pub fn observe(&mut self, text: &str) {
-        if let Some((regex, count)) = &mut self.pattern {
-            *count += u64::from(regex.is_match(text));
+    /// Takes in a present value that occurs `count` times.
+    pub fn observe(&mut self, text: &str, count: u64) {
+        if let Some((regex, matches)) = &mut self.pattern
+            && regex.is_match(text)
+        {
+            *matches += count;
         }
         if let Some(newest) = &mut self.newest {
             match time(text) {
                 // `None` is before every time.
                 Some(time) => newest.time = newest.time.max(Some(time)),
-                None => newest.others += 1,
+                None => newest.others += count,
             }
         }
     }
@@ -97,7 +102,7 @@ impl Watch {
         let mine = self.pattern.as_ref().map(|(regex, _)| regex.as_str());
         let theirs = other.pattern.as_ref().map(|(regex, _)| regex.as_str());
         if mine != theirs || self.newest.is_some() != other.newest.is_some() {
-            return Err("the profiles were made for different `mlops_constraints`".to_owned());
+            return Err(DIFFERENT.to_owned());
         }
         if let (Some((_, mine)), Some((_, theirs))) = (&mut self.pattern, &other.pattern) {
             *mine += theirs;
@@ -223,8 +228,8 @@ mod tests {
         let values = ["2026-01-01", "2027-01-01", "no time", "2026-02-01"];
         let (mut left, mut right, mut whole) = (watch(), watch(), watch());
         for (i, value) in values.iter().enumerate() {
-            if i < 1 { &mut left } else { &mut right }.observe(value);
-            whole.observe(value);
+            if i < 1 { &mut left } else { &mut right }.observe(value, 1);
+            whole.observe(value, 1);
         }
         let text = serde_json::to_string(&right).unwrap();
         left.merge(&serde_json::from_str(&text).unwrap()).unwrap();

@@ -301,10 +301,9 @@ mod tests {
 
     fn source(text: &str) -> Vec<Source> {
         let text = text.as_bytes().to_vec();
-        vec![Source {
-            name: "data.csv".to_owned(),
-            open: Box::new(move || Ok(Box::new(std::io::Cursor::new(text)))),
-        }]
+        vec![Source::stream("data.csv", move || {
+            Ok(std::io::Cursor::new(text))
+        })]
     }
 
     fn table(rows: u32, row: impl Fn(u32) -> String) -> String {

@@ -38,7 +38,7 @@ pub struct ValidateArgs {
     #[arg(long, value_name = "FILE", requires = "constraints")]
     statistics: Option<PathBuf>,
     /// Show one column beside its baseline: quantiles, categories, every distance
-    #[arg(long, value_name = "FEATURE", conflicts_with = "suggest")]
+    #[arg(long, value_name = "FEATURE", conflicts_with_all = ["suggest", "profile_out"])]
     explain: Option<String>,
     /// What the data is (default: capture when it ends in .jsonl, else csv)
     #[arg(long, value_enum, value_name = "FORMAT")]
@@ -88,6 +88,9 @@ enum DataFormat {
 /// Profiles, then suggests or checks.
 pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     if args.on != On::Here {
+        if args.explain.is_some() {
+            return Err(Failure::usage("--explain works without --on"));
+        }
         return remote::run(ctx, args).await;
     }
     args.remote.refuse_here()?;

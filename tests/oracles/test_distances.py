@@ -117,3 +117,13 @@ def test_opt_in_checks_agree_with_scipy(validate):
         constraints["features"][0]["mlops_constraints"] = {"wasserstein": {"threshold": threshold}}
         validate.write("base/constraints.json", constraints)
         validate.run("now.csv", "--constraints", "base/constraints.json", "--statistics", "base/statistics.json", code=code)
+
+
+def test_data_has_no_distance_from_itself(validate):
+    """Few values of many digits: they must come back from statistics.json to the last bit."""
+    random = np.random.default_rng(7)
+    values = random.choice(random.random(8) * 3, 20_000)
+    validate.suggest(validate.table("same.csv", {"x": values}))
+    found = distances(validate.explain("x", "same.csv"))
+    assert found["linf_simple"] == 0 and found["wasserstein"] == 0 and found["psi"] == 0
+    assert found["kolmogorov_smirnov_p_value"] == 1

@@ -1686,7 +1686,7 @@ _mlops() {
             return 0
             ;;
         mlops__subcmd__validate)
-            opts="-q -v -y -h --suggest --constraints --statistics --format --output-dir --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help"
+            opts="-q -v -y -h --suggest --constraints --statistics --format --output-dir --on --function-binary --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1705,6 +1705,14 @@ _mlops() {
                     return 0
                     ;;
                 --output-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on)
+                    COMPREPLY=($(compgen -W "here lambda processing spark" -- "${cur}"))
+                    return 0
+                    ;;
+                --function-binary)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -424,6 +424,11 @@ complete -c mlops -n "__fish_mlops_using_subcommand validate" -l statistics -d '
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l format -d 'What the data is (default: capture when it ends in .jsonl, else csv)' -r -f -a "csv\t'Comma-separated values with a header line'
 capture\t'What an endpoint captured (JSON Lines)'"
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l output-dir -d 'Where the result\'s files go (with --suggest, default: the project\'s baseline)' -r -F
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l on -d 'What runs the validation; elsewhere than here, the data is in S3' -r -f -a "here\t'This process'
+lambda\t'A Lambda function made of this binary'
+processing\t'A SageMaker Processing job'
+spark\t'Apache Spark'"
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l function-binary -d 'The executable for the function: Linux, no glibc symbol newer than 2.34 (--on lambda; default: this one)' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l region -d 'The AWS region' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l endpoint-url -d 'Send every request to this endpoint' -r

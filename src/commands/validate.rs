@@ -12,6 +12,7 @@ use crate::monitoring;
 use crate::output::{self, Report};
 use crate::validation::{self, Baseline, Constraints, Format, Violation, files};
 
+mod remote;
 mod sources;
 
 /// Check data against its baseline
@@ -42,6 +43,25 @@ pub struct ValidateArgs {
     /// Where the result's files go (with --suggest, default: the project's baseline)
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
+    /// What runs the validation; elsewhere than here, the data is in S3
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
+    on: On,
+    #[command(flatten)]
+    remote: remote::RemoteArgs,
+}
+
+/// What runs a validation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum On {
+    /// This process
+    #[default]
+    Here,
+    /// A Lambda function made of this binary
+    Lambda,
+    /// A SageMaker Processing job
+    Processing,
+    /// Apache Spark
+    Spark,
 }
 
 /// What data is.
@@ -66,6 +86,10 @@ pub struct Validation {
 
 /// Profiles, then suggests or checks.
 pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
+    if args.on != On::Here {
+        return remote::run(ctx, args).await;
+    }
+    args.remote.refuse_here()?;
     if args.suggest {
         let directory = match &args.output_dir {
             Some(directory) => directory.clone(),

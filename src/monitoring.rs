@@ -137,10 +137,7 @@ mod tests {
     fn flights() -> Vec<Source> {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("src/scaffold/files/data/train/flights.csv");
-        vec![Source {
-            name: "flights.csv".to_owned(),
-            open: Box::new(move || Ok(Box::new(std::fs::File::open(path)?))),
-        }]
+        vec![Source::file(path)]
     }
 
     /// Captured July traffic with a made-up prediction in front.
@@ -160,10 +157,8 @@ mod tests {
                 format!("{event}\n")
             })
             .collect();
-        vec![Source {
-            name: "july.jsonl".to_owned(),
-            open: Box::new(move || Ok(Box::new(std::io::Cursor::new(lines.concat())))),
-        }]
+        let lines = std::io::Cursor::new(lines.concat());
+        vec![Source::stream("july.jsonl", || Ok(lines))]
     }
 
     #[test]

@@ -9,24 +9,33 @@
 //! the data, and becomes [`Statistics`] at the end.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::path::PathBuf;
 
+mod batch;
 pub mod capture;
 mod categories;
 pub mod check;
+mod column;
 pub mod constraints;
-pub mod csv;
+mod csv;
+pub mod decode;
 mod distinct;
 pub mod drift;
 pub mod files;
+mod hash;
 pub mod kll;
 mod lenient;
 mod moments;
+mod number;
+mod parquet;
 pub mod profile;
 pub mod statistics;
 pub mod types;
 pub mod violations;
 
+use batch::Batch;
 pub use check::check;
 pub use constraints::Constraints;
 pub use profile::{Profile, Profiler};
@@ -47,8 +56,37 @@ pub struct Baseline {
 pub enum Format {
     /// Comma-separated values with a header line.
     Csv,
+    /// Apache Parquet.
+    Parquet,
     /// What an endpoint captured, JSON Lines.
     Capture(capture::Window),
+}
+
+/// The bytes of a source, open.
+pub enum Input {
+    /// A file, which can be read at several places at once.
+    File(File),
+    /// Bytes that arrive once, in order.
+    Stream(Box<dyn Read + Send>),
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => f.debug_tuple("File").field(file).finish(),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+impl Input {
+    /// The bytes in order.
+    pub fn into_reader(self) -> Box<dyn Read + Send> {
+        match self {
+            Self::File(file) => Box::new(file),
+            Self::Stream(stream) => stream,
+        }
+    }
 }
 
 /// Bytes with a name; opened when its turn comes.
@@ -56,7 +94,33 @@ pub struct Source {
     /// A path or an address, for messages.
     pub name: String,
     /// Opens the bytes.
-    pub open: Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send>,
+    pub open: Box<dyn FnOnce() -> io::Result<Input> + Send>,
+    /// The partition that the source lies in (`year=2026/month=05`): columns after those of the
+    /// source itself, with the same value in every row. `None` is a missing value.
+    pub partition: Vec<(String, Option<String>)>,
+}
+
+impl Source {
+    /// A file of this machine.
+    pub fn file(path: PathBuf) -> Self {
+        Self {
+            name: path.display().to_string(),
+            open: Box::new(move || Ok(Input::File(File::open(path)?))),
+            partition: Vec::new(),
+        }
+    }
+
+    /// Bytes that arrive once, in order.
+    pub fn stream<R: Read + Send + 'static>(
+        name: impl Into<String>,
+        open: impl FnOnce() -> io::Result<R> + Send + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            open: Box::new(move || Ok(Input::Stream(Box::new(open()?)))),
+            partition: Vec::new(),
+        }
+    }
 }
 
 impl fmt::Debug for Source {
@@ -64,6 +128,9 @@ impl fmt::Debug for Source {
         f.debug_tuple("Source").field(&self.name).finish()
     }
 }
+
+/// So many bytes are not worth waking other threads.
+const SMALL: usize = 128 * 1024;
 
 /// The message when there is nothing to look at.
 const NO_ROWS: &str = "there are no rows";
@@ -74,6 +141,7 @@ pub struct DataError {
     place: String,
     line: Option<u64>,
     message: String,
+    source: Option<io::Error>,
 }
 
 impl DataError {
@@ -83,6 +151,18 @@ impl DataError {
             place: place.into(),
             line: None,
             message: message.into(),
+            source: None,
+        }
+    }
+
+    /// A source that cannot be opened or read. What the error carries (the hint and exit code of a
+    /// remote call) goes with it.
+    pub fn unread(place: impl Into<String>, error: io::Error) -> Self {
+        Self {
+            place: place.into(),
+            line: None,
+            message: error.to_string(),
+            source: Some(error),
         }
     }
 
@@ -97,6 +177,7 @@ impl DataError {
             place: place.into(),
             line: Some(line),
             message: message.into(),
+            source: None,
         }
     }
 }
@@ -111,7 +192,12 @@ impl fmt::Display for DataError {
     }
 }
 
-impl std::error::Error for DataError {}
+impl std::error::Error for DataError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let inner = self.source.as_ref()?.get_ref()?;
+        Some(inner)
+    }
+}
 
 /// Reads every source in order as one data set.
 ///
@@ -125,12 +211,46 @@ pub fn profile(
     let mut profiler = Profiler::new(baseline);
     for source in sources {
         let name = source.name;
-        let input = (source.open)().map_err(|error| DataError::new(&name, error.to_string()))?;
-        let input = BufReader::with_capacity(256 * 1024, input);
+        let partition = source.partition;
+        let input = (source.open)().map_err(|error| DataError::unread(&name, error))?;
         match format {
-            Format::Csv => csv::read(&name, input, &mut profiler)?,
-            Format::Capture(window) => capture::read(&name, input, *window, &mut profiler)?,
+            Format::Csv => {
+                let input = decode::decoded(&name, input.into_reader())?;
+                csv(&name, input, &partition, &mut profiler)?;
+            }
+            Format::Parquet => parquet::read(&name, input, &partition, &mut profiler)?,
+            Format::Capture(window) => {
+                let input = decode::decoded(&name, input.into_reader())?;
+                let input = BufReader::with_capacity(256 * 1024, input);
+                capture::read(&name, input, *window, &mut profiler)?;
+            }
         }
     }
     profiler.finish()
+}
+
+/// Reads a CSV source: the next block is read and split while the columns take the last one.
+fn csv(
+    name: &str,
+    input: Box<dyn Read + Send>,
+    partition: &[(String, Option<String>)],
+    profiler: &mut Profiler,
+) -> Result<(), DataError> {
+    let (mut reader, names) = csv::Reader::open(name, input)?;
+    profiler
+        .begin(names, partition)
+        .map_err(|message| DataError::at(name, 1, message))?;
+    let (mut now, mut next) = (Batch::default(), Batch::default());
+    let mut more = reader.fill(&mut now)?;
+    while more {
+        if reader.is_at_end() {
+            profiler.batch(&now, now.bytes.len() > SMALL);
+            break;
+        }
+        let (filled, ()) = rayon::join(|| reader.fill(&mut next), || profiler.batch(&now, true));
+        more = filled?;
+        std::mem::swap(&mut now, &mut next);
+    }
+    profiler.end(partition);
+    Ok(())
 }

@@ -64,24 +64,30 @@ pub async fn lines(clients: &Clients, address: &S3Uri) -> Result<usize> {
     Ok(count)
 }
 
-/// A function that opens the object for reading. It must be called, and the reader used, on a
-/// thread that may block (`spawn_blocking`).
+/// A function that opens the object, or one version of it, for reading. It must be called, and the
+/// reader used, on a thread that may block (`spawn_blocking`).
 pub fn opener(
     clients: &Clients,
     address: &S3Uri,
+    version_id: Option<&str>,
 ) -> Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send> {
     let (s3, address) = (clients.s3.clone(), address.clone());
+    let version_id = version_id.map(str::to_owned);
     let handle = Handle::current();
     Box::new(move || {
         let object = handle.block_on(async {
             s3.get_object()
                 .bucket(&address.bucket)
                 .key(&address.key)
+                .set_version_id(version_id)
                 .send()
                 .await
                 .aws("cannot read it")
         });
-        let object = object.map_err(|error| io::Error::other(format!("{error:#}")))?;
+        // Not `into()`: the hint and the exit code must be found again in the boxed error.
+        let object = object.map_err(|error| {
+            io::Error::other(error.reallocate_into_boxed_dyn_error_without_backtrace())
+        })?;
         Ok(Box::new(ObjectReader {
             handle,
             stream: object.body,

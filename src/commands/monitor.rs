@@ -116,10 +116,7 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     let task = ctx.progress.items("comparing captured traffic", 1);
     let sources: Vec<Source> = objects
         .iter()
-        .map(|object| Source {
-            name: object.to_string(),
-            open: capture::opener(clients, object),
-        })
+        .map(|object| Source::stream(object.to_string(), capture::opener(clients, object, None)))
         .collect();
     let known = baseline.clone();
     let profiled = tokio::task::spawn_blocking(move || {

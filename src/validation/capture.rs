@@ -13,7 +13,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::DataError;
-use super::csv::Rows;
 use super::profile::Profiler;
 
 /// A longer line is an error (an endpoint's payload is at most 25 MB).
@@ -121,7 +120,10 @@ fn invocation(line: &[u8], window: Window, profiler: &mut Profiler) -> Result<()
     let output = rows("endpointOutput", event.capture_data.endpoint_output)?;
     for row in join(output, input)? {
         profiler.columns_by_position(row.len())?;
-        profiler.row(row.iter().map(String::as_str))?;
+        profiler.row(
+            row.iter()
+                .map(|cell| (!cell.is_empty()).then_some(cell.as_str())),
+        )?;
     }
     Ok(())
 }
@@ -182,10 +184,9 @@ fn table(payload: &Payload) -> Result<Table, String> {
 }
 
 fn csv(text: &str) -> Result<Table, String> {
-    let mut rows = Rows::new("data", text.as_bytes());
-    let mut table = Vec::new();
-    while let Some(row) = rows.next_row().map_err(|error| error.to_string())? {
-        table.push(row.fields().map(|field| field.trim().to_owned()).collect());
+    let mut table = super::csv::table(text)?;
+    for cell in table.iter_mut().flatten() {
+        *cell = cell.trim().to_owned();
     }
     Ok(table)
 }

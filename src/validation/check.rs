@@ -149,7 +149,7 @@ fn domain(profile: &Profile, feature: &FeatureConstraints, rules: &Rules) -> Opt
     if domains.is_empty() {
         return None;
     }
-    let (counts, complete) = profile.categories(&feature.name)?;
+    let (counts, examples) = profile.categories(&feature.name)?;
     let present = profile.present(&feature.name)?;
     let known: u64 = counts
         .iter()
@@ -164,13 +164,15 @@ fn domain(profile: &Profile, feature: &FeatureConstraints, rules: &Rules) -> Opt
     if share >= rules.domain_threshold {
         return None;
     }
+    let all_counted = examples.is_none();
     let unknown: Vec<&str> = counts
         .iter()
         .map(|(category, _)| *category)
+        .chain(examples.into_iter().flatten())
         .filter(|category| !domains.iter().any(|known| known == category))
         .collect();
     let shown: Vec<String> = unknown.iter().take(5).map(|text| shorten(text)).collect();
-    let more = if complete && unknown.len() <= 5 {
+    let more = if all_counted && unknown.len() <= 5 {
         ""
     } else {
         ", …"
@@ -209,10 +211,8 @@ mod tests {
 
     fn source(text: &str) -> Vec<Source> {
         let text = text.as_bytes().to_vec();
-        vec![Source {
-            name: "data.csv".to_owned(),
-            open: Box::new(move || Ok(Box::new(std::io::Cursor::new(text)))),
-        }]
+        let bytes = std::io::Cursor::new(text);
+        vec![Source::stream("data.csv", || Ok(bytes))]
     }
 
     fn baseline(text: &str) -> Baseline {

@@ -1,205 +1,395 @@
-//! Comma-separated values: a header line, then rows of as many fields.
+//! Comma-separated values (RFC 4180) with a header line.
 //!
-//! RFC 4180 with LF or CRLF, a UTF-8 byte order mark is skipped. An empty field is a missing
-//! value, quoted or not. One row is held in memory at a time.
+//! Read leniently where the meaning is clear: a byte order mark, CRLF, empty lines and quotes in the
+//! middle of a cell are accepted. Refused, with the line: another number of cells than the header
+//! has, a quote that is never closed, bytes that are not UTF-8.
+//!
+//! The file is read in blocks. A block without quotes and carriage returns is split where it lies:
+//! only the places of the separators are written down. Any other block, and any block in which
+//! something is odd, is taken apart cell by cell.
 
-use std::io::{BufRead, Read};
-use std::ops::Range;
+use std::io::Read;
+
+use memchr::{memchr, memchr_iter, memchr2, memrchr};
+use wide::u8x16;
 
 use super::DataError;
-use super::profile::Profiler;
+use super::batch::Batch;
 
+/// So much is read at once.
+const BLOCK: usize = 512 * 1024;
+/// More for each column, so that a block of a wide table has some rows.
+const BLOCK_PER_COLUMN: usize = 256;
 /// A longer row is an error: most likely an unclosed quote.
-const MAX_ROW: u64 = 64 * 1024 * 1024;
-
-/// Reads a whole CSV source into the profiler.
-pub(super) fn read(
-    name: &str,
-    input: impl BufRead,
-    profiler: &mut Profiler,
-) -> Result<(), DataError> {
-    let mut rows = Rows::new(name, input);
-    let Some(header) = rows.next_row()? else {
-        return Err(DataError::new(name, "the file is empty"));
-    };
-    let columns: Vec<String> = header.fields().map(str::to_owned).collect();
-    profiler
-        .columns(columns)
-        .map_err(|message| DataError::at(name, 1, message))?;
-    while let Some(row) = rows.next_row()? {
-        let line = row.line;
-        profiler
-            .row(row.fields())
-            .map_err(|message| DataError::at(name, line, message))?;
-    }
-    Ok(())
-}
+const MAX_ROW: usize = 64 * 1024 * 1024;
 
 /// The rows of one source.
-pub(super) struct Rows<'a, R> {
+pub(super) struct Reader<'a> {
     name: &'a str,
-    input: R,
-    /// Lines read so far.
+    input: Box<dyn Read + Send>,
+    /// The block that is being read.
+    block: Vec<u8>,
+    /// What the last block held of a row that it did not hold whole.
+    rest: Vec<u8>,
+    /// Lines before `rest`.
     lines: u64,
-    raw: Vec<u8>,
-    row: Row,
+    at_end: bool,
+    columns: usize,
 }
 
-/// One row: its fields without quotes.
-#[derive(Debug, Default)]
-pub(super) struct Row {
-    text: String,
-    fields: Vec<Range<usize>>,
-    /// The line it starts in, from 1.
-    pub(super) line: u64,
+/// What is in a row's place.
+enum Row {
+    Cells,
+    Blank,
+    /// The block ends before the row does.
+    Incomplete,
 }
 
-impl Row {
-    pub(super) fn fields(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.fields.iter().map(|range| &self.text[range.clone()])
-    }
-}
-
-impl<'a, R: BufRead> Rows<'a, R> {
-    pub(super) fn new(name: &'a str, input: R) -> Self {
-        Self {
+impl<'a> Reader<'a> {
+    /// Reads the header: the columns' names.
+    pub(super) fn open(
+        name: &'a str,
+        input: Box<dyn Read + Send>,
+    ) -> Result<(Self, Vec<String>), DataError> {
+        let mut reader = Self {
             name,
             input,
+            block: Vec::new(),
+            rest: Vec::new(),
             lines: 0,
-            raw: Vec::new(),
-            row: Row::default(),
-        }
-    }
-
-    /// The next row that is not an empty line.
-    pub(super) fn next_row(&mut self) -> Result<Option<&Row>, DataError> {
-        loop {
-            self.raw.clear();
-            if !self.next_line()? {
-                return Ok(None);
-            }
-            self.row.line = self.lines;
-            if self.lines == 1 && self.raw.starts_with(b"\xef\xbb\xbf") {
-                self.raw.drain(..3);
-            }
-            if !content(&self.raw).is_empty() {
-                break;
-            }
-        }
-        if self.raw.contains(&b'"') {
-            self.quoted()?;
+            at_end: false,
+            columns: 0,
+        };
+        let mut header = Batch::default();
+        let Some(mut filled) = reader.read_block()? else {
+            return Err(DataError::new(name, "the file is empty"));
+        };
+        let mut at = if reader.block.starts_with(b"\xef\xbb\xbf") {
+            3
         } else {
-            self.plain()?;
+            0
+        };
+        loop {
+            header.clear(0);
+            let start = at;
+            match row(&reader.block[..filled], &mut at, &mut header) {
+                Row::Cells => break,
+                Row::Blank if at < filled => {}
+                Row::Blank if reader.at_end => {
+                    return Err(DataError::new(name, "the file is empty"));
+                }
+                Row::Blank | Row::Incomplete => {
+                    at = start;
+                    filled = reader.read_more(filled)?;
+                }
+            }
         }
-        Ok(Some(&self.row))
+        reader.check_text(&reader.block[..at])?;
+        let names: Vec<String> = header.cells().map(owned).collect();
+        reader.columns = names.len();
+        let lines = count_lines(&reader.block[..at]);
+        reader.keep_rest(at, filled, lines);
+        Ok((reader, names))
     }
 
-    /// Appends the next line to `raw`; false at the end.
-    fn next_line(&mut self) -> Result<bool, DataError> {
-        let room = MAX_ROW - self.raw.len() as u64;
-        let read = (&mut self.input)
-            .take(room)
-            .read_until(b'\n', &mut self.raw)
-            .map_err(|error| DataError::at(self.name, self.lines + 1, error.to_string()))?;
-        if read > 0 {
-            self.lines += 1;
+    /// Whether the last block was the last one.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at_end && self.rest.is_empty()
+    }
+
+    /// Puts the next rows into the batch; false when there are none.
+    pub(super) fn fill(&mut self, batch: &mut Batch) -> Result<bool, DataError> {
+        let Some(mut filled) = self.read_block()? else {
+            return Ok(false);
+        };
+        loop {
+            if let Some(last) = memrchr(b'\n', &self.block[..filled]) {
+                if self.columns > 1
+                    && let Some(rows) = split(&self.block[..=last], self.columns, batch)
+                {
+                    batch.set(self.columns, rows);
+                    self.keep_rest(last + 1, filled, rows as u64);
+                    std::mem::swap(&mut self.block, &mut batch.bytes);
+                    return Ok(true);
+                }
+                let taken = self.take_apart(&self.block[..filled], last, batch)?;
+                if taken > 0 {
+                    let lines = count_lines(&self.block[..taken]);
+                    self.keep_rest(taken, filled, lines);
+                    return Ok(true);
+                }
+            }
+            filled = self.read_more(filled)?;
         }
-        if self.raw.len() as u64 >= MAX_ROW {
+    }
+
+    /// Keeps what follows the rows of a block for the next one.
+    fn keep_rest(&mut self, taken: usize, filled: usize, lines: u64) {
+        self.lines += lines;
+        self.rest.clear();
+        self.rest.extend_from_slice(&self.block[taken..filled]);
+    }
+
+    /// Reads the next block behind the rest of the last one: how many bytes there are. `None` at
+    /// the end.
+    fn read_block(&mut self) -> Result<Option<usize>, DataError> {
+        let size = BLOCK.max(self.columns * BLOCK_PER_COLUMN) + self.rest.len();
+        if self.block.len() < size {
+            self.block.resize(size, 0);
+        }
+        let held = self.rest.len();
+        self.block[..held].copy_from_slice(&self.rest);
+        let filled = self.read(held)?;
+        Ok((filled > 0).then_some(filled))
+    }
+
+    /// Reads on, when the block does not hold one whole row.
+    fn read_more(&mut self, filled: usize) -> Result<usize, DataError> {
+        if self.at_end {
             return Err(DataError::at(
                 self.name,
-                self.row.line.max(1),
+                self.lines + 1,
+                "a quote is opened here and never closed",
+            ));
+        }
+        if filled >= MAX_ROW {
+            return Err(DataError::at(
+                self.name,
+                self.lines + 1,
                 "a row is longer than 64 MiB: is a quote never closed?",
             ));
         }
-        Ok(read > 0)
+        self.block.resize((filled * 2).min(MAX_ROW + 1), 0);
+        self.read(filled)
     }
 
-    fn plain(&mut self) -> Result<(), DataError> {
-        let text = self.utf8(content(&self.raw), self.lines)?;
-        self.row.text.clear();
-        self.row.text.push_str(text);
-        self.row.fields.clear();
-        let mut start = 0;
-        for (comma, _) in self.row.text.match_indices(',') {
-            self.row.fields.push(start..comma);
-            start = comma + 1;
-        }
-        self.row.fields.push(start..self.row.text.len());
-        Ok(())
-    }
-
-    /// A row with quotes: may go over several lines.
-    fn quoted(&mut self) -> Result<(), DataError> {
-        let mut fields: Vec<Range<usize>> = Vec::new();
-        let mut out: Vec<u8> = Vec::with_capacity(self.raw.len());
-        let (mut at, mut start, mut inside) = (0, 0, false);
-        loop {
-            let Some(&byte) = self.raw.get(at) else {
-                if !inside {
-                    break;
+    /// Fills the block but for one byte; the last line of a file gets its end there.
+    fn read(&mut self, mut filled: usize) -> Result<usize, DataError> {
+        let size = self.block.len() - 1;
+        while !self.at_end && filled < size {
+            match self.input.read(&mut self.block[filled..size]) {
+                Ok(0) => {
+                    self.at_end = true;
+                    if filled > 0 && self.block[filled - 1] != b'\n' {
+                        self.block[filled] = b'\n';
+                        filled += 1;
+                    }
                 }
-                if !self.next_line()? {
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let line = self.lines + count_lines(&self.block[..filled]) + 1;
+                    return Err(DataError::at(self.name, line, error.to_string()));
+                }
+            }
+        }
+        Ok(filled)
+    }
+
+    /// The careful way: cell by cell, with quotes. Says how many bytes were whole rows.
+    fn take_apart(
+        &self,
+        block: &[u8],
+        last_newline: usize,
+        batch: &mut Batch,
+    ) -> Result<usize, DataError> {
+        self.check_text(&block[..=last_newline])?;
+        batch.clear(self.columns);
+        let mut at = 0;
+        while at < block.len() {
+            let start = at;
+            match row(block, &mut at, batch) {
+                Row::Blank => {}
+                Row::Cells if batch.open_cells() == self.columns => batch.end_row(),
+                Row::Cells => {
+                    let line = self.lines + count_lines(&block[..start]) + 1;
                     return Err(DataError::at(
                         self.name,
-                        self.row.line,
+                        line,
+                        format!(
+                            "{} fields, but there are {} columns",
+                            batch.open_cells(),
+                            self.columns
+                        ),
+                    ));
+                }
+                Row::Incomplete if self.at_end => {
+                    let line = self.lines + count_lines(&block[..start]) + 1;
+                    return Err(DataError::at(
+                        self.name,
+                        line,
                         "a quote is opened here and never closed",
                     ));
                 }
-                continue;
-            };
-            at += 1;
-            match byte {
-                b'"' if inside && self.raw.get(at) == Some(&b'"') => {
-                    out.push(b'"');
-                    at += 1;
-                }
-                b'"' if inside => inside = false,
-                b'"' if out.len() == start => inside = true,
-                b',' if !inside => {
-                    fields.push(start..out.len());
-                    start = out.len();
-                }
-                b'\n' if !inside => break,
-                b'\r' if !inside && self.raw.get(at) == Some(&b'\n') => {}
-                other => out.push(other),
+                Row::Incomplete => return Ok(start),
             }
         }
-        fields.push(start..out.len());
-        let text = self.utf8(&out, self.row.line)?.to_owned();
-        self.row.text = text;
-        self.row.fields = fields;
-        Ok(())
+        Ok(at)
     }
 
-    fn utf8<'b>(&self, bytes: &'b [u8], line: u64) -> Result<&'b str, DataError> {
-        std::str::from_utf8(bytes).map_err(|error| {
-            let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
-            DataError::at(
-                self.name,
-                line,
-                format!(
-                    "byte 0x{byte:02x} is not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"
-                ),
-            )
-        })
+    fn check_text(&self, block: &[u8]) -> Result<(), DataError> {
+        let Err(error) = std::str::from_utf8(block) else {
+            return Ok(());
+        };
+        let before = &block[..error.valid_up_to()];
+        let byte = block.get(before.len()).copied().unwrap_or_default();
+        Err(DataError::at(
+            self.name,
+            self.lines + count_lines(before) + 1,
+            format!("byte 0x{byte:02x} is not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"),
+        ))
     }
 }
 
-/// A line without its end.
-fn content(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    line.strip_suffix(b"\r").unwrap_or(line)
+/// The rows of a text that has no header; they may differ in length.
+pub(super) fn table(text: &str) -> Result<Vec<Vec<String>>, String> {
+    let text = format!("{text}\n");
+    let (mut at, mut table) = (0, Vec::new());
+    let mut batch = Batch::default();
+    while at < text.len() {
+        let line = count_lines(&text.as_bytes()[..at]) + 1;
+        batch.clear(0);
+        match row(text.as_bytes(), &mut at, &mut batch) {
+            Row::Blank => {}
+            Row::Cells => table.push(batch.cells().map(owned).collect()),
+            Row::Incomplete => {
+                return Err(format!("line {line}: a quote is opened here and never closed"));
+            }
+        }
+    }
+    Ok(table)
+}
+
+fn owned(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}
+
+fn count_lines(text: &[u8]) -> u64 {
+    memchr_iter(b'\n', text).count() as u64
+}
+
+/// Takes one row, without its quotes, from `at` on, which then stands behind it. An incomplete row
+/// leaves cells in the batch that do not count.
+fn row(block: &[u8], at: &mut usize, batch: &mut Batch) -> Row {
+    let rest = &block[*at..];
+    if let Some(line) = rest.strip_prefix(b"\r").unwrap_or(rest).strip_prefix(b"\n") {
+        *at = block.len() - line.len();
+        return Row::Blank;
+    }
+    loop {
+        if block.get(*at) == Some(&b'"') {
+            *at += 1;
+            loop {
+                let Some(length) = memchr(b'"', &block[*at..]) else {
+                    return Row::Incomplete;
+                };
+                batch.bytes.extend_from_slice(&block[*at..*at + length]);
+                *at += length + 1;
+                if block.get(*at) != Some(&b'"') {
+                    break;
+                }
+                batch.bytes.push(b'"');
+                *at += 1;
+            }
+        }
+        let Some(length) = memchr2(b',', b'\n', &block[*at..]) else {
+            return Row::Incomplete;
+        };
+        let mut text = &block[*at..*at + length];
+        *at += length + 1;
+        let is_last = block[*at - 1] == b'\n';
+        if is_last {
+            text = text.strip_suffix(b"\r").unwrap_or(text);
+        }
+        batch.bytes.extend_from_slice(text);
+        batch.end_cell();
+        if is_last {
+            return Row::Cells;
+        }
+    }
+}
+
+/// The fast way, for a block of whole lines: writes down where the cells end and says how many
+/// rows there are. `None` when the block has quotes, carriage returns, bytes that are not UTF-8 or
+/// a row of another length.
+fn split(block: &[u8], columns: usize, batch: &mut Batch) -> Option<usize> {
+    const STEP: usize = 64;
+    let [comma, newline, quote, return_] = [b',', b'\n', b'"', b'\r'].map(u8x16::splat);
+    let (mut odd, mut all) = (u8x16::splat(0), u8x16::splat(0));
+    let (mut count, mut newlines) = (0, 0);
+    let mut padded = [b' '; STEP];
+    let (chunks, tail) = block.as_chunks::<STEP>();
+    padded[..tail.len()].copy_from_slice(tail);
+    let mut base = 0;
+    for chunk in chunks.iter().chain([&padded]) {
+        let (mut separators, mut ends) = (0_u64, 0_u64);
+        let (parts, _) = chunk.as_chunks::<16>();
+        for (i, part) in parts.iter().enumerate() {
+            let part = u8x16::new(*part);
+            let is_end = part.simd_eq(newline);
+            ends |= u64::from(is_end.to_bitmask()) << (16 * i);
+            separators |= u64::from((part.simd_eq(comma) | is_end).to_bitmask()) << (16 * i);
+            odd |= part.simd_eq(quote) | part.simd_eq(return_);
+            all |= part;
+        }
+        newlines += ends.count_ones() as usize;
+        batch.reserve_ends(count + STEP);
+        let found = &mut batch.ends[count + 1..];
+        let mut length = 0;
+        while separators != 0 {
+            found[length] = base + separators.trailing_zeros();
+            separators &= separators - 1;
+            length += 1;
+        }
+        count += length;
+        base += 64;
+    }
+    let rows = count / columns;
+    if odd.any() || rows * columns != count || rows != newlines {
+        return None;
+    }
+    let row_ends = batch.ends[..=count].iter().skip(columns).step_by(columns);
+    if !row_ends.fold(true, |all, end| all & (block[*end as usize] == b'\n')) {
+        return None;
+    }
+    if all.to_bitmask() != 0 && std::str::from_utf8(block).is_err() {
+        return None;
+    }
+    Some(rows)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
+    /// Gives the bytes in pieces of that size.
+    struct Pieces(Vec<u8>, usize);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let size = self.1.min(self.0.len()).min(buffer.len());
+            buffer[..size].copy_from_slice(&self.0[..size]);
+            self.0.drain(..size);
+            Ok(size)
+        }
+    }
+
     fn rows(text: &[u8]) -> Result<Vec<Vec<String>>, String> {
-        let mut rows = Rows::new("x.csv", text);
-        let mut all = Vec::new();
-        while let Some(row) = rows.next_row().map_err(|error| error.to_string())? {
-            all.push(row.fields().map(str::to_owned).collect());
+        let input = Box::new(Pieces(text.to_vec(), 7));
+        let (mut reader, names) = Reader::open("x.csv", input).map_err(|e| e.to_string())?;
+        let columns = names.len();
+        let mut all = vec![names];
+        let mut batch = Batch::default();
+        while reader.fill(&mut batch).map_err(|e| e.to_string())? {
+            let mut table = vec![Vec::new(); batch.rows()];
+            for column in 0..columns {
+                for (row, cell) in table.iter_mut().zip(batch.column(column)) {
+                    row.push(String::from_utf8(cell.unwrap_or_default().to_vec()).unwrap());
+                }
+            }
+            all.append(&mut table);
         }
         Ok(all)
     }
@@ -219,16 +409,70 @@ mod tests {
     }
 
     #[test]
-    fn broken_input_names_its_line() {
-        let unclosed = rows(b"a\n1\n\"two\n3\n").unwrap_err();
+    fn one_column_has_no_commas() {
         assert_eq!(
-            unclosed,
-            "x.csv, line 3: a quote is opened here and never closed"
+            rows(b"a\n1\n\n\"2\"\n3").unwrap(),
+            [["a"], ["1"], ["2"], ["3"]]
         );
+    }
+
+    #[test]
+    fn broken_input_names_its_line() {
+        for (text, message) in [
+            (
+                b"a\n1\n\"two\n3\n".as_slice(),
+                "x.csv, line 3: a quote is opened here and never closed",
+            ),
+            (
+                b"\"a,b\n1,2\n",
+                "x.csv, line 1: a quote is opened here and never closed",
+            ),
+            (
+                b"a,b\n1,2\n\n3\n",
+                "x.csv, line 4: 1 fields, but there are 2 columns",
+            ),
+            (
+                b"a,b\n\"1\n\",2\n3,4,5\n",
+                "x.csv, line 4: 3 fields, but there are 2 columns",
+            ),
+            (b"", "x.csv: the file is empty"),
+            (b"\n\r\n\n", "x.csv: the file is empty"),
+        ] {
+            assert_eq!(rows(text).unwrap_err(), message);
+        }
         let latin = rows(b"city\nMalm\xf6\n").unwrap_err();
         assert!(
             latin.starts_with("x.csv, line 2: byte 0xf6 is not UTF-8"),
             "{latin}"
         );
+        let latin = rows(b"city,n\nMalm\xf6,1\n").unwrap_err();
+        assert!(latin.starts_with("x.csv, line 2: byte 0xf6"), "{latin}");
+    }
+
+    /// A block boundary may fall anywhere: in a cell, a quote, a multi-byte character. Both ways of
+    /// reading must agree, and agree with the `csv` crate.
+    #[test]
+    fn large_files_are_read_as_the_csv_crate_reads_them() {
+        let mut plain = String::from("id,text,n\n");
+        let mut quoted = plain.clone();
+        for i in 0..40_000_u32 {
+            let n = i.wrapping_mul(2_654_435_761);
+            let text = "ä€x".repeat((n % 7) as usize);
+            plain.push_str(&format!("{i},{text},{n}\n"));
+            let text = if n % 5 == 0 { "\"a,\"\"b\"\"\n\"" } else { &text };
+            quoted.push_str(&format!("{i},{text},{n}\r\n"));
+        }
+        for text in [plain, quoted] {
+            let expected: Vec<Vec<String>> = csv::ReaderBuilder::new()
+                .has_headers(false)
+                .from_reader(text.as_bytes())
+                .records()
+                .map(|record| record.unwrap().iter().map(str::to_owned).collect())
+                .collect();
+            assert!(text.len() > 2 * BLOCK);
+            let read = rows(text.as_bytes()).unwrap();
+            assert_eq!(read.len(), expected.len());
+            assert_eq!(read, expected);
+        }
     }
 }

@@ -72,10 +72,31 @@ impl Sketch {
 
     /// Adds one value; it must be finite.
     pub fn insert(&mut self, value: f64) {
-        self.levels[0].items.push(value);
-        self.len += 1;
-        if self.len > self.capacity {
-            self.condense();
+        self.extend(&[value]);
+    }
+
+    /// Adds values in order; they must be finite.
+    pub fn extend(&mut self, mut values: &[f64]) {
+        while !values.is_empty() {
+            // As many as fit before one insertion would condense.
+            let room = (self.capacity + 1).saturating_sub(self.len).max(1);
+            let (now, later) = values.split_at(room.min(values.len()));
+            self.levels[0].items.extend_from_slice(now);
+            self.len += now.len();
+            if self.len > self.capacity {
+                self.condense();
+            }
+            values = later;
+        }
+    }
+
+    /// Adds the same finite value `count` times.
+    pub fn repeat(&mut self, value: f64, mut count: u64) {
+        let many = [value; 1024];
+        while count > 0 {
+            let now = usize::try_from(count).unwrap_or(usize::MAX).min(many.len());
+            self.extend(&many[..now]);
+            count -= now as u64;
         }
     }
 

@@ -1,5 +1,8 @@
 //! Sum, mean, standard deviation and range in one pass, without losing digits.
 
+/// Independent sums, so that additions do not wait for each other.
+const LANES: usize = 4;
+
 /// The moments of a stream of finite numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Moments {
@@ -30,14 +33,59 @@ impl Default for Moments {
 
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
 impl Moments {
-    pub(super) fn insert(&mut self, value: f64) {
-        self.count += 1;
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-        self.add(value);
-        let delta = value - self.mean;
-        self.mean += delta / self.count as f64;
-        self.squares += delta * (value - self.mean);
+    /// Adds a batch: its own mean and squares in two passes, then merged as another part
+    /// (Chan, Golub and LeVeque 1979).
+    pub(super) fn extend(&mut self, values: &[f64]) {
+        let Some(first) = values.first() else {
+            return;
+        };
+        let n = values.len() as f64;
+        let (sum, lost) = sum(values);
+        let mean = (sum + lost) / n;
+        let (mut min, mut max) = ([*first; LANES], [*first; LANES]);
+        let mut squares = [0.0; LANES];
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                let value = chunk[lane];
+                min[lane] = if value < min[lane] { value } else { min[lane] };
+                max[lane] = if value > max[lane] { value } else { max[lane] };
+                let delta = value - mean;
+                squares[lane] += delta * delta;
+            }
+        }
+        for (lane, value) in rest.iter().enumerate() {
+            min[lane] = min[lane].min(*value);
+            max[lane] = max[lane].max(*value);
+            squares[lane] += (value - mean) * (value - mean);
+        }
+        self.merge(&Self {
+            count: values.len() as u64,
+            min: min.into_iter().fold(f64::INFINITY, f64::min),
+            max: max.into_iter().fold(f64::NEG_INFINITY, f64::max),
+            sum,
+            lost,
+            mean,
+            squares: squares.into_iter().sum(),
+        });
+    }
+
+    /// Adds the same value `count` times.
+    pub(super) fn repeat(&mut self, value: f64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let n = count as f64;
+        let sum = value * n;
+        self.merge(&Self {
+            count,
+            min: value,
+            max: value,
+            sum,
+            lost: value.mul_add(n, -sum),
+            mean: value,
+            squares: 0.0,
+        });
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -79,6 +127,29 @@ impl Moments {
     }
 }
 
+/// The sum and what its additions lost: Knuth's two-sum in each lane, then over the lanes.
+fn sum(values: &[f64]) -> (f64, f64) {
+    let (mut sums, mut lost) = ([0.0; LANES], [0.0; LANES]);
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            (sums[lane], lost[lane]) = two_sum(sums[lane], chunk[lane], lost[lane]);
+        }
+    }
+    let (mut sum, mut off) = (0.0, lost.into_iter().sum());
+    for value in sums.iter().chain(rest) {
+        (sum, off) = two_sum(sum, *value, off);
+    }
+    (sum, off)
+}
+
+/// `a + b`, and its rounding error added to `lost` (Knuth, TAOCP volume 2, 4.2.2).
+fn two_sum(a: f64, b: f64, lost: f64) -> (f64, f64) {
+    let sum = a + b;
+    let part = sum - a;
+    (sum, lost + ((a - (sum - part)) + (b - part)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,28 +161,48 @@ mod tests {
     /// numpy 2.4.6: `x = 1e6 + (np.arange(10000) * 7919 % 10007) / 7; x.sum(), x.mean(), x.std()`
     #[test]
     fn moments_agree_with_numpy() {
-        let value = |i: u32| 1e6 + f64::from(i * 7919 % 10007) / 7.0;
-        let mut whole = Moments::default();
-        let (mut left, mut right) = (Moments::default(), Moments::default());
-        for i in 0..10_000 {
-            whole.insert(value(i));
-            if i < 3_333 { &mut left } else { &mut right }.insert(value(i));
-        }
-        left.merge(&right);
-        for moments in [whole, left] {
+        let values: Vec<f64> = (0..10_000)
+            .map(|i: u32| 1e6 + f64::from(i * 7919 % 10007) / 7.0)
+            .collect();
+        let of = |parts: &[&[f64]]| {
+            let mut all = Moments::default();
+            for part in parts {
+                let mut moments = Moments::default();
+                moments.extend(part);
+                all.merge(&moments);
+            }
+            all
+        };
+        let whole = of(&[&values]);
+        for moments in [whole, of(&[&values[..3_333], &[], &values[3_333..]])] {
+            assert_eq!(moments.count, 10_000);
             assert!(close(moments.sum(), NUMPY_SUM), "{}", moments.sum());
             assert!(close(moments.mean(), NUMPY_MEAN));
             assert!(close(moments.std_dev(), NUMPY_STD), "{}", moments.std_dev());
+            assert!(close(moments.min, values.iter().copied().fold(f64::MAX, f64::min)));
+            assert!(close(moments.max, values.iter().copied().fold(f64::MIN, f64::max)));
         }
     }
 
     #[test]
+    fn a_repeated_value_is_as_many_values() {
+        let (mut repeated, mut written) = (Moments::default(), Moments::default());
+        repeated.extend(&[1.5, 2.5]);
+        repeated.repeat(0.1, 7);
+        written.extend(&[1.5, 2.5]);
+        written.extend(&[0.1; 7]);
+        assert_eq!(repeated.count, written.count);
+        assert!(close(repeated.sum(), written.sum()));
+        assert!(close(repeated.std_dev(), written.std_dev()));
+    }
+
+    #[test]
     fn small_values_survive_beside_huge_ones() {
-        let mut moments = Moments::default();
-        for value in [1.0, 1e100, 1.0, -1e100] {
-            moments.insert(value);
+        for values in [[1.0, 1e100, 1.0, -1e100].as_slice(), &[1e100, 1.0, 0.0, 0.0, -1e100, 1.0]] {
+            let mut moments = Moments::default();
+            moments.extend(values);
+            assert!(close(moments.sum(), 2.0), "{}", moments.sum());
         }
-        assert!(close(moments.sum(), 2.0));
     }
 
     const NUMPY_SUM: f64 = 10_007_148_082.571_43;

@@ -2,139 +2,17 @@
 
 use std::collections::HashMap;
 
+use rayon::prelude::*;
+
+use super::batch::Batch;
 use super::categories::Categories;
+use super::column::Column;
 use super::distinct::Distinct;
 use super::kll::Sketch;
 use super::moments::Moments;
-use super::statistics::{
-    CategoricalDistribution, Category, Common, Dataset, Distribution, FeatureStatistics, Kll,
-    KllBucket, KllParameters, KllSketch, NumericalStatistics, Statistics, StringDistribution,
-    StringStatistics,
-};
-use super::types::{InferredType, Kind, TypeCounts, classify};
+use super::statistics::{Dataset, Statistics};
+use super::types::{InferredType, TypeCounts};
 use super::{Baseline, DataError, NO_ROWS};
-
-/// What is known about one column so far.
-#[derive(Debug, Clone)]
-struct Column {
-    name: String,
-    /// The baseline's type: a column that should be numeric keeps its numeric statistics even
-    /// when some values are not.
-    expected: Option<InferredType>,
-    types: TypeCounts,
-    moments: Moments,
-    sketch: Sketch,
-    distinct: Distinct,
-    categories: Categories,
-}
-
-impl Column {
-    fn observe(&mut self, text: &str) {
-        if text.is_empty() {
-            self.types.missing += 1;
-            return;
-        }
-        match classify(text) {
-            Kind::Integral(value) => {
-                self.types.integral += 1;
-                self.number(value);
-            }
-            Kind::Fractional(value) => {
-                self.types.fractional += 1;
-                self.number(value);
-            }
-            Kind::Boolean => self.types.boolean += 1,
-            Kind::String => self.types.string += 1,
-        }
-        self.distinct.insert(text);
-        self.categories.insert(text);
-    }
-
-    fn number(&mut self, value: f64) {
-        self.moments.insert(value);
-        self.sketch.insert(value);
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.types.merge(&other.types);
-        self.moments.merge(&other.moments);
-        self.sketch.merge(&other.sketch);
-        self.distinct.merge(&other.distinct);
-        self.categories.merge(&other.categories);
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
-    fn statistics(&self) -> FeatureStatistics {
-        let inferred = self.types.inferred();
-        let common = Common {
-            num_present: self.types.present(),
-            num_missing: self.types.missing,
-        };
-        let completeness = common.completeness();
-        let wanted = inferred.is_numeric() || self.expected.is_some_and(InferredType::is_numeric);
-        let numerical = (wanted && self.moments.count > 0).then(|| NumericalStatistics {
-            common,
-            mean: self.moments.mean(),
-            sum: self.moments.sum(),
-            std_dev: self.moments.std_dev(),
-            min: self.moments.min,
-            max: self.moments.max,
-            approximate_num_distinct_values: Some(self.distinct.count()),
-            completeness: Some(completeness),
-            distribution: Some(Distribution {
-                kll: Some(self.kll()),
-            }),
-        });
-        let string = (!inferred.is_numeric()).then(|| StringStatistics {
-            common,
-            distinct_count: self.distinct.count() as f64,
-            completeness: Some(completeness),
-            distribution: self
-                .categories
-                .counts()
-                .filter(|counts| !counts.is_empty())
-                .map(|counts| StringDistribution {
-                    categorical: Some(CategoricalDistribution {
-                        buckets: counts
-                            .into_iter()
-                            .map(|(value, count)| Category {
-                                value: value.to_owned(),
-                                count,
-                            })
-                            .collect(),
-                    }),
-                }),
-        });
-        FeatureStatistics {
-            name: self.name.clone(),
-            inferred_type: inferred,
-            numerical_statistics: numerical,
-            string_statistics: string,
-        }
-    }
-
-    fn kll(&self) -> Kll {
-        Kll {
-            buckets: self
-                .sketch
-                .buckets(self.moments.min, self.moments.max)
-                .into_iter()
-                .map(|(lower_bound, upper_bound, count)| KllBucket {
-                    lower_bound,
-                    upper_bound,
-                    count,
-                })
-                .collect(),
-            sketch: Some(KllSketch {
-                parameters: KllParameters {
-                    c: super::kll::SHRINKING_FACTOR,
-                    k: f64::from(super::kll::SKETCH_SIZE),
-                },
-                data: self.sketch.levels().map(<[f64]>::to_vec).collect(),
-            }),
-        }
-    }
-}
 
 /// What one pass over data found out about every column.
 #[derive(Debug, Clone)]
@@ -161,10 +39,14 @@ impl Profile {
         Some(self.column(column)?.types.present())
     }
 
-    /// The categories that were counted, and whether those were all.
-    pub(super) fn categories(&self, column: &str) -> Option<(Vec<(&str, u64)>, bool)> {
+    /// The categories that were counted; when those were not all, some of the others.
+    #[expect(clippy::type_complexity, reason = "the two are read at once, in one place")]
+    pub(super) fn categories(
+        &self,
+        column: &str,
+    ) -> Option<(Vec<(&str, u64)>, Option<Vec<&str>>)> {
         let categories = &self.column(column)?.categories;
-        Some((categories.counts()?, categories.is_complete()))
+        Some((categories.counts()?, categories.examples()))
     }
 
     /// Takes in another part of the same data set.
@@ -208,7 +90,14 @@ pub struct Profiler {
     categories: HashMap<String, Vec<String>>,
     columns: Vec<Column>,
     rows: u64,
+    /// Rows before the source that is being read.
+    begun: u64,
+    /// Rows that were added one by one and not taken yet.
+    pending: Batch,
 }
+
+/// So many bytes of single rows are taken together.
+const PENDING: usize = 256 * 1024;
 
 impl Profiler {
     /// A profiler that knows what the data will be compared with.
@@ -233,6 +122,8 @@ impl Profiler {
             categories,
             columns: Vec::new(),
             rows: 0,
+            begun: 0,
+            pending: Batch::default(),
         }
     }
 
@@ -258,6 +149,31 @@ impl Profiler {
         }
     }
 
+    /// Begins a source: its own columns, then those that its place gives every row (`partition`).
+    pub(super) fn begin(
+        &mut self,
+        mut names: Vec<String>,
+        partition: &[(String, Option<String>)],
+    ) -> Result<(), String> {
+        if let Some((key, _)) = partition.iter().find(|(key, _)| names.contains(key)) {
+            return Err(format!(
+                "the column `{key}` is both in the file and in its directory's name"
+            ));
+        }
+        names.extend(partition.iter().map(|(key, _)| key.clone()));
+        self.begun = self.rows;
+        self.columns(names)
+    }
+
+    /// Ends a source: the rows since it began are in that partition.
+    pub(super) fn end(&mut self, partition: &[(String, Option<String>)]) {
+        let rows = self.rows - self.begun;
+        let first = self.columns.len() - partition.len();
+        for (column, (_, value)) in self.columns[first..].iter_mut().zip(partition) {
+            column.repeat(value.as_deref().map(str::as_bytes), rows);
+        }
+    }
+
     /// Columns without a header: the baseline's names in order, then `_cN`.
     pub(super) fn columns_by_position(&mut self, count: usize) -> Result<(), String> {
         if !self.columns.is_empty() {
@@ -272,30 +188,90 @@ impl Profiler {
         self.columns(names)
     }
 
-    /// Adds one row.
+    /// Takes a batch. The columns are taken in parallel when the pool is given the work; each takes
+    /// its cells in order, so the result does not depend on the number of threads.
+    pub(super) fn batch(&mut self, batch: &Batch, parallel: bool) {
+        self.rows += batch.rows() as u64;
+        let columns = &mut self.columns[..batch.columns()];
+        if parallel {
+            // A wide table's columns are small work: several at a time.
+            let together = columns.len() / 64;
+            columns
+                .par_iter_mut()
+                .with_min_len(together.max(1))
+                .enumerate()
+                .for_each(|(index, column)| column.observe(batch, index));
+        } else {
+            for (index, column) in columns.iter_mut().enumerate() {
+                column.observe(batch, index);
+            }
+        }
+    }
+
+    /// The columns but the last `without`, for a reader that takes `rows` values into each of them
+    /// on its own.
+    pub(super) fn take_columns(&mut self, rows: u64, without: usize) -> &mut [Column] {
+        self.rows += rows;
+        let own = self.columns.len() - without;
+        &mut self.columns[..own]
+    }
+
+    /// Adds one row; `None` is missing.
     pub(super) fn row<'a>(
         &mut self,
-        fields: impl ExactSizeIterator<Item = &'a str>,
+        cells: impl ExactSizeIterator<Item = Option<&'a str>>,
     ) -> Result<(), String> {
-        if fields.len() != self.columns.len() {
+        if cells.len() != self.columns.len() {
             return Err(format!(
                 "{} fields, but there are {} columns",
-                fields.len(),
+                cells.len(),
                 self.columns.len()
             ));
         }
-        self.rows += 1;
-        for (column, field) in self.columns.iter_mut().zip(fields) {
-            column.observe(field);
+        if self.pending.rows() == 0 {
+            self.pending.clear_marked(self.columns.len());
+        }
+        for cell in cells {
+            self.pending.push(cell.map(str::as_bytes));
+        }
+        self.pending.end_row();
+        if self.pending.bytes.len() > PENDING {
+            self.flush();
         }
         Ok(())
+    }
+
+    /// Takes the rows that were added one by one.
+    fn flush(&mut self) {
+        if self.pending.rows() > 0 {
+            let mut pending = std::mem::take(&mut self.pending);
+            self.batch(&pending, true);
+            pending.clear_marked(self.columns.len());
+            self.pending = pending;
+        }
+    }
+
+    /// The place of a column; one that is new is missing in all earlier rows.
+    pub(super) fn ensure_column(&mut self, name: &str) -> Result<usize, String> {
+        if let Some(index) = self.columns.iter().position(|column| column.name == name) {
+            return Ok(index);
+        }
+        if name.is_empty() {
+            return Err("a column has no name".to_owned());
+        }
+        self.flush();
+        let mut column = self.column(name.to_owned());
+        column.repeat(None, self.rows);
+        self.columns.push(column);
+        Ok(self.columns.len() - 1)
     }
 
     /// The profile of everything that was read.
     ///
     /// # Errors
     /// There was no row.
-    pub fn finish(self) -> Result<Profile, DataError> {
+    pub fn finish(mut self) -> Result<Profile, DataError> {
+        self.flush();
         if self.rows == 0 {
             return Err(DataError::new("the data", NO_ROWS));
         }

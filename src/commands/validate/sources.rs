@@ -1,6 +1,5 @@
 //! Where data is read from: files, directories, stdin, S3.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -21,10 +20,7 @@ pub(super) async fn open(
     let mut sources = Vec::new();
     for data in data {
         if data == "-" {
-            sources.push(Source {
-                name: "stdin".to_owned(),
-                open: Box::new(|| Ok(Box::new(std::io::stdin()) as Box<dyn Read + Send>)),
-            });
+            sources.push(Source::stream("stdin", || Ok(std::io::stdin())));
         } else if data.starts_with("s3://") {
             sources.extend(remote(ctx, data).await?);
         } else {
@@ -33,7 +29,7 @@ pub(super) async fn open(
                 DataFormat::Capture => "jsonl",
             };
             let paths = paths(Path::new(data), suffix)?;
-            sources.extend(paths.into_iter().map(local));
+            sources.extend(paths.into_iter().map(Source::file));
         }
     }
     Ok(sources)
@@ -51,18 +47,8 @@ async fn remote(ctx: &Context, data: &str) -> Result<Vec<Source>> {
     }
     Ok(objects
         .iter()
-        .map(|object| Source {
-            name: object.to_string(),
-            open: capture::opener(clients, object),
-        })
+        .map(|object| Source::stream(object.to_string(), capture::opener(clients, object, None)))
         .collect())
-}
-
-fn local(path: PathBuf) -> Source {
-    Source {
-        name: path.display().to_string(),
-        open: Box::new(move || Ok(Box::new(std::fs::File::open(path)?) as Box<dyn Read + Send>)),
-    }
 }
 
 /// The file, or all files with the suffix below the directory, in order.

@@ -1,0 +1,223 @@
+//! What one pass over the data finds out about one column.
+
+use super::batch::Batch;
+use super::categories::Categories;
+use super::distinct::Distinct;
+use super::kll::{SHRINKING_FACTOR, SKETCH_SIZE, Sketch};
+use super::moments::Moments;
+use super::statistics::{
+    CategoricalDistribution, Category, Common, Distribution, FeatureStatistics, Kll, KllBucket,
+    KllParameters, KllSketch, NumericalStatistics, StringDistribution, StringStatistics,
+};
+use super::types::{InferredType, TypeCounts};
+use super::{hash, number};
+
+/// What is known about one column so far.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// The baseline's type: a column that should be numeric keeps its numeric statistics even
+    /// when some values are not.
+    pub(super) expected: Option<InferredType>,
+    pub(super) types: TypeCounts,
+    pub(super) moments: Moments,
+    pub(super) sketch: Sketch,
+    pub(super) distinct: Distinct,
+    pub(super) categories: Categories,
+}
+
+impl Column {
+    /// Takes the column's cells of a batch.
+    pub(super) fn observe(&mut self, batch: &Batch, index: usize) {
+        let mut missing = 0;
+        self.texts(batch.rows(), batch.column(index).filter_map(|cell| {
+            missing += u64::from(cell.is_none());
+            cell
+        }));
+        self.types.missing += missing;
+    }
+
+    /// Takes texts that are there, about `count` of them.
+    pub(super) fn texts<'a>(&mut self, count: usize, texts: impl Iterator<Item = &'a [u8]>) {
+        let mut numbers = Vec::with_capacity(count);
+        let mut integral = 0;
+        let counting = self.categories.is_open();
+        for text in texts {
+            if let Some(number) = number::parse(text) {
+                numbers.push(number.value);
+                integral += u64::from(number.integral);
+                self.distinct.insert(number.key);
+                if counting {
+                    self.categories.add(text, hash::of_text(text), 1);
+                }
+            } else {
+                let hash = hash::of_text(text);
+                self.distinct.insert(hash);
+                self.types.word(text, 1);
+                if counting {
+                    self.categories.add(text, hash, 1);
+                }
+            }
+        }
+        self.types.integral += integral;
+        self.types.fractional += numbers.len() as u64 - integral;
+        self.moments.extend(&numbers);
+        self.sketch.extend(&numbers);
+    }
+
+    /// Takes whole numbers of a typed column.
+    pub(super) fn integers(&mut self, values: impl Iterator<Item = i64>) {
+        let mut numbers = Vec::new();
+        let counting = self.counts_numbers();
+        for value in values {
+            #[expect(clippy::cast_precision_loss, reason = "Deequ's numbers are doubles")]
+            numbers.push(value as f64);
+            self.distinct.insert(number::key_of_integer(value));
+            if counting {
+                self.category(&value.to_string(), 1);
+            }
+        }
+        self.types.integral += numbers.len() as u64;
+        self.moments.extend(&numbers);
+        self.sketch.extend(&numbers);
+    }
+
+    /// Takes finite numbers of a typed column.
+    pub(super) fn floats(&mut self, numbers: &[f64]) {
+        let counting = self.counts_numbers();
+        for value in numbers {
+            self.distinct.insert(number::key_of(*value));
+            if counting {
+                self.category(&format!("{value:?}"), 1);
+            }
+        }
+        self.types.fractional += numbers.len() as u64;
+        self.moments.extend(numbers);
+        self.sketch.extend(numbers);
+    }
+
+    /// Takes a date or time of a typed column, told apart by `key`; `text` writes it.
+    pub(super) fn instant(&mut self, key: u64, count: u64, text: impl FnOnce() -> String) {
+        self.types.string += count;
+        self.distinct.insert(key);
+        if self.categories.is_open() {
+            self.category(&text(), count);
+        }
+    }
+
+    /// Takes the same cell `count` times; `None` is missing.
+    pub(super) fn repeat(&mut self, cell: Option<&[u8]>, count: u64) {
+        let Some(text) = cell else {
+            self.types.missing += count;
+            return;
+        };
+        let hash = hash::of_text(text);
+        if let Some(number) = number::parse(text) {
+            if number.integral {
+                self.types.integral += count;
+            } else {
+                self.types.fractional += count;
+            }
+            self.moments.repeat(number.value, count);
+            self.sketch.repeat(number.value, count);
+            self.distinct.insert(number.key);
+        } else {
+            self.types.word(text, count);
+            self.distinct.insert(hash);
+        }
+        if self.categories.is_open() {
+            self.categories.add(text, hash, count);
+        }
+    }
+
+    /// Whether the values of a column of numbers are counted: only those that the baseline knows
+    /// as categories are.
+    fn counts_numbers(&self) -> bool {
+        self.categories.known().next().is_some()
+    }
+
+    fn category(&mut self, text: &str, count: u64) {
+        let hash = hash::of_text(text.as_bytes());
+        self.categories.add(text.as_bytes(), hash, count);
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.types.merge(&other.types);
+        self.moments.merge(&other.moments);
+        self.sketch.merge(&other.sketch);
+        self.distinct.merge(&other.distinct);
+        self.categories.merge(&other.categories);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
+    pub(super) fn statistics(&self) -> FeatureStatistics {
+        let inferred = self.types.inferred();
+        let common = Common {
+            num_present: self.types.present(),
+            num_missing: self.types.missing,
+        };
+        let completeness = common.completeness();
+        let wanted = inferred.is_numeric() || self.expected.is_some_and(InferredType::is_numeric);
+        let numerical = (wanted && self.moments.count > 0).then(|| NumericalStatistics {
+            common,
+            mean: self.moments.mean(),
+            sum: self.moments.sum(),
+            std_dev: self.moments.std_dev(),
+            min: self.moments.min,
+            max: self.moments.max,
+            approximate_num_distinct_values: Some(self.distinct.count()),
+            completeness: Some(completeness),
+            distribution: Some(Distribution {
+                kll: Some(self.kll()),
+            }),
+        });
+        let string = (!inferred.is_numeric()).then(|| StringStatistics {
+            common,
+            distinct_count: self.distinct.count() as f64,
+            completeness: Some(completeness),
+            distribution: self
+                .categories
+                .counts()
+                .filter(|counts| !counts.is_empty())
+                .map(|counts| StringDistribution {
+                    categorical: Some(CategoricalDistribution {
+                        buckets: counts
+                            .into_iter()
+                            .map(|(value, count)| Category {
+                                value: value.to_owned(),
+                                count,
+                            })
+                            .collect(),
+                    }),
+                }),
+        });
+        FeatureStatistics {
+            name: self.name.clone(),
+            inferred_type: inferred,
+            numerical_statistics: numerical,
+            string_statistics: string,
+        }
+    }
+
+    fn kll(&self) -> Kll {
+        Kll {
+            buckets: self
+                .sketch
+                .buckets(self.moments.min, self.moments.max)
+                .into_iter()
+                .map(|(lower_bound, upper_bound, count)| KllBucket {
+                    lower_bound,
+                    upper_bound,
+                    count,
+                })
+                .collect(),
+            sketch: Some(KllSketch {
+                parameters: KllParameters {
+                    c: SHRINKING_FACTOR,
+                    k: f64::from(SKETCH_SIZE),
+                },
+                data: self.sketch.levels().map(<[f64]>::to_vec).collect(),
+            }),
+        }
+    }
+}

@@ -1686,7 +1686,7 @@ _mlops() {
             return 0
             ;;
         mlops__subcmd__validate)
-            opts="-q -v -y -h --suggest --constraints --statistics --format --output-dir --on --function-binary --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help"
+            opts="-q -v -y -h --suggest --constraints --statistics --format --profile-out --merge --output-dir --on --function-binary --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1701,7 +1701,11 @@ _mlops() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "csv capture" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "csv parquet capture" -- "${cur}"))
+                    return 0
+                    ;;
+                --profile-out)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --output-dir)

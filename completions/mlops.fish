@@ -422,7 +422,9 @@ complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_sub
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l constraints -d 'The constraints to check (default: those of the project\'s baseline)' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l statistics -d 'The statistics that drift is measured from' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l format -d 'What the data is (default: capture when it ends in .jsonl, else csv)' -r -f -a "csv\t'Comma-separated values with a header line'
+parquet\t'Apache Parquet'
 capture\t'What an endpoint captured (JSON Lines)'"
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l profile-out -d 'Write the mergeable profile of the data instead of a verdict; --constraints and --statistics say which categories are always counted' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l output-dir -d 'Where the result\'s files go (with --suggest, default: the project\'s baseline)' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l on -d 'What runs the validation; elsewhere than here, the data is in S3' -r -f -a "here\t'This process'
 lambda\t'A Lambda function made of this binary'
@@ -440,6 +442,7 @@ never\t'Never'"
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l suggest -d 'Make a baseline from the data instead of checking it'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l merge -d 'DATA are profiles that --profile-out wrote, of parts of one data set'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -s q -l quiet -d 'Print the result and errors only'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -s v -l verbose -d 'Print details of what is done'

@@ -31,6 +31,7 @@ mod moments;
 mod number;
 mod parquet;
 pub mod profile;
+mod profile_file;
 pub mod statistics;
 pub mod types;
 pub mod violations;

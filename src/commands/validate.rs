@@ -1,19 +1,18 @@
 //! `mlops validate`: data against its baseline.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
-use crate::monitoring;
-use crate::output::{self, Report};
-use crate::validation::{self, Baseline, Constraints, Format, Violation, files};
+use crate::validation::{self, Baseline, Constraints, Format, files};
 
 mod remote;
+mod report;
 mod sources;
+
+pub use report::Validation;
 
 /// Check data against its baseline
 ///
@@ -40,6 +39,13 @@ pub struct ValidateArgs {
     /// What the data is (default: capture when it ends in .jsonl, else csv)
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<DataFormat>,
+    /// Write the mergeable profile of the data instead of a verdict; --constraints and
+    /// --statistics say which categories are always counted
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["suggest", "output_dir"])]
+    profile_out: Option<PathBuf>,
+    /// DATA are profiles that --profile-out wrote, of parts of one data set
+    #[arg(long, conflicts_with = "format")]
+    merge: bool,
     /// Where the result's files go (with --suggest, default: the project's baseline)
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
@@ -69,19 +75,10 @@ enum On {
 enum DataFormat {
     /// Comma-separated values with a header line
     Csv,
+    /// Apache Parquet
+    Parquet,
     /// What an endpoint captured (JSON Lines)
     Capture,
-}
-
-/// What the data is like.
-#[derive(Debug, Serialize)]
-pub struct Validation {
-    rows: u64,
-    columns: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    baseline: Option<PathBuf>,
-    violations: Vec<Violation>,
-    files: Vec<PathBuf>,
 }
 
 /// Profiles, then suggests or checks.
@@ -90,6 +87,15 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         return remote::run(ctx, args).await;
     }
     args.remote.refuse_here()?;
+    if let Some(file) = &args.profile_out {
+        let baseline = match &args.constraints {
+            Some(constraints) => Some(Baseline::read(constraints, args.statistics.as_deref())?),
+            None => None,
+        };
+        let profile = profile(ctx, args, baseline).await?;
+        files::replace(file, &profile.to_bytes())?;
+        return Ok(Validation::without_verdict(&profile, vec![file.clone()]));
+    }
     if args.suggest {
         let directory = match &args.output_dir {
             Some(directory) => directory.clone(),
@@ -97,22 +103,10 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
                 .ok_or_else(|| Failure::usage("there is no project to put the baseline into"))
                 .hint("pass --output-dir DIR")?,
         };
-        return suggest(ctx, args, &directory).await;
+        let profile = profile(ctx, args, None).await?;
+        return suggest(&profile, &directory);
     }
-    let constraints = match (&args.constraints, baseline_directory(ctx)?) {
-        (Some(path), _) => path.clone(),
-        (None, Some(directory)) => directory.join(files::CONSTRAINTS),
-        (None, None) => {
-            return Err(Failure::usage("there is no baseline to check against")).hint(
-                "pass --constraints FILE, or make a baseline with --suggest --output-dir DIR",
-            );
-        }
-    };
-    let statistics = match (&args.statistics, &args.constraints) {
-        (Some(path), _) => Some(path.clone()),
-        (None, Some(_)) => None,
-        (None, None) => Some(constraints.with_file_name(files::STATISTICS)),
-    };
+    let (constraints, statistics) = baseline_files(ctx, args)?;
     let baseline = Baseline::read(&constraints, statistics.as_deref())
         .hint("make a baseline with `mlops validate --suggest DATA`")?;
     let profile = profile(ctx, args, Some(baseline.clone())).await?;
@@ -132,11 +126,11 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         baseline: Some(constraints),
         violations: violations.violations,
         files: written,
+        profile_only: false,
     })
 }
 
-async fn suggest(ctx: &Context, args: &ValidateArgs, directory: &Path) -> Result<Validation> {
-    let profile = profile(ctx, args, None).await?;
+fn suggest(profile: &validation::Profile, directory: &Path) -> Result<Validation> {
     let statistics = profile.statistics();
     let constraints = Constraints::suggest(&statistics);
     Ok(Validation {
@@ -148,7 +142,21 @@ async fn suggest(ctx: &Context, args: &ValidateArgs, directory: &Path) -> Result
             files::write(directory, files::STATISTICS, &statistics)?,
             files::write(directory, files::CONSTRAINTS, &constraints)?,
         ],
+        profile_only: false,
     })
+}
+
+/// The constraints to check and the statistics that drift is measured from: those that were named,
+/// or the project's.
+fn baseline_files(ctx: &Context, args: &ValidateArgs) -> Result<(PathBuf, Option<PathBuf>)> {
+    if let Some(constraints) = &args.constraints {
+        return Ok((constraints.clone(), args.statistics.clone()));
+    }
+    let directory = baseline_directory(ctx)?
+        .ok_or_else(|| Failure::usage("there is no baseline to check against"))
+        .hint("pass --constraints FILE, or make a baseline with --suggest --output-dir DIR")?;
+    let statistics = directory.join(files::STATISTICS);
+    Ok((directory.join(files::CONSTRAINTS), Some(statistics)))
 }
 
 fn baseline_directory(ctx: &Context) -> Result<Option<PathBuf>> {
@@ -161,6 +169,9 @@ async fn profile(
     args: &ValidateArgs,
     baseline: Option<Baseline>,
 ) -> Result<validation::Profile> {
+    if args.merge {
+        return merged(&args.data);
+    }
     let format = match args.format {
         Some(format) => format,
         None if args
@@ -170,11 +181,19 @@ async fn profile(
         {
             DataFormat::Capture
         }
+        None if args
+            .data
+            .iter()
+            .all(|data| sources::has_suffix(data, "parquet")) =>
+        {
+            DataFormat::Parquet
+        }
         None => DataFormat::Csv,
     };
     let sources = sources::open(ctx, &args.data, format).await?;
     let format = match format {
         DataFormat::Csv => Format::Csv,
+        DataFormat::Parquet => Format::Parquet,
         DataFormat::Capture => Format::Capture(validation::capture::Window::default()),
     };
     let profiled = tokio::task::spawn_blocking(move || {
@@ -183,32 +202,19 @@ async fn profile(
     Ok(profiled.await??)
 }
 
-impl Report for Validation {
-    fn exit(&self) -> Exit {
-        if self.violations.is_empty() {
-            Exit::Done
-        } else {
-            Exit::Refused
+/// The profiles of the parts as one.
+fn merged(files: &[String]) -> Result<validation::Profile> {
+    let mut all: Option<validation::Profile> = None;
+    for file in files {
+        let bytes = std::fs::read(file)
+            .map_err(|error| Failure::new(Exit::Failed, format!("{file}: {error}")))?;
+        let part = validation::Profile::from_bytes(file, &bytes)?;
+        match &mut all {
+            Some(all) => all
+                .merge(&part)
+                .map_err(|text| Failure::new(Exit::Failed, format!("{file}: {text}")))?,
+            None => all = Some(part),
         }
     }
-}
-
-impl fmt::Display for Validation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = format!("{} rows, {} columns", self.rows, self.columns);
-        if self.baseline.is_none() {
-            writeln!(f, "{size}: baseline made")?;
-        } else if self.violations.is_empty() {
-            writeln!(f, "{size}: no violations")?;
-        } else {
-            f.write_str(&monitoring::violations(&self.violations))?;
-            let count = self.violations.len();
-            let plural = if count == 1 { "" } else { "s" };
-            writeln!(f, "\n{size}: {count} violation{plural}")?;
-        }
-        for file in &self.files {
-            writeln!(f, "wrote {}", output::clean(&file.display().to_string()))?;
-        }
-        Ok(())
-    }
+    all.ok_or_else(|| Failure::usage("there is no profile to merge"))
 }

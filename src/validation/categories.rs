@@ -84,7 +84,8 @@ impl Categories {
     }
 
     /// The categories in descending order of their counts, or `None` when the column has too many
-    /// and the baseline knows none.
+    /// and the baseline knows none. Where there are too many, the known ones are there even when
+    /// they did not occur: that they are gone is what a comparison must see.
     pub(super) fn counts(&self) -> Option<Vec<(&str, u64)>> {
         if !self.is_open() {
             return None;
@@ -92,7 +93,7 @@ impl Categories {
         let mut counts: Vec<(&str, u64)> = self
             .entries
             .iter()
-            .filter(|entry| entry.count > 0)
+            .filter(|entry| entry.count > 0 || self.examples.is_some())
             .map(|entry| (&*entry.text, entry.count))
             .collect();
         counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
@@ -200,7 +201,10 @@ impl Categories {
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "far fewer than 2^32 categories")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "far fewer than 2^32 categories"
+    )]
     fn enter(&mut self, index: usize) {
         let mask = self.slots.len() - 1;
         let mut at = slot(self.entries[index].hash) & mask;
@@ -211,7 +215,10 @@ impl Categories {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits choose a slot")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bits choose a slot"
+)]
 fn slot(hash: u64) -> usize {
     hash as usize
 }
@@ -243,7 +250,10 @@ mod tests {
             insert(&mut categories, &i.to_string());
             insert(&mut categories, "JFK");
         }
-        assert_eq!(categories.examples().unwrap(), ["0", "1", "10", "100", "101"]);
+        assert_eq!(
+            categories.examples().unwrap(),
+            ["0", "1", "10", "100", "101"]
+        );
         assert_eq!(categories.counts().unwrap(), [("JFK", 1_000)]);
     }
 
@@ -262,7 +272,12 @@ mod tests {
             merged.merge(&of(&mut texts[100..].iter(), known));
             let counts = |categories: &Categories| -> Option<Vec<(String, u64)>> {
                 let counts = categories.counts()?;
-                Some(counts.iter().map(|(text, n)| ((*text).to_owned(), *n)).collect())
+                Some(
+                    counts
+                        .iter()
+                        .map(|(text, n)| ((*text).to_owned(), *n))
+                        .collect(),
+                )
             };
             assert_eq!(counts(&forwards), counts(&backwards));
             assert_eq!(counts(&forwards), counts(&merged));

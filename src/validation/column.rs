@@ -30,10 +30,13 @@ impl Column {
     /// Takes the column's cells of a batch.
     pub(super) fn observe(&mut self, batch: &Batch, index: usize) {
         let mut missing = 0;
-        self.texts(batch.rows(), batch.column(index).filter_map(|cell| {
-            missing += u64::from(cell.is_none());
-            cell
-        }));
+        self.texts(
+            batch.rows(),
+            batch.column(index).filter_map(|cell| {
+                missing += u64::from(cell.is_none());
+                cell
+            }),
+        );
         self.types.missing += missing;
     }
 

@@ -253,7 +253,9 @@ pub(super) fn table(text: &str) -> Result<Vec<Vec<String>>, String> {
             Row::Blank => {}
             Row::Cells => table.push(batch.cells().map(owned).collect()),
             Row::Incomplete => {
-                return Err(format!("line {line}: a quote is opened here and never closed"));
+                return Err(format!(
+                    "line {line}: a quote is opened here and never closed"
+                ));
             }
         }
     }
@@ -349,7 +351,7 @@ fn split(block: &[u8], columns: usize, batch: &mut Batch) -> Option<usize> {
         return None;
     }
     let row_ends = batch.ends[..=count].iter().skip(columns).step_by(columns);
-    if !row_ends.fold(true, |all, end| all & (block[*end as usize] == b'\n')) {
+    if !row_ends.copied().all(|end| block[end as usize] == b'\n') {
         return None;
     }
     if all.to_bitmask() != 0 && std::str::from_utf8(block).is_err() {
@@ -459,7 +461,11 @@ mod tests {
             let n = i.wrapping_mul(2_654_435_761);
             let text = "ä€x".repeat((n % 7) as usize);
             plain.push_str(&format!("{i},{text},{n}\n"));
-            let text = if n % 5 == 0 { "\"a,\"\"b\"\"\n\"" } else { &text };
+            let text = if n % 5 == 0 {
+                "\"a,\"\"b\"\"\n\""
+            } else {
+                &text
+            };
             quoted.push_str(&format!("{i},{text},{n}\r\n"));
         }
         for text in [plain, quoted] {

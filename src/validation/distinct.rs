@@ -2,8 +2,6 @@
 //! registers (standard error 1.04 / √4096 = 1.6 %). AWS's analyzer estimates from the start, with
 //! 5 %.
 
-use super::hash;
-
 /// Up to so many distinct values the count is exact.
 pub(super) const EXACT: usize = 1024;
 const BITS: u32 = 12;
@@ -76,7 +74,9 @@ impl Distinct {
         match content {
             Content::Hashes(hashes) => {
                 let mut counter = Self::default();
-                hashes.into_iter().for_each(|hash| counter.insert(hash));
+                for hash in hashes {
+                    counter.insert(hash);
+                }
                 Some(counter)
             }
             Content::Registers(registers) => {
@@ -189,13 +189,17 @@ impl Hashes {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits choose a slot")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bits choose a slot"
+)]
 fn slot(hash: u64) -> usize {
     hash as usize
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::hash;
     use super::*;
 
     #[test]

@@ -128,17 +128,31 @@ impl serde_json::ser::Formatter for Layout {
 pub fn write(directory: &Path, name: &str, value: &impl Serialize) -> Result<PathBuf, DataError> {
     let path = directory.join(name);
     let bytes = render(value)?;
-    let unfinished = directory.join(format!(".{name}.unfinished"));
-    let written = std::fs::create_dir_all(directory)
-        .and_then(|()| std::fs::write(&unfinished, &bytes))
-        .and_then(|()| std::fs::rename(&unfinished, &path));
-    match written {
-        Ok(()) => Ok(path),
-        Err(error) => Err(DataError::new(
-            path.display().to_string(),
-            error.to_string(),
-        )),
-    }
+    std::fs::create_dir_all(directory)
+        .map_err(|error| DataError::new(directory.display().to_string(), error.to_string()))?;
+    replace(&path, &bytes)?;
+    Ok(path)
+}
+
+/// Writes a file, which is replaced as a whole; what is no regular file (a pipe) is written into.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    let special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    let written = if special {
+        std::fs::write(path, bytes)
+    } else {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let unfinished = path.with_file_name(format!(".{name}.unfinished"));
+        std::fs::write(&unfinished, bytes)
+            .and_then(|()| std::fs::rename(&unfinished, path))
+            .inspect_err(|_| {
+                // What is left is half a file under a name that nobody reads.
+                std::fs::remove_file(&unfinished).ok();
+            })
+    };
+    written.map_err(|error| DataError::new(path.display().to_string(), error.to_string()))
 }
 
 #[cfg(test)]

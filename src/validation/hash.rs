@@ -7,7 +7,7 @@ pub(super) fn of_text(text: &[u8]) -> u64 {
     XxHash3_64::oneshot(text)
 }
 
-/// Of the 64 bits of a number: the finalizer of MurmurHash3, which is a bijection.
+/// Of the 64 bits of a number: the finalizer of `MurmurHash3`, which is a bijection.
 pub(super) fn of_number(bits: u64) -> u64 {
     // Zero would stay zero, and an empty slot of the exact counter is zero.
     let mut h = bits ^ 0x9e37_79b9_7f4a_7c15;

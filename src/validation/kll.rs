@@ -117,6 +117,32 @@ impl Sketch {
         self.levels.iter().map(|level| level.items.as_slice())
     }
 
+    /// Each level: its items, how often it was compacted, and where its next compaction starts.
+    pub(super) fn compactors(&self) -> impl Iterator<Item = (&[f64], u64, bool)> {
+        let levels = self.levels.iter();
+        levels.map(|level| (level.items.as_slice(), level.compactions, level.odd))
+    }
+
+    /// A sketch of Deequ's size with those levels; `None` when there are none or too many.
+    pub(super) fn of_compactors(levels: Vec<(Vec<f64>, u64, bool)>) -> Option<Self> {
+        if levels.is_empty() || levels.len() > 64 {
+            return None;
+        }
+        let mut sketch = Self::default();
+        while sketch.levels.len() < levels.len() {
+            sketch.grow();
+        }
+        for (level, (items, compactions, odd)) in sketch.levels.iter_mut().zip(levels) {
+            sketch.len += items.len();
+            *level = Compactor {
+                items,
+                compactions,
+                odd,
+            };
+        }
+        Some(sketch)
+    }
+
     /// Counts of [`BUCKETS`] equal ranges between `min` and `max`, with their bounds.
     pub fn buckets(&self, min: f64, max: f64) -> Vec<(f64, f64, f64)> {
         let ranks = Ranks::of(self.levels().map(<[f64]>::to_vec));

@@ -34,7 +34,7 @@ impl Default for Moments {
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
 impl Moments {
     /// Adds a batch: its own mean and squares in two passes, then merged as another part
-    /// (Chan, Golub and LeVeque 1979).
+    /// (Chan, Golub, Leveque 1979).
     pub(super) fn extend(&mut self, values: &[f64]) {
         let Some(first) = values.first() else {
             return;
@@ -101,6 +101,32 @@ impl Moments {
         self.max = self.max.max(other.max);
         self.add(other.sum);
         self.lost += other.lost;
+    }
+
+    /// Minimum, maximum, sum, what the sum lost, mean, Σ (x − mean)².
+    pub(super) fn to_parts(self) -> [f64; 6] {
+        [
+            self.min,
+            self.max,
+            self.sum,
+            self.lost,
+            self.mean,
+            self.squares,
+        ]
+    }
+
+    /// Moments of `count` values with those parts.
+    pub(super) fn of_parts(count: u64, parts: [f64; 6]) -> Self {
+        let [min, max, sum, lost, mean, squares] = parts;
+        Self {
+            count,
+            min,
+            max,
+            sum,
+            lost,
+            mean,
+            squares,
+        }
     }
 
     pub(super) fn sum(&self) -> f64 {
@@ -179,8 +205,14 @@ mod tests {
             assert!(close(moments.sum(), NUMPY_SUM), "{}", moments.sum());
             assert!(close(moments.mean(), NUMPY_MEAN));
             assert!(close(moments.std_dev(), NUMPY_STD), "{}", moments.std_dev());
-            assert!(close(moments.min, values.iter().copied().fold(f64::MAX, f64::min)));
-            assert!(close(moments.max, values.iter().copied().fold(f64::MIN, f64::max)));
+            assert!(close(
+                moments.min,
+                values.iter().copied().fold(f64::MAX, f64::min)
+            ));
+            assert!(close(
+                moments.max,
+                values.iter().copied().fold(f64::MIN, f64::max)
+            ));
         }
     }
 
@@ -198,7 +230,10 @@ mod tests {
 
     #[test]
     fn small_values_survive_beside_huge_ones() {
-        for values in [[1.0, 1e100, 1.0, -1e100].as_slice(), &[1e100, 1.0, 0.0, 0.0, -1e100, 1.0]] {
+        for values in [
+            [1.0, 1e100, 1.0, -1e100].as_slice(),
+            &[1e100, 1.0, 0.0, 0.0, -1e100, 1.0],
+        ] {
             let mut moments = Moments::default();
             moments.extend(values);
             assert!(close(moments.sum(), 2.0), "{}", moments.sum());

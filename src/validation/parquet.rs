@@ -12,7 +12,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{self, ArrowPrimitiveType};
@@ -79,19 +79,21 @@ pub(super) fn read(
             let (file, metadata, failed) = (file.clone(), metadata.clone(), &failed);
             scope.spawn_fifo(move |_| {
                 if let Err(message) = column_of(file, metadata, index, column) {
-                    let error = DataError::new(name, format!("column `{}`: {message}", column.name));
-                    failed.lock().unwrap_or_else(|lock| lock.into_inner()).get_or_insert(error);
+                    let error =
+                        DataError::new(name, format!("column `{}`: {message}", column.name));
+                    failed
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .get_or_insert(error);
                 }
             });
         }
     });
-    match failed.into_inner().unwrap_or_else(|lock| lock.into_inner()) {
-        Some(error) => Err(error),
-        None => {
-            profiler.end(partition);
-            Ok(())
-        }
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
     }
+    profiler.end(partition);
+    Ok(())
 }
 
 /// One column of all row groups.
@@ -233,7 +235,11 @@ fn timestamps(values: &ArrayRef, unit: TimeUnit, column: &mut Column) {
         }
         TimeUnit::Nanosecond => {
             let values = values.as_primitive::<types::TimestampNanosecondType>();
-            instants(present(values).map(|value| value.div_euclid(1_000)), 1, column);
+            instants(
+                present(values).map(|value| value.div_euclid(1_000)),
+                1,
+                column,
+            );
         }
     }
 }
@@ -260,7 +266,9 @@ fn instants(values: impl Iterator<Item = i64>, microseconds: i64, column: &mut C
 fn instant(value: i64, microseconds: i64, count: u64, column: &mut Column) {
     let value = value.saturating_mul(microseconds);
     let is_date = microseconds == DAY;
-    column.instant(number::key_of_integer(value), count, || written(value, is_date));
+    column.instant(number::key_of_integer(value), count, || {
+        written(value, is_date)
+    });
 }
 
 /// A time as Spark's cast to text writes it, in UTC.
@@ -281,7 +289,10 @@ fn dictionary(values: &ArrayRef, column: &mut Column) {
     let texts = values.values().as_string::<i32>();
     let mut counts = vec![0_u64; texts.len()];
     for key in present(values.keys()) {
-        if let Some(count) = usize::try_from(key).ok().and_then(|key| counts.get_mut(key)) {
+        if let Some(count) = usize::try_from(key)
+            .ok()
+            .and_then(|key| counts.get_mut(key))
+        {
             *count += 1;
         }
     }
@@ -302,7 +313,10 @@ fn readable(stored: &Schema, metadata: &ParquetMetaData) -> Result<Schema, Strin
     let mut fields = Vec::with_capacity(stored.fields().len());
     for (index, field) in stored.fields().iter().enumerate() {
         let wanted = match field.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(_, _) => {
+            DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Dictionary(_, _) => {
                 if all_in_dictionaries(metadata, index) {
                     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
                 } else {

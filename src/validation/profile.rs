@@ -17,8 +17,8 @@ use super::{Baseline, DataError, NO_ROWS};
 /// What one pass over data found out about every column.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    columns: Vec<Column>,
-    rows: u64,
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: u64,
 }
 
 impl Profile {
@@ -40,11 +40,11 @@ impl Profile {
     }
 
     /// The categories that were counted; when those were not all, some of the others.
-    #[expect(clippy::type_complexity, reason = "the two are read at once, in one place")]
-    pub(super) fn categories(
-        &self,
-        column: &str,
-    ) -> Option<(Vec<(&str, u64)>, Option<Vec<&str>>)> {
+    #[expect(
+        clippy::type_complexity,
+        reason = "the two are read at once, in one place"
+    )]
+    pub(super) fn categories(&self, column: &str) -> Option<(Vec<(&str, u64)>, Option<Vec<&str>>)> {
         let categories = &self.column(column)?.categories;
         Some((categories.counts()?, categories.examples()))
     }
@@ -307,7 +307,12 @@ mod tests {
         let mut profiler = Profiler::new(None);
         profiler.columns(vec!["n".into(), "s".into()]).unwrap();
         for row in rows {
-            profiler.row(row.iter().map(String::as_str)).unwrap();
+            profiler
+                .row(
+                    row.iter()
+                        .map(|cell| (!cell.is_empty()).then_some(cell.as_str())),
+                )
+                .unwrap();
         }
         profiler.finish().unwrap()
     }

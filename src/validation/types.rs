@@ -35,7 +35,7 @@ impl std::fmt::Display for InferredType {
 }
 
 /// How many values of each kind a column has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeCounts {
     /// Missing values.
     pub missing: u64,
@@ -53,6 +53,13 @@ impl TypeCounts {
     /// Values that are present.
     pub fn present(&self) -> u64 {
         self.integral + self.fractional + self.boolean + self.string
+    }
+
+    /// All values, missing ones too; `None` when there are too many to count.
+    pub(super) fn checked_total(&self) -> Option<u64> {
+        [self.integral, self.fractional, self.boolean, self.string]
+            .into_iter()
+            .try_fold(self.missing, u64::checked_add)
     }
 
     /// Counts a text that is no number.

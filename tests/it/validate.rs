@@ -190,7 +190,7 @@ fn input_that_is_no_data_set_is_named_with_its_line() {
         (
             "x.parquet",
             b"PAR1",
-            "x.parquet: .parquet files cannot be read; CSV and captured JSON Lines can",
+            "x.parquet: the Parquet file is truncated",
         ),
         (
             "c.jsonl",
@@ -248,5 +248,91 @@ fn captured_traffic_gets_its_columns_from_the_baseline() {
     assert_eq!(
         violations[0]["constraint_check_type"],
         "baseline_drift_check"
+    );
+}
+
+/// Parts that were profiled apart have the verdict of the whole, message for message.
+#[test]
+fn merged_profiles_have_the_verdict_of_one_pass() {
+    let sandbox = with_baseline();
+    let text = spoiled();
+    let (header, rows) = text.split_once('\n').unwrap();
+    let (left, right) =
+        rows.split_at(rows.len() / 2 + 1 + rows[rows.len() / 2..].find('\n').unwrap());
+    sandbox.write("whole.csv", &text);
+    for (name, part) in [("a", left), ("b", right)] {
+        sandbox.write(&format!("{name}.csv"), format!("{header}\n{part}"));
+        let run = sandbox.mlops(
+            [
+                "validate",
+                "--constraints",
+                "base/constraints.json",
+                "--statistics",
+            ]
+            .into_iter()
+            .chain([
+                "base/statistics.json",
+                "--profile-out",
+                &format!("{name}.json"),
+            ])
+            .chain([format!("{name}.csv").as_str()]),
+        );
+        let run = run.success();
+        assert!(
+            run.stdout.contains("3 columns: profiled\n"),
+            "{}",
+            run.stdout
+        );
+    }
+    let whole = check(&sandbox, &["whole.csv"]).code(3);
+    let merged = check(&sandbox, &["--merge", "a.json", "b.json"]).code(3);
+    assert_eq!(merged.stdout, whole.stdout);
+    assert!(
+        whole
+            .stdout
+            .ends_with("300 rows, 3 columns: 5 violations\n"),
+        "{}",
+        whole.stdout
+    );
+
+    // A tree of merges, and a baseline from profiles.
+    sandbox
+        .mlops([
+            "validate",
+            "--merge",
+            "--profile-out",
+            "ab.json",
+            "a.json",
+            "b.json",
+        ])
+        .success();
+    let tree = check(&sandbox, &["--merge", "ab.json"]).code(3);
+    assert_eq!(tree.stdout, whole.stdout);
+    sandbox
+        .mlops([
+            "validate",
+            "--suggest",
+            "--merge",
+            "ab.json",
+            "--output-dir",
+            "again",
+        ])
+        .success();
+
+    // Another table, and a file that is no profile.
+    sandbox.write("other.csv", "x\n1\n");
+    sandbox
+        .mlops(["validate", "--profile-out", "other.json", "other.csv"])
+        .success();
+    let run = check(&sandbox, &["--merge", "a.json", "other.json"]).code(1);
+    assert_eq!(
+        run.stderr,
+        "error: other.json: the columns of the two profiles differ\n"
+    );
+    let run = check(&sandbox, &["--merge", "whole.csv"]).code(1);
+    assert!(
+        run.stderr.starts_with("error: whole.csv: not a profile"),
+        "{}",
+        run.stderr
     );
 }

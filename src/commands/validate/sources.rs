@@ -26,6 +26,7 @@ pub(super) async fn open(
         } else {
             let suffix = match format {
                 DataFormat::Csv => "csv",
+                DataFormat::Parquet => "parquet",
                 DataFormat::Capture => "jsonl",
             };
             let paths = paths(Path::new(data), suffix)?;
@@ -55,7 +56,7 @@ async fn remote(ctx: &Context, data: &str) -> Result<Vec<Source>> {
 fn paths(path: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
     let shown = path.display();
     let broken = |error: std::io::Error| Failure::new(Exit::Failed, format!("{shown}: {error}"));
-    for unread in ["parquet", "gz", "zst", "zip"] {
+    for unread in ["zip"] {
         if has_suffix(&shown.to_string(), unread) {
             return Err(Failure::usage(format!(
                 "{shown}: .{unread} files cannot be read; CSV and captured JSON Lines can"

@@ -1,0 +1,69 @@
+//! What a validation reports.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::error::Exit;
+use crate::monitoring;
+use crate::output::{self, Report};
+use crate::validation::{Profile, Violation};
+
+/// What the data is like.
+#[derive(Debug, Serialize)]
+pub struct Validation {
+    pub(super) rows: u64,
+    pub(super) columns: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) baseline: Option<PathBuf>,
+    pub(super) violations: Vec<Violation>,
+    pub(super) files: Vec<PathBuf>,
+    #[serde(skip)]
+    pub(super) profile_only: bool,
+}
+
+impl Validation {
+    pub(super) fn without_verdict(profile: &Profile, files: Vec<PathBuf>) -> Self {
+        Self {
+            rows: profile.rows(),
+            columns: profile.statistics().features.len(),
+            baseline: None,
+            violations: Vec::new(),
+            files,
+            profile_only: true,
+        }
+    }
+}
+
+impl Report for Validation {
+    fn exit(&self) -> Exit {
+        if self.violations.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Refused
+        }
+    }
+}
+
+impl fmt::Display for Validation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = format!("{} rows, {} columns", self.rows, self.columns);
+        if self.profile_only {
+            writeln!(f, "{size}: profiled")?;
+        } else if self.baseline.is_none() {
+            writeln!(f, "{size}: baseline made")?;
+        } else if self.violations.is_empty() {
+            writeln!(f, "{size}: no violations")?;
+        } else {
+            f.write_str(&monitoring::violations(&self.violations))?;
+            let count = self.violations.len();
+            let plural = if count == 1 { "" } else { "s" };
+            writeln!(f, "\n{size}: {count} violation{plural}")?;
+        }
+        for file in &self.files {
+            writeln!(f, "wrote {}", output::clean(&file.display().to_string()))?;
+        }
+        Ok(())
+    }
+}

@@ -4,10 +4,9 @@ usage: spark-submit validate.py [--mlops FILE] [--format csv|jsonl|capture|parqu
            [--constraints FILE] [--statistics FILE] [--output-dir DIR] DATA… [-- ARGUMENTS]
 ARGUMENTS are for the last step, `mlops validate --merge`, as --suggest; its exit code is ours: docs/spark.md"""
 import argparse, contextlib, itertools, pathlib, re, subprocess, sys, tempfile
-from pyspark import SparkFiles
-from pyspark.sql import SparkSession, functions
+from pyspark import SparkFiles, sql
 
-def profile(files, arguments, lines=()):
+def profile(files, arguments, lines=(), place=""):
     """The profile that `mlops validate ARGUMENTS` makes of `lines`; `files` lie where it runs."""
     command = [SparkFiles.get("mlops"), "validate", "--quiet", "--profile-out=profile", *arguments]
     with tempfile.TemporaryDirectory() as directory:
@@ -19,24 +18,23 @@ def profile(files, arguments, lines=()):
                 process.stdin.close()
             said = process.stderr.read().decode(errors="replace").replace("error: ", "", 1)
         if process.returncode:
-            raise RuntimeError(f"mlops: {said or process.returncode}")
+            raise RuntimeError(f"mlops: {place}{said or process.returncode}")
         return pathlib.Path(directory, "profile").read_bytes()
 
-def lines_of(rows, header):
+def lines_of(rows, header, place):
     """The lines of a partition, without the header of its file."""
     for offset, line in rows:
         if not header or offset > 0:  # Spark reads what is not UTF-8 as U+FFFD: the binary refuses it.
             yield line.replace("\ufffd", "\udcff").encode(errors="surrogateescape")
-        elif line.rstrip("\r") != header.rstrip("\r"):
-            raise RuntimeError("mlops: stdin: the header is not that of the first file")
+        elif line.encode().rstrip() != header[0].rstrip():
+            raise RuntimeError(f"mlops: {place}stdin: the header is not that of the first file")
 
 def text(spark, args):
     """Offsets and lines; a partition is a part of one file, or the whole of it."""
     conf = {"textinputformat.record.delimiter": "\n", "mapreduce.input.fileinputformat.input.dir.recursive": "true",
             "mapreduce.input.fileinputformat.split.minsize": str(2**62 if args.whole_files else 1)}
     kinds = ("mapreduce.lib.input.TextInputFormat", "io.LongWritable", "io.Text")
-    kinds = ("org.apache.hadoop." + kind for kind in kinds)
-    return spark.sparkContext.newAPIHadoopFile(",".join(args.data), *kinds, conf=conf)
+    return spark.sparkContext.newAPIHadoopFile(",".join(args.data), *["org.apache.hadoop." + kind for kind in kinds], conf=conf)
 
 def table(spark, args):
     """Parquet as JSON Lines with its nulls; times and decimals as their text."""
@@ -46,15 +44,16 @@ def table(spark, args):
     for name, kind in found.dtypes:
         if kind.startswith(("binary", "date", "decimal", "float", "timestamp")):  # An array is refused.
             cell, cast = name.replace("`", "``"), {"binary": "array", "float": "double"}.get(kind, "string")
-            found = found.withColumn(name, functions.expr(f"{cast}(`{cell}`)"))
-    json = functions.to_json(functions.struct("*"), {"ignoreNullFields": "false"})
+            found = found.withColumn(name, sql.functions.expr(f"{cast}(`{cell}`)"))
+    json = sql.functions.to_json(sql.functions.struct("*"), {"ignoreNullFields": "false"})
     return found.select(json).rdd.map(lambda row: (1, row[0]))
 
 def explained(error, rows):
     """An error in one line, with the part of a file that the task read."""
-    ours = re.search(r"(?:Task (\d+) in stage(?s:.*?))?mlops: (.*)", str(error))
+    ours = re.search(r"(?:RuntimeError: |^)mlops: (?:partition (\d+) )?(.*)", str(error))
     if not ours:
-        return (re.findall("Caused by: (.*)", str(error)) or str(error).strip().splitlines())[0]
+        text = (re.findall("Caused by: (.*)", str(error)) or str(error).strip().splitlines())[0]
+        return re.sub(".*(RDD is empty|empty RDD).*", "there are no rows", text)
     if rows is None or not ours[1]:
         return ours[2]
     split = rows._jrdd.rdd().partitions()[int(ours[1])].serializableHadoopSplit().value().toString()
@@ -68,25 +67,24 @@ def main(spark, args, rest, directory, rows=None):
         spark.sparkContext.addFile(args.mlops)
         files = {n: spark.read.text(baseline[n], wholetext=True).first()[0].encode() for n in baseline}
         rows = table(spark, args) if args.format == "parquet" else text(spark, args)
-        header = rows.first()[1] if args.format == "csv" else None
+        header = [rows.first()[1].encode()] if args.format == "csv" else []
         arguments = ["--format=" + args.format.replace("parquet", "jsonl"), *options, "-"]
-        def part(rows):
-            lines = lines_of(rows, header)
+        def part(index, rows):
+            lines = lines_of(rows, header, f"partition {index} ")
             for line in itertools.islice(lines, 1):  # Nothing of an empty one.
-                yield profile(files, arguments, itertools.chain([header.encode()] * bool(header), [line], lines))
+                yield profile(files, arguments, itertools.chain(header, [line], lines), f"partition {index} ")
         both = lambda a, b: profile({"a": a, "b": b}, ["--merge", "a", "b"])
-        files["merged"] = rows.mapPartitions(part).treeReduce(both)
+        files["merged"] = rows.mapPartitionsWithIndex(part).treeReduce(both)
     except Exception as error:
         sys.exit("mlops: error: " + explained(error, None if args.format == "parquet" else rows))
     for name in files:
         pathlib.Path(directory, name).write_bytes(files[name])
     command = [SparkFiles.get("mlops"), "validate", *options, *["--output-dir=out"] * bool(args.output_dir), *rest]
-    status = subprocess.call([*command, "--merge", "merged"], cwd=directory)
-    path = spark._jvm.org.apache.hadoop.fs.Path
+    status, hadoop = subprocess.call([*command, "--merge", "merged"], cwd=directory), spark._jvm.org.apache.hadoop
     for file in pathlib.Path(directory).glob("out/*.json"):
-        store = path(args.output_dir).getFileSystem(spark._jsc.hadoopConfiguration())
+        store = hadoop.fs.Path(args.output_dir).getFileSystem(spark._jsc.hadoopConfiguration())
         store.setWriteChecksum(False)
-        store.copyFromLocalFile(False, True, path(str(file)), path(args.output_dir, file.name))
+        store.copyFromLocalFile(False, True, hadoop.fs.Path(str(file)), hadoop.fs.Path(args.output_dir, file.name))
     sys.exit(status)
 
 if __name__ == "__main__":
@@ -96,7 +94,7 @@ if __name__ == "__main__":
     parser.add_argument("--whole-files", action="store_true")
     parser.add_argument("data", nargs="+")
     cut = [*sys.argv, "--"].index("--")
-    session = SparkSession.builder.config("spark.sql.session.timeZone", "UTC").config(
+    session = sql.SparkSession.builder.config("spark.sql.session.timeZone", "UTC").config(
         "spark.sql.sources.partitionColumnTypeInference.enabled", "false").getOrCreate()
     with tempfile.TemporaryDirectory() as directory:
         main(session, parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :], directory)

@@ -290,7 +290,7 @@ fn merged_profiles_have_the_verdict_of_one_pass() {
     assert!(
         whole
             .stdout
-            .ends_with("300 rows, 3 columns: 5 violations\n"),
+            .ends_with("300 rows, 3 columns: 4 violations\n"),
         "{}",
         whole.stdout
     );

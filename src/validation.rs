@@ -20,11 +20,14 @@ pub mod check;
 mod column;
 pub mod constraints;
 mod csv;
+pub mod dataset;
 pub mod decode;
 mod distinct;
 pub mod drift;
 pub mod files;
+mod flat;
 mod hash;
+mod jsonl;
 pub mod kll;
 mod lenient;
 mod moments;
@@ -59,6 +62,8 @@ pub enum Format {
     Csv,
     /// Apache Parquet.
     Parquet,
+    /// JSON Lines: one flat object a line.
+    Jsonl,
     /// What an endpoint captured, JSON Lines.
     Capture(capture::Window),
 }
@@ -220,6 +225,11 @@ pub fn profile(
                 csv(&name, input, &partition, &mut profiler)?;
             }
             Format::Parquet => parquet::read(&name, input, &partition, &mut profiler)?,
+            Format::Jsonl => {
+                let input = decode::decoded(&name, input.into_reader())?;
+                let input = BufReader::with_capacity(256 * 1024, input);
+                jsonl::read(&name, input, &partition, &mut profiler)?;
+            }
             Format::Capture(window) => {
                 let input = decode::decoded(&name, input.into_reader())?;
                 let input = BufReader::with_capacity(256 * 1024, input);

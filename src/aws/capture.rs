@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 use super::s3::S3Uri;
 use super::{AwsResultExt, Clients};
 
-/// The object of that key, or every object under it as a directory; in the order of their keys,
-/// without empty ones.
+/// The object of that key, and every object under it as a directory; in the order of their keys,
+/// without the empty ones that consoles make for directories.
 pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
     let mut pages = clients
         .s3
@@ -24,9 +24,12 @@ pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
     while let Some(page) = pages.next().await {
         let page = page.aws(format!("cannot list {address}"))?;
         for object in page.contents() {
-            let (Some(key), Some(1..)) = (object.key(), object.size()) else {
+            let Some(key) = object.key() else {
                 continue;
             };
+            if key.ends_with('/') && object.size() == Some(0) {
+                continue;
+            }
             let rest = &key[address.key.len().min(key.len())..];
             let inside = address.key.is_empty()
                 || address.key.ends_with('/')

@@ -16,3 +16,5 @@ mod runs;
 mod sandbox;
 mod story;
 mod validate;
+mod validate_bad_input;
+mod validate_inputs;

@@ -86,10 +86,10 @@ enum DataFormat {
 
 /// Profiles, then suggests or checks.
 pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
-    if args.on != On::Here {
+    if matches!(args.on, On::Lambda | On::Processing) {
         return remote::run(ctx, args).await;
     }
-    args.remote.refuse_here()?;
+    args.remote.refuse_but(args.on)?;
     if let Some(file) = &args.profile_out {
         let baseline = match &args.constraints {
             Some(constraints) => Some(Baseline::read(constraints, args.statistics.as_deref())?),
@@ -174,6 +174,10 @@ async fn profile(
 ) -> Result<validation::Profile> {
     if args.merge {
         return merged(&args.data);
+    }
+    if args.on == On::Spark {
+        let files = baseline.map(|_| baseline_files(ctx, args)).transpose()?;
+        return remote::spark::profile(ctx, args, files).await;
     }
     let (sources, format) = sources::open(ctx, &args.data, args.format).await?;
     let profiled = tokio::task::spawn_blocking(move || {

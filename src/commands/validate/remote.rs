@@ -10,7 +10,7 @@ use crate::error::Failure;
 
 mod lambda;
 mod processing;
-mod spark;
+pub(super) mod spark;
 
 /// What only one of the ways takes.
 #[derive(Debug, clap::Args)]
@@ -19,13 +19,45 @@ pub(super) struct RemoteArgs {
     /// default: this one)
     #[arg(long, value_name = "FILE")]
     function_binary: Option<PathBuf>,
+    /// Spark's launcher (--on spark; default: that of `SPARK_HOME`, on PATH, or of pyspark)
+    #[arg(long, value_name = "FILE")]
+    spark_submit: Option<PathBuf>,
+    /// A setting of Spark, as spark.master=yarn (--on spark; default: this machine, all cores)
+    #[arg(long, value_name = "KEY=VALUE")]
+    spark_conf: Vec<String>,
+    /// Read each CSV file in one piece: its fields hold line breaks (--on spark)
+    #[arg(long)]
+    whole_files: bool,
 }
 
 impl RemoteArgs {
-    /// Refuses what has no meaning when this process does the work.
-    pub(super) fn refuse_here(&self) -> Result<()> {
-        if self.function_binary.is_some() {
-            return Err(Failure::usage("--function-binary belongs to --on lambda"));
+    /// Refuses what belongs to another way than this one.
+    pub(super) fn refuse_but(&self, on: On) -> Result<()> {
+        for (given, flag, belongs) in [
+            (
+                self.function_binary.is_some(),
+                "--function-binary belongs to --on lambda",
+                On::Lambda,
+            ),
+            (
+                self.spark_submit.is_some(),
+                "--spark-submit belongs to --on spark",
+                On::Spark,
+            ),
+            (
+                !self.spark_conf.is_empty(),
+                "--spark-conf belongs to --on spark",
+                On::Spark,
+            ),
+            (
+                self.whole_files,
+                "--whole-files belongs to --on spark",
+                On::Spark,
+            ),
+        ] {
+            if given && on != belongs {
+                return Err(Failure::usage(flag));
+            }
         }
         Ok(())
     }
@@ -34,10 +66,10 @@ impl RemoteArgs {
 /// Validates where `--on` says.
 pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     match args.on {
-        On::Here => Err(Failure::usage("this process validates without --on")),
+        // Spark makes the profile only: see `spark::profile`.
+        On::Here | On::Spark => Err(Failure::usage("the verdict is made here")),
         On::Lambda => lambda::run(ctx, args).await,
         On::Processing => processing::run(ctx, args).await,
-        On::Spark => spark::run(ctx, args).await,
     }
 }
 

@@ -43,17 +43,17 @@ impl Log {
         }
     }
 
-    /// Whether the program ended by an error of its own.
-    pub(super) fn is_ours(&self) -> bool {
-        self.lines.iter().any(|line| line.starts_with(OURS))
+    /// The error that the program ended with.
+    pub(super) fn error(&self) -> Option<String> {
+        let mut lines = self.lines.iter();
+        lines.find_map(|line| Some(line.strip_prefix(OURS)?.to_owned()))
     }
 
-    /// Why Spark failed: what the program said, or else what looks most like a reason.
-    pub(super) fn reason(&self) -> Option<String> {
-        let ours = self.lines.iter().find_map(|line| line.strip_prefix(OURS));
+    /// What looks most like the reason of a failure: the first line about an error, or the last.
+    pub(super) fn guess(&self) -> Option<String> {
         let looks = |line: &&String| line.contains("Exception") || line.contains("Error");
-        let found = ours.or_else(|| self.lines.iter().find(looks).map(String::as_str));
-        Some(found.or(self.lines.back().map(String::as_str))?.to_owned())
+        let found = self.lines.iter().find(looks);
+        found.or(self.lines.back()).cloned()
     }
 }
 
@@ -74,28 +74,27 @@ mod tests {
 
     #[test]
     fn the_reason_is_what_the_program_said_or_what_looks_like_one() {
-        let reason = |text: &str| {
-            let mut log = Log::default();
-            let mut said = 0;
+        let log = |text: &str| {
+            let (mut log, mut said) = (Log::default(), 0);
             // A line may come in pieces.
             for piece in text.as_bytes().chunks(3) {
                 log.take(piece, |_| said += 1);
             }
-            assert_eq!(said, text.lines().count());
-            log.reason()
+            assert_eq!(said, text.split_terminator(['\r', '\n']).count());
+            log
         };
         assert_eq!(
-            reason("WARN x\nmlops: error: a.csv, line 3: bad\njava.lang.Exception: later\n"),
+            log("one row\nmlops: error: a.csv, line 3: bad\n").error(),
             Some("a.csv, line 3: bad".to_owned())
         );
+        let class = log("java.lang.UnsupportedClassVersionError: Main\n\tat x\nend\n");
+        assert_eq!(class.error(), None);
         assert_eq!(
-            reason("java.lang.UnsupportedClassVersionError: Main\n\tat x\nend\n").unwrap(),
-            "java.lang.UnsupportedClassVersionError: Main"
+            class.guess().as_deref(),
+            Some("java.lang.UnsupportedClassVersionError: Main")
         );
-        assert_eq!(
-            reason("no such option\n"),
-            Some("no such option".to_owned())
-        );
-        assert_eq!(reason(""), None);
+        let other = log("first\rno such option\n");
+        assert_eq!(other.guess().as_deref(), Some("no such option"));
+        assert_eq!(log("").guess(), None);
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
 use super::log::{Log, stage};
@@ -95,40 +95,37 @@ pub(super) async fn run(ctx: &Context, mut command: Command, whole_files: bool) 
     let mut task = ctx.progress.task("Spark: starting");
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .context("cannot start spark-submit")?;
-    let mut log = Log::default();
-    if let Some(mut stderr) = child.stderr.take() {
-        let mut buffer = vec![0; 8 * 1024];
-        loop {
-            let count = stderr
-                .read(&mut buffer)
-                .await
-                .context("cannot hear Spark")?;
-            if count == 0 {
-                break;
-            }
-            log.take(&buffer[..count], |line| say(ctx, &mut task, line));
-        }
-    }
+    // spark-submit hands on the program's stderr as its own stdout.
+    let (mut program, mut spark) = (Log::default(), Log::default());
+    let (first, second) = tokio::join!(
+        hear(child.stdout.take(), &mut program, |line| ctx
+            .progress
+            .detail(line)),
+        hear(child.stderr.take(), &mut spark, |line| say(
+            ctx, &mut task, line
+        )),
+    );
+    first.and(second).context("cannot hear Spark")?;
     let status = child.wait().await.context("cannot wait for Spark")?;
     drop(task);
     if status.success() {
         return Ok(());
     }
-    let reason = log
-        .reason()
-        .unwrap_or_else(|| format!("spark-submit: {status}"));
+    let ours = program.error();
+    let reason = ours.clone().or_else(|| spark.guess());
+    let reason = reason.unwrap_or_else(|| format!("spark-submit: {status}"));
     let hint = if reason.contains("UnsupportedClassVersionError") {
         JAVA
     } else if reason.contains("a quote is opened") && !whole_files {
         "where fields hold line breaks, pass --whole-files"
     } else if reason.contains("FileSystem") {
         "docs/spark.md says what Spark needs for such addresses"
-    } else if log.is_ours() {
+    } else if ours.is_some() {
         "leave --on out to validate here"
     } else {
         "--verbose shows all that Spark says"
@@ -137,6 +134,24 @@ pub(super) async fn run(ctx: &Context, mut command: Command, whole_files: bool) 
         Failure::new(Exit::Failed, format!("on Spark: {reason}")),
         hint,
     ))
+}
+
+/// Reads to the end.
+async fn hear(
+    pipe: Option<impl AsyncRead + Unpin>,
+    log: &mut Log,
+    mut say: impl FnMut(&str),
+) -> std::io::Result<()> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
+    let mut buffer = vec![0; 8 * 1024];
+    loop {
+        let count = pipe.read(&mut buffer).await?;
+        if count == 0 {
+            log.take(b"\n", &mut say);
+            return Ok(());
+        }
+        log.take(&buffer[..count], &mut say);
+    }
 }
 
 fn say(ctx: &Context, task: &mut Task, line: &str) {

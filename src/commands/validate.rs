@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
+use crate::validation::dataset::{self, Kind};
 use crate::validation::{self, Baseline, Constraints, files};
 
 mod remote;
@@ -26,7 +27,7 @@ pub use report::Validation;
 pub struct ValidateArgs {
     /// Files, directories, patterns, `s3://BUCKET/KEY[?versionId=ID]`, `s3://BUCKET/PREFIX/`, or
     /// `-` for stdin; together one data set
-    #[arg(required = true)]
+    #[arg(required_unless_present = "resume")]
     data: Vec<String>,
     /// Make a baseline from the data instead of checking it
     #[arg(long, conflicts_with_all = ["constraints", "statistics"])]
@@ -86,10 +87,10 @@ enum DataFormat {
 
 /// Profiles, then suggests or checks.
 pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
+    args.remote.refuse_but(args.on)?;
     if matches!(args.on, On::Lambda | On::Processing) {
         return remote::run(ctx, args).await;
     }
-    args.remote.refuse_but(args.on)?;
     if let Some(file) = &args.profile_out {
         let baseline = match &args.constraints {
             Some(constraints) => Some(Baseline::read(constraints, args.statistics.as_deref())?),
@@ -100,12 +101,7 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         return Ok(Validation::without_verdict(&profile, vec![file.clone()]));
     }
     if args.suggest {
-        let directory = match &args.output_dir {
-            Some(directory) => directory.clone(),
-            None => baseline_directory(ctx)?
-                .ok_or_else(|| Failure::usage("there is no project to put the baseline into"))
-                .hint("pass --output-dir DIR")?,
-        };
+        let directory = suggested(ctx, args)?;
         let profile = profile(ctx, args, None).await?;
         return suggest(&profile, &directory);
     }
@@ -149,6 +145,16 @@ fn suggest(profile: &validation::Profile, directory: &Path) -> Result<Validation
     })
 }
 
+/// The directory that a suggested baseline goes to.
+fn suggested(ctx: &Context, args: &ValidateArgs) -> Result<PathBuf> {
+    match &args.output_dir {
+        Some(directory) => Ok(directory.clone()),
+        None => baseline_directory(ctx)?
+            .ok_or_else(|| Failure::usage("there is no project to put the baseline into"))
+            .hint("pass --output-dir DIR"),
+    }
+}
+
 /// The constraints to check and the statistics that drift is measured from: those that were named,
 /// or the project's.
 fn baseline_files(ctx: &Context, args: &ValidateArgs) -> Result<(PathBuf, Option<PathBuf>)> {
@@ -165,6 +171,19 @@ fn baseline_files(ctx: &Context, args: &ValidateArgs) -> Result<(PathBuf, Option
 fn baseline_directory(ctx: &Context) -> Result<Option<PathBuf>> {
     let project = ctx.config.find_project()?;
     Ok(project.map(|project| project.path(&project.file.monitor.baseline)))
+}
+
+/// What the data is, said or guessed.
+fn format(args: &ValidateArgs) -> Result<DataFormat> {
+    if let Some(format) = args.format {
+        return Ok(format);
+    }
+    let kind = dataset::kind(args.data.iter().map(String::as_str))?;
+    Ok(match kind {
+        Kind::Csv => DataFormat::Csv,
+        Kind::Jsonl => DataFormat::Jsonl,
+        Kind::Parquet => DataFormat::Parquet,
+    })
 }
 
 async fn profile(

@@ -8,6 +8,7 @@ use super::{On, ValidateArgs, Validation};
 use crate::context::Context;
 use crate::error::Failure;
 
+mod exchange;
 mod lambda;
 mod processing;
 pub(super) mod spark;
@@ -19,6 +20,12 @@ pub(super) struct RemoteArgs {
     /// default: this one)
     #[arg(long, value_name = "FILE")]
     function_binary: Option<PathBuf>,
+    /// The job's instance type (--on processing; default: that of mlops.toml)
+    #[arg(long, value_name = "TYPE")]
+    instance_type: Option<String>,
+    /// Wait for a job that was started before (--on processing; the id is what Ctrl-C said)
+    #[arg(long, value_name = "ID")]
+    resume: Option<String>,
     /// Spark's launcher (--on spark; default: that of `SPARK_HOME`, on PATH, or of pyspark)
     #[arg(long, value_name = "FILE")]
     spark_submit: Option<PathBuf>,
@@ -38,6 +45,16 @@ impl RemoteArgs {
                 self.function_binary.is_some(),
                 "--function-binary belongs to --on lambda",
                 On::Lambda,
+            ),
+            (
+                self.instance_type.is_some(),
+                "--instance-type belongs to --on processing",
+                On::Processing,
+            ),
+            (
+                self.resume.is_some(),
+                "--resume belongs to --on processing",
+                On::Processing,
             ),
             (
                 self.spark_submit.is_some(),

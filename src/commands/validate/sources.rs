@@ -77,8 +77,10 @@ pub(super) async fn open(
                 return Err(Failure::usage("stdin (`-`) can be read only once"));
             }
             if std::io::stdin().is_terminal() {
-                return Err(Failure::usage("stdin is a terminal: there is no data to read"))
-                    .hint("pipe the data: `zcat data.csv.gz | mlops validate -`");
+                return Err(Failure::usage(
+                    "stdin is a terminal: there is no data to read",
+                ))
+                .hint("pipe the data: `zcat data.csv.gz | mlops validate -`");
             }
             places.push(Place::Stdin);
         } else if data.starts_with("s3://") {

@@ -91,13 +91,13 @@ enum DataFormat {
 
 /// Profiles, then suggests or checks.
 pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
-    if args.on != On::Here {
+    args.remote.refuse_but(args.on)?;
+    if matches!(args.on, On::Lambda | On::Processing) {
         if args.explain.is_some() {
-            return Err(Failure::usage("--explain works without --on"));
+            return Err(Failure::usage("--explain works here and on Spark"));
         }
         return remote::run(ctx, args).await;
     }
-    args.remote.refuse_here()?;
     if let Some(file) = &args.profile_out {
         let baseline = match &args.constraints {
             Some(constraints) => Some(Baseline::read(constraints, args.statistics.as_deref())?),
@@ -210,6 +210,10 @@ async fn profile(
 ) -> Result<validation::Profile> {
     if args.merge {
         return merged(&args.data);
+    }
+    if args.on == On::Spark {
+        let files = baseline.map(|_| baseline_files(ctx, args)).transpose()?;
+        return remote::spark::profile(ctx, args, files).await;
     }
     let (sources, format) = sources::open(ctx, &args.data, args.format).await?;
     let profiled = tokio::task::spawn_blocking(move || {

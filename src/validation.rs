@@ -27,7 +27,10 @@ mod distinct;
 pub mod drift;
 pub mod explain;
 pub mod files;
+mod flat;
 mod hash;
+mod hours;
+mod jsonl;
 pub mod kll;
 mod lenient;
 mod moments;
@@ -67,6 +70,8 @@ pub enum Format {
     Csv,
     /// Apache Parquet.
     Parquet,
+    /// JSON Lines: one flat object a line.
+    Jsonl,
     /// What an endpoint captured, JSON Lines.
     Capture(capture::Window),
 }
@@ -228,6 +233,11 @@ pub fn profile(
                 csv(&name, input, &partition, &mut profiler)?;
             }
             Format::Parquet => parquet::read(&name, input, &partition, &mut profiler)?,
+            Format::Jsonl => {
+                let input = decode::decoded(&name, input.into_reader())?;
+                let input = BufReader::with_capacity(256 * 1024, input);
+                jsonl::read(&name, input, &partition, &mut profiler)?;
+            }
             Format::Capture(window) => {
                 let input = decode::decoded(&name, input.into_reader())?;
                 let input = BufReader::with_capacity(256 * 1024, input);

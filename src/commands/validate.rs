@@ -26,7 +26,7 @@ pub use report::Validation;
 #[derive(Debug, clap::Args)]
 pub struct ValidateArgs {
     /// Files, directories, `-` for stdin, or `s3://BUCKET/KEY`; together one data set
-    #[arg(required = true)]
+    #[arg(required_unless_present = "resume")]
     data: Vec<String>,
     /// Make a baseline from the data instead of checking it
     #[arg(long, conflicts_with_all = ["constraints", "statistics"])]
@@ -104,12 +104,7 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         return Ok(Validation::without_verdict(&profile, vec![file.clone()]));
     }
     if args.suggest {
-        let directory = match &args.output_dir {
-            Some(directory) => directory.clone(),
-            None => baseline_directory(ctx)?
-                .ok_or_else(|| Failure::usage("there is no project to put the baseline into"))
-                .hint("pass --output-dir DIR")?,
-        };
+        let directory = suggested(ctx, args)?;
         let profile = profile(ctx, args, None).await?;
         return suggest(&profile, &directory);
     }
@@ -163,6 +158,16 @@ fn suggest(profile: &validation::Profile, directory: &Path) -> Result<Validation
     })
 }
 
+/// The directory that a suggested baseline goes to.
+fn suggested(ctx: &Context, args: &ValidateArgs) -> Result<PathBuf> {
+    match &args.output_dir {
+        Some(directory) => Ok(directory.clone()),
+        None => baseline_directory(ctx)?
+            .ok_or_else(|| Failure::usage("there is no project to put the baseline into"))
+            .hint("pass --output-dir DIR"),
+    }
+}
+
 /// The constraints to check and the statistics that drift is measured from: those that were named,
 /// or the project's.
 fn baseline_files(ctx: &Context, args: &ValidateArgs) -> Result<(PathBuf, Option<PathBuf>)> {
@@ -181,6 +186,23 @@ fn baseline_directory(ctx: &Context) -> Result<Option<PathBuf>> {
     Ok(project.map(|project| project.path(&project.file.monitor.baseline)))
 }
 
+/// What the data is, said or guessed.
+fn format(args: &ValidateArgs) -> DataFormat {
+    let all = |suffix| {
+        !args.data.is_empty()
+            && args
+                .data
+                .iter()
+                .all(|data| sources::has_suffix(data, suffix))
+    };
+    match args.format {
+        Some(format) => format,
+        None if all("jsonl") => DataFormat::Capture,
+        None if all("parquet") => DataFormat::Parquet,
+        None => DataFormat::Csv,
+    }
+}
+
 async fn profile(
     ctx: &Context,
     args: &ValidateArgs,
@@ -189,24 +211,7 @@ async fn profile(
     if args.merge {
         return merged(&args.data);
     }
-    let format = match args.format {
-        Some(format) => format,
-        None if args
-            .data
-            .iter()
-            .all(|data| sources::has_suffix(data, "jsonl")) =>
-        {
-            DataFormat::Capture
-        }
-        None if args
-            .data
-            .iter()
-            .all(|data| sources::has_suffix(data, "parquet")) =>
-        {
-            DataFormat::Parquet
-        }
-        None => DataFormat::Csv,
-    };
+    let format = format(args);
     let sources = sources::open(ctx, &args.data, format).await?;
     let format = match format {
         DataFormat::Csv => Format::Csv,

@@ -1,19 +1,25 @@
 //! What a SageMaker endpoint captured: JSON Lines, one invocation each.
 //!
 //! Output columns come first, then the input's, as AWS's analyzer has them. The data of an
-//! invocation is CSV or JSON (an array of values, or an array of rows), as text or in base64, and
-//! may hold several rows; input and output then have as many rows each. An output of one line with
-//! a value per input row (as AWS's built-in algorithms answer) counts as a column. There is no
-//! header: the columns are the baseline's, in order, or `_c0`, `_c1`, … without one.
+//! invocation is CSV or JSON, as text or in base64, and may hold several rows; input and output
+//! then have as many rows each. An output of one line with a value per input row (as AWS's
+//! built-in algorithms answer) counts as a column. Values without names get the baseline's, in
+//! order, or `_c0`, `_c1`, … without one.
+//!
+//! JSON is what the analyzer reads: an array of values, or flat objects
+//! (`{"feature0": 1, "feature1": "a"}`) whose keys are the columns; and several rows of either, in
+//! an array or one after the other (JSON Lines). Nested data is refused, as AWS wants it flattened
+//! by a preprocessing script.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, BufReader};
 
 use base64::Engine as _;
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::DataError;
+use super::flat::Scanner;
+use super::jsonl::Lines;
 use super::profile::Profiler;
+use super::{DataError, Source, decode};
 
 /// A longer line is an error (an endpoint's payload is at most 25 MB).
 const MAX_LINE: u64 = 128 * 1024 * 1024;
@@ -64,43 +70,52 @@ struct Payload {
     encoding: String,
 }
 
-type Table = Vec<Vec<String>>;
+/// A column's name, when the data says it, and its value.
+type Cell = (Option<String>, Option<String>);
+type Table = Vec<Vec<Cell>>;
+
+/// Whether the first line of a source is a captured invocation.
+///
+/// # Errors
+/// It cannot be read.
+pub fn is_captured(source: Source) -> Result<bool, DataError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Event {
+        #[serde(rename = "captureData")]
+        _capture_data: serde::de::IgnoredAny,
+    }
+
+    let name = source.name;
+    let input = (source.open)().map_err(|error| DataError::unread(&name, error))?;
+    let input = decode::decoded(&name, input.into_reader())?;
+    let mut lines = Lines::new(&name, BufReader::new(input), MAX_LINE);
+    let line = lines.next_line()?;
+    Ok(line.is_some_and(|(_, line)| serde_json::from_str::<Event>(line).is_ok()))
+}
 
 /// Reads a whole capture file into the profiler.
 pub(super) fn read(
     name: &str,
-    mut input: impl BufRead,
+    input: impl BufRead,
     window: Window,
     profiler: &mut Profiler,
 ) -> Result<(), DataError> {
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let length = (&mut input)
-            .take(MAX_LINE)
-            .read_until(b'\n', &mut line)
-            .map_err(|error| DataError::at(name, number, error.to_string()))?;
-        if length == 0 {
-            break;
-        }
-        if length as u64 == MAX_LINE {
-            return Err(DataError::at(
-                name,
-                number,
-                "the line is longer than 128 MiB",
-            ));
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        invocation(&line, window, profiler)
-            .map_err(|message| DataError::at(name, number, message))?;
+    let mut lines = Lines::new(name, input, MAX_LINE);
+    let mut named = None;
+    while let Some((number, line)) = lines.next_line()? {
+        let rows = invocation(line, window).and_then(|rows| {
+            rows.into_iter()
+                .try_for_each(|row| add(row, &mut named, profiler))
+        });
+        rows.map_err(|message| DataError::at(name, number, message))?;
     }
     Ok(())
 }
 
-fn invocation(line: &[u8], window: Window, profiler: &mut Profiler) -> Result<(), String> {
-    let event: Invocation = serde_json::from_slice(line)
+/// The rows of one invocation; none when it is not of the window.
+fn invocation(line: &str, window: Window) -> Result<Table, String> {
+    let event: Invocation = serde_json::from_str(line)
         .map_err(|error| format!("not a captured invocation: {error}"))?;
     if window != Window::default() {
         let time = event
@@ -108,7 +123,7 @@ fn invocation(line: &[u8], window: Window, profiler: &mut Profiler) -> Result<()
             .inference_time
             .ok_or("the invocation has no inferenceTime")?;
         if !window.contains(time) {
-            return Ok(());
+            return Ok(Table::new());
         }
     }
     let rows = |side: &str, payload: Option<Payload>| {
@@ -118,14 +133,35 @@ fn invocation(line: &[u8], window: Window, profiler: &mut Profiler) -> Result<()
     };
     let input = rows("endpointInput", event.capture_data.endpoint_input)?;
     let output = rows("endpointOutput", event.capture_data.endpoint_output)?;
-    for row in join(output, input)? {
-        profiler.columns_by_position(row.len())?;
-        profiler.row(
-            row.iter()
-                .map(|cell| (!cell.is_empty()).then_some(cell.as_str())),
-        )?;
+    join(output, input)
+}
+
+fn add(row: Vec<Cell>, named: &mut Option<bool>, profiler: &mut Profiler) -> Result<(), String> {
+    let has_names = row.iter().any(|(name, _)| name.is_some());
+    if *named.get_or_insert(has_names) != has_names {
+        return Err(
+            "the values have names in some invocations and none in others: the columns are not \
+             known"
+                .to_owned(),
+        );
     }
-    Ok(())
+    if !has_names {
+        profiler.columns_by_position(row.len())?;
+        return profiler.row(row.iter().map(|(_, value)| value.as_deref()));
+    }
+    let mut cells: Vec<Option<Option<String>>> = Vec::new();
+    for (i, (name, value)) in row.into_iter().enumerate() {
+        let name = name.unwrap_or_else(|| profiler.name_at(i));
+        let column = profiler.ensure_column(&name)?;
+        if cells.len() <= column {
+            cells.resize(column + 1, None);
+        }
+        if cells[column].replace(value).is_some() {
+            return Err(format!("the column `{name}` is there twice"));
+        }
+    }
+    cells.resize(profiler.width(), None);
+    profiler.row(cells.iter().map(|cell| cell.as_ref()?.as_deref()))
 }
 
 /// Output columns, then input columns.
@@ -135,12 +171,13 @@ fn join(output: Option<Table>, input: Option<Table>) -> Result<Table, String> {
         (Some(one), None) | (None, Some(one)) => return Ok(one),
         (None, None) => return Err("neither input nor output was captured".to_owned()),
     };
-    if output.len() == 1 && input.len() > 1 && output[0].len() == input.len() {
-        output = output
-            .remove(0)
-            .into_iter()
-            .map(|value| vec![value])
-            .collect();
+    if output.len() == 1
+        && input.len() > 1
+        && output[0].len() == input.len()
+        && output[0].iter().all(|(name, _)| name.is_none())
+    {
+        let values = output.remove(0).into_iter();
+        output = values.map(|value| vec![value]).collect();
     }
     if output.len() != input.len() {
         return Err(format!(
@@ -160,7 +197,7 @@ fn join(output: Option<Table>, input: Option<Table>) -> Result<Table, String> {
 }
 
 fn table(payload: &Payload) -> Result<Table, String> {
-    match payload.encoding.as_str() {
+    let table = match payload.encoding.as_str() {
         "CSV" => csv(&payload.data),
         "JSON" => json(&payload.data),
         "BASE64" => {
@@ -180,43 +217,86 @@ fn table(payload: &Payload) -> Result<Table, String> {
             }
         }
         other => Err(format!("unknown encoding `{other}`")),
-    }
-}
-
-fn csv(text: &str) -> Result<Table, String> {
-    let mut table = super::csv::table(text)?;
-    for cell in table.iter_mut().flatten() {
-        *cell = cell.trim().to_owned();
+    }?;
+    if table.is_empty() {
+        return Err("the data is empty".to_owned());
     }
     Ok(table)
 }
 
-fn json(text: &str) -> Result<Table, String> {
-    let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
-    let rows = match value {
-        Value::Array(items) if items.iter().all(Value::is_array) => items,
-        row @ Value::Array(_) => vec![row],
-        scalar @ (Value::Number(_) | Value::String(_) | Value::Bool(_)) => {
-            vec![Value::Array(vec![scalar])]
-        }
-        _ => return Err("JSON must be an array of values or of rows".to_owned()),
+fn csv(text: &str) -> Result<Table, String> {
+    let cell = |text: String| {
+        let text = text.trim();
+        (None, (!text.is_empty()).then(|| text.to_owned()))
     };
-    rows.into_iter()
-        .map(|row| match row {
-            Value::Array(values) => values.into_iter().map(scalar).collect(),
-            _ => Err("JSON must be an array of values or of rows".to_owned()),
-        })
-        .collect()
+    let rows = super::csv::table(text)?.into_iter();
+    Ok(rows
+        .map(|row| row.into_iter().map(cell).collect())
+        .collect())
 }
 
-fn scalar(value: Value) -> Result<String, String> {
-    match value {
-        Value::Null => Ok(String::new()),
-        Value::String(text) => Ok(text),
-        Value::Bool(value) => Ok(value.to_string()),
-        Value::Number(number) => Ok(number.to_string()),
-        _ => Err("JSON must be an array of values or of rows".to_owned()),
+fn json(text: &str) -> Result<Table, String> {
+    let not_json = |error| format!("not JSON that is flat: {error}");
+    let mut scanner = Scanner::new(text);
+    let mut rows = Table::new();
+    while scanner.peek().is_some() {
+        document(&mut scanner, &mut rows).map_err(not_json)?;
     }
+    Ok(rows)
+}
+
+/// A value, a row, or an array of rows.
+fn document(scanner: &mut Scanner<'_>, rows: &mut Table) -> Result<(), String> {
+    if !scanner.take(b'[') {
+        rows.push(row(scanner)?);
+        return Ok(());
+    }
+    if !matches!(scanner.peek(), Some(b'[' | b'{')) {
+        let values = array(scanner)?;
+        if !values.is_empty() {
+            rows.push(values);
+        }
+        return Ok(());
+    }
+    let mut first = true;
+    while scanner.more(first, b']')? {
+        rows.push(row(scanner)?);
+        first = false;
+    }
+    Ok(())
+}
+
+/// An object, an array or a value.
+fn row(scanner: &mut Scanner<'_>) -> Result<Vec<Cell>, String> {
+    if scanner.take(b'[') {
+        return array(scanner);
+    }
+    if !scanner.take(b'{') {
+        let value = scanner.scalar()?;
+        return Ok(vec![(
+            None,
+            value.map(|piece| scanner.get(&piece).to_owned()),
+        )]);
+    }
+    let mut cells = Vec::new();
+    while let Some(key) = scanner.member(cells.is_empty())? {
+        let key = scanner.get(&key).to_owned();
+        let value = scanner
+            .scalar()
+            .map_err(|error| format!("`{key}`: {error}"))?;
+        cells.push((Some(key), value.map(|piece| scanner.get(&piece).to_owned())));
+    }
+    Ok(cells)
+}
+
+/// The rest of an array of values.
+fn array(scanner: &mut Scanner<'_>) -> Result<Vec<Cell>, String> {
+    let mut cells = Vec::new();
+    while scanner.more(cells.is_empty(), b']')? {
+        let value = scanner.scalar()?;
+        cells.push((None, value.map(|piece| scanner.get(&piece).to_owned())));
+    }
+    Ok(cells)
 }
 
 #[cfg(test)]
@@ -230,7 +310,7 @@ mod tests {
     }
 
     fn payload(data: &str, encoding: &str) -> String {
-        let data = Value::String(data.to_owned());
+        let data = serde_json::Value::String(data.to_owned());
         format!(
             r#"{{"observedContentType":"text/csv","mode":"INPUT","data":{data},"encoding":"{encoding}"}}"#
         )
@@ -263,6 +343,48 @@ mod tests {
         assert_eq!(sums, [12.5, 350.0]);
         assert_eq!(statistics.features[2].name, "_c2");
         assert_eq!(statistics.features[2].common().unwrap().num_missing, 1);
+    }
+
+    #[test]
+    fn flat_objects_name_their_columns() {
+        let rows = [
+            event(
+                &payload("{\"b\":9223372036854775809,\"a\":\"x\"}", "JSON"),
+                &payload("0.5", "CSV"),
+            ),
+            event(
+                &payload("{\"a\":\"y\"}\n{\"b\":2,\"c\":\"\"}", "JSON"),
+                &payload("[[1.5],[2.5]]", "JSON"),
+            ),
+            event(
+                &payload("[{\"a\":null,\"b\":3}]", "JSON"),
+                &payload("{\"score\":1}", "JSON"),
+            ),
+        ];
+        let statistics = profile(&rows.join("\n"), Window::default())
+            .unwrap()
+            .statistics();
+        let shape: Vec<(&str, u64)> = statistics
+            .features
+            .iter()
+            .map(|f| (f.name.as_str(), f.common().unwrap().num_present))
+            .collect();
+        let expected = [("_c0", 3), ("b", 3), ("a", 2), ("c", 1), ("score", 1)];
+        assert_eq!(shape, expected);
+        let twice = event(&payload("{\"a\":1}", "JSON"), &payload("{\"a\":1}", "JSON"));
+        let error = profile(&twice, Window::default()).unwrap_err();
+        assert!(error.contains("the column `a` is there twice"), "{error}");
+    }
+
+    #[test]
+    fn captured_traffic_is_known_by_its_first_line() {
+        let look = |text: String| {
+            is_captured(Source::stream("x", || Ok(std::io::Cursor::new(text)))).unwrap()
+        };
+        assert!(look(format!("\n{}", event("null", "null"))));
+        assert!(!look("{\"a\":1}\n".to_owned()));
+        assert!(!look("not JSON".to_owned()));
+        assert!(!look(String::new()));
     }
 
     #[test]
@@ -299,8 +421,28 @@ mod tests {
                 "unknown encoding `PARQUET`",
             ),
             (
+                &event(&payload("{\"a\":{\"b\":1}}", "JSON"), &payload("1", "CSV")),
+                "endpointInput: not JSON that is flat: `a`: an object is nested here: flatten it",
+            ),
+            (
+                &event(&payload("[[1],2]", "JSON"), &payload("1", "CSV")),
+                "2 rows of input",
+            ),
+            (
+                &event(&payload("[1,[2]]", "JSON"), &payload("1", "CSV")),
+                "an array is nested here",
+            ),
+            (
                 &event(&payload("{\"a\":1}", "JSON"), &payload("1", "CSV")),
-                "JSON must be an array",
+                "the values have names in some invocations and none in others",
+            ),
+            (
+                &event(&payload("", "CSV"), &payload("1", "CSV")),
+                "endpointInput: the data is empty",
+            ),
+            (
+                &event(&payload("1,2", "CSV"), &payload(" ", "BASE64")),
+                "endpointOutput: the data is empty",
             ),
         ] {
             let error = profile(&format!("{good}\n{line}\n"), Window::default()).unwrap_err();

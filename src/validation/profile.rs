@@ -192,13 +192,16 @@ impl Profiler {
         if !self.columns.is_empty() {
             return Ok(());
         }
-        let names = (0..count)
-            .map(|i| match self.expected.get(i) {
-                Some((name, _)) => name.clone(),
-                None => format!("_c{i}"),
-            })
-            .collect();
+        let names = (0..count).map(|i| self.name_at(i)).collect();
         self.columns(names)
+    }
+
+    /// The name of a column that has none of its own: the baseline's at that place, or `_cN`.
+    pub(super) fn name_at(&self, index: usize) -> String {
+        match self.expected.get(index) {
+            Some((name, _)) => name.clone(),
+            None => format!("_c{index}"),
+        }
     }
 
     /// Takes a batch. The columns are taken in parallel when the pool is given the work; each takes
@@ -262,6 +265,11 @@ impl Profiler {
             pending.clear_marked(self.columns.len());
             self.pending = pending;
         }
+    }
+
+    /// How many columns there are so far.
+    pub(super) fn width(&self) -> usize {
+        self.columns.len()
     }
 
     /// The place of a column; one that is new is missing in all earlier rows.

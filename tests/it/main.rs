@@ -1,6 +1,7 @@
 //! The real `mlops` in a sandbox, against the local cloud that it carries.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod analyzer;
 mod checks;
 mod cli;
 mod data;
@@ -17,3 +18,4 @@ mod runs;
 mod sandbox;
 mod story;
 mod validate;
+mod validate_processing;

@@ -1,0 +1,121 @@
+//! CloudWatch metrics: a JSON record a line, which the monitoring platform puts into the name space
+//! `/aws/sagemaker/Endpoints/data-metrics`. A plain Processing job's file stays where it is.
+//!
+//! Names and statistics are those of the built-in container ("CloudWatch Metrics" of the developer
+//! guide): `feature_data_NAME` (sum, minimum, maximum, number of values), `feature_non_null_NAME`
+//! (completeness, 0 to 1) and `feature_baseline_drift_NAME` (the distance).
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::job::Job;
+use crate::validation::{Baseline, Statistics, drift};
+
+/// Where the platform looks; the documented place is the directory.
+const FILE: &str = "output/metrics/cloudwatch/cloudwatch_metrics.jsonl";
+
+/// The records of an analysis, of every column that the baseline's `emit_metrics` lets speak.
+pub(super) fn lines(
+    job: &Job,
+    baseline: Option<&Baseline>,
+    statistics: &Statistics,
+    now: jiff::Timestamp,
+) -> Vec<Value> {
+    let known = baseline.map(|baseline| (&baseline.constraints, baseline.constraints.by_name()));
+    let emits = |name: &str| {
+        known.as_ref().is_none_or(|(constraints, features)| {
+            constraints
+                .rules_of(features.get(name).copied())
+                .emit_metrics
+        })
+    };
+    let time = job.window.until.unwrap_or(now);
+    let time = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let dimensions: Vec<Value> = [
+        ("Endpoint", &job.endpoint),
+        ("MonitoringSchedule", &job.schedule),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some(json!({"Name": name, "Value": value.as_ref()?})))
+    .collect();
+    let record = |name: String, value: (&str, Value), unit: &str| {
+        json!({
+            "MetricName": name,
+            "Timestamp": time,
+            "Dimensions": dimensions,
+            value.0: value.1,
+            "Unit": unit,
+        })
+    };
+    let mut records = Vec::new();
+    for feature in &statistics.features {
+        let name = &feature.name;
+        if !emits(name) {
+            continue;
+        }
+        // Without a value there is no least and no greatest one.
+        if let Some(numbers) = &feature.numerical_statistics
+            && numbers.common.num_present > 0
+        {
+            let values = json!({
+                "SampleCount": numbers.common.num_present,
+                "Sum": numbers.sum,
+                "Minimum": numbers.min,
+                "Maximum": numbers.max,
+            });
+            records.push(record(
+                format!("feature_data_{name}"),
+                ("StatisticValues", values),
+                "Count",
+            ));
+        }
+        if let Some(common) = feature.common() {
+            records.push(record(
+                format!("feature_non_null_{name}"),
+                ("Value", json!(common.completeness())),
+                "None",
+            ));
+        }
+    }
+    let Some(Baseline {
+        constraints,
+        statistics: Some(before),
+    }) = baseline
+    else {
+        return records;
+    };
+    for drift in drift::compare(before, statistics, constraints) {
+        if let Some(distance) = drift.distance
+            && distance.is_finite()
+            && emits(&drift.feature)
+        {
+            records.push(record(
+                format!("feature_baseline_drift_{}", drift.feature),
+                ("Value", json!(distance)),
+                "None",
+            ));
+        }
+    }
+    records
+}
+
+/// Writes the records, when there are any.
+pub(super) fn write(base: &Path, records: &[Value]) -> Result<Option<PathBuf>> {
+    if records.is_empty() {
+        return Ok(None);
+    }
+    let path = base.join(FILE);
+    let write = || -> std::io::Result<()> {
+        std::fs::create_dir_all(path.parent().unwrap_or(base))?;
+        let mut file = std::io::BufWriter::new(std::fs::File::create(&path)?);
+        for record in records {
+            writeln!(file, "{record}")?;
+        }
+        file.flush()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Some(path))
+}

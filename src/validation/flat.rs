@@ -1,0 +1,327 @@
+//! The JSON of tables: objects and arrays of scalars, one value at a time.
+//!
+//! RFC 8259, with two differences from a general parser: a number keeps the text it is written
+//! with, so that `9223372036854775809` and `1e400` are counted as what they are, and an object or
+//! array where a scalar belongs is refused. SageMaker Model Monitor's analyzer too reads tabular
+//! or flattened JSON only (developer guide, "Preprocessing script").
+
+use std::ops::Range;
+
+/// A key or a value: where its text stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// In the text itself.
+    Plain(Range<usize>),
+    /// It has escapes: in the scanner's own buffer.
+    Unescaped(Range<usize>),
+}
+
+/// Goes through a text from left to right.
+#[derive(Debug)]
+pub(super) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    unescaped: String,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self::with_buffer(text, String::new())
+    }
+
+    /// Takes the buffer of an earlier scanner, so that a line costs no allocation.
+    pub(super) fn with_buffer(text: &'a str, mut unescaped: String) -> Self {
+        unescaped.clear();
+        Self {
+            text,
+            at: 0,
+            unescaped,
+        }
+    }
+
+    pub(super) fn into_buffer(self) -> String {
+        self.unescaped
+    }
+
+    /// The text of a key or value.
+    pub(super) fn get(&self, piece: &Piece) -> &str {
+        match piece {
+            Piece::Plain(range) => &self.text[range.clone()],
+            Piece::Unescaped(range) => &self.unescaped[range.clone()],
+        }
+    }
+
+    /// The next byte that is not white space; it stays where it is.
+    pub(super) fn peek(&mut self) -> Option<u8> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let space = rest
+            .iter()
+            .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+            .count();
+        self.at += space;
+        rest.get(space).copied()
+    }
+
+    /// Goes over the byte if it is the next one.
+    pub(super) fn take(&mut self, wanted: u8) -> bool {
+        let found = self.peek() == Some(wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Inside an object: the next key, its colon gone over, or `None` at the end.
+    pub(super) fn member(&mut self, first: bool) -> Result<Option<Piece>, String> {
+        if !self.more(first, b'}')? {
+            return Ok(None);
+        }
+        if self.peek() != Some(b'"') {
+            return Err(self.unexpected("a key in quotes"));
+        }
+        let key = self.string()?;
+        if self.take(b':') {
+            Ok(Some(key))
+        } else {
+            Err(self.unexpected("`:`"))
+        }
+    }
+
+    /// Inside an object or array: whether another one comes before `end`.
+    pub(super) fn more(&mut self, first: bool, end: u8) -> Result<bool, String> {
+        if self.take(end) {
+            Ok(false)
+        } else if first || self.take(b',') {
+            Ok(true)
+        } else {
+            Err(self.unexpected(&format!("`,` or `{}`", char::from(end))))
+        }
+    }
+
+    /// A scalar's text, `None` for null.
+    pub(super) fn scalar(&mut self) -> Result<Option<Piece>, String> {
+        let start = self.at;
+        match self.peek() {
+            Some(b'"') => return self.string().map(Some),
+            Some(b'-' | b'0'..=b'9') => return self.number().map(Some),
+            Some(b'{') => return Err("an object is nested here: flatten it".to_owned()),
+            Some(b'[') => return Err("an array is nested here: flatten it".to_owned()),
+            _ => {}
+        }
+        for (word, value) in [("null", false), ("true", true), ("false", true)] {
+            if self.text[self.at..].starts_with(word) {
+                let range = self.at..self.at + word.len();
+                self.at = range.end;
+                return Ok(value.then_some(Piece::Plain(range)));
+            }
+        }
+        for word in ["NaN", "Infinity"] {
+            if self.text[self.at..].starts_with(word) {
+                return Err(format!(
+                    "{word} is not JSON: write null for a missing value"
+                ));
+            }
+        }
+        self.at = self.at.max(start);
+        Err(self.unexpected("a value"))
+    }
+
+    /// Nothing but white space may be left.
+    pub(super) fn end(&mut self) -> Result<(), String> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(self.unexpected("the end")),
+        }
+    }
+
+    fn number(&mut self) -> Result<Piece, String> {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        let digits = |from: usize| {
+            let digits = bytes[from..]
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit());
+            from + digits.count()
+        };
+        let whole = start + usize::from(bytes[start] == b'-');
+        let mut end = digits(whole);
+        let mut good = end > whole && (bytes[whole] != b'0' || end == whole + 1);
+        if bytes.get(end) == Some(&b'.') {
+            let fraction = end + 1;
+            end = digits(fraction);
+            good &= end > fraction;
+        }
+        if let Some(b'e' | b'E') = bytes.get(end) {
+            let sign = usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
+            let exponent = end + 1 + sign;
+            end = digits(exponent.min(bytes.len()));
+            good &= end > exponent;
+        }
+        if good {
+            self.at = end;
+            Ok(Piece::Plain(start..end))
+        } else {
+            Err(self.unexpected("a number"))
+        }
+    }
+
+    /// The string that starts here.
+    fn string(&mut self) -> Result<Piece, String> {
+        let start = self.at + 1;
+        let bytes = self.text.as_bytes();
+        let mut copied = None;
+        let mut at = start;
+        loop {
+            let stop = memchr::memchr2(b'"', b'\\', &bytes[at..]).map(|length| at + length);
+            let part = &self.text[at..stop.unwrap_or(bytes.len())];
+            if part.bytes().any(|byte| byte < 0x20) {
+                return Err(self.column("a control character in a string: write it as \\u00XX"));
+            }
+            let Some(stop) = stop else {
+                return Err(self.column("a string is opened here and never closed"));
+            };
+            if bytes[stop] == b'"' {
+                self.at = stop + 1;
+                let Some(from) = copied else {
+                    return Ok(Piece::Plain(start..stop));
+                };
+                self.unescaped.push_str(part);
+                return Ok(Piece::Unescaped(from..self.unescaped.len()));
+            }
+            copied.get_or_insert(self.unescaped.len());
+            self.unescaped.push_str(part);
+            let (character, length) = escape(&self.text[stop..])
+                .ok_or_else(|| self.column("a wrong escape in a string"))?;
+            self.unescaped.push(character);
+            at = stop + length;
+        }
+    }
+
+    fn unexpected(&mut self, wanted: &str) -> String {
+        let found = match self.peek() {
+            None => "the line ends".to_owned(),
+            Some(_) => {
+                let found = self.text[self.at..].chars().next().unwrap_or_default();
+                format!("there is `{found}`")
+            }
+        };
+        self.column(&format!("{found} where {wanted} belongs"))
+    }
+
+    fn column(&self, message: &str) -> String {
+        let column = self.text[..self.at].chars().count() + 1;
+        format!("{message} (column {column})")
+    }
+}
+
+/// The character that an escape stands for, and how many bytes it takes.
+fn escape(text: &str) -> Option<(char, usize)> {
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 4)?;
+        let hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u32::from_str_radix(digits, 16).ok().filter(|_| hex)
+    };
+    Some(match text.as_bytes().get(1)? {
+        b'"' => ('"', 2),
+        b'\\' => ('\\', 2),
+        b'/' => ('/', 2),
+        b'b' => ('\u{8}', 2),
+        b'f' => ('\u{c}', 2),
+        b'n' => ('\n', 2),
+        b'r' => ('\r', 2),
+        b't' => ('\t', 2),
+        b'u' => {
+            let first = unit(2)?;
+            if (0xd800..0xdc00).contains(&first) {
+                let second = unit(8).filter(|_| text.get(6..8) == Some("\\u"))?;
+                let second = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+                (
+                    char::from_u32(0x10000 + ((first - 0xd800) << 10) + second)?,
+                    12,
+                )
+            } else {
+                (char::from_u32(first)?, 6)
+            }
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
+        let mut scanner = Scanner::new(text);
+        assert!(scanner.take(b'{'), "{text}");
+        let mut members = Vec::new();
+        while let Some(key) = scanner.member(members.is_empty())? {
+            let value = scanner.scalar()?;
+            members.push((
+                scanner.get(&key).to_owned(),
+                value.map(|value| scanner.get(&value).to_owned()),
+            ));
+        }
+        scanner.end()?;
+        Ok(members)
+    }
+
+    #[test]
+    fn numbers_keep_their_text_and_strings_lose_their_escapes() {
+        let members = object(
+            r#" { "a" : 9223372036854775809,"b":1e400 , "c":-0.50E+1,"d":null,"e":true,
+                "f\u00fc":"a\"\\\/\n\ud83d\ude00é","g":"" } "#,
+        )
+        .unwrap();
+        let expected = [
+            ("a", Some("9223372036854775809")),
+            ("b", Some("1e400")),
+            ("c", Some("-0.50E+1")),
+            ("d", None),
+            ("e", Some("true")),
+            ("fü", Some("a\"\\/\n😀é")),
+            ("g", Some("")),
+        ];
+        assert_eq!(members.len(), expected.len());
+        for ((key, value), (wanted_key, wanted)) in members.iter().zip(expected) {
+            assert_eq!((key.as_str(), value.as_deref()), (wanted_key, wanted));
+        }
+        assert_eq!(object("{}").unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_no_flat_object_is_refused() {
+        for (text, message) in [
+            (
+                r#"{"a":1"#,
+                "the line ends where `,` or `}` belongs (column 7)",
+            ),
+            (r#"{"a":1,}"#, "there is `}` where a key in quotes belongs"),
+            (r#"{a:1}"#, "there is `a` where a key in quotes belongs"),
+            (r#"{"a" 1}"#, "there is `1` where `:` belongs"),
+            (r#"{"a":01}"#, "there is `0` where a number belongs"),
+            (r#"{"a":1.}"#, "a number belongs"),
+            (r#"{"a":-}"#, "a number belongs"),
+            (r#"{"a":2e}"#, "a number belongs"),
+            (r#"{"a":2e"#, "a number belongs"),
+            (r#"{"a":nul}"#, "there is `n` where a value belongs"),
+            (r#"{"a":NaN}"#, "NaN is not JSON: write null"),
+            (
+                r#"{"a":"x"#,
+                "a string is opened here and never closed (column 6)",
+            ),
+            (r#"{"a":"\x"}"#, "a wrong escape"),
+            (r#"{"a":"\ud800"}"#, "a wrong escape"),
+            (r#"{"a":"\u+123"}"#, "a wrong escape"),
+            ("{\"a\":\"\t\"}", "a control character"),
+            (r#"{"a":{"b":1}}"#, "an object is nested here"),
+            (r#"{"a":[1]}"#, "an array is nested here"),
+            (r#"{"a":1} {"#, "there is `{` where the end belongs"),
+            (
+                r#"{"a":1 ü"#,
+                "there is `ü` where `,` or `}` belongs (column 8)",
+            ),
+        ] {
+            let error = object(text).unwrap_err();
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+}

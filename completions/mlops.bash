@@ -1701,7 +1701,7 @@ _mlops() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "csv parquet capture" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "csv jsonl parquet capture" -- "${cur}"))
                     return 0
                     ;;
                 --profile-out)

@@ -421,7 +421,8 @@ complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_sub
 complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l constraints -d 'The constraints to check (default: those of the project\'s baseline)' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l statistics -d 'The statistics that drift is measured from' -r -F
-complete -c mlops -n "__fish_mlops_using_subcommand validate" -l format -d 'What the data is (default: capture when it ends in .jsonl, else csv)' -r -f -a "csv\t'Comma-separated values with a header line'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l format -d 'What the data is (default: what the names say, .csv, .jsonl or .parquet; else csv)' -r -f -a "csv\t'Comma-separated values with a header line'
+jsonl\t'One flat JSON object a line'
 parquet\t'Apache Parquet'
 capture\t'What an endpoint captured (JSON Lines)'"
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l profile-out -d 'Write the mergeable profile of the data instead of a verdict; --constraints and --statistics say which categories are always counted' -r -F

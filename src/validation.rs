@@ -21,6 +21,7 @@ pub mod clarify;
 mod column;
 pub mod constraints;
 mod csv;
+pub mod dataset;
 pub mod decode;
 pub mod distance;
 mod distinct;

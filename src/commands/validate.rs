@@ -6,7 +6,8 @@ use anyhow::Result;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
-use crate::validation::{self, Baseline, Constraints, Format, files};
+use crate::validation::dataset::{self, Kind};
+use crate::validation::{self, Baseline, Constraints, files};
 
 mod explain;
 mod remote;
@@ -25,7 +26,8 @@ pub use report::Validation;
 /// Example: mlops validate data/may.csv
 #[derive(Debug, clap::Args)]
 pub struct ValidateArgs {
-    /// Files, directories, `-` for stdin, or `s3://BUCKET/KEY`; together one data set
+    /// Files, directories, patterns, `s3://BUCKET/KEY[?versionId=ID]`, `s3://BUCKET/PREFIX/`, or
+    /// `-` for stdin; together one data set
     #[arg(required_unless_present = "resume")]
     data: Vec<String>,
     /// Make a baseline from the data instead of checking it
@@ -40,7 +42,7 @@ pub struct ValidateArgs {
     /// Show one column beside its baseline: quantiles, categories, every distance
     #[arg(long, value_name = "FEATURE", conflicts_with_all = ["suggest", "profile_out"])]
     explain: Option<String>,
-    /// What the data is (default: capture when it ends in .jsonl, else csv)
+    /// What the data is (default: what the names say, .csv, .jsonl or .parquet; else csv)
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<DataFormat>,
     /// Write the mergeable profile of the data instead of a verdict; --constraints and
@@ -79,6 +81,8 @@ enum On {
 enum DataFormat {
     /// Comma-separated values with a header line
     Csv,
+    /// One flat JSON object a line
+    Jsonl,
     /// Apache Parquet
     Parquet,
     /// What an endpoint captured (JSON Lines)
@@ -187,20 +191,16 @@ fn baseline_directory(ctx: &Context) -> Result<Option<PathBuf>> {
 }
 
 /// What the data is, said or guessed.
-fn format(args: &ValidateArgs) -> DataFormat {
-    let all = |suffix| {
-        !args.data.is_empty()
-            && args
-                .data
-                .iter()
-                .all(|data| sources::has_suffix(data, suffix))
-    };
-    match args.format {
-        Some(format) => format,
-        None if all("jsonl") => DataFormat::Capture,
-        None if all("parquet") => DataFormat::Parquet,
-        None => DataFormat::Csv,
+fn format(args: &ValidateArgs) -> Result<DataFormat> {
+    if let Some(format) = args.format {
+        return Ok(format);
     }
+    let kind = dataset::kind(args.data.iter().map(String::as_str))?;
+    Ok(match kind {
+        Kind::Csv => DataFormat::Csv,
+        Kind::Jsonl => DataFormat::Jsonl,
+        Kind::Parquet => DataFormat::Parquet,
+    })
 }
 
 async fn profile(
@@ -211,13 +211,7 @@ async fn profile(
     if args.merge {
         return merged(&args.data);
     }
-    let format = format(args);
-    let sources = sources::open(ctx, &args.data, format).await?;
-    let format = match format {
-        DataFormat::Csv => Format::Csv,
-        DataFormat::Parquet => Format::Parquet,
-        DataFormat::Capture => Format::Capture(validation::capture::Window::default()),
-    };
+    let (sources, format) = sources::open(ctx, &args.data, args.format).await?;
     let profiled = tokio::task::spawn_blocking(move || {
         validation::profile(sources, &format, baseline.as_ref())
     });

@@ -57,7 +57,7 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
     }
     let image = image::ensure(ctx, clients, &platform.image_repository).await?;
     let exchange = Exchange::new(ctx, &platform.artifact_bucket);
-    let mut environment = environment(format(args));
+    let mut environment = environment(format(args)?);
     let mut inputs = Vec::new();
     if let Some((constraints, statistics)) = &local.baseline {
         let statistics = statistics.as_deref();
@@ -141,6 +141,7 @@ fn environment(format: DataFormat) -> HashMap<String, String> {
     let format = match format {
         DataFormat::Csv => r#"{"csv":{"header":true}}"#,
         DataFormat::Parquet => r#"{"parquet":{}}"#,
+        DataFormat::Jsonl => r#"{"json":{"lines":true}}"#,
         DataFormat::Capture => {
             r#"{"sagemakerCaptureJson":{"captureIndexNames":["endpointInput","endpointOutput"]}}"#
         }

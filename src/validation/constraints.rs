@@ -176,7 +176,7 @@ pub struct Rules {
 
 impl Constraints {
     /// The columns by name.
-    pub(super) fn by_name(&self) -> HashMap<&str, &FeatureConstraints> {
+    pub fn by_name(&self) -> HashMap<&str, &FeatureConstraints> {
         self.features
             .iter()
             .map(|feature| (feature.name.as_str(), feature))

@@ -161,9 +161,9 @@ impl DatasetChecks {
             if [rows.min_ratio, rows.max_ratio]
                 .into_iter()
                 .flatten()
-                .any(|ratio| !(ratio >= 0.0))
+                .any(f64::is_sign_negative)
             {
-                return Err("a ratio is a number of 0 or more".to_owned());
+                return Err("a ratio is 0 or more".to_owned());
             }
             if rows.min.zip(rows.max).is_some_and(|(min, max)| min > max)
                 || rows
@@ -176,7 +176,7 @@ impl DatasetChecks {
             Ok(())
         })
         .map_err(|text| at("", &text))?
-        .flatten();
+        .alone();
         found.drift = drift(&mut members)
             .map(|own| own.over(DriftChecks::default()))
             .map_err(|text| at("", &text))?;
@@ -211,10 +211,10 @@ impl FeatureChecks {
             }
         };
         let checks = Self {
-            own: own.set(),
+            own: own.wanted(),
             drift: own.over(defaults.drift),
             uniqueness: member(&mut members, "uniqueness", |u: &Uniqueness| share(u.min))?
-                .flatten()
+                .alone()
                 .map(|uniqueness| uniqueness.min),
             range: member(&mut members, "range", |range: &Range| {
                 match (range.min, range.max) {
@@ -225,11 +225,11 @@ impl FeatureChecks {
                     _ => Ok(()),
                 }
             })?
-            .flatten(),
+            .alone(),
             pattern: member(&mut members, "pattern", |p: &PatternText| {
                 share(p.min_match)
             })?
-            .flatten()
+            .alone()
             .map(|text| {
                 Ok::<_, String>(Pattern {
                     regex: Regex::new(&text.regex).map_err(|error| format!("pattern: {error}"))?,
@@ -238,7 +238,7 @@ impl FeatureChecks {
             })
             .transpose()?,
             freshness: member(&mut members, "freshness", |_: &Freshness| Ok(()))?
-                .flatten()
+                .alone()
                 .map(|freshness| age(&freshness.max_age))
                 .transpose()?,
         };
@@ -250,29 +250,54 @@ impl FeatureChecks {
     }
 }
 
-/// What a level says about each distance: nothing, off, or how.
+/// What a level says about a check.
+enum Said<T> {
+    Nothing,
+    Disabled,
+    This(T),
+}
+
+impl<T> Said<T> {
+    /// The check, where no other level is asked.
+    fn alone(self) -> Option<T> {
+        self.over(None)
+    }
+
+    /// The check, where another level says what holds without this one.
+    fn over(self, other: Option<T>) -> Option<T> {
+        match self {
+            Self::Nothing => other,
+            Self::Disabled => None,
+            Self::This(check) => Some(check),
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        matches!(self, Self::This(_))
+    }
+}
+
+/// What a level says about each distance.
 struct OwnDrift {
-    psi: Option<Option<Psi>>,
-    wasserstein: Option<Option<Wasserstein>>,
-    kolmogorov_smirnov: Option<Option<KolmogorovSmirnov>>,
+    psi: Said<Psi>,
+    wasserstein: Said<Wasserstein>,
+    kolmogorov_smirnov: Said<KolmogorovSmirnov>,
 }
 
 impl OwnDrift {
     fn over(self, defaults: DriftChecks) -> DriftChecks {
         DriftChecks {
-            psi: self.psi.unwrap_or(defaults.psi),
-            wasserstein: self.wasserstein.unwrap_or(defaults.wasserstein),
-            kolmogorov_smirnov: self
-                .kolmogorov_smirnov
-                .unwrap_or(defaults.kolmogorov_smirnov),
+            psi: self.psi.over(defaults.psi),
+            wasserstein: self.wasserstein.over(defaults.wasserstein),
+            kolmogorov_smirnov: self.kolmogorov_smirnov.over(defaults.kolmogorov_smirnov),
         }
     }
 
-    fn set(&self) -> [bool; 3] {
+    fn wanted(&self) -> [bool; 3] {
         [
-            self.psi.is_some(),
-            self.wasserstein.is_some(),
-            self.kolmogorov_smirnov.is_some(),
+            self.psi.is_wanted(),
+            self.wasserstein.is_wanted(),
+            self.kolmogorov_smirnov.is_wanted(),
         ]
     }
 }
@@ -313,20 +338,20 @@ fn members(value: Option<&Value>) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// Takes a member out: `None` when it is not there, `Some(None)` when it is `"Disabled"`.
+/// Takes a member out.
 fn member<T: for<'de> Deserialize<'de>>(
     members: &mut Map<String, Value>,
     name: &str,
     check: impl Fn(&T) -> Result<(), String>,
-) -> Result<Option<Option<T>>, String> {
+) -> Result<Said<T>, String> {
     match members.remove(name) {
-        None => Ok(None),
-        Some(Value::String(text)) if text == "Disabled" => Ok(Some(None)),
+        None => Ok(Said::Nothing),
+        Some(Value::String(text)) if text == "Disabled" => Ok(Said::Disabled),
         Some(value) => {
             let parsed: T =
                 serde_json::from_value(value).map_err(|error| format!("{name}: {error}"))?;
             check(&parsed).map_err(|text| format!("{name}: {text}"))?;
-            Ok(Some(Some(parsed)))
+            Ok(Said::This(parsed))
         }
     }
 }
@@ -399,7 +424,7 @@ mod tests {
         let age = FeatureChecks::of(&constraints.features[0], &defaults).unwrap();
         assert_eq!(age.drift.psi, None);
         assert!(age.drift.wasserstein.unwrap().normalize);
-        assert_eq!(age.own, [true, true, false]);
+        assert_eq!(age.own, [false, true, false]);
     }
 
     #[test]
@@ -469,5 +494,22 @@ mod tests {
             let error = constraints(top, feature).understood().unwrap_err();
             assert!(error.contains(message), "{error}");
         }
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_understood() {
+        let text = include_str!("../../docs/validation.md");
+        let example = text.split("```json\n").nth(1).unwrap();
+        let example = example.split("```").next().unwrap();
+        let constraints: Constraints = serde_json::from_str(example).unwrap();
+        constraints.understood().unwrap();
+        let defaults = DatasetChecks::of(&constraints).unwrap();
+        assert_eq!(defaults.row_count.unwrap().min, Some(1000));
+        let of = |i: usize| FeatureChecks::of(&constraints.features[i], &defaults).unwrap();
+        assert!(of(0).pattern.is_some() && of(0).drift.psi.is_some());
+        assert!(of(1).range.is_some() && of(1).drift.psi.is_none());
+        assert!(of(2).freshness.is_some());
+        let again: Value = serde_json::from_str(example).unwrap();
+        assert_eq!(serde_json::to_value(&constraints).unwrap(), again);
     }
 }

@@ -9,7 +9,7 @@ ROWS = 200_000
 # docs/validation.md states both: a compacted sketch's rank error, and the standard error of
 # distinct counts above 1024.
 RANK_ERROR = 0.005
-DISTINCT_ERROR = 1.04 / math.sqrt(4096)
+DISTINCT_ERROR = 1.04 / math.sqrt(16384)
 
 
 def columns():

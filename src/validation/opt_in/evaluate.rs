@@ -10,8 +10,8 @@ use super::super::watch::Watch;
 use super::{DatasetChecks, FeatureChecks, KEY, Pattern, Range};
 
 /// What distinct counts may be off, as a share of themselves: three standard errors of
-/// `HyperLogLog` with 4096 registers (3 · 1.04 / √4096).
-const DISTINCT_ERROR: f64 = 3.0 * 1.04 / 64.0;
+/// `HyperLogLog` with 16,384 registers (3 · 1.04 / √16384).
+const DISTINCT_ERROR: f64 = 3.0 * 1.04 / 128.0;
 
 /// One column, then and now.
 #[derive(Debug, Clone, Copy)]

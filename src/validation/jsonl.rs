@@ -236,8 +236,8 @@ impl Rows<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validation::Statistics;
-    use crate::validation::types::InferredType;
+    use super::super::Statistics;
+    use super::super::types::InferredType;
 
     fn read_all(
         sources: &[&[u8]],

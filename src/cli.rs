@@ -59,6 +59,9 @@ enum Command {
     /// Print the command reference in Markdown
     #[command(hide = true)]
     MarkdownHelp,
+    /// Analyse data as the container of a Model Monitor job
+    #[command(hide = true)]
+    Analyze,
     /// Enter a job's namespaces and become its program
     #[cfg(feature = "local")]
     #[command(hide = true)]
@@ -130,6 +133,7 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
             .report(&Box::pin(commands::models::run(&ctx, command)).await?),
         Command::Completions(args) => commands::completions::run(&ctx, args),
         Command::MarkdownHelp => commands::completions::markdown(&ctx),
+        Command::Analyze => ctx.output.report(&commands::analyze::run(&ctx).await?),
         #[cfg(feature = "local")]
         Command::JobProcess { .. } => Ok(Exit::Usage),
     }?;

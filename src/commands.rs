@@ -1,5 +1,6 @@
 //! One thin module per subcommand: `Args`, `run(&Context, &Args) -> Result<Report>`, the report.
 
+pub mod analyze;
 pub mod completions;
 pub mod config;
 pub mod data;

@@ -5,7 +5,6 @@
 //! docs/config.md lists every key and variable.
 
 use std::env;
-use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Exit, Failure, Hint};
 use crate::names::{BranchName, DatasetName, ProjectName};
 use crate::output::Format;
+
+mod environment;
+
+pub use environment::{analyzer_environment, installer_environment, server_environment};
 
 /// The project file's name.
 pub const FILE: &str = "mlops.toml";
@@ -75,6 +78,9 @@ pub struct ProjectFile {
     /// Production monitoring.
     #[serde(default)]
     pub monitor: MonitorSection,
+    /// Data validation.
+    #[serde(default)]
+    pub validate: ValidateSection,
     /// The local cloud.
     #[serde(default)]
     pub local: LocalSection,
@@ -178,6 +184,22 @@ impl Default for MonitorSection {
     fn default() -> Self {
         Self {
             baseline: "baseline".into(),
+        }
+    }
+}
+
+/// `[validate]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValidateSection {
+    /// The instance type of `mlops validate --on processing`.
+    pub instance_type: String,
+}
+
+impl Default for ValidateSection {
+    fn default() -> Self {
+        Self {
+            instance_type: "ml.m5.large".to_owned(),
         }
     }
 }
@@ -470,61 +492,6 @@ impl Config {
             .unwrap_or(&self.directory)
             .join(".mlops/local")
     }
-}
-
-/// What an installer of Python packages may know: where programs and certificates are, how to
-/// reach an index, and its own options.
-const FOR_INSTALLERS: &[&str] = &[
-    "PATH",
-    "LANG",
-    "LC_*",
-    "TMPDIR",
-    "PIP_*",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-];
-
-/// What the local cloud's server may know besides.
-const FOR_THE_SERVER: &[&str] = &[
-    "HOME",
-    "XDG_CACHE_HOME",
-    "MLOPS_*",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-];
-
-/// The part of the environment that a server in the background is started with. The user's
-/// credentials are not in it: jobs run as the same user.
-pub fn server_environment() -> Vec<(OsString, OsString)> {
-    chosen(&[FOR_INSTALLERS, FOR_THE_SERVER].concat())
-}
-
-/// The part of the environment that installers of Python packages, which run the packages' own
-/// code, are started with. HOME is not in it.
-pub fn installer_environment() -> Vec<(OsString, OsString)> {
-    chosen(FOR_INSTALLERS)
-}
-
-/// The variables of these names; `X_*` stands for all that start with `X_`.
-fn chosen(names: &[&str]) -> Vec<(OsString, OsString)> {
-    env::vars_os()
-        .filter(|(found, _)| {
-            names.iter().any(|name| match name.strip_suffix('*') {
-                Some(prefix) => found.as_encoded_bytes().starts_with(prefix.as_bytes()),
-                None => found == name,
-            })
-        })
-        .collect()
 }
 
 /// A command line to suggest: `mlops REST`, with `--local` when the command that suggests it ran

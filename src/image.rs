@@ -1,12 +1,14 @@
 //! Container images: what they are made of, and the push. Knows OCI and the distribution
 //! protocol, not AWS.
 //!
-//! [`program::build`] makes an image of a program's files; [`layout::read`] reads one that Docker
-//! or another builder wrote as an OCI layout directory. Both give an [`Image`], whose large parts
-//! stay in files; [`push::push`] sends it.
+//! [`program::build`] makes an image of a program's files, [`analyzer::build`] one of this very
+//! binary; [`layout::read`] reads one that Docker or another builder wrote as an OCI layout
+//! directory. All give an [`Image`], whose large parts stay in files; [`push::push`] sends it.
 
 use std::path::PathBuf;
 
+pub mod analyzer;
+mod layer;
 pub mod layout;
 pub mod program;
 pub mod push;

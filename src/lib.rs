@@ -5,6 +5,7 @@
 //! report. [`cli`] matches the parsed command line once, prints the report and returns its exit
 //! code.
 
+pub mod analyzer;
 pub mod aws;
 pub mod cli;
 pub mod commands;

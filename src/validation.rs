@@ -27,6 +27,7 @@ pub mod drift;
 pub mod files;
 mod flat;
 mod hash;
+mod hours;
 mod jsonl;
 pub mod kll;
 mod lenient;

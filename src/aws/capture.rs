@@ -13,6 +13,12 @@ use super::{AwsResultExt, Clients};
 /// The object of that key, and every object under it as a directory; in the order of their keys,
 /// without the empty ones that consoles make for directories.
 pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
+    let sized = sized(clients, address).await?;
+    Ok(sized.into_iter().map(|(object, _)| object).collect())
+}
+
+/// The same objects, each with its size in bytes.
+pub async fn sized(clients: &Clients, address: &S3Uri) -> Result<Vec<(S3Uri, u64)>> {
     let mut pages = clients
         .s3
         .list_objects_v2()
@@ -24,10 +30,11 @@ pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
     while let Some(page) = pages.next().await {
         let page = page.aws(format!("cannot list {address}"))?;
         for object in page.contents() {
-            let Some(key) = object.key() else {
+            let size = object.size().and_then(|size| u64::try_from(size).ok());
+            let (Some(key), Some(size)) = (object.key(), size) else {
                 continue;
             };
-            if key.ends_with('/') && object.size() == Some(0) {
+            if key.ends_with('/') && size == 0 {
                 continue;
             }
             let rest = &key[address.key.len().min(key.len())..];
@@ -36,10 +43,7 @@ pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
                 || rest.is_empty()
                 || rest.starts_with('/');
             if inside {
-                found.push(S3Uri {
-                    bucket: address.bucket.clone(),
-                    key: key.to_owned(),
-                });
+                found.push((S3Uri::new(&address.bucket, key), size));
             }
         }
     }
@@ -117,40 +121,5 @@ impl Read for ObjectReader {
         let length = buffer.len().min(self.chunk.len());
         self.chunk.copy_to_slice(&mut buffer[..length]);
         Ok(length)
-    }
-}
-
-/// Whether captured traffic under this key (`…/yyyy/mm/dd/hh/FILE`) can be of a time between the
-/// two. A key of another form can be of any time.
-pub fn may_hold(key: &str, since: Option<jiff::Timestamp>, until: Option<jiff::Timestamp>) -> bool {
-    let Some(hour) = hour(key) else {
-        return true;
-    };
-    // Requests at the turn of the hour may lie in the next one's directory.
-    let slack = jiff::SignedDuration::from_hours(1);
-    let end = hour + slack;
-    since.is_none_or(|since| end + slack > since) && until.is_none_or(|until| hour - slack < until)
-}
-
-fn hour(key: &str) -> Option<jiff::Timestamp> {
-    let mut parts = key.rsplit('/').skip(1);
-    let (hour, day, month, year) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    format!("{year}-{month}-{day}T{hour}:00:00Z").parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hours_outside_the_window_are_not_read() {
-        let key = |hour: u32| format!("capture/e/v/2026/11/22/{hour:02}/a.jsonl");
-        let at = |text: &str| Some(text.parse().unwrap());
-        let (since, until) = (at("2026-11-22T10:30:00Z"), at("2026-11-22T12:00:00Z"));
-        let read: Vec<u32> = (0..24)
-            .filter(|h| may_hold(&key(*h), since, until))
-            .collect();
-        assert_eq!(read, [9, 10, 11, 12]);
-        assert!(may_hold("capture/a.jsonl", since, until));
     }
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 pub mod models;
 pub mod pipelines;
+pub mod processing;
 pub mod runs;
 
 /// The time of an AWS answer.

@@ -109,7 +109,7 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     let store = store(clients, &project).await?;
     let address = given.unwrap_or_else(|| store.capture());
     let mut objects = capture::objects(clients, &address).await?;
-    objects.retain(|object| capture::may_hold(&object.key, window.since, window.until));
+    objects.retain(|object| window.may_hold(&object.key));
     if objects.is_empty() {
         return Err(nothing(&address, window));
     }

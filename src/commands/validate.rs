@@ -26,7 +26,7 @@ pub use report::Validation;
 pub struct ValidateArgs {
     /// Files, directories, patterns, `s3://BUCKET/KEY[?versionId=ID]`, `s3://BUCKET/PREFIX/`, or
     /// `-` for stdin; together one data set
-    #[arg(required = true)]
+    #[arg(required_unless_present = "resume")]
     data: Vec<String>,
     /// Make a baseline from the data instead of checking it
     #[arg(long, conflicts_with_all = ["constraints", "statistics"])]
@@ -100,12 +100,7 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         return Ok(Validation::without_verdict(&profile, vec![file.clone()]));
     }
     if args.suggest {
-        let directory = match &args.output_dir {
-            Some(directory) => directory.clone(),
-            None => baseline_directory(ctx)?
-                .ok_or_else(|| Failure::usage("there is no project to put the baseline into"))
-                .hint("pass --output-dir DIR")?,
-        };
+        let directory = suggested(ctx, args)?;
         let profile = profile(ctx, args, None).await?;
         return suggest(&profile, &directory);
     }
@@ -147,6 +142,16 @@ fn suggest(profile: &validation::Profile, directory: &Path) -> Result<Validation
         ],
         profile_only: false,
     })
+}
+
+/// The directory that a suggested baseline goes to.
+fn suggested(ctx: &Context, args: &ValidateArgs) -> Result<PathBuf> {
+    match &args.output_dir {
+        Some(directory) => Ok(directory.clone()),
+        None => baseline_directory(ctx)?
+            .ok_or_else(|| Failure::usage("there is no project to put the baseline into"))
+            .hint("pass --output-dir DIR"),
+    }
 }
 
 /// The constraints to check and the statistics that drift is measured from: those that were named,

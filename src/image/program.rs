@@ -7,19 +7,15 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use flate2::Compression;
-use flate2::write::GzEncoder;
-use oci_spec::image::{
-    Arch, ConfigBuilder, Descriptor, Digest as OciDigest, ImageConfigurationBuilder,
-    ImageManifestBuilder, MediaType, Os, RootFsBuilder,
-};
-use sha2::{Digest, Sha256};
+use oci_spec::image::{Arch, Config, ConfigBuilder};
 
-use super::{Blob, Content, Image, Manifest, digest_of};
+use super::layer::{self, Writer};
+use super::{Content, Image};
 use crate::error::Hint;
 
 /// Where the program lies in the image.
@@ -37,12 +33,9 @@ pub const REVISION: &str = "org.opencontainers.image.revision";
 pub fn build(program: &Path, requirements: &Path, revision: &str) -> Result<Image> {
     let entries = collect(program)?;
     let scratch = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
-    let mut archive = tar::Builder::new(Hashing::new(GzEncoder::new(
-        Hashing::new(BufWriter::new(scratch.reopen()?)),
-        Compression::default(),
-    )));
+    let mut layer = Writer::new(BufWriter::new(scratch.reopen()?), Compression::default());
     for directory in ["opt", DIRECTORY] {
-        append_directory(&mut archive, Path::new(directory))?;
+        layer.directory(Path::new(directory), 0o755)?;
     }
     let mut files = entries;
     if requirements.is_file() {
@@ -62,80 +55,31 @@ pub fn build(program: &Path, requirements: &Path, revision: &str) -> Result<Imag
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     for entry in &files {
-        append(&mut archive, entry)
+        append(&mut layer, entry)
             .with_context(|| format!("cannot read {}", entry.source.display()))?;
     }
-    let (gzip, diff_id, _) = archive.into_inner()?.finish();
-    let (file, layer_hash, layer_size) = gzip.finish()?.finish();
+    let (file, finished) = layer.finish()?;
     file.into_inner()
         .map_err(io::IntoInnerError::into_error)
         .context("cannot write the layer")?;
-
-    let config = configuration(&diff_id, revision)?;
-    let layer = descriptor(MediaType::ImageLayerGzip, layer_size, &layer_hash)?;
-    let config_digest = digest_of(&config);
-    let manifest = ImageManifestBuilder::default()
-        .schema_version(2_u32)
-        .media_type(MediaType::ImageManifest)
-        .config(descriptor(
-            MediaType::ImageConfig,
-            config.len() as u64,
-            &config_digest,
-        )?)
-        .layers(vec![layer])
-        .build()?
-        .to_string()?
-        .into_bytes();
     let scratch = scratch.into_temp_path();
-    Ok(Image {
-        manifests: vec![Manifest {
-            digest: digest_of(&manifest),
-            media_type: MediaType::ImageManifest.to_string(),
-            bytes: manifest,
-            blobs: vec![
-                Blob {
-                    digest: layer_hash,
-                    size: layer_size,
-                    content: Content::File(scratch.to_path_buf()),
-                },
-                Blob {
-                    digest: config_digest,
-                    size: config.len() as u64,
-                    content: Content::Bytes(config),
-                },
-            ],
-        }],
-        base: None,
-        _scratch: Some(scratch),
-    })
+    let layer = finished(Content::File(scratch.to_path_buf()));
+    layer::image(
+        vec![layer],
+        Arch::Amd64,
+        configuration(revision)?,
+        Some(scratch),
+    )
 }
 
-fn descriptor(kind: MediaType, size: u64, digest: &str) -> Result<Descriptor> {
-    let digest: OciDigest = digest.parse()?;
-    Ok(Descriptor::new(kind, size, digest))
-}
-
-/// The image's configuration. It has no time in it, so that the same files give the same image.
-fn configuration(diff_id: &str, revision: &str) -> Result<Vec<u8>> {
-    let config = ConfigBuilder::default()
+fn configuration(revision: &str) -> Result<Config> {
+    Ok(ConfigBuilder::default()
         .working_dir(format!("/{DIRECTORY}"))
         .env(vec![format!(
             "PATH=/{DIRECTORY}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         )])
         .labels(HashMap::from([(REVISION.to_owned(), revision.to_owned())]))
-        .build()?;
-    let configuration = ImageConfigurationBuilder::default()
-        .architecture(Arch::Amd64)
-        .os(Os::Linux)
-        .config(config)
-        .rootfs(
-            RootFsBuilder::default()
-                .typ("layers")
-                .diff_ids(vec![diff_id.to_owned()])
-                .build()?,
-        )
-        .build()?;
-    Ok(configuration.to_string()?.into_bytes())
+        .build()?)
 }
 
 #[derive(Debug)]
@@ -233,84 +177,26 @@ fn is_executable(_metadata: &std::fs::Metadata) -> bool {
     true
 }
 
-fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_size(size);
-    header.set_mtime(0);
-    header.set_uid(0);
-    header.set_gid(0);
-    header
-}
-
-fn append_directory<W: Write>(archive: &mut tar::Builder<W>, path: &Path) -> io::Result<()> {
-    let mut header = header(tar::EntryType::Directory, 0o755, 0);
-    archive.append_data(&mut header, path, io::empty())
-}
-
-fn append<W: Write>(archive: &mut tar::Builder<W>, entry: &Entry) -> Result<()> {
+fn append<W: Write>(layer: &mut Writer<W>, entry: &Entry) -> Result<()> {
     let path = Path::new(DIRECTORY).join(&entry.path);
     match &entry.kind {
-        Kind::Directory => append_directory(archive, &path)?,
-        Kind::Link { target } => {
-            let mut header = header(tar::EntryType::Symlink, 0o777, 0);
-            archive.append_link(&mut header, path, target)?;
-        }
+        Kind::Directory => layer.directory(&path, 0o755)?,
+        Kind::Link { target } => layer.link(&path, target)?,
         Kind::File { executable } => {
             let file = File::open(&entry.source)?;
             let size = file.metadata()?.len();
             let mode = if *executable { 0o755 } else { 0o644 };
-            let mut header = header(tar::EntryType::Regular, mode, size);
-            let mut reader = file.take(size);
-            archive.append_data(&mut header, path, &mut reader)?;
-            if reader.limit() > 0 {
-                bail!("the file became shorter while it was read");
-            }
+            layer.file(&path, mode, size, file)?;
         }
     }
     Ok(())
 }
 
-/// Passes bytes on, and knows their number and SHA-256.
-struct Hashing<W> {
-    inner: W,
-    hasher: Sha256,
-    count: u64,
-}
-
-impl<W: Write> Hashing<W> {
-    fn new(inner: W) -> Self {
-        Self {
-            inner,
-            hasher: Sha256::new(),
-            count: 0,
-        }
-    }
-
-    /// The writer, the digest (`sha256:…`) and the number of bytes.
-    fn finish(self) -> (W, String, u64) {
-        let digest = format!("sha256:{}", hex::encode(self.hasher.finalize()));
-        (self.inner, digest, self.count)
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.count += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::digest_of;
     use super::*;
+    use std::io::Read;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     const COMMIT: &str = "0123456789012345678901234567890123456789";

@@ -22,14 +22,16 @@ use super::api::{ApiError, ApiResult};
 use super::door::Credentials;
 
 mod enter;
+mod function;
 mod image;
 mod process;
 mod venv;
 
 pub use enter::exec;
+pub(crate) use function::{Function, Program, TASK_ROOT, launch_function};
 pub(crate) use process::Running;
 
-use enter::{Spec, Walls};
+use enter::{Spec, View, Walls};
 
 /// The search path of an image that sets none.
 const IMAGE_PATH: &str =
@@ -171,6 +173,7 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
             Ok(rest) => program_directory.join(rest).display().to_string(),
             Err(_) => entry.to_owned(),
         });
+    let command = placed(job.command, &program_directory);
     let path: Vec<String> = std::iter::once(ready.venv.bin().display().to_string())
         .chain(path)
         .collect();
@@ -214,16 +217,29 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
     let spec = Spec {
         walls,
         network,
-        base_dir: job.base_dir,
-        opt: ready.opt.clone(),
+        view: View::Job {
+            base_dir: job.base_dir,
+            opt: ready.opt.clone(),
+        },
         scratch: scratch.clone(),
         hide: user_credentials(),
-        command: job.command,
+        command,
         environment,
         working_directory: working,
         parent: std::process::id(),
     };
-    process::spawn(cloud, &spec, job.log_group, job.log_stream).await
+    process::spawn(&spec, process::to_log(cloud, job.log_group, job.log_stream)).await
+}
+
+/// A command whose program is named by its place in the image (`/opt/…`), where the image's /opt
+/// lies elsewhere.
+fn placed(mut command: Vec<String>, opt: &Path) -> Vec<String> {
+    if let Some(program) = command.first_mut()
+        && let Ok(rest) = Path::new(program.as_str()).strip_prefix("/opt")
+    {
+        *program = opt.join(rest).display().to_string();
+    }
+    command
 }
 
 /// The first lines of a job's log say what runs it.
@@ -317,6 +333,19 @@ fn refuse_literal_mount(opt: &Path, command: &[String], reason: &str) -> ApiResu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_entry_point_is_found_where_the_image_lies() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let entry: Vec<String> = words(&["/opt/mlops/bin/mlops", "/opt/x"]);
+        let state = Path::new("/state/image/opt");
+        assert_eq!(
+            placed(entry.clone(), state),
+            ["/state/image/opt/mlops/bin/mlops", "/opt/x"]
+        );
+        assert_eq!(placed(entry.clone(), Path::new("/opt")), entry);
+        assert_eq!(placed(words(&["train"]), state), ["train"]);
+    }
 
     #[test]
     fn a_program_that_needs_the_literal_mount_is_refused_by_name() {

@@ -350,12 +350,13 @@ fn split(block: &[u8], columns: usize, batch: &mut Batch) -> Option<Split> {
         let mut separators = (bits.commas & !within) | newlines;
         let (opening, closing) = (bits.quotes & within, bits.quotes & !within);
         odd |= opening & !((separators << 1) | after_separator);
-        odd |= ((closing << 1) | after_quote) & !separators;
-        odd |= ((bits.returns << 1) | after_return) & !newlines;
+        let returns = bits.returns & !within;
+        odd |= ((closing << 1) | after_quote) & !(separators | returns);
+        odd |= ((returns << 1) | after_return) & !newlines;
         after_separator = separators >> 63;
         after_quote = closing >> 63;
-        after_return = bits.returns >> 63;
-        any_return |= bits.returns;
+        after_return = returns >> 63;
+        any_return |= returns;
         high |= bits.high;
         batch.reserve_ends(count + STEP);
         let found = &mut batch.ends[count + 1..];
@@ -525,7 +526,9 @@ mod tests {
                 let (kind, which) = ((seed >> 33) % 10, (seed >> 40) as usize % 8);
                 block.extend_from_slice(texts[if kind == 0 { which } else { 8 + which }]);
             }
-            block.push(b'\n');
+            if block.last() != Some(&b'\n') {
+                block.push(b'\n');
+            }
             let reader = Reader {
                 name: "t",
                 input: Box::new(std::io::empty()),
@@ -552,6 +555,19 @@ mod tests {
             for column in 0..2 {
                 assert!(one.column(column).eq(two.column(column)), "{text:?}");
             }
+        }
+        for text in [
+            "x,y\n",
+            ",\n",
+            "\"q\",\"\"\n",
+            "x,\"a,\n\"\n",
+            "x,y\r\n",
+            "ü,\"ö\"\n",
+            "\"\",\"\"\r\n",
+            "\"a\r\n\",b\r\n",
+        ] {
+            let found = split(text.repeat(40).as_bytes(), 2, &mut Batch::default());
+            assert_eq!(found.map(|found| found.rows), Some(40), "{text:?}");
         }
         assert!(fast > 1_000 && left > 1_000, "{fast} {left}");
     }

@@ -1,6 +1,7 @@
 //! The real `mlops` in a sandbox, against the local cloud that it carries.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod analyzer;
 mod cli;
 mod data;
 mod generated;
@@ -18,3 +19,4 @@ mod story;
 mod validate;
 mod validate_bad_input;
 mod validate_inputs;
+mod validate_processing;

@@ -124,6 +124,15 @@ fn engines_know_neither_aws_nor_the_terminal() {
 }
 
 #[test]
+fn the_analyzer_looks_into_the_engine_only() {
+    // The command reads the environment for it (`config::analyzer_environment`).
+    never_in(
+        "analyzer",
+        r"crate::(aws|cli|commands|config|context|git|image|infra|local|monitoring|names|output|pipeline|progress|prompt|scaffold|wait)\b|\b(tokio|clap)::|aws_sdk_",
+    );
+}
+
+#[test]
 fn the_local_cloud_has_one_door() {
     only_in(
         r"\blocal::",

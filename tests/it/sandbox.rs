@@ -79,6 +79,12 @@ impl Sandbox {
         command
     }
 
+    /// Runs a command that was made here and changed since.
+    #[must_use = "check the exit code, or snapshot the output"]
+    pub(crate) fn run(&self, mut command: Command) -> Run {
+        self.ran(&command.stdin(Stdio::null()).output().unwrap())
+    }
+
     /// Runs another program (git, curl) in this sandbox.
     #[must_use = "check the exit code, or snapshot the output"]
     pub(crate) fn program(&self, directory: &str, program: &str, args: &[&str]) -> Run {

@@ -8,6 +8,7 @@ use super::{On, ValidateArgs, Validation};
 use crate::context::Context;
 use crate::error::Failure;
 
+mod exchange;
 mod lambda;
 mod processing;
 mod spark;
@@ -19,13 +20,42 @@ pub(super) struct RemoteArgs {
     /// default: this one)
     #[arg(long, value_name = "FILE")]
     function_binary: Option<PathBuf>,
+    /// The job's instance type (--on processing; default: that of mlops.toml)
+    #[arg(long, value_name = "TYPE")]
+    instance_type: Option<String>,
+    /// Wait for a job that was started before (--on processing; the id is what Ctrl-C said)
+    #[arg(long, value_name = "ID")]
+    resume: Option<String>,
 }
 
 impl RemoteArgs {
     /// Refuses what has no meaning when this process does the work.
     pub(super) fn refuse_here(&self) -> Result<()> {
-        if self.function_binary.is_some() {
-            return Err(Failure::usage("--function-binary belongs to --on lambda"));
+        self.refuse_but(On::Here)
+    }
+
+    /// Refuses what belongs to another way than this one.
+    fn refuse_but(&self, on: On) -> Result<()> {
+        for (given, flag, belongs) in [
+            (
+                self.function_binary.is_some(),
+                "--function-binary belongs to --on lambda",
+                On::Lambda,
+            ),
+            (
+                self.instance_type.is_some(),
+                "--instance-type belongs to --on processing",
+                On::Processing,
+            ),
+            (
+                self.resume.is_some(),
+                "--resume belongs to --on processing",
+                On::Processing,
+            ),
+        ] {
+            if given && on != belongs {
+                return Err(Failure::usage(flag));
+            }
         }
         Ok(())
     }
@@ -33,6 +63,7 @@ impl RemoteArgs {
 
 /// Validates where `--on` says.
 pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
+    args.remote.refuse_but(args.on)?;
     match args.on {
         On::Here => Err(Failure::usage("this process validates without --on")),
         On::Lambda => lambda::run(ctx, args).await,

@@ -1,13 +1,226 @@
-//! `mlops validate --on processing`: a SageMaker Processing job.
+//! `mlops validate --on processing`: a SageMaker Processing job that runs this binary under the
+//! contract of Model Monitor's analyzer.
 
-use anyhow::Result;
+use std::collections::HashMap;
 
-use super::not_in_this_build;
-use crate::commands::validate::{ValidateArgs, Validation};
+use anyhow::{Result, anyhow};
+use aws_sdk_sagemaker::types::ProcessingJobStatus as Status;
+
+use super::exchange::{Exchange, Local};
+use crate::aws::s3::S3Uri;
+use crate::aws::sagemaker::processing::{self, From, Input, NewJob};
+use crate::aws::{Clients, capture, logs};
+use crate::commands::validate::{DataFormat, ValidateArgs, Validation, sources};
 use crate::context::Context;
+use crate::error::{Exit, Failure, Hint, hinted};
+use crate::infra;
+use crate::wait::Poll;
 
-/// Refuses: this build cannot.
-#[expect(clippy::unused_async, reason = "the signature that every way has")]
-pub(super) async fn run(_ctx: &Context, _args: &ValidateArgs) -> Result<Validation> {
-    Err(not_in_this_build("processing"))
+mod image;
+
+/// Where the job finds its files and leaves its own.
+const DATA: &str = "/opt/ml/processing/input/data";
+const BASELINE: &str = "/opt/ml/processing/input/baseline";
+const OUTPUT: &str = "/opt/ml/processing/output";
+
+/// A job takes ten inputs; one is the baseline.
+const MOST_ADDRESSES: usize = 9;
+
+/// A job that takes longer is stopped, in seconds.
+const MAX_RUNTIME: i32 = 6 * 3600;
+
+/// How many log lines of a failed job are shown.
+const TAIL: i32 = 15;
+
+/// Validates in a Processing job, or waits for one that was started before.
+pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
+    let addresses = addresses(&args.data)?;
+    let local = Local::of(ctx, args)?;
+    let project = ctx.project()?;
+    let clients = ctx.aws_for(&project).await?;
+    let platform = infra::platform(clients, &project).await?;
+    let name = |exchange: &Exchange| format!("{}-validate-{}", project.file.name, exchange.id());
+    if let Some(id) = &args.remote.resume {
+        let exchange = Exchange::of(&platform.artifact_bucket, id);
+        return finish(ctx, clients, &name(&exchange), &exchange, &local).await;
+    }
+    let mut found = Vec::new();
+    for address in addresses {
+        let objects = capture::sized(clients, &address).await?;
+        if objects.is_empty() {
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("{address}: there is no such object"),
+            ));
+        }
+        found.push((address, objects));
+    }
+    let image = image::ensure(ctx, clients, &platform.image_repository).await?;
+    let exchange = Exchange::new(ctx, &platform.artifact_bucket);
+    let format = sources::format(ctx, &args.data, args.format).await?;
+    let mut environment = environment(format);
+    let mut inputs = Vec::new();
+    if let Some((constraints, statistics)) = &local.baseline {
+        let statistics = statistics.as_deref();
+        exchange
+            .put_baseline(clients, constraints, statistics)
+            .await?;
+        let files = ["constraints"].into_iter();
+        for part in files.chain(statistics.map(|_| "statistics")) {
+            let path = format!("{BASELINE}/{part}.json");
+            environment.insert(format!("baseline_{part}"), path);
+        }
+        inputs.push(Input {
+            name: "baseline".to_owned(),
+            from: From::Prefix(exchange.at("baseline/")),
+            path: BASELINE.to_owned(),
+        });
+    }
+    let mut bytes = 0;
+    for (number, (address, objects)) in found.iter().enumerate() {
+        bytes += objects.iter().map(|(_, size)| size).sum::<u64>();
+        let manifest = manifest(address, objects)?;
+        let file = format!("data-{number}.manifest");
+        inputs.push(Input {
+            name: format!("data-{number}"),
+            from: From::Manifest(exchange.put(clients, &file, manifest).await?),
+            path: format!("{DATA}/{number}"),
+        });
+    }
+    let job = NewJob {
+        name: name(&exchange),
+        image,
+        role: platform.execution_role,
+        instance_type: args
+            .remote
+            .instance_type
+            .clone()
+            .unwrap_or_else(|| project.file.validate.instance_type.clone()),
+        volume_size: volume_size(bytes),
+        max_runtime: MAX_RUNTIME,
+        environment,
+        inputs,
+        output: (OUTPUT.to_owned(), exchange.at("results")),
+        project: project.file.name.to_string(),
+    };
+    let name = job.name.clone();
+    processing::start(clients, job).await?;
+    finish(ctx, clients, &name, &exchange, &local).await
+}
+
+/// The data's addresses; anything else than the current objects in S3 is refused.
+fn addresses(data: &[String]) -> Result<Vec<S3Uri>> {
+    if data.len() > MOST_ADDRESSES {
+        return Err(Failure::usage(format!(
+            "a Processing job takes at most {MOST_ADDRESSES} addresses, not {}",
+            data.len()
+        )))
+        .hint("name the prefix that they share");
+    }
+    data.iter()
+        .map(|address| {
+            if !address.starts_with("s3://") {
+                return Err(Failure::usage(format!(
+                    "--on processing reads data in S3, and `{address}` is not there"
+                )))
+                .hint("put it there with `mlops data push`, and name its s3:// address");
+            }
+            if address.contains("?versionId=") {
+                return Err(Failure::usage(format!(
+                    "`{address}` names a version, and an input of a SageMaker job has none: it \
+                     would read the newest"
+                )))
+                .hint("copy the version to a key of its own, or leave --on out to read it here");
+            }
+            address.parse()
+        })
+        .collect()
+}
+
+/// What the analyzer's contract says by the environment.
+fn environment(format: DataFormat) -> HashMap<String, String> {
+    let format = match format {
+        DataFormat::Csv => r#"{"csv":{"header":true}}"#,
+        DataFormat::Jsonl => r#"{"json":{"lines":true}}"#,
+        DataFormat::Parquet => r#"{"parquet":{}}"#,
+        DataFormat::Capture => {
+            r#"{"sagemakerCaptureJson":{"captureIndexNames":["endpointInput","endpointOutput"]}}"#
+        }
+    };
+    [
+        ("dataset_format", format),
+        ("dataset_source", DATA),
+        ("output_path", OUTPUT),
+        ("publish_cloudwatch_metrics", "Disabled"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// The manifest of exactly these objects: a prefix alone would take every key that begins so. With
+/// the whole keys below it, directories keep their meaning (partitions, hours).
+fn manifest(address: &S3Uri, objects: &[(S3Uri, u64)]) -> Result<Vec<u8>> {
+    let head = serde_json::json!({"prefix": S3Uri::new(&address.bucket, "").to_string()});
+    let names = objects.iter().map(|(object, _)| object.key.as_str().into());
+    let list: Vec<serde_json::Value> = std::iter::once(head).chain(names).collect();
+    Ok(serde_json::to_vec(&list)?)
+}
+
+/// Room for the data and as much again, in GiB; what a job starts with is small change.
+fn volume_size(bytes: u64) -> i32 {
+    i32::try_from(10 + bytes.div_ceil(1 << 30) * 2).unwrap_or(i32::MAX)
+}
+
+/// Waits for the job and reads what it left.
+async fn finish(
+    ctx: &Context,
+    clients: &Clients,
+    name: &str,
+    exchange: &Exchange,
+    local: &Local,
+) -> Result<Validation> {
+    let resume = format!(
+        "the job goes on; wait for it with the same command and --resume {}",
+        exchange.id()
+    );
+    let job = {
+        let _note = ctx.on_interrupt(&resume);
+        let _task = ctx.progress.task(format!("job {name} validates"));
+        let what = format!("the job {name}");
+        let look = || async {
+            let job = processing::describe(clients, name).await?;
+            Ok(match job.status {
+                Status::InProgress | Status::Stopping => Poll::Pending(job.status.to_string()),
+                _ => Poll::Ready(job),
+            })
+        };
+        ctx.waiter.until(&what, |_| {}, look).await.hint(resume)?
+    };
+    if job.status == Status::Completed {
+        let results = exchange.at("results/");
+        ctx.progress.detail(format!("results in {results}"));
+        return exchange.finish(clients, local).await;
+    }
+    let group = processing::LOG_GROUP;
+    match logs::lines(clients, group, name, Some(TAIL)).await {
+        Ok(lines) if !lines.is_empty() => {
+            ctx.progress.say(format!("last lines of {name}:"));
+            for line in lines {
+                ctx.progress.say(format!("  {line}"));
+            }
+        }
+        Ok(_) => {}
+        // The failure itself matters more than its log.
+        Err(error) => ctx.progress.say(crate::error::message(&error)),
+    }
+    let reasons: Vec<String> = job.message.into_iter().chain(job.failure).collect();
+    let why = if reasons.is_empty() {
+        "no reason given".to_owned()
+    } else {
+        reasons.join("; ")
+    };
+    Err(hinted(
+        anyhow!("the job {name} is {}: {why}", job.status),
+        format!("its whole log is in the log group {group}, streams {name}/"),
+    ))
 }

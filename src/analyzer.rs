@@ -1,0 +1,148 @@
+//! The container contract of SageMaker Model Monitor's analyzer, so that this binary runs where
+//! AWS's analyzer image ran: the environment says what to look at, files say what was found.
+//!
+//! Read: the environment (or the `Environment` map of `/opt/ml/config/processingjobconfig.json`),
+//! the data below `dataset_source`, the baseline's files. Written: `statistics.json`,
+//! `constraints.json` and `constraint_violations.json` into `output_path`, one sentence into
+//! `/opt/ml/output/message` (SageMaker's `ExitMessage`), and CloudWatch metrics as JSON Lines where
+//! the monitoring platform collects them. Violations are a result: the exit code stays 0.
+//!
+//! Sources: "Container Contract Inputs", "… Outputs" and "CloudWatch Metrics for Bring Your Own
+//! Containers" of the SageMaker developer guide; names of variables from the SageMaker Python SDK.
+//! Where the host has no /opt/ml of its own, `SAGEMAKER_BASE_DIR` stands for it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde::Serialize;
+
+use crate::validation::{self, Baseline, Constraints, Violations, files};
+
+mod dataset;
+mod job;
+mod metrics;
+mod script;
+
+use job::Job;
+
+/// Where SageMaker puts a container's files, and takes them from.
+const BASE: &str = "/opt/ml";
+
+/// The sentence that becomes the job's `ExitMessage`.
+const MESSAGE: &str = "output/message";
+
+/// SageMaker keeps this many characters of it.
+const MESSAGE_LENGTH: usize = 1024;
+
+/// What an analysis found, and the files that it wrote.
+#[derive(Debug, Serialize)]
+pub struct Analysis {
+    /// Rows of data.
+    pub rows: u64,
+    /// Columns of data.
+    pub columns: usize,
+    /// How many constraints do not hold; `None` when a baseline was suggested.
+    pub violations: Option<usize>,
+    /// What was written.
+    pub files: Vec<PathBuf>,
+}
+
+/// Does the job that `environment` describes, and leaves its message. `now` is the time of metrics
+/// that have no window.
+///
+/// # Errors
+/// What cannot be understood, read, checked or written; the message says it too.
+pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Result<Analysis> {
+    let base = environment
+        .get("SAGEMAKER_BASE_DIR")
+        .map_or_else(|| PathBuf::from(BASE), PathBuf::from);
+    let result = Job::read(environment, &base).and_then(|job| analyse(&job, now));
+    let text = match &result {
+        Ok(analysis) => message(analysis.violations.unwrap_or(0)),
+        Err(error) => crate::error::message(error),
+    };
+    let told = tell(&base.join(MESSAGE), &text);
+    match result {
+        // The analysis itself failed: that there is no message either is the lesser trouble.
+        Err(error) => Err(error),
+        Ok(analysis) => told.map(|()| analysis),
+    }
+}
+
+fn analyse(job: &Job, now: jiff::Timestamp) -> Result<Analysis> {
+    let baseline = job
+        .baseline_constraints
+        .as_ref()
+        .map(|constraints| Baseline::read(constraints, job.baseline_statistics.as_deref()))
+        .transpose()?;
+    let (sources, format) = dataset::open(job, baseline.as_ref())?;
+    let profile = validation::profile(sources, &format, baseline.as_ref()).map_err(|error| {
+        if error.is_empty() {
+            job.nothing()
+        } else {
+            anyhow!(error)
+        }
+    })?;
+    let statistics = profile.statistics();
+    let violations = baseline
+        .as_ref()
+        .map(|baseline| validation::check(&profile, &statistics, baseline))
+        .transpose()
+        .map_err(|text| anyhow!(text))?;
+    let output = &job.output;
+    let mut written = vec![
+        files::write(output, files::STATISTICS, &statistics)?,
+        files::write(
+            output,
+            files::CONSTRAINTS,
+            &Constraints::suggest(&statistics),
+        )?,
+    ];
+    if let Some(violations) = &violations {
+        written.push(files::write(output, files::VIOLATIONS, violations)?);
+    }
+    if job.publish_metrics {
+        let lines = metrics::lines(job, baseline.as_ref(), &statistics, now)?;
+        written.extend(metrics::write(&job.base, &lines)?);
+    }
+    if let Some(path) = &job.postprocessor {
+        script::postprocess(path)?;
+    }
+    Ok(Analysis {
+        rows: profile.rows(),
+        columns: statistics.features.len(),
+        violations: violations.map(|Violations { violations, .. }| violations.len()),
+        files: written,
+    })
+}
+
+/// The sentence of AWS's analyzer, by which a monitoring schedule tells `CompletedWithViolations`
+/// from `Completed`.
+fn message(violations: usize) -> String {
+    if violations == 0 {
+        "Completed: Job completed successfully with no violations.".to_owned()
+    } else {
+        format!("CompletedWithViolations: Job completed successfully with {violations} violations.")
+    }
+}
+
+fn tell(path: &Path, text: &str) -> Result<()> {
+    let text: String = text.chars().take(MESSAGE_LENGTH).collect();
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(parent)
+        .and_then(|()| std::fs::write(path, text))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A path of the contract on this machine.
+fn located(base: &Path, path: &str) -> Result<PathBuf> {
+    let given = Path::new(path);
+    if !given.is_absolute() {
+        bail!("`{path}` is no absolute path");
+    }
+    Ok(match given.strip_prefix(BASE) {
+        Ok(rest) => base.join(rest),
+        Err(_) => given.to_owned(),
+    })
+}

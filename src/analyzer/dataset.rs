@@ -1,0 +1,290 @@
+//! The data of a job as sources for the engine: the files below `dataset_source`, those of the
+//! window only, and bytes changed where the engine has no word for what the contract says.
+
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::job::{DatasetFormat, Job, Sides};
+use super::script;
+use crate::validation::decode::decoded;
+use crate::validation::{Baseline, Format, Input, Source};
+
+/// A longer line or first record is an error (an endpoint's payload is at most 25 MB).
+const MAX_LINE: u64 = 128 << 20;
+
+/// Opens the job's data.
+///
+/// # Errors
+/// There is none, or it cannot be listed; a preprocessor that cannot be started.
+pub(super) fn open(job: &Job, baseline: Option<&Baseline>) -> Result<(Vec<Source>, Format)> {
+    let mut files = list(&job.source)
+        .with_context(|| format!("cannot read dataset_source {}", job.source.display()))?;
+    if matches!(job.format, DatasetFormat::Capture(_)) {
+        files.retain(|file| {
+            let below = file.strip_prefix(&job.source).unwrap_or(file);
+            job.window.may_hold(&below.to_string_lossy())
+        });
+    }
+    if files.is_empty() {
+        return Err(job.nothing());
+    }
+    let names: Vec<String> = baseline
+        .map(|baseline| &baseline.constraints.features)
+        .into_iter()
+        .flatten()
+        .map(|feature| feature.name.clone())
+        .collect();
+    let each = |open: fn(&Path) -> io::Result<Input>| {
+        files
+            .iter()
+            .map(|file| source(file, open))
+            .collect::<Vec<_>>()
+    };
+    Ok(match &job.format {
+        DatasetFormat::Csv { header: true } => (each(plain), Format::Csv),
+        DatasetFormat::Csv { header: false } => {
+            let with_names = files.iter().map(|file| {
+                let names = names.clone();
+                source(file, move |file| with_header(read(file)?, &names))
+            });
+            (with_names.collect(), Format::Csv)
+        }
+        DatasetFormat::JsonLines => (each(plain), Format::Jsonl),
+        DatasetFormat::Parquet => (each(plain), Format::Parquet),
+        DatasetFormat::Capture(sides) => match (&job.preprocessor, sides.ignored()) {
+            (Some(script), _) => {
+                let records = script::preprocess(script, &names, files, job.window, *sides)?;
+                (vec![records], Format::Jsonl)
+            }
+            (None, None) => (each(plain), Format::Capture(job.window)),
+            (None, Some(_)) => {
+                let sides = *sides;
+                let one_sided = files.iter().map(|file| {
+                    source(file, move |file| {
+                        let lines = Lines::new(read(file)?, move |line| cut(line, sides));
+                        Ok(Input::Stream(Box::new(lines)))
+                    })
+                });
+                (one_sided.collect(), Format::Capture(job.window))
+            }
+        },
+    })
+}
+
+fn source(file: &Path, open: impl FnOnce(&Path) -> io::Result<Input> + Send + 'static) -> Source {
+    let path = file.to_owned();
+    Source {
+        name: file.display().to_string(),
+        open: Box::new(move || open(&path)),
+        partition: Vec::new(),
+    }
+}
+
+fn plain(file: &Path) -> io::Result<Input> {
+    Ok(Input::File(std::fs::File::open(file)?))
+}
+
+/// A file's bytes, decompressed.
+pub(super) fn read(file: &Path) -> io::Result<Box<dyn Read + Send>> {
+    let input = Box::new(std::fs::File::open(file)?);
+    // Whoever reads puts the file's name before an error.
+    decoded("", input).map_err(|error| {
+        let text = error.to_string();
+        io::Error::other(text.trim_start_matches(": ").to_owned())
+    })
+}
+
+/// The file, or every file below the directory, sorted; without links, empty files, and what
+/// Spark leaves out too: names that begin with `.` or `_`.
+fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
+    if root.metadata()?.is_file() {
+        return Ok(vec![root.to_owned()]);
+    }
+    let mut found = Vec::new();
+    let mut pending = vec![root.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b".")
+                || name.as_encoded_bytes().starts_with(b"_")
+            {
+                continue;
+            }
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                pending.push(entry.path());
+            } else if kind.is_file() && entry.metadata()?.len() > 0 {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// CSV without a header, with one: the names by position, then `_cN` as Spark has it.
+fn with_header(mut input: Box<dyn Read + Send>, names: &[String]) -> io::Result<Input> {
+    let mut start = Vec::new();
+    let fields = loop {
+        let before = start.len();
+        (&mut input).take(64 << 10).read_to_end(&mut start)?;
+        let ended = start.len() == before;
+        if before == 0 && start.starts_with(b"\xef\xbb\xbf") {
+            start.drain(..3);
+        }
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(&start[..]);
+        let mut record = csv::ByteRecord::new();
+        let found = reader
+            .read_byte_record(&mut record)
+            .map_err(io::Error::other)?;
+        // A record that ends with the bytes at hand may go on in the next.
+        if ended || (found && reader.position().byte() < start.len() as u64) {
+            break record.len();
+        }
+        if start.len() as u64 > MAX_LINE {
+            return Err(io::Error::other("the first line is longer than 128 MiB"));
+        }
+    };
+    let header: Vec<String> = (0..fields)
+        .map(|column| {
+            names
+                .get(column)
+                .cloned()
+                .unwrap_or_else(|| format!("_c{column}"))
+        })
+        .collect();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(&header).map_err(io::Error::other)?;
+    let header = writer.into_inner().map_err(io::Error::other)?;
+    let bytes = Cursor::new(header).chain(Cursor::new(start)).chain(input);
+    Ok(Input::Stream(Box::new(bytes)))
+}
+
+/// Takes the side of an invocation away that does not count.
+pub(super) fn cut(line: &mut Vec<u8>, sides: Sides) -> io::Result<()> {
+    let Some(ignored) = sides.ignored() else {
+        return Ok(());
+    };
+    // What is no invocation is the engine's to complain of, with its line.
+    if let Ok(mut event) = serde_json::from_slice::<Value>(line) {
+        if let Some(data) = event["captureData"].as_object_mut() {
+            data.remove(ignored);
+        }
+        line.clear();
+        serde_json::to_writer(&mut *line, &event)?;
+        line.push(b'\n');
+    }
+    Ok(())
+}
+
+/// Lines that are changed on their way; a line that becomes empty is gone.
+pub(super) struct Lines<F> {
+    input: BufReader<Box<dyn Read + Send>>,
+    change: F,
+    line: Vec<u8>,
+    read: usize,
+}
+
+impl<F: FnMut(&mut Vec<u8>) -> io::Result<()>> Lines<F> {
+    pub(super) fn new(input: Box<dyn Read + Send>, change: F) -> Self {
+        Self {
+            input: BufReader::with_capacity(256 << 10, input),
+            change,
+            line: Vec::new(),
+            read: 0,
+        }
+    }
+}
+
+impl<F: FnMut(&mut Vec<u8>) -> io::Result<()>> Read for Lines<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.read == self.line.len() {
+            self.line.clear();
+            self.read = 0;
+            let length = (&mut self.input)
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut self.line)?;
+            if length == 0 {
+                return Ok(0);
+            }
+            if length as u64 == MAX_LINE {
+                return Err(io::Error::other("a line is longer than 128 MiB"));
+            }
+            (self.change)(&mut self.line)?;
+        }
+        let rest = &self.line[self.read..];
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        self.read += length;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(input: Input) -> String {
+        let Input::Stream(mut stream) = input else {
+            panic!("a stream");
+        };
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn data_without_a_header_gets_the_baselines_names() {
+        let names = ["a".to_owned(), "b, c".to_owned()];
+        let with = |data: &'static str, names: &[String]| {
+            text(with_header(Box::new(data.as_bytes()), names).unwrap())
+        };
+        assert_eq!(
+            with("\u{feff}1,\"x\ny\",3\n4,5,6\n", &names),
+            "a,\"b, c\",_c2\n1,\"x\ny\",3\n4,5,6\n"
+        );
+        assert_eq!(with("1", &[]), "_c0\n1");
+        let long = format!("\"{}\",2\n3,4\n", "x".repeat(200_000));
+        let input = with_header(Box::new(Cursor::new(long.clone())), &names).unwrap();
+        assert_eq!(text(input), format!("a,\"b, c\"\n{long}"));
+    }
+
+    #[test]
+    fn one_side_of_an_invocation_is_cut_away() {
+        let event = r#"{"captureData":{"endpointInput":{"data":"1"},"endpointOutput":{"data":"2"}},"eventVersion":"0"}"#;
+        let input = format!("{event}\nnot JSON\n");
+        let lines = Lines::new(Box::new(Cursor::new(input)), |line: &mut Vec<u8>| {
+            cut(line, Sides::Output)
+        });
+        assert_eq!(
+            text(Input::Stream(Box::new(lines))),
+            "{\"captureData\":{\"endpointOutput\":{\"data\":\"2\"}},\"eventVersion\":\"0\"}\nnot JSON\n"
+        );
+    }
+
+    #[test]
+    fn what_spark_leaves_out_is_left_out() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["b.csv", "sub/a.csv", "_SUCCESS", ".part.crc", "_tmp/x.csv"] {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        std::fs::write(root.path().join("empty.csv"), "").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", root.path().join("link")).unwrap();
+        let found = list(root.path()).unwrap();
+        assert_eq!(
+            found,
+            [root.path().join("b.csv"), root.path().join("sub/a.csv")]
+        );
+        assert_eq!(list(&root.path().join("b.csv")).unwrap().len(), 1);
+        assert!(list(&root.path().join("nowhere")).is_err());
+    }
+}

@@ -1,0 +1,115 @@
+//! CloudWatch metrics: a JSON record a line, which the monitoring platform puts into the name space
+//! `/aws/sagemaker/Endpoints/data-metrics`. A plain Processing job's file stays where it is.
+//!
+//! Names and statistics are those of the built-in container ("CloudWatch Metrics" of the developer
+//! guide): `feature_data_NAME` (sum, minimum, maximum, number of values), `feature_non_null_NAME`
+//! (completeness, 0 to 1) and `feature_baseline_drift_NAME` (the distance).
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use serde_json::{Value, json};
+
+use super::job::Job;
+use crate::validation::constraints::Switch;
+use crate::validation::{Baseline, Statistics, drift};
+
+/// Where the platform looks; the documented place is the directory.
+const FILE: &str = "output/metrics/cloudwatch/cloudwatch_metrics.jsonl";
+
+/// The records of an analysis; none when the baseline's `emit_metrics` says so.
+///
+/// # Errors
+/// The constraints ask for a distance that is not here.
+pub(super) fn lines(
+    job: &Job,
+    baseline: Option<&Baseline>,
+    statistics: &Statistics,
+    now: jiff::Timestamp,
+) -> Result<Vec<Value>> {
+    let emit = baseline.and_then(|baseline| baseline.constraints.monitoring_config.emit_metrics);
+    if emit == Some(Switch::Disabled) {
+        return Ok(Vec::new());
+    }
+    let time = job.window.until.unwrap_or(now);
+    let time = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let dimensions: Vec<Value> = [
+        ("Endpoint", &job.endpoint),
+        ("MonitoringSchedule", &job.schedule),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some(json!({"Name": name, "Value": value.as_ref()?})))
+    .collect();
+    let record = |name: String, value: (&str, Value), unit: &str| {
+        json!({
+            "MetricName": name,
+            "Timestamp": time,
+            "Dimensions": dimensions,
+            value.0: value.1,
+            "Unit": unit,
+        })
+    };
+    let mut records = Vec::new();
+    for feature in &statistics.features {
+        let name = &feature.name;
+        // Without a value there is no least and no greatest one.
+        if let Some(numbers) = &feature.numerical_statistics
+            && numbers.common.num_present > 0
+        {
+            let values = json!({
+                "SampleCount": numbers.common.num_present,
+                "Sum": numbers.sum,
+                "Minimum": numbers.min,
+                "Maximum": numbers.max,
+            });
+            records.push(record(
+                format!("feature_data_{name}"),
+                ("StatisticValues", values),
+                "Count",
+            ));
+        }
+        if let Some(common) = feature.common() {
+            records.push(record(
+                format!("feature_non_null_{name}"),
+                ("Value", json!(common.completeness())),
+                "None",
+            ));
+        }
+    }
+    let Some(Baseline {
+        constraints,
+        statistics: Some(before),
+    }) = baseline
+    else {
+        return Ok(records);
+    };
+    for drift in drift::compare(before, statistics, constraints).map_err(|text| anyhow!(text))? {
+        if let Some(distance) = drift.distance {
+            records.push(record(
+                format!("feature_baseline_drift_{}", drift.feature),
+                ("Value", json!(distance)),
+                "None",
+            ));
+        }
+    }
+    Ok(records)
+}
+
+/// Writes the records, when there are any.
+pub(super) fn write(base: &Path, records: &[Value]) -> Result<Option<PathBuf>> {
+    if records.is_empty() {
+        return Ok(None);
+    }
+    let path = base.join(FILE);
+    let write = || -> std::io::Result<()> {
+        std::fs::create_dir_all(path.parent().unwrap_or(base))?;
+        let mut file = std::io::BufWriter::new(std::fs::File::create(&path)?);
+        for record in records {
+            writeln!(file, "{record}")?;
+        }
+        file.flush()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Some(path))
+}

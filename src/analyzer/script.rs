@@ -1,0 +1,334 @@
+//! `record_preprocessor_script` and `post_analytics_processor_script`: Python, run by one child
+//! process for all records (script.py), which streams them.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use super::dataset::{self, Lines, cut};
+use super::job::Sides;
+use crate::validation::Source;
+use crate::validation::capture::Window;
+
+/// What runs the scripts, on PATH.
+const PYTHON: &str = "python3";
+
+/// The program around a script.
+const DRIVER: &str = include_str!("script.py");
+
+/// What SageMaker's users call this error.
+const FAILED: &str = "Exception while invoking preprocessor script";
+
+/// Every captured event of the window, as the script's `preprocess_handler` makes records of it:
+/// JSON Lines.
+///
+/// # Errors
+/// The script or Python is not there.
+pub(super) fn preprocess(
+    script: &Path,
+    columns: &[String],
+    files: Vec<PathBuf>,
+    window: Window,
+    sides: Sides,
+) -> Result<Source> {
+    let mut child = start("preprocess", script)?;
+    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        bail!("cannot talk to {PYTHON}");
+    };
+    let columns = serde_json::to_string(columns)?;
+    let feeder = std::thread::Builder::new()
+        .name("preprocess".to_owned())
+        .spawn(move || {
+            writeln!(stdin, "{columns}")?;
+            feed(stdin, &files, window, sides)
+        })
+        .context("cannot start a thread")?;
+    let name = script.display().to_string();
+    let records = Records {
+        child,
+        output: BufReader::with_capacity(256 << 10, stdout),
+        feeder: Some(feeder),
+        line: Vec::new(),
+        read: 0,
+    };
+    Ok(Source::stream(name, move || Ok(records)))
+}
+
+/// Runs the script's `postprocess_handler`.
+///
+/// # Errors
+/// The script or Python is not there, or the handler fails.
+pub(super) fn postprocess(script: &Path) -> Result<()> {
+    let mut child = start("postprocess", script)?;
+    drop(child.stdin.take());
+    let mut said = String::new();
+    if let Some(mut output) = child.stdout.take() {
+        output.read_to_string(&mut said)?;
+    }
+    let status = child.wait()?;
+    if status.success() {
+        return Ok(());
+    }
+    bail!(
+        "Exception while invoking postprocessor script {}: {}",
+        script.display(),
+        said.strip_prefix('E')
+            .and_then(|text| serde_json::from_str::<String>(text).ok())
+            .unwrap_or_else(|| status.to_string())
+    )
+}
+
+fn start(kind: &str, script: &Path) -> Result<Child> {
+    if !script.is_file() {
+        bail!("there is no script {}", script.display());
+    }
+    Command::new(PYTHON)
+        .args(["-c", DRIVER, kind])
+        .arg(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| {
+            format!(
+                "cannot start {PYTHON} for the script {}: the image must have Python",
+                script.display()
+            )
+        })
+}
+
+/// What tells an event's time.
+#[derive(Deserialize)]
+struct Timed {
+    #[serde(default, rename = "eventMetadata")]
+    metadata: Metadata,
+}
+
+#[derive(Deserialize, Default)]
+struct Metadata {
+    #[serde(rename = "inferenceTime")]
+    time: Option<jiff::Timestamp>,
+}
+
+/// Sends the events of the window to the script.
+fn feed(mut stdin: ChildStdin, files: &[PathBuf], window: Window, sides: Sides) -> io::Result<()> {
+    for file in files {
+        feed_file(&mut stdin, file, window, sides).map_err(|error| match error.kind() {
+            // The script has ended: what it said is the error, not this.
+            io::ErrorKind::BrokenPipe => error,
+            _ => io::Error::other(format!("{}: {error}", file.display())),
+        })?;
+    }
+    Ok(())
+}
+
+fn feed_file(stdin: &mut ChildStdin, file: &Path, window: Window, sides: Sides) -> io::Result<()> {
+    let mut number = 0_u64;
+    let mut lines = Lines::new(dataset::read(file)?, |line: &mut Vec<u8>| {
+        number += 1;
+        if line.trim_ascii().is_empty() {
+            line.clear();
+            return Ok(());
+        }
+        let broken = |why: String| io::Error::other(format!("line {number}: {why}"));
+        let event: Timed = serde_json::from_slice(line)
+            .map_err(|error| broken(format!("not a captured invocation: {error}")))?;
+        if window != Window::default() {
+            let time = event.metadata.time;
+            let time = time.ok_or_else(|| broken("there is no inferenceTime".to_owned()))?;
+            if !window.contains(time) {
+                line.clear();
+                return Ok(());
+            }
+        }
+        cut(line, sides)?;
+        if line.last() != Some(&b'\n') {
+            line.push(b'\n');
+        }
+        Ok(())
+    });
+    io::copy(&mut lines, stdin)?;
+    Ok(())
+}
+
+/// The records that the script made, as they come.
+struct Records {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    feeder: Option<JoinHandle<io::Result<()>>>,
+    line: Vec<u8>,
+    read: usize,
+}
+
+impl Records {
+    /// After the last record: whether everything went well.
+    fn end(&mut self) -> io::Result<()> {
+        let status = self.child.wait()?;
+        let fed = match self.feeder.take().map(JoinHandle::join) {
+            None => return Ok(()),
+            Some(Ok(fed)) => fed,
+            Some(Err(_)) => return Err(io::Error::other("the reader of the events ended")),
+        };
+        match fed {
+            // The script ended first: what it said counts, not the pipe that broke.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ if status.success() => Ok(()),
+            _ => Err(io::Error::other(format!("{FAILED}: {status}"))),
+        }
+    }
+}
+
+impl Read for Records {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.read == self.line.len() {
+            self.line.clear();
+            self.read = 1;
+            if self.output.read_until(b'\n', &mut self.line)? == 0 {
+                self.read = 0;
+                return self.end().map(|()| 0);
+            }
+            if self.line.first() != Some(&b'R') {
+                let said = self.line.get(1..).unwrap_or_default();
+                let text = serde_json::from_slice::<String>(said)
+                    .unwrap_or_else(|_| String::from_utf8_lossy(said).into_owned());
+                return Err(io::Error::other(format!("{FAILED}: {text}")));
+            }
+        }
+        let rest = &self.line[self.read..];
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        self.read += length;
+        Ok(length)
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        // When the reading ended early, the script has nothing more to do; the feeder ends with
+        // the pipe.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: usize, hour: u32, input: &str, output: &str) -> String {
+        serde_json::json!({
+            "captureData": {
+                "endpointInput": {"observedContentType": "text/csv", "mode": "INPUT", "data": input, "encoding": "CSV"},
+                "endpointOutput": {"observedContentType": "text/csv", "mode": "OUTPUT", "data": output, "encoding": "CSV"},
+            },
+            "eventMetadata": {"eventId": id.to_string(), "inferenceTime": format!("2026-02-14T{hour:02}:30:00Z")},
+            "eventVersion": "0",
+        })
+        .to_string()
+    }
+
+    /// What a script makes of two events, one in the window of the second hour.
+    fn run(script: &str, columns: &[&str], window: Window) -> io::Result<String> {
+        let directory = tempfile::tempdir()?;
+        let (file, code) = (
+            directory.path().join("a.jsonl"),
+            directory.path().join("s.py"),
+        );
+        let lines = [event(1, 1, "10,x", "0.5"), event(2, 2, "20,y", "1.5")];
+        std::fs::write(&file, lines.join("\n"))?;
+        std::fs::write(&code, script)?;
+        let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
+        let source = preprocess(&code, &columns, vec![file], window, Sides::Both)
+            .map_err(io::Error::other)?;
+        let mut text = String::new();
+        (source.open)()?.into_reader().read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// As in the developer guide.
+    const GUIDE: &str = r#"
+def preprocess_handler(inference_record):
+    data = inference_record.endpoint_output.data + "," + inference_record.endpoint_input.data
+    print("to the log, not into the records")
+    return {str(i).zfill(20): d for i, d in enumerate(data.split(","))}
+"#;
+
+    const MANY: &str = r#"
+def preprocess_handler(record, logger):
+    logger.info("seen %s", record)
+    if record["eventMetadata"]["eventId"] == "1":
+        return []
+    assert record.event_metadata.custom_attribute is None
+    return [{"b": float("nan"), "a": 1}, {"a": 2, "b": None}, [3, "z"]]
+"#;
+
+    #[test]
+    fn records_are_what_the_handler_answers() {
+        assert_eq!(
+            run(GUIDE, &["y", "a", "b"], Window::default()).unwrap(),
+            "{\"y\": \"0.5\", \"a\": \"10\", \"b\": \"x\"}\n{\"y\": \"1.5\", \"a\": \"20\", \"b\": \"y\"}\n"
+        );
+        assert_eq!(
+            run(MANY, &["a", "b"], Window::default()).unwrap(),
+            "{\"b\": null, \"a\": 1}\n{\"a\": 2, \"b\": null}\n{\"a\": 3, \"b\": \"z\"}\n"
+        );
+    }
+
+    #[test]
+    fn only_events_of_the_window_reach_the_script() {
+        const NAME: &str =
+            "def preprocess_handler(r):\n    return {'id': r.event_metadata.event_id}\n";
+        let window = Window {
+            since: Some("2026-02-14T02:00:00Z".parse().unwrap()),
+            until: None,
+        };
+        assert_eq!(run(NAME, &[], window).unwrap(), "{\"id\": \"2\"}\n");
+    }
+
+    #[test]
+    fn a_failing_script_says_which_event_it_was() {
+        for (script, message) in [
+            (
+                "def preprocess_handler(r):\n    return {'a': int(r.endpoint_input.data)}\n",
+                "event 1 (eventId 1): ValueError: invalid literal",
+            ),
+            (
+                "def preprocess_handler(r):\n    return None\n",
+                "returns []",
+            ),
+            (
+                "def preprocess_handler(r):\n    return {'a': [1]}\n",
+                "records must be flat",
+            ),
+            ("import nowhere\n", "No module named 'nowhere'"),
+            ("x = 1\n", "no function preprocess_handler"),
+            ("import os; os._exit(7)\n", "exit status: 7"),
+        ] {
+            let error = run(script, &[], Window::default()).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+            assert!(error.contains(FAILED), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failing_postprocessor_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("s.py");
+        let done = directory.path().join("done");
+        let text = format!("def postprocess_handler():\n    open({done:?}, 'w').close()\n");
+        std::fs::write(&script, text).unwrap();
+        postprocess(&script).unwrap();
+        assert!(done.exists());
+        std::fs::write(
+            &script,
+            "def postprocess_handler():\n    raise OSError('full')\n",
+        )
+        .unwrap();
+        let error = postprocess(&script).unwrap_err();
+        assert!(error.to_string().ends_with("OSError: full"), "{error}");
+        assert!(postprocess(&directory.path().join("none.py")).is_err());
+    }
+}

@@ -1,0 +1,49 @@
+//! `mlops analyze`: the container contract of Model Monitor's analyzer, for Processing jobs.
+
+use std::fmt;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::analyzer::{self, Analysis};
+use crate::config::analyzer_environment;
+use crate::context::Context;
+use crate::output::{Report, clean};
+
+/// What was found, for the job's log.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Analyzed(Analysis);
+
+/// Does what the environment says. Violations are no failure here: the job's message and its files
+/// tell of them.
+pub async fn run(ctx: &Context) -> Result<Analyzed> {
+    let now = ctx.now();
+    let analysis =
+        tokio::task::spawn_blocking(move || analyzer::run(&analyzer_environment(), now)).await??;
+    Ok(Analyzed(analysis))
+}
+
+impl Report for Analyzed {}
+
+impl fmt::Display for Analyzed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Analysis {
+            rows,
+            columns,
+            violations,
+            files,
+        } = &self.0;
+        write!(f, "{rows} rows, {columns} columns: ")?;
+        match violations {
+            None => writeln!(f, "baseline suggested")?,
+            Some(0) => writeln!(f, "no violations")?,
+            Some(1) => writeln!(f, "1 violation")?,
+            Some(count) => writeln!(f, "{count} violations")?,
+        }
+        for file in files {
+            writeln!(f, "wrote {}", clean(&file.display().to_string()))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! What a validation elsewhere takes and leaves in S3: `validations/<id>/` of the artifact bucket,
+//! with the baseline beside the results.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::de::DeserializeOwned;
+
+use crate::aws::s3::{self, S3Uri};
+use crate::aws::{AwsResultExt, Clients};
+use crate::commands::validate::{ValidateArgs, Validation, baseline_files, suggested};
+use crate::context::Context;
+use crate::error::{Exit, Failure, Hint};
+use crate::validation::{Baseline, Constraints, Statistics, Violations, files};
+
+/// The files of a baseline on this machine, and the directory that a suggested one goes to.
+#[derive(Debug)]
+pub(super) struct Local {
+    /// Constraints, and statistics when there are any; `None` to suggest a baseline.
+    pub(super) baseline: Option<(PathBuf, Option<PathBuf>)>,
+    /// Where the results are written.
+    pub(super) output: Option<PathBuf>,
+}
+
+/// One validation's place in S3.
+#[derive(Debug, Clone)]
+pub(super) struct Exchange {
+    bucket: String,
+    id: String,
+}
+
+impl Exchange {
+    /// A place that nobody has.
+    pub(super) fn new(ctx: &Context, bucket: &str) -> Self {
+        let time = ctx.now().strftime("%Y%m%d-%H%M%S").to_string();
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        Self::of(bucket, &format!("{time}-{}", &random[..4]))
+    }
+
+    /// The place of an earlier validation.
+    pub(super) fn of(bucket: &str, id: &str) -> Self {
+        Self {
+            bucket: bucket.to_owned(),
+            id: id.to_owned(),
+        }
+    }
+
+    /// The name of the place.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// An address below the place.
+    pub(super) fn at(&self, name: &str) -> S3Uri {
+        S3Uri::new(&self.bucket, format!("validations/{}/{name}", self.id))
+    }
+
+    /// Writes a file.
+    pub(super) async fn put(&self, clients: &Clients, name: &str, bytes: Vec<u8>) -> Result<S3Uri> {
+        let address = self.at(name);
+        clients
+            .s3
+            .put_object()
+            .bucket(&address.bucket)
+            .key(&address.key)
+            .content_type("application/json")
+            .body(bytes.into())
+            .send()
+            .await
+            .aws(format!("cannot write {address}"))?;
+        Ok(address)
+    }
+
+    /// Writes the baseline's files.
+    pub(super) async fn put_baseline(
+        &self,
+        clients: &Clients,
+        constraints: &Path,
+        statistics: Option<&Path>,
+    ) -> Result<()> {
+        let read = |path: &Path| {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let bytes = read(constraints)?;
+        self.put(clients, "baseline/constraints.json", bytes)
+            .await?;
+        if let Some(statistics) = statistics {
+            let bytes = read(statistics)?;
+            self.put(clients, "baseline/statistics.json", bytes).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the results back, and writes them where they are wanted.
+    pub(super) async fn finish(&self, clients: &Clients, local: &Local) -> Result<Validation> {
+        let statistics: Statistics = self.result(clients, files::STATISTICS).await?;
+        let suggested: Constraints = self.result(clients, files::CONSTRAINTS).await?;
+        let violations: Option<Violations> = match &local.baseline {
+            Some(_) => Some(self.result(clients, files::VIOLATIONS).await?),
+            None => None,
+        };
+        let mut written = Vec::new();
+        if let Some(directory) = &local.output {
+            written.push(files::write(directory, files::STATISTICS, &statistics)?);
+            written.push(files::write(directory, files::CONSTRAINTS, &suggested)?);
+            if let Some(violations) = &violations {
+                written.push(files::write(directory, files::VIOLATIONS, violations)?);
+            }
+        }
+        Ok(Validation {
+            rows: statistics.dataset.item_count,
+            columns: statistics.features.len(),
+            baseline: local.baseline.as_ref().map(|(path, _)| path.clone()),
+            violations: violations.unwrap_or_default().violations,
+            files: written,
+            profile_only: false,
+        })
+    }
+
+    async fn result<T: DeserializeOwned>(&self, clients: &Clients, name: &str) -> Result<T> {
+        let address = self.at(&format!("results/{name}"));
+        let found = s3::get(&clients.s3, &address, None).await?.ok_or_else(|| {
+            Failure::new(
+                Exit::Failed,
+                format!("the validation left no result: {address} is missing"),
+            )
+        })?;
+        Ok(files::parse(&address.to_string(), &found.bytes)?)
+    }
+}
+
+impl Local {
+    /// What the arguments name; the baseline is understood before anything is sent.
+    pub(super) fn of(ctx: &Context, args: &ValidateArgs) -> Result<Self> {
+        if args.suggest {
+            return Ok(Self {
+                baseline: None,
+                output: Some(suggested(ctx, args)?),
+            });
+        }
+        let (constraints, statistics) = baseline_files(ctx, args)?;
+        Baseline::read(&constraints, statistics.as_deref())
+            .hint("make a baseline with `mlops validate --suggest DATA`")?;
+        Ok(Self {
+            baseline: Some((constraints, statistics)),
+            output: args.output_dir.clone(),
+        })
+    }
+}

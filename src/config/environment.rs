@@ -1,0 +1,86 @@
+//! Parts of the environment that are passed on as they are.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+
+/// What an installer of Python packages may know: where programs and certificates are, how to
+/// reach an index, and its own options.
+const FOR_INSTALLERS: &[&str] = &[
+    "PATH",
+    "LANG",
+    "LC_*",
+    "TMPDIR",
+    "PIP_*",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+];
+
+/// What the local cloud's server may know besides.
+const FOR_THE_SERVER: &[&str] = &[
+    "HOME",
+    "XDG_CACHE_HOME",
+    "MLOPS_*",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+];
+
+/// The part of the environment that a server in the background is started with. The user's
+/// credentials are not in it: jobs run as the same user.
+pub fn server_environment() -> Vec<(OsString, OsString)> {
+    chosen(&[FOR_INSTALLERS, FOR_THE_SERVER].concat())
+}
+
+/// The part of the environment that installers of Python packages, which run the packages' own
+/// code, are started with. HOME is not in it.
+pub fn installer_environment() -> Vec<(OsString, OsString)> {
+    chosen(FOR_INSTALLERS)
+}
+
+/// The variables of these names; `X_*` stands for all that start with `X_`.
+fn chosen(names: &[&str]) -> Vec<(OsString, OsString)> {
+    env::vars_os()
+        .filter(|(found, _)| {
+            names.iter().any(|name| match name.strip_suffix('*') {
+                Some(prefix) => found.as_encoded_bytes().starts_with(prefix.as_bytes()),
+                None => found == name,
+            })
+        })
+        .collect()
+}
+
+/// The variables of the analyzer's container contract (docs/analyzer.md).
+const ANALYZER: &[&str] = &[
+    "SAGEMAKER_BASE_DIR",
+    "analysis_type",
+    "baseline_constraints",
+    "baseline_statistics",
+    "dataset_format",
+    "dataset_source",
+    "end_time",
+    "output_path",
+    "post_analytics_processor_script",
+    "publish_cloudwatch_metrics",
+    "record_preprocessor_script",
+    "sagemaker_endpoint_name",
+    "sagemaker_monitoring_schedule_name",
+    "start_time",
+];
+
+/// What a Model Monitor job tells its container.
+pub fn analyzer_environment() -> BTreeMap<String, String> {
+    chosen(ANALYZER)
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}

@@ -1,0 +1,193 @@
+//! Layers that are made here, and the image of them: reproducible (sorted by the caller, time 0,
+//! owner 0), so that the same files give the same digest anywhere.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use oci_spec::image::{
+    Arch, Config, Descriptor, Digest as OciDigest, ImageConfigurationBuilder, ImageManifestBuilder,
+    MediaType, Os, RootFsBuilder,
+};
+use sha2::{Digest, Sha256};
+
+use super::{Blob, Content, Image, Manifest, digest_of};
+
+/// A layer under way: a gzipped tar archive.
+pub(super) struct Writer<W: Write> {
+    archive: tar::Builder<Hashing<GzEncoder<Hashing<W>>>>,
+}
+
+/// A finished layer.
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub(super) blob: Blob,
+    /// `sha256:…` of the archive before compression.
+    pub(super) diff_id: String,
+}
+
+impl<W: Write> Writer<W> {
+    pub(super) fn new(inner: W, compression: Compression) -> Self {
+        let gzip = GzEncoder::new(Hashing::new(inner), compression);
+        Self {
+            archive: tar::Builder::new(Hashing::new(gzip)),
+        }
+    }
+
+    /// Adds a directory; those above it must be there.
+    pub(super) fn directory(&mut self, path: &Path, mode: u32) -> io::Result<()> {
+        let mut header = header(tar::EntryType::Directory, mode, 0);
+        self.archive.append_data(&mut header, path, io::empty())
+    }
+
+    /// Adds a symbolic link.
+    pub(super) fn link(&mut self, path: &Path, target: &Path) -> io::Result<()> {
+        let mut header = header(tar::EntryType::Symlink, 0o777, 0);
+        self.archive.append_link(&mut header, path, target)
+    }
+
+    /// Adds a file of `size` bytes.
+    ///
+    /// # Errors
+    /// The reader has fewer bytes, or cannot be read.
+    pub(super) fn file(
+        &mut self,
+        path: &Path,
+        mode: u32,
+        size: u64,
+        reader: impl Read,
+    ) -> Result<()> {
+        let mut header = header(tar::EntryType::Regular, mode, size);
+        let mut reader = reader.take(size);
+        self.archive.append_data(&mut header, path, &mut reader)?;
+        if reader.limit() > 0 {
+            bail!("the file became shorter while it was read");
+        }
+        Ok(())
+    }
+
+    /// The writer with all bytes written to it, and what makes a layer of them.
+    pub(super) fn finish(self) -> io::Result<(W, impl FnOnce(Content) -> Layer)> {
+        let (gzip, diff_id, _) = self.archive.into_inner()?.finish();
+        let (inner, digest, size) = gzip.finish()?.finish();
+        let layer = move |content| Layer {
+            blob: Blob {
+                digest,
+                size,
+                content,
+            },
+            diff_id,
+        };
+        Ok((inner, layer))
+    }
+}
+
+fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
+/// The image of layers, the lowest first. Its configuration has no time in it.
+pub(super) fn image(
+    layers: Vec<Layer>,
+    architecture: Arch,
+    config: Config,
+    scratch: Option<tempfile::TempPath>,
+) -> Result<Image> {
+    let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    let mut configuration = serde_json::to_value(
+        ImageConfigurationBuilder::default()
+            .architecture(architecture)
+            .os(Os::Linux)
+            .config(config)
+            .rootfs(
+                RootFsBuilder::default()
+                    .typ("layers")
+                    .diff_ids(diff_ids)
+                    .build()?,
+            )
+            .build()?,
+    )?;
+    // Labels are a map without an order, and the same image must have the same bytes.
+    configuration["config"]["Labels"].sort_all_objects();
+    let configuration = serde_json::to_vec(&configuration)?;
+    let config_digest = digest_of(&configuration);
+    let described = layers
+        .iter()
+        .map(|layer| descriptor(MediaType::ImageLayerGzip, &layer.blob))
+        .collect::<Result<Vec<_>>>()?;
+    let config = Blob {
+        digest: config_digest,
+        size: configuration.len() as u64,
+        content: Content::Bytes(configuration),
+    };
+    let manifest = ImageManifestBuilder::default()
+        .schema_version(2_u32)
+        .media_type(MediaType::ImageManifest)
+        .config(descriptor(MediaType::ImageConfig, &config)?)
+        .layers(described)
+        .build()?
+        .to_string()?
+        .into_bytes();
+    let mut blobs: Vec<Blob> = layers.into_iter().map(|layer| layer.blob).collect();
+    blobs.push(config);
+    Ok(Image {
+        manifests: vec![Manifest {
+            digest: digest_of(&manifest),
+            media_type: MediaType::ImageManifest.to_string(),
+            bytes: manifest,
+            blobs,
+        }],
+        base: None,
+        _scratch: scratch,
+    })
+}
+
+fn descriptor(kind: MediaType, blob: &Blob) -> Result<Descriptor> {
+    let digest: OciDigest = blob.digest.parse()?;
+    Ok(Descriptor::new(kind, blob.size, digest))
+}
+
+/// Passes bytes on, and knows their number and SHA-256.
+struct Hashing<W> {
+    inner: W,
+    hasher: Sha256,
+    count: u64,
+}
+
+impl<W: Write> Hashing<W> {
+    fn new(inner: W) -> Self {
+        Self {
+            inner,
+            hasher: Sha256::new(),
+            count: 0,
+        }
+    }
+
+    /// The writer, the digest (`sha256:…`) and the number of bytes.
+    fn finish(self) -> (W, String, u64) {
+        let digest = format!("sha256:{}", hex::encode(self.hasher.finalize()));
+        (self.inner, digest, self.count)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.count += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

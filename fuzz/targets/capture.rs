@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mlops_fuzz::validation::Format;
 use mlops_fuzz::validation::capture::Window;
+use mlops_fuzz::validation::{Format, decode};
 use mlops_fuzz::{counts, profile};
 use serde_json::{Map, Value};
 
@@ -13,8 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
         counts(&profile);
     }
     let profiled = profile(bytes, &Format::Jsonl);
-    let starts = |mark: &[u8]| bytes.starts_with(mark);
-    if starts(&[0x1f, 0x8b]) || starts(&[0x28, 0xb5, 0x2f, 0xfd]) {
+    if decode::encoding(bytes) != decode::Encoding::Plain {
         return;
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);

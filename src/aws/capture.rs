@@ -30,10 +30,11 @@ pub async fn sized(clients: &Clients, address: &S3Uri) -> Result<Vec<(S3Uri, u64
     while let Some(page) = pages.next().await {
         let page = page.aws(format!("cannot list {address}"))?;
         for object in page.contents() {
-            let size = object.size().and_then(|size| u64::try_from(size).ok());
-            let (Some(key), Some(size)) = (object.key(), size) else {
+            let Some(key) = object.key() else {
                 continue;
             };
+            let size = object.size().and_then(|size| u64::try_from(size).ok());
+            let size = size.unwrap_or_default();
             if key.ends_with('/') && size == 0 {
                 continue;
             }

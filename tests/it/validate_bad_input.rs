@@ -81,6 +81,7 @@ fn broken_files_are_named_with_their_line() {
         ("blank.csv", b"\n\n\r\n", "blank.csv: the file is empty"),
         ("bom.csv", b"\xef\xbb\xbf", "bom.csv: the file is empty"),
         ("header.csv", b"a,b\n", "the data: there are no rows"),
+        ("gap.csv", b"a,b\n\n", "the data: there are no rows"),
         (
             "utf16.csv",
             b"\xff\xfea\0,\0b\0\n\0",

@@ -141,8 +141,8 @@ fn addresses(data: &[String]) -> Result<Vec<S3Uri>> {
 fn environment(format: DataFormat) -> HashMap<String, String> {
     let format = match format {
         DataFormat::Csv => r#"{"csv":{"header":true}}"#,
-        DataFormat::Jsonl => r#"{"json":{"lines":true}}"#,
         DataFormat::Parquet => r#"{"parquet":{}}"#,
+        DataFormat::Jsonl => r#"{"json":{"lines":true}}"#,
         DataFormat::Capture => {
             r#"{"sagemakerCaptureJson":{"captureIndexNames":["endpointInput","endpointOutput"]}}"#
         }

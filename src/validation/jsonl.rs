@@ -235,9 +235,9 @@ impl Rows<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::Statistics;
     use super::super::types::InferredType;
+    use super::*;
 
     fn read_all(
         sources: &[&[u8]],

@@ -6,7 +6,6 @@ use anyhow::Result;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
-use crate::validation::dataset::{self, Kind};
 use crate::validation::{self, Baseline, Constraints, files};
 
 mod explain;
@@ -188,19 +187,6 @@ fn baseline_files(ctx: &Context, args: &ValidateArgs) -> Result<(PathBuf, Option
 fn baseline_directory(ctx: &Context) -> Result<Option<PathBuf>> {
     let project = ctx.config.find_project()?;
     Ok(project.map(|project| project.path(&project.file.monitor.baseline)))
-}
-
-/// What the data is, said or guessed.
-fn format(args: &ValidateArgs) -> Result<DataFormat> {
-    if let Some(format) = args.format {
-        return Ok(format);
-    }
-    let kind = dataset::kind(args.data.iter().map(String::as_str))?;
-    Ok(match kind {
-        Kind::Csv => DataFormat::Csv,
-        Kind::Jsonl => DataFormat::Jsonl,
-        Kind::Parquet => DataFormat::Parquet,
-    })
 }
 
 async fn profile(

@@ -235,9 +235,9 @@ impl Rows<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Statistics;
+    use super::super::types::InferredType;
     use super::*;
-    use crate::validation::Statistics;
-    use crate::validation::types::InferredType;
 
     fn read_all(
         sources: &[&[u8]],

@@ -207,6 +207,9 @@ impl Profiler {
     /// Takes a batch. The columns are taken in parallel when the pool is given the work; each takes
     /// its cells in order, so the result does not depend on the number of threads.
     pub(super) fn batch(&mut self, batch: &Batch, parallel: bool) {
+        if batch.rows() == 0 {
+            return;
+        }
         self.rows += batch.rows() as u64;
         let columns = &mut self.columns[..batch.columns()];
         if parallel {

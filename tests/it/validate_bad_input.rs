@@ -81,6 +81,7 @@ fn broken_files_are_named_with_their_line() {
         ("blank.csv", b"\n\n\r\n", "blank.csv: the file is empty"),
         ("bom.csv", b"\xef\xbb\xbf", "bom.csv: the file is empty"),
         ("header.csv", b"a,b\n", "the data: there are no rows"),
+        ("gap.csv", b"a,b\n\n", "the data: there are no rows"),
         (
             "utf16.csv",
             b"\xff\xfea\0,\0b\0\n\0",
@@ -413,8 +414,8 @@ fn a_line_of_a_gibibyte_ends_in_bounded_memory() {
     ] {
         let (error, mebibytes) = one_long_line(format, start, piece);
         assert!(error.starts_with(&format!("error: {message}")), "{error}");
-        // The longest line that is read, and half as much again.
-        let limit = if format == "capture" { 192 } else { 128 };
+        // A few times the longest row that is read, 64 or 128 MiB.
+        let limit = if format == "capture" { 256 } else { 192 };
         assert!(mebibytes < limit, "{format}, {start:?}: {mebibytes} MiB");
     }
 }

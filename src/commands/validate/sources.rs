@@ -65,6 +65,40 @@ pub(super) async fn open(
     data: &[String],
     format: Option<DataFormat>,
 ) -> Result<(Vec<Source>, Format)> {
+    let (places, format) = find(ctx, data, format).await?;
+    let mut sources = Vec::with_capacity(places.len());
+    for place in &places {
+        sources.push(place.source(ctx).await?);
+    }
+    let format = match format {
+        DataFormat::Csv => Format::Csv,
+        DataFormat::Jsonl => Format::Jsonl,
+        DataFormat::Parquet => Format::Parquet,
+        DataFormat::Capture => return Ok((sources, Format::Capture(Window::default()))),
+    };
+    let names: Vec<String> = places.iter().map(Place::name).collect();
+    let partitions = dataset::partitions(&names)
+        .hint("name the directories of one layout; directories such as year=2026 are columns")?;
+    for (source, partition) in sources.iter_mut().zip(partitions) {
+        source.partition = partition;
+    }
+    Ok((sources, format))
+}
+
+/// What the data that the arguments name is: as it was said, or as names and the first line say.
+pub(super) async fn format(
+    ctx: &Context,
+    data: &[String],
+    format: Option<DataFormat>,
+) -> Result<DataFormat> {
+    Ok(find(ctx, data, format).await?.1)
+}
+
+async fn find(
+    ctx: &Context,
+    data: &[String],
+    format: Option<DataFormat>,
+) -> Result<(Vec<Place>, DataFormat)> {
     let wanted = format.map(|format| match format {
         DataFormat::Csv => Kind::Csv,
         DataFormat::Jsonl | DataFormat::Capture => Kind::Jsonl,
@@ -90,34 +124,19 @@ pub(super) async fn open(
             places.extend(described(files, data)?.into_iter().map(Place::File));
         }
     }
+    if let Some(format) = format {
+        return Ok((places, format));
+    }
     let names: Vec<String> = places.iter().map(Place::name).collect();
-    let kind = match wanted {
-        Some(kind) => kind,
-        None => dataset::kind(names.iter().map(String::as_str))
-            .hint("name the files of one format, or say with --format which ones to read")?,
-    };
-    let captured = match format {
-        Some(format) => format == DataFormat::Capture,
-        None => kind == Kind::Jsonl && first_is_captured(ctx, &places).await?,
-    };
-    let mut sources = Vec::with_capacity(places.len());
-    for place in &places {
-        sources.push(place.source(ctx).await?);
-    }
-    if captured {
-        return Ok((sources, Format::Capture(Window::default())));
-    }
-    let partitions = dataset::partitions(&names)
-        .hint("name the directories of one layout; directories such as year=2026 are columns")?;
-    for (source, partition) in sources.iter_mut().zip(partitions) {
-        source.partition = partition;
-    }
+    let kind = dataset::kind(names.iter().map(String::as_str))
+        .hint("name the files of one format, or say with --format which ones to read")?;
     let format = match kind {
-        Kind::Csv => Format::Csv,
-        Kind::Jsonl => Format::Jsonl,
-        Kind::Parquet => Format::Parquet,
+        Kind::Csv => DataFormat::Csv,
+        Kind::Jsonl if first_is_captured(ctx, &places).await? => DataFormat::Capture,
+        Kind::Jsonl => DataFormat::Jsonl,
+        Kind::Parquet => DataFormat::Parquet,
     };
-    Ok((sources, format))
+    Ok((places, format))
 }
 
 /// Whether the first line of JSON Lines is what an endpoint captured.

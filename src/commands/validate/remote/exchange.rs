@@ -115,7 +115,6 @@ impl Exchange {
             files: written,
             explanation: None,
             profile_only: false,
-            explanation: None,
         })
     }
 

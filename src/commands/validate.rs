@@ -9,6 +9,7 @@ use crate::error::{Exit, Failure, Hint};
 use crate::validation::dataset::{self, Kind};
 use crate::validation::{self, Baseline, Constraints, files};
 
+mod explain;
 mod remote;
 mod report;
 mod sources;
@@ -38,6 +39,9 @@ pub struct ValidateArgs {
     /// The statistics that drift is measured from
     #[arg(long, value_name = "FILE", requires = "constraints")]
     statistics: Option<PathBuf>,
+    /// Show one column beside its baseline: quantiles, categories, every distance
+    #[arg(long, value_name = "FEATURE", conflicts_with_all = ["suggest", "profile_out"])]
+    explain: Option<String>,
     /// What the data is (default: what the names say, .csv, .jsonl or .parquet; else csv)
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<DataFormat>,
@@ -88,6 +92,9 @@ enum DataFormat {
 /// Profiles, then suggests or checks.
 pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     args.remote.refuse_but(args.on)?;
+    if args.explain.is_some() && args.on != On::Here {
+        return Err(Failure::usage("--explain works without --on"));
+    }
     if matches!(args.on, On::Lambda | On::Processing) {
         return remote::run(ctx, args).await;
     }
@@ -108,9 +115,13 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     let (constraints, statistics) = baseline_files(ctx, args)?;
     let baseline = Baseline::read(&constraints, statistics.as_deref())
         .hint("make a baseline with `mlops validate --suggest DATA`")?;
+    let explained = match &args.explain {
+        Some(name) => Some(explain::find(&baseline, name)?),
+        None => None,
+    };
     let profile = profile(ctx, args, Some(baseline.clone())).await?;
     let found = profile.statistics();
-    let violations = validation::check(&profile, &found, &baseline)
+    let violations = validation::check(&profile, &found, &baseline, ctx.now())
         .map_err(|text| Failure::new(Exit::Failed, text))?;
     let mut written = Vec::new();
     if let Some(directory) = &args.output_dir {
@@ -119,12 +130,17 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         written.push(files::write(directory, files::CONSTRAINTS, &suggested)?);
         written.push(files::write(directory, files::VIOLATIONS, &violations)?);
     }
+    let explanation = match explained {
+        Some(feature) => Some(explain::explain(feature, &baseline, &found, &violations)?),
+        None => None,
+    };
     Ok(Validation {
         rows: profile.rows(),
         columns: found.features.len(),
         baseline: Some(constraints),
         violations: violations.violations,
         files: written,
+        explanation,
         profile_only: false,
     })
 }
@@ -137,6 +153,7 @@ fn suggest(profile: &validation::Profile, directory: &Path) -> Result<Validation
         columns: statistics.features.len(),
         baseline: None,
         violations: Vec::new(),
+        explanation: None,
         files: vec![
             files::write(directory, files::STATISTICS, &statistics)?,
             files::write(directory, files::CONSTRAINTS, &constraints)?,

@@ -54,7 +54,7 @@ pub struct ValidateArgs {
     /// Where the result's files go (with --suggest, default: the project's baseline)
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
-    /// What runs the validation; elsewhere than here, the data is in S3
+    /// What runs the validation; for lambda and processing, the data is in S3
     #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
     on: On,
     #[command(flatten)]
@@ -91,10 +91,10 @@ enum DataFormat {
 /// Profiles, then suggests or checks.
 pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     args.remote.refuse_but(args.on)?;
+    if (args.explain.is_some() || args.merge) && args.on != On::Here {
+        return Err(Failure::usage("--explain and --merge work without --on"));
+    }
     if matches!(args.on, On::Lambda | On::Processing) {
-        if args.explain.is_some() {
-            return Err(Failure::usage("--explain works here and on Spark"));
-        }
         return remote::run(ctx, args).await;
     }
     if let Some(file) = &args.profile_out {

@@ -73,7 +73,7 @@ def main(spark, args, rest, directory, rows=None):
             lines = lines_of(rows, header, f"partition {index} ")
             for line in itertools.islice(lines, 1):  # Nothing of an empty one.
                 yield profile(files, arguments, itertools.chain(header, [line], lines), f"partition {index} ")
-        both = lambda a, b: profile({"a": a, "b": b}, ["--merge", "a", "b"])
+        both = lambda a, b: profile({"one part": a, "another": b}, ["--merge", "one part", "another"])
         files["merged"] = rows.mapPartitionsWithIndex(part).treeReduce(both)
     except Exception as error:
         sys.exit("mlops: error: " + explained(error, None if args.format == "parquet" else rows))

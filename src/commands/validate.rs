@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
-use crate::validation::{self, Baseline, Constraints, Format, files};
+use crate::validation::{self, Baseline, Constraints, files};
 
 mod remote;
 mod report;
@@ -24,7 +24,8 @@ pub use report::Validation;
 /// Example: mlops validate data/may.csv
 #[derive(Debug, clap::Args)]
 pub struct ValidateArgs {
-    /// Files, directories, `-` for stdin, or `s3://BUCKET/KEY`; together one data set
+    /// Files, directories, patterns, `s3://BUCKET/KEY[?versionId=ID]`, `s3://BUCKET/PREFIX/`, or
+    /// `-` for stdin; together one data set
     #[arg(required_unless_present = "resume")]
     data: Vec<String>,
     /// Make a baseline from the data instead of checking it
@@ -36,7 +37,7 @@ pub struct ValidateArgs {
     /// The statistics that drift is measured from
     #[arg(long, value_name = "FILE", requires = "constraints")]
     statistics: Option<PathBuf>,
-    /// What the data is (default: capture when it ends in .jsonl, else csv)
+    /// What the data is (default: what the names say, .csv, .jsonl or .parquet; else csv)
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<DataFormat>,
     /// Write the mergeable profile of the data instead of a verdict; --constraints and
@@ -75,6 +76,8 @@ enum On {
 enum DataFormat {
     /// Comma-separated values with a header line
     Csv,
+    /// One flat JSON object a line
+    Jsonl,
     /// Apache Parquet
     Parquet,
     /// What an endpoint captured (JSON Lines)
@@ -169,23 +172,6 @@ fn baseline_directory(ctx: &Context) -> Result<Option<PathBuf>> {
     Ok(project.map(|project| project.path(&project.file.monitor.baseline)))
 }
 
-/// What the data is, said or guessed.
-fn format(args: &ValidateArgs) -> DataFormat {
-    let all = |suffix| {
-        !args.data.is_empty()
-            && args
-                .data
-                .iter()
-                .all(|data| sources::has_suffix(data, suffix))
-    };
-    match args.format {
-        Some(format) => format,
-        None if all("jsonl") => DataFormat::Capture,
-        None if all("parquet") => DataFormat::Parquet,
-        None => DataFormat::Csv,
-    }
-}
-
 async fn profile(
     ctx: &Context,
     args: &ValidateArgs,
@@ -194,13 +180,7 @@ async fn profile(
     if args.merge {
         return merged(&args.data);
     }
-    let format = format(args);
-    let sources = sources::open(ctx, &args.data, format).await?;
-    let format = match format {
-        DataFormat::Csv => Format::Csv,
-        DataFormat::Parquet => Format::Parquet,
-        DataFormat::Capture => Format::Capture(validation::capture::Window::default()),
-    };
+    let (sources, format) = sources::open(ctx, &args.data, args.format).await?;
     let profiled = tokio::task::spawn_blocking(move || {
         validation::profile(sources, &format, baseline.as_ref())
     });

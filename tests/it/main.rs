@@ -17,4 +17,6 @@ mod runs;
 mod sandbox;
 mod story;
 mod validate;
+mod validate_bad_input;
+mod validate_inputs;
 mod validate_processing;

@@ -177,11 +177,15 @@ fn a_processing_job_finds_what_this_machine_finds() {
     assert!(project.sandbox.path().join("out/statistics.json").exists());
 
     let suggested = ["--suggest", "--output-dir", "made", "--on", "processing"];
-    let both = [address("may/good/a.csv"), address("may/good/b.csv")];
-    let data: Vec<&str> = both.iter().map(String::as_str).collect();
-    project
+    for region in ["eu", "us"] {
+        let key = format!("parts/region={region}/a.csv");
+        project.put(DATA, &key, rows(good));
+    }
+    let data = [&*address("parts/")];
+    let made = project
         .validate(&[&suggested[..], &data].concat())
         .success();
+    assert_eq!(made.json()["columns"], 4);
     project
         .validate(&[&["--suggest", "--output-dir", "own"], &data[..]].concat())
         .success();

@@ -28,6 +28,7 @@ mod ecr;
 mod iam;
 mod instance;
 mod kms;
+mod lambda;
 mod logs;
 mod runtime;
 mod s3;

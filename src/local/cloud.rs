@@ -28,6 +28,8 @@ pub(crate) enum Service {
     Iam,
     /// KMS
     Kms,
+    /// Lambda
+    Lambda,
     /// CloudWatch Logs
     Logs,
     /// SageMaker AI
@@ -139,6 +141,7 @@ impl Cloud {
                 Service::Ecr => super::ecr::call(self, operation, input).await,
                 Service::Iam => super::iam::call(self, operation, input).await,
                 Service::Kms => super::kms::call(self, operation, input).await,
+                Service::Lambda => super::lambda::call(self, operation, input).await,
                 Service::Logs => super::logs::call(self, operation, input).await,
                 Service::SageMaker => super::sagemaker::call(self, operation, input).await,
                 Service::Sts => super::sts::call(self, operation, input).await,
@@ -178,7 +181,8 @@ impl Drop for Busy {
 }
 
 impl Service {
-    /// Every service that speaks JSON, query or EC2 query.
+    /// Every service that `Cloud::call` reaches: those that speak JSON, query, EC2 query or
+    /// REST-JSON.
     pub(crate) const ALL: &[Service] = &[
         Service::CloudFormation,
         Service::CodeCommit,
@@ -186,6 +190,7 @@ impl Service {
         Service::Ecr,
         Service::Iam,
         Service::Kms,
+        Service::Lambda,
         Service::Logs,
         Service::SageMaker,
         Service::Sts,
@@ -200,6 +205,7 @@ impl Service {
             Service::Ecr => "ecr",
             Service::Iam => "iam",
             Service::Kms => "kms",
+            Service::Lambda => "lambda",
             Service::Logs => "logs",
             Service::SageMaker => "sagemaker",
             Service::Sts => "sts",
@@ -214,7 +220,11 @@ impl Service {
             Service::Kms => Some("TrentService"),
             Service::Logs => Some("Logs_20140328"),
             Service::SageMaker => Some("SageMaker"),
-            Service::CloudFormation | Service::Ec2 | Service::Iam | Service::Sts => None,
+            Service::CloudFormation
+            | Service::Ec2
+            | Service::Iam
+            | Service::Lambda
+            | Service::Sts => None,
         }
     }
 
@@ -238,6 +248,7 @@ impl Service {
             Service::Ecr => super::ecr::OPERATIONS.to_vec(),
             Service::Iam => super::iam::OPERATIONS.to_vec(),
             Service::Kms => super::kms::OPERATIONS.to_vec(),
+            Service::Lambda => super::lambda::OPERATIONS.to_vec(),
             Service::Logs => super::logs::OPERATIONS.to_vec(),
             Service::SageMaker => super::sagemaker::operations(),
             Service::Sts => super::sts::OPERATIONS.to_vec(),

@@ -22,14 +22,16 @@ use super::api::{ApiError, ApiResult};
 use super::door::Credentials;
 
 mod enter;
+mod function;
 mod image;
 mod process;
 mod venv;
 
 pub use enter::exec;
+pub(crate) use function::{Function, Program, TASK_ROOT, launch_function};
 pub(crate) use process::Running;
 
-use enter::{Spec, Walls};
+use enter::{Spec, View, Walls};
 
 /// The search path of an image that sets none.
 const IMAGE_PATH: &str =
@@ -215,8 +217,10 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
     let spec = Spec {
         walls,
         network,
-        base_dir: job.base_dir,
-        opt: ready.opt.clone(),
+        view: View::Job {
+            base_dir: job.base_dir,
+            opt: ready.opt.clone(),
+        },
         scratch: scratch.clone(),
         hide: user_credentials(),
         command,
@@ -224,7 +228,7 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
         working_directory: working,
         parent: std::process::id(),
     };
-    process::spawn(cloud, &spec, job.log_group, job.log_stream).await
+    process::spawn(&spec, process::to_log(cloud, job.log_group, job.log_stream)).await
 }
 
 /// A command whose program is named by its place in the image (`/opt/…`), where the image's /opt

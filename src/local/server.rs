@@ -20,7 +20,7 @@ use super::api::{ApiError, ApiResult};
 use super::cloud::{Cloud, Service, Settings};
 use super::door::{self, Credentials};
 use super::instance::{Address, Held};
-use super::{clock, codecommit, ecr, s3, sagemaker, wire};
+use super::{clock, codecommit, ecr, lambda, s3, sagemaker, wire};
 use crate::error::{Hint, hinted};
 
 /// The port of `mlops local start`.
@@ -88,6 +88,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
         },
     )?;
     super::sagemaker::recover(&cloud)?;
+    super::lambda::recover(&cloud)?;
     // Last: its roll-backs begin at once and change what the others have recovered.
     super::cloudformation::recover(&cloud)?;
     held.publish(&Address::new(&endpoint, address.port(), &credentials))?;
@@ -115,7 +116,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     }
     drop(closing);
     // An invocation that a program does not answer ends with the program.
-    sagemaker::shut_down(&cloud).await;
+    tokio::join!(sagemaker::shut_down(&cloud), lambda::shut_down(&cloud));
     if !server.is_finished() {
         tokio::select! {
             result = server => result??,
@@ -224,6 +225,7 @@ async fn route(app: &App, request: Request<Body>) -> Response<Body> {
         "sagemaker" if !parts.headers.contains_key("x-amz-target") => {
             sagemaker::runtime_api::handle(&app.cloud, Request::from_parts(parts, body)).await
         }
+        "lambda" => lambda::rest::handle(&app.cloud, Request::from_parts(parts, body)).await,
         service => call(&app.cloud, service, parts, body, &request_id).await,
     }
 }

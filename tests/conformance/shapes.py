@@ -31,6 +31,8 @@ BESIDE_THE_MODEL = {
     # EC2 answers in lower case; an attached internet gateway is "available" (EC2 API reference).
     ("State", "available"),
     ("AttachmentStatus", "available"),
+    # The documentation's examples of UpdateFunctionCode have it.
+    ("LastUpdateStatusReasonCode", "Creating"),
 }
 
 

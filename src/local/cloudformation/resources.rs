@@ -18,6 +18,7 @@ mod codecommit;
 mod ecr;
 mod iam;
 mod kms;
+mod lambda;
 mod logs;
 mod network;
 mod notebook;
@@ -119,6 +120,7 @@ const TYPES: &[&[Type]] = &[
     ecr::TYPES,
     iam::TYPES,
     kms::TYPES,
+    lambda::TYPES,
     logs::TYPES,
     network::TYPES,
     notebook::TYPES,

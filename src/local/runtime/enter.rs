@@ -80,6 +80,24 @@ impl Walls {
     }
 }
 
+/// What a program sees in place of the machine's files.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum View {
+    /// A job's directory as /opt/ml, and what its image has under /opt.
+    Job {
+        /// Becomes /opt/ml.
+        base_dir: PathBuf,
+        /// The image's /opt.
+        opt: PathBuf,
+    },
+    /// A Lambda function's code as /var/task.
+    Task {
+        /// Becomes /var/task.
+        code: PathBuf,
+    },
+}
+
 /// What the server passes to the job process, as a file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Spec {
@@ -87,10 +105,8 @@ pub(super) struct Spec {
     pub(super) walls: Walls,
     /// False: a network namespace with nothing in it.
     pub(super) network: bool,
-    /// Becomes /opt/ml.
-    pub(super) base_dir: PathBuf,
-    /// The image's /opt.
-    pub(super) opt: PathBuf,
+    /// What the program sees in place of the machine's files.
+    pub(super) view: View,
     /// HOME, TMPDIR and the places that mounting needs.
     pub(super) scratch: PathBuf,
     /// Directories that are empty to the program.
@@ -286,7 +302,7 @@ fn isolate(spec: &Spec) -> Result<()> {
         None::<&str>,
     )
     .context("cannot make the mounts private")?;
-    mounts::private_opt(spec)?;
+    mounts::private(spec)?;
     let empty = spec.scratch.join("empty");
     for directory in &spec.hide {
         mounts::bind(&empty, directory)?;
@@ -404,7 +420,7 @@ mod stages {
 #[cfg(target_os = "linux")]
 mod mounts {
     use std::fs::File;
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, OwnedFd};
     use std::path::{Path, PathBuf};
 
     use anyhow::{Context as _, Result};
@@ -413,7 +429,7 @@ mod mounts {
     use nix::sys::stat::Mode;
     use nix::sys::statvfs::{FsFlags, statvfs};
 
-    use super::Spec;
+    use super::{Spec, View};
 
     pub(super) fn bind(source: &Path, target: &Path) -> Result<()> {
         mount(
@@ -426,49 +442,83 @@ mod mounts {
         .with_context(|| format!("cannot mount {} on {}", source.display(), target.display()))
     }
 
-    /// Covers /opt with what it had, the job's directory as /opt/ml, and the image's entries.
-    /// Nothing is written to the machine's own /opt.
-    pub(super) fn private_opt(spec: &Spec) -> Result<()> {
-        let opt = Path::new("/opt");
+    /// Covers /opt with what it had, the job's directory as /opt/ml, and the image's entries; or
+    /// /var with what it had and the function's code as /var/task. Nothing is written to the
+    /// machine's own directory.
+    pub(super) fn private(spec: &Spec) -> Result<()> {
+        // What is mounted may itself lie under the directory that is about to be covered.
+        match &spec.view {
+            View::Job { base_dir, opt } => {
+                let (base_dir, image) = (hold(base_dir)?, hold(opt)?);
+                cover(Path::new("/opt"), spec, |opt| {
+                    let ml = opt.join("ml");
+                    std::fs::create_dir(&ml)?;
+                    bind(&through(&base_dir), &ml)?;
+                    let image = through(&image);
+                    for entry in std::fs::read_dir(&image)? {
+                        let name = entry?.file_name();
+                        let target = opt.join(&name);
+                        if restore(&image.join(&name), &target)? {
+                            read_only(&target);
+                        }
+                    }
+                    Ok(())
+                })
+            }
+            View::Task { code } => {
+                let code = hold(code)?;
+                cover(Path::new("/var"), spec, |var| {
+                    let task = var.join("task");
+                    std::fs::create_dir(&task)?;
+                    bind(&through(&code), &task)?;
+                    read_only(&task);
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    /// Covers a directory with an empty one, which `fill` puts its own entries into; then comes
+    /// what the directory had.
+    fn cover(
+        directory: &Path,
+        spec: &Spec,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
         let old = spec.scratch.join("old");
-        bind(opt, &old)?;
-        // The job's files may themselves lie under /opt, which is about to be covered.
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let base_dir = open(&spec.base_dir, flags, Mode::empty())
-            .with_context(|| format!("cannot open {}", spec.base_dir.display()))?;
-        let image = open(&spec.opt, flags, Mode::empty())
-            .with_context(|| format!("cannot open {}", spec.opt.display()))?;
-        let old_opt = open(&old, flags, Mode::empty())?;
-        let through = |handle: &std::os::fd::OwnedFd| {
-            PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
-        };
-        let (base_dir, image, old_entries) =
-            (through(&base_dir), through(&image), through(&old_opt));
+        bind(directory, &old)?;
+        let held = hold(&old)?;
         mount(
             Some("tmpfs"),
-            opt,
+            directory,
             Some("tmpfs"),
             MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
             Some("mode=755,size=4m"),
         )
-        .context("cannot cover /opt")?;
-        let ml = opt.join("ml");
-        std::fs::create_dir(&ml)?;
-        bind(&base_dir, &ml)?;
-        for entry in std::fs::read_dir(&image)? {
+        .with_context(|| format!("cannot cover {}", directory.display()))?;
+        fill(directory)?;
+        let entries = through(&held);
+        for entry in std::fs::read_dir(&entries)? {
             let name = entry?.file_name();
-            let target = opt.join(&name);
-            if restore(&image.join(&name), &target)? {
-                read_only(&target);
-            }
-        }
-        for entry in std::fs::read_dir(&old_entries)? {
-            let name = entry?.file_name();
-            restore(&old_entries.join(&name), &opt.join(&name))?;
+            restore(&entries.join(&name), &directory.join(&name))?;
         }
         // Its target may be covered by now; what is lazily detached here is not used any more.
         let _ = umount2(&old, MntFlags::MNT_DETACH);
         Ok(())
+    }
+
+    /// Keeps a directory within reach, whatever covers its path.
+    fn hold(directory: &Path) -> Result<OwnedFd> {
+        open(
+            directory,
+            OFlag::O_PATH | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .with_context(|| format!("cannot open {}", directory.display()))
+    }
+
+    fn through(handle: &OwnedFd) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
     }
 
     /// Makes `target` show `source`; false when it is a link or already there.

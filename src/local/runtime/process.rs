@@ -2,7 +2,7 @@
 //! with its whole process group.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{PipeWriter, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use tokio::sync::{oneshot, watch};
 
 use super::Isolation;
-use super::enter::{Spec, Walls};
+use super::enter::{Spec, View, Walls};
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::{Cloud, clock, logs};
 
@@ -30,7 +30,11 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(crate) struct Running {
     group: Arc<Mutex<Option<Pid>>>,
     code: watch::Receiver<Option<i32>>,
+    output: Output,
 }
+
+/// The server's own end of a process's output, while the process lives.
+type Output = Arc<Mutex<Option<PipeWriter>>>;
 
 impl Running {
     /// Waits for the end; 128 and the signal's number when a signal ended it.
@@ -52,6 +56,20 @@ impl Running {
         }
         self.signal(Signal::SIGKILL);
         self.wait().await
+    }
+
+    /// The exit code when the process has ended.
+    pub(crate) fn ended(&self) -> Option<i32> {
+        *self.code.borrow()
+    }
+
+    /// Puts a line behind what the process has written so far: whoever reads its output has read
+    /// all of that once this line comes. False when the process has ended.
+    pub(crate) fn mark(&self, line: &str) -> bool {
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        output
+            .as_mut()
+            .is_some_and(|output| output.write_all(format!("\n{line}\n").as_bytes()).is_ok())
     }
 
     fn signal(&self, signal: Signal) {
@@ -145,8 +163,7 @@ fn attempt(parent: &Path, walls: Walls) -> ApiResult<Option<String>> {
         walls,
         network: true,
         scratch: scratch(&base_dir)?,
-        base_dir,
-        opt,
+        view: View::Job { base_dir, opt },
         hide: Vec::new(),
         command: Vec::new(),
         environment: BTreeMap::default(),
@@ -158,21 +175,36 @@ fn attempt(parent: &Path, walls: Walls) -> ApiResult<Option<String>> {
     Ok((!output.status.success()).then(|| reason.trim().replace("[mlops] ", "")))
 }
 
+/// The lines of a process's output, each with its time in milliseconds since the epoch.
+pub(super) type Lines = [(i64, String)];
+
+/// What becomes of a job's output: the lines of a log stream.
+pub(super) fn to_log(
+    cloud: &Cloud,
+    group: String,
+    stream: String,
+) -> impl FnMut(&Lines) + Send + 'static {
+    let cloud = cloud.clone();
+    move |lines| {
+        // A log that cannot be written must not stop the job it is about.
+        let _ = logs::append(&cloud, &group, &stream, lines);
+    }
+}
+
 /// Starts the process and its thread. The thread lives as long as the process: Linux sends the
 /// parent-death signal when the *thread* that started a process ends.
 pub(super) async fn spawn(
-    cloud: &Cloud,
     spec: &Spec,
-    log_group: String,
-    log_stream: String,
+    lines: impl FnMut(&Lines) + Send + 'static,
 ) -> ApiResult<Running> {
     let mut command = command(spec)?;
     let scratch = spec.scratch.clone();
     let (reader, writer) = std::io::pipe()?;
+    let output: Output = Arc::new(Mutex::new(Some(writer.try_clone()?)));
+    let ours = output.clone();
     command.stdout(writer.try_clone()?).stderr(writer);
     let (started, start) = oneshot::channel();
     let (report, code) = watch::channel(None);
-    let cloud = cloud.clone();
     std::thread::Builder::new()
         .name("job".to_owned())
         .spawn(move || {
@@ -182,6 +214,7 @@ pub(super) async fn spawn(
             let child = match child {
                 Ok(child) => child,
                 Err(error) => {
+                    close(&ours);
                     let _ = started.send(Err(ApiError::from(error)));
                     return;
                 }
@@ -193,13 +226,11 @@ pub(super) async fn spawn(
             let drain = std::thread::Builder::new()
                 .name("job-log".to_owned())
                 .spawn(move || {
-                    read_lines(reader, |lines| {
-                        // A log that cannot be written must not stop the job it is about.
-                        let _ = logs::append(&cloud, &log_group, &log_stream, lines);
-                    });
+                    read_lines(reader, lines);
                     drop(finished);
                 });
             let result = reap(child, &group);
+            close(&ours);
             if drain.is_ok() {
                 let _ = last.recv_timeout(LAST_WORDS);
             }
@@ -208,7 +239,16 @@ pub(super) async fn spawn(
             let _ = report.send(Some(result));
         })?;
     let group = start.await.map_err(ApiError::internal)??;
-    Ok(Running { group, code })
+    Ok(Running {
+        group,
+        code,
+        output,
+    })
+}
+
+/// Lets the output end when the last process closes it.
+fn close(output: &Output) {
+    *output.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
 /// Waits for the process, and kills what it leaves of its group.

@@ -111,7 +111,7 @@ fn remove_remains(directory: &Path, key: &str) -> std::io::Result<()> {
 }
 
 /// The version and the true path of a Python (a shim's path would not do for a key), asked once.
-async fn identify(python: &Path) -> ApiResult<(String, String)> {
+pub(super) async fn identify(python: &Path) -> ApiResult<(String, String)> {
     static KNOWN: Mutex<BTreeMap<PathBuf, (String, String)>> = Mutex::new(BTreeMap::new());
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(found) = known().get(python).cloned()

@@ -100,6 +100,15 @@ pub(crate) fn head(cloud: &Cloud, bucket: &str, key: &str) -> ApiResult<Object> 
     })
 }
 
+/// A version of an object; `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`.
+pub(crate) fn version(cloud: &Cloud, bucket: &str, key: &str, id: &str) -> ApiResult<Object> {
+    cloud.store().transaction(|transaction| {
+        let bucket = buckets::find(transaction, bucket)?;
+        let version = reading::select(transaction, &bucket, key, Some(id))?.object()?;
+        Ok(version.into())
+    })
+}
+
 /// The bytes of the current version of an object; `NoSuchBucket`, `NoSuchKey`.
 pub(crate) fn read(cloud: &Cloud, bucket: &str, key: &str) -> ApiResult<Vec<u8>> {
     let object = head(cloud, bucket, key)?;

@@ -16,7 +16,7 @@ pub(crate) fn decode(body: &[u8]) -> ApiResult<Value> {
 }
 
 /// AWS leaves out a member that has no value; it never answers `null`.
-fn drop_nulls(value: &mut Value) {
+pub(crate) fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.retain(|_, member| !member.is_null());

@@ -57,6 +57,12 @@ pub(crate) async fn alike(kind: &Type, job: &Job<'_>) -> ApiResult<Vec<String>> 
                 .await;
             return Ok(there(found)?.map(|_| alias).into_iter().collect());
         }
+        "AWS::Lambda::Function" => (
+            Service::Lambda,
+            "GetFunctionConfiguration",
+            json!({"FunctionName": name}),
+            "/FunctionName",
+        ),
         "AWS::Logs::LogGroup" => (
             Service::Logs,
             "DescribeLogGroups",

@@ -20,6 +20,7 @@ const NUMBERS: &[&str] = &[
     "MaxParallelExecutionSteps",
     "MaxSessionDuration",
     "MaximumExecutionTimeoutInSeconds",
+    "MemorySize",
     "MemorySizeInMB",
     "ModelDataDownloadTimeoutInSeconds",
     "NewerNoncurrentVersions",
@@ -29,7 +30,9 @@ const NUMBERS: &[&str] = &[
     "ProvisionedConcurrency",
     "RetentionInDays",
     "RotationPeriodInDays",
+    "Size",
     "TerminationWaitInSeconds",
+    "Timeout",
     "TransitionInDays",
     "VolumeSizeInGB",
     "WaitIntervalInSeconds",
@@ -78,6 +81,12 @@ pub(crate) fn coerce(properties: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
+/// True for a map of text to text, whose members are named by the template's author: the
+/// environment of a container, the variables of a Lambda function's environment.
+fn is_text_map(name: &str, object: &Map<String, Value>) -> bool {
+    name == "Variables" || (name == "Environment" && !object.values().any(Value::is_object))
+}
+
 fn coerced(parent: &str, name: &str, value: &Value) -> Value {
     if DOCUMENTS.contains(&name) {
         return value.clone();
@@ -87,8 +96,7 @@ fn coerced(parent: &str, name: &str, value: &Value) -> Value {
             .iter()
             .map(|item| coerced(parent, name, item))
             .collect(),
-        // The members of a map of text to text are named by the template's author.
-        Value::Object(object) if name == "Environment" => Value::Object(
+        Value::Object(object) if is_text_map(name, object) => Value::Object(
             object
                 .iter()
                 .map(|(key, value)| (key.clone(), Value::String(text_of(value))))
@@ -173,7 +181,7 @@ fn wrong_scalar(path: &str, name: &str, value: &Value) -> Option<String> {
             .iter()
             .enumerate()
             .find_map(|(index, item)| wrong_scalar(&format!("{path}/{index}"), name, item)),
-        Value::Object(object) if name != "Environment" => object
+        Value::Object(object) if !is_text_map(name, object) => object
             .iter()
             .find_map(|(key, value)| wrong_scalar(&format!("{path}/{key}"), key, value)),
         Value::String(_) if NUMBERS.contains(&name) => {
@@ -236,6 +244,7 @@ mod tests {
             "ProductionVariants": [{"InitialInstanceCount": "2", "InitialVariantWeight": "0.5", "VariantName": 1}],
             "EnableNetworkIsolation": "true",
             "Environment": {"Days": 3, "B": true},
+            "Function": {"Environment": {"Variables": {"Days": 3}}, "Timeout": "5"},
             "PolicyDocument": {"Days": "3"},
             "Tags": [{"Key": "k", "Value": 7}],
         }));
@@ -245,6 +254,7 @@ mod tests {
                 "ProductionVariants": [{"InitialInstanceCount": 2, "InitialVariantWeight": 0.5, "VariantName": "1"}],
                 "EnableNetworkIsolation": true,
                 "Environment": {"Days": "3", "B": "true"},
+                "Function": {"Environment": {"Variables": {"Days": "3"}}, "Timeout": 5},
                 "PolicyDocument": {"Days": "3"},
                 "Tags": [{"Key": "k", "Value": "7"}],
             })

@@ -1,0 +1,115 @@
+//! Lambda: functions whose code runs as processes of this machine.
+//!
+//! ```text
+//! rest ── Cloud::call ── functions (records) ── code (the zip, unpacked once for each SHA-256)
+//!                     └─ invoke ── pool (warm environments) ── environment ── one process
+//!                                                                   └── api: the Runtime API that
+//!                                                                       the process asks for work
+//! ```
+//!
+//! A function's record is the answer of `GetFunctionConfiguration`. Versions, aliases, layers,
+//! VPCs and images are refused by name.
+
+use anyhow::Result;
+
+use super::Cloud;
+use super::api::{ApiError, operations};
+
+mod api;
+mod code;
+mod environment;
+mod functions;
+mod invoke;
+mod pool;
+pub(crate) mod rest;
+mod settings;
+mod tags;
+
+pub(crate) use pool::shut_down;
+
+operations! { "lambda":
+    "CreateFunction" => functions::create,
+    "DeleteFunction" => functions::delete,
+    "GetFunction" => functions::get,
+    "GetFunctionConfiguration" => functions::get_configuration,
+    "Invoke" => invoke::invoke,
+    "ListFunctions" => functions::list,
+    "ListTags" => tags::list,
+    "TagResource" => tags::tag,
+    "UntagResource" => tags::untag,
+    "UpdateFunctionCode" => functions::update_code,
+    "UpdateFunctionConfiguration" => functions::update_configuration,
+}
+
+/// What Lambda calls the only version that the local cloud has.
+const LATEST: &str = "$LATEST";
+
+/// Finishes what was being made when the server ended, and delivers the events that it took.
+pub(crate) fn recover(cloud: &Cloud) -> Result<()> {
+    functions::recover(cloud)?;
+    invoke::recover(cloud)?;
+    Ok(())
+}
+
+/// `InvalidParameterValueException`
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::new("InvalidParameterValueException", message)
+}
+
+/// `ResourceConflictException`
+fn conflict(message: impl Into<String>) -> ApiError {
+    ApiError::new("ResourceConflictException", message).status(409)
+}
+
+fn arn(cloud: &Cloud, name: &str) -> String {
+    cloud.arn("lambda", format_args!("function:{name}"))
+}
+
+fn not_found(cloud: &Cloud, name: &str) -> ApiError {
+    ApiError::new(
+        "ResourceNotFoundException",
+        format!("Function not found: {}", arn(cloud, name)),
+    )
+    .status(404)
+}
+
+/// The name of a function that a request names by its name, its ARN, or a part of the ARN. A
+/// qualifier other than `$LATEST` is a version or an alias, and there is none.
+fn name_of(cloud: &Cloud, given: &str, qualifier: Option<&str>) -> Result<String, ApiError> {
+    let prefix = format!("{}:function:", super::cloud::ACCOUNT);
+    let rest = match given.strip_prefix("arn:") {
+        Some(_) => given
+            .strip_prefix(&cloud.arn("lambda", "function:"))
+            .ok_or_else(|| {
+                ApiError::new(
+                    "ResourceNotFoundException",
+                    format!("Functions from '{given}' are not reachable in this region"),
+                )
+                .status(404)
+            })?,
+        None => given
+            .strip_prefix(&prefix)
+            .or_else(|| given.strip_prefix("function:"))
+            .unwrap_or(given),
+    };
+    let (name, suffix) = match rest.split_once(':') {
+        Some((name, suffix)) => (name, Some(suffix)),
+        None => (rest, None),
+    };
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(is_name_byte) {
+        return Err(ApiError::validation(format!(
+            "1 validation error detected: Value '{given}' at 'functionName' failed to satisfy \
+             constraint: Member must satisfy regular expression pattern: \
+             (arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{{2}}(-gov)?-[a-z]+-\\d{{1}}:)?(\\d{{12}}:)?\
+             (function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?"
+        )));
+    }
+    match suffix.or(qualifier) {
+        None | Some(LATEST) => Ok(name.to_owned()),
+        Some(other) => Err(not_found(cloud, &format!("{name}:{other}"))),
+    }
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+}

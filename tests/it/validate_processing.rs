@@ -331,6 +331,9 @@ fn what_a_job_cannot_read_is_refused_first() {
         assert!(run.stderr.contains(message), "{}", run.stderr);
         assert!(run.stderr.contains(hint), "{}", run.stderr);
     }
+    let merge = ["validate", "--on", "processing", "--merge", "s3://b/k"];
+    let run = sandbox.mlops(merge).code(2);
+    assert!(run.stderr.contains("gives a verdict"), "{}", run.stderr);
     let run = sandbox
         .mlops(["validate", "a.csv", "--instance-type", "ml.m5.large"])
         .code(2);

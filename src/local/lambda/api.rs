@@ -146,7 +146,11 @@ async fn next(api: &Api) -> Response<Body> {
         .body(Body::from(event.payload))
         .unwrap_or_else(|error| {
             let error = ApiError::internal(error);
-            refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.code, &error.message)
+            refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &error.code,
+                &error.message,
+            )
         })
 }
 

@@ -156,7 +156,10 @@ pub(crate) async fn shut_down(cloud: &Cloud) {
             .filter(|key| key.parent() == Some(cloud.directory()))
             .cloned()
             .collect();
-        keys.iter().filter_map(|key| all.remove(key)).flatten().collect()
+        keys.iter()
+            .filter_map(|key| all.remove(key))
+            .flatten()
+            .collect()
     };
     futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())).await;
 }

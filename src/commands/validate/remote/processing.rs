@@ -35,6 +35,11 @@ const TAIL: i32 = 15;
 
 /// Validates in a Processing job, or waits for one that was started before.
 pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
+    if args.merge || args.profile_out.is_some() {
+        return Err(Failure::usage(
+            "--on processing gives a verdict: --merge and --profile-out are for validating here",
+        ));
+    }
     refuse_elsewhere(&args.data)?;
     let local = Local::of(ctx, args)?;
     let project = ctx.project()?;

@@ -33,7 +33,9 @@ pub async fn sized(clients: &Clients, address: &S3Uri) -> Result<Vec<(S3Uri, u64
             let Some(key) = object.key() else {
                 continue;
             };
-            if key.ends_with('/') && object.size() == Some(0) {
+            let size = object.size().and_then(|size| u64::try_from(size).ok());
+            let size = size.unwrap_or_default();
+            if key.ends_with('/') && size == 0 {
                 continue;
             }
             let rest = &key[address.key.len().min(key.len())..];

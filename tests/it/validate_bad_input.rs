@@ -231,14 +231,9 @@ fn files_that_may_not_be_read_are_named() {
         "closed/statistics.json: Permission denied",
     );
     refused(
-        suggest(&sandbox, &["good.csv", "--output-dir", "good.csv/x"]),
-        2,
-        "the argument",
-    );
-    refused(
         run("good.csv --output-dir good.csv/x"),
         1,
-        "good.csv/x/statistics.json: Not a directory",
+        "good.csv/x: Not a directory",
     );
 }
 
@@ -262,7 +257,12 @@ fn a_full_disk_leaves_nothing_half_written() {
     assert!(left.is_empty(), "{left:?}");
     let full =
         format!("{binary} validate --suggest good.csv --output-dir full --output json >/dev/full");
-    refused(sandbox.program("", "sh", &["-c", &full]), 1, "");
+    let run = sandbox.program("", "sh", &["-c", &full]).code(1);
+    assert!(
+        run.stderr.contains("No space left on device"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
@@ -413,7 +413,9 @@ fn a_line_of_a_gibibyte_ends_in_bounded_memory() {
     ] {
         let (error, mebibytes) = one_long_line(format, start, piece);
         assert!(error.starts_with(&format!("error: {message}")), "{error}");
-        assert!(mebibytes < 700, "{format}, {start:?}: {mebibytes} MiB");
+        // The longest line that is read, and half as much again.
+        let limit = if format == "capture" { 192 } else { 128 };
+        assert!(mebibytes < limit, "{format}, {start:?}: {mebibytes} MiB");
     }
 }
 

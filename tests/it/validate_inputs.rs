@@ -197,11 +197,7 @@ fn numbers_are_what_they_are_written_as() {
             .iter()
             .map(|feature| feature["inferred_type"].as_str().unwrap().to_owned())
             .collect();
-        assert_eq!(
-            types,
-            ["Integral", "Fractional", "String", "String"],
-            "{data}"
-        );
+        assert_eq!(types, ["Integral", "String", "String", "String"], "{data}");
     }
     sandbox.write(
         "good.csv",
@@ -228,10 +224,8 @@ fn numbers_are_what_they_are_written_as() {
             (name, v["constraint_check_type"].as_str().unwrap())
         })
         .collect();
-    assert_eq!(
-        checks,
-        [("nan", "data_type_check"), ("inf", "data_type_check")]
-    );
+    let texts = ["exponent", "nan", "inf"];
+    assert_eq!(checks, texts.map(|name| (name, "data_type_check")));
 }
 
 #[test]

@@ -72,7 +72,14 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
         });
     }
     let bytes = objects.iter().map(|(_, size)| size).sum();
+    let own = [&platform.data_bucket, &platform.artifact_bucket];
     for (number, (bucket, keys)) in buckets(&objects)?.iter().enumerate() {
+        if own.iter().all(|own| own != bucket) {
+            let role = &platform.execution_role;
+            ctx.progress.say(format!(
+                "{bucket} is not the project's: {role} must be allowed to read it"
+            ));
+        }
         let file = format!("data-{number}.manifest");
         let manifest = manifest(bucket, keys)?;
         inputs.push(Input {

@@ -15,6 +15,9 @@ use crate::validation::capture::{Window, is_captured};
 use crate::validation::dataset::{self, Kind};
 use crate::validation::{Format, Source};
 
+/// The columns that a source's directories say (`Source::partition`).
+type Partition = Vec<(String, Option<String>)>;
+
 /// Where one source lies.
 #[derive(Debug)]
 enum Place {
@@ -149,7 +152,7 @@ async fn resolve(
 }
 
 /// The columns that directories say, for each place.
-fn partitions(places: &[Place]) -> Result<Vec<Vec<(String, Option<String>)>>> {
+fn partitions(places: &[Place]) -> Result<Vec<Partition>> {
     let names: Vec<String> = places.iter().map(Place::name).collect();
     dataset::partitions(&names)
         .hint("name the directories of one layout; directories such as year=2026 are columns")

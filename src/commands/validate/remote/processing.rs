@@ -51,6 +51,7 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
         return finish(ctx, clients, &name(&exchange), &exchange, &local).await;
     }
     let (objects, format) = sources::objects(ctx, &args.data, args.format).await?;
+    let buckets = buckets(&objects)?;
     let image = image::ensure(ctx, clients, &platform.image_repository).await?;
     let exchange = Exchange::new(ctx, &platform.artifact_bucket);
     let mut environment = environment(&format);
@@ -60,8 +61,8 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
         exchange
             .put_baseline(clients, constraints, statistics)
             .await?;
-        let files = ["constraints"].into_iter();
-        for part in files.chain(statistics.map(|_| "statistics")) {
+        let parts = ["constraints"].into_iter();
+        for part in parts.chain(statistics.map(|_| "statistics")) {
             let path = format!("{BASELINE}/{part}.json");
             environment.insert(format!("baseline_{part}"), path);
         }
@@ -73,7 +74,7 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
     }
     let bytes = objects.iter().map(|(_, size)| size).sum();
     let own = [&platform.data_bucket, &platform.artifact_bucket];
-    for (number, (bucket, keys)) in buckets(&objects)?.iter().enumerate() {
+    for (number, (bucket, keys)) in buckets.iter().enumerate() {
         if own.iter().all(|own| own != bucket) {
             let role = &platform.execution_role;
             ctx.progress.say(format!(

@@ -87,7 +87,7 @@ fn analyse(job: &Job, now: jiff::Timestamp) -> Result<Analysis> {
     let statistics = profile.statistics();
     let violations = baseline
         .as_ref()
-        .map(|baseline| validation::check(&profile, &statistics, baseline))
+        .map(|baseline| validation::check(&profile, &statistics, baseline, now))
         .transpose()
         .map_err(|text| anyhow!(text))?;
     let output = &job.output;

@@ -84,7 +84,7 @@ pub(super) fn lines(
     else {
         return Ok(records);
     };
-    for drift in drift::compare(before, statistics, constraints).map_err(|text| anyhow!(text))? {
+    for drift in drift::compare(before, statistics, constraints) {
         if let Some(distance) = drift.distance {
             records.push(record(
                 format!("feature_baseline_drift_{}", drift.feature),

@@ -114,6 +114,7 @@ impl Exchange {
             violations: violations.unwrap_or_default().violations,
             files: written,
             profile_only: false,
+            explanation: None,
         })
     }
 

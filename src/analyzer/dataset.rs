@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::job::{DatasetFormat, Job, Sides};
 use super::script;
+use crate::validation::dataset::{is_hidden, partitions};
 use crate::validation::decode::decoded;
 use crate::validation::{Baseline, Format, Input, Source};
 
@@ -37,41 +38,54 @@ pub(super) fn open(job: &Job, baseline: Option<&Baseline>) -> Result<(Vec<Source
         .flatten()
         .map(|feature| feature.name.clone())
         .collect();
-    let each = |open: fn(&Path) -> io::Result<Input>| {
-        files
-            .iter()
-            .map(|file| source(file, open))
-            .collect::<Vec<_>>()
-    };
-    Ok(match &job.format {
-        DatasetFormat::Csv { header: true } => (each(plain), Format::Csv),
+    let whole = |files: &[PathBuf]| files.iter().cloned().map(Source::file).collect::<Vec<_>>();
+    let (mut sources, format) = match &job.format {
+        DatasetFormat::Csv { header: true } => (whole(&files), Format::Csv),
         DatasetFormat::Csv { header: false } => {
+            // A part without rows has no columns either.
+            files.retain(|file| file.metadata().is_ok_and(|metadata| metadata.len() > 0));
             let with_names = files.iter().map(|file| {
                 let names = names.clone();
                 source(file, move |file| with_header(read(file)?, &names))
             });
             (with_names.collect(), Format::Csv)
         }
-        DatasetFormat::JsonLines => (each(plain), Format::Jsonl),
-        DatasetFormat::Parquet => (each(plain), Format::Parquet),
-        DatasetFormat::Capture(sides) => match (&job.preprocessor, sides.ignored()) {
-            (Some(script), _) => {
-                let records = script::preprocess(script, &names, files, job.window, *sides)?;
-                (vec![records], Format::Jsonl)
-            }
-            (None, None) => (each(plain), Format::Capture(job.window)),
-            (None, Some(_)) => {
-                let sides = *sides;
-                let one_sided = files.iter().map(|file| {
-                    source(file, move |file| {
-                        let lines = Lines::new(read(file)?, move |line| cut(line, sides));
-                        Ok(Input::Stream(Box::new(lines)))
-                    })
-                });
-                (one_sided.collect(), Format::Capture(job.window))
-            }
-        },
-    })
+        DatasetFormat::JsonLines => (whole(&files), Format::Jsonl),
+        DatasetFormat::Parquet => (whole(&files), Format::Parquet),
+        DatasetFormat::Capture(sides) => return captured(job, *sides, &names, files),
+    };
+    let below: Vec<String> = files
+        .iter()
+        .map(|file| {
+            let below = file.strip_prefix(&job.source).unwrap_or(file);
+            below.to_string_lossy().into_owned()
+        })
+        .collect();
+    for (source, partition) in sources.iter_mut().zip(partitions(&below)?) {
+        source.partition = partition;
+    }
+    Ok((sources, format))
+}
+
+/// What an endpoint captured: as it is, one side of it, or what a script makes of it.
+fn captured(
+    job: &Job,
+    sides: Sides,
+    names: &[String],
+    files: Vec<PathBuf>,
+) -> Result<(Vec<Source>, Format)> {
+    if let Some(script) = &job.preprocessor {
+        let records = script::preprocess(script, names, files, job.window, sides)?;
+        return Ok((vec![records], Format::Jsonl));
+    }
+    let sources = files.into_iter().map(|file| match sides.ignored() {
+        None => Source::file(file),
+        Some(_) => source(&file, move |file| {
+            let lines = Lines::new(read(file)?, move |line| cut(line, sides));
+            Ok(Input::Stream(Box::new(lines)))
+        }),
+    });
+    Ok((sources.collect(), Format::Capture(job.window)))
 }
 
 fn source(file: &Path, open: impl FnOnce(&Path) -> io::Result<Input> + Send + 'static) -> Source {
@@ -81,10 +95,6 @@ fn source(file: &Path, open: impl FnOnce(&Path) -> io::Result<Input> + Send + 's
         open: Box::new(move || open(&path)),
         partition: Vec::new(),
     }
-}
-
-fn plain(file: &Path) -> io::Result<Input> {
-    Ok(Input::File(std::fs::File::open(file)?))
 }
 
 /// A file's bytes, decompressed.
@@ -97,8 +107,8 @@ pub(super) fn read(file: &Path) -> io::Result<Box<dyn Read + Send>> {
     })
 }
 
-/// The file, or every file below the directory, sorted; without links, empty files, and what
-/// Spark leaves out too: names that begin with `.` or `_`.
+/// The file, or every file below the directory, sorted; without links, and without what Spark
+/// leaves out too: names that begin with `.` or `_`.
 fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
     if root.metadata()?.is_file() {
         return Ok(vec![root.to_owned()]);
@@ -108,16 +118,13 @@ fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
     while let Some(directory) = pending.pop() {
         for entry in std::fs::read_dir(directory)? {
             let entry = entry?;
-            let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(b".")
-                || name.as_encoded_bytes().starts_with(b"_")
-            {
+            if is_hidden(&entry.file_name().to_string_lossy()) {
                 continue;
             }
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 pending.push(entry.path());
-            } else if kind.is_file() && entry.metadata()?.len() > 0 {
+            } else if kind.is_file() {
                 found.push(entry.path());
             }
         }
@@ -277,7 +284,6 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "x").unwrap();
         }
-        std::fs::write(root.path().join("empty.csv"), "").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", root.path().join("link")).unwrap();
         let found = list(root.path()).unwrap();
         assert_eq!(

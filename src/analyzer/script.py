@@ -5,6 +5,7 @@ R and a flat record (JSON) a line, or E and a message, after which there is no m
 prints goes to standard error, which is the job's log.
 """
 
+import functools
 import importlib.util
 import inspect
 import json
@@ -47,6 +48,7 @@ class Record:
         return repr(self.fields)
 
 
+@functools.lru_cache(None)
 def snake(name):
     return re.sub("([A-Z])", lambda match: "_" + match.group(1).lower(), name)
 
@@ -75,6 +77,8 @@ def handler_of(path, name):
 
 def plain(value):
     """A value of NumPy or pandas as JSON has it; not-a-number is a missing value."""
+    if value is None or type(value) in (str, int, bool):
+        return value
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
@@ -138,13 +142,14 @@ def preprocess(path, output):
     arguments = ()
     if len(inspect.signature(handler).parameters) > 1:
         arguments = (logging.getLogger("preprocess"),)
+    encode = json.JSONEncoder(allow_nan=False).encode
     for number, line in enumerate(lines, 1):
         event = json.loads(line)
         try:
             for fields in records(handler(event_record(event), *arguments)):
                 fields = namer.record(fields)
                 row = {key: plain(value) for key, value in fields.items()}
-                output.write("R" + json.dumps(row, allow_nan=False) + "\n")
+                output.write("R" + encode(row) + "\n")
         except Exception as error:
             identity = (event.get("eventMetadata") or {}).get("eventId", "unknown")
             logging.exception("preprocess_handler failed")

@@ -44,7 +44,8 @@ pub async fn sized(clients: &Clients, address: &S3Uri) -> Result<Vec<(S3Uri, u64
                 || rest.is_empty()
                 || rest.starts_with('/');
             if inside {
-                found.push((S3Uri::new(&address.bucket, key), size));
+                let size = object.size().and_then(|size| u64::try_from(size).ok());
+                found.push((S3Uri::new(&address.bucket, key), size.unwrap_or_default()));
             }
         }
     }

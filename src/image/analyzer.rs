@@ -193,6 +193,37 @@ mod tests {
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
     }
 
+    /// Without Docker: what a container engine does, as far as a user may.
+    #[test]
+    fn the_image_runs_with_nothing_but_its_own_files() {
+        let image = build(Path::new(PROGRAM_HERE)).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        for blob in &image.manifests[0].blobs[..2] {
+            let bytes = content(&blob.content);
+            tar::Archive::new(flate2::read::GzDecoder::new(&bytes[..]))
+                .unpack(root.path())
+                .unwrap();
+        }
+        let run = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "chroot"])
+            .arg(root.path())
+            .args([PROGRAM, "/"])
+            .output();
+        let Ok(run) = run else {
+            return;
+        };
+        let said = String::from_utf8_lossy(&run.stderr);
+        if said.starts_with("unshare: ") {
+            // This kernel has no user namespaces.
+            return;
+        }
+        assert!(run.status.success(), "{said}");
+        let listed = String::from_utf8(run.stdout).unwrap();
+        for directory in ["lib", "opt", "tmp"] {
+            assert!(listed.lines().any(|line| line == directory), "{listed}");
+        }
+    }
+
     #[test]
     fn the_same_program_gives_the_same_image() {
         let copy = tempfile::NamedTempFile::new().unwrap();

@@ -177,11 +177,15 @@ fn a_processing_job_finds_what_this_machine_finds() {
     assert!(project.sandbox.path().join("out/statistics.json").exists());
 
     let suggested = ["--suggest", "--output-dir", "made", "--on", "processing"];
-    let both = [address("may/good/a.csv"), address("may/good/b.csv")];
-    let data: Vec<&str> = both.iter().map(String::as_str).collect();
-    project
+    for region in ["eu", "us"] {
+        let key = format!("parts/region={region}/a.csv");
+        project.put(DATA, &key, rows(good));
+    }
+    let data = [&*address("parts/")];
+    let made = project
         .validate(&[&suggested[..], &data].concat())
         .success();
+    assert_eq!(made.json()["columns"], 4);
     project
         .validate(&[&["--suggest", "--output-dir", "own"], &data[..]].concat())
         .success();
@@ -327,6 +331,9 @@ fn what_a_job_cannot_read_is_refused_first() {
         assert!(run.stderr.contains(message), "{}", run.stderr);
         assert!(run.stderr.contains(hint), "{}", run.stderr);
     }
+    let merge = ["validate", "--on", "processing", "--merge", "s3://b/k"];
+    let run = sandbox.mlops(merge).code(2);
+    assert!(run.stderr.contains("gives a verdict"), "{}", run.stderr);
     let run = sandbox
         .mlops(["validate", "a.csv", "--instance-type", "ml.m5.large"])
         .code(2);

@@ -15,6 +15,9 @@ use crate::validation::capture::{Window, is_captured};
 use crate::validation::dataset::{self, Kind};
 use crate::validation::{Format, Source};
 
+/// The columns that a source's directories say (`Source::partition`).
+type Partition = Vec<(String, Option<String>)>;
+
 /// Where one source lies.
 #[derive(Debug)]
 enum Place {
@@ -23,6 +26,8 @@ enum Place {
     Object {
         address: S3Uri,
         version_id: Option<String>,
+        /// In bytes; 0 of a version that was named.
+        size: u64,
     },
 }
 
@@ -42,6 +47,7 @@ impl Place {
             Self::Object {
                 address,
                 version_id,
+                ..
             } => {
                 let open = capture::opener(ctx.aws().await?, address, version_id.as_deref());
                 Source::stream(address.to_string(), open)
@@ -65,40 +71,42 @@ pub(super) async fn open(
     data: &[String],
     format: Option<DataFormat>,
 ) -> Result<(Vec<Source>, Format)> {
-    let (places, format) = find(ctx, data, format).await?;
+    let (places, format) = resolve(ctx, data, format).await?;
     let mut sources = Vec::with_capacity(places.len());
     for place in &places {
         sources.push(place.source(ctx).await?);
     }
-    let format = match format {
-        DataFormat::Csv => Format::Csv,
-        DataFormat::Jsonl => Format::Jsonl,
-        DataFormat::Parquet => Format::Parquet,
-        DataFormat::Capture => return Ok((sources, Format::Capture(Window::default()))),
-    };
-    let names: Vec<String> = places.iter().map(Place::name).collect();
-    let partitions = dataset::partitions(&names)
-        .hint("name the directories of one layout; directories such as year=2026 are columns")?;
-    for (source, partition) in sources.iter_mut().zip(partitions) {
-        source.partition = partition;
+    if !matches!(format, Format::Capture(_)) {
+        for (source, partition) in sources.iter_mut().zip(partitions(&places)?) {
+            source.partition = partition;
+        }
     }
     Ok((sources, format))
 }
 
-/// What the data that the arguments name is: as it was said, or as names and the first line say.
-pub(super) async fn format(
+/// The objects that `s3://` addresses name, with their sizes in bytes, and their format.
+pub(super) async fn objects(
     ctx: &Context,
     data: &[String],
     format: Option<DataFormat>,
-) -> Result<DataFormat> {
-    Ok(find(ctx, data, format).await?.1)
+) -> Result<(Vec<(S3Uri, u64)>, Format)> {
+    let (places, format) = resolve(ctx, data, format).await?;
+    if !matches!(format, Format::Capture(_)) {
+        partitions(&places)?;
+    }
+    let objects = places.into_iter().filter_map(|place| match place {
+        Place::Object { address, size, .. } => Some((address, size)),
+        Place::Stdin | Place::File(_) => None,
+    });
+    Ok((objects.collect(), format))
 }
 
-async fn find(
+/// Where the data lies that the arguments name, in their order, and the format that it all has.
+async fn resolve(
     ctx: &Context,
     data: &[String],
     format: Option<DataFormat>,
-) -> Result<(Vec<Place>, DataFormat)> {
+) -> Result<(Vec<Place>, Format)> {
     let wanted = format.map(|format| match format {
         DataFormat::Csv => Kind::Csv,
         DataFormat::Jsonl | DataFormat::Capture => Kind::Jsonl,
@@ -124,19 +132,30 @@ async fn find(
             places.extend(described(files, data)?.into_iter().map(Place::File));
         }
     }
-    if let Some(format) = format {
-        return Ok((places, format));
-    }
     let names: Vec<String> = places.iter().map(Place::name).collect();
-    let kind = dataset::kind(names.iter().map(String::as_str))
-        .hint("name the files of one format, or say with --format which ones to read")?;
+    let kind = match wanted {
+        Some(kind) => kind,
+        None => dataset::kind(names.iter().map(String::as_str))
+            .hint("name the files of one format, or say with --format which ones to read")?,
+    };
+    let captured = match format {
+        Some(format) => format == DataFormat::Capture,
+        None => kind == Kind::Jsonl && first_is_captured(ctx, &places).await?,
+    };
     let format = match kind {
-        Kind::Csv => DataFormat::Csv,
-        Kind::Jsonl if first_is_captured(ctx, &places).await? => DataFormat::Capture,
-        Kind::Jsonl => DataFormat::Jsonl,
-        Kind::Parquet => DataFormat::Parquet,
+        _ if captured => Format::Capture(Window::default()),
+        Kind::Csv => Format::Csv,
+        Kind::Jsonl => Format::Jsonl,
+        Kind::Parquet => Format::Parquet,
     };
     Ok((places, format))
+}
+
+/// The columns that directories say, for each place.
+fn partitions(places: &[Place]) -> Result<Vec<Partition>> {
+    let names: Vec<String> = places.iter().map(Place::name).collect();
+    dataset::partitions(&names)
+        .hint("name the directories of one layout; directories such as year=2026 are columns")
 }
 
 /// Whether the first line of JSON Lines is what an endpoint captured.
@@ -177,16 +196,18 @@ async fn remote(ctx: &Context, data: &str, wanted: Option<Kind>) -> Result<Vec<P
         return Ok(vec![Place::Object {
             address,
             version_id,
+            size: 0,
         }]);
     }
     let clients: &Clients = ctx.aws().await?;
-    let mut objects = capture::objects(clients, &address).await?;
-    let place = |address| Place::Object {
+    let mut objects = capture::sized(clients, &address).await?;
+    let place = |(address, size)| Place::Object {
         address,
         version_id: None,
+        size,
     };
-    if objects.contains(&address) {
-        return Ok(vec![place(address)]);
+    if let Some(found) = objects.iter().find(|(found, _)| *found == address) {
+        return Ok(vec![place(found.clone())]);
     }
     if objects.is_empty() {
         let error = Failure::new(
@@ -198,11 +219,11 @@ async fn remote(ctx: &Context, data: &str, wanted: Option<Kind>) -> Result<Vec<P
             "patterns are for local files; `aws s3 ls` shows what is there",
         ));
     }
-    objects.retain(|object| {
+    objects.retain(|(object, _)| {
         let below = object.key.strip_prefix(&address.key).unwrap_or(&object.key);
         !below.split('/').any(dataset::is_hidden)
     });
-    let chosen = dataset::choose(data, objects, S3Uri::to_string, wanted)
+    let chosen = dataset::choose(data, objects, |(object, _)| object.to_string(), wanted)
         .hint("name the objects, or their format with --format")?;
     Ok(chosen.into_iter().map(place).collect())
 }

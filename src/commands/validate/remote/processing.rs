@@ -1,7 +1,7 @@
 //! `mlops validate --on processing`: a SageMaker Processing job that runs this binary under the
 //! contract of Model Monitor's analyzer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Result, anyhow};
 use aws_sdk_sagemaker::types::ProcessingJobStatus as Status;
@@ -9,11 +9,12 @@ use aws_sdk_sagemaker::types::ProcessingJobStatus as Status;
 use super::exchange::{Exchange, Local};
 use crate::aws::s3::S3Uri;
 use crate::aws::sagemaker::processing::{self, From, Input, NewJob};
-use crate::aws::{Clients, capture, logs};
-use crate::commands::validate::{DataFormat, ValidateArgs, Validation, sources};
+use crate::aws::{Clients, logs};
+use crate::commands::validate::{ValidateArgs, Validation, sources};
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint, hinted};
+use crate::error::{Failure, Hint, hinted};
 use crate::infra;
+use crate::validation::Format;
 use crate::wait::Poll;
 
 mod image;
@@ -24,7 +25,7 @@ const BASELINE: &str = "/opt/ml/processing/input/baseline";
 const OUTPUT: &str = "/opt/ml/processing/output";
 
 /// A job takes ten inputs; one is the baseline.
-const MOST_ADDRESSES: usize = 9;
+const MOST_BUCKETS: usize = 9;
 
 /// A job that takes longer is stopped, in seconds.
 const MAX_RUNTIME: i32 = 6 * 3600;
@@ -34,7 +35,12 @@ const TAIL: i32 = 15;
 
 /// Validates in a Processing job, or waits for one that was started before.
 pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
-    let addresses = addresses(&args.data)?;
+    if args.merge || args.profile_out.is_some() {
+        return Err(Failure::usage(
+            "--on processing gives a verdict: --merge and --profile-out are for validating here",
+        ));
+    }
+    refuse_elsewhere(&args.data)?;
     let local = Local::of(ctx, args)?;
     let project = ctx.project()?;
     let clients = ctx.aws_for(&project).await?;
@@ -44,29 +50,19 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
         let exchange = Exchange::of(&platform.artifact_bucket, id);
         return finish(ctx, clients, &name(&exchange), &exchange, &local).await;
     }
-    let mut found = Vec::new();
-    for address in addresses {
-        let objects = capture::sized(clients, &address).await?;
-        if objects.is_empty() {
-            return Err(Failure::new(
-                Exit::Failed,
-                format!("{address}: there is no such object"),
-            ));
-        }
-        found.push((address, objects));
-    }
+    let (objects, format) = sources::objects(ctx, &args.data, args.format).await?;
+    let buckets = buckets(&objects)?;
     let image = image::ensure(ctx, clients, &platform.image_repository).await?;
     let exchange = Exchange::new(ctx, &platform.artifact_bucket);
-    let format = sources::format(ctx, &args.data, args.format).await?;
-    let mut environment = environment(format);
+    let mut environment = environment(&format);
     let mut inputs = Vec::new();
     if let Some((constraints, statistics)) = &local.baseline {
         let statistics = statistics.as_deref();
         exchange
             .put_baseline(clients, constraints, statistics)
             .await?;
-        let files = ["constraints"].into_iter();
-        for part in files.chain(statistics.map(|_| "statistics")) {
+        let parts = ["constraints"].into_iter();
+        for part in parts.chain(statistics.map(|_| "statistics")) {
             let path = format!("{BASELINE}/{part}.json");
             environment.insert(format!("baseline_{part}"), path);
         }
@@ -76,11 +72,17 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
             path: BASELINE.to_owned(),
         });
     }
-    let mut bytes = 0;
-    for (number, (address, objects)) in found.iter().enumerate() {
-        bytes += objects.iter().map(|(_, size)| size).sum::<u64>();
-        let manifest = manifest(address, objects)?;
+    let bytes = objects.iter().map(|(_, size)| size).sum();
+    let own = [&platform.data_bucket, &platform.artifact_bucket];
+    for (number, (bucket, keys)) in buckets.iter().enumerate() {
+        if own.iter().all(|own| own != bucket) {
+            let role = &platform.execution_role;
+            ctx.progress.say(format!(
+                "{bucket} is not the project's: {role} must be allowed to read it"
+            ));
+        }
         let file = format!("data-{number}.manifest");
+        let manifest = manifest(bucket, keys)?;
         inputs.push(Input {
             name: format!("data-{number}"),
             from: From::Manifest(exchange.put(clients, &file, manifest).await?),
@@ -108,42 +110,33 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
     finish(ctx, clients, &name, &exchange, &local).await
 }
 
-/// The data's addresses; anything else than the current objects in S3 is refused.
-fn addresses(data: &[String]) -> Result<Vec<S3Uri>> {
-    if data.len() > MOST_ADDRESSES {
-        return Err(Failure::usage(format!(
-            "a Processing job takes at most {MOST_ADDRESSES} addresses, not {}",
-            data.len()
-        )))
-        .hint("name the prefix that they share");
+/// Refuses what is no current object in S3.
+fn refuse_elsewhere(data: &[String]) -> Result<()> {
+    for address in data {
+        if !address.starts_with("s3://") {
+            return Err(Failure::usage(format!(
+                "--on processing reads data in S3, and `{address}` is not there"
+            )))
+            .hint("put it there with `mlops data push`, and name its s3:// address");
+        }
+        if address.contains("?versionId=") {
+            return Err(Failure::usage(format!(
+                "`{address}` names a version, and an input of a SageMaker job has none: it would \
+                 read the newest"
+            )))
+            .hint("copy the version to a key of its own, or leave --on out to read it here");
+        }
     }
-    data.iter()
-        .map(|address| {
-            if !address.starts_with("s3://") {
-                return Err(Failure::usage(format!(
-                    "--on processing reads data in S3, and `{address}` is not there"
-                )))
-                .hint("put it there with `mlops data push`, and name its s3:// address");
-            }
-            if address.contains("?versionId=") {
-                return Err(Failure::usage(format!(
-                    "`{address}` names a version, and an input of a SageMaker job has none: it \
-                     would read the newest"
-                )))
-                .hint("copy the version to a key of its own, or leave --on out to read it here");
-            }
-            address.parse()
-        })
-        .collect()
+    Ok(())
 }
 
 /// What the analyzer's contract says by the environment.
-fn environment(format: DataFormat) -> HashMap<String, String> {
+fn environment(format: &Format) -> HashMap<String, String> {
     let format = match format {
-        DataFormat::Csv => r#"{"csv":{"header":true}}"#,
-        DataFormat::Parquet => r#"{"parquet":{}}"#,
-        DataFormat::Jsonl => r#"{"json":{"lines":true}}"#,
-        DataFormat::Capture => {
+        Format::Csv => r#"{"csv":{"header":true}}"#,
+        Format::Jsonl => r#"{"json":{"lines":true}}"#,
+        Format::Parquet => r#"{"parquet":{}}"#,
+        Format::Capture(_) => {
             r#"{"sagemakerCaptureJson":{"captureIndexNames":["endpointInput","endpointOutput"]}}"#
         }
     };
@@ -157,12 +150,30 @@ fn environment(format: DataFormat) -> HashMap<String, String> {
     .into()
 }
 
+/// The keys in each bucket, each once: a job's files are one per key.
+fn buckets(objects: &[(S3Uri, u64)]) -> Result<BTreeMap<&str, BTreeSet<&str>>> {
+    let mut buckets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (object, _) in objects {
+        let keys = buckets.entry(&object.bucket).or_default();
+        if !keys.insert(&object.key) {
+            return Err(Failure::usage(format!("{object} is named twice")));
+        }
+    }
+    if buckets.len() > MOST_BUCKETS {
+        return Err(Failure::usage(format!(
+            "a Processing job reads from at most {MOST_BUCKETS} buckets, not {}",
+            buckets.len()
+        )));
+    }
+    Ok(buckets)
+}
+
 /// The manifest of exactly these objects: a prefix alone would take every key that begins so. With
 /// the whole keys below it, directories keep their meaning (partitions, hours).
-fn manifest(address: &S3Uri, objects: &[(S3Uri, u64)]) -> Result<Vec<u8>> {
-    let head = serde_json::json!({"prefix": S3Uri::new(&address.bucket, "").to_string()});
-    let names = objects.iter().map(|(object, _)| object.key.as_str().into());
-    let list: Vec<serde_json::Value> = std::iter::once(head).chain(names).collect();
+fn manifest(bucket: &str, keys: &BTreeSet<&str>) -> Result<Vec<u8>> {
+    let head = serde_json::json!({"prefix": format!("s3://{bucket}/")});
+    let keys = keys.iter().map(|key| (*key).into());
+    let list: Vec<serde_json::Value> = std::iter::once(head).chain(keys).collect();
     Ok(serde_json::to_vec(&list)?)
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::aws::{Clients, ecr};
 use crate::context::Context;
-use crate::error::Hint;
+use crate::error::{Failure, Hint};
 use crate::image::push::{Registry, push};
 use crate::image::{Image, analyzer};
 use crate::names::ImageTag;
@@ -27,6 +27,12 @@ pub(super) async fn ensure(ctx: &Context, clients: &Clients, repository: &str) -
     if there.is_none_or(|there| there.digest != digest) {
         let login = ecr::login(clients).await?;
         let registry = Registry::new(&login.endpoint, &login.basic)?;
+        if cfg!(not(target_arch = "x86_64")) && !registry.is_local() {
+            return Err(Failure::usage(
+                "SageMaker's Processing instances are x86-64, and this program is not",
+            ))
+            .hint("run it on an x86-64 machine, or in CI");
+        }
         let task = ctx.progress.bytes(
             format!("Pushing the analyzer to {repository}"),
             image.size(),

@@ -275,3 +275,36 @@ fn csv(
     profiler.end(partition);
     Ok(())
 }
+
+/// Reads and splits (CSV) or decodes (Parquet) every source on one thread and does nothing else: the
+/// floor that a benchmark holds the profile against. How many rows and columns there were.
+///
+/// # Errors
+/// As [`profile`]; captured traffic and JSON Lines have no such floor.
+pub fn floor(sources: Vec<Source>, format: &Format) -> Result<(u64, usize), DataError> {
+    let (mut rows, mut columns) = (0, 0);
+    for source in sources {
+        let name = source.name;
+        let input = (source.open)().map_err(|error| DataError::unread(&name, error))?;
+        match format {
+            Format::Csv => {
+                let input = decode::decoded(&name, input.into_reader())?;
+                let (mut reader, names) = csv::Reader::open(&name, input)?;
+                columns = names.len();
+                let mut batch = Batch::default();
+                while reader.fill(&mut batch)? {
+                    rows += batch.rows() as u64;
+                }
+            }
+            Format::Parquet => {
+                let (more, width) = parquet::decode(&name, input)?;
+                rows += more;
+                columns = width;
+            }
+            Format::Jsonl | Format::Capture(_) => {
+                return Err(DataError::new(name, "the floor is that of CSV and Parquet"));
+            }
+        }
+    }
+    Ok((rows, columns))
+}

@@ -54,6 +54,9 @@ pub struct ValidateArgs {
     /// Where the result's files go (with --suggest, default: the project's baseline)
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
+    /// Read and split only: the floor of benches/validate.py
+    #[arg(long, hide = true)]
+    floor: bool,
     /// What runs the validation; for lambda and processing, the data is in S3
     #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
     on: On,
@@ -97,6 +100,12 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     if matches!(args.on, On::Lambda | On::Processing) {
         return remote::run(ctx, args).await;
     }
+    if args.floor {
+        let (sources, format) = sources::open(ctx, &args.data, args.format).await?;
+        let read = tokio::task::spawn_blocking(move || validation::floor(sources, &format));
+        let (rows, columns) = read.await??;
+        return Ok(Validation::without_verdict(rows, columns, Vec::new()));
+    }
     if let Some(file) = &args.profile_out {
         let baseline = match &args.constraints {
             Some(constraints) => Some(Baseline::read(constraints, args.statistics.as_deref())?),
@@ -104,7 +113,11 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         };
         let profile = profile(ctx, args, baseline).await?;
         files::replace(file, &profile.to_bytes())?;
-        return Ok(Validation::without_verdict(&profile, vec![file.clone()]));
+        return Ok(Validation::without_verdict(
+            profile.rows(),
+            profile.columns(),
+            vec![file.clone()],
+        ));
     }
     if args.suggest {
         let directory = suggested(ctx, args)?;

@@ -269,6 +269,19 @@ mod tests {
     }
 
     #[test]
+    fn statistics_are_no_constraints() {
+        let (statistics, _) = aws("aws-statistics.json");
+        let error = Baseline::read(&statistics, None).unwrap_err().to_string();
+        assert!(
+            error.ends_with(
+                "aws-statistics.json: these are statistics, not constraints: \
+                                 what is expected stands in constraints.json"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn another_schema_is_refused_with_the_files_name() {
         let error = parse::<Constraints>("c.json", b"{\"rules\":[]}").unwrap_err();
         assert!(

@@ -392,6 +392,13 @@ impl Constraints {
     /// # Errors
     /// An unknown key, or a value that makes no sense, with the column's name.
     pub fn understood(&self) -> Result<(), String> {
+        if self.others.contains_key("dataset") {
+            return Err(
+                "these are statistics, not constraints: what is expected stands in \
+                        constraints.json"
+                    .to_owned(),
+            );
+        }
         let defaults = DatasetChecks::of(self)?;
         self.features
             .iter()

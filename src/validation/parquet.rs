@@ -20,7 +20,8 @@ use arrow_array::{Array, ArrayRef, PrimitiveArray};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::{Encoding, PageType};
 use parquet::errors::{ParquetError, Result as ParquetResult};
@@ -42,31 +43,11 @@ pub(super) fn read(
     partition: &[(String, Option<String>)],
     profiler: &mut Profiler,
 ) -> Result<(), DataError> {
-    let place = |error: io::Error| DataError::new(name, error.to_string());
-    let file = match input {
-        Input::File(file) if file.metadata().map_err(place)?.is_file() => file,
-        // The directory of a Parquet file stands at its end.
-        other => spooled(other.into_reader()).map_err(place)?,
-    };
-    let size = file.metadata().map_err(place)?.len();
-    if size == 0 {
-        return Err(DataError::new(name, "the file is empty"));
-    }
-    let file = Shared {
-        file: Arc::new(file),
-        size,
-    };
-    let broken = |error: ParquetError| DataError::new(name, explain(&error));
-    let stored = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(broken)?;
-    let schema = readable(stored.schema(), stored.metadata())
-        .map_err(|message| DataError::new(name, message))?;
-    let names = schema.fields().iter().map(|field| field.name().clone());
+    let opened = Opened::of(name, input)?;
     profiler
-        .begin(names.collect(), partition)
+        .begin(opened.names(), partition)
         .map_err(|message| DataError::new(name, message))?;
-    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
-    let metadata =
-        ArrowReaderMetadata::try_new(stored.metadata().clone(), options).map_err(broken)?;
+    let Opened { file, metadata } = opened;
     let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or_default();
 
     let failed: Mutex<Option<DataError>> = Mutex::new(None);
@@ -96,6 +77,74 @@ pub(super) fn read(
     Ok(())
 }
 
+/// Decodes every column and does nothing with it: how many rows and columns there are.
+pub(super) fn decode(name: &str, input: Input) -> Result<(u64, usize), DataError> {
+    let opened = Opened::of(name, input)?;
+    let (mut rows, columns) = (0, opened.names().len());
+    for index in 0..columns {
+        rows = 0;
+        for batch in batches(opened.file.clone(), opened.metadata.clone(), index)
+            .map_err(|message| DataError::new(name, message))?
+        {
+            let batch = batch.map_err(|error| DataError::new(name, error.to_string()))?;
+            rows += batch.num_rows() as u64;
+        }
+    }
+    Ok((rows, columns))
+}
+
+/// A file and what its directory says.
+struct Opened {
+    file: Shared,
+    metadata: ArrowReaderMetadata,
+}
+
+impl Opened {
+    fn of(name: &str, input: Input) -> Result<Self, DataError> {
+        let place = |error: io::Error| DataError::new(name, error.to_string());
+        let file = match input {
+            Input::File(file) if file.metadata().map_err(place)?.is_file() => file,
+            // The directory of a Parquet file stands at its end.
+            other => spooled(other.into_reader()).map_err(place)?,
+        };
+        let size = file.metadata().map_err(place)?.len();
+        if size == 0 {
+            return Err(DataError::new(name, "the file is empty"));
+        }
+        let file = Shared {
+            file: Arc::new(file),
+            size,
+        };
+        let broken = |error: ParquetError| DataError::new(name, explain(&error));
+        let stored = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(broken)?;
+        let schema = readable(stored.schema(), stored.metadata())
+            .map_err(|message| DataError::new(name, message))?;
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+        let metadata =
+            ArrowReaderMetadata::try_new(stored.metadata().clone(), options).map_err(broken)?;
+        Ok(Self { file, metadata })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let fields = self.metadata.schema().fields().iter();
+        fields.map(|field| field.name().clone()).collect()
+    }
+}
+
+/// The values of one column, some at a time.
+fn batches(
+    file: Shared,
+    metadata: ArrowReaderMetadata,
+    index: usize,
+) -> Result<ParquetRecordBatchReader, String> {
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), [index]);
+    ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+        .with_projection(mask)
+        .with_batch_size(ROWS)
+        .build()
+        .map_err(|error| explain(&error))
+}
+
 /// One column of all row groups.
 fn column_of(
     file: Shared,
@@ -103,15 +152,9 @@ fn column_of(
     index: usize,
     column: &mut Column,
 ) -> Result<(), String> {
-    let mask = ProjectionMask::roots(metadata.parquet_schema(), [index]);
     let expected = metadata.metadata().file_metadata().num_rows();
-    let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
-        .with_projection(mask)
-        .with_batch_size(ROWS)
-        .build()
-        .map_err(|error| explain(&error))?;
     let mut rows = 0;
-    for batch in batches {
+    for batch in batches(file, metadata, index)? {
         let batch = batch.map_err(|error| format!("the file is damaged: {error}"))?;
         rows += batch.num_rows();
         observe(batch.column(0), column)?;

@@ -20,12 +20,20 @@ use super::{Baseline, DataError, NO_ROWS};
 pub struct Profile {
     pub(super) columns: Vec<Column>,
     pub(super) rows: u64,
+    /// Whether rows name their columns, so that another part may have others.
+    pub(super) open: bool,
+    places: HashMap<String, usize>,
 }
 
 impl Profile {
     /// How many rows were read.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// How many columns there are.
+    pub fn columns(&self) -> usize {
+        self.columns.len()
     }
 
     /// The share of a column's present values that are of a type; `None` when there are none.
@@ -55,21 +63,46 @@ impl Profile {
         self.column(column)?.watch.as_ref()
     }
 
-    /// Takes in another part of the same data set.
+    pub(super) fn new(columns: Vec<Column>, rows: u64, open: bool) -> Self {
+        let named = columns.iter().enumerate();
+        Self {
+            places: named.map(|(i, column)| (column.name.clone(), i)).collect(),
+            columns,
+            rows,
+            open,
+        }
+    }
+
+    /// Takes in another part of the same data set. Parts whose rows name their columns (JSON Lines)
+    /// may have different ones: a column that a part does not have is missing in its rows.
     ///
     /// # Errors
     /// The columns differ.
     pub fn merge(&mut self, other: &Self) -> Result<(), String> {
-        let names = |profile: &Self| -> Vec<String> {
-            profile.columns.iter().map(|c| c.name.clone()).collect()
-        };
-        if names(self) != names(other) {
+        let alike = self.columns.len() == other.columns.len()
+            && self
+                .columns
+                .iter()
+                .zip(&other.columns)
+                .all(|(mine, theirs)| mine.name == theirs.name);
+        if !alike && !(self.open && other.open) {
             return Err("the columns of the two profiles differ".to_owned());
         }
-        self.rows += other.rows;
-        for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
-            mine.merge(theirs)?;
+        for column in &mut self.columns {
+            match other.column(&column.name) {
+                Some(theirs) => column.merge(theirs)?,
+                None => column.repeat(None, other.rows),
+            }
         }
+        for theirs in &other.columns {
+            if !self.places.contains_key(&theirs.name) {
+                let mut column = theirs.clone();
+                column.repeat(None, self.rows);
+                self.places.insert(column.name.clone(), self.columns.len());
+                self.columns.push(column);
+            }
+        }
+        self.rows += other.rows;
         Ok(())
     }
 
@@ -85,7 +118,7 @@ impl Profile {
     }
 
     fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name == name)
+        self.places.get(name).map(|place| &self.columns[*place])
     }
 }
 
@@ -97,6 +130,8 @@ pub struct Profiler {
     watches: HashMap<String, Watch>,
     columns: Vec<Column>,
     rows: u64,
+    /// Whether columns may come later.
+    open: bool,
     /// Rows before the source that is being read.
     begun: u64,
     /// Rows that were added one by one and not taken yet.
@@ -135,6 +170,7 @@ impl Profiler {
             watches,
             columns: Vec::new(),
             rows: 0,
+            open: false,
             begun: 0,
             pending: Batch::default(),
         })
@@ -277,6 +313,7 @@ impl Profiler {
 
     /// The place of a column; one that is new is missing in all earlier rows.
     pub(super) fn ensure_column(&mut self, name: &str) -> Result<usize, String> {
+        self.open = true;
         if let Some(index) = self.columns.iter().position(|column| column.name == name) {
             return Ok(index);
         }
@@ -299,10 +336,7 @@ impl Profiler {
         if self.rows == 0 {
             return Err(DataError::new("the data", NO_ROWS));
         }
-        Ok(Profile {
-            columns: self.columns,
-            rows: self.rows,
-        })
+        Ok(Profile::new(self.columns, self.rows, self.open))
     }
 
     fn column(&mut self, name: String) -> Column {
@@ -366,6 +400,46 @@ mod tests {
         assert_eq!((a.sum, a.min, a.max), (b.sum, b.min, b.max));
         assert!((a.std_dev - b.std_dev).abs() < 1e-9);
         assert_eq!(merged.features[1], whole.features[1]);
+    }
+
+    #[test]
+    fn parts_whose_rows_name_their_columns_may_have_others() {
+        let part = |names: &[&str], rows: &[&[Option<&str>]]| {
+            let mut profiler = Profiler::new(None).unwrap();
+            for name in names {
+                profiler.ensure_column(name).unwrap();
+            }
+            for row in rows {
+                profiler.row(row.iter().copied()).unwrap();
+            }
+            profiler.finish().unwrap()
+        };
+        let mut left = part(&["a", "b"], &[&[Some("1"), Some("x")], &[Some("2"), None]]);
+        let right = part(&["c", "a"], &[&[Some("y"), Some("3")]]);
+        left.merge(&Profile::from_bytes("p", &right.to_bytes()).unwrap())
+            .unwrap();
+        let counts: Vec<(String, u64, u64)> = left
+            .statistics()
+            .features
+            .iter()
+            .map(|f| {
+                (
+                    f.name.clone(),
+                    f.common().unwrap().num_present,
+                    f.common().unwrap().num_missing,
+                )
+            })
+            .collect();
+        assert_eq!(
+            counts,
+            [
+                ("a".to_owned(), 3, 0),
+                ("b".to_owned(), 1, 2),
+                ("c".to_owned(), 1, 2)
+            ]
+        );
+        let closed = profile_of((0..3).map(row));
+        assert!(left.merge(&closed).is_err());
     }
 
     #[test]

@@ -25,6 +25,9 @@ const VERSION: u32 = 1;
 struct File {
     mlops_profile: u32,
     rows: u64,
+    /// Whether rows name their columns (JSON Lines).
+    #[serde(default)]
+    open: bool,
     columns: Vec<Stored>,
 }
 
@@ -66,6 +69,7 @@ impl Profile {
         let file = File {
             mlops_profile: VERSION,
             rows: self.rows,
+            open: self.open,
             columns: self.columns.iter().map(stored).collect(),
         };
         serde_json::to_vec(&file).unwrap_or_default()
@@ -98,10 +102,7 @@ impl Profile {
                 .ok_or_else(|| DataError::new(name, format!("damaged: column `{label}`")))?;
             columns.push(column);
         }
-        Ok(Self {
-            columns,
-            rows: file.rows,
-        })
+        Ok(Self::new(columns, file.rows, file.open))
     }
 }
 

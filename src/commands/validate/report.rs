@@ -9,7 +9,7 @@ use super::explain::Explained;
 use crate::error::Exit;
 use crate::monitoring;
 use crate::output::{self, Report};
-use crate::validation::{Profile, Violation};
+use crate::validation::Violation;
 
 /// What the data is like.
 #[derive(Debug, Serialize)]
@@ -27,10 +27,10 @@ pub struct Validation {
 }
 
 impl Validation {
-    pub(super) fn without_verdict(profile: &Profile, files: Vec<PathBuf>) -> Self {
+    pub(super) fn without_verdict(rows: u64, columns: usize, files: Vec<PathBuf>) -> Self {
         Self {
-            rows: profile.rows(),
-            columns: profile.statistics().features.len(),
+            rows,
+            columns,
             baseline: None,
             violations: Vec::new(),
             files,

@@ -17,4 +17,5 @@ mod runs;
 mod sandbox;
 mod story;
 mod validate;
+mod validate_lambda;
 mod validate_processing;

@@ -24,6 +24,10 @@ pub(super) struct Batch {
     columns: usize,
     rows: usize,
     missing: Missing,
+    /// A cell that begins with a quote ends with one; neither belongs to it.
+    quoted: bool,
+    /// The last cell of a row has a carriage return that does not belong to it.
+    crlf: bool,
 }
 
 /// "One byte before the first".
@@ -38,6 +42,8 @@ impl Batch {
         self.columns = columns;
         self.rows = 0;
         self.missing = Missing::Empty;
+        self.quoted = false;
+        self.crlf = false;
     }
 
     /// Starts anew for rows in which only `None` is missing.
@@ -46,11 +52,14 @@ impl Batch {
         self.missing = Missing::Marked;
     }
 
-    /// Starts anew for a block in which `rows` rows were found by filling `ends`.
-    pub(super) fn set(&mut self, columns: usize, rows: usize) {
+    /// Starts anew for a block in which `rows` rows were found by filling `ends`. Its cells may still
+    /// stand in quotes, and its lines end in CRLF.
+    pub(super) fn set(&mut self, columns: usize, rows: usize, quoted: bool, crlf: bool) {
         self.columns = columns;
         self.rows = rows;
         self.missing = Missing::Empty;
+        self.quoted = quoted;
+        self.crlf = crlf;
     }
 
     /// Makes room for `count` ends beside the first.
@@ -111,10 +120,18 @@ impl Batch {
     #[inline]
     pub(super) fn column(&self, index: usize) -> impl Iterator<Item = Option<&[u8]>> {
         let marked = self.missing == Missing::Marked;
+        let quoted = self.quoted;
+        let crlf = self.crlf && index + 1 == self.columns;
         let starts = self.ends[index..].iter().step_by(self.columns);
         let ends = self.ends[index + 1..].iter().step_by(self.columns);
         starts.zip(ends).take(self.rows).map(move |(before, end)| {
-            let cell = &self.bytes[before.wrapping_add(1) as usize..*end as usize];
+            let mut cell = &self.bytes[before.wrapping_add(1) as usize..*end as usize];
+            if crlf {
+                cell = cell.strip_suffix(b"\r").unwrap_or(cell);
+            }
+            if quoted && let [b'"', text @ .., _] = cell {
+                cell = text;
+            }
             if marked {
                 (cell != NOTHING).then_some(cell)
             } else {

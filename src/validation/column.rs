@@ -219,7 +219,7 @@ impl Column {
                     c: SHRINKING_FACTOR,
                     k: f64::from(SKETCH_SIZE),
                 },
-                data: self.sketch.levels().map(<[f64]>::to_vec).collect(),
+                data: self.sketch.levels().collect(),
             }),
         }
     }

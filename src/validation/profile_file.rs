@@ -131,7 +131,7 @@ fn stored(column: &Column) -> Stored {
             .map(|(items, compactions, odd)| Level {
                 compactions,
                 odd,
-                items: doubles(items),
+                items: doubles(&items),
             })
             .collect(),
         distinct_hashes,

@@ -157,12 +157,9 @@ impl Event {
 
 async fn fetch(clients: &Clients, address: &str, path: &Path) -> Result<()> {
     let object: S3Uri = address.parse()?;
-    let found = s3::get(&clients.s3, &object, None).await?.ok_or_else(|| {
-        Failure::new(
-            Exit::Failed,
-            format!("{address}: there is no such object"),
-        )
-    })?;
+    let found = s3::get(&clients.s3, &object, None)
+        .await?
+        .ok_or_else(|| Failure::new(Exit::Failed, format!("{address}: there is no such object")))?;
     std::fs::write(path, found.bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -214,7 +211,10 @@ mod tests {
         .line(Path::new("/tmp/x"))
         .unwrap();
         let shown = format!("{:?}", line.validate);
-        assert!(shown.contains("s3://b/--suggest") && shown.contains("suggest: false"), "{shown}");
+        assert!(
+            shown.contains("s3://b/--suggest") && shown.contains("suggest: false"),
+            "{shown}"
+        );
         assert!(shown.contains("/tmp/x/constraints.json"), "{shown}");
         let wrong = event(json!({"data": ["s3://b/a"], "format": "xml", "suggest": true}));
         let error = wrong.line(Path::new("/tmp/x")).unwrap_err();
@@ -236,7 +236,9 @@ mod tests {
             let error = event(wrong.clone()).check().expect_err(&wrong.to_string());
             assert_eq!(exit(&error), Exit::Usage, "{wrong}");
         }
-        event(json!({"data": ["s3://b/k"], "suggest": true})).check().unwrap();
+        event(json!({"data": ["s3://b/k"], "suggest": true}))
+            .check()
+            .unwrap();
     }
 
     #[test]

@@ -153,7 +153,12 @@ fn a_function_finds_what_this_machine_finds() {
     let _ = project
         .sandbox
         .mlops([
-            "--local", "validate", "--suggest", &good_at, "--output-dir", "here",
+            "--local",
+            "validate",
+            "--suggest",
+            &good_at,
+            "--output-dir",
+            "here",
         ])
         .success();
     let read = |directory: &str| {
@@ -176,6 +181,12 @@ fn a_function_finds_what_this_machine_finds() {
         .on_lambda(&[&format!("s3://{DATA}/nowhere/")])
         .code(1);
     assert!(run.stderr.contains("no such object"), "{}", run.stderr);
+
+    // Functions outlive the server.
+    let _ = project.sandbox.mlops(["local", "stop"]).success();
+    let far = project.on_lambda(&[&good_at]).success();
+    assert_eq!(far.json()["rows"], 600);
+    assert_eq!(project.revision(), revision);
 
     // An event of somebody else's: no output, so nothing is written.
     let constraints = format!("{ARTIFACTS}/validations/mine/constraints.json");
@@ -207,7 +218,9 @@ fn a_function_finds_what_this_machine_finds() {
     assert!(failed);
     let message = answer["errorMessage"].as_str().unwrap();
     assert!(
-        message.starts_with(&format!("{spoiled_at}: not a file of Model Monitor's shape")),
+        message.starts_with(&format!(
+            "{spoiled_at}: not a file of Model Monitor's shape"
+        )),
         "{message}"
     );
 }
@@ -239,7 +252,9 @@ fn a_bootstrap_without_a_runtime_api_says_what_it_is() {
     let sandbox = Sandbox::new();
     let bootstrap = sandbox.path().join("bootstrap");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mlops"), &bootstrap).unwrap();
-    let run = sandbox.program("", bootstrap.to_str().unwrap(), &[]).code(2);
+    let run = sandbox
+        .program("", bootstrap.to_str().unwrap(), &[])
+        .code(2);
     assert!(
         run.stderr.contains("AWS_LAMBDA_RUNTIME_API is not set"),
         "{}",

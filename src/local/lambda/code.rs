@@ -167,7 +167,11 @@ fn inside(name: &str) -> ApiResult<PathBuf> {
         && path
             .components()
             .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if stays { Ok(path.to_owned()) } else { Err(broken()) }
+    if stays {
+        Ok(path.to_owned())
+    } else {
+        Err(broken())
+    }
 }
 
 /// Unpacks files and directories. A link is refused: with links, a later entry could be written
@@ -178,7 +182,9 @@ fn extract<R: Read + Seek>(archive: &mut ZipArchive<R>, directory: &Path) -> Api
         let mut entry = archive.by_index(index).map_err(|_| broken())?;
         let target = directory.join(inside(&entry.name().map_err(|_| broken())?)?);
         if entry.is_symlink() {
-            return Err(ApiError::not_implemented("symbolic links in a function's zip"));
+            return Err(ApiError::not_implemented(
+                "symbolic links in a function's zip",
+            ));
         }
         if entry.is_dir() {
             std::fs::create_dir_all(&target)?;
@@ -190,8 +196,8 @@ fn extract<R: Read + Seek>(archive: &mut ZipArchive<R>, directory: &Path) -> Api
         let mode = entry.unix_mode().unwrap_or(0o644) & 0o777;
         let mut file = File::create(&target)?;
         // What an entry says of its size is not to be trusted.
-        let written = std::io::copy(&mut (&mut entry).take(left + 1), &mut file)
-            .map_err(|_| broken())?;
+        let written =
+            std::io::copy(&mut (&mut entry).take(left + 1), &mut file).map_err(|_| broken())?;
         left = left.checked_sub(written).ok_or_else(too_large)?;
         file.flush()?;
         // The server's user must be able to read what it has to clean up.

@@ -114,7 +114,10 @@ impl Environment {
     /// phase for it, at least as long as the function's timeout.
     pub(super) async fn ready(&mut self) -> Result<(), End> {
         if self.asked {
-            return self.process.ended().map_or(Ok(()), |code| Err(End::Exited(code)));
+            return self
+                .process
+                .ended()
+                .map_or(Ok(()), |code| Err(End::Exited(code)));
         }
         let limit = INIT.max(Duration::from_secs(self.plan.timeout));
         let said = tokio::select! {
@@ -335,7 +338,9 @@ impl Log {
             End::TimedOut => {
                 let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ");
                 let seconds = plan.timeout;
-                self.say(&format!("{now} {id} Task timed out after {seconds}.00 seconds"));
+                self.say(&format!(
+                    "{now} {id} Task timed out after {seconds}.00 seconds"
+                ));
                 "\tStatus: timeout"
             }
             End::Exited(_) | End::TooLarge | End::NoEntry(_) => {

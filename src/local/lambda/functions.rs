@@ -159,7 +159,9 @@ impl Record {
             return Err(conflict(format!(
                 "The operation cannot be performed at this time. An update is in progress for \
                  resource: {}",
-                self.configuration["FunctionArn"].as_str().unwrap_or_default()
+                self.configuration["FunctionArn"]
+                    .as_str()
+                    .unwrap_or_default()
             )));
         }
         if expected.is_some_and(|expected| self.configuration["RevisionId"] != expected) {
@@ -225,6 +227,8 @@ fn settle(cloud: &Cloud, name: String) {
 
 /// Goes on with what was being made when the server ended, and removes code of no function.
 pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
+    // Environments that the end of the server cut off.
+    let _ = std::fs::remove_dir_all(cloud.directory().join("lambda"));
     let mut used = BTreeSet::new();
     for (name, record) in records(cloud).list("")? {
         if record.under_way() {
@@ -319,7 +323,13 @@ pub(super) async fn update_code(cloud: &Cloud, input: Value) -> ApiResult<Value>
     let runtime = before.configuration["Runtime"].as_str().unwrap_or_default();
     let architecture = settings::architecture(settings.take("Architectures"), runtime)?;
     let mut given = json!({});
-    for member in ["ZipFile", "S3Bucket", "S3Key", "S3ObjectVersion", "ImageUri"] {
+    for member in [
+        "ZipFile",
+        "S3Bucket",
+        "S3Key",
+        "S3ObjectVersion",
+        "ImageUri",
+    ] {
         given[member] = settings.take(member).unwrap_or_default();
     }
     settings.check(cloud)?;

@@ -116,9 +116,8 @@ pub(super) async fn invoke(cloud: &Cloud, input: Invoke) -> ApiResult<Value> {
 }
 
 fn check(payload: &[u8], kind: Type) -> ApiResult<()> {
-    let too_large = |message: String| {
-        Err(ApiError::new("RequestTooLargeException", message).status(413))
-    };
+    let too_large =
+        |message: String| Err(ApiError::new("RequestTooLargeException", message).status(413));
     if kind == Type::Event && payload.len() > MAX_EVENT {
         return too_large(format!(
             "{} byte payload is too large for the Event invocation type (limit {MAX_EVENT} bytes)",
@@ -221,11 +220,20 @@ mod tests {
         check(b"{\"a\": [1, null]}", Type::Event).unwrap();
         let code = |payload: &[u8], kind| check(payload, kind).unwrap_err().code;
         assert_eq!(code(b"{", Type::Event), "InvalidRequestContentException");
-        assert_eq!(code(b"{} {}", Type::DryRun), "InvalidRequestContentException");
+        assert_eq!(
+            code(b"{} {}", Type::DryRun),
+            "InvalidRequestContentException"
+        );
         let text = |length: usize| format!("\"{}\"", "x".repeat(length - 2)).into_bytes();
         check(&text(MAX_PAYLOAD), Type::RequestResponse).unwrap();
         let large = text(MAX_PAYLOAD + 1);
-        assert_eq!(code(&large, Type::RequestResponse), "RequestTooLargeException");
-        assert_eq!(code(&text(MAX_EVENT + 1), Type::Event), "RequestTooLargeException");
+        assert_eq!(
+            code(&large, Type::RequestResponse),
+            "RequestTooLargeException"
+        );
+        assert_eq!(
+            code(&text(MAX_EVENT + 1), Type::Event),
+            "RequestTooLargeException"
+        );
     }
 }

@@ -183,7 +183,11 @@ fn refuse(error: &ApiError) -> Response<Body> {
         "ResourceNotFoundException" | "ServiceException" => "Message",
         _ => "message",
     };
-    let kind = if error.status < 500 { "User" } else { "Service" };
+    let kind = if error.status < 500 {
+        "User"
+    } else {
+        "Service"
+    };
     let body = json!({"Type": kind, member: error.message});
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
     let mut response = respond(status, Body::from(body.to_string()), None);
@@ -222,9 +226,15 @@ mod tests {
     fn operations_are_told_by_method_and_path() {
         let found = |method, path: &str| route(&parts(method, path)).map(|(name, _)| name);
         let functions = "/2015-03-31/functions";
-        assert_eq!(found(Method::POST, "/2015-03-31/functions/"), Some("CreateFunction"));
+        assert_eq!(
+            found(Method::POST, "/2015-03-31/functions/"),
+            Some("CreateFunction")
+        );
         assert_eq!(found(Method::GET, functions), Some("ListFunctions"));
-        assert_eq!(found(Method::GET, &format!("{functions}/f")), Some("GetFunction"));
+        assert_eq!(
+            found(Method::GET, &format!("{functions}/f")),
+            Some("GetFunction")
+        );
         assert_eq!(
             found(Method::POST, &format!("{functions}/f/invocations")),
             Some("Invoke")

@@ -123,7 +123,9 @@ impl Settings {
         if let Some(logging) = &self.logging_config
             && logging.log_format.as_deref().is_some_and(|f| f != "Text")
         {
-            return Err(ApiError::not_implemented("LogFormat JSON of Lambda functions"));
+            return Err(ApiError::not_implemented(
+                "LogFormat JSON of Lambda functions",
+            ));
         }
         if let Some(environment) = &self.environment {
             check_variables(&environment.variables)?;
@@ -364,14 +366,18 @@ mod tests {
     fn runtimes_that_are_not_here_are_refused_by_name() {
         check_runtime("python3.12").unwrap();
         check_runtime("provided.al2023").unwrap();
-        assert_eq!(check_runtime("nodejs22.x").unwrap_err().code, "NotImplemented");
+        assert_eq!(
+            check_runtime("nodejs22.x").unwrap_err().code,
+            "NotImplemented"
+        );
         let code = "InvalidParameterValueException";
         assert_eq!(check_runtime("cobol").unwrap_err().code, code);
     }
 
     #[test]
     fn members_that_say_nothing_pass_and_others_stay_to_be_refused() {
-        let quiet = settings(json!({"VpcConfig": {"SubnetIds": []}, "Layers": [], "Publish": false}));
+        let quiet =
+            settings(json!({"VpcConfig": {"SubnetIds": []}, "Layers": [], "Publish": false}));
         assert!(quiet.others.values().all(says_nothing));
         let loud = settings(json!({"Layers": ["arn:x"]}));
         assert!(!loud.others.values().all(says_nothing));

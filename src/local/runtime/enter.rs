@@ -480,11 +480,7 @@ mod mounts {
 
     /// Covers a directory with an empty one, which `fill` puts its own entries into; then comes
     /// what the directory had.
-    fn cover(
-        directory: &Path,
-        spec: &Spec,
-        fill: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<()> {
+    fn cover(directory: &Path, spec: &Spec, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let old = spec.scratch.join("old");
         bind(directory, &old)?;
         let held = hold(&old)?;
@@ -509,12 +505,8 @@ mod mounts {
 
     /// Keeps a directory within reach, whatever covers its path.
     fn hold(directory: &Path) -> Result<OwnedFd> {
-        open(
-            directory,
-            OFlag::O_PATH | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .with_context(|| format!("cannot open {}", directory.display()))
+        open(directory, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+            .with_context(|| format!("cannot open {}", directory.display()))
     }
 
     fn through(handle: &OwnedFd) -> PathBuf {

@@ -66,7 +66,9 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
             ctx.progress.detail(format!("results in {results}"));
             exchange.finish(clients, &local).await
         }
-        Invoked::Failed { kind, message, log } => Err(failed(ctx, &function, &kind, &message, &log)),
+        Invoked::Failed { kind, message, log } => {
+            Err(failed(ctx, &function, &kind, &message, &log))
+        }
     }
 }
 
@@ -119,8 +121,7 @@ async fn deployed(
     code: Code,
 ) -> Result<String> {
     let clients = ctx.aws().await?;
-    let spec =
-        infra::validation_stack(project, platform, &code.key, code.architecture.as_str());
+    let spec = infra::validation_stack(project, platform, &code.key, code.architecture.as_str());
     let outputs = infra::outputs(clients, &spec.name)
         .await?
         .unwrap_or_default();

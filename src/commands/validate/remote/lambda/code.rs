@@ -24,18 +24,14 @@ pub(super) struct Code {
 impl Code {
     /// Reads an executable (without `file`: this one) and checks that Lambda can run it.
     pub(super) fn read(file: Option<&Path>) -> Result<Self> {
-        let own;
-        let (path, name) = match file {
-            Some(file) => (file, file.display().to_string()),
-            None => {
-                // By this path it is found even when it was replaced since the start.
-                own = if cfg!(target_os = "linux") {
-                    "/proc/self/exe".into()
-                } else {
-                    std::env::current_exe().context("this executable cannot be found")?
-                };
-                (own.as_path(), "this executable".to_owned())
-            }
+        let name = file.map_or("this executable".to_owned(), |file| {
+            file.display().to_string()
+        });
+        let path = match file {
+            Some(file) => file.to_owned(),
+            // By this path it is found even when it was replaced since the start.
+            None if cfg!(target_os = "linux") => "/proc/self/exe".into(),
+            None => std::env::current_exe().context("this executable cannot be found")?,
         };
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
         let architecture = binary::check(&name, &bytes)?;

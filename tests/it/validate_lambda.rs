@@ -188,7 +188,11 @@ fn a_function_finds_what_this_machine_finds() {
     assert_eq!(far.json()["rows"], 600);
     assert_eq!(project.revision(), revision);
 
-    // An event of somebody else's: no output, so nothing is written.
+    events_of_others(&project, &spoiled_at);
+}
+
+/// Events without an output: nothing is written.
+fn events_of_others(project: &Project, data: &str) {
     let constraints = format!("{ARTIFACTS}/validations/mine/constraints.json");
     let text = std::fs::read_to_string(project.sandbox.path().join("baseline/constraints.json"));
     project.put(
@@ -197,8 +201,7 @@ fn a_function_finds_what_this_machine_finds() {
         text.unwrap(),
     );
     let constraints = format!("s3://{constraints}");
-    let (answer, failed) =
-        project.invoke(&json!({"data": [spoiled_at], "constraints": constraints}));
+    let (answer, failed) = project.invoke(&json!({"data": [data], "constraints": constraints}));
     assert!(!failed, "{answer}");
     assert_eq!(answer["rows"], 300);
     assert_eq!(answer["files"], json!([]));
@@ -213,14 +216,12 @@ fn a_function_finds_what_this_machine_finds() {
         answer["errorMessage"],
         "`/etc/passwd` is not an S3 address (s3://…)"
     );
-    let wrong = json!({"data": [spoiled_at], "constraints": spoiled_at});
+    let wrong = json!({"data": [data], "constraints": data});
     let (answer, failed) = project.invoke(&wrong);
     assert!(failed);
     let message = answer["errorMessage"].as_str().unwrap();
     assert!(
-        message.starts_with(&format!(
-            "{spoiled_at}: not a file of Model Monitor's shape"
-        )),
+        message.starts_with(&format!("{data}: not a file of Model Monitor's shape")),
         "{message}"
     );
 }

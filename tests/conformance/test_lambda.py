@@ -64,7 +64,7 @@ def handler(event, context):
         sys.stdout.write("no end of line")
         sys.stdout.flush()
     logging.getLogger().error("logged")
-    return {"event": event, "count": COUNT, "pid": os.getpid(), "remaining": context.get_remaining_time_in_millis(),
+    return {"event": event, "count": COUNT, "stream": context.log_stream_name, "remaining": context.get_remaining_time_in_millis(),
             "id": context.aws_request_id, "memory": context.memory_limit_in_mb, "stage": os.environ.get("STAGE"),
             "file": __file__, "root": os.environ["LAMBDA_TASK_ROOT"], "home": os.environ.get("HOME"),
             "client": context.client_context.custom if context.client_context else None}
@@ -259,14 +259,14 @@ def test_one_environment_is_kept_and_more_run_side_by_side(functions, make):
     name = make({"app.py": HANDLER}, Timeout=20)
     first, second = invoke(functions, name)[1], invoke(functions, name)[1]
     assert (first["count"], second["count"]) == (1, 2)
-    assert first["pid"] == second["pid"]
+    assert first["stream"] == second["stream"]
     found = []
     threads = [threading.Thread(target=lambda: found.append(invoke(functions, name, {"sleep": 1.5})[1])) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({payload["pid"] for payload in found}) == 3
+    assert len({payload["stream"] for payload in found}) == 3
     assert sorted(payload["count"] for payload in found) == [1, 1, 3]
 
 

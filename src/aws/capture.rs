@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 use super::s3::S3Uri;
 use super::{AwsResultExt, Clients};
 
-/// The object of that key, or every object under it as a directory; in the order of their keys,
-/// without empty ones.
+/// The object of that key, and every object under it as a directory; in the order of their keys,
+/// without the empty ones that consoles make for directories.
 pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
     let sized = sized(clients, address).await?;
     Ok(sized.into_iter().map(|(object, _)| object).collect())
@@ -30,10 +30,14 @@ pub async fn sized(clients: &Clients, address: &S3Uri) -> Result<Vec<(S3Uri, u64
     while let Some(page) = pages.next().await {
         let page = page.aws(format!("cannot list {address}"))?;
         for object in page.contents() {
-            let size = object.size().and_then(|size| u64::try_from(size).ok());
-            let (Some(key), Some(size @ 1..)) = (object.key(), size) else {
+            let Some(key) = object.key() else {
                 continue;
             };
+            let size = object.size().and_then(|size| u64::try_from(size).ok());
+            let size = size.unwrap_or_default();
+            if key.ends_with('/') && size == 0 {
+                continue;
+            }
             let rest = &key[address.key.len().min(key.len())..];
             let inside = address.key.is_empty()
                 || address.key.ends_with('/')

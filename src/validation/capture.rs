@@ -91,7 +91,16 @@ pub fn is_captured(source: Source) -> Result<bool, DataError> {
     let input = decode::decoded(&name, input.into_reader())?;
     let mut lines = Lines::new(&name, BufReader::new(input), MAX_LINE);
     let line = lines.next_line()?;
-    Ok(line.is_some_and(|(_, line)| serde_json::from_str::<Event>(line).is_ok()))
+    Ok(
+        line.is_some_and(|(_, line)| {
+            is_object(line) && serde_json::from_str::<Event>(line).is_ok()
+        }),
+    )
+}
+
+/// serde takes an array for a struct, too.
+fn is_object(line: &str) -> bool {
+    line.trim_ascii_start().starts_with('{')
 }
 
 /// Reads a whole capture file into the profiler.
@@ -115,6 +124,9 @@ pub(super) fn read(
 
 /// The rows of one invocation; none when it is not of the window.
 fn invocation(line: &str, window: Window) -> Result<Table, String> {
+    if !is_object(line) {
+        return Err("not a captured invocation: it is no JSON object".to_owned());
+    }
     let event: Invocation = serde_json::from_str(line)
         .map_err(|error| format!("not a captured invocation: {error}"))?;
     if window != Window::default() {
@@ -317,7 +329,7 @@ mod tests {
     }
 
     fn profile(lines: &str, window: Window) -> Result<super::super::Profile, String> {
-        let mut profiler = Profiler::new(None);
+        let mut profiler = Profiler::new(None).unwrap();
         read("c.jsonl", lines.as_bytes(), window, &mut profiler).map_err(|e| e.to_string())?;
         profiler.finish().map_err(|e| e.to_string())
     }
@@ -384,6 +396,7 @@ mod tests {
         assert!(look(format!("\n{}", event("null", "null"))));
         assert!(!look("{\"a\":1}\n".to_owned()));
         assert!(!look("not JSON".to_owned()));
+        assert!(!look("[{\"a\":1}]".to_owned()));
         assert!(!look(String::new()));
     }
 

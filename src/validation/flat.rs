@@ -197,7 +197,10 @@ impl<'a> Scanner<'a> {
 
     fn unexpected(&mut self, wanted: &str) -> String {
         let found = match self.peek() {
-            None => "the line ends".to_owned(),
+            None => {
+                self.at = self.text.trim_ascii_end().len();
+                "the line ends".to_owned()
+            }
             Some(_) => {
                 let found = self.text[self.at..].chars().next().unwrap_or_default();
                 format!("there is `{found}`")

@@ -235,15 +235,15 @@ impl Rows<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Statistics;
+    use super::super::types::InferredType;
     use super::*;
-    use crate::validation::Statistics;
-    use crate::validation::types::InferredType;
 
     fn read_all(
         sources: &[&[u8]],
         partition: &[(String, Option<String>)],
     ) -> Result<Statistics, String> {
-        let mut profiler = Profiler::new(None);
+        let mut profiler = Profiler::new(None).unwrap();
         for source in sources {
             read("x.jsonl", *source, partition, &mut profiler).map_err(|e| e.to_string())?;
         }

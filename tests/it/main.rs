@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod analyzer;
+mod checks;
 mod cli;
 mod data;
 mod generated;
@@ -18,4 +19,6 @@ mod sandbox;
 mod story;
 mod validate;
 mod validate_lambda;
+mod validate_bad_input;
+mod validate_inputs;
 mod validate_processing;

@@ -192,11 +192,6 @@ fn input_that_is_no_data_set_is_named_with_its_line() {
             b"PAR1",
             "x.parquet: the Parquet file is truncated",
         ),
-        (
-            "c.jsonl",
-            b"{\"a\":1}\n",
-            "c.jsonl, line 1: not a captured invocation: missing field `captureData` at line 1 column 7",
-        ),
     ] {
         sandbox.write(name, bytes);
         let run = check(&sandbox, &[name]);

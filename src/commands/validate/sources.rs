@@ -1,101 +1,208 @@
-//! Where data is read from: files, directories, stdin, S3.
+//! Where data is read from: files, directories, patterns, stdin, S3.
 
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use super::DataFormat;
+use crate::aws::Clients;
 use crate::aws::capture;
 use crate::aws::s3::S3Uri;
 use crate::context::Context;
-use crate::error::{Exit, Failure};
-use crate::validation::Source;
+use crate::error::{Exit, Failure, Hint, hinted};
+use crate::validation::capture::{Window, is_captured};
+use crate::validation::dataset::{self, Kind};
+use crate::validation::{Format, Source};
 
-/// The sources that the arguments name, in their order.
+/// Where one source lies.
+#[derive(Debug)]
+enum Place {
+    Stdin,
+    File(PathBuf),
+    Object {
+        address: S3Uri,
+        version_id: Option<String>,
+    },
+}
+
+impl Place {
+    fn name(&self) -> String {
+        match self {
+            Self::Stdin => "stdin".to_owned(),
+            Self::File(path) => path.display().to_string(),
+            Self::Object { address, .. } => address.to_string(),
+        }
+    }
+
+    async fn source(&self, ctx: &Context) -> Result<Source> {
+        Ok(match self {
+            Self::Stdin => Source::stream("stdin", || Ok(std::io::stdin())),
+            Self::File(path) => Source::file(path.clone()),
+            Self::Object {
+                address,
+                version_id,
+            } => {
+                let open = capture::opener(ctx.aws().await?, address, version_id.as_deref());
+                Source::stream(address.to_string(), open)
+            }
+        })
+    }
+
+    /// Whether it can be opened once to look and once more to read.
+    fn is_kept(&self) -> bool {
+        match self {
+            Self::Stdin => false,
+            Self::File(path) => std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()),
+            Self::Object { .. } => true,
+        }
+    }
+}
+
+/// The sources that the arguments name, in their order, and the format that they all have.
 pub(super) async fn open(
     ctx: &Context,
     data: &[String],
-    format: DataFormat,
-) -> Result<Vec<Source>> {
-    let mut sources = Vec::new();
+    format: Option<DataFormat>,
+) -> Result<(Vec<Source>, Format)> {
+    let (places, format) = find(ctx, data, format).await?;
+    let mut sources = Vec::with_capacity(places.len());
+    for place in &places {
+        sources.push(place.source(ctx).await?);
+    }
+    let format = match format {
+        DataFormat::Csv => Format::Csv,
+        DataFormat::Jsonl => Format::Jsonl,
+        DataFormat::Parquet => Format::Parquet,
+        DataFormat::Capture => return Ok((sources, Format::Capture(Window::default()))),
+    };
+    let names: Vec<String> = places.iter().map(Place::name).collect();
+    let partitions = dataset::partitions(&names)
+        .hint("name the directories of one layout; directories such as year=2026 are columns")?;
+    for (source, partition) in sources.iter_mut().zip(partitions) {
+        source.partition = partition;
+    }
+    Ok((sources, format))
+}
+
+/// What the data that the arguments name is: as it was said, or as names and the first line say.
+pub(super) async fn format(
+    ctx: &Context,
+    data: &[String],
+    format: Option<DataFormat>,
+) -> Result<DataFormat> {
+    Ok(find(ctx, data, format).await?.1)
+}
+
+async fn find(
+    ctx: &Context,
+    data: &[String],
+    format: Option<DataFormat>,
+) -> Result<(Vec<Place>, DataFormat)> {
+    let wanted = format.map(|format| match format {
+        DataFormat::Csv => Kind::Csv,
+        DataFormat::Jsonl | DataFormat::Capture => Kind::Jsonl,
+        DataFormat::Parquet => Kind::Parquet,
+    });
+    let mut places: Vec<Place> = Vec::new();
     for data in data {
         if data == "-" {
-            sources.push(Source::stream("stdin", || Ok(std::io::stdin())));
+            if places.iter().any(|place| matches!(place, Place::Stdin)) {
+                return Err(Failure::usage("stdin (`-`) can be read only once"));
+            }
+            if std::io::stdin().is_terminal() {
+                return Err(Failure::usage(
+                    "stdin is a terminal: there is no data to read",
+                ))
+                .hint("pipe the data: `zcat data.csv.gz | mlops validate -`");
+            }
+            places.push(Place::Stdin);
         } else if data.starts_with("s3://") {
-            sources.extend(remote(ctx, data).await?);
+            places.extend(remote(ctx, data, wanted).await?);
         } else {
-            let suffix = match format {
-                DataFormat::Csv => "csv",
-                DataFormat::Parquet => "parquet",
-                DataFormat::Capture => "jsonl",
-            };
-            let paths = paths(Path::new(data), suffix)?;
-            sources.extend(paths.into_iter().map(Source::file));
+            let files = dataset::files(data, wanted);
+            places.extend(described(files, data)?.into_iter().map(Place::File));
         }
     }
-    Ok(sources)
+    if let Some(format) = format {
+        return Ok((places, format));
+    }
+    let names: Vec<String> = places.iter().map(Place::name).collect();
+    let kind = dataset::kind(names.iter().map(String::as_str))
+        .hint("name the files of one format, or say with --format which ones to read")?;
+    let format = match kind {
+        Kind::Csv => DataFormat::Csv,
+        Kind::Jsonl if first_is_captured(ctx, &places).await? => DataFormat::Capture,
+        Kind::Jsonl => DataFormat::Jsonl,
+        Kind::Parquet => DataFormat::Parquet,
+    };
+    Ok((places, format))
 }
 
-async fn remote(ctx: &Context, data: &str) -> Result<Vec<Source>> {
+/// Whether the first line of JSON Lines is what an endpoint captured.
+async fn first_is_captured(ctx: &Context, places: &[Place]) -> Result<bool> {
+    let Some(place) = places.first().filter(|place| place.is_kept()) else {
+        return Ok(false);
+    };
+    let source = place.source(ctx).await?;
+    Ok(tokio::task::spawn_blocking(move || is_captured(source)).await??)
+}
+
+/// An error about local files with what to try.
+fn described(
+    files: Result<Vec<PathBuf>, crate::validation::DataError>,
+    data: &str,
+) -> Result<Vec<PathBuf>> {
+    files.map_err(|error| {
+        let hint = if data.contains(['*', '?', '[']) {
+            "a pattern matches files and directories; `**` matches any depth"
+        } else if std::path::Path::new(data).is_dir() {
+            "name the files, or their format with --format"
+        } else {
+            "data is files, directories, patterns, s3://BUCKET/KEY, or `-` for stdin"
+        };
+        hinted(error.into(), hint)
+    })
+}
+
+/// The object, the version of it, or the data files below the prefix.
+async fn remote(ctx: &Context, data: &str, wanted: Option<Kind>) -> Result<Vec<Place>> {
+    let (data, version_id) = match data.split_once("?versionId=") {
+        Some((_, "")) => return Err(Failure::usage(format!("{data}: the version id is empty"))),
+        Some((address, version)) => (address, Some(version.to_owned())),
+        None => (data, None),
+    };
     let address: S3Uri = data.parse()?;
-    let clients = ctx.aws().await?;
-    let objects = capture::objects(clients, &address).await?;
+    if version_id.is_some() {
+        return Ok(vec![Place::Object {
+            address,
+            version_id,
+        }]);
+    }
+    let clients: &Clients = ctx.aws().await?;
+    let mut objects = capture::objects(clients, &address).await?;
+    let place = |address| Place::Object {
+        address,
+        version_id: None,
+    };
+    if objects.contains(&address) {
+        return Ok(vec![place(address)]);
+    }
     if objects.is_empty() {
-        return Err(Failure::new(
+        let error = Failure::new(
             Exit::Failed,
-            format!("{address}: there is no such object"),
+            format!("{address}: there is no such object, and nothing below that prefix"),
+        );
+        return Err(hinted(
+            error,
+            "patterns are for local files; `aws s3 ls` shows what is there",
         ));
     }
-    Ok(objects
-        .iter()
-        .map(|object| Source::stream(object.to_string(), capture::opener(clients, object, None)))
-        .collect())
-}
-
-/// The file, or all files with the suffix below the directory, in order.
-fn paths(path: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
-    let shown = path.display();
-    let broken = |error: std::io::Error| Failure::new(Exit::Failed, format!("{shown}: {error}"));
-    for unread in ["zip"] {
-        if has_suffix(&shown.to_string(), unread) {
-            return Err(Failure::usage(format!(
-                "{shown}: .{unread} files cannot be read; CSV and captured JSON Lines can"
-            )));
-        }
-    }
-    if !std::fs::metadata(path).map_err(broken)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut found = Vec::new();
-    let mut pending = vec![path.to_owned()];
-    while let Some(directory) = pending.pop() {
-        for entry in std::fs::read_dir(&directory).map_err(broken)? {
-            let entry = entry.map_err(broken)?;
-            let path = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let kind = entry.file_type().map_err(broken)?;
-            if name.starts_with('.') {
-                continue;
-            }
-            if kind.is_dir() {
-                pending.push(path);
-            } else if has_suffix(&name, suffix) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    if found.is_empty() {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{shown}: no .{suffix} files in it"),
-        ));
-    }
-    Ok(found)
-}
-
-pub(super) fn has_suffix(name: &str, suffix: &str) -> bool {
-    Path::new(name)
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case(suffix))
+    objects.retain(|object| {
+        let below = object.key.strip_prefix(&address.key).unwrap_or(&object.key);
+        !below.split('/').any(dataset::is_hidden)
+    });
+    let chosen = dataset::choose(data, objects, S3Uri::to_string, wanted)
+        .hint("name the objects, or their format with --format")?;
+    Ok(chosen.into_iter().map(place).collect())
 }

@@ -10,7 +10,7 @@ use super::exchange::{Exchange, Local};
 use crate::aws::s3::S3Uri;
 use crate::aws::sagemaker::processing::{self, From, Input, NewJob};
 use crate::aws::{Clients, capture, logs};
-use crate::commands::validate::{DataFormat, ValidateArgs, Validation, format};
+use crate::commands::validate::{DataFormat, ValidateArgs, Validation, sources};
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint, hinted};
 use crate::infra;
@@ -57,7 +57,8 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
     }
     let image = image::ensure(ctx, clients, &platform.image_repository).await?;
     let exchange = Exchange::new(ctx, &platform.artifact_bucket);
-    let mut environment = environment(format(args));
+    let format = sources::format(ctx, &args.data, args.format).await?;
+    let mut environment = environment(format);
     let mut inputs = Vec::new();
     if let Some((constraints, statistics)) = &local.baseline {
         let statistics = statistics.as_deref();
@@ -141,6 +142,7 @@ fn environment(format: DataFormat) -> HashMap<String, String> {
     let format = match format {
         DataFormat::Csv => r#"{"csv":{"header":true}}"#,
         DataFormat::Parquet => r#"{"parquet":{}}"#,
+        DataFormat::Jsonl => r#"{"json":{"lines":true}}"#,
         DataFormat::Capture => {
             r#"{"sagemakerCaptureJson":{"captureIndexNames":["endpointInput","endpointOutput"]}}"#
         }

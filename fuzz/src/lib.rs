@@ -1,0 +1,36 @@
+//! The validation engine, compiled from the same files as `mlops`, and what the targets share.
+#![expect(clippy::missing_panics_doc, reason = "a panic is a finding")]
+
+use std::io::Cursor;
+
+#[path = "../../src"]
+mod rooms {
+    pub mod validation;
+}
+
+pub use rooms::validation;
+use validation::{DataError, Format, Profile, Source};
+
+/// Profiles bytes as one source.
+///
+/// # Errors
+/// They are not data of that format.
+pub fn profile(bytes: &[u8], format: &Format) -> Result<Profile, DataError> {
+    let bytes = Cursor::new(bytes.to_vec());
+    validation::profile(vec![Source::stream("x", || Ok(bytes))], format, None)
+}
+
+/// Name, present and missing values of each column.
+pub fn counts(profile: &Profile) -> Vec<(String, u64, u64)> {
+    let statistics = profile.statistics();
+    assert_eq!(statistics.dataset.item_count, profile.rows());
+    statistics
+        .features
+        .into_iter()
+        .map(|feature| {
+            let common = feature.common().copied().expect("each column is counted");
+            assert_eq!(common.num_present + common.num_missing, profile.rows());
+            (feature.name, common.num_present, common.num_missing)
+        })
+        .collect()
+}

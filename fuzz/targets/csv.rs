@@ -1,0 +1,105 @@
+//! CSV. Beside "no panic": what is accepted is what the `csv` crate reads; rows of plain lines are
+//! accepted exactly when each has as many cells as the header; and two halves merge to the whole.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mlops_fuzz::validation::{Format, decode};
+use mlops_fuzz::{counts, profile};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((&cut, data)) = bytes.split_first() else {
+        return;
+    };
+    let profiled = profile(data, &Format::Csv);
+    if decode::encoding(data) != decode::Encoding::Plain {
+        return;
+    }
+    let lines = data.iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+    if let Ok(profile) = &profiled {
+        assert!(profile.rows() < lines, "a header and the rows");
+    }
+    if data.contains(&b'\r') {
+        return;
+    }
+    let data = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
+    if let Ok(profile) = &profiled {
+        let mut reader = csv::ReaderBuilder::new().from_reader(data);
+        let names: Vec<String> = reader
+            .headers()
+            .expect("a header that was read")
+            .iter()
+            .map(str::to_owned)
+            .collect();
+        let mut present = vec![0_u64; names.len()];
+        let mut rows = 0;
+        for record in reader.records() {
+            rows += 1;
+            let record = record.expect("a row that was read");
+            for (count, cell) in present.iter_mut().zip(&record) {
+                *count += u64::from(!cell.is_empty());
+            }
+        }
+        assert_eq!(profile.rows(), rows);
+        let expected: Vec<(String, u64, u64)> = names
+            .into_iter()
+            .zip(present)
+            .map(|(name, present)| (name, present, rows - present))
+            .collect();
+        assert_eq!(counts(profile), expected);
+    }
+    if !data.contains(&b'"') {
+        plain_lines(data, profiled.ok().as_ref(), cut);
+    }
+});
+
+/// Without quotes every line is a row.
+fn plain_lines(data: &[u8], profiled: Option<&mlops_fuzz::validation::Profile>, cut: u8) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        assert!(profiled.is_none(), "bytes that are not UTF-8");
+        return;
+    };
+    let lines: Vec<&str> = text.split('\n').filter(|line| !line.is_empty()).collect();
+    let Some((header, rows)) = lines.split_first() else {
+        assert!(profiled.is_none(), "no header");
+        return;
+    };
+    let names: Vec<&str> = header.split(',').collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let width = names.len();
+    let good = sorted.len() == width
+        && !names.contains(&"")
+        && !rows.is_empty()
+        && rows.iter().all(|row| row.split(',').count() == width);
+    assert_eq!(profiled.is_some(), good, "{text:?}");
+    let Some(whole) = profiled else {
+        return;
+    };
+    assert_eq!(whole.rows(), rows.len() as u64);
+    if rows.len() < 2 {
+        return;
+    }
+    let (left, right) = rows.split_at(1 + usize::from(cut) % (rows.len() - 1));
+    let half = |rows: &[&str]| {
+        let text = format!("{header}\n{}", rows.join("\n"));
+        profile(text.as_bytes(), &Format::Csv).expect("a half of what was read")
+    };
+    let mut merged = half(left);
+    merged.merge(&half(right)).expect("halves of one table");
+    assert_eq!(merged.rows(), whole.rows());
+    assert_eq!(counts(&merged), counts(whole));
+    for (a, b) in merged
+        .statistics()
+        .features
+        .iter()
+        .zip(&whole.statistics().features)
+    {
+        assert_eq!(a.inferred_type, b.inferred_type);
+        if let (Some(a), Some(b)) = (&a.numerical_statistics, &b.numerical_statistics) {
+            assert_eq!((a.min, a.max), (b.min, b.max));
+        }
+        // Counted exactly: there are fewer values than the counter holds.
+        assert_eq!(a.string_statistics, b.string_statistics);
+    }
+}

@@ -18,7 +18,7 @@ mod runs;
 mod sandbox;
 mod story;
 mod validate;
-mod validate_lambda;
 mod validate_bad_input;
 mod validate_inputs;
+mod validate_lambda;
 mod validate_processing;

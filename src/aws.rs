@@ -14,6 +14,7 @@ pub mod datasets;
 pub mod ecr;
 pub mod error;
 pub mod hosting;
+pub mod lambda;
 pub mod lineage;
 pub mod logs;
 pub mod monitoring_store;
@@ -29,6 +30,8 @@ pub struct Clients {
     config: SdkConfig,
     /// CloudFormation.
     pub cloudformation: aws_sdk_cloudformation::Client,
+    /// Lambda.
+    pub lambda: aws_sdk_lambda::Client,
     /// CloudWatch Logs.
     pub logs: aws_sdk_cloudwatchlogs::Client,
     /// CodeCommit.
@@ -112,6 +115,7 @@ impl Clients {
             .build();
         Self {
             cloudformation: aws_sdk_cloudformation::Client::new(&config),
+            lambda: aws_sdk_lambda::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             codecommit: aws_sdk_codecommit::Client::new(&config),
             ecr: aws_sdk_ecr::Client::new(&config),

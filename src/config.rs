@@ -53,6 +53,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     ("JAVA_HOME", "the Java of Spark (default: java on PATH)"),
     ("NO_COLOR", "any value turns colour off (flag --color)"),
+    (
+        "AWS_LAMBDA_RUNTIME_API",
+        "where this program asks for events when it runs as a Lambda function",
+    ),
 ];
 
 /// `mlops.toml` as it is written.
@@ -517,6 +521,15 @@ impl Config {
             .unwrap_or(&self.directory)
             .join(".mlops/local")
     }
+}
+
+/// Where a Lambda function asks for events: `HOST:PORT`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only reader of the environment"
+)]
+pub fn lambda_runtime_api() -> Option<String> {
+    env::var("AWS_LAMBDA_RUNTIME_API").ok()
 }
 
 /// A command line to suggest: `mlops REST`, with `--local` when the command that suggests it ran

@@ -21,7 +21,8 @@ mod stacks;
 
 pub use outputs::{Network, Platform, Workbench};
 pub use stacks::{
-    StackSpec, check_name, endpoint_stack, network, platform_stack, stack_name, workbench_stack,
+    StackSpec, check_name, endpoint_stack, network, platform_stack, stack_name, validation_stack,
+    workbench_stack,
 };
 
 /// What a deployment did.

@@ -15,6 +15,7 @@ pub mod error;
 pub mod git;
 pub mod image;
 pub mod infra;
+pub mod lambda_runtime;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod monitoring;

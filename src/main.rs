@@ -9,6 +9,9 @@ use mlops::error::{self, Exit};
 use mlops::progress::write_stderr;
 
 fn main() -> ExitCode {
+    if mlops::lambda_runtime::is_bootstrap() {
+        return mlops::lambda_runtime::run();
+    }
     let cli = Cli::parse();
     // The job process changes its own namespaces, which needs a process with one thread.
     if let Some(code) = cli.run_single_threaded() {

@@ -1,6 +1,7 @@
 //! The stacks of a project: their names, templates and parameters.
 
 use anyhow::Result;
+use sha2::{Digest, Sha256};
 
 use super::{Network, Platform};
 use crate::config::Project;
@@ -15,6 +16,9 @@ const PLATFORM: &str = include_str!("templates/platform.yaml");
 const WORKBENCH: &str = include_str!("templates/workbench.yaml");
 /// One version of the model in production.
 const ENDPOINT: &str = include_str!("templates/endpoint.yaml");
+
+/// The function of `validate --on lambda`.
+const VALIDATION: &str = include_str!("templates/validation.yaml");
 
 /// A bucket's name has at most 63 characters.
 const LONGEST_BUCKET: usize = 63;
@@ -32,7 +36,7 @@ pub struct StackSpec {
     pub capabilities: &'static [&'static str],
 }
 
-/// The name of a project's stack: `network`, `platform`, `workbench` or `endpoint`.
+/// The name of a project's stack: `network`, `platform`, `workbench`, `endpoint` or `validation`.
 pub fn stack_name(project: &ProjectName, part: &str) -> String {
     format!("{project}-{part}")
 }
@@ -142,6 +146,36 @@ pub fn endpoint_stack(
     }
 }
 
+/// The function that validates, made of the zip at `code_key` of the artifact bucket. Its parameter
+/// `Revision` is the hash of everything else: the stack's output of that name says whether the
+/// stack is what it should be.
+pub fn validation_stack(
+    project: &Project,
+    platform: &Platform,
+    code_key: &str,
+    architecture: &str,
+) -> StackSpec {
+    let mut parameters = vec![
+        ("ProjectName", project.file.name.to_string()),
+        ("DataBucket", platform.data_bucket.clone()),
+        ("ArtifactBucket", platform.artifact_bucket.clone()),
+        ("KeyArn", platform.key.clone()),
+        ("CodeKey", code_key.to_owned()),
+        ("Architecture", architecture.to_owned()),
+    ];
+    let mut hash = Sha256::new_with_prefix(VALIDATION);
+    for (name, value) in &parameters {
+        hash.update(format!("\n{name}={value}"));
+    }
+    parameters.push(("Revision", hex::encode(hash.finalize())));
+    StackSpec {
+        name: stack_name(&project.file.name, "validation"),
+        template: VALIDATION,
+        parameters,
+        capabilities: &["CAPABILITY_NAMED_IAM"],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -209,6 +243,7 @@ mod tests {
             platform_stack(&project),
             workbench_stack(&project, &network_outputs, &platform_outputs),
             endpoint_stack(&project, &platform_outputs, "arn"),
+            validation_stack(&project, &platform_outputs, "key", "x86_64"),
         ] {
             let outline = outline(spec.template);
             let parameters = &outline["Parameters"];
@@ -234,7 +269,7 @@ mod tests {
             "AWS::SageMaker::ModelPackageGroup",
         ];
         let mut found = 0;
-        for template in [NETWORK, PLATFORM, WORKBENCH, ENDPOINT] {
+        for template in [NETWORK, PLATFORM, WORKBENCH, ENDPOINT, VALIDATION] {
             for (name, lines) in &outline(template)["Resources"] {
                 let holds = lines.iter().any(|line| {
                     line.strip_prefix("Type: ")

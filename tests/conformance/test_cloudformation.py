@@ -303,7 +303,7 @@ def test_what_is_refused_at_once(cfn, name):
         return code(error)
 
     handle = "Resources: {H: {Type: 'AWS::CloudFormation::WaitConditionHandle'}}\n"
-    assert "Unrecognized resource types: [AWS::Lambda::Function]" in create("Resources: {F: {Type: 'AWS::Lambda::Function'}}")[1]
+    assert "Unrecognized resource types: [AWS::RDS::DBInstance]" in create("Resources: {F: {Type: 'AWS::RDS::DBInstance'}}")[1]
     assert create(handle + "Parameters: {P: {Type: String}}") == ("ValidationError", "Parameters: [P] must have values")
     limited = handle + "Parameters: {P: {Type: Number, MaxValue: 3, Default: 9}}"
     assert create(limited) == ("ValidationError", "Parameter 'P' must be a number not greater than 3")

@@ -20,4 +20,5 @@ mod story;
 mod validate;
 mod validate_bad_input;
 mod validate_inputs;
+mod validate_lambda;
 mod validate_processing;

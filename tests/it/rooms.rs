@@ -151,6 +151,19 @@ fn the_local_cloud_has_one_door() {
 }
 
 #[test]
+fn the_lambda_function_is_one_command_behind_another_door() {
+    only_in(
+        r"\blambda_runtime::",
+        &[
+            "main.rs",
+            "lambda_runtime",
+            "commands/validate/remote/lambda",
+        ],
+    );
+    never_in("lambda_runtime", r"crate::(local|infra|cli)\b|aws_sdk_");
+}
+
+#[test]
 fn commands_do_not_import_each_other() {
     let import = regex::Regex::new(r"(crate::commands|super)::([a-z_]+)").unwrap();
     for (name, text) in sources() {

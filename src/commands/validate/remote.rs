@@ -89,10 +89,3 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
         On::Processing => processing::run(ctx, args).await,
     }
 }
-
-fn not_in_this_build(way: &str) -> anyhow::Error {
-    crate::error::hinted(
-        Failure::usage(format!("--on {way} is not in this build of mlops")),
-        "leave --on out to validate here",
-    )
-}

@@ -179,20 +179,16 @@ async fn answer(
             "Invalid request ID",
         );
     }
-    match Limited::new(body, MAX_RESPONSE).collect().await {
-        Ok(body) => {
-            let _ = api.0.said.send(say(body.to_bytes().to_vec()));
-            accepted()
-        }
-        Err(_) => {
-            let _ = api.0.said.send(Said::TooLarge);
-            refuse(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestEntityTooLarge",
-                "Exceeded maximum allowed payload size (6291556 bytes).",
-            )
-        }
-    }
+    let Ok(body) = Limited::new(body, MAX_RESPONSE).collect().await else {
+        let _ = api.0.said.send(Said::TooLarge);
+        return refuse(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            "Exceeded maximum allowed payload size (6291556 bytes).",
+        );
+    };
+    let _ = api.0.said.send(say(body.to_bytes().to_vec()));
+    accepted()
 }
 
 fn accepted() -> Response<Body> {

@@ -227,6 +227,8 @@ fn settle(cloud: &Cloud, name: String) {
 
 /// Goes on with what was being made when the server ended, and removes code of no function.
 pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
+    // Environments that the end of the server cut off.
+    let _ = std::fs::remove_dir_all(cloud.directory().join("lambda"));
     let mut used = BTreeSet::new();
     for (name, record) in records(cloud).list("")? {
         if record.under_way() {

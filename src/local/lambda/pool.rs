@@ -15,6 +15,7 @@ use super::code;
 use super::environment::{End, Environment, Outcome};
 use super::functions::{self, Plan};
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::runtime::Running;
 use crate::local::{Cloud, clock};
 
 /// How long an environment stays warm. (AWS does not say; minutes.)
@@ -27,6 +28,9 @@ static SLOTS: Semaphore = Semaphore::const_new(CONCURRENCY);
 
 static WARM: LazyLock<Mutex<HashMap<PathBuf, Vec<Warm>>>> = LazyLock::new(Mutex::default);
 
+/// The processes that work on an event, with the directory of their cloud.
+static BUSY: LazyLock<Mutex<HashMap<u64, (PathBuf, Running)>>> = LazyLock::new(Mutex::default);
+
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// An environment that waits.
@@ -34,6 +38,10 @@ struct Warm {
     /// Told apart from another that waits later.
     number: u64,
     environment: Environment,
+}
+
+fn busy() -> MutexGuard<'static, HashMap<u64, (PathBuf, Running)>> {
+    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn warm() -> MutexGuard<'static, HashMap<PathBuf, Vec<Warm>>> {
@@ -104,7 +112,11 @@ fn no_entry(cloud: &Cloud, plan: &Plan) -> Option<String> {
 }
 
 async fn run(cloud: &Cloud, mut environment: Environment, event: Event) -> Outcome {
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let process = environment.process.clone();
+    busy().insert(number, (cloud.directory().to_owned(), process));
     let outcome = environment.run(event).await;
+    busy().remove(&number);
     let sound = matches!(outcome.end, End::Answer(_) | End::Error(_) | End::TooLarge);
     let current = functions::active(cloud, &environment.plan.name)
         .is_ok_and(|plan| plan.revision == environment.plan.revision);
@@ -146,8 +158,8 @@ pub(super) async fn retire(cloud: &Cloud, name: &str) {
     futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())).await;
 }
 
-/// Ends every warm environment of this server. Those that work end with the server: their
-/// processes ask the kernel for it.
+/// Ends every environment of this server. An event that one worked on is delivered again by the
+/// next server; a caller that waits hears that the process ended.
 pub(crate) async fn shut_down(cloud: &Cloud) {
     let mine: Vec<Warm> = {
         let mut all = warm();
@@ -161,5 +173,17 @@ pub(crate) async fn shut_down(cloud: &Cloud) {
             .flatten()
             .collect()
     };
-    futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())).await;
+    let working: Vec<Running> = busy()
+        .values()
+        .filter(|(directory, _)| directory == cloud.directory())
+        .map(|(_, process)| process.clone())
+        .collect();
+    tokio::join!(
+        futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())),
+        futures::future::join_all(
+            working
+                .iter()
+                .map(|process| process.terminate(Duration::ZERO))
+        ),
+    );
 }

@@ -1,13 +1,164 @@
-//! `mlops validate --on lambda`: a Lambda function.
+//! `mlops validate --on lambda`: a Lambda function made of this binary. It is deployed when its
+//! code or its template changed, reads S3 and leaves the three files there.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use serde_json::json;
 
-use super::not_in_this_build;
+use super::exchange::{Exchange, Local};
+use crate::aws::lambda::{Invoked, invoke};
+use crate::aws::s3::S3Uri;
 use crate::commands::validate::{ValidateArgs, Validation};
+use crate::config::Project;
 use crate::context::Context;
+use crate::error::{Failure, Hint, hinted};
+use crate::infra::{self, Platform};
 
-/// Refuses: this build cannot.
-#[expect(clippy::unused_async, reason = "the signature that every way has")]
-pub(super) async fn run(_ctx: &Context, _args: &ValidateArgs) -> Result<Validation> {
-    Err(not_in_this_build("lambda"))
+mod code;
+
+use code::Code;
+
+/// What the function's role may read of the artifact bucket (templates/validation.yaml).
+const READABLE: [&str; 2] = ["capture/", "validations/"];
+
+/// Validates in the function, which is made first where it is not as it should be.
+pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
+    if args.merge || args.profile_out.is_some() {
+        return Err(Failure::usage(
+            "--merge and --profile-out work with files of this machine",
+        ))
+        .hint("leave --on out");
+    }
+    let data = addresses(&args.data)?;
+    let local = Local::of(ctx, args)?;
+    let code = Code::read(args.remote.function_binary.as_deref())?;
+    let project = ctx.project()?;
+    let clients = ctx.aws_for(&project).await?;
+    let platform = infra::platform(clients, &project).await?;
+    reachable(&data, &platform)?;
+    let function = deployed(ctx, &project, &platform, code).await?;
+    let exchange = Exchange::new(ctx, &platform.artifact_bucket);
+    let mut event = json!({
+        "data": args.data,
+        "suggest": local.baseline.is_none(),
+        "output": exchange.at("results/").to_string(),
+    });
+    if let Some(format) = args.format {
+        event["format"] = json!(name_of(&format));
+    }
+    if let Some((constraints, statistics)) = &local.baseline {
+        let statistics = statistics.as_deref();
+        exchange
+            .put_baseline(clients, constraints, statistics)
+            .await?;
+        let at = |name: &str| json!(exchange.at(&format!("baseline/{name}.json")).to_string());
+        event["constraints"] = at("constraints");
+        if statistics.is_some() {
+            event["statistics"] = at("statistics");
+        }
+    }
+    let invoked = {
+        let _task = ctx.progress.task(format!("{function} validates"));
+        invoke(clients, &function, event.to_string().into_bytes()).await?
+    };
+    match invoked {
+        Invoked::Answer(_) => {
+            let results = exchange.at("results/");
+            ctx.progress.detail(format!("results in {results}"));
+            exchange.finish(clients, &local).await
+        }
+        Invoked::Failed { kind, message, log } => {
+            Err(failed(ctx, &function, &kind, &message, &log))
+        }
+    }
+}
+
+fn name_of(value: &impl clap::ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default()
+}
+
+/// The data's addresses; a path of this machine is refused.
+fn addresses(data: &[String]) -> Result<Vec<S3Uri>> {
+    data.iter()
+        .map(|address| {
+            if !address.starts_with("s3://") {
+                return Err(Failure::usage(format!(
+                    "--on lambda reads data in S3, and `{address}` is not there"
+                )))
+                .hint("put it there with `mlops data push`, and name its s3:// address");
+            }
+            address.parse()
+        })
+        .collect()
+}
+
+/// Refuses data that the function's role cannot read.
+fn reachable(data: &[S3Uri], platform: &Platform) -> Result<()> {
+    for address in data {
+        let artifact = address.bucket == platform.artifact_bucket
+            && READABLE.iter().any(|part| address.key.starts_with(part));
+        if address.bucket != platform.data_bucket && !artifact {
+            return Err(Failure::usage(format!(
+                "the function may not read {address}: its role reaches s3://{}/ and {} of s3://{}/",
+                platform.data_bucket,
+                READABLE.join(" and "),
+                platform.artifact_bucket
+            )))
+            .hint("copy the data there, or leave --on out to read it with your own permissions");
+        }
+    }
+    Ok(())
+}
+
+/// The function's name, once it is what this binary and this template say. When it already is, one
+/// look at the stack is all.
+async fn deployed(
+    ctx: &Context,
+    project: &Project,
+    platform: &Platform,
+    code: Code,
+) -> Result<String> {
+    let clients = ctx.aws().await?;
+    let spec = infra::validation_stack(project, platform, &code.key, code.architecture.as_str());
+    let outputs = infra::outputs(clients, &spec.name)
+        .await?
+        .unwrap_or_default();
+    let revision = spec.parameters.iter().find(|(name, _)| *name == "Revision");
+    let outputs = if outputs.get("Revision") == revision.map(|(_, value)| value) {
+        outputs
+    } else {
+        let _task = ctx.progress.task("Uploading the function's code");
+        code.upload(clients, &platform.artifact_bucket).await?;
+        infra::deploy(clients, ctx.waiter, &ctx.progress, &spec)
+            .await?
+            .outputs
+    };
+    outputs
+        .get("FunctionName")
+        .cloned()
+        .ok_or_else(|| anyhow!("the stack {} has no output FunctionName", spec.name))
+}
+
+/// A function that failed: what it says, its last lines when it says little, and what to try.
+fn failed(ctx: &Context, function: &str, kind: &str, message: &str, log: &str) -> anyhow::Error {
+    let own = kind.starts_with("Validation.");
+    if !own {
+        ctx.progress.say(format!("last lines of {function}:"));
+        for line in log.lines() {
+            ctx.progress.say(format!("  {line}"));
+        }
+    }
+    let hint = match kind {
+        "Sandbox.Timedout" => {
+            "a function has 15 minutes: take --on processing for data of this size".to_owned()
+        }
+        "Runtime.ExitError" if message.contains("signal: killed") => {
+            "the function ran out of memory: take --on processing".to_owned()
+        }
+        _ => format!("its whole log is in the log group /aws/lambda/{function}"),
+    };
+    let error = anyhow!("the function {function} failed: {message}");
+    hinted(error, hint)
 }

@@ -64,18 +64,31 @@ pub(super) const TYPES: &[Type] = &[Type {
     handler: &Function,
 }];
 
-/// The properties that `UpdateFunctionConfiguration` changes, with what they are without a value.
-const SETTINGS: &[(&str, fn() -> Value)] = &[
-    ("Description", || json!("")),
-    ("Environment", || json!({"Variables": {}})),
-    ("EphemeralStorage", || json!({"Size": 512})),
-    ("Handler", || Value::Null),
-    ("LoggingConfig", || Value::Null),
-    ("MemorySize", || json!(128)),
-    ("Role", || Value::Null),
-    ("Runtime", || Value::Null),
-    ("Timeout", || json!(3)),
+/// The properties that `UpdateFunctionConfiguration` changes.
+const SETTINGS: &[&str] = &[
+    "Description",
+    "Environment",
+    "EphemeralStorage",
+    "Handler",
+    "LoggingConfig",
+    "MemorySize",
+    "Role",
+    "Runtime",
+    "Timeout",
 ];
+
+/// What a property is that a template no longer has.
+fn default_of(name: &str, function: &str) -> Value {
+    match name {
+        "Description" => json!(""),
+        "Environment" => json!({"Variables": {}}),
+        "EphemeralStorage" => json!({"Size": 512}),
+        "LoggingConfig" => json!({"LogGroup": format!("/aws/lambda/{function}")}),
+        "MemorySize" => json!(128),
+        "Timeout" => json!(3),
+        _ => Value::Null,
+    }
+}
 
 struct Function;
 
@@ -185,9 +198,10 @@ impl Handler for Function {
         }
         let mut request = json!({"FunctionName": physical});
         let mut changed = false;
-        for (name, default) in SETTINGS {
+        for name in SETTINGS {
             if differs(old, job.properties, &[name]) {
-                request[*name] = job.get(name).cloned().unwrap_or_else(default);
+                let value = job.get(name).cloned();
+                request[*name] = value.unwrap_or_else(|| default_of(name, physical));
                 changed = true;
             }
         }

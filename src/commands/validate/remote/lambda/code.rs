@@ -1,0 +1,107 @@
+//! The function's code: an executable, zipped as `bootstrap`.
+
+use std::io::{Cursor, Write};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow};
+use sha2::{Digest, Sha256};
+use zip::write::SimpleFileOptions;
+use zip::{DateTime, ZipWriter};
+
+use crate::aws::s3::S3Uri;
+use crate::aws::{AwsResultExt, Clients};
+use crate::lambda_runtime::binary::{self, Architecture};
+
+/// An executable that Lambda can run.
+#[derive(Debug)]
+pub(super) struct Code {
+    bytes: Vec<u8>,
+    pub(super) architecture: Architecture,
+    /// Where the zip lies in the artifact bucket; the executable's SHA-256 names it.
+    pub(super) key: String,
+}
+
+impl Code {
+    /// Reads an executable (without `file`: this one) and checks that Lambda can run it.
+    pub(super) fn read(file: Option<&Path>) -> Result<Self> {
+        let name = file.map_or("this executable".to_owned(), |file| {
+            file.display().to_string()
+        });
+        let path = match file {
+            Some(file) => file.to_owned(),
+            // By this path it is found even when it was replaced since the start.
+            None if cfg!(target_os = "linux") => "/proc/self/exe".into(),
+            None => std::env::current_exe().context("this executable cannot be found")?,
+        };
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
+        let architecture = binary::check(&name, &bytes)?;
+        let hash = hex::encode(Sha256::digest(&bytes));
+        Ok(Self {
+            bytes,
+            architecture,
+            key: format!("validations/code/{hash}.zip"),
+        })
+    }
+
+    /// Puts the zip into the bucket, unless it is there.
+    pub(super) async fn upload(self, clients: &Clients, bucket: &str) -> Result<()> {
+        let object = S3Uri::new(bucket, self.key);
+        let there = clients
+            .s3
+            .head_object()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .send()
+            .await
+            .aws_unless(format!("cannot look for {object}"), &["NotFound"])?;
+        if there.is_some() {
+            return Ok(());
+        }
+        let zip = tokio::task::spawn_blocking(move || zipped(&self.bytes)).await??;
+        clients
+            .s3
+            .put_object()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .content_type("application/zip")
+            .body(zip.into())
+            .send()
+            .await
+            .aws(format!("cannot write {object}"))?;
+        Ok(())
+    }
+}
+
+/// The zip of a function: one executable file, `bootstrap`. The same bytes make the same zip.
+fn zipped(executable: &[u8]) -> Result<Vec<u8>> {
+    let options = SimpleFileOptions::default()
+        .unix_permissions(0o755)
+        .last_modified_time(DateTime::default())
+        // It is unpacked far more often than it is sent, and most of it is code.
+        .compression_level(Some(1));
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    zip.start_file("bootstrap", options)?;
+    zip.write_all(executable)?;
+    let zip = zip.finish().map_err(|error| anyhow!(error))?;
+    Ok(zip.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn the_zip_is_one_executable_and_reproducible() {
+        let zip = zipped(b"program").unwrap();
+        assert_eq!(zip, zipped(b"program").unwrap());
+        let mut archive = zip::ZipArchive::new(Cursor::new(zip)).unwrap();
+        assert_eq!(archive.len(), 1);
+        let mut entry = archive.by_index(0).unwrap();
+        assert_eq!(entry.name().unwrap(), "bootstrap");
+        assert_eq!(entry.unix_mode().unwrap() & 0o777, 0o755);
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "program");
+    }
+}

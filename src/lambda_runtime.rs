@@ -1,0 +1,128 @@
+//! This binary as a Lambda function: named `bootstrap`, it asks the Runtime API for events and
+//! validates what they name. (`provided.al2023`; no crate for it: the loop is four requests, and
+//! `lambda_runtime` would bring a second HTTP client.)
+//!
+//! ```text
+//! GET  invocation/next ── event ── `mlops validate` on S3 ── POST invocation/ID/response
+//!                                                        └── POST invocation/ID/error
+//! ```
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, anyhow};
+use serde_json::{Value, json};
+
+use crate::error::{Exit, Failure, Hint, exit, hints, message};
+use crate::progress::write_stderr;
+
+pub mod binary;
+mod event;
+
+/// The version of the Runtime API.
+const VERSION: &str = "2018-06-01";
+
+/// True when the program was started under the name that Lambda gives it.
+pub fn is_bootstrap() -> bool {
+    std::env::args_os()
+        .next()
+        .is_some_and(|program| Path::new(&program).file_name() == Some("bootstrap".as_ref()))
+}
+
+/// Serves events until Lambda ends the process.
+pub fn run() -> ExitCode {
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start")
+        .and_then(|runtime| runtime.block_on(serve()));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            write_stderr(&format!("error: {}", one_line(&error)));
+            exit(&error).into()
+        }
+    }
+}
+
+async fn serve() -> Result<()> {
+    let api = crate::config::lambda_runtime_api()
+        .ok_or_else(|| Failure::usage("AWS_LAMBDA_RUNTIME_API is not set"))
+        .hint("under the name `bootstrap` this is a Lambda function; call it `mlops` elsewhere")?;
+    let runtime = format!("http://{api}/{VERSION}/runtime");
+    // No timeout: the process may be frozen for hours while it waits for an event.
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    loop {
+        let next = client
+            .get(format!("{runtime}/invocation/next"))
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .context("the Runtime API has no event")?;
+        let id = next
+            .headers()
+            .get("lambda-runtime-aws-request-id")
+            .and_then(|id| id.to_str().ok())
+            .map(str::to_owned)
+            .ok_or_else(|| anyhow!("the event has no request id"))?;
+        let event = next.bytes().await.context("the event breaks off")?;
+        let (what, kind, body) = match event::handle(&event).await {
+            Ok(answer) => ("response", None, answer),
+            Err(error) => {
+                write_stderr(&format!("error: {}", one_line(&error)));
+                ("error", Some(kind(&error)), failure(&error))
+            }
+        };
+        let mut request = client
+            .post(format!("{runtime}/invocation/{id}/{what}"))
+            .header("content-type", "application/json");
+        if let Some(kind) = kind {
+            request = request.header("lambda-runtime-function-error-type", kind);
+        }
+        request
+            .body(body.to_string())
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .context("the Runtime API does not take the answer")?;
+    }
+}
+
+/// An error as the Runtime API takes it.
+fn failure(error: &anyhow::Error) -> Value {
+    json!({"errorType": kind(error), "errorMessage": one_line(error)})
+}
+
+fn kind(error: &anyhow::Error) -> &'static str {
+    match exit(error) {
+        Exit::Usage => "Validation.BadEvent",
+        Exit::Credentials => "Validation.AccessDenied",
+        _ => "Validation.Failed",
+    }
+}
+
+/// The message and the hints of an error.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = message(error);
+    for hint in hints(error) {
+        line.push_str(&format!(" (hint: {hint})"));
+    }
+    line.replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_its_hint() {
+        let error = Err::<(), _>(Failure::usage("no\ndata"))
+            .hint("name some")
+            .unwrap_err();
+        assert_eq!(
+            failure(&error),
+            json!({"errorType": "Validation.BadEvent", "errorMessage": "no data (hint: name some)"})
+        );
+    }
+}

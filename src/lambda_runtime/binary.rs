@@ -1,0 +1,168 @@
+//! What a file must be to run as a Lambda function: an ELF executable of an architecture that
+//! Lambda has, which needs no symbol of glibc newer than that of Amazon Linux 2023.
+
+use anyhow::{Result, anyhow};
+use object::elf::FileHeader64;
+use object::read::elf::{FileHeader, SectionHeader};
+use object::{Endianness, elf};
+
+use crate::error::{Exit, Failure, Hint};
+
+/// The glibc of `provided.al2023` (Amazon Linux 2023).
+pub const GLIBC: (u32, u32) = (2, 34);
+
+/// All files of a function together, unpacked (Lambda quotas).
+pub const MAX_UNZIPPED: u64 = 262_144_000;
+
+const HINT: &str = "build one with `cargo zigbuild --release --target \
+                    x86_64-unknown-linux-gnu.2.34` (cargo-zigbuild; zig is PyPI's ziglang), and \
+                    pass it with --function-binary FILE";
+
+/// An architecture of Lambda.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// AMD and Intel.
+    X86_64,
+    /// Graviton.
+    Arm64,
+}
+
+impl Architecture {
+    /// The name that Lambda's API has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
+/// A symbol version of glibc that a program needs.
+pub type Version = (u32, u32);
+
+/// What an executable is and needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// The architecture.
+    pub architecture: Architecture,
+    /// The newest symbol version of glibc; none for a static program.
+    pub glibc: Option<Version>,
+}
+
+/// Reads what an executable is and needs.
+///
+/// # Errors
+/// It is no 64-bit Linux executable, or of an architecture that Lambda does not have.
+pub fn needs(name: &str, bytes: &[u8]) -> Result<Needs> {
+    let refused = |what: &str| {
+        Err(Failure::new(
+            Exit::Failed,
+            format!("{name} is {what}, and Lambda runs 64-bit Linux executables"),
+        ))
+        .hint(HINT)
+    };
+    let magic = bytes.get(..4).unwrap_or_default();
+    match magic {
+        b"\x7fELF" => {}
+        [0xcf, 0xfa, 0xed, 0xfe] | [0xca, 0xfe, 0xba, 0xbe] => {
+            return refused("an executable of macOS");
+        }
+        [b'M', b'Z', ..] => return refused("an executable of Windows"),
+        [b'#', b'!', ..] => return refused("a script"),
+        _ => return refused("no executable"),
+    }
+    let Ok(header) = FileHeader64::<Endianness>::parse(bytes) else {
+        return refused("a 32-bit or damaged executable");
+    };
+    let broken = |error: object::Error| anyhow!("{name}: not a sound executable: {error}");
+    let endian = header.endian().map_err(broken)?;
+    let architecture = match header.e_machine(endian) {
+        elf::EM_X86_64 => Architecture::X86_64,
+        elf::EM_AARCH64 => Architecture::Arm64,
+        other => return refused(&format!("an executable for ELF machine {other:?}")),
+    };
+    let sections = header.sections(endian, bytes).map_err(broken)?;
+    let mut glibc = None;
+    for section in sections.iter() {
+        let Some((mut needed, link)) = section.gnu_verneed(endian, bytes).map_err(broken)? else {
+            continue;
+        };
+        let strings = sections.strings(endian, bytes, link).map_err(broken)?;
+        while let Some((_, mut versions)) = needed.next().map_err(broken)? {
+            while let Some(version) = versions.next().map_err(broken)? {
+                let text = version.name(endian, strings).map_err(broken)?;
+                glibc = glibc.max(parse(text));
+            }
+        }
+    }
+    Ok(Needs {
+        architecture,
+        glibc,
+    })
+}
+
+/// `GLIBC_2.34` as numbers. `GLIBC_PRIVATE` and the versions of other libraries are none.
+fn parse(text: &[u8]) -> Option<Version> {
+    let version = std::str::from_utf8(text).ok()?.strip_prefix("GLIBC_")?;
+    let mut parts = version.split('.');
+    let mut next = || parts.next()?.parse().ok();
+    Some((next()?, next()?))
+}
+
+/// Refuses what Lambda could not run.
+///
+/// # Errors
+/// As [`needs`]; a newer glibc than Lambda's; a file that is too large.
+pub fn check(name: &str, bytes: &[u8]) -> Result<Architecture> {
+    let needs = needs(name, bytes)?;
+    if let Some((major, minor)) = needs.glibc.filter(|glibc| *glibc > GLIBC) {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{name} needs GLIBC_{major}.{minor}, and Lambda's provided.al2023 has {}.{}",
+                GLIBC.0, GLIBC.1
+            ),
+        ))
+        .hint(HINT);
+    }
+    if bytes.len() as u64 > MAX_UNZIPPED {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{name} has {} MiB, and a Lambda function has at most {} MiB of code",
+                bytes.len() >> 20,
+                MAX_UNZIPPED >> 20
+            ),
+        ))
+        .hint("take a release build, or remove its debug information with `strip`");
+    }
+    Ok(needs.architecture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(parse(b"GLIBC_2.34"), Some((2, 34)));
+        assert_eq!(parse(b"GLIBC_2.2.5"), Some((2, 2)));
+        assert!(parse(b"GLIBC_2.4") < parse(b"GLIBC_2.34"));
+        assert_eq!(parse(b"GLIBC_PRIVATE"), None);
+        assert_eq!(parse(b"GCC_3.0"), None);
+    }
+
+    #[test]
+    fn what_is_no_linux_executable_is_refused_by_name() {
+        for (bytes, word) in [
+            (&b"\xcf\xfa\xed\xfe...."[..], "macOS"),
+            (b"MZ......", "Windows"),
+            (b"#!/bin/sh\n", "script"),
+            (b"", "no executable"),
+            (b"\x7fELF\x01\x01\x01", "32-bit"),
+        ] {
+            let error = check("x", bytes).unwrap_err();
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The validation event: S3 in, S3 out, by the very command `mlops validate`.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::Parser;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::aws::s3::{self, S3Uri};
+use crate::aws::{AwsResultExt, Clients};
+use crate::commands::validate::{self, ValidateArgs};
+use crate::config::{Config, GlobalArgs};
+use crate::context::{Context, Interrupts};
+use crate::error::{Exit, Failure, Hint, exit, hints, message};
+use crate::validation::files;
+
+/// Violations that take more than this are left out of the answer: they are in the file.
+const LONGEST: usize = 1 << 20;
+
+/// What to validate.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Event {
+    /// `s3://` addresses; together one data set.
+    data: Vec<String>,
+    /// As `--format`.
+    format: Option<String>,
+    /// The address of the constraints.
+    constraints: Option<String>,
+    /// The address of the statistics.
+    statistics: Option<String>,
+    /// Make a baseline instead of checking against one.
+    #[serde(default)]
+    suggest: bool,
+    /// The prefix under which the result's files go.
+    output: Option<String>,
+}
+
+/// The command line that an event becomes.
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(flatten)]
+    validate: ValidateArgs,
+}
+
+/// Validates what the event names; answers what the data is like and where the files are.
+pub(super) async fn handle(event: &[u8]) -> Result<Value> {
+    let event: Event = serde_json::from_slice(event)
+        .map_err(|error| Failure::usage(format!("the event is not one of a validation: {error}")))
+        .hint(
+            r#"{"data": ["s3://…"], "constraints": "s3://…", "statistics": "s3://…", "output": "s3://…/"}, or "suggest": true"#,
+        )?;
+    event.check()?;
+    let scratch = tempfile::tempdir().context("no room for temporary files")?;
+    let line = event.line(scratch.path())?;
+    let ctx = Context::new(Config::load(&line.global)?, Interrupts::default());
+    let clients = ctx.aws().await?;
+    for (address, name) in event.baseline() {
+        fetch(clients, address, &scratch.path().join(name)).await?;
+    }
+    let found = Box::pin(validate::run(&ctx, &line.validate))
+        .await
+        .map_err(|error| event.renamed(error, scratch.path()))?;
+    let mut answer = serde_json::to_value(&found)?;
+    let output = match &event.output {
+        Some(output) => put(clients, &scratch.path().join("output"), output).await?,
+        None => Vec::new(),
+    };
+    let members = answer
+        .as_object_mut()
+        .ok_or_else(|| anyhow!("a report is an object"))?;
+    // A path of this machine, which nobody can open.
+    members.remove("baseline");
+    members.insert("files".to_owned(), json!(output));
+    let violations = &members["violations"];
+    let count = violations.as_array().map_or(0, Vec::len);
+    if violations.to_string().len() > LONGEST {
+        members.remove("violations");
+    }
+    members.insert("violation_count".to_owned(), json!(count));
+    Ok(answer)
+}
+
+impl Event {
+    /// Refuses an event that cannot be understood, before anything is read.
+    fn check(&self) -> Result<()> {
+        if self.data.is_empty() {
+            return Err(Failure::usage("the event names no data"));
+        }
+        let baseline = self.constraints.iter().chain(&self.statistics);
+        for address in self.data.iter().chain(baseline).chain(&self.output) {
+            address.parse::<S3Uri>()?;
+        }
+        match (self.suggest, &self.constraints, &self.statistics) {
+            (true, None, None) | (false, Some(_), _) => Ok(()),
+            (true, _, _) => Err(Failure::usage(
+                "the event asks for a baseline and names one: leave out suggest or constraints",
+            )),
+            (false, None, _) => Err(Failure::usage(
+                "the event names no constraints; with \"suggest\": true a baseline is made",
+            )),
+        }
+    }
+
+    /// The files of the baseline, with the names that they get here.
+    fn baseline(&self) -> impl Iterator<Item = (&String, &'static str)> {
+        let constraints = self.constraints.iter().map(|at| (at, files::CONSTRAINTS));
+        let statistics = self.statistics.iter().map(|at| (at, files::STATISTICS));
+        constraints.chain(statistics)
+    }
+
+    fn line(&self, scratch: &Path) -> Result<Line> {
+        let mut words: Vec<OsString> = vec!["mlops".into(), "--quiet".into()];
+        if self.suggest {
+            words.push("--suggest".into());
+        }
+        for (_, name) in self.baseline() {
+            let flag = if name == files::CONSTRAINTS {
+                "--constraints"
+            } else {
+                "--statistics"
+            };
+            words.extend([flag.into(), scratch.join(name).into()]);
+        }
+        if let Some(format) = &self.format {
+            words.push(format!("--format={format}").into());
+        }
+        words.extend(["--output-dir".into(), scratch.join("output").into()]);
+        words.push("--".into());
+        words.extend(self.data.iter().map(OsString::from));
+        Line::try_parse_from(words).map_err(|error| {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            Failure::usage(first.trim_start_matches("error: ").to_owned())
+        })
+    }
+
+    /// The error with the addresses of the files instead of their paths here.
+    fn renamed(&self, error: anyhow::Error, scratch: &Path) -> anyhow::Error {
+        let mut text = message(&error);
+        let before = text.clone();
+        for (address, name) in self.baseline() {
+            text = text.replace(&scratch.join(name).display().to_string(), address);
+        }
+        if text == before {
+            return error;
+        }
+        hints(&error)
+            .into_iter()
+            .fold(Failure::new(exit(&error), text), crate::error::hinted)
+    }
+}
+
+async fn fetch(clients: &Clients, address: &str, path: &Path) -> Result<()> {
+    let object: S3Uri = address.parse()?;
+    let found = s3::get(&clients.s3, &object, None)
+        .await?
+        .ok_or_else(|| Failure::new(Exit::Failed, format!("{address}: there is no such object")))?;
+    std::fs::write(path, found.bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Uploads the files of a directory; the violations last, so that a result that has them is whole.
+async fn put(clients: &Clients, directory: &Path, output: &str) -> Result<Vec<String>> {
+    let prefix: S3Uri = output.parse()?;
+    let slash = if prefix.key.is_empty() || prefix.key.ends_with('/') {
+        ""
+    } else {
+        "/"
+    };
+    let mut written = Vec::new();
+    for name in [files::STATISTICS, files::CONSTRAINTS, files::VIOLATIONS] {
+        let Ok(bytes) = std::fs::read(directory.join(name)) else {
+            // A baseline has no violations.
+            continue;
+        };
+        let object = S3Uri::new(&prefix.bucket, format!("{}{slash}{name}", prefix.key));
+        clients
+            .s3
+            .put_object()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .content_type("application/json")
+            .body(bytes.into())
+            .send()
+            .await
+            .aws(format!("cannot write {object}"))?;
+        written.push(object.to_string());
+    }
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(value: Value) -> Event {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn an_event_becomes_a_command_line() {
+        let line = event(json!({
+            "data": ["s3://b/a.csv", "s3://b/--suggest"],
+            "format": "csv",
+            "constraints": "s3://b/c.json",
+        }))
+        .line(Path::new("/tmp/x"))
+        .unwrap();
+        let shown = format!("{:?}", line.validate);
+        assert!(
+            shown.contains("s3://b/--suggest") && shown.contains("suggest: false"),
+            "{shown}"
+        );
+        assert!(shown.contains("/tmp/x/constraints.json"), "{shown}");
+        let wrong = event(json!({"data": ["s3://b/a"], "format": "xml", "suggest": true}));
+        let error = wrong.line(Path::new("/tmp/x")).unwrap_err();
+        assert!(error.to_string().contains("'xml'"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_before_anything_is_read() {
+        for wrong in [
+            json!({"data": [], "suggest": true}),
+            json!({"data": ["/etc/passwd"], "suggest": true}),
+            json!({"data": ["-"], "suggest": true}),
+            json!({"data": ["s3://b/k"]}),
+            json!({"data": ["s3://b/k"], "suggest": true, "constraints": "s3://b/c"}),
+            json!({"data": ["s3://b/k"], "statistics": "s3://b/c"}),
+            json!({"data": ["s3://b/k"], "constraints": "c.json"}),
+            json!({"data": ["s3://b/k"], "suggest": true, "output": "here"}),
+        ] {
+            let error = event(wrong.clone()).check().expect_err(&wrong.to_string());
+            assert_eq!(exit(&error), Exit::Usage, "{wrong}");
+        }
+        event(json!({"data": ["s3://b/k"], "suggest": true}))
+            .check()
+            .unwrap();
+    }
+
+    #[test]
+    fn an_error_names_the_address_and_not_the_path() {
+        let event = event(json!({"data": ["s3://b/k"], "constraints": "s3://b/c.json"}));
+        let scratch = Path::new("/tmp/x");
+        let error = Err::<(), _>(anyhow!("/tmp/x/constraints.json: not a file"))
+            .hint("make one")
+            .unwrap_err();
+        let error = event.renamed(error, scratch);
+        assert_eq!(message(&error), "s3://b/c.json: not a file");
+        assert_eq!(hints(&error), ["make one"]);
+    }
+}

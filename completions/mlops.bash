@@ -1731,7 +1731,7 @@ _mlops() {
             return 0
             ;;
         mlops__subcmd__validate)
-            opts="-q -v -y -h --suggest --constraints --statistics --format --profile-out --merge --output-dir --on --function-binary --instance-type --resume --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help"
+            opts="-q -v -y -h --suggest --constraints --statistics --explain --format --profile-out --merge --output-dir --on --function-binary --instance-type --resume --spark-submit --spark-conf --whole-files --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1742,6 +1742,10 @@ _mlops() {
                     return 0
                     ;;
                 --statistics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --explain)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1770,6 +1774,14 @@ _mlops() {
                     return 0
                     ;;
                 --resume)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --spark-submit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --spark-conf)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -422,6 +422,7 @@ complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_sub
 complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l constraints -d 'The constraints to check (default: those of the project\'s baseline)' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l statistics -d 'The statistics that drift is measured from' -r -F
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l explain -d 'Show one column beside its baseline: quantiles, categories, every distance' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l format -d 'What the data is (default: what the names say, .csv, .jsonl or .parquet; else csv)' -r -f -a "csv\t'Comma-separated values with a header line'
 jsonl\t'One flat JSON object a line'
 parquet\t'Apache Parquet'
@@ -435,6 +436,8 @@ spark\t'Apache Spark'"
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l function-binary -d 'The executable for the function: Linux, no glibc symbol newer than 2.34 (--on lambda; default: this one)' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l instance-type -d 'The job\'s instance type (--on processing; default: that of mlops.toml)' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l resume -d 'Wait for a job that was started before (--on processing; the id is what Ctrl-C said)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l spark-submit -d 'Spark\'s launcher (--on spark; default: that of `SPARK_HOME`, on PATH, or of pyspark)' -r -F
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l spark-conf -d 'A setting of Spark, as spark.master=yarn (--on spark; default: this machine, all cores)' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l region -d 'The AWS region' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l endpoint-url -d 'Send every request to this endpoint' -r
@@ -447,6 +450,7 @@ complete -c mlops -n "__fish_mlops_using_subcommand validate" -l poll-interval -
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l suggest -d 'Make a baseline from the data instead of checking it'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l merge -d 'DATA are profiles that --profile-out wrote, of parts of one data set'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l whole-files -d 'Read each CSV file in one piece: its fields hold line breaks (--on spark)'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -s q -l quiet -d 'Print the result and errors only'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -s v -l verbose -d 'Print details of what is done'

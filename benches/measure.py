@@ -23,19 +23,33 @@ def once(command, **kwargs):
     }
 
 
-def paired(runs, warmup, commands):
-    """Runs each named command in turn; medians by name."""
+def series(runs, warmup, commands, exits=(0,)):
+    """Runs each named command in turn; every result by name, the same index for the same turn."""
     results = {name: [] for name in commands}
     for index in range(warmup + runs):
         for name, (command, kwargs) in commands.items():
             result = once(command, **kwargs)
-            assert result["exit"] == 0, f"{name}: exit {result['exit']}"
+            assert result["exit"] in exits, f"{name}: exit {result['exit']}"
             if index >= warmup:
                 results[name].append(result)
+    return results
+
+
+def medians(results):
     return {
         name: {key: statistics.median(r[key] for r in found) for key in ("wall", "cpu", "rss")}
         for name, found in results.items()
     }
+
+
+def ratio(ours, theirs, key):
+    """The median of the ratios turn by turn: what slows both in one turn cancels out."""
+    return statistics.median(a[key] / b[key] for a, b in zip(ours, theirs))
+
+
+def paired(runs, warmup, commands):
+    """Runs each named command in turn; medians by name."""
+    return medians(series(runs, warmup, commands))
 
 
 def show(results):

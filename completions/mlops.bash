@@ -16,6 +16,9 @@ _mlops() {
             ",$1")
                 cmd="mlops"
                 ;;
+            mlops,analyze)
+                cmd="mlops__subcmd__analyze"
+                ;;
             mlops,completions)
                 cmd="mlops__subcmd__completions"
                 ;;
@@ -128,8 +131,50 @@ _mlops() {
 
     case "${cmd}" in
         mlops)
-            opts="-q -v -y -h -V --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help --version init config promote lineage status data image local demo monitor validate train runs models completions markdown-help job-process"
+            opts="-q -v -y -h -V --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help --version init config promote lineage status data image local demo monitor validate train runs models completions markdown-help analyze job-process"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --region)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --endpoint-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --poll-interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mlops__subcmd__analyze)
+            opts="-q -v -y -h --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1686,7 +1731,7 @@ _mlops() {
             return 0
             ;;
         mlops__subcmd__validate)
-            opts="-q -v -y -h --suggest --constraints --statistics --format --profile-out --merge --output-dir --on --function-binary --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help"
+            opts="-q -v -y -h --suggest --constraints --statistics --explain --format --profile-out --merge --output-dir --on --function-binary --instance-type --resume --spark-submit --spark-conf --whole-files --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1697,6 +1742,10 @@ _mlops() {
                     return 0
                     ;;
                 --statistics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --explain)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1717,6 +1766,22 @@ _mlops() {
                     return 0
                     ;;
                 --function-binary)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --instance-type)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resume)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --spark-submit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --spark-conf)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -56,6 +56,7 @@ complete -c mlops -n "__fish_mlops_needs_command" -f -a "runs" -d 'Look at train
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "models" -d 'Look at the versions in the model registry'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "completions" -d 'Print the completions of a shell'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "markdown-help" -d 'Print the command reference in Markdown'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "analyze" -d 'Analyse data as the container of a Model Monitor job'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "job-process" -d 'Enter a job\'s namespaces and become its program'
 complete -c mlops -n "__fish_mlops_using_subcommand init" -l name -d 'The project\'s name (default: the directory\'s)' -r
 complete -c mlops -n "__fish_mlops_using_subcommand init" -l profile -d 'The profile of your AWS configuration' -r
@@ -421,17 +422,22 @@ complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_sub
 complete -c mlops -n "__fish_mlops_using_subcommand monitor; and __fish_seen_subcommand_from report" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l constraints -d 'The constraints to check (default: those of the project\'s baseline)' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l statistics -d 'The statistics that drift is measured from' -r -F
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l explain -d 'Show one column beside its baseline: quantiles, categories, every distance' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l format -d 'What the data is (default: what the names say, .csv, .jsonl or .parquet; else csv)' -r -f -a "csv\t'Comma-separated values with a header line'
 jsonl\t'One flat JSON object a line'
 parquet\t'Apache Parquet'
 capture\t'What an endpoint captured (JSON Lines)'"
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l profile-out -d 'Write the mergeable profile of the data instead of a verdict; --constraints and --statistics say which categories are always counted' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l output-dir -d 'Where the result\'s files go (with --suggest, default: the project\'s baseline)' -r -F
-complete -c mlops -n "__fish_mlops_using_subcommand validate" -l on -d 'What runs the validation; elsewhere than here, the data is in S3' -r -f -a "here\t'This process'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l on -d 'What runs the validation; for lambda and processing, the data is in S3' -r -f -a "here\t'This process'
 lambda\t'A Lambda function made of this binary'
 processing\t'A SageMaker Processing job'
 spark\t'Apache Spark'"
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l function-binary -d 'The executable for the function: Linux, no glibc symbol newer than 2.34 (--on lambda; default: this one)' -r -F
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l instance-type -d 'The job\'s instance type (--on processing; default: that of mlops.toml)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l resume -d 'Wait for a job that was started before (--on processing; the id is what Ctrl-C said)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l spark-submit -d 'Spark\'s launcher (--on spark; default: that of `SPARK_HOME`, on PATH, or of pyspark)' -r -F
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l spark-conf -d 'A setting of Spark, as spark.master=yarn (--on spark; default: this machine, all cores)' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l region -d 'The AWS region' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l endpoint-url -d 'Send every request to this endpoint' -r
@@ -444,6 +450,7 @@ complete -c mlops -n "__fish_mlops_using_subcommand validate" -l poll-interval -
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l suggest -d 'Make a baseline from the data instead of checking it'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l merge -d 'DATA are profiles that --profile-out wrote, of parts of one data set'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l whole-files -d 'Read each CSV file in one piece: its fields hold line breaks (--on spark)'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -s q -l quiet -d 'Print the result and errors only'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -s v -l verbose -d 'Print details of what is done'
@@ -627,6 +634,21 @@ complete -c mlops -n "__fish_mlops_using_subcommand markdown-help" -s q -l quiet
 complete -c mlops -n "__fish_mlops_using_subcommand markdown-help" -s v -l verbose -d 'Print details of what is done'
 complete -c mlops -n "__fish_mlops_using_subcommand markdown-help" -s y -l yes -d 'Go ahead without asking'
 complete -c mlops -n "__fish_mlops_using_subcommand markdown-help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand analyze" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mlops -n "__fish_mlops_using_subcommand job-process" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand job-process" -l region -d 'The AWS region' -r
 complete -c mlops -n "__fish_mlops_using_subcommand job-process" -l endpoint-url -d 'Send every request to this endpoint' -r

@@ -47,6 +47,11 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "MLOPS_PYTHON",
         "the Python of the host runtime (default: python3 on PATH)",
     ),
+    (
+        "SPARK_HOME",
+        "the Spark of `mlops validate --on spark` (default: spark-submit on PATH, or pyspark)",
+    ),
+    ("JAVA_HOME", "the Java of Spark (default: java on PATH)"),
     ("NO_COLOR", "any value turns colour off (flag --color)"),
 ];
 
@@ -394,6 +399,12 @@ pub struct Config {
     pub now: Option<jiff::Timestamp>,
     /// The Python of the host runtime.
     pub python: Option<PathBuf>,
+    /// Where Spark is.
+    pub spark_home: Option<PathBuf>,
+    /// Where Java is.
+    pub java_home: Option<PathBuf>,
+    /// The directories that programs are looked for in.
+    pub search_path: Vec<PathBuf>,
 }
 
 impl Config {
@@ -459,7 +470,21 @@ impl Config {
             cache,
             now,
             python: variable("MLOPS_PYTHON").map(PathBuf::from),
+            spark_home: variable("SPARK_HOME").map(PathBuf::from),
+            java_home: variable("JAVA_HOME").map(PathBuf::from),
+            search_path: env::var_os("PATH")
+                .map(|path| env::split_paths(&path).collect())
+                .unwrap_or_default(),
         })
+    }
+
+    /// The program of that name on PATH.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        let places = self
+            .search_path
+            .iter()
+            .map(|directory| directory.join(name));
+        places.into_iter().find(|program| program.is_file())
     }
 
     /// The project around the current directory, when there is one.

@@ -13,8 +13,8 @@ mod html;
 mod shape;
 mod table;
 
-pub use shape::Bin;
-pub use table::violations;
+pub use shape::{Bin, compare as distribution, number};
+pub use table::{sparklines, violations};
 
 /// One analysis of production data.
 #[derive(Debug, Clone, Serialize)]
@@ -52,19 +52,16 @@ pub struct FeatureReport {
 
 impl MonitoringReport {
     /// Compares production data with the baseline.
-    ///
-    /// # Errors
-    /// The constraints ask for a method that is not here.
     pub fn new(
         endpoint: &str,
         run: &str,
         baseline: &Baseline,
         current: &Statistics,
         violations: Violations,
-    ) -> Result<Self, String> {
+    ) -> Self {
         let mut features = Vec::new();
         if let Some(before) = &baseline.statistics {
-            for drift in drift::compare(before, current, &baseline.constraints)? {
+            for drift in drift::compare(before, current, &baseline.constraints) {
                 let find = |statistics: &Statistics| {
                     statistics
                         .features
@@ -89,14 +86,14 @@ impl MonitoringReport {
             let key = |feature: &FeatureReport| feature.distance.unwrap_or(-1.0);
             key(b).total_cmp(&key(a))
         });
-        Ok(Self {
+        Self {
             endpoint: endpoint.to_owned(),
             run: run.to_owned(),
             rows: current.dataset.item_count,
             baseline_rows: baseline.statistics.as_ref().map(|s| s.dataset.item_count),
             features,
             violations: violations.violations,
-        })
+        }
     }
 
     /// The features that drifted.
@@ -173,15 +170,15 @@ mod tests {
         let format = Format::Capture(validation::capture::Window::default());
         let profile = validation::profile(july(), &format, Some(&baseline)).unwrap();
         let current = profile.statistics();
-        let violations = validation::check(&profile, &current, &baseline).unwrap();
+        let violations =
+            validation::check(&profile, &current, &baseline, jiff::Timestamp::UNIX_EPOCH).unwrap();
         let report = MonitoringReport::new(
             "flights",
             "2026-11-22T17-33-14Z",
             &baseline,
             &current,
             violations,
-        )
-        .unwrap();
+        );
         assert_eq!(report.features.len(), 11);
         assert_eq!(report.rows, 4_000);
         let drifted: Vec<&str> = report.drifted().map(|f| f.feature.as_str()).collect();

@@ -17,13 +17,16 @@ mod batch;
 pub mod capture;
 mod categories;
 pub mod check;
+pub mod clarify;
 mod column;
 pub mod constraints;
 mod csv;
 pub mod dataset;
 pub mod decode;
+pub mod distance;
 mod distinct;
 pub mod drift;
+pub mod explain;
 pub mod files;
 mod flat;
 mod hash;
@@ -33,12 +36,18 @@ pub mod kll;
 mod lenient;
 mod moments;
 mod number;
+pub mod opt_in;
 mod parquet;
 pub mod profile;
 mod profile_file;
+#[cfg(test)]
+mod properties;
+pub mod quality;
+mod split;
 pub mod statistics;
 pub mod types;
 pub mod violations;
+pub mod watch;
 
 use batch::Batch;
 pub use check::check;
@@ -215,7 +224,7 @@ pub fn profile(
     format: &Format,
     baseline: Option<&Baseline>,
 ) -> Result<Profile, DataError> {
-    let mut profiler = Profiler::new(baseline);
+    let mut profiler = Profiler::new(baseline)?;
     for source in sources {
         let name = source.name;
         let partition = source.partition;

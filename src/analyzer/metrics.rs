@@ -8,30 +8,30 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::job::Job;
-use crate::validation::constraints::Switch;
 use crate::validation::{Baseline, Statistics, drift};
 
 /// Where the platform looks; the documented place is the directory.
 const FILE: &str = "output/metrics/cloudwatch/cloudwatch_metrics.jsonl";
 
-/// The records of an analysis; none when the baseline's `emit_metrics` says so.
-///
-/// # Errors
-/// The constraints ask for a distance that is not here.
+/// The records of an analysis, of every column that the baseline's `emit_metrics` lets speak.
 pub(super) fn lines(
     job: &Job,
     baseline: Option<&Baseline>,
     statistics: &Statistics,
     now: jiff::Timestamp,
-) -> Result<Vec<Value>> {
-    let emit = baseline.and_then(|baseline| baseline.constraints.monitoring_config.emit_metrics);
-    if emit == Some(Switch::Disabled) {
-        return Ok(Vec::new());
-    }
+) -> Vec<Value> {
+    let known = baseline.map(|baseline| (&baseline.constraints, baseline.constraints.by_name()));
+    let emits = |name: &str| {
+        known.as_ref().is_none_or(|(constraints, features)| {
+            constraints
+                .rules_of(features.get(name).copied())
+                .emit_metrics
+        })
+    };
     let time = job.window.until.unwrap_or(now);
     let time = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let dimensions: Vec<Value> = [
@@ -53,6 +53,9 @@ pub(super) fn lines(
     let mut records = Vec::new();
     for feature in &statistics.features {
         let name = &feature.name;
+        if !emits(name) {
+            continue;
+        }
         // Without a value there is no least and no greatest one.
         if let Some(numbers) = &feature.numerical_statistics
             && numbers.common.num_present > 0
@@ -82,10 +85,13 @@ pub(super) fn lines(
         statistics: Some(before),
     }) = baseline
     else {
-        return Ok(records);
+        return records;
     };
-    for drift in drift::compare(before, statistics, constraints).map_err(|text| anyhow!(text))? {
-        if let Some(distance) = drift.distance {
+    for drift in drift::compare(before, statistics, constraints) {
+        if let Some(distance) = drift.distance
+            && distance.is_finite()
+            && emits(&drift.feature)
+        {
             records.push(record(
                 format!("feature_baseline_drift_{}", drift.feature),
                 ("Value", json!(distance)),
@@ -93,7 +99,7 @@ pub(super) fn lines(
             ));
         }
     }
-    Ok(records)
+    records
 }
 
 /// Writes the records, when there are any.

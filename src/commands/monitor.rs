@@ -131,7 +131,8 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     })?;
     let statistics = profile.statistics();
     let failed = |text: String| Failure::new(Exit::Failed, text);
-    let violations = validation::check(&profile, &statistics, &baseline).map_err(failed)?;
+    let violations =
+        validation::check(&profile, &statistics, &baseline, ctx.now()).map_err(failed)?;
     drop(task);
     let run = ctx.now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
     let suggested = Constraints::suggest(&statistics);
@@ -149,8 +150,7 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
         store.put(clients, &run, name, bytes).await?;
     }
     let endpoint = project.file.name.as_str();
-    let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations)
-        .map_err(failed)?;
+    let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations);
     Ok(Monitored {
         exit: if report.violations.is_empty() {
             Exit::Done
@@ -187,8 +187,7 @@ async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> {
             .transpose()?,
     };
     let endpoint = project.file.name.as_str();
-    let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations)
-        .map_err(|text| Failure::new(Exit::Failed, text))?;
+    let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations);
     if let Some(path) = &args.html {
         std::fs::write(path, report.html())
             .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
 use crate::validation::{self, Baseline, Constraints, files};
 
+mod explain;
 mod remote;
 mod report;
 mod sources;
@@ -37,6 +38,9 @@ pub struct ValidateArgs {
     /// The statistics that drift is measured from
     #[arg(long, value_name = "FILE", requires = "constraints")]
     statistics: Option<PathBuf>,
+    /// Show one column beside its baseline: quantiles, categories, every distance
+    #[arg(long, value_name = "FEATURE", conflicts_with_all = ["suggest", "profile_out"])]
+    explain: Option<String>,
     /// What the data is (default: what the names say, .csv, .jsonl or .parquet; else csv)
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<DataFormat>,
@@ -50,7 +54,7 @@ pub struct ValidateArgs {
     /// Where the result's files go (with --suggest, default: the project's baseline)
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
-    /// What runs the validation; elsewhere than here, the data is in S3
+    /// What runs the validation; for lambda and processing, the data is in S3
     #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
     on: On,
     #[command(flatten)]
@@ -86,10 +90,13 @@ enum DataFormat {
 
 /// Profiles, then suggests or checks.
 pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
-    if args.on != On::Here {
+    args.remote.refuse_but(args.on)?;
+    if (args.explain.is_some() || args.merge) && args.on != On::Here {
+        return Err(Failure::usage("--explain and --merge work without --on"));
+    }
+    if matches!(args.on, On::Lambda | On::Processing) {
         return remote::run(ctx, args).await;
     }
-    args.remote.refuse_here()?;
     if let Some(file) = &args.profile_out {
         let baseline = match &args.constraints {
             Some(constraints) => Some(Baseline::read(constraints, args.statistics.as_deref())?),
@@ -107,9 +114,13 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     let (constraints, statistics) = baseline_files(ctx, args)?;
     let baseline = Baseline::read(&constraints, statistics.as_deref())
         .hint("make a baseline with `mlops validate --suggest DATA`")?;
+    let explained = match &args.explain {
+        Some(name) => Some(explain::find(&baseline, name)?),
+        None => None,
+    };
     let profile = profile(ctx, args, Some(baseline.clone())).await?;
     let found = profile.statistics();
-    let violations = validation::check(&profile, &found, &baseline)
+    let violations = validation::check(&profile, &found, &baseline, ctx.now())
         .map_err(|text| Failure::new(Exit::Failed, text))?;
     let mut written = Vec::new();
     if let Some(directory) = &args.output_dir {
@@ -118,12 +129,17 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         written.push(files::write(directory, files::CONSTRAINTS, &suggested)?);
         written.push(files::write(directory, files::VIOLATIONS, &violations)?);
     }
+    let explanation = match explained {
+        Some(feature) => Some(explain::explain(feature, &baseline, &found, &violations)?),
+        None => None,
+    };
     Ok(Validation {
         rows: profile.rows(),
         columns: found.features.len(),
         baseline: Some(constraints),
         violations: violations.violations,
         files: written,
+        explanation,
         profile_only: false,
     })
 }
@@ -136,6 +152,7 @@ fn suggest(profile: &validation::Profile, directory: &Path) -> Result<Validation
         columns: statistics.features.len(),
         baseline: None,
         violations: Vec::new(),
+        explanation: None,
         files: vec![
             files::write(directory, files::STATISTICS, &statistics)?,
             files::write(directory, files::CONSTRAINTS, &constraints)?,
@@ -179,6 +196,10 @@ async fn profile(
 ) -> Result<validation::Profile> {
     if args.merge {
         return merged(&args.data);
+    }
+    if args.on == On::Spark {
+        let files = baseline.map(|_| baseline_files(ctx, args)).transpose()?;
+        return remote::spark::profile(ctx, args, files).await;
     }
     let (sources, format) = sources::open(ctx, &args.data, args.format).await?;
     let profiled = tokio::task::spawn_blocking(move || {

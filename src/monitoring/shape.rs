@@ -31,7 +31,7 @@ pub struct Bin {
 }
 
 /// Both distributions; empty when one side has none.
-pub(super) fn compare(then: &FeatureStatistics, now: &FeatureStatistics) -> Vec<Bin> {
+pub fn compare(then: &FeatureStatistics, now: &FeatureStatistics) -> Vec<Bin> {
     if then.inferred_type.is_numeric() {
         match (then.ranks(), now.ranks()) {
             (Some(before), Some(after)) => ranges(
@@ -113,7 +113,7 @@ fn label(edges: &[f64], i: usize, whole: bool) -> String {
 }
 
 /// A number with at most four digits that matter.
-pub(super) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }

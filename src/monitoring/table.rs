@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{FeatureReport, MonitoringReport, counted, distance};
+use super::{Bin, FeatureReport, MonitoringReport, counted, distance};
 use crate::output;
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -59,7 +59,7 @@ pub fn violations(violations: &[crate::validation::Violation]) -> String {
 }
 
 fn row(feature: &FeatureReport) -> Vec<String> {
-    let (before, now) = sparklines(feature);
+    let (before, now) = sparklines(&feature.distribution, WIDTH);
     vec![
         feature.feature.clone(),
         distance(feature),
@@ -70,10 +70,9 @@ fn row(feature: &FeatureReport) -> Vec<String> {
     ]
 }
 
-/// Both distributions in blocks of the same scale.
-fn sparklines(feature: &FeatureReport) -> (String, String) {
-    let bins = &feature.distribution;
-    let size = bins.len().div_ceil(WIDTH).max(1);
+/// Both distributions in at most `width` blocks of the same scale.
+pub fn sparklines(bins: &[Bin], width: usize) -> (String, String) {
+    let size = bins.len().div_ceil(width).max(1);
     let grouped: Vec<(f64, f64)> = bins
         .chunks(size)
         .map(|group| {
@@ -109,9 +108,7 @@ fn block(value: f64, top: f64) -> char {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Bin;
     use super::*;
-    use crate::validation::types::InferredType;
 
     #[test]
     fn both_sparklines_have_one_scale() {
@@ -122,14 +119,7 @@ mod tests {
             baseline,
             current,
         };
-        let feature = FeatureReport {
-            feature: "x".to_owned(),
-            inferred_type: InferredType::String,
-            distance: Some(0.7),
-            threshold: 0.1,
-            drifted: true,
-            distribution: vec![bin(1.0, 0.5), bin(0.0, 0.5)],
-        };
-        assert_eq!(sparklines(&feature), ("█▁".to_owned(), "▅▅".to_owned()));
+        let bins = [bin(1.0, 0.5), bin(0.0, 0.5)];
+        assert_eq!(sparklines(&bins, 12), ("█▁".to_owned(), "▅▅".to_owned()));
     }
 }

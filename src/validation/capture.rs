@@ -329,7 +329,7 @@ mod tests {
     }
 
     fn profile(lines: &str, window: Window) -> Result<super::super::Profile, String> {
-        let mut profiler = Profiler::new(None);
+        let mut profiler = Profiler::new(None).unwrap();
         read("c.jsonl", lines.as_bytes(), window, &mut profiler).map_err(|e| e.to_string())?;
         profiler.finish().map_err(|e| e.to_string())
     }

@@ -1,41 +1,64 @@
 //! Constraints against a profile: the violations.
 
-use super::constraints::{FeatureConstraints, Rules};
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+
+use super::constraints::{Constraints, FeatureConstraints, Rules};
+use super::opt_in::{self, DatasetChecks, FeatureChecks};
+use super::statistics::FeatureStatistics;
 use super::violations::{Violation, Violations};
 use super::{Baseline, Profile, Statistics, drift};
 
-/// Everything about the data that breaks the baseline's constraints.
+/// Everything about the data that breaks the baseline's constraints. `clock` is the time it is, for
+/// checks of age.
 ///
 /// # Errors
-/// The constraints ask for a check that is not here.
+/// The constraints ask for a check that cannot be made: what [`opt_in`] refuses.
 pub fn check(
     profile: &Profile,
     statistics: &Statistics,
     baseline: &Baseline,
+    clock: Timestamp,
 ) -> Result<Violations, String> {
     let constraints = &baseline.constraints;
-    let mut violations = columns(statistics, &constraints.features);
-    let drifts = match &baseline.statistics {
-        Some(before) => drift::compare(before, statistics, constraints)?,
-        None => Vec::new(),
-    };
+    let wanted = DatasetChecks::of(constraints)?;
+    let current = statistics.by_name();
+    let before = baseline.statistics.as_ref().map(Statistics::by_name);
+    let general = constraints.rules_of(None).evaluate;
+    let mut violations = Vec::new();
+    if general {
+        violations.extend(columns(statistics, constraints));
+        let rows = baseline.statistics.as_ref().map(|s| s.dataset.item_count);
+        violations.extend(opt_in::row_count(&wanted, profile.rows(), rows)?);
+    }
     for feature in &constraints.features {
-        let rules = constraints.rules(&feature.name);
-        if rules.evaluate {
-            violations.extend(values(profile, statistics, feature, &rules));
+        let rules = constraints.rules_of(Some(feature));
+        let Some(now) = current.get(feature.name.as_str()).copied() else {
+            continue;
+        };
+        if !rules.evaluate {
+            continue;
         }
+        violations.extend(values(profile, now, feature, &rules));
+        let before = before
+            .as_ref()
+            .and_then(|before| before.get(feature.name.as_str()).copied());
         violations.extend(
-            drifts
-                .iter()
-                .filter(|drift| rules.evaluate && drift.drifted && drift.feature == feature.name)
-                .filter_map(|drift| {
-                    let text = format!(
-                        "Baseline drift distance: {} exceeds threshold: {}",
-                        drift.distance?, drift.threshold
-                    );
-                    Some(Violation::of(&feature.name, "baseline_drift_check", text))
-                }),
+            before
+                .and_then(|before| drift::feature(before, now, &rules).description())
+                .map(|text| Violation::of(&feature.name, "baseline_drift_check", text)),
         );
+        violations.extend(opt_in::feature(
+            &FeatureChecks::of(feature, &wanted)?,
+            &opt_in::Column {
+                before,
+                now,
+                watch: profile.watch(&feature.name),
+                compare: rules.compare,
+                clock,
+            },
+        )?);
     }
     Ok(Violations {
         version: None,
@@ -43,31 +66,30 @@ pub fn check(
     })
 }
 
-/// Columns that are missing or new.
-fn columns(statistics: &Statistics, features: &[FeatureConstraints]) -> Vec<Violation> {
-    let current: Vec<&str> = statistics
-        .features
-        .iter()
-        .map(|f| f.name.as_str())
-        .collect();
-    let expected: Vec<&str> = features.iter().map(|f| f.name.as_str()).collect();
-    let without = |some: &[&str], others: &[&str]| -> Vec<String> {
-        some.iter()
-            .filter(|name| !others.contains(name))
-            .map(|name| (*name).to_owned())
-            .collect()
-    };
-    let describe = |kind: &str, names: &[String]| {
+/// Columns that are missing or new. AWS compares how many there are; here it is their names, so
+/// that one missing and one new column are both found. Their order does not matter.
+fn columns(statistics: &Statistics, constraints: &Constraints) -> Vec<Violation> {
+    let current: HashSet<&str> = statistics.features.iter().map(|f| &*f.name).collect();
+    let expected: HashSet<&str> = constraints.features.iter().map(|f| &*f.name).collect();
+    let describe = |kind: &str, names: &[&str]| {
+        let shown: Vec<String> = names.iter().take(20).map(|name| shorten(name)).collect();
         format!(
             "There are {kind} columns in current dataset. Number of columns in current dataset: \
-             {}, Number of columns in baseline constraints: {}. Columns: {}",
-            current.len(),
-            expected.len(),
-            names.join(", ")
+             {}, Number of columns in baseline constraints: {}. Columns: {}{}",
+            statistics.features.len(),
+            constraints.features.len(),
+            shown.join(", "),
+            if names.len() > 20 { ", …" } else { "" }
         )
     };
     let mut found = Vec::new();
-    let missing = without(&expected, &current);
+    let missing: Vec<&str> = constraints
+        .features
+        .iter()
+        .filter(|feature| constraints.rules_of(Some(feature)).evaluate)
+        .map(|feature| &*feature.name)
+        .filter(|name| !current.contains(name))
+        .collect();
     if !missing.is_empty() {
         let text = describe("missing", &missing);
         found.push(Violation::of(
@@ -76,7 +98,12 @@ fn columns(statistics: &Statistics, features: &[FeatureConstraints]) -> Vec<Viol
             text,
         ));
     }
-    let extra = without(&current, &expected);
+    let extra: Vec<&str> = statistics
+        .features
+        .iter()
+        .map(|feature| &*feature.name)
+        .filter(|name| !expected.contains(name))
+        .collect();
     if !extra.is_empty() {
         let text = describe("extra", &extra);
         found.push(Violation::of("Extra columns", "extra_column_check", text));
@@ -87,15 +114,12 @@ fn columns(statistics: &Statistics, features: &[FeatureConstraints]) -> Vec<Viol
 /// What the values of one column break.
 fn values(
     profile: &Profile,
-    statistics: &Statistics,
+    current: &FeatureStatistics,
     feature: &FeatureConstraints,
     rules: &Rules,
 ) -> Vec<Violation> {
     let name = feature.name.as_str();
     let mut found = Vec::new();
-    let Some(current) = statistics.features.iter().find(|f| f.name == name) else {
-        return found;
-    };
     let expected = feature.inferred_type;
     if let Some(share) = profile.type_match(name, expected)
         && share < rules.datatype_threshold
@@ -151,9 +175,10 @@ fn domain(profile: &Profile, feature: &FeatureConstraints, rules: &Rules) -> Opt
     }
     let (counts, examples) = profile.categories(&feature.name)?;
     let present = profile.present(&feature.name)?;
+    let domains: HashSet<&str> = domains.iter().map(String::as_str).collect();
     let known: u64 = counts
         .iter()
-        .filter(|(category, _)| domains.iter().any(|known| known == category))
+        .filter(|(category, _)| domains.contains(category))
         .map(|(_, count)| count)
         .sum();
     let share = if present == 0 {
@@ -169,7 +194,7 @@ fn domain(profile: &Profile, feature: &FeatureConstraints, rules: &Rules) -> Opt
         .iter()
         .map(|(category, _)| *category)
         .chain(examples.into_iter().flatten())
-        .filter(|category| !domains.iter().any(|known| known == category))
+        .filter(|category| !domains.contains(category))
         .collect();
     let shown: Vec<String> = unknown.iter().take(5).map(|text| shorten(text)).collect();
     let more = if all_counted && unknown.len() <= 5 {
@@ -200,13 +225,14 @@ fn shorten(text: &str) -> String {
 }
 
 /// A share as AWS writes it: `100.0%`, `99.71751412429379%`.
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:?}%", share * 100.0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Constraints, Format, Source, profile};
+    use super::super::constraints::{MonitoringConfig, Switch};
+    use super::super::{Format, Source, profile};
     use super::*;
 
     fn source(text: &str) -> Vec<Source> {
@@ -227,12 +253,17 @@ mod tests {
 
     fn violations(baseline: &Baseline, text: &str) -> Vec<(String, String, String)> {
         let profile = profile(source(text), &Format::Csv, Some(baseline)).unwrap();
-        check(&profile, &profile.statistics(), baseline)
-            .unwrap()
-            .violations
-            .into_iter()
-            .map(|v| (v.subject(), v.constraint_check_type, v.description))
-            .collect()
+        check(
+            &profile,
+            &profile.statistics(),
+            baseline,
+            Timestamp::UNIX_EPOCH,
+        )
+        .unwrap()
+        .violations
+        .into_iter()
+        .map(|v| (v.subject(), v.constraint_check_type, v.description))
+        .collect()
     }
 
     fn table(header: &str, row: impl Fn(u32) -> String) -> String {
@@ -319,6 +350,33 @@ mod tests {
         assert!(found[0].2.ends_with("Columns: distance"), "{}", found[0].2);
         assert_eq!(found[1].1, "extra_column_check");
         assert!(found[1].2.ends_with("Columns: gate"), "{}", found[1].2);
+    }
+
+    #[test]
+    fn switched_off_checks_do_not_speak() {
+        let other = table("delay,gate", |i| format!("late{i},{i}"));
+        let mut baseline = baseline(&good());
+        baseline.constraints.features[1].overrides = Some(MonitoringConfig {
+            evaluate_constraints: Some(Switch::Disabled),
+            ..MonitoringConfig::default()
+        });
+        let found = violations(&baseline, &other);
+        assert!(found[0].2.ends_with("Columns: origin"), "{}", found[0].2);
+        let config = &mut baseline.constraints.monitoring_config;
+        config.evaluate_constraints = Some(Switch::Disabled);
+        assert_eq!(violations(&baseline, &other), []);
+    }
+
+    #[test]
+    fn drift_is_not_measured_when_comparison_is_disabled() {
+        let far = good().replace(".5,", "99.5,");
+        let mut baseline = baseline(&good());
+        assert_eq!(violations(&baseline, &far).len(), 1);
+        let config = &mut baseline.constraints.monitoring_config;
+        if let Some(distribution) = &mut config.distribution_constraints {
+            distribution.perform_comparison = Some(Switch::Disabled);
+        }
+        assert_eq!(violations(&baseline, &far), []);
     }
 
     #[test]

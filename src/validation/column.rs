@@ -10,6 +10,7 @@ use super::statistics::{
     KllParameters, KllSketch, NumericalStatistics, StringDistribution, StringStatistics,
 };
 use super::types::{InferredType, TypeCounts};
+use super::watch::Watch;
 use super::{hash, number};
 
 /// What is known about one column so far.
@@ -24,6 +25,8 @@ pub(super) struct Column {
     pub(super) sketch: Sketch,
     pub(super) distinct: Distinct,
     pub(super) categories: Categories,
+    /// What the opt-in checks of this column need.
+    pub(super) watch: Option<Watch>,
 }
 
 impl Column {
@@ -46,6 +49,9 @@ impl Column {
         let mut integral = 0;
         let counting = self.categories.is_open();
         for text in texts {
+            if let Some(watch) = &mut self.watch {
+                watch.observe(&String::from_utf8_lossy(text), 1);
+            }
             if let Some(number) = number::parse(text) {
                 numbers.push(number.value);
                 integral += u64::from(number.integral);
@@ -79,6 +85,9 @@ impl Column {
             if counting {
                 self.category(&value.to_string(), 1);
             }
+            if let Some(watch) = &mut self.watch {
+                watch.observe(&value.to_string(), 1);
+            }
         }
         self.types.integral += numbers.len() as u64;
         self.moments.extend(&numbers);
@@ -93,6 +102,9 @@ impl Column {
             if counting {
                 self.category(&format!("{value:?}"), 1);
             }
+            if let Some(watch) = &mut self.watch {
+                watch.observe(&format!("{value:?}"), 1);
+            }
         }
         self.types.fractional += numbers.len() as u64;
         self.moments.extend(numbers);
@@ -103,8 +115,12 @@ impl Column {
     pub(super) fn instant(&mut self, key: u64, count: u64, text: impl FnOnce() -> String) {
         self.types.string += count;
         self.distinct.insert(key);
-        if self.categories.is_open() {
-            self.category(&text(), count);
+        if self.categories.is_open() || self.watch.is_some() {
+            let text = text();
+            self.category(&text, count);
+            if let Some(watch) = &mut self.watch {
+                watch.observe(&text, count);
+            }
         }
     }
 
@@ -114,6 +130,9 @@ impl Column {
             self.types.missing += count;
             return;
         };
+        if let Some(watch) = &mut self.watch {
+            watch.observe(&String::from_utf8_lossy(text), count);
+        }
         let hash = hash::of_text(text);
         if let Some(number) = number::parse(text) {
             if number.integral {
@@ -144,12 +163,22 @@ impl Column {
         self.categories.add(text.as_bytes(), hash, count);
     }
 
-    pub(super) fn merge(&mut self, other: &Self) {
+    /// Takes in another part of the same column.
+    ///
+    /// # Errors
+    /// The two were made for different opt-in checks.
+    pub(super) fn merge(&mut self, other: &Self) -> Result<(), String> {
+        match (&mut self.watch, &other.watch) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs)?,
+            (None, None) => {}
+            _ => return Err(super::watch::DIFFERENT.to_owned()),
+        }
         self.types.merge(&other.types);
         self.moments.merge(&other.moments);
         self.sketch.merge(&other.sketch);
         self.distinct.merge(&other.distinct);
         self.categories.merge(&other.categories);
+        Ok(())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]

@@ -5,6 +5,8 @@
 //! `domain_content_threshold` are read as required shares, as the texts of AWS's violations have
 //! it ("Expected match: 100.0%" with 1.0); the documentation's sentence reads like a tolerance.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -23,6 +25,9 @@ pub struct Constraints {
     /// How the checks are done.
     #[serde(default)]
     pub monitoring_config: MonitoringConfig,
+    /// Members of others, and [`opt_in::KEY`](super::opt_in::KEY).
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
 }
 
 /// What one column must look like.
@@ -49,7 +54,7 @@ pub struct FeatureConstraints {
         skip_serializing_if = "Option::is_none"
     )]
     pub overrides: Option<MonitoringConfig>,
-    /// Members of others.
+    /// Members of others, and [`opt_in::KEY`](super::opt_in::KEY).
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
@@ -159,6 +164,7 @@ pub struct DistributionConstraints {
 )]
 pub struct Rules {
     pub evaluate: bool,
+    pub emit_metrics: bool,
     pub datatype_threshold: f64,
     pub domain_threshold: f64,
     pub compare: bool,
@@ -169,49 +175,55 @@ pub struct Rules {
 }
 
 impl Constraints {
+    /// The columns by name.
+    pub fn by_name(&self) -> HashMap<&str, &FeatureConstraints> {
+        self.features
+            .iter()
+            .map(|feature| (feature.name.as_str(), feature))
+            .collect()
+    }
+
     /// The rules for a column; a column without constraints of its own has the general ones.
     pub fn rules(&self, column: &str) -> Rules {
-        let general = &self.monitoring_config;
-        let own = self
-            .features
-            .iter()
-            .find(|feature| feature.name == column)
-            .and_then(|feature| feature.overrides.as_ref());
-        let layers = [own, Some(general)];
-        let pick = |get: &dyn Fn(&MonitoringConfig) -> Option<f64>| {
-            layers.iter().flatten().find_map(|layer| get(layer))
-        };
-        let distribution = |layer: &MonitoringConfig| layer.distribution_constraints.clone();
-        let distributions: Vec<DistributionConstraints> = layers
-            .iter()
-            .flatten()
-            .filter_map(|layer| distribution(layer))
-            .collect();
+        let feature = self.features.iter().find(|feature| feature.name == column);
+        self.rules_of(feature)
+    }
+
+    /// The rules for a column of these constraints, or the general ones.
+    ///
+    /// A column's own members go before the general ones, member by member. Only the threshold of
+    /// categories is looked up level by level: `categorical_comparison_threshold`, or without one
+    /// `comparison_threshold`, of the column; then those of `monitoring_config`.
+    pub fn rules_of(&self, feature: Option<&FeatureConstraints>) -> Rules {
+        let own = feature.and_then(|feature| feature.overrides.as_ref());
+        let layers = [own, Some(&self.monitoring_config)];
+        let layers = || layers.iter().copied().flatten();
+        let distributions = || layers().filter_map(|layer| layer.distribution_constraints.as_ref());
         let on = |switch: Option<Switch>| switch != Some(Switch::Disabled);
-        let threshold = distributions
-            .iter()
-            .find_map(|d| d.comparison_threshold)
-            .unwrap_or(0.1);
+        let threshold = |layer: &DistributionConstraints| layer.comparison_threshold;
         Rules {
-            evaluate: on(layers
-                .iter()
-                .flatten()
-                .find_map(|layer| layer.evaluate_constraints)),
-            datatype_threshold: pick(&|layer| layer.datatype_check_threshold).unwrap_or(1.0),
-            domain_threshold: pick(&|layer| layer.domain_content_threshold).unwrap_or(1.0),
-            compare: on(distributions.iter().find_map(|d| d.perform_comparison)),
-            threshold,
-            method: distributions
-                .iter()
-                .find_map(|d| d.comparison_method)
+            evaluate: on(layers().find_map(|layer| layer.evaluate_constraints)),
+            emit_metrics: on(layers().find_map(|layer| layer.emit_metrics)),
+            datatype_threshold: layers()
+                .find_map(|layer| layer.datatype_check_threshold)
+                .unwrap_or(1.0),
+            domain_threshold: layers()
+                .find_map(|layer| layer.domain_content_threshold)
+                .unwrap_or(1.0),
+            compare: on(distributions().find_map(|layer| layer.perform_comparison)),
+            threshold: distributions().find_map(threshold).unwrap_or(0.1),
+            method: distributions()
+                .find_map(|layer| layer.comparison_method)
                 .unwrap_or(ComparisonMethod::Robust),
-            categorical_threshold: distributions
-                .iter()
-                .find_map(|d| d.categorical_comparison_threshold)
-                .unwrap_or(threshold),
-            categorical_method: distributions
-                .iter()
-                .find_map(|d| d.categorical_drift_method)
+            categorical_threshold: distributions()
+                .find_map(|layer| {
+                    layer
+                        .categorical_comparison_threshold
+                        .or_else(|| threshold(layer))
+                })
+                .unwrap_or(0.1),
+            categorical_method: distributions()
+                .find_map(|layer| layer.categorical_drift_method)
                 .unwrap_or(CategoricalMethod::LInfinity),
         }
     }
@@ -239,6 +251,7 @@ impl Constraints {
                 }),
                 others: Map::new(),
             },
+            others: Map::new(),
         }
     }
 }
@@ -308,6 +321,22 @@ mod tests {
         let written = serde_json::to_value(&constraints).unwrap();
         assert!(written["features"][0]["monitoringConfigOverrides"].is_object());
         assert_eq!(written["features"][1]["note"], "kept");
+    }
+
+    #[test]
+    fn a_columns_own_threshold_holds_for_its_categories_too() {
+        let constraints: Constraints = serde_json::from_str(
+            r#"{"features":[{"name":"s","inferred_type":"String","monitoringConfigOverrides":
+                {"emit_metrics":"Disabled","distribution_constraints":{"comparison_threshold":0.4}}}],
+               "monitoring_config":{"distribution_constraints":
+                {"comparison_threshold":0.1,"categorical_comparison_threshold":0.2}}}"#,
+        )
+        .unwrap();
+        let (own, general) = (constraints.rules("s"), constraints.rules_of(None));
+        assert_eq!(own.categorical_threshold, 0.4);
+        assert!(!own.emit_metrics && own.evaluate);
+        assert_eq!(general.categorical_threshold, 0.2);
+        assert!(general.emit_metrics);
     }
 
     #[test]

@@ -10,11 +10,10 @@
 
 use std::io::Read;
 
-use memchr::{memchr, memchr_iter, memchr2, memrchr};
-use wide::u8x16;
-
 use super::DataError;
 use super::batch::Batch;
+use super::split::split;
+use memchr::{memchr, memchr_iter, memchr2, memrchr};
 
 /// So much is read at once.
 const BLOCK: usize = 512 * 1024;
@@ -90,6 +89,20 @@ impl<'a> Reader<'a> {
         let lines = count_lines(&reader.block[..at]);
         reader.keep_rest(at, filled, lines);
         Ok((reader, names))
+    }
+
+    /// A reader of nothing, to take blocks apart.
+    #[cfg(test)]
+    pub(super) fn of_columns(name: &'a str, columns: usize) -> Self {
+        Self {
+            name,
+            input: Box::new(std::io::empty()),
+            block: Vec::new(),
+            rest: Vec::new(),
+            lines: 0,
+            at_end: false,
+            columns,
+        }
     }
 
     /// Whether the last block was the last one.
@@ -187,7 +200,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The careful way: cell by cell, with quotes. Says how many bytes were whole rows.
-    fn take_apart(
+    pub(super) fn take_apart(
         &self,
         block: &[u8],
         last_newline: usize,
@@ -311,133 +324,6 @@ fn row(block: &[u8], at: &mut usize, batch: &mut Batch) -> Row {
     }
 }
 
-/// What the fast way found in a block.
-struct Split {
-    rows: usize,
-    /// Bytes of whole rows.
-    taken: usize,
-    /// Newlines in them, those in quotes too.
-    lines: u64,
-    quoted: bool,
-    crlf: bool,
-}
-
-/// The fast way: writes down where the cells end, 64 bytes at a time. `None` when something is odd: a
-/// quote that does not stand at the end of a cell, a carriage return without a newline, bytes that
-/// are not UTF-8, a row of another length, no whole row.
-fn split(block: &[u8], columns: usize, batch: &mut Batch) -> Option<Split> {
-    const STEP: usize = 64;
-    let (mut padded, (chunks, tail)) = ([b' '; STEP], block.as_chunks::<STEP>());
-    padded[..tail.len()].copy_from_slice(tail);
-    // Bits that reach into the next 64 bytes: a separator, a closing quote, a carriage return; a
-    // block begins like a cell.
-    let (mut after_separator, mut after_quote, mut after_return) = (1_u64, 0_u64, 0_u64);
-    // All ones while a quote is open.
-    let mut inside = 0_u64;
-    let (mut odd, mut high, mut any_quote, mut any_return) = (0_u64, 0, 0, 0);
-    let (mut count, mut rows, mut last_row_end, mut lines, mut base) = (0, 0, 0, 0_u64, 0);
-    for chunk in chunks.iter().chain([&padded]) {
-        let bits = Bits::of(chunk);
-        let within = if bits.quotes == 0 {
-            inside
-        } else {
-            let within = prefix_xor(bits.quotes) ^ inside;
-            inside = 0_u64.wrapping_sub(within >> 63);
-            any_quote |= bits.quotes;
-            within
-        };
-        let newlines = bits.newlines & !within;
-        let mut separators = (bits.commas & !within) | newlines;
-        let (opening, closing) = (bits.quotes & within, bits.quotes & !within);
-        odd |= opening & !((separators << 1) | after_separator);
-        let returns = bits.returns & !within;
-        odd |= ((closing << 1) | after_quote) & !(separators | returns);
-        odd |= ((returns << 1) | after_return) & !newlines;
-        after_separator = separators >> 63;
-        after_quote = closing >> 63;
-        after_return = returns >> 63;
-        any_return |= returns;
-        high |= bits.high;
-        batch.reserve_ends(count + STEP);
-        let found = &mut batch.ends[count + 1..];
-        let mut length = 0;
-        while separators != 0 {
-            found[length] = base + separators.trailing_zeros();
-            separators &= separators - 1;
-            length += 1;
-        }
-        if newlines != 0 {
-            rows += newlines.count_ones() as usize;
-            last_row_end = (base + 63 - newlines.leading_zeros()) as usize;
-        }
-        lines += u64::from(bits.newlines.count_ones());
-        count += length;
-        base += 64;
-    }
-    if odd != 0 || rows == 0 || rows * columns > count {
-        return None;
-    }
-    let ends = &batch.ends[..=rows * columns];
-    let mut row_ends = ends.iter().skip(columns).step_by(columns);
-    if ends.last().map(|end| *end as usize) != Some(last_row_end)
-        || !row_ends.all(|end| block[*end as usize] == b'\n')
-    {
-        return None;
-    }
-    let taken = last_row_end + 1;
-    if high != 0 && std::str::from_utf8(&block[..taken]).is_err() {
-        return None;
-    }
-    Some(Split {
-        rows,
-        taken,
-        lines: lines - count_lines(&block[taken..]),
-        quoted: any_quote != 0,
-        crlf: any_return != 0,
-    })
-}
-
-/// Where in 64 bytes the bytes of a kind are, the first in the lowest bit.
-struct Bits {
-    commas: u64,
-    newlines: u64,
-    quotes: u64,
-    returns: u64,
-    high: u64,
-}
-
-impl Bits {
-    #[inline]
-    fn of(chunk: &[u8; 64]) -> Self {
-        let (parts, _) = chunk.as_chunks::<16>();
-        let mut bits = Self {
-            commas: 0,
-            newlines: 0,
-            quotes: 0,
-            returns: 0,
-            high: 0,
-        };
-        for (part, place) in parts.iter().zip([0, 16, 32, 48]) {
-            let part = u8x16::new(*part);
-            let of = |byte| u64::from(part.simd_eq(u8x16::splat(byte)).to_bitmask()) << place;
-            bits.commas |= of(b',');
-            bits.newlines |= of(b'\n');
-            bits.quotes |= of(b'"');
-            bits.returns |= of(b'\r');
-            bits.high |= u64::from(part.to_bitmask()) << place;
-        }
-        bits
-    }
-}
-
-/// Each bit is the parity of the bits up to it.
-fn prefix_xor(mut bits: u64) -> u64 {
-    for shift in [1, 2, 4, 8, 16, 32] {
-        bits ^= bits << shift;
-    }
-    bits
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -492,84 +378,6 @@ mod tests {
             rows(b"a\n1\n\n\"2\"\n3").unwrap(),
             [["a"], ["1"], ["2"], ["3"]]
         );
-    }
-
-    /// Both ways of reading a block agree, or the fast one leaves it to the careful one.
-    #[test]
-    fn the_fast_way_is_the_careful_way() {
-        let mut seed = 7_u64;
-        let (mut fast, mut left) = (0, 0);
-        for _ in 0..20_000 {
-            let mut block = Vec::new();
-            let length = 2 + seed % 12;
-            for _ in 0..length {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let texts: [&[u8]; 16] = [
-                    b"a",
-                    b",",
-                    b"\n",
-                    b"\"",
-                    b"\"\"",
-                    b"\r",
-                    b"\r\n",
-                    b"\"a,b\"\n",
-                    b"x,y\n",
-                    b"x,y\r\n",
-                    b",\n",
-                    b"\"q\",\"\"\n",
-                    b"x,\"a,\n\"\n",
-                    b"\"ab\r\n\",long enough to reach into the next sixty-four bytes of it\r\n",
-                    "ü,\"ö\"\n".as_bytes(),
-                    b"\"\",\"\"\r\n",
-                ];
-                // The first half is odd, and rarer, so that some blocks have nothing odd.
-                let (kind, which) = ((seed >> 33) % 10, (seed >> 40) as usize % 8);
-                block.extend_from_slice(texts[if kind == 0 { which } else { 8 + which }]);
-            }
-            if block.last() != Some(&b'\n') {
-                block.push(b'\n');
-            }
-            let reader = Reader {
-                name: "t",
-                input: Box::new(std::io::empty()),
-                block: Vec::new(),
-                rest: Vec::new(),
-                lines: 0,
-                at_end: false,
-                columns: 2,
-            };
-            let (mut one, mut two) = (Batch::default(), Batch::default());
-            let Some(split) = split(&block, 2, &mut one) else {
-                left += 1;
-                continue;
-            };
-            fast += 1;
-            one.set(2, split.rows, split.quoted, split.crlf);
-            one.bytes.clone_from(&block);
-            let taken = reader
-                .take_apart(&block, split.taken - 1, &mut two)
-                .unwrap();
-            let text = String::from_utf8_lossy(&block);
-            assert_eq!((taken, two.rows()), (split.taken, split.rows), "{text:?}");
-            assert_eq!(split.lines, count_lines(&block[..taken]), "{text:?}");
-            for column in 0..2 {
-                assert!(one.column(column).eq(two.column(column)), "{text:?}");
-            }
-        }
-        for text in [
-            "x,y\n",
-            ",\n",
-            "\"q\",\"\"\n",
-            "x,\"a,\n\"\n",
-            "x,y\r\n",
-            "ü,\"ö\"\n",
-            "\"\",\"\"\r\n",
-            "\"a\r\n\",b\r\n",
-        ] {
-            let found = split(text.repeat(40).as_bytes(), 2, &mut Batch::default());
-            assert_eq!(found.map(|found| found.rows), Some(40), "{text:?}");
-        }
-        assert!(fast > 1_000 && left > 1_000, "{fast} {left}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! How many different values a column has: exact up to [`EXACT`], then HyperLogLog with 4096
-//! registers (standard error 1.04 / √4096 = 1.6 %). AWS's analyzer estimates from the start, with
+//! How many different values a column has: exact up to [`EXACT`], then HyperLogLog with 16,384
+//! registers (standard error 1.04 / √16384 = 0.8 %). AWS's analyzer estimates from the start, with
 //! 5 %.
 
 /// Up to so many distinct values the count is exact.
 pub(super) const EXACT: usize = 1024;
-const BITS: u32 = 12;
+const BITS: u32 = 14;
 pub(super) const REGISTERS: usize = 1 << BITS;
+/// The greatest value of a register.
+const MAX_RANK: u32 = 64 - BITS + 1;
 
 #[derive(Debug, Clone)]
 enum Counter {
@@ -99,17 +101,18 @@ impl Distinct {
             Counter::Estimate(registers) => registers,
         };
         let m = REGISTERS as f64;
-        let (mut harmonic, mut zeros) = (0.0, 0_u32);
+        let mut counts = [0.0; MAX_RANK as usize + 1];
         for register in registers.iter() {
-            harmonic += 0.5f64.powi(i32::from(*register));
-            zeros += u32::from(*register == 0);
+            counts[usize::from(*register).min(MAX_RANK as usize)] += 1.0;
         }
-        let raw = 0.7213 / (1.0 + 1.079 / m) * m * m / harmonic;
-        let estimate = if raw <= 2.5 * m && zeros > 0 {
-            m * (m / f64::from(zeros)).ln()
-        } else {
-            raw
-        };
+        // Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017), algorithm 6:
+        // no bias in any range, and no table of corrections.
+        let mut z = m * tau(1.0 - counts[MAX_RANK as usize] / m);
+        for count in counts[1..MAX_RANK as usize].iter().rev() {
+            z = 0.5 * (z + count);
+        }
+        z += m * sigma(counts[0] / m);
+        let estimate = m * m / (2.0 * std::f64::consts::LN_2 * z);
         estimate.round() as u64
     }
 
@@ -131,12 +134,43 @@ impl Distinct {
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "12 bits, and at most 53 zeros"
+    reason = "14 bits, and at most 50 zeros"
 )]
 fn record(registers: &mut [u8; REGISTERS], hash: u64) {
     let index = (hash >> (64 - BITS)) as usize;
     let rank = ((hash << BITS) | (1 << (BITS - 1))).leading_zeros() as u8 + 1;
     registers[index] = registers[index].max(rank);
+}
+
+/// Σ x^(2^k) · 2^(k−1), k from 1, plus x: what the empty registers add.
+fn sigma(mut x: f64) -> f64 {
+    let (mut y, mut z) = (1.0, x);
+    loop {
+        x *= x;
+        let before = z;
+        z += x * y;
+        y += y;
+        if z.total_cmp(&before).is_eq() || z.is_infinite() {
+            return z;
+        }
+    }
+}
+
+/// (1 − x − Σ (1 − x^(2^−k))² · 2^−k) / 3, k from 1: what the full registers add.
+fn tau(mut x: f64) -> f64 {
+    if x <= 0.0 || x >= 1.0 {
+        return 0.0;
+    }
+    let (mut y, mut z) = (1.0, 1.0 - x);
+    loop {
+        x = x.sqrt();
+        let before = z;
+        y *= 0.5;
+        z -= (1.0 - x) * (1.0 - x) * y;
+        if z.total_cmp(&before).is_eq() {
+            return z / 3.0;
+        }
+    }
 }
 
 /// A set of hashes: open addressing in a power of two of slots, at most half full.
@@ -198,6 +232,7 @@ fn slot(hash: u64) -> usize {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_precision_loss, reason = "small counts")]
 mod tests {
     use super::super::hash;
     use super::*;
@@ -209,14 +244,39 @@ mod tests {
             counter.insert(hash::of_text((i % 1_000).to_string().as_bytes()));
         }
         assert_eq!(counter.count(), 1_000);
-        for n in [5_000_u64, 20_000, 100_000] {
-            let mut counter = Distinct::default();
-            for i in 0..n {
-                counter.insert(hash::of_text(format!("value {i}").as_bytes()));
+    }
+
+    /// The mean of many counters has no bias, and their spread is the standard error.
+    #[test]
+    fn large_counts_are_within_the_stated_error() {
+        for n in [1_500_u64, 20_000, 45_000, 150_000] {
+            let (mut off, mut squares) = (0.0, 0.0);
+            let trials = 24;
+            for trial in 0..trials {
+                let mut counter = Distinct::default();
+                for i in 0..n {
+                    counter.insert(hash::of_number(trial << 40 | i));
+                }
+                let error = counter.count() as f64 / n as f64 - 1.0;
+                off += error / trials as f64;
+                squares += error * error / trials as f64;
             }
-            let count = counter.count();
-            assert!(count.abs_diff(n) < n / 20, "{n}: {count}");
+            let standard = 1.04 / (REGISTERS as f64).sqrt();
+            assert!(
+                off.abs() < 4.0 * standard / (trials as f64).sqrt(),
+                "{n}: {off}"
+            );
+            assert!(squares.sqrt() < 1.5 * standard, "{n}: {}", squares.sqrt());
         }
+        let mut counter = Distinct::default();
+        for i in 0..40_000 {
+            counter.insert(hash::of_text(format!("value {i}").as_bytes()));
+        }
+        assert!(
+            counter.count().abs_diff(40_000) < 1_300,
+            "{}",
+            counter.count()
+        );
     }
 
     #[test]

@@ -243,7 +243,7 @@ mod tests {
         sources: &[&[u8]],
         partition: &[(String, Option<String>)],
     ) -> Result<Statistics, String> {
-        let mut profiler = Profiler::new(None);
+        let mut profiler = Profiler::new(None).unwrap();
         for source in sources {
             read("x.jsonl", *source, partition, &mut profiler).map_err(|e| e.to_string())?;
         }

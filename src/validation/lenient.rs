@@ -1,6 +1,6 @@
 //! Numbers as AWS's files and their hand-edited cousins spell them.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -18,6 +18,19 @@ pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, 
             .parse()
             .map_err(|_| serde::de::Error::custom(format!("`{text}` is not a number"))),
         Number::Nothing(()) => Ok(f64::NAN),
+    }
+}
+
+/// A number, or `"NaN"` as AWS writes what is none.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+pub(super) fn write<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.is_nan() {
+        serializer.serialize_str("NaN")
+    } else {
+        serializer.serialize_f64(*value)
     }
 }
 

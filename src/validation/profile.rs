@@ -12,6 +12,7 @@ use super::kll::Sketch;
 use super::moments::Moments;
 use super::statistics::{Dataset, Statistics};
 use super::types::{InferredType, TypeCounts};
+use super::watch::{self, Watch};
 use super::{Baseline, DataError, NO_ROWS};
 
 /// What one pass over data found out about every column.
@@ -49,6 +50,11 @@ impl Profile {
         Some((categories.counts()?, categories.examples()))
     }
 
+    /// What was counted over a column for its opt-in checks.
+    pub(super) fn watch(&self, column: &str) -> Option<&Watch> {
+        self.column(column)?.watch.as_ref()
+    }
+
     /// Takes in another part of the same data set.
     ///
     /// # Errors
@@ -62,7 +68,7 @@ impl Profile {
         }
         self.rows += other.rows;
         for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
-            mine.merge(theirs);
+            mine.merge(theirs)?;
         }
         Ok(())
     }
@@ -88,6 +94,7 @@ impl Profile {
 pub struct Profiler {
     expected: Vec<(String, InferredType)>,
     categories: HashMap<String, Vec<String>>,
+    watches: HashMap<String, Watch>,
     columns: Vec<Column>,
     rows: u64,
     /// Rows before the source that is being read.
@@ -101,7 +108,12 @@ const PENDING: usize = 256 * 1024;
 
 impl Profiler {
     /// A profiler that knows what the data will be compared with.
-    pub fn new(baseline: Option<&Baseline>) -> Self {
+    ///
+    /// # Errors
+    /// The baseline asks for a check that is not understood.
+    pub fn new(baseline: Option<&Baseline>) -> Result<Self, DataError> {
+        let watches =
+            watch::watches(baseline).map_err(|text| DataError::new("the constraints", text))?;
         let mut categories: HashMap<String, Vec<String>> = HashMap::new();
         let mut expected = Vec::new();
         if let Some(baseline) = baseline {
@@ -117,14 +129,15 @@ impl Profiler {
                 known.extend(feature.categories().iter().map(|c| c.value.clone()));
             }
         }
-        Self {
+        Ok(Self {
             expected,
             categories,
+            watches,
             columns: Vec::new(),
             rows: 0,
             begun: 0,
             pending: Batch::default(),
-        }
+        })
     }
 
     /// Names the columns; every source of a data set has the same.
@@ -294,6 +307,7 @@ impl Profiler {
 
     fn column(&mut self, name: String) -> Column {
         let known = self.categories.remove(&name).unwrap_or_default();
+        let watch = self.watches.remove(&name);
         Column {
             expected: self
                 .expected
@@ -306,6 +320,7 @@ impl Profiler {
             sketch: Sketch::default(),
             distinct: Distinct::default(),
             categories: Categories::with(known),
+            watch,
         }
     }
 }
@@ -315,7 +330,7 @@ mod tests {
     use super::*;
 
     fn profile_of(rows: impl Iterator<Item = [String; 2]>) -> Profile {
-        let mut profiler = Profiler::new(None);
+        let mut profiler = Profiler::new(None).unwrap();
         profiler.columns(vec!["n".into(), "s".into()]).unwrap();
         for row in rows {
             profiler

@@ -14,6 +14,7 @@ use super::distinct::{Content, Distinct};
 use super::kll::Sketch;
 use super::moments::Moments;
 use super::types::{InferredType, TypeCounts};
+use super::watch::Watch;
 use super::{DataError, Profile};
 
 /// The version of this file's shape.
@@ -46,6 +47,8 @@ struct Stored {
     categories: Vec<(String, u64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uncounted_categories: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watch: Option<Watch>,
 }
 
 /// One level of a sketch.
@@ -142,6 +145,7 @@ fn stored(column: &Column) -> Stored {
             .map(|(text, n)| (text.to_owned(), n))
             .collect(),
         uncounted_categories: column.categories.examples().map(owned),
+        watch: column.watch.clone(),
     }
 }
 
@@ -183,6 +187,7 @@ fn read(stored: Stored, rows: u64) -> Option<Column> {
             stored.categories,
             stored.uncounted_categories,
         ),
+        watch: stored.watch,
     })
 }
 

@@ -3,6 +3,8 @@
 //! Read leniently: members that older analyzers leave out are optional, counts may be floats and
 //! numbers may be text (`"NaN"`). Members that are not known here are ignored.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::kll::Ranks;
@@ -44,6 +46,16 @@ pub struct FeatureStatistics {
     pub string_statistics: Option<StringStatistics>,
 }
 
+impl Statistics {
+    /// The columns by name.
+    pub(super) fn by_name(&self) -> HashMap<&str, &FeatureStatistics> {
+        self.features
+            .iter()
+            .map(|feature| (feature.name.as_str(), feature))
+            .collect()
+    }
+}
+
 impl FeatureStatistics {
     /// How many values there are and are missing.
     pub fn common(&self) -> Option<&Common> {
@@ -72,6 +84,23 @@ impl FeatureStatistics {
         let sketch = self.kll()?.sketch.as_ref()?;
         let ranks = Ranks::of(sketch.data.iter().cloned());
         (ranks.total() > 0.0).then_some(ranks)
+    }
+
+    /// About how many different values there are, when the file says so.
+    #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
+    pub fn distinct(&self) -> Option<f64> {
+        match (&self.string_statistics, &self.numerical_statistics) {
+            (Some(text), _) => Some(text.distinct_count),
+            (None, Some(numbers)) => Some(numbers.approximate_num_distinct_values? as f64),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether the numeric distribution is an approximation: its sketch was compacted.
+    pub fn is_compacted(&self) -> bool {
+        self.kll()
+            .and_then(|kll| kll.sketch.as_ref())
+            .is_some_and(|sketch| sketch.data.len() > 1)
     }
 
     fn kll(&self) -> Option<&Kll> {

@@ -10,7 +10,8 @@ pub enum InferredType {
     Integral,
     /// Numbers.
     Fractional,
-    /// Text.
+    /// Text; Deequ's Boolean too, which Model Monitor does not have.
+    #[serde(alias = "Boolean")]
     String,
     /// No value at all.
     Unknown,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod analyzer;
+mod checks;
 mod cli;
 mod data;
 mod generated;

@@ -11,7 +11,7 @@ use crate::error::Failure;
 mod exchange;
 mod lambda;
 mod processing;
-mod spark;
+pub(super) mod spark;
 
 /// What only one of the ways takes.
 #[derive(Debug, clap::Args)]
@@ -26,16 +26,20 @@ pub(super) struct RemoteArgs {
     /// Wait for a job that was started before (--on processing; the id is what Ctrl-C said)
     #[arg(long, value_name = "ID")]
     resume: Option<String>,
+    /// Spark's launcher (--on spark; default: that of `SPARK_HOME`, on PATH, or of pyspark)
+    #[arg(long, value_name = "FILE")]
+    spark_submit: Option<PathBuf>,
+    /// A setting of Spark, as spark.master=yarn (--on spark; default: this machine, all cores)
+    #[arg(long, value_name = "KEY=VALUE")]
+    spark_conf: Vec<String>,
+    /// Read each CSV file in one piece: its fields hold line breaks (--on spark)
+    #[arg(long)]
+    whole_files: bool,
 }
 
 impl RemoteArgs {
-    /// Refuses what has no meaning when this process does the work.
-    pub(super) fn refuse_here(&self) -> Result<()> {
-        self.refuse_but(On::Here)
-    }
-
     /// Refuses what belongs to another way than this one.
-    fn refuse_but(&self, on: On) -> Result<()> {
+    pub(super) fn refuse_but(&self, on: On) -> Result<()> {
         for (given, flag, belongs) in [
             (
                 self.function_binary.is_some(),
@@ -52,6 +56,21 @@ impl RemoteArgs {
                 "--resume belongs to --on processing",
                 On::Processing,
             ),
+            (
+                self.spark_submit.is_some(),
+                "--spark-submit belongs to --on spark",
+                On::Spark,
+            ),
+            (
+                !self.spark_conf.is_empty(),
+                "--spark-conf belongs to --on spark",
+                On::Spark,
+            ),
+            (
+                self.whole_files,
+                "--whole-files belongs to --on spark",
+                On::Spark,
+            ),
         ] {
             if given && on != belongs {
                 return Err(Failure::usage(flag));
@@ -63,12 +82,11 @@ impl RemoteArgs {
 
 /// Validates where `--on` says.
 pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
-    args.remote.refuse_but(args.on)?;
     match args.on {
-        On::Here => Err(Failure::usage("this process validates without --on")),
+        // Spark makes the profile only: see `spark::profile`.
+        On::Here | On::Spark => Err(Failure::usage("the verdict is made here")),
         On::Lambda => lambda::run(ctx, args).await,
         On::Processing => processing::run(ctx, args).await,
-        On::Spark => spark::run(ctx, args).await,
     }
 }
 

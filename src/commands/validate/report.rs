@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::explain::Explained;
 use crate::error::Exit;
 use crate::monitoring;
 use crate::output::{self, Report};
@@ -19,6 +20,8 @@ pub struct Validation {
     pub(super) baseline: Option<PathBuf>,
     pub(super) violations: Vec<Violation>,
     pub(super) files: Vec<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) explanation: Option<Explained>,
     #[serde(skip)]
     pub(super) profile_only: bool,
 }
@@ -31,6 +34,7 @@ impl Validation {
             baseline: None,
             violations: Vec::new(),
             files,
+            explanation: None,
             profile_only: true,
         }
     }
@@ -48,6 +52,9 @@ impl Report for Validation {
 
 impl fmt::Display for Validation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(explanation) = &self.explanation {
+            writeln!(f, "{explanation}")?;
+        }
         let size = format!("{} rows, {} columns", self.rows, self.columns);
         if self.profile_only {
             writeln!(f, "{size}: profiled")?;
@@ -56,10 +63,13 @@ impl fmt::Display for Validation {
         } else if self.violations.is_empty() {
             writeln!(f, "{size}: no violations")?;
         } else {
-            f.write_str(&monitoring::violations(&self.violations))?;
+            if self.explanation.is_none() {
+                f.write_str(&monitoring::violations(&self.violations))?;
+                writeln!(f)?;
+            }
             let count = self.violations.len();
             let plural = if count == 1 { "" } else { "s" };
-            writeln!(f, "\n{size}: {count} violation{plural}")?;
+            writeln!(f, "{size}: {count} violation{plural}")?;
         }
         for file in &self.files {
             writeln!(f, "wrote {}", output::clean(&file.display().to_string()))?;

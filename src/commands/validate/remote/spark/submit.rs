@@ -1,0 +1,186 @@
+//! Starting Spark.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+
+use super::log::{Log, stage};
+use crate::context::Context;
+use crate::error::{Exit, Failure, hinted};
+use crate::progress::Task;
+
+const INSTALL: &str = "pip install pyspark, or name Spark's launcher with --spark-submit";
+const JAVA: &str = "install Java 17 (Debian: openjdk-17-jre-headless), or set JAVA_HOME";
+/// The settings of Spark: ours, then the user's. Without a master, it runs here on all cores and
+/// opens its ports on loopback only.
+pub(super) fn settings(users: &[String]) -> Vec<String> {
+    let mut all = vec![
+        "spark.app.name=mlops validate".to_owned(),
+        "spark.log.level=WARN".to_owned(),
+        "spark.ui.showConsoleProgress=true".to_owned(),
+    ];
+    if !users
+        .iter()
+        .any(|setting| setting.starts_with("spark.master="))
+    {
+        all.extend(
+            [
+                "spark.master=local[*]",
+                "spark.ui.enabled=false",
+                "spark.driver.host=127.0.0.1",
+                "spark.driver.bindAddress=127.0.0.1",
+            ]
+            .map(str::to_owned),
+        );
+    }
+    all.extend_from_slice(users);
+    all
+}
+
+/// `spark-submit`: that of the flag, of `SPARK_HOME`, on PATH, or of a Python that has pyspark.
+pub(super) async fn command(ctx: &Context, flag: Option<&Path>) -> Result<Command> {
+    let found = match (flag, &ctx.config.spark_home) {
+        (Some(program), _) => Some(there("--spark-submit", program.to_owned())?),
+        (None, Some(home)) => Some(there("SPARK_HOME", home.join("bin/spark-submit"))?),
+        (None, None) => ctx.config.program("spark-submit"),
+    };
+    let command = match found {
+        Some(program) => Command::new(program),
+        None => of_python(ctx).await?,
+    };
+    let java = match &ctx.config.java_home {
+        Some(home) => Some(there("JAVA_HOME", home.join("bin/java"))?),
+        None => ctx.config.program("java"),
+    };
+    if java.is_none() {
+        let error = Failure::new(Exit::Failed, "Spark needs Java, and there is none");
+        return Err(hinted(error, JAVA));
+    }
+    Ok(command)
+}
+
+fn there(named_by: &str, program: PathBuf) -> Result<PathBuf> {
+    if program.is_file() {
+        return Ok(program);
+    }
+    let shown = program.display();
+    Err(Failure::usage(format!("{named_by}: there is no {shown}")))
+}
+
+/// The Spark inside of a Python with pyspark.
+async fn of_python(ctx: &Context) -> Result<Command> {
+    let none = || hinted(Failure::new(Exit::Failed, "there is no Spark"), INSTALL);
+    let python = ctx.config.python.clone();
+    let python = python
+        .or_else(|| ctx.config.program("python3"))
+        .ok_or_else(none)?;
+    let find = "import pyspark; print(pyspark.__path__[0])";
+    let found = Command::new(&python).args(["-c", find]).output().await;
+    let found = found.ok().filter(|found| found.status.success());
+    let home = found.ok_or_else(none)?.stdout;
+    let home = PathBuf::from(String::from_utf8_lossy(&home).trim());
+    let mut command = Command::new(home.join("bin/spark-submit"));
+    command.env("SPARK_HOME", home);
+    command
+        .env("PYSPARK_PYTHON", &python)
+        .env("PYSPARK_DRIVER_PYTHON", &python);
+    Ok(command)
+}
+
+/// Runs Spark; its progress becomes ours, and the reason of a failure one line.
+pub(super) async fn run(ctx: &Context, mut command: Command, whole_files: bool) -> Result<()> {
+    let mut task = ctx.progress.task("Spark: starting");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start spark-submit")?;
+    // spark-submit hands on the program's stderr as its own stdout.
+    let (mut program, mut spark) = (Log::default(), Log::default());
+    let (first, second) = tokio::join!(
+        hear(child.stdout.take(), &mut program, |line| ctx
+            .progress
+            .detail(line)),
+        hear(child.stderr.take(), &mut spark, |line| say(
+            ctx, &mut task, line
+        )),
+    );
+    first.and(second).context("cannot hear Spark")?;
+    let status = child.wait().await.context("cannot wait for Spark")?;
+    drop(task);
+    if status.success() {
+        return Ok(());
+    }
+    let ours = program.error();
+    let reason = ours.clone().or_else(|| spark.guess());
+    let reason = reason.unwrap_or_else(|| format!("spark-submit: {status}"));
+    let hint = if reason.contains("UnsupportedClassVersionError") {
+        JAVA
+    } else if reason.contains("a quote is opened") && !whole_files {
+        "where fields hold line breaks, pass --whole-files"
+    } else if reason.contains("FileSystem") {
+        "docs/spark.md says what Spark needs for such addresses"
+    } else if ours.is_some() {
+        "leave --on out to validate here"
+    } else {
+        "--verbose shows all that Spark says"
+    };
+    Err(hinted(
+        Failure::new(Exit::Failed, format!("on Spark: {reason}")),
+        hint,
+    ))
+}
+
+/// Reads to the end.
+async fn hear(
+    pipe: Option<impl AsyncRead + Unpin>,
+    log: &mut Log,
+    mut say: impl FnMut(&str),
+) -> std::io::Result<()> {
+    let Some(mut pipe) = pipe else { return Ok(()) };
+    let mut buffer = vec![0; 8 * 1024];
+    loop {
+        let count = pipe.read(&mut buffer).await?;
+        if count == 0 {
+            log.take(b"\n", &mut say);
+            return Ok(());
+        }
+        log.take(&buffer[..count], &mut say);
+    }
+}
+
+fn say(ctx: &Context, task: &mut Task, line: &str) {
+    match stage(line) {
+        Some((done, all)) => {
+            let percent = done * 10 / all.max(1) * 10;
+            task.set(format!("Spark: {percent} % of {all} partitions"));
+        }
+        None => ctx.progress.detail(line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_of_the_users_is_not_local() {
+        let local = settings(&["spark.executor.memory=2g".to_owned()]);
+        assert!(local.contains(&"spark.master=local[*]".to_owned()));
+        assert!(local.contains(&"spark.driver.bindAddress=127.0.0.1".to_owned()));
+        let users = settings(&["spark.master=yarn".to_owned()]);
+        assert_eq!(
+            users
+                .iter()
+                .filter(|s| s.starts_with("spark.master"))
+                .count(),
+            1
+        );
+        assert!(!users.iter().any(|s| s.starts_with("spark.driver.")));
+    }
+}

@@ -1,0 +1,181 @@
+//! SageMaker Clarify's `analysis.json` (bias metrics and feature attributions), and the drift of
+//! attributions.
+//!
+//! Nothing here computes bias metrics or SHAP values yet: the types read and write the file, which
+//! is also the baseline of bias drift and attribution drift. The members inside a facet are
+//! unverified against AWS: the developer guide shows the outer ones.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Analysis {
+    /// `"1.0"`.
+    pub version: String,
+    /// Feature attributions, by method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanations: Option<Explanations>,
+    /// Bias in the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_training_bias_metrics: Option<BiasMetrics>,
+    /// Bias in the predictions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_training_bias_metrics: Option<BiasMetrics>,
+    /// Members of others.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+/// Feature attributions, by method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explanations {
+    /// SHAP values by label (`label0`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_shap: Option<Map<String, Value>>,
+    /// Members of others.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+/// Feature attributions of one label.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attributions {
+    /// The mean attribution of each feature, in the file's order.
+    pub global_shap_values: Map<String, Value>,
+    /// The prediction without any feature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_value: Option<f64>,
+    /// Members of others.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+/// Bias metrics of every facet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BiasMetrics {
+    /// The column that is predicted.
+    pub label: String,
+    /// The label's value or threshold that is the good outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_value_or_threshold: Option<String>,
+    /// The facets, by column.
+    pub facets: HashMap<String, Vec<Facet>>,
+    /// Members of others.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+/// One group of a facet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facet {
+    /// The group.
+    pub value_or_threshold: String,
+    /// Its metrics.
+    pub metrics: Vec<BiasMetric>,
+    /// Members of others.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+/// One bias metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BiasMetric {
+    /// `CI`, `DPL`, …
+    pub name: String,
+    /// What it is.
+    #[serde(default)]
+    pub description: String,
+    /// The metric; `None` when it could not be computed.
+    pub value: Option<f64>,
+    /// Members of others.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+impl Analysis {
+    /// The attributions of a label; `None` when the file has none.
+    pub fn attributions(&self, label: &str) -> Option<Attributions> {
+        let labels = self.explanations.as_ref()?.kernel_shap.as_ref()?;
+        serde_json::from_value(labels.get(label)?.clone()).ok()
+    }
+}
+
+impl Attributions {
+    /// The attribution of each feature that is a number.
+    pub fn values(&self) -> Vec<(&str, f64)> {
+        self.global_shap_values
+            .iter()
+            .filter_map(|(feature, value)| Some((feature.as_str(), value.as_f64()?)))
+            .collect()
+    }
+}
+
+/// How much of the ranking of features by attribution is left: the normalized discounted cumulative
+/// gain of the training data's attributions in the live data's order. 1 is the same order; AWS
+/// reports a violation (`feature_attribution_drift_check`) below 0.9.
+///
+/// Ranks go by the size of the attribution. `None` without features, without any attribution in
+/// training, or when the live data does not have the same features.
+pub fn attribution_ndcg(training: &[(&str, f64)], live: &[(&str, f64)]) -> Option<f64> {
+    let of_training: HashMap<&str, f64> = training
+        .iter()
+        .map(|(feature, value)| (*feature, value.abs()))
+        .collect();
+    if of_training.len() != live.len() {
+        return None;
+    }
+    let gain = |order: &[(&str, f64)]| -> Option<f64> {
+        let mut order = order.to_vec();
+        order.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        order
+            .iter()
+            .zip(2_u32..)
+            .map(|((feature, _), place)| Some(of_training.get(feature)? / f64::from(place).log2()))
+            .sum()
+    };
+    let (best, found) = (gain(training)?, gain(live)?);
+    (best > 0.0).then(|| found / best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The developer guide's worked example: attributions of 0.70, 0.50, 0.05 in training, and the
+    /// reverse order live, give 0.69.
+    #[test]
+    fn the_worked_example_of_the_developer_guide() {
+        let training = [("f1", 0.70), ("f2", 0.50), ("f3", 0.05)];
+        let live = [("f1", 0.05), ("f2", 0.50), ("f3", 0.70)];
+        let score = attribution_ndcg(&training, &live).unwrap();
+        assert!((score - 0.69).abs() < 0.005, "{score}");
+        let same = attribution_ndcg(&training, &training).unwrap();
+        assert!((same - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn rankings_of_other_features_have_no_score() {
+        let training = [("a", 0.7), ("b", 0.1)];
+        assert_eq!(attribution_ndcg(&training, &[("a", 0.7), ("c", 0.1)]), None);
+        assert_eq!(attribution_ndcg(&training, &[("a", 0.7)]), None);
+        assert_eq!(attribution_ndcg(&[], &[]), None);
+    }
+
+    #[test]
+    fn an_analysis_is_read_and_written_back() {
+        let text = r#"{"version":"1.0",
+            "explanations":{"kernel_shap":{"label0":{"global_shap_values":{"age":0.4,"income":0.1},"expected_value":0.2}}},
+            "post_training_bias_metrics":{"label":"target","label_value_or_threshold":"1",
+                "facets":{"age":[{"value_or_threshold":"40","metrics":[
+                    {"name":"DPPL","description":"Difference","value":0.07},
+                    {"name":"RD","description":"Recall","value":null}]}]}}}"#;
+        let read: Analysis = serde_json::from_str(text).unwrap();
+        let attributions = read.attributions("label0").unwrap();
+        assert_eq!(attributions.values(), [("age", 0.4), ("income", 0.1)]);
+        let again: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), again);
+    }
+}

@@ -1,0 +1,515 @@
+//! Checks beyond AWS's, opt-in: the key `mlops_constraints` in `constraints.json`, beside AWS's own
+//! members at the top and in each feature, so that a reader that passes over unknown keys still
+//! reads the file. `--suggest` writes none of it.
+//!
+//! A key that is not known here, a value that is out of range or a bad regular expression is an
+//! error that names the column and the key: a check that silently does not happen is worse than
+//! none.
+
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+use regex::Regex;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::constraints::{Constraints, FeatureConstraints};
+
+mod evaluate;
+
+pub(super) use evaluate::{Column, feature, row_count};
+
+/// The member of `constraints.json` that holds them.
+pub const KEY: &str = "mlops_constraints";
+
+/// What holds for the whole data set, with the defaults for its columns.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct DatasetChecks {
+    /// How many rows there must be.
+    pub row_count: Option<RowCount>,
+    /// For every column that has a distribution and says nothing else.
+    pub drift: DriftChecks,
+}
+
+/// How many rows there must be.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowCount {
+    /// At least so many.
+    pub min: Option<u64>,
+    /// At most so many.
+    pub max: Option<u64>,
+    /// At least this multiple of the baseline's rows.
+    pub min_ratio: Option<f64>,
+    /// At most this multiple of the baseline's rows.
+    pub max_ratio: Option<f64>,
+}
+
+/// Distances between the baseline's distribution and this one.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct DriftChecks {
+    /// The population stability index.
+    pub psi: Option<Psi>,
+    /// The Wasserstein distance.
+    pub wasserstein: Option<Wasserstein>,
+    /// The Kolmogorov-Smirnov test.
+    pub kolmogorov_smirnov: Option<KolmogorovSmirnov>,
+}
+
+/// The population stability index must not be greater.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Psi {
+    /// A greater index is drift; 0.1 and 0.2 are customary.
+    pub threshold: f64,
+    /// Ranges of numbers, each with the same share of the baseline.
+    #[serde(default = "ten")]
+    pub bins: u32,
+}
+
+/// The Wasserstein distance must not be greater.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wasserstein {
+    /// A greater distance is drift; in the column's unit, or in standard deviations.
+    pub threshold: f64,
+    /// Whether the distance is divided by the baseline's standard deviation.
+    #[serde(default)]
+    pub normalize: bool,
+}
+
+/// The p-value of the Kolmogorov-Smirnov test must not be smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KolmogorovSmirnov {
+    /// A smaller p-value is drift.
+    pub min_p_value: f64,
+}
+
+/// What one column must keep.
+#[derive(Debug, Clone, Default)]
+pub struct FeatureChecks {
+    /// Distances from the baseline; the data set's defaults are in it.
+    pub drift: DriftChecks,
+    /// Which of the distances this column asks for itself: when one cannot be measured, that is an
+    /// error, while a default passes over the column.
+    own: [bool; 3],
+    /// The least share of different values among the present ones.
+    pub uniqueness: Option<f64>,
+    /// The numbers must lie in this range.
+    pub range: Option<Range>,
+    /// The values must match this regular expression.
+    pub pattern: Option<Pattern>,
+    /// The newest time must not be older.
+    pub freshness: Option<SignedDuration>,
+}
+
+/// The range of numbers, both ends inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// No number is less.
+    pub min: Option<f64>,
+    /// No number is greater.
+    pub max: Option<f64>,
+}
+
+/// A regular expression that values match.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    /// It is searched for in a value: `^…$` asks for the whole value.
+    pub regex: Regex,
+    /// The least share of the present values that match.
+    pub min_match: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Uniqueness {
+    min: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatternText {
+    regex: String,
+    #[serde(default = "one")]
+    min_match: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Freshness {
+    max_age: String,
+}
+
+fn ten() -> u32 {
+    10
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl DatasetChecks {
+    /// What the constraints ask for beyond AWS's checks.
+    ///
+    /// # Errors
+    /// An unknown key, or a value that makes no sense.
+    pub fn of(constraints: &Constraints) -> Result<Self, String> {
+        let mut found = Self::default();
+        let mut members = members(constraints.others.get(KEY)).map_err(|text| at("", &text))?;
+        found.row_count = member(&mut members, "row_count", |rows: &RowCount| {
+            if [rows.min_ratio, rows.max_ratio]
+                .into_iter()
+                .flatten()
+                .any(f64::is_sign_negative)
+            {
+                return Err("a ratio is 0 or more".to_owned());
+            }
+            if rows.min.zip(rows.max).is_some_and(|(min, max)| min > max)
+                || rows
+                    .min_ratio
+                    .zip(rows.max_ratio)
+                    .is_some_and(|(min, max)| min > max)
+            {
+                return Err("the minimum is above the maximum".to_owned());
+            }
+            Ok(())
+        })
+        .map_err(|text| at("", &text))?
+        .alone();
+        found.drift = drift(&mut members)
+            .map(|own| own.over(DriftChecks::default()))
+            .map_err(|text| at("", &text))?;
+        nothing_left(&members, "row_count, psi, wasserstein, kolmogorov_smirnov")
+            .map_err(|text| at("", &text))?;
+        Ok(found)
+    }
+}
+
+impl FeatureChecks {
+    /// What the constraints ask of one column beyond AWS's checks.
+    ///
+    /// # Errors
+    /// An unknown key, or a value that makes no sense.
+    pub fn of(feature: &FeatureConstraints, defaults: &DatasetChecks) -> Result<Self, String> {
+        Self::parse(feature.others.get(KEY), defaults).map_err(|text| at(&feature.name, &text))
+    }
+
+    /// Whether a pass over the values is needed (see [`super::watch::Watch`]).
+    pub fn needs_values(&self) -> bool {
+        self.pattern.is_some() || self.freshness.is_some()
+    }
+
+    fn parse(value: Option<&Value>, defaults: &DatasetChecks) -> Result<Self, String> {
+        let mut members = members(value)?;
+        let own = drift(&mut members)?;
+        let share = |share: f64| {
+            if (0.0..=1.0).contains(&share) {
+                Ok(())
+            } else {
+                Err("a share is between 0 and 1".to_owned())
+            }
+        };
+        let checks = Self {
+            own: own.wanted(),
+            drift: own.over(defaults.drift),
+            uniqueness: member(&mut members, "uniqueness", |u: &Uniqueness| share(u.min))?
+                .alone()
+                .map(|uniqueness| uniqueness.min),
+            range: member(&mut members, "range", |range: &Range| {
+                match (range.min, range.max) {
+                    (None, None) => Err("give `min`, `max` or both".to_owned()),
+                    (Some(min), Some(max)) if min > max => {
+                        Err("the minimum is above the maximum".to_owned())
+                    }
+                    _ => Ok(()),
+                }
+            })?
+            .alone(),
+            pattern: member(&mut members, "pattern", |p: &PatternText| {
+                share(p.min_match)
+            })?
+            .alone()
+            .map(|text| {
+                Ok::<_, String>(Pattern {
+                    regex: Regex::new(&text.regex).map_err(|error| format!("pattern: {error}"))?,
+                    min_match: text.min_match,
+                })
+            })
+            .transpose()?,
+            freshness: member(&mut members, "freshness", |_: &Freshness| Ok(()))?
+                .alone()
+                .map(|freshness| age(&freshness.max_age))
+                .transpose()?,
+        };
+        nothing_left(
+            &members,
+            "psi, wasserstein, kolmogorov_smirnov, uniqueness, range, pattern, freshness",
+        )?;
+        Ok(checks)
+    }
+}
+
+/// What a level says about a check.
+enum Said<T> {
+    Nothing,
+    Disabled,
+    This(T),
+}
+
+impl<T> Said<T> {
+    /// The check, where no other level is asked.
+    fn alone(self) -> Option<T> {
+        self.over(None)
+    }
+
+    /// The check, where another level says what holds without this one.
+    fn over(self, other: Option<T>) -> Option<T> {
+        match self {
+            Self::Nothing => other,
+            Self::Disabled => None,
+            Self::This(check) => Some(check),
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        matches!(self, Self::This(_))
+    }
+}
+
+/// What a level says about each distance.
+struct OwnDrift {
+    psi: Said<Psi>,
+    wasserstein: Said<Wasserstein>,
+    kolmogorov_smirnov: Said<KolmogorovSmirnov>,
+}
+
+impl OwnDrift {
+    fn over(self, defaults: DriftChecks) -> DriftChecks {
+        DriftChecks {
+            psi: self.psi.over(defaults.psi),
+            wasserstein: self.wasserstein.over(defaults.wasserstein),
+            kolmogorov_smirnov: self.kolmogorov_smirnov.over(defaults.kolmogorov_smirnov),
+        }
+    }
+
+    fn wanted(&self) -> [bool; 3] {
+        [
+            self.psi.is_wanted(),
+            self.wasserstein.is_wanted(),
+            self.kolmogorov_smirnov.is_wanted(),
+        ]
+    }
+}
+
+fn drift(members: &mut Map<String, Value>) -> Result<OwnDrift, String> {
+    let threshold = |threshold: f64| {
+        if threshold >= 0.0 {
+            Ok(())
+        } else {
+            Err("the threshold is below 0".to_owned())
+        }
+    };
+    Ok(OwnDrift {
+        psi: member(members, "psi", |psi: &Psi| {
+            if !(2..=100).contains(&psi.bins) {
+                return Err("`bins` is between 2 and 100".to_owned());
+            }
+            threshold(psi.threshold)
+        })?,
+        wasserstein: member(members, "wasserstein", |w: &Wasserstein| {
+            threshold(w.threshold)
+        })?,
+        kolmogorov_smirnov: member(members, "kolmogorov_smirnov", |ks: &KolmogorovSmirnov| {
+            if (0.0..=1.0).contains(&ks.min_p_value) {
+                Ok(())
+            } else {
+                Err("`min_p_value` is between 0 and 1".to_owned())
+            }
+        })?,
+    })
+}
+
+fn members(value: Option<&Value>) -> Result<Map<String, Value>, String> {
+    match value {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(members)) => Ok(members.clone()),
+        Some(other) => Err(format!("{other} is not an object")),
+    }
+}
+
+/// Takes a member out.
+fn member<T: for<'de> Deserialize<'de>>(
+    members: &mut Map<String, Value>,
+    name: &str,
+    check: impl Fn(&T) -> Result<(), String>,
+) -> Result<Said<T>, String> {
+    match members.remove(name) {
+        None => Ok(Said::Nothing),
+        Some(Value::String(text)) if text == "Disabled" => Ok(Said::Disabled),
+        Some(value) => {
+            let parsed: T =
+                serde_json::from_value(value).map_err(|error| format!("{name}: {error}"))?;
+            check(&parsed).map_err(|text| format!("{name}: {text}"))?;
+            Ok(Said::This(parsed))
+        }
+    }
+}
+
+fn nothing_left(members: &Map<String, Value>, known: &str) -> Result<(), String> {
+    match members.keys().next() {
+        None => Ok(()),
+        Some(name) => Err(format!("there is no check `{name}`; there are {known}")),
+    }
+}
+
+/// `36h`, `2 days`, `PT90M`, `P1D`; a day has 24 hours.
+fn age(text: &str) -> Result<SignedDuration, String> {
+    let span: Span = text
+        .parse()
+        .map_err(|error| format!("freshness: max_age: {error}"))?;
+    let age = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| "freshness: max_age: months and years have no fixed length".to_owned())?;
+    if age.is_positive() {
+        Ok(age)
+    } else {
+        Err("freshness: max_age: is not positive".to_owned())
+    }
+}
+
+fn at(feature: &str, text: &str) -> String {
+    if feature.is_empty() {
+        format!("{KEY}: {text}")
+    } else {
+        format!("{KEY} of `{feature}`: {text}")
+    }
+}
+
+impl Constraints {
+    /// Whether everything that [`KEY`] asks for is understood.
+    ///
+    /// # Errors
+    /// An unknown key, or a value that makes no sense, with the column's name.
+    pub fn understood(&self) -> Result<(), String> {
+        let defaults = DatasetChecks::of(self)?;
+        self.features
+            .iter()
+            .try_for_each(|feature| FeatureChecks::of(feature, &defaults).map(|_| ()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn constraints(top: &Value, feature: &Value) -> Constraints {
+        serde_json::from_value(json!({
+            "version": 0.0,
+            "features": [{"name": "age", "inferred_type": "Integral", "mlops_constraints": feature}],
+            "mlops_constraints": top,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn defaults_hold_until_a_column_says_otherwise() {
+        let top = json!({"psi": {"threshold": 0.2}, "wasserstein": {"threshold": 1.0}});
+        let own = json!({"psi": "Disabled", "wasserstein": {"threshold": 3.0, "normalize": true}});
+        let constraints = constraints(&top, &own);
+        let defaults = DatasetChecks::of(&constraints).unwrap();
+        assert_eq!(defaults.drift.psi.unwrap().bins, 10);
+        let age = FeatureChecks::of(&constraints.features[0], &defaults).unwrap();
+        assert_eq!(age.drift.psi, None);
+        assert!(age.drift.wasserstein.unwrap().normalize);
+        assert_eq!(age.own, [false, true, false]);
+    }
+
+    #[test]
+    fn ages_are_read_in_both_spellings() {
+        for (text, hours) in [("36h", 36), ("P1D", 24), ("2 days", 48), ("PT90M", 1)] {
+            assert_eq!(age(text).unwrap().as_hours(), hours, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        let none = json!({});
+        for (top, feature, message) in [
+            (
+                &json!({"rows": 5}),
+                &none,
+                "mlops_constraints: there is no check `rows`; there are row_count, psi",
+            ),
+            (
+                &json!({"row_count": {"minimum": 5}}),
+                &none,
+                "mlops_constraints: row_count: unknown field `minimum`, expected one of `min`",
+            ),
+            (
+                &json!({"row_count": {"min": 5, "max": 2}}),
+                &none,
+                "row_count: the minimum is above the maximum",
+            ),
+            (
+                &none,
+                &json!({"psi": {"threshold": 0.1, "bin": 5}}),
+                "mlops_constraints of `age`: psi: unknown field `bin`",
+            ),
+            (
+                &none,
+                &json!({"psi": {"threshold": 0.1, "bins": 1}}),
+                "psi: `bins` is between 2 and 100",
+            ),
+            (
+                &none,
+                &json!({"uniqueness": {"min": 99}}),
+                "uniqueness: a share is between 0 and 1",
+            ),
+            (&none, &json!({"range": {}}), "range: give `min`, `max`"),
+            (
+                &none,
+                &json!({"pattern": {"regex": "^(a"}}),
+                "mlops_constraints of `age`: pattern: regex parse error",
+            ),
+            (
+                &none,
+                &json!({"freshness": {"max_age": "2 months"}}),
+                "freshness: max_age: months and years",
+            ),
+            (
+                &none,
+                &json!({"freshness": {"max_age": "soon"}}),
+                "mlops_constraints of `age`: freshness: max_age:",
+            ),
+            (&none, &json!(["psi"]), "is not an object"),
+            (
+                &none,
+                &json!({"median": {}}),
+                "there is no check `median`; there are psi",
+            ),
+        ] {
+            let error = constraints(top, feature).understood().unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_understood() {
+        let text = include_str!("../../docs/validation.md");
+        let example = text.split("```json\n").nth(1).unwrap();
+        let example = example.split("```").next().unwrap();
+        let constraints: Constraints = serde_json::from_str(example).unwrap();
+        constraints.understood().unwrap();
+        let defaults = DatasetChecks::of(&constraints).unwrap();
+        assert_eq!(defaults.row_count.unwrap().min, Some(1000));
+        let of = |i: usize| FeatureChecks::of(&constraints.features[i], &defaults).unwrap();
+        assert!(of(0).pattern.is_some() && of(0).drift.psi.is_some());
+        assert!(of(1).range.is_some() && of(1).drift.psi.is_none());
+        assert!(of(2).freshness.is_some());
+        let again: Value = serde_json::from_str(example).unwrap();
+        assert_eq!(serde_json::to_value(&constraints).unwrap(), again);
+    }
+}

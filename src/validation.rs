@@ -105,6 +105,9 @@ impl Input {
     }
 }
 
+/// What a source's place gives each of its rows: columns with their value, `None` when it is missing.
+pub type Partition = Vec<(String, Option<String>)>;
+
 /// Bytes with a name; opened when its turn comes.
 pub struct Source {
     /// A path or an address, for messages.
@@ -113,7 +116,7 @@ pub struct Source {
     pub open: Box<dyn FnOnce() -> io::Result<Input> + Send>,
     /// The partition that the source lies in (`year=2026/month=05`): columns after those of the
     /// source itself, with the same value in every row. `None` is a missing value.
-    pub partition: Vec<(String, Option<String>)>,
+    pub partition: Partition,
 }
 
 impl Source {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::DataError;
+use super::{DataError, Partition};
 
 /// What the bytes of a file are, as its name says it (captured traffic is JSON Lines too).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,7 +227,7 @@ const DEFAULT_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 ///
 /// # Errors
 /// A directory names a column and no value, or a column twice.
-pub fn partition(name: &str) -> Result<Vec<(String, Option<String>)>, DataError> {
+pub fn partition(name: &str) -> Result<Partition, DataError> {
     let decoded = |text: &str| {
         percent_encoding::percent_decode_str(text)
             .decode_utf8()
@@ -264,8 +264,8 @@ pub fn partition(name: &str) -> Result<Vec<(String, Option<String>)>, DataError>
 ///
 /// # Errors
 /// They have different columns.
-pub fn partitions(names: &[String]) -> Result<Vec<Vec<(String, Option<String>)>>, DataError> {
-    let all: Vec<Vec<(String, Option<String>)>> = names
+pub fn partitions(names: &[String]) -> Result<Vec<Partition>, DataError> {
+    let all: Vec<Partition> = names
         .iter()
         .map(|name| partition(name))
         .collect::<Result<_, _>>()?;

@@ -196,15 +196,12 @@ impl<'a> Scanner<'a> {
     }
 
     fn unexpected(&mut self, wanted: &str) -> String {
-        let found = match self.peek() {
-            None => {
-                self.at = self.text.trim_ascii_end().len();
-                "the line ends".to_owned()
-            }
-            Some(_) => {
-                let found = self.text[self.at..].chars().next().unwrap_or_default();
-                format!("there is `{found}`")
-            }
+        let found = if self.peek().is_none() {
+            self.at = self.text.trim_ascii_end().len();
+            "the line ends".to_owned()
+        } else {
+            let found = self.text[self.at..].chars().next().unwrap_or_default();
+            format!("there is `{found}`")
         };
         self.column(&format!("{found} where {wanted} belongs"))
     }

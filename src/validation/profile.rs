@@ -85,7 +85,8 @@ impl Profile {
                 .iter()
                 .zip(&other.columns)
                 .all(|(mine, theirs)| mine.name == theirs.name);
-        if !alike && !(self.open && other.open) {
+        let open = self.open && other.open;
+        if !alike && !open {
             return Err("the columns of the two profiles differ".to_owned());
         }
         for column in &mut self.columns {

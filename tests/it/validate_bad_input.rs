@@ -36,8 +36,10 @@ fn refused(run: Run, code: i32, message: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of files and their messages")]
 fn broken_files_are_named_with_their_line() {
-    let table: String = (0..20_000).map(|i| format!("{i},x{i}\n")).collect();
+    let rows: Vec<String> = (0..20_000).map(|i| format!("{i},x{i}\n")).collect();
+    let table = rows.concat();
     let whole = gzip(format!("a,b\n{table}"));
     let frame = zstd::encode_all(format!("a,b\n{table}").as_bytes(), 1).unwrap();
     let sandbox = Sandbox::new();
@@ -207,7 +209,7 @@ fn files_that_may_not_be_read_are_named() {
     sandbox.write("good.csv", "a\n1\n");
     for path in ["closed.csv", "closed"] {
         use std::os::unix::fs::PermissionsExt as _;
-        let none = std::fs::Permissions::from_mode(0);
+        let none = std::fs::Permissions::from_mode(0o0);
         std::fs::set_permissions(sandbox.path().join(path), none).unwrap();
     }
     // Root may read everything, unless it gives that up.

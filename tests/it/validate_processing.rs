@@ -23,7 +23,7 @@ fn good(i: usize) -> String {
 fn spoiled(i: usize) -> String {
     format!(
         "{},{},{}",
-        if i % 2 == 0 { "late" } else { "7" },
+        if i.is_multiple_of(2) { "late" } else { "7" },
         i % 90 + 500,
         ["JFK", "EWR"][i % 2]
     )

@@ -13,10 +13,10 @@ use crate::context::Context;
 use crate::error::{Exit, Failure, Hint, hinted};
 use crate::validation::capture::{Window, is_captured};
 use crate::validation::dataset::{self, Kind};
-use crate::validation::{Format, Source};
+use crate::validation::{Partition, Format, Source};
 
 /// The columns that a source's directories say (`Source::partition`).
-type Partition = Vec<(String, Option<String>)>;
+
 
 /// Where one source lies.
 #[derive(Debug)]

@@ -13,10 +13,9 @@ use crate::context::Context;
 use crate::error::{Exit, Failure, Hint, hinted};
 use crate::validation::capture::{Window, is_captured};
 use crate::validation::dataset::{self, Kind};
-use crate::validation::{Partition, Format, Source};
+use crate::validation::{Format, Partition, Source};
 
 /// The columns that a source's directories say (`Source::partition`).
-
 
 /// Where one source lies.
 #[derive(Debug)]

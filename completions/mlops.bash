@@ -1731,7 +1731,7 @@ _mlops() {
             return 0
             ;;
         mlops__subcmd__validate)
-            opts="-q -v -y -h --suggest --constraints --statistics --explain --format --profile-out --merge --output-dir --on --function-binary --instance-type --resume --spark-submit --spark-conf --whole-files --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help"
+            opts="-q -v -y -h --suggest --constraints --statistics --explain --format --profile-out --merge --output-dir --floor --on --function-binary --instance-type --resume --spark-submit --spark-conf --whole-files --local --profile --region --endpoint-url --output --quiet --verbose --yes --color --poll-interval --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -450,6 +450,7 @@ complete -c mlops -n "__fish_mlops_using_subcommand validate" -l poll-interval -
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l suggest -d 'Make a baseline from the data instead of checking it'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l merge -d 'DATA are profiles that --profile-out wrote, of parts of one data set'
+complete -c mlops -n "__fish_mlops_using_subcommand validate" -l floor -d 'Read and split only: the floor of benches/validate.py'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l whole-files -d 'Read each CSV file in one piece: its fields hold line breaks (--on spark)'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
 complete -c mlops -n "__fish_mlops_using_subcommand validate" -s q -l quiet -d 'Print the result and errors only'

@@ -29,7 +29,7 @@ error: [DIR]/mlops.toml: TOML parse error at line 4, column 1
   |
 4 | colour = 1
   | ^^^^^^
-unknown field `colour`, expected one of `name`, `account`, `region`, `branches`, `image`, `data`, `pipeline`, `deploy`, `monitor`, `local`
+unknown field `colour`, expected one of `name`, `account`, `region`, `branches`, `image`, `data`, `pipeline`, `deploy`, `monitor`, `validate`, `local`
 
 hint: docs/config.md lists every key
 

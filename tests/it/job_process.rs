@@ -45,8 +45,10 @@ fn run(sandbox: &Sandbox, namespace: bool, base: &str) -> Run {
     let spec = json!({
         "walls": if namespace { "processes" } else { "nothing" },
         "network": true,
-        "base_dir": sandbox.path().join("job/ml"),
-        "opt": sandbox.path().join("image/opt"),
+        "view": {"job": {
+            "base_dir": sandbox.path().join("job/ml"),
+            "opt": sandbox.path().join("image/opt"),
+        }},
         "scratch": sandbox.path().join("job/ml.run"),
         "hide": if namespace { vec![sandbox.home().join(".aws")] } else { Vec::new() },
         "command": ["look"],

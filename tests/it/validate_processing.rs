@@ -333,7 +333,11 @@ fn what_a_job_cannot_read_is_refused_first() {
     }
     let merge = ["validate", "--on", "processing", "--merge", "s3://b/k"];
     let run = sandbox.mlops(merge).code(2);
-    assert!(run.stderr.contains("gives a verdict"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("--merge work without --on"),
+        "{}",
+        run.stderr
+    );
     let run = sandbox
         .mlops(["validate", "a.csv", "--instance-type", "ml.m5.large"])
         .code(2);

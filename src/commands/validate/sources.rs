@@ -15,8 +15,6 @@ use crate::validation::capture::{Window, is_captured};
 use crate::validation::dataset::{self, Kind};
 use crate::validation::{Format, Partition, Source};
 
-/// The columns that a source's directories say (`Source::partition`).
-
 /// Where one source lies.
 #[derive(Debug)]
 enum Place {

@@ -185,6 +185,13 @@ impl DataError {
         }
     }
 
+    /// The same error, in a line that is counted from 1.
+    #[must_use]
+    pub fn in_line(mut self, line: u64) -> Self {
+        self.line = Some(line);
+        self
+    }
+
     /// Whether there was no data at all.
     pub fn is_empty(&self) -> bool {
         self.message == NO_ROWS

@@ -31,6 +31,9 @@ const PARALLEL: usize = 8;
 /// The format of a manifest.
 pub const SCHEMA: u32 = 1;
 
+/// The name of a data set's manifest beside its files.
+pub const MANIFEST: &str = "manifest.json";
+
 /// What a version of a data set consists of: `datasets/NAME/manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -86,7 +89,7 @@ fn prefix(dataset: &DatasetName) -> String {
 }
 
 fn manifest_uri(bucket: &str, dataset: &DatasetName) -> S3Uri {
-    S3Uri::new(bucket, format!("{}manifest.json", prefix(dataset)))
+    S3Uri::new(bucket, format!("{}{MANIFEST}", prefix(dataset)))
 }
 
 /// Where the snapshot of a version lies; ends in `/`.

@@ -215,6 +215,7 @@ async fn profile(
         return remote::spark::profile(ctx, args, files).await;
     }
     let (sources, format) = sources::open(ctx, &args.data, args.format).await?;
+    let _task = ctx.progress.spinner("Reading the data");
     let profiled = tokio::task::spawn_blocking(move || {
         validation::profile(sources, &format, baseline.as_ref())
     });

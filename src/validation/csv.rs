@@ -21,6 +21,8 @@ const BLOCK: usize = 512 * 1024;
 const BLOCK_PER_COLUMN: usize = 256;
 /// A longer row is an error: most likely an unclosed quote.
 const MAX_ROW: usize = 64 * 1024 * 1024;
+/// A row of more cells is given up: it is no row of any table.
+pub(super) const MAX_CELLS: usize = 1024 * 1024;
 
 /// The rows of one source.
 pub(super) struct Reader<'a> {
@@ -85,6 +87,10 @@ impl<'a> Reader<'a> {
         }
         reader.check_text(&reader.block[..at])?;
         let names: Vec<String> = header.cells().map(owned).collect();
+        if names.len() > MAX_CELLS {
+            let message = format!("more than {MAX_CELLS} columns");
+            return Err(DataError::at(name, 1, message));
+        }
         reader.columns = names.len();
         let lines = count_lines(&reader.block[..at]);
         reader.keep_rest(at, filled, lines);
@@ -192,7 +198,7 @@ impl<'a> Reader<'a> {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     let line = self.lines + count_lines(&self.block[..filled]) + 1;
-                    return Err(DataError::at(self.name, line, error.to_string()));
+                    return Err(DataError::unread(self.name, error).in_line(line));
                 }
             }
         }
@@ -291,6 +297,7 @@ fn row(block: &[u8], at: &mut usize, batch: &mut Batch) -> Row {
         *at = block.len() - line.len();
         return Row::Blank;
     }
+    let cells = batch.ends.len();
     loop {
         if block.get(*at) == Some(&b'"') {
             *at += 1;
@@ -318,7 +325,7 @@ fn row(block: &[u8], at: &mut usize, batch: &mut Batch) -> Row {
         }
         batch.bytes.extend_from_slice(text);
         batch.end_cell();
-        if is_last {
+        if is_last || batch.ends.len() - cells > MAX_CELLS {
             return Row::Cells;
         }
     }
@@ -411,6 +418,15 @@ mod tests {
         );
         let latin = rows(b"city,n\nMalm\xf6,1\n").unwrap_err();
         assert!(latin.starts_with("x.csv, line 2: byte 0xf6"), "{latin}");
+        let commas = ",".repeat(MAX_CELLS + 5);
+        assert_eq!(
+            rows(format!("a,b\n1,2\n{commas}\n").as_bytes()).unwrap_err(),
+            "x.csv, line 3: 1048577 fields, but there are 2 columns"
+        );
+        assert_eq!(
+            rows(commas.as_bytes()).unwrap_err(),
+            "x.csv, line 1: more than 1048576 columns"
+        );
     }
 
     /// A block boundary may fall anywhere: in a cell, a quote, a multi-byte character. Both ways of

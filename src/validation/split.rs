@@ -70,6 +70,9 @@ pub(super) fn split(block: &[u8], columns: usize, batch: &mut Batch) -> Option<S
         lines += u64::from(bits.newlines.count_ones());
         count += length;
         base += 64;
+        if odd != 0 || count > (rows + 1) * columns + STEP {
+            return None;
+        }
     }
     if odd != 0 || rows == 0 || rows * columns > count {
         return None;

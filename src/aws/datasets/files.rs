@@ -72,7 +72,7 @@ fn text(path: &Path) -> Result<String> {
     let path = parts
         .map(|parts| parts.join("/"))
         .ok_or_else(|| Failure::usage(format!("{} is not UTF-8 text", path.display())))?;
-    if path == "manifest.json" {
+    if path == super::MANIFEST {
         return Err(Failure::usage(
             "the name manifest.json is taken: the data set's own manifest has it",
         ));

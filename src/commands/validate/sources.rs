@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::DataFormat;
 use crate::aws::Clients;
 use crate::aws::capture;
+use crate::aws::datasets;
 use crate::aws::s3::S3Uri;
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint, hinted};
@@ -218,7 +219,9 @@ async fn remote(ctx: &Context, data: &str, wanted: Option<Kind>) -> Result<Vec<P
     }
     objects.retain(|(object, _)| {
         let below = object.key.strip_prefix(&address.key).unwrap_or(&object.key);
-        !below.split('/').any(dataset::is_hidden)
+        // What `mlops data push` writes beside the files of a data set.
+        below.trim_start_matches('/') != datasets::MANIFEST
+            && !below.split('/').any(dataset::is_hidden)
     });
     let chosen = dataset::choose(data, objects, |(object, _)| object.to_string(), wanted)
         .hint("name the objects, or their format with --format")?;

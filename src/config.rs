@@ -52,6 +52,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "the Spark of `mlops validate --on spark` (default: spark-submit on PATH, or pyspark)",
     ),
     ("JAVA_HOME", "the Java of Spark (default: java on PATH)"),
+    (
+        "SPARK_LOCAL_IP",
+        "the address of Spark on this machine (default: 127.0.0.1)",
+    ),
     ("NO_COLOR", "any value turns colour off (flag --color)"),
     (
         "AWS_LAMBDA_RUNTIME_API",
@@ -403,6 +407,8 @@ pub struct Config {
     pub now: Option<jiff::Timestamp>,
     /// The Python of the host runtime.
     pub python: Option<PathBuf>,
+    /// Whether Spark's own address is set.
+    pub spark_local_ip: bool,
     /// Where Spark is.
     pub spark_home: Option<PathBuf>,
     /// Where Java is.
@@ -474,6 +480,7 @@ impl Config {
             cache,
             now,
             python: variable("MLOPS_PYTHON").map(PathBuf::from),
+            spark_local_ip: variable("SPARK_LOCAL_IP").is_some(),
             spark_home: variable("SPARK_HOME").map(PathBuf::from),
             java_home: variable("JAVA_HOME").map(PathBuf::from),
             search_path: env::var_os("PATH")

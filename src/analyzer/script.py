@@ -1,7 +1,7 @@
 """Runs the scripts of a Model Monitor job: one process for all records.
 
 Standard input: the columns of the baseline (JSON), then a captured event a line. Standard output:
-R and a flat record (JSON) a line, or E and a message, after which there is no more. What a script
+R and a flat record (JSON) a line; in the end D, or E and a message. What a script
 prints goes to standard error, which is the job's log.
 """
 
@@ -172,6 +172,8 @@ def main():
     try:
         if kind == "preprocess":
             preprocess(path, output)
+            # Only now were all events seen: a script may end the process in any of them.
+            output.write("D\n")
         else:
             handler_of(path, "postprocess_handler")()
         output.flush()

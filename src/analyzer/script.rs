@@ -54,6 +54,7 @@ pub(super) fn preprocess(
         feeder: Some(feeder),
         line: Vec::new(),
         read: 0,
+        done: false,
     };
     Ok(Source::stream(name, move || Ok(records)))
 }
@@ -161,6 +162,8 @@ struct Records {
     feeder: Option<JoinHandle<io::Result<()>>>,
     line: Vec<u8>,
     read: usize,
+    /// Whether the script has seen every event.
+    done: bool,
 }
 
 impl Records {
@@ -175,7 +178,10 @@ impl Records {
         match fed {
             // The script ended first: what it said counts, not the pipe that broke.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ if status.success() => Ok(()),
+            _ if status.success() && self.done => Ok(()),
+            _ if status.success() => Err(io::Error::other(format!(
+                "{FAILED}: the script ended before the last event"
+            ))),
             _ => Err(io::Error::other(format!("{FAILED}: {status}"))),
         }
     }
@@ -187,6 +193,12 @@ impl Read for Records {
             self.line.clear();
             self.read = 1;
             if self.output.read_until(b'\n', &mut self.line)? == 0 {
+                self.read = 0;
+                return self.end().map(|()| 0);
+            }
+            if self.line == b"D\n" {
+                self.done = true;
+                self.line.clear();
                 self.read = 0;
                 return self.end().map(|()| 0);
             }
@@ -306,6 +318,14 @@ def preprocess_handler(record, logger):
             ("import nowhere\n", "No module named 'nowhere'"),
             ("x = 1\n", "no function preprocess_handler"),
             ("import os; os._exit(7)\n", "exit status: 7"),
+            (
+                "import sys\ndef preprocess_handler(r):\n    sys.exit(0)\n",
+                "ended before the last event",
+            ),
+            (
+                "import os\ndef preprocess_handler(r):\n    os._exit(0)\n",
+                "ended before the last event",
+            ),
         ] {
             let error = run(script, &[], Window::default()).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");

@@ -6,6 +6,7 @@ use crate::aws::monitoring_store::Store;
 use crate::aws::sagemaker::{models, runs};
 use crate::aws::{Clients, cloudformation, datasets, ecr, hosting};
 use crate::context::Context;
+use crate::image::analyzer;
 use crate::infra;
 use crate::validation::{Violations, files};
 
@@ -56,7 +57,9 @@ pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
             hosting::endpoint(clients, name),
             monitoring(clients, &platform.artifact_bucket, name),
         )?;
-        let image = images.into_iter().find(|image| !image.tags.is_empty());
+        let image = images
+            .into_iter()
+            .find(|image| image.tags.iter().any(|tag| !tag.starts_with(analyzer::TAG)));
         report.image = image.map(|image| Image {
             tags: image.tags,
             digest: image.digest,

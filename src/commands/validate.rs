@@ -107,6 +107,11 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         return Ok(Validation::without_verdict(rows, columns, Vec::new()));
     }
     if let Some(file) = &args.profile_out {
+        if file.as_os_str() == "-" {
+            return Err(Failure::usage(
+                "--profile-out takes a file; stdout is for the report",
+            ));
+        }
         let baseline = match &args.constraints {
             Some(constraints) => Some(Baseline::read(constraints, args.statistics.as_deref())?),
             None => None,
@@ -208,7 +213,7 @@ async fn profile(
     baseline: Option<Baseline>,
 ) -> Result<validation::Profile> {
     if args.merge {
-        return merged(&args.data);
+        return merged(&args.data, baseline.as_ref());
     }
     if args.on == On::Spark {
         let files = baseline.map(|_| baseline_files(ctx, args)).transpose()?;
@@ -223,7 +228,7 @@ async fn profile(
 }
 
 /// The profiles of the parts as one.
-fn merged(files: &[String]) -> Result<validation::Profile> {
+fn merged(files: &[String], baseline: Option<&Baseline>) -> Result<validation::Profile> {
     let mut all: Option<validation::Profile> = None;
     for file in files {
         let bytes = std::fs::read(file)
@@ -236,5 +241,10 @@ fn merged(files: &[String]) -> Result<validation::Profile> {
             None => all = Some(part),
         }
     }
-    all.ok_or_else(|| Failure::usage("there is no profile to merge"))
+    let mut all = all.ok_or_else(|| Failure::usage("there is no profile to merge"))?;
+    if let Some(baseline) = baseline {
+        all.expect(baseline)
+            .map_err(|text| Failure::new(Exit::Failed, text))?;
+    }
+    Ok(all)
 }

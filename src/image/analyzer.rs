@@ -23,6 +23,9 @@ use libraries::{Libraries, regular};
 /// Where the binary lies in the image.
 pub const PROGRAM: &str = "/opt/mlops/bin/mlops";
 
+/// How the tags of analyzer images begin, beside the project's own images.
+pub const TAG: &str = "analyzer-";
+
 /// The subcommand that follows the container contract of Model Monitor's analyzer.
 pub const COMMAND: &str = "analyze";
 

@@ -60,7 +60,17 @@ impl Categories {
         }
     }
 
-    pub(super) fn merge(&mut self, other: &Self) {
+    /// Takes in the counts of another part of the data.
+    ///
+    /// # Errors
+    /// One side did not count everything, and the two knew different categories.
+    pub(super) fn merge(&mut self, other: &Self) -> Result<(), String> {
+        let closed = self.examples.is_some() || other.examples.is_some();
+        if closed && !(self.knows(other) && other.knows(self)) {
+            return Err(
+                "the profiles were made with different constraints or statistics".to_owned(),
+            );
+        }
         if self.known < other.known {
             // The baseline's categories come first on one side only: start with them.
             let mut with = Self::with(
@@ -72,6 +82,21 @@ impl Categories {
             *self = with;
         }
         self.take(other);
+        Ok(())
+    }
+
+    fn knows(&self, other: &Self) -> bool {
+        other.entries[..other.known].iter().all(|entry| {
+            self.find(entry.text.as_bytes(), entry.hash)
+                .is_some_and(|index| index < self.known)
+        })
+    }
+
+    /// Whether every occurrence of that category was counted.
+    pub(super) fn counted(&self, text: &str) -> bool {
+        let hash = hash::of_text(text.as_bytes());
+        let found = self.find(text.as_bytes(), hash);
+        self.examples.is_none() || found.is_some_and(|index| index < self.known)
     }
 
     fn take(&mut self, other: &Self) {
@@ -268,8 +293,8 @@ mod tests {
         for known in [[].as_slice(), &["7", "12"]] {
             let forwards = of(&mut texts.iter(), known);
             let backwards = of(&mut texts.iter().rev(), known);
-            let mut merged = of(&mut texts[..100].iter(), &[]);
-            merged.merge(&of(&mut texts[100..].iter(), known));
+            let mut merged = of(&mut texts[..100].iter(), known);
+            merged.merge(&of(&mut texts[100..].iter(), known)).unwrap();
             let counts = |categories: &Categories| -> Option<Vec<(String, u64)>> {
                 let counts = categories.counts()?;
                 Some(
@@ -282,6 +307,8 @@ mod tests {
             assert_eq!(counts(&forwards), counts(&backwards));
             assert_eq!(counts(&forwards), counts(&merged));
             assert_eq!(forwards.is_open(), !known.is_empty());
+            let other = of(&mut texts.iter(), &["3"]);
+            assert!(merged.merge(&other).is_err());
         }
     }
 }

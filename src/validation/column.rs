@@ -25,6 +25,8 @@ pub(super) struct Column {
     pub(super) sketch: Sketch,
     pub(super) distinct: Distinct,
     pub(super) categories: Categories,
+    /// Numbers of a typed column were not counted among the categories.
+    pub(super) numbers_uncounted: bool,
     /// What the opt-in checks of this column need.
     pub(super) watch: Option<Watch>,
 }
@@ -78,6 +80,7 @@ impl Column {
     pub(super) fn integers(&mut self, values: impl Iterator<Item = i64>) {
         let mut numbers = Vec::new();
         let counting = self.counts_numbers();
+        self.numbers_uncounted |= !counting;
         for value in values {
             #[expect(clippy::cast_precision_loss, reason = "Deequ's numbers are doubles")]
             numbers.push(value as f64);
@@ -97,6 +100,7 @@ impl Column {
     /// Takes finite numbers of a typed column.
     pub(super) fn floats(&mut self, numbers: &[f64]) {
         let counting = self.counts_numbers();
+        self.numbers_uncounted |= !counting && !numbers.is_empty();
         for value in numbers {
             self.distinct.insert(number::key_of(*value));
             if counting {
@@ -173,11 +177,12 @@ impl Column {
             (None, None) => {}
             _ => return Err(super::watch::DIFFERENT.to_owned()),
         }
+        self.numbers_uncounted |= other.numbers_uncounted;
         self.types.merge(&other.types);
         self.moments.merge(&other.moments);
         self.sketch.merge(&other.sketch);
         self.distinct.merge(&other.distinct);
-        self.categories.merge(&other.categories);
+        self.categories.merge(&other.categories)?;
         Ok(())
     }
 
@@ -203,14 +208,16 @@ impl Column {
                 kll: Some(self.kll()),
             }),
         });
-        let string = (!inferred.is_numeric()).then(|| StringStatistics {
+        // A column of categories stays one when all that is left of them look like numbers.
+        let text = !inferred.is_numeric() || self.expected == Some(InferredType::String);
+        let string = text.then(|| StringStatistics {
             common,
             distinct_count: self.distinct.count() as f64,
             completeness: Some(completeness),
             distribution: self
                 .categories
                 .counts()
-                .filter(|counts| !counts.is_empty())
+                .filter(|counts| !counts.is_empty() && !self.numbers_uncounted)
                 .map(|counts| StringDistribution {
                     categorical: Some(CategoricalDistribution {
                         buckets: counts

@@ -174,7 +174,14 @@ impl Sketch {
     /// Counts of [`BUCKETS`] equal ranges between `min` and `max`, with their bounds.
     pub fn buckets(&self, min: f64, max: f64) -> Vec<(f64, f64, f64)> {
         let ranks = Ranks::of(self.levels());
-        let bound = |i: u32| min + (max - min) * f64::from(i) / f64::from(BUCKETS);
+        let bound = |i: u32| {
+            let share = f64::from(i) / f64::from(BUCKETS);
+            if (max - min).is_finite() {
+                min + (max - min) * f64::from(i) / f64::from(BUCKETS)
+            } else {
+                min * (1.0 - share) + max * share
+            }
+        };
         (0..BUCKETS)
             .map(|i| {
                 let (low, high) = (bound(i), bound(i + 1));

@@ -1,6 +1,6 @@
 //! Apache Parquet: columns as they are stored, each read and profiled on its own.
 //!
-//! The file's types decide: integers are Integral, floats and decimals Fractional, booleans Boolean,
+//! The file's types decide: integers are Integral, floats and decimals Fractional (decimals without a fraction Integral), booleans Boolean,
 //! dates and timestamps String, as Spark's cast to text and Deequ's rules would have it. A text is
 //! classified as in CSV, but an empty one is a value: only null is missing. A NaN or an infinity is
 //! counted as a String, as its text would be. Lists, maps, structs, binary columns and times of day
@@ -355,11 +355,12 @@ fn dictionary(values: &ArrayRef, column: &mut Column) {
 fn readable(stored: &Schema, metadata: &ParquetMetaData) -> Result<Schema, String> {
     let mut fields = Vec::with_capacity(stored.fields().len());
     for (index, field) in stored.fields().iter().enumerate() {
-        let wanted = match field.data_type() {
-            DataType::Utf8
-            | DataType::LargeUtf8
-            | DataType::Utf8View
-            | DataType::Dictionary(_, _) => {
+        let kind = match field.data_type() {
+            DataType::Dictionary(_, values) => values.as_ref(),
+            kind => kind,
+        };
+        let wanted = match kind {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
                 if all_in_dictionaries(metadata, index) {
                     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
                 } else {
@@ -479,5 +480,124 @@ impl ChunkReader for Shared {
         let mut buffer = vec![0; length];
         self.file.read_exact_at(&mut buffer, start)?;
         Ok(buffer.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{
+        ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray,
+    };
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+
+    use super::super::{Format, Source, Statistics, profile};
+    use super::*;
+
+    fn written_to(columns: Vec<(&str, ArrayRef)>, dictionaries: bool) -> Vec<u8> {
+        let batch = RecordBatch::try_from_iter_with_nullable(
+            columns
+                .into_iter()
+                .map(|(name, values)| (name, values, true)),
+        )
+        .unwrap();
+        let properties = WriterProperties::builder()
+            .set_dictionary_enabled(dictionaries)
+            .set_max_row_group_row_count(Some(700))
+            .build();
+        let mut bytes = Vec::new();
+        let mut writer =
+            ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        bytes
+    }
+
+    fn statistics(bytes: Vec<u8>, format: &Format) -> Result<Statistics, String> {
+        let source = Source::stream("t", move || Ok(io::Cursor::new(bytes)));
+        let profile = profile(vec![source], format, None).map_err(|error| error.to_string())?;
+        Ok(profile.statistics())
+    }
+
+    /// Nulls, several row groups, with and without dictionaries: what the same table says as CSV.
+    #[test]
+    fn parquet_says_what_csv_says() {
+        let rows = 0..2_000_i64;
+        let number = |i: i64| (i % 7 != 0).then_some(i * 7_919 % 1_009);
+        let real =
+            |i: i64| (i % 5 != 0).then(|| f64::from(u32::try_from(i).unwrap()) / 8.0 + 0.125);
+        let text = |i: i64| (i % 11 != 0).then(|| format!("k{}", i % 40));
+        let mut csv = String::from("n,x,kind,yes\n");
+        for i in rows.clone() {
+            let shown = |cell: Option<String>| cell.unwrap_or_default();
+            csv.push_str(&format!(
+                "{},{},{},{}\n",
+                shown(number(i).map(|n| n.to_string())),
+                shown(real(i).map(|x| format!("{x:?}"))),
+                shown(text(i)),
+                i % 3 == 0
+            ));
+        }
+        let expected = statistics(csv.into_bytes(), &Format::Csv).unwrap();
+        for dictionaries in [true, false] {
+            let columns: Vec<(&str, ArrayRef)> = vec![
+                (
+                    "n",
+                    Arc::new(rows.clone().map(number).collect::<Int64Array>()),
+                ),
+                (
+                    "x",
+                    Arc::new(rows.clone().map(real).collect::<Float64Array>()),
+                ),
+                (
+                    "kind",
+                    Arc::new(rows.clone().map(text).collect::<StringArray>()),
+                ),
+                (
+                    "yes",
+                    Arc::new(
+                        rows.clone()
+                            .map(|i| Some(i % 3 == 0))
+                            .collect::<BooleanArray>(),
+                    ),
+                ),
+            ];
+            let found = statistics(written_to(columns, dictionaries), &Format::Parquet).unwrap();
+            assert_eq!(found, expected, "dictionaries: {dictionaries}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_statistics_is_refused_and_not_a_number_is_a_text() {
+        let binary: ArrayRef = Arc::new(BinaryArray::from(vec![b"\xff".as_slice(), b"ok"]));
+        let error =
+            statistics(written_to(vec![("b", binary)], true), &Format::Parquet).unwrap_err();
+        assert!(
+            error.starts_with("t: column `b`: a column of type Binary"),
+            "{error}"
+        );
+        let reals: ArrayRef = Arc::new(Float64Array::from(vec![1.0, f64::NAN, 2.0]));
+        let found = statistics(written_to(vec![("x", reals)], true), &Format::Parquet).unwrap();
+        let text = found.features[0].string_statistics.as_ref().unwrap();
+        assert_eq!((text.common.num_present, &text.distribution), (3, &None));
+        let mut bytes = written_to(
+            vec![(
+                "t",
+                Arc::new(TimestampMicrosecondArray::from(vec![86_400_000_000_i64])) as ArrayRef,
+            )],
+            true,
+        );
+        let found = statistics(bytes.clone(), &Format::Parquet).unwrap();
+        assert_eq!(
+            found.features[0].categories()[0].value,
+            "1970-01-02 00:00:00"
+        );
+        bytes.truncate(bytes.len() - 9);
+        assert!(
+            statistics(bytes, &Format::Parquet)
+                .unwrap_err()
+                .contains("truncated")
+        );
     }
 }

@@ -73,6 +73,33 @@ impl Profile {
         }
     }
 
+    /// Takes the baseline that a merged profile is compared with, as if it had been known from the
+    /// start.
+    ///
+    /// # Errors
+    /// A part did not count a category that the baseline asks for.
+    pub fn expect(&mut self, baseline: &Baseline) -> Result<(), String> {
+        let statistics = baseline.statistics.iter().flat_map(|s| &s.features);
+        for feature in statistics {
+            if let Some(column) = self.column(&feature.name) {
+                for category in feature.categories() {
+                    counted(column, &category.value)?;
+                }
+            }
+        }
+        for feature in &baseline.constraints.features {
+            let Some(place) = self.places.get(&feature.name) else {
+                continue;
+            };
+            let column = &mut self.columns[*place];
+            column.expected = Some(feature.inferred_type);
+            for category in feature.string_constraints.iter().flat_map(|s| &s.domains) {
+                counted(column, category)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes in another part of the same data set. Parts whose rows name their columns (JSON Lines)
     /// may have different ones: a column that a part does not have is missing in its rows.
     ///
@@ -121,6 +148,17 @@ impl Profile {
     fn column(&self, name: &str) -> Option<&Column> {
         self.places.get(name).map(|place| &self.columns[*place])
     }
+}
+
+fn counted(column: &Column, category: &str) -> Result<(), String> {
+    if column.categories.counted(category) {
+        return Ok(());
+    }
+    Err(format!(
+        "the profile has not counted the category `{category}` of the column `{}`: pass \
+         --constraints and --statistics when profiling",
+        column.name
+    ))
 }
 
 /// Builds a [`Profile`] row by row.
@@ -355,6 +393,7 @@ impl Profiler {
             sketch: Sketch::default(),
             distinct: Distinct::default(),
             categories: Categories::with(known),
+            numbers_uncounted: false,
             watch,
         }
     }

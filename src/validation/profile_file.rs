@@ -48,6 +48,8 @@ struct Stored {
     distinct_registers: Option<String>,
     known_categories: Vec<String>,
     categories: Vec<(String, u64)>,
+    #[serde(default)]
+    numbers_uncounted: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uncounted_categories: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,6 +147,7 @@ fn stored(column: &Column) -> Stored {
             .into_iter()
             .map(|(text, n)| (text.to_owned(), n))
             .collect(),
+        numbers_uncounted: column.numbers_uncounted,
         uncounted_categories: column.categories.examples().map(owned),
         watch: column.watch.clone(),
     }
@@ -183,6 +186,7 @@ fn read(stored: Stored, rows: u64) -> Option<Column> {
         moments: Moments::of_parts(numbers, parts),
         sketch: Sketch::of_compactors(levels)?,
         distinct,
+        numbers_uncounted: stored.numbers_uncounted,
         categories: Categories::of(
             stored.known_categories,
             stored.categories,

@@ -71,11 +71,17 @@ impl FeatureStatistics {
         let Some(text) = &self.string_statistics else {
             return Vec::new();
         };
-        text.distribution
-            .iter()
-            .filter_map(|distribution| distribution.categorical.as_ref())
-            .flat_map(|categorical| &categorical.buckets)
-            .filter(|category| text.common.num_missing == 0 || category.value != "NullValue")
+        let buckets = || {
+            text.distribution
+                .iter()
+                .filter_map(|distribution| distribution.categorical.as_ref())
+                .flat_map(|categorical| &categorical.buckets)
+        };
+        // It is a value like any other where the buckets hold only what is present.
+        let all: u64 = buckets().map(|category| category.count).sum();
+        let for_missing = text.common.num_missing > 0 && all > text.common.num_present;
+        buckets()
+            .filter(|category| !for_missing || category.value != "NullValue")
             .collect()
     }
 
@@ -190,8 +196,10 @@ pub struct Kll {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KllBucket {
     /// Its lower bound, inclusive.
+    #[serde(deserialize_with = "lenient::number")]
     pub lower_bound: f64,
     /// Its upper bound, exclusive except in the last bucket.
+    #[serde(deserialize_with = "lenient::number")]
     pub upper_bound: f64,
     /// Values in it, by the sketch.
     pub count: f64,

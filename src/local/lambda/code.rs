@@ -143,6 +143,11 @@ fn check<R: Read + Seek>(archive: &mut ZipArchive<R>) -> ApiResult<()> {
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(|_| broken())?;
         inside(&entry.name().map_err(|_| broken())?)?;
+        if entry.is_symlink() {
+            return Err(invalid(
+                "symbolic links in a function's zip are not supported here",
+            ));
+        }
         size = size.saturating_add(entry.size());
     }
     if size > MAX_UNZIPPED {

@@ -218,9 +218,17 @@ fn settle(cloud: &Cloud, name: String) {
         let Ok(Some(record)) = records(&owned).get(&name) else {
             return;
         };
+        let revision = record.configuration["RevisionId"].clone();
         let result = code::unpack(&owned, &record.code).await;
-        // A function that was deleted meanwhile has no record to change.
-        let _ = records(&owned).update(&name, |record| record.end(result));
+        // A function that was deleted meanwhile has no record to change, and one that was made anew
+        // under its name has a task of its own.
+        let _ = records(&owned).update(&name, |record| {
+            if record.configuration["RevisionId"] == revision {
+                record.end(result)
+            } else {
+                Ok(())
+            }
+        });
         pool::retire(&owned, &name).await;
     });
 }
@@ -229,22 +237,24 @@ fn settle(cloud: &Cloud, name: String) {
 pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
     // Environments that the end of the server cut off.
     let _ = std::fs::remove_dir_all(cloud.directory().join("lambda"));
-    let mut used = BTreeSet::new();
+    let (mut used, mut under_way) = (BTreeSet::new(), Vec::new());
     for (name, record) in records(cloud).list("")? {
         if record.under_way() {
-            settle(cloud, name);
+            under_way.push(name);
         }
         used.insert(record.code);
         used.extend(record.active.map(|plan| plan.code));
     }
-    let Ok(entries) = std::fs::read_dir(cloud.directory().join("functions")) else {
-        return Ok(());
-    };
-    for entry in entries.flatten() {
+    let entries = std::fs::read_dir(cloud.directory().join("functions"));
+    for entry in entries.into_iter().flatten().flatten() {
         if !used.contains(entry.file_name().to_string_lossy().as_ref()) {
             // What cannot be removed is only in the way of nothing.
             let _ = std::fs::remove_dir_all(entry.path());
         }
+    }
+    // After the cleaning: each unpacks into a directory of its own there.
+    for name in under_way {
+        settle(cloud, name);
     }
     Ok(())
 }

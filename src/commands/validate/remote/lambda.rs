@@ -10,7 +10,7 @@ use crate::aws::s3::S3Uri;
 use crate::commands::validate::{ValidateArgs, Validation};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Failure, Hint, hinted};
+use crate::error::{Exit, Failure, Hint, hinted};
 use crate::infra::{self, Platform};
 
 mod code;
@@ -159,6 +159,11 @@ fn failed(ctx: &Context, function: &str, kind: &str, message: &str, log: &str) -
         }
         _ => format!("its whole log is in the log group /aws/lambda/{function}"),
     };
-    let error = anyhow!("the function {function} failed: {message}");
+    let exit = match kind {
+        "Validation.AccessDenied" => Exit::Credentials,
+        "Validation.BadEvent" => Exit::Usage,
+        _ => Exit::Failed,
+    };
+    let error = Failure::new(exit, format!("the function {function} failed: {message}"));
     hinted(error, hint)
 }

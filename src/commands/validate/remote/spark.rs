@@ -34,6 +34,10 @@ pub(in super::super) async fn profile(
     std::fs::write(place("validate.py"), PROGRAM).context("cannot write the program")?;
     let profile = place("profile");
 
+    if submit::is_local(&remote.spark_conf) && !ctx.config.spark_local_ip {
+        // Else Spark looks up the machine's own name, which not every network knows.
+        command.env("SPARK_LOCAL_IP", "127.0.0.1");
+    }
     for setting in submit::settings(&remote.spark_conf) {
         command.arg("--conf").arg(setting);
     }

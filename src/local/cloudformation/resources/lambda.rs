@@ -117,6 +117,21 @@ fn code(job: &Job<'_>) -> ApiResult<Value> {
 
 /// Waits until the function is what it was told to be; an error when it cannot be.
 async fn settled(job: &Job<'_>, name: &str) -> ApiResult<()> {
+    let shown = at_rest(job, name).await?;
+    for (status, reason) in [
+        ("State", "StateReason"),
+        ("LastUpdateStatus", "LastUpdateStatusReason"),
+    ] {
+        if shown[status] == "Failed" {
+            let reason = shown[reason].as_str().unwrap_or("no reason given");
+            return Err(ApiError::new("NotStabilized", reason));
+        }
+    }
+    Ok(())
+}
+
+/// Waits until nothing is under way, whatever came of it: what failed before can be updated.
+async fn at_rest(job: &Job<'_>, name: &str) -> ApiResult<Value> {
     loop {
         let shown = job
             .call(
@@ -125,17 +140,8 @@ async fn settled(job: &Job<'_>, name: &str) -> ApiResult<()> {
                 json!({"FunctionName": name}),
             )
             .await?;
-        for (status, reason) in [
-            ("State", "StateReason"),
-            ("LastUpdateStatus", "LastUpdateStatusReason"),
-        ] {
-            if shown[status] == "Failed" {
-                let reason = shown[reason].as_str().unwrap_or("no reason given");
-                return Err(ApiError::new("NotStabilized", reason));
-            }
-        }
-        if shown["State"] == "Active" && shown["LastUpdateStatus"] == "Successful" {
-            return Ok(());
+        if shown["State"] != "Pending" && shown["LastUpdateStatus"] != "InProgress" {
+            return Ok(shown);
         }
         clock::sleep(Duration::from_millis(20)).await;
     }
@@ -185,7 +191,7 @@ impl Handler for Function {
         physical: &str,
         old: &Map<String, Value>,
     ) -> ApiResult<Map<String, Value>> {
-        settled(job, physical).await?;
+        at_rest(job, physical).await?;
         if differs(old, job.properties, &["Code", "Architectures"]) {
             let mut request = code(job)?;
             request["FunctionName"] = json!(physical);

@@ -21,7 +21,7 @@ pub(super) async fn ensure(ctx: &Context, clients: &Clients, repository: &str) -
     .hint("run it on Linux: the job's container is made of this very program")?;
     let digest = image.digest().to_owned();
     let hex = digest.trim_start_matches("sha256:");
-    let tag: ImageTag = format!("analyzer-{}", &hex[..16]).parse()?;
+    let tag: ImageTag = format!("{}{}", analyzer::TAG, &hex[..16]).parse()?;
     let uri = ecr::repository_uri(clients, repository).await?;
     let there = ecr::by_tag(clients, repository, tag.as_str()).await?;
     if there.is_none_or(|there| there.digest != digest) {

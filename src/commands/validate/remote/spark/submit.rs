@@ -14,6 +14,13 @@ use crate::progress::Task;
 
 const INSTALL: &str = "pip install pyspark, or name Spark's launcher with --spark-submit";
 const JAVA: &str = "install Java 17 (Debian: openjdk-17-jre-headless), or set JAVA_HOME";
+/// Whether Spark runs in this machine: the user names no master.
+pub(super) fn is_local(users: &[String]) -> bool {
+    !users
+        .iter()
+        .any(|setting| setting.starts_with("spark.master="))
+}
+
 /// The settings of Spark: ours, then the user's. Without a master, it runs here on all cores and
 /// opens its ports on loopback only.
 pub(super) fn settings(users: &[String]) -> Vec<String> {
@@ -22,10 +29,7 @@ pub(super) fn settings(users: &[String]) -> Vec<String> {
         "spark.log.level=WARN".to_owned(),
         "spark.ui.showConsoleProgress=true".to_owned(),
     ];
-    if !users
-        .iter()
-        .any(|setting| setting.starts_with("spark.master="))
-    {
+    if is_local(users) {
         all.extend(
             [
                 "spark.master=local[*]",

@@ -35,13 +35,23 @@ fuzz_target!(|bytes: &[u8]| {
             constraints: rewritten(&constraints),
             statistics: None,
         };
-        let _ = check(profile, &profile.statistics(), &baseline);
+        let _ = check(
+            profile,
+            &profile.statistics(),
+            &baseline,
+            jiff::Timestamp::UNIX_EPOCH,
+        );
     }
     if let Ok(statistics) = files::parse::<Statistics>("x", bytes) {
         let baseline = Baseline {
             constraints: Constraints::suggest(&rewritten(&statistics)),
             statistics: Some(statistics),
         };
-        let _ = check(profile, &profile.statistics(), &baseline);
+        let _ = check(
+            profile,
+            &profile.statistics(),
+            &baseline,
+            jiff::Timestamp::UNIX_EPOCH,
+        );
     }
 });

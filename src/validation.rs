@@ -43,6 +43,7 @@ mod profile_file;
 #[cfg(test)]
 mod properties;
 pub mod quality;
+mod shared;
 mod split;
 pub mod statistics;
 pub mod types;

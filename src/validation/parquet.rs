@@ -11,7 +11,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
@@ -24,11 +23,11 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::{Encoding, PageType};
-use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::reader::{ChunkReader, Length};
 
 use super::column::Column;
+use super::shared::Shared;
 use super::{DataError, Input, Profiler, number};
 
 /// So many values of a column are decoded at once.
@@ -111,10 +110,7 @@ impl Opened {
         if size == 0 {
             return Err(DataError::new(name, "the file is empty"));
         }
-        let file = Shared {
-            file: Arc::new(file),
-            size,
-        };
+        let file = Shared::new(file, size);
         let broken = |error: ParquetError| DataError::new(name, explain(&error));
         let stored = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(broken)?;
         let schema = readable(stored.schema(), stored.metadata())
@@ -433,54 +429,6 @@ fn spooled(mut input: Box<dyn Read + Send>) -> io::Result<File> {
     file.flush()?;
     file.rewind()?;
     Ok(file)
-}
-
-/// A file that several threads read, each from its own place.
-#[derive(Clone)]
-struct Shared {
-    file: Arc<File>,
-    size: u64,
-}
-
-impl Length for Shared {
-    fn len(&self) -> u64 {
-        self.size
-    }
-}
-
-/// A place in a [`Shared`] file.
-struct Place {
-    file: Arc<File>,
-    at: u64,
-}
-
-impl Read for Place {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.at)?;
-        self.at += count as u64;
-        Ok(count)
-    }
-}
-
-impl ChunkReader for Shared {
-    type T = io::BufReader<Place>;
-
-    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        Ok(io::BufReader::new(Place {
-            file: self.file.clone(),
-            at: start,
-        }))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<bytes::Bytes> {
-        let end = start.checked_add(length as u64);
-        if end.is_none_or(|end| end > self.size) {
-            return Err(ParquetError::EOF(format!("{length} bytes at {start}")));
-        }
-        let mut buffer = vec![0; length];
-        self.file.read_exact_at(&mut buffer, start)?;
-        Ok(buffer.into())
-    }
 }
 
 #[cfg(test)]

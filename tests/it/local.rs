@@ -34,8 +34,9 @@ fn one_server_serves_a_state_directory() {
 not running, state in [DIR]/.mlops/local
 
 "#]]);
+    // Not the default port: another test's server may take it while this one is stopped.
     sandbox
-        .mlops(["local", "start", "--detach"])
+        .mlops(["local", "start", "--detach", "--port", "0"])
         .success()
         .stdout(str![[r#"
 running at http://127.0.0.1:[PORT] (process [PID]), state in [DIR]/.mlops/local

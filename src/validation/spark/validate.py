@@ -12,9 +12,8 @@ def profile(files, arguments, lines=(), place=""):
     with tempfile.TemporaryDirectory() as directory:
         for name, content in files.items():
             pathlib.Path(directory, name).write_bytes(content)
-        broken = contextlib.suppress(BrokenPipeError)  # It has ended, and says why.
-        with broken, subprocess.Popen(command, cwd=directory, stdin=-1, stdout=-3, stderr=-1) as process:
-            with broken:
+        with contextlib.suppress(BrokenPipeError), subprocess.Popen(command, cwd=directory, stdin=-1, stdout=-3, stderr=-1) as process:
+            with contextlib.suppress(BrokenPipeError):  # It has ended, and says why.
                 process.stdin.writelines(line + b"\n" for line in lines)
                 process.stdin.close()
             said = process.stderr.read().decode(errors="replace").replace("error: ", "", 1)

@@ -21,8 +21,8 @@ pub struct Image {
     manifests: Vec<Manifest>,
     /// What it was built on, where that is known.
     pub base: Option<String>,
-    /// Removes the layer that was built for this push.
-    _scratch: Option<tempfile::TempPath>,
+    /// Removes the layers that were built for this push.
+    _scratch: Vec<tempfile::TempPath>,
 }
 
 /// A manifest and the blobs that it names.
@@ -45,10 +45,26 @@ struct Blob {
     content: Content,
 }
 
+/// Where a blob's bytes are.
 #[derive(Debug)]
 enum Content {
     Bytes(Vec<u8>),
-    File(PathBuf),
+    /// As many bytes of a file as the blob's size says.
+    File {
+        path: PathBuf,
+        /// Where they begin, in bytes.
+        offset: u64,
+    },
+}
+
+impl Content {
+    /// A whole file.
+    fn file(path: impl Into<PathBuf>) -> Self {
+        Self::File {
+            path: path.into(),
+            offset: 0,
+        }
+    }
 }
 
 impl Image {

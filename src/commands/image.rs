@@ -1,24 +1,14 @@
 //! `mlops image`: the container image that every step of a project runs in.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use anyhow::Result;
 
-use anyhow::{Context as _, Result, anyhow};
-
-use crate::aws;
-use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint};
-use crate::git::Repository;
-use crate::image::push::{Registry, push};
-use crate::image::{Image, layout, program};
-use crate::infra;
-use crate::names::{BranchName, ImageTag};
 
+mod list;
+mod push;
 mod report;
 
-use report::Listing;
+pub use push::PushArgs;
 pub use report::{ImageReport, Listed, Pushed};
 
 /// Push and list container images
@@ -31,196 +21,10 @@ pub enum ImageCommand {
     List,
 }
 
-/// Push an image to the project's repository
-///
-/// Without SOURCE the image is made of the project's own image/program/ and
-/// image/requirements.txt: one layer, no base system, which the local cloud runs with this
-/// machine's Python. For an AWS account build the Dockerfile and push the OCI layout.
-///
-/// The image gets two tags: the git commit, and the branch with `/` written as `-`. What the
-/// registry has is not sent again.
-///
-/// Example: mlops image push --local
-#[derive(Debug, clap::Args)]
-pub struct PushArgs {
-    /// An OCI layout directory (docker buildx build --output type=oci,tar=false,dest=DIR)
-    source: Option<PathBuf>,
-    /// The branch that the image belongs to, where git is on none (a checkout by commit, in CI)
-    #[arg(long)]
-    branch: Option<BranchName>,
-    /// Push files that are not committed; the image gets the branch's tag only
-    #[arg(long)]
-    allow_dirty: bool,
-}
-
-/// Pushes or lists.
+/// Runs one of the commands.
 pub async fn run(ctx: &Context, command: &ImageCommand) -> Result<ImageReport> {
     match command {
-        ImageCommand::Push(args) => Ok(ImageReport::Pushed(run_push(ctx, args).await?)),
-        ImageCommand::List => Ok(ImageReport::Listed(run_list(ctx).await?)),
+        ImageCommand::Push(args) => push::run(ctx, args).await.map(ImageReport::Pushed),
+        ImageCommand::List => list::run(ctx).await.map(ImageReport::Listed),
     }
-}
-
-/// What git says of the files that go into the image.
-struct Revision {
-    commit: String,
-    branch: BranchName,
-    dirty: bool,
-}
-
-impl Revision {
-    fn read(project: &Project, args: &PushArgs) -> Result<Self> {
-        let repository = Repository::discover(&project.root)?;
-        let commit = repository
-            .head()?
-            .ok_or_else(|| Failure::usage("the project has no commit yet"))
-            .hint("commit it: an image is tagged with the commit that it was made of")?;
-        let branch = match (repository.current_branch()?, &args.branch) {
-            (None, None) => {
-                return Err(Failure::usage("git is on no branch"))
-                    .hint("name the branch that the image belongs to: --branch B");
-            }
-            (None, Some(asked)) => asked.clone(),
-            (Some(current), Some(asked)) if current != asked.as_str() => {
-                return Err(Failure::usage(format!(
-                    "git is on the branch `{current}`, not on `{asked}`"
-                )))
-                .hint(format!("run `git switch {asked}` first"));
-            }
-            (Some(current), _) => current.parse()?,
-        };
-        let dirty = repository.is_dirty(&project.file.image.directory)?;
-        if dirty && !args.allow_dirty {
-            return Err(Failure::new(
-                Exit::Failed,
-                format!(
-                    "files in {} are not committed",
-                    project.file.image.directory.display()
-                ),
-            ))
-            .hint("commit them, or pass --allow-dirty: the image then carries no commit's tag");
-        }
-        Ok(Self {
-            commit,
-            branch,
-            dirty,
-        })
-    }
-
-    /// The label of the image: the commit, or what is honest of a dirty tree.
-    fn label(&self) -> String {
-        if self.dirty {
-            format!("{}-dirty", self.commit)
-        } else {
-            self.commit.clone()
-        }
-    }
-
-    /// The commit's tag names committed files only; the branch's tag moves.
-    fn tags(&self) -> Result<Vec<ImageTag>> {
-        let branch = self
-            .branch
-            .as_str()
-            .replace('/', "-")
-            .parse()
-            .with_context(|| format!("the branch `{}` makes no image tag", self.branch))?;
-        if self.dirty {
-            return Ok(vec![branch]);
-        }
-        Ok(vec![self.commit.parse()?, branch])
-    }
-}
-
-async fn run_push(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
-    let project = ctx.project()?;
-    let revision = Revision::read(&project, args)?;
-    let tags = revision.tags()?;
-    let image = build(&project, args.source.as_deref(), revision.label()).await?;
-
-    let clients = ctx.aws_for(&project).await?;
-    let repository = infra::platform(clients, &project).await?.image_repository;
-    // Not the stack's output: a local cloud may have another port than when the stack was made.
-    let uri = aws::ecr::repository_uri(clients, &repository).await?;
-    let login = aws::ecr::login(clients).await?;
-    let registry = Registry::new(&login.endpoint, &login.basic)?;
-    if args.source.is_none() && !registry.is_local() {
-        return Err(Failure::usage(
-            "an image of the program alone has no base system, so that SageMaker cannot run it",
-        ))
-        .hint(
-            "build the Dockerfile and push what Docker wrote: docker buildx build --output \
-             type=oci,tar=false,dest=OUT image && mlops image push OUT",
-        );
-    }
-
-    let start = Instant::now();
-    let task = Arc::new(
-        ctx.progress
-            .bytes(format!("Pushing to {repository}"), image.size()),
-    );
-    let observer = Arc::clone(&task);
-    let pushed = push(&registry, &repository, &image, &tags, move |count| {
-        observer.advance(count);
-    })
-    .await
-    .with_context(|| format!("cannot push the image to `{repository}`"))?;
-    drop(task);
-    let described = aws::ecr::by_digest(clients, &repository, &pushed.digest)
-        .await?
-        .ok_or_else(|| anyhow!("ECR does not know {} after the push", pushed.digest))?;
-    Ok(Pushed {
-        image: format!("{uri}@{}", described.digest),
-        repository,
-        digest: described.digest,
-        tags: tags.iter().map(ToString::to_string).collect(),
-        commit: revision.commit,
-        branch: revision.branch.to_string(),
-        dirty: revision.dirty,
-        base: match &args.source {
-            None => Some("none".to_owned()),
-            Some(_) => image.base,
-        },
-        size: described.size,
-        sent: pushed.sent,
-        saved: pushed.saved,
-        seconds: start.elapsed().as_secs_f64(),
-    })
-}
-
-/// Builds the program's image, or reads the one in `source`.
-async fn build(project: &Project, source: Option<&Path>, label: String) -> Result<Image> {
-    let directory = project.path(&project.file.image.directory);
-    let source = source.map(Path::to_owned);
-    tokio::task::spawn_blocking(move || match source {
-        Some(source) => layout::read(&source),
-        None => program::build(
-            &directory.join("program"),
-            &directory.join("requirements.txt"),
-            &label,
-        ),
-    })
-    .await?
-}
-
-async fn run_list(ctx: &Context) -> Result<Listed> {
-    let project = ctx.project()?;
-    let clients = ctx.aws().await?;
-    let repository = infra::platform(clients, &project).await?.image_repository;
-    let images = aws::ecr::list(clients, &repository)
-        .await?
-        .into_iter()
-        .map(|image| Listing {
-            digest: image.digest,
-            tags: image.tags,
-            size: image.size,
-            pushed: image
-                .pushed
-                .map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-        })
-        .collect();
-    Ok(Listed {
-        repository,
-        images,
-        push: ctx.command("image push"),
-    })
 }

@@ -52,7 +52,7 @@ pub fn build(program: &Path) -> Result<Image> {
         .map_err(io::IntoInnerError::into_error)
         .context("cannot write the layer")?;
     let scratch = scratch.into_temp_path();
-    let own = finished(Content::File(scratch.to_path_buf()));
+    let own = finished(Content::file(scratch.to_path_buf()));
     let config = ConfigBuilder::default()
         .entrypoint(vec![PROGRAM.to_owned(), COMMAND.to_owned()])
         .working_dir("/")
@@ -75,7 +75,7 @@ pub fn build(program: &Path) -> Result<Image> {
         vec![base, own],
         libraries.architecture,
         config,
-        Some(scratch),
+        vec![scratch],
     )
 }
 
@@ -164,7 +164,7 @@ mod tests {
     fn content(content: &Content) -> Vec<u8> {
         match content {
             Content::Bytes(bytes) => bytes.clone(),
-            Content::File(path) => std::fs::read(path).unwrap(),
+            Content::File { path, .. } => std::fs::read(path).unwrap(),
         }
     }
 

@@ -100,7 +100,7 @@ pub(super) fn image(
     layers: Vec<Layer>,
     architecture: Arch,
     config: Config,
-    scratch: Option<tempfile::TempPath>,
+    scratch: Vec<tempfile::TempPath>,
 ) -> Result<Image> {
     let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let mut configuration = serde_json::to_value(

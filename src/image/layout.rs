@@ -36,7 +36,7 @@ pub fn read(directory: &Path) -> Result<Image> {
     let mut image = Image {
         manifests: Vec::new(),
         base: None,
-        _scratch: None,
+        _scratch: Vec::new(),
     };
     collect(directory, root, 0, &mut image)?;
     Ok(image)
@@ -90,7 +90,7 @@ fn collect(directory: &Path, of: &Descriptor, depth: u32, image: &mut Image) -> 
                 blobs.push(Blob {
                     digest: part.digest().to_string(),
                     size,
-                    content: Content::File(file),
+                    content: Content::file(file),
                 });
             }
         }

@@ -63,12 +63,12 @@ pub fn build(program: &Path, requirements: &Path, revision: &str) -> Result<Imag
         .map_err(io::IntoInnerError::into_error)
         .context("cannot write the layer")?;
     let scratch = scratch.into_temp_path();
-    let layer = finished(Content::File(scratch.to_path_buf()));
+    let layer = finished(Content::file(scratch.to_path_buf()));
     layer::image(
         vec![layer],
         Arch::Amd64,
         configuration(revision)?,
-        Some(scratch),
+        vec![scratch],
     )
 }
 
@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn unpack(image: &Image) -> Vec<(String, u32, u64, Vec<u8>)> {
-        let Content::File(layer) = &image.manifests[0].blobs[0].content else {
+        let Content::File { path: layer, .. } = &image.manifests[0].blobs[0].content else {
             panic!("a layer is a file");
         };
         let mut archive =
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(config["config"]["Labels"][REVISION], COMMIT);
         assert_eq!(config["config"]["WorkingDir"], "/opt/program");
         assert!(config["config"].get("Entrypoint").is_none());
-        let Content::File(path) = &layer.content else {
+        let Content::File { path, .. } = &layer.content else {
             panic!("the layer is a file");
         };
         let mut tar = Vec::new();

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use futures::StreamExt;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 use url::Url;
 
@@ -208,8 +209,13 @@ async fn body(blob: &Blob, sent: impl Fn(u64) + Send + Sync + 'static) -> Result
             sent(bytes.len() as u64);
             Ok(Body::from(bytes.clone()))
         }
-        Content::File(path) => {
-            let file = tokio::fs::File::open(path)
+        Content::File { path, offset } => {
+            let opened = async {
+                let mut file = tokio::fs::File::open(path).await?;
+                file.seek(std::io::SeekFrom::Start(*offset)).await?;
+                std::io::Result::Ok(file.take(blob.size))
+            };
+            let file = opened
                 .await
                 .with_context(|| format!("cannot read {}", path.display()))?;
             let stream = ReaderStream::with_capacity(file, 256 << 10);

@@ -94,6 +94,10 @@ async fn of_python(ctx: &Context) -> Result<Command> {
     Ok(command)
 }
 
+/// What a record says that Spark's line reader cut inside quotes: its first half has the first, its
+/// second half one of both. Which half is heard of depends on which task fails first.
+const CUT: [&str; 2] = ["a quote is opened", "fields, but there are"];
+
 /// Runs Spark; its progress becomes ours, and the reason of a failure one line.
 pub(super) async fn run(ctx: &Context, mut command: Command, whole_files: bool) -> Result<()> {
     let mut task = ctx.progress.task("Spark: starting");
@@ -125,7 +129,7 @@ pub(super) async fn run(ctx: &Context, mut command: Command, whole_files: bool) 
     let reason = reason.unwrap_or_else(|| format!("spark-submit: {status}"));
     let hint = if reason.contains("UnsupportedClassVersionError") {
         JAVA
-    } else if reason.contains("a quote is opened") && !whole_files {
+    } else if !whole_files && CUT.iter().any(|sign| reason.contains(sign)) {
         "where fields hold line breaks, pass --whole-files"
     } else if reason.contains("FileSystem") {
         "docs/spark.md says what Spark needs for such addresses"

@@ -7,15 +7,15 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow};
 
 use super::report::Pushed;
+use super::revision::Revision;
 use crate::aws;
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint};
-use crate::git::Repository;
+use crate::error::{Failure, Hint};
 use crate::image::push::{Registry, push};
 use crate::image::{Image, layout, program};
 use crate::infra;
-use crate::names::{BranchName, ImageTag};
+use crate::names::BranchName;
 
 /// Push an image to the project's repository
 ///
@@ -39,79 +39,9 @@ pub struct PushArgs {
     allow_dirty: bool,
 }
 
-/// What git says of the files that go into the image.
-struct Revision {
-    commit: String,
-    branch: BranchName,
-    dirty: bool,
-}
-
-impl Revision {
-    fn read(project: &Project, args: &PushArgs) -> Result<Self> {
-        let repository = Repository::discover(&project.root)?;
-        let commit = repository
-            .head()?
-            .ok_or_else(|| Failure::usage("the project has no commit yet"))
-            .hint("commit it: an image is tagged with the commit that it was made of")?;
-        let branch = match (repository.current_branch()?, &args.branch) {
-            (None, None) => {
-                return Err(Failure::usage("git is on no branch"))
-                    .hint("name the branch that the image belongs to: --branch B");
-            }
-            (None, Some(asked)) => asked.clone(),
-            (Some(current), Some(asked)) if current != asked.as_str() => {
-                return Err(Failure::usage(format!(
-                    "git is on the branch `{current}`, not on `{asked}`"
-                )))
-                .hint(format!("run `git switch {asked}` first"));
-            }
-            (Some(current), _) => current.parse()?,
-        };
-        let dirty = repository.is_dirty(&project.file.image.directory)?;
-        if dirty && !args.allow_dirty {
-            return Err(Failure::new(
-                Exit::Failed,
-                format!(
-                    "files in {} are not committed",
-                    project.file.image.directory.display()
-                ),
-            ))
-            .hint("commit them, or pass --allow-dirty: the image then carries no commit's tag");
-        }
-        Ok(Self {
-            commit,
-            branch,
-            dirty,
-        })
-    }
-
-    /// The label of the image: the commit, or what is honest of a dirty tree.
-    fn label(&self) -> String {
-        if self.dirty {
-            format!("{}-dirty", self.commit)
-        } else {
-            self.commit.clone()
-        }
-    }
-
-    /// The commit's tag names committed files only; the branch's tag moves.
-    fn tags(&self) -> Result<Vec<ImageTag>> {
-        let branch = self
-            .branch
-            .as_str()
-            .replace('/', "-")
-            .parse()
-            .with_context(|| format!("the branch `{}` makes no image tag", self.branch))?;
-        if self.dirty {
-            return Ok(vec![branch]);
-        }
-        Ok(vec![self.commit.parse()?, branch])
-    }
-}
-
 pub(super) async fn run(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     let project = ctx.project()?;
-    let revision = Revision::read(&project, args)?;
+    let revision = Revision::read(&project, args.branch.as_ref(), args.allow_dirty)?;
     let tags = revision.tags()?;
     let image = build(&project, args.source.as_deref(), revision.label()).await?;
 

@@ -12,6 +12,7 @@ mod layer;
 pub mod layout;
 pub mod program;
 pub mod push;
+pub mod registry;
 
 /// An image, ready to be pushed.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Exit, Failure, Hint};
 
+pub mod analyzer;
 pub mod capture;
 pub mod cloudformation;
 pub mod datasets;
@@ -25,7 +26,7 @@ pub mod sagemaker;
 pub use error::AwsResultExt;
 
 /// One client per service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Clients {
     config: SdkConfig,
     /// CloudFormation.

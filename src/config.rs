@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Exit, Failure, Hint};
+use crate::image::registry::Credentials;
 use crate::names::{DatasetName, ProjectName};
 use crate::output::Format;
 
@@ -46,6 +47,14 @@ pub const VARIABLES: &[(&str, &str)] = &[
     (
         "MLOPS_CACHE_DIR",
         "where virtual environments and layers are kept (default: $XDG_CACHE_HOME/mlops or ~/.cache/mlops)",
+    ),
+    (
+        "DOCKER_CONFIG",
+        "the directory of Docker's config.json with logins of registries (default: ~/.docker)",
+    ),
+    (
+        "REGISTRY_AUTH_FILE",
+        "podman's file of logins (default: $XDG_RUNTIME_DIR/containers/auth.json)",
     ),
     ("MLOPS_NOW", "a fixed time in RFC 3339, for tests"),
     (
@@ -113,7 +122,11 @@ impl ProjectFile {
         if self.deploy.instance_count == 0 {
             return Err("deploy.instance_count is at least 1".to_owned());
         }
-        if let Some(layout) = self.image.base.as_ref().and_then(|base| base.strip_prefix("oci:"))
+        if let Some(layout) = self
+            .image
+            .base
+            .as_ref()
+            .and_then(|base| base.strip_prefix("oci:"))
             && !is_inside(Path::new(layout))
         {
             return Err("image.base must be a path inside the project after `oci:`".to_owned());
@@ -294,6 +307,8 @@ pub struct Config {
     pub java_home: Option<PathBuf>,
     /// The directories that programs are looked for in.
     pub search_path: Vec<PathBuf>,
+    /// The files that may hold logins of registries, the first that has one wins.
+    pub registry_logins: Vec<PathBuf>,
 }
 
 impl Config {
@@ -324,6 +339,14 @@ impl Config {
             .transpose()?;
         let directory = env::current_dir().context("the current directory is gone")?;
         let home = variable("HOME").map(PathBuf::from);
+        let docker = variable("DOCKER_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| home.as_ref().map(|home| home.join(".docker")))
+            .map(|directory| directory.join("config.json"));
+        let podman = variable("XDG_RUNTIME_DIR")
+            .map(|directory| Path::new(&directory).join("containers/auth.json"));
+        let registry_logins = variable("REGISTRY_AUTH_FILE").map(PathBuf::from);
+        let registry_logins = registry_logins.into_iter().chain(docker).chain(podman);
         let cache = variable("MLOPS_CACHE_DIR")
             .map(PathBuf::from)
             .or_else(|| variable("XDG_CACHE_HOME").map(|dir| Path::new(&dir).join("mlops")))
@@ -365,6 +388,7 @@ impl Config {
             search_path: env::var_os("PATH")
                 .map(|path| env::split_paths(&path).collect())
                 .unwrap_or_default(),
+            registry_logins: registry_logins.collect(),
         })
     }
 
@@ -382,6 +406,14 @@ impl Config {
             })
         };
         self.local || self.endpoint_url.as_ref().is_some_and(on_loopback)
+    }
+
+    /// Where the logins of registries are.
+    pub fn registry_credentials(&self) -> Credentials {
+        Credentials {
+            files: self.registry_logins.clone(),
+            search_path: self.search_path.clone(),
+        }
     }
 
     /// The program of that name on PATH.

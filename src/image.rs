@@ -20,6 +20,7 @@ pub mod pip;
 mod process;
 pub mod program;
 pub mod push;
+pub mod registry;
 pub mod requirements;
 pub mod save;
 

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::context::Context;
 
+mod analyzer;
 mod build;
 mod list;
 mod push;

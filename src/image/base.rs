@@ -12,6 +12,10 @@ use super::{Blob, Content, Image, digest_of, layout};
 use crate::error::{Failure, Hint};
 use crate::names::{Platform, PythonVersion};
 
+mod pull;
+
+pub use pull::pull;
+
 /// The name of the base that has no files.
 pub const SCRATCH: &str = "scratch";
 
@@ -41,13 +45,12 @@ impl Base {
         }
     }
 
-    /// The image of an OCI layout directory.
+    /// The image of an OCI layout directory, under the name by which it was asked for.
     ///
     /// # Errors
     /// It is none, or has no image for the platform.
-    pub fn from_layout(directory: &Path, platform: Platform) -> Result<Self> {
-        let image = layout::read(directory)?;
-        Self::of(&image, &format!("oci:{}", directory.display()), platform)
+    pub fn from_layout(directory: &Path, name: &str, platform: Platform) -> Result<Self> {
+        Self::of(&layout::read(directory)?, name, platform)
     }
 
     /// An image that was read or pulled.

@@ -88,7 +88,14 @@ fn configuration(
         .as_object()
         .cloned()
         .unwrap_or_default();
-    for key in ["Entrypoint", "Cmd", "OnBuild", "Image", "Hostname", "ArgsEscaped"] {
+    for key in [
+        "Entrypoint",
+        "Cmd",
+        "OnBuild",
+        "Image",
+        "Hostname",
+        "ArgsEscaped",
+    ] {
         config.shift_remove(key);
     }
     let mut variables: Vec<String> = config
@@ -273,7 +280,10 @@ mod tests {
         assert_eq!(config["rootfs"]["diff_ids"][0], digest_of(b"tar"));
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
         assert_eq!(config["history"].as_array().unwrap().len(), 2);
-        assert_eq!(manifest["annotations"][BASE_NAME], "example.com/python:3.12");
+        assert_eq!(
+            manifest["annotations"][BASE_NAME],
+            "example.com/python:3.12"
+        );
         assert_eq!(manifest["annotations"][BASE_DIGEST], below.digest());
         // Docker's own types become OCI's: the bytes are the same.
         assert_eq!(
@@ -306,7 +316,7 @@ mod tests {
         super::super::save::save(&first, &into).unwrap();
         assert_eq!(layout::read(&into).unwrap().digest(), first.digest());
         // And what was saved can be built on.
-        let base = Base::from_layout(&into, Platform::Amd64).unwrap();
+        let base = Base::from_layout(&into, "oci:image", Platform::Amd64).unwrap();
         let (_, config) = parts(&build(base).unwrap());
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
     }

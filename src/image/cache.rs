@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 /// The cache of blobs.
 #[derive(Debug, Clone)]
@@ -44,17 +44,34 @@ impl Cache {
             .with_context(|| format!("cannot write to {}", directory.display()))
     }
 
+    /// A directory for files that become blobs, on the blobs' own file system.
+    pub(super) fn workshop(&self) -> Result<TempDir> {
+        let directory = self.root.join("blobs/sha256");
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        tempfile::Builder::new()
+            .prefix(".begun-")
+            .tempdir_in(&directory)
+            .with_context(|| format!("cannot write to {}", directory.display()))
+    }
+
+    /// Keeps a file of a workshop whose digest was checked.
+    pub(super) fn adopt(&self, file: &Path, digest: &str) -> Result<PathBuf> {
+        let path = self.blob(digest);
+        publish(file)?;
+        std::fs::rename(file, &path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Whether a blob of this size is there.
+    pub(super) fn has(&self, digest: &str, size: u64) -> bool {
+        std::fs::metadata(self.blob(digest)).is_ok_and(|file| file.is_file() && file.len() == size)
+    }
+
     /// Keeps a file that was written and whose digest is known.
     pub(super) fn insert(&self, file: NamedTempFile, digest: &str) -> Result<PathBuf> {
         let path = self.blob(digest);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-
-            // Layouts hold it under a second name, for other users' tools too.
-            file.as_file()
-                .set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
+        publish(file.path())?;
         file.persist(&path)
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
@@ -81,8 +98,7 @@ impl Cache {
         let Ok(named) = serde_json::from_slice::<Named>(&bytes) else {
             return Ok(None);
         };
-        let there = std::fs::metadata(self.blob(&named.digest))
-            .is_ok_and(|file| file.is_file() && file.len() == named.size);
+        let there = self.has(&named.digest, named.size);
         Ok(there.then(|| serde_json::from_slice(&bytes).ok()).flatten())
     }
 
@@ -106,4 +122,18 @@ impl Cache {
             .with_context(|| format!("cannot make {}", directory.display()))?;
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))
     }
+}
+
+/// Lets others read a file, as layouts hold it under a second name.
+fn publish(file: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644))
+            .with_context(|| format!("cannot change {}", file.display()))?;
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
 }

@@ -5,11 +5,10 @@
 //! layer. The wheels may need the C library of [`GLIBC`] or an older one.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use flate2::Compression;
 use oci_spec::image::MediaType;
 use serde::{Deserialize, Serialize};
@@ -168,9 +167,26 @@ async fn install(
         &home,
         &installer.cache.join("pip"),
     );
-    pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"])
-        .args(["--progress-bar", "off", "--no-compile", "--only-binary", ":all:"])
-        .args(["--implementation", "cp", "--python-version", wanted.python.as_str()]);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+    ])
+    .args([
+        "--progress-bar",
+        "off",
+        "--no-compile",
+        "--only-binary",
+        ":all:",
+    ])
+    .args([
+        "--implementation",
+        "cp",
+        "--python-version",
+        wanted.python.as_str(),
+    ]);
     for tag in tags(wanted.platform) {
         pip.args(["--platform", &tag]);
     }
@@ -218,12 +234,7 @@ fn tags(platform: Platform) -> Vec<String> {
         .collect()
 }
 
-fn pack(
-    tree: &Tree,
-    root: &Path,
-    cache: &Cache,
-    step: impl FnMut(),
-) -> Result<Record> {
+fn pack(tree: &Tree, root: &Path, cache: &Cache, step: impl FnMut()) -> Result<Record> {
     let file = cache.begin()?;
     let mut layer = Writer::new(BufWriter::new(file.reopen()?), Compression::default());
     let place = Path::new(DIRECTORY);
@@ -280,7 +291,10 @@ fn doubts(wanted: &Wanted, python: &Python, record: &Record) -> Vec<String> {
     let mut found = Vec::new();
     let loose = requirements.loose();
     if !loose.is_empty() {
-        found.push(format!("requirements.txt pins no version of {}", list(&loose)));
+        found.push(format!(
+            "requirements.txt pins no version of {}",
+            list(&loose)
+        ));
     }
     if !requirements.is_hashed() {
         let unpinned: Vec<&str> = unpinned(requirements, &record.installed)
@@ -302,7 +316,11 @@ fn doubts(wanted: &Wanted, python: &Python, record: &Record) -> Vec<String> {
     };
     let mut unsure = Vec::new();
     if python.minor().as_ref() != Some(&wanted.python) {
-        unsure.extend(["python_version", "python_full_version", "implementation_version"]);
+        unsure.extend([
+            "python_version",
+            "python_full_version",
+            "implementation_version",
+        ]);
     }
     if python.machine != machine {
         unsure.push("platform_machine");
@@ -336,7 +354,12 @@ fn begins_with(text: &str, name: &str) -> bool {
 /// At most five, and how many more.
 fn list(names: &[&str]) -> String {
     const SHOWN: usize = 5;
-    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let shown = names
+        .iter()
+        .take(SHOWN)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
     match names.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -88,7 +88,9 @@ pub async fn build(
     let mut steps = steps(engine, program, recipe, scratch, &new);
     let last = steps.pop();
     for step in &mut steps {
-        process::run(step, &what, heard).await.hint(advice(engine))?;
+        process::run(step, &what, heard)
+            .await
+            .hint(advice(engine))?;
     }
     if let Some(mut last) = last {
         // buildah and podman say by this file which image they built.
@@ -142,7 +144,9 @@ fn steps(
     build.arg("--iidfile").arg(scratch.join("id")).arg(".");
     let mut write = command();
     if engine == Engine::Podman {
-        write.args(["save", "--format", "oci-dir", "--output"]).arg(new);
+        write
+            .args(["save", "--format", "oci-dir", "--output"])
+            .arg(new);
     } else {
         write.arg("push");
     }
@@ -188,14 +192,22 @@ mod tests {
             labels: &labels,
         };
         let text = |engine: Engine| {
-            steps(engine, Path::new("x"), &recipe, Path::new("/s"), Path::new("/s/new"))
-                .iter()
-                .map(words)
-                .collect::<Vec<_>>()
+            steps(
+                engine,
+                Path::new("x"),
+                &recipe,
+                Path::new("/s"),
+                Path::new("/s/new"),
+            )
+            .iter()
+            .map(words)
+            .collect::<Vec<_>>()
         };
         assert_eq!(
             text(Engine::Docker),
-            ["buildx build --progress plain --platform linux/arm64 --label a=b --provenance false --output type=oci,tar=false,dest=/s/new ."]
+            [
+                "buildx build --progress plain --platform linux/arm64 --label a=b --provenance false --output type=oci,tar=false,dest=/s/new ."
+            ]
         );
         assert_eq!(
             text(Engine::Podman),

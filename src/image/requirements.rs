@@ -122,10 +122,12 @@ impl Requirements {
                             return Err(Failure::usage(format!(
                                 "{shown}: `{line}` is not a file of the project"
                             )))
-                            .hint("keep a copy beside requirements.txt: what is elsewhere changes");
+                            .hint(
+                                "keep a copy beside requirements.txt: what is elsewhere changes",
+                            );
                         }
-                        let constraints = constraints || option.starts_with("-c")
-                            || option == "--constraint";
+                        let constraints =
+                            constraints || option.starts_with("-c") || option == "--constraint";
                         self.include(&directory.join(value), constraints, depth + 1)?;
                     }
                     "-e" | "--editable" => return Err(not_a_wheel(file, &line)),
@@ -167,7 +169,14 @@ impl Requirements {
             .map(str::trim)
             .or_else(|| is_address(requirement).then_some(requirement));
         let (name, pin) = match address {
-            None => (normalized(name), if is_one_version(rest) { firm } else { Pin::Loose }),
+            None => (
+                normalized(name),
+                if is_one_version(rest) {
+                    firm
+                } else {
+                    Pin::Loose
+                },
+            ),
             Some(address) => {
                 let (path, fragment) = address.split_once('#').unwrap_or((address, ""));
                 let Some(wheel) = wheel_name(path) else {
@@ -210,7 +219,9 @@ fn logical_lines(text: &str) -> Vec<String> {
         let comment = whole
             .match_indices('#')
             .find(|(at, _)| *at == 0 || whole[..*at].ends_with(char::is_whitespace));
-        let kept = comment.map_or(whole.as_str(), |(at, _)| &whole[..at]).trim();
+        let kept = comment
+            .map_or(whole.as_str(), |(at, _)| &whole[..at])
+            .trim();
         if !kept.is_empty() {
             lines.push(kept.to_owned());
         }
@@ -326,9 +337,15 @@ mod tests {
             ("numpy (==2.4.6)", Pin::Version),
             ("scikit-learn[all]===1.9.1", Pin::Version),
             ("numpy==2.4.6 --hash=sha256:abc", Pin::Hashed),
-            ("numpy==2.4.6 \\\n    --hash=sha256:abc \\\n    --hash=sha256:def", Pin::Hashed),
+            (
+                "numpy==2.4.6 \\\n    --hash=sha256:abc \\\n    --hash=sha256:def",
+                Pin::Hashed,
+            ),
             ("x @ https://example.com/x-1-py3-none-any.whl", Pin::Version),
-            ("x @ https://example.com/x-1-py3-none-any.whl#sha256=abc", Pin::Hashed),
+            (
+                "x @ https://example.com/x-1-py3-none-any.whl#sha256=abc",
+                Pin::Hashed,
+            ),
             ("numpy", Pin::Loose),
             ("numpy>=2", Pin::Loose),
             ("numpy~=2.4", Pin::Loose),
@@ -355,8 +372,14 @@ mod tests {
     fn included_files_count() {
         let files = |constraint| {
             read(&[
-                ("requirements.txt", "-r more.txt\n--constraint=pins.txt\nnumpy\n"),
-                ("more.txt", "--index-url https://example.com/simple\nscipy==1\n"),
+                (
+                    "requirements.txt",
+                    "-r more.txt\n--constraint=pins.txt\nnumpy\n",
+                ),
+                (
+                    "more.txt",
+                    "--index-url https://example.com/simple\nscipy==1\n",
+                ),
                 ("pins.txt", constraint),
             ])
             .unwrap()
@@ -390,11 +413,21 @@ mod tests {
             "https://example.com/x-1.tar.gz",
         ] {
             let error = read(&[("requirements.txt", line)]).unwrap_err();
-            assert!(format!("{error:#}").contains("wheels alone"), "{line}: {error:#}");
+            assert!(
+                format!("{error:#}").contains("wheels alone"),
+                "{line}: {error:#}"
+            );
         }
         let circle = read(&[("requirements.txt", "-r requirements.txt\n")]).unwrap_err();
-        assert!(format!("{circle:#}").contains("includes itself"), "{circle:#}");
-        assert!(read(&[("requirements.txt", "# nothing\n")]).unwrap().is_none());
+        assert!(
+            format!("{circle:#}").contains("includes itself"),
+            "{circle:#}"
+        );
+        assert!(
+            read(&[("requirements.txt", "# nothing\n")])
+                .unwrap()
+                .is_none()
+        );
         assert!(read(&[]).unwrap().is_none());
     }
 
@@ -405,7 +438,9 @@ mod tests {
         std::fs::write(at("requirements.txt"), "./w_w-1-py3-none-any.whl\n").unwrap();
         let hash = |bytes: &str| {
             std::fs::write(at("w_w-1-py3-none-any.whl"), bytes).unwrap();
-            let found = Requirements::read(&at("requirements.txt")).unwrap().unwrap();
+            let found = Requirements::read(&at("requirements.txt"))
+                .unwrap()
+                .unwrap();
             assert!(found.pins("w-w"));
             let mut hash = Sha256::new();
             found.fingerprint(&mut hash);

@@ -26,7 +26,10 @@ pub fn save(image: &Image, directory: &Path) -> Result<()> {
             }
             std::fs::write(blobs.join(hex_of(&manifest.digest)?), &manifest.bytes)?;
         }
-        let last = image.manifests.last().context("the image has no manifest")?;
+        let last = image
+            .manifests
+            .last()
+            .context("the image has no manifest")?;
         let index = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -78,8 +81,7 @@ pub(super) fn stage(directory: &Path) -> Result<(tempfile::TempDir, PathBuf)> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    std::fs::create_dir_all(parent)
-        .with_context(|| format!("cannot make {}", parent.display()))?;
+    std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     let staged = tempfile::Builder::new()
         .prefix(".image-")
         .tempdir_in(parent)
@@ -124,7 +126,11 @@ fn write_blob(blobs: &Path, blob: &Blob) -> Result<()> {
             file.seek(SeekFrom::Start(*offset))?;
             let digest = copy(file.take(blob.size), &File::create(&path)?)?;
             if digest != blob.digest {
-                bail!("{} has the digest {digest}, not {}", from.display(), blob.digest);
+                bail!(
+                    "{} has the digest {digest}, not {}",
+                    from.display(),
+                    blob.digest
+                );
             }
         }
     }
@@ -178,11 +184,17 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-            assert_eq!(std::fs::read_to_string(place.join("oci-layout")).unwrap(), word);
+            assert_eq!(
+                std::fs::read_to_string(place.join("oci-layout")).unwrap(),
+                word
+            );
         }
         let failed = replace(&place, |_| bail!("a full disk"));
         assert!(failed.is_err());
-        assert_eq!(std::fs::read_to_string(place.join("oci-layout")).unwrap(), "two");
+        assert_eq!(
+            std::fs::read_to_string(place.join("oci-layout")).unwrap(),
+            "two"
+        );
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
     }
 
@@ -194,7 +206,10 @@ mod tests {
         let blob = Blob {
             digest: super::super::digest_of(b"what it was"),
             size: 4,
-            content: Content::File { path: file, offset: 3 },
+            content: Content::File {
+                path: file,
+                offset: 3,
+            },
         };
         let error = write_blob(directory.path(), &blob).unwrap_err();
         assert!(error.to_string().contains("has the digest"), "{error}");

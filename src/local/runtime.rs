@@ -134,8 +134,7 @@ pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepare
         }
         Packages::Nothing => packages::requirements(&opt)?,
     };
-    let venv =
-        venv::prepare(&settings.cache, &settings.python, requirements.as_deref()).await?;
+    let venv = venv::prepare(&settings.cache, &settings.python, requirements.as_deref()).await?;
     if let Some(took) = venv.made_in {
         notes.push(format!(
             "the virtual environment was made in {:.1} s and is kept in {}",

@@ -8,7 +8,6 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::Serialize;
 
-use self::how::{How, make};
 use super::revision::Tree;
 use crate::config::{Builder, Project};
 use crate::context::Context;
@@ -17,7 +16,10 @@ use crate::names::{Platform, PythonVersion};
 use crate::output::bytes;
 
 mod base;
-pub(super) mod how;
+mod how;
+mod parts;
+
+pub(super) use how::{How, make, refuse_without_system};
 
 /// Build the project's image
 ///

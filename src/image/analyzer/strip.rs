@@ -32,7 +32,10 @@ pub(super) fn open(program: &Path) -> Result<(Box<dyn Read>, u64)> {
     header[SECTIONS_OFFSET..SECTIONS_OFFSET + 8].fill(0);
     header[SECTIONS_COUNT..].fill(0);
     file.seek(SeekFrom::Start(HEADER))?;
-    Ok((Box::new(Cursor::new(header).chain(file.take(end - HEADER))), end))
+    Ok((
+        Box::new(Cursor::new(header).chain(file.take(end - HEADER))),
+        end,
+    ))
 }
 
 /// Where the last segment ends; none where the program has no debugging information.
@@ -50,10 +53,11 @@ fn end_of_segments(program: &Path, whole: u64) -> Result<Option<u64>> {
         if !debugging {
             return Ok(None);
         }
-        let ends = header
-            .program_headers(endian, data)?
-            .iter()
-            .map(|segment| segment.p_offset(endian).saturating_add(segment.p_filesz(endian)));
+        let ends = header.program_headers(endian, data)?.iter().map(|segment| {
+            segment
+                .p_offset(endian)
+                .saturating_add(segment.p_filesz(endian))
+        });
         Ok(ends.max())
     };
     let end = read().with_context(|| format!("{} cannot be understood", program.display()))?;

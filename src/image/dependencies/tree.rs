@@ -30,9 +30,14 @@ pub(super) struct Tree {
 #[derive(Debug)]
 enum Kind {
     Directory,
-    File { executable: bool },
+    File {
+        executable: bool,
+    },
     /// Written anew.
-    Bytes { bytes: Vec<u8>, executable: bool },
+    Bytes {
+        bytes: Vec<u8>,
+        executable: bool,
+    },
 }
 
 impl Tree {
@@ -71,7 +76,9 @@ impl Tree {
             .keys()
             .filter(|path| {
                 path.components().count() == 1
-                    && path.extension().is_some_and(|extension| extension == "dist-info")
+                    && path
+                        .extension()
+                        .is_some_and(|extension| extension == "dist-info")
             })
             .cloned()
             .collect();
@@ -94,7 +101,13 @@ impl Tree {
                     let path = Path::new("bin").join(name);
                     if self.entries.contains_key(&path) {
                         let bytes = script.into_bytes();
-                        self.entries.insert(path, Kind::Bytes { bytes, executable: true });
+                        self.entries.insert(
+                            path,
+                            Kind::Bytes {
+                                bytes,
+                                executable: true,
+                            },
+                        );
                     }
                 }
             }
@@ -114,7 +127,10 @@ impl Tree {
             }
             let bytes = std::fs::read(root.join(path))?;
             if let Some(bytes) = without_local_python(&bytes) {
-                *kind = Kind::Bytes { bytes, executable: true };
+                *kind = Kind::Bytes {
+                    bytes,
+                    executable: true,
+                };
             }
         }
         Ok(())
@@ -143,9 +159,19 @@ impl Tree {
                 }
             }
         }
-        let mut bytes = lines.into_iter().collect::<Vec<_>>().join("\n").into_bytes();
+        let mut bytes = lines
+            .into_iter()
+            .collect::<Vec<_>>()
+            .join("\n")
+            .into_bytes();
         bytes.push(b'\n');
-        self.entries.insert(path, Kind::Bytes { bytes, executable: false });
+        self.entries.insert(
+            path,
+            Kind::Bytes {
+                bytes,
+                executable: false,
+            },
+        );
         Ok(())
     }
 
@@ -222,7 +248,10 @@ fn scripts(points: &str) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut wanted = false;
     for line in points.lines().map(str::trim) {
-        if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+        if let Some(section) = line
+            .strip_prefix('[')
+            .and_then(|line| line.strip_suffix(']'))
+        {
             wanted = matches!(section.trim(), "console_scripts" | "gui_scripts");
             continue;
         }
@@ -239,8 +268,12 @@ fn scripts(points: &str) -> Result<Vec<(String, String)>> {
                 })
         };
         let (module, object) = (module.trim(), object.trim());
-        if name.is_empty() || name.contains(['/', '\\', '\0']) || !dotted(module) || !dotted(object) {
-            bail!("the entry point `{}` is not one", crate::output::clean(line));
+        if name.is_empty() || name.contains(['/', '\\', '\0']) || !dotted(module) || !dotted(object)
+        {
+            bail!(
+                "the entry point `{}` is not one",
+                crate::output::clean(line)
+            );
         }
         let first = object.split('.').next().unwrap_or_default();
         let mut text = String::new();
@@ -313,9 +346,14 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].0, "f2py");
         assert!(found[0].1.contains("from numpy.f2py.f2py2e import main\n"));
-        assert!(found[1].1.contains("from a import B\n") && found[1].1.ends_with("sys.exit(B.run())\n"));
+        assert!(
+            found[1].1.contains("from a import B\n") && found[1].1.ends_with("sys.exit(B.run())\n")
+        );
         for bad in ["../x = a:b", "x = a:b();import os", "x = a", "x = a;b:c"] {
-            assert!(scripts(&format!("[console_scripts]\n{bad}\n")).is_err(), "{bad}");
+            assert!(
+                scripts(&format!("[console_scripts]\n{bad}\n")).is_err(),
+                "{bad}"
+            );
         }
     }
 
@@ -331,15 +369,33 @@ mod tests {
             let info = "Some_Pack-1.0.dist-info";
             write("some_pack/__init__.py", "");
             write("some_pack/__pycache__/__init__.pyc", python);
-            write("bin/run", &format!("#!{python}\n# as pip {python} writes it\n"));
+            write(
+                "bin/run",
+                &format!("#!{python}\n# as pip {python} writes it\n"),
+            );
             write("bin/own", &format!("#!{python}\nprint()\n"));
-            write(&format!("{info}/METADATA"), "Name: Some-Pack\nRequires-Dist: a; python_version < \"3\"\nRequires-Dist: b; extra == \"x\"\n\nRequires-Dist: c; d\n");
-            write(&format!("{info}/entry_points.txt"), "[console_scripts]\nrun = some_pack:main\n");
-            write(&format!("{info}/direct_url.json"), &format!("{{\"url\": \"file://{python}\"}}"));
-            write(&format!("{info}/RECORD"), &format!("../../bin/run,sha256={python},9\n../../bin/own,sha256={python},8\n{info}/direct_url.json,sha256={python},1\n{info}/RECORD,,\nsome_pack/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n"));
+            write(
+                &format!("{info}/METADATA"),
+                "Name: Some-Pack\nRequires-Dist: a; python_version < \"3\"\nRequires-Dist: b; extra == \"x\"\n\nRequires-Dist: c; d\n",
+            );
+            write(
+                &format!("{info}/entry_points.txt"),
+                "[console_scripts]\nrun = some_pack:main\n",
+            );
+            write(
+                &format!("{info}/direct_url.json"),
+                &format!("{{\"url\": \"file://{python}\"}}"),
+            );
+            write(
+                &format!("{info}/RECORD"),
+                &format!(
+                    "../../bin/run,sha256={python},9\n../../bin/own,sha256={python},8\n{info}/direct_url.json,sha256={python},1\n{info}/RECORD,,\nsome_pack/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n"
+                ),
+            );
             let tree = Tree::read(root.path()).unwrap();
             let mut layer = Writer::new(Vec::new(), flate2::Compression::fast());
-            tree.write(root.path(), Path::new(""), &mut layer, || {}).unwrap();
+            tree.write(root.path(), Path::new(""), &mut layer, || {})
+                .unwrap();
             (tree, layer.finish().unwrap().0)
         };
         let (tree, one) = install("/usr/bin/python3");
@@ -347,11 +403,15 @@ mod tests {
         assert_eq!(one, other);
         assert_eq!(tree.installed["some-pack"], "1.0");
         assert_eq!(tree.markers.len(), 1);
-        let Kind::Bytes { bytes, .. } = &tree.entries[Path::new("Some_Pack-1.0.dist-info/RECORD")] else {
+        let Kind::Bytes { bytes, .. } = &tree.entries[Path::new("Some_Pack-1.0.dist-info/RECORD")]
+        else {
             panic!("RECORD is written anew");
         };
         let record = String::from_utf8(bytes.clone()).unwrap();
-        assert!(record.starts_with("Some_Pack-1.0.dist-info/RECORD,,\nbin/own,sha256="), "{record}");
+        assert!(
+            record.starts_with("Some_Pack-1.0.dist-info/RECORD,,\nbin/own,sha256="),
+            "{record}"
+        );
         assert!(!record.contains("direct_url"), "{record}");
     }
 }

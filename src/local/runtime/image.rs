@@ -140,9 +140,9 @@ fn layer(
             EntryType::GNUSparse => entry.header().entry_size()?,
             _ => entry.size(),
         };
-        *room = room.checked_sub(stored).ok_or_else(|| {
-            escape(&relative, &"the image has more than 64 GiB in /opt")
-        })?;
+        *room = room
+            .checked_sub(stored)
+            .ok_or_else(|| escape(&relative, &"the image has more than 64 GiB in /opt"))?;
         // `unpack_in` follows no link out of the root, which `checked` cannot see.
         if !entry
             .unpack_in(root)
@@ -406,17 +406,24 @@ mod tests {
         let (tar, _) = write(at.path(), "x.tar", &[Item::File("opt/program/train", "x")]);
         let bytes = std::fs::read(tar).unwrap();
         let (gzip, zstd) = (at.path().join("gzip"), at.path().join("zstd"));
-        let mut encoder =
-            flate2::write::GzEncoder::new(File::create(&gzip).unwrap(), flate2::Compression::fast());
+        let mut encoder = flate2::write::GzEncoder::new(
+            File::create(&gzip).unwrap(),
+            flate2::Compression::fast(),
+        );
         std::io::Write::write_all(&mut encoder, &bytes).unwrap();
         encoder.finish().unwrap();
         std::fs::write(&zstd, zstd::encode_all(&bytes[..], 1).unwrap()).unwrap();
         for (name, path, kind) in [
             ("g", &gzip, "application/vnd.oci.image.layer.v1.tar+gzip"),
-            ("d", &gzip, "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+            (
+                "d",
+                &gzip,
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            ),
             ("z", &zstd, "application/vnd.oci.image.layer.v1.tar+zstd"),
         ] {
-            let (opt, _) = unpack(&at.path().join(name), &[(path.clone(), kind.to_owned())]).unwrap();
+            let (opt, _) =
+                unpack(&at.path().join(name), &[(path.clone(), kind.to_owned())]).unwrap();
             assert!(opt.join("program/train").is_file(), "{kind}");
         }
         let unknown = [(gzip, "application/x-lzma".to_owned())];

@@ -97,7 +97,10 @@ mod tests {
 
     #[test]
     fn the_place_is_the_one_that_images_are_built_with() {
-        assert_eq!(Path::new("opt").join(DIRECTORY_BELOW_OPT), Path::new(DIRECTORY));
+        assert_eq!(
+            Path::new("opt").join(DIRECTORY_BELOW_OPT),
+            Path::new(DIRECTORY)
+        );
     }
 
     #[test]
@@ -107,9 +110,7 @@ mod tests {
             "x86_64" => "amd64",
             _ => "arm64",
         };
-        let config = |architecture: &str| {
-            json!({"architecture": architecture, "config": {"Labels": {PYTHON: "3.1"}}})
-        };
+        let config = |architecture: &str| json!({"architecture": architecture, "config": {"Labels": {PYTHON: "3.1"}}});
         let of = |architecture: &str, version: &str| {
             Packages::of(&config(architecture), opt.path(), version)
         };
@@ -131,7 +132,10 @@ mod tests {
             ["/state/opt/program", "/state/opt/mlops/python/bin", "/bin"]
         );
         let foreign = Packages::Foreign(String::new());
-        assert_eq!(foreign.search_path(path, at), ["/state/opt/program", "/bin"]);
+        assert_eq!(
+            foreign.search_path(path, at),
+            ["/state/opt/program", "/bin"]
+        );
         assert!(foreign.search_path("/opt/mlops/python", at).is_empty());
     }
 

@@ -273,13 +273,9 @@ mod tests {
     #[tokio::test]
     async fn a_missing_python_names_the_variable() {
         let cache = tempfile::tempdir().unwrap();
-        let error = prepare(
-            cache.path(),
-            Path::new("/nowhere/python3"),
-            None,
-        )
-        .await
-        .unwrap_err();
+        let error = prepare(cache.path(), Path::new("/nowhere/python3"), None)
+            .await
+            .unwrap_err();
         assert_eq!(error.code, "ClientError");
         assert!(error.message.contains("MLOPS_PYTHON"), "{error}");
     }

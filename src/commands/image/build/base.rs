@@ -1,34 +1,51 @@
 //! The base of an image, by its name.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::context::Context;
-use crate::error::{Failure, Hint};
-use crate::image::base::{Base, SCRATCH};
+use crate::error::Failure;
+use crate::image::base::{Base, SCRATCH, pull};
 use crate::image::cache::Cache;
+use crate::image::registry::{InvalidReference, Reference, Registry};
 use crate::names::Platform;
 
-/// Finds the base. `asked` is its name and the directory that paths are relative to.
+/// Finds the base, by default `scratch`. `asked` is its name and the directory that paths are
+/// relative to. A registry on this machine is spoken to without TLS.
 pub(super) async fn find(
-    _ctx: &Context,
+    ctx: &Context,
     asked: Option<(&str, &Path)>,
     platform: Platform,
-    _cache: &Cache,
+    cache: &Cache,
 ) -> Result<Base> {
-    let Some((name, directory)) = asked else {
+    let Some((name, directory)) = asked.filter(|(name, _)| *name != SCRATCH) else {
         return Ok(Base::scratch(platform));
     };
-    if name == SCRATCH {
-        return Ok(Base::scratch(platform));
-    }
     if let Some(layout) = name.strip_prefix("oci:") {
-        let layout = directory.join(layout);
-        return tokio::task::spawn_blocking(move || Base::from_layout(&layout, platform)).await?;
+        let (layout, name) = (directory.join(layout), name.to_owned());
+        let read = move || Base::from_layout(&layout, &name, platform);
+        return tokio::task::spawn_blocking(read).await?;
     }
-    Err(Failure::usage(format!(
-        "the base {name} is in a registry, which this version cannot read yet"
-    )))
-    .hint("copy it into a layout: skopeo copy docker://REF oci:DIR, then --base oci:DIR")
+    let reference: Reference = name
+        .parse()
+        .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
+    let login = ctx.config.registry_credentials().login(&reference).await?;
+    let registry = Registry::of(&reference, reference.is_local(), login)?;
+    let bar = OnceLock::new();
+    let begin = |missing| {
+        if missing > 0 {
+            let task = ctx.progress.bytes(format!("Pulling {reference}"), missing);
+            let _ = bar.set(task);
+        }
+    };
+    let advance = |bytes| {
+        if let Some(task) = bar.get() {
+            task.advance(bytes);
+        }
+    };
+    pull(&registry, &reference, platform, cache, begin, &advance)
+        .await
+        .with_context(|| format!("cannot build on {reference}"))
 }

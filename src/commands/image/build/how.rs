@@ -4,17 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 
-use crate::config::{Builder, Project, installer_environment};
+use super::parts::{by_engine, in_layers};
+use crate::config::{Builder, Project};
 use crate::context::Context;
 use crate::error::{Failure, Hint};
-use crate::image::base::{Base, SCRATCH};
-use crate::image::build::{Contents, layers};
-use crate::image::cache::Cache;
-use crate::image::dependencies::{self, Dependencies, Step, Wanted};
-use crate::image::engine::{self, Engine, Recipe};
-use crate::image::pip::{self, Installer};
-use crate::image::requirements::Requirements;
-use crate::image::{Image, layout, program};
+use crate::image::base::SCRATCH;
+use crate::image::engine::Engine;
+use crate::image::{Image, program};
 use crate::names::{Platform, PythonVersion};
 
 /// The flags of a build; mlops.toml has their defaults.
@@ -34,8 +30,14 @@ pub(in crate::commands::image) struct How {
     platform: Option<Platform>,
     /// Take any version of what requirements.txt does not pin
     #[arg(long)]
-    allow_unpinned: bool,
+    pub(super) allow_unpinned: bool,
+    /// Whether it must have a base system.
+    #[arg(skip)]
+    for_account: bool,
 }
+
+/// What a program alone is built on.
+const NONE: &str = "none";
 
 /// An image that was made.
 pub(in crate::commands::image) struct Made {
@@ -54,17 +56,37 @@ pub(in crate::commands::image) struct Made {
 }
 
 impl How {
+    /// As mlops.toml has it, for an account or for the local cloud.
+    pub(in crate::commands::image) fn for_push(for_account: bool) -> Self {
+        Self {
+            for_account,
+            ..Self::default()
+        }
+    }
+
     fn builder(&self, project: &Project) -> Builder {
         self.builder.unwrap_or(project.file.image.builder)
     }
 
-    fn platform(&self, project: &Project) -> Platform {
+    pub(super) fn platform(&self, project: &Project) -> Platform {
         self.platform.unwrap_or(project.file.image.platform)
     }
 
+    /// The Python that was asked for.
+    pub(super) fn python<'a>(&'a self, project: &'a Project) -> Option<&'a PythonVersion> {
+        self.python.as_ref().or(project.file.image.python.as_ref())
+    }
+
     /// The base and the directory that its path is relative to.
-    fn base<'a>(&'a self, ctx: &'a Context, project: &'a Project) -> Option<(&'a str, &'a Path)> {
-        let asked = self.base.as_deref().map(|base| (base, &*ctx.config.directory));
+    pub(super) fn base<'a>(
+        &'a self,
+        ctx: &'a Context,
+        project: &'a Project,
+    ) -> Option<(&'a str, &'a Path)> {
+        let asked = self
+            .base
+            .as_deref()
+            .map(|base| (base, &*ctx.config.directory));
         let written = project.file.image.base.as_deref();
         asked.or_else(|| written.map(|base| (base, &*project.root)))
     }
@@ -86,6 +108,16 @@ pub(in crate::commands::image) async fn make(
     output: &Path,
 ) -> Result<Made> {
     let chosen = choose(ctx, project, how).await?;
+    if how.for_account {
+        match chosen {
+            Chosen::Engine(..) => {}
+            Chosen::Program => refuse_without_system(Some(NONE))?,
+            Chosen::Layers => {
+                let base = how.base(ctx, project).map_or(SCRATCH, |(name, _)| name);
+                refuse_without_system(Some(base))?;
+            }
+        }
+    }
     let directory = project.path(&project.file.image.directory);
     let platform = how.platform(project);
     match chosen {
@@ -107,7 +139,7 @@ pub(in crate::commands::image) async fn make(
                 image,
                 saved: false,
                 builder: Builder::Program,
-                base: Some(SCRATCH.to_owned()),
+                base: Some(NONE.to_owned()),
                 base_digest: None,
                 platform: Platform::Amd64,
                 python: None,
@@ -117,6 +149,27 @@ pub(in crate::commands::image) async fn make(
             })
         }
     }
+}
+
+/// Refuses (exit 2) what only the local cloud can run.
+pub(in crate::commands::image) fn refuse_without_system(base: Option<&str>) -> Result<()> {
+    match base {
+        Some(NONE) => Err(Failure::usage(
+            "an image of the program alone has no base system, so that SageMaker cannot run it",
+        )),
+        Some(SCRATCH) => Err(Failure::usage(
+            "an image on `scratch` has no base system, so that SageMaker cannot run it",
+        )),
+        _ => return Ok(()),
+    }
+    .hint(
+        "name a base with a Python, in mlops.toml: [image] base = \
+         \"public.ecr.aws/docker/library/python:3.12-slim\"",
+    )
+    .hint(
+        "or let an engine build the Dockerfile: mlops image build --builder docker --output OUT \
+         && mlops image push OUT",
+    )
 }
 
 async fn choose(ctx: &Context, project: &Project, how: &How) -> Result<Chosen> {
@@ -161,178 +214,8 @@ async fn choose(ctx: &Context, project: &Project, how: &How) -> Result<Chosen> {
         .ok_or_else(|| anyhow!("{name} is not on PATH"))
         .hint(format!("install {name}, {advice}"))?;
     if !engine.answers(&program).await {
-        return Err(anyhow!(
-            "{name} is there, but its engine does not answer"
-        ))
-        .hint(format!("start it, {advice}"));
+        return Err(anyhow!("{name} is there, but its engine does not answer"))
+            .hint(format!("start it, {advice}"));
     }
     Ok(Chosen::Engine(engine, program))
-}
-
-async fn by_engine(
-    ctx: &Context,
-    engine: Engine,
-    program: &Path,
-    directory: &Path,
-    platform: Platform,
-    label: &str,
-    output: &Path,
-) -> Result<Made> {
-    if !directory.join("Dockerfile").is_file() {
-        return Err(anyhow!("there is no {}", directory.join("Dockerfile").display()))
-            .hint("write one, or build without an engine: --builder layers");
-    }
-    let labels = [(program::REVISION.to_owned(), label.to_owned())];
-    let recipe = Recipe {
-        directory,
-        platform,
-        labels: &labels,
-    };
-    ctx.progress
-        .say(format!("Building with {}", engine.name()));
-    engine::build(engine, program, &recipe, output, &mut |line| {
-        ctx.progress.say(line);
-    })
-    .await?;
-    let image = layout::read(output)?;
-    Ok(Made {
-        saved: true,
-        builder: match engine {
-            Engine::Docker => Builder::Docker,
-            Engine::Podman => Builder::Podman,
-            Engine::Buildah => Builder::Buildah,
-        },
-        base: image.base.clone(),
-        base_digest: None,
-        platform,
-        python: None,
-        packages: None,
-        cached: false,
-        doubts: vec![format!(
-            "{} ran the Dockerfile, whose steps may do anything",
-            engine.name()
-        )],
-        image,
-    })
-}
-
-async fn in_layers(
-    ctx: &Context,
-    project: &Project,
-    how: &How,
-    directory: &Path,
-    label: &str,
-) -> Result<Made> {
-    let platform = how.platform(project);
-    let cache = Cache::new(ctx.config.cache.join("image"));
-    let requirements = Requirements::read(&directory.join("requirements.txt"))?;
-    if let Some(requirements) = &requirements
-        && !how.allow_unpinned
-    {
-        dependencies::refuse_loose(requirements)?;
-    }
-    let base = super::base::find(ctx, how.base(ctx, project), platform, &cache).await?;
-    let packages = match requirements {
-        Some(requirements) => {
-            let asked = how.python.as_ref().or(project.file.image.python.as_ref());
-            Some(packages(ctx, requirements, asked, &base, platform, &cache).await?)
-        }
-        None => None,
-    };
-    let (name, digest) = (base.name.clone(), base.digest.clone());
-    let counted = packages.as_ref().map(|(found, python)| {
-        let count = found.installed.len();
-        (count, found.cached, found.doubts.clone(), python.clone())
-    });
-    let (directory, label) = (directory.to_owned(), label.to_owned());
-    let image = tokio::task::spawn_blocking(move || {
-        let contents = Contents {
-            directory: &directory,
-            revision: &label,
-            dependencies: packages,
-        };
-        layers(base, contents)
-    })
-    .await??;
-    let (packages, cached, doubts, python) = match counted {
-        Some((count, cached, doubts, python)) => (Some(count), cached, doubts, Some(python)),
-        None => (None, false, Vec::new(), None),
-    };
-    Ok(Made {
-        image,
-        saved: false,
-        builder: Builder::Layers,
-        base: Some(name),
-        base_digest: digest,
-        platform,
-        python,
-        packages,
-        cached,
-        doubts,
-    })
-}
-
-/// The layer of the packages, and the Python that it is for.
-async fn packages(
-    ctx: &Context,
-    requirements: Requirements,
-    asked: Option<&PythonVersion>,
-    base: &Base,
-    platform: Platform,
-    cache: &Cache,
-) -> Result<(Dependencies, PythonVersion)> {
-    let known = asked.cloned().or_else(|| base.python());
-    if known.is_none() && !base.is_scratch() {
-        return Err(Failure::usage(format!(
-            "the base {} does not say which Python it has",
-            base.name
-        )))
-        .hint("say it: --python 3.12, or image.python in mlops.toml");
-    }
-    // The Python of that version weighs the packages' markers as the image's would.
-    let own = known
-        .as_ref()
-        .and_then(|version| ctx.config.program(&format!("python{version}")));
-    let default = || ctx.config.python.clone().unwrap_or_else(|| "python3".into());
-    let mut installer = Installer {
-        python: own.clone().unwrap_or_else(default),
-        environment: installer_environment(),
-        cache: ctx.config.cache.join("venvs"),
-    };
-    let python = match pip::inspect(&installer).await {
-        Err(_) if own.is_some() => {
-            installer.python = default();
-            pip::inspect(&installer).await?
-        }
-        inspected => inspected?,
-    };
-    let version = known
-        .or_else(|| python.minor())
-        .ok_or_else(|| anyhow!("Python {} is none for which there are wheels", python.version))?;
-    let wanted = Wanted {
-        requirements,
-        python: version.clone(),
-        platform,
-    };
-    let mut shown = None;
-    let dependencies = dependencies::prepare(&wanted, &installer, &python, cache, &mut |step| {
-        match step {
-            Step::Pip(line) => shown
-                .get_or_insert_with(|| {
-                    ctx.progress
-                        .task("Installing the packages of requirements.txt")
-                })
-                .detail(line),
-            Step::Packing(total) => {
-                shown = Some(ctx.progress.items("Packing the packages", total));
-            }
-            Step::Packed => {
-                if let Some(task) = &shown {
-                    task.advance(1);
-                }
-            }
-        }
-    })
-    .await?;
-    Ok((dependencies, version))
 }

@@ -38,7 +38,7 @@ pub struct BuildArgs {
     how: How,
     /// The layout directory, which is replaced (default: .mlops/image)
     #[arg(long, value_name = "DIR")]
-    output: Option<PathBuf>,
+    into: Option<PathBuf>,
     /// Build from files that are not committed; the image says so
     #[arg(long)]
     allow_dirty: bool,
@@ -82,8 +82,8 @@ pub(super) fn default_output(project: &Project) -> PathBuf {
 pub(super) async fn run(ctx: &Context, args: &BuildArgs) -> Result<Built> {
     let start = Instant::now();
     let project = ctx.project()?;
-    let output = match &args.output {
-        Some(output) => ctx.config.directory.join(output),
+    let output = match &args.into {
+        Some(into) => ctx.config.directory.join(into),
         None => default_output(&project),
     };
     save::check(&output)?;

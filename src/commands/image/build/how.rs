@@ -167,7 +167,7 @@ pub(in crate::commands::image) fn refuse_without_system(base: Option<&str>) -> R
          \"public.ecr.aws/docker/library/python:3.12-slim\"",
     )
     .hint(
-        "or let an engine build the Dockerfile: mlops image build --builder docker --output OUT \
+        "or let an engine build the Dockerfile: mlops image build --builder docker --into OUT \
          && mlops image push OUT",
     )
 }

@@ -75,7 +75,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// The longest pause that a server may ask for.
-    const LONGEST: Duration = Duration::from_secs(60);
+    const LONGEST: Duration = Duration::from_mins(1);
 
     /// Of that many attempts altogether.
     pub fn new(attempts: u32) -> Self {

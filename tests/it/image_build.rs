@@ -45,11 +45,26 @@ fn wheel() -> Vec<u8> {
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let info = "small-1.0.dist-info";
     for (name, text) in [
-        ("small/__init__.py".to_owned(), "def tool():\n    print(\"a small tool\")\n"),
-        (format!("{info}/METADATA"), "Metadata-Version: 2.1\nName: small\nVersion: 1.0\n"),
-        (format!("{info}/WHEEL"), "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
-        (format!("{info}/entry_points.txt"), "[console_scripts]\nsmall-tool = small:tool\n"),
-        (format!("{info}/RECORD"), "small/__init__.py,,\nsmall-1.0.dist-info/METADATA,,\nsmall-1.0.dist-info/WHEEL,,\nsmall-1.0.dist-info/entry_points.txt,,\nsmall-1.0.dist-info/RECORD,,\n"),
+        (
+            "small/__init__.py".to_owned(),
+            "def tool():\n    print(\"a small tool\")\n",
+        ),
+        (
+            format!("{info}/METADATA"),
+            "Metadata-Version: 2.1\nName: small\nVersion: 1.0\n",
+        ),
+        (
+            format!("{info}/WHEEL"),
+            "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        ),
+        (
+            format!("{info}/entry_points.txt"),
+            "[console_scripts]\nsmall-tool = small:tool\n",
+        ),
+        (
+            format!("{info}/RECORD"),
+            "small/__init__.py,,\nsmall-1.0.dist-info/METADATA,,\nsmall-1.0.dist-info/WHEEL,,\nsmall-1.0.dist-info/entry_points.txt,,\nsmall-1.0.dist-info/RECORD,,\n",
+        ),
     ] {
         archive.start_file(name, options).unwrap();
         archive.write_all(text.as_bytes()).unwrap();
@@ -170,7 +185,9 @@ fn the_same_inputs_give_the_same_image_anywhere() {
         let mut texts = variables.iter().filter_map(Value::as_str);
         texts.any(|found| found.starts_with(text))
     };
-    assert!(has("PATH=/opt/program:/opt/mlops/python/bin:/usr/local/sbin:"));
+    assert!(has(
+        "PATH=/opt/program:/opt/mlops/python/bin:/usr/local/sbin:"
+    ));
     assert!(has("PYTHONPATH=/opt/mlops/python"));
     assert_eq!(config["config"]["WorkingDir"], "/opt/program");
 
@@ -247,11 +264,22 @@ fn an_image_is_built_on_another() {
     sandbox.write("image/program/more", "x\n");
     commit(&sandbox);
 
-    let none = sandbox.mlops(["image", "build", "--base", "oci:nothing"]).code(1);
+    let none = sandbox
+        .mlops(["image", "build", "--base", "oci:nothing"])
+        .code(1);
     assert!(none.stderr.contains("OCI layout"), "{}", none.stderr);
-    let unknown = sandbox.mlops(["image", "build", "--base", "oci:below"]).code(2);
+    let unknown = sandbox
+        .mlops(["image", "build", "--base", "oci:below"])
+        .code(2);
     assert!(unknown.stderr.contains("--python"), "{}", unknown.stderr);
-    let foreign = ["image", "build", "--base", "oci:below", "--platform", "linux/arm64"];
+    let foreign = [
+        "image",
+        "build",
+        "--base",
+        "oci:below",
+        "--platform",
+        "linux/arm64",
+    ];
     let foreign = sandbox.mlops(foreign).code(2);
     assert!(foreign.stderr.contains("linux/amd64"), "{}", foreign.stderr);
 
@@ -273,7 +301,10 @@ fn a_base_is_pulled_once() {
     let sandbox = project();
     let _ = sandbox.mlops(["--local", "init"]).success();
     let pushed = sandbox.mlops(["--local", "--output", "json", "image", "push"]);
-    let image = pushed.success().json()["image"].as_str().unwrap().to_owned();
+    let image = pushed.success().json()["image"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let (host, _) = image.split_once('/').unwrap();
     sandbox.write(
         "../home/.docker/config.json",
@@ -302,7 +333,9 @@ fn a_base_is_pulled_once() {
 fn what_another_day_might_change_is_said_or_refused() {
     let sandbox = project();
     let refused = |arguments: &[&str], code: i32, text: &str| {
-        let run = sandbox.mlops(["image", "build"].iter().chain(arguments)).code(code);
+        let run = sandbox
+            .mlops(["image", "build"].iter().chain(arguments))
+            .code(code);
         assert!(run.stderr.contains(text), "{text}: {}", run.stderr);
     };
     requirements(&sandbox, false);
@@ -350,7 +383,11 @@ fn an_account_gets_no_image_without_a_system() {
         );
         let refused = elsewhere.iter().chain(&["image", "push"]);
         let refused = sandbox.mlops(refused).code(2);
-        assert!(refused.stderr.contains("no base system"), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("no base system"),
+            "{}",
+            refused.stderr
+        );
         assert!(refused.stderr.contains("base ="), "{}", refused.stderr);
     }
 }
@@ -368,12 +405,25 @@ fn engine(sandbox: &mut Sandbox, name: &str, script: &str) {
 #[test]
 fn an_engine_builds_the_dockerfile_where_one_answers() {
     let mut sandbox = project();
-    sandbox.write("image/Dockerfile", "FROM scratch\nCOPY program/ /opt/program/\n");
+    sandbox.write(
+        "image/Dockerfile",
+        "FROM scratch\nCOPY program/ /opt/program/\n",
+    );
     sandbox.write(".gitignore", ".mlops/\nbin/\nready/\n");
     commit(&sandbox);
-    engine(&mut sandbox, "docker", "echo 'Cannot connect to the daemon' >&2\nexit 1\n");
-    let silent = sandbox.mlops(["image", "build", "--builder", "docker"]).code(1);
-    assert!(silent.stderr.contains("does not answer"), "{}", silent.stderr);
+    engine(
+        &mut sandbox,
+        "docker",
+        "echo 'Cannot connect to the daemon' >&2\nexit 1\n",
+    );
+    let silent = sandbox
+        .mlops(["image", "build", "--builder", "docker"])
+        .code(1);
+    assert!(
+        silent.stderr.contains("does not answer"),
+        "{}",
+        silent.stderr
+    );
     let idle = sandbox
         .mlops(["image", "build", "--builder", "docker", "--base", "scratch"])
         .code(2);
@@ -392,7 +442,9 @@ fn an_engine_builds_the_dockerfile_where_one_answers() {
     let built = sandbox.mlops(["--output", "json", "image", "build", "--builder", "docker"]);
     let built = built.success();
     assert!(
-        built.stderr.contains("--label org.opencontainers.image.revision="),
+        built
+            .stderr
+            .contains("--label org.opencontainers.image.revision="),
         "what the engine says is heard: {}",
         built.stderr
     );
@@ -401,8 +453,14 @@ fn an_engine_builds_the_dockerfile_where_one_answers() {
     assert_eq!(built["reproducible"], false);
     assert!(sandbox.path().join(".mlops/image/index.json").exists());
     // It fails, and what was there stays.
-    engine(&mut sandbox, "docker", "[ \"$1\" = version ] && exit 0\necho no space left >&2\nexit 1\n");
-    let failed = sandbox.mlops(["image", "build", "--builder", "docker"]).code(1);
+    engine(
+        &mut sandbox,
+        "docker",
+        "[ \"$1\" = version ] && exit 0\necho no space left >&2\nexit 1\n",
+    );
+    let failed = sandbox
+        .mlops(["image", "build", "--builder", "docker"])
+        .code(1);
     assert!(failed.stderr.contains("no space left"), "{}", failed.stderr);
     assert!(sandbox.path().join(".mlops/image/index.json").exists());
     std::fs::remove_file(sandbox.path().join("image/Dockerfile")).unwrap();

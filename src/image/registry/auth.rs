@@ -278,17 +278,17 @@ impl Authorizer {
 
 #[derive(Deserialize)]
 struct Token {
-    #[serde(default)]
-    token: String,
+    #[serde(default, rename = "token")]
+    secret: String,
     /// The OAuth 2 name of the same.
-    #[serde(default)]
-    access_token: String,
+    #[serde(default, rename = "access_token")]
+    access: String,
     expires_in: Option<u64>,
 }
 
 impl Token {
     fn into_secret(self) -> Result<String> {
-        [self.token, self.access_token]
+        [self.secret, self.access]
             .into_iter()
             .find(|token| !token.is_empty())
             .context("the token server's answer has no token")

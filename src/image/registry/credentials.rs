@@ -22,7 +22,7 @@ use crate::error::Hint;
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// How long a credential helper may take; some ask the user.
-const HELPER_TIMEOUT: Duration = Duration::from_secs(120);
+const HELPER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Where logins are looked for.
 #[derive(Debug, Clone, Default)]

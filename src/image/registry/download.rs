@@ -39,7 +39,7 @@ pub(super) async fn blob(
     let written = writer.await?;
     // The writer knows best why it stopped; without it, why nothing came.
     let result = match (fetched, written) {
-        (Err(Stop::Writer), Err(error)) | (Ok(()), Err(error)) => {
+        (Err(Stop::Writer) | Ok(()), Err(error)) => {
             Err(error.context(format!("cannot write {}", into.display())))
         }
         (Err(Stop::Writer), Ok(())) => Err(anyhow!("{digest} has more than {size} bytes")),

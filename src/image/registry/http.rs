@@ -11,7 +11,7 @@ use url::Url;
 use super::reference::is_loopback;
 
 /// How long a registry may take for an answer without a body of ours.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(super) struct Http {

@@ -239,7 +239,6 @@ mod tests {
             "",
             "/",
             "r.example/",
-            "r.example",
             "https://r.example/x:1",
             "docker://x",
             "r.example/X:1",

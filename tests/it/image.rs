@@ -67,6 +67,8 @@ fn an_image_is_pushed_once() {
         .as_array()
         .unwrap()
         .iter()
+        // `init` has pushed the analyzer's.
+        .filter(|image| !image["tags"].to_string().contains("analyzer-"))
         .map(|image| &image["digest"])
         .collect();
     assert_eq!(digests, [&feature["digest"], &first["digest"]]);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -125,7 +125,13 @@ impl Tree {
             if path.parent() != Some(Path::new("bin")) || !matches!(kind, Kind::File { .. }) {
                 continue;
             }
-            let bytes = std::fs::read(root.join(path))?;
+            let mut file = std::fs::File::open(root.join(path))?;
+            let mut bytes = vec![0; 2];
+            // Compiled programs are large, and no text.
+            if file.read_exact(&mut bytes).is_err() || bytes != b"#!" {
+                continue;
+            }
+            file.read_to_end(&mut bytes)?;
             if let Some(bytes) = without_local_python(&bytes) {
                 *kind = Kind::Bytes {
                     bytes,
@@ -175,7 +181,7 @@ impl Tree {
         Ok(())
     }
 
-    /// The size of the files in bytes, roughly: for a progress bar.
+    /// How many files and directories there are.
     pub(super) fn count(&self) -> u64 {
         self.entries.len() as u64
     }

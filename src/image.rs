@@ -2,16 +2,20 @@
 //! protocol, not AWS.
 //!
 //! [`program::build`] makes an image of a program's files, [`analyzer::build`] one of this very
-//! binary; [`layout::read`] reads one that Docker or another builder wrote as an OCI layout
-//! directory. All give an [`Image`], whose large parts stay in files; [`push::push`] sends it.
+//! binary; [`source::open`] finds one that Docker or another builder made. All give an [`Image`],
+//! whose large parts stay in files; [`push::push`] sends it.
 
 use std::path::PathBuf;
 
 pub mod analyzer;
+mod archive;
+mod compress;
 mod layer;
 pub mod layout;
 pub mod program;
 pub mod push;
+pub mod source;
+mod store;
 
 /// An image, ready to be pushed.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ pub mod sagemaker;
 pub use error::AwsResultExt;
 
 /// One client per service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Clients {
     config: SdkConfig,
     /// CloudFormation.

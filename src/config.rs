@@ -12,56 +12,16 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Exit, Failure, Hint};
+use crate::image::registry::Credentials;
 use crate::names::{BranchName, DatasetName, ProjectName};
 use crate::output::Format;
 
 mod environment;
 
-pub use environment::{analyzer_environment, installer_environment, server_environment};
+pub use environment::{VARIABLES, analyzer_environment, installer_environment, server_environment};
 
 /// The project file's name.
 pub const FILE: &str = "mlops.toml";
-
-/// Every environment variable that `mlops` reads, with what it means (docs/config.md).
-pub const VARIABLES: &[(&str, &str)] = &[
-    (
-        "AWS_PROFILE",
-        "the profile of the AWS configuration (flag --profile)",
-    ),
-    (
-        "AWS_REGION",
-        "the region (flag --region); AWS_DEFAULT_REGION is read after it",
-    ),
-    (
-        "AWS_ENDPOINT_URL",
-        "another endpoint for every service (flag --endpoint-url)",
-    ),
-    ("MLOPS_LOCAL", "1 means --local"),
-    ("MLOPS_OUTPUT", "human or json (flag --output)"),
-    (
-        "MLOPS_CACHE_DIR",
-        "where virtual environments are kept (default: $XDG_CACHE_HOME/mlops or ~/.cache/mlops)",
-    ),
-    ("MLOPS_NOW", "a fixed time in RFC 3339, for tests"),
-    (
-        "MLOPS_PYTHON",
-        "the Python of the host runtime (default: python3 on PATH)",
-    ),
-    (
-        "SPARK_HOME",
-        "the Spark of `mlops validate --on spark` (default: spark-submit on PATH, or pyspark)",
-    ),
-    ("JAVA_HOME", "the Java of Spark (default: java on PATH)"),
-    (
-        "SPARK_LOCAL_IP",
-        "the address of Spark on this machine (default: 127.0.0.1)",
-    ),
-    ("NO_COLOR", "any value turns colour off (flag --color)"),
-    (
-        "AWS_LAMBDA_RUNTIME_API",
-        "where this program asks for events when it runs as a Lambda function",
-    ),
-];
 
 /// `mlops.toml` as it is written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -415,6 +375,8 @@ pub struct Config {
     pub java_home: Option<PathBuf>,
     /// The directories that programs are looked for in.
     pub search_path: Vec<PathBuf>,
+    /// The files that may hold logins of registries, the first that has one wins.
+    pub registry_logins: Vec<PathBuf>,
 }
 
 impl Config {
@@ -445,6 +407,14 @@ impl Config {
             .transpose()?;
         let directory = env::current_dir().context("the current directory is gone")?;
         let home = variable("HOME").map(PathBuf::from);
+        let docker = variable("DOCKER_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| home.as_ref().map(|home| home.join(".docker")))
+            .map(|directory| directory.join("config.json"));
+        let podman = variable("XDG_RUNTIME_DIR")
+            .map(|directory| Path::new(&directory).join("containers/auth.json"));
+        let registry_logins = variable("REGISTRY_AUTH_FILE").map(PathBuf::from);
+        let registry_logins = registry_logins.into_iter().chain(docker).chain(podman);
         let cache = variable("MLOPS_CACHE_DIR")
             .map(PathBuf::from)
             .or_else(|| variable("XDG_CACHE_HOME").map(|dir| Path::new(&dir).join("mlops")))
@@ -486,7 +456,16 @@ impl Config {
             search_path: env::var_os("PATH")
                 .map(|path| env::split_paths(&path).collect())
                 .unwrap_or_default(),
+            registry_logins: registry_logins.collect(),
         })
+    }
+
+    /// Where the logins of registries are.
+    pub fn registry_credentials(&self) -> Credentials {
+        Credentials {
+            files: self.registry_logins.clone(),
+            search_path: self.search_path.clone(),
+        }
     }
 
     /// The program of that name on PATH.

@@ -14,6 +14,7 @@ mod layer;
 pub mod layout;
 pub mod program;
 pub mod push;
+pub mod registry;
 pub mod source;
 mod store;
 

@@ -7,6 +7,7 @@ use crate::context::Context;
 mod list;
 mod push;
 mod report;
+mod revision;
 
 pub use push::PushArgs;
 pub use report::{ImageReport, Listed, Pushed};

@@ -25,8 +25,9 @@ pub struct Pushed {
     /// As `DescribeImages` says it.
     pub(super) digest: String,
     pub(super) tags: Vec<String>,
-    pub(super) commit: String,
-    pub(super) branch: String,
+    /// `null` with --to and a SOURCE: git was not asked.
+    pub(super) commit: Option<String>,
+    pub(super) branch: Option<String>,
     /// True when it holds files that are not committed.
     pub(super) dirty: bool,
     /// What it is built on: `none` for a program alone, `null` where the layout does not say.
@@ -35,7 +36,33 @@ pub struct Pushed {
     pub(super) size: u64,
     pub(super) sent: u64,
     pub(super) saved: u64,
+    /// Bytes that the registry took over from another repository.
+    pub(super) mounted: u64,
     pub(super) seconds: f64,
+    /// Requests to the registry and its token server.
+    pub(super) requests: u64,
+}
+
+impl Pushed {
+    /// What the push itself knows.
+    pub(super) fn of(pushed: crate::image::push::Pushed) -> Self {
+        Self {
+            image: String::new(),
+            repository: String::new(),
+            digest: pushed.digest,
+            tags: Vec::new(),
+            commit: None,
+            branch: None,
+            dirty: false,
+            base: None,
+            size: 0,
+            sent: pushed.sent,
+            saved: pushed.saved,
+            mounted: pushed.mounted,
+            seconds: 0.0,
+            requests: pushed.requests,
+        }
+    }
 }
 
 /// The images of a repository.
@@ -80,19 +107,24 @@ impl fmt::Display for Pushed {
         } else {
             ""
         };
-        writeln!(f, "commit     {}{dirty}", self.commit)?;
+        if let Some(commit) = &self.commit {
+            writeln!(f, "commit     {commit}{dirty}")?;
+        }
         writeln!(
             f,
             "base       {}",
             self.base.as_deref().unwrap_or("not recorded")
         )?;
-        writeln!(
+        write!(
             f,
-            "sent       {}, {} were there, {:.1} s",
+            "sent       {}, {} were there",
             bytes(self.sent),
-            bytes(self.saved),
-            self.seconds
-        )
+            bytes(self.saved)
+        )?;
+        if self.mounted > 0 {
+            write!(f, ", {} from another repository", bytes(self.mounted))?;
+        }
+        writeln!(f, ", {:.1} s", self.seconds)
     }
 }
 

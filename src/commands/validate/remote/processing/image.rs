@@ -1,13 +1,11 @@
 //! The analyzer's image in the project's repository, by its contents.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result};
 
 use crate::aws::{Clients, ecr};
 use crate::context::Context;
 use crate::error::{Failure, Hint};
-use crate::image::push::{Registry, push};
+use crate::image::push::{Target, push};
 use crate::image::{Image, analyzer};
 use crate::names::ImageTag;
 
@@ -25,25 +23,25 @@ pub(super) async fn ensure(ctx: &Context, clients: &Clients, repository: &str) -
     let uri = ecr::repository_uri(clients, repository).await?;
     let there = ecr::by_tag(clients, repository, tag.as_str()).await?;
     if there.is_none_or(|there| there.digest != digest) {
-        let login = ecr::login(clients).await?;
-        let registry = Registry::new(&login.endpoint, &login.basic)?;
+        let registry = ctx.registry(clients).await?;
         if cfg!(not(target_arch = "x86_64")) && !registry.is_local() {
             return Err(Failure::usage(
                 "SageMaker's Processing instances are x86-64, and this program is not",
             ))
             .hint("run it on an x86-64 machine, or in CI");
         }
-        let task = ctx.progress.bytes(
+        let transfer = ctx.progress.transfer(
             format!("Pushing the analyzer to {repository}"),
             image.size(),
         );
-        let task = Arc::new(task);
-        let observer = Arc::clone(&task);
-        push(&registry, repository, &image, &[tag], move |count| {
-            observer.advance(count);
-        })
-        .await
-        .with_context(|| format!("cannot push the analyzer to `{repository}`"))?;
+        let target = Target {
+            repository,
+            tags: &[tag],
+            mount_from: &[],
+        };
+        push(&registry, &target, &image, &transfer)
+            .await
+            .with_context(|| format!("cannot push the analyzer to `{repository}`"))?;
     }
     Ok(format!("{uri}@{digest}"))
 }

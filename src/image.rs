@@ -12,6 +12,7 @@ mod archive;
 mod compress;
 mod layer;
 pub mod layout;
+mod pieces;
 pub mod program;
 pub mod push;
 pub mod registry;
@@ -60,6 +61,8 @@ enum Content {
         /// Where they begin, in bytes.
         offset: u64,
     },
+    /// What was compressed here: its digest is known to be right.
+    Pieces(pieces::Pieces),
 }
 
 impl Content {

@@ -1,7 +1,6 @@
 //! `mlops image push`: a program's image, or one that a builder made, into the project's repository
 //! or any registry.
 
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -14,7 +13,8 @@ use crate::context::Context;
 use crate::error::{Failure, Hint};
 use crate::image::push::{self, Target};
 use crate::image::registry::{Reference, Registry, is_repository};
-use crate::image::{Image, layout, program};
+use crate::image::source::{self, Compression, Options, Source};
+use crate::image::{Image, program};
 use crate::infra;
 use crate::names::{BranchName, ImageTag};
 
@@ -34,8 +34,12 @@ use crate::names::{BranchName, ImageTag};
 /// Example: mlops image push OUT --to registry.example/team/flights:1.4
 #[derive(Debug, clap::Args)]
 pub struct PushArgs {
-    /// An OCI layout directory (docker buildx build --output type=oci,tar=false,dest=DIR)
-    source: Option<PathBuf>,
+    /// An OCI layout (directory or tar), an archive of `docker save`, or a name in Docker's or
+    /// podman's store; PATH:TAG chooses among several images
+    source: Option<String>,
+    /// How layers are compressed that the source has uncompressed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    compression: Compression,
     /// Push to this registry and tag instead of the project's repository
     #[arg(long, value_name = "HOST/REPO:TAG", value_parser = destination, conflicts_with = "branch")]
     to: Option<Reference>,
@@ -108,7 +112,8 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
         tags: &tags,
         mount_from: &args.mount_from,
     };
-    let pushed = send(ctx, &registry, &target, &image, &to.to_string()).await?;
+    let name = to.to_string();
+    let (image, pushed) = send(ctx, &registry, &target, image, args.compression, &name).await?;
     Ok(Pushed {
         image: format!("{}/{}@{}", to.host, to.repository, pushed.digest),
         repository: to.repository.clone(),
@@ -157,7 +162,15 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
         tags: &tags,
         mount_from: &args.mount_from,
     };
-    let pushed = send(ctx, &registry, &target, &image, &repository).await?;
+    let (image, pushed) = send(
+        ctx,
+        &registry,
+        &target,
+        image,
+        args.compression,
+        &repository,
+    )
+    .await?;
     let described = aws::ecr::by_digest(clients, &repository, &pushed.digest)
         .await?
         .ok_or_else(|| anyhow!("ECR does not know {} after the push", pushed.digest))?;
@@ -175,19 +188,31 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     })
 }
 
+/// Pushes it, and answers the image that it is.
 async fn send(
     ctx: &Context,
     registry: &Registry,
     target: &Target<'_>,
-    image: &Image,
+    source: Source,
+    compression: Compression,
     name: &str,
-) -> Result<push::Pushed> {
-    let transfer = ctx
-        .progress
-        .transfer(format!("Pushing to {name}"), image.size());
-    push::push(registry, target, image, &transfer)
-        .await
-        .with_context(|| format!("cannot push the image to `{name}`"))
+) -> Result<(Image, push::Pushed)> {
+    let cannot = || format!("cannot push the image to `{name}`");
+    let title = format!("Pushing to {name}");
+    match source {
+        Source::Ready(image) => {
+            let transfer = ctx.progress.transfer(title, image.size());
+            let pushed = push::push(registry, target, &image, &transfer).await;
+            Ok((image, pushed.with_context(cannot)?))
+        }
+        Source::Draft(draft) => {
+            let transfer = ctx.progress.transfer(title, draft.layers().iter().sum());
+            let options = Options { compression };
+            push::push_draft(registry, target, draft, options, &transfer)
+                .await
+                .with_context(cannot)
+        }
+    }
 }
 
 fn base(args: &PushArgs, image: &Image) -> Option<String> {
@@ -197,21 +222,22 @@ fn base(args: &PushArgs, image: &Image) -> Option<String> {
     }
 }
 
-/// Builds the program's image, or reads the one in `source`.
+/// Builds the program's image, or opens the one in `source`.
 async fn image(
     project: Option<&Project>,
-    source: Option<&Path>,
+    source: Option<&str>,
     label: Option<String>,
-) -> Result<Image> {
+) -> Result<Source> {
     let directory = project.map(|project| project.path(&project.file.image.directory));
-    let source = source.map(Path::to_owned);
+    let source = source.map(str::to_owned);
     tokio::task::spawn_blocking(move || match (source, directory) {
-        (Some(source), _) => layout::read(&source),
+        (Some(source), _) => source::open(&source),
         (None, Some(directory)) => program::build(
             &directory.join("program"),
             &directory.join("requirements.txt"),
             &label.unwrap_or_default(),
-        ),
+        )
+        .map(Source::Ready),
         (None, None) => Err(Failure::usage("there is no image to push")),
     })
     .await?

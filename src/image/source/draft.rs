@@ -14,6 +14,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use crate::image::archive::{self, Place};
 use crate::image::compress::{Compression, compress};
+use crate::image::pieces::Pieces;
 use crate::image::{Blob, Content, Image, Manifest, digest_of};
 
 /// How layers are compressed.
@@ -204,21 +205,29 @@ impl Layer {
         let mut file = NamedTempFile::new().context("cannot make a temporary file")?;
         let output = file.as_file_mut();
         let done = match self.format {
-            Format::Plain => compress(&mut input, output, compression, &progress)?,
+            Format::Plain => {
+                let origin = Some(self.place.offset);
+                compress(&mut input, output, compression, origin, &progress)?
+            }
             Format::Gzip => {
                 let mut plain = MultiGzDecoder::new(input);
-                compress(&mut plain, output, compression, &progress)?
+                compress(&mut plain, output, compression, None, &progress)?
             }
             Format::Zstd => {
                 let mut plain = zstd::Decoder::new(input)?;
-                compress(&mut plain, output, compression, &progress)?
+                compress(&mut plain, output, compression, None, &progress)?
             }
         };
         let file = file.into_temp_path();
         let blob = Blob {
             digest: done.digest,
             size: done.size,
-            content: Content::file(file.to_path_buf()),
+            content: Content::Pieces(Pieces {
+                written: file.to_path_buf(),
+                source: self.path.clone(),
+                compression,
+                pieces: done.pieces,
+            }),
         };
         scratch
             .lock()

@@ -46,7 +46,11 @@ fn saved(layers: &[(&[u8], &[u8])], tags: &[&str]) -> tar::Builder<Vec<u8>> {
     let name = format!("{}.json", &digest_of(config.as_bytes())[7..]);
     add(&mut archive, &name, config.as_bytes());
     let manifest = json!([{"Config": name, "RepoTags": tags, "Layers": names}]);
-    add(&mut archive, "manifest.json", manifest.to_string().as_bytes());
+    add(
+        &mut archive,
+        "manifest.json",
+        manifest.to_string().as_bytes(),
+    );
     archive
 }
 
@@ -87,6 +91,11 @@ fn content(blob: &Blob) -> Vec<u8> {
             let size = usize::try_from(blob.size).unwrap();
             std::fs::read(path).unwrap()[offset..offset + size].to_vec()
         }
+        Content::Pieces(pieces) => {
+            let mut bytes = Vec::new();
+            pieces.reader().unwrap().read_to_end(&mut bytes).unwrap();
+            bytes
+        }
     }
 }
 
@@ -118,7 +127,9 @@ fn layers_are_compressed_once_and_described() {
         let mut blobs = Vec::new();
         for index in 0..3 {
             told.set(0);
-            let blob = draft.compress(index, &Options { compression }, &count).unwrap();
+            let blob = draft
+                .compress(index, &Options { compression }, &count)
+                .unwrap();
             assert_eq!(told.get(), draft.layers()[index]);
             assert_eq!(blob.digest, digest_of(&content(&blob)));
             let plain: &[u8] = if index == 0 { &first } else { &second };
@@ -126,7 +137,9 @@ fn layers_are_compressed_once_and_described() {
             let bytes = content(&blob);
             match compression {
                 Compression::Gzip => MultiGzDecoder::new(&bytes[..]).read_to_end(&mut found),
-                Compression::Zstd => zstd::Decoder::new(&bytes[..]).unwrap().read_to_end(&mut found),
+                Compression::Zstd => zstd::Decoder::new(&bytes[..])
+                    .unwrap()
+                    .read_to_end(&mut found),
             }
             .unwrap();
             assert!(found == plain, "{index}");
@@ -139,7 +152,12 @@ fn layers_are_compressed_once_and_described() {
         let manifest = image.manifests.last().unwrap();
         assert_eq!(manifest.digest, digest_of(&manifest.bytes));
         let parsed: serde_json::Value = serde_json::from_slice(&manifest.bytes).unwrap();
-        for (layer, blob) in parsed["layers"].as_array().unwrap().iter().zip(&manifest.blobs) {
+        for (layer, blob) in parsed["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(&manifest.blobs)
+        {
             let media_type = format!("application/vnd.oci.image.layer.v1.tar+{kind}");
             assert_eq!(layer["mediaType"], media_type);
             assert_eq!(layer["digest"], blob.digest);
@@ -178,20 +196,33 @@ fn one_of_several_images_is_chosen() {
     let (first, second) = (layer("a", b"a"), layer("b", b"b"));
     let mut archive = tar::Builder::new(Vec::new());
     let mut manifest = Vec::new();
-    for (index, (bytes, tag)) in [(&first, "img:v1"), (&second, "host/other:latest")].iter().enumerate() {
+    for (index, (bytes, tag)) in [(&first, "img:v1"), (&second, "host/other:latest")]
+        .iter()
+        .enumerate()
+    {
         let config = json!({"rootfs": {"diff_ids": [digest_of(bytes)]}}).to_string();
         add(&mut archive, &format!("{index}.json"), config.as_bytes());
         add(&mut archive, &format!("{index}.tar"), bytes);
         manifest.push(json!({"Config": format!("{index}.json"), "RepoTags": [tag], "Layers": [format!("{index}.tar")]}));
     }
-    add(&mut archive, "manifest.json", json!(manifest).to_string().as_bytes());
+    add(
+        &mut archive,
+        "manifest.json",
+        json!(manifest).to_string().as_bytes(),
+    );
     let path = files.write("two.tar", &archive.into_inner().unwrap());
     let error = open_file(&path).unwrap_err();
-    assert!(error.to_string().contains("holds 2 images, not one"), "{error}");
+    assert!(
+        error.to_string().contains("holds 2 images, not one"),
+        "{error}"
+    );
     assert!(crate::error::hints(&error)[0].contains("img:v1, host/other:latest"));
     let path = path.to_str().unwrap();
     for name in ["img:v1", "v1", "host/other", "host/other:latest"] {
-        for text in [format!("{path}:{name}"), format!("docker-archive:{path}:{name}")] {
+        for text in [
+            format!("{path}:{name}"),
+            format!("docker-archive:{path}:{name}"),
+        ] {
             let Source::Draft(draft) = open(&text).unwrap() else {
                 panic!("{text}");
             };
@@ -227,7 +258,10 @@ fn layout(layer: &[u8], media_type: &str, names: &[&str]) -> Vec<(String, Vec<u8
         .collect();
     let index = json!({"schemaVersion": 2, "manifests": described}).to_string();
     files.push(("index.json".to_owned(), index.into_bytes()));
-    files.push(("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()));
+    files.push((
+        "oci-layout".to_owned(),
+        br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
+    ));
     files
 }
 
@@ -275,7 +309,10 @@ fn a_tag_chooses_in_a_layout_directory() {
         std::fs::write(path, bytes).unwrap();
     }
     let error = open_file(files.0.path()).unwrap_err();
-    assert!(error.to_string().contains("holds 2 images, not one"), "{error}");
+    assert!(
+        error.to_string().contains("holds 2 images, not one"),
+        "{error}"
+    );
     assert!(crate::error::hints(&error)[0].contains("v1, v2"));
     for text in ["", "oci:"] {
         let text = format!("{text}{}:v2", files.0.path().display());
@@ -289,14 +326,21 @@ fn dockers_newer_archive_keeps_a_manifest_of_compressed_layers_only() {
     let plain = layer("a", b"a");
     for (blob, media_type, ready) in [
         (gzip(&plain), GZIP_LAYER, true),
-        (plain.clone(), "application/vnd.oci.image.layer.v1.tar", false),
+        (
+            plain.clone(),
+            "application/vnd.oci.image.layer.v1.tar",
+            false,
+        ),
     ] {
         let mut all = layout(&blob, media_type, &["v1"]);
         let config = json!({"rootfs": {"diff_ids": [digest_of(&plain)]}}).to_string();
         all.push(("config.json".to_owned(), config.into_bytes()));
         let name = format!("blobs/sha256/{}", &digest_of(&blob)[7..]);
         let manifest = json!([{"Config": "config.json", "RepoTags": null, "Layers": [name]}]);
-        all.push(("manifest.json".to_owned(), manifest.to_string().into_bytes()));
+        all.push((
+            "manifest.json".to_owned(),
+            manifest.to_string().into_bytes(),
+        ));
         let path = files.write("new.tar", &tar_of(&all));
         match open_file(&path).unwrap() {
             Source::Ready(_) => assert!(ready),
@@ -314,10 +358,20 @@ fn what_is_no_image_is_refused() {
     let good = layer("a", b"a");
     let manifest = |manifest: &serde_json::Value| {
         let mut archive = tar::Builder::new(Vec::new());
-        add(&mut archive, "c.json", json!({"rootfs": {"diff_ids": ["sha256:0"]}}).to_string().as_bytes());
+        add(
+            &mut archive,
+            "c.json",
+            json!({"rootfs": {"diff_ids": ["sha256:0"]}})
+                .to_string()
+                .as_bytes(),
+        );
         add(&mut archive, "a.tar", &good);
         add(&mut archive, "xz.tar", b"\xfd7zXZ\0 and so on");
-        add(&mut archive, "manifest.json", manifest.to_string().as_bytes());
+        add(
+            &mut archive,
+            "manifest.json",
+            manifest.to_string().as_bytes(),
+        );
         archive.into_inner().unwrap()
     };
     let one = |config: &str, layers: &[&str]| {
@@ -341,7 +395,10 @@ fn what_is_no_image_is_refused() {
         (one("/etc/passwd", &[]), "outside of itself"),
         (one("none.json", &[]), "has no file"),
         (one("a.tar", &[]), "cannot read the configuration"),
-        (one("c.json", &many), "holds 2 layers, but its configuration names 1"),
+        (
+            one("c.json", &many),
+            "holds 2 layers, but its configuration names 1",
+        ),
         (one("c.json", &["../../layer.tar"]), "outside of itself"),
         (one("c.json", &["gone.tar"]), "has no file"),
         (one("c.json", &["xz.tar"]), "compressed by xz"),
@@ -372,11 +429,27 @@ fn a_text_is_a_path_before_it_is_a_name() {
         assert_eq!(asked(&text).unwrap(), Asked::File(path, Some("a:b")));
     }
     assert_eq!(asked("img:v1").unwrap(), Asked::Store("img:v1", both));
-    assert_eq!(asked("docker-daemon:img:v1").unwrap(), Asked::Store("img:v1", &["docker"]));
-    assert_eq!(asked("containers-storage:img").unwrap(), Asked::Store("img", &["podman"]));
-    for text in ["/none", "./none", "none.tar", "none.tar:v1", "oci:none", "docker-archive:none"] {
+    assert_eq!(
+        asked("docker-daemon:img:v1").unwrap(),
+        Asked::Store("img:v1", &["docker"])
+    );
+    assert_eq!(
+        asked("containers-storage:img").unwrap(),
+        Asked::Store("img", &["podman"])
+    );
+    for text in [
+        "/none",
+        "./none",
+        "none.tar",
+        "none.tar:v1",
+        "oci:none",
+        "docker-archive:none",
+    ] {
         let error = asked(text).unwrap_err();
-        assert!(error.to_string().contains("there is no file or directory"), "{error}");
+        assert!(
+            error.to_string().contains("there is no file or directory"),
+            "{error}"
+        );
         assert_eq!(crate::error::exit(&error), crate::error::Exit::Usage);
     }
 }

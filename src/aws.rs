@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Exit, Failure, Hint};
 
+pub mod analyzer;
 pub mod capture;
 pub mod cloudformation;
 pub mod datasets;

@@ -1,21 +1,31 @@
 //! Container images: what they are made of, and the push. Knows OCI and the distribution
 //! protocol, not AWS.
 //!
-//! [`program::build`] makes an image of a program's files, [`analyzer::build`] one of this very
-//! binary; [`source::open`] finds one that Docker or another builder made. All give an [`Image`],
-//! whose large parts stay in files; [`push::push`] sends it.
+//! [`program::build`] makes an image of a program's files, [`build::layers`] one on a base with the
+//! Python packages, [`engine::build`] lets a container engine build, [`analyzer::build`] makes one
+//! of this very binary; [`source::open`] finds one that Docker or another builder made. All give an
+//! [`Image`], whose large parts stay in files; [`push::push`] sends it.
 
 use std::path::PathBuf;
 
 pub mod analyzer;
 mod archive;
+pub mod base;
+pub mod build;
+pub mod cache;
 mod compress;
+pub mod dependencies;
+pub mod engine;
 mod layer;
 pub mod layout;
 mod pieces;
+pub mod pip;
+mod process;
 pub mod program;
 pub mod push;
 pub mod registry;
+pub mod requirements;
+pub mod save;
 pub mod source;
 mod store;
 
@@ -52,7 +62,7 @@ struct Blob {
 }
 
 /// Where a blob's bytes are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Content {
     Bytes(Vec<u8>),
     /// As many bytes of a file as the blob's size says.

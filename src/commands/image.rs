@@ -4,17 +4,21 @@ use anyhow::Result;
 
 use crate::context::Context;
 
+mod analyzer;
+mod build;
 mod list;
 mod push;
 mod report;
 mod revision;
 
+pub use build::{BuildArgs, Built};
 pub use push::PushArgs;
 pub use report::{ImageReport, Listed, Pushed};
 
-/// Push and list container images
+/// Build, push and list container images
 #[derive(Debug, clap::Subcommand)]
 pub enum ImageCommand {
+    Build(BuildArgs),
     Push(PushArgs),
     /// List the images of the project's repository, the newest first
     ///
@@ -25,6 +29,10 @@ pub enum ImageCommand {
 /// Runs one of the commands.
 pub async fn run(ctx: &Context, command: &ImageCommand) -> Result<ImageReport> {
     match command {
+        ImageCommand::Build(args) => {
+            let built = build::run(ctx, args).await?;
+            Ok(ImageReport::Built(Box::new(built)))
+        }
         ImageCommand::Push(args) => push::run(ctx, args).await.map(ImageReport::Pushed),
         ImageCommand::List => list::run(ctx).await.map(ImageReport::Listed),
     }

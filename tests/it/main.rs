@@ -8,6 +8,7 @@ mod data;
 mod faulty_registry;
 mod generated;
 mod image;
+mod image_build;
 mod image_push;
 mod image_source;
 mod init;

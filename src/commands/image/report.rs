@@ -4,12 +4,15 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::build::Built;
 use crate::output::{Report, bytes, table};
 
 /// What one of the commands did or found.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum ImageReport {
+    /// An image was built.
+    Built(Box<Built>),
     /// An image was pushed.
     Pushed(Pushed),
     /// The images there are.
@@ -87,6 +90,7 @@ impl Report for ImageReport {}
 impl fmt::Display for ImageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Built(built) => built.fmt(f),
             Self::Pushed(pushed) => pushed.fmt(f),
             Self::Listed(listed) => listed.fmt(f),
         }

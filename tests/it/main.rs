@@ -7,6 +7,7 @@ mod cli;
 mod data;
 mod generated;
 mod image;
+mod image_look;
 mod init;
 mod job_process;
 mod local;

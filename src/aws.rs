@@ -9,12 +9,14 @@ use tokio::sync::OnceCell;
 use crate::error::{Exit, Failure, Hint};
 
 pub mod analyzer;
+pub mod branch_image;
 pub mod capture;
 pub mod cloudformation;
 pub mod datasets;
 pub mod ecr;
 pub mod error;
 pub mod hosting;
+pub mod image_use;
 pub mod lambda;
 pub mod lineage;
 pub mod logs;

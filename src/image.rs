@@ -6,7 +6,9 @@
 //! of this very binary; [`source::open`] finds one that Docker or another builder made. All give an
 //! [`Image`], whose large parts stay in files; [`push::push`] sends it.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 pub mod analyzer;
 mod archive;
@@ -59,6 +61,30 @@ struct Blob {
     /// In bytes.
     size: u64,
     content: Content,
+}
+
+impl Blob {
+    /// Its bytes, from the first one; nobody has checked their digest.
+    fn reader(&self) -> io::Result<Box<dyn Read + '_>> {
+        Ok(match &self.content {
+            Content::Bytes(bytes) => Box::new(&bytes[..]),
+            Content::File { path, offset } => {
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(*offset))?;
+                Box::new(file.take(self.size))
+            }
+            Content::Pieces(pieces) => Box::new(pieces.reader()?),
+        })
+    }
+
+    /// The file that its bytes are first looked for in; for an error.
+    fn place(&self) -> &Path {
+        match &self.content {
+            Content::Bytes(_) => Path::new("memory"),
+            Content::File { path, .. } => path,
+            Content::Pieces(pieces) => &pieces.source,
+        }
+    }
 }
 
 /// Where a blob's bytes are.

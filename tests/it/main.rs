@@ -9,6 +9,7 @@ mod faulty_registry;
 mod generated;
 mod image;
 mod image_build;
+mod image_look;
 mod image_push;
 mod image_source;
 mod init;

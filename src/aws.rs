@@ -21,6 +21,7 @@ pub mod lambda;
 pub mod lineage;
 pub mod logs;
 pub mod monitoring_store;
+mod payload;
 pub mod release;
 pub mod s3;
 pub mod sagemaker;
@@ -115,6 +116,7 @@ impl Clients {
     fn new(config: SdkConfig, local: bool) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(config.endpoint_url().is_some())
+            .interceptor(payload::Known)
             .build();
         Self {
             cloudformation: aws_sdk_cloudformation::Client::new(&config),

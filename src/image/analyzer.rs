@@ -277,6 +277,7 @@ mod tests {
         match content {
             Content::Bytes(bytes) => bytes.clone(),
             Content::File { path, .. } => std::fs::read(path).unwrap(),
+            Content::Pieces(_) => panic!("nothing of it was compressed by blocks"),
         }
     }
 

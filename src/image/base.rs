@@ -8,7 +8,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde_json::{Value, json};
 
 use super::layer::Layer;
-use super::{Blob, Content, Image, digest_of, layout};
+use super::{Blob, Image, digest_of, layout};
 use crate::error::{Failure, Hint};
 use crate::names::{Platform, PythonVersion};
 
@@ -189,19 +189,10 @@ fn configuration(blob: &Blob) -> Result<Value> {
     if blob.size > MAX_CONFIGURATION {
         bail!("the configuration {} is larger than 4 MiB", blob.digest);
     }
-    let bytes = match &blob.content {
-        Content::Bytes(bytes) => bytes.clone(),
-        Content::File { path, offset } => {
-            use std::io::{Read, Seek, SeekFrom};
-
-            let mut file = std::fs::File::open(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            file.seek(SeekFrom::Start(*offset))?;
-            let mut bytes = Vec::new();
-            file.take(blob.size).read_to_end(&mut bytes)?;
-            bytes
-        }
-    };
+    let mut bytes = Vec::new();
+    blob.reader()
+        .and_then(|mut reader| reader.read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", blob.place().display()))?;
     let digest = digest_of(&bytes);
     if digest != blob.digest {
         bail!("the configuration {} has the digest {digest}", blob.digest);

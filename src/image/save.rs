@@ -1,7 +1,7 @@
 //! An image as an OCI layout directory (OCI image layout 1.0.0), for others' tools.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -114,25 +114,22 @@ fn write_blob(blobs: &Path, blob: &Blob) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
-    match &blob.content {
-        Content::Bytes(bytes) => std::fs::write(&path, bytes)?,
-        Content::File { path: from, offset } => {
-            let mut file =
-                File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
-            let whole = *offset == 0 && file.metadata()?.len() == blob.size;
-            if whole && is_public(&file)? && std::fs::hard_link(from, &path).is_ok() {
-                return Ok(());
-            }
-            file.seek(SeekFrom::Start(*offset))?;
-            let digest = copy(file.take(blob.size), &File::create(&path)?)?;
-            if digest != blob.digest {
-                bail!(
-                    "{} has the digest {digest}, not {}",
-                    from.display(),
-                    blob.digest
-                );
-            }
+    let unread = || format!("cannot read {}", blob.place().display());
+    if let Content::File { path: from, offset } = &blob.content {
+        let file = File::open(from).with_context(unread)?;
+        let whole = *offset == 0 && file.metadata()?.len() == blob.size;
+        if whole && is_public(&file)? && std::fs::hard_link(from, &path).is_ok() {
+            return Ok(());
         }
+    }
+    let reader = blob.reader().with_context(unread)?;
+    let digest = copy(reader, &File::create(&path)?)?;
+    if digest != blob.digest {
+        bail!(
+            "{} has the digest {digest}, not {}",
+            blob.place().display(),
+            blob.digest
+        );
     }
     Ok(())
 }

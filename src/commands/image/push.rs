@@ -1,7 +1,6 @@
 //! `mlops image push`: a program's image, or one that a builder made, into the project's repository
 //! or any registry.
 
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -13,9 +12,10 @@ use crate::aws;
 use crate::config::Project;
 use crate::context::Context;
 use crate::error::Hint;
+use crate::image::Image;
 use crate::image::push::{self, Target};
 use crate::image::registry::{Reference, Registry, is_repository};
-use crate::image::{Image, layout};
+use crate::image::source::{self, Compression, Options, Source};
 use crate::infra;
 use crate::names::{BranchName, ImageTag};
 
@@ -35,9 +35,13 @@ use crate::names::{BranchName, ImageTag};
 /// Example: mlops image push OUT --to registry.example/team/flights:1.4
 #[derive(Debug, clap::Args)]
 pub struct PushArgs {
-    /// An OCI layout directory (docker buildx build --output type=oci,tar=false,dest=DIR)
+    /// An OCI layout (directory or tar), an archive of `docker save`, or a name in Docker's or
+    /// podman's store; PATH:TAG chooses among several images
     #[arg(conflicts_with = "analyzer")]
-    source: Option<PathBuf>,
+    source: Option<String>,
+    /// How layers are compressed that the source has uncompressed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    compression: Compression,
     /// Push to this registry and tag instead of the project's repository
     #[arg(long, value_name = "HOST/REPO:TAG", value_parser = destination, conflicts_with = "branch")]
     to: Option<Reference>,
@@ -102,7 +106,7 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
         .transpose()?;
     let (image, base) = match (&project, &revision) {
         (Some(project), Some(revision)) => built(ctx, project, revision, false).await?,
-        _ => read(args.source.as_deref()).await?,
+        _ => (open(args.source.as_deref()).await?, None),
     };
     let login = ctx.config.registry_credentials().login(to).await?;
     let registry = Registry::of(to, args.plain_http, login)?;
@@ -112,7 +116,9 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
         tags: &tags,
         mount_from: &args.mount_from,
     };
-    let pushed = send(ctx, &registry, &target, &image, &to.to_string()).await?;
+    let name = to.to_string();
+    let (image, pushed) = send(ctx, &registry, &target, image, args.compression, &name).await?;
+    let size = image.size();
     Ok(Pushed {
         image: format!("{}/{}@{}", to.host, to.repository, pushed.digest),
         repository: to.repository.clone(),
@@ -122,8 +128,8 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
             .as_ref()
             .map(|revision| revision.branch.to_string()),
         dirty: revision.is_some_and(|revision| revision.dirty),
-        base,
-        size: image.size(),
+        base: base.or(image.base),
+        size,
         seconds: start.elapsed().as_secs_f64(),
         ..Pushed::of(pushed)
     })
@@ -134,7 +140,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     let revision = Revision::read(&project, args.branch.as_ref(), args.allow_dirty)?;
     let tags = revision.tags()?;
     let (image, base) = match &args.source {
-        Some(source) => read(Some(source)).await?,
+        Some(source) => (open(Some(source)).await?, None),
         None => built(ctx, &project, &revision, !ctx.config.is_local()).await?,
     };
 
@@ -153,7 +159,15 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
         tags: &tags,
         mount_from: &args.mount_from,
     };
-    let pushed = send(ctx, &registry, &target, &image, &repository).await?;
+    let (image, pushed) = send(
+        ctx,
+        &registry,
+        &target,
+        image,
+        args.compression,
+        &repository,
+    )
+    .await?;
     let described = aws::ecr::by_digest(clients, &repository, &pushed.digest)
         .await?
         .ok_or_else(|| anyhow!("ECR does not know {} after the push", pushed.digest))?;
@@ -164,34 +178,44 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
         commit: Some(revision.commit),
         branch: Some(revision.branch.to_string()),
         dirty: revision.dirty,
-        base,
+        base: base.or(image.base),
         size: described.size,
         seconds: start.elapsed().as_secs_f64(),
         ..Pushed::of(pushed)
     })
 }
 
+/// Pushes it, and answers the image that it is.
 async fn send(
     ctx: &Context,
     registry: &Registry,
     target: &Target<'_>,
-    image: &Image,
+    source: Source,
+    compression: Compression,
     name: &str,
-) -> Result<push::Pushed> {
-    let transfer = ctx
-        .progress
-        .transfer(format!("Pushing to {name}"), image.size());
-    push::push(registry, target, image, &transfer)
-        .await
-        .with_context(|| format!("cannot push the image to `{name}`"))
+) -> Result<(Image, push::Pushed)> {
+    let cannot = || format!("cannot push the image to `{name}`");
+    let title = format!("Pushing to {name}");
+    match source {
+        Source::Ready(image) => {
+            let transfer = ctx.progress.transfer(title, image.size());
+            let pushed = push::push(registry, target, &image, &transfer).await;
+            Ok((image, pushed.with_context(cannot)?))
+        }
+        Source::Draft(draft) => {
+            let transfer = ctx.progress.transfer(title, draft.layers().iter().sum());
+            let options = Options { compression };
+            push::push_draft(registry, target, draft, options, &transfer)
+                .await
+                .with_context(cannot)
+        }
+    }
 }
 
-/// Reads the image in `source`, with what it is built on.
-async fn read(source: Option<&Path>) -> Result<(Image, Option<String>)> {
+/// Opens the image in `source`.
+async fn open(source: Option<&str>) -> Result<Source> {
     let source = source.context("there is no image to push")?.to_owned();
-    let image = tokio::task::spawn_blocking(move || layout::read(&source)).await??;
-    let base = image.base.clone();
-    Ok((image, base))
+    tokio::task::spawn_blocking(move || source::open(&source)).await?
 }
 
 /// Builds the project's image, with what it is built on; an account needs a system in it.
@@ -200,9 +224,9 @@ async fn built(
     project: &Project,
     revision: &Revision,
     for_account: bool,
-) -> Result<(Image, Option<String>)> {
+) -> Result<(Source, Option<String>)> {
     let output = build::default_output(project);
     let how = How::for_push(for_account);
     let made = build::make(ctx, project, &how, &revision.label(), &output).await?;
-    Ok((made.image, made.base))
+    Ok((Source::Ready(made.image), made.base))
 }

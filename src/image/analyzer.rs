@@ -131,13 +131,12 @@ fn kept(
         lock.lock()?;
         lock
     };
-    let record = match cache.record::<Record>(&name)? {
-        Some(record) => record,
-        None => {
-            let record = make(cache, files, with_tmp, compression)?;
-            cache.keep(&name, &record)?;
-            record
-        }
+    let record = if let Some(record) = cache.record::<Record>(&name)? {
+        record
+    } else {
+        let record = make(cache, files, with_tmp, compression)?;
+        cache.keep(&name, &record)?;
+        record
     };
     Ok(Layer {
         blob: Blob {

@@ -249,7 +249,7 @@ fn markers(metadata: &str) -> impl Iterator<Item = String> {
         .filter(|marker| !marker.contains("extra"))
 }
 
-/// The programs that entry_points.txt names, each with its text.
+/// The programs that `entry_points.txt` names, each with its text.
 fn scripts(points: &str) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut wanted = false;

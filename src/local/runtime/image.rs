@@ -32,7 +32,7 @@ pub(super) fn unpack(
 }
 
 fn unpack_at_most(
-    mut room: u64,
+    mut budget: u64,
     directory: &Path,
     layers: &[(PathBuf, String)],
 ) -> ApiResult<(PathBuf, Vec<String>)> {
@@ -48,7 +48,7 @@ fn unpack_at_most(
             .tempdir_in(parent)?;
         let mut left_out = LeftOut::default();
         for (path, media_type) in layers {
-            layer(temporary.path(), path, media_type, &mut room, &mut left_out)?;
+            layer(temporary.path(), path, media_type, &mut budget, &mut left_out)?;
         }
         std::fs::create_dir_all(temporary.path().join("opt"))?;
         let mut notes = Vec::new();
@@ -99,7 +99,7 @@ fn layer(
     root: &Path,
     path: &Path,
     media_type: &str,
-    room: &mut u64,
+    budget: &mut u64,
     left_out: &mut LeftOut,
 ) -> ApiResult<()> {
     // A whiteout removes what lower layers have, never what its own layer has: it goes first.
@@ -140,7 +140,7 @@ fn layer(
             EntryType::GNUSparse => entry.header().entry_size()?,
             _ => entry.size(),
         };
-        *room = room
+        *budget = budget
             .checked_sub(stored)
             .ok_or_else(|| escape(&relative, &"the image has more than 64 GiB in /opt"))?;
         // `unpack_in` follows no link out of the root, which `checked` cannot see.

@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Exit, Failure, Hint};
 
+pub mod analyzer;
 pub mod branch_image;
 pub mod capture;
 pub mod cloudformation;
@@ -20,6 +21,7 @@ pub mod lambda;
 pub mod lineage;
 pub mod logs;
 pub mod monitoring_store;
+mod payload;
 pub mod release;
 pub mod s3;
 pub mod sagemaker;
@@ -27,7 +29,7 @@ pub mod sagemaker;
 pub use error::AwsResultExt;
 
 /// One client per service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Clients {
     config: SdkConfig,
     /// CloudFormation.
@@ -114,6 +116,7 @@ impl Clients {
     fn new(config: SdkConfig, local: bool) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(config.endpoint_url().is_some())
+            .interceptor(payload::Known)
             .build();
         Self {
             cloudformation: aws_sdk_cloudformation::Client::new(&config),

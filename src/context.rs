@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
+use futures::future::BoxFuture;
 use tokio::sync::OnceCell;
 
-use crate::aws::Clients;
+use crate::aws::{self, Clients};
 use crate::config::{Config, Project};
 use crate::error::{Exit, Failure, Hint};
+use crate::image::registry::{Login, Registry};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::prompt::Prompt;
@@ -138,6 +140,25 @@ impl Context {
             .hint("drop --region and AWS_REGION, or correct `region` in mlops.toml");
         }
         Ok(clients)
+    }
+
+    /// The account's image registry. Its token is asked for once, and again only when it is old or
+    /// refused.
+    pub async fn registry(&self, clients: &Clients) -> Result<Registry> {
+        let login = aws::ecr::login(clients).await?;
+        let (first, clients) = (Mutex::new(Some(login.basic)), clients.clone());
+        let renew = move || {
+            let first = first.lock().ok().and_then(|mut first| first.take());
+            let clients = clients.clone();
+            let basic: BoxFuture<'static, Result<String>> = Box::pin(async move {
+                match first {
+                    Some(basic) => Ok(basic),
+                    None => Ok(aws::ecr::login(&clients).await?.basic),
+                }
+            });
+            basic
+        };
+        Registry::new(&login.endpoint, Login::Renewed(Arc::new(renew)))
     }
 
     /// A command line to suggest: `mlops REST`, with `--local` when this command ran with it.

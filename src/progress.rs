@@ -1,7 +1,9 @@
 //! What is going on, on stderr: bars on a terminal, plain lines in a log, nothing when quiet.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -115,6 +117,14 @@ impl Progress {
         self.begin(bar, message.into())
     }
 
+    /// Starts a transfer of `total` bytes in parts: a bar for each part under way, and one for all.
+    pub fn transfer(&self, message: impl Into<Cow<'static, str>>, total: u64) -> Transfer {
+        Transfer {
+            all: self.bytes(message, total),
+            parts: Mutex::default(),
+        }
+    }
+
     /// Starts a task of `total` items.
     pub fn items(&self, message: impl Into<Cow<'static, str>>, total: u64) -> Task {
         let bar = self.bars.add(ProgressBar::new(total));
@@ -183,6 +193,98 @@ impl Drop for Task {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Bytes that move in parts; dropping it removes its bars.
+#[derive(Debug)]
+pub struct Transfer {
+    all: Task,
+    parts: Mutex<BTreeMap<String, Part>>,
+}
+
+/// A part that is under way.
+#[derive(Debug)]
+struct Part {
+    position: u64,
+    /// None when enough bars are on the screen.
+    bar: Option<ProgressBar>,
+}
+
+impl Transfer {
+    /// A screen shows that many parts at most.
+    const BARS: usize = 6;
+
+    fn parts(&self) -> MutexGuard<'_, BTreeMap<String, Part>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A part of `size` bytes begins.
+    pub fn begin(&self, part: &str, size: u64) {
+        let mut parts = self.parts();
+        let shown = parts.values().filter(|part| part.bar.is_some()).count();
+        let progress = &self.all.progress;
+        let bar = (progress.mode == Mode::Bars && shown < Self::BARS).then(|| {
+            let bar = ProgressBar::new(size);
+            let bar = progress.bars.insert_before(&self.all.bar, bar);
+            bar.set_style(style(
+                "  {msg:30!} [{bar:24}] {binary_bytes:>10}/{binary_total_bytes}",
+            ));
+            bar.set_message(crate::output::clean(part));
+            bar
+        });
+        parts.insert(part.to_owned(), Part { position: 0, bar });
+    }
+
+    /// So much of a part has moved; less than before when it must be moved again.
+    pub fn position(&self, part: &str, bytes: u64) {
+        if let Some(part) = self.parts().get_mut(part) {
+            self.advance(part.position, bytes);
+            part.position = bytes;
+            if let Some(bar) = &part.bar {
+                bar.set_position(bytes);
+            }
+        }
+    }
+
+    /// A part of `size` bytes is where it should be, whether it had to move or not.
+    pub fn end(&self, part: &str, size: u64) {
+        let part = self.parts().remove(part);
+        self.advance(part.as_ref().map_or(0, |part| part.position), size);
+        if let Some(bar) = part.and_then(|part| part.bar) {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn advance(&self, from: u64, to: u64) {
+        if to >= from {
+            self.all.bar.inc(to - from);
+        } else {
+            self.all.bar.dec(from - to);
+        }
+    }
+}
+
+impl crate::image::push::Observer for Transfer {
+    fn expect(&self, bytes: u64) {
+        self.all.bar.set_length(bytes);
+    }
+
+    fn begin(&self, blob: &str, size: u64) {
+        self.begin(&short(blob), size);
+    }
+
+    fn position(&self, blob: &str, bytes: u64) {
+        self.position(&short(blob), bytes);
+    }
+
+    fn end(&self, blob: &str, size: u64) {
+        self.end(&short(blob), size);
+    }
+}
+
+/// As much of a digest as people read.
+fn short(digest: &str) -> String {
+    digest.chars().take("sha256:".len() + 12).collect()
 }
 
 fn style(template: &str) -> ProgressStyle {

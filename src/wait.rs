@@ -64,6 +64,51 @@ impl Waiter {
     }
 }
 
+/// The pauses between attempts at something that may pass: a quarter of a second, then twice as
+/// long each time up to 16 s, each between half and all of it, so that many clients do not come
+/// back at once.
+#[derive(Debug)]
+pub struct Backoff {
+    tried: u32,
+    attempts: u32,
+}
+
+impl Backoff {
+    /// The longest pause that a server may ask for.
+    const LONGEST: Duration = Duration::from_mins(1);
+
+    /// Of that many attempts altogether.
+    pub fn new(attempts: u32) -> Self {
+        Self { tried: 0, attempts }
+    }
+
+    /// How many attempts have failed.
+    pub fn tried(&self) -> u32 {
+        self.tried
+    }
+
+    /// After a failed attempt: waits, at least as long as the server asked for (at most a minute).
+    /// False, at once, when that was the last attempt.
+    pub async fn pause(&mut self, asked: Option<Duration>) -> bool {
+        self.tried += 1;
+        if self.tried >= self.attempts {
+            return false;
+        }
+        sleep(self.length(asked)).await;
+        true
+    }
+
+    fn length(&self, asked: Option<Duration>) -> Duration {
+        use std::hash::{BuildHasher, Hasher};
+
+        let full = Duration::from_millis(250 << self.tried.saturating_sub(1).min(6));
+        // The standard library's only source of chance: the keys of a new hasher.
+        let chance = std::hash::RandomState::new().build_hasher().finish() % 512;
+        let own = full * (512 + u32::try_from(chance).unwrap_or_default()) / 1024;
+        own.max(asked.unwrap_or_default().min(Self::LONGEST))
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place of the client that sleeps"
@@ -106,6 +151,29 @@ mod tests {
             .unwrap();
         assert_eq!(value, 7);
         assert_eq!(*heard.borrow(), ["Starting", "Training"]);
+    }
+
+    #[tokio::test]
+    async fn attempts_are_counted() {
+        let mut pauses = Backoff::new(2);
+        assert!(pauses.pause(None).await);
+        assert!(!pauses.pause(None).await);
+        assert_eq!(pauses.tried(), 2);
+    }
+
+    #[test]
+    fn pauses_grow_and_a_server_may_ask_for_a_minute_at_most() {
+        let pause = |tried, asked| Backoff { tried, attempts: 9 }.length(asked);
+        for (tried, full) in [(1, 250), (2, 500), (7, 16_000), (8, 16_000)] {
+            let length = pause(tried, None).as_millis();
+            assert!((full / 2..=full).contains(&length), "{tried}: {length}");
+        }
+        assert_eq!(
+            pause(1, Some(Duration::from_secs(7))),
+            Duration::from_secs(7)
+        );
+        assert_eq!(pause(1, Some(Duration::from_hours(1))), Backoff::LONGEST);
+        assert!(pause(7, Some(Duration::ZERO)) >= Duration::from_secs(8));
     }
 
     #[tokio::test]

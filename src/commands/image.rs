@@ -4,16 +4,20 @@ use anyhow::Result;
 
 use crate::context::Context;
 
+mod analyzer;
+mod build;
 mod inventory;
 mod lifecycle;
 mod list;
 mod pin;
 mod push;
 mod report;
+mod revision;
 mod rm;
 mod scan;
 mod show;
 
+pub use build::{BuildArgs, Built};
 pub use lifecycle::Preview;
 pub use list::{ListArgs, Listed};
 pub use pin::{PinArgs, PinReport, UseArgs};
@@ -23,9 +27,10 @@ pub use rm::{Removal, RmArgs};
 pub use scan::{ScanArgs, Scanned};
 pub use show::{ShowArgs, Shown};
 
-/// Push container images, look at them, and choose the one a branch works with
+/// Build and push container images, look at them, and choose the one a branch works with
 #[derive(Debug, clap::Subcommand)]
 pub enum ImageCommand {
+    Build(BuildArgs),
     Push(PushArgs),
     List(ListArgs),
     Show(ShowArgs),
@@ -38,6 +43,10 @@ pub enum ImageCommand {
 /// Runs one of the commands.
 pub async fn run(ctx: &Context, command: &ImageCommand) -> Result<ImageReport> {
     match command {
+        ImageCommand::Build(args) => {
+            let built = build::run(ctx, args).await?;
+            Ok(ImageReport::Built(Box::new(built)))
+        }
         ImageCommand::Push(args) => push::run(ctx, args).await.map(ImageReport::Pushed),
         ImageCommand::List(args) => list::run(ctx, args).await,
         ImageCommand::Show(args) => {

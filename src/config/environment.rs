@@ -1,8 +1,57 @@
-//! Parts of the environment that are passed on as they are.
+//! The variables that are read, and the parts of the environment that are passed on as they are.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+
+/// Every environment variable that `mlops` reads, with what it means (docs/config.md).
+pub const VARIABLES: &[(&str, &str)] = &[
+    (
+        "AWS_PROFILE",
+        "the profile of the AWS configuration (flag --profile)",
+    ),
+    (
+        "AWS_REGION",
+        "the region (flag --region); AWS_DEFAULT_REGION is read after it",
+    ),
+    (
+        "AWS_ENDPOINT_URL",
+        "another endpoint for every service (flag --endpoint-url)",
+    ),
+    ("MLOPS_LOCAL", "1 means --local"),
+    ("MLOPS_OUTPUT", "human or json (flag --output)"),
+    (
+        "MLOPS_CACHE_DIR",
+        "where virtual environments and layers are kept (default: $XDG_CACHE_HOME/mlops or ~/.cache/mlops)",
+    ),
+    (
+        "DOCKER_CONFIG",
+        "the directory of Docker's config.json with logins of registries (default: ~/.docker)",
+    ),
+    (
+        "REGISTRY_AUTH_FILE",
+        "podman's file of logins (default: $XDG_RUNTIME_DIR/containers/auth.json)",
+    ),
+    ("MLOPS_NOW", "a fixed time in RFC 3339, for tests"),
+    (
+        "MLOPS_PYTHON",
+        "the Python of the host runtime (default: python3 on PATH)",
+    ),
+    (
+        "SPARK_HOME",
+        "the Spark of `mlops validate --on spark` (default: spark-submit on PATH, or pyspark)",
+    ),
+    ("JAVA_HOME", "the Java of Spark (default: java on PATH)"),
+    (
+        "SPARK_LOCAL_IP",
+        "the address of Spark on this machine (default: 127.0.0.1)",
+    ),
+    ("NO_COLOR", "any value turns colour off (flag --color)"),
+    (
+        "AWS_LAMBDA_RUNTIME_API",
+        "where this program asks for events when it runs as a Lambda function",
+    ),
+];
 
 /// What an installer of Python packages may know: where programs and certificates are, how to
 /// reach an index, and its own options.

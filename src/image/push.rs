@@ -1,34 +1,48 @@
-//! The push: blobs first, each asked for before it is sent, then manifests, then a look at what
-//! the registry has. One blob at a time, streamed from its file.
-//!
-//! The protocol is the OCI distribution specification 1.1: `HEAD` blob, `POST` and `PUT` an
-//! upload, `PUT` manifest. Credentials go to the registry's own host only, and over plain HTTP to
-//! loopback only.
+//! The push: blobs first, in parallel, each asked for before it is sent; then manifests by their
+//! digests, children before the index; then a look at what the registry has; tags last. What fails
+//! on the way leaves blobs without a name behind and every tag as it was.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use futures::StreamExt;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
-use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio_util::io::ReaderStream;
-use url::Url;
+use anyhow::{Context as _, Result, bail};
+use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Blob, Content, Image, Manifest, digest_of};
-use crate::error::{Hint, hinted};
+use super::registry::{Fetched, Registry, Stored};
+use super::{Blob, Image, Manifest};
 use crate::names::ImageTag;
 
-/// A registry and how to log in to it.
-#[derive(Debug)]
-pub struct Registry {
-    client: Client,
-    base: Url,
-    authorization: HeaderValue,
+mod draft;
+
+pub use draft::push_draft;
+
+/// How many blobs are on their way at once.
+const PARALLEL: usize = 4;
+
+/// Where an image goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The repository.
+    pub repository: &'a str,
+    /// What names the image there; without any it has its digest only.
+    pub tags: &'a [ImageTag],
+    /// Other repositories of the registry that may have some of the blobs.
+    pub mount_from: &'a [String],
+}
+
+/// Hears how a push goes on. Blobs are named by their digests.
+pub trait Observer: Sync {
+    /// The whole has so many bytes, other than was thought.
+    fn expect(&self, bytes: u64);
+    /// A blob of `size` bytes starts to be sent.
+    fn begin(&self, blob: &str, size: u64);
+    /// So many of its bytes have left; fewer than before when they must be sent again.
+    fn position(&self, blob: &str, bytes: u64);
+    /// The registry has it.
+    fn end(&self, blob: &str, size: u64);
 }
 
 /// What a push did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pushed {
     /// The image's digest.
     pub digest: String,
@@ -36,330 +50,245 @@ pub struct Pushed {
     pub sent: u64,
     /// Bytes that the registry had already.
     pub saved: u64,
+    /// Bytes that the registry took over from another repository.
+    pub mounted: u64,
+    /// Requests, those for tokens among them.
+    pub requests: u64,
 }
 
-impl Registry {
-    /// The registry at `endpoint` (`https://HOST`, or `http://` and a loopback address), with the
-    /// base64 of `user:password`.
-    pub fn new(endpoint: &str, basic: &str) -> Result<Self> {
-        let base = Url::parse(endpoint)
-            .with_context(|| format!("the registry `{endpoint}` is not a URL"))?;
-        let loopback = is_loopback(&base);
-        match base.scheme() {
-            "https" => {}
-            "http" if loopback => {}
-            _ => {
-                return Err(anyhow!(
-                    "the registry {endpoint} would get its credentials over plain HTTP"
-                ))
-                .hint("only a registry on this machine may be used without TLS");
-            }
-        }
-        let mut authorization = HeaderValue::from_str(&format!("Basic {basic}"))
-            .context("the registry's token is not text")?;
-        authorization.set_sensitive(true);
-        let mut builder = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(std::time::Duration::from_secs(30));
-        if loopback {
-            builder = builder.no_proxy();
-        }
-        Ok(Self {
-            client: builder.build().context("cannot make an HTTP client")?,
-            base,
-            authorization,
-        })
-    }
-
-    /// True when the registry is on this machine.
-    pub fn is_local(&self) -> bool {
-        is_loopback(&self.base)
-    }
-
-    fn url(&self, path: &str) -> Result<Url> {
-        Ok(self.base.join(path)?)
-    }
-
-    fn request(&self, method: Method, url: Url) -> RequestBuilder {
-        let ours = url.origin() == self.base.origin();
-        let request = self.client.request(method, url);
-        if ours {
-            request.header(AUTHORIZATION, self.authorization.clone())
-        } else {
-            request
-        }
-    }
-
-    /// The digest that a tag or digest has in the registry; `None` when it has none.
-    async fn manifest_digest(&self, repository: &str, reference: &str) -> Result<Option<String>> {
-        let url = self.url(&format!("/v2/{repository}/manifests/{reference}"))?;
-        let response = self
-            .request(Method::HEAD, url)
-            .header(ACCEPT, ACCEPTED)
-            .send()
-            .await
-            .context("cannot reach the registry")?;
-        match response.status() {
-            StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_success() => Ok(response
-                .headers()
-                .get("docker-content-digest")
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned)),
-            _ => Err(refused("cannot look for the image", response).await),
-        }
-    }
-
-    async fn has_blob(&self, repository: &str, digest: &str) -> Result<bool> {
-        let url = self.url(&format!("/v2/{repository}/blobs/{digest}"))?;
-        let response = self
-            .request(Method::HEAD, url)
-            .send()
-            .await
-            .context("cannot reach the registry")?;
-        match response.status() {
-            StatusCode::NOT_FOUND => Ok(false),
-            // Registries may answer with the address of the blob itself.
-            status if status.is_success() || status.is_redirection() => Ok(true),
-            _ => Err(refused("cannot look for a layer", response).await),
-        }
-    }
-
-    async fn upload(
-        &self,
-        repository: &str,
-        blob: &Blob,
-        sent: &(impl Fn(u64) + Clone + Send + Sync + 'static),
-    ) -> Result<()> {
-        let start = self.url(&format!("/v2/{repository}/blobs/uploads/"))?;
-        let response = self
-            .request(Method::POST, start)
-            .header(CONTENT_LENGTH, 0)
-            .send()
-            .await
-            .context("cannot reach the registry")?;
-        if response.status() != StatusCode::ACCEPTED {
-            return Err(refused("cannot start an upload", response).await);
-        }
-        let location = response
-            .headers()
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok())
-            .context("the registry does not say where to upload to")?;
-        let mut url = response.url().join(location)?;
-        if url.scheme() != "https" && !is_loopback(&url) {
-            bail!("the registry asks for an upload over plain HTTP");
-        }
-        url.query_pairs_mut().append_pair("digest", &blob.digest);
-        let response = self
-            .request(Method::PUT, url)
-            .header(CONTENT_TYPE, "application/octet-stream")
-            .header(CONTENT_LENGTH, blob.size)
-            .body(body(blob, sent.clone()).await?)
-            .send()
-            .await
-            .with_context(|| format!("the upload of {} broke off", blob.digest))?;
-        if response.status() == StatusCode::CREATED {
-            Ok(())
-        } else {
-            Err(refused(&format!("cannot upload {}", blob.digest), response).await)
-        }
-    }
-
-    async fn put_manifest(
-        &self,
-        repository: &str,
-        manifest: &Manifest,
-        reference: &str,
-    ) -> Result<()> {
-        let url = self.url(&format!("/v2/{repository}/manifests/{reference}"))?;
-        let response = self
-            .request(Method::PUT, url)
-            .header(CONTENT_TYPE, &manifest.media_type)
-            .body(manifest.bytes.clone())
-            .send()
-            .await
-            .context("cannot reach the registry")?;
-        if response.status() == StatusCode::CREATED {
-            Ok(())
-        } else {
-            Err(refused(&format!("cannot push `{reference}`"), response).await)
+impl Pushed {
+    /// Counts a blob of `size` bytes.
+    fn count(&mut self, size: u64, stored: &Stored) {
+        match stored {
+            Stored::Sent(sent) => self.sent += sent,
+            Stored::Mounted => self.mounted += size,
+            Stored::Found => self.saved += size,
         }
     }
 }
 
-/// The manifests that are understood.
-const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
-    application/vnd.oci.image.index.v1+json, \
-    application/vnd.docker.distribution.manifest.v2+json, \
-    application/vnd.docker.distribution.manifest.list.v2+json";
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
-}
-
-async fn body(blob: &Blob, sent: impl Fn(u64) + Send + Sync + 'static) -> Result<Body> {
-    match &blob.content {
-        Content::Bytes(bytes) => {
-            sent(bytes.len() as u64);
-            Ok(Body::from(bytes.clone()))
-        }
-        Content::File { path, offset } => {
-            let opened = async {
-                let mut file = tokio::fs::File::open(path).await?;
-                file.seek(std::io::SeekFrom::Start(*offset)).await?;
-                std::io::Result::Ok(file.take(blob.size))
-            };
-            let file = opened
-                .await
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            let stream = ReaderStream::with_capacity(file, 256 << 10);
-            Ok(Body::wrap_stream(stream.inspect(move |chunk| {
-                if let Ok(chunk) = chunk {
-                    sent(chunk.len() as u64);
-                }
-            })))
-        }
-    }
-}
-
-/// The registry's own words, and a hint for the refusals that a user can do something about.
-async fn refused(doing: &str, response: Response) -> anyhow::Error {
-    let status = response.status();
-    let text = response.text().await.unwrap_or_default();
-    let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let error = &answer["errors"][0];
-    let code = error["code"].as_str().unwrap_or_default();
-    let message = error["message"].as_str().unwrap_or(text.trim());
-    let error = anyhow!("{doing}: {code} {message} (HTTP {})", status.as_u16());
-    match (code, status) {
-        ("TAG_INVALID", _) => hinted(
-            error,
-            "the tag names another image and does not move in this repository: a commit's image is \
-             made once; for a branch, name it in the repository's tag mutability exclusions",
-        ),
-        ("NAME_UNKNOWN", _) => hinted(error, "the repository is made by `mlops init`"),
-        (_, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => hinted(
-            error,
-            "the credentials need ecr:PutImage and the ecr:*Layer* actions on the repository",
-        ),
-        _ => error,
-    }
-}
-
-/// Pushes an image under `tags`. `sent` hears of bytes as they leave. What the registry has is not
-/// sent again; a tag that names this image already is left alone.
+/// Pushes an image. What the registry has is not sent again; a tag that names this image already
+/// is left alone.
 ///
 /// # Errors
 ///
-/// Any refusal of the registry, in its own words; a tag that may not move has a hint.
+/// Any refusal of the registry, in its own words; a tag that may not move has a hint. A blob whose
+/// bytes do not have its digest is named.
 pub async fn push(
     registry: &Registry,
-    repository: &str,
+    target: &Target<'_>,
     image: &Image,
-    tags: &[ImageTag],
-    sent: impl Fn(u64) + Clone + Send + Sync + 'static,
+    observer: &dyn Observer,
 ) -> Result<Pushed> {
+    let requests = registry.requests();
     let mut pushed = Pushed {
         digest: image.digest().to_owned(),
-        sent: 0,
-        saved: 0,
+        ..Pushed::default()
     };
-    let mut seen = BTreeSet::new();
-    for blob in image.manifests.iter().flat_map(|manifest| &manifest.blobs) {
-        if !seen.insert(&blob.digest) {
-            continue;
+    registry.wants(target.repository, target.mount_from).await;
+    let before = tagged(registry, target).await?;
+    let named = before
+        .iter()
+        .any(|found| found.as_ref() == Some(&pushed.digest));
+    if named || has(registry, target, &pushed.digest).await? {
+        pushed.saved = image.size();
+        for blob in blobs(image.manifests.iter()) {
+            observer.end(&blob.digest, blob.size);
         }
-        if registry.has_blob(repository, &blob.digest).await? {
-            pushed.saved += blob.size;
-            sent(blob.size);
-        } else {
-            registry.upload(repository, blob, &sent).await?;
-            pushed.sent += blob.size;
-        }
+        registry.manifest(target.repository, &pushed.digest).await?;
+    } else {
+        upload(registry, target, image, observer, &mut pushed).await?;
     }
-    for (index, manifest) in image.manifests.iter().enumerate() {
-        let is_image = index + 1 == image.manifests.len();
-        let references: Vec<&str> = if is_image && !tags.is_empty() {
-            tags.iter().map(ImageTag::as_str).collect()
-        } else {
-            vec![&manifest.digest]
-        };
-        for reference in references {
-            let found = registry.manifest_digest(repository, reference).await?;
-            if found.as_deref() != Some(manifest.digest.as_str()) {
-                registry
-                    .put_manifest(repository, manifest, reference)
-                    .await?;
-                pushed.sent += manifest.bytes.len() as u64;
-            }
-        }
-    }
-    verify(registry, repository, image, tags).await?;
+    name(registry, target, image, &before, &mut pushed).await?;
+    pushed.requests = registry.requests() - requests;
     Ok(pushed)
 }
 
-/// Reads the image's manifest back and looks at each tag.
-async fn verify(
+/// The digests that the tags have now.
+async fn tagged(registry: &Registry, target: &Target<'_>) -> Result<Vec<Option<String>>> {
+    let mut found = Vec::new();
+    for tag in target.tags {
+        let digest = registry.manifest_digest(target.repository, tag.as_str());
+        found.push(digest.await?);
+    }
+    Ok(found)
+}
+
+async fn has(registry: &Registry, target: &Target<'_>, digest: &str) -> Result<bool> {
+    let found = registry.manifest_digest(target.repository, digest).await?;
+    Ok(found.as_deref() == Some(digest))
+}
+
+/// The blobs of manifests, each once, the largest first: what takes longest begins first.
+fn blobs<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<&'a Blob> {
+    let unique: BTreeMap<_, _> = manifests
+        .flat_map(|manifest| &manifest.blobs)
+        .map(|blob| (&blob.digest, blob))
+        .collect();
+    let mut blobs: Vec<_> = unique.into_values().collect();
+    blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+    blobs
+}
+
+/// Sends what the registry does not have of an image, and reads every manifest back.
+async fn upload(
     registry: &Registry,
-    repository: &str,
+    target: &Target<'_>,
     image: &Image,
-    tags: &[ImageTag],
+    observer: &dyn Observer,
+    pushed: &mut Pushed,
 ) -> Result<()> {
-    let digest = image.digest();
-    let url = registry.url(&format!("/v2/{repository}/manifests/{digest}"))?;
-    let response = registry
-        .request(Method::GET, url)
-        .header(ACCEPT, ACCEPTED)
-        .send()
+    let (root, children) = image.manifests.split_last().context("the image is empty")?;
+    let mut missing = Vec::new();
+    for child in children {
+        if has(registry, target, &child.digest).await? {
+            for blob in &child.blobs {
+                pushed.saved += blob.size;
+                observer.end(&blob.digest, blob.size);
+            }
+        } else {
+            missing.push(child);
+        }
+    }
+    missing.push(root);
+    let stored: Vec<_> = stream::iter(blobs(missing.iter().copied()))
+        .map(|blob| async move {
+            let stored = store(registry, target, blob, observer).await?;
+            observer.end(&blob.digest, blob.size);
+            anyhow::Ok((blob.size, stored))
+        })
+        .buffer_unordered(PARALLEL)
+        .try_collect()
+        .await?;
+    for (size, stored) in stored {
+        pushed.count(size, &stored);
+    }
+    for manifest in missing {
+        put(registry, target, manifest, &manifest.digest, pushed).await?;
+        registry
+            .manifest(target.repository, &manifest.digest)
+            .await
+            .context("the image is not what was pushed")?;
+    }
+    Ok(())
+}
+
+/// Brings one blob to the registry, unless it is there.
+async fn store(
+    registry: &Registry,
+    target: &Target<'_>,
+    blob: &Blob,
+    observer: &dyn Observer,
+) -> Result<Stored> {
+    if registry.has_blob(target.repository, &blob.digest).await? {
+        return Ok(Stored::Found);
+    }
+    let from = source(registry, target, blob).await;
+    observer.begin(&blob.digest, blob.size);
+    registry
+        .store(target.repository, blob, from, &|bytes| {
+            observer.position(&blob.digest, bytes);
+        })
         .await
-        .context("cannot read the image back")?;
-    if !response.status().is_success() {
-        return Err(refused("cannot read the image back", response).await);
+}
+
+/// The repository to take a blob from. The only one is not asked first: a registry that cannot
+/// mount from it opens an upload instead.
+async fn source<'a>(registry: &Registry, target: &Target<'a>, blob: &Blob) -> Option<&'a str> {
+    if let [only] = target.mount_from {
+        return Some(only);
     }
-    let found = digest_of(&response.bytes().await?);
-    if found != digest {
-        bail!("the registry answers with {found} for {digest}");
+    for from in target.mount_from {
+        // A repository that may not be read has nothing for us.
+        if registry.has_blob(from, &blob.digest).await.unwrap_or(false) {
+            return Some(from);
+        }
     }
-    for tag in tags {
-        let found = registry.manifest_digest(repository, tag.as_str()).await?;
-        if found.as_deref() != Some(digest) {
+    None
+}
+
+async fn put(
+    registry: &Registry,
+    target: &Target<'_>,
+    manifest: &Manifest,
+    reference: &str,
+    pushed: &mut Pushed,
+) -> Result<()> {
+    let (kind, bytes) = (&manifest.media_type, &manifest.bytes);
+    registry
+        .put_manifest(target.repository, kind, bytes, reference)
+        .await?;
+    pushed.sent += bytes.len() as u64;
+    Ok(())
+}
+
+/// Gives the image its tags. Those that name another image go first, as a registry may refuse to
+/// move them; when one is refused, those that were moved are moved back.
+async fn name(
+    registry: &Registry,
+    target: &Target<'_>,
+    image: &Image,
+    before: &[Option<String>],
+    pushed: &mut Pushed,
+) -> Result<()> {
+    let Some(manifest) = image.manifests.last() else {
+        bail!("the image is empty");
+    };
+    let mut tags: Vec<_> = target.tags.iter().zip(before).collect();
+    tags.retain(|(_, found)| found.as_ref() != Some(&manifest.digest));
+    tags.sort_by_key(|(_, found)| found.is_none());
+    let mut moved: Vec<(&ImageTag, Fetched)> = Vec::new();
+    for (index, (tag, found)) in tags.iter().enumerate() {
+        // The last one needs no way back.
+        let old = match found {
+            Some(old) if index + 1 < tags.len() => {
+                Some(registry.manifest(target.repository, old).await?)
+            }
+            _ => None,
+        };
+        let put = put(registry, target, manifest, tag.as_str(), pushed).await;
+        if let Err(error) = put {
+            let now = registry
+                .manifest_digest(target.repository, tag.as_str())
+                .await;
+            // Another push of the same image was faster, and the tag does not move.
+            if now.ok().flatten().as_ref() != Some(&manifest.digest) {
+                return Err(restore(registry, target, moved, error).await);
+            }
+        }
+        moved.extend(old.map(|old| (*tag, old)));
+    }
+    for (tag, _) in tags {
+        let found = registry.manifest_digest(target.repository, tag.as_str());
+        let found = found.await?;
+        if found.as_ref() != Some(&manifest.digest) {
             bail!(
-                "the tag `{tag}` names {} after the push of {digest}: somebody else pushes to it",
-                found.as_deref().unwrap_or("nothing")
+                "the tag `{tag}` names {} after the push of {}: somebody else pushes to it",
+                found.as_deref().unwrap_or("nothing"),
+                manifest.digest
             );
         }
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_never_leave_over_plain_http() {
-        for endpoint in [
-            "http://registry.example",
-            "http://10.0.0.1:5000",
-            "http://localhost.example",
-            "ftp://127.0.0.1",
-        ] {
-            assert!(Registry::new(endpoint, "QVdTOng=").is_err(), "{endpoint}");
+/// Moves tags back to what they named, and says so where that fails.
+async fn restore(
+    registry: &Registry,
+    target: &Target<'_>,
+    moved: Vec<(&ImageTag, Fetched)>,
+    mut error: anyhow::Error,
+) -> anyhow::Error {
+    for (tag, old) in moved {
+        let back = registry
+            .put_manifest(target.repository, &old.media_type, &old.bytes, tag.as_str())
+            .await;
+        if back.is_err() {
+            error = error.context(format!(
+                "the tag `{tag}` names the new image and could not be moved back to {}",
+                old.digest
+            ));
         }
-        for endpoint in [
-            "http://127.0.0.1:4566",
-            "http://localhost:1",
-            "http://[::1]:1",
-        ] {
-            assert!(Registry::new(endpoint, "QVdTOng=").unwrap().is_local());
-        }
-        let aws = Registry::new("https://1.dkr.ecr.us-east-1.amazonaws.com", "QVdTOng=").unwrap();
-        assert!(!aws.is_local());
     }
+    error
 }

@@ -1,181 +1,232 @@
-//! `mlops image push`: a program's image, or one that a builder made, into the project's repository.
+//! `mlops image push`: a program's image, or one that a builder made, into the project's repository
+//! or any registry.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 
+use super::build::{self, How};
 use super::report::Pushed;
+use super::revision::Revision;
 use crate::aws;
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint};
-use crate::git::Repository;
-use crate::image::push::{Registry, push};
-use crate::image::{Image, layout, program};
+use crate::error::Hint;
+use crate::image::Image;
+use crate::image::push::{self, Target};
+use crate::image::registry::{Reference, Registry, is_repository};
+use crate::image::source::{self, Compression, Options, Source};
 use crate::infra;
 use crate::names::{BranchName, ImageTag};
 
-/// Push an image to the project's repository
+/// Push an image to the project's repository, or to any registry
 ///
-/// Without SOURCE the image is made of the project's own image/program/ and
-/// image/requirements.txt: one layer, no base system, which the local cloud runs with this
-/// machine's Python. For an AWS account build the Dockerfile and push the OCI layout.
+/// Without SOURCE the project's image is built first, as `mlops image build` does (mlops.toml:
+/// `[image]`). For the local cloud that is by default the program alone: one layer, no base system,
+/// which runs with this machine's Python.
 ///
-/// The image gets two tags: the git commit, and the branch with `/` written as `-`. What the
-/// registry has is not sent again.
+/// The image gets two tags: the git commit, and the branch with `/` written as `-`. With --to it
+/// gets that one tag, and neither git nor AWS is asked: the login is Docker's or podman's.
+///
+/// What the registry has is not sent again; tags come last, when everything is there.
 ///
 /// Example: mlops image push --local
+///
+/// Example: mlops image push OUT --to registry.example/team/flights:1.4
 #[derive(Debug, clap::Args)]
 pub struct PushArgs {
-    /// An OCI layout directory (docker buildx build --output type=oci,tar=false,dest=DIR)
-    source: Option<PathBuf>,
+    /// An OCI layout (directory or tar), an archive of `docker save`, or a name in Docker's or
+    /// podman's store; PATH:TAG chooses among several images
+    #[arg(conflicts_with = "analyzer")]
+    source: Option<String>,
+    /// How layers are compressed that the source has uncompressed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    compression: Compression,
+    /// Push to this registry and tag instead of the project's repository
+    #[arg(long, value_name = "HOST/REPO:TAG", value_parser = destination, conflicts_with = "branch")]
+    to: Option<Reference>,
+    /// Speak HTTP without TLS with --to; credentials are sent that way to this machine only
+    #[arg(long, requires = "to")]
+    plain_http: bool,
+    /// Take layers over from this other repository of the registry; can be given more than once
+    #[arg(long, value_name = "REPOSITORY", value_parser = repository)]
+    mount_from: Vec<String>,
     /// The branch that the image belongs to, where git is on none (a checkout by commit, in CI)
     #[arg(long)]
     branch: Option<BranchName>,
     /// Push files that are not committed; the image gets the branch's tag only
     #[arg(long)]
     allow_dirty: bool,
+    /// Push the image that Processing jobs run for `validate` and `monitor`: this very program
+    #[arg(long, conflicts_with_all = ["to", "branch", "allow_dirty", "mount_from"])]
+    analyzer: bool,
 }
 
-/// What git says of the files that go into the image.
-struct Revision {
-    commit: String,
-    branch: BranchName,
-    dirty: bool,
+fn destination(text: &str) -> Result<Reference, String> {
+    let reference: Reference = text
+        .parse()
+        .map_err(|error: crate::image::registry::InvalidReference| error.to_string())?;
+    if reference.digest.is_some() {
+        return Err("a push makes the digest: name a tag".to_owned());
+    }
+    if reference.tag.is_none() {
+        return Err(format!("name the tag: {reference}:TAG"));
+    }
+    Ok(reference)
 }
 
-impl Revision {
-    fn read(project: &Project, args: &PushArgs) -> Result<Self> {
-        let repository = Repository::discover(&project.root)?;
-        let commit = repository
-            .head()?
-            .ok_or_else(|| Failure::usage("the project has no commit yet"))
-            .hint("commit it: an image is tagged with the commit that it was made of")?;
-        let branch = match (repository.current_branch()?, &args.branch) {
-            (None, None) => {
-                return Err(Failure::usage("git is on no branch"))
-                    .hint("name the branch that the image belongs to: --branch B");
-            }
-            (None, Some(asked)) => asked.clone(),
-            (Some(current), Some(asked)) if current != asked.as_str() => {
-                return Err(Failure::usage(format!(
-                    "git is on the branch `{current}`, not on `{asked}`"
-                )))
-                .hint(format!("run `git switch {asked}` first"));
-            }
-            (Some(current), _) => current.parse()?,
-        };
-        let dirty = repository.is_dirty(&project.file.image.directory)?;
-        if dirty && !args.allow_dirty {
-            return Err(Failure::new(
-                Exit::Failed,
-                format!(
-                    "files in {} are not committed",
-                    project.file.image.directory.display()
-                ),
-            ))
-            .hint("commit them, or pass --allow-dirty: the image then carries no commit's tag");
-        }
-        Ok(Self {
-            commit,
-            branch,
-            dirty,
-        })
-    }
-
-    /// The label of the image: the commit, or what is honest of a dirty tree.
-    fn label(&self) -> String {
-        if self.dirty {
-            format!("{}-dirty", self.commit)
-        } else {
-            self.commit.clone()
-        }
-    }
-
-    /// The commit's tag names committed files only; the branch's tag moves.
-    fn tags(&self) -> Result<Vec<ImageTag>> {
-        let branch = self
-            .branch
-            .as_str()
-            .replace('/', "-")
-            .parse()
-            .with_context(|| format!("the branch `{}` makes no image tag", self.branch))?;
-        if self.dirty {
-            return Ok(vec![branch]);
-        }
-        Ok(vec![self.commit.parse()?, branch])
+fn repository(text: &str) -> Result<String, String> {
+    if is_repository(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("it is a repository of the same registry, without host and tag".to_owned())
     }
 }
 
 pub(super) async fn run(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
+    match &args.to {
+        _ if args.analyzer => super::analyzer::push(ctx).await,
+        Some(to) => push_to(ctx, args, to).await,
+        None => push_to_project(ctx, args).await,
+    }
+}
+
+async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushed> {
+    let start = Instant::now();
+    let project = match &args.source {
+        Some(_) => None,
+        None => Some(
+            ctx.project()
+                .hint("or name an image: mlops image push SOURCE --to HOST/REPO:TAG")?,
+        ),
+    };
+    let revision = project
+        .as_ref()
+        .map(|project| Revision::read(project, args.branch.as_ref(), args.allow_dirty))
+        .transpose()?;
+    let (image, base) = match (&project, &revision) {
+        (Some(project), Some(revision)) => built(ctx, project, revision, false).await?,
+        _ => (open(args.source.as_deref()).await?, None),
+    };
+    let login = ctx.config.registry_credentials().login(to).await?;
+    let registry = Registry::of(to, args.plain_http, login)?;
+    let tags: Vec<ImageTag> = to.tag.iter().cloned().collect();
+    let target = Target {
+        repository: &to.repository,
+        tags: &tags,
+        mount_from: &args.mount_from,
+    };
+    let name = to.to_string();
+    let (image, pushed) = send(ctx, &registry, &target, image, args.compression, &name).await?;
+    let size = image.size();
+    Ok(Pushed {
+        image: format!("{}/{}@{}", to.host, to.repository, pushed.digest),
+        repository: to.repository.clone(),
+        tags: tags.iter().map(ToString::to_string).collect(),
+        commit: revision.as_ref().map(|revision| revision.commit.clone()),
+        branch: revision
+            .as_ref()
+            .map(|revision| revision.branch.to_string()),
+        dirty: revision.is_some_and(|revision| revision.dirty),
+        base: base.or(image.base),
+        size,
+        seconds: start.elapsed().as_secs_f64(),
+        ..Pushed::of(pushed)
+    })
+}
+
+async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     let project = ctx.project()?;
-    let revision = Revision::read(&project, args)?;
+    let revision = Revision::read(&project, args.branch.as_ref(), args.allow_dirty)?;
     let tags = revision.tags()?;
-    let image = build(&project, args.source.as_deref(), revision.label()).await?;
+    let (image, base) = match &args.source {
+        Some(source) => (open(Some(source)).await?, None),
+        None => built(ctx, &project, &revision, !ctx.config.is_local()).await?,
+    };
 
     let clients = ctx.aws_for(&project).await?;
     let repository = infra::platform(clients, &project).await?.image_repository;
     // Not the stack's output: a local cloud may have another port than when the stack was made.
     let uri = aws::ecr::repository_uri(clients, &repository).await?;
-    let login = aws::ecr::login(clients).await?;
-    let registry = Registry::new(&login.endpoint, &login.basic)?;
+    let registry = ctx.registry(clients).await?;
     if args.source.is_none() && !registry.is_local() {
-        return Err(Failure::usage(
-            "an image of the program alone has no base system, so that SageMaker cannot run it",
-        ))
-        .hint(
-            "build the Dockerfile and push what Docker wrote: docker buildx build --output \
-             type=oci,tar=false,dest=OUT image && mlops image push OUT",
-        );
+        build::refuse_without_system(base.as_deref())?;
     }
 
     let start = Instant::now();
-    let task = Arc::new(
-        ctx.progress
-            .bytes(format!("Pushing to {repository}"), image.size()),
-    );
-    let observer = Arc::clone(&task);
-    let pushed = push(&registry, &repository, &image, &tags, move |count| {
-        observer.advance(count);
-    })
-    .await
-    .with_context(|| format!("cannot push the image to `{repository}`"))?;
-    drop(task);
+    let target = Target {
+        repository: &repository,
+        tags: &tags,
+        mount_from: &args.mount_from,
+    };
+    let (image, pushed) = send(
+        ctx,
+        &registry,
+        &target,
+        image,
+        args.compression,
+        &repository,
+    )
+    .await?;
     let described = aws::ecr::by_digest(clients, &repository, &pushed.digest)
         .await?
         .ok_or_else(|| anyhow!("ECR does not know {} after the push", pushed.digest))?;
     Ok(Pushed {
         image: format!("{uri}@{}", described.digest),
         repository,
-        digest: described.digest,
         tags: tags.iter().map(ToString::to_string).collect(),
-        commit: revision.commit,
-        branch: revision.branch.to_string(),
+        commit: Some(revision.commit),
+        branch: Some(revision.branch.to_string()),
         dirty: revision.dirty,
-        base: match &args.source {
-            None => Some("none".to_owned()),
-            Some(_) => image.base,
-        },
+        base: base.or(image.base),
         size: described.size,
-        sent: pushed.sent,
-        saved: pushed.saved,
         seconds: start.elapsed().as_secs_f64(),
+        ..Pushed::of(pushed)
     })
 }
 
-/// Builds the program's image, or reads the one in `source`.
-async fn build(project: &Project, source: Option<&Path>, label: String) -> Result<Image> {
-    let directory = project.path(&project.file.image.directory);
-    let source = source.map(Path::to_owned);
-    tokio::task::spawn_blocking(move || match source {
-        Some(source) => layout::read(&source),
-        None => program::build(
-            &directory.join("program"),
-            &directory.join("requirements.txt"),
-            &label,
-        ),
-    })
-    .await?
+/// Pushes it, and answers the image that it is.
+async fn send(
+    ctx: &Context,
+    registry: &Registry,
+    target: &Target<'_>,
+    source: Source,
+    compression: Compression,
+    name: &str,
+) -> Result<(Image, push::Pushed)> {
+    let cannot = || format!("cannot push the image to `{name}`");
+    let title = format!("Pushing to {name}");
+    match source {
+        Source::Ready(image) => {
+            let transfer = ctx.progress.transfer(title, image.size());
+            let pushed = push::push(registry, target, &image, &transfer).await;
+            Ok((image, pushed.with_context(cannot)?))
+        }
+        Source::Draft(draft) => {
+            let transfer = ctx.progress.transfer(title, draft.layers().iter().sum());
+            let options = Options { compression };
+            push::push_draft(registry, target, draft, options, &transfer)
+                .await
+                .with_context(cannot)
+        }
+    }
+}
+
+/// Opens the image in `source`.
+async fn open(source: Option<&str>) -> Result<Source> {
+    let source = source.context("there is no image to push")?.to_owned();
+    tokio::task::spawn_blocking(move || source::open(&source)).await?
+}
+
+/// Builds the project's image, with what it is built on; an account needs a system in it.
+async fn built(
+    ctx: &Context,
+    project: &Project,
+    revision: &Revision,
+    for_account: bool,
+) -> Result<(Source, Option<String>)> {
+    let output = build::default_output(project);
+    let how = How::for_push(for_account);
+    let made = build::make(ctx, project, &how, &revision.label(), &output).await?;
+    Ok((Source::Ready(made.image), made.base))
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::build::Built;
 use super::lifecycle::Preview;
 use super::list::Listed;
 use super::pin::PinReport;
@@ -17,6 +18,8 @@ use crate::output::{Report, bytes};
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum ImageReport {
+    /// An image was built.
+    Built(Box<Built>),
     /// An image was pushed.
     Pushed(Pushed),
     /// The images there are.
@@ -42,8 +45,9 @@ pub struct Pushed {
     /// As `DescribeImages` says it.
     pub(super) digest: String,
     pub(super) tags: Vec<String>,
-    pub(super) commit: String,
-    pub(super) branch: String,
+    /// `null` with --to and a SOURCE: git was not asked.
+    pub(super) commit: Option<String>,
+    pub(super) branch: Option<String>,
     /// True when it holds files that are not committed.
     pub(super) dirty: bool,
     /// What it is built on: `none` for a program alone, `null` where the layout does not say.
@@ -52,7 +56,33 @@ pub struct Pushed {
     pub(super) size: u64,
     pub(super) sent: u64,
     pub(super) saved: u64,
+    /// Bytes that the registry took over from another repository.
+    pub(super) mounted: u64,
     pub(super) seconds: f64,
+    /// Requests to the registry and its token server.
+    pub(super) requests: u64,
+}
+
+impl Pushed {
+    /// What the push itself knows.
+    pub(super) fn of(pushed: crate::image::push::Pushed) -> Self {
+        Self {
+            image: String::new(),
+            repository: String::new(),
+            digest: pushed.digest,
+            tags: Vec::new(),
+            commit: None,
+            branch: None,
+            dirty: false,
+            base: None,
+            size: 0,
+            sent: pushed.sent,
+            saved: pushed.saved,
+            mounted: pushed.mounted,
+            seconds: 0.0,
+            requests: pushed.requests,
+        }
+    }
 }
 
 impl Report for ImageReport {
@@ -67,6 +97,7 @@ impl Report for ImageReport {
 impl fmt::Display for ImageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Built(built) => built.fmt(f),
             Self::Pushed(pushed) => pushed.fmt(f),
             Self::Listed(listed) => listed.fmt(f),
             Self::Shown(shown) => shown.fmt(f),
@@ -92,18 +123,23 @@ impl fmt::Display for Pushed {
         } else {
             ""
         };
-        writeln!(f, "commit     {}{dirty}", self.commit)?;
+        if let Some(commit) = &self.commit {
+            writeln!(f, "commit     {commit}{dirty}")?;
+        }
         writeln!(
             f,
             "base       {}",
             self.base.as_deref().unwrap_or("not recorded")
         )?;
-        writeln!(
+        write!(
             f,
-            "sent       {}, {} were there, {:.1} s",
+            "sent       {}, {} were there",
             bytes(self.sent),
-            bytes(self.saved),
-            self.seconds
-        )
+            bytes(self.saved)
+        )?;
+        if self.mounted > 0 {
+            write!(f, ", {} from another repository", bytes(self.mounted))?;
+        }
+        writeln!(f, ", {:.1} s", self.seconds)
     }
 }

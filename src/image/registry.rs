@@ -1,0 +1,479 @@
+//! A registry's client: the OCI distribution specification 1.1 over HTTP.
+//!
+//! What comes from a registry is checked against its digest before it is used. Credentials go to
+//! the registry's own host and to its token server only, never over plain HTTP to another machine.
+//! What may pass (a broken connection, 429, 5xx) is tried again with pauses; what will not (4xx)
+//! ends in the registry's own words.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Error, Result, anyhow, bail};
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use url::Url;
+
+use super::digest_of;
+use crate::error::{Exit, Failure, Hint, hinted};
+use crate::wait::Backoff;
+
+mod auth;
+mod credentials;
+mod download;
+mod http;
+mod reference;
+mod upload;
+
+pub use auth::{Login, Renew};
+pub use credentials::Credentials;
+pub use reference::{InvalidReference, Reference, is_repository};
+
+use auth::{Authorizer, Pass};
+use http::{Http, limited};
+use reference::{DOCKER_HUB, is_loopback};
+pub(super) use upload::Stored;
+
+/// The manifests that are understood.
+const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// The largest manifest that registries take.
+const MAX_MANIFEST: usize = 4 << 20;
+
+/// How often one thing is tried; the pauses between add up to half a minute.
+const ATTEMPTS: u32 = 8;
+
+/// How often a registry that has never answered is tried.
+const FIRST_ATTEMPTS: u32 = 3;
+
+/// A registry and how to log in to it.
+#[derive(Debug)]
+pub struct Registry {
+    http: Http,
+    base: Url,
+    auth: Authorizer,
+}
+
+/// A manifest as a registry has it, checked against its digest.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The media type that manifest and answer agree on.
+    pub media_type: String,
+    /// The very bytes.
+    pub bytes: Vec<u8>,
+    /// `sha256:…` of the bytes.
+    pub digest: String,
+}
+
+impl Registry {
+    /// The registry at `endpoint`: `https://HOST`, or `http://` and an address of this machine.
+    pub fn new(endpoint: &str, login: Login) -> Result<Self> {
+        let base = Url::parse(endpoint)
+            .with_context(|| format!("the registry `{endpoint}` is not a URL"))?;
+        match base.scheme() {
+            "https" => {}
+            "http" if is_loopback(&base) => {}
+            _ => {
+                return Err(anyhow!(
+                    "the registry {endpoint} would get its credentials over plain HTTP"
+                ))
+                .hint("only a registry on this machine may be used without TLS");
+            }
+        }
+        Ok(Self::at(base, login))
+    }
+
+    /// The registry of an image's name, by HTTPS or, when asked for, by plain HTTP. Over plain
+    /// HTTP another machine gets no credentials.
+    pub fn of(reference: &Reference, plain_http: bool, login: Login) -> Result<Self> {
+        let scheme = if plain_http { "http" } else { "https" };
+        let host = match reference.host.as_str() {
+            DOCKER_HUB => "registry-1.docker.io",
+            host => host,
+        };
+        let base = Url::parse(&format!("{scheme}://{host}/"))?;
+        Ok(Self::at(base, login))
+    }
+
+    fn at(base: Url, login: Login) -> Self {
+        let may_send = base.scheme() == "https" || is_loopback(&base);
+        Self {
+            http: Http::new(),
+            auth: Authorizer::new(login, may_send),
+            base,
+        }
+    }
+
+    /// True when the registry is on this machine.
+    pub fn is_local(&self) -> bool {
+        is_loopback(&self.base)
+    }
+
+    /// How many requests were sent so far, those for tokens among them.
+    pub fn requests(&self) -> u64 {
+        self.http.requests()
+    }
+
+    /// The manifest that a tag or digest names, whatever kind it has. Its bytes have the digest
+    /// that was asked for, or that the registry says.
+    ///
+    /// # Errors
+    ///
+    /// A missing image, a refusal in the registry's words, bytes of another digest, more than 4 MiB.
+    pub async fn manifest(&self, repository: &str, reference: &str) -> Result<Fetched> {
+        let name = format!("{}/{repository}:{reference}", self.host());
+        let response = self
+            .ask(
+                Method::GET,
+                self.manifest_url(repository, reference)?,
+                |r| r.header(ACCEPT, ACCEPTED),
+            )
+            .await?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(&format!("cannot read {name}"), response).await);
+        }
+        let header = |name: &str| {
+            let value = response.headers().get(name)?.to_str().ok()?;
+            Some(value.split(';').next().unwrap_or(value).trim().to_owned())
+        };
+        let (said, stated) = (header("content-type"), header("docker-content-digest"));
+        let bytes = limited(response, MAX_MANIFEST)
+            .await
+            .with_context(|| format!("cannot read {name}"))?;
+        let digest = digest_of(&bytes);
+        let asked = reference::is_digest(reference).then_some(reference);
+        let foreign = |wanted: &&str| wanted.starts_with("sha256:") && *wanted != digest;
+        if let Some(wanted) = asked.into_iter().chain(stated.as_deref()).find(foreign) {
+            bail!("the registry answers with {digest} for {wanted}");
+        }
+        let own = serde_json::from_slice::<serde_json::Value>(&bytes)
+            .with_context(|| format!("{name} is not a manifest"))?["mediaType"]
+            .as_str()
+            .map(str::to_owned);
+        // OCI image specification 1.1: the two must match; generic types are what proxies say.
+        let generic = said.as_deref().is_none_or(|said| !said.contains("vnd."));
+        let media_type = match (own, said) {
+            (Some(own), Some(said)) if !generic && own != said => {
+                bail!("the registry says that {name} is {said}, the manifest itself {own}");
+            }
+            (Some(own), _) => own,
+            (None, Some(said)) if !generic => said,
+            (None, _) => bail!("{name} does not say what kind of manifest it is"),
+        };
+        Ok(Fetched {
+            media_type,
+            bytes,
+            digest,
+        })
+    }
+
+    /// Writes a blob of `size` bytes into a new file at `into`, and checks its digest. A connection
+    /// that breaks is taken up where it broke. `advance` hears of bytes as they come.
+    ///
+    /// # Errors
+    ///
+    /// A missing blob, another size or digest, a file that exists. What was written is removed.
+    pub async fn blob(
+        &self,
+        repository: &str,
+        digest: &str,
+        size: u64,
+        into: &Path,
+        advance: &(dyn Fn(u64) + Sync),
+    ) -> Result<()> {
+        download::blob(self, repository, digest, size, into, advance).await
+    }
+
+    /// Tokens from now on are for pushing to a repository and reading others.
+    pub(super) async fn wants(&self, repository: &str, others: &[String]) {
+        self.auth
+            .want(format!("repository:{repository}:pull,push"))
+            .await;
+        for other in others {
+            self.auth.want(format!("repository:{other}:pull")).await;
+        }
+    }
+
+    fn host(&self) -> &str {
+        self.base.host_str().unwrap_or_default()
+    }
+
+    fn url(&self, path: &str) -> Result<Url> {
+        Ok(self.base.join(path)?)
+    }
+
+    fn manifest_url(&self, repository: &str, reference: &str) -> Result<Url> {
+        self.url(&format!("/v2/{repository}/manifests/{reference}"))
+    }
+
+    fn blob_url(&self, repository: &str, digest: &str) -> Result<Url> {
+        self.url(&format!("/v2/{repository}/blobs/{digest}"))
+    }
+
+    /// The digest that a tag or digest has in the registry; `None` when it has none.
+    pub(super) async fn manifest_digest(
+        &self,
+        repository: &str,
+        reference: &str,
+    ) -> Result<Option<String>> {
+        let url = self.manifest_url(repository, reference)?;
+        let response = self
+            .ask(Method::HEAD, url, |r| r.header(ACCEPT, ACCEPTED))
+            .await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let said = response.headers().get("docker-content-digest");
+                match said.and_then(|value| value.to_str().ok()) {
+                    Some(digest) => Ok(Some(digest.to_owned())),
+                    // The specification does not oblige a registry to say it.
+                    None => Ok(Some(self.manifest(repository, reference).await?.digest)),
+                }
+            }
+            _ => Err(refused("cannot look for the image", response).await),
+        }
+    }
+
+    pub(super) async fn has_blob(&self, repository: &str, digest: &str) -> Result<bool> {
+        let url = self.blob_url(repository, digest)?;
+        let response = self.ask(Method::HEAD, url, |r| r).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(false),
+            // Registries may answer with the address of the blob itself.
+            status if status.is_success() || status.is_redirection() => Ok(true),
+            _ => Err(refused("cannot look for a layer", response).await),
+        }
+    }
+
+    /// Stores a manifest under a tag or its digest.
+    pub(super) async fn put_manifest(
+        &self,
+        repository: &str,
+        media_type: &str,
+        bytes: &[u8],
+        reference: &str,
+    ) -> Result<()> {
+        let url = self.manifest_url(repository, reference)?;
+        let body = Bytes::copy_from_slice(bytes);
+        let response = self
+            .ask(Method::PUT, url, |r| {
+                r.header(CONTENT_TYPE, media_type).body(body.clone())
+            })
+            .await?;
+        if response.status().is_success() {
+            Ok(())
+        } else {
+            Err(refused(&format!("cannot push `{reference}`"), response).await)
+        }
+    }
+
+    /// Dresses a request for a URL. Another host than the registry's gets no credentials.
+    fn dress(&self, request: RequestBuilder, url: &Url, pass: &Pass) -> RequestBuilder {
+        match pass.header() {
+            Some(header) if url.origin() == self.base.origin() => {
+                request.header(AUTHORIZATION, header.clone())
+            }
+            _ => request,
+        }
+    }
+
+    /// Sends a request with no body or a small one, again if need be. The answer is neither a
+    /// first 401 nor one that asks for patience.
+    async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        add: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response> {
+        let mut patience = Patience::default();
+        let client: &Client = self.http.client(&url)?;
+        loop {
+            let pass = self.auth.pass(&self.http).await?;
+            let request = add(client.request(method.clone(), url.clone()));
+            match self.http.send(self.dress(request, &url, &pass)).await {
+                Ok(response) if is_passing(response.status()) => {
+                    let after = retry_after(&response);
+                    let error = refused("the registry is busy", response).await;
+                    patience.pause(error, after).await?;
+                }
+                Ok(response)
+                    if response.status() == StatusCode::UNAUTHORIZED
+                        && url.origin() == self.base.origin()
+                        && patience.may_log_in()
+                        && self
+                            .auth
+                            .refused(&self.http, &pass, response.headers())
+                            .await? => {}
+                Ok(response) => return Ok(response),
+                Err(error) => {
+                    let error = self.explain(error)?;
+                    if !self.http.has_answered() && patience.tried() + 1 >= FIRST_ATTEMPTS {
+                        return Err(error);
+                    }
+                    patience.pause(error, None).await?;
+                }
+            }
+        }
+    }
+
+    /// Names the registry in an error of the connection; one that will not pass is returned as `Err`.
+    fn explain(&self, error: Error) -> Result<Error> {
+        let speaks_http = self.base.scheme() == "https"
+            && ["InvalidContentType", "corrupt message"]
+                .iter()
+                .any(|sign| format!("{error:?}").contains(sign));
+        let error = error.context(format!("cannot reach the registry {}", self.base));
+        if speaks_http {
+            return Err(hinted(
+                error,
+                "it does not speak TLS: if it is a registry without, pass --plain-http",
+            ));
+        }
+        Ok(error)
+    }
+}
+
+/// How often something was tried.
+#[derive(Debug)]
+struct Patience {
+    pauses: Backoff,
+    logins: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            pauses: Backoff::new(ATTEMPTS),
+            logins: 0,
+        }
+    }
+}
+
+impl Patience {
+    fn tried(&self) -> u32 {
+        self.pauses.tried()
+    }
+
+    /// True the first two times: an old token, and one for too little.
+    fn may_log_in(&mut self) -> bool {
+        self.logins += 1;
+        self.logins <= 2
+    }
+
+    /// Waits before another attempt; ends with the error when there were enough.
+    async fn pause(&mut self, error: Error, after: Option<Duration>) -> Result<()> {
+        if self.pauses.pause(after).await {
+            Ok(())
+        } else {
+            Err(error.context(format!("gave up after {} attempts", self.tried())))
+        }
+    }
+
+    /// Something went on: what follows is tried as often again.
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// RFC 9110, `Retry-After`: seconds, or a date.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    Duration::try_from(date.duration_since(jiff::Timestamp::now())).ok()
+}
+
+/// The registry's own words, and a hint for the refusals that a user can do something about.
+async fn refused(doing: &str, response: Response) -> Error {
+    let status = response.status();
+    let bytes = limited(response, 64 << 10).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let error = &answer["errors"][0];
+    let code = error["code"].as_str().unwrap_or_default();
+    let message = error["message"].as_str().unwrap_or(text.trim());
+    let message: String = message.chars().take(500).collect();
+    let words = [code, &message].join(" ");
+    let text = match words.trim() {
+        "" => format!("{doing} (HTTP {})", status.as_u16()),
+        words => format!("{doing}: {words} (HTTP {})", status.as_u16()),
+    };
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return hinted(
+            Failure::new(Exit::Credentials, text),
+            "log in with `docker login` or `podman login`; in ECR the credentials need \
+             ecr:PutImage and the ecr:*Layer* actions on the repository",
+        );
+    }
+    let error = anyhow!(text);
+    // ECR says TAG_INVALID; Harbor 412 with "immutable"; others 409.
+    if code == "TAG_INVALID" || message.contains("immutable") {
+        return hinted(
+            error,
+            "the tag names another image and does not move in this repository: a commit's image is \
+             made once; for a branch, name it in the repository's tag mutability exclusions",
+        );
+    }
+    if code == "NAME_UNKNOWN" {
+        return hinted(
+            error,
+            "the repository must exist first; the project's is made by `mlops init`",
+        );
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_never_leave_over_plain_http() {
+        for endpoint in [
+            "http://registry.example",
+            "http://10.0.0.1:5000",
+            "http://localhost.example",
+            "ftp://127.0.0.1",
+        ] {
+            let registry = Registry::new(endpoint, Login::Anonymous);
+            assert!(registry.is_err(), "{endpoint}");
+        }
+        for endpoint in [
+            "http://127.0.0.1:4566",
+            "http://localhost:1",
+            "http://[::1]:1",
+        ] {
+            let registry = Registry::new(endpoint, Login::Anonymous);
+            assert!(registry.unwrap().is_local());
+        }
+        let aws = "https://1.dkr.ecr.us-east-1.amazonaws.com";
+        let aws = Registry::new(aws, Login::Anonymous).unwrap();
+        assert!(!aws.is_local());
+    }
+
+    #[test]
+    fn a_name_has_its_registry() {
+        let of = |name: &str, plain| {
+            let reference = name.parse().unwrap();
+            let registry = Registry::of(&reference, plain, Login::Anonymous).unwrap();
+            registry.blob_url("a/b", "sha256:0").unwrap().to_string()
+        };
+        assert_eq!(
+            of("python", false),
+            "https://registry-1.docker.io/v2/a/b/blobs/sha256:0"
+        );
+        assert_eq!(
+            of("[::1]:5000/x", true),
+            "http://[::1]:5000/v2/a/b/blobs/sha256:0"
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! A blob on its way into a file, hashed as it is written.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use bytes::Bytes;
+use reqwest::header::{CONTENT_RANGE, LOCATION, RANGE};
+use reqwest::{Method, Response, StatusCode};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::http::PATIENCE;
+use super::reference::{is_digest, is_loopback};
+use super::{Patience, Registry, refused};
+
+/// How often an answer may send us elsewhere.
+const REDIRECTS: u32 = 5;
+
+pub(super) async fn blob(
+    registry: &Registry,
+    repository: &str,
+    digest: &str,
+    size: u64,
+    into: &Path,
+    advance: &(dyn Fn(u64) + Sync),
+) -> Result<()> {
+    if !is_digest(digest) {
+        bail!("`{digest}` is not a SHA-256 digest");
+    }
+    let file =
+        File::create_new(into).with_context(|| format!("cannot write {}", into.display()))?;
+    let (sender, receiver) = mpsc::channel(8);
+    let wanted = digest.to_owned();
+    let writer = tokio::task::spawn_blocking(move || write(file, receiver, size, &wanted));
+    let fetched = fetch(registry, repository, digest, size, sender, advance).await;
+    let written = writer.await?;
+    // The writer knows best why it stopped; without it, why nothing came.
+    let result = match (fetched, written) {
+        (Err(Stop::Writer) | Ok(()), Err(error)) => {
+            Err(error.context(format!("cannot write {}", into.display())))
+        }
+        (Err(Stop::Writer), Ok(())) => Err(anyhow!("{digest} has more than {size} bytes")),
+        (Err(Stop::Error(error)), _) => Err(error),
+        (Ok(()), Ok(())) => Ok(()),
+    };
+    if result.is_err() {
+        // The error counts, not that a part of the file stays.
+        let _ = std::fs::remove_file(into);
+    }
+    result
+}
+
+/// Why nothing more is fetched.
+enum Stop {
+    /// Nobody takes it: the writer has ended.
+    Writer,
+    Error(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+fn write(mut file: File, mut chunks: mpsc::Receiver<Bytes>, size: u64, wanted: &str) -> Result<()> {
+    let mut hasher = Sha256::new();
+    let mut written = 0;
+    while let Some(chunk) = chunks.blocking_recv() {
+        written += chunk.len() as u64;
+        if written > size {
+            bail!("the registry sends more than the {size} bytes of {wanted}");
+        }
+        hasher.update(&chunk);
+        file.write_all(&chunk)?;
+    }
+    if written < size {
+        bail!("the registry sends {written} bytes of {wanted}, not {size}");
+    }
+    let found = format!("sha256:{}", hex::encode(hasher.finalize()));
+    if found != wanted {
+        bail!("the registry answers with {found} for {wanted}");
+    }
+    Ok(())
+}
+
+async fn fetch(
+    registry: &Registry,
+    repository: &str,
+    digest: &str,
+    size: u64,
+    sender: mpsc::Sender<Bytes>,
+    advance: &(dyn Fn(u64) + Sync),
+) -> Result<(), Stop> {
+    let mut patience = Patience::default();
+    let mut received = 0;
+    loop {
+        let response = open(registry, repository, digest, received).await?;
+        let mut skip = match response.status() {
+            StatusCode::OK => received,
+            StatusCode::PARTIAL_CONTENT if starts_at(&response, received) => 0,
+            _ => {
+                return Err(refused(&format!("cannot read {digest}"), response)
+                    .await
+                    .into());
+            }
+        };
+        let before = received;
+        match body(response, &mut skip, &mut received, &sender, advance).await {
+            Ok(()) if received >= size => return Ok(()),
+            Ok(()) if received == before => {
+                return Err(
+                    anyhow!("the registry has {received} bytes of {digest}, not {size}").into(),
+                );
+            }
+            Ok(()) => {}
+            Err(Stop::Writer) => return Err(Stop::Writer),
+            Err(Stop::Error(error)) => {
+                if received > before {
+                    patience.reset();
+                }
+                patience.pause(error, None).await?;
+            }
+        }
+    }
+}
+
+async fn body(
+    mut response: Response,
+    skip: &mut u64,
+    received: &mut u64,
+    sender: &mpsc::Sender<Bytes>,
+    advance: &(dyn Fn(u64) + Sync),
+) -> Result<(), Stop> {
+    loop {
+        let chunk = tokio::time::timeout(PATIENCE, response.chunk())
+            .await
+            .map_err(|_| anyhow!("the download hangs"))?
+            .context("the download broke off")?;
+        let Some(mut chunk) = chunk else {
+            return Ok(());
+        };
+        let known = usize::try_from(*skip)
+            .unwrap_or(usize::MAX)
+            .min(chunk.len());
+        *skip -= known as u64;
+        chunk = chunk.slice(known..);
+        let count = chunk.len() as u64;
+        sender.send(chunk).await.map_err(|_| Stop::Writer)?;
+        *received += count;
+        advance(count);
+    }
+}
+
+/// Asks for a blob from a byte on; a registry may send us to where it keeps it.
+async fn open(registry: &Registry, repository: &str, digest: &str, from: u64) -> Result<Response> {
+    let mut url = registry.blob_url(repository, digest)?;
+    for _ in 0..REDIRECTS {
+        let response = registry
+            .ask(Method::GET, url.clone(), |request| {
+                if from > 0 {
+                    request.header(RANGE, format!("bytes={from}-"))
+                } else {
+                    request
+                }
+            })
+            .await?;
+        if !response.status().is_redirection() {
+            return Ok(response);
+        }
+        let target: Url = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| url.join(text).ok())
+            .context("the registry does not say where the blob is")?;
+        let ours = target.origin() == registry.base.origin();
+        if target.scheme() != "https" && !is_loopback(&target) && !ours {
+            bail!(
+                "the registry sends us to {} over plain HTTP",
+                target.host_str().unwrap_or("?")
+            );
+        }
+        url = target;
+    }
+    bail!("the registry sends us from place to place for {digest}")
+}
+
+fn starts_at(response: &Response, from: u64) -> bool {
+    response
+        .headers()
+        .get(CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok()?.strip_prefix("bytes "))
+        .and_then(|range| range.split('-').next()?.trim().parse::<u64>().ok())
+        == Some(from)
+}

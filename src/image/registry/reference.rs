@@ -1,0 +1,290 @@
+//! What names an image: `HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]`, as Docker and podman write it.
+//!
+//! Grammar: distribution/reference. A name whose first part is no host is one of docker.io.
+
+use std::fmt;
+use std::str::FromStr;
+
+use url::Url;
+
+use crate::names::ImageTag;
+
+/// The registry of names that have no host.
+pub(super) const DOCKER_HUB: &str = "docker.io";
+
+/// The name of an image in a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// `HOST` or `HOST:PORT`; `docker.io` where the name has none.
+    pub host: String,
+    /// Lower-case parts with `/` between.
+    pub repository: String,
+    /// Its tag, where one is named.
+    pub tag: Option<ImageTag>,
+    /// `sha256:…`, where one is named.
+    pub digest: Option<String>,
+}
+
+/// Why a text names no image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidReference {
+    text: String,
+    reason: &'static str,
+}
+
+impl fmt::Display for InvalidReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` names no image: {}", self.text, self.reason)
+    }
+}
+
+impl std::error::Error for InvalidReference {}
+
+impl FromStr for Reference {
+    type Err = InvalidReference;
+
+    fn from_str(text: &str) -> Result<Self, InvalidReference> {
+        parse(text).map_err(|reason| InvalidReference {
+            text: text.to_owned(),
+            reason,
+        })
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Reference {
+    /// What a registry is asked for: the digest, or the tag, or `latest`.
+    pub fn target(&self) -> &str {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => digest,
+            (None, Some(tag)) => tag.as_str(),
+            (None, None) => "latest",
+        }
+    }
+
+    /// True when the host is this machine.
+    pub fn is_local(&self) -> bool {
+        Url::parse(&format!("http://{}", self.host)).is_ok_and(|url| is_loopback(&url))
+    }
+}
+
+fn parse(text: &str) -> Result<Reference, &'static str> {
+    if text.contains("://") {
+        return Err("it is HOST/REPOSITORY:TAG, without a scheme");
+    }
+    let (rest, digest) = match text.split_once('@') {
+        None => (text, None),
+        Some((rest, digest)) if is_digest(digest) => (rest, Some(digest.to_owned())),
+        Some(_) => return Err("what follows `@` is sha256: and 64 lower-case hexadecimal digits"),
+    };
+    let (host, rest) = match rest.split_once('/') {
+        Some((first, rest))
+            if first.contains(['.', ':']) || first == "localhost" || first.starts_with('[') =>
+        {
+            (first, rest)
+        }
+        _ => (DOCKER_HUB, rest),
+    };
+    let host = match host {
+        "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB,
+        host => host,
+    };
+    check_host(host)?;
+    let (repository, tag) = match rest.rsplit_once(':') {
+        Some((repository, tag)) => (repository, Some(tag)),
+        None => (rest, None),
+    };
+    let tag = tag
+        .map(|tag| {
+            tag.parse().map_err(|_| {
+                "a tag is 1 to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`"
+            })
+        })
+        .transpose()?;
+    if !is_repository(repository) {
+        return Err(
+            "a repository is lower-case letters and digits, with single `.`, `_`, `__` or `-` \
+             between them, in parts separated by `/`",
+        );
+    }
+    let repository = if host == DOCKER_HUB && !repository.contains('/') {
+        format!("library/{repository}")
+    } else {
+        repository.to_owned()
+    };
+    Ok(Reference {
+        host: host.to_owned(),
+        repository,
+        tag,
+        digest,
+    })
+}
+
+/// A host and port that come out of a URL as they went in: no user, path or other spelling.
+fn check_host(host: &str) -> Result<(), &'static str> {
+    const REASON: &str = "its host is not one";
+    let clean = host
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']'));
+    let url = Url::parse(&format!("http://{host}/")).map_err(|_| REASON)?;
+    let port = match host.rsplit_once(':') {
+        Some((_, port)) if !port.ends_with(']') => Some(port.parse::<u16>().map_err(|_| REASON)?),
+        _ => None,
+    };
+    let same = url.host_str().is_some() && url.port_or_known_default() == port.or(Some(80));
+    if clean && same && url.path() == "/" {
+        Ok(())
+    } else {
+        Err(REASON)
+    }
+}
+
+/// `sha256:` and 64 lower-case hexadecimal digits.
+pub(in crate::image) fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:").is_some_and(|hex| {
+        hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// OCI distribution specification 1.1, "Pulling manifests": `<name>`.
+pub fn is_repository(text: &str) -> bool {
+    text.len() <= 255 && text.split('/').all(is_component)
+}
+
+fn is_component(part: &str) -> bool {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = part.as_bytes();
+    if !bytes.first().copied().is_some_and(word) || !bytes.last().copied().is_some_and(word) {
+        return false;
+    }
+    bytes
+        .split(|b| word(*b))
+        .all(|separator| matches!(separator, b"" | b"." | b"_" | b"__") || dashes(separator))
+}
+
+fn dashes(separator: &[u8]) -> bool {
+    separator.iter().all(|b| *b == b'-')
+}
+
+/// True when a URL's host is this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (String, String, Option<String>) {
+        let reference: Reference = text.parse().unwrap();
+        (
+            reference.host,
+            reference.repository,
+            reference.tag.map(|tag| tag.to_string()),
+        )
+    }
+
+    #[test]
+    fn names_are_read_as_docker_reads_them() {
+        for (text, host, repository, tag) in [
+            ("python", "docker.io", "library/python", None),
+            ("python:3.12", "docker.io", "library/python", Some("3.12")),
+            ("me/x:1", "docker.io", "me/x", Some("1")),
+            ("index.docker.io/me/x", "docker.io", "me/x", None),
+            ("localhost/x:1", "localhost", "x", Some("1")),
+            ("localhost:5000/x", "localhost:5000", "x", None),
+            ("127.0.0.1:5000/a/b:t", "127.0.0.1:5000", "a/b", Some("t")),
+            ("[::1]:5000/a:t", "[::1]:5000", "a", Some("t")),
+            (
+                "r.example/a__b/c-d.e:V_1",
+                "r.example",
+                "a__b/c-d.e",
+                Some("V_1"),
+            ),
+        ] {
+            let expected = (
+                host.to_owned(),
+                repository.to_owned(),
+                tag.map(str::to_owned),
+            );
+            assert_eq!(read(text), expected, "{text}");
+        }
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let named: Reference = format!("r.example/a:t@{digest}").parse().unwrap();
+        assert_eq!(named.target(), digest);
+        assert_eq!(named.to_string(), format!("r.example/a:t@{digest}"));
+        assert_eq!("x".parse::<Reference>().unwrap().target(), "latest");
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for bad in [
+            "",
+            "/",
+            "r.example/",
+            "https://r.example/x:1",
+            "docker://x",
+            "r.example/X:1",
+            "r.example/x:",
+            "r.example/x:-a",
+            "r.example/x:a/b",
+            "r.example/a//b",
+            "r.example/../b",
+            "r.example/a..b",
+            "r.example/a___b",
+            "r.example/a_-b",
+            "r.example/-a",
+            "user@r.example/a:1",
+            "user:secret@r.example/a:1",
+            "r.example:x/a",
+            "r.example:99999/a",
+            "r.example?x=/a",
+            "r.example#/a",
+            "[::1/a",
+            "r.example/a@sha256:abc",
+            "r.example/a@md5:0123456789",
+            "r.example/a b",
+            "r.exämple/a",
+        ] {
+            assert!(bad.parse::<Reference>().is_err(), "{bad}");
+        }
+        let long = format!("r.example/{}", "a".repeat(256));
+        assert!(long.parse::<Reference>().is_err());
+    }
+
+    #[test]
+    fn only_this_machine_is_local() {
+        for (text, local) in [
+            ("localhost:5000/x", true),
+            ("127.0.0.1/x", true),
+            ("127.8.8.8:1/x", true),
+            ("[::1]:5000/x", true),
+            ("localhost.example/x", false),
+            ("10.0.0.1:5000/x", false),
+            ("x", false),
+        ] {
+            assert_eq!(
+                text.parse::<Reference>().unwrap().is_local(),
+                local,
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,627 @@
+//! A blob on its way to a registry, hashed as it is sent.
+//!
+//! One `PUT` with the whole blob; where the connection breaks, the registry is asked how much it
+//! has (`GET` of the upload) and the rest follows in a `PATCH`; where it does not say, from the
+//! start. The last bytes are held back until the digest is known to be right, so that a file that
+//! changed is never a blob of the registry.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Error, Result, anyhow, bail};
+use bytes::Bytes;
+use futures::Stream;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE};
+use reqwest::{Body, Method, Response, StatusCode};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::reference::is_loopback;
+use super::{Patience, Registry, is_passing, refused, retry_after};
+use crate::image::pieces::Pieces;
+use crate::image::{Blob, Content, digest_of};
+
+/// How much of a file is read at once, in bytes.
+const CHUNK: u64 = 256 << 10;
+
+/// A connection that takes no byte for this long is broken.
+const STALL: Duration = Duration::from_mins(1);
+
+/// How long a registry may take to store what it has been sent.
+const STORING: Duration = Duration::from_mins(15);
+
+/// What became of a blob.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::image) enum Stored {
+    /// The registry has it from another repository.
+    Mounted,
+    /// That many bytes went over the wire, those that were lost among them.
+    Sent(u64),
+    /// Somebody else brought it meanwhile.
+    Found,
+}
+
+/// Where an upload goes on, and from which byte.
+#[derive(Debug)]
+struct Session {
+    url: Url,
+    offset: u64,
+}
+
+enum Started {
+    Mounted,
+    At(Session),
+}
+
+/// Why an attempt ended.
+enum Trouble {
+    /// It may pass.
+    Passing {
+        error: Error,
+        after: Option<Duration>,
+    },
+    /// The authorization was refused; another one is there.
+    LoggedIn,
+    /// The registry does not know the upload or does not want what we send there.
+    Lost(Error),
+    /// The registry still writes what the broken connection brought, or has another part of it.
+    Elsewhere(Error),
+    Final(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl Registry {
+    /// Stores a blob. `from` is another repository of the registry that may have it; `position`
+    /// hears how many bytes of the blob have left.
+    pub(in crate::image) async fn store(
+        &self,
+        repository: &str,
+        blob: &Blob,
+        from: Option<&str>,
+        position: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Stored> {
+        let sent = Arc::new(AtomicU64::new(0));
+        let mut patience = Patience::default();
+        let mut session: Option<Session> = None;
+        let (mut first, mut elsewhere) = (true, 0);
+        loop {
+            let current = match session.take() {
+                Some(session) => session,
+                None if !first && self.has_blob(repository, &blob.digest).await? => {
+                    position(blob.size);
+                    return Ok(match sent.load(Ordering::Relaxed) {
+                        0 => Stored::Found,
+                        sent => Stored::Sent(sent),
+                    });
+                }
+                None => match self.start(repository, &blob.digest, from).await? {
+                    Started::Mounted => {
+                        position(blob.size);
+                        return Ok(Stored::Mounted);
+                    }
+                    Started::At(session) => session,
+                },
+            };
+            first = false;
+            let (url, offset) = (current.url.clone(), current.offset);
+            let error = match self.rest(current, blob, &sent, position).await {
+                Ok(()) => return Ok(Stored::Sent(sent.load(Ordering::Relaxed))),
+                Err(Trouble::Final(error)) => {
+                    self.cancel(&url).await;
+                    return Err(error);
+                }
+                Err(Trouble::LoggedIn) if patience.may_log_in() => None,
+                Err(Trouble::LoggedIn) => Some((anyhow!("the registry refuses its login"), None)),
+                Err(Trouble::Passing { error, after }) => Some((error, after)),
+                Err(Trouble::Lost(error)) => {
+                    patience.pause(error, None).await?;
+                    continue;
+                }
+                Err(Trouble::Elsewhere(error)) => {
+                    patience.pause(error, None).await?;
+                    elsewhere += 1;
+                    if elsewhere % 3 == 0 {
+                        self.cancel(&url).await;
+                        continue;
+                    }
+                    None
+                }
+            };
+            if let Some((error, after)) = error {
+                patience.pause(error, after).await?;
+            }
+            session = self.where_is(&url, blob.size).await;
+            if session.as_ref().is_some_and(|now| now.offset > offset) {
+                patience.reset();
+            }
+        }
+    }
+
+    /// Opens an upload, or takes the blob over from another repository.
+    async fn start(&self, repository: &str, digest: &str, from: Option<&str>) -> Result<Started> {
+        let mut url = self.url(&format!("/v2/{repository}/blobs/uploads/"))?;
+        if let Some(from) = from {
+            url.query_pairs_mut()
+                .append_pair("mount", digest)
+                .append_pair("from", from);
+        }
+        let response = self
+            .ask(Method::POST, url, |r| r.header(CONTENT_LENGTH, 0))
+            .await?;
+        match response.status() {
+            StatusCode::CREATED if from.is_some() => Ok(Started::Mounted),
+            StatusCode::ACCEPTED => {
+                let url = self
+                    .location(response.url(), response.headers())?
+                    .context("the registry does not say where to upload to")?;
+                Ok(Started::At(Session { url, offset: 0 }))
+            }
+            _ => Err(refused("cannot start an upload", response).await),
+        }
+    }
+
+    /// Where an answer says that the upload goes on.
+    fn location(&self, at: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
+        let Some(location) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
+            return Ok(None);
+        };
+        let url = at
+            .join(location)
+            .context("the registry's upload address is not a URL")?;
+        let ours = url.origin() == self.base.origin();
+        if url.scheme() != "https" && !is_loopback(&url) && !ours {
+            bail!("the registry asks for an upload over plain HTTP");
+        }
+        Ok(Some(url))
+    }
+
+    /// Asks how much of an upload has arrived; `None` when the registry does not say.
+    async fn where_is(&self, url: &Url, size: u64) -> Option<Session> {
+        let response = self.ask(Method::GET, url.clone(), |r| r).await.ok()?;
+        if response.status() != StatusCode::NO_CONTENT {
+            return None;
+        }
+        let offset = received(response.headers())?;
+        let next = self.location(response.url(), response.headers()).ok()?;
+        (offset <= size).then(|| Session {
+            url: next.unwrap_or_else(|| url.clone()),
+            offset,
+        })
+    }
+
+    /// Ends an upload that nothing comes of. The registry also forgets it by itself.
+    async fn cancel(&self, url: &Url) {
+        let _ = self.ask(Method::DELETE, url.clone(), |r| r).await;
+    }
+
+    /// Sends what is missing of a blob, and ends the upload.
+    async fn rest(
+        &self,
+        session: Session,
+        blob: &Blob,
+        sent: &Arc<AtomicU64>,
+        position: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), Trouble> {
+        let mut url = session.url;
+        let resumed = session.offset > 0;
+        let mut left = Some(session.offset);
+        if resumed {
+            if session.offset < blob.size {
+                let response = self
+                    .send(
+                        Method::PATCH,
+                        &url,
+                        blob,
+                        Some(session.offset),
+                        sent,
+                        position,
+                    )
+                    .await?;
+                if response.status() != StatusCode::ACCEPTED {
+                    return Err(trouble(blob, response, true).await);
+                }
+                url = self
+                    .location(response.url(), response.headers())?
+                    .unwrap_or(url);
+            }
+            left = None;
+        }
+        url.query_pairs_mut().append_pair("digest", &blob.digest);
+        let response = self
+            .send(Method::PUT, &url, blob, left, sent, position)
+            .await?;
+        if response.status() == StatusCode::CREATED {
+            Ok(())
+        } else {
+            Err(trouble(blob, response, resumed).await)
+        }
+    }
+
+    /// One request with the bytes of a blob from `from` on, or with none.
+    async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        blob: &Blob,
+        from: Option<u64>,
+        sent: &Arc<AtomicU64>,
+        position: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Response, Trouble> {
+        let pass = self.auth.pass(&self.http).await?;
+        let client = self.http.client(url)?;
+        let length = from.map_or(0, |from| blob.size - from);
+        let mut request = self
+            .dress(client.request(method.clone(), url.clone()), url, &pass)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, length);
+        if let Some(from) = from.filter(|_| method == Method::PATCH) {
+            request = request.header(CONTENT_RANGE, format!("{from}-{}", blob.size - 1));
+        }
+        let flow = Arc::new(Flow::default());
+        if let Some(from) = from.filter(|_| length > 0) {
+            request = request.body(body(blob, from, &flow)?);
+        }
+        let start = sent.load(Ordering::Relaxed);
+        let answer = self.http.send_long(request);
+        let watched = watch(answer, &flow, length, |moved| {
+            sent.store(start + moved, Ordering::Relaxed);
+            if let Some(from) = from {
+                position(from + moved);
+            }
+        });
+        let answer = watched.await;
+        if let Some(error) = flow.failure() {
+            return Err(Trouble::Final(error));
+        }
+        let response = answer.map_err(|error| Trouble::Passing {
+            error: error.context(format!("the upload of {} broke off", blob.digest)),
+            after: None,
+        })?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && url.origin() == self.base.origin()
+            && self
+                .auth
+                .refused(&self.http, &pass, response.headers())
+                .await?
+        {
+            return Err(Trouble::LoggedIn);
+        }
+        Ok(response)
+    }
+}
+
+/// What an answer to an upload that is not the wanted one means.
+async fn trouble(blob: &Blob, response: Response, resumed: bool) -> Trouble {
+    let status = response.status();
+    let after = retry_after(&response);
+    let error = refused(&format!("cannot upload {}", blob.digest), response).await;
+    let lost = status == StatusCode::NOT_FOUND && !format!("{error}").contains("NAME_UNKNOWN");
+    if is_passing(status) {
+        Trouble::Passing { error, after }
+    } else if lost || (resumed && status == StatusCode::BAD_REQUEST) {
+        // What a registry has of a broken upload may be less than it says.
+        Trouble::Lost(error)
+    } else if matches!(
+        status,
+        StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::CONFLICT
+    ) {
+        Trouble::Elsewhere(error)
+    } else {
+        Trouble::Final(error)
+    }
+}
+
+/// The bytes that the `Range: 0-LAST` of an upload's answer says. An upload of nothing is `0-0`
+/// too, which one byte is not worth telling apart.
+fn received(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get(RANGE)?.to_str().ok()?;
+    let range = text.strip_prefix("bytes=").unwrap_or(text);
+    match range.split_once('-')? {
+        ("0", "0" | "-1") => Some(0),
+        ("0", last) => last.parse::<u64>().ok()?.checked_add(1),
+        _ => None,
+    }
+}
+
+/// What a body's reader and its sender tell each other.
+#[derive(Debug, Default)]
+struct Flow {
+    /// Bytes that the connection has taken.
+    moved: AtomicU64,
+    failure: Mutex<Option<Error>>,
+}
+
+impl Flow {
+    fn fail(&self, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(error);
+    }
+
+    fn failure(&self) -> Option<Error> {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.take()
+    }
+}
+
+/// Waits for the answer to an upload and says how far it is; gives up when nothing moves.
+async fn watch(
+    answer: impl Future<Output = Result<Response>>,
+    flow: &Flow,
+    length: u64,
+    moved: impl Fn(u64),
+) -> Result<Response> {
+    let mut answer = std::pin::pin!(answer);
+    let mut looks = tokio::time::interval(Duration::from_millis(100));
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut last = (0, tokio::time::Instant::now());
+    loop {
+        tokio::select! {
+            answer = &mut answer => {
+                moved(flow.moved.load(Ordering::Relaxed));
+                return answer;
+            }
+            now = looks.tick() => {
+                let so_far = flow.moved.load(Ordering::Relaxed);
+                if so_far != last.0 {
+                    moved(so_far);
+                    last = (so_far, now);
+                }
+                let limit = if so_far >= length { STORING } else { STALL };
+                if now.duration_since(last.1) > limit {
+                    moved(so_far);
+                    bail!("the registry took nothing for {} s", limit.as_secs());
+                }
+            }
+        }
+    }
+}
+
+/// The body of a request: a blob's bytes from `from` on.
+fn body(blob: &Blob, from: u64, flow: &Arc<Flow>) -> Result<Body> {
+    match &blob.content {
+        Content::Bytes(bytes) => {
+            if digest_of(bytes) != blob.digest {
+                bail!("the blob {} was made wrong", blob.digest);
+            }
+            let start = usize::try_from(from)?;
+            let rest = Bytes::copy_from_slice(&bytes[start.min(bytes.len())..]);
+            flow.moved.store(rest.len() as u64, Ordering::Relaxed);
+            Ok(Body::from(rest))
+        }
+        Content::File { path, offset } => {
+            let part = Part {
+                path: path.clone(),
+                offset: *offset,
+                size: blob.size,
+                digest: blob.digest.clone(),
+            };
+            Ok(stream(flow, move |sender| part.read(from, sender)))
+        }
+        Content::Pieces(pieces) => {
+            let (pieces, size) = (pieces.clone(), blob.size);
+            Ok(stream(flow, move |sender| {
+                hand_out(&pieces, from, size, sender)
+            }))
+        }
+    }
+}
+
+/// A body whose bytes are read by a thread of its own.
+fn stream(
+    flow: &Arc<Flow>,
+    read: impl FnOnce(&mpsc::Sender<std::io::Result<Bytes>>) -> Result<()> + Send + 'static,
+) -> Body {
+    // One chunk on the way and one being read: more would be memory only.
+    let (sender, receiver) = mpsc::channel(1);
+    let reader = Arc::clone(flow);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = read(&sender) {
+            reader.fail(error);
+            let broken = std::io::Error::other("the blob cannot be read");
+            let _ = sender.blocking_send(Err(broken));
+        }
+    });
+    Body::wrap_stream(Chunks {
+        receiver,
+        flow: Arc::clone(flow),
+    })
+}
+
+/// Hands out what was compressed here, from byte `from` on. It was hashed when it was made, and the
+/// registry hashes it again: once more would cost as much as the sending.
+fn hand_out(
+    pieces: &Pieces,
+    from: u64,
+    size: u64,
+    sender: &mpsc::Sender<std::io::Result<Bytes>>,
+) -> Result<()> {
+    let mut reader = pieces.reader().context("cannot read a compressed layer")?;
+    std::io::copy(&mut (&mut reader).take(from), &mut std::io::sink())?;
+    let mut left = size - from;
+    while left > 0 {
+        let wanted = CHUNK.min(left);
+        let mut chunk = Vec::with_capacity(usize::try_from(wanted)?);
+        let read = (&mut reader).take(wanted).read_to_end(&mut chunk);
+        if read.context("cannot read a compressed layer")? as u64 != wanted {
+            bail!("a compressed layer became shorter");
+        }
+        left -= wanted;
+        if sender.blocking_send(Ok(Bytes::from(chunk))).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+struct Chunks {
+    receiver: mpsc::Receiver<std::io::Result<Bytes>>,
+    flow: Arc<Flow>,
+}
+
+impl Stream for Chunks {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        let next = self.receiver.poll_recv(context);
+        if let std::task::Poll::Ready(Some(Ok(chunk))) = &next {
+            let count = chunk.len() as u64;
+            self.flow.moved.fetch_add(count, Ordering::Relaxed);
+        }
+        next
+    }
+}
+
+/// A part of a file that should have a digest.
+struct Part {
+    path: PathBuf,
+    offset: u64,
+    size: u64,
+    digest: String,
+}
+
+impl Part {
+    /// Reads and hashes all of it, and hands out what lies after `from`; the last chunk once the
+    /// digest is right. Ends quietly when nobody listens.
+    fn read(&self, from: u64, sender: &mpsc::Sender<std::io::Result<Bytes>>) -> Result<()> {
+        let cannot = || format!("cannot read {}", self.path.display());
+        let mut file = File::open(&self.path).with_context(cannot)?;
+        file.seek(SeekFrom::Start(self.offset))
+            .with_context(cannot)?;
+        let mut hasher = Sha256::new();
+        let mut position = 0;
+        loop {
+            let wanted = CHUNK.min(self.size - position);
+            let mut chunk = Vec::with_capacity(usize::try_from(wanted)?);
+            let read = (&mut file).take(wanted).read_to_end(&mut chunk);
+            if read.with_context(cannot)? as u64 != wanted {
+                return Err(self.changed("is shorter than it was"));
+            }
+            hasher.update(&chunk);
+            let start = position;
+            position += wanted;
+            let last = position == self.size;
+            if last {
+                let found = hex::encode(hasher.finalize_reset());
+                if self.digest.strip_prefix("sha256:") != Some(&found) {
+                    return Err(self.changed(&format!("holds sha256:{found}")));
+                }
+            }
+            if position > from {
+                let known = usize::try_from(from.saturating_sub(start))?;
+                let chunk = Bytes::from(chunk).slice(known..);
+                if sender.blocking_send(Ok(chunk)).is_err() {
+                    return Ok(());
+                }
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn changed(&self, how: &str) -> Error {
+        anyhow!(
+            "{} is not the blob {}: it {how}",
+            self.path.display(),
+            self.digest
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::HeaderValue;
+
+    fn read(part: &Part, from: u64) -> (Result<()>, Vec<u8>) {
+        let (sender, mut receiver) = mpsc::channel(64);
+        let result = part.read(from, &sender);
+        drop(sender);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = receiver.blocking_recv() {
+            bytes.extend_from_slice(&chunk.unwrap());
+        }
+        (result, bytes)
+    }
+
+    fn part(size: usize) -> (tempfile::NamedTempFile, Vec<u8>, Part) {
+        let bytes: Vec<u8> = (0..size + 10)
+            .map(|i| u8::try_from(i % 251).unwrap())
+            .collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let bytes = bytes[10..].to_vec();
+        let part = Part {
+            path: file.path().to_owned(),
+            offset: 10,
+            size: size as u64,
+            digest: digest_of(&bytes),
+        };
+        (file, bytes, part)
+    }
+
+    #[test]
+    fn a_part_is_read_from_anywhere() {
+        let size = usize::try_from(CHUNK).unwrap() * 2 + 5;
+        for from in [0, 1, CHUNK, CHUNK * 2 + 4] {
+            let (_file, bytes, part) = part(size);
+            let (result, read) = read(&part, from);
+            result.unwrap();
+            assert!(read == bytes[usize::try_from(from).unwrap()..], "{from}");
+        }
+        let (_file, _, empty) = part(0);
+        assert!(read(&empty, 0).0.is_ok());
+    }
+
+    #[test]
+    fn what_changed_is_never_whole() {
+        let size = usize::try_from(CHUNK).unwrap() + 5;
+        let (file, bytes, changed) = part(size);
+        let mut other = std::fs::read(file.path()).unwrap();
+        other[20] ^= 1;
+        std::fs::write(file.path(), other).unwrap();
+        let (result, read_bytes) = read(&changed, 0);
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("holds sha256:"), "{error}");
+        assert!(read_bytes.len() < bytes.len(), "the last chunk was sent");
+        let (file, _, shorter) = part(size);
+        file.as_file().set_len(100).unwrap();
+        let error = read(&shorter, 0).0.unwrap_err().to_string();
+        assert!(error.contains("shorter"), "{error}");
+    }
+
+    #[test]
+    fn ranges_are_read() {
+        let of = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RANGE, HeaderValue::from_static(text));
+            received(&headers)
+        };
+        for (text, bytes) in [
+            ("0-0", Some(0)),
+            ("0--1", Some(0)),
+            ("0-9", Some(10)),
+            ("bytes=0-9", Some(10)),
+            ("5-9", None),
+            ("x", None),
+            ("0-x", None),
+            ("0-18446744073709551615", None),
+        ] {
+            assert_eq!(of(text), bytes, "{text}");
+        }
+        assert_eq!(received(&HeaderMap::new()), None);
+    }
+}

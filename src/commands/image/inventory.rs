@@ -10,6 +10,7 @@ use crate::aws::image_use::{self, UsingVersion};
 use crate::aws::{Clients, branch_image};
 use crate::config::Project;
 use crate::context::Context;
+use crate::error::Exit;
 use crate::git::Repository;
 use crate::infra::Platform;
 use crate::names::BranchName;
@@ -76,21 +77,59 @@ pub(super) struct Inventory {
     /// The images that each index names.
     pub(super) children: BTreeMap<String, Vec<String>>,
     users: BTreeMap<String, UsedBy>,
+    /// False when the models and endpoints may not be looked at: nobody knows who uses an image.
+    pub(super) users_known: bool,
 }
 
 impl Inventory {
+    /// Everything; an error where something may not be looked at.
     pub(super) async fn read(
         ctx: &Context,
         clients: &Clients,
         project: &Project,
         platform: &Platform,
     ) -> Result<Self> {
+        let (inventory, missing) = Self::collect(ctx, clients, project, platform).await?;
+        missing.map_or(Ok(inventory), Err)
+    }
+
+    /// What may be looked at; says what may not.
+    pub(super) async fn look(
+        ctx: &Context,
+        clients: &Clients,
+        project: &Project,
+        platform: &Platform,
+    ) -> Result<Self> {
+        let (inventory, missing) = Self::collect(ctx, clients, project, platform).await?;
+        if let Some(error) = missing {
+            let why = crate::error::message(&error);
+            ctx.progress
+                .say(format!("who uses the images is not known: {why}"));
+        }
+        Ok(inventory)
+    }
+
+    async fn collect(
+        ctx: &Context,
+        clients: &Clients,
+        project: &Project,
+        platform: &Platform,
+    ) -> Result<(Self, Option<anyhow::Error>)> {
         let repository = platform.image_repository.clone();
         let images = ecr::list(clients, &repository).await?;
-        let (children, users) = tokio::try_join!(
+        let group = platform.model_package_group.as_str();
+        let (children, users) = tokio::join!(
             ecr::content::children(clients, &repository, &images),
-            image_use::users(clients, &repository, &platform.model_package_group, &images),
-        )?;
+            image_use::users(clients, &repository, group, &images),
+        );
+        let children = children?;
+        let (users, missing) = match users {
+            Ok(users) => (users, None),
+            Err(error) if crate::error::exit(&error) == Exit::Credentials => {
+                (BTreeMap::new(), Some(error))
+            }
+            Err(error) => return Err(error),
+        };
         let mut used: BTreeMap<String, UsedBy> = users
             .into_iter()
             .map(|(digest, users)| {
@@ -115,12 +154,14 @@ impl Inventory {
                 }
             }
         }
-        Ok(Self {
+        let inventory = Self {
             repository,
             images,
             children,
             users: used,
-        })
+            users_known: missing.is_none(),
+        };
+        Ok((inventory, missing))
     }
 
     pub(super) fn used_by(&self, digest: &str) -> UsedBy {

@@ -265,6 +265,10 @@ impl Transfer {
 }
 
 impl crate::image::push::Observer for Transfer {
+    fn expect(&self, bytes: u64) {
+        self.all.bar.set_length(bytes);
+    }
+
     fn begin(&self, blob: &str, size: u64) {
         self.begin(&short(blob), size);
     }

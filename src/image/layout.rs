@@ -1,49 +1,165 @@
-//! An image that a builder wrote as an OCI layout directory (`docker buildx build --output
-//! type=oci,tar=false,dest=DIR`, `skopeo copy … oci:DIR`).
+//! An image that a builder wrote as an OCI layout: a directory (`docker buildx build --output
+//! type=oci,tar=false,dest=DIR`, `skopeo copy … oci:DIR`), or a tar archive of one.
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use oci_spec::image::{
     Descriptor, DigestAlgorithm, ImageIndex, ImageManifest, MediaType, OciLayout,
 };
 
+use super::archive::Archive;
 use super::{Blob, Content, Image, Manifest, digest_of};
 use crate::error::Hint;
 
 /// The annotation that names the base image (OCI: pre-defined annotation keys).
-const BASE: &str = "org.opencontainers.image.base.name";
+pub(super) const BASE: &str = "org.opencontainers.image.base.name";
 
-/// The largest manifest that registries take.
-const MAX_MANIFEST: u64 = 4 << 20;
+/// The annotation of a descriptor in index.json that names an image (OCI image layout).
+const NAME: &str = "org.opencontainers.image.ref.name";
+
+/// The largest manifest that registries take, in bytes.
+pub(super) const MAX_MANIFEST: u64 = 4 << 20;
+
+/// The most blobs that an image may have: far more than any runtime mounts.
+pub(super) const MAX_LAYERS: usize = 1000;
+
+/// Docker's names of what OCI calls a manifest and an index.
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const DOCKER_PLAIN_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 
 /// Reads the image of a layout directory: every manifest is checked against its digest, every blob
 /// against its size. The registry checks the digests of the blobs.
 pub fn read(directory: &Path) -> Result<Image> {
-    OciLayout::from_file(directory.join("oci-layout"))
-        .map_err(|error| anyhow!("{} is not an OCI layout: {error}", directory.display()))
+    read_tree(Tree::Directory(directory), None)
+}
+
+/// Where the files of a layout lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Tree<'a> {
+    Directory(&'a Path),
+    Archive(&'a Archive),
+}
+
+impl<'a> Tree<'a> {
+    /// What messages call it.
+    fn shown(self) -> std::path::Display<'a> {
+        match self {
+            Self::Directory(path) => path.display(),
+            Self::Archive(archive) => archive.path().display(),
+        }
+    }
+
+    /// A small file.
+    fn read(self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let directory = match self {
+            Self::Archive(archive) => return archive.read(name, limit),
+            Self::Directory(directory) => directory,
+        };
+        let path = directory.join(name);
+        let found =
+            std::fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if !found.is_file() {
+            bail!("{} is not a file", path.display());
+        }
+        let mut bytes = Vec::new();
+        File::open(&path)
+            .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        if bytes.len() as u64 > limit {
+            bail!("{} is larger than {} MiB", path.display(), limit >> 20);
+        }
+        Ok(bytes)
+    }
+
+    /// Where a blob is, and its size in bytes.
+    fn blob(self, name: &str) -> Result<(Content, u64)> {
+        match self {
+            Self::Directory(directory) => {
+                let path = directory.join(name);
+                let found = std::fs::metadata(&path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                if !found.is_file() {
+                    bail!("{} is not a file", path.display());
+                }
+                Ok((Content::file(path), found.len()))
+            }
+            Self::Archive(archive) => {
+                let place = archive.place(name)?;
+                let content = Content::File {
+                    path: archive.path().to_owned(),
+                    offset: place.offset,
+                };
+                Ok((content, place.size))
+            }
+        }
+    }
+}
+
+/// Reads the image of a layout; `name` chooses among several.
+pub(super) fn read_tree(tree: Tree<'_>, name: Option<&str>) -> Result<Image> {
+    tree.read("oci-layout", MAX_MANIFEST)
+        .and_then(|bytes| Ok(OciLayout::from_reader(&bytes[..])?))
+        .map_err(|error| anyhow!("{} is not an OCI layout: {error:#}", tree.shown()))
         .hint("write one with `docker buildx build --output type=oci,tar=false,dest=DIR`")?;
-    let index = ImageIndex::from_file(directory.join("index.json"))
-        .with_context(|| format!("cannot read {}/index.json", directory.display()))?;
-    let [root] = &index.manifests()[..] else {
-        return Err(anyhow!(
-            "{} holds {} images, not one",
-            directory.display(),
-            index.manifests().len()
-        ))
-        .hint("copy the one to push into a layout of its own: `skopeo copy oci:DIR:TAG oci:NEW`");
-    };
+    let index = tree.read("index.json", MAX_MANIFEST)?;
+    let index = ImageIndex::from_reader(&index[..])
+        .with_context(|| format!("cannot read {}/index.json", tree.shown()))?;
+    let root = choose(tree, index.manifests(), name)?;
     let mut image = Image {
         manifests: Vec::new(),
         base: None,
         _scratch: Vec::new(),
     };
-    collect(directory, root, 0, &mut image)?;
+    collect(tree, root, 0, &mut image)?;
     Ok(image)
 }
 
+/// The only image, or the one of that name.
+fn choose<'a>(tree: Tree<'_>, all: &'a [Descriptor], name: Option<&str>) -> Result<&'a Descriptor> {
+    let named = |of: &'a Descriptor| of.annotations().as_ref()?.get(NAME).map(String::as_str);
+    let found: Vec<&Descriptor> = all
+        .iter()
+        .filter(|of| name.is_none() || named(of) == name)
+        .collect();
+    if let [one] = found[..] {
+        return Ok(one);
+    }
+    let names: Vec<&str> = all.iter().filter_map(named).collect();
+    let error = match name {
+        Some(name) => anyhow!("{} holds {} images `{name}`", tree.shown(), found.len()),
+        None => anyhow!("{} holds {} images, not one", tree.shown(), found.len()),
+    };
+    Err(error).hint(if names.is_empty() {
+        "copy the one to push into a layout of its own: `skopeo copy oci:DIR:TAG oci:NEW`"
+            .to_owned()
+    } else {
+        format!(
+            "name the one to push, {}:TAG; its tags are {}",
+            tree.shown(),
+            names.join(", ")
+        )
+    })
+}
+
+/// Whether it is one image with a layer that is not compressed.
+pub(super) fn has_plain_layer(image: &Image) -> bool {
+    let [manifest] = &image.manifests[..] else {
+        return false;
+    };
+    ImageManifest::from_reader(&manifest.bytes[..]).is_ok_and(|manifest| {
+        manifest.layers().iter().any(|layer| {
+            *layer.media_type() == MediaType::ImageLayer
+                || layer.media_type().as_ref() == DOCKER_PLAIN_LAYER
+        })
+    })
+}
+
 /// Adds what a descriptor names, children first.
-fn collect(directory: &Path, of: &Descriptor, depth: u32, image: &mut Image) -> Result<()> {
+fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Image) -> Result<()> {
     if image
         .manifests
         .iter()
@@ -51,27 +167,37 @@ fn collect(directory: &Path, of: &Descriptor, depth: u32, image: &mut Image) -> 
     {
         return Ok(());
     }
-    let path = blob_path(directory, of)?;
+    let path = blob_path(of)?;
     if of.size() > MAX_MANIFEST {
         bail!("the manifest {} is larger than 4 MiB", of.digest());
     }
-    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = tree.read(&path, MAX_MANIFEST)?;
     let digest = digest_of(&bytes);
     if digest != of.digest().as_ref() {
-        bail!("{} has the digest {digest}", path.display());
+        bail!("{path} in {} has the digest {digest}", tree.shown());
     }
     let mut blobs = Vec::new();
-    match of.media_type() {
-        MediaType::ImageIndex => {
+    let media_type = of.media_type().to_string();
+    match (of.media_type(), media_type.as_str()) {
+        (MediaType::ImageIndex, _) | (_, DOCKER_LIST) => {
             if depth > 2 {
                 bail!("the index {digest} lies too deep");
             }
-            for child in ImageIndex::from_reader(&bytes[..])?.manifests() {
-                collect(directory, child, depth + 1, image)?;
+            let index = ImageIndex::from_reader(&bytes[..])
+                .with_context(|| format!("cannot read the index {digest}"))?;
+            if index.manifests().len() > MAX_LAYERS {
+                bail!("the index {digest} names more than {MAX_LAYERS} images");
+            }
+            for child in index.manifests() {
+                collect(tree, child, depth + 1, image)?;
             }
         }
-        MediaType::ImageManifest => {
-            let manifest = ImageManifest::from_reader(&bytes[..])?;
+        (MediaType::ImageManifest, _) | (_, DOCKER_MANIFEST) => {
+            let manifest = ImageManifest::from_reader(&bytes[..])
+                .with_context(|| format!("cannot read the manifest {digest}"))?;
+            if manifest.layers().len() > MAX_LAYERS {
+                bail!("the manifest {digest} has more than {MAX_LAYERS} layers");
+            }
             if let Some(base) = manifest
                 .annotations()
                 .as_ref()
@@ -80,37 +206,42 @@ fn collect(directory: &Path, of: &Descriptor, depth: u32, image: &mut Image) -> 
                 image.base = Some(base.clone());
             }
             for part in manifest.layers().iter().chain([manifest.config()]) {
-                let file = blob_path(directory, part)?;
-                let size = std::fs::metadata(&file)
-                    .with_context(|| format!("cannot read {}", file.display()))?
-                    .len();
+                let name = blob_path(part)?;
+                let (content, size) = tree.blob(&name)?;
                 if size != part.size() {
-                    bail!("{} has {size} bytes, not {}", file.display(), part.size());
+                    bail!(
+                        "{name} in {} has {size} bytes, not {}",
+                        tree.shown(),
+                        part.size()
+                    );
                 }
                 blobs.push(Blob {
                     digest: part.digest().to_string(),
                     size,
-                    content: Content::file(file),
+                    content,
                 });
             }
         }
-        other => bail!("{} is a {other}, not an OCI image or index", path.display()),
+        (_, other) => bail!(
+            "{path} in {} is a {other}, not an image or index of OCI or Docker",
+            tree.shown()
+        ),
     }
     image.manifests.push(Manifest {
         digest,
-        media_type: of.media_type().to_string(),
+        media_type,
         bytes,
         blobs,
     });
     Ok(())
 }
 
-/// The file of a blob. Only SHA-256 digests pass, whose text is hexadecimal: never a path.
-fn blob_path(directory: &Path, of: &Descriptor) -> Result<PathBuf> {
+/// The name of a blob's file. Only SHA-256 digests pass, whose text is hexadecimal: never a path.
+fn blob_path(of: &Descriptor) -> Result<String> {
     if *of.digest().algorithm() != DigestAlgorithm::Sha256 {
         bail!("{} is not a SHA-256 digest", of.digest());
     }
-    Ok(directory.join("blobs/sha256").join(of.digest().digest()))
+    Ok(format!("blobs/sha256/{}", of.digest().digest()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,10 @@ use super::registry::{Fetched, Registry, Stored};
 use super::{Blob, Image, Manifest};
 use crate::names::ImageTag;
 
+mod draft;
+
+pub use draft::push_draft;
+
 /// How many blobs are on their way at once.
 const PARALLEL: usize = 4;
 
@@ -27,6 +31,8 @@ pub struct Target<'a> {
 
 /// Hears how a push goes on. Blobs are named by their digests.
 pub trait Observer: Sync {
+    /// The whole has so many bytes, other than was thought.
+    fn expect(&self, bytes: u64);
     /// A blob of `size` bytes starts to be sent.
     fn begin(&self, blob: &str, size: u64);
     /// So many of its bytes have left; fewer than before when they must be sent again.
@@ -48,6 +54,17 @@ pub struct Pushed {
     pub mounted: u64,
     /// Requests, those for tokens among them.
     pub requests: u64,
+}
+
+impl Pushed {
+    /// Counts a blob of `size` bytes.
+    fn count(&mut self, size: u64, stored: &Stored) {
+        match stored {
+            Stored::Sent(sent) => self.sent += sent,
+            Stored::Mounted => self.mounted += size,
+            Stored::Found => self.saved += size,
+        }
+    }
 }
 
 /// Pushes an image. What the registry has is not sent again; a tag that names this image already
@@ -144,11 +161,7 @@ async fn upload(
         .try_collect()
         .await?;
     for (size, stored) in stored {
-        match stored {
-            Stored::Sent(sent) => pushed.sent += sent,
-            Stored::Mounted => pushed.mounted += size,
-            Stored::Found => pushed.saved += size,
-        }
+        pushed.count(size, &stored);
     }
     for manifest in missing {
         put(registry, target, manifest, &manifest.digest, pushed).await?;

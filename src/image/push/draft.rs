@@ -1,0 +1,108 @@
+//! The push of an image whose layers are compressed on the way: while one is compressed, those
+//! before it are sent. The largest goes first, as its upload takes longest.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context as _, Result};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{Observer, PARALLEL, Pushed, Target, name, put, store, tagged};
+use crate::image::registry::{Registry, Stored};
+use crate::image::source::{Draft, Options};
+use crate::image::{Blob, Image};
+
+/// Pushes an image that becomes known on the way, and answers it.
+///
+/// # Errors
+///
+/// Those of [`super::push`], and those of [`Draft::compress`].
+pub async fn push_draft(
+    registry: &Registry,
+    target: &Target<'_>,
+    draft: Draft,
+    options: Options,
+    observer: &dyn Observer,
+) -> Result<(Image, Pushed)> {
+    let requests = registry.requests();
+    let mut pushed = Pushed::default();
+    registry.wants(target.repository, target.mount_from).await;
+    let before = tagged(registry, target).await?;
+    let sizes = draft.layers();
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(sizes[*index]));
+    let draft = Arc::new(draft);
+    // Every byte is read, and sent: as one, until the compressed size of its layer is known.
+    let whole = AtomicU64::new(2 * sizes.iter().sum::<u64>());
+    let (whole, sizes) = (&whole, &sizes);
+    observer.expect(whole.load(Ordering::Relaxed));
+    let mut layers: Vec<(usize, Blob, Stored)> = stream::iter(order)
+        .map(|index| compressed(Arc::clone(&draft), index, sizes[index], options, observer))
+        .buffered(1)
+        .map(|found| async move {
+            let (index, blob) = found?;
+            let (size, packed) = (sizes[index], blob.size);
+            let now = whole.fetch_sub(size, Ordering::Relaxed) - size;
+            whole.fetch_add(packed, Ordering::Relaxed);
+            observer.expect(now + packed);
+            let stored = store(registry, target, &blob, observer).await?;
+            observer.end(&blob.digest, blob.size);
+            anyhow::Ok((index, blob, stored))
+        })
+        .buffer_unordered(PARALLEL)
+        .try_collect()
+        .await?;
+    layers.sort_by_key(|(index, ..)| *index);
+    let mut blobs = Vec::new();
+    for (_, blob, stored) in layers {
+        pushed.count(blob.size, &stored);
+        blobs.push(blob);
+    }
+    let draft = Arc::into_inner(draft).context("a layer is still being compressed")?;
+    let image = draft.finish(blobs)?;
+    let manifest = image.manifests.last().context("the image is empty")?;
+    image.digest().clone_into(&mut pushed.digest);
+    if let Some(config) = manifest.blobs.last() {
+        let stored = store(registry, target, config, observer).await?;
+        observer.end(&config.digest, config.size);
+        pushed.count(config.size, &stored);
+    }
+    let digest = &manifest.digest;
+    if !super::has(registry, target, digest).await? {
+        put(registry, target, manifest, digest, &mut pushed).await?;
+    }
+    registry
+        .manifest(target.repository, digest)
+        .await
+        .context("the image is not what was pushed")?;
+    name(registry, target, &image, &before, &mut pushed).await?;
+    pushed.requests = registry.requests() - requests;
+    Ok((image, pushed))
+}
+
+/// Compresses a layer. The observer hears of that as of a blob of its own.
+async fn compressed(
+    draft: Arc<Draft>,
+    index: usize,
+    size: u64,
+    options: Options,
+    observer: &dyn Observer,
+) -> Result<(usize, Blob)> {
+    let (sender, mut progress) = tokio::sync::mpsc::unbounded_channel();
+    let work = tokio::task::spawn_blocking(move || {
+        draft.compress(index, &options, &|bytes| {
+            // Nobody listens any more when the push has failed.
+            let _ = sender.send(bytes);
+        })
+    });
+    let name = format!("layer {}", index + 1);
+    observer.begin(&name, size);
+    let mut done = 0;
+    while let Some(bytes) = progress.recv().await {
+        done += bytes;
+        observer.position(&name, done);
+    }
+    let blob = work.await??;
+    observer.end(&name, size);
+    Ok((index, blob))
+}

@@ -1,0 +1,167 @@
+//! Where an image comes from: [`open`] finds out what a SOURCE is.
+//!
+//! A [`Source`] is [`Source::Ready`] when its manifest is known, as in an OCI layout: its blobs are
+//! sent as they are. It is a [`Source::Draft`] when its layers are yet to be compressed, as in what
+//! `docker save` writes: the manifest holds the digests of the compressed layers.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use flate2::read::MultiGzDecoder;
+use tempfile::{NamedTempFile, TempPath};
+
+use super::archive::Archive;
+use super::layout::{self, Tree};
+use super::{Image, store};
+use crate::error::{Failure, Hint};
+
+mod docker;
+mod draft;
+#[cfg(test)]
+mod tests;
+
+pub use super::compress::Compression;
+pub use draft::{Draft, Options};
+
+/// An image to push.
+#[derive(Debug)]
+pub enum Source {
+    /// Its manifest is known.
+    Ready(Image),
+    /// Its layers must be compressed first.
+    Draft(Draft),
+}
+
+/// What `text` asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked<'a> {
+    /// A file or directory, and the image in it where there are several.
+    File(&'a str, Option<&'a str>),
+    /// A name in the store of Docker or podman.
+    Store(&'a str, &'static [&'static str]),
+}
+
+/// Opens the image that `text` names: an OCI layout (a directory or a tar archive), an archive as
+/// `docker save` and `podman save` write it, or else a name in the store of Docker or podman. `:TAG`
+/// after a path chooses among several images. The prefixes of skopeo's transports say which it is:
+/// `oci:`, `oci-archive:`, `docker-archive:`, `docker-daemon:`, `containers-storage:`.
+///
+/// Blocks: an archive is indexed; one that is gzipped as a whole, and an image in a store, is first
+/// copied to a temporary file.
+///
+/// # Errors
+///
+/// There is nothing of that name, or it is no image; exit code 2 when `text` cannot be a name.
+pub fn open(text: &str) -> Result<Source> {
+    match asked(text)? {
+        Asked::File(path, name) => open_path(Path::new(path), name, Vec::new()),
+        Asked::Store(name, engines) => {
+            let scratch = store::save(name, engines)?;
+            let path = scratch.to_path_buf();
+            open_path(&path, None, vec![scratch])
+                .with_context(|| format!("cannot read the image `{name}`"))
+        }
+    }
+}
+
+fn asked(text: &str) -> Result<Asked<'_>> {
+    let (prefix, rest) = text.split_once(':').unwrap_or(("", text));
+    match prefix {
+        "oci" | "oci-archive" | "docker-archive" if !Path::new(text).exists() => {
+            path_and_name(rest)
+                .map(|(path, name)| Asked::File(path, name))
+                .ok_or_else(|| Failure::usage(format!("there is no file or directory `{rest}`")))
+        }
+        "docker-daemon" => Ok(Asked::Store(rest, &["docker"])),
+        "containers-storage" => Ok(Asked::Store(rest, &["podman"])),
+        _ => match path_and_name(text) {
+            Some((path, name)) => Ok(Asked::File(path, name)),
+            None if looks_like_a_path(text) => Err(Failure::usage(format!(
+                "there is no file or directory `{text}`"
+            ))),
+            None => Ok(Asked::Store(text, &["docker", "podman"])),
+        },
+    }
+}
+
+/// The path that exists, and what follows it after a colon.
+fn path_and_name(text: &str) -> Option<(&str, Option<&str>)> {
+    if Path::new(text).exists() {
+        return Some((text, None));
+    }
+    text.match_indices(':')
+        .map(|(at, _)| (&text[..at], &text[at + 1..]))
+        .find(|(path, name)| !path.is_empty() && !name.is_empty() && Path::new(path).exists())
+        .map(|(path, name)| (path, Some(name)))
+}
+
+fn looks_like_a_path(text: &str) -> bool {
+    let plain = text.split(':').next().unwrap_or(text);
+    let extension = Path::new(plain).extension();
+    text.starts_with(['/', '.', '~'])
+        || extension.is_some_and(|end| ["tar", "tgz", "gz"].iter().any(|known| end == *known))
+}
+
+fn open_path(path: &Path, name: Option<&str>, scratch: Vec<TempPath>) -> Result<Source> {
+    let found =
+        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if found.is_dir() {
+        return layout::read_tree(Tree::Directory(path), name).map(Source::Ready);
+    }
+    if !found.is_file() {
+        bail!("{} is neither a file nor a directory", path.display());
+    }
+    if is_gzip(path)? {
+        let unpacked =
+            unpack(path).with_context(|| format!("cannot decompress {}", path.display()))?;
+        let plain = unpacked.to_path_buf();
+        let mut scratch = scratch;
+        scratch.push(unpacked);
+        return open_archive(&plain, name, scratch)
+            .with_context(|| format!("cannot read {}", path.display()));
+    }
+    open_archive(path, name, scratch)
+}
+
+fn open_archive(path: &Path, name: Option<&str>, scratch: Vec<TempPath>) -> Result<Source> {
+    let archive = Archive::open(path)?;
+    let is_layout = archive.has("oci-layout") && archive.has("index.json");
+    if !archive.has("manifest.json") && !is_layout {
+        return Err(anyhow!("{} holds no image", path.display())).hint(
+            "an image is an OCI layout (with oci-layout and index.json), or what `docker save` \
+             writes (with manifest.json)",
+        );
+    }
+    // Docker since 25 writes both. The manifest of the layout is the one that the image was pulled
+    // or built with: it is kept, unless its layers are not compressed, or parts of it are missing.
+    if is_layout {
+        let read = layout::read_tree(Tree::Archive(&archive), name);
+        match read {
+            Ok(mut image) if !archive.has("manifest.json") || !layout::has_plain_layer(&image) => {
+                image._scratch.extend(scratch);
+                return Ok(Source::Ready(image));
+            }
+            Err(error) if !archive.has("manifest.json") => return Err(error),
+            _ => {}
+        }
+    }
+    docker::read(archive, name, scratch).map(Source::Draft)
+}
+
+fn is_gzip(path: &Path) -> Result<bool> {
+    let mut start = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(2).read_to_end(&mut start))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(start == [0x1f, 0x8b])
+}
+
+/// Decompresses a file into a temporary one.
+fn unpack(path: &Path) -> Result<TempPath> {
+    let mut scratch = NamedTempFile::new().context("cannot make a temporary file")?;
+    let mut input = MultiGzDecoder::new(File::open(path)?);
+    io::copy(&mut input, &mut scratch)?;
+    Ok(scratch.into_temp_path())
+}

@@ -1,0 +1,153 @@
+//! What `docker save` and `podman save` write: manifest.json names the configuration and the layers
+//! of each image. (The format: moby, image/spec/v1.2.md, "Combined Image JSON + Filesystem Changeset
+//! Format".)
+
+use std::io::Read;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde::Deserialize;
+use tempfile::TempPath;
+
+use super::draft::{Draft, Format, Layer};
+use crate::error::Hint;
+use crate::image::archive::{Archive, Place};
+use crate::image::digest_of;
+use crate::image::layout::{BASE, MAX_LAYERS, MAX_MANIFEST};
+
+/// One image of manifest.json.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    #[serde(default, deserialize_with = "or_nothing")]
+    repo_tags: Vec<String>,
+    #[serde(default, deserialize_with = "or_nothing")]
+    layers: Vec<String>,
+}
+
+/// The parts of a configuration that are needed here.
+#[derive(Debug, Deserialize)]
+struct Configuration {
+    rootfs: RootFs,
+    #[serde(default)]
+    config: Option<Runtime>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RootFs {
+    #[serde(default, deserialize_with = "or_nothing")]
+    diff_ids: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Runtime {
+    #[serde(rename = "Labels", default)]
+    labels: Option<std::collections::HashMap<String, String>>,
+}
+
+/// Go writes an empty list as null.
+fn or_nothing<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// Reads the image of an archive; `name` chooses among several.
+pub(super) fn read(archive: Archive, name: Option<&str>, scratch: Vec<TempPath>) -> Result<Draft> {
+    let shown = archive.path().display().to_string();
+    let all: Vec<Saved> = serde_json::from_slice(&archive.read("manifest.json", MAX_MANIFEST)?)
+        .with_context(|| format!("cannot read manifest.json in {shown}"))?;
+    let saved = choose(&shown, &all, name)?;
+    let config = archive.read(&saved.config, MAX_MANIFEST)?;
+    check_digest(&shown, &saved.config, &config)?;
+    let configuration: Configuration = serde_json::from_slice(&config)
+        .with_context(|| format!("cannot read the configuration {} in {shown}", saved.config))?;
+    let diff_ids = configuration.rootfs.diff_ids;
+    if saved.layers.len() != diff_ids.len() {
+        bail!(
+            "{shown} holds {} layers, but its configuration names {}",
+            saved.layers.len(),
+            diff_ids.len()
+        );
+    }
+    if diff_ids.len() > MAX_LAYERS {
+        bail!("the image in {shown} has more than {MAX_LAYERS} layers");
+    }
+    let mut layers = Vec::new();
+    for (name, diff_id) in saved.layers.iter().zip(diff_ids) {
+        let place = archive.place(name)?;
+        layers.push(Layer {
+            name: name.clone(),
+            path: archive.path().to_owned(),
+            format: sniff(&archive, place)
+                .with_context(|| format!("cannot read the layer {name} in {shown}"))?,
+            place,
+            diff_id,
+        });
+    }
+    let base = configuration
+        .config
+        .and_then(|config| config.labels)
+        .and_then(|mut labels| labels.remove(BASE));
+    Ok(Draft::new(config, layers, base, scratch))
+}
+
+/// The only image, or the one of that name: a whole one, one without its `:latest`, or a tag.
+fn choose<'a>(shown: &str, all: &'a [Saved], name: Option<&str>) -> Result<&'a Saved> {
+    let means = |tag: &String, name: &str| {
+        tag == name
+            || tag.strip_suffix(":latest") == Some(name)
+            || tag.rsplit_once(':').is_some_and(|(_, tag)| tag == name)
+    };
+    let found: Vec<&Saved> = all
+        .iter()
+        .filter(|saved| name.is_none_or(|name| saved.repo_tags.iter().any(|tag| means(tag, name))))
+        .collect();
+    if let [one] = found[..] {
+        return Ok(one);
+    }
+    let tags: Vec<&str> = all
+        .iter()
+        .flat_map(|saved| &saved.repo_tags)
+        .map(String::as_str)
+        .collect();
+    let error = match name {
+        Some(name) => anyhow!("{shown} holds {} images `{name}`", found.len()),
+        None => anyhow!("{shown} holds {} images, not one", found.len()),
+    };
+    Err(error).hint(if tags.is_empty() {
+        "save the one to push alone: docker save IMAGE > FILE".to_owned()
+    } else {
+        format!(
+            "name the one to push, {shown}:NAME; it holds {}",
+            tags.join(", ")
+        )
+    })
+}
+
+/// A file whose name is its digest must have it.
+fn check_digest(shown: &str, name: &str, bytes: &[u8]) -> Result<()> {
+    let stem = name.rsplit('/').next().unwrap_or(name);
+    let stem = stem.strip_suffix(".json").unwrap_or(stem);
+    if stem.len() != 64 || !stem.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    let found = digest_of(bytes);
+    if found[7..] != *stem {
+        bail!("{name} in {shown} has the digest {found}");
+    }
+    Ok(())
+}
+
+/// How a layer is compressed, by its first bytes.
+fn sniff(archive: &Archive, place: Place) -> Result<Format> {
+    let mut start = Vec::new();
+    archive.reader(place)?.take(6).read_to_end(&mut start)?;
+    Ok(match &start[..] {
+        [0x1f, 0x8b, ..] => Format::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zstd,
+        [b'B', b'Z', b'h', ..] => bail!("it is compressed by bzip2, which no registry takes"),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+            bail!("it is compressed by xz, which no registry takes")
+        }
+        _ => Format::Plain,
+    })
+}

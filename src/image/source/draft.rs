@@ -1,0 +1,313 @@
+//! An image whose layers are compressed on the way to the registry.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, bail};
+use flate2::read::MultiGzDecoder;
+use oci_spec::image::{Descriptor, Digest as OciDigest, ImageManifestBuilder, MediaType};
+use sha2::{Digest, Sha256};
+use tempfile::{NamedTempFile, TempPath};
+
+use crate::image::archive::{self, Place};
+use crate::image::compress::{Compression, compress};
+use crate::image::pieces::Pieces;
+use crate::image::{Blob, Content, Image, Manifest, digest_of};
+
+/// How layers are compressed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The format of all layers; those that have it already are sent as they are.
+    pub compression: Compression,
+}
+
+/// An image whose manifest is not known before its layers are compressed.
+#[derive(Debug)]
+pub struct Draft {
+    /// The bytes of its configuration, which stay as they are.
+    config: Vec<u8>,
+    layers: Vec<Layer>,
+    base: Option<String>,
+    /// What was learned of each layer when it was compressed.
+    finished: Mutex<Vec<Option<MediaType>>>,
+    /// Removes the files that were made for this image when it is dropped.
+    scratch: Mutex<Vec<TempPath>>,
+}
+
+/// A layer as the source has it.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// How messages call it.
+    pub(super) name: String,
+    /// The file that it lies in.
+    pub(super) path: PathBuf,
+    pub(super) place: Place,
+    pub(super) format: Format,
+    /// `sha256:…` of the uncompressed archive.
+    pub(super) diff_id: String,
+}
+
+/// How a layer of a source is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Draft {
+    pub(super) fn new(
+        config: Vec<u8>,
+        layers: Vec<Layer>,
+        base: Option<String>,
+        scratch: Vec<TempPath>,
+    ) -> Self {
+        let finished = layers.iter().map(|_| None).collect();
+        Self {
+            config,
+            layers,
+            base,
+            finished: Mutex::new(finished),
+            scratch: Mutex::new(scratch),
+        }
+    }
+
+    /// The sizes of the layers in the source, in bytes, the lowest layer first: what
+    /// [`Draft::compress`] counts as its progress.
+    pub fn layers(&self) -> Vec<u64> {
+        self.layers.iter().map(|layer| layer.place.size).collect()
+    }
+
+    /// Compresses a layer; the blob's bytes are in a file that lives as long as the draft, or the
+    /// image that it becomes. Layers may be compressed in any order (the largest first lets its
+    /// upload overlap with the others) and by several threads at once, though one layer keeps all
+    /// cores busy. `progress` hears of bytes of the source that are done.
+    ///
+    /// # Errors
+    ///
+    /// The layer is not the one that the configuration names by its digest, or cannot be read; the
+    /// temporary file cannot be written.
+    pub(in crate::image) fn compress(
+        &self,
+        index: usize,
+        options: &Options,
+        progress: &dyn Fn(u64),
+    ) -> Result<Blob> {
+        let layer = self
+            .layers
+            .get(index)
+            .context("the image has no such layer")?;
+        let (blob, diff_id) = layer
+            .compress(options.compression, progress, &self.scratch)
+            .with_context(|| format!("cannot compress the layer {}", layer.shown()))?;
+        if diff_id != layer.diff_id {
+            bail!(
+                "the layer {} has the digest {diff_id}, but the image's configuration names {}",
+                layer.shown(),
+                layer.diff_id
+            );
+        }
+        let media_type = match options.compression {
+            Compression::Gzip => MediaType::ImageLayerGzip,
+            Compression::Zstd => MediaType::ImageLayerZstd,
+        };
+        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        finished[index] = Some(media_type);
+        Ok(blob)
+    }
+
+    /// The image of the compressed layers, which are in the order of [`Draft::layers`].
+    ///
+    /// # Errors
+    ///
+    /// A layer is missing.
+    pub(in crate::image) fn finish(self, layers: Vec<Blob>) -> Result<Image> {
+        let finished = self
+            .finished
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if layers.len() != finished.len() {
+            bail!(
+                "{} of {} layers are compressed",
+                layers.len(),
+                finished.len()
+            );
+        }
+        let mut described = Vec::new();
+        for (blob, media_type) in layers.iter().zip(finished) {
+            let media_type = media_type.context("a layer is not compressed")?;
+            described.push(descriptor(media_type, blob)?);
+        }
+        let config = Blob {
+            digest: digest_of(&self.config),
+            size: self.config.len() as u64,
+            content: Content::Bytes(self.config),
+        };
+        let manifest = ImageManifestBuilder::default()
+            .schema_version(2_u32)
+            .media_type(MediaType::ImageManifest)
+            .config(descriptor(MediaType::ImageConfig, &config)?)
+            .layers(described)
+            .build()?
+            .to_string()?
+            .into_bytes();
+        let mut blobs = layers;
+        blobs.push(config);
+        Ok(Image {
+            manifests: vec![Manifest {
+                digest: digest_of(&manifest),
+                media_type: MediaType::ImageManifest.to_string(),
+                bytes: manifest,
+                blobs,
+            }],
+            base: self.base,
+            _scratch: self
+                .scratch
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
+        })
+    }
+}
+
+fn descriptor(kind: MediaType, blob: &Blob) -> Result<Descriptor> {
+    let digest: OciDigest = blob.digest.parse()?;
+    Ok(Descriptor::new(kind, blob.size, digest))
+}
+
+impl Layer {
+    fn shown(&self) -> String {
+        format!("{} in {}", self.name, self.path.display())
+    }
+
+    /// The compressed layer, and the digest of the uncompressed one.
+    fn compress(
+        &self,
+        compression: Compression,
+        progress: &dyn Fn(u64),
+        scratch: &Mutex<Vec<TempPath>>,
+    ) -> Result<(Blob, String)> {
+        let count = AtomicU64::new(0);
+        let mut input = Counted {
+            inner: archive::reader(&self.path, self.place)?,
+            count: &count,
+        };
+        let told = Cell::new(0);
+        let progress = |_| {
+            let now = count.load(Ordering::Relaxed);
+            progress(now - told.replace(now));
+        };
+        if self.format == compression.into() {
+            return self.keep(input, &progress);
+        }
+        let mut file = NamedTempFile::new().context("cannot make a temporary file")?;
+        let output = file.as_file_mut();
+        let done = match self.format {
+            Format::Plain => {
+                let origin = Some(self.place.offset);
+                compress(&mut input, output, compression, origin, &progress)?
+            }
+            Format::Gzip => {
+                let mut plain = MultiGzDecoder::new(input);
+                compress(&mut plain, output, compression, None, &progress)?
+            }
+            Format::Zstd => {
+                let mut plain = zstd::Decoder::new(input)?;
+                compress(&mut plain, output, compression, None, &progress)?
+            }
+        };
+        let file = file.into_temp_path();
+        let blob = Blob {
+            digest: done.digest,
+            size: done.size,
+            content: Content::Pieces(Pieces {
+                written: file.to_path_buf(),
+                source: self.path.clone(),
+                compression,
+                pieces: done.pieces,
+            }),
+        };
+        scratch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(file);
+        Ok((blob, done.diff_id))
+    }
+
+    /// The layer as it is, and the digest of what is in it.
+    fn keep(&self, input: impl Read, progress: &dyn Fn(u64)) -> Result<(Blob, String)> {
+        let mut hashed = Hashed {
+            inner: input,
+            hasher: Sha256::new(),
+        };
+        let diff_id = if self.format == Format::Zstd {
+            digest_all(&mut zstd::Decoder::new(&mut hashed)?, progress)?
+        } else {
+            digest_all(&mut MultiGzDecoder::new(&mut hashed), progress)?
+        };
+        io::copy(&mut hashed, &mut io::sink())?;
+        let blob = Blob {
+            digest: format!("sha256:{}", hex::encode(hashed.hasher.finalize())),
+            size: self.place.size,
+            content: Content::File {
+                path: self.path.clone(),
+                offset: self.place.offset,
+            },
+        };
+        Ok((blob, diff_id))
+    }
+}
+
+impl From<Compression> for Format {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::Gzip => Self::Gzip,
+            Compression::Zstd => Self::Zstd,
+        }
+    }
+}
+
+fn digest_all(input: &mut impl Read, progress: &dyn Fn(u64)) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let count = input
+            .read(&mut buffer)
+            .context("it cannot be decompressed")?;
+        if count == 0 {
+            return Ok(format!("sha256:{}", hex::encode(hasher.finalize())));
+        }
+        hasher.update(&buffer[..count]);
+        progress(count as u64);
+    }
+}
+
+/// Counts what is read.
+struct Counted<'a, R> {
+    inner: R,
+    count: &'a AtomicU64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Hashes what is read.
+struct Hashed<R> {
+    inner: R,
+    hasher: Sha256,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}

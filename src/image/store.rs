@@ -1,0 +1,114 @@
+//! An image in the store of Docker or podman, as the archive that they write of it.
+
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Error, Result, anyhow};
+use tempfile::{NamedTempFile, TempPath};
+
+use crate::error::{Failure, Hint};
+
+/// The most of an engine's words that is kept, in bytes.
+const WORDS: u64 = 4 << 10;
+
+/// Writes the image `name` of the first of `engines` that has it into a temporary file.
+///
+/// # Errors
+///
+/// No engine is installed, or none gives the image: in the words of each.
+pub(super) fn save(name: &str, engines: &[&str]) -> Result<TempPath> {
+    if !is_name(name) {
+        return Err(Failure::usage(format!(
+            "`{name}` is neither a file, nor a directory, nor an image's name"
+        )));
+    }
+    let mut refusals = Vec::new();
+    for engine in engines {
+        match save_from(name, engine)? {
+            Saved::Image(path) => return Ok(path),
+            Saved::NotInstalled => {}
+            Saved::Refused(words) => refusals.push(format!("{engine}: {words}")),
+        }
+    }
+    if refusals.is_empty() {
+        let engines = engines.join(" or ");
+        return Err(anyhow!(
+            "`{name}` is no file or directory, and there is no {engines} to ask for an image of that name"
+        ))
+        .hint("an image is an OCI layout, a file that `docker save` wrote, or a name in its store");
+    }
+    Err(anyhow!(
+        "there is no image `{name}`: it is no file or directory, and {}",
+        refusals.join("; ")
+    ))
+    .hint("`docker images` or `podman images` lists those of the store")
+}
+
+enum Saved {
+    Image(TempPath),
+    NotInstalled,
+    /// In the engine's words.
+    Refused(String),
+}
+
+fn save_from(name: &str, engine: &str) -> Result<Saved> {
+    let mut command = Command::new(engine);
+    command.arg("save");
+    if engine == "podman" {
+        command.args(["--format", "docker-archive"]);
+    }
+    let spawned = command
+        .arg(name)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Saved::NotInstalled),
+        Err(error) => return Err(Error::new(error).context(format!("cannot run {engine}"))),
+    };
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (mut stdout, stderr) = (
+        stdout.context("the engine has no output")?,
+        stderr.context("the engine has no output")?,
+    );
+    let words = std::thread::spawn(move || listen(stderr));
+    let mut scratch = NamedTempFile::new().context("cannot make a temporary file")?;
+    if let Err(error) = io::copy(&mut stdout, scratch.as_file_mut()) {
+        // It would wait for a reader for ever.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error)
+            .with_context(|| format!("cannot write what `{engine} save` says to a temporary file"))
+            .hint("it needs as much space as the image; TMPDIR names another directory");
+    }
+    drop(stdout);
+    let status = child.wait()?;
+    let words = words.join().unwrap_or_default();
+    if status.success() {
+        return Ok(Saved::Image(scratch.into_temp_path()));
+    }
+    Ok(Saved::Refused(if words.is_empty() {
+        status.to_string()
+    } else {
+        words
+    }))
+}
+
+/// The beginning of what an engine says, on one line.
+fn listen(mut stderr: impl Read) -> String {
+    let mut bytes = Vec::new();
+    let _ = (&mut stderr).take(WORDS).read_to_end(&mut bytes);
+    let _ = io::copy(&mut stderr, &mut io::sink());
+    let text = String::from_utf8_lossy(&bytes);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether it can be an image's name: letters, digits and `._-/:@`, and no option.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte))
+}

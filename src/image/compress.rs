@@ -446,7 +446,7 @@ mod tests {
         }
         let told = Cell::new(0);
         let count = |bytes| told.set(told.get() + bytes);
-        let mut begun = (&[7; BLOCK][..]).chain(Broken);
+        let mut begun = (&vec![7; BLOCK][..]).chain(Broken);
         let error =
             compress(&mut begun, &mut Vec::new(), Compression::Gzip, None, &count).unwrap_err();
         assert_eq!(format!("{error:#}"), "cannot read the layer: it is gone");

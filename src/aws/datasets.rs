@@ -23,6 +23,7 @@ mod files;
 mod pull;
 mod push;
 mod reading;
+mod send;
 mod snapshot;
 mod upload;
 

@@ -18,9 +18,11 @@ use tar::{EntryType, Header, PaxExtensions};
 use crate::error::Hint;
 
 /// More entries than any image has files.
-const MAX_ENTRIES: usize = 1 << 16;
+const MAX_ENTRIES: usize = 1 << 15;
 /// The largest long name or pax record.
 const MAX_RECORD: u64 = 1 << 20;
+/// The longest name, in bytes: that of Linux.
+const MAX_NAME: usize = 4096;
 /// Links that are followed for one file.
 const MAX_LINKS: usize = 16;
 const BLOCK: u64 = 512;
@@ -137,7 +139,7 @@ fn index(file: &mut (impl Read + Seek), length: u64) -> Result<HashMap<String, E
         bail!("it is empty");
     }
     loop {
-        let mut block = [0; BLOCK as usize];
+        let mut block = [0; 512];
         if length - position < BLOCK {
             return cut_off(position == 0);
         }
@@ -159,9 +161,10 @@ fn index(file: &mut (impl Read + Seek), length: u64) -> Result<HashMap<String, E
         let size = match kind {
             // The size of these says nothing of bytes in the archive.
             EntryType::Link | EntryType::Symlink | EntryType::Directory => 0,
-            _ => match extended.size.take() {
-                Some(size) if !is_record(kind) => size,
-                _ => header.entry_size()?,
+            _ if is_record(kind) => header.entry_size()?,
+            _ => match extended.size {
+                Some(size) => size,
+                None => header.entry_size()?,
             },
         };
         let offset = position + BLOCK;
@@ -267,6 +270,12 @@ fn add(
     let bytes = extended
         .name
         .unwrap_or_else(|| header.path_bytes().into_owned());
+    if bytes.len() > MAX_NAME {
+        bail!(
+            "the name of an entry has {} bytes; {MAX_NAME} are the most",
+            bytes.len()
+        );
+    }
     let shown = String::from_utf8_lossy(&bytes).into_owned();
     let text = String::from_utf8(bytes).map_err(|_| anyhow!("the name {shown:?} is not UTF-8"))?;
     let name =
@@ -467,6 +476,12 @@ mod tests {
             let error = format!("{:#}", raw(&bytes).1.unwrap_err());
             assert!(error.contains("cut off"), "{size}: {error}");
         }
+        let error = refused(|archive| {
+            let name = [b'a'; 5000];
+            entry(archive, "x", EntryType::GNULongName, 5000, &name);
+            file(archive, "x", b"");
+        });
+        assert!(error.contains("4096 are the most"), "{error}");
         for kind in [EntryType::GNULongName, EntryType::XHeader] {
             let large = vec![b'a'; 2 << 20];
             let error = refused(|archive| entry(archive, "x", kind, 2 << 20, &large));
@@ -499,5 +514,39 @@ mod tests {
             error.contains("not a tar archive (at byte 1536)"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn no_byte_of_a_header_makes_it_panic_or_read_outside() {
+        let mut archive = Builder::new(Vec::new());
+        file(&mut archive, "a", b"first");
+        let records = [("path", &b"pax"[..]), ("size", b"5")];
+        archive.append_pax_extensions(records).unwrap();
+        file(&mut archive, "b", b"third");
+        link(&mut archive, EntryType::Symlink, "c", "a");
+        let whole = archive.into_inner().unwrap();
+        let mut read = 0;
+        for position in 0..whole.len() - 1024 {
+            for value in [0, b'/', b'7', b'x', 0x80, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[position] = value;
+                let block = position / 512 * 512;
+                let mut header = Header::from_byte_slice(&bytes[block..block + 512]).clone();
+                header.set_cksum();
+                bytes[block..block + 512].copy_from_slice(header.as_bytes());
+                let length = bytes.len() as u64;
+                let Ok(entries) = index(&mut std::io::Cursor::new(bytes), length) else {
+                    continue;
+                };
+                read += 1;
+                for (name, entry) in entries {
+                    assert!(!name.starts_with('/') && !name.split('/').any(|part| part == ".."));
+                    if let Entry::File(place) = entry {
+                        assert!(place.offset + place.size <= length);
+                    }
+                }
+            }
+        }
+        assert!(read > 1000, "{read}");
     }
 }

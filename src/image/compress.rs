@@ -155,18 +155,14 @@ impl Source<'_> {
         batch.used = 0;
         while batch.used < self.batch {
             if batch.blocks.len() == batch.used {
-                batch.blocks.push(Block {
-                    input: Vec::with_capacity(BLOCK),
-                    ..Block::default()
-                });
+                batch.blocks.push(Block::default());
             }
             let block = &mut batch.blocks[batch.used];
-            block.input.clear();
-            (&mut *self.input)
-                .take(BLOCK as u64)
-                .read_to_end(&mut block.input)
-                .context("cannot read the layer")?;
-            if block.input.is_empty() {
+            // Not read_to_end: it would clear what is about to be overwritten.
+            block.input.resize(BLOCK, 0);
+            let length = fill(self.input, &mut block.input).context("cannot read the layer")?;
+            block.input.truncate(length);
+            if length == 0 {
                 break;
             }
             self.hasher.update(&block.input);
@@ -174,6 +170,20 @@ impl Source<'_> {
         }
         Ok(())
     }
+}
+
+/// Reads until the buffer is full or the input ends.
+fn fill(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match input.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
 }
 
 /// What hashes and writes.
@@ -436,7 +446,7 @@ mod tests {
         }
         let told = Cell::new(0);
         let count = |bytes| told.set(told.get() + bytes);
-        let mut begun = (&[7; BLOCK][..]).chain(Broken);
+        let mut begun = (&vec![7; BLOCK][..]).chain(Broken);
         let error =
             compress(&mut begun, &mut Vec::new(), Compression::Gzip, None, &count).unwrap_err();
         assert_eq!(format!("{error:#}"), "cannot read the layer: it is gone");

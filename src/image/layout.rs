@@ -112,7 +112,7 @@ pub(super) fn read_tree(tree: Tree<'_>, name: Option<&str>) -> Result<Image> {
     let mut image = Image {
         manifests: Vec::new(),
         base: None,
-        _scratch: Vec::new(),
+        scratch: Vec::new(),
     };
     collect(tree, root, 0, &mut image)?;
     Ok(image)
@@ -128,19 +128,19 @@ fn choose<'a>(tree: Tree<'_>, all: &'a [Descriptor], name: Option<&str>) -> Resu
     if let [one] = found[..] {
         return Ok(one);
     }
-    let names: Vec<&str> = all.iter().filter_map(named).collect();
+    let tags: Vec<&str> = all.iter().filter_map(named).collect();
     let error = match name {
         Some(name) => anyhow!("{} holds {} images `{name}`", tree.shown(), found.len()),
         None => anyhow!("{} holds {} images, not one", tree.shown(), found.len()),
     };
-    Err(error).hint(if names.is_empty() {
+    Err(error).hint(if tags.is_empty() {
         "copy the one to push into a layout of its own: `skopeo copy oci:DIR:TAG oci:NEW`"
             .to_owned()
     } else {
         format!(
             "name the one to push, {}:TAG; its tags are {}",
             tree.shown(),
-            names.join(", ")
+            tags.join(", ")
         )
     })
 }

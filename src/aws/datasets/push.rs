@@ -1,32 +1,24 @@
 //! A push: what differs is sent, the manifest comes last.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketVersioningStatus, ChecksumAlgorithm};
-use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use tokio::sync::OnceCell;
+use tokio::sync::oneshot;
 
-use super::upload::{self, Memory, PART, blocking};
+use super::send::{Outcome, Sender};
 use super::{
-    DatasetVersion, LocalFile, Manifest, ManifestFile, SCHEMA, earlier, manifest_uri, newest,
-    prefix, reading, unversioned,
+    DatasetVersion, LocalFile, Manifest, ManifestFile, SCHEMA, manifest_uri, newest, prefix,
+    reading, unversioned,
 };
 use crate::aws::AwsResultExt;
-use crate::aws::s3::S3Uri;
 use crate::error::{Exit, Failure, Hint, hinted};
 use crate::names::DatasetName;
-
-/// Files that are sent side by side.
-const PARALLEL: usize = 32;
-
-/// So many files are sent before it is asked what an earlier push left: that costs more than
-/// sending a few.
-const FEW: usize = 32;
 
 /// The longest key that S3 takes, in bytes.
 const MAX_KEY: usize = 1024;
@@ -50,83 +42,58 @@ pub struct Pushed {
     pub unchanged: bool,
 }
 
-/// What came of one file.
-struct Outcome {
-    entry: ManifestFile,
-    sent: bool,
-    sent_bytes: u64,
-    resumed_bytes: u64,
-}
-
-/// A push under way.
-struct Push<'a> {
-    client: &'a Client,
-    bucket: &'a str,
-    dataset: &'a DatasetName,
-    /// The files of the version before, by path.
-    known: BTreeMap<&'a str, &'a ManifestFile>,
-    /// When the version before was written, in seconds; what is older belongs to it.
-    since: i64,
-    memory: Memory,
-    sending: AtomicUsize,
-    objects: OnceCell<BTreeMap<String, u64>>,
-    uploads: OnceCell<BTreeMap<String, Vec<String>>>,
-    sent: &'a (dyn Fn(u64) + Sync),
-}
-
 /// Makes the data set consist of these files. Files that the newest version has with the same
 /// bytes are not sent again, nor what an interrupted push has sent; when nothing differs the newest
 /// version stays. Each file is read once and hashed on its way, unless its size is one that S3
-/// already has: then it is hashed first. `sent` hears how many bytes are settled. Of two pushes at
-/// the same time one fails, and says so.
+/// already has: then it is hashed first. `seen` hears how many bytes were hashed or sent. Of two
+/// pushes at the same time one fails, and says so.
 pub async fn push(
     client: &Client,
     bucket: &str,
     dataset: &DatasetName,
     files: &[LocalFile],
     now: Timestamp,
-    sent: &(dyn Fn(u64) + Sync),
+    seen: &(dyn Fn(u64) + Sync),
 ) -> Result<Pushed> {
     check_keys(dataset, files)?;
     let previous = newest(client, bucket, dataset).await?;
     if previous.is_none() {
         require_versions(client, bucket).await?;
     }
-    let push = Push {
-        client,
-        bucket,
-        dataset,
-        known: previous
-            .iter()
-            .flat_map(|newest| &newest.version.manifest.files)
-            .map(|file| (file.path.as_str(), file))
-            .collect(),
-        since: previous.as_ref().map_or(i64::MIN, |newest| newest.written),
-        memory: Memory::new(),
-        sending: AtomicUsize::new(0),
-        objects: OnceCell::new(),
-        uploads: OnceCell::new(),
-        sent,
+    let known: BTreeMap<&str, &ManifestFile> = previous
+        .iter()
+        .flat_map(|newest| &newest.version.manifest.files)
+        .map(|file| (file.path.as_str(), file))
+        .collect();
+    let (kept, changed) = split(files, &known, seen).await?;
+    let sender = Sender::new(
+        client.clone(),
+        bucket.to_owned(),
+        dataset.clone(),
+        previous.as_ref().map_or(i64::MIN, |newest| newest.written),
+    );
+    let counter = sender.counter();
+    let outcomes = if changed.is_empty() {
+        Vec::new()
+    } else {
+        apart(
+            move || async move { sender.send(changed).await },
+            counter,
+            seen,
+        )
+        .await?
     };
-    let outcomes: Result<Vec<Outcome>> = futures::stream::iter(files)
-        .map(|file| push.file(file))
-        .buffer_unordered(PARALLEL)
-        .try_collect()
-        .await;
-    let mut outcomes = match outcomes {
-        Ok(outcomes) => outcomes,
-        Err(error) if push.sending.load(Ordering::Relaxed) > 0 => {
-            return Err(hinted(error, STANDS));
-        }
-        Err(error) => return Err(error),
-    };
-    outcomes.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     let uploaded = outcomes.iter().filter(|outcome| outcome.sent).count();
     let uploaded_bytes = outcomes.iter().map(|outcome| outcome.sent_bytes).sum();
     let resumed_bytes = outcomes.iter().map(|outcome| outcome.resumed_bytes).sum();
-    let files: Vec<_> = outcomes.into_iter().map(|outcome| outcome.entry).collect();
+    let mut entries: Vec<ManifestFile> = outcomes
+        .into_iter()
+        .map(|outcome: Outcome| outcome.entry)
+        .chain(kept.into_iter().cloned())
+        .collect();
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
     if let Some(newest) = &previous
-        && newest.version.manifest.files == files
+        && newest.version.manifest.files == entries
     {
         return Ok(Pushed {
             version: newest.version.clone(),
@@ -140,7 +107,7 @@ pub async fn push(
         schema: SCHEMA,
         dataset: dataset.clone(),
         created: now,
-        files,
+        files: entries,
     };
     let etag = previous.map(|newest| newest.etag);
     let id = write(client, bucket, &manifest, etag).await?;
@@ -186,139 +153,86 @@ async fn require_versions(client: &Client, bucket: &str) -> Result<()> {
     }
 }
 
-impl Push<'_> {
-    async fn file(&self, file: &LocalFile) -> Result<Outcome> {
-        if file.size > PART {
-            self.large(file).await
+/// The entries of files that have the bytes that they had, and the files that must be sent.
+async fn split<'a>(
+    files: &[LocalFile],
+    known: &BTreeMap<&str, &'a ManifestFile>,
+    seen: &(dyn Fn(u64) + Sync),
+) -> Result<(Vec<&'a ManifestFile>, Vec<LocalFile>)> {
+    let (mut kept, mut changed, mut alike) = (Vec::new(), Vec::new(), Vec::new());
+    for file in files {
+        match known.get(file.path.as_str()) {
+            Some(before) if before.size == file.size => alike.push((file.clone(), *before)),
+            _ => changed.push(file.clone()),
+        }
+    }
+    let hashed: Vec<_> = alike.iter().map(|(file, _)| file.clone()).collect();
+    let counter = Arc::new(AtomicU64::new(0));
+    let count = counter.clone();
+    let hashing = move || async move { reading::sha256_of_each(&hashed, &count) };
+    let found = if alike.is_empty() {
+        Vec::new()
+    } else {
+        apart(hashing, counter, seen).await?
+    };
+    for ((file, before), sha256) in alike.into_iter().zip(found) {
+        if before.sha256 == hex::encode(sha256) {
+            kept.push(before);
         } else {
-            self.small(file).await
+            changed.push(file);
         }
     }
+    Ok((kept, changed))
+}
 
-    fn uri(&self, file: &LocalFile) -> S3Uri {
-        S3Uri::new(
-            self.bucket,
-            format!("{}{}", prefix(self.dataset), file.path),
-        )
-    }
-
-    /// The file in the version before, if it has the same size.
-    fn before(&self, file: &LocalFile) -> Option<&ManifestFile> {
-        let before = self.known.get(file.path.as_str()).copied();
-        before.filter(|before| before.size == file.size)
-    }
-
-    fn stays(&self, before: &ManifestFile) -> Outcome {
-        (self.sent)(before.size);
-        Outcome {
-            entry: before.clone(),
-            sent: false,
-            sent_bytes: 0,
-            resumed_bytes: 0,
-        }
-    }
-
-    fn is_there(
-        &self,
-        file: &LocalFile,
-        version_id: Option<String>,
-        sha256: String,
-        resumed_bytes: u64,
-    ) -> Result<Outcome> {
-        let version_id = version_id
-            .filter(|id| id != "null")
-            .ok_or_else(|| unversioned(self.bucket))?;
-        let sent_bytes = file.size - resumed_bytes;
-        Ok(Outcome {
-            entry: ManifestFile {
-                path: file.path.clone(),
-                key: self.uri(file).key,
-                version_id,
-                size: file.size,
-                sha256,
-            },
-            sent: sent_bytes > 0 || resumed_bytes == 0,
-            sent_bytes,
-            resumed_bytes,
-        })
-    }
-
-    /// True when an object that no manifest names yet has this key and size.
-    async fn left_behind(&self, uri: &S3Uri, size: u64) -> Result<bool> {
-        let objects = self
-            .objects
-            .get_or_try_init(|| {
-                let under = S3Uri::new(self.bucket, prefix(self.dataset));
-                async move { earlier::objects(self.client, &under, self.since).await }
-            })
-            .await?;
-        Ok(objects.get(&uri.key) == Some(&size))
-    }
-
-    async fn small(&self, file: &LocalFile) -> Result<Outcome> {
-        let room = self.memory.room(file.size).await?;
-        let source = file.clone();
-        let (bytes, sha256) = blocking(move || reading::whole(&source)).await?;
-        let hex = hex::encode(sha256);
-        if let Some(before) = self.before(file)
-            && before.sha256 == hex
-        {
-            return Ok(self.stays(before));
-        }
-        let uri = self.uri(file);
-        if self.sending.fetch_add(1, Ordering::Relaxed) >= FEW
-            && self.left_behind(&uri, file.size).await?
-            && let Some(id) = earlier::current_single(self.client, &uri, file.size, &sha256).await?
-        {
-            (self.sent)(file.size);
-            return self.is_there(file, Some(id), hex, file.size);
-        }
-        let id = upload::single(self.client, &uri, bytes, &sha256).await?;
-        drop(room);
-        (self.sent)(file.size);
-        self.is_there(file, id, hex, 0)
-    }
-
-    async fn digests(&self, file: &LocalFile) -> Result<reading::Digests> {
-        let source = file.clone();
-        blocking(move || reading::digests(&source)).await
-    }
-
-    async fn large(&self, file: &LocalFile) -> Result<Outcome> {
-        let uri = self.uri(file);
-        let mut digests = None;
-        if let Some(before) = self.before(file) {
-            let found = self.digests(file).await?;
-            if before.sha256 == found.hex() {
-                return Ok(self.stays(before));
-            }
-            digests = Some(found);
-        }
-        if self.left_behind(&uri, file.size).await? {
-            let digests = match digests {
-                Some(digests) => digests,
-                None => self.digests(file).await?,
+/// Runs work on a thread and a runtime of its own, while `seen` hears what it counts. Thousands of
+/// small requests cost a good deal less where nothing has to wake another thread.
+async fn apart<T, F>(
+    work: impl FnOnce() -> F + Send + 'static,
+    counter: Arc<AtomicU64>,
+    seen: &(dyn Fn(u64) + Sync),
+) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>>,
+{
+    let (mut answer, mut result) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("push".to_owned())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let outcome = match runtime {
+                Ok(runtime) => runtime.block_on(async {
+                    tokio::select! {
+                        outcome = work() => Some(outcome),
+                        () = answer.closed() => None,
+                    }
+                }),
+                Err(error) => Some(Err(error.into())),
             };
-            if let Some(id) = earlier::current(self.client, &uri, file.size, &digests).await? {
-                (self.sent)(file.size);
-                return self.is_there(file, Some(id), digests.hex(), file.size);
+            if let Some(outcome) = outcome {
+                // Whoever asked may be gone.
+                drop(answer.send(outcome));
             }
-        }
-        self.sending.fetch_add(1, Ordering::Relaxed);
-        let uploads = self
-            .uploads
-            .get_or_try_init(|| {
-                let under = S3Uri::new(self.bucket, prefix(self.dataset));
-                async move { earlier::uploads(self.client, &under).await }
-            })
-            .await?;
-        let unfinished = match uploads.get(&uri.key) {
-            Some(ids) => earlier::unfinished(self.client, &uri, ids).await?,
-            None => None,
+        })
+        .context("cannot start a thread")?;
+    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(100));
+    let mut heard = 0;
+    loop {
+        let outcome = tokio::select! {
+            outcome = &mut result => Some(outcome),
+            _ = ticks.tick() => None,
         };
-        let done =
-            upload::parts(self.client, &uri, file, unfinished, &self.memory, self.sent).await?;
-        self.is_there(file, done.version_id, done.sha256, done.resumed)
+        let now = counter.load(Ordering::Relaxed);
+        if now > heard {
+            seen(now - heard);
+            heard = now;
+        }
+        if let Some(outcome) = outcome {
+            return outcome.context("the push ended early")?;
+        }
     }
 }
 
@@ -344,8 +258,9 @@ async fn write(
     let written = request.send().await.aws_unless(
         format!("cannot write {uri}"),
         &["PreconditionFailed", "ConditionalRequestConflict"],
-    )?;
+    );
     written
+        .map_err(|error| hinted(error, STANDS))?
         .ok_or_else(|| {
             Failure::new(
                 Exit::Failed,

@@ -4,6 +4,7 @@
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, bail};
@@ -11,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum_combine};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::LocalFile;
@@ -125,6 +127,30 @@ pub(super) fn whole(file: &LocalFile) -> Result<(Bytes, [u8; 32])> {
     still.fill(&mut bytes, |step| sha256.update(step))?;
     still.check()?;
     Ok((Bytes::from(bytes), sha256.finalize().into()))
+}
+
+/// The SHA-256 of each file, in parallel; `count` grows by the bytes that were read.
+pub(super) fn sha256_of_each(files: &[LocalFile], count: &AtomicU64) -> Result<Vec<[u8; 32]>> {
+    files
+        .par_iter()
+        .map_init(
+            || vec![0; STEP],
+            |buffer, file| {
+                let mut still = Still::open(file)?;
+                let mut sha256 = Sha256::new();
+                let mut left = file.size;
+                while left > 0 {
+                    let length = left.min(STEP as u64);
+                    let step = &mut buffer[..usize::try_from(length)?];
+                    still.fill(step, |step| sha256.update(step))?;
+                    left -= length;
+                    count.fetch_add(length, Ordering::Relaxed);
+                }
+                still.check()?;
+                Ok(sha256.finalize().into())
+            },
+        )
+        .collect()
 }
 
 /// The digests of a file, without keeping its bytes.
@@ -295,7 +321,7 @@ mod tests {
                 );
                 joined.extend_from_slice(&part.bytes);
                 assert_eq!(
-                    part.number as u64,
+                    u64::try_from(part.number).unwrap(),
                     (joined.len() as u64).div_ceil(size),
                     "numbers count from 1"
                 );

@@ -45,10 +45,15 @@ impl Memory {
         }
     }
 
-    /// Waits until there is room for `size` bytes. What is larger than all of it gets all.
-    pub(super) async fn room(&self, size: u64) -> Result<SemaphorePermit<'_>> {
-        let units = size.div_ceil(1 << 10).clamp(1, Self::TOTAL.into());
-        Ok(self.permits.acquire_many(u32::try_from(units)?).await?)
+    /// The room that `size` bytes take. What is larger than all of it takes all.
+    pub(super) fn units(size: u64) -> u64 {
+        size.div_ceil(1 << 10).clamp(1, Self::TOTAL.into())
+    }
+
+    /// Waits until there is so much room.
+    pub(super) async fn room(&self, units: u64) -> Result<SemaphorePermit<'_>> {
+        let units = u32::try_from(units)?.min(Self::TOTAL);
+        Ok(self.permits.acquire_many(units).await?)
     }
 }
 
@@ -170,7 +175,7 @@ async fn attempt(
         let Some(mut parts) = parts else {
             return Ok(None);
         };
-        let room = memory.room(size.min(file.size)).await?;
+        let room = memory.room(Memory::units(size.min(file.size))).await?;
         let (piece, parts) = blocking(move || {
             Ok(match parts.next()? {
                 Some(part) => (Piece::Part(part), Some(parts)),

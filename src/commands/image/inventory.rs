@@ -10,6 +10,7 @@ use crate::aws::image_use::{self, UsingVersion};
 use crate::aws::{Clients, branch_image};
 use crate::config::Project;
 use crate::context::Context;
+use crate::error::Exit;
 use crate::git::Repository;
 use crate::infra::Platform;
 use crate::names::BranchName;
@@ -26,6 +27,8 @@ pub(super) struct UsedBy {
     pub pins: BTreeSet<String>,
     /// Branches whose tag it has.
     pub branches: BTreeSet<String>,
+    /// True of the analyzer that Processing jobs run.
+    pub analyzer: bool,
 }
 
 impl UsedBy {
@@ -38,6 +41,7 @@ impl UsedBy {
         self.endpoints.extend(other.endpoints.iter().cloned());
         self.pins.extend(other.pins.iter().cloned());
         self.branches.extend(other.branches.iter().cloned());
+        self.analyzer |= other.analyzer;
     }
 
     /// Why the image has to stay; nothing when it need not. A rejected version needs no image.
@@ -50,6 +54,7 @@ impl UsedBy {
         needs.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
         needs.extend(self.pins.iter().map(|name| format!("pin of {name}")));
         needs.extend(self.branches.iter().map(|name| format!("branch {name}")));
+        needs.extend(self.analyzer.then(|| "analyzer".to_owned()));
         needs
     }
 
@@ -63,6 +68,7 @@ impl UsedBy {
         let mut parts: Vec<String> = self.models.iter().map(rejected).collect();
         parts.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
         parts.extend(self.pins.iter().map(|name| format!("pin of {name}")));
+        parts.extend(self.analyzer.then(|| "analyzer".to_owned()));
         parts.join(", ")
     }
 }
@@ -76,21 +82,59 @@ pub(super) struct Inventory {
     /// The images that each index names.
     pub(super) children: BTreeMap<String, Vec<String>>,
     users: BTreeMap<String, UsedBy>,
+    /// False when the models and endpoints may not be looked at: nobody knows who uses an image.
+    pub(super) users_known: bool,
 }
 
 impl Inventory {
+    /// Everything; an error where something may not be looked at.
     pub(super) async fn read(
         ctx: &Context,
         clients: &Clients,
         project: &Project,
         platform: &Platform,
     ) -> Result<Self> {
+        let (inventory, missing) = Self::collect(ctx, clients, project, platform).await?;
+        missing.map_or(Ok(inventory), Err)
+    }
+
+    /// What may be looked at; says what may not.
+    pub(super) async fn look(
+        ctx: &Context,
+        clients: &Clients,
+        project: &Project,
+        platform: &Platform,
+    ) -> Result<Self> {
+        let (inventory, missing) = Self::collect(ctx, clients, project, platform).await?;
+        if let Some(error) = missing {
+            let why = crate::error::message(&error);
+            ctx.progress
+                .say(format!("who uses the images is not known: {why}"));
+        }
+        Ok(inventory)
+    }
+
+    async fn collect(
+        ctx: &Context,
+        clients: &Clients,
+        project: &Project,
+        platform: &Platform,
+    ) -> Result<(Self, Option<anyhow::Error>)> {
         let repository = platform.image_repository.clone();
         let images = ecr::list(clients, &repository).await?;
-        let (children, users) = tokio::try_join!(
+        let group = platform.model_package_group.as_str();
+        let (children, users) = tokio::join!(
             ecr::content::children(clients, &repository, &images),
-            image_use::users(clients, &repository, &platform.model_package_group, &images),
-        )?;
+            image_use::users(clients, &repository, group, &images),
+        );
+        let children = children?;
+        let (users, missing) = match users {
+            Ok(users) => (users, None),
+            Err(error) if crate::error::exit(&error) == Exit::Credentials => {
+                (BTreeMap::new(), Some(error))
+            }
+            Err(error) => return Err(error),
+        };
         let mut used: BTreeMap<String, UsedBy> = users
             .into_iter()
             .map(|(digest, users)| {
@@ -103,6 +147,10 @@ impl Inventory {
             })
             .collect();
         branches(ctx, project, &repository, &images, &mut used)?;
+        if images.iter().any(|i| i.digest == platform.analyzer_digest) {
+            let used = used.entry(platform.analyzer_digest.clone()).or_default();
+            used.analyzer = true;
+        }
         // An index is pulled by its own digest and runs as one of its images: each needs the other.
         let direct = used.clone();
         for (index, parts) in &children {
@@ -115,12 +163,14 @@ impl Inventory {
                 }
             }
         }
-        Ok(Self {
+        let inventory = Self {
             repository,
             images,
             children,
             users: used,
-        })
+            users_known: missing.is_none(),
+        };
+        Ok((inventory, missing))
     }
 
     pub(super) fn used_by(&self, digest: &str) -> UsedBy {

@@ -33,6 +33,8 @@ pub struct ListArgs {
 pub struct Listed {
     repository: String,
     images: Vec<Listing>,
+    /// False when models and endpoints may not be looked at: `used_by` has branches only.
+    users_known: bool,
     #[serde(skip)]
     push: String,
 }
@@ -61,7 +63,7 @@ pub(super) async fn run(ctx: &Context, args: &ListArgs) -> Result<ImageReport> {
     }
     let clients = ctx.aws().await?;
     let platform = infra::platform(clients, &project).await?;
-    let inventory = Inventory::read(ctx, clients, &project, &platform).await?;
+    let inventory = Inventory::look(ctx, clients, &project, &platform).await?;
     let images = inventory
         .images
         .iter()
@@ -78,6 +80,7 @@ pub(super) async fn run(ctx: &Context, args: &ListArgs) -> Result<ImageReport> {
         .collect();
     Ok(ImageReport::Listed(Listed {
         images,
+        users_known: inventory.users_known,
         repository: inventory.repository,
         push: ctx.command("image push"),
     }))

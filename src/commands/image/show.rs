@@ -53,6 +53,8 @@ pub struct Shown {
     /// The state of its scan, if there was one.
     scan: Option<String>,
     used_by: UsedBy,
+    /// False when models and endpoints may not be looked at: `used_by` has branches only.
+    users_known: bool,
     platforms: Vec<PlatformView>,
 }
 
@@ -111,7 +113,7 @@ pub(super) async fn run(ctx: &Context, args: &ShowArgs) -> Result<Shown> {
         let image = of_branch(clients, &project, &platform).await?;
         (image.digest, Some(image.why.to_string()))
     };
-    let inventory = Inventory::read(ctx, clients, &project, &platform).await?;
+    let inventory = Inventory::look(ctx, clients, &project, &platform).await?;
     let image = ecr::choose(&inventory.images, &inventory.repository, &reference)?;
     let platforms = content::platforms(clients, &inventory.repository, image).await?;
     Ok(Shown {
@@ -127,6 +129,7 @@ pub(super) async fn run(ctx: &Context, args: &ShowArgs) -> Result<Shown> {
         subject: image.subject.clone(),
         scan: image.scan.clone(),
         used_by: inventory.used_by(&image.digest),
+        users_known: inventory.users_known,
         platforms: platforms.into_iter().map(PlatformView::from).collect(),
     })
 }
@@ -179,7 +182,9 @@ impl fmt::Display for Shown {
         }
         line(f, "scan", self.scan.as_deref().unwrap_or("none"))?;
         let mut needs = self.used_by.needs();
-        if needs.is_empty() {
+        if !self.users_known {
+            needs.push("models and endpoints: not known".to_owned());
+        } else if needs.is_empty() {
             needs.push("nothing".to_owned());
         }
         line(f, "used by", &needs.join(", "))?;

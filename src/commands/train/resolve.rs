@@ -185,6 +185,8 @@ pub(super) async fn start(
             group: &platform.model_package_group,
         };
         let image = branch_image::find(clients, place, &source.branch, &source.rule).await?;
+        ctx.progress
+            .say(format!("image {} ({})", image.digest, image.why));
         // Not the stack's output: a local cloud may have another port than when it was made.
         let uri = ecr::repository_uri(clients, &platform.image_repository).await?;
         set("ImageUri", format!("{uri}@{}", image.digest));

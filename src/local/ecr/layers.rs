@@ -126,7 +126,7 @@ pub(super) async fn upload_layer_part(cloud: &Cloud, input: Part) -> ApiResult<V
     let length = input
         .last
         .checked_sub(input.first)
-        .map(|distance| distance + 1);
+        .and_then(|distance| distance.checked_add(1));
     if length != Some(bytes.len() as u64) {
         return Err(invalid(
             "Invalid parameter at 'partLastByte': the part does not have that many bytes",

@@ -263,7 +263,7 @@ fn content_start(parts: &Parts) -> Registered<Option<u64>> {
         .filter(|(start, end)| start <= end)
         .ok_or_else(|| Refusal::new(416, "BLOB_UPLOAD_INVALID", "Content-Range is START-END"))?;
     let length: Option<u64> = header(parts, &CONTENT_LENGTH).and_then(|text| text.parse().ok());
-    if length.is_some_and(|length| length != end - start + 1) {
+    if length.is_some_and(|length| length.checked_sub(1) != Some(end - start)) {
         return Err(Refusal::new(
             400,
             "SIZE_INVALID",

@@ -219,9 +219,15 @@ pub async fn pull(
         std::fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))
     })
     .await?;
+    let replaced: BTreeSet<&str> = plan.replaced.iter().map(String::as_str).collect();
+    let replaced = &replaced;
     let outcomes: Vec<(&ManifestFile, Outcome)> = futures::stream::iter(&plan.todo)
         .map(|file| async move {
-            let outcome = one(client, bucket, &plan.root, file, done)
+            let place = Place {
+                path: plan.root.join(&file.path),
+                taken: replaced.contains(file.path.as_str()),
+            };
+            let outcome = one(client, bucket, place, file, done)
                 .await
                 .with_context(|| format!("cannot pull {}", file.path))?;
             anyhow::Ok((file, outcome))
@@ -244,6 +250,13 @@ pub async fn pull(
     Ok(pulled)
 }
 
+/// Where a file belongs.
+struct Place {
+    path: PathBuf,
+    /// True when there was something else, which may be replaced.
+    taken: bool,
+}
+
 /// What came of one file.
 struct Outcome {
     fetched: u64,
@@ -254,12 +267,11 @@ struct Outcome {
 async fn one(
     client: &Client,
     bucket: &str,
-    root: &Path,
+    place: Place,
     file: &ManifestFile,
     done: &(dyn Fn(u64) + Sync),
 ) -> Result<Outcome> {
-    let place = root.join(&file.path);
-    let (path, size) = (unfinished(&place, file), file.size);
+    let (path, size) = (unfinished(&place.path, file), file.size);
     let mut draft = blocking(move || Draft::open(path, size)).await?;
     let (mut fetched, mut resumed) = (0, draft.length);
     done(resumed);
@@ -430,9 +442,24 @@ impl Draft {
         Ok(self)
     }
 
-    fn keep(self, place: &Path) -> Result<()> {
-        std::fs::rename(&self.path, place)
-            .with_context(|| format!("cannot write {}", place.display()))
+    /// Puts the whole file in its place. What came there since the plan was made stays.
+    fn keep(self, place: &Place) -> Result<()> {
+        let to = &place.path;
+        let doing = || format!("cannot write {}", to.display());
+        if !place.taken {
+            let linked = std::fs::hard_link(&self.path, to);
+            let there = match &linked {
+                Ok(()) => return self.discard(),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => true,
+                // Not every file system has links.
+                Err(_) => to.symlink_metadata().is_ok(),
+            };
+            if there {
+                return Err(anyhow!("{} came there meanwhile, and stays", to.display()))
+                    .hint("pull again: it asks before it replaces anything");
+            }
+        }
+        std::fs::rename(&self.path, to).with_context(doing)
     }
 
     fn discard(self) -> Result<()> {
@@ -466,6 +493,33 @@ mod tests {
                     .collect(),
             },
         }
+    }
+
+    #[test]
+    fn what_came_after_the_plan_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |taken| Place {
+            path: directory.path().join("a"),
+            taken,
+        };
+        let draft = || {
+            let draft = Draft::open(directory.path().join("draft"), 3).unwrap();
+            draft.restart().unwrap().write(&[Bytes::from("new")])
+        };
+        let read = || std::fs::read_to_string(directory.path().join("a")).unwrap();
+        draft().unwrap().keep(&place(false)).unwrap();
+        assert_eq!(read(), "new");
+        assert!(!directory.path().join("draft").exists());
+
+        std::fs::write(directory.path().join("a"), "mine").unwrap();
+        let error = draft().unwrap().keep(&place(false)).unwrap_err();
+        assert!(
+            error.to_string().contains("came there meanwhile"),
+            "{error}"
+        );
+        assert_eq!(read(), "mine");
+        draft().unwrap().keep(&place(true)).unwrap();
+        assert_eq!(read(), "new");
     }
 
     #[test]
@@ -514,9 +568,12 @@ mod tests {
         assert_eq!(draft.length, 3);
         let draft = draft.write(&[Bytes::from_static(b"def")]).unwrap();
         assert_eq!(draft.sha256.clone().finalize(), Sha256::digest(b"abcdef"));
-        let place = directory.path().join("whole");
+        let place = Place {
+            path: directory.path().join("whole"),
+            taken: false,
+        };
         draft.keep(&place).unwrap();
-        assert_eq!(std::fs::read(place).unwrap(), b"abcdef");
+        assert_eq!(std::fs::read(place.path).unwrap(), b"abcdef");
         std::fs::write(&path, "too long for this").unwrap();
         assert_eq!(Draft::open(path, 6).unwrap().length, 0);
     }

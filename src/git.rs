@@ -169,8 +169,15 @@ impl Repository {
     /// author of this commit. False when there was nothing to commit.
     pub fn commit<P: AsRef<OsStr>>(&self, files: &[P], message: &str) -> Result<bool> {
         let mut add = vec![OsStr::new("add"), OsStr::new("--")];
-        add.extend(files.iter().map(AsRef::as_ref));
-        self.run(add)?;
+        for file in files {
+            // One that was removed, and whose removal is staged, is nothing that git could add.
+            if self.is_known(file.as_ref())? {
+                add.push(file.as_ref());
+            }
+        }
+        if add.len() > 2 {
+            self.run(add)?;
+        }
         let mut staged = vec!["diff", "--cached", "--quiet"]
             .into_iter()
             .map(OsStr::new)
@@ -202,6 +209,15 @@ impl Repository {
         arguments.extend(files.iter().map(AsRef::as_ref));
         self.run(arguments)?;
         Ok(true)
+    }
+
+    /// True for a file that is there, or in the index.
+    fn is_known(&self, file: &OsStr) -> Result<bool> {
+        if self.directory.join(file).symlink_metadata().is_ok() {
+            return Ok(true);
+        }
+        let listed = self.run([OsStr::new("ls-files"), OsStr::new("--"), file])?;
+        Ok(!listed.is_empty())
     }
 
     /// Names the branch that the first commit will begin. Only for a repository without commits.
@@ -336,6 +352,24 @@ mod tests {
         let shown = repository.show(&commit, Path::new("a.txt")).unwrap();
         assert_eq!(shown.as_deref(), Some(b"one".as_slice()));
         assert_eq!(repository.show(&commit, Path::new("b.txt")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_removal_is_committed_staged_or_not() {
+        let (directory, repository) = repository();
+        for (file, staged) in [("a", true), ("b", false)] {
+            std::fs::write(directory.path().join(file), "x").unwrap();
+            assert!(repository.commit(&[file], "made").unwrap());
+            std::fs::remove_file(directory.path().join(file)).unwrap();
+            if staged {
+                repository.run(["add", "--", file]).unwrap();
+            }
+            assert!(repository.commit(&[file], "removed").unwrap());
+            assert!(!repository.commit(&[file], "again").unwrap());
+            let head = repository.head().unwrap().unwrap();
+            assert_eq!(repository.show(&head, Path::new(file)).unwrap(), None);
+        }
+        assert!(!repository.is_dirty(Path::new(".")).unwrap());
     }
 
     #[test]

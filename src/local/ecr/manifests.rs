@@ -1,5 +1,7 @@
 //! Manifests: what one says, and keeping it with its tag.
 
+use std::io::Write as _;
+
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -108,13 +110,25 @@ pub(super) fn put(
             .map_err(|error| super::invalid(format!("Invalid parameter at 'imageTag': {error}")))?;
     }
     let media_type = media_type(bytes, said_type)?;
-    let (image, parts) = match read(bytes, &media_type)? {
-        Manifest::Image(manifest) => stored_image(cloud, &repository, &media_type, &manifest)?,
-        Manifest::Index(index) => (stored_index(&repository, &media_type, &index)?, Vec::new()),
+    let manifest = read(bytes, &media_type)?;
+    let (image, parts) = match &manifest {
+        Manifest::Image(manifest) => stored_image(cloud, &repository, &media_type, manifest)?,
+        Manifest::Index(index) => (stored_index(&repository, &media_type, index)?, Vec::new()),
     };
-    let digest = format!("sha256:{}", cloud.blobs().write(bytes)?);
+    let sha256 = hex::encode(Sha256::digest(bytes));
+    // A file of this name may be damaged.
+    if cloud.blobs().read(&sha256).ok().as_deref() != Some(bytes) {
+        let mut file = cloud.blobs().temporary()?;
+        file.write_all(bytes)?;
+        cloud.blobs().replace(file, &sha256)?;
+    }
+    let digest = format!("sha256:{sha256}");
     let subject = image.subject.clone();
     let known = change(cloud, name, |repository| {
+        if let Manifest::Index(index) = &manifest {
+            // An image of it may have been removed since.
+            stored_index(repository, &media_type, index)?;
+        }
         let known = repository.images.contains_key(&digest);
         let moved = match tag {
             Some(tag) => set_tag(repository, tag, &digest)?,

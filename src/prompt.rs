@@ -23,6 +23,8 @@ impl Prompt {
         if self.yes {
             return Ok(true);
         }
+        // It may name files of other people.
+        let question = crate::output::clean(question);
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return Err(Failure::usage(format!(
                 "{question} There is no terminal to ask on"

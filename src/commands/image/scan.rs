@@ -136,7 +136,7 @@ async fn scanned(
 ) -> Result<Scan> {
     let mut scan = match scan::find(clients, repository, digest).await? {
         Some(found) => found,
-        None => scan::start(clients, repository, digest).await?,
+        None => begun(clients, repository, digest).await?,
     };
     if scan.state() == State::Pending && wait {
         let task = ctx.progress.spinner(format!("scanning {digest}"));
@@ -167,6 +167,19 @@ async fn scanned(
         .hint("nothing is known of this image's vulnerabilities, neither good nor bad");
     }
     Ok(scan)
+}
+
+/// Asks for a scan. One that is said to be complete is read: the answer itself has no findings.
+async fn begun(clients: &Clients, repository: &str, digest: &str) -> Result<Scan> {
+    let asked = scan::start(clients, repository, digest).await?;
+    if asked.state() != State::Done {
+        return Ok(asked);
+    }
+    let found = scan::find(clients, repository, digest).await?;
+    Ok(found.unwrap_or_else(|| Scan {
+        status: "PENDING".to_owned(),
+        ..asked
+    }))
 }
 
 impl Scanned {

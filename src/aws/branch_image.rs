@@ -143,9 +143,22 @@ async fn promoted(clients: &Clients, place: Place<'_>, branch: &BranchName) -> R
     let live = endpoint
         .as_ref()
         .and_then(|endpoint| endpoint.live(&versions));
-    let model = match live {
-        Some(live) => models::describe(clients, &live.arn).await?,
-        None => marked_live(clients, &versions).await?,
+    let model = match (live, &endpoint) {
+        (Some(live), _) => models::describe(clients, &live.arn).await?,
+        (None, Some(endpoint)) => {
+            return Err(anyhow!(
+                "`{branch}` has the image that was promoted, but the endpoint {} serves no version \
+                 of {} that is known",
+                endpoint.name,
+                place.group
+            ))
+            .hint(format!(
+                "promote a version with `{}`, or choose an image with `{}`",
+                clients.command("promote"),
+                clients.command("image pin REF")
+            ));
+        }
+        (None, None) => marked_live(clients, &versions).await?,
     }
     .ok_or_else(|| anyhow!("`{branch}` has the image that was promoted, and nothing was yet"))
     .hint(format!(

@@ -12,7 +12,7 @@ use crate::error::Failure;
 
 mod versions;
 
-pub use versions::{Listed, ObjectVersion, versions};
+pub use versions::{Listed, ObjectVersion, missing_versions, versions};
 
 /// The address of an object, or of a prefix: `s3://bucket/key`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -164,6 +164,64 @@ async fn what_is_gone_from_s3_is_named() {
     let out = sandbox.path().join("flights");
     assert_eq!(std::fs::read_to_string(out.join("b.csv")).unwrap(), "two");
     assert_eq!(std::fs::read_dir(out).unwrap().count(), 1);
+
+    // The next push sends it again, though no file has changed.
+    let repaired = push_to(&sandbox, "d");
+    assert_eq!(repaired["unchanged"], false);
+    assert_eq!(repaired["uploaded"], 1);
+    assert_eq!(data(&sandbox, &["verify", "flights"])["files"], 2);
+    let again = push_to(&sandbox, "d");
+    assert_eq!(again["unchanged"], true);
+    assert_eq!(again["version"], repaired["version"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_is_there_already_is_no_other_push() {
+    let sandbox = Sandbox::new();
+    let clients = clients(&sandbox).await;
+    sandbox.write("d/a.csv", "one");
+    sandbox.write("d/b.csv", "two");
+    push_to(&sandbox, "d");
+    std::fs::remove_file(sandbox.path().join("d/b.csv")).unwrap();
+    // Two writes of the same manifest, as when an answer is lost and the SDK asks again.
+    let dataset = "flights".parse().unwrap();
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    let files = datasets::gather(&sandbox.path().join("d")).unwrap();
+    let push = || datasets::push(&clients.s3, BUCKET, &dataset, &files, now, &|_| {});
+    let (one, two) = tokio::join!(push(), push());
+    assert_eq!(one.unwrap().version.id, two.unwrap().version.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delete_markers_are_no_versions() {
+    let sandbox = Sandbox::new();
+    let clients = clients(&sandbox).await;
+    let push = |text: &str| {
+        sandbox.write("d/a.csv", text);
+        push_to(&sandbox, "d")["version"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (first, second) = (push("one"), push("two"));
+    for _ in 0..2 {
+        let delete = clients.s3.delete_object().bucket(BUCKET);
+        let key = "datasets/flights/manifest.json";
+        delete.key(key).send().await.unwrap();
+    }
+    let third = push("three");
+    let dataset = "flights".parse().unwrap();
+    for (word, expected) in [("latest", &third), ("previous", &second)] {
+        let found = datasets::resolve(&clients.s3, BUCKET, &dataset, word).await;
+        assert_eq!(found.unwrap().id, *expected, "{word}");
+    }
+    for (limit, expected) in [(2, &[&third, &second][..]), (3, &[&third, &second, &first])] {
+        let listed = datasets::versions(&clients.s3, BUCKET, &dataset, Some(limit), 0).await;
+        let listed = listed.unwrap();
+        let ids: Vec<&String> = listed.versions.iter().map(|version| &version.id).collect();
+        assert_eq!(ids, expected);
+        assert_eq!(listed.more, limit < 3);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,7 @@ use super::{
     reading, unversioned,
 };
 use crate::aws::AwsResultExt;
+use crate::aws::s3::{self, S3Uri};
 use crate::error::{Exit, Failure, Hint, hinted};
 use crate::names::DatasetName;
 
@@ -65,7 +66,7 @@ pub async fn push(
         .flat_map(|newest| &newest.version.manifest.files)
         .map(|file| (file.path.as_str(), file))
         .collect();
-    let (kept, changed) = split(files, &known, seen).await?;
+    let (kept, changed) = split(client, bucket, dataset, files, &known, seen).await?;
     let sender = Sender::new(
         client.clone(),
         bucket.to_owned(),
@@ -153,8 +154,12 @@ async fn require_versions(client: &Client, bucket: &str) -> Result<()> {
     }
 }
 
-/// The entries of files that have the bytes that they had, and the files that must be sent.
+/// The entries of files that have the bytes that they had, and the files that must be sent: also
+/// those whose version is not in S3 any more.
 async fn split<'a>(
+    client: &Client,
+    bucket: &str,
+    dataset: &DatasetName,
     files: &[LocalFile],
     known: &BTreeMap<&str, &'a ManifestFile>,
     seen: &(dyn Fn(u64) + Sync),
@@ -170,13 +175,24 @@ async fn split<'a>(
     let counter = Arc::new(AtomicU64::new(0));
     let count = counter.clone();
     let hashing = move || async move { reading::sha256_of_each(&hashed, &count) };
-    let found = if alike.is_empty() {
-        Vec::new()
-    } else {
-        apart(hashing, counter, seen).await?
+    if alike.is_empty() {
+        return Ok((kept, changed));
+    }
+    let wanted = alike
+        .iter()
+        .map(|(_, before)| (before.key.clone(), before.version_id.clone()))
+        .collect();
+    let under = S3Uri::new(bucket, prefix(dataset));
+    let (found, gone) = tokio::try_join!(
+        apart(hashing, counter, seen),
+        s3::missing_versions(client, &under, wanted),
+    )?;
+    let gone = |entry: &ManifestFile| {
+        let version = (entry.key.clone(), entry.version_id.clone());
+        gone.contains(&version)
     };
     for ((file, before), sha256) in alike.into_iter().zip(found) {
-        if before.sha256 == hex::encode(sha256) {
+        if before.sha256 == hex::encode(sha256) && !gone(before) {
             kept.push(before);
         } else {
             changed.push(file);
@@ -259,15 +275,22 @@ async fn write(
         format!("cannot write {uri}"),
         &["PreconditionFailed", "ConditionalRequestConflict"],
     );
+    let Some(written) = written.map_err(|error| hinted(error, STANDS))? else {
+        // The answer to our own request may have been lost: then the one that the SDK sent after it
+        // finds what the first wrote.
+        let newest = newest(client, bucket, &manifest.dataset).await?;
+        return newest
+            .filter(|newest| newest.version.manifest == *manifest)
+            .map(|newest| newest.version.id)
+            .ok_or_else(|| {
+                Failure::new(
+                    Exit::Failed,
+                    format!("another push of {} was faster", manifest.dataset),
+                )
+            })
+            .hint("push again: it starts from what the other push left");
+    };
     written
-        .map_err(|error| hinted(error, STANDS))?
-        .ok_or_else(|| {
-            Failure::new(
-                Exit::Failed,
-                format!("another push of {} was faster", manifest.dataset),
-            )
-        })
-        .hint("push again: it starts from what the other push left")?
         .version_id
         .filter(|id| id != "null")
         .ok_or_else(|| unversioned(bucket))

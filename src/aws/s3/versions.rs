@@ -1,6 +1,7 @@
-//! The versions of one object, by the hundred thousand: the SDK makes the requests, but its reading
+//! The versions of objects, by the hundred thousand: the SDK makes the requests, but its reading
 //! of a page costs more than the server's writing, so the pages are read here.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -46,25 +47,72 @@ pub struct Listed {
 /// way.
 pub async fn versions(client: &Client, object: &S3Uri, limit: Option<usize>) -> Result<Listed> {
     let doing = || format!("cannot list the versions of {object}");
-    let (mut marker, mut reading, mut asked) = (None, Vec::new(), 0);
-    let more = loop {
-        let wanted = limit.map_or(PAGE, |limit| limit.saturating_sub(asked).clamp(1, PAGE));
-        let bytes = page(client, object, wanted, marker.as_ref()).await?;
-        asked += wanted;
+    let (mut marker, mut reading, mut versions) = (None, Vec::new(), Vec::new());
+    let mut more = loop {
+        // Delete markers fill a page too: after the first one whole pages are asked for.
+        let wanted = match limit {
+            Some(limit) if marker.is_none() => limit.clamp(1, PAGE),
+            _ => PAGE,
+        };
+        let bytes = page(client, object, wanted, marker.as_ref(), &[])
+            .await?
+            .with_context(doing)?;
         let next = next(&bytes).with_context(doing)?;
         let key = object.key.clone();
-        reading.push(tokio::task::spawn_blocking(move || read(&bytes, &key)));
+        let read = tokio::task::spawn_blocking(move || read(&bytes, &key));
+        match limit {
+            Some(_) => versions.extend(read.await?.with_context(doing)?),
+            None => reading.push(read),
+        }
         let more = next.as_ref().is_some_and(|next| next.key == object.key);
-        if !more || limit.is_some_and(|limit| asked >= limit) {
+        if !more || limit.is_some_and(|limit| versions.len() >= limit) {
             break more;
         }
         marker = next;
     };
-    let mut versions = Vec::new();
     for page in reading {
         versions.extend(page.await?.with_context(doing)?);
     }
+    if let Some(limit) = limit
+        && versions.len() > limit
+    {
+        versions.truncate(limit);
+        more = true;
+    }
     Ok(Listed { versions, more })
+}
+
+/// Those of these versions (key and version id) under a prefix that are not there any more. None
+/// where these credentials may not list versions: then nobody knows.
+pub async fn missing_versions(
+    client: &Client,
+    prefix: &S3Uri,
+    mut wanted: BTreeSet<(String, String)>,
+) -> Result<BTreeSet<(String, String)>> {
+    let doing = || format!("cannot list the versions of {prefix}");
+    let mut marker = None;
+    while !wanted.is_empty() {
+        let denied = &["AccessDenied"];
+        let Some(bytes) = page(client, prefix, PAGE, marker.as_ref(), denied).await? else {
+            return Ok(BTreeSet::new());
+        };
+        let next = next(&bytes).with_context(doing)?;
+        let read = move || {
+            rows(&bytes, |[key, id, ..]| {
+                wanted.remove(&(decode(&key), id));
+                Ok(())
+            })?;
+            anyhow::Ok(wanted)
+        };
+        wanted = tokio::task::spawn_blocking(read)
+            .await?
+            .with_context(doing)?;
+        if next.is_none() {
+            break;
+        }
+        marker = next;
+    }
+    Ok(wanted)
 }
 
 /// Where the next page starts.
@@ -74,16 +122,17 @@ struct Marker {
     version: Option<String>,
 }
 
-/// The body of a page.
+/// The body of a page; `None` when S3 answers with one of the codes in `unless`.
 async fn page(
     client: &Client,
     object: &S3Uri,
     count: usize,
     marker: Option<&Marker>,
-) -> Result<Bytes> {
+    unless: &[&str],
+) -> Result<Option<Bytes>> {
     let doing = format!("cannot list the versions of {object}");
     let body = Body::default();
-    client
+    let answered = client
         .list_object_versions()
         .bucket(&object.bucket)
         .prefix(&object.key)
@@ -95,12 +144,15 @@ async fn page(
         .interceptor(body.clone())
         .send()
         .await
-        .aws(doing.clone())?;
+        .aws_unless(doing.clone(), unless)?;
+    if answered.is_none() {
+        return Ok(None);
+    }
     let body = body
         .take()
         .ok_or_else(|| anyhow!("{doing}: the answer has no body"))?;
     let bytes = ByteStream::new(body).collect().await.context(doing)?;
-    Ok(bytes.into_bytes())
+    Ok(Some(bytes.into_bytes()))
 }
 
 /// Takes an answer's body before the SDK reads it.
@@ -165,8 +217,24 @@ fn next(page: &[u8]) -> Result<Option<Marker>> {
 
 /// The versions of `key` in a page; other keys may share the prefix.
 fn read(page: &[u8], key: &str) -> Result<Vec<ObjectVersion>> {
-    let mut reader = quick_xml::Reader::from_reader(page);
     let mut found = Vec::new();
+    rows(page, |[found_key, id, modified, latest]| {
+        if found_key == key || decode(&found_key) == key {
+            found.push(ObjectVersion {
+                id,
+                written: modified.parse()?,
+                latest: latest == "true",
+            });
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Hands every version of a page to `each`: key (as it stands there), id, time, and whether it is
+/// the newest.
+fn rows(page: &[u8], mut each: impl FnMut([String; 4]) -> Result<()>) -> Result<()> {
+    let mut reader = quick_xml::Reader::from_reader(page);
     let mut row: Option<[String; 4]> = None;
     let (mut field, mut whole) = (None, false);
     loop {
@@ -194,17 +262,12 @@ fn read(page: &[u8], key: &str) -> Result<Vec<ObjectVersion>> {
                 field = None;
                 whole = tag.local_name().as_ref() == b"ListVersionsResult";
                 if tag.local_name().as_ref() == b"Version"
-                    && let Some([found_key, id, modified, latest]) = row.take()
-                    && (found_key == key || decode(&found_key) == key)
+                    && let Some(row) = row.take()
                 {
-                    found.push(ObjectVersion {
-                        id,
-                        written: modified.parse()?,
-                        latest: latest == "true",
-                    });
+                    each(row)?;
                 }
             }
-            Event::Eof if whole => return Ok(found),
+            Event::Eof if whole => return Ok(()),
             Event::Eof => bail!("the page ends early"),
             _ => {}
         }

@@ -1,19 +1,21 @@
-//! Who uses the images of a repository: model versions, and endpoints of the account.
+//! Who uses the images of a repository: model versions, runs that go on, and endpoints of the
+//! account.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_sagemaker::operation::describe_endpoint::DescribeEndpointOutput;
 use aws_sdk_sagemaker::types::{
-    DeployedImage, EndpointStatus, InferenceSpecification, PendingProductionVariantSummary,
-    ProductionVariantSummary,
+    BatchDescribeModelPackageError, DeployedImage, EndpointStatus, InferenceSpecification,
+    PendingProductionVariantSummary, ProductionVariantSummary,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use super::ecr::Described;
-use super::sagemaker::models;
+use super::sagemaker::{models, runs};
 use super::{AwsResultExt, Clients};
+use crate::error::{Exit, Failure};
 use crate::names::Version;
 
 /// How many descriptions are asked for at once.
@@ -36,19 +38,51 @@ pub struct UsingVersion {
 pub struct Users {
     /// The versions of the project's models, newest first.
     pub models: Vec<UsingVersion>,
+    /// The runs that go on and work with it, by id.
+    pub runs: BTreeSet<String>,
     /// The endpoints that run it, or are about to.
     pub endpoints: BTreeSet<String>,
+}
+
+/// Whose use of images is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// The ECR repository's name.
+    pub repository: &'a str,
+    /// The model package group.
+    pub group: &'a str,
+    /// The pipeline.
+    pub pipeline: &'a str,
 }
 
 /// Who uses each image of a repository, by digest; what names a tag counts for the image that has
 /// it now.
 pub async fn users(
     clients: &Clients,
-    repository: &str,
-    group: &str,
+    scope: Scope<'_>,
     images: &[Described],
 ) -> Result<BTreeMap<String, Users>> {
+    let Scope {
+        repository,
+        group,
+        pipeline,
+    } = scope;
     let mut users: BTreeMap<String, Users> = BTreeMap::new();
+    // The runs come first: one that ends meanwhile has registered its model when those are asked.
+    for (run, named) in running(clients, pipeline).await? {
+        for name in named {
+            // A run's description has the digest alone.
+            let alone = images.iter().any(|image| image.digest == name);
+            let digest = if alone {
+                Some(name)
+            } else {
+                digest(&name, repository, images)
+            };
+            if let Some(digest) = digest {
+                users.entry(digest).or_default().runs.insert(run.clone());
+            }
+        }
+    }
     let mut versions = models::all(clients, group).await?;
     versions.sort_by_key(|version| std::cmp::Reverse(version.version));
     let arns: Vec<String> = versions.iter().map(|version| version.arn.clone()).collect();
@@ -94,7 +128,22 @@ fn digest(uri: &str, repository: &str, images: &[Described]) -> Option<String> {
         .map(|image| image.digest.clone())
 }
 
-/// The images that model packages name, by ARN.
+/// The runs that are not over, by id, with what may name an image: the digest in the description,
+/// and the parameters.
+async fn running(clients: &Clients, pipeline: &str) -> Result<Vec<(String, Vec<String>)>> {
+    let listed = runs::list(clients, pipeline, usize::MAX).await?;
+    let going = listed.into_iter().filter(|(_, run)| !run.is_over());
+    stream::iter(going.map(|(arn, run)| async move {
+        let parameters = runs::parameters(clients, &arn).await?;
+        let named = run.origin.image.into_iter().chain(parameters.into_values());
+        Ok((run.run, named.collect()))
+    }))
+    .buffered(AT_ONCE)
+    .try_collect()
+    .await
+}
+
+/// The images that model packages name, by ARN; none of those that are gone.
 async fn package_images(
     clients: &Clients,
     arns: &[String],
@@ -119,8 +168,30 @@ async fn package_images(
                 .filter_map(|c| c.image().map(str::to_owned));
             found.insert(arn.clone(), images.collect());
         }
+        if let Some(errors) = answer.batch_describe_model_package_error_map() {
+            check(errors)?;
+        }
     }
     Ok(found)
+}
+
+/// An error for the first model that could not be described, unless it is gone.
+fn check(errors: &HashMap<String, BatchDescribeModelPackageError>) -> Result<()> {
+    let first = errors
+        .iter()
+        .filter(|(_, error)| !error.error_code().is_some_and(|code| GONE.contains(&code)))
+        .min_by_key(|(arn, _)| *arn);
+    let Some((arn, error)) = first else {
+        return Ok(());
+    };
+    let code = error.error_code().unwrap_or("unknown error");
+    let why = error.error_response().unwrap_or("no message");
+    let said = format!("cannot describe the model {arn}: {code}: {why}");
+    Err(if code.starts_with("AccessDenied") {
+        Failure::new(Exit::Credentials, said)
+    } else {
+        anyhow!(said)
+    })
 }
 
 /// Every endpoint of the account and region with the images that it runs.
@@ -234,4 +305,40 @@ async fn configured(clients: &Clients, configuration: &str) -> Result<Vec<String
         .context("cannot tell which images an endpoint uses")?;
     uris.extend(named.into_values().flatten());
     Ok(uris)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_cannot_be_described_is_an_error_unless_it_is_gone() {
+        let error = |code: &str| {
+            BatchDescribeModelPackageError::builder()
+                .error_code(code)
+                .error_response("why")
+                .build()
+        };
+        let errors = |list: &[(&str, &str)]| {
+            let list = list.iter();
+            check(
+                &list
+                    .map(|(arn, code)| ((*arn).to_owned(), error(code)))
+                    .collect(),
+            )
+        };
+        assert!(errors(&[]).is_ok());
+        assert!(errors(&[("a", "ValidationException"), ("b", "ResourceNotFound")]).is_ok());
+        let failed = errors(&[
+            ("a", "ValidationException"),
+            ("c", "InternalFailure"),
+            ("b", "AccessDeniedException"),
+        ]);
+        let failed = failed.unwrap_err();
+        assert_eq!(
+            failed.to_string(),
+            "cannot describe the model b: AccessDeniedException: why"
+        );
+        assert_eq!(crate::error::exit(&failed), Exit::Credentials);
+    }
 }

@@ -1,7 +1,9 @@
 //! Looking at images, and which one a branch works with, against the local cloud.
 
+use mlops::aws::Clients;
 use serde_json::{Value, json};
 
+use crate::data;
 use crate::image::{commit, git, project, push};
 use crate::promote;
 use crate::sandbox::{Run, Sandbox};
@@ -14,25 +16,25 @@ const PIPELINE: &str = r#"{
 }
 "#;
 
-fn image(sandbox: &Sandbox, arguments: &[&str]) -> Run {
+pub(crate) fn image(sandbox: &Sandbox, arguments: &[&str]) -> Run {
     let first = ["--local", "--output", "json", "image"];
     sandbox.mlops(first.iter().chain(arguments))
 }
 
-fn train(sandbox: &Sandbox, arguments: &[&str]) -> Run {
+pub(crate) fn train(sandbox: &Sandbox, arguments: &[&str]) -> Run {
     let first = ["--local", "--output", "json", "train", "--detach"];
     sandbox.mlops(first.iter().chain(arguments))
 }
 
 /// Pushes an image with another program; its digest.
-fn push_another(sandbox: &Sandbox, text: &str) -> String {
+pub(crate) fn push_another(sandbox: &Sandbox, text: &str) -> String {
     sandbox.write("image/program/version.py", text);
     commit(sandbox);
     push(sandbox, &[])["digest"].as_str().unwrap().to_owned()
 }
 
 /// The image of that digest in a list.
-fn entry<'a>(listed: &'a Value, digest: &str) -> &'a Value {
+pub(crate) fn entry<'a>(listed: &'a Value, digest: &str) -> &'a Value {
     let mut images = listed["images"].as_array().unwrap().iter();
     images.find(|image| image["digest"] == digest).unwrap()
 }
@@ -249,6 +251,24 @@ fn production_has_what_was_promoted() {
     assert_eq!(entry(&listed, &newer)["used_by"]["endpoints"], json!([]));
     let people = sandbox.mlops(["--local", "image", "list"]).success();
     assert!(people.stdout.contains("v1"), "{}", people.stdout);
+
+    // An endpoint of which nobody knows what it serves: the stage is not believed instead.
+    let clients = Clients::of_endpoint(&data::endpoint(&sandbox), "x", "y", None);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let listed = clients.sagemaker.list_endpoint_configs().send().await;
+        for config in listed.unwrap().endpoint_configs() {
+            let name = config.endpoint_config_name().unwrap();
+            let delete = clients.sagemaker.delete_endpoint_config();
+            delete.endpoint_config_name(name).send().await.unwrap();
+        }
+    });
+    let unknown = train(&sandbox, &["--branch", "main"]).code(1);
+    assert!(
+        unknown.stderr.contains("tiny serves no version"),
+        "{}",
+        unknown.stderr
+    );
 }
 
 /// Findings as ECR answers them.

@@ -15,6 +15,7 @@ mod image_build;
 mod image_look;
 mod image_push;
 mod image_source;
+mod image_use;
 mod init;
 mod job_process;
 mod local;

@@ -118,10 +118,22 @@ pub struct RunStep {
     pub outcome: Option<String>,
 }
 
+/// True of a status that will not change any more.
+fn is_final(status: &str) -> bool {
+    !matches!(status, "Executing" | "Stopping")
+}
+
+impl RunSummary {
+    /// True when nothing will change any more.
+    pub fn is_over(&self) -> bool {
+        is_final(&self.status)
+    }
+}
+
 impl Run {
     /// True when nothing will change any more.
     pub fn is_over(&self) -> bool {
-        !matches!(self.status.as_str(), "Executing" | "Stopping")
+        is_final(&self.status)
     }
 
     /// The ARN of the model package that the run registered.

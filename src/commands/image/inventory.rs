@@ -1,8 +1,9 @@
 //! The images of the project's repository, and who uses each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 
 use crate::aws::ecr::{self, Described};
@@ -10,17 +11,19 @@ use crate::aws::image_use::{self, UsingVersion};
 use crate::aws::{Clients, branch_image};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::Exit;
+use crate::error::{Exit, hinted, message};
 use crate::git::Repository;
 use crate::infra::Platform;
 use crate::names::BranchName;
-use crate::pin::Pin;
+use crate::pin::{FILE, Pin};
 
 /// Who uses an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct UsedBy {
     /// Versions of the project's models, the newest first.
     pub models: Vec<UsingVersion>,
+    /// Runs that go on and work with it.
+    pub runs: BTreeSet<String>,
     /// Endpoints of the account that run it.
     pub endpoints: BTreeSet<String>,
     /// Branches that pin it, as far as this clone knows them.
@@ -38,6 +41,7 @@ impl UsedBy {
                 self.models.push(model.clone());
             }
         }
+        self.runs.extend(other.runs.iter().cloned());
         self.endpoints.extend(other.endpoints.iter().cloned());
         self.pins.extend(other.pins.iter().cloned());
         self.branches.extend(other.branches.iter().cloned());
@@ -51,6 +55,7 @@ impl UsedBy {
             .iter()
             .filter(|model| model.status != "Rejected");
         let mut needs: Vec<String> = versions.map(|m| format!("version {}", m.version)).collect();
+        needs.extend(self.runs.iter().map(|id| format!("run {id}")));
         needs.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
         needs.extend(self.pins.iter().map(|name| format!("pin of {name}")));
         needs.extend(self.branches.iter().map(|name| format!("branch {name}")));
@@ -66,11 +71,18 @@ impl UsedBy {
             _ => format!("v{}", model.version),
         };
         let mut parts: Vec<String> = self.models.iter().map(rejected).collect();
+        parts.extend(self.runs.iter().map(|id| format!("run {id}")));
         parts.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
         parts.extend(self.pins.iter().map(|name| format!("pin of {name}")));
         parts.extend(self.analyzer.then(|| "analyzer".to_owned()));
         parts.join(", ")
     }
+}
+
+/// Why something of who uses the images is not known.
+struct Missing {
+    users: Option<anyhow::Error>,
+    pins: Option<anyhow::Error>,
 }
 
 /// What the repository holds.
@@ -82,20 +94,20 @@ pub(super) struct Inventory {
     /// The images that each index names.
     pub(super) children: BTreeMap<String, Vec<String>>,
     users: BTreeMap<String, UsedBy>,
-    /// False when the models and endpoints may not be looked at: nobody knows who uses an image.
+    /// False when models, runs and endpoints may not be looked at: nobody knows who uses an image.
     pub(super) users_known: bool,
 }
 
 impl Inventory {
-    /// Everything; an error where something may not be looked at.
+    /// Everything; an error where something may not or cannot be looked at.
     pub(super) async fn read(
-        ctx: &Context,
         clients: &Clients,
         project: &Project,
         platform: &Platform,
     ) -> Result<Self> {
-        let (inventory, missing) = Self::collect(ctx, clients, project, platform).await?;
-        missing.map_or(Ok(inventory), Err)
+        let (inventory, missing) = Self::collect(clients, project, platform).await?;
+        let Missing { users, pins } = missing;
+        users.or(pins).map_or(Ok(inventory), Err)
     }
 
     /// What may be looked at; says what may not.
@@ -105,30 +117,36 @@ impl Inventory {
         project: &Project,
         platform: &Platform,
     ) -> Result<Self> {
-        let (inventory, missing) = Self::collect(ctx, clients, project, platform).await?;
-        if let Some(error) = missing {
-            let why = crate::error::message(&error);
+        let (inventory, missing) = Self::collect(clients, project, platform).await?;
+        if let Some(error) = missing.users {
+            let why = message(&error);
             ctx.progress
                 .say(format!("who uses the images is not known: {why}"));
+        }
+        if let Some(error) = missing.pins {
+            ctx.progress.say(message(&error));
         }
         Ok(inventory)
     }
 
     async fn collect(
-        ctx: &Context,
         clients: &Clients,
         project: &Project,
         platform: &Platform,
-    ) -> Result<(Self, Option<anyhow::Error>)> {
+    ) -> Result<(Self, Missing)> {
         let repository = platform.image_repository.clone();
         let images = ecr::list(clients, &repository).await?;
-        let group = platform.model_package_group.as_str();
+        let scope = image_use::Scope {
+            repository: &repository,
+            group: &platform.model_package_group,
+            pipeline: project.file.name.as_str(),
+        };
         let (children, users) = tokio::join!(
             ecr::content::children(clients, &repository, &images),
-            image_use::users(clients, &repository, group, &images),
+            image_use::users(clients, scope, &images),
         );
         let children = children?;
-        let (users, missing) = match users {
+        let (users, unknown) = match users {
             Ok(users) => (users, None),
             Err(error) if crate::error::exit(&error) == Exit::Credentials => {
                 (BTreeMap::new(), Some(error))
@@ -140,13 +158,14 @@ impl Inventory {
             .map(|(digest, users)| {
                 let used = UsedBy {
                     models: users.models,
+                    runs: users.runs,
                     endpoints: users.endpoints,
                     ..UsedBy::default()
                 };
                 (digest, used)
             })
             .collect();
-        branches(ctx, project, &repository, &images, &mut used)?;
+        let pins = branches(project, &repository, &images, &mut used)?;
         if images.iter().any(|i| i.digest == platform.analyzer_digest) {
             let used = used.entry(platform.analyzer_digest.clone()).or_default();
             used.analyzer = true;
@@ -168,7 +187,11 @@ impl Inventory {
             images,
             children,
             users: used,
-            users_known: missing.is_none(),
+            users_known: unknown.is_none(),
+        };
+        let missing = Missing {
+            users: unknown,
+            pins,
         };
         Ok((inventory, missing))
     }
@@ -187,14 +210,15 @@ impl Inventory {
     }
 }
 
-/// Adds the branches that pin an image, and those whose tag one has.
+/// Adds the branches that pin an image, and those whose tag one has. Answers why a pin cannot be
+/// read, of the first that cannot.
 fn branches(
-    ctx: &Context,
     project: &Project,
     repository: &str,
     images: &[Described],
     used: &mut BTreeMap<String, UsedBy>,
-) -> Result<()> {
+) -> Result<Option<anyhow::Error>> {
+    let mut unknown = None;
     let known = &project.file.branches;
     let mut names = BTreeSet::from([known.develop.to_string(), known.production.to_string()]);
     if let Some(git) = Repository::find(&project.root)? {
@@ -209,9 +233,14 @@ fn branches(
                     used.entry(pin.digest).or_default().pins.insert(name);
                 }
                 Ok(_) => {}
-                Err(error) => ctx.progress.say(crate::error::message(&error)),
+                Err(error) if unknown.is_none() => {
+                    unknown = Some(unread(&name, &error));
+                }
+                Err(_) => {}
             }
         }
+    } else {
+        unknown = Some(no_repository(&project.root));
     }
     for name in names {
         let Ok(branch) = name.parse::<BranchName>() else {
@@ -223,5 +252,22 @@ fn branches(
             used.branches.insert(name);
         }
     }
-    Ok(())
+    Ok(unknown)
+}
+
+fn no_repository(root: &Path) -> anyhow::Error {
+    hinted(
+        anyhow!(
+            "which images are pinned is not known: {} is not in a git repository",
+            root.display()
+        ),
+        "run this in a clone of the project's repository, with its branches fetched",
+    )
+}
+
+fn unread(branch: &str, error: &anyhow::Error) -> anyhow::Error {
+    hinted(
+        anyhow!("which images are pinned is not known: {}", message(error)),
+        format!("repair {FILE} of `{branch}`, or delete the branch here if it is done with"),
+    )
 }

@@ -50,7 +50,7 @@ pub(super) async fn preview(
     let platform = infra::platform(clients, project).await?;
     let repository = platform.image_repository.clone();
     let expiring = lifecycle::preview(clients, ctx.waiter, &repository, text.as_deref()).await?;
-    let inventory = Inventory::read(ctx, clients, project, &platform).await?;
+    let inventory = Inventory::read(clients, project, &platform).await?;
     let images = expiring.into_iter().map(|expiring| {
         let image = inventory
             .images

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -18,8 +18,9 @@ use crate::output::{bytes, table, time};
 /// Remove images from the project's repository
 ///
 /// An image goes with all its tags, an index with the images that only it names. Never removed:
-/// what a model version that is not rejected names, what an endpoint runs, what a branch pins or
-/// has its tag on. An image that you name and that is needed is refused (exit 3), and nothing is
+/// what a model version that is not rejected names, what a run that goes on works with, what an
+/// endpoint runs, what a branch pins or has its tag on. Branches that this clone does not know are
+/// not seen: fetch them first. An image that you name and that is needed is refused (exit 3), and nothing is
 /// removed; with --untagged and --older-than it is left out.
 ///
 /// Example: mlops image rm --untagged --older-than 30 --dry-run
@@ -51,7 +52,7 @@ pub struct Removal {
     kept: Vec<Line>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 struct Line {
     digest: String,
     tags: Vec<String>,
@@ -78,9 +79,9 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
     let project = ctx.project()?;
     let clients = ctx.aws_for(&project).await?;
     let platform = infra::platform(clients, &project).await?;
-    let inventory = Inventory::read(ctx, clients, &project, &platform).await?;
-    let asked = asked(&inventory, args, ctx.now())?;
-    let mut removal = plan(&inventory, &asked);
+    let inventory = Inventory::read(clients, &project, &platform).await?;
+    let now = ctx.now();
+    let mut removal = plan(&inventory, &asked(&inventory, args, now)?);
     if !args.references.is_empty() && !removal.kept.is_empty() {
         let lines = removal.kept.iter().map(|kept| {
             format!(
@@ -104,6 +105,9 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
         count(removal.removed.len()),
         removal.repository
     ))?;
+    // The answer may have taken long.
+    let inventory = Inventory::read(clients, &project, &platform).await?;
+    check(&removal, &plan(&inventory, &asked(&inventory, args, now)?))?;
     // An index keeps its images: it goes first.
     let (indexes, images): (Vec<String>, Vec<String>) = removal
         .removed
@@ -114,6 +118,20 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
     ecr::remove(clients, &removal.repository, &images).await?;
     removal.done = true;
     Ok(removal)
+}
+
+/// Refuses to go on when other images would go than those that were agreed to.
+fn check(agreed: &Removal, now: &Removal) -> Result<()> {
+    if agreed.removed == now.removed {
+        return Ok(());
+    }
+    let gone = |line: &&Line| !now.removed.contains(line);
+    let what = agreed.removed.iter().find(gone).map_or_else(
+        || "there are others to remove".to_owned(),
+        |line| format!("{} came into use or changed", short(&line.digest)),
+    );
+    Err(anyhow!("{what} meanwhile; nothing was removed"))
+        .hint("look at the plan again with --dry-run")
 }
 
 /// The images that the command line names.
@@ -230,5 +248,38 @@ impl fmt::Display for Removal {
             ))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_agreed_to_is_removed() {
+        let removal = |digests: &[&str]| Removal {
+            repository: "flights".to_owned(),
+            done: false,
+            removed: digests
+                .iter()
+                .map(|digest| Line {
+                    digest: (*digest).to_owned(),
+                    tags: Vec::new(),
+                    size: 1,
+                    pushed: None,
+                    needed_by: Vec::new(),
+                })
+                .collect(),
+            kept: Vec::new(),
+        };
+        let agreed = removal(&["sha256:aa", "sha256:bb"]);
+        assert!(check(&agreed, &removal(&["sha256:aa", "sha256:bb"])).is_ok());
+        let error = check(&agreed, &removal(&["sha256:aa"])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "bb came into use or changed meanwhile; nothing was removed"
+        );
+        assert_eq!(crate::error::exit(&error), Exit::Failed);
+        assert!(check(&agreed, &removal(&["sha256:aa", "sha256:bb", "sha256:cc"])).is_err());
     }
 }

@@ -139,7 +139,7 @@ fn index(file: &mut (impl Read + Seek), length: u64) -> Result<HashMap<String, E
         bail!("it is empty");
     }
     loop {
-        let mut block = [0; BLOCK as usize];
+        let mut block = [0; 512];
         if length - position < BLOCK {
             return cut_off(position == 0);
         }

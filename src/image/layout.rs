@@ -120,15 +120,15 @@ pub(super) fn read_tree(tree: Tree<'_>, name: Option<&str>) -> Result<Image> {
 
 /// The only image, or the one of that name.
 fn choose<'a>(tree: Tree<'_>, all: &'a [Descriptor], name: Option<&str>) -> Result<&'a Descriptor> {
-    let named = |of: &'a Descriptor| of.annotations().as_ref()?.get(NAME).map(String::as_str);
+    let tag_of = |of: &'a Descriptor| of.annotations().as_ref()?.get(NAME).map(String::as_str);
     let found: Vec<&Descriptor> = all
         .iter()
-        .filter(|of| name.is_none() || named(of) == name)
+        .filter(|of| name.is_none() || tag_of(of) == name)
         .collect();
     if let [one] = found[..] {
         return Ok(one);
     }
-    let names: Vec<&str> = all.iter().filter_map(named).collect();
+    let names: Vec<&str> = all.iter().filter_map(tag_of).collect();
     let error = match name {
         Some(name) => anyhow!("{} holds {} images `{name}`", tree.shown(), found.len()),
         None => anyhow!("{} holds {} images, not one", tree.shown(), found.len()),

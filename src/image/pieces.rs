@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
+use anyhow::{Context as _, Result};
+
 use super::compress::Compression;
 
 /// A piece of a compressed layer, in the order of the layer.
@@ -25,7 +27,7 @@ pub(super) struct Pieces {
     pub(super) written: PathBuf,
     pub(super) source: PathBuf,
     pub(super) compression: Compression,
-    pub(super) pieces: Vec<Piece>,
+    pub(super) parts: Vec<Piece>,
 }
 
 impl Pieces {
@@ -35,9 +37,35 @@ impl Pieces {
             written: File::open(&self.written)?,
             source: File::open(&self.source)?,
             compression: self.compression,
-            pieces: self.pieces.clone().into_iter(),
+            pieces: self.parts.clone().into_iter(),
             now: Now::Written { left: 0 },
         })
+    }
+
+    /// Hands out the layer of `size` bytes from byte `from` on, until the taker wants no more. It
+    /// was hashed when it was made, and the registry hashes it again: once more would cost as much
+    /// as the sending.
+    pub(super) fn hand_out(
+        &self,
+        from: u64,
+        size: u64,
+        chunk: u64,
+        mut take: impl FnMut(Vec<u8>) -> bool,
+    ) -> Result<()> {
+        let mut reader = self.reader().context("cannot read a compressed layer")?;
+        io::copy(&mut (&mut reader).take(from), &mut io::sink())?;
+        let mut left = size - from;
+        while left > 0 {
+            let mut bytes = vec![0; usize::try_from(chunk.min(left))?];
+            reader
+                .read_exact(&mut bytes)
+                .context("cannot read a compressed layer")?;
+            left -= bytes.len() as u64;
+            if !take(bytes) {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -254,7 +282,7 @@ mod tests {
                 written: written.path().to_owned(),
                 source: source.path().to_owned(),
                 compression,
-                pieces: done.pieces,
+                parts: done.pieces,
             };
             let mut found = Vec::new();
             let mut reader = pieces.reader().unwrap();
@@ -267,6 +295,16 @@ mod tests {
                 }
             }
             assert!(found == whole);
+            for from in [0, 1, 1_000_000, whole.len()] {
+                let mut rest = Vec::new();
+                let take = |bytes: Vec<u8>| {
+                    rest.extend(bytes);
+                    true
+                };
+                let from_here = from as u64;
+                pieces.hand_out(from_here, done.size, 70_000, take).unwrap();
+                assert!(rest == whole[from..], "{from}");
+            }
             assert_eq!(digest_of(&found), all.digest);
             let mut plain = Vec::new();
             match compression {

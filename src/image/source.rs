@@ -139,15 +139,17 @@ fn open_archive(path: &Path, name: Option<&str>, scratch: Vec<TempPath>) -> Resu
     if is_layout {
         let read = layout::read_tree(Tree::Archive(&archive), name);
         match read {
-            Ok(mut image) if !archive.has("manifest.json") || !layout::has_plain_layer(&image) => {
-                image._scratch.extend(scratch);
-                return Ok(Source::Ready(image));
+            Ok(image) if !archive.has("manifest.json") || !layout::has_plain_layer(&image) => {
+                return Ok(Source::Ready(Image {
+                    _scratch: scratch,
+                    ..image
+                }));
             }
             Err(error) if !archive.has("manifest.json") => return Err(error),
             _ => {}
         }
     }
-    docker::read(archive, name, scratch).map(Source::Draft)
+    docker::read(&archive, name, scratch).map(Source::Draft)
 }
 
 fn is_gzip(path: &Path) -> Result<bool> {

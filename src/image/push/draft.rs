@@ -90,7 +90,7 @@ async fn compressed(
 ) -> Result<(usize, Blob)> {
     let (sender, mut progress) = tokio::sync::mpsc::unbounded_channel();
     let work = tokio::task::spawn_blocking(move || {
-        draft.compress(index, &options, &|bytes| {
+        draft.compress(index, options, &|bytes| {
             // Nobody listens any more when the push has failed.
             let _ = sender.send(bytes);
         })

@@ -23,7 +23,6 @@ use url::Url;
 
 use super::reference::is_loopback;
 use super::{Patience, Registry, is_passing, refused, retry_after};
-use crate::image::pieces::Pieces;
 use crate::image::{Blob, Content, digest_of};
 
 /// How much of a file is read at once, in bytes.
@@ -410,7 +409,8 @@ fn body(blob: &Blob, from: u64, flow: &Arc<Flow>) -> Result<Body> {
         Content::Pieces(pieces) => {
             let (pieces, size) = (pieces.clone(), blob.size);
             Ok(stream(flow, move |sender| {
-                hand_out(&pieces, from, size, sender)
+                let take = |chunk: Vec<u8>| sender.blocking_send(Ok(chunk.into())).is_ok();
+                pieces.hand_out(from, size, CHUNK, take)
             }))
         }
     }
@@ -427,40 +427,13 @@ fn stream(
     tokio::task::spawn_blocking(move || {
         if let Err(error) = read(&sender) {
             reader.fail(error);
-            let broken = std::io::Error::other("the blob cannot be read");
-            let _ = sender.blocking_send(Err(broken));
+            let _ = sender.blocking_send(Err(std::io::Error::other("the blob cannot be read")));
         }
     });
     Body::wrap_stream(Chunks {
         receiver,
         flow: Arc::clone(flow),
     })
-}
-
-/// Hands out what was compressed here, from byte `from` on. It was hashed when it was made, and the
-/// registry hashes it again: once more would cost as much as the sending.
-fn hand_out(
-    pieces: &Pieces,
-    from: u64,
-    size: u64,
-    sender: &mpsc::Sender<std::io::Result<Bytes>>,
-) -> Result<()> {
-    let mut reader = pieces.reader().context("cannot read a compressed layer")?;
-    std::io::copy(&mut (&mut reader).take(from), &mut std::io::sink())?;
-    let mut left = size - from;
-    while left > 0 {
-        let wanted = CHUNK.min(left);
-        let mut chunk = Vec::with_capacity(usize::try_from(wanted)?);
-        let read = (&mut reader).take(wanted).read_to_end(&mut chunk);
-        if read.context("cannot read a compressed layer")? as u64 != wanted {
-            bail!("a compressed layer became shorter");
-        }
-        left -= wanted;
-        if sender.blocking_send(Ok(Bytes::from(chunk))).is_err() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 struct Chunks {

@@ -51,7 +51,7 @@ fn or_nothing<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, 
 }
 
 /// Reads the image of an archive; `name` chooses among several.
-pub(super) fn read(archive: Archive, name: Option<&str>, scratch: Vec<TempPath>) -> Result<Draft> {
+pub(super) fn read(archive: &Archive, name: Option<&str>, scratch: Vec<TempPath>) -> Result<Draft> {
     let shown = archive.path().display().to_string();
     let all: Vec<Saved> = serde_json::from_slice(&archive.read("manifest.json", MAX_MANIFEST)?)
         .with_context(|| format!("cannot read manifest.json in {shown}"))?;
@@ -77,7 +77,7 @@ pub(super) fn read(archive: Archive, name: Option<&str>, scratch: Vec<TempPath>)
         layers.push(Layer {
             name: name.clone(),
             path: archive.path().to_owned(),
-            format: sniff(&archive, place)
+            format: sniff(archive, place)
                 .with_context(|| format!("cannot read the layer {name} in {shown}"))?,
             place,
             diff_id,

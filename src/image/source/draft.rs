@@ -93,7 +93,7 @@ impl Draft {
     pub(in crate::image) fn compress(
         &self,
         index: usize,
-        options: &Options,
+        options: Options,
         progress: &dyn Fn(u64),
     ) -> Result<Blob> {
         let layer = self
@@ -226,7 +226,7 @@ impl Layer {
                 written: file.to_path_buf(),
                 source: self.path.clone(),
                 compression,
-                pieces: done.pieces,
+                parts: done.pieces,
             }),
         };
         scratch

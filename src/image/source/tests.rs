@@ -102,7 +102,7 @@ fn content(blob: &Blob) -> Vec<u8> {
 fn compress_all(draft: &Draft, compression: Compression) -> Result<Vec<Blob>> {
     let options = Options { compression };
     (0..draft.layers().len())
-        .map(|index| draft.compress(index, &options, &|_| {}))
+        .map(|index| draft.compress(index, options, &|_| {}))
         .collect()
 }
 
@@ -128,7 +128,7 @@ fn layers_are_compressed_once_and_described() {
         for index in 0..3 {
             told.set(0);
             let blob = draft
-                .compress(index, &Options { compression }, &count)
+                .compress(index, Options { compression }, &count)
                 .unwrap();
             assert_eq!(told.get(), draft.layers()[index]);
             assert_eq!(blob.digest, digest_of(&content(&blob)));

@@ -8,16 +8,20 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Exit, Failure, Hint};
 
+pub mod analyzer;
+pub mod branch_image;
 pub mod capture;
 pub mod cloudformation;
 pub mod datasets;
 pub mod ecr;
 pub mod error;
 pub mod hosting;
+pub mod image_use;
 pub mod lambda;
 pub mod lineage;
 pub mod logs;
 pub mod monitoring_store;
+mod payload;
 pub mod release;
 pub mod s3;
 pub mod sagemaker;
@@ -112,6 +116,7 @@ impl Clients {
     fn new(config: SdkConfig, local: bool) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(config.endpoint_url().is_some())
+            .interceptor(payload::Known)
             .build();
         Self {
             cloudformation: aws_sdk_cloudformation::Client::new(&config),

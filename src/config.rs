@@ -13,12 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Exit, Failure, Hint};
 use crate::image::registry::Credentials;
-use crate::names::{BranchName, DatasetName, ProjectName};
+use crate::names::{DatasetName, ProjectName};
 use crate::output::Format;
 
 mod environment;
+mod sections;
 
 pub use environment::{VARIABLES, analyzer_environment, installer_environment, server_environment};
+pub use sections::{
+    Branches, Builder, DataSection, DeploySection, ImageSection, LocalSection, MonitorSection,
+    PipelineSection, Runtime, ValidateSection,
+};
 
 /// The project file's name.
 pub const FILE: &str = "mlops.toml";
@@ -59,141 +64,6 @@ pub struct ProjectFile {
     pub local: LocalSection,
 }
 
-/// `[branches]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Branches {
-    /// Tracks the newest image automatically.
-    pub develop: BranchName,
-    /// Holds what was promoted.
-    pub production: BranchName,
-}
-
-impl Default for Branches {
-    fn default() -> Self {
-        let name = |text: &str| text.parse().expect("a constant branch name");
-        Self {
-            develop: name("develop"),
-            production: name("main"),
-        }
-    }
-}
-
-/// `[image]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ImageSection {
-    /// Holds Dockerfile, requirements.txt and program/.
-    pub directory: PathBuf,
-}
-
-impl Default for ImageSection {
-    fn default() -> Self {
-        Self {
-            directory: "image".into(),
-        }
-    }
-}
-
-/// `[data]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DataSection {
-    /// The data set that `train` uses (default: the project's name).
-    pub name: Option<DatasetName>,
-}
-
-/// `[pipeline]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PipelineSection {
-    /// A SageMaker Pipelines definition (`pipeline.json`), or the program that prints it
-    /// (`pipeline.py`), relative to the project.
-    pub definition: PathBuf,
-}
-
-impl Default for PipelineSection {
-    fn default() -> Self {
-        Self {
-            definition: "pipeline.json".into(),
-        }
-    }
-}
-
-/// `[deploy]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeploySection {
-    /// The endpoint's instance type.
-    pub instance_type: String,
-    /// How many instances.
-    pub instance_count: u32,
-    /// Share of requests that are captured, in percent.
-    pub capture_percent: u32,
-    /// A request body that `promote` sends once, relative to the project.
-    pub sample: Option<PathBuf>,
-}
-
-impl Default for DeploySection {
-    fn default() -> Self {
-        Self {
-            instance_type: "ml.m5.large".to_owned(),
-            instance_count: 1,
-            capture_percent: 100,
-            sample: None,
-        }
-    }
-}
-
-/// `[monitor]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MonitorSection {
-    /// Holds statistics.json and constraints.json, versioned by git.
-    pub baseline: PathBuf,
-}
-
-impl Default for MonitorSection {
-    fn default() -> Self {
-        Self {
-            baseline: "baseline".into(),
-        }
-    }
-}
-
-/// `[validate]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ValidateSection {
-    /// The instance type of `mlops validate --on processing`.
-    pub instance_type: String,
-}
-
-impl Default for ValidateSection {
-    fn default() -> Self {
-        Self {
-            instance_type: "ml.m5.large".to_owned(),
-        }
-    }
-}
-
-/// `[local]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LocalSection {
-    /// What runs the jobs of the local cloud.
-    pub runtime: Runtime,
-}
-
-/// What runs the jobs of the local cloud.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Runtime {
-    /// The image's program as a process of this machine
-    #[default]
-    Host,
-}
-
 impl ProjectFile {
     /// What the types do not say: ranges, and paths that stay in the project.
     fn check(&self) -> Result<(), String> {
@@ -203,6 +73,15 @@ impl ProjectFile {
         if self.deploy.instance_count == 0 {
             return Err("deploy.instance_count is at least 1".to_owned());
         }
+        if let Some(layout) = self
+            .image
+            .base
+            .as_ref()
+            .and_then(|base| base.strip_prefix("oci:"))
+            && !is_inside(Path::new(layout))
+        {
+            return Err("image.base must be a path inside the project after `oci:`".to_owned());
+        }
         let paths = [
             ("image.directory", Some(&self.image.directory)),
             ("pipeline.definition", Some(&self.pipeline.definition)),
@@ -210,14 +89,18 @@ impl ProjectFile {
             ("monitor.baseline", Some(&self.monitor.baseline)),
         ];
         for (key, path) in paths {
-            let inside =
-                |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
-            if path.is_some_and(|path| !path.components().all(inside)) {
+            if path.is_some_and(|path| !is_inside(path)) {
                 return Err(format!("{key} must be a path inside the project"));
             }
         }
         Ok(())
     }
+}
+
+/// Whether a path stays in the directory that it is relative to.
+fn is_inside(path: &Path) -> bool {
+    path.components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 /// A project on disk.
@@ -361,7 +244,7 @@ pub struct Config {
     pub timeout: Duration,
     /// The directory the command was started in.
     pub directory: PathBuf,
-    /// Where virtual environments are kept.
+    /// Where virtual environments and layers of images are kept.
     pub cache: PathBuf,
     /// A fixed time, for tests.
     pub now: Option<jiff::Timestamp>,
@@ -460,6 +343,22 @@ impl Config {
         })
     }
 
+    /// Whether the commands speak to a cloud on this machine.
+    pub fn is_local(&self) -> bool {
+        let on_loopback = |endpoint: &String| {
+            let url = url::Url::parse(endpoint).ok();
+            url.is_some_and(|url| match url.host() {
+                Some(url::Host::Domain(name)) => {
+                    name == "localhost" || name.ends_with(".localhost")
+                }
+                Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+                Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+                None => false,
+            })
+        };
+        self.local || self.endpoint_url.as_ref().is_some_and(on_loopback)
+    }
+
     /// Where the logins of registries are.
     pub fn registry_credentials(&self) -> Credentials {
         Credentials {
@@ -551,6 +450,7 @@ mod tests {
             "[deploy]\ninstance_count = 0\n",
             "[image]\ndirectory = \"/etc\"\n",
             "[monitor]\nbaseline = \"../elsewhere\"\n",
+            "[image]\nbase = \"oci:../elsewhere\"\n",
         ] {
             let file = parse(&format!("{MINIMAL}{bad}")).unwrap();
             assert!(file.check().is_err(), "{bad}");

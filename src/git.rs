@@ -100,6 +100,27 @@ impl Repository {
             .collect())
     }
 
+    /// The head commits of all branches by name: local ones, and those that remotes had when they
+    /// were fetched last. A name may come more than once.
+    pub fn heads(&self) -> Result<Vec<(String, String)>> {
+        let text = self.run([
+            "for-each-ref",
+            "--format=%(refname) %(objectname)",
+            "refs/heads",
+            "refs/remotes",
+        ])?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let branch = |line: &str| {
+            let (name, commit) = line.rsplit_once(' ')?;
+            let name = match name.strip_prefix("refs/heads/") {
+                Some(name) => name,
+                None => name.strip_prefix("refs/remotes/")?.split_once('/')?.1,
+            };
+            (name != "HEAD").then(|| (name.to_owned(), commit.to_owned()))
+        };
+        Ok(text.lines().filter_map(branch).collect())
+    }
+
     /// True when files under `path` differ from HEAD, or are not committed at all.
     pub fn is_dirty(&self, path: &Path) -> Result<bool> {
         let changes = self.run([
@@ -315,6 +336,21 @@ mod tests {
         let shown = repository.show(&commit, Path::new("a.txt")).unwrap();
         assert_eq!(shown.as_deref(), Some(b"one".as_slice()));
         assert_eq!(repository.show(&commit, Path::new("b.txt")).unwrap(), None);
+    }
+
+    #[test]
+    fn heads_are_those_of_remotes_too() {
+        let (directory, repository) = repository();
+        std::fs::write(directory.path().join("a"), "a").unwrap();
+        repository.commit(&["."], "first").unwrap();
+        let commit = repository.head().unwrap().unwrap();
+        for name in ["refs/heads/feature/x", "refs/remotes/origin/feature/y"] {
+            repository.run(["update-ref", name, &commit]).unwrap();
+        }
+        let found = repository.heads().unwrap();
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["develop", "feature/x", "feature/y"]);
+        assert!(found.iter().all(|(_, head)| *head == commit));
     }
 
     #[test]

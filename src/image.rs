@@ -1,21 +1,33 @@
 //! Container images: what they are made of, and the push. Knows OCI and the distribution
 //! protocol, not AWS.
 //!
-//! [`program::build`] makes an image of a program's files, [`analyzer::build`] one of this very
-//! binary; [`source::open`] finds one that Docker or another builder made. All give an [`Image`],
-//! whose large parts stay in files; [`push::push`] sends it.
+//! [`program::build`] makes an image of a program's files, [`build::layers`] one on a base with the
+//! Python packages, [`engine::build`] lets a container engine build, [`analyzer::build`] makes one
+//! of this very binary; [`source::open`] finds one that Docker or another builder made. All give an
+//! [`Image`], whose large parts stay in files; [`push::push`] sends it.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 pub mod analyzer;
 mod archive;
+pub mod base;
+pub mod build;
+pub mod cache;
 mod compress;
+pub mod dependencies;
+pub mod engine;
 mod layer;
 pub mod layout;
 mod pieces;
+pub mod pip;
+mod process;
 pub mod program;
 pub mod push;
 pub mod registry;
+pub mod requirements;
+pub mod save;
 pub mod source;
 mod store;
 
@@ -51,8 +63,32 @@ struct Blob {
     content: Content,
 }
 
+impl Blob {
+    /// Its bytes, from the first one; nobody has checked their digest.
+    fn reader(&self) -> io::Result<Box<dyn Read + '_>> {
+        Ok(match &self.content {
+            Content::Bytes(bytes) => Box::new(&bytes[..]),
+            Content::File { path, offset } => {
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(*offset))?;
+                Box::new(file.take(self.size))
+            }
+            Content::Pieces(pieces) => Box::new(pieces.reader()?),
+        })
+    }
+
+    /// The file that its bytes are first looked for in; for an error.
+    fn place(&self) -> &Path {
+        match &self.content {
+            Content::Bytes(_) => Path::new("memory"),
+            Content::File { path, .. } => path,
+            Content::Pieces(pieces) => &pieces.source,
+        }
+    }
+}
+
 /// Where a blob's bytes are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Content {
     Bytes(Vec<u8>),
     /// As many bytes of a file as the blob's size says.

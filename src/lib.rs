@@ -21,6 +21,7 @@ pub mod local;
 pub mod monitoring;
 pub mod names;
 pub mod output;
+pub mod pin;
 pub mod pipeline;
 pub mod progress;
 pub mod prompt;

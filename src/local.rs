@@ -44,6 +44,18 @@ pub use instance::{Connection, Detached, Status, connect, detach, reset, status,
 pub use runtime::exec as run_job_process;
 pub use server::{DEFAULT_PORT, Start, serve};
 
+/// Puts findings of a vulnerability scan into a local cloud's state directory, for the image with
+/// a digest, and counts them by severity. `findings` is JSON as `aws ecr
+/// describe-image-scan-findings` prints it.
+pub fn inject_scan(
+    state: &std::path::Path,
+    repository: &str,
+    digest: &str,
+    findings: &[u8],
+) -> anyhow::Result<std::collections::BTreeMap<String, u64>> {
+    ecr::scan::inject(state, repository, digest, findings)
+}
+
 /// The operations of every service, for docs/local-cloud.md.
 pub fn operations() -> Vec<(&'static str, Vec<&'static str>)> {
     let mut all: Vec<_> = cloud::Service::ALL

@@ -175,6 +175,79 @@ impl fmt::Display for Version {
     }
 }
 
+name!(
+    /// A version of Python as wheels know it: `3.12`.
+    PythonVersion,
+    "Python version",
+    "it is 3 and a number, such as 3.12",
+    |value| value
+        .strip_prefix("3.")
+        .is_some_and(|minor| matches!(minor.len(), 1 | 2)
+            && minor.bytes().all(|byte| byte.is_ascii_digit())
+            && !(minor.len() == 2 && minor.starts_with('0')))
+);
+
+/// What an image's programs run on; SageMaker's instances have no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Platform {
+    /// `linux/amd64`
+    #[default]
+    Amd64,
+    /// `linux/arm64`: Graviton instances
+    Arm64,
+}
+
+impl Platform {
+    /// As OCI and Docker write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Amd64 => "linux/amd64",
+            Self::Arm64 => "linux/arm64",
+        }
+    }
+
+    /// The processor alone: `amd64` or `arm64`.
+    pub fn architecture(self) -> &'static str {
+        self.as_str().trim_start_matches("linux/")
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Platform {
+    type Err = InvalidName;
+
+    fn from_str(value: &str) -> Result<Self, InvalidName> {
+        [Self::Amd64, Self::Arm64]
+            .into_iter()
+            .find(|platform| platform.as_str() == value)
+            .ok_or_else(|| InvalidName {
+                kind: "platform",
+                value: value.to_owned(),
+                rule: "it is linux/amd64 or linux/arm64",
+            })
+    }
+}
+
+impl TryFrom<String> for Platform {
+    type Error = InvalidName;
+
+    fn try_from(value: String) -> Result<Self, InvalidName> {
+        value.parse()
+    }
+}
+
+impl From<Platform> for String {
+    fn from(platform: Platform) -> String {
+        platform.as_str().to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

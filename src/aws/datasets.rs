@@ -4,35 +4,53 @@
 //! SageMaker jobs cannot read an object by its version id, so the first run that uses a version
 //! copies it, by version id and on S3's side, to `snapshots/NAME/VERSION/`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ChecksumAlgorithm;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::AwsResultExt;
 use super::s3::{self, S3Uri};
-use crate::error::{Exit, Failure, Hint};
+use crate::error::Hint;
 use crate::names::DatasetName;
 
-pub mod files;
+mod difference;
+mod earlier;
+mod fetch;
+mod files;
+mod pull;
+mod push;
+mod reading;
+mod send;
+mod snapshot;
 mod upload;
 
+pub use difference::{Changed, Difference, difference};
+pub use fetch::verify;
 pub use files::{LocalFile, gather};
+pub use pull::{Plan, Pulled, plan, pull};
+pub use push::{Pushed, STANDS, push};
+pub use snapshot::snapshot;
 
 /// How many requests run side by side.
-const PARALLEL: usize = 8;
+const PARALLEL: usize = 16;
 
 /// The format of a manifest.
 pub const SCHEMA: u32 = 1;
 
 /// The name of a data set's manifest beside its files.
 pub const MANIFEST: &str = "manifest.json";
+
+/// What `verify` or `pull` found wrong with one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The path in the data set.
+    pub path: String,
+    /// What is wrong.
+    pub problem: String,
+}
 
 /// What a version of a data set consists of: `datasets/NAME/manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +63,13 @@ pub struct Manifest {
     pub created: Timestamp,
     /// Its files, by path.
     pub files: Vec<ManifestFile>,
+}
+
+impl Manifest {
+    /// The total size of the files, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
 }
 
 /// A file of a version.
@@ -71,19 +96,6 @@ pub struct DatasetVersion {
     pub manifest: Manifest,
 }
 
-/// What a push did.
-#[derive(Debug, Clone)]
-pub struct Pushed {
-    /// The version that the data set has now.
-    pub version: DatasetVersion,
-    /// The files that were uploaded.
-    pub uploaded: usize,
-    /// The bytes that were uploaded.
-    pub uploaded_bytes: u64,
-    /// True when the newest version already was the same, and stays.
-    pub unchanged: bool,
-}
-
 fn prefix(dataset: &DatasetName) -> String {
     format!("datasets/{dataset}/")
 }
@@ -106,35 +118,93 @@ fn parse(bytes: &[u8], uri: &S3Uri, id: Option<String>) -> Result<DatasetVersion
             manifest.schema
         );
     }
+    let before = prefix(&manifest.dataset);
+    for file in &manifest.files {
+        if !is_safe(&file.path) || file.key.strip_prefix(&before) != Some(file.path.as_str()) {
+            bail!(
+                "{uri} names a file that no push makes: {:?} at {:?}",
+                file.path,
+                file.key
+            );
+        }
+    }
     let id = id
         .filter(|id| id != "null")
         .ok_or_else(|| unversioned(&uri.bucket))?;
     Ok(DatasetVersion { id, manifest })
 }
 
+/// True for a path that stays below the directory that it is joined to.
+fn is_safe(path: &str) -> bool {
+    !path.is_empty()
+        && !path.contains('\0')
+        && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
 fn unversioned(bucket: &str) -> anyhow::Error {
     anyhow!("the bucket {bucket} does not keep versions, so data sets in it have none")
 }
 
-/// The versions of a data set, newest first: (version, when it was pushed).
+/// A version in a list.
+#[derive(Debug, Clone)]
+pub struct ListedVersion {
+    /// The version: the manifest's version id.
+    pub id: String,
+    /// When it was pushed, by S3's clock.
+    pub written: Timestamp,
+    /// True for the newest.
+    pub latest: bool,
+    /// What it consists of, where that was read.
+    pub manifest: Option<Manifest>,
+}
+
+/// The versions of a data set, newest first.
+#[derive(Debug, Clone)]
+pub struct Versions {
+    /// Those that were asked for.
+    pub versions: Vec<ListedVersion>,
+    /// True when there are more.
+    pub more: bool,
+}
+
+/// At most `limit` versions of a data set, newest first; the manifests of the newest `read` are
+/// read.
 pub async fn versions(
     client: &Client,
     bucket: &str,
     dataset: &DatasetName,
-) -> Result<Vec<DatasetVersion>> {
+    limit: Option<usize>,
+    read: usize,
+) -> Result<Versions> {
     let uri = manifest_uri(bucket, dataset);
-    let found = s3::versions(client, &uri).await?;
-    futures::stream::iter(found)
-        .map(|version| {
+    let listed = s3::versions(client, &uri, limit).await?;
+    let versions = futures::stream::iter(listed.versions.into_iter().enumerate())
+        .map(|(index, version)| {
             let uri = &uri;
             async move {
-                let id = version.version_id.ok_or_else(|| unversioned(bucket))?;
-                resolve_at(client, uri, &id).await
+                if version.id == "null" {
+                    return Err(unversioned(bucket));
+                }
+                let manifest = if index < read {
+                    Some(resolve_at(client, uri, &version.id).await?.manifest)
+                } else {
+                    None
+                };
+                Ok(ListedVersion {
+                    id: version.id,
+                    written: version.written,
+                    latest: version.latest,
+                    manifest,
+                })
             }
         })
         .buffered(PARALLEL)
         .try_collect()
-        .await
+        .await?;
+    Ok(Versions {
+        versions,
+        more: listed.more,
+    })
 }
 
 /// The newest version of a data set; `None` when there is none.
@@ -145,33 +215,52 @@ pub async fn latest(
 ) -> Result<Option<DatasetVersion>> {
     Ok(newest(client, bucket, dataset)
         .await?
-        .map(|(version, _etag)| version))
+        .map(|newest| newest.version))
 }
 
-async fn newest(
-    client: &Client,
-    bucket: &str,
-    dataset: &DatasetName,
-) -> Result<Option<(DatasetVersion, String)>> {
+/// The newest version, as a push needs it.
+struct Newest {
+    version: DatasetVersion,
+    etag: String,
+    /// When it was written, in seconds since the epoch.
+    written: i64,
+}
+
+async fn newest(client: &Client, bucket: &str, dataset: &DatasetName) -> Result<Option<Newest>> {
     let uri = manifest_uri(bucket, dataset);
     let Some(fetched) = s3::get(client, &uri, None).await? else {
         return Ok(None);
     };
-    let etag = fetched.etag.unwrap_or_default();
-    let version = parse(&fetched.bytes, &uri, fetched.version_id)?;
-    Ok(Some((version, etag)))
+    Ok(Some(Newest {
+        version: parse(&fetched.bytes, &uri, fetched.version_id)?,
+        etag: fetched.etag.unwrap_or_default(),
+        written: fetched.written.unwrap_or(i64::MIN),
+    }))
 }
 
-/// A version by its id.
+/// A version by its id, or by the words `latest` and `previous`.
 pub async fn resolve(
     client: &Client,
     bucket: &str,
     dataset: &DatasetName,
     version: &str,
 ) -> Result<DatasetVersion> {
-    resolve_at(client, &manifest_uri(bucket, dataset), version)
-        .await
-        .hint(format!("`mlops data versions {dataset}` lists them"))
+    let uri = manifest_uri(bucket, dataset);
+    let hint = || format!("`mlops data versions {dataset}` lists them");
+    let place = match version {
+        "latest" => 0,
+        "previous" => 1,
+        id => return resolve_at(client, &uri, id).await.hint(hint()),
+    };
+    let listed = s3::versions(client, &uri, Some(place + 1)).await?;
+    let id = listed
+        .versions
+        .into_iter()
+        .nth(place)
+        .map(|version| version.id)
+        .ok_or_else(|| anyhow!("{bucket} has no {version} version of {dataset}"))
+        .hint(hint())?;
+    resolve_at(client, &uri, &id).await
 }
 
 async fn resolve_at(client: &Client, uri: &S3Uri, version: &str) -> Result<DatasetVersion> {
@@ -179,208 +268,6 @@ async fn resolve_at(client: &Client, uri: &S3Uri, version: &str) -> Result<Datas
         .await?
         .ok_or_else(|| anyhow!("{uri} has no version {version}"))?;
     parse(&fetched.bytes, uri, Some(version.to_owned()))
-}
-
-/// Makes the data set consist of these files. Files that the newest version has with the same
-/// bytes are not sent again; when nothing differs the newest version stays. `sent` hears how many
-/// bytes have come to S3. Of two pushes at the same time one fails, and says so.
-pub async fn push(
-    client: &Client,
-    bucket: &str,
-    dataset: &DatasetName,
-    files: &[LocalFile],
-    now: Timestamp,
-    sent: &(dyn Fn(u64) + Sync),
-) -> Result<Pushed> {
-    let previous = newest(client, bucket, dataset).await?;
-    let known: BTreeMap<&str, &ManifestFile> = previous
-        .iter()
-        .flat_map(|(version, _)| &version.manifest.files)
-        .map(|file| (file.path.as_str(), file))
-        .collect();
-    let (mut uploaded, mut uploaded_bytes) = (0, 0);
-    let mut entries: Vec<ManifestFile> = Vec::with_capacity(files.len());
-    let mut changed = Vec::new();
-    for file in files {
-        match known.get(file.path.as_str()) {
-            Some(same) if same.sha256 == file.sha256 => {
-                sent(file.size);
-                entries.push((*same).clone());
-            }
-            _ => {
-                uploaded += 1;
-                uploaded_bytes += file.size;
-                changed.push(file);
-            }
-        }
-    }
-    if let Some((version, _)) = &previous
-        && changed.is_empty()
-        && entries.len() == version.manifest.files.len()
-    {
-        return Ok(Pushed {
-            version: version.clone(),
-            uploaded,
-            uploaded_bytes,
-            unchanged: true,
-        });
-    }
-    let fresh: Vec<ManifestFile> = futures::stream::iter(changed)
-        .map(|file| async move {
-            let uri = S3Uri::new(bucket, format!("{}{}", prefix(dataset), file.path));
-            let version_id = upload::file(client, &uri, file, sent)
-                .await?
-                .filter(|id| id != "null")
-                .ok_or_else(|| unversioned(bucket))?;
-            anyhow::Ok(ManifestFile {
-                path: file.path.clone(),
-                key: uri.key,
-                version_id,
-                size: file.size,
-                sha256: file.sha256.clone(),
-            })
-        })
-        .buffer_unordered(PARALLEL)
-        .try_collect()
-        .await?;
-    entries.extend(fresh);
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
-    let manifest = Manifest {
-        schema: SCHEMA,
-        dataset: dataset.clone(),
-        created: now,
-        files: entries,
-    };
-    let etag = previous.map(|(_, etag)| etag);
-    let id = write(client, bucket, &manifest, etag).await?;
-    Ok(Pushed {
-        version: DatasetVersion { id, manifest },
-        uploaded,
-        uploaded_bytes,
-        unchanged: false,
-    })
-}
-
-/// Writes the manifest if the one that it follows is still the newest.
-async fn write(
-    client: &Client,
-    bucket: &str,
-    manifest: &Manifest,
-    previous: Option<String>,
-) -> Result<String> {
-    let uri = manifest_uri(bucket, &manifest.dataset);
-    let request = client
-        .put_object()
-        .bucket(bucket)
-        .key(&uri.key)
-        .content_type("application/json")
-        .checksum_algorithm(ChecksumAlgorithm::Sha256)
-        .body(ByteStream::from(serde_json::to_vec_pretty(manifest)?));
-    let request = match previous {
-        Some(etag) => request.if_match(etag),
-        None => request.if_none_match("*"),
-    };
-    let written = request.send().await.aws_unless(
-        format!("cannot write {uri}"),
-        &["PreconditionFailed", "ConditionalRequestConflict"],
-    )?;
-    written
-        .ok_or_else(|| {
-            Failure::new(
-                Exit::Failed,
-                format!("another push of {} was faster", manifest.dataset),
-            )
-        })
-        .hint("push again: it starts from what the other push left")?
-        .version_id
-        .filter(|id| id != "null")
-        .ok_or_else(|| unversioned(bucket))
-}
-
-/// Copies a version to its snapshot, if it is not there, and returns the snapshot's prefix. What
-/// is there is never overwritten; in the end every file is there with its size.
-pub async fn snapshot(
-    client: &Client,
-    bucket: &str,
-    version: &DatasetVersion,
-    copied: &(dyn Fn(u64) + Sync),
-) -> Result<S3Uri> {
-    let manifest = &version.manifest;
-    let target = snapshot_uri(bucket, &manifest.dataset, &version.id);
-    let present = sizes(client, &target).await?;
-    futures::stream::iter(&manifest.files)
-        .map(|file| {
-            let key = format!("{}{}", target.key, file.path);
-            let present = present.contains_key(&key);
-            async move {
-                if !present {
-                    upload::copy(client, bucket, file, &key).await?;
-                }
-                copied(file.size);
-                anyhow::Ok(())
-            }
-        })
-        .buffer_unordered(PARALLEL)
-        .try_collect::<Vec<()>>()
-        .await?;
-    let present = sizes(client, &target).await?;
-    for file in &manifest.files {
-        let key = format!("{}{}", target.key, file.path);
-        match present.get(&key) {
-            Some(size) if *size == file.size => {}
-            Some(size) => bail!(
-                "the snapshot {target} is damaged: {} has {size} bytes, not {}",
-                file.path,
-                file.size
-            ),
-            None => bail!(
-                "the snapshot {target} is incomplete: {} is missing",
-                file.path
-            ),
-        }
-    }
-    Ok(target)
-}
-
-async fn sizes(client: &Client, prefix: &S3Uri) -> Result<BTreeMap<String, u64>> {
-    Ok(s3::list(client, prefix)
-        .await?
-        .into_iter()
-        .filter_map(|object| {
-            let size = u64::try_from(object.size?).ok()?;
-            Some((object.key?, size))
-        })
-        .collect())
-}
-
-/// What `verify` found of one file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The path in the data set.
-    pub path: String,
-    /// What is wrong.
-    pub problem: String,
-}
-
-/// Reads every file of a version and compares size and SHA-256 with the manifest.
-pub async fn verify(
-    client: &Client,
-    bucket: &str,
-    version: &DatasetVersion,
-    read: &(dyn Fn(u64) + Sync),
-) -> Result<Vec<Finding>> {
-    let findings: Vec<Option<Finding>> = futures::stream::iter(&version.manifest.files)
-        .map(|file| async move {
-            let problem = upload::check(client, bucket, file, read).await?;
-            anyhow::Ok(problem.map(|problem| Finding {
-                path: file.path.clone(),
-                problem,
-            }))
-        })
-        .buffered(PARALLEL)
-        .try_collect()
-        .await?;
-    Ok(findings.into_iter().flatten().collect())
 }
 
 /// The total size of local files, in bytes.
@@ -398,4 +285,50 @@ pub fn suggested_name(path: &Path) -> Option<DatasetName> {
         path.file_stem()
     };
     name?.to_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(path: &str, key: &str) -> Result<DatasetVersion> {
+        let text = serde_json::json!({
+            "schema": 1,
+            "dataset": "d",
+            "created": "2026-01-01T00:00:00Z",
+            "files": [{"path": path, "key": key, "version_id": "1", "size": 1, "sha256": "00"}],
+        });
+        let uri = S3Uri::new("b", "datasets/d/manifest.json");
+        parse(text.to_string().as_bytes(), &uri, Some("v".to_owned()))
+    }
+
+    #[test]
+    fn a_hostile_manifest_is_refused() {
+        for path in ["a", "a b/ü\n.csv", ".hidden/...", "a\\b"] {
+            assert!(
+                manifest(path, &format!("datasets/d/{path}")).is_ok(),
+                "{path}"
+            );
+        }
+        for path in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "..",
+            ".",
+            "a/./b",
+            "a//b",
+            "a/",
+            "a\0b",
+        ] {
+            let error = manifest(path, &format!("datasets/d/{path}")).unwrap_err();
+            assert!(
+                error.to_string().contains("no push makes"),
+                "{path}: {error}"
+            );
+        }
+        assert!(manifest("a", "secrets/a").is_err());
+        assert!(manifest("a", "datasets/d/b").is_err());
+    }
 }

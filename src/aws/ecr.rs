@@ -1,10 +1,14 @@
 //! ECR: the registry's login, and what a repository says of its images.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_ecr::types::{ImageDetail, ImageIdentifier};
 
 use super::{AwsResultExt, Clients};
-use crate::error::Hint;
+use crate::error::{Failure, Hint};
+
+pub mod content;
+pub mod lifecycle;
+pub mod scan;
 
 /// How to log in to the registry.
 #[derive(Clone)]
@@ -27,6 +31,75 @@ pub struct Described {
     pub size: u64,
     /// When it was pushed.
     pub pushed: Option<jiff::Timestamp>,
+    /// Of its manifest.
+    pub media_type: Option<String>,
+    /// The digest of the manifest that it refers to (a signature names its image so).
+    pub subject: Option<String>,
+    /// The state of its scan, if there was one.
+    pub scan: Option<String>,
+}
+
+impl Described {
+    /// The tag that is a git commit (40 hexadecimal digits): `mlops image push` gives it.
+    pub fn commit(&self) -> Option<&str> {
+        self.tags
+            .iter()
+            .map(String::as_str)
+            .find(|tag| is_commit(tag))
+    }
+
+    /// True when the manifest is an index of several images.
+    pub fn is_index(&self) -> bool {
+        matches!(
+            self.media_type.as_deref(),
+            Some(
+                "application/vnd.oci.image.index.v1+json"
+                    | "application/vnd.docker.distribution.manifest.list.v2+json"
+            )
+        )
+    }
+}
+
+/// True for a full git commit id.
+pub fn is_commit(tag: &str) -> bool {
+    tag.len() == 40 && tag.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The one of `images` that REF names: a tag, a digest, or the beginning of one (four hexadecimal
+/// digits or more, with or without `sha256:`). Exit 2 when there is none, or more than one.
+pub fn choose<'a>(
+    images: &'a [Described],
+    repository: &str,
+    reference: &str,
+) -> Result<&'a Described> {
+    let tagged = |image: &&Described| image.tags.iter().any(|tag| tag == reference);
+    if let Some(found) = images.iter().find(tagged) {
+        return Ok(found);
+    }
+    let prefix = reference.strip_prefix("sha256:").unwrap_or(reference);
+    let hexadecimal = prefix.len() >= 4
+        && prefix
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let mut found = images.iter().filter(|image| {
+        hexadecimal
+            && image
+                .digest
+                .strip_prefix("sha256:")
+                .is_some_and(|hex| hex.starts_with(prefix))
+    });
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(Failure::usage(format!(
+            "{repository} has no image `{reference}`"
+        )))
+        .hint("name a tag, a digest, or its first characters, as `mlops image list` shows them"),
+        (Some(first), Some(second)) => Err(Failure::usage(format!(
+            "more than one image begins with `{reference}`: {} and {}",
+            first.digest, second.digest
+        )))
+        .hint("write more of the digest"),
+    }
 }
 
 /// Asks for a token (`GetAuthorizationToken`).
@@ -148,5 +221,89 @@ fn read(detail: &ImageDetail) -> Option<Described> {
         pushed: detail.image_pushed_at().and_then(|time| {
             jiff::Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok()
         }),
+        media_type: detail.image_manifest_media_type().map(str::to_owned),
+        subject: detail.subject_manifest_digest().map(str::to_owned),
+        scan: detail
+            .image_scan_status()
+            .and_then(|status| Some(status.status()?.as_str().to_owned())),
     })
+}
+
+/// Removes images by digest, with all their tags. An index has to come before its images.
+pub async fn remove(clients: &Clients, repository: &str, digests: &[String]) -> Result<()> {
+    // The most that one call takes.
+    for part in digests.chunks(100) {
+        let ids = part
+            .iter()
+            .map(|digest| ImageIdentifier::builder().image_digest(digest).build());
+        let answer = clients
+            .ecr
+            .batch_delete_image()
+            .repository_name(repository)
+            .set_image_ids(Some(ids.collect()))
+            .send()
+            .await
+            .aws(format!("cannot remove images of `{repository}`"))?;
+        // What is gone already is as it should be.
+        let failure = answer.failures().iter().find(|failure| {
+            failure
+                .failure_code()
+                .is_none_or(|code| code.as_str() != "ImageNotFound")
+        });
+        if let Some(failure) = failure {
+            let digest = failure.image_id().and_then(|id| id.image_digest());
+            return Err(anyhow!(
+                "ECR did not remove {}: {}",
+                digest.unwrap_or("an image"),
+                failure.failure_reason().unwrap_or("no reason given")
+            ))
+            .hint("run it again: what was removed before that is not asked for twice");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(digest: &str, tags: &[&str]) -> Described {
+        Described {
+            digest: format!("sha256:{digest}"),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            size: 0,
+            pushed: None,
+            media_type: None,
+            subject: None,
+            scan: None,
+        }
+    }
+
+    #[test]
+    fn a_reference_is_a_tag_or_a_unique_beginning() {
+        let images = [
+            image("abcd11", &["v1"]),
+            image("abcd22", &["abcd11", "abcde"]),
+        ];
+        let chosen = |reference: &str| choose(&images, "r", reference).map(|i| i.digest.as_str());
+        assert_eq!(chosen("v1").unwrap(), "sha256:abcd11");
+        assert_eq!(chosen("sha256:abcd2").unwrap(), "sha256:abcd22");
+        // A tag comes first, though it looks like a digest.
+        assert_eq!(chosen("abcd11").unwrap(), "sha256:abcd22");
+        assert_eq!(chosen("sha256:abcd11").unwrap(), "sha256:abcd11");
+        for bad in ["abcd", "abc", "v2", "", "sha256:"] {
+            let error = chosen(bad).unwrap_err();
+            assert_eq!(
+                crate::error::exit(&error),
+                crate::error::Exit::Usage,
+                "{bad}"
+            );
+        }
+        assert!(
+            chosen("abcd")
+                .unwrap_err()
+                .to_string()
+                .contains("more than one")
+        );
+    }
 }

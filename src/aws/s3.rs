@@ -5,10 +5,14 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::{Object, ObjectVersion};
+use aws_sdk_s3::types::{EncodingType, Object};
 
 use super::AwsResultExt;
 use crate::error::Failure;
+
+mod versions;
+
+pub use versions::{Listed, ObjectVersion, versions};
 
 /// The address of an object, or of a prefix: `s3://bucket/key`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,53 +51,33 @@ impl fmt::Display for S3Uri {
     }
 }
 
+/// A key as `EncodingType=url` shows it: S3 writes a space as `+`. Without the encoding XML could
+/// not carry every key.
+pub fn decode(key: &str) -> String {
+    percent_encoding::percent_decode_str(&key.replace('+', " "))
+        .decode_utf8_lossy()
+        .into_owned()
+}
+
 /// The objects under a prefix, in key order.
 pub async fn list(client: &Client, prefix: &S3Uri) -> Result<Vec<Object>> {
     let mut pages = client
         .list_objects_v2()
         .bucket(&prefix.bucket)
         .prefix(&prefix.key)
+        .encoding_type(EncodingType::Url)
         .into_paginator()
         .send();
     let mut found = Vec::new();
     while let Some(page) = pages.next().await {
         let page = page.aws(format!("cannot list {prefix}"))?;
-        found.extend(page.contents.unwrap_or_default());
+        let objects = page.contents.unwrap_or_default();
+        found.extend(objects.into_iter().map(|mut object| {
+            object.key = object.key.as_deref().map(decode);
+            object
+        }));
     }
     Ok(found)
-}
-
-/// The versions of one object, newest first, without delete markers.
-pub async fn versions(client: &Client, object: &S3Uri) -> Result<Vec<ObjectVersion>> {
-    let (mut key_marker, mut version_marker) = (None, None);
-    let mut found = Vec::new();
-    // The SDK has no paginator for ListObjectVersions.
-    loop {
-        let page = client
-            .list_object_versions()
-            .bucket(&object.bucket)
-            .prefix(&object.key)
-            .set_key_marker(key_marker)
-            .set_version_id_marker(version_marker)
-            .send()
-            .await
-            .aws(format!("cannot list the versions of {object}"))?;
-        let versions = page.versions.unwrap_or_default();
-        // Other keys may share the prefix; they sort after it.
-        found.extend(
-            versions
-                .into_iter()
-                .filter(|version| version.key.as_deref() == Some(&object.key)),
-        );
-        let passed = page
-            .next_key_marker
-            .as_deref()
-            .is_some_and(|next| next != object.key);
-        if page.is_truncated != Some(true) || passed {
-            return Ok(found);
-        }
-        (key_marker, version_marker) = (page.next_key_marker, page.next_version_id_marker);
-    }
 }
 
 /// An object's bytes with the version id and `ETag` that they have.
@@ -105,6 +89,8 @@ pub struct Fetched {
     pub version_id: Option<String>,
     /// The `ETag`, with its quotes.
     pub etag: Option<String>,
+    /// When it was written, in seconds since the epoch.
+    pub written: Option<i64>,
 }
 
 /// An object, or one version of it; `None` when it is not there.
@@ -127,6 +113,7 @@ pub async fn get(
     else {
         return Ok(None);
     };
+    let written = output.last_modified.map(|time| time.secs());
     let bytes = output
         .body
         .collect()
@@ -136,6 +123,7 @@ pub async fn get(
         bytes: bytes.to_vec(),
         version_id: output.version_id,
         etag: output.e_tag,
+        written,
     }))
 }
 
@@ -170,6 +158,11 @@ mod tests {
         for bad in ["b/c", "s3://", "s3:///k", "https://b/c"] {
             assert!(bad.parse::<S3Uri>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn listed_keys_are_decoded() {
+        assert_eq!(decode("a+b%2Bc%0A%C3%BC/d"), "a b+c\n\u{fc}/d");
     }
 
     #[test]

@@ -1,21 +1,30 @@
 //! `mlops data`: the training data, as versions.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
+use serde::Serialize;
 
 use crate::aws::Clients;
-use crate::aws::datasets;
+use crate::aws::datasets::{self, DatasetVersion};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Failure, Hint, hinted, message};
+use crate::error::{Exit, Failure, Hint};
 use crate::infra;
-use crate::names::DatasetName;
+use crate::names::{DatasetName, InvalidName};
+use crate::output::Report;
 
-mod report;
+mod diff;
+mod pull;
+mod push;
+mod verify;
+mod versions;
 
-pub use report::{DataReport, PushReport, VerifyReport, VersionRow, VersionsReport};
+pub use diff::{DiffArgs, DiffReport};
+pub use pull::{PullArgs, PullReport};
+pub use push::{PushArgs, PushReport};
+pub use verify::{VerifyArgs, VerifyReport};
+pub use versions::{VersionsArgs, VersionsReport};
 
 /// Push training data and look at its versions
 #[derive(Debug, clap::Subcommand)]
@@ -23,51 +32,37 @@ pub enum DataCommand {
     /// Push a directory or a file as a new version of a data set
     ///
     /// The data set then consists of exactly these files. Files that the newest version has with
-    /// the same bytes are not sent again; when nothing differs the newest version stays.
+    /// the same bytes are not sent again; when nothing differs the newest version stays. A push that
+    /// was cut off leaves the newest version whole, and the next one sends only what is missing.
     ///
     /// Example: mlops data push data/train flights
     Push(PushArgs),
     /// List the versions of a data set, newest first
     ///
+    /// Files and sizes are shown of the newest 20 that are listed.
+    ///
     /// Example: mlops data versions flights
     Versions(VersionsArgs),
+    /// Show which files differ between two versions of a data set
+    ///
+    /// A version is an id, `latest` or `previous`, with NAME@ before it for a data set other than the
+    /// project's.
+    ///
+    /// Example: mlops data diff flights@previous latest
+    Diff(DiffArgs),
+    /// Fetch a version's files into a directory, byte for byte
+    ///
+    /// Files that are there with the right bytes stay, and a pull that was cut off goes on. Exit
+    /// code 3 says that a file is missing or damaged in S3.
+    ///
+    /// Example: mlops data pull flights@previous old
+    Pull(PullArgs),
     /// Read a version's files back and compare them with their checksums
     ///
     /// Exit code 3 says that a file is missing or damaged.
     ///
     /// Example: mlops data verify flights
     Verify(VerifyArgs),
-}
-
-/// Arguments of `mlops data push`.
-#[derive(Debug, clap::Args)]
-pub struct PushArgs {
-    /// The directory, or one file
-    #[arg(value_name = "DIR|FILE")]
-    path: PathBuf,
-    /// The data set (default: the project's)
-    name: Option<DatasetName>,
-    #[command(flatten)]
-    place: Place,
-}
-
-/// Arguments of `mlops data versions`.
-#[derive(Debug, clap::Args)]
-pub struct VersionsArgs {
-    /// The data set (default: the project's)
-    name: Option<DatasetName>,
-    #[command(flatten)]
-    place: Place,
-}
-
-/// Arguments of `mlops data verify`.
-#[derive(Debug, clap::Args)]
-pub struct VerifyArgs {
-    /// The data set (default: the project's) and its version (default: the newest)
-    #[arg(value_name = "NAME[@VERSION]")]
-    target: Option<Target>,
-    #[command(flatten)]
-    place: Place,
 }
 
 /// Where data sets lie.
@@ -78,24 +73,29 @@ struct Place {
     bucket: Option<String>,
 }
 
-/// A data set, perhaps with a version.
-#[derive(Debug, Clone)]
+/// A data set, perhaps with a version: `NAME`, `NAME@VERSION` or `@VERSION`.
+#[derive(Debug, Clone, Default)]
 struct Target {
-    name: DatasetName,
+    name: Option<DatasetName>,
     version: Option<String>,
 }
 
 impl FromStr for Target {
-    type Err = crate::names::InvalidName;
+    type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, version) = match text.split_once('@') {
-            Some((name, version)) => (name, Some(version.to_owned())),
+            Some((name, version)) => (name, Some(version)),
             None => (text, None),
         };
         Ok(Self {
-            name: name.parse()?,
-            version,
+            name: match (name, version) {
+                ("", Some(_)) => None,
+                _ => Some(name.parse()?),
+            },
+            version: version
+                .filter(|version| !version.is_empty())
+                .map(str::to_owned),
         })
     }
 }
@@ -120,110 +120,94 @@ fn dataset(name: Option<&DatasetName>, project: Option<&Project>) -> Result<Data
         .hint("name the data set")
 }
 
-/// Runs one of the commands.
-pub async fn run(ctx: &Context, command: &DataCommand) -> Result<DataReport> {
-    let project = ctx.config.find_project()?;
-    let project = project.as_ref();
-    match command {
-        DataCommand::Push(args) => push(ctx, project, args).await.map(DataReport::Pushed),
-        DataCommand::Versions(args) => versions(ctx, project, args).await.map(DataReport::Versions),
-        DataCommand::Verify(args) => verify(ctx, project, args).await.map(DataReport::Verified),
-    }
-}
-
-async fn push(ctx: &Context, project: Option<&Project>, args: &PushArgs) -> Result<PushReport> {
-    let name = dataset(args.name.as_ref(), project)?;
-    let path = args.path.clone();
-    let task = ctx.progress.task(format!("Reading {}", path.display()));
-    let files = tokio::task::spawn_blocking(move || datasets::gather(&path))
-        .await
-        .context("reading the files")??;
-    drop(task);
-    let clients = match project {
-        Some(project) => ctx.aws_for(project).await?,
-        None => ctx.aws().await?,
-    };
-    let bucket = args.place.bucket(clients, project).await?;
-    let total = datasets::total(&files);
-    let task = ctx.progress.bytes(format!("Pushing {name}"), total);
-    let pushed = datasets::push(&clients.s3, &bucket, &name, &files, ctx.now(), &|sent| {
-        task.advance(sent);
-    })
-    .await
-    .map_err(|error| {
-        if message(&error).contains("NoSuchBucket") {
-            hinted(
-                error,
-                format!("`{}` makes the project's data bucket", ctx.command("init")),
-            )
-        } else {
-            error
-        }
-    })?;
-    drop(task);
-    Ok(PushReport {
-        manifest: format!("s3://{bucket}/datasets/{name}/manifest.json"),
-        bucket,
-        dataset: name,
-        version: pushed.version.id,
-        files: files.len(),
-        bytes: total,
-        uploaded: pushed.uploaded,
-        uploaded_bytes: pushed.uploaded_bytes,
-        unchanged: pushed.unchanged,
-    })
-}
-
-async fn versions(
+/// The version that was asked for, or the newest.
+async fn find(
     ctx: &Context,
-    project: Option<&Project>,
-    args: &VersionsArgs,
-) -> Result<VersionsReport> {
-    let name = dataset(args.name.as_ref(), project)?;
-    let clients = ctx.aws().await?;
-    let bucket = args.place.bucket(clients, project).await?;
-    let found = datasets::versions(&clients.s3, &bucket, &name).await?;
-    Ok(VersionsReport {
-        bucket,
-        dataset: name,
-        versions: found
-            .into_iter()
-            .enumerate()
-            .map(|(index, version)| VersionRow::new(version, index == 0))
-            .collect(),
-    })
-}
-
-async fn verify(
-    ctx: &Context,
-    project: Option<&Project>,
-    args: &VerifyArgs,
-) -> Result<VerifyReport> {
-    let target = args.target.as_ref();
-    let name = dataset(target.map(|target| &target.name), project)?;
-    let clients = ctx.aws().await?;
-    let bucket = args.place.bucket(clients, project).await?;
-    let version = match target.and_then(|target| target.version.as_deref()) {
-        Some(version) => datasets::resolve(&clients.s3, &bucket, &name, version).await?,
-        None => datasets::latest(&clients.s3, &bucket, &name)
+    clients: &Clients,
+    bucket: &str,
+    name: &DatasetName,
+    version: Option<&str>,
+) -> Result<DatasetVersion> {
+    match version {
+        Some(version) => datasets::resolve(&clients.s3, bucket, name, version).await,
+        None => datasets::latest(&clients.s3, bucket, name)
             .await?
             .ok_or_else(|| anyhow!("{bucket} has no data set {name}"))
             .hint(format!(
                 "push one: `{}`",
                 ctx.command(&format!("data push DIR {name}"))
-            ))?,
-    };
-    let row = VersionRow::new(version.clone(), false);
-    let task = ctx.progress.bytes(format!("Verifying {name}"), row.bytes);
-    let advance = |read| task.advance(read);
-    let problems = datasets::verify(&clients.s3, &bucket, &version, &advance).await?;
-    drop(task);
-    Ok(VerifyReport {
-        bucket,
-        dataset: name,
-        version: row.version,
-        files: row.files,
-        bytes: row.bytes,
-        problems,
-    })
+            )),
+    }
+}
+
+/// Runs one of the commands.
+pub async fn run(ctx: &Context, command: &DataCommand) -> Result<DataReport> {
+    let project = ctx.config.find_project()?;
+    let project = project.as_ref();
+    match command {
+        DataCommand::Push(args) => push::run(ctx, project, args).await.map(DataReport::Pushed),
+        DataCommand::Versions(args) => versions::run(ctx, project, args)
+            .await
+            .map(DataReport::Versions),
+        DataCommand::Diff(args) => diff::run(ctx, project, args)
+            .await
+            .map(DataReport::Difference),
+        DataCommand::Pull(args) => pull::run(ctx, project, args).await.map(DataReport::Pulled),
+        DataCommand::Verify(args) => verify::run(ctx, project, args)
+            .await
+            .map(DataReport::Verified),
+    }
+}
+
+/// What one of the commands did or found.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum DataReport {
+    /// `mlops data push`
+    Pushed(PushReport),
+    /// `mlops data versions`
+    Versions(VersionsReport),
+    /// `mlops data diff`
+    Difference(DiffReport),
+    /// `mlops data pull`
+    Pulled(PullReport),
+    /// `mlops data verify`
+    Verified(VerifyReport),
+}
+
+impl Report for DataReport {
+    fn exit(&self) -> Exit {
+        let problems = match self {
+            Self::Verified(report) => &report.problems,
+            Self::Pulled(report) => &report.problems,
+            Self::Pushed(_) | Self::Versions(_) | Self::Difference(_) => return Exit::Done,
+        };
+        if problems.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Refused
+        }
+    }
+}
+
+impl std::fmt::Display for DataReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pushed(report) => report.fmt(f),
+            Self::Versions(report) => report.fmt(f),
+            Self::Difference(report) => report.fmt(f),
+            Self::Pulled(report) => report.fmt(f),
+            Self::Verified(report) => report.fmt(f),
+        }
+    }
+}
+
+/// "1 file", "2 files".
+struct Files(usize);
+
+impl std::fmt::Display for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plural = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} file{plural}", self.0)
+    }
 }

@@ -4,28 +4,58 @@ use anyhow::Result;
 
 use crate::context::Context;
 
+mod analyzer;
+mod build;
+mod inventory;
+mod lifecycle;
 mod list;
+mod pin;
 mod push;
 mod report;
 mod revision;
+mod rm;
+mod scan;
+mod show;
 
+pub use build::{BuildArgs, Built};
+pub use lifecycle::Preview;
+pub use list::{ListArgs, Listed};
+pub use pin::{PinArgs, PinReport, UseArgs};
 pub use push::PushArgs;
-pub use report::{ImageReport, Listed, Pushed};
+pub use report::{ImageReport, Pushed};
+pub use rm::{Removal, RmArgs};
+pub use scan::{ScanArgs, Scanned};
+pub use show::{ShowArgs, Shown};
 
-/// Push and list container images
+/// Build and push container images, look at them, and choose the one a branch works with
 #[derive(Debug, clap::Subcommand)]
 pub enum ImageCommand {
+    Build(BuildArgs),
     Push(PushArgs),
-    /// List the images of the project's repository, the newest first
-    ///
-    /// Example: mlops image list --output json
-    List,
+    List(ListArgs),
+    Show(ShowArgs),
+    Pin(PinArgs),
+    Use(UseArgs),
+    Scan(ScanArgs),
+    Rm(RmArgs),
 }
 
 /// Runs one of the commands.
 pub async fn run(ctx: &Context, command: &ImageCommand) -> Result<ImageReport> {
     match command {
+        ImageCommand::Build(args) => {
+            let built = build::run(ctx, args).await?;
+            Ok(ImageReport::Built(Box::new(built)))
+        }
         ImageCommand::Push(args) => push::run(ctx, args).await.map(ImageReport::Pushed),
-        ImageCommand::List => list::run(ctx).await.map(ImageReport::Listed),
+        ImageCommand::List(args) => list::run(ctx, args).await,
+        ImageCommand::Show(args) => {
+            let shown = show::run(ctx, args).await?;
+            Ok(ImageReport::Shown(Box::new(shown)))
+        }
+        ImageCommand::Pin(args) => pin::run(ctx, args).await.map(ImageReport::Pinned),
+        ImageCommand::Use(args) => pin::follow(ctx, args).map(ImageReport::Pinned),
+        ImageCommand::Scan(args) => scan::run(ctx, args).await.map(ImageReport::Scanned),
+        ImageCommand::Rm(args) => rm::run(ctx, args).await.map(ImageReport::Removed),
     }
 }

@@ -8,11 +8,12 @@ use anyhow::{Context as _, Result};
 
 use self::report::Deployed;
 pub use self::report::Initialized;
-use crate::aws::{AwsResultExt, Clients, ecr};
+use crate::aws::{self, AwsResultExt, Clients, ecr};
 use crate::config::Project;
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
 use crate::git::{REMOTE, Repository};
+use crate::image::Image;
 use crate::infra::{self, Network, Platform, StackOutcome, StackSpec, Workbench};
 use crate::names::ProjectName;
 use crate::scaffold;
@@ -56,9 +57,24 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     let mut stacks = Vec::new();
     let spec = infra::network(&project);
     let network = Network::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
-    let spec = infra::platform_stack(&project);
+    let analyzer = analyzer(ctx).await?;
+    let before = match &analyzer {
+        Some(_) => None,
+        None => infra::outputs(clients, &infra::stack_name(&project.file.name, "platform")).await?,
+    };
+    let digest = match (&analyzer, &before) {
+        (Some(image), _) => Some(image.digest()),
+        (None, Some(before)) => before.get("AnalyzerDigest").map(String::as_str),
+        (None, None) => None,
+    };
+    let spec = infra::platform_stack(&project, digest);
     let mut platform =
         Platform::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
+    if let Some(image) = &analyzer {
+        let registry = || ctx.registry(clients);
+        let repository = &platform.image_repository;
+        aws::analyzer::ensure(clients, &ctx.progress, repository, image, registry).await?;
+    }
     let spec = infra::workbench_stack(&project, &network, &platform);
     let mut workbench =
         Workbench::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
@@ -83,6 +99,20 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         workbench,
         next: ctx.command("image push"),
     })
+}
+
+/// The image of this program, where an instance can run it.
+async fn analyzer(ctx: &Context) -> Result<Option<Image>> {
+    let runs =
+        cfg!(target_os = "linux") && aws::analyzer::check_machine(ctx.config.is_local()).is_ok();
+    if runs {
+        return aws::analyzer::build(&ctx.config.cache).await.map(Some);
+    }
+    ctx.progress.say(format!(
+        "the analyzer's image is made of this program on Linux (x86-64): run `{}` there",
+        ctx.command("image push --analyzer")
+    ));
+    Ok(None)
 }
 
 /// A project that is there already: its name, account and region are settled.

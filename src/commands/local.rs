@@ -11,6 +11,10 @@ use crate::context::Context;
 use crate::local::{self, Detached, Start, Status};
 use crate::output::Report;
 
+mod inject;
+
+pub use inject::{InjectCommand, InjectScanArgs, Injected};
+
 /// Run and manage the local cloud
 #[derive(Debug, clap::Subcommand)]
 pub enum LocalCommand {
@@ -27,6 +31,8 @@ pub enum LocalCommand {
     Status(StateArgs),
     /// End the local cloud and remove everything it keeps
     Reset(StateArgs),
+    #[command(subcommand)]
+    Inject(InjectCommand),
 }
 
 /// Arguments of `mlops local start`.
@@ -129,6 +135,7 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
         LocalCommand::Status(args) => {
             LocalReport::Status(local::status(&args.directory(ctx)).await?)
         }
+        LocalCommand::Inject(command) => LocalReport::Injected(inject::run(ctx, command)?),
         LocalCommand::Reset(args) => {
             let directory = args.directory(ctx);
             ctx.prompt.require(&format!(
@@ -161,6 +168,8 @@ pub enum LocalReport {
         /// False when there was none.
         removed: bool,
     },
+    /// Something was loaded.
+    Injected(Injected),
 }
 
 impl Report for LocalReport {}
@@ -177,6 +186,7 @@ impl fmt::Display for LocalReport {
                 }
                 write!(f, "state in {}", status.directory.display())
             }
+            Self::Injected(injected) => injected.fmt(f),
             Self::Ended { stopped: true } => {
                 f.write_str("The local cloud has ended; what it keeps stays.")
             }

@@ -18,9 +18,10 @@ mod watch;
 
 /// Run the pipeline of a branch, and wait for its model
 ///
-/// Takes the pipeline definition from the head commit of the branch, the image that was pushed
-/// from it, and the newest version of the data; all are recorded with the run. Ctrl-C leaves the
-/// run going.
+/// Takes the pipeline definition from the head commit of the branch, its image by digest, and the
+/// newest version of the data; all are recorded with the run. The image is the one that the branch
+/// pins (`mlops image pin`), on the production branch the promoted version's, else the newest that
+/// was pushed from the branch. Ctrl-C leaves the run going.
 ///
 /// Example: mlops train --branch develop -p MaxRmse=18
 #[derive(Debug, clap::Args)]

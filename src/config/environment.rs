@@ -22,7 +22,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("MLOPS_OUTPUT", "human or json (flag --output)"),
     (
         "MLOPS_CACHE_DIR",
-        "where virtual environments are kept (default: $XDG_CACHE_HOME/mlops or ~/.cache/mlops)",
+        "where virtual environments and layers are kept (default: $XDG_CACHE_HOME/mlops or ~/.cache/mlops)",
     ),
     (
         "DOCKER_CONFIG",

@@ -2,23 +2,29 @@
 //! AWS's analyzer image. There is no shell and no Python in it.
 //!
 //! Two reproducible layers: the loader, the libraries, the certificates and /tmp; and the binary
-//! at /opt/mlops/bin/mlops, so that a new version of `mlops` sends the second only.
+//! at /opt/mlops/bin/mlops, without its debugging information, so that a new version of `mlops`
+//! sends the second only.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context as _, Result};
 use flate2::Compression;
-use oci_spec::image::ConfigBuilder;
+use oci_spec::image::{ConfigBuilder, MediaType};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use super::cache::Cache;
 use super::layer::{self, Layer, Writer};
-use super::{Content, Image};
+use super::{Blob, Content, Image};
 
 mod libraries;
+mod strip;
 
-use libraries::{Libraries, regular};
+use libraries::regular;
 
 /// Where the binary lies in the image.
 pub const PROGRAM: &str = "/opt/mlops/bin/mlops";
@@ -29,30 +35,40 @@ pub const TAG: &str = "analyzer-";
 /// The subcommand that follows the container contract of Model Monitor's analyzer.
 pub const COMMAND: &str = "analyze";
 
+/// Changes when the same files give other bytes.
+const FORMAT: &str = "analyzer 1";
+
 /// The certificate authorities, where Debian and Amazon Linux have them.
 const CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
 
-/// Builds the image of `program`, a `mlops` binary for Linux.
+/// Builds the image of `program`, a `mlops` binary for Linux. Its layers are kept in the cache as
+/// long as the files that they are made of do not change.
 ///
 /// # Errors
 /// It is no such program, or a library that it needs is not on this machine.
-pub fn build(program: &Path) -> Result<Image> {
+pub fn build(program: &Path, cache: &Cache) -> Result<Image> {
     let libraries = libraries::of(program)?;
-    let base = base(&libraries)?;
-    let scratch = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
-    // The digest is worked out before every job: the fastest level costs a second, not ten.
-    let mut writer = Writer::new(BufWriter::new(scratch.reopen()?), Compression::fast());
+    let mut files: Vec<Source> = libraries
+        .files
+        .iter()
+        .map(|(place, file)| Source::new(place, file, 0o755))
+        .collect();
+    let certificates = Path::new("/").join(CERTIFICATES);
+    if certificates.exists() {
+        files.push(Source::new(
+            Path::new(CERTIFICATES),
+            &regular(&certificates)?,
+            0o644,
+        ));
+    }
+    files.sort();
+    let base = kept(cache, "base", &files, true, Compression::default())?;
     let inside = Path::new(PROGRAM)
         .strip_prefix("/")
         .unwrap_or(Path::new(""));
-    directories(&mut writer, [inside])?;
-    append(&mut writer, inside, 0o755, program)?;
-    let (file, finished) = writer.finish()?;
-    file.into_inner()
-        .map_err(io::IntoInnerError::into_error)
-        .context("cannot write the layer")?;
-    let scratch = scratch.into_temp_path();
-    let own = finished(Content::file(scratch.to_path_buf()));
+    let own = [Source::new(inside, &regular(program)?, 0o755)];
+    // Seconds instead of ten for a debug build.
+    let own = kept(cache, "program", &own, false, Compression::fast())?;
     let config = ConfigBuilder::default()
         .entrypoint(vec![PROGRAM.to_owned(), COMMAND.to_owned()])
         .working_dir("/")
@@ -71,34 +87,124 @@ pub fn build(program: &Path) -> Result<Image> {
             ),
         ]))
         .build()?;
-    layer::image(
-        vec![base, own],
-        libraries.architecture,
-        config,
-        vec![scratch],
-    )
+    layer::image(vec![base, own], libraries.architecture, config, Vec::new())
 }
 
-/// The loader, the libraries, the certificates and /tmp.
-fn base(libraries: &Libraries) -> Result<Layer> {
-    let mut files: Vec<(PathBuf, PathBuf, u32)> = libraries
-        .files
-        .iter()
-        .map(|(place, file)| (place.clone(), file.clone(), 0o755))
-        .collect();
-    let certificates = Path::new("/").join(CERTIFICATES);
-    if certificates.exists() {
-        files.push((CERTIFICATES.into(), regular(&certificates)?, 0o644));
+/// A file of a layer.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Source {
+    /// Below /.
+    place: PathBuf,
+    file: PathBuf,
+    mode: u32,
+}
+
+impl Source {
+    fn new(place: &Path, file: &Path, mode: u32) -> Self {
+        Self {
+            place: place.to_owned(),
+            file: file.to_owned(),
+            mode,
+        }
     }
-    files.sort();
-    let mut writer = Writer::new(Vec::new(), Compression::default());
-    directories(&mut writer, files.iter().map(|(place, ..)| place.as_path()))?;
-    writer.directory(Path::new("tmp"), 0o1777)?;
-    for (place, file, mode) in &files {
-        append(&mut writer, place, *mode, file)?;
+}
+
+/// What the cache knows of a layer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    digest: String,
+    size: u64,
+    diff_id: String,
+}
+
+/// The layer of these files: from the cache while they are the files it was made of.
+fn kept(
+    cache: &Cache,
+    name: &str,
+    files: &[Source],
+    with_tmp: bool,
+    compression: Compression,
+) -> Result<Layer> {
+    let name = format!("analyzer/{name}-{}", identity(files)?);
+    let _lock = {
+        let lock = cache.lock(&name)?;
+        lock.lock()?;
+        lock
+    };
+    let record = if let Some(record) = cache.record::<Record>(&name)? {
+        record
+    } else {
+        let record = make(cache, files, with_tmp, compression)?;
+        cache.keep(&name, &record)?;
+        record
+    };
+    Ok(Layer {
+        blob: Blob {
+            content: Content::file(cache.blob(&record.digest)),
+            digest: record.digest,
+            size: record.size,
+        },
+        diff_id: record.diff_id,
+        media_type: MediaType::ImageLayerGzip,
+    })
+}
+
+/// What tells a file from one that was changed or replaced, without reading it.
+fn identity(files: &[Source]) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(FORMAT);
+    for source in files {
+        let metadata = std::fs::metadata(&source.file)
+            .with_context(|| format!("cannot read {}", source.file.display()))?;
+        hash.update(source.place.as_os_str().as_encoded_bytes());
+        hash.update([0]);
+        hash.update(source.file.as_os_str().as_encoded_bytes());
+        hash.update([0]);
+        hash.update(metadata.len().to_le_bytes());
+        let modified = metadata.modified()?.duration_since(UNIX_EPOCH);
+        hash.update(modified.unwrap_or_default().as_nanos().to_le_bytes());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+
+            hash.update(metadata.ino().to_le_bytes());
+            hash.update(metadata.ctime().to_le_bytes());
+            hash.update(metadata.ctime_nsec().to_le_bytes());
+        }
     }
-    let (bytes, finished) = writer.finish()?;
-    Ok(finished(Content::Bytes(bytes)))
+    Ok(hex::encode(&hash.finalize()[..16]))
+}
+
+fn make(
+    cache: &Cache,
+    files: &[Source],
+    with_tmp: bool,
+    compression: Compression,
+) -> Result<Record> {
+    let scratch = cache.begin()?;
+    let mut writer = Writer::new(BufWriter::new(scratch.reopen()?), compression);
+    directories(
+        &mut writer,
+        files.iter().map(|source| source.place.as_path()),
+    )?;
+    if with_tmp {
+        writer.directory(Path::new("tmp"), 0o1777)?;
+    }
+    for source in files {
+        append(&mut writer, source)
+            .with_context(|| format!("cannot read {}", source.file.display()))?;
+    }
+    let (file, finished) = writer.finish()?;
+    file.into_inner()
+        .map_err(io::IntoInnerError::into_error)
+        .context("cannot write the layer")?;
+    let layer = finished(Content::Bytes(Vec::new()));
+    cache.insert(scratch, &layer.blob.digest)?;
+    Ok(Record {
+        digest: layer.blob.digest,
+        size: layer.blob.size,
+        diff_id: layer.diff_id,
+    })
 }
 
 /// Adds the directories above files, each once, in order.
@@ -116,18 +222,16 @@ fn directories<'a, W: io::Write>(
         .try_for_each(|directory| writer.directory(directory, 0o755))
 }
 
-fn append<W: io::Write>(
-    writer: &mut Writer<W>,
-    place: &Path,
-    mode: u32,
-    source: &Path,
-) -> Result<()> {
-    let mut add = || -> Result<()> {
-        let file = File::open(source)?;
+fn append<W: io::Write>(writer: &mut Writer<W>, source: &Source) -> Result<()> {
+    let program = Path::new("/").join(&source.place) == Path::new(PROGRAM);
+    let (reader, size) = if program {
+        strip::open(&source.file)?
+    } else {
+        let file = File::open(&source.file)?;
         let size = file.metadata()?.len();
-        writer.file(place, mode, size, file)
+        (Box::new(file) as Box<dyn io::Read>, size)
     };
-    add().with_context(|| format!("cannot read {}", source.display()))
+    writer.file(&source.place, source.mode, size, reader)
 }
 
 #[cfg(target_os = "linux")]
@@ -161,6 +265,13 @@ mod tests {
             .collect()
     }
 
+    /// The image of a program, in a cache of its own.
+    fn image(program: &Path) -> (Image, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let image = build(program, &Cache::new(directory.path())).unwrap();
+        (image, directory)
+    }
+
     fn content(content: &Content) -> Vec<u8> {
         match content {
             Content::Bytes(bytes) => bytes.clone(),
@@ -171,7 +282,7 @@ mod tests {
 
     #[test]
     fn the_image_holds_the_program_and_all_that_it_needs() {
-        let image = build(Path::new(PROGRAM_HERE)).unwrap();
+        let (image, _cache) = image(Path::new(PROGRAM_HERE));
         let [base, own, config] = &image.manifests[0].blobs[..] else {
             panic!("two layers and a configuration");
         };
@@ -200,7 +311,7 @@ mod tests {
     /// Without Docker: what a container engine does, as far as a user may.
     #[test]
     fn the_image_runs_with_nothing_but_its_own_files() {
-        let image = build(Path::new(PROGRAM_HERE)).unwrap();
+        let (image, _cache) = image(Path::new(PROGRAM_HERE));
         let root = tempfile::tempdir().unwrap();
         for blob in &image.manifests[0].blobs[..2] {
             let bytes = content(&blob.content);
@@ -237,13 +348,37 @@ mod tests {
             .read_to_end(&mut bytes)
             .unwrap();
         std::fs::write(copy.path(), &bytes).unwrap();
-        let first = build(Path::new(PROGRAM_HERE)).unwrap();
+        let (first, _kept) = image(Path::new(PROGRAM_HERE));
+        let digest = || image(copy.path()).0.digest().to_owned();
         for _ in 0..8 {
             // The order of a map of labels would differ now and then.
-            assert_eq!(build(copy.path()).unwrap().digest(), first.digest());
+            assert_eq!(digest(), first.digest());
         }
         bytes.push(0);
         std::fs::write(copy.path(), &bytes).unwrap();
-        assert_ne!(build(copy.path()).unwrap().digest(), first.digest());
+        assert_ne!(digest(), first.digest());
+    }
+
+    #[test]
+    fn the_cache_follows_the_program() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path().join("cache"));
+        let program = directory.path().join("program");
+        std::fs::copy(PROGRAM_HERE, &program).unwrap();
+        let first = build(&program, &cache).unwrap();
+        let blobs = || std::fs::read_dir(directory.path().join("cache/blobs/sha256")).unwrap();
+        assert_eq!(blobs().count(), 2);
+        let again = build(&program, &cache).unwrap();
+        assert_eq!(again.digest(), first.digest());
+        let mut bytes = std::fs::read(&program).unwrap();
+        bytes.push(0);
+        std::fs::write(&program, bytes).unwrap();
+        assert_ne!(build(&program, &cache).unwrap().digest(), first.digest());
+        // A blob that somebody removed is made again.
+        for blob in blobs() {
+            std::fs::remove_file(blob.unwrap().path()).unwrap();
+        }
+        build(&program, &cache).unwrap();
+        assert_eq!(blobs().count(), 2);
     }
 }

@@ -1,6 +1,7 @@
 //! Layers that are made here, and the image of them: reproducible (sorted by the caller, time 0,
 //! owner 0), so that the same files give the same digest anywhere.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use oci_spec::image::{
     Arch, Config, Descriptor, Digest as OciDigest, ImageConfigurationBuilder, ImageManifestBuilder,
     MediaType, Os, RootFsBuilder,
 };
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Blob, Content, Image, Manifest, digest_of};
@@ -26,6 +28,7 @@ pub(super) struct Layer {
     pub(super) blob: Blob,
     /// `sha256:…` of the archive before compression.
     pub(super) diff_id: String,
+    pub(super) media_type: MediaType,
 }
 
 impl<W: Write> Writer<W> {
@@ -79,6 +82,7 @@ impl<W: Write> Writer<W> {
                 content,
             },
             diff_id,
+            media_type: MediaType::ImageLayerGzip,
         };
         Ok((inner, layer))
     }
@@ -95,6 +99,20 @@ fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     header
 }
 
+/// What an image is made of.
+pub(super) struct Parts {
+    /// The lowest first.
+    pub(super) layers: Vec<Layer>,
+    /// The image's configuration without `rootfs`.
+    pub(super) configuration: Value,
+    /// Annotations of the manifest.
+    pub(super) annotations: BTreeMap<String, String>,
+    /// What it is built on.
+    pub(super) base: Option<String>,
+    /// Files of layers, which go with the image.
+    pub(super) scratch: Vec<tempfile::TempPath>,
+}
+
 /// The image of layers, the lowest first. Its configuration has no time in it.
 pub(super) fn image(
     layers: Vec<Layer>,
@@ -102,8 +120,7 @@ pub(super) fn image(
     config: Config,
     scratch: Vec<tempfile::TempPath>,
 ) -> Result<Image> {
-    let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
-    let mut configuration = serde_json::to_value(
+    let configuration = serde_json::to_value(
         ImageConfigurationBuilder::default()
             .architecture(architecture)
             .os(Os::Linux)
@@ -111,33 +128,54 @@ pub(super) fn image(
             .rootfs(
                 RootFsBuilder::default()
                     .typ("layers")
-                    .diff_ids(diff_ids)
+                    .diff_ids(Vec::<String>::new())
                     .build()?,
             )
             .build()?,
     )?;
+    assemble(Parts {
+        layers,
+        configuration,
+        annotations: BTreeMap::new(),
+        base: None,
+        scratch,
+    })
+}
+
+/// Puts an image together. The same parts give the same bytes.
+pub(super) fn assemble(parts: Parts) -> Result<Image> {
+    let mut configuration = parts.configuration;
+    let diff_ids: Vec<&str> = parts
+        .layers
+        .iter()
+        .map(|layer| layer.diff_id.as_str())
+        .collect();
+    configuration["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
     // Labels are a map without an order, and the same image must have the same bytes.
     configuration["config"]["Labels"].sort_all_objects();
     let configuration = serde_json::to_vec(&configuration)?;
-    let config_digest = digest_of(&configuration);
-    let described = layers
-        .iter()
-        .map(|layer| descriptor(MediaType::ImageLayerGzip, &layer.blob))
-        .collect::<Result<Vec<_>>>()?;
     let config = Blob {
-        digest: config_digest,
+        digest: digest_of(&configuration),
         size: configuration.len() as u64,
         content: Content::Bytes(configuration),
     };
+    let described = parts
+        .layers
+        .iter()
+        .map(|layer| descriptor(layer.media_type.clone(), &layer.blob))
+        .collect::<Result<Vec<_>>>()?;
     let manifest = ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(MediaType::ImageManifest)
         .config(descriptor(MediaType::ImageConfig, &config)?)
         .layers(described)
-        .build()?
-        .to_string()?
-        .into_bytes();
-    let mut blobs: Vec<Blob> = layers.into_iter().map(|layer| layer.blob).collect();
+        .build()?;
+    let mut manifest = serde_json::to_value(&manifest)?;
+    if !parts.annotations.is_empty() {
+        manifest["annotations"] = serde_json::to_value(&parts.annotations)?;
+    }
+    let manifest = serde_json::to_vec(&manifest)?;
+    let mut blobs: Vec<Blob> = parts.layers.into_iter().map(|layer| layer.blob).collect();
     blobs.push(config);
     Ok(Image {
         manifests: vec![Manifest {
@@ -146,8 +184,8 @@ pub(super) fn image(
             bytes: manifest,
             blobs,
         }],
-        base: None,
-        _scratch: scratch,
+        base: parts.base,
+        _scratch: parts.scratch,
     })
 }
 

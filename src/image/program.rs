@@ -14,12 +14,15 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use flate2::Compression;
 use oci_spec::image::{Arch, Config, ConfigBuilder};
 
-use super::layer::{self, Writer};
+use super::layer::{self, Layer, Writer};
 use super::{Content, Image};
 use crate::error::Hint;
 
 /// Where the program lies in the image.
 pub const DIRECTORY: &str = "opt/program";
+
+/// Where programs are in a system that does not say it.
+pub(super) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The label that holds the git commit (OCI: pre-defined annotation keys).
 pub const REVISION: &str = "org.opencontainers.image.revision";
@@ -31,6 +34,17 @@ pub const REVISION: &str = "org.opencontainers.image.revision";
 /// A symbolic link that leaves `program`, a device, a socket or a FIFO is refused by name. Python's
 /// `__pycache__` is left out: it differs from machine to machine.
 pub fn build(program: &Path, requirements: &Path, revision: &str) -> Result<Image> {
+    let (layer, scratch) = layer(program, requirements)?;
+    layer::image(
+        vec![layer],
+        Arch::Amd64,
+        configuration(revision)?,
+        vec![scratch],
+    )
+}
+
+/// The layer of the program, and the file it lies in.
+pub(super) fn layer(program: &Path, requirements: &Path) -> Result<(Layer, tempfile::TempPath)> {
     let entries = collect(program)?;
     let scratch = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     let mut layer = Writer::new(BufWriter::new(scratch.reopen()?), Compression::default());
@@ -64,20 +78,13 @@ pub fn build(program: &Path, requirements: &Path, revision: &str) -> Result<Imag
         .context("cannot write the layer")?;
     let scratch = scratch.into_temp_path();
     let layer = finished(Content::file(scratch.to_path_buf()));
-    layer::image(
-        vec![layer],
-        Arch::Amd64,
-        configuration(revision)?,
-        vec![scratch],
-    )
+    Ok((layer, scratch))
 }
 
 fn configuration(revision: &str) -> Result<Config> {
     Ok(ConfigBuilder::default()
         .working_dir(format!("/{DIRECTORY}"))
-        .env(vec![format!(
-            "PATH=/{DIRECTORY}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        )])
+        .env(vec![format!("PATH=/{DIRECTORY}:{SYSTEM_PATH}")])
         .labels(HashMap::from([(REVISION.to_owned(), revision.to_owned())]))
         .build()?)
 }

@@ -28,6 +28,9 @@ pub struct Platform {
     pub notebook_role: String,
     /// ARN of the key of data, artifacts, images and notebook volumes.
     pub key: String,
+    /// Digest of the image that Processing jobs run for `validate` and `monitor`; `none` before
+    /// one was pushed.
+    pub analyzer_digest: String,
 }
 
 /// What the network stack made.
@@ -66,6 +69,8 @@ impl Platform {
             endpoint_role: output("EndpointRoleArn")?,
             notebook_role: output("NotebookRoleArn")?,
             key: output("KeyArn")?,
+            // Stacks of earlier versions do not say it.
+            analyzer_digest: output("AnalyzerDigest").unwrap_or_else(|_| "none".to_owned()),
         })
     }
 }

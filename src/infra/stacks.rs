@@ -67,8 +67,8 @@ pub fn network(project: &Project) -> StackSpec {
     }
 }
 
-/// The platform.
-pub fn platform_stack(project: &Project) -> StackSpec {
+/// The platform, with the digest of the analyzer's image where there is one.
+pub fn platform_stack(project: &Project, analyzer: Option<&str>) -> StackSpec {
     StackSpec {
         name: stack_name(&project.file.name, "platform"),
         template: PLATFORM,
@@ -82,6 +82,7 @@ pub fn platform_stack(project: &Project) -> StackSpec {
                 "ProductionBranch",
                 tag_of(project.file.branches.production.as_str()),
             ),
+            ("AnalyzerDigest", analyzer.unwrap_or("none").to_owned()),
         ],
         capabilities: &["CAPABILITY_NAMED_IAM"],
     }
@@ -240,7 +241,7 @@ mod tests {
         }
         for spec in [
             network(&project),
-            platform_stack(&project),
+            platform_stack(&project, None),
             workbench_stack(&project, &network_outputs, &platform_outputs),
             endpoint_stack(&project, &platform_outputs, "arn"),
             validation_stack(&project, &platform_outputs, "key", "x86_64"),

@@ -18,26 +18,34 @@ use super::cloud::{ACCOUNT, Service};
 use super::store::Collection;
 
 pub(crate) mod auth;
+mod blobs;
 pub(crate) mod images;
+mod layers;
+mod lifecycle;
 mod manifests;
 pub(crate) mod registry;
+pub(crate) mod scan;
 mod settings;
 mod uploads;
 
 operations! { "ecr":
-    "BatchCheckLayerAvailability" => images::batch_check_layer_availability,
+    "BatchCheckLayerAvailability" => layers::batch_check_layer_availability,
     "BatchDeleteImage" => images::batch_delete_image,
     "BatchGetImage" => images::batch_get_image,
+    "CompleteLayerUpload" => layers::complete_layer_upload,
     "CreateRepository" => create_repository,
     "DeleteLifecyclePolicy" => settings::delete_lifecycle_policy,
     "DeleteRepository" => delete_repository,
     "DeleteRepositoryPolicy" => settings::delete_repository_policy,
     "DescribeImages" => images::describe_images,
-    "DescribeImageScanFindings" => images::describe_image_scan_findings,
+    "DescribeImageScanFindings" => scan::describe_image_scan_findings,
     "DescribeRepositories" => describe_repositories,
     "GetAuthorizationToken" => auth::get_authorization_token,
+    "GetDownloadUrlForLayer" => layers::get_download_url_for_layer,
     "GetLifecyclePolicy" => settings::get_lifecycle_policy,
+    "GetLifecyclePolicyPreview" => lifecycle::get_lifecycle_policy_preview,
     "GetRepositoryPolicy" => settings::get_repository_policy,
+    "InitiateLayerUpload" => layers::initiate_layer_upload,
     "ListImages" => images::list_images,
     "ListTagsForResource" => settings::list_tags_for_resource,
     "PutImage" => images::put_image,
@@ -45,8 +53,11 @@ operations! { "ecr":
     "PutImageTagMutability" => settings::put_image_tag_mutability,
     "PutLifecyclePolicy" => settings::put_lifecycle_policy,
     "SetRepositoryPolicy" => settings::set_repository_policy,
+    "StartImageScan" => scan::start_image_scan,
+    "StartLifecyclePolicyPreview" => lifecycle::start_lifecycle_policy_preview,
     "TagResource" => settings::tag_resource,
     "UntagResource" => settings::untag_resource,
+    "UploadLayerPart" => layers::upload_layer_part,
 }
 
 /// A repository with its images.
@@ -457,6 +468,7 @@ async fn delete_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         ));
     }
     repositories(cloud).remove(name)?;
+    lifecycle::forget(cloud, name)?;
     for (key, _) in layers(cloud).list(&format!("{name}@"))? {
         layers(cloud).remove(&key)?;
     }

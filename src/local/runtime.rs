@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! prepare: layers ── image ──> <state>/images/<digest>/opt    requirements.txt ── venv ──> <cache>/venvs/<hash>
+//!          (an image that carries its Python packages needs no requirements.txt: packages)
 //! launch:  process (a thread of the server) ── spawns ──> `mlops job-process SPEC` = enter
 //!          enter: namespaces, private /opt, own /proc, parent-death signal ── exec ──> the program
 //!          process: its output, line by line ──> CloudWatch Logs
@@ -24,6 +25,7 @@ use super::door::Credentials;
 mod enter;
 mod function;
 mod image;
+mod packages;
 mod process;
 mod venv;
 
@@ -32,6 +34,7 @@ pub(crate) use function::{Function, Program, TASK_ROOT, launch_function};
 pub(crate) use process::Running;
 
 use enter::{Spec, View, Walls};
+use packages::Packages;
 
 /// The search path of an image that sets none.
 const IMAGE_PATH: &str =
@@ -50,6 +53,7 @@ struct Ready {
     /// What the image has under /opt.
     opt: PathBuf,
     venv: venv::Venv,
+    packages: Packages,
     config: Value,
     notes: Vec<String>,
 }
@@ -120,8 +124,17 @@ pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepare
         .await
         .map_err(ApiError::internal)??;
     let settings = cloud.settings();
-    let requirements = opt.join("program/requirements.txt");
-    let venv = venv::prepare(&settings.cache, &settings.python, &requirements).await?;
+    let (version, _) = venv::identify(&settings.python).await?;
+    let packages = Packages::of(&found.config, &opt, &version);
+    let requirements = match &packages {
+        Packages::Carried => None,
+        Packages::Foreign(why) => {
+            notes.push(why.clone());
+            packages::requirements(&opt)?
+        }
+        Packages::Nothing => packages::requirements(&opt)?,
+    };
+    let venv = venv::prepare(&settings.cache, &settings.python, requirements.as_deref()).await?;
     if let Some(took) = venv.made_in {
         notes.push(format!(
             "the virtual environment was made in {:.1} s and is kept in {}",
@@ -133,6 +146,7 @@ pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepare
         uri: image_uri.to_owned(),
         opt,
         venv,
+        packages,
         config: found.config,
         notes,
     })))
@@ -165,14 +179,14 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
     };
     let scratch = process::scratch(&job.base_dir)?;
     let mut environment = job.prepared.environment();
-    let path = environment
-        .get("PATH")
-        .map_or(IMAGE_PATH, String::as_str)
-        .split(':')
-        .map(|entry| match Path::new(entry).strip_prefix("/opt") {
-            Ok(rest) => program_directory.join(rest).display().to_string(),
-            Err(_) => entry.to_owned(),
-        });
+    let path = environment.get("PATH").map_or(IMAGE_PATH, String::as_str);
+    let path = ready.packages.search_path(path, &program_directory);
+    if let Some(imports) = environment.remove("PYTHONPATH") {
+        let imports = ready.packages.search_path(&imports, &program_directory);
+        if !imports.is_empty() {
+            environment.insert("PYTHONPATH".to_owned(), imports.join(":"));
+        }
+    }
     let command = placed(job.command, &program_directory);
     let path: Vec<String> = std::iter::once(ready.venv.bin().display().to_string())
         .chain(path)

@@ -253,15 +253,35 @@ impl Blobs {
 
     /// Keeps a finished temporary file whose bytes have this hex SHA-256.
     pub(crate) fn adopt(&self, file: tempfile::NamedTempFile, sha256: &str) -> std::io::Result<()> {
-        let path = self.path(sha256);
-        if path.is_file() {
+        if self.contains(sha256) {
             return Ok(());
         }
+        self.replace(file, sha256)
+    }
+
+    /// Keeps a finished temporary file whose bytes have this hex SHA-256, in place of the one that
+    /// is there: whatever happened to that, this one is whole.
+    pub(crate) fn replace(
+        &self,
+        file: tempfile::NamedTempFile,
+        sha256: &str,
+    ) -> std::io::Result<()> {
+        let path = self.path(sha256);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
         file.persist(&path).map_err(|error| error.error)?;
         Ok(())
+    }
+
+    /// Takes a damaged blob out of the way: it lies in `blobs/damaged` then.
+    pub(crate) fn set_aside(&self, sha256: &str) -> std::io::Result<()> {
+        let damaged = self.directory.join("damaged");
+        std::fs::create_dir_all(&damaged)?;
+        match std::fs::rename(self.path(sha256), damaged.join(sha256)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Keeps bytes and returns their hex SHA-256.

@@ -9,15 +9,24 @@ use snapbox::str;
 
 use crate::sandbox::Sandbox;
 
-const BUCKET: &str = "data";
+pub(crate) const BUCKET: &str = "data";
+
+/// The address of the sandbox's local cloud, which is started.
+pub(crate) fn endpoint(sandbox: &Sandbox) -> String {
+    let address = sandbox.path().join(".mlops/local/address.json");
+    let found: serde_json::Value = match std::fs::read(address) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap(),
+        Err(_) => {
+            let start = ["local", "start", "--detach", "--output", "json"];
+            sandbox.mlops(start).success().json()
+        }
+    };
+    found["endpoint"].as_str().unwrap().to_owned()
+}
 
 /// Clients of the sandbox's local cloud, which has a versioned bucket.
-async fn clients(sandbox: &Sandbox) -> Clients {
-    let status = sandbox
-        .mlops(["local", "start", "--detach", "--output", "json"])
-        .success();
-    let endpoint = status.json()["endpoint"].as_str().unwrap().to_owned();
-    let clients = Clients::of_endpoint(&endpoint, "x", "y", None);
+pub(crate) async fn clients(sandbox: &Sandbox) -> Clients {
+    let clients = Clients::of_endpoint(&endpoint(sandbox), "x", "y", None);
     clients
         .s3
         .create_bucket()
@@ -40,13 +49,42 @@ async fn clients(sandbox: &Sandbox) -> Clients {
     clients
 }
 
+/// Bytes that no compression and no accident makes alike.
+pub(crate) fn bytes_of(size: u64) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap() + 8);
+    while (bytes.len() as u64) < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(usize::try_from(size).unwrap());
+    bytes
+}
+
+/// Runs `mlops --local data ARGS`, which must succeed.
+pub(crate) fn data(sandbox: &Sandbox, args: &[&str]) -> serde_json::Value {
+    let mut all = vec!["--local", "--yes", "data"];
+    all.extend(args);
+    all.extend(["--bucket", BUCKET, "--output", "json"]);
+    sandbox.mlops(all).success().json()
+}
+
+/// Pushes a directory to the data set `flights`.
+pub(crate) fn push_to(sandbox: &Sandbox, directory: &str) -> serde_json::Value {
+    data(sandbox, &["push", directory, "flights"])
+}
+
+/// Pulls; `args` are the version and the directory.
+pub(crate) fn pull(sandbox: &Sandbox, args: &[&str]) -> serde_json::Value {
+    let mut all = vec!["pull"];
+    all.extend(args);
+    data(sandbox, &all)
+}
+
 fn push(sandbox: &Sandbox) -> serde_json::Value {
-    sandbox
-        .mlops([
-            "--local", "data", "push", "d", "flights", "--bucket", BUCKET, "--output", "json",
-        ])
-        .success()
-        .json()
+    push_to(sandbox, "d")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,29 +98,28 @@ async fn a_snapshot_holds_the_bytes_of_its_version() {
     assert_eq!(push(&sandbox)["uploaded"], 1);
 
     let dataset = "flights".parse().unwrap();
-    let found = datasets::versions(&clients.s3, BUCKET, &dataset)
+    let id = first["version"].as_str().unwrap();
+    let first = datasets::resolve(&clients.s3, BUCKET, &dataset, id)
         .await
         .unwrap();
-    assert_eq!(found.len(), 2);
-    assert_eq!(found[1].id, first["version"]);
     let copied = AtomicU64::new(0);
     let count = |bytes| {
         copied.fetch_add(bytes, Ordering::Relaxed);
     };
-    let target = datasets::snapshot(&clients.s3, BUCKET, &found[1], &count)
+    let target = datasets::snapshot(&clients.s3, BUCKET, &first, &count)
         .await
         .unwrap();
-    assert_eq!(target.key, format!("snapshots/flights/{}/", found[1].id));
+    assert_eq!(target.key, format!("snapshots/flights/{}/", first.id));
     assert_eq!(copied.load(Ordering::Relaxed), 7);
     let file = S3Uri::new(BUCKET, format!("{}a b.csv", target.key));
     let bytes = s3::get(&clients.s3, &file, None).await.unwrap().unwrap();
     assert_eq!(bytes.bytes, b"one");
 
-    datasets::snapshot(&clients.s3, BUCKET, &found[1], &count)
+    datasets::snapshot(&clients.s3, BUCKET, &first, &count)
         .await
         .unwrap();
-    let written = s3::versions(&clients.s3, &file).await.unwrap();
-    assert_eq!(written.len(), 1, "a snapshot is never overwritten");
+    let written = s3::versions(&clients.s3, &file, None).await.unwrap();
+    assert_eq!(written.versions.len(), 1, "a snapshot is never overwritten");
 
     // A file that is not what the manifest says is not passed over.
     clients
@@ -94,7 +131,7 @@ async fn a_snapshot_holds_the_bytes_of_its_version() {
         .send()
         .await
         .unwrap();
-    let error = datasets::snapshot(&clients.s3, BUCKET, &found[1], &count)
+    let error = datasets::snapshot(&clients.s3, BUCKET, &first, &count)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("damaged"), "{error}");

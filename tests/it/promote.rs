@@ -72,7 +72,7 @@ const PIPELINE: &str = r#"{
 "#;
 
 /// A project with a small program, deployed and pushed.
-fn project() -> Sandbox {
+pub(crate) fn project() -> Sandbox {
     let sandbox = Sandbox::new();
     let _ = sandbox
         .mlops(["--local", "init", "--name", "tiny", "--yes"])
@@ -100,7 +100,7 @@ fn train(sandbox: &Sandbox, parameters: &[&str]) -> Run {
         .success()
 }
 
-fn promote(sandbox: &Sandbox, version: &str) -> Run {
+pub(crate) fn promote(sandbox: &Sandbox, version: &str) -> Run {
     sandbox.mlops(["--local", "promote", version, "--yes", "--output", "json"])
 }
 

@@ -140,7 +140,7 @@ fn the_local_cloud_has_one_door() {
             "local",
             "cli.rs",
             "context.rs",
-            "commands/local.rs",
+            "commands/local",
             "commands/demo.rs",
         ],
     );

@@ -1,11 +1,9 @@
-//! The files of a push: which they are, and what their bytes are.
+//! The files of a push: which they are.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Exit, Failure, Hint};
 
@@ -16,29 +14,22 @@ pub struct LocalFile {
     pub source: PathBuf,
     /// Its path in the data set, with `/`.
     pub path: String,
-    /// Its size in bytes.
+    /// Its size in bytes when it was found.
     pub size: u64,
-    /// The SHA-256 of its bytes, hex.
-    pub sha256: String,
-    /// The SHA-256 of each [`PART`] of it.
-    pub parts: Vec<[u8; 32]>,
 }
 
-/// The size of a part of a large upload: S3 takes 10,000 parts.
-pub const PART: u64 = 64 << 20;
-
 /// The files of a directory and its subdirectories, or one file; by path. An empty directory is
-/// an error; so is a symbolic link that leads out of the directory.
+/// an error; so is a file that cannot be read and a symbolic link that leads out of the directory.
 pub fn gather(root: &Path) -> Result<Vec<LocalFile>> {
     let root = root
         .canonicalize()
         .with_context(|| format!("cannot read {}", root.display()))?;
     let mut found = Vec::new();
     if root.is_dir() {
-        walk(&root, &root, &mut Vec::new(), &mut found)?;
+        walk(&root, &root, &root, &mut Vec::new(), &mut found)?;
     } else {
         let name = root.file_name().unwrap_or_default();
-        found.push((root.clone(), text(Path::new(name))?));
+        found.push(file(root.clone(), text(Path::new(name))?)?);
     }
     if found.is_empty() {
         return Err(Failure::new(
@@ -47,21 +38,27 @@ pub fn gather(root: &Path) -> Result<Vec<LocalFile>> {
         ))
         .hint("name a directory with files, or one file");
     }
-    found.sort_by(|(_, a), (_, b)| a.cmp(b));
-    found
-        .into_iter()
-        .map(|(source, path)| {
-            let mut file = LocalFile {
-                source,
-                path,
-                size: 0,
-                sha256: String::new(),
-                parts: Vec::new(),
-            };
-            digest(&mut file).with_context(|| format!("cannot read {}", file.source.display()))?;
-            Ok(file)
-        })
-        .collect()
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// Opens it, so that a file that cannot be read is known before anything is sent.
+fn file(source: PathBuf, path: String) -> Result<LocalFile> {
+    let metadata = source
+        .metadata()
+        .with_context(|| format!("cannot read {}", source.display()))?;
+    if !metadata.is_file() {
+        return Err(Failure::usage(format!(
+            "{} is neither a file nor a directory",
+            source.display()
+        )));
+    }
+    File::open(&source).with_context(|| format!("cannot read {}", source.display()))?;
+    Ok(LocalFile {
+        source,
+        path,
+        size: metadata.len(),
+    })
 }
 
 fn text(path: &Path) -> Result<String> {
@@ -80,77 +77,54 @@ fn text(path: &Path) -> Result<String> {
     Ok(path)
 }
 
-/// `above` are the directories that lead here, so that a circle of links is seen.
+/// `real` is `directory` without links; `above` are the directories that lead here, so that a
+/// circle of links is seen.
 fn walk(
     root: &Path,
     directory: &Path,
+    real: &Path,
     above: &mut Vec<PathBuf>,
-    found: &mut Vec<(PathBuf, String)>,
+    found: &mut Vec<LocalFile>,
 ) -> Result<()> {
-    let real = directory
-        .canonicalize()
-        .with_context(|| format!("cannot read {}", directory.display()))?;
-    if above.contains(&real) {
+    if above.iter().any(|seen| seen == real) {
         return Err(Failure::usage(format!(
             "{} leads back to a directory that holds it",
             directory.display()
         )));
     }
-    above.push(real);
+    above.push(real.to_owned());
     let entries = std::fs::read_dir(directory)
         .with_context(|| format!("cannot read {}", directory.display()))?;
     for entry in entries {
-        let path = entry?.path();
-        let real = path
-            .canonicalize()
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        if !real.starts_with(root) {
-            return Err(Failure::usage(format!(
-                "{} is a link that leaves the directory",
-                path.display()
-            )))
-            .hint("copy the file into the directory, or push the place that the link leads to");
+        let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
+        let path = entry.path();
+        let mut kind = entry.file_type()?;
+        let mut real = real.join(entry.file_name());
+        if kind.is_symlink() {
+            real = path
+                .canonicalize()
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            if !real.starts_with(root) {
+                return Err(Failure::usage(format!(
+                    "{} is a link that leaves the directory",
+                    path.display()
+                )))
+                .hint(
+                    "copy the file into the directory, or push the place that the link leads to",
+                );
+            }
+            kind = real.metadata()?.file_type();
         }
-        if real.is_dir() {
-            walk(root, &path, above, found)?;
-        } else if real.is_file() {
-            let relative = path.strip_prefix(root).unwrap_or(&path);
-            found.push((path.clone(), text(relative)?));
+        if kind.is_dir() {
+            walk(root, &path, &real, above, found)?;
         } else {
-            return Err(Failure::usage(format!(
-                "{} is neither a file nor a directory",
-                path.display()
-            )));
+            let relative = path.strip_prefix(root).unwrap_or(&path);
+            let relative = text(relative)?;
+            found.push(file(path, relative)?);
         }
     }
     above.pop();
     Ok(())
-}
-
-fn digest(file: &mut LocalFile) -> Result<()> {
-    let mut source = File::open(&file.source)?;
-    let mut whole = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        let mut part = Sha256::new();
-        let mut read = 0;
-        let mut limited = source.by_ref().take(PART);
-        loop {
-            let count = limited.read(&mut buffer)?;
-            if count == 0 {
-                break;
-            }
-            whole.update(&buffer[..count]);
-            part.update(&buffer[..count]);
-            read += count as u64;
-        }
-        if read == 0 {
-            file.sha256 = hex::encode(whole.finalize());
-            return Ok(());
-        }
-        file.size += read;
-        file.parts.push(part.finalize().into());
-    }
 }
 
 #[cfg(test)]
@@ -177,7 +151,6 @@ mod tests {
         assert_eq!(paths(root), ["a.csv", "b/2.csv", "b/link.csv"]);
         let file = &gather(&root.join("a.csv")).unwrap()[0];
         assert_eq!((file.path.as_str(), file.size), ("a.csv", 5));
-        assert!(file.sha256.starts_with("2cf24dba"), "{}", file.sha256);
     }
 
     #[test]
@@ -197,6 +170,15 @@ mod tests {
         symlink(directory.path(), directory.path().join("again")).unwrap();
         let error = gather(directory.path()).unwrap_err();
         assert!(error.to_string().contains("leads back"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let _socket =
+            std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
+        let error = gather(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("neither a file"), "{error}");
     }
 
     #[test]

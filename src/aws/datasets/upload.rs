@@ -1,278 +1,312 @@
-//! One file of a data set: its upload, its copy, its check.
+//! One file of a push: in one request, or in parts that a later push finds again.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::{ByteStream, Length};
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures::{StreamExt, TryStreamExt};
-use sha2::{Digest, Sha256};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::files::PART;
-use super::{LocalFile, ManifestFile};
+use super::LocalFile;
+use super::earlier::{self, Known, Unfinished};
+use super::reading::{Buffers, Digests, Part, Parts, crc64_text};
 use crate::aws::AwsResultExt;
-use crate::aws::s3::{self, S3Uri};
+use crate::aws::s3::S3Uri;
+use crate::error::Hint;
 
-/// Files above this size are uploaded in parts.
-const SINGLE: u64 = 64 << 20;
+/// Files up to this size are sent in one request; parts of larger ones have this size.
+pub(super) const PART: u64 = 8 << 20;
 
-/// What `CopyObject` takes at most; larger objects are copied in parts.
-const COPY: u64 = 5 << 30;
+/// What S3 takes at most.
+const MAX_PARTS: u64 = 10_000;
 
-/// Parts of one file that are sent side by side.
-const PARALLEL: usize = 4;
+/// Parts of one file that are sent side by side, when there is memory for them.
+const PARALLEL: usize = 8;
 
-/// The ranges (start, length) of the parts of `size` bytes.
-fn ranges(size: u64, part: u64) -> Vec<(u64, u64)> {
-    (0..size.div_ceil(part))
-        .map(|index| {
-            let start = index * part;
-            (start, part.min(size - start))
-        })
-        .collect()
+/// The memory that bytes on their way may take.
+pub(super) struct Memory {
+    permits: Semaphore,
+    buffers: Buffers,
 }
 
-/// Uploads a file, with its SHA-256, which S3 checks; answers the object's version id.
-pub(super) async fn file(
+impl Memory {
+    /// In units of a KiB.
+    const TOTAL: u32 = 40 << 10;
+
+    pub(super) fn new() -> Self {
+        Self {
+            permits: Semaphore::new(Self::TOTAL as usize),
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// The room that `size` bytes take. What is larger than all of it takes all.
+    pub(super) fn units(size: u64) -> u64 {
+        size.div_ceil(1 << 10).clamp(1, Self::TOTAL.into())
+    }
+
+    /// Waits until there is so much room.
+    pub(super) async fn room(&self, units: u64) -> Result<SemaphorePermit<'_>> {
+        let units = u32::try_from(units)?.min(Self::TOTAL);
+        Ok(self.permits.acquire_many(units).await?)
+    }
+}
+
+/// Runs what reads or writes files off the async threads.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .context("reading a file")?
+}
+
+/// A file that is in S3 now.
+#[derive(Debug)]
+pub(super) struct Uploaded {
+    pub(super) version_id: Option<String>,
+    /// The SHA-256 of its bytes, hex.
+    pub(super) sha256: String,
+    /// The bytes that an earlier push had sent.
+    pub(super) resumed: u64,
+}
+
+/// Uploads bytes with their SHA-256, which S3 checks; answers the object's version id.
+pub(super) async fn single(
     client: &Client,
     uri: &S3Uri,
-    file: &LocalFile,
-    sent: &(dyn Fn(u64) + Sync),
+    bytes: Bytes,
+    sha256: &[u8; 32],
 ) -> Result<Option<String>> {
-    let doing = || format!("cannot upload {} to {uri}", file.source.display());
-    if file.size > SINGLE {
-        return parts(client, uri, file, sent).await.with_context(doing);
-    }
-    let digest = hex::decode(&file.sha256)?;
-    let body = ByteStream::from_path(&file.source)
-        .await
-        .with_context(doing)?;
     let output = client
         .put_object()
         .bucket(&uri.bucket)
         .key(&uri.key)
-        .checksum_sha256(STANDARD.encode(digest))
-        .body(body)
+        .checksum_sha256(STANDARD.encode(sha256))
+        .body(ByteStream::from(bytes))
         .send()
         .await
-        .aws(doing())?;
-    sent(file.size);
+        .aws(format!("cannot upload {uri}"))?;
     Ok(output.version_id)
 }
 
-async fn parts(
+/// The size of a file's parts: [`PART`], and more where S3 would not take so many.
+fn part_size(size: u64) -> u64 {
+    size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20).max(PART)
+}
+
+/// Uploads a large file in parts, each with its CRC64NVME; S3 checks them, and the one of the
+/// whole. Parts that an unfinished upload of an earlier push has are not sent again. What fails
+/// leaves the parts for the next push.
+pub(super) async fn parts(
     client: &Client,
     uri: &S3Uri,
     file: &LocalFile,
+    unfinished: Option<Unfinished>,
+    memory: &Memory,
     sent: &(dyn Fn(u64) + Sync),
-) -> Result<Option<String>> {
+) -> Result<Uploaded> {
+    if let Some(unfinished) = unfinished
+        && let Some(uploaded) = attempt(
+            client,
+            uri,
+            file,
+            &unfinished.id,
+            &unfinished.parts,
+            memory,
+            sent,
+        )
+        .await?
+    {
+        return Ok(uploaded);
+    }
     let started = client
         .create_multipart_upload()
         .bucket(&uri.bucket)
         .key(&uri.key)
-        .checksum_algorithm(ChecksumAlgorithm::Sha256)
+        .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+        .checksum_type(ChecksumType::FullObject)
         .send()
         .await
-        .aws("cannot start a multipart upload")?;
+        .aws(format!("cannot start the upload of {uri}"))?;
     let id = started
         .upload_id
         .ok_or_else(|| anyhow!("S3 named no upload"))?;
-    let numbered: Vec<_> = (1..)
-        .zip(ranges(file.size, PART))
-        .zip(file.parts.iter().map(|digest| STANDARD.encode(digest)))
-        .collect();
-    let uploaded = futures::stream::iter(numbered)
-        .map(|((number, (start, length)), sha256)| {
-            let id = &id;
-            async move {
-                let body = ByteStream::read_from()
-                    .path(&file.source)
-                    .offset(start)
-                    .length(Length::Exact(length))
-                    .build()
-                    .await?;
-                let output = client
-                    .upload_part()
-                    .bucket(&uri.bucket)
-                    .key(&uri.key)
-                    .upload_id(id)
-                    .part_number(number)
-                    .checksum_sha256(sha256)
-                    .body(body)
-                    .send()
-                    .await
-                    .aws(format!("cannot upload part {number}"))?;
-                sent(length);
-                anyhow::Ok(
-                    CompletedPart::builder()
-                        .part_number(number)
-                        .set_e_tag(output.e_tag)
-                        .set_checksum_sha256(output.checksum_sha256)
-                        .build(),
-                )
-            }
-        })
-        .buffered(PARALLEL)
-        .try_collect()
-        .await;
-    finish(client, uri, &id, uploaded).await
+    attempt(client, uri, file, &id, &BTreeMap::new(), memory, sent)
+        .await?
+        .ok_or_else(|| anyhow!("the upload {id} of {uri} was aborted by somebody else"))
+        .hint("push again")
 }
 
-/// Completes an upload, or aborts it when a part failed.
-async fn finish(
+enum Piece {
+    Part(Part),
+    End(Digests),
+}
+
+enum Step {
+    Part {
+        completed: Box<CompletedPart>,
+        resumed: u64,
+    },
+    End(Digests),
+}
+
+/// Sends what an upload lacks and completes it; `None` when the upload is gone.
+async fn attempt(
+    client: &Client,
+    uri: &S3Uri,
+    file: &LocalFile,
+    id: &str,
+    known: &BTreeMap<i32, Known>,
+    memory: &Memory,
+    sent: &(dyn Fn(u64) + Sync),
+) -> Result<Option<Uploaded>> {
+    let size = part_size(file.size);
+    let opened = {
+        let (file, buffers) = (file.clone(), memory.buffers.clone());
+        blocking(move || Parts::open(&file, size, &buffers)).await?
+    };
+    let pieces = futures::stream::try_unfold(Some(opened), |parts| async move {
+        let Some(mut parts) = parts else {
+            return Ok(None);
+        };
+        let room = memory.room(Memory::units(size.min(file.size))).await?;
+        let (piece, parts) = blocking(move || {
+            Ok(match parts.next()? {
+                Some(part) => (Piece::Part(part), Some(parts)),
+                None => (Piece::End(parts.finish()?), None),
+            })
+        })
+        .await?;
+        anyhow::Ok(Some(((piece, room), parts)))
+    });
+    let steps = pieces
+        .map_ok(|(piece, room)| async move {
+            let step = match piece {
+                Piece::End(digests) => Some(Step::End(digests)),
+                Piece::Part(part) => self::part(client, uri, id, part, known, sent).await?,
+            };
+            drop(room);
+            anyhow::Ok(step)
+        })
+        .try_buffered(PARALLEL);
+    futures::pin_mut!(steps);
+    let (mut completed, mut digests, mut resumed) = (Vec::new(), None, 0);
+    while let Some(step) = steps.try_next().await? {
+        match step {
+            None => return Ok(None),
+            Some(Step::End(found)) => digests = Some(found),
+            Some(Step::Part {
+                completed: part,
+                resumed: bytes,
+            }) => {
+                completed.push(*part);
+                resumed += bytes;
+            }
+        }
+    }
+    let digests = digests.ok_or_else(|| anyhow!("{} has no end", file.source.display()))?;
+    let Some(version_id) = complete(client, uri, file.size, id, completed, &digests).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Uploaded {
+        version_id,
+        sha256: digests.hex(),
+        resumed,
+    }))
+}
+
+/// Sends a part, unless the upload has it; `None` when the upload is gone.
+async fn part(
     client: &Client,
     uri: &S3Uri,
     id: &str,
-    parts: Result<Vec<CompletedPart>>,
-) -> Result<Option<String>> {
-    let completed = match parts {
-        Ok(parts) => client
-            .complete_multipart_upload()
+    part: Part,
+    known: &BTreeMap<i32, Known>,
+    sent: &(dyn Fn(u64) + Sync),
+) -> Result<Option<Step>> {
+    let length = part.bytes.len() as u64;
+    let crc64 = crc64_text(part.crc64);
+    let there = known
+        .get(&part.number)
+        .filter(|known| known.size == length && known.crc64 == crc64);
+    let (etag, resumed) = if let Some(there) = there {
+        (there.etag.clone(), length)
+    } else {
+        let output = client
+            .upload_part()
             .bucket(&uri.bucket)
             .key(&uri.key)
             .upload_id(id)
-            .multipart_upload(
-                CompletedMultipartUpload::builder()
-                    .set_parts(Some(parts))
-                    .build(),
-            )
+            .part_number(part.number)
+            .checksum_crc64_nvme(&crc64)
+            .body(ByteStream::from(part.bytes))
             .send()
             .await
-            .aws("cannot complete the multipart upload")
-            .map(|output| output.version_id),
-        Err(error) => Err(error),
+            .aws_unless(
+                format!("cannot upload part {} of {uri}", part.number),
+                &["NoSuchUpload"],
+            )?;
+        let Some(output) = output else {
+            return Ok(None);
+        };
+        (output.e_tag, 0)
     };
-    let error = match completed {
-        Ok(version_id) => return Ok(version_id),
-        Err(error) => error,
-    };
-    let aborted = client
-        .abort_multipart_upload()
+    sent(length);
+    Ok(Some(Step::Part {
+        completed: Box::new(
+            CompletedPart::builder()
+                .part_number(part.number)
+                .set_e_tag(etag)
+                .checksum_crc64_nvme(crc64)
+                .build(),
+        ),
+        resumed,
+    }))
+}
+
+/// Completes an upload: S3 compares the CRC64NVME and the size of the whole. Answers the version;
+/// `None` when the upload is gone.
+async fn complete(
+    client: &Client,
+    uri: &S3Uri,
+    size: u64,
+    id: &str,
+    parts: Vec<CompletedPart>,
+    digests: &Digests,
+) -> Result<Option<Option<String>>> {
+    let completed = client
+        .complete_multipart_upload()
         .bucket(&uri.bucket)
         .key(&uri.key)
         .upload_id(id)
-        .send()
-        .await;
-    Err(match aborted {
-        Ok(_) => error,
-        Err(_) => error.context(format!(
-            "the upload {id} of {uri} is left behind unfinished; the bucket's life cycle removes it"
-        )),
-    })
-}
-
-/// Copies a file's version to `key`, unless something is there already.
-pub(super) async fn copy(
-    client: &Client,
-    bucket: &str,
-    file: &ManifestFile,
-    key: &str,
-) -> Result<()> {
-    let source = s3::copy_source(&S3Uri::new(bucket, &file.key), &file.version_id);
-    if file.size > COPY {
-        return copy_parts(client, bucket, file, key, &source).await;
-    }
-    client
-        .copy_object()
-        .bucket(bucket)
-        .key(key)
-        .copy_source(source)
-        .if_none_match("*")
+        .checksum_crc64_nvme(crc64_text(digests.crc64))
+        .checksum_type(ChecksumType::FullObject)
+        .mpu_object_size(i64::try_from(size)?)
+        .multipart_upload(
+            CompletedMultipartUpload::builder()
+                .set_parts(Some(parts))
+                .build(),
+        )
         .send()
         .await
         .aws_unless(
-            format!("cannot copy {} to s3://{bucket}/{key}", file.key),
-            // Another run makes the same snapshot: its copy has the same bytes.
-            &["PreconditionFailed", "ConditionalRequestConflict"],
+            format!("cannot complete the upload of {uri}"),
+            // InvalidPart: another push of other bytes shares the upload.
+            &["NoSuchUpload", "InvalidPart"],
         )?;
-    Ok(())
-}
-
-async fn copy_parts(
-    client: &Client,
-    bucket: &str,
-    file: &ManifestFile,
-    key: &str,
-    source: &str,
-) -> Result<()> {
-    let started = client
-        .create_multipart_upload()
-        .bucket(bucket)
-        .key(key)
-        .send()
-        .await
-        .aws(format!("cannot copy {}", file.key))?;
-    let id = started
-        .upload_id
-        .ok_or_else(|| anyhow!("S3 named no upload"))?;
-    let numbered: Vec<_> = (1..).zip(ranges(file.size, 1 << 30)).collect();
-    let copied = futures::stream::iter(numbered)
-        .map(|(number, (start, length))| {
-            let id = &id;
-            async move {
-                let output = client
-                    .upload_part_copy()
-                    .bucket(bucket)
-                    .key(key)
-                    .upload_id(id)
-                    .part_number(number)
-                    .copy_source(source)
-                    .copy_source_range(format!("bytes={start}-{}", start + length - 1))
-                    .send()
-                    .await
-                    .aws(format!("cannot copy part {number} of {}", file.key))?;
-                let etag = output.copy_part_result.and_then(|result| result.e_tag);
-                anyhow::Ok(
-                    CompletedPart::builder()
-                        .part_number(number)
-                        .set_e_tag(etag)
-                        .build(),
-                )
-            }
-        })
-        .buffered(PARALLEL)
-        .try_collect()
-        .await;
-    finish(client, &S3Uri::new(bucket, key), &id, copied).await?;
-    Ok(())
-}
-
-/// Reads a file's version; says what differs from the manifest.
-pub(super) async fn check(
-    client: &Client,
-    bucket: &str,
-    file: &ManifestFile,
-    read: &(dyn Fn(u64) + Sync),
-) -> Result<Option<String>> {
-    let uri = S3Uri::new(bucket, &file.key);
-    let Some(output) = client
-        .get_object()
-        .bucket(bucket)
-        .key(&file.key)
-        .version_id(&file.version_id)
-        .send()
-        .await
-        .aws_unless(
-            format!("cannot read {uri}"),
-            &["NoSuchKey", "NoSuchVersion", "MethodNotAllowed"],
-        )?
-    else {
-        return Ok(Some(format!("version {} is gone", file.version_id)));
-    };
-    let mut body = output.body;
-    let (mut size, mut sha256) = (0, Sha256::new());
-    while let Some(bytes) = body.next().await {
-        let bytes = bytes.with_context(|| format!("cannot read {uri}"))?;
-        size += bytes.len() as u64;
-        sha256.update(&bytes);
-        read(bytes.len() as u64);
+    match completed {
+        Some(output) => Ok(Some(output.version_id)),
+        // The answer to a first attempt may have been lost on its way.
+        None => Ok(earlier::current(client, uri, size, digests)
+            .await?
+            .map(Some)),
     }
-    if size != file.size {
-        return Ok(Some(format!("has {size} bytes, not {}", file.size)));
-    }
-    let found = hex::encode(sha256.finalize());
-    Ok((found != file.sha256).then(|| format!("has the SHA-256 {found}, not {}", file.sha256)))
 }
 
 #[cfg(test)]
@@ -280,9 +314,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_cover_the_file_once() {
-        assert_eq!(ranges(10, 4), [(0, 4), (4, 4), (8, 2)]);
-        assert_eq!(ranges(8, 4), [(0, 4), (4, 4)]);
-        assert!(ranges(0, 4).is_empty());
+    fn parts_grow_when_there_would_be_too_many() {
+        assert_eq!(part_size(9 << 20), PART);
+        assert_eq!(part_size(PART * MAX_PARTS), PART);
+        assert_eq!(part_size(PART * MAX_PARTS + 1), 9 << 20);
+        let largest = 5 << 40;
+        assert!(largest / part_size(largest) < MAX_PARTS);
     }
 }

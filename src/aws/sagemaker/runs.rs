@@ -21,6 +21,9 @@ pub struct Origin {
     pub commit: Option<String>,
     /// The image, by digest.
     pub image: Option<String>,
+    /// Why it is this image: `pinned in B`, `newest from B`, `promoted as version N`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_why: Option<String>,
     /// The version of the data set.
     pub data_version: Option<String>,
     /// SHA-256 of the definition.
@@ -46,7 +49,8 @@ impl fmt::Display for Origin {
             let dirty = if self.dirty { " (working tree)" } else { "" };
             writeln!(f, "branch    {branch}  {}{dirty}", self.short_commit())?;
         }
-        for (label, value) in [("image", &self.image), ("data", &self.data_version)] {
+        let why = ("", &self.image_why);
+        for (label, value) in [("image", &self.image), why, ("data", &self.data_version)] {
             if let Some(value) = value {
                 writeln!(f, "{label:<9} {value}")?;
             }

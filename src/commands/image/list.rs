@@ -1,31 +1,124 @@
 //! `mlops image list`: what the project's repository holds.
 
-use anyhow::Result;
+use std::fmt;
+use std::path::PathBuf;
 
-use super::report::{Listed, Listing};
-use crate::aws;
+use anyhow::Result;
+use serde::Serialize;
+
+use super::inventory::{Inventory, UsedBy};
+use super::lifecycle;
+use super::report::ImageReport;
+use crate::aws::ecr::is_commit;
 use crate::context::Context;
 use crate::infra;
+use crate::output::{bytes, table, time};
 
-pub(super) async fn run(ctx: &Context) -> Result<Listed> {
+/// List the images of the project's repository, the newest first
+///
+/// With the commit that each was made of, and who uses it: model versions, endpoints, branches.
+///
+/// Example: mlops image list --output json
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// List instead what ECR would expire by the repository's life-cycle policy, or by the one in
+    /// FILE; nothing is removed
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    #[expect(clippy::option_option, reason = "a flag with an optional value")]
+    lifecycle_preview: Option<Option<PathBuf>>,
+}
+
+/// The images of a repository.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    repository: String,
+    images: Vec<Listing>,
+    /// False when models and endpoints may not be looked at: `used_by` has branches only.
+    users_known: bool,
+    #[serde(skip)]
+    push: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Listing {
+    digest: String,
+    tags: Vec<String>,
+    /// Configuration and layers, in bytes.
+    size: u64,
+    pushed: Option<jiff::Timestamp>,
+    /// The git commit that it was made of, where a tag says it.
+    commit: Option<String>,
+    /// The indexes that name it.
+    part_of: Vec<String>,
+    /// The state of its scan, if there was one.
+    scan: Option<String>,
+    used_by: UsedBy,
+}
+
+pub(super) async fn run(ctx: &Context, args: &ListArgs) -> Result<ImageReport> {
     let project = ctx.project()?;
+    if let Some(file) = &args.lifecycle_preview {
+        let preview = lifecycle::preview(ctx, &project, file.as_deref()).await?;
+        return Ok(ImageReport::Preview(preview));
+    }
     let clients = ctx.aws().await?;
-    let repository = infra::platform(clients, &project).await?.image_repository;
-    let images = aws::ecr::list(clients, &repository)
-        .await?
-        .into_iter()
+    let platform = infra::platform(clients, &project).await?;
+    let inventory = Inventory::look(ctx, clients, &project, &platform).await?;
+    let images = inventory
+        .images
+        .iter()
         .map(|image| Listing {
-            digest: image.digest,
-            tags: image.tags,
+            commit: image.commit().map(str::to_owned),
+            part_of: inventory.part_of(&image.digest),
+            used_by: inventory.used_by(&image.digest),
+            digest: image.digest.clone(),
+            tags: image.tags.clone(),
             size: image.size,
-            pushed: image
-                .pushed
-                .map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+            pushed: image.pushed,
+            scan: image.scan.clone(),
         })
         .collect();
-    Ok(Listed {
-        repository,
+    Ok(ImageReport::Listed(Listed {
         images,
+        users_known: inventory.users_known,
+        repository: inventory.repository,
         push: ctx.command("image push"),
-    })
+    }))
+}
+
+/// The first digits of a digest: enough to name an image by.
+pub(super) fn short(digest: &str) -> String {
+    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+    hex.chars().take(12).collect()
+}
+
+/// The tags of an image for people: a commit has a column of its own.
+pub(super) fn names(tags: &[String], part_of: &[String]) -> String {
+    let mut names: Vec<String> = tags.iter().filter(|tag| !is_commit(tag)).cloned().collect();
+    names.extend(part_of.iter().map(|index| format!("(in {})", short(index))));
+    names.join(" ")
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.images.is_empty() {
+            return writeln!(f, "{} has no image: `{}`", self.repository, self.push);
+        }
+        let rows = self.images.iter().map(|image| {
+            vec![
+                short(&image.digest),
+                bytes(image.size),
+                image.pushed.map(time).unwrap_or_default(),
+                image
+                    .commit
+                    .iter()
+                    .flat_map(|c| c.chars().take(7))
+                    .collect(),
+                names(&image.tags, &image.part_of),
+                image.used_by.brief(),
+            ]
+        });
+        let header = ["DIGEST", "SIZE", "PUSHED", "COMMIT", "TAGS", "USED BY"];
+        f.write_str(&table(&header, rows))
+    }
 }

@@ -5,24 +5,25 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 
+use super::build::{self, How};
 use super::report::Pushed;
 use super::revision::Revision;
 use crate::aws;
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Failure, Hint};
+use crate::error::Hint;
+use crate::image::Image;
 use crate::image::push::{self, Target};
 use crate::image::registry::{Reference, Registry, is_repository};
 use crate::image::source::{self, Compression, Options, Source};
-use crate::image::{Image, program};
 use crate::infra;
 use crate::names::{BranchName, ImageTag};
 
 /// Push an image to the project's repository, or to any registry
 ///
-/// Without SOURCE the image is made of the project's own image/program/ and
-/// image/requirements.txt: one layer, no base system, which the local cloud runs with this
-/// machine's Python. For an AWS account build the Dockerfile and push the OCI layout.
+/// Without SOURCE the project's image is built first, as `mlops image build` does (mlops.toml:
+/// `[image]`). For the local cloud that is by default the program alone: one layer, no base system,
+/// which runs with this machine's Python.
 ///
 /// The image gets two tags: the git commit, and the branch with `/` written as `-`. With --to it
 /// gets that one tag, and neither git nor AWS is asked: the login is Docker's or podman's.
@@ -36,6 +37,7 @@ use crate::names::{BranchName, ImageTag};
 pub struct PushArgs {
     /// An OCI layout (directory or tar), an archive of `docker save`, or a name in Docker's or
     /// podman's store; PATH:TAG chooses among several images
+    #[arg(conflicts_with = "analyzer")]
     source: Option<String>,
     /// How layers are compressed that the source has uncompressed
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -55,6 +57,9 @@ pub struct PushArgs {
     /// Push files that are not committed; the image gets the branch's tag only
     #[arg(long)]
     allow_dirty: bool,
+    /// Push the image that Processing jobs run for `validate` and `monitor`: this very program
+    #[arg(long, conflicts_with_all = ["to", "branch", "allow_dirty", "mount_from"])]
+    analyzer: bool,
 }
 
 fn destination(text: &str) -> Result<Reference, String> {
@@ -80,6 +85,7 @@ fn repository(text: &str) -> Result<String, String> {
 
 pub(super) async fn run(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     match &args.to {
+        _ if args.analyzer => super::analyzer::push(ctx).await,
         Some(to) => push_to(ctx, args, to).await,
         None => push_to_project(ctx, args).await,
     }
@@ -98,12 +104,10 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
         .as_ref()
         .map(|project| Revision::read(project, args.branch.as_ref(), args.allow_dirty))
         .transpose()?;
-    let image = image(
-        project.as_ref(),
-        args.source.as_deref(),
-        revision.as_ref().map(Revision::label),
-    )
-    .await?;
+    let (image, base) = match (&project, &revision) {
+        (Some(project), Some(revision)) => built(ctx, project, revision, false).await?,
+        _ => (open(args.source.as_deref()).await?, None),
+    };
     let login = ctx.config.registry_credentials().login(to).await?;
     let registry = Registry::of(to, args.plain_http, login)?;
     let tags: Vec<ImageTag> = to.tag.iter().cloned().collect();
@@ -114,6 +118,7 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
     };
     let name = to.to_string();
     let (image, pushed) = send(ctx, &registry, &target, image, args.compression, &name).await?;
+    let size = image.size();
     Ok(Pushed {
         image: format!("{}/{}@{}", to.host, to.repository, pushed.digest),
         repository: to.repository.clone(),
@@ -123,8 +128,8 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
             .as_ref()
             .map(|revision| revision.branch.to_string()),
         dirty: revision.is_some_and(|revision| revision.dirty),
-        base: base(args, &image),
-        size: image.size(),
+        base: base.or(image.base),
+        size,
         seconds: start.elapsed().as_secs_f64(),
         ..Pushed::of(pushed)
     })
@@ -134,12 +139,10 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     let project = ctx.project()?;
     let revision = Revision::read(&project, args.branch.as_ref(), args.allow_dirty)?;
     let tags = revision.tags()?;
-    let image = image(
-        Some(&project),
-        args.source.as_deref(),
-        Some(revision.label()),
-    )
-    .await?;
+    let (image, base) = match &args.source {
+        Some(source) => (open(Some(source)).await?, None),
+        None => built(ctx, &project, &revision, !ctx.config.is_local()).await?,
+    };
 
     let clients = ctx.aws_for(&project).await?;
     let repository = infra::platform(clients, &project).await?.image_repository;
@@ -147,13 +150,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     let uri = aws::ecr::repository_uri(clients, &repository).await?;
     let registry = ctx.registry(clients).await?;
     if args.source.is_none() && !registry.is_local() {
-        return Err(Failure::usage(
-            "an image of the program alone has no base system, so that SageMaker cannot run it",
-        ))
-        .hint(
-            "build the Dockerfile and push what Docker wrote: docker buildx build --output \
-             type=oci,tar=false,dest=OUT image && mlops image push OUT",
-        );
+        build::refuse_without_system(base.as_deref())?;
     }
 
     let start = Instant::now();
@@ -181,7 +178,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
         commit: Some(revision.commit),
         branch: Some(revision.branch.to_string()),
         dirty: revision.dirty,
-        base: base(args, &image),
+        base: base.or(image.base),
         size: described.size,
         seconds: start.elapsed().as_secs_f64(),
         ..Pushed::of(pushed)
@@ -215,30 +212,21 @@ async fn send(
     }
 }
 
-fn base(args: &PushArgs, image: &Image) -> Option<String> {
-    match &args.source {
-        None => Some("none".to_owned()),
-        Some(_) => image.base.clone(),
-    }
+/// Opens the image in `source`.
+async fn open(source: Option<&str>) -> Result<Source> {
+    let source = source.context("there is no image to push")?.to_owned();
+    tokio::task::spawn_blocking(move || source::open(&source)).await?
 }
 
-/// Builds the program's image, or opens the one in `source`.
-async fn image(
-    project: Option<&Project>,
-    source: Option<&str>,
-    label: Option<String>,
-) -> Result<Source> {
-    let directory = project.map(|project| project.path(&project.file.image.directory));
-    let source = source.map(str::to_owned);
-    tokio::task::spawn_blocking(move || match (source, directory) {
-        (Some(source), _) => source::open(&source),
-        (None, Some(directory)) => program::build(
-            &directory.join("program"),
-            &directory.join("requirements.txt"),
-            &label.unwrap_or_default(),
-        )
-        .map(Source::Ready),
-        (None, None) => Err(Failure::usage("there is no image to push")),
-    })
-    .await?
+/// Builds the project's image, with what it is built on; an account needs a system in it.
+async fn built(
+    ctx: &Context,
+    project: &Project,
+    revision: &Revision,
+    for_account: bool,
+) -> Result<(Source, Option<String>)> {
+    let output = build::default_output(project);
+    let how = How::for_push(for_account);
+    let made = build::make(ctx, project, &how, &revision.label(), &output).await?;
+    Ok((Source::Ready(made.image), made.base))
 }

@@ -4,16 +4,36 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::output::{Report, bytes, table};
+use super::build::Built;
+use super::lifecycle::Preview;
+use super::list::Listed;
+use super::pin::PinReport;
+use super::rm::Removal;
+use super::scan::Scanned;
+use super::show::Shown;
+use crate::error::Exit;
+use crate::output::{Report, bytes};
 
 /// What one of the commands did or found.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum ImageReport {
+    /// An image was built.
+    Built(Box<Built>),
     /// An image was pushed.
     Pushed(Pushed),
     /// The images there are.
     Listed(Listed),
+    /// One image.
+    Shown(Box<Shown>),
+    /// What the branch works with from now on.
+    Pinned(PinReport),
+    /// What a life-cycle policy would expire.
+    Preview(Preview),
+    /// What a scan found.
+    Scanned(Scanned),
+    /// What was removed, or would be.
+    Removed(Removal),
 }
 
 /// An image that the repository now has.
@@ -65,30 +85,26 @@ impl Pushed {
     }
 }
 
-/// The images of a repository.
-#[derive(Debug, Serialize)]
-pub struct Listed {
-    pub(super) repository: String,
-    pub(super) images: Vec<Listing>,
-    #[serde(skip)]
-    pub(super) push: String,
+impl Report for ImageReport {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Scanned(scanned) => scanned.exit(),
+            _ => Exit::Done,
+        }
+    }
 }
-
-#[derive(Debug, Serialize)]
-pub(super) struct Listing {
-    pub(super) digest: String,
-    pub(super) tags: Vec<String>,
-    pub(super) size: u64,
-    pub(super) pushed: Option<String>,
-}
-
-impl Report for ImageReport {}
 
 impl fmt::Display for ImageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Built(built) => built.fmt(f),
             Self::Pushed(pushed) => pushed.fmt(f),
             Self::Listed(listed) => listed.fmt(f),
+            Self::Shown(shown) => shown.fmt(f),
+            Self::Pinned(pinned) => pinned.fmt(f),
+            Self::Preview(preview) => preview.fmt(f),
+            Self::Scanned(scanned) => scanned.fmt(f),
+            Self::Removed(removal) => removal.fmt(f),
         }
     }
 }
@@ -125,22 +141,5 @@ impl fmt::Display for Pushed {
             write!(f, ", {} from another repository", bytes(self.mounted))?;
         }
         writeln!(f, ", {:.1} s", self.seconds)
-    }
-}
-
-impl fmt::Display for Listed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.images.is_empty() {
-            return writeln!(f, "{} has no image: `{}`", self.repository, self.push);
-        }
-        let rows = self.images.iter().map(|image| {
-            vec![
-                image.digest.chars().take("sha256:".len() + 12).collect(),
-                bytes(image.size),
-                image.pushed.clone().unwrap_or_default(),
-                image.tags.join(" "),
-            ]
-        });
-        f.write_str(&table(&["DIGEST", "SIZE", "PUSHED", "TAGS"], rows))
     }
 }

@@ -14,6 +14,27 @@ pub(super) struct Revision {
     pub(super) dirty: bool,
 }
 
+/// The commit of a tree, whichever branch it is on.
+pub(super) struct Tree {
+    pub(super) commit: String,
+    pub(super) dirty: bool,
+}
+
+impl Tree {
+    /// Reads it. A dirty tree needs `allow_dirty`.
+    pub(super) fn read(project: &Project, allow_dirty: bool) -> Result<Self> {
+        let repository = Repository::discover(&project.root)?;
+        let commit = commit(&repository)?;
+        let dirty = dirty(project, &repository, allow_dirty)?;
+        Ok(Self { commit, dirty })
+    }
+
+    /// The label of the image: the commit, or what is honest of a dirty tree.
+    pub(super) fn label(&self) -> String {
+        label(&self.commit, self.dirty)
+    }
+}
+
 impl Revision {
     /// Reads it. `asked` is the branch where git is on none; a dirty tree needs `allow_dirty`.
     pub(super) fn read(
@@ -22,10 +43,7 @@ impl Revision {
         allow_dirty: bool,
     ) -> Result<Self> {
         let repository = Repository::discover(&project.root)?;
-        let commit = repository
-            .head()?
-            .ok_or_else(|| Failure::usage("the project has no commit yet"))
-            .hint("commit it: an image is tagged with the commit that it was made of")?;
+        let commit = commit(&repository)?;
         let branch = match (repository.current_branch()?, asked) {
             (None, None) => {
                 return Err(Failure::usage("git is on no branch"))
@@ -40,17 +58,7 @@ impl Revision {
             }
             (Some(current), _) => current.parse()?,
         };
-        let dirty = repository.is_dirty(&project.file.image.directory)?;
-        if dirty && !allow_dirty {
-            return Err(Failure::new(
-                Exit::Failed,
-                format!(
-                    "files in {} are not committed",
-                    project.file.image.directory.display()
-                ),
-            ))
-            .hint("commit them, or pass --allow-dirty: the image then carries no commit's tag");
-        }
+        let dirty = dirty(project, &repository, allow_dirty)?;
         Ok(Self {
             commit,
             branch,
@@ -60,11 +68,7 @@ impl Revision {
 
     /// The label of the image: the commit, or what is honest of a dirty tree.
     pub(super) fn label(&self) -> String {
-        if self.dirty {
-            format!("{}-dirty", self.commit)
-        } else {
-            self.commit.clone()
-        }
+        label(&self.commit, self.dirty)
     }
 
     /// The commit's tag names committed files only; the branch's tag moves.
@@ -79,5 +83,35 @@ impl Revision {
             return Ok(vec![branch]);
         }
         Ok(vec![self.commit.parse()?, branch])
+    }
+}
+
+fn commit(repository: &Repository) -> Result<String> {
+    repository
+        .head()?
+        .ok_or_else(|| Failure::usage("the project has no commit yet"))
+        .hint("commit it: an image is tagged with the commit that it was made of")
+}
+
+fn dirty(project: &Project, repository: &Repository, allow_dirty: bool) -> Result<bool> {
+    let dirty = repository.is_dirty(&project.file.image.directory)?;
+    if dirty && !allow_dirty {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "files in {} are not committed",
+                project.file.image.directory.display()
+            ),
+        ))
+        .hint("commit them, or pass --allow-dirty: the image then carries no commit's tag");
+    }
+    Ok(dirty)
+}
+
+fn label(commit: &str, dirty: bool) -> String {
+    if dirty {
+        format!("{commit}-dirty")
+    } else {
+        commit.to_owned()
     }
 }

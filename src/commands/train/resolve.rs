@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, anyhow};
 use sha2::{Digest, Sha256};
 
+use crate::aws::branch_image::{self, Place};
 use crate::aws::sagemaker::runs::Origin;
 use crate::aws::{Clients, datasets, ecr};
 use crate::config::Project;
@@ -13,6 +14,7 @@ use crate::error::{Failure, Hint};
 use crate::git::Repository;
 use crate::infra;
 use crate::names::BranchName;
+use crate::pin::{Pin, Rule};
 use crate::pipeline::{Definition, bind};
 
 /// The parameters that `mlops train` passes when a definition declares them.
@@ -32,6 +34,7 @@ pub(super) struct Source {
     branch: BranchName,
     commit: String,
     dirty: bool,
+    rule: Rule,
     text: String,
     definition: Definition,
 }
@@ -74,7 +77,7 @@ pub(super) fn source(
         )))
         .hint("write the definition to a file (python pipeline.py > pipeline.json) and name it in mlops.toml, [pipeline] definition");
     }
-    let (commit, bytes, dirty) = if working_tree {
+    let (commit, bytes, pin) = if working_tree {
         let commit = repository
             .head()?
             .ok_or_else(|| anyhow!("the repository has no commit yet"))
@@ -82,14 +85,15 @@ pub(super) fn source(
         let file = project.path(path);
         let bytes =
             std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        (commit, bytes, true)
+        (commit, bytes, Pin::in_tree(&project.root)?)
     } else {
         let commit = repository.require_branch(&branch)?;
         let bytes = repository
             .show(&commit, path)?
             .ok_or_else(|| anyhow!("the branch `{branch}` has no {}", path.display()))
             .hint("commit it, or name another file in mlops.toml, [pipeline] definition")?;
-        (commit, bytes, false)
+        let pin = Pin::at(&repository, &commit, &format!("`{branch}`"))?;
+        (commit, bytes, pin)
     };
     let place = path.display();
     let text = String::from_utf8(bytes).with_context(|| format!("{place} is not UTF-8 text"))?;
@@ -98,9 +102,10 @@ pub(super) fn source(
         Failure::usage(format!("{place} of `{branch}` is wrong:{}", lines.concat()))
     })?;
     Ok(Source {
+        rule: Rule::of(&project.file.branches, &branch, pin.as_ref()),
         branch,
         commit,
-        dirty,
+        dirty: working_tree,
         text,
         definition,
     })
@@ -174,11 +179,19 @@ pub(super) async fn start(
         platform.model_package_group.clone(),
     );
     if wanted.missing.contains("ImageUri") {
-        let digest = image(ctx, clients, &platform.image_repository, &source.branch).await?;
+        let place = Place {
+            project: project.file.name.as_str(),
+            repository: &platform.image_repository,
+            group: &platform.model_package_group,
+        };
+        let image = branch_image::find(clients, place, &source.branch, &source.rule).await?;
+        ctx.progress
+            .say(format!("image {} ({})", image.digest, image.why));
         // Not the stack's output: a local cloud may have another port than when it was made.
         let uri = ecr::repository_uri(clients, &platform.image_repository).await?;
-        set("ImageUri", format!("{uri}@{digest}"));
-        origin.image = Some(digest);
+        set("ImageUri", format!("{uri}@{}", image.digest));
+        origin.image = Some(image.digest);
+        origin.image_why = Some(image.why.to_string());
     }
     if wanted.missing.contains("InputDataUri") || wanted.missing.contains("InputDataVersion") {
         let asked = wanted.data_version.as_deref();
@@ -219,21 +232,4 @@ async fn data(
     let uri =
         datasets::snapshot(&clients.s3, bucket, &version, &|bytes| task.advance(bytes)).await?;
     Ok((version.id, uri.to_string()))
-}
-
-/// The digest of the image that was pushed from a branch last: the tag is the branch's name.
-async fn image(
-    ctx: &Context,
-    clients: &Clients,
-    repository: &str,
-    branch: &BranchName,
-) -> Result<String> {
-    let tag = branch.as_str().replace('/', "-");
-    let image = ecr::by_tag(clients, repository, &tag)
-        .await?
-        .ok_or_else(|| {
-            anyhow!("no image was pushed from `{branch}`: {repository} has no tag `{tag}`")
-        })
-        .hint(format!("push one with `{}`", ctx.command("image push")))?;
-    Ok(image.digest)
 }

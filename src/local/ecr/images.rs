@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::manifests::{self, Manifest, sha256_of};
-use super::{Repository, StoredImage, change, find, invalid, layers, page, with_token};
+use super::{Repository, StoredImage, blobs, change, find, page, scan, with_token};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::cloud::ACCOUNT;
@@ -58,8 +58,16 @@ impl ImageId {
         }
     }
 
+    /// The same with the digest that it was found to name.
+    pub(super) fn at(&self, digest: String) -> Self {
+        Self {
+            image_digest: Some(digest),
+            image_tag: self.image_tag.clone(),
+        }
+    }
+
     /// As ECR's messages write it.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let part = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
         format!(
             "{{imageDigest:'{}', imageTag:'{}'}}",
@@ -99,7 +107,7 @@ impl Repository {
         }
     }
 
-    fn detail(&self, digest: &str, image: &StoredImage) -> Value {
+    fn detail(&self, cloud: &Cloud, digest: &str, image: &StoredImage) -> ApiResult<Value> {
         let tags = self.tags_of(digest);
         let mut detail = json!({
             "registryId": ACCOUNT,
@@ -119,7 +127,8 @@ impl Repository {
         if let Some(subject) = &image.subject {
             detail["subjectManifestDigest"] = json!(subject);
         }
-        detail
+        scan::describe(cloud, &self.name, digest, &mut detail)?;
+        Ok(detail)
     }
 
     /// Removes what `id` names: an image with its tags, or one tag (and the image with its last).
@@ -163,7 +172,7 @@ impl Repository {
     }
 }
 
-fn image_not_found(repository: &str, id: &ImageId) -> ApiError {
+pub(super) fn image_not_found(repository: &str, id: &ImageId) -> ApiError {
     ApiError::new(
         "ImageNotFoundException",
         format!(
@@ -234,8 +243,9 @@ pub(crate) fn resolve(cloud: &Cloud, uri: &str) -> ApiResult<Image> {
             .images
             .get(&digest)
             .ok_or_else(|| not_found("Its manifest is gone."))?;
-        let hex = sha256_of(&digest).unwrap_or_default();
-        match manifests::read(&cloud.blobs().read(hex)?, &stored.media_type)? {
+        let bytes =
+            blobs::manifest(cloud, &digest)?.ok_or_else(|| not_found("Its manifest is gone."))?;
+        match manifests::read(&bytes, &stored.media_type)? {
             Manifest::Index(index) => {
                 digest = index
                     .manifests()
@@ -361,15 +371,16 @@ pub(super) async fn describe_images(cloud: &Cloud, input: Listing) -> ApiResult<
         }
         digests
             .iter()
-            .filter_map(|digest| Some(repository.detail(digest, repository.images.get(digest)?)))
-            .collect()
+            .filter_map(|digest| Some((digest, repository.images.get(digest)?)))
+            .map(|(digest, image)| repository.detail(cloud, digest, image))
+            .collect::<ApiResult<_>>()?
     } else {
         repository
             .images
             .iter()
             .filter(|(digest, _)| input.filter.admits(!repository.tags_of(digest).is_empty()))
-            .map(|(digest, image)| repository.detail(digest, image))
-            .collect()
+            .map(|(digest, image)| repository.detail(cloud, digest, image))
+            .collect::<ApiResult<_>>()?
     };
     let (details, next) = page(details, input.next_token.as_deref(), input.max_results)?;
     Ok(with_token(json!({"imageDetails": details}), next))
@@ -385,7 +396,8 @@ pub(super) struct Batch {
 
 fn image_answer(cloud: &Cloud, repository: &Repository, id: &ImageId) -> ApiResult<Value> {
     let digest = id.image_digest.as_deref().unwrap_or_default();
-    let bytes = cloud.blobs().read(sha256_of(digest).unwrap_or_default())?;
+    let bytes = blobs::manifest(cloud, digest)?
+        .ok_or_else(|| ApiError::internal(format_args!("the manifest {digest} is gone")))?;
     Ok(json!({
         "registryId": ACCOUNT,
         "repositoryName": repository.name,
@@ -425,49 +437,6 @@ pub(super) async fn batch_delete_image(cloud: &Cloud, input: Batch) -> ApiResult
         }
         Ok(json!({"imageIds": gone, "failures": failures}))
     })
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct CheckLayers {
-    registry_id: Option<String>,
-    repository_name: String,
-    layer_digests: Vec<String>,
-}
-
-pub(super) async fn batch_check_layer_availability(
-    cloud: &Cloud,
-    input: CheckLayers,
-) -> ApiResult<Value> {
-    let name = &input.repository_name;
-    find(cloud, input.registry_id.as_deref(), name)?;
-    let (mut found, mut failures) = (Vec::new(), Vec::new());
-    for digest in &input.layer_digests {
-        if sha256_of(digest).is_none() {
-            failures.push(json!({
-                "layerDigest": digest,
-                "failureCode": "InvalidLayerDigest",
-                "failureReason": "Invalid layer digest",
-            }));
-            continue;
-        }
-        let answer = match layers(cloud).get(&format!("{name}@{digest}"))? {
-            None => json!({"layerDigest": digest, "layerAvailability": "UNAVAILABLE"}),
-            Some(layer) => {
-                let mut answer = json!({
-                    "layerDigest": digest,
-                    "layerAvailability": "AVAILABLE",
-                    "layerSize": layer.size,
-                });
-                if let Some(kind) = layer.media_type {
-                    answer["mediaType"] = json!(kind);
-                }
-                answer
-            }
-        };
-        found.push(answer);
-    }
-    Ok(json!({"layers": found, "failures": failures}))
 }
 
 #[derive(Deserialize)]
@@ -522,33 +491,4 @@ pub(super) async fn put_image(cloud: &Cloud, input: PutImage) -> ApiResult<Value
         "imageManifest": input.image_manifest,
         "imageManifestMediaType": kept.media_type,
     }}))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ScanFindings {
-    registry_id: Option<String>,
-    repository_name: String,
-    image_id: ImageId,
-}
-
-/// Nothing here scans images, so there is never a scan to show.
-pub(super) async fn describe_image_scan_findings(
-    cloud: &Cloud,
-    input: ScanFindings,
-) -> ApiResult<Value> {
-    let name = &input.repository_name;
-    let repository = find(cloud, input.registry_id.as_deref(), name)?;
-    match repository.locate(&input.image_id) {
-        Err(("MissingDigestAndTag", reason)) => Err(invalid(reason)),
-        Err(_) => Err(image_not_found(name, &input.image_id)),
-        Ok(_) => Err(ApiError::new(
-            "ScanNotFoundException",
-            format!(
-                "Image scan does not exist for the image with '{}' in the repository with name \
-                 '{name}' in the registry with id '{ACCOUNT}'",
-                input.image_id.text()
-            ),
-        )),
-    }
 }

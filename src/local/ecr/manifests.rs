@@ -171,7 +171,7 @@ fn stored_image(
         .collect();
     let mut missing = Vec::new();
     for part in &parts {
-        match layers(cloud).get(&format!("{}@{}", repository.name, part.digest()))? {
+        match super::blobs::find(cloud, &repository.name, part.digest().as_ref())? {
             None => missing.push(part.digest().to_string()),
             Some(layer) if layer.size != part.size() => {
                 return Err(super::invalid(format!(

@@ -4,24 +4,19 @@
 //! that it names, and a blob cannot be deleted by itself. Errors are those of the OCI distribution
 //! specification 1.1 (`{"errors": [{"code", "message"}]}`).
 
-use std::io::SeekFrom;
-
 use axum::body::Body;
 use http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION, RANGE,
-    WWW_AUTHENTICATE,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION, RANGE, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::response::Builder;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio_util::io::ReaderStream;
 
 use super::images::{ImageId, remove};
 use super::manifests::{self, OCI_INDEX, digest_of, sha256_of};
-use super::{auth, find, layers, uploads};
+use super::{auth, blobs, find, uploads};
 use crate::local::Cloud;
 use crate::local::api::ApiError;
 
@@ -34,6 +29,8 @@ pub(super) struct Refusal {
     status: u16,
     code: &'static str,
     message: String,
+    /// Of an upload: how many bytes arrived, and its id.
+    at: Option<(u64, String)>,
 }
 
 /// The answer to one request.
@@ -45,6 +42,15 @@ impl Refusal {
             status,
             code,
             message: message.into(),
+            at: None,
+        }
+    }
+
+    /// Says how far an upload is, so that its client can go on there.
+    pub(super) fn at(self, received: u64, id: &str) -> Self {
+        Self {
+            at: Some((received, id.to_owned())),
+            ..self
         }
     }
 }
@@ -66,11 +72,17 @@ impl From<ApiError> for Refusal {
     }
 }
 
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.code, refusal.message).status(refusal.status)
+    }
+}
+
 /// Serves one request of the distribution protocol.
 pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let head = parts.method == Method::HEAD;
-    let answer = match auth::admits(cloud, &parts.headers) {
+    let answer = match auth::admits(cloud, &parts) {
         Ok(true) => route(cloud, &parts, body).await,
         Ok(false) => Err(Refusal::new(401, "UNAUTHORIZED", "authentication required")),
         Err(error) => Err(error.into()),
@@ -80,6 +92,11 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
         let mut builder = Response::builder()
             .status(refusal.status)
             .header(CONTENT_TYPE, "application/json");
+        if let Some((received, id)) = &refusal.at {
+            builder = builder
+                .header(RANGE, range_of(*received))
+                .header("docker-upload-uuid", id);
+        }
         if refusal.status == 401 {
             builder = builder.header(
                 WWW_AUTHENTICATE,
@@ -102,7 +119,7 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
 }
 
 /// Every header value here is made of checked names and digests.
-fn send(builder: Builder, body: Body) -> Response<Body> {
+pub(super) fn send(builder: Builder, body: Body) -> Response<Body> {
     builder.body(body).unwrap_or_else(|_| {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
@@ -171,11 +188,11 @@ async fn route(cloud: &Cloud, parts: &Parts, body: Body) -> Registered<Response<
         }
         (&Method::GET, Target::Referrers(digest)) => referrers(cloud, name, digest, parts),
         (&Method::GET | &Method::HEAD, Target::Blob(digest)) => {
-            blob(cloud, name, digest, parts).await
+            blobs::answer(cloud, name, digest, parts).await
         }
         (&Method::POST, Target::Uploads) => start(cloud, name, parts, body).await,
         (&Method::GET, Target::Upload(id)) => {
-            let received = uploads::received(cloud, name, id)?;
+            let received = uploads::received(cloud, name, id).await?;
             Ok(progress(204, name, id, received))
         }
         (&Method::PATCH, Target::Upload(id)) => {
@@ -190,7 +207,7 @@ async fn route(cloud: &Cloud, parts: &Parts, body: Body) -> Registered<Response<
             finish(cloud, name, id, &digest).await
         }
         (&Method::DELETE, Target::Upload(id)) => {
-            uploads::cancel(cloud, name, id)?;
+            uploads::cancel(cloud, name, id).await?;
             Ok(send(Response::builder().status(204), Body::empty()))
         }
         (method, _) => Err(Refusal::new(
@@ -207,7 +224,7 @@ fn query(parts: &Parts, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-fn header<'a>(parts: &'a Parts, name: &http::HeaderName) -> Option<&'a str> {
+pub(super) fn header<'a>(parts: &'a Parts, name: &http::HeaderName) -> Option<&'a str> {
     parts
         .headers
         .get(name)
@@ -222,7 +239,7 @@ fn image_id(reference: &str) -> ImageId {
     }
 }
 
-fn sha256(digest: &str) -> Registered<&str> {
+pub(super) fn sha256(digest: &str) -> Registered<&str> {
     sha256_of(digest).ok_or_else(|| {
         Refusal::new(
             400,
@@ -232,24 +249,40 @@ fn sha256(digest: &str) -> Registered<&str> {
     })
 }
 
-/// Where a chunk starts: `Content-Range: START-END`.
+/// Where a chunk starts: `Content-Range: START-END`, which must agree with `Content-Length`.
 fn content_start(parts: &Parts) -> Registered<Option<u64>> {
     let Some(range) = header(parts, &CONTENT_RANGE) else {
         return Ok(None);
     };
-    range
+    let (start, end): (u64, u64) = range
         .trim_start_matches("bytes ")
-        .split_once('-')
-        .and_then(|(start, _)| start.parse().ok())
-        .map(Some)
-        .ok_or_else(|| Refusal::new(416, "BLOB_UPLOAD_INVALID", "Content-Range is START-END"))
+        .split('/')
+        .next()
+        .and_then(|range| range.split_once('-'))
+        .and_then(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?)))
+        .filter(|(start, end)| start <= end)
+        .ok_or_else(|| Refusal::new(416, "BLOB_UPLOAD_INVALID", "Content-Range is START-END"))?;
+    let length: Option<u64> = header(parts, &CONTENT_LENGTH).and_then(|text| text.parse().ok());
+    if length.is_some_and(|length| length.checked_sub(1) != Some(end - start)) {
+        return Err(Refusal::new(
+            400,
+            "SIZE_INVALID",
+            "Content-Range and Content-Length do not agree",
+        ));
+    }
+    Ok(Some(start))
+}
+
+/// `Range` of an upload; one byte too many when there is none yet, as every registry says it.
+fn range_of(received: u64) -> String {
+    format!("0-{}", received.saturating_sub(1))
 }
 
 fn progress(status: u16, name: &str, id: &str, received: u64) -> Response<Body> {
     let builder = Response::builder()
         .status(status)
         .header(LOCATION, format!("/v2/{name}/blobs/uploads/{id}"))
-        .header(RANGE, format!("0-{}", received.saturating_sub(1)))
+        .header(RANGE, range_of(received))
         .header("docker-upload-uuid", id);
     send(builder, Body::empty())
 }
@@ -266,7 +299,7 @@ fn created(name: &str, digest: &str) -> Response<Body> {
 async fn start(cloud: &Cloud, name: &str, parts: &Parts, body: Body) -> Registered<Response<Body>> {
     if let (Some(digest), Some(from)) = (query(parts, "mount"), query(parts, "from")) {
         let hex = sha256(&digest)?;
-        if let Some(layer) = layers(cloud).get(&format!("{from}@{digest}"))? {
+        if let Some(layer) = blobs::find(cloud, &from, &digest)? {
             uploads::keep(cloud, name, hex, layer.size)?;
             return Ok(created(name, &digest));
         }
@@ -284,81 +317,6 @@ async fn finish(cloud: &Cloud, name: &str, id: &str, digest: &str) -> Registered
     Ok(created(name, digest))
 }
 
-async fn blob(
-    cloud: &Cloud,
-    name: &str,
-    digest: &str,
-    parts: &Parts,
-) -> Registered<Response<Body>> {
-    let hex = sha256(digest)?;
-    let layer = layers(cloud)
-        .get(&format!("{name}@{digest}"))?
-        .ok_or_else(|| Refusal::new(404, "BLOB_UNKNOWN", "blob unknown to registry"))?;
-    let builder = Response::builder()
-        .header("docker-content-digest", digest)
-        .header(ACCEPT_RANGES, "bytes")
-        .header(CONTENT_TYPE, "application/octet-stream");
-    if parts.method == Method::HEAD {
-        return Ok(send(
-            builder.header(CONTENT_LENGTH, layer.size),
-            Body::empty(),
-        ));
-    }
-    let (status, start, end) = match header(parts, &RANGE).and_then(|text| range(text, layer.size))
-    {
-        None => (200, 0, layer.size),
-        Some(Ok((start, end))) => (206, start, end),
-        Some(Err(())) => {
-            return Ok(send(
-                Response::builder()
-                    .status(416)
-                    .header(CONTENT_RANGE, format!("bytes */{}", layer.size)),
-                Body::empty(),
-            ));
-        }
-    };
-    let mut file = tokio::fs::File::open(cloud.blobs().path(hex))
-        .await
-        .map_err(ApiError::from)?;
-    file.seek(SeekFrom::Start(start))
-        .await
-        .map_err(ApiError::from)?;
-    let mut builder = builder.status(status).header(CONTENT_LENGTH, end - start);
-    if status == 206 {
-        builder = builder.header(
-            CONTENT_RANGE,
-            format!("bytes {start}-{}/{}", end - 1, layer.size),
-        );
-    }
-    let stream = ReaderStream::with_capacity(file.take(end - start), 256 << 10);
-    Ok(send(builder, Body::from_stream(stream)))
-}
-
-/// One range of bytes as (start, end), end excluded. `None`: the header is to be ignored;
-/// `Some(Err)`: the range lies outside.
-fn range(text: &str, size: u64) -> Option<Result<(u64, u64), ()>> {
-    let (start, end) = text.strip_prefix("bytes=")?.split_once('-')?;
-    if end.contains(',') {
-        return None;
-    }
-    let found = if start.is_empty() {
-        let last: u64 = end.parse().ok()?;
-        (size.saturating_sub(last), size)
-    } else {
-        let end = if end.is_empty() {
-            size
-        } else {
-            end.parse::<u64>().ok()?.saturating_add(1).min(size)
-        };
-        (start.parse().ok()?, end)
-    };
-    Some(if found.0 < found.1 {
-        Ok(found)
-    } else {
-        Err(())
-    })
-}
-
 fn manifest(cloud: &Cloud, name: &str, reference: &str) -> Registered<Response<Body>> {
     let repository = find(cloud, None, name)?;
     let unknown = || Refusal::new(404, "MANIFEST_UNKNOWN", "Requested image not found");
@@ -366,10 +324,7 @@ fn manifest(cloud: &Cloud, name: &str, reference: &str) -> Registered<Response<B
         .locate(&image_id(reference))
         .map_err(|_| unknown())?;
     let image = repository.images.get(&digest).ok_or_else(unknown)?;
-    let bytes = cloud
-        .blobs()
-        .read(sha256(&digest)?)
-        .map_err(ApiError::from)?;
+    let bytes = blobs::manifest(cloud, &digest)?.ok_or_else(unknown)?;
     let builder = Response::builder()
         .header(CONTENT_TYPE, &image.media_type)
         .header(CONTENT_LENGTH, bytes.len())
@@ -438,21 +393,29 @@ fn tags(cloud: &Cloud, name: &str, parts: &Parts) -> Registered<Response<Body>> 
 fn referrers(cloud: &Cloud, name: &str, digest: &str, parts: &Parts) -> Registered<Response<Body>> {
     sha256(digest)?;
     let repository = find(cloud, None, name)?;
-    let wanted = query(parts, "artifactType");
+    let wanted = query(parts, "artifactType").filter(|wanted| !wanted.is_empty());
     let mut found = Vec::new();
     for (of, image) in &repository.images {
         let selected = wanted.is_none() || wanted == image.artifact_type;
-        if image.subject.as_deref() == Some(digest) && selected {
-            let bytes = cloud.blobs().read(sha256(of)?).map_err(ApiError::from)?;
-            let manifest: Value = serde_json::from_slice(&bytes).map_err(ApiError::internal)?;
-            found.push(json!({
-                "mediaType": image.media_type,
-                "digest": of,
-                "size": bytes.len(),
-                "artifactType": image.artifact_type,
-                "annotations": manifest.get("annotations").cloned().unwrap_or(json!({})),
-            }));
+        if image.subject.as_deref() != Some(digest) || !selected {
+            continue;
         }
+        let Some(bytes) = blobs::manifest(cloud, of)? else {
+            continue;
+        };
+        let manifest: Value = serde_json::from_slice(&bytes).map_err(ApiError::internal)?;
+        let mut entry = json!({
+            "mediaType": image.media_type,
+            "digest": of,
+            "size": bytes.len(),
+        });
+        if let Some(kind) = &image.artifact_type {
+            entry["artifactType"] = json!(kind);
+        }
+        if let Some(annotations) = manifest.get("annotations") {
+            entry["annotations"] = annotations.clone();
+        }
+        found.push(entry);
     }
     let mut builder = Response::builder().header(CONTENT_TYPE, OCI_INDEX);
     if wanted.is_some() {
@@ -479,16 +442,5 @@ mod tests {
         );
         assert_eq!(target("a/tags/list"), Some(("a", Target::Tags)));
         assert_eq!(target("a/nothing/x"), None);
-    }
-
-    #[test]
-    fn ranges_are_those_of_http() {
-        assert_eq!(range("bytes=0-3", 10), Some(Ok((0, 4))));
-        assert_eq!(range("bytes=4-", 10), Some(Ok((4, 10))));
-        assert_eq!(range("bytes=-3", 10), Some(Ok((7, 10))));
-        assert_eq!(range("bytes=8-99", 10), Some(Ok((8, 10))));
-        assert_eq!(range("bytes=10-", 10), Some(Err(())));
-        assert_eq!(range("bytes=0-1,4-5", 10), None);
-        assert_eq!(range("lines=1-2", 10), None);
     }
 }

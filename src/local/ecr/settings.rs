@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    ExclusionFilter, Mutability, ResourceTag, ScanningConfiguration, change, find, invalid,
-    not_found,
+    ExclusionFilter, Mutability, Repository, ResourceTag, ScanningConfiguration, change, find,
+    invalid, not_found,
 };
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
@@ -84,26 +84,7 @@ pub(super) async fn put_lifecycle_policy(
     cloud: &Cloud,
     input: PutLifecyclePolicy,
 ) -> ApiResult<Value> {
-    let rules = serde_json::from_str::<Value>(&input.lifecycle_policy_text)
-        .ok()
-        .and_then(|policy| policy["rules"].as_array().cloned())
-        .unwrap_or_default();
-    let sound = |rule: &Value| {
-        rule["rulePriority"]
-            .as_u64()
-            .is_some_and(|number| number > 0)
-            && rule["selection"]["tagStatus"].is_string()
-            && rule["selection"]["countType"].is_string()
-            && rule["selection"]["countNumber"].is_u64()
-            && rule["action"]["type"].is_string()
-    };
-    if rules.is_empty() || !rules.iter().all(sound) {
-        return Err(invalid(
-            "Invalid parameter at 'LifecyclePolicyText' failed to satisfy constraint: \
-             'Lifecycle policy validation failure: each rule needs rulePriority, selection \
-             (tagStatus, countType, countNumber) and action'",
-        ));
-    }
+    super::lifecycle::Policy::parse(&input.lifecycle_policy_text)?;
     change(cloud, &input.repository_name, |repository| {
         let answer = json!({
             "registryId": ACCOUNT,
@@ -115,16 +96,24 @@ pub(super) async fn put_lifecycle_policy(
     })
 }
 
+fn no_lifecycle_policy(name: &str) -> ApiError {
+    ApiError::new(
+        "LifecyclePolicyNotFoundException",
+        format!(
+            "Lifecycle policy does not exist for the repository with name '{name}' in the \
+             registry with id '{ACCOUNT}'"
+        ),
+    )
+}
+
+/// The text of a repository's policy.
+pub(super) fn lifecycle_text(repository: &Repository) -> ApiResult<&str> {
+    let text = repository.lifecycle_policy.as_deref();
+    text.ok_or_else(|| no_lifecycle_policy(&repository.name))
+}
+
 fn lifecycle_answer(name: &str, policy: Option<String>) -> ApiResult<Value> {
-    let policy = policy.ok_or_else(|| {
-        ApiError::new(
-            "LifecyclePolicyNotFoundException",
-            format!(
-                "Lifecycle policy does not exist for the repository with name '{name}' in the \
-                 registry with id '{ACCOUNT}'"
-            ),
-        )
-    })?;
+    let policy = policy.ok_or_else(|| no_lifecycle_policy(name))?;
     Ok(json!({
         "registryId": ACCOUNT,
         "repositoryName": name,

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
 use crate::config::installer_environment;
+use crate::image::pip;
 use crate::local::api::{ApiError, ApiResult};
 
 /// A virtual environment.
@@ -31,13 +32,21 @@ impl Venv {
     }
 }
 
-/// Finds the environment of these requirements (none when the file is not there), or makes it.
+/// Finds the environment of these requirements (none when there is no file), or makes it.
 ///
 /// Each attempt has a directory of its own and is published by a link at the end, so that what a
 /// killed attempt left behind is never used, not even while its installer still runs.
-pub(super) async fn prepare(cache: &Path, python: &Path, requirements: &Path) -> ApiResult<Venv> {
+pub(super) async fn prepare(
+    cache: &Path,
+    python: &Path,
+    requirements: Option<&Path>,
+) -> ApiResult<Venv> {
     let (version, executable) = identify(python).await?;
-    let wanted = std::fs::read(requirements).unwrap_or_default();
+    let requirements = requirements.filter(|file| file.is_file());
+    let wanted = match requirements {
+        Some(file) => std::fs::read(file)?,
+        None => Vec::new(),
+    };
     let mut hash = Sha256::new();
     for part in [version.as_bytes(), executable.as_bytes(), &wanted] {
         hash.update(part);
@@ -69,14 +78,8 @@ pub(super) async fn prepare(cache: &Path, python: &Path, requirements: &Path) ->
     remove_remains(&directory, &key)?;
     let attempt = directory.join(format!("{key}-{}", uuid::Uuid::new_v4().simple()));
     let log = directory.join(format!("{key}.log"));
-    let made = make(
-        &executable,
-        &attempt,
-        requirements,
-        !wanted.is_empty(),
-        &log,
-    )
-    .await;
+    let requirements = requirements.filter(|_| !wanted.is_empty());
+    let made = make(&executable, &attempt, requirements, &log).await;
     if let Err(error) = made {
         std::fs::remove_dir_all(&attempt).or_else(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Ok(()),
@@ -155,8 +158,7 @@ async fn ask(python: &Path) -> ApiResult<(String, String)> {
 async fn make(
     python: &str,
     directory: &Path,
-    requirements: &Path,
-    install: bool,
+    requirements: Option<&Path>,
     log: &Path,
 ) -> ApiResult<()> {
     File::create(log)?;
@@ -164,7 +166,7 @@ async fn make(
     let home = directory.join("home");
     let own = || tool(Path::new(python), &home, log);
     // The base Python's pip can install into the environment, which saves copying pip into it.
-    let shared_pip = install
+    let shared_pip = requirements.is_some()
         && own()?
             .args(["-m", "pip", "--python", python, "--version"])
             .status()
@@ -172,13 +174,13 @@ async fn make(
             .success();
     let mut create = own()?;
     create.args(["-m", "venv"]);
-    if shared_pip || !install {
+    if shared_pip || requirements.is_none() {
         create.arg("--without-pip");
     }
     run(create.arg(directory), log, "make a virtual environment").await?;
-    if !install {
+    let Some(requirements) = requirements else {
         return Ok(std::fs::remove_dir_all(&home)?);
-    }
+    };
     let mut pip = if shared_pip {
         let mut pip = own()?;
         pip.args(["-m", "pip", "--python"]).arg(&venv_python);
@@ -207,30 +209,12 @@ fn tool(program: &Path, home: &Path, log: &Path) -> ApiResult<Command> {
     std::fs::create_dir_all(home)?;
     let downloads = log.with_file_name("pip");
     let log = File::options().append(true).open(log)?;
-    let mut command = Command::new(program);
+    let mut command = pip::command(program, &installer_environment(), home, &downloads);
     command
-        .env_clear()
-        .env("PIP_CACHE_DIR", downloads)
-        .envs(pip_files())
-        .envs(installer_environment())
-        .env("HOME", home)
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .kill_on_drop(true);
     Ok(command)
-}
-
-/// The user's pip.conf, which may name the only index that can be reached; pip would look for it
-/// in the HOME that it is not given.
-fn pip_files() -> Option<(&'static str, PathBuf)> {
-    let home = std::env::home_dir()?;
-    [".config/pip/pip.conf", ".pip/pip.conf"]
-        .into_iter()
-        .map(|file| home.join(file))
-        .find(|file| file.is_file())
-        .map(|file| ("PIP_CONFIG_FILE", file))
 }
 
 async fn run(command: &mut Command, log: &Path, what: &str) -> ApiResult<()> {
@@ -264,7 +248,7 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let nothing = cache.path().join("requirements.txt");
         let python = Path::new("python3");
-        let first = prepare(cache.path(), python, &nothing).await.unwrap();
+        let first = prepare(cache.path(), python, Some(&nothing)).await.unwrap();
         assert!(first.made_in.is_some());
         let link = std::fs::read_dir(cache.path().join("venvs"))
             .unwrap()
@@ -272,7 +256,7 @@ mod tests {
             .find(|path| path.is_symlink())
             .unwrap();
         assert!(
-            prepare(cache.path(), python, &nothing)
+            prepare(cache.path(), python, Some(&nothing))
                 .await
                 .unwrap()
                 .made_in
@@ -280,7 +264,7 @@ mod tests {
         );
         // Killed before it was published: the directory is there, the link is not.
         std::fs::remove_file(link).unwrap();
-        let second = prepare(cache.path(), python, &nothing).await.unwrap();
+        let second = prepare(cache.path(), python, Some(&nothing)).await.unwrap();
         assert!(second.made_in.is_some());
         assert!(!first.directory.exists());
         assert!(second.bin().join("python3").exists());
@@ -289,13 +273,9 @@ mod tests {
     #[tokio::test]
     async fn a_missing_python_names_the_variable() {
         let cache = tempfile::tempdir().unwrap();
-        let error = prepare(
-            cache.path(),
-            Path::new("/nowhere/python3"),
-            Path::new("/nowhere"),
-        )
-        .await
-        .unwrap_err();
+        let error = prepare(cache.path(), Path::new("/nowhere/python3"), None)
+            .await
+            .unwrap_err();
         assert_eq!(error.code, "ClientError");
         assert!(error.message.contains("MLOPS_PYTHON"), "{error}");
     }
@@ -330,7 +310,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
         .unwrap();
         let requirements = cache.path().join("requirements.txt");
         std::fs::write(&requirements, format!("{}\n", package.display())).unwrap();
-        let venv = prepare(cache.path(), Path::new("python3"), &requirements)
+        let venv = prepare(cache.path(), Path::new("python3"), Some(&requirements))
             .await
             .unwrap();
         assert!(!venv.directory.join("home").exists());

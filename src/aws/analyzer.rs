@@ -1,0 +1,97 @@
+//! The analyzer's image in the project's repository, by its contents.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::{Clients, ecr};
+use crate::error::{Failure, Hint};
+use crate::image::cache::Cache;
+use crate::image::push::{Pushed, Target, push};
+use crate::image::registry::Registry;
+use crate::image::{Image, analyzer};
+use crate::names::ImageTag;
+use crate::progress::Progress;
+
+/// The analyzer in a repository.
+#[derive(Debug)]
+pub struct There {
+    /// Its address, by digest.
+    pub uri: String,
+    /// Its tag.
+    pub tag: ImageTag,
+    /// What was sent; none when it was there.
+    pub pushed: Option<Pushed>,
+}
+
+/// The image of this program. `cache` is where images' layers are kept between commands.
+///
+/// # Errors
+/// This machine is not Linux.
+pub async fn build(cache: &Path) -> Result<Image> {
+    let cache = Cache::new(cache.join("image"));
+    tokio::task::spawn_blocking(move || -> Result<Image> {
+        let own = std::env::current_exe().context("cannot find this program")?;
+        analyzer::build(&own, &cache)
+    })
+    .await?
+    .hint("run it on Linux: the job's container is made of this very program")
+}
+
+/// Refuses (exit 2) a program that an account's instances cannot run.
+pub fn check_machine(local: bool) -> Result<()> {
+    if cfg!(target_arch = "x86_64") || local {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        "SageMaker's Processing instances are x86-64, and this program is not",
+    ))
+    .hint("run it on an x86-64 machine, or in CI")
+}
+
+/// Sends the image when the repository has it not yet. `registry` is asked for only then.
+///
+/// # Errors
+/// The push fails, or this program is for another processor than an account's instances.
+pub async fn ensure(
+    clients: &Clients,
+    progress: &Progress,
+    repository: &str,
+    image: &Image,
+    registry: impl AsyncFnOnce() -> Result<Registry>,
+) -> Result<There> {
+    let digest = image.digest();
+    let hex = digest.trim_start_matches("sha256:");
+    let tag: ImageTag = format!("{}{}", analyzer::TAG, &hex[..16]).parse()?;
+    let uri = ecr::repository_uri(clients, repository).await?;
+    let uri = format!("{uri}@{digest}");
+    let there = ecr::by_tag(clients, repository, tag.as_str()).await?;
+    if there.is_some_and(|there| there.digest == digest) {
+        return Ok(There {
+            uri,
+            tag,
+            pushed: None,
+        });
+    }
+    let registry = registry().await?;
+    check_machine(registry.is_local())?;
+    let transfer = progress.transfer(
+        format!("Pushing the analyzer to {repository}"),
+        image.size(),
+    );
+    let tags = [tag];
+    let target = Target {
+        repository,
+        tags: &tags,
+        mount_from: &[],
+    };
+    let pushed = push(&registry, &target, image, &transfer)
+        .await
+        .with_context(|| format!("cannot push the analyzer to `{repository}`"))?;
+    let [tag] = tags;
+    Ok(There {
+        uri,
+        tag,
+        pushed: Some(pushed),
+    })
+}

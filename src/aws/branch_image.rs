@@ -1,0 +1,231 @@
+//! The image of a branch, by digest: its pin, what was promoted, or the newest pushed from it.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result, anyhow};
+use serde::Serialize;
+
+use super::sagemaker::models::{self, Model, ModelVersion};
+use super::{Clients, ecr, hosting};
+use crate::error::Hint;
+use crate::names::{BranchName, Version};
+use crate::pin::{Pin, Rule};
+
+/// Where a branch's images are.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The project, which is also its endpoint's name.
+    pub project: &'a str,
+    /// The ECR repository's name.
+    pub repository: &'a str,
+    /// The model package group.
+    pub group: &'a str,
+}
+
+/// An image by digest, and why it is this one.
+#[derive(Debug, Clone, Serialize)]
+pub struct BranchImage {
+    /// `sha256:…`
+    pub digest: String,
+    /// Why it is this one.
+    pub why: Why,
+}
+
+/// Why a branch has an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "rule", rename_all = "lowercase")]
+pub enum Why {
+    /// The branch has a pin.
+    Pinned {
+        /// The branch.
+        branch: BranchName,
+    },
+    /// It was pushed from the branch last.
+    Newest {
+        /// The branch.
+        branch: BranchName,
+    },
+    /// It is the promoted version's.
+    Promoted {
+        /// The version.
+        version: Version,
+    },
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pinned { branch } => write!(f, "pinned in {branch}"),
+            Self::Newest { branch } => write!(f, "newest from {branch}"),
+            Self::Promoted { version } => write!(f, "promoted as version {version}"),
+        }
+    }
+}
+
+/// The tag that follows a branch's pushes.
+pub fn tag(branch: &BranchName) -> String {
+    branch.as_str().replace('/', "-")
+}
+
+/// Finds the image of a branch; an error that says how to give it one.
+pub async fn find(
+    clients: &Clients,
+    place: Place<'_>,
+    branch: &BranchName,
+    rule: &Rule,
+) -> Result<BranchImage> {
+    match rule {
+        Rule::Pinned(pin) => pinned(clients, place.repository, branch, pin).await,
+        Rule::Promoted => promoted(clients, place, branch).await,
+        Rule::Newest => newest(clients, place.repository, branch).await,
+    }
+}
+
+async fn newest(clients: &Clients, repository: &str, branch: &BranchName) -> Result<BranchImage> {
+    let tag = tag(branch);
+    let image = ecr::by_tag(clients, repository, &tag)
+        .await?
+        .ok_or_else(|| {
+            anyhow!("no image was pushed from `{branch}`: {repository} has no tag `{tag}`")
+        })
+        .hint(format!(
+            "push one with `{}`, or choose one that is there with `{}`",
+            clients.command("image push"),
+            clients.command("image pin REF")
+        ))?;
+    Ok(BranchImage {
+        digest: image.digest,
+        why: Why::Newest {
+            branch: branch.clone(),
+        },
+    })
+}
+
+async fn pinned(
+    clients: &Clients,
+    repository: &str,
+    branch: &BranchName,
+    pin: &Pin,
+) -> Result<BranchImage> {
+    let hint = format!(
+        "choose another with `{}`, or follow the newest with `{}`",
+        clients.command("image pin REF"),
+        clients.command("image use newest")
+    );
+    if pin.repository != repository {
+        return Err(anyhow!(
+            "`{branch}` is pinned to an image of `{}`, but the project's repository is \
+             `{repository}`",
+            pin.repository
+        ))
+        .hint(hint);
+    }
+    let image = ecr::by_digest(clients, repository, &pin.digest)
+        .await?
+        .ok_or_else(|| {
+            anyhow!(
+                "the image that `{branch}` is pinned to is not in {repository}: {}",
+                pin.digest
+            )
+        })
+        .hint(hint)?;
+    Ok(BranchImage {
+        digest: image.digest,
+        why: Why::Pinned {
+            branch: branch.clone(),
+        },
+    })
+}
+
+async fn promoted(clients: &Clients, place: Place<'_>, branch: &BranchName) -> Result<BranchImage> {
+    let versions = models::all(clients, place.group).await?;
+    let endpoint = hosting::endpoint(clients, place.project).await?;
+    let live = endpoint
+        .as_ref()
+        .and_then(|endpoint| endpoint.live(&versions));
+    let model = match live {
+        Some(live) => models::describe(clients, &live.arn).await?,
+        None => marked_live(clients, &versions).await?,
+    }
+    .ok_or_else(|| anyhow!("`{branch}` has the image that was promoted, and nothing was yet"))
+    .hint(format!(
+        "promote a version with `{}`, or choose an image with `{}`",
+        clients.command("promote"),
+        clients.command("image pin REF")
+    ))?;
+    let version = model.version;
+    let uri = model
+        .image
+        .with_context(|| format!("version {version} of {} names no image", place.group))?;
+    let digest = digest_in(&uri, place.repository)
+        .ok_or_else(|| {
+            anyhow!(
+                "version {version} is live, but its image is not one of {} by digest: {uri}",
+                place.repository
+            )
+        })
+        .hint(format!(
+            "choose an image with `{}`",
+            clients.command("image pin REF")
+        ))?;
+    let image = ecr::by_digest(clients, place.repository, digest)
+        .await?
+        .ok_or_else(|| {
+            anyhow!(
+                "the image of version {version}, which was promoted, is not in {}: {digest}",
+                place.repository
+            )
+        })
+        .hint(format!(
+            "promote another version with `{}`, or choose an image with `{}`",
+            clients.command("promote"),
+            clients.command("image pin REF")
+        ))?;
+    Ok(BranchImage {
+        digest: image.digest,
+        why: Why::Promoted { version },
+    })
+}
+
+/// The version that `mlops promote` marked as live, where no endpoint says it.
+async fn marked_live(clients: &Clients, versions: &[ModelVersion]) -> Result<Option<Model>> {
+    for version in versions.iter().filter(|v| v.status == "Approved") {
+        let model = models::describe(clients, &version.arn).await?;
+        if let Some(model) = model
+            && model.stage.as_deref() == Some("Production/Live")
+        {
+            return Ok(Some(model));
+        }
+    }
+    Ok(None)
+}
+
+/// The digest in `HOST/REPOSITORY[:TAG]@DIGEST` when the repository is this one.
+pub fn digest_in<'a>(uri: &'a str, repository: &str) -> Option<&'a str> {
+    let (name, digest) = uri.split_once('@')?;
+    let (_, path) = name.split_once('/')?;
+    let path = path.split(':').next().unwrap_or(path);
+    (path == repository).then_some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_taken_of_this_repository_only() {
+        let uri = "127.0.0.1:4566/team/flights@sha256:ab";
+        assert_eq!(digest_in(uri, "team/flights"), Some("sha256:ab"));
+        assert_eq!(digest_in(uri, "flights"), None);
+        assert_eq!(
+            digest_in("h/flights:v1@sha256:ab", "flights"),
+            Some("sha256:ab")
+        );
+        assert_eq!(digest_in("h/flights:v1", "flights"), None);
+    }
+
+    #[test]
+    fn branches_become_tags() {
+        assert_eq!(tag(&"feature/x".parse().unwrap()), "feature-x");
+    }
+}

@@ -1,0 +1,95 @@
+//! The bytes of a version, read back.
+
+use anyhow::{Context as _, Result};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
+use aws_sdk_s3::primitives::ByteStream;
+use futures::{StreamExt, TryStreamExt};
+use sha2::{Digest, Sha256};
+
+use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
+use crate::aws::AwsResultExt;
+use crate::aws::s3::S3Uri;
+
+/// A file's version from a byte on; `None` when it is gone. The SHA-256 of the manifest is compared
+/// by who reads, so the SDK need not hash too.
+pub(super) async fn open(
+    client: &Client,
+    bucket: &str,
+    file: &ManifestFile,
+    from: u64,
+) -> Result<Option<ByteStream>> {
+    let uri = S3Uri::new(bucket, &file.key);
+    Ok(client
+        .get_object()
+        .bucket(bucket)
+        .key(&file.key)
+        .version_id(&file.version_id)
+        .set_range((from > 0).then(|| format!("bytes={from}-")))
+        .customize()
+        .config_override(
+            Builder::new().response_checksum_validation(ResponseChecksumValidation::WhenRequired),
+        )
+        .send()
+        .await
+        .aws_unless(
+            format!("cannot read {uri}"),
+            &["NoSuchKey", "NoSuchVersion", "MethodNotAllowed"],
+        )?
+        .map(|output| output.body))
+}
+
+/// What is said of a file whose version is not there any more.
+pub(super) fn gone(file: &ManifestFile) -> String {
+    format!("version {} is gone", file.version_id)
+}
+
+/// What is wrong with these bytes, if anything.
+pub(super) fn compare(file: &ManifestFile, size: u64, sha256: Sha256) -> Option<String> {
+    if size != file.size {
+        return Some(format!("has {size} bytes, not {}", file.size));
+    }
+    let found = hex::encode(sha256.finalize());
+    (found != file.sha256).then(|| format!("has the SHA-256 {found}, not {}", file.sha256))
+}
+
+/// Reads every file of a version and compares size and SHA-256 with the manifest.
+pub async fn verify(
+    client: &Client,
+    bucket: &str,
+    version: &DatasetVersion,
+    read: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<Finding>> {
+    let findings: Vec<Option<Finding>> = futures::stream::iter(&version.manifest.files)
+        .map(|file| async move {
+            let problem = check(client, bucket, file, read).await?;
+            anyhow::Ok(problem.map(|problem| Finding {
+                path: file.path.clone(),
+                problem,
+            }))
+        })
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    Ok(findings.into_iter().flatten().collect())
+}
+
+/// Reads a file's version; says what differs from the manifest.
+async fn check(
+    client: &Client,
+    bucket: &str,
+    file: &ManifestFile,
+    read: &(dyn Fn(u64) + Sync),
+) -> Result<Option<String>> {
+    let Some(mut body) = open(client, bucket, file, 0).await? else {
+        return Ok(Some(gone(file)));
+    };
+    let (mut size, mut sha256) = (0, Sha256::new());
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes.with_context(|| format!("cannot read s3://{bucket}/{}", file.key))?;
+        size += bytes.len() as u64;
+        sha256.update(&bytes);
+        read(bytes.len() as u64);
+    }
+    Ok(compare(file, size, sha256))
+}

@@ -1,0 +1,523 @@
+//! A version as files: in parallel, each written beside its place, compared with the manifest and
+//! then renamed. What is there with the right bytes stays; a file that was cut off goes on.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use aws_sdk_s3::Client;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::fetch::{compare, gone, open};
+use super::upload::blocking;
+use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
+use crate::error::{Failure, Hint, hinted};
+
+/// How much is gathered before it is written.
+const BATCH: usize = 1 << 20;
+
+/// How often a file that was cut off is asked for again.
+const ATTEMPTS: usize = 5;
+
+/// What a file has until it is whole; the rest of the name is made of path and version.
+const UNFINISHED: &str = ".mlops-part-";
+
+/// What a pull will do.
+#[derive(Debug)]
+pub struct Plan {
+    root: PathBuf,
+    todo: Vec<ManifestFile>,
+    /// The files that are there with the right bytes.
+    pub kept: usize,
+    /// The bytes that are to be fetched.
+    pub bytes: u64,
+    /// Files that are there with other bytes, and would be replaced: their paths in the data set.
+    pub replaced: Vec<String>,
+    /// Files in the directory that the version does not have; they stay.
+    pub others: usize,
+}
+
+/// What a pull did.
+#[derive(Debug, Default)]
+pub struct Pulled {
+    /// The files that were fetched.
+    pub fetched: usize,
+    /// The bytes that were fetched.
+    pub fetched_bytes: u64,
+    /// The bytes of files that were cut off earlier, and were not fetched again.
+    pub resumed_bytes: u64,
+    /// Files that are gone or damaged in S3; nothing was written for them.
+    pub problems: Vec<Finding>,
+}
+
+/// Compares a directory with a version. Nothing is written; what could not be written in its place
+/// is an error. `read` hears how many bytes were looked at.
+pub fn plan(version: &DatasetVersion, root: &Path, read: &(dyn Fn(u64) + Sync)) -> Result<Plan> {
+    if root.exists() && !root.is_dir() {
+        return Err(Failure::usage(format!(
+            "{} is not a directory",
+            root.display()
+        )));
+    }
+    let mut directories = BTreeSet::new();
+    for file in &version.manifest.files {
+        check_parents(root, &file.path, &mut directories)?;
+    }
+    let compared: Vec<Result<Found>> = version
+        .manifest
+        .files
+        .par_iter()
+        .map(|file| look(&root.join(&file.path), file, read))
+        .collect();
+    let mut plan = Plan {
+        root: root.to_owned(),
+        todo: Vec::new(),
+        kept: 0,
+        bytes: 0,
+        replaced: Vec::new(),
+        others: others(root, version),
+    };
+    for (file, found) in version.manifest.files.iter().zip(compared) {
+        match found? {
+            Found::Same => {
+                plan.kept += 1;
+                continue;
+            }
+            Found::Other => plan.replaced.push(file.path.clone()),
+            Found::Nothing => {}
+        }
+        plan.bytes += file.size;
+        plan.todo.push(file.clone());
+    }
+    Ok(plan)
+}
+
+/// The directories on the way to a file must be directories of their own: a link would lead out.
+fn check_parents(root: &Path, path: &str, checked: &mut BTreeSet<PathBuf>) -> Result<()> {
+    let mut place = root.to_owned();
+    let Some((parents, _name)) = path.rsplit_once('/') else {
+        return Ok(());
+    };
+    for part in parents.split('/') {
+        place.push(part);
+        if !checked.insert(place.clone()) {
+            continue;
+        }
+        match place.symlink_metadata() {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => {
+                return Err(Failure::usage(format!(
+                    "{} is not a directory, but the version has files below it",
+                    place.display()
+                )))
+                .hint("pull into an empty directory");
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", place.display()));
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Found {
+    Nothing,
+    Same,
+    Other,
+}
+
+fn look(place: &Path, file: &ManifestFile, read: &(dyn Fn(u64) + Sync)) -> Result<Found> {
+    let metadata = match place.symlink_metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", place.display()));
+        }
+    };
+    if metadata.is_dir() {
+        return Err(Failure::usage(format!(
+            "{} is a directory, but a file in the version",
+            place.display()
+        )))
+        .hint("pull into an empty directory");
+    }
+    if !metadata.is_file() || metadata.len() != file.size {
+        return Ok(Found::Other);
+    }
+    let doing = || format!("cannot read {}", place.display());
+    let mut sha256 = Sha256::new();
+    let mut opened = File::open(place).with_context(doing)?;
+    let length = hash(&mut opened, &mut sha256, read).with_context(doing)?;
+    Ok(if compare(file, length, sha256).is_none() {
+        Found::Same
+    } else {
+        Found::Other
+    })
+}
+
+fn hash(source: &mut File, sha256: &mut Sha256, read: &dyn Fn(u64)) -> std::io::Result<u64> {
+    let mut buffer = vec![0; 128 << 10];
+    let mut length = 0;
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(length),
+            count => {
+                sha256.update(&buffer[..count]);
+                length += count as u64;
+                read(count as u64);
+            }
+        }
+    }
+}
+
+/// How many files lie in a directory that a version does not have.
+fn others(root: &Path, version: &DatasetVersion) -> usize {
+    let known: BTreeSet<&str> = version
+        .manifest
+        .files
+        .iter()
+        .map(|file| file.path.as_str())
+        .collect();
+    let mut count = 0;
+    let mut pending = vec![root.to_owned()];
+    while let Some(directory) = pending.pop() {
+        // Only a number for people: what cannot be read is not counted.
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                pending.push(entry.path());
+                continue;
+            }
+            let path = entry.path();
+            let path = path.strip_prefix(root).ok().and_then(Path::to_str);
+            let unfinished = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with(UNFINISHED));
+            if !unfinished && path.is_none_or(|path| !known.contains(path)) {
+                count += 1;
+            }
+        }
+    }
+    count
+}
+
+/// Fetches what the plan found missing. `done` hears how many bytes have come.
+pub async fn pull(
+    client: &Client,
+    bucket: &str,
+    plan: &Plan,
+    done: &(dyn Fn(u64) + Sync),
+) -> Result<Pulled> {
+    let root = plan.root.clone();
+    blocking(move || {
+        std::fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))
+    })
+    .await?;
+    let outcomes: Vec<(&ManifestFile, Outcome)> = futures::stream::iter(&plan.todo)
+        .map(|file| async move {
+            let outcome = one(client, bucket, &plan.root, file, done)
+                .await
+                .with_context(|| format!("cannot pull {}", file.path))?;
+            anyhow::Ok((file, outcome))
+        })
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    let mut pulled = Pulled::default();
+    for (file, outcome) in outcomes {
+        pulled.resumed_bytes += outcome.resumed;
+        pulled.fetched_bytes += outcome.fetched;
+        match outcome.problem {
+            None => pulled.fetched += 1,
+            Some(problem) => pulled.problems.push(Finding {
+                path: file.path.clone(),
+                problem,
+            }),
+        }
+    }
+    Ok(pulled)
+}
+
+/// What came of one file.
+struct Outcome {
+    fetched: u64,
+    resumed: u64,
+    problem: Option<String>,
+}
+
+async fn one(
+    client: &Client,
+    bucket: &str,
+    root: &Path,
+    file: &ManifestFile,
+    done: &(dyn Fn(u64) + Sync),
+) -> Result<Outcome> {
+    let place = root.join(&file.path);
+    let (path, size) = (unfinished(&place, file), file.size);
+    let mut draft = blocking(move || Draft::open(path, size)).await?;
+    let (mut fetched, mut resumed) = (0, draft.length);
+    done(resumed);
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let before = draft.length;
+        let (back, cut) = fill(client, bucket, file, draft, done).await?;
+        draft = back;
+        fetched += draft.length - before;
+        match cut {
+            Some(Cut::Gone) => {
+                blocking(move || draft.discard()).await?;
+                return Ok(Outcome {
+                    fetched,
+                    resumed: 0,
+                    problem: Some(gone(file)),
+                });
+            }
+            // The connection broke: the rest is asked for.
+            Some(Cut::Broken(_)) if attempts < ATTEMPTS => continue,
+            Some(Cut::Broken(error)) => return Err(error),
+            None => {}
+        }
+        let Some(problem) = compare(file, draft.length, draft.sha256.clone()) else {
+            blocking(move || draft.keep(&place)).await?;
+            return Ok(Outcome {
+                fetched,
+                resumed,
+                problem: None,
+            });
+        };
+        if resumed == 0 {
+            blocking(move || draft.discard()).await?;
+            return Ok(Outcome {
+                fetched,
+                resumed,
+                problem: Some(problem),
+            });
+        }
+        // What was cut off earlier was not the beginning of this file.
+        resumed = 0;
+        draft = blocking(move || draft.restart()).await?;
+    }
+}
+
+enum Cut {
+    Gone,
+    Broken(anyhow::Error),
+}
+
+/// Fetches what the draft lacks.
+async fn fill(
+    client: &Client,
+    bucket: &str,
+    file: &ManifestFile,
+    mut draft: Draft,
+    done: &(dyn Fn(u64) + Sync),
+) -> Result<(Draft, Option<Cut>)> {
+    if draft.length == file.size && file.size > 0 {
+        return Ok((draft, None));
+    }
+    let Some(mut body) = open(client, bucket, file, draft.length).await? else {
+        return Ok((draft, Some(Cut::Gone)));
+    };
+    let (mut batch, mut gathered, mut cut) = (Vec::new(), 0, None);
+    loop {
+        match body.next().await {
+            Some(Ok(bytes)) => {
+                gathered += bytes.len();
+                batch.push(bytes);
+                if gathered < BATCH {
+                    continue;
+                }
+            }
+            Some(Err(error)) => cut = Some(Cut::Broken(anyhow!(error))),
+            None if gathered == 0 => return Ok((draft, cut)),
+            None => {}
+        }
+        let ended = gathered < BATCH;
+        let full = std::mem::take(&mut batch);
+        draft = blocking(move || draft.write(&full)).await?;
+        done(gathered as u64);
+        gathered = 0;
+        if ended || cut.is_some() {
+            return Ok((draft, cut));
+        }
+    }
+}
+
+/// Where a file is written until it is whole: beside its place, under a name of its own for each
+/// path and version.
+fn unfinished(place: &Path, file: &ManifestFile) -> PathBuf {
+    let id = Sha256::digest(format!("{}\0{}", file.path, file.version_id));
+    place.with_file_name(format!("{UNFINISHED}{}", hex::encode(&id[..10])))
+}
+
+/// A file that is not whole yet.
+struct Draft {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    sha256: Sha256,
+}
+
+impl Draft {
+    /// Opens it; what an earlier pull left of it counts.
+    fn open(path: PathBuf, size: u64) -> Result<Self> {
+        let doing = || format!("cannot write {}", path.display());
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(Failure::usage(format!("{} is in the way", path.display())));
+        }
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(doing)?;
+        if file.try_lock().is_err() {
+            return Err(anyhow!("another pull writes {}", path.display()))
+                .hint("wait for it, or pull into another directory");
+        }
+        let mut sha256 = Sha256::new();
+        let mut length = hash(&mut file, &mut sha256, &|_| {}).with_context(doing)?;
+        if length > size {
+            file.set_len(0).with_context(doing)?;
+            file.seek(SeekFrom::Start(0)).with_context(doing)?;
+            (length, sha256) = (0, Sha256::new());
+        }
+        Ok(Self {
+            path,
+            file,
+            length,
+            sha256,
+        })
+    }
+
+    fn write(mut self, batch: &[Bytes]) -> Result<Self> {
+        for bytes in batch {
+            if let Err(error) = self.file.write_all(bytes) {
+                let full = error.kind() == ErrorKind::StorageFull;
+                let error = anyhow!(error).context(format!("cannot write {}", self.path.display()));
+                if full {
+                    // What is left of it would only keep the disk full.
+                    self.discard()?;
+                    return Err(hinted(
+                        error,
+                        "make room and pull again: files that are whole are not fetched again",
+                    ));
+                }
+                return Err(error);
+            }
+            self.sha256.update(bytes);
+            self.length += bytes.len() as u64;
+        }
+        Ok(self)
+    }
+
+    fn restart(mut self) -> Result<Self> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        (self.length, self.sha256) = (0, Sha256::new());
+        Ok(self)
+    }
+
+    fn keep(self, place: &Path) -> Result<()> {
+        std::fs::rename(&self.path, place)
+            .with_context(|| format!("cannot write {}", place.display()))
+    }
+
+    fn discard(self) -> Result<()> {
+        std::fs::remove_file(&self.path)
+            .with_context(|| format!("cannot remove {}", self.path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Manifest;
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn version(files: &[(&str, &str)]) -> DatasetVersion {
+        DatasetVersion {
+            id: "v".to_owned(),
+            manifest: Manifest {
+                schema: 1,
+                dataset: "d".parse().unwrap(),
+                created: jiff::Timestamp::UNIX_EPOCH,
+                files: files
+                    .iter()
+                    .map(|(path, bytes)| ManifestFile {
+                        path: (*path).to_owned(),
+                        key: format!("datasets/d/{path}"),
+                        version_id: "1".to_owned(),
+                        size: bytes.len() as u64,
+                        sha256: hex::encode(Sha256::digest(bytes)),
+                    })
+                    .collect(),
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_compared_by_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::fs::create_dir(root.join("s")).unwrap();
+        for (path, bytes) in [("s/same", "ab"), ("other", "xx"), ("mine", "m")] {
+            std::fs::write(root.join(path), bytes).unwrap();
+        }
+        let version = version(&[("s/same", "ab"), ("other", "ab"), ("new/deep", "abc")]);
+        let plan = plan(&version, root, &|_| {}).unwrap();
+        assert_eq!((plan.kept, plan.others, plan.bytes), (1, 1, 5));
+        assert_eq!(plan.replaced, ["other"]);
+        assert_eq!(plan.todo.len(), 2);
+    }
+
+    #[test]
+    fn links_lead_nowhere() {
+        let outside = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        symlink(outside.path(), root.join("sub")).unwrap();
+        let error = plan(&version(&[("sub/x", "1")]), root, &|_| {}).unwrap_err();
+        assert!(error.to_string().contains("not a directory"), "{error}");
+        // A link in a file's own place is replaced, not followed.
+        std::fs::write(outside.path().join("x"), "1").unwrap();
+        symlink(outside.path().join("x"), root.join("x")).unwrap();
+        let found = plan(&version(&[("x", "1")]), root, &|_| {}).unwrap();
+        assert_eq!(found.replaced, ["x"]);
+        std::fs::create_dir(root.join("y")).unwrap();
+        let error = plan(&version(&[("y", "1")]), root, &|_| {}).unwrap_err();
+        assert!(error.to_string().contains("is a directory"), "{error}");
+        assert!(plan(&version(&[("a", "1")]), &root.join("x"), &|_| {}).is_err());
+    }
+
+    #[test]
+    fn a_draft_goes_on_where_it_was_cut_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("draft");
+        let draft = Draft::open(path.clone(), 6).unwrap();
+        let error = Draft::open(path.clone(), 6).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("another pull"), "{error}");
+        drop(draft.write(&[Bytes::from_static(b"abc")]).unwrap());
+        let draft = Draft::open(path.clone(), 6).unwrap();
+        assert_eq!(draft.length, 3);
+        let draft = draft.write(&[Bytes::from_static(b"def")]).unwrap();
+        assert_eq!(draft.sha256.clone().finalize(), Sha256::digest(b"abcdef"));
+        let place = directory.path().join("whole");
+        draft.keep(&place).unwrap();
+        assert_eq!(std::fs::read(place).unwrap(), b"abcdef");
+        std::fs::write(&path, "too long for this").unwrap();
+        assert_eq!(Draft::open(path, 6).unwrap().length, 0);
+    }
+}

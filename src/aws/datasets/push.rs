@@ -1,0 +1,274 @@
+//! A push: what differs is sent, the manifest comes last.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context as _, Result};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{BucketVersioningStatus, ChecksumAlgorithm};
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::send::{Outcome, Sender};
+use super::{
+    DatasetVersion, LocalFile, Manifest, ManifestFile, SCHEMA, manifest_uri, newest, prefix,
+    reading, unversioned,
+};
+use crate::aws::AwsResultExt;
+use crate::error::{Exit, Failure, Hint, hinted};
+use crate::names::DatasetName;
+
+/// The longest key that S3 takes, in bytes.
+const MAX_KEY: usize = 1024;
+
+/// What to know about a push that did not come to its end.
+pub const STANDS: &str = "no version was made, and the one before stands whole; push again: what \
+                          was sent is not sent again";
+
+/// What a push did.
+#[derive(Debug, Clone)]
+pub struct Pushed {
+    /// The version that the data set has now.
+    pub version: DatasetVersion,
+    /// The files that were uploaded, or a part of them.
+    pub uploaded: usize,
+    /// The bytes that were uploaded.
+    pub uploaded_bytes: u64,
+    /// The bytes that an interrupted push had uploaded, and that were not sent again.
+    pub resumed_bytes: u64,
+    /// True when the newest version already was the same, and stays.
+    pub unchanged: bool,
+}
+
+/// Makes the data set consist of these files. Files that the newest version has with the same
+/// bytes are not sent again, nor what an interrupted push has sent; when nothing differs the newest
+/// version stays. Each file is read once and hashed on its way, unless its size is one that S3
+/// already has: then it is hashed first. `seen` hears how many bytes were hashed or sent. Of two
+/// pushes at the same time one fails, and says so.
+pub async fn push(
+    client: &Client,
+    bucket: &str,
+    dataset: &DatasetName,
+    files: &[LocalFile],
+    now: Timestamp,
+    seen: &(dyn Fn(u64) + Sync),
+) -> Result<Pushed> {
+    check_keys(dataset, files)?;
+    let previous = newest(client, bucket, dataset).await?;
+    if previous.is_none() {
+        require_versions(client, bucket).await?;
+    }
+    let known: BTreeMap<&str, &ManifestFile> = previous
+        .iter()
+        .flat_map(|newest| &newest.version.manifest.files)
+        .map(|file| (file.path.as_str(), file))
+        .collect();
+    let (kept, changed) = split(files, &known, seen).await?;
+    let sender = Sender::new(
+        client.clone(),
+        bucket.to_owned(),
+        dataset.clone(),
+        previous.as_ref().map_or(i64::MIN, |newest| newest.written),
+    );
+    let counter = sender.counter();
+    let outcomes = if changed.is_empty() {
+        Vec::new()
+    } else {
+        apart(
+            move || async move { sender.send(changed).await },
+            counter,
+            seen,
+        )
+        .await?
+    };
+    let uploaded = outcomes.iter().filter(|outcome| outcome.sent).count();
+    let uploaded_bytes = outcomes.iter().map(|outcome| outcome.sent_bytes).sum();
+    let resumed_bytes = outcomes.iter().map(|outcome| outcome.resumed_bytes).sum();
+    let mut entries: Vec<ManifestFile> = outcomes
+        .into_iter()
+        .map(|outcome: Outcome| outcome.entry)
+        .chain(kept.into_iter().cloned())
+        .collect();
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    if let Some(newest) = &previous
+        && newest.version.manifest.files == entries
+    {
+        return Ok(Pushed {
+            version: newest.version.clone(),
+            uploaded,
+            uploaded_bytes,
+            resumed_bytes,
+            unchanged: true,
+        });
+    }
+    let manifest = Manifest {
+        schema: SCHEMA,
+        dataset: dataset.clone(),
+        created: now,
+        files: entries,
+    };
+    let etag = previous.map(|newest| newest.etag);
+    let id = write(client, bucket, &manifest, etag).await?;
+    Ok(Pushed {
+        version: DatasetVersion { id, manifest },
+        uploaded,
+        uploaded_bytes,
+        resumed_bytes,
+        unchanged: false,
+    })
+}
+
+fn check_keys(dataset: &DatasetName, files: &[LocalFile]) -> Result<()> {
+    let before = prefix(dataset).len();
+    match files.iter().find(|file| before + file.path.len() > MAX_KEY) {
+        None => Ok(()),
+        Some(long) => Err(Failure::usage(format!(
+            "{} has a path of {} bytes, S3 takes {} in this data set",
+            long.source.display(),
+            long.path.len(),
+            MAX_KEY - before
+        ))),
+    }
+}
+
+/// Refuses a bucket without versions before anything is sent. Where these credentials may not ask,
+/// the first answer to an upload tells.
+async fn require_versions(client: &Client, bucket: &str) -> Result<()> {
+    let found = client
+        .get_bucket_versioning()
+        .bucket(bucket)
+        .send()
+        .await
+        .aws_unless(
+            format!("cannot tell whether the bucket {bucket} keeps versions"),
+            &["AccessDenied", "NotImplemented", "MethodNotAllowed"],
+        )?;
+    match found {
+        Some(found) if found.status != Some(BucketVersioningStatus::Enabled) => {
+            Err(unversioned(bucket))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The entries of files that have the bytes that they had, and the files that must be sent.
+async fn split<'a>(
+    files: &[LocalFile],
+    known: &BTreeMap<&str, &'a ManifestFile>,
+    seen: &(dyn Fn(u64) + Sync),
+) -> Result<(Vec<&'a ManifestFile>, Vec<LocalFile>)> {
+    let (mut kept, mut changed, mut alike) = (Vec::new(), Vec::new(), Vec::new());
+    for file in files {
+        match known.get(file.path.as_str()) {
+            Some(before) if before.size == file.size => alike.push((file.clone(), *before)),
+            _ => changed.push(file.clone()),
+        }
+    }
+    let hashed: Vec<_> = alike.iter().map(|(file, _)| file.clone()).collect();
+    let counter = Arc::new(AtomicU64::new(0));
+    let count = counter.clone();
+    let hashing = move || async move { reading::sha256_of_each(&hashed, &count) };
+    let found = if alike.is_empty() {
+        Vec::new()
+    } else {
+        apart(hashing, counter, seen).await?
+    };
+    for ((file, before), sha256) in alike.into_iter().zip(found) {
+        if before.sha256 == hex::encode(sha256) {
+            kept.push(before);
+        } else {
+            changed.push(file);
+        }
+    }
+    Ok((kept, changed))
+}
+
+/// Runs work on a thread and a runtime of its own, while `seen` hears what it counts. Thousands of
+/// small requests cost a good deal less where nothing has to wake another thread.
+async fn apart<T, F>(
+    work: impl FnOnce() -> F + Send + 'static,
+    counter: Arc<AtomicU64>,
+    seen: &(dyn Fn(u64) + Sync),
+) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>>,
+{
+    let (mut answer, mut result) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("push".to_owned())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let outcome = match runtime {
+                Ok(runtime) => runtime.block_on(async {
+                    tokio::select! {
+                        outcome = work() => Some(outcome),
+                        () = answer.closed() => None,
+                    }
+                }),
+                Err(error) => Some(Err(error.into())),
+            };
+            if let Some(outcome) = outcome {
+                // Whoever asked may be gone.
+                drop(answer.send(outcome));
+            }
+        })
+        .context("cannot start a thread")?;
+    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(100));
+    let mut heard = 0;
+    loop {
+        let outcome = tokio::select! {
+            outcome = &mut result => Some(outcome),
+            _ = ticks.tick() => None,
+        };
+        let now = counter.load(Ordering::Relaxed);
+        if now > heard {
+            seen(now - heard);
+            heard = now;
+        }
+        if let Some(outcome) = outcome {
+            return outcome.context("the push ended early")?;
+        }
+    }
+}
+
+/// Writes the manifest if the one that it follows is still the newest.
+async fn write(
+    client: &Client,
+    bucket: &str,
+    manifest: &Manifest,
+    previous: Option<String>,
+) -> Result<String> {
+    let uri = manifest_uri(bucket, &manifest.dataset);
+    let request = client
+        .put_object()
+        .bucket(bucket)
+        .key(&uri.key)
+        .content_type("application/json")
+        .checksum_algorithm(ChecksumAlgorithm::Sha256)
+        .body(ByteStream::from(serde_json::to_vec_pretty(manifest)?));
+    let request = match previous {
+        Some(etag) => request.if_match(etag),
+        None => request.if_none_match("*"),
+    };
+    let written = request.send().await.aws_unless(
+        format!("cannot write {uri}"),
+        &["PreconditionFailed", "ConditionalRequestConflict"],
+    );
+    written
+        .map_err(|error| hinted(error, STANDS))?
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Failed,
+                format!("another push of {} was faster", manifest.dataset),
+            )
+        })
+        .hint("push again: it starts from what the other push left")?
+        .version_id
+        .filter(|id| id != "null")
+        .ok_or_else(|| unversioned(bucket))
+}

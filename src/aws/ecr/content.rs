@@ -1,0 +1,281 @@
+//! What an image consists of: its manifests and configurations, read from ECR.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aws_sdk_ecr::types::ImageIdentifier;
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::Described;
+use crate::aws::{AwsResultExt, Clients};
+
+/// The largest configuration that is read.
+const MAX_CONFIG: u64 = 16 << 20;
+
+/// The annotations and labels that name the base image (OCI: pre-defined annotation keys).
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
+const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+
+/// The image for one platform.
+#[derive(Debug, Clone)]
+pub struct Platform {
+    /// `sha256:…`, of its manifest.
+    pub digest: String,
+    /// `linux/amd64`; of an index's entry what the index says, else what the configuration says.
+    pub platform: String,
+    /// The layers, from the bottom.
+    pub layers: Vec<Layer>,
+    /// When it was built, as its configuration says.
+    pub created: Option<String>,
+    /// The labels of its configuration.
+    pub labels: BTreeMap<String, String>,
+    /// The image that it was built on, where manifest or labels say so.
+    pub base: Option<String>,
+    /// What it runs.
+    pub entrypoint: Vec<String>,
+}
+
+/// A layer.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// `sha256:…`
+    pub digest: String,
+    /// In bytes, as it is stored.
+    pub size: u64,
+    /// Says how it is compressed.
+    pub media_type: String,
+}
+
+/// The part of an image configuration that is shown.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Configuration {
+    architecture: String,
+    os: String,
+    variant: Option<String>,
+    created: Option<String>,
+    config: Option<Process>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Process {
+    labels: Option<BTreeMap<String, String>>,
+    entrypoint: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+}
+
+/// The manifests with these digests, by digest; what is gone is left out.
+async fn manifests(
+    clients: &Clients,
+    repository: &str,
+    digests: &[&str],
+) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    // The most that one call takes.
+    for part in digests.chunks(100) {
+        let ids = part
+            .iter()
+            .map(|digest| ImageIdentifier::builder().image_digest(*digest).build());
+        let answer = clients
+            .ecr
+            .batch_get_image()
+            .repository_name(repository)
+            .set_image_ids(Some(ids.collect()))
+            .send()
+            .await
+            .aws(format!("cannot read manifests of `{repository}`"))?;
+        for image in answer.images() {
+            let digest = image.image_id().and_then(|id| id.image_digest());
+            if let (Some(digest), Some(text)) = (digest, image.image_manifest()) {
+                check(digest, text.as_bytes())?;
+                found.insert(digest.to_owned(), text.to_owned());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What came must be what was asked for.
+fn check(digest: &str, bytes: &[u8]) -> Result<()> {
+    let found = format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
+    if found == digest {
+        return Ok(());
+    }
+    Err(anyhow!(
+        "the registry answered other bytes than {digest}: theirs are {found}"
+    ))
+}
+
+/// The images that each of the indexes among `images` names.
+pub async fn children(
+    clients: &Clients,
+    repository: &str,
+    images: &[Described],
+) -> Result<BTreeMap<String, Vec<String>>> {
+    let indexes: Vec<&str> = images
+        .iter()
+        .filter(|image| image.is_index())
+        .map(|image| image.digest.as_str())
+        .collect();
+    manifests(clients, repository, &indexes)
+        .await?
+        .into_iter()
+        .map(|(digest, text)| {
+            let index = index(&digest, &text)?;
+            let names = index.manifests().iter().map(|m| m.digest().to_string());
+            Ok((digest, names.collect()))
+        })
+        .collect()
+}
+
+fn index(digest: &str, text: &str) -> Result<ImageIndex> {
+    ImageIndex::from_reader(text.as_bytes())
+        .with_context(|| format!("the index {digest} cannot be read"))
+}
+
+/// The image for each of its platforms; one that is no index has one.
+pub async fn platforms(
+    clients: &Clients,
+    repository: &str,
+    image: &Described,
+) -> Result<Vec<Platform>> {
+    let digest = image.digest.as_str();
+    let mut texts = manifests(clients, repository, &[digest]).await?;
+    let text = texts
+        .remove(digest)
+        .with_context(|| format!("ECR has no manifest {digest}"))?;
+    if !image.is_index() {
+        return Ok(vec![
+            platform(clients, repository, digest, &text, None).await?,
+        ]);
+    }
+    let index = index(digest, &text)?;
+    let digests: Vec<String> = index
+        .manifests()
+        .iter()
+        .map(|child| child.digest().to_string())
+        .collect();
+    let digests: Vec<&str> = digests.iter().map(String::as_str).collect();
+    let texts = manifests(clients, repository, &digests).await?;
+    let mut found = Vec::new();
+    for child in index.manifests() {
+        let digest = child.digest().to_string();
+        let text = texts
+            .get(&digest)
+            .with_context(|| format!("ECR has no manifest {digest}, which the index names"))?;
+        found.push(platform(clients, repository, &digest, text, Some(child)).await?);
+    }
+    Ok(found)
+}
+
+async fn platform(
+    clients: &Clients,
+    repository: &str,
+    digest: &str,
+    text: &str,
+    entry: Option<&Descriptor>,
+) -> Result<Platform> {
+    let manifest = ImageManifest::from_reader(text.as_bytes())
+        .with_context(|| format!("the manifest {digest} cannot be read"))?;
+    let config = configuration(clients, repository, manifest.config()).await?;
+    let process = config.config.unwrap_or_default();
+    let labels = process.labels.unwrap_or_default();
+    let annotations = manifest.annotations().as_ref();
+    let named = |key: &str| {
+        let annotation = annotations.and_then(|found| found.get(key));
+        annotation.or_else(|| labels.get(key)).cloned()
+    };
+    let base = match (named(BASE_NAME), named(BASE_DIGEST)) {
+        (Some(name), Some(digest)) if !name.contains('@') => Some(format!("{name}@{digest}")),
+        (name, digest) => name.or(digest),
+    };
+    let platform = match entry.and_then(|entry| entry.platform().as_ref()) {
+        Some(platform) => name(
+            &platform.os().to_string(),
+            &platform.architecture().to_string(),
+            platform.variant().as_deref(),
+        ),
+        None => name(&config.os, &config.architecture, config.variant.as_deref()),
+    };
+    let entrypoint = process.entrypoint.into_iter().chain(process.cmd).flatten();
+    Ok(Platform {
+        digest: digest.to_owned(),
+        platform,
+        layers: manifest
+            .layers()
+            .iter()
+            .map(|layer| Layer {
+                digest: layer.digest().to_string(),
+                size: layer.size(),
+                media_type: layer.media_type().to_string(),
+            })
+            .collect(),
+        created: config.created,
+        base,
+        entrypoint: entrypoint.collect(),
+        labels,
+    })
+}
+
+fn name(os: &str, architecture: &str, variant: Option<&str>) -> String {
+    match (os, architecture, variant) {
+        ("", "", _) => "not recorded".to_owned(),
+        (os, architecture, None) => format!("{os}/{architecture}"),
+        (os, architecture, Some(variant)) => format!("{os}/{architecture}/{variant}"),
+    }
+}
+
+/// Reads a configuration; one of an artifact that is no image has nothing to show.
+async fn configuration(
+    clients: &Clients,
+    repository: &str,
+    config: &Descriptor,
+) -> Result<Configuration> {
+    let media_type = config.media_type().to_string();
+    let of_an_image = matches!(
+        media_type.as_str(),
+        "application/vnd.oci.image.config.v1+json"
+            | "application/vnd.docker.container.image.v1+json"
+    );
+    if !of_an_image {
+        return Ok(Configuration::default());
+    }
+    let digest = config.digest().to_string();
+    if config.size() > MAX_CONFIG {
+        bail!("the configuration {digest} has {} bytes", config.size());
+    }
+    let answer = clients
+        .ecr
+        .get_download_url_for_layer()
+        .repository_name(repository)
+        .layer_digest(&digest)
+        .send()
+        .await
+        .aws(format!("cannot read the configuration {digest}"))?;
+    let url = answer.download_url().context("ECR gave no address")?;
+    // The address is signed: it is not for logs, so an error does not repeat it.
+    let doing = || format!("cannot read the configuration {digest}");
+    let mut answer = reqwest::get(url)
+        .await
+        .and_then(reqwest::Response::error_for_status)
+        .map_err(reqwest::Error::without_url)
+        .with_context(doing)?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer
+        .chunk()
+        .await
+        .map_err(reqwest::Error::without_url)
+        .with_context(doing)?
+    {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > config.size() {
+            break;
+        }
+    }
+    check(&digest, &bytes)?;
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("the configuration {digest} cannot be read"))
+}

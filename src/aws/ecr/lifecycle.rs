@@ -1,0 +1,90 @@
+//! Life-cycle policies: what one would expire, without expiring anything.
+
+use anyhow::{Result, anyhow};
+use aws_sdk_ecr::types::LifecyclePolicyPreviewStatus;
+
+use crate::aws::{AwsResultExt, Clients};
+use crate::error::Hint;
+use crate::wait::{Poll, Waiter};
+
+/// An image that a policy would expire.
+#[derive(Debug, Clone)]
+pub struct Expiring {
+    /// `sha256:…`
+    pub digest: String,
+    /// The priority of the rule that does it.
+    pub rule: Option<i32>,
+}
+
+/// The images that the policy in `text` would expire, or the repository's own policy.
+pub async fn preview(
+    clients: &Clients,
+    waiter: Waiter,
+    repository: &str,
+    text: Option<&str>,
+) -> Result<Vec<Expiring>> {
+    let what = format!("the life-cycle preview of {repository}");
+    // Another preview of this repository has to end first.
+    waiter
+        .until(
+            &what,
+            |_| {},
+            || async {
+                let started = clients
+                    .ecr
+                    .start_lifecycle_policy_preview()
+                    .repository_name(repository)
+                    .set_lifecycle_policy_text(text.map(str::to_owned))
+                    .send()
+                    .await
+                    .aws_unless(
+                        format!("cannot preview a life-cycle policy of {repository}"),
+                        &["LifecyclePolicyPreviewInProgressException"],
+                    )?;
+                Ok(match started {
+                    Some(_) => Poll::Ready(()),
+                    None => Poll::Pending("another preview is in progress".to_owned()),
+                })
+            },
+        )
+        .await
+        .hint("pass a file with the policy, or give the repository one")?;
+    waiter
+        .until(&what, |_| {}, || result(clients, repository))
+        .await
+}
+
+async fn result(clients: &Clients, repository: &str) -> Result<Poll<Vec<Expiring>>> {
+    let mut pages = clients
+        .ecr
+        .get_lifecycle_policy_preview()
+        .repository_name(repository)
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.aws(format!(
+            "cannot read the life-cycle preview of {repository}"
+        ))?;
+        match page.status() {
+            Some(LifecyclePolicyPreviewStatus::Complete) => {}
+            Some(status @ LifecyclePolicyPreviewStatus::InProgress) => {
+                return Ok(Poll::Pending(status.as_str().to_owned()));
+            }
+            status => {
+                let status = status.map_or("unknown", |status| status.as_str());
+                return Err(anyhow!(
+                    "the life-cycle preview of {repository} is {status}"
+                ));
+            }
+        }
+        let results = page.preview_results().iter().filter_map(|result| {
+            Some(Expiring {
+                digest: result.image_digest()?.to_owned(),
+                rule: result.applied_rule_priority(),
+            })
+        });
+        found.extend(results);
+    }
+    Ok(Poll::Ready(found))
+}

@@ -1,0 +1,247 @@
+//! Image scans: starting one, and what it found. Reads findings of basic and enhanced scanning.
+
+use anyhow::Result;
+use aws_sdk_ecr::types::{
+    EnhancedImageScanFinding, FindingSeverity, ImageIdentifier, ImageScanFinding,
+};
+use serde::Serialize;
+
+use crate::aws::{AwsResultExt, Clients};
+
+/// How bad a finding is, the least first. `Undefined` has not been judged by its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Not judged.
+    Undefined,
+    /// Of no consequence by itself.
+    Informational,
+    /// Low.
+    Low,
+    /// Medium.
+    Medium,
+    /// High.
+    High,
+    /// Critical.
+    Critical,
+}
+
+impl Severity {
+    /// Every severity, the worst first.
+    pub const ALL: [Self; 6] = [
+        Self::Critical,
+        Self::High,
+        Self::Medium,
+        Self::Low,
+        Self::Informational,
+        Self::Undefined,
+    ];
+
+    /// Reads ECR's word. One that we do not know counts as critical: it is for people to judge.
+    fn read(word: Option<&str>) -> Self {
+        match word {
+            None | Some("UNDEFINED" | "UNTRIAGED") => Self::Undefined,
+            Some("INFORMATIONAL") => Self::Informational,
+            Some("LOW") => Self::Low,
+            Some("MEDIUM") => Self::Medium,
+            Some("HIGH") => Self::High,
+            Some(_) => Self::Critical,
+        }
+    }
+
+    /// The severity as one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Undefined => "undefined",
+            Self::Informational => "informational",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// A vulnerability.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// Its name, mostly a CVE.
+    pub name: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The package that has it, with its version.
+    pub package: Option<String>,
+    /// What it is about.
+    pub description: Option<String>,
+    /// Where more is written.
+    pub uri: Option<String>,
+}
+
+/// How far a scan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It goes on.
+    Pending,
+    /// Its findings are there.
+    Done,
+    /// There are no findings, and there will be none.
+    Unavailable,
+}
+
+/// A scan of an image.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// ECR's own word.
+    pub status: String,
+    /// What ECR says of it.
+    pub description: Option<String>,
+    /// When it ended.
+    pub completed: Option<jiff::Timestamp>,
+    /// What it found, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl Scan {
+    /// How far it is. An image under enhanced scanning is `ACTIVE`: scanned again and again.
+    pub fn state(&self) -> State {
+        match self.status.as_str() {
+            "COMPLETE" | "ACTIVE" => State::Done,
+            "IN_PROGRESS" | "PENDING" => State::Pending,
+            _ => State::Unavailable,
+        }
+    }
+}
+
+fn id(digest: &str) -> ImageIdentifier {
+    ImageIdentifier::builder().image_digest(digest).build()
+}
+
+/// The scan of an image with all its findings; `None` when there was none.
+pub async fn find(clients: &Clients, repository: &str, digest: &str) -> Result<Option<Scan>> {
+    let mut pages = clients
+        .ecr
+        .describe_image_scan_findings()
+        .repository_name(repository)
+        .image_id(id(digest))
+        .into_paginator()
+        .send();
+    let mut scan: Option<Scan> = None;
+    while let Some(page) = pages.next().await {
+        let page = page.aws_unless(
+            format!("cannot read the scan of {digest}"),
+            &["ScanNotFoundException"],
+        )?;
+        let Some(page) = page else { return Ok(None) };
+        let status = page.image_scan_status();
+        let found = page.image_scan_findings();
+        let scan = scan.get_or_insert_with(|| Scan {
+            status: status
+                .and_then(|status| status.status())
+                .map_or("UNKNOWN", |status| status.as_str())
+                .to_owned(),
+            description: status
+                .and_then(|status| status.description())
+                .map(str::to_owned),
+            completed: found
+                .and_then(|found| found.image_scan_completed_at())
+                .and_then(|time| jiff::Timestamp::from_second(time.secs()).ok()),
+            findings: Vec::new(),
+        });
+        if let Some(found) = found {
+            scan.findings.extend(found.findings().iter().map(basic));
+            scan.findings
+                .extend(found.enhanced_findings().iter().map(enhanced));
+        }
+    }
+    if let Some(scan) = &mut scan {
+        scan.findings
+            .sort_by(|a, b| b.severity.cmp(&a.severity).then(a.name.cmp(&b.name)));
+    }
+    Ok(scan)
+}
+
+fn basic(finding: &ImageScanFinding) -> Finding {
+    let attribute = |key: &str| {
+        let attributes = finding.attributes().iter();
+        let mut named = attributes.filter(|attribute| attribute.key() == key);
+        named.find_map(|attribute| attribute.value())
+    };
+    let package = attribute("package_name").map(|name| match attribute("package_version") {
+        Some(version) => format!("{name} {version}"),
+        None => name.to_owned(),
+    });
+    Finding {
+        name: finding.name().unwrap_or("without a name").to_owned(),
+        severity: Severity::read(finding.severity().map(FindingSeverity::as_str)),
+        package,
+        description: finding.description().map(str::to_owned),
+        uri: finding.uri().map(str::to_owned),
+    }
+}
+
+fn enhanced(finding: &EnhancedImageScanFinding) -> Finding {
+    let details = finding.package_vulnerability_details();
+    let package = details
+        .and_then(|details| details.vulnerable_packages().first())
+        .and_then(|package| {
+            let version = package.version().unwrap_or_default();
+            Some(format!("{} {version}", package.name()?))
+        });
+    let name = details
+        .and_then(|details| details.vulnerability_id())
+        .or(finding.title())
+        .or(finding.finding_arn());
+    Finding {
+        name: name.unwrap_or("without a name").to_owned(),
+        severity: Severity::read(finding.severity()),
+        package,
+        description: finding.description().map(str::to_owned),
+        uri: details
+            .and_then(|details| details.source_url())
+            .map(str::to_owned),
+    }
+}
+
+/// Asks for a scan; what is known of it has no findings yet.
+pub async fn start(clients: &Clients, repository: &str, digest: &str) -> Result<Scan> {
+    let answer = clients
+        .ecr
+        .start_image_scan()
+        .repository_name(repository)
+        .image_id(id(digest))
+        .send()
+        .await
+        .aws(format!("cannot scan {digest}"))?;
+    let status = answer.image_scan_status();
+    Ok(Scan {
+        status: status
+            .and_then(|status| status.status())
+            .map_or("UNKNOWN", |status| status.as_str())
+            .to_owned(),
+        description: status
+            .and_then(|status| status.description())
+            .map(str::to_owned),
+        completed: None,
+        findings: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn severities_have_an_order() {
+        let words = [
+            "CRITICAL",
+            "HIGH",
+            "MEDIUM",
+            "LOW",
+            "INFORMATIONAL",
+            "UNDEFINED",
+        ];
+        assert_eq!(words.map(|word| Severity::read(Some(word))), Severity::ALL);
+        assert!(Severity::ALL.windows(2).all(|pair| pair[0] > pair[1]));
+        assert_eq!(Severity::read(Some("WORSE")), Severity::Critical);
+    }
+}

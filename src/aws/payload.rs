@@ -1,0 +1,51 @@
+//! Payloads that are not hashed twice: what a request already says of its body is signed.
+
+use aws_runtime::auth::PayloadSigningOverride;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextMut;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// Signs a `PutObject` or `UploadPart` that carries a checksum of its body with that checksum: the
+/// SHA-256 itself becomes the payload's; with a CRC64NVME the payload is unsigned, while the header
+/// with the checksum is signed, so that S3 still sees any change. Without this the SDK would hash
+/// each body once more.
+#[derive(Debug)]
+pub(super) struct Known;
+
+#[dyn_dispatch_hint]
+impl Intercept for Known {
+    fn name(&self) -> &'static str {
+        "KnownPayload"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request();
+        // A POST is CompleteMultipartUpload: its checksum is the object's, not the request's.
+        if request.method() != "PUT" {
+            return Ok(());
+        }
+        let headers = request.headers();
+        let known = if let Some(sha256) = headers.get("x-amz-checksum-sha256") {
+            Some(PayloadSigningOverride::Precomputed(hex::encode(
+                STANDARD.decode(sha256)?,
+            )))
+        } else {
+            headers
+                .get("x-amz-checksum-crc64nvme")
+                .map(|_| PayloadSigningOverride::UnsignedPayload)
+        };
+        if let Some(known) = known {
+            config.interceptor_state().store_put(known);
+        }
+        Ok(())
+    }
+}

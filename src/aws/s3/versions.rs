@@ -1,0 +1,249 @@
+//! The versions of one object, by the hundred thousand: the SDK makes the requests, but its reading
+//! of a page costs more than the server's writing, so the pages are read here.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_sdk_s3::types::EncodingType;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use bytes::Bytes;
+use jiff::Timestamp;
+use quick_xml::events::Event;
+
+use super::{S3Uri, decode};
+use crate::aws::AwsResultExt;
+
+/// The most that a page of a listing holds.
+const PAGE: usize = 1000;
+
+/// A version of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectVersion {
+    /// The version id; `null` where versions are not kept.
+    pub id: String,
+    /// When it was written.
+    pub written: Timestamp,
+    /// True for the newest.
+    pub latest: bool,
+}
+
+/// The versions of one object, newest first.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The versions, without delete markers.
+    pub versions: Vec<ObjectVersion>,
+    /// True when there are more than were asked for.
+    pub more: bool,
+}
+
+/// At most `limit` versions of one object, newest first. While a page is read the next one is on its
+/// way.
+pub async fn versions(client: &Client, object: &S3Uri, limit: Option<usize>) -> Result<Listed> {
+    let doing = || format!("cannot list the versions of {object}");
+    let (mut marker, mut reading, mut asked) = (None, Vec::new(), 0);
+    let more = loop {
+        let wanted = limit.map_or(PAGE, |limit| limit.saturating_sub(asked).clamp(1, PAGE));
+        let bytes = page(client, object, wanted, marker.as_ref()).await?;
+        asked += wanted;
+        let next = next(&bytes).with_context(doing)?;
+        let key = object.key.clone();
+        reading.push(tokio::task::spawn_blocking(move || read(&bytes, &key)));
+        let more = next.as_ref().is_some_and(|next| next.key == object.key);
+        if !more || limit.is_some_and(|limit| asked >= limit) {
+            break more;
+        }
+        marker = next;
+    };
+    let mut versions = Vec::new();
+    for page in reading {
+        versions.extend(page.await?.with_context(doing)?);
+    }
+    Ok(Listed { versions, more })
+}
+
+/// Where the next page starts.
+#[derive(Debug, PartialEq, Eq)]
+struct Marker {
+    key: String,
+    version: Option<String>,
+}
+
+/// The body of a page.
+async fn page(
+    client: &Client,
+    object: &S3Uri,
+    count: usize,
+    marker: Option<&Marker>,
+) -> Result<Bytes> {
+    let doing = format!("cannot list the versions of {object}");
+    let body = Body::default();
+    client
+        .list_object_versions()
+        .bucket(&object.bucket)
+        .prefix(&object.key)
+        .encoding_type(EncodingType::Url)
+        .max_keys(i32::try_from(count)?)
+        .set_key_marker(marker.map(|marker| marker.key.clone()))
+        .set_version_id_marker(marker.and_then(|marker| marker.version.clone()))
+        .customize()
+        .interceptor(body.clone())
+        .send()
+        .await
+        .aws(doing.clone())?;
+    let body = body
+        .take()
+        .ok_or_else(|| anyhow!("{doing}: the answer has no body"))?;
+    let bytes = ByteStream::new(body).collect().await.context(doing)?;
+    Ok(bytes.into_bytes())
+}
+
+/// Takes an answer's body before the SDK reads it.
+#[derive(Debug, Clone, Default)]
+struct Body(Arc<Mutex<Option<SdkBody>>>);
+
+impl Body {
+    fn take(&self) -> Option<SdkBody> {
+        self.0.lock().ok()?.take()
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Body {
+    fn name(&self) -> &'static str {
+        "TakeBody"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response_mut();
+        if response.status().is_success()
+            && let Ok(mut place) = self.0.lock()
+        {
+            let empty = SdkBody::from("<ListVersionsResult/>");
+            *place = Some(std::mem::replace(response.body_mut(), empty));
+        }
+        Ok(())
+    }
+}
+
+/// The text of the only element of this name. In XML no text can look like a tag.
+fn element<'a>(page: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let open = format!("<{name}>");
+    let start = memchr::memmem::find(page, open.as_bytes())? + open.len();
+    let length = memchr::memchr(b'<', &page[start..])?;
+    Some(&page[start..start + length])
+}
+
+fn text(bytes: &[u8]) -> Result<String> {
+    let text = std::str::from_utf8(bytes)?;
+    Ok(quick_xml::escape::unescape(text)?.into_owned())
+}
+
+/// Where the page after this one starts; `None` when there is none.
+fn next(page: &[u8]) -> Result<Option<Marker>> {
+    if element(page, "IsTruncated") != Some(b"true") {
+        return Ok(None);
+    }
+    let Some(key) = element(page, "NextKeyMarker") else {
+        bail!("the page is cut off, but does not say where the next one starts");
+    };
+    Ok(Some(Marker {
+        key: decode(&text(key)?),
+        version: element(page, "NextVersionIdMarker").map(text).transpose()?,
+    }))
+}
+
+/// The versions of `key` in a page; other keys may share the prefix.
+fn read(page: &[u8], key: &str) -> Result<Vec<ObjectVersion>> {
+    let mut reader = quick_xml::Reader::from_reader(page);
+    let mut found = Vec::new();
+    let mut row: Option<[String; 4]> = None;
+    let (mut field, mut whole) = (None, false);
+    loop {
+        match reader.read_event()? {
+            Event::Start(tag) => match tag.local_name().as_ref() {
+                b"Version" => row = Some(Default::default()),
+                b"Key" => field = Some(0),
+                b"VersionId" => field = Some(1),
+                b"LastModified" => field = Some(2),
+                b"IsLatest" => field = Some(3),
+                _ => field = None,
+            },
+            Event::Text(part) => {
+                if let (Some(row), Some(field)) = (&mut row, field) {
+                    row[field].push_str(std::str::from_utf8(&part)?);
+                }
+            }
+            Event::GeneralRef(part) => {
+                if let (Some(row), Some(field)) = (&mut row, field) {
+                    let name = std::str::from_utf8(&part)?;
+                    row[field].push_str(&quick_xml::escape::unescape(&format!("&{name};"))?);
+                }
+            }
+            Event::End(tag) => {
+                field = None;
+                whole = tag.local_name().as_ref() == b"ListVersionsResult";
+                if tag.local_name().as_ref() == b"Version"
+                    && let Some([found_key, id, modified, latest]) = row.take()
+                    && (found_key == key || decode(&found_key) == key)
+                {
+                    found.push(ObjectVersion {
+                        id,
+                        written: modified.parse()?,
+                        latest: latest == "true",
+                    });
+                }
+            }
+            Event::Eof if whole => return Ok(found),
+            Event::Eof => bail!("the page ends early"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<ListVersionsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><Prefix>a+b</Prefix>
+<KeyMarker/><NextKeyMarker>a+b%3C</NextKeyMarker><NextVersionIdMarker>x&amp;2</NextVersionIdMarker>
+<IsTruncated>true</IsTruncated>
+<Version><ETag>&quot;00&quot;</ETag><IsLatest>true</IsLatest><Key>a+b</Key>
+<LastModified>2026-01-02T03:04:05.000Z</LastModified><Owner><ID>o</ID></Owner><Size>3</Size>
+<VersionId>x&amp;1</VersionId></Version>
+<DeleteMarker><Key>a+b</Key><VersionId>gone</VersionId><IsLatest>false</IsLatest></DeleteMarker>
+<Version><Key>a+b2</Key><VersionId>other</VersionId><IsLatest>true</IsLatest>
+<LastModified>2026-01-02T03:04:05.000Z</LastModified></Version></ListVersionsResult>"#;
+
+    #[test]
+    fn a_page_is_read() {
+        assert_eq!(
+            read(PAGE.as_bytes(), "a b").unwrap(),
+            [ObjectVersion {
+                id: "x&1".to_owned(),
+                written: "2026-01-02T03:04:05Z".parse().unwrap(),
+                latest: true,
+            }]
+        );
+        let expected = Marker {
+            key: "a b<".to_owned(),
+            version: Some("x&2".to_owned()),
+        };
+        assert_eq!(next(PAGE.as_bytes()).unwrap(), Some(expected));
+        let last = PAGE.replace("<IsTruncated>true", "<IsTruncated>false");
+        assert_eq!(next(last.as_bytes()).unwrap(), None);
+        assert!(read(&PAGE.as_bytes()[..PAGE.len() - 30], "a b").is_err());
+        assert!(read(b"<a></b>", "a").is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! `mlops data push`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::{Files, Place, dataset};
+use crate::aws::datasets;
+use crate::config::Project;
+use crate::context::Context;
+use crate::error::{hinted, message};
+use crate::names::DatasetName;
+use crate::output::bytes;
+
+/// Arguments of `mlops data push`.
+#[derive(Debug, clap::Args)]
+pub struct PushArgs {
+    /// The directory, or one file
+    #[arg(value_name = "DIR|FILE")]
+    path: PathBuf,
+    /// The data set (default: the project's)
+    name: Option<DatasetName>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What a push did.
+#[derive(Debug, Serialize)]
+pub struct PushReport {
+    bucket: String,
+    dataset: DatasetName,
+    version: String,
+    manifest: String,
+    files: usize,
+    bytes: u64,
+    uploaded: usize,
+    uploaded_bytes: u64,
+    resumed_bytes: u64,
+    unchanged: bool,
+}
+
+pub(super) async fn run(
+    ctx: &Context,
+    project: Option<&Project>,
+    args: &PushArgs,
+) -> Result<PushReport> {
+    let name = dataset(args.name.as_ref(), project)?;
+    let path = args.path.clone();
+    let task = ctx.progress.task(format!("Reading {}", path.display()));
+    let files = tokio::task::spawn_blocking(move || datasets::gather(&path))
+        .await
+        .context("reading the files")??;
+    drop(task);
+    let clients = match project {
+        Some(project) => ctx.aws_for(project).await?,
+        None => ctx.aws().await?,
+    };
+    let bucket = args.place.bucket(clients, project).await?;
+    let total = datasets::total(&files);
+    let task = ctx.progress.bytes(format!("Pushing {name}"), total);
+    let note = ctx.on_interrupt(datasets::STANDS);
+    let pushed = datasets::push(&clients.s3, &bucket, &name, &files, ctx.now(), &|sent| {
+        task.advance(sent);
+    })
+    .await
+    .map_err(|error| {
+        if message(&error).contains("NoSuchBucket") {
+            hinted(
+                error,
+                format!("`{}` makes the project's data bucket", ctx.command("init")),
+            )
+        } else {
+            error
+        }
+    })?;
+    drop(note);
+    drop(task);
+    Ok(PushReport {
+        manifest: format!("s3://{bucket}/datasets/{name}/manifest.json"),
+        bucket,
+        dataset: name,
+        version: pushed.version.id,
+        files: files.len(),
+        bytes: total,
+        uploaded: pushed.uploaded,
+        uploaded_bytes: pushed.uploaded_bytes,
+        resumed_bytes: pushed.resumed_bytes,
+        unchanged: pushed.unchanged,
+    })
+}
+
+impl fmt::Display for PushReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, version) = (&self.dataset, &self.version);
+        let (files, size) = (Files(self.files), bytes(self.bytes));
+        if self.unchanged {
+            return write!(
+                f,
+                "{name} is unchanged: version {version} has {files}, {size}"
+            );
+        }
+        writeln!(f, "Pushed {name}, version {version}: {files}, {size}")?;
+        let sent = bytes(self.uploaded_bytes);
+        write!(f, "Sent {}, {sent}", Files(self.uploaded))?;
+        match self.files - self.uploaded {
+            0 => {}
+            kept => write!(f, "; {} already there", Files(kept))?,
+        }
+        match self.resumed_bytes {
+            0 => Ok(()),
+            resumed => write!(f, "; an interrupted push had sent {}", bytes(resumed)),
+        }
+    }
+}

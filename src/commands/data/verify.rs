@@ -1,0 +1,79 @@
+//! `mlops data verify`.
+
+use std::fmt;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Files, Place, Target, dataset, find};
+use crate::aws::datasets::{self, Finding};
+use crate::config::Project;
+use crate::context::Context;
+use crate::names::DatasetName;
+use crate::output::{bytes, table};
+
+/// Arguments of `mlops data verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// The data set (default: the project's) and its version (default: the newest)
+    #[arg(value_name = "NAME[@VERSION]")]
+    target: Option<Target>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What reading a version back found.
+#[derive(Debug, Serialize)]
+pub struct VerifyReport {
+    bucket: String,
+    dataset: DatasetName,
+    version: String,
+    files: usize,
+    bytes: u64,
+    pub(super) problems: Vec<Finding>,
+}
+
+pub(super) async fn run(
+    ctx: &Context,
+    project: Option<&Project>,
+    args: &VerifyArgs,
+) -> Result<VerifyReport> {
+    let target = args.target.clone().unwrap_or_default();
+    let name = dataset(target.name.as_ref(), project)?;
+    let clients = ctx.aws().await?;
+    let bucket = args.place.bucket(clients, project).await?;
+    let version = find(ctx, clients, &bucket, &name, target.version.as_deref()).await?;
+    let size = version.manifest.bytes();
+    let task = ctx.progress.bytes(format!("Verifying {name}"), size);
+    let advance = |read| task.advance(read);
+    let problems = datasets::verify(&clients.s3, &bucket, &version, &advance).await?;
+    drop(task);
+    Ok(VerifyReport {
+        bucket,
+        dataset: name,
+        version: version.id,
+        files: version.manifest.files.len(),
+        bytes: size,
+        problems,
+    })
+}
+
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, version) = (&self.dataset, &self.version);
+        if self.problems.is_empty() {
+            let (files, size) = (Files(self.files), bytes(self.bytes));
+            return write!(f, "{name}, version {version}, is whole: {files}, {size}");
+        }
+        writeln!(f, "{name}, version {version}, is damaged")?;
+        f.write_str(&problems(&self.problems))
+    }
+}
+
+/// The files that are missing or damaged, as a table.
+pub(super) fn problems(findings: &[Finding]) -> String {
+    let rows = findings
+        .iter()
+        .map(|finding| vec![finding.path.clone(), finding.problem.clone()]);
+    table(&["FILE", "PROBLEM"], rows)
+}

@@ -1,0 +1,51 @@
+//! The base of an image, by its name.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result};
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::image::base::{Base, SCRATCH, pull};
+use crate::image::cache::Cache;
+use crate::image::registry::{InvalidReference, Reference, Registry};
+use crate::names::Platform;
+
+/// Finds the base, by default `scratch`. `asked` is its name and the directory that paths are
+/// relative to. A registry on this machine is spoken to without TLS.
+pub(super) async fn find(
+    ctx: &Context,
+    asked: Option<(&str, &Path)>,
+    platform: Platform,
+    cache: &Cache,
+) -> Result<Base> {
+    let Some((name, directory)) = asked.filter(|(name, _)| *name != SCRATCH) else {
+        return Ok(Base::scratch(platform));
+    };
+    if let Some(layout) = name.strip_prefix("oci:") {
+        let (layout, name) = (directory.join(layout), name.to_owned());
+        let read = move || Base::from_layout(&layout, &name, platform);
+        return tokio::task::spawn_blocking(read).await?;
+    }
+    let reference: Reference = name
+        .parse()
+        .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
+    let login = ctx.config.registry_credentials().login(&reference).await?;
+    let registry = Registry::of(&reference, reference.is_local(), login)?;
+    let bar = OnceLock::new();
+    let begin = |missing| {
+        if missing > 0 {
+            let task = ctx.progress.bytes(format!("Pulling {reference}"), missing);
+            let _ = bar.set(task);
+        }
+    };
+    let advance = |bytes| {
+        if let Some(task) = bar.get() {
+            task.advance(bytes);
+        }
+    };
+    pull(&registry, &reference, platform, cache, begin, &advance)
+        .await
+        .with_context(|| format!("cannot build on {reference}"))
+}

@@ -1,0 +1,209 @@
+//! The two ways to an image: an engine runs the Dockerfile, or layers are put together.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+
+use super::how::{How, Made};
+use crate::config::{Builder, Project, installer_environment};
+use crate::context::Context;
+use crate::error::{Failure, Hint};
+use crate::image::base::Base;
+use crate::image::build::{Contents, layers};
+use crate::image::cache::Cache;
+use crate::image::dependencies::{self, Dependencies, Step, Wanted};
+use crate::image::engine::{self, Engine, Recipe};
+use crate::image::pip::{self, Installer};
+use crate::image::requirements::Requirements;
+use crate::image::{layout, program};
+use crate::names::{Platform, PythonVersion};
+
+pub(super) async fn by_engine(
+    ctx: &Context,
+    engine: Engine,
+    program: &Path,
+    directory: &Path,
+    platform: Platform,
+    label: &str,
+    output: &Path,
+) -> Result<Made> {
+    if !directory.join("Dockerfile").is_file() {
+        return Err(anyhow!(
+            "there is no {}",
+            directory.join("Dockerfile").display()
+        ))
+        .hint("write one, or build without an engine: --builder layers");
+    }
+    let labels = [(program::REVISION.to_owned(), label.to_owned())];
+    let recipe = Recipe {
+        directory,
+        platform,
+        labels: &labels,
+    };
+    ctx.progress.say(format!("Building with {}", engine.name()));
+    engine::build(engine, program, &recipe, output, &mut |line| {
+        ctx.progress.say(line);
+    })
+    .await?;
+    let image = layout::read(output)?;
+    Ok(Made {
+        saved: true,
+        builder: match engine {
+            Engine::Docker => Builder::Docker,
+            Engine::Podman => Builder::Podman,
+            Engine::Buildah => Builder::Buildah,
+        },
+        base: image.base.clone(),
+        base_digest: None,
+        platform,
+        python: None,
+        packages: None,
+        cached: false,
+        doubts: vec![format!(
+            "{} ran the Dockerfile, whose steps may do anything",
+            engine.name()
+        )],
+        image,
+    })
+}
+
+pub(super) async fn in_layers(
+    ctx: &Context,
+    project: &Project,
+    how: &How,
+    directory: &Path,
+    label: &str,
+) -> Result<Made> {
+    let platform = how.platform(project);
+    let cache = Cache::new(ctx.config.cache.join("image"));
+    let requirements = Requirements::read(&directory.join("requirements.txt"))?;
+    if let Some(requirements) = &requirements
+        && !how.allow_unpinned
+    {
+        dependencies::refuse_loose(requirements)?;
+    }
+    let base = super::base::find(ctx, how.base(ctx, project), platform, &cache).await?;
+    let packages = match requirements {
+        Some(requirements) => Some(
+            packages(
+                ctx,
+                requirements,
+                how.python(project),
+                &base,
+                platform,
+                &cache,
+            )
+            .await?,
+        ),
+        None => None,
+    };
+    let (name, digest) = (base.name.clone(), base.digest.clone());
+    let counted = packages.as_ref().map(|(found, python)| {
+        let count = found.installed.len();
+        (count, found.cached, found.doubts.clone(), python.clone())
+    });
+    let (directory, label) = (directory.to_owned(), label.to_owned());
+    let image = tokio::task::spawn_blocking(move || {
+        let contents = Contents {
+            directory: &directory,
+            revision: &label,
+            dependencies: packages,
+        };
+        layers(base, contents)
+    })
+    .await??;
+    let (packages, cached, doubts, python) = match counted {
+        Some((count, cached, doubts, python)) => (Some(count), cached, doubts, Some(python)),
+        None => (None, false, Vec::new(), None),
+    };
+    Ok(Made {
+        image,
+        saved: false,
+        builder: Builder::Layers,
+        base: Some(name),
+        base_digest: digest,
+        platform,
+        python,
+        packages,
+        cached,
+        doubts,
+    })
+}
+
+/// The layer of the packages, and the Python that it is for.
+async fn packages(
+    ctx: &Context,
+    requirements: Requirements,
+    asked: Option<&PythonVersion>,
+    base: &Base,
+    platform: Platform,
+    cache: &Cache,
+) -> Result<(Dependencies, PythonVersion)> {
+    let known = asked.cloned().or_else(|| base.python());
+    if known.is_none() && !base.is_scratch() {
+        return Err(Failure::usage(format!(
+            "the base {} does not say which Python it has",
+            base.name
+        )))
+        .hint("say it: --python 3.12, or image.python in mlops.toml");
+    }
+    // The Python of that version weighs the packages' markers as the image's would.
+    let own = known
+        .as_ref()
+        .and_then(|version| ctx.config.program(&format!("python{version}")));
+    let default = || {
+        ctx.config
+            .python
+            .clone()
+            .unwrap_or_else(|| "python3".into())
+    };
+    let mut installer = Installer {
+        python: own.clone().unwrap_or_else(default),
+        environment: installer_environment(),
+        cache: ctx.config.cache.join("venvs"),
+    };
+    let python = match pip::inspect(&installer).await {
+        Err(_) if own.is_some() => {
+            installer.python = default();
+            pip::inspect(&installer).await?
+        }
+        inspected => inspected?,
+    };
+    let version = known.or_else(|| python.minor()).ok_or_else(|| {
+        anyhow!(
+            "Python {} is none for which there are wheels",
+            python.version
+        )
+    })?;
+    let wanted = Wanted {
+        requirements,
+        python: version.clone(),
+        platform,
+    };
+    let mut shown = None;
+    let dependencies =
+        dependencies::prepare(
+            &wanted,
+            &installer,
+            &python,
+            cache,
+            &mut |step| match step {
+                Step::Pip(line) => shown
+                    .get_or_insert_with(|| {
+                        ctx.progress
+                            .task("Installing the packages of requirements.txt")
+                    })
+                    .detail(line),
+                Step::Packing(total) => {
+                    shown = Some(ctx.progress.items("Packing the packages", total));
+                }
+                Step::Packed => {
+                    if let Some(task) = &shown {
+                        task.advance(1);
+                    }
+                }
+            },
+        )
+        .await?;
+    Ok((dependencies, version))
+}

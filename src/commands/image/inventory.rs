@@ -1,0 +1,218 @@
+//! The images of the project's repository, and who uses each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::aws::ecr::{self, Described};
+use crate::aws::image_use::{self, UsingVersion};
+use crate::aws::{Clients, branch_image};
+use crate::config::Project;
+use crate::context::Context;
+use crate::error::Exit;
+use crate::git::Repository;
+use crate::infra::Platform;
+use crate::names::BranchName;
+use crate::pin::Pin;
+
+/// Who uses an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct UsedBy {
+    /// Versions of the project's models, the newest first.
+    pub models: Vec<UsingVersion>,
+    /// Endpoints of the account that run it.
+    pub endpoints: BTreeSet<String>,
+    /// Branches that pin it, as far as this clone knows them.
+    pub pins: BTreeSet<String>,
+    /// Branches whose tag it has.
+    pub branches: BTreeSet<String>,
+}
+
+impl UsedBy {
+    fn add(&mut self, other: &Self) {
+        for model in &other.models {
+            if !self.models.contains(model) {
+                self.models.push(model.clone());
+            }
+        }
+        self.endpoints.extend(other.endpoints.iter().cloned());
+        self.pins.extend(other.pins.iter().cloned());
+        self.branches.extend(other.branches.iter().cloned());
+    }
+
+    /// Why the image has to stay; nothing when it need not. A rejected version needs no image.
+    pub(super) fn needs(&self) -> Vec<String> {
+        let versions = self
+            .models
+            .iter()
+            .filter(|model| model.status != "Rejected");
+        let mut needs: Vec<String> = versions.map(|m| format!("version {}", m.version)).collect();
+        needs.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
+        needs.extend(self.pins.iter().map(|name| format!("pin of {name}")));
+        needs.extend(self.branches.iter().map(|name| format!("branch {name}")));
+        needs
+    }
+
+    /// For a column: `v3, v2 rejected, endpoint flights, pin of feature/x`. Branches stand among
+    /// the tags.
+    pub(super) fn brief(&self) -> String {
+        let rejected = |model: &UsingVersion| match model.status.as_str() {
+            "Rejected" => format!("v{} rejected", model.version),
+            _ => format!("v{}", model.version),
+        };
+        let mut parts: Vec<String> = self.models.iter().map(rejected).collect();
+        parts.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
+        parts.extend(self.pins.iter().map(|name| format!("pin of {name}")));
+        parts.join(", ")
+    }
+}
+
+/// What the repository holds.
+#[derive(Debug)]
+pub(super) struct Inventory {
+    pub(super) repository: String,
+    /// The newest first.
+    pub(super) images: Vec<Described>,
+    /// The images that each index names.
+    pub(super) children: BTreeMap<String, Vec<String>>,
+    users: BTreeMap<String, UsedBy>,
+    /// False when the models and endpoints may not be looked at: nobody knows who uses an image.
+    pub(super) users_known: bool,
+}
+
+impl Inventory {
+    /// Everything; an error where something may not be looked at.
+    pub(super) async fn read(
+        ctx: &Context,
+        clients: &Clients,
+        project: &Project,
+        platform: &Platform,
+    ) -> Result<Self> {
+        let (inventory, missing) = Self::collect(ctx, clients, project, platform).await?;
+        missing.map_or(Ok(inventory), Err)
+    }
+
+    /// What may be looked at; says what may not.
+    pub(super) async fn look(
+        ctx: &Context,
+        clients: &Clients,
+        project: &Project,
+        platform: &Platform,
+    ) -> Result<Self> {
+        let (inventory, missing) = Self::collect(ctx, clients, project, platform).await?;
+        if let Some(error) = missing {
+            let why = crate::error::message(&error);
+            ctx.progress
+                .say(format!("who uses the images is not known: {why}"));
+        }
+        Ok(inventory)
+    }
+
+    async fn collect(
+        ctx: &Context,
+        clients: &Clients,
+        project: &Project,
+        platform: &Platform,
+    ) -> Result<(Self, Option<anyhow::Error>)> {
+        let repository = platform.image_repository.clone();
+        let images = ecr::list(clients, &repository).await?;
+        let group = platform.model_package_group.as_str();
+        let (children, users) = tokio::join!(
+            ecr::content::children(clients, &repository, &images),
+            image_use::users(clients, &repository, group, &images),
+        );
+        let children = children?;
+        let (users, missing) = match users {
+            Ok(users) => (users, None),
+            Err(error) if crate::error::exit(&error) == Exit::Credentials => {
+                (BTreeMap::new(), Some(error))
+            }
+            Err(error) => return Err(error),
+        };
+        let mut used: BTreeMap<String, UsedBy> = users
+            .into_iter()
+            .map(|(digest, users)| {
+                let used = UsedBy {
+                    models: users.models,
+                    endpoints: users.endpoints,
+                    ..UsedBy::default()
+                };
+                (digest, used)
+            })
+            .collect();
+        branches(ctx, project, &repository, &images, &mut used)?;
+        // An index is pulled by its own digest and runs as one of its images: each needs the other.
+        let direct = used.clone();
+        for (index, parts) in &children {
+            for part in parts {
+                if let Some(by) = direct.get(index) {
+                    used.entry(part.clone()).or_default().add(by);
+                }
+                if let Some(by) = direct.get(part) {
+                    used.entry(index.clone()).or_default().add(by);
+                }
+            }
+        }
+        let inventory = Self {
+            repository,
+            images,
+            children,
+            users: used,
+            users_known: missing.is_none(),
+        };
+        Ok((inventory, missing))
+    }
+
+    pub(super) fn used_by(&self, digest: &str) -> UsedBy {
+        self.users.get(digest).cloned().unwrap_or_default()
+    }
+
+    /// The indexes that name an image.
+    pub(super) fn part_of(&self, digest: &str) -> Vec<String> {
+        self.children
+            .iter()
+            .filter(|(_, parts)| parts.iter().any(|part| part == digest))
+            .map(|(index, _)| index.clone())
+            .collect()
+    }
+}
+
+/// Adds the branches that pin an image, and those whose tag one has.
+fn branches(
+    ctx: &Context,
+    project: &Project,
+    repository: &str,
+    images: &[Described],
+    used: &mut BTreeMap<String, UsedBy>,
+) -> Result<()> {
+    let known = &project.file.branches;
+    let mut names = BTreeSet::from([known.develop.to_string(), known.production.to_string()]);
+    if let Some(git) = Repository::find(&project.root)? {
+        let mut seen = BTreeSet::new();
+        for (name, commit) in git.heads()? {
+            names.insert(name.clone());
+            if !seen.insert((name.clone(), commit.clone())) {
+                continue;
+            }
+            match Pin::at(&git, &commit, &format!("`{name}`")) {
+                Ok(Some(pin)) if pin.branch.as_str() == name && pin.repository == repository => {
+                    used.entry(pin.digest).or_default().pins.insert(name);
+                }
+                Ok(_) => {}
+                Err(error) => ctx.progress.say(crate::error::message(&error)),
+            }
+        }
+    }
+    for name in names {
+        let Ok(branch) = name.parse::<BranchName>() else {
+            continue;
+        };
+        let tag = branch_image::tag(&branch);
+        if let Some(image) = images.iter().find(|image| image.tags.contains(&tag)) {
+            let used = used.entry(image.digest.clone()).or_default();
+            used.branches.insert(name);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! `mlops image pin` and `mlops image use`: which image the branch works with.
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::aws::ecr;
+use crate::config::Project;
+use crate::context::Context;
+use crate::error::{Failure, Hint};
+use crate::git::Repository;
+use crate::infra;
+use crate::names::BranchName;
+use crate::pin::{FILE, Pin};
+
+/// Record in the branch which image it works with
+///
+/// Finds the image in ECR and writes its digest into image.pin.toml, which git versions: from the
+/// commit of that file on, `mlops train` takes this image on this branch. A merge into another
+/// branch does not pin that one. `mlops image use newest` goes back.
+///
+/// Example: mlops image pin develop --commit
+#[derive(Debug, clap::Args)]
+pub struct PinArgs {
+    /// A tag, a digest, or the first characters of one
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// Commit the file, and nothing else
+    #[arg(long)]
+    commit: bool,
+}
+
+/// Follow the newest image again: take the branch's pin away
+///
+/// On the production branch: follow what is promoted.
+///
+/// Example: mlops image use newest --commit
+#[derive(Debug, clap::Args)]
+pub struct UseArgs {
+    #[arg(value_enum)]
+    image: Following,
+    /// Commit the change, and nothing else
+    #[arg(long)]
+    commit: bool,
+}
+
+/// What a branch can follow.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Following {
+    /// The newest image that was pushed from the branch
+    Newest,
+}
+
+/// What the branch works with from now on.
+#[derive(Debug, Serialize)]
+pub struct PinReport {
+    branch: BranchName,
+    /// The digest that is pinned; `null` without a pin.
+    digest: Option<String>,
+    tags: Vec<String>,
+    file: &'static str,
+    /// False when the file was so already.
+    changed: bool,
+    /// True when the branch's head commit says so: `mlops train` goes by that.
+    committed: bool,
+    #[serde(skip)]
+    next: String,
+}
+
+/// The project's repository and the branch that is checked out.
+fn branch(project: &Project) -> Result<(Repository, BranchName)> {
+    let git = Repository::discover(&project.root)?;
+    let branch = git
+        .current_branch()?
+        .ok_or_else(|| Failure::usage("git is on no branch, and a pin belongs to one"))
+        .hint("run `git switch BRANCH` first")?
+        .parse()?;
+    Ok((git, branch))
+}
+
+pub(super) async fn run(ctx: &Context, args: &PinArgs) -> Result<PinReport> {
+    let project = ctx.project()?;
+    let (git, branch) = branch(&project)?;
+    let before = Pin::in_tree(&project.root).ok().flatten();
+    let clients = ctx.aws_for(&project).await?;
+    let repository = infra::platform(clients, &project).await?.image_repository;
+    let images = ecr::list(clients, &repository).await?;
+    let image = ecr::choose(&images, &repository, &args.reference)?;
+    let mut pin = Pin {
+        tag: (image.tags.contains(&args.reference))
+            .then(|| args.reference.parse())
+            .transpose()?,
+        branch: branch.clone(),
+        repository,
+        digest: image.digest.clone(),
+        pinned: ctx.now().round(jiff::Unit::Second)?,
+    };
+    if let Some(before) = before {
+        let alike = Pin {
+            pinned: pin.pinned,
+            ..before.clone()
+        };
+        if alike == pin {
+            pin = before;
+        }
+    }
+    let text = pin.to_string();
+    let path = project.root.join(FILE);
+    let changed = std::fs::read_to_string(&path).ok().as_deref() != Some(&text);
+    if changed {
+        write(&project.root, &path, &text)?;
+    }
+    if args.commit {
+        git.commit(&[FILE], &format!("Pin the image {}", pin.digest))?;
+    }
+    Ok(PinReport {
+        committed: is_committed(&git, Some(&text))?,
+        next: format!("git add {FILE} && git commit -m \"Pin the image\" {FILE}"),
+        tags: image.tags.clone(),
+        digest: Some(pin.digest),
+        branch,
+        file: FILE,
+        changed,
+    })
+}
+
+/// Puts the whole file in its place, or nothing.
+fn write(directory: &Path, path: &Path, text: &str) -> Result<()> {
+    let doing = || format!("cannot write {}", path.display());
+    let mut file = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(directory)
+        .with_context(doing)?;
+    file.write_all(text.as_bytes()).with_context(doing)?;
+    file.persist(path).with_context(doing)?;
+    Ok(())
+}
+
+/// Takes the pin away; needs no AWS.
+pub(super) fn follow(ctx: &Context, args: &UseArgs) -> Result<PinReport> {
+    let Following::Newest = args.image;
+    let project = ctx.project()?;
+    let (git, branch) = branch(&project)?;
+    let path = project.root.join(FILE);
+    let changed = match std::fs::remove_file(&path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+        }
+    };
+    if args.commit && !is_committed(&git, None)? {
+        git.commit(&[FILE], "Follow the newest image")?;
+    }
+    Ok(PinReport {
+        committed: is_committed(&git, None)?,
+        next: format!("git commit -m \"Follow the newest image\" {FILE}"),
+        digest: None,
+        tags: Vec::new(),
+        branch,
+        file: FILE,
+        changed,
+    })
+}
+
+/// True when the head commit has the pin's file with this text, or none.
+fn is_committed(git: &Repository, text: Option<&str>) -> Result<bool> {
+    let found = match git.head()? {
+        Some(commit) => git.show(&commit, Path::new(FILE))?,
+        None => None,
+    };
+    Ok(found.as_deref() == text.map(str::as_bytes))
+}
+
+impl fmt::Display for PinReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.digest {
+            Some(digest) => {
+                writeln!(f, "{} is pinned to", self.branch)?;
+                writeln!(f, "  {digest}")?;
+                if !self.tags.is_empty() {
+                    writeln!(f, "  tags: {}", self.tags.join(", "))?;
+                }
+            }
+            None => writeln!(f, "{} has no pin", self.branch)?,
+        }
+        if self.committed {
+            writeln!(f, "The head commit of {} says so.", self.branch)
+        } else {
+            writeln!(
+                f,
+                "\n`mlops train` goes by the branch's head commit. Commit it:\n  {}",
+                self.next
+            )
+        }
+    }
+}

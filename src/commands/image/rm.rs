@@ -1,0 +1,234 @@
+//! `mlops image rm`: removes images that nobody needs.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::inventory::Inventory;
+use super::list::{names, short};
+use crate::aws::ecr::{self, Described};
+use crate::context::Context;
+use crate::error::{Exit, Failure, Hint};
+use crate::infra;
+use crate::output::{bytes, table, time};
+
+/// Remove images from the project's repository
+///
+/// An image goes with all its tags, an index with the images that only it names. Never removed:
+/// what a model version that is not rejected names, what an endpoint runs, what a branch pins or
+/// has its tag on. An image that you name and that is needed is refused (exit 3), and nothing is
+/// removed; with --untagged and --older-than it is left out.
+///
+/// Example: mlops image rm --untagged --older-than 30 --dry-run
+#[derive(Debug, clap::Args)]
+pub struct RmArgs {
+    /// Tags, digests, or the first characters of digests
+    #[arg(value_name = "REF", required_unless_present_any = ["untagged", "older_than"])]
+    references: Vec<String>,
+    /// All images without a tag
+    #[arg(long, conflicts_with = "references")]
+    untagged: bool,
+    /// All images that were pushed more than this many days ago; with --untagged: those of them
+    #[arg(long, value_name = "DAYS", conflicts_with = "references")]
+    #[arg(value_parser = clap::value_parser!(i64).range(0..=36_500))]
+    older_than: Option<i64>,
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What was removed, or would be.
+#[derive(Debug, Serialize)]
+pub struct Removal {
+    repository: String,
+    /// False for a dry run.
+    done: bool,
+    removed: Vec<Line>,
+    /// What was asked for and has to stay.
+    kept: Vec<Line>,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    digest: String,
+    tags: Vec<String>,
+    /// Configuration and layers, in bytes.
+    size: u64,
+    pushed: Option<Timestamp>,
+    /// Why it has to stay.
+    needed_by: Vec<String>,
+}
+
+impl Line {
+    fn of(image: &Described, needed_by: Vec<String>) -> Self {
+        Self {
+            digest: image.digest.clone(),
+            tags: image.tags.clone(),
+            size: image.size,
+            pushed: image.pushed,
+            needed_by,
+        }
+    }
+}
+
+pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
+    let project = ctx.project()?;
+    let clients = ctx.aws_for(&project).await?;
+    let platform = infra::platform(clients, &project).await?;
+    let inventory = Inventory::read(ctx, clients, &project, &platform).await?;
+    let asked = asked(&inventory, args, ctx.now())?;
+    let mut removal = plan(&inventory, &asked);
+    if !args.references.is_empty() && !removal.kept.is_empty() {
+        let lines = removal.kept.iter().map(|kept| {
+            format!(
+                "\n  {} is needed: {}",
+                short(&kept.digest),
+                kept.needed_by.join(", ")
+            )
+        });
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("nothing was removed:{}", lines.collect::<String>()),
+        ))
+        .hint("leave these out, or end their use first");
+    }
+    if args.dry_run || removal.removed.is_empty() {
+        return Ok(removal);
+    }
+    ctx.progress.say(removal.to_string().trim_end());
+    ctx.prompt.require(&format!(
+        "Remove {} from {}?",
+        count(removal.removed.len()),
+        removal.repository
+    ))?;
+    // An index keeps its images: it goes first.
+    let (indexes, images): (Vec<String>, Vec<String>) = removal
+        .removed
+        .iter()
+        .map(|line| line.digest.clone())
+        .partition(|digest| inventory.children.contains_key(digest));
+    ecr::remove(clients, &removal.repository, &indexes).await?;
+    ecr::remove(clients, &removal.repository, &images).await?;
+    removal.done = true;
+    Ok(removal)
+}
+
+/// The images that the command line names.
+fn asked(inventory: &Inventory, args: &RmArgs, now: Timestamp) -> Result<BTreeSet<String>> {
+    if !args.references.is_empty() {
+        return args
+            .references
+            .iter()
+            .map(|reference| {
+                let image = ecr::choose(&inventory.images, &inventory.repository, reference)?;
+                Ok(image.digest.clone())
+            })
+            .collect();
+    }
+    let days = args.older_than.unwrap_or_default();
+    let limit = now - SignedDuration::from_hours(24 * days);
+    let old = |image: &&Described| {
+        args.older_than.is_none() || image.pushed.is_some_and(|pushed| pushed < limit)
+    };
+    let untagged = |image: &&Described| !args.untagged || image.tags.is_empty();
+    // Parts of an index go with it; what refers to an image (a signature) belongs to that.
+    let by_itself = |image: &&Described| {
+        let subject = image.subject.as_ref();
+        let belongs = subject.is_some_and(|of| inventory.images.iter().any(|i| i.digest == *of));
+        inventory.part_of(&image.digest).is_empty() && !belongs
+    };
+    Ok(inventory
+        .images
+        .iter()
+        .filter(old)
+        .filter(untagged)
+        .filter(by_itself)
+        .map(|image| image.digest.clone())
+        .collect())
+}
+
+/// Decides what goes, with what only it names, and what has to stay.
+fn plan(inventory: &Inventory, asked: &BTreeSet<String>) -> Removal {
+    let needs = |digest: &str, going: &BTreeSet<String>| {
+        let mut needs = inventory.used_by(digest).needs();
+        let indexes = inventory.part_of(digest).into_iter();
+        let staying = indexes.filter(|index| !going.contains(index));
+        needs.extend(staying.map(|index| format!("index {}", short(&index))));
+        needs
+    };
+    let mut going: BTreeSet<String> = asked
+        .iter()
+        .filter(|digest| needs(digest, asked).is_empty())
+        .cloned()
+        .collect();
+    let tagged = |digest: &str| {
+        let mut images = inventory.images.iter();
+        images.any(|image| image.digest == digest && !image.tags.is_empty())
+    };
+    let parts: Vec<&String> = going
+        .iter()
+        .filter_map(|digest| inventory.children.get(digest))
+        .flatten()
+        .collect();
+    let free: Vec<String> = parts
+        .into_iter()
+        .filter(|part| !tagged(part) && needs(part, &going).is_empty())
+        .cloned()
+        .collect();
+    going.extend(free);
+    let images = || inventory.images.iter();
+    Removal {
+        repository: inventory.repository.clone(),
+        done: false,
+        removed: images()
+            .filter(|image| going.contains(&image.digest))
+            .map(|image| Line::of(image, Vec::new()))
+            .collect(),
+        kept: images()
+            .filter(|image| asked.contains(&image.digest) && !going.contains(&image.digest))
+            .map(|image| Line::of(image, needs(&image.digest, asked)))
+            .collect(),
+    }
+}
+
+fn count(number: usize) -> String {
+    match number {
+        1 => "1 image".to_owned(),
+        number => format!("{number} images"),
+    }
+}
+
+impl fmt::Display for Removal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |line: &Line| {
+            vec![
+                short(&line.digest),
+                bytes(line.size),
+                line.pushed.map(time).unwrap_or_default(),
+                names(&line.tags, &[]),
+                line.needed_by.join(", "),
+            ]
+        };
+        let verb = if self.done { "Removed" } else { "Would remove" };
+        if self.removed.is_empty() {
+            writeln!(f, "There is nothing to remove from {}.", self.repository)?;
+        } else {
+            let number = count(self.removed.len());
+            writeln!(f, "{verb} {number} from {}:", self.repository)?;
+            let rows = self.removed.iter().map(row);
+            f.write_str(&table(&["DIGEST", "SIZE", "PUSHED", "TAGS", ""], rows))?;
+        }
+        if !self.kept.is_empty() {
+            writeln!(f, "\nKeeps {}:", count(self.kept.len()))?;
+            let rows = self.kept.iter().map(row);
+            f.write_str(&table(
+                &["DIGEST", "SIZE", "PUSHED", "TAGS", "NEEDED BY"],
+                rows,
+            ))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! `mlops image show`: one image, and who uses it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::inventory::{Inventory, UsedBy};
+use super::list::short;
+use crate::aws::Clients;
+use crate::aws::branch_image::{self, BranchImage, Place};
+use crate::aws::ecr::{self, content};
+use crate::config::Project;
+use crate::context::Context;
+use crate::git::Repository;
+use crate::infra::{self, Platform};
+use crate::names::BranchName;
+use crate::output::{bytes, clean, table, time};
+use crate::pin::{Pin, Rule};
+
+/// Show an image: platforms, layers, labels, scan, and who uses it
+///
+/// REF is a tag, a digest, or the first characters of one. Without it: the image that `mlops train`
+/// would take on the branch that is checked out.
+///
+/// Example: mlops image show develop
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// A tag, a digest, or the first characters of one (default: the branch's image)
+    #[arg(value_name = "REF")]
+    reference: Option<String>,
+}
+
+/// One image.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    repository: String,
+    digest: String,
+    tags: Vec<String>,
+    /// Why it is the branch's image, where no REF was given.
+    why: Option<String>,
+    media_type: Option<String>,
+    /// Configuration and layers, in bytes.
+    size: u64,
+    pushed: Option<jiff::Timestamp>,
+    /// The git commit that it was made of, where a tag says it.
+    commit: Option<String>,
+    /// The indexes that name it.
+    part_of: Vec<String>,
+    /// What it refers to, as a signature does to its image.
+    subject: Option<String>,
+    /// The state of its scan, if there was one.
+    scan: Option<String>,
+    used_by: UsedBy,
+    /// False when models and endpoints may not be looked at: `used_by` has branches only.
+    users_known: bool,
+    platforms: Vec<PlatformView>,
+}
+
+/// The image for one platform.
+#[derive(Debug, Serialize)]
+struct PlatformView {
+    platform: String,
+    digest: String,
+    created: Option<String>,
+    base: Option<String>,
+    entrypoint: Vec<String>,
+    labels: BTreeMap<String, String>,
+    layers: Vec<LayerView>,
+}
+
+#[derive(Debug, Serialize)]
+struct LayerView {
+    digest: String,
+    /// In bytes, as it is stored.
+    size: u64,
+    media_type: String,
+}
+
+/// The image of the branch that is checked out (of develop where git is on none), by the pin of
+/// its head commit.
+pub(super) async fn of_branch(
+    clients: &Clients,
+    project: &Project,
+    platform: &Platform,
+) -> Result<BranchImage> {
+    let git = Repository::discover(&project.root)?;
+    let branch: BranchName = match git.current_branch()? {
+        Some(name) => name.parse()?,
+        None => project.file.branches.develop.clone(),
+    };
+    let pin = match git.branch_head(&branch)? {
+        Some(commit) => Pin::at(&git, &commit, &format!("`{branch}`"))?,
+        None => None,
+    };
+    let rule = Rule::of(&project.file.branches, &branch, pin.as_ref());
+    let place = Place {
+        project: project.file.name.as_str(),
+        repository: &platform.image_repository,
+        group: &platform.model_package_group,
+    };
+    branch_image::find(clients, place, &branch, &rule).await
+}
+
+pub(super) async fn run(ctx: &Context, args: &ShowArgs) -> Result<Shown> {
+    let project = ctx.project()?;
+    let clients = ctx.aws().await?;
+    let platform = infra::platform(clients, &project).await?;
+    let (reference, why) = if let Some(reference) = &args.reference {
+        (reference.clone(), None)
+    } else {
+        let image = of_branch(clients, &project, &platform).await?;
+        (image.digest, Some(image.why.to_string()))
+    };
+    let inventory = Inventory::look(ctx, clients, &project, &platform).await?;
+    let image = ecr::choose(&inventory.images, &inventory.repository, &reference)?;
+    let platforms = content::platforms(clients, &inventory.repository, image).await?;
+    Ok(Shown {
+        repository: inventory.repository.clone(),
+        digest: image.digest.clone(),
+        tags: image.tags.clone(),
+        why,
+        media_type: image.media_type.clone(),
+        size: image.size,
+        pushed: image.pushed,
+        commit: image.commit().map(str::to_owned),
+        part_of: inventory.part_of(&image.digest),
+        subject: image.subject.clone(),
+        scan: image.scan.clone(),
+        used_by: inventory.used_by(&image.digest),
+        users_known: inventory.users_known,
+        platforms: platforms.into_iter().map(PlatformView::from).collect(),
+    })
+}
+
+impl From<content::Platform> for PlatformView {
+    fn from(platform: content::Platform) -> Self {
+        let layers = platform.layers.into_iter().map(|layer| LayerView {
+            digest: layer.digest,
+            size: layer.size,
+            media_type: layer.media_type,
+        });
+        Self {
+            platform: platform.platform,
+            digest: platform.digest,
+            created: platform.created,
+            base: platform.base,
+            entrypoint: platform.entrypoint,
+            labels: platform.labels,
+            layers: layers.collect(),
+        }
+    }
+}
+
+/// A line of a label and its text, without control bytes.
+fn line(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+    writeln!(f, "{label:11}{}", clean(text).replace('\n', " "))
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        line(f, "image", &self.repository)?;
+        line(f, "digest", &self.digest)?;
+        if let Some(why) = &self.why {
+            line(f, "", why)?;
+        }
+        if !self.tags.is_empty() {
+            line(f, "tags", &self.tags.join(", "))?;
+        }
+        line(f, "size", &bytes(self.size))?;
+        if let Some(pushed) = self.pushed {
+            line(f, "pushed", &time(pushed))?;
+        }
+        for (label, value) in [("commit", &self.commit), ("refers to", &self.subject)] {
+            if let Some(value) = value {
+                line(f, label, value)?;
+            }
+        }
+        for index in &self.part_of {
+            line(f, "part of", index)?;
+        }
+        line(f, "scan", self.scan.as_deref().unwrap_or("none"))?;
+        let mut needs = self.used_by.needs();
+        if !self.users_known {
+            needs.push("models and endpoints: not known".to_owned());
+        } else if needs.is_empty() {
+            needs.push("nothing".to_owned());
+        }
+        line(f, "used by", &needs.join(", "))?;
+        self.platforms
+            .iter()
+            .try_for_each(|platform| platform.fmt(f))
+    }
+}
+
+impl fmt::Display for PlatformView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        line(f, "platform", &self.platform)?;
+        line(f, "manifest", &self.digest)?;
+        if let Some(created) = &self.created {
+            line(f, "created", created)?;
+        }
+        line(f, "base", self.base.as_deref().unwrap_or("not recorded"))?;
+        if !self.entrypoint.is_empty() {
+            line(f, "runs", &self.entrypoint.join(" "))?;
+        }
+        for (name, value) in &self.labels {
+            line(f, "label", &format!("{name}={value}"))?;
+        }
+        let rows = self.layers.iter().map(|layer| {
+            let kind = layer.media_type.rsplit('.').next().unwrap_or_default();
+            vec![short(&layer.digest), bytes(layer.size), kind.to_owned()]
+        });
+        f.write_str(&table(&["LAYER", "SIZE", "KIND"], rows))
+    }
+}

@@ -1,0 +1,90 @@
+//! `mlops local inject`: gives the local cloud what it cannot find out by itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::StateArgs;
+use crate::context::Context;
+use crate::error::{Failure, Hint};
+use crate::local;
+
+/// Give the local cloud what it cannot find out by itself
+#[derive(Debug, clap::Subcommand)]
+pub enum InjectCommand {
+    Scan(InjectScanArgs),
+}
+
+/// Load the findings of a vulnerability scan for an image
+///
+/// FILE is what `aws ecr describe-image-scan-findings` prints, or its `imageScanFindings`. From
+/// then on the image counts as scanned, with these findings; loading again replaces them. It works
+/// whether the local cloud runs or not.
+///
+/// Example: mlops local inject scan --repository flights --digest sha256:… findings.json
+#[derive(Debug, clap::Args)]
+pub struct InjectScanArgs {
+    /// The ECR repository's name
+    #[arg(long)]
+    repository: String,
+    /// The image's digest
+    #[arg(long)]
+    digest: String,
+    /// JSON with the findings
+    file: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// What the local cloud was given.
+#[derive(Debug, Serialize)]
+pub struct Injected {
+    repository: String,
+    digest: String,
+    /// How many findings there are of each severity.
+    findings: BTreeMap<String, u64>,
+}
+
+pub(super) fn run(ctx: &Context, command: &InjectCommand) -> Result<Injected> {
+    let InjectCommand::Scan(args) = command;
+    let directory = args.state.directory(ctx);
+    if !directory.is_dir() {
+        return Err(Failure::usage(format!(
+            "there is no local cloud in {}",
+            directory.display()
+        )))
+        .hint("name its state directory with --state");
+    }
+    let bytes = std::fs::read(&args.file)
+        .with_context(|| format!("cannot read {}", args.file.display()))?;
+    let findings = local::inject_scan(&directory, &args.repository, &args.digest, &bytes)
+        .with_context(|| format!("cannot load {}", args.file.display()))?;
+    Ok(Injected {
+        repository: args.repository.clone(),
+        digest: args.digest.clone(),
+        findings,
+    })
+}
+
+impl fmt::Display for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts: Vec<String> = self
+            .findings
+            .iter()
+            .map(|(severity, count)| format!("{count} {severity}"))
+            .collect();
+        let found = if counts.is_empty() {
+            "no findings".to_owned()
+        } else {
+            counts.join(", ")
+        };
+        write!(
+            f,
+            "{}@{} is scanned now: {found}",
+            self.repository, self.digest
+        )
+    }
+}

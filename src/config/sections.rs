@@ -1,0 +1,188 @@
+//! The sections of `mlops.toml`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{BranchName, DatasetName, Platform, PythonVersion};
+
+/// `[branches]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Branches {
+    /// Tracks the newest image automatically.
+    pub develop: BranchName,
+    /// Holds what was promoted.
+    pub production: BranchName,
+}
+
+impl Default for Branches {
+    fn default() -> Self {
+        let name = |text: &str| text.parse().expect("a constant branch name");
+        Self {
+            develop: name("develop"),
+            production: name("main"),
+        }
+    }
+}
+
+/// `[image]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageSection {
+    /// Holds Dockerfile, requirements.txt and program/.
+    pub directory: PathBuf,
+    /// What builds the image.
+    pub builder: Builder,
+    /// What `layers` builds on: `scratch`, `oci:DIR` in the project, or an image of a registry.
+    pub base: Option<String>,
+    /// The Python of the image (default: what the base says, or this machine's).
+    pub python: Option<PythonVersion>,
+    /// What the image runs on.
+    pub platform: Platform,
+}
+
+impl Default for ImageSection {
+    fn default() -> Self {
+        Self {
+            directory: "image".into(),
+            builder: Builder::default(),
+            base: None,
+            python: None,
+            platform: Platform::default(),
+        }
+    }
+}
+
+/// What builds an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Builder {
+    /// `program` with --local, `layers` with a base, else an engine that is there, else `layers`
+    #[default]
+    Auto,
+    /// Docker builds the Dockerfile
+    Docker,
+    /// podman builds the Dockerfile
+    Podman,
+    /// buildah builds the Dockerfile, without a daemon and without rights
+    Buildah,
+    /// No engine: a base, the Python packages and the program as layers; the same inputs give the
+    /// same digest
+    Layers,
+    /// The program alone; the local cloud installs the packages of requirements.txt itself
+    Program,
+}
+
+impl Builder {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Buildah => "buildah",
+            Self::Layers => "layers",
+            Self::Program => "program",
+        }
+    }
+}
+
+/// `[data]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSection {
+    /// The data set that `train` uses (default: the project's name).
+    pub name: Option<DatasetName>,
+}
+
+/// `[pipeline]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PipelineSection {
+    /// A SageMaker Pipelines definition (`pipeline.json`), or the program that prints it
+    /// (`pipeline.py`), relative to the project.
+    pub definition: PathBuf,
+}
+
+impl Default for PipelineSection {
+    fn default() -> Self {
+        Self {
+            definition: "pipeline.json".into(),
+        }
+    }
+}
+
+/// `[deploy]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeploySection {
+    /// The endpoint's instance type.
+    pub instance_type: String,
+    /// How many instances.
+    pub instance_count: u32,
+    /// Share of requests that are captured, in percent.
+    pub capture_percent: u32,
+    /// A request body that `promote` sends once, relative to the project.
+    pub sample: Option<PathBuf>,
+}
+
+impl Default for DeploySection {
+    fn default() -> Self {
+        Self {
+            instance_type: "ml.m5.large".to_owned(),
+            instance_count: 1,
+            capture_percent: 100,
+            sample: None,
+        }
+    }
+}
+
+/// `[monitor]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MonitorSection {
+    /// Holds statistics.json and constraints.json, versioned by git.
+    pub baseline: PathBuf,
+}
+
+impl Default for MonitorSection {
+    fn default() -> Self {
+        Self {
+            baseline: "baseline".into(),
+        }
+    }
+}
+
+/// `[validate]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValidateSection {
+    /// The instance type of `mlops validate --on processing`.
+    pub instance_type: String,
+}
+
+impl Default for ValidateSection {
+    fn default() -> Self {
+        Self {
+            instance_type: "ml.m5.large".to_owned(),
+        }
+    }
+}
+
+/// `[local]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalSection {
+    /// What runs the jobs of the local cloud.
+    pub runtime: Runtime,
+}
+
+/// What runs the jobs of the local cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// The image's program as a process of this machine
+    #[default]
+    Host,
+}

@@ -1,0 +1,206 @@
+//! What a program's image is built on: nothing (`scratch`), or an image of which the one for the
+//! platform is taken, with its configuration and its layers as they are.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
+use serde_json::{Value, json};
+
+use super::layer::Layer;
+use super::{Blob, Image, digest_of, layout};
+use crate::error::{Failure, Hint};
+use crate::names::{Platform, PythonVersion};
+
+mod pull;
+
+pub use pull::pull;
+
+/// The name of the base that has no files.
+pub const SCRATCH: &str = "scratch";
+
+/// The largest configuration that is read, in bytes.
+const MAX_CONFIGURATION: u64 = 4 << 20;
+
+/// A base image.
+#[derive(Debug)]
+pub struct Base {
+    /// What it is called: `scratch`, a reference, or `oci:DIR`.
+    pub name: String,
+    /// The digest of the manifest for the platform.
+    pub digest: Option<String>,
+    pub(super) layers: Vec<Layer>,
+    /// The image's configuration, as it is.
+    pub(super) configuration: Value,
+}
+
+impl Base {
+    /// No files and no settings.
+    pub fn scratch(platform: Platform) -> Self {
+        Self {
+            name: SCRATCH.to_owned(),
+            digest: None,
+            layers: Vec::new(),
+            configuration: json!({ "architecture": platform.architecture(), "os": "linux" }),
+        }
+    }
+
+    /// The image of an OCI layout directory, under the name by which it was asked for.
+    ///
+    /// # Errors
+    /// It is none, or has no image for the platform.
+    pub fn from_layout(directory: &Path, name: &str, platform: Platform) -> Result<Self> {
+        Self::of(&layout::read(directory)?, name, platform)
+    }
+
+    /// An image that was read or pulled.
+    ///
+    /// # Errors
+    /// It has no image for the platform, or is not one that can be built on.
+    pub(super) fn of(image: &Image, name: &str, platform: Platform) -> Result<Self> {
+        let mut current = image.manifests.last().context("the base has no manifest")?;
+        loop {
+            let value: Value = serde_json::from_slice(&current.bytes)
+                .with_context(|| format!("the manifest {} is not JSON", current.digest))?;
+            if value.get("manifests").is_none() {
+                break;
+            }
+            let index = ImageIndex::from_reader(&current.bytes[..])?;
+            let chosen = choose(index.manifests(), platform).ok_or_else(|| {
+                Failure::usage(format!("the base {name} has no image for {platform}"))
+            })?;
+            let digest = chosen.digest().to_string();
+            if digest == current.digest {
+                bail!("the index {digest} names itself");
+            }
+            current = image
+                .manifests
+                .iter()
+                .find(|manifest| manifest.digest == digest)
+                .with_context(|| format!("the base {name} lacks the manifest {digest}"))?;
+        }
+        let manifest = ImageManifest::from_reader(&current.bytes[..])
+            .with_context(|| format!("the manifest {} is none of an image", current.digest))?;
+        let blob = |digest: &str| {
+            current
+                .blobs
+                .iter()
+                .find(|blob| blob.digest == digest)
+                .with_context(|| format!("the base {name} lacks the blob {digest}"))
+        };
+        let configuration = configuration(blob(manifest.config().digest().as_ref())?)?;
+        let architecture = configuration["architecture"].as_str().unwrap_or_default();
+        if configuration["os"] != "linux" || architecture != platform.architecture() {
+            return Err(Failure::usage(format!(
+                "the base {name} is for {}/{architecture}, not for {platform}",
+                configuration["os"].as_str().unwrap_or("an unknown system"),
+            )))
+            .hint("name another base, or another --platform");
+        }
+        let diff_ids: Vec<String> =
+            serde_json::from_value(configuration["rootfs"]["diff_ids"].clone())
+                .context("the base's configuration lists no layers")?;
+        if diff_ids.len() != manifest.layers().len() {
+            bail!(
+                "the base {name} has {} layers, but its configuration lists {}",
+                manifest.layers().len(),
+                diff_ids.len()
+            );
+        }
+        let layers = manifest
+            .layers()
+            .iter()
+            .zip(diff_ids)
+            .map(|(layer, diff_id)| {
+                let blob = blob(layer.digest().as_ref())?;
+                Ok(Layer {
+                    blob: Blob {
+                        digest: blob.digest.clone(),
+                        size: blob.size,
+                        content: blob.content.clone(),
+                    },
+                    diff_id,
+                    media_type: media_type(layer)?,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            name: name.to_owned(),
+            digest: Some(current.digest.clone()),
+            layers,
+            configuration,
+        })
+    }
+
+    /// True when it has no files, so that no container engine can run what is built on it.
+    pub fn is_scratch(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// The version of its Python, where its environment says it as Docker's official images do.
+    pub fn python(&self) -> Option<PythonVersion> {
+        let version = self.variable("PYTHON_VERSION")?;
+        let mut parts = version.split('.');
+        format!("{}.{}", parts.next()?, parts.next()?).parse().ok()
+    }
+
+    /// A variable of its environment.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.configuration["config"]["Env"]
+            .as_array()?
+            .iter()
+            .filter_map(Value::as_str)
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| value)
+    }
+}
+
+/// The descriptor for a platform; images of attestations and the like are for `unknown`.
+pub(super) fn choose(manifests: &[Descriptor], platform: Platform) -> Option<&Descriptor> {
+    manifests.iter().find(|found| {
+        found.platform().as_ref().is_some_and(|found| {
+            found.os().to_string() == "linux"
+                && found.architecture().to_string() == platform.architecture()
+        })
+    })
+}
+
+/// The layer's type as OCI has it: what Docker calls otherwise is the same bytes.
+fn media_type(layer: &Descriptor) -> Result<MediaType> {
+    Ok(match layer.media_type() {
+        kind @ (MediaType::ImageLayer | MediaType::ImageLayerGzip | MediaType::ImageLayerZstd) => {
+            kind.clone()
+        }
+        MediaType::Other(kind) if kind == "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
+            MediaType::ImageLayerGzip
+        }
+        MediaType::Other(kind) if kind == "application/vnd.docker.image.rootfs.diff.tar" => {
+            MediaType::ImageLayer
+        }
+        kind => {
+            return Err(anyhow!("the base has a layer of the type {kind}"))
+                .hint("a base has layers of the types tar, tar+gzip and tar+zstd");
+        }
+    })
+}
+
+fn configuration(blob: &Blob) -> Result<Value> {
+    if blob.size > MAX_CONFIGURATION {
+        bail!("the configuration {} is larger than 4 MiB", blob.digest);
+    }
+    let mut bytes = Vec::new();
+    blob.reader()
+        .and_then(|mut reader| reader.read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", blob.place().display()))?;
+    let digest = digest_of(&bytes);
+    if digest != blob.digest {
+        bail!("the configuration {} has the digest {digest}", blob.digest);
+    }
+    let value: Value = serde_json::from_slice(&bytes)
+        .with_context(|| format!("the configuration {digest} is not JSON"))?;
+    if !value.is_object() || !(value["config"].is_object() || value["config"].is_null()) {
+        bail!("the configuration {digest} is none of an image");
+    }
+    Ok(value)
+}

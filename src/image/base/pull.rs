@@ -1,0 +1,126 @@
+//! A base from a registry. What was pulled is kept by its digest, so that a base that is named by
+//! its digest needs no registry the second time.
+
+use anyhow::{Context as _, Result, bail};
+use futures::{StreamExt, TryStreamExt};
+use oci_spec::image::{Descriptor, DigestAlgorithm, ImageIndex, ImageManifest};
+use serde_json::Value;
+
+use super::super::cache::Cache;
+use super::super::registry::{Reference, Registry};
+use super::super::{Blob, Content, Image, Manifest, digest_of};
+use super::{Base, choose};
+use crate::error::Failure;
+use crate::names::Platform;
+
+/// How many blobs move at once.
+const AT_ONCE: usize = 4;
+
+/// Pulls the image for a platform. `begin` hears how many bytes are missing, `advance` of bytes as
+/// they come.
+///
+/// # Errors
+/// There is no such image, or none for the platform; a blob cannot be read or is not what its
+/// digest says.
+pub async fn pull(
+    registry: &Registry,
+    reference: &Reference,
+    platform: Platform,
+    cache: &Cache,
+    begin: impl FnOnce(u64),
+    advance: &(dyn Fn(u64) + Sync),
+) -> Result<Base> {
+    let name = reference.to_string();
+    let repository = &reference.repository;
+    let mut manifest = manifest(registry, repository, reference.target(), cache).await?;
+    let value: Value = serde_json::from_slice(&manifest.bytes)?;
+    if value.get("manifests").is_some() {
+        let index = ImageIndex::from_reader(&manifest.bytes[..])
+            .with_context(|| format!("the index of {name} cannot be read"))?;
+        let chosen = choose(index.manifests(), platform).ok_or_else(|| {
+            Failure::usage(format!("the base {name} has no image for {platform}"))
+        })?;
+        let digest = checked(chosen)?;
+        manifest = self::manifest(registry, repository, &digest, cache).await?;
+        if manifest.digest != digest {
+            bail!("the registry answers with {} for {digest}", manifest.digest);
+        }
+    }
+    let read = ImageManifest::from_reader(&manifest.bytes[..])
+        .with_context(|| format!("the manifest {} is none of an image", manifest.digest))?;
+    let mut missing: Vec<(String, u64)> = Vec::new();
+    for part in read.layers().iter().chain([read.config()]) {
+        let digest = checked(part)?;
+        let known = missing.iter().any(|(found, _)| *found == digest);
+        if !known && !cache.has(&digest, part.size()) {
+            missing.push((digest.clone(), part.size()));
+        }
+        manifest.blobs.push(Blob {
+            size: part.size(),
+            content: Content::file(cache.blob(&digest)),
+            digest,
+        });
+    }
+    begin(missing.iter().map(|(_, size)| size).sum());
+    let workshop = cache.workshop()?;
+    futures::stream::iter(missing)
+        .map(|(digest, size)| {
+            let into = workshop.path().join(digest.replace(':', "-"));
+            async move {
+                registry
+                    .blob(repository, &digest, size, &into, advance)
+                    .await?;
+                cache.adopt(&into, &digest).map(drop)
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await
+        .with_context(|| format!("cannot pull {name}"))?;
+    let image = Image {
+        manifests: vec![manifest],
+        base: None,
+        _scratch: Vec::new(),
+    };
+    Base::of(&image, &name, platform)
+}
+
+/// A manifest: the one that is kept, where its digest is asked for.
+async fn manifest(
+    registry: &Registry,
+    repository: &str,
+    target: &str,
+    cache: &Cache,
+) -> Result<Manifest> {
+    // A reference holds SHA-256 digests only, whose text is hexadecimal.
+    if target.starts_with("sha256:")
+        && let Ok(bytes) = std::fs::read(cache.blob(target))
+        && digest_of(&bytes) == target
+    {
+        return Ok(Manifest {
+            digest: target.to_owned(),
+            media_type: String::new(),
+            bytes,
+            blobs: Vec::new(),
+        });
+    }
+    let fetched = registry.manifest(repository, target).await?;
+    let workshop = cache.workshop()?;
+    let file = workshop.path().join("manifest");
+    std::fs::write(&file, &fetched.bytes)?;
+    cache.adopt(&file, &fetched.digest)?;
+    Ok(Manifest {
+        digest: fetched.digest,
+        media_type: fetched.media_type,
+        bytes: fetched.bytes,
+        blobs: Vec::new(),
+    })
+}
+
+/// The digest of a descriptor: only SHA-256 passes, whose text is hexadecimal and never a path.
+fn checked(of: &Descriptor) -> Result<String> {
+    if *of.digest().algorithm() != DigestAlgorithm::Sha256 {
+        bail!("{} is not a SHA-256 digest", of.digest());
+    }
+    Ok(of.digest().to_string())
+}

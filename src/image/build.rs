@@ -1,0 +1,323 @@
+//! An image without a container engine: a base, the layer of the Python packages, and the layer of
+//! the program, in this order, so that a change of the program moves the last one only.
+//!
+//! SageMaker starts a container by its command (`IMAGE train`, `IMAGE serve`, or what a pipeline's
+//! step names), so that the image has no entry point: /opt/program comes first in PATH.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
+
+use super::base::Base;
+use super::dependencies::{self, Dependencies};
+use super::layer::{self, Parts};
+use super::{Image, program};
+use crate::names::PythonVersion;
+
+/// The label that holds the Python that the packages are for, such as `3.12`.
+pub const PYTHON: &str = "mlops.python";
+
+/// OCI's annotations of a base image.
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
+const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+
+/// What goes into an image.
+#[derive(Debug)]
+pub struct Contents<'a> {
+    /// Its directory holds `program/` and requirements.txt.
+    pub directory: &'a Path,
+    /// The git commit, or what is honest of a dirty tree.
+    pub revision: &'a str,
+    /// The layer of the packages and the Python that it is for.
+    pub dependencies: Option<(Dependencies, PythonVersion)>,
+}
+
+/// Builds an image on a base. The same inputs give the same digest.
+///
+/// # Errors
+/// As [`program::build`].
+pub fn layers(base: Base, contents: Contents<'_>) -> Result<Image> {
+    let (program, scratch) = program::layer(
+        &contents.directory.join("program"),
+        &contents.directory.join("requirements.txt"),
+    )?;
+    let python = contents
+        .dependencies
+        .as_ref()
+        .map(|(_, python)| python.clone());
+    let mut own = Vec::new();
+    if let Some((dependencies, _)) = contents.dependencies {
+        own.push(("packages", dependencies.layer));
+    }
+    own.push(("program", program));
+    let configuration = configuration(&base, contents.revision, python.as_ref(), &own)?;
+    let mut annotations = BTreeMap::new();
+    if let Some(digest) = &base.digest {
+        annotations.insert(BASE_NAME.to_owned(), base.name.clone());
+        annotations.insert(BASE_DIGEST.to_owned(), digest.clone());
+    }
+    annotations.insert(program::REVISION.to_owned(), contents.revision.to_owned());
+    let mut layers = base.layers;
+    layers.extend(own.into_iter().map(|(_, layer)| layer));
+    layer::assemble(Parts {
+        layers,
+        configuration,
+        annotations,
+        base: Some(base.name),
+        scratch: vec![scratch],
+    })
+}
+
+/// The base's configuration with what the program needs.
+fn configuration(
+    base: &Base,
+    revision: &str,
+    python: Option<&PythonVersion>,
+    own: &[(&str, layer::Layer)],
+) -> Result<Value> {
+    let mut whole = Map::new();
+    // `created` is left out: the same inputs must give the same bytes on any day.
+    for key in ["architecture", "os", "os.version", "variant", "author"] {
+        if let Some(value) = base.configuration.get(key) {
+            whole.insert(key.to_owned(), value.clone());
+        }
+    }
+    let mut config = base.configuration["config"]
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
+    for key in [
+        "Entrypoint",
+        "Cmd",
+        "OnBuild",
+        "Image",
+        "Hostname",
+        "ArgsEscaped",
+    ] {
+        config.shift_remove(key);
+    }
+    let mut variables: Vec<String> = config
+        .get("Env")
+        .cloned()
+        .map(serde_json::from_value)
+        .transpose()
+        .context("the base's environment is not a list")?
+        .unwrap_or_default();
+    let mut path = vec![format!("/{}", program::DIRECTORY)];
+    if python.is_some() {
+        path.push(format!("/{}/bin", dependencies::DIRECTORY));
+        let packages = format!("/{}", dependencies::DIRECTORY);
+        put_first(&mut variables, "PYTHONPATH", &packages, None);
+    }
+    put_first(
+        &mut variables,
+        "PATH",
+        &path.join(":"),
+        Some(program::SYSTEM_PATH),
+    );
+    if base.variable("PYTHONUNBUFFERED").is_none() {
+        variables.push("PYTHONUNBUFFERED=1".to_owned());
+    }
+    config.insert("Env".to_owned(), json!(variables));
+    config.insert(
+        "WorkingDir".to_owned(),
+        json!(format!("/{}", program::DIRECTORY)),
+    );
+    let mut labels = config
+        .get("Labels")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    labels.insert(program::REVISION.to_owned(), json!(revision));
+    // The base may be built here as well.
+    labels.shift_remove(PYTHON);
+    if let Some(python) = python {
+        labels.insert(PYTHON.to_owned(), json!(python));
+    }
+    config.insert("Labels".to_owned(), Value::Object(labels));
+    whole.insert("config".to_owned(), Value::Object(config));
+    let history = base.configuration["history"].as_array();
+    // A history tells of every layer, or there is none.
+    if history.is_some() || base.layers.is_empty() {
+        let mut history = history.cloned().unwrap_or_default();
+        for (what, _) in own {
+            history.push(json!({ "created_by": format!("mlops image build: {what}") }));
+        }
+        whole.insert("history".to_owned(), Value::Array(history));
+    }
+    Ok(Value::Object(whole))
+}
+
+/// Puts directories before those that a variable names.
+fn put_first(variables: &mut Vec<String>, name: &str, first: &str, otherwise: Option<&str>) {
+    let prefix = format!("{name}=");
+    let found = variables
+        .iter_mut()
+        .find(|variable| variable.starts_with(&prefix));
+    match found {
+        Some(variable) if variable.len() > prefix.len() => {
+            *variable = format!("{prefix}{first}:{}", &variable[prefix.len()..]);
+        }
+        Some(variable) => *variable = format!("{prefix}{first}"),
+        None => variables.push(match otherwise {
+            Some(rest) => format!("{prefix}{first}:{rest}"),
+            None => format!("{prefix}{first}"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Blob, Content, Manifest, digest_of};
+    use super::*;
+    use crate::image::layout;
+    use crate::names::Platform;
+    use std::path::PathBuf;
+
+    const COMMIT: &str = "0123456789012345678901234567890123456789";
+
+    fn directory() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("program");
+        std::fs::create_dir(&program).unwrap();
+        std::fs::write(program.join("train"), "#!/usr/bin/env python3\n").unwrap();
+        directory
+    }
+
+    fn build(base: Base) -> Result<Image> {
+        layers(
+            base,
+            Contents {
+                directory: directory().path(),
+                revision: COMMIT,
+                dependencies: None,
+            },
+        )
+    }
+
+    fn parts(image: &Image) -> (Value, Value) {
+        let manifest = image.manifests.last().unwrap();
+        let config = manifest.blobs.last().unwrap();
+        let Content::Bytes(bytes) = &config.content else {
+            panic!("a configuration is small");
+        };
+        (
+            serde_json::from_slice(&manifest.bytes).unwrap(),
+            serde_json::from_slice(bytes).unwrap(),
+        )
+    }
+
+    /// An image of one layer with this configuration, as a registry would have it.
+    fn image(config: &Value) -> Image {
+        let config = config.to_string().into_bytes();
+        let blob = |bytes: &[u8]| Blob {
+            digest: digest_of(bytes),
+            size: bytes.len() as u64,
+            content: Content::Bytes(bytes.to_vec()),
+        };
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": digest_of(&config), "size": config.len()},
+            "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "digest": digest_of(b"layer"), "size": 5}],
+        })
+        .to_string()
+        .into_bytes();
+        Image {
+            manifests: vec![Manifest {
+                digest: digest_of(&manifest),
+                media_type: "application/vnd.docker.distribution.manifest.v2+json".to_owned(),
+                bytes: manifest,
+                blobs: vec![blob(&config), blob(b"layer")],
+            }],
+            base: None,
+            _scratch: Vec::new(),
+        }
+    }
+
+    fn python_base(more: &Value) -> Value {
+        let mut config = json!({
+            "architecture": "amd64", "os": "linux", "created": "2026-01-02T03:04:05Z",
+            "config": {
+                "Env": ["PATH=/usr/local/bin:/bin", "PYTHON_VERSION=3.12.7", "LANG=C"],
+                "Cmd": ["python3"], "Entrypoint": ["tini"], "User": "app",
+                "Labels": {"z": "1", "a": "2"},
+            },
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(b"tar")]},
+            "history": [{"created_by": "somebody"}],
+        });
+        for (key, value) in more.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        config
+    }
+
+    #[test]
+    fn the_bases_settings_are_kept_and_the_program_comes_first() {
+        let below = image(&python_base(&json!({})));
+        let base = Base::of(&below, "example.com/python:3.12", Platform::Amd64).unwrap();
+        assert_eq!(base.python().unwrap().as_str(), "3.12");
+        let built = build(base).unwrap();
+        let (manifest, config) = parts(&built);
+        assert_eq!(config["config"]["User"], "app");
+        assert_eq!(
+            config["config"]["Env"],
+            json!([
+                "PATH=/opt/program:/usr/local/bin:/bin",
+                "PYTHON_VERSION=3.12.7",
+                "LANG=C",
+                "PYTHONUNBUFFERED=1"
+            ])
+        );
+        for gone in ["Cmd", "Entrypoint"] {
+            assert!(config["config"].get(gone).is_none(), "{gone}");
+        }
+        assert!(config.get("created").is_none());
+        assert_eq!(config["config"]["Labels"]["a"], "2");
+        assert_eq!(config["config"]["Labels"][program::REVISION], COMMIT);
+        assert_eq!(config["rootfs"]["diff_ids"][0], digest_of(b"tar"));
+        assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
+        assert_eq!(config["history"].as_array().unwrap().len(), 2);
+        assert_eq!(
+            manifest["annotations"][BASE_NAME],
+            "example.com/python:3.12"
+        );
+        assert_eq!(manifest["annotations"][BASE_DIGEST], below.digest());
+        // Docker's own types become OCI's: the bytes are the same.
+        assert_eq!(
+            manifest["layers"][0],
+            json!({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest_of(b"layer"), "size": 5})
+        );
+    }
+
+    #[test]
+    fn a_base_for_another_platform_is_refused() {
+        let error = Base::of(&image(&python_base(&json!({}))), "x", Platform::Arm64).unwrap_err();
+        assert!(format!("{error:#}").contains("linux/amd64"), "{error:#}");
+        let lying = json!({"rootfs": {"type": "layers", "diff_ids": []}});
+        let error = Base::of(&image(&python_base(&lying)), "x", Platform::Amd64).unwrap_err();
+        assert!(format!("{error:#}").contains("lists 0"), "{error:#}");
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_image_in_a_layout_too() {
+        let first = build(Base::scratch(Platform::Amd64)).unwrap();
+        for _ in 0..8 {
+            // The order of a map would differ now and then.
+            let again = build(Base::scratch(Platform::Amd64)).unwrap();
+            assert_eq!(again.digest(), first.digest());
+        }
+        let (_, config) = parts(&first);
+        assert_eq!(config["config"]["WorkingDir"], "/opt/program");
+        let saved = tempfile::tempdir().unwrap();
+        let into: PathBuf = saved.path().join("image");
+        super::super::save::save(&first, &into).unwrap();
+        assert_eq!(layout::read(&into).unwrap().digest(), first.digest());
+        // And what was saved can be built on.
+        let base = Base::from_layout(&into, "oci:image", Platform::Amd64).unwrap();
+        let (_, config) = parts(&build(base).unwrap());
+        assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,387 @@
+//! The layer of a program's Python packages: what `pip install --target` makes of
+//! requirements.txt for the image's own platform and Python, kept by the hash of its inputs.
+//!
+//! Only wheels are taken: nothing of a package runs, and a machine of another kind can make the
+//! layer. The wheels may need the C library of [`GLIBC`] or an older one.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use flate2::Compression;
+use oci_spec::image::MediaType;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::cache::Cache;
+use super::layer::{Layer, Writer};
+use super::pip::{self, Installer, Python};
+use super::requirements::{Requirements, unpinned};
+use super::{Blob, Content, process};
+use crate::error::Hint;
+use crate::names::{Platform, PythonVersion};
+
+mod tree;
+
+use tree::Tree;
+
+/// Where the packages lie in the image, without the leading `/`.
+pub const DIRECTORY: &str = "opt/mlops/python";
+
+/// The newest glibc 2 that the wheels may need: Amazon Linux 2023's; Debian 12 and Ubuntu 22.04
+/// have a newer one.
+const GLIBC: u32 = 34;
+
+/// Changes when the same inputs give other bytes.
+const FORMAT: &str = "dependencies 1";
+
+/// What is to be installed, and for whom.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The packages.
+    pub requirements: Requirements,
+    /// The Python of the image.
+    pub python: PythonVersion,
+    /// The platform of the image.
+    pub platform: Platform,
+}
+
+/// The layer of the packages.
+#[derive(Debug)]
+pub struct Dependencies {
+    pub(super) layer: Layer,
+    /// Name and version of each package.
+    pub installed: BTreeMap<String, String>,
+    /// True when it was in the cache.
+    pub cached: bool,
+    /// Why another machine or day might give other bytes; nothing when it cannot.
+    pub doubts: Vec<String>,
+}
+
+/// What the cache knows of a layer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    digest: String,
+    size: u64,
+    diff_id: String,
+    installed: BTreeMap<String, String>,
+    markers: Vec<String>,
+}
+
+/// What is going on, for whoever shows it.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// A line of pip's output.
+    Pip(&'a str),
+    /// So many files are being packed.
+    Packing(u64),
+    /// One more is.
+    Packed,
+}
+
+/// Finds the layer in the cache, or makes it.
+///
+/// # Errors
+/// pip cannot be run, or fails: no network, no wheel for the platform, a hash that differs.
+pub async fn prepare(
+    wanted: &Wanted,
+    installer: &Installer,
+    python: &Python,
+    cache: &Cache,
+    heard: &mut (dyn FnMut(Step<'_>) + Send),
+) -> Result<Dependencies> {
+    let name = format!("dependencies/{}", key(wanted, installer, python));
+    let firm = wanted.requirements.loose().is_empty();
+    // What any version satisfies is resolved again each time.
+    if firm && let Some(record) = cache.record::<Record>(&name)? {
+        return Ok(found(wanted, python, cache, record, true));
+    }
+    let lock = cache.lock(&name)?;
+    let _lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
+    if firm && let Some(record) = cache.record::<Record>(&name)? {
+        return Ok(found(wanted, python, cache, record, true));
+    }
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let target = directory.path().join("target");
+    install(wanted, installer, python, directory.path(), &target, heard).await?;
+    let tree = Tree::read(&target)?;
+    heard(Step::Packing(tree.count()));
+    let (sender, mut packed) = tokio::sync::mpsc::unbounded_channel();
+    let cache_ = cache.clone();
+    let packing = tokio::task::spawn_blocking(move || {
+        pack(&tree, &target, &cache_, || {
+            let _ = sender.send(());
+        })
+    });
+    while packed.recv().await.is_some() {
+        heard(Step::Packed);
+    }
+    let record = packing.await??;
+    cache.keep(&name, &record)?;
+    Ok(found(wanted, python, cache, record, false))
+}
+
+/// The hash of everything that decides what the layer holds.
+fn key(wanted: &Wanted, installer: &Installer, python: &Python) -> String {
+    let mut hash = Sha256::new();
+    for part in [
+        FORMAT,
+        wanted.platform.as_str(),
+        wanted.python.as_str(),
+        python.pip(),
+        &python.version,
+        &python.system,
+        &python.machine,
+    ] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    // Another index may have another file of that name and version.
+    for (name, value) in &installer.environment {
+        if name.as_encoded_bytes().starts_with(b"PIP_") {
+            hash.update(name.as_encoded_bytes());
+            hash.update([0]);
+            hash.update(value.as_encoded_bytes());
+            hash.update([0]);
+        }
+    }
+    wanted.requirements.fingerprint(&mut hash);
+    hex::encode(&hash.finalize()[..16])
+}
+
+async fn install(
+    wanted: &Wanted,
+    installer: &Installer,
+    python: &Python,
+    scratch: &Path,
+    target: &Path,
+    heard: &mut (dyn FnMut(Step<'_>) + Send),
+) -> Result<()> {
+    let home = scratch.join("home");
+    std::fs::create_dir_all(&home)?;
+    std::fs::create_dir_all(target)?;
+    let mut pip = pip::command(
+        &python.executable,
+        &installer.environment,
+        &home,
+        &installer.cache.join("pip"),
+    );
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+    ])
+    .args([
+        "--progress-bar",
+        "off",
+        "--no-compile",
+        "--only-binary",
+        ":all:",
+    ])
+    .args([
+        "--implementation",
+        "cp",
+        "--python-version",
+        wanted.python.as_str(),
+    ]);
+    for tag in tags(wanted.platform) {
+        pip.args(["--platform", &tag]);
+    }
+    if wanted.requirements.is_hashed() {
+        pip.arg("--require-hashes");
+    }
+    pip.arg("--target")
+        .arg(target)
+        .arg("--requirement")
+        .arg(&wanted.requirements.file);
+    process::run(
+        &mut pip,
+        "install the packages of requirements.txt",
+        &mut |line| heard(Step::Pip(line)),
+    )
+    .await
+    .hint(format!(
+        "each package needs a wheel for Python {} on {} (glibc 2.{GLIBC}) that pip can reach; let \
+         Docker, podman or buildah build what has none",
+        wanted.python, wanted.platform
+    ))
+}
+
+/// The platforms of wheels that may be taken, the best first. pip itself does not know that newer
+/// ones include the older.
+fn tags(platform: Platform) -> Vec<String> {
+    let (machine, oldest) = match platform {
+        Platform::Amd64 => ("x86_64", 5),
+        Platform::Arm64 => ("aarch64", 17),
+    };
+    (oldest..=GLIBC)
+        .rev()
+        .flat_map(|minor| {
+            // The names of before PEP 600.
+            let legacy = match minor {
+                17 => Some("manylinux2014"),
+                12 if oldest < 12 => Some("manylinux2010"),
+                5 => Some("manylinux1"),
+                _ => None,
+            };
+            std::iter::once(format!("manylinux_2_{minor}_{machine}"))
+                .chain(legacy.map(|name| format!("{name}_{machine}")))
+        })
+        .chain([format!("linux_{machine}")])
+        .collect()
+}
+
+fn pack(tree: &Tree, root: &Path, cache: &Cache, step: impl FnMut()) -> Result<Record> {
+    let file = cache.begin()?;
+    let mut layer = Writer::new(BufWriter::new(file.reopen()?), Compression::default());
+    let place = Path::new(DIRECTORY);
+    let mut above: Vec<PathBuf> = place.ancestors().map(Path::to_owned).collect();
+    above.pop();
+    for directory in above.iter().rev() {
+        layer.directory(directory, 0o755)?;
+    }
+    tree.write(root, place, &mut layer, step)?;
+    let (inner, finished) = layer.finish()?;
+    inner
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)
+        .context("cannot write the layer")?;
+    let layer = finished(Content::Bytes(Vec::new()));
+    cache.insert(file, &layer.blob.digest)?;
+    Ok(Record {
+        digest: layer.blob.digest,
+        size: layer.blob.size,
+        diff_id: layer.diff_id,
+        installed: tree.installed.clone(),
+        markers: tree.markers.iter().cloned().collect(),
+    })
+}
+
+fn found(
+    wanted: &Wanted,
+    python: &Python,
+    cache: &Cache,
+    record: Record,
+    cached: bool,
+) -> Dependencies {
+    let doubts = doubts(wanted, python, &record);
+    let path = cache.blob(&record.digest);
+    Dependencies {
+        layer: Layer {
+            blob: Blob {
+                digest: record.digest,
+                size: record.size,
+                content: Content::file(path),
+            },
+            diff_id: record.diff_id,
+            media_type: MediaType::ImageLayerGzip,
+        },
+        installed: record.installed,
+        cached,
+        doubts,
+    }
+}
+
+/// Why the same requirements.txt might give other bytes elsewhere or later.
+fn doubts(wanted: &Wanted, python: &Python, record: &Record) -> Vec<String> {
+    let requirements = &wanted.requirements;
+    let mut found = Vec::new();
+    let loose = requirements.loose();
+    if !loose.is_empty() {
+        found.push(format!(
+            "requirements.txt pins no version of {}",
+            list(&loose)
+        ));
+    }
+    if !requirements.is_hashed() {
+        let unpinned: Vec<&str> = unpinned(requirements, &record.installed)
+            .into_iter()
+            .filter(|name| !loose.iter().any(|text| begins_with(text, name)))
+            .collect();
+        if !unpinned.is_empty() {
+            found.push(format!(
+                "requirements.txt does not name {}, which others need",
+                list(&unpinned)
+            ));
+        }
+        found.push("requirements.txt has no hashes".to_owned());
+    }
+    // pip weighs markers by the Python that runs it, whatever it installs for.
+    let machine = match wanted.platform {
+        Platform::Amd64 => "x86_64",
+        Platform::Arm64 => "aarch64",
+    };
+    let mut unsure = Vec::new();
+    if python.minor().as_ref() != Some(&wanted.python) {
+        unsure.extend([
+            "python_version",
+            "python_full_version",
+            "implementation_version",
+        ]);
+    }
+    if python.machine != machine {
+        unsure.push("platform_machine");
+    }
+    if python.system != "Linux" {
+        unsure.extend(["sys_platform", "platform_system", "os_name"]);
+    }
+    let weighed = record
+        .markers
+        .iter()
+        .map(String::as_str)
+        .chain(requirements.markers())
+        .any(|marker| unsure.iter().any(|variable| marker.contains(variable)));
+    if weighed {
+        found.push(format!(
+            "packages depend on the Python or the machine, and pip ran with Python {} on {} {}",
+            python.version, python.system, python.machine
+        ));
+    }
+    found
+}
+
+/// Whether a requirement's text is of this package.
+fn begins_with(text: &str, name: &str) -> bool {
+    let end = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)))
+        .unwrap_or(text.len());
+    super::requirements::normalized(&text[..end]) == name
+}
+
+/// At most five, and how many more.
+fn list(names: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names
+        .iter()
+        .take(SHOWN)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Refuses requirements that any version satisfies.
+///
+/// # Errors
+/// There are some (exit 2).
+pub fn refuse_loose(requirements: &Requirements) -> Result<()> {
+    let loose = requirements.loose();
+    if loose.is_empty() {
+        return Ok(());
+    }
+    Err(crate::error::Failure::usage(format!(
+        "{} pins no version of {}",
+        requirements.file.display(),
+        list(&loose)
+    )))
+    .hint(
+        "write NAME==VERSION for each (`pip freeze`, or `uv pip compile --generate-hashes`), or \
+         pass --allow-unpinned",
+    )
+}

@@ -1,0 +1,149 @@
+//! pip, and the Python that runs it. It may run a package's own code, so that it has neither the
+//! user's environment nor HOME.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, anyhow};
+use serde::Deserialize;
+use tokio::process::Command;
+
+use super::process;
+use crate::error::Hint;
+use crate::names::PythonVersion;
+
+/// A Python of this machine, and what its installers may know of the environment.
+#[derive(Debug, Clone)]
+pub struct Installer {
+    /// The program.
+    pub python: PathBuf,
+    /// Variables such as `PIP_INDEX_URL`.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where pip keeps what it downloaded, and where an environment is made for it if need be.
+    pub cache: PathBuf,
+}
+
+/// What a Python says of itself.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Python {
+    /// Such as `3.11.7`.
+    pub version: String,
+    /// Its true path; a shim's would not do.
+    pub executable: PathBuf,
+    /// The version of its pip; none where it has none (Debian without python3-pip).
+    pip: Option<String>,
+    /// `Linux`, `Darwin`, …
+    pub system: String,
+    /// `x86_64`, `aarch64`, …
+    pub machine: String,
+}
+
+impl Python {
+    /// The version as wheels know it.
+    pub fn minor(&self) -> Option<PythonVersion> {
+        let mut parts = self.version.split('.');
+        format!("{}.{}", parts.next()?, parts.next()?).parse().ok()
+    }
+
+    /// The version of its pip.
+    pub(super) fn pip(&self) -> &str {
+        self.pip.as_deref().unwrap_or_default()
+    }
+}
+
+/// Asks a Python what it is. One without pip gets it in a virtual environment in the cache.
+///
+/// # Errors
+/// It does not start, or neither pip nor venv can be had.
+pub async fn inspect(installer: &Installer) -> Result<Python> {
+    let own = ask(&installer.python).await?;
+    if own.pip.is_some() {
+        return Ok(own);
+    }
+    let directory = installer.cache.join(format!("pip-{}", own.version));
+    let python = directory.join("bin/python3");
+    if !python.exists() {
+        let home = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let mut venv = command(
+            &own.executable,
+            &installer.environment,
+            home.path(),
+            &installer.cache.join("pip"),
+        );
+        venv.args(["-m", "venv", "--clear"]).arg(&directory);
+        process::run(&mut venv, "make a virtual environment for pip", &mut |_| {})
+            .await
+            .hint("install python3-venv or python3-pip")?;
+    }
+    let with_pip = ask(&python).await?;
+    if with_pip.pip.is_none() {
+        return Err(anyhow!("{} has no pip", python.display()))
+            .hint(format!("remove {} and try again", directory.display()));
+    }
+    Ok(with_pip)
+}
+
+async fn ask(python: &Path) -> Result<Python> {
+    const QUESTION: &str = "
+import json, platform, sys
+from importlib import metadata
+try:
+    pip = metadata.version('pip')
+except metadata.PackageNotFoundError:
+    pip = None
+print(json.dumps({
+    'version': '%d.%d.%d' % sys.version_info[:3], 'executable': sys.executable, 'pip': pip,
+    'system': platform.system(), 'machine': platform.machine(),
+}))";
+    let advice = "install Python 3.9 or newer, or set MLOPS_PYTHON to one";
+    let output = Command::new(python)
+        .args(["-I", "-c", QUESTION])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .with_context(|| format!("cannot start the Python `{}`", python.display()))
+        .hint(advice)?;
+    if !output.status.success() {
+        return Err(anyhow!(
+            "the Python `{}` does not work ({}): {}",
+            python.display(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))
+        .hint(advice);
+    }
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("`{}` does not answer as a Python does", python.display()))
+        .hint(advice)
+}
+
+/// A command with the environment of installers, a HOME of its own and a cache of downloads.
+pub(crate) fn command(
+    program: &Path,
+    environment: &[(OsString, OsString)],
+    home: &Path,
+    downloads: &Path,
+) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PIP_CACHE_DIR", downloads)
+        .envs(settings())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .env("HOME", home)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .stdin(Stdio::null());
+    command
+}
+
+/// The user's pip.conf, which may name the only index that can be reached; pip would look for it
+/// in the HOME that it is not given.
+fn settings() -> Option<(&'static str, PathBuf)> {
+    let home = std::env::home_dir()?;
+    [".config/pip/pip.conf", ".pip/pip.conf"]
+        .into_iter()
+        .map(|file| home.join(file))
+        .find(|file| file.is_file())
+        .map(|file| ("PIP_CONFIG_FILE", file))
+}

@@ -1,0 +1,214 @@
+//! An image as an OCI layout directory (OCI image layout 1.0.0), for others' tools.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{Blob, Content, Image};
+use crate::error::{Failure, Hint};
+
+/// Writes an image into `directory`, whose layout, if it holds one, is replaced at once.
+///
+/// # Errors
+/// The directory holds something else (exit 2), cannot be written, or a blob is not what its
+/// digest says.
+pub fn save(image: &Image, directory: &Path) -> Result<()> {
+    replace(directory, |new| {
+        let blobs = new.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs)?;
+        for manifest in &image.manifests {
+            for blob in &manifest.blobs {
+                write_blob(&blobs, blob)?;
+            }
+            std::fs::write(blobs.join(hex_of(&manifest.digest)?), &manifest.bytes)?;
+        }
+        let last = image
+            .manifests
+            .last()
+            .context("the image has no manifest")?;
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [{
+                "mediaType": last.media_type,
+                "digest": last.digest,
+                "size": last.bytes.len(),
+            }],
+        });
+        std::fs::write(new.join("index.json"), serde_json::to_vec(&index)?)?;
+        std::fs::write(new.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        Ok(())
+    })
+}
+
+/// Refuses a directory that holds something else than a layout, before anything is built for it.
+///
+/// # Errors
+/// It is no directory, or holds other files (exit 2).
+pub fn check(directory: &Path) -> Result<()> {
+    if directory.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let empty = std::fs::read_dir(directory)
+        .with_context(|| format!("cannot read {}", directory.display()))?
+        .next()
+        .is_none();
+    if empty || directory.join("oci-layout").is_file() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{} holds something else than an image, and is not overwritten",
+        directory.display()
+    )))
+    .hint("name a new or empty directory")
+}
+
+/// Lets `write` fill a new directory, which then takes the place of `directory`.
+pub(super) fn replace(directory: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    check(directory)?;
+    let (staged, new) = stage(directory)?;
+    write(&new).with_context(|| format!("cannot write {}", directory.display()))?;
+    publish(directory, &staged)
+}
+
+/// A directory beside another one, and the place in it that is to be filled.
+pub(super) fn stage(directory: &Path) -> Result<(tempfile::TempDir, PathBuf)> {
+    let parent = match directory.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    let staged = tempfile::Builder::new()
+        .prefix(".image-")
+        .tempdir_in(parent)
+        .with_context(|| format!("cannot write to {}", parent.display()))?;
+    let new = staged.path().join("new");
+    std::fs::create_dir(&new)?;
+    Ok((staged, new))
+}
+
+/// Puts what was staged in the place of `directory`.
+pub(super) fn publish(directory: &Path, staged: &tempfile::TempDir) -> Result<()> {
+    if directory.symlink_metadata().is_ok() {
+        std::fs::rename(directory, staged.path().join("old"))
+            .with_context(|| format!("cannot replace {}", directory.display()))?;
+    }
+    std::fs::rename(staged.path().join("new"), directory)
+        .with_context(|| format!("cannot write {}", directory.display()))
+}
+
+fn hex_of(digest: &str) -> Result<&str> {
+    digest
+        .strip_prefix("sha256:")
+        .filter(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .ok_or_else(|| anyhow!("{digest} is not a SHA-256 digest"))
+}
+
+/// A blob that lies in a file of its own becomes a second name of that file where that can be.
+fn write_blob(blobs: &Path, blob: &Blob) -> Result<()> {
+    let path = blobs.join(hex_of(&blob.digest)?);
+    if path.exists() {
+        return Ok(());
+    }
+    let unread = || format!("cannot read {}", blob.place().display());
+    if let Content::File { path: from, offset } = &blob.content {
+        let file = File::open(from).with_context(unread)?;
+        let whole = *offset == 0 && file.metadata()?.len() == blob.size;
+        if whole && is_public(&file)? && std::fs::hard_link(from, &path).is_ok() {
+            return Ok(());
+        }
+    }
+    let reader = blob.reader().with_context(unread)?;
+    let digest = copy(reader, &File::create(&path)?)?;
+    if digest != blob.digest {
+        bail!(
+            "{} has the digest {digest}, not {}",
+            blob.place().display(),
+            blob.digest
+        );
+    }
+    Ok(())
+}
+
+/// Whether others may read it, as they may the rest of a layout. Temporary files are private.
+fn is_public(file: &File) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+
+        Ok(file.metadata()?.permissions().mode() & 0o444 == 0o444)
+    }
+    #[cfg(not(unix))]
+    {
+        file.metadata().map(|_| true)
+    }
+}
+
+/// Copies bytes and returns their digest.
+fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<String> {
+    let mut buffer = vec![0; 256 << 10];
+    let mut hash = Sha256::new();
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(format!("sha256:{}", hex::encode(hash.finalize()))),
+            read => {
+                hash.update(&buffer[..read]);
+                to.write_all(&buffer[..read])?;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_else_is_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("notes"), "mine").unwrap();
+        let error = replace(directory.path(), |_| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("something else"), "{error}");
+        assert!(check(&directory.path().join("notes")).is_err());
+        let place = directory.path().join("image");
+        for word in ["one", "two"] {
+            replace(&place, |new| {
+                std::fs::write(new.join("oci-layout"), word)?;
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(
+                std::fs::read_to_string(place.join("oci-layout")).unwrap(),
+                word
+            );
+        }
+        let failed = replace(&place, |_| bail!("a full disk"));
+        assert!(failed.is_err());
+        assert_eq!(
+            std::fs::read_to_string(place.join("oci-layout")).unwrap(),
+            "two"
+        );
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_blob_that_changed_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "somewhat longer").unwrap();
+        let blob = Blob {
+            digest: super::super::digest_of(b"what it was"),
+            size: 4,
+            content: Content::File {
+                path: file,
+                offset: 3,
+            },
+        };
+        let error = write_blob(directory.path(), &blob).unwrap_err();
+        assert!(error.to_string().contains("has the digest"), "{error}");
+    }
+}

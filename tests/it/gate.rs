@@ -1,0 +1,105 @@
+//! A connection that fails on purpose: what lies between a client and the local cloud.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// What happens once so many bytes have passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Nothing passes any more, and nothing is closed.
+    Stall,
+    /// The connection that reached the limit breaks; everything else passes.
+    Cut,
+    /// One byte changes; everything passes.
+    Flip,
+}
+
+/// Which bytes are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Requests,
+    Responses,
+}
+
+/// Forwards connections to a server.
+pub(crate) struct Gate {
+    pub(crate) endpoint: String,
+    reached: Receiver<()>,
+}
+
+impl Gate {
+    /// A gate before `upstream` that fails after `limit` bytes.
+    pub(crate) fn new(upstream: &str, side: Side, limit: u64, then: Then) -> Self {
+        let upstream: SocketAddr = upstream.trim_start_matches("http://").parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, reached) = channel();
+        let passed = Arc::new(AtomicU64::new(0));
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let Ok(server) = TcpStream::connect(upstream) else {
+                    return;
+                };
+                let pairs = [
+                    (&client, &server, Side::Requests),
+                    (&server, &client, Side::Responses),
+                ];
+                for (from, to, way) in pairs {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let counted = (way == side).then(|| (passed.clone(), sender.clone()));
+                    std::thread::spawn(move || forward(from, to, counted, limit, then));
+                }
+            }
+        });
+        Self { endpoint, reached }
+    }
+
+    /// Waits until the limit was reached.
+    pub(crate) fn wait(&self) {
+        self.reached
+            .recv_timeout(std::time::Duration::from_secs(120))
+            .unwrap();
+    }
+}
+
+fn forward(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    counted: Option<(Arc<AtomicU64>, Sender<()>)>,
+    limit: u64,
+    then: Then,
+) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => count,
+        };
+        if let Some((passed, reached)) = &counted {
+            let before = passed.fetch_add(count as u64, Ordering::SeqCst);
+            let crossed = before <= limit && limit < before + count as u64;
+            if crossed {
+                let _ = reached.send(());
+            }
+            match then {
+                Then::Stall if before + count as u64 > limit => loop {
+                    std::thread::park();
+                },
+                Then::Cut if crossed => {
+                    let _ = from.shutdown(Shutdown::Both);
+                    break;
+                }
+                Then::Flip if crossed => buffer[usize::try_from(limit - before).unwrap()] ^= 1,
+                _ => {}
+            }
+        }
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}

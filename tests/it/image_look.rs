@@ -1,0 +1,548 @@
+//! Looking at images, and which one a branch works with, against the local cloud.
+
+use serde_json::{Value, json};
+
+use crate::image::{commit, git, project, push};
+use crate::promote;
+use crate::sandbox::{Run, Sandbox};
+
+/// A pipeline that takes an image and ends at once.
+const PIPELINE: &str = r#"{
+  "Version": "2020-12-01",
+  "Parameters": [{"Name": "ImageUri", "Type": "String"}],
+  "Steps": [{"Name": "End", "Type": "Fail", "Arguments": {"ErrorMessage": "the end"}}]
+}
+"#;
+
+fn image(sandbox: &Sandbox, arguments: &[&str]) -> Run {
+    let first = ["--local", "--output", "json", "image"];
+    sandbox.mlops(first.iter().chain(arguments))
+}
+
+fn train(sandbox: &Sandbox, arguments: &[&str]) -> Run {
+    let first = ["--local", "--output", "json", "train", "--detach"];
+    sandbox.mlops(first.iter().chain(arguments))
+}
+
+/// Pushes an image with another program; its digest.
+fn push_another(sandbox: &Sandbox, text: &str) -> String {
+    sandbox.write("image/program/version.py", text);
+    commit(sandbox);
+    push(sandbox, &[])["digest"].as_str().unwrap().to_owned()
+}
+
+/// The image of that digest in a list.
+fn entry<'a>(listed: &'a Value, digest: &str) -> &'a Value {
+    let mut images = listed["images"].as_array().unwrap().iter();
+    images.find(|image| image["digest"] == digest).unwrap()
+}
+
+#[test]
+fn a_branch_has_its_pin_until_it_follows_again() {
+    let sandbox = project();
+    sandbox.write("pipeline.json", PIPELINE);
+    let old = push_another(&sandbox, "V = 1\n");
+    let new = push_another(&sandbox, "V = 2\n");
+    let started = train(&sandbox, &[]).success();
+    let said = format!("image {new} (newest from develop)");
+    assert!(started.stderr.contains(&said), "{}", started.stderr);
+    let run = started.json();
+    assert_eq!(run["image"], new.as_str(), "{run}");
+    assert_eq!(run["image_why"], "newest from develop");
+
+    git(&sandbox, &["switch", "--quiet", "--create", "feature/x"]);
+    let none = train(&sandbox, &[]).code(1);
+    for part in [
+        "no image was pushed from `feature/x`",
+        "image push",
+        "image pin REF",
+    ] {
+        assert!(none.stderr.contains(part), "{part}: {}", none.stderr);
+    }
+
+    // A pin counts once it is committed, or for a look at the working tree.
+    let toml = std::fs::read(sandbox.path().join("mlops.toml")).unwrap();
+    let pinned = image(&sandbox, &["pin", &old[7..15]]).success().json();
+    assert_eq!(pinned["digest"], old.as_str(), "{pinned}");
+    assert_eq!(
+        (&pinned["changed"], &pinned["committed"]),
+        (&json!(true), &json!(false))
+    );
+    let _ = train(&sandbox, &[]).code(1);
+    let run = train(&sandbox, &["--working-tree"]).success().json();
+    assert_eq!(run["image"], old.as_str(), "{run}");
+    let pinned = image(&sandbox, &["pin", &old, "--commit"]).success().json();
+    assert_eq!(
+        (&pinned["changed"], &pinned["committed"]),
+        (&json!(false), &json!(true))
+    );
+    assert_eq!(git(&sandbox, &["status", "--porcelain"]), "");
+    let run = train(&sandbox, &[]).success().json();
+    assert_eq!(run["image"], old.as_str(), "{run}");
+    assert_eq!(run["image_why"], "pinned in feature/x");
+    assert_eq!(
+        std::fs::read(sandbox.path().join("mlops.toml")).unwrap(),
+        toml
+    );
+
+    // The branch that is asked for counts, not the one that is checked out.
+    let run = train(&sandbox, &["--branch", "develop"]).success().json();
+    assert_eq!(run["image"], new.as_str(), "{run}");
+
+    let shown = image(&sandbox, &["show"]).success().json();
+    assert_eq!(shown["digest"], old.as_str(), "{shown}");
+    assert_eq!(shown["why"], "pinned in feature/x");
+    let listed = image(&sandbox, &["list"]).success().json();
+    assert_eq!(
+        entry(&listed, &old)["used_by"]["pins"],
+        json!(["feature/x"])
+    );
+    assert_eq!(entry(&listed, &new)["used_by"]["pins"], json!([]));
+    assert_eq!(
+        entry(&listed, &new)["used_by"]["branches"],
+        json!(["develop"])
+    );
+
+    // A merge does not pin the branch that it comes to.
+    git(&sandbox, &["switch", "--quiet", "develop"]);
+    git(&sandbox, &["merge", "--quiet", "feature/x"]);
+    let run = train(&sandbox, &[]).success().json();
+    assert_eq!(run["image_why"], "newest from develop", "{run}");
+
+    git(&sandbox, &["switch", "--quiet", "feature/x"]);
+    let followed = image(&sandbox, &["use", "newest", "--commit"])
+        .success()
+        .json();
+    assert_eq!(followed["digest"], Value::Null);
+    assert_eq!(
+        (&followed["changed"], &followed["committed"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(git(&sandbox, &["status", "--porcelain"]), "");
+    let _ = train(&sandbox, &[]).code(1);
+    let again = image(&sandbox, &["use", "newest", "--commit"])
+        .success()
+        .json();
+    assert_eq!(again["changed"], false);
+}
+
+#[test]
+fn pins_that_say_nothing_are_refused() {
+    let sandbox = project();
+    sandbox.write("pipeline.json", PIPELINE);
+    let digest = push_another(&sandbox, "V = 1\n");
+    for bad in ["none", "abc", "sha256:0000"] {
+        let refused = image(&sandbox, &["pin", bad]).code(2);
+        assert!(
+            refused.stderr.contains(&format!("no image `{bad}`")),
+            "{}",
+            refused.stderr
+        );
+    }
+    assert!(!sandbox.path().join("image.pin.toml").exists());
+
+    // Another's digest: it is not in the repository.
+    let _ = image(&sandbox, &["pin", "develop", "--commit"]).success();
+    let path = sandbox.path().join("image.pin.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let gone = format!("sha256:{}", "0".repeat(64));
+    std::fs::write(&path, text.replace(&digest, &gone)).unwrap();
+    commit(&sandbox);
+    let refused = train(&sandbox, &[]).code(1);
+    assert!(refused.stderr.contains(&gone), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("image use newest"),
+        "{}",
+        refused.stderr
+    );
+
+    // No pin at all: refused before anything remote.
+    std::fs::write(&path, "digest = 1\n").unwrap();
+    commit(&sandbox);
+    let refused = train(&sandbox, &[]).code(2);
+    assert!(
+        refused.stderr.contains("image.pin.toml"),
+        "{}",
+        refused.stderr
+    );
+
+    git(&sandbox, &["switch", "--quiet", "--detach"]);
+    let refused = image(&sandbox, &["pin", "develop"]).code(2);
+    assert!(refused.stderr.contains("no branch"), "{}", refused.stderr);
+}
+
+#[test]
+fn an_image_shows_what_it_is_made_of() {
+    let sandbox = project();
+    let digest = push_another(&sandbox, "V = 1\n");
+    let head = git(&sandbox, &["rev-parse", "HEAD"]);
+    let shown = image(&sandbox, &["show", "develop"]).success().json();
+    assert_eq!(shown["digest"], digest.as_str());
+    assert_eq!(shown["commit"], head.as_str());
+    assert_eq!(shown["why"], Value::Null);
+    let platform = &shown["platforms"][0];
+    assert_eq!(platform["digest"], digest.as_str());
+    assert_eq!(platform["platform"], format!("linux/{}", architecture()));
+    let layers = platform["layers"].as_array().unwrap();
+    assert!(!layers.is_empty() && layers.iter().all(|layer| layer["size"].as_u64() > Some(0)));
+    assert!(platform["labels"].is_object());
+    for reference in [&digest, &digest[7..13], &head] {
+        let again = image(&sandbox, &["show", reference]).success().json();
+        assert_eq!(again["digest"], digest.as_str());
+    }
+    let people = sandbox
+        .mlops(["--local", "image", "show", "develop"])
+        .success();
+    for part in [
+        digest.as_str(),
+        "platform",
+        "branch develop",
+        "LAYER",
+        "scan       none",
+    ] {
+        assert!(people.stdout.contains(part), "{part}: {}", people.stdout);
+    }
+    let people = sandbox.mlops(["--local", "image", "list"]).success();
+    assert!(people.stdout.contains(&head[..7]), "{}", people.stdout);
+    assert!(
+        people.stdout.lines().all(|line| line.chars().count() <= 80),
+        "{}",
+        people.stdout
+    );
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "amd64",
+    }
+}
+
+#[test]
+fn production_has_what_was_promoted() {
+    let sandbox = promote::project();
+    git(&sandbox, &["branch", "main"]);
+    let nothing = train(&sandbox, &["--branch", "main"]).code(1);
+    assert!(
+        nothing.stderr.contains("nothing was yet"),
+        "{}",
+        nothing.stderr
+    );
+
+    let listed = image(&sandbox, &["list"]).success().json();
+    let promoted = listed["images"][0]["digest"].as_str().unwrap().to_owned();
+    let _ = sandbox.mlops(["--local", "train"]).success();
+    let _ = promote::promote(&sandbox, "1").success();
+    let newer = push_another(&sandbox, "V = 2\n");
+    let run = train(&sandbox, &["--branch", "main"]).success().json();
+    assert_eq!(run["image"], promoted.as_str(), "{run}");
+    assert_eq!(run["image_why"], "promoted as version 1");
+    let run = train(&sandbox, &[]).success().json();
+    assert_eq!(run["image"], newer.as_str(), "{run}");
+
+    let listed = image(&sandbox, &["list"]).success().json();
+    let used = &entry(&listed, &promoted)["used_by"];
+    let models = used["models"].as_array().unwrap();
+    let first = json!({"version": 1, "status": "Approved"});
+    assert!(models.contains(&first), "{used}");
+    assert_eq!(used["endpoints"], json!(["tiny"]), "{used}");
+    assert_eq!(entry(&listed, &newer)["used_by"]["endpoints"], json!([]));
+    let people = sandbox.mlops(["--local", "image", "list"]).success();
+    assert!(people.stdout.contains("v1"), "{}", people.stdout);
+}
+
+/// Findings as ECR answers them.
+fn findings(severities: &[&str]) -> String {
+    let list: Vec<Value> = severities
+        .iter()
+        .enumerate()
+        .map(|(number, severity)| {
+            json!({
+                "name": format!("CVE-2026-{number}"),
+                "severity": severity,
+                "attributes": [
+                    {"key": "package_name", "value": "openssl"},
+                    {"key": "package_version", "value": "3.0"},
+                ],
+            })
+        })
+        .collect();
+    json!({"findings": list}).to_string()
+}
+
+#[test]
+fn a_scan_is_a_gate_and_never_clean_by_invention() {
+    let sandbox = project();
+    let digest = push_another(&sandbox, "V = 1\n");
+    // Nothing is known: neither a table nor a success.
+    for arguments in [
+        &["scan"][..],
+        &["scan", "develop", "--fail-on", "critical", "--wait"],
+    ] {
+        let unknown = image(&sandbox, arguments).code(1);
+        assert_eq!(unknown.stdout, "");
+        assert!(
+            unknown.stderr.contains("FINDINGS_UNAVAILABLE"),
+            "{}",
+            unknown.stderr
+        );
+        assert!(
+            unknown.stderr.contains("mlops local inject scan"),
+            "{}",
+            unknown.stderr
+        );
+    }
+
+    sandbox.write(
+        "findings.json",
+        findings(&["MEDIUM", "HIGH", "UNDEFINED", "HIGH"]),
+    );
+    let inject = |digest: &str| {
+        let arguments = [
+            "local",
+            "inject",
+            "scan",
+            "--repository",
+            "flights",
+            "--digest",
+        ];
+        sandbox.mlops(arguments.into_iter().chain([digest, "findings.json"]))
+    };
+    let loaded = inject(&digest).success();
+    assert!(
+        loaded.stdout.contains("2 HIGH, 1 MEDIUM"),
+        "{}",
+        loaded.stdout
+    );
+    assert!(inject("sha256:12").code(2).stderr.contains("not a digest"));
+
+    let found = image(&sandbox, &["scan"]).success().json();
+    assert_eq!(found["status"], "COMPLETE", "{found}");
+    assert_eq!(
+        found["counts"],
+        json!({"high": 2, "medium": 1, "undefined": 1})
+    );
+    let names: Vec<_> = found["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| &f["name"])
+        .collect();
+    assert_eq!(
+        names,
+        ["CVE-2026-1", "CVE-2026-3", "CVE-2026-0", "CVE-2026-2"]
+    );
+    assert_eq!(found["findings"][0]["package"], "openssl 3.0");
+    for (limit, code, bad) in [("critical", 0, 0), ("high", 3, 2), ("low", 3, 3)] {
+        let gated = image(&sandbox, &["scan", "develop", "--fail-on", limit]).code(code);
+        assert_eq!(gated.json()["too_bad"], bad, "{limit}");
+    }
+    let people = sandbox
+        .mlops(["--local", "image", "scan", "--fail-on", "high"])
+        .code(3);
+    assert!(
+        people.stdout.contains("2 high, 1 medium"),
+        "{}",
+        people.stdout
+    );
+    let shown = image(&sandbox, &["show", "develop"]).success().json();
+    assert_eq!(shown["scan"], "COMPLETE");
+}
+
+#[test]
+fn what_somebody_needs_is_not_removed() {
+    let sandbox = project();
+    let pinned = push_another(&sandbox, "V = 1\n");
+    let pinned_commit = git(&sandbox, &["rev-parse", "HEAD"]);
+    let free = push_another(&sandbox, "V = 2\n");
+    let newest = push_another(&sandbox, "V = 3\n");
+    git(&sandbox, &["switch", "--quiet", "--create", "feature/x"]);
+    let _ = image(&sandbox, &["pin", &pinned, "--commit"]).success();
+    git(&sandbox, &["switch", "--quiet", "develop"]);
+    let digests = || {
+        let listed = image(&sandbox, &["list"]).success().json();
+        let mut images = listed["images"].as_array().unwrap().iter();
+        let mut digests: Vec<String> = images
+            .by_ref()
+            .map(|image| image["digest"].as_str().unwrap().to_owned())
+            .collect();
+        digests.sort();
+        digests
+    };
+    let before = digests();
+    assert_eq!(before.len(), 3);
+
+    let refused = image(&sandbox, &["rm", &free, &pinned_commit, "develop", "--yes"]).code(3);
+    for part in ["nothing was removed", "pin of feature/x", "branch develop"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    assert!(!refused.stderr.contains(&free[7..19]), "{}", refused.stderr);
+    let unasked = image(&sandbox, &["rm", &free]).code(2);
+    assert!(
+        unasked.stderr.contains(&free[7..19]),
+        "the plan: {}",
+        unasked.stderr
+    );
+    assert!(unasked.stderr.contains("--yes"), "{}", unasked.stderr);
+    let dry = image(&sandbox, &["rm", "--older-than", "0", "--dry-run"])
+        .success()
+        .json();
+    assert_eq!(dry["done"], false);
+    assert_eq!(dry["removed"][0]["digest"], free.as_str(), "{dry}");
+    assert_eq!(dry["removed"].as_array().unwrap().len(), 1, "{dry}");
+    assert_eq!(dry["kept"].as_array().unwrap().len(), 2, "{dry}");
+    let none = image(&sandbox, &["rm", "--older-than", "1", "--yes"])
+        .success()
+        .json();
+    assert_eq!(
+        (&none["removed"], &none["done"]),
+        (&json!([]), &json!(false))
+    );
+    let _ = image(&sandbox, &["rm", "nothing", "--yes"]).code(2);
+    let _ = image(&sandbox, &["rm"]).code(2);
+    assert_eq!(digests(), before, "all of that removed nothing");
+
+    let removed = image(&sandbox, &["rm", &free[7..15], "--yes"])
+        .success()
+        .json();
+    assert_eq!(
+        (&removed["done"], &removed["removed"][0]["digest"]),
+        (&json!(true), &json!(free))
+    );
+    let mut left = vec![pinned.clone(), newest];
+    left.sort();
+    assert_eq!(digests(), left);
+    // The pin is gone: so is the need.
+    git(
+        &sandbox,
+        &["branch", "--quiet", "--delete", "--force", "feature/x"],
+    );
+    let _ = image(&sandbox, &["rm", &pinned, "--yes"]).success();
+    assert_eq!(digests().len(), 1);
+}
+
+#[test]
+fn a_lifecycle_policy_is_seen_before_it_works() {
+    let sandbox = project();
+    let old = push_another(&sandbox, "V = 1\n");
+    let new = push_another(&sandbox, "V = 2\n");
+    let rule = json!({
+        "rulePriority": 5,
+        "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1},
+        "action": {"type": "expire"},
+    });
+    sandbox.write("policy.json", json!({"rules": [rule]}).to_string());
+    let preview = ["list", "--lifecycle-preview", "policy.json"];
+    let seen = image(&sandbox, &preview).success().json();
+    assert_eq!(seen["total"], 2, "{seen}");
+    assert_eq!(seen["expiring"].as_array().unwrap().len(), 1, "{seen}");
+    assert_eq!(seen["expiring"][0]["digest"], old.as_str());
+    assert_eq!(seen["expiring"][0]["rule"], 5);
+    assert_eq!(seen["expiring"][0]["needed_by"], json!([]));
+    // ECR does not know who uses an image: the preview says it.
+    git(&sandbox, &["switch", "--quiet", "--create", "feature/x"]);
+    let _ = image(&sandbox, &["pin", &old, "--commit"]).success();
+    let seen = image(&sandbox, &preview).success().json();
+    assert_eq!(
+        seen["expiring"][0]["needed_by"],
+        json!(["pin of feature/x"])
+    );
+    let people = sandbox
+        .mlops(["--local", "image"].into_iter().chain(preview))
+        .success();
+    assert!(
+        people.stdout.contains("would expire 1"),
+        "{}",
+        people.stdout
+    );
+    assert!(people.stdout.contains(&old[7..19]) && !people.stdout.contains(&new[7..19]));
+
+    let none = image(&sandbox, &["list", "--lifecycle-preview"]).code(1);
+    assert!(
+        none.stderr.contains("LifecyclePolicyNotFound"),
+        "{}",
+        none.stderr
+    );
+    sandbox.write("policy.json", "rules");
+    let _ = image(&sandbox, &preview).code(2);
+}
+
+/// Writes an OCI layout whose image is an index of one small image for each architecture; the
+/// digests of the index and of its images.
+fn index_layout(sandbox: &Sandbox, architectures: &[&str]) -> (String, Vec<String>) {
+    let blob = |value: &Value| {
+        use sha2::Digest;
+        let bytes = value.to_string();
+        let hex = hex::encode(sha2::Sha256::digest(&bytes));
+        sandbox.write(&format!("layout/blobs/sha256/{hex}"), &bytes);
+        (format!("sha256:{hex}"), bytes.len())
+    };
+    let oci = |kind: &str| format!("application/vnd.oci.image.{kind}.v1+json");
+    let mut entries = Vec::new();
+    for architecture in architectures {
+        let (digest, size) = blob(&json!({
+            "architecture": architecture, "os": "linux",
+            "config": {"Labels": {"org.opencontainers.image.base.name": "base:1"}},
+            "rootfs": {"type": "layers", "diff_ids": []},
+        }));
+        let (digest, size) = blob(&json!({
+            "schemaVersion": 2, "mediaType": oci("manifest"), "layers": [],
+            "config": {"mediaType": oci("config"), "digest": digest, "size": size},
+        }));
+        entries.push(json!({
+            "mediaType": oci("manifest"), "digest": digest, "size": size,
+            "platform": {"os": "linux", "architecture": architecture},
+        }));
+    }
+    let (digest, size) =
+        blob(&json!({"schemaVersion": 2, "mediaType": oci("index"), "manifests": entries}));
+    let root = json!({"mediaType": oci("index"), "digest": digest, "size": size});
+    let index = json!({"schemaVersion": 2, "manifests": [root]});
+    sandbox.write("layout/index.json", index.to_string());
+    sandbox.write("layout/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+    let children = entries
+        .iter()
+        .map(|entry| entry["digest"].as_str().unwrap().to_owned());
+    (digest, children.collect())
+}
+
+#[test]
+fn an_index_goes_with_its_images() {
+    let sandbox = project();
+    sandbox.write(".git/info/exclude", "layout\n");
+    let (index, children) = index_layout(&sandbox, &["amd64", "arm64"]);
+    let pushed = push(&sandbox, &["layout"]);
+    assert_eq!(pushed["digest"], index.as_str());
+    let shown = image(&sandbox, &["show", &index]).success().json();
+    let platforms: Vec<_> = shown["platforms"].as_array().unwrap().iter().collect();
+    assert_eq!(platforms.len(), 2, "{shown}");
+    assert_eq!(platforms[1]["platform"], "linux/arm64");
+    assert_eq!(platforms[1]["digest"], children[1].as_str());
+    assert_eq!(platforms[1]["base"], "base:1");
+    let scan = image(&sandbox, &["scan", &index]).code(2);
+    assert!(scan.stderr.contains(&children[0]), "{}", scan.stderr);
+
+    // The branch's tag is on the index: its images are needed too, by name and by filter.
+    let listed = image(&sandbox, &["list"]).success().json();
+    assert_eq!(entry(&listed, &children[0])["part_of"], json!([index]));
+    let refused = image(&sandbox, &["rm", &children[0], "--yes"]).code(3);
+    assert!(
+        refused.stderr.contains("branch develop"),
+        "{}",
+        refused.stderr
+    );
+    let none = image(&sandbox, &["rm", "--untagged", "--yes"])
+        .success()
+        .json();
+    assert_eq!((&none["removed"], &none["kept"]), (&json!([]), &json!([])));
+
+    // Another image takes the tag.
+    let other = push_another(&sandbox, "V = 1\n");
+    let refused = image(&sandbox, &["rm", &children[0], "--yes"]).code(3);
+    assert!(refused.stderr.contains("index"), "{}", refused.stderr);
+    let removed = image(&sandbox, &["rm", &index, "--yes"]).success().json();
+    assert_eq!(removed["removed"].as_array().unwrap().len(), 3, "{removed}");
+    let left = image(&sandbox, &["list"]).success().json();
+    assert_eq!(left["images"].as_array().unwrap().len(), 1, "{left}");
+    assert_eq!(left["images"][0]["digest"], other.as_str());
+}

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """`mlops data` beside s5cmd, boto3 and the aws CLI, all against one S3 server on loopback.
 
-usage: benches/data.py MLOPS [--server MLOPS|URL] [--peers DIR] [--turns N] [--parts small,large,list]
+usage: benches/data.py MLOPS [--server MLOPS|URL] [--peer-server URL] [--peers DIR] [--turns N] [--parts small,large,list]
                        [--files N] [--bytes N] [--versions N]
 
 DIR is the `bin` of a virtual environment with boto3, awscli and s5cmd. The server is the local cloud
-of MLOPS unless another address is given; then its bucket `bench` must exist and keep versions. Each
+of MLOPS unless another address is given; then its bucket `bench` must exist and keep versions (for
+s3s-fs, which keeps none, benches/versioned.py stands between, and --peer-server is s3s-fs itself). Each
 client is a process of its own, measured by wait4, in turn with the others, to a new place in each
-turn. What a client sent is compared with the files once, by `mlops data verify` or by listing.
+turn. `mlops data verify` reads one push of each kind back.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import measure  # noqa: E402
 parser = argparse.ArgumentParser()
 parser.add_argument("mlops")
 parser.add_argument("--server", default=None)
+parser.add_argument("--peer-server", default=None)
 parser.add_argument("--peers", default=None)
 parser.add_argument("--turns", type=int, default=5)
 parser.add_argument("--parts", default="small,large,list")
@@ -106,9 +108,11 @@ def peer(name):
 
 def clients(endpoint, kind, source):
     """Name and command of each client, for a turn."""
+    ours = endpoint
     found = {"mlops": lambda turn: [
-        mlops, "--quiet", "--endpoint-url", endpoint, "data", "push", source,
+        mlops, "--quiet", "--endpoint-url", ours, "data", "push", source,
         f"{kind}{turn}", "--bucket", "bench", "--output", "json"]}
+    endpoint = arguments.peer_server or endpoint
     wild = "/*" if os.path.isdir(source) else ""
     if peer("s5cmd"):
         found["s5cmd"] = lambda turn: [
@@ -144,6 +148,14 @@ def compare(title, turns, commands, server):
               f"| {middle['server']:.2f} | {ratios[0]:.2f} | {ratios[1]:.2f} |", flush=True)
 
 
+def verify(endpoint, name):
+    if arguments.peer_server:
+        return
+    command = [mlops, "--quiet", "--endpoint-url", endpoint, "data", "verify", name]
+    subprocess.run(command + ["--bucket", "bench"], env=environment, check=True,
+                   stdout=subprocess.DEVNULL)
+
+
 def run(endpoint, server, scratch):
     host = urllib.parse.urlparse(endpoint).netloc
     parts = arguments.parts.split(",")
@@ -160,6 +172,7 @@ def run(endpoint, server, scratch):
                 file.write(os.urandom(64 << 10))
         commands = clients(endpoint, "small", tree)
         compare(f"{arguments.files} files of 64 KiB", arguments.turns, commands, server)
+        verify(endpoint, "small0")
         again = {"mlops, pushed again": lambda turn: commands["mlops"](0)}
         compare("The same tree again", arguments.turns, again, server)
     if "large" in parts:
@@ -169,6 +182,7 @@ def run(endpoint, server, scratch):
                 file.write(os.urandom(1 << 20))
         commands = clients(endpoint, "large", large)
         compare(f"One file of {arguments.bytes >> 20} MiB", arguments.turns, commands, server)
+        verify(endpoint, "large0")
     if "list" in parts:
         workers = 8
         with multiprocessing.Pool(workers) as pool:

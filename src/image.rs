@@ -40,7 +40,7 @@ pub struct Image {
     /// What it was built on, where that is known.
     pub base: Option<String>,
     /// Removes the layers that were built for this push.
-    _scratch: Vec<tempfile::TempPath>,
+    scratch: Vec<tempfile::TempPath>,
 }
 
 /// A manifest and the blobs that it names.

@@ -218,9 +218,10 @@ fn read(detail: &ImageDetail) -> Option<Described> {
             .image_size_in_bytes()
             .and_then(|size| u64::try_from(size).ok())
             .unwrap_or_default(),
-        pushed: detail.image_pushed_at().and_then(|time| {
-            jiff::Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok()
-        }),
+        // As exact as ECR is: the wire has seconds as a binary fraction.
+        pushed: detail
+            .image_pushed_at()
+            .and_then(|time| jiff::Timestamp::from_millisecond(time.to_millis().ok()?).ok()),
         media_type: detail.image_manifest_media_type().map(str::to_owned),
         subject: detail.subject_manifest_digest().map(str::to_owned),
         scan: detail

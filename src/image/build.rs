@@ -233,7 +233,7 @@ mod tests {
                 blobs: vec![blob(&config), blob(b"layer")],
             }],
             base: None,
-            _scratch: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 

@@ -185,7 +185,7 @@ pub(super) fn assemble(parts: Parts) -> Result<Image> {
             blobs,
         }],
         base: parts.base,
-        _scratch: parts.scratch,
+        scratch: parts.scratch,
     })
 }
 

@@ -112,7 +112,7 @@ pub(super) fn read_tree(tree: Tree<'_>, name: Option<&str>) -> Result<Image> {
     let mut image = Image {
         manifests: Vec::new(),
         base: None,
-        _scratch: Vec::new(),
+        scratch: Vec::new(),
     };
     collect(tree, root, 0, &mut image)?;
     Ok(image)
@@ -120,27 +120,27 @@ pub(super) fn read_tree(tree: Tree<'_>, name: Option<&str>) -> Result<Image> {
 
 /// The only image, or the one of that name.
 fn choose<'a>(tree: Tree<'_>, all: &'a [Descriptor], name: Option<&str>) -> Result<&'a Descriptor> {
-    let tag_of = |of: &'a Descriptor| of.annotations().as_ref()?.get(NAME).map(String::as_str);
+    let named = |of: &'a Descriptor| of.annotations().as_ref()?.get(NAME).map(String::as_str);
     let found: Vec<&Descriptor> = all
         .iter()
-        .filter(|of| name.is_none() || tag_of(of) == name)
+        .filter(|of| name.is_none() || named(of) == name)
         .collect();
     if let [one] = found[..] {
         return Ok(one);
     }
-    let names: Vec<&str> = all.iter().filter_map(tag_of).collect();
+    let tags: Vec<&str> = all.iter().filter_map(named).collect();
     let error = match name {
         Some(name) => anyhow!("{} holds {} images `{name}`", tree.shown(), found.len()),
         None => anyhow!("{} holds {} images, not one", tree.shown(), found.len()),
     };
-    Err(error).hint(if names.is_empty() {
+    Err(error).hint(if tags.is_empty() {
         "copy the one to push into a layout of its own: `skopeo copy oci:DIR:TAG oci:NEW`"
             .to_owned()
     } else {
         format!(
             "name the one to push, {}:TAG; its tags are {}",
             tree.shown(),
-            names.join(", ")
+            tags.join(", ")
         )
     })
 }

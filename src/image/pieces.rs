@@ -27,7 +27,7 @@ pub(super) struct Pieces {
     pub(super) written: PathBuf,
     pub(super) source: PathBuf,
     pub(super) compression: Compression,
-    pub(super) parts: Vec<Piece>,
+    pub(super) order: Vec<Piece>,
 }
 
 impl Pieces {
@@ -37,7 +37,7 @@ impl Pieces {
             written: File::open(&self.written)?,
             source: File::open(&self.source)?,
             compression: self.compression,
-            pieces: self.parts.clone().into_iter(),
+            pieces: self.order.clone().into_iter(),
             now: Now::Written { left: 0 },
         })
     }
@@ -282,7 +282,7 @@ mod tests {
                 written: written.path().to_owned(),
                 source: source.path().to_owned(),
                 compression,
-                parts: done.pieces,
+                order: done.pieces,
             };
             let mut found = Vec::new();
             let mut reader = pieces.reader().unwrap();

@@ -197,6 +197,12 @@ impl Registry {
         }
     }
 
+    /// True when an image of this name is in this registry.
+    pub fn has(&self, reference: &Reference) -> bool {
+        Url::parse(&format!("{}://{}/", self.base.scheme(), reference.host))
+            .is_ok_and(|url| url.origin() == self.base.origin())
+    }
+
     fn host(&self) -> &str {
         self.base.host_str().unwrap_or_default()
     }

@@ -139,11 +139,9 @@ fn open_archive(path: &Path, name: Option<&str>, scratch: Vec<TempPath>) -> Resu
     if is_layout {
         let read = layout::read_tree(Tree::Archive(&archive), name);
         match read {
-            Ok(image) if !archive.has("manifest.json") || !layout::has_plain_layer(&image) => {
-                return Ok(Source::Ready(Image {
-                    _scratch: scratch,
-                    ..image
-                }));
+            Ok(mut image) if !archive.has("manifest.json") || !layout::has_plain_layer(&image) => {
+                image.scratch.extend(scratch);
+                return Ok(Source::Ready(image));
             }
             Err(error) if !archive.has("manifest.json") => return Err(error),
             _ => {}

@@ -14,12 +14,11 @@ pub(crate) const BUCKET: &str = "data";
 /// The address of the sandbox's local cloud, which is started.
 pub(crate) fn endpoint(sandbox: &Sandbox) -> String {
     let address = sandbox.path().join(".mlops/local/address.json");
-    let found: serde_json::Value = match std::fs::read(address) {
-        Ok(bytes) => serde_json::from_slice(&bytes).unwrap(),
-        Err(_) => {
-            let start = ["local", "start", "--detach", "--output", "json"];
-            sandbox.mlops(start).success().json()
-        }
+    let found: serde_json::Value = if let Ok(bytes) = std::fs::read(address) {
+        serde_json::from_slice(&bytes).unwrap()
+    } else {
+        let start = ["local", "start", "--detach", "--output", "json"];
+        sandbox.mlops(start).success().json()
     };
     found["endpoint"].as_str().unwrap().to_owned()
 }

@@ -59,7 +59,7 @@ async fn a_killed_push_leaves_the_old_version_and_the_next_one_goes_on() {
 
     let second = push_to(&sandbox, "d");
     let resumed = second["resumed_bytes"].as_u64().unwrap();
-    assert!(resumed > 0 && resumed % PART == 0, "{second}");
+    assert!(resumed > 0 && resumed.is_multiple_of(PART), "{second}");
     // The small file is one of a few: it is sent again without asking.
     assert_eq!(
         second["uploaded_bytes"].as_u64().unwrap(),

@@ -49,7 +49,7 @@ async fn only_bytes_decide_what_is_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn any_name_and_any_bytes_come_back() {
     let sandbox = Sandbox::new();
-    let _clients = clients(&sandbox).await;
+    let clients = clients(&sandbox).await;
     let files: [(&str, Vec<u8>); 7] = [
         ("empty", Vec::new()),
         (".hidden/.leading", b"x".to_vec()),
@@ -75,11 +75,11 @@ async fn any_name_and_any_bytes_come_back() {
 
     // The snapshot for a run has the same names.
     let dataset = "flights".parse().unwrap();
-    let version = datasets::latest(&_clients.s3, BUCKET, &dataset)
+    let version = datasets::latest(&clients.s3, BUCKET, &dataset)
         .await
         .unwrap()
         .unwrap();
-    datasets::snapshot(&_clients.s3, BUCKET, &version, &|_| {})
+    datasets::snapshot(&clients.s3, BUCKET, &version, &|_| {})
         .await
         .unwrap();
 }
@@ -333,7 +333,7 @@ fn a_file_that_cannot_be_read_is_known_before_anything_is_sent() {
     let sandbox = Sandbox::new();
     sandbox.write("d/a.csv", "one");
     let path = sandbox.path().join("d/a.csv");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o0)).unwrap();
     if std::fs::File::open(&path).is_ok() {
         // The superuser reads everything.
         return;

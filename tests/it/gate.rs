@@ -51,7 +51,7 @@ impl Gate {
                 for (from, to, way) in pairs {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let counted = (way == side).then(|| (passed.clone(), sender.clone()));
-                    std::thread::spawn(move || forward(from, to, counted, limit, then));
+                    std::thread::spawn(move || forward(from, to, counted.as_ref(), limit, then));
                 }
             }
         });
@@ -61,7 +61,7 @@ impl Gate {
     /// Waits until the limit was reached.
     pub(crate) fn wait(&self) {
         self.reached
-            .recv_timeout(std::time::Duration::from_secs(120))
+            .recv_timeout(std::time::Duration::from_mins(2))
             .unwrap();
     }
 }
@@ -69,7 +69,7 @@ impl Gate {
 fn forward(
     mut from: TcpStream,
     mut to: TcpStream,
-    counted: Option<(Arc<AtomicU64>, Sender<()>)>,
+    counted: Option<&(Arc<AtomicU64>, Sender<()>)>,
     limit: u64,
     then: Then,
 ) {
@@ -79,7 +79,7 @@ fn forward(
             Ok(0) | Err(_) => break,
             Ok(count) => count,
         };
-        if let Some((passed, reached)) = &counted {
+        if let Some((passed, reached)) = counted {
             let before = passed.fetch_add(count as u64, Ordering::SeqCst);
             let crossed = before <= limit && limit < before + count as u64;
             if crossed {

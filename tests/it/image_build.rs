@@ -305,15 +305,12 @@ fn a_base_is_pulled_once() {
         .as_str()
         .unwrap()
         .to_owned();
-    let (host, _) = image.split_once('/').unwrap();
-    sandbox.write(
-        "../home/.docker/config.json",
-        json!({"auths": {host: {"auth": "dXNlcjpwYXNz"}}}).to_string(),
-    );
     sandbox.write("image/program/more", "x\n");
     commit(&sandbox);
     let arguments = ["--base", &image, "--python", "3.12"];
-    let first = build(&sandbox, &arguments);
+    let first = ["--local", "--output", "json", "image", "build"];
+    let first = sandbox.mlops(first.iter().chain(&arguments));
+    let first = first.success().json();
     let (name, digest) = image.split_once('@').unwrap();
     assert_eq!(first["base_digest"], digest);
     assert_eq!(first["base"], format!("{name}@{digest}"));

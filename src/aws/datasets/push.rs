@@ -272,3 +272,46 @@ async fn write(
         .filter(|id| id != "null")
         .ok_or_else(|| unversioned(bucket))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_apart_is_heard_to_its_end() {
+        let counter = Arc::new(AtomicU64::new(0));
+        let heard = AtomicU64::new(0);
+        let seen = |bytes| {
+            heard.fetch_add(bytes, Ordering::Relaxed);
+        };
+        let count = counter.clone();
+        let work = move || async move {
+            count.fetch_add(5, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            count.fetch_add(2, Ordering::Relaxed);
+            Ok("done")
+        };
+        assert_eq!(apart(work, counter.clone(), &seen).await.unwrap(), "done");
+        assert_eq!(heard.load(Ordering::Relaxed), 7);
+        let failing = || async { Err::<(), _>(anyhow::anyhow!("no")) };
+        let error = apart(failing, counter, &seen).await.unwrap_err();
+        assert_eq!(error.to_string(), "no");
+    }
+
+    #[test]
+    fn keys_that_are_too_long_are_refused() {
+        let dataset = "d".parse().unwrap();
+        let file = |length: usize| LocalFile {
+            source: "x".into(),
+            path: "a".repeat(length),
+            size: 0,
+        };
+        let most = MAX_KEY - "datasets/d/".len();
+        assert!(check_keys(&dataset, &[file(most)]).is_ok());
+        let error = check_keys(&dataset, &[file(1), file(most + 1)]).unwrap_err();
+        assert!(
+            error.to_string().contains("1014 bytes, S3 takes 1013"),
+            "{error}"
+        );
+    }
+}

@@ -120,13 +120,19 @@ impl Still {
 }
 
 /// A file's bytes and their SHA-256.
-pub(super) fn whole(file: &LocalFile) -> Result<(Bytes, [u8; 32])> {
+pub(super) fn whole(file: &LocalFile, buffers: &Buffers) -> Result<(Bytes, [u8; 32])> {
     let mut still = Still::open(file)?;
     let mut sha256 = Sha256::new();
-    let mut bytes = vec![0; usize::try_from(file.size)?];
-    still.fill(&mut bytes, |step| sha256.update(step))?;
+    let size = usize::try_from(file.size)?;
+    // Memory that is kept for small files must not grow to the size of larger ones.
+    let mut buffer = if size <= 2 * STEP {
+        buffers.take(size)
+    } else {
+        Buffers::default().take(size)
+    };
+    still.fill(&mut buffer.bytes, |step| sha256.update(step))?;
     still.check()?;
-    Ok((Bytes::from(bytes), sha256.finalize().into()))
+    Ok((Bytes::from_owner(buffer), sha256.finalize().into()))
 }
 
 /// The SHA-256 of each file, in parallel; `count` grows by the bytes that were read.
@@ -160,7 +166,7 @@ pub(super) fn digests(file: &LocalFile) -> Result<Digests> {
     parts.finish()
 }
 
-/// Memory for parts, used again and again.
+/// Memory, used again and again.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
@@ -308,7 +314,7 @@ mod tests {
         };
         assert_eq!(digests(&file).unwrap(), expected);
         assert_eq!(
-            whole(&file).unwrap(),
+            whole(&file, &Buffers::default()).unwrap(),
             (bytes.clone().into(), expected.sha256)
         );
         for size in [1_000_003, 1_000_002, 300_000] {
@@ -348,7 +354,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let before = file(directory.path(), b"abc");
         std::fs::write(&before.source, b"abcd").unwrap();
-        let error = whole(&before).unwrap_err();
+        let error = whole(&before, &Buffers::default()).unwrap_err();
         assert!(error.to_string().contains("changed while"), "{error}");
 
         let before = file(directory.path(), b"abcdef");
@@ -376,6 +382,6 @@ mod tests {
         assert!(error.to_string().contains("changed while"), "{error}");
 
         std::fs::remove_file(&before.source).unwrap();
-        assert!(whole(&before).is_err());
+        assert!(whole(&before, &Buffers::default()).is_err());
     }
 }

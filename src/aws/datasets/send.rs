@@ -10,8 +10,9 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{OnceCell, SemaphorePermit};
 
+use super::reading::{self, Buffers};
 use super::upload::{self, Memory, PART, blocking};
-use super::{LocalFile, ManifestFile, STANDS, earlier, prefix, reading, unversioned};
+use super::{LocalFile, ManifestFile, STANDS, earlier, prefix, unversioned};
 use crate::aws::s3::S3Uri;
 use crate::error::hinted;
 use crate::names::DatasetName;
@@ -46,6 +47,8 @@ pub(super) struct Sender {
     /// When the version before was written, in seconds; what is older belongs to it.
     since: i64,
     memory: Memory,
+    /// For small files.
+    buffers: Buffers,
     sending: AtomicUsize,
     objects: OnceCell<BTreeMap<String, u64>>,
     uploads: OnceCell<BTreeMap<String, Vec<String>>>,
@@ -68,6 +71,7 @@ impl Sender {
             dataset,
             since,
             memory: Memory::new(),
+            buffers: Buffers::default(),
             sending: AtomicUsize::new(0),
             objects: OnceCell::new(),
             uploads: OnceCell::new(),
@@ -153,9 +157,10 @@ impl Sender {
     async fn read(&self, group: Vec<LocalFile>) -> Result<Vec<Ready<'_>>> {
         let total = group.iter().map(|file| Memory::units(file.size)).sum();
         let mut room = self.memory.room(total).await?;
+        let buffers = self.buffers.clone();
         let read = blocking(move || {
             let read = group.into_iter().map(|file| {
-                let (bytes, sha256) = reading::whole(&file)?;
+                let (bytes, sha256) = reading::whole(&file, &buffers)?;
                 anyhow::Ok((file, bytes, sha256))
             });
             read.collect::<Result<Vec<_>>>()

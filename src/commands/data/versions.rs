@@ -106,11 +106,8 @@ impl fmt::Display for VersionsReport {
             head.0, head.1, head.2, head.3
         )?;
         for row in &self.versions {
-            let (version, pushed) = (
-                clean(&row.version),
-                row.created.strftime("%Y-%m-%d %H:%M:%SZ"),
-            );
-            write!(f, "{version:width$}  {pushed}")?;
+            let (version, pushed) = (clean(&row.version), format!("{:.0}", row.created));
+            write!(f, "{version:width$}  {}", pushed.replace('T', " "))?;
             match (row.files, row.bytes) {
                 (Some(files), Some(size)) => writeln!(f, "  {files:>7}  {:>9}", bytes(size))?,
                 _ => writeln!(f)?,

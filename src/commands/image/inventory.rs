@@ -27,6 +27,8 @@ pub(super) struct UsedBy {
     pub pins: BTreeSet<String>,
     /// Branches whose tag it has.
     pub branches: BTreeSet<String>,
+    /// True of the analyzer that Processing jobs run.
+    pub analyzer: bool,
 }
 
 impl UsedBy {
@@ -39,6 +41,7 @@ impl UsedBy {
         self.endpoints.extend(other.endpoints.iter().cloned());
         self.pins.extend(other.pins.iter().cloned());
         self.branches.extend(other.branches.iter().cloned());
+        self.analyzer |= other.analyzer;
     }
 
     /// Why the image has to stay; nothing when it need not. A rejected version needs no image.
@@ -51,6 +54,7 @@ impl UsedBy {
         needs.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
         needs.extend(self.pins.iter().map(|name| format!("pin of {name}")));
         needs.extend(self.branches.iter().map(|name| format!("branch {name}")));
+        needs.extend(self.analyzer.then(|| "analyzer".to_owned()));
         needs
     }
 
@@ -64,6 +68,7 @@ impl UsedBy {
         let mut parts: Vec<String> = self.models.iter().map(rejected).collect();
         parts.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
         parts.extend(self.pins.iter().map(|name| format!("pin of {name}")));
+        parts.extend(self.analyzer.then(|| "analyzer".to_owned()));
         parts.join(", ")
     }
 }
@@ -142,6 +147,10 @@ impl Inventory {
             })
             .collect();
         branches(ctx, project, &repository, &images, &mut used)?;
+        if images.iter().any(|i| i.digest == platform.analyzer_digest) {
+            let used = used.entry(platform.analyzer_digest.clone()).or_default();
+            used.analyzer = true;
+        }
         // An index is pulled by its own digest and runs as one of its images: each needs the other.
         let direct = used.clone();
         for (index, parts) in &children {

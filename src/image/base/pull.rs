@@ -80,7 +80,7 @@ pub async fn pull(
     let image = Image {
         manifests: vec![manifest],
         base: None,
-        _scratch: Vec::new(),
+        scratch: Vec::new(),
     };
     Base::of(&image, &name, platform)
 }

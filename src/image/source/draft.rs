@@ -164,7 +164,7 @@ impl Draft {
                 blobs,
             }],
             base: self.base,
-            _scratch: self
+            scratch: self
                 .scratch
                 .into_inner()
                 .unwrap_or_else(PoisonError::into_inner),
@@ -226,7 +226,7 @@ impl Layer {
                 written: file.to_path_buf(),
                 source: self.path.clone(),
                 compression,
-                parts: done.pieces,
+                order: done.pieces,
             }),
         };
         scratch

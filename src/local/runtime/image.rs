@@ -48,7 +48,13 @@ fn unpack_at_most(
             .tempdir_in(parent)?;
         let mut left_out = LeftOut::default();
         for (path, media_type) in layers {
-            layer(temporary.path(), path, media_type, &mut budget, &mut left_out)?;
+            layer(
+                temporary.path(),
+                path,
+                media_type,
+                &mut budget,
+                &mut left_out,
+            )?;
         }
         std::fs::create_dir_all(temporary.path().join("opt"))?;
         let mut notes = Vec::new();

@@ -176,7 +176,10 @@ fn rows(
             "SELECT {COLUMNS} FROM s3_versions WHERE bucket = ?1 AND key = ?2 AND sequence < ?3
              AND {which} ORDER BY sequence DESC LIMIT {ROWS}"
         ))?;
-        for version in statement.query_map(params![bucket, start.key, below], versions::from_row)? {
+        for version in statement.query_map(
+            params![bucket, start.key, below],
+            versions::from_row_for_listing,
+        )? {
             found.push(version?);
         }
     }
@@ -185,7 +188,10 @@ fn rows(
         "SELECT {COLUMNS} FROM s3_versions WHERE bucket = ?1 AND key > ?2
          AND (?3 IS NULL OR key < ?3) AND {which} ORDER BY key, sequence DESC LIMIT ?4"
     ))?;
-    for version in statement.query_map(params![bucket, start.key, end, left], versions::from_row)? {
+    for version in statement.query_map(
+        params![bucket, start.key, end, left],
+        versions::from_row_for_listing,
+    )? {
         found.push(version?);
     }
     Ok(found)

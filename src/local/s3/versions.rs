@@ -73,7 +73,35 @@ pub(super) const COLUMNS: &str =
     "sequence, key, version, latest, marker, size, etag, sha256, modified, details";
 
 pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Version> {
-    let details: String = row.get(9)?;
+    version(row, |text| serde_json::from_str(text))
+}
+
+/// Of the details only what listings show: a page has a thousand of them.
+pub(super) fn from_row_for_listing(row: &Row<'_>) -> rusqlite::Result<Version> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Shown {
+        storage_class: Option<String>,
+        checksums: Checksums,
+        composite: bool,
+    }
+
+    version(row, |text| {
+        let shown: Shown = serde_json::from_str(text)?;
+        Ok(Details {
+            storage_class: shown.storage_class,
+            checksums: shown.checksums,
+            composite: shown.composite,
+            ..Details::default()
+        })
+    })
+}
+
+fn version(
+    row: &Row<'_>,
+    details: impl Fn(&str) -> serde_json::Result<Details>,
+) -> rusqlite::Result<Version> {
+    let text = row.get_ref(9)?.as_str()?;
     Ok(Version {
         sequence: row.get(0)?,
         key: row.get(1)?,
@@ -84,7 +112,7 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Version> {
         etag: row.get(6)?,
         sha256: row.get(7)?,
         modified: row.get(8)?,
-        details: serde_json::from_str(&details).map_err(|error| {
+        details: details(text).map_err(|error| {
             rusqlite::Error::FromSqlConversionFailure(
                 9,
                 rusqlite::types::Type::Text,

@@ -13,7 +13,7 @@ use crate::image::registry::{InvalidReference, Reference, Registry};
 use crate::names::Platform;
 
 /// Finds the base, by default `scratch`. `asked` is its name and the directory that paths are
-/// relative to. A registry on this machine is spoken to without TLS.
+/// relative to.
 pub(super) async fn find(
     ctx: &Context,
     asked: Option<(&str, &Path)>,
@@ -31,8 +31,7 @@ pub(super) async fn find(
     let reference: Reference = name
         .parse()
         .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
-    let login = ctx.config.registry_credentials().login(&reference).await?;
-    let registry = Registry::of(&reference, reference.is_local(), login)?;
+    let registry = registry(ctx, &reference).await?;
     let bar = OnceLock::new();
     let begin = |missing| {
         if missing > 0 {
@@ -48,4 +47,18 @@ pub(super) async fn find(
     pull(&registry, &reference, platform, cache, begin, &advance)
         .await
         .with_context(|| format!("cannot build on {reference}"))
+}
+
+/// The registry of a base: the account's own with its token, another with Docker's or podman's
+/// login. A registry on this machine is spoken to without TLS.
+async fn registry(ctx: &Context, reference: &Reference) -> Result<Registry> {
+    let of_an_account = reference.host.contains(".dkr.ecr.");
+    if of_an_account || (ctx.config.is_local() && reference.is_local()) {
+        let own = ctx.registry(ctx.aws().await?).await?;
+        if own.has(reference) {
+            return Ok(own);
+        }
+    }
+    let login = ctx.config.registry_credentials().login(reference).await?;
+    Registry::of(reference, reference.is_local(), login)
 }

@@ -133,6 +133,24 @@ impl Repository {
         Ok(!changes.is_empty())
     }
 
+    /// The files under `path` that git ignores, from this directory.
+    pub fn ignored(&self, path: &Path) -> Result<Vec<PathBuf>> {
+        let text = self.run([
+            OsStr::new("ls-files"),
+            OsStr::new("--others"),
+            OsStr::new("--ignored"),
+            OsStr::new("--exclude-standard"),
+            OsStr::new("-z"),
+            OsStr::new("--"),
+            path.as_os_str(),
+        ])?;
+        Ok(text
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty())
+            .map(|name| PathBuf::from(String::from_utf8_lossy(name).into_owned()))
+            .collect())
+    }
+
     /// The bytes of a file at a commit; `None` when the commit does not have it.
     pub fn show(&self, commit: &str, path: &Path) -> Result<Option<Vec<u8>>> {
         let path = path.to_str().context("the path is not UTF-8")?;

@@ -8,8 +8,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
-
 use super::compress::Compression;
 
 /// A piece of a compressed layer, in the order of the layer.
@@ -40,32 +38,6 @@ impl Pieces {
             pieces: self.order.clone().into_iter(),
             now: Now::Written { left: 0 },
         })
-    }
-
-    /// Hands out the layer of `size` bytes from byte `from` on, until the taker wants no more. It
-    /// was hashed when it was made, and the registry hashes it again: once more would cost as much
-    /// as the sending.
-    pub(super) fn hand_out(
-        &self,
-        from: u64,
-        size: u64,
-        chunk: u64,
-        mut take: impl FnMut(Vec<u8>) -> bool,
-    ) -> Result<()> {
-        let mut reader = self.reader().context("cannot read a compressed layer")?;
-        io::copy(&mut (&mut reader).take(from), &mut io::sink())?;
-        let mut left = size - from;
-        while left > 0 {
-            let mut bytes = vec![0; usize::try_from(chunk.min(left))?];
-            reader
-                .read_exact(&mut bytes)
-                .context("cannot read a compressed layer")?;
-            left -= bytes.len() as u64;
-            if !take(bytes) {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -295,16 +267,6 @@ mod tests {
                 }
             }
             assert!(found == whole);
-            for from in [0, 1, 1_000_000, whole.len()] {
-                let mut rest = Vec::new();
-                let take = |bytes: Vec<u8>| {
-                    rest.extend(bytes);
-                    true
-                };
-                let from_here = from as u64;
-                pieces.hand_out(from_here, done.size, 70_000, take).unwrap();
-                assert!(rest == whole[from..], "{from}");
-            }
             assert_eq!(digest_of(&found), all.digest);
             let mut plain = Vec::new();
             match compression {

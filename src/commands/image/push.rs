@@ -111,10 +111,11 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
     let login = ctx.config.registry_credentials().login(to).await?;
     let registry = Registry::of(to, args.plain_http, login)?;
     let tags: Vec<ImageTag> = to.tag.iter().cloned().collect();
+    let mount_from = mount_from(args, to, base.as_deref(), &image);
     let target = Target {
         repository: &to.repository,
         tags: &tags,
-        mount_from: &args.mount_from,
+        mount_from: &mount_from,
     };
     let name = to.to_string();
     let (image, pushed) = send(ctx, &registry, &target, image, args.compression, &name).await?;
@@ -154,10 +155,11 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     }
 
     let start = Instant::now();
+    let mount_from = mount_from(args, &uri.parse()?, base.as_deref(), &image);
     let target = Target {
         repository: &repository,
         tags: &tags,
-        mount_from: &args.mount_from,
+        mount_from: &mount_from,
     };
     let (image, pushed) = send(
         ctx,
@@ -183,6 +185,18 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
         seconds: start.elapsed().as_secs_f64(),
         ..Pushed::of(pushed)
     })
+}
+
+/// The repositories that may have layers: those that were named, and the base's in the same registry.
+fn mount_from(args: &PushArgs, to: &Reference, base: Option<&str>, image: &Source) -> Vec<String> {
+    let base = base.or(match image {
+        Source::Ready(image) => image.base.as_deref(),
+        Source::Draft(_) => None,
+    });
+    let base = base.and_then(|base| base.parse::<Reference>().ok());
+    let base = base.filter(|base| base.host == to.host && base.repository != to.repository);
+    let named = args.mount_from.iter().cloned();
+    named.chain(base.map(|base| base.repository)).collect()
 }
 
 /// Pushes it, and answers the image that it is.

@@ -1,8 +1,10 @@
 //! What git says of the files that an image is made of.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context as _, Result};
 
-use crate::config::Project;
+use crate::config::{FILE, Project};
 use crate::error::{Exit, Failure, Hint};
 use crate::git::Repository;
 use crate::names::{BranchName, ImageTag};
@@ -94,18 +96,47 @@ fn commit(repository: &Repository) -> Result<String> {
 }
 
 fn dirty(project: &Project, repository: &Repository, allow_dirty: bool) -> Result<bool> {
-    let dirty = repository.is_dirty(&project.file.image.directory)?;
-    if dirty && !allow_dirty {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "files in {} are not committed",
-                project.file.image.directory.display()
-            ),
-        ))
-        .hint("commit them, or pass --allow-dirty: the image then carries no commit's tag");
+    let reason = uncommitted(project, repository)?;
+    match &reason {
+        Some(reason) if !allow_dirty => Err(Failure::new(Exit::Failed, reason.clone()))
+            .hint("commit it, or pass --allow-dirty: the image then carries no commit's tag"),
+        _ => Ok(reason.is_some()),
     }
-    Ok(dirty)
+}
+
+/// What goes into an image and is not as the commit has it.
+fn uncommitted(project: &Project, repository: &Repository) -> Result<Option<String>> {
+    let directory = &project.file.image.directory;
+    if repository.is_dirty(directory)? {
+        return Ok(Some(format!(
+            "files in {} are not committed",
+            directory.display()
+        )));
+    }
+    // The packing of the program takes what is there, whatever git ignores; not what Python compiled.
+    let compiled = |file: &PathBuf| {
+        file.components()
+            .any(|part| part.as_os_str() == "__pycache__")
+    };
+    let ignored = repository.ignored(&directory.join("program"))?;
+    if let Some(file) = ignored.iter().find(|file| !compiled(file)) {
+        return Ok(Some(format!(
+            "git ignores {}, which would go into the image",
+            file.display()
+        )));
+    }
+    let written = std::fs::read(project.root.join(FILE)).ok();
+    let committed = repository.show("HEAD", Path::new(FILE))?;
+    if settings(written) != settings(committed) {
+        return Ok(Some(format!("[image] of {FILE} is not committed")));
+    }
+    Ok(None)
+}
+
+/// The `[image]` of mlops.toml; `None` where there is none.
+fn settings(text: Option<Vec<u8>>) -> Option<toml::Value> {
+    let file: toml::Table = toml::from_slice(&text?).ok()?;
+    file.get("image").cloned()
 }
 
 fn label(commit: &str, dirty: bool) -> String {

@@ -63,6 +63,12 @@ impl Repository {
         self.resolve("HEAD^{commit}")
     }
 
+    /// True when the repository has a commit of this full id.
+    pub fn has_commit(&self, id: &str) -> Result<bool> {
+        let full = id.len() >= 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Ok(full && self.resolve(&format!("{id}^{{commit}}"))?.is_some())
+    }
+
     /// The branch that is checked out; `None` on a detached HEAD.
     pub fn current_branch(&self) -> Result<Option<String>> {
         self.answer(["symbolic-ref", "--quiet", "--short", "HEAD"])
@@ -131,6 +137,24 @@ impl Repository {
             path.as_os_str(),
         ])?;
         Ok(!changes.is_empty())
+    }
+
+    /// The files under `path` that git ignores, from this directory.
+    pub fn ignored(&self, path: &Path) -> Result<Vec<PathBuf>> {
+        let text = self.run([
+            OsStr::new("ls-files"),
+            OsStr::new("--others"),
+            OsStr::new("--ignored"),
+            OsStr::new("--exclude-standard"),
+            OsStr::new("-z"),
+            OsStr::new("--"),
+            path.as_os_str(),
+        ])?;
+        Ok(text
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty())
+            .map(|name| PathBuf::from(String::from_utf8_lossy(name).into_owned()))
+            .collect())
     }
 
     /// The bytes of a file at a commit; `None` when the commit does not have it.

@@ -58,20 +58,24 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     let spec = infra::network(&project);
     let network = Network::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
     let analyzer = analyzer(ctx).await?;
-    let before = match &analyzer {
-        Some(_) => None,
-        None => infra::outputs(clients, &infra::stack_name(&project.file.name, "platform")).await?,
-    };
+    let stack = infra::stack_name(&project.file.name, "platform");
+    let before = infra::outputs(clients, &stack).await?;
     let digest = match (&analyzer, &before) {
         (Some(image), _) => Some(image.digest()),
         (None, Some(before)) => before.get("AnalyzerDigest").map(String::as_str),
         (None, None) => None,
     };
     let spec = infra::platform_stack(&project, digest);
+    // What a stack names must be there: where the repository stands already, the image goes first.
+    let standing = before.and_then(|outputs| Platform::read(&stack, &outputs).ok());
+    let registry = || ctx.registry(clients);
+    if let (Some(image), Some(standing)) = (&analyzer, &standing) {
+        let repository = &standing.image_repository;
+        aws::analyzer::ensure(clients, &ctx.progress, repository, image, registry).await?;
+    }
     let mut platform =
         Platform::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
-    if let Some(image) = &analyzer {
-        let registry = || ctx.registry(clients);
+    if let (Some(image), None) = (&analyzer, &standing) {
         let repository = &platform.image_repository;
         aws::analyzer::ensure(clients, &ctx.progress, repository, image, registry).await?;
     }

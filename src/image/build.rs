@@ -55,7 +55,10 @@ pub fn layers(base: Base, contents: Contents<'_>) -> Result<Image> {
     let configuration = configuration(&base, contents.revision, python.as_ref(), &own)?;
     let mut annotations = BTreeMap::new();
     if let Some(digest) = &base.digest {
-        annotations.insert(BASE_NAME.to_owned(), base.name.clone());
+        // Where a layout lies on this machine is no part of the image.
+        if !base.name.starts_with("oci:") {
+            annotations.insert(BASE_NAME.to_owned(), base.name.clone());
+        }
         annotations.insert(BASE_DIGEST.to_owned(), digest.clone());
     }
     annotations.insert(program::REVISION.to_owned(), contents.revision.to_owned());

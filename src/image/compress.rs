@@ -446,7 +446,8 @@ mod tests {
         }
         let told = Cell::new(0);
         let count = |bytes| told.set(told.get() + bytes);
-        let mut begun = (&vec![7; BLOCK][..]).chain(Broken);
+        let sound = vec![7; BLOCK];
+        let mut begun = (&sound[..]).chain(Broken);
         let error =
             compress(&mut begun, &mut Vec::new(), Compression::Gzip, None, &count).unwrap_err();
         assert_eq!(format!("{error:#}"), "cannot read the layer: it is gone");

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::cache::Cache;
 use super::layer::{Layer, Writer};
 use super::pip::{self, Installer, Python};
-use super::requirements::{Requirements, unpinned};
+use super::requirements::{Requirements, listing, unpinned};
 use super::{Blob, Content, process};
 use crate::error::Hint;
 use crate::names::{Platform, PythonVersion};
@@ -91,7 +91,7 @@ pub async fn prepare(
     cache: &Cache,
     heard: &mut (dyn FnMut(Step<'_>) + Send),
 ) -> Result<Dependencies> {
-    let name = format!("dependencies/{}", key(wanted, installer, python));
+    let name = format!("dependencies/{}", key(wanted, installer, python)?);
     let firm = wanted.requirements.loose().is_empty();
     // What any version satisfies is resolved again each time.
     if firm && let Some(record) = cache.record::<Record>(&name)? {
@@ -123,7 +123,7 @@ pub async fn prepare(
 }
 
 /// The hash of everything that decides what the layer holds.
-fn key(wanted: &Wanted, installer: &Installer, python: &Python) -> String {
+fn key(wanted: &Wanted, installer: &Installer, python: &Python) -> Result<String> {
     let mut hash = Sha256::new();
     for part in [
         FORMAT,
@@ -146,8 +146,19 @@ fn key(wanted: &Wanted, installer: &Installer, python: &Python) -> String {
             hash.update([0]);
         }
     }
+    for (name, value) in &installer.environment {
+        let places = value.to_str().unwrap_or_default().split_whitespace();
+        for place in places.filter(|place| name == "PIP_FIND_LINKS" && !place.contains("://")) {
+            hash.update(listing(Path::new(place))?);
+        }
+    }
+    if let Some((_, file)) = pip::settings() {
+        hash.update(
+            std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?,
+        );
+    }
     wanted.requirements.fingerprint(&mut hash);
-    hex::encode(&hash.finalize()[..16])
+    Ok(hex::encode(&hash.finalize()[..16]))
 }
 
 async fn install(

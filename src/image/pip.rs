@@ -139,7 +139,7 @@ pub(crate) fn command(
 
 /// The user's pip.conf, which may name the only index that can be reached; pip would look for it
 /// in the HOME that it is not given.
-fn settings() -> Option<(&'static str, PathBuf)> {
+pub(super) fn settings() -> Option<(&'static str, PathBuf)> {
     let home = std::env::home_dir()?;
     [".config/pip/pip.conf", ".pip/pip.conf"]
         .into_iter()

@@ -124,7 +124,12 @@ impl Registry {
     ///
     /// A missing image, a refusal in the registry's words, bytes of another digest, more than 4 MiB.
     pub async fn manifest(&self, repository: &str, reference: &str) -> Result<Fetched> {
-        let name = format!("{}/{repository}:{reference}", self.host());
+        let sign = if reference::is_digest(reference) {
+            '@'
+        } else {
+            ':'
+        };
+        let name = format!("{}/{repository}{sign}{reference}", self.host());
         let response = self
             .ask(
                 Method::GET,
@@ -203,8 +208,9 @@ impl Registry {
             .is_ok_and(|url| url.origin() == self.base.origin())
     }
 
+    /// `HOST` or `HOST:PORT`.
     fn host(&self) -> &str {
-        self.base.host_str().unwrap_or_default()
+        &self.base[url::Position::BeforeHost..url::Position::AfterPort]
     }
 
     fn url(&self, path: &str) -> Result<Url> {

@@ -2,11 +2,13 @@
 //! files belong to it. pip reads it again and has the last word.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest, Sha256};
 
+use super::save;
 use crate::error::{Failure, Hint, hinted};
 
 /// Files that name each other deeper than this name each other in a circle.
@@ -130,7 +132,10 @@ impl Requirements {
                             constraints || option.starts_with("-c") || option == "--constraint";
                         self.include(&directory.join(value), constraints, depth + 1)?;
                     }
-                    "-e" | "--editable" => return Err(not_a_wheel(file, &line)),
+                    "-e" | "--editable" | "--no-binary" => return Err(not_a_wheel(file, &line)),
+                    "-f" | "--find-links" if !value.contains("://") => {
+                        self.parts.push(listing(&directory.join(value))?);
+                    }
                     _ => {}
                 }
                 continue;
@@ -245,6 +250,33 @@ fn option(line: &str) -> Option<(&str, &str)> {
     };
     let (option, value) = line.split_at(end);
     Some((option, value.trim_start_matches('=').trim()))
+}
+
+/// The names and hashes of a directory's files: what pip may take from it.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn listing(directory: &Path) -> Result<Vec<u8>> {
+    let unread = || format!("cannot read {}", directory.display());
+    let mut files = Vec::new();
+    if directory.is_dir() {
+        for entry in std::fs::read_dir(directory).with_context(unread)? {
+            files.push(entry.with_context(unread)?.path());
+        }
+    } else {
+        files.push(directory.to_owned());
+    }
+    files.sort();
+    let mut whole = Vec::new();
+    for file in files.into_iter().filter(|file| file.is_file()) {
+        let digest = File::open(&file)
+            .and_then(|file| save::copy(file, std::io::sink()))
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        whole.extend_from_slice(file.file_name().unwrap_or_default().as_encoded_bytes());
+        whole.push(0);
+        whole.extend_from_slice(digest.as_bytes());
+    }
+    Ok(whole)
 }
 
 fn is_address(requirement: &str) -> bool {

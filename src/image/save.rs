@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Blob, Content, Image};
+use super::{Blob, Image};
 use crate::error::{Failure, Hint};
 
 /// Writes an image into `directory`, whose layout, if it holds one, is replaced at once.
@@ -93,12 +93,18 @@ pub(super) fn stage(directory: &Path) -> Result<(tempfile::TempDir, PathBuf)> {
 
 /// Puts what was staged in the place of `directory`.
 pub(super) fn publish(directory: &Path, staged: &tempfile::TempDir) -> Result<()> {
-    if directory.symlink_metadata().is_ok() {
-        std::fs::rename(directory, staged.path().join("old"))
+    let old = staged.path().join("old");
+    let stood = directory.symlink_metadata().is_ok();
+    if stood {
+        std::fs::rename(directory, &old)
             .with_context(|| format!("cannot replace {}", directory.display()))?;
     }
-    std::fs::rename(staged.path().join("new"), directory)
-        .with_context(|| format!("cannot write {}", directory.display()))
+    let moved = std::fs::rename(staged.path().join("new"), directory);
+    if moved.is_err() && stood {
+        std::fs::rename(&old, directory)
+            .with_context(|| format!("cannot put {} back", directory.display()))?;
+    }
+    moved.with_context(|| format!("cannot write {}", directory.display()))
 }
 
 fn hex_of(digest: &str) -> Result<&str> {
@@ -108,20 +114,14 @@ fn hex_of(digest: &str) -> Result<&str> {
         .ok_or_else(|| anyhow!("{digest} is not a SHA-256 digest"))
 }
 
-/// A blob that lies in a file of its own becomes a second name of that file where that can be.
+/// Writes a blob: never as a second name of a file that the cache or another layout has, whose bytes
+/// would then change with it.
 fn write_blob(blobs: &Path, blob: &Blob) -> Result<()> {
     let path = blobs.join(hex_of(&blob.digest)?);
     if path.exists() {
         return Ok(());
     }
     let unread = || format!("cannot read {}", blob.place().display());
-    if let Content::File { path: from, offset } = &blob.content {
-        let file = File::open(from).with_context(unread)?;
-        let whole = *offset == 0 && file.metadata()?.len() == blob.size;
-        if whole && is_public(&file)? && std::fs::hard_link(from, &path).is_ok() {
-            return Ok(());
-        }
-    }
     let reader = blob.reader().with_context(unread)?;
     let digest = copy(reader, &File::create(&path)?)?;
     if digest != blob.digest {
@@ -134,22 +134,8 @@ fn write_blob(blobs: &Path, blob: &Blob) -> Result<()> {
     Ok(())
 }
 
-/// Whether others may read it, as they may the rest of a layout. Temporary files are private.
-fn is_public(file: &File) -> io::Result<bool> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-
-        Ok(file.metadata()?.permissions().mode() & 0o444 == 0o444)
-    }
-    #[cfg(not(unix))]
-    {
-        file.metadata().map(|_| true)
-    }
-}
-
 /// Copies bytes and returns their digest.
-fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<String> {
+pub(super) fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<String> {
     let mut buffer = vec![0; 256 << 10];
     let mut hash = Sha256::new();
     loop {
@@ -165,6 +151,7 @@ fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Content;
     use super::*;
 
     #[test]

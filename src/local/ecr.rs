@@ -18,7 +18,7 @@ use super::cloud::{ACCOUNT, Service};
 use super::store::Collection;
 
 pub(crate) mod auth;
-mod blobs;
+pub(crate) mod blobs;
 pub(crate) mod images;
 mod layers;
 mod lifecycle;

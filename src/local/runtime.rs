@@ -110,17 +110,29 @@ impl Prepared {
 /// kept, so that the second call takes milliseconds.
 pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepared> {
     let found = super::ecr::images::resolve(cloud, image_uri)?;
-    let layers: Vec<_> = found
+    let named: Vec<_> = found
         .layers
         .iter()
         .map(|layer| {
-            let hex = layer.digest.trim_start_matches("sha256:");
-            (cloud.blobs().path(hex), layer.media_type.clone())
+            let hex = layer.digest.trim_start_matches("sha256:").to_owned();
+            (cloud.blobs().path(&hex), hex, layer.media_type.clone())
         })
         .collect();
     let name = found.digest.replace(':', "-");
     let directory = cloud.directory().join("images").join(name);
-    let (opt, mut notes) = tokio::task::spawn_blocking(move || image::unpack(&directory, &layers))
+    let unpack = move || {
+        if !directory.is_dir() {
+            for (path, hex, _) in &named {
+                super::ecr::blobs::require_sound(path, hex)?;
+            }
+        }
+        let layers: Vec<_> = named
+            .into_iter()
+            .map(|(path, _, media_type)| (path, media_type))
+            .collect();
+        image::unpack(&directory, &layers)
+    };
+    let (opt, mut notes) = tokio::task::spawn_blocking(unpack)
         .await
         .map_err(ApiError::internal)??;
     let settings = cloud.settings();

@@ -220,10 +220,10 @@ def test_the_login_is_dockers(guarded, home, tmp_path):
     digest = layout.done(layout.image([noise(50, 1_000_000)]))
     to = f"{guarded}/app:v1"
     refused = push(home, layout, to, code=4)
-    assert "UNAUTHORIZED" in refused
+    assert "HTTP 401" in refused
     wrong = login(home, guarded, "wrong")
     refused = push(home, layout, to, code=4)
-    assert "UNAUTHORIZED" in refused
+    assert "HTTP 401" in refused
     assert wrong not in refused
     assert "wrong" not in refused
     login(home, guarded, "se:cret")

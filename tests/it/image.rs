@@ -99,7 +99,7 @@ fn uncommitted_files_get_no_commits_tag() {
 #[test]
 fn a_commits_image_is_made_once() {
     let sandbox = project();
-    push(&sandbox, &[]);
+    let first = push(&sandbox, &[]);
     // The same commit, but another image: a layout that holds one of no files.
     let layout = sandbox.path().join("layout");
     let blobs = layout.join("blobs/sha256");
@@ -128,6 +128,33 @@ fn a_commits_image_is_made_once() {
         .code(1);
     assert!(refused.stderr.contains("TAG_INVALID"), "{}", refused.stderr);
     assert!(refused.stderr.contains("made once"), "{}", refused.stderr);
+
+    // The commit's tag may move and the branch's may not: neither does.
+    let commit = first["tags"][0].as_str().unwrap();
+    let status = sandbox.mlops(["local", "status", "--output", "json"]);
+    let endpoint = status.success().json()["endpoint"].clone();
+    let filter =
+        serde_json::json!({"filterType": "WILDCARD", "filter": format!("{}*", &commit[..8])});
+    let input = serde_json::json!({
+        "repositoryName": first["repository"],
+        "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
+        "imageTagMutabilityExclusionFilters": [filter],
+    });
+    let operation = "PutImageTagMutability";
+    crate::faulty_registry::ecr(endpoint.as_str().unwrap(), operation, &input.to_string());
+    let push = ["--local", "image", "push", "layout"];
+    let refused = sandbox.mlops(push).code(1);
+    assert!(refused.stderr.contains("develop"), "{}", refused.stderr);
+    let list = ["--local", "--output", "json", "image", "list"];
+    let listed = sandbox.mlops(list).success().json();
+    let images = listed["images"].as_array().unwrap();
+    let tagged = |tag: &str| {
+        let has =
+            |image: &&serde_json::Value| image["tags"].as_array().unwrap().contains(&tag.into());
+        images.iter().find(has).map(|image| image["digest"].clone())
+    };
+    assert_eq!(tagged(commit), Some(first["digest"].clone()));
+    assert_eq!(tagged("develop"), Some(first["digest"].clone()));
 }
 
 #[test]

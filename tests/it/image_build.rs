@@ -168,7 +168,9 @@ fn the_same_inputs_give_the_same_image_anywhere() {
     }
     other.write("image/program/__pycache__/x.pyc", "x");
     other.write(".gitignore", ".mlops/\n");
-    let first = build(&one, &[]);
+    let here = build(&one, &["--into", "here"]);
+    assert_eq!(here["reproducible"], false, "which Python? {here}");
+    let first = build(&one, &["--python", "3.12"]);
     assert_eq!(first["reproducible"], true, "{first}");
     assert_eq!(first["packages"], 1);
     assert_eq!(first["cached"], false);
@@ -191,15 +193,59 @@ fn the_same_inputs_give_the_same_image_anywhere() {
     assert!(has("PYTHONPATH=/opt/mlops/python"));
     assert_eq!(config["config"]["WorkingDir"], "/opt/program");
 
-    let second = build(&other, &["--allow-dirty", "--into", "elsewhere"]);
+    let second = build(
+        &other,
+        &["--python", "3.12", "--allow-dirty", "--into", "elsewhere"],
+    );
     let elsewhere = layers(&other.path().join("elsewhere"));
     assert_eq!(elsewhere, layers(&one.path().join(".mlops/image")));
     assert_eq!(second["dirty"], true, "{second}");
     // The digest differs by the label alone; a clean tree has none of that.
     std::fs::remove_dir_all(other.path().join("image/program/__pycache__")).unwrap();
-    let clean = build(&other, &["--into", "elsewhere"]);
+    let clean = build(&other, &["--python", "3.12", "--into", "elsewhere"]);
     assert_eq!(clean["digest"], first["digest"]);
     assert_eq!(clean["cached"], true);
+}
+
+#[test]
+fn the_label_is_a_commit_only_when_everything_is_in_it() {
+    let sandbox = project();
+    build(&sandbox, &[]);
+    sandbox.write(".gitignore", ".mlops/\n*.env\n");
+    commit(&sandbox);
+    sandbox.write("image/program/secret.env", "x\n");
+    let ignored = sandbox.mlops(["image", "build"]).code(1);
+    assert!(ignored.stderr.contains("secret.env"), "{}", ignored.stderr);
+    std::fs::remove_file(sandbox.path().join("image/program/secret.env")).unwrap();
+    let settings = std::fs::read_to_string(sandbox.path().join("mlops.toml")).unwrap();
+    sandbox.write("mlops.toml", format!("{settings}python = \"3.10\"\n"));
+    let other = sandbox.mlops(["image", "build"]).code(1);
+    assert!(other.stderr.contains("mlops.toml"), "{}", other.stderr);
+    // What is no part of an image may change.
+    sandbox.write("mlops.toml", format!("# A comment.\n{settings}"));
+    build(&sandbox, &[]);
+}
+
+#[test]
+fn a_wheel_of_the_same_name_with_other_bytes_is_another_layer() {
+    let sandbox = project();
+    requirements(&sandbox, false);
+    commit(&sandbox);
+    build(&sandbox, &["--into", "one"]);
+    let mut other = zip::ZipWriter::new_append(std::io::Cursor::new(wheel())).unwrap();
+    let options = zip::write::SimpleFileOptions::default();
+    other.start_file("small/more.py", options).unwrap();
+    other.write_all(b"X = 1\n").unwrap();
+    let other = other.finish().unwrap().into_inner();
+    sandbox.write("image/wheels/small-1.0-py3-none-any.whl", other);
+    commit(&sandbox);
+    let built = build(&sandbox, &["--into", "two"]);
+    assert_eq!(built["cached"], false, "{built}");
+    let of = |name: &str| layers(&sandbox.path().join(name));
+    assert_ne!(of("one")[0], of("two")[0]);
+    sandbox.write("image/requirements.txt", "--no-binary small\nsmall==1.0\n");
+    let source = sandbox.mlops(["image", "build", "--allow-dirty"]).code(2);
+    assert!(source.stderr.contains("wheels alone"), "{}", source.stderr);
 }
 
 #[test]
@@ -338,7 +384,7 @@ fn what_another_day_might_change_is_said_or_refused() {
     requirements(&sandbox, false);
     refused(&[], 1, "--allow-dirty");
     commit(&sandbox);
-    let built = build(&sandbox, &[]);
+    let built = build(&sandbox, &["--python", "3.12"]);
     assert_eq!(built["reproducible"], false);
     assert_eq!(built["because"], json!(["requirements.txt has no hashes"]));
 
@@ -378,6 +424,7 @@ fn an_account_gets_no_image_without_a_system() {
             "mlops.toml",
             format!("name = \"small\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n[image]\nbuilder = \"{builder}\"\n"),
         );
+        commit(&sandbox);
         let refused = elsewhere.iter().chain(&["image", "push"]);
         let refused = sandbox.mlops(refused).code(2);
         assert!(

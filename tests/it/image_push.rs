@@ -52,8 +52,13 @@ impl Cloud {
 
     /// Writes the layout of an image of these layers, and answers its digest.
     fn layout(&self, name: &str, layers: &[Vec<u8>]) -> String {
+        self.layout_on(name, layers, "scratch")
+    }
+
+    /// The same of an image that names its base.
+    fn layout_on(&self, name: &str, layers: &[Vec<u8>], base: &str) -> String {
         let root = self.sandbox.path().join(name);
-        let manifest = manifest(&root, layers);
+        let manifest = manifest_on(&root, layers, base);
         index(&root, std::slice::from_ref(&manifest));
         manifest["digest"].as_str().unwrap().to_owned()
     }
@@ -87,6 +92,10 @@ fn blob(root: &Path, kind: &str, bytes: &[u8]) -> Value {
 }
 
 fn manifest(root: &Path, layers: &[Vec<u8>]) -> Value {
+    manifest_on(root, layers, "scratch")
+}
+
+fn manifest_on(root: &Path, layers: &[Vec<u8>], base: &str) -> Value {
     let layers: Vec<Value> = layers.iter().map(|l| blob(root, LAYER, l)).collect();
     let config = json!({
         "architecture": "amd64", "os": "linux",
@@ -96,6 +105,7 @@ fn manifest(root: &Path, layers: &[Vec<u8>]) -> Value {
     let config = blob(root, kind, config.to_string().as_bytes());
     let manifest = json!({
         "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers,
+        "annotations": {"org.opencontainers.image.base.name": base},
     });
     blob(root, MANIFEST, manifest.to_string().as_bytes())
 }
@@ -453,6 +463,26 @@ fn layers_are_taken_over_from_another_repository() {
     assert_whole(&registry, &digest, &layers);
     assert_eq!(pushed["mounted"], 2 * MIB, "{pushed}");
     assert!(pushed["sent"].as_u64().unwrap() < 10_000, "{pushed}");
+
+    // The base is in the same registry, and says so.
+    let digest = cloud.layout_on("based", &layers[..2], &to);
+    let push = [
+        "image",
+        "push",
+        "based",
+        "--plain-http",
+        "--output",
+        "json",
+        "--to",
+    ];
+    let third = format!("{}/third:v1", registry.address);
+    let input = json!({"repositoryName": "third"}).to_string();
+    ecr(&cloud.endpoint, "CreateRepository", &input);
+    let push = cloud.sandbox.mlops(push.into_iter().chain([&*third]));
+    let pushed = push.success().json();
+    assert_eq!(pushed["digest"], digest);
+    assert_eq!(pushed["base"], to);
+    assert_eq!(pushed["mounted"], 2 * MIB, "{pushed}");
 
     // Of several repositories the one that has the layer is named.
     let layers = [base[2].clone(), noise(94, 1000)];

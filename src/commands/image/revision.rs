@@ -1,10 +1,14 @@
 //! What git says of the files that an image is made of.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context as _, Result};
 
-use crate::config::Project;
+use crate::config::{FILE, Project};
 use crate::error::{Exit, Failure, Hint};
 use crate::git::Repository;
+use crate::image::program::REVISION;
+use crate::image::source::Source;
 use crate::names::{BranchName, ImageTag};
 
 /// What git says of the files that go into the image.
@@ -71,6 +75,38 @@ impl Revision {
         label(&self.commit, self.dirty)
     }
 
+    /// Refuses an image that says that it was made of another commit of this repository, or of files
+    /// that were not committed. A label that names no commit of ours comes from the base.
+    pub(super) fn require_maker(&self, project: &Project, image: &Source) -> Result<()> {
+        let labels = image
+            .labels(REVISION)
+            .context("cannot read the image's configuration")?;
+        let repository = Repository::discover(&project.root)?;
+        for made_of in labels.iter().filter(|made_of| **made_of != self.label()) {
+            if repository.has_commit(made_of.trim_end_matches("-dirty"))? {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    format!("the image was made of {made_of}, not of {}", self.label()),
+                ))
+                .hint("build it again, switch to its commit, or push it elsewhere with --to");
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses when the files changed since they were read: what was built may be of neither state.
+    pub(super) fn require_unchanged(&self, project: &Project, allow_dirty: bool) -> Result<()> {
+        let now = Tree::read(project, allow_dirty)?;
+        if now.label() == self.label() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Failed,
+            "the files changed while the image was built",
+        ))
+        .hint("push again")
+    }
+
     /// The commit's tag names committed files only; the branch's tag moves.
     pub(super) fn tags(&self) -> Result<Vec<ImageTag>> {
         let branch = self
@@ -94,18 +130,47 @@ fn commit(repository: &Repository) -> Result<String> {
 }
 
 fn dirty(project: &Project, repository: &Repository, allow_dirty: bool) -> Result<bool> {
-    let dirty = repository.is_dirty(&project.file.image.directory)?;
-    if dirty && !allow_dirty {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "files in {} are not committed",
-                project.file.image.directory.display()
-            ),
-        ))
-        .hint("commit them, or pass --allow-dirty: the image then carries no commit's tag");
+    let reason = uncommitted(project, repository)?;
+    match &reason {
+        Some(reason) if !allow_dirty => Err(Failure::new(Exit::Failed, reason.clone()))
+            .hint("commit it, or pass --allow-dirty: the image then carries no commit's tag"),
+        _ => Ok(reason.is_some()),
     }
-    Ok(dirty)
+}
+
+/// What goes into an image and is not as the commit has it.
+fn uncommitted(project: &Project, repository: &Repository) -> Result<Option<String>> {
+    let directory = &project.file.image.directory;
+    if repository.is_dirty(directory)? {
+        return Ok(Some(format!(
+            "files in {} are not committed",
+            directory.display()
+        )));
+    }
+    // The packing of the program takes what is there, whatever git ignores; not what Python compiled.
+    let compiled = |file: &PathBuf| {
+        file.components()
+            .any(|part| part.as_os_str() == "__pycache__")
+    };
+    let ignored = repository.ignored(&directory.join("program"))?;
+    if let Some(file) = ignored.iter().find(|file| !compiled(file)) {
+        return Ok(Some(format!(
+            "git ignores {}, which would go into the image",
+            file.display()
+        )));
+    }
+    let written = std::fs::read(project.root.join(FILE)).ok();
+    let committed = repository.show("HEAD", Path::new(FILE))?;
+    if settings(written) != settings(committed) {
+        return Ok(Some(format!("[image] of {FILE} is not committed")));
+    }
+    Ok(None)
+}
+
+/// The `[image]` of mlops.toml; `None` where there is none.
+fn settings(text: Option<Vec<u8>>) -> Option<toml::Value> {
+    let file: toml::Table = toml::from_slice(&text?).ok()?;
+    file.get("image").cloned()
 }
 
 fn label(commit: &str, dirty: bool) -> String {

@@ -19,6 +19,7 @@ use url::Url;
 
 use super::http::Http;
 use super::reference::is_loopback;
+use super::{FIRST_ATTEMPTS, Patience, is_passing, retry_after};
 use crate::error::{Exit, Failure, Hint};
 
 /// ECR's tokens are good for 12 hours; one that is half as old is asked for anew.
@@ -177,7 +178,8 @@ impl Authorizer {
                 }
             }
             // A registry that only says 401: a token may have run out.
-            None if matches!(self.login, Login::Renewed(_)) || state.bearer.is_some() => {}
+            None if state.bearer.is_some() => {}
+            None if self.may_send && matches!(self.login, Login::Renewed(_)) => {}
             None => return Ok(false),
         }
         self.renew(&mut state, http).await?;
@@ -258,9 +260,30 @@ impl Authorizer {
             }
         };
         let host = realm.host_str().unwrap_or_default();
-        let response = http.send(request).await.with_context(|| {
-            format!("cannot reach {host}, which gives out the registry's tokens")
-        })?;
+        let mut patience = Patience::default();
+        let response = loop {
+            let attempt = request
+                .try_clone()
+                .context("the request for a token cannot be repeated")?;
+            match http.send(attempt).await {
+                Ok(response) if is_passing(response.status()) => {
+                    let after = retry_after(&response);
+                    let status = response.status().as_u16();
+                    let error = anyhow!("{host} gives no token (HTTP {status})");
+                    patience.pause(error, after).await?;
+                }
+                Ok(response) => break response,
+                Err(error) => {
+                    let error = error.context(format!(
+                        "cannot reach {host}, which gives out the registry's tokens"
+                    ));
+                    if patience.tried() + 1 >= FIRST_ATTEMPTS {
+                        return Err(error);
+                    }
+                    patience.pause(error, None).await?;
+                }
+            }
+        };
         let status = response.status();
         if status.is_client_error() {
             let text = format!("{host} gives no token (HTTP {})", status.as_u16());

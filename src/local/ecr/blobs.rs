@@ -65,6 +65,17 @@ fn is_sound(path: &Path, sha256: &str) -> std::io::Result<bool> {
     Ok(sound)
 }
 
+/// Hashes the file of a layer unless it is as it was when it was last found sound; a damaged one is
+/// refused.
+pub(crate) fn require_sound(path: &Path, sha256: &str) -> ApiResult<()> {
+    if is_sound(path, sha256)? {
+        return Ok(());
+    }
+    Err(ApiError::validation(format!(
+        "the layer sha256:{sha256} in the local cloud's state directory is damaged: push the image again"
+    )))
+}
+
 fn damaged(digest: &str) -> Refusal {
     Refusal::new(
         500,

@@ -170,6 +170,43 @@ fn set_tag(repository: &mut Repository, tag: &str, digest: &str) -> ApiResult<bo
     }
 }
 
+/// What a manifest needs. A layer with URLs may stay where they point to; it is not pushed.
+fn parts(manifest: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
+    std::iter::once(manifest.config())
+        .chain(manifest.layers())
+        .filter(|part| part.urls().as_ref().is_none_or(Vec::is_empty))
+}
+
+/// True when everything that a manifest names is there. A damaged blob is set aside when it is
+/// read: then nobody may hear that the image is there, or no push would bring the blob again.
+pub(super) fn is_whole(
+    cloud: &Cloud,
+    name: &str,
+    bytes: &[u8],
+    media_type: &str,
+) -> ApiResult<bool> {
+    match read(bytes, media_type)? {
+        Manifest::Image(manifest) => {
+            for part in parts(&manifest) {
+                if super::blobs::find(cloud, name, part.digest().as_ref())?.is_none() {
+                    return Ok(false);
+                }
+            }
+        }
+        Manifest::Index(index) => {
+            for child in index.manifests() {
+                let Ok(bytes) = cloud.blobs().read(child.digest().digest()) else {
+                    return Ok(false);
+                };
+                if !is_whole(cloud, name, &bytes, child.media_type().as_ref())? {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// The record of one image, and the blobs that it consists of.
 fn stored_image(
     cloud: &Cloud,
@@ -177,12 +214,7 @@ fn stored_image(
     media_type: &str,
     manifest: &ImageManifest,
 ) -> ApiResult<(StoredImage, Vec<Descriptor>)> {
-    // A layer with URLs may stay where they point to; it is not pushed.
-    let parts: Vec<Descriptor> = std::iter::once(manifest.config())
-        .chain(manifest.layers())
-        .filter(|part| part.urls().as_ref().is_none_or(Vec::is_empty))
-        .cloned()
-        .collect();
+    let parts: Vec<Descriptor> = parts(manifest).cloned().collect();
     let mut missing = Vec::new();
     for part in &parts {
         match super::blobs::find(cloud, &repository.name, part.digest().as_ref())? {

@@ -325,6 +325,9 @@ fn manifest(cloud: &Cloud, name: &str, reference: &str) -> Registered<Response<B
         .map_err(|_| unknown())?;
     let image = repository.images.get(&digest).ok_or_else(unknown)?;
     let bytes = blobs::manifest(cloud, &digest)?.ok_or_else(unknown)?;
+    if !manifests::is_whole(cloud, name, &bytes, &image.media_type)? {
+        return Err(unknown());
+    }
     let builder = Response::builder()
         .header(CONTENT_TYPE, &image.media_type)
         .header(CONTENT_LENGTH, bytes.len())

@@ -100,8 +100,15 @@ pub(super) async fn in_layers(
     let (name, digest) = (base.name.clone(), base.digest.clone());
     let counted = packages.as_ref().map(|(found, python)| {
         let count = found.installed.len();
-        (count, found.cached, found.doubts.clone(), python.clone())
+        let mut doubts = found.doubts.clone();
+        if how.python(project).is_none() && base.python().is_none() {
+            doubts.push(format!(
+                "nothing says which Python the image has: this machine's {python} was taken"
+            ));
+        }
+        (count, found.cached, doubts, python.clone())
     });
+    let moves = !base.is_scratch() && !name.starts_with("oci:") && !name.contains("@sha256:");
     let (directory, label) = (directory.to_owned(), label.to_owned());
     let image = tokio::task::spawn_blocking(move || {
         let contents = Contents {
@@ -112,10 +119,15 @@ pub(super) async fn in_layers(
         layers(base, contents)
     })
     .await??;
-    let (packages, cached, doubts, python) = match counted {
+    let (packages, cached, mut doubts, python) = match counted {
         Some((count, cached, doubts, python)) => (Some(count), cached, doubts, Some(python)),
         None => (None, false, Vec::new(), None),
     };
+    if moves {
+        doubts.push(format!(
+            "the base {name} is named by a tag, which can move: name it by @sha256:…"
+        ));
+    }
     Ok(Made {
         image,
         saved: false,

@@ -269,22 +269,29 @@ pub(in super::super) async fn endpoint_deployed(cloud: &Cloud, endpoint: &Value)
             json!({"EndpointConfigName": config}),
         )
         .await?;
+    let deployed = config["EndpointConfigName"].as_str().unwrap_or_default();
     #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970")]
-    let when = endpoint["LastModifiedTime"].as_f64().unwrap_or_default() as i64;
-    let mut action = Entity::new(
-        cloud,
-        Kind::Action,
-        &format!("{name}-{when}-aws-endpoint"),
-        "ModelDeployment",
-        json!({"SourceUri": arn, "SourceType": "ModelDeployment"}),
-    );
-    action.rest.insert("Status".to_owned(), json!("Completed"));
-    if let Some(config) = config["EndpointConfigName"].as_str() {
+    let mut when = endpoint["LastModifiedTime"].as_f64().unwrap_or_default() as i64;
+    // AWS names a deployment by its second. Here an endpoint may be updated twice in one.
+    let action = loop {
+        let mut action = Entity::new(
+            cloud,
+            Kind::Action,
+            &format!("{name}-{when}-aws-endpoint"),
+            "ModelDeployment",
+            json!({"SourceUri": arn, "SourceType": "ModelDeployment"}),
+        );
+        action.rest.insert("Status".to_owned(), json!("Completed"));
         action
             .properties
-            .insert("EndpointConfigName".to_owned(), config.to_owned());
-    }
-    entities::insert(cloud, &action)?;
+            .insert("EndpointConfigName".to_owned(), deployed.to_owned());
+        let same = |known: Entity| known.properties == action.properties;
+        if entities::insert(cloud, &action)? || entities::find(cloud, &action.arn)?.is_none_or(same)
+        {
+            break action;
+        }
+        when += 1;
+    };
     connect(cloud, &context.arn, &action.arn, Some("AssociatedWith"))?;
     for variant in containers(&config["ProductionVariants"]) {
         let model = cloud

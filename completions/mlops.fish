@@ -46,7 +46,7 @@ complete -c mlops -n "__fish_mlops_needs_command" -f -a "promote" -d 'Put a mode
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "lineage" -d 'Show where a model version comes from'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "status" -d 'Show the project on one screen'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "data" -d 'Push training data and look at its versions'
-complete -c mlops -n "__fish_mlops_needs_command" -f -a "image" -d 'Push and list container images'
+complete -c mlops -n "__fish_mlops_needs_command" -f -a "image" -d 'Build and push container images, look at them, and choose the one a branch works with'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "local" -d 'Run and manage the local cloud'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "demo" -d 'Show the whole story on a local cloud, with real data'
 complete -c mlops -n "__fish_mlops_needs_command" -f -a "monitor" -d 'Watch the model in production'
@@ -150,24 +150,26 @@ complete -c mlops -n "__fish_mlops_using_subcommand status" -s q -l quiet -d 'Pr
 complete -c mlops -n "__fish_mlops_using_subcommand status" -s v -l verbose -d 'Print details of what is done'
 complete -c mlops -n "__fish_mlops_using_subcommand status" -s y -l yes -d 'Go ahead without asking'
 complete -c mlops -n "__fish_mlops_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l profile -d 'The profile of your AWS configuration' -r
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l region -d 'The AWS region' -r
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l endpoint-url -d 'Send every request to this endpoint' -r
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
 json\t'One JSON document for scripts'"
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Always'
 never\t'Never'"
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -s q -l quiet -d 'Print the result and errors only'
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -s v -l verbose -d 'Print details of what is done'
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -s y -l yes -d 'Go ahead without asking'
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -f -a "push" -d 'Push a directory or a file as a new version of a data set'
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -f -a "versions" -d 'List the versions of a data set, newest first'
-complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions verify" -f -a "verify" -d 'Read a version\'s files back and compare them with their checksums'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -f -a "push" -d 'Push a directory or a file as a new version of a data set'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -f -a "versions" -d 'List the versions of a data set, newest first'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -f -a "diff" -d 'Show which files differ between two versions of a data set'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -f -a "pull" -d 'Fetch a version\'s files into a directory, byte for byte'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and not __fish_seen_subcommand_from push versions diff pull verify" -f -a "verify" -d 'Read a version\'s files back and compare them with their checksums'
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l bucket -d 'The versioned bucket (default: the project\'s data bucket)' -r
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -l region -d 'The AWS region' -r
@@ -184,6 +186,7 @@ complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcom
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -s v -l verbose -d 'Print details of what is done'
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -s y -l yes -d 'Go ahead without asking'
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l limit -d 'How many versions' -r
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l bucket -d 'The versioned bucket (default: the project\'s data bucket)' -r
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l region -d 'The AWS region' -r
@@ -195,11 +198,44 @@ always\t'Always'
 never\t'Never'"
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l all -d 'All versions'
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -s q -l quiet -d 'Print the result and errors only'
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -s v -l verbose -d 'Print details of what is done'
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -s y -l yes -d 'Go ahead without asking'
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from versions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -l bucket -d 'The versioned bucket (default: the project\'s data bucket)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -l bucket -d 'The versioned bucket (default: the project\'s data bucket)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l bucket -d 'The versioned bucket (default: the project\'s data bucket)' -r
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -l region -d 'The AWS region' -r
@@ -216,23 +252,60 @@ complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcom
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -s v -l verbose -d 'Print details of what is done'
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -s y -l yes -d 'Go ahead without asking'
 complete -c mlops -n "__fish_mlops_using_subcommand data; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l profile -d 'The profile of your AWS configuration' -r
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l region -d 'The AWS region' -r
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l endpoint-url -d 'Send every request to this endpoint' -r
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
 json\t'One JSON document for scripts'"
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Always'
 never\t'Never'"
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -s q -l quiet -d 'Print the result and errors only'
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -s v -l verbose -d 'Print details of what is done'
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -s y -l yes -d 'Go ahead without asking'
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -f -a "push" -d 'Push an image to the project\'s repository'
-complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from push list" -f -a "list" -d 'List the images of the project\'s repository, the newest first'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -f -a "build" -d 'Build the project\'s image'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -f -a "push" -d 'Push an image to the project\'s repository, or to any registry'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -f -a "list" -d 'List the images of the project\'s repository, the newest first'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -f -a "show" -d 'Show an image: platforms, layers, labels, scan, and who uses it'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -f -a "pin" -d 'Record in the branch which image it works with'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -f -a "use" -d 'Follow the newest image again: take the branch\'s pin away'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -f -a "scan" -d 'Show the vulnerabilities that ECR found in an image'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and not __fish_seen_subcommand_from build push list show pin use scan rm" -f -a "rm" -d 'Remove images from the project\'s repository'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l builder -d 'What builds the image (default: image.builder of mlops.toml)' -r -f -a "auto\t'`program` with --local, `layers` with a base, else an engine that is there, else `layers`'
+docker\t'Docker builds the Dockerfile'
+podman\t'podman builds the Dockerfile'
+buildah\t'buildah builds the Dockerfile, without a daemon and without rights'
+layers\t'No engine: a base, the Python packages and the program as layers; the same inputs give the same digest'
+program\t'The program alone; the local cloud installs the packages of requirements.txt itself'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l base -d 'What `layers` builds on: scratch, oci:DIR, or an image of a registry' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l python -d 'The Python of the image, such as 3.12 (default: what the base says)' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l platform -d 'What the image runs on: linux/amd64 or linux/arm64' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l into -d 'The layout directory, which is replaced (default: .mlops/image)' -r -F
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l allow-unpinned -d 'Take any version of what requirements.txt does not pin'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l allow-dirty -d 'Build from files that are not committed; the image says so'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l compression -d 'How layers are compressed that an archive or a store has uncompressed (default: gzip)' -r -f -a "gzip\t'What every registry and every runtime takes'
+zstd\t'Smaller and faster; needs Docker 23, containerd 1.5 or newer to run'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l to -d 'Push to this registry and tag instead of the project\'s repository' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l mount-from -d 'Take layers over from this other repository of the registry; can be given more than once' -r
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l branch -d 'The branch that the image belongs to, where git is on none (a checkout by commit, in CI)' -r
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l region -d 'The AWS region' -r
@@ -244,12 +317,15 @@ always\t'Always'
 never\t'Never'"
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l plain-http -d 'Speak HTTP without TLS with --to; credentials are sent that way to this machine only'
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l allow-dirty -d 'Push files that are not committed; the image gets the branch\'s tag only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l analyzer -d 'Push the image that Processing jobs run for `validate` and `monitor`: this very program'
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Print the result and errors only'
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -s v -l verbose -d 'Print details of what is done'
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -s y -l yes -d 'Go ahead without asking'
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l lifecycle-preview -d 'List instead what ECR would expire by the repository\'s life-cycle policy, or by the one in FILE; nothing is removed' -r -F
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l region -d 'The AWS region' -r
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -l endpoint-url -d 'Send every request to this endpoint' -r
@@ -265,25 +341,111 @@ complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subco
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Print details of what is done'
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -s y -l yes -d 'Go ahead without asking'
 complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -l profile -d 'The profile of your AWS configuration' -r
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -l region -d 'The AWS region' -r
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -l endpoint-url -d 'Send every request to this endpoint' -r
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
 json\t'One JSON document for scripts'"
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Always'
 never\t'Never'"
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -s q -l quiet -d 'Print the result and errors only'
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -s v -l verbose -d 'Print details of what is done'
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -s y -l yes -d 'Go ahead without asking'
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -f -a "start" -d 'Run a local cloud until Ctrl-C'
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -f -a "stop" -d 'End the local cloud; what it keeps stays'
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -f -a "status" -d 'Say whether a local cloud runs, and where'
-complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset" -f -a "reset" -d 'End the local cloud and remove everything it keeps'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -l commit -d 'Commit the file, and nothing else'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from pin" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -l commit -d 'Commit the change, and nothing else'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from use" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -l fail-on -d 'End with exit code 3 when a finding is this bad or worse' -r -f -a "low\t''
+medium\t''
+high\t''
+critical\t''"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -l wait -d 'Wait for a scan that goes on'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from scan" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -l older-than -d 'All images that were pushed more than this many days ago; with --untagged: those of them' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -l untagged -d 'All images without a tag'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -l dry-run -d 'Show what would be removed, and remove nothing'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand image; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -f -a "start" -d 'Run a local cloud until Ctrl-C'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -f -a "stop" -d 'End the local cloud; what it keeps stays'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -f -a "status" -d 'Say whether a local cloud runs, and where'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -f -a "reset" -d 'End the local cloud and remove everything it keeps'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and not __fish_seen_subcommand_from start stop status reset inject" -f -a "inject" -d 'Give the local cloud what it cannot find out by itself'
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from start" -l port -d 'The port to listen on; 0 takes any that is free (default: 4566; with --detach the last one, 4566, or any that is free)' -r
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from start" -l idle-minutes -d 'End after this many minutes without a request or a job' -r
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from start" -l state -d 'The state directory (default: .mlops/local of the project, or of this directory)' -r -F
@@ -353,6 +515,22 @@ complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subco
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from reset" -s v -l verbose -d 'Print details of what is done'
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from reset" -s y -l yes -d 'Go ahead without asking'
 complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from reset" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -l profile -d 'The profile of your AWS configuration' -r
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -l region -d 'The AWS region' -r
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -l endpoint-url -d 'Send every request to this endpoint' -r
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -l output -d 'How the result is printed' -r -f -a "human\t'Tables and sentences for people'
+json\t'One JSON document for scripts'"
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -l poll-interval -d 'Time between two looks at remote work, in seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -l timeout -d 'Give up waiting for remote work after this many seconds' -r
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -l local -d 'Use the local cloud: its endpoint and its dummy credentials'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -s q -l quiet -d 'Print the result and errors only'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -s v -l verbose -d 'Print details of what is done'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -s y -l yes -d 'Go ahead without asking'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mlops -n "__fish_mlops_using_subcommand local; and __fish_seen_subcommand_from inject" -f -a "scan" -d 'Load the findings of a vulnerability scan for an image'
 complete -c mlops -n "__fish_mlops_using_subcommand demo" -l profile -d 'The profile of your AWS configuration' -r
 complete -c mlops -n "__fish_mlops_using_subcommand demo" -l region -d 'The AWS region' -r
 complete -c mlops -n "__fish_mlops_using_subcommand demo" -l endpoint-url -d 'Send every request to this endpoint' -r

@@ -63,6 +63,12 @@ impl Repository {
         self.resolve("HEAD^{commit}")
     }
 
+    /// True when the repository has a commit of this full id.
+    pub fn has_commit(&self, id: &str) -> Result<bool> {
+        let full = id.len() >= 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Ok(full && self.resolve(&format!("{id}^{{commit}}"))?.is_some())
+    }
+
     /// The branch that is checked out; `None` on a detached HEAD.
     pub fn current_branch(&self) -> Result<Option<String>> {
         self.answer(["symbolic-ref", "--quiet", "--short", "HEAD"])

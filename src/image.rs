@@ -6,6 +6,7 @@
 //! of this very binary; [`source::open`] finds one that Docker or another builder made. All give an
 //! [`Image`], whose large parts stay in files; [`push::push`] sends it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -119,9 +120,34 @@ impl Image {
             .map_or("", |manifest| manifest.digest.as_str())
     }
 
+    /// The values that the configurations of its images have under a label.
+    ///
+    /// # Errors
+    /// A configuration cannot be read.
+    pub fn labels(&self, name: &str) -> io::Result<BTreeSet<String>> {
+        let mut found = BTreeSet::new();
+        for manifest in &self.manifests {
+            let Ok(value) = serde_json::from_slice::<serde_json::Value>(&manifest.bytes) else {
+                continue;
+            };
+            let config = value["config"]["digest"].as_str();
+            let blob = manifest
+                .blobs
+                .iter()
+                .find(|blob| Some(blob.digest.as_str()) == config);
+            // Other artifacts may have anything for a configuration.
+            if let Some(blob) = blob.filter(|blob| blob.size <= MAX_CONFIGURATION) {
+                let mut bytes = Vec::new();
+                blob.reader()?.read_to_end(&mut bytes)?;
+                found.extend(label(&bytes, name));
+            }
+        }
+        Ok(found)
+    }
+
     /// The size of its blobs in bytes, each counted once.
     pub fn size(&self) -> u64 {
-        let blobs: std::collections::BTreeMap<_, _> = self
+        let blobs: BTreeMap<_, _> = self
             .manifests
             .iter()
             .flat_map(|manifest| &manifest.blobs)
@@ -129,6 +155,15 @@ impl Image {
             .collect();
         blobs.values().sum()
     }
+}
+
+/// The largest configuration that is looked into, in bytes.
+const MAX_CONFIGURATION: u64 = 4 << 20;
+
+/// A label of a configuration.
+fn label(configuration: &[u8], name: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(configuration).ok()?;
+    Some(value["config"]["Labels"][name].as_str()?.to_owned())
 }
 
 /// The digest of bytes as OCI writes it.

@@ -36,8 +36,9 @@ fn main() -> ExitCode {
             notes = mlops::cli::interrupted(&interrupts) => Err(notes),
         }
     });
-    // Work on blocking threads (a prompt that waits for a key) must not hold the process.
-    runtime.shutdown_background();
+    // Work on blocking threads may remove its files; a prompt that waits for a key must not hold the
+    // process.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(300));
     match result {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(error)) => error::print(&error, format).into(),

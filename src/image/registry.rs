@@ -124,7 +124,11 @@ impl Registry {
     ///
     /// A missing image, a refusal in the registry's words, bytes of another digest, more than 4 MiB.
     pub async fn manifest(&self, repository: &str, reference: &str) -> Result<Fetched> {
-        let sign = if reference::is_digest(reference) { '@' } else { ':' };
+        let sign = if reference::is_digest(reference) {
+            '@'
+        } else {
+            ':'
+        };
         let name = format!("{}/{repository}{sign}{reference}", self.host());
         let response = self
             .ask(

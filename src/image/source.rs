@@ -4,6 +4,7 @@
 //! sent as they are. It is a [`Source::Draft`] when its layers are yet to be compressed, as in what
 //! `docker save` writes: the manifest holds the digests of the compressed layers.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -32,6 +33,19 @@ pub enum Source {
     Ready(Image),
     /// Its layers must be compressed first.
     Draft(Draft),
+}
+
+impl Source {
+    /// The values that the configurations of its images have under a label.
+    ///
+    /// # Errors
+    /// A configuration cannot be read.
+    pub fn labels(&self, name: &str) -> std::io::Result<BTreeSet<String>> {
+        match self {
+            Self::Ready(image) => image.labels(name),
+            Self::Draft(draft) => Ok(draft.label(name).into_iter().collect()),
+        }
+    }
 }
 
 /// What `text` asks for.

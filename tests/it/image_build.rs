@@ -384,7 +384,7 @@ fn what_another_day_might_change_is_said_or_refused() {
     requirements(&sandbox, false);
     refused(&[], 1, "--allow-dirty");
     commit(&sandbox);
-    let built = build(&sandbox, &[]);
+    let built = build(&sandbox, &["--python", "3.12"]);
     assert_eq!(built["reproducible"], false);
     assert_eq!(built["because"], json!(["requirements.txt has no hashes"]));
 
@@ -424,6 +424,7 @@ fn an_account_gets_no_image_without_a_system() {
             "mlops.toml",
             format!("name = \"small\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n[image]\nbuilder = \"{builder}\"\n"),
         );
+        commit(&sandbox);
         let refused = elsewhere.iter().chain(&["image", "push"]);
         let refused = sandbox.mlops(refused).code(2);
         assert!(

@@ -11,13 +11,15 @@ use super::revision::Revision;
 use crate::aws;
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::Hint;
+use crate::error::{Failure, Hint};
 use crate::image::Image;
 use crate::image::push::{self, Target};
-use crate::image::registry::{Reference, Registry, is_repository};
+use crate::image::registry::{Reference, Registry};
 use crate::image::source::{self, Compression, Options, Source};
 use crate::infra;
 use crate::names::{BranchName, ImageTag};
+
+mod place;
 
 /// Push an image to the project's repository, or to any registry
 ///
@@ -39,17 +41,17 @@ pub struct PushArgs {
     /// podman's store; PATH:TAG chooses among several images
     #[arg(conflicts_with = "analyzer")]
     source: Option<String>,
-    /// How layers are compressed that the source has uncompressed
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    compression: Compression,
+    /// How layers are compressed that an archive or a store has uncompressed (default: gzip)
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    compression: Option<Compression>,
     /// Push to this registry and tag instead of the project's repository
-    #[arg(long, value_name = "HOST/REPO:TAG", value_parser = destination, conflicts_with = "branch")]
+    #[arg(long, value_name = "HOST/REPO:TAG", value_parser = place::destination, conflicts_with = "branch")]
     to: Option<Reference>,
     /// Speak HTTP without TLS with --to; credentials are sent that way to this machine only
     #[arg(long, requires = "to")]
     plain_http: bool,
     /// Take layers over from this other repository of the registry; can be given more than once
-    #[arg(long, value_name = "REPOSITORY", value_parser = repository)]
+    #[arg(long, value_name = "REPOSITORY", value_parser = place::repository)]
     mount_from: Vec<String>,
     /// The branch that the image belongs to, where git is on none (a checkout by commit, in CI)
     #[arg(long)]
@@ -60,27 +62,6 @@ pub struct PushArgs {
     /// Push the image that Processing jobs run for `validate` and `monitor`: this very program
     #[arg(long, conflicts_with_all = ["to", "branch", "allow_dirty", "mount_from"])]
     analyzer: bool,
-}
-
-fn destination(text: &str) -> Result<Reference, String> {
-    let reference: Reference = text
-        .parse()
-        .map_err(|error: crate::image::registry::InvalidReference| error.to_string())?;
-    if reference.digest.is_some() {
-        return Err("a push makes the digest: name a tag".to_owned());
-    }
-    if reference.tag.is_none() {
-        return Err(format!("name the tag: {reference}:TAG"));
-    }
-    Ok(reference)
-}
-
-fn repository(text: &str) -> Result<String, String> {
-    if is_repository(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("it is a repository of the same registry, without host and tag".to_owned())
-    }
 }
 
 pub(super) async fn run(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
@@ -111,7 +92,7 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
     let login = ctx.config.registry_credentials().login(to).await?;
     let registry = Registry::of(to, args.plain_http, login)?;
     let tags: Vec<ImageTag> = to.tag.iter().cloned().collect();
-    let mount_from = mount_from(args, to, base.as_deref(), &image);
+    let mount_from = place::mount_from(&args.mount_from, to, base.as_deref(), &image);
     let target = Target {
         repository: &to.repository,
         tags: &tags,
@@ -140,9 +121,14 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     let project = ctx.project()?;
     let revision = Revision::read(&project, args.branch.as_ref(), args.allow_dirty)?;
     let tags = revision.tags()?;
-    let (image, base) = match &args.source {
-        Some(source) => (open(Some(source)).await?, None),
-        None => built(ctx, &project, &revision, !ctx.config.is_local()).await?,
+    let (image, base) = if let Some(source) = &args.source {
+        let image = open(Some(source)).await?;
+        revision.require_maker(&project, &image)?;
+        (image, None)
+    } else {
+        let built = built(ctx, &project, &revision, !ctx.config.is_local()).await?;
+        revision.require_unchanged(&project, args.allow_dirty)?;
+        built
     };
 
     let clients = ctx.aws_for(&project).await?;
@@ -155,7 +141,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     }
 
     let start = Instant::now();
-    let mount_from = mount_from(args, &uri.parse()?, base.as_deref(), &image);
+    let mount_from = place::mount_from(&args.mount_from, &uri.parse()?, base.as_deref(), &image);
     let target = Target {
         repository: &repository,
         tags: &tags,
@@ -187,30 +173,21 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     })
 }
 
-/// The repositories that may have layers: those that were named, and the base's in the same registry.
-fn mount_from(args: &PushArgs, to: &Reference, base: Option<&str>, image: &Source) -> Vec<String> {
-    let base = base.or(match image {
-        Source::Ready(image) => image.base.as_deref(),
-        Source::Draft(_) => None,
-    });
-    let base = base.and_then(|base| base.parse::<Reference>().ok());
-    let base = base.filter(|base| base.host == to.host && base.repository != to.repository);
-    let named = args.mount_from.iter().cloned();
-    named.chain(base.map(|base| base.repository)).collect()
-}
-
 /// Pushes it, and answers the image that it is.
 async fn send(
     ctx: &Context,
     registry: &Registry,
     target: &Target<'_>,
     source: Source,
-    compression: Compression,
+    compression: Option<Compression>,
     name: &str,
 ) -> Result<(Image, push::Pushed)> {
     let cannot = || format!("cannot push the image to `{name}`");
     let title = format!("Pushing to {name}");
     match source {
+        Source::Ready(_) if compression.is_some() => Err(Failure::usage(
+            "--compression is for layers that must be compressed; this image goes as it is",
+        )),
         Source::Ready(image) => {
             let transfer = ctx.progress.transfer(title, image.size());
             let pushed = push::push(registry, target, &image, &transfer).await;
@@ -218,7 +195,9 @@ async fn send(
         }
         Source::Draft(draft) => {
             let transfer = ctx.progress.transfer(title, draft.layers().iter().sum());
-            let options = Options { compression };
+            let options = Options {
+                compression: compression.unwrap_or_default(),
+            };
             push::push_draft(registry, target, draft, options, &transfer)
                 .await
                 .with_context(cannot)

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use crate::config::{FILE, Project};
 use crate::error::{Exit, Failure, Hint};
 use crate::git::Repository;
+use crate::image::program::REVISION;
+use crate::image::source::Source;
 use crate::names::{BranchName, ImageTag};
 
 /// What git says of the files that go into the image.
@@ -71,6 +73,38 @@ impl Revision {
     /// The label of the image: the commit, or what is honest of a dirty tree.
     pub(super) fn label(&self) -> String {
         label(&self.commit, self.dirty)
+    }
+
+    /// Refuses an image that says that it was made of another commit of this repository, or of files
+    /// that were not committed. A label that names no commit of ours comes from the base.
+    pub(super) fn require_maker(&self, project: &Project, image: &Source) -> Result<()> {
+        let labels = image
+            .labels(REVISION)
+            .context("cannot read the image's configuration")?;
+        let repository = Repository::discover(&project.root)?;
+        for made_of in labels.iter().filter(|made_of| **made_of != self.label()) {
+            if repository.has_commit(made_of.trim_end_matches("-dirty"))? {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    format!("the image was made of {made_of}, not of {}", self.label()),
+                ))
+                .hint("build it again, switch to its commit, or push it elsewhere with --to");
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses when the files changed since they were read: what was built may be of neither state.
+    pub(super) fn require_unchanged(&self, project: &Project, allow_dirty: bool) -> Result<()> {
+        let now = Tree::read(project, allow_dirty)?;
+        if now.label() == self.label() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Failed,
+            "the files changed while the image was built",
+        ))
+        .hint("push again")
     }
 
     /// The commit's tag names committed files only; the branch's tag moves.

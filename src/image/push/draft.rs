@@ -36,6 +36,7 @@ pub async fn push_draft(
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|index| (sizes[*index] > SMALL, std::cmp::Reverse(sizes[*index])));
     let draft = Arc::new(draft);
+    let stop = Stop(Arc::clone(&draft));
     // Every byte is read, and sent: as one, until the compressed size of its layer is known.
     let whole = AtomicU64::new(2 * sizes.iter().sum::<u64>());
     let (whole, sizes) = (&whole, &sizes);
@@ -62,6 +63,7 @@ pub async fn push_draft(
         pushed.count(blob.size, &stored);
         blobs.push(blob);
     }
+    drop(stop);
     let draft = Arc::into_inner(draft).context("a layer is still being compressed")?;
     let image = draft.finish(blobs)?;
     let manifest = image.manifests.last().context("the image is empty")?;
@@ -82,6 +84,15 @@ pub async fn push_draft(
     name(registry, target, &image, &before, &mut pushed).await?;
     pushed.requests = registry.requests() - requests;
     Ok((image, pushed))
+}
+
+/// Ends the compression when the push ends before it.
+struct Stop(Arc<Draft>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 /// Compresses a layer. The observer hears of that as of a blob of its own.

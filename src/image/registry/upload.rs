@@ -86,7 +86,7 @@ impl Registry {
         let sent = Arc::new(AtomicU64::new(0));
         let mut patience = Patience::default();
         let mut session: Option<Session> = None;
-        let (mut first, mut elsewhere) = (true, 0);
+        let (mut first, mut elsewhere, mut furthest) = (true, 0, 0);
         loop {
             let current = match session.take() {
                 Some(session) => session,
@@ -106,7 +106,9 @@ impl Registry {
                 },
             };
             first = false;
-            let (url, offset) = (current.url.clone(), current.offset);
+            let url = current.url.clone();
+            // An upload that starts again is no progress: it may break at the same place each time.
+            furthest = current.offset.max(furthest);
             let error = match self.rest(current, blob, &sent, position).await {
                 Ok(()) => return Ok(Stored::Sent(sent.load(Ordering::Relaxed))),
                 Err(Trouble::Final(error)) => {
@@ -134,7 +136,7 @@ impl Registry {
                 patience.pause(error, after).await?;
             }
             session = self.where_is(&url, blob.size).await;
-            if session.as_ref().is_some_and(|now| now.offset > offset) {
+            if session.as_ref().is_some_and(|now| now.offset > furthest) {
                 patience.reset();
             }
         }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
@@ -15,7 +15,7 @@ use tempfile::{NamedTempFile, TempPath};
 use crate::image::archive::{self, Place};
 use crate::image::compress::{Compression, compress};
 use crate::image::pieces::Pieces;
-use crate::image::{Blob, Content, Image, Manifest, digest_of};
+use crate::image::{Blob, Content, Image, Manifest, digest_of, label};
 
 /// How layers are compressed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,6 +31,8 @@ pub struct Draft {
     config: Vec<u8>,
     layers: Vec<Layer>,
     base: Option<String>,
+    /// True when nobody waits for it any more.
+    stopped: AtomicBool,
     /// What was learned of each layer when it was compressed.
     finished: Mutex<Vec<Option<MediaType>>>,
     /// Removes the files that were made for this image when it is dropped.
@@ -70,6 +72,7 @@ impl Draft {
             config,
             layers,
             base,
+            stopped: AtomicBool::new(false),
             finished: Mutex::new(finished),
             scratch: Mutex::new(scratch),
         }
@@ -79,6 +82,17 @@ impl Draft {
     /// [`Draft::compress`] counts as its progress.
     pub fn layers(&self) -> Vec<u64> {
         self.layers.iter().map(|layer| layer.place.size).collect()
+    }
+
+    /// Ends the compression that is under way, and any later one, with an error: so that its files
+    /// are removed.
+    pub(in crate::image) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// The label that the configuration has under this name.
+    pub(in crate::image) fn label(&self, name: &str) -> Option<String> {
+        label(&self.config, name)
     }
 
     /// Compresses a layer; the blob's bytes are in a file that lives as long as the draft, or the
@@ -101,7 +115,7 @@ impl Draft {
             .get(index)
             .context("the image has no such layer")?;
         let (blob, diff_id) = layer
-            .compress(options.compression, progress, &self.scratch)
+            .compress(options.compression, progress, &self.scratch, &self.stopped)
             .with_context(|| format!("cannot compress the layer {}", layer.shown()))?;
         if diff_id != layer.diff_id {
             bail!(
@@ -188,11 +202,13 @@ impl Layer {
         compression: Compression,
         progress: &dyn Fn(u64),
         scratch: &Mutex<Vec<TempPath>>,
+        stopped: &AtomicBool,
     ) -> Result<(Blob, String)> {
         let count = AtomicU64::new(0);
         let mut input = Counted {
             inner: archive::reader(&self.path, self.place)?,
             count: &count,
+            stopped,
         };
         let told = Cell::new(0);
         let progress = |_| {
@@ -288,10 +304,14 @@ fn digest_all(input: &mut impl Read, progress: &dyn Fn(u64)) -> Result<String> {
 struct Counted<'a, R> {
     inner: R,
     count: &'a AtomicU64,
+    stopped: &'a AtomicBool,
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the push has ended"));
+        }
         let count = self.inner.read(buffer)?;
         self.count.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)

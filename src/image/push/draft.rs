@@ -1,5 +1,5 @@
 //! The push of an image whose layers are compressed on the way: while one is compressed, those
-//! before it are sent. The largest goes first, as its upload takes longest.
+//! before it are sent. Small ones go first, then the largest, as its upload takes longest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,10 @@ use super::{Observer, PARALLEL, Pushed, Target, name, put, store, tagged};
 use crate::image::registry::{Registry, Stored};
 use crate::image::source::{Draft, Options};
 use crate::image::{Blob, Image};
+
+/// Layers up to this size, in bytes, go first: they keep the connection busy while the first large
+/// one is compressed, and would be sent last one by one.
+const SMALL: u64 = 4 << 20;
 
 /// Pushes an image that becomes known on the way, and answers it.
 ///
@@ -30,7 +34,7 @@ pub async fn push_draft(
     let before = tagged(registry, target).await?;
     let sizes = draft.layers();
     let mut order: Vec<usize> = (0..sizes.len()).collect();
-    order.sort_by_key(|index| std::cmp::Reverse(sizes[*index]));
+    order.sort_by_key(|index| (sizes[*index] > SMALL, std::cmp::Reverse(sizes[*index])));
     let draft = Arc::new(draft);
     let stop = Stop(Arc::clone(&draft));
     // Every byte is read, and sent: as one, until the compressed size of its layer is known.

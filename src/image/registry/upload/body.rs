@@ -103,11 +103,10 @@ fn hand_out(
     let mut left = size - from;
     while left > 0 {
         let wanted = CHUNK.min(left);
-        let mut chunk = Vec::with_capacity(usize::try_from(wanted)?);
-        let read = (&mut reader).take(wanted).read_to_end(&mut chunk);
-        if read.context("cannot read a compressed layer")? as u64 != wanted {
-            bail!("a compressed layer became shorter");
-        }
+        let mut chunk = vec![0; usize::try_from(wanted)?];
+        reader
+            .read_exact(&mut chunk)
+            .context("cannot read a compressed layer")?;
         left -= wanted;
         if sender.blocking_send(Ok(Bytes::from(chunk))).is_err() {
             break;

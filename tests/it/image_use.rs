@@ -23,7 +23,7 @@ fn the_image_of_a_run_that_goes_on_is_not_removed() {
     let _newest = push_another(&sandbox, "V = 2\n");
 
     let refused = image(&sandbox, &["rm", &used, "--yes"]).code(3);
-    let said = format!("is needed: run {run}\n");
+    let said = format!("is needed: run {run}\"");
     assert!(refused.stderr.contains(&said), "{}", refused.stderr);
     let listed = image(&sandbox, &["list"]).success().json();
     assert_eq!(entry(&listed, &used)["used_by"]["runs"], json!([run]));

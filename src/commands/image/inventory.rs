@@ -1,21 +1,18 @@
 //! The images of the project's repository, and who uses each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use serde::Serialize;
 
+use super::pins;
+use crate::aws::Clients;
 use crate::aws::ecr::{self, Described};
 use crate::aws::image_use::{self, UsingVersion};
-use crate::aws::{Clients, branch_image};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Exit, hinted, message};
-use crate::git::Repository;
+use crate::error::{Exit, message};
 use crate::infra::Platform;
-use crate::names::BranchName;
-use crate::pin::{FILE, Pin};
 
 /// Who uses an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -165,7 +162,7 @@ impl Inventory {
                 (digest, used)
             })
             .collect();
-        let pins = branches(project, &repository, &images, &mut used)?;
+        let pins = pins::branches(project, &repository, &images, &mut used)?;
         if images.iter().any(|i| i.digest == platform.analyzer_digest) {
             let used = used.entry(platform.analyzer_digest.clone()).or_default();
             used.analyzer = true;
@@ -208,66 +205,4 @@ impl Inventory {
             .map(|(index, _)| index.clone())
             .collect()
     }
-}
-
-/// Adds the branches that pin an image, and those whose tag one has. Answers why a pin cannot be
-/// read, of the first that cannot.
-fn branches(
-    project: &Project,
-    repository: &str,
-    images: &[Described],
-    used: &mut BTreeMap<String, UsedBy>,
-) -> Result<Option<anyhow::Error>> {
-    let mut unknown = None;
-    let known = &project.file.branches;
-    let mut names = BTreeSet::from([known.develop.to_string(), known.production.to_string()]);
-    if let Some(git) = Repository::find(&project.root)? {
-        let mut seen = BTreeSet::new();
-        for (name, commit) in git.heads()? {
-            names.insert(name.clone());
-            if !seen.insert((name.clone(), commit.clone())) {
-                continue;
-            }
-            match Pin::at(&git, &commit, &format!("`{name}`")) {
-                Ok(Some(pin)) if pin.branch.as_str() == name && pin.repository == repository => {
-                    used.entry(pin.digest).or_default().pins.insert(name);
-                }
-                Ok(_) => {}
-                Err(error) if unknown.is_none() => {
-                    unknown = Some(unread(&name, &error));
-                }
-                Err(_) => {}
-            }
-        }
-    } else {
-        unknown = Some(no_repository(&project.root));
-    }
-    for name in names {
-        let Ok(branch) = name.parse::<BranchName>() else {
-            continue;
-        };
-        let tag = branch_image::tag(&branch);
-        if let Some(image) = images.iter().find(|image| image.tags.contains(&tag)) {
-            let used = used.entry(image.digest.clone()).or_default();
-            used.branches.insert(name);
-        }
-    }
-    Ok(unknown)
-}
-
-fn no_repository(root: &Path) -> anyhow::Error {
-    hinted(
-        anyhow!(
-            "which images are pinned is not known: {} is not in a git repository",
-            root.display()
-        ),
-        "run this in a clone of the project's repository, with its branches fetched",
-    )
-}
-
-fn unread(branch: &str, error: &anyhow::Error) -> anyhow::Error {
-    hinted(
-        anyhow!("which images are pinned is not known: {}", message(error)),
-        format!("repair {FILE} of `{branch}`, or delete the branch here if it is done with"),
-    )
 }

@@ -8,7 +8,7 @@ use super::build::Built;
 use super::lifecycle::Preview;
 use super::list::Listed;
 use super::pin::PinReport;
-use super::rm::Removal;
+use super::removal::Removal;
 use super::scan::Scanned;
 use super::show::Shown;
 use crate::error::Exit;

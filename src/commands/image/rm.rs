@@ -1,19 +1,17 @@
 //! `mlops image rm`: removes images that nobody needs.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 
 use super::inventory::Inventory;
-use super::list::{names, short};
+use super::list::short;
+use super::removal::{Line, Removal, check, count};
 use crate::aws::ecr::{self, Described};
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint};
 use crate::infra;
-use crate::output::{bytes, table, time};
 
 /// Remove images from the project's repository
 ///
@@ -39,40 +37,6 @@ pub struct RmArgs {
     /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-/// What was removed, or would be.
-#[derive(Debug, Serialize)]
-pub struct Removal {
-    repository: String,
-    /// False for a dry run.
-    done: bool,
-    removed: Vec<Line>,
-    /// What was asked for and has to stay.
-    kept: Vec<Line>,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Line {
-    digest: String,
-    tags: Vec<String>,
-    /// Configuration and layers, in bytes.
-    size: u64,
-    pushed: Option<Timestamp>,
-    /// Why it has to stay.
-    needed_by: Vec<String>,
-}
-
-impl Line {
-    fn of(image: &Described, needed_by: Vec<String>) -> Self {
-        Self {
-            digest: image.digest.clone(),
-            tags: image.tags.clone(),
-            size: image.size,
-            pushed: image.pushed,
-            needed_by,
-        }
-    }
 }
 
 pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
@@ -118,20 +82,6 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
     ecr::remove(clients, &removal.repository, &images).await?;
     removal.done = true;
     Ok(removal)
-}
-
-/// Refuses to go on when other images would go than those that were agreed to.
-fn check(agreed: &Removal, now: &Removal) -> Result<()> {
-    if agreed.removed == now.removed {
-        return Ok(());
-    }
-    let gone = |line: &&Line| !now.removed.contains(line);
-    let what = agreed.removed.iter().find(gone).map_or_else(
-        || "there are others to remove".to_owned(),
-        |line| format!("{} came into use or changed", short(&line.digest)),
-    );
-    Err(anyhow!("{what} meanwhile; nothing was removed"))
-        .hint("look at the plan again with --dry-run")
 }
 
 /// The images that the command line names.
@@ -209,77 +159,5 @@ fn plan(inventory: &Inventory, asked: &BTreeSet<String>) -> Removal {
             .filter(|image| asked.contains(&image.digest) && !going.contains(&image.digest))
             .map(|image| Line::of(image, needs(&image.digest, asked)))
             .collect(),
-    }
-}
-
-fn count(number: usize) -> String {
-    match number {
-        1 => "1 image".to_owned(),
-        number => format!("{number} images"),
-    }
-}
-
-impl fmt::Display for Removal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = |line: &Line| {
-            vec![
-                short(&line.digest),
-                bytes(line.size),
-                line.pushed.map(time).unwrap_or_default(),
-                names(&line.tags, &[]),
-                line.needed_by.join(", "),
-            ]
-        };
-        let verb = if self.done { "Removed" } else { "Would remove" };
-        if self.removed.is_empty() {
-            writeln!(f, "There is nothing to remove from {}.", self.repository)?;
-        } else {
-            let number = count(self.removed.len());
-            writeln!(f, "{verb} {number} from {}:", self.repository)?;
-            let rows = self.removed.iter().map(row);
-            f.write_str(&table(&["DIGEST", "SIZE", "PUSHED", "TAGS", ""], rows))?;
-        }
-        if !self.kept.is_empty() {
-            writeln!(f, "\nKeeps {}:", count(self.kept.len()))?;
-            let rows = self.kept.iter().map(row);
-            f.write_str(&table(
-                &["DIGEST", "SIZE", "PUSHED", "TAGS", "NEEDED BY"],
-                rows,
-            ))?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_was_agreed_to_is_removed() {
-        let removal = |digests: &[&str]| Removal {
-            repository: "flights".to_owned(),
-            done: false,
-            removed: digests
-                .iter()
-                .map(|digest| Line {
-                    digest: (*digest).to_owned(),
-                    tags: Vec::new(),
-                    size: 1,
-                    pushed: None,
-                    needed_by: Vec::new(),
-                })
-                .collect(),
-            kept: Vec::new(),
-        };
-        let agreed = removal(&["sha256:aa", "sha256:bb"]);
-        assert!(check(&agreed, &removal(&["sha256:aa", "sha256:bb"])).is_ok());
-        let error = check(&agreed, &removal(&["sha256:aa"])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "bb came into use or changed meanwhile; nothing was removed"
-        );
-        assert_eq!(crate::error::exit(&error), Exit::Failed);
-        assert!(check(&agreed, &removal(&["sha256:aa", "sha256:bb", "sha256:cc"])).is_err());
     }
 }

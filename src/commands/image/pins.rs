@@ -1,0 +1,77 @@
+//! The branches that need an image: those that pin it, and those whose tag it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+
+use super::inventory::UsedBy;
+use crate::aws::branch_image;
+use crate::aws::ecr::Described;
+use crate::config::Project;
+use crate::error::{hinted, message};
+use crate::git::Repository;
+use crate::names::BranchName;
+use crate::pin::{FILE, Pin};
+
+/// Adds the branches that pin an image, and those whose tag one has. Answers why a pin cannot be
+/// read, of the first that cannot.
+pub(super) fn branches(
+    project: &Project,
+    repository: &str,
+    images: &[Described],
+    used: &mut BTreeMap<String, UsedBy>,
+) -> Result<Option<anyhow::Error>> {
+    let mut unknown = None;
+    let known = &project.file.branches;
+    let mut names = BTreeSet::from([known.develop.to_string(), known.production.to_string()]);
+    if let Some(git) = Repository::find(&project.root)? {
+        let mut seen = BTreeSet::new();
+        for (name, commit) in git.heads()? {
+            names.insert(name.clone());
+            if !seen.insert((name.clone(), commit.clone())) {
+                continue;
+            }
+            match Pin::at(&git, &commit, &format!("`{name}`")) {
+                Ok(Some(pin)) if pin.branch.as_str() == name && pin.repository == repository => {
+                    used.entry(pin.digest).or_default().pins.insert(name);
+                }
+                Ok(_) => {}
+                Err(error) if unknown.is_none() => {
+                    unknown = Some(unread(&name, &error));
+                }
+                Err(_) => {}
+            }
+        }
+    } else {
+        unknown = Some(no_repository(&project.root));
+    }
+    for name in names {
+        let Ok(branch) = name.parse::<BranchName>() else {
+            continue;
+        };
+        let tag = branch_image::tag(&branch);
+        if let Some(image) = images.iter().find(|image| image.tags.contains(&tag)) {
+            let used = used.entry(image.digest.clone()).or_default();
+            used.branches.insert(name);
+        }
+    }
+    Ok(unknown)
+}
+
+fn no_repository(root: &Path) -> anyhow::Error {
+    hinted(
+        anyhow!(
+            "which images are pinned is not known: {} is not in a git repository",
+            root.display()
+        ),
+        "run this in a clone of the project's repository, with its branches fetched",
+    )
+}
+
+fn unread(branch: &str, error: &anyhow::Error) -> anyhow::Error {
+    hinted(
+        anyhow!("which images are pinned is not known: {}", message(error)),
+        format!("repair {FILE} of `{branch}`, or delete the branch here if it is done with"),
+    )
+}

@@ -1,0 +1,133 @@
+//! What `mlops image rm` removes, or would.
+
+use std::fmt;
+
+use anyhow::{Result, anyhow};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::list::{names, short};
+use crate::aws::ecr::Described;
+use crate::error::Hint;
+use crate::output::{bytes, table, time};
+
+/// What was removed, or would be.
+#[derive(Debug, Serialize)]
+pub struct Removal {
+    pub(super) repository: String,
+    /// False for a dry run.
+    pub(super) done: bool,
+    pub(super) removed: Vec<Line>,
+    /// What was asked for and has to stay.
+    pub(super) kept: Vec<Line>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Line {
+    pub(super) digest: String,
+    pub(super) tags: Vec<String>,
+    /// Configuration and layers, in bytes.
+    pub(super) size: u64,
+    pub(super) pushed: Option<Timestamp>,
+    /// Why it has to stay.
+    pub(super) needed_by: Vec<String>,
+}
+
+impl Line {
+    pub(super) fn of(image: &Described, needed_by: Vec<String>) -> Self {
+        Self {
+            digest: image.digest.clone(),
+            tags: image.tags.clone(),
+            size: image.size,
+            pushed: image.pushed,
+            needed_by,
+        }
+    }
+}
+
+/// Refuses to go on when other images would go than those that were agreed to.
+pub(super) fn check(agreed: &Removal, now: &Removal) -> Result<()> {
+    if agreed.removed == now.removed {
+        return Ok(());
+    }
+    let gone = |line: &&Line| !now.removed.contains(line);
+    let what = agreed.removed.iter().find(gone).map_or_else(
+        || "there are others to remove".to_owned(),
+        |line| format!("{} came into use or changed", short(&line.digest)),
+    );
+    Err(anyhow!("{what} meanwhile; nothing was removed"))
+        .hint("look at the plan again with --dry-run")
+}
+
+pub(super) fn count(number: usize) -> String {
+    match number {
+        1 => "1 image".to_owned(),
+        number => format!("{number} images"),
+    }
+}
+
+impl fmt::Display for Removal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |line: &Line| {
+            vec![
+                short(&line.digest),
+                bytes(line.size),
+                line.pushed.map(time).unwrap_or_default(),
+                names(&line.tags, &[]),
+                line.needed_by.join(", "),
+            ]
+        };
+        let verb = if self.done { "Removed" } else { "Would remove" };
+        if self.removed.is_empty() {
+            writeln!(f, "There is nothing to remove from {}.", self.repository)?;
+        } else {
+            let number = count(self.removed.len());
+            writeln!(f, "{verb} {number} from {}:", self.repository)?;
+            let rows = self.removed.iter().map(row);
+            f.write_str(&table(&["DIGEST", "SIZE", "PUSHED", "TAGS", ""], rows))?;
+        }
+        if !self.kept.is_empty() {
+            writeln!(f, "\nKeeps {}:", count(self.kept.len()))?;
+            let rows = self.kept.iter().map(row);
+            f.write_str(&table(
+                &["DIGEST", "SIZE", "PUSHED", "TAGS", "NEEDED BY"],
+                rows,
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+
+    #[test]
+    fn only_what_was_agreed_to_is_removed() {
+        let removal = |digests: &[&str]| Removal {
+            repository: "flights".to_owned(),
+            done: false,
+            removed: digests
+                .iter()
+                .map(|digest| Line {
+                    digest: (*digest).to_owned(),
+                    tags: Vec::new(),
+                    size: 1,
+                    pushed: None,
+                    needed_by: Vec::new(),
+                })
+                .collect(),
+            kept: Vec::new(),
+        };
+        let agreed = removal(&["sha256:aa", "sha256:bb"]);
+        assert!(check(&agreed, &removal(&["sha256:aa", "sha256:bb"])).is_ok());
+        let error = check(&agreed, &removal(&["sha256:aa"])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "bb came into use or changed meanwhile; nothing was removed"
+        );
+        assert_eq!(crate::error::exit(&error), Exit::Failed);
+        assert!(check(&agreed, &removal(&["sha256:aa", "sha256:bb", "sha256:cc"])).is_err());
+    }
+}

@@ -1,7 +1,10 @@
 //! Who may come in. A web page must not drive the local cloud, and a request must say who it is.
 
+use std::path::Path;
+
 use http::request::Parts;
 use http::{HeaderMap, header};
+use sha2::{Digest, Sha256};
 
 use super::api::{ApiError, ApiResult};
 
@@ -99,6 +102,31 @@ pub(crate) fn scope(parts: &Parts) -> ApiResult<Scope> {
         region,
         service,
     })
+}
+
+/// How access keys begin that name the state directory they are for.
+const OF_A_STATE: &str = "local-";
+
+/// The access key that `mlops` uses for the server of a state directory where any would pass.
+pub(crate) fn access_key(directory: &Path) -> String {
+    let directory = directory
+        .canonicalize()
+        .unwrap_or_else(|_| directory.to_owned());
+    let hash = Sha256::digest(directory.as_os_str().as_encoded_bytes());
+    format!("{OF_A_STATE}{}", hex::encode(&hash[..8]))
+}
+
+/// Refuses a client of another state directory than the one whose key is `own`: its server has
+/// ended, and this one got the address.
+pub(crate) fn check_state(own: &str, scope: &Scope) -> ApiResult<()> {
+    if !scope.access_key.starts_with(OF_A_STATE) || scope.access_key == own {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        "InvalidClientTokenId",
+        "this is the local cloud of another state directory: the one that was asked for has ended",
+    )
+    .status(403))
 }
 
 /// Checks the signature of a JSON or query request where credentials are required; where any
@@ -205,6 +233,23 @@ mod tests {
         assert!(check_origin(&parts(&[host, ("origin", "http://localhost:3000")])).is_err());
         assert!(check_origin(&parts(&[host, ("sec-fetch-site", "cross-site")])).is_err());
         assert!(check_origin(&parts(&[host, ("origin", "http://127.0.0.1:4566")])).is_ok());
+    }
+
+    #[test]
+    fn clients_of_another_state_directory_are_refused() {
+        let (one, other) = (
+            access_key(Path::new("/one")),
+            access_key(Path::new("/other")),
+        );
+        let scope = |access_key: &str| Scope {
+            access_key: access_key.to_owned(),
+            region: "us-east-1".to_owned(),
+            service: "sts".to_owned(),
+        };
+        assert!(check_state(&one, &scope(&one)).is_ok());
+        assert!(check_state(&one, &scope("AKIDEXAMPLE")).is_ok());
+        let error = check_state(&one, &scope(&other)).unwrap_err();
+        assert_eq!(error.code, "InvalidClientTokenId");
     }
 
     #[test]

@@ -34,9 +34,14 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    pub(crate) fn new(endpoint: &str, port: u16, credentials: &Credentials) -> Self {
+    pub(crate) fn new(
+        endpoint: &str,
+        port: u16,
+        credentials: &Credentials,
+        directory: &Path,
+    ) -> Self {
         let (access_key, secret_key) = match credentials {
-            Credentials::Any => ("local".to_owned(), "local".to_owned()),
+            Credentials::Any => (super::door::access_key(directory), "local".to_owned()),
             Credentials::Required {
                 access_key,
                 secret_key,

@@ -55,6 +55,8 @@ pub struct Start {
 struct App {
     cloud: Cloud,
     s3: s3::Server,
+    /// The access key of this state directory's clients.
+    key: Arc<str>,
     /// Milliseconds between the start and the last request.
     last: Arc<AtomicU64>,
     started: Instant,
@@ -91,11 +93,17 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     super::lambda::recover(&cloud)?;
     // Last: its roll-backs begin at once and change what the others have recovered.
     super::cloudformation::recover(&cloud)?;
-    held.publish(&Address::new(&endpoint, address.port(), &credentials))?;
+    held.publish(&Address::new(
+        &endpoint,
+        address.port(),
+        &credentials,
+        cloud.directory(),
+    ))?;
     ready(&endpoint);
 
     let app = App {
         s3: s3::Server::new(&cloud),
+        key: door::access_key(cloud.directory()).into(),
         cloud: cloud.clone(),
         last: Arc::new(AtomicU64::new(0)),
         started: Instant::now(),
@@ -220,6 +228,9 @@ async fn route(app: &App, request: Request<Body>) -> Response<Body> {
         Ok(scope) => scope,
         Err(error) => return wire::json::encode(&parts.headers, &request_id, Err(error)),
     };
+    if let Err(error) = door::check_state(&app.key, &scope) {
+        return wire::json::encode(&parts.headers, &request_id, Err(error));
+    }
     match scope.service.as_str() {
         "s3" => app.s3.handle(Request::from_parts(parts, body)).await,
         "sagemaker" if !parts.headers.contains_key("x-amz-target") => {

@@ -36,11 +36,10 @@ pub(super) fn branches(
                 Ok(Some(pin)) if pin.branch.as_str() == name && pin.repository == repository => {
                     used.entry(pin.digest).or_default().pins.insert(name);
                 }
-                Ok(_) => {}
                 Err(error) if unknown.is_none() => {
                     unknown = Some(unread(&name, &error));
                 }
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
     } else {

@@ -110,7 +110,9 @@ fn only_a_state_directory_is_used_or_removed() {
 #[test]
 fn a_stale_address_is_not_followed() {
     let sandbox = Sandbox::new();
-    let _ = sandbox.mlops(["local", "start", "--detach"]).success();
+    // Not the default port, which other tests' servers want as well.
+    let start = ["local", "start", "--detach", "--port", "0"];
+    let _ = sandbox.mlops(start).success();
     let first = endpoint(&sandbox);
     let _ = sandbox.mlops(["local", "stop"]).success();
     // Another program takes the port.

@@ -112,7 +112,7 @@ impl Progress {
     pub fn bytes(&self, message: impl Into<Cow<'static, str>>, total: u64) -> Task {
         let bar = self.bars.add(ProgressBar::new(total));
         bar.set_style(style(
-            "{msg:32!} [{bar:24}] {binary_bytes:>10}/{binary_total_bytes} {binary_bytes_per_sec}",
+            "{msg:26!} [{bar:14}] {binary_bytes:>10}/{binary_total_bytes} {binary_bytes_per_sec}",
         ));
         self.begin(bar, message.into())
     }
@@ -227,7 +227,7 @@ impl Transfer {
             let bar = ProgressBar::new(size);
             let bar = progress.bars.insert_before(&self.all.bar, bar);
             bar.set_style(style(
-                "  {msg:30!} [{bar:24}] {binary_bytes:>10}/{binary_total_bytes}",
+                "  {msg:24!} [{bar:14}] {binary_bytes:>10}/{binary_total_bytes}",
             ));
             bar.set_message(crate::output::clean(part));
             bar

@@ -26,5 +26,6 @@ pub mod pipeline;
 pub mod progress;
 pub mod prompt;
 pub mod scaffold;
+mod shapes;
 pub mod validation;
 pub mod wait;

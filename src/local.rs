@@ -30,6 +30,7 @@ mod instance;
 mod kms;
 mod lambda;
 mod logs;
+mod requests;
 mod runtime;
 mod s3;
 mod sagemaker;

@@ -132,6 +132,7 @@ impl Cloud {
         input: Value,
     ) -> BoxFuture<'a, ApiResult<Value>> {
         Box::pin(async move {
+            super::requests::check(service, operation, &input)?;
             match service {
                 Service::CloudFormation => {
                     super::cloudformation::call(self, operation, input).await
@@ -226,6 +227,11 @@ impl Service {
             | Service::Lambda
             | Service::Sts => None,
         }
+    }
+
+    /// True for services that speak query: a form writes every scalar as text.
+    pub(crate) fn is_form(self) -> bool {
+        !self.xml_namespace().is_empty()
     }
 
     /// The XML name space, for services that speak query (botocore: `xmlNamespace`).

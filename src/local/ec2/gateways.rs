@@ -156,7 +156,15 @@ pub(super) async fn allocate_address(cloud: &Cloud, input: Value) -> ApiResult<V
     }))
 }
 
-pub(super) async fn describe_addresses(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn describe_addresses(cloud: &Cloud, mut input: Value) -> ApiResult<Value> {
+    // Addresses are asked for by themselves too; that is the filter of the same name.
+    if let Some(addresses) = input.get("PublicIp").filter(|given| given.is_array()) {
+        let filter = json!({"Name": "public-ip", "Value": addresses});
+        match input["Filter"].as_array_mut() {
+            Some(filters) => filters.push(filter),
+            None => input["Filter"] = json!([filter]),
+        }
+    }
     ADDRESS.describe(cloud, &input)
 }
 

@@ -121,6 +121,10 @@ fn route(parts: &Parts) -> Option<(&'static str, Map<String, Value>)> {
     }
     let query = parts.uri.query().unwrap_or_default().as_bytes();
     for (name, value) in url::form_urlencoded::parse(query) {
+        // Some SDKs name the operation for their own logs.
+        if name == "x-id" {
+            continue;
+        }
         if name == "tagKeys" {
             let keys = input.entry("TagKeys").or_insert_with(|| json!([]));
             if let Some(keys) = keys.as_array_mut() {

@@ -1,0 +1,279 @@
+//! Checks a request before its operation runs, for every service alike.
+//!
+//! A handler reads the members that it knows and skips the rest. Without this check a misspelt member,
+//! or a number where text belongs, would be dropped and the request would succeed.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::api::{ApiError, ApiResult};
+use super::cloud::Service;
+use crate::shapes::{Check, Fault, Finding, Scalars, Table};
+
+/// Fails if the input has a member that the operation does not have, or a value of another type; for
+/// SageMaker also if a required member is missing or a value breaks a limit of the service model.
+pub(super) fn check(service: Service, operation: &str, input: &Value) -> ApiResult<()> {
+    let Some(table) = Table::of(service.name()) else {
+        return Ok(());
+    };
+    let Some(shape) = table.input(operation) else {
+        return Ok(());
+    };
+    let check = Check {
+        table,
+        scalars: if service.is_form() {
+            Scalars::Text
+        } else {
+            Scalars::Json
+        },
+        limits: service == Service::SageMaker,
+        calls: None,
+    };
+    let found = check.run(shape, input);
+    if found.is_empty() {
+        return supported(service, operation, input);
+    }
+    let first = |wanted: fn(&Fault) -> bool| found.iter().find(|finding| wanted(&finding.fault));
+    if let Some(finding) = first(|fault| matches!(fault, Fault::Type { .. })) {
+        return Err(wrong_type(service, finding));
+    }
+    if let Some(finding) = first(|fault| matches!(fault, Fault::Unknown { .. })) {
+        return Err(unknown(service, operation, finding));
+    }
+    let limits: Vec<String> = found.iter().filter_map(broken_limit).collect();
+    Err(ApiError::validation(format!(
+        "{} validation error{} detected: {}",
+        limits.len(),
+        if limits.len() == 1 { "" } else { "s" },
+        limits.join("; ")
+    )))
+}
+
+/// The members that AWS has and the local cloud does not, by service and operation.
+static UNSUPPORTED: LazyLock<HashMap<(&str, &str), Vec<&str>>> = LazyLock::new(|| {
+    let mut members: HashMap<(&str, &str), Vec<&str>> = HashMap::new();
+    for line in include_str!("../shapes/unsupported.txt").lines() {
+        let mut words = line.split(' ');
+        if let (Some(service), Some(operation)) = (words.next(), words.next())
+            && service != "#"
+        {
+            members
+                .entry((service, operation))
+                .or_default()
+                .extend(words);
+        }
+    }
+    members
+});
+
+/// Fails by name if the request sets a member that the local cloud does not have.
+fn supported(service: Service, operation: &str, input: &Value) -> ApiResult<()> {
+    let service = service.name();
+    for of in ["*", operation] {
+        for member in UNSUPPORTED.get(&(service, of)).into_iter().flatten() {
+            if input.get(member).is_some_and(|value| !says_nothing(value)) {
+                return Err(ApiError::not_implemented(format_args!(
+                    "{member} of {service}:{operation}"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// True for what a member means that is not there.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty() || text.eq_ignore_ascii_case("false"),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
+    }
+}
+
+fn wrong_type(service: Service, finding: &Finding) -> ApiError {
+    let Fault::Type { wanted, found } = finding.fault else {
+        return ApiError::internal("not a type");
+    };
+    // The words of AWS's JSON protocols.
+    let text = match (wanted, found) {
+        ("Structure" | "Map" | "List", _) => format!("Expected a {wanted}, found {found}_VALUE"),
+        (_, "OBJECT") => "Start of structure or map found where not expected".to_owned(),
+        (_, "LIST") => "Start of list found where not expected".to_owned(),
+        _ => format!("{found}_VALUE can not be converted to a {wanted}"),
+    };
+    let place = if finding.path.is_empty() {
+        "the request"
+    } else {
+        &finding.path
+    };
+    let code = if service.is_form() {
+        form_error(service)
+    } else {
+        "SerializationException"
+    };
+    ApiError::new(code, format!("{text} (at {place})"))
+}
+
+fn unknown(service: Service, operation: &str, finding: &Finding) -> ApiError {
+    let Fault::Unknown { member, known } = &finding.fault else {
+        return ApiError::internal("not an unknown member");
+    };
+    if service == Service::Ec2 {
+        let path = if finding.path.is_empty() {
+            member.clone()
+        } else {
+            format!("{}.{member}", finding.path)
+        };
+        return ApiError::new(
+            "UnknownParameter",
+            format!("The parameter {path} is not recognized"),
+        );
+    }
+    let place = if finding.path.is_empty() {
+        format!("the request of {operation}")
+    } else {
+        format!("{} of {operation}", finding.path)
+    };
+    let code = if service.is_form() {
+        form_error(service)
+    } else {
+        "ValidationException"
+    };
+    ApiError::new(
+        code,
+        format!(
+            "Unknown member '{member}' in {place}; its members are {}",
+            known.join(", ")
+        ),
+    )
+}
+
+/// The code of a wrong request in the query protocols.
+fn form_error(service: Service) -> &'static str {
+    match service {
+        Service::Ec2 => "InvalidParameterValue",
+        _ => "ValidationError",
+    }
+}
+
+/// `Value 'x' at 'tags.1.member.key' failed to satisfy constraint: Member must …`
+fn broken_limit(finding: &Finding) -> Option<String> {
+    let Fault::Limit { value, constraint } = &finding.fault else {
+        return None;
+    };
+    let value = if value == "null" && constraint == "Member must not be null" {
+        "null".to_owned()
+    } else {
+        format!("'{value}'")
+    };
+    Some(format!(
+        "Value {value} at '{}' failed to satisfy constraint: {constraint}",
+        lower_camel(&finding.path)
+    ))
+}
+
+/// `Tags[0].Key` as AWS's messages write it: `tags.1.member.key`.
+fn lower_camel(path: &str) -> String {
+    path.split('.')
+        .map(|part| {
+            let (name, indexes) = part.split_once('[').unwrap_or((part, ""));
+            let mut chars = name.chars();
+            let mut text: String = chars
+                .next()
+                .map(|first| first.to_lowercase().chain(chars).collect())
+                .unwrap_or_default();
+            for index in indexes.split('[').filter(|index| !index.is_empty()) {
+                let number = index.trim_end_matches(']').parse().unwrap_or(0usize);
+                text.push_str(&format!(".{}.member", number + 1));
+            }
+            text
+        })
+        .collect::<Vec<_>>()
+        .join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(service: Service, operation: &str, input: &Value) -> (String, String) {
+        let error = check(service, operation, input).unwrap_err();
+        (error.code, error.message)
+    }
+
+    #[test]
+    fn each_protocol_has_its_own_words() {
+        let (code, message) = refused(
+            Service::SageMaker,
+            "DescribeModel",
+            &json!({"ModelName": 5}),
+        );
+        assert_eq!(code, "SerializationException");
+        assert_eq!(
+            message,
+            "NUMBER_VALUE can not be converted to a String (at ModelName)"
+        );
+        let (code, message) = refused(
+            Service::Logs,
+            "CreateLogGroup",
+            &json!({"logGroupName": "g", "tagz": {}}),
+        );
+        assert_eq!(code, "ValidationException");
+        assert!(message.contains("Unknown member 'tagz'"), "{message}");
+        let (code, message) = refused(Service::Ec2, "DescribeVpcs", &json!({"VpcIds": ["v"]}));
+        assert_eq!(code, "UnknownParameter");
+        assert_eq!(message, "The parameter VpcIds is not recognized");
+        let (code, _) = refused(Service::Iam, "GetRole", &json!({"RoleName": ["a"]}));
+        assert_eq!(code, "ValidationError");
+        assert!(check(Service::Iam, "GetRole", &json!({"RoleName": "a"})).is_ok());
+    }
+
+    /// Issue 8, 4.1: what AWS has and the local cloud does not is refused by name, not dropped.
+    #[test]
+    fn issue_8_4_1_unsupported_members_are_refused_by_name() {
+        let (code, message) = refused(
+            Service::Ec2,
+            "DeleteVpc",
+            &json!({"VpcId": "v", "DryRun": "true"}),
+        );
+        assert_eq!(code, "NotImplemented");
+        assert!(message.contains("DryRun of ec2:DeleteVpc"), "{message}");
+        let quiet = json!({"VpcId": "v", "DryRun": "false"});
+        assert!(check(Service::Ec2, "DeleteVpc", &quiet).is_ok());
+        for ((service, operation), members) in UNSUPPORTED.iter() {
+            let table = Table::of(service).unwrap();
+            let input = table.input(operation).unwrap_or("-");
+            for member in members {
+                let known = table
+                    .members(input)
+                    .iter()
+                    .any(|known| known.name == *member);
+                assert!(known || *operation == "*", "{service} {operation} {member}");
+            }
+        }
+    }
+
+    #[test]
+    fn broken_limits_are_told_together() {
+        let (code, message) = refused(
+            Service::SageMaker,
+            "AddTags",
+            &json!({"Tags": [{"Key": "", "Value": "v"}]}),
+        );
+        assert_eq!(code, "ValidationException");
+        assert!(
+            message.starts_with("2 validation errors detected: Value '' at 'tags.1.member.key'")
+                && message.contains(
+                    "Value null at 'resourceArn' failed to satisfy constraint: \
+                                     Member must not be null"
+                ),
+            "{message}"
+        );
+    }
+}

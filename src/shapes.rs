@@ -1,0 +1,313 @@
+//! The shapes of AWS requests: member names, types and limits, from AWS's own service models.
+//!
+//! `tools/api_shapes.py` writes the tables in `shapes/` from botocore; its head describes the format.
+//! The local cloud checks every request against them, and `pipeline` the arguments of a definition's
+//! steps. A value that does not fit is reported, so nothing in a request is skipped by accident.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock};
+
+use regex::Regex;
+
+mod check;
+
+pub(crate) use check::{Calls, Check, Fault, Finding, Scalars};
+
+/// The input shapes of one service.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// Each operation's input, `-` for none.
+    operations: HashMap<&'static str, &'static str>,
+    shapes: HashMap<&'static str, Shape>,
+}
+
+/// The smallest and largest length or value.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Limits {
+    min: Option<f64>,
+    max: Option<f64>,
+}
+
+/// What a value must look like.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    /// An object with these members.
+    Structure(Vec<Member>),
+    /// A list of one shape.
+    List {
+        /// The shape of the elements.
+        item: &'static str,
+        /// How many there can be.
+        limits: Limits,
+    },
+    /// An object with any member names.
+    Map {
+        /// The shape of the names.
+        key: &'static str,
+        /// The shape of the values.
+        value: &'static str,
+        /// How many there can be.
+        limits: Limits,
+    },
+    /// Text.
+    Text {
+        /// Its length in characters.
+        limits: Limits,
+        /// What it must match from start to end.
+        pattern: Option<Pattern>,
+    },
+    /// One of these words.
+    Choice(Vec<&'static str>),
+    /// A whole number.
+    Whole(Limits),
+    /// A number.
+    Number(Limits),
+    /// `true` or `false`.
+    Boolean,
+    /// A moment: seconds since the epoch in JSON, ISO 8601 in forms.
+    Time,
+    /// Bytes in base64.
+    Bytes,
+}
+
+/// A member of a structure.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) name: &'static str,
+    pub(crate) shape: &'static str,
+    pub(crate) required: bool,
+    /// True for members of a path, query or header: numbers and booleans arrive as text.
+    as_text: bool,
+}
+
+/// A pattern that is compiled when a value first needs it.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    source: &'static str,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl Pattern {
+    /// True if the whole text matches, or if the pattern uses what `regex` lacks (look-around).
+    fn matches(&self, text: &str) -> bool {
+        self.regex().is_none_or(|regex| regex.is_match(text))
+    }
+
+    fn regex(&self) -> Option<&Regex> {
+        self.compiled
+            .get_or_init(|| Regex::new(&format!("^(?:{})$", self.source)).ok())
+            .as_ref()
+    }
+}
+
+impl Table {
+    /// The table of a service, by its name in ARNs.
+    pub(crate) fn of(service: &str) -> Option<&'static Self> {
+        macro_rules! tables {
+            ($($name:literal),*) => {
+                match service {
+                    $($name => {
+                        static TABLE: LazyLock<Table> = LazyLock::new(|| {
+                            Table::parse(include_str!(concat!("shapes/", $name, ".txt")))
+                        });
+                        Some(&TABLE)
+                    })*
+                    _ => None,
+                }
+            };
+        }
+        tables!(
+            "cloudformation",
+            "codecommit",
+            "ec2",
+            "ecr",
+            "iam",
+            "kms",
+            "lambda",
+            "logs",
+            "sagemaker",
+            "sts"
+        )
+    }
+
+    fn parse(text: &'static str) -> Self {
+        let mut table = Self {
+            operations: HashMap::new(),
+            shapes: HashMap::new(),
+        };
+        for line in text.lines() {
+            let mut rest = line;
+            let (kind, name) = (word(&mut rest), word(&mut rest));
+            if kind == ">" {
+                table.operations.insert(name, word(&mut rest));
+            } else if let Some(shape) = Shape::parse(kind, rest) {
+                table.shapes.insert(name, shape);
+            }
+        }
+        table
+    }
+
+    /// The name of an operation's input shape; `None` for an operation that the table lacks, or that
+    /// has no input.
+    pub(crate) fn input(&self, operation: &str) -> Option<&'static str> {
+        self.operations
+            .get(operation)
+            .copied()
+            .filter(|name| *name != "-")
+    }
+
+    /// The shape of this name.
+    pub(crate) fn shape(&self, name: &str) -> Option<&Shape> {
+        self.shapes.get(name)
+    }
+
+    /// The members of a structure; none for other shapes.
+    pub(crate) fn members(&self, name: &str) -> &[Member] {
+        match self.shape(name) {
+            Some(Shape::Structure(members)) => members,
+            _ => &[],
+        }
+    }
+}
+
+/// Takes the next word of a line; empty at its end.
+fn word(rest: &mut &'static str) -> &'static str {
+    let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+    *rest = after;
+    word
+}
+
+impl Shape {
+    fn parse(kind: &str, mut rest: &'static str) -> Option<Self> {
+        Some(match kind {
+            "{" => Self::Structure(rest.split(' ').filter_map(Member::parse).collect()),
+            "[" => Self::List {
+                item: word(&mut rest),
+                limits: Limits::parse(&mut rest),
+            },
+            "%" => Self::Map {
+                key: word(&mut rest),
+                value: word(&mut rest),
+                limits: Limits::parse(&mut rest),
+            },
+            "s" => Self::Text {
+                limits: Limits::parse(&mut rest),
+                pattern: (!rest.is_empty()).then(|| Pattern {
+                    source: rest,
+                    compiled: OnceLock::new(),
+                }),
+            },
+            "e" => Self::Choice(rest.split('|').collect()),
+            "i" => Self::Whole(Limits::parse(&mut rest)),
+            "f" => Self::Number(Limits::parse(&mut rest)),
+            "b" => Self::Boolean,
+            "t" => Self::Time,
+            "x" => Self::Bytes,
+            _ => return None,
+        })
+    }
+}
+
+impl Member {
+    fn parse(word: &'static str) -> Option<Self> {
+        let (name, shape) = word.split_once('=')?;
+        Some(Self {
+            required: name.contains('!'),
+            as_text: name.contains('~'),
+            name: name.trim_end_matches(['!', '~']),
+            shape,
+        })
+    }
+}
+
+impl Limits {
+    fn parse(rest: &mut &'static str) -> Self {
+        Self {
+            min: word(rest).parse().ok(),
+            max: word(rest).parse().ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVICES: [&str; 10] = [
+        "cloudformation",
+        "codecommit",
+        "ec2",
+        "ecr",
+        "iam",
+        "kms",
+        "lambda",
+        "logs",
+        "sagemaker",
+        "sts",
+    ];
+
+    #[test]
+    fn every_name_in_the_tables_leads_to_a_shape() {
+        for service in SERVICES {
+            let table = Table::of(service).unwrap();
+            let known = |name: &str| {
+                assert!(table.shape(name).is_some(), "{service}: {name}");
+            };
+            for input in table.operations.values().filter(|input| **input != "-") {
+                known(input);
+            }
+            for shape in table.shapes.values() {
+                match shape {
+                    Shape::Structure(members) => members.iter().for_each(|m| known(m.shape)),
+                    Shape::List { item, .. } => known(item),
+                    Shape::Map { key, value, .. } => {
+                        known(key);
+                        known(value);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        assert!(Table::of("s3").is_none());
+    }
+
+    /// A pattern that `regex` cannot compile is not checked: only look-around is such a pattern.
+    #[test]
+    fn every_pattern_compiles_or_uses_look_around() {
+        for service in SERVICES {
+            for (name, shape) in &Table::of(service).unwrap().shapes {
+                if let Shape::Text {
+                    pattern: Some(pattern),
+                    ..
+                } = shape
+                {
+                    let looks = ["(?=", "(?!", "(?<!", "(?<="]
+                        .iter()
+                        .any(|part| pattern.source.contains(part));
+                    assert!(
+                        looks || pattern.regex().is_some(),
+                        "{service} {name}: {}",
+                        pattern.source
+                    );
+                }
+            }
+        }
+    }
+
+    #[cfg(feature = "local")]
+    #[test]
+    fn every_operation_of_the_local_cloud_has_a_shape() {
+        for (service, operations) in crate::local::operations() {
+            let Some(table) = Table::of(service) else {
+                assert!(matches!(service, "s3" | "sagemaker-runtime"), "{service}");
+                continue;
+            };
+            for operation in operations {
+                assert!(
+                    table.operations.contains_key(operation),
+                    "run tools/api_shapes.py: {service} {operation}"
+                );
+            }
+        }
+    }
+}

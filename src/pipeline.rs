@@ -2,17 +2,22 @@
 //! its graph, and the evaluation of its expressions.
 //!
 //! Knows no AWS SDK, no command line and no terminal: the local cloud executes definitions with it,
-//! and `mlops train` checks them with it before anything starts. The format is the one that the
-//! SageMaker Python SDK writes (`Pipeline.definition()`) and that `CreatePipeline` takes.
+//! and `mlops train` checks them with it before anything starts. The format is AWS's published JSON
+//! schema with what the SageMaker Python SDK writes beyond it (`members` says what that is); the
+//! arguments of a step follow the service model of the operation that the step calls (`arguments`).
 
+mod arguments;
 mod check;
 mod condition;
 mod definition;
 mod expression;
 mod graph;
+mod members;
 mod parameters;
+mod policies;
 
-pub use check::Problem;
+pub use arguments::SCHEMA_ONLY;
+pub use check::{Problem, Words};
 pub use condition::{Condition, holds};
 pub use definition::{
     Definition, MAX_BYTES, Parameter, ParameterType, PropertyFile, Step, StepType,
@@ -20,3 +25,4 @@ pub use definition::{
 pub use expression::{ExpressionError, Path, Reference, Scope, evaluate};
 pub use graph::{Graph, Node};
 pub use parameters::bind;
+pub use policies::{CacheConfig, Exception, RetryPolicy};

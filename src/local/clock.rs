@@ -11,6 +11,11 @@ pub(crate) async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// Now, for what is older or younger than something.
+pub(crate) fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
 /// Now, as JSON protocols write it: seconds since the epoch with millisecond precision.
 pub(crate) fn epoch() -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds fit in 53 bits")]

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::condition::Condition;
+use super::arguments;
 use super::definition::{Definition, Step, StepType, VERSION};
 use super::expression::{Call, Path, Reference, call};
 use super::graph::{Graph, Node, collect, own_arguments};
+use super::policies::RetryPolicy;
 
 /// Something that is wrong with a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,19 @@ pub struct Problem {
     pub path: String,
     /// What.
     pub message: String,
+    /// Whose words the message has.
+    pub words: Words,
+}
+
+/// Whose words a message has. AWS's come without a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// AWS's, for a definition that cannot be parsed.
+    Parsing,
+    /// AWS's, for a function in a place of another type.
+    Assignment,
+    /// Ours.
+    Ours,
 }
 
 impl Problem {
@@ -26,6 +39,23 @@ impl Problem {
         Self {
             path: path.into(),
             message: message.into(),
+            words: Words::Ours,
+        }
+    }
+
+    /// What AWS cannot parse at a JSON path, in its own words.
+    pub(super) fn parsing(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            words: Words::Parsing,
+            ..Self::new(path, message)
+        }
+    }
+
+    /// A function at a JSON path, in a place of another type.
+    pub(super) fn assignment(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            words: Words::Assignment,
+            ..Self::new(path, message)
         }
     }
 }
@@ -49,9 +79,6 @@ pub(super) fn problems(definition: &Definition) -> Vec<Problem> {
                 definition.version
             ),
         ));
-    }
-    if definition.steps.is_empty() {
-        found.push(Problem::new("$.Steps", "there is no step"));
     }
     parameters(definition, &mut found);
     let mut nodes = Vec::new();
@@ -89,31 +116,11 @@ fn parameters(definition: &Definition, found: &mut Vec<Problem>) {
     for (index, parameter) in definition.parameters.iter().enumerate() {
         let path = format!("$.Parameters[{index}]");
         let name = &parameter.name;
-        if !is_name(name, 256) {
-            found.push(Problem::new(
-                format!("{path}.Name"),
-                format!("`{name}` is not a parameter name: letters, digits, `-` and `_`"),
-            ));
-        }
         if !names.insert(name.as_str()) {
             found.push(Problem::new(
                 format!("{path}.Name"),
                 format!("two parameters are named `{name}`"),
             ));
-        }
-        let mut typed = |value: &Value, member: &str| {
-            if !parameter.accepts(value) {
-                found.push(Problem::new(
-                    format!("{path}.{member}"),
-                    format!("{value} is not a {}, the type of `{name}`", parameter.kind),
-                ));
-            }
-        };
-        if let Some(default) = &parameter.default_value {
-            typed(default, "DefaultValue");
-        }
-        for (index, value) in parameter.enum_values.iter().flatten().enumerate() {
-            typed(value, &format!("EnumValues[{index}]"));
         }
         if let (Some(default), Some(allowed)) = (&parameter.default_value, &parameter.enum_values)
             && !allowed.contains(default)
@@ -124,14 +131,6 @@ fn parameters(definition: &Definition, found: &mut Vec<Problem>) {
             ));
         }
     }
-}
-
-/// Step names have 1 to 64 characters (AWS service model: `StepName`).
-fn is_name(name: &str, longest: usize) -> bool {
-    (1..=longest).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
 struct Checker<'a> {
@@ -149,27 +148,12 @@ impl Checker<'_> {
 
     fn step(&self, node: &Node, found: &mut Vec<Problem>) {
         let (step, path) = (&node.step, &node.path);
-        if !is_name(&step.name, 64) {
-            found.push(Problem::new(
-                format!("{path}.Name"),
-                format!(
-                    "`{}` is not a step name: letters, digits, `-` and `_`, 1 to 64 characters",
-                    step.name
-                ),
-            ));
-        }
         if let StepType::Other(name) = &step.kind
             && !StepType::OTHERS.contains(&name.as_str())
         {
             found.push(Problem::new(
                 format!("{path}.Type"),
                 format!("there is no step type `{name}`"),
-            ));
-        }
-        if !step.arguments.is_object() && !step.arguments.is_null() {
-            found.push(Problem::new(
-                format!("{path}.Arguments"),
-                "the arguments are not an object",
             ));
         }
         for (index, name) in step.depends_on.iter().enumerate() {
@@ -188,15 +172,25 @@ impl Checker<'_> {
             self.expression(value, &format!("{path}.{member}"), Some(node), found);
         }
         property_files(step, path, found);
-        match step.kind {
-            StepType::Condition => conditions(step, path, found),
-            StepType::Fail if step.arguments.get("ErrorMessage").is_none() => {
-                found.push(Problem::new(
-                    format!("{path}.Arguments"),
-                    "a Fail step has an ErrorMessage",
-                ));
-            }
-            _ => {}
+        policies(step, path, found);
+        let arguments = format!("{path}.Arguments");
+        arguments::assignments(
+            self.definition,
+            step.kind.name(),
+            &step.arguments,
+            &arguments,
+            found,
+        );
+        let message = step
+            .arguments
+            .get("ErrorMessage")
+            .and_then(Value::as_object);
+        if step.kind == StepType::Fail
+            && let Some(function) = message.and_then(call)
+            && let Err(message) = arguments::assign(self.definition, function, "String")
+        {
+            let path = format!("{arguments}.ErrorMessage");
+            found.push(Problem::assignment(path, message));
         }
     }
 
@@ -210,13 +204,10 @@ impl Checker<'_> {
             }
             Value::Object(members) => match call(members) {
                 Some(Call::Get(reference)) => self.reference(reference, path, node, false, found),
-                Some(Call::Join(argument)) => match argument.get("Values") {
-                    Some(values @ Value::Array(_)) => {
-                        let path = format!("{path}['Std:Join'].Values");
-                        self.expression(values, &path, node, found);
-                    }
-                    _ => found.push(Problem::new(path, "Std:Join has no list Values")),
-                },
+                Some(Call::Join(argument)) => {
+                    let path = format!("{path}['Std:Join']");
+                    self.join(argument, &path, node, found);
+                }
                 Some(Call::JsonGet(argument)) => self.json_get(argument, path, node, found),
                 Some(Call::Unknown(name)) => {
                     found.push(Problem::new(path, format!("there is no function `{name}`")));
@@ -231,6 +222,28 @@ impl Checker<'_> {
         }
     }
 
+    fn join(&self, argument: &Value, path: &str, node: Option<&Node>, found: &mut Vec<Problem>) {
+        known_members(argument, &["On", "Values"], path, found);
+        if argument.get("On").is_some_and(|on| !on.is_string()) {
+            found.push(Problem::new(format!("{path}.On"), "it is not a String"));
+        }
+        let Some(values) = argument.get("Values").and_then(Value::as_array) else {
+            found.push(Problem::new(path, "Std:Join has no list Values"));
+            return;
+        };
+        for (index, value) in values.iter().enumerate() {
+            let path = format!("{path}.Values[{index}]");
+            let data = match value {
+                Value::Object(members) => call(members).is_none(),
+                value => value.is_null() || value.is_array(),
+            };
+            if data {
+                found.push(Problem::new(&path, format!("Std:Join cannot join {value}")));
+            }
+            self.expression(value, &path, node, found);
+        }
+    }
+
     fn json_get(
         &self,
         argument: &Value,
@@ -239,6 +252,7 @@ impl Checker<'_> {
         found: &mut Vec<Problem>,
     ) {
         let path = format!("{path}['Std:JsonGet']");
+        known_members(argument, &["PropertyFile", "S3Uri", "Path"], &path, found);
         match (argument.pointer("/PropertyFile/Get"), argument.get("S3Uri")) {
             (Some(reference), _) => {
                 self.reference(
@@ -300,9 +314,11 @@ impl Checker<'_> {
             }
             Ok(Reference::Step { step, path }) => match self.find(&step) {
                 None => Some(format!("`{text}`: there is no step `{step}`")),
-                Some(found) if matches!(found.kind, StepType::Condition | StepType::Fail) => {
-                    Some(format!("`{text}`: a {} step has no properties", found.kind))
+                Some(found) if found.kind == StepType::Fail => {
+                    Some(format!("`{text}`: a Fail step has no properties"))
                 }
+                Some(found) if found.kind == StepType::Condition => (path.to_string() != "Outcome")
+                    .then(|| format!("`{text}`: the only property of a Condition step is Outcome")),
                 Some(_) if path.is_empty() => {
                     Some(format!("`{text}` names a step, not a property of it"))
                 }
@@ -346,17 +362,36 @@ fn property_files(step: &Step, path: &str, found: &mut Vec<Problem>) {
     }
 }
 
-fn conditions(step: &Step, path: &str, found: &mut Vec<Problem>) {
-    let path = format!("{path}.Arguments.Conditions");
-    match step.arguments.get("Conditions").and_then(Value::as_array) {
-        Some(list) if !list.is_empty() => {
-            for (index, condition) in list.iter().enumerate() {
-                if let Err(error) = Condition::deserialize(condition) {
-                    found.push(Problem::new(format!("{path}[{index}]"), error.to_string()));
-                }
-            }
+/// `CacheConfig` and `RetryPolicies`.
+fn policies(step: &Step, path: &str, found: &mut Vec<Problem>) {
+    if let Some(cache) = &step.cache_config
+        && cache.enabled
+        && let Err(message) = cache.age()
+    {
+        found.push(Problem::new(
+            format!("{path}.CacheConfig.ExpireAfter"),
+            message,
+        ));
+    }
+    for (index, policy) in step.retry_policies.iter().enumerate() {
+        if let Err(message) = RetryPolicy::parse(policy) {
+            found.push(Problem::new(
+                format!("{path}.RetryPolicies[{index}]"),
+                message,
+            ));
         }
-        _ => found.push(Problem::new(path, "a Condition step has Conditions")),
+    }
+}
+
+/// Reports members of a function's argument that the function does not have.
+fn known_members(argument: &Value, known: &[&str], path: &str, found: &mut Vec<Problem>) {
+    for name in argument.as_object().into_iter().flat_map(Map::keys) {
+        if !known.contains(&name.as_str()) {
+            found.push(Problem::parsing(
+                path,
+                format!("Cannot parse object, unknown property '{name}'"),
+            ));
+        }
     }
 }
 
@@ -412,7 +447,7 @@ mod tests {
                 json!("Preprocess"),
                 "$.Steps[1].Name: two steps are named",
             ),
-            ("/Steps/1/Name", json!("a b"), "`a b` is not a step name"),
+            ("/Steps/1/Name", json!("a b"), "`a b` is not a name"),
             (
                 "/Steps/1/Type",
                 json!("Trainig"),
@@ -427,6 +462,16 @@ mod tests {
                 "/Parameters/4/DefaultValue",
                 json!("x"),
                 "not among the EnumValues",
+            ),
+            (
+                "/Steps/0/CacheConfig/ExpireAfter",
+                json!("soon"),
+                "$.Steps[0].CacheConfig.ExpireAfter: `soon` is not an ISO 8601 duration",
+            ),
+            (
+                "/Steps/0/RetryPolicies/0/ExceptionType",
+                json!(["Step.FAULT"]),
+                "$.Steps[0].RetryPolicies[0]: ExceptionType is not",
             ),
             (
                 "/Parameters/1/Name",
@@ -446,7 +491,7 @@ mod tests {
             (
                 "/Steps/1/Arguments/InputDataConfig/0/DataSource/S3DataSource/S3Uri/Get",
                 json!("Steps.Check.A"),
-                "a Condition step has no properties",
+                "the only property of a Condition step is Outcome",
             ),
             (
                 "/Steps/1/Arguments/HyperParameters/f",
@@ -473,17 +518,7 @@ mod tests {
             (
                 "/Steps/3/Arguments/Conditions/0/Type",
                 json!("Near"),
-                "Conditions[0]: unknown variant",
-            ),
-            (
-                "/Steps/3/Arguments/Conditions",
-                json!([]),
-                "a Condition step has Conditions",
-            ),
-            (
-                "/Steps/3/Arguments/ElseSteps/0/Arguments",
-                json!({}),
-                "has an ErrorMessage",
+                "Conditions[0]: there is no condition of type",
             ),
             (
                 "/Steps/3/Arguments/IfSteps/0/Name",
@@ -500,7 +535,6 @@ mod tests {
                 json!({"Get": "Steps.Evaluate.PropertyFiles.Eval"}),
                 "in Std:JsonGet only",
             ),
-            ("/Steps", json!([]), "there is no step"),
         ] {
             let problems = broken(pointer, value);
             assert!(

@@ -18,6 +18,11 @@ pub enum Condition {
         right_value: Value,
     },
     #[serde(rename_all = "PascalCase")]
+    NotEquals {
+        left_value: Value,
+        right_value: Value,
+    },
+    #[serde(rename_all = "PascalCase")]
     GreaterThan {
         left_value: Value,
         right_value: Value,
@@ -39,7 +44,16 @@ pub enum Condition {
     },
     #[serde(rename_all = "PascalCase")]
     In {
+        #[serde(alias = "Value")]
         query_value: Value,
+        #[serde(alias = "In")]
+        values: Vec<Value>,
+    },
+    #[serde(rename_all = "PascalCase")]
+    NotIn {
+        #[serde(alias = "Value")]
+        query_value: Value,
+        #[serde(alias = "In")]
         values: Vec<Value>,
     },
     #[serde(rename_all = "PascalCase")]
@@ -60,14 +74,27 @@ impl Condition {
                 ))),
             }
         };
+        let equals = |left: &Value, right: &Value| {
+            Ok(equal(&evaluate(left, scope)?, &evaluate(right, scope)?))
+        };
+        let within = |query: &Value, values: &[Value]| {
+            let query = evaluate(query, scope)?;
+            for value in values {
+                if equal(&query, &evaluate(value, scope)?) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
         match self {
             Self::Equals {
                 left_value,
                 right_value,
-            } => Ok(equal(
-                &evaluate(left_value, scope)?,
-                &evaluate(right_value, scope)?,
-            )),
+            } => equals(left_value, right_value),
+            Self::NotEquals {
+                left_value,
+                right_value,
+            } => equals(left_value, right_value).map(|equal| !equal),
             Self::GreaterThan {
                 left_value,
                 right_value,
@@ -87,15 +114,11 @@ impl Condition {
             Self::In {
                 query_value,
                 values,
-            } => {
-                let query = evaluate(query_value, scope)?;
-                for value in values {
-                    if equal(&query, &evaluate(value, scope)?) {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
-            }
+            } => within(query_value, values),
+            Self::NotIn {
+                query_value,
+                values,
+            } => within(query_value, values).map(|within| !within),
             Self::Not { condition } => Ok(!condition.holds(scope)?),
             Self::Or { conditions } => {
                 for condition in conditions {
@@ -182,6 +205,12 @@ mod tests {
         let within = |values: Value| json!({"Type": "In", "QueryValue": "a", "Values": values});
         assert_eq!(outcome(within(json!(["b", "a"]))), Ok(true));
         assert_eq!(outcome(within(json!(["b"]))), Ok(false));
+        // The published schema's names of the same members, and the two conditions that only it has.
+        let not_in = |values: Value| json!({"Type": "NotIn", "Value": "a", "In": values});
+        assert_eq!(outcome(not_in(json!(["b", "a"]))), Ok(false));
+        assert_eq!(outcome(not_in(json!([]))), Ok(true));
+        assert_eq!(pair("NotEquals", json!(1), json!(1.0)), Ok(false));
+        assert_eq!(pair("NotEquals", json!(1), json!("1")), Ok(true));
         let both: Vec<Condition> =
             serde_json::from_value(json!([equals("a"), equals("b")])).unwrap();
         assert_eq!(holds(&both, &Fixed), Ok(false));

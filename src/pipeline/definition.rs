@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::check::{self, Problem};
+use super::members;
+use super::policies::{CacheConfig, RetryPolicy};
 
 /// The longest definition that `CreatePipeline` takes inline, in bytes (AWS: 1,048,576).
 pub const MAX_BYTES: usize = 1_048_576;
@@ -18,7 +20,8 @@ pub(super) const VERSION: &str = "2020-12-01";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Definition {
-    /// The version of the format: `2020-12-01`.
+    /// The version of the format: `2020-12-01`, also when the definition has none.
+    #[serde(default = "version")]
     pub version: String,
     /// Free metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,9 +42,12 @@ pub struct Definition {
 pub struct Parameter {
     /// Its name.
     pub name: String,
-    /// Its type.
-    #[serde(rename = "Type")]
+    /// Its type; text when the definition has none.
+    #[serde(rename = "Type", default)]
     pub kind: ParameterType,
+    /// A sentence for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Its value when a start passes none; without one a start must pass it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_value: Option<Value>,
@@ -51,9 +57,10 @@ pub struct Parameter {
 }
 
 /// The type of a parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParameterType {
     /// Text
+    #[default]
     String,
     /// A whole number
     Integer,
@@ -93,7 +100,7 @@ pub struct Step {
     /// Whether an earlier result may stand for this step's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_config: Option<CacheConfig>,
-    /// What is tried again.
+    /// Which failures are retried, and how often; [`Step::retries`] reads them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retry_policies: Vec<Value>,
     /// JSON files of the step's outputs that `Std:JsonGet` can read.
@@ -102,17 +109,6 @@ pub struct Step {
     /// Members that only this type has.
     #[serde(flatten)]
     pub rest: BTreeMap<String, Value>,
-}
-
-/// `CacheConfig` of a step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct CacheConfig {
-    /// Whether an earlier result may be used.
-    pub enabled: bool,
-    /// For how long, as an ISO 8601 duration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expire_after: Option<String>,
 }
 
 /// A JSON file in one of a step's outputs.
@@ -206,6 +202,10 @@ impl fmt::Display for StepType {
     }
 }
 
+fn version() -> String {
+    VERSION.to_owned()
+}
+
 impl Definition {
     /// Reads a definition; the error is one problem with the place where the JSON goes wrong.
     pub fn parse(text: &str) -> Result<Self, Problem> {
@@ -218,8 +218,15 @@ impl Definition {
         serde_json::from_str(text).map_err(|error| Problem::new("$", error.to_string()))
     }
 
-    /// Reads a definition and checks it; the error holds everything that is wrong.
+    /// Reads a definition and checks it; the error holds everything that is wrong: first what the
+    /// format does not allow, and when nothing is, what does not fit together.
     pub fn checked(text: &str) -> Result<Self, Vec<Problem>> {
+        if let Ok(value) = serde_json::from_str(text) {
+            let problems = members::problems(&value);
+            if !problems.is_empty() {
+                return Err(problems);
+            }
+        }
         let definition = Self::parse(text).map_err(|problem| vec![problem])?;
         let problems = check::problems(&definition);
         if problems.is_empty() {
@@ -246,6 +253,11 @@ impl Step {
             }
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// What is retried when the step fails.
+    pub fn retries(&self) -> Result<Vec<RetryPolicy>, String> {
+        self.retry_policies.iter().map(RetryPolicy::parse).collect()
     }
 
     /// The declared property file of this name.

@@ -47,23 +47,21 @@ impl Parameter {
         }
     }
 
+    /// The default of a whole number without its fraction: JSON Schema counts 5.0 as an integer.
+    fn whole(&self, default: &Value) -> Value {
+        match (self.kind, default.as_f64()) {
+            #[expect(clippy::cast_possible_truncation, reason = "saturates beyond 2^63")]
+            (ParameterType::Integer, Some(number)) if default.is_f64() => (number as i64).into(),
+            _ => default.clone(),
+        }
+    }
+
     fn noun(&self) -> &'static str {
         match self.kind {
             ParameterType::String => "text",
             ParameterType::Integer => "whole number",
             ParameterType::Float => "number",
             ParameterType::Boolean => "boolean (true or false)",
-        }
-    }
-
-    /// True when a value of the definition itself (a default, a member of the enumeration) has the
-    /// declared type.
-    pub(super) fn accepts(&self, value: &Value) -> bool {
-        match self.kind {
-            ParameterType::String => value.is_string(),
-            ParameterType::Integer => value.is_i64() || value.is_u64(),
-            ParameterType::Float => value.is_number(),
-            ParameterType::Boolean => value.is_boolean(),
         }
     }
 }
@@ -102,7 +100,7 @@ pub fn bind(
                 Err(problem) => problems.push(problem),
             },
             (None, Some(default)) => {
-                values.insert(parameter.name.clone(), default.clone());
+                values.insert(parameter.name.clone(), parameter.whole(default));
             }
             (None, None) => problems.push(format!(
                 "parameter `{}` has no default and no value was given",
@@ -128,6 +126,7 @@ mod tests {
         "Parameters": [
             {"Name": "Uri", "Type": "String"},
             {"Name": "Count", "Type": "Integer", "DefaultValue": 1},
+            {"Name": "Folds", "Type": "Integer", "DefaultValue": 5.0},
             {"Name": "Max", "Type": "Float", "DefaultValue": 6.0},
             {"Name": "Flag", "Type": "Boolean", "DefaultValue": false},
             {"Name": "Status", "Type": "String", "DefaultValue": "A", "EnumValues": ["A", "B"]}
@@ -150,7 +149,7 @@ mod tests {
         ]);
         assert_eq!(
             json!(values.unwrap()),
-            json!({"Uri": "s3://x", "Count": 3, "Max": 2.0, "Flag": true, "Status": "A"})
+            json!({"Uri": "s3://x", "Count": 3, "Folds": 5, "Max": 2.0, "Flag": true, "Status": "A"})
         );
     }
 

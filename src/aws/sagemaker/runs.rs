@@ -116,6 +116,10 @@ pub struct RunStep {
     pub arn: Option<String>,
     /// `True` or `False` of a Condition step.
     pub outcome: Option<String>,
+    /// The earlier run whose result was used instead of running the step.
+    pub cached_from: Option<String>,
+    /// How often the step was tried, when more than once.
+    pub attempts: Option<i32>,
 }
 
 /// True of a status that will not change any more.
@@ -326,6 +330,13 @@ fn step(step: &PipelineExecutionStep) -> RunStep {
             .and_then(PipelineExecutionStepMetadata::condition)
             .and_then(|condition| condition.outcome())
             .map(|outcome| outcome.as_str().to_owned()),
+        // AWS's own examples show an empty ARN where nothing was reused.
+        cached_from: step
+            .cache_hit_result()
+            .and_then(|hit| hit.source_pipeline_execution_arn())
+            .filter(|arn| !arn.is_empty())
+            .map(|arn| id(arn).to_owned()),
+        attempts: step.attempt_count().filter(|count| *count > 1),
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::aws::sagemaker::runs::{Run, RunSummary};
+use crate::aws::sagemaker::runs::{Run, RunStep, RunSummary};
 use crate::output::{Report, table};
 
 /// What a `runs` command found.
@@ -95,6 +95,17 @@ impl fmt::Display for RunList {
     }
 }
 
+/// What there is to know about a step beyond its status.
+fn note(step: &RunStep) -> String {
+    let cached = step
+        .cached_from
+        .as_ref()
+        .map(|run| format!("cached from {run}"));
+    let attempts = step.attempts.map(|count| format!("{count} attempts"));
+    let parts = [cached, attempts, step.failure.clone(), step.outcome.clone()];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let run = &self.run;
@@ -113,10 +124,7 @@ impl fmt::Display for Shown {
                 step.kind.unwrap_or("-").to_owned(),
                 step.status.clone(),
                 time.unwrap_or_default(),
-                step.failure
-                    .clone()
-                    .or_else(|| step.outcome.clone())
-                    .unwrap_or_default(),
+                note(step),
             ]
         });
         writeln!(f)?;
@@ -141,5 +149,32 @@ impl fmt::Display for Logs {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Issue 8, 3.3: a step whose result came from the cache says from which run.
+    #[test]
+    fn issue_8_3_3_a_note_names_the_run_of_a_cache_hit() {
+        let mut step = RunStep {
+            name: "Train".to_owned(),
+            kind: Some("Training"),
+            status: "Succeeded".to_owned(),
+            started: None,
+            ended: None,
+            failure: None,
+            arn: None,
+            outcome: None,
+            cached_from: Some("abcdef123456".to_owned()),
+            attempts: None,
+        };
+        assert_eq!(note(&step), "cached from abcdef123456");
+        step.cached_from = None;
+        step.attempts = Some(3);
+        step.failure = Some("no rows".to_owned());
+        assert_eq!(note(&step), "3 attempts; no rows");
     }
 }

@@ -65,6 +65,9 @@ fn line(step: &RunStep) -> String {
     if let Some(outcome) = &step.outcome {
         line.push_str(&format!("  ({outcome})"));
     }
+    if let Some(run) = &step.cached_from {
+        line.push_str(&format!("  (cached from {run})"));
+    }
     line
 }
 

@@ -8,11 +8,13 @@ use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult, operations};
 use crate::local::iam::require_role;
 
+mod cache;
 mod definitions;
 mod executions;
 mod executor;
 mod plan;
 mod records;
+mod retries;
 mod scope;
 mod steps;
 

@@ -1,6 +1,6 @@
 //! Pipelines and their versions.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::records::{
     Pipeline, Version, compact, executions, parallelism_json, pipeline, pipelines,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::local::clock;
 use crate::local::s3::objects;
-use crate::pipeline::{Definition, Graph, StepType};
+use crate::pipeline::{Definition, Graph, Problem, SCHEMA_ONLY, StepType, Words};
 
 /// What Create and Update do not have.
 const REFUSED: &[&str] = &["PipelineVersionAliases"];
@@ -19,41 +19,99 @@ const REFUSED: &[&str] = &["PipelineVersionAliases"];
 /// Checks a definition as AWS does when a pipeline is created, and refuses by name what the local
 /// cloud does not execute.
 pub(super) fn check(text: &str) -> ApiResult<Graph> {
-    let definition = Definition::checked(text).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        ApiError::validation(format!(
-            "Unable to parse pipeline definition. {}",
-            problems.join("; ")
-        ))
-    })?;
+    let definition =
+        Definition::checked(text).map_err(|problems| match unsupported(text, &problems) {
+            Some(kind) => ApiError::not_implemented(format_args!("the pipeline step type {kind}")),
+            None => refusal(problems),
+        })?;
     let graph =
         Graph::new(&definition).map_err(|problem| ApiError::validation(problem.to_string()))?;
     for node in &graph.nodes {
         let step = &node.step;
-        if let StepType::Other(kind) = &step.kind {
-            return Err(ApiError::not_implemented(format_args!(
-                "the pipeline step type {kind} (step `{}`)",
-                step.name
-            )));
-        }
-        if step
-            .cache_config
-            .as_ref()
-            .is_some_and(|cache| cache.enabled)
-        {
-            return Err(ApiError::not_implemented(format_args!(
-                "the caching of pipeline steps (CacheConfig of step `{}`)",
-                step.name
-            )));
-        }
-        if !step.retry_policies.is_empty() {
-            return Err(ApiError::not_implemented(format_args!(
-                "retry policies of pipeline steps (RetryPolicies of step `{}`)",
-                step.name
-            )));
+        match &step.kind {
+            StepType::Other(kind) => {
+                return Err(ApiError::not_implemented(format_args!(
+                    "the pipeline step type {kind} (step `{}`)",
+                    step.name
+                )));
+            }
+            // The published schema allows any member here.
+            StepType::Fail => {
+                let members = step.arguments.as_object().into_iter().flat_map(Map::keys);
+                if let Some(member) = members.into_iter().find(|name| *name != "ErrorMessage") {
+                    return Err(ApiError::not_implemented(format_args!(
+                        "the argument {member} of a Fail step (step `{}`)",
+                        step.name
+                    )));
+                }
+            }
+            StepType::RegisterModel if !step.arguments["ModelMetrics"][SCHEMA_ONLY].is_null() => {
+                return Err(ApiError::not_implemented(format_args!(
+                    "ModelMetrics.{SCHEMA_ONLY} (step `{}`)",
+                    step.name
+                )));
+            }
+            _ => {}
         }
     }
     Ok(graph)
+}
+
+/// What is wrong with a definition, each with its place; AWS's own words come first.
+fn refusal(mut problems: Vec<Problem>) -> ApiError {
+    problems.sort_by_key(|problem| problem.words == Words::Ours);
+    let assignment = problems
+        .first()
+        .is_some_and(|problem| problem.words == Words::Assignment);
+    let prefix = if assignment {
+        ""
+    } else {
+        "Unable to parse pipeline definition. "
+    };
+    let problems: Vec<String> = problems
+        .into_iter()
+        .map(|problem| match problem.words {
+            Words::Ours => problem.to_string(),
+            _ => format!("{} ({})", problem.message, problem.path),
+        })
+        .collect();
+    ApiError::validation(format!("{prefix}{}", problems.join("; ")))
+}
+
+/// The type of a step that the local cloud does not have, if every problem is inside such steps.
+fn unsupported(text: &str, problems: &[Problem]) -> Option<String> {
+    let definition: Value = serde_json::from_str(text).ok()?;
+    let mut found = Vec::new();
+    unsupported_steps(&definition["Steps"], "$.Steps", &mut found);
+    let inside = |problem: &Problem, path: &str| {
+        problem
+            .path
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let all = problems
+        .iter()
+        .all(|problem| found.iter().any(|(path, _)| inside(problem, path)));
+    found
+        .into_iter()
+        .next()
+        .filter(|_| all)
+        .map(|(_, kind)| kind)
+}
+
+/// The paths and types of the steps that the local cloud does not have.
+fn unsupported_steps(steps: &Value, path: &str, found: &mut Vec<(String, String)>) {
+    for (index, step) in steps.as_array().into_iter().flatten().enumerate() {
+        let path = format!("{path}[{index}]");
+        let kind = step["Type"].as_str().unwrap_or_default();
+        if StepType::OTHERS.contains(&kind) {
+            found.push((path.clone(), kind.to_owned()));
+        }
+        for member in ["IfSteps", "ElseSteps"] {
+            let branch = format!("{path}.Arguments.{member}");
+            unsupported_steps(&step["Arguments"][member], &branch, found);
+        }
+    }
 }
 
 /// The definition of a request: inline, or an object in S3.

@@ -230,7 +230,10 @@ fn summary(step: &StepRecord) -> Value {
         "StepStatus": step.status,
         "FailureReason": step.failure,
         "Metadata": step.metadata,
-        "AttemptCount": 1,
+        "AttemptCount": step.attempts,
+        "CacheHitResult": step.cache_hit.as_ref().map(
+            |arn| json!({ "SourcePipelineExecutionArn": arn }),
+        ),
     }))
 }
 

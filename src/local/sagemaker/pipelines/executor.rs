@@ -4,6 +4,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
 use super::records::{Execution, Status, StepRecord, executions};
+use super::retries::Retries;
 use super::{ApiError, ApiResult, Cloud, plan, steps};
 use crate::local::clock;
 use crate::pipeline::{Definition, Graph};
@@ -69,31 +70,36 @@ async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
 fn begin(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<()> {
     let step = graph.node(name).map(|node| &node.step);
     executions(cloud).update(key, |execution| {
-        execution.steps.push(StepRecord {
-            name: name.to_owned(),
-            display_name: step.and_then(|step| step.display_name.clone()),
-            description: step.and_then(|step| step.description.clone()),
-            status: Status::Executing,
-            started: clock::epoch(),
-            ended: None,
-            failure: None,
-            metadata: None,
-            outcome: None,
-            response: None,
-        });
+        execution
+            .steps
+            .push(StepRecord::begin(name, step, clock::epoch()));
         execution.modified = clock::epoch();
         Ok(())
     })?;
     Ok(())
 }
 
-/// Runs a step to its end and records it.
+/// Runs a step to its end, with the retries of its policies, and records it.
 async fn step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<()> {
-    let result = match executions(cloud).get(key)? {
-        Some(execution) => steps::run(cloud, key, &execution, graph, name).await,
-        None => Err(steps::Ended::failed(
-            "the execution was deleted while it ran",
-        )),
+    let mut retries = graph.node(name).map_or_else(Retries::default, |node| {
+        Retries::new(&node.step, clock::epoch())
+    });
+    let result = loop {
+        let result = match executions(cloud).get(key)? {
+            Some(execution) => steps::run(cloud, key, &execution, graph, name).await,
+            None => Err(steps::Ended::failed(
+                "the execution was deleted while it ran",
+            )),
+        };
+        let wait = match &result {
+            Err(steps::Ended::Failed { exception, .. }) => retries.next(*exception, clock::epoch()),
+            _ => None,
+        };
+        let Some(wait) = wait else { break result };
+        if !steps::pause(cloud, key, wait).await? {
+            break Err(steps::Ended::Stopped);
+        }
+        record(cloud, key, name, |step| step.attempts += 1)?;
     };
     record(cloud, key, name, |step| {
         step.ended = Some(clock::epoch());
@@ -102,12 +108,19 @@ async fn step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<
                 step.status = Status::Succeeded;
                 step.outcome = result.outcome;
                 step.response = result.response;
+                step.cache_key = result.cache_key;
+                if result.cache_hit.is_some() {
+                    step.attempts = 0;
+                }
+                step.cache_hit = result.cache_hit;
                 if result.metadata.is_some() {
                     step.metadata = result.metadata;
                 }
             }
             Err(steps::Ended::Stopped) => step.status = Status::Stopped,
-            Err(steps::Ended::Failed { reason, metadata }) => {
+            Err(steps::Ended::Failed {
+                reason, metadata, ..
+            }) => {
                 step.status = Status::Failed;
                 step.failure = Some(short(reason));
                 if metadata.is_some() {

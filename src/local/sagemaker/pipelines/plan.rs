@@ -92,16 +92,8 @@ mod tests {
 
     fn step(name: &str, status: Status) -> StepRecord {
         StepRecord {
-            name: name.to_owned(),
-            display_name: None,
-            description: None,
             status,
-            started: 0.0,
-            ended: None,
-            failure: None,
-            metadata: None,
-            outcome: None,
-            response: None,
+            ..StepRecord::begin(name, None, 0.0)
         }
     }
 

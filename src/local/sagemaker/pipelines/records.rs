@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{ApiError, ApiResult, Cloud};
 use crate::local::store::Collection;
+use crate::pipeline::Step;
 
 /// A pipeline. Its definitions are its versions.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,6 +77,41 @@ pub(super) struct StepRecord {
     pub(super) outcome: Option<bool>,
     /// The Describe response that expressions read.
     pub(super) response: Option<Value>,
+    /// How often the step was tried; 0 when an earlier result was used instead.
+    #[serde(default = "once")]
+    pub(super) attempts: u32,
+    /// What later runs compare to use this result.
+    #[serde(default)]
+    pub(super) cache_key: Option<String>,
+    /// The execution whose result was used.
+    #[serde(default)]
+    pub(super) cache_hit: Option<String>,
+}
+
+/// Records that are older than `attempts` were tried once.
+fn once() -> u32 {
+    1
+}
+
+impl StepRecord {
+    /// The record of a step that starts now.
+    pub(super) fn begin(name: &str, step: Option<&Step>, now: f64) -> Self {
+        Self {
+            name: name.to_owned(),
+            display_name: step.and_then(|step| step.display_name.clone()),
+            description: step.and_then(|step| step.description.clone()),
+            status: Status::Executing,
+            started: now,
+            ended: None,
+            failure: None,
+            metadata: None,
+            outcome: None,
+            response: None,
+            attempts: 1,
+            cache_key: None,
+            cache_hit: None,
+        }
+    }
 }
 
 /// The status of an execution or of a step.

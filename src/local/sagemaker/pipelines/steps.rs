@@ -1,15 +1,17 @@
 //! What each step type does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::records::{Execution, Status, executions};
 use super::scope::Bound;
-use super::{ApiError, ApiResult, Cloud, executor};
+use super::{ApiError, ApiResult, Cloud, cache, executor, retries};
 use crate::local::clock;
 use crate::local::cloud::Service;
-use crate::pipeline::{Condition, Graph, Step, StepType, evaluate, holds};
+use crate::pipeline::{
+    Condition, Exception, ExpressionError, Graph, Step, StepType, evaluate, holds,
+};
 
 /// Time between two looks at a job.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -26,6 +28,10 @@ pub(super) struct Result {
     pub(super) response: Option<Value>,
     /// `Metadata` of `ListPipelineExecutionSteps`.
     pub(super) metadata: Option<Value>,
+    /// What later runs compare to use this result.
+    pub(super) cache_key: Option<String>,
+    /// The execution whose result was used.
+    pub(super) cache_hit: Option<String>,
 }
 
 /// How a step ended that did not succeed.
@@ -39,6 +45,8 @@ pub(super) enum Ended {
         reason: String,
         /// `Metadata`, when there is some.
         metadata: Option<Value>,
+        /// What retry policies call it.
+        exception: Option<Exception>,
     },
 }
 
@@ -48,17 +56,23 @@ impl Ended {
         Self::Failed {
             reason: reason.into(),
             metadata: None,
+            exception: None,
         }
     }
 }
 
 impl From<ApiError> for Ended {
     fn from(error: ApiError) -> Self {
-        Self::failed(if error.status >= 500 && error.code != "NotImplemented" {
+        let reason = if error.status >= 500 && error.code != "NotImplemented" {
             format!("InternalServerError: {}", error.message)
         } else {
             format!("ClientError: {}", error.message)
-        })
+        };
+        Self::Failed {
+            reason,
+            metadata: None,
+            exception: retries::of_call(&error),
+        }
     }
 }
 
@@ -107,10 +121,10 @@ pub(super) async fn run(
         .node(name)
         .map(|node| &node.step)
         .ok_or_else(|| Ended::failed(format!("there is no step `{name}`")))?;
-    let generated = generated_name(&execution.id, &step.name);
+    let failed = |error: ExpressionError| Ended::failed(format!("ClientError: {error}"));
+    let prefix = prefix(cloud, execution, graph, step).map_err(failed)?;
+    let generated = generated_name(&execution.id, &step.name, prefix.as_deref());
     let scope = Bound::new(cloud, execution, graph, Some(&generated));
-    let failed =
-        |error: crate::pipeline::ExpressionError| Ended::failed(format!("ClientError: {error}"));
     if step.kind == StepType::Condition {
         let conditions: Vec<Condition> =
             serde_json::from_value(step.arguments["Conditions"].clone())
@@ -119,61 +133,113 @@ pub(super) async fn run(
         let text = if outcome { "True" } else { "False" };
         return Ok(Result {
             outcome: Some(outcome),
-            response: None,
+            response: Some(json!({ "Outcome": text })),
             metadata: Some(json!({"Condition": {"Outcome": text}})),
+            ..Result::default()
         });
     }
     let arguments = evaluate(&step.arguments, &scope).map_err(failed)?;
     drop(scope);
+    let cache_key = cache::key(step, &arguments);
+    if let Some(key) = &cache_key
+        && let Some(hit) = cache::find(cloud, execution, step, key, clock::now())?
+    {
+        return Ok(Result {
+            outcome: None,
+            response: hit.step.response,
+            metadata: hit.step.metadata,
+            cache_key,
+            cache_hit: Some(hit.execution),
+        });
+    }
+    let job = match step.kind {
+        StepType::Processing => Some(&PROCESSING),
+        StepType::Training => Some(&TRAINING),
+        _ => None,
+    };
+    if let Some(job) = job {
+        let request = named(tagged(arguments, execution, step), job, &generated);
+        let result = run_job(cloud, key, step, job, request).await?;
+        return Ok(Result {
+            cache_key,
+            ..result
+        });
+    }
     match step.kind {
-        StepType::Processing => {
-            job(
-                cloud,
-                key,
-                execution,
-                step,
-                &PROCESSING,
-                &generated,
-                arguments,
-            )
-            .await
-        }
-        StepType::Training => {
-            job(
-                cloud, key, execution, step, &TRAINING, &generated, arguments,
-            )
-            .await
-        }
         StepType::RegisterModel => register(cloud, execution, arguments).await,
         StepType::Model => model(cloud, execution, step, &generated, arguments).await,
         StepType::Fail => {
-            let message = arguments["ErrorMessage"]
-                .as_str()
-                .map_or_else(|| arguments["ErrorMessage"].to_string(), str::to_owned);
+            let message = match &arguments["ErrorMessage"] {
+                Value::Null => "The Fail step has no ErrorMessage.".to_owned(),
+                Value::String(text) => text.clone(),
+                other => {
+                    return Err(Ended::failed(format!(
+                        "ClientError: ErrorMessage is {other}, not text"
+                    )));
+                }
+            };
             Err(Ended::Failed {
                 metadata: Some(json!({"Fail": {"ErrorMessage": message}})),
                 reason: message,
+                exception: None,
             })
         }
-        StepType::Condition | StepType::Other(_) => Err(ApiError::not_implemented(format_args!(
-            "the pipeline step type {}",
-            step.kind
-        ))
-        .into()),
+        StepType::Processing | StepType::Training | StepType::Condition | StepType::Other(_) => {
+            Err(
+                ApiError::not_implemented(format_args!("the pipeline step type {}", step.kind))
+                    .into(),
+            )
+        }
     }
 }
 
-/// `pipelines-<execution id>-<step>-<random>`, as AWS names the jobs of a pipeline.
-fn generated_name(execution: &str, step: &str) -> String {
+/// The name that a definition gives to a job or model of its own, which becomes the prefix of the
+/// generated one (SageMaker Python SDK: `use_custom_job_prefix`).
+fn prefix(
+    cloud: &Cloud,
+    execution: &Execution,
+    graph: &Graph,
+    step: &Step,
+) -> std::result::Result<Option<String>, ExpressionError> {
+    let member = match step.kind {
+        StepType::Processing => PROCESSING.name,
+        StepType::Training => TRAINING.name,
+        StepType::Model => "ModelName",
+        _ => return Ok(None),
+    };
+    let Some(given) = step.arguments.get(member) else {
+        return Ok(None);
+    };
+    let scope = Bound::new(cloud, execution, graph, None);
+    match evaluate(given, &scope)? {
+        Value::String(text) => Ok(Some(text)),
+        other => Err(ExpressionError(format!("{member} is {other}, not text"))),
+    }
+}
+
+/// `pipelines-<execution id>-<step>-<random>`, as AWS names the jobs of a pipeline; with a prefix
+/// `<prefix>-<execution id>-<random>` (unverified against AWS: only that the name starts with it).
+fn generated_name(execution: &str, step: &str, prefix: Option<&str>) -> String {
     let random = &uuid::Uuid::new_v4().simple().to_string()[..10];
-    let room = LONGEST_NAME - "pipelines---".len() - execution.len() - random.len();
-    let step: String = step
+    let tail = prefix.map_or("pipelines---".len(), |_| "--".len());
+    let room = LONGEST_NAME - tail - execution.len() - random.len();
+    let word: String = prefix
+        .unwrap_or(step)
         .chars()
         .take(room)
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .collect();
-    let step = step.trim_end_matches('-');
-    format!("pipelines-{execution}-{step}-{random}")
+    let word = word.trim_end_matches('-');
+    match prefix {
+        Some(_) => format!("{word}-{execution}-{random}"),
+        None => format!("pipelines-{execution}-{word}-{random}"),
+    }
+}
+
+/// Gives the job its generated name.
+fn named(mut request: Value, job: &Job, name: &str) -> Value {
+    request[job.name] = name.into();
+    request
 }
 
 /// Adds the tags that AWS puts on what a pipeline creates.
@@ -190,17 +256,8 @@ fn tagged(mut arguments: Value, execution: &Execution, step: &Step) -> Value {
     arguments
 }
 
-async fn job(
-    cloud: &Cloud,
-    key: &str,
-    execution: &Execution,
-    step: &Step,
-    job: &Job,
-    name: &str,
-    arguments: Value,
-) -> Outcome {
-    let mut request = tagged(arguments, execution, step);
-    request[job.name] = name.into();
+async fn run_job(cloud: &Cloud, key: &str, step: &Step, job: &Job, request: Value) -> Outcome {
+    let name = request[job.name].clone();
     let created = cloud.call(Service::SageMaker, job.create, request).await?;
     let metadata = json!({ job.metadata: {"Arn": created[job.arn]} });
     executor::record(cloud, key, &step.name, |record| {
@@ -222,7 +279,11 @@ async fn job(
                 let reason = response["FailureReason"]
                     .as_str()
                     .unwrap_or("no reason given");
-                return Err(Ended::failed(format!("ClientError: {reason}")));
+                return Err(Ended::Failed {
+                    reason: format!("ClientError: {reason}"),
+                    metadata: None,
+                    exception: retries::of_job(reason),
+                });
             }
             Some("Stopped") => return Err(Ended::Stopped),
             _ => {}
@@ -238,6 +299,21 @@ async fn job(
                 .await;
         }
         clock::sleep(INTERVAL).await;
+    }
+}
+
+/// Waits before a retry; false when the execution is stopped meanwhile.
+pub(super) async fn pause(cloud: &Cloud, key: &str, wait: Duration) -> ApiResult<bool> {
+    let end = Instant::now() + wait;
+    loop {
+        if is_stopping(cloud, key)? {
+            return Ok(false);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(true);
+        }
+        clock::sleep(left.min(INTERVAL)).await;
     }
 }
 
@@ -280,9 +356,9 @@ async fn register(cloud: &Cloud, execution: &Execution, mut arguments: Value) ->
         )
         .await?;
     Ok(Result {
-        outcome: None,
         metadata: Some(json!({"RegisterModel": {"Arn": arn}})),
         response: Some(response),
+        ..Result::default()
     })
 }
 
@@ -306,9 +382,9 @@ async fn model(
         )
         .await?;
     Ok(Result {
-        outcome: None,
         metadata: Some(json!({"Model": {"Arn": created["ModelArn"]}})),
         response: Some(response),
+        ..Result::default()
     })
 }
 
@@ -323,11 +399,18 @@ mod tests {
             "a_very-long_step_name_that-goes-on-and-on_until-it-is-64-chars_x",
             "x_",
         ] {
-            let name = generated_name("abcdef123456", step);
+            let name = generated_name("abcdef123456", step, None);
             assert!(name.len() <= LONGEST_NAME, "{name}");
             assert!(name.starts_with("pipelines-abcdef123456-"), "{name}");
             assert!(!name.contains("--") && !name.contains('_'), "{name}");
         }
-        assert_ne!(generated_name("a", "b"), generated_name("a", "b"));
+        assert_ne!(
+            generated_name("a", "b", None),
+            generated_name("a", "b", None)
+        );
+        let long = "my_prefix".repeat(8);
+        let name = generated_name("abcdef123456", "Train", Some(&long));
+        assert!(name.starts_with("my-prefixmy-prefix"), "{name}");
+        assert!(name.len() <= LONGEST_NAME, "{name}");
     }
 }

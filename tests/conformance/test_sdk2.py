@@ -1,0 +1,93 @@
+"""A whole pipeline by SageMaker Python SDK 2, in an environment of its own (requirements-sdk2.txt)."""
+
+import json
+import os
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+
+import images
+from test_pipelines_registry import PROGRAMS
+
+SCRIPT = Path(__file__).with_name("sdk2_pipeline.py")
+
+
+@pytest.fixture(scope="module")
+def told(cloud, client, environment, role):
+    """What sdk2_pipeline.py prints."""
+    unique = f"sdk2-{uuid.uuid4().hex[:8]}"
+    s3 = client("s3")
+    s3.create_bucket(Bucket=unique)
+    s3.put_object(Bucket=unique, Key="in/a.csv", Body=b"1,2\n3,4\n")
+    client("ecr").create_repository(repositoryName=unique)
+    image = images.push(cloud, client("ecr"), unique, PROGRAMS)
+    client("sagemaker").create_model_package_group(ModelPackageGroupName=unique)
+    python = os.environ.get("MLOPS_SDK2_PYTHON")
+    assert python, "MLOPS_SDK2_PYTHON names the Python with requirements-sdk2.txt (.ci/run makes it)"
+    done = subprocess.run(
+        [python, SCRIPT, unique, image, role, unique, unique],
+        env={**environment, "HOME": os.environ["HOME"]},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def role(client):
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+    made = client("iam").create_role(RoleName=f"sdk2-{uuid.uuid4().hex[:8]}", AssumeRolePolicyDocument=json.dumps(trust))
+    return made["Role"]["Arn"]
+
+
+def test_the_first_run_does_everything(told):
+    first = told["runs"][0]
+    assert first["status"] == "Succeeded", first
+    steps = first["steps"]
+    assert {name: step["status"] for name, step in steps.items()} == {
+        name: "Succeeded" for name in ("Prepare", "Train", "Evaluate", "Gate", "Register-RegisterModel")
+    }
+    assert not any(step["hit"] for step in steps.values())
+    assert steps["Gate"]["metadata"]["Condition"]["Outcome"] == "True"
+
+
+def test_issue_8_3_3_the_second_run_takes_the_first_one_s_results(told):
+    first, second = told["runs"][:2]
+    assert second["status"] == "Succeeded", second
+    for name in ("Prepare", "Train", "Evaluate"):
+        step = second["steps"][name]
+        assert step["hit"] == first["arn"], name
+        assert step["metadata"] == first["steps"][name]["metadata"], name
+        assert step["attempts"] == 0, name
+    # A version is registered each time: RegisterModel is not cached.
+    registered = [run["steps"]["Register-RegisterModel"]["metadata"]["RegisterModel"]["Arn"] for run in (first, second)]
+    assert [arn.rsplit("/", 1)[1] for arn in registered] == ["1", "2"]
+
+
+def test_issue_8_3_3_a_changed_argument_runs_again(told):
+    changed = told["runs"][2]
+    assert changed["status"] == "Succeeded", changed
+    assert not any(changed["steps"][name]["hit"] for name in ("Prepare", "Train", "Evaluate"))
+
+
+def test_a_gate_that_refuses_ends_in_the_fail_step(told):
+    refused = told["runs"][3]
+    assert refused["status"] == "Failed"
+    assert refused["steps"]["TooHigh"]["metadata"]["Fail"]["ErrorMessage"] == "rmse is above 1.0"
+
+
+def test_issue_8_3_4_the_sdk_s_classes_read_the_jobs_back(told):
+    attached = told["attached"]
+    assert attached["model"].startswith("s3://") and attached["model"].endswith("/model.tar.gz")
+    assert attached["kms"] == ""
+    assert attached["hyperparameters"]["depth"] == "3"
+    assert told["outputs"][0].endswith("/train")

@@ -17,6 +17,7 @@ use super::clock;
 use super::cloud::{ACCOUNT, Service};
 use super::store::Collection;
 
+pub(crate) mod analyzer;
 pub(crate) mod auth;
 pub(crate) mod blobs;
 pub(crate) mod images;

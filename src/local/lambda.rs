@@ -17,6 +17,7 @@ use super::api::{ApiError, operations};
 
 mod api;
 mod code;
+pub(crate) mod download;
 mod environment;
 mod functions;
 mod invoke;

@@ -109,7 +109,8 @@ impl Prepared {
 /// Makes an image ready to run: its files unpacked, its Python dependencies installed. Both are
 /// kept, so that the second call takes milliseconds.
 pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepared> {
-    let found = super::ecr::images::resolve(cloud, image_uri)?;
+    let own = super::ecr::analyzer::stand_in(cloud, image_uri).await?;
+    let found = super::ecr::images::resolve(cloud, own.as_deref().unwrap_or(image_uri))?;
     let named: Vec<_> = found
         .layers
         .iter()
@@ -135,6 +136,11 @@ pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepare
     let (opt, mut notes) = tokio::task::spawn_blocking(unpack)
         .await
         .map_err(ApiError::internal)??;
+    if let Some(own) = own {
+        notes.push(format!(
+            "{image_uri} is AWS's analyzer; this job runs the analyzer of mlops, {own}"
+        ));
+    }
     let settings = cloud.settings();
     let (version, _) = venv::identify(&settings.python).await?;
     let packages = Packages::of(&found.config, &opt, &version);

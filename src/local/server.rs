@@ -218,6 +218,9 @@ async fn route(app: &App, request: Request<Body>) -> Response<Body> {
     if path == "/_mlops/status" {
         return status(app);
     }
+    if path.starts_with(lambda::download::PATH) {
+        return lambda::download::handle(&app.cloud, &parts).await;
+    }
     if path.starts_with("/v2/") || path == "/v2" {
         return ecr::registry::handle(&app.cloud, Request::from_parts(parts, body)).await;
     }

@@ -256,10 +256,15 @@ def test_an_endpoint_serves_captures_and_updates(sagemaker, runtime, client, rol
     assert "ping health check" in endpoint["FailureReason"]
     assert ask("1")[0] == "2.0"
 
-    sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="tenfold")
+    # Issue 8, 3.4: the policy of the newest deployment is told.
+    assert "LastDeploymentConfig" not in endpoint
+    routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+    policy = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
+    sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="tenfold", DeploymentConfig=policy)
     endpoint = settled(describe, "EndpointStatus", {"Updating"})
     assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", "tenfold")
     assert "FailureReason" not in endpoint
+    assert endpoint["LastDeploymentConfig"] == policy
     assert ask("1")[0] == "10.0"
     sagemaker.update_endpoint_weights_and_capacities(
         EndpointName="e", DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredWeight": 3}]

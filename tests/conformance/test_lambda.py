@@ -7,6 +7,8 @@ import json
 import os
 import threading
 import time
+import urllib.error
+import urllib.request
 import uuid
 import zipfile
 
@@ -165,6 +167,14 @@ def test_a_function_is_pending_then_active(functions, role):
     whole = functions.get_function(FunctionName=found["FunctionArn"])
     assert whole["Configuration"]["RevisionId"] == found["RevisionId"]
     assert whole["Tags"] == {"team": "a"}
+    # Issue 8, 3.4: Code.Location downloads the zip, and only as it was given.
+    location = whole["Code"]["Location"]
+    with urllib.request.urlopen(location) as answer:
+        assert answer.read() == code
+    for changed in (location[:-1] + ("0" if location[-1] != "0" else "1"), location.replace("Expires=", "Expires=9")):
+        with pytest.raises(urllib.error.HTTPError) as denied:
+            urllib.request.urlopen(changed)
+        assert denied.value.code == 403
     assert name in [f["FunctionName"] for page in functions.get_paginator("list_functions").paginate() for f in page["Functions"]]
     with refused("ResourceConflictException", "Function already exist: " + name):
         functions.create_function(FunctionName=name, Runtime="python3.11", Handler="a.b", Role=role, Code={"ZipFile": code})

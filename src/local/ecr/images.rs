@@ -213,6 +213,11 @@ pub(crate) fn resolve(cloud: &Cloud, uri: &str) -> ApiResult<Image> {
             ))
         })?;
     if !is_this_registry(cloud, host) {
+        if super::analyzer::is_aws(uri)
+            && let Some(own) = super::analyzer::newest(cloud)?
+        {
+            return resolve(cloud, &own);
+        }
         return Err(ApiError::validation(format!(
             "Requested image {uri} not found: the local cloud has only its own registry and \
              cannot pull from `{host}`"

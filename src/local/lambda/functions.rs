@@ -263,8 +263,10 @@ pub(super) async fn get(cloud: &Cloud, input: Named) -> ApiResult<Value> {
     let record = find(cloud, &input.name(cloud)?)?;
     let mut answer = json!({
         "Configuration": record.configuration,
-        // AWS adds a URL of the zip; there is nothing here that would serve it.
-        "Code": {"RepositoryType": "S3"},
+        "Code": {
+            "RepositoryType": "S3",
+            "Location": super::download::location(cloud, &record.code),
+        },
     });
     if !record.tags.is_empty() {
         answer["Tags"] = json!(record.tags);

@@ -59,9 +59,10 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let arn = ENDPOINTS.create(cloud, &name, record)?;
     tags::put(cloud, &arn, input.get("Tags"))?;
     let (inner, config) = (cloud.clone(), config.to_owned());
+    let policy = given_policy(&input);
     cloud.spawn(async move {
         let (change, plan) = match deploy(&inner, &name, &config).await {
-            Ok(plan) => (in_service(&plan), Some(plan)),
+            Ok(plan) => (in_service(&plan, policy), Some(plan)),
             Err(reason) => (
                 json!({"EndpointStatus": "Failed", "FailureReason": reason}),
                 None,
@@ -88,14 +89,25 @@ async fn deploy(cloud: &Cloud, name: &str, config: &str) -> Result<Plan, String>
     Ok(plan)
 }
 
-fn in_service(plan: &Plan) -> Value {
-    json!({
+/// `DeploymentConfig` of a request.
+fn given_policy(input: &Value) -> Option<Value> {
+    Some(input["DeploymentConfig"].clone()).filter(Value::is_object)
+}
+
+/// What a deployment changes in the endpoint's record. `LastDeploymentConfig` is the newest
+/// `DeploymentConfig` that was given (unverified against AWS: whether one that is not given removes it).
+fn in_service(plan: &Plan, policy: Option<Value>) -> Value {
+    let mut change = json!({
         "EndpointStatus": "InService",
         "EndpointConfigName": plan.config,
         "ProductionVariants": plan.summaries(),
         "DataCaptureConfig": plan.capture_summary(),
         "FailureReason": null,
-    })
+    });
+    if let Some(policy) = policy {
+        change["LastDeploymentConfig"] = policy;
+    }
+    change
 }
 
 /// Writes the status in which a deployment ended and the plan that serves now, then the lineage.
@@ -166,10 +178,10 @@ pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         });
         Ok(record["EndpointArn"].clone())
     })?;
-    let inner = cloud.clone();
+    let (inner, policy) = (cloud.clone(), given_policy(&input));
     cloud.spawn(async move {
         let (change, plan) = match deploy(&inner, &name, &config).await {
-            Ok(plan) => (in_service(&plan), Some(plan)),
+            Ok(plan) => (in_service(&plan, policy), Some(plan)),
             Err(reason) => (
                 json!({"EndpointStatus": "InService", "FailureReason": reason}),
                 None,
@@ -326,12 +338,12 @@ mod tests {
         let plan: Plan =
             serde_json::from_value(json!({"config": "new", "variants": [], "capture": null}))
                 .unwrap();
-        assert!(write(&cloud, "e", in_service(&plan), Some(&plan)).is_err());
+        assert!(write(&cloud, "e", in_service(&plan, None), Some(&plan)).is_err());
         assert!(plans(&cloud).get("e").unwrap().is_none());
 
         let old = json!({"EndpointConfigName": "old", "EndpointStatus": "Updating"});
         ENDPOINTS.create(&cloud, "e", old).unwrap();
-        write(&cloud, "e", in_service(&plan), Some(&plan)).unwrap();
+        write(&cloud, "e", in_service(&plan, None), Some(&plan)).unwrap();
         let record = ENDPOINTS.get(&cloud, "e").unwrap();
         assert_eq!(record["EndpointStatus"], "InService");
         assert_eq!(record["EndpointConfigName"], "new");

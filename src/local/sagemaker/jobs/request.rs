@@ -95,8 +95,11 @@ pub(super) async fn network(cloud: &Cloud, vpc: &Value) -> ApiResult<()> {
     super::super::network::require(cloud, &vpc["Subnets"], groups).await
 }
 
-/// The image exists, with a loopback or ECR address.
+/// The image exists, with a loopback or ECR address, or is AWS's analyzer, which the runtime replaces.
 pub(super) fn image(cloud: &Cloud, uri: &str) -> ApiResult<()> {
+    if crate::local::ecr::analyzer::is_aws(uri) {
+        return Ok(());
+    }
     crate::local::ecr::images::resolve(cloud, uri).map(drop)
 }
 

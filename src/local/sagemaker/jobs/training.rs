@@ -95,6 +95,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         ),
     ]);
     let mut describe = Value::Object(describe);
+    complete(&mut describe);
     enter(&mut describe, "Starting");
     let run = super::register(cloud, KIND, &name, describe)?;
     super::tag(cloud, &arn, &input).await?;
@@ -182,6 +183,30 @@ async fn check(cloud: &Cloud, input: &Value) -> ApiResult<()> {
         }
     }
     Ok(())
+}
+
+/// Fills in what AWS's answer has although the request did not. The SageMaker Python SDK reads some of
+/// it without a default (`Estimator.attach`: `OutputDataConfig.KmsKeyId`).
+fn complete(job: &mut Value) {
+    let mut default = |place: &str, member: &str, value: Value| {
+        if let Some(members) = job.pointer_mut(place).and_then(Value::as_object_mut) {
+            members.entry(member).or_insert(value);
+        }
+    };
+    default("/OutputDataConfig", "KmsKeyId", json!(""));
+    default("/OutputDataConfig", "CompressionType", json!("GZIP"));
+    default("/StoppingCondition", "MaxRuntimeInSeconds", json!(86400));
+    default("/ResourceConfig", "VolumeSizeInGB", json!(0));
+    let metrics = "EnableSageMakerMetricsTimeSeries";
+    default("/AlgorithmSpecification", metrics, json!(false));
+    let channels = job.get_mut("InputDataConfig").and_then(Value::as_array_mut);
+    for channel in channels.into_iter().flatten() {
+        if let Some(members) = channel.as_object_mut() {
+            for member in ["CompressionType", "RecordWrapperType"] {
+                members.entry(member).or_insert_with(|| json!("None"));
+            }
+        }
+    }
 }
 
 /// Moves the job to a secondary status, and closes the one before it.
@@ -382,6 +407,27 @@ fn ended(job: &mut Value, end: &End) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Issue 8, 3.4: what `Estimator.attach` of the SageMaker Python SDK 2 reads without a default.
+    #[test]
+    fn issue_8_3_4_a_description_has_what_the_sdk_reads() {
+        let mut job = json!({
+            "OutputDataConfig": {"S3OutputPath": "s3://b"},
+            "StoppingCondition": {},
+            "ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large"},
+            "AlgorithmSpecification": {"TrainingInputMode": "File"},
+        });
+        complete(&mut job);
+        assert_eq!(job["OutputDataConfig"]["KmsKeyId"], "");
+        assert_eq!(job["StoppingCondition"]["MaxRuntimeInSeconds"], 86400);
+        assert!(job["ResourceConfig"]["VolumeSizeInGB"].is_number());
+        let mut given = json!({"OutputDataConfig": {"KmsKeyId": "k", "CompressionType": "NONE"}});
+        complete(&mut given);
+        assert_eq!(
+            given,
+            json!({"OutputDataConfig": {"KmsKeyId": "k", "CompressionType": "NONE"}})
+        );
+    }
 
     #[test]
     fn transitions_close_the_one_before() {

@@ -1,22 +1,21 @@
 //! A function's code: the zip, checked before it is kept and unpacked once for each SHA-256.
 
 use std::fs::{File, Permissions};
-use std::io::{Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use zip::ZipArchive;
 
 use super::invalid;
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::s3::objects;
 
-/// All files together, unpacked (Lambda quotas).
-const MAX_UNZIPPED: u64 = 262_144_000;
+mod archive;
+
+use archive::{check, extract, open};
 
 /// A zip in a request (Lambda quotas).
 const MAX_DIRECT: usize = 50 << 20;
@@ -126,159 +125,4 @@ pub(super) async fn unpack(cloud: &Cloud, sha256: &str) -> ApiResult<()> {
     })
     .await
     .map_err(ApiError::internal)?
-}
-
-fn broken() -> ApiError {
-    invalid("Could not unzip uploaded file. Please check your file, then try to upload again.")
-}
-
-fn open<R: Read + Seek>(reader: R) -> ApiResult<ZipArchive<R>> {
-    ZipArchive::new(reader).map_err(|_| broken())
-}
-
-/// Refuses an archive with an entry that leaves its directory, or with more in it than Lambda
-/// takes.
-fn check<R: Read + Seek>(archive: &mut ZipArchive<R>) -> ApiResult<()> {
-    let mut size: u64 = 0;
-    for index in 0..archive.len() {
-        let entry = archive.by_index_raw(index).map_err(|_| broken())?;
-        inside(&entry.name().map_err(|_| broken())?)?;
-        if entry.is_symlink() {
-            return Err(invalid(
-                "symbolic links in a function's zip are not supported here",
-            ));
-        }
-        size = size.saturating_add(entry.size());
-    }
-    if size > MAX_UNZIPPED {
-        return Err(too_large());
-    }
-    if archive.is_empty() {
-        return Err(invalid("Uploaded file must be a non-empty zip"));
-    }
-    Ok(())
-}
-
-fn too_large() -> ApiError {
-    invalid(format!(
-        "Unzipped size must be smaller than {MAX_UNZIPPED} bytes"
-    ))
-}
-
-/// The path of an entry, which must stay below the code's directory.
-fn inside(name: &str) -> ApiResult<PathBuf> {
-    let path = Path::new(name);
-    let stays = !name.contains(['\\', '\0'])
-        && path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if stays {
-        Ok(path.to_owned())
-    } else {
-        Err(broken())
-    }
-}
-
-/// Unpacks files and directories. A link is refused: with links, a later entry could be written
-/// through an earlier one.
-fn extract<R: Read + Seek>(archive: &mut ZipArchive<R>, directory: &Path) -> ApiResult<()> {
-    let mut left = MAX_UNZIPPED;
-    for index in 0..archive.len() {
-        let mut entry = archive.by_index(index).map_err(|_| broken())?;
-        let target = directory.join(inside(&entry.name().map_err(|_| broken())?)?);
-        if entry.is_symlink() {
-            return Err(ApiError::not_implemented(
-                "symbolic links in a function's zip",
-            ));
-        }
-        if entry.is_dir() {
-            std::fs::create_dir_all(&target)?;
-            continue;
-        }
-        if let Some(parent) = target.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        let mode = entry.unix_mode().unwrap_or(0o644) & 0o777;
-        let mut file = File::create(&target)?;
-        // What an entry says of its size is not to be trusted.
-        let written =
-            std::io::copy(&mut (&mut entry).take(left + 1), &mut file).map_err(|_| broken())?;
-        left = left.checked_sub(written).ok_or_else(too_large)?;
-        file.flush()?;
-        // The server's user must be able to read what it has to clean up.
-        file.set_permissions(Permissions::from_mode(mode | 0o400))?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Cursor;
-    use zip::ZipWriter;
-    use zip::write::SimpleFileOptions;
-
-    fn zip(entries: &[(&str, u32)]) -> ZipArchive<Cursor<Vec<u8>>> {
-        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-        for (name, mode) in entries {
-            let options = SimpleFileOptions::default().unix_permissions(*mode);
-            writer.start_file(*name, options).unwrap();
-            writer.write_all(b"#!/bin/sh\n").unwrap();
-        }
-        open(writer.finish().unwrap()).unwrap()
-    }
-
-    #[test]
-    fn executable_bits_are_kept() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut archive = zip(&[("bootstrap", 0o755), ("lib/data", 0o644)]);
-        check(&mut archive).unwrap();
-        extract(&mut archive, directory.path()).unwrap();
-        let mode = |name: &str| {
-            let path = directory.path().join(name);
-            path.metadata().unwrap().permissions().mode() & 0o777
-        };
-        assert_eq!((mode("bootstrap"), mode("lib/data")), (0o755, 0o644));
-    }
-
-    #[test]
-    fn nothing_leaves_its_directory() {
-        for name in ["../x", "/etc/x", "a/../../x", "a\\..\\x"] {
-            let mut archive = zip(&[(name, 0o644)]);
-            assert_eq!(check(&mut archive), Err(broken()), "{name}");
-            let directory = tempfile::tempdir().unwrap();
-            let inner = directory.path().join("inner");
-            std::fs::create_dir(&inner).unwrap();
-            assert!(extract(&mut archive, &inner).is_err(), "{name}");
-            assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-        }
-    }
-
-    #[test]
-    fn links_are_refused() {
-        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-        writer
-            .add_symlink("link", "/etc", SimpleFileOptions::default())
-            .unwrap();
-        let mut archive = open(writer.finish().unwrap()).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        assert!(extract(&mut archive, directory.path()).is_err());
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn more_than_lambda_takes_is_refused_before_it_is_unpacked() {
-        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-        writer
-            .start_file("zeros", SimpleFileOptions::default())
-            .unwrap();
-        let block = vec![0; 1 << 20];
-        for _ in 0..251 {
-            writer.write_all(&block).unwrap();
-        }
-        let mut archive = open(writer.finish().unwrap()).unwrap();
-        assert_eq!(check(&mut archive), Err(too_large()));
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(extract(&mut archive, directory.path()), Err(too_large()));
-    }
 }

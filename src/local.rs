@@ -5,8 +5,8 @@
 //!        │ connect / serve / stop
 //!    instance ── one server per state directory: lock, address file, idle end
 //!        │
-//!     server ── door (who may come in) ── wire (json, query) ── Cloud::call(service, operation, JSON)
-//!        │                                                            │
+//!     server ── door (who may come in) ── wire (protocols) ── Cloud::call(service, operation, JSON)
+//!        │                                                          │
 //!        ├── s3 (s3s)   ├── ecr::registry (/v2/)   ├── codecommit::git (/v1/repos/)
 //!        │
 //!      store (SQLite records, content-addressed blobs)
@@ -29,6 +29,7 @@ mod iam;
 mod instance;
 mod kms;
 mod lambda;
+mod limits;
 mod logs;
 mod requests;
 mod runtime;

@@ -70,12 +70,6 @@ impl From<std::io::Error> for ApiError {
     }
 }
 
-impl From<rusqlite::Error> for ApiError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::internal(error)
-    }
-}
-
 /// Reads an operation's input; what does not fit is a `ValidationException`.
 pub(crate) fn parse<T: DeserializeOwned>(input: Value) -> ApiResult<T> {
     serde_json::from_value(input).map_err(|error| ApiError::validation(error.to_string()))

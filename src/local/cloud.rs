@@ -1,14 +1,18 @@
 //! The running local cloud: what a service is given to do its work.
 
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
+use super::limits;
 use super::store::{Blobs, Store};
+use crate::progress::write_stderr;
 
 /// The account of every local cloud.
 pub(crate) const ACCOUNT: &str = "000000000000";
@@ -132,6 +136,10 @@ impl Cloud {
         input: Value,
     ) -> BoxFuture<'a, ApiResult<Value>> {
         Box::pin(async move {
+            if !limits::is_within(&input, limits::MAX_DEPTH) {
+                let message = limits::too_deep(limits::MAX_DEPTH);
+                return Err(ApiError::validation(message));
+            }
             super::requests::check(service, operation, &input)?;
             match service {
                 Service::CloudFormation => {
@@ -150,12 +158,15 @@ impl Cloud {
         })
     }
 
-    /// Runs work that outlives the request; the server does not go idle before it ends.
+    /// Runs work that outlives the request; the server does not go idle before it ends. A panic ends
+    /// that work only, and is logged.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let busy = self.busy();
         tokio::spawn(async move {
             let _busy = busy;
-            work.await;
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                write_stderr("internal error: work in the background panicked");
+            }
         });
     }
 

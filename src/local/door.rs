@@ -24,12 +24,75 @@ pub(crate) enum Credentials {
     },
 }
 
-/// Refuses what a browser page could send: a Host that is not ours, a foreign Origin, a
-/// cross-site fetch.
+/// Headers that a request has at most once: with two, this server, the signature's check and the
+/// service could each read another one.
+const SINGLE: [&str; 16] = [
+    "authorization",
+    "content-length",
+    "content-md5",
+    "content-type",
+    "expect",
+    "host",
+    "origin",
+    "sec-fetch-site",
+    "smithy-protocol",
+    "transfer-encoding",
+    "x-amz-content-sha256",
+    "x-amz-copy-source",
+    "x-amz-date",
+    "x-amz-decoded-content-length",
+    "x-amz-security-token",
+    "x-amz-target",
+];
+
+/// Refuses a request that can be understood in two ways. Hyper refuses other malformed heads by
+/// itself: differing lengths, folded lines, spaces before a colon. It drops a `Content-Length` that
+/// comes with `Transfer-Encoding`, and closes the connection after such a request.
+fn check_shape(parts: &Parts) -> ApiResult<()> {
+    let wrong = |message: String| Err(ApiError::new("InvalidRequest", message));
+    for name in SINGLE {
+        let mut values = parts.headers.get_all(name).iter();
+        let first = values.next();
+        if values.next().is_some() {
+            return wrong(format!("the request has two headers {name}"));
+        }
+        if first.is_some_and(|value| value.to_str().is_err()) {
+            return wrong(format!("the header {name} is not ASCII text"));
+        }
+    }
+    let Some(host) = text(&parts.headers, header::HOST.as_str()) else {
+        return wrong("the request has no Host".to_owned());
+    };
+    if let Some(authority) = parts.uri.authority()
+        && !authority.as_str().eq_ignore_ascii_case(host)
+    {
+        return wrong(format!(
+            "the request is for {authority}, and its Host is {host}"
+        ));
+    }
+    if parts.method == http::Method::CONNECT || !parts.uri.path().starts_with('/') {
+        return wrong("the request's target is not a path".to_owned());
+    }
+    if let Some(coding) = text(&parts.headers, header::TRANSFER_ENCODING.as_str())
+        && !coding.trim().eq_ignore_ascii_case("chunked")
+    {
+        return wrong(format!("the transfer coding {coding} is not supported"));
+    }
+    if let Some(expect) = text(&parts.headers, header::EXPECT.as_str())
+        && !expect.eq_ignore_ascii_case("100-continue")
+    {
+        let message = format!("the expectation {expect} is not supported");
+        return Err(ApiError::new("ExpectationFailed", message).status(417));
+    }
+    Ok(())
+}
+
+/// Refuses what two readers could understand differently, and what a browser page could send: a
+/// Host that is not ours, a foreign Origin, a cross-site fetch.
 pub(crate) fn check_origin(parts: &Parts) -> ApiResult<()> {
-    let host = host(parts)
-        .ok_or_else(|| ApiError::new("AccessDenied", "the request has no Host").status(403))?;
-    if !is_ours(&host) {
+    check_shape(parts)?;
+    let host = text(&parts.headers, header::HOST.as_str()).unwrap_or_default();
+    if !is_ours(host) {
         return Err(ApiError::new(
             "AccessDenied",
             format!("the Host `{host}` is not a name of this local cloud"),
@@ -37,7 +100,7 @@ pub(crate) fn check_origin(parts: &Parts) -> ApiResult<()> {
         .status(403));
     }
     if let Some(origin) = text(&parts.headers, header::ORIGIN.as_str())
-        && origin.strip_prefix("http://") != Some(host.as_str())
+        && origin.strip_prefix("http://") != Some(host)
     {
         return Err(
             ApiError::new("AccessDenied", "requests from a web page are refused").status(403),
@@ -170,12 +233,6 @@ pub(crate) struct Scope {
     pub(crate) service: String,
 }
 
-fn host(parts: &Parts) -> Option<String> {
-    text(&parts.headers, header::HOST.as_str())
-        .map(str::to_owned)
-        .or_else(|| parts.uri.authority().map(ToString::to_string))
-}
-
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
@@ -233,6 +290,52 @@ mod tests {
         assert!(check_origin(&parts(&[host, ("origin", "http://localhost:3000")])).is_err());
         assert!(check_origin(&parts(&[host, ("sec-fetch-site", "cross-site")])).is_err());
         assert!(check_origin(&parts(&[host, ("origin", "http://127.0.0.1:4566")])).is_ok());
+    }
+
+    #[test]
+    fn issue_8_1_6_ambiguous_requests_are_refused() {
+        let host = ("host", "127.0.0.1:4566");
+        let status = |parts: &Parts| check_origin(parts).map_err(|error| error.status);
+        assert_eq!(status(&parts(&[host])), Ok(()));
+        assert_eq!(status(&parts(&[])), Err(400));
+        for (name, value) in [
+            ("host", "127.0.0.1:4566"),
+            ("host", "evil.example"),
+            ("origin", "http://127.0.0.1:4566"),
+            ("authorization", "AWS4-HMAC-SHA256 x"),
+            ("x-amz-target", "SageMaker.ListModels"),
+            ("content-length", "0"),
+        ] {
+            let twice = parts(&[host, (name, value), (name, value)]);
+            assert_eq!(status(&twice), Err(400), "{name}");
+        }
+        for (name, value, wanted) in [
+            ("transfer-encoding", "gzip, chunked", Err(400)),
+            ("transfer-encoding", "chunked", Ok(())),
+            ("expect", "200-ok", Err(417)),
+            ("expect", "100-Continue", Ok(())),
+        ] {
+            assert_eq!(
+                status(&parts(&[host, (name, value)])),
+                wanted,
+                "{name}: {value}"
+            );
+        }
+        for (method, uri, wanted) in [
+            ("GET", "http://127.0.0.1:4566/", Ok(())),
+            ("GET", "http://evil.example/", Err(400)),
+            ("GET", "http://127.0.0.1:1/", Err(400)),
+            ("CONNECT", "127.0.0.1:4566", Err(400)),
+            ("OPTIONS", "*", Err(400)),
+        ] {
+            let request = http::Request::builder().method(method).uri(uri);
+            let request = request.header("host", host.1).body(()).unwrap();
+            assert_eq!(status(&request.into_parts().0), wanted, "{method} {uri}");
+        }
+        let mut odd = parts(&[host]);
+        let value = http::HeaderValue::from_bytes(b"http://\xff").unwrap();
+        odd.headers.insert("origin", value);
+        assert_eq!(status(&odd), Err(400));
     }
 
     #[test]

@@ -1,33 +1,36 @@
 //! The server: one listener, and for each request the service that it is for.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::api::{ApiError, ApiResult};
 use super::cloud::{Cloud, Service, Settings};
-use super::door::{self, Credentials};
+use super::door::{self, Credentials, Scope};
 use super::instance::{Address, Held};
+use super::limits::{MAX_DRAINED, MAX_FORM, MAX_JSON};
+use super::wire::Dialect;
 use super::{clock, codecommit, ecr, lambda, s3, sagemaker, wire};
 use crate::error::{Hint, hinted};
+use crate::progress::write_stderr;
+
+mod connection;
 
 /// The port of `mlops local start`.
 pub const DEFAULT_PORT: u16 = 4566;
-
-/// The largest body of a JSON or query request: a pipeline definition of 1 MiB and room for it.
-const MAX_REQUEST: usize = 16 << 20;
 
 /// How long requests under way may take once the server is told to end.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
@@ -108,26 +111,27 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
         last: Arc::new(AtomicU64::new(0)),
         started: Instant::now(),
     };
-    let router = Router::new().fallback(handle).with_state(app.clone());
     let (closing, closed) = oneshot::channel::<()>();
-    let mut server = tokio::spawn(
-        axum::serve(listener, router)
-            .with_graceful_shutdown(async {
-                // Dropped or sent, it is time.
-                let _ = closed.await;
-            })
-            .into_future(),
-    );
+    let serving = app.clone();
+    let mut server = tokio::spawn(connection::serve(
+        listener,
+        connection::Bounds::default(),
+        async {
+            // Dropped or sent, it is time.
+            let _ = closed.await;
+        },
+        move |request| handle(serving.clone(), request),
+    ));
     tokio::select! {
         () = end(&app, start.idle, &held) => {}
-        result = &mut server => result??,
+        result = &mut server => result?,
     }
     drop(closing);
     // An invocation that a program does not answer ends with the program.
     tokio::join!(sagemaker::shut_down(&cloud), lambda::shut_down(&cloud));
     if !server.is_finished() {
         tokio::select! {
-            result = server => result??,
+            result = server => result?,
             () = clock::sleep(LAST_REQUESTS) => {}
         }
     }
@@ -190,8 +194,8 @@ async fn end(app: &App, idle: Option<Duration>, held: &Held) {
 
 /// Answers a request. What is stored is never a page: a stored script that a browser opened would
 /// be of our own origin, and could drive the local cloud.
-async fn handle(State(app): State<App>, request: Request<Body>) -> Response<Body> {
-    let mut response = route(&app, request).await;
+async fn handle(app: App, request: Request<Body>) -> Response<Body> {
+    let mut response = answer(&app, request).await;
     let headers = response.headers_mut();
     headers.insert(
         http::header::CONTENT_SECURITY_POLICY,
@@ -204,98 +208,174 @@ async fn handle(State(app): State<App>, request: Request<Body>) -> Response<Body
     response
 }
 
-async fn route(app: &App, request: Request<Body>) -> Response<Body> {
+async fn answer(app: &App, request: Request<Body>) -> Response<Body> {
     let _busy = app.cloud.busy();
     #[expect(clippy::cast_possible_truncation, reason = "584 million years")]
     app.last
         .store(app.started.elapsed().as_millis() as u64, Ordering::Relaxed);
     let (parts, body) = request.into_parts();
-    let request_id = uuid::Uuid::new_v4().to_string();
-    if let Err(error) = door::check_origin(&parts) {
-        return wire::json::encode(&parts.headers, &request_id, Err(error));
-    }
-    let path = parts.uri.path();
-    if path == "/_mlops/status" {
-        return status(app);
-    }
-    if path.starts_with(lambda::download::PATH) {
-        return lambda::download::handle(&app.cloud, &parts).await;
-    }
-    if path.starts_with("/v2/") || path == "/v2" {
-        return ecr::registry::handle(&app.cloud, Request::from_parts(parts, body)).await;
-    }
-    if path.starts_with("/v1/repos/") {
-        return codecommit::git::handle(&app.cloud, Request::from_parts(parts, body)).await;
-    }
-    let scope = match door::scope(&parts) {
-        Ok(scope) => scope,
-        Err(error) => return wire::json::encode(&parts.headers, &request_id, Err(error)),
-    };
-    if let Err(error) = door::check_state(&app.key, &scope) {
-        return wire::json::encode(&parts.headers, &request_id, Err(error));
-    }
-    match scope.service.as_str() {
-        "s3" => app.s3.handle(Request::from_parts(parts, body)).await,
-        "sagemaker" if !parts.headers.contains_key("x-amz-target") => {
-            sagemaker::runtime_api::handle(&app.cloud, Request::from_parts(parts, body)).await
+    let id = uuid::Uuid::new_v4().to_string();
+    let scope = door::scope(&parts);
+    let signing = scope.as_ref().ok().map(|scope| scope.service.as_str());
+    let dialect = Dialect::of(&parts, signing);
+    let what = format!("{} {} ({id})", parts.method, parts.uri.path());
+    guarded(dialect, &id, &what, async {
+        // The client of a refused request reads the answer once it has sent its body; with `Expect`
+        // it sends none.
+        let expects = parts.headers.contains_key(header::EXPECT);
+        let mut body = Some(body);
+        let routed = route(app, &parts, &mut body, dialect, scope, &id).await;
+        let refused = routed.is_err() && !expects;
+        if let Some(body) = body.filter(|_| refused) {
+            drain(body).await;
         }
-        "lambda" => lambda::rest::handle(&app.cloud, Request::from_parts(parts, body)).await,
-        service => call(&app.cloud, service, parts, body, &request_id).await,
+        routed
+    })
+    .await
+}
+
+/// Runs a request's work. What it refuses is written in the client's protocol, and so is a panic: it
+/// ends that request only.
+async fn guarded(
+    dialect: Dialect,
+    id: &str,
+    what: &str,
+    work: impl Future<Output = ApiResult<Response<Body>>>,
+) -> Response<Body> {
+    let result = AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            // The panic's own message and place are in the log already.
+            write_stderr(&format!("internal error: the request {what} panicked"));
+            Err(ApiError::internal(format!(
+                "the local cloud failed on this request; its log has the reason under {id}"
+            )))
+        });
+    result.unwrap_or_else(|error| dialect.refuse(id, &error))
+}
+
+/// Routes a request. The body is taken by what reads it.
+async fn route(
+    app: &App,
+    parts: &Parts,
+    body: &mut Option<Body>,
+    dialect: Dialect,
+    scope: ApiResult<Scope>,
+    id: &str,
+) -> ApiResult<Response<Body>> {
+    door::check_origin(parts)?;
+    let cloud = &app.cloud;
+    let signing = scope.as_ref().ok().map(|scope| scope.service.clone());
+    let signing = signing.as_deref();
+    if parts.uri.path() == "/_mlops/status" {
+        return Ok(status(app));
+    }
+    if parts.uri.path().starts_with(lambda::download::PATH) {
+        return Ok(lambda::download::handle(cloud, parts).await);
+    }
+    match dialect {
+        Dialect::Registry => return Ok(ecr::registry::handle(cloud, whole(parts, body)).await),
+        Dialect::Git => return Ok(codecommit::git::handle(cloud, whole(parts, body)).await),
+        _ => {}
+    }
+    // A form says for which version of which service it is.
+    let form = match dialect {
+        Dialect::Query(_) => Some(read(body, MAX_FORM).await?),
+        _ => None,
+    };
+    let version = form.as_deref().and_then(wire::query::form::version);
+    if let Some(name) = wire::services::absent(parts, dialect, signing, version.as_deref()) {
+        return Err(ApiError::not_implemented(format_args!(
+            "the service {name}"
+        )));
+    }
+    let scope = scope?;
+    door::check_state(&app.key, &scope)?;
+    let service = scope.service.as_str();
+    match (dialect, service) {
+        (Dialect::Query(_), _) => {
+            let form = form.unwrap_or_default();
+            door::check_signature(cloud.credentials(), parts, &form)?;
+            query(cloud, service, &form, id).await
+        }
+        (Dialect::Json(content_type), _) => {
+            let bytes = read(body, MAX_JSON).await?;
+            door::check_signature(cloud.credentials(), parts, &bytes)?;
+            let result = json(cloud, parts, &bytes).await;
+            Ok(wire::json::encode(content_type, id, result))
+        }
+        (_, "s3") => Ok(app.s3.handle(whole(parts, body)).await),
+        (_, "sagemaker") => Ok(sagemaker::runtime_api::handle(cloud, whole(parts, body)).await),
+        (_, "lambda") => Ok(lambda::rest::handle(cloud, whole(parts, body)).await),
+        _ => Err(ApiError::not_implemented(format_args!(
+            "the protocol of this request for the service {service}"
+        ))),
     }
 }
 
-async fn call(
-    cloud: &Cloud,
-    service: &str,
-    parts: Parts,
-    body: Body,
-    request_id: &str,
-) -> Response<Body> {
-    let body = match read(cloud, &parts, body).await {
-        Ok(body) => body,
-        Err(error) => {
-            // Each client reads errors in its own protocol only.
-            return match Service::by_name(service).filter(|service| service.target().is_none()) {
-                Some(service) => wire::query::encode(service, "", request_id, Err(error)),
-                None => wire::json::encode(&parts.headers, request_id, Err(error)),
-            };
-        }
-    };
+/// The request, for a service that reads its body itself.
+fn whole(parts: &Parts, body: &mut Option<Body>) -> Request<Body> {
+    Request::from_parts(parts.clone(), body.take().unwrap_or_default())
+}
+
+async fn json(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiResult<serde_json::Value> {
     let target = parts
         .headers
         .get("x-amz-target")
-        .and_then(|value| value.to_str().ok());
-    if let Some(target) = target {
-        let result = match (Service::by_target(target), wire::json::decode(&body)) {
-            (Ok((service, operation)), Ok(input)) => cloud.call(service, operation, input).await,
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        };
-        return wire::json::encode(&parts.headers, request_id, result);
-    }
-    let Some(service) = Service::by_name(service) else {
-        let error = ApiError::not_implemented(format_args!("the service {service}"));
-        return wire::query::encode(Service::Sts, "", request_id, Err(error));
-    };
-    match wire::query::decode(&body) {
-        Ok((operation, input)) => {
-            let result = cloud.call(service, &operation, input).await;
-            wire::query::encode(service, &operation, request_id, result)
-        }
-        Err(error) => wire::query::encode(service, "", request_id, Err(error)),
-    }
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(|| {
+            ApiError::new(
+                "UnknownOperationException",
+                "the request has no X-Amz-Target",
+            )
+        })?;
+    let (service, operation) = Service::by_target(target)?;
+    cloud
+        .call(service, operation, wire::json::decode(body)?)
+        .await
 }
 
-/// Reads a whole body and, where credentials are required, checks the signature over it.
-async fn read(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Vec<u8>> {
-    let bytes = Limited::new(body, MAX_REQUEST)
-        .collect()
-        .await
-        .map_err(|error| {
-            ApiError::new("RequestEntityTooLargeException", error.to_string()).status(413)
-        })?
-        .to_bytes();
-    door::check_signature(cloud.credentials(), parts, &bytes)?;
-    Ok(bytes.to_vec())
+async fn query(cloud: &Cloud, service: &str, form: &[u8], id: &str) -> ApiResult<Response<Body>> {
+    let service = Service::by_name(service)
+        .ok_or_else(|| ApiError::not_implemented(format_args!("the service {service}")))?;
+    let (operation, input) = wire::query::decode(form)?;
+    let result = cloud.call(service, &operation, input).await;
+    Ok(wire::query::encode(service, &operation, id, result))
+}
+
+/// Reads a body of at most `limit` bytes. A longer one is read to its end all the same, and dropped.
+async fn read(body: &mut Option<Body>, limit: usize) -> ApiResult<Bytes> {
+    let mut kept = BytesMut::new();
+    let mut body = body.take().unwrap_or_default();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::new("IncompleteBody", error.to_string()))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if kept.len() + data.len() > limit {
+            drop(kept);
+            drain(body).await;
+            return Err(ApiError::new(
+                "RequestEntityTooLargeException",
+                format!("the request's body is longer than {limit} bytes"),
+            )
+            .status(413));
+        }
+        kept.extend_from_slice(&data);
+    }
+    Ok(kept.freeze())
+}
+
+/// Reads the rest of a body and drops it, up to a limit.
+async fn drain(mut body: Body) {
+    let mut left = MAX_DRAINED;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
 }
 
 fn status(app: &App) -> Response<Body> {
@@ -307,4 +387,44 @@ fn status(app: &App) -> Response<Body> {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = StatusCode::OK;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::wire::query::Flavour;
+
+    #[tokio::test]
+    async fn issue_8_1_5_a_panic_is_an_answer_in_the_client_s_protocol() {
+        for dialect in [
+            Dialect::Json("application/x-amz-json-1.1"),
+            Dialect::Cbor,
+            Dialect::Query(Flavour::Ec2),
+            Dialect::Query(Flavour::Query("")),
+            Dialect::RestJson,
+            Dialect::RestXml,
+            Dialect::S3,
+        ] {
+            let response = guarded(dialect, "id", "POST /", async { panic!("of a test") }).await;
+            assert_eq!(response.status(), 500, "{dialect:?}");
+            let code = response.headers().get("x-amzn-errortype").cloned();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8_lossy(&body).into_owned();
+            let named = text.contains("InternalFailure")
+                || text.contains("<Code>InternalError</Code>")
+                || code.is_some_and(|code| code == "InternalFailure");
+            assert!(named, "{dialect:?}: {text}");
+            assert!(text.contains("under id"), "{text}");
+            assert!(!text.contains("of a test"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn issue_8_1_6_a_body_is_read_up_to_its_limit() {
+        let body = |size| Some(Body::from(vec![b'x'; size]));
+        assert_eq!(read(&mut body(10), 10).await.unwrap().len(), 10);
+        let error = read(&mut body(11), 10).await.unwrap_err();
+        assert_eq!(error.status, 413);
+        assert_eq!(error.code, "RequestEntityTooLargeException");
+    }
 }

@@ -21,6 +21,12 @@ pub(super) const FILE: &str = "records.sqlite";
 /// The schema of this build. A directory with a newer one is refused.
 pub(crate) const SCHEMA: i64 = 1;
 
+impl From<rusqlite::Error> for ApiError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::internal(error)
+    }
+}
+
 /// The records of every service; each reads its own only.
 #[derive(Debug)]
 pub(crate) struct Store {

@@ -22,6 +22,7 @@ mod local;
 mod monitor;
 mod promote;
 mod recovery;
+mod requests;
 mod rooms;
 mod runs;
 mod sandbox;

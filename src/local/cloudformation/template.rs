@@ -8,13 +8,12 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
 
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::limits::{self, MAX_DOCUMENT_DEPTH};
 
 /// The longest template that AWS takes in a request, in bytes.
 pub(crate) const MAX_BODY: usize = 51_200;
 /// The longest template that AWS takes from S3, in bytes.
 pub(crate) const MAX_OBJECT: usize = 1_048_576;
-/// How deep a template may nest; `serde_json`'s own limit for JSON is near.
-const MAX_DEPTH: usize = 100;
 
 const SECTIONS: &[&str] = &[
     "AWSTemplateFormatVersion",
@@ -54,14 +53,21 @@ impl Template {
     /// Reads YAML or JSON; `ValidationError` says what is wrong.
     pub(crate) fn parse(text: &str) -> ApiResult<Self> {
         let root = if text.trim_start().starts_with('{') {
-            serde_json::from_str(text).map_err(|error| {
+            let wrong = |message: String| {
                 invalid(format!(
-                    "Template format error: JSON not well-formed. ({error})"
+                    "Template format error: JSON not well-formed. ({message})"
                 ))
-            })?
+            };
+            limits::check_json(text.as_bytes(), MAX_DOCUMENT_DEPTH).map_err(wrong)?;
+            serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?
         } else {
             yaml(text)?
         };
+        // A short form (`!Ref x`) adds levels when it is written out.
+        if !limits::is_within(&root, MAX_DOCUMENT_DEPTH) {
+            let message = limits::too_deep(MAX_DOCUMENT_DEPTH);
+            return Err(invalid(format!("Template format error: {message}")));
+        }
         let Value::Object(root) = root else {
             return Err(invalid("Template format error: unsupported structure."));
         };
@@ -308,8 +314,8 @@ fn yaml(text: &str) -> ApiResult<Value> {
             }
             _ => None,
         };
-        if stack.len() > MAX_DEPTH {
-            return Err(wrong(format!("nested deeper than {MAX_DEPTH} levels")));
+        if stack.len() > MAX_DOCUMENT_DEPTH {
+            return Err(wrong(limits::too_deep(MAX_DOCUMENT_DEPTH)));
         }
         if let Some(value) = done {
             match stack.last_mut() {
@@ -531,5 +537,27 @@ mod tests {
         assert!(message(&deep).contains("nested deeper"));
         // Deeper still, the parser gives up before we count.
         assert!(message(&"[".repeat(40_000)).contains("YAML not well-formed"));
+    }
+
+    #[test]
+    fn issue_8_1_5_short_forms_count_as_the_levels_that_they_are() {
+        let message = |text: &str| Template::parse(text).unwrap_err().message;
+        // Each `!Not [` is two levels.
+        let nots = |levels: usize| {
+            let (open, close) = ("!Not [".repeat(levels), "]".repeat(levels));
+            format!("Resources: {{A: {{Type: T}}}}\nConditions: {{C: {open}x{close}}}")
+        };
+        assert!(Template::parse(&nots(45)).is_ok());
+        assert!(message(&nots(60)).contains("nested deeper than 100 levels"));
+        let json = |levels: usize| {
+            let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+            format!(
+                "{{\"Metadata\": {{\"M\": {open}{close}}}, \"Resources\": {{\"A\": {{\"Type\": \"T\"}}}}}}"
+            )
+        };
+        assert!(Template::parse(&json(98)).is_ok());
+        for levels in [99, 120, 50_000] {
+            assert!(message(&json(levels)).contains("nested deeper than 100 levels"));
+        }
     }
 }

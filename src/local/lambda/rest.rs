@@ -13,7 +13,7 @@ use super::invoke::MAX_PAYLOAD;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::cloud::Service;
 use crate::local::wire::json::drop_nulls;
-use crate::local::{Cloud, door};
+use crate::local::{Cloud, door, limits};
 
 /// The largest request that holds a zip: 50 MB in base64 (Lambda's own number).
 const MAX_REQUEST: usize = 70_167_211;
@@ -57,12 +57,15 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
             }
             input.insert("Payload".to_owned(), json!(STANDARD.encode(&body)));
         } else if !body.is_empty() {
-            let members: Map<String, Value> = serde_json::from_slice(&body).map_err(|error| {
+            let wrong = |message: String| {
                 ApiError::new(
                     "InvalidRequestContentException",
-                    format!("Could not parse request body into json: {error}"),
+                    format!("Could not parse request body into json: {message}"),
                 )
-            })?;
+            };
+            limits::check_json(&body, limits::MAX_DEPTH).map_err(wrong)?;
+            let members: Map<String, Value> =
+                serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
             for (name, value) in members {
                 // What the path says is not for the body to change.
                 input.entry(name).or_insert(value);

@@ -5,8 +5,6 @@
 //! XML: arrays become `<A><member>…</member></A>` (EC2: `<a><item>…</item></a>`), so EC2 handlers
 //! answer with the XML names (`vpcSet`, `vpcId`), the others with the API's member names.
 
-use std::collections::BTreeMap;
-
 use axum::body::Body;
 use http::{Response, StatusCode};
 use quick_xml::escape::escape;
@@ -15,74 +13,9 @@ use serde_json::{Map, Value};
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::cloud::Service;
 
-/// The operation and input of a form.
-pub(crate) fn decode(body: &[u8]) -> ApiResult<(String, Value)> {
-    let mut root = Node::default();
-    let mut action = None;
-    for (name, value) in url::form_urlencoded::parse(body) {
-        match name.as_ref() {
-            "Action" => action = Some(value.into_owned()),
-            "Version" => {}
-            path => root.insert(path, value.into_owned()),
-        }
-    }
-    let action = action.ok_or_else(|| ApiError::new("MissingAction", "the form has no Action"))?;
-    let input = match root.into_value() {
-        Value::Object(input) => Value::Object(input),
-        _ => Value::Object(Map::new()),
-    };
-    Ok((action, input))
-}
+pub(crate) mod form;
 
-#[derive(Debug, Default)]
-struct Node {
-    text: Option<String>,
-    children: BTreeMap<String, Node>,
-}
-
-impl Node {
-    fn insert(&mut self, path: &str, value: String) {
-        let mut node = self;
-        for part in path.split('.') {
-            node = node.children.entry(part.to_owned()).or_default();
-        }
-        node.text = Some(value);
-    }
-
-    fn into_value(mut self) -> Value {
-        if self.children.is_empty() {
-            return self
-                .text
-                .map_or_else(|| Value::Object(Map::new()), Value::String);
-        }
-        if self.children.len() == 1
-            && let Some(member) = self.children.remove("member")
-        {
-            // An empty list is sent as `A=`; a list as `A.member.N`.
-            return member.into_value();
-        }
-        if self.children.keys().all(|key| key.parse::<u32>().is_ok()) {
-            let mut items: Vec<(u32, Node)> = self
-                .children
-                .into_iter()
-                .filter_map(|(key, node)| Some((key.parse().ok()?, node)))
-                .collect();
-            items.sort_by_key(|(index, _)| *index);
-            return Value::Array(
-                items
-                    .into_iter()
-                    .map(|(_, node)| node.into_value())
-                    .collect(),
-            );
-        }
-        Value::Object(
-            self.children
-                .into_iter()
-                .map(|(key, node)| (key, node.into_value()))
-                .collect(),
-        )
-    }
-}
+pub(crate) use form::decode;
 
 /// Writes an operation's answer.
 pub(crate) fn encode(
@@ -93,8 +26,36 @@ pub(crate) fn encode(
 ) -> Response<Body> {
     let (status, body) = match result {
         Ok(value) => (200, success(service, operation, request_id, &value)),
-        Err(error) => (error.status, failure(service, request_id, &error)),
+        Err(error) => {
+            let flavour = match service {
+                Service::Ec2 => Flavour::Ec2,
+                _ => Flavour::Query(service.xml_namespace()),
+            };
+            return refuse(flavour, request_id, &error);
+        }
     };
+    respond(status, body, request_id)
+}
+
+/// The variant of the protocol in which an error is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// That of EC2.
+    Ec2,
+    /// The query protocol, with the service's XML name space (empty when it is not known).
+    Query(&'static str),
+}
+
+/// Writes an error.
+pub(crate) fn refuse(flavour: Flavour, request_id: &str, error: &ApiError) -> Response<Body> {
+    respond(
+        error.status,
+        failure(flavour, request_id, error),
+        request_id,
+    )
+}
+
+fn respond(status: u16, body: String, request_id: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     let headers = response.headers_mut();
@@ -140,24 +101,24 @@ fn success(service: Service, operation: &str, request_id: &str, value: &Value) -
     xml
 }
 
-fn failure(service: Service, request_id: &str, error: &ApiError) -> String {
-    let (code, message) = (escape(&error.code), escape(&error.message));
-    if service == Service::Ec2 {
+fn failure(flavour: Flavour, request_id: &str, error: &ApiError) -> String {
+    let message = xml_text(&error.message);
+    let (code, message) = (escape(&error.code), escape(&message));
+    let Flavour::Query(namespace) = flavour else {
         return format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
              <Message>{message}</Message></Error></Errors><RequestID>{request_id}</RequestID></Response>"
         );
-    }
+    };
     let fault = if error.status >= 500 {
         "Receiver"
     } else {
         "Sender"
     };
     format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ErrorResponse xmlns=\"{}\"><Error><Type>{fault}</Type>\
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ErrorResponse xmlns=\"{namespace}\"><Error><Type>{fault}</Type>\
          <Code>{code}</Code><Message>{message}</Message></Error><RequestId>{request_id}</RequestId>\
-         </ErrorResponse>",
-        service.xml_namespace()
+         </ErrorResponse>"
     )
 }
 
@@ -185,11 +146,15 @@ fn element(xml: &mut String, name: &str, value: &Value, item: &str) {
             xml.push_str(&format!("</{name}>"));
         }
         Value::String(text) => {
-            let text: String = text.chars().filter(|c| is_xml(*c)).collect();
-            xml.push_str(&format!("<{name}>{}</{name}>", escape(&text)));
+            xml.push_str(&format!("<{name}>{}</{name}>", escape(xml_text(text))));
         }
         Value::Bool(_) | Value::Number(_) => xml.push_str(&format!("<{name}>{value}</{name}>")),
     }
+}
+
+/// A text without the characters that XML 1.0 cannot hold.
+pub(super) fn xml_text(text: &str) -> String {
+    text.chars().filter(|c| is_xml(*c)).collect()
 }
 
 /// The characters that XML 1.0 allows.
@@ -201,27 +166,6 @@ fn is_xml(c: char) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn forms_become_trees() {
-        let (action, input) = decode(
-            b"Action=CreateStack&Version=2010-05-15&StackName=s&Capabilities.member.1=CAPABILITY_IAM\
-              &Parameters.member.2.ParameterKey=b&Parameters.member.1.ParameterKey=a&Tags.member=",
-        )
-        .unwrap();
-        assert_eq!(action, "CreateStack");
-        assert_eq!(
-            input,
-            json!({
-                "StackName": "s",
-                "Capabilities": ["CAPABILITY_IAM"],
-                "Parameters": [{"ParameterKey": "a"}, {"ParameterKey": "b"}],
-                "Tags": "",
-            })
-        );
-        let (_, input) = decode(b"Action=X&Filter.1.Name=n&Filter.1.Value.1=v").unwrap();
-        assert_eq!(input, json!({"Filter": [{"Name": "n", "Value": ["v"]}]}));
-    }
 
     #[test]
     fn answers_are_escaped() {

@@ -1,0 +1,143 @@
+//! How much a request may hold: the one place that lists the limits of the decoders and of the
+//! server. What is over a limit is refused with 400 (a body that is too long: 413) in the client's
+//! protocol, before it is decoded.
+//!
+//! A stack overflow ends the process and cannot be caught, so every decoder checks the depth before
+//! anything recurses: JSON here, forms in `wire::query::form`, templates in
+//! `cloudformation::template`. `serde_json` itself refuses more than 128 levels, everywhere
+//! (its feature `unbounded_depth` is off), and `toml` more than 80. S3's XML is read by s3s into
+//! types of fixed depth, and elements that it does not know are skipped in a loop. The stacks that
+//! main.rs asks for are large enough for these depths in a build without optimization.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Longest body of a JSON request, in bytes: ECR's `UploadLayerPart` with a part of 10 MiB in
+/// base64 is the largest that a service here takes (Lambda's own limit is in `lambda::rest`).
+pub(crate) const MAX_JSON: usize = 16 << 20;
+
+/// Longest body of a query request, in bytes. The largest that AWS takes is a `CreateStack` with
+/// 200 parameters of 4,096 bytes, a template of 51,200 bytes and two policies of 16,384: about 1 MB,
+/// which percent-encoding can triple.
+pub(crate) const MAX_FORM: usize = 4 << 20;
+
+/// Maximum number of members in a form. 1,000 rules of a security group have 4,000.
+pub(crate) const MAX_FORM_MEMBERS: usize = 10_000;
+
+/// Maximum number of nodes in the tree that a form's members make: each costs about 1 KB.
+pub(crate) const MAX_FORM_NODES: usize = 20_000;
+
+/// Maximum number of values in a JSON request: each costs about 100 bytes once decoded. 10,000 log
+/// events have 30,000.
+pub(crate) const MAX_VALUES: usize = 200_000;
+
+/// How deep a request may nest. Inputs of the services here have at most about ten levels; the only
+/// one that can nest without an end is SageMaker's `Search` (`SubExpressions`). Unverified against
+/// AWS: the limit of its own decoders is not published.
+pub(crate) const MAX_DEPTH: usize = 64;
+
+/// How deep a document in a request may nest: a template, with its short forms written out.
+/// Records hold such documents below a few levels of their own, and must stay readable: 128 levels
+/// are `serde_json`'s limit.
+pub(crate) const MAX_DOCUMENT_DEPTH: usize = 100;
+
+/// How many bytes of a refused body are read and dropped, so that the client reads the answer
+/// instead of a broken connection.
+pub(crate) const MAX_DRAINED: usize = 64 << 20;
+
+/// Maximum number of connections; more wait in the listener's queue.
+pub(crate) const MAX_CONNECTIONS: usize = 512;
+
+/// Longest request line with headers, in bytes. A presigned URL and a session token need about 4 KB.
+pub(crate) const MAX_HEAD: usize = 64 << 10;
+
+/// Maximum number of headers in a request. S3's 2 KB of user metadata can be more than 100.
+pub(crate) const MAX_HEADERS: usize = 200;
+
+/// Time in which a request's headers must arrive, also after an earlier answer on the connection.
+pub(crate) const HEAD_TIME: Duration = Duration::from_secs(20);
+
+/// Time in which the next bytes of a body must arrive.
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Checks JSON text before it is decoded: at most `max_depth` levels and [`MAX_VALUES`] values. The
+/// error says what is too much.
+pub(crate) fn check_json(bytes: &[u8], max_depth: usize) -> Result<(), String> {
+    let (mut depth, mut values) = (0_usize, 1_usize);
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'"' => {
+                // To the end of the text; an escaped quote does not end it.
+                while let Some(byte) = rest.next() {
+                    match byte {
+                        b'\\' => drop(rest.next()),
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            b'[' | b'{' => {
+                depth += 1;
+                values += 1;
+                if depth > max_depth {
+                    return Err(too_deep(max_depth));
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' => values += 1,
+            _ => {}
+        }
+        if values > MAX_VALUES {
+            return Err(format!("the JSON has more than {MAX_VALUES} values"));
+        }
+    }
+    Ok(())
+}
+
+/// The error for what nests too deep.
+pub(crate) fn too_deep(max_depth: usize) -> String {
+    format!("nested deeper than {max_depth} levels")
+}
+
+/// True when a value has at most `levels` levels of lists and objects. Recurses at most that deep.
+pub(crate) fn is_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| is_within(item, levels - 1)),
+        Value::Object(members) => {
+            levels > 0 && members.values().all(|member| is_within(member, levels - 1))
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issue_8_1_5_depth_and_number_are_checked_before_decoding() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(check_json(nested(64).as_bytes(), 64), Ok(()));
+        let error = check_json(nested(65).as_bytes(), 64).unwrap_err();
+        assert_eq!(error, "nested deeper than 64 levels");
+        // Never closed, and deeper than any stack.
+        assert!(check_json("{\"a\":".repeat(1 << 20).as_bytes(), 64).is_err());
+        // Brackets in text do not count, also after an escaped quote.
+        let text = format!(r#"{{"a": "\"{}", "b": "\\"}}"#, "[".repeat(100));
+        assert_eq!(check_json(text.as_bytes(), 1), Ok(()));
+        let many = format!("[{}0]", "0,".repeat(MAX_VALUES));
+        assert!(check_json(many.as_bytes(), 64).is_err());
+        // What is no JSON is for the decoder to refuse.
+        assert_eq!(check_json(b"]]]\"\\", 1), Ok(()));
+    }
+
+    #[test]
+    fn values_are_measured() {
+        let value = serde_json::json!({"a": [1, {"b": "c"}], "d": null});
+        assert!(is_within(&value, 3));
+        assert!(!is_within(&value, 2));
+        assert!(is_within(&Value::Null, 0));
+    }
+}

@@ -1,0 +1,275 @@
+//! The listener's loop: each connection served over HTTP/1.1, with limits on what a client that
+//! stalls can hold.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response, Version, header};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::local::{clock, limits};
+
+/// What clients may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Time for the headers of a request.
+    pub(super) head: Duration,
+    /// Time for the next bytes of a body.
+    pub(super) body: Duration,
+    /// Connections at a time; more wait in the listener's queue.
+    pub(super) connections: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            head: limits::HEAD_TIME,
+            body: limits::BODY_TIME,
+            connections: limits::MAX_CONNECTIONS,
+        }
+    }
+}
+
+/// Serves until `closing` ends, then waits for the requests in progress.
+pub(super) async fn serve<F, R>(
+    listener: TcpListener,
+    bounds: Bounds,
+    closing: impl Future<Output = ()>,
+    handle: F,
+) where
+    F: Fn(Request<Body>) -> R + Clone + Send + 'static,
+    R: Future<Output = Response<Body>> + Send + 'static,
+{
+    let room = Arc::new(Semaphore::new(bounds.connections));
+    let (close, closed) = watch::channel(());
+    let mut tasks = JoinSet::new();
+    let mut closing = pin!(closing);
+    loop {
+        while tasks.try_join_next().is_some() {}
+        let accepted = async {
+            let permit = room.clone().acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            accepted = accepted => accepted,
+            () = &mut closing => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of file descriptors, or the client is gone already.
+            clock::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let (closed, handle) = (closed.clone(), handle.clone());
+        tasks.spawn(async move {
+            let _permit = permit;
+            connection(stream, bounds, closed, handle).await;
+        });
+    }
+    drop((listener, close));
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn connection<F, R>(
+    stream: TcpStream,
+    bounds: Bounds,
+    mut closed: watch::Receiver<()>,
+    handle: F,
+) where
+    F: Fn(Request<Body>) -> R,
+    R: Future<Output = Response<Body>>,
+{
+    // Answers are written at once; waiting for more bytes only delays them.
+    let _ = stream.set_nodelay(true);
+    let interim = Arc::new(Interim::default());
+    let socket = TokioIo::new(Socket {
+        stream,
+        interim: interim.clone(),
+        sent: 0,
+    });
+    let service = service_fn(move |request: Request<Incoming>| {
+        if awaits_continue(&request) {
+            interim.send();
+        }
+        let request = request.map(|body| {
+            Body::new(Steady {
+                body,
+                patience: bounds.body,
+                timer: None,
+            })
+        });
+        let answer = handle(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head)
+        .max_header_size(limits::MAX_HEAD)
+        .max_headers(limits::MAX_HEADERS)
+        .serve_connection(socket, service);
+    let mut connection = pin!(connection);
+    // A connection that breaks has nobody to be told.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        _ = closed.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+/// True for a request without a body whose client waits for `100 Continue` all the same. Hyper sends
+/// it when a body is read, and never for an empty one.
+fn awaits_continue(request: &Request<Incoming>) -> bool {
+    request.version() >= Version::HTTP_11
+        && request.body().is_end_stream()
+        && request
+            .headers()
+            .get(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Whether `100 Continue` is to be written before anything else.
+#[derive(Debug, Default)]
+struct Interim {
+    wanted: AtomicBool,
+    /// Bytes of an earlier answer may still be in hyper's buffer.
+    unflushed: AtomicBool,
+}
+
+impl Interim {
+    /// Has `100 Continue` written, except to a client that sends requests before it has received
+    /// earlier answers: that one waits for nothing, and the bytes could end up inside an answer.
+    fn send(&self) {
+        if !self.unflushed.load(Ordering::Relaxed) {
+            self.wanted.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A client's socket.
+struct Socket {
+    stream: TcpStream,
+    interim: Arc<Interim>,
+    /// Bytes of [`CONTINUE`] that are written.
+    sent: usize,
+}
+
+impl Socket {
+    fn poll_interim(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.interim.wanted.load(Ordering::Relaxed) {
+            let rest = &CONTINUE[self.sent..];
+            let count = ready!(Pin::new(&mut self.stream).poll_write(context, rest))?;
+            self.sent += count;
+            if count == rest.len() {
+                self.sent = 0;
+                self.interim.wanted.store(false, Ordering::Relaxed);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(context))?;
+        self.interim.unflushed.store(true, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(context))?;
+        self.interim.unflushed.store(true, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_interim(context))?;
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.interim.unflushed.store(false, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// A request's body that fails when no bytes arrive for a while. Only time in which a handler waits
+/// for bytes counts.
+struct Steady {
+    body: Incoming,
+    patience: Duration,
+    timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl hyper::body::Body for Steady {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            self.timer = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let patience = self.patience;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(clock::sleep(patience)));
+        ready!(timer.as_mut().poll(context));
+        let seconds = patience.as_secs();
+        let error = format!("the request's body stalled: no bytes arrived for {seconds} seconds");
+        Poll::Ready(Some(Err(error.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -145,9 +145,11 @@ pub(crate) fn scope(parts: &Parts) -> ApiResult<Scope> {
             service: "s3".to_owned(),
         });
     }
+    let asymmetric = authorization.and_then(|value| value.strip_prefix("AWS4-ECDSA-P256-SHA256"));
     let credential = match authorization {
         Some(authorization) => authorization
             .strip_prefix("AWS4-HMAC-SHA256")
+            .or(asymmetric)
             .and_then(|rest| {
                 rest.split(',')
                     .find_map(|part| part.trim().strip_prefix("Credential="))
@@ -158,8 +160,13 @@ pub(crate) fn scope(parts: &Parts) -> ApiResult<Scope> {
     .ok_or_else(missing)?;
     let mut fields = credential.split('/').rev();
     let mut next = || fields.next().map(str::to_owned).ok_or_else(missing);
-    let (_terminator, service, region, _date, access_key) =
-        (next()?, next()?, next()?, next()?, next()?);
+    let (_terminator, service) = (next()?, next()?);
+    // Version 4A is for a set of regions, which is not in the scope.
+    let region = match asymmetric {
+        Some(_) => text(&parts.headers, "x-amz-region-set").map_or_else(String::new, str::to_owned),
+        None => next()?,
+    };
+    let (_date, access_key) = (next()?, next()?);
     Ok(Scope {
         access_key,
         region,
@@ -362,6 +369,11 @@ mod tests {
             "AWS4-HMAC-SHA256 Credential=AK/20260101/eu-west-1/sts/aws4_request, SignedHeaders=host, Signature=0",
         )]);
         assert_eq!(scope(&signed).unwrap().service, "sts");
+        let asymmetric = parts(&[(
+            "authorization",
+            "AWS4-ECDSA-P256-SHA256 Credential=AK/20260101/events/aws4_request, SignedHeaders=host, Signature=0",
+        )]);
+        assert_eq!(scope(&asymmetric).unwrap().service, "events");
         let (presigned, ()) = http::Request::builder()
             .uri("/b/k?X-Amz-Credential=AK%2F20260101%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Signature=0")
             .body(())

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::FutureExt;
 use http::request::Parts;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -21,7 +20,7 @@ use super::api::{ApiError, ApiResult};
 use super::cloud::{Cloud, Service, Settings};
 use super::door::{self, Credentials, Scope};
 use super::instance::{Address, Held};
-use super::limits::{MAX_DRAINED, MAX_FORM, MAX_JSON};
+use super::limits::{MAX_FORM, MAX_JSON};
 use super::wire::Dialect;
 use super::{clock, codecommit, ecr, lambda, s3, sagemaker, wire};
 use crate::error::{Hint, hinted};
@@ -227,7 +226,7 @@ async fn answer(app: &App, request: Request<Body>) -> Response<Body> {
         let routed = route(app, &parts, &mut body, dialect, scope, &id).await;
         let refused = routed.is_err() && !expects;
         if let Some(body) = body.filter(|_| refused) {
-            drain(body).await;
+            wire::body::drain(body).await;
         }
         routed
     })
@@ -344,38 +343,10 @@ async fn query(cloud: &Cloud, service: &str, form: &[u8], id: &str) -> ApiResult
     Ok(wire::query::encode(service, &operation, id, result))
 }
 
-/// Reads a body of at most `limit` bytes. A longer one is read to its end all the same, and dropped.
 async fn read(body: &mut Option<Body>, limit: usize) -> ApiResult<Bytes> {
-    let mut kept = BytesMut::new();
-    let mut body = body.take().unwrap_or_default();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ApiError::new("IncompleteBody", error.to_string()))?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if kept.len() + data.len() > limit {
-            drop(kept);
-            drain(body).await;
-            return Err(ApiError::new(
-                "RequestEntityTooLargeException",
-                format!("the request's body is longer than {limit} bytes"),
-            )
-            .status(413));
-        }
-        kept.extend_from_slice(&data);
-    }
-    Ok(kept.freeze())
-}
-
-/// Reads the rest of a body and drops it, up to a limit.
-async fn drain(mut body: Body) {
-    let mut left = MAX_DRAINED;
-    while let Some(Ok(frame)) = body.frame().await {
-        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-            Some(less) => left = less,
-            None => return,
-        }
-    }
+    let body = body.take().unwrap_or_default();
+    let read = wire::body::read(body, limit).await;
+    read.map_err(|unread| unread.into_error(limit))
 }
 
 fn status(app: &App) -> Response<Body> {
@@ -391,6 +362,8 @@ fn status(app: &App) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
     use crate::local::wire::query::Flavour;
 
@@ -417,14 +390,5 @@ mod tests {
             assert!(text.contains("under id"), "{text}");
             assert!(!text.contains("of a test"), "{text}");
         }
-    }
-
-    #[tokio::test]
-    async fn issue_8_1_6_a_body_is_read_up_to_its_limit() {
-        let body = |size| Some(Body::from(vec![b'x'; size]));
-        assert_eq!(read(&mut body(10), 10).await.unwrap().len(), 10);
-        let error = read(&mut body(11), 10).await.unwrap_err();
-        assert_eq!(error.status, 413);
-        assert_eq!(error.code, "RequestEntityTooLargeException");
     }
 }

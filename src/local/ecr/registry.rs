@@ -11,7 +11,6 @@ use http::header::{
 use http::request::Parts;
 use http::response::Builder;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 
 use super::images::{ImageId, remove};
@@ -19,6 +18,7 @@ use super::manifests::{self, OCI_INDEX, digest_of, sha256_of};
 use super::{auth, blobs, find, uploads};
 use crate::local::Cloud;
 use crate::local::api::ApiError;
+use crate::local::wire::body;
 
 /// The largest manifest, as in ECR.
 const MAX_MANIFEST: usize = 4 << 20;
@@ -342,11 +342,10 @@ async fn put_manifest(
     parts: &Parts,
     body: Body,
 ) -> Registered<Response<Body>> {
-    let bytes = Limited::new(body, MAX_MANIFEST)
-        .collect()
-        .await
-        .map_err(|error| Refusal::new(413, "MANIFEST_INVALID", error.to_string()))?
-        .to_bytes();
+    let bytes = body::read(body, MAX_MANIFEST).await.map_err(|unread| {
+        let error = unread.into_error(MAX_MANIFEST);
+        Refusal::new(error.status, "MANIFEST_INVALID", error.message)
+    })?;
     let tag = match reference.contains(':') {
         true if digest_of(&bytes) != reference => {
             return Err(Refusal::new(

@@ -6,12 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use serde_json::{Map, Value, json};
 
 use super::invoke::MAX_PAYLOAD;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::cloud::Service;
+use crate::local::wire::body::{self, Unread};
 use crate::local::wire::json::drop_nulls;
 use crate::local::{Cloud, door, limits};
 
@@ -33,16 +33,21 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
         "Invoke" => 2 * MAX_PAYLOAD,
         _ => MAX_REQUEST,
     };
-    let Ok(body) = Limited::new(body, limit).collect().await else {
-        return refuse(
-            &ApiError::new(
-                "RequestEntityTooLargeException",
-                format!("Request must be smaller than {limit} bytes for the {operation} operation"),
-            )
-            .status(413),
-        );
+    let body = match body::read(body, limit).await {
+        Ok(body) => body,
+        Err(Unread::TooLong) => {
+            return refuse(
+                &ApiError::new(
+                    "RequestEntityTooLargeException",
+                    format!(
+                        "Request must be smaller than {limit} bytes for the {operation} operation"
+                    ),
+                )
+                .status(413),
+            );
+        }
+        Err(broken) => return refuse(&broken.into_error(limit)),
     };
-    let body = body.to_bytes();
     let result = async {
         door::check_signature(cloud.credentials(), &parts, &body)?;
         if operation == "Invoke" {

@@ -3,11 +3,11 @@
 use axum::body::Body;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 
 use super::hosting::{self, Answer, Invocation, InvokeError, MAX_BODY};
 use crate::local::api::ApiError;
+use crate::local::wire::body::{self, Unread};
 use crate::local::{Cloud, door};
 
 /// The operations that this service has.
@@ -30,9 +30,9 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
             )));
         }
     }
-    let body = match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => body.to_bytes().to_vec(),
-        Err(_) => {
+    let body = match body::read(body, MAX_BODY).await {
+        Ok(body) => body.to_vec(),
+        Err(Unread::TooLong) => {
             return error(
                 400,
                 "ValidationError",
@@ -42,6 +42,7 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
                 )}),
             );
         }
+        Err(broken) => return refuse(&broken.into_error(MAX_BODY)),
     };
     if let Err(error) = door::check_signature(cloud.credentials(), &parts, &body) {
         return refuse(&error);

@@ -10,6 +10,7 @@ mod error;
 #[path = "../../src"]
 mod rooms {
     pub mod pipeline;
+    pub mod shapes;
     pub mod validation;
 }
 
@@ -72,7 +73,7 @@ mod image {
     }
 }
 
-pub use rooms::{pipeline, validation};
+pub use rooms::{pipeline, shapes, validation};
 use validation::{DataError, Format, Profile, Source};
 
 /// Profiles bytes as one source.

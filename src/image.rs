@@ -40,6 +40,8 @@ pub struct Image {
     manifests: Vec<Manifest>,
     /// What it was built on, where that is known.
     pub base: Option<String>,
+    /// What its source names and a push leaves out, a sentence each.
+    notes: Vec<String>,
     /// Removes the layers that were built for this push.
     scratch: Vec<tempfile::TempPath>,
 }

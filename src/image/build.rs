@@ -236,6 +236,7 @@ mod tests {
                 blobs: vec![blob(&config), blob(b"layer")],
             }],
             base: None,
+            notes: Vec::new(),
             scratch: Vec::new(),
         }
     }

@@ -185,6 +185,7 @@ pub(super) fn assemble(parts: Parts) -> Result<Image> {
             blobs,
         }],
         base: parts.base,
+        notes: Vec::new(),
         scratch: parts.scratch,
     })
 }

@@ -6,19 +6,28 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use base64::Engine as _;
 use oci_spec::image::{
     Descriptor, DigestAlgorithm, ImageIndex, ImageManifest, MediaType, OciLayout,
 };
 
 use super::archive::Archive;
+use super::source::name::{Named, choose_by_name};
 use super::{Blob, Content, Image, Manifest, digest_of};
 use crate::error::Hint;
 
 /// The annotation that names the base image (OCI: pre-defined annotation keys).
 pub(super) const BASE: &str = "org.opencontainers.image.base.name";
 
-/// The annotation of a descriptor in index.json that names an image (OCI image layout).
-const NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotations of a descriptor in index.json that name an image: of the OCI image layout (a tag or
+/// a whole name), and of containerd's exports (a whole name).
+const NAMES: [&str; 2] = [
+    "org.opencontainers.image.ref.name",
+    "io.containerd.image.name",
+];
+
+/// The annotation of the manifests that BuildKit adds to an index: provenance and SBOMs.
+const ATTESTATION: &str = "vnd.docker.reference.type";
 
 /// The largest manifest that registries take, in bytes.
 pub(super) const MAX_MANIFEST: u64 = 4 << 20;
@@ -30,6 +39,7 @@ pub(super) const MAX_LAYERS: usize = 1000;
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_PLAIN_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 
 /// Reads the image of a layout directory: every manifest is checked against its digest, every blob
 /// against its size. The registry checks the digests of the blobs.
@@ -50,6 +60,14 @@ impl<'a> Tree<'a> {
         match self {
             Self::Directory(path) => path.display(),
             Self::Archive(archive) => archive.path().display(),
+        }
+    }
+
+    /// True when there is an entry of that name.
+    fn has(self, name: &str) -> bool {
+        match self {
+            Self::Directory(directory) => directory.join(name).exists(),
+            Self::Archive(archive) => archive.has(name),
         }
     }
 
@@ -112,23 +130,35 @@ pub(super) fn read_tree(tree: Tree<'_>, name: Option<&str>) -> Result<Image> {
     let mut image = Image {
         manifests: Vec::new(),
         base: None,
+        notes: Vec::new(),
         scratch: Vec::new(),
     };
     collect(tree, root, 0, &mut image)?;
     Ok(image)
 }
 
-/// The only image, or the one of that name.
+/// The only image, or the one of that name. An image with several names is one image.
 fn choose<'a>(tree: Tree<'_>, all: &'a [Descriptor], name: Option<&str>) -> Result<&'a Descriptor> {
-    let named = |of: &'a Descriptor| of.annotations().as_ref()?.get(NAME).map(String::as_str);
-    let found: Vec<&Descriptor> = all
+    let named: Vec<Named<'a, &'a Descriptor>> = all
         .iter()
-        .filter(|of| name.is_none() || named(of) == name)
+        .map(|of| Named {
+            image: of,
+            names: of.annotations().as_ref().map_or_else(Vec::new, |found| {
+                NAMES
+                    .iter()
+                    .filter_map(|key| found.get(*key).map(String::as_str))
+                    .collect()
+            }),
+        })
         .collect();
+    let found = choose_by_name(&named, name, |one, other| one.digest() == other.digest());
     if let [one] = found[..] {
         return Ok(one);
     }
-    let tags: Vec<&str> = all.iter().filter_map(named).collect();
+    let tags: Vec<&str> = named
+        .iter()
+        .filter_map(|image| image.names.first().copied())
+        .collect();
     let error = match name {
         Some(name) => anyhow!("{} holds {} images `{name}`", tree.shown(), found.len()),
         None => anyhow!("{} holds {} images, not one", tree.shown(), found.len()),
@@ -188,8 +218,21 @@ fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Image) -> Re
             if index.manifests().len() > MAX_LAYERS {
                 bail!("the index {digest} names more than {MAX_LAYERS} images");
             }
-            for child in index.manifests() {
-                collect(tree, child, depth + 1, image)?;
+            match present(tree, &index, &digest)? {
+                Present::All => {
+                    for child in index.manifests() {
+                        collect(tree, child, depth + 1, image)?;
+                    }
+                }
+                Present::One(child) if depth == 0 => {
+                    image.notes.push(format!(
+                        "pushing {} alone: the other images of the index {digest} are not in {}",
+                        platform(child),
+                        tree.shown()
+                    ));
+                    return collect(tree, child, depth + 1, image);
+                }
+                Present::One(_) => bail!("the index {digest} is incomplete"),
             }
         }
         (MediaType::ImageManifest, _) | (_, DOCKER_MANIFEST) => {
@@ -206,8 +249,22 @@ fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Image) -> Re
                 image.base = Some(base.clone());
             }
             for part in manifest.layers().iter().chain([manifest.config()]) {
+                if is_foreign(part) {
+                    image.notes.push(format!(
+                        "skipping the layer {}: it must not be distributed, and the manifest names \
+                         the URL to download it from",
+                        part.digest()
+                    ));
+                    continue;
+                }
                 let name = blob_path(part)?;
-                let (content, size) = tree.blob(&name)?;
+                let (content, size) = match embedded(part)? {
+                    Some(bytes) if !tree.has(&name) => {
+                        let size = bytes.len() as u64;
+                        (Content::Bytes(bytes), size)
+                    }
+                    _ => tree.blob(&name)?,
+                };
                 if size != part.size() {
                     bail!(
                         "{name} in {} has {size} bytes, not {}",
@@ -234,6 +291,85 @@ fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Image) -> Re
         blobs,
     });
     Ok(())
+}
+
+/// Which images of an index a layout holds.
+enum Present<'a> {
+    All,
+    /// This one only; its attestations may be there too.
+    One(&'a Descriptor),
+}
+
+/// containerd and Docker export an index as it was pulled, but only the images of the platforms that
+/// were pulled with it.
+fn present<'a>(tree: Tree<'_>, index: &'a ImageIndex, digest: &str) -> Result<Present<'a>> {
+    let mut found = Vec::new();
+    for child in index.manifests() {
+        if tree.has(&blob_path(child)?) {
+            found.push(child);
+        }
+    }
+    if found.len() == index.manifests().len() {
+        return Ok(Present::All);
+    }
+    let is_image = |of: &&&Descriptor| {
+        of.annotations()
+            .as_ref()
+            .is_none_or(|all| !all.contains_key(ATTESTATION))
+    };
+    let images: Vec<&Descriptor> = found.iter().filter(is_image).copied().collect();
+    if let [one] = images[..] {
+        return Ok(Present::One(one));
+    }
+    Err(anyhow!(
+        "{} holds {} of the {} images that the index {digest} names",
+        tree.shown(),
+        images.len(),
+        index.manifests().iter().filter(|of| is_image(&of)).count()
+    ))
+    .hint(
+        "export all platforms (`ctr images export --all-platforms`), or a single one \
+         (`docker save --platform`)",
+    )
+}
+
+/// How messages call the image of a descriptor.
+fn platform(of: &Descriptor) -> String {
+    match of.platform() {
+        Some(platform) => format!(
+            "the image for {}/{}",
+            platform.os(),
+            platform.architecture()
+        ),
+        None => format!("the image {}", of.digest()),
+    }
+}
+
+/// Whether a layer stays where its URLs say: its license forbids to distribute it, so that builders
+/// omit it and registries do not ask for it. (OCI image specification, "Non-Distributable Layers".)
+fn is_foreign(of: &Descriptor) -> bool {
+    let foreign = match of.media_type() {
+        MediaType::ImageLayerNonDistributable
+        | MediaType::ImageLayerNonDistributableGzip
+        | MediaType::ImageLayerNonDistributableZstd => true,
+        other => other.as_ref() == DOCKER_FOREIGN_LAYER,
+    };
+    foreign && of.urls().as_ref().is_some_and(|urls| !urls.is_empty())
+}
+
+/// The bytes that a descriptor carries itself (OCI descriptors: `data`), checked against its digest.
+fn embedded(of: &Descriptor) -> Result<Option<Vec<u8>>> {
+    let Some(data) = of.data() else {
+        return Ok(None);
+    };
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(data)
+        .with_context(|| format!("the data of {} is not base64", of.digest()))?;
+    let digest = digest_of(&bytes);
+    if digest != of.digest().as_ref() {
+        bail!("the data of {} has the digest {digest}", of.digest());
+    }
+    Ok(Some(bytes))
 }
 
 /// The name of a blob's file. Only SHA-256 digests pass, whose text is hexadecimal: never a path.

@@ -20,6 +20,7 @@ use crate::error::{Failure, Hint};
 
 mod docker;
 mod draft;
+pub(super) mod name;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +45,14 @@ impl Source {
         match self {
             Self::Ready(image) => image.labels(name),
             Self::Draft(draft) => Ok(draft.label(name).into_iter().collect()),
+        }
+    }
+
+    /// What of it is not pushed, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Self::Ready(image) => &image.notes,
+            Self::Draft(_) => &[],
         }
     }
 }

@@ -87,7 +87,7 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
         .transpose()?;
     let (image, base) = match (&project, &revision) {
         (Some(project), Some(revision)) => built(ctx, project, revision, false).await?,
-        _ => (open(args.source.as_deref()).await?, None),
+        _ => (open(ctx, args.source.as_deref()).await?, None),
     };
     let login = ctx.config.registry_credentials().login(to).await?;
     let registry = Registry::of(to, args.plain_http, login)?;
@@ -122,7 +122,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     let revision = Revision::read(&project, args.branch.as_ref(), args.allow_dirty)?;
     let tags = revision.tags()?;
     let (image, base) = if let Some(source) = &args.source {
-        let image = open(Some(source)).await?;
+        let image = open(ctx, Some(source)).await?;
         revision.require_maker(&project, &image)?;
         (image, None)
     } else {
@@ -206,9 +206,13 @@ async fn send(
 }
 
 /// Opens the image in `source`.
-async fn open(source: Option<&str>) -> Result<Source> {
+async fn open(ctx: &Context, source: Option<&str>) -> Result<Source> {
     let source = source.context("there is no image to push")?.to_owned();
-    tokio::task::spawn_blocking(move || source::open(&source)).await?
+    let opened = tokio::task::spawn_blocking(move || source::open(&source)).await??;
+    for note in opened.notes() {
+        ctx.progress.say(note);
+    }
+    Ok(opened)
 }
 
 /// Builds the project's image, with what it is built on; an account needs a system in it.

@@ -80,6 +80,7 @@ pub async fn pull(
     let image = Image {
         manifests: vec![manifest],
         base: None,
+        notes: Vec::new(),
         scratch: Vec::new(),
     };
     Base::of(&image, &name, platform)

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tempfile::TempPath;
 
 use super::draft::{Draft, Format, Layer};
+use super::name::{Named, choose_by_name};
 use crate::error::Hint;
 use crate::image::archive::{Archive, Place};
 use crate::image::digest_of;
@@ -90,17 +91,18 @@ pub(super) fn read(archive: &Archive, name: Option<&str>, scratch: Vec<TempPath>
     Ok(Draft::new(config, layers, base, scratch))
 }
 
-/// The only image, or the one of that name: a whole one, one without its `:latest`, or a tag.
+/// The only image, or the one of that name. An image may have several entries, one for each name.
 fn choose<'a>(shown: &str, all: &'a [Saved], name: Option<&str>) -> Result<&'a Saved> {
-    let means = |tag: &String, name: &str| {
-        tag == name
-            || tag.strip_suffix(":latest") == Some(name)
-            || tag.rsplit_once(':').is_some_and(|(_, tag)| tag == name)
-    };
-    let found: Vec<&Saved> = all
+    let named: Vec<Named<'a, &'a Saved>> = all
         .iter()
-        .filter(|saved| name.is_none_or(|name| saved.repo_tags.iter().any(|tag| means(tag, name))))
+        .map(|saved| Named {
+            image: saved,
+            names: saved.repo_tags.iter().map(String::as_str).collect(),
+        })
         .collect();
+    let found = choose_by_name(&named, name, |one, other| {
+        one.config == other.config && one.layers == other.layers
+    });
     if let [one] = found[..] {
         return Ok(one);
     }

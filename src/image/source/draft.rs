@@ -178,6 +178,7 @@ impl Draft {
                 blobs,
             }],
             base: self.base,
+            notes: Vec::new(),
             scratch: self
                 .scratch
                 .into_inner()

@@ -1,0 +1,129 @@
+//! Which image of an archive or a layout a name means.
+//!
+//! The same image is called `docker.io/team/app:1` by buildah and podman, `team/app:1` by Docker, and
+//! `1` in an OCI layout; a user may write any of these.
+
+use crate::image::registry::Reference;
+
+/// An image, and the names that it is stored under.
+#[derive(Debug)]
+pub(in crate::image) struct Named<'a, T> {
+    pub(in crate::image) image: T,
+    pub(in crate::image) names: Vec<&'a str>,
+}
+
+/// The images that `asked` means, or all; `same` tells when two entries are one image. The spelling as
+/// it is stored comes first, then other spellings of the same name, then a tag alone.
+pub(in crate::image) fn choose_by_name<T: Copy>(
+    all: &[Named<'_, T>],
+    asked: Option<&str>,
+    same: impl Fn(T, T) -> bool,
+) -> Vec<T> {
+    let find = |means: &dyn Fn(&str) -> bool| {
+        let mut found: Vec<T> = Vec::new();
+        for named in all {
+            let meant = asked.is_none() || named.names.iter().any(|name| means(name));
+            if meant && !found.iter().any(|other| same(*other, named.image)) {
+                found.push(named.image);
+            }
+        }
+        found
+    };
+    let asked = asked.unwrap_or_default();
+    let whole = normal(asked);
+    let exact = find(&|name| name == asked);
+    if !exact.is_empty() {
+        return exact;
+    }
+    let spelled = find(&|name| whole.is_some() && normal(name) == whole);
+    if !spelled.is_empty() {
+        return spelled;
+    }
+    find(&|name| {
+        name.parse::<Reference>()
+            .is_ok_and(|name| name.tag.is_some_and(|tag| tag.as_str() == asked))
+    })
+}
+
+/// A name with its host, its `library/` and its tag.
+fn normal(name: &str) -> Option<String> {
+    let name: Reference = name.parse().ok()?;
+    Some(format!(
+        "{}/{}:{}",
+        name.host,
+        name.repository,
+        name.target()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(names: &[&[&'static str]], asked: Option<&str>) -> Vec<usize> {
+        let all: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(image, names)| Named {
+                image,
+                names: names.to_vec(),
+            })
+            .collect();
+        choose_by_name(&all, asked, |one, other| one == other)
+    }
+
+    #[test]
+    fn every_spelling_of_a_name_means_the_image() {
+        for (stored, asked) in [
+            ("docker.io/team/app:1", "team/app:1"),
+            ("docker.io/team/app:1", "docker.io/team/app:1"),
+            ("docker.io/team/app:1", "index.docker.io/team/app:1"),
+            ("docker.io/team/app:1", "1"),
+            ("team/app:1", "docker.io/team/app:1"),
+            ("docker.io/library/app:latest", "app"),
+            ("app:latest", "docker.io/library/app"),
+            ("localhost/app:latest", "localhost/app"),
+            ("127.0.0.1:5000/app:1", "127.0.0.1:5000/app:1"),
+            ("1.0", "1.0"),
+        ] {
+            assert_eq!(
+                chosen(&[&["x:y"], &[stored]], Some(asked)),
+                [1],
+                "{stored} {asked}"
+            );
+        }
+        for (stored, asked) in [
+            ("docker.io/team/app:1", "app:1"),
+            ("docker.io/team/app:1", "other/app:1"),
+            ("docker.io/team/app:1", "team/app"),
+            ("quay.io/team/app:1", "team/app:1"),
+            ("localhost/app:1", "app:1"),
+        ] {
+            assert!(
+                chosen(&[&[stored]], Some(asked)).is_empty(),
+                "{stored} {asked}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_stored_spelling_comes_before_others() {
+        let names: &[&[&str]] = &[&["docker.io/library/app:1"], &["app:1"], &["other:1"]];
+        assert_eq!(chosen(names, Some("app:1")), [1]);
+        assert_eq!(chosen(names, Some("index.docker.io/library/app:1")), [0, 1]);
+        assert_eq!(chosen(names, Some("1")), [0, 1, 2]);
+        assert_eq!(chosen(names, None), [0, 1, 2]);
+    }
+
+    #[test]
+    fn an_image_of_two_names_is_one_image() {
+        let all = [("a:1", 7), ("a:latest", 7), ("b:1", 8)].map(|(name, image)| Named {
+            image,
+            names: vec![name],
+        });
+        let same = |one, other| one == other;
+        assert_eq!(choose_by_name(&all[..2], None, same), [7]);
+        assert_eq!(choose_by_name(&all, None, same), [7, 8]);
+        assert_eq!(choose_by_name(&all, Some("a"), same), [7]);
+    }
+}

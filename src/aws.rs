@@ -7,6 +7,7 @@ use aws_credential_types::Credentials;
 use tokio::sync::OnceCell;
 
 use crate::error::{Exit, Failure, Hint};
+use crate::network::Network;
 
 pub mod analyzer;
 pub mod branch_image;
@@ -16,6 +17,7 @@ pub mod datasets;
 pub mod ecr;
 pub mod error;
 pub mod hosting;
+mod http;
 pub mod image_use;
 pub mod lambda;
 pub mod lineage;
@@ -52,6 +54,7 @@ pub struct Clients {
     pub sts: aws_sdk_sts::Client,
     account: OnceCell<String>,
     local: bool,
+    network: Network,
 }
 
 impl Clients {
@@ -65,8 +68,10 @@ impl Clients {
         profile: Option<&str>,
         region: Option<&str>,
         endpoint_url: Option<&str>,
+        network: &Network,
     ) -> Result<Self> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        let mut loader =
+            aws_config::defaults(BehaviorVersion::latest()).http_client(http::client(network));
         if let Some(profile) = profile {
             loader = loader.profile_name(profile);
         }
@@ -84,7 +89,7 @@ impl Clients {
             return Err(Failure::usage("no region is configured"))
                 .hint("pass --region, or set AWS_REGION");
         }
-        Ok(Self::new(config, false))
+        Ok(Self::new(config, false, network.clone()))
     }
 
     /// Clients of the local cloud at an endpoint, with credentials of its own. The user's own
@@ -110,10 +115,10 @@ impl Clients {
                 aws_credential_types::provider::SharedCredentialsProvider::new(credentials),
             )
             .build();
-        Self::new(config, true)
+        Self::new(config, true, Network::default())
     }
 
-    fn new(config: SdkConfig, local: bool) -> Self {
+    fn new(config: SdkConfig, local: bool, network: Network) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(config.endpoint_url().is_some())
             .interceptor(payload::Known)
@@ -130,6 +135,7 @@ impl Clients {
             sts: aws_sdk_sts::Client::new(&config),
             account: OnceCell::new(),
             local,
+            network,
             config,
         }
     }
@@ -150,6 +156,11 @@ impl Clients {
             })
             .await
             .map(String::as_str)
+    }
+
+    /// The certificates and proxies of connections that the SDK does not make.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// The region that the clients talk to.

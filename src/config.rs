@@ -14,12 +14,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Exit, Failure, Hint};
 use crate::image::registry::Credentials;
 use crate::names::{DatasetName, ProjectName};
+use crate::network::{CaBundle, is_loopback};
 use crate::output::Format;
 
 mod environment;
 mod sections;
 
-pub use environment::{VARIABLES, analyzer_environment, installer_environment, server_environment};
+pub use environment::{
+    VARIABLES, analyzer_environment, ca_bundle, installer_environment, server_environment,
+};
 pub use sections::{
     Branches, Builder, DataSection, DeploySection, ImageSection, LocalSection, MonitorSection,
     PipelineSection, Runtime, ValidateSection,
@@ -345,18 +348,14 @@ impl Config {
 
     /// Whether the commands speak to a cloud on this machine.
     pub fn is_local(&self) -> bool {
-        let on_loopback = |endpoint: &String| {
-            let url = url::Url::parse(endpoint).ok();
-            url.is_some_and(|url| match url.host() {
-                Some(url::Host::Domain(name)) => {
-                    name == "localhost" || name.ends_with(".localhost")
-                }
-                Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-                Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-                None => false,
-            })
-        };
+        let on_loopback =
+            |endpoint: &String| url::Url::parse(endpoint).is_ok_and(|url| is_loopback(&url));
         self.local || self.endpoint_url.as_ref().is_some_and(on_loopback)
+    }
+
+    /// The file with the only certificates to trust, where the user names one.
+    pub fn ca_bundle(&self) -> Option<CaBundle> {
+        environment::ca_bundle_of(self.profile.as_deref())
     }
 
     /// Where the logins of registries are.

@@ -10,6 +10,7 @@ use crate::aws::{self, Clients};
 use crate::config::{Config, Project};
 use crate::error::{Exit, Failure, Hint};
 use crate::image::registry::{Login, Registry};
+use crate::network::Network;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::prompt::Prompt;
@@ -29,6 +30,7 @@ pub struct Context {
     /// The loop that waits.
     pub waiter: Waiter,
     clients: OnceCell<Clients>,
+    network: OnceCell<Network>,
     interrupts: Interrupts,
 }
 
@@ -55,6 +57,7 @@ impl Context {
                 timeout: config.timeout,
             },
             clients: OnceCell::new(),
+            network: OnceCell::new(),
             interrupts,
             config,
         }
@@ -83,10 +86,18 @@ impl Context {
                         self.config.profile.as_deref(),
                         region.as_deref(),
                         self.config.endpoint_url.as_deref(),
+                        self.network().await?,
                     )
                     .await
                 }
             })
+            .await
+    }
+
+    /// The certificates and proxies of every connection to another machine.
+    pub async fn network(&self) -> Result<&Network> {
+        self.network
+            .get_or_try_init(|| async { Network::new(self.config.ca_bundle()) })
             .await
     }
 
@@ -158,7 +169,11 @@ impl Context {
             });
             basic
         };
-        Registry::new(&login.endpoint, Login::Renewed(Arc::new(renew)))
+        Registry::new(
+            &login.endpoint,
+            Login::Renewed(Arc::new(renew)),
+            self.network().await?,
+        )
     }
 
     /// A command line to suggest: `mlops REST`, with `--local` when this command ran with it.

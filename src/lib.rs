@@ -20,6 +20,7 @@ pub mod lambda_runtime;
 pub mod local;
 pub mod monitoring;
 pub mod names;
+pub mod network;
 pub mod output;
 pub mod pin;
 pub mod pipeline;

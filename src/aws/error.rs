@@ -4,6 +4,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::error::{Exit, Failure, hinted};
+use crate::network::Problem;
 
 /// Turns the SDK's results into ours.
 pub trait AwsResultExt<T> {
@@ -60,6 +61,10 @@ where
     R: RequestIdSource + std::fmt::Debug + 'static,
 {
     let SdkError::ServiceError(service) = error else {
+        if let Some(problem) = Problem::of(error) {
+            let failure = Failure::new(Exit::Failed, format!("{doing}: {problem}"));
+            return hinted(failure, problem.hint.clone());
+        }
         let cause = chain(error);
         let (exit, hint) = transport(error, &cause);
         return hinted(Failure::new(exit, format!("{doing}: {cause}")), hint);

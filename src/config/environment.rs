@@ -3,6 +3,15 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use aws_runtime::env_config::file::EnvConfigFiles;
+use aws_runtime::env_config::section::EnvConfigSections;
+use aws_runtime::env_config::source;
+use aws_types::os_shim_internal::{Env, Fs};
+use futures::FutureExt;
+
+use crate::network::CaBundle;
 
 /// Every environment variable that `mlops` reads, with what it means (docs/config.md).
 pub const VARIABLES: &[(&str, &str)] = &[
@@ -17,6 +26,14 @@ pub const VARIABLES: &[(&str, &str)] = &[
     (
         "AWS_ENDPOINT_URL",
         "another endpoint for every service (flag --endpoint-url)",
+    ),
+    (
+        "AWS_CA_BUNDLE",
+        "a PEM file with the only certificates to trust; `ca_bundle` in the AWS configuration comes after it",
+    ),
+    (
+        "HTTPS_PROXY",
+        "the proxy of requests by HTTPS; also HTTP_PROXY, ALL_PROXY and NO_PROXY, in small letters too",
     ),
     ("MLOPS_LOCAL", "1 means --local"),
     ("MLOPS_OUTPUT", "human or json (flag --output)"),
@@ -80,6 +97,7 @@ const FOR_THE_SERVER: &[&str] = &[
     "HOME",
     "XDG_CACHE_HOME",
     "MLOPS_*",
+    "AWS_CA_BUNDLE",
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
 ];
@@ -87,13 +105,71 @@ const FOR_THE_SERVER: &[&str] = &[
 /// The part of the environment that a server in the background is started with. The user's
 /// credentials are not in it: jobs run as the same user.
 pub fn server_environment() -> Vec<(OsString, OsString)> {
-    chosen(&[FOR_INSTALLERS, FOR_THE_SERVER].concat())
+    let mut found = chosen(&[FOR_INSTALLERS, FOR_THE_SERVER].concat());
+    // The server does not read the user's AWS configuration, which can hold credentials.
+    if let Some(bundle) = ca_bundle() {
+        found.retain(|(name, _)| name != CA_BUNDLE);
+        found.push((CA_BUNDLE.into(), bundle.path.into()));
+    }
+    found
 }
 
 /// The part of the environment that installers of Python packages, which run the packages' own
-/// code, are started with. HOME is not in it.
-pub fn installer_environment() -> Vec<(OsString, OsString)> {
-    chosen(FOR_INSTALLERS)
+/// code, are started with. HOME is not in it. pip gets the bundle unless it has a setting of its own.
+pub fn installer_environment(bundle: Option<&CaBundle>) -> Vec<(OsString, OsString)> {
+    let mut found = chosen(FOR_INSTALLERS);
+    let own = ["PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+    if let Some(bundle) = bundle
+        && !found
+            .iter()
+            .any(|(name, _)| own.iter().any(|own| name == own))
+    {
+        found.push(("PIP_CERT".into(), bundle.path.clone().into()));
+    }
+    found
+}
+
+const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
+/// The file with the only certificates to trust, by AWS_CA_BUNDLE or AWS_PROFILE.
+pub fn ca_bundle() -> Option<CaBundle> {
+    ca_bundle_of(None)
+}
+
+/// The same, where the profile may be named by a flag. As in botocore the variable comes first.
+pub(super) fn ca_bundle_of(profile: Option<&str>) -> Option<CaBundle> {
+    if let Some(path) = env::var_os(CA_BUNDLE).filter(|path| !path.is_empty()) {
+        return Some(CaBundle {
+            path: path.into(),
+            setting: CA_BUNDLE.to_owned(),
+        });
+    }
+    let files = EnvConfigFiles::default();
+    // The loader reads files in place and is ready at once.
+    let mut source = source::load(&Env::real(), &Fs::real(), &files)
+        .now_or_never()?
+        .ok()?;
+    if let Some(profile) = profile {
+        source.profile = profile.to_owned().into();
+    }
+    // A configuration that cannot be parsed is reported where its credentials are needed.
+    let sections = EnvConfigSections::parse(source).ok()?;
+    let path = sections.get("ca_bundle").filter(|path| !path.is_empty())?;
+    Some(CaBundle {
+        path: in_home(path),
+        setting: format!(
+            "ca_bundle of the AWS profile `{}`",
+            sections.selected_profile()
+        ),
+    })
+}
+
+/// A path whose `~/` is the home directory.
+fn in_home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => Path::new(path).to_owned(),
+    }
 }
 
 /// The variables of these names; `X_*` stands for all that start with `X_`.

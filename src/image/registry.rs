@@ -16,6 +16,7 @@ use url::Url;
 
 use super::digest_of;
 use crate::error::{Exit, Failure, Hint, hinted};
+use crate::network::{Network, Problem, is_loopback};
 use crate::wait::Backoff;
 
 mod auth;
@@ -27,11 +28,12 @@ mod upload;
 
 pub use auth::{Login, Renew};
 pub use credentials::Credentials;
+pub use http::download;
 pub use reference::{InvalidReference, Reference, is_repository};
 
 use auth::{Authorizer, Pass};
 use http::{Http, limited};
-use reference::{DOCKER_HUB, is_loopback};
+use reference::DOCKER_HUB;
 pub(super) use upload::Stored;
 
 /// The manifests that are understood.
@@ -70,7 +72,7 @@ pub struct Fetched {
 
 impl Registry {
     /// The registry at `endpoint`: `https://HOST`, or `http://` and an address of this machine.
-    pub fn new(endpoint: &str, login: Login) -> Result<Self> {
+    pub fn new(endpoint: &str, login: Login, network: &Network) -> Result<Self> {
         let base = Url::parse(endpoint)
             .with_context(|| format!("the registry `{endpoint}` is not a URL"))?;
         match base.scheme() {
@@ -83,25 +85,30 @@ impl Registry {
                 .hint("only a registry on this machine may be used without TLS");
             }
         }
-        Ok(Self::at(base, login))
+        Ok(Self::at(base, login, network))
     }
 
     /// The registry of an image's name, by HTTPS or, when asked for, by plain HTTP. Over plain
     /// HTTP another machine gets no credentials.
-    pub fn of(reference: &Reference, plain_http: bool, login: Login) -> Result<Self> {
+    pub fn of(
+        reference: &Reference,
+        plain_http: bool,
+        login: Login,
+        network: &Network,
+    ) -> Result<Self> {
         let scheme = if plain_http { "http" } else { "https" };
         let host = match reference.host.as_str() {
             DOCKER_HUB => "registry-1.docker.io",
             host => host,
         };
         let base = Url::parse(&format!("{scheme}://{host}/"))?;
-        Ok(Self::at(base, login))
+        Ok(Self::at(base, login, network))
     }
 
-    fn at(base: Url, login: Login) -> Self {
+    fn at(base: Url, login: Login, network: &Network) -> Self {
         let may_send = base.scheme() == "https" || is_loopback(&base);
         Self {
-            http: Http::new(),
+            http: Http::new(network.clone()),
             auth: Authorizer::new(login, may_send),
             base,
         }
@@ -337,7 +344,11 @@ impl Registry {
             && ["InvalidContentType", "corrupt message"]
                 .iter()
                 .any(|sign| format!("{error:?}").contains(sign));
+        let problem = error.downcast_ref::<Problem>().cloned();
         let error = error.context(format!("cannot reach the registry {}", self.base));
+        if let Some(problem) = problem {
+            return Err(hinted(error, problem.hint));
+        }
         if speaks_http {
             return Err(hinted(
                 error,
@@ -375,8 +386,13 @@ impl Patience {
         self.logins <= 2
     }
 
-    /// Waits before another attempt; ends with the error when there were enough.
+    /// Waits before another attempt; ends with the error when there were enough, or when another
+    /// attempt would meet the same certificate or proxy.
     async fn pause(&mut self, error: Error, after: Option<Duration>) -> Result<()> {
+        if let Some(problem) = error.downcast_ref::<Problem>() {
+            let hint = problem.hint.clone();
+            return Err(hinted(error, hint));
+        }
         if self.pauses.pause(after).await {
             Ok(())
         } else {
@@ -456,7 +472,7 @@ mod tests {
             "http://localhost.example",
             "ftp://127.0.0.1",
         ] {
-            let registry = Registry::new(endpoint, Login::Anonymous);
+            let registry = Registry::new(endpoint, Login::Anonymous, &Network::default());
             assert!(registry.is_err(), "{endpoint}");
         }
         for endpoint in [
@@ -464,11 +480,11 @@ mod tests {
             "http://localhost:1",
             "http://[::1]:1",
         ] {
-            let registry = Registry::new(endpoint, Login::Anonymous);
+            let registry = Registry::new(endpoint, Login::Anonymous, &Network::default());
             assert!(registry.unwrap().is_local());
         }
         let aws = "https://1.dkr.ecr.us-east-1.amazonaws.com";
-        let aws = Registry::new(aws, Login::Anonymous).unwrap();
+        let aws = Registry::new(aws, Login::Anonymous, &Network::default()).unwrap();
         assert!(!aws.is_local());
     }
 
@@ -476,7 +492,8 @@ mod tests {
     fn a_name_has_its_registry() {
         let of = |name: &str, plain| {
             let reference = name.parse().unwrap();
-            let registry = Registry::of(&reference, plain, Login::Anonymous).unwrap();
+            let registry =
+                Registry::of(&reference, plain, Login::Anonymous, &Network::default()).unwrap();
             registry.blob_url("a/b", "sha256:0").unwrap().to_string()
         };
         assert_eq!(

@@ -7,6 +7,7 @@ use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 
 use super::api::{ApiError, ApiResult};
+use super::{Cloud, sts};
 
 mod signature;
 
@@ -201,27 +202,30 @@ pub(crate) fn check_state(own: &str, scope: &Scope) -> ApiResult<()> {
 
 /// Checks the signature of a JSON or query request where credentials are required; where any
 /// credentials pass there is nothing to check it against.
-pub(crate) fn check_signature(
-    credentials: &Credentials,
-    parts: &Parts,
-    body: &[u8],
-) -> ApiResult<()> {
+pub(crate) fn check_signature(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiResult<()> {
     check_expiry(parts)?;
-    let Credentials::Required {
-        access_key,
-        secret_key,
-    } = credentials
-    else {
+    if matches!(cloud.credentials(), Credentials::Any) {
         return Ok(());
-    };
-    if scope(parts)?.access_key != *access_key {
+    }
+    let Some(secret_key) = secret_key(cloud, &scope(parts)?.access_key)? else {
         return Err(ApiError::new(
             "InvalidClientTokenId",
             "this local cloud was started with --require-credentials and does not know these",
         )
         .status(403));
+    };
+    signature::check(parts, body, &secret_key, jiff::Timestamp::now())
+}
+
+/// The secret key of an access key, where credentials are required: the server's own, or a session's.
+pub(crate) fn secret_key(cloud: &Cloud, access_key: &str) -> ApiResult<Option<String>> {
+    match cloud.credentials() {
+        Credentials::Required {
+            access_key: own,
+            secret_key,
+        } if own == access_key => Ok(Some(secret_key.clone())),
+        _ => sts::secret_key(cloud, access_key),
     }
-    signature::check(parts, body, secret_key, jiff::Timestamp::now())
 }
 
 /// `AccessDenied` for a presigned URL that has expired, whatever the credentials.

@@ -63,6 +63,31 @@ pub(crate) fn require_role(cloud: &Cloud, arn: &str, principal: &str) -> ApiResu
     }
 }
 
+pub(crate) use document::Assumption;
+
+/// A role that may be assumed.
+#[derive(Debug)]
+pub(crate) struct AssumedRole {
+    pub(crate) arn: String,
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// The longest session, in seconds.
+    pub(crate) max_session: i64,
+}
+
+/// The role behind `arn`, when it exists and its trust policy allows this.
+pub(crate) fn assumable(
+    cloud: &Cloud,
+    arn: &str,
+    wanted: &Assumption,
+) -> ApiResult<Option<AssumedRole>> {
+    let name = arn.rsplit('/').next().unwrap_or_default();
+    let role = roles::collection(cloud).get(name)?;
+    Ok(role
+        .filter(|role| role.arn == arn && wanted.is_allowed_by(&role.trust))
+        .map(roles::Role::assumed))
+}
+
 /// A key and a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -90,15 +90,8 @@ impl Server {
     pub(crate) fn new(cloud: &Cloud) -> Self {
         let mut builder = S3ServiceBuilder::new(service::Service::new(cloud));
         builder.set_host(wire::Hosts);
-        if let Credentials::Required {
-            access_key,
-            secret_key,
-        } = cloud.credentials()
-        {
-            builder.set_auth(s3s::auth::SimpleAuth::from_single(
-                access_key.clone(),
-                secret_key.clone(),
-            ));
+        if matches!(cloud.credentials(), Credentials::Required { .. }) {
+            builder.set_auth(Keys(cloud.clone()));
         }
         Self {
             service: builder.build(),
@@ -113,5 +106,19 @@ impl Server {
             Err(error) => return wire::answer(error.to_http_response().map_err(Into::into)),
         };
         wire::answer(self.service.call(request).await.map_err(Into::into))
+    }
+}
+
+/// The secret keys that signatures are checked with.
+struct Keys(Cloud);
+
+#[async_trait::async_trait]
+impl s3s::auth::S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> s3s::S3Result<s3s::auth::SecretKey> {
+        match super::door::secret_key(&self.0, access_key) {
+            Ok(Some(key)) => Ok(key.into()),
+            Ok(None) => Err(s3s::s3_error!(InvalidAccessKeyId)),
+            Err(error) => Err(s3s::S3Error::internal_error(error)),
+        }
     }
 }

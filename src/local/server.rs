@@ -22,7 +22,7 @@ use super::door::{self, Credentials, Scope};
 use super::instance::{Address, Held};
 use super::limits::{MAX_FORM, MAX_JSON};
 use super::wire::Dialect;
-use super::{clock, codecommit, ecr, lambda, s3, sagemaker, wire};
+use super::{clock, codecommit, ecr, lambda, s3, sagemaker, sts, wire};
 use crate::error::{Hint, hinted};
 use crate::progress::write_stderr;
 
@@ -289,18 +289,54 @@ async fn route(
             "the service {name}"
         )));
     }
-    let scope = scope?;
+    let scope = match scope {
+        Ok(scope) => scope,
+        Err(unsigned) => return with_token(cloud, parts, form.as_deref(), id, unsigned).await,
+    };
     door::check_state(&app.key, &scope)?;
-    let service = scope.service.as_str();
+    sts::admit(cloud, &scope, parts)?;
+    let operation = dispatch(app, parts, body, form, dialect, &scope.service, id);
+    sts::as_caller(&scope.access_key, operation).await
+}
+
+/// Answers [`sts::UNSIGNED`], which has a token in place of a signature; any other request without one
+/// gets the error.
+async fn with_token(
+    cloud: &Cloud,
+    parts: &Parts,
+    form: Option<&[u8]>,
+    id: &str,
+    unsigned: ApiError,
+) -> ApiResult<Response<Body>> {
+    let form = form.filter(|_| !parts.headers.contains_key(header::AUTHORIZATION));
+    match form.map(wire::query::decode) {
+        Some(Ok((operation, _))) if operation == sts::UNSIGNED => {
+            query(cloud, "sts", form.unwrap_or_default(), id).await
+        }
+        _ => Err(unsigned),
+    }
+}
+
+/// Runs the operation of a request that was let in.
+async fn dispatch(
+    app: &App,
+    parts: &Parts,
+    body: &mut Option<Body>,
+    form: Option<Bytes>,
+    dialect: Dialect,
+    service: &str,
+    id: &str,
+) -> ApiResult<Response<Body>> {
+    let cloud = &app.cloud;
     match (dialect, service) {
         (Dialect::Query(_), _) => {
             let form = form.unwrap_or_default();
-            door::check_signature(cloud.credentials(), parts, &form)?;
+            door::check_signature(cloud, parts, &form)?;
             query(cloud, service, &form, id).await
         }
         (Dialect::Json(content_type), _) => {
             let bytes = read(body, MAX_JSON).await?;
-            door::check_signature(cloud.credentials(), parts, &bytes)?;
+            door::check_signature(cloud, parts, &bytes)?;
             let result = json(cloud, parts, &bytes).await;
             Ok(wire::json::encode(content_type, id, result))
         }

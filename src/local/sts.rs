@@ -1,28 +1,226 @@
-//! STS: who is calling.
+//! STS: who is calling, and sessions of roles.
+//!
+//! A session's credentials are a record under its access key. The dispatcher asks [`admit`] for every
+//! request whose access key belongs to a session, and runs the operation under [`as_caller`]. What a
+//! session may do is not enforced yet: the local cloud lets every caller do everything.
 
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::Cloud;
-use super::api::{ApiResult, operations};
+use super::api::{ApiError, ApiResult, operations};
 use super::cloud::ACCOUNT;
+use super::iam::{self, Assumption};
+
+mod sessions;
+
+pub(crate) use sessions::{admit, as_caller, secret_key};
 
 operations! { "sts":
+    "AssumeRole" => assume_role,
+    "AssumeRoleWithWebIdentity" => assume_role_with_web_identity,
     "GetCallerIdentity" => get_caller_identity,
 }
+
+/// The operation that has a token in place of a signature.
+pub(crate) const UNSIGNED: &str = "AssumeRoleWithWebIdentity";
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct CallerIdentity {
-    user_id: &'static str,
+    user_id: String,
     account: &'static str,
     arn: String,
 }
 
-async fn get_caller_identity(_cloud: &Cloud, _input: Value) -> ApiResult<CallerIdentity> {
+async fn get_caller_identity(cloud: &Cloud, _input: Value) -> ApiResult<CallerIdentity> {
+    let (user_id, arn) = match sessions::caller(cloud)? {
+        Some(session) => (session.user_id, session.arn),
+        None => ("AIDALOCALCLOUD000000".to_owned(), user_arn()),
+    };
     Ok(CallerIdentity {
-        user_id: "AIDALOCALCLOUD000000",
+        user_id,
         account: ACCOUNT,
-        arn: format!("arn:aws:iam::{ACCOUNT}:user/local"),
+        arn,
+    })
+}
+
+/// Who calls without a session.
+fn user_arn() -> String {
+    format!("arn:aws:iam::{ACCOUNT}:user/local")
+}
+
+/// The members of a request, each taken once: what is left over is refused by name.
+struct Members {
+    operation: &'static str,
+    left: Map<String, Value>,
+}
+
+impl Members {
+    fn of(operation: &'static str, input: Value) -> Self {
+        let left = match input {
+            Value::Object(left) => left,
+            _ => Map::new(),
+        };
+        Self { operation, left }
+    }
+
+    fn optional(&mut self, name: &str) -> ApiResult<Option<String>> {
+        match self.left.remove(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(invalid(format!("{name} is not text"))),
+        }
+    }
+
+    fn required(&mut self, name: &str) -> ApiResult<String> {
+        self.optional(name)?
+            .ok_or_else(|| invalid(format!("the request has no {name}")))
+    }
+
+    /// Session policies and tags narrow what a session may do: to ignore them would widen it.
+    fn end(self) -> ApiResult<()> {
+        match self.left.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(ApiError::not_implemented(format_args!(
+                "the member {name} of sts:{}",
+                self.operation
+            ))),
+        }
+    }
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::new("ValidationError", message)
+}
+
+async fn assume_role(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let mut members = Members::of("AssumeRole", input);
+    let role = members.required("RoleArn")?;
+    let name = members.required("RoleSessionName")?;
+    let duration = members.optional("DurationSeconds")?;
+    let external = members.optional("ExternalId")?;
+    members.end()?;
+    let caller = sessions::caller(cloud)?;
+    let caller_arn = caller.as_ref().map_or_else(user_arn, |it| it.arn.clone());
+    let mut principals = vec![
+        "*".to_owned(),
+        ACCOUNT.to_owned(),
+        format!("arn:aws:iam::{ACCOUNT}:root"),
+        caller_arn.clone(),
+    ];
+    principals.extend(caller.map(|session| session.role));
+    let wanted = Assumption {
+        kind: "AWS",
+        principals,
+        action: "sts:AssumeRole",
+        context: external
+            .map(|id| ("sts:ExternalId".to_owned(), id))
+            .into_iter()
+            .collect(),
+    };
+    let refused = || {
+        let message = format!(
+            "User: {caller_arn} is not authorized to perform: sts:AssumeRole on resource: {role}"
+        );
+        ApiError::new("AccessDenied", message).status(403)
+    };
+    let role = iam::assumable(cloud, &role, &wanted)?.ok_or_else(refused)?;
+    let session = sessions::create(cloud, &role, &name, duration.as_deref())?;
+    Ok(session.answer())
+}
+
+/// AWS verifies the token with the keys of its issuer, which cannot be reached from here: the claims
+/// are checked, the signature is not. A server that requires credentials refuses the operation.
+async fn assume_role_with_web_identity(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let mut members = Members::of("AssumeRoleWithWebIdentity", input);
+    let role = members.required("RoleArn")?;
+    let name = members.required("RoleSessionName")?;
+    let duration = members.optional("DurationSeconds")?;
+    let token = members.required("WebIdentityToken")?;
+    members.end()?;
+    if matches!(
+        cloud.credentials(),
+        super::door::Credentials::Required { .. }
+    ) {
+        return Err(ApiError::not_implemented(
+            "AssumeRoleWithWebIdentity where credentials are required: the signatures of web \
+             identity tokens are not verified",
+        ));
+    }
+    let claims = claims(&token)?;
+    let wanted = Assumption {
+        kind: "Federated",
+        principals: vec![
+            claims.provider.clone(),
+            format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{}", claims.provider),
+        ],
+        action: "sts:AssumeRoleWithWebIdentity",
+        context: BTreeMap::from([
+            (format!("{}:sub", claims.provider), claims.subject.clone()),
+            (format!("{}:aud", claims.provider), claims.audience.clone()),
+        ]),
+    };
+    let refused = || {
+        let message = "Not authorized to perform sts:AssumeRoleWithWebIdentity";
+        ApiError::new("AccessDenied", message).status(403)
+    };
+    let role = iam::assumable(cloud, &role, &wanted)?.ok_or_else(refused)?;
+    let mut answer = sessions::create(cloud, &role, &name, duration.as_deref())?.answer();
+    answer["SubjectFromWebIdentityToken"] = json!(claims.subject);
+    answer["Audience"] = json!(claims.audience);
+    answer["Provider"] = json!(claims.provider);
+    Ok(answer)
+}
+
+/// What a token says of its bearer (RFC 7519).
+struct Claims {
+    /// The issuer without `https://`, as IAM names a provider.
+    provider: String,
+    subject: String,
+    audience: String,
+}
+
+fn claims(token: &str) -> ApiResult<Claims> {
+    let refused = |reason: &str| ApiError::new("InvalidIdentityToken", reason);
+    let mut parts = token.split('.');
+    let (Some(_), Some(body), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(refused("The ID Token provided is not a valid JWT."));
+    };
+    let body = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(body.trim_end_matches('='))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+        .ok_or_else(|| refused("The ID Token provided is not a valid JWT."))?;
+    let text = |name: &str| {
+        let value = match &body[name] {
+            Value::Array(values) => values.first().unwrap_or(&Value::Null),
+            value => value,
+        };
+        value
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| refused(&format!("The token has no claim `{name}`.")))
+    };
+    let expires = body["exp"]
+        .as_i64()
+        .ok_or_else(|| refused("The token has no claim `exp`."))?;
+    if expires <= jiff::Timestamp::now().as_second() {
+        let message = "Token expired: its `exp` is in the past";
+        return Err(ApiError::new("ExpiredTokenException", message));
+    }
+    let issuer = text("iss")?;
+    Ok(Claims {
+        provider: issuer
+            .strip_prefix("https://")
+            .unwrap_or(&issuer)
+            .to_owned(),
+        subject: text("sub")?,
+        audience: text("aud")?,
     })
 }

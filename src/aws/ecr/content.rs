@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::Described;
 use crate::aws::{AwsResultExt, Clients};
+use crate::image::registry;
 
 /// The largest configuration that is read.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -258,23 +259,9 @@ async fn configuration(
     let url = answer.download_url().context("ECR gave no address")?;
     // The address is signed: it is not for logs, so an error does not repeat it.
     let doing = || format!("cannot read the configuration {digest}");
-    let mut answer = reqwest::get(url)
+    let bytes = registry::download(url, config.size(), clients.network())
         .await
-        .and_then(reqwest::Response::error_for_status)
-        .map_err(reqwest::Error::without_url)
         .with_context(doing)?;
-    let mut bytes = Vec::new();
-    while let Some(chunk) = answer
-        .chunk()
-        .await
-        .map_err(reqwest::Error::without_url)
-        .with_context(doing)?
-    {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() as u64 > config.size() {
-            break;
-        }
-    }
     check(&digest, &bytes)?;
     serde_json::from_slice(&bytes)
         .with_context(|| format!("the configuration {digest} cannot be read"))

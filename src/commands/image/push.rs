@@ -90,7 +90,7 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
         _ => (open(ctx, args.source.as_deref()).await?, None),
     };
     let login = ctx.config.registry_credentials().login(to).await?;
-    let registry = Registry::of(to, args.plain_http, login)?;
+    let registry = Registry::of(to, args.plain_http, login, ctx.network().await?)?;
     let tags: Vec<ImageTag> = to.tag.iter().cloned().collect();
     let mount_from = place::mount_from(&args.mount_from, to, base.as_deref(), &image);
     let target = Target {

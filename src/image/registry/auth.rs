@@ -18,9 +18,9 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::http::Http;
-use super::reference::is_loopback;
 use super::{FIRST_ATTEMPTS, Patience, is_passing, retry_after};
 use crate::error::{Exit, Failure, Hint};
+use crate::network::is_loopback;
 
 /// ECR's tokens are good for 12 hours; one that is half as old is asked for anew.
 const BASIC_LIFE: Duration = Duration::from_hours(6);
@@ -383,6 +383,7 @@ fn parameter(mut rest: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::Network;
 
     fn of(values: &[&str]) -> Option<Scheme> {
         let mut headers = HeaderMap::new();
@@ -435,7 +436,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_server_without_tls_gets_nothing() {
-        let http = Http::new();
+        let http = Http::new(Network::default());
         let auth = Authorizer::new(Login::basic("u", "p"), true);
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -460,7 +461,10 @@ mod tests {
             let number = count.fetch_add(1, Ordering::Relaxed);
             Box::pin(async move { Ok(format!("token{number}")) })
         });
-        let (http, auth) = (Http::new(), Authorizer::new(Login::Renewed(renew), true));
+        let (http, auth) = (
+            Http::new(Network::default()),
+            Authorizer::new(Login::Renewed(renew), true),
+        );
         let header = |pass: &Pass| pass.header().unwrap().to_str().unwrap().to_owned();
         let first = auth.pass(&http).await.unwrap();
         assert_eq!(header(&first), "Basic token0");
@@ -483,7 +487,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_password_is_final() {
-        let http = Http::new();
+        let http = Http::new(Network::default());
         let basic = HeaderMap::from_iter([(
             WWW_AUTHENTICATE,
             HeaderValue::from_static("Basic realm=\"x\""),

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::http::PATIENCE;
-use super::reference::{is_digest, is_loopback};
+use super::reference::is_digest;
 use super::{Patience, Registry, refused};
+use crate::network::is_loopback;
 
 /// How often an answer may send us elsewhere.
 const REDIRECTS: u32 = 5;

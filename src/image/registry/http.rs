@@ -4,11 +4,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
-use reqwest::{Client, RequestBuilder, Response};
+use anyhow::{Context as _, Result, anyhow, bail};
+use reqwest::{Certificate, Client, RequestBuilder, Response};
 use url::Url;
 
-use super::reference::is_loopback;
+use crate::network::{Network, is_loopback};
 
 /// How long a registry may take for an answer without a body of ours.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
@@ -17,14 +17,16 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 pub(super) struct Http {
     /// For plain HTTP and TLS, each to other machines and to this one.
     clients: [OnceLock<Client>; 4],
+    network: Network,
     requests: AtomicU64,
     /// Whether anything was ever answered.
     answered: AtomicBool,
 }
 
 impl Http {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(network: Network) -> Self {
         Self {
+            network,
             clients: [const { OnceLock::new() }; 4],
             requests: AtomicU64::new(0),
             answered: AtomicBool::new(false),
@@ -44,6 +46,13 @@ impl Http {
         if plain {
             // Reading the machine's root certificates would cost more than the request.
             builder = builder.tls_certs_only([]);
+        }
+        if let Some(trusted) = self.network.certificates().filter(|_| !plain) {
+            let trusted = trusted
+                .iter()
+                .map(|certificate| Certificate::from_der(certificate))
+                .collect::<Result<Vec<_>, _>>()?;
+            builder = builder.tls_certs_only(trusted);
         }
         if local {
             builder = builder.no_proxy();
@@ -71,14 +80,42 @@ impl Http {
     /// Sends a request that takes as long as it takes.
     pub(super) async fn send_long(&self, request: RequestBuilder) -> Result<Response> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        // An upload's URL lets anybody go on with it.
-        let response = request.send().await.map_err(reqwest::Error::without_url)?;
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Err(self.explained(error).await),
+        };
         self.answered.store(true, Ordering::Relaxed);
         Ok(response)
     }
+
+    /// A failed connection with its reason. The URL is not in it: with an upload's, anybody could
+    /// continue the upload.
+    async fn explained(&self, error: reqwest::Error) -> anyhow::Error {
+        if error.is_connect()
+            && let Some(url) = error.url().cloned()
+            && let Some(problem) = self.network.explain(&url, &error).await
+        {
+            return problem.into();
+        }
+        error.without_url().into()
+    }
 }
 
-/// A whole body of at most `limit` bytes.
+/// Downloads at most `limit` bytes from a signed address, which no error repeats.
+///
+/// # Errors
+/// The server cannot be reached, refuses, or sends more.
+pub async fn download(url: &str, limit: u64, network: &Network) -> Result<Vec<u8>> {
+    let url = Url::parse(url).context("the address is not a URL")?;
+    let http = Http::new(network.clone());
+    let response = http.send(http.client(&url)?.get(url.clone())).await?;
+    if !response.status().is_success() {
+        bail!("the server answered HTTP {}", response.status().as_u16());
+    }
+    limited(response, usize::try_from(limit)?).await
+}
+
+/// A body of at most `limit` bytes.
 pub(super) async fn limited(mut response: Response, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {

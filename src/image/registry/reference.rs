@@ -8,6 +8,7 @@ use std::str::FromStr;
 use url::Url;
 
 use crate::names::ImageTag;
+use crate::network::is_loopback;
 
 /// The registry of names that have no host.
 pub(super) const DOCKER_HUB: &str = "docker.io";
@@ -176,16 +177,6 @@ fn is_component(part: &str) -> bool {
 
 fn dashes(separator: &[u8]) -> bool {
     separator.iter().all(|b| *b == b'-')
-}
-
-/// True when a URL's host is this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LO
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
-use super::reference::is_loopback;
 use super::{Patience, Registry, is_passing, refused, retry_after};
 use crate::image::Blob;
+use crate::network::is_loopback;
 
 mod body;
 

@@ -98,7 +98,11 @@ async fn build(cloud: &Cloud) -> anyhow::Result<String> {
         .as_str()
         .context("the registry gave no token")?
         .to_owned();
-    let registry = Registry::new(cloud.endpoint(), Login::Basic(token))?;
+    let registry = Registry::new(
+        cloud.endpoint(),
+        Login::Basic(token),
+        &crate::network::Network::default(),
+    )?;
     let cache = Cache::new(cloud.settings().cache.join("image"));
     let handle = tokio::runtime::Handle::current();
     // On a thread for blocking work: building reads and compresses files.

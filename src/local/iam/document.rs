@@ -1,5 +1,7 @@
 //! Policy documents: what IAM refuses, and who a trust policy trusts.
 
+use std::collections::BTreeMap;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -80,6 +82,82 @@ pub(super) fn trusts(document: &str, principal: &str) -> bool {
                 .any(|action| matches!(*action, "sts:AssumeRole" | "sts:*" | "*"))
             && source.is_none_or(|source| texts(Some(source)).contains(&ACCOUNT))
     })
+}
+
+/// What a caller wants of a trust policy.
+#[derive(Debug)]
+pub(crate) struct Assumption {
+    /// The kind of principal: `AWS` or `Federated`.
+    pub(crate) kind: &'static str,
+    /// Every way in which a policy may name the caller.
+    pub(crate) principals: Vec<String>,
+    pub(crate) action: &'static str,
+    /// The condition keys that are known of the request.
+    pub(crate) context: BTreeMap<String, String>,
+}
+
+impl Assumption {
+    /// Whether a statement of the policy allows it and none denies it.
+    pub(super) fn is_allowed_by(&self, document: &str) -> bool {
+        let Ok(statements) = statements(document) else {
+            return false;
+        };
+        let matching = |effect: &str| {
+            statements.iter().any(|statement| {
+                statement.get("Effect").and_then(Value::as_str) == Some(effect)
+                    && self.is_meant_by(statement)
+                    // A condition that cannot be evaluated never widens what is allowed.
+                    && self
+                        .meets(statement.get("Condition"))
+                        .unwrap_or(effect == "Deny")
+            })
+        };
+        matching("Allow") && !matching("Deny")
+    }
+
+    fn is_meant_by(&self, statement: &Map<String, Value>) -> bool {
+        let principals = match statement.get("Principal") {
+            Some(Value::Object(kinds)) => texts(kinds.get(self.kind)),
+            all => texts(all),
+        };
+        let actions = texts(statement.get("Action"));
+        principals
+            .iter()
+            .any(|name| *name == "*" || self.principals.iter().any(|own| own == name))
+            && actions
+                .iter()
+                .any(|action| matches_pattern(action, self.action))
+    }
+
+    /// Whether a condition holds; `None` when it has an operator that is not known here.
+    fn meets(&self, condition: Option<&Value>) -> Option<bool> {
+        let Some(condition) = condition else {
+            return Some(true);
+        };
+        let mut holds = true;
+        for (operator, keys) in condition.as_object()? {
+            for (key, wanted) in keys.as_object()? {
+                let own = self.context.get(key);
+                let wanted = texts(Some(wanted));
+                holds &= match operator.as_str() {
+                    "StringEquals" => own.is_some_and(|own| wanted.contains(&own.as_str())),
+                    "StringLike" => {
+                        own.is_some_and(|own| wanted.iter().any(|like| matches_pattern(like, own)))
+                    }
+                    _ => return None,
+                };
+            }
+        }
+        Some(holds)
+    }
+}
+
+/// Whether a text has the form of a pattern, in which `*` is any text and `?` any character.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
+    let pattern = regex::escape(pattern)
+        .replace(r"\*", ".*")
+        .replace(r"\?", ".");
+    regex::Regex::new(&format!("^(?s:{pattern})$")).is_ok_and(|pattern| pattern.is_match(text))
 }
 
 fn statements(document: &str) -> ApiResult<Vec<Map<String, Value>>> {
@@ -208,5 +286,84 @@ mod tests {
         assert!(trusts(&trust(ACCOUNT), "sagemaker.amazonaws.com"));
         assert!(!trusts(&trust(ACCOUNT), "ec2.amazonaws.com"));
         assert!(!trusts(&trust("111122223333"), "sagemaker.amazonaws.com"));
+    }
+
+    #[test]
+    fn a_role_is_assumed_by_whom_its_trust_policy_names() {
+        let root = format!("arn:aws:iam::{ACCOUNT}:root");
+        let wanted = |id: Option<&str>| Assumption {
+            kind: "AWS",
+            principals: vec![root.clone()],
+            action: "sts:AssumeRole",
+            context: id
+                .map(|id| ("sts:ExternalId".to_owned(), id.to_owned()))
+                .into_iter()
+                .collect(),
+        };
+        let allow = |more: Value| {
+            let mut statement =
+                json!({"Effect": "Allow", "Principal": {"AWS": root}, "Action": "sts:AssumeRole"});
+            statement
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            statement
+        };
+        let deny = allow(json!({"Effect": "Deny"}));
+        let unknown = json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}});
+        for (statements, id, allowed) in [
+            (json!([allow(json!({}))]), None, true),
+            (json!([allow(json!({"Principal": "*"}))]), None, true),
+            (json!([allow(json!({"Action": "sts:*"}))]), None, true),
+            (
+                json!([allow(json!({"Action": "sts:TagSession"}))]),
+                None,
+                false,
+            ),
+            (
+                json!([allow(json!({"Principal": {"AWS": "arn:aws:iam::1:root"}}))]),
+                None,
+                false,
+            ),
+            (
+                json!([allow(json!({"Principal": {"Service": root}}))]),
+                None,
+                false,
+            ),
+            (
+                json!([allow(
+                    json!({"Condition": {"StringEquals": {"sts:ExternalId": "x"}}})
+                )]),
+                None,
+                false,
+            ),
+            (
+                json!([allow(
+                    json!({"Condition": {"StringEquals": {"sts:ExternalId": "x"}}})
+                )]),
+                Some("x"),
+                true,
+            ),
+            (
+                json!([allow(
+                    json!({"Condition": {"StringLike": {"sts:ExternalId": "x-*"}}})
+                )]),
+                Some("x-1"),
+                true,
+            ),
+            (json!([allow(json!({"Condition": unknown}))]), None, false),
+            (json!([allow(json!({})), deny]), None, false),
+            (
+                json!([
+                    allow(json!({})),
+                    allow(json!({"Effect": "Deny", "Condition": unknown}))
+                ]),
+                None,
+                false,
+            ),
+        ] {
+            let trust = document(&statements).trust().unwrap();
+            assert_eq!(wanted(id).is_allowed_by(&trust), allowed, "{statements}");
+        }
     }
 }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::document::{Document, encoded};
 use super::{
-    Empty, Page, Tag, already_exists, check_name, check_path, delete_conflict, merge_tags,
-    no_such_entity, unique_id,
+    AssumedRole, Empty, Page, Tag, already_exists, check_name, check_path, delete_conflict,
+    merge_tags, no_such_entity, unique_id,
 };
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
@@ -36,6 +36,15 @@ pub(super) struct Role {
 }
 
 impl Role {
+    pub(super) fn assumed(self) -> AssumedRole {
+        AssumedRole {
+            arn: self.arn,
+            id: self.id,
+            name: self.name,
+            max_session: self.max_session,
+        }
+    }
+
     /// The API's shape of a role. Lists of roles leave tags and boundary out, as IAM does.
     fn shape(&self, whole: bool) -> Value {
         let mut shape = json!({

@@ -49,7 +49,7 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
         Err(broken) => return refuse(&broken.into_error(limit)),
     };
     let result = async {
-        door::check_signature(cloud.credentials(), &parts, &body)?;
+        door::check_signature(cloud, &parts, &body)?;
         if operation == "Invoke" {
             for (member, header) in [
                 ("InvocationType", "x-amz-invocation-type"),

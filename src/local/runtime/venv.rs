@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use crate::config::installer_environment;
+use crate::config::{ca_bundle, installer_environment};
 use crate::image::pip;
 use crate::local::api::{ApiError, ApiResult};
 
@@ -209,7 +209,12 @@ fn tool(program: &Path, home: &Path, log: &Path) -> ApiResult<Command> {
     std::fs::create_dir_all(home)?;
     let downloads = log.with_file_name("pip");
     let log = File::options().append(true).open(log)?;
-    let mut command = pip::command(program, &installer_environment(), home, &downloads);
+    let mut command = pip::command(
+        program,
+        &installer_environment(ca_bundle().as_ref()),
+        home,
+        &downloads,
+    );
     command
         .stdout(log.try_clone()?)
         .stderr(log)

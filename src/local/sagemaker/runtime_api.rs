@@ -44,7 +44,7 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
         }
         Err(broken) => return refuse(&broken.into_error(MAX_BODY)),
     };
-    if let Err(error) = door::check_signature(cloud.credentials(), &parts, &body) {
+    if let Err(error) = door::check_signature(cloud, &parts, &body) {
         return refuse(&error);
     }
     let header = |name: &str| text(&parts.headers, name).map(str::to_owned);

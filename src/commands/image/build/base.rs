@@ -60,5 +60,5 @@ async fn registry(ctx: &Context, reference: &Reference) -> Result<Registry> {
         }
     }
     let login = ctx.config.registry_credentials().login(reference).await?;
-    Registry::of(reference, reference.is_local(), login)
+    Registry::of(reference, reference.is_local(), login, ctx.network().await?)
 }

@@ -171,7 +171,7 @@ async fn packages(
     };
     let mut installer = Installer {
         python: own.clone().unwrap_or_else(default),
-        environment: installer_environment(),
+        environment: installer_environment(ctx.config.ca_bundle().as_ref()),
         cache: ctx.config.cache.join("venvs"),
     };
     let python = match pip::inspect(&installer).await {

@@ -1,0 +1,157 @@
+//! How requests reach other machines: the certificates that are trusted, the proxy that is passed, and
+//! what is wrong when a company's network is in the way.
+//!
+//! Every client of this program (SDK, registry) is made from one [`Network`]. It trusts the system's
+//! certificates, or only those of a bundle that the user names (AWS_CA_BUNDLE, or `ca_bundle` in the AWS
+//! configuration), as the aws CLI and boto3 do. Proxies come from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+//! NO_PROXY; a request to this machine never passes one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use url::{Host, Url};
+
+use crate::error::{Failure, Hint};
+
+mod problem;
+
+pub use problem::Problem;
+
+/// The largest bundle that is read, in bytes; Mozilla's has 230 KiB.
+const MAX_BUNDLE: u64 = 16 << 20;
+
+/// A file with the only certificates to trust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaBundle {
+    /// The PEM file.
+    pub path: PathBuf,
+    /// The setting that names it, for messages.
+    pub setting: String,
+}
+
+/// Which certificates are trusted.
+#[derive(Debug, Clone, Default)]
+pub struct Network(Option<Arc<Bundle>>);
+
+#[derive(Debug)]
+struct Bundle {
+    file: CaBundle,
+    pem: Vec<u8>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Network {
+    /// Trusts the certificates of a bundle, or the system's.
+    ///
+    /// # Errors
+    /// The bundle cannot be read or has no certificate (exit code 2).
+    pub fn new(bundle: Option<CaBundle>) -> Result<Self> {
+        let Some(file) = bundle else {
+            return Ok(Self(None));
+        };
+        let named = || format!("{} names {}", file.setting, file.path.display());
+        let hint = "name a PEM file that holds the certificates to trust";
+        let pem = read(&file.path)
+            .map_err(|error| Failure::usage(format!("{}: {error:#}", named())))
+            .hint(hint)?;
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::usage(format!("{}, which is damaged: {error}", named())))
+            .hint(hint)?;
+        if certificates.is_empty() {
+            return Err(Failure::usage(format!(
+                "{}, which holds no certificate",
+                named()
+            )))
+            .hint(hint);
+        }
+        Ok(Self(Some(Arc::new(Bundle {
+            file,
+            pem,
+            certificates,
+        }))))
+    }
+
+    /// The bundle as PEM; `None` where the system's certificates are trusted.
+    pub fn pem(&self) -> Option<&[u8]> {
+        self.0.as_ref().map(|bundle| &bundle.pem[..])
+    }
+
+    /// The certificates of the bundle; `None` where the system's are trusted.
+    pub fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.0.as_ref().map(|bundle| &bundle.certificates[..])
+    }
+
+    /// The setting that names the bundle, and its path.
+    fn bundle(&self) -> Option<&CaBundle> {
+        self.0.as_ref().map(|bundle| &bundle.file)
+    }
+
+    /// Finds out why a request to `url` failed, when a certificate or a proxy is the reason. It
+    /// connects once more, up to the TLS handshake, and sends no request.
+    pub async fn explain(
+        &self,
+        url: &Url,
+        error: &(dyn std::error::Error + Send + Sync + 'static),
+    ) -> Option<Problem> {
+        problem::find(self, url, error).await
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let size = std::fs::metadata(path).context("cannot read it")?.len();
+    if size > MAX_BUNDLE {
+        return Err(anyhow!("it has {size} bytes; {MAX_BUNDLE} are the most"));
+    }
+    std::fs::read(path).context("cannot read it")
+}
+
+/// True when a URL's host is this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(bytes: &[u8]) -> Result<Network> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, bytes).unwrap();
+        Network::new(Some(CaBundle {
+            path: file.path().to_owned(),
+            setting: "AWS_CA_BUNDLE".to_owned(),
+        }))
+    }
+
+    #[test]
+    fn a_bundle_without_certificates_is_refused() {
+        for (bytes, message) in [
+            (&b""[..], "holds no certificate"),
+            (b"hello\n", "holds no certificate"),
+            (
+                b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
+                "is damaged",
+            ),
+        ] {
+            let error = bundle(bytes).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+            assert!(error.to_string().contains("AWS_CA_BUNDLE names"), "{error}");
+            assert_eq!(crate::error::exit(&error), crate::error::Exit::Usage);
+        }
+        let absent = Network::new(Some(CaBundle {
+            path: "/nowhere/ca.pem".into(),
+            setting: "AWS_CA_BUNDLE".to_owned(),
+        }));
+        assert!(absent.unwrap_err().to_string().contains("/nowhere/ca.pem"));
+        assert!(Network::new(None).unwrap().pem().is_none());
+    }
+}

@@ -1,14 +1,22 @@
 //! The command tree and the one dispatch.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
 use crate::config::{Color, Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
 use crate::error::Exit;
+
+mod complete;
+mod examples;
+mod help;
+mod spelling;
+
+pub use complete::{answered as completion_answered, script as completion_script};
 
 /// Build, train, promote and watch machine-learning models on AWS
 ///
@@ -16,12 +24,7 @@ use crate::error::Exit;
 /// it. With --local every command does the same against a local cloud that really runs the jobs:
 /// no AWS account, no Docker. `mlops demo` shows the whole story.
 #[derive(Debug, Parser)]
-#[command(
-    name = "mlops",
-    version,
-    max_term_width = 80,
-    disable_help_subcommand = true
-)]
+#[command(name = "mlops", version, max_term_width = 80)]
 pub struct Cli {
     /// The flags that every command has.
     #[command(flatten)]
@@ -56,6 +59,7 @@ enum Command {
     #[command(subcommand)]
     Models(commands::models::ModelsCommand),
     Completions(commands::completions::CompletionsArgs),
+    Version(commands::version::VersionArgs),
     /// Print the command reference in Markdown
     #[command(hide = true)]
     MarkdownHelp,
@@ -72,7 +76,24 @@ enum Command {
     },
 }
 
+/// The tree of commands, with help, other spellings and completions.
+pub fn command() -> clap::Command {
+    complete::apply(spelling::apply(help::apply(Cli::command())))
+}
+
 impl Cli {
+    /// Parses a command line, whose first word is the program.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for help or the version.
+    pub fn read<W: Into<OsString>>(
+        words: impl IntoIterator<Item = W>,
+    ) -> Result<Self, clap::Error> {
+        let words = spelling::written_out(words.into_iter().map(Into::into));
+        let mut matches = command().try_get_matches_from(words)?;
+        Self::from_arg_matches_mut(&mut matches)
+    }
+
     /// Runs what needs a process with one thread; `None` for every other command.
     pub fn run_single_threaded(&self) -> Option<ExitCode> {
         match &self.command {
@@ -132,6 +153,7 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
             .output
             .report(&Box::pin(commands::models::run(&ctx, command)).await?),
         Command::Completions(args) => commands::completions::run(&ctx, args),
+        Command::Version(args) => ctx.output.report(&commands::version::run(args)),
         Command::MarkdownHelp => commands::completions::markdown(&ctx),
         Command::Analyze => ctx.output.report(&commands::analyze::run(&ctx).await?),
         #[cfg(feature = "local")]
@@ -158,10 +180,9 @@ fn set_colors(on: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_tree_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -18,3 +18,4 @@ pub mod runs;
 pub mod status;
 pub mod train;
 pub mod validate;
+pub mod version;

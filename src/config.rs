@@ -167,6 +167,7 @@ pub enum Color {
 
 /// The flags that every command has.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Global options")]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
@@ -187,7 +188,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "URL", conflicts_with = "local")]
     pub endpoint_url: Option<String>,
     /// How the result is printed
-    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    #[arg(long, short, global = true, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
     /// Print the result and errors only
     #[arg(long, short, global = true)]
@@ -273,11 +274,10 @@ impl Config {
     )]
     pub fn load(args: &GlobalArgs) -> Result<Self> {
         let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let format = match (args.output, variable("MLOPS_OUTPUT").as_deref()) {
+        let format = match (args.output, format_variable()) {
             (Some(format), _) => format,
-            (None, None | Some("human")) => Format::Human,
-            (None, Some("json")) => Format::Json,
-            (None, Some(other)) => {
+            (None, Ok(format)) => format.unwrap_or_default(),
+            (None, Err(other)) => {
                 return Err(Failure::usage(format!(
                     "MLOPS_OUTPUT is `{other}`; it can be human or json"
                 )));
@@ -405,6 +405,44 @@ impl Config {
             .unwrap_or(&self.directory)
             .join(".mlops/local")
     }
+}
+
+/// The format that MLOPS_OUTPUT names, or what it has instead of one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only reader of the environment"
+)]
+fn format_variable() -> Result<Option<Format>, String> {
+    match env::var("MLOPS_OUTPUT").unwrap_or_default().as_str() {
+        "" => Ok(None),
+        "human" => Ok(Some(Format::Human)),
+        "json" => Ok(Some(Format::Json)),
+        other => Err(other.to_owned()),
+    }
+}
+
+/// How an error of a command line is written that may not have been parsed: by the last `--output`,
+/// else by MLOPS_OUTPUT.
+pub fn error_format(words: impl IntoIterator<Item = std::ffi::OsString>) -> Format {
+    let mut words = words.into_iter().filter_map(|word| word.into_string().ok());
+    let mut found = None;
+    while let Some(word) = words.next().filter(|word| word != "--") {
+        let value = match word.as_str() {
+            "--output" | "-o" => words.next(),
+            _ => word
+                .strip_prefix("--output=")
+                .or_else(|| word.strip_prefix("-o").filter(|_| !word.starts_with("--")))
+                .map(|value| value.trim_start_matches('=').to_owned()),
+        };
+        match value.as_deref() {
+            Some("json") => found = Some(Format::Json),
+            Some("human") => found = Some(Format::Human),
+            _ => {}
+        }
+    }
+    found
+        .or(format_variable().ok().flatten())
+        .unwrap_or_default()
 }
 
 /// Where a Lambda function asks for events: `HOST:PORT`.

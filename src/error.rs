@@ -47,6 +47,21 @@ impl Exit {
     ];
 }
 
+impl Exit {
+    /// The code as a word, for scripts.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Exit::Done => "done",
+            Exit::Failed => "failed",
+            Exit::Usage => "usage",
+            Exit::Refused => "refused",
+            Exit::Credentials => "credentials",
+            Exit::TimedOut => "timed_out",
+            Exit::Interrupted => "interrupted",
+        }
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -58,9 +73,30 @@ impl From<Exit> for std::process::ExitCode {
 pub struct Failure {
     exit: Exit,
     message: String,
+    answer: Option<ServiceAnswer>,
+}
+
+/// An error as an AWS service answered it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAnswer {
+    /// The error code, such as `AccessDeniedException`.
+    pub code: String,
+    /// The message, without what we were doing.
+    pub message: String,
+    /// The id of the request, which AWS Support asks for.
+    pub request_id: Option<String>,
 }
 
 impl Failure {
+    /// An error that a service answered, with the line that says so.
+    pub fn answered(exit: Exit, message: impl Into<String>, answer: ServiceAnswer) -> Error {
+        Error::new(Self {
+            exit,
+            message: message.into(),
+            answer: Some(answer),
+        })
+    }
+
     /// An error with `message` that ends the process with `exit`.
     #[expect(
         clippy::new_ret_no_self,
@@ -70,6 +106,7 @@ impl Failure {
         Error::new(Self {
             exit,
             message: message.into(),
+            answer: None,
         })
     }
 
@@ -211,15 +248,75 @@ pub fn print(error: &Error, format: crate::output::Format) -> Exit {
                 ));
             }
         }
-        Format::Json => write_stderr(
-            &serde_json::json!({"error": message(error), "hints": hints(error)}).to_string(),
-        ),
+        Format::Json => write_stderr(&as_json(error).to_string()),
     }
     exit(error)
 }
 
+/// An error for scripts: `error` is the line that people read, `kind` the exit code as a word; `code`,
+/// `message` and `request_id` are the service's own where one answered.
+fn as_json(error: &Error) -> serde_json::Value {
+    let (exit, line) = (exit(error), message(error));
+    let answer = cause::<Failure>(error).and_then(|failure| failure.answer.as_ref());
+    serde_json::json!({
+        "error": line,
+        "kind": exit.kind(),
+        "exit_code": exit as u8,
+        "code": answer.map(|answer| &answer.code),
+        "message": answer.map_or(&line, |answer| &answer.message),
+        "request_id": answer.and_then(|answer| answer.request_id.as_ref()),
+        "hints": hints(error),
+    })
+}
+
+/// Prints what the parser says of a command line: help and the version on stdout, else what is wrong.
+pub fn print_refusal(refusal: &clap::Error, format: crate::output::Format) -> Exit {
+    if !refusal.use_stderr() {
+        // A closed pipe is success: the reader has seen enough.
+        let _ = refusal.print();
+        return Exit::Done;
+    }
+    if format == crate::output::Format::Human {
+        let _ = refusal.print();
+        return Exit::Usage;
+    }
+    let text = refusal.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let mut message = match refusal.kind() {
+        clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "no command was given".to_owned()
+        }
+        _ => first.strip_prefix("error: ").unwrap_or(first).to_owned(),
+    };
+    let mut hints = Vec::new();
+    for line in lines {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            hints.push(tip.to_owned());
+        } else if line.starts_with("Usage:") || line.starts_with("For more information") {
+            hints.push(line.to_owned());
+        } else if hints.is_empty() {
+            // The arguments that are missing, or the values that are possible.
+            message.push(' ');
+            message.push_str(line);
+        }
+    }
+    let mut error = Failure::usage(message);
+    for hint in hints {
+        error = hinted(error, hint);
+    }
+    print(&error, format)
+}
+
 /// Says that Ctrl-C ended the command, and how to come back to what goes on.
-pub fn print_interrupted(notes: &[String]) -> Exit {
+pub fn print_interrupted(notes: &[String], format: crate::output::Format) -> Exit {
+    if format == crate::output::Format::Json {
+        let error = notes.iter().fold(
+            Failure::new(Exit::Interrupted, "interrupted"),
+            |error, note| hinted(error, note),
+        );
+        return print(&error, format);
+    }
     crate::progress::write_stderr("interrupted");
     for note in notes {
         crate::progress::write_stderr(&format!("hint: {note}"));

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use mlops::cli::Cli;
+use mlops::cli::{self, Cli};
+use mlops::config;
 use mlops::context::Interrupts;
 use mlops::error::{self, Exit};
 use mlops::progress::write_stderr;
@@ -12,12 +12,21 @@ fn main() -> ExitCode {
     if mlops::lambda_runtime::is_bootstrap() {
         return mlops::lambda_runtime::run();
     }
-    let cli = Cli::parse();
+    match cli::completion_answered() {
+        Ok(false) => {}
+        Ok(true) => return Exit::Done.into(),
+        // The shell shows nothing of it.
+        Err(_) => return Exit::Failed.into(),
+    }
+    let format = config::error_format(std::env::args_os());
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(refusal) => return error::print_refusal(&refusal, format).into(),
+    };
     // The job process changes its own namespaces, which needs a process with one thread.
     if let Some(code) = cli.run_single_threaded() {
         return code;
     }
-    let format = cli.global.output.unwrap_or_default();
     let interrupts = Interrupts::default();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -35,8 +44,8 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         tokio::select! {
-            result = mlops::cli::run(cli, interrupts.clone()) => Ok(result),
-            notes = mlops::cli::interrupted(&interrupts) => Err(notes),
+            result = cli::run(cli, interrupts.clone()) => Ok(result),
+            notes = cli::interrupted(&interrupts) => Err(notes),
         }
     });
     // Work on blocking threads may remove its files; a prompt that waits for a key must not hold the
@@ -45,6 +54,6 @@ fn main() -> ExitCode {
     match result {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(error)) => error::print(&error, format).into(),
-        Err(notes) => error::print_interrupted(&notes).into(),
+        Err(notes) => error::print_interrupted(&notes, format).into(),
     }
 }

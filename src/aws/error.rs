@@ -3,7 +3,7 @@
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::error::{Exit, Failure, hinted};
+use crate::error::{Exit, Failure, ServiceAnswer, hinted};
 use crate::network::Problem;
 
 /// Turns the SDK's results into ours.
@@ -77,7 +77,12 @@ where
         .map(|id| format!(" (request {id})"))
         .unwrap_or_default();
     let (exit, hint) = classify(code);
-    let error = Failure::new(exit, format!("{doing}: {code}: {message}{request}"));
+    let answer = ServiceAnswer {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        request_id: service.raw().request_id().map(str::to_owned),
+    };
+    let error = Failure::answered(exit, format!("{doing}: {code}: {message}{request}"), answer);
     match hint {
         Some(hint) => hinted(error, hint),
         None => error,

@@ -2,13 +2,13 @@
 
 use std::io;
 
-use clap::CommandFactory;
-
-use crate::cli::Cli;
+use crate::cli;
 use crate::context::Context;
 use crate::error::Exit;
 
 /// Print the completions of a shell
+///
+/// They offer commands, options, runs, versions, branches and steps: the shell asks `mlops` at each TAB.
 ///
 /// Example: mlops completions bash > ~/.local/share/bash-completion/completions/mlops
 #[derive(Debug, clap::Args)]
@@ -20,15 +20,14 @@ pub struct CompletionsArgs {
 
 /// Writes the completions to stdout.
 pub fn run(ctx: &Context, args: &CompletionsArgs) -> io::Result<Exit> {
-    let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "mlops", &mut text);
-    ctx.output.raw(&text)?;
+    ctx.output
+        .raw(&cli::completion_script(&args.shell.to_string())?)?;
     Ok(Exit::Done)
 }
 
 /// Writes docs/cli.md to stdout.
 pub fn markdown(ctx: &Context) -> io::Result<Exit> {
-    let text = clap_markdown::help_markdown::<Cli>();
+    let text = clap_markdown::help_markdown_command(&cli::command());
     ctx.output.raw(text.as_bytes())?;
     Ok(Exit::Done)
 }

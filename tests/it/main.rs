@@ -26,6 +26,7 @@ mod requests;
 mod rooms;
 mod runs;
 mod sandbox;
+mod shells;
 mod story;
 mod validate;
 mod validate_bad_input;

@@ -138,7 +138,7 @@ fn the_local_cloud_has_one_door() {
         r"\blocal::",
         &[
             "local",
-            "cli.rs",
+            "cli",
             "context.rs",
             "commands/local",
             "commands/demo.rs",

@@ -1,0 +1,230 @@
+//! Completions that the program computes itself: the shell asks it at each TAB, so that they offer runs,
+//! versions, branches and steps. What needs the network gets a second; nothing is ever started.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Arg, Command, ValueHint};
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::env::{CompleteEnv, Shells};
+
+use crate::aws::sagemaker::{models, runs};
+use crate::config::{Config, GlobalArgs};
+use crate::context::{Context, Interrupts};
+use crate::git::Repository;
+use crate::pipeline::Definition;
+
+/// The variable by which a shell asks for completions.
+const VARIABLE: &str = "MLOPS_COMPLETE";
+
+/// How long candidates may be looked for: a shell waits at the prompt.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// How many of the newest runs and versions are offered.
+const NEWEST: usize = 20;
+
+/// Answers a shell that asks for completions; false for every other command line.
+///
+/// # Errors
+/// The shell is unknown, or does not listen.
+pub fn answered() -> Result<bool, clap::Error> {
+    let directory = std::env::current_dir().ok();
+    CompleteEnv::with_factory(super::command)
+        .var(VARIABLE)
+        .try_complete(std::env::args_os(), directory.as_deref())
+}
+
+/// What a shell is to be configured with.
+///
+/// # Errors
+/// No script for this shell.
+pub fn script(shell: &str) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let shells = Shells::builtins();
+    let shell = shells
+        .completer(shell)
+        .ok_or_else(|| std::io::Error::other(format!("no completions for {shell}")))?;
+    shell.write_registration(VARIABLE, "mlops", "mlops", "mlops", &mut text)?;
+    Ok(text)
+}
+
+/// Says of every argument what may be offered for it.
+pub(super) fn apply(command: Command) -> Command {
+    let mut command = command.mut_args(|argument| {
+        let argument = match argument.get_id().as_str() {
+            "run" => offer(argument, run_ids),
+            "version" => offer(argument, versions),
+            "branch" => offer(argument, branches),
+            "step" => offer(argument, steps),
+            _ => argument,
+        };
+        let takes_files = ["data", "source", "from"].contains(&argument.get_id().as_str());
+        if takes_files && argument.get_value_hint() == ValueHint::Unknown {
+            return argument.value_hint(ValueHint::AnyPath);
+        }
+        argument
+    });
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|found| found.get_name().to_owned())
+        .collect();
+    for name in names {
+        command = command.mut_subcommand(&name, apply);
+    }
+    command
+}
+
+fn offer(argument: Arg, candidates: fn() -> Vec<CompletionCandidate>) -> Arg {
+    if argument.get_action().takes_values() {
+        argument.add(ArgValueCandidates::new(candidates))
+    } else {
+        argument
+    }
+}
+
+/// The candidates, each with a line of help.
+fn described(found: impl IntoIterator<Item = (String, String)>) -> Vec<CompletionCandidate> {
+    found
+        .into_iter()
+        .map(|(value, help)| CompletionCandidate::new(value).help(Some(help.into())))
+        .collect()
+}
+
+fn branches() -> Vec<CompletionCandidate> {
+    let found = Repository::discover(Path::new(".")).and_then(|repository| repository.branches());
+    found
+        .unwrap_or_default()
+        .into_iter()
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+/// The steps of the pipeline's definition in the working tree.
+fn steps() -> Vec<CompletionCandidate> {
+    let read = || {
+        let project = context()?.project()?;
+        let text = std::fs::read_to_string(project.path(&project.file.pipeline.definition))?;
+        let definition = Definition::parse(&text)?;
+        anyhow::Ok(
+            definition
+                .steps
+                .iter()
+                .map(|step| step.name.clone())
+                .collect(),
+        )
+    };
+    let found: Vec<String> = read().unwrap_or_default();
+    found.into_iter().map(CompletionCandidate::new).collect()
+}
+
+fn run_ids() -> Vec<CompletionCandidate> {
+    ask(async |ctx| {
+        let project = ctx.project()?;
+        let found = runs::list(ctx.aws().await?, project.file.name.as_str(), NEWEST).await?;
+        Ok(found
+            .into_iter()
+            .map(|(_, run)| (run.run, run.status))
+            .collect())
+    })
+}
+
+fn versions() -> Vec<CompletionCandidate> {
+    ask(async |ctx| {
+        let project = ctx.project()?;
+        let found = models::list(ctx.aws().await?, project.file.name.as_str(), NEWEST).await?;
+        Ok(found
+            .into_iter()
+            .map(|version| (version.version.to_string(), version.status))
+            .collect())
+    })
+}
+
+/// Asks the cloud; an error, or no answer in time, is nothing to offer.
+fn ask(
+    question: impl AsyncFnOnce(&Context) -> Result<Vec<(String, String)>>,
+) -> Vec<CompletionCandidate> {
+    let answer = || -> Result<Vec<(String, String)>> {
+        let ctx = context()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let answer = runtime.block_on(async {
+            let asked = async {
+                if !can_answer(&ctx).await {
+                    return Ok(Vec::new());
+                }
+                question(&ctx).await
+            };
+            tokio::time::timeout(LIMIT, asked).await
+        });
+        runtime.shutdown_background();
+        answer?
+    };
+    described(answer().unwrap_or_default())
+}
+
+/// A local cloud that does not run is not started for a completion.
+#[cfg(feature = "local")]
+async fn can_answer(ctx: &Context) -> bool {
+    !ctx.config.local
+        || crate::local::status(&ctx.config.local_state())
+            .await
+            .is_ok_and(|status| status.running)
+}
+
+#[cfg(not(feature = "local"))]
+#[expect(
+    clippy::unused_async,
+    reason = "the same signature as with the feature"
+)]
+async fn can_answer(ctx: &Context) -> bool {
+    !ctx.config.local
+}
+
+/// A quiet context with the flags of the command line that is being completed.
+fn context() -> Result<Context> {
+    let global = flags(std::env::args_os().skip_while(|word| word != "--").skip(1));
+    let mut config = Config::load(&global)?;
+    config.quiet = true;
+    Ok(Context::new(config, Interrupts::default()))
+}
+
+/// The flags that say which cloud is asked. The line is not complete, so that clap would refuse it.
+fn flags(words: impl Iterator<Item = OsString>) -> GlobalArgs {
+    let mut found = GlobalArgs::default();
+    let mut words = words.filter_map(|word| word.into_string().ok());
+    while let Some(word) = words.next() {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (word.as_str(), None),
+        };
+        let slot = match name {
+            "--local" => {
+                found.local = true;
+                continue;
+            }
+            "--profile" => &mut found.profile,
+            "--region" => &mut found.region,
+            "--endpoint-url" => &mut found.endpoint_url,
+            _ => continue,
+        };
+        *slot = value.or_else(|| words.next());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_an_incomplete_line_are_found() {
+        let line = "mlops --profile team runs logs --region=eu-west-1 --local --nothing";
+        let found = flags(line.split(' ').map(OsString::from));
+        assert_eq!(found.profile.as_deref(), Some("team"));
+        assert_eq!(found.region.as_deref(), Some("eu-west-1"));
+        assert!(found.local && found.endpoint_url.is_none());
+    }
+}

@@ -1,0 +1,84 @@
+//! Examples beyond the one that a command's own description has. A test parses each of them.
+
+/// The examples of a command, by its path without `mlops`.
+pub(super) fn of(path: &str) -> &'static [&'static str] {
+    EXAMPLES
+        .iter()
+        .find(|(known, _)| *known == path)
+        .map_or(&[], |(_, examples)| examples)
+}
+
+const EXAMPLES: &[(&str, &[&str])] = &[
+    (
+        "init",
+        &["mlops init --name flights --region eu-west-1 --profile team"],
+    ),
+    ("config show", &["mlops config show --region eu-west-1"]),
+    ("promote", &["mlops promote 3 --local --yes"]),
+    ("lineage", &["mlops lineage --output json"]),
+    ("status", &["mlops status --output json"]),
+    ("data push", &["mlops data push data/train --local"]),
+    (
+        "data versions",
+        &["mlops data versions flights --limit 5 --output json"],
+    ),
+    ("data diff", &["mlops data diff flights@previous --local"]),
+    ("data pull", &["mlops data pull flights train"]),
+    (
+        "data verify",
+        &["mlops data verify flights@previous --output json"],
+    ),
+    (
+        "image build",
+        &["mlops image build --builder docker --platform linux/arm64"],
+    ),
+    ("image push", &[]),
+    ("image list", &["mlops image list --lifecycle-preview"]),
+    ("image show", &["mlops image show develop --output json"]),
+    ("image pin", &["mlops image pin develop"]),
+    ("image use", &["mlops image use newest"]),
+    ("image scan", &["mlops image scan develop"]),
+    ("image rm", &["mlops image rm old-branch --yes"]),
+    ("local start", &["mlops local start --detach"]),
+    (
+        "local stop",
+        &["mlops local stop", "mlops local stop --state /tmp/cloud"],
+    ),
+    (
+        "local status",
+        &["mlops local status", "mlops local status --output json"],
+    ),
+    (
+        "local reset",
+        &["mlops local reset", "mlops local reset --yes"],
+    ),
+    (
+        "local inject scan",
+        &["mlops local inject scan --digest sha256:… findings.json"],
+    ),
+    ("demo", &["mlops demo /tmp/flights"]),
+    ("monitor run", &["mlops monitor run --local --output json"]),
+    ("monitor report", &["mlops monitor report --output json"]),
+    (
+        "validate",
+        &[
+            "mlops validate --suggest data/train --output-dir baseline",
+            "mlops validate data/may.csv --explain distance",
+        ],
+    ),
+    (
+        "train",
+        &[
+            "mlops train --local --working-tree",
+            "mlops train --branch develop --detach",
+        ],
+    ),
+    ("runs list", &["mlops runs list --output json"]),
+    ("runs show", &["mlops runs show --output json"]),
+    ("runs logs", &["mlops runs logs fb9lk2vgt5sk"]),
+    ("runs stop", &["mlops runs stop fb9lk2vgt5sk --local"]),
+    ("models list", &["mlops models list --output json"]),
+    ("models show", &["mlops models show 3 --output json"]),
+    ("completions", &["source <(mlops completions bash)"]),
+    ("version", &["mlops version", "mlops version --output json"]),
+];

@@ -7,6 +7,15 @@ use serde::Serialize;
 
 use crate::error::Exit;
 
+mod state;
+mod table;
+
+pub use state::{LIVE, state};
+pub use table::{table, wide_table};
+
+/// The width of what people read, in columns.
+pub const WIDTH: usize = 80;
+
 /// What a command found out: `Display` is for people, `Serialize` for scripts.
 ///
 /// JSON field names are a contract. [`Report::exit`] says how the command ends when the work was
@@ -15,6 +24,11 @@ pub trait Report: Serialize + Display {
     /// The exit code that this report ends the process with.
     fn exit(&self) -> Exit {
         Exit::Done
+    }
+
+    /// True when everything was printed while the command ran.
+    fn is_printed(&self) -> bool {
+        false
     }
 }
 
@@ -48,6 +62,9 @@ impl Output {
     /// Prints a report and returns the exit code it asks for. A closed pipe is success: the
     /// reader has seen enough.
     pub fn report<R: Report + ?Sized>(self, report: &R) -> io::Result<Exit> {
+        if report.is_printed() {
+            return Ok(report.exit());
+        }
         let mut out = io::stdout().lock();
         let written = match self.format {
             Format::Human => {
@@ -66,6 +83,23 @@ impl Output {
         match written.and_then(|()| out.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             _ => Ok(report.exit()),
+        }
+    }
+
+    /// Prints one line of a result that comes line by line; in JSON one object. False when nobody
+    /// reads any more.
+    pub fn line(self, line: &(impl Serialize + Display)) -> io::Result<bool> {
+        let mut out = io::stdout().lock();
+        let written = match self.format {
+            Format::Human => writeln!(out, "{line}"),
+            Format::Json => serde_json::to_writer(&mut out, line)
+                .map_err(io::Error::from)
+                .and_then(|()| writeln!(out)),
+        };
+        match written.and_then(|()| out.flush()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -92,33 +126,30 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
-/// A table for people: no borders, columns two spaces apart, at most 80 columns wide.
-pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    use comfy_table::{ContentArrangement, Table, presets};
-
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(80);
-    table.set_header(header.iter().map(|cell| (*cell).to_owned()));
-    for row in rows {
-        table.add_row(row.iter().map(|cell| clean(cell)).collect::<Vec<_>>());
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let mut text = String::new();
-    for line in table.to_string().lines() {
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 /// A time for people: `2026-01-02 03:04Z`.
 pub fn time(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%MZ").to_string()
+}
+
+/// [`time`] with seconds, for the lines of a log: `2026-01-02 03:04:05Z`.
+pub fn exact_time(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// A duration for people: `3 s`, `2 min 5 s`, `1 h 4 min`.
+pub fn duration(seconds: i64) -> String {
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let parts = match (hours, minutes, rest) {
+        (0, 0, s) => [(s, "s"), (0, "")],
+        (0, m, s) => [(m, "min"), (s, "s")],
+        (h, m, _) => [(h, "h"), (m, "min")],
+    };
+    let shown = parts.iter().enumerate();
+    let shown = shown.filter(|(index, (count, _))| *index == 0 || *count > 0);
+    let shown: Vec<String> = shown
+        .map(|(_, (count, unit))| format!("{count} {unit}"))
+        .collect();
+    shown.join(" ")
 }
 
 /// A number of bytes for people: `512 B`, `1.5 MiB`.
@@ -148,15 +179,16 @@ mod tests {
     }
 
     #[test]
-    fn tables_fit_in_80_columns() {
-        let text = table(
-            &["NAME", "TEXT"],
-            vec![vec!["a".to_owned(), "word ".repeat(40)]],
-        );
-        assert!(
-            text.lines().all(|line| line.chars().count() <= 80),
-            "{text}"
-        );
-        assert!(text.contains("NAME"));
+    fn durations_have_two_units_at_most() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (125, "2 min 5 s"),
+            (3600, "1 h"),
+            (7380, "2 h 3 min"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
     }
 }

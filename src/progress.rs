@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// A spinner, its elapsed time, and as much of the message as the line has room for.
+const SPINNER: &str = "{spinner} {elapsed_precise} {wide_msg}";
+
 /// How much is said on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -89,17 +92,23 @@ impl Progress {
 
     /// Starts a task of unknown length: a spinner, or a line in a log.
     pub fn task(&self, message: impl Into<Cow<'static, str>>) -> Task {
-        let message = message.into();
+        self.begin(self.new_spinner(), message.into())
+    }
+
+    /// A spinner that shows how long its task has taken.
+    fn new_spinner(&self) -> ProgressBar {
         let bar = self.bars.add(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template(SPINNER) {
+            bar.set_style(style);
+        }
         bar.enable_steady_tick(Duration::from_millis(120));
-        self.begin(bar, message)
+        bar
     }
 
     /// Starts a task of unknown length that only a terminal shows; a log hears how it ends.
     pub fn spinner(&self, message: impl Into<Cow<'static, str>>) -> Task {
         let message = message.into();
-        let bar = self.bars.add(ProgressBar::new_spinner());
-        bar.enable_steady_tick(Duration::from_millis(120));
+        let bar = self.new_spinner();
         bar.set_message(message.clone());
         Task {
             progress: self.clone(),

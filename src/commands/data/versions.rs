@@ -11,7 +11,7 @@ use crate::aws::datasets::{self, ListedVersion, Manifest};
 use crate::config::Project;
 use crate::context::Context;
 use crate::names::DatasetName;
-use crate::output::{bytes, clean};
+use crate::output::{bytes, clean, time};
 
 /// So many manifests are read for a list.
 const READ: usize = 20;
@@ -72,7 +72,7 @@ pub(super) async fn run(
 ) -> Result<VersionsReport> {
     let name = dataset(args.name.as_ref(), project)?;
     let clients = ctx.aws().await?;
-    let bucket = args.place.bucket(clients, project).await?;
+    let bucket = args.place.bucket(ctx, project).await?;
     let limit = if args.all {
         None
     } else {
@@ -102,12 +102,12 @@ impl fmt::Display for VersionsReport {
         let head = ("VERSION", "PUSHED", "FILES", "SIZE");
         writeln!(
             f,
-            "{:width$}  {:20}  {:>7}  {:>9}",
+            "{:width$}  {:17}  {:>7}  {:>9}",
             head.0, head.1, head.2, head.3
         )?;
         for row in &self.versions {
-            let (version, pushed) = (clean(&row.version), format!("{:.0}", row.created));
-            write!(f, "{version:width$}  {}", pushed.replace('T', " "))?;
+            let (version, pushed) = (clean(&row.version), time(row.created));
+            write!(f, "{version:width$}  {pushed}")?;
             match (row.files, row.bytes) {
                 (Some(files), Some(size)) => writeln!(f, "  {files:>7}  {:>9}", bytes(size))?,
                 _ => writeln!(f)?,

@@ -1,0 +1,72 @@
+//! States in colour: what is done, what is under way, what went wrong.
+
+use super::clean;
+
+/// Follows the state of the version that an endpoint serves.
+pub const LIVE: &str = ", live";
+
+/// What a state means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Good,
+    Pending,
+    Bad,
+}
+
+/// What a state of AWS's, or of ours, means; `None` of one that is neutral or unknown.
+pub(super) fn state_of(text: &str) -> Option<State> {
+    Some(match text.strip_suffix(LIVE).unwrap_or(text) {
+        "Succeeded" | "Completed" | "COMPLETE" | "InService" | "Approved" | "ACTIVE"
+        | "created" | "updated" => State::Good,
+        "Executing"
+        | "InProgress"
+        | "Starting"
+        | "Stopping"
+        | "Creating"
+        | "Updating"
+        | "SystemUpdating"
+        | "Pending"
+        | "PENDING"
+        | "IN_PROGRESS"
+        | "PendingManualApproval" => State::Pending,
+        "Failed"
+        | "FAILED"
+        | "Refused"
+        | "Rejected"
+        | "Stopped"
+        | "RollingBack"
+        | "UpdateRollbackFailed"
+        | "OutOfService" => State::Bad,
+        stack if stack.contains("ROLLBACK") || stack.ends_with("_FAILED") => State::Bad,
+        stack if stack.ends_with("_IN_PROGRESS") => State::Pending,
+        stack if stack.ends_with("_COMPLETE") => State::Good,
+        _ => return None,
+    })
+}
+
+/// A state for people, coloured where stdout shows colours.
+pub fn state(text: &str) -> String {
+    let text = clean(text);
+    let styled = console::style(&text);
+    match state_of(&text) {
+        Some(State::Good) => styled.green().to_string(),
+        Some(State::Pending) => styled.yellow().to_string(),
+        Some(State::Bad) => styled.red().bold().to_string(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_of_stacks_are_read_by_their_endings() {
+        assert_eq!(state_of("UPDATE_ROLLBACK_COMPLETE"), Some(State::Bad));
+        assert_eq!(state_of("CREATE_COMPLETE"), Some(State::Good));
+        assert_eq!(state_of("UPDATE_IN_PROGRESS"), Some(State::Pending));
+        assert_eq!(state_of("DELETE_FAILED"), Some(State::Bad));
+        assert_eq!(state_of("develop"), None);
+        assert_eq!(state_of("Approved, live"), Some(State::Good));
+    }
+}

@@ -25,6 +25,7 @@ pub mod output;
 pub mod pin;
 pub mod pipeline;
 pub mod progress;
+pub(crate) mod project_image;
 pub mod prompt;
 pub mod scaffold;
 mod shapes;

@@ -45,6 +45,8 @@ pub enum Why {
         /// The branch.
         branch: BranchName,
     },
+    /// It was built from the working tree.
+    WorkingTree,
     /// It is the promoted version's.
     Promoted {
         /// The version.
@@ -57,6 +59,7 @@ impl fmt::Display for Why {
         match self {
             Self::Pinned { branch } => write!(f, "pinned in {branch}"),
             Self::Newest { branch } => write!(f, "newest from {branch}"),
+            Self::WorkingTree => f.write_str("built from the working tree"),
             Self::Promoted { version } => write!(f, "promoted as version {version}"),
         }
     }

@@ -14,7 +14,6 @@ mod pins;
 mod push;
 mod removal;
 mod report;
-mod revision;
 mod rm;
 mod scan;
 mod show;

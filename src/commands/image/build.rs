@@ -8,18 +8,12 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::revision::Tree;
-use crate::config::{Builder, Project};
+use crate::config::Builder;
 use crate::context::Context;
 use crate::image::save;
 use crate::names::{Platform, PythonVersion};
 use crate::output::bytes;
-
-mod base;
-mod how;
-mod parts;
-
-pub(super) use how::{How, make, refuse_without_system};
+use crate::project_image::{How, Tree, default_output, make};
 
 /// Build the project's image
 ///
@@ -72,11 +66,6 @@ pub struct Built {
     /// In bytes.
     pub(super) size: u64,
     pub(super) seconds: f64,
-}
-
-/// Where images are built to unless something else is asked for.
-pub(super) fn default_output(project: &Project) -> PathBuf {
-    project.root.join(".mlops/image")
 }
 
 pub(super) async fn run(ctx: &Context, args: &BuildArgs) -> Result<Built> {

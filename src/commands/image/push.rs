@@ -5,19 +5,16 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::build::{self, How};
 use super::report::Pushed;
-use super::revision::Revision;
 use crate::aws;
-use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Failure, Hint};
-use crate::image::Image;
-use crate::image::push::{self, Target};
+use crate::error::Hint;
+use crate::image::push::Target;
 use crate::image::registry::{Reference, Registry};
-use crate::image::source::{self, Compression, Options, Source};
+use crate::image::source::{self, Compression, Source};
 use crate::infra;
 use crate::names::{BranchName, ImageTag};
+use crate::project_image::{Revision, built, mount_from, refuse_without_system, send};
 
 mod place;
 
@@ -92,11 +89,11 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
     let login = ctx.config.registry_credentials().login(to).await?;
     let registry = Registry::of(to, args.plain_http, login, ctx.network().await?)?;
     let tags: Vec<ImageTag> = to.tag.iter().cloned().collect();
-    let mount_from = place::mount_from(&args.mount_from, to, base.as_deref(), &image);
+    let mounts = mount_from(&args.mount_from, to, base.as_deref(), &image);
     let target = Target {
         repository: &to.repository,
         tags: &tags,
-        mount_from: &mount_from,
+        mount_from: &mounts,
     };
     let name = to.to_string();
     let (image, pushed) = send(ctx, &registry, &target, image, args.compression, &name).await?;
@@ -137,15 +134,15 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     let uri = aws::ecr::repository_uri(clients, &repository).await?;
     let registry = ctx.registry(clients).await?;
     if args.source.is_none() && !registry.is_local() {
-        build::refuse_without_system(base.as_deref())?;
+        refuse_without_system(base.as_deref())?;
     }
 
     let start = Instant::now();
-    let mount_from = place::mount_from(&args.mount_from, &uri.parse()?, base.as_deref(), &image);
+    let mounts = mount_from(&args.mount_from, &uri.parse()?, base.as_deref(), &image);
     let target = Target {
         repository: &repository,
         tags: &tags,
-        mount_from: &mount_from,
+        mount_from: &mounts,
     };
     let (image, pushed) = send(
         ctx,
@@ -173,38 +170,6 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     })
 }
 
-/// Pushes it, and answers the image that it is.
-async fn send(
-    ctx: &Context,
-    registry: &Registry,
-    target: &Target<'_>,
-    source: Source,
-    compression: Option<Compression>,
-    name: &str,
-) -> Result<(Image, push::Pushed)> {
-    let cannot = || format!("cannot push the image to `{name}`");
-    let title = format!("Pushing to {name}");
-    match source {
-        Source::Ready(_) if compression.is_some() => Err(Failure::usage(
-            "--compression is for layers that must be compressed; this image goes as it is",
-        )),
-        Source::Ready(image) => {
-            let transfer = ctx.progress.transfer(title, image.size());
-            let pushed = push::push(registry, target, &image, &transfer).await;
-            Ok((image, pushed.with_context(cannot)?))
-        }
-        Source::Draft(draft) => {
-            let transfer = ctx.progress.transfer(title, draft.layers().iter().sum());
-            let options = Options {
-                compression: compression.unwrap_or_default(),
-            };
-            push::push_draft(registry, target, draft, options, &transfer)
-                .await
-                .with_context(cannot)
-        }
-    }
-}
-
 /// Opens the image in `source`.
 async fn open(ctx: &Context, source: Option<&str>) -> Result<Source> {
     let source = source.context("there is no image to push")?.to_owned();
@@ -213,17 +178,4 @@ async fn open(ctx: &Context, source: Option<&str>) -> Result<Source> {
         ctx.progress.say(note);
     }
     Ok(opened)
-}
-
-/// Builds the project's image, with what it is built on; an account needs a system in it.
-async fn built(
-    ctx: &Context,
-    project: &Project,
-    revision: &Revision,
-    for_account: bool,
-) -> Result<(Source, Option<String>)> {
-    let output = build::default_output(project);
-    let how = How::for_push(for_account);
-    let made = build::make(ctx, project, &how, &revision.label(), &output).await?;
-    Ok((Source::Ready(made.image), made.base))
 }

@@ -15,7 +15,7 @@ use crate::names::{Platform, PythonVersion};
 
 /// The flags of a build; mlops.toml has their defaults.
 #[derive(Debug, Default, clap::Args)]
-pub(in crate::commands::image) struct How {
+pub(crate) struct How {
     /// What builds the image (default: image.builder of mlops.toml)
     #[arg(long, value_enum)]
     builder: Option<Builder>,
@@ -30,7 +30,7 @@ pub(in crate::commands::image) struct How {
     platform: Option<Platform>,
     /// Take any version of what requirements.txt does not pin
     #[arg(long)]
-    pub(super) allow_unpinned: bool,
+    pub(crate) allow_unpinned: bool,
     /// Whether it must have a base system.
     #[arg(skip)]
     for_account: bool,
@@ -40,24 +40,24 @@ pub(in crate::commands::image) struct How {
 const NONE: &str = "none";
 
 /// An image that was made.
-pub(in crate::commands::image) struct Made {
-    pub(in crate::commands::image) image: Image,
+pub(crate) struct Made {
+    pub(crate) image: Image,
     /// True when it is in the output directory already.
-    pub(in crate::commands::image) saved: bool,
-    pub(in crate::commands::image) builder: Builder,
-    pub(in crate::commands::image) base: Option<String>,
-    pub(in crate::commands::image) base_digest: Option<String>,
-    pub(in crate::commands::image) platform: Platform,
-    pub(in crate::commands::image) python: Option<PythonVersion>,
-    pub(in crate::commands::image) packages: Option<usize>,
-    pub(in crate::commands::image) cached: bool,
+    pub(crate) saved: bool,
+    pub(crate) builder: Builder,
+    pub(crate) base: Option<String>,
+    pub(crate) base_digest: Option<String>,
+    pub(crate) platform: Platform,
+    pub(crate) python: Option<PythonVersion>,
+    pub(crate) packages: Option<usize>,
+    pub(crate) cached: bool,
     /// Why the same inputs might give another digest.
-    pub(in crate::commands::image) doubts: Vec<String>,
+    pub(crate) doubts: Vec<String>,
 }
 
 impl How {
     /// As mlops.toml has it, for an account or for the local cloud.
-    pub(in crate::commands::image) fn for_push(for_account: bool) -> Self {
+    pub(crate) fn for_push(for_account: bool) -> Self {
         Self {
             for_account,
             ..Self::default()
@@ -68,17 +68,17 @@ impl How {
         self.builder.unwrap_or(project.file.image.builder)
     }
 
-    pub(super) fn platform(&self, project: &Project) -> Platform {
+    pub(crate) fn platform(&self, project: &Project) -> Platform {
         self.platform.unwrap_or(project.file.image.platform)
     }
 
     /// The Python that was asked for.
-    pub(super) fn python<'a>(&'a self, project: &'a Project) -> Option<&'a PythonVersion> {
+    pub(crate) fn python<'a>(&'a self, project: &'a Project) -> Option<&'a PythonVersion> {
         self.python.as_ref().or(project.file.image.python.as_ref())
     }
 
     /// The base and the directory that its path is relative to.
-    pub(super) fn base<'a>(
+    pub(crate) fn base<'a>(
         &'a self,
         ctx: &'a Context,
         project: &'a Project,
@@ -100,7 +100,7 @@ enum Chosen {
 }
 
 /// Makes the image; an engine writes it to `output`.
-pub(in crate::commands::image) async fn make(
+pub(crate) async fn make(
     ctx: &Context,
     project: &Project,
     how: &How,
@@ -152,7 +152,7 @@ pub(in crate::commands::image) async fn make(
 }
 
 /// Refuses (exit 2) what only the local cloud can run.
-pub(in crate::commands::image) fn refuse_without_system(base: Option<&str>) -> Result<()> {
+pub(crate) fn refuse_without_system(base: Option<&str>) -> Result<()> {
     match base {
         Some(NONE) => Err(Failure::usage(
             "an image of the program alone has no base system, so that SageMaker cannot run it",

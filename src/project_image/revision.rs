@@ -12,21 +12,23 @@ use crate::image::source::Source;
 use crate::names::{BranchName, ImageTag};
 
 /// What git says of the files that go into the image.
-pub(super) struct Revision {
-    pub(super) commit: String,
-    pub(super) branch: BranchName,
-    pub(super) dirty: bool,
+#[derive(Debug)]
+pub(crate) struct Revision {
+    pub(crate) commit: String,
+    pub(crate) branch: BranchName,
+    pub(crate) dirty: bool,
 }
 
 /// The commit of a tree, whichever branch it is on.
-pub(super) struct Tree {
-    pub(super) commit: String,
-    pub(super) dirty: bool,
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) commit: String,
+    pub(crate) dirty: bool,
 }
 
 impl Tree {
     /// Reads it. A dirty tree needs `allow_dirty`.
-    pub(super) fn read(project: &Project, allow_dirty: bool) -> Result<Self> {
+    pub(crate) fn read(project: &Project, allow_dirty: bool) -> Result<Self> {
         let repository = Repository::discover(&project.root)?;
         let commit = commit(&repository)?;
         let dirty = dirty(project, &repository, allow_dirty)?;
@@ -34,14 +36,14 @@ impl Tree {
     }
 
     /// The label of the image: the commit, or what is honest of a dirty tree.
-    pub(super) fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         label(&self.commit, self.dirty)
     }
 }
 
 impl Revision {
     /// Reads it. `asked` is the branch where git is on none; a dirty tree needs `allow_dirty`.
-    pub(super) fn read(
+    pub(crate) fn read(
         project: &Project,
         asked: Option<&BranchName>,
         allow_dirty: bool,
@@ -71,13 +73,13 @@ impl Revision {
     }
 
     /// The label of the image: the commit, or what is honest of a dirty tree.
-    pub(super) fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         label(&self.commit, self.dirty)
     }
 
     /// Refuses an image that says that it was made of another commit of this repository, or of files
     /// that were not committed. A label that names no commit of ours comes from the base.
-    pub(super) fn require_maker(&self, project: &Project, image: &Source) -> Result<()> {
+    pub(crate) fn require_maker(&self, project: &Project, image: &Source) -> Result<()> {
         let labels = image
             .labels(REVISION)
             .context("cannot read the image's configuration")?;
@@ -95,7 +97,7 @@ impl Revision {
     }
 
     /// Refuses when the files changed since they were read: what was built may be of neither state.
-    pub(super) fn require_unchanged(&self, project: &Project, allow_dirty: bool) -> Result<()> {
+    pub(crate) fn require_unchanged(&self, project: &Project, allow_dirty: bool) -> Result<()> {
         let now = Tree::read(project, allow_dirty)?;
         if now.label() == self.label() {
             return Ok(());
@@ -108,7 +110,7 @@ impl Revision {
     }
 
     /// The commit's tag names committed files only; the branch's tag moves.
-    pub(super) fn tags(&self) -> Result<Vec<ImageTag>> {
+    pub(crate) fn tags(&self) -> Result<Vec<ImageTag>> {
         let branch = self
             .branch
             .as_str()

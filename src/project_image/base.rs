@@ -14,7 +14,7 @@ use crate::names::Platform;
 
 /// Finds the base, by default `scratch`. `asked` is its name and the directory that paths are
 /// relative to.
-pub(super) async fn find(
+pub(crate) async fn find(
     ctx: &Context,
     asked: Option<(&str, &Path)>,
     platform: Platform,

@@ -18,7 +18,7 @@ use crate::image::requirements::Requirements;
 use crate::image::{layout, program};
 use crate::names::{Platform, PythonVersion};
 
-pub(super) async fn by_engine(
+pub(crate) async fn by_engine(
     ctx: &Context,
     engine: Engine,
     program: &Path,
@@ -67,7 +67,7 @@ pub(super) async fn by_engine(
     })
 }
 
-pub(super) async fn in_layers(
+pub(crate) async fn in_layers(
     ctx: &Context,
     project: &Project,
     how: &How,

@@ -1,0 +1,134 @@
+//! The image of a project's image directory: what git says of its files, how it is built, and the
+//! push of it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::aws::branch_image::{self, BranchImage, Why};
+use crate::aws::{self, Clients};
+use crate::config::Project;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::image::Image;
+use crate::image::push::{self, Target};
+use crate::image::registry::{Reference, Registry};
+use crate::image::source::{Compression, Options, Source};
+use crate::names::ImageTag;
+
+mod base;
+mod how;
+mod parts;
+mod revision;
+
+pub(crate) use how::{How, Made, make, refuse_without_system};
+pub(crate) use revision::{Revision, Tree};
+
+/// Where images are built to unless something else is asked for.
+pub(crate) fn default_output(project: &Project) -> PathBuf {
+    project.root.join(".mlops/image")
+}
+
+/// Builds the image of the working tree and pushes it into the project's repository, under a tag
+/// that no branch follows: other runs of the branch do not take it.
+pub(crate) async fn of_working_tree(
+    ctx: &Context,
+    clients: &Clients,
+    project: &Project,
+    repository: &str,
+    revision: &Revision,
+) -> Result<BranchImage> {
+    let (image, base) = built(ctx, project, revision, !ctx.config.is_local()).await?;
+    revision.require_unchanged(project, true)?;
+    let uri: Reference = aws::ecr::repository_uri(clients, repository)
+        .await?
+        .parse()?;
+    let registry = ctx.registry(clients).await?;
+    if !registry.is_local() {
+        refuse_without_system(base.as_deref())?;
+    }
+    // A branch's name has no two dots in a row.
+    let tag = format!("{}..dirty", branch_image::tag(&revision.branch));
+    let tag: ImageTag = tag
+        .parse()
+        .with_context(|| format!("the branch `{}` makes no image tag", revision.branch))?;
+    let mounts = mount_from(&[], &uri, base.as_deref(), &image);
+    let target = Target {
+        repository,
+        tags: &[tag],
+        mount_from: &mounts,
+    };
+    let (_, pushed) = send(ctx, &registry, &target, image, None, repository).await?;
+    let described = aws::ecr::by_digest(clients, repository, &pushed.digest)
+        .await?
+        .ok_or_else(|| anyhow!("ECR does not know {} after the push", pushed.digest))?;
+    Ok(BranchImage {
+        digest: described.digest,
+        why: Why::WorkingTree,
+    })
+}
+
+/// Pushes it, and answers the image that it is.
+pub(crate) async fn send(
+    ctx: &Context,
+    registry: &Registry,
+    target: &Target<'_>,
+    source: Source,
+    compression: Option<Compression>,
+    name: &str,
+) -> Result<(Image, push::Pushed)> {
+    let cannot = || format!("cannot push the image to `{name}`");
+    let title = format!("Pushing to {name}");
+    match source {
+        Source::Ready(_) if compression.is_some() => Err(Failure::usage(
+            "--compression is for layers that must be compressed; this image goes as it is",
+        )),
+        Source::Ready(image) => {
+            let transfer = ctx.progress.transfer(title, image.size());
+            let pushed = push::push(registry, target, &image, &transfer).await;
+            Ok((image, pushed.with_context(cannot)?))
+        }
+        Source::Draft(draft) => {
+            let transfer = ctx.progress.transfer(title, draft.layers().iter().sum());
+            let options = Options {
+                compression: compression.unwrap_or_default(),
+            };
+            push::push_draft(registry, target, draft, options, &transfer)
+                .await
+                .with_context(cannot)
+        }
+    }
+}
+
+/// Builds the project's image, with what it is built on; an account needs a system in it.
+pub(crate) async fn built(
+    ctx: &Context,
+    project: &Project,
+    revision: &Revision,
+    for_account: bool,
+) -> Result<(Source, Option<String>)> {
+    let output = default_output(project);
+    let how = How::for_push(for_account);
+    let made = make(ctx, project, &how, &revision.label(), &output).await?;
+    Ok((Source::Ready(made.image), made.base))
+}
+
+/// The repositories that may have layers: those that were named, and the base's in the same registry.
+pub(crate) fn mount_from(
+    named: &[String],
+    to: &Reference,
+    base: Option<&str>,
+    image: &Source,
+) -> Vec<String> {
+    let base = base.or(match image {
+        Source::Ready(image) => image.base.as_deref(),
+        Source::Draft(_) => None,
+    });
+    let base = base.and_then(|base| base.parse::<Reference>().ok());
+    let base = base.filter(|base| base.host == to.host && base.repository != to.repository);
+    named
+        .iter()
+        .cloned()
+        .chain(base.map(|base| base.repository))
+        .collect()
+}

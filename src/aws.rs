@@ -6,6 +6,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use tokio::sync::OnceCell;
 
+use crate::config::{LOCAL_ACCOUNT, Project};
 use crate::error::{Exit, Failure, Hint};
 use crate::network::Network;
 
@@ -34,6 +35,7 @@ pub use error::AwsResultExt;
 #[derive(Debug, Clone)]
 pub struct Clients {
     config: SdkConfig,
+    flag: &'static str,
     /// CloudFormation.
     pub cloudformation: aws_sdk_cloudformation::Client,
     /// Lambda.
@@ -58,9 +60,40 @@ pub struct Clients {
 }
 
 impl Clients {
+    /// The same clients, which put this flag into the command lines that they suggest.
+    #[must_use]
+    pub fn suggesting(mut self, flag: &'static str) -> Self {
+        self.flag = flag;
+        self
+    }
+
     /// A command line to suggest that reaches the same cloud: `mlops [--local] REST`.
     pub fn command(&self, rest: &str) -> String {
-        crate::config::command_line(self.local, rest)
+        format!("mlops{} {rest}", self.flag)
+    }
+
+    /// Refuses (exit 4) a project of a local cloud, which AWS does not have. Another endpoint may
+    /// be a local cloud too.
+    pub fn require_cloud_of(&self, project: &Project) -> Result<()> {
+        if project.file.account != LOCAL_ACCOUNT || self.local || self.endpoint_url().is_some() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Credentials,
+            format!(
+                "{} was made on a local cloud (account {LOCAL_ACCOUNT}), but this command would go \
+                 to AWS",
+                project.file.name
+            ),
+        ))
+        .hint(
+            "pass --local, or write `local = true` into mlops.toml, before its first section; \
+             --local=false, --profile and MLOPS_LOCAL=0 come before that",
+        )
+        .hint(
+            "to move the project to AWS, change account and region in mlops.toml, then run \
+             `mlops init`",
+        )
     }
 
     /// Clients with the credential chain of the AWS SDK.
@@ -124,6 +157,7 @@ impl Clients {
             .interceptor(payload::Known)
             .build();
         Self {
+            flag: "",
             cloudformation: aws_sdk_cloudformation::Client::new(&config),
             lambda: aws_sdk_lambda::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),

@@ -19,6 +19,8 @@ use crate::output::Format;
 
 mod environment;
 mod sections;
+pub mod shell;
+mod suggestions;
 
 pub use environment::{
     VARIABLES, analyzer_environment, ca_bundle, installer_environment, server_environment,
@@ -28,8 +30,13 @@ pub use sections::{
     PipelineSection, Runtime, ValidateSection,
 };
 
+pub use environment::no_proxy;
+
 /// The project file's name.
 pub const FILE: &str = "mlops.toml";
+
+/// The account of every local cloud; AWS has no such account.
+pub const LOCAL_ACCOUNT: &str = "000000000000";
 
 /// `mlops.toml` as it is written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -168,16 +175,20 @@ pub enum Color {
 /// The flags that every command has.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Global options")]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the command line"
-)]
 pub struct GlobalArgs {
     /// Use the local cloud: its endpoint and its dummy credentials
     ///
-    /// Starts one for this project when none runs.
-    #[arg(long, global = true)]
-    pub local: bool,
+    /// Starts one for this project when none runs. A project with `local = true` in mlops.toml uses
+    /// it without the flag; --local=false (or --profile, --endpoint-url) then reaches AWS.
+    #[arg(
+        long,
+        global = true,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub local: Option<bool>,
     /// The profile of your AWS configuration
     #[arg(long, global = true, value_name = "NAME")]
     pub profile: Option<String>,
@@ -226,6 +237,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub struct Config {
     /// Use the local cloud.
     pub local: bool,
+    /// The flag `--local`, where it was given.
+    pub local_flag: Option<bool>,
     /// The AWS profile.
     pub profile: Option<String>,
     /// The region of flags and environment; the project's comes after it.
@@ -283,7 +296,6 @@ impl Config {
                 )));
             }
         };
-        let local = args.local || variable("MLOPS_LOCAL").is_some_and(|value| value != "0");
         let now = variable("MLOPS_NOW")
             .map(|text| {
                 text.parse().map_err(|error| {
@@ -292,6 +304,17 @@ impl Config {
             })
             .transpose()?;
         let directory = env::current_dir().context("the current directory is gone")?;
+        let local = match (args.local, variable("MLOPS_LOCAL")) {
+            (Some(local), _) => local,
+            (None, Some(value)) => value != "0",
+            // The project's own setting comes last: whoever names another place means it.
+            (None, None) => {
+                args.profile.is_none()
+                    && args.endpoint_url.is_none()
+                    && variable("AWS_ENDPOINT_URL").is_none()
+                    && suggestions::remembers_local(&directory)
+            }
+        };
         let home = variable("HOME").map(PathBuf::from);
         let docker = variable("DOCKER_CONFIG")
             .map(PathBuf::from)
@@ -308,6 +331,7 @@ impl Config {
             .unwrap_or_else(|| directory.join(".mlops/cache"));
         Ok(Self {
             local,
+            local_flag: args.local,
             profile: args.profile.clone().or_else(|| variable("AWS_PROFILE")),
             region: args
                 .region
@@ -454,13 +478,6 @@ pub fn lambda_runtime_api() -> Option<String> {
     env::var("AWS_LAMBDA_RUNTIME_API").ok()
 }
 
-/// A command line to suggest: `mlops REST`, with `--local` when the command that suggests it ran
-/// with it.
-pub fn command_line(local: bool, rest: &str) -> String {
-    let local = if local { " --local" } else { "" };
-    format!("mlops{local} {rest}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -503,6 +520,24 @@ mod tests {
             text.contains("instance_typ") && text.contains("instance_type"),
             "{text}"
         );
+    }
+
+    /// Issue 8, 5.2.
+    #[test]
+    fn local_is_a_switch_or_a_table() {
+        let local = |text: &str| parse(&format!("{MINIMAL}{text}")).map(|file| file.local.enabled);
+        assert!(!local("").unwrap());
+        assert!(local("local = true\n").unwrap());
+        assert!(!local("local = false\n").unwrap());
+        assert!(local("[local]\nenabled = true\nruntime = \"host\"\n").unwrap());
+        assert!(!local("[local]\nruntime = \"host\"\n").unwrap());
+        assert!(local("local = \"yes\"\n").is_err());
+        let error = local("[local]\nruntim = \"host\"\n").unwrap_err();
+        assert!(error.to_string().contains("runtime"), "{error}");
+
+        // What `mlops config show` prints can be read again.
+        let shown = toml::to_string(&parse(&format!("{MINIMAL}local = true\n")).unwrap()).unwrap();
+        assert!(toml::from_str::<ProjectFile>(&shown).unwrap().local.enabled);
     }
 
     #[test]

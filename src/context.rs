@@ -79,7 +79,7 @@ impl Context {
                         .find_project()?
                         .map(|project| project.file.region),
                 };
-                if self.config.local {
+                let clients = if self.config.local {
                     self.local_clients(region.as_deref()).await
                 } else {
                     Clients::from_environment(
@@ -89,7 +89,8 @@ impl Context {
                         self.network().await?,
                     )
                     .await
-                }
+                };
+                Ok(clients?.suggesting(self.config.cloud_flag()))
             })
             .await
     }
@@ -123,10 +124,17 @@ impl Context {
             .hint("build it with the cargo feature `local`")
     }
 
+    /// The AWS clients, for a command that reads what `project` owns.
+    pub async fn aws_of(&self, project: &Project) -> Result<&Clients> {
+        let clients = self.aws().await?;
+        clients.require_cloud_of(project)?;
+        Ok(clients)
+    }
+
     /// The AWS clients, after a look that they reach the account and region of `project`: every
     /// command that changes something asks for them here (exit 4 on the wrong account).
     pub async fn aws_for(&self, project: &Project) -> Result<&Clients> {
-        let clients = self.aws().await?;
+        let clients = self.aws_of(project).await?;
         let account = clients.account().await?;
         if account != project.file.account {
             return Err(Failure::new(
@@ -136,7 +144,11 @@ impl Context {
                     project.file.name, project.file.account
                 ),
             ))
-            .hint("choose another --profile, or correct `account` in mlops.toml");
+            .hint(if self.config.local {
+                "leave out --local, or correct `account` in mlops.toml"
+            } else {
+                "choose another --profile, or correct `account` in mlops.toml"
+            });
         }
         if clients.region() != project.file.region {
             return Err(Failure::new(
@@ -176,9 +188,10 @@ impl Context {
         )
     }
 
-    /// A command line to suggest: `mlops REST`, with `--local` when this command ran with it.
+    /// A command line to suggest: `mlops REST`, with `--local` when it needs that to reach the cloud
+    /// that this command reached.
     pub fn command(&self, rest: &str) -> String {
-        crate::config::command_line(self.config.local, rest)
+        self.config.command(rest)
     }
 
     /// The time, or the fixed one that a test asked for.

@@ -44,7 +44,14 @@ const FILES: &[(&str, &[u8], bool)] = files![
 ];
 
 /// `mlops.toml` of a new project.
-fn project_file(name: &ProjectName, account: &str, region: &str) -> String {
+fn project_file(name: &ProjectName, account: &str, region: &str, local: bool) -> String {
+    let local = if local {
+        "\n\
+         # Commands use the local cloud; --local=false reaches AWS.\n\
+         local = true\n"
+    } else {
+        ""
+    };
     format!(
         "# docs/config.md of mlops lists every key.\n\
          name = \"{name}\"\n\
@@ -52,6 +59,7 @@ fn project_file(name: &ProjectName, account: &str, region: &str) -> String {
          # Commands that change something refuse any other account and region.\n\
          account = \"{account}\"\n\
          region = \"{region}\"\n\
+         {local}\
          \n\
          [deploy]\n\
          instance_type = \"ml.m5.large\"\n\
@@ -82,13 +90,15 @@ fn paths() -> impl Iterator<Item = &'static str> {
 }
 
 /// Writes the project into `directory` and returns the files' paths in it. Overwrites nothing.
+/// `local` makes its commands use the local cloud.
 pub fn write(
     directory: &Path,
     name: &ProjectName,
     account: &str,
     region: &str,
+    local: bool,
 ) -> Result<Vec<PathBuf>> {
-    let toml = project_file(name, account, region);
+    let toml = project_file(name, account, region, local);
     let files = FILES
         .iter()
         .copied()
@@ -141,8 +151,8 @@ mod tests {
                     pending.push(path);
                 } else {
                     let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
-                    found.push(if name == "gitignore" {
-                        ".gitignore".to_owned()
+                    found.push(if name.starts_with("git") {
+                        format!(".{name}")
                     } else {
                         name.to_owned()
                     });
@@ -159,12 +169,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let name: ProjectName = "flights".parse().unwrap();
         check(directory.path()).unwrap();
-        let files = write(directory.path(), &name, "000000000000", "us-east-1").unwrap();
+        let files = write(directory.path(), &name, "000000000000", "us-east-1", true).unwrap();
         assert_eq!(files.len(), FILES.len() + 1);
 
         let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
         let file: crate::config::ProjectFile = toml::from_str(&text).unwrap();
         assert_eq!(file.name, name);
+        assert!(file.local.enabled);
         let sample = file.deploy.sample.unwrap();
         assert!(directory.path().join(sample).is_file());
         assert!(directory.path().join(file.pipeline.definition).is_file());
@@ -172,7 +183,7 @@ mod tests {
         let error = check(directory.path()).unwrap_err();
         assert_eq!(crate::error::exit(&error), crate::error::Exit::Usage);
         std::fs::write(directory.path().join(FILE), "mine").unwrap();
-        assert!(write(directory.path(), &name, "1", "x").is_err());
+        assert!(write(directory.path(), &name, "1", "x", false).is_err());
         let kept = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
         assert_eq!(kept, "mine");
     }
@@ -184,7 +195,7 @@ mod tests {
 
         let directory = tempfile::tempdir().unwrap();
         let name = "flights".parse().unwrap();
-        write(directory.path(), &name, "000000000000", "us-east-1").unwrap();
+        write(directory.path(), &name, "000000000000", "us-east-1", false).unwrap();
         let mode = |path: &str| {
             let metadata = std::fs::metadata(directory.path().join(path)).unwrap();
             metadata.permissions().mode() & 0o111

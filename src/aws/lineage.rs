@@ -65,12 +65,12 @@ pub async fn register(clients: &Clients, repository: &str, model: &Model) -> Res
     {
         sources.push((image.to_owned(), "Image", Vec::new()));
     }
-    if let Some(commit) = &model.commit {
+    if let Some(commit) = model.revision() {
         let uri = format!(
             "codecommit::{}://{repository}?commit={commit}",
             clients.region()
         );
-        sources.push((uri, "Code", vec![("CommitId", commit.clone())]));
+        sources.push((uri, "Code", vec![("CommitId", commit)]));
     }
     for (uri, kind, properties) in sources {
         let source = artifact(clients, &uri, kind, &properties).await?;

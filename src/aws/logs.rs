@@ -1,58 +1,121 @@
 //! CloudWatch Logs: what jobs wrote.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
+use jiff::Timestamp;
 
 use super::{AwsResultExt, Clients};
 
 const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
 
-/// The lines that a job wrote, oldest first: all of them, or the last `tail` of each stream. A job
-/// that has not written yet has none.
-pub async fn lines(
-    clients: &Clients,
-    group: &str,
-    job: &str,
-    tail: Option<i32>,
-) -> Result<Vec<String>> {
-    let prefix = format!("{job}/");
-    let streams = clients
-        .logs
-        .describe_log_streams()
-        .log_group_name(group)
-        .log_stream_name_prefix(&prefix)
-        .send()
-        .await
-        .aws_unless(format!("cannot look for the log of `{job}`"), NOT_FOUND)?
-        .and_then(|answer| answer.log_streams)
-        .unwrap_or_default();
-    let mut lines = Vec::new();
-    for stream in streams {
-        let name = stream.log_stream_name.unwrap_or_default();
-        let mut token: Option<String> = None;
-        loop {
-            let page = clients
-                .logs
-                .get_log_events()
-                .log_group_name(group)
-                .log_stream_name(&name)
-                .start_from_head(tail.is_none())
-                .set_limit(tail)
-                .set_next_token(token.clone())
-                .send()
-                .await
-                .aws(format!("cannot read the log of `{job}`"))?;
-            lines.extend(
-                page.events()
-                    .iter()
-                    .map(|event| event.message().unwrap_or_default().to_owned()),
-            );
-            // The last page answers the token that it was asked with.
-            let next = page.next_forward_token().map(str::to_owned);
-            if tail.is_some() || next.is_none() || next == token {
-                break;
-            }
-            token = next;
+/// A line of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When it was written.
+    pub time: Option<Timestamp>,
+    /// The line.
+    pub message: String,
+}
+
+/// Reads the log of a job from its beginning; each read returns what is new.
+#[derive(Debug)]
+pub struct Reader {
+    group: String,
+    job: String,
+    /// Where the next read of a stream begins.
+    places: BTreeMap<String, String>,
+}
+
+impl Reader {
+    /// A reader that has read nothing yet.
+    pub fn new(group: &str, job: &str) -> Self {
+        Self {
+            group: group.to_owned(),
+            job: job.to_owned(),
+            places: BTreeMap::new(),
         }
     }
+
+    /// What was written since the last read, oldest first within each stream.
+    pub async fn read(&mut self, clients: &Clients) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        for stream in streams(clients, &self.group, &self.job).await? {
+            loop {
+                let asked = self.places.get(&stream).cloned();
+                let page = clients
+                    .logs
+                    .get_log_events()
+                    .log_group_name(&self.group)
+                    .log_stream_name(&stream)
+                    .start_from_head(true)
+                    .set_next_token(asked.clone())
+                    .send()
+                    .await
+                    .aws(format!("cannot read the log of `{}`", self.job))?;
+                events.extend(page.events().iter().map(event));
+                // At the end the answer repeats the token of the request.
+                let next = page.next_forward_token().map(str::to_owned);
+                if next.is_none() || next == asked {
+                    break;
+                }
+                self.places.extend(next.map(|next| (stream.clone(), next)));
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// The last `tail` lines of each stream of a job. A job that has not written yet has none.
+pub async fn last(clients: &Clients, group: &str, job: &str, tail: i32) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for stream in streams(clients, group, job).await? {
+        let page = clients
+            .logs
+            .get_log_events()
+            .log_group_name(group)
+            .log_stream_name(&stream)
+            .start_from_head(false)
+            .limit(tail)
+            .send()
+            .await
+            .aws(format!("cannot read the log of `{job}`"))?;
+        lines.extend(page.events().iter().map(|line| event(line).message));
+    }
     Ok(lines)
+}
+
+/// The streams of a job, by name.
+async fn streams(clients: &Clients, group: &str, job: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut token = None;
+    loop {
+        let page = clients
+            .logs
+            .describe_log_streams()
+            .log_group_name(group)
+            .log_stream_name_prefix(format!("{job}/"))
+            .set_next_token(token)
+            .send()
+            .await
+            .aws_unless(format!("cannot look for the log of `{job}`"), NOT_FOUND)?;
+        let Some(page) = page else {
+            return Ok(found);
+        };
+        token = page.next_token().map(str::to_owned);
+        let streams = page.log_streams.unwrap_or_default();
+        found.extend(streams.into_iter().filter_map(|s| s.log_stream_name));
+        if token.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+fn event(event: &aws_sdk_cloudwatchlogs::types::OutputLogEvent) -> Event {
+    Event {
+        time: event
+            .timestamp()
+            .and_then(|time| Timestamp::from_millisecond(time).ok()),
+        message: event.message().unwrap_or_default().to_owned(),
+    }
 }

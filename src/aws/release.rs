@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use super::Clients;
 use super::hosting::{self, Endpoint};
 use super::sagemaker::models::{self, ModelVersion};
+use super::sagemaker::runs;
 use crate::error::{Exit, Failure, Hint, hinted};
 use crate::names::Version;
 use crate::wait::{Poll, Waiter};
@@ -83,6 +84,28 @@ pub fn choose<'a>(
         ));
     }
     Ok(found)
+}
+
+/// Refuses (exit 3) a version that uncommitted files went into: nobody could make it again.
+pub async fn require_committed(clients: &Clients, group: &str, arn: &str) -> Result<()> {
+    let Some(model) = models::describe(clients, arn).await? else {
+        return Ok(());
+    };
+    let of_dirty_run = match &model.run_arn {
+        Some(run) => runs::made_of(clients, run).await?.dirty,
+        None => false,
+    };
+    if !model.dirty && !of_dirty_run {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Refused,
+        format!(
+            "version {} of {group} was trained from a working tree, not from a commit",
+            model.version
+        ),
+    ))
+    .hint("commit the change, push its image and train again, or pass --allow-dirty")
 }
 
 /// The endpoint when no deployment is under way.

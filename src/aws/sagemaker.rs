@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+pub mod gate;
 pub mod models;
 pub mod pipelines;
 pub mod processing;

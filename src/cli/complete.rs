@@ -202,7 +202,7 @@ fn flags(words: impl Iterator<Item = OsString>) -> GlobalArgs {
         };
         let slot = match name {
             "--local" => {
-                found.local = true;
+                found.local = Some(value.as_deref() != Some("false"));
                 continue;
             }
             "--profile" => &mut found.profile,
@@ -225,6 +225,6 @@ mod tests {
         let found = flags(line.split(' ').map(OsString::from));
         assert_eq!(found.profile.as_deref(), Some("team"));
         assert_eq!(found.region.as_deref(), Some("eu-west-1"));
-        assert!(found.local && found.endpoint_url.is_none());
+        assert!(found.local == Some(true) && found.endpoint_url.is_none());
     }
 }

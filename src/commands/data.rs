@@ -109,6 +109,7 @@ impl Place {
         let project = project
             .ok_or_else(|| Failure::usage("there is no mlops.toml here"))
             .hint("pass --bucket, or run `mlops init` first")?;
+        clients.require_cloud_of(project)?;
         Ok(infra::platform(clients, project).await?.data_bucket)
     }
 }

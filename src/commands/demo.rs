@@ -14,6 +14,7 @@ use tokio::process::Command;
 use self::story::{ENDPOINT, Program, STORY, Step, TRAFFIC};
 use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Clients, capture};
+use crate::config::shell;
 use crate::context::Context;
 use crate::error::{Failure, Hint};
 use crate::git::Repository;
@@ -40,6 +41,8 @@ pub struct Told {
     directory: PathBuf,
     steps: Vec<Done>,
     seconds: f64,
+    /// The path of this program, where `mlops` is not on PATH.
+    program: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +89,7 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<Told> {
         directory,
         steps,
         seconds: start.elapsed().as_secs_f64(),
+        program: ctx.config.path_of_mlops(),
     })
 }
 
@@ -123,6 +127,8 @@ async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
     command
         .args(step.arguments)
         .current_dir(directory)
+        // Whatever the environment says of profiles and endpoints.
+        .env("MLOPS_LOCAL", "1")
         .stdin(Stdio::null());
     if step.program == Program::Git
         && let Some(repository) = Repository::find(directory)?
@@ -229,10 +235,15 @@ impl fmt::Display for Told {
             self.seconds,
             self.steps.len()
         )?;
+        if let Some(program) = &self.program {
+            writeln!(f, "`mlops` is not on PATH; it is {}", program.display())?;
+        }
         writeln!(f, "It is all still there:\n")?;
-        writeln!(f, "  cd {}", self.directory.display())?;
-        writeln!(f, "  mlops --local models list")?;
-        writeln!(f, "  mlops --local runs list")?;
+        let word = |path: &Path| shell::word(&path.to_string_lossy());
+        let mlops = self.program.as_deref().map_or("mlops".to_owned(), word);
+        writeln!(f, "  cd {}", word(&self.directory))?;
+        writeln!(f, "  {mlops} models list")?;
+        writeln!(f, "  {mlops} runs list")?;
         write!(f, "  open drift.html in a browser")
     }
 }

@@ -23,7 +23,9 @@ use crate::scaffold;
 /// In a new directory it writes an example project that works, makes it a git repository, and
 /// deploys three CloudFormation stacks: the network, the platform (versioned buckets, image
 /// repository, model registry, roles) and the workbench (git repositories, notebook). In a project
-/// it brings the stacks up to date and writes no file. Running it again changes nothing.
+/// it brings the stacks up to date and writes no file. Running it again changes nothing. With
+/// --local the new project remembers the local cloud (`local = true` in mlops.toml): later commands
+/// need no --local.
 ///
 /// Example: mlops init --name flights --local
 #[derive(Debug, clap::Args)]
@@ -101,7 +103,8 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         network,
         platform,
         workbench,
-        next: ctx.command("image push"),
+        program: ctx.config.path_of_mlops(),
+        next: ctx.config.first_command("image push"),
     })
 }
 
@@ -130,7 +133,7 @@ async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Pr
         )))
         .hint("start another project in a directory of its own");
     }
-    let clients = ctx.aws().await?;
+    let clients = ctx.aws_of(&project).await?;
     let account = clients.account().await?;
     if account != project.file.account || clients.region() != project.file.region {
         return Err(Failure::new(
@@ -149,10 +152,14 @@ async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Pr
         );
     }
     infra::check_name(&project.file.name, account, clients.region())?;
+    if ctx.config.local && !ctx.config.remembers_local() {
+        ctx.progress
+            .say("`local = true` at the top of mlops.toml saves the flag --local");
+    }
     Ok(project)
 }
 
-/// Writes a new project into the current directory and commits it.
+/// Writes a new project and commits it.
 async fn start(ctx: &Context, args: &InitArgs) -> Result<(Project, Started)> {
     let directory = &ctx.config.directory;
     let name = match &args.name {
@@ -165,7 +172,7 @@ async fn start(ctx: &Context, args: &InitArgs) -> Result<(Project, Started)> {
     let (account, region) = (clients.account().await?, clients.region());
     infra::check_name(&name, account, region)?;
 
-    let files = scaffold::write(directory, &name, account, region)?;
+    let files = scaffold::write(directory, &name, account, region, ctx.config.local)?;
     let project = ctx.project()?;
     let repository = match before {
         Some(repository) => repository,

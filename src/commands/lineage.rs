@@ -28,7 +28,7 @@ pub struct LineageArgs {
 /// Runs the command.
 pub async fn run(ctx: &Context, args: &LineageArgs) -> Result<LineageReport> {
     let project = ctx.project()?;
-    let clients = ctx.aws().await?;
+    let clients = ctx.aws_of(&project).await?;
     let group = project.file.name.as_str();
     let (versions, endpoint) = tokio::try_join!(
         models::all(clients, group),

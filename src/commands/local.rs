@@ -15,6 +15,10 @@ mod inject;
 
 pub use inject::{InjectCommand, InjectScanArgs, Injected};
 
+mod env;
+
+pub use env::{Env, EnvArgs};
+
 /// Run and manage the local cloud
 #[derive(Debug, clap::Subcommand)]
 pub enum LocalCommand {
@@ -29,6 +33,7 @@ pub enum LocalCommand {
     Stop(StateArgs),
     /// Say whether a local cloud runs, and where
     Status(StateArgs),
+    Env(EnvArgs),
     /// End the local cloud and remove everything it keeps
     Reset(StateArgs),
     #[command(subcommand)]
@@ -77,6 +82,7 @@ impl StateArgs {
 /// Runs one of the commands.
 pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
     Ok(match command {
+        LocalCommand::Env(args) => LocalReport::Env(env::run(ctx, args).await?),
         LocalCommand::Start(args) if args.detach => {
             let directory = args.state.directory(ctx);
             let options = Detached {
@@ -154,6 +160,8 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum LocalReport {
+    /// The environment of its clients.
+    Env(Env),
     /// A server runs, or not.
     Status(Status),
     /// A server was ended.
@@ -177,6 +185,7 @@ impl Report for LocalReport {}
 impl fmt::Display for LocalReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Env(env) => env.fmt(f),
             Self::Status(status) => {
                 match (&status.endpoint, status.pid) {
                     (Some(endpoint), Some(pid)) => {

@@ -3,25 +3,34 @@
 use std::fmt;
 
 use anyhow::{Result, anyhow};
+use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 
+use crate::aws::Clients;
 use crate::aws::hosting::{self, Endpoint};
 use crate::aws::sagemaker::models::{self, Model};
+use crate::aws::sagemaker::runs;
 use crate::context::Context;
 use crate::error::Hint;
 use crate::names::Version;
-use crate::output::{Report, table};
+use crate::output::{LIVE, Report, state, table, wide_table};
+
+/// Versions that are looked at concurrently; SageMaker throttles more.
+const PARALLEL: usize = 6;
 
 /// Look at the versions in the model registry
 #[derive(Debug, clap::Subcommand)]
 pub enum ModelsCommand {
     /// List the newest versions with their metrics
     ///
-    /// Example: mlops models list
+    /// Example: mlops models list --wide
     List {
         /// How many versions
         #[arg(long, value_name = "NUMBER", default_value_t = 20)]
         limit: usize,
+        /// Show every metric, one line for each version
+        #[arg(long)]
+        wide: bool,
     },
     /// Show a version: what it was made of, its metrics, its artifact
     ///
@@ -47,6 +56,8 @@ pub enum ModelsReport {
 pub struct ModelList {
     models: Vec<Listed>,
     #[serde(skip)]
+    wide: bool,
+    #[serde(skip)]
     train: String,
 }
 
@@ -55,6 +66,8 @@ pub struct ModelList {
 pub struct Listed {
     #[serde(flatten)]
     model: Model,
+    /// The branch of the run that made it.
+    branch: Option<String>,
     live: bool,
 }
 
@@ -62,24 +75,24 @@ pub struct Listed {
 pub async fn run(ctx: &Context, command: &ModelsCommand) -> Result<ModelsReport> {
     let project = ctx.project()?;
     let group = project.file.name.as_str();
-    let clients = ctx.aws().await?;
+    let clients = ctx.aws_of(&project).await?;
     match command {
-        ModelsCommand::List { limit } => {
+        ModelsCommand::List { limit, wide } => {
             let (found, live) = tokio::try_join!(
                 models::list(clients, group, *limit),
                 hosting::endpoint(clients, group)
             )?;
             let described = found
                 .iter()
-                .map(|version| models::describe(clients, &version.arn));
-            let models = futures::future::try_join_all(described).await?;
+                .map(|version| listed(clients, &version.arn, live.as_ref()));
+            let models: Vec<_> = futures::stream::iter(described)
+                .buffered(PARALLEL)
+                .try_collect()
+                .await?;
             Ok(ModelsReport::List(ModelList {
                 // A version can be deleted between the two calls.
-                models: models
-                    .into_iter()
-                    .flatten()
-                    .map(|model| listed(model, live.as_ref()))
-                    .collect(),
+                models: models.into_iter().flatten().collect(),
+                wide: *wide,
                 train: ctx.command("train"),
             }))
         }
@@ -97,11 +110,9 @@ pub async fn run(ctx: &Context, command: &ModelsCommand) -> Result<ModelsReport>
                         ctx.command("train")
                     ))?,
             };
-            let (model, live) = tokio::try_join!(
-                models::describe(clients, &arn),
-                hosting::endpoint(clients, group)
-            )?;
-            let model = model
+            let live = hosting::endpoint(clients, group).await?;
+            let model = listed(clients, &arn, live.as_ref())
+                .await?
                 .ok_or_else(|| {
                     let version = arn.rsplit('/').next().unwrap_or_default();
                     anyhow!("there is no version {version} of the model `{group}`")
@@ -110,7 +121,7 @@ pub async fn run(ctx: &Context, command: &ModelsCommand) -> Result<ModelsReport>
                     "`{}` shows the versions",
                     ctx.command("models list")
                 ))?;
-            Ok(ModelsReport::Show(Box::new(listed(model, live.as_ref()))))
+            Ok(ModelsReport::Show(Box::new(model)))
         }
     }
 }
@@ -126,11 +137,24 @@ fn first(metrics: &serde_json::Map<String, serde_json::Value>) -> String {
     )
 }
 
-fn listed(model: Model, endpoint: Option<&Endpoint>) -> Listed {
-    Listed {
+/// A version with its branch; `None` when it is gone.
+async fn listed(
+    clients: &Clients,
+    arn: &str,
+    endpoint: Option<&Endpoint>,
+) -> Result<Option<Listed>> {
+    let Some(model) = models::describe(clients, arn).await? else {
+        return Ok(None);
+    };
+    let branch = match &model.run_arn {
+        Some(run) => runs::made_of(clients, run).await?.branch,
+        None => None,
+    };
+    Ok(Some(Listed {
         live: endpoint.is_some_and(|endpoint| endpoint.serves(&model.arn)),
+        branch,
         model,
-    }
+    }))
 }
 
 impl Report for ModelsReport {}
@@ -153,24 +177,35 @@ impl fmt::Display for ModelList {
                 self.train
             );
         }
-        let rows = self.models.iter().map(|Listed { model, live }| {
+        let rows = self.models.iter().map(|listed| {
+            let model = &listed.model;
             vec![
                 model.version.to_string(),
-                model.status.clone(),
-                first(&model.metrics),
+                if listed.live {
+                    format!("{}{LIVE}", model.status)
+                } else {
+                    model.status.clone()
+                },
+                if self.wide {
+                    models::sentence(&model.metrics)
+                } else {
+                    first(&model.metrics)
+                },
                 model.created.map(crate::output::time).unwrap_or_default(),
-                model
-                    .commit
-                    .as_deref()
-                    .map(|commit| commit.chars().take(10).collect())
-                    .unwrap_or_default(),
-                if *live { "live" } else { "" }.to_owned(),
+                listed.branch.clone().unwrap_or_default(),
+                model.commit.as_deref().map_or_else(String::new, |commit| {
+                    let short: String = commit.chars().take(7).collect();
+                    short + if model.dirty { models::DIRTY } else { "" }
+                }),
             ]
         });
-        f.write_str(&table(
-            &["VERSION", "STATUS", "METRIC", "CREATED", "COMMIT", ""],
-            rows,
-        ))
+        let metrics = if self.wide { "METRICS" } else { "METRIC" };
+        let header = ["VERSION", "STATUS", metrics, "CREATED", "BRANCH", "COMMIT"];
+        f.write_str(&if self.wide {
+            wide_table(&header, rows)
+        } else {
+            table(&header, rows)
+        })
     }
 }
 
@@ -178,13 +213,15 @@ impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let model = &self.model;
         let live = if self.live { "  live" } else { "" };
-        writeln!(f, "version   {}  {}{live}", model.version, model.status)?;
+        let status = state(&model.status);
+        writeln!(f, "version   {}  {status}{live}", model.version)?;
         let created = model.created.map(crate::output::time);
         for (label, value) in [
             ("approval", &model.approval_description),
             ("created", &created),
             ("run", &model.run),
-            ("commit", &model.commit),
+            ("branch", &self.branch),
+            ("commit", &model.revision()),
             ("image", &model.image),
             ("artifact", &model.artifact),
         ] {

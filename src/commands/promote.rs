@@ -27,6 +27,9 @@ use sample::Sample;
 pub struct PromoteArgs {
     /// The version, as `mlops models list` shows it
     version: Option<Version>,
+    /// Promote a version that was trained with --working-tree
+    #[arg(long)]
+    allow_dirty: bool,
 }
 
 /// Runs the command.
@@ -46,6 +49,9 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<PromoteReport> {
     let chosen = release::choose(group, &versions, live, args.version, |rest| {
         ctx.command(rest)
     })?;
+    if !args.allow_dirty {
+        release::require_committed(clients, group, &chosen.arn).await?;
+    }
     let approved_now = chosen.status != "Approved";
     if approved_now {
         ctx.prompt.require(&format!(

@@ -1,6 +1,7 @@
 //! `mlops status`: the project on one screen.
 
 use anyhow::Result;
+use jiff::Timestamp;
 
 use crate::aws::monitoring_store::Store;
 use crate::aws::sagemaker::{models, runs};
@@ -31,7 +32,7 @@ const PARTS: [&str; 4] = ["network", "platform", "workbench", "endpoint"];
 pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
     let project = ctx.project()?;
     let name = project.file.name.as_str();
-    let clients = ctx.aws().await?;
+    let clients = ctx.aws_of(&project).await?;
     let mut stacks = Vec::new();
     let mut platform = None;
     for part in PARTS {
@@ -49,10 +50,10 @@ pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
     let mut report = StatusReport::new(name, clients.account().await?, clients.region(), stacks);
     if let Some(platform) = platform {
         let dataset = project.dataset();
-        let (images, data, runs, models, endpoint, monitor) = futures::try_join!(
+        let (images, data, run, models, endpoint, monitor) = futures::try_join!(
             ecr::list(clients, &platform.image_repository),
             datasets::latest(&clients.s3, &platform.data_bucket, &dataset),
-            runs::list(clients, name, 1),
+            last_run(clients, name, ctx.now()),
             models::all(clients, &platform.model_package_group),
             hosting::endpoint(clients, name),
             monitoring(clients, &platform.artifact_bucket, name),
@@ -68,10 +69,7 @@ pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
             dataset: dataset.to_string(),
             version: data.map(|version| version.id),
         });
-        report.run = runs.into_iter().next().map(|(_, run)| Run {
-            id: run.run,
-            status: run.status,
-        });
+        report.run = run;
         report.live = endpoint
             .as_ref()
             .and_then(|endpoint| endpoint.live(&models))
@@ -82,6 +80,17 @@ pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
     }
     report.next = ctx.command(&report.next_step());
     Ok(report)
+}
+
+/// The newest run, with a gate's refusal.
+async fn last_run(clients: &Clients, pipeline: &str, now: Timestamp) -> Result<Option<Run>> {
+    let newest = runs::list(clients, pipeline, 1).await?;
+    let newest = runs::complete(clients, newest, now).await?;
+    Ok(newest.into_iter().next().map(|run| Run {
+        id: run.run,
+        status: run.status,
+        gate: run.gate,
+    }))
 }
 
 /// The newest complete monitoring result.

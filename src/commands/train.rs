@@ -5,14 +5,17 @@ use std::fmt;
 use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
+use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::models::{self, Model};
 use crate::aws::sagemaker::pipelines::{self, Upsert};
 use crate::aws::sagemaker::runs::{self, Origin, RunStep};
 use crate::context::Context;
 use crate::names::BranchName;
-use crate::output::{Report, table};
+use crate::output::{Report, clean, duration, state, table};
 
+mod inputs;
 mod resolve;
 mod watch;
 
@@ -21,7 +24,8 @@ mod watch;
 /// Takes the pipeline definition from the head commit of the branch, its image by digest, and the
 /// newest version of the data; all are recorded with the run. The image is the one that the branch
 /// pins (`mlops image pin`), on the production branch the promoted version's, else the newest that
-/// was pushed from the branch. Ctrl-C leaves the run going.
+/// was pushed from the branch. Ctrl-C leaves the run going. Exits with 3 when a gate refuses the
+/// model, and prints its metrics and the limit.
 ///
 /// Example: mlops train --branch develop -p MaxRmse=18
 #[derive(Debug, clap::Args)]
@@ -29,7 +33,10 @@ pub struct TrainArgs {
     /// The branch (default: the one that is checked out)
     #[arg(long, value_name = "BRANCH")]
     branch: Option<BranchName>,
-    /// Take the pipeline definition from the working tree; the run is recorded as dirty
+    /// Take pipeline definition and program from the working tree, without a commit
+    ///
+    /// The program becomes an image of this run alone, unless the branch has a pin. Run and model
+    /// version are recorded as dirty: `mlops promote` refuses the version without --allow-dirty.
     #[arg(long)]
     working_tree: bool,
     /// Return when the run has started
@@ -56,12 +63,19 @@ pub struct Training {
     run: String,
     arn: String,
     status: String,
+    /// SageMaker's own status: `Failed` of a run that a gate refused.
+    execution_status: String,
     #[serde(flatten)]
     origin: Origin,
     pipeline: Upsert,
     started: Option<Timestamp>,
     steps: Vec<RunStep>,
     model: Option<Model>,
+    /// What the run measured, whether a gate refused the model or not.
+    metrics: Map<String, Value>,
+    /// Why a gate refused it.
+    gate: Option<Gate>,
+    seconds: Option<i64>,
     #[serde(skip)]
     now: Timestamp,
     #[serde(skip)]
@@ -93,37 +107,57 @@ pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
         None => None,
     };
     let next = match &model {
+        Some(model) if start.origin.dirty => {
+            Some(ctx.command(&format!("promote {} --allow-dirty", model.version)))
+        }
         Some(model) => Some(ctx.command(&format!("promote {}", model.version))),
-        None if run.status == "Succeeded" => None,
+        None if run.status == "Succeeded" || run.gate.is_some() => None,
         None => Some(show),
     };
-    Ok(Training {
+    let now = Timestamp::now();
+    let metrics = match (&model, &run.gate) {
+        (Some(model), _) => model.metrics.clone(),
+        (None, Some(gate)) => gate.metrics.clone(),
+        (None, None) => Map::new(),
+    };
+    let training = Training {
         next,
         run: id,
         arn,
+        seconds: run.seconds(now),
+        metrics,
+        gate: run.gate,
         status: run.status,
+        execution_status: run.execution_status,
         origin: start.origin,
         pipeline,
         started: run.started,
         steps: run.steps,
         model,
-        now: Timestamp::now(),
-    })
+        now,
+    };
+    match &training.gate {
+        Some(gate) => {
+            ctx.output.report(&training)?;
+            Err(watch::refusal(ctx, &training.run, gate))
+        }
+        None => Ok(training),
+    }
 }
 
 impl Report for Training {}
 
 impl fmt::Display for Training {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "run       {}  {}", self.run, self.status)?;
+        writeln!(f, "run       {}  {}", self.run, state(&self.status))?;
         write!(f, "{}", self.origin)?;
         if !self.steps.is_empty() {
             let rows = self.steps.iter().map(|step| {
-                let time = step.seconds(self.now).map(|s| format!("{s} s"));
+                let time = step.seconds(self.now).map(duration);
                 vec![
                     step.name.clone(),
                     step.kind.unwrap_or("-").to_owned(),
-                    step.status.clone(),
+                    step.shown_status().to_owned(),
                     time.unwrap_or_default(),
                 ]
             });
@@ -132,12 +166,26 @@ impl fmt::Display for Training {
         }
         if let Some(model) = &self.model {
             writeln!(f)?;
-            writeln!(f, "model     version {}  {}", model.version, model.status)?;
+            let status = state(&model.status);
+            writeln!(f, "model     version {}  {status}", model.version)?;
             if !model.metrics.is_empty() {
                 writeln!(f, "metrics   {}", models::sentence(&model.metrics))?;
             }
             if let Some(artifact) = &model.artifact {
                 writeln!(f, "artifact  {artifact}")?;
+            }
+        }
+        if let Some(gate) = &self.gate {
+            writeln!(f)?;
+            writeln!(f, "refused   {}", clean(&gate.message))?;
+            for check in &gate.checks {
+                writeln!(f, "          {}", clean(&check.to_string()))?;
+            }
+            if let Some(note) = &gate.note {
+                writeln!(f, "          {}", clean(note))?;
+            }
+            if !self.metrics.is_empty() {
+                writeln!(f, "metrics   {}", models::sentence(&self.metrics))?;
             }
         }
         match &self.next {

@@ -184,6 +184,26 @@ fn chosen(names: &[&str]) -> Vec<(OsString, OsString)> {
         .collect()
 }
 
+/// `NO_PROXY` with this machine in it, where a proxy is set that clients would ask for loopback.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only reader of the environment"
+)]
+pub fn no_proxy() -> Option<String> {
+    let find = |names: &[&str]| {
+        let mut values = names.iter().filter_map(|name| env::var(name).ok());
+        values.find(|value| !value.is_empty())
+    };
+    find(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])?;
+    let direct = find(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
+    let mut hosts = direct.split(',').map(str::trim);
+    match hosts.any(|host| matches!(host, "127.0.0.1" | "*")) {
+        true => None,
+        false if direct.is_empty() => Some("127.0.0.1".to_owned()),
+        false => Some(format!("{direct},127.0.0.1")),
+    }
+}
+
 /// The variables of the analyzer's container contract (docs/analyzer.md).
 const ANALYZER: &[&str] = &[
     "SAGEMAKER_BASE_DIR",

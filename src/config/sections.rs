@@ -1,8 +1,11 @@
 //! The sections of `mlops.toml`.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::{BranchName, DatasetName, Platform, PythonVersion};
 
@@ -170,12 +173,52 @@ impl Default for ValidateSection {
     }
 }
 
-/// `[local]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// `local = true`, or the table `[local]`.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct LocalSection {
+    /// Whether commands use the local cloud without `--local`.
+    pub enabled: bool,
     /// What runs the jobs of the local cloud.
     pub runtime: Runtime,
+}
+
+impl<'de> Deserialize<'de> for LocalSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LocalVisitor)
+    }
+}
+
+/// Reads both spellings of `local`.
+struct LocalVisitor;
+
+impl<'de> Visitor<'de> for LocalVisitor {
+    type Value = LocalSection;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true, false or a table")
+    }
+
+    fn visit_bool<E>(self, enabled: bool) -> Result<LocalSection, E> {
+        Ok(LocalSection {
+            enabled,
+            runtime: Runtime::default(),
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LocalSection, A::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        struct Table {
+            enabled: bool,
+            runtime: Runtime,
+        }
+
+        let table = Table::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(LocalSection {
+            enabled: table.enabled,
+            runtime: table.runtime,
+        })
+    }
 }
 
 /// What runs the jobs of the local cloud.

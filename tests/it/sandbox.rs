@@ -94,6 +94,13 @@ impl Sandbox {
         self.ran(&output)
     }
 
+    /// Runs a command that was made elsewhere, in this sandbox.
+    #[must_use = "check the exit code, or snapshot the output"]
+    pub(crate) fn shell(&self, mut command: Command) -> Run {
+        self.dress(&mut command, "");
+        self.run(command)
+    }
+
     fn dress(&self, command: &mut Command, directory: &str) {
         command
             .current_dir(self.path().join(directory))

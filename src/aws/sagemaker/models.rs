@@ -16,6 +16,9 @@ use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Clients};
 use crate::names::Version;
 
+/// Ends the `CommitId` of a version that uncommitted files went into.
+pub const DIRTY: &str = "-dirty";
+
 /// A version of a model, in one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelVersion {
@@ -44,6 +47,8 @@ pub struct Model {
     pub created: Option<Timestamp>,
     /// The commit that it was made of.
     pub commit: Option<String>,
+    /// True when uncommitted files went into it too.
+    pub dirty: bool,
     /// The image that serves it.
     pub image: Option<String>,
     /// Its artifact in S3.
@@ -170,6 +175,16 @@ pub async fn arn(clients: &Clients, group: &str, version: Version) -> Result<Str
     ))
 }
 
+impl Model {
+    /// The commit, with [`DIRTY`] where that is not all of it.
+    pub fn revision(&self) -> Option<String> {
+        let suffix = if self.dirty { DIRTY } else { "" };
+        self.commit
+            .as_ref()
+            .map(|commit| format!("{commit}{suffix}"))
+    }
+}
+
 fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
     let properties: BTreeMap<String, String> = package
         .customer_metadata_properties()
@@ -183,6 +198,13 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
     let run_arn = metadata
         .and_then(|metadata| metadata.generated_by())
         .filter(|by| by.contains("/execution/"));
+    let revision = metadata
+        .and_then(|metadata| metadata.commit_id())
+        .map(str::to_owned)
+        .or_else(|| properties.get("CommitId").cloned());
+    let committed = revision
+        .as_deref()
+        .and_then(|revision| revision.strip_suffix(DIRTY));
     let container = package
         .inference_specification()
         .and_then(|specification| specification.containers().first());
@@ -205,10 +227,8 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
             )
         }),
         created: package.creation_time().and_then(timestamp),
-        commit: metadata
-            .and_then(|metadata| metadata.commit_id())
-            .map(str::to_owned)
-            .or_else(|| properties.get("CommitId").cloned()),
+        dirty: committed.is_some(),
+        commit: committed.map(str::to_owned).or(revision),
         image: container
             .and_then(|container| container.image())
             .map(str::to_owned),
@@ -231,8 +251,14 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
 /// The metrics of a model quality file (formats: `{"regression_metrics": {"rmse": {"value": 1}}}`);
 /// none when the object is gone.
 async fn metrics(clients: &Clients, uri: &str) -> Result<Map<String, Value>> {
+    let document = document(clients, uri).await?;
+    Ok(document.as_ref().map(quality).unwrap_or_default())
+}
+
+/// A JSON document in S3; `None` when it is gone.
+pub(super) async fn document(clients: &Clients, uri: &str) -> Result<Option<Value>> {
     let Ok(address) = uri.parse::<S3Uri>() else {
-        return Ok(Map::new());
+        return Ok(None);
     };
     let object = clients
         .s3
@@ -243,7 +269,7 @@ async fn metrics(clients: &Clients, uri: &str) -> Result<Map<String, Value>> {
         .await
         .aws_unless(format!("cannot read {uri}"), &["NoSuchKey", "NoSuchBucket"])?;
     let Some(object) = object else {
-        return Ok(Map::new());
+        return Ok(None);
     };
     let bytes = object
         .body
@@ -251,13 +277,12 @@ async fn metrics(clients: &Clients, uri: &str) -> Result<Map<String, Value>> {
         .await
         .with_context(|| format!("cannot read {uri}"))?
         .into_bytes();
-    let document: Value =
-        serde_json::from_slice(&bytes).with_context(|| format!("{uri} is not JSON"))?;
-    Ok(quality(&document))
+    let document = serde_json::from_slice(&bytes).with_context(|| format!("{uri} is not JSON"))?;
+    Ok(Some(document))
 }
 
 /// The numeric metrics of every `…_metrics` group, in the file's order.
-fn quality(document: &Value) -> Map<String, Value> {
+pub(super) fn quality(document: &Value) -> Map<String, Value> {
     let mut found = Map::new();
     for (name, group) in document.as_object().into_iter().flatten() {
         if !name.ends_with("_metrics") {
@@ -285,7 +310,7 @@ pub fn sentence(metrics: &Map<String, Value>) -> String {
 }
 
 /// Four significant digits.
-fn significant(number: f64) -> String {
+pub(super) fn significant(number: f64) -> String {
     if number == 0.0 || !number.is_finite() {
         return number.to_string();
     }

@@ -5,12 +5,15 @@ use std::fmt;
 
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_sagemaker::types::{PipelineExecutionStep, PipelineExecutionStepMetadata, SortOrder};
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::gate::{self, Gate};
 use super::{NOT_FOUND, timestamp};
 use crate::aws::{AwsResultExt, Clients};
 use crate::error::Hint;
+use crate::names::Version;
 
 /// What a run was made of; `mlops train` records it as the execution's description.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +31,7 @@ pub struct Origin {
     pub data_version: Option<String>,
     /// SHA-256 of the definition.
     pub definition_sha256: Option<String>,
-    /// True when the definition came from the working tree.
+    /// True when definition and program came from the working tree.
     #[serde(default)]
     pub dirty: bool,
 }
@@ -36,10 +39,7 @@ pub struct Origin {
 impl Origin {
     /// The first characters of the commit.
     pub fn short_commit(&self) -> String {
-        self.commit
-            .iter()
-            .flat_map(|c| c.chars().take(10))
-            .collect()
+        self.commit.iter().flat_map(|c| c.chars().take(7)).collect()
     }
 }
 
@@ -59,15 +59,26 @@ impl fmt::Display for Origin {
     }
 }
 
+/// The status of a run that a gate refused; SageMaker calls it `Failed`.
+pub const REFUSED: &str = "Refused";
+
 /// A run in a list.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunSummary {
     /// The execution's id.
     pub run: String,
-    /// The service's own status.
+    /// The service's own status, or [`REFUSED`].
     pub status: String,
+    /// The service's own status.
+    pub execution_status: String,
     /// When it started.
     pub started: Option<Timestamp>,
+    /// How long it took, or has taken so far.
+    pub seconds: Option<i64>,
+    /// The model version that it registered.
+    pub model_version: Option<Version>,
+    /// Why a gate refused it.
+    pub gate: Option<Gate>,
     /// What it was made of.
     #[serde(flatten)]
     pub origin: Origin,
@@ -82,14 +93,20 @@ pub struct Run {
     pub run: String,
     /// Its ARN.
     pub arn: String,
-    /// The service's own status.
+    /// The service's own status, or [`REFUSED`].
     pub status: String,
+    /// The service's own status.
+    pub execution_status: String,
     /// Why it failed.
     pub failure: Option<String>,
     /// When it started.
     pub started: Option<Timestamp>,
     /// When it last changed.
     pub changed: Option<Timestamp>,
+    /// The model version that it registered.
+    pub model_version: Option<Version>,
+    /// Why a gate refused it.
+    pub gate: Option<Gate>,
     /// What it was made of.
     #[serde(flatten)]
     pub origin: Origin,
@@ -142,17 +159,12 @@ impl Run {
 
     /// The ARN of the model package that the run registered.
     pub fn model_package(&self) -> Option<&str> {
-        self.steps
-            .iter()
-            .filter(|step| step.kind == Some("RegisterModel"))
-            .find_map(|step| step.arn.as_deref())
+        model_package(&self.steps)
     }
 
-    /// The Fail step that ended the run: a gate that said no.
-    pub fn gate(&self) -> Option<&RunStep> {
-        self.steps
-            .iter()
-            .find(|step| step.kind == Some("Fail") && step.status == "Failed")
+    /// How long it took, or has taken until `now`.
+    pub fn seconds(&self, now: Timestamp) -> Option<i64> {
+        seconds(self.started, &self.steps, self.is_over(), self.changed, now)
     }
 
     /// The first step that failed.
@@ -161,7 +173,47 @@ impl Run {
     }
 }
 
+/// The Fail step that ended a run: a gate that refused it.
+pub(super) fn fail_step(steps: &[RunStep]) -> Option<&RunStep> {
+    steps
+        .iter()
+        .find(|step| step.kind == Some("Fail") && step.status == "Failed")
+}
+
+fn model_package(steps: &[RunStep]) -> Option<&str> {
+    steps
+        .iter()
+        .filter(|step| step.kind == Some("RegisterModel"))
+        .find_map(|step| step.arn.as_deref())
+}
+
+/// The version in a model package's ARN.
+fn version(package: &str) -> Option<Version> {
+    package.rsplit('/').next()?.parse().ok()
+}
+
+/// From the start to the end of the last step, to the last change, or to now.
+fn seconds(
+    started: Option<Timestamp>,
+    steps: &[RunStep],
+    is_over: bool,
+    changed: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<i64> {
+    let ended = steps.iter().filter_map(|step| step.ended).max();
+    let end = if is_over { ended.or(changed)? } else { now };
+    Some((end.as_second() - started?.as_second()).max(0))
+}
+
 impl RunStep {
+    /// The status for people: a gate that refused its run has not failed.
+    pub fn shown_status(&self) -> &str {
+        match (self.kind, self.status.as_str()) {
+            (Some("Fail"), "Failed") => REFUSED,
+            (_, status) => status,
+        }
+    }
+
     /// How long it took, or has taken until `now`, in seconds.
     pub fn seconds(&self, now: Timestamp) -> Option<i64> {
         let end = self.ended.unwrap_or(now);
@@ -239,6 +291,10 @@ pub async fn list(
                 RunSummary {
                     run: id(arn).to_owned(),
                     status: text(summary.pipeline_execution_status()),
+                    execution_status: text(summary.pipeline_execution_status()),
+                    seconds: None,
+                    model_version: None,
+                    gate: None,
                     started: summary.start_time().and_then(timestamp),
                     origin: origin(summary.pipeline_execution_description()),
                     failure: summary
@@ -253,6 +309,37 @@ pub async fn list(
         }
     }
     Ok(found)
+}
+
+/// Adds what the list of runs does not have: duration, model version, the gate that refused it.
+pub async fn complete(
+    clients: &Clients,
+    runs: Vec<(String, RunSummary)>,
+    now: Timestamp,
+) -> Result<Vec<RunSummary>> {
+    /// Requests under way; SageMaker throttles more.
+    const PARALLEL: usize = 6;
+
+    let completed = runs.into_iter().map(|(arn, mut run)| async move {
+        let steps = if run.is_over() {
+            steps(clients, &arn).await?
+        } else {
+            Vec::new()
+        };
+        run.seconds = seconds(run.started, &steps, run.is_over(), None, now);
+        run.model_version = model_package(&steps).and_then(version);
+        if run.status == "Failed" {
+            run.gate = gate::of(clients, &arn, &steps).await;
+        }
+        if run.gate.is_some() {
+            REFUSED.clone_into(&mut run.status);
+        }
+        anyhow::Ok(run)
+    });
+    futures::stream::iter(completed)
+        .buffered(PARALLEL)
+        .try_collect()
+        .await
 }
 
 fn text<T: AsRef<str>>(status: Option<T>) -> String {
@@ -291,6 +378,33 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
         .aws_unless("cannot look at the run", NOT_FOUND)?
         .ok_or_else(|| anyhow!("there is no run `{}`", id(arn)))
         .hint(format!("`{}` shows the runs", clients.command("runs list")))?;
+    let steps = steps(clients, arn).await?;
+    let status = text(described.pipeline_execution_status());
+    let gate = match status.as_str() {
+        "Failed" => gate::of(clients, arn, &steps).await,
+        _ => None,
+    };
+    Ok(Run {
+        run: id(arn).to_owned(),
+        arn: arn.to_owned(),
+        execution_status: status.clone(),
+        status: if gate.is_some() {
+            REFUSED.to_owned()
+        } else {
+            status
+        },
+        gate,
+        model_version: model_package(&steps).and_then(version),
+        failure: described.failure_reason().map(str::to_owned),
+        started: described.creation_time().and_then(timestamp),
+        changed: described.last_modified_time().and_then(timestamp),
+        origin: origin(described.pipeline_execution_description()),
+        steps,
+    })
+}
+
+/// The steps of a run that were started, in that order.
+async fn steps(clients: &Clients, arn: &str) -> Result<Vec<RunStep>> {
     let steps = clients
         .sagemaker
         .list_pipeline_execution_steps()
@@ -303,16 +417,7 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
         .collect::<Result<Vec<_>, _>>()
         .await
         .aws("cannot list the steps of the run")?;
-    Ok(Run {
-        run: id(arn).to_owned(),
-        arn: arn.to_owned(),
-        status: text(described.pipeline_execution_status()),
-        failure: described.failure_reason().map(str::to_owned),
-        started: described.creation_time().and_then(timestamp),
-        changed: described.last_modified_time().and_then(timestamp),
-        origin: origin(described.pipeline_execution_description()),
-        steps: steps.iter().map(step).collect(),
-    })
+    Ok(steps.iter().map(step).collect())
 }
 
 fn step(step: &PipelineExecutionStep) -> RunStep {
@@ -323,7 +428,10 @@ fn step(step: &PipelineExecutionStep) -> RunStep {
         status: text(step.step_status()),
         started: step.start_time().and_then(timestamp),
         ended: step.end_time().and_then(timestamp),
-        failure: step.failure_reason().map(str::to_owned),
+        failure: step
+            .failure_reason()
+            .or_else(|| step.metadata()?.fail()?.error_message())
+            .map(str::to_owned),
         arn,
         outcome: step
             .metadata()

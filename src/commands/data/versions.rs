@@ -72,7 +72,7 @@ pub(super) async fn run(
 ) -> Result<VersionsReport> {
     let name = dataset(args.name.as_ref(), project)?;
     let clients = ctx.aws().await?;
-    let bucket = args.place.bucket(ctx, project).await?;
+    let bucket = args.place.bucket(clients, project).await?;
     let limit = if args.all {
         None
     } else {

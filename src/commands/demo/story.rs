@@ -55,12 +55,12 @@ pub(super) const STORY: &[Step] = &[
     ),
     mlops(
         "2. The program becomes a container image in ECR.",
-        &["--local", "image", "push"],
+        &["image", "push"],
         0,
     ),
     mlops(
         "3. The training data becomes a version in S3.",
-        &["--local", "data", "push", "data/train", "flights"],
+        &["data", "push", "data/train", "flights"],
         0,
     ),
     mlops(
@@ -87,12 +87,12 @@ pub(super) const STORY: &[Step] = &[
     ),
     mlops(
         "4. The pipeline runs: preprocess, train, evaluate, gate, register.",
-        &["--local", "train", "--branch", "develop"],
+        &["train", "--branch", "develop"],
         0,
     ),
     mlops(
         "5. Version 1 is approved and serves predictions.",
-        &["--local", "promote", "1", "--yes"],
+        &["promote", "1", "--yes"],
         0,
     ),
     Step {
@@ -103,20 +103,16 @@ pub(super) const STORY: &[Step] = &[
     },
     mlops(
         "   The monitor compares what was captured with the baseline, and finds drift.",
-        &["--local", "monitor", "run"],
+        &["monitor", "run"],
         3,
     ),
     mlops(
         "   The same as a page to send around.",
-        &["--local", "monitor", "report", "--html", "drift.html"],
+        &["monitor", "report", "--html", "drift.html"],
         0,
     ),
-    mlops("7. Where everything stands.", &["--local", "status"], 0),
-    mlops(
-        "   What the served model was made of.",
-        &["--local", "lineage"],
-        0,
-    ),
+    mlops("7. Where everything stands.", &["status"], 0),
+    mlops("   What the served model was made of.", &["lineage"], 0),
 ];
 
 impl Step {

@@ -61,7 +61,7 @@ pub(super) async fn run(ctx: &Context, args: &ListArgs) -> Result<ImageReport> {
         let preview = lifecycle::preview(ctx, &project, file.as_deref()).await?;
         return Ok(ImageReport::Preview(preview));
     }
-    let clients = ctx.aws().await?;
+    let clients = ctx.aws_of(&project).await?;
     let platform = infra::platform(clients, &project).await?;
     let inventory = Inventory::look(ctx, clients, &project, &platform).await?;
     let images = inventory

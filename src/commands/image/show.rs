@@ -105,7 +105,7 @@ pub(super) async fn of_branch(
 
 pub(super) async fn run(ctx: &Context, args: &ShowArgs) -> Result<Shown> {
     let project = ctx.project()?;
-    let clients = ctx.aws().await?;
+    let clients = ctx.aws_of(&project).await?;
     let platform = infra::platform(clients, &project).await?;
     let (reference, why) = if let Some(reference) = &args.reference {
         (reference.clone(), None)

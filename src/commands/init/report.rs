@@ -24,6 +24,8 @@ pub struct Initialized {
     pub(super) network: Network,
     pub(super) platform: Platform,
     pub(super) workbench: Workbench,
+    /// The path of this program, where `mlops` is not on PATH.
+    pub(super) program: Option<PathBuf>,
     #[serde(skip)]
     pub(super) next: String,
 }
@@ -82,6 +84,9 @@ impl fmt::Display for Initialized {
                     self.files.len()
                 )?,
             }
+        }
+        if let Some(program) = &self.program {
+            writeln!(f, "`mlops` is not on PATH; it is {}", program.display())?;
         }
         write!(f, "Next: {}", self.next)
     }

@@ -86,7 +86,7 @@ impl LineageReport {
             });
         }
         if commits.is_empty() {
-            commits.extend(version.commit.clone());
+            commits.extend(version.revision());
         }
         let mut images: Vec<String> = of_type("Image")
             .filter_map(|entity| entity.source.clone())
@@ -167,6 +167,7 @@ mod tests {
             stage: None,
             created: None,
             commit: Some("from-metadata".to_owned()),
+            dirty: false,
             image: Some("h/flights@sha256:old".to_owned()),
             artifact: None,
             run: None,

@@ -6,8 +6,11 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Logs;
+use super::follow::Followed;
+use crate::aws::sagemaker::models;
 use crate::aws::sagemaker::runs::{Run, RunStep, RunSummary};
-use crate::output::{Report, table};
+use crate::output::{Report, duration, state, table};
 
 /// What a `runs` command found.
 #[derive(Debug, Serialize)]
@@ -19,6 +22,8 @@ pub enum RunsReport {
     Show(Box<Shown>),
     /// `runs logs`
     Logs(Logs),
+    /// `runs logs --follow`: every line is printed already.
+    Followed(Followed),
     /// `runs stop`
     Stopped(Stopped),
 }
@@ -36,22 +41,11 @@ pub struct RunList {
 pub struct Shown {
     #[serde(flatten)]
     pub(super) run: Run,
+    /// How long it took, or has taken so far.
+    pub(super) seconds: Option<i64>,
     pub(super) parameters: BTreeMap<String, String>,
     #[serde(skip)]
     pub(super) now: Timestamp,
-}
-
-/// The logs of a run.
-#[derive(Debug, Serialize)]
-pub struct Logs {
-    pub(super) run: String,
-    pub(super) logs: Vec<StepLog>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct StepLog {
-    pub(super) step: String,
-    pub(super) lines: Vec<String>,
 }
 
 /// A run that was asked to stop.
@@ -61,7 +55,11 @@ pub struct Stopped {
     pub(super) status: String,
 }
 
-impl Report for RunsReport {}
+impl Report for RunsReport {
+    fn is_printed(&self) -> bool {
+        matches!(self, Self::Followed(_))
+    }
+}
 
 impl fmt::Display for RunsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +67,8 @@ impl fmt::Display for RunsReport {
             Self::List(list) => list.fmt(f),
             Self::Show(shown) => shown.fmt(f),
             Self::Logs(logs) => logs.fmt(f),
-            Self::Stopped(stopped) => writeln!(f, "{}  {}", stopped.run, stopped.status),
+            Self::Followed(_) => Ok(()),
+            Self::Stopped(stopped) => writeln!(f, "{}  {}", stopped.run, state(&stopped.status)),
         }
     }
 }
@@ -84,14 +83,36 @@ impl fmt::Display for RunList {
                 run.run.clone(),
                 run.status.clone(),
                 run.started.map(crate::output::time).unwrap_or_default(),
+                run.seconds.map(duration).unwrap_or_default(),
+                run.model_version
+                    .map(|version| version.to_string())
+                    .unwrap_or_default(),
                 run.origin.branch.clone().unwrap_or_default(),
-                run.origin.short_commit(),
+                run.origin.short_commit() + if run.origin.dirty { models::DIRTY } else { "" },
             ]
         });
         f.write_str(&table(
-            &["RUN", "STATUS", "STARTED", "BRANCH", "COMMIT"],
+            &[
+                "RUN", "STATUS", "STARTED", "TIME", "MODEL", "BRANCH", "COMMIT",
+            ],
             rows,
-        ))
+        ))?;
+        let refused = self
+            .runs
+            .iter()
+            .filter_map(|run| Some((run, run.gate.as_ref()?)));
+        for (index, (run, gate)) in refused.enumerate() {
+            if index == 0 {
+                writeln!(f)?;
+            }
+            writeln!(
+                f,
+                "{} refused: {}",
+                run.run,
+                crate::output::clean(&gate.sentence())
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -109,20 +130,41 @@ fn note(step: &RunStep) -> String {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let run = &self.run;
-        writeln!(f, "run       {}  {}", run.run, run.status)?;
+        writeln!(f, "run       {}  {}", run.run, state(&run.status))?;
         if let Some(started) = run.started {
             writeln!(f, "started   {}", crate::output::time(started))?;
         }
+        if let Some(seconds) = self.seconds {
+            writeln!(f, "time      {}", duration(seconds))?;
+        }
         write!(f, "{}", run.origin)?;
-        if let Some(failure) = &run.failure {
-            writeln!(f, "failure   {failure}")?;
+        if let Some(version) = run.model_version {
+            writeln!(f, "model     version {version}")?;
+        }
+        match (&run.gate, &run.failure) {
+            (Some(gate), _) => {
+                writeln!(f, "refused   {}", crate::output::clean(&gate.message))?;
+                for check in &gate.checks {
+                    writeln!(f, "          {}", crate::output::clean(&check.to_string()))?;
+                }
+                if let Some(note) = &gate.note {
+                    writeln!(f, "          {}", crate::output::clean(note))?;
+                }
+                if !gate.metrics.is_empty() {
+                    writeln!(f, "metrics   {}", models::sentence(&gate.metrics))?;
+                }
+            }
+            (None, Some(failure)) => {
+                writeln!(f, "failure   {}", crate::output::clean(failure))?;
+            }
+            (None, None) => {}
         }
         let rows = run.steps.iter().map(|step| {
-            let time = step.seconds(self.now).map(|s| format!("{s} s"));
+            let time = step.seconds(self.now).map(duration);
             vec![
                 step.name.clone(),
                 step.kind.unwrap_or("-").to_owned(),
-                step.status.clone(),
+                step.shown_status().to_owned(),
                 time.unwrap_or_default(),
                 note(step),
             ]
@@ -136,17 +178,6 @@ impl fmt::Display for Shown {
                 .map(|(name, value)| vec![name.clone(), value.clone()]);
             writeln!(f)?;
             f.write_str(&table(&["PARAMETER", "VALUE"], rows))?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Logs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for log in &self.logs {
-            for line in &log.lines {
-                writeln!(f, "{}  {}", log.step, crate::output::clean(line))?;
-            }
         }
         Ok(())
     }

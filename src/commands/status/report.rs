@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::aws::hosting::Endpoint;
+use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::models::ModelVersion;
 use crate::names::Version;
 use crate::output::Report;
@@ -68,8 +69,10 @@ pub struct Data {
 pub struct Run {
     /// The last part of its ARN.
     pub id: String,
-    /// Its status.
+    /// Its status, `Refused` where a gate refused the model.
     pub status: String,
+    /// Why.
+    pub gate: Option<Gate>,
 }
 
 /// A monitoring result.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::report::{Image, StatusReport};
 use crate::names::Version;
-use crate::output::clean;
+use crate::output::{clean, time};
 
 impl Image {
     /// `sha256:1f2e3d4c5b6a, develop, commit 1234567890`: a tag of 40 hexadecimal digits is the
@@ -23,6 +23,17 @@ impl Image {
                 .map(|commit| format!("commit {}", &commit[..10])),
         );
         parts.join(", ")
+    }
+}
+
+/// A run's directory (`2026-01-02T03-04-05Z`) as a time for people.
+fn shown_time(directory: &str) -> String {
+    match jiff::fmt::strtime::parse("%Y-%m-%dT%H-%M-%SZ", directory)
+        .and_then(|parsed| parsed.to_datetime())
+        .and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC))
+    {
+        Ok(at) => time(at.timestamp()),
+        Err(_) => directory.to_owned(),
     }
 }
 
@@ -77,7 +88,10 @@ impl fmt::Display for StatusReport {
         line(
             f,
             "last run",
-            &run.map_or_else(none, |run| format!("{} {}", run.id, run.status)),
+            &run.map_or_else(none, |run| match &run.gate {
+                Some(gate) => format!("{} {}: {}", run.id, run.status, gate.sentence()),
+                None => format!("{} {}", run.id, run.status),
+            }),
         )?;
         line(
             f,
@@ -100,7 +114,11 @@ impl fmt::Display for StatusReport {
             line(f, "", &format!("last deployment failed: {failure}"))?;
         }
         let monitor = self.monitor.as_ref().map_or_else(none, |monitor| {
-            format!("{} violations at {}", monitor.violations, monitor.time)
+            format!(
+                "{} violations at {}",
+                monitor.violations,
+                shown_time(&monitor.time)
+            )
         });
         line(f, "monitoring", &monitor)?;
         writeln!(f, "{:<10} {}", "next", clean(&self.next))
@@ -171,6 +189,12 @@ mod tests {
         let text = report().to_string();
         let short = "sha256:000000000000, develop, commit a1a1a1a1a1\n";
         assert!(text.contains(short), "{text}");
+    }
+
+    #[test]
+    fn a_monitoring_run_has_the_time_that_everything_has() {
+        assert_eq!(shown_time("2026-01-02T03-04-05Z"), "2026-01-02 03:04Z");
+        assert_eq!(shown_time("first"), "first");
     }
 
     #[test]

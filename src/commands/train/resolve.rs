@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, anyhow};
 use sha2::{Digest, Sha256};
 
+use super::inputs;
 use crate::aws::branch_image::{self, Place};
+use crate::aws::sagemaker::models::DIRTY;
 use crate::aws::sagemaker::runs::Origin;
-use crate::aws::{Clients, datasets, ecr};
+use crate::aws::{Clients, ecr};
 use crate::config::Project;
 use crate::context::Context;
 use crate::error::{Failure, Hint};
@@ -16,6 +18,7 @@ use crate::infra;
 use crate::names::BranchName;
 use crate::pin::{Pin, Rule};
 use crate::pipeline::{Definition, bind};
+use crate::project_image::{self, Revision};
 
 /// The parameters that `mlops train` passes when a definition declares them.
 const STANDARD: &[&str] = &[
@@ -33,7 +36,8 @@ const STANDARD: &[&str] = &[
 pub(super) struct Source {
     branch: BranchName,
     commit: String,
-    dirty: bool,
+    /// What git says of the working tree, where that is what runs.
+    tree: Option<Revision>,
     rule: Rule,
     text: String,
     definition: Definition,
@@ -64,10 +68,14 @@ pub(super) fn source(
     working_tree: bool,
 ) -> Result<Source> {
     let repository = Repository::discover(&project.root)?;
-    let branch = match (branch, repository.current_branch()?) {
-        (Some(branch), _) => branch.clone(),
-        (None, Some(current)) => current.parse()?,
-        (None, None) => project.file.branches.develop.clone(),
+    let tree = working_tree
+        .then(|| Revision::read(project, branch, true))
+        .transpose()?;
+    let branch = match (&tree, branch, repository.current_branch()?) {
+        (Some(tree), ..) => tree.branch.clone(),
+        (None, Some(branch), _) => branch.clone(),
+        (None, None, Some(current)) => current.parse()?,
+        (None, None, None) => project.file.branches.develop.clone(),
     };
     let path = &project.file.pipeline.definition;
     if path.extension().is_some_and(|extension| extension == "py") {
@@ -77,15 +85,11 @@ pub(super) fn source(
         )))
         .hint("write the definition to a file (python pipeline.py > pipeline.json) and name it in mlops.toml, [pipeline] definition");
     }
-    let (commit, bytes, pin) = if working_tree {
-        let commit = repository
-            .head()?
-            .ok_or_else(|| anyhow!("the repository has no commit yet"))
-            .hint("commit the project first")?;
+    let (commit, bytes, pin) = if let Some(tree) = &tree {
         let file = project.path(path);
         let bytes =
             std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        (commit, bytes, Pin::in_tree(&project.root)?)
+        (tree.commit.clone(), bytes, Pin::in_tree(&project.root)?)
     } else {
         let commit = repository.require_branch(&branch)?;
         let bytes = repository
@@ -105,7 +109,7 @@ pub(super) fn source(
         rule: Rule::of(&project.file.branches, &branch, pin.as_ref()),
         branch,
         commit,
-        dirty: working_tree,
+        tree,
         text,
         definition,
     })
@@ -162,7 +166,7 @@ pub(super) async fn start(
         branch: Some(source.branch.to_string()),
         commit: Some(source.commit.clone()),
         definition_sha256: Some(hex::encode(Sha256::digest(source.text.as_bytes()))),
-        dirty: source.dirty,
+        dirty: source.tree.is_some(),
         ..Origin::default()
     };
     let mut parameters = wanted.given;
@@ -171,7 +175,13 @@ pub(super) async fn start(
             parameters.insert(name.to_owned(), value);
         }
     };
-    set("CommitId", source.commit);
+    set(
+        "CommitId",
+        match source.tree {
+            Some(_) => format!("{}{DIRTY}", source.commit),
+            None => source.commit,
+        },
+    );
     set("RoleArn", platform.execution_role.clone());
     set("ArtifactBucket", platform.artifact_bucket.clone());
     set(
@@ -184,7 +194,13 @@ pub(super) async fn start(
             repository: &platform.image_repository,
             group: &platform.model_package_group,
         };
-        let image = branch_image::find(clients, place, &source.branch, &source.rule).await?;
+        let image = match &source.tree {
+            Some(tree) if inputs::has_program(project, &source.rule) => {
+                let repository = &platform.image_repository;
+                project_image::of_working_tree(ctx, clients, project, repository, tree).await?
+            }
+            _ => branch_image::find(clients, place, &source.branch, &source.rule).await?,
+        };
         ctx.progress
             .say(format!("image {} ({})", image.digest, image.why));
         // Not the stack's output: a local cloud may have another port than when it was made.
@@ -195,7 +211,8 @@ pub(super) async fn start(
     }
     if wanted.missing.contains("InputDataUri") || wanted.missing.contains("InputDataVersion") {
         let asked = wanted.data_version.as_deref();
-        let (version, uri) = data(ctx, clients, project, &platform.data_bucket, asked).await?;
+        let (version, uri) =
+            inputs::data(ctx, clients, project, &platform.data_bucket, asked).await?;
         set("InputDataUri", uri);
         set("InputDataVersion", version.clone());
         origin.data_version = Some(version);
@@ -206,30 +223,4 @@ pub(super) async fn start(
         parameters,
         origin,
     })
-}
-
-/// A version of the project's data set and where its snapshot lies.
-async fn data(
-    ctx: &Context,
-    clients: &Clients,
-    project: &Project,
-    bucket: &str,
-    asked: Option<&str>,
-) -> Result<(String, String)> {
-    let dataset = project.dataset();
-    let version = match asked {
-        Some(id) => datasets::resolve(&clients.s3, bucket, &dataset, id).await?,
-        None => datasets::latest(&clients.s3, bucket, &dataset)
-            .await?
-            .ok_or_else(|| anyhow!("the data set `{dataset}` has no version yet"))
-            .hint(format!(
-                "push one with `{}`",
-                ctx.command(&format!("data push DIRECTORY {dataset}"))
-            ))?,
-    };
-    let total = version.manifest.files.iter().map(|file| file.size).sum();
-    let task = ctx.progress.bytes(format!("snapshot of {dataset}"), total);
-    let uri =
-        datasets::snapshot(&clients.s3, bucket, &version, &|bytes| task.advance(bytes)).await?;
-    Ok((version.id, uri.to_string()))
 }

@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 
+use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::runs::{self, Run, RunStep};
 use crate::aws::{Clients, logs};
 use crate::context::Context;
 use crate::error::{Exit, Failure, Hint, hinted};
+use crate::output::duration;
 use crate::wait::Poll;
 
 /// How many log lines of a failed job are shown.
 const TAIL: i32 = 15;
 
-/// Waits until the run is over. A failed run is an error: exit 3 when a Fail step (a gate) said
-/// no, else exit 1.
+/// Waits until the run is over. A failed run is an error (exit 1); one that a gate refused is not
+/// yet: its report comes first.
 pub(super) async fn until_over(ctx: &Context, clients: &Clients, arn: &str) -> Result<Run> {
     let id = runs::id(arn);
     let seen: RefCell<BTreeMap<String, String>> = RefCell::default();
@@ -41,7 +43,7 @@ pub(super) async fn until_over(ctx: &Context, clients: &Clients, arn: &str) -> R
         ctx.command(&format!("runs show {id}"))
     ))?;
     match run.status.as_str() {
-        "Succeeded" => Ok(run),
+        "Succeeded" | runs::REFUSED => Ok(run),
         "Stopped" => Err(anyhow!("the run {id} was stopped")),
         _ => Err(failure(ctx, clients, &run).await),
     }
@@ -58,9 +60,9 @@ fn say_changes(ctx: &Context, run: &Run, seen: &mut BTreeMap<String, String>) {
 
 /// `  Train  Succeeded  12 s`
 fn line(step: &RunStep) -> String {
-    let mut line = format!("  {:<20} {}", step.name, step.status);
-    if let (Some(_), Some(seconds)) = (step.ended, step.ended.and_then(|end| step.seconds(end))) {
-        line.push_str(&format!("  {seconds} s"));
+    let mut line = format!("  {:<20} {}", step.name, step.shown_status());
+    if let Some(seconds) = step.ended.and_then(|end| step.seconds(end)) {
+        line.push_str(&format!("  {}", duration(seconds)));
     }
     if let Some(outcome) = &step.outcome {
         line.push_str(&format!("  ({outcome})"));
@@ -71,6 +73,24 @@ fn line(step: &RunStep) -> String {
     line
 }
 
+/// The error of a run that a gate refused (exit 3).
+pub(super) fn refusal(ctx: &Context, id: &str, gate: &Gate) -> anyhow::Error {
+    let mut reason = gate.message.clone();
+    if !gate.checks.is_empty() {
+        reason.push_str(&format!(" ({})", gate.sentence()));
+    }
+    hinted(
+        Failure::new(
+            Exit::Refused,
+            format!("the run {id} was refused at `{}`: {reason}", gate.step),
+        ),
+        format!(
+            "`{}` shows the run",
+            ctx.command(&format!("runs show {id}"))
+        ),
+    )
+}
+
 /// Says which step failed and why, after the last lines of its log.
 async fn failure(ctx: &Context, clients: &Clients, run: &Run) -> anyhow::Error {
     let id = &run.run;
@@ -78,22 +98,12 @@ async fn failure(ctx: &Context, clients: &Clients, run: &Run) -> anyhow::Error {
         "`{}` shows the run",
         ctx.command(&format!("runs show {id}"))
     );
-    if let Some(gate) = run.gate() {
-        let message = gate.failure.as_deref().unwrap_or("no reason given");
-        return hinted(
-            Failure::new(
-                Exit::Refused,
-                format!("the run {id} was refused at `{}`: {message}", gate.name),
-            ),
-            show,
-        );
-    }
     let Some(step) = run.failed_step() else {
         let reason = run.failure.as_deref().unwrap_or("no reason given");
         return hinted(anyhow!("the run {id} failed: {reason}"), show);
     };
     if let Some((group, job)) = step.log() {
-        match logs::lines(clients, group, job, Some(TAIL)).await {
+        match logs::last(clients, group, job, TAIL).await {
             Ok(lines) if !lines.is_empty() => {
                 ctx.progress.say(format!("last lines of `{}`:", step.name));
                 for line in lines {

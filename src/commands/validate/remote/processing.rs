@@ -213,7 +213,7 @@ async fn finish(
         return exchange.finish(clients, local).await;
     }
     let group = processing::LOG_GROUP;
-    match logs::lines(clients, group, name, Some(TAIL)).await {
+    match logs::last(clients, group, name, TAIL).await {
         Ok(lines) if !lines.is_empty() => {
             ctx.progress.say(format!("last lines of {name}:"));
             for line in lines {

@@ -1,0 +1,95 @@
+//! `mlops runs logs --follow`: lines as they are written.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use super::logs::{LogLine, chosen, named};
+use crate::aws::sagemaker::runs::{self, Run};
+use crate::aws::{Clients, logs};
+use crate::context::Context;
+use crate::wait::Poll;
+
+/// A run whose log was followed to its end.
+#[derive(Debug, Serialize)]
+pub struct Followed {
+    run: String,
+    pub(super) status: String,
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct State {
+    readers: BTreeMap<String, logs::Reader>,
+    was_over: bool,
+}
+
+/// Prints the log of a run until the run is over.
+pub(super) async fn until_over(
+    ctx: &Context,
+    clients: &Clients,
+    arn: &str,
+    step: Option<&str>,
+    timestamps: bool,
+) -> Result<Followed> {
+    let state = Mutex::new(State::default());
+    let what = format!("the end of the run {}", runs::id(arn));
+    let run = ctx
+        .waiter
+        .until(
+            &what,
+            |_| {},
+            || async {
+                let mut state = state.lock().await;
+                let run = runs::describe(clients, arn).await?;
+                let read =
+                    print_new(ctx, clients, &run, step, timestamps, &mut state.readers).await?;
+                if !read {
+                    return Ok(Poll::Ready(run));
+                }
+                // The last lines of a job may reach CloudWatch after its status: one more look.
+                if run.is_over() && std::mem::replace(&mut state.was_over, true) {
+                    return Ok(Poll::Ready(run));
+                }
+                Ok(Poll::Pending(run.status))
+            },
+        )
+        .await?;
+    chosen(&run, step)?;
+    Ok(Followed {
+        run: run.run,
+        status: run.status,
+    })
+}
+
+/// Prints what is new; false when nobody reads any more.
+async fn print_new(
+    ctx: &Context,
+    clients: &Clients,
+    run: &Run,
+    only: Option<&str>,
+    timestamps: bool,
+    readers: &mut BTreeMap<String, logs::Reader>,
+) -> Result<bool> {
+    let steps = match only {
+        Some(name) => named(&run.steps, name),
+        None => run.steps.iter().collect(),
+    };
+    for step in steps {
+        let Some((group, job)) = step.log() else {
+            continue;
+        };
+        let reader = readers
+            .entry(step.name.clone())
+            .or_insert_with(|| logs::Reader::new(group, job));
+        for event in reader.read(clients).await? {
+            let line = LogLine::new(Some(&step.name), event, timestamps);
+            if !ctx.output.line(&line)? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}

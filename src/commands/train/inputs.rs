@@ -1,0 +1,42 @@
+//! What goes into a run: the program of the working tree, a version of the data.
+
+use anyhow::{Result, anyhow};
+
+use crate::aws::{Clients, datasets};
+use crate::config::Project;
+use crate::context::Context;
+use crate::error::Hint;
+use crate::pin::Rule;
+
+/// Whether the working tree has a program of its own: a pin names another image on purpose, and
+/// images can be made elsewhere.
+pub(super) fn has_program(project: &Project, rule: &Rule) -> bool {
+    let directory = project.path(&project.file.image.directory);
+    !matches!(rule, Rule::Pinned(_)) && directory.is_dir()
+}
+
+/// A version of the project's data set and where its snapshot lies.
+pub(super) async fn data(
+    ctx: &Context,
+    clients: &Clients,
+    project: &Project,
+    bucket: &str,
+    asked: Option<&str>,
+) -> Result<(String, String)> {
+    let dataset = project.dataset();
+    let version = match asked {
+        Some(id) => datasets::resolve(&clients.s3, bucket, &dataset, id).await?,
+        None => datasets::latest(&clients.s3, bucket, &dataset)
+            .await?
+            .ok_or_else(|| anyhow!("the data set `{dataset}` has no version yet"))
+            .hint(format!(
+                "push one with `{}`",
+                ctx.command(&format!("data push DIRECTORY {dataset}"))
+            ))?,
+    };
+    let total = version.manifest.files.iter().map(|file| file.size).sum();
+    let task = ctx.progress.bytes(format!("snapshot of {dataset}"), total);
+    let uri =
+        datasets::snapshot(&clients.s3, bucket, &version, &|bytes| task.advance(bytes)).await?;
+    Ok((version.id, uri.to_string()))
+}

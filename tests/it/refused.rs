@@ -1,0 +1,169 @@
+//! Issue 8, 5.4 and 5.6: runs that a gate refused, their logs, and the tables that show them.
+
+use crate::sandbox::Sandbox;
+use crate::tiny;
+
+#[test]
+fn issue_8_5_4_a_refused_gate_shows_metric_and_limit() {
+    let sandbox = Sandbox::new();
+    tiny::project(&sandbox);
+    let reason = "rmse 4.250, must be at most 1.0 (MaxRmse)";
+    let refused = sandbox.mlops(["train", "-p", "MaxRmse=1"]).code(3);
+    for part in [
+        "Refused",
+        reason,
+        "the model is not good enough",
+        "mean_absolute",
+    ] {
+        assert!(refused.stdout.contains(part), "{part}: {}", refused.stdout);
+    }
+    assert!(!refused.stdout.contains("Failed"), "{}", refused.stdout);
+    assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+
+    let train = ["train", "-p", "MaxRmse=2", "--output", "json"];
+    let refused = sandbox.mlops(train).code(3).json();
+    assert_eq!(refused["status"], "Refused", "{refused}");
+    assert_eq!(refused["execution_status"], "Failed", "{refused}");
+    assert_eq!(refused["metrics"]["rmse"], 4.25, "{refused}");
+    let check = &refused["gate"]["checks"][0];
+    assert_eq!(check["metric"], "rmse", "{refused}");
+    assert_eq!(check["value"], 4.25, "{refused}");
+    assert_eq!(check["limit"], 2.0, "{refused}");
+    assert_eq!(check["parameter"], "MaxRmse", "{refused}");
+
+    let passed = sandbox
+        .mlops(["train", "--output", "json"])
+        .success()
+        .json();
+    assert_eq!(passed["metrics"]["rmse"], 4.25, "{passed}");
+    assert!(passed["gate"].is_null(), "{passed}");
+
+    // The same from AWS alone, in every list.
+    let run = refused["run"].as_str().unwrap();
+    let shown = sandbox.mlops(["runs", "show", run]).success();
+    assert!(
+        shown.stdout.contains("must be at most 2.0 (MaxRmse)"),
+        "{}",
+        shown.stdout
+    );
+    assert!(!shown.stdout.contains("Failed"), "{}", shown.stdout);
+    let shown = sandbox
+        .mlops(["runs", "show", run, "--output", "json"])
+        .success()
+        .json();
+    assert_eq!(
+        (&shown["status"], &shown["gate"]),
+        (&refused["status"], &refused["gate"])
+    );
+
+    let list = sandbox.mlops(["runs", "list"]).success();
+    assert!(list.stdout.contains(reason), "{}", list.stdout);
+    assert_eq!(list.stdout.matches("Refused").count(), 2, "{}", list.stdout);
+    let list = sandbox
+        .mlops(["runs", "list", "--output", "json"])
+        .success()
+        .json();
+    let newest = &list["runs"][0];
+    assert_eq!(newest["model_version"], 1, "{list}");
+    assert!(newest["seconds"].is_u64(), "{list}");
+    assert_eq!(list["runs"][1]["status"], "Refused", "{list}");
+    assert_eq!(list["runs"][1]["gate"], refused["gate"], "{list}");
+
+    // Issue 8, 5.6: the branch, every metric, whole words, colour when it is asked for.
+    let models = sandbox.mlops(["models", "list"]).success().stdout;
+    for part in ["BRANCH", "develop", "PendingManualApproval"] {
+        assert!(models.contains(part), "{part}: {models}");
+    }
+    assert!(
+        models.lines().all(|line| line.chars().count() <= 80),
+        "{models}"
+    );
+    assert!(!models.contains('\u{1b}'), "{models}");
+    let wide = sandbox.mlops(["models", "list", "--wide"]).success().stdout;
+    let metrics = "rmse 4.250, mean_absolute_percentage_error 0.1250";
+    assert!(wide.contains(metrics), "{wide}");
+    let colored = sandbox
+        .mlops(["models", "list", "--color", "always"])
+        .success()
+        .stdout;
+    assert!(colored.contains("\u{1b}["), "{colored}");
+    let listed = sandbox
+        .mlops(["models", "list", "--output", "json"])
+        .success()
+        .json();
+    assert_eq!(listed["models"][0]["branch"], "develop", "{listed}");
+}
+
+#[test]
+fn issue_8_5_4_logs_are_of_the_newest_run_and_can_be_followed() {
+    let sandbox = Sandbox::new();
+    tiny::project(&sandbox);
+    let none = sandbox.mlops(["runs", "logs"]).code(1);
+    assert!(none.stderr.contains("no runs"), "{}", none.stderr);
+    let started = sandbox
+        .mlops(["train", "--detach", "--output", "json"])
+        .success()
+        .json();
+
+    // It waits for what is not written yet, and ends with the run.
+    let followed = sandbox.mlops(["runs", "logs", "-f"]).success().stdout;
+    for line in ["Train  first line", "Train  last line"] {
+        assert_eq!(followed.matches(line).count(), 1, "{followed}");
+    }
+    let show = ["runs", "show", "--output", "json"];
+    let run = sandbox.mlops(show).success().json();
+    assert_eq!(
+        (&run["run"], &run["status"]),
+        (&started["run"], &"Succeeded".into())
+    );
+
+    let whole = sandbox.mlops(["runs", "logs"]).success().stdout;
+    assert!(
+        whole.contains("Train  first line") && whole.contains("Evaluate  "),
+        "{whole}"
+    );
+    let step = sandbox.mlops(["runs", "logs", "train"]).success().stdout;
+    assert!(
+        step.contains("first line") && !step.contains("Evaluate"),
+        "{step}"
+    );
+    let id = started["run"].as_str().unwrap();
+    let same = sandbox
+        .mlops(["runs", "logs", id, "TRAIN"])
+        .success()
+        .stdout;
+    assert_eq!(same, step);
+
+    let timed = sandbox
+        .mlops(["runs", "logs", "train", "--timestamps"])
+        .success()
+        .stdout;
+    let form = regex::Regex::new(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  Train  ").unwrap();
+    assert!(timed.lines().all(|line| form.is_match(line)), "{timed}");
+    let json = sandbox
+        .mlops(["runs", "logs", "train", "--output", "json"])
+        .success()
+        .json();
+    let log = &json["logs"][0];
+    let lines = log["lines"].as_array().unwrap();
+    assert_eq!(
+        log["events"].as_array().unwrap().len(),
+        lines.len(),
+        "{json}"
+    );
+    assert!(log["events"][0]["time"].is_string(), "{json}");
+    let followed = sandbox
+        .mlops(["runs", "logs", "-f", "--output", "json"])
+        .success()
+        .stdout;
+    for line in followed.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(
+            line["step"].is_string() && line["time"].is_string(),
+            "{line}"
+        );
+    }
+
+    let wrong = sandbox.mlops(["runs", "logs", id, "Trian"]).code(1);
+    assert!(wrong.stderr.contains("Train, Evaluate"), "{}", wrong.stderr);
+}

@@ -21,7 +21,7 @@ mod how;
 mod parts;
 mod revision;
 
-pub(crate) use how::{How, Made, make, refuse_without_system};
+pub(crate) use how::{How, make, refuse_without_system};
 pub(crate) use revision::{Revision, Tree};
 
 /// Where images are built to unless something else is asked for.

@@ -22,11 +22,15 @@ macro_rules! files {
 
 /// Path, bytes, and whether it is a program. `file` and `program` say which.
 const FILES: &[(&str, &[u8], bool)] = files![
+    ".github/workflows/mlops.yml" from "github/workflows/mlops.yml" file,
     ".gitignore" from "gitignore" file,
+    ".gitlab-ci.yml" from "gitlab-ci.yml" file,
     "README.md" from "README.md" file,
     "baseline/README.md" from "baseline/README.md" file,
     "buildspecs/image.yml" from "buildspecs/image.yml" file,
     "buildspecs/ml.yml" from "buildspecs/ml.yml" file,
+    "ci/test.sh" from "ci/test.sh" program,
+    "ci/train.sh" from "ci/train.sh" program,
     "data/README.md" from "data/README.md" file,
     "data/good.csv" from "data/good.csv" file,
     "data/production/july.csv" from "data/production/july.csv" file,
@@ -41,6 +45,7 @@ const FILES: &[(&str, &[u8], bool)] = files![
     "image/requirements.txt" from "image/requirements.txt" file,
     "pipeline.json" from "pipeline.json" file,
     "samples/row.csv" from "samples/row.csv" file,
+    "tests/test_program.py" from "tests/test_program.py" file,
 ];
 
 /// `mlops.toml` of a new project.
@@ -203,6 +208,7 @@ mod tests {
         for program in ["preprocess", "train", "evaluate", "serve"] {
             assert_ne!(mode(&format!("image/program/{program}")), 0, "{program}");
         }
+        assert_ne!(mode("ci/test.sh"), 0);
         assert_eq!(mode("image/program/flights.py"), 0);
     }
 }

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
-pub mod gate;
 pub mod models;
 pub mod pipelines;
 pub mod processing;
 pub mod runs;
+
+pub mod gate;
 
 /// The time of an AWS answer.
 pub(super) fn timestamp(time: &aws_smithy_types::DateTime) -> Option<Timestamp> {

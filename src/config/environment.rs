@@ -185,13 +185,10 @@ fn chosen(names: &[&str]) -> Vec<(OsString, OsString)> {
 }
 
 /// `NO_PROXY` with this machine in it, where a proxy is set that clients would ask for loopback.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the only reader of the environment"
-)]
 pub fn no_proxy() -> Option<String> {
     let find = |names: &[&str]| {
-        let mut values = names.iter().filter_map(|name| env::var(name).ok());
+        let values = chosen(names).into_iter();
+        let mut values = values.filter_map(|(_, value)| value.into_string().ok());
         values.find(|value| !value.is_empty())
     };
     find(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])?;

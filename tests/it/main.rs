@@ -4,6 +4,7 @@
 mod analyzer;
 mod checks;
 mod cli;
+mod contract;
 mod data;
 mod data_resume;
 mod data_versions;

@@ -1,5 +1,7 @@
 //! The whole story, as the README's first command tells it.
 
+use std::path::Path;
+
 use crate::sandbox::Sandbox;
 
 #[test]
@@ -10,18 +12,19 @@ fn the_demo_tells_the_whole_story_and_leaves_it_to_explore() {
     let demo = sandbox.mlops(["demo", "flights"]).success();
     for command in [
         "$ mlops --local init --name flights --yes",
-        "$ mlops --local image push",
-        "$ mlops --local data push data/train flights",
+        "$ mlops image push",
+        "$ mlops data push data/train flights",
         "$ mlops validate data/spoiled.csv",
-        "$ mlops --local train --branch develop",
-        "$ mlops --local promote 1 --yes",
-        "$ mlops --local monitor run",
-        "$ mlops --local lineage",
+        "$ mlops train --branch develop",
+        "$ mlops promote 1 --yes",
+        "$ mlops monitor run",
+        "$ mlops lineage",
     ] {
         assert!(demo.stderr.contains(command), "{command}: {}", demo.stderr);
     }
+    readme_shows(&format!("{}\n{}", demo.stderr, demo.stdout));
     let json = |command: &str| {
-        let arguments = command.split(' ').chain(["--local", "--output", "json"]);
+        let arguments = command.split(' ').chain(["--output", "json"]);
         sandbox.mlops_in("flights", arguments).success().json()
     };
 
@@ -43,7 +46,7 @@ fn the_demo_tells_the_whole_story_and_leaves_it_to_explore() {
     let version = versions["versions"][0]["version"].as_str().unwrap();
     assert!(lineage.contains(version), "the data's version: {lineage}");
 
-    let status = sandbox.mlops_in("flights", ["--local", "status"]).success();
+    let status = sandbox.mlops_in("flights", ["status"]).success();
     assert!(status.stdout.lines().count() <= 24, "{}", status.stdout);
     assert!(
         status.stdout.lines().all(|line| line.chars().count() <= 80),
@@ -58,8 +61,54 @@ fn the_demo_tells_the_whole_story_and_leaves_it_to_explore() {
         assert!(!page.contains(outside), "the page loads nothing: {outside}");
     }
 
+    // Issue 8, 5.3: what is suggested can be pasted, although `mlops` is not on PATH.
+    let program = env!("CARGO_BIN_EXE_mlops");
+    for line in [
+        format!("`mlops` is not on PATH; it is {program}"),
+        format!("  {program} models list"),
+    ] {
+        assert!(demo.stdout.contains(&line), "{line}: {}", demo.stdout);
+    }
+
     // Nothing private: what is shown comes from AWS calls alone.
-    let again = sandbox.mlops_in("flights", ["--local", "local", "stop"]);
+    let again = sandbox.mlops_in("flights", ["local", "stop"]);
     let _ = again.success();
     assert_eq!(json("models list"), models);
+}
+
+/// Every line of the README's transcript is one that the demo prints: ids, times and ports apart,
+/// shortened at `…`.
+#[track_caller]
+fn readme_shows(printed: &str) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, transcript) = page.split_once("$ cargo run --locked -- demo\n\n").unwrap();
+    let transcript = transcript.split("```").next().unwrap();
+    let changing = [
+        (r"\b[0-9a-f]{7,}\b…?", "HEX"),
+        (r"\b[0-9a-z]{12}\b", "RUN"),
+        (r"\b\d+( min \d+)? s\b", "TIME"),
+        (r"127\.0\.0\.1:\d+", "ADDRESS"),
+        (r" +", " "),
+    ]
+    .map(|(pattern, name)| (regex::Regex::new(pattern).unwrap(), name));
+    let constant = |line: &str| {
+        let mut line = line.trim_end().to_owned();
+        for (pattern, name) in &changing {
+            line = pattern.replace_all(&line, *name).into_owned();
+        }
+        line
+    };
+    let printed: Vec<String> = printed.lines().map(constant).collect();
+    for line in transcript.lines().filter(|line| *line != "…") {
+        let shown = constant(line);
+        let found = match shown.strip_suffix('…') {
+            Some(begin) => printed.iter().any(|line| line.starts_with(begin)),
+            None => printed.contains(&shown),
+        };
+        assert!(
+            found,
+            "README.md has a line that the demo does not print: {line}"
+        );
+    }
 }

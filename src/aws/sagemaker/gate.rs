@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::{Context as _, Result, anyhow};
+use aws_sdk_sagemaker::types::ProcessingOutputConfig;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -339,7 +340,7 @@ async fn property_file(
     let prefix = described
         .processing_output_config()
         .into_iter()
-        .flat_map(|config| config.outputs())
+        .flat_map(ProcessingOutputConfig::outputs)
         .find(|output| output.output_name() == Some(declared.output_name.as_str()))
         .and_then(|output| Some(output.s3_output()?.s3_uri()?.to_owned()))
         .with_context(|| format!("the job `{job}` has no output `{}`", declared.output_name))?;

@@ -13,9 +13,9 @@ use crate::local;
 /// Print what makes other AWS clients use the local cloud
 ///
 /// Prints assignments for a shell to evaluate: endpoint, region and dummy credentials, for the aws
-/// CLI, boto3, Terraform and whatever else reads them; with a proxy, NO_PROXY too. Starts a local cloud when none runs, as every
-/// command with --local does; it ends after 15 idle minutes, and a later start takes the same port
-/// where that is free.
+/// CLI, boto3, Terraform and whatever else reads them; with a proxy, `NO_PROXY` too. Starts a local
+/// cloud when none runs, as every command with --local does; it ends after 15 idle minutes, and a
+/// later start takes the same port where that is free.
 ///
 /// Example: eval "$(mlops local env)"
 ///

@@ -37,6 +37,7 @@ pub struct LogArgs {
 
 /// The logs of a run.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "named as in the JSON")]
 pub struct Logs {
     run: String,
     logs: Vec<StepLog>,
@@ -201,6 +202,8 @@ mod tests {
             failure: None,
             arn: None,
             outcome: None,
+            cached_from: None,
+            attempts: None,
         };
         let steps = [step("Train"), step("train"), step("Evaluate")];
         let names = |name: &str| -> Vec<&str> {

@@ -224,3 +224,18 @@ pub(super) async fn start(
         origin,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Issue 8, 5.9.
+    #[test]
+    fn the_contract_names_every_parameter() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/contract.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for name in STANDARD {
+            assert!(page.contains(&format!("| `{name}` |")), "{name}");
+        }
+    }
+}

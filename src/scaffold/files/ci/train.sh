@@ -1,0 +1,12 @@
+#!/bin/sh
+# What CI runs when a branch has changed: image, pipeline, model version. BRANCH is its name.
+set -eu
+cd "$(dirname "$0")/.."
+
+if grep -q '^local = true' mlops.toml; then
+    # The local cloud of a CI machine starts empty.
+    mlops init
+    mlops data push data/train
+fi
+mlops image push --branch "$BRANCH"
+mlops train --branch "$BRANCH"

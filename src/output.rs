@@ -10,7 +10,7 @@ use crate::error::Exit;
 mod state;
 mod table;
 
-pub use state::{LIVE, state};
+pub use state::{LIVE, state, states};
 pub use table::{table, wide_table};
 
 /// The width of what people read, in columns.

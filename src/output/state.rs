@@ -56,6 +56,15 @@ pub fn state(text: &str) -> String {
     }
 }
 
+/// A line in which every word that is a state is coloured.
+pub fn states(line: &str) -> String {
+    let words = line.split(' ').map(|word| {
+        let bare = word.trim_end_matches([',', ':']);
+        state(bare) + &clean(&word[bare.len()..])
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +77,11 @@ mod tests {
         assert_eq!(state_of("DELETE_FAILED"), Some(State::Bad));
         assert_eq!(state_of("develop"), None);
         assert_eq!(state_of("Approved, live"), Some(State::Good));
+    }
+
+    #[test]
+    fn a_line_keeps_its_text() {
+        let line = "flights InService, live:  version 1";
+        assert_eq!(console::strip_ansi_codes(&states(line)), line);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::report::{Image, StatusReport};
 use crate::names::Version;
-use crate::output::{clean, time};
+use crate::output::{clean, states, time};
 
 impl Image {
     /// `sha256:1f2e3d4c5b6a, develop, commit 1234567890`: a tag of 40 hexadecimal digits is the
@@ -45,7 +45,7 @@ fn line(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
     } else {
         text
     };
-    writeln!(f, "{label:<10} {text}")
+    writeln!(f, "{label:<10} {}", states(&text))
 }
 
 fn list(versions: impl Iterator<Item = Version>) -> String {

@@ -137,11 +137,12 @@ pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
         now,
     };
     match &training.gate {
-        Some(gate) => {
+        // Whoever did not wait learns it from `runs show`, however fast the run was.
+        Some(gate) if !args.detach => {
             ctx.output.report(&training)?;
             Err(watch::refusal(ctx, &training.run, gate))
         }
-        None => Ok(training),
+        _ => Ok(training),
     }
 }
 

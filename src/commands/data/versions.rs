@@ -102,15 +102,18 @@ impl fmt::Display for VersionsReport {
         let head = ("VERSION", "PUSHED", "FILES", "SIZE");
         writeln!(
             f,
-            "{:width$}  {:17}  {:>7}  {:>9}",
+            "{:width$}  {:20}  {:>7}  {:>9}",
             head.0, head.1, head.2, head.3
         )?;
         for row in &self.versions {
             let (version, pushed) = (clean(&row.version), time(row.created));
-            write!(f, "{version:width$}  {pushed}")?;
             match (row.files, row.bytes) {
-                (Some(files), Some(size)) => writeln!(f, "  {files:>7}  {:>9}", bytes(size))?,
-                _ => writeln!(f)?,
+                (Some(files), Some(size)) => writeln!(
+                    f,
+                    "{version:width$}  {pushed:20}  {files:>7}  {:>9}",
+                    bytes(size)
+                )?,
+                _ => writeln!(f, "{version:width$}  {pushed}")?,
             }
         }
         if self.versions.iter().any(|row| row.files.is_none()) {

@@ -29,7 +29,7 @@ pub mod release;
 pub mod s3;
 pub mod sagemaker;
 
-pub use error::AwsResultExt;
+pub use error::{AwsResultExt, Expected};
 
 /// One client per service.
 #[derive(Debug, Clone)]

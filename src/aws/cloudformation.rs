@@ -8,7 +8,7 @@ use aws_sdk_cloudformation::types::{
 };
 use serde::Serialize;
 
-use super::{AwsResultExt, Clients};
+use super::{AwsResultExt, Clients, Expected};
 use crate::error::Hint;
 use crate::wait::{Poll, Waiter};
 
@@ -64,7 +64,11 @@ pub async fn stack(clients: &Clients, name: &str) -> Result<Option<Stack>> {
         // CloudFormation has no code of its own for "there is none".
         .aws_unless(
             format!("cannot look at the stack {name}"),
-            &["ValidationError"],
+            &[Expected::message(
+                "ValidationError",
+                "Stack with id ",
+                " does not exist",
+            )],
         )?;
     let stack = answer.and_then(|answer| answer.stacks.unwrap_or_default().into_iter().next());
     Ok(stack.and_then(|stack| {

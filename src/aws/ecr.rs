@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_ecr::types::{ImageDetail, ImageIdentifier};
 
-use super::{AwsResultExt, Clients};
+use super::{AwsResultExt, Clients, Expected};
 use crate::error::{Failure, Hint};
 
 pub mod content;
@@ -130,7 +130,7 @@ pub async fn repository_uri(clients: &Clients, name: &str) -> Result<String> {
         .await
         .aws_unless(
             format!("cannot look for the image repository `{name}`"),
-            &["RepositoryNotFoundException"],
+            &[Expected::code("RepositoryNotFoundException")],
         )?;
     answer
         .and_then(|answer| {
@@ -185,9 +185,18 @@ async fn describe(
         .await
         .aws_unless(
             format!("cannot look for an image in `{repository}`"),
-            &["ImageNotFoundException", "RepositoryNotFoundException"],
+            &[
+                Expected::code("ImageNotFoundException"),
+                Expected::code("RepositoryNotFoundException"),
+            ],
         )?;
-    Ok(answer.and_then(|answer| answer.image_details().first().and_then(read)))
+    let Some(answer) = answer else {
+        return Ok(None);
+    };
+    let image = answer.image_details().first().and_then(read);
+    image
+        .map(Some)
+        .with_context(|| format!("ECR did not describe an image in `{repository}`"))
 }
 
 /// The images of a repository, the newest first.

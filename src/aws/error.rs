@@ -11,9 +11,119 @@ pub trait AwsResultExt<T> {
     /// Says what we were doing; keeps the service's code, message and request id.
     fn aws(self, doing: impl Into<String>) -> anyhow::Result<T>;
 
-    /// Like [`AwsResultExt::aws`], but `None` when the service answers with one of `codes`
-    /// ("it does not exist").
-    fn aws_unless(self, doing: impl Into<String>, codes: &[&str]) -> anyhow::Result<Option<T>>;
+    /// Like [`AwsResultExt::aws`], but `None` for an error that the caller expects: what it asked
+    /// for does not exist, or is being changed by another. Every other failure stays an error: an
+    /// answer that could not be had says nothing about what exists.
+    fn aws_unless(
+        self,
+        doing: impl Into<String>,
+        expected: &[Expected],
+    ) -> anyhow::Result<Option<T>>;
+}
+
+/// An error that is part of a service's contract, such as "it does not exist": one error code, or,
+/// where the service uses the code of every wrong request, one code and the wording of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    code: &'static str,
+    starts: &'static str,
+    ends: &'static str,
+}
+
+/// Codes that say nothing by themselves: services use them for every wrong request.
+const AMBIGUOUS: [&str; 4] = [
+    "ValidationException",
+    "ValidationError",
+    "InvalidParameterException",
+    "InvalidParameterValue",
+];
+
+/// Codes of requests that the caller may not make, or that the service does not have.
+const UNANSWERED: [&str; 3] = ["AccessDenied", "AccessDeniedException", "NotImplemented"];
+
+impl Expected {
+    /// A code that means one thing only.
+    ///
+    /// # Panics
+    ///
+    /// With an ambiguous code; in a constant, which it is made for, when it is compiled.
+    pub const fn code(code: &'static str) -> Self {
+        assert!(
+            !is_one_of(code, &AMBIGUOUS) && !is_one_of(code, &UNANSWERED),
+            "this code does not mean one thing only"
+        );
+        Self {
+            code,
+            starts: "",
+            ends: "",
+        }
+    }
+
+    /// A code that needs its message: how that begins, and how it ends before the full stop.
+    ///
+    /// # Panics
+    ///
+    /// Without any wording.
+    pub const fn message(code: &'static str, starts: &'static str, ends: &'static str) -> Self {
+        assert!(!starts.is_empty() || !ends.is_empty());
+        Self { code, starts, ends }
+    }
+
+    /// The caller may not ask, or the service cannot answer. Only for a question whose answer is
+    /// an optimization or comes with a later call anyway: the caller must assume nothing.
+    ///
+    /// # Panics
+    ///
+    /// With any other code.
+    pub const fn unanswered(code: &'static str) -> Self {
+        assert!(is_one_of(code, &UNANSWERED));
+        Self {
+            code,
+            starts: "",
+            ends: "",
+        }
+    }
+
+    /// True when an error has this code and this wording.
+    pub fn says(&self, code: Option<&str>, message: Option<&str>) -> bool {
+        let message = message.unwrap_or_default().trim().trim_end_matches('.');
+        code == Some(self.code) && message.starts_with(self.starts) && message.ends_with(self.ends)
+    }
+}
+
+/// True when a service's error is one of those that are expected.
+fn is_expected<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, expected: &[Expected]) -> bool {
+    error.as_service_error().is_some_and(|error| {
+        expected
+            .iter()
+            .any(|expected| expected.says(error.code(), error.message()))
+    })
+}
+
+const fn is_one_of(code: &str, of: &[&str]) -> bool {
+    let mut index = 0;
+    while index < of.len() {
+        if same(code.as_bytes(), of[index].as_bytes()) {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+/// `==`, which constants cannot use on text yet.
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut index = 0;
+    while index < a.len() {
+        if a[index] != b[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
 }
 
 impl<T, E, R> AwsResultExt<T> for Result<T, SdkError<E, R>>
@@ -25,17 +135,14 @@ where
         self.map_err(|error| describe(&error, &doing.into()))
     }
 
-    fn aws_unless(self, doing: impl Into<String>, codes: &[&str]) -> anyhow::Result<Option<T>> {
+    fn aws_unless(
+        self,
+        doing: impl Into<String>,
+        expected: &[Expected],
+    ) -> anyhow::Result<Option<T>> {
         match self {
             Ok(value) => Ok(Some(value)),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .and_then(ProvideErrorMetadata::code)
-                    .is_some_and(|code| codes.contains(&code)) =>
-            {
-                Ok(None)
-            }
+            Err(error) if is_expected(&error, expected) => Ok(None),
             Err(error) => Err(describe(&error, &doing.into())),
         }
     }
@@ -164,4 +271,38 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         next = error.source();
     }
     parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issue_8_2_6_absence_is_one_code_or_one_wording() {
+        let code = Expected::code("ResourceNotFound");
+        assert!(code.says(Some("ResourceNotFound"), None));
+        assert!(!code.says(Some("ResourceNotFoundException"), None));
+        assert!(!code.says(None, None));
+        let text = Expected::message("ValidationException", "Could not find endpoint \"", "\"");
+        let says = |message| text.says(Some("ValidationException"), Some(message));
+        assert!(says(
+            "Could not find endpoint \"arn:aws:sagemaker:r:0:endpoint/e\"."
+        ));
+        assert!(!says("Could not find endpoint configuration \"c\"."));
+        assert!(!says("1 validation error detected"));
+        assert!(!text.says(Some("ValidationException"), None));
+        let ends = Expected::message("ValidationError", "Stack with id ", " does not exist");
+        assert!(ends.says(
+            Some("ValidationError"),
+            Some("Stack with id s does not exist")
+        ));
+        assert!(!ends.says(Some("ValidationError"), Some("Rate exceeded")));
+        assert!(!ends.says(Some("Throttling"), Some("Stack with id s does not exist")));
+    }
+
+    #[test]
+    #[should_panic(expected = "does not mean one thing only")]
+    fn the_code_of_every_wrong_request_is_not_expected_by_itself() {
+        let _ = Expected::code("ValidationException");
+    }
 }

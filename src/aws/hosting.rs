@@ -5,6 +5,7 @@ use aws_sdk_sagemaker::primitives::Blob;
 use serde::Serialize;
 
 use super::sagemaker::models::ModelVersion;
+use super::sagemaker::{NO_CONFIGURATION, NO_ENDPOINT, NO_MODEL};
 use super::{AwsResultExt, Clients};
 
 /// An endpoint as it is.
@@ -42,10 +43,7 @@ pub async fn endpoint(clients: &Clients, name: &str) -> Result<Option<Endpoint>>
         .endpoint_name(name)
         .send()
         .await
-        .aws_unless(
-            format!("cannot describe the endpoint {name}"),
-            &["ValidationException", "ResourceNotFound"],
-        )?;
+        .aws_unless(format!("cannot describe the endpoint {name}"), NO_ENDPOINT)?;
     let Some(described) = described else {
         return Ok(None);
     };
@@ -69,14 +67,13 @@ pub async fn endpoint(clients: &Clients, name: &str) -> Result<Option<Endpoint>>
 /// The model package behind an endpoint configuration: of its first variant's first container.
 async fn model_package(clients: &Clients, configuration: &str) -> Result<Option<String>> {
     // AWS allows a configuration or a model to be deleted while the endpoint serves it.
-    let gone = &["ValidationException", "ResourceNotFound"];
     let described = clients
         .sagemaker
         .describe_endpoint_config()
         .endpoint_config_name(configuration)
         .send()
         .await
-        .aws_unless(format!("cannot describe {configuration}"), gone)?;
+        .aws_unless(format!("cannot describe {configuration}"), NO_CONFIGURATION)?;
     let model = described.as_ref().and_then(|described| {
         let variant = described.production_variants().first()?;
         variant.model_name()
@@ -88,7 +85,7 @@ async fn model_package(clients: &Clients, configuration: &str) -> Result<Option<
         .model_name(model)
         .send()
         .await
-        .aws_unless(format!("cannot describe the model {model}"), gone)?;
+        .aws_unless(format!("cannot describe the model {model}"), NO_MODEL)?;
     Ok(described.and_then(|described| {
         described
             .primary_container()

@@ -13,16 +13,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use super::ecr::Described;
-use super::sagemaker::{models, runs};
-use super::{AwsResultExt, Clients};
+use super::sagemaker::{NO_CONFIGURATION, NO_ENDPOINT, NO_MODEL, NO_PACKAGE, models, runs};
+use super::{AwsResultExt, Clients, Expected};
 use crate::error::{Exit, Failure};
 use crate::names::Version;
 
 /// How many descriptions are asked for at once.
 const AT_ONCE: usize = 8;
-
-/// What SageMaker answers for an endpoint, configuration or model that does not exist.
-const GONE: &[&str] = &["ValidationException", "ResourceNotFound"];
 
 /// A model version that names an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -179,7 +176,10 @@ async fn package_images(
 fn check(errors: &HashMap<String, BatchDescribeModelPackageError>) -> Result<()> {
     let first = errors
         .iter()
-        .filter(|(_, error)| !error.error_code().is_some_and(|code| GONE.contains(&code)))
+        .filter(|(_, error)| {
+            let gone = |absent: &Expected| absent.says(error.error_code(), error.error_response());
+            !NO_PACKAGE.iter().any(gone)
+        })
         .min_by_key(|(arn, _)| *arn);
     let Some((arn, error)) = first else {
         return Ok(());
@@ -224,7 +224,7 @@ async fn endpoint(clients: &Clients, name: &str) -> Result<BTreeSet<String>> {
         .endpoint_name(name)
         .send()
         .await
-        .aws_unless(format!("cannot describe the endpoint {name}"), GONE)?;
+        .aws_unless(format!("cannot describe the endpoint {name}"), NO_ENDPOINT)?;
     let Some(described) = described else {
         return Ok(BTreeSet::new());
     };
@@ -275,7 +275,7 @@ async fn configured(clients: &Clients, configuration: &str) -> Result<Vec<String
         .endpoint_config_name(configuration)
         .send()
         .await
-        .aws_unless(format!("cannot describe {configuration}"), GONE)?;
+        .aws_unless(format!("cannot describe {configuration}"), NO_CONFIGURATION)?;
     let Some(described) = described else {
         return Ok(Vec::new());
     };
@@ -292,7 +292,7 @@ async fn configured(clients: &Clients, configuration: &str) -> Result<Vec<String
             .model_name(name)
             .send()
             .await
-            .aws_unless(format!("cannot describe the model {name}"), GONE)?;
+            .aws_unless(format!("cannot describe the model {name}"), NO_MODEL)?;
         let Some(model) = model else { continue };
         let containers = model.primary_container().into_iter();
         for container in containers.chain(model.containers()) {
@@ -313,26 +313,28 @@ mod tests {
 
     #[test]
     fn a_model_that_cannot_be_described_is_an_error_unless_it_is_gone() {
-        let error = |code: &str| {
+        let error = |(code, response): (&str, &str)| {
             BatchDescribeModelPackageError::builder()
                 .error_code(code)
-                .error_response("why")
+                .error_response(response)
                 .build()
         };
-        let errors = |list: &[(&str, &str)]| {
+        let gone = ("ValidationException", "ModelPackage arn does not exist.");
+        let errors = |list: &[(&str, (&str, &str))]| {
             let list = list.iter();
             check(
                 &list
-                    .map(|(arn, code)| ((*arn).to_owned(), error(code)))
+                    .map(|(arn, said)| ((*arn).to_owned(), error(*said)))
                     .collect(),
             )
         };
         assert!(errors(&[]).is_ok());
-        assert!(errors(&[("a", "ValidationException"), ("b", "ResourceNotFound")]).is_ok());
+        assert!(errors(&[("a", gone), ("b", ("ResourceNotFound", "why"))]).is_ok());
+        assert!(errors(&[("a", ("ValidationException", "why"))]).is_err());
         let failed = errors(&[
-            ("a", "ValidationException"),
-            ("c", "InternalFailure"),
-            ("b", "AccessDeniedException"),
+            ("a", gone),
+            ("c", ("InternalFailure", "why")),
+            ("b", ("AccessDeniedException", "why")),
         ]);
         let failed = failed.unwrap_err();
         assert_eq!(

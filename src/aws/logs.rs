@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::{AwsResultExt, Clients};
+use super::{AwsResultExt, Clients, Expected};
 
-const NOT_FOUND: &[&str] = &["ResourceNotFoundException"];
+const NOT_FOUND: &[Expected] = &[Expected::code("ResourceNotFoundException")];
 
 /// A line of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use super::s3::S3Uri;
-use super::{AwsResultExt, Clients};
+use super::{AwsResultExt, Clients, Expected};
 use crate::error::{Exit, Failure, Hint};
 
 /// The results of one endpoint.
@@ -66,7 +66,7 @@ impl Store {
             .key(format!("{}{name}", address.key))
             .send()
             .await
-            .aws_unless(&doing, &["NoSuchKey"])?;
+            .aws_unless(&doing, &[Expected::code("NoSuchKey")])?;
         match object {
             Some(object) => match object.body.collect().await {
                 Ok(bytes) => Ok(Some(bytes.to_vec())),

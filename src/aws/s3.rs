@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{EncodingType, Object};
 
-use super::AwsResultExt;
+use super::{AwsResultExt, Expected};
 use crate::error::Failure;
 
 mod versions;
@@ -93,6 +93,14 @@ pub struct Fetched {
     pub written: Option<i64>,
 }
 
+const NO_KEY: &[Expected] = &[Expected::code("NoSuchKey")];
+const NO_VERSION: &[Expected] = &[
+    Expected::code("NoSuchKey"),
+    Expected::code("NoSuchVersion"),
+    // The version is a delete marker.
+    Expected::code("MethodNotAllowed"),
+];
+
 /// An object, or one version of it; `None` when it is not there.
 pub async fn get(
     client: &Client,
@@ -108,7 +116,11 @@ pub async fn get(
         .await
         .aws_unless(
             format!("cannot read {object}"),
-            &["NoSuchKey", "NoSuchVersion", "MethodNotAllowed"],
+            if version_id.is_some() {
+                NO_VERSION
+            } else {
+                NO_KEY
+            },
         )?
     else {
         return Ok(None);

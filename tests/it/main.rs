@@ -1,6 +1,7 @@
 //! The real `mlops` in a sandbox, against the local cloud that it carries.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod absence;
 mod analyzer;
 mod checks;
 mod cli;

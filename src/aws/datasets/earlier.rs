@@ -10,8 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::reading::{Digests, crc64_text};
-use crate::aws::AwsResultExt;
 use crate::aws::s3::{self, S3Uri};
+use crate::aws::{AwsResultExt, Expected};
 
 /// An upload that was not finished.
 #[derive(Debug, Clone)]
@@ -89,7 +89,10 @@ async fn matching(
         .send()
         .await
         // A HEAD has no body to name the error in: a key that is gone is `NotFound`.
-        .aws_unless(format!("cannot look at {uri}"), &["NotFound", "NoSuchKey"])?;
+        .aws_unless(
+            format!("cannot look at {uri}"),
+            &[Expected::code("NotFound"), Expected::code("NoSuchKey")],
+        )?;
     Ok(found
         .filter(|found| {
             let whole = found.checksum_type != Some(ChecksumType::Composite);
@@ -126,7 +129,10 @@ pub(super) async fn uploads(
             .await
             .aws_unless(
                 format!("cannot list the unfinished uploads of {prefix}"),
-                &["AccessDenied", "NotImplemented"],
+                &[
+                    Expected::unanswered("AccessDenied"),
+                    Expected::unanswered("NotImplemented"),
+                ],
             )?;
         let Some(page) = page else {
             return Ok(BTreeMap::new());
@@ -185,7 +191,10 @@ async fn parts(client: &Client, uri: &S3Uri, id: &str) -> Result<BTreeMap<i32, K
     while let Some(page) = pages.next().await {
         let page = page.aws_unless(
             format!("cannot list the parts of {uri}"),
-            &["NoSuchUpload", "AccessDenied"],
+            &[
+                Expected::code("NoSuchUpload"),
+                Expected::unanswered("AccessDenied"),
+            ],
         )?;
         let Some(page) = page else {
             return Ok(BTreeMap::new());

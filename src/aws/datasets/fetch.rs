@@ -8,8 +8,8 @@ use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
-use crate::aws::AwsResultExt;
 use crate::aws::s3::S3Uri;
+use crate::aws::{AwsResultExt, Expected};
 
 /// A file's version from a byte on; `None` when it is gone. The SHA-256 of the manifest is compared
 /// by who reads, so the SDK need not hash too.
@@ -34,7 +34,12 @@ pub(super) async fn open(
         .await
         .aws_unless(
             format!("cannot read {uri}"),
-            &["NoSuchKey", "NoSuchVersion", "MethodNotAllowed"],
+            &[
+                Expected::code("NoSuchKey"),
+                Expected::code("NoSuchVersion"),
+                // A delete marker.
+                Expected::code("MethodNotAllowed"),
+            ],
         )?
         .map(|output| output.body))
 }

@@ -16,8 +16,8 @@ use super::{
     DatasetVersion, LocalFile, Manifest, ManifestFile, SCHEMA, manifest_uri, newest, prefix,
     reading, unversioned,
 };
-use crate::aws::AwsResultExt;
 use crate::aws::s3::{self, S3Uri};
+use crate::aws::{AwsResultExt, Expected};
 use crate::error::{Exit, Failure, Hint, hinted};
 use crate::names::DatasetName;
 
@@ -144,7 +144,11 @@ async fn require_versions(client: &Client, bucket: &str) -> Result<()> {
         .await
         .aws_unless(
             format!("cannot tell whether the bucket {bucket} keeps versions"),
-            &["AccessDenied", "NotImplemented", "MethodNotAllowed"],
+            &[
+                Expected::unanswered("AccessDenied"),
+                Expected::unanswered("NotImplemented"),
+                Expected::code("MethodNotAllowed"),
+            ],
         )?;
     match found {
         Some(found) if found.status != Some(BucketVersioningStatus::Enabled) => {
@@ -273,7 +277,10 @@ async fn write(
     };
     let written = request.send().await.aws_unless(
         format!("cannot write {uri}"),
-        &["PreconditionFailed", "ConditionalRequestConflict"],
+        &[
+            Expected::code("PreconditionFailed"),
+            Expected::code("ConditionalRequestConflict"),
+        ],
     );
     let Some(written) = written.map_err(|error| hinted(error, STANDS))? else {
         // The answer to our own request may have been lost: then the one that the SDK sent after it

@@ -8,8 +8,8 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures::{StreamExt, TryStreamExt};
 
 use super::{DatasetVersion, ManifestFile, snapshot_uri};
-use crate::aws::AwsResultExt;
 use crate::aws::s3::{self, S3Uri};
+use crate::aws::{AwsResultExt, Expected};
 
 /// What `CopyObject` takes at most; larger objects are copied in parts.
 const COPY: u64 = 5 << 30;
@@ -103,7 +103,10 @@ async fn copy(client: &Client, bucket: &str, file: &ManifestFile, key: &str) -> 
         .aws_unless(
             format!("cannot copy {} to s3://{bucket}/{key}", file.key),
             // Another run makes the same snapshot: its copy has the same bytes.
-            &["PreconditionFailed", "ConditionalRequestConflict"],
+            &[
+                Expected::code("PreconditionFailed"),
+                Expected::code("ConditionalRequestConflict"),
+            ],
         )?;
     Ok(())
 }

@@ -15,8 +15,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::LocalFile;
 use super::earlier::{self, Known, Unfinished};
 use super::reading::{Buffers, Digests, Part, Parts, crc64_text};
-use crate::aws::AwsResultExt;
 use crate::aws::s3::S3Uri;
+use crate::aws::{AwsResultExt, Expected};
 use crate::error::Hint;
 
 /// Files up to this size are sent in one request; parts of larger ones have this size.
@@ -250,7 +250,7 @@ async fn part(
             .await
             .aws_unless(
                 format!("cannot upload part {} of {uri}", part.number),
-                &["NoSuchUpload"],
+                &[Expected::code("NoSuchUpload")],
             )?;
         let Some(output) = output else {
             return Ok(None);
@@ -298,7 +298,10 @@ async fn complete(
         .aws_unless(
             format!("cannot complete the upload of {uri}"),
             // InvalidPart: another push of other bytes shares the upload.
-            &["NoSuchUpload", "InvalidPart"],
+            &[
+                Expected::code("NoSuchUpload"),
+                Expected::code("InvalidPart"),
+            ],
         )?;
     match completed {
         Some(output) => Ok(Some(output.version_id)),

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use aws_sdk_ecr::types::LifecyclePolicyPreviewStatus;
 
-use crate::aws::{AwsResultExt, Clients};
+use crate::aws::{AwsResultExt, Clients, Expected};
 use crate::error::Hint;
 use crate::wait::{Poll, Waiter};
 
@@ -39,7 +39,7 @@ pub async fn preview(
                     .await
                     .aws_unless(
                         format!("cannot preview a life-cycle policy of {repository}"),
-                        &["LifecyclePolicyPreviewInProgressException"],
+                        &[Expected::code("LifecyclePolicyPreviewInProgressException")],
                     )?;
                 Ok(match started {
                     Some(_) => Poll::Ready(()),

@@ -6,7 +6,7 @@ use aws_sdk_ecr::types::{
 };
 use serde::Serialize;
 
-use crate::aws::{AwsResultExt, Clients};
+use crate::aws::{AwsResultExt, Clients, Expected};
 
 /// How bad a finding is, the least first. `Undefined` has not been judged by its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -129,7 +129,7 @@ pub async fn find(clients: &Clients, repository: &str, digest: &str) -> Result<O
     while let Some(page) = pages.next().await {
         let page = page.aws_unless(
             format!("cannot read the scan of {digest}"),
-            &["ScanNotFoundException"],
+            &[Expected::code("ScanNotFoundException")],
         )?;
         let Some(page) = page else { return Ok(None) };
         let status = page.image_scan_status();

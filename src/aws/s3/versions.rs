@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use quick_xml::events::Event;
 
 use super::{S3Uri, decode};
-use crate::aws::AwsResultExt;
+use crate::aws::{AwsResultExt, Expected};
 
 /// The most that a page of a listing holds.
 const PAGE: usize = 1000;
@@ -92,7 +92,7 @@ pub async fn missing_versions(
     let doing = || format!("cannot list the versions of {prefix}");
     let mut marker = None;
     while !wanted.is_empty() {
-        let denied = &["AccessDenied"];
+        let denied = &[Expected::unanswered("AccessDenied")];
         let Some(bytes) = page(client, prefix, PAGE, marker.as_ref(), denied).await? else {
             return Ok(BTreeSet::new());
         };
@@ -128,7 +128,7 @@ async fn page(
     object: &S3Uri,
     count: usize,
     marker: Option<&Marker>,
-    unless: &[&str],
+    unless: &[Expected],
 ) -> Result<Option<Bytes>> {
     let doing = format!("cannot list the versions of {object}");
     let body = Body::default();

@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::timestamp;
+use super::{NO_GROUP, NO_PACKAGE, timestamp};
 use crate::aws::s3::S3Uri;
-use crate::aws::{AwsResultExt, Clients};
+use crate::aws::{AwsResultExt, Clients, Expected};
 use crate::names::Version;
 
 /// Ends the `CommitId` of a version that uncommitted files went into.
@@ -66,9 +66,6 @@ pub struct Model {
     pub properties: BTreeMap<String, String>,
 }
 
-/// What SageMaker answers for a group or a version that does not exist.
-const GONE: &[&str] = &["ValidationException", "ResourceNotFound"];
-
 /// The newest versions of a group, newest first; none when there is no group.
 pub async fn list(clients: &Clients, group: &str, limit: usize) -> Result<Vec<ModelVersion>> {
     let mut pages = clients
@@ -82,7 +79,7 @@ pub async fn list(clients: &Clients, group: &str, limit: usize) -> Result<Vec<Mo
         .send();
     let mut found = Vec::new();
     while let Some(page) = pages.next().await {
-        let Some(page) = page.aws_unless("cannot list the models", GONE)? else {
+        let Some(page) = page.aws_unless("cannot list the models", NO_GROUP)? else {
             break;
         };
         let summaries = page.model_package_summary_list().iter();
@@ -116,7 +113,10 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
         .model_package_name(arn)
         .send()
         .await
-        .aws_unless(format!("cannot look at the model package {arn}"), GONE)?;
+        .aws_unless(
+            format!("cannot look at the model package {arn}"),
+            NO_PACKAGE,
+        )?;
     let Some(described) = described else {
         return Ok(None);
     };
@@ -248,6 +248,9 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
     })
 }
 
+/// A file that was deleted, alone or with its bucket.
+const GONE: &[Expected] = &[Expected::code("NoSuchKey"), Expected::code("NoSuchBucket")];
+
 /// The metrics of a model quality file (formats: `{"regression_metrics": {"rmse": {"value": 1}}}`);
 /// none when the object is gone.
 async fn metrics(clients: &Clients, uri: &str) -> Result<Map<String, Value>> {
@@ -267,7 +270,7 @@ pub(super) async fn document(clients: &Clients, uri: &str) -> Result<Option<Valu
         .key(&address.key)
         .send()
         .await
-        .aws_unless(format!("cannot read {uri}"), &["NoSuchKey", "NoSuchBucket"])?;
+        .aws_unless(format!("cannot read {uri}"), GONE)?;
     let Some(object) = object else {
         return Ok(None);
     };

@@ -9,7 +9,7 @@ use zip::write::SimpleFileOptions;
 use zip::{DateTime, ZipWriter};
 
 use crate::aws::s3::S3Uri;
-use crate::aws::{AwsResultExt, Clients};
+use crate::aws::{AwsResultExt, Clients, Expected};
 use crate::lambda_runtime::binary::{self, Architecture};
 
 /// An executable that Lambda can run.
@@ -53,7 +53,10 @@ impl Code {
             .key(&object.key)
             .send()
             .await
-            .aws_unless(format!("cannot look for {object}"), &["NotFound"])?;
+            .aws_unless(
+                format!("cannot look for {object}"),
+                &[Expected::code("NotFound")],
+            )?;
         if there.is_some() {
             return Ok(());
         }

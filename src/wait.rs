@@ -26,6 +26,11 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    /// Waits until the next look is due, for loops that are not about one status.
+    pub async fn pause(&self) {
+        sleep(self.interval).await;
+    }
+
     /// Looks with `probe` until it is ready. `observe` hears each change of the status.
     /// Gives up after the timeout with exit 5.
     pub async fn until<T, F, Fut>(

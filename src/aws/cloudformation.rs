@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_cloudformation::types::{
-    Capability, ChangeSetStatus, ChangeSetType, Parameter, ResourceStatus, StackStatus,
+    Capability, ChangeSetStatus, ChangeSetType, ExecutionStatus, Parameter, ResourceStatus,
+    StackEvent, StackStatus,
 };
 use serde::Serialize;
 
@@ -51,38 +52,55 @@ pub struct Event {
     pub status: ResourceStatus,
     /// Why, where CloudFormation says.
     pub reason: Option<String>,
+    /// The token of the request that it came from.
+    pub token: Option<String>,
 }
+
+/// A stack that does not exist.
+const NO_STACK: &[Expected] = &[Expected::message(
+    "ValidationError",
+    "Stack with id ",
+    " does not exist",
+)];
+
+const NO_CHANGE_SET: [Expected; 2] = [
+    Expected::code("ChangeSetNotFound"),
+    Expected::code("ChangeSetNotFoundException"),
+];
+
+/// The stack is being worked on, or was made in the meantime.
+const BUSY: [Expected; 2] = [
+    Expected::message("ValidationError", "Stack:", " can not be updated"),
+    Expected::message("ValidationError", "Stack:", " can not be created"),
+];
 
 /// The stack with this name or ARN, if there is one.
 pub async fn stack(clients: &Clients, name: &str) -> Result<Option<Stack>> {
+    let doing = format!("cannot look at the stack {name}");
     let answer = clients
         .cloudformation
         .describe_stacks()
         .stack_name(name)
         .send()
         .await
-        // CloudFormation has no code of its own for "there is none".
-        .aws_unless(
-            format!("cannot look at the stack {name}"),
-            &[Expected::message(
-                "ValidationError",
-                "Stack with id ",
-                " does not exist",
-            )],
-        )?;
-    let stack = answer.and_then(|answer| answer.stacks.unwrap_or_default().into_iter().next());
-    Ok(stack.and_then(|stack| {
-        Some(Stack {
-            id: stack.stack_id.clone().unwrap_or_else(|| name.to_owned()),
-            status: stack.stack_status?,
-            reason: stack.stack_status_reason,
-            outputs: stack
-                .outputs
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|output| Some((output.output_key?, output.output_value?)))
-                .collect(),
-        })
+        .aws_unless(&doing, NO_STACK)?;
+    let Some(answer) = answer else {
+        return Ok(None);
+    };
+    let stack = answer.stacks.unwrap_or_default().into_iter().next();
+    let stack = stack.with_context(|| format!("{doing}: the answer has no stack"))?;
+    Ok(Some(Stack {
+        id: stack.stack_id.unwrap_or_else(|| name.to_owned()),
+        status: stack
+            .stack_status
+            .with_context(|| format!("{doing}: the answer has no status"))?,
+        reason: stack.stack_status_reason,
+        outputs: stack
+            .outputs
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|output| Some((output.output_key?, output.output_value?)))
+            .collect(),
     }))
 }
 
@@ -93,6 +111,8 @@ pub struct NewChangeSet<'a> {
     pub stack: &'a str,
     /// The change set's own name.
     pub name: &'a str,
+    /// What it is for.
+    pub description: &'a str,
     /// True when the stack is new.
     pub create: bool,
     /// The template's text.
@@ -103,13 +123,18 @@ pub struct NewChangeSet<'a> {
     pub capabilities: &'a [&'static str],
 }
 
-/// Makes a change set and waits until CloudFormation has worked it out: its id and changes, or
-/// `None` when it would change nothing (it is removed then).
+/// Creates a change set and returns its id. `None` when the stack has one of this name already, or
+/// is not in the state that the caller saw: of two clients at once, CloudFormation lets one through.
 pub async fn create_change_set(
     clients: &Clients,
-    waiter: Waiter,
     new: &NewChangeSet<'_>,
-) -> Result<Option<(String, Vec<Change>)>> {
+) -> Result<Option<String>> {
+    const TAKEN: [Expected; 3] = [
+        Expected::code("AlreadyExistsException"),
+        Expected::message("ValidationError", "Stack [", "]"),
+        Expected::message("ValidationError", "Stack [", " does not exist"),
+    ];
+
     let doing = format!("cannot prepare the stack {}", new.stack);
     let parameters = new.parameters.iter().map(|(key, value)| {
         Parameter::builder()
@@ -128,6 +153,7 @@ pub async fn create_change_set(
         .stack_name(new.stack)
         .change_set_name(new.name)
         .change_set_type(kind)
+        .description(new.description)
         .template_body(new.template)
         .set_parameters(Some(parameters.collect()))
         .set_capabilities(Some(
@@ -138,47 +164,124 @@ pub async fn create_change_set(
         ))
         .send()
         .await
-        .aws(&doing)?;
-    let id = made
-        .id
-        .ok_or_else(|| anyhow!("{doing}: CloudFormation did not name the change set"))?;
-    let what = format!("the change set of {}", new.stack);
-    let (status, reason) = waiter
+        .aws_unless(&doing, &[&TAKEN[..], &BUSY].concat())?;
+    let Some(made) = made else { return Ok(None) };
+    let id = made.id;
+    id.map(Some)
+        .ok_or_else(|| anyhow!("{doing}: CloudFormation did not name the change set"))
+}
+
+/// A change set as it is now.
+#[derive(Debug, Clone)]
+pub struct ChangeSet {
+    /// Its ARN.
+    pub id: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Whether CloudFormation has worked it out.
+    pub status: ChangeSetStatus,
+    /// Why it has this status, where CloudFormation says.
+    pub reason: String,
+    /// Whether it can be, or was, executed.
+    pub execution: Option<ExecutionStatus>,
+}
+
+impl ChangeSet {
+    /// True when it can neither be executed now nor later.
+    pub fn is_spent(&self) -> bool {
+        let being_made = matches!(
+            self.status,
+            ChangeSetStatus::CreatePending | ChangeSetStatus::CreateInProgress
+        );
+        !being_made
+            && !matches!(
+                self.execution,
+                Some(ExecutionStatus::Available | ExecutionStatus::ExecuteInProgress)
+            )
+    }
+
+    /// True when CloudFormation found nothing to do: a failure that only its wording tells.
+    fn is_empty(&self) -> bool {
+        self.reason.contains("didn't contain changes")
+            || self.reason.contains("No updates are to be performed")
+    }
+}
+
+/// A change set by its name and stack, or by its ARN; `None` when it, or its stack, is gone.
+pub async fn change_set(clients: &Clients, stack: &str, name: &str) -> Result<Option<ChangeSet>> {
+    const NO_STACK: Expected = Expected::message("ValidationError", "Stack [", "] does not exist");
+
+    let doing = format!("cannot look at a change set of the stack {stack}");
+    let found = clients
+        .cloudformation
+        .describe_change_set()
+        .set_stack_name((!name.starts_with("arn:")).then(|| stack.to_owned()))
+        .change_set_name(name)
+        .send()
+        .await
+        .aws_unless(&doing, &[&NO_CHANGE_SET[..], &[NO_STACK]].concat())?;
+    let Some(found) = found else { return Ok(None) };
+    Ok(Some(ChangeSet {
+        id: found.change_set_id.unwrap_or_else(|| name.to_owned()),
+        description: found.description,
+        status: found
+            .status
+            .with_context(|| format!("{doing}: the answer has no status"))?,
+        reason: found.status_reason.unwrap_or_default(),
+        execution: found.execution_status,
+    }))
+}
+
+/// What became of a change set.
+#[derive(Debug)]
+pub enum Planned {
+    /// It can be executed, and would make these changes.
+    Changes(Vec<Change>),
+    /// It would change nothing; it was removed.
+    Nothing,
+    /// Another client removed it.
+    Gone,
+}
+
+/// Waits until CloudFormation has worked out a change set.
+pub async fn planned(clients: &Clients, waiter: Waiter, stack: &str, id: &str) -> Result<Planned> {
+    let doing = format!("cannot prepare the stack {stack}");
+    let done = waiter
         .until(
-            &what,
+            &format!("the change set of {stack}"),
             |_| {},
             || async {
-                let answer = clients
-                    .cloudformation
-                    .describe_change_set()
-                    .change_set_name(&id)
-                    .send()
-                    .await
-                    .aws(&doing)?;
-                Ok(match answer.status {
-                    Some(status @ (ChangeSetStatus::CreateComplete | ChangeSetStatus::Failed)) => {
-                        Poll::Ready((status, answer.status_reason.unwrap_or_default()))
+                Ok(match change_set(clients, stack, id).await? {
+                    Some(found)
+                        if matches!(
+                            found.status,
+                            ChangeSetStatus::CreatePending | ChangeSetStatus::CreateInProgress
+                        ) =>
+                    {
+                        Poll::Pending(found.status.as_str().to_owned())
                     }
-                    status => Poll::Pending(
-                        status.map_or_else(String::new, |status| status.as_str().to_owned()),
-                    ),
+                    found => Poll::Ready(found),
                 })
             },
         )
         .await?;
-    if status == ChangeSetStatus::CreateComplete {
-        let changes = changes(clients, &id, &doing).await?;
-        return Ok(Some((id, changes)));
+    let Some(done) = done else {
+        return Ok(Planned::Gone);
+    };
+    if done.status == ChangeSetStatus::CreateComplete {
+        return Ok(match changes(clients, id, &doing).await? {
+            Some(changes) => Planned::Changes(changes),
+            None => Planned::Gone,
+        });
     }
-    delete_change_set(clients, &id).await?;
-    // The only way in which CloudFormation says "nothing to do".
-    if reason.contains("didn't contain changes") || reason.contains("No updates are to be") {
-        return Ok(None);
+    delete_change_set(clients, id).await?;
+    if done.is_empty() {
+        return Ok(Planned::Nothing);
     }
-    Err(anyhow!("{doing}: {reason}"))
+    Err(anyhow!("{doing}: {}", done.reason))
 }
 
-async fn changes(clients: &Clients, id: &str, doing: &str) -> Result<Vec<Change>> {
+async fn changes(clients: &Clients, id: &str, doing: &str) -> Result<Option<Vec<Change>>> {
     let mut pages = clients
         .cloudformation
         .describe_change_set()
@@ -187,7 +290,10 @@ async fn changes(clients: &Clients, id: &str, doing: &str) -> Result<Vec<Change>
         .send();
     let mut found = Vec::new();
     while let Some(page) = pages.next().await {
-        for change in page.aws(doing)?.changes.unwrap_or_default() {
+        let Some(page) = page.aws_unless(doing, &NO_CHANGE_SET)? else {
+            return Ok(None);
+        };
+        for change in page.changes.unwrap_or_default() {
             let Some(change) = change.resource_change else {
                 continue;
             };
@@ -203,10 +309,10 @@ async fn changes(clients: &Clients, id: &str, doing: &str) -> Result<Vec<Change>
             });
         }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
-/// Removes a change set that is not to be executed.
+/// Removes a change set that is not to be executed; one that is gone is no error.
 pub async fn delete_change_set(clients: &Clients, id: &str) -> Result<()> {
     clients
         .cloudformation
@@ -214,20 +320,62 @@ pub async fn delete_change_set(clients: &Clients, id: &str) -> Result<()> {
         .change_set_name(id)
         .send()
         .await
-        .aws("cannot remove the change set")?;
+        .aws_unless("cannot remove the change set", &NO_CHANGE_SET)?;
     Ok(())
 }
 
-/// Starts the changes of a change set.
-pub async fn execute_change_set(clients: &Clients, stack: &str, id: &str) -> Result<()> {
-    clients
+/// Starts the changes of a change set; false when it can no longer be executed: another one was.
+/// The events of the stack carry `token`.
+pub async fn execute_change_set(
+    clients: &Clients,
+    stack: &str,
+    id: &str,
+    token: &str,
+) -> Result<bool> {
+    const SPENT: [Expected; 2] = [
+        Expected::code("InvalidChangeSetStatus"),
+        Expected::code("InvalidChangeSetStatusException"),
+    ];
+
+    let begun = clients
         .cloudformation
         .execute_change_set()
         .change_set_name(id)
+        .client_request_token(token)
         .send()
         .await
-        .aws(format!("cannot deploy the stack {stack}"))?;
-    Ok(())
+        .aws_unless(
+            format!("cannot deploy the stack {stack}"),
+            &[&NO_CHANGE_SET[..], &SPENT, &BUSY].concat(),
+        )?;
+    Ok(begun.is_some())
+}
+
+/// The newest event of a stack.
+pub async fn newest_event(clients: &Clients, stack: &str) -> Result<Option<Event>> {
+    let page = clients
+        .cloudformation
+        .describe_stack_events()
+        .stack_name(stack)
+        .send()
+        .await
+        .aws(format!("cannot read the events of {stack}"))?;
+    Ok(page
+        .stack_events
+        .unwrap_or_default()
+        .into_iter()
+        .find_map(read))
+}
+
+fn read(event: StackEvent) -> Option<Event> {
+    Some(Event {
+        id: event.event_id?,
+        status: event.resource_status?,
+        resource: event.logical_resource_id.unwrap_or_default(),
+        r#type: event.resource_type.unwrap_or_default(),
+        reason: event.resource_status_reason,
+        token: event.client_request_token,
+    })
 }
 
 /// The events of a stack after the one with the id `after`, oldest first.
@@ -242,20 +390,11 @@ pub async fn events(clients: &Clients, stack: &str, after: Option<&str>) -> Resu
     'pages: while let Some(page) = pages.next().await {
         let page = page.aws(format!("cannot read the events of {stack}"))?;
         for event in page.stack_events.unwrap_or_default() {
-            let Some(id) = event.event_id else { continue };
-            if Some(id.as_str()) == after {
+            let Some(event) = read(event) else { continue };
+            if Some(event.id.as_str()) == after {
                 break 'pages;
             }
-            let Some(status) = event.resource_status else {
-                continue;
-            };
-            found.push(Event {
-                id,
-                status,
-                resource: event.logical_resource_id.unwrap_or_default(),
-                r#type: event.resource_type.unwrap_or_default(),
-                reason: event.resource_status_reason,
-            });
+            found.push(event);
         }
     }
     found.reverse();

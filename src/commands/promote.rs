@@ -4,7 +4,6 @@ use anyhow::{Context as _, Result};
 
 use crate::aws::sagemaker::models;
 use crate::aws::{Clients, hosting, lineage, release};
-use crate::config::Project;
 use crate::context::Context;
 use crate::error::Hint;
 use crate::infra;
@@ -58,10 +57,10 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<PromoteReport> {
             "Version {} of {group} waits for approval. Approve it and put it into production?",
             chosen.version
         ))?;
-        models::approve(clients, &chosen.arn, "approved by `mlops promote`").await?;
     }
 
-    let outcome = deploy(ctx, clients, &project, &platform, &chosen.arn).await?;
+    let stack = infra::endpoint_stack(&project, &platform, &chosen.arn);
+    let outcome = deploy(ctx, clients, &stack, &chosen.arn, approved_now).await?;
     let requested = outcome
         .outputs
         .get("EndpointConfigName")
@@ -104,23 +103,43 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<PromoteReport> {
     })
 }
 
-/// Deploys the endpoint's stack.
+/// Deploys the endpoint's stack. It is reserved first and the version approved after that, so that
+/// a promotion that another one precedes changes nothing.
 async fn deploy(
     ctx: &Context,
     clients: &Clients,
-    project: &Project,
-    platform: &infra::Platform,
+    stack: &infra::StackSpec,
     package: &str,
+    approve: bool,
 ) -> Result<infra::StackOutcome> {
-    let stack = infra::endpoint_stack(project, platform, package);
     let status = ctx.command("status");
     let _note = ctx.on_interrupt(format!(
-        "the deployment of {} goes on; `{status}` shows it",
+        "a deployment of {} that has begun continues; `{status}` shows it",
         stack.name
     ));
-    infra::deploy(clients, ctx.waiter, &ctx.progress, &stack)
+    let prepared = infra::prepare(clients, ctx.waiter, &ctx.progress, stack).await?;
+    if approve
+        && let Err(error) = models::approve(clients, package, "approved by `mlops promote`").await
+    {
+        if let Some(prepared) = &prepared {
+            infra::discard(clients, ctx.waiter, prepared).await?;
+        }
+        return Err(error);
+    }
+    let Some(prepared) = prepared else {
+        return infra::unchanged(clients, &ctx.progress, stack).await;
+    };
+    let outcome = infra::execute(clients, ctx.waiter, &ctx.progress, prepared)
         .await
         .hint(format!(
             "the endpoint serves what it served before; `{status}` shows it"
-        ))
+        ))?;
+    if let Some(outcome) = outcome {
+        return Ok(outcome);
+    }
+    if approve {
+        let why = "another promotion came first";
+        models::withdraw_approval(clients, package, why).await?;
+    }
+    Err(infra::lost(clients, &stack.name))
 }

@@ -34,6 +34,24 @@ pub struct StackSpec {
     pub parameters: Vec<(&'static str, String)>,
     /// What the template needs the caller to allow.
     pub capabilities: &'static [&'static str],
+    /// True when a deployment must not follow another one that it did not know of: of two at once
+    /// with different parameters, the second is refused.
+    pub exclusive: bool,
+}
+
+impl StackSpec {
+    /// What is to be deployed, in 16 hexadecimal digits: equal for the same template, parameters
+    /// and capabilities.
+    pub fn hash(&self) -> String {
+        let mut hash = Sha256::new_with_prefix(self.template);
+        for (name, value) in &self.parameters {
+            hash.update(format!("\n{name}={value}"));
+        }
+        for capability in self.capabilities {
+            hash.update(format!("\n{capability}"));
+        }
+        hex::encode(&hash.finalize()[..8])
+    }
 }
 
 /// The name of a project's stack: `network`, `platform`, `workbench`, `endpoint` or `validation`.
@@ -64,6 +82,7 @@ pub fn network(project: &Project) -> StackSpec {
         template: NETWORK,
         parameters: vec![("ProjectName", project.file.name.to_string())],
         capabilities: &[],
+        exclusive: false,
     }
 }
 
@@ -85,6 +104,7 @@ pub fn platform_stack(project: &Project, analyzer: Option<&str>) -> StackSpec {
             ("AnalyzerDigest", analyzer.unwrap_or("none").to_owned()),
         ],
         capabilities: &["CAPABILITY_NAMED_IAM"],
+        exclusive: false,
     }
 }
 
@@ -118,6 +138,7 @@ pub fn workbench_stack(project: &Project, network: &Network, platform: &Platform
             ("KeyArn", platform.key.clone()),
         ],
         capabilities: &[],
+        exclusive: false,
     }
 }
 
@@ -144,6 +165,7 @@ pub fn endpoint_stack(
             ),
         ],
         capabilities: &[],
+        exclusive: true,
     }
 }
 
@@ -174,6 +196,7 @@ pub fn validation_stack(
         template: VALIDATION,
         parameters,
         capabilities: &["CAPABILITY_NAMED_IAM"],
+        exclusive: false,
     }
 }
 

@@ -24,6 +24,7 @@ mod local;
 mod local_project;
 mod monitor;
 mod promote;
+mod promote_twice;
 mod recovery;
 mod requests;
 mod refused;

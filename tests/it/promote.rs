@@ -93,7 +93,7 @@ pub(crate) fn project() -> Sandbox {
 }
 
 /// Trains a version, and returns what the command said.
-fn train(sandbox: &Sandbox, parameters: &[&str]) -> Run {
+pub(crate) fn train(sandbox: &Sandbox, parameters: &[&str]) -> Run {
     let parameters = parameters.iter().flat_map(|value| ["-p", value]);
     sandbox
         .mlops(["--local", "train"].into_iter().chain(parameters))

@@ -107,3 +107,33 @@ fn a_deployment_that_was_cut_off_is_taken_back_and_made_again() {
     let again = sandbox.mlops(["--local", "init", "--yes"]).success();
     assert!(!again.stdout.contains("created"), "{}", again.stdout);
 }
+
+/// Issue 8, 2.5: the next `init` waits for what a killed one began.
+#[test]
+fn issue_8_2_5_an_init_whose_client_was_killed_is_brought_to_its_end_by_the_next() {
+    let sandbox = Sandbox::new();
+    for stack in ["tiny-network", "tiny-workbench"] {
+        let mut child = init(&sandbox);
+        // `None`: it was through before anybody looked.
+        let seen = wait_for(&mut child, || {
+            let status = sandbox.mlops(["local", "status", "--output", "json"]);
+            let status: serde_json::Value = serde_json::from_str(&status.stdout).ok()?;
+            let address = status["endpoint"].as_str()?.strip_prefix("http://")?;
+            describe(address, "DescribeStacks", stack)
+                .contains("CREATE_IN_PROGRESS<")
+                .then_some(())
+        });
+        if seen.is_some() {
+            child.kill().unwrap();
+        }
+        child.wait().unwrap();
+        let next = sandbox.mlops(["--local", "init", "--yes"]);
+        assert_eq!(next.code, Some(0), "{stack}: {}", next.stderr);
+        assert!(!next.stderr.contains("is being changed"), "{}", next.stderr);
+        if stack == "tiny-network" {
+            // The second round needs a stack to wait for.
+            let _ = sandbox.mlops(["local", "stop"]);
+            std::fs::remove_dir_all(sandbox.path().join(".mlops/local")).unwrap();
+        }
+    }
+}

@@ -129,15 +129,31 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
 
 /// Approves a version.
 pub async fn approve(clients: &Clients, arn: &str, description: &str) -> Result<()> {
+    set_approval(clients, arn, ModelApprovalStatus::Approved, description).await
+}
+
+/// Lets a version wait for approval again.
+pub async fn withdraw_approval(clients: &Clients, arn: &str, description: &str) -> Result<()> {
+    let pending = ModelApprovalStatus::PendingManualApproval;
+    set_approval(clients, arn, pending, description).await
+}
+
+async fn set_approval(
+    clients: &Clients,
+    arn: &str,
+    status: ModelApprovalStatus,
+    description: &str,
+) -> Result<()> {
+    let doing = format!("cannot set the approval of {arn} to {}", status.as_str());
     clients
         .sagemaker
         .update_model_package()
         .model_package_arn(arn)
-        .model_approval_status(ModelApprovalStatus::Approved)
+        .model_approval_status(status)
         .approval_description(description)
         .send()
         .await
-        .aws(format!("cannot approve {arn}"))?;
+        .aws(doing)?;
     Ok(())
 }
 

@@ -1,0 +1,547 @@
+//! Deploying a stack by change set, also where another client deploys it at the same time or was
+//! killed while it did.
+//!
+//! A stack has one change set of ours, of a fixed name, so CloudFormation itself lets one client
+//! through; its description is the hash of what is to be deployed. A client that finds the name
+//! taken reuses a change set with its own hash, waits for one with another hash to be executed, and
+//! replaces one that nobody executes. The events of the deployment carry the hash, too, so that a
+//! client knows whether the work in progress is what it was asked for.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use aws_sdk_cloudformation::types::{
+    ChangeSetStatus, ExecutionStatus, ResourceStatus, StackStatus,
+};
+
+use super::{Action, StackOutcome, StackSpec, outputs};
+use crate::aws::Clients;
+use crate::aws::cloudformation::{self as cfn, Change, ChangeSet, NewChangeSet, Planned};
+use crate::error::{Hint, hinted};
+use crate::progress::Progress;
+use crate::wait::{Poll, Waiter};
+
+/// The name of the one change set that this program has of a stack.
+const CHANGE_SET: &str = "mlops";
+
+/// How long a change set of another client may stand before it is taken to be abandoned. Between
+/// making one and executing it a client makes three calls.
+const LEASE: Duration = Duration::from_secs(20);
+
+/// How often a deployment starts over because other clients changed the stack. Each time means that
+/// one of them made progress.
+const ROUNDS: usize = 20;
+
+/// What a deployment would do. Execute it, or discard it.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The stack's name.
+    pub stack: String,
+    /// True when the stack is new.
+    pub create: bool,
+    /// The changes, resource by resource.
+    pub changes: Vec<Change>,
+    change_set: String,
+    request: String,
+}
+
+/// The start of the token of every deployment of this specification.
+fn token_prefix(request: &str) -> String {
+    format!("mlops-{request}-")
+}
+
+/// Works out what a deployment would do, and reserves the stack for it; `None` when the stack is as
+/// it should be. Waits for work in progress to end.
+pub async fn prepare(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    spec: &StackSpec,
+) -> Result<Option<Prepared>> {
+    let request = spec.hash();
+    for _ in 0..ROUNDS {
+        let state = settle(clients, waiter, progress, spec, &request).await?;
+        let made = cfn::create_change_set(
+            clients,
+            &NewChangeSet {
+                stack: &spec.name,
+                name: CHANGE_SET,
+                description: &request,
+                create: state != State::Update && state != State::HalfUpdated,
+                template: spec.template,
+                parameters: &spec.parameters,
+                capabilities: spec.capabilities,
+            },
+        )
+        .await?;
+        let change_set = match made {
+            Some(id) => id,
+            None => match take_over(clients, waiter, progress, spec, &request).await? {
+                Some(id) => id,
+                None => continue,
+            },
+        };
+        return match cfn::planned(clients, waiter, &spec.name, &change_set).await? {
+            Planned::Changes(changes) => Ok(Some(Prepared {
+                stack: spec.name.clone(),
+                create: state == State::New,
+                changes,
+                change_set,
+                request,
+            })),
+            Planned::Nothing if state == State::HalfUpdated => Err(anyhow!(
+                "the stack {} is UPDATE_FAILED, and there is nothing to change in it",
+                spec.name
+            ))
+            .hint("roll the stack back in the CloudFormation console, then retry"),
+            Planned::Nothing => Ok(None),
+            Planned::Gone => continue,
+        };
+    }
+    Err(lost(clients, &spec.name))
+}
+
+/// What a deployment starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// There is no stack, or one without resources.
+    New,
+    /// The stack is whole.
+    Update,
+    /// The last update was left where it failed.
+    HalfUpdated,
+}
+
+/// The state of the stack once nothing is being done to it. What a failed first deployment left
+/// behind is deleted.
+async fn settle(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    spec: &StackSpec,
+    request: &str,
+) -> Result<State> {
+    loop {
+        let Some(stack) = cfn::stack(clients, &spec.name).await? else {
+            return Ok(State::New);
+        };
+        match stack.status {
+            // A change set was made for it, and perhaps never executed.
+            StackStatus::DeleteComplete | StackStatus::ReviewInProgress => return Ok(State::New),
+            // Left by a first deployment that failed: it was never in use.
+            StackStatus::RollbackComplete
+            | StackStatus::RollbackFailed
+            | StackStatus::CreateFailed => {
+                cfn::delete_stack(clients, waiter, &stack.id).await?;
+                return Ok(State::New);
+            }
+            StackStatus::CreateComplete
+            | StackStatus::UpdateComplete
+            | StackStatus::UpdateRollbackComplete
+            | StackStatus::ImportComplete => return Ok(State::Update),
+            // CloudFormation accepts another update.
+            StackStatus::UpdateFailed => return Ok(State::HalfUpdated),
+            ref status if is_busy(status) => {
+                let newest = cfn::newest_event(clients, &stack.id).await?;
+                let deploys = matches!(
+                    status,
+                    StackStatus::CreateInProgress
+                        | StackStatus::UpdateInProgress
+                        | StackStatus::UpdateCompleteCleanupInProgress
+                );
+                let prefix = token_prefix(request);
+                let token = newest.as_ref().and_then(|event| event.token.as_deref());
+                let same = token.is_some_and(|token| token.starts_with(&prefix));
+                if deploys && spec.exclusive && !same {
+                    return Err(hinted(
+                        anyhow!(
+                            "another deployment of {} is in progress ({}); nothing was changed",
+                            spec.name,
+                            status.as_str()
+                        ),
+                        retry_hint(clients),
+                    ));
+                }
+                progress.say(format!(
+                    "{}: waiting for an earlier deployment ({})",
+                    spec.name,
+                    status.as_str()
+                ));
+                let last = newest.map(|event| event.id);
+                watch(clients, waiter, progress, &spec.name, &stack.id, last).await?;
+            }
+            status => {
+                return Err(anyhow!(
+                    "the stack {} cannot be deployed: it is {} ({})",
+                    spec.name,
+                    status.as_str(),
+                    stack.reason.as_deref().unwrap_or("no reason given")
+                ))
+                .hint("fix or delete the stack in the CloudFormation console, then retry");
+            }
+        }
+    }
+}
+
+/// What to do with a change set that another client made.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// There is none any more.
+    Free,
+    /// It is what we would have made.
+    Ours(String),
+    /// Its owner may still execute it.
+    Foreign(String),
+    /// It is being executed.
+    Executing(String),
+    /// It was executed.
+    Executed(String),
+    /// It is of no use to anyone.
+    Spent(String),
+}
+
+fn judge(found: Option<ChangeSet>, request: &str) -> Found {
+    let Some(found) = found else {
+        return Found::Free;
+    };
+    if found.execution == Some(ExecutionStatus::ExecuteInProgress) {
+        return Found::Executing(found.id);
+    }
+    if found.is_spent() {
+        let executed = found.status == ChangeSetStatus::CreateComplete
+            && found.execution != Some(ExecutionStatus::Obsolete);
+        return if executed {
+            Found::Executed(found.id)
+        } else {
+            Found::Spent(found.id)
+        };
+    }
+    if found.description.as_deref() == Some(request) {
+        return Found::Ours(found.id);
+    }
+    Found::Foreign(found.id)
+}
+
+/// The change set that another client made, where it is the one that we want. `None` when the name
+/// is free again, or the stack is being worked on.
+async fn take_over(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    spec: &StackSpec,
+    request: &str,
+) -> Result<Option<String>> {
+    let since = tokio::time::Instant::now();
+    let mut waiting: Option<String> = None;
+    loop {
+        let found = cfn::change_set(clients, &spec.name, CHANGE_SET).await?;
+        let found = judge(found, request);
+        match &found {
+            // The deployment that we waited for was executed.
+            Found::Executing(id) | Found::Executed(id)
+                if spec.exclusive && waiting.as_ref() == Some(id) =>
+            {
+                return Err(lost(clients, &spec.name));
+            }
+            Found::Free => return Ok(None),
+            Found::Ours(id) => return Ok(Some(id.clone())),
+            Found::Spent(id) | Found::Executed(id) => {
+                cfn::delete_change_set(clients, id).await?;
+                return Ok(None);
+            }
+            Found::Executing(_) => {
+                let stack = cfn::stack(clients, &spec.name).await?;
+                if stack.is_some_and(|stack| is_busy(&stack.status)) {
+                    return Ok(None);
+                }
+                // Its status follows in a moment.
+            }
+            Found::Foreign(id) if waiting.as_ref() != Some(id) => {
+                progress.say(format!(
+                    "{}: another deployment is being prepared; waiting for it",
+                    spec.name
+                ));
+                waiting = Some(id.clone());
+            }
+            Found::Foreign(id) => {
+                if since.elapsed() >= LEASE {
+                    progress.say(format!(
+                        "{}: the other deployment was abandoned; replacing it",
+                        spec.name
+                    ));
+                    cfn::delete_change_set(clients, id).await?;
+                    return Ok(None);
+                }
+            }
+        }
+        waiter.pause().await;
+    }
+}
+
+/// True while CloudFormation works on the resources of a stack.
+fn is_busy(status: &StackStatus) -> bool {
+    status.as_str().ends_with("_IN_PROGRESS") && *status != StackStatus::ReviewInProgress
+}
+
+/// The error of a deployment that another one preceded.
+pub fn lost(clients: &Clients, stack: &str) -> anyhow::Error {
+    hinted(
+        anyhow!("another deployment of {stack} came first; nothing was changed"),
+        retry_hint(clients),
+    )
+}
+
+fn retry_hint(clients: &Clients) -> String {
+    format!(
+        "`{}` shows what is live; when the other deployment has ended, retry",
+        clients.command("status")
+    )
+}
+
+/// Drops what was prepared.
+pub async fn discard(clients: &Clients, waiter: Waiter, prepared: &Prepared) -> Result<()> {
+    cfn::delete_change_set(clients, &prepared.change_set).await?;
+    // A change set of a new stack leaves the empty stack behind.
+    if prepared.create
+        && let Some(stack) = cfn::stack(clients, &prepared.stack).await?
+        && stack.status == StackStatus::ReviewInProgress
+    {
+        cfn::delete_stack(clients, waiter, &stack.id).await?;
+    }
+    Ok(())
+}
+
+/// Does what was prepared, with the stack's events as progress. When it fails, the error is the
+/// first failing event's reason. `None` when another deployment came first; nothing was changed then.
+pub async fn execute(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    prepared: Prepared,
+) -> Result<Option<StackOutcome>> {
+    let name = &prepared.stack;
+    let last = cfn::newest_event(clients, name)
+        .await?
+        .map(|event| event.id);
+    let prefix = token_prefix(&prepared.request);
+    let token = format!(
+        "{prefix}{}",
+        &uuid::Uuid::new_v4().simple().to_string()[..12]
+    );
+    if !cfn::execute_change_set(clients, name, &prepared.change_set, &token).await? {
+        // Another client may have been asked for the same: then its deployment is ours.
+        let newest = cfn::newest_event(clients, name).await?;
+        let token = newest.and_then(|event| event.token);
+        if !token.is_some_and(|token| token.starts_with(&prefix)) {
+            return Ok(None);
+        }
+    }
+    let stack = cfn::stack(clients, name)
+        .await?
+        .with_context(|| format!("the stack {name} is gone"))?;
+    let (stack, failure) = watch(clients, waiter, progress, name, &stack.id, last).await?;
+    if !matches!(
+        stack.status,
+        StackStatus::CreateComplete | StackStatus::UpdateComplete
+    ) {
+        let reason = failure
+            .or(stack.reason)
+            .unwrap_or_else(|| "CloudFormation gave no reason".to_owned());
+        return Err(anyhow!(
+            "the stack {name} ended as {}: {reason}",
+            stack.status.as_str()
+        ))
+        .hint("CloudFormation has rolled the changes back; fix the cause and retry");
+    }
+    let action = if prepared.create {
+        Action::Created
+    } else {
+        Action::Updated
+    };
+    let count = prepared.changes.len();
+    let plural = if count == 1 { "" } else { "s" };
+    progress.say(format!(
+        "{name}: {}, {count} resource{plural}",
+        action.as_str()
+    ));
+    Ok(Some(StackOutcome {
+        stack: prepared.stack,
+        action,
+        changes: prepared.changes,
+        outputs: stack.outputs,
+    }))
+}
+
+/// Shows the events of a stack after the one with the id `last` until nothing is being done to it.
+/// Returns the stack as it is then, and the first failure.
+async fn watch(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    name: &str,
+    id: &str,
+    mut last: Option<String>,
+) -> Result<(cfn::Stack, Option<String>)> {
+    let mut task = progress.spinner(format!("{name}: deploying"));
+    let mut failure: Option<String> = None;
+    let seen = std::sync::Mutex::new((&mut last, &mut failure, &mut task));
+    let stack = waiter
+        .until(
+            &format!("the stack {name}"),
+            |_| {},
+            || async {
+                // The status first: its final event is then among the events that are read.
+                let stack = cfn::stack(clients, id)
+                    .await?
+                    .with_context(|| format!("the stack {name} is gone"))?;
+                let after = seen.lock().ok().and_then(|seen| seen.0.clone());
+                let events = cfn::events(clients, id, after.as_deref()).await?;
+                if let Ok(mut seen) = seen.lock() {
+                    for event in events {
+                        seen.2.detail(format!(
+                            "{name}: {} {} {}",
+                            event.r#type,
+                            event.resource,
+                            event.status.as_str()
+                        ));
+                        if is_failure(&event) {
+                            let failed = format!(
+                                "{} ({}): {}",
+                                event.resource,
+                                event.r#type,
+                                event.reason.as_deref().unwrap_or("no reason given")
+                            );
+                            progress.say(format!("{name}: {failed}"));
+                            seen.1.get_or_insert(failed);
+                        }
+                        *seen.0 = Some(event.id);
+                    }
+                }
+                let status = stack.status.as_str();
+                if status.ends_with("_IN_PROGRESS") {
+                    return Ok(Poll::Pending(status.to_owned()));
+                }
+                Ok(Poll::Ready(stack))
+            },
+        )
+        .await?;
+    Ok((stack, failure))
+}
+
+/// True for the event that began the trouble; what was cancelled because of it is not.
+fn is_failure(event: &cfn::Event) -> bool {
+    matches!(
+        event.status,
+        ResourceStatus::CreateFailed | ResourceStatus::UpdateFailed | ResourceStatus::DeleteFailed
+    ) && !event
+        .reason
+        .as_deref()
+        .is_some_and(|reason| reason.contains("cancelled"))
+}
+
+/// The outcome of a deployment that has nothing to change.
+pub async fn unchanged(
+    clients: &Clients,
+    progress: &Progress,
+    spec: &StackSpec,
+) -> Result<StackOutcome> {
+    progress.say(format!("{}: unchanged", spec.name));
+    Ok(StackOutcome {
+        stack: spec.name.clone(),
+        action: Action::Unchanged,
+        changes: Vec::new(),
+        outputs: outputs(clients, &spec.name).await?.unwrap_or_default(),
+    })
+}
+
+/// Makes a stack what it should be: twice gives the same state.
+pub async fn deploy(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    spec: &StackSpec,
+) -> Result<StackOutcome> {
+    for _ in 0..ROUNDS {
+        let Some(prepared) = prepare(clients, waiter, progress, spec).await? else {
+            return unchanged(clients, progress, spec).await;
+        };
+        if let Some(outcome) = execute(clients, waiter, progress, prepared).await? {
+            return Ok(outcome);
+        }
+        if spec.exclusive {
+            break;
+        }
+    }
+    Err(lost(clients, &spec.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change_set(
+        description: &str,
+        status: ChangeSetStatus,
+        execution: ExecutionStatus,
+    ) -> ChangeSet {
+        ChangeSet {
+            id: "arn".to_owned(),
+            description: Some(description.to_owned()),
+            status,
+            reason: String::new(),
+            execution: Some(execution),
+        }
+    }
+
+    #[test]
+    fn issue_8_2_5_a_change_set_that_another_client_left_is_reused_awaited_or_replaced() {
+        use ChangeSetStatus::{CreateComplete, CreateInProgress, Failed};
+        use ExecutionStatus::{
+            Available, ExecuteComplete, ExecuteFailed, ExecuteInProgress, Obsolete, Unavailable,
+        };
+
+        let arn = || "arn".to_owned();
+        for (description, status, execution, expected) in [
+            ("ours", CreateComplete, Available, Found::Ours(arn())),
+            ("ours", CreateInProgress, Unavailable, Found::Ours(arn())),
+            ("theirs", CreateComplete, Available, Found::Foreign(arn())),
+            (
+                "theirs",
+                CreateInProgress,
+                Unavailable,
+                Found::Foreign(arn()),
+            ),
+            (
+                "theirs",
+                CreateComplete,
+                ExecuteInProgress,
+                Found::Executing(arn()),
+            ),
+            (
+                "ours",
+                CreateComplete,
+                ExecuteInProgress,
+                Found::Executing(arn()),
+            ),
+            (
+                "ours",
+                CreateComplete,
+                ExecuteComplete,
+                Found::Executed(arn()),
+            ),
+            (
+                "ours",
+                CreateComplete,
+                ExecuteFailed,
+                Found::Executed(arn()),
+            ),
+            ("theirs", Failed, Unavailable, Found::Spent(arn())),
+            ("ours", Failed, Unavailable, Found::Spent(arn())),
+            ("theirs", CreateComplete, Obsolete, Found::Spent(arn())),
+        ] {
+            let found = judge(Some(change_set(description, status, execution)), "ours");
+            assert_eq!(found, expected, "{description}");
+        }
+        assert_eq!(judge(None, "ours"), Found::Free);
+    }
+}

@@ -38,6 +38,7 @@ mod sagemaker;
 mod server;
 mod store;
 mod sts;
+mod system_tags;
 mod wire;
 
 use cloud::Cloud;

@@ -128,6 +128,17 @@ impl Cloud {
         format!("arn:aws:{service}:{}:{ACCOUNT}:{resource}", self.region())
     }
 
+    /// Does what a request from outside asks for.
+    pub(crate) async fn request(
+        &self,
+        service: Service,
+        operation: &str,
+        input: Value,
+    ) -> ApiResult<Value> {
+        super::system_tags::check(service, &input)?;
+        self.call(service, operation, input).await
+    }
+
     /// Calls a service as any client would; the only way from one service to another's records.
     pub(crate) fn call<'a>(
         &'a self,

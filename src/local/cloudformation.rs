@@ -25,6 +25,7 @@ mod parameters;
 mod prepare;
 mod queries;
 mod recovery;
+mod references;
 mod requests;
 mod resources;
 mod stacks;

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Cloud;
 use super::api::{ApiError, ApiResult, operations};
 use super::clock;
 use super::cloud::{ACCOUNT, Service};
 use super::store::Collection;
+use super::{Cloud, system_tags};
 use bare::Bare;
 
 mod bare;
@@ -436,7 +436,7 @@ async fn tag_resource(cloud: &Cloud, input: ResourceTags) -> ApiResult<Value> {
     records(cloud)
         .update(&name, |record| {
             record.tags.extend(input.tags);
-            if record.tags.len() > 50 {
+            if system_tags::counted(record.tags.keys()) > 50 {
                 return Err(ApiError::new(
                     "TooManyTagsException",
                     "A repository has at most 50 tags",

@@ -367,7 +367,7 @@ async fn json(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiResult<serde_json
         })?;
     let (service, operation) = Service::by_target(target)?;
     cloud
-        .call(service, operation, wire::json::decode(body)?)
+        .request(service, operation, wire::json::decode(body)?)
         .await
 }
 
@@ -375,7 +375,7 @@ async fn query(cloud: &Cloud, service: &str, form: &[u8], id: &str) -> ApiResult
     let service = Service::by_name(service)
         .ok_or_else(|| ApiError::not_implemented(format_args!("the service {service}")))?;
     let (operation, input) = wire::query::decode(form)?;
-    let result = cloud.call(service, &operation, input).await;
+    let result = cloud.request(service, &operation, input).await;
     Ok(wire::query::encode(service, &operation, id, result))
 }
 

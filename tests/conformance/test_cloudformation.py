@@ -1,6 +1,7 @@
 """CloudFormation: stacks, change sets, roll-back, exports, and what is refused."""
 
 import json
+import subprocess
 import time
 import uuid
 
@@ -36,6 +37,15 @@ def changed(cfn, stack, change_set):
             return found
         time.sleep(0.05)
     raise AssertionError(found)
+
+
+def system_tags(name, stack_id, logical):
+    """What CloudFormation adds to the tags of a resource."""
+    return {
+        "aws:cloudformation:stack-name": name,
+        "aws:cloudformation:stack-id": stack_id,
+        "aws:cloudformation:logical-id": logical,
+    }
 
 
 def code(error):
@@ -78,7 +88,8 @@ def test_a_stack_from_a_change_set_updated_replaced_and_deleted(cfn, client, nam
     assert stack["StackId"] == made["StackId"]
     outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
     assert outputs == {"Bucket": f"{name}-dev", "Arn": f"arn:aws:s3:::{name}-dev"}
-    assert s3.get_bucket_tagging(Bucket=f"{name}-dev")["TagSet"] == [{"Key": "team", "Value": "ml"}]
+    tags = {t["Key"]: t["Value"] for t in s3.get_bucket_tagging(Bucket=f"{name}-dev")["TagSet"]}
+    assert tags == {"team": "ml", **system_tags(name, made["StackId"], "Bucket")}
     assert cfn.describe_change_set(ChangeSetName=made["Id"])["ExecutionStatus"] == "EXECUTE_COMPLETE"
 
     # Nothing to change.
@@ -663,3 +674,390 @@ def test_a_roll_back_that_fails_can_be_continued(cfn, client, name):
     assert wait(cfn, name)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     assert client("sagemaker").describe_pipeline(PipelineName=name)["RoleArn"] == old
     cfn.delete_stack(StackName=name)
+
+
+HANDLE = "AWS::CloudFormation::WaitConditionHandle"
+# Issue 8, 3.6. `Made` is there, `Skipped` is not.
+SKIPPED = """
+Parameters: {Make: {Type: String, Default: 'no'}}
+Conditions: {Makes: !Equals [!Ref Make, 'yes']}
+Resources:
+  Made: {Type: 'AWS::Logs::LogGroup', Properties: {LogGroupName: /NAME}}
+  Skipped: {Type: 'AWS::Logs::LogGroup', Condition: Makes, Properties: {LogGroupName: /NAME-skipped}}
+"""
+
+
+def test_3_6_an_output_of_a_skipped_resource(cfn, name):
+    template = SKIPPED.replace("NAME", name)
+    unconditional = template + "Outputs: {Arn: {Value: !GetAtt Skipped.Arn}}"
+    refused = ("ValidationError", "Unresolved resource dependencies [Skipped] in the Outputs block of the template")
+    for request in (
+        lambda: cfn.create_stack(StackName=name, TemplateBody=unconditional),
+        lambda: cfn.create_change_set(
+            StackName=name, ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=unconditional
+        ),
+    ):
+        with pytest.raises(ClientError) as error:
+            request()
+        assert code(error) == refused
+    assert cfn.validate_template(TemplateBody=unconditional)["Parameters"][0]["ParameterKey"] == "Make"
+    with pytest.raises(ClientError):
+        cfn.describe_stacks(StackName=name)
+
+    conditional = template + "Outputs: {Arn: {Condition: Makes, Value: !GetAtt Skipped.Arn}, Made: {Value: !Ref Made}}"
+    cfn.create_stack(StackName=name, TemplateBody=conditional)
+    stack = wait(cfn, name)
+    assert [o["OutputKey"] for o in stack["Outputs"]] == ["Made"]
+    with pytest.raises(ClientError) as error:
+        cfn.update_stack(StackName=name, TemplateBody=unconditional)
+    assert code(error) == refused
+    makes = [{"ParameterKey": "Make", "ParameterValue": "yes"}]
+    cfn.update_stack(StackName=name, TemplateBody=unconditional, Parameters=makes)
+    assert [o["OutputKey"] for o in wait(cfn, name)["Outputs"]] == ["Arn"]
+
+    refers = template + "  User: {Type: 'AWS::Logs::LogGroup', Properties: {LogGroupName: !Sub '${Skipped}-user'}}"
+    with pytest.raises(ClientError) as error:
+        cfn.create_stack(StackName=f"{name}-2", TemplateBody=refers)
+    assert code(error)[1] == (
+        "Template format error: Unresolved resource dependencies [Skipped] in the Resources block of the template"
+    )
+    cfn.delete_stack(StackName=name)
+
+
+@pytest.mark.parametrize(
+    "template, message",
+    [
+        (
+            f"Resources: {{A: {{Type: '{HANDLE}', DependsOn: Nope}}}}",
+            "Template format error: Unresolved resource dependencies [Nope] in the Resources block of the template",
+        ),
+        (
+            "Resources: {A: {Type: 'AWS::Logs::LogGroup', Properties: {LogGroupName: !Ref Nope}}}",
+            "Template format error: Unresolved resource dependencies [Nope] in the Resources block of the template",
+        ),
+        (
+            f"Resources: {{A: {{Type: '{HANDLE}'}}}}\nOutputs: {{O: {{Value: !Ref Nope}}}}",
+            "Unresolved resource dependencies [Nope] in the Outputs block of the template",
+        ),
+        (
+            f"Resources: {{A: {{Type: '{HANDLE}', Condition: Nope}}}}",
+            "Template format error: Unresolved condition dependency Nope in the Resources block of the template",
+        ),
+        (
+            f"Resources: {{A: {{Type: '{HANDLE}', DependsOn: B}}, B: {{Type: '{HANDLE}', DependsOn: A}}}}",
+            "Circular dependency between resources: [A, B]",
+        ),
+        (f"Resources: {{A: {{Type: '{HANDLE}', Properties: }}}}", "[/Resources/A/Properties] 'null' values are not allowed in templates"),
+        (
+            f"Mappings: {{M: {{A: {{B: {{C: d}}}}}}}}\nResources: {{A: {{Type: '{HANDLE}'}}}}",
+            "Template format error: Every Mappings attribute must be a String or a List.",
+        ),
+    ],
+)
+def test_3_6_validate_template_refuses(cfn, template, message):
+    with pytest.raises(ClientError) as error:
+        cfn.validate_template(TemplateBody=template)
+    assert code(error) == ("ValidationError", message)
+
+
+def test_3_6_a_value_and_the_previous_value(cfn, name):
+    template = f"Parameters: {{P: {{Type: String}}}}\nResources: {{H: {{Type: '{HANDLE}'}}}}\nOutputs: {{P: {{Value: !Ref P}}}}"
+    both = [{"ParameterKey": "P", "ParameterValue": "b", "UsePreviousValue": True}]
+    previous = [{"ParameterKey": "P", "UsePreviousValue": True}]
+    with pytest.raises(ClientError) as error:
+        cfn.create_change_set(
+            StackName=name, ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=template, Parameters=previous
+        )
+    assert code(error)[1] == "Cannot specify UsePreviousValue on Parameters when ChangeSetType is CREATE"
+    cfn.create_stack(StackName=name, TemplateBody=template, Parameters=[{"ParameterKey": "P", "ParameterValue": "a"}])
+    wait(cfn, name)
+    refused = (
+        "ValidationError",
+        "Invalid input for parameter key P. Cannot specify usePreviousValue as true and non empty value for a parameter",
+    )
+    for request in (
+        lambda: cfn.update_stack(StackName=name, UsePreviousTemplate=True, Parameters=both),
+        lambda: cfn.create_change_set(StackName=name, ChangeSetName="c", TemplateBody=template, Parameters=both),
+    ):
+        with pytest.raises(ClientError) as error:
+            request()
+        assert code(error) == refused
+    with pytest.raises(ClientError) as error:
+        cfn.update_stack(StackName=name, UsePreviousTemplate=True, Parameters=previous)
+    assert code(error)[1] == "No updates are to be performed."
+    cfn.delete_stack(StackName=name)
+
+
+def test_3_6_resources_carry_the_tags_of_their_stack(cfn, client, name):
+    """Which types do is said in the provider schemas (`tagging.cloudFormationSystemTags`)."""
+    template = f"""
+Parameters: {{Days: {{Type: Number, Default: 7}}, Role: {{Type: String}}}}
+Resources:
+  Vpc: {{Type: 'AWS::EC2::VPC', Properties: {{CidrBlock: 10.0.0.0/16, Tags: [{{Key: Name, Value: mine}}]}}}}
+  Bucket: {{Type: 'AWS::S3::Bucket', Properties: {{BucketName: {name}}}}}
+  Group: {{Type: 'AWS::Logs::LogGroup', Properties: {{LogGroupName: /{name}, RetentionInDays: !Ref Days}}}}
+  Images: {{Type: 'AWS::ECR::Repository', Properties: {{RepositoryName: {name}}}}}
+  Code: {{Type: 'AWS::CodeCommit::Repository', Properties: {{RepositoryName: {name}}}}}
+  Models: {{Type: 'AWS::SageMaker::ModelPackageGroup', Properties: {{ModelPackageGroupName: {name}}}}}
+  Pipeline:
+    Type: AWS::SageMaker::Pipeline
+    Properties:
+      PipelineName: {name}
+      RoleArn: !Ref Role
+      PipelineDefinition:
+        PipelineDefinitionBody: '{{"Version": "2020-12-01", "Steps": [{{"Name": "F", "Type": "Fail", "Arguments": {{"ErrorMessage": "x"}}}}]}}'
+  Key: {{Type: 'AWS::KMS::Key', Properties: {{PendingWindowInDays: 7, Tags: [{{Key: a, Value: b}}]}}}}
+Outputs: {{Vpc: {{Value: !Ref Vpc}}, Key: {{Value: !Ref Key}}}}
+"""
+    iam = client("iam")
+    statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    given = [{"ParameterKey": "Role", "ParameterValue": role}]
+    team = [{"Key": "team", "Value": "ml"}]
+    stack_id = cfn.create_stack(StackName=name, TemplateBody=template, Parameters=given, Tags=team)["StackId"]
+    stack = wait(cfn, name)
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    assert stack["Tags"] == team
+    outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+    ec2, s3, logs, ecr = client("ec2"), client("s3"), client("logs"), client("ecr")
+    codecommit, sagemaker, kms = client("codecommit"), client("sagemaker"), client("kms")
+    arn = "arn:aws:{}:us-east-1:000000000000:{}".format
+
+    def pairs(tags):
+        return {t["Key"]: t["Value"] for t in tags}
+
+    def found():
+        return {
+            "Vpc": pairs(ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [outputs["Vpc"]]}])["Tags"]),
+            "Bucket": pairs(s3.get_bucket_tagging(Bucket=name)["TagSet"]),
+            "Group": logs.list_tags_for_resource(resourceArn=arn("logs", f"log-group:/{name}"))["tags"],
+            "Images": pairs(ecr.list_tags_for_resource(resourceArn=arn("ecr", f"repository/{name}"))["tags"]),
+            "Code": codecommit.list_tags_for_resource(resourceArn=f"arn:aws:codecommit:us-east-1:000000000000:{name}")["tags"],
+            "Models": pairs(sagemaker.list_tags(ResourceArn=arn("sagemaker", f"model-package-group/{name}"))["Tags"]),
+            "Pipeline": pairs(sagemaker.list_tags(ResourceArn=arn("sagemaker", f"pipeline/{name}"))["Tags"]),
+            "Key": {t["TagKey"]: t["TagValue"] for t in kms.list_resource_tags(KeyId=outputs["Key"])["Tags"]},
+        }
+
+    def expected(own):
+        tags = {logical: {**own, **system_tags(name, stack_id, logical)} for logical in found()}
+        tags["Vpc"]["Name"] = "mine"
+        tags["Key"] = {**own, "a": "b"}
+        return tags
+
+    assert found() == expected({"team": "ml"})
+    # Other tags and a change in place leave them alone.
+    days = [*given, {"ParameterKey": "Days", "ParameterValue": "14"}]
+    cfn.update_stack(StackName=name, TemplateBody=template, Parameters=days, Tags=[{"Key": "cost", "Value": "1"}])
+    assert wait(cfn, name)["StackStatus"] == "UPDATE_COMPLETE"
+    assert found() == expected({"cost": "1"})
+
+    # Nobody else sets, changes or removes them.
+    mine, key = [{"Key": "aws:mine", "Value": "x"}], "aws:cloudformation:stack-name"
+    models, images = arn("sagemaker", f"model-package-group/{name}"), arn("ecr", f"repository/{name}")
+    group, code_arn = arn("logs", f"log-group:/{name}"), f"arn:aws:codecommit:us-east-1:000000000000:{name}"
+    for refused, request in [
+        ("InvalidParameterValue", lambda: ec2.create_tags(Resources=[outputs["Vpc"]], Tags=mine)),
+        ("InvalidParameterValue", lambda: ec2.delete_tags(Resources=[outputs["Vpc"]], Tags=[{"Key": key}])),
+        ("InvalidParameterValue", lambda: ec2.create_vpc(CidrBlock="10.1.0.0/16", TagSpecifications=[{"ResourceType": "vpc", "Tags": mine}])),
+        ("InvalidTag", lambda: s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": team})),
+        ("InvalidTag", lambda: s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": mine})),
+        ("InvalidTag", lambda: s3.delete_bucket_tagging(Bucket=name)),
+        ("ValidationException", lambda: sagemaker.add_tags(ResourceArn=models, Tags=mine)),
+        ("ValidationException", lambda: sagemaker.delete_tags(ResourceArn=models, TagKeys=[key])),
+        ("InvalidTagParameterException", lambda: ecr.tag_resource(resourceArn=images, tags=mine)),
+        ("InvalidTagParameterException", lambda: ecr.untag_resource(resourceArn=images, tagKeys=[key])),
+        ("InvalidParameterException", lambda: logs.tag_resource(resourceArn=group, tags={"aws:mine": "x"})),
+        ("InvalidParameterException", lambda: logs.untag_resource(resourceArn=group, tagKeys=[key])),
+        ("InvalidSystemTagUsageException", lambda: codecommit.tag_resource(resourceArn=code_arn, tags={"aws:mine": "x"})),
+        ("InvalidSystemTagUsageException", lambda: codecommit.untag_resource(resourceArn=code_arn, tagKeys=[key])),
+        ("TagException", lambda: kms.tag_resource(KeyId=outputs["Key"], Tags=[{"TagKey": "aws:mine", "TagValue": "x"}])),
+        ("InvalidInput", lambda: iam.tag_role(RoleName=name, Tags=mine)),
+        ("ValidationError", lambda: cfn.update_stack(StackName=name, UsePreviousTemplate=True, Parameters=days, Tags=mine)),
+    ]:
+        with pytest.raises(ClientError) as error:
+            request()
+        assert code(error)[0] == refused
+    ec2.delete_tags(Resources=[outputs["Vpc"]])
+    kept = s3.get_bucket_tagging(Bucket=name)["TagSet"]
+    s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [*kept, {"Key": "by", "Value": "hand"}]})
+    tags = found()
+    assert tags["Vpc"] == system_tags(name, stack_id, "Vpc")
+    assert tags["Bucket"] == {"cost": "1", "by": "hand", **system_tags(name, stack_id, "Bucket")}
+    cfn.delete_stack(StackName=name)
+    assert wait(cfn, stack_id)["StackStatus"] == "DELETE_COMPLETE"
+
+    reserved = f"Resources: {{B: {{Type: 'AWS::S3::Bucket', Properties: {{Tags: [{{Key: 'aws:mine', Value: x}}]}}}}}}"
+    cfn.create_stack(StackName=name, TemplateBody=reserved)
+    assert wait(cfn, name)["StackStatus"] == "ROLLBACK_COMPLETE"
+    events = cfn.describe_stack_events(StackName=name)["StackEvents"]
+    reasons = [e.get("ResourceStatusReason", "") for e in events]
+    assert any("aws: prefixed tag key names are not allowed for external use." in reason for reason in reasons)
+    cfn.delete_stack(StackName=name)
+
+
+@pytest.mark.parametrize(
+    "arguments, blocks",
+    [
+        # The case cidr-ipv6.
+        (["2001:db8::/56", 2, 64], "2001:db8::/64,2001:db8:0:1::/64"),
+        (["2001:db8:1234:1a00::/56", "3", "64"], "2001:db8:1234:1a00::/64,2001:db8:1234:1a01::/64,2001:db8:1234:1a02::/64"),
+        (["10.0.0.0/16", 2], "10.0.0.0/24,10.0.1.0/24"),
+        (["10.0.0.0/16", 2, 10], "10.0.0.0/22,10.0.4.0/22"),
+    ],
+)
+def test_3_6_cidr_ipv6(cfn, name, arguments, blocks):
+    template = json.dumps(
+        {
+            "Resources": {"Handle": {"Type": HANDLE}},
+            "Outputs": {"Blocks": {"Value": {"Fn::Join": [",", {"Fn::Cidr": arguments}]}}},
+        }
+    )
+    cfn.create_stack(StackName=name, TemplateBody=template)
+    assert wait(cfn, name)["Outputs"][0]["OutputValue"] == blocks
+    cfn.delete_stack(StackName=name)
+
+
+def test_3_6_a_stack_that_does_not_exist(cfn):
+    """The wording differs by operation; clients compare it."""
+    handle = f"Resources: {{H: {{Type: '{HANDLE}'}}}}"
+    by_id, in_brackets = "Stack with id no-such does not exist", "Stack [no-such] does not exist"
+    of = {"StackName": "no-such"}
+    for message, request in [
+        (by_id, lambda: cfn.describe_stacks(**of)),
+        (by_id, lambda: cfn.describe_stack_resources(**of)),
+        (by_id, lambda: cfn.list_stack_resources(**of)),
+        (by_id, lambda: cfn.get_template(**of)),
+        ("Stack 'no-such' does not exist", lambda: cfn.describe_stack_resource(**of, LogicalResourceId="H")),
+        (in_brackets, lambda: cfn.describe_stack_events(**of)),
+        (in_brackets, lambda: cfn.update_stack(**of, TemplateBody=handle)),
+        (in_brackets, lambda: cfn.create_change_set(**of, ChangeSetName="c", TemplateBody=handle)),
+        (in_brackets, lambda: cfn.list_change_sets(**of)),
+        (in_brackets, lambda: cfn.describe_change_set(**of, ChangeSetName="c")),
+        (in_brackets, lambda: cfn.delete_change_set(**of, ChangeSetName="c")),
+        (in_brackets, lambda: cfn.execute_change_set(**of, ChangeSetName="c")),
+        (in_brackets, lambda: cfn.update_termination_protection(**of, EnableTerminationProtection=True)),
+        (in_brackets, lambda: cfn.continue_update_rollback(**of)),
+    ]:
+        with pytest.raises(ClientError) as error:
+            request()
+        assert code(error) == ("ValidationError", message)
+    assert cfn.delete_stack(**of)["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+def test_3_6_a_stack_in_review_does_not_exist_for_updates(cfn, name):
+    handle = f"Resources: {{H: {{Type: '{HANDLE}'}}}}"
+    made = cfn.create_change_set(StackName=name, ChangeSetName="one", ChangeSetType="CREATE", TemplateBody=handle)
+    changed(cfn, name, "one")
+    with pytest.raises(ClientError) as error:
+        cfn.create_change_set(StackName=name, ChangeSetName="two", TemplateBody=handle)
+    assert code(error)[1] == f"Stack [{name}] does not exist"
+    with pytest.raises(ClientError) as error:
+        cfn.create_change_set(StackName=name, ChangeSetName="one", ChangeSetType="CREATE", TemplateBody=handle)
+    assert code(error)[0] == "AlreadyExistsException"
+    with pytest.raises(ClientError) as error:
+        cfn.get_template_summary(StackName=name)
+    assert code(error)[1] == "GetTemplateSummary cannot be called on REVIEW_IN_PROGRESS stacks."
+    cfn.execute_change_set(ChangeSetName=made["Id"])
+    assert wait(cfn, name)["StackStatus"] == "CREATE_COMPLETE"
+    with pytest.raises(ClientError) as error:
+        cfn.execute_change_set(ChangeSetName=made["Id"])
+    assert code(error)[0] in ("InvalidChangeSetStatus", "ChangeSetNotFound")
+    cfn.delete_stack(StackName=name)
+
+
+def reasons(cfn, stack, status):
+    events = cfn.describe_stack_events(StackName=stack)["StackEvents"]
+    return [
+        e["ResourceStatusReason"]
+        for e in events
+        if e["ResourceType"] == "AWS::CloudFormation::Stack" and e["ResourceStatus"] == status and "ResourceStatusReason" in e
+    ]
+
+
+def test_3_6_reasons_name_the_resources(cfn, client, name):
+    def template(bucket, group, more=""):
+        return f"""
+Resources:
+  Bucket: {{Type: 'AWS::S3::Bucket', Properties: {{BucketName: {bucket}}}}}
+  Group: {{Type: 'AWS::Logs::LogGroup', DependsOn: Bucket, Properties: {{LogGroupName: {group}, RetentionInDays: 7}}}}
+{more}
+"""
+
+    # A creation.
+    cfn.create_stack(StackName=name, TemplateBody=template("Not_A_Bucket", f"/{name}"))
+    assert wait(cfn, name)["StackStatus"] == "ROLLBACK_COMPLETE"
+    made = "The following resource(s) failed to create: [Bucket]. Rollback requested by user."
+    assert reasons(cfn, name, "ROLLBACK_IN_PROGRESS") == [made]
+    cfn.delete_stack(StackName=name)
+
+    # An update in place, and a new resource in an update.
+    cfn.create_stack(StackName=name, TemplateBody=template(name, f"/{name}"))
+    stack_id = wait(cfn, name)["StackId"]
+    cfn.update_stack(StackName=name, TemplateBody=template(name, f"/{name}").replace("Days: 7", "Days: 8"))
+    stack = wait(cfn, name)
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert reasons(cfn, name, "UPDATE_ROLLBACK_IN_PROGRESS") == ["The following resource(s) failed to update: [Group]. "]
+    new = "  New: {Type: 'AWS::S3::Bucket', Properties: {BucketName: Not_A_Bucket}}"
+    cfn.update_stack(StackName=name, TemplateBody=template(name, f"/{name}", new))
+    assert wait(cfn, name)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert reasons(cfn, name, "UPDATE_ROLLBACK_IN_PROGRESS")[0] == "The following resource(s) failed to create: [New]. "
+
+    # A deletion.
+    client("s3").put_object(Bucket=name, Key="k", Body=b"x")
+    cfn.delete_stack(StackName=name)
+    stack = wait(cfn, name)
+    assert stack["StackStatus"] == "DELETE_FAILED"
+    assert stack["StackStatusReason"] == "The following resource(s) failed to delete: [Bucket]. "
+    client("s3").delete_object(Bucket=name, Key="k")
+    cfn.delete_stack(StackName=name)
+    assert wait(cfn, stack_id)["StackStatus"] == "DELETE_COMPLETE"
+
+    # What fails after the resources.
+    export = f"Resources: {{H: {{Type: '{HANDLE}'}}}}\nOutputs: {{O: {{Value: x, Export: {{Name: {name}}}}}}}"
+    first = cfn.create_stack(StackName=f"{name}-1", TemplateBody=export)["StackId"]
+    wait(cfn, first)
+    cfn.create_stack(StackName=f"{name}-2", TemplateBody=export)
+    wait(cfn, f"{name}-2")
+    assert reasons(cfn, f"{name}-2", "ROLLBACK_IN_PROGRESS") == [
+        f"Export with name {name} is already exported by stack {name}-1. Rollback requested by user."
+    ]
+    for stack in (f"{name}-1", f"{name}-2"):
+        cfn.delete_stack(StackName=stack)
+
+
+def test_the_aws_cli_deploys_waits_and_says_why(environment, cfn, name, tmp_path):
+    """`aws cloudformation deploy` reads wordings and statuses; it is in every pipeline."""
+
+    def aws(*arguments):
+        return subprocess.run(
+            ["aws", "cloudformation", *arguments, "--output", "json"], capture_output=True, text=True, env=environment
+        )
+
+    template = tmp_path / "template.yaml"
+    deploy = ["deploy", "--stack-name", name, "--template-file", str(template)]
+    template.write_text(
+        f"Parameters: {{Days: {{Type: Number, Default: 7}}}}\nResources:\n"
+        f"  Group: {{Type: 'AWS::Logs::LogGroup', Properties: {{LogGroupName: /{name}, RetentionInDays: !Ref Days}}}}\n"
+        "Outputs: {Days: {Value: !Ref Days}}\n"
+    )
+    made = aws(*deploy, "--parameter-overrides", "Days=14")
+    assert made.returncode == 0 and "Successfully created/updated stack" in made.stdout, made.stderr
+    # The parameter keeps its value: the client sends UsePreviousValue.
+    again = aws(*deploy, "--no-fail-on-empty-changeset")
+    assert again.returncode == 0 and "No changes to deploy" in again.stdout, again.stderr
+    empty = aws(*deploy, "--fail-on-empty-changeset")
+    assert empty.returncode != 0 and "No changes to deploy" in empty.stderr
+    assert cfn.describe_stacks(StackName=name)["Stacks"][0]["Outputs"][0]["OutputValue"] == "14"
+    prepared = aws(*deploy, "--no-execute-changeset", "--parameter-overrides", "Days=30")
+    assert prepared.returncode == 0 and "describe-change-set" in prepared.stdout, prepared.stderr
+    failed = aws(*deploy, "--parameter-overrides", "Days=8")
+    assert failed.returncode != 0 and "Failed to create/update the stack" in failed.stderr
+    assert aws("wait", "stack-exists", "--stack-name", name).returncode == 0
+    assert aws("wait", "stack-rollback-complete", "--stack-name", name).returncode == 0
+    missing = aws("describe-stacks", "--stack-name", f"{name}-no")
+    assert f"Stack with id {name}-no does not exist" in missing.stderr
+    none = aws("update-stack", "--stack-name", name, "--use-previous-template", "--parameters", "ParameterKey=Days,UsePreviousValue=true")
+    assert "No updates are to be performed." in none.stderr
+    assert aws("delete-stack", "--stack-name", name).returncode == 0
+    assert aws("wait", "stack-delete-complete", "--stack-name", name).returncode == 0

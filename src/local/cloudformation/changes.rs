@@ -91,7 +91,7 @@ pub(super) fn find(cloud: &Cloud, name: &str, stack: Option<&str>) -> ApiResult<
         let stack = stack.ok_or_else(|| {
             invalid("StackName must be specified if ChangeSetName is not specified as an ARN.")
         })?;
-        let stack = super::stacks::get(cloud, stack)?;
+        let stack = super::stacks::require(cloud, stack)?;
         change_sets(cloud)
             .list(&format!("{}/", stack.key()))?
             .into_iter()

@@ -49,7 +49,8 @@ impl std::fmt::Display for Failure {
                     "The following resource(s) failed to {verb}: [{logical}]. "
                 )
             }
-            Failure::Other(message) => f.write_str(message),
+            // What follows is a sentence of its own.
+            Failure::Other(message) => write!(f, "{}. ", message.trim_end_matches(['.', ' '])),
             Failure::Cancelled => f.write_str("Resource creation cancelled"),
         }
     }
@@ -301,7 +302,9 @@ impl Engine {
         in_progress: &str,
     ) -> ApiResult<()> {
         resources::check(kind, &resource.properties)?;
-        let (properties, name) = (resource.properties.clone(), resource.name.clone());
+        let stack = self.stack()?;
+        let properties = kind.with_system_tags(&stack, &resource.logical, &resource.properties);
+        let name = resource.name.clone();
         let job = Job {
             cloud: &self.cloud,
             properties: &properties,
@@ -334,9 +337,12 @@ impl Engine {
         resource.changing = Some(old.clone());
         self.keep(resource, "UPDATE_IN_PROGRESS", None)?;
         let physical = resource.physical.clone().unwrap_or_default();
+        let stack = self.stack()?;
+        let tagged = |of| kind.with_system_tags(&stack, &resource.logical, of);
+        let (new, old) = (tagged(&resource.properties), tagged(&old));
         let job = Job {
             cloud: &self.cloud,
-            properties: &resource.properties,
+            properties: &new,
             name: &resource.name,
         };
         let result = match resources::check(kind, &resource.properties) {

@@ -117,35 +117,27 @@ pub(crate) fn dependencies(
             .get("Properties")
             .map(references)
             .unwrap_or_default();
-        match resource.get("DependsOn") {
-            None => {}
-            Some(Value::String(name)) => {
-                needs.insert(known(template, name)?);
-            }
-            Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
-                for name in names.iter().filter_map(Value::as_str) {
-                    needs.insert(known(template, name)?);
-                }
-            }
-            Some(_) => {
-                return Err(invalid(format!(
-                    "Template format error: DependsOn must be a string or list of strings. ({logical})"
-                )));
-            }
-        }
+        needs.extend(depends_on(logical, resource)?);
         needs.retain(|name| present.contains(name));
         graph.insert(logical.clone(), needs);
     }
     Ok(graph)
 }
 
-fn known(template: &Template, name: &str) -> ApiResult<String> {
-    if template.resource(name).is_some() {
-        return Ok(name.to_owned());
+/// The resources that a resource names in `DependsOn`.
+pub(crate) fn depends_on(logical: &str, resource: &Value) -> ApiResult<Vec<String>> {
+    match resource.get("DependsOn") {
+        None => Ok(Vec::new()),
+        Some(Value::String(name)) => Ok(vec![name.clone()]),
+        Some(Value::Array(names)) if names.iter().all(Value::is_string) => Ok(names
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()),
+        Some(_) => Err(invalid(format!(
+            "Template format error: DependsOn must be a string or list of strings. ({logical})"
+        ))),
     }
-    Err(invalid(format!(
-        "Template format error: Unresolved resource dependencies [{name}] in the Resources block of the template"
-    )))
 }
 
 /// The resources of `present` so that each comes after what it needs, otherwise in the template's
@@ -227,11 +219,11 @@ mod tests {
             ordered(text).unwrap_err().message,
             "Circular dependency between resources: [A, B, C]"
         );
-        let missing = ordered("Resources: {A: {Type: T, DependsOn: Nope}}").unwrap_err();
+        let wrong = ordered("Resources: {A: {Type: T, DependsOn: 3}}").unwrap_err();
         assert!(
-            missing
+            wrong
                 .message
-                .contains("Unresolved resource dependencies [Nope]")
+                .contains("must be a string or list of strings")
         );
     }
 

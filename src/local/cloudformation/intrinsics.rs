@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
+use super::references::lost;
 use super::template::{Template, invalid, text_of};
 use crate::local::api::ApiResult;
 
+mod branches;
 mod cidr;
 mod substitution;
 
@@ -372,7 +374,7 @@ impl Scope {
                 reference: Some(reference),
                 ..
             }) => Ok(reference.clone().into()),
-            _ => Err(unresolved(name)),
+            _ => Err(lost(name)),
         }
     }
 
@@ -396,10 +398,7 @@ impl Scope {
             },
             _ => return Err(wrong()),
         };
-        let known = self
-            .resources
-            .get(&logical)
-            .ok_or_else(|| unresolved(&logical))?;
+        let known = self.resources.get(&logical).ok_or_else(|| lost(&logical))?;
         if known.after_apply {
             return Ok(KNOWN_AFTER_APPLY.into());
         }
@@ -497,46 +496,14 @@ impl Scope {
             return Ok(KNOWN_AFTER_APPLY.into());
         }
         let count = self.text(count, "Fn::Cidr")?;
-        let bits = match bits {
-            Some(bits) => self.text(bits, "Fn::Cidr")?,
-            None => "8".to_owned(),
-        };
-        cidr::subnets(&block, &count, &bits)
-            .map(|blocks| blocks.into_iter().map(Value::String).collect())
-            .ok_or_else(|| {
-                invalid(format!(
-                    "Template error: Fn::Cidr cannot cut {block} into {count} blocks of {bits} host bits"
-                ))
-            })
+        let bits = bits
+            .map(|bits| self.text(bits, "Fn::Cidr"))
+            .transpose()?
+            .unwrap_or_else(|| "8".to_owned());
+        let blocks = cidr::subnets(&block, &count, &bits)
+            .map_err(|why| invalid(format!("Template error: Fn::Cidr of {block}: {why}")))?;
+        Ok(blocks.into_iter().map(Value::String).collect())
     }
-
-    /// The exports that a value imports, in the branches that hold.
-    pub(crate) fn imports(&self, value: &Value, found: &mut BTreeSet<String>) {
-        match (function(value), value) {
-            (Some(("Fn::ImportValue", argument)), _) => {
-                found.extend(self.text(argument, "Fn::ImportValue"));
-            }
-            (Some(("Fn::If", Value::Array(parts))), _) => {
-                if let [Value::String(condition), yes, no] = parts.as_slice() {
-                    let holds = self.conditions.get(condition).copied().unwrap_or_default();
-                    self.imports(if holds { yes } else { no }, found);
-                }
-            }
-            (_, Value::Array(items)) => items.iter().for_each(|item| self.imports(item, found)),
-            (_, Value::Object(object)) => {
-                object
-                    .values()
-                    .for_each(|member| self.imports(member, found));
-            }
-            _ => {}
-        }
-    }
-}
-
-fn unresolved(name: &str) -> crate::local::api::ApiError {
-    invalid(format!(
-        "Template format error: Unresolved resource dependencies [{name}] in the Resources block of the template"
-    ))
 }
 
 /// The name and argument of an intrinsic function.

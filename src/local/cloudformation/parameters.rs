@@ -19,6 +19,11 @@ pub(crate) struct Given {
 }
 
 impl Given {
+    /// True when it is to keep the value that the stack has.
+    pub(crate) fn keeps_previous(&self) -> bool {
+        self.use_previous_value
+    }
+
     /// A parameter with a value.
     #[cfg(test)]
     pub(crate) fn new(key: &str, value: &str) -> Self {
@@ -48,6 +53,22 @@ pub(crate) fn resolve(
             "Parameters: [{}] do not exist in the template",
             unknown.join(", ")
         )));
+    }
+    for (index, one) in given.iter().enumerate() {
+        let key = &one.parameter_key;
+        if given[..index]
+            .iter()
+            .any(|other| other.parameter_key == *key)
+        {
+            // Unverified against AWS: the wording. Dropping one of the two would be worse.
+            return Err(invalid(format!("Duplicate parameter key {key}")));
+        }
+        let value = one.parameter_value.as_deref().unwrap_or_default();
+        if one.use_previous_value && !value.is_empty() {
+            return Err(invalid(format!(
+                "Invalid input for parameter key {key}. Cannot specify usePreviousValue as true and non empty value for a parameter"
+            )));
+        }
     }
     let mut values = BTreeMap::new();
     let mut missing = Vec::new();
@@ -301,7 +322,26 @@ mod tests {
             resolve(&template, std::slice::from_ref(&again), Some(&texts)).unwrap()["Name"],
             "abc"
         );
-        assert!(resolve(&template, &[again], None).is_err());
+        assert!(resolve(&template, std::slice::from_ref(&again), None).is_err());
+        // Issue 8, 3.6.
+        let both = Given {
+            parameter_value: Some("xyz".to_owned()),
+            ..again.clone()
+        };
+        let error = resolve(&template, &[both], Some(&texts)).unwrap_err();
+        assert_eq!(
+            error.message,
+            "Invalid input for parameter key Name. Cannot specify usePreviousValue as true and non empty value for a parameter"
+        );
+        // The query protocol of some clients sends an empty value along.
+        let empty = Given {
+            parameter_value: Some(String::new()),
+            ..again.clone()
+        };
+        assert!(resolve(&template, &[empty], Some(&texts)).is_ok());
+        let twice = [again, Given::new("Name", "xyz")];
+        let error = resolve(&template, &twice, Some(&texts)).unwrap_err();
+        assert!(error.message.contains("Duplicate parameter key Name"));
     }
 
     #[test]
@@ -322,7 +362,10 @@ mod tests {
                 "Parameters: [Nope] do not exist in the template",
             ),
         ] {
-            let given = [Given::new(key, value), Given::new("Name", "abc")];
+            let mut given = vec![Given::new(key, value)];
+            if key != "Name" {
+                given.push(Given::new("Name", "abc"));
+            }
             let error = resolve(&template, &given, None).unwrap_err();
             assert!(
                 error.message.contains(part),

@@ -4,15 +4,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::engine::scope;
-use super::intrinsics::Scope;
 use super::parameters::{self, Given};
 use super::stacks::{Source, Stack};
 use super::template::{MAX_BODY, MAX_OBJECT, Template, invalid};
-use super::{graph, resources};
-use crate::local::Cloud;
+use super::{references, resources};
 use crate::local::api::{ApiError, ApiResult, lenient};
 use crate::local::cloud::Service;
 use crate::local::s3::objects;
+use crate::local::{Cloud, system_tags};
 
 /// What `CreateStack`, `UpdateStack` and `CreateChangeSet` have in common.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -25,7 +24,7 @@ pub(super) struct Deploy {
     #[serde(deserialize_with = "lenient::bool")]
     use_previous_template: bool,
     #[serde(deserialize_with = "list")]
-    parameters: Vec<Given>,
+    pub(super) parameters: Vec<Given>,
     #[serde(deserialize_with = "list")]
     capabilities: Vec<String>,
     #[serde(deserialize_with = "some_list")]
@@ -183,6 +182,7 @@ pub(super) async fn source(
     };
     let template = Template::parse(&text)?;
     check_types(&template)?;
+    references::check(&template)?;
     let parameters = parameters::resolve(
         &template,
         &request.parameters,
@@ -198,8 +198,12 @@ pub(super) async fn source(
     };
     for tag in &tags {
         let key = tag.get("Key").and_then(Value::as_str).unwrap_or_default();
-        if key.is_empty() || key.starts_with("aws:") {
-            return Err(invalid(format!("Tag key '{key}' is not valid")));
+        if key.is_empty() || system_tags::is_reserved(key) {
+            return Err(invalid(if key.is_empty() {
+                "Tag keys must not be empty"
+            } else {
+                system_tags::RESERVED
+            }));
         }
     }
     let source = Source {
@@ -212,7 +216,7 @@ pub(super) async fn source(
     };
     let mut after = stack.clone();
     after.source = source.clone();
-    check_references(&scope(cloud, &after)?)?;
+    references::check_present(&scope(cloud, &after)?)?;
     Ok(source)
 }
 
@@ -284,50 +288,4 @@ async fn check_role(cloud: &Cloud, arn: &str) -> ApiResult<()> {
         ))),
         Err(error) => Err(error),
     }
-}
-
-/// Refuses references to what the template does not have, attributes that a type does not have,
-/// and circles.
-fn check_references(scope: &Scope) -> ApiResult<()> {
-    let template = &scope.template;
-    graph::order(template, &scope.present()?)?;
-    for section in ["Resources", "Outputs"] {
-        let mut unresolved = Vec::new();
-        for member in template.section(section).values() {
-            for value in member
-                .as_object()
-                .into_iter()
-                .flatten()
-                .filter_map(|(key, value)| {
-                    ["Export", "Properties", "Value"]
-                        .contains(&key.as_str())
-                        .then_some(value)
-                })
-            {
-                unresolved.extend(graph::references(value).into_iter().filter(|name| {
-                    name != "AWS::NoValue"
-                        && !scope.pseudo.contains_key(name)
-                        && !scope.parameters.contains_key(name)
-                        && template.resource(name).is_none()
-                }));
-                for (logical, attribute) in graph::attributes(value) {
-                    let kind = resources::by_name(template.resource_type(&logical));
-                    if kind.is_some_and(|kind| !kind.attributes.contains(&attribute.as_str())) {
-                        return Err(invalid(format!(
-                            "Template error: resource {logical} does not support attribute type {attribute} in Fn::GetAtt"
-                        )));
-                    }
-                }
-            }
-        }
-        if !unresolved.is_empty() {
-            unresolved.sort();
-            unresolved.dedup();
-            return Err(invalid(format!(
-                "Template format error: Unresolved resource dependencies [{}] in the {section} block of the template",
-                unresolved.join(", ")
-            )));
-        }
-    }
-    Ok(())
 }

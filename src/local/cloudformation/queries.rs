@@ -7,7 +7,7 @@ use super::prepare::{capability, check_types, list, template_text};
 use super::requests::Named;
 use super::stacks::{self, Resource, Stack};
 use super::template::{Template, invalid};
-use super::{changes, parameters};
+use super::{changes, parameters, references};
 use crate::local::Cloud;
 use crate::local::api::ApiResult;
 
@@ -44,6 +44,14 @@ pub(super) struct Of {
 }
 
 impl Of {
+    /// The stack for `DescribeStackEvents` and `ListChangeSets`.
+    fn required(&self, cloud: &Cloud) -> ApiResult<Stack> {
+        match &self.stack_name {
+            Some(name) => stacks::require(cloud, name),
+            None => Err(invalid("StackName is required")),
+        }
+    }
+
     fn stack(&self, cloud: &Cloud) -> ApiResult<Stack> {
         match (&self.stack_name, &self.physical_resource_id) {
             (Some(name), _) => stacks::get(cloud, name),
@@ -121,7 +129,7 @@ pub(super) async fn list_stacks(cloud: &Cloud, request: Of) -> ApiResult<Value> 
 
 /// `DescribeStackEvents`
 pub(super) async fn describe_stack_events(cloud: &Cloud, request: Of) -> ApiResult<Value> {
-    let stack = request.stack(cloud)?;
+    let stack = request.required(cloud)?;
     let (events, next) = page(
         stacks::history(cloud, &stack)?,
         request.next_token.as_deref(),
@@ -155,7 +163,11 @@ fn one<'a>(stack: &'a Stack, logical: &str) -> ApiResult<&'a Resource> {
 
 /// `DescribeStackResource`
 pub(super) async fn describe_stack_resource(cloud: &Cloud, request: Of) -> ApiResult<Value> {
-    let stack = request.stack(cloud)?;
+    let name = request.stack_name.as_deref();
+    let name = name.ok_or_else(|| invalid("StackName is required"))?;
+    // This operation alone quotes the name like this.
+    let stack = stacks::find(cloud, name)?
+        .ok_or_else(|| invalid(format!("Stack '{name}' does not exist")))?;
     let logical = request.logical_resource_id.as_deref().unwrap_or_default();
     Ok(json!({
         "StackResourceDetail": shown(&stack, one(&stack, logical)?, "LastUpdatedTimestamp"),
@@ -196,13 +208,23 @@ pub(super) async fn list_stack_resources(cloud: &Cloud, request: Of) -> ApiResul
 
 /// `GetTemplate`
 pub(super) async fn get_template(cloud: &Cloud, request: Of) -> ApiResult<Value> {
-    let text = match &request.change_set_name {
-        Some(name) => {
-            changes::find(cloud, name, request.stack_name.as_deref())?
-                .source
-                .template
+    let stack = request.stack_name.as_deref();
+    let text = match (&request.change_set_name, stack) {
+        (Some(name), None) if !name.starts_with("arn:") => {
+            return Err(invalid("StackName is a required parameter."));
         }
-        None => request.stack(cloud)?.source.template,
+        (Some(name), _) => {
+            if let Some(stack) = stack {
+                stacks::get(cloud, stack)?;
+            }
+            changes::find(cloud, name, stack)?.source.template
+        }
+        (None, Some(stack)) => stacks::get(cloud, stack)?.source.template,
+        (None, None) => {
+            return Err(invalid(
+                "StackName is required if ChangeSetName is not specified.",
+            ));
+        }
     };
     Ok(json!({"TemplateBody": text, "StagesAvailable": ["Original", "Processed"]}))
 }
@@ -223,7 +245,15 @@ fn capabilities(template: &Template) -> (Value, Value) {
 /// `GetTemplateSummary`
 pub(super) async fn get_template_summary(cloud: &Cloud, request: Of) -> ApiResult<Value> {
     let template = match &request.stack_name {
-        Some(_) => request.stack(cloud)?.parsed()?,
+        Some(_) => {
+            let stack = request.stack(cloud)?;
+            if stack.status == "REVIEW_IN_PROGRESS" {
+                return Err(invalid(
+                    "GetTemplateSummary cannot be called on REVIEW_IN_PROGRESS stacks.",
+                ));
+            }
+            stack.parsed()?
+        }
         None => request.template(cloud)?,
     };
     let mut types: Vec<&str> = template
@@ -248,6 +278,8 @@ pub(super) async fn get_template_summary(cloud: &Cloud, request: Of) -> ApiResul
 pub(super) async fn validate_template(cloud: &Cloud, request: Of) -> ApiResult<Value> {
     let template = request.template(cloud)?;
     check_types(&template)?;
+    references::check(&template)?;
+    references::check_circles(&template)?;
     let (capabilities, reason) = capabilities(&template);
     Ok(json!({
         "Parameters": parameters::declared(&template, false),
@@ -291,7 +323,7 @@ pub(super) async fn describe_change_set(cloud: &Cloud, request: Named) -> ApiRes
 
 /// `ListChangeSets`
 pub(super) async fn list_change_sets(cloud: &Cloud, request: Of) -> ApiResult<Value> {
-    let stack = request.stack(cloud)?;
+    let stack = request.required(cloud)?;
     let all = changes::change_sets(cloud)
         .list(&format!("{}/", stack.key()))?
         .into_iter()

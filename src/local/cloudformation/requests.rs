@@ -1,11 +1,14 @@
 //! The operations that change stacks. Each answers once the request is known to be right; the work
 //! itself goes on in the background.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::changes::{self, ChangeSet, NO_CHANGES};
 use super::engine::Engine;
+use super::parameters::Given;
 use super::prepare::{self, Deploy, Others, list, refuse};
 use super::recovery;
 use super::stacks::{self, Before, Source, Stack};
@@ -29,8 +32,13 @@ fn check_name(name: &str, what: &str) -> ApiResult<()> {
     if fits {
         return Ok(());
     }
+    let arn = if what == "stackName" {
+        "|arn:[-a-zA-Z0-9:/._+]*"
+    } else {
+        ""
+    };
     Err(invalid(format!(
-        "1 validation error detected: Value '{name}' at '{what}' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z][-a-zA-Z0-9]*"
+        "1 validation error detected: Value '{name}' at '{what}' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z][-a-zA-Z0-9]*{arn}"
     )))
 }
 
@@ -41,6 +49,13 @@ fn not_in(stack: &Stack, what: &str) -> ApiError {
     ))
 }
 
+/// Held while the name of a stack or a change set is looked up and taken: of two requests at once,
+/// one gets it.
+fn names() -> MutexGuard<'static, ()> {
+    static NAMES: Mutex<()> = Mutex::new(());
+    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// `CreateStack`
 pub(super) async fn create_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Value> {
     check_name(&request.stack_name, "stackName")?;
@@ -49,6 +64,7 @@ pub(super) async fn create_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Va
     stack.termination_protection = request.enable_termination_protection;
     stack.source = prepare::source(cloud, &request, &stack, false).await?;
     stack.token.clone_from(&request.client_request_token);
+    let names = names();
     if let Some(found) = stacks::find(cloud, &request.stack_name)? {
         if found.token.is_some() && found.token == stack.token {
             return Ok(json!({"StackId": found.id}));
@@ -60,6 +76,7 @@ pub(super) async fn create_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Va
     }
     "CREATE_IN_PROGRESS".clone_into(&mut stack.status);
     stacks::stacks(cloud).insert(stack.key(), &stack)?;
+    drop(names);
     start(cloud, stack.key(), "CREATE_IN_PROGRESS")?;
     let engine = Engine::new(cloud, stack.key());
     recovery::spawn(cloud, stack.key(), engine.run_create());
@@ -99,7 +116,7 @@ fn begin_update(
 
 /// `UpdateStack`
 pub(super) async fn update_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Value> {
-    let stack = stacks::get(cloud, &request.stack_name)?;
+    let stack = stacks::require(cloud, &request.stack_name)?;
     if !UPDATABLE.contains(&stack.status.as_str()) {
         return Err(not_in(&stack, "updated"));
     }
@@ -205,7 +222,7 @@ pub(super) async fn continue_update_rollback(
             "ResourcesToSkip of cloudformation:ContinueUpdateRollback",
         ));
     }
-    let stack = stacks::get(cloud, &request.stack_name)?;
+    let stack = stacks::require(cloud, &request.stack_name)?;
     stacks::change(cloud, stack.key(), |stack| {
         if stack.status != "UPDATE_ROLLBACK_FAILED" && stack.status != "UPDATE_FAILED" {
             return Err(not_in(stack, "rolled back"));
@@ -232,7 +249,7 @@ pub(super) async fn update_termination_protection(
     cloud: &Cloud,
     request: Protect,
 ) -> ApiResult<Value> {
-    let stack = stacks::get(cloud, &request.stack_name)?;
+    let stack = stacks::require(cloud, &request.stack_name)?;
     stacks::change(cloud, stack.key(), |stack| {
         stack.termination_protection = request.enable_termination_protection;
         Ok(())
@@ -240,41 +257,50 @@ pub(super) async fn update_termination_protection(
     Ok(json!({"StackId": stack.id}))
 }
 
+fn exists(change_set: &str) -> ApiError {
+    ApiError::new(
+        "AlreadyExistsException",
+        format!(
+            "ChangeSet {change_set} cannot be created due to a mismatch with existing attribute Name"
+        ),
+    )
+}
+
+/// The stack that a change set is for; for a new one a record without a status, kept nowhere yet.
+fn stack_for(cloud: &Cloud, request: &Deploy, kind: &str, change_set: &str) -> ApiResult<Stack> {
+    let name = &request.stack_name;
+    let missing = || invalid(format!("Stack [{name}] does not exist"));
+    match (kind, stacks::find(cloud, name)?) {
+        ("CREATE", None) => {
+            check_name(name, "stackName")?;
+            Ok(stacks::new(cloud, name))
+        }
+        ("CREATE", Some(stack)) if stack.status == "REVIEW_IN_PROGRESS" => Ok(stack),
+        ("CREATE", Some(_)) => Err(invalid(format!(
+            "Stack [{name}] already exists and cannot be created again with the changeSet [{change_set}]."
+        ))),
+        ("UPDATE", None) => Err(missing()),
+        // It was never deployed: for an update it does not exist.
+        ("UPDATE", Some(stack)) if stack.status == "REVIEW_IN_PROGRESS" => Err(missing()),
+        ("UPDATE", Some(stack)) if UPDATABLE.contains(&stack.status.as_str()) => Ok(stack),
+        ("UPDATE", Some(stack)) => Err(not_in(&stack, "updated")),
+        (other, _) => Err(ApiError::not_implemented(format_args!(
+            "change sets of type {other}"
+        ))),
+    }
+}
+
 /// `CreateChangeSet`
 pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResult<Value> {
     let name = request.change_set_name.clone().unwrap_or_default();
     check_name(&name, "changeSetName")?;
-    let found = stacks::find(cloud, &request.stack_name)?;
-    let in_review = found
-        .as_ref()
-        .is_some_and(|stack| stack.status == "REVIEW_IN_PROGRESS");
     let kind = request.change_set_type.as_deref().unwrap_or("UPDATE");
-    let stack = match (kind, found) {
-        ("CREATE", None) => {
-            check_name(&request.stack_name, "stackName")?;
-            stacks::new(cloud, &request.stack_name)
-        }
-        ("CREATE", Some(stack)) if in_review => stack,
-        ("CREATE", Some(_)) => {
-            return Err(invalid(format!(
-                "Stack [{}] already exists and cannot be created again with the changeSet [{name}].",
-                request.stack_name
-            )));
-        }
-        ("UPDATE", None) => {
-            return Err(invalid(format!(
-                "Stack [{}] does not exist",
-                request.stack_name
-            )));
-        }
-        ("UPDATE", Some(stack)) if UPDATABLE.contains(&stack.status.as_str()) => stack,
-        ("UPDATE", Some(stack)) => return Err(not_in(&stack, "updated")),
-        (other, _) => {
-            return Err(ApiError::not_implemented(format_args!(
-                "change sets of type {other}"
-            )));
-        }
-    };
+    if kind == "CREATE" && request.parameters.iter().any(Given::keeps_previous) {
+        return Err(invalid(
+            "Cannot specify UsePreviousValue on Parameters when ChangeSetType is CREATE",
+        ));
+    }
+    let stack = stack_for(cloud, &request, kind, &name)?;
     let on_failure = request.failure_action()?;
     let source = prepare::source(cloud, &request, &stack, kind == "UPDATE").await?;
     let change_set = ChangeSet {
@@ -294,24 +320,25 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
         execution_status: "UNAVAILABLE".to_owned(),
         ..ChangeSet::default()
     };
-    if changes::change_sets(cloud)
-        .list(&format!("{}/", stack.key()))?
-        .iter()
-        .any(|(_, other)| other.name == name)
-    {
-        return Err(ApiError::new(
-            "AlreadyExistsException",
-            format!(
-                "ChangeSet {name} cannot be created due to a mismatch with existing attribute Name"
-            ),
-        ));
-    }
-    if kind == "CREATE" && !in_review {
-        stacks::stacks(cloud).insert(stack.key(), &stack)?;
-        start(cloud, stack.key(), "REVIEW_IN_PROGRESS")?;
-    }
     let key = changes::key_of(&change_set);
-    changes::change_sets(cloud).insert(&key, &change_set)?;
+    {
+        let _names = names();
+        // Another request may have made or changed the stack in the meantime.
+        let now = stack_for(cloud, &request, kind, &name)?;
+        let is_new = now.status.is_empty();
+        if !is_new && now.id != stack.id {
+            return Err(exists(&name));
+        }
+        let others = changes::change_sets(cloud).list(&format!("{}/", stack.key()))?;
+        if others.iter().any(|(_, other)| other.name == name) {
+            return Err(exists(&name));
+        }
+        if is_new {
+            stacks::stacks(cloud).insert(stack.key(), &stack)?;
+            start(cloud, stack.key(), "REVIEW_IN_PROGRESS")?;
+        }
+        changes::change_sets(cloud).insert(&key, &change_set)?;
+    }
     let answer = json!({"Id": change_set.id, "StackId": stack.id});
     let in_background = cloud.clone();
     let broken = key.clone();

@@ -132,6 +132,16 @@ const TYPES: &[&[Type]] = &[
     wait::TYPES,
 ];
 
+/// The taggable types whose resources get no tags of `CloudFormation`.
+const WITHOUT_SYSTEM_TAGS: &[&str] = &[
+    "AWS::IAM::Role",
+    "AWS::KMS::Key",
+    "AWS::SageMaker::CodeRepository",
+    "AWS::SageMaker::Endpoint",
+    "AWS::SageMaker::EndpointConfig",
+    "AWS::SageMaker::NotebookInstanceLifecycleConfig",
+];
+
 /// The type of this name.
 pub(crate) fn by_name(name: &str) -> Option<&'static Type> {
     TYPES
@@ -162,6 +172,35 @@ impl Type {
     /// True when the properties may hold tags as a list of keys and values.
     pub(crate) fn is_taggable(&self) -> bool {
         self.properties.contains(&"Tags")
+    }
+
+    /// True when `CloudFormation` tags the resources with their stack and logical id
+    /// (`tagging.cloudFormationSystemTags` of the provider schema).
+    pub(crate) fn has_system_tags(&self) -> bool {
+        self.is_taggable() && !WITHOUT_SYSTEM_TAGS.contains(&self.name)
+    }
+
+    /// The properties with the tags that `CloudFormation` adds to those of the template.
+    pub(crate) fn with_system_tags(
+        &self,
+        stack: &Stack,
+        logical: &str,
+        properties: &Map<String, Value>,
+    ) -> Map<String, Value> {
+        let mut tagged = properties.clone();
+        if self.has_system_tags() {
+            let mut tags = list(properties, "Tags");
+            for (name, value) in [
+                ("logical-id", logical),
+                ("stack-id", &stack.id),
+                ("stack-name", &stack.name),
+            ] {
+                let key = format!("aws:cloudformation:{name}");
+                tags.push(serde_json::json!({"Key": key, "Value": value}));
+            }
+            tagged.insert("Tags".to_owned(), Value::Array(tags));
+        }
+        tagged
     }
 
     /// The name that the properties give, else one of `STACK-LOGICAL-RANDOM`.

@@ -195,9 +195,18 @@ pub(crate) fn find(cloud: &Cloud, name: &str) -> ApiResult<Option<Stack>> {
         .find(|stack| stack.status != "DELETE_COMPLETE"))
 }
 
-/// The same; `ValidationError` when there is none.
+/// The same; `ValidationError` when there is none, in the words of the operations that describe
+/// stacks and their resources.
 pub(crate) fn get(cloud: &Cloud, name: &str) -> ApiResult<Stack> {
     find(cloud, name)?.ok_or_else(|| missing(name))
+}
+
+/// The same, in the words of the operations that change stacks, and of those about events and
+/// change sets. Verified (AWS's answers in LocalStack's recordings and in issues) for
+/// `DescribeStackEvents`, `UpdateStack`, `CreateChangeSet` and `DeleteChangeSet`; unverified against
+/// AWS for the others.
+pub(crate) fn require(cloud: &Cloud, name: &str) -> ApiResult<Stack> {
+    find(cloud, name)?.ok_or_else(|| invalid(format!("Stack [{name}] does not exist")))
 }
 
 /// The error for a stack that is not there.

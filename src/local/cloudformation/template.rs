@@ -71,6 +71,11 @@ impl Template {
         let Value::Object(root) = root else {
             return Err(invalid("Template format error: unsupported structure."));
         };
+        if let Some(path) = null(&root) {
+            return Err(invalid(format!(
+                "[{path}] 'null' values are not allowed in templates"
+            )));
+        }
         let template = Self { root };
         template.check()?;
         Ok(template)
@@ -125,7 +130,8 @@ impl Template {
             for name in self.section(section).keys() {
                 if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
                     return Err(invalid(format!(
-                        "Template format error: {section} name {name} is non alphanumeric."
+                        "Template format error: {} name {name} is non alphanumeric.",
+                        section.trim_end_matches('s')
                     )));
                 }
             }
@@ -140,12 +146,17 @@ impl Template {
         for (name, resource) in self.section("Resources") {
             check_resource(name, resource)?;
         }
-        for (name, output) in self.section("Outputs") {
-            if output.get("Value").is_none_or(Value::is_null) {
-                return Err(invalid(format!(
-                    "Template format error: Every Outputs member must contain a Value object ({name} has none)"
-                )));
-            }
+        for (name, mapping) in self.section("Mappings") {
+            check_mapping(name, mapping)?;
+        }
+        let outputs = self.section("Outputs").values();
+        if outputs
+            .into_iter()
+            .any(|output| output.get("Value").is_none())
+        {
+            return Err(invalid(
+                "Template format error: Every Outputs member must contain a Value object",
+            ));
         }
         Ok(())
     }
@@ -189,9 +200,9 @@ impl Template {
 
 fn check_resource(name: &str, resource: &Value) -> ApiResult<()> {
     let Value::Object(resource) = resource else {
-        return Err(invalid(format!(
-            "Template format error: [/Resources/{name}] resource definition is malformed"
-        )));
+        return Err(invalid(
+            "Template format error: Any Resources member must be an object.",
+        ));
     };
     let unknown = names(resource, RESOURCE_KEYS);
     if !unknown.is_empty() {
@@ -239,6 +250,52 @@ fn check_resource(name: &str, resource: &Value) -> ApiResult<()> {
                     text_of(other)
                 )));
             }
+        }
+    }
+    Ok(())
+}
+
+/// The path of the first null.
+fn null(members: &Map<String, Value>) -> Option<String> {
+    fn within(value: &Value) -> Option<String> {
+        match value {
+            Value::Null => Some(String::new()),
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .find_map(|(index, item)| within(item).map(|rest| format!("/{index}{rest}"))),
+            Value::Object(members) => null(members),
+            _ => None,
+        }
+    }
+    members
+        .iter()
+        .find_map(|(name, member)| within(member).map(|rest| format!("/{name}{rest}")))
+}
+
+/// Mappings have two levels of keys, and text or lists below.
+fn check_mapping(name: &str, mapping: &Value) -> ApiResult<()> {
+    let Value::Object(top) = mapping else {
+        return Err(invalid(format!(
+            "Template format error: Every Mappings member {name} must be a map"
+        )));
+    };
+    for (key, second) in top {
+        let Value::Object(second) = second else {
+            return Err(invalid(format!(
+                "Template format error: Every Mappings member {key} must be a map"
+            )));
+        };
+        let nested = |value: &Value| {
+            value.is_object()
+                || value.as_array().is_some_and(|items| {
+                    items.iter().any(|item| item.is_object() || item.is_array())
+                })
+        };
+        if second.values().any(nested) {
+            return Err(invalid(
+                "Template format error: Every Mappings attribute must be a String or a List.",
+            ));
         }
     }
     Ok(())
@@ -479,7 +536,7 @@ mod tests {
     fn scalars_keep_what_was_written() {
         let properties = bucket(
             "Account: 000000000000\nVersion: 3.10\nPolicy: 2012-10-17\nOctal: 010\nOne: 1\n\
-             Half: 0.5\nYes: true\nQuoted: '1'\nNothing:\nCidr: 10.0.0.0/16",
+             Half: 0.5\nYes: true\nQuoted: '1'\nCidr: 10.0.0.0/16",
         )
         .unwrap();
         assert_eq!(
@@ -487,7 +544,7 @@ mod tests {
             json!({
                 "Account": "000000000000", "Version": "3.10", "Policy": "2012-10-17",
                 "Octal": "010", "One": 1, "Half": 0.5, "Yes": true, "Quoted": "1",
-                "Nothing": null, "Cidr": "10.0.0.0/16",
+                "Cidr": "10.0.0.0/16",
             })
         );
     }
@@ -505,6 +562,10 @@ mod tests {
                 "Invalid template property or properties [Resorces]",
             ),
             ("Resources: {A: {}}", "must contain a Type member"),
+            (
+                "Resources: {A: {Type: T, Properties: {X: [1, {Y: }]}}}",
+                "[/Resources/A/Properties/X/1/Y] 'null' values are not allowed in templates",
+            ),
             ("Resources: {A-b: {Type: T}}", "non alphanumeric"),
             (
                 "Resources: {A: {Type: T, Props: {}}}",

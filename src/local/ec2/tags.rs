@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::filters;
 use super::kinds::{ALL, Kind, changing, given, text, texts};
-use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::{Cloud, system_tags};
 
 /// Adds tags of a request (`Key`, `Value`) to a record's, replacing those with the same keys.
 pub(super) fn merge(tags: &mut Vec<Value>, new: &Value) {
@@ -49,10 +49,12 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     })
 }
 
-/// Without tags, all are removed; with a value, only a tag that has it.
+/// Without tags, all but those of AWS are removed; with a value, only a tag that has it.
 pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let Some(wanted) = given(&input, "Tag", "Tags").as_array() else {
-        return change(cloud, &input, Vec::clear);
+        return change(cloud, &input, |tags| {
+            tags.retain(|tag| system_tags::is_reserved(text(tag, "key")));
+        });
     };
     change(cloud, &input, |tags| {
         tags.retain(|tag| {

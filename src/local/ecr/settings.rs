@@ -7,10 +7,10 @@ use super::{
     ExclusionFilter, Mutability, Repository, ResourceTag, ScanningConfiguration, change, find,
     invalid, not_found,
 };
-use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::clock;
 use crate::local::cloud::ACCOUNT;
+use crate::local::{Cloud, system_tags};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -205,7 +205,7 @@ pub(super) async fn tag_resource(cloud: &Cloud, input: TagResource) -> ApiResult
         for tag in input.tags {
             repository.resource_tags.insert(tag.key, tag.value);
         }
-        if repository.resource_tags.len() > 50 {
+        if system_tags::counted(repository.resource_tags.keys()) > 50 {
             return Err(ApiError::new(
                 "TooManyTagsException",
                 "The list of tags on the repository is over the limit of 50",

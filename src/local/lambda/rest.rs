@@ -77,7 +77,7 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
             }
         }
         cloud
-            .call(Service::Lambda, operation, Value::Object(input))
+            .request(Service::Lambda, operation, Value::Object(input))
             .await
     }
     .await;

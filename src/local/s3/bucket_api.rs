@@ -1,13 +1,15 @@
 //! The operations on buckets.
 
+use std::collections::BTreeMap;
+
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
 use super::buckets::{self, Versioning};
 use super::settings::{self, Setting};
 use super::wire;
-use crate::local::Cloud;
 use crate::local::api::ApiError;
+use crate::local::{Cloud, system_tags};
 
 /// The canonical user id of every local cloud's account.
 const OWNER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -334,11 +336,41 @@ pub(super) async fn get_tagging(
     }))
 }
 
+/// Refuses a set of tags that differs from the bucket's in those that AWS sets: a request replaces
+/// the whole set and must have them as they are. (Unverified against AWS for `DeleteBucketTagging`.)
+fn keep_system_tags(cloud: &Cloud, bucket: &str, new: &[Tag]) -> S3Result<()> {
+    let of = |tags: &[Tag]| -> BTreeMap<Option<String>, Option<String>> {
+        let reserved = tags.iter().filter(|tag| {
+            let key = tag.key.as_deref();
+            key.is_some_and(system_tags::is_reserved)
+        });
+        reserved
+            .map(|tag| (tag.key.clone(), tag.value.clone()))
+            .collect()
+    };
+    let old = match buckets::document(cloud, bucket, Setting::Tagging) {
+        Ok(text) => of(&settings::read::<Tagging>(&text)?.tag_set),
+        Err(error) if error.code == "NoSuchTagSet" => BTreeMap::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let new = of(new);
+    let message = if new.iter().any(|(key, value)| old.get(key) != Some(value)) {
+        "System tags cannot be added/updated by requester"
+    } else if new.len() < old.len() {
+        "System tags cannot be removed by requester"
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::new("InvalidTag", message).into())
+}
+
 pub(super) async fn put_tagging(
     cloud: &Cloud,
     request: S3Request<PutBucketTaggingInput>,
 ) -> S3Result<S3Response<PutBucketTaggingOutput>> {
-    let document = settings::write(&request.input.tagging)?;
+    let tagging = request.input.tagging;
+    keep_system_tags(cloud, &request.input.bucket, &tagging.tag_set)?;
+    let document = settings::write(&tagging)?;
     buckets::keep(
         cloud,
         &request.input.bucket,
@@ -352,6 +384,7 @@ pub(super) async fn delete_tagging(
     cloud: &Cloud,
     request: S3Request<DeleteBucketTaggingInput>,
 ) -> S3Result<S3Response<DeleteBucketTaggingOutput>> {
+    keep_system_tags(cloud, &request.input.bucket, &[])?;
     buckets::keep(cloud, &request.input.bucket, Setting::Tagging, None)?;
     Ok(S3Response::new(DeleteBucketTaggingOutput::default()))
 }

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::requests;
-use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult, operations};
 use crate::local::cloud::Service;
+use crate::local::{Cloud, system_tags};
 
 operations! { "sagemaker":
     "AddTags" => add_tags,
@@ -115,7 +115,7 @@ pub(super) fn put(cloud: &Cloud, arn: &str, tags: Option<&Value>) -> ApiResult<(
             }
             stored.insert(tag.key, tag.value);
         }
-        if stored.len() > MAX {
+        if system_tags::counted(stored.keys()) > MAX {
             return Err(ApiError::validation(format!(
                 "A resource cannot have more than {MAX} tags"
             )));
@@ -178,7 +178,7 @@ async fn add_tags(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 
 async fn list_tags(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let arn = resource(cloud, &input).await?;
-    // The service model asks for at least 50 a page, and a resource has at most 50.
+    // One page: a resource has at most 50 tags, and those of AWS.
     Ok(json!({"Tags": of(cloud, arn)?}))
 }
 

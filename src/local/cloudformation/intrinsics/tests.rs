@@ -144,7 +144,7 @@ fn what_cannot_be_worked_out_is_said() {
         ),
         (
             json!({"Fn::Cidr": ["10.0.0.0/24", 3, 8]}),
-            "Fn::Cidr cannot cut",
+            "Fn::Cidr of 10.0.0.0/24: it has room for 1 blocks",
         ),
         (json!({"Fn::Foo": 1}), "Fn::Foo is not known"),
         (json!("{{resolve:ssm:x}}"), "dynamic references"),

@@ -5,6 +5,7 @@ use serde_json::{Map, Number, Value};
 use super::Type;
 use crate::local::api::ApiError;
 use crate::local::cloudformation::template::text_of;
+use crate::local::system_tags;
 
 /// Property names, at any depth of any type, whose value is a whole or decimal number.
 const NUMBERS: &[&str] = &[
@@ -166,6 +167,11 @@ pub(crate) fn check(kind: &Type, properties: &Map<String, Value>) -> Result<(), 
             return Err(model(format!("#: required key [{name}] not found")));
         }
     }
+    let keys = super::list(properties, "Tags");
+    let mut keys = keys.iter().filter_map(|tag| tag.get("Key")?.as_str());
+    if keys.any(system_tags::is_reserved) {
+        return Err(ApiError::new("InvalidRequest", system_tags::RESERVED));
+    }
     for (name, value) in properties {
         wrong_scalar(&format!("#/{name}"), name, value)
             .map_or(Ok(()), |message| Err(model(message)))?;
@@ -279,6 +285,8 @@ mod tests {
                     "#/PublicAccessBlockConfiguration/BlockPublicAcls: expected type: Boolean"
                 )
         );
+        let reserved = message(json!({"Tags": [{"Key": "aws:mine", "Value": "v"}]}));
+        assert_eq!(reserved, system_tags::RESERVED);
         let policy = by_name("AWS::S3::BucketPolicy").unwrap();
         let error = check(policy, &object(json!({"Bucket": "b"}))).unwrap_err();
         assert!(

@@ -1,0 +1,124 @@
+//! Tags whose keys begin with `aws:`: AWS sets them, and nobody else may add, change or remove them.
+//! They don't count towards the limit of a resource.
+//!
+//! Requests from outside are checked here; the services of the local cloud call each other past this
+//! check, as `CloudFormation` does when it tags what it makes.
+
+use serde_json::Value;
+
+use super::api::{ApiError, ApiResult};
+use super::cloud::Service;
+
+/// The message of most services.
+pub(crate) const RESERVED: &str = "aws: prefixed tag key names are not allowed for external use.";
+
+/// True for a key that only AWS sets; upper case counts, too.
+pub(crate) fn is_reserved(key: &str) -> bool {
+    key.get(..4)
+        .is_some_and(|start| start.eq_ignore_ascii_case("aws:"))
+}
+
+/// The number of tags that count towards a limit.
+pub(crate) fn counted<'a>(keys: impl IntoIterator<Item = &'a String>) -> usize {
+    keys.into_iter().filter(|key| !is_reserved(key)).count()
+}
+
+/// The members of requests that hold tags or tag keys, in lower case.
+const MEMBERS: &[&str] = &[
+    "tag",
+    "tagkeys",
+    "tags",
+    "tagspecification",
+    "tagspecifications",
+];
+
+/// Refuses a request that sets or removes a reserved tag, with the error of its service.
+pub(crate) fn check(service: Service, input: &Value) -> ApiResult<()> {
+    match reserved(input) {
+        Some(key) => Err(refusal(service, key)),
+        None => Ok(()),
+    }
+}
+
+/// The first reserved key among the tags of a request.
+fn reserved(input: &Value) -> Option<&str> {
+    let members = input.as_object()?.iter();
+    members
+        .filter(|(name, _)| MEMBERS.contains(&name.to_ascii_lowercase().as_str()))
+        .find_map(|(_, value)| match value {
+            // A list of tags, of keys, or of specifications, which have lists of tags.
+            Value::Array(items) => items.iter().find_map(|item| match item {
+                Value::String(key) => Some(key.as_str()).filter(|key| is_reserved(key)),
+                item => ["Key", "key", "TagKey"]
+                    .iter()
+                    .find_map(|name| item.get(*name)?.as_str())
+                    .filter(|key| is_reserved(key))
+                    .or_else(|| reserved(item)),
+            }),
+            Value::Object(tags) => tags.keys().map(String::as_str).find(|key| is_reserved(key)),
+            _ => None,
+        })
+}
+
+/// Verified against AWS (in issues) for EC2; the codes of the others are those that their models
+/// have for wrong tags, unverified against AWS.
+fn refusal(service: Service, key: &str) -> ApiError {
+    let code = match service {
+        Service::Ec2 => {
+            return ApiError::new(
+                "InvalidParameterValue",
+                format!(
+                    "Value ( {key} ) for parameter key is invalid. Tag keys starting with 'aws:' are reserved for internal use"
+                ),
+            );
+        }
+        Service::CodeCommit => {
+            return ApiError::new(
+                "InvalidSystemTagUsageException",
+                "The specified tag is not valid. Key names cannot be prefixed with aws:.",
+            );
+        }
+        Service::CloudFormation => "ValidationError",
+        Service::Ecr => "InvalidTagParameterException",
+        Service::Iam => "InvalidInput",
+        Service::Kms => "TagException",
+        Service::Lambda => "InvalidParameterValueException",
+        Service::Logs => "InvalidParameterException",
+        _ => "ValidationException",
+    };
+    ApiError::new(code, RESERVED)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn issue_8_3_6_reserved_tags_are_found_wherever_a_request_has_tags() {
+        for input in [
+            json!({"Tags": [{"Key": "team", "Value": "ml"}, {"Key": "aws:x", "Value": "v"}]}),
+            json!({"tags": [{"Key": "AWS:x", "Value": "v"}]}),
+            json!({"Tags": [{"TagKey": "aws:x", "TagValue": "v"}]}),
+            json!({"tags": {"aws:x": "v"}}),
+            json!({"TagKeys": ["a", "aws:x"]}),
+            json!({"tagKeys": ["aws:x"]}),
+            json!({"TagSpecification": [{"ResourceType": "vpc", "Tag": [{"Key": "aws:x"}]}]}),
+            json!({"TagSpecifications": [{"Tags": [{"Key": "aws:x"}]}]}),
+            json!({"Tag": [{"Key": "aws:x"}]}),
+        ] {
+            assert!(check(Service::SageMaker, &input).is_err(), "{input}");
+        }
+        for input in [
+            json!({}),
+            json!({"Tags": null}),
+            json!({"Tags": [{"Key": "aws", "Value": "aws:x"}]}),
+            json!({"Key": "aws:x"}),
+            json!({"PolicyDocument": {"Tags": {"aws:x": 1}}}),
+        ] {
+            assert!(check(Service::SageMaker, &input).is_ok(), "{input}");
+        }
+        assert_eq!(counted([&"a".to_owned(), &"aws:b".to_owned()]), 1);
+    }
+}

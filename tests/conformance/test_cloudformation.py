@@ -1061,3 +1061,50 @@ def test_the_aws_cli_deploys_waits_and_says_why(environment, cfn, name, tmp_path
     assert "No updates are to be performed." in none.stderr
     assert aws("delete-stack", "--stack-name", name).returncode == 0
     assert aws("wait", "stack-delete-complete", "--stack-name", name).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "expression, message",
+    [
+        ("!Select [x, [a]]", "Template error: Fn::Select requires a list argument with two elements: an integer index and a list"),
+        ("!Select [7, [a]]", "Template error: Fn::Select requires a list argument with two elements: an integer index and a list"),
+        ("!FindInMap [M, nope, B]", "Template error: Unable to get mapping for M::nope::B"),
+        (
+            "!GetAtt Bucket",
+            "Template error: every Fn::GetAtt object requires two non-empty parameters, the resource name and the resource attribute",
+        ),
+        ("!If [Nope, a, b]", "Template error: unresolved condition dependency Nope in Fn::If"),
+        ("!Ref Nope", "Template format error: Unresolved resource dependencies [Nope] in the Resources block of the template"),
+    ],
+)
+def test_a_wrong_expression_is_refused_at_once(cfn, name, expression, message):
+    """Recorded from AWS by LocalStack's tests: an error of the request, not of the resource."""
+    template = f"""
+Mappings: {{M: {{A: {{B: c}}}}}}
+Resources:
+  Bucket: {{Type: 'AWS::S3::Bucket'}}
+  Group: {{Type: 'AWS::Logs::LogGroup', Properties: {{LogGroupName: {expression}}}}}
+"""
+    with pytest.raises(ClientError) as error:
+        cfn.create_change_set(StackName=name, ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=template)
+    assert code(error) == ("ValidationError", message)
+    with pytest.raises(ClientError) as error:
+        cfn.create_stack(StackName=name, TemplateBody=template)
+    assert code(error) == ("ValidationError", message)
+
+
+def test_a_reason_names_the_resource_whose_properties_are_wrong(cfn, name):
+    template = "Resources: {Policy: {Type: 'AWS::S3::BucketPolicy', Properties: {Bucketname: x}}}"
+    cfn.create_stack(StackName=name, TemplateBody=template)
+    assert wait(cfn, name)["StackStatus"] == "ROLLBACK_COMPLETE"
+    events = cfn.describe_stack_events(StackName=name)["StackEvents"]
+    assert [e["ResourceStatusReason"] for e in events if e["ResourceStatus"] == "CREATE_FAILED"] == [
+        "Properties validation failed for resource Policy with message:\n"
+        "#: extraneous key [Bucketname] is not permitted\n"
+        "#: required key [Bucket] not found\n"
+        "#: required key [PolicyDocument] not found"
+    ]
+    assert reasons(cfn, name, "ROLLBACK_IN_PROGRESS") == [
+        "The following resource(s) failed to create: [Policy]. Rollback requested by user."
+    ]
+    cfn.delete_stack(StackName=name)

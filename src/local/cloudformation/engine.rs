@@ -49,8 +49,8 @@ impl std::fmt::Display for Failure {
                     "The following resource(s) failed to {verb}: [{logical}]. "
                 )
             }
-            // What follows is a sentence of its own.
-            Failure::Other(message) => write!(f, "{}. ", message.trim_end_matches(['.', ' '])),
+            // AWS adds the full stop also where the message has one.
+            Failure::Other(message) => write!(f, "{message}. "),
             Failure::Cancelled => f.write_str("Resource creation cancelled"),
         }
     }
@@ -301,7 +301,7 @@ impl Engine {
         resource: &mut Resource,
         in_progress: &str,
     ) -> ApiResult<()> {
-        resources::check(kind, &resource.properties)?;
+        resources::check(kind, &resource.logical, &resource.properties)?;
         let stack = self.stack()?;
         let properties = kind.with_system_tags(&stack, &resource.logical, &resource.properties);
         let name = resource.name.clone();
@@ -345,7 +345,7 @@ impl Engine {
             properties: &new,
             name: &resource.name,
         };
-        let result = match resources::check(kind, &resource.properties) {
+        let result = match resources::check(kind, &resource.logical, &resource.properties) {
             Ok(()) => kind.handler.update(&job, &physical, &old).await,
             Err(error) => Err(error),
         };

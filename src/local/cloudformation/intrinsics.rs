@@ -18,6 +18,9 @@ mod substitution;
 pub(crate) use substitution::placeholders;
 use substitution::{Piece, pieces};
 
+/// The message of a wrong `Fn::Select` that shows in the template itself.
+const SELECT: &str = "Template error: Fn::Select requires a list argument with two elements: an integer index and a list";
+
 /// What a change set writes for a value that only the execution will know.
 pub(crate) const KNOWN_AFTER_APPLY: &str = "{{changeSet:KNOWN_AFTER_APPLY}}";
 
@@ -270,8 +273,10 @@ impl Scope {
             "Fn::Join" => match list()? {
                 [separator, parts] => {
                     let separator = self.text(separator, name)?;
-                    let Value::Array(parts) = self.value(parts)? else {
-                        return Err(count("a string delimiter and a list of strings"));
+                    let parts = match self.value(parts)? {
+                        Value::Array(parts) => parts,
+                        later if later == KNOWN_AFTER_APPLY => return Ok(Some(later)),
+                        _ => return Err(count("a string delimiter and a list of strings")),
                     };
                     let parts: Vec<String> = parts
                         .iter()
@@ -282,13 +287,16 @@ impl Scope {
                 _ => return Err(count("a string delimiter and a list of strings")),
             },
             "Fn::Select" => match list()? {
-                [index, of] => {
+                [index, from] => {
                     let index = self.text(index, name)?;
-                    let of = match self.value(of)? {
+                    let of = match self.value(from)? {
                         Value::Array(of) => of,
                         later if later == KNOWN_AFTER_APPLY => vec![later],
-                        _ => return Err(count("an index and a list")),
+                        _ => return Err(invalid(SELECT)),
                     };
+                    if index.parse::<usize>().is_err() {
+                        return Err(invalid(SELECT));
+                    }
                     let later = of.iter().find(|one| {
                         one.as_str()
                             .is_some_and(|one| one.contains(KNOWN_AFTER_APPLY))
@@ -297,13 +305,14 @@ impl Scope {
                         .parse::<usize>()
                         .ok()
                         .and_then(|index| of.get(index).or(later).cloned())
-                        .ok_or_else(|| {
-                            invalid(format!(
+                        .ok_or_else(|| match from {
+                            Value::Array(_) => invalid(SELECT),
+                            _ => invalid(format!(
                                 "Template error: Fn::Select cannot select nonexistent value at index {index}"
-                            ))
+                            )),
                         })?
                 }
-                _ => return Err(count("an index and a list")),
+                _ => return Err(invalid(SELECT)),
             },
             "Fn::Split" => match list()? {
                 [separator, text] => {
@@ -314,7 +323,11 @@ impl Scope {
                     let text = self.text(text, name)?;
                     text.split(&separator).map(Value::from).collect()
                 }
-                _ => return Err(count("a delimiter and a string")),
+                _ => {
+                    return Err(invalid(
+                        "Template error: every Fn::Split object requires two parameters, (1) a string delimiter and (2) a string to be split or a function that returns a string to be split.",
+                    ));
+                }
             },
             "Fn::If" => match list()? {
                 [Value::String(condition), yes, no] => {
@@ -492,14 +505,17 @@ impl Scope {
             }
         };
         let block = self.text(block, "Fn::Cidr")?;
-        if block == KNOWN_AFTER_APPLY {
-            return Ok(KNOWN_AFTER_APPLY.into());
-        }
         let count = self.text(count, "Fn::Cidr")?;
         let bits = bits
             .map(|bits| self.text(bits, "Fn::Cidr"))
             .transpose()?
             .unwrap_or_else(|| "8".to_owned());
+        if [&block, &count, &bits]
+            .iter()
+            .any(|text| text.contains(KNOWN_AFTER_APPLY))
+        {
+            return Ok(KNOWN_AFTER_APPLY.into());
+        }
         let blocks = cidr::subnets(&block, &count, &bits)
             .map_err(|why| invalid(format!("Template error: Fn::Cidr of {block}: {why}")))?;
         Ok(blocks.into_iter().map(Value::String).collect())

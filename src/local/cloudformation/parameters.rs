@@ -173,7 +173,7 @@ fn check(name: &str, kind: &str, declaration: &Value, value: &str) -> ApiResult<
         if kind.contains("Number") {
             let number: f64 = member
                 .parse()
-                .map_err(|_| says("must be a number".to_owned()))?;
+                .map_err(|_| says("must be a number.".to_owned()))?;
             if let Some(least) = limit("MinValue").filter(|least| number < *least) {
                 return Err(says(format!("must be a number not less than {least}")));
             }

@@ -216,7 +216,9 @@ pub(super) async fn source(
     };
     let mut after = stack.clone();
     after.source = source.clone();
-    references::check_present(&scope(cloud, &after)?)?;
+    let scope = scope(cloud, &after)?;
+    references::check_present(&scope)?;
+    references::check_expressions(&scope)?;
     Ok(source)
 }
 

@@ -49,7 +49,7 @@ impl Engine {
                 .iter()
                 .find(|resource| resource.reason.as_deref() == Some(REASON))
                 .map_or_else(
-                    || Failure::Other(format!("{REASON}. ")),
+                    || Failure::Other(REASON.to_owned()),
                     |resource| Failure::Resource(resource.logical.clone(), verb),
                 )
         };

@@ -195,6 +195,36 @@ pub(super) fn check_present(scope: &Scope) -> ApiResult<()> {
     Ok(())
 }
 
+/// Works out every expression with what is known before anything is made, so that a wrong one is
+/// refused at once and not in the middle of a deployment.
+pub(super) fn check_expressions(scope: &Scope) -> ApiResult<()> {
+    let mut scope = scope.clone();
+    let present = scope.present()?;
+    for logical in &present {
+        scope
+            .resources
+            .entry(logical.clone())
+            .or_default()
+            .after_apply = true;
+    }
+    for section in ["Resources", "Outputs"] {
+        for member in scope.template.section(section).values() {
+            if !scope.holds(member)? {
+                continue;
+            }
+            for value in expressions(member) {
+                match scope.resolve(value) {
+                    // An export may be made by then; AWS asks for it when it deploys.
+                    Err(error) if error.message.starts_with("No export named ") => {}
+                    Err(error) => return Err(error),
+                    Ok(_) => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The error for a reference that cannot be followed while a resource is made.
 pub(super) fn lost(name: &str) -> ApiError {
     invalid(format!(

@@ -10,6 +10,8 @@ use serde_json::{Map, Number, Value};
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::limits::{self, MAX_DOCUMENT_DEPTH};
 
+mod shape;
+
 /// The longest template that AWS takes in a request, in bytes.
 pub(crate) const MAX_BODY: usize = 51_200;
 /// The longest template that AWS takes from S3, in bytes.
@@ -59,7 +61,9 @@ impl Template {
                 ))
             };
             limits::check_json(text.as_bytes(), MAX_DOCUMENT_DEPTH).map_err(wrong)?;
-            serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?
+            serde_json::from_str(text).map_err(|error| {
+                wrong(format!("line {}, column {}", error.line(), error.column()))
+            })?
         } else {
             yaml(text)?
         };
@@ -71,7 +75,7 @@ impl Template {
         let Value::Object(root) = root else {
             return Err(invalid("Template format error: unsupported structure."));
         };
-        if let Some(path) = null(&root) {
+        if let Some(path) = shape::null(&root) {
             return Err(invalid(format!(
                 "[{path}] 'null' values are not allowed in templates"
             )));
@@ -147,7 +151,7 @@ impl Template {
             check_resource(name, resource)?;
         }
         for (name, mapping) in self.section("Mappings") {
-            check_mapping(name, mapping)?;
+            shape::check_mapping(name, mapping)?;
         }
         let outputs = self.section("Outputs").values();
         if outputs
@@ -255,52 +259,6 @@ fn check_resource(name: &str, resource: &Value) -> ApiResult<()> {
     Ok(())
 }
 
-/// The path of the first null.
-fn null(members: &Map<String, Value>) -> Option<String> {
-    fn within(value: &Value) -> Option<String> {
-        match value {
-            Value::Null => Some(String::new()),
-            Value::Array(items) => items
-                .iter()
-                .enumerate()
-                .find_map(|(index, item)| within(item).map(|rest| format!("/{index}{rest}"))),
-            Value::Object(members) => null(members),
-            _ => None,
-        }
-    }
-    members
-        .iter()
-        .find_map(|(name, member)| within(member).map(|rest| format!("/{name}{rest}")))
-}
-
-/// Mappings have two levels of keys, and text or lists below.
-fn check_mapping(name: &str, mapping: &Value) -> ApiResult<()> {
-    let Value::Object(top) = mapping else {
-        return Err(invalid(format!(
-            "Template format error: Every Mappings member {name} must be a map"
-        )));
-    };
-    for (key, second) in top {
-        let Value::Object(second) = second else {
-            return Err(invalid(format!(
-                "Template format error: Every Mappings member {key} must be a map"
-            )));
-        };
-        let nested = |value: &Value| {
-            value.is_object()
-                || value.as_array().is_some_and(|items| {
-                    items.iter().any(|item| item.is_object() || item.is_array())
-                })
-        };
-        if second.values().any(nested) {
-            return Err(invalid(
-                "Template format error: Every Mappings attribute must be a String or a List.",
-            ));
-        }
-    }
-    Ok(())
-}
-
 fn names<'a>(object: &'a Map<String, Value>, known: &[&str]) -> Vec<&'a str> {
     object
         .keys()
@@ -329,7 +287,10 @@ fn yaml(text: &str) -> ApiResult<Value> {
     let mut document = None;
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| wrong(error.to_string()))?;
+        let (event, span) = event.map_err(|error| {
+            let at = error.marker();
+            wrong(format!("line {}, column {}", at.line(), at.col() + 1))
+        })?;
         let at = || {
             format!(
                 "line {}, column {}",
@@ -460,14 +421,15 @@ fn tagged(tag: Option<&str>, value: Value) -> Result<Value, String> {
         "Ref" | "Condition" => (tag.to_owned(), value),
         "GetAtt" => (
             "Fn::GetAtt".to_owned(),
-            match &value {
+            match value {
                 Value::String(text) => match text.split_once('.') {
                     Some((logical, attribute)) => {
                         Value::Array(vec![logical.into(), attribute.into()])
                     }
-                    None => return Err(format!("!GetAtt {text} has no attribute")),
+                    // Refused as the long form is.
+                    None => Value::String(text),
                 },
-                _ => value,
+                value => value,
             },
         ),
         "And" | "Base64" | "Cidr" | "Equals" | "FindInMap" | "GetAZs" | "If" | "ImportValue"
@@ -554,8 +516,8 @@ mod tests {
         let message = |text: &str| Template::parse(text).unwrap_err().message;
         for (text, part) in [
             ("", "unsupported structure"),
-            ("a: [", "YAML not well-formed"),
-            ("{\"Resources\": ", "JSON not well-formed"),
+            ("a: [", "YAML not well-formed. (line "),
+            ("{\"Resources\": ", "JSON not well-formed. (line 1, column "),
             ("Resources: {}", "At least one Resources member"),
             (
                 "Resorces: {}",

@@ -128,7 +128,19 @@ fn what_cannot_be_worked_out_is_said() {
         ),
         (
             json!({"Fn::Select": [2, ["a", "b"]]}),
-            "nonexistent value at index 2",
+            "Fn::Select requires a list argument with two elements: an integer index and a list",
+        ),
+        (
+            json!({"Fn::Select": [2, {"Fn::Split": ["-", "a-b"]}]}),
+            "cannot select nonexistent value at index 2",
+        ),
+        (
+            json!({"Fn::Select": ["x", ["a"]]}),
+            "Fn::Select requires a list argument",
+        ),
+        (
+            json!({"Fn::Split": ["-"]}),
+            "every Fn::Split object requires two parameters, (1) a string delimiter",
         ),
         (
             json!({"Fn::If": ["Nope", 1, 2]}),

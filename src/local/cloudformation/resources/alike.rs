@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Job, Type, member};
-use crate::local::api::ApiResult;
+use super::{Job, Type, is_gone, member};
+use crate::local::api::{ApiError, ApiResult};
 use crate::local::cloud::{ACCOUNT, Service};
 use crate::local::s3::buckets;
 
@@ -97,13 +97,19 @@ pub(crate) async fn alike(kind: &Type, job: &Job<'_>) -> ApiResult<Vec<String>> 
     Ok(id.into_iter().collect())
 }
 
-/// `None` where the service says that it is not there.
+/// `None` where the service says that it is not there, or that nothing can have such a name. What
+/// could not be looked at is not taken for absent: after a crash it would be deleted as ours.
 fn there(answer: ApiResult<Value>) -> ApiResult<Option<Value>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.status < 500 => Ok(None),
+        Err(error) if is_gone(&error) || is_impossible(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// True for the error of a name that breaks the service's rules.
+fn is_impossible(error: &ApiError) -> bool {
+    error.status == 400 && (error.code.contains("Invalid") || error.code.contains("Validation"))
 }
 
 /// What has the resource's place in a VPC; `None` for the types that have none.
@@ -183,4 +189,23 @@ async fn in_vpc(kind: &Type, job: &Job<'_>) -> ApiResult<Option<Vec<String>>> {
         }
     }
     Ok(Some(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issue_8_2_6_what_cannot_be_looked_at_is_not_absent() {
+        for code in [
+            "RepositoryNotFoundException",
+            "NoSuchEntity",
+            "ValidationException",
+        ] {
+            assert!(there(Err(ApiError::new(code, "x"))).unwrap().is_none());
+        }
+        for (code, status) in [("AccessDeniedException", 400), ("InternalFailure", 500)] {
+            assert!(there(Err(ApiError::new(code, "x").status(status))).is_err());
+        }
+    }
 }

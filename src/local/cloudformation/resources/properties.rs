@@ -139,16 +139,11 @@ fn number(text: &str) -> Option<Value> {
 }
 
 /// Refuses properties that the type does not have, or that the local cloud does not.
-pub(crate) fn check(kind: &Type, properties: &Map<String, Value>) -> Result<(), ApiError> {
-    let model = |message: String| {
-        ApiError::new(
-            "InvalidRequest",
-            format!(
-                "Properties validation failed for resource of type {} with message:\n{message}",
-                kind.name
-            ),
-        )
-    };
+pub(crate) fn check(
+    kind: &Type,
+    logical: &str,
+    properties: &Map<String, Value>,
+) -> Result<(), ApiError> {
     for name in properties.keys() {
         if kind.missing.contains(&name.as_str()) {
             return Err(ApiError::not_implemented(format_args!(
@@ -156,25 +151,33 @@ pub(crate) fn check(kind: &Type, properties: &Map<String, Value>) -> Result<(), 
                 kind.name
             )));
         }
-        if !kind.properties.contains(&name.as_str()) {
-            return Err(model(format!(
-                "#: extraneous key [{name}] is not permitted"
-            )));
-        }
     }
-    for name in kind.required {
-        if !properties.contains_key(*name) {
-            return Err(model(format!("#: required key [{name}] not found")));
-        }
+    let extra = properties
+        .keys()
+        .filter(|name| !kind.properties.contains(&name.as_str()))
+        .map(|name| format!("#: extraneous key [{name}] is not permitted"));
+    let absent = kind
+        .required
+        .iter()
+        .filter(|name| !properties.contains_key(**name))
+        .map(|name| format!("#: required key [{name}] not found"));
+    let wrong = properties
+        .iter()
+        .filter_map(|(name, value)| wrong_scalar(&format!("#/{name}"), name, value));
+    let found: Vec<String> = extra.chain(absent).chain(wrong).collect();
+    if !found.is_empty() {
+        return Err(ApiError::new(
+            "InvalidRequest",
+            format!(
+                "Properties validation failed for resource {logical} with message:\n{}",
+                found.join("\n")
+            ),
+        ));
     }
     let keys = super::list(properties, "Tags");
     let mut keys = keys.iter().filter_map(|tag| tag.get("Key")?.as_str());
     if keys.any(system_tags::is_reserved) {
         return Err(ApiError::new("InvalidRequest", system_tags::RESERVED));
-    }
-    for (name, value) in properties {
-        wrong_scalar(&format!("#/{name}"), name, value)
-            .map_or(Ok(()), |message| Err(model(message)))?;
     }
     Ok(())
 }
@@ -270,7 +273,11 @@ mod tests {
     #[test]
     fn properties_are_checked_against_the_type() {
         let kind = by_name("AWS::S3::Bucket").unwrap();
-        let message = |value| check(kind, &coerce(&object(value))).unwrap_err().message;
+        let message = |value| {
+            check(kind, "Data", &coerce(&object(value)))
+                .unwrap_err()
+                .message
+        };
         assert!(
             message(json!({"Bucketname": "x"}))
                 .contains("extraneous key [Bucketname] is not permitted")
@@ -287,8 +294,15 @@ mod tests {
         );
         let reserved = message(json!({"Tags": [{"Key": "aws:mine", "Value": "v"}]}));
         assert_eq!(reserved, system_tags::RESERVED);
+        // Issue 8, 3.6: the reason names the resource, and all that is wrong with it.
+        assert_eq!(
+            message(json!({"Bucketname": "x", "Other": 1})),
+            "Properties validation failed for resource Data with message:\n\
+             #: extraneous key [Bucketname] is not permitted\n\
+             #: extraneous key [Other] is not permitted"
+        );
         let policy = by_name("AWS::S3::BucketPolicy").unwrap();
-        let error = check(policy, &object(json!({"Bucket": "b"}))).unwrap_err();
+        let error = check(policy, "Policy", &object(json!({"Bucket": "b"}))).unwrap_err();
         assert!(
             error
                 .message

@@ -1108,3 +1108,19 @@ def test_a_reason_names_the_resource_whose_properties_are_wrong(cfn, name):
         "The following resource(s) failed to create: [Policy]. Rollback requested by user."
     ]
     cfn.delete_stack(StackName=name)
+
+
+def test_what_is_empty_is_left_out(cfn, name):
+    """As in AWS's own answers (recorded by LocalStack's tests): clients test `"Outputs" in stack`."""
+    template = f"Resources: {{H: {{Type: '{HANDLE}'}}}}"
+    cfn.create_change_set(StackName=name, ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=template)
+    found = changed(cfn, name, "c")
+    assert not {"Parameters", "Tags"} & found.keys()
+    assert (found["Capabilities"], found["NotificationARNs"], found["RollbackConfiguration"]) == ([], [], {})
+    cfn.execute_change_set(StackName=name, ChangeSetName="c")
+    stack = wait(cfn, name)
+    assert not {"Parameters", "Outputs", "Capabilities", "StackStatusReason"} & stack.keys()
+    assert (stack["Tags"], stack["NotificationARNs"], stack["RollbackConfiguration"]) == ([], [], {})
+    shown = cfn.validate_template(TemplateBody=template)
+    assert "Capabilities" not in shown and shown["Parameters"] == []
+    cfn.delete_stack(StackName=name)

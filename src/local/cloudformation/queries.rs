@@ -238,7 +238,7 @@ fn capabilities(template: &Template) -> (Value, Value) {
                 types.join(", ")
             )),
         ),
-        None => (json!([]), Value::Null),
+        None => (Value::Null, Value::Null),
     }
 }
 
@@ -305,7 +305,7 @@ pub(super) async fn describe_change_set(cloud: &Cloud, request: Named) -> ApiRes
         "StackId": found.stack_id,
         "StackName": found.stack_name,
         "Description": found.description,
-        "Parameters": parameters::described(&template, &found.source.parameters),
+        "Parameters": stacks::unless_empty(parameters::described(&template, &found.source.parameters)),
         "CreationTime": found.created,
         "ExecutionStatus": found.execution_status,
         "Status": found.status,
@@ -313,7 +313,7 @@ pub(super) async fn describe_change_set(cloud: &Cloud, request: Named) -> ApiRes
         "NotificationARNs": [],
         "RollbackConfiguration": {},
         "Capabilities": found.source.capabilities,
-        "Tags": found.source.tags,
+        "Tags": stacks::unless_empty(json!(found.source.tags)),
         "Changes": shown,
         "NextToken": next,
         "IncludeNestedStacks": false,

@@ -202,7 +202,7 @@ pub(crate) fn get(cloud: &Cloud, name: &str) -> ApiResult<Stack> {
 }
 
 /// The same, in the words of the operations that change stacks, and of those about events and
-/// change sets. Verified (AWS's answers in LocalStack's recordings and in issues) for
+/// change sets. Verified (AWS's answers in `LocalStack`'s recordings and in issues) for
 /// `DescribeStackEvents`, `UpdateStack`, `CreateChangeSet` and `DeleteChangeSet`; unverified against
 /// AWS for the others.
 pub(crate) fn require(cloud: &Cloud, name: &str) -> ApiResult<Stack> {
@@ -340,17 +340,39 @@ pub(crate) fn pseudo(cloud: &Cloud, stack: &Stack) -> BTreeMap<String, Value> {
     )
 }
 
-/// A stack as `DescribeStacks` shows it.
+/// Nothing in place of an empty list, where AWS leaves the member out.
+pub(crate) fn unless_empty(list: Value) -> Value {
+    match list {
+        Value::Array(items) if items.is_empty() => Value::Null,
+        list => list,
+    }
+}
+
+/// A stack as `DescribeStacks` shows it. (Which members are left out and which are empty is as in
+/// the answers of AWS that `LocalStack`'s tests recorded.)
 pub(crate) fn described(stack: &Stack) -> Value {
     let template = stack.parsed().ok();
+    let outputs: Value = stack
+        .outputs
+        .iter()
+        .map(|output| {
+            json!({
+                "OutputKey": output.key,
+                "OutputValue": output.value,
+                "Description": output.description,
+                "ExportName": output.export,
+            })
+        })
+        .collect();
+    let parameters = template
+        .as_ref()
+        .map(|template| super::parameters::described(template, &stack.source.parameters));
     json!({
         "StackId": stack.id,
         "StackName": stack.name,
         "ChangeSetId": stack.change_set,
         "Description": template.as_ref().and_then(Template::description),
-        "Parameters": template.as_ref().map(|template| {
-            super::parameters::described(template, &stack.source.parameters)
-        }),
+        "Parameters": parameters.map(unless_empty),
         "CreationTime": stack.created,
         "LastUpdatedTime": stack.updated,
         "DeletionTime": stack.deleted,
@@ -359,13 +381,8 @@ pub(crate) fn described(stack: &Stack) -> Value {
         "StackStatusReason": stack.status_reason,
         "DisableRollback": stack.on_failure == "DO_NOTHING",
         "NotificationARNs": [],
-        "Capabilities": stack.source.capabilities,
-        "Outputs": stack.outputs.iter().map(|output| json!({
-            "OutputKey": output.key,
-            "OutputValue": output.value,
-            "Description": output.description,
-            "ExportName": output.export,
-        })).collect::<Vec<_>>(),
+        "Capabilities": unless_empty(json!(stack.source.capabilities)),
+        "Outputs": unless_empty(outputs),
         "RoleARN": stack.source.role,
         "Tags": stack.source.tags,
         "EnableTerminationProtection": stack.termination_protection,

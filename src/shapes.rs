@@ -161,6 +161,15 @@ impl Table {
         self.shapes.get(name)
     }
 
+    /// The shape of a list's elements; any other shape is its own.
+    #[cfg(test)]
+    pub(crate) fn element(&self, name: &'static str) -> &'static str {
+        match self.shape(name) {
+            Some(Shape::List { item, .. }) => item,
+            _ => name,
+        }
+    }
+
     /// The members of a structure; none for other shapes.
     pub(crate) fn members(&self, name: &str) -> &[Member] {
         match self.shape(name) {

@@ -64,6 +64,15 @@ def limits(shape):
     return [str(metadata.get("min", "-")), str(metadata.get("max", "-"))]
 
 
+def for_regex(pattern):
+    """The pattern (Java's) as the Rust crate `regex` can compile it."""
+    # A repeated end, a class of Java's, and surrogates.
+    pattern = re.sub(r"\$\{\d+,\d+\}$", "", pattern).replace(r"\p{Alnum}", "a-zA-Z0-9")
+    pattern = pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
+    # The length is checked by itself; a class repeated a thousand times is a huge automaton.
+    return re.sub(r"\{(\d+),(?:\d{4,}|[3-9]\d\d|2[5-9]\d)\}", r"{\1,}", pattern)
+
+
 def line(protocol, shape):
     kind = shape.type_name
     if kind == "structure":
@@ -84,6 +93,7 @@ def line(protocol, shape):
         words = ["s", shape.name, *(["-", "-"] if shape.name in UNLIMITED else limits(shape))]
         pattern = shape.metadata.get("pattern")
         if pattern and pattern not in (".*", "^.*$", "[\\s\\S]*", "^[\\s\\S]*$"):
+            pattern = for_regex(pattern)
             assert "\n" not in pattern and not pattern.startswith(" "), pattern
             return " ".join([*words, pattern])
     elif kind in ("integer", "long"):

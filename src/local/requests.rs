@@ -73,7 +73,7 @@ fn supported(service: Service, operation: &str, input: &Value) -> ApiResult<()> 
     let service = service.name();
     for of in ["*", operation] {
         for member in UNSUPPORTED.get(&(service, of)).into_iter().flatten() {
-            if input.get(member).is_some_and(|value| !says_nothing(value)) {
+            if is_set(input, member) {
                 return Err(ApiError::not_implemented(format_args!(
                     "{member} of {service}:{operation}"
                 )));
@@ -81,6 +81,22 @@ fn supported(service: Service, operation: &str, input: &Value) -> ApiResult<()> 
         }
     }
     Ok(())
+}
+
+/// True if the value has this member, which can be a path (`A.B[].C`), and the member says something.
+fn is_set(value: &Value, path: &str) -> bool {
+    let (name, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let member = |name: &str| value.get(name).unwrap_or(&Value::Null);
+    match (name.strip_suffix("[]"), rest) {
+        (_, None) => !says_nothing(member(name)),
+        (None, Some(rest)) => is_set(member(name), rest),
+        (Some(name), Some(rest)) => {
+            let items = member(name).as_array();
+            items.into_iter().flatten().any(|item| is_set(item, rest))
+        }
+    }
 }
 
 /// True for what a member means that is not there.
@@ -244,17 +260,29 @@ mod tests {
         );
         assert_eq!(code, "NotImplemented");
         assert!(message.contains("DryRun of ec2:DeleteVpc"), "{message}");
+        let operation = "UpdateEndpointWeightsAndCapacities";
+        let scale = |update: Value| {
+            json!({"EndpointName": "e", "DesiredWeightsAndCapacities": [
+                {"VariantName": "v"}, {"VariantName": "w", "ServerlessUpdateConfig": update}]})
+        };
+        let update = scale(json!({"MaxConcurrency": 5}));
+        let (code, message) = refused(Service::SageMaker, operation, &update);
+        assert_eq!(code, "NotImplemented");
+        assert!(message.contains("ServerlessUpdateConfig"), "{message}");
+        assert!(check(Service::SageMaker, operation, &scale(json!({}))).is_ok());
         let quiet = json!({"VpcId": "v", "DryRun": "false"});
         assert!(check(Service::Ec2, "DeleteVpc", &quiet).is_ok());
         for ((service, operation), members) in UNSUPPORTED.iter() {
             let table = Table::of(service).unwrap();
             let input = table.input(operation).unwrap_or("-");
             for member in members {
-                let known = table
-                    .members(input)
-                    .iter()
-                    .any(|known| known.name == *member);
-                assert!(known || *operation == "*", "{service} {operation} {member}");
+                let mut shape = input;
+                for name in member.split('.') {
+                    let mut known = table.members(shape).iter();
+                    let found = known.find(|known| known.name == name.trim_end_matches("[]"));
+                    assert!(found.is_some() || *operation == "*", "{operation} {member}");
+                    shape = found.map_or("-", |found| table.element(found.shape));
+                }
             }
         }
     }

@@ -295,6 +295,38 @@ fn ctrl_c_leaves_the_run_going_and_says_how_to_come_back() {
     wait_for(|| (show(&sandbox, &run)["status"] == "Stopped").then_some(()));
 }
 
+/// Issue 8, 4.1 and 4.2: `train` compares the definition with AWS's format before any request.
+#[test]
+fn issue_8_4_2_train_refuses_a_wrong_definition_before_any_request() {
+    let mut sandbox = Sandbox::new();
+    // Nobody listens there: a request would end with another exit code.
+    sandbox.set("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    sandbox.write(
+        "mlops.toml",
+        "name = \"tiny\"\naccount = \"111111111111\"\nregion = \"us-east-1\"\n",
+    );
+    let _ = sandbox
+        .program("", "git", &["init", "-q", "-b", "develop"])
+        .success();
+    for (part, other, expected) in [
+        (
+            "\"DependsOn\"",
+            "\"DependOn\"",
+            "unknown property 'DependOn'",
+        ),
+        (
+            "\"Parameters.Note\"",
+            "\"Parameters.Score\"",
+            "Cannot assign property reference [Parameters.Score] to argument of type [String].",
+        ),
+    ] {
+        sandbox.write("pipeline.json", PIPELINE.replace(part, other));
+        commit(&sandbox);
+        let run = sandbox.mlops(["train"]).code(2);
+        assert!(run.stderr.contains(expected), "{}", run.stderr);
+    }
+}
+
 #[test]
 fn a_run_needs_git_and_python() {
     let mut sandbox = Sandbox::new();

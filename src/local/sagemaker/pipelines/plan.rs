@@ -80,10 +80,10 @@ mod tests {
         let definition = json!({"Version": "2020-12-01", "Steps": [
             {"Name": "Left", "Type": "Processing", "Arguments": {}},
             {"Name": "Right", "Type": "Processing", "Arguments": {}},
-            {"Name": "Train", "Type": "Training", "Arguments": {"X": {"Get": "Steps.Left.A"}}},
+            {"Name": "Train", "Type": "Training", "Arguments": {"RoleArn": {"Get": "Steps.Left.A"}}},
             {"Name": "Gate", "Type": "Condition", "DependsOn": ["Train", "Right"], "Arguments": {
                 "Conditions": [{"Type": "Equals", "LeftValue": 1, "RightValue": 1}],
-                "IfSteps": [{"Name": "Yes", "Type": "Model", "Arguments": {}}],
+                "IfSteps": [{"Name": "Yes", "Type": "Model", "Arguments": {"ExecutionRoleArn": "r"}}],
                 "ElseSteps": [{"Name": "No", "Type": "Fail",
                     "Arguments": {"ErrorMessage": "x"}}]}}]});
         let definition = Definition::checked(&definition.to_string()).unwrap();

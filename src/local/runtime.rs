@@ -121,10 +121,11 @@ pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepare
         .collect();
     let name = found.digest.replace(':', "-");
     let directory = cloud.directory().join("images").join(name);
+    let blobs = cloud.blobs().clone();
     let unpack = move || {
         if !directory.is_dir() {
-            for (path, hex, _) in &named {
-                super::ecr::blobs::require_sound(path, hex)?;
+            for (_, hex, _) in &named {
+                super::ecr::blobs::require_sound(&blobs, hex)?;
             }
         }
         let layers: Vec<_> = named

@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
@@ -14,6 +14,10 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::api::{ApiError, ApiResult};
+
+mod verified;
+
+pub(crate) use verified::is_damage;
 
 /// The database, in the state directory.
 pub(super) const FILE: &str = "records.sqlite";
@@ -228,6 +232,7 @@ fn decode<T: DeserializeOwned>(text: &str) -> ApiResult<T> {
 #[derive(Debug, Clone)]
 pub(crate) struct Blobs {
     directory: PathBuf,
+    verdicts: Arc<verified::Verdicts>,
 }
 
 impl Blobs {
@@ -235,21 +240,18 @@ impl Blobs {
     pub(crate) fn open(directory: &Path) -> std::io::Result<Self> {
         let blobs = Self {
             directory: directory.join("blobs"),
+            verdicts: Arc::default(),
         };
         std::fs::create_dir_all(blobs.directory.join("tmp"))?;
         Ok(blobs)
     }
 
-    /// The file of a blob, by its hex SHA-256.
+    /// The file of a blob, by its hex SHA-256. Its bytes may be damaged: read them through
+    /// [`Blobs::reader`].
     pub(crate) fn path(&self, sha256: &str) -> PathBuf {
         self.directory
             .join(sha256.get(..2).unwrap_or("xx"))
             .join(sha256)
-    }
-
-    /// True when the blob is there.
-    pub(crate) fn contains(&self, sha256: &str) -> bool {
-        self.path(sha256).is_file()
     }
 
     /// A temporary file in the same file system, for [`Blobs::adopt`].
@@ -257,21 +259,9 @@ impl Blobs {
         tempfile::NamedTempFile::new_in(self.directory.join("tmp"))
     }
 
-    /// Keeps a finished temporary file whose bytes have this hex SHA-256.
+    /// Keeps a finished temporary file whose bytes have this hex SHA-256. It replaces the blob of
+    /// that name, if there is one: that may be damaged, this one is sound.
     pub(crate) fn adopt(&self, file: tempfile::NamedTempFile, sha256: &str) -> std::io::Result<()> {
-        if self.contains(sha256) {
-            return Ok(());
-        }
-        self.replace(file, sha256)
-    }
-
-    /// Keeps a finished temporary file whose bytes have this hex SHA-256, in place of the one that
-    /// is there: whatever happened to that, this one is whole.
-    pub(crate) fn replace(
-        &self,
-        file: tempfile::NamedTempFile,
-        sha256: &str,
-    ) -> std::io::Result<()> {
         let path = self.path(sha256);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
@@ -295,17 +285,12 @@ impl Blobs {
         use std::io::Write;
 
         let sha256 = hex::encode(Sha256::digest(bytes));
-        if !self.contains(&sha256) {
+        if !self.is_sound(&sha256)? {
             let mut file = self.temporary()?;
             file.write_all(bytes)?;
             self.adopt(file, &sha256)?;
         }
         Ok(sha256)
-    }
-
-    /// The bytes of a blob.
-    pub(crate) fn read(&self, sha256: &str) -> std::io::Result<Vec<u8>> {
-        std::fs::read(self.path(sha256))
     }
 }
 

@@ -1,14 +1,9 @@
 //! Pulling blobs: whole or in ranges, and never damaged ones.
 //!
-//! A file is hashed before it is answered, unless this process has hashed it and it has not been
-//! touched since. A damaged one is set aside: clients see that the blob is missing, and the next
-//! push of it mends the repository.
+//! The blob store verifies a file before it is read. A damaged one is set aside: clients see that
+//! the blob is missing, and the next push of it repairs the repository.
 
-use std::collections::BTreeMap;
 use std::io::SeekFrom;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use axum::body::Body;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
@@ -17,58 +12,16 @@ use http::{Method, Response};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::manifests::{digest_of, sha256_of};
+use super::manifests::sha256_of;
 use super::registry::{Refusal, Registered, header, send, sha256};
-use super::uploads::sha256_of_file;
 use super::{Layer, layers};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::store::{Blobs, is_damage};
 
-/// What a file is known by: inode, length, and the times of its last changes in nanoseconds.
-type Stamp = (u64, u64, i64, i64, i64, i64);
-
-/// The files that were hashed and found sound, as they were then.
-static SOUND: Mutex<BTreeMap<PathBuf, Stamp>> = Mutex::new(BTreeMap::new());
-
-fn stamp(path: &Path) -> std::io::Result<Stamp> {
-    let found = path.metadata()?;
-    Ok((
-        found.ino(),
-        found.len(),
-        found.mtime(),
-        found.mtime_nsec(),
-        found.ctime(),
-        found.ctime_nsec(),
-    ))
-}
-
-/// Notes that a file has just been written with the bytes of its name.
-pub(super) fn remember(cloud: &Cloud, sha256: &str) {
-    let path = cloud.blobs().path(sha256);
-    if let Ok(stamp) = stamp(&path) {
-        let mut sound = SOUND.lock().unwrap_or_else(PoisonError::into_inner);
-        sound.insert(path, stamp);
-    }
-}
-
-/// True when the file's bytes are those of its name.
-fn is_sound(path: &Path, sha256: &str) -> std::io::Result<bool> {
-    let now = stamp(path)?;
-    let known = || SOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    if known().get(path) == Some(&now) {
-        return Ok(true);
-    }
-    let sound = sha256_of_file(path)? == sha256;
-    if sound {
-        known().insert(path.to_owned(), now);
-    }
-    Ok(sound)
-}
-
-/// Hashes the file of a layer unless it is as it was when it was last found sound; a damaged one is
-/// refused.
-pub(crate) fn require_sound(path: &Path, sha256: &str) -> ApiResult<()> {
-    if is_sound(path, sha256)? {
+/// Refuses an image layer whose file is damaged or missing.
+pub(crate) fn require_sound(blobs: &Blobs, sha256: &str) -> ApiResult<()> {
+    if blobs.is_sound(sha256)? {
         return Ok(());
     }
     Err(ApiError::validation(format!(
@@ -105,12 +58,12 @@ pub(super) fn find(cloud: &Cloud, repository: &str, digest: &str) -> ApiResult<O
 pub(super) fn manifest(cloud: &Cloud, digest: &str) -> Registered<Option<Vec<u8>>> {
     let hex = sha256(digest)?;
     match cloud.blobs().read(hex) {
-        Ok(bytes) if digest_of(&bytes) == digest => Ok(Some(bytes)),
-        Ok(_) => {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_damage(&error) => {
             cloud.blobs().set_aside(hex).map_err(ApiError::from)?;
             Err(damaged(digest))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(ApiError::from(error).into()),
     }
 }
@@ -148,23 +101,19 @@ pub(super) async fn answer(
             ));
         }
     };
-    let path = cloud.blobs().path(&hex);
-    let mut file = tokio::fs::File::open(&path).await.map_err(ApiError::from)?;
     let inner = cloud.clone();
-    let sound = tokio::task::spawn_blocking(move || {
-        let sound = is_sound(&path, &hex)?;
-        if !sound {
-            inner.blobs().set_aside(&hex)?;
-        }
-        std::io::Result::Ok(sound)
+    let opened = tokio::task::spawn_blocking(move || match inner.blobs().reader(&hex) {
+        Err(error) if is_damage(&error) => inner.blobs().set_aside(&hex).map(|()| None),
+        opened => opened.map(Some),
     });
-    if !sound
+    let opened = opened
         .await
         .map_err(ApiError::internal)?
-        .map_err(ApiError::from)?
-    {
+        .map_err(ApiError::from)?;
+    let Some(file) = opened else {
         return Err(damaged(digest));
-    }
+    };
+    let mut file = tokio::fs::File::from_std(file);
     file.seek(SeekFrom::Start(start))
         .await
         .map_err(ApiError::from)?;
@@ -226,18 +175,5 @@ mod tests {
         assert_eq!(range("bytes=5-2", 10), None);
         assert_eq!(range("bytes=0-1,4-5", 10), None);
         assert_eq!(range("lines=1-2", 10), None);
-    }
-
-    #[test]
-    fn a_file_that_was_touched_is_hashed_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("x");
-        std::fs::write(&path, "one").unwrap();
-        let name = hex::encode(<sha2::Sha256 as sha2::Digest>::digest("one"));
-        assert!(is_sound(&path, &name).unwrap());
-        // The same length, another file: the inode says so, whatever the clock does.
-        std::fs::write(directory.path().join("y"), "two").unwrap();
-        std::fs::rename(directory.path().join("y"), &path).unwrap();
-        assert!(!is_sound(&path, &name).unwrap());
     }
 }

@@ -1,7 +1,5 @@
 //! Manifests: what one says, and keeping it with its tag.
 
-use std::io::Write as _;
-
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -115,13 +113,7 @@ pub(super) fn put(
         Manifest::Image(manifest) => stored_image(cloud, &repository, &media_type, manifest)?,
         Manifest::Index(index) => (stored_index(&repository, &media_type, index)?, Vec::new()),
     };
-    let sha256 = hex::encode(Sha256::digest(bytes));
-    // A file of this name may be damaged.
-    if cloud.blobs().read(&sha256).ok().as_deref() != Some(bytes) {
-        let mut file = cloud.blobs().temporary()?;
-        file.write_all(bytes)?;
-        cloud.blobs().replace(file, &sha256)?;
-    }
+    let sha256 = cloud.blobs().write(bytes)?;
     let digest = format!("sha256:{sha256}");
     let subject = image.subject.clone();
     let known = change(cloud, name, |repository| {

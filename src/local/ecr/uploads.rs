@@ -295,9 +295,8 @@ pub(super) async fn finish(
     }
     cloud
         .blobs()
-        .replace(tempfile::NamedTempFile::from_parts(file, path), sha256)
+        .adopt(tempfile::NamedTempFile::from_parts(file, path), sha256)
         .map_err(|error| storage(&error))?;
-    super::blobs::remember(cloud, sha256);
     keep(cloud, repository, sha256, received)
 }
 
@@ -331,9 +330,4 @@ fn hash(path: &Path) -> io::Result<Progress> {
         progress.hasher.update(&buffer[..read]);
         progress.size += read as u64;
     }
-}
-
-/// The hex SHA-256 of a file.
-pub(super) fn sha256_of_file(path: &Path) -> io::Result<String> {
-    Ok(hex::encode(hash(path)?.hasher.finalize()))
 }

@@ -1,0 +1,234 @@
+//! Verified reading of blobs.
+//!
+//! A blob is named by the SHA-256 of its bytes. [`Blobs::reader`] compares both before anyone reads
+//! a byte, so a damaged file is an error and never data. A file is hashed once per process: the
+//! verdict holds until its inode, size or timestamps change.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use super::Blobs;
+
+/// Granularity of file timestamps, with a margin: a change this soon after another one may leave
+/// the timestamps as they were, so the verdict on such a young file is not kept.
+const TIMESTAMP_GRANULARITY_NANOS: i128 = 20_000_000;
+
+/// Number of locks that keep several readers from hashing one blob at the same time.
+const LOCKS: usize = 64;
+
+/// Size in bytes up to which readers hash a blob without waiting for each other.
+const SMALL: u64 = 1 << 20;
+
+/// Identity and age of a file's contents: inode, size, mtime and ctime in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: i128,
+    changed: i128,
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let found = file.metadata()?;
+        let nanos =
+            |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        Ok(Self {
+            inode: found.ino(),
+            size: found.len(),
+            modified: nanos(found.mtime(), found.mtime_nsec()),
+            changed: nanos(found.ctime(), found.ctime_nsec()),
+        })
+    }
+
+    /// True when another change could still leave the same stamp.
+    fn is_young(&self) -> bool {
+        let now = jiff::Timestamp::now().as_nanosecond();
+        now - self.changed.max(self.modified) < TIMESTAMP_GRANULARITY_NANOS
+    }
+}
+
+/// The blobs that this process has hashed and found sound.
+#[derive(Debug)]
+pub(super) struct Verdicts {
+    sound: Mutex<HashMap<String, Stamp>>,
+    hashing: [Mutex<()>; LOCKS],
+}
+
+impl Default for Verdicts {
+    fn default() -> Self {
+        Self {
+            sound: Mutex::default(),
+            hashing: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Verdicts {
+    fn knows(&self, sha256: &str, stamp: Stamp) -> bool {
+        lock(&self.sound).get(sha256) == Some(&stamp)
+    }
+
+    /// The lock that a blob's hashing holds.
+    fn hashing(&self, sha256: &str) -> MutexGuard<'_, ()> {
+        let index = sha256.bytes().fold(0, |sum: usize, byte| {
+            sum.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        lock(&self.hashing[index % LOCKS])
+    }
+}
+
+/// The error of a blob whose bytes are not those of its name; travels inside an [`io::Error`].
+#[derive(Debug)]
+struct Damaged(String);
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the blob {} in the local cloud's state directory is damaged",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+/// True for the error of a blob that is damaged, truncated or missing.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || matches!(error.get_ref(), Some(inner) if inner.is::<Damaged>())
+}
+
+/// The hex SHA-256 of what is left of a file.
+fn hash(file: &mut File) -> io::Result<String> {
+    let mut sha256 = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex::encode(sha256.finalize())),
+            count => sha256.update(&buffer[..count]),
+        }
+    }
+}
+
+impl Blobs {
+    /// Opens a blob whose bytes are those of its name; see [`is_damage`] for the other case. May
+    /// read the whole file: call it off the async threads.
+    pub(crate) fn reader(&self, sha256: &str) -> io::Result<File> {
+        let mut file = File::open(self.path(sha256))?;
+        let before = Stamp::of(&file)?;
+        if self.verdicts.knows(sha256, before) {
+            return Ok(file);
+        }
+        // Hashing a small file twice costs less than waiting for a large one.
+        let _hashing = (before.size > SMALL).then(|| self.verdicts.hashing(sha256));
+        if self.verdicts.knows(sha256, before) {
+            return Ok(file);
+        }
+        if hash(&mut file)? != sha256 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                Damaged(sha256.to_owned()),
+            ));
+        }
+        if Stamp::of(&file)? == before && !before.is_young() {
+            lock(&self.verdicts.sound).insert(sha256.to_owned(), before);
+        }
+        file.rewind()?;
+        Ok(file)
+    }
+
+    /// The verified bytes of a blob.
+    pub(crate) fn read(&self, sha256: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.reader(sha256)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// True when the blob is there and its bytes are those of its name.
+    pub(crate) fn is_sound(&self, sha256: &str) -> io::Result<bool> {
+        match self.reader(sha256) {
+            Ok(_) => Ok(true),
+            Err(error) if is_damage(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{SeekFrom, Write};
+
+    fn blobs() -> (tempfile::TempDir, Blobs) {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(directory.path()).unwrap();
+        (directory, blobs)
+    }
+
+    /// Sets the file's times into the past, so that its verdict is kept.
+    fn age(blobs: &Blobs, sha256: &str) {
+        let file = File::options()
+            .write(true)
+            .open(blobs.path(sha256))
+            .unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        // The ctime cannot be set: wait until it is old, by the clock that is compared.
+        while Stamp::of(&file).unwrap().is_young() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_a_short_file_and_no_file_are_damage() {
+        let (_directory, blobs) = blobs();
+        let name = blobs.write(b"one two three").unwrap();
+        assert_eq!(blobs.read(&name).unwrap(), b"one two three");
+        let path = blobs.path(&name);
+        for damaged in [&b"one two thrEe"[..], b"one two", b""] {
+            std::fs::write(&path, damaged).unwrap();
+            let error = blobs.reader(&name).unwrap_err();
+            assert!(is_damage(&error), "{error}");
+            assert!(error.to_string().contains(&name), "{error}");
+            assert!(!blobs.is_sound(&name).unwrap());
+            // The same bytes again replace it.
+            assert_eq!(blobs.write(b"one two three").unwrap(), name);
+            assert_eq!(blobs.read(&name).unwrap(), b"one two three");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(is_damage(&blobs.read(&name).unwrap_err()));
+    }
+
+    #[test]
+    fn a_verdict_ends_when_the_file_changes() {
+        let (directory, blobs) = blobs();
+        let name = blobs.write(b"one").unwrap();
+        age(&blobs, &name);
+        drop(blobs.reader(&name).unwrap());
+        assert!(blobs.verdicts.sound.lock().unwrap().contains_key(&name));
+        // In place, with the old modification time.
+        let mut file = File::options().write(true).open(blobs.path(&name)).unwrap();
+        file.seek(SeekFrom::Start(1)).unwrap();
+        file.write_all(b"N").unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert!(!blobs.is_sound(&name).unwrap());
+        // Another file of the same length in its place.
+        blobs.write(b"one").unwrap();
+        age(&blobs, &name);
+        assert!(blobs.is_sound(&name).unwrap());
+        std::fs::write(directory.path().join("other"), "two").unwrap();
+        std::fs::rename(directory.path().join("other"), blobs.path(&name)).unwrap();
+        assert!(!blobs.is_sound(&name).unwrap());
+    }
+}

@@ -1,11 +1,12 @@
 //! S3, over the protocol of the s3s crate.
 //!
 //! ```text
-//! door ── wire (who signed, aws-chunked, host) ── s3s (routing, XML) ── service
-//!                                                                         │
+//! door ── wire (who signed, aws-chunked, host) ── s3s (routing, XML) ── service ── answer
+//!            │                                                            │
+//!          form (POST with a policy)                                      │
 //!        buckets, settings ── transfer, reading, listing, removal, tags, multipart
 //!                                                                         │
-//!                                         versions (SQLite) and Blobs (bytes by SHA-256)
+//!                                  versions (SQLite) and stored (verified bytes by SHA-256)
 //! ```
 //!
 //! A key is text and never a path: bytes are kept under their SHA-256, so `../x` is an ordinary
@@ -32,25 +33,35 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use super::Cloud;
 use super::door::Credentials;
 
+mod answer;
 mod bucket_api;
+mod bucket_policy;
 pub(crate) mod buckets;
 mod checksums;
 mod chunked;
+mod completion;
+mod form;
+mod lifecycle;
 mod listing;
 mod multipart;
 mod multipart_api;
+mod multipart_list;
+mod notifications;
 pub(crate) mod objects;
 mod pages;
+mod policy;
 mod reading;
 mod receive;
 mod removal;
 mod service;
 mod settings;
+mod stored;
 mod tags;
 mod transfer;
 mod versions;
 mod wire;
 
+pub(crate) use form::is_form;
 pub(crate) use service::OPERATIONS;
 
 /// The tables of this service. `sequence` orders the versions of a key: the highest is the newest.
@@ -82,30 +93,52 @@ CREATE TABLE IF NOT EXISTS s3_parts (
 /// Serves S3 requests.
 #[derive(Clone)]
 pub(crate) struct Server {
+    cloud: Cloud,
     service: S3Service,
-    credentials: Credentials,
+    /// The same operations without a check of signatures: a form's is that of its policy.
+    unsigned: S3Service,
 }
 
 impl Server {
     pub(crate) fn new(cloud: &Cloud) -> Self {
-        let mut builder = S3ServiceBuilder::new(service::Service::new(cloud));
-        builder.set_host(wire::Hosts);
+        let builder = || {
+            let mut builder = S3ServiceBuilder::new(service::Service::new(cloud));
+            builder.set_host(wire::Hosts);
+            builder
+        };
+        let mut checked = builder();
         if matches!(cloud.credentials(), Credentials::Required { .. }) {
-            builder.set_auth(Keys(cloud.clone()));
+            checked.set_auth(Keys(cloud.clone()));
         }
         Self {
-            service: builder.build(),
-            credentials: cloud.credentials().clone(),
+            cloud: cloud.clone(),
+            service: checked.build(),
+            unsigned: builder().build(),
         }
     }
 
     /// Serves one request.
     pub(crate) async fn handle(&self, request: Request<Body>) -> Response<Body> {
-        let request = match wire::admit(request, &self.credentials) {
-            Ok(request) => request,
-            Err(error) => return wire::answer(error.to_http_response().map_err(Into::into)),
+        let (parts, body) = request.into_parts();
+        let mut about = answer::About::of(&parts);
+        let form = is_form(&parts);
+        let request = Request::from_parts(parts, body);
+        let answered = if form {
+            let place = (about.bucket.clone(), about.key.clone());
+            form::upload(&self.cloud, &self.unsigned, place, request).await
+        } else {
+            match wire::admit(request, self.cloud.credentials()) {
+                Ok(request) => self.service.call(request).await.map_err(Into::into),
+                Err(error) => error.to_http_response().map_err(Into::into),
+            }
         };
-        wire::answer(self.service.call(request).await.map_err(Into::into))
+        // Of a copy, either bucket may be missing.
+        if about.source.is_some()
+            && matches!(&answered, Ok(response) if response.status() == http::StatusCode::NOT_FOUND)
+        {
+            about.target_missing = !buckets::exists(&self.cloud, &about.bucket).unwrap_or(true);
+        }
+        answer::finish(answered, &about).await
     }
 }
 

@@ -273,6 +273,10 @@ async fn route(
     if parts.uri.path().starts_with(lambda::download::PATH) {
         return Ok(lambda::download::handle(cloud, parts).await);
     }
+    // Who sent a form is in the form.
+    if s3::is_form(parts) {
+        return Ok(app.s3.handle(whole(parts, body)).await);
+    }
     match dialect {
         Dialect::Registry => return Ok(ecr::registry::handle(cloud, whole(parts, body)).await),
         Dialect::Git => return Ok(codecommit::git::handle(cloud, whole(parts, body)).await),

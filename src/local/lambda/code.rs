@@ -47,7 +47,13 @@ pub(super) async fn keep(cloud: &Cloud, given: Given) -> ApiResult<Zip> {
     if given.image_uri.is_some() {
         return Err(ApiError::not_implemented("functions made of an image"));
     }
-    let sha256 = match (given.zip_file, given.s3_bucket, given.s3_key) {
+    let refused = |error: ApiError| {
+        invalid(format!(
+            "Error occurred while GetObject. S3 Error Code: {}. S3 Error Message: {}",
+            error.code, error.message
+        ))
+    };
+    let (sha256, object) = match (given.zip_file, given.s3_bucket, given.s3_key) {
         (Some(text), None, None) => {
             let bytes = STANDARD
                 .decode(text)
@@ -59,21 +65,15 @@ pub(super) async fn keep(cloud: &Cloud, given: Given) -> ApiResult<Zip> {
                 )
                 .status(413));
             }
-            cloud.blobs().write(&bytes)?
+            (cloud.blobs().write(&bytes)?, None)
         }
         (None, Some(bucket), Some(key)) => {
             let object = match given.s3_object_version {
                 Some(id) => objects::version(cloud, &bucket, &key, &id),
                 None => objects::head(cloud, &bucket, &key),
             };
-            object
-                .map_err(|error| {
-                    invalid(format!(
-                        "Error occurred while GetObject. S3 Error Code: {}. S3 Error Message: {}",
-                        error.code, error.message
-                    ))
-                })?
-                .sha256
+            let object = object.map_err(refused)?;
+            (object.sha256.clone(), Some(object))
         }
         _ => {
             return Err(invalid(
@@ -81,11 +81,17 @@ pub(super) async fn keep(cloud: &Cloud, given: Given) -> ApiResult<Zip> {
             ));
         }
     };
-    let path = cloud.blobs().path(&sha256);
-    let size = path.metadata()?.len();
-    tokio::task::spawn_blocking(move || check(&mut open(File::open(path)?)?))
-        .await
-        .map_err(ApiError::internal)??;
+    let (worker, name) = (cloud.clone(), sha256.clone());
+    let checked = tokio::task::spawn_blocking(move || {
+        let file = match &object {
+            Some(object) => objects::open(&worker, object).map_err(refused)?,
+            None => worker.blobs().reader(&name)?,
+        };
+        let size = file.metadata()?.len();
+        check(&mut open(file)?)?;
+        ApiResult::Ok(size)
+    });
+    let size = checked.await.map_err(ApiError::internal)??;
     let digest = hex::decode(&sha256).map_err(ApiError::internal)?;
     Ok(Zip {
         base64: STANDARD.encode(digest),
@@ -101,7 +107,8 @@ pub(super) fn directory(cloud: &Cloud, sha256: &str) -> PathBuf {
 
 /// Unpacks a kept zip, unless that was done before.
 pub(super) async fn unpack(cloud: &Cloud, sha256: &str) -> ApiResult<()> {
-    let (zip, target) = (cloud.blobs().path(sha256), directory(cloud, sha256));
+    let (blobs, name) = (cloud.blobs().clone(), sha256.to_owned());
+    let target = directory(cloud, sha256);
     tokio::task::spawn_blocking(move || {
         if target.is_dir() {
             return Ok(());
@@ -113,7 +120,7 @@ pub(super) async fn unpack(cloud: &Cloud, sha256: &str) -> ApiResult<()> {
         let temporary = tempfile::Builder::new()
             .prefix(".unpack-")
             .tempdir_in(parent)?;
-        extract(&mut open(File::open(zip)?)?, temporary.path())?;
+        extract(&mut open(blobs.reader(&name)?)?, temporary.path())?;
         std::fs::set_permissions(temporary.path(), Permissions::from_mode(0o755))?;
         // Another function with the same code may have been faster: its result is the same.
         if let Err(error) = std::fs::rename(temporary.path(), &target)

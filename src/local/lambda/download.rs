@@ -69,12 +69,14 @@ fn permitted(parts: &Parts, now: i64) -> ApiResult<&str> {
 
 /// Serves a URL that [`location`] made.
 pub(crate) async fn handle(cloud: &Cloud, parts: &Parts) -> Response<Body> {
-    let zip = async {
+    let zip: ApiResult<_> = async {
         let sha256 = permitted(parts, clock::now().as_second())?;
-        let path = cloud.blobs().path(sha256);
-        tokio::fs::read(path).await.map_err(ApiError::internal)
-    };
-    let (status, kind, body) = match zip.await {
+        let (blobs, sha256) = (cloud.blobs().clone(), sha256.to_owned());
+        let bytes = tokio::task::spawn_blocking(move || blobs.read(&sha256));
+        Ok(bytes.await.map_err(ApiError::internal)??)
+    }
+    .await;
+    let (status, kind, body) = match zip {
         Ok(bytes) => (200, "application/zip", Body::from(bytes)),
         Err(error) => (error.status, "text/plain", Body::from(error.to_string())),
     };

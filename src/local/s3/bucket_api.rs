@@ -7,12 +7,15 @@ use s3s::{S3Request, S3Response, S3Result};
 
 use super::buckets::{self, Versioning};
 use super::settings::{self, Setting};
-use super::wire;
+use super::{lifecycle, notifications, tags, wire};
 use crate::local::api::ApiError;
 use crate::local::{Cloud, system_tags};
 
 /// The canonical user id of every local cloud's account.
 const OWNER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// AWS's default for objects too small to move; the only one here.
+const MINIMUM_OBJECT_SIZE: &str = "all_storage_classes_128K";
 
 /// The owner of every bucket and object.
 pub(super) fn owner() -> Owner {
@@ -46,7 +49,12 @@ pub(super) async fn create(
     if input.object_lock_enabled_for_bucket == Some(true) {
         return Err(ApiError::not_implemented("s3 object lock").into());
     }
-    buckets::create(cloud, &input.bucket)?;
+    match buckets::create(cloud, &input.bucket) {
+        Err(error)
+            if error.code == "BucketAlreadyOwnedByYou"
+                && buckets::may_be_created_again(cloud, &input.bucket)? => {}
+        created => created?,
+    }
     if let Some(ownership) = input.object_ownership {
         let controls = OwnershipControls {
             rules: vec![OwnershipControlsRule {
@@ -201,7 +209,7 @@ pub(super) async fn get_lifecycle(
     let found: BucketLifecycleConfiguration = settings::read(&text)?;
     Ok(S3Response::new(GetBucketLifecycleConfigurationOutput {
         rules: Some(found.rules),
-        ..GetBucketLifecycleConfigurationOutput::default()
+        transition_default_minimum_object_size: Some(MINIMUM_OBJECT_SIZE.to_owned().into()),
     }))
 }
 
@@ -210,19 +218,29 @@ pub(super) async fn put_lifecycle(
     request: S3Request<PutBucketLifecycleConfigurationInput>,
 ) -> S3Result<S3Response<PutBucketLifecycleConfigurationOutput>> {
     let input = request.input;
+    if input
+        .transition_default_minimum_object_size
+        .is_some_and(|size| size.as_str() != MINIMUM_OBJECT_SIZE)
+    {
+        return Err(ApiError::not_implemented(
+            "TransitionDefaultMinimumObjectSize=varies_by_storage_class",
+        )
+        .into());
+    }
     let mut configuration = input
         .lifecycle_configuration
         .ok_or_else(|| ApiError::new("MalformedXML", "LifecycleConfiguration is missing"))?;
+    lifecycle::check(&configuration)?;
     for rule in &mut configuration.rules {
-        if rule.id.is_none() {
+        if rule.id.as_ref().is_none_or(String::is_empty) {
             rule.id = Some(uuid::Uuid::new_v4().simple().to_string());
         }
     }
     let document = settings::write(&configuration)?;
     buckets::keep(cloud, &input.bucket, Setting::Lifecycle, Some(document))?;
-    Ok(S3Response::new(
-        PutBucketLifecycleConfigurationOutput::default(),
-    ))
+    Ok(S3Response::new(PutBucketLifecycleConfigurationOutput {
+        transition_default_minimum_object_size: Some(MINIMUM_OBJECT_SIZE.to_owned().into()),
+    }))
 }
 
 pub(super) async fn get_notification(
@@ -246,7 +264,8 @@ pub(super) async fn put_notification(
     cloud: &Cloud,
     request: S3Request<PutBucketNotificationConfigurationInput>,
 ) -> S3Result<S3Response<PutBucketNotificationConfigurationOutput>> {
-    let input = request.input;
+    let mut input = request.input;
+    notifications::check(&mut input.notification_configuration)?;
     let document = settings::write(&input.notification_configuration)?;
     buckets::keep(cloud, &input.bucket, Setting::Notification, Some(document))?;
     Ok(S3Response::new(
@@ -368,16 +387,20 @@ pub(super) async fn put_tagging(
     cloud: &Cloud,
     request: S3Request<PutBucketTaggingInput>,
 ) -> S3Result<S3Response<PutBucketTaggingOutput>> {
-    let tagging = request.input.tagging;
+    let tagging = &request.input.tagging;
+    tags::check_bucket(&tagging.tag_set)?;
     keep_system_tags(cloud, &request.input.bucket, &tagging.tag_set)?;
-    let document = settings::write(&tagging)?;
+    let document = settings::write(tagging)?;
     buckets::keep(
         cloud,
         &request.input.bucket,
         Setting::Tagging,
         Some(document),
     )?;
-    Ok(S3Response::new(PutBucketTaggingOutput::default()))
+    Ok(S3Response::with_status(
+        PutBucketTaggingOutput::default(),
+        http::StatusCode::NO_CONTENT,
+    ))
 }
 
 pub(super) async fn delete_tagging(
@@ -386,7 +409,10 @@ pub(super) async fn delete_tagging(
 ) -> S3Result<S3Response<DeleteBucketTaggingOutput>> {
     keep_system_tags(cloud, &request.input.bucket, &[])?;
     buckets::keep(cloud, &request.input.bucket, Setting::Tagging, None)?;
-    Ok(S3Response::new(DeleteBucketTaggingOutput::default()))
+    Ok(S3Response::with_status(
+        DeleteBucketTaggingOutput::default(),
+        http::StatusCode::NO_CONTENT,
+    ))
 }
 
 pub(super) async fn get_ownership(

@@ -10,7 +10,7 @@ use s3s::dto::{
 use serde_json::Value;
 
 use super::settings::{self, Setting};
-use super::wire;
+use super::{bucket_policy, lifecycle, wire};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 
@@ -119,6 +119,15 @@ pub(crate) fn create(cloud: &Cloud, name: &str) -> ApiResult<()> {
     })
 }
 
+/// True when a second request to create the bucket succeeds: in us-east-1, for its owner.
+pub(super) fn may_be_created_again(cloud: &Cloud, name: &str) -> ApiResult<bool> {
+    const LENIENT: &str = "us-east-1";
+    let bucket = cloud
+        .store()
+        .transaction(|transaction| find(transaction, name))?;
+    Ok(cloud.region() == LENIENT && bucket.region == LENIENT)
+}
+
 /// Removes an empty bucket; `NoSuchBucket`, `BucketNotEmpty`.
 pub(crate) fn delete(cloud: &Cloud, name: &str) -> ApiResult<()> {
     let uploads = cloud.store().transaction(|transaction| {
@@ -198,10 +207,13 @@ pub(crate) fn set(cloud: &Cloud, name: &str, setting: &str, value: Option<Value>
             };
             (Setting::Policy, document)
         }
-        "Lifecycle" => (
-            Setting::Lifecycle,
-            document!(BucketLifecycleConfiguration, "LifecycleConfiguration"),
-        ),
+        "Lifecycle" => {
+            let document = document!(BucketLifecycleConfiguration, "LifecycleConfiguration");
+            if let Some(text) = &document {
+                lifecycle::check(&settings::read(text).map_err(malformed)?)?;
+            }
+            (Setting::Lifecycle, document)
+        }
         "Tagging" => (Setting::Tagging, document!(Tagging, "Tagging")),
         "OwnershipControls" => (
             Setting::OwnershipControls,
@@ -259,7 +271,7 @@ pub(super) fn keep(
     let document = match (setting, document) {
         (Setting::Encryption, None) => Some(settings::default_encryption()),
         (Setting::Policy, Some(text)) => {
-            check_policy(&text)?;
+            bucket_policy::check(name, &text)?;
             Some(text)
         }
         (_, document) => document,
@@ -295,17 +307,6 @@ pub(super) fn keep(
         }
         Ok(())
     })
-}
-
-fn check_policy(text: &str) -> ApiResult<()> {
-    let malformed = |message: &str| ApiError::new("MalformedPolicy", message);
-    let policy: Value = serde_json::from_str(text)
-        .map_err(|_| malformed("Policies must be valid JSON and the first byte must be '{'"))?;
-    match policy["Statement"] {
-        Value::Array(ref statements) if !statements.is_empty() => Ok(()),
-        Value::Object(_) => Ok(()),
-        _ => Err(malformed("Missing required field Statement")),
-    }
 }
 
 /// A setting's document; `NoSuchBucket`, or the setting's own error when it is not set.

@@ -99,25 +99,66 @@ macro_rules! show {
 }
 pub(super) use show;
 
-/// The algorithms that a request announces: by a checksum, by name, or by its trailer.
+/// The algorithm of a checksum's header; `None` for another header, `NotImplemented` for a checksum
+/// of AWS that the local cloud does not compute.
+fn known(header: &str) -> ApiResult<Option<Algorithm>> {
+    let header = header.to_ascii_lowercase();
+    let Some(name) = header.strip_prefix("x-amz-checksum-") else {
+        return Ok(None);
+    };
+    if matches!(name, "algorithm" | "type" | "mode") {
+        return Ok(None);
+    }
+    match Algorithm::parse(name) {
+        Ok(algorithm) => Ok(Some(algorithm)),
+        Err(_) => Err(ApiError::not_implemented(format_args!(
+            "the checksum algorithm {}",
+            name.to_ascii_uppercase()
+        ))),
+    }
+}
+
+/// The algorithms of the checksums that a request carries, in its headers or in its trailer, or that
+/// `named` asks for; `None` without any.
 pub(super) fn announced(
     sent: &Checksums,
     named: Option<&str>,
     headers: &HeaderMap,
-) -> ApiResult<BTreeSet<Algorithm>> {
+) -> ApiResult<Option<BTreeSet<Algorithm>>> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let mut algorithms: BTreeSet<_> = sent.keys().copied().collect();
-    if let Some(name) = named {
+    for name in headers.keys() {
+        known(name.as_str())?;
+    }
+    for name in text("x-amz-trailer").unwrap_or_default().split(',') {
+        algorithms.extend(known(name.trim())?);
+    }
+    if algorithms.len() > 1 {
+        return Err(ApiError::new(
+            "InvalidRequest",
+            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+        ));
+    }
+    // What an SDK says it has sent.
+    if let Some(name) = text("x-amz-sdk-checksum-algorithm")
+        && !algorithms.contains(&Algorithm::parse(name)?)
+    {
+        return Err(ApiError::new(
+            "InvalidRequest",
+            if algorithms.is_empty() {
+                "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or \
+                 x-amz-trailer headers were found."
+            } else {
+                "Value for x-amz-sdk-checksum-algorithm header is invalid."
+            },
+        ));
+    }
+    if let Some(name) = named
+        && algorithms.is_empty()
+    {
         algorithms.insert(Algorithm::parse(name)?);
     }
-    if let Some(trailer) = headers.get("x-amz-trailer").and_then(|v| v.to_str().ok()) {
-        for name in trailer.split(',').map(str::trim) {
-            let found = Algorithm::ALL
-                .into_iter()
-                .find(|algorithm| algorithm.header().eq_ignore_ascii_case(name));
-            algorithms.extend(found);
-        }
-    }
-    Ok(algorithms)
+    Ok((!algorithms.is_empty()).then_some(algorithms))
 }
 
 /// The checksums that came as trailing headers.

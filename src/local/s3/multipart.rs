@@ -20,9 +20,21 @@ pub(super) struct Upload {
     pub(super) key: String,
     /// Seconds since the epoch.
     pub(super) initiated: i64,
-    pub(super) algorithm: Algorithm,
+    /// The checksum algorithm that the upload was created with.
+    pub(super) named: Option<Algorithm>,
+    /// True when the object's checksum is made of those of its parts.
     pub(super) composite: bool,
     pub(super) details: Details,
+}
+
+/// The algorithm of an upload that names none; its checksum is of the full object.
+pub(super) const DEFAULT_ALGORITHM: Algorithm = Algorithm::Crc64nvme;
+
+impl Upload {
+    /// The algorithm of the object's checksum.
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.named.unwrap_or(DEFAULT_ALGORITHM)
+    }
 }
 
 /// An uploaded part.
@@ -51,7 +63,7 @@ fn upload_from_row(row: &Row<'_>) -> rusqlite::Result<Upload> {
         bucket: row.get(1)?,
         key: row.get(2)?,
         initiated: row.get(3)?,
-        algorithm: Algorithm::parse(&algorithm).unwrap_or(Algorithm::Crc64nvme),
+        named: Algorithm::parse(&algorithm).ok(),
         composite: row.get(5)?,
         details: serde_json::from_str(&details).map_err(|error| broken(6, error))?,
     })
@@ -67,7 +79,7 @@ pub(super) fn start(transaction: &Transaction<'_>, upload: &Upload) -> ApiResult
             upload.bucket,
             upload.key,
             upload.initiated,
-            upload.algorithm.name(),
+            upload.named.map_or("", Algorithm::name),
             upload.composite,
             details
         ],

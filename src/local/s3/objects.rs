@@ -1,32 +1,56 @@
 //! Objects, for the other services of the local cloud (job inputs and outputs, data capture).
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
+use super::buckets::{self, Bucket};
 use super::receive::{self, Received};
 use super::versions::{self, Condition, Details, New, Version};
-use super::{buckets, listing, reading, transfer};
+use super::{listing, reading, stored, transfer};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 
 /// One version of an object.
 #[derive(Debug, Clone)]
 pub(crate) struct Object {
+    /// Its bucket.
+    bucket: String,
     /// Its key.
     pub(crate) key: String,
+    /// Its version id.
+    version: String,
     /// Its `ETag`, with quotes removed.
     pub(crate) etag: String,
     /// Its bytes: the hex SHA-256 under which `Cloud::blobs` keeps them.
     pub(crate) sha256: String,
 }
 
-impl From<Version> for Object {
-    fn from(version: Version) -> Self {
+impl Object {
+    fn new(bucket: &Bucket, version: Version) -> Self {
         Self {
+            bucket: bucket.name.clone(),
             key: version.key,
+            version: version.id,
             etag: version.etag,
             sha256: version.sha256,
         }
     }
+}
+
+/// Opens an object's bytes, verified; a damaged object is an `InternalError` that names it.
+pub(crate) fn open(cloud: &Cloud, object: &Object) -> ApiResult<File> {
+    cloud
+        .blobs()
+        .reader(&object.sha256)
+        .map_err(|error| stored::unreadable(&object.bucket, &object.key, &object.version, error))
+}
+
+/// Copies an object's bytes, verified, into a new file.
+pub(crate) fn copy_to(cloud: &Cloud, object: &Object, target: &Path) -> ApiResult<()> {
+    let mut file = open(cloud, object)?;
+    std::io::copy(&mut file, &mut File::create(target)?)?;
+    Ok(())
 }
 
 /// The bucket and key of `s3://bucket/key`; `ValidationException` for anything else.
@@ -52,7 +76,7 @@ pub(crate) fn put(
 
 /// Puts a file's contents, without reading it into memory.
 pub(crate) fn put_file(cloud: &Cloud, bucket: &str, key: &str, file: &Path) -> ApiResult<Object> {
-    let received = receive::copy(cloud, &mut std::fs::File::open(file)?)?;
+    let received = receive::copy(cloud, &mut File::open(file)?)?;
     keep(cloud, bucket, key, received, "binary/octet-stream")
 }
 
@@ -87,7 +111,7 @@ fn keep(
             details,
         };
         let version = versions::add(transaction, &bucket, new, &Condition::default())?;
-        Ok(version.into())
+        Ok(Object::new(&bucket, version))
     })
 }
 
@@ -96,7 +120,7 @@ pub(crate) fn head(cloud: &Cloud, bucket: &str, key: &str) -> ApiResult<Object> 
     cloud.store().transaction(|transaction| {
         let bucket = buckets::find(transaction, bucket)?;
         let version = reading::select(transaction, &bucket, key, None)?.object()?;
-        Ok(version.into())
+        Ok(Object::new(&bucket, version))
     })
 }
 
@@ -105,14 +129,15 @@ pub(crate) fn version(cloud: &Cloud, bucket: &str, key: &str, id: &str) -> ApiRe
     cloud.store().transaction(|transaction| {
         let bucket = buckets::find(transaction, bucket)?;
         let version = reading::select(transaction, &bucket, key, Some(id))?.object()?;
-        Ok(version.into())
+        Ok(Object::new(&bucket, version))
     })
 }
 
 /// The bytes of the current version of an object; `NoSuchBucket`, `NoSuchKey`.
 pub(crate) fn read(cloud: &Cloud, bucket: &str, key: &str) -> ApiResult<Vec<u8>> {
-    let object = head(cloud, bucket, key)?;
-    Ok(cloud.blobs().read(&object.sha256)?)
+    let mut bytes = Vec::new();
+    open(cloud, &head(cloud, bucket, key)?)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The current objects under a prefix, in key order; `NoSuchBucket`.
@@ -129,7 +154,11 @@ pub(crate) fn list(cloud: &Cloud, bucket: &str, prefix: &str) -> ApiResult<Vec<O
                 ..listing::Query::default()
             };
             let page = listing::objects(transaction, &query)?;
-            found.extend(page.versions.into_iter().map(Object::from));
+            found.extend(
+                page.versions
+                    .into_iter()
+                    .map(|version| Object::new(&bucket, version)),
+            );
             match page.next {
                 Some(next) => after = next,
                 None => return Ok(found),

@@ -7,7 +7,7 @@ use super::bucket_api::owner;
 use super::buckets;
 use super::listing::{self, Page, Query};
 use super::versions::Version;
-use super::wire;
+use super::{stored, wire};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 
@@ -116,7 +116,7 @@ pub(super) async fn objects(
         prefix: Some(listing::encode(input.prefix.unwrap_or_default(), url)),
         marker: Some(listing::encode(input.marker.unwrap_or_default(), url)),
         max_keys: Some(max),
-        delimiter: encode(input.delimiter),
+        delimiter: encode(input.delimiter.filter(|delimiter| !delimiter.is_empty())),
         encoding_type: input.encoding_type,
         ..ListObjectsOutput::default()
     }))
@@ -171,7 +171,7 @@ pub(super) async fn objects_v2(
         prefix: Some(listing::encode(input.prefix.unwrap_or_default(), url)),
         max_keys: Some(max),
         continuation_token: input.continuation_token,
-        delimiter: encode(input.delimiter),
+        delimiter: encode(input.delimiter.filter(|delimiter| !delimiter.is_empty())),
         encoding_type: input.encoding_type,
         start_after: encode(input.start_after),
         ..ListObjectsV2Output::default()
@@ -204,6 +204,13 @@ pub(super) async fn versions(
         buckets::find(transaction, query.bucket)?;
         listing::all_versions(transaction, &query, input.version_id_marker.as_deref())
     })?;
+    let damaged = if request.headers.contains_key(stored::VERIFY_HEADER) {
+        let current = page.versions.iter().filter(|version| version.latest);
+        let current = current.filter(|version| !version.marker).cloned().collect();
+        stored::damaged(cloud, current).await?
+    } else {
+        Vec::new()
+    };
     let encode = |text: Option<String>| text.map(|text| listing::encode(text, url));
     let (mut versions, mut markers) = (Vec::new(), Vec::new());
     for version in page.versions {
@@ -234,10 +241,10 @@ pub(super) async fn versions(
             ..ObjectVersion::default()
         });
     }
-    Ok(S3Response::new(ListObjectVersionsOutput {
+    let mut response = S3Response::new(ListObjectVersionsOutput {
         common_prefixes: prefixes(page.prefixes, url),
         delete_markers: Some(markers),
-        delimiter: encode(input.delimiter),
+        delimiter: encode(input.delimiter.filter(|delimiter| !delimiter.is_empty())),
         encoding_type: input.encoding_type,
         is_truncated: Some(page.next.is_some()),
         key_marker: Some(listing::encode(input.key_marker.unwrap_or_default(), url)),
@@ -249,5 +256,11 @@ pub(super) async fn versions(
         version_id_marker: input.version_id_marker,
         versions: Some(versions),
         ..ListObjectVersionsOutput::default()
-    }))
+    });
+    if !damaged.is_empty()
+        && let Ok(ids) = damaged.join(",").parse()
+    {
+        response.headers.insert(stored::DAMAGED_HEADER, ids);
+    }
+    Ok(response)
 }

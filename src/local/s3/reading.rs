@@ -3,16 +3,18 @@
 use std::io::{Read, Seek};
 
 use bytes::Bytes;
+use http::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED};
 use rusqlite::Transaction;
 use s3s::dto::*;
 use s3s::{S3Error, S3Request, S3Response, S3Result};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use super::buckets::{self, Bucket};
+use super::checksums::Checksums;
 use super::transfer::{refuse_customer_key, shown_id};
 use super::versions::{self, NULL, PartSize, Version};
-use super::{checksums, receive, wire};
+use super::{checksums, receive, stored, wire};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 
@@ -50,28 +52,26 @@ impl Selected {
             return Err(S3Error::from(versions::no_such_key()));
         };
         let mut error = S3Error::from(error);
-        let mut headers = http::HeaderMap::new();
-        headers.insert(
-            "x-amz-delete-marker",
-            http::HeaderValue::from_static("true"),
-        );
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
         if let Ok(id) = marker.id.parse() {
             headers.insert("x-amz-version-id", id);
         }
         if by_id {
-            let modified = wire::timestamp(marker.modified);
-            let mut text = Vec::new();
-            if modified
-                .format(TimestampFormat::HttpDate, &mut text)
-                .is_ok()
-                && let Ok(value) = http::HeaderValue::from_bytes(&text)
-            {
-                headers.insert(http::header::LAST_MODIFIED, value);
-            }
+            headers.extend(last_modified(marker.modified));
         }
         error.set_headers(headers);
         Err(error)
     }
+}
+
+/// The `Last-Modified` header of a time in seconds since the epoch.
+fn last_modified(seconds: i64) -> Option<(http::HeaderName, HeaderValue)> {
+    let mut text = Vec::new();
+    wire::timestamp(seconds)
+        .format(TimestampFormat::HttpDate, &mut text)
+        .ok()?;
+    Some((LAST_MODIFIED, HeaderValue::from_bytes(&text).ok()?))
 }
 
 /// The current version of a key, or the one with an id; `NoSuchKey`, `NoSuchVersion`.
@@ -146,6 +146,26 @@ impl Conditions<'_> {
         }
         Ok(())
     }
+
+    /// [`Conditions::check`] of a read: `NotModified` carries the object's `ETag`, time and version.
+    fn check_read(&self, bucket: &Bucket, version: &Version) -> S3Result<()> {
+        self.check(version).map_err(|error| {
+            let not_modified = error.status == 304;
+            let mut error = S3Error::from(error);
+            if not_modified {
+                let mut headers = HeaderMap::new();
+                if let Ok(etag) = format!("\"{}\"", version.etag).parse() {
+                    headers.insert(ETAG, etag);
+                }
+                headers.extend(last_modified(version.modified));
+                if let Some(Ok(id)) = shown_id(bucket, version).map(|id| id.parse()) {
+                    headers.insert("x-amz-version-id", id);
+                }
+                error.set_headers(headers);
+            }
+            error
+        })
+    }
 }
 
 /// The bytes of an answer.
@@ -155,7 +175,8 @@ struct Span {
     /// `Content-Range`, when it is not the whole.
     range: Option<String>,
     parts: Option<i32>,
-    whole: bool,
+    /// The checksums of these bytes, where they are known.
+    checksums: Checksums,
 }
 
 fn span(version: &Version, range: Option<&Range>, part: Option<i32>) -> S3Result<Span> {
@@ -187,7 +208,10 @@ fn span(version: &Version, range: Option<&Range>, part: Option<i32>) -> S3Result
             length,
             range: (version.size > 0).then(|| shown(start, length)),
             parts: (!parts.is_empty()).then(|| i32::try_from(parts.len()).unwrap_or(i32::MAX)),
-            whole: length == version.size,
+            checksums: match parts.iter().find(|part| part.number == number) {
+                Some(part) => part.checksums.clone(),
+                None => version.details.checksums.clone(),
+            },
         });
     }
     let Some(range) = range else {
@@ -196,27 +220,32 @@ fn span(version: &Version, range: Option<&Range>, part: Option<i32>) -> S3Result
             length: version.size,
             range: None,
             parts: None,
-            whole: true,
+            checksums: version.details.checksums.clone(),
         });
     };
-    let found = range.check(version.size).map_err(|_| {
+    let unsatisfiable = || {
         let mut error = S3Error::from(
             ApiError::new("InvalidRange", "The requested range is not satisfiable").status(416),
         );
-        let mut headers = http::HeaderMap::new();
+        let mut headers = HeaderMap::new();
         if let Ok(value) = format!("bytes */{}", version.size).parse() {
-            headers.insert(http::header::CONTENT_RANGE, value);
+            headers.insert(CONTENT_RANGE, value);
         }
         error.set_headers(headers);
         error
-    })?;
+    };
+    // Nothing of an empty object can be had, not even its last bytes.
+    let found = match range.check(version.size) {
+        Ok(found) if version.size > 0 => found,
+        _ => return Err(unsatisfiable()),
+    };
     let length = found.end - found.start;
     Ok(Span {
         start: found.start,
         length,
         range: Some(shown(found.start, length)),
         parts: None,
-        whole: false,
+        checksums: Checksums::new(),
     })
 }
 
@@ -245,6 +274,22 @@ fn checksum_type(version: &Version) -> Option<ChecksumType> {
     })
 }
 
+/// A read does not say how the object is encrypted: S3 answers 400.
+fn refuse_encryption(headers: &HeaderMap) -> ApiResult<()> {
+    let name = "x-amz-server-side-encryption";
+    if !headers.contains_key(name) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        "InvalidArgument",
+        format!("{name} header is not supported for this operation."),
+    ))
+}
+
+fn asks_for_checksum(mode: Option<&ChecksumMode>) -> bool {
+    mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED)
+}
+
 /// Fills the members that `GetObject` and `HeadObject` share.
 macro_rules! describe {
     ($output:ident, $bucket:expr, $version:expr, $span:expr, $mode:expr) => {
@@ -268,11 +313,8 @@ macro_rules! describe {
         $output.storage_class = details.storage_class.clone().map(StorageClass::from);
         $output.version_id = shown_id($bucket, $version);
         $output.website_redirect_location = details.redirect.clone();
-        let asked = $mode
-            .as_ref()
-            .is_some_and(|mode: &ChecksumMode| mode.as_str() == ChecksumMode::ENABLED);
-        if asked && $span.whole {
-            checksums::show!($output, &details.checksums);
+        if asks_for_checksum($mode.as_ref()) && !$span.checksums.is_empty() {
+            checksums::show!($output, &$span.checksums);
             $output.checksum_type = checksum_type($version);
         }
     };
@@ -282,6 +324,7 @@ pub(super) async fn get(
     cloud: &Cloud,
     request: S3Request<GetObjectInput>,
 ) -> S3Result<S3Response<GetObjectOutput>> {
+    refuse_encryption(&request.headers)?;
     let input = request.input;
     refuse_customer_key(input.sse_customer_algorithm.as_ref())?;
     let (bucket, version) = find(
@@ -296,10 +339,10 @@ pub(super) async fn get(
         if_modified_since: input.if_modified_since.as_ref().map(wire::seconds),
         if_unmodified_since: input.if_unmodified_since.as_ref().map(wire::seconds),
     };
-    conditions.check(&version)?;
+    conditions.check_read(&bucket, &version)?;
     let span = span(&version, input.range.as_ref(), input.part_number)?;
     let mut output = GetObjectOutput {
-        body: Some(body(cloud, &version, &span).await?),
+        body: Some(body(cloud, &bucket, &version, &span).await?),
         tag_count: i32::try_from(version.details.tags.len())
             .ok()
             .filter(|count| *count > 0),
@@ -309,12 +352,17 @@ pub(super) async fn get(
     Ok(S3Response::new(output))
 }
 
-async fn body(cloud: &Cloud, version: &Version, span: &Span) -> ApiResult<StreamingBlob> {
-    let path = cloud.blobs().path(&version.sha256);
+async fn body(
+    cloud: &Cloud,
+    bucket: &Bucket,
+    version: &Version,
+    span: &Span,
+) -> ApiResult<StreamingBlob> {
     let (start, length) = (span.start, span.length);
     if length <= AT_ONCE {
+        let (cloud, name, version) = (cloud.clone(), bucket.name.clone(), version.clone());
         let bytes = receive::blocking(move || {
-            let mut file = std::fs::File::open(path)?;
+            let mut file = stored::open(&cloud, &name, &version)?;
             file.seek(std::io::SeekFrom::Start(start))?;
             let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
             file.take(length).read_to_end(&mut bytes)?;
@@ -323,10 +371,9 @@ async fn body(cloud: &Cloud, version: &Version, span: &Span) -> ApiResult<Stream
         .await?;
         return Ok(StreamingBlob::from(s3s::Body::from(Bytes::from(bytes))));
     }
-    let mut file = tokio::fs::File::open(path).await?;
-    file.seek(std::io::SeekFrom::Start(start)).await?;
+    let file = stored::open_at(cloud, &bucket.name, version, start).await?;
     Ok(StreamingBlob::wrap(ReaderStream::with_capacity(
-        file.take(length),
+        tokio::fs::File::from_std(file).take(length),
         128 * 1024,
     )))
 }
@@ -335,6 +382,7 @@ pub(super) async fn head(
     cloud: &Cloud,
     request: S3Request<HeadObjectInput>,
 ) -> S3Result<S3Response<HeadObjectOutput>> {
+    refuse_encryption(&request.headers)?;
     let input = request.input;
     refuse_customer_key(input.sse_customer_algorithm.as_ref())?;
     let (bucket, version) = find(
@@ -349,8 +397,11 @@ pub(super) async fn head(
         if_modified_since: input.if_modified_since.as_ref().map(wire::seconds),
         if_unmodified_since: input.if_unmodified_since.as_ref().map(wire::seconds),
     };
-    conditions.check(&version)?;
+    conditions.check_read(&bucket, &version)?;
     let span = span(&version, input.range.as_ref(), input.part_number)?;
+    if asks_for_checksum(input.checksum_mode.as_ref()) {
+        stored::verify(cloud, &bucket.name, &version).await?;
+    }
     let mut output = HeadObjectOutput::default();
     describe!(output, &bucket, &version, &span, input.checksum_mode);
     let status = if span.range.is_some() {
@@ -358,7 +409,13 @@ pub(super) async fn head(
     } else {
         http::StatusCode::OK
     };
-    Ok(S3Response::with_status(output, status))
+    let mut response = S3Response::with_status(output, status);
+    // s3s has no member for it.
+    if !version.details.tags.is_empty() {
+        let count = HeaderValue::from(version.details.tags.len());
+        response.headers.insert("x-amz-tagging-count", count);
+    }
+    Ok(response)
 }
 
 pub(super) async fn attributes(
@@ -379,6 +436,9 @@ pub(super) async fn attributes(
             .flat_map(|attribute| attribute.as_str().split(','))
             .any(|attribute| attribute.trim() == name)
     };
+    if asked(ObjectAttributes::CHECKSUM) {
+        stored::verify(cloud, &bucket.name, &version).await?;
+    }
     let details = &version.details;
     let checksum =
         (asked(ObjectAttributes::CHECKSUM) && !details.checksums.is_empty()).then(|| {
@@ -411,8 +471,7 @@ pub(super) async fn attributes(
     }))
 }
 
-/// The parts of a multipart object; AWS lists them one by one only where each has a checksum of
-/// its own (a composite one).
+/// The parts of a multipart object.
 fn parts(
     details: &versions::Details,
     marker: Option<i32>,
@@ -431,7 +490,7 @@ fn parts(
         max_parts: Some(max),
         next_part_number_marker: shown.last().map(|part| part.number),
         part_number_marker: Some(marker),
-        parts: details.composite.then(|| {
+        parts: Some(
             shown
                 .iter()
                 .map(|part| {
@@ -443,8 +502,8 @@ fn parts(
                     checksums::show!(shown, &part.checksums);
                     shown
                 })
-                .collect()
-        }),
+                .collect(),
+        ),
         total_parts_count: i32::try_from(details.parts.len()).ok(),
     }
 }

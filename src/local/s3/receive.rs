@@ -39,6 +39,8 @@ pub(super) struct Received {
 pub(super) struct Promise {
     sent: Checksums,
     algorithms: BTreeSet<Algorithm>,
+    /// The algorithms that the request names itself; `None` when it has no checksum.
+    announced: Option<BTreeSet<Algorithm>>,
     length: Option<i64>,
     md5: Option<String>,
     /// Hex, of `x-amz-content-sha256`.
@@ -58,13 +60,12 @@ impl Promise {
         md5: Option<String>,
         default: Algorithm,
     ) -> ApiResult<Self> {
-        let mut algorithms = checksums::announced(&sent, named, &request.headers)?;
-        if algorithms.is_empty() {
-            algorithms.insert(default);
-        }
+        let announced = checksums::announced(&sent, named, &request.headers)?;
+        let algorithms = announced.clone().unwrap_or_else(|| [default].into());
         Ok(Self {
             sent,
             algorithms,
+            announced,
             length,
             md5,
             payload: payload(&request.headers),
@@ -73,9 +74,14 @@ impl Promise {
         })
     }
 
-    /// True when that checksum will be computed.
-    pub(super) fn computes(&self, algorithm: Algorithm) -> bool {
-        self.algorithms.contains(&algorithm)
+    /// The algorithms of the request's own checksums.
+    pub(super) fn announced(&self) -> Option<&BTreeSet<Algorithm>> {
+        self.announced.as_ref()
+    }
+
+    /// Has one more checksum computed.
+    pub(super) fn compute(&mut self, algorithm: Algorithm) {
+        self.algorithms.insert(algorithm);
     }
 
     fn check(&self, received: &Received) -> ApiResult<()> {

@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
-use super::{bucket_api, multipart_api, pages, reading, removal, tags, transfer};
+use super::{
+    bucket_api, completion, multipart_api, multipart_list, pages, reading, removal, tags, transfer,
+};
 use crate::local::Cloud;
 
 /// S3's operations on a cloud.
@@ -41,7 +43,7 @@ macro_rules! service {
 
 service! {
     "AbortMultipartUpload" abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput => multipart_api::abort,
-    "CompleteMultipartUpload" complete_multipart_upload(CompleteMultipartUploadInput) -> CompleteMultipartUploadOutput => multipart_api::complete,
+    "CompleteMultipartUpload" complete_multipart_upload(CompleteMultipartUploadInput) -> CompleteMultipartUploadOutput => completion::complete,
     "CopyObject" copy_object(CopyObjectInput) -> CopyObjectOutput => transfer::copy,
     "CreateBucket" create_bucket(CreateBucketInput) -> CreateBucketOutput => bucket_api::create,
     "CreateMultipartUpload" create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput => multipart_api::create,
@@ -70,11 +72,11 @@ service! {
     "HeadBucket" head_bucket(HeadBucketInput) -> HeadBucketOutput => bucket_api::head,
     "HeadObject" head_object(HeadObjectInput) -> HeadObjectOutput => reading::head,
     "ListBuckets" list_buckets(ListBucketsInput) -> ListBucketsOutput => bucket_api::list,
-    "ListMultipartUploads" list_multipart_uploads(ListMultipartUploadsInput) -> ListMultipartUploadsOutput => multipart_api::list,
+    "ListMultipartUploads" list_multipart_uploads(ListMultipartUploadsInput) -> ListMultipartUploadsOutput => multipart_list::list,
     "ListObjectVersions" list_object_versions(ListObjectVersionsInput) -> ListObjectVersionsOutput => pages::versions,
     "ListObjects" list_objects(ListObjectsInput) -> ListObjectsOutput => pages::objects,
     "ListObjectsV2" list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output => pages::objects_v2,
-    "ListParts" list_parts(ListPartsInput) -> ListPartsOutput => multipart_api::list_parts,
+    "ListParts" list_parts(ListPartsInput) -> ListPartsOutput => multipart_list::list_parts,
     "PutBucketEncryption" put_bucket_encryption(PutBucketEncryptionInput) -> PutBucketEncryptionOutput => bucket_api::put_encryption,
     "PutBucketLifecycleConfiguration" put_bucket_lifecycle_configuration(PutBucketLifecycleConfigurationInput) -> PutBucketLifecycleConfigurationOutput => bucket_api::put_lifecycle,
     "PutBucketNotificationConfiguration" put_bucket_notification_configuration(PutBucketNotificationConfigurationInput) -> PutBucketNotificationConfigurationOutput => bucket_api::put_notification,

@@ -7,7 +7,7 @@ use super::buckets::{self, Bucket};
 use super::checksums::{self, Algorithm};
 use super::receive::{self, Promise};
 use super::versions::{self, Condition, Details, New, Version};
-use super::{reading, wire};
+use super::{reading, stored, wire};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 
@@ -55,12 +55,19 @@ pub(super) use details;
 
 /// `Content-Encoding` without `aws-chunked`, which belongs to the request.
 pub(super) fn content_encoding(header: Option<&str>) -> Option<String> {
-    let kept: Vec<_> = header?
+    let header = header?;
+    if !header
+        .split(',')
+        .any(|coding| coding.trim() == "aws-chunked")
+    {
+        return Some(header.to_owned());
+    }
+    let kept: Vec<_> = header
         .split(',')
         .map(str::trim)
         .filter(|coding| !coding.is_empty() && *coding != "aws-chunked")
         .collect();
-    (!kept.is_empty()).then(|| kept.join(","))
+    (!kept.is_empty()).then(|| kept.join(", "))
 }
 
 /// Refuses what the local cloud cannot honour: a customer's own key.
@@ -73,12 +80,40 @@ pub(super) fn refuse_customer_key(algorithm: Option<&String>) -> ApiResult<()> {
     }
 }
 
+/// Refuses an encryption that S3 does not have, and a key without the encryption that uses it.
+pub(super) fn check_encryption(details: &Details) -> ApiResult<()> {
+    let by_key = match details.sse.as_deref() {
+        None | Some("AES256") => false,
+        Some("aws:kms" | "aws:kms:dsse") => true,
+        Some(_) => {
+            return Err(ApiError::new(
+                "InvalidArgument",
+                "The encryption method specified is not supported",
+            ));
+        }
+    };
+    if by_key || details.kms_key.is_none() {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        "InvalidArgument",
+        "Server Side Encryption with AWS KMS managed key requires HTTP header \
+         x-amz-server-side-encryption : aws:kms",
+    ))
+}
+
 /// The bucket's encryption, where the request names none.
 pub(super) fn encrypt(details: &mut Details, bucket: &Bucket) {
     if details.sse.is_none() {
         details.sse = Some(bucket.sse.clone());
         details.kms_key.clone_from(&bucket.kms_key);
     }
+}
+
+/// A new version's id as the response of its write shows it: only while versions are kept. Reads
+/// show `null` where versioning is suspended, writes show nothing.
+pub(super) fn written_id(bucket: &Bucket, version: &Version) -> Option<String> {
+    (bucket.versioning == buckets::Versioning::Enabled).then(|| version.id.clone())
 }
 
 /// A version's id as responses show it: none in a bucket that never kept versions.
@@ -101,6 +136,7 @@ pub(super) async fn put(
     details
         .content_type
         .get_or_insert_with(|| "binary/octet-stream".to_owned());
+    check_encryption(&details)?;
     let promise = Promise::new(
         &request,
         checksums::sent!(input),
@@ -144,7 +180,7 @@ pub(super) async fn put(
         checksum_type: Some(ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
         server_side_encryption: version.details.sse.clone().map(ServerSideEncryption::from),
         ssekms_key_id: version.details.kms_key.clone(),
-        version_id: shown_id(&bucket, &version),
+        version_id: written_id(&bucket, &version),
         ..PutObjectOutput::default()
     };
     checksums::show!(output, &version.details.checksums);
@@ -225,6 +261,7 @@ pub(super) async fn copy(
         header(http::header::IF_NONE_MATCH).as_ref(),
     )?;
     let mut asked = details!(input);
+    check_encryption(&asked)?;
     if let Some(name) = &input.checksum_algorithm {
         let algorithm = Algorithm::parse(name.as_str())?;
         asked.checksums = checksum_of(
@@ -237,62 +274,37 @@ pub(super) async fn copy(
         .await?;
     }
 
-    let outcome = cloud.store().transaction(|transaction| {
-        let from = buckets::find(transaction, &source_bucket)?;
-        let found = reading::select(transaction, &from, &source_key, source_id.as_deref())?;
-        let found = found.object()?;
-        if preconditions.check(&found).is_err() {
-            return Err(versions::precondition_failed());
-        }
-        let bucket = buckets::find(transaction, &input.bucket)?;
-        let mut details = if replace_metadata {
-            Details {
-                content_type: asked
-                    .content_type
-                    .clone()
-                    .or_else(|| Some("binary/octet-stream".to_owned())),
-                ..asked.clone()
+    let (bucket, version, source_id) = loop {
+        let id = source_id.as_deref();
+        let sound = sound_source(cloud, &source_bucket, &source_key, id).await?;
+        let outcome = cloud.store().transaction(|transaction| {
+            let from = buckets::find(transaction, &source_bucket)?;
+            let Some(found) = versions::by_sequence(transaction, sound)? else {
+                // It was overwritten after its bytes were verified: start again.
+                return Ok(None);
+            };
+            if preconditions.check(&found).is_err() {
+                return Err(versions::precondition_failed());
             }
-        } else {
-            found.details.clone()
-        };
-        details.tags = if replace_tags {
-            asked.tags.clone()
-        } else {
-            found.details.tags.clone()
-        };
-        details.sse.clone_from(&asked.sse);
-        details.kms_key.clone_from(&asked.kms_key);
-        details.storage_class.clone_from(&asked.storage_class);
-        details.redirect.clone_from(&asked.redirect);
-        // A copy has no parts: its ETag and checksum are those of the whole.
-        details.parts = Vec::new();
-        details.checksums = if asked.checksums.is_empty() {
-            found.details.whole.clone()
-        } else {
-            asked.checksums.clone()
-        };
-        details.whole = details.checksums.clone();
-        details.composite = false;
-        encrypt(&mut details, &bucket);
-        let etag = found
-            .details
-            .md5
-            .clone()
-            .unwrap_or_else(|| found.etag.clone());
-        details.md5 = None;
-        let new = New {
-            key: input.key.clone(),
-            size: found.size,
-            etag,
-            sha256: found.sha256.clone(),
-            details,
-        };
-        let version = versions::add(transaction, &bucket, new, &condition)?;
-        let source_id = shown_id(&from, &found);
-        Ok((bucket, version, source_id))
-    });
-    let (bucket, version, source_id) = outcome?;
+            let bucket = buckets::find(transaction, &input.bucket)?;
+            let mut details = copied(&found, &asked, replace_metadata, replace_tags);
+            encrypt(&mut details, &bucket);
+            let etag = found.details.md5.as_ref().unwrap_or(&found.etag);
+            let new = New {
+                key: input.key.clone(),
+                size: found.size,
+                etag: etag.clone(),
+                sha256: found.sha256.clone(),
+                details,
+            };
+            let version = versions::add(transaction, &bucket, new, &condition)?;
+            let source_id = shown_id(&from, &found);
+            Ok(Some((bucket, version, source_id)))
+        })?;
+        if let Some(outcome) = outcome {
+            break outcome;
+        }
+    };
     let mut result = CopyObjectResult {
         e_tag: Some(ETag::Strong(version.etag.clone())),
         last_modified: Some(wire::timestamp(version.modified)),
@@ -306,9 +318,54 @@ pub(super) async fn copy(
         copy_source_version_id: source_id,
         server_side_encryption: version.details.sse.clone().map(ServerSideEncryption::from),
         ssekms_key_id: version.details.kms_key.clone(),
-        version_id: shown_id(&bucket, &version),
+        version_id: written_id(&bucket, &version),
         ..CopyObjectOutput::default()
     }))
+}
+
+/// What a copy of a version carries.
+fn copied(found: &Version, asked: &Details, replace_metadata: bool, replace_tags: bool) -> Details {
+    let kept = &found.details;
+    let mut details = if replace_metadata {
+        Details {
+            content_type: asked
+                .content_type
+                .clone()
+                .or_else(|| Some("binary/octet-stream".to_owned())),
+            ..asked.clone()
+        }
+    } else {
+        kept.clone()
+    };
+    let tags = if replace_tags { asked } else { kept };
+    details.tags.clone_from(&tags.tags);
+    details.sse.clone_from(&asked.sse);
+    details.kms_key.clone_from(&asked.kms_key);
+    details.storage_class.clone_from(&asked.storage_class);
+    details.redirect.clone_from(&asked.redirect);
+    let checksums = if asked.checksums.is_empty() {
+        &kept.whole
+    } else {
+        &asked.checksums
+    };
+    details.checksums.clone_from(checksums);
+    details.whole.clone_from(checksums);
+    // A copy has no parts: its ETag and checksum are those of the full object.
+    details.parts = Vec::new();
+    details.upload = None;
+    details.composite = false;
+    details.md5 = None;
+    details
+}
+
+/// The sequence of a copy's source, whose bytes are verified.
+async fn sound_source(cloud: &Cloud, bucket: &str, key: &str, id: Option<&str>) -> ApiResult<i64> {
+    let found = cloud.store().transaction(|transaction| {
+        let bucket = buckets::find(transaction, bucket)?;
+        reading::select(transaction, &bucket, key, id)?.object()
+    })?;
+    stored::verify(cloud, bucket, &found).await?;
+    Ok(found.sequence)
 }
 
 /// Reads an object for a checksum that it does not have yet.
@@ -326,11 +383,11 @@ async fn checksum_of(
     if let Some(known) = found.details.whole.get(&algorithm) {
         return Ok([(algorithm, known.clone())].into());
     }
-    let path = cloud.blobs().path(&found.sha256);
+    let (cloud, bucket) = (cloud.clone(), bucket.to_owned());
     receive::blocking(move || {
         let algorithms = [algorithm].into();
         let mut hasher = checksums::hasher(&algorithms);
-        let mut file = std::fs::File::open(path)?;
+        let mut file = stored::open(&cloud, &bucket, &found)?;
         let mut buffer = vec![0; 1 << 18];
         loop {
             match std::io::Read::read(&mut file, &mut buffer)? {

@@ -41,6 +41,8 @@ pub(super) struct Details {
     /// The parts of a multipart object.
     pub(super) parts: Vec<PartSize>,
     pub(super) tags: Vec<(String, String)>,
+    /// The id of the multipart upload that made it.
+    pub(super) upload: Option<String>,
 }
 
 /// A part of a finished multipart object.
@@ -49,6 +51,9 @@ pub(super) struct PartSize {
     pub(super) number: i32,
     pub(super) size: u64,
     pub(super) checksums: Checksums,
+    /// The MD5, hex.
+    #[serde(default)]
+    pub(super) etag: Option<String>,
 }
 
 /// One version of an object, or a delete marker.
@@ -213,6 +218,35 @@ pub(super) fn by_id(
             "SELECT {COLUMNS} FROM s3_versions WHERE bucket = ?1 AND key = ?2 AND version = ?3"
         ))?
         .query_row([bucket, key, id], from_row)
+        .optional()?)
+}
+
+/// A version by its sequence.
+pub(super) fn by_sequence(
+    transaction: &Transaction<'_>,
+    sequence: i64,
+) -> ApiResult<Option<Version>> {
+    Ok(transaction
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM s3_versions WHERE sequence = ?1"
+        ))?
+        .query_row([sequence], from_row)
+        .optional()?)
+}
+
+/// The version of a key that a multipart upload has made.
+pub(super) fn of_upload(
+    transaction: &Transaction<'_>,
+    bucket: &str,
+    key: &str,
+    upload: &str,
+) -> ApiResult<Option<Version>> {
+    Ok(transaction
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM s3_versions WHERE bucket = ?1 AND key = ?2
+             AND json_extract(details, '$.upload') = ?3"
+        ))?
+        .query_row([bucket, key, upload], from_row)
         .optional()?)
 }
 

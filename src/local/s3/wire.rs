@@ -1,13 +1,13 @@
 //! What stands between the HTTP server and s3s: signatures that cannot be checked, aws-chunked
-//! bodies, host names, and the answer.
+//! bodies, host names, and errors.
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
-use s3s::dto::Timestamp;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
+use s3s::dto::{Range, Timestamp};
 use s3s::host::{S3Host, VirtualHost};
-use s3s::{HttpRequest, HttpResponse, S3Error, S3ErrorCode, S3Result, StdError};
+use s3s::{HttpRequest, S3Error, S3ErrorCode, S3Result};
 
-use super::chunked;
+use super::{chunked, stored};
 use crate::local::api::ApiError;
 use crate::local::door::{self, Credentials};
 
@@ -24,6 +24,11 @@ pub(super) fn admit(request: Request<Body>, credentials: &Credentials) -> S3Resu
         ));
     }
     parts.headers.remove(header::AUTHORIZATION);
+    // RFC 9110: a range that is none, or more than one, is ignored.
+    let range = parts.headers.get(header::RANGE).map(HeaderValue::to_str);
+    if range.is_some_and(|range| !range.is_ok_and(|range| Range::parse(range).is_ok())) {
+        parts.headers.remove(header::RANGE);
+    }
     parts.uri = without_signature(&parts.uri, &mut parts.headers)?;
     if !streams(&parts.headers) {
         return Ok(Request::from_parts(
@@ -104,23 +109,6 @@ fn without_signature(uri: &Uri, headers: &mut HeaderMap) -> S3Result<Uri> {
         .map_err(|_| S3Error::new(S3ErrorCode::InvalidURI))
 }
 
-/// Finishes s3s's answer; what s3s could not even answer is an `InternalError`.
-pub(super) fn answer(result: Result<HttpResponse, StdError>) -> Response<Body> {
-    let mut response = match result {
-        Ok(response) => response.map(Body::new),
-        Err(error) => {
-            let mut response = Response::new(Body::from(error.to_string()));
-            *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-            response
-        }
-    };
-    let id = uuid::Uuid::new_v4().simple().to_string().to_uppercase();
-    if let Ok(value) = id[..16].parse() {
-        response.headers_mut().insert("x-amz-request-id", value);
-    }
-    response
-}
-
 /// Names that this server has: `bucket.localhost`, `bucket.s3.REGION.amazonaws.com`, and the same
 /// without a bucket for path-style requests.
 #[derive(Debug)]
@@ -158,7 +146,13 @@ impl From<ApiError> for S3Error {
                 S3ErrorCode::from_bytes(other.as_bytes()).unwrap_or(S3ErrorCode::InternalError)
             }
         };
+        let damaged = error.code == stored::DAMAGED;
         let mut answer = S3Error::with_message(code, error.message);
+        if damaged {
+            let mut headers = HeaderMap::new();
+            headers.insert(stored::DAMAGED_HEADER, HeaderValue::from_static("true"));
+            answer.set_headers(headers);
+        }
         if let Ok(status) = http::StatusCode::from_u16(error.status) {
             answer.set_status_code(status);
         }

@@ -11,23 +11,28 @@ use crate::local::s3::objects;
 pub(super) async fn fetch(cloud: &Cloud, uri: &str, directory: &Path) -> ApiResult<()> {
     let (bucket, key) = objects::parse_uri(uri)?;
     let object = objects::head(cloud, &bucket, &key)?;
-    let file = cloud.blobs().path(&object.sha256);
-    let directory = directory.to_owned();
-    tokio::task::spawn_blocking(move || unpack(&file, &directory))
-        .await
-        .map_err(ApiError::internal)?
-        .map_err(|error| {
-            ApiError::validation(format!(
-                "Failed to extract model data archive {uri}: {error}"
-            ))
-        })
+    let (cloud, directory) = (cloud.clone(), directory.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let file = objects::open(&cloud, &object)?;
+        Ok(unpack(file, &directory))
+    })
+    .await
+    .map_err(ApiError::internal)?
+    .map_err(|error: ApiError| extraction(uri, &error.message))?
+    .map_err(|error| extraction(uri, &error.to_string()))
+}
+
+fn extraction(uri: &str, reason: &str) -> ApiError {
+    ApiError::validation(format!(
+        "Failed to extract model data archive {uri}: {reason}"
+    ))
 }
 
 /// Unpacks a gzipped tar. Nothing leaves `directory`: an entry with an absolute path, `..`, or a
 /// link out of it, and anything that is not a file, directory or link, is refused.
-fn unpack(file: &Path, directory: &Path) -> std::io::Result<()> {
+fn unpack(file: File, directory: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(File::open(file)?));
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
     archive.set_preserve_permissions(true);
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -113,7 +118,7 @@ mod tests {
             ("code/x.py", ""),
             ("code/link", "../model.joblib"),
         ]);
-        unpack(file.path(), directory.path()).unwrap();
+        unpack(file.reopen().unwrap(), directory.path()).unwrap();
         let text = std::fs::read_to_string(directory.path().join("code/link")).unwrap();
         assert_eq!(text, "hi");
     }
@@ -129,7 +134,8 @@ mod tests {
         ] {
             let outer = tempfile::tempdir().unwrap();
             let directory = outer.path().join("model");
-            let error = unpack(archive(&[(path, link)]).path(), &directory).unwrap_err();
+            let file = archive(&[(path, link)]).reopen().unwrap();
+            let error = unpack(file, &directory).unwrap_err();
             assert!(error.to_string().contains("directory"), "{path}: {error}");
             assert!(!outer.path().join("evil").exists(), "{path}");
         }

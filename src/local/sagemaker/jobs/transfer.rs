@@ -100,7 +100,7 @@ fn fetch(cloud: &Cloud, object: &Object, relative: &str, directory: &Path) -> Ap
         std::fs::create_dir_all(parent)?;
     }
     // A copy, not a link: the program may write to its inputs, and blobs are shared.
-    std::fs::copy(cloud.blobs().path(&object.sha256), &target)?;
+    objects::copy_to(cloud, object, &target)?;
     Ok(true)
 }
 

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::s3::{self, S3Uri};
-use crate::error::Hint;
+use crate::error::{Hint, cause};
 use crate::names::DatasetName;
 
 mod difference;
@@ -186,7 +186,11 @@ pub async fn versions(
                     return Err(unversioned(bucket));
                 }
                 let manifest = if index < read {
-                    Some(resolve_at(client, uri, &version.id).await?.manifest)
+                    match resolve_at(client, uri, &version.id).await {
+                        Ok(version) => Some(version.manifest),
+                        Err(error) if cause::<s3::Damaged>(&error).is_some() => None,
+                        Err(error) => return Err(error),
+                    }
                 } else {
                     None
                 };

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::types::{EncodingType, Object};
 
 use super::{AwsResultExt, Expected};
@@ -101,27 +103,77 @@ const NO_VERSION: &[Expected] = &[
     Expected::code("MethodNotAllowed"),
 ];
 
-/// An object, or one version of it; `None` when it is not there.
+/// The response header with which the local cloud marks an object whose bytes are damaged; AWS never
+/// sends it. In a listing that [`VERIFY_HEADER`] asked for, it has the ids of the damaged versions.
+const DAMAGED_HEADER: &str = "x-mlops-damaged";
+
+/// The request header with which the local cloud verifies the newest versions that it lists.
+const VERIFY_HEADER: &str = "x-mlops-verify";
+
+/// The error of an object whose stored bytes are damaged.
+#[derive(Debug)]
+pub struct Damaged(S3Uri);
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is damaged: its bytes are not those that were uploaded",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+/// True when a request failed because the object's stored bytes are damaged.
+pub fn is_damaged<T, E>(answered: &Result<T, SdkError<E, HttpResponse>>) -> bool {
+    answered.as_ref().is_err_and(|error| {
+        error
+            .raw_response()
+            .is_some_and(|response| response.headers().get(DAMAGED_HEADER).is_some())
+    })
+}
+
+/// The current `ETag` of an object; `None` when it is not there.
+pub async fn etag(client: &Client, object: &S3Uri) -> Result<Option<String>> {
+    Ok(client
+        .head_object()
+        .bucket(&object.bucket)
+        .key(&object.key)
+        .send()
+        .await
+        .aws_unless(
+            format!("cannot read {object}"),
+            &[Expected::code("NotFound"), Expected::code("NoSuchKey")],
+        )?
+        .and_then(|found| found.e_tag))
+}
+
+/// An object, or one version of it; `None` when it is not there. [`Damaged`] when its bytes are.
 pub async fn get(
     client: &Client,
     object: &S3Uri,
     version_id: Option<&str>,
 ) -> Result<Option<Fetched>> {
-    let Some(output) = client
+    let request = client
         .get_object()
         .bucket(&object.bucket)
         .key(&object.key)
-        .set_version_id(version_id.map(str::to_owned))
-        .send()
-        .await
-        .aws_unless(
-            format!("cannot read {object}"),
-            if version_id.is_some() {
-                NO_VERSION
-            } else {
-                NO_KEY
-            },
-        )?
+        .set_version_id(version_id.map(str::to_owned));
+    // Boxed: the commands that read objects would have futures of more than 16 KiB.
+    let answered = Box::pin(request.send()).await;
+    if is_damaged(&answered) {
+        return Err(Damaged(object.clone()).into());
+    }
+    let Some(output) = answered.aws_unless(
+        format!("cannot read {object}"),
+        if version_id.is_some() {
+            NO_VERSION
+        } else {
+            NO_KEY
+        },
+    )?
     else {
         return Ok(None);
     };

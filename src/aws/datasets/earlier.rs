@@ -81,13 +81,18 @@ async fn matching(
     size: u64,
     same: impl Fn(Option<&String>, Option<&String>) -> bool,
 ) -> Result<Option<String>> {
-    let found = client
+    let answered = client
         .head_object()
         .bucket(&uri.bucket)
         .key(&uri.key)
         .checksum_mode(ChecksumMode::Enabled)
         .send()
-        .await
+        .await;
+    // What is damaged is sent again.
+    if s3::is_damaged(&answered) {
+        return Ok(None);
+    }
+    let found = answered
         // A HEAD has no body to name the error in: a key that is gone is `NotFound`.
         .aws_unless(
             format!("cannot look at {uri}"),

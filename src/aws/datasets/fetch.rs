@@ -8,19 +8,26 @@ use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
-use crate::aws::s3::S3Uri;
+use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Expected};
 
-/// A file's version from a byte on; `None` when it is gone. The SHA-256 of the manifest is compared
+/// What came of opening a file's version.
+pub(super) enum Opened {
+    Body(ByteStream),
+    /// It is gone or damaged; the text says which.
+    Lost(String),
+}
+
+/// A file's version from a byte on. The SHA-256 of the manifest is compared
 /// by who reads, so the SDK need not hash too.
 pub(super) async fn open(
     client: &Client,
     bucket: &str,
     file: &ManifestFile,
     from: u64,
-) -> Result<Option<ByteStream>> {
+) -> Result<Opened> {
     let uri = S3Uri::new(bucket, &file.key);
-    Ok(client
+    let answered = client
         .get_object()
         .bucket(bucket)
         .key(&file.key)
@@ -31,22 +38,26 @@ pub(super) async fn open(
             Builder::new().response_checksum_validation(ResponseChecksumValidation::WhenRequired),
         )
         .send()
-        .await
-        .aws_unless(
-            format!("cannot read {uri}"),
-            &[
-                Expected::code("NoSuchKey"),
-                Expected::code("NoSuchVersion"),
-                // A delete marker.
-                Expected::code("MethodNotAllowed"),
-            ],
-        )?
-        .map(|output| output.body))
-}
-
-/// What is said of a file whose version is not there any more.
-pub(super) fn gone(file: &ManifestFile) -> String {
-    format!("version {} is gone", file.version_id)
+        .await;
+    if s3::is_damaged(&answered) {
+        return Ok(Opened::Lost(format!(
+            "version {} is damaged",
+            file.version_id
+        )));
+    }
+    let found = answered.aws_unless(
+        format!("cannot read {uri}"),
+        &[
+            Expected::code("NoSuchKey"),
+            Expected::code("NoSuchVersion"),
+            // A delete marker.
+            Expected::code("MethodNotAllowed"),
+        ],
+    )?;
+    Ok(match found {
+        Some(output) => Opened::Body(output.body),
+        None => Opened::Lost(format!("version {} is gone", file.version_id)),
+    })
 }
 
 /// What is wrong with these bytes, if anything.
@@ -86,8 +97,9 @@ async fn check(
     file: &ManifestFile,
     read: &(dyn Fn(u64) + Sync),
 ) -> Result<Option<String>> {
-    let Some(mut body) = open(client, bucket, file, 0).await? else {
-        return Ok(Some(gone(file)));
+    let mut body = match open(client, bucket, file, 0).await? {
+        Opened::Body(body) => body,
+        Opened::Lost(problem) => return Ok(Some(problem)),
     };
     let (mut size, mut sha256) = (0, Sha256::new());
     while let Some(bytes) = body.next().await {

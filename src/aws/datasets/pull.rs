@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::fetch::{compare, gone, open};
+use super::fetch::{Opened, compare, open};
 use super::upload::blocking;
 use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
 use crate::error::{Failure, Hint, hinted};
@@ -283,12 +283,12 @@ async fn one(
         draft = back;
         fetched += draft.length - before;
         match cut {
-            Some(Cut::Gone) => {
+            Some(Cut::Lost(problem)) => {
                 blocking(move || draft.discard()).await?;
                 return Ok(Outcome {
                     fetched,
                     resumed: 0,
-                    problem: Some(gone(file)),
+                    problem: Some(problem),
                 });
             }
             // The connection broke: the rest is asked for.
@@ -319,7 +319,8 @@ async fn one(
 }
 
 enum Cut {
-    Gone,
+    /// The file is gone or damaged; the text says which.
+    Lost(String),
     Broken(anyhow::Error),
 }
 
@@ -334,8 +335,9 @@ async fn fill(
     if draft.length == file.size && file.size > 0 {
         return Ok((draft, None));
     }
-    let Some(mut body) = open(client, bucket, file, draft.length).await? else {
-        return Ok((draft, Some(Cut::Gone)));
+    let mut body = match open(client, bucket, file, draft.length).await? {
+        Opened::Body(body) => body,
+        Opened::Lost(problem) => return Ok((draft, Some(Cut::Lost(problem)))),
     };
     let (mut batch, mut gathered, mut cut) = (Vec::new(), 0, None);
     loop {

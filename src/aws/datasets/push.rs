@@ -18,7 +18,7 @@ use super::{
 };
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Expected};
-use crate::error::{Exit, Failure, Hint, hinted};
+use crate::error::{Exit, Failure, Hint, cause, hinted};
 use crate::names::DatasetName;
 
 /// The longest key that S3 takes, in bytes.
@@ -57,7 +57,18 @@ pub async fn push(
     seen: &(dyn Fn(u64) + Sync),
 ) -> Result<Pushed> {
     check_keys(dataset, files)?;
-    let previous = newest(client, bucket, dataset).await?;
+    let (previous, etag) = match newest(client, bucket, dataset).await {
+        Ok(newest) => {
+            let etag = newest.as_ref().map(|newest| newest.etag.clone());
+            (newest, etag)
+        }
+        // A damaged manifest is replaced; the files that it names are found by their checksums.
+        Err(error) if cause::<s3::Damaged>(&error).is_some() => {
+            let uri = manifest_uri(bucket, dataset);
+            (None, s3::etag(client, &uri).await?)
+        }
+        Err(error) => return Err(error),
+    };
     if previous.is_none() {
         require_versions(client, bucket).await?;
     }
@@ -110,7 +121,6 @@ pub async fn push(
         created: now,
         files: entries,
     };
-    let etag = previous.map(|newest| newest.etag);
     let id = write(client, bucket, &manifest, etag).await?;
     Ok(Pushed {
         version: DatasetVersion { id, manifest },
@@ -159,7 +169,7 @@ async fn require_versions(client: &Client, bucket: &str) -> Result<()> {
 }
 
 /// The entries of files that have the bytes that they had, and the files that must be sent: also
-/// those whose version is not in S3 any more.
+/// those whose version is damaged or not in S3 any more.
 async fn split<'a>(
     client: &Client,
     bucket: &str,

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use quick_xml::events::Event;
 
-use super::{S3Uri, decode};
+use super::{DAMAGED_HEADER, S3Uri, VERIFY_HEADER, decode};
 use crate::aws::{AwsResultExt, Expected};
 
 /// The most that a page of a listing holds.
@@ -54,7 +54,7 @@ pub async fn versions(client: &Client, object: &S3Uri, limit: Option<usize>) -> 
             Some(limit) if marker.is_none() => limit.clamp(1, PAGE),
             _ => PAGE,
         };
-        let bytes = page(client, object, wanted, marker.as_ref(), &[])
+        let (bytes, _) = page(client, object, wanted, marker.as_ref(), &[])
             .await?
             .with_context(doing)?;
         let next = next(&bytes).with_context(doing)?;
@@ -82,8 +82,8 @@ pub async fn versions(client: &Client, object: &S3Uri, limit: Option<usize>) -> 
     Ok(Listed { versions, more })
 }
 
-/// Those of these versions (key and version id) under a prefix that are not there any more. None
-/// where these credentials may not list versions: then nobody knows.
+/// Those of these versions (key and version id) under a prefix that are not there any more, or that
+/// the local cloud reports as damaged. None where these credentials may not list versions.
 pub async fn missing_versions(
     client: &Client,
     prefix: &S3Uri,
@@ -93,13 +93,16 @@ pub async fn missing_versions(
     let mut marker = None;
     while !wanted.is_empty() {
         let denied = &[Expected::unanswered("AccessDenied")];
-        let Some(bytes) = page(client, prefix, PAGE, marker.as_ref(), denied).await? else {
+        let found = page(client, prefix, PAGE, marker.as_ref(), denied).await?;
+        let Some((bytes, damaged)) = found else {
             return Ok(BTreeSet::new());
         };
         let next = next(&bytes).with_context(doing)?;
         let read = move || {
             rows(&bytes, |[key, id, ..]| {
-                wanted.remove(&(decode(&key), id));
+                if !damaged.contains(&id) {
+                    wanted.remove(&(decode(&key), id));
+                }
                 Ok(())
             })?;
             anyhow::Ok(wanted)
@@ -122,14 +125,14 @@ struct Marker {
     version: Option<String>,
 }
 
-/// The body of a page; `None` when S3 answers with one of the codes in `unless`.
+/// The body of a page and the ids of its damaged versions; `None` when S3 answers with one of the codes in `unless`.
 async fn page(
     client: &Client,
     object: &S3Uri,
     count: usize,
     marker: Option<&Marker>,
     unless: &[Expected],
-) -> Result<Option<Bytes>> {
+) -> Result<Option<(Bytes, BTreeSet<String>)>> {
     let doing = format!("cannot list the versions of {object}");
     let body = Body::default();
     let answered = client
@@ -141,6 +144,9 @@ async fn page(
         .set_key_marker(marker.map(|marker| marker.key.clone()))
         .set_version_id_marker(marker.and_then(|marker| marker.version.clone()))
         .customize()
+        .mutate_request(|request| {
+            request.headers_mut().insert(VERIFY_HEADER, "true");
+        })
         .interceptor(body.clone())
         .send()
         .await
@@ -148,19 +154,20 @@ async fn page(
     if answered.is_none() {
         return Ok(None);
     }
-    let body = body
+    let (body, damaged) = body
         .take()
         .ok_or_else(|| anyhow!("{doing}: the answer has no body"))?;
     let bytes = ByteStream::new(body).collect().await.context(doing)?;
-    Ok(Some(bytes.into_bytes()))
+    let damaged = damaged.split(',').map(str::to_owned).collect();
+    Ok(Some((bytes.into_bytes(), damaged)))
 }
 
-/// Takes an answer's body before the SDK reads it.
+/// Takes an answer's body, and its [`DAMAGED_HEADER`], before the SDK reads it.
 #[derive(Debug, Clone, Default)]
-struct Body(Arc<Mutex<Option<SdkBody>>>);
+struct Body(Arc<Mutex<Option<(SdkBody, String)>>>);
 
 impl Body {
-    fn take(&self) -> Option<SdkBody> {
+    fn take(&self) -> Option<(SdkBody, String)> {
         self.0.lock().ok()?.take()
     }
 }
@@ -182,7 +189,9 @@ impl Intercept for Body {
             && let Ok(mut place) = self.0.lock()
         {
             let empty = SdkBody::from("<ListVersionsResult/>");
-            *place = Some(std::mem::replace(response.body_mut(), empty));
+            let damaged = response.headers().get(DAMAGED_HEADER);
+            let damaged = damaged.unwrap_or_default().to_owned();
+            *place = Some((std::mem::replace(response.body_mut(), empty), damaged));
         }
         Ok(())
     }

@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use super::{Files, Place, Target, dataset, find};
 use crate::aws::datasets::{self, Finding};
+use crate::aws::s3::Damaged;
 use crate::config::Project;
 use crate::context::Context;
+use crate::error::{Exit, Failure, cause, hinted};
 use crate::names::DatasetName;
 use crate::output::{bytes, table};
 
@@ -42,7 +44,15 @@ pub(super) async fn run(
     let name = dataset(target.name.as_ref(), project)?;
     let clients = ctx.aws().await?;
     let bucket = args.place.bucket(clients, project).await?;
-    let version = find(ctx, clients, &bucket, &name, target.version.as_deref()).await?;
+    let version = find(ctx, clients, &bucket, &name, target.version.as_deref())
+        .await
+        .map_err(|error| match cause::<Damaged>(&error) {
+            Some(damaged) => hinted(
+                Failure::new(Exit::Refused, damaged.to_string()),
+                "push the data set again: that makes a sound version",
+            ),
+            None => error,
+        })?;
     let size = version.manifest.bytes();
     let task = ctx.progress.bytes(format!("Verifying {name}"), size);
     let advance = |read| task.advance(read);
@@ -66,7 +76,8 @@ impl fmt::Display for VerifyReport {
             return write!(f, "{name}, version {version}, is whole: {files}, {size}");
         }
         writeln!(f, "{name}, version {version}, is damaged")?;
-        f.write_str(&problems(&self.problems))
+        f.write_str(&problems(&self.problems))?;
+        f.write_str("Push the files again to repair it")
     }
 }
 

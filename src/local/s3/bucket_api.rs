@@ -388,7 +388,9 @@ pub(super) async fn put_tagging(
     request: S3Request<PutBucketTaggingInput>,
 ) -> S3Result<S3Response<PutBucketTaggingOutput>> {
     let tagging = &request.input.tagging;
-    tags::check_bucket(&tagging.tag_set)?;
+    let is_own = |tag: &&Tag| !tag.key.as_deref().is_some_and(system_tags::is_reserved);
+    let own: Vec<Tag> = tagging.tag_set.iter().filter(is_own).cloned().collect();
+    tags::check_bucket(&own)?;
     keep_system_tags(cloud, &request.input.bucket, &tagging.tag_set)?;
     let document = settings::write(tagging)?;
     buckets::keep(

@@ -469,6 +469,18 @@ pub fn error_format(words: impl IntoIterator<Item = std::ffi::OsString>) -> Form
         .unwrap_or_default()
 }
 
+/// The directory of what this user must keep secret and outside of projects and caches:
+/// `$XDG_STATE_HOME/mlops`, or `~/.local/state/mlops`. `None` without a home directory.
+pub fn secret_directory() -> Option<PathBuf> {
+    // A relative path is invalid by the XDG specification, and would lie in the project.
+    env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|directory| directory.is_absolute())
+        .or_else(|| env::home_dir().map(|home| home.join(".local/state")))
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join("mlops"))
+}
+
 /// Where a Lambda function asks for events: `HOST:PORT`.
 #[expect(
     clippy::disallowed_methods,

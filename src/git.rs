@@ -139,6 +139,17 @@ impl Repository {
         Ok(!changes.is_empty())
     }
 
+    /// True when the index has files under `path`.
+    pub fn tracks(&self, path: &Path) -> Result<bool> {
+        let found = self.run([
+            OsStr::new("ls-files"),
+            OsStr::new("-z"),
+            OsStr::new("--"),
+            path.as_os_str(),
+        ])?;
+        Ok(!found.is_empty())
+    }
+
     /// The files under `path` that git ignores, from this directory.
     pub fn ignored(&self, path: &Path) -> Result<Vec<PathBuf>> {
         let text = self.run([
@@ -260,6 +271,32 @@ impl Repository {
         Ok(())
     }
 
+    /// Lets git push to the local cloud of the repository at `url`, also when that requires
+    /// credentials: makes this program the only credential helper for its host.
+    pub fn set_credential_helper(&self, url: &str, state: &Path) -> Result<()> {
+        let Some((origin, _)) = url.split_once("/v1/repos/") else {
+            return Ok(());
+        };
+        let quoted = |path: &Path| {
+            let text = path.display().to_string();
+            format!("'{}'", text.replace('\'', "'\\''"))
+        };
+        let helper = format!(
+            "!{} --output human local git-credential --state {}",
+            quoted(&std::env::current_exe()?),
+            quoted(state)
+        );
+        let (key, path) = (
+            format!("credential.{origin}.helper"),
+            format!("credential.{origin}.useHttpPath"),
+        );
+        // The empty one drops the helpers of other files, which would keep the password.
+        self.run(["config", "--local", "--replace-all", &key, ""])?;
+        self.run(["config", "--local", "--add", &key, &helper])?;
+        self.run(["config", "--local", "--replace-all", &path, "true"])?;
+        Ok(())
+    }
+
     fn resolve(&self, revision: &str) -> Result<Option<String>> {
         self.answer([
             "rev-parse",
@@ -309,6 +346,11 @@ impl Repository {
         command
             .arg("-C")
             .arg(&self.directory)
+            // No program of a repository that came with its own configuration (an unpacked archive;
+            // a clone has none) is run on a mere look. Filters stay: Git LFS needs them.
+            .args(["-c", "core.fsmonitor=false"])
+            .args(["-c", "core.hooksPath=/dev/null"])
+            .arg("--no-pager")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .env("LC_ALL", "C")

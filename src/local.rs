@@ -18,6 +18,7 @@
 //! answers `NotImplemented` by name.
 
 mod api;
+mod children;
 mod clock;
 mod cloud;
 mod cloudformation;
@@ -35,6 +36,7 @@ mod requests;
 mod runtime;
 mod s3;
 mod sagemaker;
+mod seal;
 mod server;
 mod store;
 mod sts;
@@ -43,9 +45,18 @@ mod wire;
 
 use cloud::Cloud;
 
-pub use instance::{Connection, Detached, Status, connect, detach, reset, status, stop};
-pub use runtime::exec as run_job_process;
+pub use instance::{
+    Connection, Detached, Status, adopt, connect, detach, git_credential, reset, status, stop,
+};
 pub use server::{DEFAULT_PORT, Start, serve};
+
+/// The hidden process between the server and a program: a job's, or the guard of another program.
+pub fn run_job_process(arguments: &[String]) -> std::process::ExitCode {
+    match arguments.split_first() {
+        Some((first, rest)) if first == children::GUARD => children::guard(rest),
+        _ => runtime::exec(arguments),
+    }
+}
 
 /// Puts findings of a vulnerability scan into a local cloud's state directory, for the image with
 /// a digest, and counts them by severity. `findings` is JSON as `aws ecr
@@ -56,6 +67,7 @@ pub fn inject_scan(
     digest: &str,
     findings: &[u8],
 ) -> anyhow::Result<std::collections::BTreeMap<String, u64>> {
+    seal::check(state)?;
     ecr::scan::inject(state, repository, digest, findings)
 }
 

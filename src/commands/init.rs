@@ -90,6 +90,10 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     workbench.image_repository_url = clone_url(clients, project.file.name.as_str()).await?;
     if let Some(repository) = Repository::find(&project.root)? {
         repository.set_remote(REMOTE, &workbench.image_repository_url)?;
+        if ctx.config.local {
+            let url = &workbench.image_repository_url;
+            repository.set_credential_helper(url, &ctx.config.local_state())?;
+        }
     }
 
     Ok(Initialized {

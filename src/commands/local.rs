@@ -11,8 +11,10 @@ use crate::context::Context;
 use crate::local::{self, Detached, Start, Status};
 use crate::output::Report;
 
+mod git_credential;
 mod inject;
 
+pub use git_credential::{GitCredential, GitCredentialArgs};
 pub use inject::{InjectCommand, InjectScanArgs, Injected};
 
 mod env;
@@ -36,6 +38,17 @@ pub enum LocalCommand {
     Env(EnvArgs),
     /// End the local cloud and remove everything it keeps
     Reset(StateArgs),
+    /// Use a state directory that was moved or copied here
+    ///
+    /// A state directory belongs to the user, the machine and the place that it was made in: its
+    /// records decide which programs run. Adopt one that is your own only, never one that came with a
+    /// repository or an archive.
+    ///
+    /// Example: mlops local adopt --state .mlops/local
+    Adopt(StateArgs),
+    /// Answer git as a credential helper (`mlops --local init` configures it)
+    #[command(hide = true)]
+    GitCredential(GitCredentialArgs),
     #[command(subcommand)]
     Inject(InjectCommand),
 }
@@ -133,15 +146,34 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
                 },
             )
             .await?;
-            LocalReport::Ended { stopped: true }
+            LocalReport::Ended {
+                stopped: true,
+                processes: vec![std::process::id()],
+            }
         }
-        LocalCommand::Stop(args) => LocalReport::Ended {
-            stopped: local::stop(&args.directory(ctx)).await?,
-        },
+        LocalCommand::Stop(args) => {
+            let processes = local::stop(&args.directory(ctx)).await?;
+            LocalReport::Ended {
+                stopped: !processes.is_empty(),
+                processes,
+            }
+        }
         LocalCommand::Status(args) => {
             LocalReport::Status(local::status(&args.directory(ctx)).await?)
         }
+        LocalCommand::GitCredential(args) => {
+            LocalReport::GitCredential(git_credential::run(ctx, args).await?)
+        }
         LocalCommand::Inject(command) => LocalReport::Injected(inject::run(ctx, command)?),
+        LocalCommand::Adopt(args) => {
+            let directory = args.directory(ctx);
+            ctx.prompt.require(&format!(
+                "Trust everything in {}? Its records decide which programs run.",
+                directory.display()
+            ))?;
+            local::adopt(&directory)?;
+            LocalReport::Status(local::status(&directory).await?)
+        }
         LocalCommand::Reset(args) => {
             let directory = args.directory(ctx);
             ctx.prompt.require(&format!(
@@ -168,6 +200,8 @@ pub enum LocalReport {
     Ended {
         /// False when none ran.
         stopped: bool,
+        /// The servers' processes: more than one when another took over meanwhile.
+        processes: Vec<u32>,
     },
     /// A state directory was removed.
     Removed {
@@ -176,6 +210,8 @@ pub enum LocalReport {
         /// False when there was none.
         removed: bool,
     },
+    /// What git asked for.
+    GitCredential(GitCredential),
     /// Something was loaded.
     Injected(Injected),
 }
@@ -195,11 +231,18 @@ impl fmt::Display for LocalReport {
                 }
                 write!(f, "state in {}", status.directory.display())
             }
+            Self::GitCredential(credential) => credential.fmt(f),
             Self::Injected(injected) => injected.fmt(f),
-            Self::Ended { stopped: true } => {
+            Self::Ended { processes, .. } if processes.len() > 1 => write!(
+                f,
+                "The local cloud has ended, and another one that took over ({} processes); its data is \
+                 kept.",
+                processes.len()
+            ),
+            Self::Ended { stopped: true, .. } => {
                 f.write_str("The local cloud has ended; what it keeps stays.")
             }
-            Self::Ended { stopped: false } => f.write_str("No local cloud was running."),
+            Self::Ended { .. } => f.write_str("No local cloud was running."),
             Self::Removed {
                 directory,
                 removed: true,

@@ -49,6 +49,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "REGISTRY_AUTH_FILE",
         "podman's file of logins (default: $XDG_RUNTIME_DIR/containers/auth.json)",
     ),
+    (
+        "XDG_STATE_HOME",
+        "where the key is kept that binds a local cloud's state to you (default: ~/.local/state)",
+    ),
     ("MLOPS_NOW", "a fixed time in RFC 3339, for tests"),
     (
         "MLOPS_PYTHON",
@@ -96,6 +100,7 @@ const FOR_INSTALLERS: &[&str] = &[
 const FOR_THE_SERVER: &[&str] = &[
     "HOME",
     "XDG_CACHE_HOME",
+    "XDG_STATE_HOME",
     "MLOPS_*",
     "AWS_CA_BUNDLE",
     "AWS_REGION",

@@ -18,7 +18,11 @@ use bare::Bare;
 mod bare;
 mod commits;
 pub(crate) mod git;
+mod programs;
+mod recovery;
 mod write;
+
+pub(crate) use recovery::recover;
 
 operations! { "codecommit":
     "BatchGetRepositories" => batch_get_repositories,
@@ -48,6 +52,9 @@ operations! { "codecommit":
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Record {
     id: String,
+    /// The name of its directory; `NAME.git` where an earlier version made it.
+    #[serde(default)]
+    directory: Option<String>,
     description: Option<String>,
     /// Seconds since the epoch.
     created: f64,
@@ -61,11 +68,21 @@ fn records(cloud: &Cloud) -> Collection<'_, Record> {
     cloud.store().collection("codecommit", "repository")
 }
 
+impl Record {
+    /// The name of the git directory of the repository `name`.
+    fn directory(&self, name: &str) -> String {
+        self.directory
+            .clone()
+            .unwrap_or_else(|| format!("{name}.git"))
+    }
+}
+
 /// The record of a repository, and its git directory.
 fn find(cloud: &Cloud, name: &str) -> ApiResult<(Record, Bare)> {
     check_name(name)?;
     let record = records(cloud).get(name)?.ok_or_else(|| missing(name))?;
-    Ok((record, Bare::of(cloud, name)))
+    let bare = Bare::of(cloud, &record.directory(name));
+    Ok((record, bare))
 }
 
 fn missing(name: &str) -> ApiError {
@@ -194,10 +211,14 @@ async fn create_repository(cloud: &Cloud, input: CreateRepository) -> ApiResult<
             .await
             .map_err(|error| ApiError::new("EncryptionKeyNotFoundException", error.message))?;
     }
-    Bare::of(cloud, name).create().await?;
+    // Without a record it is nobody's, and is removed at the next start.
+    let directory = bare::new_directory();
+    let repository = Bare::of(cloud, &directory);
+    repository.create().await?;
     let now = clock::epoch();
     let record = Record {
         id: uuid::Uuid::new_v4().to_string(),
+        directory: Some(directory),
         description: input.repository_description,
         created: now,
         modified: now,
@@ -205,6 +226,7 @@ async fn create_repository(cloud: &Cloud, input: CreateRepository) -> ApiResult<
         tags: input.tags,
     };
     if !records(cloud).insert(name, &record)? {
+        repository.remove()?;
         return Err(exists());
     }
     Ok(json!({"repositoryMetadata": describe(cloud, name).await?}))
@@ -229,7 +251,8 @@ async fn delete_repository(cloud: &Cloud, input: Named) -> ApiResult<Value> {
         return Ok(json!({}));
     };
     records(cloud).remove(name)?;
-    Bare::of(cloud, name).remove()?;
+    // The history is nobody's now; what is left of it is removed at the next start.
+    Bare::of(cloud, &record.directory(name)).remove()?;
     Ok(json!({"repositoryId": record.id}))
 }
 
@@ -303,21 +326,25 @@ struct UpdateRepositoryName {
 }
 
 async fn update_repository_name(cloud: &Cloud, input: UpdateRepositoryName) -> ApiResult<Value> {
-    let (record, old) = find(cloud, &input.old_name)?;
+    check_name(&input.old_name)?;
     check_name(&input.new_name)?;
-    let record = Record {
-        modified: clock::epoch(),
-        ..record
-    };
-    if !records(cloud).insert(&input.new_name, &record)? {
-        return Err(ApiError::new(
-            "RepositoryNameExistsException",
-            format!("Repository named {} already exists", input.new_name),
-        ));
-    }
-    old.rename(&Bare::of(cloud, &input.new_name))?;
-    records(cloud).remove(&input.old_name)?;
-    Ok(Value::Null)
+    let records = records(cloud);
+    cloud.store().transaction(|transaction| {
+        let mut record = records
+            .get_in(transaction, &input.old_name)?
+            .ok_or_else(|| missing(&input.old_name))?;
+        if records.get_in(transaction, &input.new_name)?.is_some() {
+            return Err(ApiError::new(
+                "RepositoryNameExistsException",
+                format!("Repository named {} already exists", input.new_name),
+            ));
+        }
+        record.directory = Some(record.directory(&input.old_name));
+        record.modified = clock::epoch();
+        records.put_in(transaction, &input.new_name, &record)?;
+        records.remove_in(transaction, &input.old_name)?;
+        Ok(Value::Null)
+    })
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,10 @@ use sha2::{Digest, Sha256};
 use super::api::{ApiError, ApiResult};
 use super::{Cloud, sts};
 
+mod git;
 mod signature;
+
+pub(crate) use git::{check_git, git_password};
 
 /// What the door lets in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! One server for one state directory: the lock, the address file, and finding or starting it.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-use super::clock;
 use super::door::Credentials;
+use super::{clock, seal};
 use crate::error::{Failure, Hint, hinted};
 use crate::progress::Progress;
 
 const LOCK: &str = "lock";
+/// Locked (shared) by servers from before they wait for the lock until they answer.
+const WAITING: &str = "waiting";
 const ADDRESS: &str = "address.json";
 const PORT: &str = "port";
 const LOG: &str = "server.log";
@@ -31,12 +33,15 @@ pub(crate) struct Address {
     pid: u32,
     access_key: String,
     secret_key: String,
+    #[serde(default)]
+    region: String,
 }
 
 impl Address {
     pub(crate) fn new(
         endpoint: &str,
         port: u16,
+        region: &str,
         credentials: &Credentials,
         directory: &Path,
     ) -> Self {
@@ -53,6 +58,7 @@ impl Address {
             pid: std::process::id(),
             access_key,
             secret_key,
+            region: region.to_owned(),
         }
     }
 
@@ -67,29 +73,19 @@ impl Address {
 pub(crate) struct Held {
     directory: PathBuf,
     lock: File,
+    waiting: File,
     inode: u64,
 }
 
 impl Held {
-    /// Makes the directory (mode 0700) and takes its lock.
+    /// Makes the directory (mode 0700), or checks its seal, and takes its lock.
     pub(crate) async fn acquire(directory: &Path) -> Result<Self> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
-        let directory = directory
-            .canonicalize()
-            .with_context(|| format!("cannot open {}", directory.display()))?;
-        if !is_state(&directory) {
-            return Err(Failure::usage(format!(
-                "{} holds other files: it is not the state of a local cloud",
-                directory.display()
-            )))
-            .hint("pass another --state, or an empty directory");
-        }
+        let directory = seal::ensure(directory)?;
         std::fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
-        let lock = open_lock(&directory)?;
+        let waiting = open_lock(&directory, WAITING)?;
+        // Others share it; `stop` has it for an instant.
+        waiting.lock_shared()?;
+        let lock = open_lock(&directory, LOCK)?;
         let start = Instant::now();
         // A client that looks whether a server runs holds the lock for a moment.
         while let Err(error) = lock.try_lock() {
@@ -115,6 +111,7 @@ impl Held {
         Ok(Self {
             directory,
             lock,
+            waiting,
             inode,
         })
     }
@@ -133,6 +130,7 @@ impl Held {
         options.write(true).create(true).truncate(true).mode(0o600);
         std::io::Write::write_all(&mut options.open(&temporary)?, text.as_bytes())?;
         std::fs::rename(temporary, self.directory.join(ADDRESS))?;
+        self.waiting.unlock()?;
         Ok(())
     }
 
@@ -149,30 +147,31 @@ impl Drop for Held {
     }
 }
 
-fn open_lock(directory: &Path) -> Result<File> {
+fn open_lock(directory: &Path, name: &str) -> Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(directory.join(LOCK))
+        .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
+        .open(directory.join(name))
         .with_context(|| format!("cannot open the lock in {}", directory.display()))
 }
 
 /// True when a server holds the directory.
 fn is_held(directory: &Path) -> Result<bool> {
-    if !directory.join(LOCK).exists() {
+    if !is_file(&directory.join(LOCK)) {
         return Ok(false);
     }
-    match open_lock(directory)?.try_lock_shared() {
+    match open_lock(directory, LOCK)?.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 
-/// The server that runs on `directory`, if it answers.
+/// The server that runs on `directory`, whose seal was checked, if it answers.
 async fn running(directory: &Path) -> Result<Option<Address>> {
     if !is_held(directory)? {
         return Ok(None);
@@ -225,6 +224,7 @@ impl Default for Detached {
 
 /// Starts a server in the background as `options` say; an error when one runs already.
 pub async fn detach(directory: &Path, options: &Detached, progress: &Progress) -> Result<()> {
+    seal::check(directory)?;
     if let Some(address) = running(directory).await? {
         return Err(already_runs(directory, Some(&address)));
     }
@@ -247,6 +247,8 @@ async fn find_or_start(
     options: &Detached,
     progress: &Progress,
 ) -> Result<Connection> {
+    // The directory must be sealed before anything is put into it, the server's log too.
+    let directory = &seal::ensure(directory)?;
     let start = Instant::now();
     let mut child = None;
     loop {
@@ -284,11 +286,6 @@ async fn find_or_start(
 
 /// Starts a detached server on `directory`, in a process group of its own.
 fn spawn(directory: &Path, options: &Detached) -> Result<std::process::Child> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
     let log = OpenOptions::new()
         .create(true)
         .append(true)
@@ -343,6 +340,7 @@ pub struct Status {
 
 /// Looks whether a server runs on `directory`.
 pub async fn status(directory: &Path) -> Result<Status> {
+    seal::check(directory)?;
     let address = running(directory).await?;
     Ok(Status {
         directory: directory.to_owned(),
@@ -352,54 +350,134 @@ pub async fn status(directory: &Path) -> Result<Status> {
     })
 }
 
-/// Ends the server of `directory`; false when none ran.
-pub async fn stop(directory: &Path) -> Result<bool> {
-    let Some(address) = running(directory).await? else {
+/// What git needs for a repository of the running local cloud, as a credential helper prints it:
+/// user and password. `None` for any other host.
+pub async fn git_credential(
+    directory: &Path,
+    protocol: &str,
+    host: &str,
+    path: &str,
+) -> Result<Option<(String, String)>> {
+    seal::check(directory)?;
+    let address = running(directory)
+        .await?
+        .filter(|address| address.endpoint == format!("{protocol}://{host}"));
+    Ok(address.map(|address| {
+        let path = format!("/{path}");
+        let password = super::door::git_password(&address.secret_key, &address.region, host, &path);
+        (address.access_key, password)
+    }))
+}
+
+/// True while a server waits for the directory, or starts on it.
+fn is_awaited(directory: &Path) -> Result<bool> {
+    if !is_file(&directory.join(WAITING)) {
         return Ok(false);
-    };
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(address.pid)?);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)
-        .with_context(|| format!("cannot end process {pid}"))?;
-    let start = Instant::now();
-    while is_held(directory)? {
-        // A server that waited for the lock may have taken over: it is to end too.
-        if let Some(next) = running(directory).await?
-            && next.pid != address.pid
-        {
-            return Box::pin(stop(directory)).await;
+    }
+    match open_lock(directory, WAITING)?.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// Ends the server of `directory`, and one that waited for the directory and took over: when this
+/// returns, none runs. The processes that were ended.
+pub async fn stop(directory: &Path) -> Result<Vec<u32>> {
+    let mut ended = Vec::new();
+    if seal::check(directory)? == seal::Found::Nothing {
+        return Ok(ended);
+    }
+    let mut start = Instant::now();
+    loop {
+        // In this order: a server that begins to wait after the first look was started later.
+        let awaited = is_awaited(directory)?;
+        if let Some(address) = running(directory).await? {
+            if !ended.contains(&address.pid) {
+                let pid = nix::unistd::Pid::from_raw(i32::try_from(address.pid)?);
+                match nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM) {
+                    // It ended by itself.
+                    Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+                    Err(error) => {
+                        return Err(error).context(format!("cannot end process {pid}"));
+                    }
+                }
+                ended.push(address.pid);
+                start = Instant::now();
+            }
+        } else if !awaited && !is_held(directory)? {
+            return Ok(ended);
         }
         if start.elapsed() > PATIENCE {
-            return Err(anyhow!("process {pid} does not end")).hint(format!(
-                "end it with `kill -9 {pid}`; nothing acknowledged is lost"
-            ));
+            let error = anyhow!("the local cloud on {} does not end", directory.display());
+            return Err(match ended.last() {
+                Some(pid) => hinted(
+                    error,
+                    format!("end it with `kill -9 {pid}`; nothing acknowledged is lost"),
+                ),
+                None => error,
+            });
         }
         clock::sleep(Duration::from_millis(10)).await;
     }
-    Ok(true)
 }
 
-/// True for a directory that a local cloud made, or one that is still empty.
-fn is_state(directory: &Path) -> bool {
-    const OURS: [&str; 4] = [LOCK, LOG, PORT, ADDRESS];
+/// True for a directory with the files that a local cloud makes. Nothing in it is trusted for that.
+pub(super) fn has_state(directory: &Path) -> bool {
+    const OURS: [&str; 5] = [LOCK, WAITING, LOG, PORT, ADDRESS];
     let Ok(entries) = std::fs::read_dir(directory) else {
         return false;
     };
-    let made = directory.join(LOCK).is_file() && directory.join(super::store::FILE).is_file();
+    let made = is_file(&directory.join(LOCK)) && is_file(&directory.join(super::store::FILE));
     made || entries
         .flatten()
         .all(|entry| OURS.iter().any(|name| entry.file_name() == *name))
 }
 
-/// Ends the server and removes everything it kept.
-pub async fn reset(directory: &Path) -> Result<bool> {
-    if directory.exists() && !is_state(directory) {
-        return Err(Failure::usage(format!(
-            "{} is not the state of a local cloud; nothing was removed",
-            directory.display()
-        )))
-        .hint("name the directory that `mlops local status` shows");
+/// True for a file that is no link.
+fn is_file(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_file())
+}
+
+/// Makes a state directory that was moved or copied this user's own here.
+pub fn adopt(directory: &Path) -> Result<()> {
+    if is_held(directory)? {
+        return Err(runs_elsewhere(directory));
     }
-    stop(directory).await?;
+    seal::adopt(directory)?;
+    // It names an address of the place that the directory was copied from.
+    match std::fs::remove_file(directory.join(ADDRESS)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn runs_elsewhere(directory: &Path) -> anyhow::Error {
+    hinted(
+        Failure::usage(format!(
+            "a local cloud that is not yours runs on {}",
+            directory.display()
+        )),
+        "end its process first",
+    )
+}
+
+/// Ends the server and removes everything it kept. What looks like a state directory and is not
+/// this user's own is removed too, without a look at what its files say.
+pub async fn reset(directory: &Path) -> Result<bool> {
+    match seal::check(directory) {
+        Ok(seal::Found::Nothing) => {}
+        Ok(seal::Found::Ours) => drop(stop(directory).await?),
+        Err(_) if !seal::resembles_state(directory) => {
+            return Err(Failure::usage(format!(
+                "{} is not the state of a local cloud; nothing was removed",
+                directory.display()
+            )))
+            .hint("name the directory that `mlops local status` shows");
+        }
+        Err(_) if is_held(directory)? => return Err(runs_elsewhere(directory)),
+        Err(_) => {}
+    }
     match std::fs::remove_dir_all(directory) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),

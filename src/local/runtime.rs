@@ -29,7 +29,7 @@ mod packages;
 mod process;
 mod venv;
 
-pub use enter::exec;
+pub(super) use enter::exec;
 pub(crate) use function::{Function, Program, TASK_ROOT, launch_function};
 pub(crate) use process::Running;
 
@@ -327,6 +327,8 @@ fn user_credentials() -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .map(|home| home.join(".aws"))
+        // With this key a job could make a state directory that is taken for the user's own.
+        .chain(crate::config::secret_directory())
         .filter(|directory| directory.is_dir())
         .collect();
     found.dedup();

@@ -91,6 +91,8 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
             python: start.python,
         },
     )?;
+    // Before anything is under way: what is unfinished now is nobody's.
+    codecommit::recover(&cloud)?;
     super::sagemaker::recover(&cloud)?;
     super::lambda::recover(&cloud)?;
     // Last: its roll-backs begin at once and change what the others have recovered.
@@ -98,6 +100,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     held.publish(&Address::new(
         &endpoint,
         address.port(),
+        cloud.region(),
         &credentials,
         cloud.directory(),
     ))?;

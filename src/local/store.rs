@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::api::{ApiError, ApiResult};
 
+mod opening;
 mod verified;
 
 pub(crate) use verified::is_damage;
@@ -40,36 +41,14 @@ pub(crate) struct Store {
 impl Store {
     /// Opens or makes the database in `directory`.
     pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
-        use crate::error::Hint;
-        use anyhow::Context;
-
-        let path = directory.join(FILE);
-        let connection = Connection::open(&path)?;
-        connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .with_context(|| format!("cannot read {}", path.display()))
-            .hint("start afresh with `mlops local reset`")?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if found > SCHEMA {
-            return Err(anyhow::anyhow!(
-                "{} was written by a newer mlops (schema {found}, this build reads {SCHEMA})",
-                directory.display()
-            ))
-            .hint("update mlops, or start afresh with `mlops local reset`");
-        }
-        connection.execute_batch(
-            "CREATE TABLE IF NOT EXISTS records (
+        const RECORDS: &str = "CREATE TABLE IF NOT EXISTS records (
                  service TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
                  PRIMARY KEY (service, kind, key)
-             ) WITHOUT ROWID;",
-        )?;
-        connection.execute_batch(super::s3::SCHEMA)?;
-        connection.execute_batch(super::logs::SCHEMA)?;
-        connection.pragma_update(None, "user_version", SCHEMA)?;
+             ) WITHOUT ROWID;";
+
+        let tables = [RECORDS, super::s3::SCHEMA, super::logs::SCHEMA];
         Ok(Self {
-            connection: Mutex::new(connection),
+            connection: Mutex::new(opening::open(directory, &tables)?),
         })
     }
 
@@ -170,14 +149,14 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         write(transaction, self.service, self.kind, key, record)
     }
 
+    /// [`Collection::remove`] inside a [`Store::transaction`].
+    pub(crate) fn remove_in(&self, transaction: &Transaction<'_>, key: &str) -> ApiResult<bool> {
+        remove(transaction, self.service, self.kind, key)
+    }
+
     /// Removes a record; false when there was none.
     pub(crate) fn remove(&self, key: &str) -> ApiResult<bool> {
-        let removed = self
-            .store
-            .lock()
-            .prepare_cached("DELETE FROM records WHERE service = ?1 AND kind = ?2 AND key = ?3")?
-            .execute(params![self.service, self.kind, key])?;
-        Ok(removed == 1)
+        remove(&self.store.lock(), self.service, self.kind, key)
     }
 
     /// Every record whose key starts with `prefix`, in key order.
@@ -222,6 +201,13 @@ fn write<T: Serialize>(
         .prepare_cached("INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![service, kind, key, text])?;
     Ok(())
+}
+
+fn remove(connection: &Connection, service: &str, kind: &str, key: &str) -> ApiResult<bool> {
+    let removed = connection
+        .prepare_cached("DELETE FROM records WHERE service = ?1 AND kind = ?2 AND key = ?3")?
+        .execute(params![service, kind, key])?;
+    Ok(removed == 1)
 }
 
 fn decode<T: DeserializeOwned>(text: &str) -> ApiResult<T> {

@@ -161,6 +161,9 @@ impl Drop for Sandbox {
                 let _ = Command::new(env!("CARGO_BIN_EXE_mlops"))
                     .args(["--quiet", "local", "stop", "--state"])
                     .arg(state)
+                    // A state directory is used with the key of the HOME that made it only.
+                    .env("HOME", self.home())
+                    .env_remove("XDG_STATE_HOME")
                     .stdout(Stdio::null())
                     .stderr(Stdio::null())
                     .status();

@@ -1,5 +1,4 @@
-//! Bare repositories, driven by the `git` executable with an environment of its own: no
-//! configuration, hook or credential helper of the user takes part.
+//! Bare repositories, driven by the `git` executable (see [`programs`]).
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,81 +6,46 @@ use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::sync::OnceCell;
 
+use super::programs;
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
-
-/// Where git keeps its programs, `git` itself among them.
-static PROGRAMS: OnceCell<PathBuf> = OnceCell::const_new();
-
-async fn programs() -> ApiResult<&'static Path> {
-    PROGRAMS
-        .get_or_try_init(|| async {
-            let missing = |why: String| {
-                ApiError::internal(format!("CodeCommit needs git on this machine: {why}"))
-            };
-            let output = Command::new("git")
-                .arg("--exec-path")
-                .env_remove("GIT_EXEC_PATH")
-                .stdin(Stdio::null())
-                .output()
-                .await
-                .map_err(|error| missing(error.to_string()))?;
-            let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-            if path.join("git").is_file() {
-                Ok(path)
-            } else {
-                Err(missing(format!("{} has no git", path.display())))
-            }
-        })
-        .await
-        .map(PathBuf::as_path)
-}
-
-/// A git process with a cleared environment.
-pub(super) async fn command(home: &Path) -> ApiResult<Command> {
-    let programs = programs().await?;
-    let mut command = Command::new(programs.join("git"));
-    let mut path = programs.as_os_str().to_owned();
-    path.push(":/usr/local/bin:/usr/bin:/bin");
-    command
-        .env_clear()
-        .env("PATH", path)
-        .env("HOME", home)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("LC_ALL", "C")
-        .kill_on_drop(true);
-    Ok(command)
-}
 
 /// 40 (or, for SHA-256 repositories, 64) lower-case hexadecimal digits.
 pub(super) fn is_object_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A bare repository. Its name was checked.
+/// A bare repository.
 #[derive(Debug, Clone)]
 pub(super) struct Bare {
     root: PathBuf,
     directory: PathBuf,
 }
 
+/// The directory of all repositories, `GIT_PROJECT_ROOT` of the HTTP backend.
+pub(super) fn root(cloud: &Cloud) -> PathBuf {
+    std::path::absolute(cloud.directory())
+        .unwrap_or_else(|_| cloud.directory().to_owned())
+        .join("git")
+}
+
+/// The name of a directory that no repository had before: whatever is left of a deleted one, none
+/// of the same name finds it.
+pub(super) fn new_directory() -> String {
+    format!("{}.git", uuid::Uuid::new_v4().simple())
+}
+
 impl Bare {
-    /// The repository NAME: `git/NAME.git` in the state directory.
+    /// The repository in the directory `name` below [`root`].
     pub(super) fn of(cloud: &Cloud, name: &str) -> Self {
-        let root = std::path::absolute(cloud.directory())
-            .unwrap_or_else(|_| cloud.directory().to_owned())
-            .join("git");
+        let root = root(cloud);
         Self {
-            directory: root.join(format!("{name}.git")),
+            directory: root.join(name),
             root,
         }
     }
 
-    /// The directory of all repositories, `GIT_PROJECT_ROOT` of the HTTP backend.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
@@ -90,10 +54,10 @@ impl Bare {
         &self.directory
     }
 
-    /// Makes it; one that an interrupted call left behind is completed.
+    /// Makes it.
     pub(super) async fn create(&self) -> ApiResult<()> {
         std::fs::create_dir_all(&self.root)?;
-        let output = command(&self.root)
+        let output = programs::command(None)
             .await?
             .args([
                 "init",
@@ -103,15 +67,9 @@ impl Bare {
                 "--initial-branch=main",
             ])
             .arg(&self.directory)
-            .stdin(Stdio::null())
             .output()
             .await?;
         accepted("init", &output)
-    }
-
-    /// Gives it the place of a repository that does not exist.
-    pub(super) fn rename(&self, to: &Self) -> ApiResult<()> {
-        Ok(std::fs::rename(&self.directory, &to.directory)?)
     }
 
     /// Removes it with all its history.
@@ -123,22 +81,24 @@ impl Bare {
     }
 
     async fn git<S: AsRef<OsStr>>(&self, arguments: &[S]) -> ApiResult<Command> {
-        let mut command = command(&self.root).await?;
+        let mut command = programs::command(Some(&self.directory)).await?;
         command
             .arg("--git-dir")
             .arg(&self.directory)
-            .args(arguments)
-            .stdin(Stdio::null());
+            .args(arguments);
         Ok(command)
     }
 
-    /// Runs git and returns its stdout; `None` when it exits with another code than 0.
+    /// Runs git, which only reads, and returns its stdout; `None` when it exits with another code
+    /// than 0. It ends when nobody waits for it any more.
     pub(super) async fn ask<S: AsRef<OsStr>>(&self, arguments: &[S]) -> ApiResult<Option<Vec<u8>>> {
-        let output = self.git(arguments).await?.output().await?;
+        let mut command = self.git(arguments).await?;
+        let output = command.kill_on_drop(true).output().await?;
         Ok(output.status.success().then_some(output.stdout))
     }
 
-    /// Runs git, which must succeed, with `input` on stdin and extra environment.
+    /// Runs git, which must succeed, with `input` on stdin and extra environment. It runs to its end
+    /// also when its request does not: a killed one would leave its lock file behind.
     pub(super) async fn run<S: AsRef<OsStr>>(
         &self,
         arguments: &[S],
@@ -153,14 +113,19 @@ impl Bare {
             .stderr(Stdio::piped())
             .spawn()?;
         let mut stdin = child.stdin.take();
-        let feed = async {
-            if let Some(mut stdin) = stdin.take() {
-                // git may end before it has read everything; its exit code says what is wrong.
-                let _ = stdin.write_all(input).await;
-            }
-        };
-        let ((), output) = tokio::join!(feed, child.wait_with_output());
-        let output = output?;
+        let input = input.to_vec();
+        let output = tokio::spawn(async move {
+            let feed = async {
+                if let Some(mut stdin) = stdin.take() {
+                    // git may end before it has read everything; its exit code says what is wrong.
+                    let _ = stdin.write_all(&input).await;
+                }
+            };
+            let ((), output) = tokio::join!(feed, child.wait_with_output());
+            output
+        })
+        .await
+        .map_err(ApiError::internal)??;
         accepted(&arguments[0].as_ref().to_string_lossy(), &output)?;
         Ok(output.stdout)
     }

@@ -4,16 +4,18 @@
 use std::process::Stdio;
 
 use axum::body::Body;
+use futures::StreamExt;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin};
+use tokio::process::{ChildStdin, ChildStdout};
 use tokio_util::io::ReaderStream;
 
-use super::{bare, find, touch};
-use crate::local::Cloud;
+use super::{find, programs, touch};
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::children::{Ender, Guarded};
+use crate::local::{Cloud, door};
 
 /// Serves one request of git's smart HTTP protocol.
 pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
@@ -22,6 +24,13 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
         let mut response = Response::new(Body::from(format!("{}\n", error.message)));
         *response.status_mut() =
             StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if error.status == 401 {
+            // git asks its credential helper then.
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                header::HeaderValue::from_static("Basic realm=\"CodeCommit\", charset=\"UTF-8\""),
+            );
+        }
         response
     })
 }
@@ -44,7 +53,9 @@ async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<B
         )
         .status(404)
     })?;
-    let (_, repository) = find(cloud, name).map_err(|error| error.status(404))?;
+    // Before the look at the records: who may not come in does not learn which repositories exist.
+    door::check_git(cloud, parts, path.trim_end_matches(service))?;
+    let (record, repository) = find(cloud, name).map_err(|error| error.status(404))?;
     if service == "info/refs" {
         repository.settle().await?;
     }
@@ -55,49 +66,55 @@ async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<B
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
     };
-    let mut command = bare::command(repository.root()).await?;
-    command
-        .arg("http-backend")
-        .env("GIT_PROJECT_ROOT", repository.root())
-        .env("GIT_HTTP_EXPORT_ALL", "1")
-        .env("PATH_INFO", format!("/{name}.git/{service}"))
-        .env("REQUEST_METHOD", parts.method.as_str())
-        .env("QUERY_STRING", parts.uri.query().unwrap_or_default())
-        .env("CONTENT_TYPE", header(header::CONTENT_TYPE))
-        .env("HTTP_CONTENT_ENCODING", header(header::CONTENT_ENCODING))
-        .env(
-            "GIT_PROTOCOL",
-            header(header::HeaderName::from_static("git-protocol")),
-        )
-        // A user's name is what lets the backend accept a push.
-        .env("REMOTE_USER", "local")
-        .env("REMOTE_ADDR", "127.0.0.1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    if !header(header::CONTENT_LENGTH).is_empty() {
-        command.env("CONTENT_LENGTH", header(header::CONTENT_LENGTH));
+    let environment = programs::environment(Some(repository.directory())).await?;
+    let git = programs::git().await?;
+    let mut backend = Guarded::spawn(&git, &["http-backend"], |command| {
+        // No CONTENT_LENGTH: with it `git http-backend` loops for ever when its input ends too early.
+        command
+            .env_clear()
+            .envs(environment)
+            .env("GIT_PROJECT_ROOT", repository.root())
+            .env("GIT_HTTP_EXPORT_ALL", "1")
+            .env(
+                "PATH_INFO",
+                format!("/{}/{service}", record.directory(name)),
+            )
+            .env("REQUEST_METHOD", parts.method.as_str())
+            .env("QUERY_STRING", parts.uri.query().unwrap_or_default())
+            .env("CONTENT_TYPE", header(header::CONTENT_TYPE))
+            .env("HTTP_CONTENT_ENCODING", header(header::CONTENT_ENCODING))
+            .env(
+                "GIT_PROTOCOL",
+                header(header::HeaderName::from_static("git-protocol")),
+            )
+            // A user's name is what lets the backend accept a push.
+            .env("REMOTE_USER", "local")
+            .env("REMOTE_ADDR", "127.0.0.1")
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+    })
+    .await?;
+    if let Some(stdin) = backend.stdin() {
+        tokio::spawn(feed(body, stdin, backend.ender()));
     }
-    let mut child = command.spawn()?;
-    if let Some(stdin) = child.stdin.take() {
-        tokio::spawn(feed(body, stdin));
-    }
-    let response = answer(&mut child).await;
     let pushed = service == "git-receive-pack" && parts.method == Method::POST;
-    let (cloud_of_task, name) = (cloud.clone(), name.to_owned());
-    cloud.spawn(async move {
-        let ended = child.wait().await;
-        if pushed && ended.is_ok_and(|status| status.success()) {
-            // The time of a push is only shown; it must not fail one that git has taken.
-            let _ = touch(&cloud_of_task, &name);
-        }
-    });
+    let (response, stdout) = answer(&mut backend).await?;
+    let push = pushed.then(|| (cloud.clone(), name.to_owned()));
     response
+        .body(rest(stdout, backend, push, cloud.busy()))
+        .map_err(ApiError::internal)
 }
 
-/// Passes the request's body on; a connection that breaks ends git's input.
-async fn feed(mut body: Body, mut stdin: ChildStdin) {
-    while let Some(Ok(frame)) = body.frame().await {
+/// Passes the request's body on. A connection that breaks ends the backend: what was sent is not
+/// what the client meant.
+async fn feed(mut body: Body, mut stdin: ChildStdin, backend: Ender) {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            backend.end();
+            return;
+        };
         if let Ok(data) = frame.into_data()
             && stdin.write_all(&data).await.is_err()
         {
@@ -107,10 +124,11 @@ async fn feed(mut body: Body, mut stdin: ChildStdin) {
 }
 
 /// Reads the CGI's header; the rest of its output is the body.
-async fn answer(child: &mut Child) -> ApiResult<Response<Body>> {
-    let stdout = child
-        .stdout
-        .take()
+async fn answer(
+    backend: &mut Guarded,
+) -> ApiResult<(http::response::Builder, BufReader<ChildStdout>)> {
+    let stdout = backend
+        .stdout()
         .ok_or_else(|| ApiError::internal("git http-backend has no output"))?;
     let mut stdout = BufReader::with_capacity(64 << 10, stdout);
     let mut response = Response::builder();
@@ -124,7 +142,7 @@ async fn answer(child: &mut Child) -> ApiResult<Response<Body>> {
         }
         let text = line.trim_end();
         if text.is_empty() {
-            break;
+            return Ok((response, stdout));
         }
         match text.split_once(": ") {
             Some(("Status", status)) => {
@@ -135,12 +153,29 @@ async fn answer(child: &mut Child) -> ApiResult<Response<Body>> {
             None => return Err(ApiError::internal("git http-backend answers no CGI header")),
         }
     }
-    response
-        .body(Body::from_stream(ReaderStream::with_capacity(
-            stdout,
-            64 << 10,
-        )))
-        .map_err(ApiError::internal)
+}
+
+/// The rest of the backend's output. It ends when the backend has ended; a client that goes away
+/// before drops it, and the backend with it.
+fn rest(
+    stdout: BufReader<ChildStdout>,
+    mut backend: Guarded,
+    push: Option<(Cloud, String)>,
+    busy: crate::local::cloud::Busy,
+) -> Body {
+    let output = ReaderStream::with_capacity(stdout, 64 << 10);
+    let end = futures::stream::once(async move {
+        let ended = backend.wait().await;
+        if let Some((cloud, name)) = push
+            && ended.is_ok_and(|status| status.success())
+        {
+            // The time of a push is only shown; it must not fail one that git has taken.
+            let _ = touch(&cloud, &name);
+        }
+        drop(busy);
+    })
+    .filter_map(|()| async { None });
+    Body::from_stream(output.chain(end))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::local::api::{ApiError, ApiResult};
 
 /// How far a client's clock may be off, in seconds.
-const SKEW: i64 = 900;
+pub(super) const SKEW: i64 = 900;
 
 /// What SigV4 leaves as it is in a URI.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -75,7 +75,7 @@ fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
         .and_then(|value| value.to_str().ok())
 }
 
-fn seconds(date: &str) -> ApiResult<i64> {
+pub(super) fn seconds(date: &str) -> ApiResult<i64> {
     DateTime::strptime("%Y%m%dT%H%M%SZ", date)
         .ok()
         .and_then(|date| date.to_zoned(TimeZone::UTC).ok())
@@ -194,10 +194,7 @@ pub(super) fn check(parts: &Parts, body: &[u8], secret: &str, now: Timestamp) ->
         signed.scope,
         hex::encode(Sha256::digest(request))
     );
-    let mut key = format!("AWS4{secret}").into_bytes();
-    for field in signed.scope.split('/') {
-        key = mac(&key, field.as_bytes()).finalize().into_bytes().to_vec();
-    }
+    let key = key(secret, &signed.scope);
     let sent = hex::decode(&signed.signature).unwrap_or_default();
     // Compares in constant time.
     mac(&key, text.as_bytes()).verify_slice(&sent).map_err(|_| {
@@ -208,7 +205,16 @@ pub(super) fn check(parts: &Parts, body: &[u8], secret: &str, now: Timestamp) ->
     })
 }
 
-fn mac(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
+/// The key that signs within a scope.
+pub(super) fn key(secret: &str, scope: &str) -> Vec<u8> {
+    let mut key = format!("AWS4{secret}").into_bytes();
+    for field in scope.split('/') {
+        key = mac(&key, field.as_bytes()).finalize().into_bytes().to_vec();
+    }
+    key
+}
+
+pub(super) fn mac(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
     let mut mac =
         <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(text);

@@ -123,7 +123,7 @@ pub(super) struct Spec {
 
 /// The hidden job process: enters the job's namespaces and becomes the program, or the first
 /// process of the job's own, which starts the program.
-pub fn exec(arguments: &[String]) -> ExitCode {
+pub(crate) fn exec(arguments: &[String]) -> ExitCode {
     let [file] = arguments else {
         write_stderr("error: job-process is started by the local cloud only");
         return ExitCode::from(2);

@@ -1,0 +1,226 @@
+//! Opening the database: a lost, emptied or damaged one is an error, never an empty cloud.
+//!
+//! The file `records.id` says that the database was made, and which one it is. It is written once
+//! the tables are on the disk. Nothing is opened by SQLite before the look at the file itself, so
+//! that what may still be repaired stays as it is.
+
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::{FILE, SCHEMA};
+use crate::error::{Hint, hinted};
+
+/// Holds the id of the database.
+const MARKER: &str = "records.id";
+
+/// The beginning of every SQLite database.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// `PRAGMA application_id` of our databases: "mlop".
+const APPLICATION: i32 = 0x6d6c_6f70;
+
+/// Opens the database in `directory`, or makes it where there never was one.
+pub(super) fn open(directory: &Path, tables: &[&str]) -> Result<Connection> {
+    let path = directory.join(FILE);
+    let marker = read_marker(directory)?;
+    if marker.is_some() {
+        check_file(&path)?;
+    }
+    let connection =
+        Connection::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let found = prepare(&connection).map_err(|error| damaged(&path, &error.to_string()))?;
+    if found > SCHEMA {
+        return Err(anyhow!(
+            "{} was written by a newer mlops (schema {found}, this build reads {SCHEMA})",
+            directory.display()
+        ))
+        .hint("update mlops, or start afresh with `mlops local reset`");
+    }
+    let report = check(&connection).unwrap_or_else(|error| error.to_string());
+    if report != "ok" {
+        return Err(damaged(&path, &report));
+    }
+    if let Some(marker) = &marker
+        && identity(&connection).unwrap_or_default().as_ref() != Some(marker)
+    {
+        return Err(damaged(
+            &path,
+            "it is another database than this directory's",
+        ));
+    }
+    for table in tables {
+        connection.execute_batch(table)?;
+    }
+    if marker.is_none() {
+        write_marker(directory, &make_identity(&connection)?)?;
+    }
+    connection.pragma_update(None, "user_version", SCHEMA)?;
+    Ok(connection)
+}
+
+fn damaged(path: &Path, why: &str) -> anyhow::Error {
+    let error = anyhow!("{} cannot be used: {why}", path.display());
+    hinted(
+        error,
+        "put back a copy of it, or start afresh with `mlops local reset`, which removes everything \
+         that the local cloud keeps",
+    )
+}
+
+/// Refuses a file that is gone, or that does not begin like a database.
+fn check_file(path: &Path) -> Result<()> {
+    let mut start = [0; MAGIC.len()];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    match read {
+        Ok(()) if start == MAGIC => Ok(()),
+        Ok(()) => Err(damaged(path, "it is not an SQLite database")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(damaged(path, "it is gone")),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            Err(damaged(path, "it is empty or cut off"))
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Sets the connection up; the schema of the database, 0 of a new one.
+fn prepare(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// The first thing that is wrong with the database's pages; "ok" when nothing is.
+fn check(connection: &Connection) -> rusqlite::Result<String> {
+    connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+}
+
+/// The database's id, when it is one of ours.
+fn identity(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if application != APPLICATION {
+        return Ok(None);
+    }
+    connection
+        .query_row("SELECT id FROM identity", [], |row| row.get(0))
+        .optional()
+}
+
+/// Gives the database an id, unless it has one, and sees that it is on the disk.
+fn make_identity(connection: &Connection) -> rusqlite::Result<String> {
+    connection.execute_batch("CREATE TABLE IF NOT EXISTS identity (id TEXT NOT NULL)")?;
+    connection.execute(
+        "INSERT INTO identity SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM identity)",
+        [uuid::Uuid::new_v4().to_string()],
+    )?;
+    connection.pragma_update(None, "application_id", APPLICATION)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    connection.query_row("SELECT id FROM identity", [], |row| row.get(0))
+}
+
+fn marker(directory: &Path) -> PathBuf {
+    directory.join(MARKER)
+}
+
+fn read_marker(directory: &Path) -> Result<Option<String>> {
+    let path = marker(directory);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn write_marker(directory: &Path, id: &str) -> Result<()> {
+    let path = marker(directory);
+    let written = tempfile::NamedTempFile::new_in(directory).and_then(|mut file| {
+        writeln!(file, "{id}")?;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        Ok(())
+    });
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Store;
+    use super::*;
+
+    fn made() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let numbers = store.collection::<String>("test", "text");
+        for number in 0..500 {
+            numbers
+                .insert(&format!("{number:03}"), &"x".repeat(200))
+                .unwrap();
+        }
+        directory
+    }
+
+    fn refused(directory: &Path) -> String {
+        let error = Store::open(directory).unwrap_err();
+        let hints = crate::error::hints(&error).join("\n");
+        assert!(hints.contains("mlops local reset"), "{hints}");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_database_that_is_whole_is_opened_again() {
+        let directory = made();
+        for _ in 0..2 {
+            let store = Store::open(directory.path()).unwrap();
+            let found = store.collection::<String>("test", "text").list("").unwrap();
+            assert_eq!(found.len(), 500);
+        }
+    }
+
+    // Issue 8, 2.5: an empty or truncated records.sqlite was taken for an empty cloud.
+    #[test]
+    fn a_lost_or_damaged_database_is_no_empty_cloud() {
+        type Damage = fn(&Path);
+        let cases: [(&str, Damage); 6] = [
+            ("it is gone", |path| std::fs::remove_file(path).unwrap()),
+            ("it is empty", |path| std::fs::write(path, "").unwrap()),
+            ("it is empty or cut off", |path| {
+                std::fs::write(path, "SQLite").unwrap();
+            }),
+            ("not an SQLite database", |path| {
+                std::fs::write(path, vec![0; 8192]).unwrap();
+            }),
+            ("cannot be used", |path| {
+                let length = path.metadata().unwrap().len();
+                let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+                file.set_len(length / 2 / 4096 * 4096).unwrap();
+            }),
+            ("another database", |path| {
+                let other = tempfile::tempdir().unwrap();
+                drop(Store::open(other.path()).unwrap());
+                std::fs::copy(other.path().join(FILE), path).unwrap();
+            }),
+        ];
+        for (why, damage) in cases {
+            let directory = made();
+            let path = directory.path().join(FILE);
+            damage(&path);
+            let before = std::fs::read(&path).ok();
+            let message = refused(directory.path());
+            assert!(message.contains(why), "{why}: {message}");
+            assert_eq!(std::fs::read(&path).ok(), before, "{why}: it is left alone");
+        }
+    }
+
+    #[test]
+    fn a_database_that_was_never_finished_is_made_again() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(FILE), "").unwrap();
+        drop(Store::open(directory.path()).unwrap());
+        std::fs::remove_file(marker(directory.path())).unwrap();
+        drop(Store::open(directory.path()).unwrap());
+        assert!(marker(directory.path()).is_file());
+    }
+}

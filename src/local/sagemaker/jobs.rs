@@ -451,8 +451,11 @@ fn delete(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
             format!("{} is {}", kind.arn(cloud, name), record.status(kind)),
         ));
     }
-    kind.records(cloud).remove(name)?;
-    Ok(Value::Null)
+    cloud.store().transaction(|transaction| {
+        kind.records(cloud).remove_in(transaction, name)?;
+        super::tags::remove_in(cloud, transaction, &kind.arn(cloud, name))?;
+        Ok(Value::Null)
+    })
 }
 
 /// Jobs that were under way when the server died have failed.

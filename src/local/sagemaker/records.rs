@@ -105,11 +105,11 @@ impl Records {
 
     /// Removes a record and its tags; one that is not there is no error.
     pub(super) fn remove(self, cloud: &Cloud, name: &str) -> ApiResult<()> {
-        cloud
-            .store()
-            .collection::<Value>("sagemaker", self.kind)
-            .remove(name)?;
-        tags::remove(cloud, &self.arn_of(cloud, name))
+        let records = cloud.store().collection::<Value>("sagemaker", self.kind);
+        cloud.store().transaction(|transaction| {
+            records.remove_in(transaction, name)?;
+            tags::remove_in(cloud, transaction, &self.arn_of(cloud, name))
+        })
     }
 
     /// The page of a `List…` request: name, ARN and `more` of each record. Newest first unless the

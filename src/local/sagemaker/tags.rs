@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::Transaction;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -125,12 +126,13 @@ pub(super) fn put(cloud: &Cloud, arn: &str, tags: Option<&Value>) -> ApiResult<(
     Ok(())
 }
 
-/// Forgets the tags of a resource that is deleted.
-pub(super) fn remove(cloud: &Cloud, arn: &str) -> ApiResult<()> {
+/// Forgets the tags of a resource, in the transaction that deletes it: a new one of its name must
+/// not have them.
+pub(super) fn remove_in(cloud: &Cloud, transaction: &Transaction<'_>, arn: &str) -> ApiResult<()> {
     cloud
         .store()
         .collection::<Tags>("sagemaker", "tags")
-        .remove(arn)?;
+        .remove_in(transaction, arn)?;
     Ok(())
 }
 

@@ -317,11 +317,13 @@ fn delete(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
             "Cannot delete {arn}: it has associations. Delete them first."
         )));
     }
-    cloud
+    let entities = cloud
         .store()
-        .collection::<Entity>("sagemaker", "lineage-entity")
-        .remove(&arn)?;
-    tags::remove(cloud, &arn)?;
+        .collection::<Entity>("sagemaker", "lineage-entity");
+    cloud.store().transaction(|transaction| {
+        entities.remove_in(transaction, &arn)?;
+        tags::remove_in(cloud, transaction, &arn)
+    })?;
     Ok(json!({ kind.member("Arn"): arn }))
 }
 

@@ -349,14 +349,17 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             ),
         ));
     }
-    pipelines(cloud).remove(&pipeline.name)?;
-    for (key, _) in runs {
-        executions(cloud).remove(&key)?;
-    }
-    for (key, _) in versions(cloud).list(&own)? {
-        versions(cloud).remove(&key)?;
-    }
-    tags::remove(cloud, &pipeline.arn)?;
+    let kept = versions(cloud).list(&own)?;
+    cloud.store().transaction(|transaction| {
+        pipelines(cloud).remove_in(transaction, &pipeline.name)?;
+        for (key, _) in &runs {
+            executions(cloud).remove_in(transaction, key)?;
+        }
+        for (key, _) in &kept {
+            versions(cloud).remove_in(transaction, key)?;
+        }
+        tags::remove_in(cloud, transaction, &pipeline.arn)
+    })?;
     Ok(json!({ "PipelineArn": pipeline.arn }))
 }
 

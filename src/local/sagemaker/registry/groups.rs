@@ -150,9 +150,11 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             ),
         ));
     }
-    collection(cloud).remove(name)?;
-    tags::remove(cloud, &arn(cloud, name))?;
-    Ok(json!({}))
+    cloud.store().transaction(|transaction| {
+        collection(cloud).remove_in(transaction, name)?;
+        tags::remove_in(cloud, transaction, &arn(cloud, name))?;
+        Ok(json!({}))
+    })
 }
 
 pub(super) async fn put_policy(cloud: &Cloud, input: Value) -> ApiResult<Value> {

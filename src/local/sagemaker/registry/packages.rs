@@ -456,11 +456,12 @@ pub(super) async fn batch_describe(cloud: &Cloud, input: Value) -> ApiResult<Val
 
 pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let (key, record) = find(cloud, requests::required(&input, "ModelPackageName")?)?;
-    collection(cloud).remove(&key)?;
-    if let Some(arn) = record["ModelPackageArn"].as_str() {
-        tags::remove(cloud, arn)?;
-    }
-    Ok(json!({}))
+    let arn = record["ModelPackageArn"].as_str().unwrap_or_default();
+    cloud.store().transaction(|transaction| {
+        collection(cloud).remove_in(transaction, &key)?;
+        tags::remove_in(cloud, transaction, arn)?;
+        Ok(json!({}))
+    })
 }
 
 #[cfg(test)]

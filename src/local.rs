@@ -26,6 +26,7 @@ mod codecommit;
 mod door;
 mod ec2;
 mod ecr;
+mod garbage;
 mod iam;
 mod instance;
 mod kms;

@@ -24,10 +24,15 @@ pub(crate) mod images;
 mod layers;
 mod lifecycle;
 mod manifests;
+mod orphans;
 pub(crate) mod registry;
 pub(crate) mod scan;
 mod settings;
 mod uploads;
+
+pub(crate) use orphans::{
+    digests, remove_orphaned_layers, remove_released_layers, unfinished_uploads,
+};
 
 operations! { "ecr":
     "BatchCheckLayerAvailability" => layers::batch_check_layer_availability,
@@ -116,6 +121,9 @@ struct Layer {
     size: u64,
     /// Known once a manifest names the layer.
     media_type: Option<String>,
+    /// When the last image that needed the layer was deleted, in seconds since the epoch.
+    #[serde(default)]
+    released: Option<f64>,
 }
 
 fn repositories(cloud: &Cloud) -> Collection<'_, Repository> {
@@ -468,11 +476,16 @@ async fn delete_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             ),
         ));
     }
-    repositories(cloud).remove(name)?;
     lifecycle::forget(cloud, name)?;
-    for (key, _) in layers(cloud).list(&format!("{name}@"))? {
-        layers(cloud).remove(&key)?;
-    }
+    let kept = layers(cloud).list(&format!("{name}@"))?;
+    // Both or neither: a new repository of this name must not have the layers of this one.
+    cloud.store().transaction(|transaction| {
+        repositories(cloud).remove_in(transaction, name)?;
+        for (key, _) in &kept {
+            layers(cloud).remove_in(transaction, key)?;
+        }
+        Ok(())
+    })?;
     Ok(json!({"repository": repository.describe(cloud)}))
 }
 

@@ -62,7 +62,9 @@ mod versions;
 mod wire;
 
 pub(crate) use form::is_form;
+pub(crate) use multipart::remove_orphaned_parts;
 pub(crate) use service::OPERATIONS;
+pub(crate) use versions::mark;
 
 /// The tables of this service. `sequence` orders the versions of a key: the highest is the newest.
 /// The version id `null` is that of objects written while versioning was off or suspended.

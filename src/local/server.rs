@@ -22,7 +22,7 @@ use super::door::{self, Credentials, Scope};
 use super::instance::{Address, Held};
 use super::limits::{MAX_FORM, MAX_JSON};
 use super::wire::Dialect;
-use super::{clock, codecommit, ecr, lambda, s3, sagemaker, sts, wire};
+use super::{clock, codecommit, ecr, garbage, lambda, s3, sagemaker, sts, wire};
 use crate::error::{Hint, hinted};
 use crate::progress::write_stderr;
 
@@ -93,6 +93,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     )?;
     // Before anything is under way: what is unfinished now is nobody's.
     codecommit::recover(&cloud)?;
+    let collector = garbage::start(&cloud)?;
     super::sagemaker::recover(&cloud)?;
     super::lambda::recover(&cloud)?;
     // Last: its roll-backs begin at once and change what the others have recovered.
@@ -137,6 +138,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
             () = clock::sleep(LAST_REQUESTS) => {}
         }
     }
+    collector.end().await;
     // The next server may start once the records are closed, and not before.
     drop((app, cloud, held));
     Ok(())

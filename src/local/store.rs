@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::api::{ApiError, ApiResult};
 
 mod opening;
+mod usage;
 mod verified;
 
 pub(crate) use verified::is_damage;
@@ -35,6 +36,7 @@ impl From<rusqlite::Error> for ApiError {
 /// The records of every service; each reads its own only.
 #[derive(Debug)]
 pub(crate) struct Store {
+    path: PathBuf,
     connection: Mutex<Connection>,
 }
 
@@ -48,6 +50,7 @@ impl Store {
 
         let tables = [RECORDS, super::s3::SCHEMA, super::logs::SCHEMA];
         Ok(Self {
+            path: directory.join(FILE),
             connection: Mutex::new(opening::open(directory, &tables)?),
         })
     }
@@ -70,6 +73,29 @@ impl Store {
         let result = work(&transaction)?;
         transaction.commit()?;
         Ok(result)
+    }
+
+    /// Reads the database as it is at one moment, on a connection of its own: nobody waits for it.
+    pub(super) fn snapshot<R>(
+        &self,
+        work: impl FnOnce(&Connection) -> ApiResult<R>,
+    ) -> ApiResult<R> {
+        let connection = Connection::open_with_flags(
+            &self.path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        connection.pragma_update(None, "query_only", true)?;
+        connection.execute_batch("BEGIN")?;
+        work(&connection)
+    }
+
+    /// A number that grows with every change of the database.
+    pub(super) fn changes(&self) -> i64 {
+        let connection = self.lock();
+        connection
+            .query_row("SELECT total_changes()", [], |row| row.get(0))
+            .unwrap_or_default()
     }
 
     /// The records of one kind.
@@ -176,6 +202,20 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     }
 }
 
+/// Passes every record to `work`: its key and its JSON.
+pub(super) fn for_each_record(
+    connection: &Connection,
+    mut work: impl FnMut(&str, &str),
+) -> ApiResult<()> {
+    let mut statement = connection.prepare("SELECT key, value FROM records")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let text = |index: usize| row.get_ref(index)?.as_str().map_err(rusqlite::Error::from);
+        work(text(0)?, text(1)?);
+    }
+    Ok(())
+}
+
 fn read<T: DeserializeOwned>(
     connection: &Connection,
     service: &str,
@@ -219,6 +259,7 @@ fn decode<T: DeserializeOwned>(text: &str) -> ApiResult<T> {
 pub(crate) struct Blobs {
     directory: PathBuf,
     verdicts: Arc<verified::Verdicts>,
+    usage: Arc<usage::Usage>,
 }
 
 impl Blobs {
@@ -227,6 +268,7 @@ impl Blobs {
         let blobs = Self {
             directory: directory.join("blobs"),
             verdicts: Arc::default(),
+            usage: Arc::default(),
         };
         std::fs::create_dir_all(blobs.directory.join("tmp"))?;
         Ok(blobs)
@@ -242,7 +284,7 @@ impl Blobs {
 
     /// A temporary file in the same file system, for [`Blobs::adopt`].
     pub(crate) fn temporary(&self) -> std::io::Result<tempfile::NamedTempFile> {
-        tempfile::NamedTempFile::new_in(self.directory.join("tmp"))
+        tempfile::NamedTempFile::new_in(self.temporary_directory())
     }
 
     /// Keeps a finished temporary file whose bytes have this hex SHA-256. It replaces the blob of
@@ -252,8 +294,38 @@ impl Blobs {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
+        let mut usage = self.usage.lock();
         file.persist(&path).map_err(|error| error.error)?;
+        usage.note(sha256);
         Ok(())
+    }
+
+    /// Keeps a blob from the garbage collector until a record names it; false when it is not there.
+    pub(crate) fn touch(&self, sha256: &str) -> bool {
+        let mut usage = self.usage.lock();
+        let there = self.path(sha256).is_file();
+        if there {
+            usage.note(sha256);
+        }
+        there
+    }
+
+    /// The directory of the blobs' directories.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where [`Blobs::temporary`] puts its files.
+    pub(super) fn temporary_directory(&self) -> PathBuf {
+        self.directory.join("tmp")
+    }
+
+    /// Begins a collection; the records must be read after this.
+    pub(super) fn begin_collection(&self) -> usage::Sweep<'_> {
+        usage::Sweep {
+            moment: self.usage.begin(),
+            usage: &self.usage,
+        }
     }
 
     /// Takes a damaged blob out of the way: it lies in `blobs/damaged` then.
@@ -271,7 +343,7 @@ impl Blobs {
         use std::io::Write;
 
         let sha256 = hex::encode(Sha256::digest(bytes));
-        if !self.is_sound(&sha256)? {
+        if !self.is_sound(&sha256)? || !self.touch(&sha256) {
             let mut file = self.temporary()?;
             file.write_all(bytes)?;
             self.adopt(file, &sha256)?;

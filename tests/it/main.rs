@@ -11,6 +11,7 @@ mod data_damage;
 mod data_resume;
 mod data_versions;
 mod faulty_registry;
+mod garbage;
 mod gate;
 mod generated;
 mod image;

@@ -432,7 +432,12 @@ pub(super) async fn batch_get_image(cloud: &Cloud, input: Batch) -> ApiResult<Va
 
 pub(super) async fn batch_delete_image(cloud: &Cloud, input: Batch) -> ApiResult<Value> {
     find(cloud, input.registry_id.as_deref(), &input.repository_name)?;
-    change(cloud, &input.repository_name, |repository| {
+    let name = &input.repository_name;
+    cloud.store().transaction(|transaction| {
+        let mut repository = super::repositories(cloud)
+            .get_in(transaction, name)?
+            .ok_or_else(|| super::not_found(ACCOUNT, name))?;
+        let mut before = repository.images.clone();
         let (mut gone, mut failures) = (Vec::new(), Vec::new());
         for id in &input.image_ids {
             match repository.remove(id) {
@@ -440,6 +445,9 @@ pub(super) async fn batch_delete_image(cloud: &Cloud, input: Batch) -> ApiResult
                 Err(miss) => failures.push(failure(id, miss)),
             }
         }
+        super::repositories(cloud).put_in(transaction, name, &repository)?;
+        before.retain(|digest, _| !repository.images.contains_key(digest));
+        super::orphans::release(cloud, transaction, &repository, &before)?;
         Ok(json!({"imageIds": gone, "failures": failures}))
     })
 }

@@ -4,7 +4,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Repository, StoredImage, change, find, layers};
+use super::{Repository, StoredImage, find, layers, repositories};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::clock;
@@ -114,27 +114,35 @@ pub(super) fn put(
         Manifest::Index(index) => (stored_index(&repository, &media_type, index)?, Vec::new()),
     };
     let sha256 = cloud.blobs().write(bytes)?;
+    cloud.blobs().touch(&sha256);
     let digest = format!("sha256:{sha256}");
     let subject = image.subject.clone();
-    let known = change(cloud, name, |repository| {
+    let known = cloud.store().transaction(|transaction| {
+        let mut repository = repositories(cloud)
+            .get_in(transaction, name)?
+            .ok_or_else(|| super::not_found(ACCOUNT, name))?;
+        // What it refers to may have been removed since it was checked.
         if let Manifest::Index(index) = &manifest {
-            // An image of it may have been removed since.
-            stored_index(repository, &media_type, index)?;
+            stored_index(&repository, &media_type, index)?;
+        }
+        for part in &parts {
+            let key = format!("{name}@{}", part.digest());
+            let mut layer = layers(cloud)
+                .get_in(transaction, &key)?
+                .ok_or_else(|| missing_layers(name, &[part.digest().to_string()]))?;
+            layer.media_type = Some(part.media_type().to_string());
+            layer.released = None;
+            layers(cloud).put_in(transaction, &key, &layer)?;
         }
         let known = repository.images.contains_key(&digest);
         let moved = match tag {
-            Some(tag) => set_tag(repository, tag, &digest)?,
+            Some(tag) => set_tag(&mut repository, tag, &digest)?,
             None => false,
         };
         repository.images.entry(digest.clone()).or_insert(image);
+        repositories(cloud).put_in(transaction, name, &repository)?;
         Ok(known && !moved)
     })?;
-    for part in parts {
-        layers(cloud).update(&format!("{name}@{}", part.digest()), |layer| {
-            layer.media_type = Some(part.media_type().to_string());
-            Ok(())
-        })?;
-    }
     Ok(Kept {
         digest,
         media_type,
@@ -163,7 +171,7 @@ fn set_tag(repository: &mut Repository, tag: &str, digest: &str) -> ApiResult<bo
 }
 
 /// What a manifest needs. A layer with URLs may stay where they point to; it is not pushed.
-fn parts(manifest: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
+pub(super) fn parts(manifest: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
     std::iter::once(manifest.config())
         .chain(manifest.layers())
         .filter(|part| part.urls().as_ref().is_none_or(Vec::is_empty))
@@ -199,6 +207,16 @@ pub(super) fn is_whole(
     Ok(true)
 }
 
+fn missing_layers(name: &str, digests: &[String]) -> ApiError {
+    ApiError::new(
+        "LayersNotFoundException",
+        format!(
+            "Layers with digests '{digests:?}' required for pushing image into repository with \
+             name '{name}' in the registry with id '{ACCOUNT}' do not exist"
+        ),
+    )
+}
+
 /// The record of one image, and the blobs that it consists of.
 fn stored_image(
     cloud: &Cloud,
@@ -223,14 +241,7 @@ fn stored_image(
         }
     }
     if !missing.is_empty() {
-        return Err(ApiError::new(
-            "LayersNotFoundException",
-            format!(
-                "Layers with digests '{missing:?}' required for pushing image into repository \
-                 with name '{}' in the registry with id '{ACCOUNT}' do not exist",
-                repository.name
-            ),
-        ));
+        return Err(missing_layers(&repository.name, &missing));
     }
     let artifact_type = manifest.artifact_type().as_ref().map_or_else(
         || manifest.config().media_type().to_string(),

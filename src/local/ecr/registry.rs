@@ -299,7 +299,9 @@ fn created(name: &str, digest: &str) -> Response<Body> {
 async fn start(cloud: &Cloud, name: &str, parts: &Parts, body: Body) -> Registered<Response<Body>> {
     if let (Some(digest), Some(from)) = (query(parts, "mount"), query(parts, "from")) {
         let hex = sha256(&digest)?;
-        if let Some(layer) = blobs::find(cloud, &from, &digest)? {
+        if let Some(layer) = blobs::find(cloud, &from, &digest)?
+            && cloud.blobs().touch(hex)
+        {
             uploads::keep(cloud, name, hex, layer.size)?;
             return Ok(created(name, &digest));
         }

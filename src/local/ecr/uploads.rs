@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::registry::{Refusal, Registered};
 use super::{Layer, layers};
 use crate::local::Cloud;
-use crate::local::api::ApiError;
+use crate::local::api::{ApiError, ApiResult};
 use crate::local::clock;
 use crate::local::store::Collection;
 
@@ -128,6 +128,12 @@ pub(super) fn start(cloud: &Cloud, repository: &str) -> Registered<String> {
     };
     uploads(cloud).put(&id, &upload)?;
     Ok(id)
+}
+
+/// The files of all uploads under way.
+pub(super) fn files(cloud: &Cloud) -> ApiResult<Vec<PathBuf>> {
+    let all = uploads(cloud).list("")?;
+    Ok(all.into_iter().map(|(_, upload)| upload.file).collect())
 }
 
 /// Forgets an upload with all its bytes.
@@ -305,8 +311,15 @@ pub(super) fn keep(cloud: &Cloud, repository: &str, sha256: &str, size: u64) -> 
     let layer = Layer {
         size,
         media_type: None,
+        released: None,
     };
-    layers(cloud).insert(&format!("{repository}@sha256:{sha256}"), &layer)?;
+    let key = format!("{repository}@sha256:{sha256}");
+    if !layers(cloud).insert(&key, &layer)? {
+        layers(cloud).update(&key, |layer| {
+            layer.released = None;
+            Ok(())
+        })?;
+    }
     Ok(())
 }
 

@@ -81,6 +81,8 @@ pub(super) async fn keep(cloud: &Cloud, given: Given) -> ApiResult<Zip> {
             ));
         }
     };
+    // From here on the code keeps its bytes, whatever becomes of the object.
+    cloud.blobs().touch(&sha256);
     let (worker, name) = (cloud.clone(), sha256.clone());
     let checked = tokio::task::spawn_blocking(move || {
         let file = match &object {

@@ -1,6 +1,7 @@
 //! Multipart uploads under way: records, and one file per part in `uploads/ID/` of the state
 //! directory.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -210,6 +211,35 @@ pub(super) fn keep_file(
     file.persist(&path)
         .map_err(|error| ApiError::from(error.error))?;
     Ok(name)
+}
+
+/// Removes files of no part, which an end of the server left. For the start only: nothing may be
+/// under way.
+pub(crate) fn remove_orphaned_parts(cloud: &Cloud) -> ApiResult<()> {
+    let known: BTreeSet<PathBuf> = cloud.store().transaction(|transaction| {
+        let mut statement = transaction.prepare("SELECT upload, file FROM s3_parts")?;
+        let found = statement.query_map([], |row| {
+            let (id, file): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok(path(cloud, &id, &file))
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
+    })?;
+    let uploads = std::fs::read_dir(cloud.directory().join("uploads"));
+    for upload in uploads.into_iter().flatten().flatten() {
+        for part in std::fs::read_dir(upload.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if !known.contains(&part.path()) {
+                // What cannot be removed is only space.
+                drop(std::fs::remove_file(part.path()));
+            }
+        }
+        // Fails where parts are left, as it should.
+        drop(std::fs::remove_dir(upload.path()));
+    }
+    Ok(())
 }
 
 /// Removes the files of uploads that are forgotten. What cannot be removed is only space.

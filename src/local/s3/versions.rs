@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::buckets::{Bucket, Versioning};
 use super::checksums::Checksums;
 use super::wire;
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::garbage::{self, Marks};
 
 /// The id of an object's version that was written without versioning.
 pub(super) const NULL: &str = "null";
@@ -248,6 +249,16 @@ pub(super) fn of_upload(
         ))?
         .query_row([bucket, key, upload], from_row)
         .optional()?)
+}
+
+/// Marks the bytes of all versions, for the garbage collector.
+pub(crate) fn mark(connection: &Connection, marks: &mut Marks) -> ApiResult<()> {
+    let mut statement = connection.prepare("SELECT DISTINCT sha256 FROM s3_versions")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        garbage::mention(row.get_ref(0)?.as_str().map_err(ApiError::internal)?, marks);
+    }
+    Ok(())
 }
 
 /// What a new version is made of.

@@ -466,7 +466,6 @@ fn runs_elsewhere(directory: &Path) -> anyhow::Error {
 /// this user's own is removed too, without a look at what its files say.
 pub async fn reset(directory: &Path) -> Result<bool> {
     match seal::check(directory) {
-        Ok(seal::Found::Nothing) => {}
         Ok(seal::Found::Ours) => drop(stop(directory).await?),
         Err(_) if !seal::resembles_state(directory) => {
             return Err(Failure::usage(format!(
@@ -476,7 +475,7 @@ pub async fn reset(directory: &Path) -> Result<bool> {
             .hint("name the directory that `mlops local status` shows");
         }
         Err(_) if is_held(directory)? => return Err(runs_elsewhere(directory)),
-        Err(_) => {}
+        Ok(seal::Found::Nothing) | Err(_) => {}
     }
     match std::fs::remove_dir_all(directory) {
         Ok(()) => Ok(true),

@@ -276,7 +276,7 @@ fn backends(cloud: &Cloud) -> Vec<u32> {
 fn wait_until(what: &str, mut probe: impl FnMut() -> bool) {
     let start = Instant::now();
     while !probe() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        assert!(start.elapsed() < Duration::from_mins(1), "{what}");
         pause();
     }
 }

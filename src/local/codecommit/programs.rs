@@ -159,7 +159,12 @@ fn check(repository: &Path) -> ApiResult<()> {
         )))
     };
     for name in OWN {
-        match repository.join(name).symlink_metadata() {
+        // With an empty name, `join` would add a slash, and the link would be followed.
+        let path = match name {
+            "" => repository.to_owned(),
+            name => repository.join(name),
+        };
+        match path.symlink_metadata() {
             Ok(found) if found.is_symlink() => return refused(name, "a symbolic link"),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -215,6 +220,10 @@ mod tests {
             let error = check(directory.path()).unwrap_err();
             assert!(error.message.contains(name), "{}", error.message);
         }
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link.git");
+        std::os::unix::fs::symlink(directory.path(), &link).unwrap();
+        assert!(check(&link).is_err());
         for name in OWN.iter().filter(|name| !name.is_empty()) {
             let directory = tempfile::tempdir().unwrap();
             let link = directory.path().join(name);

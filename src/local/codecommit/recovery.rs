@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn stale_locks_and_unfinished_pushes_are_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let old = SystemTime::now() - Duration::from_secs(60);
+        let old = SystemTime::now() - Duration::from_mins(1);
         let paths = [
             ("HEAD.lock", true),
             ("refs/heads/a/b.lock", true),

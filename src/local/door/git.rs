@@ -118,7 +118,7 @@ mod tests {
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
     /// What botocore's `SigV4Auth` computes in awscli's `sign_request` (awscli 1.46.3) for
-    /// http://127.0.0.1:4566/v1/repos/flights in us-east-1 at 2026-01-02 03:04:05.
+    /// `http://127.0.0.1:4566/v1/repos/flights` in us-east-1 at 2026-01-02 03:04:05.
     const PASSWORD: &str =
         "20260102T030405Z47318e3d8b16aca27b0bf1c3671a69fdd21cbb393adeee2d5180669651442f32";
 

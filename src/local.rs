@@ -18,6 +18,7 @@
 //! answers `NotImplemented` by name.
 
 mod api;
+mod beneath;
 mod children;
 mod clock;
 mod cloud;
@@ -27,6 +28,7 @@ mod door;
 mod ec2;
 mod ecr;
 mod garbage;
+mod health;
 mod iam;
 mod instance;
 mod kms;
@@ -42,10 +44,12 @@ mod server;
 mod store;
 mod sts;
 mod system_tags;
+mod unpack;
 mod wire;
 
 use cloud::Cloud;
 
+pub use health::Trouble;
 pub use instance::{
     Connection, Detached, Status, adopt, connect, detach, git_credential, reset, status, stop,
 };

@@ -229,7 +229,15 @@ impl fmt::Display for LocalReport {
                     }
                     _ => f.write_str("not running, ")?,
                 }
-                write!(f, "state in {}", status.directory.display())
+                write!(f, "state in {}", status.directory.display())?;
+                for trouble in &status.degraded {
+                    write!(
+                        f,
+                        "\ndegraded since {}: {}: {}",
+                        trouble.since, trouble.what, trouble.why
+                    )?;
+                }
+                Ok(())
             }
             Self::GitCredential(credential) => credential.fmt(f),
             Self::Injected(injected) => injected.fmt(f),

@@ -56,6 +56,22 @@ impl ApiError {
     }
 }
 
+/// The code of [`ApiError::is_unavailable`], which clients retry.
+const UNAVAILABLE: &str = "ServiceUnavailable";
+
+impl ApiError {
+    /// The state cannot be read or written at the moment: the disk is full or read-only, or another
+    /// process holds the database.
+    pub(crate) fn unavailable(error: impl fmt::Display) -> Self {
+        Self::new(UNAVAILABLE, error.to_string()).status(503)
+    }
+
+    /// True when the same call can succeed later, without any change of the request.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.code == UNAVAILABLE
+    }
+}
+
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.message)
@@ -66,7 +82,12 @@ impl std::error::Error for ApiError {}
 
 impl From<std::io::Error> for ApiError {
     fn from(error: std::io::Error) -> Self {
-        Self::internal(error)
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+
+        match error.kind() {
+            StorageFull | QuotaExceeded | ReadOnlyFilesystem => Self::unavailable(error),
+            _ => Self::internal(error),
+        }
     }
 }
 

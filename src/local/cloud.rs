@@ -4,15 +4,23 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
+use super::health::Health;
 use super::limits;
 use super::store::{Blobs, Store};
 use crate::progress::write_stderr;
+
+/// Between the first two attempts to write state on a full disk.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Longest time between two attempts: a user who frees space should not have to wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The account of every local cloud.
 pub(crate) const ACCOUNT: &str = "000000000000";
@@ -56,6 +64,7 @@ struct Inner {
     credentials: super::door::Credentials,
     settings: Settings,
     busy: AtomicUsize,
+    health: Health,
 }
 
 /// How this server was started.
@@ -85,7 +94,53 @@ impl Cloud {
             credentials,
             settings,
             busy: AtomicUsize::new(0),
+            health: Health::default(),
         })))
+    }
+
+    /// A cloud in an empty directory, for tests.
+    #[cfg(test)]
+    pub(crate) fn in_directory(directory: &Path) -> Self {
+        Self::open(
+            directory,
+            "http://127.0.0.1:1".to_owned(),
+            "us-east-1".to_owned(),
+            super::door::Credentials::Any,
+            Settings {
+                cache: directory.to_owned(),
+                python: "python3".into(),
+            },
+        )
+        .expect("a cloud in an empty directory")
+    }
+
+    /// What keeps this server from doing its work.
+    pub(crate) fn health(&self) -> &Health {
+        &self.0.health
+    }
+
+    /// Writes state that no request waits for: `write` is called again, with growing pauses, until
+    /// the state can be written. Meanwhile `what` is part of this server's troubles.
+    ///
+    /// # Errors
+    /// Every error of `write` that waiting does not cure.
+    pub(crate) async fn persist<R>(
+        &self,
+        what: &str,
+        mut write: impl FnMut() -> ApiResult<R>,
+    ) -> ApiResult<R> {
+        let mut pause = FIRST_PAUSE;
+        let mut trouble = None;
+        loop {
+            match write() {
+                Err(error) if error.is_unavailable() => {
+                    trouble.get_or_insert_with(|| self.health().report(what, &error.message));
+                    super::clock::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                result => return result,
+            }
+        }
     }
 
     /// The records.

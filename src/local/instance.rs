@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::door::Credentials;
-use super::{clock, seal};
+use super::health::{self, Trouble};
+use super::{beneath, clock, seal};
 use crate::error::{Failure, Hint, hinted};
 use crate::progress::Progress;
 
@@ -336,13 +337,22 @@ pub struct Status {
     pub endpoint: Option<String>,
     /// Its process.
     pub pid: Option<u32>,
+    /// What keeps it from doing its work; empty for a server that is well.
+    pub degraded: Vec<Trouble>,
 }
 
-/// Looks whether a server runs on `directory`.
+/// Looks whether a server runs on `directory`, and what is wrong with it.
 pub async fn status(directory: &Path) -> Result<Status> {
     seal::check(directory)?;
     let address = running(directory).await?;
+    let degraded = match &address {
+        Some(address) => health::ask(&address.endpoint)
+            .await
+            .unwrap_or_else(|error| vec![Trouble::new("its status", &format!("{error:#}"))]),
+        None => Vec::new(),
+    };
     Ok(Status {
+        degraded,
         directory: directory.to_owned(),
         running: address.is_some(),
         endpoint: address.as_ref().map(|address| address.endpoint.clone()),
@@ -477,9 +487,9 @@ pub async fn reset(directory: &Path) -> Result<bool> {
         Err(_) if is_held(directory)? => return Err(runs_elsewhere(directory)),
         Ok(seal::Found::Nothing) | Err(_) => {}
     }
-    match std::fs::remove_dir_all(directory) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot remove {}", directory.display())),
+    if directory.symlink_metadata().is_err() {
+        return Ok(false);
     }
+    beneath::discard_all(directory);
+    Ok(true)
 }

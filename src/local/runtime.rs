@@ -13,14 +13,17 @@
 //! program that spells /opt/ml and never `SAGEMAKER_BASE_DIR` is refused by name.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Cloud;
 use super::api::{ApiError, ApiResult};
+use super::beneath::Directory;
 use super::door::Credentials;
+use super::{Cloud, beneath, unpack};
 
 mod enter;
 mod function;
@@ -39,6 +42,10 @@ use packages::Packages;
 /// The search path of an image that sets none.
 const IMAGE_PATH: &str =
     "/opt/program:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How much of a program is searched for the paths that it uses, in bytes; larger ones are
+/// compiled, and spell them in other ways.
+const LARGEST_SCRIPT: u64 = 16 << 20;
 
 /// Where a job's files lie in the container.
 pub(crate) const MOUNT: &str = "/opt/ml";
@@ -104,6 +111,23 @@ impl Prepared {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect()
     }
+}
+
+/// Removes what a server that was killed left half unpacked, and what could not be removed before.
+/// Nothing of it prevents a start.
+pub(crate) fn recover(cloud: &Cloud) {
+    let state = cloud.directory();
+    let images = std::fs::read_dir(state.join("images"));
+    for entry in images.into_iter().flatten().flatten() {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(unpack::UNFINISHED.as_bytes())
+        {
+            beneath::discard(state, &entry.path());
+        }
+    }
+    beneath::discard(state, &state.join(beneath::UNREMOVED));
 }
 
 /// Makes an image ready to run: its files unpacked, its Python dependencies installed. Both are
@@ -341,21 +365,29 @@ fn refuse_literal_mount(opt: &Path, command: &[String], reason: &str) -> ApiResu
     let Some(program) = command.first() else {
         return Ok(());
     };
-    let directory = opt.join("program");
-    let has = |path: &Path, text: &str| {
-        std::fs::read(path).is_ok_and(|bytes| {
-            bytes
+    let Some(directory) = Directory::open(opt, "/opt")?.subdirectory("program".as_ref())? else {
+        return Ok(());
+    };
+    // Through no link: an image's could lead to a device that never ends.
+    let has = |name: &OsStr, text: &str| {
+        let mut bytes = Vec::new();
+        let read = directory
+            .file(Path::new(name))
+            .ok()
+            .flatten()
+            .map(|file| file.take(LARGEST_SCRIPT).read_to_end(&mut bytes));
+        matches!(read, Some(Ok(_)))
+            && bytes
                 .windows(text.len())
                 .any(|part| part == text.as_bytes())
-        })
     };
     let name = Path::new(program).file_name().unwrap_or_default();
-    if !has(&directory.join(name), MOUNT) {
+    if !has(name, MOUNT) {
         return Ok(());
     }
-    let aware = std::fs::read_dir(&directory)?
+    let aware = std::fs::read_dir(opt.join("program"))?
         .filter_map(Result::ok)
-        .any(|entry| has(&entry.path(), "SAGEMAKER_BASE_DIR"));
+        .any(|entry| has(&entry.file_name(), "SAGEMAKER_BASE_DIR"));
     if aware {
         return Ok(());
     }

@@ -22,7 +22,7 @@ use super::door::{self, Credentials, Scope};
 use super::instance::{Address, Held};
 use super::limits::{MAX_FORM, MAX_JSON};
 use super::wire::Dialect;
-use super::{clock, codecommit, ecr, garbage, lambda, s3, sagemaker, sts, wire};
+use super::{clock, codecommit, ecr, garbage, health, lambda, s3, sagemaker, sts, wire};
 use crate::error::{Hint, hinted};
 use crate::progress::write_stderr;
 
@@ -94,6 +94,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     // Before anything is under way: what is unfinished now is nobody's.
     codecommit::recover(&cloud)?;
     let collector = garbage::start(&cloud)?;
+    super::runtime::recover(&cloud);
     super::sagemaker::recover(&cloud)?;
     super::lambda::recover(&cloud)?;
     // Last: its roll-backs begin at once and change what the others have recovered.
@@ -272,8 +273,8 @@ async fn route(
     let cloud = &app.cloud;
     let signing = scope.as_ref().ok().map(|scope| scope.service.clone());
     let signing = signing.as_deref();
-    if parts.uri.path() == "/_mlops/status" {
-        return Ok(status(app));
+    if parts.uri.path() == health::STATUS {
+        return Ok(status(app).await);
     }
     if parts.uri.path().starts_with(lambda::download::PATH) {
         return Ok(lambda::download::handle(cloud, parts).await);
@@ -394,11 +395,14 @@ async fn read(body: &mut Option<Body>, limit: usize) -> ApiResult<Bytes> {
     read.map_err(|unread| unread.into_error(limit))
 }
 
-fn status(app: &App) -> Response<Body> {
+async fn status(app: &App) -> Response<Body> {
+    let cloud = app.cloud.clone();
+    let troubles = move || cloud.health().troubles(cloud.store(), cloud.directory());
     let body = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "uptime_seconds": app.started.elapsed().as_secs(),
+        "degraded": tokio::task::spawn_blocking(troubles).await.unwrap_or_default(),
     });
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = StatusCode::OK;

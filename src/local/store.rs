@@ -29,7 +29,16 @@ pub(crate) const SCHEMA: i64 = 1;
 
 impl From<rusqlite::Error> for ApiError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::internal(error)
+        use rusqlite::ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, ReadOnly, SystemIoFailure,
+        };
+
+        match error.sqlite_error_code() {
+            Some(
+                CannotOpen | DatabaseBusy | DatabaseLocked | DiskFull | ReadOnly | SystemIoFailure,
+            ) => Self::unavailable(error),
+            _ => Self::internal(error),
+        }
     }
 }
 
@@ -96,6 +105,23 @@ impl Store {
         connection
             .query_row("SELECT total_changes()", [], |row| row.get(0))
             .unwrap_or_default()
+    }
+
+    /// Writes something, to find out whether that is possible.
+    pub(crate) fn probe(&self) -> ApiResult<()> {
+        // More than a page, so that the database would have to grow.
+        let large = "x".repeat(16 << 10);
+        let probes = self.collection::<String>("mlops", "probe");
+        probes.put("probe", &large)?;
+        probes.remove("probe").map(drop)
+    }
+
+    /// Makes every write fail, as a disk that is full or read-only does.
+    #[cfg(test)]
+    pub(crate) fn refuse_writes(&self, refuse: bool) {
+        self.lock()
+            .pragma_update(None, "query_only", refuse)
+            .expect("a pragma");
     }
 
     /// The records of one kind.

@@ -292,7 +292,7 @@ def test_processing_reads_inputs_and_writes_outputs(client, process, s3, bucket)
     )
     job = process(
         "cd /opt/ml/processing && cat in/deep/a.csv in/b.csv > out/all.csv && cat m/deep/a.csv && mkdir out/sub"
-        " && echo sub > out/sub/x && ln -s /etc/passwd out/link && cp /opt/ml/config/*.json out/"
+        " && echo sub > out/sub/x && ln -s all.csv out/link && cp /opt/ml/config/*.json out/"
         " && echo $COLOR $FROM_IMAGE $PROCESSING_JOB_NAME $PWD && echo 'all well' > /opt/ml/output/message",
         Environment={"COLOR": "blue"},
         ProcessingInputs=[
@@ -333,6 +333,7 @@ def test_processing_reads_inputs_and_writes_outputs(client, process, s3, bucket)
     assert json.loads(read("out/resourceconfig.json"))["hosts"] == ["algo-1"]
     lines = log_lines(client, "Processing", job["ProcessingJobName"])
     assert "1,2" in lines
+    assert "[mlops] not uploaded: /opt/ml/processing/out/link is a symbolic link" in lines
     assert f"blue yes {job['ProcessingJobName']} /opt/ml/processing" in lines
 
 

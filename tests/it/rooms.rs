@@ -81,7 +81,7 @@ fn clients_are_made_in_one_place() {
 fn each_library_has_its_room() {
     only_in(r"indicatif::", &["progress.rs"]);
     only_in(r"dialoguer::", &["prompt.rs"]);
-    only_in(r"\b(rusqlite|s3s|axum|nix)::", &["local/"]);
+    only_in(r"\b(rusqlite|rustix|s3s|axum|nix)::", &["local/"]);
 }
 
 #[test]

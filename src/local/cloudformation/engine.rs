@@ -219,6 +219,14 @@ impl Engine {
         stacks::set_status(&self.cloud, &self.key, status, reason)
     }
 
+    /// Writes the status in which work ends, as soon as it can be written.
+    pub(super) async fn end(&self, status: &str, reason: String) {
+        let what = format!("stack {}", self.key);
+        let write = || self.status(status, Some(reason.clone()));
+        // Any other error says that the record is gone; nobody is left to tell.
+        let _ = self.cloud.persist(&what, write).await;
+    }
+
     /// Keeps a resource in the stack's record, with an event.
     pub(super) fn keep(
         &self,
@@ -450,8 +458,7 @@ impl Engine {
             Err(failure) => self.create_failed(&failure).await,
         };
         if let Err(error) = result {
-            // The record itself could not be written; the next start finds the stack in progress.
-            let _ = self.status("CREATE_FAILED", Some(error.message));
+            self.end("CREATE_FAILED", error.message).await;
         }
     }
 
@@ -527,7 +534,7 @@ impl Engine {
     /// Deletes the stack. The status is `DELETE_IN_PROGRESS`.
     pub(crate) async fn run_delete(self) {
         if let Err(error) = self.delete_all().await {
-            let _ = self.status("DELETE_FAILED", Some(error.message));
+            self.end("DELETE_FAILED", error.message).await;
         }
     }
 

@@ -36,8 +36,7 @@ impl Engine {
         if let Err(error) = self.go_on().await
             && let Ok(stack) = self.stack()
         {
-            // The record itself could not be written: the next start tries again.
-            let _ = self.status(failed(&stack.status), Some(error.message));
+            self.end(failed(&stack.status), error.message).await;
         }
     }
 

@@ -345,24 +345,28 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
     let plan = async move {
         let planned = changes::plan(&in_background, &stack, &change_set.source);
         // A change set that was deleted meanwhile is not written again.
-        let _ = changes::change_sets(&in_background).update(&key, |change_set| {
-            match planned {
-                Ok(Some(changes)) => {
-                    "CREATE_COMPLETE".clone_into(&mut change_set.status);
-                    "AVAILABLE".clone_into(&mut change_set.execution_status);
-                    change_set.changes = changes;
+        let write = || {
+            changes::change_sets(&in_background).update(&key, |change_set| {
+                match &planned {
+                    Ok(Some(changes)) => {
+                        "CREATE_COMPLETE".clone_into(&mut change_set.status);
+                        "AVAILABLE".clone_into(&mut change_set.execution_status);
+                        change_set.changes.clone_from(changes);
+                    }
+                    Ok(None) => {
+                        "FAILED".clone_into(&mut change_set.status);
+                        change_set.status_reason = Some(NO_CHANGES.to_owned());
+                    }
+                    Err(error) => {
+                        "FAILED".clone_into(&mut change_set.status);
+                        change_set.status_reason = Some(error.message.clone());
+                    }
                 }
-                Ok(None) => {
-                    "FAILED".clone_into(&mut change_set.status);
-                    change_set.status_reason = Some(NO_CHANGES.to_owned());
-                }
-                Err(error) => {
-                    "FAILED".clone_into(&mut change_set.status);
-                    change_set.status_reason = Some(error.message);
-                }
-            }
-            Ok(())
-        });
+                Ok(())
+            })
+        };
+        let what = format!("change set {key}");
+        let _ = in_background.persist(&what, write).await;
     };
     recovery::guard(cloud, plan, move |cloud| {
         recovery::fail_change_set(cloud, &broken)
@@ -447,7 +451,10 @@ pub(super) async fn execute_change_set(cloud: &Cloud, request: Named) -> ApiResu
             "EXECUTE_FAILED"
         };
         // The change set may be gone with its stack.
-        let _ = executing(&cloud_then, &key, status);
+        let write = || executing(&cloud_then, &key, status);
+        let _ = cloud_then
+            .persist(&format!("change set {key}"), write)
+            .await;
     });
     Ok(json!({}))
 }

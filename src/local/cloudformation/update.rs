@@ -26,7 +26,7 @@ impl Engine {
         match result {
             Ok(done) => done,
             Err(error) => {
-                let _ = self.status("UPDATE_ROLLBACK_FAILED", Some(error.message));
+                self.end("UPDATE_ROLLBACK_FAILED", error.message).await;
                 false
             }
         }
@@ -35,7 +35,7 @@ impl Engine {
     /// Tries again to go back. The status is `UPDATE_ROLLBACK_FAILED`.
     pub(crate) async fn run_continue_rollback(self) {
         if let Err(error) = self.roll_back(None).await {
-            let _ = self.status("UPDATE_ROLLBACK_FAILED", Some(error.message));
+            self.end("UPDATE_ROLLBACK_FAILED", error.message).await;
         }
     }
 

@@ -12,10 +12,11 @@ use super::invalid;
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::s3::objects;
+use crate::local::unpack::Scratch;
 
 mod archive;
 
-use archive::{check, extract, open};
+use archive::{MAX_UNZIPPED, check, extract, open, too_large};
 
 /// A zip in a request (Lambda quotas).
 const MAX_DIRECT: usize = 50 << 20;
@@ -90,6 +91,9 @@ pub(super) async fn keep(cloud: &Cloud, given: Given) -> ApiResult<Zip> {
             None => worker.blobs().reader(&name)?,
         };
         let size = file.metadata()?.len();
+        if size > MAX_UNZIPPED {
+            return Err(too_large());
+        }
         check(&mut open(file)?)?;
         ApiResult::Ok(size)
     });
@@ -115,22 +119,10 @@ pub(super) async fn unpack(cloud: &Cloud, sha256: &str) -> ApiResult<()> {
         if target.is_dir() {
             return Ok(());
         }
-        let parent = target
-            .parent()
-            .ok_or_else(|| ApiError::internal("the code's directory has no parent"))?;
-        std::fs::create_dir_all(parent)?;
-        let temporary = tempfile::Builder::new()
-            .prefix(".unpack-")
-            .tempdir_in(parent)?;
-        extract(&mut open(blobs.reader(&name)?)?, temporary.path())?;
-        std::fs::set_permissions(temporary.path(), Permissions::from_mode(0o755))?;
-        // Another function with the same code may have been faster: its result is the same.
-        if let Err(error) = std::fs::rename(temporary.path(), &target)
-            && !target.is_dir()
-        {
-            return Err(error.into());
-        }
-        Ok(())
+        let scratch = Scratch::beside(&target)?;
+        extract(&mut open(blobs.reader(&name)?)?, scratch.path())?;
+        std::fs::set_permissions(scratch.path(), Permissions::from_mode(0o755))?;
+        scratch.publish(&target)
     })
     .await
     .map_err(ApiError::internal)?

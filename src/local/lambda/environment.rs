@@ -13,7 +13,7 @@ use super::functions::Plan;
 use super::{LATEST, code};
 use crate::local::api::ApiResult;
 use crate::local::runtime::{self, Function, Program, Running, TASK_ROOT};
-use crate::local::{Cloud, clock, logs};
+use crate::local::{Cloud, beneath, clock, logs};
 
 /// How long a process has at least to ask for its first event (developer guide: the init phase).
 const INIT: Duration = Duration::from_secs(10);
@@ -209,9 +209,9 @@ impl Environment {
     /// Ends the process and removes what it left.
     pub(super) async fn end(self) {
         self.process.terminate(Duration::ZERO).await;
-        let directory = self.directory;
-        // Nothing of it is of use to anyone.
-        let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(directory)).await;
+        let (state, directory) = (self.log.cloud.directory().to_owned(), self.directory);
+        let discard = move || beneath::discard(&state, &directory);
+        let _ = tokio::task::spawn_blocking(discard).await;
     }
 }
 

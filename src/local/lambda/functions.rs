@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::code::{self, Given, Zip};
 use super::settings::{self, Settings};
 use super::{conflict, invalid, name_of, not_found, pool};
-use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult, parse};
 use crate::local::store::Collection;
+use crate::local::{Cloud, beneath};
 
 /// A function as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -222,13 +222,16 @@ fn settle(cloud: &Cloud, name: String) {
         let result = code::unpack(&owned, &record.code).await;
         // A function that was deleted meanwhile has no record to change, and one that was made anew
         // under its name has a task of its own.
-        let _ = records(&owned).update(&name, |record| {
-            if record.configuration["RevisionId"] == revision {
-                record.end(result)
-            } else {
-                Ok(())
-            }
-        });
+        let write = || {
+            records(&owned).update(&name, |record| {
+                if record.configuration["RevisionId"] == revision {
+                    record.end(result.clone())
+                } else {
+                    Ok(())
+                }
+            })
+        };
+        let _ = owned.persist(&format!("function {name}"), write).await;
         pool::retire(&owned, &name).await;
     });
 }
@@ -236,7 +239,8 @@ fn settle(cloud: &Cloud, name: String) {
 /// Goes on with what was being made when the server ended, and removes code of no function.
 pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
     // Environments that the end of the server cut off.
-    let _ = std::fs::remove_dir_all(cloud.directory().join("lambda"));
+    let state = cloud.directory();
+    beneath::discard(state, &state.join("lambda"));
     let (mut used, mut under_way) = (BTreeSet::new(), Vec::new());
     for (name, record) in records(cloud).list("")? {
         if record.under_way() {
@@ -248,8 +252,7 @@ pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
     let entries = std::fs::read_dir(cloud.directory().join("functions"));
     for entry in entries.into_iter().flatten().flatten() {
         if !used.contains(entry.file_name().to_string_lossy().as_ref()) {
-            // What cannot be removed is only in the way of nothing.
-            let _ = std::fs::remove_dir_all(entry.path());
+            beneath::discard(state, &entry.path());
         }
     }
     // After the cleaning: each unpacks into a directory of its own there.

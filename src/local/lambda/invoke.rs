@@ -178,10 +178,12 @@ fn deliver(cloud: &Cloud, id: String, mut event: Accepted) {
                 break;
             }
             // What cannot be counted is tried once more after a restart.
-            let _ = accepted(&owned).put(&id, &event);
+            let write = || accepted(&owned).put(&id, &event);
+            let _ = owned.persist(&format!("event {id}"), write).await;
             clock::sleep(PAUSES[event.attempts - 1]).await;
         }
-        let _ = accepted(&owned).remove(&id);
+        let write = || accepted(&owned).remove(&id);
+        let _ = owned.persist(&format!("event {id}"), write).await;
     });
 }
 

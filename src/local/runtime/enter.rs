@@ -503,9 +503,11 @@ mod mounts {
         Ok(())
     }
 
-    /// Keeps a directory within reach, whatever covers its path.
+    /// Keeps a directory within reach, whatever covers its path. One that a program exchanged for a
+    /// link is not followed.
     fn hold(directory: &Path) -> Result<OwnedFd> {
-        open(directory, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        open(directory, flags, Mode::empty())
             .with_context(|| format!("cannot open {}", directory.display()))
     }
 

@@ -2,15 +2,17 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use tar::{Archive, Entry, EntryType};
+use tar::{Entry, EntryType};
 
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::beneath::Directory;
+use crate::local::unpack::{self, Scratch, Unpacker};
 
-/// How much a machine that only runs a job should take from an image, in bytes. What a header
-/// claims counts before a byte is written; holes of sparse files stay holes and do not count.
+/// How much a machine that only runs a job should take from an image, in bytes. Holes of sparse
+/// files stay holes and do not count.
 const LARGEST: u64 = 64 << 30;
 
 /// What was left out.
@@ -32,31 +34,31 @@ pub(super) fn unpack(
 }
 
 fn unpack_at_most(
-    mut budget: u64,
+    budget: u64,
     directory: &Path,
     layers: &[(PathBuf, String)],
 ) -> ApiResult<(PathBuf, Vec<String>)> {
     let opt = directory.join("opt");
     let notes_file = directory.join("notes.json");
     if !directory.is_dir() {
-        let parent = directory
-            .parent()
-            .ok_or_else(|| ApiError::internal("an image directory has no parent"))?;
-        std::fs::create_dir_all(parent)?;
-        let temporary = tempfile::Builder::new()
-            .prefix(".unpack-")
-            .tempdir_in(parent)?;
+        let scratch = Scratch::beside(directory)?;
+        let root = Directory::open(scratch.path(), "the image")?;
+        let mut unpacker = Unpacker::new(&root, "image", budget);
         let mut left_out = LeftOut::default();
-        for (path, media_type) in layers {
-            layer(
-                temporary.path(),
-                path,
-                media_type,
-                &mut budget,
-                &mut left_out,
-            )?;
+        for (number, (path, media_type)) in layers.iter().enumerate() {
+            // A whiteout removes what lower layers have, never what its own layer has: it goes
+            // first.
+            if number > 0 {
+                unpack::entries(open(path, media_type)?, |entry| {
+                    let path = unpacker.place(&entry.path()?)?;
+                    whiteout(&mut unpacker, &path)
+                })?;
+            }
+            unpack::entries(open(path, media_type)?, |entry| {
+                add(&mut unpacker, entry, &mut left_out)
+            })?;
         }
-        std::fs::create_dir_all(temporary.path().join("opt"))?;
+        root.make_directory(Path::new("opt"))?;
         let mut notes = Vec::new();
         if left_out.outside > 0 {
             notes.push(format!(
@@ -71,21 +73,16 @@ fn unpack_at_most(
             ));
         }
         let text = serde_json::to_vec(&notes).map_err(ApiError::internal)?;
-        std::fs::write(temporary.path().join("notes.json"), text)?;
-        // Another job may have been faster: its result is the same.
-        if let Err(error) = std::fs::rename(temporary.path(), directory)
-            && !directory.is_dir()
-        {
-            return Err(error.into());
-        }
+        root.write(Path::new("notes.json"), &text)?;
+        scratch.publish(directory)?;
     }
     let notes = serde_json::from_slice(&std::fs::read(notes_file)?).map_err(ApiError::internal)?;
     Ok((opt, notes))
 }
 
-fn open(path: &Path, media_type: &str) -> ApiResult<Archive<Box<dyn Read>>> {
+fn open(path: &Path, media_type: &str) -> ApiResult<Box<dyn Read>> {
     let file = File::open(path)?;
-    let reader: Box<dyn Read> = match media_type {
+    Ok(match media_type {
         _ if media_type.ends_with("tar+gzip") || media_type.ends_with("tar.gzip") => {
             Box::new(MultiGzDecoder::new(file))
         }
@@ -96,68 +93,41 @@ fn open(path: &Path, media_type: &str) -> ApiResult<Archive<Box<dyn Read>>> {
                 "image layers of type {media_type}"
             )));
         }
-    };
-    Ok(Archive::new(reader))
+    })
 }
 
-/// Applies one layer.
-fn layer(
-    root: &Path,
-    path: &Path,
-    media_type: &str,
-    budget: &mut u64,
+/// Unpacks an entry of a layer that lies under /opt.
+fn add<R: Read>(
+    unpacker: &mut Unpacker<'_>,
+    entry: &mut Entry<'_, R>,
     left_out: &mut LeftOut,
 ) -> ApiResult<()> {
-    // A whiteout removes what lower layers have, never what its own layer has: it goes first.
-    // Where they have nothing, there is nothing to remove.
-    if root.join("opt").exists() {
-        for entry in open(path, media_type)?.entries()? {
-            let relative = checked(&entry?)?;
-            whiteout(root, &relative)?;
-        }
+    let path = unpacker.place(&entry.path()?)?;
+    let kind = entry.header().entry_type();
+    if name(&path).starts_with(".wh.") || path.as_os_str().is_empty() {
+        return Ok(());
     }
-    for entry in open(path, media_type)?.entries()? {
-        let mut entry = entry?;
-        let relative = checked(&entry)?;
-        let kind = entry.header().entry_type();
-        let is_whiteout = name(&relative).starts_with(".wh.");
-        if is_whiteout || relative.as_os_str().is_empty() {
-            continue;
-        }
-        if !relative.starts_with("opt") {
-            left_out.outside += usize::from(!kind.is_dir());
-            continue;
-        }
-        match kind {
-            EntryType::Regular
-            | EntryType::Continuous
-            | EntryType::GNUSparse
-            | EntryType::Directory
-            | EntryType::Symlink
-            | EntryType::Link => {}
-            EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                left_out.special += 1;
-                continue;
-            }
-            _ => continue,
-        }
-        // A sparse file takes what the archive holds of it, not what it seems to hold.
-        let stored = match kind {
-            EntryType::GNUSparse => entry.header().entry_size()?,
-            _ => entry.size(),
-        };
-        *budget = budget
-            .checked_sub(stored)
-            .ok_or_else(|| escape(&relative, &"the image has more than 64 GiB in /opt"))?;
-        // `unpack_in` follows no link out of the root, which `checked` cannot see.
-        if !entry
-            .unpack_in(root)
-            .map_err(|error| escape(&relative, &error))?
-        {
-            return Err(escape(&relative, &"it leaves the image"));
-        }
+    if !path.starts_with("opt") {
+        left_out.outside += usize::from(!kind.is_dir());
+        return Ok(());
     }
-    Ok(())
+    if path == Path::new("opt") && !kind.is_dir() {
+        // What is mounted as /opt must be the image's own.
+        return Err(unpacker.refuse(&path, "/opt is not a directory"));
+    }
+    match kind {
+        EntryType::Regular
+        | EntryType::Continuous
+        | EntryType::GNUSparse
+        | EntryType::Directory
+        | EntryType::Symlink
+        | EntryType::Link => unpacker.entry(&path, entry),
+        EntryType::Char | EntryType::Block | EntryType::Fifo => {
+            left_out.special += 1;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn name(path: &Path) -> &str {
@@ -166,56 +136,16 @@ fn name(path: &Path) -> &str {
         .unwrap_or_default()
 }
 
-fn escape(path: &Path, why: &dyn std::fmt::Display) -> ApiError {
-    ApiError::validation(format!(
-        "the image's entry `{}` cannot be unpacked: {why}",
-        path.display()
-    ))
-}
-
-/// The entry's path below the root, in plain names.
-fn checked<R: Read>(entry: &Entry<'_, R>) -> ApiResult<PathBuf> {
-    let path = entry.path()?;
-    let mut relative = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(part) => relative.push(part),
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir | Component::Prefix(_) => {
-                return Err(escape(&path, &"it leaves the image"));
-            }
-        }
-    }
-    Ok(relative)
-}
-
-/// Removes what a whiteout names. Lower layers' links must not lead the removal out of the root.
-fn whiteout(root: &Path, relative: &Path) -> ApiResult<()> {
+/// Removes what a whiteout names.
+fn whiteout(unpacker: &mut Unpacker<'_>, relative: &Path) -> ApiResult<()> {
     let Some(removed) = name(relative).strip_prefix(".wh.") else {
         return Ok(());
     };
-    let parent = root.join(relative.parent().unwrap_or(Path::new("")));
-    let Ok(parent) = parent.canonicalize() else {
-        return Ok(());
-    };
-    if !parent.starts_with(root.canonicalize()?) {
-        return Err(escape(relative, &"it leaves the image"));
-    }
-    if removed == ".wh..opq" {
-        for entry in std::fs::read_dir(&parent)? {
-            remove(&entry?.path())?;
-        }
-    } else if removed != "." && removed != ".." && !removed.is_empty() {
-        remove(&parent.join(removed))?;
-    }
-    Ok(())
-}
-
-fn remove(path: &Path) -> std::io::Result<()> {
-    match path.symlink_metadata() {
-        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
-        Ok(_) => std::fs::remove_file(path),
-        Err(_) => Ok(()),
+    let parent = relative.parent().unwrap_or(Path::new(""));
+    match removed {
+        ".wh..opq" => unpacker.empty(parent),
+        "" | "." | ".." => Ok(()),
+        removed => unpacker.remove(&parent.join(removed)),
     }
 }
 
@@ -307,6 +237,9 @@ mod tests {
                 Item::Link("opt/out", "../../.."),
                 Item::HardLink("opt/passwd", "opt/out/etc/passwd"),
             ],
+            // Issue 8, 1.1: /opt of a job is what this names.
+            vec![Item::Link("opt", "/root/.aws")],
+            vec![Item::Link("opt", "data"), Item::File("opt/x", "")],
         ]
         .into_iter()
         .enumerate()
@@ -403,7 +336,7 @@ mod tests {
     fn a_sparse_file_keeps_its_holes_and_a_large_image_is_refused() {
         use std::os::unix::fs::MetadataExt;
 
-        const SIZE: u64 = 10 << 30;
+        const SIZE: u64 = 1 << 30;
         let at = tempfile::tempdir().unwrap();
         let layer = write(at.path(), "x.tar", &[Item::Sparse("opt/hole", SIZE)]);
         let (opt, _) = unpack(&at.path().join("image"), &[layer]).unwrap();

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use super::Isolation;
 use super::enter::{Spec, View, Walls};
 use crate::local::api::{ApiError, ApiResult};
-use crate::local::{Cloud, clock, logs};
+use crate::local::{Cloud, beneath, clock, logs};
 
 /// CloudWatch Logs takes events of 256 KiB, 26 bytes of which are its own.
 const LONGEST_LINE: usize = (256 << 10) - 26;
@@ -93,6 +93,8 @@ pub(super) fn scratch(base_dir: &Path) -> ApiResult<PathBuf> {
         .to_owned();
     name.push(".run");
     let scratch = base_dir.with_file_name(name);
+    // A program before this one reaches that directory: nothing of it is used again.
+    beneath::remove(&scratch).map_err(|remains| ApiError::from(remains.error))?;
     for part in ["home", "tmp", "empty", "old"] {
         std::fs::create_dir_all(scratch.join(part))?;
     }
@@ -185,9 +187,22 @@ pub(super) fn to_log(
     stream: String,
 ) -> impl FnMut(&Lines) + Send + 'static {
     let cloud = cloud.clone();
+    let mut lost = 0;
     move |lines| {
-        // A log that cannot be written must not stop the job it is about.
-        let _ = logs::append(&cloud, &group, &stream, lines);
+        // A log that cannot be written must not stop the job it is about; the next lines that can
+        // be written say what is missing.
+        let note = (lost > 0).then(|| {
+            let time = lines.first().map_or(0, |(time, _)| *time);
+            (
+                time,
+                format!("[mlops] {lost} lines were lost: the log could not be written"),
+            )
+        });
+        let all: Vec<(i64, String)> = note.into_iter().chain(lines.iter().cloned()).collect();
+        match logs::append(&cloud, &group, &stream, &all) {
+            Ok(()) => lost = 0,
+            Err(_) => lost += lines.len(),
+        }
     }
 }
 
@@ -235,7 +250,7 @@ pub(super) async fn spawn(
                 let _ = last.recv_timeout(LAST_WORDS);
             }
             // What the scratch directory holds is of no use to anyone.
-            let _ = std::fs::remove_dir_all(scratch);
+            let _ = beneath::remove(&scratch);
             let _ = report.send(Some(result));
         })?;
     let group = start.await.map_err(ApiError::internal)??;

@@ -13,6 +13,7 @@ use tokio::process::Command;
 use crate::config::{ca_bundle, installer_environment};
 use crate::image::pip;
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::beneath;
 
 /// A virtual environment.
 #[derive(Debug, Clone)]
@@ -75,16 +76,14 @@ pub(super) async fn prepare(
         return Ok(venv);
     }
     let start = Instant::now();
-    remove_remains(&directory, &key)?;
+    remove_remains(&directory, &key);
     let attempt = directory.join(format!("{key}-{}", uuid::Uuid::new_v4().simple()));
     let log = directory.join(format!("{key}.log"));
     let requirements = requirements.filter(|_| !wanted.is_empty());
     let made = make(&executable, &attempt, requirements, &log).await;
     if let Err(error) = made {
-        std::fs::remove_dir_all(&attempt).or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })?;
+        // What is left of it is removed before the next attempt.
+        let _ = beneath::remove(&attempt);
         return Err(error);
     }
     let temporary = attempt.with_extension("link");
@@ -94,23 +93,16 @@ pub(super) async fn prepare(
         .ok_or_else(|| ApiError::internal("the virtual environment vanished"))
 }
 
-/// Removes what attempts that were killed left behind.
-fn remove_remains(directory: &Path, key: &str) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
+/// Removes what attempts that were killed left behind. What resists is in nobody's way: each
+/// attempt has a name of its own.
+fn remove_remains(directory: &Path, key: &str) {
+    let remains = format!("{key}-");
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        if name
-            .to_str()
-            .is_some_and(|name| name.starts_with(&format!("{key}-")))
-        {
-            if entry.file_type()?.is_dir() {
-                std::fs::remove_dir_all(entry.path())?;
-            } else {
-                std::fs::remove_file(entry.path())?;
-            }
+        if name.to_str().is_some_and(|name| name.starts_with(&remains)) {
+            let _ = beneath::remove(&entry.path());
         }
     }
-    Ok(())
 }
 
 /// The version and the true path of a Python (a shim's path would not do for a key), asked once.
@@ -179,7 +171,8 @@ async fn make(
     }
     run(create.arg(directory), log, "make a virtual environment").await?;
     let Some(requirements) = requirements else {
-        return Ok(std::fs::remove_dir_all(&home)?);
+        let _ = beneath::remove(&home);
+        return Ok(());
     };
     let mut pip = if shared_pip {
         let mut pip = own()?;
@@ -200,7 +193,9 @@ async fn make(
     .args(["--no-compile", "--requirement"])
     .arg(requirements);
     run(&mut pip, log, "install the image's requirements.txt").await?;
-    Ok(std::fs::remove_dir_all(&home)?)
+    // A package's own code writes there; what it left does not make the environment unusable.
+    let _ = beneath::remove(&home);
+    Ok(())
 }
 
 /// A command whose output goes to the log. It may run a package's own code, so that it has neither

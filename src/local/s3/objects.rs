@@ -74,9 +74,14 @@ pub(crate) fn put(
     keep(cloud, bucket, key, received, content_type)
 }
 
-/// Puts a file's contents, without reading it into memory.
-pub(crate) fn put_file(cloud: &Cloud, bucket: &str, key: &str, file: &Path) -> ApiResult<Object> {
-    let received = receive::copy(cloud, &mut File::open(file)?)?;
+/// Puts what a reader has, without holding it in memory.
+pub(crate) fn put_from(
+    cloud: &Cloud,
+    bucket: &str,
+    key: &str,
+    reader: &mut impl Read,
+) -> ApiResult<Object> {
+    let received = receive::copy(cloud, reader)?;
     keep(cloud, bucket, key, received, "binary/octet-stream")
 }
 

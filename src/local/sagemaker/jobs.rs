@@ -2,11 +2,12 @@
 //!
 //! A job's record is its `Describe…` answer. The job itself is a task of the server: inputs are
 //! downloaded, the program runs, outputs are uploaded; each step changes the record. The job's
-//! files lie in `<state>/jobs/<kind>-<name>` while it runs.
+//! files lie in a directory of `<state>/jobs` while it runs, which is opened before the program
+//! starts: whatever the program does to paths, the server reads beneath that handle only.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::local::api::{ApiError, ApiResult, operations};
+use crate::local::beneath::{self, Directory};
 use crate::local::runtime::{self, Job, Prepared, Running};
 use crate::local::{Cloud, clock};
 
@@ -86,11 +88,9 @@ impl Kind {
         cloud.arn("sagemaker", format_args!("{}/{name}", self.resource()))
     }
 
-    fn directory(self, cloud: &Cloud, name: &str) -> PathBuf {
-        cloud
-            .directory()
-            .join("jobs")
-            .join(format!("{}-{name}", self.resource()))
+    /// What a job is called among those that run: tests have several clouds in one process.
+    fn key(self, cloud: &Cloud, name: &str) -> PathBuf {
+        jobs(cloud).join(format!("{}-{name}", self.resource()))
     }
 
     fn log_group(self) -> String {
@@ -153,8 +153,30 @@ struct Run {
     name: String,
     /// The request, with its defaults.
     request: Value,
+    /// The job's directory, its own even when another job of this name comes after it.
     directory: PathBuf,
+    /// The directory that becomes /opt/ml, open since before the program started.
+    ml: Arc<Directory>,
     stop: watch::Receiver<Wish>,
+}
+
+/// Where the directories of jobs are.
+fn jobs(cloud: &Cloud) -> PathBuf {
+    cloud.directory().join("jobs")
+}
+
+/// Makes the directory of a job.
+fn make_directory(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<(PathBuf, Directory)> {
+    let all = jobs(cloud);
+    std::fs::create_dir_all(&all)?;
+    let directory = tempfile::Builder::new()
+        .prefix(&format!("{}-{name}.", kind.resource()))
+        .tempdir_in(all)?
+        .keep();
+    let ml = directory.join("ml");
+    std::fs::create_dir(&ml)?;
+    let ml = Directory::open(&ml, runtime::MOUNT)?;
+    Ok((directory, ml))
 }
 
 /// Records a new job; `ResourceInUse` when the name is taken.
@@ -172,15 +194,22 @@ fn register(cloud: &Cloud, kind: Kind, name: &str, describe: Value) -> ApiResult
             ),
         ));
     }
-    let directory = kind.directory(cloud, name);
+    let (directory, ml) = match make_directory(cloud, kind, name) {
+        Ok(made) => made,
+        Err(error) => {
+            kind.records(cloud).remove(name)?;
+            return Err(error);
+        }
+    };
     let (sender, stop) = watch::channel(None);
-    under_way().insert(directory.clone(), sender);
+    under_way().insert(kind.key(cloud, name), sender);
     Ok(Run {
         cloud: cloud.clone(),
         kind,
         name: name.to_owned(),
         request: describe,
         directory,
+        ml: Arc::new(ml),
         stop,
     })
 }
@@ -198,14 +227,20 @@ impl Run {
         Ok(())
     }
 
-    /// The directory that becomes /opt/ml.
-    fn base_dir(&self) -> PathBuf {
-        self.directory.join("ml")
-    }
-
     fn stream(&self) -> String {
         let created = self.request["CreationTime"].as_f64().unwrap_or_default();
         format!("{}/algo-1-{created:.0}", self.name)
+    }
+
+    /// Uploads a directory of the job's; its log names links that were left out.
+    fn upload(&self, directory: &Directory, uri: &str) -> ApiResult<()> {
+        for link in transfer::upload(&self.cloud, directory, uri)? {
+            self.say(&format!(
+                "not uploaded: {} is a symbolic link",
+                link.display()
+            ))?;
+        }
+        Ok(())
     }
 
     /// Says something in the job's own log.
@@ -243,6 +278,22 @@ impl Run {
             .map_err(ApiError::internal)?
     }
 
+    /// Makes the image ready; `None` when somebody asks the job to stop meanwhile: installing
+    /// packages can take minutes.
+    async fn prepare(&self, image: &str) -> ApiResult<Option<Prepared>> {
+        let mut stop = self.stop.clone();
+        let stopped = async move {
+            // The sender is gone only when the job has ended.
+            if stop.wait_for(Option::is_some).await.is_err() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            prepared = runtime::prepare(&self.cloud, image) => prepared.map(Some),
+            () = stopped => Ok(None),
+        }
+    }
+
     /// Runs the program to its end, or to the end of what it is allowed.
     async fn execute(
         &self,
@@ -255,7 +306,7 @@ impl Run {
             .unwrap_or(24 * 3600);
         let job = Job {
             prepared,
-            base_dir: self.base_dir(),
+            base_dir: self.directory.join("ml"),
             command,
             environment,
             log_group: self.kind.log_group(),
@@ -311,12 +362,16 @@ impl Run {
         if code == 0 {
             return End::Completed;
         }
-        let said = first_characters(&self.base_dir().join("output/failure"));
+        let said = match first_characters(&self.ml, "output/failure") {
+            Ok(said) => said,
+            Err(error) => Some(error.to_string()),
+        };
         End::Failed(failure_reason(said.as_deref(), code))
     }
 
-    /// The record's last change, and the end of the job's files.
-    async fn finish(&self, end: &ApiResult<End>, change: impl FnOnce(&mut Value, &End)) {
+    /// The record's last change, and the end of the job's files. When the change cannot be written
+    /// (the disk is full), the files are removed first, and it is tried again until it can be.
+    async fn finish(&self, end: &ApiResult<End>, change: impl Fn(&mut Value, &End)) {
         let failed;
         let end = match end {
             Ok(end) => end,
@@ -325,33 +380,51 @@ impl Run {
                 &failed
             }
         };
-        let message = first_characters(&self.base_dir().join("output/message"));
-        let result = self.change(|job| {
-            job[self.kind.member("Status")] = match end {
-                End::Completed => "Completed",
-                End::Failed(_) => "Failed",
-                End::Stopped | End::MaxRuntimeExceeded => "Stopped",
-            }
-            .into();
-            if let End::Failed(reason) = end {
-                job["FailureReason"] = truncated(reason, REASON).into();
-            }
-            if self.kind == Kind::Processing
-                && let Some(message) = message
-            {
-                job["ExitMessage"] = message.into();
-            }
-            job[format!("{}EndTime", self.kind.word())] = clock::epoch().into();
-            change(job, end);
+        let message = first_characters(&self.ml, "output/message").unwrap_or_else(|error| {
+            // The message is an extra: the job has ended as it has ended.
+            let _ = self.say(&error.to_string());
+            None
         });
-        // The state directory may be gone by now; there is nobody left to tell.
-        drop(result);
+        let ended = clock::epoch();
+        let write = || {
+            self.change(|job| {
+                job[self.kind.member("Status")] = match end {
+                    End::Completed => "Completed",
+                    End::Failed(_) => "Failed",
+                    End::Stopped | End::MaxRuntimeExceeded => "Stopped",
+                }
+                .into();
+                if let End::Failed(reason) = end {
+                    job["FailureReason"] = truncated(reason, REASON).into();
+                }
+                if self.kind == Kind::Processing
+                    && let Some(message) = &message
+                {
+                    job["ExitMessage"] = message.as_str().into();
+                }
+                job[format!("{}EndTime", self.kind.word())] = ended.into();
+                change(job, end);
+            })
+        };
+        if write().is_err_and(|error| error.is_unavailable()) {
+            self.clean_up().await;
+            let what = format!("{} job {}", self.kind.word().to_lowercase(), self.name);
+            // Any other error says that the state directory is gone: nobody is left to tell.
+            let _ = self.cloud.persist(&what, write).await;
+        }
         if let Ok(job) = describe(&self.cloud, self.kind, &self.name) {
             // Lineage is a by-product: without it the job is as finished as with it.
             let _ = super::lineage::job_finished(&self.cloud, &job);
         }
-        under_way().remove(&self.directory);
-        let _ = tokio::fs::remove_dir_all(&self.directory).await;
+        under_way().remove(&self.kind.key(&self.cloud, &self.name));
+        self.clean_up().await;
+    }
+
+    /// Removes the job's files.
+    async fn clean_up(&self) {
+        let (state, directory) = (self.cloud.directory().to_owned(), self.directory.clone());
+        // Only a panic of the removal is an error here; the next start removes the rest.
+        let _ = tokio::task::spawn_blocking(move || beneath::discard(&state, &directory)).await;
     }
 }
 
@@ -391,22 +464,20 @@ fn truncated(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
 }
 
-/// The first characters of a file that the program wrote, when there are any.
-fn first_characters(path: &std::path::Path) -> Option<String> {
+/// The first characters of a file that the program wrote, when there are any. A link is an error:
+/// it could lead anywhere.
+fn first_characters(ml: &Directory, path: &str) -> Result<Option<String>, beneath::Error> {
     use std::io::Read;
 
-    // A link could lead out of the job's directory.
-    if !path.symlink_metadata().ok()?.is_file() {
-        return None;
-    }
+    let Some(file) = ml.file(Path::new(path))? else {
+        return Ok(None);
+    };
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .ok()?
-        .take(4 * REASON as u64)
+    file.take(4 * REASON as u64)
         .read_to_end(&mut bytes)
-        .ok()?;
+        .map_err(|error| beneath::Error::Failed(ml.shown(Path::new(path)), error))?;
     let text = truncated(String::from_utf8_lossy(&bytes).trim(), REASON);
-    (!text.is_empty()).then_some(text)
+    Ok((!text.is_empty()).then_some(text))
 }
 
 fn describe(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
@@ -435,7 +506,7 @@ fn stop(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
             kind.word().to_lowercase()
         ))),
         Some(true) => {
-            if let Some(wish) = under_way().get(&kind.directory(cloud, name)) {
+            if let Some(wish) = under_way().get(&kind.key(cloud, name)) {
                 wish.send_replace(Some(GRACE));
             }
             Ok(Value::Null)
@@ -458,8 +529,10 @@ fn delete(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
     })
 }
 
-/// Jobs that were under way when the server died have failed.
+/// Jobs that were under way when the server died have failed, and what they left is removed.
 pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
+    // First: on a full disk this makes room for what is written next.
+    beneath::discard(cloud.directory(), &jobs(cloud));
     for kind in [Kind::Processing, Kind::Training] {
         let records = kind.records(cloud);
         for (name, record) in records.list("")? {
@@ -478,10 +551,6 @@ pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
                 Ok(())
             })?;
         }
-    }
-    let directory = cloud.directory().join("jobs");
-    if directory.is_dir() {
-        std::fs::remove_dir_all(directory)?;
     }
     Ok(())
 }
@@ -514,37 +583,4 @@ async fn tag(cloud: &Cloud, arn: &str, request: &Value) -> ApiResult<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_keeps_the_exit_code_and_fits() {
-        assert_eq!(
-            failure_reason(Some("no rows"), 1),
-            "AlgorithmError: no rows, exit code: 1"
-        );
-        let long = failure_reason(Some(&"ü".repeat(3000)), 137);
-        assert_eq!(long.chars().count(), REASON);
-        assert!(long.ends_with(", exit code: 137"));
-    }
-
-    #[test]
-    fn the_failure_file_is_read_up_to_its_limit_and_never_through_a_link() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("failure");
-        assert_eq!(first_characters(&file), None);
-        std::fs::write(&file, "x".repeat(5000)).unwrap();
-        assert_eq!(first_characters(&file).unwrap().len(), 1024);
-        let link = directory.path().join("link");
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        assert_eq!(first_characters(&link), None);
-    }
-
-    #[test]
-    fn only_what_broke_inside_is_an_internal_error() {
-        let mine = reason_of(&ApiError::internal("disk full"));
-        assert_eq!(mine, "InternalServerError: disk full");
-        let theirs = reason_of(&ApiError::validation("no such image"));
-        assert_eq!(theirs, "ClientError: no such image");
-    }
-}
+mod tests;

@@ -166,12 +166,16 @@ fn settle(cloud: &Cloud, name: &str, from: &'static str, to: &'static str) {
     cloud.spawn(async move {
         clock::sleep(TRANSITION).await;
         // The record may be gone when the state directory was removed: nothing to settle then.
-        let _ = NOTEBOOKS.change(&inner, &name, |record| {
-            if record["NotebookInstanceStatus"] == from {
-                record["NotebookInstanceStatus"] = json!(to);
-            }
-            Ok(())
-        });
+        let write = || {
+            NOTEBOOKS.change(&inner, &name, |record| {
+                if record["NotebookInstanceStatus"] == from {
+                    record["NotebookInstanceStatus"] = json!(to);
+                }
+                Ok(())
+            })
+        };
+        let what = format!("notebook instance {name}");
+        let _ = inner.persist(&what, write).await;
     });
 }
 
@@ -375,7 +379,9 @@ async fn delete_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     cloud.spawn(async move {
         clock::sleep(TRANSITION).await;
         // `recover` finishes a deletion that a crash interrupted.
-        let _ = NOTEBOOKS.remove(&inner, &name);
+        let write = || NOTEBOOKS.remove(&inner, &name);
+        let what = format!("deletion of notebook instance {name}");
+        let _ = inner.persist(&what, write).await;
     });
     Ok(json!({}))
 }

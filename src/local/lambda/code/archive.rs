@@ -11,11 +11,14 @@ use crate::local::api::{ApiError, ApiResult};
 use crate::local::lambda::invalid;
 
 /// All files together, unpacked (Lambda quotas).
-const MAX_UNZIPPED: u64 = 262_144_000;
+pub(super) const MAX_UNZIPPED: u64 = 262_144_000;
 
 /// Maximum number of entries. Lambda has no such limit: 250 MB of files that people write are far
 /// fewer, and each entry costs memory, whatever its size.
 const MAX_ENTRIES: usize = 200_000;
+
+/// Longest name of an entry, in bytes: Linux's `PATH_MAX`.
+const LONGEST_NAME: usize = 4096;
 
 fn broken() -> ApiError {
     invalid("Could not unzip uploaded file. Please check your file, then try to upload again.")
@@ -54,7 +57,8 @@ pub(super) fn check<R: Read + Seek>(archive: &mut ZipArchive<R>) -> ApiResult<()
     Ok(())
 }
 
-fn too_large() -> ApiError {
+/// The error of a zip with more in it than Lambda takes.
+pub(super) fn too_large() -> ApiError {
     invalid(format!(
         "Unzipped size must be smaller than {MAX_UNZIPPED} bytes"
     ))
@@ -63,6 +67,12 @@ fn too_large() -> ApiError {
 /// The path of an entry, which must stay below the code's directory.
 fn inside(name: &str) -> ApiResult<PathBuf> {
     let path = Path::new(name);
+    if name.len() > LONGEST_NAME {
+        return Err(invalid(format!(
+            "Uploaded file has an entry with a name of {} bytes; the longest is {LONGEST_NAME} bytes",
+            name.len()
+        )));
+    }
     let stays = !name.contains(['\\', '\0'])
         && path
             .components()
@@ -150,6 +160,21 @@ mod tests {
             assert!(extract(&mut archive, &inner).is_err(), "{name}");
             assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         }
+    }
+
+    // Issue 8, 1.6
+    #[test]
+    fn a_name_that_is_too_long_is_refused() {
+        let long = "d/".repeat(2500) + "x";
+        let error = check(&mut zip(&[(&long, 0o644)])).unwrap_err();
+        assert!(error.message.contains("name of 5001 bytes"), "{error}");
+        let deep = "d/".repeat(1500) + "x";
+        let directory = tempfile::tempdir().unwrap();
+        let mut archive = zip(&[(&deep, 0o644), (&deep.replace('x', "y"), 0o644)]);
+        check(&mut archive).unwrap();
+        extract(&mut archive, directory.path()).unwrap();
+        assert!(directory.path().join(&deep).is_file());
+        crate::local::beneath::remove(&directory.path().join("d")).unwrap();
     }
 
     #[test]

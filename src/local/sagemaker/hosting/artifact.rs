@@ -1,11 +1,16 @@
 //! model.tar.gz, unpacked as SageMaker does it into /opt/ml/model.
 
 use std::fs::File;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::beneath::{Directory, stays_inside};
 use crate::local::s3::objects;
+use crate::local::unpack::{self, Unpacker};
+
+/// Most bytes of a model's files together; protects against a small archive of many zeros.
+const LARGEST: u64 = 64 << 30;
 
 /// Unpacks an artifact of S3 into `directory`, which is made.
 pub(super) async fn fetch(cloud: &Cloud, uri: &str, directory: &Path) -> ApiResult<()> {
@@ -19,7 +24,10 @@ pub(super) async fn fetch(cloud: &Cloud, uri: &str, directory: &Path) -> ApiResu
     .await
     .map_err(ApiError::internal)?
     .map_err(|error: ApiError| extraction(uri, &error.message))?
-    .map_err(|error| extraction(uri, &error.to_string()))
+    .map_err(|error| ApiError {
+        message: extraction(uri, &error.message).message,
+        ..error
+    })
 }
 
 fn extraction(uri: &str, reason: &str) -> ApiError {
@@ -30,53 +38,28 @@ fn extraction(uri: &str, reason: &str) -> ApiError {
 
 /// Unpacks a gzipped tar. Nothing leaves `directory`: an entry with an absolute path, `..`, or a
 /// link out of it, and anything that is not a file, directory or link, is refused.
-fn unpack(file: File, directory: &Path) -> std::io::Result<()> {
+fn unpack(file: File, directory: &Path) -> ApiResult<()> {
     std::fs::create_dir_all(directory)?;
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
-    archive.set_preserve_permissions(true);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
+    let root = Directory::open(directory, "the archive")?;
+    let mut unpacker = Unpacker::new(&root, "archive", LARGEST);
+    let archive = flate2::read::GzDecoder::new(file);
+    unpack::entries(archive, |entry| {
         let path = entry.path()?.into_owned();
-        let refuse = |why: &str| std::io::Error::other(format!("`{}` {why}", path.display()));
-        if !stays_inside(&path) {
-            return Err(refuse("leaves the archive's directory"));
+        if path.is_absolute() {
+            return Err(unpacker.refuse(&path, "it leaves the archive's directory"));
         }
-        let kind = entry.header().entry_type();
-        if !(kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_hard_link()) {
-            return Err(refuse("is neither a file nor a directory"));
+        let relative = unpacker.place(&path)?;
+        if relative.as_os_str().is_empty() {
+            return Ok(());
         }
-        if let Some(target) = entry.link_name()? {
-            let from = if kind.is_symlink() {
-                path.parent().unwrap_or(Path::new("")).join(&target)
-            } else {
-                target.into_owned()
-            };
-            if from.is_absolute() || !stays_inside(&from) {
-                return Err(refuse("is a link out of the archive's directory"));
-            }
+        if entry.header().entry_type().is_symlink()
+            && let Some(target) = entry.link_name()?
+            && !stays_inside(&relative, &target)
+        {
+            return Err(unpacker.refuse(&path, "it is a link out of the archive's directory"));
         }
-        if !entry.unpack_in(directory)? {
-            return Err(refuse("leaves the archive's directory"));
-        }
-    }
-    Ok(())
-}
-
-/// True when a relative path never climbs above where it starts.
-fn stays_inside(path: &Path) -> bool {
-    let mut depth = 0_i32;
-    for part in path.components() {
-        match part {
-            Component::Normal(_) => depth += 1,
-            Component::CurDir => {}
-            Component::ParentDir => depth -= 1,
-            Component::RootDir | Component::Prefix(_) => return false,
-        }
-        if depth < 0 {
-            return false;
-        }
-    }
-    true
+        unpacker.entry(&relative, entry)
+    })
 }
 
 #[cfg(test)]
@@ -134,9 +117,9 @@ mod tests {
         ] {
             let outer = tempfile::tempdir().unwrap();
             let directory = outer.path().join("model");
-            let file = archive(&[(path, link)]).reopen().unwrap();
-            let error = unpack(file, &directory).unwrap_err();
-            assert!(error.to_string().contains("directory"), "{path}: {error}");
+            let error = unpack(archive(&[(path, link)]).reopen().unwrap(), &directory).unwrap_err();
+            let named = error.message.contains("leaves") || error.message.contains("link out");
+            assert!(named, "{path}: {error}");
             assert!(!outer.path().join("evil").exists(), "{path}");
         }
     }

@@ -19,6 +19,9 @@ const FLUSH_BYTES: usize = 1 << 20;
 /// … or this long after its first record.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
+/// Longest batch that is kept while it cannot be written, in bytes; protects memory.
+const KEPT_BYTES: usize = 16 << 20;
+
 /// `DataCaptureConfig`, read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Settings {
@@ -241,6 +244,7 @@ async fn collect(
                 message = lines.recv() => message,
                 () = clock::sleep(FLUSH_AFTER.saturating_sub(first.elapsed())) => {
                     flush(&cloud, &endpoint, &settings, &mut batches);
+                    first = Instant::now();
                     continue;
                 }
             }
@@ -270,7 +274,8 @@ async fn collect(
     }
 }
 
-/// Writes every batch. A bucket that is gone loses what was captured, as in AWS.
+/// Writes every batch. A bucket that is gone loses what was captured, as in AWS; on a full disk a
+/// batch waits for the next time, as long as it is not too large.
 fn flush(
     cloud: &Cloud,
     endpoint: &str,
@@ -279,13 +284,16 @@ fn flush(
 ) {
     for (variant, text) in std::mem::take(batches) {
         let key = settings.key(endpoint, &variant, Timestamp::now());
-        let _ = objects::put(
+        let written = objects::put(
             cloud,
             &settings.bucket,
             &key,
             text.as_bytes(),
             "application/jsonlines",
         );
+        if written.is_err_and(|error| error.is_unavailable()) && text.len() < KEPT_BYTES {
+            batches.insert(variant, text);
+        }
     }
 }
 

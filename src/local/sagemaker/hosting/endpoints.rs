@@ -11,7 +11,7 @@ use super::super::{lineage, requests, tags};
 use super::configs::CONFIGS;
 use super::fleet::{self, Fleet, Plan};
 use crate::local::api::{ApiError, ApiResult};
-use crate::local::{Cloud, clock};
+use crate::local::{Cloud, beneath, clock};
 
 pub(super) const ENDPOINTS: Records = Records {
     kind: "endpoint",
@@ -113,7 +113,9 @@ fn in_service(plan: &Plan, policy: Option<Value>) -> Value {
 /// Writes the status in which a deployment ended and the plan that serves now, then the lineage.
 async fn arrive(cloud: &Cloud, name: &str, change: Value, plan: Option<Plan>) {
     let deployed = plan.is_some();
-    let written = write(cloud, name, change, plan.as_ref());
+    let what = format!("endpoint {name}");
+    let write = || write(cloud, name, change.clone(), plan.as_ref());
+    let written = cloud.persist(&what, write).await;
     // No record: the state directory was removed while the fleet started.
     if written.is_err() {
         if let Some(fleet) = fleet::switch(cloud, name, None) {
@@ -269,7 +271,8 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             fleet.stop().await;
         }
         // `recover` finishes a deletion that a crash interrupted.
-        let _ = forget(&inner, &name);
+        let what = format!("deletion of endpoint {name}");
+        let _ = inner.persist(&what, || forget(&inner, &name)).await;
     });
     Ok(json!({}))
 }
@@ -283,7 +286,7 @@ fn forget(cloud: &Cloud, name: &str) -> ApiResult<()> {
 /// under way failed; an update that was under way left the old configuration in service.
 pub(in super::super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     // What the processes of the last server left behind.
-    let _ = std::fs::remove_dir_all(cloud.directory().join("endpoints"));
+    beneath::discard(cloud.directory(), &cloud.directory().join("endpoints"));
     for record in ENDPOINTS.all(cloud)? {
         let name = record["EndpointName"].as_str().unwrap_or_default();
         let (status, reason) = match record["EndpointStatus"].as_str() {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::artifact;
 use super::models::Container;
 use crate::local::api::{ApiError, ApiResult};
-use crate::local::{Cloud, clock, runtime};
+use crate::local::{Cloud, beneath, clock, logs, runtime};
 
 /// SIGTERM, then SIGKILL after this long (developer guide, inference container).
 const GRACE: Duration = Duration::from_secs(30);
@@ -68,7 +68,10 @@ impl Server {
             watched.keep_alive(&say, stopped).await;
             // The directory of this instance: /opt/ml, and what the runtime keeps beside it.
             if let Some(directory) = watched.base.parent() {
-                let _ = std::fs::remove_dir_all(directory);
+                let (state, directory) =
+                    (watched.cloud.directory().to_owned(), directory.to_owned());
+                let discard = move || beneath::discard(&state, &directory);
+                let _ = tokio::task::spawn_blocking(discard).await;
             }
         });
         Self {
@@ -121,8 +124,9 @@ impl Watched {
         let mut failures = 0;
         let mut was_ready = false;
         loop {
-            let (process, port) = match self.launch().await {
-                Ok(started) => started,
+            let (process, port) = match self.launch(&mut stopped).await {
+                Ok(Some(started)) => started,
+                Ok(None) => return,
                 Err(error) => {
                     // Nothing was started: another try would not end otherwise.
                     let _ = say.send(State::Failed(error.message));
@@ -170,7 +174,12 @@ impl Watched {
         }
     }
 
-    async fn launch(&self) -> ApiResult<(runtime::Running, u16)> {
+    /// Starts the process; `None` when it is asked to end before: installing packages can take
+    /// minutes.
+    async fn launch(
+        &self,
+        stopped: &mut watch::Receiver<bool>,
+    ) -> ApiResult<Option<(runtime::Running, u16)>> {
         let container = &self.instance.container;
         if !self.base.join("model").is_dir() {
             std::fs::create_dir_all(self.base.join("model"))?;
@@ -178,7 +187,10 @@ impl Watched {
                 artifact::fetch(&self.cloud, uri, &self.base.join("model")).await?;
             }
         }
-        let prepared = runtime::prepare(&self.cloud, &container.image).await?;
+        let prepared = tokio::select! {
+            prepared = runtime::prepare(&self.cloud, &container.image) => prepared?,
+            () = asked(stopped) => return Ok(None),
+        };
         let port = free_port()?;
         let mut environment: BTreeMap<String, String> = container.environment.clone();
         environment.insert("SAGEMAKER_BIND_TO_PORT".to_owned(), port.to_string());
@@ -190,8 +202,15 @@ impl Watched {
             log_group: log_group(&self.instance.endpoint),
             log_stream: self.log_stream.clone(),
         };
+        let note = format!(
+            "[mlops] the server must listen on port {port}, which SAGEMAKER_BIND_TO_PORT names: \
+             it has no port 8080 of its own here. Asking http://127.0.0.1:{port}/ping"
+        );
+        let now = jiff::Timestamp::now().as_millisecond();
+        let group = log_group(&self.instance.endpoint);
+        logs::append(&self.cloud, &group, &self.log_stream, &[(now, note)])?;
         let running = runtime::launch(&self.cloud, job).await?;
-        Ok((running, port))
+        Ok(Some((running, port)))
     }
 
     /// Waits until `/ping` answers 200; why it does not, in AWS's words.
@@ -209,7 +228,9 @@ impl Watched {
         };
         let sentence = format!(
             "The primary container for production variant {} did not pass the ping health check. \
-             Please check CloudWatch logs for this endpoint.",
+             Please check CloudWatch logs for this endpoint. (No answer 200 from \
+             http://127.0.0.1:{port}/ping: the server must listen on the port that \
+             SAGEMAKER_BIND_TO_PORT names, which is not 8080 here)",
             self.instance.variant
         );
         tokio::select! {

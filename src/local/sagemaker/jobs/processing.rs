@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::request::{self, items, required, text, words};
 use super::{End, Kind, Run, list, transfer};
 use crate::local::api::{ApiError, ApiResult};
-use crate::local::runtime::{self, Prepared};
+use crate::local::runtime::Prepared;
 use crate::local::{Cloud, clock};
 
 const KIND: Kind = Kind::Processing;
@@ -96,7 +96,6 @@ async fn check(cloud: &Cloud, input: &Value) -> ApiResult<()> {
     request::role(cloud, input)?;
     request::image(cloud, text(input, "AppSpecification.ImageUri")?)?;
     request::network(cloud, &input["NetworkConfig"]["VpcConfig"]).await?;
-    let nowhere = Path::new("/");
     for given in items(input, "ProcessingInputs") {
         text(given, "InputName")?;
         request::refuse(given, &["DatasetDefinition"])?;
@@ -105,7 +104,7 @@ async fn check(cloud: &Cloud, input: &Value) -> ApiResult<()> {
         }
         let s3 = required(given, "S3Input")?;
         request::uri(cloud, text(s3, "S3Uri")?)?;
-        request::local_path(nowhere, text(s3, "LocalPath")?)?;
+        request::local_path(text(s3, "LocalPath")?)?;
         text(s3, "S3DataType")?;
         if s3["S3InputMode"] == "Pipe" {
             return Err(ApiError::not_implemented("S3InputMode Pipe of jobs"));
@@ -124,7 +123,7 @@ async fn check(cloud: &Cloud, input: &Value) -> ApiResult<()> {
         }
         let s3 = required(given, "S3Output")?;
         request::uri(cloud, text(s3, "S3Uri")?)?;
-        request::local_path(nowhere, text(s3, "LocalPath")?)?;
+        request::local_path(text(s3, "LocalPath")?)?;
         if text(s3, "S3UploadMode")? == "Continuous" {
             return Err(ApiError::not_implemented("S3UploadMode Continuous of jobs"));
         }
@@ -134,7 +133,9 @@ async fn check(cloud: &Cloud, input: &Value) -> ApiResult<()> {
 
 async fn work(run: &Run) -> ApiResult<End> {
     let uri = text(&run.request, "AppSpecification.ImageUri")?;
-    let prepared = runtime::prepare(&run.cloud, uri).await?;
+    let Some(prepared) = run.prepare(uri).await? else {
+        return Ok(run.stopped());
+    };
     run.blocking(inputs).await?;
     if run.is_stopped() {
         return Ok(run.stopped());
@@ -168,10 +169,7 @@ fn command(specification: &Value, prepared: &Prepared) -> Vec<String> {
 
 /// Downloads the inputs and writes the configuration files.
 fn inputs(run: &Run) -> ApiResult<()> {
-    let base = run.base_dir();
-    std::fs::create_dir_all(base.join("output"))?;
-    let config = base.join("config");
-    std::fs::create_dir_all(&config)?;
+    run.ml.make_directory(Path::new("output"))?;
     let job = &run.request;
     let mut written = json!({
         "ProcessingJobArn": job["ProcessingJobArn"],
@@ -185,24 +183,29 @@ fn inputs(run: &Run) -> ApiResult<()> {
             written[*member] = value.clone();
         }
     }
-    std::fs::write(config.join("processingjobconfig.json"), written.to_string())?;
+    run.ml.write(
+        Path::new("config/processingjobconfig.json"),
+        written.to_string().as_bytes(),
+    )?;
     let instance = &job["ProcessingResources"]["ClusterConfig"]["InstanceType"];
-    std::fs::write(
-        config.join("resourceconfig.json"),
-        super::resource_config(instance).to_string(),
+    run.ml.write(
+        Path::new("config/resourceconfig.json"),
+        super::resource_config(instance).to_string().as_bytes(),
     )?;
     for given in items(job, "ProcessingInputs") {
         let s3 = &given["S3Input"];
         if given["AppManaged"] == true || s3.is_null() {
             continue;
         }
-        let target = request::local_path(&base, text(s3, "LocalPath")?)?;
+        let target = run
+            .ml
+            .make_directory(&request::local_path(text(s3, "LocalPath")?)?)?;
         let uri = text(s3, "S3Uri")?;
         transfer::download(&run.cloud, uri, text(s3, "S3DataType")?, &target)?;
     }
     for given in items(&job["ProcessingOutputConfig"], "Outputs") {
         if let Some(path) = given["S3Output"]["LocalPath"].as_str() {
-            std::fs::create_dir_all(request::local_path(&base, path)?)?;
+            run.ml.make_directory(&request::local_path(path)?)?;
         }
     }
     Ok(())
@@ -215,8 +218,10 @@ fn outputs(run: &Run) -> ApiResult<()> {
         if given["AppManaged"] == true || s3.is_null() {
             continue;
         }
-        let directory = request::local_path(&run.base_dir(), text(s3, "LocalPath")?)?;
-        transfer::upload(&run.cloud, &directory, text(s3, "S3Uri")?)?;
+        let path = request::local_path(text(s3, "LocalPath")?)?;
+        if let Some(directory) = run.ml.subdirectory(&path)? {
+            run.upload(&directory, text(s3, "S3Uri")?)?;
+        }
     }
     Ok(())
 }

@@ -120,8 +120,8 @@ pub(super) fn uri(cloud: &Cloud, uri: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// A path of the container, below the job's directory. Only /opt/ml belongs to a job.
-pub(super) fn local_path(base_dir: &Path, path: &str) -> ApiResult<PathBuf> {
+/// A path of the container as a path below /opt/ml, which is all that belongs to a job.
+pub(super) fn local_path(path: &str) -> ApiResult<PathBuf> {
     let refused = || {
         ApiError::validation(format!(
             "LocalPath `{path}` must be an absolute path under {}/processing",
@@ -137,7 +137,7 @@ pub(super) fn local_path(base_dir: &Path, path: &str) -> ApiResult<PathBuf> {
     if !plain || !below.starts_with("processing") {
         return Err(refused());
     }
-    Ok(base_dir.join(below))
+    Ok(below.to_owned())
 }
 
 #[cfg(test)]
@@ -148,10 +148,9 @@ mod tests {
 
     #[test]
     fn a_local_path_stays_below_the_job() {
-        let base = Path::new("/jobs/a/ml");
         assert_eq!(
-            local_path(base, "/opt/ml/processing/input").unwrap(),
-            Path::new("/jobs/a/ml/processing/input")
+            local_path("/opt/ml/processing/input").unwrap(),
+            Path::new("processing/input")
         );
         for bad in [
             "/opt/ml/processing/../../x",
@@ -160,7 +159,7 @@ mod tests {
             "/opt/ml/model",
             "/opt/mlx/processing",
         ] {
-            assert!(local_path(base, bad).is_err(), "{bad}");
+            assert!(local_path(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! Training jobs.
 
 use std::collections::BTreeMap;
+use std::io::Seek;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -8,7 +10,8 @@ use serde_json::{Map, Value, json};
 use super::request::{self, items, required, text, words};
 use super::{End, Kind, Run, archive, list, metrics, transfer};
 use crate::local::api::{ApiError, ApiResult};
-use crate::local::runtime::{self, Prepared};
+use crate::local::beneath::Directory;
+use crate::local::runtime::Prepared;
 use crate::local::s3::objects;
 use crate::local::{Cloud, clock, logs};
 
@@ -255,10 +258,9 @@ async fn work(run: &Run) -> ApiResult<End> {
     let uri = text(&run.request, "AlgorithmSpecification.TrainingImage")?;
     go_on(run, "Downloading")?;
     run.blocking(inputs).await?;
-    let prepared = runtime::prepare(&run.cloud, uri).await?;
-    if run.is_stopped() {
+    let Some(prepared) = run.prepare(uri).await? else {
         return Ok(run.stopped());
-    }
+    };
     go_on(run, "Training")?;
     run.change(|job| job["TrainingStartTime"] = clock::epoch().into())?;
     let command = command(&run.request["AlgorithmSpecification"], &prepared);
@@ -294,9 +296,8 @@ fn command(specification: &Value, prepared: &Prepared) -> Vec<String> {
 
 /// Downloads the channels and writes the configuration files.
 fn inputs(run: &Run) -> ApiResult<()> {
-    let base = run.base_dir();
     for directory in ["model", "output/data", "input/data", "input/config"] {
-        std::fs::create_dir_all(base.join(directory))?;
+        run.ml.make_directory(Path::new(directory))?;
     }
     let job = &run.request;
     let parameters = match &job["HyperParameters"] {
@@ -320,11 +321,10 @@ fn inputs(run: &Run) -> ApiResult<()> {
             config["ContentType"] = content_type.clone();
         }
         channels.insert(name.to_owned(), config);
-        let target = base.join("input/data").join(name);
+        let target = run.ml.make_directory(&Path::new("input/data").join(name))?;
         let data_type = text(source, "S3DataType")?;
         transfer::download(&run.cloud, text(source, "S3Uri")?, data_type, &target)?;
     }
-    let config = base.join("input/config");
     for (file, value) in [
         ("hyperparameters.json", parameters),
         (
@@ -333,7 +333,8 @@ fn inputs(run: &Run) -> ApiResult<()> {
         ),
         ("inputdataconfig.json", channels.into()),
     ] {
-        std::fs::write(config.join(file), value.to_string())?;
+        let path = Path::new("input/config").join(file);
+        run.ml.write(&path, value.to_string().as_bytes())?;
     }
     Ok(())
 }
@@ -350,36 +351,51 @@ fn find_metrics(run: &Run) -> ApiResult<()> {
     run.change(|job| job["FinalMetricDataList"] = found.into())
 }
 
-/// Uploads the model, and what lies in output/data.
+/// Uploads the model, and what lies in output/data. A directory that the program removed is empty.
 fn outputs(run: &Run) -> ApiResult<()> {
-    let base = run.base_dir();
     let config = &run.request["OutputDataConfig"];
     let path = text(config, "S3OutputPath")?.trim_end_matches('/');
     let output = format!("{path}/{}/output", run.name);
-    let has_data = !transfer::files(&base.join("output/data"))?.is_empty();
+    let model = run.ml.subdirectory(Path::new("model"))?;
+    let data = match run.ml.subdirectory(Path::new("output/data"))? {
+        Some(data) if transfer::has_contents(&data)? => Some(data),
+        _ => None,
+    };
     let artifacts = if config["CompressionType"] == "NONE" {
-        let model = format!("{output}/model");
-        transfer::upload(&run.cloud, &base.join("model"), &model)?;
-        if has_data {
-            let data = format!("{output}/data");
-            transfer::upload(&run.cloud, &base.join("output/data"), &data)?;
+        let uri = format!("{output}/model");
+        if let Some(model) = model {
+            run.upload(&model, &uri)?;
         }
-        format!("{model}/")
+        if let Some(data) = data {
+            run.upload(&data, &format!("{output}/data"))?;
+        }
+        format!("{uri}/")
     } else {
-        let put = |directory: &str, name: &str| -> ApiResult<String> {
-            let file = run.directory.join(name);
-            archive::write(&base.join(directory), &file)?;
-            let uri = format!("{output}/{name}");
-            let (bucket, key) = objects::parse_uri(&uri)?;
-            objects::put_file(&run.cloud, &bucket, &key, &file)?;
-            Ok(uri)
-        };
-        if has_data {
-            put("output/data", "output.tar.gz")?;
+        if let Some(data) = data {
+            put(run, &data, &format!("{output}/output.tar.gz"))?;
         }
-        put("model", "model.tar.gz")?
+        let model = match model {
+            Some(model) => model,
+            None => run.ml.make_directory(Path::new("model"))?,
+        };
+        let uri = format!("{output}/model.tar.gz");
+        put(run, &model, &uri)?;
+        uri
     };
     run.change(|job| job["ModelArtifacts"]["S3ModelArtifacts"] = artifacts.into())
+}
+
+/// Uploads a directory as an archive. The archive has no name that a program could take away.
+fn put(run: &Run, directory: &Directory, uri: &str) -> ApiResult<()> {
+    let mut file = tempfile::tempfile_in(&run.directory)?;
+    archive::write(directory, &mut file).map_err(|error| ApiError {
+        message: format!("cannot write {uri}: {}", error.message),
+        ..error
+    })?;
+    file.rewind()?;
+    let (bucket, key) = objects::parse_uri(uri)?;
+    objects::put_from(&run.cloud, &bucket, &key, &mut file)?;
+    Ok(())
 }
 
 /// The last change of a training job's record.

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::beneath::{Directory, Found, stays_inside};
 use crate::local::s3::objects::{self, Object};
 
 /// Downloads what an input names into a directory; returns the number of files.
@@ -12,9 +13,8 @@ pub(super) fn download(
     cloud: &Cloud,
     uri: &str,
     data_type: &str,
-    directory: &Path,
+    directory: &Directory,
 ) -> ApiResult<usize> {
-    std::fs::create_dir_all(directory)?;
     let (bucket, key) = objects::parse_uri(uri)?;
     if data_type == "ManifestFile" {
         return manifest(cloud, &bucket, &key, directory);
@@ -48,7 +48,7 @@ fn nothing(uri: &str) -> ApiError {
 }
 
 /// `[{"prefix": "s3://bucket/a/"}, "b", "c/d", …]`
-fn manifest(cloud: &Cloud, bucket: &str, key: &str, directory: &Path) -> ApiResult<usize> {
+fn manifest(cloud: &Cloud, bucket: &str, key: &str, directory: &Directory) -> ApiResult<usize> {
     let bad =
         |why: &str| ApiError::validation(format!("s3://{bucket}/{key} is no manifest: {why}"));
     let bytes = objects::read(cloud, bucket, key)?;
@@ -82,7 +82,7 @@ fn relative<'a>(prefix: &str, key: &'a str) -> &'a str {
 }
 
 /// Copies one object; false for a folder's marker.
-fn fetch(cloud: &Cloud, object: &Object, relative: &str, directory: &Path) -> ApiResult<bool> {
+fn fetch(cloud: &Cloud, object: &Object, relative: &str, directory: &Directory) -> ApiResult<bool> {
     if relative.is_empty() || relative.ends_with('/') {
         return Ok(false);
     }
@@ -95,54 +95,54 @@ fn fetch(cloud: &Cloud, object: &Object, relative: &str, directory: &Path) -> Ap
             object.key
         )));
     }
-    let target = directory.join(relative);
-    if let Some(parent) = target.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
     // A copy, not a link: the program may write to its inputs, and blobs are shared.
-    objects::copy_to(cloud, object, &target)?;
+    let mut blob = objects::open(cloud, object)?;
+    std::io::copy(&mut blob, &mut directory.create_file(Path::new(relative))?)?;
     Ok(true)
 }
 
-/// Uploads every file of a directory under an S3 URI; links are not followed and not uploaded.
-pub(super) fn upload(cloud: &Cloud, directory: &Path, uri: &str) -> ApiResult<usize> {
+/// Uploads every file of a directory under an S3 URI. A link has no form in S3, and what it leads
+/// to is not read: one that leaves the directory is an error that names it, one that stays inside
+/// is left out and returned, for the job's log.
+pub(super) fn upload(cloud: &Cloud, directory: &Directory, uri: &str) -> ApiResult<Vec<PathBuf>> {
+    let mut left_out = Vec::new();
     let (bucket, prefix) = objects::parse_uri(uri)?;
     let prefix = prefix.trim_end_matches('/');
-    let files = files(directory)?;
-    for relative in &files {
-        let name = relative.to_string_lossy();
-        let key = if prefix.is_empty() {
-            name.into_owned()
-        } else {
-            format!("{prefix}/{name}")
-        };
-        objects::put_file(cloud, &bucket, &key, &directory.join(relative))?;
-    }
-    Ok(files.len())
+    directory.walk(|path, found| match found {
+        Found::Directory(_) => Ok(()),
+        Found::Link(target) if stays_inside(path, &target) => {
+            left_out.push(directory.shown(path));
+            Ok(())
+        }
+        Found::Link(target) => Err(ApiError::validation(format!(
+            "{} is a symbolic link to {}, which leaves {}: it is not followed; copy the file \
+             instead",
+            directory.shown(path).display(),
+            target.display(),
+            directory.shown("".as_ref()).display()
+        ))),
+        Found::File(mut file, _) => {
+            let name = path.to_string_lossy();
+            let key = if prefix.is_empty() {
+                name.into_owned()
+            } else {
+                format!("{prefix}/{name}")
+            };
+            objects::put_from(cloud, &bucket, &key, &mut file)?;
+            Ok(())
+        }
+    })?;
+    Ok(left_out)
 }
 
-/// The files below a directory, relative to it, sorted, without links; none when it is not there.
-pub(super) fn files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut pending = vec![PathBuf::new()];
-    while let Some(relative) = pending.pop() {
-        let entries = match std::fs::read_dir(directory.join(&relative)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            let path = relative.join(entry.file_name());
-            if kind.is_dir() {
-                pending.push(path);
-            } else if kind.is_file() {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
+/// True when a directory has anything but directories in it.
+pub(super) fn has_contents(directory: &Directory) -> ApiResult<bool> {
+    let mut found_any = false;
+    directory.walk(|_, found| {
+        found_any |= !matches!(found, Found::Directory(_));
+        Ok::<_, ApiError>(())
+    })?;
+    Ok(found_any)
 }
 
 #[cfg(test)]
@@ -159,14 +159,28 @@ mod tests {
         assert_eq!(relative("a/", "a/"), "");
     }
 
+    // Issue 8, 1.1
     #[test]
-    fn links_are_not_listed() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::create_dir(directory.path().join("sub")).unwrap();
-        std::fs::write(directory.path().join("sub/a"), "").unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", directory.path().join("b")).unwrap();
-        std::os::unix::fs::symlink("/etc", directory.path().join("c")).unwrap();
-        assert_eq!(files(directory.path()).unwrap(), [Path::new("sub/a")]);
-        assert!(files(&directory.path().join("none")).unwrap().is_empty());
+    fn a_link_in_an_output_is_named_and_nothing_of_it_is_uploaded() {
+        let at = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(at.path());
+        let output = at.path().join("output");
+        std::fs::create_dir_all(output.join("sub")).unwrap();
+        std::fs::write(at.path().join("credentials"), "SECRET").unwrap();
+        let upload = || {
+            let directory = Directory::open(&output, "/opt/ml/processing/output")?;
+            assert!(has_contents(&directory)?);
+            super::upload(&cloud, &directory, "s3://none/prefix")
+        };
+        for (target, name) in [("../../credentials", "sub/data.csv"), ("/", "all")] {
+            let link = output.join(name);
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            let error = upload().unwrap_err();
+            let expected = format!("/opt/ml/processing/output/{name} is a symbolic link");
+            assert!(error.message.starts_with(&expected), "{error}");
+            std::fs::remove_file(link).unwrap();
+        }
+        std::fs::write(output.join("sub/data.csv"), "1,2").unwrap();
+        assert_eq!(upload().unwrap_err().code, "NoSuchBucket");
     }
 }

@@ -20,13 +20,27 @@ pub(super) fn spawn(cloud: &Cloud, key: String) {
     let work = cloud.clone();
     cloud.spawn(async move {
         if let Err(error) = run(&work, &key).await {
-            // Nobody is left to tell if even this cannot be written.
-            let _ = executions(&work).update(&key, |execution| {
-                execution.status = Status::Failed;
-                execution.failure = Some(format!("InternalServerError: {error}"));
-                execution.modified = clock::epoch();
-                Ok(())
-            });
+            let reason = format!("InternalServerError: {error}");
+            let write = || {
+                executions(&work).update(&key, |execution| {
+                    let now = clock::epoch();
+                    for step in &mut execution.steps {
+                        if step.status.goes_on() {
+                            step.status = Status::Failed;
+                            step.failure = Some(reason.clone());
+                            step.ended = Some(now);
+                        }
+                    }
+                    execution.status = Status::Failed;
+                    execution.failure = Some(reason.clone());
+                    execution.modified = now;
+                    Ok(())
+                })
+            };
+            // Any other error says that the record is gone; nobody is left to tell.
+            let _ = work
+                .persist(&format!("pipeline execution {key}"), write)
+                .await;
         }
     });
 }

@@ -1,0 +1,125 @@
+use super::*;
+
+#[test]
+fn a_reason_keeps_the_exit_code_and_fits() {
+    assert_eq!(
+        failure_reason(Some("no rows"), 1),
+        "AlgorithmError: no rows, exit code: 1"
+    );
+    let long = failure_reason(Some(&"ü".repeat(3000)), 137);
+    assert_eq!(long.chars().count(), REASON);
+    assert!(long.ends_with(", exit code: 137"));
+}
+
+#[test]
+fn the_failure_file_is_read_up_to_its_limit_and_never_through_a_link() {
+    let at = tempfile::tempdir().unwrap();
+    let ml = Directory::open(at.path(), "/opt/ml").unwrap();
+    let read = || first_characters(&ml, "output/failure");
+    assert_eq!(read().unwrap(), None);
+    std::fs::create_dir(at.path().join("output")).unwrap();
+    let file = at.path().join("output/failure");
+    std::fs::write(&file, "x".repeat(5000)).unwrap();
+    assert_eq!(read().unwrap().unwrap().len(), 1024);
+    std::fs::rename(&file, at.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", &file).unwrap();
+    let error = read().unwrap_err().to_string();
+    assert!(
+        error.contains("/opt/ml/output/failure is a symbolic link"),
+        "{error}"
+    );
+}
+
+#[test]
+fn only_what_broke_inside_is_an_internal_error() {
+    let mine = reason_of(&ApiError::internal("disk full"));
+    assert_eq!(mine, "InternalServerError: disk full");
+    let theirs = reason_of(&ApiError::validation("no such image"));
+    assert_eq!(theirs, "ClientError: no such image");
+}
+
+fn job(cloud: &Cloud, name: &str) -> Run {
+    let describe = json!({
+        "TrainingJobName": name,
+        "TrainingJobStatus": "InProgress",
+        "CreationTime": 1.0,
+        "OutputDataConfig": {"S3OutputPath": "s3://none/models"},
+    });
+    register(cloud, Kind::Training, name, describe).unwrap()
+}
+
+fn status(cloud: &Cloud, name: &str) -> (String, String) {
+    let job = describe(cloud, Kind::Training, name).unwrap();
+    let text = |member: &str| job[member].as_str().unwrap_or_default().to_owned();
+    (text("TrainingJobStatus"), text("FailureReason"))
+}
+
+// Issue 8, 2.3
+#[tokio::test]
+async fn the_end_of_a_job_is_written_when_the_disk_has_room_again() {
+    let at = tempfile::tempdir().unwrap();
+    let cloud = Cloud::in_directory(at.path());
+    let run = job(&cloud, "large");
+    cloud.store().refuse_writes(true);
+    let end = Err(ApiError::from(std::io::Error::from(
+        std::io::ErrorKind::StorageFull,
+    )));
+    let finish = run.finish(&end, |_, _| {});
+    let watch = async {
+        let troubles = || cloud.health().troubles(cloud.store(), cloud.directory());
+        while !troubles()
+            .iter()
+            .any(|trouble| trouble.what == "training job large")
+        {
+            clock::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(status(&cloud, "large").0, "InProgress");
+        assert!(
+            !run.directory.exists(),
+            "its files take the space that is missing"
+        );
+        cloud.store().refuse_writes(false);
+    };
+    tokio::join!(finish, watch);
+    let (status, reason) = status(&cloud, "large");
+    assert_eq!(status, "Failed");
+    assert!(reason.starts_with("InternalServerError: "), "{reason}");
+    let troubles = cloud.health().troubles(cloud.store(), cloud.directory());
+    assert_eq!(troubles, []);
+}
+
+// Issue 8, 2.2
+#[test]
+fn what_jobs_left_is_removed_at_the_start_whatever_its_modes() {
+    use std::os::unix::fs::PermissionsExt;
+
+    crate::local::beneath::tests::as_ordinary_user(|at| {
+        let cloud = Cloud::in_directory(at);
+        let run = job(&cloud, "closed");
+        run.ml.write(Path::new("model/a/b"), b"x").unwrap();
+        for path in ["model/a/b", "model/a", "model", ""] {
+            let path = run.directory.join("ml").join(path);
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o000)).unwrap();
+        }
+        std::fs::set_permissions(&run.directory, PermissionsExt::from_mode(0o555)).unwrap();
+        assert!(std::fs::remove_dir_all(jobs(&cloud)).is_err(), "no test");
+        recover(&cloud).unwrap();
+        assert!(!jobs(&cloud).exists());
+        let (status, reason) = status(&cloud, "closed");
+        assert_eq!((status.as_str(), reason.as_str()), ("Failed", SERVER_ENDED));
+    });
+}
+
+// Issue 8, 1.1
+#[test]
+fn a_new_job_of_a_name_has_a_directory_of_its_own() {
+    let at = tempfile::tempdir().unwrap();
+    let cloud = Cloud::in_directory(at.path());
+    let first = job(&cloud, "same");
+    Kind::Training.records(&cloud).remove("same").unwrap();
+    let second = job(&cloud, "same");
+    first.ml.write(Path::new("model/x"), b"1").unwrap();
+    second.ml.write(Path::new("model/x"), b"2").unwrap();
+    beneath::discard(at.path(), &first.directory);
+    assert!(second.ml.file(Path::new("model/x")).unwrap().is_some());
+}

@@ -96,21 +96,21 @@ impl<'a> Unpacker<'a> {
 
     /// Makes a directory. The server's user can always change it, or it could not be removed.
     pub(super) fn directory(&mut self, path: &Path, mode: u32) -> ApiResult<()> {
-        let Some((parent, name)) = split(path) else {
+        let Some((above, name)) = split(path) else {
             return Ok(());
         };
-        let handle = self.parent(parent, path)?;
+        let handle = self.parent(above, path)?;
         let mode = Mode::from_raw_mode(mode & 0o777) | Mode::RWXU;
         let result = match rustix::fs::mkdirat(handle, name, mode) {
             Err(Errno::EXIST) if !is_directory(handle, name) => {
-                let made = rustix::fs::unlinkat(handle, name, AtFlags::empty())
+                let again = rustix::fs::unlinkat(handle, name, AtFlags::empty())
                     .and_then(|()| rustix::fs::mkdirat(handle, name, mode));
                 // The way through a link of that name led elsewhere.
                 self.parents.forget();
-                made
+                again
             }
             Err(Errno::EXIST) => Ok(()),
-            made => made,
+            other => other,
         };
         result.map_err(|error| self.explain(path, error))
     }
@@ -128,8 +128,8 @@ impl<'a> Unpacker<'a> {
         let (parent, name) = split(path).ok_or_else(|| self.refuse(path, "it has no name"))?;
         self.clear(parent, name, path)?;
         let handle = self.parent(parent, path)?;
-        let made = beneath::create_file(handle, name);
-        let mut file = made.map_err(|error| self.explain(path, error))?;
+        let created = beneath::create_file(handle, name);
+        let mut file = created.map_err(|error| self.explain(path, error))?;
         let mut buffer = vec![0; BLOCK];
         let mut size = 0;
         loop {

@@ -409,6 +409,17 @@ fn required(condition: &Condition, hold: bool, scope: &dyn Scope, found: &mut Ve
             list = Value::Array(values.clone());
             (query_value, Operator::In, &list)
         }
+        Condition::NotIn {
+            query_value,
+            values,
+        } => {
+            list = Value::Array(values.clone());
+            (query_value, Operator::NotIn, &list)
+        }
+        Condition::NotEquals {
+            left_value,
+            right_value,
+        } => (left_value, Operator::NotEquals, right_value),
         Condition::Equals {
             left_value,
             right_value,

@@ -5,12 +5,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{Credentials, host, signature};
+use super::{Credentials, signature, text};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 
@@ -24,10 +24,10 @@ pub(crate) fn check_git(cloud: &Cloud, parts: &Parts, path: &str) -> ApiResult<(
     else {
         return Ok(());
     };
-    let host = host(parts).unwrap_or_default();
+    let host = text(&parts.headers, HOST.as_str()).unwrap_or_default();
     let signed = Signed {
         region: cloud.region(),
-        host: &host,
+        host,
         path,
     };
     let known = basic(parts).is_some_and(|(user, password)| {

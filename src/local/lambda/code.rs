@@ -1,6 +1,6 @@
 //! A function's code: the zip, checked before it is kept and unpacked once for each SHA-256.
 
-use std::fs::{File, Permissions};
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 

@@ -166,11 +166,12 @@ mod tests {
     #[test]
     fn a_name_that_is_too_long_is_refused() {
         let long = "d/".repeat(2500) + "x";
-        let error = check(&mut zip(&[(&long, 0o644)])).unwrap_err();
+        let error = check(&mut zip(&[(long.as_str(), 0o644)])).unwrap_err();
         assert!(error.message.contains("name of 5001 bytes"), "{error}");
         let deep = "d/".repeat(1500) + "x";
+        let other = "d/".repeat(1500) + "y";
         let directory = tempfile::tempdir().unwrap();
-        let mut archive = zip(&[(&deep, 0o644), (&deep.replace('x', "y"), 0o644)]);
+        let mut archive = zip(&[(deep.as_str(), 0o644), (other.as_str(), 0o644)]);
         check(&mut archive).unwrap();
         extract(&mut archive, directory.path()).unwrap();
         assert!(directory.path().join(&deep).is_file());

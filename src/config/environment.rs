@@ -199,10 +199,12 @@ pub fn no_proxy() -> Option<String> {
     find(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])?;
     let direct = find(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
     let mut hosts = direct.split(',').map(str::trim);
-    match hosts.any(|host| matches!(host, "127.0.0.1" | "*")) {
-        true => None,
-        false if direct.is_empty() => Some("127.0.0.1".to_owned()),
-        false => Some(format!("{direct},127.0.0.1")),
+    if hosts.any(|host| matches!(host, "127.0.0.1" | "*")) {
+        None
+    } else if direct.is_empty() {
+        Some("127.0.0.1".to_owned())
+    } else {
+        Some(format!("{direct},127.0.0.1"))
     }
 }
 

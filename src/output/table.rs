@@ -200,9 +200,12 @@ fn least(cell: &str, breaks: Breaks) -> usize {
         Breaks::Signs => parts(&word).into_iter().map(width).max().unwrap_or(0),
         Breaks::Cuts => {
             let parts = parts(&word).into_iter();
-            let needed = parts.map(|part| match is_cuttable(part) {
-                true => width(part).min(CUT),
-                false => width(part),
+            let needed = parts.map(|part| {
+                if is_cuttable(part) {
+                    width(part).min(CUT)
+                } else {
+                    width(part)
+                }
             });
             needed.max().unwrap_or(0)
         }
@@ -266,7 +269,8 @@ fn parts(word: &str) -> Vec<&str> {
 
 /// Digits make it an id, a digest or an account; what has letters only is a word.
 fn is_cuttable(part: &str) -> bool {
-    part.contains(|c: char| c.is_ascii_digit()) && !is_number(part) || part.len() > WIDTH
+    let is_id = part.contains(|c: char| c.is_ascii_digit()) && !is_number(part);
+    is_id || part.len() > WIDTH
 }
 
 fn cut(part: &str, room: usize) -> String {

@@ -14,22 +14,16 @@ fuzz_target!(|bytes: &[u8]| {
     if decode::encoding(data) != decode::Encoding::Plain {
         return;
     }
-    let lines = data.iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+    let ends = data.iter().filter(|byte| matches!(**byte, b'\n' | b'\r'));
+    let lines = ends.count() as u64 + 1;
     if let Ok(profile) = &profiled {
         assert!(profile.rows() < lines, "a header and the rows");
-    }
-    if data.contains(&b'\r') {
-        return;
     }
     let data = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
     if let Ok(profile) = &profiled {
         let mut reader = csv::ReaderBuilder::new().from_reader(data);
-        let names: Vec<String> = reader
-            .headers()
-            .expect("a header that was read")
-            .iter()
-            .map(str::to_owned)
-            .collect();
+        let header = reader.headers().expect("a header that was read");
+        let names = safe(&header.iter().collect::<Vec<_>>());
         let mut present = vec![0_u64; names.len()];
         let mut rows = 0;
         for record in reader.records() {
@@ -52,24 +46,39 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
+/// Spark's names (`CSVUtils.makeSafeHeader`).
+fn safe(header: &[&str]) -> Vec<String> {
+    let lower: Vec<String> = header.iter().map(|name| name.to_lowercase()).collect();
+    let named = header.iter().enumerate().map(|(index, name)| {
+        let alike = lower.iter().filter(|other| **other == lower[index]).count();
+        match name {
+            &"" => format!("_c{index}"),
+            name if alike > 1 => format!("{name}{index}"),
+            name => (*name).to_owned(),
+        }
+    });
+    named.collect()
+}
+
 /// Without quotes every line is a row.
 fn plain_lines(data: &[u8], profiled: Option<&mlops_fuzz::validation::Profile>, cut: u8) {
     let Ok(text) = std::str::from_utf8(data) else {
         assert!(profiled.is_none(), "bytes that are not UTF-8");
         return;
     };
-    let lines: Vec<&str> = text.split('\n').filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .split(['\n', '\r'])
+        .filter(|line| !line.is_empty())
+        .collect();
     let Some((header, rows)) = lines.split_first() else {
         assert!(profiled.is_none(), "no header");
         return;
     };
-    let names: Vec<&str> = header.split(',').collect();
-    let mut sorted = names.clone();
-    sorted.sort_unstable();
-    sorted.dedup();
+    let mut names = safe(&header.split(',').collect::<Vec<_>>());
     let width = names.len();
-    let good = sorted.len() == width
-        && !names.contains(&"")
+    names.sort_unstable();
+    names.dedup();
+    let good = names.len() == width
         && !rows.is_empty()
         && rows.iter().all(|row| row.split(',').count() == width);
     assert_eq!(profiled.is_some(), good, "{text:?}");

@@ -1,19 +1,20 @@
 //! Comma-separated values (RFC 4180) with a header line.
 //!
-//! Read leniently where the meaning is clear: a byte order mark, CRLF, empty lines and quotes in the
-//! middle of a cell are accepted. Refused, with the line: another number of cells than the header
-//! has, a quote that is never closed, bytes that are not UTF-8.
+//! Read leniently where the meaning is clear: a byte order mark, lines that end with LF, CRLF or CR,
+//! empty lines and quotes in the middle of a cell are accepted. Refused, with the line: another number
+//! of cells than the header has, a quote that is never closed, bytes that are not UTF-8.
 //!
 //! The file is read in blocks. A block is split where it lies: only the places of the separators are
 //! written down (quotes by the parity of the quotes before, as in Langdale and Lemire's simdjson). A
 //! block in which something is odd, be it a doubled quote or a mistake, is taken apart cell by cell.
 
+use std::collections::HashMap;
 use std::io::Read;
 
 use super::DataError;
 use super::batch::Batch;
 use super::split::split;
-use memchr::{memchr, memchr_iter, memchr2, memrchr};
+use memchr::{memchr, memchr_iter, memchr3, memrchr2};
 
 /// So much is read at once.
 const BLOCK: usize = 512 * 1024;
@@ -47,7 +48,7 @@ enum Row {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads the header: the columns' names.
+    /// Reads the header: the columns' names, as Spark has them.
     pub(super) fn open(
         name: &'a str,
         input: Box<dyn Read + Send>,
@@ -94,7 +95,7 @@ impl<'a> Reader<'a> {
         reader.columns = names.len();
         let lines = count_lines(&reader.block[..at]);
         reader.keep_rest(at, filled, lines);
-        Ok((reader, names))
+        Ok((reader, safe_names(names)))
     }
 
     /// A reader of nothing, to take blocks apart.
@@ -130,7 +131,7 @@ impl<'a> Reader<'a> {
                 std::mem::swap(&mut self.block, &mut batch.bytes);
                 return Ok(true);
             }
-            if let Some(last) = memrchr(b'\n', &self.block[..filled]) {
+            if let Some(last) = last_line_end(&self.block[..filled]) {
                 let taken = self.take_apart(&self.block[..filled], last, batch)?;
                 if taken > 0 {
                     let lines = count_lines(&self.block[..taken]);
@@ -209,10 +210,10 @@ impl<'a> Reader<'a> {
     pub(super) fn take_apart(
         &self,
         block: &[u8],
-        last_newline: usize,
+        last_line_end: usize,
         batch: &mut Batch,
     ) -> Result<usize, DataError> {
-        self.check_text(&block[..=last_newline])?;
+        self.check_text(&block[..=last_line_end])?;
         batch.clear(self.columns);
         let mut at = 0;
         while at < block.len() {
@@ -285,16 +286,48 @@ fn owned(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
+/// The names that Spark gives the columns (`CSVUtils.makeSafeHeader`, which ignores case): an empty
+/// name is `_cN`, and each of several equal names gets its position as a suffix.
+fn safe_names(names: Vec<String>) -> Vec<String> {
+    let mut counts: HashMap<String, usize> = HashMap::with_capacity(names.len());
+    for name in &names {
+        *counts.entry(name.to_lowercase()).or_default() += 1;
+    }
+    let named = names.into_iter().enumerate().map(|(index, name)| {
+        if name.is_empty() {
+            format!("_c{index}")
+        } else if counts[&name.to_lowercase()] > 1 {
+            format!("{name}{index}")
+        } else {
+            name
+        }
+    });
+    named.collect()
+}
+
+/// The lines that end in a text: with LF, CRLF or CR.
 fn count_lines(text: &[u8]) -> u64 {
-    memchr_iter(b'\n', text).count() as u64
+    let alone = memchr_iter(b'\r', text).filter(|at| text.get(at + 1) != Some(&b'\n'));
+    (memchr_iter(b'\n', text).count() + alone.count()) as u64
+}
+
+/// Where the last line ends. A carriage return as the very last byte may be half of a CRLF.
+fn last_line_end(block: &[u8]) -> Option<usize> {
+    let sure = block.strip_suffix(b"\r").unwrap_or(block);
+    memrchr2(b'\n', b'\r', sure)
 }
 
 /// Takes one row, without its quotes, from `at` on, which then stands behind it. An incomplete row
 /// leaves cells in the batch that do not count.
 fn row(block: &[u8], at: &mut usize, batch: &mut Batch) -> Row {
-    let rest = &block[*at..];
-    if let Some(line) = rest.strip_prefix(b"\r").unwrap_or(rest).strip_prefix(b"\n") {
-        *at = block.len() - line.len();
+    let blank = match &block[*at..] {
+        [b'\r'] => return Row::Incomplete,
+        [b'\r', b'\n', ..] => 2,
+        [b'\r' | b'\n', ..] => 1,
+        _ => 0,
+    };
+    if blank > 0 {
+        *at += blank;
         return Row::Blank;
     }
     let cells = batch.ends.len();
@@ -314,17 +347,19 @@ fn row(block: &[u8], at: &mut usize, batch: &mut Batch) -> Row {
                 *at += 1;
             }
         }
-        let Some(length) = memchr2(b',', b'\n', &block[*at..]) else {
+        let Some(length) = memchr3(b',', b'\n', b'\r', &block[*at..]) else {
             return Row::Incomplete;
         };
-        let mut text = &block[*at..*at + length];
-        *at += length + 1;
-        let is_last = block[*at - 1] == b'\n';
-        if is_last {
-            text = text.strip_suffix(b"\r").unwrap_or(text);
-        }
-        batch.bytes.extend_from_slice(text);
+        let end = *at + length;
+        let (is_last, behind) = match &block[end..] {
+            [b'\r'] => return Row::Incomplete,
+            [b'\r', b'\n', ..] => (true, end + 2),
+            [b',', ..] => (false, end + 1),
+            _ => (true, end + 1),
+        };
+        batch.bytes.extend_from_slice(&block[*at..end]);
         batch.end_cell();
+        *at = behind;
         if is_last || batch.ends.len() - cells > MAX_CELLS {
             return Row::Cells;
         }
@@ -377,6 +412,51 @@ mod tests {
                 vec!["last", "5\" pipe"],
             ]
         );
+    }
+
+    /// Issue 8, 4.4. Lines end with CR alone, or with any of the three; a CR in quotes is part of
+    /// its cell.
+    #[test]
+    fn carriage_returns_end_lines() {
+        assert_eq!(
+            rows(b"a,b\r1,\"x\ry\"\r\r2,\"\"\r\n3,z\n4,\"\"\"\"\r").unwrap(),
+            [
+                ["a", "b"],
+                ["1", "x\ry"],
+                ["2", ""],
+                ["3", "z"],
+                ["4", "\""]
+            ]
+        );
+        assert_eq!(rows(b"a\r1\r\r2").unwrap(), [["a"], ["1"], ["2"]]);
+        assert_eq!(
+            rows(b"a,b\r\r\n1,2\r\r\n").unwrap(),
+            [["a", "b"], ["1", "2"]]
+        );
+        for (text, message) in [
+            (&b"a,b\r1,2\r3\r"[..], "x.csv, line 3: 1 fields"),
+            (b"a,b\r\n1,2\r3\n", "x.csv, line 3: 1 fields"),
+            (b"a\r1\r\"two\r3\r", "x.csv, line 3: a quote is opened here"),
+            (b"\r\r", "x.csv: the file is empty"),
+        ] {
+            let error = rows(text).unwrap_err();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+
+    /// Issue 8, 4.4. Spark's `makeSafeHeader`.
+    #[test]
+    fn names_that_are_empty_or_repeated_get_their_position() {
+        for (header, names) in [
+            (",temp,wind", ["_c0", "temp", "wind"]),
+            ("a,b,a", ["a0", "b", "a2"]),
+            ("a,A,b", ["a0", "A1", "b"]),
+            ("\"\",,x", ["_c0", "_c1", "x"]),
+            ("\u{fc},\u{dc},_c0", ["\u{fc}0", "\u{dc}1", "_c0"]),
+        ] {
+            let names: Vec<String> = names.map(str::to_owned).to_vec();
+            assert_eq!(rows(format!("{header}\n").as_bytes()).unwrap(), [names]);
+        }
     }
 
     #[test]
@@ -451,7 +531,16 @@ mod tests {
             simple.push_str(&format!("{i},{text},\"{n}\"\r\n"));
             unix.push_str(&format!("\"{i}\",{text},{n}\n"));
         }
-        for text in [plain, quoted, simple, unix] {
+        let mac = quoted.replace("\r\n", "\r");
+        let mut index = 0;
+        let mixed = plain
+            .split_inclusive('\n')
+            .map(|line| {
+                index += 1;
+                line.replace('\n', ["\n", "\r", "\r\n"][index % 3])
+            })
+            .collect();
+        for text in [plain, quoted, simple, unix, mac, mixed] {
             let expected: Vec<Vec<String>> = csv::ReaderBuilder::new()
                 .has_headers(false)
                 .from_reader(text.as_bytes())

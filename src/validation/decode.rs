@@ -28,6 +28,10 @@ pub enum Encoding {
     Foreign(&'static str, &'static str),
 }
 
+/// Text in UTF-16.
+pub(super) const UTF16: Encoding =
+    Encoding::Foreign("UTF-16", "convert it (iconv -f UTF-16 -t UTF-8)");
+
 /// What a source is by its first bytes; ten are enough, fewer are looked at as they are.
 pub fn encoding(start: &[u8]) -> Encoding {
     const DECOMPRESS: &str = "decompress it first; gzip and Zstandard are read as they are";
@@ -53,9 +57,7 @@ pub fn encoding(start: &[u8]) -> Encoding {
             Encoding::Foreign("Snappy", DECOMPRESS)
         }
         [b'P', b'K', 3, 4, ..] => Encoding::Foreign("a ZIP archive", "unpack it first"),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-            Encoding::Foreign("UTF-16", "convert it (iconv -f UTF-16 -t UTF-8)")
-        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => UTF16,
         _ => Encoding::Plain,
     }
 }

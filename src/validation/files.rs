@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::decode::{self, Encoding};
 use super::{Baseline, Constraints, DataError};
 
 /// What the data holds.
@@ -42,11 +43,23 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
     parse(&name, &bytes)
 }
 
-/// Understands the bytes of one file.
+/// Parses the bytes of one file. A byte order mark, which editors of Windows write, is skipped.
 ///
 /// # Errors
-/// They are no such file.
+/// They are no such file, or are UTF-16.
 pub fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, DataError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let encoding = match bytes {
+        // UTF-16 without a mark: JSON begins with two characters of ASCII.
+        [0, b'{' | b' ' | b'\n' | b'\r', ..] | [b'{' | b' ' | b'\n' | b'\r', 0, ..] => {
+            decode::UTF16
+        }
+        _ => decode::encoding(bytes),
+    };
+    if let Encoding::Foreign(what, hint) = encoding {
+        let message = format!("this is {what}, which cannot be read: {hint}");
+        return Err(DataError::new(name, message));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         DataError::new(
             name,
@@ -279,6 +292,23 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    /// Issue 8, 4.4: files as editors of Windows save them.
+    #[test]
+    fn a_byte_order_mark_is_skipped_and_utf16_is_named() {
+        let text = r#"{"version":0.0,"features":[]}"#;
+        let marked = format!("\u{feff}{text}");
+        assert!(parse::<Constraints>("c.json", marked.as_bytes()).is_ok());
+        let little: Vec<u8> = marked.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = marked.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        for bytes in [&little[..], &big, &little[2..], &big[2..]] {
+            let error = parse::<Constraints>("c.json", bytes).unwrap_err();
+            assert!(
+                error.to_string().starts_with("c.json: this is UTF-16"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ pub(super) struct Number {
     pub(super) value: f64,
     /// Whether it was written without a fraction and an exponent.
     pub(super) integral: bool,
-    /// A hash of the value: equal for `7`, `007`, `7.0` and `70e-1`.
+    /// A hash of the value, to the last digit: equal for `7`, `007`, `7.0` and `70e-1`, and not for
+    /// two numbers that only have the same nearest double.
     pub(super) key: u64,
 }
 
@@ -26,6 +27,8 @@ const POWERS: [f64; 23] = [
 const EXACT: u64 = 1 << 53;
 /// So many decimal digits always fit into 64 bits.
 const DIGITS: usize = 19;
+/// 10^15: two numbers of at most 15 digits never have the same nearest double.
+const TOLD_APART: u64 = 1_000_000_000_000_000;
 
 /// Reads a number; `None` when the text is none.
 pub(super) fn parse(text: &[u8]) -> Option<Number> {
@@ -43,7 +46,7 @@ pub(super) fn parse(text: &[u8]) -> Option<Number> {
         return if whole <= DIGITS {
             Some(integer(mantissa, negative))
         } else {
-            slow(rest, negative, true)
+            slow(rest, negative, true, None)
         };
     }
     let mut at = whole;
@@ -56,13 +59,24 @@ pub(super) fn parse(text: &[u8]) -> Option<Number> {
         at += 1 + fraction;
     }
     if at == rest.len() {
+        let exact = whole + fraction <= DIGITS;
+        let scale = i64::try_from(fraction).unwrap_or(i64::MAX);
         // Clinger's fast path: both are exact doubles, so one division rounds once.
-        if whole + fraction <= DIGITS && mantissa <= EXACT && fraction < POWERS.len() {
+        if exact && mantissa <= EXACT && fraction < POWERS.len() {
             #[expect(clippy::cast_precision_loss, reason = "at most 2^53")]
             let value = mantissa as f64 / POWERS[fraction];
-            return Some(number(if negative { -value } else { value }, false));
+            let value = if negative { -value } else { value };
+            return Some(Number {
+                value,
+                integral: false,
+                key: if mantissa < TOLD_APART {
+                    key_of(value)
+                } else {
+                    key_of_decimal(mantissa, -scale, negative, value)
+                },
+            });
         }
-        return slow(rest, negative, false);
+        return slow(rest, negative, false, exact.then_some((mantissa, -scale)));
     }
     if !matches!(rest[at], b'e' | b'E') {
         return None;
@@ -73,7 +87,7 @@ pub(super) fn parse(text: &[u8]) -> Option<Number> {
     if exponent == 0 || at + exponent != rest.len() {
         return None;
     }
-    slow(rest, negative, false)
+    slow(rest, negative, false, None)
 }
 
 /// The hash of a whole number, as text and typed columns use it.
@@ -90,18 +104,10 @@ pub(super) fn key_of_integer(value: i64) -> u64 {
 )]
 pub(super) fn key_of(value: f64) -> u64 {
     let whole = value as i64;
-    if whole as f64 == value && whole.unsigned_abs() <= EXACT {
+    if whole as f64 == value && whole != i64::MAX {
         key_of_integer(whole)
     } else {
         hash::of_number(value.to_bits() ^ 0x5555_5555_5555_5555)
-    }
-}
-
-fn number(value: f64, integral: bool) -> Number {
-    Number {
-        value,
-        integral,
-        key: key_of(value),
     }
 }
 
@@ -111,14 +117,94 @@ fn number(value: f64, integral: bool) -> Number {
 )]
 fn integer(magnitude: u64, negative: bool) -> Number {
     let value = magnitude as f64;
+    let value = if negative { -value } else { value };
     Number {
-        value: if negative { -value } else { value },
+        value,
         integral: true,
-        key: hash::of_number(if negative {
-            magnitude.wrapping_neg()
-        } else {
-            magnitude
-        }),
+        key: match signed(magnitude, negative) {
+            Some(integer) => key_of_integer(integer),
+            None => key_of_decimal(magnitude, 0, negative, value),
+        },
+    }
+}
+
+fn signed(magnitude: u64, negative: bool) -> Option<i64> {
+    if negative {
+        0_i64.checked_sub_unsigned(magnitude)
+    } else {
+        i64::try_from(magnitude).ok()
+    }
+}
+
+/// The hash of `mantissa` · 10^`exponent`, whose nearest double is `value`.
+fn key_of_decimal(mut mantissa: u64, mut exponent: i64, negative: bool, value: f64) -> u64 {
+    if mantissa == 0 {
+        return key_of_integer(0);
+    }
+    while mantissa.is_multiple_of(10) {
+        mantissa /= 10;
+        exponent = exponent.saturating_add(1);
+    }
+    let power = u32::try_from(exponent)
+        .ok()
+        .and_then(|exponent| 10_u64.checked_pow(exponent));
+    let whole = power.and_then(|power| mantissa.checked_mul(power));
+    if let Some(integer) = whole.and_then(|magnitude| signed(magnitude, negative)) {
+        return key_of_integer(integer);
+    }
+    if mantissa < TOLD_APART {
+        return key_of(value);
+    }
+    let place = hash::of_number(exponent.cast_unsigned() ^ u64::from(negative).rotate_right(1));
+    hash::of_number(mantissa.wrapping_add(place))
+}
+
+/// The hash of a number that is written with more digits than 64 bits hold, or with an exponent.
+#[cold]
+fn key_of_digits(text: &[u8], negative: bool, value: f64) -> u64 {
+    let (digits, exponent) = match text.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+        Some(at) => (&text[..at], exponent(&text[at + 1..])),
+        None => (text, 0),
+    };
+    let mut significant: Vec<u8> = digits
+        .iter()
+        .copied()
+        .filter(|byte| *byte != b'.')
+        .collect();
+    let point = digits.iter().position(|byte| *byte == b'.');
+    let fraction = point.map_or(0, |at| digits.len() - at - 1);
+    let mut exponent = exponent.saturating_sub_unsigned(fraction as u64);
+    while significant.last() == Some(&b'0') {
+        significant.pop();
+        exponent = exponent.saturating_add(1);
+    }
+    let zeros = significant
+        .iter()
+        .take_while(|digit| **digit == b'0')
+        .count();
+    let significant = &significant[zeros..];
+    if significant.len() <= DIGITS {
+        let (mantissa, _) = self::digits(significant, 0);
+        return key_of_decimal(mantissa, exponent, negative, value);
+    }
+    let place = hash::of_number(exponent.cast_unsigned() ^ u64::from(negative).rotate_right(1));
+    hash::of_number(hash::of_text(significant).wrapping_add(place))
+}
+
+/// The exponent that is written so, as far as 64 bits hold it.
+fn exponent(text: &[u8]) -> i64 {
+    let unsigned = text
+        .strip_prefix(b"+")
+        .or(text.strip_prefix(b"-"))
+        .unwrap_or(text);
+    let magnitude = unsigned.iter().fold(0_i64, |sum, digit| {
+        sum.saturating_mul(10)
+            .saturating_add(i64::from(digit.wrapping_sub(b'0')))
+    });
+    if text.first() == Some(&b'-') {
+        -magnitude
+    } else {
+        magnitude
     }
 }
 
@@ -161,12 +247,25 @@ fn eight_digits(word: u64) -> u64 {
     low.wrapping_add(high) >> 32
 }
 
+/// Reads a number with many digits or an exponent. `exact` is it as mantissa and exponent, where 64
+/// bits hold the mantissa.
 #[cold]
-fn slow(digits: &[u8], negative: bool, integral: bool) -> Option<Number> {
+fn slow(
+    digits: &[u8],
+    negative: bool,
+    integral: bool,
+    exact: Option<(u64, i64)>,
+) -> Option<Number> {
     let value: f64 = fast_float2::parse(digits).ok()?;
-    value
-        .is_finite()
-        .then(|| number(if negative { -value } else { value }, integral))
+    let value = if negative { -value } else { value };
+    value.is_finite().then(|| Number {
+        value,
+        integral,
+        key: match exact {
+            Some((mantissa, exponent)) => key_of_decimal(mantissa, exponent, negative, value),
+            None => key_of_digits(digits, negative, value),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -253,13 +352,43 @@ mod tests {
             ["007", "70e-1"],
             ["-3", "-3.00"],
             ["0.5", "5e-1"],
+            ["1e18", "1000000000000000000"],
+            ["1e20", "100000000000000000000.0"],
+            ["89490123456780000001", "89490123456780000001.00"],
+            ["0089490123456780000001", "8949012345678000000.1e1"],
+            ["-12345678901234567890.5", "-123456789012345678905e-1"],
+            ["0.00000000000000000000", "-0"],
+            ["9223372036854775808", "9223372036854775808.0"],
         ] {
             assert_eq!(key(same[0]), key(same[1]), "{same:?}");
         }
         assert_eq!(key("12"), key_of_integer(12));
         assert_eq!(key("-12"), key_of_integer(-12));
-        // Neighbours that no double can tell apart.
-        assert_ne!(key("1000000000000000001"), key("1000000000000000002"));
+        assert_eq!(key("1e18"), key_of(1e18));
+        assert_eq!(key("100000000000000000000"), key_of(1e20));
         assert_ne!(key("7"), key("-7"));
+    }
+
+    /// Issue 8, 4.3. Neighbours that no double can tell apart.
+    #[test]
+    fn numbers_are_told_apart_by_their_last_digit() {
+        let key = |text: &str| parse(text.as_bytes()).unwrap().key;
+        for [one, other] in [
+            ["1000000000000000001", "1000000000000000002"],
+            ["9007199254740993", "9007199254740992.0"],
+            ["89490123456780000000", "89490123456780000001"],
+            ["18446744073709551615", "18446744073709551614"],
+            ["9223372036854775808", "9223372036854775807"],
+            // As 64 bits these two are the same.
+            ["9000000000000000000", "-9446744073709551616"],
+            ["123456789012345.67", "123456789012345.68"],
+            ["0.9007199254740991", "0.9007199254740990"],
+            ["-89490123456780000001.5", "89490123456780000001.5"],
+            ["89490123456780000001e3", "89490123456780000002e3"],
+            ["89490123456780000001e3", "89490123456780000001e4"],
+            ["0.30000000000000004", "0.300000000000000041"],
+        ] {
+            assert_ne!(key(one), key(other), "{one} {other}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Apache Parquet: columns as they are stored, each read and profiled on its own.
 //!
-//! The file's types decide: integers are Integral, floats and decimals Fractional (decimals without a fraction Integral), booleans Boolean,
-//! dates and timestamps String, as Spark's cast to text and Deequ's rules would have it. A text is
+//! The file's types decide: integers are Integral (durations too, which Spark reads as integers),
+//! floats and decimals Fractional (decimals without a fraction Integral), booleans Boolean, dates and
+//! timestamps String, as Spark's cast to text and Deequ's rules would have it. A text is
 //! classified as in CSV, but an empty one is a value: only null is missing. A NaN or an infinity is
 //! counted as a String, as its text would be. Lists, maps, structs, binary columns and times of day
 //! are refused by name.
@@ -13,27 +14,28 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{self, ArrowPrimitiveType};
-use arrow_array::{Array, ArrayRef, PrimitiveArray};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
-use parquet::basic::{Encoding, PageType};
+use parquet::basic::{Compression, Encoding, PageType, Type as Physical};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
+use self::footer::Mark;
+use self::values::observe;
 use super::column::Column;
 use super::shared::Shared;
-use super::{DataError, Input, Profiler, number};
+use super::{DataError, Input, Profiler};
 
-/// So many values of a column are decoded at once.
+mod footer;
+mod instant;
+mod values;
+
+/// Values of a column that are decoded at once.
 const ROWS: usize = 32 * 1024;
-/// A day in microseconds.
-const DAY: i64 = 86_400_000_000;
 
 /// Reads a whole Parquet source into the profiler.
 pub(super) fn read(
@@ -50,8 +52,8 @@ pub(super) fn read(
     let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or_default();
 
     let failed: Mutex<Option<DataError>> = Mutex::new(None);
-    let columns = profiler.take_columns(rows, partition.len());
-    let mut work: Vec<(usize, &mut Column)> = columns.iter_mut().enumerate().collect();
+    let mut work: Vec<(usize, &mut Column)> =
+        profiler.take_columns(rows, partition.len()).collect();
     // The largest first, so that no thread begins a long one when the others are done.
     work.sort_by_key(|(index, _)| std::cmp::Reverse(stored_size(metadata.metadata(), *index)));
     rayon::scope_fifo(|scope| {
@@ -112,7 +114,16 @@ impl Opened {
         }
         let file = Shared::new(file, size);
         let broken = |error: ParquetError| DataError::new(name, explain(&error));
-        let stored = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(broken)?;
+        let refused = match footer::mark(&file).map_err(broken)? {
+            Mark::Parquet => None,
+            Mark::Encrypted => Some("the Parquet file is encrypted: decrypt it first"),
+            Mark::Truncated => Some("the Parquet file is truncated"),
+            Mark::Other => Some("not a Parquet file: it does not end with PAR1"),
+        };
+        if let Some(message) = refused {
+            return Err(DataError::new(name, message));
+        }
+        let stored = stored(&file).map_err(broken)?;
         let schema = readable(stored.schema(), stored.metadata())
             .map_err(|message| DataError::new(name, message))?;
         let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
@@ -121,10 +132,38 @@ impl Opened {
         Ok(Self { file, metadata })
     }
 
+    /// The columns' names; one without a name is called as in CSV.
     fn names(&self) -> Vec<String> {
-        let fields = self.metadata.schema().fields().iter();
-        fields.map(|field| field.name().clone()).collect()
+        let fields = self.metadata.schema().fields().iter().enumerate();
+        let named = fields.map(|(index, field)| match field.name().as_str() {
+            "" => format!("_c{index}"),
+            name => name.to_owned(),
+        });
+        named.collect()
     }
+}
+
+/// The footer, read with the types of the format where the file has others.
+fn stored(file: &Shared) -> Result<ArrowReaderMetadata, ParquetError> {
+    let strict = ArrowReaderMetadata::load(file, ArrowReaderOptions::new());
+    let good = strict.as_ref().is_ok_and(|stored| {
+        let mut chunks = chunks(stored.metadata());
+        chunks.all(|chunk| chunk.dictionary_page_offset() != Some(0))
+    });
+    if good {
+        return strict;
+    }
+    match footer::lenient(file) {
+        Some(metadata) => {
+            ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
+        }
+        None => strict,
+    }
+}
+
+fn chunks(metadata: &ParquetMetaData) -> impl Iterator<Item = &ColumnChunkMetaData> {
+    let groups = metadata.row_groups().iter();
+    groups.flat_map(|group| group.columns())
 }
 
 /// The values of one column, some at a time.
@@ -150,8 +189,8 @@ fn column_of(
 ) -> Result<(), String> {
     let expected = metadata.metadata().file_metadata().num_rows();
     let mut rows = 0;
-    for batch in batches(file, metadata, index)? {
-        let batch = batch.map_err(|error| format!("the file is damaged: {error}"))?;
+    for batch in batches(file.clone(), metadata, index)? {
+        let batch = batch.map_err(|error| unreadable(&file, &error.to_string()))?;
         rows += batch.num_rows();
         observe(batch.column(0), column)?;
     }
@@ -164,191 +203,26 @@ fn column_of(
     }
 }
 
-/// Takes some values of a column.
-fn observe(values: &ArrayRef, column: &mut Column) -> Result<(), String> {
-    column.types.missing += values.logical_null_count() as u64;
-    match values.data_type() {
-        DataType::Null => {}
-        DataType::Boolean => {
-            let values = values.as_boolean();
-            let there = values.len() - values.null_count();
-            let yes = values.true_count();
-            for (text, count) in [("true", yes), ("false", there - yes)] {
-                if count > 0 {
-                    column.repeat(Some(text.as_bytes()), count as u64);
-                }
-            }
-        }
-        DataType::Int8 => integers::<types::Int8Type>(values, column),
-        DataType::Int16 => integers::<types::Int16Type>(values, column),
-        DataType::Int32 => integers::<types::Int32Type>(values, column),
-        DataType::Int64 => integers::<types::Int64Type>(values, column),
-        DataType::UInt8 => integers::<types::UInt8Type>(values, column),
-        DataType::UInt16 => integers::<types::UInt16Type>(values, column),
-        DataType::UInt32 => integers::<types::UInt32Type>(values, column),
-        DataType::UInt64 => large_integers(values, column),
-        DataType::Float32 => {
-            let values = values.as_primitive::<types::Float32Type>();
-            floats(present(values).map(f64::from), column);
-        }
-        DataType::Float64 => {
-            let values = values.as_primitive::<types::Float64Type>();
-            floats(present(values), column);
-        }
-        DataType::Decimal128(_, scale) => decimals(values, *scale, column),
-        DataType::Date32 => {
-            let days = values.as_primitive::<types::Date32Type>();
-            instants(present(days).map(i64::from), DAY, column);
-        }
-        DataType::Timestamp(unit, _) => timestamps(values, *unit, column),
-        DataType::Utf8View => {
-            let texts = values.as_string_view();
-            let there = texts.len() - texts.null_count();
-            column.texts(there, texts.iter().flatten().map(str::as_bytes));
-        }
-        DataType::Dictionary(_, _) => dictionary(values, column),
-        other => return Err(refusal(other)),
-    }
-    Ok(())
-}
-
-/// The values that are there.
-fn present<T: ArrowPrimitiveType>(
-    values: &PrimitiveArray<T>,
-) -> impl Iterator<Item = T::Native> + '_ {
-    let nulls = values.nulls();
-    let all = values.values().iter().enumerate();
-    all.filter(move |(index, _)| nulls.is_none_or(|nulls| nulls.is_valid(*index)))
-        .map(|(_, value)| *value)
-}
-
-fn integers<T: ArrowPrimitiveType>(values: &ArrayRef, column: &mut Column)
-where
-    T::Native: Into<i64>,
-{
-    column.integers(present(values.as_primitive::<T>()).map(Into::into));
-}
-
-fn large_integers(values: &ArrayRef, column: &mut Column) {
-    for value in present(values.as_primitive::<types::UInt64Type>()) {
-        column.repeat(Some(value.to_string().as_bytes()), 1);
-    }
-}
-
-fn floats(values: impl Iterator<Item = f64>, column: &mut Column) {
-    let mut numbers = Vec::with_capacity(ROWS);
-    for value in values {
-        if value.is_finite() {
-            numbers.push(value);
-        } else {
-            column.repeat(Some(value.to_string().as_bytes()), 1);
-        }
-    }
-    column.floats(&numbers);
-}
-
-fn decimals(values: &ArrayRef, scale: i8, column: &mut Column) {
-    let values = values.as_primitive::<types::Decimal128Type>();
-    for (index, _) in values.values().iter().enumerate() {
-        if values.is_valid(index) {
-            let text = values.value_as_string(index);
-            debug_assert!(scale <= 0 || text.contains('.'), "{text}");
-            column.repeat(Some(text.as_bytes()), 1);
-        }
-    }
-}
-
-fn timestamps(values: &ArrayRef, unit: TimeUnit, column: &mut Column) {
-    match unit {
-        TimeUnit::Second => {
-            let values = values.as_primitive::<types::TimestampSecondType>();
-            instants(present(values), 1_000_000, column);
-        }
-        TimeUnit::Millisecond => {
-            let values = values.as_primitive::<types::TimestampMillisecondType>();
-            instants(present(values), 1_000, column);
-        }
-        TimeUnit::Microsecond => {
-            let values = values.as_primitive::<types::TimestampMicrosecondType>();
-            instants(present(values), 1, column);
-        }
-        TimeUnit::Nanosecond => {
-            let values = values.as_primitive::<types::TimestampNanosecondType>();
-            instants(
-                present(values).map(|value| value.div_euclid(1_000)),
-                1,
-                column,
-            );
-        }
-    }
-}
-
-/// Dates and times, told apart by their microseconds; they are written out only where the text is
-/// counted.
-fn instants(values: impl Iterator<Item = i64>, microseconds: i64, column: &mut Column) {
-    let (mut last, mut count) = (None, 0_u64);
-    for value in values {
-        if last == Some(value) {
-            count += 1;
-            continue;
-        }
-        if let Some(last) = last {
-            instant(last, microseconds, count, column);
-        }
-        (last, count) = (Some(value), 1);
-    }
-    if let Some(last) = last {
-        instant(last, microseconds, count, column);
-    }
-}
-
-fn instant(value: i64, microseconds: i64, count: u64, column: &mut Column) {
-    let value = value.saturating_mul(microseconds);
-    let is_date = microseconds == DAY;
-    column.instant(number::key_of_integer(value), count, || {
-        written(value, is_date)
-    });
-}
-
-/// A time as Spark's cast to text writes it, in UTC.
-fn written(microseconds: i64, date: bool) -> String {
-    let Ok(time) = jiff::Timestamp::from_microsecond(microseconds) else {
-        return microseconds.to_string();
-    };
-    let time = jiff::tz::Offset::UTC.to_datetime(time);
-    if date {
-        time.strftime("%Y-%m-%d").to_string()
+/// Why the values of a column cannot be read.
+fn unreadable(file: &Shared, error: &str) -> String {
+    if footer::has_encrypted_columns(file) {
+        "the column is encrypted: decrypt the file first".to_owned()
+    } else if error.contains("NYI") {
+        format!("it cannot be read: {error}")
     } else {
-        time.strftime("%Y-%m-%d %H:%M:%S%.f").to_string()
-    }
-}
-
-fn dictionary(values: &ArrayRef, column: &mut Column) {
-    let values = values.as_dictionary::<types::Int32Type>();
-    let texts = values.values().as_string::<i32>();
-    let mut counts = vec![0_u64; texts.len()];
-    for key in present(values.keys()) {
-        if let Some(count) = usize::try_from(key)
-            .ok()
-            .and_then(|key| counts.get_mut(key))
-        {
-            *count += 1;
-        }
-    }
-    let used = || counts.iter().enumerate().filter(|(_, count)| **count > 0);
-    if used().all(|(index, _)| number::parse(texts.value(index).as_bytes()).is_none()) {
-        for (index, count) in used() {
-            column.repeat(Some(texts.value(index).as_bytes()), *count);
-        }
-    } else {
-        // A sketch depends on the order of the numbers.
-        let keys = present(values.keys()).filter_map(|key| usize::try_from(key).ok());
-        column.texts(values.len(), keys.map(|key| texts.value(key).as_bytes()));
+        format!("the file is damaged: {error}")
     }
 }
 
 /// The schema to read with: texts as views, or as dictionaries where every page has one.
 fn readable(stored: &Schema, metadata: &ParquetMetaData) -> Result<Schema, String> {
+    let physical = metadata.file_metadata().schema_descr();
+    if chunks(metadata).any(|chunk| chunk.compression() == Compression::LZO) {
+        return Err(
+            "compressed with LZO, which cannot be read; Snappy, gzip, Zstandard, LZ4 and Brotli can"
+                .to_owned(),
+        );
+    }
     let mut fields = Vec::with_capacity(stored.fields().len());
     for (index, field) in stored.fields().iter().enumerate() {
         let kind = match field.data_type() {
@@ -363,6 +237,13 @@ fn readable(stored: &Schema, metadata: &ParquetMetaData) -> Result<Schema, Strin
                     DataType::Utf8View
                 }
             }
+            // As nanoseconds, the crate's default, the legacy timestamp ends in the year 2262.
+            DataType::Timestamp(_, _)
+                if physical.column(index).physical_type() == Physical::INT96 =>
+            {
+                DataType::Timestamp(TimeUnit::Microsecond, None)
+            }
+            DataType::Duration(_) => DataType::Int64,
             known if is_known(known) => known.clone(),
             other => {
                 return Err(format!("column `{}`: {}", field.name(), refusal(other)));
@@ -379,10 +260,15 @@ fn is_known(kind: &DataType) -> bool {
             kind,
             DataType::Null
                 | DataType::Boolean
+                | DataType::Float16
                 | DataType::Float32
                 | DataType::Float64
+                | DataType::Decimal32(_, _)
+                | DataType::Decimal64(_, _)
                 | DataType::Decimal128(_, _)
+                | DataType::Decimal256(_, _)
                 | DataType::Date32
+                | DataType::Date64
                 | DataType::Timestamp(_, _)
         )
 }
@@ -417,10 +303,7 @@ fn stored_size(metadata: &ParquetMetaData, index: usize) -> i64 {
 }
 
 fn explain(error: &ParquetError) -> String {
-    match error {
-        ParquetError::EOF(_) => "the Parquet file is truncated".to_owned(),
-        other => format!("not a readable Parquet file (truncated?): {other}"),
-    }
+    format!("cannot read the Parquet file: {error}")
 }
 
 fn spooled(mut input: Box<dyn Read + Send>) -> io::Result<File> {
@@ -513,6 +396,85 @@ mod tests {
             ];
             let found = statistics(written_to(columns, dictionaries), &Format::Parquet).unwrap();
             assert_eq!(found, expected, "dictionaries: {dictionaries}");
+        }
+    }
+
+    /// Issue 8, 4.3: neighbours that no double, no microsecond and no 64 bits tell apart.
+    #[test]
+    fn large_numbers_and_times_of_every_type_are_told_apart() {
+        use arrow_array::types::{ArrowPrimitiveType, Decimal256Type};
+        type I256 = <Decimal256Type as ArrowPrimitiveType>::Native;
+        let rows = 0..200_i64;
+        let wide = |i| i128::from(i) + 89_490_123_456_780_000_000;
+        let counted = |i: i64| u64::MAX - i.cast_unsigned();
+        let decimals = |scale| {
+            let values = arrow_array::Decimal128Array::from_iter_values(rows.clone().map(wide));
+            Arc::new(values.with_precision_and_scale(38, scale).unwrap()) as ArrayRef
+        };
+        let longest = rows.clone().map(|i| I256::from_i128(wide(i)));
+        let longest = arrow_array::Decimal256Array::from_iter_values(longest);
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            (
+                "uint64",
+                Arc::new(arrow_array::UInt64Array::from_iter_values(
+                    rows.clone().map(counted),
+                )),
+            ),
+            (
+                "int64",
+                Arc::new(Int64Array::from_iter_values(
+                    rows.clone().map(|i| i64::MIN + i),
+                )),
+            ),
+            ("whole", decimals(0)),
+            ("fraction", decimals(3)),
+            (
+                "longest",
+                Arc::new(longest.with_precision_and_scale(76, 10).unwrap()),
+            ),
+            (
+                "seconds",
+                Arc::new(arrow_array::TimestampSecondArray::from_iter_values(
+                    rows.clone().map(|i| i64::MAX - i),
+                )),
+            ),
+            (
+                "nanoseconds",
+                Arc::new(arrow_array::TimestampNanosecondArray::from_iter_values(
+                    rows.clone(),
+                )),
+            ),
+            (
+                "duration",
+                Arc::new(arrow_array::DurationNanosecondArray::from_iter_values(
+                    rows.clone().map(|i| i64::MAX - i),
+                )),
+            ),
+        ];
+        for dictionaries in [true, false] {
+            let found =
+                statistics(written_to(columns.clone(), dictionaries), &Format::Parquet).unwrap();
+            for feature in &found.features {
+                assert_eq!(feature.distinct(), Some(200.0), "{}", feature.name);
+            }
+            let types: Vec<String> = found
+                .features
+                .iter()
+                .map(|feature| feature.inferred_type.to_string())
+                .collect();
+            assert_eq!(
+                types,
+                [
+                    "Integral",
+                    "Integral",
+                    "Integral",
+                    "Fractional",
+                    "Fractional",
+                    "String",
+                    "String",
+                    "Integral"
+                ]
+            );
         }
     }
 

@@ -106,12 +106,8 @@ impl Profile {
     /// # Errors
     /// The columns differ.
     pub fn merge(&mut self, other: &Self) -> Result<(), String> {
-        let alike = self.columns.len() == other.columns.len()
-            && self
-                .columns
-                .iter()
-                .zip(&other.columns)
-                .all(|(mine, theirs)| mine.name == theirs.name);
+        let known = |theirs: &Column| self.places.contains_key(&theirs.name);
+        let alike = self.columns.len() == other.columns.len() && other.columns.iter().all(known);
         let open = self.open && other.open;
         if !alike && !open {
             return Err("the columns of the two profiles differ".to_owned());
@@ -168,6 +164,9 @@ pub struct Profiler {
     categories: HashMap<String, Vec<String>>,
     watches: HashMap<String, Watch>,
     columns: Vec<Column>,
+    /// The position of each column in the source that is being read; empty when it is that of the
+    /// column.
+    order: Vec<usize>,
     rows: u64,
     /// Whether columns may come later.
     open: bool,
@@ -208,6 +207,7 @@ impl Profiler {
             categories,
             watches,
             columns: Vec::new(),
+            order: Vec::new(),
             rows: 0,
             open: false,
             begun: 0,
@@ -215,26 +215,49 @@ impl Profiler {
         })
     }
 
-    /// Names the columns; every source of a data set has the same.
+    /// Names the columns; every source of a data set has the same, in any order.
     pub(super) fn columns(&mut self, names: Vec<String>) -> Result<(), String> {
-        if self.columns.is_empty() {
-            let mut seen = std::collections::HashSet::new();
-            for name in &names {
-                if name.is_empty() {
-                    return Err("a column has no name".to_owned());
-                }
-                if !seen.insert(name.as_str()) {
-                    return Err(format!("two columns are named `{name}`"));
-                }
+        let mut places = HashMap::with_capacity(names.len());
+        for (place, name) in names.iter().enumerate() {
+            if name.is_empty() {
+                return Err("a column has no name".to_owned());
             }
+            if places.insert(name.as_str(), place).is_some() {
+                return Err(format!("two columns are named `{name}`"));
+            }
+        }
+        self.order.clear();
+        if self.columns.is_empty() {
             self.columns = names.into_iter().map(|name| self.column(name)).collect();
             return Ok(());
         }
         if self.columns.iter().map(|c| &c.name).eq(names.iter()) {
-            Ok(())
-        } else {
-            Err("the columns differ from those of the first file".to_owned())
+            return Ok(());
         }
+        let known = self.columns.iter();
+        self.order = known
+            .filter_map(|c| places.get(&*c.name).copied())
+            .collect();
+        if self.order.len() == self.columns.len() && self.order.len() == names.len() {
+            return Ok(());
+        }
+        let missing = self.columns.iter().map(|column| &column.name);
+        let missing = missing.filter(|name| !places.contains_key(name.as_str()));
+        let new = |name: &&String| self.columns.iter().all(|column| column.name != **name);
+        let differences: Vec<String> = missing
+            .map(|name| format!("`{name}` is missing"))
+            .chain(
+                names
+                    .iter()
+                    .filter(new)
+                    .map(|name| format!("`{name}` is new")),
+            )
+            .take(5)
+            .collect();
+        Err(format!(
+            "the columns differ from those of the first file: {}",
+            differences.join(", ")
+        ))
     }
 
     /// Begins a source: its own columns, then those that its place gives every row (`partition`).
@@ -287,6 +310,8 @@ impl Profiler {
         }
         self.rows += batch.rows() as u64;
         let columns = &mut self.columns[..batch.columns()];
+        let order = &self.order;
+        let place = |column: usize| order.get(column).copied().unwrap_or(column);
         if parallel {
             // A wide table's columns are small work: several at a time.
             let together = columns.len() / 64;
@@ -294,20 +319,26 @@ impl Profiler {
                 .par_iter_mut()
                 .with_min_len(together.max(1))
                 .enumerate()
-                .for_each(|(index, column)| column.observe(batch, index));
+                .for_each(|(index, column)| column.observe(batch, place(index)));
         } else {
             for (index, column) in columns.iter_mut().enumerate() {
-                column.observe(batch, index);
+                column.observe(batch, place(index));
             }
         }
     }
 
-    /// The columns but the last `without`, for a reader that takes `rows` values into each of them
-    /// on its own.
-    pub(super) fn take_columns(&mut self, rows: u64, without: usize) -> &mut [Column] {
+    /// The columns but the last `without`, each with its position in the source, for a reader that
+    /// takes `rows` values into each of them on its own.
+    pub(super) fn take_columns(
+        &mut self,
+        rows: u64,
+        without: usize,
+    ) -> impl Iterator<Item = (usize, &mut Column)> {
         self.rows += rows;
         let own = self.columns.len() - without;
-        &mut self.columns[..own]
+        let order = &self.order;
+        let columns = self.columns[..own].iter_mut().enumerate();
+        columns.map(|(index, column)| (order.get(index).copied().unwrap_or(index), column))
     }
 
     /// Adds one row; `None` is missing.

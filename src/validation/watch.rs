@@ -169,12 +169,33 @@ fn time(text: &str) -> Option<Timestamp> {
     }
     let civil = match text.parse::<DateTime>() {
         Ok(civil) => civil,
-        Err(_) => text
-            .parse::<Date>()
-            .ok()?
-            .to_datetime(jiff::civil::Time::midnight()),
+        Err(_) => match text.parse::<Date>() {
+            Ok(date) => date.to_datetime(jiff::civil::Time::midnight()),
+            Err(_) => return beyond(text),
+        },
     };
-    jiff::tz::Offset::UTC.to_timestamp(civil).ok()
+    // A timestamp ends a day before a date does, at 9999-12-30T22:00:00Z.
+    let time = jiff::tz::Offset::UTC.to_timestamp(civil);
+    Some(time.unwrap_or(if civil.year() > 0 {
+        Timestamp::MAX
+    } else {
+        Timestamp::MIN
+    }))
+}
+
+/// A date of a year that has not four digits, as Spark writes it: the end of time, or its beginning.
+fn beyond(text: &str) -> Option<Timestamp> {
+    let (end, rest) = match text.strip_prefix('+') {
+        Some(rest) => (Timestamp::MAX, rest),
+        None => (Timestamp::MIN, text.strip_prefix('-')?),
+    };
+    let (year, rest) = rest.split_once('-')?;
+    let digits = year.len() >= 4 && year.bytes().all(|byte| byte.is_ascii_digit());
+    // The day and month of any year.
+    let month_and_day = rest.get(..5)?;
+    let rest = &rest[5..];
+    let is_date = format!("2000-{month_and_day}").parse::<Date>().is_ok();
+    (digits && is_date && (rest.is_empty() || rest.starts_with([' ', 'T']))).then_some(end)
 }
 
 #[cfg(test)]
@@ -210,10 +231,19 @@ mod tests {
             "2026-03-04T05:06:07.25Z".parse().ok()
         );
         assert_eq!(time("2026-03-04"), "2026-03-04T00:00:00Z".parse().ok());
+        // Issue 8, 4.3: "still valid" is a time.
+        for text in ["9999-12-31", "9999-12-31 02:00:00", "+10000-01-01 00:00:00"] {
+            assert_eq!(time(text), Some(Timestamp::MAX), "{text}");
+        }
+        assert!(time("0000-01-01").unwrap() < time("0001-01-01").unwrap());
+        assert_eq!(time("-0044-03-15"), Some(Timestamp::MIN));
         for text in [
             "",
             "-",
             ".",
+            "-0044-13-15",
+            "+1-02-03",
+            "+12345-\u{e4}\u{e4}",
             "yesterday",
             "2026-13-01",
             "04/03/2026",

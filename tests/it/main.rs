@@ -43,6 +43,7 @@ mod story;
 mod tiny;
 mod validate;
 mod validate_bad_input;
+mod validate_cases;
 mod validate_inputs;
 mod validate_lambda;
 mod validate_processing;

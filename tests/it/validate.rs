@@ -179,8 +179,8 @@ fn input_that_is_no_data_set_is_named_with_its_line() {
         ),
         (
             "twice.csv",
-            b"a,a\n1,2\n",
-            "twice.csv, line 1: two columns are named `a`",
+            b"a,a,a0\n1,2,3\n",
+            "twice.csv, line 1: two columns are named `a0`",
         ),
         (
             "latin.csv",

@@ -95,13 +95,11 @@ fn analyse(job: &Job, now: jiff::Timestamp) -> Result<Analysis> {
         .transpose()
         .map_err(|text| anyhow!(text))?;
     let output = &job.output;
+    let rules = baseline.as_ref().and_then(|b| b.constraints.rule_set());
+    let suggested = Constraints::suggest_by(&statistics, rules.unwrap_or_default());
     let mut written = vec![
         files::write(output, files::STATISTICS, &statistics)?,
-        files::write(
-            output,
-            files::CONSTRAINTS,
-            &Constraints::suggest(&statistics),
-        )?,
+        files::write(output, files::CONSTRAINTS, &suggested)?,
     ];
     if let Some(violations) = &violations {
         written.push(files::write(output, files::VIOLATIONS, violations)?);

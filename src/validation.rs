@@ -52,7 +52,7 @@ pub mod watch;
 
 use batch::Batch;
 pub use check::check;
-pub use constraints::Constraints;
+pub use constraints::{Constraints, RuleSet};
 pub use profile::{Profile, Profiler};
 pub use statistics::Statistics;
 pub use violations::{Violation, Violations};

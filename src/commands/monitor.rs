@@ -92,11 +92,14 @@ pub async fn run(ctx: &Context, command: &MonitorCommand) -> Result<Monitored> {
 async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     let project = ctx.project()?;
     let directory = project.path(&project.file.monitor.baseline);
-    let baseline = Baseline::read(
+    let mut baseline = Baseline::read(
         &directory.join(files::CONSTRAINTS),
         Some(&directory.join(files::STATISTICS)),
     )
     .hint("make a baseline with `mlops validate --suggest DATA`")?;
+    if let (None, Some(rules)) = (baseline.constraints.rule_set(), project.file.validate.rules) {
+        baseline.constraints.set_rules(rules);
+    }
     let given: Option<S3Uri> = args.capture.as_deref().map(str::parse).transpose()?;
     let window = Window {
         since: match args.hours {
@@ -135,7 +138,8 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
         validation::check(&profile, &statistics, &baseline, ctx.now()).map_err(failed)?;
     drop(task);
     let run = ctx.now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
-    let suggested = Constraints::suggest(&statistics);
+    let rules = baseline.constraints.rules_of(None).set;
+    let suggested = Constraints::suggest_by(&statistics, rules);
     let mut results = vec![
         (BASELINE_CONSTRAINTS, files::render(&baseline.constraints)?),
         (files::STATISTICS, files::render(&statistics)?),

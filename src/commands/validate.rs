@@ -1,13 +1,14 @@
 //! `mlops validate`: data against its baseline.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint};
-use crate::validation::{self, Baseline, Constraints, files};
+use crate::error::{Exit, Failure};
+use crate::validation::{self, Baseline, files};
 
+mod baseline;
 mod explain;
 mod remote;
 mod report;
@@ -38,6 +39,9 @@ pub struct ValidateArgs {
     /// The statistics that drift is measured from
     #[arg(long, value_name = "FILE", requires = "constraints")]
     statistics: Option<PathBuf>,
+    /// Whose rules decide (default: those of constraints.json, of mlops.toml, or aws)
+    #[arg(long, value_enum, value_name = "RULES")]
+    rules: Option<baseline::Rules>,
     /// Show one column beside its baseline: quantiles, categories, every distance
     #[arg(long, value_name = "FEATURE", conflicts_with_all = ["suggest", "profile_out"])]
     explain: Option<String>,
@@ -125,13 +129,13 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         ));
     }
     if args.suggest {
-        let directory = suggested(ctx, args)?;
+        let directory = baseline::suggested(ctx, args)?;
+        let rules = baseline::rules(ctx, args)?;
         let profile = profile(ctx, args, None).await?;
-        return suggest(&profile, &directory);
+        return baseline::suggest(&profile, &directory, rules);
     }
-    let (constraints, statistics) = baseline_files(ctx, args)?;
-    let baseline = Baseline::read(&constraints, statistics.as_deref())
-        .hint("make a baseline with `mlops validate --suggest DATA`")?;
+    let (constraints, statistics) = baseline::named(ctx, args)?;
+    let baseline = baseline::read(ctx, args, &constraints, statistics.as_deref())?;
     let explained = match &args.explain {
         Some(name) => Some(explain::find(&baseline, name)?),
         None => None,
@@ -143,7 +147,7 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     let mut written = Vec::new();
     if let Some(directory) = &args.output_dir {
         written.push(files::write(directory, files::STATISTICS, &found)?);
-        let suggested = Constraints::suggest(&found);
+        let suggested = baseline::suggestion(&found, baseline.constraints.rule_set());
         written.push(files::write(directory, files::CONSTRAINTS, &suggested)?);
         written.push(files::write(directory, files::VIOLATIONS, &violations)?);
     }
@@ -162,51 +166,6 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     })
 }
 
-fn suggest(profile: &validation::Profile, directory: &Path) -> Result<Validation> {
-    let statistics = profile.statistics();
-    let constraints = Constraints::suggest(&statistics);
-    Ok(Validation {
-        rows: profile.rows(),
-        columns: statistics.features.len(),
-        baseline: None,
-        violations: Vec::new(),
-        explanation: None,
-        files: vec![
-            files::write(directory, files::STATISTICS, &statistics)?,
-            files::write(directory, files::CONSTRAINTS, &constraints)?,
-        ],
-        profile_only: false,
-    })
-}
-
-/// The directory that a suggested baseline goes to.
-fn suggested(ctx: &Context, args: &ValidateArgs) -> Result<PathBuf> {
-    match &args.output_dir {
-        Some(directory) => Ok(directory.clone()),
-        None => baseline_directory(ctx)?
-            .ok_or_else(|| Failure::usage("there is no project to put the baseline into"))
-            .hint("pass --output-dir DIR"),
-    }
-}
-
-/// The constraints to check and the statistics that drift is measured from: those that were named,
-/// or the project's.
-fn baseline_files(ctx: &Context, args: &ValidateArgs) -> Result<(PathBuf, Option<PathBuf>)> {
-    if let Some(constraints) = &args.constraints {
-        return Ok((constraints.clone(), args.statistics.clone()));
-    }
-    let directory = baseline_directory(ctx)?
-        .ok_or_else(|| Failure::usage("there is no baseline to check against"))
-        .hint("pass --constraints FILE, or make a baseline with --suggest --output-dir DIR")?;
-    let statistics = directory.join(files::STATISTICS);
-    Ok((directory.join(files::CONSTRAINTS), Some(statistics)))
-}
-
-fn baseline_directory(ctx: &Context) -> Result<Option<PathBuf>> {
-    let project = ctx.config.find_project()?;
-    Ok(project.map(|project| project.path(&project.file.monitor.baseline)))
-}
-
 async fn profile(
     ctx: &Context,
     args: &ValidateArgs,
@@ -216,7 +175,7 @@ async fn profile(
         return merged(&args.data, baseline.as_ref());
     }
     if args.on == On::Spark {
-        let files = baseline.map(|_| baseline_files(ctx, args)).transpose()?;
+        let files = baseline.map(|_| baseline::named(ctx, args)).transpose()?;
         return remote::spark::profile(ctx, args, files).await;
     }
     let (sources, format) = sources::open(ctx, &args.data, args.format).await?;

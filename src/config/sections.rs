@@ -8,6 +8,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::{BranchName, DatasetName, Platform, PythonVersion};
+use crate::validation::RuleSet;
 
 /// `[branches]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -163,12 +164,15 @@ impl Default for MonitorSection {
 pub struct ValidateSection {
     /// The instance type of `mlops validate --on processing`.
     pub instance_type: String,
+    /// The rules of verdicts and suggestions, where constraints.json has none: AWS's, or ours.
+    pub rules: Option<RuleSet>,
 }
 
 impl Default for ValidateSection {
     fn default() -> Self {
         Self {
             instance_type: "ml.m5.large".to_owned(),
+            rules: None,
         }
     }
 }

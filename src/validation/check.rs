@@ -4,11 +4,23 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::constraints::{Constraints, FeatureConstraints, Rules};
+use super::constraints::{Constraints, FeatureConstraints, RuleSet, Rules};
 use super::opt_in::{self, DatasetChecks, FeatureChecks};
 use super::statistics::FeatureStatistics;
 use super::violations::{Violation, Violations};
 use super::{Baseline, Profile, Statistics, drift};
+
+/// The order of violations, by their checks. AWS's output has types before completeness before
+/// drift; within a check it has no order, and here the baseline's. The opt-in checks come last.
+const ORDER: [&str; 7] = [
+    "data_type_check",
+    "completeness_check",
+    "missing_column_check",
+    "extra_column_check",
+    "categorical_values_check",
+    "non_negative_check",
+    "baseline_drift_check",
+];
 
 /// Everything about the data that breaks the baseline's constraints. `clock` is the time it is, for
 /// checks of age.
@@ -60,6 +72,11 @@ pub fn check(
             },
         )?);
     }
+    violations.sort_by_key(|violation| {
+        let check = violation.constraint_check_type.as_str();
+        let known = ORDER.iter().position(|known| *known == check);
+        known.unwrap_or(ORDER.len())
+    });
     Ok(Violations {
         version: None,
         violations,
@@ -71,16 +88,20 @@ pub fn check(
 fn columns(statistics: &Statistics, constraints: &Constraints) -> Vec<Violation> {
     let current: HashSet<&str> = statistics.features.iter().map(|f| &*f.name).collect();
     let expected: HashSet<&str> = constraints.features.iter().map(|f| &*f.name).collect();
+    let rules = constraints.rules_of(None).set;
     let describe = |kind: &str, names: &[&str]| {
-        let shown: Vec<String> = names.iter().take(20).map(|name| shorten(name)).collect();
-        format!(
+        let text = format!(
             "There are {kind} columns in current dataset. Number of columns in current dataset: \
-             {}, Number of columns in baseline constraints: {}. Columns: {}{}",
+             {}, Number of columns in baseline constraints: {}",
             statistics.features.len(),
             constraints.features.len(),
-            shown.join(", "),
-            if names.len() > 20 { ", …" } else { "" }
-        )
+        );
+        if rules == RuleSet::Aws {
+            return text;
+        }
+        let shown: Vec<String> = names.iter().take(20).map(|name| shorten(name)).collect();
+        let more = if names.len() > 20 { ", …" } else { "" };
+        format!("{text}. Columns: {}{more}", shown.join(", "))
     };
     let mut found = Vec::new();
     let missing: Vec<&str> = constraints
@@ -121,7 +142,7 @@ fn values(
     let name = feature.name.as_str();
     let mut found = Vec::new();
     let expected = feature.inferred_type;
-    if let Some(share) = profile.type_match(name, expected)
+    if let Some(share) = profile.type_match(name, expected, rules.set)
         && share < rules.datatype_threshold
     {
         found.push(Violation::of(
@@ -142,8 +163,7 @@ fn values(
             name,
             "completeness_check",
             format!(
-                "Data completeness requirement is not met. Expected completeness: {}. Observed \
-                 completeness: {}.",
+                "Data completeness requirement is not met. Expected: {}. Observed: Only {}.",
                 percent(wanted),
                 percent(common.completeness())
             ),
@@ -241,6 +261,11 @@ mod tests {
         vec![Source::stream("data.csv", || Ok(bytes))]
     }
 
+    fn by(rules: RuleSet, mut baseline: Baseline) -> Baseline {
+        baseline.constraints.set_rules(rules);
+        baseline
+    }
+
     fn baseline(text: &str) -> Baseline {
         let statistics = profile(source(text), &Format::Csv, None)
             .unwrap()
@@ -303,65 +328,115 @@ mod tests {
             format!("{delay},{},{origin}", i64::from(i % 90) - 80)
         });
         let found = violations(&baseline(&good()), &spoiled);
-        let kinds: Vec<(&str, &str)> = found
-            .iter()
-            .map(|(feature, check, _)| (feature.as_str(), check.as_str()))
-            .collect();
+        let kinds = |found: &[(String, String, String)]| -> Vec<(String, String)> {
+            let kinds = found.iter();
+            kinds
+                .map(|(feature, check, _)| (feature.clone(), check.clone()))
+                .collect()
+        };
+        let wanted = |wanted: &[(&str, &str)]| -> Vec<(String, String)> {
+            let wanted = wanted.iter();
+            wanted
+                .map(|(feature, check)| ((*feature).to_owned(), (*check).to_owned()))
+                .collect()
+        };
+        // `delay` and `distance` hold another type than the baseline's, so they have no distance.
         assert_eq!(
-            kinds,
-            [
+            kinds(&found),
+            wanted(&[
                 ("delay", "data_type_check"),
+                ("distance", "data_type_check"),
                 ("delay", "completeness_check"),
-                ("distance", "non_negative_check"),
-                ("distance", "baseline_drift_check"),
                 ("origin", "categorical_values_check"),
+                ("distance", "non_negative_check"),
                 ("origin", "baseline_drift_check"),
-            ],
+            ]),
             "{found:#?}"
         );
         // 200 of the 300 present values are whole numbers.
+        let texts: Vec<&str> = found.iter().map(|(_, _, text)| text.as_str()).collect();
         assert_eq!(
-            found[0].2,
-            "Data type match requirement is not met. Expected data type: Integral, Expected \
-             match: 100.0%. Observed: Only 66.66666666666666% of data is Integral."
+            texts[..3],
+            [
+                "Data type match requirement is not met. Expected data type: Integral, Expected \
+                 match: 100.0%. Observed: Only 66.66666666666666% of data is Integral.",
+                "Data type match requirement is not met. Expected data type: Fractional, Expected \
+                 match: 100.0%. Observed: Only 0.0% of data is Fractional.",
+                "Data completeness requirement is not met. Expected: 100.0%. Observed: Only 75.0%.",
+            ]
         );
-        assert!(
-            found[3].2.starts_with("Baseline drift distance: 0."),
-            "{}",
-            found[3].2
+        assert!(texts[3].ends_with("Unknown values: ZZZ"), "{}", texts[3]);
+        let found = violations(&by(RuleSet::Mlops, baseline(&good())), &spoiled);
+        assert_eq!(
+            kinds(&found),
+            wanted(&[
+                ("delay", "data_type_check"),
+                ("delay", "completeness_check"),
+                ("origin", "categorical_values_check"),
+                ("distance", "non_negative_check"),
+                ("distance", "baseline_drift_check"),
+                ("origin", "baseline_drift_check"),
+            ]),
+            "{found:#?}"
         );
-        assert!(
-            found[3].2.ends_with(" exceeds threshold: 0.1"),
-            "{}",
-            found[3].2
-        );
-        assert!(
-            found[4].2.ends_with("Unknown values: ZZZ"),
-            "{}",
-            found[4].2
-        );
+        let text = found[4].2.as_str();
+        assert!(text.starts_with("Baseline drift distance: 0."), "{text}");
+        assert!(text.ends_with(" exceeds threshold: 0.1"), "{text}");
+    }
+
+    /// Issue 8, 4.6: what AWS's analyzer was seen to do, and our rules.
+    #[test]
+    fn columns_of_few_values_do_not_drift_by_awss_rules() {
+        let ones = |share: u32| table("seen", |i| u32::from(i % 10 < share).to_string());
+        let from_zero_to_72 = table("seen", |i| (i % 73).to_string());
+        for (before, now) in [(ones(9), ones(1)), (from_zero_to_72, ones(5))] {
+            let baseline = baseline(&before);
+            assert_eq!(violations(&baseline, &now), []);
+            let found = violations(&by(RuleSet::Mlops, baseline), &now);
+            assert_eq!(found.len(), 1, "{found:#?}");
+            assert_eq!(found[0].1, "baseline_drift_check");
+        }
     }
 
     #[test]
     fn missing_and_extra_columns() {
         let other = table("delay,origin,gate", |i| format!("{},JFK,{i}", i % 50));
         let found = violations(&baseline(&good()), &other);
-        assert_eq!(found[0].1, "missing_column_check");
-        assert!(found[0].2.ends_with("Columns: distance"), "{}", found[0].2);
-        assert_eq!(found[1].1, "extra_column_check");
-        assert!(found[1].2.ends_with("Columns: gate"), "{}", found[1].2);
+        let texts = |found: &[(String, String, String)]| -> Vec<String> {
+            let found = found
+                .iter()
+                .filter(|(_, check, _)| check.ends_with("column_check"));
+            found
+                .map(|(feature, check, text)| format!("{feature}, {check}: {text}"))
+                .collect()
+        };
+        let expected = ["Missing columns, missing", "Extra columns, extra"].map(|start| {
+            let kind = start.rsplit(' ').next().unwrap();
+            format!(
+                "{start}_column_check: There are {kind} columns in current dataset. Number of \
+                 columns in current dataset: 3, Number of columns in baseline constraints: 3"
+            )
+        });
+        assert_eq!(texts(&found), expected);
+        let found = texts(&violations(&by(RuleSet::Mlops, baseline(&good())), &other));
+        assert_eq!(found[0], format!("{}. Columns: distance", expected[0]));
+        assert_eq!(found[1], format!("{}. Columns: gate", expected[1]));
     }
 
     #[test]
     fn switched_off_checks_do_not_speak() {
         let other = table("delay,gate", |i| format!("late{i},{i}"));
-        let mut baseline = baseline(&good());
+        let mut baseline = by(RuleSet::Mlops, baseline(&good()));
         baseline.constraints.features[1].overrides = Some(MonitoringConfig {
             evaluate_constraints: Some(Switch::Disabled),
             ..MonitoringConfig::default()
         });
         let found = violations(&baseline, &other);
-        assert!(found[0].2.ends_with("Columns: origin"), "{}", found[0].2);
+        assert_eq!(
+            (found[0].0.as_str(), found[0].1.as_str()),
+            ("delay", "data_type_check")
+        );
+        assert!(found[1].2.ends_with("Columns: origin"), "{}", found[1].2);
         let config = &mut baseline.constraints.monitoring_config;
         config.evaluate_constraints = Some(Switch::Disabled);
         assert_eq!(violations(&baseline, &other), []);

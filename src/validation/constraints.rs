@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::categories::MAX_CATEGORIES;
+use super::opt_in;
 use super::statistics::{FeatureStatistics, Statistics};
 use super::types::InferredType;
 
@@ -106,6 +107,19 @@ pub enum CategoricalMethod {
     ChiSquared,
 }
 
+/// Which rules decide where AWS's analyzer is known to do something else than what is best here.
+/// docs/validation.md, "Two sets of rules".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleSet {
+    /// What AWS's analyzer does.
+    #[default]
+    Aws,
+    /// Drift of columns of few values and of columns whose type changed, whole numbers are
+    /// Fractional, a margin for suggested completeness, the names of missing and new columns.
+    Mlops,
+}
+
 /// How the checks are done; what is missing has AWS's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MonitoringConfig {
@@ -163,6 +177,7 @@ pub struct DistributionConstraints {
     reason = "the members of MonitoringConfig, with AWS's defaults"
 )]
 pub struct Rules {
+    pub set: RuleSet,
     pub evaluate: bool,
     pub emit_metrics: bool,
     pub datatype_threshold: f64,
@@ -202,6 +217,7 @@ impl Constraints {
         let on = |switch: Option<Switch>| switch != Some(Switch::Disabled);
         let threshold = |layer: &DistributionConstraints| layer.comparison_threshold;
         Rules {
+            set: self.rule_set().unwrap_or_default(),
             evaluate: on(layers().find_map(|layer| layer.evaluate_constraints)),
             emit_metrics: on(layers().find_map(|layer| layer.emit_metrics)),
             datatype_threshold: layers()
@@ -228,14 +244,36 @@ impl Constraints {
         }
     }
 
+    /// The rules that these constraints ask for, when they do.
+    pub fn rule_set(&self) -> Option<RuleSet> {
+        let set = self.others.get(opt_in::KEY)?.get(opt_in::RULES)?;
+        serde_json::from_value(set.clone()).ok()
+    }
+
+    /// Asks for these rules.
+    pub fn set_rules(&mut self, rules: RuleSet) {
+        let own = self.others.entry(opt_in::KEY).or_insert(Value::Null);
+        if !own.is_object() {
+            *own = Value::Object(Map::new());
+        }
+        own[opt_in::RULES] = serde_json::json!(rules);
+    }
+
+    /// Constraints that data like this keeps, as AWS's analyzer suggests them.
+    pub fn suggest(statistics: &Statistics) -> Self {
+        Self::suggest_by(statistics, RuleSet::Aws)
+    }
+
     /// Constraints that data like this keeps, by Deequ's suggestion rules: the inferred type;
     /// non-negative when no value is below 0; a domain when at most 120 categories occur and at
-    /// most a tenth of them once; and the observed completeness, where values are missing its
-    /// lower 95 % bound, rounded down to two digits (`RetainCompletenessRule`).
-    pub fn suggest(statistics: &Statistics) -> Self {
+    /// most a tenth of them once; and the observed completeness, as AWS's analyzer has it, or by
+    /// [`RuleSet::Mlops`] its lower 95 % bound, rounded down to two digits
+    /// (`RetainCompletenessRule`).
+    pub fn suggest_by(statistics: &Statistics, rules: RuleSet) -> Self {
+        let features = statistics.features.iter();
         Self {
             version: 0.0,
-            features: statistics.features.iter().map(suggest).collect(),
+            features: features.map(|feature| suggest(feature, rules)).collect(),
             monitoring_config: MonitoringConfig {
                 evaluate_constraints: Some(Switch::Enabled),
                 emit_metrics: Some(Switch::Enabled),
@@ -256,7 +294,7 @@ impl Constraints {
     }
 }
 
-fn suggest(feature: &FeatureStatistics) -> FeatureConstraints {
+fn suggest(feature: &FeatureStatistics, rules: RuleSet) -> FeatureConstraints {
     let numbers = feature
         .numerical_statistics
         .as_ref()
@@ -266,7 +304,10 @@ fn suggest(feature: &FeatureStatistics) -> FeatureConstraints {
         inferred_type: feature.inferred_type,
         completeness: feature.common().map(|common| {
             let rows = common.num_present + common.num_missing;
-            completeness(common.completeness(), rows)
+            match rules {
+                RuleSet::Aws => common.completeness(),
+                RuleSet::Mlops => lower_bound(common.completeness(), rows),
+            }
         }),
         num_constraints: numbers.map(|numbers| NumConstraints {
             is_non_negative: numbers.min >= 0.0,
@@ -278,7 +319,7 @@ fn suggest(feature: &FeatureStatistics) -> FeatureConstraints {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
-fn completeness(share: f64, rows: u64) -> f64 {
+fn lower_bound(share: f64, rows: u64) -> f64 {
     if share >= 1.0 {
         return 1.0;
     }
@@ -340,10 +381,43 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_columns_get_deequs_lower_bound() {
-        assert_eq!(completeness(1.0, 50), 1.0);
+    fn incomplete_columns_get_their_share_or_deequs_lower_bound() {
+        assert_eq!(lower_bound(1.0, 50), 1.0);
         // 0.95 - 1.96 * sqrt(0.95 * 0.05 / 1000) = 0.9365
-        assert_eq!(completeness(0.95, 1000), 0.93);
-        assert_eq!(completeness(0.0, 1000), 0.0);
+        assert_eq!(lower_bound(0.95, 1000), 0.93);
+        assert_eq!(lower_bound(0.0, 1000), 0.0);
+        let feature: FeatureStatistics = serde_json::from_str(
+            r#"{"name":"a","inferred_type":"String","string_statistics":
+                {"common":{"num_present":3895,"num_missing":4},"distinct_count":3895.0}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            suggest(&feature, RuleSet::Aws).completeness,
+            Some(3895.0 / 3899.0)
+        );
+        assert_eq!(suggest(&feature, RuleSet::Mlops).completeness, Some(0.99));
+    }
+
+    #[test]
+    fn the_rules_are_a_member_of_the_file() {
+        let mut constraints: Constraints =
+            serde_json::from_str(r#"{"features":[],"mlops_constraints":{"row_count":{"min":1}}}"#)
+                .unwrap();
+        assert_eq!(constraints.rule_set(), None);
+        assert_eq!(constraints.rules_of(None).set, RuleSet::Aws);
+        constraints.set_rules(RuleSet::Mlops);
+        assert_eq!(constraints.rules_of(None).set, RuleSet::Mlops);
+        assert!(constraints.understood().is_ok());
+        let own = &constraints.others["mlops_constraints"];
+        assert_eq!(
+            *own,
+            serde_json::json!({"row_count": {"min": 1}, "rules": "mlops"})
+        );
+        for wrong in ["\"deequ\"", "\"Disabled\"", "7"] {
+            let text = format!(r#"{{"features":[],"mlops_constraints":{{"rules":{wrong}}}}}"#);
+            let constraints: Constraints = serde_json::from_str(&text).unwrap();
+            let error = constraints.understood().unwrap_err();
+            assert!(error.starts_with("mlops_constraints: rules: "), "{error}");
+        }
     }
 }

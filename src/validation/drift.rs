@@ -1,6 +1,7 @@
 //! How far the distribution of a column has moved (Deequ's `Distance`).
 //!
-//! Numbers: the greatest difference of the two cumulative distributions, from the KLL sketches.
+//! Numbers: the greatest difference of the two cumulative distributions, from the KLL sketches; by
+//! AWS's rules from Deequ's rank map, and only where the type is still the baseline's.
 //! Categories: the greatest difference of one category's share, or the chi-squared test. `Robust`
 //! takes off what chance explains: 1.8 · √((n+m)/(n·m)), 1.8 being Deequ's constant for α ≈ 0.003;
 //! for the chi-squared test it is the p-value, and `Simple` is the statistic, as Deequ has it.
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::constraints::{CategoricalMethod, ComparisonMethod, Constraints, Rules};
+use super::constraints::{CategoricalMethod, ComparisonMethod, Constraints, RuleSet, Rules};
 use super::distance;
 use super::kll::Ranks;
 use super::statistics::{FeatureStatistics, Statistics};
@@ -134,9 +135,11 @@ pub fn feature(before: &FeatureStatistics, now: &FeatureStatistics, rules: &Rule
     } else {
         rules.categorical_threshold
     };
-    let distance = rules
-        .compare
-        .then(|| measure(before, now, method))
+    // AWS's output has no drift of columns that hold another type of numbers, or text, now.
+    let comparable =
+        rules.set == RuleSet::Mlops || !numeric || before.inferred_type == now.inferred_type;
+    let distance = (rules.compare && comparable)
+        .then(|| measure(before, now, method, rules.set))
         .flatten();
     Drift {
         feature: before.name.clone(),
@@ -148,8 +151,16 @@ pub fn feature(before: &FeatureStatistics, now: &FeatureStatistics, rules: &Rule
 }
 
 /// One distance; `None` when one side has nothing to compare.
-pub fn measure(before: &FeatureStatistics, now: &FeatureStatistics, method: Method) -> Option<f64> {
-    let numbers = |method| Some(numerical(&before.ranks()?, &now.ranks()?, method));
+pub fn measure(
+    before: &FeatureStatistics,
+    now: &FeatureStatistics,
+    method: Method,
+    set: RuleSet,
+) -> Option<f64> {
+    let numbers = |method| {
+        let (before, now) = (before.ranks_by(set)?, now.ranks_by(set)?);
+        Some(numerical(&before, &now, method))
+    };
     match method {
         Method::Simple => numbers(ComparisonMethod::Simple),
         Method::Robust => numbers(ComparisonMethod::Robust),
@@ -291,6 +302,19 @@ mod tests {
         assert!((distance - 0.375).abs() < 1e-12, "{distance}");
     }
 
+    /// Deequ's `getRankMap` and `numericalDistance`, worked out by hand: {0: 2, 1: 1} of the levels
+    /// [0, 0, 1] and [0], against {0: 1, 1: 1, 2: 1}.
+    #[test]
+    fn deequs_rank_map_counts_an_item_once() {
+        let a = Ranks::of_distinct([vec![0.0, 0.0, 1.0], vec![0.0]].into_iter());
+        assert_eq!((a.total(), a.up_to(0.0), a.up_to(1.0)), (3.0, 2.0, 3.0));
+        let b = Ranks::of_distinct(std::iter::once(vec![0.0, 0.0, 1.0, 1.0, 2.0, 2.0]));
+        assert_eq!(b.total(), 3.0);
+        let distance = numerical(&a, &b, ComparisonMethod::Simple);
+        assert!((distance - 1.0 / 3.0).abs() < 1e-12, "{distance}");
+        assert_eq!(numerical(&a, &b, ComparisonMethod::Robust), 0.0);
+    }
+
     fn text(buckets: &[(&str, u64)]) -> FeatureStatistics {
         let present: u64 = buckets.iter().map(|(_, count)| count).sum();
         let buckets: Vec<_> = buckets
@@ -330,8 +354,14 @@ mod tests {
             (&b, 0.060_150_375_939_849_62),
             (&other, 0.285_714_285_714_285_7),
         ] {
-            assert_eq!(measure(&a, b, Method::CategoricalSimple), Some(simple));
-            assert_eq!(measure(&a, b, Method::CategoricalRobust), Some(0.0));
+            assert_eq!(
+                measure(&a, b, Method::CategoricalSimple, RuleSet::Aws),
+                Some(simple)
+            );
+            assert_eq!(
+                measure(&a, b, Method::CategoricalRobust, RuleSet::Aws),
+                Some(0.0)
+            );
         }
     }
 
@@ -375,14 +405,23 @@ mod tests {
             ),
         ] {
             let (sample, baseline) = (letters(sample), letters(baseline));
-            let ours = measure(&baseline, &sample, Method::ChiSquaredStatistic).unwrap();
+            let ours = measure(
+                &baseline,
+                &sample,
+                Method::ChiSquaredStatistic,
+                RuleSet::Aws,
+            )
+            .unwrap();
             assert!((ours / statistic - 1.0).abs() < 1e-12, "{ours} {statistic}");
         }
         let (sample, baseline) = (letters(&missing_sample), letters(&missing_baseline));
-        let p = measure(&baseline, &sample, Method::ChiSquaredPValue).unwrap();
+        let p = measure(&baseline, &sample, Method::ChiSquaredPValue, RuleSet::Aws).unwrap();
         assert!((p / 3.364_019_129_847_850_6e-5 - 1.0).abs() < 1e-9, "{p}");
         let few = letters(&[100, 4, 3]);
-        assert_eq!(measure(&few, &few, Method::ChiSquaredPValue), None);
+        assert_eq!(
+            measure(&few, &few, Method::ChiSquaredPValue, RuleSet::Aws),
+            None
+        );
     }
 
     /// Deequ's `KLLDistanceTest`, "should compute correct chisquare test".
@@ -390,7 +429,7 @@ mod tests {
     fn a_small_p_value_is_drift() {
         let sample = letters(&[207, 20, 25, 14, 25]);
         let baseline = letters(&[223, 20, 25, 12, 13]);
-        let p = measure(&baseline, &sample, Method::ChiSquaredPValue).unwrap();
+        let p = measure(&baseline, &sample, Method::ChiSquaredPValue, RuleSet::Aws).unwrap();
         assert!((p / 0.013_227_994_814_265_176 - 1.0).abs() < 1e-9, "{p}");
         let constraints: Constraints = serde_json::from_value(serde_json::json!({
             "features": [],
@@ -413,7 +452,7 @@ mod tests {
     fn a_collapse_into_one_or_only_new_categories_is_drift() {
         let baseline = text(&[("a", 500), ("b", 500)]);
         for sample in [text(&[("a", 900)]), text(&[("z", 900)])] {
-            let p = measure(&baseline, &sample, Method::ChiSquaredPValue).unwrap();
+            let p = measure(&baseline, &sample, Method::ChiSquaredPValue, RuleSet::Aws).unwrap();
             assert!(p < 1e-9, "{p}");
         }
     }

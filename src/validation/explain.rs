@@ -262,10 +262,10 @@ fn distances(
         ]
     };
     let aws = methods.iter().filter_map(|(method, name)| {
-        let checked = rules.compare && verdict.method == *method;
+        let checked = verdict.distance.is_some() && verdict.method == *method;
         Some(Distance {
             method: name,
-            value: drift::measure(before, now, *method)?,
+            value: drift::measure(before, now, *method, rules.set)?,
             threshold: checked.then_some(verdict.threshold),
             drifted: checked.then_some(verdict.drifted),
         })

@@ -281,6 +281,32 @@ mod tests {
         assert_eq!(suggested, expected);
     }
 
+    /// Issue 8, 4.6: twelve columns, four of them texts, whose data is not public.
+    #[test]
+    fn suggestions_for_aws_statistics_without_data_agree() {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/aws-output/data-quality/cardio");
+        let packed = std::fs::File::open(folder.join("statistics-engineered.json.gz")).unwrap();
+        let mut bytes = Vec::new();
+        io::copy(&mut flate2::read::GzDecoder::new(packed), &mut bytes).unwrap();
+        let statistics: Statistics = parse("statistics", &bytes).unwrap();
+        let written = serde_json::to_value(&statistics).unwrap();
+        let original: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(written, original);
+        let mut expected: Constraints = read(&folder.join("constraints-engineered.json")).unwrap();
+        let mut suggested = Constraints::suggest(&statistics);
+        for features in [&mut suggested.features, &mut expected.features] {
+            for strings in features
+                .iter_mut()
+                .filter_map(|f| f.string_constraints.as_mut())
+            {
+                strings.domains.sort();
+            }
+        }
+        assert_eq!(suggested.features.len(), 12);
+        assert_eq!(suggested, expected);
+    }
+
     #[test]
     fn statistics_are_no_constraints() {
         let (statistics, _) = aws("aws-statistics.json");

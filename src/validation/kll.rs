@@ -230,18 +230,26 @@ impl Sketch {
 }
 
 /// The ranks of a sketch's items: sorted, each with the weight of all items up to it.
-///
-/// Deequ's own rank map keeps one weight per distinct item and so loses the others' (a column of
-/// zeros and ones would have two entries of one level each). This one adds them up: its total is
-/// the number of values, which AWS's files confirm.
 #[derive(Debug, Clone)]
 pub struct Ranks {
     items: Vec<(f64, f64)>,
 }
 
 impl Ranks {
-    /// Ranks of the levels of a sketch, lowest first.
+    /// Ranks of the levels of a sketch, lowest first. Equal items add up their weights, so that the
+    /// total is the number of values.
     pub fn of(levels: impl Iterator<Item = Vec<f64>>) -> Self {
+        Self::combined(levels, |known, more| known + more)
+    }
+
+    /// Ranks as Deequ's `getRankMap` has them: of equal items one counts, that of the highest level.
+    /// The total is about the number of distinct values.
+    pub fn of_distinct(levels: impl Iterator<Item = Vec<f64>>) -> Self {
+        Self::combined(levels, f64::max)
+    }
+
+    /// Ranks with one weight for each distinct item.
+    fn combined(levels: impl Iterator<Item = Vec<f64>>, combine: impl Fn(f64, f64) -> f64) -> Self {
         let mut weighted: Vec<(f64, f64)> = Vec::new();
         let mut weight = 1.0;
         for level in levels {
@@ -251,14 +259,17 @@ impl Ranks {
         weighted.retain(|(item, _)| item.is_finite());
         weighted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         let mut items: Vec<(f64, f64)> = Vec::with_capacity(weighted.len());
-        let mut total = 0.0;
         for (item, weight) in weighted {
-            total += weight;
             match items.last_mut() {
                 #[expect(clippy::float_cmp, reason = "the same item again")]
-                Some(last) if last.0 == item => last.1 = total,
-                _ => items.push((item, total)),
+                Some(last) if last.0 == item => last.1 = combine(last.1, weight),
+                _ => items.push((item, weight)),
             }
+        }
+        let mut total = 0.0;
+        for (_, weight) in &mut items {
+            total += *weight;
+            *weight = total;
         }
         Self { items }
     }

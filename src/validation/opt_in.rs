@@ -11,7 +11,7 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::constraints::{Constraints, FeatureConstraints};
+use super::constraints::{Constraints, FeatureConstraints, RuleSet};
 
 mod evaluate;
 
@@ -19,6 +19,8 @@ pub(super) use evaluate::{Column, feature, row_count};
 
 /// The member of `constraints.json` that holds them.
 pub const KEY: &str = "mlops_constraints";
+/// The member of it that says which rules hold: [`RuleSet`].
+pub const RULES: &str = "rules";
 
 /// What holds for the whole data set, with the defaults for its columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -180,8 +182,15 @@ impl DatasetChecks {
         found.drift = drift(&mut members)
             .map(|own| own.over(DriftChecks::default()))
             .map_err(|text| at("", &text))?;
-        nothing_left(&members, "row_count, psi, wasserstein, kolmogorov_smirnov")
-            .map_err(|text| at("", &text))?;
+        if let Some(rules) = members.remove(RULES) {
+            serde_json::from_value::<RuleSet>(rules)
+                .map_err(|error| at("", &format!("{RULES}: {error}")))?;
+        }
+        nothing_left(
+            &members,
+            "row_count, psi, wasserstein, kolmogorov_smirnov, rules",
+        )
+        .map_err(|text| at("", &text))?;
         Ok(found)
     }
 }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::batch::Batch;
 use super::categories::Categories;
 use super::column::Column;
+use super::constraints::RuleSet;
 use super::distinct::Distinct;
 use super::kll::Sketch;
 use super::moments::Moments;
@@ -38,9 +39,15 @@ impl Profile {
 
     /// The share of a column's present values that are of a type; `None` when there are none.
     #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
-    pub(super) fn type_match(&self, column: &str, expected: InferredType) -> Option<f64> {
+    pub(super) fn type_match(
+        &self,
+        column: &str,
+        expected: InferredType,
+        rules: RuleSet,
+    ) -> Option<f64> {
         let types = &self.column(column)?.types;
-        (types.present() > 0).then(|| types.matching(expected) as f64 / types.present() as f64)
+        let matching = types.matching(expected, rules) as f64;
+        (types.present() > 0).then(|| matching / types.present() as f64)
     }
 
     /// How many values of a column are there.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::constraints::RuleSet;
 use super::kll::Ranks;
 use super::lenient;
 use super::types::InferredType;
@@ -87,8 +88,17 @@ impl FeatureStatistics {
 
     /// The distribution of a numeric column, when the file holds its sketch.
     pub fn ranks(&self) -> Option<Ranks> {
+        self.ranks_by(RuleSet::Mlops)
+    }
+
+    /// The distribution that drift is measured from: AWS's analyzer has Deequ's rank map.
+    pub(super) fn ranks_by(&self, rules: RuleSet) -> Option<Ranks> {
         let sketch = self.kll()?.sketch.as_ref()?;
-        let ranks = Ranks::of(sketch.data.iter().cloned());
+        let levels = sketch.data.iter().cloned();
+        let ranks = match rules {
+            RuleSet::Aws => Ranks::of_distinct(levels),
+            RuleSet::Mlops => Ranks::of(levels),
+        };
         (ranks.total() > 0.0).then_some(ranks)
     }
 

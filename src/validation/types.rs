@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::constraints::RuleSet;
+
 /// A column's type, as AWS's files spell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InferredType {
@@ -95,13 +97,14 @@ impl TypeCounts {
         }
     }
 
-    /// How many of the present values are of a type: any value is a String, whole numbers are
-    /// Fractional too.
-    pub fn matching(&self, expected: InferredType) -> u64 {
-        match expected {
-            InferredType::Integral => self.integral,
-            InferredType::Fractional => self.integral + self.fractional,
-            InferredType::String | InferredType::Unknown => self.present(),
+    /// How many of the present values are of a type: any value is a String. Whole numbers are not
+    /// Fractional for AWS's analyzer, and are by [`RuleSet::Mlops`].
+    pub fn matching(&self, expected: InferredType, rules: RuleSet) -> u64 {
+        match (expected, rules) {
+            (InferredType::Integral, _) => self.integral,
+            (InferredType::Fractional, RuleSet::Aws) => self.fractional,
+            (InferredType::Fractional, RuleSet::Mlops) => self.integral + self.fractional,
+            (InferredType::String | InferredType::Unknown, _) => self.present(),
         }
     }
 }
@@ -124,6 +127,8 @@ mod tests {
         assert_eq!(counts(5, 1, 0, 0).inferred(), InferredType::Fractional);
         assert_eq!(counts(5, 0, 1, 0).inferred(), InferredType::String);
         assert_eq!(counts(5, 1, 0, 1).inferred(), InferredType::String);
-        assert_eq!(counts(5, 1, 0, 1).matching(InferredType::Fractional), 6);
+        let fractional = |rules| counts(5, 1, 0, 1).matching(InferredType::Fractional, rules);
+        assert_eq!(fractional(RuleSet::Aws), 1);
+        assert_eq!(fractional(RuleSet::Mlops), 6);
     }
 }

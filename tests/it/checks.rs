@@ -157,7 +157,8 @@ fn a_number_is_explained_beside_its_baseline() {
     let sandbox = with_baseline();
     let late = rows(|i| format!("JFK,{},2026-01-{:02}", i % 50 + 20, i % 28 + 1));
     sandbox.write("late.csv", late);
-    let run = check(&sandbox, &["late.csv", "--explain", "delay"]).code(3);
+    let ours = ["late.csv", "--explain", "delay", "--rules", "mlops"];
+    let run = check(&sandbox, &ours).code(3);
     for line in run.stdout.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -196,12 +197,9 @@ delay    baseline_drift_check  Baseline drift distance: 0.3195015528100076
 1000 rows, 3 columns: 2 violations
 
 "#]]);
-    let report = check(
-        &sandbox,
-        &["late.csv", "--explain", "delay", "--output", "json"],
-    )
-    .code(3)
-    .json();
+    let report = check(&sandbox, &[&ours[..], &["--output", "json"]].concat())
+        .code(3)
+        .json();
     let explanation = &report["explanation"];
     assert_eq!(explanation["baseline"]["mean"], 24.5);
     assert_eq!(explanation["current"]["mean"], 44.5);

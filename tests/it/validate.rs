@@ -78,8 +78,6 @@ delay    data_type_check           Data type match requirement is not met.
                                    Expected data type: Integral, Expected
                                    match: 100.0%. Observed: Only 50.0% of data
                                    is Integral.
-delay    baseline_drift_check      Baseline drift distance: 0.6599999999999999
-                                   exceeds threshold: 0.1
 origin   categorical_values_check  Categorical values requirement is not met.
                                    Expected match: 100.0%. Observed: Only
                                    66.66666666666666% of values are in the
@@ -87,9 +85,65 @@ origin   categorical_values_check  Categorical values requirement is not met.
 origin   baseline_drift_check      Baseline drift distance: 0.1863639487663426
                                    exceeds threshold: 0.1
 
-300 rows, 3 columns: 4 violations
+300 rows, 3 columns: 3 violations
 
 "#]]);
+}
+
+/// Issue 8, 4.6: by AWS's rules a column whose type changed has no drift; ours are an option, of the
+/// command line, of the constraints and of mlops.toml.
+#[test]
+fn the_rules_are_awss_unless_ours_are_asked_for() {
+    let sandbox = with_baseline();
+    sandbox.write("spoiled.csv", spoiled());
+    let drifted = |run: crate::sandbox::Run| {
+        let report = run.code(3).json();
+        let violations = report["violations"].as_array().unwrap().iter();
+        let drifts = violations.filter(|v| v["constraint_check_type"] == "baseline_drift_check");
+        let names = drifts.map(|v| v["feature_name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<String>>()
+    };
+    let json = |more: &[&str]| {
+        let all = ["spoiled.csv", "--output", "json"];
+        check(&sandbox, &[&all[..], more].concat())
+    };
+    assert_eq!(drifted(json(&[])), ["origin"]);
+    assert_eq!(drifted(json(&["--rules", "mlops"])), ["delay", "origin"]);
+    let project = "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n";
+    sandbox.write(
+        "mlops.toml",
+        format!("{project}[validate]\nrules = \"mlops\"\n"),
+    );
+    assert_eq!(drifted(json(&[])), ["delay", "origin"]);
+    assert_eq!(drifted(json(&["--rules", "aws"])), ["origin"]);
+
+    // A baseline that was made by a rule keeps it; `--explain` shows its verdict.
+    sandbox
+        .mlops(["validate", "--suggest", "good.csv", "--output-dir", "base"])
+        .success();
+    std::fs::remove_file(sandbox.path().join("mlops.toml")).unwrap();
+    let text = std::fs::read_to_string(sandbox.path().join("base/constraints.json")).unwrap();
+    assert!(text.contains(r#""rules" : "mlops""#), "{text}");
+    assert_eq!(drifted(json(&[])), ["delay", "origin"]);
+    let verdict = |more: &[&str]| {
+        let run = json(&[&["--explain", "delay"][..], more].concat()).code(3);
+        let distances = run.json()["explanation"]["distances"].clone();
+        let robust = distances.as_array().unwrap().iter();
+        let mut robust = robust.filter(|distance| distance["method"] == "linf_robust");
+        robust.next().unwrap()["drifted"].clone()
+    };
+    assert_eq!(verdict(&[]), true);
+    assert_eq!(verdict(&["--rules", "aws"]), serde_json::Value::Null);
+    sandbox.write(
+        "mlops.toml",
+        format!("{project}[validate]\nrules = \"deequ\"\n"),
+    );
+    let run = json(&[]).code(2);
+    assert!(
+        run.stderr.contains("expected `aws` or `mlops`"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
@@ -285,7 +339,7 @@ fn merged_profiles_have_the_verdict_of_one_pass() {
     assert!(
         whole
             .stdout
-            .ends_with("300 rows, 3 columns: 4 violations\n"),
+            .ends_with("300 rows, 3 columns: 3 violations\n"),
         "{}",
         whole.stdout
     );

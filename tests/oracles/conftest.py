@@ -35,7 +35,7 @@ class Validate:
         )
         codes = code if isinstance(code, tuple) else (code,)
         assert done.returncode in codes, done.stdout + done.stderr
-        return done.stdout
+        return done.stdout + done.stderr if done.returncode == 1 else done.stdout
 
     def suggest(self, *data, to="base"):
         """statistics.json and constraints.json of a baseline."""
@@ -45,7 +45,11 @@ class Validate:
     def explain(self, feature, data):
         """What `--explain` says about a column, against the baseline in base/."""
         known = ["--constraints", "base/constraints.json", "--statistics", "base/statistics.json"]
-        text = self.run(data, *known, "--explain", feature, "--output", "json", code=(0, 3))
+        return self.explained(feature, data, *known, "--rules", "mlops")
+
+    def explained(self, feature, data, *arguments):
+        shown = ["--explain", feature, "--output", "json"]
+        text = self.run(data, *arguments, *shown, code=(0, 3))
         return json.loads(text)["explanation"]
 
     def read(self, name):

@@ -46,6 +46,39 @@ def test_numbers(validate, seed):
         assert found["psi"] == pytest.approx(psi_of_numbers(before, now, 10), rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("few", [2, 73, 400])
+def test_awss_distance_is_deequs(validate, few):
+    """Deequ's rank map, as AWS's analyzer has it: an item counts once, by its highest level."""
+    random = np.random.default_rng(few)
+    before, now = random.integers(0, few, 3 * ROWS), random.integers(few // 3, few, ROWS)
+    validate.suggest(validate.table("before.csv", {"x": before}))
+    known = ["--constraints=base/constraints.json", "--statistics=base/statistics.json"]
+    data = validate.table("now.csv", {"x": now})
+    found = distances(validate.explained("x", data, *known))
+    validate.suggest(data, to="now")
+    maps = [deequs_ranks(validate.read(f"{side}/statistics.json")) for side in ("base", "now")]
+    n, m = (ranks[-1][1] for ranks in maps)
+    at = lambda ranks, x: max((rank for item, rank in ranks if item <= x), default=0)
+    keys = {item for ranks in maps for item, _ in ranks}
+    d = max(abs(at(maps[0], x) / n - at(maps[1], x) / m) for x in keys)
+    assert found["linf_simple"] == pytest.approx(d, abs=1e-12)
+    robust = max(0, d - 1.8 * np.sqrt((n + m) / (n * m)))
+    assert found["linf_robust"] == pytest.approx(robust, abs=1e-12)
+
+
+def deequs_ranks(statistics):
+    """`QuantileNonSample.getRankMap`: the last weight of an item replaces the others."""
+    kll = statistics["features"][0]["numerical_statistics"]["distribution"]["kll"]
+    weights = {}
+    for level, items in enumerate(kll["sketch"]["data"]):
+        weights |= dict.fromkeys(items, 2**level)
+    ranks, total = [], 0
+    for item in sorted(weights):
+        total += weights[item]
+        ranks.append((item, total))
+    return ranks
+
+
 def psi_of_numbers(before, now, bins):
     """Ranges between the baseline's quantiles (inverse of the empirical distribution)."""
     quantiles = [i / bins for i in range(1, bins)]

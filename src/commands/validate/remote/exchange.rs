@@ -8,16 +8,18 @@ use serde::de::DeserializeOwned;
 
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Clients};
-use crate::commands::validate::{ValidateArgs, Validation, baseline_files, suggested};
+use crate::commands::validate::{ValidateArgs, Validation, baseline};
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint};
-use crate::validation::{Baseline, Constraints, Statistics, Violations, files};
+use crate::error::{Exit, Failure};
+use crate::validation::{Constraints, RuleSet, Statistics, Violations, files};
 
 /// The files of a baseline on this machine, and the directory that a suggested one goes to.
 #[derive(Debug)]
 pub(super) struct Local {
     /// Constraints, and statistics when there are any; `None` to suggest a baseline.
     pub(super) baseline: Option<(PathBuf, Option<PathBuf>)>,
+    /// The rules, where they are not those of the constraints' file already.
+    rules: Option<RuleSet>,
     /// Where the results are written.
     pub(super) output: Option<PathBuf>,
 }
@@ -71,17 +73,21 @@ impl Exchange {
         Ok(address)
     }
 
-    /// Writes the baseline's files.
-    pub(super) async fn put_baseline(
-        &self,
-        clients: &Clients,
-        constraints: &Path,
-        statistics: Option<&Path>,
-    ) -> Result<()> {
+    /// Writes the baseline's files. What runs elsewhere takes its rules from the constraints.
+    pub(super) async fn put_baseline(&self, clients: &Clients, local: &Local) -> Result<()> {
+        let Some((constraints, statistics)) = &local.baseline else {
+            return Ok(());
+        };
         let read = |path: &Path| {
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
         };
-        let bytes = read(constraints)?;
+        let mut bytes = read(constraints)?;
+        if let Some(rules) = local.rules {
+            let name = constraints.display().to_string();
+            let mut parsed: Constraints = files::parse(&name, &bytes)?;
+            parsed.set_rules(rules);
+            bytes = files::render(&parsed)?;
+        }
         self.put(clients, "baseline/constraints.json", bytes)
             .await?;
         if let Some(statistics) = statistics {
@@ -94,7 +100,10 @@ impl Exchange {
     /// Reads the results back, and writes them where they are wanted.
     pub(super) async fn finish(&self, clients: &Clients, local: &Local) -> Result<Validation> {
         let statistics: Statistics = self.result(clients, files::STATISTICS).await?;
-        let suggested: Constraints = self.result(clients, files::CONSTRAINTS).await?;
+        let mut suggested: Constraints = self.result(clients, files::CONSTRAINTS).await?;
+        if local.baseline.is_none() {
+            suggested = baseline::suggestion(&statistics, local.rules);
+        }
         let violations: Option<Violations> = match &local.baseline {
             Some(_) => Some(self.result(clients, files::VIOLATIONS).await?),
             None => None,
@@ -136,14 +145,15 @@ impl Local {
         if args.suggest {
             return Ok(Self {
                 baseline: None,
-                output: Some(suggested(ctx, args)?),
+                rules: baseline::rules(ctx, args)?,
+                output: Some(baseline::suggested(ctx, args)?),
             });
         }
-        let (constraints, statistics) = baseline_files(ctx, args)?;
-        Baseline::read(&constraints, statistics.as_deref())
-            .hint("make a baseline with `mlops validate --suggest DATA`")?;
+        let (constraints, statistics) = baseline::named(ctx, args)?;
+        let read = baseline::read(ctx, args, &constraints, statistics.as_deref())?;
         Ok(Self {
             baseline: Some((constraints, statistics)),
+            rules: read.constraints.rule_set(),
             output: args.output_dir.clone(),
         })
     }

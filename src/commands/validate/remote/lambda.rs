@@ -45,11 +45,8 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
     if let Some(format) = args.format {
         event["format"] = json!(name_of(&format));
     }
-    if let Some((constraints, statistics)) = &local.baseline {
-        let statistics = statistics.as_deref();
-        exchange
-            .put_baseline(clients, constraints, statistics)
-            .await?;
+    if let Some((_, statistics)) = &local.baseline {
+        exchange.put_baseline(clients, &local).await?;
         let at = |name: &str| json!(exchange.at(&format!("baseline/{name}.json")).to_string());
         event["constraints"] = at("constraints");
         if statistics.is_some() {

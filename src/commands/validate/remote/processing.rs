@@ -56,13 +56,10 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
     let exchange = Exchange::new(ctx, &platform.artifact_bucket);
     let mut environment = environment(&format);
     let mut inputs = Vec::new();
-    if let Some((constraints, statistics)) = &local.baseline {
-        let statistics = statistics.as_deref();
-        exchange
-            .put_baseline(clients, constraints, statistics)
-            .await?;
+    if let Some((_, statistics)) = &local.baseline {
+        exchange.put_baseline(clients, &local).await?;
         let parts = ["constraints"].into_iter();
-        for part in parts.chain(statistics.map(|_| "statistics")) {
+        for part in parts.chain(statistics.as_ref().map(|_| "statistics")) {
             let path = format!("{BASELINE}/{part}.json");
             environment.insert(format!("baseline_{part}"), path);
         }

@@ -431,7 +431,7 @@ impl Config {
     }
 }
 
-/// The format that MLOPS_OUTPUT names, or what it has instead of one.
+/// The format that `MLOPS_OUTPUT` names, or what it has instead of one.
 #[expect(
     clippy::disallowed_methods,
     reason = "the only reader of the environment"
@@ -446,7 +446,7 @@ fn format_variable() -> Result<Option<Format>, String> {
 }
 
 /// How an error of a command line is written that may not have been parsed: by the last `--output`,
-/// else by MLOPS_OUTPUT.
+/// else by `MLOPS_OUTPUT`.
 pub fn error_format(words: impl IntoIterator<Item = std::ffi::OsString>) -> Format {
     let mut words = words.into_iter().filter_map(|word| word.into_string().ok());
     let mut found = None;

@@ -311,10 +311,9 @@ pub fn print_refusal(refusal: &clap::Error, format: crate::output::Format) -> Ex
 /// Says that Ctrl-C ended the command, and how to come back to what goes on.
 pub fn print_interrupted(notes: &[String], format: crate::output::Format) -> Exit {
     if format == crate::output::Format::Json {
-        let error = notes.iter().fold(
-            Failure::new(Exit::Interrupted, "interrupted"),
-            |error, note| hinted(error, note),
-        );
+        let error = notes
+            .iter()
+            .fold(Failure::new(Exit::Interrupted, "interrupted"), hinted);
         return print(&error, format);
     }
     crate::progress::write_stderr("interrupted");

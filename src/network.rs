@@ -2,9 +2,9 @@
 //! what is wrong when a company's network is in the way.
 //!
 //! Every client of this program (SDK, registry) is made from one [`Network`]. It trusts the system's
-//! certificates, or only those of a bundle that the user names (AWS_CA_BUNDLE, or `ca_bundle` in the AWS
-//! configuration), as the aws CLI and boto3 do. Proxies come from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
-//! NO_PROXY; a request to this machine never passes one.
+//! certificates, or only those of a bundle that the user names (`AWS_CA_BUNDLE`, or `ca_bundle` in the AWS
+//! configuration), as the aws CLI and boto3 do. Proxies come from `HTTPS_PROXY`, `HTTP_PROXY`,
+//! `ALL_PROXY` and `NO_PROXY`; a request to this machine never passes one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! The HTTP client of the SDK: the certificates and the proxy of a [`Network`], and errors that say
-//! what stands between. The SDK's own client reads neither AWS_CA_BUNDLE nor the proxy variables.
+//! what stands between. The SDK's own client reads neither `AWS_CA_BUNDLE` nor the proxy variables.
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;

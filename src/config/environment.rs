@@ -136,7 +136,7 @@ pub fn installer_environment(bundle: Option<&CaBundle>) -> Vec<(OsString, OsStri
 
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
-/// The file with the only certificates to trust, by AWS_CA_BUNDLE or AWS_PROFILE.
+/// The file with the only certificates to trust, by `AWS_CA_BUNDLE` or `AWS_PROFILE`.
 pub fn ca_bundle() -> Option<CaBundle> {
     ca_bundle_of(None)
 }

@@ -26,7 +26,7 @@ const NAMES: [&str; 2] = [
     "io.containerd.image.name",
 ];
 
-/// The annotation of the manifests that BuildKit adds to an index: provenance and SBOMs.
+/// The annotation of the manifests that `BuildKit` adds to an index: provenance and SBOMs.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
 /// The largest manifest that registries take, in bytes.
@@ -248,36 +248,7 @@ fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Image) -> Re
             {
                 image.base = Some(base.clone());
             }
-            for part in manifest.layers().iter().chain([manifest.config()]) {
-                if is_foreign(part) {
-                    image.notes.push(format!(
-                        "skipping the layer {}: it must not be distributed, and the manifest names \
-                         the URL to download it from",
-                        part.digest()
-                    ));
-                    continue;
-                }
-                let name = blob_path(part)?;
-                let (content, size) = match embedded(part)? {
-                    Some(bytes) if !tree.has(&name) => {
-                        let size = bytes.len() as u64;
-                        (Content::Bytes(bytes), size)
-                    }
-                    _ => tree.blob(&name)?,
-                };
-                if size != part.size() {
-                    bail!(
-                        "{name} in {} has {size} bytes, not {}",
-                        tree.shown(),
-                        part.size()
-                    );
-                }
-                blobs.push(Blob {
-                    digest: part.digest().to_string(),
-                    size,
-                    content,
-                });
-            }
+            blobs = parts(tree, &manifest, &mut image.notes)?;
         }
         (_, other) => bail!(
             "{path} in {} is a {other}, not an image or index of OCI or Docker",
@@ -291,6 +262,42 @@ fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Image) -> Re
         blobs,
     });
     Ok(())
+}
+
+/// The layers and the configuration of a manifest; what is not pushed is noted.
+fn parts(tree: Tree<'_>, manifest: &ImageManifest, notes: &mut Vec<String>) -> Result<Vec<Blob>> {
+    let mut blobs = Vec::new();
+    for part in manifest.layers().iter().chain([manifest.config()]) {
+        if is_foreign(part) {
+            notes.push(format!(
+                "skipping the layer {}: it must not be distributed, and the manifest names \
+                 the URL to download it from",
+                part.digest()
+            ));
+            continue;
+        }
+        let name = blob_path(part)?;
+        let (content, size) = match embedded(part)? {
+            Some(bytes) if !tree.has(&name) => {
+                let size = bytes.len() as u64;
+                (Content::Bytes(bytes), size)
+            }
+            _ => tree.blob(&name)?,
+        };
+        if size != part.size() {
+            bail!(
+                "{name} in {} has {size} bytes, not {}",
+                tree.shown(),
+                part.size()
+            );
+        }
+        blobs.push(Blob {
+            digest: part.digest().to_string(),
+            size,
+            content,
+        });
+    }
+    Ok(blobs)
 }
 
 /// Which images of an index a layout holds.

@@ -342,7 +342,7 @@ impl Parents {
         relative: &Path,
         links: Links,
     ) -> Result<BorrowedFd<'_>, Errno> {
-        if !self.0.as_ref().is_some_and(|(path, _)| path == relative) {
+        if self.0.as_ref().is_none_or(|(path, _)| path != relative) {
             let near = self.0.as_ref().and_then(|(path, handle)| {
                 let rest = relative.strip_prefix(path).ok()?;
                 // A link in the rest could lead above `handle`: only plain steps start there.

@@ -229,7 +229,8 @@ async fn answer(app: &App, request: Request<Body>) -> Response<Body> {
         // it sends none.
         let expects = parts.headers.contains_key(header::EXPECT);
         let mut body = Some(body);
-        let routed = route(app, &parts, &mut body, dialect, scope, &id).await;
+        // Boxed: the connection would hold its 22 KiB.
+        let routed = Box::pin(route(app, &parts, &mut body, dialect, scope, &id)).await;
         let refused = routed.is_err() && !expects;
         if let Some(body) = body.filter(|_| refused) {
             wire::body::drain(body).await;

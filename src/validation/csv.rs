@@ -293,7 +293,7 @@ fn safe_names(names: Vec<String>) -> Vec<String> {
     for name in &names {
         *counts.entry(name.to_lowercase()).or_default() += 1;
     }
-    let named = names.into_iter().enumerate().map(|(index, name)| {
+    let safe = names.into_iter().enumerate().map(|(index, name)| {
         if name.is_empty() {
             format!("_c{index}")
         } else if counts[&name.to_lowercase()] > 1 {
@@ -302,7 +302,7 @@ fn safe_names(names: Vec<String>) -> Vec<String> {
             name
         }
     });
-    named.collect()
+    safe.collect()
 }
 
 /// The lines that end in a text: with LF, CRLF or CR.

@@ -138,7 +138,8 @@ fn the_rules_are_awss_unless_ours_are_asked_for() {
         "mlops.toml",
         format!("{project}[validate]\nrules = \"deequ\"\n"),
     );
-    let run = json(&[]).code(2);
+    let args = ["validate", "--suggest", "good.csv", "--output-dir", "more"];
+    let run = sandbox.mlops(args).code(2);
     assert!(
         run.stderr.contains("expected `aws` or `mlops`"),
         "{}",

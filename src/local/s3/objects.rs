@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 
 use super::buckets::{self, Bucket};
 use super::receive::{self, Received};
@@ -44,13 +43,6 @@ pub(crate) fn open(cloud: &Cloud, object: &Object) -> ApiResult<File> {
         .blobs()
         .reader(&object.sha256)
         .map_err(|error| stored::unreadable(&object.bucket, &object.key, &object.version, error))
-}
-
-/// Copies an object's bytes, verified, into a new file.
-pub(crate) fn copy_to(cloud: &Cloud, object: &Object, target: &Path) -> ApiResult<()> {
-    let mut file = open(cloud, object)?;
-    std::io::copy(&mut file, &mut File::create(target)?)?;
-    Ok(())
 }
 
 /// The bucket and key of `s3://bucket/key`; `ValidationException` for anything else.

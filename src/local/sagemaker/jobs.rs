@@ -285,7 +285,7 @@ impl Run {
         let stopped = async move {
             // The sender is gone only when the job has ended.
             if stop.wait_for(Option::is_some).await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {

@@ -44,6 +44,9 @@ UNLIMITED = {
     "TrainingContainerArgument",
     "TrainingContainerEntrypointString",
 }
+# The local CodeCommit's clone URLs are plain HTTP on loopback, which AWS does not take: the handlers check
+# them.
+WITHOUT_PATTERN = {"CodeRepositoryNameOrUrl", "GitConfigUrl"}
 
 
 def wire_name(protocol, name, shape):
@@ -91,7 +94,7 @@ def line(protocol, shape):
         if 0 < len(shape.enum) <= LONGEST_ENUM:
             return f"e {shape.name} {'|'.join(shape.enum)}"
         words = ["s", shape.name, *(["-", "-"] if shape.name in UNLIMITED else limits(shape))]
-        pattern = shape.metadata.get("pattern")
+        pattern = shape.metadata.get("pattern") if shape.name not in WITHOUT_PATTERN else None
         if pattern and pattern not in (".*", "^.*$", "[\\s\\S]*", "^[\\s\\S]*$"):
             pattern = for_regex(pattern)
             assert "\n" not in pattern and not pattern.startswith(" "), pattern

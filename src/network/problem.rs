@@ -1,6 +1,6 @@
 //! What is in the way of a request: a proxy that refuses, a certificate that nobody here trusts.
 //!
-//! HTTP clients report "tunnel error: unsuccessful" or "invalid peer certificate: UnknownIssuer". This
+//! HTTP clients report "tunnel error: unsuccessful" or "invalid peer certificate: `UnknownIssuer`". This
 //! module connects once more and reports whose certificate it is and what the proxy answered. The
 //! handshake is always broken off: no request and no credential is sent.
 

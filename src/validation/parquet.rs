@@ -22,7 +22,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::{Compression, Encoding, PageType, Type as Physical};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
 use self::footer::Mark;
 use self::values::observe;
@@ -60,7 +60,7 @@ pub(super) fn read(
         for (index, column) in work {
             let (file, metadata, failed) = (file.clone(), metadata.clone(), &failed);
             scope.spawn_fifo(move |_| {
-                if let Err(message) = column_of(file, metadata, index, column) {
+                if let Err(message) = column_of(&file, metadata, index, column) {
                     let error =
                         DataError::new(name, format!("column `{}`: {message}", column.name));
                     failed
@@ -163,7 +163,7 @@ fn stored(file: &Shared) -> Result<ArrowReaderMetadata, ParquetError> {
 
 fn chunks(metadata: &ParquetMetaData) -> impl Iterator<Item = &ColumnChunkMetaData> {
     let groups = metadata.row_groups().iter();
-    groups.flat_map(|group| group.columns())
+    groups.flat_map(RowGroupMetaData::columns)
 }
 
 /// The values of one column, some at a time.
@@ -182,7 +182,7 @@ fn batches(
 
 /// One column of all row groups.
 fn column_of(
-    file: Shared,
+    file: &Shared,
     metadata: ArrowReaderMetadata,
     index: usize,
     column: &mut Column,
@@ -190,7 +190,7 @@ fn column_of(
     let expected = metadata.metadata().file_metadata().num_rows();
     let mut rows = 0;
     for batch in batches(file.clone(), metadata, index)? {
-        let batch = batch.map_err(|error| unreadable(&file, &error.to_string()))?;
+        let batch = batch.map_err(|error| unreadable(file, &error.to_string()))?;
         rows += batch.num_rows();
         observe(batch.column(0), column)?;
     }

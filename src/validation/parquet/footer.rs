@@ -254,12 +254,11 @@ impl<'a> Input<'a> {
             let mut value = Vec::new();
             if self.value(kind, found, &mut value)? {
                 let delta = u8::try_from(i32::from(id) - i32::from(last_written));
-                match delta {
-                    Ok(delta @ 1..=15) => out.push(delta << 4 | written),
-                    _ => {
-                        out.push(written);
-                        put_varint(out, u64::from((id << 1 ^ id >> 15).cast_unsigned()));
-                    }
+                if let Ok(delta @ 1..=15) = delta {
+                    out.push(delta << 4 | written);
+                } else {
+                    out.push(written);
+                    put_varint(out, u64::from((id << 1 ^ id >> 15).cast_unsigned()));
                 }
                 out.append(&mut value);
                 last_written = id;

@@ -18,7 +18,8 @@ fn sh(sandbox: &mut Sandbox, directory: &str, script: &str) -> Run {
         std::fs::create_dir_all(&programs).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mlops"), mlops).unwrap();
     }
-    let path = std::env::var("PATH").unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let path = path.to_str().unwrap();
     sandbox.set("PATH", &format!("{}:{path}", programs.display()));
     let mut command = Command::new("sh");
     command.args(["-eu", "-c", &format!("cd './{directory}'\n{script}")]);

@@ -46,7 +46,10 @@ impl Cloud {
         let status = ["local", "status", "--output", "json"];
         let status = self.sandbox.mlops(status).success().json();
         let endpoint = status["endpoint"].as_str().unwrap();
-        self.address = endpoint.strip_prefix("http://").unwrap().to_owned();
+        endpoint
+            .strip_prefix("http://")
+            .unwrap()
+            .clone_into(&mut self.address);
         self.pid = status["pid"].to_string();
     }
 

@@ -57,10 +57,9 @@ fn issue_8_5_2_a_local_project_needs_no_flag() {
     let on_path = sandbox.path().join("bin");
     std::fs::create_dir(&on_path).unwrap();
     std::os::unix::fs::symlink(program, on_path.join("mlops")).unwrap();
-    sandbox.set(
-        "PATH",
-        &format!("{}:{}", on_path.display(), std::env::var("PATH").unwrap()),
-    );
+    let path = std::env::var_os("PATH").unwrap();
+    let path = format!("{}:{}", on_path.display(), path.to_str().unwrap());
+    sandbox.set("PATH", &path);
     let again = sandbox.mlops(["init"]).success();
     assert!(
         again.stdout.ends_with("\nNext: mlops image push\n"),

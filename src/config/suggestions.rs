@@ -47,6 +47,8 @@ impl Config {
             Some(true) => " --local",
             Some(false) if self.remembers_local() => " --local=false",
             None if self.local && !self.remembers_local() => " --local",
+            // A profile or an endpoint took it elsewhere.
+            None if !self.local && self.remembers_local() => " --local=false",
             _ => "",
         }
     }

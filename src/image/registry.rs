@@ -346,7 +346,7 @@ impl Registry {
                 .any(|sign| format!("{error:?}").contains(sign));
         let problem = error.downcast_ref::<Problem>().cloned();
         let error = error.context(format!("cannot reach the registry {}", self.base));
-        if let Some(problem) = problem {
+        if let Some(problem) = problem.filter(|problem| !problem.passing) {
             return Err(hinted(error, problem.hint));
         }
         if speaks_http {
@@ -389,7 +389,7 @@ impl Patience {
     /// Waits before another attempt; ends with the error when there were enough, or when another
     /// attempt would meet the same certificate or proxy.
     async fn pause(&mut self, error: Error, after: Option<Duration>) -> Result<()> {
-        if let Some(problem) = error.downcast_ref::<Problem>() {
+        if let Some(problem) = error.downcast_ref::<Problem>().filter(|it| !it.passing) {
             let hint = problem.hint.clone();
             return Err(hinted(error, hint));
         }

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use super::{Network, is_loopback};
+use super::{Network, is_direct};
 
 mod name;
 
@@ -35,6 +35,8 @@ pub struct Problem {
     message: String,
     /// What to try.
     pub hint: String,
+    /// Whether another attempt may succeed: the proxy is away, or overloaded.
+    pub passing: bool,
 }
 
 impl fmt::Display for Problem {
@@ -101,6 +103,7 @@ pub(super) async fn find(
         return handshake(&cause).map(|reason| Problem {
             message: format!("the TLS handshake with {host}{via} failed: {reason}"),
             hint: "check the URL and the proxy; a server without TLS needs http://".to_owned(),
+            passing: false,
         });
     };
     let issuer = issuer_of(url, stream).await;
@@ -111,6 +114,7 @@ pub(super) async fn find(
     Some(Problem {
         message: format!("the certificate of {host}{via} is not trusted ({reason}): {issuer}"),
         hint: advice(network, reason),
+        passing: false,
     })
 }
 
@@ -153,7 +157,7 @@ fn advice(network: &Network, reason: &str) -> String {
 
 /// The proxy that a request to this URL passes.
 fn proxy_for(url: &Url) -> Option<Intercept> {
-    if is_loopback(url) {
+    if is_direct(url) {
         return None;
     }
     Matcher::from_env().intercept(&url.as_str().parse().ok()?)
@@ -176,14 +180,16 @@ fn shown(proxy: &Intercept) -> String {
 async fn through(proxy: &Intercept, url: &Url, tls: bool) -> Result<Option<TcpStream>, Problem> {
     let name = shown(proxy);
     let host = url.host_str().unwrap_or_default();
-    let problem = |message: String, hint: &str| Problem {
+    let problem = |message: String, hint: &str, passing: bool| Problem {
         message,
         hint: hint.to_owned(),
+        passing,
     };
     let unreachable = |reason: String| {
         problem(
             format!("cannot reach the proxy {name}: {reason}"),
             "check HTTPS_PROXY and HTTP_PROXY; NO_PROXY names the hosts that need no proxy",
+            true,
         )
     };
     let uri = proxy.uri();
@@ -227,6 +233,7 @@ async fn through(proxy: &Intercept, url: &Url, tls: bool) -> Result<Option<TcpSt
                 } else {
                     "ask who runs the proxy to allow this host, or name it in NO_PROXY"
                 },
+                status.starts_with('5'),
             ))
         }
         Ok(Err(error)) => Err(unreachable(error.to_string())),

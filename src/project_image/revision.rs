@@ -106,7 +106,7 @@ impl Revision {
             Exit::Failed,
             "the files changed while the image was built",
         ))
-        .hint("push again")
+        .hint("run the command again")
     }
 
     /// The commit's tag names committed files only; the branch's tag moves.

@@ -220,11 +220,13 @@ fn issue_8_1_5_no_depth_ends_a_command() {
     let baseline = nested("{\"features\":[", "", "]}", 100_000);
     sandbox.write("baseline.json", baseline);
     sandbox.write("data.csv", "a\n1\n");
-    let run = sandbox.mlops(["validate", "data.csv", "--baseline", "baseline.json"]);
+    let run = sandbox.mlops(["validate", "data.csv", "--constraints", "baseline.json"]);
     assert!(matches!(run.code, Some(1 | 2)), "{}", run.stderr);
+    assert!(run.stderr.contains("baseline.json"), "{}", run.stderr);
     sandbox.write("data.jsonl", nested("{\"a\":[", "", "]}", 100_000));
-    let run = sandbox.mlops(["validate", "data.jsonl", "--baseline", "baseline.json"]);
+    let run = sandbox.mlops(["validate", "--suggest", "data.jsonl", "--output-dir", "out"]);
     assert!(matches!(run.code, Some(1 | 2)), "{}", run.stderr);
+    assert!(run.stderr.contains("data.jsonl"), "{}", run.stderr);
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::project_image::{How, Tree, default_output, make};
 /// any machine and day; what stands against it is said. The packages' layer is kept: after a change
 /// of the program pip does not run.
 ///
-/// Example: mlops image build --builder layers --base public.ecr.aws/docker/library/python:3.12-slim
+/// Example: mlops image build --builder layers --base python:3.12-slim
 #[derive(Debug, clap::Args)]
 pub struct BuildArgs {
     #[command(flatten)]

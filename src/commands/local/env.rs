@@ -79,7 +79,9 @@ pub(super) async fn run(ctx: &Context, args: &EnvArgs) -> Result<Env> {
     });
     let unset = UNSET
         .iter()
-        .map(|name| ((*name).to_owned(), serde_json::Value::Null));
+        .map(|name| (*name).to_owned())
+        .chain(crate::config::endpoint_overrides())
+        .map(|name| (name, serde_json::Value::Null));
     Ok(Env {
         variables: set.into_iter().chain(direct).chain(unset).collect(),
         shell: args.shell,

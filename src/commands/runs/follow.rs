@@ -58,6 +58,7 @@ pub(super) async fn until_over(
         )
         .await?;
     chosen(&run, step)?;
+    ctx.progress.say(format!("run {}: {}", run.run, run.status));
     Ok(Followed {
         run: run.run,
         status: run.status,
@@ -82,7 +83,8 @@ async fn print_new(
             continue;
         };
         let reader = readers
-            .entry(step.name.clone())
+            // Each attempt of a step is another job.
+            .entry(job.to_owned())
             .or_insert_with(|| logs::Reader::new(group, job));
         for event in reader.read(clients).await? {
             let line = LogLine::new(Some(&step.name), event, timestamps);

@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-if grep -q '^local = true' mlops.toml; then
+if mlops config show --output json | grep -q '"local": true'; then
     # The local cloud of a CI machine starts empty.
     mlops init
     mlops data push data/train

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use self::report::Deployed;
 pub use self::report::Initialized;
+use self::report::{Deployed, Started};
 use crate::aws::{self, AwsResultExt, Clients, ecr};
 use crate::config::Project;
 use crate::context::Context;
@@ -35,13 +35,6 @@ pub struct InitArgs {
     /// Needed where the directory already holds files.
     #[arg(long, value_name = "NAME")]
     name: Option<ProjectName>,
-}
-
-/// Files and commit of a new project.
-#[derive(Debug, Default)]
-struct Started {
-    files: Vec<PathBuf>,
-    commit: Option<String>,
 }
 
 /// Starts a project, or brings one up to date.

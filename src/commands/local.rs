@@ -1,15 +1,12 @@
 //! `mlops local`: the local cloud's server.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde::Serialize;
 
 use crate::context::Context;
-use crate::local::{self, Detached, Start, Status};
-use crate::output::Report;
+use crate::local::{self, Detached, Start};
 
 mod git_credential;
 mod inject;
@@ -18,8 +15,10 @@ pub use git_credential::{GitCredential, GitCredentialArgs};
 pub use inject::{InjectCommand, InjectScanArgs, Injected};
 
 mod env;
+mod report;
 
 pub use env::{Env, EnvArgs};
+pub use report::LocalReport;
 
 /// Run and manage the local cloud
 #[derive(Debug, clap::Subcommand)]
@@ -31,7 +30,7 @@ pub enum LocalCommand {
     ///
     /// Example: mlops local start --port 4566
     Start(StartArgs),
-    /// End the local cloud; what it keeps stays
+    /// Stop the local cloud; its data is kept
     Stop(StateArgs),
     /// Say whether a local cloud runs, and where
     Status(StateArgs),
@@ -186,80 +185,4 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
             }
         }
     })
-}
-
-/// What one of the commands found or did.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum LocalReport {
-    /// The environment of its clients.
-    Env(Env),
-    /// A server runs, or not.
-    Status(Status),
-    /// A server was ended.
-    Ended {
-        /// False when none ran.
-        stopped: bool,
-        /// The servers' processes: more than one when another took over meanwhile.
-        processes: Vec<u32>,
-    },
-    /// A state directory was removed.
-    Removed {
-        /// The directory.
-        directory: PathBuf,
-        /// False when there was none.
-        removed: bool,
-    },
-    /// What git asked for.
-    GitCredential(GitCredential),
-    /// Something was loaded.
-    Injected(Injected),
-}
-
-impl Report for LocalReport {}
-
-impl fmt::Display for LocalReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Env(env) => env.fmt(f),
-            Self::Status(status) => {
-                match (&status.endpoint, status.pid) {
-                    (Some(endpoint), Some(pid)) => {
-                        write!(f, "running at {endpoint} (process {pid}), ")?;
-                    }
-                    _ => f.write_str("not running, ")?,
-                }
-                write!(f, "state in {}", status.directory.display())?;
-                for trouble in &status.degraded {
-                    write!(
-                        f,
-                        "\ndegraded since {}: {}: {}",
-                        trouble.since, trouble.what, trouble.why
-                    )?;
-                }
-                Ok(())
-            }
-            Self::GitCredential(credential) => credential.fmt(f),
-            Self::Injected(injected) => injected.fmt(f),
-            Self::Ended { processes, .. } if processes.len() > 1 => write!(
-                f,
-                "The local cloud has ended, and another one that took over ({} processes); its data is \
-                 kept.",
-                processes.len()
-            ),
-            Self::Ended { stopped: true, .. } => {
-                f.write_str("The local cloud has ended; what it keeps stays.")
-            }
-            Self::Ended { .. } => f.write_str("No local cloud was running."),
-            Self::Removed {
-                directory,
-                removed: true,
-            } => {
-                write!(f, "Removed {}", directory.display())
-            }
-            Self::Removed { directory, .. } => {
-                write!(f, "There was nothing in {}", directory.display())
-            }
-        }
-    }
 }

@@ -346,14 +346,14 @@ impl Registry {
                 .any(|sign| format!("{error:?}").contains(sign));
         let problem = error.downcast_ref::<Problem>().cloned();
         let error = error.context(format!("cannot reach the registry {}", self.base));
-        if let Some(problem) = problem.filter(|problem| !problem.passing) {
-            return Err(hinted(error, problem.hint));
-        }
         if speaks_http {
             return Err(hinted(
                 error,
                 "it does not speak TLS: if it is a registry without, pass --plain-http",
             ));
+        }
+        if let Some(problem) = problem.filter(|problem| !problem.passing) {
+            return Err(hinted(error, problem.hint));
         }
         Ok(error)
     }

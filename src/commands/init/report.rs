@@ -91,3 +91,10 @@ impl fmt::Display for Initialized {
         write!(f, "Next: {}", self.next)
     }
 }
+
+/// Files and commit of a new project.
+#[derive(Debug, Default)]
+pub(super) struct Started {
+    pub(super) files: Vec<PathBuf>,
+    pub(super) commit: Option<String>,
+}

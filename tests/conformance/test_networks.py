@@ -132,7 +132,7 @@ def run(client, tmp_path):
     project.mkdir()
     home.mkdir()
     (project / "mlops.toml").write_text(
-        f'name = "{name}"\naccount = "000000000000"\nregion = "us-east-1"\n'
+        f'name = "{name}"\naccount = "111122223333"\nregion = "us-east-1"\n'
     )
 
     def run(*arguments, **variables):
@@ -399,6 +399,18 @@ def token(**claims):
 
     body = {"iss": "https://ci.example", "sub": "repo:a", "aud": "sts.amazonaws.com", **claims}
     return f"{part({'alg': 'RS256'})}.{part(body)}.c2lnbmF0dXJl"
+
+
+def test_a_web_identity_becomes_a_session(client, role):
+    federated = {"Federated": "arn:aws:iam::000000000000:oidc-provider/ci.example"}
+    arn = role(federated, "sts:AssumeRoleWithWebIdentity")
+    answer = client("sts").assume_role_with_web_identity(
+        RoleArn=arn,
+        RoleSessionName="ci",
+        WebIdentityToken=token(exp=int(time.time()) + 600),
+    )
+    assert answer["SubjectFromWebIdentityToken"] == "repo:a"
+    assert answer["AssumedRoleUser"]["Arn"].endswith("/ci")
 
 
 @pytest.mark.parametrize(

@@ -337,8 +337,8 @@ def test_what_is_wrong_with_a_definition_is_said(sagemaker, definition, role):
     assert "wait for each other" in cycle["Message"]
     unknown = refused(lambda steps: steps[0].update(Type="Lambda"))
     assert unknown["Code"] == "NotImplemented" and "Lambda" in unknown["Message"]
-    cached = refused(lambda steps: steps[0].update(CacheConfig={"Enabled": True}))
-    assert cached["Code"] == "NotImplemented" and "CacheConfig" in cached["Message"]
+    cached = refused(lambda steps: steps[0].update(CacheConfig={"Enable": True}))
+    assert cached["Code"] == "ValidationException" and "'Enable'" in cached["Message"]
     no_role = error(
         sagemaker.create_pipeline,
         PipelineName=unique("bad"),

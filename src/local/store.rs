@@ -354,14 +354,34 @@ impl Blobs {
         }
     }
 
-    /// Takes a damaged blob out of the way: it lies in `blobs/damaged` then.
-    pub(crate) fn set_aside(&self, sha256: &str) -> std::io::Result<()> {
-        let damaged = self.directory.join("damaged");
-        std::fs::create_dir_all(&damaged)?;
-        match std::fs::rename(self.path(sha256), damaged.join(sha256)) {
+    /// Takes the file that [`Blobs::reader`] found damaged out of the way: it lies in
+    /// `blobs/damaged` then. A file that was put in its place since is left alone, and so is
+    /// everything when the error is another one.
+    pub(crate) fn set_aside(&self, error: &std::io::Error) -> std::io::Result<()> {
+        let Some((sha256, damaged)) = verified::damaged_file(error) else {
+            return Ok(());
+        };
+        let directory = self.directory.join("damaged");
+        std::fs::create_dir_all(&directory)?;
+        let path = self.path(sha256);
+        // Nobody replaces the file meanwhile: `adopt` takes this lock too.
+        let _usage = self.usage.lock();
+        match path.symlink_metadata() {
+            Ok(found) if verified::Stamp::new(&found) == damaged => {
+                std::fs::rename(path, directory.join(sha256))
+            }
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// [`Blobs::read`], which sets a damaged file aside.
+    pub(crate) fn read_or_set_aside(&self, sha256: &str) -> std::io::Result<Vec<u8>> {
+        let read = self.read(sha256);
+        if let Err(error) = &read {
+            self.set_aside(error)?;
+        }
+        read
     }
 
     /// Keeps bytes and returns their hex SHA-256.

@@ -19,14 +19,33 @@ use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::store::{Blobs, is_damage};
 
-/// Refuses an image layer whose file is damaged or missing.
+/// Refuses an image layer whose file is damaged or missing. A damaged one is set aside, so that the
+/// next push brings it again.
 pub(crate) fn require_sound(blobs: &Blobs, sha256: &str) -> ApiResult<()> {
-    if blobs.is_sound(sha256)? {
-        return Ok(());
+    match blobs.reader(sha256) {
+        Ok(_) => Ok(()),
+        Err(error) if is_damage(&error) => {
+            blobs.set_aside(&error)?;
+            Err(ApiError::validation(format!(
+                "the layer sha256:{sha256} in the local cloud's state directory is damaged: push \
+                 the image again"
+            )))
+        }
+        Err(error) => Err(error.into()),
     }
-    Err(ApiError::validation(format!(
-        "the layer sha256:{sha256} in the local cloud's state directory is damaged: push the image again"
-    )))
+}
+
+/// The bytes of an image's configuration, under the same conditions.
+pub(super) fn configuration(blobs: &Blobs, sha256: &str) -> ApiResult<Vec<u8>> {
+    blobs.read_or_set_aside(sha256).map_err(|error| {
+        if !is_damage(&error) {
+            return error.into();
+        }
+        ApiError::validation(format!(
+            "the configuration sha256:{sha256} in the local cloud's state directory is damaged: \
+             push the image again"
+        ))
+    })
 }
 
 fn damaged(digest: &str) -> Refusal {
@@ -57,13 +76,10 @@ pub(super) fn find(cloud: &Cloud, repository: &str, digest: &str) -> ApiResult<O
 /// The bytes of a manifest; `None` when its file is gone.
 pub(super) fn manifest(cloud: &Cloud, digest: &str) -> Registered<Option<Vec<u8>>> {
     let hex = sha256(digest)?;
-    match cloud.blobs().read(hex) {
+    match cloud.blobs().read_or_set_aside(hex) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) if is_damage(&error) => {
-            cloud.blobs().set_aside(hex).map_err(ApiError::from)?;
-            Err(damaged(digest))
-        }
+        Err(error) if is_damage(&error) => Err(damaged(digest)),
         Err(error) => Err(ApiError::from(error).into()),
     }
 }
@@ -103,7 +119,7 @@ pub(super) async fn answer(
     };
     let inner = cloud.clone();
     let opened = tokio::task::spawn_blocking(move || match inner.blobs().reader(&hex) {
-        Err(error) if is_damage(&error) => inner.blobs().set_aside(&hex).map(|()| None),
+        Err(error) if is_damage(&error) => inner.blobs().set_aside(&error).map(|()| None),
         opened => opened.map(Some),
     });
     let opened = opened
@@ -162,6 +178,37 @@ fn range(text: &str, size: u64) -> Option<Result<(u64, u64), ()>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_damaged_layer_is_missing_once_a_job_needed_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(directory.path());
+        let name = cloud.blobs().write(b"layer").unwrap();
+        let digest = format!("sha256:{name}");
+        let layer = Layer {
+            size: 5,
+            media_type: None,
+            released: None,
+        };
+        let key = format!("app@{digest}");
+        layers(&cloud).put(&key, &layer).unwrap();
+        require_sound(cloud.blobs(), &name).unwrap();
+        // The size stays: only the bytes tell.
+        std::fs::write(cloud.blobs().path(&name), b"lAyer").unwrap();
+        assert!(find(&cloud, "app", &digest).unwrap().is_some());
+        let error = require_sound(cloud.blobs(), &name).unwrap_err();
+        assert!(error.message.contains("push the image again"), "{error}");
+        assert!(find(&cloud, "app", &digest).unwrap().is_none());
+        // The push brings it again.
+        cloud.blobs().write(b"layer").unwrap();
+        assert!(find(&cloud, "app", &digest).unwrap().is_some());
+        require_sound(cloud.blobs(), &name).unwrap();
+        // The same holds for a configuration.
+        std::fs::write(cloud.blobs().path(&name), b"lAyer").unwrap();
+        let error = configuration(cloud.blobs(), &name).unwrap_err();
+        assert!(error.message.contains("push the image again"), "{error}");
+        assert!(find(&cloud, "app", &digest).unwrap().is_none());
+    }
 
     #[test]
     fn ranges_are_those_of_http() {

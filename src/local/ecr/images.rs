@@ -268,7 +268,8 @@ pub(crate) fn resolve(cloud: &Cloud, uri: &str) -> ApiResult<Image> {
             }
             Manifest::Image(manifest) => {
                 let config = manifest.config().digest().to_string();
-                let config = cloud.blobs().read(sha256_of(&config).unwrap_or_default())?;
+                let config =
+                    blobs::configuration(cloud.blobs(), sha256_of(&config).unwrap_or_default())?;
                 return Ok(Image {
                     repository: name.to_owned(),
                     digest,

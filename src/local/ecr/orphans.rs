@@ -33,11 +33,12 @@ pub(crate) fn unfinished_uploads(cloud: &Cloud) -> ApiResult<Vec<PathBuf>> {
     uploads::files(cloud)
 }
 
-/// The configurations and layers that images consist of; `None` when a manifest cannot be read.
+/// The configurations and layers that images consist of; `None` when a manifest cannot be read, or
+/// is damaged.
 fn needed(cloud: &Cloud, images: &BTreeMap<String, StoredImage>) -> Option<BTreeSet<String>> {
     let mut needed = BTreeSet::new();
     for (digest, image) in images {
-        let bytes = std::fs::read(cloud.blobs().path(sha256_of(digest)?)).ok()?;
+        let bytes = cloud.blobs().read(sha256_of(digest)?).ok()?;
         if let Manifest::Image(manifest) = manifests::read(&bytes, &image.media_type).ok()? {
             needed.extend(manifests::parts(&manifest).map(|part| part.digest().to_string()));
         }
@@ -121,4 +122,98 @@ fn is_old(cloud: &Cloud, digest: &str) -> bool {
     let age = stored.map(|stored| SystemTime::now().duration_since(stored));
     // A time in the future says nothing about the age.
     age.is_ok_and(|age| age.is_ok_and(|age| age > PUSH))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::Mutability;
+    use super::*;
+
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+    fn manifest(layer: &str) -> Vec<u8> {
+        let config = "cd".repeat(32);
+        let text = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": format!("sha256:{config}"),
+                "size": 1,
+            },
+            "layers": [{
+                "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                "digest": layer,
+                "size": 1,
+            }],
+        });
+        text.to_string().into_bytes()
+    }
+
+    fn repository(images: &BTreeMap<String, StoredImage>) -> Repository {
+        Repository {
+            name: "app".to_owned(),
+            created: 0.0,
+            mutability: Mutability {
+                mode: "MUTABLE".to_owned(),
+                exclusions: Vec::new(),
+            },
+            scan_on_push: false,
+            encryption: Value::Null,
+            resource_tags: BTreeMap::new(),
+            lifecycle_policy: None,
+            policy: None,
+            images: images.clone(),
+            tags: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_damaged_manifest_releases_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(directory.path());
+        let digest = |digits: &str| format!("sha256:{}", digits.repeat(32));
+        let (used, other) = (digest("ab"), digest("ef"));
+        let name = cloud.blobs().write(&manifest(&used)).unwrap();
+        let image = StoredImage {
+            media_type: MANIFEST.to_owned(),
+            artifact_type: None,
+            size: 1,
+            pushed: 0.0,
+            subject: None,
+            children: Vec::new(),
+        };
+        let images = BTreeMap::from([(format!("sha256:{name}"), image)]);
+        assert!(needed(&cloud, &images).unwrap().contains(&used));
+        let released = Layer {
+            size: 1,
+            media_type: None,
+            released: Some(0.0),
+        };
+        let kept = Layer {
+            released: None,
+            ..released.clone()
+        };
+        let key = |digest: &str| format!("app@{digest}");
+        layers(&cloud).put(&key(&used), &released).unwrap();
+        layers(&cloud).put(&key(&other), &kept).unwrap();
+        repositories(&cloud)
+            .put("app", &repository(&images))
+            .unwrap();
+        // It still parses: only the digest tells.
+        std::fs::write(cloud.blobs().path(&name), manifest(&other)).unwrap();
+        remove_orphaned_layers(&cloud).unwrap();
+        assert!(layers(&cloud).get(&key(&used)).unwrap().is_some());
+        cloud
+            .store()
+            .transaction(|transaction| {
+                let rest = repository(&BTreeMap::new());
+                release(&cloud, transaction, &rest, &images)
+            })
+            .unwrap();
+        let layer = layers(&cloud).get(&key(&other)).unwrap().unwrap();
+        assert!(layer.released.is_none());
+    }
 }

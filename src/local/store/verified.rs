@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,9 +25,10 @@ const LOCKS: usize = 64;
 /// Size in bytes up to which readers hash a blob without waiting for each other.
 const SMALL: u64 = 1 << 20;
 
-/// Identity and age of a file's contents: inode, size, mtime and ctime in nanoseconds.
+/// Identity and age of a file's contents: device, inode, size, mtime and ctime in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
+    device: u64,
     inode: u64,
     size: u64,
     modified: i128,
@@ -36,15 +37,19 @@ struct Stamp {
 
 impl Stamp {
     fn of(file: &File) -> io::Result<Self> {
-        let found = file.metadata()?;
+        Ok(Self::new(&file.metadata()?))
+    }
+
+    pub(super) fn new(found: &Metadata) -> Self {
         let nanos =
             |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-        Ok(Self {
+        Self {
+            device: found.dev(),
             inode: found.ino(),
             size: found.len(),
             modified: nanos(found.mtime(), found.mtime_nsec()),
             changed: nanos(found.ctime(), found.ctime_nsec()),
-        })
+        }
     }
 
     /// True when another change could still leave the same stamp.
@@ -90,14 +95,18 @@ impl Verdicts {
 
 /// The error of a blob whose bytes are not those of its name; travels inside an [`io::Error`].
 #[derive(Debug)]
-struct Damaged(String);
+struct Damaged {
+    sha256: String,
+    /// The file that was hashed.
+    file: Stamp,
+}
 
 impl fmt::Display for Damaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "the blob {} in the local cloud's state directory is damaged",
-            self.0
+            self.sha256
         )
     }
 }
@@ -106,8 +115,13 @@ impl std::error::Error for Damaged {}
 
 /// True for the error of a blob that is damaged, truncated or missing.
 pub(crate) fn is_damage(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-        || matches!(error.get_ref(), Some(inner) if inner.is::<Damaged>())
+    error.kind() == io::ErrorKind::NotFound || damaged_file(error).is_some()
+}
+
+/// The name of a damaged blob and the file that was found damaged; `None` for any other error.
+pub(super) fn damaged_file(error: &io::Error) -> Option<(&str, Stamp)> {
+    let damaged: &Damaged = error.get_ref()?.downcast_ref()?;
+    Some((&damaged.sha256, damaged.file))
 }
 
 /// The hex SHA-256 of what is left of a file.
@@ -139,7 +153,10 @@ impl Blobs {
         if hash(&mut file)? != sha256 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                Damaged(sha256.to_owned()),
+                Damaged {
+                    sha256: sha256.to_owned(),
+                    file: before,
+                },
             ));
         }
         if Stamp::of(&file)? == before && !before.is_young() {
@@ -208,6 +225,29 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
         assert!(is_damage(&blobs.read(&name).unwrap_err()));
+    }
+
+    #[test]
+    fn a_damaged_blob_is_set_aside_and_its_repair_is_not() {
+        let (directory, blobs) = blobs();
+        let name = blobs.write(b"one two three").unwrap();
+        let aside = directory.path().join("blobs/damaged").join(&name);
+        std::fs::write(blobs.path(&name), b"one two thrEe").unwrap();
+        let error = blobs.reader(&name).unwrap_err();
+        // Another client repairs it between the look and its consequence.
+        blobs.write(b"one two three").unwrap();
+        blobs.set_aside(&error).unwrap();
+        assert_eq!(blobs.read(&name).unwrap(), b"one two three");
+        assert!(!aside.exists());
+
+        std::fs::write(blobs.path(&name), b"one two thrEe").unwrap();
+        let error = blobs.reader(&name).unwrap_err();
+        blobs.set_aside(&error).unwrap();
+        assert!(!blobs.path(&name).exists());
+        assert_eq!(std::fs::read(&aside).unwrap(), b"one two thrEe");
+        // Nothing is there any more.
+        blobs.set_aside(&error).unwrap();
+        blobs.set_aside(&blobs.reader(&name).unwrap_err()).unwrap();
     }
 
     #[test]

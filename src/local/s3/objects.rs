@@ -37,12 +37,16 @@ impl Object {
     }
 }
 
-/// Opens an object's bytes, verified; a damaged object is an `InternalError` that names it.
+/// Opens an object's bytes, verified; a damaged object is an `InternalError` that names it, one that
+/// was deleted or overwritten since it was looked up may be `NoSuchKey` or `NoSuchVersion`.
 pub(crate) fn open(cloud: &Cloud, object: &Object) -> ApiResult<File> {
-    cloud
-        .blobs()
-        .reader(&object.sha256)
-        .map_err(|error| stored::unreadable(&object.bucket, &object.key, &object.version, error))
+    stored::open_bytes(
+        cloud,
+        &object.bucket,
+        &object.key,
+        &object.version,
+        &object.sha256,
+    )
 }
 
 /// The bucket and key of `s3://bucket/key`; `ValidationException` for anything else.
@@ -162,4 +166,32 @@ pub(crate) fn list(cloud: &Cloud, bucket: &str, prefix: &str) -> ApiResult<Vec<O
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_was_overwritten_since_it_was_looked_up_is_not_damaged() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(directory.path());
+        buckets::create(&cloud, "data").unwrap();
+        let put = |text: &str| put(&cloud, "data", "a", text.as_bytes(), "text/plain").unwrap();
+        let old = put("old");
+        let new = put("new");
+        // As the garbage collector does.
+        std::fs::remove_file(cloud.blobs().path(&old.sha256)).unwrap();
+        let error = open(&cloud, &old).unwrap_err();
+        assert_eq!((error.code.as_str(), error.status), ("NoSuchKey", 404));
+        assert!(
+            error
+                .message
+                .contains("s3://data/a was deleted or overwritten")
+        );
+        assert_eq!(read(&cloud, "data", "a").unwrap(), b"new");
+        // A record names these.
+        std::fs::remove_file(cloud.blobs().path(&new.sha256)).unwrap();
+        assert_eq!(open(&cloud, &new).unwrap_err().code, stored::DAMAGED);
+    }
 }

@@ -207,7 +207,7 @@ pub(super) async fn versions(
     let damaged = if request.headers.contains_key(stored::VERIFY_HEADER) {
         let current = page.versions.iter().filter(|version| version.latest);
         let current = current.filter(|version| !version.marker).cloned().collect();
-        stored::damaged(cloud, current).await?
+        stored::damaged(cloud, query.bucket, current).await?
     } else {
         Vec::new()
     };

@@ -2,10 +2,10 @@
 //! error that names it, and never data.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{ErrorKind, Seek, SeekFrom};
 
 use super::receive::blocking;
-use super::versions::{NULL, Version};
+use super::versions::{self, NULL, Version};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::store::is_damage;
@@ -20,12 +20,7 @@ pub(super) const DAMAGED_HEADER: &str = "x-mlops-damaged";
 pub(super) const VERIFY_HEADER: &str = "x-mlops-verify";
 
 /// The error of an object whose bytes cannot be read.
-pub(super) fn unreadable(
-    bucket: &str,
-    key: &str,
-    version: &str,
-    error: std::io::Error,
-) -> ApiError {
+fn unreadable(bucket: &str, key: &str, version: &str, error: std::io::Error) -> ApiError {
     if !is_damage(&error) {
         return error.into();
     }
@@ -43,12 +38,46 @@ pub(super) fn unreadable(
     .status(500)
 }
 
+/// The error of an object that was there when it was looked up, and is not any more.
+fn gone(bucket: &str, key: &str, version: &str) -> ApiError {
+    let error = match version {
+        NULL => versions::no_such_key(),
+        _ => versions::no_such_version(),
+    };
+    let message = format!(
+        "{} The object s3://{bucket}/{key} was deleted or overwritten before it could be read.",
+        error.message
+    );
+    ApiError { message, ..error }
+}
+
+/// Opens the bytes that an object's version had when it was looked up, verified. Once no version
+/// has them, the garbage collector may have removed them: that is no damage. Must not be called in
+/// a transaction.
+pub(super) fn open_bytes(
+    cloud: &Cloud,
+    bucket: &str,
+    key: &str,
+    version: &str,
+    sha256: &str,
+) -> ApiResult<File> {
+    let mut opened = cloud.blobs().reader(sha256);
+    if matches!(&opened, Err(error) if error.kind() == ErrorKind::NotFound) {
+        let found = cloud
+            .store()
+            .transaction(|transaction| versions::by_id(transaction, bucket, key, version))?;
+        if found.is_none_or(|found| found.sha256 != sha256) {
+            return Err(gone(bucket, key, version));
+        }
+        // The same bytes may have been stored again meanwhile.
+        opened = cloud.blobs().reader(sha256);
+    }
+    opened.map_err(|error| unreadable(bucket, key, version, error))
+}
+
 /// Opens a version's bytes, verified. May read the whole file: call it off the async threads.
 pub(super) fn open(cloud: &Cloud, bucket: &str, version: &Version) -> ApiResult<File> {
-    cloud
-        .blobs()
-        .reader(&version.sha256)
-        .map_err(|error| unreadable(bucket, &version.key, &version.id, error))
+    open_bytes(cloud, bucket, &version.key, &version.id, &version.sha256)
 }
 
 /// [`open`] at an offset, for async callers.
@@ -73,13 +102,20 @@ pub(super) async fn verify(cloud: &Cloud, bucket: &str, version: &Version) -> Ap
 }
 
 /// The ids of those versions whose bytes are damaged.
-pub(super) async fn damaged(cloud: &Cloud, versions: Vec<Version>) -> ApiResult<Vec<String>> {
-    let cloud = cloud.clone();
+pub(super) async fn damaged(
+    cloud: &Cloud,
+    bucket: &str,
+    versions: Vec<Version>,
+) -> ApiResult<Vec<String>> {
+    let (cloud, bucket) = (cloud.clone(), bucket.to_owned());
     blocking(move || {
         let mut found = Vec::new();
         for version in versions {
-            if !cloud.blobs().is_sound(&version.sha256)? {
-                found.push(version.id);
+            match open(&cloud, &bucket, &version) {
+                Err(error) if error.code == DAMAGED => found.push(version.id),
+                Err(error) if error.status != 404 => return Err(error),
+                // Sound, or deleted since it was listed.
+                _ => {}
             }
         }
         Ok(found)

@@ -20,8 +20,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::Cloud;
-use super::api::{ApiError, ApiResult};
-use super::{clock, ecr, s3};
+use super::api::ApiResult;
+use super::{beneath, clock, ecr, s3};
+use crate::progress::write_stderr;
 
 /// The time between two collections.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -49,7 +50,30 @@ struct Stop {
 }
 
 /// Removes what an end of the server left, which nobody can be using yet, and starts the collector.
-pub(super) fn start(cloud: &Cloud) -> ApiResult<Collector> {
+/// What cannot be removed keeps no server from starting.
+pub(super) fn start(cloud: &Cloud) -> Collector {
+    type Step = fn(&Cloud) -> ApiResult<()>;
+    let steps: [(&str, Step); 4] = [
+        ("temporary files", remove_temporary_files),
+        ("parts of uploads", s3::remove_orphaned_parts),
+        ("layers", ecr::remove_orphaned_layers),
+        ("images", discard_images),
+    ];
+    for (what, step) in steps {
+        if let Err(error) = step(cloud) {
+            write_stderr(&format!(
+                "warning: cannot remove {what} that are not needed any more: {}",
+                error.message
+            ));
+        }
+    }
+    let stop = Arc::new(Stop::default());
+    let task = tokio::spawn(run(cloud.clone(), stop.clone()));
+    Collector { stop, task }
+}
+
+/// Removes temporary files, but not those of uploads that may go on.
+fn remove_temporary_files(cloud: &Cloud) -> ApiResult<()> {
     let uploads: HashSet<_> = ecr::unfinished_uploads(cloud)?.into_iter().collect();
     for file in entries(&cloud.blobs().temporary_directory()) {
         if !uploads.contains(&file) {
@@ -57,12 +81,7 @@ pub(super) fn start(cloud: &Cloud) -> ApiResult<Collector> {
             let _ = std::fs::remove_file(file);
         }
     }
-    s3::remove_orphaned_parts(cloud)?;
-    ecr::remove_orphaned_layers(cloud)?;
-    discard_images(cloud)?;
-    let stop = Arc::new(Stop::default());
-    let task = tokio::spawn(run(cloud.clone(), stop.clone()));
-    Ok(Collector { stop, task })
+    Ok(())
 }
 
 impl Collector {
@@ -171,17 +190,18 @@ fn discard_images(cloud: &Cloud) -> ApiResult<()> {
         if used.contains(name.as_ref()) {
             continue;
         }
-        std::fs::create_dir_all(&trash)?;
-        std::fs::rename(&image, trash.join(uuid::Uuid::new_v4().to_string()))
-            .map_err(ApiError::from)?;
+        let target = trash.join(uuid::Uuid::new_v4().to_string());
+        let moved = std::fs::create_dir_all(&trash).and_then(|()| std::fs::rename(&image, target));
+        if moved.is_err() {
+            beneath::discard(cloud.directory(), &image);
+        }
     }
     Ok(())
 }
 
 fn empty_trash(cloud: &Cloud) {
     for directory in entries(&cloud.directory().join(TRASH)) {
-        // What stays is tried again at the next start.
-        let _ = std::fs::remove_dir_all(directory);
+        beneath::discard(cloud.directory(), &directory);
     }
 }
 
@@ -245,6 +265,65 @@ mod tests {
         collect(&cloud, &AtomicBool::new(false)).unwrap();
         assert!(cloud.blobs().path(&named).is_file());
         assert!(!cloud.blobs().path(&unnamed).is_file());
+    }
+
+    #[test]
+    fn an_image_that_nobody_may_change_keeps_no_server_from_starting() {
+        use std::os::unix::fs::PermissionsExt;
+
+        beneath::tests::as_ordinary_user(|at| {
+            let cloud = Cloud::in_directory(at);
+            let mode = |path: &Path, bits: u32| {
+                let bits = std::fs::Permissions::from_mode(bits);
+                std::fs::set_permissions(path, bits).unwrap();
+            };
+            let image = |name: &str| {
+                let image = at.join("images").join(name);
+                std::fs::create_dir_all(image.join("opt")).unwrap();
+                std::fs::write(image.join("opt/file"), "x").unwrap();
+                mode(&image.join("opt"), 0o500);
+                image
+            };
+            let first = image("sha256-1");
+            discard_images(&cloud).unwrap();
+            assert!(!first.exists());
+            assert_eq!(entries(&at.join(TRASH)).count(), 1);
+            empty_trash(&cloud);
+            assert_eq!(entries(&at.join(TRASH)).count(), 0);
+            // Nothing can be moved to where the trash is no directory, nor out of this one.
+            std::fs::remove_dir(at.join(TRASH)).unwrap();
+            std::fs::write(at.join(TRASH), "").unwrap();
+            let second = image("sha256-2");
+            mode(&at.join("images"), 0o500);
+            discard_images(&cloud).unwrap();
+            assert!(!second.exists());
+        });
+    }
+
+    #[test]
+    fn an_unfinished_upload_is_kept_however_the_state_is_named() {
+        let at = tempfile::tempdir().unwrap();
+        let (state, link) = (at.path().join("state"), at.path().join("link"));
+        std::fs::create_dir(&state).unwrap();
+        std::os::unix::fs::symlink(&state, &link).unwrap();
+        let file = {
+            let cloud = Cloud::in_directory(&link);
+            cloud.blobs().temporary().unwrap().keep().unwrap().1
+        };
+        let name = file.file_name().unwrap();
+        let cloud = Cloud::in_directory(&state);
+        let records = cloud
+            .store()
+            .collection::<serde_json::Value>("ecr", "upload");
+        let upload = serde_json::json!({"repository": "app", "file": file, "started": 0.0});
+        records.put("id", &upload).unwrap();
+        let other = cloud.blobs().temporary().unwrap().keep().unwrap().1;
+        std::fs::remove_file(&link).unwrap();
+        let kept = cloud.blobs().temporary_directory().join(name);
+        assert_eq!(ecr::unfinished_uploads(&cloud).unwrap(), [kept.clone()]);
+        remove_temporary_files(&cloud).unwrap();
+        assert!(kept.is_file());
+        assert!(!other.exists());
     }
 
     #[test]

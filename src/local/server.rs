@@ -93,7 +93,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     )?;
     // Before anything is under way: what is unfinished now is nobody's.
     codecommit::recover(&cloud)?;
-    let collector = garbage::start(&cloud)?;
+    let collector = garbage::start(&cloud);
     super::runtime::recover(&cloud);
     super::sagemaker::recover(&cloud)?;
     super::lambda::recover(&cloud)?;

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use super::programs;
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::beneath;
 
 /// 40 (or, for SHA-256 repositories, 64) lower-case hexadecimal digits.
 pub(super) fn is_object_id(text: &str) -> bool {
@@ -74,10 +75,7 @@ impl Bare {
 
     /// Removes it with all its history.
     pub(super) fn remove(&self) -> ApiResult<()> {
-        match std::fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        beneath::remove(&self.directory).map_err(|remains| remains.error.into())
     }
 
     async fn git<S: AsRef<OsStr>>(&self, arguments: &[S]) -> ApiResult<Command> {

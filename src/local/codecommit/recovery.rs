@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::{bare, records};
 use crate::local::Cloud;
 use crate::local::api::ApiResult;
+use crate::local::beneath;
 
 /// A lock file or an unfinished push of this age belongs to no running git: each ends with its
 /// server, within seconds.
@@ -21,12 +22,12 @@ pub(crate) fn recover(cloud: &Cloud) -> ApiResult<()> {
     let entries = std::fs::read_dir(bare::root(cloud));
     for entry in entries.into_iter().flatten().flatten() {
         let path = entry.path();
-        if entry.file_type()?.is_dir() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             if used.contains(entry.file_name().to_string_lossy().as_ref()) {
                 tidy(&path);
             } else {
-                // What cannot be removed is nobody's: no record names it.
-                let _ = std::fs::remove_dir_all(&path);
+                // It is nobody's: no record names it.
+                beneath::discard(cloud.directory(), &path);
             }
         }
     }
@@ -69,11 +70,7 @@ fn remove_stale(path: &Path) {
         .and_then(|modified| SystemTime::now().duration_since(modified).ok());
     if age.is_some_and(|age| age > STALE) {
         // If it stays, git names it in its own error.
-        let _ = if found.is_dir() {
-            std::fs::remove_dir_all(path)
-        } else {
-            std::fs::remove_file(path)
-        };
+        let _ = beneath::remove(path);
     }
 }
 

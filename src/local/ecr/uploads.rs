@@ -93,9 +93,19 @@ impl Drop for Writing {
     }
 }
 
+/// The upload with its file as it is called now: the state directory may have been named otherwise,
+/// or may have been elsewhere, when the upload began.
+fn in_place(cloud: &Cloud, mut upload: Upload) -> Upload {
+    if let Some(name) = upload.file.file_name() {
+        upload.file = cloud.blobs().temporary_directory().join(name);
+    }
+    upload
+}
+
 fn find(cloud: &Cloud, repository: &str, id: &str) -> Registered<Upload> {
     uploads(cloud)
         .get(id)?
+        .map(|upload| in_place(cloud, upload))
         .filter(|upload| upload.repository == repository && upload.file.is_file())
         .ok_or_else(|| {
             Refusal::new(
@@ -111,7 +121,7 @@ pub(super) fn start(cloud: &Cloud, repository: &str) -> Registered<String> {
     let now = clock::epoch();
     for (id, upload) in uploads(cloud).list("")? {
         if upload.started + LIFETIME_SECONDS < now && !lock(&WRITING).contains(&id) {
-            forget(cloud, &id, &upload)?;
+            forget(cloud, &id, &in_place(cloud, upload))?;
         }
     }
     let id = uuid::Uuid::new_v4().to_string();
@@ -133,7 +143,10 @@ pub(super) fn start(cloud: &Cloud, repository: &str) -> Registered<String> {
 /// The files of all uploads under way.
 pub(super) fn files(cloud: &Cloud) -> ApiResult<Vec<PathBuf>> {
     let all = uploads(cloud).list("")?;
-    Ok(all.into_iter().map(|(_, upload)| upload.file).collect())
+    Ok(all
+        .into_iter()
+        .map(|(_, upload)| in_place(cloud, upload).file)
+        .collect())
 }
 
 /// Forgets an upload with all its bytes.

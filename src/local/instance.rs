@@ -20,6 +20,8 @@ const LOCK: &str = "lock";
 /// Locked (shared) by servers from before they wait for the lock until they answer.
 const WAITING: &str = "waiting";
 const ADDRESS: &str = "address.json";
+/// The address file while it is written.
+const UNPUBLISHED: &str = "address.tmp";
 const PORT: &str = "port";
 const LOG: &str = "server.log";
 
@@ -126,7 +128,7 @@ impl Held {
     /// Says where this server answers.
     pub(crate) fn publish(&self, address: &Address) -> Result<()> {
         let text = serde_json::to_string_pretty(address)?;
-        let temporary = self.directory.join("address.tmp");
+        let temporary = self.directory.join(UNPUBLISHED);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         std::io::Write::write_all(&mut options.open(&temporary)?, text.as_bytes())?;
@@ -434,14 +436,16 @@ pub async fn stop(directory: &Path) -> Result<Vec<u32>> {
 
 /// True for a directory with the files that a local cloud makes. Nothing in it is trusted for that.
 pub(super) fn has_state(directory: &Path) -> bool {
-    const OURS: [&str; 5] = [LOCK, WAITING, LOG, PORT, ADDRESS];
+    const OURS: [&str; 7] = [LOCK, WAITING, LOG, PORT, ADDRESS, UNPUBLISHED, seal::SEAL];
     let Ok(entries) = std::fs::read_dir(directory) else {
         return false;
     };
     let made = is_file(&directory.join(LOCK)) && is_file(&directory.join(super::store::FILE));
-    made || entries
-        .flatten()
-        .all(|entry| OURS.iter().any(|name| entry.file_name() == *name))
+    made || entries.flatten().all(|entry| {
+        let found = entry.file_name();
+        let unfinished = seal::UNFINISHED.as_bytes();
+        OURS.iter().any(|name| found == *name) || found.as_encoded_bytes().starts_with(unfinished)
+    })
 }
 
 /// True for a file that is no link.
@@ -475,8 +479,14 @@ fn runs_elsewhere(directory: &Path) -> anyhow::Error {
 /// Ends the server and removes everything it kept. What looks like a state directory and is not
 /// this user's own is removed too, without a look at what its files say.
 pub async fn reset(directory: &Path) -> Result<bool> {
-    match seal::check(directory) {
-        Ok(seal::Found::Ours) => drop(stop(directory).await?),
+    // Where something cannot be removed, the next reset must know the directory again.
+    const LAST: &[&str] = &[seal::SEAL, LOCK, super::store::FILE];
+    let last = match seal::check(directory) {
+        Ok(seal::Found::Ours) => {
+            stop(directory).await?;
+            // The seal is enough, and a new server must not find old records.
+            &LAST[..1]
+        }
         Err(_) if !seal::resembles_state(directory) => {
             return Err(Failure::usage(format!(
                 "{} is not the state of a local cloud; nothing was removed",
@@ -485,11 +495,11 @@ pub async fn reset(directory: &Path) -> Result<bool> {
             .hint("name the directory that `mlops local status` shows");
         }
         Err(_) if is_held(directory)? => return Err(runs_elsewhere(directory)),
-        Ok(seal::Found::Nothing) | Err(_) => {}
-    }
+        Ok(seal::Found::Nothing) | Err(_) => LAST,
+    };
     if directory.symlink_metadata().is_err() {
         return Ok(false);
     }
-    beneath::discard_all(directory);
+    beneath::discard_all(directory, last);
     Ok(true)
 }

@@ -23,10 +23,10 @@ use super::instance;
 use crate::error::{Failure, Hint, hinted};
 use crate::git::Repository;
 
-const SEAL: &str = "seal";
+pub(super) const SEAL: &str = "seal";
 
 /// The beginning of the names of seals that are being written.
-const UNFINISHED: &str = "seal.new-";
+pub(super) const UNFINISHED: &str = "seal.new-";
 
 const KEY: &str = "state.key";
 
@@ -467,6 +467,24 @@ mod tests {
         }
         std::fs::write(place.state.join("address.json"), "{}").unwrap();
         assert!(is_foreign(&place.state, &place.secrets));
+    }
+
+    #[test]
+    fn what_a_failed_start_left_is_ours_to_reset_or_adopt() {
+        let place = place();
+        ensure_with(&place.state, &place.secrets).unwrap();
+        for name in ["lock", "waiting", "server.log", "address.tmp", "seal.new-x"] {
+            std::fs::write(place.state.join(name), "").unwrap();
+        }
+        let moved = place.state.with_file_name("moved");
+        std::fs::rename(&place.state, &moved).unwrap();
+        assert!(is_foreign(&moved, &place.secrets));
+        assert!(resembles_state(&moved));
+        adopt_with(&moved, &place.secrets).unwrap();
+        assert_eq!(check_with(&moved, &place.secrets).unwrap(), Found::Ours);
+        // Any other file beside them is somebody's own.
+        std::fs::write(moved.join("thesis.tex"), "").unwrap();
+        assert!(!resembles_state(&moved));
     }
 
     #[test]

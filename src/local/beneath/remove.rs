@@ -69,8 +69,8 @@ pub(in crate::local) fn remove_at(
     first.map_or(Ok(()), Err)
 }
 
-/// Removes everything in a directory, but not the directory itself.
-pub(crate) fn clear(directory: &Path) -> Result<(), Remains> {
+/// Removes everything in a directory but the entries named in `kept`, and not the directory itself.
+pub(super) fn clear(directory: &Path, kept: &[&str]) -> Result<(), Remains> {
     let failed = |error: Errno| Remains {
         path: directory.to_owned(),
         error: error.into(),
@@ -80,17 +80,24 @@ pub(crate) fn clear(directory: &Path) -> Result<(), Remains> {
         opened => opened.map_err(failed)?,
     };
     super::permit(&handle, Mode::RWXU).map_err(failed)?;
-    clear_at(&handle, directory)
+    clear_but(&handle, directory, kept)
 }
 
-/// The same for an open directory.
+/// Removes everything in an open directory.
 pub(in crate::local) fn clear_at(handle: &OwnedFd, shown: &Path) -> Result<(), Remains> {
+    clear_but(handle, shown, &[])
+}
+
+fn clear_but(handle: &OwnedFd, shown: &Path, kept: &[&str]) -> Result<(), Remains> {
     let names = list(handle).map_err(|error| Remains {
         path: shown.to_owned(),
         error: error.into(),
     })?;
     let mut first = None;
     for name in names {
+        if kept.iter().any(|kept| name == *kept) {
+            continue;
+        }
         tree(handle.as_fd(), &name, &shown.join(&name), &mut first);
     }
     first.map_or(Ok(()), Err)
@@ -118,9 +125,10 @@ pub(crate) fn discard(state: &Path, path: &Path) {
 }
 
 /// Removes a state directory. What resists is moved next to it, under a name of its own, so that
-/// the next cloud starts in an empty directory. A directory that is a mount stays, empty.
-pub(crate) fn discard_all(state: &Path) {
-    let Err(remains) = clear(state) else {
+/// the next cloud starts in an empty directory. A directory that is a mount stays, empty. The files
+/// named in `last` tell whose directory it is: they are removed once the rest is gone.
+pub(crate) fn discard_all(state: &Path, last: &[&str]) {
+    let Err(remains) = clear(state, last).and_then(|()| clear(state, &[])) else {
         let _ = std::fs::remove_dir(state);
         return;
     };

@@ -251,7 +251,7 @@ fn directories_that_nobody_may_change_are_removed() {
         assert!(!at.join("jobs/job").exists());
         std::fs::create_dir(at.join("jobs/job")).unwrap();
         mode(&at.join("jobs"), 0);
-        remove::clear(&at.join("jobs")).unwrap();
+        remove::clear(&at.join("jobs"), &[]).unwrap();
         assert_eq!(std::fs::read_dir(at.join("jobs")).unwrap().count(), 0);
     });
 }
@@ -335,6 +335,38 @@ fn what_cannot_be_removed_is_moved_aside_and_the_rest_is_removed() {
     .join()
     .unwrap();
     assert_eq!(at.path().join(remove::UNREMOVED).exists(), foreign);
+}
+
+#[test]
+fn a_reset_that_fails_leaves_what_tells_whose_state_it_is() {
+    // Only the superuser can leave an ordinary user what that user cannot remove.
+    let foreign = nix::unistd::geteuid().is_root();
+    let at = tempfile::tempdir().unwrap();
+    let state = at.path().join("state");
+    std::fs::create_dir_all(state.join("foreign")).unwrap();
+    for name in ["foreign/file", "lock", "seal"] {
+        std::fs::write(state.join(name), "x").unwrap();
+    }
+    if foreign {
+        // Not the directory above: the state cannot be moved aside, as a mount cannot.
+        for name in ["", "lock", "seal"] {
+            std::os::unix::fs::chown(state.join(name), Some(65534), Some(65534)).unwrap();
+        }
+        mode(at.path(), 0o755);
+    }
+    let path = state.clone();
+    std::thread::spawn(move || {
+        if foreign {
+            become_ordinary();
+        }
+        discard_all(&path, &["seal"]);
+    })
+    .join()
+    .unwrap();
+    assert!(!state.join("lock").exists());
+    assert_eq!(state.join("seal").exists(), foreign);
+    discard_all(&state, &["seal"]);
+    assert!(!state.exists());
 }
 
 #[test]

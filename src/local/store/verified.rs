@@ -121,7 +121,7 @@ pub(crate) fn is_damage(error: &io::Error) -> bool {
 /// The name of a damaged blob and the file that was found damaged; `None` for any other error.
 pub(super) fn damaged_file(error: &io::Error) -> Option<(&str, Stamp)> {
     let damaged: &Damaged = error.get_ref()?.downcast_ref()?;
-    Some((&damaged.sha256, damaged.file))
+    Some((damaged.sha256.as_str(), damaged.file))
 }
 
 /// The hex SHA-256 of what is left of a file.

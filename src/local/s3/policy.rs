@@ -229,9 +229,10 @@ impl Policy {
                 Condition::Length(..) => false,
             })
         };
-        let extra: Vec<_> = fields
-            .iter()
-            .map(|(name, _)| name)
+        // The bucket is no field of the form, but without a condition on it the policy would be good
+        // for every bucket.
+        let extra: Vec<_> = std::iter::once("bucket")
+            .chain(fields.iter().map(|(name, _)| name))
             .filter(|name| {
                 let exempt = EXEMPT.contains(name)
                     || name.starts_with("x-ignore-")
@@ -300,6 +301,8 @@ fn condition(entry: &Value) -> ApiResult<Vec<Condition>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -328,6 +331,30 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_policy_names_its_bucket() {
+        let check = |conditions: Value| {
+            let policy = json!({"expiration": "2099-01-01T00:00:00Z", "conditions": conditions});
+            let policy = STANDARD.encode(policy.to_string());
+            let fields = Fields::of([("key", "k"), ("policy", policy.as_str())]);
+            let now = "2026-01-01T00:00:00Z".parse().unwrap();
+            Policy::of(&fields)
+                .unwrap()
+                .check("mine", &fields, now)
+                .map_err(|error| error.message)
+        };
+        assert_eq!(check(json!([{"key": "k"}, {"bucket": "mine"}])), Ok(()));
+        let any = json!([{"key": "k"}, ["starts-with", "$bucket", ""]]);
+        assert_eq!(check(any), Ok(()));
+        let other = check(json!([{"key": "k"}, {"bucket": "other"}])).unwrap_err();
+        assert!(other.contains("Policy Condition failed"), "{other}");
+        let none = check(json!([{"key": "k"}])).unwrap_err();
+        assert_eq!(
+            none,
+            "Invalid according to Policy: Extra input fields: bucket"
+        );
     }
 
     /// The example of "Browser-based uploads using POST (AWS signature version 4)".

@@ -116,17 +116,33 @@ impl Assumption {
     }
 
     fn is_meant_by(&self, statement: &Map<String, Value>) -> bool {
-        let principals = match statement.get("Principal") {
-            Some(Value::Object(kinds)) => texts(kinds.get(self.kind)),
-            all => texts(all),
-        };
-        let actions = texts(statement.get("Action"));
-        principals
-            .iter()
-            .any(|name| *name == "*" || self.principals.iter().any(|own| own == name))
-            && actions
+        let names_caller = |principals: &Value| {
+            let principals = match principals {
+                Value::Object(kinds) => texts(kinds.get(self.kind)),
+                all => texts(Some(all)),
+            };
+            principals
                 .iter()
-                .any(|action| matches_pattern(action, self.action))
+                .any(|name| *name == "*" || self.principals.iter().any(|own| own == name))
+        };
+        // Actions are the same in upper and lower case.
+        let wanted = self.action.to_ascii_lowercase();
+        let names_action = |actions: &Value| {
+            texts(Some(actions))
+                .iter()
+                .any(|action| matches_pattern(&action.to_ascii_lowercase(), &wanted))
+        };
+        let caller = match (statement.get("Principal"), statement.get("NotPrincipal")) {
+            (Some(named), _) => names_caller(named),
+            (None, Some(others)) => !names_caller(others),
+            (None, None) => false,
+        };
+        let action = match (statement.get("Action"), statement.get("NotAction")) {
+            (Some(named), _) => names_action(named),
+            (None, Some(others)) => !names_action(others),
+            (None, None) => false,
+        };
+        caller && action
     }
 
     /// Whether a condition holds; `None` when it has an operator that is not known here.
@@ -195,10 +211,16 @@ fn statements(document: &str) -> ApiResult<Vec<Map<String, Value>>> {
             let effect = statement.get("Effect").and_then(Value::as_str);
             if !matches!(effect, Some("Allow" | "Deny"))
                 || statement.keys().any(|key| !FIELDS.contains(&key.as_str()))
+                // What is named and what is not exclude each other.
+                || ["Principal", "Action", "Resource"].iter().any(|field| {
+                    statement.contains_key(*field)
+                        && statement.contains_key(&format!("Not{field}"))
+                })
             {
                 return Err(malformed("Syntax errors in policy."));
             }
-            for action in texts(statement.get("Action")) {
+            let actions = [statement.get("Action"), statement.get("NotAction")];
+            for action in actions.into_iter().flat_map(texts) {
                 if action != "*" && !action.contains(':') {
                     return Err(malformed(
                         "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.",
@@ -266,6 +288,10 @@ mod tests {
         assert!(refusal(no_arn).contains("Resource bucket"));
         let typo = allow(json!({"Actions": "s3:*", "Resource": "*"})).identity();
         assert!(refusal(typo).contains("Syntax"));
+        let both = allow(json!({"Action": "s3:*", "NotAction": "s3:*", "Resource": "*"}));
+        assert!(refusal(both.identity()).contains("Syntax"));
+        let no_vendor = allow(json!({"NotAction": "GetObject", "Resource": "*"})).identity();
+        assert!(refusal(no_vendor).contains("vendor"));
         let no_principal = allow(json!({"Action": "sts:AssumeRole"})).trust();
         assert!(refusal(no_principal).contains("Principal"));
         assert!(refusal(document(&json!([])).identity()).contains("Syntax"));
@@ -364,6 +390,44 @@ mod tests {
         ] {
             let trust = document(&statements).trust().unwrap();
             assert_eq!(wanted(id).is_allowed_by(&trust), allowed, "{statements}");
+        }
+    }
+
+    #[test]
+    fn a_trust_policy_can_name_who_and_what_is_not_meant() {
+        fn statement(effect: &str, who: (&str, &str), what: (&str, &str)) -> Value {
+            json!({"Effect": effect, who.0: {"AWS": [who.1]}, what.0: what.1})
+        }
+
+        let wanted = Assumption {
+            kind: "AWS",
+            principals: vec![ACCOUNT.to_owned()],
+            action: "sts:AssumeRole",
+            context: BTreeMap::new(),
+        };
+        let (own, not_own) = (("Principal", ACCOUNT), ("NotPrincipal", ACCOUNT));
+        let not_another = ("NotPrincipal", "111122223333");
+        let all = ("Action", "sts:*");
+        for (effect, who, what, is_meant) in [
+            ("Allow", not_another, all, true),
+            ("Allow", not_own, all, false),
+            ("Allow", own, ("NotAction", "sts:TagSession"), true),
+            ("Allow", own, ("NotAction", "STS:assume*"), false),
+            ("Allow", not_another, ("NotAction", "iam:*"), true),
+            ("Deny", not_another, all, true),
+            ("Deny", not_own, all, false),
+            ("Deny", own, ("NotAction", "sts:TagSession"), true),
+            ("Deny", own, ("NotAction", "sts:AssumeRole"), false),
+            ("Deny", own, ("Action", "STS:assumerole"), true),
+        ] {
+            let tried = statement(effect, who, what);
+            let (statements, allowed) = if effect == "Deny" {
+                (json!([statement("Allow", own, all), tried]), !is_meant)
+            } else {
+                (json!([tried]), is_meant)
+            };
+            let trust = document(&statements).trust().unwrap();
+            assert_eq!(wanted.is_allowed_by(&trust), allowed, "{statements}");
         }
     }
 }

@@ -101,11 +101,17 @@ impl Cloud {
     /// A cloud in an empty directory, for tests.
     #[cfg(test)]
     pub(crate) fn in_directory(directory: &Path) -> Self {
+        Self::guarded(directory, super::door::Credentials::Any)
+    }
+
+    /// A cloud in an empty directory that lets in these credentials, for tests.
+    #[cfg(test)]
+    pub(crate) fn guarded(directory: &Path, credentials: super::door::Credentials) -> Self {
         Self::open(
             directory,
             "http://127.0.0.1:1".to_owned(),
             "us-east-1".to_owned(),
-            super::door::Credentials::Any,
+            credentials,
             Settings {
                 cache: directory.to_owned(),
                 python: "python3".into(),

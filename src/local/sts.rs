@@ -17,7 +17,9 @@ use super::iam::{self, Assumption};
 
 mod sessions;
 
-pub(crate) use sessions::{admit, as_caller, secret_key};
+#[cfg(test)]
+pub(crate) use sessions::session;
+pub(crate) use sessions::{admit, admit_token, as_caller, secret_key};
 
 operations! { "sts":
     "AssumeRole" => assume_role,

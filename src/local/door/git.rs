@@ -1,6 +1,6 @@
 //! CodeCommit's signature for git over HTTP, sent as Basic: the user is the access key, the password
 //! a date and a signature of the repository's path, as `aws codecommit credential-helper` and
-//! git-remote-codecommit make them.
+//! git-remote-codecommit make them. The user of a session is `KEY%TOKEN`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,32 +10,37 @@ use http::request::Parts;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{Credentials, signature, text};
-use crate::local::Cloud;
+use super::{Credentials, secret_key, signature, text};
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::{Cloud, sts};
 
 /// Checks who sends a request of git's protocol where credentials are required. `path` is the
 /// request's, up to the service: `/v1/repos/NAME/`.
 pub(crate) fn check_git(cloud: &Cloud, parts: &Parts, path: &str) -> ApiResult<()> {
-    let Credentials::Required {
-        access_key,
-        secret_key,
-    } = cloud.credentials()
-    else {
+    if matches!(cloud.credentials(), Credentials::Any) {
         return Ok(());
-    };
+    }
     let host = text(&parts.headers, HOST.as_str()).unwrap_or_default();
     let signed = Signed {
         region: cloud.region(),
         host,
         path,
     };
-    let known = basic(parts).is_some_and(|(user, password)| {
-        // The server issues no session tokens: a user with one (`KEY%TOKEN`) is unknown.
-        user == *access_key && signed.is_signed(secret_key, &password, Timestamp::now())
-    });
-    if known {
-        return Ok(());
+    if let Some((user, password)) = basic(parts) {
+        let (access_key, token) = match user.split_once('%') {
+            Some((access_key, token)) => (access_key, Some(token)),
+            None => (user.as_str(), None),
+        };
+        // With 401 git forgets the credentials, and asks its helper for others the next time.
+        sts::admit_token(cloud, access_key, token).map_err(|error| match error.status {
+            400..500 => error.status(401),
+            _ => error,
+        })?;
+        if let Some(secret) = secret_key(cloud, access_key)?
+            && signed.is_signed(&secret, &password, Timestamp::now())
+        {
+            return Ok(());
+        }
     }
     Err(ApiError::new(
         "InvalidSignature",
@@ -164,5 +169,45 @@ mod tests {
         ));
         let other = PASSWORD.replace("030405", "030406");
         assert!(!is_signed(region, host, path, &other, now));
+    }
+
+    #[test]
+    fn sessions_use_git_with_their_token() {
+        let at = tempfile::tempdir().unwrap();
+        let credentials = Credentials::Required {
+            access_key: "AKIDEXAMPLE".to_owned(),
+            secret_key: SECRET.to_owned(),
+        };
+        let cloud = Cloud::guarded(at.path(), credentials);
+        let valid = sts::session(&cloud, "VALID", 900);
+        let expired = sts::session(&cloud, "EXPIRED", -1);
+        let path = "/v1/repos/flights/";
+        let refusal = |user: &str, secret: &str| {
+            let password = git_password(secret, "us-east-1", "127.0.0.1", path);
+            let basic = STANDARD.encode(format!("{user}:{password}"));
+            let request = http::Request::builder()
+                .header(HOST, "127.0.0.1:4566")
+                .header(AUTHORIZATION, format!("Basic {basic}"));
+            let parts = request.body(()).unwrap().into_parts().0;
+            check_git(&cloud, &parts, path)
+                .err()
+                .map(|error| (error.status, error.code))
+        };
+        assert_eq!(refusal("AKIDEXAMPLE", SECRET), None);
+        assert_eq!(refusal(&format!("{valid}%token"), "secret"), None);
+        for (user, secret, code) in [
+            (valid.clone(), "secret", "InvalidClientTokenId"),
+            (format!("{valid}%other"), "secret", "InvalidClientTokenId"),
+            (format!("{valid}%token"), SECRET, "InvalidSignature"),
+            (format!("{expired}%token"), "secret", "ExpiredToken"),
+            ("ASIAUNKNOWN%token".to_owned(), "secret", "InvalidSignature"),
+            ("AKIDEXAMPLE".to_owned(), "secret", "InvalidSignature"),
+        ] {
+            assert_eq!(
+                refusal(&user, secret),
+                Some((401, code.to_owned())),
+                "{user}"
+            );
+        }
     }
 }

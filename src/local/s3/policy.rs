@@ -9,9 +9,9 @@ use sha1::Sha1;
 use sha2::Sha256;
 
 use super::form::{Fields, missing};
-use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::door::{self, Credentials, Scope};
+use crate::local::{Cloud, sts};
 
 fn denied(message: impl Into<String>) -> ApiError {
     ApiError::new("AccessDenied", message).status(403)
@@ -91,7 +91,8 @@ impl<'a> Signature<'a> {
 }
 
 /// Checks who made a form. Where any credentials pass there is no secret to check the signature
-/// against, but a form without credentials is refused all the same.
+/// against, but a form without credentials, or of a session that has expired, is refused all the
+/// same.
 pub(super) fn authenticate(cloud: &Cloud, fields: &Fields) -> ApiResult<()> {
     let signature = Signature::of(fields)?;
     let policy = fields.get("policy").ok_or_else(|| missing("policy"))?;
@@ -101,21 +102,19 @@ pub(super) fn authenticate(cloud: &Cloud, fields: &Fields) -> ApiResult<()> {
         service: "s3".to_owned(),
     };
     door::check_state(&door::access_key(cloud.directory()), &scope)?;
-    let Credentials::Required {
-        access_key,
-        secret_key,
-    } = cloud.credentials()
-    else {
+    let token = fields.get("x-amz-security-token");
+    sts::admit_token(cloud, &scope.access_key, token)?;
+    if matches!(cloud.credentials(), Credentials::Any) {
         return Ok(());
-    };
-    if *access_key != scope.access_key {
+    }
+    let Some(secret_key) = door::secret_key(cloud, &scope.access_key)? else {
         return Err(ApiError::new(
             "InvalidAccessKeyId",
             "The AWS Access Key Id you provided does not exist in our records.",
         )
         .status(403));
-    }
-    if signature.is_of(policy, secret_key) {
+    };
+    if signature.is_of(policy, &secret_key) {
         return Ok(());
     }
     Err(ApiError::new(
@@ -355,6 +354,52 @@ mod tests {
             none,
             "Invalid according to Policy: Extra input fields: bucket"
         );
+    }
+
+    #[test]
+    fn sessions_sign_forms_with_their_token() {
+        let signed = |key: &str, secret: &str, token: Option<&str>| {
+            let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(secret.as_bytes()).unwrap();
+            mac.update(b"e30=");
+            let signature = STANDARD.encode(mac.finalize().into_bytes());
+            let mut fields = vec![
+                ("awsaccesskeyid", key),
+                ("policy", "e30="),
+                ("signature", signature.as_str()),
+            ];
+            fields.extend(token.map(|token| ("x-amz-security-token", token)));
+            Fields::of(fields)
+        };
+        let required = Credentials::Required {
+            access_key: "AKIDEXAMPLE".to_owned(),
+            secret_key: "own".to_owned(),
+        };
+        for credentials in [Credentials::Any, required] {
+            let is_checked = credentials != Credentials::Any;
+            let at = tempfile::tempdir().unwrap();
+            let cloud = Cloud::guarded(at.path(), credentials);
+            let valid = sts::session(&cloud, "VALID", 900);
+            let expired = sts::session(&cloud, "EXPIRED", -1);
+            let refusal = |key: &str, secret: &str, token: Option<&str>| {
+                authenticate(&cloud, &signed(key, secret, token))
+                    .err()
+                    .map(|error| error.code)
+            };
+            assert_eq!(refusal("AKIDEXAMPLE", "own", None), None);
+            assert_eq!(refusal(&valid, "secret", Some("token")), None);
+            for token in [None, Some("another")] {
+                let code = refusal(&valid, "secret", token);
+                assert_eq!(code.as_deref(), Some("InvalidClientTokenId"), "{token:?}");
+            }
+            let code = refusal(&expired, "secret", Some("token"));
+            assert_eq!(code.as_deref(), Some("ExpiredToken"));
+            let code = refusal(&valid, "wrong", Some("token"));
+            let wanted = is_checked.then_some("SignatureDoesNotMatch");
+            assert_eq!(code.as_deref(), wanted);
+            let code = refusal("ASIAUNKNOWN", "secret", Some("token"));
+            let wanted = is_checked.then_some("InvalidAccessKeyId");
+            assert_eq!(code.as_deref(), wanted);
+        }
     }
 
     /// The example of "Browser-based uploads using POST (AWS signature version 4)".

@@ -87,13 +87,6 @@ pub(crate) fn secret_key(cloud: &Cloud, access_key: &str) -> ApiResult<Option<St
 
 /// Refuses a request with the access key of a session that has expired, or without its token.
 pub(crate) fn admit(cloud: &Cloud, scope: &Scope, parts: &Parts) -> ApiResult<()> {
-    let Some(session) = find(cloud, &scope.access_key)? else {
-        return Ok(());
-    };
-    if session.has_expired() {
-        let message = "The security token included in the request is expired";
-        return Err(ApiError::new("ExpiredToken", message));
-    }
     let header = parts.headers.get("x-amz-security-token");
     let query = || {
         let query = parts.uri.query().unwrap_or_default().as_bytes();
@@ -105,7 +98,19 @@ pub(crate) fn admit(cloud: &Cloud, scope: &Scope, parts: &Parts) -> ApiResult<()
         Some(value) => value.to_str().ok().map(str::to_owned),
         None => query(),
     };
-    if sent.as_deref() == Some(session.token.as_str()) {
+    admit_token(cloud, &scope.access_key, sent.as_deref())
+}
+
+/// Like [`admit`], for a request that has its token elsewhere.
+pub(crate) fn admit_token(cloud: &Cloud, access_key: &str, token: Option<&str>) -> ApiResult<()> {
+    let Some(session) = find(cloud, access_key)? else {
+        return Ok(());
+    };
+    if session.has_expired() {
+        let message = "The security token included in the request is expired";
+        return Err(ApiError::new("ExpiredToken", message));
+    }
+    if token == Some(session.token.as_str()) {
         return Ok(());
     }
     let message = "The security token included in the request is invalid.";
@@ -158,4 +163,56 @@ pub(super) fn create(
     };
     all(cloud).put(&access_key, &session)?;
     Ok(session)
+}
+
+/// A session with the access key `ASIA` and a name, the secret key `secret` and the token `token`, for
+/// tests.
+#[cfg(test)]
+pub(crate) fn session(cloud: &Cloud, name: &str, seconds: i64) -> String {
+    let access_key = format!("{PREFIX}{name}");
+    let session = Session {
+        access_key: access_key.clone(),
+        secret_key: "secret".to_owned(),
+        token: "token".to_owned(),
+        role: format!("arn:aws:iam::{ACCOUNT}:role/r"),
+        arn: format!("arn:aws:sts::{ACCOUNT}:assumed-role/r/{name}"),
+        user_id: format!("AROA:{name}"),
+        expires: jiff::Timestamp::now().as_second() + seconds,
+    };
+    all(cloud)
+        .put(&access_key, &session)
+        .expect("a session in a new cloud");
+    access_key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_admitted_with_its_token_until_it_expires() {
+        let at = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(at.path());
+        let valid = session(&cloud, "VALID", 900);
+        let expired = session(&cloud, "EXPIRED", -1);
+        let refusal = |key: &str, token| {
+            admit_token(&cloud, key, token)
+                .err()
+                .map(|error| error.code)
+        };
+        assert_eq!(refusal(&valid, Some("token")), None);
+        for token in [None, Some(""), Some("another")] {
+            let code = refusal(&valid, token);
+            assert_eq!(code.as_deref(), Some("InvalidClientTokenId"), "{token:?}");
+        }
+        let code = refusal(&expired, Some("token"));
+        assert_eq!(code.as_deref(), Some("ExpiredToken"));
+        // Keys that are no session's are for others to judge.
+        assert_eq!(refusal("AKIDEXAMPLE", None), None);
+        assert_eq!(
+            secret_key(&cloud, &valid).unwrap().as_deref(),
+            Some("secret")
+        );
+        assert_eq!(secret_key(&cloud, &expired).unwrap(), None);
+    }
 }

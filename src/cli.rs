@@ -185,4 +185,15 @@ mod tests {
     fn the_command_tree_is_sound() {
         command().debug_assert();
     }
+
+    #[cfg(feature = "local")]
+    #[test]
+    fn a_guarded_program_gets_its_flags() {
+        let words = "mlops job-process guard 1 python3 -m pip --quiet --version -o json";
+        let cli = Cli::read(words.split(' ')).unwrap();
+        let Command::JobProcess { arguments } = cli.command else {
+            panic!("another command");
+        };
+        assert_eq!(arguments.join(" "), words["mlops job-process ".len()..]);
+    }
 }

@@ -118,14 +118,25 @@ print(json.dumps({
         .hint(advice)
 }
 
-/// A command with the environment of installers, a HOME of its own and a cache of downloads.
-pub(crate) fn command(
+/// A command with what [`prepare`] gives it.
+pub(super) fn command(
     program: &Path,
     environment: &[(OsString, OsString)],
     home: &Path,
     downloads: &Path,
 ) -> Command {
     let mut command = Command::new(program);
+    prepare(&mut command, environment, home, downloads);
+    command
+}
+
+/// Gives a command the environment of installers, a HOME of its own and a cache of downloads.
+pub(crate) fn prepare(
+    command: &mut Command,
+    environment: &[(OsString, OsString)],
+    home: &Path,
+    downloads: &Path,
+) {
     command
         .env_clear()
         .env("PIP_CACHE_DIR", downloads)
@@ -134,7 +145,6 @@ pub(crate) fn command(
         .env("HOME", home)
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .stdin(Stdio::null());
-    command
 }
 
 /// The user's pip.conf, which may name the only index that can be reached; pip would look for it

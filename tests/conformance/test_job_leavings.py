@@ -442,3 +442,62 @@ def test_an_endpoint_that_listens_on_another_port_is_told_which_one(place):
     events = logs.filter_log_events(logGroupName=f"/aws/sagemaker/Endpoints/{name}")["events"]
     assert any("SAGEMAKER_BIND_TO_PORT" in event["message"] for event in events)
     place.sagemaker.delete_endpoint(EndpointName=name)
+
+
+BACKEND = """
+import os, subprocess, time
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    child = subprocess.Popen(["sleep", "600"])
+    with open({pids!r} + ".new", "w") as file:
+        file.write("%d %d %d" % (os.getppid(), os.getpid(), child.pid))
+    os.rename({pids!r} + ".new", {pids!r})
+    time.sleep(600)
+"""
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# Issue 8, 2.4: pip went on, with all that it had started.
+@pytest.mark.parametrize("end", ["stop the job", "kill the server", "stop the server"])
+def test_issue_8_2_4_pip_ends_with_its_job_and_with_its_server(tmp_path, end):
+    place = Place(tmp_path, tmp_path / "state")
+    place.environment["MLOPS_CACHE_DIR"] = str(tmp_path / "cache")
+    place.start().prepare()
+    package, pids = tmp_path / "package", tmp_path / "pids"
+    package.mkdir()
+    (package / "backend.py").write_text(BACKEND.format(pids=str(pids)))
+    (package / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    programs = {"train": b"#!/bin/sh\ntrue\n", "requirements.txt": f"{package}\n".encode()}
+    place.image = images.push(place.endpoint, place.ecr, "jobs", programs)
+    name = place.train("true\n")
+    for _ in range(6000):
+        if pids.exists():
+            break
+        assert place.describe(name)[0] == "InProgress", place.describe(name)
+        time.sleep(0.02)
+    processes = pids.read_text().split()
+    assert all(map(alive, processes))
+    try:
+        if end == "stop the job":
+            place.sagemaker.stop_training_job(TrainingJobName=name)
+            assert place.ended(name)[0] == "Stopped"
+        elif end == "stop the server":
+            place.stop()
+        else:
+            place.kill()
+        for _ in range(3000):
+            if not any(map(alive, processes)):
+                break
+            time.sleep(0.02)
+        assert not any(map(alive, processes)), end
+    finally:
+        for pid in filter(alive, processes):
+            os.kill(int(pid), 9)
+        place.stop()

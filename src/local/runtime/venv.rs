@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use crate::config::{ca_bundle, installer_environment};
 use crate::image::pip;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::beneath;
+use crate::local::children::Guarded;
 
 /// A virtual environment.
 #[derive(Debug, Clone)]
@@ -156,82 +157,95 @@ async fn make(
     File::create(log)?;
     let venv_python = directory.join("bin/python3");
     let home = directory.join("home");
-    let own = || tool(Path::new(python), &home, log);
+    let tools = Tools { home: &home, log };
+    let own = Path::new(python);
     // The base Python's pip can install into the environment, which saves copying pip into it.
     let shared_pip = requirements.is_some()
-        && own()?
-            .args(["-m", "pip", "--python", python, "--version"])
-            .status()
+        && tools
+            .status(own, &["-m", "pip", "--python", python, "--version"])
             .await?
             .success();
-    let mut create = own()?;
-    create.args(["-m", "venv"]);
+    let mut create = vec!["-m", "venv"];
     if shared_pip || requirements.is_none() {
-        create.arg("--without-pip");
+        create.push("--without-pip");
     }
-    run(create.arg(directory), log, "make a virtual environment").await?;
+    create.push(text(directory)?);
+    tools
+        .run(own, &create, "make a virtual environment")
+        .await?;
     let Some(requirements) = requirements else {
         let _ = beneath::remove(&home);
         return Ok(());
     };
-    let mut pip = if shared_pip {
-        let mut pip = own()?;
-        pip.args(["-m", "pip", "--python"]).arg(&venv_python);
-        pip
+    let (program, mut pip) = if shared_pip {
+        (own, vec!["-m", "pip", "--python", text(&venv_python)?])
     } else {
-        let mut pip = tool(&venv_python, &home, log)?;
-        pip.args(["-m", "pip"]);
-        pip
+        (venv_python.as_path(), vec!["-m", "pip"])
     };
-    pip.args([
+    pip.extend([
         "install",
         "--no-input",
         "--disable-pip-version-check",
         "--quiet",
-    ])
-    // Modules are compiled when they are first imported: most never are.
-    .args(["--no-compile", "--requirement"])
-    .arg(requirements);
-    run(&mut pip, log, "install the image's requirements.txt").await?;
+        // Modules are compiled when they are first imported: most never are.
+        "--no-compile",
+        "--requirement",
+        text(requirements)?,
+    ]);
+    tools
+        .run(program, &pip, "install the image's requirements.txt")
+        .await?;
     // A package's own code writes there; what it left does not make the environment unusable.
     let _ = beneath::remove(&home);
     Ok(())
 }
 
-/// A command whose output goes to the log. It may run a package's own code, so that it has neither
-/// the user's environment nor HOME.
-fn tool(program: &Path, home: &Path, log: &Path) -> ApiResult<Command> {
-    std::fs::create_dir_all(home)?;
-    let downloads = log.with_file_name("pip");
-    let log = File::options().append(true).open(log)?;
-    let mut command = pip::command(
-        program,
-        &installer_environment(ca_bundle().as_ref()),
-        home,
-        &downloads,
-    );
-    command
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .kill_on_drop(true);
-    Ok(command)
+/// A path as an argument of a program.
+fn text(path: &Path) -> ApiResult<&str> {
+    path.to_str()
+        .ok_or_else(|| client(format!("the path {} is not UTF-8", path.display())))
 }
 
-async fn run(command: &mut Command, log: &Path, what: &str) -> ApiResult<()> {
-    let status = command.status().await?;
-    if status.success() {
-        return Ok(());
+/// Runs the programs that make an environment. They may run a package's own code, so that they have
+/// neither the user's environment nor HOME. They end, with all that they started, when nobody waits
+/// for them any more or the server dies.
+struct Tools<'a> {
+    home: &'a Path,
+    /// Where their output goes.
+    log: &'a Path,
+}
+
+impl Tools<'_> {
+    async fn status(&self, program: &Path, arguments: &[&str]) -> ApiResult<ExitStatus> {
+        std::fs::create_dir_all(self.home)?;
+        let downloads = self.log.with_file_name("pip");
+        let errors = File::options().append(true).open(self.log)?;
+        let output = errors.try_clone()?;
+        let environment = installer_environment(ca_bundle().as_ref());
+        let mut tool = Guarded::spawn(program, arguments, |command| {
+            pip::prepare(command, &environment, self.home, &downloads);
+            command.stdout(output).stderr(errors);
+        })
+        .await?;
+        Ok(tool.wait().await?)
     }
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    let tail = lines[lines.len().saturating_sub(5)..].join("\n");
-    Err(client(format!(
-        "cannot {what} ({status}):\n{tail}\nThe whole output is in {}",
-        log.display()
-    )))
+
+    async fn run(&self, program: &Path, arguments: &[&str], what: &str) -> ApiResult<()> {
+        let status = self.status(program, arguments).await?;
+        if status.success() {
+            return Ok(());
+        }
+        let text = std::fs::read_to_string(self.log).unwrap_or_default();
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        let tail = lines[lines.len().saturating_sub(5)..].join("\n");
+        Err(client(format!(
+            "cannot {what} ({status}):\n{tail}\nThe whole output is in {}",
+            self.log.display()
+        )))
+    }
 }
 
 /// What the job's owner can mend.

@@ -179,35 +179,44 @@ fn make_directory(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<(PathBuf, 
     Ok((directory, ml))
 }
 
-/// Records a new job; `ResourceInUse` when the name is taken.
-fn register(cloud: &Cloud, kind: Kind, name: &str, describe: Value) -> ApiResult<Run> {
+/// Records a new job with its tags; `ResourceInUse` when the name is taken. After an error there is
+/// no record: nobody would ever end that job.
+fn register(
+    cloud: &Cloud,
+    kind: Kind,
+    name: &str,
+    describe: Value,
+    tags: Option<&Value>,
+) -> ApiResult<Run> {
     let arn = kind.arn(cloud, name);
-    let record = Record {
-        describe: describe.clone(),
-    };
-    if !kind.records(cloud).insert(name, &record)? {
-        return Err(ApiError::new(
-            "ResourceInUse",
-            format!(
-                "{} job names must be unique within an AWS account and region, and a job with this name already exists ({arn})",
-                kind.word()
-            ),
-        ));
-    }
-    let (directory, ml) = match make_directory(cloud, kind, name) {
-        Ok(made) => made,
-        Err(error) => {
-            kind.records(cloud).remove(name)?;
-            return Err(error);
+    // Before the record, which could perhaps not be taken back.
+    let (directory, ml) = make_directory(cloud, kind, name)?;
+    let records = kind.records(cloud);
+    let record = Record { describe };
+    let recorded = cloud.store().transaction(|transaction| {
+        if records.get_in(transaction, name)?.is_some() {
+            return Err(ApiError::new(
+                "ResourceInUse",
+                format!(
+                    "{} job names must be unique within an AWS account and region, and a job with this name already exists ({arn})",
+                    kind.word()
+                ),
+            ));
         }
-    };
+        records.put_in(transaction, name, &record)?;
+        super::tags::put_in(cloud, transaction, &arn, tags)
+    });
+    if let Err(error) = recorded {
+        beneath::discard(cloud.directory(), &directory);
+        return Err(error);
+    }
     let (sender, stop) = watch::channel(None);
     under_way().insert(kind.key(cloud, name), sender);
     Ok(Run {
         cloud: cloud.clone(),
         kind,
         name: name.to_owned(),
-        request: describe,
+        request: record.describe,
         directory,
         ml: Arc::new(ml),
         stop,
@@ -568,18 +577,6 @@ pub(super) async fn shut_down(cloud: &Cloud) {
     while start.elapsed() < patience && under_way().keys().any(ours) {
         clock::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// The tags of a request, for the tags family.
-async fn tag(cloud: &Cloud, arn: &str, request: &Value) -> ApiResult<()> {
-    match request["Tags"].as_array() {
-        Some(tags) if !tags.is_empty() => {
-            let input = json!({ "ResourceArn": arn, "Tags": tags });
-            super::tags::call(cloud, "AddTags", input).await?;
-        }
-        _ => {}
-    }
-    Ok(())
 }
 
 #[cfg(test)]

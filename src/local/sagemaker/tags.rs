@@ -96,34 +96,43 @@ struct Tag {
 
 /// Adds the `Tags` member of a `Create…` request to a resource; without the member nothing.
 pub(super) fn put(cloud: &Cloud, arn: &str, tags: Option<&Value>) -> ApiResult<()> {
+    if tags.is_none_or(Value::is_null) {
+        return Ok(());
+    }
+    cloud
+        .store()
+        .transaction(|transaction| put_in(cloud, transaction, arn, tags))
+}
+
+/// [`put`] inside the transaction that makes the resource.
+pub(super) fn put_in(
+    cloud: &Cloud,
+    transaction: &Transaction<'_>,
+    arn: &str,
+    tags: Option<&Value>,
+) -> ApiResult<()> {
     let Some(tags) = tags.filter(|tags| !tags.is_null()) else {
         return Ok(());
     };
     let tags: Vec<Tag> = crate::local::api::parse(tags.clone())?;
     let collection = cloud.store().collection::<Tags>("sagemaker", "tags");
-    collection.insert(arn, &Tags::new())?;
-    collection.update(arn, |stored| {
-        for tag in tags {
-            if tag.key.is_empty()
-                || tag.key.chars().count() > 128
-                || tag.value.chars().count() > 256
-            {
-                return Err(ApiError::validation(format!(
-                    "1 validation error detected: the tag `{}` has a key over 128 or a value over \
-                     256 characters",
-                    tag.key
-                )));
-            }
-            stored.insert(tag.key, tag.value);
-        }
-        if system_tags::counted(stored.keys()) > MAX {
+    let mut stored = collection.get_in(transaction, arn)?.unwrap_or_default();
+    for tag in tags {
+        if tag.key.is_empty() || tag.key.chars().count() > 128 || tag.value.chars().count() > 256 {
             return Err(ApiError::validation(format!(
-                "A resource cannot have more than {MAX} tags"
+                "1 validation error detected: the tag `{}` has a key over 128 or a value over \
+                 256 characters",
+                tag.key
             )));
         }
-        Ok(())
-    })?;
-    Ok(())
+        stored.insert(tag.key, tag.value);
+    }
+    if system_tags::counted(stored.keys()) > MAX {
+        return Err(ApiError::validation(format!(
+            "A resource cannot have more than {MAX} tags"
+        )));
+    }
+    collection.put_in(transaction, arn, &stored)
 }
 
 /// Forgets the tags of a resource, in the transaction that deletes it: a new one of its name must

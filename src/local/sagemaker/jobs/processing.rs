@@ -64,8 +64,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         ("CreationTime".to_owned(), json!(now)),
         ("LastModifiedTime".to_owned(), json!(now)),
     ]);
-    let run = super::register(cloud, KIND, &name, describe.into())?;
-    super::tag(cloud, &arn, &input).await?;
+    let run = super::register(cloud, KIND, &name, describe.into(), input.get("Tags"))?;
     cloud.spawn(async move {
         let end = work(&run).await;
         run.finish(&end, |_, _| {}).await;

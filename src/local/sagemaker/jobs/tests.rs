@@ -45,7 +45,42 @@ fn job(cloud: &Cloud, name: &str) -> Run {
         "CreationTime": 1.0,
         "OutputDataConfig": {"S3OutputPath": "s3://none/models"},
     });
-    register(cloud, Kind::Training, name, describe).unwrap()
+    register(cloud, Kind::Training, name, describe, None).unwrap()
+}
+
+#[test]
+fn a_job_that_cannot_be_registered_leaves_nothing() {
+    let at = tempfile::tempdir().unwrap();
+    let cloud = Cloud::in_directory(at.path());
+    let kind = Kind::Training;
+    let create = |tags: &Value| {
+        let describe = json!({"TrainingJobName": "j", "TrainingJobStatus": "InProgress"});
+        register(&cloud, kind, "j", describe, Some(tags)).err()
+    };
+    let left = || {
+        let files = std::fs::read_dir(jobs(&cloud))
+            .into_iter()
+            .flatten()
+            .count();
+        let running = under_way().contains_key(&kind.key(&cloud, "j"));
+        (describe(&cloud, kind, "j").is_ok(), running, files)
+    };
+    let wrong = json!([{"Key": "k".repeat(129), "Value": "v"}]);
+    assert_eq!(create(&wrong).unwrap().code, "ValidationException");
+    assert_eq!(left(), (false, false, 0));
+    // Neither the directory nor, on a full disk, the record.
+    std::fs::remove_dir(jobs(&cloud)).unwrap();
+    std::fs::write(jobs(&cloud), "").unwrap();
+    assert!(create(&json!([])).is_some());
+    assert_eq!(left(), (false, false, 0));
+    std::fs::remove_file(jobs(&cloud)).unwrap();
+    cloud.store().refuse_writes(true);
+    assert!(create(&json!([])).unwrap().is_unavailable());
+    assert_eq!(left(), (false, false, 0));
+    cloud.store().refuse_writes(false);
+    assert!(create(&json!([])).is_none());
+    assert_eq!(create(&json!([])).unwrap().code, "ResourceInUse");
+    assert_eq!(left(), (true, true, 1));
 }
 
 fn status(cloud: &Cloud, name: &str) -> (String, String) {

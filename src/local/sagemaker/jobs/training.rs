@@ -100,8 +100,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let mut describe = Value::Object(describe);
     complete(&mut describe);
     enter(&mut describe, "Starting");
-    let run = super::register(cloud, KIND, &name, describe)?;
-    super::tag(cloud, &arn, &input).await?;
+    let run = super::register(cloud, KIND, &name, describe, input.get("Tags"))?;
     cloud.spawn(async move {
         let end = work(&run).await;
         run.finish(&end, ended).await;

@@ -46,28 +46,41 @@ pub(super) fn spawn(cloud: &Cloud, key: String) {
 }
 
 async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
-    let gone = || ApiError::internal("the execution was deleted while it ran");
     let execution = executions(cloud).get(key)?.ok_or_else(gone)?;
     let definition = Definition::parse(&execution.definition).map_err(ApiError::internal)?;
     let graph = Graph::new(&definition).map_err(ApiError::internal)?;
     let mut running = FuturesUnordered::new();
-    loop {
-        let execution = executions(cloud).get(key)?.ok_or_else(gone)?;
-        let limit = execution.parallelism.unwrap_or(PARALLEL);
-        if execution.status == Status::Executing {
-            for name in plan::ready(&graph, &execution.steps) {
-                if running.len() as u64 >= limit {
-                    break;
+    let executed = loop {
+        match start(cloud, key, &graph, running.len()) {
+            Ok(names) => {
+                for name in names {
+                    running.push(step(cloud, key, &graph, name));
                 }
-                begin(cloud, key, &graph, name)?;
-                running.push(step(cloud, key, &graph, name));
             }
+            Err(error) => break Err(error),
         }
         match running.next().await {
-            Some(done) => done?,
-            None => break,
+            Some(Ok(())) => {}
+            Some(Err(error)) => break Err(error),
+            None => break Ok(()),
         }
+    };
+    if executed.is_err() {
+        // The jobs of the other steps must not go on with nobody to follow them.
+        let stop = || {
+            executions(cloud).update(key, |execution| {
+                execution.status = Status::Stopping;
+                execution.modified = clock::epoch();
+                Ok(())
+            })
+        };
+        // Without a record the steps stop, too.
+        let _ = cloud
+            .persist(&format!("pipeline execution {key}"), stop)
+            .await;
+        while running.next().await.is_some() {}
     }
+    executed?;
     executions(cloud)
         .update(key, |execution| {
             let stopping = execution.status == Status::Stopping;
@@ -78,6 +91,30 @@ async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
             Ok(())
         })?
         .ok_or_else(gone)
+}
+
+fn gone() -> ApiError {
+    ApiError::internal("the execution was deleted while it ran")
+}
+
+/// Records the start of every step that can run now; their names.
+fn start<'a>(
+    cloud: &Cloud,
+    key: &str,
+    graph: &'a Graph,
+    running: usize,
+) -> ApiResult<Vec<&'a str>> {
+    let execution = executions(cloud).get(key)?.ok_or_else(gone)?;
+    if execution.status != Status::Executing {
+        return Ok(Vec::new());
+    }
+    let limit = usize::try_from(execution.parallelism.unwrap_or(PARALLEL)).unwrap_or(usize::MAX);
+    let mut ready = plan::ready(graph, &execution.steps);
+    ready.truncate(limit.saturating_sub(running));
+    for name in &ready {
+        begin(cloud, key, graph, name)?;
+    }
+    Ok(ready)
 }
 
 /// Records that a step has started.
@@ -100,6 +137,7 @@ async fn step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<
     });
     let result = loop {
         let result = match executions(cloud).get(key)? {
+            Some(execution) if execution.status != Status::Executing => Err(steps::Ended::Stopped),
             Some(execution) => steps::run(cloud, key, &execution, graph, name).await,
             None => Err(steps::Ended::failed(
                 "the execution was deleted while it ran",
@@ -115,34 +153,41 @@ async fn step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<
         }
         record(cloud, key, name, |step| step.attempts += 1)?;
     };
-    record(cloud, key, name, |step| {
-        step.ended = Some(clock::epoch());
-        match result {
-            Ok(result) => {
-                step.status = Status::Succeeded;
-                step.outcome = result.outcome;
-                step.response = result.response;
-                step.cache_key = result.cache_key;
-                if result.cache_hit.is_some() {
-                    step.attempts = 0;
-                }
-                step.cache_hit = result.cache_hit;
-                if result.metadata.is_some() {
-                    step.metadata = result.metadata;
-                }
+    let ended = clock::epoch();
+    let write = || record(cloud, key, name, |step| conclude(step, &result, ended));
+    cloud
+        .persist(&format!("pipeline execution {key}"), write)
+        .await
+}
+
+/// The end of a step in its record.
+fn conclude(step: &mut StepRecord, outcome: &steps::Outcome, ended: f64) {
+    step.ended = Some(ended);
+    match outcome {
+        Ok(result) => {
+            step.status = Status::Succeeded;
+            step.outcome = result.outcome;
+            step.response.clone_from(&result.response);
+            step.cache_key.clone_from(&result.cache_key);
+            if result.cache_hit.is_some() {
+                step.attempts = 0;
             }
-            Err(steps::Ended::Stopped) => step.status = Status::Stopped,
-            Err(steps::Ended::Failed {
-                reason, metadata, ..
-            }) => {
-                step.status = Status::Failed;
-                step.failure = Some(short(reason));
-                if metadata.is_some() {
-                    step.metadata = metadata;
-                }
+            step.cache_hit.clone_from(&result.cache_hit);
+            if result.metadata.is_some() {
+                step.metadata.clone_from(&result.metadata);
             }
         }
-    })
+        Err(steps::Ended::Stopped) => step.status = Status::Stopped,
+        Err(steps::Ended::Failed {
+            reason, metadata, ..
+        }) => {
+            step.status = Status::Failed;
+            step.failure = Some(short(reason.clone()));
+            if metadata.is_some() {
+                step.metadata.clone_from(metadata);
+            }
+        }
+    }
 }
 
 /// Changes the record of a step.

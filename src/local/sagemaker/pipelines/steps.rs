@@ -63,20 +63,25 @@ impl Ended {
 
 impl From<ApiError> for Ended {
     fn from(error: ApiError) -> Self {
-        let reason = if error.status >= 500 && error.code != "NotImplemented" {
-            format!("InternalServerError: {}", error.message)
-        } else {
-            format!("ClientError: {}", error.message)
-        };
         Self::Failed {
-            reason,
+            reason: reason(&error),
             metadata: None,
             exception: retries::of_call(&error),
         }
     }
 }
 
-type Outcome = std::result::Result<Result, Ended>;
+/// An error as a step tells it.
+fn reason(error: &ApiError) -> String {
+    if error.status >= 500 && error.code != "NotImplemented" {
+        format!("InternalServerError: {}", error.message)
+    } else {
+        format!("ClientError: {}", error.message)
+    }
+}
+
+/// How a step ended.
+pub(super) type Outcome = std::result::Result<Result, Ended>;
 
 /// The operations behind a step type that runs a job.
 struct Job {
@@ -260,45 +265,95 @@ async fn run_job(cloud: &Cloud, key: &str, step: &Step, job: &Job, request: Valu
     let name = request[job.name].clone();
     let created = cloud.call(Service::SageMaker, job.create, request).await?;
     let metadata = json!({ job.metadata: {"Arn": created[job.arn]} });
-    executor::record(cloud, key, &step.name, |record| {
-        record.metadata = Some(metadata);
-    })?;
+    follow(cloud, key, step, job, &name, metadata).await
+}
+
+/// Follows a job to its end. An error stops the job, and is not retried: there would be two jobs.
+async fn follow(
+    cloud: &Cloud,
+    key: &str,
+    step: &Step,
+    job: &Job,
+    name: &Value,
+    metadata: Value,
+) -> Outcome {
+    match watch(cloud, key, step, job, name, &metadata).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            // One that has ended cannot be stopped.
+            let _ = insist(cloud, job.stop, &json!({ job.name: name })).await;
+            Err(Ended::Failed {
+                reason: reason(&error),
+                metadata: Some(metadata),
+                exception: None,
+            })
+        }
+    }
+}
+
+async fn watch(
+    cloud: &Cloud,
+    key: &str,
+    step: &Step,
+    job: &Job,
+    name: &Value,
+    metadata: &Value,
+) -> ApiResult<Outcome> {
+    let what = format!("pipeline execution {key}");
+    let write = || {
+        executor::record(cloud, key, &step.name, |record| {
+            record.metadata = Some(metadata.clone());
+        })
+    };
+    cloud.persist(&what, write).await?;
     let mut stopped = false;
     loop {
-        let response = cloud
-            .call(Service::SageMaker, job.describe, json!({ job.name: name }))
-            .await?;
+        let response = insist(cloud, job.describe, &json!({ job.name: name })).await?;
         match response[job.status].as_str() {
             Some("Completed") => {
-                return Ok(Result {
+                return Ok(Ok(Result {
                     response: Some(response),
                     ..Result::default()
-                });
+                }));
             }
             Some("Failed") => {
                 let reason = response["FailureReason"]
                     .as_str()
                     .unwrap_or("no reason given");
-                return Err(Ended::Failed {
+                return Ok(Err(Ended::Failed {
                     reason: format!("ClientError: {reason}"),
                     metadata: None,
                     exception: retries::of_job(reason),
-                });
+                }));
             }
-            Some("Stopped") => return Err(Ended::Stopped),
+            Some("Stopped") => return Ok(Err(Ended::Stopped)),
             _ => {}
         }
-        if !stopped && is_stopping(cloud, key)? {
+        if !stopped && cloud.persist(&what, || is_stopping(cloud, key)).await? {
             stopped = true;
-            executor::record(cloud, key, &step.name, |record| {
-                record.status = Status::Stopping;
-            })?;
+            let write = || {
+                executor::record(cloud, key, &step.name, |record| {
+                    record.status = Status::Stopping;
+                })
+            };
+            cloud.persist(&what, write).await?;
             // The job may have ended in between: the next look tells.
-            let _ = cloud
-                .call(Service::SageMaker, job.stop, json!({ job.name: name }))
-                .await;
+            let _ = insist(cloud, job.stop, &json!({ job.name: name })).await;
         }
         clock::sleep(INTERVAL).await;
+    }
+}
+
+/// Calls SageMaker about something that exists, again while the state cannot be read or written.
+async fn insist(cloud: &Cloud, operation: &str, input: &Value) -> ApiResult<Value> {
+    loop {
+        match cloud
+            .call(Service::SageMaker, operation, input.clone())
+            .await
+        {
+            Err(error) if error.is_unavailable() => clock::sleep(INTERVAL).await,
+            result => return result,
+        }
     }
 }
 
@@ -348,13 +403,11 @@ async fn register(cloud: &Cloud, execution: &Execution, mut arguments: Value) ->
         .call(Service::SageMaker, "CreateModelPackage", arguments)
         .await?;
     let arn = &created["ModelPackageArn"];
-    let response = cloud
-        .call(
-            Service::SageMaker,
-            "DescribeModelPackage",
-            json!({ "ModelPackageName": arn }),
-        )
-        .await?;
+    // An error is not retried: there would be two versions.
+    let described = json!({ "ModelPackageName": arn });
+    let response = insist(cloud, "DescribeModelPackage", &described)
+        .await
+        .map_err(|error| Ended::failed(reason(&error)))?;
     Ok(Result {
         metadata: Some(json!({"RegisterModel": {"Arn": arn}})),
         response: Some(response),
@@ -374,13 +427,10 @@ async fn model(
     let created = cloud
         .call(Service::SageMaker, "CreateModel", request)
         .await?;
-    let response = cloud
-        .call(
-            Service::SageMaker,
-            "DescribeModel",
-            json!({ "ModelName": name }),
-        )
-        .await?;
+    // An error is not retried: there would be two models.
+    let response = insist(cloud, "DescribeModel", &json!({ "ModelName": name }))
+        .await
+        .map_err(|error| Ended::failed(reason(&error)))?;
     Ok(Result {
         metadata: Some(json!({"Model": {"Arn": created["ModelArn"]}})),
         response: Some(response),
@@ -391,6 +441,45 @@ async fn model(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Issue 8, 3.3: with a retry there were two jobs at once.
+    #[tokio::test]
+    async fn an_error_after_the_create_stops_the_job_and_is_not_retried() {
+        let at = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(at.path());
+        let records = |kind| cloud.store().collection::<Value>("sagemaker", kind);
+        let job = json!({"describe": {"TrainingJobStatus": "InProgress"}});
+        records("training-job").put("j", &job).unwrap();
+        records("pipeline-execution")
+            .put("p/e", &json!("not an execution"))
+            .unwrap();
+        let step: Step =
+            serde_json::from_value(json!({"Name": "Train", "Type": "Training"})).unwrap();
+        let metadata = json!({"TrainingJob": {"Arn": "arn"}});
+        let ended = follow(
+            &cloud,
+            "p/e",
+            &step,
+            &TRAINING,
+            &json!("j"),
+            metadata.clone(),
+        )
+        .await
+        .unwrap_err();
+        let Ended::Failed {
+            reason,
+            metadata: kept,
+            exception,
+        } = &ended
+        else {
+            panic!("{ended:?}");
+        };
+        assert!(reason.starts_with("InternalServerError"), "{reason}");
+        assert_eq!(kept.as_ref(), Some(&metadata));
+        assert_eq!(*exception, None);
+        let job = records("training-job").get("j").unwrap().unwrap();
+        assert_eq!(job["describe"]["TrainingJobStatus"], "Stopping");
+    }
 
     #[test]
     fn generated_names_are_job_names() {

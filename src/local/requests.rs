@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
 use super::cloud::Service;
+use super::system_tags;
 use crate::shapes::{Check, Fault, Finding, Scalars, Table};
 
 /// Fails if the input has a member that the operation does not have, or a value of another type; for
@@ -31,7 +32,14 @@ pub(super) fn check(service: Service, operation: &str, input: &Value) -> ApiResu
         limits: service == Service::SageMaker,
         calls: None,
     };
-    let found = check.run(shape, input);
+    let mut found = check.run(shape, input);
+    // The limit of tags is for those of the user: CloudFormation and pipelines add some.
+    if found.iter().any(limits_tags) {
+        let counted = check.run(shape, &system_tags::with_counted(input));
+        if !counted.iter().any(limits_tags) {
+            found.retain(|finding| !limits_tags(finding));
+        }
+    }
     if found.is_empty() {
         return supported(service, operation, input);
     }
@@ -49,6 +57,11 @@ pub(super) fn check(service: Service, operation: &str, input: &Value) -> ApiResu
         if limits.len() == 1 { "" } else { "s" },
         limits.join("; ")
     )))
+}
+
+/// True for too many tags.
+fn limits_tags(finding: &Finding) -> bool {
+    finding.path == "Tags" && matches!(finding.fault, Fault::Limit { .. })
 }
 
 /// The members that AWS has and the local cloud does not, by service and operation.
@@ -284,6 +297,29 @@ mod tests {
                     shape = found.map_or("-", |found| table.element(found.shape));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn tags_that_the_server_adds_are_beyond_the_limit_of_tags() {
+        let add = |users: usize, added: &[&str]| {
+            let users = (0..users).map(|number| format!("key-{number}"));
+            let tags: Vec<Value> = users
+                .chain(added.iter().map(|key| (*key).to_owned()))
+                .map(|key| json!({"Key": key, "Value": "v"}))
+                .collect();
+            json!({"ResourceArn": "arn:aws:sagemaker:us-east-1:000000000000:model/m", "Tags": tags})
+        };
+        let stack = [
+            "aws:cloudformation:stack-id",
+            "aws:cloudformation:logical-id",
+        ];
+        for added in [&stack[..], &system_tags::OF_PIPELINES] {
+            let input = add(50, added);
+            assert_eq!(check(Service::SageMaker, "AddTags", &input), Ok(()));
+            let (code, message) = refused(Service::SageMaker, "AddTags", &add(51, added));
+            assert_eq!(code, "ValidationException");
+            assert!(message.contains("less than or equal to 50"), "{message}");
         }
     }
 

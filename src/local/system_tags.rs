@@ -18,9 +18,32 @@ pub(crate) fn is_reserved(key: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case("aws:"))
 }
 
+/// The keys of the tags that SageMaker puts on what a pipeline makes: its execution's ARN, its name
+/// and the step's.
+pub(crate) const OF_PIPELINES: [&str; 3] = [
+    "sagemaker:pipeline-execution-arn",
+    "sagemaker:pipeline-name",
+    "sagemaker:pipeline-step-name",
+];
+
+/// True for a tag that counts towards a limit. (Unverified against AWS: that those of pipelines do
+/// not.)
+fn counts(key: &str) -> bool {
+    !is_reserved(key) && !OF_PIPELINES.contains(&key)
+}
+
 /// The number of tags that count towards a limit.
 pub(crate) fn counted<'a>(keys: impl IntoIterator<Item = &'a String>) -> usize {
-    keys.into_iter().filter(|key| !is_reserved(key)).count()
+    keys.into_iter().filter(|key| counts(key)).count()
+}
+
+/// A request with only those of its `Tags` that count towards a limit.
+pub(crate) fn with_counted(input: &Value) -> Value {
+    let mut input = input.clone();
+    if let Some(tags) = input.get_mut("Tags").and_then(Value::as_array_mut) {
+        tags.retain(|tag| tag["Key"].as_str().is_none_or(counts));
+    }
+    input
 }
 
 /// The members of requests that hold tags or tag keys, in lower case.
@@ -119,6 +142,7 @@ mod tests {
         ] {
             assert!(check(Service::SageMaker, &input).is_ok(), "{input}");
         }
-        assert_eq!(counted([&"a".to_owned(), &"aws:b".to_owned()]), 1);
+        let keys = ["a", "aws:b", "sagemaker:pipeline-name"].map(str::to_owned);
+        assert_eq!(counted(&keys), 1);
     }
 }

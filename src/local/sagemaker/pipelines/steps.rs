@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::records::{Execution, Status, executions};
 use super::scope::Bound;
 use super::{ApiError, ApiResult, Cloud, cache, executor, retries};
-use crate::local::clock;
 use crate::local::cloud::Service;
+use crate::local::{clock, system_tags};
 use crate::pipeline::{
     Condition, Exception, ExpressionError, Graph, Step, StepType, evaluate, holds,
 };
@@ -250,11 +250,8 @@ fn named(mut request: Value, job: &Job, name: &str) -> Value {
 /// Adds the tags that AWS puts on what a pipeline creates.
 fn tagged(mut arguments: Value, execution: &Execution, step: &Step) -> Value {
     let mut tags = arguments["Tags"].as_array().cloned().unwrap_or_default();
-    for (key, value) in [
-        ("sagemaker:pipeline-execution-arn", &execution.arn),
-        ("sagemaker:pipeline-name", &execution.pipeline),
-        ("sagemaker:pipeline-step-name", &step.name),
-    ] {
+    let values = [&execution.arn, &execution.pipeline, &step.name];
+    for (key, value) in system_tags::OF_PIPELINES.into_iter().zip(values) {
         tags.push(json!({"Key": key, "Value": value}));
     }
     arguments["Tags"] = tags.into();

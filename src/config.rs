@@ -144,6 +144,27 @@ impl Project {
         })
     }
 
+    /// The bytes of a file of the project that `mlops.toml` names, at most `limit`. A repository can put
+    /// anything in its place: a FIFO would never end, and neither would a device.
+    ///
+    /// # Errors
+    /// It is not a file, is larger, or cannot be read.
+    pub fn read_file(&self, relative: &Path, limit: u64) -> Result<Vec<u8>> {
+        let path = self.path(relative);
+        let shown = path.display();
+        let found = std::fs::metadata(&path).with_context(|| format!("cannot read {shown}"))?;
+        if !found.is_file() {
+            return Err(Failure::usage(format!("{shown} is not a file")));
+        }
+        if found.len() > limit {
+            return Err(Failure::usage(format!(
+                "{shown} has {} bytes; {limit} are the most",
+                found.len()
+            )));
+        }
+        std::fs::read(&path).with_context(|| format!("cannot read {shown}"))
+    }
+
     /// Reads `mlops.toml` in `root`.
     fn read(root: &Path) -> Result<Self> {
         let path = root.join(FILE);
@@ -454,10 +475,18 @@ pub fn error_format(words: impl IntoIterator<Item = std::ffi::OsString>) -> Form
     while let Some(word) = words.next().filter(|word| word != "--") {
         let value = match word.as_str() {
             "--output" | "-o" => words.next(),
-            _ => word
-                .strip_prefix("--output=")
-                .or_else(|| word.strip_prefix("-o").filter(|_| !word.starts_with("--")))
-                .map(|value| value.trim_start_matches('=').to_owned()),
+            _ => match (word.strip_prefix("--output="), word.strip_prefix('-')) {
+                (Some(value), _) => Some(value.to_owned()),
+                // One word may hold several short flags, `-qo json` or `-qojson`.
+                (None, Some(flags)) => {
+                    match flags.trim_start_matches(['q', 'v', 'y']).strip_prefix('o') {
+                        Some("") => words.next(),
+                        Some(value) => Some(value.trim_start_matches('=').to_owned()),
+                        None => None,
+                    }
+                }
+                _ => None,
+            },
         };
         match value.as_deref() {
             Some("json") => found = Some(Format::Json),

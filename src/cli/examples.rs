@@ -40,6 +40,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("image scan", &["mlops image scan develop"]),
     ("image rm", &["mlops image rm old-branch --yes"]),
     ("local start", &["mlops local start --detach"]),
+    ("local adopt", &["mlops local adopt"]),
     (
         "local stop",
         &["mlops local stop", "mlops local stop --state /tmp/cloud"],

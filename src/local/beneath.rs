@@ -310,8 +310,13 @@ impl Directory {
             let shown = self.shown(&path);
             let refused = |what: String| Error::Refused(format!("{} is {what}", shown.display()));
             match kind_of(parent.as_fd(), name) {
+                Ok(FileType::Directory)
+                    if path == relative && matches!(error, Errno::INVAL | Errno::ISDIR) =>
+                {
+                    return refused("a directory".to_owned());
+                }
                 Ok(FileType::Directory) => {}
-                Ok(FileType::RegularFile) if path == relative => {}
+                Ok(FileType::RegularFile) if path == relative && error != Errno::NOTDIR => {}
                 Ok(FileType::RegularFile) => return refused("not a directory".to_owned()),
                 Ok(FileType::Symlink) => {
                     let target = read_link(parent.as_fd(), name).unwrap_or_default();

@@ -321,6 +321,10 @@ impl Blobs {
             std::fs::create_dir_all(parent)?;
         }
         let mut usage = self.usage.lock();
+        // A file can take the place of everything but a directory.
+        if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            std::fs::remove_dir_all(&path)?;
+        }
         file.persist(&path).map_err(|error| error.error)?;
         usage.note(sha256);
         Ok(())

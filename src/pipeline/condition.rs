@@ -67,8 +67,10 @@ impl Condition {
     pub fn holds(&self, scope: &dyn Scope) -> Result<bool, ExpressionError> {
         let order = |left: &Value, right: &Value, wanted: fn(Ordering) -> bool| {
             let (left, right) = (evaluate(left, scope)?, evaluate(right, scope)?);
-            match (number(&left), number(&right)) {
-                (Some(a), Some(b)) => Ok(a.partial_cmp(&b).is_some_and(wanted)),
+            match (whole(&left), whole(&right), number(&left), number(&right)) {
+                // As doubles, whole numbers beyond 2^53 would be equal to their neighbours.
+                (Some(a), Some(b), ..) => Ok(wanted(a.cmp(&b))),
+                (_, _, Some(a), Some(b)) => Ok(a.partial_cmp(&b).is_some_and(wanted)),
                 _ => Err(ExpressionError(format!(
                     "{left} and {right} cannot be ordered: both must be numbers"
                 ))),
@@ -142,6 +144,12 @@ pub fn holds(conditions: &[Condition], scope: &dyn Scope) -> Result<bool, Expres
     Ok(true)
 }
 
+/// A whole number as it is written.
+fn whole(value: &Value) -> Option<i128> {
+    let signed = value.as_i64().map(i128::from);
+    signed.or_else(|| value.as_u64().map(i128::from))
+}
+
 fn number(value: &Value) -> Option<f64> {
     value.as_f64()
 }
@@ -151,8 +159,9 @@ fn number(value: &Value) -> Option<f64> {
     reason = "Equals compares as written: 1 and 1.0 are equal"
 )]
 fn equal(left: &Value, right: &Value) -> bool {
-    match (number(left), number(right)) {
-        (Some(left), Some(right)) => left == right,
+    match (whole(left), whole(right), number(left), number(right)) {
+        (Some(left), Some(right), ..) => left == right,
+        (_, _, Some(left), Some(right)) => left == right,
         _ => left == right,
     }
 }

@@ -217,6 +217,7 @@ fn issue_8_1_5_no_depth_ends_a_command() {
     let toml = format!("name = \"x\"\nx = {}", nested("[", "", "]", 100_000));
     sandbox.write("mlops.toml", toml);
     let _ = sandbox.mlops(["config", "show"]).code(2);
+    std::fs::remove_file(sandbox.path().join("mlops.toml")).unwrap();
     let baseline = nested("{\"features\":[", "", "]}", 100_000);
     sandbox.write("baseline.json", baseline);
     sandbox.write("data.csv", "a\n1\n");

@@ -137,6 +137,7 @@ fn errors_are_json_by_flag_or_environment() {
         ["config", "show", "--output", "json"].as_slice(),
         &["config", "show", "-o", "json"],
         &["-ojson", "config", "show"],
+        &["-qo", "json", "config", "show"],
         &["config", "show", "--output=json"],
     ] {
         let run = sandbox.mlops(words).code(2);
@@ -171,6 +172,7 @@ fn a_wrong_command_line_is_json_too() {
     for (words, part) in [
         (["-o", "json", "runs", "shwo"].as_slice(), "shwo"),
         (&["-o", "json", "runs"], "no command"),
+        (&["-qo", "json", "bogus"], "bogus"),
         (&["promote", "--output", "json", "x"], "x"),
         (
             &["-o", "json", "local", "start", "--port", "99999999"],

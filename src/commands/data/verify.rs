@@ -49,7 +49,7 @@ pub(super) async fn run(
         .map_err(|error| match cause::<Damaged>(&error) {
             Some(damaged) => hinted(
                 Failure::new(Exit::Refused, damaged.to_string()),
-                "push the data set again: to create an intact version",
+                "push the data set again to create an intact version",
             ),
             None => error,
         })?;

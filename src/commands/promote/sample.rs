@@ -9,6 +9,9 @@ use crate::aws::{Clients, hosting};
 use crate::config::Project;
 use crate::error::Hint;
 
+/// Largest body of an invocation that SageMaker takes, in bytes.
+const LARGEST: u64 = 25 << 20;
+
 /// What `deploy.sample` names.
 #[derive(Debug)]
 pub(super) struct Sample {
@@ -22,7 +25,8 @@ impl Sample {
         let Some(file) = &project.file.deploy.sample else {
             return Ok(None);
         };
-        let body = std::fs::read(project.path(file))
+        let body = project
+            .read_file(file, LARGEST)
             .with_context(|| format!("cannot read deploy.sample, {}", file.display()))
             .hint("deploy.sample in mlops.toml names a request body, relative to mlops.toml")?;
         Ok(Some(Self {

@@ -20,6 +20,9 @@ use crate::pin::{Pin, Rule};
 use crate::pipeline::{Definition, bind};
 use crate::project_image::{self, Revision};
 
+/// Largest definition that SageMaker takes, in bytes (`CreatePipeline`).
+const LARGEST_DEFINITION: u64 = 1 << 20;
+
 /// The parameters that `mlops train` passes when a definition declares them.
 const STANDARD: &[&str] = &[
     "ImageUri",
@@ -86,9 +89,7 @@ pub(super) fn source(
         .hint("write the definition to a file (python pipeline.py > pipeline.json) and name it in mlops.toml, [pipeline] definition");
     }
     let (commit, bytes, pin) = if let Some(tree) = &tree {
-        let file = project.path(path);
-        let bytes =
-            std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let bytes = project.read_file(path, LARGEST_DEFINITION)?;
         (tree.commit.clone(), bytes, Pin::in_tree(&project.root)?)
     } else {
         let commit = repository.require_branch(&branch)?;

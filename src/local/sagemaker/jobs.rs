@@ -485,7 +485,16 @@ fn first_characters(ml: &Directory, path: &str) -> Result<Option<String>, beneat
     file.take(4 * REASON as u64)
         .read_to_end(&mut bytes)
         .map_err(|error| beneath::Error::Failed(ml.shown(Path::new(path)), error))?;
-    let text = truncated(String::from_utf8_lossy(&bytes).trim(), REASON);
+    // A terminal would obey its control characters.
+    let text: String = String::from_utf8_lossy(&bytes)
+        .chars()
+        .map(|sign| match sign {
+            '\n' | '\t' => sign,
+            sign if sign.is_control() => char::REPLACEMENT_CHARACTER,
+            sign => sign,
+        })
+        .collect();
+    let text = truncated(text.trim(), REASON);
     Ok((!text.is_empty()).then_some(text))
 }
 

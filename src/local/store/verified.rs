@@ -140,7 +140,19 @@ impl Blobs {
     /// Opens a blob whose bytes are those of its name; see [`is_damage`] for the other case. May
     /// read the whole file: call it off the async threads.
     pub(crate) fn reader(&self, sha256: &str) -> io::Result<File> {
-        let mut file = File::open(self.path(sha256))?;
+        let path = self.path(sha256);
+        let found = path.symlink_metadata()?;
+        // A FIFO in its place would make the reader wait.
+        if !found.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                Damaged {
+                    sha256: sha256.to_owned(),
+                    file: Stamp::new(&found),
+                },
+            ));
+        }
+        let mut file = File::open(path)?;
         let before = Stamp::of(&file)?;
         if self.verdicts.knows(sha256, before) {
             return Ok(file);

@@ -122,9 +122,15 @@ pub(super) fn upload(cloud: &Cloud, directory: &Directory, uri: &str) -> ApiResu
             directory.shown("".as_ref()).display()
         ))),
         Found::File(mut file, _) => {
-            let name = path.to_string_lossy();
+            // Two such names could become one key.
+            let name = path.to_str().ok_or_else(|| {
+                ApiError::validation(format!(
+                    "the name of {} is not UTF-8, as the key of an S3 object must be",
+                    directory.shown(path).display()
+                ))
+            })?;
             let key = if prefix.is_empty() {
-                name.into_owned()
+                name.to_owned()
             } else {
                 format!("{prefix}/{name}")
             };

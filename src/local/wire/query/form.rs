@@ -19,6 +19,9 @@ pub(crate) fn decode(body: &[u8]) -> ApiResult<(String, Value)> {
             )));
         }
         match name.as_ref() {
+            "Action" if action.is_some() => {
+                return Err(malformed("the form has two members Action".to_owned()));
+            }
             "Action" => action = Some(value.into_owned()),
             "Version" => {}
             path => root.insert(path, value.into_owned(), &mut left)?,

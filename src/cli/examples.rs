@@ -55,7 +55,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     (
         "local inject scan",
-        &["mlops local inject scan --digest sha256:… findings.json"],
+        &["mlops local inject scan --repository app --digest sha256:… scan.json"],
     ),
     ("demo", &["mlops demo /tmp/flights"]),
     ("monitor run", &["mlops monitor run --local --output json"]),

@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
-use super::references::lost;
-use super::template::{Template, invalid, text_of};
+use super::template::{Template, invalid, lost, text_of};
 use crate::local::api::ApiResult;
 
 mod branches;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::intrinsics::{Scope, function};
 use super::template::{Template, invalid};
 use super::{graph, resources};
-use crate::local::api::{ApiError, ApiResult};
+use crate::local::api::ApiResult;
 
 /// The parameters that every template has (user guide, "Pseudo parameters reference").
 const PSEUDO: &[&str] = &[
@@ -223,13 +223,6 @@ pub(super) fn check_expressions(scope: &Scope) -> ApiResult<()> {
         }
     }
     Ok(())
-}
-
-/// The error for a reference that cannot be followed while a resource is made.
-pub(super) fn lost(name: &str) -> ApiError {
-    invalid(format!(
-        "Template format error: Unresolved resource dependencies [{name}] in the Resources block of the template"
-    ))
 }
 
 #[cfg(test)]

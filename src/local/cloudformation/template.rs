@@ -458,6 +458,13 @@ fn plain(text: &str) -> Value {
     }
 }
 
+/// The error for a reference that cannot be followed while a resource is made.
+pub(super) fn lost(name: &str) -> ApiError {
+    invalid(format!(
+        "Template format error: Unresolved resource dependencies [{name}] in the Resources block of the template"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,7 +36,9 @@ pub(crate) fn check_git(cloud: &Cloud, parts: &Parts, path: &str) -> ApiResult<(
             400..500 => error.status(401),
             _ => error,
         })?;
-        if let Some(secret) = secret_key(cloud, access_key)?
+        // Only a session has a token.
+        let fits = token.is_none() || sts::secret_key(cloud, access_key)?.is_some();
+        if let Some(secret) = secret_key(cloud, access_key)?.filter(|_| fits)
             && signed.is_signed(&secret, &password, Timestamp::now())
         {
             return Ok(());

@@ -24,7 +24,7 @@ mod revision;
 pub(crate) use how::{How, make, refuse_without_system};
 pub(crate) use revision::{Revision, Tree};
 
-/// Where images are built to unless something else is asked for.
+/// Default output directory of image builds.
 pub(crate) fn default_output(project: &Project) -> PathBuf {
     project.root.join(".mlops/image")
 }

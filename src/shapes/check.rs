@@ -63,7 +63,7 @@ pub(crate) struct Check<'a> {
     pub(crate) scalars: Scalars,
     /// Whether required members, lengths, ranges, patterns and words are checked too.
     pub(crate) limits: bool,
-    /// What stands for scalars in a pipeline definition.
+    /// Scalars that a pipeline definition may hold as expressions.
     pub(crate) calls: Option<&'a Calls<'a>>,
 }
 
@@ -127,7 +127,7 @@ impl Check<'_> {
         }
     }
 
-    /// What stands for a scalar, if it is a function call.
+    /// The function call in place of a scalar, if there is one.
     fn call(&self, shape: &Shape, value: &Value) -> Option<Result<(), String>> {
         (self.calls?)(value.as_object()?, shape.type_name())
     }

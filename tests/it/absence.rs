@@ -16,7 +16,7 @@ enum Fault {
     Error(u16, &'static str, &'static str),
     /// A page of a proxy, with this status.
     Page(u16),
-    /// No failure: what is asked for does not exist, in SageMaker's words.
+    /// No failure: the requested resource does not exist, in SageMaker's words.
     Absence,
 }
 

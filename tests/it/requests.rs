@@ -133,7 +133,7 @@ fn issue_8_1_5_no_depth_ends_the_server() {
             );
         }
     }
-    // Each alias would be ten times what it stands for.
+    // Each alias would be ten times what it represents.
     let bomb =
         "Resources:\n  A: &a [x]\n  B: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n  C: [*b,*b,*b]\n";
     let form = format!("Action=ValidateTemplate&TemplateBody={}", encoded(bomb));

@@ -19,7 +19,7 @@ fn issue_8_5_8_a_change_of_the_program_is_tried_without_a_commit() {
     assert_eq!(tried["image_why"], "built from the working tree", "{tried}");
     assert_ne!(tried["image"], pushed["digest"], "{tried}");
 
-    // Nobody else gets it: the branch goes on with what was pushed.
+    // Nobody else gets it: the branch still uses what was pushed.
     assert_eq!(json("image show")["digest"], pushed["digest"]);
     let plain = json("train");
     assert_eq!(plain["metrics"]["rmse"], 4.25, "{plain}");

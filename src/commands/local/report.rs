@@ -31,7 +31,7 @@ pub enum LocalReport {
         /// False when there was none.
         removed: bool,
     },
-    /// What git asked for.
+    /// What git requested.
     GitCredential(GitCredential),
     /// Something was loaded.
     Injected(Injected),

@@ -54,7 +54,7 @@ pub(super) fn rules(ctx: &Context, args: &ValidateArgs) -> Result<Option<RuleSet
     Ok(project.and_then(|project| project.file.validate.rules))
 }
 
-/// The constraints that data of these statistics keeps. They name the rules that were asked for.
+/// The constraints that data of these statistics keeps. They name the rules that were requested.
 pub(super) fn suggestion(statistics: &Statistics, rules: Option<RuleSet>) -> Constraints {
     let mut constraints = Constraints::suggest_by(statistics, rules.unwrap_or_default());
     if let Some(rules) = rules {

@@ -38,7 +38,7 @@ const MAX_BEFORE_FILE: usize = 64 * 1024;
 /// The size of the pieces in which the decoder gets what comes before the file, in bytes.
 const PIECE: usize = 4 * 1024;
 
-/// What stands for the file's name in a field.
+/// Placeholder of the file's name in a field.
 const FILE_NAME: &str = "${filename}";
 
 /// True for a request that uploads by a form.
@@ -283,7 +283,7 @@ const FORM_ONLY: [&str; 5] = [
     "x-amz-security-token",
 ];
 
-/// The `PutObject` that a form stands for.
+/// The `PutObject` that a form represents.
 fn put(bucket: &str, key: &str, fields: &Fields, file: File) -> ApiResult<s3s::HttpRequest> {
     let path = format!("/{bucket}/{}", listing::encode(key.to_owned(), true));
     let invalid = |name: &str| {

@@ -1,4 +1,4 @@
-//! Caching: an earlier, successful run of a step stands for a new one.
+//! Caching: an earlier, successful run of a step replaces a new one.
 //!
 //! As the developer guide has it ("Caching pipeline steps"): the same step of the same pipeline, with
 //! the same values of the attributes that count for its type, no older than `ExpireAfter`; of several,

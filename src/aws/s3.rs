@@ -104,7 +104,7 @@ const NO_VERSION: &[Expected] = &[
 ];
 
 /// The response header with which the local cloud marks an object whose bytes are damaged; AWS never
-/// sends it. In a listing that [`VERIFY_HEADER`] asked for, it has the ids of the damaged versions.
+/// sends it. In a listing requested with [`VERIFY_HEADER`], it has the ids of the damaged versions.
 const DAMAGED_HEADER: &str = "x-mlops-damaged";
 
 /// The request header with which the local cloud verifies the newest versions that it lists.

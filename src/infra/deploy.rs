@@ -5,7 +5,7 @@
 //! through; its description is the hash of what is to be deployed. A client that finds the name
 //! taken reuses a change set with its own hash, waits for one with another hash to be executed, and
 //! replaces one that nobody executes. The events of the deployment carry the hash, too, so that a
-//! client knows whether the work in progress is what it was asked for.
+//! client can tell whether the work in progress is its own.
 
 use std::time::Duration;
 
@@ -329,7 +329,7 @@ pub async fn execute(
         &uuid::Uuid::new_v4().simple().to_string()[..12]
     );
     if !cfn::execute_change_set(clients, name, &prepared.change_set, &token).await? {
-        // Another client may have been asked for the same: then its deployment is ours.
+        // Another client may deploy the same: then its deployment is ours.
         let newest = cfn::newest_event(clients, name).await?;
         let token = newest.and_then(|event| event.token);
         if !token.is_some_and(|token| token.starts_with(&prefix)) {

@@ -258,7 +258,7 @@ impl<'a> Unpacker<'a> {
             .map_err(|error| ApiError::internal(format_args!("the {what}: {error}")))
     }
 
-    /// Unpacks an entry of a tar archive, whose place was asked for.
+    /// Unpacks an entry of a tar archive at a path that `place` has checked.
     pub(super) fn entry<R: Read>(
         &mut self,
         path: &Path,

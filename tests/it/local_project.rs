@@ -192,7 +192,7 @@ fn issue_8_5_3_other_clients_get_endpoint_region_and_credentials() {
         .json();
     assert_eq!(json["AWS_ENDPOINT_URL"], endpoint.as_str(), "{json}");
     assert!(json["AWS_PROFILE"].is_null(), "{json}");
-    // A proxy must not be asked for this machine.
+    // A request to this machine must not pass a proxy.
     sandbox
         .set("HTTP_PROXY", "http://proxy.example:3128")
         .set("NO_PROXY", "internal.example");

@@ -69,7 +69,7 @@ fn issue_8_5_4_a_refused_gate_shows_metric_and_limit() {
     assert_eq!(list["runs"][1]["status"], "Refused", "{list}");
     assert_eq!(list["runs"][1]["gate"], refused["gate"], "{list}");
 
-    // Issue 8, 5.6: the branch, every metric, whole words, colour when it is asked for.
+    // Issue 8, 5.6: the branch, every metric, whole words, colour on request.
     let models = sandbox.mlops(["models", "list"]).success().stdout;
     for part in ["BRANCH", "develop", "PendingManualApproval"] {
         assert!(models.contains(part), "{part}: {models}");

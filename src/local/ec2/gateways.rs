@@ -157,7 +157,7 @@ pub(super) async fn allocate_address(cloud: &Cloud, input: Value) -> ApiResult<V
 }
 
 pub(super) async fn describe_addresses(cloud: &Cloud, mut input: Value) -> ApiResult<Value> {
-    // Addresses are asked for by themselves too; that is the filter of the same name.
+    // Addresses can be requested alone; that is the filter of the same name.
     if let Some(addresses) = input.get("PublicIp").filter(|given| given.is_array()) {
         let filter = json!({"Name": "public-ip", "Value": addresses});
         match input["Filter"].as_array_mut() {

@@ -24,8 +24,8 @@ fn unpack(root: &Path, archive: &[u8]) -> ApiResult<()> {
     })
 }
 
-/// The steps that the kernel was asked for would be counted here, if it counted them: instead each
-/// level has files, and the test would take hours if an entry cost the square of its depth.
+/// Resolved path components would be the figure to count, but the kernel does not report them. Each
+/// level has files instead, and the test would take hours if an entry cost the square of its depth.
 fn nested(levels: usize) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     let mut path = PathBuf::new();

@@ -11,7 +11,9 @@ use regex::Regex;
 
 mod check;
 
-pub(crate) use check::{Calls, Check, Fault, Finding, Scalars};
+#[cfg(feature = "local")]
+pub(crate) use check::Finding;
+pub(crate) use check::{Calls, Check, Fault, Scalars};
 
 /// The input shapes of one service.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use crate::error::Exit;
 mod complete;
 mod examples;
 mod help;
+mod hidden;
 mod spelling;
 
 pub use complete::{answered as completion_answered, script as completion_script};
@@ -90,8 +91,11 @@ impl Cli {
         words: impl IntoIterator<Item = W>,
     ) -> Result<Self, clap::Error> {
         let words = spelling::written_out(words.into_iter().map(Into::into));
-        let mut matches = command().try_get_matches_from(words)?;
-        Self::from_arg_matches_mut(&mut matches)
+        let mut command = command();
+        command
+            .try_get_matches_from_mut(words)
+            .and_then(|mut matches| Self::from_arg_matches_mut(&mut matches))
+            .map_err(|error| hidden::left_out(error, &command))
     }
 
     /// Runs what needs a process with one thread; `None` for every other command.

@@ -18,6 +18,7 @@ use crate::network::{CaBundle, is_loopback};
 use crate::output::Format;
 
 mod environment;
+mod problem;
 mod sections;
 pub mod shell;
 mod suggestions;
@@ -26,6 +27,7 @@ pub use environment::{
     VARIABLES, analyzer_environment, ca_bundle, endpoint_overrides, installer_environment,
     server_environment,
 };
+pub use problem::toml_problem;
 pub use sections::{
     Branches, Builder, DataSection, DeploySection, ImageSection, LocalSection, MonitorSection,
     PipelineSection, Runtime, ValidateSection,
@@ -171,7 +173,7 @@ impl Project {
         let bytes =
             std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let file = toml::from_slice(&bytes)
-            .map_err(|error| error.to_string())
+            .map_err(|error| toml_problem(&bytes, &error))
             .and_then(|file: ProjectFile| file.check().map(|()| file))
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
             .hint("docs/config.md lists every key")?;

@@ -219,7 +219,7 @@ pub fn exit(error: &Error) -> Exit {
 pub fn message(error: &Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for link in error.chain() {
-        let text = link.to_string();
+        let text = crate::quote::capped(&link.to_string());
         if parts.last().is_none_or(|last| !last.ends_with(&text)) {
             parts.push(text);
         }
@@ -272,9 +272,10 @@ fn as_json(error: &Error) -> serde_json::Value {
 /// Prints what the parser says of a command line: help and the version on stdout, else what is wrong.
 pub fn print_refusal(refusal: &clap::Error, format: crate::output::Format) -> Exit {
     if !refusal.use_stderr() {
-        // A closed pipe is success: the reader has seen enough.
-        let _ = refusal.print();
-        return Exit::Done;
+        return match crate::output::parser(refusal) {
+            Ok(()) => Exit::Done,
+            Err(error) => print(&error.into(), format),
+        };
     }
     if format == crate::output::Format::Human {
         let _ = refusal.print();

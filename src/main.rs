@@ -14,9 +14,9 @@ fn main() -> ExitCode {
     }
     match cli::completion_answered() {
         Ok(false) => {}
-        Ok(true) => return Exit::Done.into(),
+        Ok(true) if mlops::output::flush().is_ok() => return Exit::Done.into(),
         // The shell shows nothing of it.
-        Err(_) => return Exit::Failed.into(),
+        Ok(true) | Err(_) => return Exit::Failed.into(),
     }
     let format = config::error_format(std::env::args_os());
     let cli = match Cli::read(std::env::args_os()) {

@@ -18,7 +18,7 @@ impl fmt::Display for InvalidName {
         write!(
             f,
             "`{}` is not a {}: {}",
-            crate::output::clean(&self.value),
+            crate::quote::short(&self.value),
             self.kind,
             self.rule
         )

@@ -80,10 +80,8 @@ impl Output {
                 .map_err(io::Error::from)
                 .and_then(|()| writeln!(out)),
         };
-        match written.and_then(|()| out.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok(report.exit()),
-        }
+        finished(written.and_then(|()| out.flush()))?;
+        Ok(report.exit())
     }
 
     /// Prints one line of a result that comes line by line; in JSON one object. False when nobody
@@ -96,20 +94,38 @@ impl Output {
                 .map_err(io::Error::from)
                 .and_then(|()| writeln!(out)),
         };
-        match written.and_then(|()| out.flush()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => Err(error),
-        }
+        finished(written.and_then(|()| out.flush()))
     }
 
     /// Copies text or bytes that are the result themselves (completions, a pulled file, `-`).
     pub fn raw(self, bytes: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        match out.write_all(bytes).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok(()),
-        }
+        finished(out.write_all(bytes).and_then(|()| out.flush()))?;
+        Ok(())
+    }
+}
+
+/// Prints what the parser answers itself: help and the version.
+pub fn parser(answer: &clap::Error) -> io::Result<()> {
+    finished(answer.print().and_then(|()| io::stdout().flush()))?;
+    Ok(())
+}
+
+/// Writes what is still buffered: an error when the process ends would be lost.
+pub fn flush() -> io::Result<()> {
+    finished(io::stdout().flush())?;
+    Ok(())
+}
+
+/// The end of writing to stdout; false when nobody reads any more.
+fn finished(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("cannot write to stdout: {error}"),
+        )),
     }
 }
 

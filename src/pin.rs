@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Branches;
+use crate::config::{Branches, toml_problem};
 use crate::error::{Failure, Hint};
 use crate::git::Repository;
 use crate::names::{BranchName, ImageTag};
@@ -61,7 +61,10 @@ impl Pin {
     /// Reads a pin's file (exit 2 when it is wrong); `place` says where it is from.
     pub fn parse(bytes: &[u8], place: &str) -> Result<Self> {
         let pin: Self = toml::from_slice(bytes)
-            .map_err(|error| Failure::usage(format!("{FILE} of {place} is wrong: {error}")))
+            .map_err(|error| {
+                let problem = toml_problem(bytes, &error);
+                Failure::usage(format!("{FILE} of {place} is wrong: {problem}"))
+            })
             .hint(format!(
                 "`mlops image pin REF` writes {FILE}; without it the branch has no pin"
             ))?;
@@ -69,8 +72,7 @@ impl Pin {
             return Ok(pin);
         }
         Err(Failure::usage(format!(
-            "{FILE} of {place} is wrong: `{}` is not a digest (sha256: and 64 hexadecimal digits)",
-            pin.digest
+            "{FILE} of {place} is wrong: `digest` is not sha256: and 64 hexadecimal digits"
         )))
     }
 

@@ -13,6 +13,8 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
+use crate::quote;
+
 mod batch;
 pub mod capture;
 mod categories;
@@ -168,9 +170,9 @@ impl DataError {
     /// An error about a whole source.
     pub fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
-            place: place.into(),
+            place: quote::bounded(&place.into()),
             line: None,
-            message: message.into(),
+            message: quote::bounded(&message.into()),
             source: None,
         }
     }
@@ -179,7 +181,7 @@ impl DataError {
     /// remote call) goes with it.
     pub fn unread(place: impl Into<String>, error: io::Error) -> Self {
         Self {
-            place: place.into(),
+            place: quote::bounded(&place.into()),
             line: None,
             message: error.to_string(),
             source: Some(error),
@@ -201,9 +203,9 @@ impl DataError {
     /// An error in a line of a source, counted from 1.
     pub fn at(place: impl Into<String>, line: u64, message: impl Into<String>) -> Self {
         Self {
-            place: place.into(),
+            place: quote::bounded(&place.into()),
             line: Some(line),
-            message: message.into(),
+            message: quote::bounded(&message.into()),
             source: None,
         }
     }

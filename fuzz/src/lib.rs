@@ -10,6 +10,7 @@ mod error;
 #[path = "../../src"]
 mod rooms {
     pub mod pipeline;
+    pub mod quote;
     pub mod shapes;
     pub mod validation;
 }
@@ -73,7 +74,7 @@ mod image {
     }
 }
 
-pub use rooms::{pipeline, shapes, validation};
+pub use rooms::{pipeline, quote, shapes, validation};
 use validation::{DataError, Format, Profile, Source};
 
 /// Profiles bytes as one source.

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::located;
+use crate::quote::short;
 use crate::validation::capture::Window;
 
 /// The job's configuration, whose `Environment` counts where the process's own has nothing.
@@ -180,11 +181,11 @@ fn configured(base: &Path) -> Result<BTreeMap<String, String>> {
 /// switch as a boolean or as text.
 fn format(text: &str) -> Result<DatasetFormat> {
     let value: Value =
-        serde_json::from_str(text).with_context(|| format!("`{text}` is not JSON"))?;
+        serde_json::from_str(text).with_context(|| format!("`{}` is not JSON", short(text)))?;
     let entries = value.as_object().filter(|entries| entries.len() == 1);
     let (name, options) = entries
         .and_then(|entries| entries.iter().next())
-        .ok_or_else(|| anyhow!("`{text}` does not name one format"))?;
+        .ok_or_else(|| anyhow!("`{}` does not name one format", short(text)))?;
     let option = |wanted: &str| {
         options
             .as_object()?

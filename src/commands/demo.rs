@@ -113,8 +113,7 @@ fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
         )))
         .hint("name a new directory: mlops demo DIR");
     }
-    std::fs::create_dir_all(&directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
+    crate::directory::create(&directory)?;
     Ok(directory)
 }
 

@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::directory;
+
 /// The cache of blobs.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -36,23 +38,21 @@ impl Cache {
     /// A file to write a blob into, on the blobs' own file system.
     pub(super) fn begin(&self) -> Result<NamedTempFile> {
         let directory = self.root.join("blobs/sha256");
-        std::fs::create_dir_all(&directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
+        directory::create(&directory)?;
         tempfile::Builder::new()
             .prefix(".begun-")
             .tempfile_in(&directory)
-            .with_context(|| format!("cannot write to {}", directory.display()))
+            .map_err(|error| directory::refused("cannot write to", &directory, &error))
     }
 
     /// A directory for files that become blobs, on the blobs' own file system.
     pub(super) fn workshop(&self) -> Result<TempDir> {
         let directory = self.root.join("blobs/sha256");
-        std::fs::create_dir_all(&directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
+        directory::create(&directory)?;
         tempfile::Builder::new()
             .prefix(".begun-")
             .tempdir_in(&directory)
-            .with_context(|| format!("cannot write to {}", directory.display()))
+            .map_err(|error| directory::refused("cannot write to", &directory, &error))
     }
 
     /// Keeps a file of a workshop whose digest was checked.
@@ -106,7 +106,7 @@ impl Cache {
     pub(super) fn keep<T: Serialize>(&self, name: &str, record: &T) -> Result<()> {
         let path = self.root.join(format!("{name}.json"));
         let directory = path.parent().unwrap_or(&self.root);
-        std::fs::create_dir_all(directory)?;
+        directory::create(directory)?;
         let mut file = tempfile::Builder::new().tempfile_in(directory)?;
         serde_json::to_writer(&mut file, record)?;
         file.persist(&path)
@@ -118,8 +118,7 @@ impl Cache {
     pub(super) fn lock(&self, name: &str) -> Result<File> {
         let path = self.root.join(format!("{name}.lock"));
         let directory = path.parent().unwrap_or(&self.root);
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
+        directory::create(directory)?;
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))
     }
 }

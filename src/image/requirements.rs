@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::save;
 use crate::error::{Failure, Hint, hinted};
+use crate::quote::short;
 
 /// Files that name each other deeper than this name each other in a circle.
 const DEEPEST: u32 = 16;
@@ -122,7 +123,8 @@ impl Requirements {
                     "-r" | "--requirement" | "-c" | "--constraint" => {
                         if value.contains("://") {
                             return Err(Failure::usage(format!(
-                                "{shown}: `{line}` is not a file of the project"
+                                "{shown}: `{}` is not a file of the project",
+                                short(&line)
                             )))
                             .hint(
                                 "keep a copy beside requirements.txt: what is elsewhere changes",
@@ -199,8 +201,9 @@ impl Requirements {
         };
         if name.is_empty() {
             return Err(Failure::usage(format!(
-                "{}: `{line}` is not a requirement",
-                file.display()
+                "{}: `{}` is not a requirement",
+                file.display(),
+                short(line)
             )));
         }
         Ok(Entry { name, text, pin })
@@ -326,8 +329,9 @@ pub(super) fn normalized(name: &str) -> String {
 fn not_a_wheel(file: &Path, line: &str) -> anyhow::Error {
     hinted(
         Failure::usage(format!(
-            "{}: `{line}` would have to be built, and a layer is made of wheels alone",
-            file.display()
+            "{}: `{}` would have to be built, and a layer is made of wheels alone",
+            file.display(),
+            short(line)
         )),
         "name a wheel, or let Docker, podman or buildah build the Dockerfile: --builder",
     )

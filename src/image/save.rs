@@ -9,6 +9,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{Blob, Image};
+use crate::directory;
 use crate::error::{Failure, Hint};
 
 /// Writes an image into `directory`, whose layout, if it holds one, is replaced at once.
@@ -81,11 +82,11 @@ pub(super) fn stage(directory: &Path) -> Result<(tempfile::TempDir, PathBuf)> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    directory::create(parent)?;
     let staged = tempfile::Builder::new()
         .prefix(".image-")
         .tempdir_in(parent)
-        .with_context(|| format!("cannot write to {}", parent.display()))?;
+        .map_err(|error| directory::refused("cannot write to", parent, &error))?;
     let new = staged.path().join("new");
     std::fs::create_dir(&new)?;
     Ok((staged, new))

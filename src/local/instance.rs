@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::door::Credentials;
 use super::health::{self, Trouble};
 use super::{beneath, clock, seal};
+use crate::directory::refused;
 use crate::error::{Failure, Hint, hinted};
 use crate::progress::Progress;
 
@@ -159,7 +160,7 @@ fn open_lock(directory: &Path, name: &str) -> Result<File> {
         .mode(0o600)
         .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
         .open(directory.join(name))
-        .with_context(|| format!("cannot open the lock in {}", directory.display()))
+        .map_err(|error| refused("cannot open the lock in", directory, &error))
 }
 
 /// True when a server holds the directory.

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::instance;
+use crate::directory::refused;
 use crate::error::{Failure, Hint, hinted};
 use crate::git::Repository;
 
@@ -136,7 +137,7 @@ fn ensure_with(directory: &Path, secrets: &Path) -> Result<PathBuf> {
             .recursive(true)
             .mode(0o700)
             .create(directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
+            .map_err(|error| refused("cannot create", directory, &error))?;
         write_seal(directory, secrets)?;
     }
     directory
@@ -233,13 +234,11 @@ impl Identity {
     fn of(directory: &Path) -> Result<Option<Self>> {
         let found = match directory.metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            found => found.with_context(|| format!("cannot open {}", directory.display()))?,
+            found => found.map_err(|error| refused("cannot open", directory, &error))?,
         };
         if !found.is_dir() {
-            return Err(Failure::usage(format!(
-                "{} is not a directory",
-                directory.display()
-            )));
+            let error = ErrorKind::NotADirectory.into();
+            return Err(refused("cannot open", directory, &error));
         }
         let user = nix::unistd::geteuid().as_raw();
         if found.uid() != user {

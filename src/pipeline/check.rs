@@ -10,6 +10,7 @@ use super::definition::{Definition, Step, StepType, VERSION};
 use super::expression::{Call, Path, Reference, call};
 use super::graph::{Graph, Node, collect, own_arguments};
 use super::policies::RetryPolicy;
+use crate::quote;
 
 /// Something that is wrong with a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +38,8 @@ impl Problem {
     /// A problem at a JSON path.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
-            path: path.into(),
-            message: message.into(),
+            path: quote::bounded(&path.into()),
+            message: quote::bounded(&message.into()),
             words: Words::Ours,
         }
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::check::{self, Problem};
 use super::members;
 use super::policies::{CacheConfig, RetryPolicy};
+use crate::quote;
 
 /// The longest definition that `CreatePipeline` takes inline, in bytes (AWS: 1,048,576).
 pub const MAX_BYTES: usize = 1_048_576;
@@ -215,7 +216,8 @@ impl Definition {
                 format!("{} bytes; a definition has at most {MAX_BYTES}", text.len()),
             ));
         }
-        serde_json::from_str(text).map_err(|error| Problem::new("$", error.to_string()))
+        serde_json::from_str(text)
+            .map_err(|error| Problem::new("$", quote::without_value(&error.to_string())))
     }
 
     /// Reads a definition and checks it; the error holds everything that is wrong: first what the

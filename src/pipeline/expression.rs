@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::quote;
+
 /// Why an expression has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpressionError(pub String);
@@ -17,7 +19,7 @@ impl fmt::Display for ExpressionError {
 impl std::error::Error for ExpressionError {}
 
 fn error(message: impl Into<String>) -> ExpressionError {
-    ExpressionError(message.into())
+    ExpressionError(quote::bounded(&message.into()))
 }
 
 /// What `{"Get": …}` names.

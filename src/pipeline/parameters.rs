@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::definition::{Definition, Parameter, ParameterType};
+use crate::quote;
 
 impl Parameter {
     /// The typed value of a text that a start passes; the error says what it should be.
     pub fn read(&self, text: &str) -> Result<Value, String> {
         let wrong = || {
-            format!(
+            quote::bounded(&format!(
                 "parameter `{}` is `{text}`, not a {}",
                 self.name,
                 self.noun()
-            )
+            ))
         };
         let value = match self.kind {
             ParameterType::String => Value::String(text.to_owned()),

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::decode::{self, Encoding};
 use super::{Baseline, Constraints, DataError};
+use crate::quote;
 
 /// What the data holds.
 pub const STATISTICS: &str = "statistics.json";
@@ -63,7 +64,10 @@ pub fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, DataErr
     serde_json::from_slice(bytes).map_err(|error| {
         DataError::new(
             name,
-            format!("not a file of Model Monitor's shape: {error}"),
+            format!(
+                "not a file of Model Monitor's shape: {}",
+                quote::without_value(&error.to_string())
+            ),
         )
     })
 }

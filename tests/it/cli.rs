@@ -25,12 +25,7 @@ fn an_unknown_key_in_the_project_is_named() {
         "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\ncolour = 1\n",
     );
     sandbox.mlops(["config", "show"]).code(2).stdout("").stderr(str![[r#"
-error: [DIR]/mlops.toml: TOML parse error at line 4, column 1
-  |
-4 | colour = 1
-  | ^^^^^^
-unknown field `colour`, expected one of `name`, `account`, `region`, `branches`, `image`, `data`, `pipeline`, `deploy`, `monitor`, `validate`, `local`
-
+error: [DIR]/mlops.toml: line 4, column 1: unknown field `colour`, expected one of `name`, `account`, `region`, `branches`, `image`, `data`, `pipeline`, `deploy`, `monitor`, `validate`, `local`
 hint: docs/config.md lists every key
 
 "#]]);
@@ -110,4 +105,167 @@ fn the_wrong_account_or_region_changes_nothing() {
         ])
         .code(4);
     assert!(run.stderr.contains("eu-west-1"), "{}", run.stderr);
+}
+
+/// Help and the version are output like any other: a full disk is an error.
+#[test]
+fn what_cannot_be_written_to_stdout_is_an_error() {
+    let sandbox = Sandbox::new();
+    for line in [
+        &["help"] as &[&str],
+        &["--help"],
+        &["--version"],
+        &["-V"],
+        &["help", "train"],
+        &["data", "push", "--help"],
+        &["version"],
+        &["completions", "bash"],
+        &["markdown-help"],
+        &["--output", "json", "--version"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut command = sandbox.command("");
+        let command = command.args(line).stdout(full.unwrap());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {said}");
+        let why = "cannot write to stdout: No space left on device";
+        assert!(said.contains(why), "{line:?}: {said}");
+
+        // Nobody reads: the reader has seen enough.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = sandbox.command("");
+        let output = command.args(line).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{line:?}");
+    }
+}
+
+#[test]
+fn hidden_commands_are_not_in_messages() {
+    let sandbox = Sandbox::new();
+    for line in [&["-o", "json"] as &[&str], &["local", "-o", "json"]] {
+        let run = sandbox.mlops(line).code(2);
+        for name in ["markdown-help", "analyze", "job-process", "git-credential"] {
+            assert!(!run.stderr.contains(name), "{line:?}: {}", run.stderr);
+        }
+    }
+    let run = sandbox.mlops(["-o", "json"]).code(2);
+    assert!(
+        run.stderr.contains("init, config, promote"),
+        "{}",
+        run.stderr
+    );
+}
+
+/// A repository can make mlops.toml a link to any file of the user's.
+#[test]
+fn errors_of_project_files_quote_no_values() {
+    let sandbox = Sandbox::new();
+    let secrets = [
+        "[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = wJalrXUtnFEMI/K7MDENG\n",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nAKIDEXAMPLE\n",
+        "{\"auths\": {\"x\": {\"auth\": \"AKIDEXAMPLE\"}}}",
+        "AKIDEXAMPLE",
+        "name = \"AKIDEXAMPLE\"\n",
+        "account = \"1\"\nname = [\"AKIDEXAMPLE\"]\n",
+    ];
+    for secret in secrets {
+        std::fs::write(sandbox.home().join("secret"), secret).unwrap();
+        let link = sandbox.path().join("mlops.toml");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(sandbox.home().join("secret"), &link).unwrap();
+        for format in ["human", "json"] {
+            let run = sandbox.mlops(["config", "show", "-o", format]).code(2);
+            assert!(run.stderr.contains("mlops.toml: line "), "{}", run.stderr);
+            assert!(!run.stderr.contains("AKIDEXAMPLE"), "{}", run.stderr);
+        }
+    }
+    std::fs::remove_file(sandbox.path().join("mlops.toml")).unwrap();
+    let long = "x".repeat(100_000);
+    for text in [
+        format!("name = \"flights\"\n{long} = 1\n"),
+        format!("name = \"{long}\"\n"),
+        format!("name = {long}\n"),
+        format!(
+            "name = \"flights\"\naccount = \"1\"\nregion = \"r\"\n[branches]\ndevelop = \"{long} \"\n"
+        ),
+    ] {
+        sandbox.write("mlops.toml", text);
+        let run = sandbox.mlops(["config", "show"]).code(2);
+        assert!(run.stderr.len() < 2000, "{}", run.stderr.len());
+    }
+}
+
+/// Whatever a file holds, an error about it is short and cannot change the terminal.
+#[test]
+fn errors_of_data_files_are_short_and_harmless() {
+    let sandbox = Sandbox::new();
+    let long = "y\u{1b}[2J\u{202e}".repeat(30_000);
+    let json = serde_json::to_string(&long).unwrap();
+    sandbox.write("good.csv", "a,b\n1,2\n");
+    sandbox.write("row.jsonl", format!("{{\"a\":1,{json}:[1]}}\n"));
+    sandbox.write("twice.jsonl", format!("{{{json}:1,{json}:1}}\n"));
+    sandbox.write("type.json", format!("{{\"features\":{json}}}"));
+    sandbox.write(
+        "key.json",
+        format!("{{\"version\":0,\"features\":[{{\"name\":1,{json}:2}}]}}"),
+    );
+    sandbox.write(
+        "enum.json",
+        format!("{{\"version\":0,\"features\":[{{\"name\":\"a\",\"inferred_type\":{json}}}]}}"),
+    );
+    sandbox.write(
+        "check.json",
+        format!(
+            "{{\"version\":0,\"features\":[{{\"name\":\"a\",\"inferred_type\":\"Integral\",\
+             \"mlops_constraints\":{{{json}:1}}}}]}}"
+        ),
+    );
+    sandbox.write("names.csv", format!("\"{long}\",b\n1\n"));
+    for line in [
+        &["validate", "row.jsonl", "--suggest"] as &[&str],
+        &["validate", "twice.jsonl", "--suggest"],
+        &["validate", "good.csv", "--constraints", "type.json"],
+        &["validate", "good.csv", "--constraints", "key.json"],
+        &["validate", "good.csv", "--constraints", "enum.json"],
+        &["validate", "good.csv", "--constraints", "check.json"],
+        &[
+            "validate",
+            "good.csv",
+            "--constraints",
+            "good.csv",
+            "--statistics",
+            "type.json",
+        ],
+        &["validate", "names.csv", "--suggest"],
+    ] {
+        let run = sandbox.mlops(line);
+        assert!(matches!(run.code, Some(1 | 2)), "{line:?}: {:?}", run.code);
+        assert!(run.stderr.len() < 8000, "{line:?}: {}", run.stderr.len());
+        assert!(!run.stderr.contains(['\u{1b}', '\u{202e}']), "{line:?}");
+    }
+}
+
+#[test]
+fn a_file_in_place_of_the_state_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.write(".mlops", "");
+    sandbox.write(
+        "mlops.toml",
+        "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n",
+    );
+    for line in [
+        &["--local", "status"] as &[&str],
+        &["--local", "init", "--yes"],
+        &["--local", "runs", "list"],
+        &["local", "start", "--detach"],
+        &["local", "status"],
+    ] {
+        let run = sandbox.mlops(line).code(2);
+        for part in [".mlops is not a directory", "hint: move ", "or remove it"] {
+            assert!(run.stderr.contains(part), "{line:?}: {}", run.stderr);
+        }
+    }
+    assert!(sandbox.path().join(".mlops").is_file());
 }

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::fetch::{Opened, compare, open};
 use super::upload::blocking;
 use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
+use crate::directory;
 use crate::error::{Failure, Hint, hinted};
 
 /// How much is gathered before it is written.
@@ -215,10 +216,7 @@ pub async fn pull(
     done: &(dyn Fn(u64) + Sync),
 ) -> Result<Pulled> {
     let root = plan.root.clone();
-    blocking(move || {
-        std::fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))
-    })
-    .await?;
+    blocking(move || directory::create(&root)).await?;
     let replaced: BTreeSet<&str> = plan.replaced.iter().map(String::as_str).collect();
     let replaced = &replaced;
     let outcomes: Vec<(&ManifestFile, Outcome)> = futures::stream::iter(&plan.todo)
@@ -384,8 +382,7 @@ impl Draft {
     fn open(path: PathBuf, size: u64) -> Result<Self> {
         let doing = || format!("cannot write {}", path.display());
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("cannot make {}", parent.display()))?;
+            directory::create(parent)?;
         }
         if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
             return Err(Failure::usage(format!("{} is in the way", path.display())));

@@ -3,9 +3,13 @@
 //! The keys are the columns, in the order in which they first appear. A key that a line does not
 //! have, and null, are missing values; an empty string is a value. Numbers and booleans count as
 //! the text they are written with. Objects and arrays as values are refused by name.
+//!
+//! Lines end with LF, CR LF or CR. A CR within an object is white space, as JSON has it.
 
 use std::collections::HashMap;
-use std::io::{BufRead, Read};
+use std::io::{BufRead, ErrorKind};
+
+use memchr::memchr2;
 
 use super::DataError;
 use super::flat::{Piece, Scanner};
@@ -53,6 +57,34 @@ pub(super) struct Lines<'a, R> {
     limit: u64,
     number: u64,
     line: Vec<u8>,
+    place: Place,
+}
+
+/// Where in the JSON of a line its first `read` bytes end.
+#[derive(Default)]
+struct Place {
+    read: usize,
+    depth: usize,
+    in_string: bool,
+    is_escaped: bool,
+}
+
+impl Place {
+    /// True when the line so far has no object, array or string that is open.
+    fn is_between(&mut self, line: &[u8]) -> bool {
+        for byte in &line[self.read..] {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' if self.in_string => self.is_escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                b'{' | b'[' if !self.in_string => self.depth += 1,
+                b'}' | b']' if !self.in_string => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        self.read = line.len();
+        self.depth == 0 && !self.in_string
+    }
 }
 
 impl<'a, R: BufRead> Lines<'a, R> {
@@ -63,22 +95,54 @@ impl<'a, R: BufRead> Lines<'a, R> {
             limit,
             number: 0,
             line: Vec::new(),
+            place: Place::default(),
+        }
+    }
+
+    /// Reads a line with its end; false where nothing is left.
+    fn read_line(&mut self) -> std::io::Result<bool> {
+        self.line.clear();
+        self.place = Place::default();
+        loop {
+            let block = match self.input.fill_buf() {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                block => block?,
+            };
+            // A CR at the end of the last block.
+            if self.line.last() == Some(&b'\r')
+                && block.first() != Some(&b'\n')
+                && self.place.is_between(&self.line)
+            {
+                return Ok(true);
+            }
+            if block.is_empty() {
+                return Ok(!self.line.is_empty());
+            }
+            let end = memchr2(b'\n', b'\r', block).map(|at| at + 1);
+            let length = end.unwrap_or(block.len());
+            // No more than the limit is kept in memory.
+            let room = usize::try_from(self.limit).unwrap_or(usize::MAX) - self.line.len();
+            let taken = length.min(room);
+            self.line.extend_from_slice(&block[..taken]);
+            let is_over = self.line.last() == Some(&b'\n') || taken == room;
+            self.input.consume(taken);
+            if is_over {
+                return Ok(true);
+            }
         }
     }
 
     /// The next line that is not empty.
     pub(super) fn next_line(&mut self) -> Result<Option<(u64, &str)>, DataError> {
         loop {
-            self.line.clear();
-            let length = (&mut self.input)
-                .take(self.limit)
-                .read_until(b'\n', &mut self.line)
+            let read = self
+                .read_line()
                 .map_err(|error| DataError::unread(self.name, error))?;
-            if length == 0 {
+            if !read {
                 return Ok(None);
             }
             self.number += 1;
-            if length as u64 == self.limit && self.line.last() != Some(&b'\n') {
+            if self.line.len() as u64 == self.limit && self.line.last() != Some(&b'\n') {
                 return Err(DataError::at(
                     self.name,
                     self.number,
@@ -287,6 +351,62 @@ mod tests {
             .as_ref()
             .unwrap();
         assert!((numbers.max - 9_223_372_036_854_775_809.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn lines_may_end_with_cr_alone() {
+        let expected = [
+            ("a", InferredType::Integral, 3, 0),
+            ("b", InferredType::String, 2, 1),
+        ];
+        for rows in [
+            "{\"a\":1,\"b\":\"x\"}\r{\"a\":2}\r{\"a\":3,\"b\":\"y\"}",
+            "\u{feff}\r\r{\"a\":1,\"b\":\"x\"} \r\r {\"a\":2}\r{\"a\":3,\"b\":\"y\"}\r",
+            // Within an object a CR is white space; in a string `\r`, `{` and `\"` mean nothing.
+            "{\"a\":1,\r\"b\":\"\\\\\\\"{\\r\"\r}\n{\"a\":\r\r2}\r{\"a\":3,\r\n",
+            "{\"a\":1,\"b\":\"{[\"}\r\n{\"a\":2}\r\r\n{\"a\":3,\"b\":\"]\"}\r\n",
+        ] {
+            let rows = rows.replace("{\"a\":3,\r\n", "{\"a\":3,\r\"b\":\"y\"}\r\n");
+            for capacity in [1, 2, 3, 7, 4096] {
+                let mut profiler = Profiler::new(None).unwrap();
+                let input = std::io::BufReader::with_capacity(capacity, rows.as_bytes());
+                read("x.jsonl", input, &[], &mut profiler).unwrap();
+                let statistics = profiler.finish().unwrap().statistics();
+                assert_eq!(shape(&statistics), expected, "{rows:?}");
+            }
+        }
+        for (rows, message) in [
+            (
+                "{\"a\":1}\r{\"a\":[]}",
+                "line 2: `a`: an array is nested here",
+            ),
+            ("{\"a\":1}\r\r\n{\"a\"}\r", "line 3: "),
+            ("{\"a\":1}\rx\r", "line 2: not a JSON object"),
+            ("{\"a\":\"\r\"}\r{\"a\":1}", "line 1: "),
+        ] {
+            let error = read_all(&[rows.as_bytes()], &[]).unwrap_err();
+            assert!(error.contains(message), "{rows:?}: {error}");
+        }
+        // The limit is one of a line, not of a file.
+        let rows = "{\"a\":1}\r".repeat(100);
+        let mut lines = Lines::new("x", rows.as_bytes(), 20);
+        let mut count = 0;
+        while lines.next_line().unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 100);
+        let mut lines = Lines::new(
+            "x",
+            &b"{\"a\":\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r1}"[..],
+            20,
+        );
+        assert!(
+            lines
+                .next_line()
+                .unwrap_err()
+                .to_string()
+                .contains("longer than")
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod deploy;
 mod outputs;
 mod stacks;
 
-pub use deploy::{Prepared, deploy, discard, execute, lost, prepare, unchanged};
+pub use deploy::{Prepared, deploy, discard, execute, is_deployed, lost, prepare, unchanged};
 pub use outputs::{Network, Platform, Workbench};
 pub use stacks::{
     StackSpec, check_name, endpoint_stack, network, platform_stack, stack_name, validation_stack,

@@ -22,6 +22,8 @@ pub struct Stack {
     pub status: StackStatus,
     /// Why it has this status, where CloudFormation says.
     pub reason: Option<String>,
+    /// Its parameters.
+    pub parameters: BTreeMap<String, String>,
     /// Its outputs.
     pub outputs: BTreeMap<String, String>,
 }
@@ -95,6 +97,7 @@ pub async fn stack(clients: &Clients, name: &str) -> Result<Option<Stack>> {
             .stack_status
             .with_context(|| format!("{doing}: the answer has no status"))?,
         reason: stack.stack_status_reason,
+        parameters: values(stack.parameters),
         outputs: stack
             .outputs
             .unwrap_or_default()
@@ -184,6 +187,8 @@ pub struct ChangeSet {
     pub reason: String,
     /// Whether it can be, or was, executed.
     pub execution: Option<ExecutionStatus>,
+    /// The stack's parameters once it was executed.
+    pub parameters: BTreeMap<String, String>,
 }
 
 impl ChangeSet {
@@ -229,7 +234,15 @@ pub async fn change_set(clients: &Clients, stack: &str, name: &str) -> Result<Op
             .with_context(|| format!("{doing}: the answer has no status"))?,
         reason: found.status_reason.unwrap_or_default(),
         execution: found.execution_status,
+        parameters: values(found.parameters),
     }))
+}
+
+fn values(parameters: Option<Vec<Parameter>>) -> BTreeMap<String, String> {
+    let parameters = parameters.unwrap_or_default().into_iter();
+    parameters
+        .filter_map(|parameter| Some((parameter.parameter_key?, parameter.parameter_value?)))
+        .collect()
 }
 
 /// What became of a change set.

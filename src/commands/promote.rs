@@ -60,7 +60,7 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<PromoteReport> {
     }
 
     let stack = infra::endpoint_stack(&project, &platform, &chosen.arn);
-    let outcome = deploy(ctx, clients, &stack, &chosen.arn, approved_now).await?;
+    let outcome = deploy(ctx, clients, &stack, name, &chosen.arn, approved_now).await?;
     let requested = outcome
         .outputs
         .get("EndpointConfigName")
@@ -109,6 +109,7 @@ async fn deploy(
     ctx: &Context,
     clients: &Clients,
     stack: &infra::StackSpec,
+    endpoint: &str,
     package: &str,
     approve: bool,
 ) -> Result<infra::StackOutcome> {
@@ -132,6 +133,7 @@ async fn deploy(
     let Some(prepared) = prepared else {
         return infra::unchanged(clients, &ctx.progress, stack).await;
     };
+    let own = prepared.clone();
     let outcome = infra::execute(clients, ctx.waiter, &ctx.progress, prepared)
         .await
         .hint(format!(
@@ -140,9 +142,24 @@ async fn deploy(
     if let Some(outcome) = outcome {
         return Ok(outcome);
     }
-    if approve {
+    // The other promotion may be of this version, and rely on its approval.
+    if approve && !is_wanted(clients, &own, endpoint, package).await? {
         let why = "another promotion came first";
         models::withdraw_approval(clients, package, why).await?;
     }
     Err(infra::lost(clients, &stack.name))
+}
+
+/// True when a model package is live, or another deployment of it is prepared or in progress.
+async fn is_wanted(
+    clients: &Clients,
+    own: &infra::Prepared,
+    endpoint: &str,
+    package: &str,
+) -> Result<bool> {
+    if infra::is_deployed(clients, own, "ModelPackageArn", package).await? {
+        return Ok(true);
+    }
+    let endpoint = hosting::endpoint(clients, endpoint).await?;
+    Ok(endpoint.is_some_and(|endpoint| endpoint.serves(package)))
 }

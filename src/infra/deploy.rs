@@ -7,6 +7,7 @@
 //! replaces one that nobody executes. The events of the deployment carry the hash, too, so that a
 //! client can tell whether the work in progress is its own.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -298,6 +299,27 @@ fn retry_hint(clients: &Clients) -> String {
     )
 }
 
+/// True when the stack has this value of a parameter, or another deployment would give it that.
+pub async fn is_deployed(
+    clients: &Clients,
+    own: &Prepared,
+    parameter: &str,
+    value: &str,
+) -> Result<bool> {
+    let has = |parameters: &BTreeMap<String, String>| {
+        parameters
+            .get(parameter)
+            .is_some_and(|found| found == value)
+    };
+    // The change set first: one that is executed in between is found as the stack's parameter.
+    let other = cfn::change_set(clients, &own.stack, CHANGE_SET).await?;
+    let is_prepared = other.is_some_and(|other| {
+        other.id != own.change_set && !other.is_spent() && has(&other.parameters)
+    });
+    let stack = cfn::stack(clients, &own.stack).await?;
+    Ok(is_prepared || stack.is_some_and(|stack| has(&stack.parameters)))
+}
+
 /// Drops what was prepared.
 pub async fn discard(clients: &Clients, waiter: Waiter, prepared: &Prepared) -> Result<()> {
     cfn::delete_change_set(clients, &prepared.change_set).await?;
@@ -490,6 +512,7 @@ mod tests {
             status,
             reason: String::new(),
             execution: Some(execution),
+            parameters: BTreeMap::new(),
         }
     }
 

@@ -238,6 +238,28 @@ fn issue_8_2_5_of_two_promotions_at_once_one_wins_and_the_other_changes_nothing(
     assert_eq!(status(&sandbox)["live"], loser);
 }
 
+/// Another checkout, with other settings, takes over a version that was approved here.
+#[test]
+fn the_approval_of_a_version_that_another_promotion_made_live_stays() {
+    let sandbox = project();
+    let _ = train(&sandbox, &["Answer=one"]);
+    let (one, holding) = held(&sandbox, 1, Point::Before("ExecuteChangeSet"));
+    let settings = std::fs::read_to_string(sandbox.path().join("mlops.toml")).unwrap();
+    assert!(!settings.contains("capture_percent"), "{settings}");
+    let others = match settings.split_once("[deploy]\n") {
+        Some((before, after)) => format!("{before}[deploy]\ncapture_percent = 50\n{after}"),
+        None => format!("{settings}\n[deploy]\ncapture_percent = 50\n"),
+    };
+    sandbox.write("mlops.toml", others);
+    let (two_won, _, said) = ended(promote(&sandbox, 1, &["--local"]));
+    assert!(two_won && said.contains("abandoned"), "{said}");
+    holding.release();
+    let (one_won, _, said) = ended(one);
+    assert!(!one_won && said.contains("came first"), "{said}");
+    assert_eq!(status(&sandbox)["live"], 1);
+    assert_eq!(approval(&sandbox, 1), "Approved");
+}
+
 #[test]
 fn issue_8_2_5_a_promotion_whose_client_was_killed_is_brought_to_its_end_by_the_next() {
     let sandbox = project();

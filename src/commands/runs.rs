@@ -8,6 +8,7 @@ use crate::context::Context;
 mod follow;
 mod logs;
 mod report;
+mod word;
 
 pub use logs::{LogArgs, Logs};
 pub use report::{RunList, RunsReport, Shown, Stopped};

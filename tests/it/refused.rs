@@ -1,5 +1,9 @@
 //! Issue 8, 5.4 and 5.6: runs that a gate refused, their logs, and the tables that show them.
 
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::process::Stdio;
+
 use crate::sandbox::Sandbox;
 use crate::tiny;
 
@@ -166,4 +170,70 @@ fn issue_8_5_4_logs_are_of_the_newest_run_and_can_be_followed() {
 
     let wrong = sandbox.mlops(["runs", "logs", id, "Trian"]).code(1);
     assert!(wrong.stderr.contains("Train, Evaluate"), "{}", wrong.stderr);
+}
+
+/// The name of a step that has not started is not taken for a run's.
+#[test]
+fn logs_of_a_step_that_has_not_started_wait_for_it() {
+    let sandbox = Sandbox::new();
+    tiny::project(&sandbox);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let program = format!(
+        "#!/usr/bin/env python3\nimport os, pathlib, socket\n\
+         socket.create_connection(('127.0.0.1', {port})).recv(1)\n\
+         base = pathlib.Path(os.environ.get('SAGEMAKER_BASE_DIR', '/opt/ml'))\n\
+         (base / 'model/weights.txt').write_text('1.0')\n"
+    );
+    sandbox.write("image/program/train", program);
+    tiny::commit(&sandbox);
+    let _ = sandbox.mlops(["image", "push"]).success();
+    let started = sandbox
+        .mlops(["train", "--detach", "--output", "json"])
+        .success()
+        .json();
+    // Train runs now, and ends when this connection does.
+    let (training, _) = listener.accept().unwrap();
+
+    let neither = sandbox.mlops(["runs", "logs", "Evaluat", "-f"]).code(1);
+    for part in [
+        "neither a run nor a step",
+        "runs list",
+        "Train, Evaluate, Gate",
+    ] {
+        assert!(neither.stderr.contains(part), "{part}: {}", neither.stderr);
+    }
+    let early = sandbox.mlops(["runs", "logs", "evaluate"]).code(1);
+    let why = "has started no step `evaluate`";
+    assert!(early.stderr.contains(why), "{}", early.stderr);
+
+    let mut follow = sandbox.command("");
+    follow
+        .args(["runs", "logs", "evaluate", "-f"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut follow = follow.spawn().unwrap();
+    let mut lines = BufReader::new(follow.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("waiting for the step evaluate") {
+        assert!(lines.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    drop(training);
+    lines.read_to_string(&mut said).unwrap();
+    let output = follow.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{said}");
+    assert!(
+        text.contains("Evaluate  ") && !text.contains("Train  "),
+        "{text}"
+    );
+
+    let id = started["run"].as_str().unwrap();
+    let whole = sandbox.mlops(["runs", "logs", id]).success().stdout;
+    assert!(whole.contains("Train  "), "{whole}");
+    // A branch that was not taken.
+    let never = sandbox.mlops(["runs", "logs", "Refuse", "-f"]).code(1);
+    let why = "has started no step `Refuse`";
+    assert!(never.stderr.contains(why), "{}", never.stderr);
 }

@@ -205,7 +205,8 @@ pub async fn of(clients: &Clients, arn: &str, steps: &[RunStep]) -> Option<Gate>
     Some(gate)
 }
 
-async fn explain(clients: &Clients, arn: &str, steps: &[RunStep], gate: &mut Gate) -> Result<()> {
+/// The definition that a run was started with.
+pub async fn definition(clients: &Clients, arn: &str) -> Result<Definition> {
     let described = clients
         .sagemaker
         .describe_pipeline_definition_for_execution()
@@ -214,8 +215,12 @@ async fn explain(clients: &Clients, arn: &str, steps: &[RunStep], gate: &mut Gat
         .await
         .aws("cannot read the definition of the run")?;
     let text = described.pipeline_definition().unwrap_or_default();
-    let definition = Definition::parse(text)
-        .map_err(|problem| anyhow!("cannot parse the definition of the run: {problem}"))?;
+    Definition::parse(text)
+        .map_err(|problem| anyhow!("cannot parse the definition of the run: {problem}"))
+}
+
+async fn explain(clients: &Clients, arn: &str, steps: &[RunStep], gate: &mut Gate) -> Result<()> {
+    let definition = definition(clients, arn).await?;
     let Some((condition, refused_when)) = leading_to(&definition.steps, &gate.step) else {
         return Ok(());
     };

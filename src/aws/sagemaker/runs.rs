@@ -367,6 +367,18 @@ pub async fn made_of(clients: &Clients, arn: &str) -> Result<Origin> {
     })))
 }
 
+/// True when there is a run with this ARN.
+pub async fn exists(clients: &Clients, arn: &str) -> Result<bool> {
+    let described = clients
+        .sagemaker
+        .describe_pipeline_execution()
+        .pipeline_execution_arn(arn)
+        .send()
+        .await
+        .aws_unless("cannot look at the run", NOT_FOUND)?;
+    Ok(described.is_some())
+}
+
 /// A run and its steps.
 pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
     let described = clients

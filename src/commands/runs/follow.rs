@@ -24,6 +24,7 @@ pub struct Followed {
 struct State {
     readers: BTreeMap<String, logs::Reader>,
     was_over: bool,
+    said_waiting: bool,
 }
 
 /// Prints the log of a run until the run is over.
@@ -44,6 +45,16 @@ pub(super) async fn until_over(
             || async {
                 let mut state = state.lock().await;
                 let run = runs::describe(clients, arn).await?;
+                if let Some(step) = step
+                    && named(&run.steps, step).is_empty()
+                    && !std::mem::replace(&mut state.said_waiting, true)
+                    && !run.is_over()
+                {
+                    ctx.progress.say(format!(
+                        "waiting for the step {step} of the run {}",
+                        run.run
+                    ));
+                }
                 let read =
                     print_new(ctx, clients, &run, step, timestamps, &mut state.readers).await?;
                 if !read {

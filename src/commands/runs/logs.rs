@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::RunsReport;
 use super::follow;
+use super::word::run_or_step;
 use crate::aws::sagemaker::runs::{self, Run, RunStep};
 use crate::aws::{Clients, logs};
 use crate::context::Context;
@@ -16,9 +17,10 @@ use crate::output::{clean, exact_time};
 
 /// Print what the jobs of a run wrote
 ///
-/// Without RUN it is the newest run; the name of a step alone means that step of the newest run.
-/// Upper and lower case do not matter in a step's name. With --output json every line has its time;
-/// with --follow that is one JSON object per line.
+/// Without RUN it is the newest run; the name of a step alone means that step of the newest run, or of
+/// a run in progress. With --follow the step may start later. Upper and lower case do not matter in a
+/// step's name. With --output json every line has its time; with --follow that is one JSON object per
+/// line.
 ///
 /// Example: mlops runs logs train --follow
 #[derive(Debug, clap::Args)]
@@ -94,15 +96,13 @@ pub(super) async fn run(
     args: &LogArgs,
 ) -> Result<RunsReport> {
     let (arn, step) = match (&args.run, &args.step) {
-        (Some(only), None) => match newest_with(clients, pipeline, only).await? {
-            Some(arn) => (arn, Some(only.as_str())),
-            None => (runs::find(clients, pipeline, Some(only)).await?, None),
-        },
+        (Some(only), None) => run_or_step(clients, pipeline, only).await?,
         (run, step) => (
             runs::find(clients, pipeline, run.as_deref()).await?,
-            step.as_deref(),
+            step.clone(),
         ),
     };
+    let step = step.as_deref();
     if args.follow {
         let followed = follow::until_over(ctx, clients, &arn, step, args.timestamps).await?;
         return Ok(RunsReport::Followed(followed));
@@ -127,16 +127,6 @@ pub(super) async fn run(
         logs: found,
         timestamps: args.timestamps,
     }))
-}
-
-/// The newest run, when it has started a step of this name.
-async fn newest_with(clients: &Clients, pipeline: &str, step: &str) -> Result<Option<String>> {
-    let newest = runs::list(clients, pipeline, 1).await?.into_iter().next();
-    let Some((arn, _)) = newest else {
-        return Ok(None);
-    };
-    let run = runs::describe(clients, &arn).await?;
-    Ok((!named(&run.steps, step).is_empty()).then_some(arn))
 }
 
 /// The steps of this name: of exactly this one, else in any case.

@@ -1,0 +1,63 @@
+//! `mlops runs logs WORD`: a run or a step.
+
+use anyhow::{Result, anyhow};
+
+use super::logs::named;
+use crate::aws::Clients;
+use crate::aws::sagemaker::{gate, runs};
+use crate::error::hinted;
+use crate::pipeline::{Definition, Graph};
+
+/// How many of the newest runs are searched for one in progress.
+const NEWEST: usize = 20;
+
+/// What one word means: a step that the newest run has started, a run, or a step that the newest run
+/// or a run in progress may still start. Returns the run and the step.
+pub(super) async fn run_or_step(
+    clients: &Clients,
+    pipeline: &str,
+    word: &str,
+) -> Result<(String, Option<String>)> {
+    let newest = runs::list(clients, pipeline, NEWEST).await?;
+    if let Some((arn, _)) = newest.first() {
+        let run = runs::describe(clients, arn).await?;
+        if !named(&run.steps, word).is_empty() {
+            return Ok((arn.clone(), Some(word.to_owned())));
+        }
+    }
+    let arn = runs::find(clients, pipeline, Some(word)).await?;
+    if runs::exists(clients, &arn).await? {
+        return Ok((arn, None));
+    }
+    let mut known: Option<Vec<String>> = None;
+    for (index, (arn, run)) in newest.iter().enumerate() {
+        if index > 0 && run.is_over() {
+            continue;
+        }
+        let declared = declared(&gate::definition(clients, arn).await?);
+        let lower = word.to_lowercase();
+        if declared.iter().any(|name| name.to_lowercase() == lower) {
+            return Ok((arn.clone(), Some(word.to_owned())));
+        }
+        known.get_or_insert(declared);
+    }
+    let error = anyhow!("`{word}` is neither a run nor a step of the newest run");
+    let error = hinted(
+        error,
+        format!("`{}` shows the runs", clients.command("runs list")),
+    );
+    Err(match known {
+        Some(steps) => hinted(
+            error,
+            format!("the steps of the newest run are {}", steps.join(", ")),
+        ),
+        None => error,
+    })
+}
+
+/// The names of all steps of a definition, those of branches too.
+fn declared(definition: &Definition) -> Vec<String> {
+    let nodes = Graph::new(definition).map(|graph| graph.nodes);
+    let nodes = nodes.unwrap_or_default().into_iter();
+    nodes.map(|node| node.step.name).collect()
+}

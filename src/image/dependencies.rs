@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::cache::Cache;
 use super::layer::{Layer, Writer};
-use super::pip::{self, Installer, Python};
+use super::pip::{self, Installer, Python, Trouble};
 use super::requirements::{Requirements, listing, unpinned};
 use super::{Blob, Content, process};
 use crate::error::Hint;
@@ -208,17 +208,24 @@ async fn install(
         .arg(target)
         .arg("--requirement")
         .arg(&wanted.requirements.file);
-    process::run(
+    let mut trouble = None;
+    let installed = process::run(
         &mut pip,
         "install the packages of requirements.txt",
-        &mut |line| heard(Step::Pip(line)),
+        &mut |line| {
+            trouble = trouble.or(Trouble::of(line));
+            heard(Step::Pip(line));
+        },
     )
-    .await
-    .hint(format!(
-        "each package needs a wheel for Python {} on {} (glibc 2.{GLIBC}) that pip can reach; let \
-         Docker, podman or buildah build what has none",
-        wanted.python, wanted.platform
-    ))
+    .await;
+    installed.hint(match trouble {
+        Some(trouble) => trouble.hint(&installer.environment),
+        None => format!(
+            "each package needs a wheel for Python {} on {} (glibc 2.{GLIBC}) that pip can reach; \
+             let Docker, podman or buildah build what has none",
+            wanted.python, wanted.platform
+        ),
+    })
 }
 
 /// The platforms of wheels that may be taken, the best first. pip itself does not know that newer

@@ -147,6 +147,72 @@ pub(crate) fn prepare(
         .stdin(Stdio::null());
 }
 
+/// What is in the way of pip's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// A proxy refuses, or cannot be reached.
+    Proxy,
+    /// A certificate that pip does not trust, or no TLS at all.
+    Tls,
+    /// The file with the certificates to trust cannot be read.
+    Bundle,
+}
+
+impl Trouble {
+    /// The trouble that a line of pip's output is about. The words are those of pip's vendored urllib3
+    /// and requests, and of Python's `ssl`.
+    pub(crate) fn of(line: &str) -> Option<Self> {
+        let has = |signs: &[&str]| signs.iter().any(|sign| line.contains(sign));
+        if has(&[
+            "TLS CA certificate bundle",
+            "Could not find the TLS certificate",
+        ]) {
+            Some(Self::Bundle)
+        } else if has(&["ProxyError", "connect to proxy", "Tunnel connection failed"]) {
+            Some(Self::Proxy)
+        } else if has(&[
+            "SSLError",
+            "SSLCertVerificationError",
+            "CERTIFICATE_VERIFY_FAILED",
+        ]) || line.contains("problem confirming the ssl certificate")
+        {
+            Some(Self::Tls)
+        } else {
+            None
+        }
+    }
+
+    /// The setting to change. `environment` is what pip was started with.
+    pub(crate) fn hint(self, environment: &[(OsString, OsString)]) -> String {
+        // In the order in which pip and requests use them.
+        let bundle = ["PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+            .iter()
+            .find_map(|name| environment.iter().find(|(found, _)| found == name))
+            .map(|(name, path)| (name.display(), path.display()));
+        // PIP_CERT is also how pip is given AWS_CA_BUNDLE.
+        match (self, bundle) {
+            (Self::Proxy, _) => "pip did not get through the proxy: check HTTPS_PROXY and \
+                HTTP_PROXY (with a login: http://USER:PASSWORD@HOST:PORT); NO_PROXY names the hosts \
+                that need no proxy"
+                .to_owned(),
+            (Self::Tls, Some((name, path))) => format!(
+                "pip trusts only the certificates in {path} ({name}; AWS_CA_BUNDLE where that is \
+                 not set): add the issuer of the index's or proxy's certificate to that file"
+            ),
+            (Self::Tls, None) => "a proxy of your company may intercept TLS: set AWS_CA_BUNDLE (or \
+                PIP_CERT, for pip alone) to a PEM file with its certificate"
+                .to_owned(),
+            (Self::Bundle, bundle) => {
+                let path = bundle.map(|(name, path)| format!(" ({name} is {path})"));
+                format!(
+                    "set AWS_CA_BUNDLE, or PIP_CERT for pip alone, to a PEM file that exists{}",
+                    path.unwrap_or_default()
+                )
+            }
+        }
+    }
+}
+
 /// The user's pip.conf, which may name the only index that can be reached; pip would look for it
 /// in the HOME that it is not given.
 pub(super) fn settings() -> Option<(&'static str, PathBuf)> {
@@ -156,4 +222,61 @@ pub(super) fn settings() -> Option<(&'static str, PathBuf)> {
         .map(|file| home.join(file))
         .find(|file| file.is_file())
         .map(|file| ("PIP_CONFIG_FILE", file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of pip 23 and 25.
+    #[test]
+    fn trouble_on_the_way_to_the_index_names_the_setting() {
+        let retrying = |error: &str| {
+            format!(
+                "WARNING: Retrying (Retry(total=4, connect=None, read=None, redirect=None, \
+                 status=None)) after connection broken by '{error}': /simple/numpy/"
+            )
+        };
+        for (line, trouble, setting) in [
+            (
+                retrying(
+                    "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] \
+                     certificate verify failed: unable to get local issuer certificate'))",
+                ),
+                Trouble::Tls,
+                "AWS_CA_BUNDLE",
+            ),
+            (
+                retrying("SSLError(SSLError(1, '[SSL: WRONG_VERSION_NUMBER] wrong version number'))"),
+                Trouble::Tls,
+                "PIP_CERT",
+            ),
+            (
+                retrying(
+                    "ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407'))",
+                ),
+                Trouble::Proxy,
+                "HTTPS_PROXY",
+            ),
+            (
+                "ERROR: Could not install packages due to an OSError: Could not find a suitable TLS CA \
+                 certificate bundle, invalid path: /nowhere.pem"
+                    .to_owned(),
+                Trouble::Bundle,
+                "PEM file that exists",
+            ),
+        ] {
+            let found = Trouble::of(&line);
+            assert_eq!(found, Some(trouble), "{line}");
+            assert!(trouble.hint(&[]).contains(setting), "{line}");
+        }
+        let none = "ERROR: No matching distribution found for numpy==99";
+        assert_eq!(Trouble::of(none), None);
+        let environment = [("PIP_CERT".into(), "/etc/corp.pem".into())];
+        assert!(
+            Trouble::Tls
+                .hint(&environment)
+                .contains("/etc/corp.pem (PIP_CERT")
+        );
+    }
 }

@@ -290,6 +290,35 @@ def test_the_registry_trusts_the_bundle_too(run, client, proxy, bundle, tmp_path
     assert [image["imageTag"] for image in images] == ["1"]
 
 
+def with_requirements(run):
+    """Gives the project an image with a package that pip must download."""
+    program = run.project / "image" / "program"
+    program.mkdir(parents=True)
+    (program / "train").write_text("#!/bin/sh\n")
+    (run.project / "image" / "requirements.txt").write_text("no-such-package==1.0\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
+        subprocess.run(["git", *who, *command], cwd=run.project, check=True)
+
+
+def test_pip_failures_name_the_setting(run, proxy, bundle, tmp_path):
+    with_requirements(run)
+    build = ("image", "build", "--builder", "layers", "--base", "scratch")
+    index = {"PIP_INDEX_URL": "https://sts.us-east-1.amazonaws.com/simple", "PIP_RETRIES": "0"}
+    for settings, hints in (
+        ({"HTTPS_PROXY": proxy.url}, ("intercept TLS", "AWS_CA_BUNDLE", "PIP_CERT")),
+        ({"HTTPS_PROXY": "http://127.0.0.1:9"}, ("proxy", "HTTPS_PROXY", "NO_PROXY")),
+        (
+            {"HTTPS_PROXY": proxy.url, "PIP_CERT": str(tmp_path / "none.pem")},
+            ("PEM file that exists", "PIP_CERT", "none.pem"),
+        ),
+    ):
+        failed = run(*build, **index, **settings)
+        assert failed.returncode == 1, failed.stderr
+        hint = [line for line in failed.stderr.splitlines() if line.startswith("hint: ")]
+        assert all(any(part in line for line in hint) for part in hints), failed.stderr
+
+
 def test_pip_gets_the_bundle(run, bundle, tmp_path):
     seen, python = tmp_path / "seen", tmp_path / "python"
     # A Python that reports itself, so that pip runs in it too.
@@ -300,13 +329,7 @@ def test_pip_gets_the_bundle(run, bundle, tmp_path):
         f"env >>{seen}\nexit 1\n"
     )
     python.chmod(0o755)
-    program = run.project / "image" / "program"
-    program.mkdir(parents=True)
-    (program / "train").write_text("#!/bin/sh\n")
-    (run.project / "image" / "requirements.txt").write_text("no-such-package==1.0\n")
-    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
-        who = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
-        subprocess.run(["git", *who, *command], cwd=run.project, check=True)
+    with_requirements(run)
     run(
         *("image", "build", "--builder", "layers", "--base", "scratch"),
         AWS_CA_BUNDLE=bundle,

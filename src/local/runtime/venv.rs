@@ -241,8 +241,17 @@ impl Tools<'_> {
             .filter(|line| !line.trim().is_empty())
             .collect();
         let tail = lines[lines.len().saturating_sub(5)..].join("\n");
+        let hint = lines.iter().find_map(|line| pip::Trouble::of(line));
+        let hint = hint.map(|trouble| {
+            let environment = installer_environment(ca_bundle().as_ref());
+            format!(
+                "\nhint: {}, then start the local cloud again",
+                trouble.hint(&environment)
+            )
+        });
         Err(client(format!(
-            "cannot {what} ({status}):\n{tail}\nThe whole output is in {}",
+            "cannot {what} ({status}):\n{tail}{}\nThe whole output is in {}",
+            hint.unwrap_or_default(),
             self.log.display()
         )))
     }

@@ -120,6 +120,14 @@ impl Cloud {
         .expect("a cloud in an empty directory")
     }
 
+    /// Waits for the work in the background, in tests.
+    #[cfg(test)]
+    pub(crate) async fn idle(&self) {
+        while self.is_busy() {
+            super::clock::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// What keeps this server from doing its work.
     pub(crate) fn health(&self) -> &Health {
         &self.0.health
@@ -231,14 +239,22 @@ impl Cloud {
     }
 
     /// Runs work that outlives the request; the server does not go idle before it ends. A panic ends
-    /// that work only, and is logged.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let busy = self.busy();
+    /// that work only, is logged, and is passed as an error to `broken`, which writes the end of the
+    /// work to its record: nothing stays in progress.
+    pub(crate) fn spawn<W, B, E>(&self, what: impl Into<String>, work: W, broken: B)
+    where
+        W: Future<Output = ()> + Send + 'static,
+        B: FnOnce(ApiError) -> E + Send + 'static,
+        E: Future<Output = ()> + Send + 'static,
+    {
+        let (busy, what) = (self.busy(), what.into());
         tokio::spawn(async move {
             let _busy = busy;
-            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-                write_stderr("internal error: work in the background panicked");
-            }
+            let Err(error) = caught(&what, work.map(Ok)).await else {
+                return;
+            };
+            // A second panic has nobody left to handle it; it is logged like the first.
+            let _ = caught(&what, broken(error).map(Ok)).await;
         });
     }
 
@@ -251,6 +267,28 @@ impl Cloud {
     /// True while a request or a job is under way.
     pub(crate) fn is_busy(&self) -> bool {
         self.0.busy.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// Does work, and turns a panic of it into an error, which is logged. All that work and server share
+/// is in the store, whose transactions end complete or not at all.
+pub(crate) async fn caught<R>(
+    what: &str,
+    work: impl Future<Output = ApiResult<R>>,
+) -> ApiResult<R> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(result) => result,
+        Err(panic) => {
+            let said = panic
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("no message");
+            write_stderr(&format!("internal error: {what} panicked: {said}"));
+            Err(ApiError::internal(format_args!(
+                "{what} panicked in the local cloud: {said}"
+            )))
+        }
     }
 }
 

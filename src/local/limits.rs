@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::json_keys;
+
 /// Longest body of a JSON request, in bytes: ECR's `UploadLayerPart` with a part of 10 MiB in
 /// base64 is the largest that a service here takes (Lambda's own limit is in `lambda::rest`).
 pub(crate) const MAX_JSON: usize = 16 << 20;
@@ -61,8 +63,12 @@ pub(crate) const HEAD_TIME: Duration = Duration::from_secs(20);
 /// Time in which the next bytes of a body must arrive.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// Checks JSON text before it is decoded: at most `max_depth` levels and [`MAX_VALUES`] values. The
-/// error says what is too much.
+/// Time in which a client must accept more of an answer that waits to be sent. Long: a program that
+/// processes what it downloads as it arrives may pause.
+pub(crate) const ANSWER_TIME: Duration = Duration::from_mins(2);
+
+/// Checks JSON text before it is decoded: at most `max_depth` levels and [`MAX_VALUES`] values, and no
+/// key twice in one object, of which the decoder would drop one value. The error says what is wrong.
 pub(crate) fn check_json(bytes: &[u8], max_depth: usize) -> Result<(), String> {
     let (mut depth, mut values) = (0_usize, 1_usize);
     let mut rest = bytes.iter();
@@ -93,7 +99,17 @@ pub(crate) fn check_json(bytes: &[u8], max_depth: usize) -> Result<(), String> {
             return Err(format!("the JSON has more than {MAX_VALUES} values"));
         }
     }
-    Ok(())
+    match json_keys::duplicate(bytes) {
+        Some(duplicate) => Err(duplicate.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Decodes a JSON document that a request holds as text: a policy, a manifest, a token. The error says
+/// what is wrong with it.
+pub(crate) fn document(bytes: &[u8]) -> Result<Value, String> {
+    check_json(bytes, MAX_DOCUMENT_DEPTH)?;
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
 /// The error for what nests too deep.
@@ -131,6 +147,18 @@ mod tests {
         assert!(check_json(many.as_bytes(), 64).is_err());
         // What is no JSON is for the decoder to refuse.
         assert_eq!(check_json(b"]]]\"\\", 1), Ok(()));
+    }
+
+    #[test]
+    fn a_key_can_occur_once_in_an_object() {
+        let error = check_json(br#"{"a": [{"b": 1, "\u0062": 2}]}"#, 64).unwrap_err();
+        assert_eq!(error, "the key 'b' occurs twice in $.a[0]");
+        // Depth comes first: nothing recurses before it is known.
+        let deep = format!("{}{}", "{\"a\": 1, \"a\":".repeat(1000), "0".repeat(10));
+        assert_eq!(check_json(deep.as_bytes(), 64), Err(too_deep(64)));
+        assert!(document(br#"{"a": 1, "a": 1}"#).is_err());
+        assert!(document(br#"{"a": 1,}"#).is_err());
+        assert_eq!(document(b"{}"), Ok(serde_json::json!({})));
     }
 
     #[test]

@@ -134,7 +134,16 @@ pub(crate) fn recover(cloud: &Cloud) {
 /// kept, so that the second call takes milliseconds.
 pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepared> {
     let own = super::ecr::analyzer::stand_in(cloud, image_uri).await?;
-    let found = super::ecr::images::resolve(cloud, own.as_deref().unwrap_or(image_uri))?;
+    let resolve = || super::ecr::images::resolve(cloud, own.as_deref().unwrap_or(image_uri));
+    let mut found = resolve()?;
+    // The layers can be read although the image is deleted meanwhile.
+    let is_leased = |layer: &super::ecr::images::Layer| {
+        let hex = layer.digest.trim_start_matches("sha256:");
+        cloud.blobs().touch(hex)
+    };
+    if !found.layers.iter().all(is_leased) {
+        found = resolve()?;
+    }
     let named: Vec<_> = found
         .layers
         .iter()

@@ -26,7 +26,8 @@ use super::{clock, codecommit, ecr, garbage, health, lambda, s3, sagemaker, sts,
 use crate::error::{Hint, hinted};
 use crate::progress::write_stderr;
 
-mod connection;
+pub(super) mod connection;
+mod framing;
 
 /// The port of `mlops local start`.
 pub const DEFAULT_PORT: u16 = 4566;

@@ -330,7 +330,8 @@ impl Blobs {
         Ok(())
     }
 
-    /// Keeps a blob from the garbage collector until a record names it; false when it is not there.
+    /// Keeps a blob from the garbage collector until a record names it, or until it is opened although
+    /// its record is gone by then; false when it is not there.
     pub(crate) fn touch(&self, sha256: &str) -> bool {
         let mut usage = self.usage.lock();
         let there = self.path(sha256).is_file();
@@ -338,6 +339,24 @@ impl Blobs {
             usage.note(sha256);
         }
         there
+    }
+
+    /// Looks something up and keeps its bytes from the garbage collector until they are opened. When
+    /// they are gone already, the record was replaced in between, and is looked up once more: a reader
+    /// of an object that is overwritten meanwhile receives the old bytes or the new ones, and no error.
+    pub(crate) fn leased<R, E>(
+        &self,
+        look_up: impl Fn() -> Result<R, E>,
+        sha256: impl Fn(&R) -> String,
+    ) -> Result<R, E> {
+        let found = look_up()?;
+        if self.touch(&sha256(&found)) {
+            return Ok(found);
+        }
+        let found = look_up()?;
+        // Bytes that a record names and that are missing are damage: opening them reports it.
+        self.touch(&sha256(&found));
+        Ok(found)
     }
 
     /// The directory of the blobs' directories.

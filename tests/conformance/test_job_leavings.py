@@ -121,7 +121,7 @@ class Place:
         )
         return self
 
-    def train(self, script, **more):
+    def train(self, script, cluster=CLUSTER, **more):
         name = f"train-{uuid.uuid4().hex[:8]}"
         # In directory mode there is no /opt/ml.
         script = "ML=${SAGEMAKER_BASE_DIR:-/opt/ml}\n" + script
@@ -133,7 +133,7 @@ class Place:
             AlgorithmSpecification={"TrainingImage": self.image, "TrainingInputMode": "File"},
             InputDataConfig=[{"ChannelName": "code", "DataSource": {"S3DataSource": source}}],
             OutputDataConfig={"S3OutputPath": "s3://jobs/models", **more},
-            ResourceConfig=CLUSTER,
+            ResourceConfig=cluster,
             StoppingCondition={"MaxRuntimeInSeconds": 100},
         )
         return name
@@ -500,4 +500,56 @@ def test_issue_8_2_4_pip_ends_with_its_job_and_with_its_server(tmp_path, end):
     finally:
         for pid in filter(alive, processes):
             os.kill(int(pid), 9)
+        place.stop()
+
+
+# A sparse file of 400 GB, which costs the program nothing, kept the server busy for hours.
+@pytest.mark.parametrize("compression", ["GZIP", "NONE"])
+@pytest.mark.parametrize("place_of", ["model", "output/data"])
+def test_what_a_training_job_leaves_is_held_against_its_volume(place, compression, place_of):
+    name = place.train(f"truncate -s 400G $ML/{place_of}/weights\n", CompressionType=compression)
+    status, reason = place.ended(name)
+    assert status == "Failed"
+    assert reason.startswith("ClientError: Artifact upload failed:Insufficient disk space"), reason
+    assert "429496729600 bytes" in reason and "VolumeSizeInGB is 1," in reason, reason
+    assert not any(key.startswith(f"models/{name}/") for key in place.objects())
+
+
+def test_what_a_processing_job_leaves_is_held_against_its_volume(place):
+    name = place.process("truncate -s 400G $ML/processing/out/data.csv")
+    status, reason = place.ended(name)
+    assert status == "Failed"
+    assert reason.startswith("ClientError: Artifact upload failed:Insufficient disk space"), reason
+    assert not any(key.startswith(f"{name}/") for key in place.objects())
+
+
+def uploading(place):
+    """A job whose upload would take hours."""
+    cluster = {**CLUSTER, "VolumeSizeInGB": 1000}
+    name = place.train("truncate -s 900G $ML/model/weights\n", cluster)
+    for _ in range(2400):
+        job = place.sagemaker.describe_training_job(TrainingJobName=name)
+        if job["SecondaryStatus"] == "Uploading":
+            return name
+        assert job["TrainingJobStatus"] == "InProgress", job
+        time.sleep(0.05)
+    raise AssertionError(f"{name} does not upload")
+
+
+def test_a_stop_ends_an_upload(place):
+    name = uploading(place)
+    place.sagemaker.stop_training_job(TrainingJobName=name)
+    assert place.ended(name) == ("Stopped", "")
+    assert not any(key.startswith(f"models/{name}/") for key in place.objects())
+
+
+def test_the_end_of_the_server_ends_an_upload(tmp_path):
+    place = Place(tmp_path, tmp_path / "state").start().prepare()
+    try:
+        name = uploading(place)
+        place.stop()
+        place.start()
+        status, reason = place.describe(name)
+        assert status == "Failed" and reason.startswith("InternalServerError"), reason
+    finally:
         place.stop()

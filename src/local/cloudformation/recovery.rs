@@ -2,10 +2,6 @@
 //! next one goes on as `CloudFormation` does after a failure: it takes a creation or an update back,
 //! and brings a deletion, a roll-back or a clean-up to its end.
 
-use std::panic::AssertUnwindSafe;
-
-use futures::FutureExt;
-
 use super::changes;
 use super::engine::{Engine, Failure, kind_of};
 use super::resources::{self, Job};
@@ -104,7 +100,7 @@ impl Engine {
 /// Does a stack's work in the background; the stack fails when the work panics.
 pub(super) fn spawn(cloud: &Cloud, key: &str, work: impl Future<Output = ()> + Send + 'static) {
     let key = key.to_owned();
-    guard(cloud, work, move |cloud| {
+    guard(cloud, format!("stack {key}"), work, move |cloud| {
         if let Some(stack) = stacks::stacks(cloud).get(&key)? {
             fail_stack(cloud, stack)?;
         }
@@ -118,16 +114,14 @@ pub(super) fn spawn(cloud: &Cloud, key: &str, work: impl Future<Output = ()> + S
 /// Does work in the background; `broken` is called when it panics.
 pub(super) fn guard(
     cloud: &Cloud,
+    what: String,
     work: impl Future<Output = ()> + Send + 'static,
-    broken: impl FnOnce(&Cloud) -> ApiResult<()> + Send + 'static,
+    broken: impl Fn(&Cloud) -> ApiResult<()> + Send + Sync + 'static,
 ) {
-    let then = cloud.clone();
-    cloud.spawn(async move {
-        // All that work and server share is in the store, whose transactions end whole or not at all.
-        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-            // Without its record there is nothing to write to; the next start tries again.
-            let _ = broken(&then);
-        }
+    let (then, name) = (cloud.clone(), what.clone());
+    cloud.spawn(what, work, move |_| async move {
+        // Without its record there is nothing to write to; the next start tries again.
+        let _ = then.persist(&name, || broken(&then)).await;
     });
 }
 

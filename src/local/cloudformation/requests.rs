@@ -368,7 +368,7 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
         let what = format!("change set {key}");
         let _ = in_background.persist(&what, write).await;
     };
-    recovery::guard(cloud, plan, move |cloud| {
+    recovery::guard(cloud, format!("change set {broken}"), plan, move |cloud| {
         recovery::fail_change_set(cloud, &broken)
     });
     Ok(answer)

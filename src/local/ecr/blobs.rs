@@ -59,18 +59,20 @@ fn damaged(digest: &str) -> Refusal {
     )
 }
 
-/// The record of a blob that a repository has; `None` also when its file is not whole.
+/// The record of a blob that a repository has; `None` also when its file is not whole. The blob can be
+/// read although its image is deleted meanwhile.
 pub(super) fn find(cloud: &Cloud, repository: &str, digest: &str) -> ApiResult<Option<Layer>> {
     let Some(sha256) = sha256_of(digest) else {
         return Ok(None);
     };
+    let key = format!("{repository}@{digest}");
+    let look_up = || layers(cloud).get(&key);
+    let found = cloud.blobs().leased(look_up, |_| sha256.to_owned())?;
     let whole = |layer: &Layer| {
         let file = cloud.blobs().path(sha256).metadata();
         file.is_ok_and(|file| file.len() == layer.size)
     };
-    Ok(layers(cloud)
-        .get(&format!("{repository}@{digest}"))?
-        .filter(whole))
+    Ok(found.filter(whole))
 }
 
 /// The bytes of a manifest; `None` when its file is gone.

@@ -4,11 +4,9 @@
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -16,9 +14,13 @@ use tokio::task::JoinHandle;
 
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::door;
+use crate::local::server::connection::{self, Bounds};
 
 /// 6 MB and what Lambda leaves for the frame around a payload (its message names this number).
 pub(super) const MAX_RESPONSE: usize = 6_291_556;
+
+/// Connections of one environment at a time; it uses one or two.
+const CONNECTIONS: usize = 64;
 
 /// An event for a function's process.
 #[derive(Debug, Clone)]
@@ -78,6 +80,14 @@ struct Shared {
 
 /// Serves a Runtime API.
 pub(super) async fn serve() -> ApiResult<Server> {
+    let bounds = Bounds {
+        connections: CONNECTIONS,
+        ..Bounds::default()
+    };
+    serve_within(bounds).await
+}
+
+async fn serve_within(bounds: Bounds) -> ApiResult<Server> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?.to_string();
     let (events, waiting) = mpsc::channel(1);
@@ -87,11 +97,25 @@ pub(super) async fn serve() -> ApiResult<Server> {
         said: say,
         current: Mutex::default(),
     }));
-    let router = Router::new().fallback(handle).with_state(api);
-    let serving = tokio::spawn(async move {
-        // Ends with the environment; an error has nobody to hear it.
-        let _ = axum::serve(listener, router).await;
-    });
+    let answer = move |request| {
+        let api = api.clone();
+        async move {
+            let mut response = handle(&api, request).await;
+            // A function may run longer than an idle connection is kept.
+            let close = http::HeaderValue::from_static("close");
+            response
+                .headers_mut()
+                .insert(http::header::CONNECTION, close);
+            response
+        }
+    };
+    // Ends with the environment.
+    let serving = tokio::spawn(connection::serve(
+        listener,
+        bounds,
+        std::future::pending(),
+        answer,
+    ));
     Ok(Server {
         address,
         events,
@@ -100,7 +124,7 @@ pub(super) async fn serve() -> ApiResult<Server> {
     })
 }
 
-async fn handle(State(api): State<Api>, request: Request<Body>) -> Response<Body> {
+async fn handle(api: &Api, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     // A page in a browser must not take a function's events.
     if let Err(error) = door::check_origin(&parts) {
@@ -108,12 +132,12 @@ async fn handle(State(api): State<Api>, request: Request<Body>) -> Response<Body
     }
     let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
     match (&parts.method, &path[..]) {
-        (&Method::GET, ["2018-06-01", "runtime", "invocation", "next"]) => next(&api).await,
+        (&Method::GET, ["2018-06-01", "runtime", "invocation", "next"]) => next(api).await,
         (&Method::POST, ["2018-06-01", "runtime", "invocation", id, "response"]) => {
-            answer(&api, id, body, Said::Response).await
+            answer(api, id, body, Said::Response).await
         }
         (&Method::POST, ["2018-06-01", "runtime", "invocation", id, "error"]) => {
-            answer(&api, id, body, Said::Error).await
+            answer(api, id, body, Said::Error).await
         }
         (&Method::POST, ["2018-06-01", "runtime", "init", "error"]) => {
             let Ok(body) = Limited::new(body, MAX_RESPONSE).collect().await else {
@@ -179,16 +203,26 @@ async fn answer(
             "Invalid request ID",
         );
     }
-    let Ok(body) = Limited::new(body, MAX_RESPONSE).collect().await else {
-        let _ = api.0.said.send(Said::TooLarge);
-        return refuse(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "RequestEntityTooLarge",
-            "Exceeded maximum allowed payload size (6291556 bytes).",
-        );
-    };
-    let _ = api.0.said.send(say(body.to_bytes().to_vec()));
-    accepted()
+    match Limited::new(body, MAX_RESPONSE).collect().await {
+        Ok(body) => {
+            let _ = api.0.said.send(say(body.to_bytes().to_vec()));
+            accepted()
+        }
+        Err(error) if error.is::<LengthLimitError>() => {
+            let _ = api.0.said.send(Said::TooLarge);
+            refuse(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestEntityTooLarge",
+                "Exceeded maximum allowed payload size (6291556 bytes).",
+            )
+        }
+        Err(error) => {
+            // The process can send it once more.
+            let mut current = api.0.current.lock().unwrap_or_else(PoisonError::into_inner);
+            current.get_or_insert_with(|| id.to_owned());
+            refuse(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string())
+        }
+    }
 }
 
 fn accepted() -> Response<Body> {
@@ -207,4 +241,66 @@ fn respond(status: StatusCode, body: &Value) -> Response<Body> {
         http::HeaderValue::from_static("application/json"),
     );
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Sends bytes and returns all that comes back until the server closes the connection.
+    async fn exchange(address: &str, sent: String) -> String {
+        let address = address.to_owned();
+        let work = move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(sent.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        tokio::task::spawn_blocking(work).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn half_a_request_does_not_hold_a_connection_of_the_runtime_api() {
+        let bounds = Bounds {
+            head: Duration::from_millis(100),
+            body: Duration::from_millis(100),
+            ..Bounds::default()
+        };
+        let mut server = serve_within(bounds).await.unwrap();
+        let event = Event {
+            id: "id".to_owned(),
+            payload: b"{}".to_vec(),
+            deadline: 0,
+            arn: "arn".to_owned(),
+            client_context: None,
+        };
+        // Each of these returns only when the server closes the connection.
+        let head = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+        exchange(&server.address, head.to_owned()).await;
+        server.events.send(event).await.unwrap();
+        let answer = exchange(&server.address, format!("{head}\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(matches!(server.said.recv().await, Some(Said::Next)));
+        // An upload that stalls is no answer, and not too large: the next one is the answer.
+        let post = |length: usize| {
+            format!(
+                "POST /2018-06-01/runtime/invocation/id/response HTTP/1.1\r\nHost: 127.0.0.1\r\n\
+                 Content-Length: {length}\r\n\r\n\"ok\""
+            )
+        };
+        let answer = exchange(&server.address, post(100)).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        let answer = exchange(&server.address, post(4)).await;
+        assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+        let said = server.said.recv().await;
+        assert!(
+            matches!(&said, Some(Said::Response(bytes)) if bytes == b"\"ok\""),
+            "{said:?}"
+        );
+    }
 }

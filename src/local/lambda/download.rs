@@ -73,7 +73,17 @@ pub(crate) async fn handle(cloud: &Cloud, parts: &Parts) -> Response<Body> {
         let sha256 = permitted(parts, clock::now().as_second())?;
         let (blobs, sha256) = (cloud.blobs().clone(), sha256.to_owned());
         let bytes = tokio::task::spawn_blocking(move || blobs.read(&sha256));
-        Ok(bytes.await.map_err(ApiError::internal)??)
+        bytes
+            .await
+            .map_err(ApiError::internal)?
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => ApiError::new(
+                    "NoSuchKey",
+                    "the function's code was replaced since: call GetFunction again",
+                )
+                .status(404),
+                _ => error.into(),
+            })
     }
     .await;
     let (status, kind, body) = match zip {

@@ -204,7 +204,12 @@ impl Record {
                 let prefix = if pending { "State" } else { "LastUpdateStatus" };
                 configuration[prefix] = json!("Failed");
                 configuration[format!("{prefix}Reason")] = json!(error.message);
-                configuration[format!("{prefix}ReasonCode")] = json!("InvalidZipFileException");
+                let code = if error.status < 500 {
+                    "InvalidZipFileException"
+                } else {
+                    "InternalError"
+                };
+                configuration[format!("{prefix}ReasonCode")] = json!(code);
             }
         }
         Ok(())
@@ -213,9 +218,9 @@ impl Record {
 
 /// Unpacks the code, in the background, and then makes the function what its record says.
 fn settle(cloud: &Cloud, name: String) {
-    let owned = cloud.clone();
-    cloud.spawn(async move {
-        let Ok(Some(record)) = records(&owned).get(&name) else {
+    let (owned, key) = (cloud.clone(), name.clone());
+    let work = async move {
+        let Ok(Some(record)) = records(&owned).get(&key) else {
             return;
         };
         let revision = record.configuration["RevisionId"].clone();
@@ -223,7 +228,7 @@ fn settle(cloud: &Cloud, name: String) {
         // A function that was deleted meanwhile has no record to change, and one that was made anew
         // under its name has a task of its own.
         let write = || {
-            records(&owned).update(&name, |record| {
+            records(&owned).update(&key, |record| {
                 if record.configuration["RevisionId"] == revision {
                     record.end(result.clone())
                 } else {
@@ -231,8 +236,26 @@ fn settle(cloud: &Cloud, name: String) {
                 }
             })
         };
-        let _ = owned.persist(&format!("function {name}"), write).await;
-        pool::retire(&owned, &name).await;
+        let _ = owned.persist(&format!("function {key}"), write).await;
+        pool::retire(&owned, &key).await;
+    };
+    supervise(cloud, name, work);
+}
+
+/// Does the work that ends a creation or an update; when it panics, that has failed.
+fn supervise(cloud: &Cloud, name: String, work: impl Future<Output = ()> + Send + 'static) {
+    let (broken, what) = (cloud.clone(), format!("function {name}"));
+    cloud.spawn(what.clone(), work, move |error| async move {
+        let write = || {
+            records(&broken).update(&name, |record| {
+                if record.under_way() {
+                    record.end(Err(error.clone()))
+                } else {
+                    Ok(())
+                }
+            })
+        };
+        let _ = broken.persist(&what, write).await;
     });
 }
 
@@ -403,4 +426,27 @@ pub(super) async fn delete(cloud: &Cloud, input: Named) -> ApiResult<Value> {
     }
     pool::retire(cloud, &name).await;
     Ok(Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_creation_that_panics_fails_the_function() {
+        let at = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(at.path());
+        let record: Record = parse(json!({
+            "configuration": {"State": "Pending"}, "code": "", "tags": {}, "active": null,
+        }))
+        .unwrap();
+        records(&cloud).put("f", &record).unwrap();
+        supervise(&cloud, "f".to_owned(), async { panic!("boom") });
+        cloud.idle().await;
+        let configuration = records(&cloud).get("f").unwrap().unwrap().configuration;
+        assert_eq!(configuration["State"], "Failed");
+        assert_eq!(configuration["StateReasonCode"], "InternalError");
+        let reason = configuration["StateReason"].as_str().unwrap();
+        assert!(reason.contains("boom"), "{reason}");
+    }
 }

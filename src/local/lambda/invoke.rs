@@ -160,17 +160,21 @@ async fn execute(
     };
     let (done, end) = oneshot::channel();
     let (owned, plan) = (cloud.clone(), plan.clone());
-    cloud.spawn(async move {
+    let work = async move {
         // A caller that has gone does not want the answer.
         let _ = done.send(pool::execute(&owned, &plan, event).await);
-    });
+    };
+    // After a panic nobody sends: the caller's answer is an internal error.
+    cloud.spawn(format!("invocation {id}"), work, |_| async {});
     end.await.map_err(ApiError::internal)?
 }
 
 /// Delivers an accepted event in the background: three attempts, as Lambda makes them.
 fn deliver(cloud: &Cloud, id: String, mut event: Accepted) {
-    let owned = cloud.clone();
-    cloud.spawn(async move {
+    let (owned, broken, failed) = (cloud.clone(), cloud.clone(), id.clone());
+    let what = format!("event {id}");
+    let title = what.clone();
+    let work = async move {
         loop {
             let delivered = attempt(&owned, &id, &event).await;
             event.attempts += 1;
@@ -184,6 +188,11 @@ fn deliver(cloud: &Cloud, id: String, mut event: Accepted) {
         }
         let write = || accepted(&owned).remove(&id);
         let _ = owned.persist(&format!("event {id}"), write).await;
+    };
+    // An event whose delivery panics would do so at every start.
+    cloud.spawn(what, work, move |_| async move {
+        let write = || accepted(&broken).remove(&failed);
+        let _ = broken.persist(&title, write).await;
     });
 }
 

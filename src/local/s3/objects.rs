@@ -116,22 +116,28 @@ fn keep(
     })
 }
 
-/// The current version of an object; `NoSuchBucket`, `NoSuchKey`.
+/// [`open`] for an object of a listing, which may be old: the current version of its key when it was
+/// overwritten since.
+pub(crate) fn open_newest(cloud: &Cloud, object: &Object) -> ApiResult<File> {
+    match open(cloud, object) {
+        Err(error) if error.status == 404 => {
+            open(cloud, &head(cloud, &object.bucket, &object.key)?)
+        }
+        opened => opened,
+    }
+}
+
+/// The current version of an object; `NoSuchBucket`, `NoSuchKey`. Its bytes can be read although it
+/// is overwritten meanwhile.
 pub(crate) fn head(cloud: &Cloud, bucket: &str, key: &str) -> ApiResult<Object> {
-    cloud.store().transaction(|transaction| {
-        let bucket = buckets::find(transaction, bucket)?;
-        let version = reading::select(transaction, &bucket, key, None)?.object()?;
-        Ok(Object::new(&bucket, version))
-    })
+    let (bucket, version) = reading::find_object(cloud, bucket, key, None)?;
+    Ok(Object::new(&bucket, version))
 }
 
 /// A version of an object; `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`.
 pub(crate) fn version(cloud: &Cloud, bucket: &str, key: &str, id: &str) -> ApiResult<Object> {
-    cloud.store().transaction(|transaction| {
-        let bucket = buckets::find(transaction, bucket)?;
-        let version = reading::select(transaction, &bucket, key, Some(id))?.object()?;
-        Ok(Object::new(&bucket, version))
-    })
+    let (bucket, version) = reading::find_object(cloud, bucket, key, Some(id))?;
+    Ok(Object::new(&bucket, version))
 }
 
 /// The bytes of the current version of an object; `NoSuchBucket`, `NoSuchKey`.
@@ -173,6 +179,47 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_object_that_is_overwritten_between_look_up_and_open_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let looked_up = {
+            let cloud = Cloud::in_directory(directory.path());
+            buckets::create(&cloud, "data").unwrap();
+            put(&cloud, "data", "a", b"old", "text/plain").unwrap();
+            head(&cloud, "data", "a").unwrap().sha256
+        };
+        // A server that has not used the bytes yet.
+        let cloud = Cloud::in_directory(directory.path());
+        let object = head(&cloud, "data", "a").unwrap();
+        put(&cloud, "data", "a", b"new", "text/plain").unwrap();
+        // No record names the old bytes any more; the collector keeps them for the reader.
+        let collection = cloud.blobs().begin_collection();
+        let file = cloud.blobs().path(&looked_up);
+        collection.remove(&looked_up, &file).unwrap();
+        drop(collection);
+        let mut bytes = Vec::new();
+        open_newest(&cloud, &object)
+            .unwrap()
+            .read_to_end(&mut bytes)
+            .unwrap();
+        assert_eq!(bytes, b"old");
+    }
+
+    #[test]
+    fn a_record_whose_bytes_are_collected_already_is_looked_up_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(directory.path());
+        let names = [b"old", b"new"].map(|bytes| cloud.blobs().write(bytes).unwrap());
+        std::fs::remove_file(cloud.blobs().path(&names[0])).unwrap();
+        let turn = std::cell::Cell::new(0);
+        let look_up = || ApiResult::Ok(&names[turn.replace(turn.get() + 1).min(1)]);
+        let found = cloud
+            .blobs()
+            .leased(look_up, |name| (*name).clone())
+            .unwrap();
+        assert_eq!(found, &names[1]);
+    }
+
+    #[test]
     fn an_object_that_was_overwritten_since_it_was_looked_up_is_not_damaged() {
         let directory = tempfile::tempdir().unwrap();
         let cloud = Cloud::in_directory(directory.path());
@@ -190,6 +237,12 @@ mod tests {
                 .contains("s3://data/a was deleted or overwritten")
         );
         assert_eq!(read(&cloud, "data", "a").unwrap(), b"new");
+        let mut newest = Vec::new();
+        open_newest(&cloud, &old)
+            .unwrap()
+            .read_to_end(&mut newest)
+            .unwrap();
+        assert_eq!(newest, b"new");
         // A record names these.
         std::fs::remove_file(cloud.blobs().path(&new.sha256)).unwrap();
         assert_eq!(open(&cloud, &new).unwrap_err().code, stored::DAMAGED);

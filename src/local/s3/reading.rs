@@ -29,6 +29,13 @@ pub(super) enum Selected {
 }
 
 impl Selected {
+    /// The object or the marker.
+    fn version(&self) -> &Version {
+        match self {
+            Self::Object(version) | Self::Marker(version, _) => version,
+        }
+    }
+
     /// The object; a marker is `NoSuchKey` or `MethodNotAllowed`.
     pub(super) fn object(self) -> ApiResult<Version> {
         match self {
@@ -95,19 +102,43 @@ pub(super) fn select(
     })
 }
 
-/// Finds a version for a request.
+/// Finds a version for a request, whose bytes can be read although it is overwritten meanwhile.
 pub(super) fn find(
     cloud: &Cloud,
     bucket: &str,
     key: &str,
     id: Option<&str>,
 ) -> S3Result<(Bucket, Version)> {
-    let (bucket, selected) = cloud.store().transaction(|transaction| {
-        let bucket = buckets::find(transaction, bucket)?;
-        let selected = select(transaction, &bucket, key, id)?;
-        Ok((bucket, selected))
-    })?;
+    let look_up = || {
+        cloud.store().transaction(|transaction| {
+            let bucket = buckets::find(transaction, bucket)?;
+            let selected = select(transaction, &bucket, key, id)?;
+            Ok((bucket, selected))
+        })
+    };
+    let (bucket, selected) = cloud
+        .blobs()
+        .leased(look_up, |(_, selected)| selected.version().sha256.clone())?;
     Ok((bucket, selected.object_or_marker()?))
+}
+
+/// Finds an object for the server itself, under the same conditions as [`find`].
+pub(super) fn find_object(
+    cloud: &Cloud,
+    bucket: &str,
+    key: &str,
+    id: Option<&str>,
+) -> ApiResult<(Bucket, Version)> {
+    let look_up = || {
+        cloud.store().transaction(|transaction| {
+            let bucket = buckets::find(transaction, bucket)?;
+            let version = select(transaction, &bucket, key, id)?.object()?;
+            Ok((bucket, version))
+        })
+    };
+    cloud
+        .blobs()
+        .leased(look_up, |(_, version)| version.sha256.clone())
 }
 
 /// The conditions of a read.
@@ -401,6 +432,8 @@ pub(super) async fn head(
     let span = span(&version, input.range.as_ref(), input.part_number)?;
     if asks_for_checksum(input.checksum_mode.as_ref()) {
         stored::verify(cloud, &bucket.name, &version).await?;
+    } else {
+        stored::check_length(cloud, &bucket.name, &version)?;
     }
     let mut output = HeadObjectOutput::default();
     describe!(output, &bucket, &version, &span, input.checksum_mode);
@@ -438,6 +471,8 @@ pub(super) async fn attributes(
     };
     if asked(ObjectAttributes::CHECKSUM) {
         stored::verify(cloud, &bucket.name, &version).await?;
+    } else {
+        stored::check_length(cloud, &bucket.name, &version)?;
     }
     let details = &version.details;
     let checksum =

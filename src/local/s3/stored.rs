@@ -61,7 +61,18 @@ pub(super) fn open_bytes(
     version: &str,
     sha256: &str,
 ) -> ApiResult<File> {
-    let mut opened = cloud.blobs().reader(sha256);
+    read_bytes(cloud, (bucket, key, version, sha256), || {
+        cloud.blobs().reader(sha256)
+    })
+}
+
+/// Reads the bytes of an object's version (bucket, key, version, SHA-256), or what is known of them.
+fn read_bytes<T>(
+    cloud: &Cloud,
+    (bucket, key, version, sha256): (&str, &str, &str, &str),
+    read: impl Fn() -> std::io::Result<T>,
+) -> ApiResult<T> {
+    let mut opened = read();
     if matches!(&opened, Err(error) if error.kind() == ErrorKind::NotFound) {
         let found = cloud
             .store()
@@ -70,7 +81,7 @@ pub(super) fn open_bytes(
             return Err(gone(bucket, key, version));
         }
         // The same bytes may have been stored again meanwhile.
-        opened = cloud.blobs().reader(sha256);
+        opened = read();
     }
     opened.map_err(|error| unreadable(bucket, key, version, error))
 }
@@ -99,6 +110,20 @@ pub(super) async fn open_at(
 /// Fails with the error of a damaged object unless its bytes are sound.
 pub(super) async fn verify(cloud: &Cloud, bucket: &str, version: &Version) -> ApiResult<()> {
     open_at(cloud, bucket, version, 0).await.map(drop)
+}
+
+/// Fails with the error of a damaged object when its bytes are missing or of another length: all that can
+/// be known without reading them.
+pub(super) fn check_length(cloud: &Cloud, bucket: &str, version: &Version) -> ApiResult<()> {
+    let what = (
+        bucket,
+        version.key.as_str(),
+        version.id.as_str(),
+        version.sha256.as_str(),
+    );
+    read_bytes(cloud, what, || {
+        cloud.blobs().check_length(&version.sha256, version.size)
+    })
 }
 
 /// The ids of those versions whose bytes are damaged.

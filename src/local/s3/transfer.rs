@@ -360,10 +360,7 @@ fn copied(found: &Version, asked: &Details, replace_metadata: bool, replace_tags
 
 /// The sequence of a copy's source, whose bytes are verified.
 async fn sound_source(cloud: &Cloud, bucket: &str, key: &str, id: Option<&str>) -> ApiResult<i64> {
-    let found = cloud.store().transaction(|transaction| {
-        let bucket = buckets::find(transaction, bucket)?;
-        reading::select(transaction, &bucket, key, id)?.object()
-    })?;
+    let (_, found) = reading::find_object(cloud, bucket, key, id)?;
     stored::verify(cloud, bucket, &found).await?;
     Ok(found.sequence)
 }
@@ -376,10 +373,7 @@ async fn checksum_of(
     id: Option<&str>,
     algorithm: Algorithm,
 ) -> ApiResult<checksums::Checksums> {
-    let found = cloud.store().transaction(|transaction| {
-        let bucket = buckets::find(transaction, bucket)?;
-        reading::select(transaction, &bucket, key, id)?.object()
-    })?;
+    let (_, found) = reading::find_object(cloud, bucket, key, id)?;
     if let Some(known) = found.details.whole.get(&algorithm) {
         return Ok([(algorithm, known.clone())].into());
     }

@@ -7,7 +7,7 @@ use base64::Engine;
 use serde_json::{Value, json};
 
 use super::records::Records;
-use super::{network, requests, tags};
+use super::{network, requests};
 use crate::local::api::{ApiError, ApiResult, operations};
 use crate::local::{Cloud, clock, iam};
 
@@ -106,8 +106,7 @@ async fn create_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         record["NetworkInterfaceId"] = json!(format!("eni-{}", &id[..17]));
     }
-    let arn = NOTEBOOKS.create(cloud, name, record)?;
-    tags::put(cloud, &arn, input.get("Tags"))?;
+    let arn = NOTEBOOKS.create(cloud, name, record, input.get("Tags"))?;
     settle(cloud, name, "Pending", "InService");
     Ok(json!({"NotebookInstanceArn": arn}))
 }
@@ -161,22 +160,47 @@ fn check_references(cloud: &Cloud, input: &Value) -> ApiResult<()> {
 
 /// Moves a notebook instance from one status to the next after a moment.
 fn settle(cloud: &Cloud, name: &str, from: &'static str, to: &'static str) {
-    let (cloud, name) = (cloud.clone(), name.to_owned());
-    let inner = cloud.clone();
-    cloud.spawn(async move {
+    let (inner, whose) = (cloud.clone(), name.to_owned());
+    let work = async move {
         clock::sleep(TRANSITION).await;
-        // The record may be gone when the state directory was removed: nothing to settle then.
-        let write = || {
-            NOTEBOOKS.change(&inner, &name, |record| {
-                if record["NotebookInstanceStatus"] == from {
-                    record["NotebookInstanceStatus"] = json!(to);
+        arrive(&inner, &whose, from, to, None).await;
+    };
+    supervise(cloud, name, from, work);
+}
+
+/// Does work in the background that ends a status; when it panics, the notebook instance is Failed.
+fn supervise(
+    cloud: &Cloud,
+    name: &str,
+    from: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let (broken, name) = (cloud.clone(), name.to_owned());
+    cloud.spawn(
+        format!("notebook instance {name}"),
+        work,
+        move |error| async move {
+            arrive(&broken, &name, from, "Failed", Some(error.message)).await;
+        },
+    );
+}
+
+/// Writes the status after `from`, with the reason of a failure.
+async fn arrive(cloud: &Cloud, name: &str, from: &str, to: &str, reason: Option<String>) {
+    // The record may be gone when the state directory was removed: nothing to write then.
+    let write = || {
+        NOTEBOOKS.change(cloud, name, |record| {
+            if record["NotebookInstanceStatus"] == from {
+                record["NotebookInstanceStatus"] = json!(to);
+                if let Some(reason) = &reason {
+                    record["FailureReason"] = json!(format!("InternalServerError: {reason}"));
                 }
-                Ok(())
-            })
-        };
-        let what = format!("notebook instance {name}");
-        let _ = inner.persist(&what, write).await;
-    });
+            }
+            Ok(())
+        })
+    };
+    let what = format!("notebook instance {name}");
+    let _ = cloud.persist(&what, write).await;
 }
 
 /// After a restart: what was between two statuses arrives.
@@ -375,14 +399,15 @@ async fn delete_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         record["NotebookInstanceStatus"] = json!("Deleting");
         Ok(())
     })?;
-    let inner = cloud.clone();
-    cloud.spawn(async move {
+    let (inner, whose) = (cloud.clone(), name.clone());
+    let work = async move {
         clock::sleep(TRANSITION).await;
         // `recover` finishes a deletion that a crash interrupted.
-        let write = || NOTEBOOKS.remove(&inner, &name);
-        let what = format!("deletion of notebook instance {name}");
+        let write = || NOTEBOOKS.remove(&inner, &whose);
+        let what = format!("deletion of notebook instance {whose}");
         let _ = inner.persist(&what, write).await;
-    });
+    };
+    supervise(cloud, &name, "Deleting", work);
     Ok(json!({}))
 }
 
@@ -406,8 +431,7 @@ async fn create_lifecycle(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let name = requests::name(&input, LIFECYCLES.name, 63)?;
     check_scripts(&input)?;
     let record = requests::pick(&input, &[LIFECYCLES.name, "OnCreate", "OnStart"]);
-    let arn = LIFECYCLES.create(cloud, name, record)?;
-    tags::put(cloud, &arn, input.get("Tags"))?;
+    let arn = LIFECYCLES.create(cloud, name, record, input.get("Tags"))?;
     Ok(json!({"NotebookInstanceLifecycleConfigArn": arn}))
 }
 
@@ -455,8 +479,7 @@ async fn create_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         )));
     }
     let record = requests::pick(&input, &[REPOSITORIES.name, "GitConfig"]);
-    let arn = REPOSITORIES.create(cloud, name, record)?;
-    tags::put(cloud, &arn, input.get("Tags"))?;
+    let arn = REPOSITORIES.create(cloud, name, record, input.get("Tags"))?;
     Ok(json!({"CodeRepositoryArn": arn}))
 }
 
@@ -521,5 +544,19 @@ mod tests {
     fn scripts_are_base64() {
         assert!(check_scripts(&json!({"OnStart": [{"Content": "IyEvYmluL3No"}]})).is_ok());
         assert!(check_scripts(&json!({"OnStart": [{"Content": "#!/bin/sh"}]})).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_transition_that_panics_fails_the_notebook_instance() {
+        let at = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(at.path());
+        let record = json!({"NotebookInstanceStatus": "Pending"});
+        NOTEBOOKS.create(&cloud, "n", record, None).unwrap();
+        supervise(&cloud, "n", "Pending", async { panic!("boom") });
+        cloud.idle().await;
+        let record = NOTEBOOKS.get(&cloud, "n").unwrap();
+        assert_eq!(record["NotebookInstanceStatus"], "Failed");
+        let reason = record["FailureReason"].as_str().unwrap();
+        assert!(reason.contains("boom"), "{reason}");
     }
 }

@@ -27,24 +27,32 @@ impl Records {
         cloud.arn("sagemaker", format_args!("{}/{name}", self.resource))
     }
 
-    /// Adds a record with its ARN and times; `ValidationException` when the name is taken.
-    pub(super) fn create(self, cloud: &Cloud, name: &str, mut record: Value) -> ApiResult<String> {
+    /// Adds a record with its ARN, its times and the `Tags` of the request, in one transaction;
+    /// `ValidationException` when the name is taken.
+    pub(super) fn create(
+        self,
+        cloud: &Cloud,
+        name: &str,
+        mut record: Value,
+        given_tags: Option<&Value>,
+    ) -> ApiResult<String> {
         let arn = self.arn_of(cloud, name);
         let now = clock::epoch();
         record[self.arn] = json!(arn);
         record["CreationTime"] = json!(now);
         record["LastModifiedTime"] = json!(now);
-        if cloud
-            .store()
-            .collection::<Value>("sagemaker", self.kind)
-            .insert(name, &record)?
-        {
-            return Ok(arn);
-        }
-        Err(ApiError::validation(format!(
-            "Cannot create already existing {} \"{arn}\".",
-            self.title
-        )))
+        let records = cloud.store().collection::<Value>("sagemaker", self.kind);
+        cloud.store().transaction(|transaction| {
+            if records.get_in(transaction, name)?.is_some() {
+                return Err(ApiError::validation(format!(
+                    "Cannot create already existing {} \"{arn}\".",
+                    self.title
+                )));
+            }
+            records.put_in(transaction, name, &record)?;
+            tags::put_in(cloud, transaction, &arn, given_tags)
+        })?;
+        Ok(arn)
     }
 
     fn missing(self, cloud: &Cloud, name: &str) -> ApiError {

@@ -94,17 +94,8 @@ struct Tag {
     value: String,
 }
 
-/// Adds the `Tags` member of a `Create…` request to a resource; without the member nothing.
-pub(super) fn put(cloud: &Cloud, arn: &str, tags: Option<&Value>) -> ApiResult<()> {
-    if tags.is_none_or(Value::is_null) {
-        return Ok(());
-    }
-    cloud
-        .store()
-        .transaction(|transaction| put_in(cloud, transaction, arn, tags))
-}
-
-/// [`put`] inside the transaction that makes the resource.
+/// Adds the `Tags` member of a request to a resource, in the transaction that creates the resource:
+/// a server that ends in between must not leave one without its tags. Without the member nothing.
 pub(super) fn put_in(
     cloud: &Cloud,
     transaction: &Transaction<'_>,
@@ -183,7 +174,9 @@ async fn resource<'a>(cloud: &Cloud, input: &'a Value) -> ApiResult<&'a str> {
 
 async fn add_tags(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let arn = resource(cloud, &input).await?;
-    put(cloud, arn, input.get("Tags"))?;
+    cloud
+        .store()
+        .transaction(|transaction| put_in(cloud, transaction, arn, input.get("Tags")))?;
     Ok(json!({"Tags": of(cloud, arn)?}))
 }
 
@@ -204,4 +197,72 @@ async fn delete_tags(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             Ok(())
         })?;
     Ok(json!({}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls an operation past the checks of its request, as far as the tags.
+    async fn call(cloud: &Cloud, operation: &str, input: Value) -> ApiResult<Value> {
+        super::super::call(cloud, operation, input).await
+    }
+
+    #[tokio::test]
+    async fn a_resource_whose_tags_cannot_be_written_is_not_created() {
+        let at = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(at.path());
+        let source = json!({"SourceUri": "s3://b/k"});
+        let uri = "https://example.com/r.git";
+        for (create, describe, name, more) in [
+            (
+                "CreateModelPackageGroup",
+                "DescribeModelPackageGroup",
+                "ModelPackageGroupName",
+                json!({}),
+            ),
+            (
+                "CreateCodeRepository",
+                "DescribeCodeRepository",
+                "CodeRepositoryName",
+                json!({"GitConfig": {"RepositoryUrl": uri}}),
+            ),
+            (
+                "CreateNotebookInstanceLifecycleConfig",
+                "DescribeNotebookInstanceLifecycleConfig",
+                "NotebookInstanceLifecycleConfigName",
+                json!({}),
+            ),
+            (
+                "CreateAction",
+                "DescribeAction",
+                "ActionName",
+                json!({"ActionType": "T", "Source": source}),
+            ),
+            (
+                "CreateContext",
+                "DescribeContext",
+                "ContextName",
+                json!({"ContextType": "T", "Source": source}),
+            ),
+        ] {
+            let mut input = more;
+            input[name] = json!("one");
+            input["Tags"] = json!([{"Key": "k".repeat(129), "Value": "v"}]);
+            let error = call(&cloud, create, input.clone()).await.unwrap_err();
+            assert!(error.message.contains("over 128"), "{create}: {error}");
+            let given = json!({ name: "one" });
+            assert!(
+                call(&cloud, describe, given.clone()).await.is_err(),
+                "{create} left a resource without its tags"
+            );
+            input["Tags"] = json!([{"Key": "k", "Value": "v"}]);
+            let created = call(&cloud, create, input.clone()).await.unwrap();
+            let arn = created.as_object().unwrap().values().next().unwrap();
+            let tags = call(&cloud, "ListTags", json!({"ResourceArn": arn})).await;
+            assert_eq!(tags.unwrap()["Tags"], input["Tags"], "{create}");
+            let again = call(&cloud, create, input).await.unwrap_err();
+            assert!(again.message.contains("exist"), "{create}: {again}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,17 +21,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::framing::{Ambiguous, Framing};
 use crate::local::{clock, limits};
 
 /// What clients may hold.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(in crate::local) struct Bounds {
     /// Time for the headers of a request.
-    pub(super) head: Duration,
+    pub(in crate::local) head: Duration,
     /// Time for the next bytes of a body.
-    pub(super) body: Duration,
+    pub(in crate::local) body: Duration,
+    /// Time in which the client must accept more bytes of an answer.
+    pub(in crate::local) answer: Duration,
     /// Connections at a time; more wait in the listener's queue.
-    pub(super) connections: usize,
+    pub(in crate::local) connections: usize,
 }
 
 impl Default for Bounds {
@@ -39,13 +42,14 @@ impl Default for Bounds {
         Self {
             head: limits::HEAD_TIME,
             body: limits::BODY_TIME,
+            answer: limits::ANSWER_TIME,
             connections: limits::MAX_CONNECTIONS,
         }
     }
 }
 
 /// Serves until `closing` ends, then waits for the requests in progress.
-pub(super) async fn serve<F, R>(
+pub(in crate::local) async fn serve<F, R>(
     listener: TcpListener,
     bounds: Bounds,
     closing: impl Future<Output = ()>,
@@ -94,13 +98,21 @@ async fn connection<F, R>(
 {
     // Answers are written at once; waiting for more bytes only delays them.
     let _ = stream.set_nodelay(true);
-    let interim = Arc::new(Interim::default());
+    let (interim, ambiguous) = (Arc::new(Interim::default()), Arc::new(Ambiguous::default()));
     let socket = TokioIo::new(Socket {
         stream,
         interim: interim.clone(),
         sent: 0,
+        patience: bounds.answer,
+        timer: None,
+        framing: Framing::default(),
+        ambiguous: ambiguous.clone(),
     });
-    let service = service_fn(move |request: Request<Incoming>| {
+    let count = AtomicUsize::new(0);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if ambiguous.includes(count.fetch_add(1, Ordering::Relaxed)) {
+            request.extensions_mut().insert(TwoLengths);
+        }
         if awaits_continue(&request) {
             interim.send();
         }
@@ -130,6 +142,10 @@ async fn connection<F, R>(
         }
     }
 }
+
+/// Marks a request that has both `Content-Length` and `Transfer-Encoding`.
+#[derive(Debug, Clone)]
+pub(in crate::local) struct TwoLengths;
 
 /// True for a request without a body whose client waits for `100 Continue` all the same. Hyper sends
 /// it when a body is read, and never for an empty one.
@@ -168,20 +184,49 @@ struct Socket {
     interim: Arc<Interim>,
     /// Bytes of [`CONTINUE`] that are written.
     sent: usize,
+    /// Time in which the client must accept more bytes.
+    patience: Duration,
+    /// Runs while the client accepts none.
+    timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    framing: Framing,
+    ambiguous: Arc<Ambiguous>,
 }
 
 impl Socket {
     fn poll_interim(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.interim.wanted.load(Ordering::Relaxed) {
             let rest = &CONTINUE[self.sent..];
-            let count = ready!(Pin::new(&mut self.stream).poll_write(context, rest))?;
+            let length = rest.len();
+            let written = Pin::new(&mut self.stream).poll_write(context, rest);
+            let count = ready!(self.in_time(context, written))?;
             self.sent += count;
-            if count == rest.len() {
+            if count == length {
                 self.sent = 0;
                 self.interim.wanted.store(false, Ordering::Relaxed);
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Socket {
+    /// Passes the outcome of a write on; an error when the client has accepted nothing for too long. A
+    /// client that does not read its answer would hold the connection for ever.
+    fn in_time<R>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if written.is_ready() {
+            self.timer = None;
+            return written;
+        }
+        let patience = self.patience;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(clock::sleep(patience)));
+        ready!(timer.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -191,7 +236,13 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let Self {
+            framing, ambiguous, ..
+        } = &mut *self;
+        framing.follow(&buffer.filled()[before..], ambiguous);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -203,7 +254,8 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(context))?;
         self.interim.unflushed.store(true, Ordering::Relaxed);
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.in_time(context, written)
     }
 
     fn poll_write_vectored(
@@ -213,7 +265,8 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(context))?;
         self.interim.unflushed.store(true, Ordering::Relaxed);
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.in_time(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -2,7 +2,7 @@
 //! record names it yet.
 //!
 //! A blob is stored first, and named by a record after that. Whoever stores it, or is about to name
-//! one that is there, notes so under the lock under which the collector deletes. A collection works
+//! one that is there, or is about to read one that a record named a moment ago, notes so under the lock under which the collector deletes. A collection works
 //! with the records of one moment; a blob that was noted less than [`WINDOW`] before that moment, or
 //! since, is kept.
 
@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 
 /// How long after a blob is stored the record that names it is committed, at the very most.
 const WINDOW: Duration = Duration::from_mins(5);
+
+/// A use this soon after the last one is not noted again: objects that are read all the time must not
+/// fill the memory. The window is shorter by this much.
+const RENEWAL: Duration = Duration::from_mins(1);
 
 /// The uses of blobs, shared by all handles on a store.
 #[derive(Debug, Default)]
@@ -34,6 +38,10 @@ impl Noting<'_> {
     /// Notes that a blob is used now.
     pub(super) fn note(&mut self, sha256: &str) {
         let now = Instant::now();
+        let last = self.0.last.get(sha256);
+        if last.is_some_and(|last| now < *last + RENEWAL) {
+            return;
+        }
         self.0.last.insert(sha256.to_owned(), now);
         self.0.order.push_back((now, sha256.to_owned()));
         let moment = self.0.moment.unwrap_or(now);

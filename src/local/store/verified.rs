@@ -178,6 +178,22 @@ impl Blobs {
         Ok(file)
     }
 
+    /// Fails as [`Blobs::reader`] does when the blob is missing, no file, or of another length, without
+    /// reading it.
+    pub(crate) fn check_length(&self, sha256: &str, length: u64) -> io::Result<()> {
+        let found = self.path(sha256).symlink_metadata()?;
+        if found.is_file() && found.len() == length {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            Damaged {
+                sha256: sha256.to_owned(),
+                file: Stamp::new(&found),
+            },
+        ))
+    }
+
     /// The verified bytes of a blob.
     pub(crate) fn read(&self, sha256: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -231,12 +247,15 @@ mod tests {
             assert!(is_damage(&error), "{error}");
             assert!(error.to_string().contains(&name), "{error}");
             assert!(!blobs.is_sound(&name).unwrap());
+            let short = damaged.len() < 13;
+            assert_eq!(blobs.check_length(&name, 13).is_err(), short);
             // The same bytes again replace it.
             assert_eq!(blobs.write(b"one two three").unwrap(), name);
             assert_eq!(blobs.read(&name).unwrap(), b"one two three");
         }
         std::fs::remove_file(&path).unwrap();
         assert!(is_damage(&blobs.read(&name).unwrap_err()));
+        assert!(is_damage(&blobs.check_length(&name, 13).unwrap_err()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::records::Records;
-use super::super::{requests, tags};
+use super::super::requests;
 use super::capture;
 use super::models::MODELS;
 use crate::local::Cloud;
@@ -70,8 +70,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         ],
     );
     record["ProductionVariants"] = checked.into();
-    let arn = CONFIGS.create(cloud, name, record)?;
-    tags::put(cloud, &arn, input.get("Tags"))?;
+    let arn = CONFIGS.create(cloud, name, record, input.get("Tags"))?;
     Ok(json!({"EndpointConfigArn": arn}))
 }
 

@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::super::records::Records;
-use super::super::{lineage, requests, tags};
+use super::super::{lineage, requests};
 use super::configs::CONFIGS;
 use super::fleet::{self, Fleet, Plan};
 use crate::local::api::{ApiError, ApiResult};
@@ -56,21 +56,53 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         "EndpointConfigName": config,
         "EndpointStatus": "Creating",
     });
-    let arn = ENDPOINTS.create(cloud, &name, record)?;
-    tags::put(cloud, &arn, input.get("Tags"))?;
-    let (inner, config) = (cloud.clone(), config.to_owned());
-    let policy = given_policy(&input);
-    cloud.spawn(async move {
-        let (change, plan) = match deploy(&inner, &name, &config).await {
-            Ok(plan) => (in_service(&plan, policy), Some(plan)),
-            Err(reason) => (
-                json!({"EndpointStatus": "Failed", "FailureReason": reason}),
-                None,
-            ),
-        };
-        arrive(&inner, &name, change, plan).await;
-    });
+    let arn = ENDPOINTS.create(cloud, &name, record, input.get("Tags"))?;
+    let work = {
+        let (cloud, name, config) = (cloud.clone(), name.clone(), config.to_owned());
+        async move { deploy(&cloud, &name, &config).await }
+    };
+    finish(cloud, name, given_policy(&input), "Failed", work);
     Ok(json!({"EndpointArn": arn}))
+}
+
+/// Does the work of a deployment in the background, and writes its end. When the work fails or
+/// panics, the endpoint has the status `otherwise` and the reason.
+fn finish(
+    cloud: &Cloud,
+    name: String,
+    policy: Option<Value>,
+    otherwise: &'static str,
+    work: impl Future<Output = Result<Plan, String>> + Send + 'static,
+) {
+    let failed =
+        move |reason: String| json!({"EndpointStatus": otherwise, "FailureReason": reason});
+    let (inner, broken, whose) = (cloud.clone(), cloud.clone(), name.clone());
+    cloud.spawn(
+        format!("deployment of endpoint {name}"),
+        async move {
+            let (change, plan) = match work.await {
+                Ok(plan) => (in_service(&plan, policy), Some(plan)),
+                Err(reason) => (failed(reason), None),
+            };
+            arrive(&inner, &name, change, plan).await;
+        },
+        move |error| async move {
+            if !ENDPOINTS
+                .get(&broken, &whose)
+                .is_ok_and(|record| busy(&record).is_err())
+            {
+                return;
+            }
+            // A failed endpoint serves nothing.
+            if otherwise == "Failed"
+                && let Some(fleet) = fleet::switch(&broken, &whose, None)
+            {
+                fleet.stop().await;
+            }
+            let reason = format!("InternalServerError: {}", error.message);
+            arrive(&broken, &whose, failed(reason), None).await;
+        },
+    );
 }
 
 /// Starts a fleet for a configuration and moves the traffic to it when it is healthy.
@@ -84,7 +116,8 @@ async fn deploy(cloud: &Cloud, name: &str, config: &str) -> Result<Plan, String>
         return Err(reason);
     }
     if let Some(old) = fleet::switch(cloud, name, Some(fleet)) {
-        cloud.spawn(async move { old.stop().await });
+        let what = format!("end of the old processes of endpoint {name}");
+        cloud.spawn(what, async move { old.stop().await }, |_| async {});
     }
     Ok(plan)
 }
@@ -180,17 +213,11 @@ pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         });
         Ok(record["EndpointArn"].clone())
     })?;
-    let (inner, policy) = (cloud.clone(), given_policy(&input));
-    cloud.spawn(async move {
-        let (change, plan) = match deploy(&inner, &name, &config).await {
-            Ok(plan) => (in_service(&plan, policy), Some(plan)),
-            Err(reason) => (
-                json!({"EndpointStatus": "InService", "FailureReason": reason}),
-                None,
-            ),
-        };
-        arrive(&inner, &name, change, plan).await;
-    });
+    let work = {
+        let (cloud, name) = (cloud.clone(), name.clone());
+        async move { deploy(&cloud, &name, &config).await }
+    };
+    finish(cloud, name, given_policy(&input), "InService", work);
     Ok(json!({"EndpointArn": arn}))
 }
 
@@ -265,15 +292,22 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         record["EndpointStatus"] = json!("Deleting");
         Ok(())
     })?;
-    let inner = cloud.clone();
-    cloud.spawn(async move {
-        if let Some(fleet) = fleet::switch(&inner, &name, None) {
-            fleet.stop().await;
-        }
-        // `recover` finishes a deletion that a crash interrupted.
-        let what = format!("deletion of endpoint {name}");
-        let _ = inner.persist(&what, || forget(&inner, &name)).await;
-    });
+    let what = format!("deletion of endpoint {name}");
+    let (inner, broken, whose, title) = (cloud.clone(), cloud.clone(), name.clone(), what.clone());
+    cloud.spawn(
+        what.clone(),
+        async move {
+            if let Some(fleet) = fleet::switch(&inner, &name, None) {
+                fleet.stop().await;
+            }
+            // `recover` finishes a deletion that a crash interrupted.
+            let _ = inner.persist(&what, || forget(&inner, &name)).await;
+        },
+        // The processes end when nobody holds them any more.
+        move |_| async move {
+            let _ = broken.persist(&title, || forget(&broken, &whose)).await;
+        },
+    );
     Ok(json!({}))
 }
 
@@ -345,7 +379,7 @@ mod tests {
         assert!(plans(&cloud).get("e").unwrap().is_none());
 
         let old = json!({"EndpointConfigName": "old", "EndpointStatus": "Updating"});
-        ENDPOINTS.create(&cloud, "e", old).unwrap();
+        ENDPOINTS.create(&cloud, "e", old, None).unwrap();
         write(&cloud, "e", in_service(&plan, None), Some(&plan)).unwrap();
         let record = ENDPOINTS.get(&cloud, "e").unwrap();
         assert_eq!(record["EndpointStatus"], "InService");
@@ -375,5 +409,27 @@ mod tests {
             "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}}});
         assert!(check_deployment(&plain).is_ok());
         assert!(check_deployment(&Value::Null).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_deployment_that_panics_ends() {
+        let at = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(at.path());
+        for (name, before, after) in [
+            ("new", "Creating", "Failed"),
+            ("old", "Updating", "InService"),
+        ] {
+            let record = json!({"EndpointStatus": before});
+            ENDPOINTS.create(&cloud, name, record, None).unwrap();
+            finish(&cloud, name.to_owned(), None, after, async {
+                panic!("boom")
+            });
+            cloud.idle().await;
+            let record = ENDPOINTS.get(&cloud, name).unwrap();
+            assert_eq!(record["EndpointStatus"], after);
+            let reason = record["FailureReason"].as_str().unwrap();
+            assert!(reason.starts_with("InternalServerError: "), "{reason}");
+            assert!(reason.contains("boom"), "{reason}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::super::records::Records;
-use super::super::{network, requests, tags};
+use super::super::{network, requests};
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::cloud::Service;
 use crate::local::s3::objects;
@@ -54,8 +54,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         ],
     );
     record["EnableNetworkIsolation"] = json!(input["EnableNetworkIsolation"] == true);
-    let arn = MODELS.create(cloud, name, record)?;
-    tags::put(cloud, &arn, input.get("Tags"))?;
+    let arn = MODELS.create(cloud, name, record, input.get("Tags"))?;
     Ok(json!({"ModelArn": arn}))
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::artifact;
 use super::models::Container;
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::cloud::caught;
 use crate::local::{Cloud, beneath, clock, logs, runtime};
 
 /// SIGTERM, then SIGKILL after this long (developer guide, inference container).
@@ -65,7 +66,14 @@ impl Server {
             log_stream: log_stream.clone(),
         };
         tokio::spawn(async move {
-            watched.keep_alive(&say, stopped).await;
+            let what = format!("a server of endpoint {}", watched.instance.endpoint);
+            let work = async {
+                watched.keep_alive(&say, stopped).await;
+                Ok(())
+            };
+            if let Err(error) = caught(&what, work).await {
+                let _ = say.send(State::Failed(error.message));
+            }
             // The directory of this instance: /opt/ml, and what the runtime keeps beside it.
             if let Some(directory) = watched.base.parent() {
                 let (state, directory) =

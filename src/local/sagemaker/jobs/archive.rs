@@ -6,6 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tar::{Builder, EntryType, Header, HeaderMode};
 
+use super::interrupt::Interrupt;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::beneath::{Directory, Found, stays_inside};
 
@@ -14,10 +15,15 @@ use crate::local::beneath::{Directory, Found, stays_inside};
 ///
 /// A symbolic link is stored as a link, never followed; one whose target leaves the directory
 /// (every absolute one does) is an error that names it, like a FIFO, a socket or a device.
-pub(super) fn write(directory: &Directory, archive: impl Write) -> ApiResult<()> {
+pub(super) fn write(
+    directory: &Directory,
+    archive: impl Write,
+    interrupt: &Interrupt,
+) -> ApiResult<()> {
     let encoder = GzEncoder::new(archive, Compression::fast());
     let mut builder = Builder::new(encoder);
     directory.walk(|path, found| {
+        interrupt.check()?;
         let mut header = Header::new_gnu();
         match found {
             Found::Directory(metadata) => {
@@ -44,9 +50,9 @@ pub(super) fn write(directory: &Directory, archive: impl Write) -> ApiResult<()>
             }
             Found::File(file, metadata) => {
                 header.set_metadata_in_mode(&metadata, HeaderMode::Deterministic);
-                let mut contents = file.take(metadata.len());
+                let mut contents = interrupt.reader(file.take(metadata.len()));
                 builder.append_data(&mut header, path, &mut contents)?;
-                if contents.limit() > 0 {
+                if contents.inner.limit() > 0 {
                     return Err(ApiError::validation(format!(
                         "{} became shorter while it was read",
                         directory.shown(path).display()
@@ -71,7 +77,8 @@ mod tests {
 
     fn packed(directory: &Path) -> ApiResult<Vec<u8>> {
         let mut bytes = Vec::new();
-        write(&Directory::open(directory, "/opt/ml/model")?, &mut bytes)?;
+        let model = Directory::open(directory, "/opt/ml/model")?;
+        write(&model, &mut bytes, &Interrupt::never())?;
         Ok(bytes)
     }
 

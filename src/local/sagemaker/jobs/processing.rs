@@ -1,14 +1,16 @@
 //! Processing jobs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::interrupt::{self, Interrupt};
 use super::request::{self, items, required, text, words};
 use super::{End, Kind, Run, list, transfer};
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::beneath::Directory;
 use crate::local::runtime::Prepared;
 use crate::local::{Cloud, clock};
 
@@ -65,10 +67,8 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         ("LastModifiedTime".to_owned(), json!(now)),
     ]);
     let run = super::register(cloud, KIND, &name, describe.into(), input.get("Tags"))?;
-    cloud.spawn(async move {
-        let end = work(&run).await;
-        run.finish(&end, |_, _| {}).await;
-    });
+    let job = run.clone();
+    super::launch(run, async move { work(&job).await }, |_, _| {});
     Ok(json!({ "ProcessingJobArn": arn }))
 }
 
@@ -135,8 +135,7 @@ async fn work(run: &Run) -> ApiResult<End> {
     let Some(prepared) = run.prepare(uri).await? else {
         return Ok(run.stopped());
     };
-    run.blocking(inputs).await?;
-    if run.is_stopped() {
+    if !run.transfer(run.interrupt(None), inputs).await? || run.is_stopped() {
         return Ok(run.stopped());
     }
     run.change(|job| job["ProcessingStartTime"] = clock::epoch().into())?;
@@ -145,8 +144,8 @@ async fn work(run: &Run) -> ApiResult<End> {
         serde_json::from_value(run.request["Environment"].clone()).unwrap_or_default();
     environment.insert("PROCESSING_JOB_NAME".to_owned(), run.name.clone());
     let end = run.execute(prepared, command, environment).await?;
-    if end == End::Completed {
-        run.blocking(outputs).await?;
+    if end == End::Completed && !run.transfer(run.interrupt(Some(&end)), outputs).await? {
+        return Ok(run.stopped());
     }
     Ok(end)
 }
@@ -167,7 +166,7 @@ fn command(specification: &Value, prepared: &Prepared) -> Vec<String> {
 }
 
 /// Downloads the inputs and writes the configuration files.
-fn inputs(run: &Run) -> ApiResult<()> {
+fn inputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
     run.ml.make_directory(Path::new("output"))?;
     let job = &run.request;
     let mut written = json!({
@@ -200,7 +199,8 @@ fn inputs(run: &Run) -> ApiResult<()> {
             .ml
             .make_directory(&request::local_path(text(s3, "LocalPath")?)?)?;
         let uri = text(s3, "S3Uri")?;
-        transfer::download(&run.cloud, uri, text(s3, "S3DataType")?, &target)?;
+        let data_type = text(s3, "S3DataType")?;
+        transfer::download(&run.cloud, uri, data_type, &target, interrupt)?;
     }
     for given in items(&job["ProcessingOutputConfig"], "Outputs") {
         if let Some(path) = given["S3Output"]["LocalPath"].as_str() {
@@ -211,7 +211,8 @@ fn inputs(run: &Run) -> ApiResult<()> {
 }
 
 /// Uploads the outputs (`EndOfJob`).
-fn outputs(run: &Run) -> ApiResult<()> {
+pub(super) fn outputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
+    let mut found: Vec<(PathBuf, Directory, &str)> = Vec::new();
     for given in items(&run.request["ProcessingOutputConfig"], "Outputs") {
         let s3 = &given["S3Output"];
         if given["AppManaged"] == true || s3.is_null() {
@@ -219,8 +220,24 @@ fn outputs(run: &Run) -> ApiResult<()> {
         }
         let path = request::local_path(text(s3, "LocalPath")?)?;
         if let Some(directory) = run.ml.subdirectory(&path)? {
-            run.upload(&directory, text(s3, "S3Uri")?)?;
+            found.push((path, directory, text(s3, "S3Uri")?));
         }
+    }
+    // A directory inside another, or named twice, is on the volume once.
+    let is_counted = |at: usize| {
+        let path = &found[at].0;
+        !found.iter().enumerate().any(|(other, (above, ..))| {
+            other != at && path.starts_with(above) && (above != path || other < at)
+        })
+    };
+    let counted = (0..found.len())
+        .filter(|at| is_counted(*at))
+        .map(|at| &found[at].1);
+    let cluster = &run.request["ProcessingResources"]["ClusterConfig"];
+    let volume = cluster["VolumeSizeInGB"].as_u64();
+    interrupt::check_volume(counted, volume, interrupt)?;
+    for (_, directory, uri) in &found {
+        run.upload(directory, uri, interrupt)?;
     }
     Ok(())
 }

@@ -1,4 +1,6 @@
+use super::interrupt::{Interrupt, check_volume};
 use super::*;
+use crate::local::s3::{buckets, objects};
 
 #[test]
 fn a_reason_keeps_the_exit_code_and_fits() {
@@ -157,4 +159,172 @@ fn a_new_job_of_a_name_has_a_directory_of_its_own() {
     second.ml.write(Path::new("model/x"), b"2").unwrap();
     beneath::discard(at.path(), &first.directory);
     assert!(second.ml.file(Path::new("model/x")).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_job_whose_task_panics_fails() {
+    let at = tempfile::tempdir().unwrap();
+    let cloud = Cloud::in_directory(at.path());
+    let run = job(&cloud, "broken");
+    let directory = run.directory.clone();
+    launch(run, async { panic!("boom") }, |_, _| {});
+    cloud.idle().await;
+    let (status, reason) = status(&cloud, "broken");
+    assert_eq!(status, "Failed");
+    assert!(reason.starts_with("InternalServerError: "), "{reason}");
+    assert!(reason.contains("boom"), "{reason}");
+    assert!(!directory.exists());
+    let key = Kind::Training.key(&cloud, "broken");
+    assert!(!under_way().contains_key(&key));
+}
+
+/// A training job on a bucket, with files of these sizes that take no space.
+fn sparse(cloud: &Cloud, name: &str, request: &Value, files: &[(&str, u64)]) -> Run {
+    if !buckets::exists(cloud, "jobs").unwrap() {
+        buckets::create(cloud, "jobs").unwrap();
+    }
+    let mut run = job(cloud, name);
+    run.request = request.clone();
+    for (path, size) in files {
+        let file = run.ml.create_file(Path::new(path)).unwrap();
+        file.set_len(*size).unwrap();
+    }
+    run
+}
+
+fn uploaded(cloud: &Cloud) -> Vec<String> {
+    let found = objects::list(cloud, "jobs", "").unwrap();
+    found.into_iter().map(|object| object.key).collect()
+}
+
+fn training(volume: u64, compression: &str) -> Value {
+    json!({
+        "OutputDataConfig": {"S3OutputPath": "s3://jobs/m", "CompressionType": compression},
+        "ResourceConfig": {"VolumeSizeInGB": volume},
+    })
+}
+
+#[test]
+fn a_job_that_leaves_more_than_its_volume_holds_fails_before_any_upload() {
+    const GIB: u64 = 1 << 30;
+
+    let at = tempfile::tempdir().unwrap();
+    let cloud = Cloud::in_directory(at.path());
+    let never = Interrupt::never();
+    let refused = |error: ApiError, sizes: &[String]| {
+        let reason = reason_of(&error);
+        let words = "ClientError: Artifact upload failed:Insufficient disk space";
+        assert!(reason.starts_with(words), "{reason}");
+        for size in sizes {
+            assert!(reason.contains(size), "{size}: {reason}");
+        }
+        assert_eq!(uploaded(&cloud), [""; 0]);
+    };
+    for compression in ["GZIP", "NONE"] {
+        let files = [
+            ("model/a", 1),
+            ("model/b/c", 400 * GIB),
+            ("output/data/x", 7),
+        ];
+        let run = sparse(&cloud, compression, &training(30, compression), &files);
+        let error = training::outputs(&run, &never).unwrap_err();
+        refused(
+            error,
+            &[
+                format!("/opt/ml/model holds {} bytes", 400 * GIB + 1),
+                format!("{} in total", 400 * GIB + 8),
+                format!("VolumeSizeInGB is 30, which is {} bytes", 30 * GIB),
+            ],
+        );
+    }
+    // No size was given.
+    let run = sparse(
+        &cloud,
+        "none",
+        &training(0, "GZIP"),
+        &[("model/a", 31 * GIB)],
+    );
+    refused(training::outputs(&run, &never).unwrap_err(), &[]);
+    // The sum of several outputs counts, and one that lies inside another counts once.
+    let output = |name: &str| {
+        let path = format!("/opt/ml/processing/{name}");
+        json!({"OutputName": name, "S3Output": {"S3Uri": "s3://jobs/p", "LocalPath": path}})
+    };
+    let request = |outputs: &[Value], volume: u64| {
+        json!({
+            "ProcessingOutputConfig": {"Outputs": outputs},
+            "ProcessingResources": {"ClusterConfig": {"VolumeSizeInGB": volume}},
+        })
+    };
+    let files = [("processing/a/x", GIB), ("processing/b/y", 1)];
+    let run = sparse(
+        &cloud,
+        "sum",
+        &request(&[output("a"), output("b")], 1),
+        &files,
+    );
+    let error = processing::outputs(&run, &never).unwrap_err();
+    refused(error, &[format!("{} in total", GIB + 1)]);
+    let files = [("processing/a/a/x", GIB), ("processing/a/y", 1)];
+    let outputs = [output("a/a"), output("a"), output("a")];
+    let run = sparse(&cloud, "nested", &request(&outputs, 1), &files);
+    let error = processing::outputs(&run, &never).unwrap_err();
+    refused(error, &[format!("{} in total", GIB + 1)]);
+    // As much as it holds is enough.
+    let model = run.ml.subdirectory(Path::new("processing/a/a")).unwrap();
+    check_volume(&model, Some(1), &never).unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_upload_of_a_job() {
+    const TIB: u64 = 1 << 40;
+
+    let at = tempfile::tempdir().unwrap();
+    let cloud = Cloud::in_directory(at.path());
+    for (name, compression, wish, end) in [
+        ("a", "GZIP", GRACE, End::Stopped),
+        ("b", "NONE", GRACE, End::Stopped),
+        (
+            "c",
+            "GZIP",
+            SHORT_GRACE,
+            End::Failed(SERVER_ENDED.to_owned()),
+        ),
+    ] {
+        let files = [("model/a", 8 * TIB)];
+        let run = sparse(&cloud, name, &training(16384, compression), &files);
+        let interrupt = run.interrupt(Some(&End::Completed));
+        let begun = run.transfer(interrupt, training::outputs);
+        let key = run.kind.key(&cloud, name);
+        let stop = async {
+            if wish == GRACE {
+                stop(&cloud, Kind::Training, name).unwrap();
+            } else {
+                under_way()[&key].send_replace(Some(wish));
+            }
+        };
+        let (completed, ()) = tokio::join!(begun, stop);
+        assert!(!completed.unwrap());
+        assert_eq!(run.stopped(), end);
+        assert_eq!(uploaded(&cloud), [""; 0]);
+    }
+}
+
+#[test]
+fn the_stop_of_a_program_does_not_end_the_upload_of_what_it_saved() {
+    let at = tempfile::tempdir().unwrap();
+    let cloud = Cloud::in_directory(at.path());
+    let run = job(&cloud, "saved");
+    stop(&cloud, Kind::Training, "saved").unwrap();
+    for end in [End::Stopped, End::MaxRuntimeExceeded] {
+        let interrupt = run.interrupt(Some(&end));
+        assert!(!interrupt.is_wanted());
+        // A second request to stop does.
+        stop(&cloud, Kind::Training, "saved").unwrap();
+        assert!(interrupt.is_wanted());
+    }
+    // A program that ended by itself was not asked: the wish is for its upload.
+    assert!(run.interrupt(Some(&End::Completed)).is_wanted());
+    under_way()[&Kind::Training.key(&cloud, "saved")].send_replace(Some(SHORT_GRACE));
+    assert!(run.interrupt(Some(&End::Stopped)).is_wanted());
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::interrupt::{self, Interrupt};
 use super::request::{self, items, required, text, words};
 use super::{End, Kind, Run, archive, list, metrics, transfer};
 use crate::local::api::{ApiError, ApiResult};
@@ -101,10 +102,8 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     complete(&mut describe);
     enter(&mut describe, "Starting");
     let run = super::register(cloud, KIND, &name, describe, input.get("Tags"))?;
-    cloud.spawn(async move {
-        let end = work(&run).await;
-        run.finish(&end, ended).await;
-    });
+    let job = run.clone();
+    super::launch(run, async move { work(&job).await }, ended);
     Ok(json!({ "TrainingJobArn": arn }))
 }
 
@@ -256,7 +255,9 @@ fn go_on(run: &Run, status: &str) -> ApiResult<()> {
 async fn work(run: &Run) -> ApiResult<End> {
     let uri = text(&run.request, "AlgorithmSpecification.TrainingImage")?;
     go_on(run, "Downloading")?;
-    run.blocking(inputs).await?;
+    if !run.transfer(run.interrupt(None), inputs).await? {
+        return Ok(run.stopped());
+    }
     let Some(prepared) = run.prepare(uri).await? else {
         return Ok(run.stopped());
     };
@@ -271,11 +272,14 @@ async fn work(run: &Run) -> ApiResult<End> {
         KIND.arn(&run.cloud, &run.name),
     );
     let end = run.execute(prepared, command, environment).await?;
+    let interrupt = run.interrupt(Some(&end));
     find_metrics(run)?;
     // What a stopped job saved is kept; what a failed one left is not.
     if !matches!(end, End::Failed(_)) {
         go_on(run, "Uploading")?;
-        run.blocking(outputs).await?;
+        if !run.transfer(interrupt, outputs).await? {
+            return Ok(run.stopped());
+        }
     }
     Ok(end)
 }
@@ -294,7 +298,7 @@ fn command(specification: &Value, prepared: &Prepared) -> Vec<String> {
 }
 
 /// Downloads the channels and writes the configuration files.
-fn inputs(run: &Run) -> ApiResult<()> {
+fn inputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
     for directory in ["model", "output/data", "input/data", "input/config"] {
         run.ml.make_directory(Path::new(directory))?;
     }
@@ -322,7 +326,8 @@ fn inputs(run: &Run) -> ApiResult<()> {
         channels.insert(name.to_owned(), config);
         let target = run.ml.make_directory(&Path::new("input/data").join(name))?;
         let data_type = text(source, "S3DataType")?;
-        transfer::download(&run.cloud, text(source, "S3Uri")?, data_type, &target)?;
+        let uri = text(source, "S3Uri")?;
+        transfer::download(&run.cloud, uri, data_type, &target, interrupt)?;
     }
     for (file, value) in [
         ("hyperparameters.json", parameters),
@@ -351,49 +356,52 @@ fn find_metrics(run: &Run) -> ApiResult<()> {
 }
 
 /// Uploads the model, and what lies in output/data. A directory that the program removed is empty.
-fn outputs(run: &Run) -> ApiResult<()> {
+pub(super) fn outputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
     let config = &run.request["OutputDataConfig"];
     let path = text(config, "S3OutputPath")?.trim_end_matches('/');
     let output = format!("{path}/{}/output", run.name);
     let model = run.ml.subdirectory(Path::new("model"))?;
-    let data = match run.ml.subdirectory(Path::new("output/data"))? {
+    let data = run.ml.subdirectory(Path::new("output/data"))?;
+    let volume = run.request["ResourceConfig"]["VolumeSizeInGB"].as_u64();
+    interrupt::check_volume(model.iter().chain(&data), volume, interrupt)?;
+    let data = match data {
         Some(data) if transfer::has_contents(&data)? => Some(data),
         _ => None,
     };
     let artifacts = if config["CompressionType"] == "NONE" {
         let uri = format!("{output}/model");
         if let Some(model) = model {
-            run.upload(&model, &uri)?;
+            run.upload(&model, &uri, interrupt)?;
         }
         if let Some(data) = data {
-            run.upload(&data, &format!("{output}/data"))?;
+            run.upload(&data, &format!("{output}/data"), interrupt)?;
         }
         format!("{uri}/")
     } else {
         if let Some(data) = data {
-            put(run, &data, &format!("{output}/output.tar.gz"))?;
+            put(run, &data, &format!("{output}/output.tar.gz"), interrupt)?;
         }
         let model = match model {
             Some(model) => model,
             None => run.ml.make_directory(Path::new("model"))?,
         };
         let uri = format!("{output}/model.tar.gz");
-        put(run, &model, &uri)?;
+        put(run, &model, &uri, interrupt)?;
         uri
     };
     run.change(|job| job["ModelArtifacts"]["S3ModelArtifacts"] = artifacts.into())
 }
 
 /// Uploads a directory as an archive. The archive has no name that a program could take away.
-fn put(run: &Run, directory: &Directory, uri: &str) -> ApiResult<()> {
+fn put(run: &Run, directory: &Directory, uri: &str, interrupt: &Interrupt) -> ApiResult<()> {
     let mut file = tempfile::tempfile_in(&run.directory)?;
-    archive::write(directory, &mut file).map_err(|error| ApiError {
+    archive::write(directory, &mut file, interrupt).map_err(|error| ApiError {
         message: format!("cannot write {uri}: {}", error.message),
         ..error
     })?;
     file.rewind()?;
     let (bucket, key) = objects::parse_uri(uri)?;
-    objects::put_from(&run.cloud, &bucket, &key, &mut file)?;
+    objects::put_from(&run.cloud, &bucket, &key, &mut interrupt.reader(file))?;
     Ok(())
 }
 

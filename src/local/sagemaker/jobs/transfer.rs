@@ -1,11 +1,16 @@
 //! Between S3 and a job's directory.
 
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
+use super::interrupt::Interrupt;
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::beneath::{Directory, Found, stays_inside};
 use crate::local::s3::objects::{self, Object};
+
+/// Bytes that are copied between two looks at the wish to stop.
+const PIECE: u64 = 64 << 20;
 
 /// Downloads what an input names into a directory; returns the number of files.
 /// `data_type` is `S3Prefix` or `ManifestFile`.
@@ -14,15 +19,16 @@ pub(super) fn download(
     uri: &str,
     data_type: &str,
     directory: &Directory,
+    interrupt: &Interrupt,
 ) -> ApiResult<usize> {
     let (bucket, key) = objects::parse_uri(uri)?;
     if data_type == "ManifestFile" {
-        return manifest(cloud, &bucket, &key, directory);
+        return manifest(cloud, &bucket, &key, directory, interrupt);
     }
     let mut count = 0;
     for object in objects::list(cloud, &bucket, &key)? {
         let relative = relative(&key, &object.key);
-        if fetch(cloud, &object, relative, directory)? {
+        if fetch(cloud, &object, relative, directory, interrupt)? {
             count += 1;
         }
     }
@@ -48,7 +54,13 @@ fn nothing(uri: &str) -> ApiError {
 }
 
 /// `[{"prefix": "s3://bucket/a/"}, "b", "c/d", …]`
-fn manifest(cloud: &Cloud, bucket: &str, key: &str, directory: &Directory) -> ApiResult<usize> {
+fn manifest(
+    cloud: &Cloud,
+    bucket: &str,
+    key: &str,
+    directory: &Directory,
+    interrupt: &Interrupt,
+) -> ApiResult<usize> {
     let bad =
         |why: &str| ApiError::validation(format!("s3://{bucket}/{key} is no manifest: {why}"));
     let bytes = objects::read(cloud, bucket, key)?;
@@ -62,7 +74,7 @@ fn manifest(cloud: &Cloud, bucket: &str, key: &str, directory: &Directory) -> Ap
     for name in names {
         let name = name.as_str().ok_or_else(|| bad("a name is not a string"))?;
         let object = objects::head(cloud, &bucket, &format!("{prefix}{name}"))?;
-        fetch(cloud, &object, name, directory)?;
+        fetch(cloud, &object, name, directory, interrupt)?;
     }
     Ok(names.len())
 }
@@ -82,7 +94,14 @@ fn relative<'a>(prefix: &str, key: &'a str) -> &'a str {
 }
 
 /// Copies one object; false for a folder's marker.
-fn fetch(cloud: &Cloud, object: &Object, relative: &str, directory: &Directory) -> ApiResult<bool> {
+fn fetch(
+    cloud: &Cloud,
+    object: &Object,
+    relative: &str,
+    directory: &Directory,
+    interrupt: &Interrupt,
+) -> ApiResult<bool> {
+    interrupt.check()?;
     if relative.is_empty() || relative.ends_with('/') {
         return Ok(false);
     }
@@ -96,46 +115,61 @@ fn fetch(cloud: &Cloud, object: &Object, relative: &str, directory: &Directory) 
         )));
     }
     // A copy, not a link: the program may write to its inputs, and blobs are shared.
-    let mut blob = objects::open(cloud, object)?;
-    std::io::copy(&mut blob, &mut directory.create_file(Path::new(relative))?)?;
-    Ok(true)
+    let mut blob = objects::open_newest(cloud, object)?;
+    let mut file = directory.create_file(Path::new(relative))?;
+    loop {
+        interrupt.check()?;
+        // In pieces, each of which the kernel copies by itself.
+        if std::io::copy(&mut (&mut blob).take(PIECE), &mut file)? == 0 {
+            return Ok(true);
+        }
+    }
 }
 
 /// Uploads every file of a directory under an S3 URI. A link has no form in S3, and what it leads
 /// to is not read: one that leaves the directory is an error that names it, one that stays inside
 /// is left out and returned, for the job's log.
-pub(super) fn upload(cloud: &Cloud, directory: &Directory, uri: &str) -> ApiResult<Vec<PathBuf>> {
+pub(super) fn upload(
+    cloud: &Cloud,
+    directory: &Directory,
+    uri: &str,
+    interrupt: &Interrupt,
+) -> ApiResult<Vec<PathBuf>> {
     let mut left_out = Vec::new();
     let (bucket, prefix) = objects::parse_uri(uri)?;
     let prefix = prefix.trim_end_matches('/');
-    directory.walk(|path, found| match found {
-        Found::Directory(_) => Ok(()),
-        Found::Link(target) if stays_inside(path, &target) => {
-            left_out.push(directory.shown(path));
-            Ok(())
-        }
-        Found::Link(target) => Err(ApiError::validation(format!(
-            "{} is a symbolic link to {}, which leaves {}: it is not followed; copy the file \
+    directory.walk(|path, found| {
+        interrupt.check()?;
+        match found {
+            Found::Directory(_) => Ok(()),
+            Found::Link(target) if stays_inside(path, &target) => {
+                left_out.push(directory.shown(path));
+                Ok(())
+            }
+            Found::Link(target) => Err(ApiError::validation(format!(
+                "{} is a symbolic link to {}, which leaves {}: it is not followed; copy the file \
              instead",
-            directory.shown(path).display(),
-            target.display(),
-            directory.shown("".as_ref()).display()
-        ))),
-        Found::File(mut file, _) => {
-            // Two such names could become one key.
-            let name = path.to_str().ok_or_else(|| {
-                ApiError::validation(format!(
-                    "the name of {} is not UTF-8, as the key of an S3 object must be",
-                    directory.shown(path).display()
-                ))
-            })?;
-            let key = if prefix.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{prefix}/{name}")
-            };
-            objects::put_from(cloud, &bucket, &key, &mut file)?;
-            Ok(())
+                directory.shown(path).display(),
+                target.display(),
+                directory.shown("".as_ref()).display()
+            ))),
+            Found::File(file, metadata) => {
+                // Two such names could become one key.
+                let name = path.to_str().ok_or_else(|| {
+                    ApiError::validation(format!(
+                        "the name of {} is not UTF-8, as the key of an S3 object must be",
+                        directory.shown(path).display()
+                    ))
+                })?;
+                let key = if prefix.is_empty() {
+                    name.to_owned()
+                } else {
+                    format!("{prefix}/{name}")
+                };
+                let mut contents = interrupt.reader(file.take(metadata.len()));
+                objects::put_from(cloud, &bucket, &key, &mut contents)?;
+                Ok(())
+            }
         }
     })?;
     Ok(left_out)
@@ -176,7 +210,7 @@ mod tests {
         let upload = || {
             let directory = Directory::open(&output, "/opt/ml/processing/output")?;
             assert!(has_contents(&directory)?);
-            super::upload(&cloud, &directory, "s3://none/prefix")
+            super::upload(&cloud, &directory, "s3://none/prefix", &Interrupt::never())
         };
         for (target, name) in [("../../credentials", "sub/data.csv"), ("/", "all")] {
             let link = output.join(name);

@@ -207,14 +207,18 @@ fn create(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
         entity.rest = rest;
     }
     requests::one_of(input, "Status", STATUSES)?;
-    if !insert(cloud, &entity)? {
-        return Err(ApiError::validation(format!(
-            "{} already exists: {}",
-            kind.word(),
-            entity.arn
-        )));
-    }
-    tags::put(cloud, &entity.arn, input.get("Tags"))?;
+    let entities = cloud.store().collection("sagemaker", "lineage-entity");
+    cloud.store().transaction(|transaction| {
+        if entities.get_in(transaction, &entity.arn)?.is_some() {
+            return Err(ApiError::validation(format!(
+                "{} already exists: {}",
+                kind.word(),
+                entity.arn
+            )));
+        }
+        entities.put_in(transaction, &entity.arn, &entity)?;
+        tags::put_in(cloud, transaction, &entity.arn, input.get("Tags"))
+    })?;
     Ok(json!({ kind.member("Arn"): entity.arn }))
 }
 

@@ -189,9 +189,9 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         token: token.to_owned(),
     };
     // One transaction: of calls with one token, one makes the pipeline; another's version stays.
-    let made = cloud.store().transaction(|transaction| {
+    cloud.store().transaction(|transaction| {
         match pipelines(cloud).get_in(transaction, name)? {
-            Some(existing) if existing.token == token => return Ok(false),
+            Some(existing) if existing.token == token => return Ok(()),
             Some(_) => return Err(exists()),
             None => {}
         }
@@ -201,12 +201,8 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             &new_version(1, definition, now),
         )?;
         pipelines(cloud).put_in(transaction, name, &record)?;
-        Ok(true)
+        tags::put_in(cloud, transaction, &arn, input.get("Tags"))
     })?;
-    if !made {
-        return Ok(json!({ "PipelineArn": arn }));
-    }
-    tags::put(cloud, &arn, input.get("Tags"))?;
     Ok(json!({ "PipelineArn": arn }))
 }
 

@@ -7,6 +7,7 @@ use super::records::{Execution, Status, StepRecord, executions};
 use super::retries::Retries;
 use super::{ApiError, ApiResult, Cloud, plan, steps};
 use crate::local::clock;
+use crate::local::cloud::caught;
 use crate::pipeline::{Definition, Graph};
 
 /// `MaxParallelExecutionSteps` when nobody set it (AWS: 50).
@@ -17,32 +18,61 @@ const LONGEST_REASON: usize = 1300;
 
 /// Executes what is left of an execution, beyond the request.
 pub(super) fn spawn(cloud: &Cloud, key: String) {
-    let work = cloud.clone();
-    cloud.spawn(async move {
-        if let Err(error) = run(&work, &key).await {
-            let reason = format!("InternalServerError: {error}");
-            let write = || {
-                executions(&work).update(&key, |execution| {
-                    let now = clock::epoch();
-                    for step in &mut execution.steps {
-                        if step.status.goes_on() {
-                            step.status = Status::Failed;
-                            step.failure = Some(reason.clone());
-                            step.ended = Some(now);
-                        }
-                    }
-                    execution.status = Status::Failed;
-                    execution.failure = Some(reason.clone());
-                    execution.modified = now;
-                    Ok(())
-                })
-            };
-            // Any other error says that the record is gone; nobody is left to tell.
-            let _ = work
-                .persist(&format!("pipeline execution {key}"), write)
-                .await;
-        }
-    });
+    let inner = cloud.clone();
+    let work = {
+        let (cloud, key) = (cloud.clone(), key.clone());
+        async move { run(&cloud, &key).await }
+    };
+    supervise(&inner, key, work);
+}
+
+/// Does the work of an execution; the execution fails when the work does, or panics.
+fn supervise(
+    cloud: &Cloud,
+    key: String,
+    work: impl Future<Output = ApiResult<()>> + Send + 'static,
+) {
+    let (inner, broken, whose) = (cloud.clone(), cloud.clone(), key.clone());
+    cloud.spawn(
+        title(&key),
+        async move {
+            if let Err(error) = work.await {
+                fail(&inner, &key, &error).await;
+            }
+        },
+        move |error| async move { fail(&broken, &whose, &error).await },
+    );
+}
+
+/// An execution in messages about the server.
+fn title(key: &str) -> String {
+    format!("pipeline execution {key}")
+}
+
+/// Records that an execution failed, with the steps of it that were running.
+async fn fail(cloud: &Cloud, key: &str, error: &ApiError) {
+    let reason = short(format!("InternalServerError: {error}"));
+    let write = || {
+        executions(cloud).update(key, |execution| {
+            if !execution.status.goes_on() {
+                return Ok(());
+            }
+            let now = clock::epoch();
+            for step in &mut execution.steps {
+                if step.status.goes_on() {
+                    step.status = Status::Failed;
+                    step.failure = Some(reason.clone());
+                    step.ended = Some(now);
+                }
+            }
+            execution.status = Status::Failed;
+            execution.failure = Some(reason.clone());
+            execution.modified = now;
+            Ok(())
+        })
+    };
+    // Any other error says that the record is gone; nobody is left to tell.
+    let _ = cloud.persist(&title(key), write).await;
 }
 
 async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
@@ -54,7 +84,7 @@ async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
         match start(cloud, key, &graph, running.len()) {
             Ok(names) => {
                 for name in names {
-                    running.push(step(cloud, key, &graph, name));
+                    running.push(caught_step(cloud, key, &graph, name));
                 }
             }
             Err(error) => break Err(error),
@@ -75,9 +105,7 @@ async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
             })
         };
         // Without a record the steps stop, too.
-        let _ = cloud
-            .persist(&format!("pipeline execution {key}"), stop)
-            .await;
+        let _ = cloud.persist(&title(key), stop).await;
         while running.next().await.is_some() {}
     }
     executed?;
@@ -130,6 +158,12 @@ fn begin(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<()> {
     Ok(())
 }
 
+/// [`step`]; a panic is an error that ends the execution, with the jobs of its other steps.
+async fn caught_step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<()> {
+    let what = format!("step {name} of {}", title(key));
+    caught(&what, step(cloud, key, graph, name)).await
+}
+
 /// Runs a step to its end, with the retries of its policies, and records it.
 async fn step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<()> {
     let mut retries = graph.node(name).map_or_else(Retries::default, |node| {
@@ -155,9 +189,7 @@ async fn step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<
     };
     let ended = clock::epoch();
     let write = || record(cloud, key, name, |step| conclude(step, &result, ended));
-    cloud
-        .persist(&format!("pipeline execution {key}"), write)
-        .await
+    cloud.persist(&title(key), write).await
 }
 
 /// The end of a step in its record.
@@ -211,5 +243,34 @@ fn short(reason: String) -> String {
     match reason.char_indices().nth(LONGEST_REASON) {
         Some((end, _)) => reason[..end].to_owned(),
         None => reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_execution_that_panics_fails() {
+        let at = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(at.path());
+        let mut execution: Execution = serde_json::from_value(json!({
+            "id": "e", "arn": "arn", "pipeline": "p", "display_name": null, "description": null,
+            "status": "Executing", "failure": null, "experiment": null, "created": 0.0,
+            "modified": 0.0, "parallelism": null, "version": 1, "role": "r", "definition": "{}",
+            "parameters": {}, "steps": [], "token": "t",
+        }))
+        .unwrap();
+        execution.steps = vec![StepRecord::begin("Train", None, 0.0)];
+        executions(&cloud).put("p/e", &execution).unwrap();
+        supervise(&cloud, "p/e".to_owned(), async { panic!("boom") });
+        cloud.idle().await;
+        let execution = executions(&cloud).get("p/e").unwrap().unwrap();
+        assert_eq!(execution.status, Status::Failed);
+        assert_eq!(execution.steps[0].status, Status::Failed);
+        let reason = execution.failure.unwrap();
+        assert!(reason.contains("boom"), "{reason}");
     }
 }

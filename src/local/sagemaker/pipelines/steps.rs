@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::records::{Execution, Status, executions};
 use super::scope::Bound;
 use super::{ApiError, ApiResult, Cloud, cache, executor, retries};
-use crate::local::cloud::Service;
+use crate::local::cloud::{Service, caught};
 use crate::local::{clock, system_tags};
 use crate::pipeline::{
     Condition, Exception, ExpressionError, Graph, Step, StepType, evaluate, holds,
@@ -274,7 +274,8 @@ async fn follow(
     name: &Value,
     metadata: Value,
 ) -> Outcome {
-    match watch(cloud, key, step, job, name, &metadata).await {
+    let what = format!("step {} of pipeline execution {key}", step.name);
+    match caught(&what, watch(cloud, key, step, job, name, &metadata)).await {
         Ok(outcome) => outcome,
         Err(error) => {
             // One that has ended cannot be stopped.

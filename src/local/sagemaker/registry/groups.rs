@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{ApiError, ApiResult, Cloud, created, name_of, requests, tags};
 use crate::local::clock;
+use crate::local::limits;
 use crate::local::store::Collection;
 
 /// A group.
@@ -88,12 +89,16 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         last_version: 0,
         policy: None,
     };
-    if !collection(cloud).insert(name, &group)? {
-        return Err(ApiError::validation(format!(
-            "Model Package Group already exists: {arn}"
-        )));
-    }
-    tags::put(cloud, &arn, input.get("Tags"))?;
+    let groups = collection(cloud);
+    cloud.store().transaction(|transaction| {
+        if groups.get_in(transaction, name)?.is_some() {
+            return Err(ApiError::validation(format!(
+                "Model Package Group already exists: {arn}"
+            )));
+        }
+        groups.put_in(transaction, name, &group)?;
+        tags::put_in(cloud, transaction, &arn, input.get("Tags"))
+    })?;
     Ok(json!({ "ModelPackageGroupArn": arn }))
 }
 
@@ -160,7 +165,7 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 pub(super) async fn put_policy(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let name = required(cloud, &input)?;
     let policy = requests::required(&input, "ResourcePolicy")?;
-    let document: Value = serde_json::from_str(policy)
+    let document = limits::document(policy.as_bytes())
         .map_err(|error| ApiError::validation(format!("Invalid resource policy: {error}")))?;
     if document.get("Statement").is_none() {
         return Err(ApiError::validation(

@@ -156,11 +156,11 @@ pub(super) async fn create(cloud: &Cloud, mut input: Value) -> ApiResult<Value> 
         name,
         group.map(String::as_str),
         &mut record,
+        input.get("Tags"),
     )?;
     if !made {
         return Ok(json!({ "ModelPackageArn": arn }));
     }
-    tags::put(cloud, &arn, input.get("Tags"))?;
     lineage::package_created(cloud, &record)?;
     Ok(json!({ "ModelPackageArn": arn }))
 }
@@ -170,7 +170,7 @@ fn tokens(cloud: &Cloud) -> Collection<'_, String> {
     cloud.store().collection("sagemaker", "model-package-token")
 }
 
-/// Keeps a record with its ARN, a version of the group when it has no name of its own; answers the
+/// Keeps a record with its ARN and tags, a version of the group when it has no name of its own; answers the
 /// ARN and whether it is new. One transaction: of calls with one token, one makes a package; the
 /// others answer that one.
 fn keep(
@@ -179,6 +179,7 @@ fn keep(
     name: Option<String>,
     group: Option<&str>,
     record: &mut Value,
+    given_tags: Option<&Value>,
 ) -> ApiResult<(String, bool)> {
     let (packages, tokens) = (collection(cloud), tokens(cloud));
     cloud.store().transaction(|transaction| {
@@ -206,6 +207,7 @@ fn keep(
         if let Some(token) = token {
             tokens.put_in(transaction, token, &arn)?;
         }
+        tags::put_in(cloud, transaction, &arn, given_tags)?;
         Ok((arn, true))
     })
 }

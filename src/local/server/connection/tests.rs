@@ -17,6 +17,7 @@ struct Running {
 const LONG: Bounds = Bounds {
     head: Duration::from_mins(10),
     body: Duration::from_mins(10),
+    answer: Duration::from_mins(10),
     connections: 8,
 };
 
@@ -193,4 +194,47 @@ async fn issue_8_1_6_headers_are_bounded() {
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc";
     let answer = exchange(&server, differing).await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}
+
+/// A body without an end that reports when the server lets go of it.
+struct Endless(Option<oneshot::Sender<()>>);
+
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 1 << 12])))))
+    }
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        let _ = self.0.take().map(|done| done.send(()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_its_answer_loses_its_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (done, let_go) = oneshot::channel();
+    let done = Arc::new(std::sync::Mutex::new(Some(done)));
+    let bounds = Bounds {
+        answer: Duration::from_millis(100),
+        ..LONG
+    };
+    let serving = tokio::spawn(serve(listener, bounds, std::future::pending(), move |_| {
+        let body = Endless(done.lock().unwrap().take());
+        async move { Response::new(Body::new(body)) }
+    }));
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    let_go.await.unwrap();
+    serving.abort();
 }

@@ -74,7 +74,7 @@ fn place(bytes: &[u8], at: usize) -> String {
         .iter()
         .rposition(|byte| *byte == b'\n')
         .map_or(0, |newline| newline + 1);
-    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    let line = 1 + memchr::memchr_iter(b'\n', before).count();
     let column = 1 + String::from_utf8_lossy(&before[start..]).chars().count();
     format!("line {line}, column {column}")
 }

@@ -208,17 +208,18 @@ async fn install(
         .arg(target)
         .arg("--requirement")
         .arg(&wanted.requirements.file);
-    let mut trouble = None;
-    let installed = process::run(
+    let log = scratch.join("pip.log");
+    pip.arg("--log").arg(&log);
+    let ended = process::run(
         &mut pip,
         "install the packages of requirements.txt",
-        &mut |line| {
-            trouble = trouble.or(Trouble::of(line));
-            heard(Step::Pip(line));
-        },
+        &mut |line| heard(Step::Pip(line)),
     )
     .await;
-    installed.hint(match trouble {
+    let Err(error) = ended else {
+        return Ok(());
+    };
+    Err(error).hint(match Trouble::in_log(&log) {
         Some(trouble) => trouble.hint(&installer.environment),
         None => format!(
             "each package needs a wheel for Python {} on {} (glibc 2.{GLIBC}) that pip can reach; \

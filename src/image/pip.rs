@@ -182,10 +182,17 @@ impl Trouble {
         }
     }
 
+    /// The first trouble in a file that pip wrote for `--log`. Without retries pip says nothing of it
+    /// elsewhere.
+    pub(crate) fn in_log(path: &Path) -> Option<Self> {
+        let text = std::fs::read(path).ok()?;
+        String::from_utf8_lossy(&text).lines().find_map(Self::of)
+    }
+
     /// The setting to change. `environment` is what pip was started with.
     pub(crate) fn hint(self, environment: &[(OsString, OsString)]) -> String {
-        // In the order in which pip and requests use them.
-        let bundle = ["PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+        // In the order of precedence: requests prefers its variables to what pip was told.
+        let bundle = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"]
             .iter()
             .find_map(|name| environment.iter().find(|(found, _)| found == name))
             .map(|(name, path)| (name.display(), path.display()));

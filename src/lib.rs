@@ -16,6 +16,7 @@ pub mod error;
 pub mod git;
 pub mod image;
 pub mod infra;
+mod json_keys;
 pub mod lambda_runtime;
 #[cfg(feature = "local")]
 pub mod local;

@@ -1,8 +1,10 @@
 //! What the targets of the decoders call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::local::cloudformation::intrinsics::Scope;
@@ -20,17 +22,70 @@ pub fn query(bytes: &[u8]) {
     }
 }
 
-/// Checks and decodes JSON: what passes the check and is JSON is within the limits, and JSON within
-/// the limits passes.
+/// Checks and decodes JSON: what passes the check and is JSON is within the limits and has no key twice
+/// in one object, and such JSON passes.
 pub fn json(bytes: &[u8]) {
     let checked = limits::check_json(bytes, limits::MAX_DEPTH);
     let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
         return;
     };
     let within = limits::is_within(&value, limits::MAX_DEPTH);
+    let tree: Tree = serde_json::from_slice(bytes).expect("is JSON");
     match checked {
-        Ok(()) => assert!(within),
-        Err(reason) => assert!(!within || bytes.len() > limits::MAX_VALUES, "{reason}"),
+        Ok(()) => assert!(within && tree.is_unique()),
+        Err(reason) => assert!(
+            !within || !tree.is_unique() || bytes.len() > limits::MAX_VALUES,
+            "{reason}"
+        ),
+    }
+}
+
+/// JSON with every member of its objects, as serde decodes it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Tree {
+    Object(Members),
+    Array(Vec<Tree>),
+    Scalar(IgnoredAny),
+}
+
+impl Tree {
+    /// True when no object has a key twice.
+    fn is_unique(&self) -> bool {
+        match self {
+            Self::Object(Members(members)) => {
+                let keys: BTreeSet<&str> = members.iter().map(|(key, _)| key.as_str()).collect();
+                keys.len() == members.len() && members.iter().all(|(_, value)| value.is_unique())
+            }
+            Self::Array(items) => items.iter().all(Self::is_unique),
+            Self::Scalar(_) => true,
+        }
+    }
+}
+
+struct Members(Vec<(String, Tree)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Pairs)
     }
 }
 

@@ -9,6 +9,7 @@ mod error;
 
 #[path = "../../src"]
 mod rooms {
+    pub mod json_keys;
     pub mod pipeline;
     pub mod quote;
     pub mod shapes;
@@ -74,7 +75,7 @@ mod image {
     }
 }
 
-pub use rooms::{pipeline, quote, shapes, validation};
+pub use rooms::{json_keys, pipeline, quote, shapes, validation};
 use validation::{DataError, Format, Profile, Source};
 
 /// Profiles bytes as one source.

@@ -7,6 +7,7 @@ use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 
 use super::api::{ApiError, ApiResult};
+use super::server::connection::TwoLengths;
 use super::{Cloud, sts};
 
 mod git;
@@ -51,7 +52,7 @@ const SINGLE: [&str; 16] = [
 
 /// Refuses a request that can be understood in two ways. Hyper refuses other malformed heads by
 /// itself: differing lengths, folded lines, spaces before a colon. It drops a `Content-Length` that
-/// comes with `Transfer-Encoding`, and closes the connection after such a request.
+/// comes with `Transfer-Encoding`, which `server::framing` finds, and closes the connection after it.
 fn check_shape(parts: &Parts) -> ApiResult<()> {
     let wrong = |message: String| Err(ApiError::new("InvalidRequest", message));
     for name in SINGLE {
@@ -63,6 +64,10 @@ fn check_shape(parts: &Parts) -> ApiResult<()> {
         if first.is_some_and(|value| value.to_str().is_err()) {
             return wrong(format!("the header {name} is not ASCII text"));
         }
+    }
+    if parts.extensions.get::<TwoLengths>().is_some() {
+        let message = "the request has both Content-Length and Transfer-Encoding";
+        return wrong(message.to_owned());
     }
     let Some(host) = text(&parts.headers, header::HOST.as_str()) else {
         return wrong("the request has no Host".to_owned());

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::Cloud;
 use super::api::{ApiError, ApiResult, operations};
-use super::clock;
 use super::cloud::ACCOUNT;
 use super::store::Collection;
+use super::{clock, limits};
 
 operations! { "kms":
     "CancelKeyDeletion" => cancel_deletion,
@@ -251,7 +251,7 @@ async fn create_key(cloud: &Cloud, input: CreateKey) -> ApiResult<Value> {
 }
 
 fn check_policy(policy: String) -> ApiResult<String> {
-    let sound = serde_json::from_str::<Value>(&policy)
+    let sound = limits::document(policy.as_bytes())
         .is_ok_and(|policy| policy.get("Statement").is_some_and(|s| !s.is_null()));
     if sound {
         Ok(policy)

@@ -14,6 +14,7 @@ use super::Cloud;
 use super::api::{ApiError, ApiResult, operations};
 use super::cloud::ACCOUNT;
 use super::iam::{self, Assumption};
+use super::limits;
 
 mod sessions;
 
@@ -197,7 +198,7 @@ fn claims(token: &str) -> ApiResult<Claims> {
     let body = base64::engine::general_purpose::URL_SAFE_NO_PAD
         .decode(body.trim_end_matches('='))
         .ok()
-        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+        .and_then(|bytes| limits::document(&bytes).ok())
         .ok_or_else(|| refused("The ID Token provided is not a valid JWT."))?;
     let text = |name: &str| {
         let value = match &body[name] {

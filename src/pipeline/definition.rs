@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::check::{self, Problem};
 use super::members;
 use super::policies::{CacheConfig, RetryPolicy};
+use crate::json_keys::{self, Duplicate};
 use crate::quote;
 
 /// The longest definition that `CreatePipeline` takes inline, in bytes (AWS: 1,048,576).
@@ -207,15 +208,27 @@ fn version() -> String {
     VERSION.to_owned()
 }
 
+/// Refuses text that is too long, and a key that one object has twice.
+fn check_text(text: &str) -> Result<(), Problem> {
+    if text.len() > MAX_BYTES {
+        return Err(Problem::new(
+            "$",
+            format!("{} bytes; a definition has at most {MAX_BYTES}", text.len()),
+        ));
+    }
+    match json_keys::duplicate(text.as_bytes()) {
+        Some(Duplicate { path, key }) => {
+            let message = format!("the key '{key}' occurs twice");
+            Err(Problem::new(path, message))
+        }
+        None => Ok(()),
+    }
+}
+
 impl Definition {
     /// Reads a definition; the error is one problem with the place where the JSON goes wrong.
     pub fn parse(text: &str) -> Result<Self, Problem> {
-        if text.len() > MAX_BYTES {
-            return Err(Problem::new(
-                "$",
-                format!("{} bytes; a definition has at most {MAX_BYTES}", text.len()),
-            ));
-        }
+        check_text(text)?;
         serde_json::from_str(text)
             .map_err(|error| Problem::new("$", quote::without_value(&error.to_string())))
     }
@@ -223,6 +236,7 @@ impl Definition {
     /// Reads a definition and checks it; the error holds everything that is wrong: first what the
     /// format does not allow, and when nothing is, what does not fit together.
     pub fn checked(text: &str) -> Result<Self, Vec<Problem>> {
+        check_text(text).map_err(|problem| vec![problem])?;
         if let Ok(value) = serde_json::from_str(text) {
             let problems = members::problems(&value);
             if !problems.is_empty() {

@@ -324,6 +324,16 @@ fn issue_8_1_6_ambiguous_requests_are_refused() {
             ),
         ),
         (
+            "a length and a coding",
+            "POST /",
+            format!("{host}{sts}{length}Transfer-Encoding: chunked\r\n"),
+        ),
+        (
+            "a coding and a length",
+            "POST /",
+            format!("{host}{sts}Transfer-Encoding: chunked\r\nCONTENT-LENGTH: 0\r\n"),
+        ),
+        (
             "another coding",
             "POST /",
             format!("{host}{sts}Transfer-Encoding: gzip, chunked\r\n"),
@@ -342,8 +352,116 @@ fn issue_8_1_6_ambiguous_requests_are_refused() {
         let answer = post(line, &headers);
         assert!(answer.starts_with("HTTP/1.1 400"), "{what}: {answer}");
     }
+    // As the second request of a connection, after one whose body looks like such a request.
+    let inner = "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let first = format!(
+        "POST / HTTP/1.1\r\n{host}{sts}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{inner}\r\n0\r\n\r\n",
+        inner.len()
+    );
+    let second = format!(
+        "POST / HTTP/1.1\r\n{host}{sts}Transfer-Encoding: chunked\r\n{length}\r\n0\r\n\r\n\
+         GET / HTTP/1.1\r\n{host}\r\n"
+    );
+    let answers = server.exchange(format!("{first}{second}").as_bytes());
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "{answers}");
+    let both = "both Content-Length and Transfer-Encoding";
+    assert_eq!(answers.matches(both).count(), 1, "{answers}");
     let old = server.exchange(b"GET / HTTP/1.0\r\n\r\n");
     assert!(old.starts_with("HTTP/1.0 400"), "{old}");
+    server.lives();
+}
+
+/// A key that one object has twice means two things: no request and no document in one may have it.
+#[test]
+fn a_key_that_occurs_twice_is_refused_in_the_clients_protocol() {
+    let server = Server::start();
+    let refused = |answer: &str, code: &str, reason: &str| {
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(answer.contains(code), "{code}: {answer}");
+        assert!(answer.contains(reason), "{reason}: {answer}");
+    };
+    for (service, target) in [
+        ("sagemaker", "SageMaker.ListModels"),
+        ("logs", "Logs_20140328.DescribeLogGroups"),
+        ("kms", "TrentService.ListKeys"),
+        (
+            "ecr",
+            "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories",
+        ),
+        ("codecommit", "CodeCommit_20150413.ListRepositories"),
+    ] {
+        let answer = server.json(service, target, r#"{"a": [{"b": 1, "\u0062": 1}]}"#);
+        refused(
+            &answer,
+            "SerializationException",
+            "the key 'b' occurs twice in $.a[0]",
+        );
+    }
+    let function = server.send(
+        "POST /2015-03-31/functions",
+        "lambda",
+        "Content-Type: application/json\r\n",
+        br#"{"FunctionName": "a", "FunctionName": "b"}"#,
+    );
+    refused(
+        &function,
+        "InvalidRequestContentException",
+        "the key 'FunctionName' occurs twice in $",
+    );
+    let text = |document: &str| serde_json::Value::from(document).to_string();
+    let definition = r#"{"Version": "2020-12-01", "Steps": [{"Name": "F", "Type": "Fail",
+        "Arguments": {"ErrorMessage": "a", "ErrorMessage": "b"}}]}"#;
+    let trust = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow",
+        "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}}"#;
+    let role = format!(
+        "Action=CreateRole&Version=2010-05-08&RoleName=runs&AssumeRolePolicyDocument={}",
+        encoded(trust)
+    );
+    let made = server.form("iam", &role);
+    assert!(made.starts_with("HTTP/1.1 200"), "{made}");
+    let pipeline = format!(
+        r#"{{"PipelineName": "p", "RoleArn": "arn:aws:iam::000000000000:role/runs",
+            "ClientRequestToken": "{}", "PipelineDefinition": {}}}"#,
+        "t".repeat(32),
+        text(definition)
+    );
+    let answer = server.json("sagemaker", "SageMaker.CreatePipeline", &pipeline);
+    let reason = "$.Steps[0].Arguments: the key 'ErrorMessage' occurs twice";
+    refused(&answer, "ValidationException", reason);
+    let policy =
+        r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Effect": "Allow"}]}"#;
+    let key = format!(r#"{{"Policy": {}}}"#, text(policy));
+    let answer = server.json("kms", "TrentService.CreateKey", &key);
+    refused(&answer, "MalformedPolicyDocumentException", "");
+    let role = format!(
+        "Action=CreateRole&Version=2010-05-08&RoleName=r&AssumeRolePolicyDocument={}",
+        encoded(policy)
+    );
+    let reason = "the key 'Effect' occurs twice in $.Statement[0]";
+    refused(
+        &server.form("iam", &role),
+        "MalformedPolicyDocument",
+        &reason.replace('\'', "&apos;"),
+    );
+    let template = |text: &str| {
+        let form = format!(
+            "Action=ValidateTemplate&Version=2010-05-15&TemplateBody={}",
+            encoded(text)
+        );
+        server.form("cloudformation", &form)
+    };
+    let json = template(r#"{"Resources": {"A": {"Type": "a", "Type": "b"}}}"#);
+    refused(
+        &json,
+        "ValidationError",
+        "Template format error: JSON not well-formed.",
+    );
+    let yaml = template("Resources: {A: {Type: a, 'Type': b}}");
+    refused(
+        &yaml,
+        "ValidationError",
+        "Template format error: YAML not well-formed.",
+    );
     server.lives();
 }
 

@@ -11,6 +11,7 @@ use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::clock;
 use crate::local::cloud::ACCOUNT;
+use crate::local::limits;
 
 /// What an endpoint allows when it is not told.
 const OPEN_POLICY: &str =
@@ -95,13 +96,14 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 fn policy(input: &Value) -> ApiResult<Option<String>> {
     match &input["PolicyDocument"] {
         Value::Null => Ok(None),
-        Value::String(text) => match serde_json::from_str::<Value>(text) {
-            Ok(Value::Object(_)) => Ok(Some(text.clone())),
-            _ => Err(ApiError::new(
-                "InvalidPolicyDocument",
-                "The policy is not a JSON object",
-            )),
-        },
+        Value::String(text) => {
+            let wrong = |message: &str| ApiError::new("InvalidPolicyDocument", message);
+            match limits::document(text.as_bytes()) {
+                Ok(Value::Object(_)) => Ok(Some(text.clone())),
+                Ok(_) => Err(wrong("The policy is not a JSON object")),
+                Err(error) => Err(wrong(&format!("The policy is not a JSON object: {error}"))),
+            }
+        }
         document => Ok(Some(document.to_string())),
     }
 }

@@ -1,7 +1,6 @@
 //! Manifests: what one says, and keeping it with its tag.
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Repository, StoredImage, find, layers, repositories};
@@ -9,6 +8,7 @@ use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::clock;
 use crate::local::cloud::ACCOUNT;
+use crate::local::limits;
 use crate::names::ImageTag;
 
 pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -72,7 +72,7 @@ pub(super) fn read(bytes: &[u8], media_type: &str) -> ApiResult<Manifest> {
 
 /// The media type of a manifest: what the caller says, which must agree with what it says itself.
 fn media_type(bytes: &[u8], said: Option<&str>) -> ApiResult<String> {
-    let json: Value = serde_json::from_slice(bytes).map_err(|error| {
+    let json = limits::document(bytes).map_err(|error| {
         super::invalid(format!(
             "Invalid parameter at 'ImageManifest' failed to satisfy constraint: \
              'Invalid JSON syntax' ({error})"

@@ -10,7 +10,7 @@ use super::{
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::clock;
 use crate::local::cloud::ACCOUNT;
-use crate::local::{Cloud, system_tags};
+use crate::local::{Cloud, limits, system_tags};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -144,12 +144,16 @@ pub(super) async fn set_repository_policy(
     cloud: &Cloud,
     input: SetRepositoryPolicy,
 ) -> ApiResult<Value> {
-    let policy = serde_json::from_str::<Value>(&input.policy_text).unwrap_or_default();
-    if policy.get("Statement").is_none() {
-        return Err(invalid(
+    let wrong = |why: &str| {
+        invalid(format!(
             "Invalid parameter at 'PolicyText' failed to satisfy constraint: \
-             'Invalid repository policy provided'",
-        ));
+             'Invalid repository policy provided{why}'"
+        ))
+    };
+    let policy = limits::document(input.policy_text.as_bytes())
+        .map_err(|error| wrong(&format!(": {error}")))?;
+    if policy.get("Statement").is_none() {
+        return Err(wrong(""));
     }
     change(cloud, &input.repository_name, |repository| {
         repository.policy = Some(input.policy_text);

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::cloud::ACCOUNT;
+use crate::local::limits;
 
 /// A policy document as it was sent: text, or (from CloudFormation) the document itself.
 #[derive(Debug, Clone)]
@@ -62,12 +63,19 @@ pub(super) fn encoded(document: &str) -> String {
     utf8_percent_encode(document, NON_ALPHANUMERIC).to_string()
 }
 
-/// True when a trust policy lets `principal` assume the role for this account.
+/// True when a trust policy lets the service `principal` assume the role for this account: a statement
+/// allows it and none denies it.
 pub(super) fn trusts(document: &str, principal: &str) -> bool {
     let Ok(statements) = statements(document) else {
         return false;
     };
-    statements.iter().any(|statement| {
+    let service = Assumption {
+        kind: SERVICE,
+        principals: vec![principal.to_owned()],
+        action: "sts:AssumeRole",
+        context: BTreeMap::from([("aws:SourceAccount".to_owned(), ACCOUNT.to_owned())]),
+    };
+    let allowed = statements.iter().any(|statement| {
         let services = statement
             .get("Principal")
             .and_then(|principals| principals.get("Service"));
@@ -81,13 +89,17 @@ pub(super) fn trusts(document: &str, principal: &str) -> bool {
                 .iter()
                 .any(|action| matches!(*action, "sts:AssumeRole" | "sts:*" | "*"))
             && source.is_none_or(|source| texts(Some(source)).contains(&ACCOUNT))
-    })
+    });
+    allowed && !service.is_denied_by(&statements)
 }
+
+/// The kind of principal that a service of AWS is.
+const SERVICE: &str = "Service";
 
 /// What a caller wants of a trust policy.
 #[derive(Debug)]
 pub(crate) struct Assumption {
-    /// The kind of principal: `AWS` or `Federated`.
+    /// The kind of principal: `AWS`, `Federated` or `Service`.
     pub(crate) kind: &'static str,
     /// Every way in which a policy may name the caller.
     pub(crate) principals: Vec<String>,
@@ -102,22 +114,34 @@ impl Assumption {
         let Ok(statements) = statements(document) else {
             return false;
         };
-        let matching = |effect: &str| {
-            statements.iter().any(|statement| {
-                statement.get("Effect").and_then(Value::as_str) == Some(effect)
-                    && self.is_meant_by(statement)
-                    // A condition that cannot be evaluated never widens what is allowed.
-                    && self
-                        .meets(statement.get("Condition"))
-                        .unwrap_or(effect == "Deny")
-            })
-        };
-        matching("Allow") && !matching("Deny")
+        self.is_matched(&statements, "Allow") && !self.is_denied_by(&statements)
     }
 
-    fn is_meant_by(&self, statement: &Map<String, Value>) -> bool {
+    fn is_denied_by(&self, statements: &[Map<String, Value>]) -> bool {
+        self.is_matched(statements, "Deny")
+    }
+
+    /// Whether one of the statements with this effect is for the request.
+    fn is_matched(&self, statements: &[Map<String, Value>], effect: &str) -> bool {
+        statements.iter().any(|statement| {
+            statement.get("Effect").and_then(Value::as_str) == Some(effect)
+                && self.is_meant_by(statement, effect)
+                // A condition that cannot be evaluated never widens what is allowed.
+                && self
+                    .meets(statement.get("Condition"))
+                    .unwrap_or(effect == "Deny")
+        })
+    }
+
+    fn is_meant_by(&self, statement: &Map<String, Value>, effect: &str) -> bool {
         let names_caller = |principals: &Value| {
             let principals = match principals {
+                // Every principal: a Deny for all accounts is one for services too.
+                Value::Object(kinds)
+                    if effect == "Deny" && texts(kinds.get("AWS")).contains(&"*") =>
+                {
+                    return true;
+                }
                 Value::Object(kinds) => texts(kinds.get(self.kind)),
                 all => texts(Some(all)),
             };
@@ -145,26 +169,52 @@ impl Assumption {
         caller && action
     }
 
-    /// Whether a condition holds; `None` when it has an operator that is not known here.
+    /// Whether a condition holds; `None` when that depends on an operator or key that is not known here.
     fn meets(&self, condition: Option<&Value>) -> Option<bool> {
         let Some(condition) = condition else {
             return Some(true);
         };
-        let mut holds = true;
+        let mut known = true;
         for (operator, keys) in condition.as_object()? {
             for (key, wanted) in keys.as_object()? {
-                let own = self.context.get(key);
-                let wanted = texts(Some(wanted));
-                holds &= match operator.as_str() {
-                    "StringEquals" => own.is_some_and(|own| wanted.contains(&own.as_str())),
-                    "StringLike" => {
-                        own.is_some_and(|own| wanted.iter().any(|like| matches_pattern(like, own)))
-                    }
-                    _ => return None,
-                };
+                match self.holds(operator, key, wanted) {
+                    Some(true) => {}
+                    Some(false) => return Some(false),
+                    None => known = false,
+                }
             }
         }
-        Some(holds)
+        known.then_some(true)
+    }
+
+    /// Whether one operator of a condition holds for one key. A key that the request does not have
+    /// meets the negated operators and those that end with `IfExists` (user guide, "IAM JSON policy
+    /// elements: Condition operators").
+    fn holds(&self, operator: &str, key: &str, wanted: &Value) -> Option<bool> {
+        // Keys are the same in upper and lower case.
+        let own = self
+            .context
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(key))
+            .map(|(_, value)| value.as_str());
+        if own.is_none() && self.kind == SERVICE {
+            // AWS's services send more keys than are known here, such as aws:SourceArn.
+            return None;
+        }
+        let wanted = texts(Some(wanted));
+        let (operator, if_exists) = match operator.strip_suffix("IfExists") {
+            Some(operator) => (operator, true),
+            None => (operator, false),
+        };
+        let like = |own: &str| wanted.iter().any(|like| matches_pattern(like, own));
+        let equals = |own: &str| wanted.contains(&own);
+        Some(match operator {
+            "StringEquals" => own.map_or(if_exists, equals),
+            "StringLike" => own.map_or(if_exists, like),
+            "StringNotEquals" => !own.is_some_and(equals),
+            "StringNotLike" => !own.is_some_and(like),
+            _ => return None,
+        })
     }
 }
 
@@ -189,7 +239,10 @@ fn statements(document: &str) -> ApiResult<Vec<Map<String, Value>>> {
         "Condition",
     ];
 
-    let Ok(Value::Object(document)) = serde_json::from_str(document) else {
+    // Unverified against AWS: its words for a key that occurs twice.
+    let document = limits::document(document.as_bytes())
+        .map_err(|error| malformed(format!("This policy contains invalid Json ({error})")))?;
+    let Value::Object(document) = document else {
         return Err(malformed("This policy contains invalid Json"));
     };
     if let Some(version) = document.get("Version")
@@ -312,6 +365,67 @@ mod tests {
         assert!(trusts(&trust(ACCOUNT), "sagemaker.amazonaws.com"));
         assert!(!trusts(&trust(ACCOUNT), "ec2.amazonaws.com"));
         assert!(!trusts(&trust("111122223333"), "sagemaker.amazonaws.com"));
+    }
+
+    #[test]
+    fn a_denied_service_is_not_trusted() {
+        let trusted = |deny: Value| {
+            let allow = json!({"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"},
+                "Action": "sts:AssumeRole"});
+            let text = json!({"Version": "2012-10-17", "Statement": [allow, deny]}).to_string();
+            let text = Document(text).trust().unwrap();
+            trusts(&text, "sagemaker.amazonaws.com")
+        };
+        let deny = |more: Value| {
+            let mut statement = json!({"Effect": "Deny", "Action": "sts:AssumeRole",
+                "Principal": {"Service": "sagemaker.amazonaws.com"}});
+            for (name, value) in more.as_object().unwrap() {
+                statement[name] = value.clone();
+            }
+            statement
+        };
+        for more in [
+            json!({}),
+            json!({"Action": ["sts:Assume*"]}),
+            json!({"Principal": "*"}),
+            json!({"Principal": {"AWS": "*"}}),
+            json!({"Condition": {"StringEquals": {"AWS:sourceaccount": ACCOUNT}}}),
+            json!({"Condition": {"StringNotEquals": {"aws:SourceAccount": "111122223333"}}}),
+            // What is not known here never widens.
+            json!({"Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:sagemaker:*"}}}),
+        ] {
+            assert!(!trusted(deny(more.clone())), "{more}");
+        }
+        for more in [
+            json!({"Action": "sts:TagSession"}),
+            json!({"Principal": {"Service": "ec2.amazonaws.com"}}),
+            json!({"Condition": {"StringEquals": {"aws:SourceAccount": "111122223333"}}}),
+            // How the user guide keeps other accounts from using a service as a deputy.
+            json!({"Condition": {"StringNotEquals": {"aws:SourceAccount": ACCOUNT}}}),
+            json!({"Condition": {"StringNotEqualsIfExists": {"aws:SourceAccount": ACCOUNT},
+                "Bool": {"aws:PrincipalIsAWSService": "true"}}}),
+        ] {
+            assert!(trusted(deny(more.clone())), "{more}");
+        }
+        let others = json!({"Effect": "Deny", "NotPrincipal": {"Service": "lambda.amazonaws.com"},
+            "NotAction": "sts:TagSession"});
+        assert!(!trusted(others));
+    }
+
+    #[test]
+    fn a_key_that_occurs_twice_is_malformed() {
+        let statement =
+            r#"{"Effect": "Allow", "Action": "s3:Get*", "Resource": "*", "Action": "*"}"#;
+        let text = format!(r#"{{"Version": "2012-10-17", "Statement": [{statement}]}}"#);
+        let error = Document(text).identity().unwrap_err();
+        assert_eq!(error.code, "MalformedPolicyDocument");
+        assert!(
+            error
+                .message
+                .contains("the key 'Action' occurs twice in $.Statement[0]"),
+            "{}",
+            error.message
+        );
     }
 
     #[test]

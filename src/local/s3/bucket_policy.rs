@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::limits;
 
 /// Maximum size of a bucket policy, in bytes.
 const MAX_SIZE: usize = 20 * 1024;
@@ -27,8 +28,12 @@ pub(super) fn check(bucket: &str, text: &str) -> ApiResult<()> {
             "Policy exceeds the maximum allowed document size.",
         ));
     }
-    let policy: Value = serde_json::from_str(text)
-        .map_err(|_| malformed("Policies must be valid JSON and the first byte must be '{'"))?;
+    // Unverified against AWS: the words for a key that occurs twice.
+    let policy = limits::document(text.as_bytes()).map_err(|error| {
+        malformed(format!(
+            "Policies must be valid JSON and the first byte must be '{{' ({error})"
+        ))
+    })?;
     let Some(policy) = policy.as_object() else {
         return Err(malformed(
             "Policies must be valid JSON and the first byte must be '{'",

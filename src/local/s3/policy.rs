@@ -11,7 +11,7 @@ use sha2::Sha256;
 use super::form::{Fields, missing};
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::door::{self, Credentials, Scope};
-use crate::local::{Cloud, sts};
+use crate::local::{Cloud, limits, sts};
 
 fn denied(message: impl Into<String>) -> ApiError {
     ApiError::new("AccessDenied", message).status(403)
@@ -156,7 +156,8 @@ impl Policy {
         let bytes = STANDARD
             .decode(text.split_ascii_whitespace().collect::<String>())
             .map_err(|_| invalid("Invalid Base64 encoding."))?;
-        let policy: Value = serde_json::from_slice(&bytes).map_err(|_| invalid("Invalid JSON."))?;
+        let policy = limits::document(&bytes)
+            .map_err(|error| invalid(&format!("Invalid JSON. ({error})")))?;
         let expiration = policy["expiration"]
             .as_str()
             .ok_or_else(|| invalid("Policy missing expiration."))?;

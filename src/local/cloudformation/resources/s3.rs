@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Handler, Job, Made, Naming, Type, differs};
 use crate::local::api::{ApiError, ApiResult};
+use crate::local::limits;
 use crate::local::s3::buckets;
 
 /// The types of this file.
@@ -347,7 +348,7 @@ impl Handler for BucketPolicy {
             );
         }
         let policy = match job.get("PolicyDocument") {
-            Some(Value::String(text)) => serde_json::from_str(text).map_err(|_| {
+            Some(Value::String(text)) => limits::document(text.as_bytes()).map_err(|_| {
                 ApiError::new(
                     "MalformedPolicy",
                     "Policies must be valid JSON and the first byte must be '{'",

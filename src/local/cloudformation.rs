@@ -19,6 +19,7 @@ pub(crate) use recovery::recover;
 
 mod changes;
 mod engine;
+mod functions;
 mod graph;
 mod intrinsics;
 mod parameters;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::arguments;
 use super::check::Problem;
 use super::expression::call;
+use super::parameters::whole;
 
 /// Maximum characters of a name of a parameter or step (`^[A-Za-z0-9\-_]{1,64}$`).
 const NAME: usize = 64;
@@ -379,7 +380,7 @@ fn expect(value: &Value, kind: Kind, path: &str, found: &mut Vec<Problem>) {
         (Kind::Word(words), value) => {
             format!("{value} is not one of {}", words.join(", "))
         }
-        (Kind::Whole, value) if value.as_f64().is_some_and(|n| n.fract() == 0.0) => return,
+        (Kind::Whole, value) if whole(value).is_some() => return,
         (Kind::List, _) => {
             found.push(Problem::parsing(path, "Expecting start of Json Array"));
             return;
@@ -390,6 +391,11 @@ fn expect(value: &Value, kind: Kind, path: &str, found: &mut Vec<Problem>) {
         }
         (Kind::Name | Kind::Text(_), value) => format!("{value} is not a String"),
         (Kind::Boolean, value) => format!("{value} is not a Boolean"),
+        (Kind::Whole, Value::Number(number))
+            if number.as_f64().is_some_and(|n| n.fract() == 0.0) =>
+        {
+            format!("{number} does not fit in an Integer of 64 bits")
+        }
         (Kind::Whole, value) => format!("{value} is not an Integer"),
         (Kind::Number, value) => format!("{value} is not a number"),
         (Kind::Scalar, value) => format!("{value} is neither a value nor a function"),

@@ -48,11 +48,10 @@ impl Parameter {
         }
     }
 
-    /// The default of a whole number without its fraction: JSON Schema counts 5.0 as an integer.
+    /// The default of a whole number without its fraction.
     fn whole(&self, default: &Value) -> Value {
-        match (self.kind, default.as_f64()) {
-            #[expect(clippy::cast_possible_truncation, reason = "saturates beyond 2^63")]
-            (ParameterType::Integer, Some(number)) if default.is_f64() => (number as i64).into(),
+        match (self.kind, whole(default)) {
+            (ParameterType::Integer, Some(number)) => number.into(),
             _ => default.clone(),
         }
     }
@@ -64,6 +63,23 @@ impl Parameter {
             ParameterType::Float => "number",
             ParameterType::Boolean => "boolean (true or false)",
         }
+    }
+}
+
+/// The value of a whole number of 64 bits; JSON Schema counts 5.0 as one.
+pub(super) fn whole(value: &Value) -> Option<i64> {
+    /// 2^63, the first number beyond.
+    const END: f64 = 9_223_372_036_854_775_808.0;
+
+    match (value.as_i64(), value.as_f64()) {
+        (Some(whole), _) => Some(whole),
+        #[expect(clippy::cast_possible_truncation, reason = "is within the range")]
+        (None, Some(number))
+            if value.is_f64() && number.fract() == 0.0 && (-END..END).contains(&number) =>
+        {
+            Some(number as i64)
+        }
+        _ => None,
     }
 }
 
@@ -175,5 +191,44 @@ mod tests {
                 "{part}: {problems:?}"
             );
         }
+    }
+
+    #[test]
+    fn an_integer_fits_in_64_bits() {
+        let problems = |number: &str| {
+            let text = format!(
+                r#"{{"Version": "2020-12-01", "Steps": [], "Parameters": [{{"Name": "P", "Type": "Integer",
+                    "DefaultValue": {number}, "EnumValues": [{number}]}}]}}"#
+            );
+            Definition::checked(&text)
+                .err()
+                .into_iter()
+                .flatten()
+                .map(|problem| problem.to_string())
+                .collect::<Vec<_>>()
+        };
+        let limits = [i64::MAX.to_string(), i64::MIN.to_string()];
+        for fits in limits
+            .iter()
+            .map(String::as_str)
+            .chain(["0", "-0.0", "5.0", "1e18"])
+        {
+            assert_eq!(problems(fits), Vec::<String>::new(), "{fits}");
+        }
+        for wrong in [
+            "99999999999999999999",
+            "9223372036854775808",
+            "-1e19",
+            "1e300",
+        ] {
+            let problems = problems(wrong);
+            assert_eq!(problems.len(), 2, "{wrong}: {problems:?}");
+            assert!(
+                problems[0].starts_with("$.Parameters[0].DefaultValue: ")
+                    && problems[0].ends_with(" does not fit in an Integer of 64 bits"),
+                "{problems:?}"
+            );
+        }
+        assert!(problems("1.5")[0].ends_with("1.5 is not an Integer"));
     }
 }

@@ -123,11 +123,17 @@ const MAX_EXPIRE: f64 = 14_400.0;
 impl RetryPolicy {
     /// Reads a policy; the error is what is wrong with it.
     pub fn parse(policy: &Value) -> Result<Self, String> {
-        let read = Self::deserialize(policy).map_err(|_| {
-            "ExceptionType is not a list of Step.SERVICE_FAULT, Step.THROTTLING, \
-             SageMaker.JOB_INTERNAL_ERROR, SageMaker.CAPACITY_ERROR, SageMaker.RESOURCE_LIMIT"
-                .to_owned()
-        })?;
+        let wrong = |what: &str| {
+            format!(
+                "ExceptionType is {what} of Step.SERVICE_FAULT, Step.THROTTLING, \
+                 SageMaker.JOB_INTERNAL_ERROR, SageMaker.CAPACITY_ERROR, SageMaker.RESOURCE_LIMIT"
+            )
+        };
+        let read = Self::deserialize(policy).map_err(|_| wrong("not a list"))?;
+        // The published schema has one exception there, which a list can replace but not omit.
+        if read.exceptions.is_empty() {
+            return Err(wrong("empty; it needs at least one"));
+        }
         let within = |name: &str, value: f64, max: f64| {
             if (0.0..=max).contains(&value) {
                 Ok(())
@@ -259,6 +265,10 @@ mod tests {
     fn impossible_policies_are_refused() {
         for (policy, expected) in [
             (json!({"ExceptionType": ["Step.FAULT"]}), "ExceptionType"),
+            (
+                json!({"ExceptionType": []}),
+                "ExceptionType is empty; it needs at least one of Step.SERVICE_FAULT",
+            ),
             (
                 json!({"ExceptionType": ["Step.THROTTLING"], "MaxAttempts": 1, "ExpireAfterMin": 1}),
                 "only one of",

@@ -760,6 +760,44 @@ def test_3_6_validate_template_refuses(cfn, template, message):
     assert code(error) == ("ValidationError", message)
 
 
+GROUP = "Resources: {A: {Type: 'AWS::Logs::LogGroup', Properties: {LogGroupName: %s}}}"
+
+
+@pytest.mark.parametrize(
+    "template, part",
+    [
+        (f"Parameters: {{P: {{Default: a}}}}\n{GROUP % 'a'}", "must contain a Type member"),
+        (f"Parameters: {{P: {{Type: Strin}}}}\n{GROUP % 'a'}", "Unrecognized parameter type: Strin"),
+        (f"Parameters: {{P: {{Type: Number, Default: a}}}}\n{GROUP % 'a'}", "must be a number"),
+        (f"Parameters: {{P: {{Type: String, Defualt: a}}}}\n{GROUP % 'a'}", "Invalid template parameter property 'Defualt'"),
+        (GROUP % "!FindInMap [M, a, b]", "Mapping named 'M' is not present"),
+        (f"Mappings: {{N: {{a: {{b: c}}}}}}\n{GROUP % '!FindInMap [M, a, b]'}", "Mapping named 'M' is not present"),
+        (f"Mappings: {{M: {{a: {{b: c}}}}}}\n{GROUP % '!FindInMap [M, a, c]'}", "Unable to get mapping for M::a::c"),
+        (GROUP % "{'Fn::Nope': a}", "the function Fn::Nope is not known"),
+        (GROUP % "!Join [a]", "every Fn::Join object requires"),
+        (f"Conditions: {{C: !Not [Condition: C]}}\n{GROUP % 'a'}", "Circular dependency between conditions"),
+        (f"{GROUP % 'a'}\nOutputs: {{O: {{Value: [a, b]}}}}", "Output O is malformed"),
+        (f"{GROUP % 'a'}\nOutputs: {{O: {{Value: !Split [',', 'a,b']}}}}", "Output O is malformed"),
+    ],
+)
+def test_create_and_validate_refuse_the_same(cfn, name, template, part):
+    messages = []
+    for call, more in [(cfn.validate_template, {}), (cfn.create_stack, {"StackName": name})]:
+        with pytest.raises(ClientError) as error:
+            call(TemplateBody=template, **more)
+        assert code(error)[0] == "ValidationError"
+        messages.append(code(error)[1])
+    assert part in messages[0] and messages[0] == messages[1]
+    assert not messages[0].endswith("..")
+
+
+def test_a_list_from_a_parameter_is_no_output(cfn, name):
+    template = f"Parameters: {{P: {{Type: CommaDelimitedList, Default: 'a,b'}}}}\n{GROUP % name}\n"
+    with pytest.raises(ClientError) as error:
+        cfn.create_stack(StackName=name, TemplateBody=template + "Outputs: {O: {Value: !Ref P}}")
+    assert "Output O is malformed" in code(error)[1]
+
+
 def test_3_6_a_value_and_the_previous_value(cfn, name):
     template = f"Parameters: {{P: {{Type: String}}}}\nResources: {{H: {{Type: '{HANDLE}'}}}}\nOutputs: {{P: {{Value: !Ref P}}}}"
     both = [{"ParameterKey": "P", "ParameterValue": "b", "UsePreviousValue": True}]

@@ -339,6 +339,8 @@ def test_what_is_wrong_with_a_definition_is_said(sagemaker, definition, role):
     assert unknown["Code"] == "NotImplemented" and "Lambda" in unknown["Message"]
     cached = refused(lambda steps: steps[0].update(CacheConfig={"Enable": True}))
     assert cached["Code"] == "ValidationException" and "'Enable'" in cached["Message"]
+    never = refused(lambda steps: steps[0].update(RetryPolicies=[{"ExceptionType": []}]))
+    assert never["Code"] == "ValidationException" and "ExceptionType is empty" in never["Message"]
     no_role = error(
         sagemaker.create_pipeline,
         PipelineName=unique("bad"),

@@ -12,7 +12,7 @@ use super::intrinsics::{Known, Scope};
 use super::resources::{self, Job, Type};
 use super::stacks::{self, Output, Resource, Stack};
 use super::template::{invalid, text_of};
-use super::{graph, parameters};
+use super::{functions, graph, parameters};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 
@@ -50,7 +50,8 @@ impl std::fmt::Display for Failure {
                 )
             }
             // AWS adds the full stop also where the message has one.
-            Failure::Other(message) => write!(f, "{message}. "),
+            // Most messages end with a full stop of their own.
+            Failure::Other(message) => write!(f, "{}. ", message.trim_end_matches('.')),
             Failure::Cancelled => f.write_str("Resource creation cancelled"),
         }
     }
@@ -129,9 +130,7 @@ pub(crate) fn outputs(scope: &Scope) -> ApiResult<Vec<Output>> {
             continue;
         }
         let text = |value: &Value| match scope.value(value)? {
-            Value::Array(_) | Value::Object(_) | Value::Null => Err(invalid(format!(
-                "Template format error: Output {key} is malformed. The Value field of every Outputs member must evaluate to a String."
-            ))),
+            Value::Array(_) | Value::Object(_) | Value::Null => Err(functions::malformed(key)),
             scalar => Ok(text_of(&scalar)),
         };
         found.push(Output {

@@ -10,10 +10,12 @@ use serde_json::{Map, Value};
 use super::template::{Template, invalid, lost, text_of};
 use crate::local::api::ApiResult;
 
+mod arguments;
 mod branches;
 mod cidr;
 mod substitution;
 
+pub(crate) use arguments::count;
 pub(crate) use substitution::placeholders;
 use substitution::{Piece, pieces};
 
@@ -153,22 +155,16 @@ impl Scope {
                         _ => text_of(&left) == text_of(&right),
                     })
                 }
-                _ => Err(invalid(
-                    "Template error: every Fn::Equals object requires a list of 2 string parameters.",
-                )),
+                _ => Err(count(name)),
             },
             "Fn::Not" => match list()? {
                 [one] => Ok(!self.boolean(one)?),
-                _ => Err(invalid(
-                    "Template error: every Fn::Not object requires one boolean parameter.",
-                )),
+                _ => Err(count(name)),
             },
             "Fn::And" | "Fn::Or" => {
                 let members = list()?;
                 if !(2..=10).contains(&members.len()) {
-                    return Err(invalid(format!(
-                        "Template error: every {name} object requires a list of at least 2 and at most 10 boolean parameters."
-                    )));
+                    return Err(count(name));
                 }
                 let values: Vec<bool> = members
                     .iter()
@@ -248,16 +244,9 @@ impl Scope {
                 ))
             })
         };
-        let count = |needs: &str| {
-            invalid(format!(
-                "Template error: every {name} object requires {needs}."
-            ))
-        };
         let result = match name {
             "Ref" => {
-                let reference = argument
-                    .as_str()
-                    .ok_or_else(|| count("a single string parameter"))?;
+                let reference = argument.as_str().ok_or_else(|| count(name))?;
                 if reference == "AWS::NoValue" {
                     return Ok(None);
                 }
@@ -275,7 +264,7 @@ impl Scope {
                     let parts = match self.value(parts)? {
                         Value::Array(parts) => parts,
                         later if later == KNOWN_AFTER_APPLY => return Ok(Some(later)),
-                        _ => return Err(count("a string delimiter and a list of strings")),
+                        _ => return Err(count(name)),
                     };
                     let parts: Vec<String> = parts
                         .iter()
@@ -283,7 +272,7 @@ impl Scope {
                         .collect::<ApiResult<_>>()?;
                     Value::String(parts.join(&separator))
                 }
-                _ => return Err(count("a string delimiter and a list of strings")),
+                _ => return Err(count(name)),
             },
             "Fn::Select" => match list()? {
                 [index, from] => {
@@ -317,16 +306,14 @@ impl Scope {
                 [separator, text] => {
                     let separator = self.text(separator, name)?;
                     if separator.is_empty() {
-                        return Err(count("a delimiter that is not empty"));
+                        return Err(invalid(
+                            "Template error: every Fn::Split object requires a delimiter that is not empty.",
+                        ));
                     }
                     let text = self.text(text, name)?;
                     text.split(&separator).map(Value::from).collect()
                 }
-                _ => {
-                    return Err(invalid(
-                        "Template error: every Fn::Split object requires two parameters, (1) a string delimiter and (2) a string to be split or a function that returns a string to be split.",
-                    ));
-                }
+                _ => return Err(count(name)),
             },
             "Fn::If" => match list()? {
                 [Value::String(condition), yes, no] => {
@@ -337,7 +324,7 @@ impl Scope {
                     };
                     return self.resolve(branch);
                 }
-                _ => return Err(count("a condition's name and two values")),
+                _ => return Err(count(name)),
             },
             "Fn::Equals" | "Fn::And" | "Fn::Or" | "Fn::Not" => {
                 return Err(invalid(format!(
@@ -391,12 +378,7 @@ impl Scope {
     }
 
     fn attribute(&self, argument: &Value) -> ApiResult<Value> {
-        let wrong = || {
-            invalid(
-                "Template error: every Fn::GetAtt object requires two non-empty parameters, \
-                 the resource name and the resource attribute",
-            )
-        };
+        let wrong = || count("Fn::GetAtt");
         let (logical, attribute) = match argument {
             Value::String(text) => text
                 .split_once('.')
@@ -422,13 +404,7 @@ impl Scope {
     }
 
     fn substitute(&self, argument: &Value) -> ApiResult<String> {
-        let wrong = || {
-            invalid(
-                "Template error: One or more Fn::Sub intrinsic functions don't specify expected \
-                 arguments. Specify a string as first argument, and an optional second argument to \
-                 specify a mapping of values to replace in the string",
-            )
-        };
+        let wrong = || count("Fn::Sub");
         let (text, own) = match argument {
             Value::String(text) => (text, None),
             Value::Array(parts) => match parts.as_slice() {
@@ -471,12 +447,7 @@ impl Scope {
         let (keys, default) = match parts {
             [map, top, second] => ([map, top, second], None),
             [map, top, second, options] => ([map, top, second], options.get("DefaultValue")),
-            _ => {
-                return Err(invalid(
-                    "Template error: every Fn::FindInMap object requires three parameters, the map \
-                     name, map key and the attribute for return value",
-                ));
-            }
+            _ => return Err(count("Fn::FindInMap")),
         };
         let [map, top, second] = keys.map(|key| self.text(key, "Fn::FindInMap"));
         let (map, top, second) = (map?, top?, second?);
@@ -497,11 +468,7 @@ impl Scope {
         let (block, count, bits) = match parts {
             [block, count] => (block, count, None),
             [block, count, bits] => (block, count, Some(bits)),
-            _ => {
-                return Err(invalid(
-                    "Template error: every Fn::Cidr object requires two or three parameters",
-                ));
-            }
+            _ => return Err(count("Fn::Cidr")),
         };
         let block = self.text(block, "Fn::Cidr")?;
         let count = self.text(count, "Fn::Cidr")?;
@@ -531,7 +498,8 @@ pub(crate) fn function(value: &Value) -> Option<(&str, &Value)> {
     is.then_some((name.as_str(), argument))
 }
 
-fn condition_names(expression: &Value) -> BTreeSet<String> {
+/// The conditions that an expression names.
+pub(crate) fn condition_names(expression: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     match (function(expression), expression) {
         (Some(("Condition", Value::String(name))), _) => {
@@ -555,7 +523,8 @@ fn condition_names(expression: &Value) -> BTreeSet<String> {
     found
 }
 
-fn brief(value: &Value) -> String {
+/// A value as JSON, shortened when it is long.
+pub(crate) fn brief(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &text[..end]),

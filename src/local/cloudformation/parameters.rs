@@ -42,6 +42,7 @@ pub(crate) fn resolve(
     given: &[Given],
     previous: Option<&BTreeMap<String, String>>,
 ) -> ApiResult<BTreeMap<String, String>> {
+    check_declared(template)?;
     let declared = template.section("Parameters");
     let unknown: Vec<&str> = given
         .iter()
@@ -73,15 +74,7 @@ pub(crate) fn resolve(
     let mut values = BTreeMap::new();
     let mut missing = Vec::new();
     for (name, declaration) in declared {
-        let kind = declaration
-            .get("Type")
-            .and_then(Value::as_str)
-            .ok_or_else(|| {
-                invalid(
-                    "Template format error: Every Parameters object must contain a Type member.",
-                )
-            })?;
-        check_type(name, kind)?;
+        let kind = type_of(declaration)?;
         let given = given.iter().find(|given| given.parameter_key == *name);
         let value = match given {
             Some(given) if given.use_previous_value => Some(
@@ -113,6 +106,82 @@ pub(crate) fn resolve(
         )));
     }
     Ok(values)
+}
+
+/// What a parameter's declaration can have (user guide, "Parameters": properties).
+const PROPERTIES: &[&str] = &[
+    "AllowedPattern",
+    "AllowedValues",
+    "ConstraintDescription",
+    "Default",
+    "Description",
+    "MaxLength",
+    "MaxValue",
+    "MinLength",
+    "MinValue",
+    "NoEcho",
+    "Type",
+];
+
+/// Refuses declarations that are wrong whatever the values are: other properties, no or an unknown type,
+/// and a default that breaks the parameter's own limits (the user guide demands one that keeps them).
+pub(crate) fn check_declared(template: &Template) -> ApiResult<()> {
+    let format = |message: &str| invalid(format!("Template format error: {message}"));
+    for (name, declaration) in template.section("Parameters") {
+        let kind = type_of(declaration)?;
+        check_type(name, kind)?;
+        let properties = declaration.as_object().into_iter().flatten();
+        for (property, value) in properties {
+            let is_scalar = !value.is_array() && !value.is_object();
+            match property.as_str() {
+                "AllowedValues" if !value.is_array() => {
+                    return Err(format("Every AllowedValues member must be a list."));
+                }
+                "AllowedValues" => {}
+                known if !PROPERTIES.contains(&known) => {
+                    return Err(invalid(format!(
+                        "Invalid template parameter property '{known}'"
+                    )));
+                }
+                "Description" | "ConstraintDescription" if value.is_string() => {}
+                known if !is_scalar || matches!(known, "Description" | "ConstraintDescription") => {
+                    return Err(format(&format!("Every {known} member must be a string.")));
+                }
+                "MaxLength" | "MaxValue" | "MinLength" | "MinValue"
+                    if number(&text_of(value)).is_none() =>
+                {
+                    return Err(format(&format!(
+                        "Every {property} member must be a number."
+                    )));
+                }
+                _ => {}
+            }
+        }
+        if let Some(default) = declaration.get("Default") {
+            check(name, kind, declaration, &text_of(default))?;
+        }
+    }
+    Ok(())
+}
+
+fn type_of(declaration: &Value) -> ApiResult<&str> {
+    declaration
+        .get("Type")
+        .and_then(Value::as_str)
+        .ok_or_else(|| {
+            invalid("Template format error: Every Parameters object must contain a Type member.")
+        })
+}
+
+/// A finite number in decimal notation: what Rust reads beyond that (`inf`, `NaN`) is no number in a
+/// template.
+fn number(text: &str) -> Option<f64> {
+    let decimal = |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E');
+    text.bytes()
+        .all(decimal)
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|number: &f64| number.is_finite())
 }
 
 fn check_type(name: &str, kind: &str) -> ApiResult<()> {
@@ -157,7 +226,7 @@ fn check(name: &str, kind: &str, declaration: &Value, value: &str) -> ApiResult<
         declaration
             .get(key)
             .map(text_of)
-            .and_then(|text| text.parse::<f64>().ok())
+            .and_then(|text| number(&text))
     };
     let members: Vec<&str> = if is_list(kind) {
         value.split(',').map(str::trim).collect()
@@ -171,9 +240,7 @@ fn check(name: &str, kind: &str, declaration: &Value, value: &str) -> ApiResult<
             return Err(says("must be one of AllowedValues".to_owned()));
         }
         if kind.contains("Number") {
-            let number: f64 = member
-                .parse()
-                .map_err(|_| says("must be a number.".to_owned()))?;
+            let number = number(member).ok_or_else(|| says("must be a number.".to_owned()))?;
             if let Some(least) = limit("MinValue").filter(|least| number < *least) {
                 return Err(says(format!("must be a number not less than {least}")));
             }
@@ -373,10 +440,80 @@ mod tests {
                 error.message
             );
         }
+        for value in ["inf", "NaN", "1e999", "0x10", ""] {
+            let given = [Given::new("Name", "abc"), Given::new("Size", value)];
+            let error = resolve(&template, &given, None).unwrap_err();
+            assert!(error.message.contains("must be a number"), "{value}");
+        }
         let error = resolve(&template, &[], None).unwrap_err();
         assert_eq!(error.message, "Parameters: [Name] must have values");
         let ssm = "Parameters: {P: {Type: 'AWS::SSM::Parameter::Value<String>'}}\nResources: {R: {Type: T}}";
         let error = resolve(&Template::parse(ssm).unwrap(), &[], None).unwrap_err();
         assert!(error.message.contains("AWS::SSM::Parameter::Value<String>"));
+    }
+
+    #[test]
+    fn declarations_are_checked_without_values() {
+        let checked = |declaration: &str| {
+            let text = format!("Parameters: {{P: {declaration}}}\nResources: {{R: {{Type: T}}}}");
+            check_declared(&Template::parse(&text).unwrap()).map_err(|error| error.message)
+        };
+        for (declaration, part) in [
+            (
+                "{Default: a}",
+                "Every Parameters object must contain a Type member.",
+            ),
+            (
+                "text",
+                "Every Parameters object must contain a Type member.",
+            ),
+            (
+                "{Type: [String]}",
+                "Every Parameters object must contain a Type member.",
+            ),
+            ("{Type: Strin}", "Unrecognized parameter type: Strin"),
+            (
+                "{Type: List<Nope>}",
+                "Unrecognized parameter type: List<Nope>",
+            ),
+            (
+                "{Type: String, DefaultValue: a}",
+                "Invalid template parameter property 'DefaultValue'",
+            ),
+            (
+                "{Type: String, Default: [a]}",
+                "Every Default member must be a string.",
+            ),
+            (
+                "{Type: String, AllowedValues: a}",
+                "Every AllowedValues member must be a list.",
+            ),
+            (
+                "{Type: String, MinLength: a}",
+                "Every MinLength member must be a number.",
+            ),
+            ("{Type: Number, Default: a}", "must be a number"),
+            ("{Type: Number, Default: 1e999}", "must be a number"),
+            (
+                "{Type: Number, Default: 9, MaxValue: 8}",
+                "not greater than 8",
+            ),
+            (
+                "{Type: String, Default: c, AllowedValues: [a, b]}",
+                "one of AllowedValues",
+            ),
+        ] {
+            let error = checked(declaration).unwrap_err();
+            assert!(error.contains(part), "{declaration}: {error}");
+        }
+        for declaration in [
+            "{Type: String}",
+            "{Type: String, Default: ''}",
+            "{Type: Number, Default: 99999999999999999999, Description: d, NoEcho: true}",
+            "{Type: 'List<AWS::EC2::Subnet::Id>', Default: 'a, b'}",
+            "{Type: Number, Default: '-1.5e3', MinValue: '-2000', MaxValue: 0}",
+        ] {
+            assert_eq!(checked(declaration), Ok(()), "{declaration}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::engine::scope;
 use super::parameters::{self, Given};
 use super::stacks::{Source, Stack};
 use super::template::{MAX_BODY, MAX_OBJECT, Template, invalid};
-use super::{references, resources};
+use super::{functions, references, resources};
 use crate::local::api::{ApiError, ApiResult, lenient};
 use crate::local::cloud::Service;
 use crate::local::s3::objects;
@@ -181,8 +181,7 @@ pub(super) async fn source(
         }
     };
     let template = Template::parse(&text)?;
-    check_types(&template)?;
-    references::check(&template)?;
+    check(&template)?;
     let parameters = parameters::resolve(
         &template,
         &request.parameters,
@@ -222,8 +221,17 @@ pub(super) async fn source(
     Ok(source)
 }
 
+/// Refuses what is wrong with a template whatever its parameters are: for every operation that takes one
+/// to deploy it, and for `ValidateTemplate`.
+pub(super) fn check(template: &Template) -> ApiResult<()> {
+    check_types(template)?;
+    parameters::check_declared(template)?;
+    references::check(template)?;
+    functions::check(template)
+}
+
 /// Refuses resource types that the local cloud does not have, by name.
-pub(super) fn check_types(template: &Template) -> ApiResult<()> {
+fn check_types(template: &Template) -> ApiResult<()> {
     let mut unknown: Vec<&str> = template
         .section("Resources")
         .keys()

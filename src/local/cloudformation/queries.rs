@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::prepare::{capability, check_types, list, template_text};
+use super::prepare::{capability, check, list, template_text};
 use super::requests::Named;
 use super::stacks::{self, Resource, Stack};
 use super::template::{Template, invalid};
@@ -277,8 +277,7 @@ pub(super) async fn get_template_summary(cloud: &Cloud, request: Of) -> ApiResul
 /// `ValidateTemplate`
 pub(super) async fn validate_template(cloud: &Cloud, request: Of) -> ApiResult<Value> {
     let template = request.template(cloud)?;
-    check_types(&template)?;
-    references::check(&template)?;
+    check(&template)?;
     references::check_circles(&template)?;
     let (capabilities, reason) = capabilities(&template);
     Ok(json!({

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::intrinsics::{Scope, function};
 use super::template::{Template, invalid};
-use super::{graph, resources};
+use super::{functions, graph, resources};
 use crate::local::api::ApiResult;
 
 /// The parameters that every template has (user guide, "Pseudo parameters reference").
@@ -208,12 +208,15 @@ pub(super) fn check_expressions(scope: &Scope) -> ApiResult<()> {
             .after_apply = true;
     }
     for section in ["Resources", "Outputs"] {
-        for member in scope.template.section(section).values() {
+        for (name, member) in scope.template.section(section) {
             if !scope.holds(member)? {
                 continue;
             }
             for value in expressions(member) {
                 match scope.resolve(value) {
+                    Ok(Some(Value::Array(_))) if section == "Outputs" => {
+                        return Err(functions::malformed(name));
+                    }
                     // An export may be made by then; AWS asks for it when it deploys.
                     Err(error) if error.message.starts_with("No export named ") => {}
                     Err(error) => return Err(error),

@@ -135,14 +135,18 @@ pub fn is_damaged<T, E>(answered: &Result<T, SdkError<E, HttpResponse>>) -> bool
     })
 }
 
-/// The current `ETag` of an object; `None` when it is not there.
+/// The current `ETag` of an object; `None` when it is not there. [`Damaged`] when its bytes are.
 pub async fn etag(client: &Client, object: &S3Uri) -> Result<Option<String>> {
-    Ok(client
+    let answered = client
         .head_object()
         .bucket(&object.bucket)
         .key(&object.key)
         .send()
-        .await
+        .await;
+    if is_damaged(&answered) {
+        return Err(Damaged(object.clone()).into());
+    }
+    Ok(answered
         .aws_unless(
             format!("cannot read {object}"),
             &[Expected::code("NotFound"), Expected::code("NoSuchKey")],

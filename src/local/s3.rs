@@ -53,6 +53,7 @@ mod policy;
 mod reading;
 mod receive;
 mod removal;
+mod selectors;
 mod service;
 mod settings;
 mod stored;
@@ -125,15 +126,25 @@ impl Server {
         let mut about = answer::About::of(&parts);
         let form = is_form(&parts);
         let request = Request::from_parts(parts, body);
-        let answered = if form {
-            let place = (about.bucket.clone(), about.key.clone());
-            form::upload(&self.cloud, &self.unsigned, place, request).await
-        } else {
-            match wire::admit(request, self.cloud.credentials()) {
-                Ok(request) => self.service.call(request).await.map_err(Into::into),
-                Err(error) => error.to_http_response().map_err(Into::into),
-            }
-        };
+        let selected = selectors::check(
+            request.method(),
+            request.uri().query().unwrap_or_default(),
+            !about.key.is_empty(),
+        );
+        let answered =
+            if let (false, false, Err(refusal)) = (form, about.bucket.is_empty(), &selected) {
+                about.argument.clone_from(&refusal.argument);
+                about.resource.clone_from(&refusal.resource);
+                refusal.error().to_http_response().map_err(Into::into)
+            } else if form {
+                let place = (about.bucket.clone(), about.key.clone());
+                form::upload(&self.cloud, &self.unsigned, place, request).await
+            } else {
+                match wire::admit(request, self.cloud.credentials()) {
+                    Ok(request) => self.service.call(request).await.map_err(Into::into),
+                    Err(error) => error.to_http_response().map_err(Into::into),
+                }
+            };
         // Of a copy, either bucket may be missing.
         if about.source.is_some()
             && matches!(&answered, Ok(response) if response.status() == http::StatusCode::NOT_FOUND)

@@ -168,3 +168,61 @@ def test_only_the_attributes_that_were_asked_for(s3, versioned, asked):
     assert members == ({asked: expected[asked]} if asked in expected else {})
     assert found["VersionId"] == put["VersionId"]
     assert code(s3.get_object_attributes, Bucket=versioned, Key="none", ObjectAttributes=[asked]) == "NoSuchKey"
+
+
+def plain(s3, method, path, data=None, headers=None):
+    """A request by http.client, with any signature: (status, headers, body)."""
+    signed = "AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(s3.meta.endpoint_url).netloc)
+    connection.request(method, path, body=data, headers={"Authorization": signed, **(headers or {})})
+    answer = connection.getresponse()
+    found = (answer.status, answer.headers, answer.read().decode())
+    connection.close()
+    return found
+
+
+def test_a_request_selects_one_thing(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    for method, path, expected in [
+        ("GET", "?policy&acl", "InvalidArgument</Code><Message>Conflicting query string parameters: acl, policy<"),
+        ("GET", "?acl&versioning", "<ArgumentName>ResourceType</ArgumentName><ArgumentValue>acl</ArgumentValue>"),
+        ("DELETE", "/k?tagging&acl", "Conflicting query string parameters: acl, tagging"),
+        ("GET", "/k?versionId=a&versionId=b", "<Code>InvalidArgument</Code>"),
+        ("DELETE", "?versioning", "<ResourceType>VERSIONING</ResourceType>"),
+        ("DELETE", "/k?acl", "<Code>MethodNotAllowed</Code>"),
+    ]:
+        found, _, text = plain(s3, method, f"/{bucket}{path}")
+        assert found in (400, 405) and expected in text, (path, text)
+    assert body(s3, Bucket=bucket, Key="k") == b"x"
+
+
+def test_a_part_needs_its_upload(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    for method, query in [("PUT", "partNumber=1"), ("PUT", "uploadId=u"), ("DELETE", "partNumber=1")]:
+        found, _, text = plain(s3, method, f"/{bucket}/k?{query}", b"part")
+        assert found == 400 and "<Code>InvalidArgument</Code>" in text, text
+    assert body(s3, Bucket=bucket, Key="k") == b"x"
+
+
+def test_errors_of_the_protocol_have_a_message(s3, bucket):
+    long = "k" * 1025
+    for method, path, data, code_, parts in [
+        ("PUT", f"/{bucket}?versioning", b"<a", "MalformedXML", [f"<BucketName>{bucket}<"]),
+        ("PUT", f"/{bucket}/k?tagging", b"<a></b>", "MalformedXML", [f"<BucketName>{bucket}<", "<Key>k<"]),
+        ("PUT", f"/{bucket}/{long}", b"", "KeyTooLongError", ["<Size>1025<", "<MaxSizeAllowed>1024<", f"<Key>{long}<"]),
+        ("GET", f"/{bucket}/%ff", None, "InvalidURI", ["<URI>"]),
+    ]:
+        found, _, text = plain(s3, method, path, data)
+        assert found == 400 and f"<Code>{code_}</Code>" in text, text
+        assert text.count("<Message>") == 1 and "<Message></Message>" not in text
+        for part in parts:
+            assert part in text, (part, text[:500])
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("header", ["If-Modified-Since", "If-Unmodified-Since"])
+def test_a_date_that_is_none_is_ignored(s3, bucket, method, header):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"data")
+    for date in ["garbage", "", "2100-01-01"]:
+        found, answer, _ = plain(s3, method, f"/{bucket}/k", headers={header: date})
+        assert (found, answer["Content-Length"]) == (200, "4"), date

@@ -24,6 +24,11 @@ pub(super) struct About {
     pub(super) source: Option<(String, String)>,
     /// True when the bucket that a copy writes to is the one that does not exist.
     pub(super) target_missing: bool,
+    /// Name and value of the argument that an `InvalidArgument` is about.
+    pub(super) argument: Option<(String, String)>,
+    /// What a `MethodNotAllowed` is about, where that is not an object.
+    pub(super) resource: Option<String>,
+    path: String,
     version: Option<String>,
     upload: Option<String>,
     range: Option<String>,
@@ -81,6 +86,9 @@ impl About {
             key,
             source,
             target_missing: false,
+            argument: None,
+            resource: None,
+            path: parts.uri.path().to_owned(),
             version: member("versionId"),
             upload: member("uploadId"),
             range: header(&parts.headers, RANGE.as_str()).map(str::to_owned),
@@ -122,7 +130,28 @@ impl About {
             }
             "MethodNotAllowed" => {
                 members.push(("Method", self.method.to_string()));
-                members.push(("ResourceType", "OBJECT".to_owned()));
+                let resource = self.resource.as_deref().unwrap_or("OBJECT");
+                members.push(("ResourceType", resource.to_owned()));
+            }
+            "InvalidArgument" => {
+                if let Some((name, value)) = &self.argument {
+                    members.push(("ArgumentName", name.clone()));
+                    members.push(("ArgumentValue", value.clone()));
+                }
+            }
+            "MalformedXML" | "InvalidURI" | "KeyTooLongError" => {
+                if code == "InvalidURI" {
+                    members.push(("URI", self.path.clone()));
+                }
+                if code == "KeyTooLongError" {
+                    members.push(("Size", key.len().to_string()));
+                    members.push(("MaxSizeAllowed", "1024".to_owned()));
+                }
+                for (name, value) in [("BucketName", bucket), ("Key", key)] {
+                    if !value.is_empty() {
+                        members.push((name, value.clone()));
+                    }
+                }
             }
             "PreconditionFailed" => {
                 members.extend(self.condition.map(|name| ("Condition", name.to_owned())));
@@ -152,6 +181,42 @@ pub(super) fn place(parts: &Parts) -> (String, String) {
     }
     let (bucket, key) = path.split_once('/').unwrap_or((&path, ""));
     (bucket.to_owned(), key.to_owned())
+}
+
+/// S3's text for an error to which s3s gives none (API reference, "List of error codes").
+fn message(code: &str) -> &'static str {
+    match code {
+        "AccessDenied" => "Access Denied",
+        "BadDigest" => {
+            "The Content-MD5 or checksum value that you specified did not match what the server received."
+        }
+        "EntityTooLarge" => "Your proposed upload exceeds the maximum allowed object size.",
+        "IncompleteBody" => {
+            "You did not provide the number of bytes specified by the Content-Length HTTP header."
+        }
+        "InvalidAccessKeyId" => {
+            "The AWS access key ID that you provided does not exist in our records."
+        }
+        "InvalidBucketName" => "The specified bucket is not valid.",
+        "InvalidDigest" => "The Content-MD5 or checksum value that you specified is not valid.",
+        "InvalidURI" => "Couldn't parse the specified URI.",
+        "KeyTooLongError" => "Your key is too long",
+        "MalformedXML" => {
+            "The XML you provided was not well-formed or did not validate against our published schema"
+        }
+        "MaxMessageLengthExceeded" => "Your request was too large.",
+        "MissingContentLength" => "You must provide the Content-Length HTTP header.",
+        "NotImplemented" => {
+            "A header or query you provided implies functionality that is not implemented."
+        }
+        "RequestTimeTooSkewed" => {
+            "The difference between the request time and the server's time is too large."
+        }
+        "SignatureDoesNotMatch" => {
+            "The request signature that the server calculated does not match the signature that you provided."
+        }
+        _ => "The request could not be served.",
+    }
 }
 
 /// Finishes s3s's answer; what s3s could not even answer is an `InternalError`.
@@ -204,7 +269,10 @@ pub(super) async fn finish(
                 .split_once("<Code>")
                 .and_then(|(_, rest)| rest.split_once("</Code>"))
                 .map_or("", |(code, _)| code);
-            let mut members = about.members(code, headers);
+            let without_message = !text.contains("<Message>");
+            let message = without_message.then(|| ("Message", message(code).to_owned()));
+            let members = message.into_iter().chain(about.members(code, headers));
+            let mut members: Vec<_> = members.collect();
             members.push(("RequestId", id.to_owned()));
             members.push(("HostId", host.clone()));
             let mut added = String::new();
@@ -275,6 +343,31 @@ mod tests {
         let (text, ours) = text.split_once("<RequestId>").unwrap();
         assert_eq!(format!("<RequestId>{ours}"), ids);
         text.split_once("</Message>").unwrap().1.to_owned()
+    }
+
+    #[tokio::test]
+    async fn every_error_has_a_message() {
+        let put = parts(Method::PUT, "/b/k", &[("host", "localhost")]);
+        for (code, part) in [
+            ("MalformedXML", "not well-formed"),
+            ("InvalidURI", "<URI>/b/k</URI>"),
+            (
+                "KeyTooLongError",
+                "<Size>1</Size><MaxSizeAllowed>1024</MaxSizeAllowed>",
+            ),
+        ] {
+            let error = s3s::S3Error::new(s3s::S3ErrorCode::from_bytes(code.as_bytes()).unwrap());
+            let result = error.to_http_response().map_err(Into::into);
+            let response = finish(result, &About::of(&put)).await;
+            let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await;
+            let text = String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+            assert_eq!(text.matches("<Message>").count(), 1, "{text}");
+            assert!(text.contains(part), "{text}");
+            assert!(
+                text.contains("<BucketName>b</BucketName><Key>k</Key>"),
+                "{text}"
+            );
+        }
     }
 
     #[tokio::test]

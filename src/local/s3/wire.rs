@@ -3,7 +3,7 @@
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
-use s3s::dto::{Range, Timestamp};
+use s3s::dto::{Range, Timestamp, TimestampFormat};
 use s3s::host::{S3Host, VirtualHost};
 use s3s::{HttpRequest, S3Error, S3ErrorCode, S3Result};
 
@@ -28,6 +28,14 @@ pub(super) fn admit(request: Request<Body>, credentials: &Credentials) -> S3Resu
     let range = parts.headers.get(header::RANGE).map(HeaderValue::to_str);
     if range.is_some_and(|range| !range.is_ok_and(|range| Range::parse(range).is_ok())) {
         parts.headers.remove(header::RANGE);
+    }
+    // RFC 9110, section 13.1.3 and 13.1.4: so is a date that is none.
+    for name in [header::IF_MODIFIED_SINCE, header::IF_UNMODIFIED_SINCE] {
+        let date = parts.headers.get(&name).map(HeaderValue::to_str);
+        let is_date = |text| Timestamp::parse(TimestampFormat::HttpDate, text).is_ok();
+        if date.is_some_and(|date| !date.is_ok_and(is_date)) {
+            parts.headers.remove(&name);
+        }
     }
     parts.uri = without_signature(&parts.uri, &mut parts.headers)?;
     if !streams(&parts.headers) {

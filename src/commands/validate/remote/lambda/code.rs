@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{DateTime, ZipWriter};
 
-use crate::aws::s3::S3Uri;
+use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Clients, Expected};
 use crate::lambda_runtime::binary::{self, Architecture};
 
@@ -46,18 +46,22 @@ impl Code {
     /// Puts the zip into the bucket, unless it is there.
     pub(super) async fn upload(self, clients: &Clients, bucket: &str) -> Result<()> {
         let object = S3Uri::new(bucket, self.key);
-        let there = clients
+        let answered = clients
             .s3
             .head_object()
             .bucket(&object.bucket)
             .key(&object.key)
             .send()
-            .await
-            .aws_unless(
-                format!("cannot look for {object}"),
-                &[Expected::code("NotFound")],
-            )?;
-        if there.is_some() {
+            .await;
+        // What is damaged is sent again.
+        if !s3::is_damaged(&answered)
+            && answered
+                .aws_unless(
+                    format!("cannot look for {object}"),
+                    &[Expected::code("NotFound")],
+                )?
+                .is_some()
+        {
             return Ok(());
         }
         let zip = tokio::task::spawn_blocking(move || zipped(&self.bytes)).await??;

@@ -16,6 +16,9 @@ use crate::local::api::{ApiError, ApiResult};
 use crate::local::beneath;
 use crate::local::children::Guarded;
 
+/// The file in an installer's HOME that pip logs everything to.
+const PIP_LOG: &str = "pip.log";
+
 /// A virtual environment.
 #[derive(Debug, Clone)]
 pub(super) struct Venv {
@@ -182,8 +185,11 @@ async fn make(
     } else {
         (venv_python.as_path(), vec!["-m", "pip"])
     };
+    let pip_log = home.join(PIP_LOG);
     pip.extend([
         "install",
+        "--log",
+        text(&pip_log)?,
         "--no-input",
         "--disable-pip-version-check",
         "--quiet",
@@ -241,7 +247,7 @@ impl Tools<'_> {
             .filter(|line| !line.trim().is_empty())
             .collect();
         let tail = lines[lines.len().saturating_sub(5)..].join("\n");
-        let hint = lines.iter().find_map(|line| pip::Trouble::of(line));
+        let hint = pip::Trouble::in_log(&self.home.join(PIP_LOG));
         let hint = hint.map(|trouble| {
             let environment = installer_environment(ca_bundle().as_ref());
             format!(
@@ -301,6 +307,36 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.code, "ClientError");
         assert!(error.message.contains("MLOPS_PYTHON"), "{error}");
+    }
+
+    /// What is no TLS in place of an index, by its URL in requirements.txt.
+    #[tokio::test]
+    async fn a_failed_handshake_of_pip_names_the_setting() {
+        use std::io::Write as _;
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let _ = client
+                    .unwrap()
+                    .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            }
+        });
+        let cache = tempfile::tempdir().unwrap();
+        let requirements = cache.path().join("requirements.txt");
+        let wanted = format!("--index-url https://127.0.0.1:{port}/simple\nno-such-package==1.0\n");
+        std::fs::write(&requirements, wanted).unwrap();
+        let error = prepare(cache.path(), Path::new("python3"), Some(&requirements))
+            .await
+            .unwrap_err();
+        for part in [
+            "No matching distribution",
+            "AWS_CA_BUNDLE",
+            "start the local cloud",
+        ] {
+            assert!(error.message.contains(part), "{part}: {error}");
+        }
     }
 
     #[tokio::test]

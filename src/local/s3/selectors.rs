@@ -147,13 +147,13 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn argument(message: String, name: &str, value: &str) -> Self {
-        Self {
+    fn argument(message: String, name: &str, value: &str) -> Box<Self> {
+        Box::new(Self {
             code: S3ErrorCode::InvalidArgument,
             message,
             argument: Some((name.to_owned(), value.to_owned())),
             resource: None,
-        }
+        })
     }
 
     /// The error that S3 sends.
@@ -169,7 +169,7 @@ impl Refusal {
 }
 
 /// Refuses a query that selects two things, the same thing twice, or one that the method is not for.
-pub(super) fn check(method: &Method, query: &str, on_object: bool) -> Result<(), Refusal> {
+pub(super) fn check(method: &Method, query: &str, on_object: bool) -> Result<(), Box<Refusal>> {
     let mut members: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
     members.sort();
     // Unverified against AWS: s3s would use neither of two values.
@@ -185,20 +185,20 @@ pub(super) fn check(method: &Method, query: &str, on_object: bool) -> Result<(),
         return Err(Refusal::argument(message, "ResourceType", first));
     }
     if let Some(name) = first.filter(|name| UNKNOWN.contains(name)) {
-        return Err(Refusal {
+        return Err(Box::new(Refusal {
             code: S3ErrorCode::NotImplemented,
             message: format!("the local cloud does not have the sub-resource {name}"),
             argument: None,
             resource: None,
-        });
+        }));
     }
     if let Some(name) = first.filter(|name| !operations(method, on_object).contains(name)) {
-        return Err(Refusal {
+        return Err(Box::new(Refusal {
             code: S3ErrorCode::MethodNotAllowed,
             message: "The specified method is not allowed against this resource.".to_owned(),
             argument: None,
             resource: Some(name.to_ascii_uppercase()),
-        });
+        }));
     }
     let writes = on_object && matches!(*method, Method::PUT | Method::DELETE);
     let (part, upload) = (names.contains(&"partNumber"), first == Some("uploadId"));

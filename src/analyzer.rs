@@ -60,7 +60,7 @@ pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Resu
     let result = Job::read(environment, &base).and_then(|job| analyse(&job, now));
     let text = match &result {
         Ok(analysis) => message(analysis.violations.unwrap_or(0)),
-        Err(error) => crate::error::message(error),
+        Err(error) => mlops_core::error::message(error),
     };
     let told = tell(&base.join(MESSAGE), &text);
     match result {

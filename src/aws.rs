@@ -7,8 +7,8 @@ use aws_credential_types::Credentials;
 use tokio::sync::OnceCell;
 
 use crate::config::{LOCAL_ACCOUNT, Project};
-use crate::error::{Exit, Failure, Hint};
-use crate::network::Network;
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_core::network::Network;
 
 pub mod analyzer;
 pub mod branch_image;

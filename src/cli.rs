@@ -9,7 +9,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::commands;
 use crate::config::{Color, Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
-use crate::error::Exit;
+use mlops_core::error::Exit;
 
 mod complete;
 mod examples;

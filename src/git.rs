@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::error::{Exit, Failure, Hint};
-use crate::names::BranchName;
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_core::names::BranchName;
 
 /// The name of the git remote that holds the project's `CodeCommit` repository.
 pub const REMOTE: &str = "codecommit";
@@ -371,7 +371,7 @@ impl Repository {
 
 fn missing(error: io::Error) -> anyhow::Error {
     if error.kind() == io::ErrorKind::NotFound {
-        crate::error::hinted(
+        mlops_core::error::hinted(
             anyhow!("the program `git` is not there"),
             "install git 2.28 or newer, and see that it is on PATH",
         )
@@ -481,14 +481,14 @@ mod tests {
     fn no_repository_and_no_branch_are_said() {
         let directory = tempfile::tempdir().unwrap();
         let error = Repository::discover(directory.path()).unwrap_err();
-        assert_eq!(crate::error::exit(&error), Exit::Usage);
+        assert_eq!(mlops_core::error::exit(&error), Exit::Usage);
 
         let (_directory, repository) = repository();
         let error = repository
             .require_branch(&"x".parse().unwrap())
             .unwrap_err();
         assert_eq!(error.to_string(), "there is no branch `x`");
-        assert!(crate::error::hints(&error)[0].contains("no commit yet"));
+        assert!(mlops_core::error::hints(&error)[0].contains("no commit yet"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::aws::Clients;
 use crate::aws::cloudformation::{self as cfn, Change};
 use crate::config::Project;
-use crate::error::Hint;
+use mlops_core::error::Hint;
 
 mod deploy;
 mod outputs;

@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
 
-use crate::error::{Exit, Failure, Hint, exit, hints, message};
 use crate::progress::write_stderr;
+use mlops_core::error::{Exit, Failure, Hint, exit, hints, message};
 
 pub mod binary;
 mod event;

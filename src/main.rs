@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use mlops::cli::{self, Cli};
 use mlops::config;
 use mlops::context::Interrupts;
-use mlops::error::{self, Exit};
+use mlops::output;
 use mlops::progress::write_stderr;
+use mlops_core::error::Exit;
 
 fn main() -> ExitCode {
     if mlops::lambda_runtime::is_bootstrap() {
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     let format = config::error_format(std::env::args_os());
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(refusal) => return error::print_refusal(&refusal, format).into(),
+        Err(refusal) => return output::print_refusal(&refusal, format).into(),
     };
     // The job process changes its own namespaces, which needs a process with one thread.
     if let Some(code) = cli.run_single_threaded() {
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_millis(300));
     match result {
         Ok(Ok(exit)) => exit.into(),
-        Ok(Err(error)) => error::print(&error, format).into(),
-        Err(notes) => error::print_interrupted(&notes, format).into(),
+        Ok(Err(error)) => output::print(&error, format).into(),
+        Err(notes) => output::print_interrupted(&notes, format).into(),
     }
 }

@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Branches, toml_problem};
-use crate::error::{Failure, Hint};
 use crate::git::Repository;
-use crate::names::{BranchName, ImageTag};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::{BranchName, ImageTag};
 
 /// The pin's file, beside `mlops.toml`.
 pub const FILE: &str = "image.pin.toml";
@@ -152,8 +152,8 @@ mod tests {
         ] {
             let error = Pin::parse(bad.as_bytes(), "`x`").unwrap_err();
             assert_eq!(
-                crate::error::exit(&error),
-                crate::error::Exit::Usage,
+                mlops_core::error::exit(&error),
+                mlops_core::error::Exit::Usage,
                 "{bad}"
             );
         }

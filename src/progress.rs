@@ -62,13 +62,13 @@ impl Progress {
 
     /// Says one line in bold, after an empty one: a chapter of a longer story.
     pub fn heading(&self, text: &str) {
-        let text = crate::output::clean(text);
+        let text = mlops_core::text::clean(text);
         self.print(format!("\n{}", console::style(text).bold().for_stderr()));
     }
 
     /// Says a command line as a reader would type it.
     pub fn command(&self, line: &str) {
-        let line = crate::output::clean(line);
+        let line = mlops_core::text::clean(line);
         self.print(format!(
             "{}",
             console::style(format!("$ {line}")).cyan().for_stderr()
@@ -76,7 +76,7 @@ impl Progress {
     }
 
     fn line(&self, line: &str) {
-        self.print(crate::output::clean(line));
+        self.print(mlops_core::text::clean(line));
     }
 
     fn print(&self, line: String) {
@@ -165,7 +165,7 @@ pub struct Task {
 impl Task {
     /// Says what is happening now; a log hears changes only.
     pub fn set(&mut self, message: impl Into<String>) {
-        let message = crate::output::clean(&message.into());
+        let message = mlops_core::text::clean(&message.into());
         if message == self.last {
             return;
         }
@@ -178,7 +178,7 @@ impl Task {
 
     /// Says what is happening now to a terminal; a log hears it when `--verbose` was given.
     pub fn detail(&mut self, message: impl Into<String>) {
-        let message = crate::output::clean(&message.into());
+        let message = mlops_core::text::clean(&message.into());
         if self.progress.mode == Mode::Lines {
             self.progress.detail(&message);
         }
@@ -238,7 +238,7 @@ impl Transfer {
             bar.set_style(style(
                 "  {msg:24!} [{bar:14}] {binary_bytes:>10}/{binary_total_bytes}",
             ));
-            bar.set_message(crate::output::clean(part));
+            bar.set_message(mlops_core::text::clean(part));
             bar
         });
         parts.insert(part.to_owned(), Part { position: 0, bar });

@@ -9,12 +9,12 @@ use crate::aws::branch_image::{self, BranchImage, Why};
 use crate::aws::{self, Clients};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::Failure;
 use crate::image::Image;
 use crate::image::push::{self, Target};
 use crate::image::registry::{Reference, Registry};
 use crate::image::source::{Compression, Options, Source};
-use crate::names::ImageTag;
+use mlops_core::error::Failure;
+use mlops_core::names::ImageTag;
 
 mod base;
 mod how;

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use anyhow::Result;
 
-use crate::error::{Exit, Failure, Hint};
+use mlops_core::error::{Exit, Failure, Hint};
 
 /// Asks before something that cannot be taken back.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ impl Prompt {
             return Ok(true);
         }
         // It may name files of other people.
-        let question = crate::output::clean(question);
+        let question = mlops_core::text::clean(question);
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return Err(Failure::usage(format!(
                 "{question} There is no terminal to ask on"

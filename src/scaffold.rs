@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::config::FILE;
-use crate::error::{Failure, Hint};
-use crate::names::ProjectName;
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::ProjectName;
 
 macro_rules! files {
     ($($path:literal from $source:literal $mode:ident),* $(,)?) => {
@@ -186,7 +186,10 @@ mod tests {
         assert!(directory.path().join(file.pipeline.definition).is_file());
 
         let error = check(directory.path()).unwrap_err();
-        assert_eq!(crate::error::exit(&error), crate::error::Exit::Usage);
+        assert_eq!(
+            mlops_core::error::exit(&error),
+            mlops_core::error::Exit::Usage
+        );
         std::fs::write(directory.path().join(FILE), "mine").unwrap();
         assert!(write(directory.path(), &name, "1", "x", false).is_err());
         let kept = std::fs::read_to_string(directory.path().join(FILE)).unwrap();

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
-use crate::quote;
+use mlops_core::quote;
 
 mod batch;
 pub mod capture;

@@ -5,13 +5,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::{Clients, ecr};
-use crate::error::{Failure, Hint};
 use crate::image::cache::Cache;
 use crate::image::push::{Pushed, Target, push};
 use crate::image::registry::Registry;
 use crate::image::{Image, analyzer};
-use crate::names::ImageTag;
 use crate::progress::Progress;
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::ImageTag;
 
 /// The analyzer in a repository.
 #[derive(Debug)]

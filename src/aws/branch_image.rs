@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::sagemaker::models::{self, Model, ModelVersion};
 use super::{Clients, ecr, hosting};
-use crate::error::Hint;
-use crate::names::{BranchName, Version};
 use crate::pin::{Pin, Rule};
+use mlops_core::error::Hint;
+use mlops_core::names::{BranchName, Version};
 
 /// Where a branch's images are.
 #[derive(Debug, Clone, Copy)]

@@ -10,8 +10,8 @@ use aws_sdk_cloudformation::types::{
 use serde::Serialize;
 
 use super::{AwsResultExt, Clients, Expected};
-use crate::error::Hint;
-use crate::wait::{Poll, Waiter};
+use mlops_core::error::Hint;
+use mlops_core::wait::{Poll, Waiter};
 
 /// A stack as it is now.
 #[derive(Debug, Clone)]

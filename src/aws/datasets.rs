@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::s3::{self, S3Uri};
-use crate::error::{Hint, cause};
-use crate::names::DatasetName;
+use mlops_core::error::{Hint, cause};
+use mlops_core::names::DatasetName;
 
 mod difference;
 mod earlier;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_ecr::types::{ImageDetail, ImageIdentifier};
 
 use super::{AwsResultExt, Clients, Expected};
-use crate::error::{Failure, Hint};
+use mlops_core::error::{Failure, Hint};
 
 pub mod content;
 pub mod lifecycle;
@@ -304,8 +304,8 @@ mod tests {
         for bad in ["abcd", "abc", "v2", "", "sha256:"] {
             let error = chosen(bad).unwrap_err();
             assert_eq!(
-                crate::error::exit(&error),
-                crate::error::Exit::Usage,
+                mlops_core::error::exit(&error),
+                mlops_core::error::Exit::Usage,
                 "{bad}"
             );
         }

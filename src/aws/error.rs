@@ -3,8 +3,8 @@
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::error::{Exit, Failure, ServiceAnswer, hinted};
-use crate::network::Problem;
+use mlops_core::error::{Exit, Failure, ServiceAnswer, hinted};
+use mlops_core::network::Problem;
 
 /// Turns the SDK's results into ours.
 pub trait AwsResultExt<T> {

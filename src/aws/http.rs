@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::shared::IntoShared;
 use url::Url;
 
-use crate::network::{Network, is_direct};
+use mlops_core::network::{Network, is_direct};
 
 /// A client for AWS, or for an endpoint that takes its place.
 pub(super) fn client(network: &Network) -> SharedHttpClient {

@@ -15,8 +15,8 @@ use serde::Serialize;
 use super::ecr::Described;
 use super::sagemaker::{NO_CONFIGURATION, NO_ENDPOINT, NO_MODEL, NO_PACKAGE, models, runs};
 use super::{AwsResultExt, Clients, Expected};
-use crate::error::{Exit, Failure};
-use crate::names::Version;
+use mlops_core::error::{Exit, Failure};
+use mlops_core::names::Version;
 
 /// How many descriptions are asked for at once.
 const AT_ONCE: usize = 8;
@@ -341,6 +341,6 @@ mod tests {
             failed.to_string(),
             "cannot describe the model b: AccessDeniedException: why"
         );
-        assert_eq!(crate::error::exit(&failed), Exit::Credentials);
+        assert_eq!(mlops_core::error::exit(&failed), Exit::Credentials);
     }
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::s3::S3Uri;
 use super::{AwsResultExt, Clients, Expected};
-use crate::error::{Exit, Failure, Hint};
+use mlops_core::error::{Exit, Failure, Hint};
 
 /// The results of one endpoint.
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@ use super::Clients;
 use super::hosting::{self, Endpoint};
 use super::sagemaker::models::{self, ModelVersion};
 use super::sagemaker::runs;
-use crate::error::{Exit, Failure, Hint, hinted};
-use crate::names::Version;
-use crate::wait::{Poll, Waiter};
+use mlops_core::error::{Exit, Failure, Hint, hinted};
+use mlops_core::names::Version;
+use mlops_core::wait::{Poll, Waiter};
 
 /// The version to promote: the wanted one, or the newest approved one above the live one.
 /// `versions` are newest first; `command` writes a command line to suggest.
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(chosen(Some(2)).unwrap().version, Version(3));
         // Version 3 is live: going back to 2 is a rollback, not a promotion.
         let error = chosen(Some(1)).unwrap_err();
-        assert_eq!(crate::error::exit(&error), Exit::Refused);
+        assert_eq!(mlops_core::error::exit(&error), Exit::Refused);
         assert!(error.to_string().contains("pending approval: 4"), "{error}");
     }
 
@@ -226,12 +226,12 @@ mod tests {
     fn rejected_and_unknown_versions_are_refused() {
         let all = versions(&[(2, "Rejected"), (1, "Approved")]);
         let error = choose("g", &all, None, Some(Version(2)), command).unwrap_err();
-        assert_eq!(crate::error::exit(&error), Exit::Refused);
+        assert_eq!(mlops_core::error::exit(&error), Exit::Refused);
         let error = choose("g", &all, None, Some(Version(9)), command).unwrap_err();
-        assert_eq!(crate::error::exit(&error), Exit::Failed);
-        assert_eq!(crate::error::hints(&error), ["there are: 2, 1"]);
+        assert_eq!(mlops_core::error::exit(&error), Exit::Failed);
+        assert_eq!(mlops_core::error::hints(&error), ["there are: 2, 1"]);
         let error = choose("g", &all, Some(&all[1]), None, command).unwrap_err();
-        assert_eq!(crate::error::exit(&error), Exit::Failed);
+        assert_eq!(mlops_core::error::exit(&error), Exit::Failed);
         assert!(choose("g", &[], None, None, command).is_err());
     }
 

@@ -10,7 +10,7 @@ use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::types::{EncodingType, Object};
 
 use super::{AwsResultExt, Expected};
-use crate::error::Failure;
+use mlops_core::error::Failure;
 
 mod versions;
 

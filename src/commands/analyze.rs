@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::analyzer::{self, Analysis};
 use crate::config::analyzer_environment;
 use crate::context::Context;
-use crate::output::{Report, clean};
+use crate::output::Report;
+use mlops_core::text::clean;
 
 /// What was found, for the job's log.
 #[derive(Debug, Serialize)]

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::cli;
 use crate::context::Context;
-use crate::error::Exit;
+use mlops_core::error::Exit;
 
 /// Print the completions of a shell
 ///

@@ -9,10 +9,10 @@ use crate::aws::Clients;
 use crate::aws::datasets::{self, DatasetVersion};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint};
 use crate::infra;
-use crate::names::{DatasetName, InvalidName};
 use crate::output::Report;
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_core::names::{DatasetName, InvalidName};
 
 mod diff;
 mod pull;

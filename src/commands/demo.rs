@@ -16,10 +16,10 @@ use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Clients, capture};
 use crate::config::shell;
 use crate::context::Context;
-use crate::error::{Failure, Hint};
 use crate::git::Repository;
 use crate::output::{Format, Report};
-use crate::wait::{Poll, Waiter};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::wait::{Poll, Waiter};
 
 /// Show the whole story on a local cloud, with real data
 ///
@@ -113,7 +113,7 @@ fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
         )))
         .hint("name a new directory: mlops demo DIR");
     }
-    crate::directory::create(&directory)?;
+    mlops_core::directory::create(&directory)?;
     Ok(directory)
 }
 

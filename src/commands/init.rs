@@ -11,12 +11,12 @@ use self::report::{Deployed, Started};
 use crate::aws::{self, AwsResultExt, Clients, ecr};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint};
 use crate::git::{REMOTE, Repository};
 use crate::image::Image;
 use crate::infra::{self, Network, Platform, StackOutcome, StackSpec, Workbench};
-use crate::names::ProjectName;
 use crate::scaffold;
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_core::names::ProjectName;
 
 /// Put the architecture into the account, and start a project
 ///

@@ -5,8 +5,8 @@ use anyhow::{Result, anyhow};
 use crate::aws::sagemaker::{models, runs};
 use crate::aws::{hosting, lineage};
 use crate::context::Context;
-use crate::error::Hint;
-use crate::names::Version;
+use mlops_core::error::Hint;
+use mlops_core::names::Version;
 
 mod report;
 mod tree;

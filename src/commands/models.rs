@@ -11,9 +11,10 @@ use crate::aws::hosting::{self, Endpoint};
 use crate::aws::sagemaker::models::{self, Model};
 use crate::aws::sagemaker::runs;
 use crate::context::Context;
-use crate::error::Hint;
-use crate::names::Version;
-use crate::output::{LIVE, Report, state, table, wide_table};
+use crate::output::Report;
+use mlops_core::error::Hint;
+use mlops_core::names::Version;
+use mlops_core::text::{LIVE, state, table, wide_table};
 
 /// Versions that are looked at concurrently; SageMaker throttles more.
 const PARALLEL: usize = 6;
@@ -191,7 +192,10 @@ impl fmt::Display for ModelList {
                 } else {
                     first(&model.metrics)
                 },
-                model.created.map(crate::output::time).unwrap_or_default(),
+                model
+                    .created
+                    .map(mlops_core::text::time)
+                    .unwrap_or_default(),
                 listed.branch.clone().unwrap_or_default(),
                 model.commit.as_deref().map_or_else(String::new, |commit| {
                     let short: String = commit.chars().take(7).collect();
@@ -215,7 +219,7 @@ impl fmt::Display for Listed {
         let live = if self.live { "  live" } else { "" };
         let status = state(&model.status);
         writeln!(f, "version   {}  {status}{live}", model.version)?;
-        let created = model.created.map(crate::output::time);
+        let created = model.created.map(mlops_core::text::time);
         for (label, value) in [
             ("approval", &model.approval_description),
             ("created", &created),
@@ -226,12 +230,12 @@ impl fmt::Display for Listed {
             ("artifact", &model.artifact),
         ] {
             if let Some(value) = value {
-                writeln!(f, "{label:<9} {}", crate::output::clean(value))?;
+                writeln!(f, "{label:<9} {}", mlops_core::text::clean(value))?;
             }
         }
         for (name, value) in &model.properties {
             if !["CommitId", "ImageUri"].contains(&name.as_str()) {
-                writeln!(f, "{name:<17} {}", crate::output::clean(value))?;
+                writeln!(f, "{name:<17} {}", mlops_core::text::clean(value))?;
             }
         }
         if !model.metrics.is_empty() {

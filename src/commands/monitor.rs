@@ -11,12 +11,12 @@ use crate::aws::s3::S3Uri;
 use crate::aws::{Clients, capture};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint};
 use crate::infra;
 use crate::monitoring::MonitoringReport;
 use crate::output::Report;
 use crate::validation::capture::Window;
 use crate::validation::{self, Baseline, Constraints, Format, Source, files};
+use mlops_core::error::{Exit, Failure, Hint};
 
 /// The baseline that a run was compared with, kept beside its result.
 const BASELINE_CONSTRAINTS: &str = "baseline_constraints.json";
@@ -222,7 +222,7 @@ fn nothing(address: &S3Uri, window: Window) -> anyhow::Error {
             "leave out --since, --until and --hours to read everything",
         )
     };
-    crate::error::hinted(
+    mlops_core::error::hinted(
         Failure::new(
             Exit::Failed,
             format!("nothing was captured under {address}{when}"),

@@ -5,9 +5,9 @@ use anyhow::{Context as _, Result};
 use crate::aws::sagemaker::models;
 use crate::aws::{Clients, hosting, lineage, release};
 use crate::context::Context;
-use crate::error::Hint;
 use crate::infra;
-use crate::names::Version;
+use mlops_core::error::Hint;
+use mlops_core::names::Version;
 
 mod report;
 mod sample;

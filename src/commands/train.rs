@@ -12,8 +12,9 @@ use crate::aws::sagemaker::models::{self, Model};
 use crate::aws::sagemaker::pipelines::{self, Upsert};
 use crate::aws::sagemaker::runs::{self, Origin, RunStep};
 use crate::context::Context;
-use crate::names::BranchName;
-use crate::output::{Report, clean, duration, state, table};
+use crate::output::Report;
+use mlops_core::names::BranchName;
+use mlops_core::text::{clean, duration, state, table};
 
 mod inputs;
 mod resolve;

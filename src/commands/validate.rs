@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::context::Context;
-use crate::error::{Exit, Failure};
 use crate::validation::{self, Baseline, files};
+use mlops_core::error::{Exit, Failure};
 
 mod baseline;
 mod explain;

@@ -11,7 +11,7 @@ use aws_runtime::env_config::source;
 use aws_types::os_shim_internal::{Env, Fs};
 use futures::FutureExt;
 
-use crate::network::CaBundle;
+use mlops_core::network::CaBundle;
 
 /// Every environment variable that `mlops` reads, with what it means (docs/config.md).
 pub const VARIABLES: &[(&str, &str)] = &[

@@ -1,7 +1,7 @@
 //! What is wrong with a TOML file. A repository can make `mlops.toml` a symbolic link to a secret, so
 //! the error names line, column and key, and never quotes a value.
 
-use crate::quote;
+use mlops_core::quote;
 
 /// Why a TOML file cannot be used: line, column and key, and no value of the file.
 pub fn toml_problem(bytes: &[u8], error: &toml::de::Error) -> String {
@@ -56,7 +56,7 @@ fn without_value(message: &str, value: Option<&str>) -> String {
     for form in [
         value.to_owned(),
         quote::short(value),
-        crate::output::clean(value),
+        mlops_core::text::clean(value),
     ] {
         message = message.replace(&format!("`{form}`"), "the value");
         message = message.replace(&format!("{form:?}"), "the value");
@@ -87,7 +87,7 @@ mod tests {
     #[serde(deny_unknown_fields)]
     #[expect(dead_code, reason = "only errors are of interest")]
     struct File {
-        name: crate::names::ProjectName,
+        name: mlops_core::names::ProjectName,
         count: Option<u8>,
         pinned: Option<jiff::Timestamp>,
         color: Option<Color>,

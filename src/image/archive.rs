@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use tar::{EntryType, Header, PaxExtensions};
 
-use crate::error::Hint;
+use mlops_core::error::Hint;
 
 /// More entries than any image has files.
 const MAX_ENTRIES: usize = 1 << 15;

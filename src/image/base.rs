@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::layer::Layer;
 use super::{Blob, Image, digest_of, layout};
-use crate::error::{Failure, Hint};
-use crate::names::{Platform, PythonVersion};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::{Platform, PythonVersion};
 
 mod pull;
 

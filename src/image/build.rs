@@ -14,7 +14,7 @@ use super::base::Base;
 use super::dependencies::{self, Dependencies};
 use super::layer::{self, Parts};
 use super::{Image, program};
-use crate::names::PythonVersion;
+use mlops_core::names::PythonVersion;
 
 /// The label that holds the Python that the packages are for, such as `3.12`.
 pub const PYTHON: &str = "mlops.python";
@@ -176,7 +176,7 @@ mod tests {
     use super::super::{Blob, Content, Manifest, digest_of};
     use super::*;
     use crate::image::layout;
-    use crate::names::Platform;
+    use mlops_core::names::Platform;
     use std::path::PathBuf;
 
     const COMMIT: &str = "0123456789012345678901234567890123456789";

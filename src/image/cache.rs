@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::directory;
+use mlops_core::directory;
 
 /// The cache of blobs.
 #[derive(Debug, Clone)]

@@ -26,7 +26,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::pieces::{self, Piece};
-use crate::error::Hint;
+use mlops_core::error::Hint;
 
 /// A format of compressed layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -19,8 +19,8 @@ use super::layer::{Layer, Writer};
 use super::pip::{self, Installer, Python, Trouble};
 use super::requirements::{Requirements, listing, unpinned};
 use super::{Blob, Content, process};
-use crate::error::Hint;
-use crate::names::{Platform, PythonVersion};
+use mlops_core::error::Hint;
+use mlops_core::names::{Platform, PythonVersion};
 
 mod tree;
 
@@ -394,7 +394,7 @@ pub fn refuse_loose(requirements: &Requirements) -> Result<()> {
     if loose.is_empty() {
         return Ok(());
     }
-    Err(crate::error::Failure::usage(format!(
+    Err(mlops_core::error::Failure::usage(format!(
         "{} pins no version of {}",
         requirements.file.display(),
         list(&loose)

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use tokio::process::Command;
 
 use super::{layout, process, save};
-use crate::error::Hint;
-use crate::names::Platform;
+use mlops_core::error::Hint;
+use mlops_core::names::Platform;
 
 /// How long an engine may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use oci_spec::image::{
 use super::archive::Archive;
 use super::source::name::{Named, choose_by_name};
 use super::{Blob, Content, Image, Manifest, digest_of};
-use crate::error::Hint;
+use mlops_core::error::Hint;
 
 /// The annotation that names the base image (OCI: pre-defined annotation keys).
 pub(super) const BASE: &str = "org.opencontainers.image.base.name";

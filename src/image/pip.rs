@@ -10,8 +10,8 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::process;
-use crate::error::Hint;
-use crate::names::PythonVersion;
+use mlops_core::error::Hint;
+use mlops_core::names::PythonVersion;
 
 /// A Python of this machine, and what its installers may know of the environment.
 #[derive(Debug, Clone)]

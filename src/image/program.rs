@@ -16,7 +16,7 @@ use oci_spec::image::{Arch, Config, ConfigBuilder};
 
 use super::layer::{self, Layer, Writer};
 use super::{Content, Image};
-use crate::error::Hint;
+use mlops_core::error::Hint;
 
 /// Where the program lies in the image.
 pub const DIRECTORY: &str = "opt/program";

@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::registry::{Fetched, Registry, Stored};
 use super::{Blob, Image, Manifest};
-use crate::names::ImageTag;
+use mlops_core::names::ImageTag;
 
 mod draft;
 

@@ -15,9 +15,9 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use url::Url;
 
 use super::digest_of;
-use crate::error::{Exit, Failure, Hint, hinted};
-use crate::network::{Network, Problem, is_loopback};
-use crate::wait::Backoff;
+use mlops_core::error::{Exit, Failure, Hint, hinted};
+use mlops_core::network::{Network, Problem, is_loopback};
+use mlops_core::wait::Backoff;
 
 mod auth;
 mod credentials;

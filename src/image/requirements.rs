@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::save;
-use crate::error::{Failure, Hint, hinted};
-use crate::quote::short;
+use mlops_core::error::{Failure, Hint, hinted};
+use mlops_core::quote::short;
 
 /// Files that name each other deeper than this name each other in a circle.
 const DEEPEST: u32 = 16;

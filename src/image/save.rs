@@ -9,8 +9,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{Blob, Image};
-use crate::directory;
-use crate::error::{Failure, Hint};
+use mlops_core::directory;
+use mlops_core::error::{Failure, Hint};
 
 /// Writes an image into `directory`, whose layout, if it holds one, is replaced at once.
 ///

@@ -16,7 +16,7 @@ use tempfile::{NamedTempFile, TempPath};
 use super::archive::Archive;
 use super::layout::{self, Tree};
 use super::{Image, store};
-use crate::error::{Failure, Hint};
+use mlops_core::error::{Failure, Hint};
 
 mod docker;
 mod draft;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Error, Result, anyhow};
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::error::{Failure, Hint};
+use mlops_core::error::{Failure, Hint};
 
 /// The most of an engine's words that is kept, in bytes.
 const WORDS: u64 = 4 << 10;

@@ -18,9 +18,9 @@ use aws_sdk_cloudformation::types::{
 use super::{Action, StackOutcome, StackSpec, outputs};
 use crate::aws::Clients;
 use crate::aws::cloudformation::{self as cfn, Change, ChangeSet, NewChangeSet, Planned};
-use crate::error::{Hint, hinted};
 use crate::progress::Progress;
-use crate::wait::{Poll, Waiter};
+use mlops_core::error::{Hint, hinted};
+use mlops_core::wait::{Poll, Waiter};
 
 /// The name of the one change set that this program has of a stack.
 const CHANGE_SET: &str = "mlops";

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 
-use crate::error::Hint;
+use mlops_core::error::Hint;
 
 /// What the platform stack made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Network, Platform};
 use crate::config::Project;
-use crate::error::{Failure, Hint};
-use crate::names::ProjectName;
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::ProjectName;
 
 /// The VPC: see templates/network.yaml.
 const NETWORK: &str = include_str!("templates/network.yaml");
@@ -333,7 +333,10 @@ mod tests {
         let name: ProjectName = "a-rather-long-project-name".parse().unwrap();
         check_name(&name, "000000000000", "us-east-1").unwrap();
         let error = check_name(&name, "000000000000", "ap-southeast-1").unwrap_err();
-        assert_eq!(crate::error::exit(&error), crate::error::Exit::Usage);
-        assert!(crate::error::hints(&error)[0].contains("25 characters"));
+        assert_eq!(
+            mlops_core::error::exit(&error),
+            mlops_core::error::Exit::Usage
+        );
+        assert!(mlops_core::error::hints(&error)[0].contains("25 characters"));
     }
 }

@@ -6,7 +6,7 @@ use object::elf::FileHeader64;
 use object::read::elf::{FileHeader, SectionHeader};
 use object::{Endianness, elf};
 
-use crate::error::{Exit, Failure, Hint};
+use mlops_core::error::{Exit, Failure, Hint};
 
 /// The glibc of `provided.al2023` (Amazon Linux 2023).
 pub const GLIBC: (u32, u32) = (2, 34);

@@ -13,8 +13,8 @@ use crate::aws::{AwsResultExt, Clients};
 use crate::commands::validate::{self, ValidateArgs};
 use crate::config::{Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
-use crate::error::{Exit, Failure, Hint, exit, hints, message};
 use crate::validation::files;
+use mlops_core::error::{Exit, Failure, Hint, exit, hints, message};
 
 /// Violations that take more than this are left out of the answer: they are in the file.
 const LONGEST: usize = 1 << 20;
@@ -151,7 +151,7 @@ impl Event {
         }
         hints(&error)
             .into_iter()
-            .fold(Failure::new(exit(&error), text), crate::error::hinted)
+            .fold(Failure::new(exit(&error), text), mlops_core::error::hinted)
     }
 }
 

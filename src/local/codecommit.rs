@@ -132,7 +132,7 @@ fn check_branch(name: &str) -> ApiResult<()> {
             "A branch name is required",
         ));
     }
-    name.parse::<crate::names::BranchName>()
+    name.parse::<mlops_core::names::BranchName>()
         .map(|_| ())
         .map_err(|error| ApiError::new("InvalidBranchNameException", error.to_string()))
 }

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::door::Credentials;
 use super::health::{self, Trouble};
 use super::{beneath, clock, seal};
-use crate::directory::refused;
-use crate::error::{Failure, Hint, hinted};
 use crate::progress::Progress;
+use mlops_core::directory::refused;
+use mlops_core::error::{Failure, Hint, hinted};
 
 const LOCK: &str = "lock";
 /// Locked (shared) by servers from before they wait for the lock until they answer.

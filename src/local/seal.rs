@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::instance;
-use crate::directory::refused;
-use crate::error::{Failure, Hint, hinted};
 use crate::git::Repository;
+use mlops_core::directory::refused;
+use mlops_core::error::{Failure, Hint, hinted};
 
 pub(super) const SEAL: &str = "seal";
 
@@ -410,7 +410,7 @@ mod tests {
 
     fn is_foreign(directory: &Path, secrets: &Path) -> bool {
         let error = check_with(directory, secrets).unwrap_err();
-        let hints = crate::error::hints(&error).join("\n");
+        let hints = mlops_core::error::hints(&error).join("\n");
         error.to_string().contains("not made by you")
             && hints.contains("local reset")
             && hints.contains("local adopt")

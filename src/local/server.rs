@@ -23,8 +23,8 @@ use super::instance::{Address, Held};
 use super::limits::{MAX_FORM, MAX_JSON};
 use super::wire::Dialect;
 use super::{clock, codecommit, ecr, garbage, health, lambda, s3, sagemaker, sts, wire};
-use crate::error::{Hint, hinted};
 use crate::progress::write_stderr;
+use mlops_core::error::{Hint, hinted};
 
 pub(super) mod connection;
 mod framing;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Bin, FeatureReport, MonitoringReport, counted, distance};
-use crate::output;
+use mlops_core::text;
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// Characters of a sparkline.
@@ -16,20 +16,20 @@ impl fmt::Display for MonitoringReport {
             Some(before) => writeln!(
                 f,
                 "{}, run {}: {rows}, baseline of {}",
-                output::clean(&self.endpoint),
-                output::clean(&self.run),
+                text::clean(&self.endpoint),
+                text::clean(&self.run),
                 counted(before, "row")
             )?,
             None => writeln!(
                 f,
                 "{}, run {}: {rows}; the baseline has no statistics, so drift is not measured",
-                output::clean(&self.endpoint),
-                output::clean(&self.run)
+                text::clean(&self.endpoint),
+                text::clean(&self.run)
             )?,
         }
         if !self.features.is_empty() {
             writeln!(f)?;
-            f.write_str(&output::table(
+            f.write_str(&text::table(
                 &["FEATURE", "DISTANCE", "LIMIT", "BASELINE", "CURRENT", ""],
                 self.features.iter().map(row),
             ))?;
@@ -46,7 +46,7 @@ impl fmt::Display for MonitoringReport {
 
 /// Violations as a table of at most 80 columns.
 pub fn violations(violations: &[crate::validation::Violation]) -> String {
-    output::table(
+    text::table(
         &["FEATURE", "CHECK", "DESCRIPTION"],
         violations.iter().map(|violation| {
             vec![

@@ -10,7 +10,7 @@ use super::definition::{Definition, Step, StepType, VERSION};
 use super::expression::{Call, Path, Reference, call};
 use super::graph::{Graph, Node, collect, own_arguments};
 use super::policies::RetryPolicy;
-use crate::quote;
+use mlops_core::quote;
 
 /// Something that is wrong with a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::check::{self, Problem};
 use super::members;
 use super::policies::{CacheConfig, RetryPolicy};
 use crate::json_keys::{self, Duplicate};
-use crate::quote;
+use mlops_core::quote;
 
 /// The longest definition that `CreatePipeline` takes inline, in bytes (AWS: 1,048,576).
 pub const MAX_BYTES: usize = 1_048_576;

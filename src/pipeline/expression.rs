@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::quote;
+use mlops_core::quote;
 
 /// Why an expression has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::definition::{Definition, Parameter, ParameterType};
-use crate::quote;
+use mlops_core::quote;
 
 impl Parameter {
     /// The typed value of a text that a start passes; the error says what it should be.

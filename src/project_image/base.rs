@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result};
 
 use crate::context::Context;
-use crate::error::Failure;
 use crate::image::base::{Base, SCRATCH, pull};
 use crate::image::cache::Cache;
 use crate::image::registry::{InvalidReference, Reference, Registry};
-use crate::names::Platform;
+use mlops_core::error::Failure;
+use mlops_core::names::Platform;
 
 /// Finds the base, by default `scratch`. `asked` is its name and the directory that paths are
 /// relative to.

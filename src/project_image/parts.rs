@@ -7,7 +7,6 @@ use anyhow::{Result, anyhow};
 use super::how::{How, Made};
 use crate::config::{Builder, Project, installer_environment};
 use crate::context::Context;
-use crate::error::{Failure, Hint};
 use crate::image::base::Base;
 use crate::image::build::{Contents, layers};
 use crate::image::cache::Cache;
@@ -16,7 +15,8 @@ use crate::image::engine::{self, Engine, Recipe};
 use crate::image::pip::{self, Installer};
 use crate::image::requirements::Requirements;
 use crate::image::{layout, program};
-use crate::names::{Platform, PythonVersion};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::{Platform, PythonVersion};
 
 pub(crate) async fn by_engine(
     ctx: &Context,

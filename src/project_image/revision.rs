@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::config::{FILE, Project};
-use crate::error::{Exit, Failure, Hint};
 use crate::git::Repository;
 use crate::image::program::REVISION;
 use crate::image::source::Source;
-use crate::names::{BranchName, ImageTag};
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_core::names::{BranchName, ImageTag};
 
 /// What git says of the files that go into the image.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::decode::{self, Encoding};
 use super::{Baseline, Constraints, DataError};
-use crate::quote;
+use mlops_core::quote;
 
 /// What the data holds.
 pub const STATISTICS: &str = "statistics.json";

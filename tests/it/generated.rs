@@ -38,7 +38,7 @@ fn command_reference() {
 #[test]
 fn exit_codes() {
     let mut table = String::from("# Exit codes\n\n| code | meaning |\n|---|---|\n");
-    for (exit, meaning) in mlops::error::Exit::TABLE {
+    for (exit, meaning) in mlops_core::error::Exit::TABLE {
         table.push_str(&format!("| {} | {meaning} |\n", *exit as u8));
     }
     check("docs/exit-codes.md", &table);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::error::{Exit, Failure, Hint};
+use mlops_core::error::{Exit, Failure, Hint};
 
 /// A file to push.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 use super::fetch::{Opened, compare, open};
 use super::upload::blocking;
 use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
-use crate::directory;
-use crate::error::{Failure, Hint, hinted};
+use mlops_core::directory;
+use mlops_core::error::{Failure, Hint, hinted};
 
 /// How much is gathered before it is written.
 const BATCH: usize = 1 << 20;

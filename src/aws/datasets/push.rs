@@ -18,8 +18,8 @@ use super::{
 };
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Expected};
-use crate::error::{Exit, Failure, Hint, cause, hinted};
-use crate::names::DatasetName;
+use mlops_core::error::{Exit, Failure, Hint, cause, hinted};
+use mlops_core::names::DatasetName;
 
 /// The longest key that S3 takes, in bytes.
 const MAX_KEY: usize = 1024;

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::LocalFile;
-use crate::error::hinted;
+use mlops_core::error::hinted;
 
 /// How much is read and hashed at a time: what was just read is still in the CPU's cache.
 const STEP: usize = 128 << 10;

@@ -14,8 +14,8 @@ use super::reading::{self, Buffers};
 use super::upload::{self, Memory, PART, blocking};
 use super::{LocalFile, ManifestFile, STANDS, earlier, prefix, unversioned};
 use crate::aws::s3::S3Uri;
-use crate::error::hinted;
-use crate::names::DatasetName;
+use mlops_core::error::hinted;
+use mlops_core::names::DatasetName;
 
 /// Small files that are sent side by side.
 const PARALLEL: usize = 32;

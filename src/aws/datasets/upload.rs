@@ -17,7 +17,7 @@ use super::earlier::{self, Known, Unfinished};
 use super::reading::{Buffers, Digests, Part, Parts, crc64_text};
 use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Expected};
-use crate::error::Hint;
+use mlops_core::error::Hint;
 
 /// Files up to this size are sent in one request; parts of larger ones have this size.
 pub(super) const PART: u64 = 8 << 20;

@@ -4,8 +4,8 @@ use anyhow::{Result, anyhow};
 use aws_sdk_ecr::types::LifecyclePolicyPreviewStatus;
 
 use crate::aws::{AwsResultExt, Clients, Expected};
-use crate::error::Hint;
-use crate::wait::{Poll, Waiter};
+use mlops_core::error::Hint;
+use mlops_core::wait::{Poll, Waiter};
 
 /// An image that a policy would expire.
 #[derive(Debug, Clone)]

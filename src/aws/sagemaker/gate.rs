@@ -200,7 +200,7 @@ pub async fn of(clients: &Clients, arn: &str, steps: &[RunStep]) -> Option<Gate>
         note: None,
     };
     if let Err(error) = explain(clients, arn, steps, &mut gate).await {
-        gate.note = Some(crate::error::message(&error));
+        gate.note = Some(mlops_core::error::message(&error));
     }
     Some(gate)
 }

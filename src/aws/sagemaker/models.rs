@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::{NO_GROUP, NO_PACKAGE, timestamp};
 use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Clients, Expected};
-use crate::names::Version;
+use mlops_core::names::Version;
 
 /// Ends the `CommitId` of a version that uncommitted files went into.
 pub const DIRTY: &str = "-dirty";

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::gate::{self, Gate};
 use super::{NOT_FOUND, timestamp};
 use crate::aws::{AwsResultExt, Clients};
-use crate::error::Hint;
-use crate::names::Version;
+use mlops_core::error::Hint;
+use mlops_core::names::Version;
 
 /// What a run was made of; `mlops train` records it as the execution's description.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use super::{Files, Place, Target, dataset, find};
 use crate::aws::datasets::{self, Changed, DatasetVersion, ManifestFile};
 use crate::config::Project;
 use crate::context::Context;
-use crate::names::{DatasetName, InvalidName};
-use crate::output::{bytes, table};
+use mlops_core::names::{DatasetName, InvalidName};
+use mlops_core::text::{bytes, table};
 
 /// Arguments of `mlops data diff`.
 #[derive(Debug, clap::Args)]

@@ -10,9 +10,9 @@ use super::{Files, Place, Target, dataset, find, verify};
 use crate::aws::datasets::{self, Finding};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::Hint;
-use crate::names::DatasetName;
-use crate::output::bytes;
+use mlops_core::error::Hint;
+use mlops_core::names::DatasetName;
+use mlops_core::text::bytes;
 
 /// Arguments of `mlops data pull`.
 #[derive(Debug, clap::Args)]

@@ -10,9 +10,9 @@ use super::{Files, Place, dataset};
 use crate::aws::datasets;
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{hinted, message};
-use crate::names::DatasetName;
-use crate::output::bytes;
+use mlops_core::error::{hinted, message};
+use mlops_core::names::DatasetName;
+use mlops_core::text::bytes;
 
 /// Arguments of `mlops data push`.
 #[derive(Debug, clap::Args)]

@@ -10,9 +10,9 @@ use crate::aws::datasets::{self, Finding};
 use crate::aws::s3::Damaged;
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Exit, Failure, cause, hinted};
-use crate::names::DatasetName;
-use crate::output::{bytes, table};
+use mlops_core::error::{Exit, Failure, cause, hinted};
+use mlops_core::names::DatasetName;
+use mlops_core::text::{bytes, table};
 
 /// Arguments of `mlops data verify`.
 #[derive(Debug, clap::Args)]

@@ -10,8 +10,8 @@ use super::{Place, dataset};
 use crate::aws::datasets::{self, ListedVersion, Manifest};
 use crate::config::Project;
 use crate::context::Context;
-use crate::names::DatasetName;
-use crate::output::{bytes, clean, time};
+use mlops_core::names::DatasetName;
+use mlops_core::text::{bytes, clean, time};
 
 /// So many manifests are read for a list.
 const READ: usize = 20;

@@ -11,9 +11,9 @@ use serde::Serialize;
 use crate::config::Builder;
 use crate::context::Context;
 use crate::image::save;
-use crate::names::{Platform, PythonVersion};
-use crate::output::bytes;
 use crate::project_image::{How, Tree, default_output, make};
+use mlops_core::names::{Platform, PythonVersion};
+use mlops_core::text::bytes;
 
 /// Build the project's image
 ///

@@ -11,8 +11,8 @@ use crate::aws::ecr::{self, Described};
 use crate::aws::image_use::{self, UsingVersion};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Exit, message};
 use crate::infra::Platform;
+use mlops_core::error::{Exit, message};
 
 /// Who uses an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -145,7 +145,7 @@ impl Inventory {
         let children = children?;
         let (users, unknown) = match users {
             Ok(users) => (users, None),
-            Err(error) if crate::error::exit(&error) == Exit::Credentials => {
+            Err(error) if mlops_core::error::exit(&error) == Exit::Credentials => {
                 (BTreeMap::new(), Some(error))
             }
             Err(error) => return Err(error),

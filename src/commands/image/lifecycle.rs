@@ -11,9 +11,9 @@ use super::list::{names, short};
 use crate::aws::ecr::lifecycle;
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::Failure;
 use crate::infra;
-use crate::output::{bytes, table, time};
+use mlops_core::error::Failure;
+use mlops_core::text::{bytes, table, time};
 
 /// What a life-cycle policy would expire.
 #[derive(Debug, Serialize)]

@@ -12,7 +12,7 @@ use super::report::ImageReport;
 use crate::aws::ecr::is_commit;
 use crate::context::Context;
 use crate::infra;
-use crate::output::{bytes, table, time};
+use mlops_core::text::{bytes, table, time};
 
 /// List the images of the project's repository, the newest first
 ///

@@ -10,11 +10,11 @@ use serde::Serialize;
 use crate::aws::ecr;
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Failure, Hint};
 use crate::git::Repository;
 use crate::infra;
-use crate::names::BranchName;
 use crate::pin::{FILE, Pin};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::BranchName;
 
 /// Record in the branch which image it works with
 ///

@@ -9,10 +9,10 @@ use super::inventory::UsedBy;
 use crate::aws::branch_image;
 use crate::aws::ecr::Described;
 use crate::config::Project;
-use crate::error::{hinted, message};
 use crate::git::Repository;
-use crate::names::BranchName;
 use crate::pin::{FILE, Pin};
+use mlops_core::error::{hinted, message};
+use mlops_core::names::BranchName;
 
 /// Adds the branches that pin an image, and those whose tag one has. Answers why a pin cannot be
 /// read, of the first that cannot.

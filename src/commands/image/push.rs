@@ -8,13 +8,13 @@ use anyhow::{Context as _, Result, anyhow};
 use super::report::Pushed;
 use crate::aws;
 use crate::context::Context;
-use crate::error::Hint;
 use crate::image::push::Target;
 use crate::image::registry::{Reference, Registry};
 use crate::image::source::{self, Compression, Source};
 use crate::infra;
-use crate::names::{BranchName, ImageTag};
 use crate::project_image::{Revision, built, mount_from, refuse_without_system, send};
+use mlops_core::error::Hint;
+use mlops_core::names::{BranchName, ImageTag};
 
 mod place;
 

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::list::{names, short};
 use crate::aws::ecr::Described;
-use crate::error::Hint;
-use crate::output::{bytes, table, time};
+use mlops_core::error::Hint;
+use mlops_core::text::{bytes, table, time};
 
 /// What was removed, or would be.
 #[derive(Debug, Serialize)]
@@ -101,7 +101,7 @@ impl fmt::Display for Removal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Exit;
+    use mlops_core::error::Exit;
 
     #[test]
     fn only_what_was_agreed_to_is_removed() {
@@ -127,7 +127,7 @@ mod tests {
             error.to_string(),
             "bb came into use or changed meanwhile; nothing was removed"
         );
-        assert_eq!(crate::error::exit(&error), Exit::Failed);
+        assert_eq!(mlops_core::error::exit(&error), Exit::Failed);
         assert!(check(&agreed, &removal(&["sha256:aa", "sha256:bb", "sha256:cc"])).is_err());
     }
 }

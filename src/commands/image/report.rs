@@ -11,8 +11,9 @@ use super::pin::PinReport;
 use super::removal::Removal;
 use super::scan::Scanned;
 use super::show::Shown;
-use crate::error::Exit;
-use crate::output::{Report, bytes};
+use crate::output::Report;
+use mlops_core::error::Exit;
+use mlops_core::text::bytes;
 
 /// What one of the commands did or found.
 #[derive(Debug, Serialize)]

@@ -10,8 +10,8 @@ use super::list::short;
 use super::removal::{Line, Removal, check, count};
 use crate::aws::ecr::{self, Described};
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint};
 use crate::infra;
+use mlops_core::error::{Exit, Failure, Hint};
 
 /// Remove images from the project's repository
 ///

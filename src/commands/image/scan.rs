@@ -11,10 +11,10 @@ use crate::aws::Clients;
 use crate::aws::ecr::scan::{self, Finding, Scan, Severity, State};
 use crate::aws::ecr::{self, content};
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint};
 use crate::infra;
-use crate::output::{clean, table, time};
-use crate::wait::Poll;
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_core::text::{clean, table, time};
+use mlops_core::wait::Poll;
 
 /// Show the vulnerabilities that ECR found in an image
 ///

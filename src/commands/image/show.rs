@@ -15,9 +15,9 @@ use crate::config::Project;
 use crate::context::Context;
 use crate::git::Repository;
 use crate::infra::{self, Platform};
-use crate::names::BranchName;
-use crate::output::{bytes, clean, table, time};
 use crate::pin::{Pin, Rule};
+use mlops_core::names::BranchName;
+use mlops_core::text::{bytes, clean, table, time};
 
 /// Show an image: platforms, layers, labels, scan, and who uses it
 ///

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::infra::{Action, Network, Platform, Workbench};
-use crate::names::ProjectName;
-use crate::output::{Report, table};
+use crate::output::Report;
+use mlops_core::names::ProjectName;
+use mlops_core::text::table;
 
 /// What now exists.
 #[derive(Debug, Serialize)]

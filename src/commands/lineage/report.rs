@@ -143,7 +143,7 @@ impl Report for LineageReport {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::Version;
+    use mlops_core::names::Version;
     use std::collections::BTreeMap;
 
     fn entity(kind: &str, word: &str, source: &str) -> Entity {

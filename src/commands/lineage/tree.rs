@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::LineageReport;
 use crate::aws::sagemaker::models;
-use crate::output::clean;
+use mlops_core::text::clean;
 
 impl fmt::Display for LineageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::StateArgs;
 use crate::context::Context;
-use crate::error::{Failure, Hint};
 use crate::local;
+use mlops_core::error::{Failure, Hint};
 
 /// Give the local cloud what it cannot find out by itself
 #[derive(Debug, clap::Subcommand)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::names::Version;
 use crate::output::Report;
+use mlops_core::names::Version;
 
 /// What is in production now.
 #[derive(Debug, Serialize)]
@@ -69,7 +69,7 @@ impl fmt::Display for PromoteReport {
             Some(sample) => writeln!(
                 f,
                 "  prediction     {} for {}",
-                crate::output::clean(&sample.answer),
+                mlops_core::text::clean(&sample.answer),
                 sample.file.display()
             ),
             None => writeln!(f, "  prediction     none: mlops.toml has no deploy.sample"),

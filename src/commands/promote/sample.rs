@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::SampleAnswer;
 use crate::aws::{Clients, hosting};
 use crate::config::Project;
-use crate::error::Hint;
+use mlops_core::error::Hint;
 
 /// Largest body of an invocation that SageMaker takes, in bytes.
 const LARGEST: u64 = 25 << 20;

@@ -10,7 +10,7 @@ use super::logs::{LogLine, chosen, named};
 use crate::aws::sagemaker::runs::{self, Run};
 use crate::aws::{Clients, logs};
 use crate::context::Context;
-use crate::wait::Poll;
+use mlops_core::wait::Poll;
 
 /// A run whose log was followed to its end.
 #[derive(Debug, Serialize)]

@@ -12,8 +12,8 @@ use super::word::run_or_step;
 use crate::aws::sagemaker::runs::{self, Run, RunStep};
 use crate::aws::{Clients, logs};
 use crate::context::Context;
-use crate::error::Hint;
-use crate::output::{clean, exact_time};
+use mlops_core::error::Hint;
+use mlops_core::text::{clean, exact_time};
 
 /// Print what the jobs of a run wrote
 ///

@@ -10,7 +10,8 @@ use super::Logs;
 use super::follow::Followed;
 use crate::aws::sagemaker::models;
 use crate::aws::sagemaker::runs::{Run, RunStep, RunSummary};
-use crate::output::{Report, duration, state, table};
+use crate::output::Report;
+use mlops_core::text::{duration, state, table};
 
 /// What a `runs` command found.
 #[derive(Debug, Serialize)]
@@ -82,7 +83,7 @@ impl fmt::Display for RunList {
             vec![
                 run.run.clone(),
                 run.status.clone(),
-                run.started.map(crate::output::time).unwrap_or_default(),
+                run.started.map(mlops_core::text::time).unwrap_or_default(),
                 run.seconds.map(duration).unwrap_or_default(),
                 run.model_version
                     .map(|version| version.to_string())
@@ -109,7 +110,7 @@ impl fmt::Display for RunList {
                 f,
                 "{} refused: {}",
                 run.run,
-                crate::output::clean(&gate.sentence())
+                mlops_core::text::clean(&gate.sentence())
             )?;
         }
         Ok(())
@@ -132,7 +133,7 @@ impl fmt::Display for Shown {
         let run = &self.run;
         writeln!(f, "run       {}  {}", run.run, state(&run.status))?;
         if let Some(started) = run.started {
-            writeln!(f, "started   {}", crate::output::time(started))?;
+            writeln!(f, "started   {}", mlops_core::text::time(started))?;
         }
         if let Some(seconds) = self.seconds {
             writeln!(f, "time      {}", duration(seconds))?;
@@ -143,19 +144,23 @@ impl fmt::Display for Shown {
         }
         match (&run.gate, &run.failure) {
             (Some(gate), _) => {
-                writeln!(f, "refused   {}", crate::output::clean(&gate.message))?;
+                writeln!(f, "refused   {}", mlops_core::text::clean(&gate.message))?;
                 for check in &gate.checks {
-                    writeln!(f, "          {}", crate::output::clean(&check.to_string()))?;
+                    writeln!(
+                        f,
+                        "          {}",
+                        mlops_core::text::clean(&check.to_string())
+                    )?;
                 }
                 if let Some(note) = &gate.note {
-                    writeln!(f, "          {}", crate::output::clean(note))?;
+                    writeln!(f, "          {}", mlops_core::text::clean(note))?;
                 }
                 if !gate.metrics.is_empty() {
                     writeln!(f, "metrics   {}", models::sentence(&gate.metrics))?;
                 }
             }
             (None, Some(failure)) => {
-                writeln!(f, "failure   {}", crate::output::clean(failure))?;
+                writeln!(f, "failure   {}", mlops_core::text::clean(failure))?;
             }
             (None, None) => {}
         }

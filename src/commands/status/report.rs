@@ -5,8 +5,8 @@ use serde::Serialize;
 use crate::aws::hosting::Endpoint;
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::models::ModelVersion;
-use crate::names::Version;
 use crate::output::Report;
+use mlops_core::names::Version;
 
 /// The project at a glance.
 #[derive(Debug, Serialize)]

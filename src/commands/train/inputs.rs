@@ -5,8 +5,8 @@ use anyhow::{Result, anyhow};
 use crate::aws::{Clients, datasets};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::Hint;
 use crate::pin::Rule;
+use mlops_core::error::Hint;
 
 /// Whether the working tree has a program of its own: a pin names another image on purpose, and
 /// images can be made elsewhere.

@@ -12,13 +12,13 @@ use crate::aws::sagemaker::runs::Origin;
 use crate::aws::{Clients, ecr};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Failure, Hint};
 use crate::git::Repository;
 use crate::infra;
-use crate::names::BranchName;
 use crate::pin::{Pin, Rule};
 use crate::pipeline::{Definition, bind};
 use crate::project_image::{self, Revision};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::BranchName;
 
 /// Largest definition that SageMaker takes, in bytes (`CreatePipeline`).
 const LARGEST_DEFINITION: u64 = 1 << 20;

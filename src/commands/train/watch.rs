@@ -9,9 +9,9 @@ use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::runs::{self, Run, RunStep};
 use crate::aws::{Clients, logs};
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint, hinted};
-use crate::output::duration;
-use crate::wait::Poll;
+use mlops_core::error::{Exit, Failure, Hint, hinted};
+use mlops_core::text::duration;
+use mlops_core::wait::Poll;
 
 /// How many log lines of a failed job are shown.
 const TAIL: i32 = 15;
@@ -112,7 +112,7 @@ async fn failure(ctx: &Context, clients: &Clients, run: &Run) -> anyhow::Error {
             }
             Ok(_) => {}
             // The failure itself matters more than its log.
-            Err(error) => ctx.progress.say(crate::error::message(&error)),
+            Err(error) => ctx.progress.say(mlops_core::error::message(&error)),
         }
     }
     let reason = step.failure.as_deref().unwrap_or("no reason given");

@@ -5,12 +5,12 @@ use std::fmt;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::error::{Exit, Failure, hinted};
 use crate::monitoring::{self, Bin};
-use crate::output;
 use crate::validation::constraints::FeatureConstraints;
 use crate::validation::explain::{self, Explanation, Side};
 use crate::validation::{Baseline, Statistics, Violations};
+use mlops_core::error::{Exit, Failure, hinted};
+use mlops_core::text;
 
 /// Characters of a sparkline.
 const WIDTH: usize = 24;
@@ -84,8 +84,8 @@ impl fmt::Display for Explained {
                 percent(category.current),
             ]
         }));
-        let name = output::clean(&explanation.feature).to_uppercase();
-        f.write_str(&output::table(
+        let name = text::clean(&explanation.feature).to_uppercase();
+        f.write_str(&text::table(
             &[&shorten(&name), "BASELINE", "CURRENT"],
             rows,
         ))?;
@@ -104,7 +104,7 @@ impl fmt::Display for Explained {
                     .to_owned(),
                 ]
             });
-            f.write_str(&output::table(
+            f.write_str(&text::table(
                 &["METHOD", "DISTANCE", "THRESHOLD", "VERDICT"],
                 rows,
             ))?;

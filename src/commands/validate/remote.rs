@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{On, ValidateArgs, Validation};
 use crate::context::Context;
-use crate::error::Failure;
+use mlops_core::error::Failure;
 
 mod exchange;
 mod lambda;

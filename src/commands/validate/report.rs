@@ -1,15 +1,16 @@
 //! What a validation reports.
 
+use mlops_core::text;
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::explain::Explained;
-use crate::error::Exit;
 use crate::monitoring;
-use crate::output::{self, Report};
+use crate::output::Report;
 use crate::validation::Violation;
+use mlops_core::error::Exit;
 
 /// What the data is like.
 #[derive(Debug, Serialize)]
@@ -72,7 +73,7 @@ impl fmt::Display for Validation {
             writeln!(f, "{size}: {count} violation{plural}")?;
         }
         for file in &self.files {
-            writeln!(f, "wrote {}", output::clean(&file.display().to_string()))?;
+            writeln!(f, "wrote {}", text::clean(&file.display().to_string()))?;
         }
         Ok(())
     }

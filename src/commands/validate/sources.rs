@@ -11,10 +11,10 @@ use crate::aws::capture;
 use crate::aws::datasets;
 use crate::aws::s3::S3Uri;
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint, hinted};
 use crate::validation::capture::{Window, is_captured};
 use crate::validation::dataset::{self, Kind};
 use crate::validation::{Format, Partition, Source};
+use mlops_core::error::{Exit, Failure, Hint, hinted};
 
 /// Where one source lies.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use super::super::cache::Cache;
 use super::super::registry::{Reference, Registry};
 use super::super::{Blob, Content, Image, Manifest, digest_of};
 use super::{Base, choose};
-use crate::error::Failure;
-use crate::names::Platform;
+use mlops_core::error::Failure;
+use mlops_core::names::Platform;
 
 /// How many blobs move at once.
 const AT_ONCE: usize = 4;

@@ -278,7 +278,7 @@ fn scripts(points: &str) -> Result<Vec<(String, String)>> {
         {
             bail!(
                 "the entry point `{}` is not one",
-                crate::output::clean(line)
+                mlops_core::text::clean(line)
             );
         }
         let first = object.split('.').next().unwrap_or_default();

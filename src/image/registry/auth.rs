@@ -19,8 +19,8 @@ use url::Url;
 
 use super::http::Http;
 use super::{FIRST_ATTEMPTS, Patience, is_passing, retry_after};
-use crate::error::{Exit, Failure, Hint};
-use crate::network::is_loopback;
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_core::network::is_loopback;
 
 /// ECR's tokens are good for 12 hours; one that is half as old is asked for anew.
 const BASIC_LIFE: Duration = Duration::from_hours(6);
@@ -383,7 +383,7 @@ fn parameter(mut rest: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Network;
+    use mlops_core::network::Network;
 
     fn of(values: &[&str]) -> Option<Scheme> {
         let mut headers = HeaderMap::new();

@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::Login;
 use super::reference::{DOCKER_HUB, Reference};
-use crate::error::Hint;
+use mlops_core::error::Hint;
 
 /// The key of Docker Hub in a configuration file.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";

@@ -15,7 +15,7 @@ use url::Url;
 use super::http::PATIENCE;
 use super::reference::is_digest;
 use super::{Patience, Registry, refused};
-use crate::network::is_loopback;
+use mlops_core::network::is_loopback;
 
 /// How often an answer may send us elsewhere.
 const REDIRECTS: u32 = 5;

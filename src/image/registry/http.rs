@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use reqwest::{Certificate, Client, RequestBuilder, Response};
 use url::Url;
 
-use crate::network::{Network, is_loopback};
+use mlops_core::network::{Network, is_loopback};
 
 /// How long a registry may take for an answer without a body of ours.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);

@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use url::Url;
 
-use crate::names::ImageTag;
-use crate::network::is_loopback;
+use mlops_core::names::ImageTag;
+use mlops_core::network::is_loopback;
 
 /// The registry of names that have no host.
 pub(super) const DOCKER_HUB: &str = "docker.io";

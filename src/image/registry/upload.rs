@@ -16,7 +16,7 @@ use url::Url;
 
 use super::{Patience, Registry, is_passing, refused, retry_after};
 use crate::image::Blob;
-use crate::network::is_loopback;
+use mlops_core::network::is_loopback;
 
 mod body;
 

@@ -10,10 +10,10 @@ use tempfile::TempPath;
 
 use super::draft::{Draft, Format, Layer};
 use super::name::{Named, choose_by_name};
-use crate::error::Hint;
 use crate::image::archive::{Archive, Place};
 use crate::image::digest_of;
 use crate::image::layout::{BASE, MAX_LAYERS, MAX_MANIFEST};
+use mlops_core::error::Hint;
 
 /// One image of manifest.json.
 #[derive(Debug, Deserialize)]

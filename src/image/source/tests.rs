@@ -218,7 +218,7 @@ fn one_of_several_images_is_chosen() {
         error.to_string().contains("holds 2 images, not one"),
         "{error}"
     );
-    assert!(crate::error::hints(&error)[0].contains("img:v1, host/other:latest"));
+    assert!(mlops_core::error::hints(&error)[0].contains("img:v1, host/other:latest"));
     let path = path.to_str().unwrap();
     for name in ["img:v1", "v1", "host/other", "host/other:latest"] {
         for text in [
@@ -431,6 +431,9 @@ fn a_text_is_a_path_before_it_is_a_name() {
             error.to_string().contains("there is no file or directory"),
             "{error}"
         );
-        assert_eq!(crate::error::exit(&error), crate::error::Exit::Usage);
+        assert_eq!(
+            mlops_core::error::exit(&error),
+            mlops_core::error::Exit::Usage
+        );
     }
 }

@@ -156,7 +156,7 @@ impl Bare {
             self.settle().await?;
             return self.commit("HEAD").await;
         }
-        if text.parse::<crate::names::BranchName>().is_err() {
+        if text.parse::<mlops_core::names::BranchName>().is_err() {
             return Ok(None);
         }
         for revision in [

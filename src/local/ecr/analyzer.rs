@@ -16,7 +16,7 @@ use crate::image::registry::{Login, Registry};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::cloud::{ACCOUNT, Service};
-use crate::names::ImageTag;
+use mlops_core::names::ImageTag;
 
 /// The repository's name in AWS's accounts, and here when the server builds the image.
 const REPOSITORY: &str = "sagemaker-model-monitor-analyzer";
@@ -101,7 +101,7 @@ async fn build(cloud: &Cloud) -> anyhow::Result<String> {
     let registry = Registry::new(
         cloud.endpoint(),
         Login::Basic(token),
-        &crate::network::Network::default(),
+        &mlops_core::network::Network::default(),
     )?;
     let cache = Cache::new(cloud.settings().cache.join("image"));
     let handle = tokio::runtime::Handle::current();

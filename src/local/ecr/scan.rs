@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use super::images::{ImageId, image_not_found};
 use super::manifests::sha256_of;
 use super::{find, invalid, page, with_token};
-use crate::error::Failure;
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::clock;
 use crate::local::cloud::ACCOUNT;
+use mlops_core::error::Failure;
 
 /// The severities of `FindingSeverity` in ECR's service model, the worst first.
 const SEVERITIES: &[&str] = &[

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{FILE, SCHEMA};
-use crate::error::{Hint, hinted};
+use mlops_core::error::{Hint, hinted};
 
 /// Holds the id of the database.
 const MARKER: &str = "records.id";
@@ -164,7 +164,7 @@ mod tests {
 
     fn refused(directory: &Path) -> String {
         let error = Store::open(directory).unwrap_err();
-        let hints = crate::error::hints(&error).join("\n");
+        let hints = mlops_core::error::hints(&error).join("\n");
         assert!(hints.contains("mlops local reset"), "{hints}");
         error.to_string()
     }

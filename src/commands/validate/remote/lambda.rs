@@ -10,8 +10,8 @@ use crate::aws::s3::S3Uri;
 use crate::commands::validate::{ValidateArgs, Validation};
 use crate::config::Project;
 use crate::context::Context;
-use crate::error::{Exit, Failure, Hint, hinted};
 use crate::infra::{self, Platform};
+use mlops_core::error::{Exit, Failure, Hint, hinted};
 
 mod code;
 

@@ -12,10 +12,10 @@ use crate::aws::sagemaker::processing::{self, From, Input, NewJob};
 use crate::aws::{Clients, logs};
 use crate::commands::validate::{ValidateArgs, Validation, sources};
 use crate::context::Context;
-use crate::error::{Failure, Hint, hinted};
 use crate::infra;
 use crate::validation::Format;
-use crate::wait::Poll;
+use mlops_core::error::{Failure, Hint, hinted};
+use mlops_core::wait::Poll;
 
 mod image;
 
@@ -219,7 +219,7 @@ async fn finish(
         }
         Ok(_) => {}
         // The failure itself matters more than its log.
-        Err(error) => ctx.progress.say(crate::error::message(&error)),
+        Err(error) => ctx.progress.say(mlops_core::error::message(&error)),
     }
     let reasons: Vec<String> = job.message.into_iter().chain(job.failure).collect();
     let why = if reasons.is_empty() {

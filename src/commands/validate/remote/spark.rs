@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 
 use super::super::{DataFormat, ValidateArgs, sources};
 use crate::context::Context;
-use crate::error::{Failure, Hint};
 use crate::validation::{Format, Profile};
+use mlops_core::error::{Failure, Hint};
 
 mod log;
 mod submit;

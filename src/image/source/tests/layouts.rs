@@ -44,7 +44,7 @@ fn a_tag_chooses_in_a_layout_directory() {
         error.to_string().contains("holds 2 images, not one"),
         "{error}"
     );
-    assert!(crate::error::hints(&error)[0].contains("v1, v2"));
+    assert!(mlops_core::error::hints(&error)[0].contains("v1, v2"));
     for text in ["", "oci:"] {
         let text = format!("{text}{}:v2", files.0.path().display());
         assert!(matches!(open(&text).unwrap(), Source::Ready(_)));

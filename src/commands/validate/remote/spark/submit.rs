@@ -9,8 +9,8 @@ use tokio::process::Command;
 
 use super::log::{Log, stage};
 use crate::context::Context;
-use crate::error::{Exit, Failure, hinted};
 use crate::progress::Task;
+use mlops_core::error::{Exit, Failure, hinted};
 
 const INSTALL: &str = "pip install pyspark, or name Spark's launcher with --spark-submit";
 const JAVA: &str = "install Java 17 (Debian: openjdk-17-jre-headless), or set JAVA_HOME";

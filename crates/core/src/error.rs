@@ -110,6 +110,11 @@ impl Failure {
         })
     }
 
+    /// What the service answered, where one did.
+    pub fn answer(&self) -> Option<&ServiceAnswer> {
+        self.answer.as_ref()
+    }
+
     /// A command line or configuration that cannot be understood (exit 2).
     pub fn usage(message: impl Into<String>) -> Error {
         Self::new(Exit::Usage, message)
@@ -225,103 +230,6 @@ pub fn message(error: &Error) -> String {
         }
     }
     parts.join(": ")
-}
-
-/// Prints an error and its hints to stderr, as people or scripts read them, and answers the exit
-/// code that it ends the process with.
-pub fn print(error: &Error, format: crate::output::Format) -> Exit {
-    use crate::output::{Format, clean};
-    use crate::progress::write_stderr;
-
-    match format {
-        Format::Human => {
-            write_stderr(&format!(
-                "{} {}",
-                console::style("error:").red().bold().for_stderr(),
-                clean(&message(error))
-            ));
-            for hint in hints(error) {
-                write_stderr(&format!(
-                    "{} {}",
-                    console::style("hint:").cyan().for_stderr(),
-                    clean(&hint)
-                ));
-            }
-        }
-        Format::Json => write_stderr(&as_json(error).to_string()),
-    }
-    exit(error)
-}
-
-/// An error for scripts: `error` is the line that people read, `kind` the exit code as a word; `code`,
-/// `message` and `request_id` are the service's own where one answered.
-fn as_json(error: &Error) -> serde_json::Value {
-    let (exit, line) = (exit(error), message(error));
-    let answer = cause::<Failure>(error).and_then(|failure| failure.answer.as_ref());
-    serde_json::json!({
-        "error": line,
-        "kind": exit.kind(),
-        "exit_code": exit as u8,
-        "code": answer.map(|answer| &answer.code),
-        "message": answer.map_or(&line, |answer| &answer.message),
-        "request_id": answer.and_then(|answer| answer.request_id.as_ref()),
-        "hints": hints(error),
-    })
-}
-
-/// Prints what the parser says of a command line: help and the version on stdout, else what is wrong.
-pub fn print_refusal(refusal: &clap::Error, format: crate::output::Format) -> Exit {
-    if !refusal.use_stderr() {
-        return match crate::output::parser(refusal) {
-            Ok(()) => Exit::Done,
-            Err(error) => print(&error.into(), format),
-        };
-    }
-    if format == crate::output::Format::Human {
-        let _ = refusal.print();
-        return Exit::Usage;
-    }
-    let text = refusal.to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let first = lines.next().unwrap_or_default();
-    let mut message = match refusal.kind() {
-        clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "no command was given".to_owned()
-        }
-        _ => first.strip_prefix("error: ").unwrap_or(first).to_owned(),
-    };
-    let mut hints = Vec::new();
-    for line in lines {
-        if let Some(tip) = line.strip_prefix("tip: ") {
-            hints.push(tip.to_owned());
-        } else if line.starts_with("Usage:") || line.starts_with("For more information") {
-            hints.push(line.to_owned());
-        } else if hints.is_empty() {
-            // The arguments that are missing, or the values that are possible.
-            message.push(' ');
-            message.push_str(line);
-        }
-    }
-    let mut error = Failure::usage(message);
-    for hint in hints {
-        error = hinted(error, hint);
-    }
-    print(&error, format)
-}
-
-/// Says that Ctrl-C ended the command, and how to come back to what goes on.
-pub fn print_interrupted(notes: &[String], format: crate::output::Format) -> Exit {
-    if format == crate::output::Format::Json {
-        let error = notes
-            .iter()
-            .fold(Failure::new(Exit::Interrupted, "interrupted"), hinted);
-        return print(&error, format);
-    }
-    crate::progress::write_stderr("interrupted");
-    for note in notes {
-        crate::progress::write_stderr(&format!("hint: {note}"));
-    }
-    Exit::Interrupted
 }
 
 #[cfg(test)]

@@ -12,12 +12,12 @@ use crate::error::{Exit, Failure, hinted};
 ///
 /// # Errors
 /// Something else is in its place (exit 2), permissions (exit 4), and others.
-pub(crate) fn create(directory: &Path) -> Result<()> {
+pub fn create(directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory).map_err(|error| refused("cannot create", directory, &error))
 }
 
 /// The error of an operation on a path; `doing` is its first words, such as `cannot create`.
-pub(crate) fn refused(doing: &str, path: &Path, error: &IoError) -> Error {
+pub fn refused(doing: &str, path: &Path, error: &IoError) -> Error {
     let text = format!("{doing} {}: {error}", path.display());
     let existing = existing(path);
     match (error.kind(), existing) {

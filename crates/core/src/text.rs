@@ -1,0 +1,90 @@
+//! Text for people: tables, states, times, sizes, and what is safe to print.
+
+mod state;
+mod table;
+
+pub use state::{LIVE, state, states};
+pub use table::{table, wide_table};
+
+/// The width of what people read, in columns.
+pub const WIDTH: usize = 80;
+
+/// Text that came from data or from AWS, without control bytes, for a terminal.
+pub fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// A time for people: `2026-01-02 03:04Z`.
+pub fn time(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%MZ").to_string()
+}
+
+/// [`time`] with seconds, for the lines of a log: `2026-01-02 03:04:05Z`.
+pub fn exact_time(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// A duration for people: `3 s`, `2 min 5 s`, `1 h 4 min`.
+pub fn duration(seconds: i64) -> String {
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let parts = match (hours, minutes, rest) {
+        (0, 0, s) => [(s, "s"), (0, "")],
+        (0, m, s) => [(m, "min"), (s, "s")],
+        (h, m, _) => [(h, "h"), (m, "min")],
+    };
+    let shown = parts.iter().enumerate();
+    let shown = shown.filter(|(index, (count, _))| *index == 0 || *count > 0);
+    let shown: Vec<String> = shown
+        .map(|(_, (count, unit))| format!("{count} {unit}"))
+        .collect();
+    shown.join(" ")
+}
+
+/// A number of bytes for people: `512 B`, `1.5 MiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let mut value = count as f64;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_bytes_do_not_reach_the_terminal() {
+        assert_eq!(clean("a\u{1b}[31mb\nc"), "a\u{fffd}[31mb\nc");
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (125, "2 min 5 s"),
+            (3600, "1 h"),
+            (7380, "2 h 3 min"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Serialize;
 
-use crate::validation::{self, Baseline, Constraints, Violations, files};
+use mlops_validation::{self as validation, Baseline, Constraints, Violations, files};
 
 mod dataset;
 mod job;

@@ -27,4 +27,3 @@ pub(crate) mod project_image;
 pub mod prompt;
 pub mod scaffold;
 mod shapes;
-pub mod validation;

@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 
-use crate::validation::types::InferredType;
-use crate::validation::{Baseline, Statistics, Violation, Violations, drift};
+use mlops_validation::types::InferredType;
+use mlops_validation::{Baseline, Statistics, Violation, Violations, drift};
 
 mod chart;
 mod html;
@@ -128,7 +128,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::validation::{self, Constraints, Format, Source};
+    use mlops_validation::{self as validation, Constraints, Format, Source};
 
     /// The example project's training data.
     fn flights() -> Vec<Source> {

@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::job::{DatasetFormat, Job, Sides};
 use super::script;
-use crate::validation::dataset::{is_hidden, partitions};
-use crate::validation::decode::decoded;
-use crate::validation::{Baseline, Format, Input, Source};
+use mlops_validation::dataset::{is_hidden, partitions};
+use mlops_validation::decode::decoded;
+use mlops_validation::{Baseline, Format, Input, Source};
 
 /// A longer line or first record is an error (an endpoint's payload is at most 25 MB).
 const MAX_LINE: u64 = 128 << 20;

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::located;
-use crate::validation::capture::Window;
 use mlops_core::quote::short;
+use mlops_validation::capture::Window;
 
 /// The job's configuration, whose `Environment` counts where the process's own has nothing.
 const CONFIGURATION: &[&str] = &[

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::job::Job;
-use crate::validation::{Baseline, Statistics, drift};
+use mlops_validation::{Baseline, Statistics, drift};
 
 /// Where the platform looks; the documented place is the directory.
 const FILE: &str = "output/metrics/cloudwatch/cloudwatch_metrics.jsonl";

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::dataset::{self, Lines, cut};
 use super::job::Sides;
-use crate::validation::Source;
-use crate::validation::capture::Window;
+use mlops_validation::Source;
+use mlops_validation::capture::Window;
 
 /// What runs the scripts, on PATH.
 const PYTHON: &str = "python3";

@@ -14,9 +14,9 @@ use crate::context::Context;
 use crate::infra;
 use crate::monitoring::MonitoringReport;
 use crate::output::Report;
-use crate::validation::capture::Window;
-use crate::validation::{self, Baseline, Constraints, Format, Source, files};
 use mlops_core::error::{Exit, Failure, Hint};
+use mlops_validation::capture::Window;
+use mlops_validation::{self as validation, Baseline, Constraints, Format, Source, files};
 
 /// The baseline that a run was compared with, kept beside its result.
 const BASELINE_CONSTRAINTS: &str = "baseline_constraints.json";

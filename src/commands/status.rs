@@ -9,7 +9,7 @@ use crate::aws::{Clients, cloudformation, datasets, ecr, hosting};
 use crate::context::Context;
 use crate::image::analyzer;
 use crate::infra;
-use crate::validation::{Violations, files};
+use mlops_validation::{Violations, files};
 
 mod report;
 mod screen;

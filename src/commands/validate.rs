@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::context::Context;
-use crate::validation::{self, Baseline, files};
 use mlops_core::error::{Exit, Failure};
+use mlops_validation::{self as validation, Baseline, files};
 
 mod baseline;
 mod explain;

@@ -7,8 +7,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::validation::RuleSet;
 use mlops_core::names::{BranchName, DatasetName, Platform, PythonVersion};
+use mlops_validation::RuleSet;
 
 /// `[branches]`
 #[derive(Debug, Clone, Serialize, Deserialize)]

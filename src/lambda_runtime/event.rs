@@ -13,8 +13,8 @@ use crate::aws::{AwsResultExt, Clients};
 use crate::commands::validate::{self, ValidateArgs};
 use crate::config::{Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
-use crate::validation::files;
 use mlops_core::error::{Exit, Failure, Hint, exit, hints, message};
+use mlops_validation::files;
 
 /// Violations that take more than this are left out of the answer: they are in the file.
 const LONGEST: usize = 1 << 20;

@@ -161,8 +161,8 @@ fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 mod tests {
     use super::*;
     use crate::monitoring::Bin;
-    use crate::validation::Violation;
-    use crate::validation::types::InferredType;
+    use mlops_validation::Violation;
+    use mlops_validation::types::InferredType;
 
     #[test]
     fn everything_that_came_from_data_is_escaped() {

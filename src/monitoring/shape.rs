@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::validation::kll::Ranks;
-use crate::validation::statistics::FeatureStatistics;
-use crate::validation::types::InferredType;
+use mlops_validation::kll::Ranks;
+use mlops_validation::statistics::FeatureStatistics;
+use mlops_validation::types::InferredType;
 
 /// Ranges of a histogram, at most.
 const RANGES: u32 = 24;

@@ -45,7 +45,7 @@ impl fmt::Display for MonitoringReport {
 }
 
 /// Violations as a table of at most 80 columns.
-pub fn violations(violations: &[crate::validation::Violation]) -> String {
+pub fn violations(violations: &[mlops_validation::Violation]) -> String {
     text::table(
         &["FEATURE", "CHECK", "DESCRIPTION"],
         violations.iter().map(|violation| {

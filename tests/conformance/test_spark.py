@@ -196,7 +196,7 @@ def test_json_lines_are_the_same(here):
 
 def test_the_program_runs_by_itself(here):
     """As on a cluster: spark-submit, the verdict's report and exit code are the program's."""
-    program = os.path.join(os.path.dirname(__file__), "../../src/validation/spark/validate.py")
+    program = os.path.join(os.path.dirname(__file__), "../../src/commands/validate/remote/validate.py")
     python = os.environ["MLOPS_SPARK_PYTHON"]
     home = subprocess.run(
         [python, "-c", "import pyspark; print(pyspark.__path__[0])"], capture_output=True, text=True

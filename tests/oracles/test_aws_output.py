@@ -21,7 +21,7 @@ AWS = Path(__file__).parent.parent / "data" / "aws-output"
 # File -> what of it cannot be reproduced.
 CANNOT = {
     "data-quality/cardio/statistics-engineered.json.gz": "the columns' data is not public; read and "
-    "written back, and its suggestions are compared, in src/validation/files.rs",
+    "written back, and its suggestions are compared, in crates/validation/src/files.rs",
     "data-quality/cardio/constraints-engineered.json": "as above",
     "data-quality/telco/statistics-first-10.txt": "the 3,899 customers are not public: the counts alone",
     "data-quality/telco/violations.txt": "the distance of one column, for the same reason",

@@ -6,11 +6,11 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::monitoring::{self, Bin};
-use crate::validation::constraints::FeatureConstraints;
-use crate::validation::explain::{self, Explanation, Side};
-use crate::validation::{Baseline, Statistics, Violations};
 use mlops_core::error::{Exit, Failure, hinted};
 use mlops_core::text;
+use mlops_validation::constraints::FeatureConstraints;
+use mlops_validation::explain::{self, Explanation, Side};
+use mlops_validation::{Baseline, Statistics, Violations};
 
 /// Characters of a sparkline.
 const WIDTH: usize = 24;

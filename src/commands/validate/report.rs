@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::explain::Explained;
 use crate::monitoring;
 use crate::output::Report;
-use crate::validation::Violation;
 use mlops_core::error::Exit;
+use mlops_validation::Violation;
 
 /// What the data is like.
 #[derive(Debug, Serialize)]

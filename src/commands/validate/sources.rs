@@ -11,10 +11,10 @@ use crate::aws::capture;
 use crate::aws::datasets;
 use crate::aws::s3::S3Uri;
 use crate::context::Context;
-use crate::validation::capture::{Window, is_captured};
-use crate::validation::dataset::{self, Kind};
-use crate::validation::{Format, Partition, Source};
 use mlops_core::error::{Exit, Failure, Hint, hinted};
+use mlops_validation::capture::{Window, is_captured};
+use mlops_validation::dataset::{self, Kind};
+use mlops_validation::{Format, Partition, Source};
 
 /// Where one source lies.
 #[derive(Debug)]
@@ -167,7 +167,7 @@ async fn first_is_captured(ctx: &Context, places: &[Place]) -> Result<bool> {
 
 /// An error about local files with what to try.
 fn described(
-    files: Result<Vec<PathBuf>, crate::validation::DataError>,
+    files: Result<Vec<PathBuf>, mlops_validation::DataError>,
     data: &str,
 ) -> Result<Vec<PathBuf>> {
     files.map_err(|error| {

@@ -10,8 +10,8 @@ use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Clients};
 use crate::commands::validate::{ValidateArgs, Validation, baseline};
 use crate::context::Context;
-use crate::validation::{Constraints, RuleSet, Statistics, Violations, files};
 use mlops_core::error::{Exit, Failure};
+use mlops_validation::{Constraints, RuleSet, Statistics, Violations, files};
 
 /// The files of a baseline on this machine, and the directory that a suggested one goes to.
 #[derive(Debug)]

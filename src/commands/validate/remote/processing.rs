@@ -13,9 +13,9 @@ use crate::aws::{Clients, logs};
 use crate::commands::validate::{ValidateArgs, Validation, sources};
 use crate::context::Context;
 use crate::infra;
-use crate::validation::Format;
 use mlops_core::error::{Failure, Hint, hinted};
 use mlops_core::wait::Poll;
+use mlops_validation::Format;
 
 mod image;
 

@@ -10,14 +10,14 @@ use anyhow::{Context as _, Result};
 
 use super::super::{DataFormat, ValidateArgs, sources};
 use crate::context::Context;
-use crate::validation::{Format, Profile};
 use mlops_core::error::{Failure, Hint};
+use mlops_validation::{Format, Profile};
 
 mod log;
 mod submit;
 
 /// What Spark runs; it also runs without this command.
-const PROGRAM: &str = include_str!("../../../validation/spark/validate.py");
+const PROGRAM: &str = include_str!("validate.py");
 
 /// The profile of the data, made by Spark. `baseline` are the files that say which categories are
 /// always counted.

@@ -514,7 +514,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_documentation_is_understood() {
-        let text = include_str!("../../docs/validation.md");
+        let text = include_str!("../../../docs/validation.md");
         let example = text.split("```json\n").nth(1).unwrap();
         let example = example.split("```").next().unwrap();
         let constraints: Constraints = serde_json::from_str(example).unwrap();

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     fn aws(name: &str) -> (PathBuf, serde_json::Value) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
             .join("tests/data")
             .join(name);
         let value = read(&path).unwrap();
@@ -288,8 +288,8 @@ mod tests {
     /// Issue 8, 4.6: twelve columns, four of them texts, whose data is not public.
     #[test]
     fn suggestions_for_aws_statistics_without_data_agree() {
-        let folder =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/aws-output/data-quality/cardio");
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+            .join("tests/data/aws-output/data-quality/cardio");
         let packed = std::fs::File::open(folder.join("statistics-engineered.json.gz")).unwrap();
         let mut bytes = Vec::new();
         io::copy(&mut flate2::read::GzDecoder::new(packed), &mut bytes).unwrap();

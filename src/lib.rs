@@ -14,16 +14,13 @@ pub mod context;
 pub mod git;
 pub mod image;
 pub mod infra;
-mod json_keys;
 pub mod lambda_runtime;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod monitoring;
 pub mod output;
 pub mod pin;
-pub mod pipeline;
 pub mod progress;
 pub(crate) mod project_image;
 pub mod prompt;
 pub mod scaffold;
-mod shapes;

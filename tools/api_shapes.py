@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes src/shapes/*.txt: the input shapes of the operations that the local cloud has.
+"""Writes crates/pipeline/src/shapes/*.txt: the input shapes of the operations that the local cloud has.
 
     python tools/api_shapes.py            # with the botocore of tests/conformance/requirements.txt
     python tools/api_shapes.py --check    # exits 1 if a file is out of date
@@ -25,7 +25,7 @@ import botocore.session
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/local-cloud.md"
-TARGET = ROOT / "src/shapes"
+TARGET = ROOT / "crates/pipeline/src/shapes"
 
 # Services that Cloud::call reaches. S3 and SageMaker Runtime have readers of their own.
 SERVICES = [

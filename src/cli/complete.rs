@@ -14,7 +14,7 @@ use crate::aws::sagemaker::{models, runs};
 use crate::config::{Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
 use crate::git::Repository;
-use crate::pipeline::Definition;
+use mlops_pipeline::Definition;
 
 /// The variable by which a shell asks for completions.
 const VARIABLE: &str = "MLOPS_COMPLETE";

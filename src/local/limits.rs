@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::json_keys;
+use mlops_pipeline::json_keys;
 
 /// Longest body of a JSON request, in bytes: ECR's `UploadLayerPart` with a part of 10 MiB in
 /// base64 is the largest that a service here takes (Lambda's own limit is in `lambda::rest`).

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::api::{ApiError, ApiResult};
 use super::cloud::Service;
 use super::system_tags;
-use crate::shapes::{Check, Fault, Finding, Scalars, Table};
+use mlops_pipeline::shapes::{Check, Fault, Finding, Scalars, Table};
 
 /// Fails if the input has a member that the operation does not have, or a value of another type; for
 /// SageMaker also if a required member is missing or a value breaks a limit of the service model.
@@ -67,7 +67,7 @@ fn limits_tags(finding: &Finding) -> bool {
 /// The members that AWS has and the local cloud does not, by service and operation.
 static UNSUPPORTED: LazyLock<HashMap<(&str, &str), Vec<&str>>> = LazyLock::new(|| {
     let mut members: HashMap<(&str, &str), Vec<&str>> = HashMap::new();
-    for line in include_str!("../shapes/unsupported.txt").lines() {
+    for line in include_str!("requests/unsupported.txt").lines() {
         let mut words = line.split(' ');
         if let (Some(service), Some(operation)) = (words.next(), words.next())
             && service != "#"
@@ -339,5 +339,21 @@ mod tests {
                 ),
             "{message}"
         );
+    }
+
+    #[test]
+    fn every_operation_of_the_local_cloud_has_a_shape() {
+        for (service, operations) in super::super::operations() {
+            let Some(table) = Table::of(service) else {
+                assert!(matches!(service, "s3" | "sagemaker-runtime"), "{service}");
+                continue;
+            };
+            for operation in operations {
+                assert!(
+                    table.has(operation),
+                    "run tools/api_shapes.py: {service} {operation}"
+                );
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-"""No member of a request is dropped: the tables of src/shapes are AWS's, and every member is accounted for."""
+"""No member of a request is dropped: the tables of crates/pipeline/src/shapes are AWS's, and every member is accounted for."""
 
 import re
 import subprocess
@@ -10,14 +10,15 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).parents[2]
-SHAPES = ROOT / "src/shapes"
-SERVICES = [path.stem for path in SHAPES.glob("*.txt") if path.stem not in ("unsupported", "harmless")]
+SHAPES = ROOT / "crates/pipeline/src/shapes"
+LISTS = ROOT / "src/local/requests"
+SERVICES = [path.stem for path in SHAPES.glob("*.txt")]
 
 
 def listed(name):
     """(service, operation) -> members of one of the two lists."""
     found = {}
-    for line in (SHAPES / f"{name}.txt").read_text().splitlines():
+    for line in (LISTS / f"{name}.txt").read_text().splitlines():
         if not line.startswith("#"):
             service, operation, *members = line.split(" ")
             found.setdefault((service, operation), set()).update(members)

@@ -232,7 +232,7 @@ fn issue_8_1_5_no_depth_ends_a_command() {
 
 #[test]
 fn issue_8_1_5_no_depth_of_a_definition_overflows_the_stack() {
-    use mlops::pipeline::Definition;
+    use mlops_pipeline::Definition;
 
     let definition = |arguments: &str| {
         format!(

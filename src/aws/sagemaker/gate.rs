@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use super::models;
 use super::runs::{self, RunStep};
 use crate::aws::{AwsResultExt, Clients};
-use crate::pipeline::{
-    self, Condition, Definition, ExpressionError, Reference, Scope, Step, StepType,
+use mlops_pipeline::{
+    self as pipeline, Condition, Definition, ExpressionError, Reference, Scope, Step, StepType,
 };
 
 /// A gate that refused a run.

@@ -5,8 +5,8 @@ use anyhow::{Result, anyhow};
 use super::logs::named;
 use crate::aws::Clients;
 use crate::aws::sagemaker::{gate, runs};
-use crate::pipeline::{Definition, Graph};
 use mlops_core::error::hinted;
+use mlops_pipeline::{Definition, Graph};
 
 /// How many of the newest runs are searched for one in progress.
 const NEWEST: usize = 20;

@@ -15,10 +15,10 @@ use crate::context::Context;
 use crate::git::Repository;
 use crate::infra;
 use crate::pin::{Pin, Rule};
-use crate::pipeline::{Definition, bind};
 use crate::project_image::{self, Revision};
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::BranchName;
+use mlops_pipeline::{Definition, bind};
 
 /// Largest definition that SageMaker takes, in bytes (`CreatePipeline`).
 const LARGEST_DEFINITION: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::records::{Execution, Status, StepRecord, executions};
 use super::{ApiResult, Cloud};
-use crate::pipeline::{Step, StepType};
+use mlops_pipeline::{Step, StepType};
 
 /// The attributes that count ("Default cache key attributes by pipeline step type").
 const PROCESSING: &[&str] = &["AppSpecification", "Environment", "ProcessingInputs"];

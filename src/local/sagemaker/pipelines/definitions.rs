@@ -11,7 +11,7 @@ use super::{
 };
 use crate::local::clock;
 use crate::local::s3::objects;
-use crate::pipeline::{Definition, Graph, Problem, SCHEMA_ONLY, StepType, Words};
+use mlops_pipeline::{Definition, Graph, Problem, SCHEMA_ONLY, StepType, Words};
 
 /// What Create and Update do not have.
 const REFUSED: &[&str] = &["PipelineVersionAliases"];

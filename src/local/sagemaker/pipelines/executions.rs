@@ -13,7 +13,7 @@ use super::{
     require_role, token,
 };
 use crate::local::clock;
-use crate::pipeline::{Definition, Graph, bind, evaluate};
+use mlops_pipeline::{Definition, Graph, bind, evaluate};
 
 /// The ARNs that tokens have started, stopped or retried.
 fn tokens(cloud: &Cloud) -> crate::local::store::Collection<'_, String> {

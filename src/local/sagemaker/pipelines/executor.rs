@@ -8,7 +8,7 @@ use super::retries::Retries;
 use super::{ApiError, ApiResult, Cloud, plan, steps};
 use crate::local::clock;
 use crate::local::cloud::caught;
-use crate::pipeline::{Definition, Graph};
+use mlops_pipeline::{Definition, Graph};
 
 /// `MaxParallelExecutionSteps` when nobody set it (AWS: 50).
 const PARALLEL: u64 = 50;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::records::{Status, StepRecord};
-use crate::pipeline::Graph;
+use mlops_pipeline::Graph;
 
 /// The steps that can start now, in the order of the graph. After a failure nothing new starts;
 /// what runs may end.
@@ -74,7 +74,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::pipeline::Definition;
+    use mlops_pipeline::Definition;
 
     fn graph() -> Graph {
         let definition = json!({"Version": "2020-12-01", "Steps": [

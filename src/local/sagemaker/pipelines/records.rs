@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{ApiError, ApiResult, Cloud};
 use crate::local::store::Collection;
-use crate::pipeline::Step;
+use mlops_pipeline::Step;
 
 /// A pipeline. Its definitions are its versions.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ApiError;
-use crate::pipeline::{Exception, RetryPolicy, Step, StepType};
+use mlops_pipeline::{Exception, RetryPolicy, Step, StepType};
 
 /// The policies of a step that runs, and what they have used up.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use super::Cloud;
 use super::records::Execution;
 use crate::local::clock;
 use crate::local::s3::objects;
-use crate::pipeline::{ExpressionError, Graph, Path, Scope};
+use mlops_pipeline::{ExpressionError, Graph, Path, Scope};
 
 /// An execution at the moment when a step starts.
 pub(super) struct Bound<'a> {

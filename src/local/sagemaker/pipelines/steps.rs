@@ -9,7 +9,7 @@ use super::scope::Bound;
 use super::{ApiError, ApiResult, Cloud, cache, executor, retries};
 use crate::local::cloud::{Service, caught};
 use crate::local::{clock, system_tags};
-use crate::pipeline::{
+use mlops_pipeline::{
     Condition, Exception, ExpressionError, Graph, Step, StepType, evaluate, holds,
 };
 

@@ -6,7 +6,7 @@ use super::{Limits, Shape, Table};
 
 /// How a request writes numbers and booleans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scalars {
+pub enum Scalars {
     /// As JSON does.
     Json,
     /// As text, because forms have nothing else; an empty text is also an empty list or structure.
@@ -15,16 +15,16 @@ pub(crate) enum Scalars {
 
 /// What does not fit at one place of a value.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Finding {
+pub struct Finding {
     /// The place: `AppSpecification.ContainerArguments[1]`.
-    pub(crate) path: String,
+    pub path: String,
     /// What does not fit there.
-    pub(crate) fault: Fault,
+    pub fault: Fault,
 }
 
 /// What does not fit.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The structure at this place has no such member.
     Unknown {
         /// The member.
@@ -52,24 +52,23 @@ pub(crate) enum Fault {
 
 /// Decides about an object that stands where the shape has a scalar of the type `wanted`: `None`
 /// when it is not a function call, else whether its value can be used there.
-pub(crate) type Calls<'a> =
-    dyn Fn(&Map<String, Value>, &'static str) -> Option<Result<(), String>> + 'a;
+pub type Calls<'a> = dyn Fn(&Map<String, Value>, &'static str) -> Option<Result<(), String>> + 'a;
 
 /// A comparison of values with a table's shapes.
-pub(crate) struct Check<'a> {
+pub struct Check<'a> {
     /// The shapes.
-    pub(crate) table: &'a Table,
+    pub table: &'a Table,
     /// How the value writes numbers and booleans.
-    pub(crate) scalars: Scalars,
+    pub scalars: Scalars,
     /// Whether required members, lengths, ranges, patterns and words are checked too.
-    pub(crate) limits: bool,
+    pub limits: bool,
     /// Scalars that a pipeline definition may hold as expressions.
-    pub(crate) calls: Option<&'a Calls<'a>>,
+    pub calls: Option<&'a Calls<'a>>,
 }
 
 impl Check<'_> {
     /// Everything in `value` that does not fit the shape of this name.
-    pub(crate) fn run(&self, shape: &str, value: &Value) -> Vec<Finding> {
+    pub fn run(&self, shape: &str, value: &Value) -> Vec<Finding> {
         let mut found = Vec::new();
         self.value(shape, value, self.scalars, "", &mut found);
         found

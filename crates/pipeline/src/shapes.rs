@@ -11,13 +11,12 @@ use regex::Regex;
 
 mod check;
 
-#[cfg(feature = "local")]
-pub(crate) use check::Finding;
-pub(crate) use check::{Calls, Check, Fault, Scalars};
+pub use check::Finding;
+pub use check::{Calls, Check, Fault, Scalars};
 
 /// The input shapes of one service.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub struct Table {
     /// Each operation's input, `-` for none.
     operations: HashMap<&'static str, &'static str>,
     shapes: HashMap<&'static str, Shape>,
@@ -25,14 +24,14 @@ pub(crate) struct Table {
 
 /// The smallest and largest length or value.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Limits {
+pub struct Limits {
     min: Option<f64>,
     max: Option<f64>,
 }
 
 /// What a value must look like.
 #[derive(Debug)]
-pub(crate) enum Shape {
+pub enum Shape {
     /// An object with these members.
     Structure(Vec<Member>),
     /// A list of one shape.
@@ -74,17 +73,20 @@ pub(crate) enum Shape {
 
 /// A member of a structure.
 #[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) name: &'static str,
-    pub(crate) shape: &'static str,
-    pub(crate) required: bool,
+pub struct Member {
+    /// Its name in a request.
+    pub name: &'static str,
+    /// The name of its shape.
+    pub shape: &'static str,
+    /// Whether a request without it is refused.
+    pub required: bool,
     /// True for members of a path, query or header: numbers and booleans arrive as text.
     as_text: bool,
 }
 
 /// A pattern that is compiled when a value first needs it.
 #[derive(Debug)]
-pub(crate) struct Pattern {
+pub struct Pattern {
     source: &'static str,
     compiled: OnceLock<Option<Regex>>,
 }
@@ -104,7 +106,7 @@ impl Pattern {
 
 impl Table {
     /// The table of a service, by its name in ARNs.
-    pub(crate) fn of(service: &str) -> Option<&'static Self> {
+    pub fn of(service: &str) -> Option<&'static Self> {
         macro_rules! tables {
             ($($name:literal),*) => {
                 match service {
@@ -149,9 +151,14 @@ impl Table {
         table
     }
 
+    /// True for an operation that the table has.
+    pub fn has(&self, operation: &str) -> bool {
+        self.operations.contains_key(operation)
+    }
+
     /// The name of an operation's input shape; `None` for an operation that the table lacks, or that
     /// has no input.
-    pub(crate) fn input(&self, operation: &str) -> Option<&'static str> {
+    pub fn input(&self, operation: &str) -> Option<&'static str> {
         self.operations
             .get(operation)
             .copied()
@@ -159,13 +166,12 @@ impl Table {
     }
 
     /// The shape of this name.
-    pub(crate) fn shape(&self, name: &str) -> Option<&Shape> {
+    pub fn shape(&self, name: &str) -> Option<&Shape> {
         self.shapes.get(name)
     }
 
     /// The shape of a list's elements; any other shape is its own.
-    #[cfg(test)]
-    pub(crate) fn element(&self, name: &'static str) -> &'static str {
+    pub fn element(&self, name: &'static str) -> &'static str {
         match self.shape(name) {
             Some(Shape::List { item, .. }) => item,
             _ => name,
@@ -173,7 +179,7 @@ impl Table {
     }
 
     /// The members of a structure; none for other shapes.
-    pub(crate) fn members(&self, name: &str) -> &[Member] {
+    pub fn members(&self, name: &str) -> &[Member] {
         match self.shape(name) {
             Some(Shape::Structure(members)) => members,
             _ => &[],
@@ -301,23 +307,6 @@ mod tests {
                         pattern.source
                     );
                 }
-            }
-        }
-    }
-
-    #[cfg(feature = "local")]
-    #[test]
-    fn every_operation_of_the_local_cloud_has_a_shape() {
-        for (service, operations) in crate::local::operations() {
-            let Some(table) = Table::of(service) else {
-                assert!(matches!(service, "s3" | "sagemaker-runtime"), "{service}");
-                continue;
-            };
-            for operation in operations {
-                assert!(
-                    table.operations.contains_key(operation),
-                    "run tools/api_shapes.py: {service} {operation}"
-                );
             }
         }
     }

@@ -12,9 +12,11 @@ mod condition;
 mod definition;
 mod expression;
 mod graph;
+pub mod json_keys;
 mod members;
 mod parameters;
 mod policies;
+pub mod shapes;
 
 pub use arguments::SCHEMA_ONLY;
 pub use check::{Problem, Words};

@@ -12,11 +12,11 @@ const SHOWN: usize = 100;
 
 /// A key that an object has twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Duplicate {
+pub struct Duplicate {
     /// The object, as a JSON path (`$.Steps[2].Arguments`).
-    pub(crate) path: String,
+    pub path: String,
     /// The key, shortened when it is long.
-    pub(crate) key: String,
+    pub key: String,
 }
 
 impl fmt::Display for Duplicate {
@@ -28,7 +28,7 @@ impl fmt::Display for Duplicate {
 /// The first duplicate key of a JSON text; `None` also for text that is not JSON, which is for the
 /// decoder to refuse. Keys are compared as they are decoded: `"\u0061"` is `"a"`. Takes time linear
 /// in the text's length, and holds the keys of the objects that enclose one place.
-pub(crate) fn duplicate(bytes: &[u8]) -> Option<Duplicate> {
+pub fn duplicate(bytes: &[u8]) -> Option<Duplicate> {
     let mut found = Found::default();
     let mut decoder = serde_json::Deserializer::from_slice(bytes);
     // Any error without a key is one of the decoder's.

@@ -11,11 +11,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::image::registry::Credentials;
 use crate::output::Format;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::{DatasetName, ProjectName};
 use mlops_core::network::{CaBundle, is_loopback};
+use mlops_oci::registry::Credentials;
 
 mod environment;
 mod problem;

@@ -8,13 +8,13 @@ use tokio::sync::OnceCell;
 
 use crate::aws::{self, Clients};
 use crate::config::{Config, Project};
-use crate::image::registry::{Login, Registry};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::prompt::Prompt;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::network::Network;
 use mlops_core::wait::Waiter;
+use mlops_oci::registry::{Login, Registry};
 
 /// Everything a command needs; what costs something is made on first use.
 #[derive(Debug)]

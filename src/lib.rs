@@ -12,7 +12,6 @@ pub mod commands;
 pub mod config;
 pub mod context;
 pub mod git;
-pub mod image;
 pub mod infra;
 pub mod lambda_runtime;
 #[cfg(feature = "local")]

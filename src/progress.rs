@@ -273,7 +273,7 @@ impl Transfer {
     }
 }
 
-impl crate::image::push::Observer for Transfer {
+impl mlops_oci::push::Observer for Transfer {
     fn expect(&self, bytes: u64) {
         self.all.bar.set_length(bytes);
     }

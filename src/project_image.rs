@@ -9,12 +9,12 @@ use crate::aws::branch_image::{self, BranchImage, Why};
 use crate::aws::{self, Clients};
 use crate::config::Project;
 use crate::context::Context;
-use crate::image::Image;
-use crate::image::push::{self, Target};
-use crate::image::registry::{Reference, Registry};
-use crate::image::source::{Compression, Options, Source};
 use mlops_core::error::Failure;
 use mlops_core::names::ImageTag;
+use mlops_oci::Image;
+use mlops_oci::push::{self, Target};
+use mlops_oci::registry::{Reference, Registry};
+use mlops_oci::source::{Compression, Options, Source};
 
 mod base;
 mod how;

@@ -12,11 +12,11 @@ use crate::aws::{self, AwsResultExt, Clients, ecr};
 use crate::config::Project;
 use crate::context::Context;
 use crate::git::{REMOTE, Repository};
-use crate::image::Image;
 use crate::infra::{self, Network, Platform, StackOutcome, StackSpec, Workbench};
 use crate::scaffold;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::ProjectName;
+use mlops_oci::Image;
 
 /// Put the architecture into the account, and start a project
 ///

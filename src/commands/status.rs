@@ -7,8 +7,8 @@ use crate::aws::monitoring_store::Store;
 use crate::aws::sagemaker::{models, runs};
 use crate::aws::{Clients, cloudformation, datasets, ecr, hosting};
 use crate::context::Context;
-use crate::image::analyzer;
 use crate::infra;
+use mlops_oci::analyzer;
 use mlops_validation::{Violations, files};
 
 mod report;

@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result};
 
 use crate::context::Context;
-use crate::image::base::{Base, SCRATCH, pull};
-use crate::image::cache::Cache;
-use crate::image::registry::{InvalidReference, Reference, Registry};
 use mlops_core::error::Failure;
 use mlops_core::names::Platform;
+use mlops_oci::base::{Base, SCRATCH, pull};
+use mlops_oci::cache::Cache;
+use mlops_oci::registry::{InvalidReference, Reference, Registry};
 
 /// Finds the base, by default `scratch`. `asked` is its name and the directory that paths are
 /// relative to.

@@ -7,11 +7,11 @@ use anyhow::{Result, anyhow};
 use super::parts::{by_engine, in_layers};
 use crate::config::{Builder, Project};
 use crate::context::Context;
-use crate::image::base::SCRATCH;
-use crate::image::engine::Engine;
-use crate::image::{Image, program};
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::{Platform, PythonVersion};
+use mlops_oci::base::SCRATCH;
+use mlops_oci::engine::Engine;
+use mlops_oci::{Image, program};
 
 /// The flags of a build; mlops.toml has their defaults.
 #[derive(Debug, Default, clap::Args)]

@@ -7,16 +7,16 @@ use anyhow::{Result, anyhow};
 use super::how::{How, Made};
 use crate::config::{Builder, Project, installer_environment};
 use crate::context::Context;
-use crate::image::base::Base;
-use crate::image::build::{Contents, layers};
-use crate::image::cache::Cache;
-use crate::image::dependencies::{self, Dependencies, Step, Wanted};
-use crate::image::engine::{self, Engine, Recipe};
-use crate::image::pip::{self, Installer};
-use crate::image::requirements::Requirements;
-use crate::image::{layout, program};
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::{Platform, PythonVersion};
+use mlops_oci::base::Base;
+use mlops_oci::build::{Contents, layers};
+use mlops_oci::cache::Cache;
+use mlops_oci::dependencies::{self, Dependencies, Step, Wanted};
+use mlops_oci::engine::{self, Engine, Recipe};
+use mlops_oci::pip::{self, Installer};
+use mlops_oci::requirements::Requirements;
+use mlops_oci::{layout, program};
 
 pub(crate) async fn by_engine(
     ctx: &Context,

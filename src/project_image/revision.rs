@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result};
 
 use crate::config::{FILE, Project};
 use crate::git::Repository;
-use crate::image::program::REVISION;
-use crate::image::source::Source;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::{BranchName, ImageTag};
+use mlops_oci::program::REVISION;
+use mlops_oci::source::Source;
 
 /// What git says of the files that go into the image.
 #[derive(Debug)]

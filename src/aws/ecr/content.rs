@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::Described;
 use crate::aws::{AwsResultExt, Clients};
-use crate::image::registry;
+use mlops_oci::registry;
 
 /// The largest configuration that is read.
 const MAX_CONFIG: u64 = 16 << 20;

@@ -32,7 +32,7 @@ pub(super) async fn push(ctx: &Context) -> Result<Pushed> {
         size: image.size(),
         seconds: start.elapsed().as_secs_f64(),
         repository,
-        ..Pushed::of(there.pushed.unwrap_or_else(|| crate::image::push::Pushed {
+        ..Pushed::of(there.pushed.unwrap_or_else(|| mlops_oci::push::Pushed {
             digest: digest.to_owned(),
             sent: 0,
             saved: image.size(),

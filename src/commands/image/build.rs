@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use crate::config::Builder;
 use crate::context::Context;
-use crate::image::save;
 use crate::project_image::{How, Tree, default_output, make};
 use mlops_core::names::{Platform, PythonVersion};
 use mlops_core::text::bytes;
+use mlops_oci::save;
 
 /// Build the project's image
 ///

@@ -8,15 +8,33 @@ use anyhow::{Context as _, Result, anyhow};
 use super::report::Pushed;
 use crate::aws;
 use crate::context::Context;
-use crate::image::push::Target;
-use crate::image::registry::{Reference, Registry};
-use crate::image::source::{self, Compression, Source};
 use crate::infra;
 use crate::project_image::{Revision, built, mount_from, refuse_without_system, send};
 use mlops_core::error::Hint;
 use mlops_core::names::{BranchName, ImageTag};
+use mlops_oci::push::Target;
+use mlops_oci::registry::{Reference, Registry};
+use mlops_oci::source::{self, Compression, Source};
 
 mod place;
+
+/// How layers can be compressed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LayerFormat {
+    /// What every registry and every runtime takes
+    Gzip,
+    /// Smaller and faster; needs Docker 23, containerd 1.5 or newer to run
+    Zstd,
+}
+
+impl From<LayerFormat> for Compression {
+    fn from(format: LayerFormat) -> Self {
+        match format {
+            LayerFormat::Gzip => Self::Gzip,
+            LayerFormat::Zstd => Self::Zstd,
+        }
+    }
+}
 
 /// Push an image to the project's repository, or to any registry
 ///
@@ -40,7 +58,7 @@ pub struct PushArgs {
     source: Option<String>,
     /// How layers are compressed that an archive or a store has uncompressed (default: gzip)
     #[arg(long, value_enum, value_name = "FORMAT")]
-    compression: Option<Compression>,
+    compression: Option<LayerFormat>,
     /// Push to this registry and tag instead of the project's repository
     #[arg(long, value_name = "HOST/REPO:TAG", value_parser = place::destination, conflicts_with = "branch")]
     to: Option<Reference>,
@@ -96,7 +114,15 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushe
         mount_from: &mounts,
     };
     let name = to.to_string();
-    let (image, pushed) = send(ctx, &registry, &target, image, args.compression, &name).await?;
+    let (image, pushed) = send(
+        ctx,
+        &registry,
+        &target,
+        image,
+        args.compression.map(Compression::from),
+        &name,
+    )
+    .await?;
     let size = image.size();
     Ok(Pushed {
         image: format!("{}/{}@{}", to.host, to.repository, pushed.digest),
@@ -149,7 +175,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
         &registry,
         &target,
         image,
-        args.compression,
+        args.compression.map(Compression::from),
         &repository,
     )
     .await?;

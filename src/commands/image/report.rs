@@ -66,7 +66,7 @@ pub struct Pushed {
 
 impl Pushed {
     /// What the push itself knows.
-    pub(super) fn of(pushed: crate::image::push::Pushed) -> Self {
+    pub(super) fn of(pushed: mlops_oci::push::Pushed) -> Self {
         Self {
             image: String::new(),
             repository: String::new(),

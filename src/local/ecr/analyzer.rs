@@ -9,14 +9,14 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::repositories;
-use crate::image::analyzer;
-use crate::image::cache::Cache;
-use crate::image::push::{Observer, Target, push};
-use crate::image::registry::{Login, Registry};
 use crate::local::Cloud;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::cloud::{ACCOUNT, Service};
 use mlops_core::names::ImageTag;
+use mlops_oci::analyzer;
+use mlops_oci::cache::Cache;
+use mlops_oci::push::{Observer, Target, push};
+use mlops_oci::registry::{Login, Registry};
 
 /// The repository's name in AWS's accounts, and here when the server builds the image.
 const REPOSITORY: &str = "sagemaker-model-monitor-analyzer";

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::image::build::PYTHON;
-use crate::image::dependencies::DIRECTORY;
 use crate::local::api::{ApiError, ApiResult};
+use mlops_oci::build::PYTHON;
+use mlops_oci::dependencies::DIRECTORY;
 
 /// What an image has of packages.
 #[derive(Debug, PartialEq, Eq)]

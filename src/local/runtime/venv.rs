@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
 use crate::config::{ca_bundle, installer_environment};
-use crate::image::pip;
 use crate::local::api::{ApiError, ApiResult};
 use crate::local::beneath;
 use crate::local::children::Guarded;
+use mlops_oci::pip;
 
 /// The file in an installer's HOME that pip logs everything to.
 const PIP_LOG: &str = "pip.log";

@@ -1,6 +1,6 @@
 //! Where an image goes.
 
-use crate::image::registry::{InvalidReference, Reference, is_repository};
+use mlops_oci::registry::{InvalidReference, Reference, is_repository};
 
 /// An image's name to push to.
 pub(super) fn destination(text: &str) -> Result<Reference, String> {

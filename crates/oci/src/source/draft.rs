@@ -12,10 +12,10 @@ use oci_spec::image::{Descriptor, Digest as OciDigest, ImageManifestBuilder, Med
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::image::archive::{self, Place};
-use crate::image::compress::{Compression, compress};
-use crate::image::pieces::Pieces;
-use crate::image::{Blob, Content, Image, Manifest, digest_of, label};
+use crate::archive::{self, Place};
+use crate::compress::{Compression, compress};
+use crate::pieces::Pieces;
+use crate::{Blob, Content, Image, Manifest, digest_of, label};
 
 /// How layers are compressed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,12 +86,12 @@ impl Draft {
 
     /// Ends the compression that is under way, and any later one, with an error: so that its files
     /// are removed.
-    pub(in crate::image) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// The label that the configuration has under this name.
-    pub(in crate::image) fn label(&self, name: &str) -> Option<String> {
+    pub(crate) fn label(&self, name: &str) -> Option<String> {
         label(&self.config, name)
     }
 
@@ -104,7 +104,7 @@ impl Draft {
     ///
     /// The layer is not the one that the configuration names by its digest, or cannot be read; the
     /// temporary file cannot be written.
-    pub(in crate::image) fn compress(
+    pub(crate) fn compress(
         &self,
         index: usize,
         options: Options,
@@ -138,7 +138,7 @@ impl Draft {
     /// # Errors
     ///
     /// A layer is missing.
-    pub(in crate::image) fn finish(self, layers: Vec<Blob>) -> Result<Image> {
+    pub(crate) fn finish(self, layers: Vec<Blob>) -> Result<Image> {
         let finished = self
             .finished
             .into_inner()

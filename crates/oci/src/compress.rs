@@ -29,12 +29,12 @@ use super::pieces::{self, Piece};
 use mlops_core::error::Hint;
 
 /// A format of compressed layers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// What every registry and every runtime takes
+    /// What every registry and every runtime takes.
     #[default]
     Gzip,
-    /// Smaller and faster; needs Docker 23, containerd 1.5 or newer to run
+    /// Smaller and faster; needs Docker 23 or containerd 1.5 to run.
     Zstd,
 }
 
@@ -339,7 +339,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::image::digest_of;
+    use crate::digest_of;
 
     fn packed(input: &[u8], compression: Compression) -> (Vec<u8>, Compressed) {
         let mut output = Vec::new();

@@ -15,7 +15,7 @@ use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
 use super::{Patience, Registry, is_passing, refused, retry_after};
-use crate::image::Blob;
+use crate::Blob;
 use mlops_core::network::is_loopback;
 
 mod body;
@@ -30,7 +30,7 @@ const STORING: Duration = Duration::from_mins(15);
 
 /// What became of a blob.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::image) enum Stored {
+pub(crate) enum Stored {
     /// The registry has it from another repository.
     Mounted,
     /// That many bytes went over the wire, those that were lost among them.
@@ -76,7 +76,7 @@ impl From<Error> for Trouble {
 impl Registry {
     /// Stores a blob. `from` is another repository of the registry that may have it; `position`
     /// hears how many bytes of the blob have left.
-    pub(in crate::image) async fn store(
+    pub(crate) async fn store(
         &self,
         repository: &str,
         blob: &Blob,

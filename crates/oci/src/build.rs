@@ -175,7 +175,7 @@ fn put_first(variables: &mut Vec<String>, name: &str, first: &str, otherwise: Op
 mod tests {
     use super::super::{Blob, Content, Manifest, digest_of};
     use super::*;
-    use crate::image::layout;
+    use crate::layout;
     use mlops_core::names::Platform;
     use std::path::PathBuf;
 

@@ -131,7 +131,7 @@ pub(super) fn command(
 }
 
 /// Gives a command the environment of installers, a HOME of its own and a cache of downloads.
-pub(crate) fn prepare(
+pub fn prepare(
     command: &mut Command,
     environment: &[(OsString, OsString)],
     home: &Path,
@@ -149,7 +149,7 @@ pub(crate) fn prepare(
 
 /// What is in the way of pip's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// A proxy refuses, or cannot be reached.
     Proxy,
     /// A certificate that pip does not trust, or no TLS at all.
@@ -184,13 +184,13 @@ impl Trouble {
 
     /// The first trouble in a file that pip wrote for `--log`. Without retries pip says nothing of it
     /// elsewhere.
-    pub(crate) fn in_log(path: &Path) -> Option<Self> {
+    pub fn in_log(path: &Path) -> Option<Self> {
         let text = std::fs::read(path).ok()?;
         String::from_utf8_lossy(&text).lines().find_map(Self::of)
     }
 
     /// The setting to change. `environment` is what pip was started with.
-    pub(crate) fn hint(self, environment: &[(OsString, OsString)]) -> String {
+    pub fn hint(self, environment: &[(OsString, OsString)]) -> String {
         // In the order of precedence: requests prefers its variables to what pip was told.
         let bundle = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"]
             .iter()

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Observer, PARALLEL, Pushed, Target, name, put, store, tagged};
-use crate::image::registry::{Registry, Stored};
-use crate::image::source::{Draft, Options};
-use crate::image::{Blob, Image};
+use crate::registry::{Registry, Stored};
+use crate::source::{Draft, Options};
+use crate::{Blob, Image};
 
 /// Layers up to this size, in bytes, go first: they keep the connection busy while the first large
 /// one is compressed, and would be sent last one by one.

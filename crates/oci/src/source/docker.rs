@@ -10,9 +10,9 @@ use tempfile::TempPath;
 
 use super::draft::{Draft, Format, Layer};
 use super::name::{Named, choose_by_name};
-use crate::image::archive::{Archive, Place};
-use crate::image::digest_of;
-use crate::image::layout::{BASE, MAX_LAYERS, MAX_MANIFEST};
+use crate::archive::{Archive, Place};
+use crate::digest_of;
+use crate::layout::{BASE, MAX_LAYERS, MAX_MANIFEST};
 use mlops_core::error::Hint;
 
 /// One image of manifest.json.

@@ -13,8 +13,8 @@ use reqwest::Body;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use crate::image::pieces::Pieces;
-use crate::image::{Blob, Content, digest_of};
+use crate::pieces::Pieces;
+use crate::{Blob, Content, digest_of};
 
 /// How much of a file is read at once, in bytes.
 const CHUNK: u64 = 256 << 10;

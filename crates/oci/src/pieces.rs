@@ -215,7 +215,7 @@ fn length(block: &[u8]) -> [u8; 4] {
 mod tests {
     use super::super::compress::compress;
     use super::*;
-    use crate::image::digest_of;
+    use crate::digest_of;
 
     /// Text, noise of several blocks that is no multiple of a chunk, and text.
     fn mixed() -> Vec<u8> {

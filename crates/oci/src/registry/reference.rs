@@ -153,7 +153,7 @@ fn check_host(host: &str) -> Result<(), &'static str> {
 }
 
 /// `sha256:` and 64 lower-case hexadecimal digits.
-pub(in crate::image) fn is_digest(text: &str) -> bool {
+pub(crate) fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:").is_some_and(|hex| {
         hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     })

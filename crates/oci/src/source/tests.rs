@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::*;
-use crate::image::{Blob, Content, digest_of};
+use crate::{Blob, Content, digest_of};
 
 mod layouts;
 

@@ -3,18 +3,18 @@
 //! The same image is called `docker.io/team/app:1` by buildah and podman, `team/app:1` by Docker, and
 //! `1` in an OCI layout; a user may write any of these.
 
-use crate::image::registry::Reference;
+use crate::registry::Reference;
 
 /// An image, and the names that it is stored under.
 #[derive(Debug)]
-pub(in crate::image) struct Named<'a, T> {
-    pub(in crate::image) image: T,
-    pub(in crate::image) names: Vec<&'a str>,
+pub(crate) struct Named<'a, T> {
+    pub(crate) image: T,
+    pub(crate) names: Vec<&'a str>,
 }
 
 /// The images that `asked` means, or all; `same` tells when two entries are one image. The spelling as
 /// it is stored comes first, then other spellings of the same name, then a tag alone.
-pub(in crate::image) fn choose_by_name<T: Copy>(
+pub(crate) fn choose_by_name<T: Copy>(
     all: &[Named<'_, T>],
     asked: Option<&str>,
     same: impl Fn(T, T) -> bool,

@@ -102,7 +102,9 @@ impl Cli {
     pub fn run_single_threaded(&self) -> Option<ExitCode> {
         match &self.command {
             #[cfg(feature = "local")]
-            Command::JobProcess { arguments } => Some(crate::local::run_job_process(arguments)),
+            Command::JobProcess { arguments } => {
+                Some(mlops_local_cloud::run_job_process(arguments))
+            }
             _ => None,
         }
     }

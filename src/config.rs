@@ -18,6 +18,8 @@ use mlops_core::network::{CaBundle, is_loopback};
 use mlops_oci::registry::Credentials;
 
 mod environment;
+#[cfg(feature = "local")]
+mod local_host;
 mod problem;
 mod sections;
 pub mod shell;
@@ -32,6 +34,9 @@ pub use sections::{
     Branches, Builder, DataSection, DeploySection, ImageSection, LocalSection, MonitorSection,
     PipelineSection, Runtime, ValidateSection,
 };
+
+#[cfg(feature = "local")]
+pub use local_host::LOCAL_HOST;
 
 pub use environment::no_proxy;
 

@@ -105,7 +105,10 @@ impl Context {
     #[cfg(feature = "local")]
     async fn local_clients(&self, region: Option<&str>) -> Result<Clients> {
         let state = self.config.local_state();
-        let local = crate::local::connect(&state, &self.progress).await?;
+        let local = mlops_local_cloud::connect(&crate::config::LOCAL_HOST, &state, &|line| {
+            self.progress.detail(line);
+        })
+        .await?;
         Ok(Clients::of_endpoint(
             &local.endpoint,
             &local.access_key,

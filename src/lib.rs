@@ -14,8 +14,6 @@ pub mod context;
 pub mod git;
 pub mod infra;
 pub mod lambda_runtime;
-#[cfg(feature = "local")]
-pub mod local;
 pub mod monitoring;
 pub mod output;
 pub mod pin;

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let interrupts = Interrupts::default();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        // Decoders of the local cloud recurse up to the depths in src/local/limits.rs, which needs
+        // Decoders of the local cloud recurse up to the depths in crates/local-cloud/src/limits.rs, which needs
         // more than the default 2 MiB in a build without optimization.
         .thread_stack_size(8 << 20)
         .enable_all()

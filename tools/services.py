@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes src/local/wire/services.tsv: the names under which AWS's services are called.
+"""Writes crates/local-cloud/src/wire/services.tsv: the names under which AWS's services are called.
 
 The local cloud refuses a service that it does not have by its own name and in its client's
 protocol. Both come from botocore's service models, by this script:
 
-    python tools/services.py > src/local/wire/services.tsv     (botocore of tests/conformance)
+    python tools/services.py > crates/local-cloud/src/wire/services.tsv     (botocore of tests/conformance)
 
 Columns: signing name, protocols, service id, full name (empty when it contains the id), target
 prefix, version of a query API, paths. Paths are the fixed beginnings of a REST API's paths; they

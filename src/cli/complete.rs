@@ -177,7 +177,7 @@ fn ask(
 #[cfg(feature = "local")]
 async fn can_answer(ctx: &Context) -> bool {
     !ctx.config.local
-        || crate::local::status(&ctx.config.local_state())
+        || mlops_local_cloud::status(&crate::config::LOCAL_HOST, &ctx.config.local_state())
             .await
             .is_ok_and(|status| status.running)
 }

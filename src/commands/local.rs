@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::config::LOCAL_HOST;
 use crate::context::Context;
-use crate::local::{self, Detached, Start};
+use mlops_local_cloud::{self as local, Detached, Start};
 
 mod git_credential;
 mod inject;
@@ -104,8 +105,11 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
                     .idle_minutes
                     .unwrap_or(Detached::default().idle_minutes),
             };
-            local::detach(&directory, &options, &ctx.progress).await?;
-            LocalReport::Status(local::status(&directory).await?)
+            local::detach(&LOCAL_HOST, &directory, &options, &|line| {
+                ctx.progress.detail(line);
+            })
+            .await?;
+            LocalReport::Status(local::status(&LOCAL_HOST, &directory).await?)
         }
         LocalCommand::Start(args) => {
             let progress = ctx.progress.clone();
@@ -129,6 +133,7 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
                         .python
                         .clone()
                         .unwrap_or_else(|| PathBuf::from("python3")),
+                    host: LOCAL_HOST,
                 },
                 move |endpoint| {
                     progress.say(format!("The local cloud answers at {endpoint}"));
@@ -151,14 +156,14 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
             }
         }
         LocalCommand::Stop(args) => {
-            let processes = local::stop(&args.directory(ctx)).await?;
+            let processes = local::stop(&LOCAL_HOST, &args.directory(ctx)).await?;
             LocalReport::Ended {
                 stopped: !processes.is_empty(),
                 processes,
             }
         }
         LocalCommand::Status(args) => {
-            LocalReport::Status(local::status(&args.directory(ctx)).await?)
+            LocalReport::Status(local::status(&LOCAL_HOST, &args.directory(ctx)).await?)
         }
         LocalCommand::GitCredential(args) => {
             LocalReport::GitCredential(git_credential::run(ctx, args).await?)
@@ -170,8 +175,8 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
                 "Trust everything in {}? Its records decide which programs run.",
                 directory.display()
             ))?;
-            local::adopt(&directory)?;
-            LocalReport::Status(local::status(&directory).await?)
+            local::adopt(&LOCAL_HOST, &directory)?;
+            LocalReport::Status(local::status(&LOCAL_HOST, &directory).await?)
         }
         LocalCommand::Reset(args) => {
             let directory = args.directory(ctx);
@@ -180,7 +185,7 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
                 directory.display()
             ))?;
             LocalReport::Removed {
-                removed: local::reset(&directory).await?,
+                removed: local::reset(&LOCAL_HOST, &directory).await?,
                 directory,
             }
         }

@@ -123,6 +123,9 @@ pub fn server_environment() -> Vec<(OsString, OsString)> {
 /// code, are started with. HOME is not in it. pip gets the bundle unless it has a setting of its own.
 pub fn installer_environment(bundle: Option<&CaBundle>) -> Vec<(OsString, OsString)> {
     let mut found = chosen(FOR_INSTALLERS);
+    if !found.iter().any(|(name, _)| name == PIP_SETTINGS) {
+        found.extend(pip_settings());
+    }
     let own = ["PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
     if let Some(bundle) = bundle
         && !found
@@ -132,6 +135,19 @@ pub fn installer_environment(bundle: Option<&CaBundle>) -> Vec<(OsString, OsStri
         found.push(("PIP_CERT".into(), bundle.path.clone().into()));
     }
     found
+}
+
+const PIP_SETTINGS: &str = "PIP_CONFIG_FILE";
+
+/// The user's pip.conf, which may name the only index that can be reached; pip would look for it
+/// in the HOME that it is not given.
+fn pip_settings() -> Option<(OsString, OsString)> {
+    let home = env::home_dir()?;
+    [".config/pip/pip.conf", ".pip/pip.conf"]
+        .into_iter()
+        .map(|file| home.join(file))
+        .find(|file| file.is_file())
+        .map(|file| (PIP_SETTINGS.into(), file.into()))
 }
 
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).parents[2]
 SHAPES = ROOT / "crates/pipeline/src/shapes"
-LISTS = ROOT / "src/local/requests"
+LISTS = ROOT / "crates/local-cloud/src/requests"
 SERVICES = [path.stem for path in SHAPES.glob("*.txt")]
 
 
@@ -41,7 +41,7 @@ def test_issue_8_4_1_every_member_is_read_or_refused_or_harmless(service):
     """A member that no source file of the service names is in unsupported.txt or harmless.txt."""
     page = (ROOT / "docs/local-cloud.md").read_text()
     names = re.search(rf"^\*\*{service}\*\* \(\d+\): (.+)$", page, re.MULTILINE).group(1).split(", ")
-    local = ROOT / "src/local"
+    local = ROOT / "crates/local-cloud/src"
     files = [local / f"{service}.rs", *(local / service).rglob("*.rs")]
     source = "".join(path.read_text() for path in files if path.exists())
     inputs, members = {}, {}

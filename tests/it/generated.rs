@@ -51,7 +51,7 @@ fn what_the_local_cloud_has() {
     let marker = "<!-- generated: operations -->\n";
     let prose = kept.split(marker).next().unwrap();
     let mut made = format!("{prose}{marker}\n## Operations\n\n");
-    for (service, mut operations) in mlops::local::operations() {
+    for (service, mut operations) in mlops_local_cloud::operations() {
         operations.sort_unstable();
         made.push_str(&format!(
             "**{service}** ({}): {}\n\n",
@@ -60,7 +60,7 @@ fn what_the_local_cloud_has() {
         ));
     }
     made.push_str("## CloudFormation resource types\n\n");
-    let mut types = mlops::local::resource_types();
+    let mut types = mlops_local_cloud::resource_types();
     types.sort_unstable();
     for resource in types {
         made.push_str(&format!("- `{resource}`\n"));

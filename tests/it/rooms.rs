@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+/// The sources of the program and of the crates; those of the program without `src/` in front.
 fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut pending = vec![root.clone()];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pending = vec![root.join("src"), root.join("crates")];
     let mut found = Vec::new();
     while let Some(directory) = pending.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
@@ -14,12 +15,8 @@ fn sources() -> Vec<(String, String)> {
                     pending.push(path);
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path
-                    .strip_prefix(&root)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned();
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+                let name = name.strip_prefix("src/").unwrap_or(name).to_owned();
                 found.push((name, std::fs::read_to_string(&path).unwrap()));
             }
         }
@@ -81,45 +78,40 @@ fn clients_are_made_in_one_place() {
 fn each_library_has_its_room() {
     only_in(r"indicatif::", &["progress.rs"]);
     only_in(r"dialoguer::", &["prompt.rs"]);
-    only_in(r"\b(rusqlite|rustix|s3s|axum|nix)::", &["local/"]);
+    only_in(
+        r"\blocal_cloud::",
+        &[
+            "cli",
+            "config",
+            "context.rs",
+            "commands/local",
+            "commands/demo.rs",
+        ],
+    );
 }
 
 #[test]
 fn one_place_sleeps_and_one_reads_the_environment() {
-    only_in(r"\bsleep\(", &["wait.rs", "local/"]);
-    only_in(r"time::sleep", &["wait.rs", "local/clock.rs"]);
-    only_in(r"env::var\b|env::vars\b", &["config.rs"]);
+    only_in(
+        r"time::sleep",
+        &["crates/core/src/wait.rs", "crates/local-cloud/src/clock.rs"],
+    );
+    only_in(r"env::(var|vars|home_dir)\b", &["config"]);
 }
 
 #[test]
 fn one_place_writes_to_stdout() {
     only_in(
         r"\bprintln!|\bprint!|\beprintln!|io::stdout\(\)",
-        &["output.rs"],
+        &["output.rs", "output/"],
     );
 }
 
 #[test]
-fn engines_know_neither_aws_nor_the_terminal() {
-    for room in [
-        "validation",
-        "monitoring",
-        "pipeline",
-        "output",
-        "wait",
-        "names",
-    ] {
-        never_in(
-            room,
-            r"crate::(aws|commands|context|local|infra)\b|aws_sdk_|dialoguer",
-        );
-    }
-    for room in ["validation", "monitoring", "pipeline"] {
-        never_in(room, r"\btokio::|\bclap::");
-    }
+fn monitoring_knows_neither_aws_nor_the_terminal() {
     never_in(
-        "image",
-        r"crate::(aws|commands|context|local|infra)\b|aws_sdk_",
+        "monitoring",
+        r"crate::(aws|commands|context|infra)\b|aws_sdk_|dialoguer|\btokio::|\bclap::",
     );
 }
 
@@ -128,27 +120,7 @@ fn the_analyzer_looks_into_the_engine_only() {
     // The command reads the environment for it (`config::analyzer_environment`).
     never_in(
         "analyzer",
-        r"crate::(aws|cli|commands|config|context|git|image|infra|local|monitoring|names|output|pipeline|progress|prompt|scaffold|wait)\b|\b(tokio|clap)::|aws_sdk_",
-    );
-}
-
-#[test]
-fn the_local_cloud_has_one_door() {
-    only_in(
-        r"\blocal::",
-        &[
-            "local",
-            "cli",
-            "context.rs",
-            // A test holds its tables against the operations that there are.
-            "shapes.rs",
-            "commands/local",
-            "commands/demo.rs",
-        ],
-    );
-    never_in(
-        "local",
-        r"crate::(aws|commands|context|cli|infra)\b|aws_sdk_",
+        r"crate::(aws|cli|commands|config|context|git|infra|monitoring|output|progress|prompt|scaffold)\b|\b(tokio|clap|mlops_oci|mlops_pipeline|mlops_local_cloud)::|aws_sdk_",
     );
 }
 
@@ -162,7 +134,10 @@ fn the_lambda_function_is_one_command_behind_another_door() {
             "commands/validate/remote/lambda",
         ],
     );
-    never_in("lambda_runtime", r"crate::(local|infra|cli)\b|aws_sdk_");
+    never_in(
+        "lambda_runtime",
+        r"crate::(infra|cli)\b|aws_sdk_|mlops_local_cloud",
+    );
 }
 
 #[test]

@@ -152,9 +152,11 @@ fn key(wanted: &Wanted, installer: &Installer, python: &Python) -> Result<String
             hash.update(listing(Path::new(place))?);
         }
     }
-    if let Some((_, file)) = pip::settings() {
+    let settings = installer.environment.iter();
+    let mut settings = settings.filter(|(name, _)| name == "PIP_CONFIG_FILE");
+    if let Some((_, file)) = settings.next() {
         hash.update(
-            std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?,
+            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?,
         );
     }
     wanted.requirements.fingerprint(&mut hash);

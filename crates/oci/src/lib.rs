@@ -6,6 +6,8 @@
 //! of this very binary; [`source::open`] finds one that Docker or another builder made. All give an
 //! [`Image`], whose large parts stay in files; [`push::push`] sends it.
 
+#![warn(missing_docs)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

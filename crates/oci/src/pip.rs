@@ -140,7 +140,6 @@ pub fn prepare(
     command
         .env_clear()
         .env("PIP_CACHE_DIR", downloads)
-        .envs(settings())
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .env("HOME", home)
         .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -218,17 +217,6 @@ impl Trouble {
             }
         }
     }
-}
-
-/// The user's pip.conf, which may name the only index that can be reached; pip would look for it
-/// in the HOME that it is not given.
-pub(super) fn settings() -> Option<(&'static str, PathBuf)> {
-    let home = std::env::home_dir()?;
-    [".config/pip/pip.conf", ".pip/pip.conf"]
-        .into_iter()
-        .map(|file| home.join(file))
-        .find(|file| file.is_file())
-        .map(|file| ("PIP_CONFIG_FILE", file))
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! schema with what the SageMaker Python SDK writes beyond it (`members` says what that is); the
 //! arguments of a step follow the service model of the operation that the step calls (`arguments`).
 
+#![warn(missing_docs)]
+
 mod arguments;
 mod check;
 mod condition;

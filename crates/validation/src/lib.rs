@@ -8,6 +8,8 @@
 //! A [`Profile`] is what one pass found out; it can be merged with the profile of another part of
 //! the data, and becomes [`Statistics`] at the end.
 
+#![warn(missing_docs)]
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};

@@ -1,5 +1,6 @@
 //! `mlops local env`: the local cloud for other AWS clients, as shell assignments.
 
+use crate::config::LOCAL_HOST;
 use std::fmt;
 
 use anyhow::Result;
@@ -8,7 +9,7 @@ use serde::Serialize;
 use super::StateArgs;
 use crate::config::shell::Shell;
 use crate::context::Context;
-use crate::local;
+use mlops_local_cloud as local;
 
 /// Print what makes other AWS clients use the local cloud
 ///
@@ -51,7 +52,10 @@ pub struct Env {
 
 pub(super) async fn run(ctx: &Context, args: &EnvArgs) -> Result<Env> {
     let directory = args.state.directory(ctx);
-    let connection = local::connect(&directory, &ctx.progress).await?;
+    let connection = local::connect(&LOCAL_HOST, &directory, &|line| {
+        ctx.progress.detail(line);
+    })
+    .await?;
     // The project's region first: that is where its resources are.
     let region = match ctx.config.find_project()? {
         Some(project) => project.file.region,

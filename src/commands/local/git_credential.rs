@@ -1,5 +1,6 @@
 //! `mlops local git-credential`: git's credential helper for a local cloud that requires credentials.
 
+use crate::config::LOCAL_HOST;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -8,7 +9,7 @@ use serde::Serialize;
 
 use super::StateArgs;
 use crate::context::Context;
-use crate::local;
+use mlops_local_cloud as local;
 
 /// Arguments of `mlops local git-credential`.
 #[derive(Debug, clap::Args)]
@@ -37,7 +38,14 @@ pub(super) async fn run(ctx: &Context, args: &GitCredentialArgs) -> Result<GitCr
     let of = |key: &str| asked.get(key).map_or("", String::as_str);
     let directory = args.state.directory(ctx);
     let found = if args.action == "get" {
-        local::git_credential(&directory, of("protocol"), of("host"), of("path")).await?
+        local::git_credential(
+            &LOCAL_HOST,
+            &directory,
+            of("protocol"),
+            of("host"),
+            of("path"),
+        )
+        .await?
     } else {
         None
     };

@@ -1,5 +1,6 @@
 //! `mlops local inject`: gives the local cloud what it cannot find out by itself.
 
+use crate::config::LOCAL_HOST;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -9,8 +10,8 @@ use serde::Serialize;
 
 use super::StateArgs;
 use crate::context::Context;
-use crate::local;
 use mlops_core::error::{Failure, Hint};
+use mlops_local_cloud as local;
 
 /// Give the local cloud what it cannot find out by itself
 #[derive(Debug, clap::Subcommand)]
@@ -60,8 +61,14 @@ pub(super) fn run(ctx: &Context, command: &InjectCommand) -> Result<Injected> {
     }
     let bytes = std::fs::read(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
-    let findings = local::inject_scan(&directory, &args.repository, &args.digest, &bytes)
-        .with_context(|| format!("cannot load {}", args.file.display()))?;
+    let findings = local::inject_scan(
+        &LOCAL_HOST,
+        &directory,
+        &args.repository,
+        &args.digest,
+        &bytes,
+    )
+    .with_context(|| format!("cannot load {}", args.file.display()))?;
     Ok(Injected {
         repository: args.repository.clone(),
         digest: args.digest.clone(),

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Env, GitCredential, Injected};
-use crate::local::Status;
 use crate::output::Report;
+use mlops_local_cloud::Status;
 
 /// What one of the commands found or did.
 #[derive(Debug, Serialize)]

@@ -1,0 +1,159 @@
+//! What a service's operation answers, and how a service lists its operations.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// An AWS error: a code, a message, and the HTTP status that carries it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    /// The error code that clients branch on, such as `ResourceNotFound`.
+    pub(crate) code: String,
+    /// What went wrong, for people.
+    pub(crate) message: String,
+    /// The HTTP status.
+    pub(crate) status: u16,
+}
+
+/// The answer of an operation.
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    /// An error that the caller made (HTTP 400).
+    pub(crate) fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            status: 400,
+        }
+    }
+
+    /// The same error with another HTTP status.
+    pub(crate) fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// `ValidationException`: the request itself is wrong.
+    pub(crate) fn validation(message: impl Into<String>) -> Self {
+        Self::new("ValidationException", message)
+    }
+
+    /// `NotImplemented`: the local cloud does not have this. Never faked.
+    pub(crate) fn not_implemented(what: impl fmt::Display) -> Self {
+        Self::new(
+            "NotImplemented",
+            format!("NotImplemented: the local cloud does not have {what}"),
+        )
+        .status(501)
+    }
+
+    /// Something broke inside the local cloud.
+    pub(crate) fn internal(error: impl fmt::Display) -> Self {
+        Self::new("InternalFailure", error.to_string()).status(500)
+    }
+}
+
+/// The code of [`ApiError::is_unavailable`], which clients retry.
+const UNAVAILABLE: &str = "ServiceUnavailable";
+
+impl ApiError {
+    /// The state cannot be read or written at the moment: the disk is full or read-only, or another
+    /// process holds the database.
+    pub(crate) fn unavailable(error: impl fmt::Display) -> Self {
+        Self::new(UNAVAILABLE, error.to_string()).status(503)
+    }
+
+    /// True when the same call can succeed later, without any change of the request.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.code == UNAVAILABLE
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl From<std::io::Error> for ApiError {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+
+        match error.kind() {
+            StorageFull | QuotaExceeded | ReadOnlyFilesystem => Self::unavailable(error),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+/// Reads an operation's input; what does not fit is a `ValidationException`.
+pub(crate) fn parse<T: DeserializeOwned>(input: Value) -> ApiResult<T> {
+    serde_json::from_value(input).map_err(|error| ApiError::validation(error.to_string()))
+}
+
+/// Writes an operation's output.
+pub(crate) fn reply<T: Serialize>(output: T) -> ApiResult<Value> {
+    serde_json::to_value(output).map_err(ApiError::internal)
+}
+
+/// Lists a service's operations once: the dispatch and the table in docs/local-cloud.md are both
+/// made from it. A handler is `async fn(&Cloud, Input) -> ApiResult<Output>` with any `Input` that
+/// deserializes from the request's JSON form and any `Output` that serializes to the response's.
+macro_rules! operations {
+    ($service:literal: $($name:literal => $handler:path),* $(,)?) => {
+        /// The operations that this service has.
+        pub(crate) const OPERATIONS: &[&str] = &[$($name),*];
+
+        /// Runs one operation.
+        pub(crate) async fn call(
+            cloud: &$crate::Cloud,
+            operation: &str,
+            input: serde_json::Value,
+        ) -> $crate::api::ApiResult<serde_json::Value> {
+            match operation {
+                $($name => {
+                    let input = $crate::api::parse(input)?;
+                    $crate::api::reply($handler(cloud, input).await?)
+                })*
+                _ => Err($crate::api::ApiError::not_implemented(format_args!(
+                    "{}:{operation}", $service
+                ))),
+            }
+        }
+    };
+}
+pub(crate) use operations;
+
+/// Reads numbers and booleans that the query protocol and CloudFormation write as text.
+pub(crate) mod lenient {
+    use serde::{Deserialize, Deserializer};
+    use serde_json::Value;
+
+    /// A boolean, or the text of one.
+    pub(crate) fn bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Bool(value) => Ok(value),
+            Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+            other => Err(serde::de::Error::custom(format!(
+                "{other} is not a boolean"
+            ))),
+        }
+    }
+
+    /// A whole number, or the text of one.
+    pub(crate) fn int<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        match &value {
+            Value::Number(number) => number.as_i64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        }
+        .ok_or_else(|| serde::de::Error::custom(format!("{value} is not a whole number")))
+    }
+}

@@ -1,0 +1,143 @@
+//! Opening a path beneath a directory.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Most links that are followed for one path, as in Linux.
+const MOST_LINKS: usize = 40;
+
+/// What becomes of a symbolic link in a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// It is an error (`ELOOP` or `ENOTDIR`).
+    Refused,
+    /// It is followed as long as it stays beneath the directory: images have such links among
+    /// their directories. An absolute one leaves it (`EXDEV`).
+    Inside,
+}
+
+/// Opens `relative` (plain names; empty for the directory itself) beneath `root`.
+pub(super) fn open(
+    root: BorrowedFd<'_>,
+    relative: &Path,
+    flags: OFlags,
+    links: Links,
+) -> Result<OwnedFd, Errno> {
+    let mut flags = flags | OFlags::CLOEXEC;
+    if links == Links::Refused {
+        flags |= OFlags::NOFOLLOW;
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(result) = by_kernel(root, relative, flags, links) {
+        return result;
+    }
+    by_hand(root, relative, flags, links)
+}
+
+/// `openat2`; `None` where it does not exist or is not allowed.
+#[cfg(target_os = "linux")]
+fn by_kernel(
+    root: BorrowedFd<'_>,
+    relative: &Path,
+    flags: OFlags,
+    links: Links,
+) -> Option<Result<OwnedFd, Errno>> {
+    use rustix::fs::ResolveFlags;
+
+    #[cfg(test)]
+    if tests::BY_HAND.get() {
+        return None;
+    }
+    let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    if links == Links::Refused {
+        resolve |= ResolveFlags::NO_SYMLINKS;
+    }
+    let path = if relative.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        relative
+    };
+    match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+        // Old kernels, sandboxes that refuse what they do not know, and a `..` that raced with a
+        // rename.
+        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => None,
+        result => Some(result),
+    }
+}
+
+/// The same, one component after the other.
+fn by_hand(
+    root: BorrowedFd<'_>,
+    relative: &Path,
+    flags: OFlags,
+    links: Links,
+) -> Result<OwnedFd, Errno> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let search = OFlags::PATH;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let search = OFlags::RDONLY;
+    let step = search | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at: Option<OwnedFd> = None;
+    // The names that lead to `at`: real directories all of them.
+    let mut resolved = PathBuf::new();
+    let mut pending: VecDeque<OsString> = relative.iter().map(OsString::from).collect();
+    let mut followed = 0;
+    while let Some(name) = pending.pop_front() {
+        if name == ".." {
+            if !resolved.pop() {
+                return Err(Errno::XDEV);
+            }
+            at = (!resolved.as_os_str().is_empty())
+                .then(|| by_hand(root, &resolved, step, Links::Refused))
+                .transpose()?;
+            continue;
+        }
+        let from = at.as_ref().map_or(root, OwnedFd::as_fd);
+        let flags = if pending.is_empty() { flags } else { step };
+        match rustix::fs::openat(from, &name, flags | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(handle) => {
+                at = Some(handle);
+                resolved.push(name);
+            }
+            Err(error) => {
+                let link = matches!(super::kind_of(from, &name), Ok(FileType::Symlink));
+                if !link || links == Links::Refused {
+                    return Err(error);
+                }
+                followed += 1;
+                if followed > MOST_LINKS {
+                    return Err(Errno::LOOP);
+                }
+                for part in super::read_link(from, &name)?.components().rev() {
+                    match part {
+                        Component::Normal(name) => pending.push_front(name.to_owned()),
+                        Component::ParentDir => pending.push_front("..".into()),
+                        Component::CurDir => {}
+                        Component::RootDir | Component::Prefix(_) => return Err(Errno::XDEV),
+                    }
+                }
+            }
+        }
+    }
+    // The last step may have been a `..`, whose handle is only good for more steps.
+    let here = at.as_ref().map_or(root, OwnedFd::as_fd);
+    if relative.as_os_str().is_empty() || followed > 0 {
+        return rustix::fs::openat(here, ".", flags, Mode::empty());
+    }
+    at.map_or_else(|| rustix::fs::openat(root, ".", flags, Mode::empty()), Ok)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// True in a test of this thread that wants no `openat2`.
+        pub(in super::super) static BY_HAND: Cell<bool> = const { Cell::new(false) };
+    }
+}

@@ -1,0 +1,441 @@
+//! Change sets: what an update would do, resource by resource, before it does it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::engine::{desired, kind_of, outputs, scope};
+use super::graph;
+use super::intrinsics::{KNOWN_AFTER_APPLY, Scope};
+use super::resources::create_only_changes;
+use super::stacks::{Source, Stack};
+use super::template::invalid;
+use crate::Cloud;
+use crate::api::{ApiError, ApiResult};
+use crate::store::Collection;
+
+/// What a change set says when there is nothing to do; clients look for this text.
+pub(super) const NO_CHANGES: &str = "The submitted information didn't contain changes. Submit different information to create a change set.";
+
+/// A change set.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct ChangeSet {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) stack_id: String,
+    pub(super) stack_name: String,
+    pub(super) description: Option<String>,
+    /// `CREATE` or `UPDATE`.
+    pub(super) kind: String,
+    pub(super) source: Source,
+    pub(super) on_failure: String,
+    pub(super) created: String,
+    pub(super) status: String,
+    pub(super) status_reason: Option<String>,
+    pub(super) execution_status: String,
+    pub(super) changes: Vec<Change>,
+}
+
+/// What a change set does to one resource.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Change {
+    /// `Add`, `Modify` or `Remove`.
+    pub(super) action: String,
+    pub(super) logical: String,
+    pub(super) physical: Option<String>,
+    pub(super) kind: String,
+    /// Of a `Modify`: `True`, `False` or `Conditional`.
+    pub(super) replacement: Option<String>,
+    /// Of a `Modify`: `Properties`, `Tags`.
+    pub(super) scope: Vec<String>,
+    pub(super) details: Vec<Value>,
+}
+
+/// The change sets' records: `STACK NAME/STACK UUID/UUID`.
+pub(super) fn change_sets(cloud: &Cloud) -> Collection<'_, ChangeSet> {
+    cloud.store().collection("cloudformation", "change_set")
+}
+
+/// The key of a change set.
+pub(super) fn key_of(change_set: &ChangeSet) -> String {
+    let uuid = change_set.id.rsplit('/').next().unwrap_or_default();
+    format!("{}/{uuid}", super::stacks::key_of(&change_set.stack_id))
+}
+
+/// Deletes a stack's change sets, except the one whose key is `but`.
+pub(super) fn forget(cloud: &Cloud, stack: &str, but: Option<&str>) -> ApiResult<()> {
+    for (key, _) in change_sets(cloud).list(&format!("{stack}/"))? {
+        if Some(key.as_str()) != but {
+            change_sets(cloud).remove(&key)?;
+        }
+    }
+    Ok(())
+}
+
+/// The change set of this name or ARN.
+pub(super) fn find(cloud: &Cloud, name: &str, stack: Option<&str>) -> ApiResult<ChangeSet> {
+    let missing = || {
+        ApiError::new(
+            "ChangeSetNotFound",
+            format!("ChangeSet [{name}] does not exist"),
+        )
+        .status(404)
+    };
+    let found = if name.starts_with("arn:") {
+        change_sets(cloud)
+            .list("")?
+            .into_iter()
+            .find(|(_, change_set)| change_set.id == name)
+    } else {
+        let stack = stack.ok_or_else(|| {
+            invalid("StackName must be specified if ChangeSetName is not specified as an ARN.")
+        })?;
+        let stack = super::stacks::require(cloud, stack)?;
+        change_sets(cloud)
+            .list(&format!("{}/", stack.key()))?
+            .into_iter()
+            .find(|(_, change_set)| change_set.name == name)
+    };
+    found.map(|(_, change_set)| change_set).ok_or_else(missing)
+}
+
+/// What deploying `source` would do to the stack; empty when nothing would change, outputs and tags
+/// included. `Some(vec![])` is a change of those alone.
+pub(super) fn plan(
+    cloud: &Cloud,
+    stack: &Stack,
+    source: &Source,
+) -> ApiResult<Option<Vec<Change>>> {
+    let mut after = stack.clone();
+    after.source = source.clone();
+    let mut scope = scope(cloud, &after)?;
+    let present = scope.present()?;
+    let order = graph::order(&scope.template, &present)?;
+    let mut changes = Vec::new();
+    let mut other_types = Vec::new();
+    for logical in &order {
+        let kind = scope.template.resource_type(logical).to_owned();
+        let Some(old) = stack.resource(logical).filter(|old| old.physical.is_some()) else {
+            scope
+                .resources
+                .entry(logical.clone())
+                .or_default()
+                .after_apply = true;
+            changes.push(Change {
+                action: "Add".to_owned(),
+                logical: logical.clone(),
+                kind,
+                ..Change::default()
+            });
+            continue;
+        };
+        if old.kind != kind {
+            other_types.push(logical.clone());
+            continue;
+        }
+        let (_, properties) = desired(&scope, &after, logical)?;
+        if let Some(change) = modify(&scope, stack, logical, &properties)? {
+            if change.replacement.as_deref() != Some("False") {
+                scope
+                    .resources
+                    .entry(logical.clone())
+                    .or_default()
+                    .after_apply = true;
+            }
+            changes.push(change);
+        }
+    }
+    if !other_types.is_empty() {
+        return Err(invalid(format!(
+            "Update of resource type is not permitted. The new template modifies resource type of the following resources: [{}]",
+            other_types.join(", ")
+        )));
+    }
+    for old in stack.resources.iter().rev() {
+        if !present.contains(&old.logical) {
+            changes.push(Change {
+                action: "Remove".to_owned(),
+                logical: old.logical.clone(),
+                physical: old.physical.clone(),
+                kind: old.kind.clone(),
+                ..Change::default()
+            });
+        }
+    }
+    let same_outputs = changes.is_empty() && outputs(&scope)? == stack.outputs;
+    let same_tags = source.tags == stack.source.tags;
+    Ok((!(same_outputs && same_tags)).then_some(changes))
+}
+
+fn modify(
+    scope: &Scope,
+    stack: &Stack,
+    logical: &str,
+    properties: &Map<String, Value>,
+) -> ApiResult<Option<Change>> {
+    let Some(old) = stack.resource(logical) else {
+        return Ok(None);
+    };
+    let kind = kind_of(&old.kind)?;
+    let changed = create_only_changes(kind, &old.properties, properties);
+    if changed.is_empty() {
+        return Ok(None);
+    }
+    let mut details = Vec::new();
+    let mut scopes = BTreeSet::new();
+    let mut replacement = "False";
+    for (name, recreates) in &changed {
+        let dynamic = properties
+            .get(name)
+            .is_some_and(|value| value.to_string().contains(KNOWN_AFTER_APPLY));
+        if *recreates && !dynamic {
+            replacement = "True";
+        } else if *recreates && replacement == "False" {
+            replacement = "Conditional";
+        }
+        let attribute = if name == "Tags" { "Tags" } else { "Properties" };
+        scopes.insert(attribute.to_owned());
+        let raw = scope
+            .template
+            .resource(logical)
+            .and_then(|resource| resource.get("Properties")?.get(name));
+        for (source, entity) in causes(scope, raw, dynamic) {
+            details.push(json!({
+                "Target": {
+                    "Attribute": attribute,
+                    "Name": (attribute == "Properties").then_some(name),
+                    "RequiresRecreation": if *recreates { "Always" } else { "Never" },
+                },
+                "Evaluation": if dynamic { "Dynamic" } else { "Static" },
+                "ChangeSource": source,
+                "CausingEntity": entity,
+            }));
+        }
+    }
+    Ok(Some(Change {
+        action: "Modify".to_owned(),
+        logical: logical.to_owned(),
+        physical: old.physical.clone(),
+        kind: old.kind.clone(),
+        replacement: Some(replacement.to_owned()),
+        scope: scopes.into_iter().collect(),
+        details,
+    }))
+}
+
+/// Why a property changes: for a value known later, the resources it comes from; else the
+/// parameters it comes from, or the template itself.
+fn causes(
+    scope: &Scope,
+    raw: Option<&Value>,
+    dynamic: bool,
+) -> Vec<(&'static str, Option<String>)> {
+    let mut found = Vec::new();
+    if let Some(raw) = raw {
+        if dynamic {
+            let attributes = graph::attributes(raw);
+            for (logical, attribute) in &attributes {
+                if scope
+                    .resources
+                    .get(logical)
+                    .is_some_and(|known| known.after_apply)
+                {
+                    found.push(("ResourceAttribute", Some(format!("{logical}.{attribute}"))));
+                }
+            }
+            for name in graph::references(raw) {
+                let by_attribute = attributes.iter().any(|(logical, _)| *logical == name);
+                if !by_attribute
+                    && scope
+                        .resources
+                        .get(&name)
+                        .is_some_and(|known| known.after_apply)
+                {
+                    found.push(("ResourceReference", Some(name)));
+                }
+            }
+        } else {
+            for name in graph::references(raw) {
+                if scope.parameters.contains_key(&name) {
+                    found.push(("ParameterReference", Some(name)));
+                }
+            }
+        }
+    }
+    if found.is_empty() {
+        found.push(("DirectModification", None));
+    }
+    found
+}
+
+/// A change as `DescribeChangeSet` shows it.
+pub(super) fn described(change: &Change) -> Value {
+    json!({
+        "Type": "Resource",
+        "ResourceChange": {
+            "Action": change.action,
+            "LogicalResourceId": change.logical,
+            "PhysicalResourceId": change.physical,
+            "ResourceType": change.kind,
+            "Replacement": change.replacement,
+            "Scope": change.scope,
+            "Details": change.details,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stacks::{self, Resource};
+    use super::*;
+    use crate::cloud::Settings;
+    use crate::door::Credentials;
+
+    const BEFORE: &str = "Parameters: {Image: {Type: String, Default: one}, Cap: {Type: Number, Default: 1}}\n\
+        Resources:\n  \
+        Model: {Type: 'AWS::SageMaker::Model', Properties: {PrimaryContainer: {Image: !Ref Image}}}\n  \
+        Config:\n    Type: AWS::SageMaker::EndpointConfig\n    Properties:\n      \
+        ProductionVariants: [{ModelName: !GetAtt Model.ModelName, InitialInstanceCount: !Ref Cap}]\n  \
+        Endpoint: {Type: 'AWS::SageMaker::Endpoint', Properties: {EndpointConfigName: !GetAtt Config.EndpointConfigName}}\n  \
+        Gone: {Type: 'AWS::CloudFormation::WaitConditionHandle'}\n";
+
+    fn cloud(directory: &std::path::Path) -> Cloud {
+        Cloud::open(
+            directory,
+            "http://127.0.0.1:1".to_owned(),
+            "us-east-1".to_owned(),
+            Credentials::Any,
+            Settings {
+                cache: directory.to_owned(),
+                python: "python3".into(),
+                host: crate::host::Host::of_tests(),
+            },
+        )
+        .unwrap()
+    }
+
+    fn source(template: &str, parameters: &[(&str, &str)]) -> Source {
+        Source {
+            template: template.to_owned(),
+            parameters: parameters
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..Source::default()
+        }
+    }
+
+    /// A stack that was deployed with `BEFORE`.
+    fn deployed(cloud: &Cloud) -> Stack {
+        let mut stack = stacks::new(cloud, "s");
+        stack.source = source(BEFORE, &[("Image", "one"), ("Cap", "1")]);
+        for (logical, attribute) in [
+            ("Model", "ModelName"),
+            ("Config", "EndpointConfigName"),
+            ("Endpoint", "EndpointName"),
+            ("Gone", "Id"),
+        ] {
+            let now = scope(cloud, &stack).unwrap();
+            let (kind, properties) = desired(&now, &stack, logical).unwrap();
+            stack.resources.push(Resource {
+                logical: logical.to_owned(),
+                kind: kind.name.to_owned(),
+                physical: Some(format!("arn:{logical}")),
+                properties,
+                attributes: Map::from_iter([(
+                    attribute.to_owned(),
+                    format!("{logical}-name").into(),
+                )]),
+                ..Resource::default()
+            });
+        }
+        stack
+    }
+
+    fn shown(changes: &[Change]) -> Vec<(&str, &str, Option<&str>)> {
+        changes
+            .iter()
+            .map(|change| {
+                (
+                    change.action.as_str(),
+                    change.logical.as_str(),
+                    change.replacement.as_deref(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_replacement_is_followed_to_what_refers_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = cloud(directory.path());
+        let stack = deployed(&cloud);
+        let same = source(BEFORE, &[("Image", "one"), ("Cap", "1")]);
+        assert_eq!(plan(&cloud, &stack, &same).unwrap(), None);
+
+        let image = source(BEFORE, &[("Image", "two"), ("Cap", "1")]);
+        let changes = plan(&cloud, &stack, &image).unwrap().unwrap();
+        assert_eq!(
+            shown(&changes),
+            [
+                ("Modify", "Model", Some("True")),
+                ("Modify", "Config", Some("Conditional")),
+                ("Modify", "Endpoint", Some("False")),
+            ]
+        );
+        assert_eq!(changes[0].details[0]["ChangeSource"], "ParameterReference");
+        assert_eq!(changes[1].details[0]["Evaluation"], "Dynamic");
+        assert_eq!(changes[1].details[0]["CausingEntity"], "Model.ModelName");
+        assert_eq!(
+            changes[2].details[0]["Target"]["RequiresRecreation"],
+            "Never"
+        );
+
+        let count = source(BEFORE, &[("Image", "one"), ("Cap", "2")]);
+        let changes = plan(&cloud, &stack, &count).unwrap().unwrap();
+        assert_eq!(
+            shown(&changes),
+            [
+                ("Modify", "Config", Some("True")),
+                ("Modify", "Endpoint", Some("False")),
+            ]
+        );
+    }
+
+    #[test]
+    fn resources_come_and_go_and_keep_their_type() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = cloud(directory.path());
+        let stack = deployed(&cloud);
+        let other = BEFORE.replace("Gone:", "New:");
+        let changes = plan(
+            &cloud,
+            &stack,
+            &source(&other, &[("Image", "one"), ("Cap", "1")]),
+        );
+        assert_eq!(
+            shown(&changes.unwrap().unwrap()),
+            [("Add", "New", None), ("Remove", "Gone", None)]
+        );
+        let retyped = BEFORE.replace("CloudFormation::WaitConditionHandle", "S3::Bucket");
+        let error = plan(
+            &cloud,
+            &stack,
+            &source(&retyped, &[("Image", "one"), ("Cap", "1")]),
+        );
+        assert!(
+            error
+                .unwrap_err()
+                .message
+                .contains("Update of resource type is not permitted")
+        );
+        let output = format!("{BEFORE}Outputs: {{O: {{Value: x}}}}\n");
+        let changes = plan(
+            &cloud,
+            &stack,
+            &source(&output, &[("Image", "one"), ("Cap", "1")]),
+        );
+        assert_eq!(changes.unwrap(), Some(Vec::new()));
+    }
+}

@@ -1,0 +1,301 @@
+//! The checks of a request that deploys a template, before anything is done.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::engine::scope;
+use super::parameters::{self, Given};
+use super::stacks::{Source, Stack};
+use super::template::{MAX_BODY, MAX_OBJECT, Template, invalid};
+use super::{functions, references, resources};
+use crate::api::{ApiError, ApiResult, lenient};
+use crate::cloud::Service;
+use crate::s3::objects;
+use crate::{Cloud, system_tags};
+
+/// What `CreateStack`, `UpdateStack` and `CreateChangeSet` have in common.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Deploy {
+    pub(super) stack_name: String,
+    template_body: Option<String>,
+    #[serde(rename = "TemplateURL")]
+    template_url: Option<String>,
+    #[serde(deserialize_with = "lenient::bool")]
+    use_previous_template: bool,
+    #[serde(deserialize_with = "list")]
+    pub(super) parameters: Vec<Given>,
+    #[serde(deserialize_with = "list")]
+    capabilities: Vec<String>,
+    #[serde(deserialize_with = "some_list")]
+    tags: Option<Vec<Value>>,
+    #[serde(rename = "RoleARN")]
+    role: Option<String>,
+    #[serde(deserialize_with = "lenient::bool")]
+    pub(super) disable_rollback: bool,
+    pub(super) on_failure: Option<String>,
+    #[serde(deserialize_with = "lenient::bool")]
+    pub(super) enable_termination_protection: bool,
+    pub(super) change_set_name: Option<String>,
+    pub(super) change_set_type: Option<String>,
+    pub(super) on_stack_failure: Option<String>,
+    pub(super) description: Option<String>,
+    pub(super) client_request_token: Option<String>,
+    /// Makes a repeated `CreateChangeSet` harmless in AWS; here its name does.
+    #[serde(rename = "ClientToken")]
+    _client_token: Option<String>,
+    #[serde(flatten)]
+    others: Others,
+}
+
+/// The members of a request that its operation does not read.
+pub(super) type Others = Map<String, Value>;
+
+/// `NotImplemented` for a member that the local cloud would have to ignore, unless it asks for
+/// nothing.
+pub(super) fn refuse(others: &Others) -> ApiResult<()> {
+    for (name, value) in others {
+        let asks = match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::String(text) => !text.is_empty() && text != "false",
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(members) => refuse(members).is_err(),
+            Value::Bool(true) | Value::Number(_) => true,
+        };
+        if asks {
+            return Err(ApiError::not_implemented(format_args!(
+                "the parameter {name} of cloudformation"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A list; the query protocol writes an empty one as empty text.
+pub(super) fn list<'de, T: serde::de::DeserializeOwned, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) if text.is_empty() => Ok(Vec::new()),
+        Value::Null => Ok(Vec::new()),
+        value => serde_json::from_value(value).map_err(serde::de::Error::custom),
+    }
+}
+
+fn some_list<'de, T: serde::de::DeserializeOwned, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    list(deserializer).map(Some)
+}
+
+impl Deploy {
+    /// What to do when the first creation fails.
+    pub(super) fn failure_action(&self) -> ApiResult<String> {
+        match self
+            .on_failure
+            .as_deref()
+            .or(self.on_stack_failure.as_deref())
+        {
+            Some(_) if self.disable_rollback => Err(invalid(
+                "Only one of DisableRollback and OnFailure can be specified",
+            )),
+            Some(action @ ("ROLLBACK" | "DELETE" | "DO_NOTHING")) => Ok(action.to_owned()),
+            Some(other) => Err(invalid(format!(
+                "1 validation error detected: Value '{other}' at 'onFailure' failed to satisfy constraint: Member must satisfy enum value set: [ROLLBACK, DELETE, DO_NOTHING]"
+            ))),
+            None if self.disable_rollback => Ok("DO_NOTHING".to_owned()),
+            None => Ok("ROLLBACK".to_owned()),
+        }
+    }
+}
+
+/// The text of a template that a request gives or names.
+pub(super) fn template_text(
+    cloud: &Cloud,
+    body: Option<&str>,
+    url: Option<&str>,
+) -> ApiResult<Option<String>> {
+    match (body, url) {
+        (Some(_), Some(_)) => Err(invalid(
+            "Only one of TemplateBody or TemplateURL may be specified",
+        )),
+        (Some(body), None) if body.len() > MAX_BODY => Err(invalid(format!(
+            "1 validation error detected: Value at 'templateBody' failed to satisfy constraint: Member must have length less than or equal to {MAX_BODY}"
+        ))),
+        (Some(body), None) => Ok(Some(body.to_owned())),
+        (None, Some(url)) => fetch(cloud, url).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Reads a template from the local cloud's S3, by a URL with the bucket in its path or its host.
+fn fetch(cloud: &Cloud, text: &str) -> ApiResult<String> {
+    let wrong = || invalid("TemplateURL must be a supported URL.");
+    let url = url::Url::parse(text).map_err(|_| wrong())?;
+    let path = percent_encoding::percent_decode_str(url.path().trim_start_matches('/'))
+        .decode_utf8()
+        .map_err(|_| wrong())?
+        .into_owned();
+    let host = url.host_str().unwrap_or_default();
+    let in_path = host.starts_with("s3.") || host.starts_with("s3-") || !host.contains(".s3");
+    let (bucket, key) = if in_path {
+        path.split_once('/').ok_or_else(wrong)?
+    } else {
+        (host.split(".s3").next().unwrap_or_default(), path.as_str())
+    };
+    let bytes = objects::read(cloud, bucket, key)
+        .map_err(|error| invalid(format!("S3 error: {}", error.message)))?;
+    if bytes.len() > MAX_OBJECT {
+        return Err(invalid(format!(
+            "Template may not exceed {MAX_OBJECT} bytes in size."
+        )));
+    }
+    String::from_utf8(bytes).map_err(|_| wrong())
+}
+
+/// Checks a request against the stack that it makes or changes, and answers what to deploy.
+pub(super) async fn source(
+    cloud: &Cloud,
+    request: &Deploy,
+    stack: &Stack,
+    existing: bool,
+) -> ApiResult<Source> {
+    refuse(&request.others)?;
+    let given = template_text(
+        cloud,
+        request.template_body.as_deref(),
+        request.template_url.as_deref(),
+    )?;
+    let text = match given {
+        Some(_) if request.use_previous_template => {
+            return Err(invalid(
+                "Only one of TemplateBody, TemplateURL or UsePreviousTemplate may be specified",
+            ));
+        }
+        Some(text) => text,
+        None if request.use_previous_template && existing => stack.source.template.clone(),
+        None => {
+            return Err(invalid(
+                "Either Template URL or Template Body must be specified.",
+            ));
+        }
+    };
+    let template = Template::parse(&text)?;
+    check(&template)?;
+    let parameters = parameters::resolve(
+        &template,
+        &request.parameters,
+        existing.then_some(&stack.source.parameters),
+    )?;
+    check_capabilities(&template, &request.capabilities)?;
+    if let Some(role) = &request.role {
+        check_role(cloud, role).await?;
+    }
+    let tags = match &request.tags {
+        Some(tags) => tags.clone(),
+        None => stack.source.tags.clone(),
+    };
+    for tag in &tags {
+        let key = tag.get("Key").and_then(Value::as_str).unwrap_or_default();
+        if key.is_empty() || system_tags::is_reserved(key) {
+            return Err(invalid(if key.is_empty() {
+                "Tag keys must not be empty"
+            } else {
+                system_tags::RESERVED
+            }));
+        }
+    }
+    let source = Source {
+        template: text,
+        parameters,
+        capabilities: request.capabilities.clone(),
+        tags,
+        role: request.role.clone().or_else(|| stack.source.role.clone()),
+        imports: stack.source.imports.clone(),
+    };
+    let mut after = stack.clone();
+    after.source = source.clone();
+    let scope = scope(cloud, &after)?;
+    references::check_present(&scope)?;
+    references::check_expressions(&scope)?;
+    Ok(source)
+}
+
+/// Refuses what is wrong with a template whatever its parameters are: for every operation that takes one
+/// to deploy it, and for `ValidateTemplate`.
+pub(super) fn check(template: &Template) -> ApiResult<()> {
+    check_types(template)?;
+    parameters::check_declared(template)?;
+    references::check(template)?;
+    functions::check(template)
+}
+
+/// Refuses resource types that the local cloud does not have, by name.
+fn check_types(template: &Template) -> ApiResult<()> {
+    let mut unknown: Vec<&str> = template
+        .section("Resources")
+        .keys()
+        .map(|logical| template.resource_type(logical))
+        .filter(|kind| resources::by_name(kind).is_none())
+        .collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "Template format error: Unrecognized resource types: [{}] (NotImplemented: the local cloud does not have them)",
+        unknown.join(", ")
+    )))
+}
+
+/// The capability that a template needs, and the types that need it.
+pub(super) fn capability(template: &Template) -> Option<(&'static str, Vec<String>)> {
+    let mut types = Vec::new();
+    let mut named = false;
+    for (logical, resource) in template.section("Resources") {
+        let kind = template.resource_type(logical);
+        if kind.starts_with("AWS::IAM::") {
+            let name = resources::by_name(kind).and_then(|kind| kind.naming);
+            named |= name.is_some_and(|naming| {
+                resource
+                    .get("Properties")
+                    .is_some_and(|properties| properties.get(naming.property).is_some())
+            });
+            types.push(kind.to_owned());
+        }
+    }
+    types.sort();
+    types.dedup();
+    let capability = if named {
+        "CAPABILITY_NAMED_IAM"
+    } else {
+        "CAPABILITY_IAM"
+    };
+    (!types.is_empty()).then_some((capability, types))
+}
+
+fn check_capabilities(template: &Template, given: &[String]) -> ApiResult<()> {
+    let has = |name: &str| given.iter().any(|given| given == name);
+    match capability(template) {
+        Some((needed, _)) if !has(needed) && !has("CAPABILITY_NAMED_IAM") => Err(ApiError::new(
+            "InsufficientCapabilitiesException",
+            format!("Requires capabilities : [{needed}]"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+async fn check_role(cloud: &Cloud, arn: &str) -> ApiResult<()> {
+    let name = arn.rsplit('/').next().unwrap_or(arn);
+    match cloud
+        .call(Service::Iam, "GetRole", json!({"RoleName": name}))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(error) if resources::is_gone(&error) => Err(invalid(format!(
+            "Role {arn} is invalid or cannot be assumed"
+        ))),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,370 @@
+//! The operations that only read.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::prepare::{capability, check, list, template_text};
+use super::requests::Named;
+use super::stacks::{self, Resource, Stack};
+use super::template::{Template, invalid};
+use super::{changes, parameters, references};
+use crate::Cloud;
+use crate::api::ApiResult;
+
+/// How many things a page has.
+const PAGE: usize = 100;
+
+/// One page of `all`, and the token of the next. A token is the index of the page's first member.
+fn page<T>(all: Vec<T>, token: Option<&str>) -> ApiResult<(Vec<T>, Option<String>)> {
+    let start: usize = match token {
+        None => 0,
+        Some(token) => token
+            .parse()
+            .map_err(|_| invalid(format!("The token {token} is invalid")))?,
+    };
+    let next = (start + PAGE < all.len()).then(|| (start + PAGE).to_string());
+    Ok((all.into_iter().skip(start).take(PAGE).collect(), next))
+}
+
+/// A request that names a stack, and perhaps a resource of it.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Of {
+    stack_name: Option<String>,
+    logical_resource_id: Option<String>,
+    physical_resource_id: Option<String>,
+    change_set_name: Option<String>,
+    template_body: Option<String>,
+    #[serde(rename = "TemplateURL")]
+    template_url: Option<String>,
+    export_name: Option<String>,
+    #[serde(deserialize_with = "list")]
+    stack_status_filter: Vec<String>,
+    next_token: Option<String>,
+}
+
+impl Of {
+    /// The stack for `DescribeStackEvents` and `ListChangeSets`.
+    fn required(&self, cloud: &Cloud) -> ApiResult<Stack> {
+        match &self.stack_name {
+            Some(name) => stacks::require(cloud, name),
+            None => Err(invalid("StackName is required")),
+        }
+    }
+
+    fn stack(&self, cloud: &Cloud) -> ApiResult<Stack> {
+        match (&self.stack_name, &self.physical_resource_id) {
+            (Some(name), _) => stacks::get(cloud, name),
+            (None, Some(physical)) => stacks::living(cloud)?
+                .into_iter()
+                .find(|stack| {
+                    stack
+                        .resources
+                        .iter()
+                        .any(|resource| resource.physical.as_ref() == Some(physical))
+                })
+                .ok_or_else(|| invalid(format!("Stack for {physical} does not exist"))),
+            (None, None) => Err(invalid("StackName is required")),
+        }
+    }
+
+    fn template(&self, cloud: &Cloud) -> ApiResult<Template> {
+        let text = template_text(
+            cloud,
+            self.template_body.as_deref(),
+            self.template_url.as_deref(),
+        )?;
+        match text {
+            Some(text) => Template::parse(&text),
+            None => Err(invalid(
+                "Either Template URL or Template Body must be specified.",
+            )),
+        }
+    }
+}
+
+/// `DescribeStacks`
+pub(super) async fn describe_stacks(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let found = match &request.stack_name {
+        Some(name) => vec![stacks::get(cloud, name)?],
+        None => stacks::living(cloud)?,
+    };
+    let shown = found.iter().map(stacks::described).collect();
+    let (shown, next) = page::<Value>(shown, request.next_token.as_deref())?;
+    Ok(json!({"Stacks": shown, "NextToken": next}))
+}
+
+/// `ListStacks`
+pub(super) async fn list_stacks(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let filter = &request.stack_status_filter;
+    let mut found: Vec<Stack> = stacks::stacks(cloud)
+        .list("")?
+        .into_iter()
+        .map(|(_, stack)| stack)
+        .filter(|stack| filter.is_empty() || filter.contains(&stack.status))
+        .collect();
+    found.sort_by(|a, b| b.created.cmp(&a.created));
+    let shown = found
+        .iter()
+        .map(|stack| {
+            json!({
+                "StackId": stack.id,
+                "StackName": stack.name,
+                "TemplateDescription": stack
+                    .parsed()
+                    .ok()
+                    .and_then(|template| template.description().map(str::to_owned)),
+                "CreationTime": stack.created,
+                "LastUpdatedTime": stack.updated,
+                "DeletionTime": stack.deleted,
+                "StackStatus": stack.status,
+                "StackStatusReason": stack.status_reason,
+                "DriftInformation": {"StackDriftStatus": "NOT_CHECKED"},
+            })
+        })
+        .collect();
+    let (shown, next) = page::<Value>(shown, request.next_token.as_deref())?;
+    Ok(json!({"StackSummaries": shown, "NextToken": next}))
+}
+
+/// `DescribeStackEvents`
+pub(super) async fn describe_stack_events(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let stack = request.required(cloud)?;
+    let (events, next) = page(
+        stacks::history(cloud, &stack)?,
+        request.next_token.as_deref(),
+    )?;
+    Ok(json!({"StackEvents": events, "NextToken": next}))
+}
+
+fn shown(stack: &Stack, resource: &Resource, time: &str) -> Value {
+    let mut shown = json!({
+        "StackName": stack.name,
+        "StackId": stack.id,
+        "LogicalResourceId": resource.logical,
+        "PhysicalResourceId": resource.physical,
+        "ResourceType": resource.kind,
+        "ResourceStatus": resource.status,
+        "ResourceStatusReason": resource.reason,
+        "DriftInformation": {"StackResourceDriftStatus": "NOT_CHECKED"},
+    });
+    shown[time] = resource.changed.as_str().into();
+    shown
+}
+
+fn one<'a>(stack: &'a Stack, logical: &str) -> ApiResult<&'a Resource> {
+    stack.resource(logical).ok_or_else(|| {
+        invalid(format!(
+            "Resource {logical} does not exist for stack {}",
+            stack.name
+        ))
+    })
+}
+
+/// `DescribeStackResource`
+pub(super) async fn describe_stack_resource(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let name = request.stack_name.as_deref();
+    let name = name.ok_or_else(|| invalid("StackName is required"))?;
+    // This operation alone quotes the name like this.
+    let stack = stacks::find(cloud, name)?
+        .ok_or_else(|| invalid(format!("Stack '{name}' does not exist")))?;
+    let logical = request.logical_resource_id.as_deref().unwrap_or_default();
+    Ok(json!({
+        "StackResourceDetail": shown(&stack, one(&stack, logical)?, "LastUpdatedTimestamp"),
+    }))
+}
+
+/// `DescribeStackResources`
+pub(super) async fn describe_stack_resources(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let stack = request.stack(cloud)?;
+    let found: Vec<&Resource> = match &request.logical_resource_id {
+        Some(logical) => vec![one(&stack, logical)?],
+        None => stack.resources.iter().collect(),
+    };
+    let found: Vec<Value> = found
+        .into_iter()
+        .map(|resource| shown(&stack, resource, "Timestamp"))
+        .collect();
+    Ok(json!({"StackResources": found}))
+}
+
+/// `ListStackResources`
+pub(super) async fn list_stack_resources(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let stack = request.stack(cloud)?;
+    let found = stack
+        .resources
+        .iter()
+        .map(|resource| {
+            let mut summary = shown(&stack, resource, "LastUpdatedTimestamp");
+            if let Some(members) = summary.as_object_mut() {
+                members.retain(|name, _| name != "StackId" && name != "StackName");
+            }
+            summary
+        })
+        .collect();
+    let (found, next) = page::<Value>(found, request.next_token.as_deref())?;
+    Ok(json!({"StackResourceSummaries": found, "NextToken": next}))
+}
+
+/// `GetTemplate`
+pub(super) async fn get_template(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let stack = request.stack_name.as_deref();
+    let text = match (&request.change_set_name, stack) {
+        (Some(name), None) if !name.starts_with("arn:") => {
+            return Err(invalid("StackName is a required parameter."));
+        }
+        (Some(name), _) => {
+            if let Some(stack) = stack {
+                stacks::get(cloud, stack)?;
+            }
+            changes::find(cloud, name, stack)?.source.template
+        }
+        (None, Some(stack)) => stacks::get(cloud, stack)?.source.template,
+        (None, None) => {
+            return Err(invalid(
+                "StackName is required if ChangeSetName is not specified.",
+            ));
+        }
+    };
+    Ok(json!({"TemplateBody": text, "StagesAvailable": ["Original", "Processed"]}))
+}
+
+fn capabilities(template: &Template) -> (Value, Value) {
+    match capability(template) {
+        Some((capability, types)) => (
+            json!([capability]),
+            json!(format!(
+                "The following resource(s) require capabilities: [{}]",
+                types.join(", ")
+            )),
+        ),
+        None => (Value::Null, Value::Null),
+    }
+}
+
+/// `GetTemplateSummary`
+pub(super) async fn get_template_summary(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let template = match &request.stack_name {
+        Some(_) => {
+            let stack = request.stack(cloud)?;
+            if stack.status == "REVIEW_IN_PROGRESS" {
+                return Err(invalid(
+                    "GetTemplateSummary cannot be called on REVIEW_IN_PROGRESS stacks.",
+                ));
+            }
+            stack.parsed()?
+        }
+        None => request.template(cloud)?,
+    };
+    let mut types: Vec<&str> = template
+        .section("Resources")
+        .keys()
+        .map(|logical| template.resource_type(logical))
+        .collect();
+    types.sort_unstable();
+    types.dedup();
+    let (capabilities, reason) = capabilities(&template);
+    Ok(json!({
+        "Parameters": parameters::declared(&template, true),
+        "Description": template.description(),
+        "Capabilities": capabilities,
+        "CapabilitiesReason": reason,
+        "ResourceTypes": types,
+        "Version": "2010-09-09",
+    }))
+}
+
+/// `ValidateTemplate`
+pub(super) async fn validate_template(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let template = request.template(cloud)?;
+    check(&template)?;
+    references::check_circles(&template)?;
+    let (capabilities, reason) = capabilities(&template);
+    Ok(json!({
+        "Parameters": parameters::declared(&template, false),
+        "Description": template.description(),
+        "Capabilities": capabilities,
+        "CapabilitiesReason": reason,
+    }))
+}
+
+/// `DescribeChangeSet`
+pub(super) async fn describe_change_set(cloud: &Cloud, request: Named) -> ApiResult<Value> {
+    let found = changes::find(
+        cloud,
+        &request.change_set_name,
+        request.stack_name.as_deref(),
+    )?;
+    let template = Template::parse(&found.source.template)?;
+    let all = found.changes.iter().map(changes::described).collect();
+    let (shown, next) = page::<Value>(all, request.next_token.as_deref())?;
+    Ok(json!({
+        "ChangeSetName": found.name,
+        "ChangeSetId": found.id,
+        "StackId": found.stack_id,
+        "StackName": found.stack_name,
+        "Description": found.description,
+        "Parameters": stacks::unless_empty(parameters::described(&template, &found.source.parameters)),
+        "CreationTime": found.created,
+        "ExecutionStatus": found.execution_status,
+        "Status": found.status,
+        "StatusReason": found.status_reason,
+        "NotificationARNs": [],
+        "RollbackConfiguration": {},
+        "Capabilities": found.source.capabilities,
+        "Tags": stacks::unless_empty(json!(found.source.tags)),
+        "Changes": shown,
+        "NextToken": next,
+        "IncludeNestedStacks": false,
+        "OnStackFailure": found.on_failure,
+    }))
+}
+
+/// `ListChangeSets`
+pub(super) async fn list_change_sets(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let stack = request.required(cloud)?;
+    let all = changes::change_sets(cloud)
+        .list(&format!("{}/", stack.key()))?
+        .into_iter()
+        .map(|(_, found)| {
+            json!({
+                "StackId": found.stack_id,
+                "StackName": found.stack_name,
+                "ChangeSetId": found.id,
+                "ChangeSetName": found.name,
+                "ExecutionStatus": found.execution_status,
+                "Status": found.status,
+                "StatusReason": found.status_reason,
+                "CreationTime": found.created,
+                "Description": found.description,
+            })
+        })
+        .collect();
+    let (shown, next) = page::<Value>(all, request.next_token.as_deref())?;
+    Ok(json!({"Summaries": shown, "NextToken": next}))
+}
+
+/// `ListExports`
+pub(super) async fn list_exports(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let all = stacks::exports(cloud)?
+        .into_iter()
+        .map(
+            |(name, value, stack)| json!({"ExportingStackId": stack, "Name": name, "Value": value}),
+        )
+        .collect();
+    let (shown, next) = page::<Value>(all, request.next_token.as_deref())?;
+    Ok(json!({"Exports": shown, "NextToken": next}))
+}
+
+/// `ListImports`
+pub(super) async fn list_imports(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+    let export = request.export_name.as_deref().unwrap_or_default();
+    let importers = stacks::importers(cloud, export)?;
+    if importers.is_empty() {
+        return Err(invalid(format!(
+            "Export '{export}' is not imported by any stack."
+        )));
+    }
+    let (shown, next) = page(importers, request.next_token.as_deref())?;
+    Ok(json!({"Imports": shown, "NextToken": next}))
+}

@@ -1,0 +1,147 @@
+//! `Filter.N.Name` and `Filter.N.Value.M`: which records a describe operation answers.
+
+use serde_json::Value;
+
+use super::kinds::{given, text, texts};
+use crate::api::{ApiError, ApiResult};
+
+/// One filter: a record passes when one of its values matches one of the filter's.
+#[derive(Debug)]
+pub(super) struct Filter {
+    source: Source,
+    values: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Path(&'static str),
+    Tag(String),
+    TagKey,
+}
+
+/// Reads the filters of a request. `known` pairs the names that this kind has with paths into its
+/// records; `tag:KEY` and `tag-key` are known to all.
+pub(super) fn parse(input: &Value, known: &[(&str, &'static str)]) -> ApiResult<Vec<Filter>> {
+    given(input, "Filter", "Filters")
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|filter| {
+            let name = text(filter, "Name");
+            let source = if let Some(key) = name.strip_prefix("tag:") {
+                Source::Tag(key.to_owned())
+            } else if name == "tag-key" {
+                Source::TagKey
+            } else if let Some((_, path)) = known.iter().find(|(known, _)| *known == name) {
+                Source::Path(path)
+            } else {
+                return Err(ApiError::new(
+                    "InvalidParameterValue",
+                    format!("The filter '{name}' is invalid"),
+                ));
+            };
+            Ok(Filter {
+                source,
+                values: texts(filter, "Value"),
+            })
+        })
+        .collect()
+}
+
+impl Filter {
+    /// True when the record passes.
+    pub(super) fn matches(&self, record: &Value) -> bool {
+        let tags = || record["tagSet"].as_array().into_iter().flatten();
+        let found: Vec<String> = match &self.source {
+            Source::Path(path) => {
+                let mut found = Vec::new();
+                collect(record, path, &mut found);
+                found
+            }
+            Source::Tag(key) => tags()
+                .filter(|tag| text(tag, "key") == key)
+                .map(|tag| text(tag, "value").to_owned())
+                .collect(),
+            Source::TagKey => tags().map(|tag| text(tag, "key").to_owned()).collect(),
+        };
+        found
+            .iter()
+            .any(|value| self.values.iter().any(|pattern| wild(pattern, value)))
+    }
+}
+
+/// The values at a dotted path, through lists.
+fn collect(value: &Value, path: &str, found: &mut Vec<String>) {
+    if let Value::Array(items) = value {
+        for item in items {
+            collect(item, path, found);
+        }
+    } else if path.is_empty() {
+        match value {
+            Value::String(text) => found.push(text.clone()),
+            Value::Bool(_) | Value::Number(_) => found.push(value.to_string()),
+            _ => {}
+        }
+    } else {
+        let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+        collect(&value[first], rest, found);
+    }
+}
+
+/// Matches EC2's patterns: `*` any text, `?` one character, `\` takes the next as it is.
+fn wild(pattern: &str, text: &str) -> bool {
+    fn matches(pattern: &[char], text: &[char]) -> bool {
+        match pattern {
+            [] => text.is_empty(),
+            ['*', rest @ ..] => (0..=text.len()).any(|skip| matches(rest, &text[skip..])),
+            ['?', rest @ ..] => !text.is_empty() && matches(rest, &text[1..]),
+            ['\\', c, rest @ ..] | [c, rest @ ..] => {
+                text.first() == Some(c) && matches(rest, &text[1..])
+            }
+        }
+    }
+    let pattern: Vec<char> = pattern.chars().collect();
+    let text: Vec<char> = text.chars().collect();
+    matches(&pattern, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn passes(filter: &Value) -> bool {
+        let record = json!({
+            "vpcId": "vpc-1",
+            "associationSet": [{"main": true}, {"main": false, "subnetId": "subnet-2"}],
+            "tagSet": [{"key": "Name", "value": "flights-network"}],
+        });
+        let known = [
+            ("vpc-id", "vpcId"),
+            ("association.main", "associationSet.main"),
+            ("association.subnet-id", "associationSet.subnetId"),
+        ];
+        parse(&json!({"Filter": [filter]}), &known)
+            .unwrap()
+            .iter()
+            .all(|filter| filter.matches(&record))
+    }
+
+    #[test]
+    fn filters_look_into_lists_and_tags() {
+        assert!(passes(&json!({"Name": "vpc-id", "Value": ["x", "vpc-1"]})));
+        assert!(!passes(&json!({"Name": "vpc-id", "Value": ["vpc-2"]})));
+        assert!(passes(
+            &json!({"Name": "association.main", "Value": ["true"]})
+        ));
+        assert!(passes(
+            &json!({"Name": "association.subnet-id", "Value": ["subnet-?"]})
+        ));
+        assert!(passes(&json!({"Name": "tag:Name", "Value": ["flights*"]})));
+        assert!(!passes(&json!({"Name": "tag:Name", "Value": ["flights"]})));
+        assert!(passes(&json!({"Name": "tag-key", "Values": ["Name"]})));
+        let error =
+            parse(&json!({"Filter": [{"Name": "color", "Value": ["x"]}]}), &[]).unwrap_err();
+        assert!(error.message.contains("color"));
+    }
+}

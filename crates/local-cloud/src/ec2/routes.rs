@@ -1,0 +1,308 @@
+//! Route tables, their routes and associations.
+
+use serde_json::{Value, json};
+
+use super::cidr::Cidr;
+use super::gateways;
+use super::kinds::{
+    INTERNET_GATEWAY, NAT_GATEWAY, ROUTE_TABLE, SUBNET, VPC, changing, dependency, new_id,
+    required, text,
+};
+use crate::Cloud;
+use crate::api::{ApiError, ApiResult};
+use crate::cloud::ACCOUNT;
+
+/// Makes a route table with the VPC's local route.
+pub(super) fn make_table(
+    cloud: &Cloud,
+    vpc: &str,
+    range: &str,
+    main: bool,
+    tags: &Value,
+) -> ApiResult<Value> {
+    let id = ROUTE_TABLE.new_id();
+    let associations = if main {
+        json!([{
+            "main": true,
+            "routeTableAssociationId": new_id("rtbassoc"),
+            "routeTableId": id,
+            "associationState": {"state": "associated"},
+        }])
+    } else {
+        json!([])
+    };
+    let table = json!({
+        "routeTableId": id,
+        "vpcId": vpc,
+        "ownerId": ACCOUNT,
+        "associationSet": associations,
+        "propagatingVgwSet": [],
+        "routeSet": [{
+            "destinationCidrBlock": range,
+            "gatewayId": "local",
+            "origin": "CreateRouteTable",
+            "state": "active",
+        }],
+        "tagSet": tags,
+    });
+    ROUTE_TABLE.records(cloud).put(&id, &table)?;
+    Ok(table)
+}
+
+/// True for the table that a VPC's subnets have unless told otherwise.
+pub(super) fn is_main(table: &Value) -> bool {
+    associations(table).any(|association| association["main"] == true)
+}
+
+fn associations(table: &Value) -> impl Iterator<Item = &Value> {
+    table["associationSet"].as_array().into_iter().flatten()
+}
+
+fn list<'a>(table: &'a mut Value, member: &str) -> ApiResult<&'a mut Vec<Value>> {
+    table[member]
+        .as_array_mut()
+        .ok_or_else(|| ApiError::internal(format!("a route table without {member}")))
+}
+
+fn change<R>(
+    cloud: &Cloud,
+    id: &str,
+    change: impl FnOnce(&mut Value) -> ApiResult<R>,
+) -> ApiResult<R> {
+    ROUTE_TABLE
+        .records(cloud)
+        .update(id, change)?
+        .ok_or_else(|| ROUTE_TABLE.missing(id))
+}
+
+/// Drops the association of a subnet that is going.
+pub(super) fn forget_subnet(cloud: &Cloud, table: &Value, subnet: &str) -> ApiResult<()> {
+    change(cloud, text(table, "routeTableId"), |table| {
+        list(table, "associationSet")?.retain(|association| association["subnetId"] != subnet);
+        Ok(())
+    })
+}
+
+/// Marks the routes to a target that has gone.
+pub(super) fn blackhole(cloud: &Cloud, table: &Value, member: &str, target: &str) -> ApiResult<()> {
+    change(cloud, text(table, "routeTableId"), |table| {
+        for route in list(table, "routeSet")? {
+            if route[member] == target {
+                route["state"] = json!("blackhole");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Adds or removes the route of a gateway endpoint; `prefix_list` names its service's addresses.
+pub(super) fn set_endpoint(
+    cloud: &Cloud,
+    table: &str,
+    endpoint: &str,
+    prefix_list: Option<&str>,
+) -> ApiResult<()> {
+    change(cloud, table, |table| {
+        let routes = list(table, "routeSet")?;
+        routes.retain(|route| route["gatewayId"] != endpoint);
+        if let Some(prefix_list) = prefix_list {
+            routes.push(json!({
+                "destinationPrefixListId": prefix_list,
+                "gatewayId": endpoint,
+                "origin": "CreateRoute",
+                "state": "active",
+            }));
+        }
+        Ok(())
+    })
+}
+
+pub(super) async fn create_table(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let _change = changing();
+    let vpc_id = required(&input, "VpcId")?;
+    let vpc = VPC.require(cloud, vpc_id)?;
+    let tags = ROUTE_TABLE.new_tags(&input)?;
+    let table = make_table(cloud, vpc_id, text(&vpc, "cidrBlock"), false, &tags)?;
+    Ok(json!({"routeTable": table}))
+}
+
+pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    ROUTE_TABLE.describe(cloud, &input)
+}
+
+pub(super) async fn delete_table(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let _change = changing();
+    let id = required(&input, "RouteTableId")?;
+    let table = ROUTE_TABLE.require(cloud, id)?;
+    if associations(&table).next().is_some() {
+        return Err(dependency(format!(
+            "The routeTable '{id}' has dependencies and cannot be deleted."
+        )));
+    }
+    ROUTE_TABLE.records(cloud).remove(id)?;
+    Ok(super::done())
+}
+
+pub(super) async fn create_route(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let _change = changing();
+    let id = required(&input, "RouteTableId")?;
+    let table = ROUTE_TABLE.require(cloud, id)?;
+    let vpc = text(&table, "vpcId");
+    let destination = Cidr::parse(required(&input, "DestinationCidrBlock")?)?.to_string();
+    let (member, target) = match (text(&input, "GatewayId"), text(&input, "NatGatewayId")) {
+        ("", "") => {
+            return Err(ApiError::not_implemented(
+                "routes to anything but an internet gateway or a NAT gateway",
+            ));
+        }
+        ("", nat) => {
+            let gateway = NAT_GATEWAY.require(cloud, nat)?;
+            if text(&gateway, "state") == "deleted" {
+                return Err(NAT_GATEWAY.missing(nat));
+            }
+            ("natGatewayId", nat)
+        }
+        (gateway, _) => {
+            INTERNET_GATEWAY.require(cloud, gateway)?;
+            if !gateways::attached_to(cloud, vpc)? {
+                return Err(ApiError::new(
+                    "InvalidParameterValue",
+                    format!(
+                        "route table {id} and network gateway {gateway} belong to different networks"
+                    ),
+                ));
+            }
+            ("gatewayId", gateway)
+        }
+    };
+    change(cloud, id, |table| {
+        let routes = list(table, "routeSet")?;
+        if let Some(old) = routes
+            .iter()
+            .position(|route| route["destinationCidrBlock"] == destination.as_str())
+        {
+            let same = routes[old][member] == target;
+            // A route that leads nowhere may be replaced; the same route again is no change.
+            if routes[old]["state"] == "active" && !same {
+                return Err(ApiError::new(
+                    "RouteAlreadyExists",
+                    format!("The route identified by {destination} already exists."),
+                ));
+            }
+            routes.remove(old);
+        }
+        routes.push(json!({
+            "destinationCidrBlock": destination,
+            member: target,
+            "origin": "CreateRoute",
+            "state": "active",
+        }));
+        Ok(())
+    })?;
+    Ok(super::done())
+}
+
+pub(super) async fn delete_route(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let _change = changing();
+    let id = required(&input, "RouteTableId")?;
+    let destination = Cidr::parse(required(&input, "DestinationCidrBlock")?)?.to_string();
+    change(cloud, id, |table| {
+        let routes = list(table, "routeSet")?;
+        let index = routes
+            .iter()
+            .position(|route| route["destinationCidrBlock"] == destination.as_str())
+            .ok_or_else(|| {
+                ApiError::new(
+                    "InvalidRoute.NotFound",
+                    format!(
+                        "no route with destination-cidr-block {destination} in route table {id}"
+                    ),
+                )
+            })?;
+        if routes[index]["gatewayId"] == "local" {
+            return Err(ApiError::new(
+                "InvalidParameterValue",
+                format!("cannot remove local route {destination} in route table {id}"),
+            ));
+        }
+        routes.remove(index);
+        Ok(())
+    })?;
+    Ok(super::done())
+}
+
+pub(super) async fn associate(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let _change = changing();
+    let id = required(&input, "RouteTableId")?;
+    let subnet_id = required(&input, "SubnetId")?;
+    let table = ROUTE_TABLE.require(cloud, id)?;
+    let subnet = SUBNET.require(cloud, subnet_id)?;
+    if table["vpcId"] != subnet["vpcId"] {
+        return Err(ApiError::new(
+            "InvalidParameterValue",
+            format!("route table {id} and subnet {subnet_id} belong to different networks"),
+        ));
+    }
+    let of_subnet = |association: &Value| association["subnetId"] == subnet_id;
+    for table in ROUTE_TABLE.in_vpc(cloud, text(&subnet, "vpcId"))? {
+        if let Some(association) = associations(&table).find(|association| of_subnet(association)) {
+            if text(&table, "routeTableId") == id {
+                return Ok(answer(association));
+            }
+            return Err(ApiError::new(
+                "Resource.AlreadyAssociated",
+                format!(
+                    "the specified association for route table {id} conflicts with an existing \
+                     association"
+                ),
+            ));
+        }
+    }
+    let association = json!({
+        "main": false,
+        "routeTableAssociationId": new_id("rtbassoc"),
+        "routeTableId": id,
+        "subnetId": subnet_id,
+        "associationState": {"state": "associated"},
+    });
+    change(cloud, id, |table| {
+        list(table, "associationSet")?.push(association.clone());
+        Ok(())
+    })?;
+    Ok(answer(&association))
+}
+
+fn answer(association: &Value) -> Value {
+    json!({
+        "associationId": association["routeTableAssociationId"],
+        "associationState": association["associationState"],
+    })
+}
+
+pub(super) async fn disassociate(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+    let _change = changing();
+    let id = required(&input, "AssociationId")?;
+    for (table_id, table) in ROUTE_TABLE.records(cloud).list("")? {
+        let Some(found) =
+            associations(&table).find(|association| association["routeTableAssociationId"] == id)
+        else {
+            continue;
+        };
+        if found["main"] == true {
+            return Err(ApiError::new(
+                "InvalidParameterValue",
+                format!("cannot disassociate the main route table association {id}"),
+            ));
+        }
+        change(cloud, &table_id, |table| {
+            list(table, "associationSet")?
+                .retain(|association| association["routeTableAssociationId"] != id);
+            Ok(())
+        })?;
+        return Ok(super::done());
+    }
+    Err(ApiError::new(
+        "InvalidAssociationID.NotFound",
+        format!("The association ID '{id}' does not exist"),
+    ))
+}

@@ -1,0 +1,302 @@
+//! Manifests: what one says, and keeping it with its tag.
+
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
+use sha2::{Digest, Sha256};
+
+use super::{Repository, StoredImage, find, layers, repositories};
+use crate::Cloud;
+use crate::api::{ApiError, ApiResult};
+use crate::clock;
+use crate::cloud::ACCOUNT;
+use crate::limits;
+use mlops_core::names::ImageTag;
+
+pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// A manifest of one image, or an index of several.
+#[derive(Debug)]
+pub(super) enum Manifest {
+    Image(Box<ImageManifest>),
+    Index(Box<ImageIndex>),
+}
+
+/// A manifest that a repository now has.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// `sha256:…`
+    pub(super) digest: String,
+    /// Its media type.
+    pub(super) media_type: String,
+    /// What the manifest refers to, for the `OCI-Subject` header.
+    pub(super) subject: Option<String>,
+    /// True when the repository had this image and this tag already.
+    pub(super) known: bool,
+}
+
+/// The digest of bytes: `sha256:…`.
+pub(super) fn digest_of(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+/// The hex part of a `sha256:` digest; `None` for any other text.
+pub(super) fn sha256_of(digest: &str) -> Option<&str> {
+    digest.strip_prefix("sha256:").filter(|hex| {
+        hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// Reads the bytes of a manifest as the type it has.
+pub(super) fn read(bytes: &[u8], media_type: &str) -> ApiResult<Manifest> {
+    let invalid = |error: &dyn std::fmt::Display| {
+        super::invalid(format!(
+            "Invalid parameter at 'ImageManifest' failed to satisfy constraint: \
+             'Invalid JSON syntax' ({error})"
+        ))
+    };
+    match media_type {
+        DOCKER_MANIFEST | OCI_MANIFEST => ImageManifest::from_reader(bytes)
+            .map(|manifest| Manifest::Image(Box::new(manifest)))
+            .map_err(|error| invalid(&error)),
+        DOCKER_LIST | OCI_INDEX => ImageIndex::from_reader(bytes)
+            .map(|index| Manifest::Index(Box::new(index)))
+            .map_err(|error| invalid(&error)),
+        other => Err(super::invalid(format!(
+            "Invalid parameter at 'ImageManifestMediaType': '{other}' is not a Docker \
+             (schema 2) or OCI manifest"
+        ))),
+    }
+}
+
+/// The media type of a manifest: what the caller says, which must agree with what it says itself.
+fn media_type(bytes: &[u8], said: Option<&str>) -> ApiResult<String> {
+    let json = limits::document(bytes).map_err(|error| {
+        super::invalid(format!(
+            "Invalid parameter at 'ImageManifest' failed to satisfy constraint: \
+             'Invalid JSON syntax' ({error})"
+        ))
+    })?;
+    let own = json["mediaType"].as_str();
+    let said = said
+        .map(|said| said.split(';').next().unwrap_or(said).trim())
+        .filter(|said| !said.is_empty() && *said != "application/json");
+    match (said, own) {
+        (Some(said), Some(own)) if said != own => Err(super::invalid(format!(
+            "Invalid parameter at 'ImageManifestMediaType': the manifest is of the type '{own}', \
+             not '{said}'"
+        ))),
+        (Some(kind), _) | (None, Some(kind)) => Ok(kind.to_owned()),
+        (None, None) if json.get("manifests").is_some() => Ok(OCI_INDEX.to_owned()),
+        (None, None) => Ok(OCI_MANIFEST.to_owned()),
+    }
+}
+
+/// Keeps a manifest, and moves `tag` to it where the repository lets it. Everything that it names
+/// must be in the repository already.
+pub(super) fn put(
+    cloud: &Cloud,
+    name: &str,
+    bytes: &[u8],
+    said_type: Option<&str>,
+    tag: Option<&str>,
+) -> ApiResult<Kept> {
+    let repository = find(cloud, None, name)?;
+    if let Some(tag) = tag {
+        tag.parse::<ImageTag>()
+            .map_err(|error| super::invalid(format!("Invalid parameter at 'imageTag': {error}")))?;
+    }
+    let media_type = media_type(bytes, said_type)?;
+    let manifest = read(bytes, &media_type)?;
+    let (image, parts) = match &manifest {
+        Manifest::Image(manifest) => stored_image(cloud, &repository, &media_type, manifest)?,
+        Manifest::Index(index) => (stored_index(&repository, &media_type, index)?, Vec::new()),
+    };
+    let sha256 = cloud.blobs().write(bytes)?;
+    cloud.blobs().touch(&sha256);
+    let digest = format!("sha256:{sha256}");
+    let subject = image.subject.clone();
+    let known = cloud.store().transaction(|transaction| {
+        let mut repository = repositories(cloud)
+            .get_in(transaction, name)?
+            .ok_or_else(|| super::not_found(ACCOUNT, name))?;
+        // What it refers to may have been removed since it was checked.
+        if let Manifest::Index(index) = &manifest {
+            stored_index(&repository, &media_type, index)?;
+        }
+        for part in &parts {
+            let key = format!("{name}@{}", part.digest());
+            let mut layer = layers(cloud)
+                .get_in(transaction, &key)?
+                .ok_or_else(|| missing_layers(name, &[part.digest().to_string()]))?;
+            layer.media_type = Some(part.media_type().to_string());
+            layer.released = None;
+            layers(cloud).put_in(transaction, &key, &layer)?;
+        }
+        let known = repository.images.contains_key(&digest);
+        let moved = match tag {
+            Some(tag) => set_tag(&mut repository, tag, &digest)?,
+            None => false,
+        };
+        repository.images.entry(digest.clone()).or_insert(image);
+        repositories(cloud).put_in(transaction, name, &repository)?;
+        Ok(known && !moved)
+    })?;
+    Ok(Kept {
+        digest,
+        media_type,
+        subject,
+        known,
+    })
+}
+
+/// Names an image; true when the tag was free or named another.
+fn set_tag(repository: &mut Repository, tag: &str, digest: &str) -> ApiResult<bool> {
+    match repository.tags.get(tag) {
+        Some(named) if named == digest => Ok(false),
+        Some(_) if !repository.mutability.may_move(tag) => Err(ApiError::new(
+            "ImageTagAlreadyExistsException",
+            format!(
+                "The image tag '{tag}' already exists in the '{}' repository and cannot be \
+                 overwritten because the tag is immutable.",
+                repository.name
+            ),
+        )),
+        _ => {
+            repository.tags.insert(tag.to_owned(), digest.to_owned());
+            Ok(true)
+        }
+    }
+}
+
+/// What a manifest needs. A layer with URLs may stay where they point to; it is not pushed.
+pub(super) fn parts(manifest: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
+    std::iter::once(manifest.config())
+        .chain(manifest.layers())
+        .filter(|part| part.urls().as_ref().is_none_or(Vec::is_empty))
+}
+
+/// True when everything that a manifest names is there. A damaged blob is set aside when it is
+/// read: then nobody may hear that the image is there, or no push would bring the blob again.
+pub(super) fn is_whole(
+    cloud: &Cloud,
+    name: &str,
+    bytes: &[u8],
+    media_type: &str,
+) -> ApiResult<bool> {
+    match read(bytes, media_type)? {
+        Manifest::Image(manifest) => {
+            for part in parts(&manifest) {
+                if super::blobs::find(cloud, name, part.digest().as_ref())?.is_none() {
+                    return Ok(false);
+                }
+            }
+        }
+        Manifest::Index(index) => {
+            for child in index.manifests() {
+                let sha256 = child.digest().digest();
+                let Ok(bytes) = cloud.blobs().read_or_set_aside(sha256) else {
+                    return Ok(false);
+                };
+                if !is_whole(cloud, name, &bytes, child.media_type().as_ref())? {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn missing_layers(name: &str, digests: &[String]) -> ApiError {
+    ApiError::new(
+        "LayersNotFoundException",
+        format!(
+            "Layers with digests '{digests:?}' required for pushing image into repository with \
+             name '{name}' in the registry with id '{ACCOUNT}' do not exist"
+        ),
+    )
+}
+
+/// The record of one image, and the blobs that it consists of.
+fn stored_image(
+    cloud: &Cloud,
+    repository: &Repository,
+    media_type: &str,
+    manifest: &ImageManifest,
+) -> ApiResult<(StoredImage, Vec<Descriptor>)> {
+    let parts: Vec<Descriptor> = parts(manifest).cloned().collect();
+    let mut missing = Vec::new();
+    for part in &parts {
+        match super::blobs::find(cloud, &repository.name, part.digest().as_ref())? {
+            None => missing.push(part.digest().to_string()),
+            Some(layer) if layer.size != part.size() => {
+                return Err(super::invalid(format!(
+                    "Invalid parameter at 'ImageManifest': {} has {} bytes, not {}",
+                    part.digest(),
+                    layer.size,
+                    part.size()
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    if !missing.is_empty() {
+        return Err(missing_layers(&repository.name, &missing));
+    }
+    let artifact_type = manifest.artifact_type().as_ref().map_or_else(
+        || manifest.config().media_type().to_string(),
+        MediaType::to_string,
+    );
+    let image = StoredImage {
+        media_type: media_type.to_owned(),
+        artifact_type: Some(artifact_type),
+        size: parts.iter().map(Descriptor::size).sum(),
+        pushed: clock::epoch(),
+        subject: manifest
+            .subject()
+            .as_ref()
+            .map(|of| of.digest().to_string()),
+        children: Vec::new(),
+    };
+    Ok((image, parts))
+}
+
+fn stored_index(
+    repository: &Repository,
+    media_type: &str,
+    index: &ImageIndex,
+) -> ApiResult<StoredImage> {
+    let children: Vec<String> = index
+        .manifests()
+        .iter()
+        .map(|child| child.digest().to_string())
+        .collect();
+    let missing: Vec<&String> = children
+        .iter()
+        .filter(|child| !repository.images.contains_key(*child))
+        .collect();
+    if !missing.is_empty() {
+        return Err(ApiError::new(
+            "ReferencedImagesNotFoundException",
+            format!(
+                "Images with digests '{missing:?}' required for pushing image into repository \
+                 with name '{}' in the registry with id '{ACCOUNT}' do not exist",
+                repository.name
+            ),
+        ));
+    }
+    Ok(StoredImage {
+        media_type: media_type.to_owned(),
+        artifact_type: index.artifact_type().as_ref().map(MediaType::to_string),
+        size: children
+            .iter()
+            .filter_map(|child| repository.images.get(child))
+            .map(|child| child.size)
+            .max()
+            .unwrap_or_default(),
+        pushed: clock::epoch(),
+        subject: index.subject().as_ref().map(|of| of.digest().to_string()),
+        children,
+    })
+}

@@ -1,0 +1,324 @@
+//! Image scans. Nothing here looks for vulnerabilities: findings are those that
+//! `mlops local inject scan` put into the state directory, as
+//! `scan-findings/REPOSITORY/HEX-DIGEST.json`. Without that file there is no scan, and never one
+//! that found nothing.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::images::{ImageId, image_not_found};
+use super::manifests::sha256_of;
+use super::{find, invalid, page, with_token};
+use crate::Cloud;
+use crate::api::{ApiError, ApiResult};
+use crate::clock;
+use crate::cloud::ACCOUNT;
+use mlops_core::error::Failure;
+
+/// The severities of `FindingSeverity` in ECR's service model, the worst first.
+const SEVERITIES: &[&str] = &[
+    "CRITICAL",
+    "HIGH",
+    "MEDIUM",
+    "LOW",
+    "INFORMATIONAL",
+    "UNDEFINED",
+];
+
+/// The findings of one image (`ImageScanFindings` in ECR's service model, basic scanning).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Findings {
+    #[serde(rename = "findings")]
+    list: Vec<Finding>,
+    /// Seconds since the epoch.
+    #[serde(default, deserialize_with = "time")]
+    image_scan_completed_at: Option<f64>,
+    /// Seconds since the epoch.
+    #[serde(default, deserialize_with = "time")]
+    vulnerability_source_updated_at: Option<f64>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Finding {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
+    severity: String,
+    #[serde(default)]
+    attributes: Vec<Attribute>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Attribute {
+    key: String,
+    #[serde(default)]
+    value: String,
+}
+
+/// Seconds since the epoch, or a time as the aws CLI writes it.
+fn time<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    match &value {
+        Value::Null => Ok(None),
+        Value::Number(number) => Ok(number.as_f64()),
+        Value::String(text) => {
+            let time: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
+            Ok(Some(time.as_duration().as_secs_f64()))
+        }
+        other => Err(serde::de::Error::custom(format!("{other} is not a time"))),
+    }
+}
+
+impl Findings {
+    /// Reads findings as `aws ecr describe-image-scan-findings` prints them: the whole answer, or
+    /// its `imageScanFindings`.
+    fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
+        let mut document: Value = serde_json::from_slice(bytes)?;
+        if let Some(inner) = document.get_mut("imageScanFindings") {
+            document = inner.take();
+        }
+        if document.get("enhancedFindings").is_some() {
+            return Err(anyhow!(
+                "findings of enhanced scanning (`enhancedFindings`) are not read, only `findings`"
+            ));
+        }
+        let found: Self = serde_json::from_value(document)?;
+        let unknown = |finding: &&Finding| !SEVERITIES.contains(&finding.severity.as_str());
+        if let Some(finding) = found.list.iter().find(unknown) {
+            return Err(anyhow!(
+                "the severity of {} is `{}`, none of {}",
+                finding.name,
+                finding.severity,
+                SEVERITIES.join(", ")
+            ));
+        }
+        Ok(found)
+    }
+
+    fn counts(&self) -> BTreeMap<&str, u64> {
+        let mut counts = BTreeMap::new();
+        for finding in &self.list {
+            *counts.entry(finding.severity.as_str()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The members that describe the scan as a whole.
+    fn summary(&self) -> Value {
+        let mut summary = json!({"findingSeverityCounts": self.counts()});
+        let times = [
+            ("imageScanCompletedAt", self.image_scan_completed_at),
+            (
+                "vulnerabilitySourceUpdatedAt",
+                self.vulnerability_source_updated_at,
+            ),
+        ];
+        for (name, time) in times {
+            if let Some(time) = time {
+                summary[name] = json!(time);
+            }
+        }
+        summary
+    }
+}
+
+fn path(state: &Path, repository: &str, sha256: &str) -> PathBuf {
+    state
+        .join("scan-findings")
+        .join(repository)
+        .join(format!("{sha256}.json"))
+}
+
+/// Puts the findings of an image into a state directory, and counts them by severity. The server
+/// reads them when it is asked; it need not run now.
+pub(crate) fn inject(
+    state: &Path,
+    repository: &str,
+    digest: &str,
+    bytes: &[u8],
+) -> anyhow::Result<BTreeMap<String, u64>> {
+    super::check_name(repository)
+        .map_err(|_| Failure::usage(format!("`{repository}` is no name of a repository")))?;
+    let sha256 = sha256_of(digest).ok_or_else(|| {
+        Failure::usage(format!(
+            "`{digest}` is not a digest: sha256: and 64 hexadecimal digits"
+        ))
+    })?;
+    let mut findings = Findings::parse(bytes)?;
+    findings
+        .image_scan_completed_at
+        .get_or_insert_with(clock::epoch);
+    let path = path(state, repository, sha256);
+    let doing = || format!("cannot write {}", path.display());
+    let directory = path.parent().unwrap_or(state);
+    std::fs::create_dir_all(directory).with_context(doing)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory).with_context(doing)?;
+    file.write_all(&serde_json::to_vec(&findings)?)
+        .with_context(doing)?;
+    file.persist(&path).with_context(doing)?;
+    Ok(findings
+        .counts()
+        .into_iter()
+        .map(|(severity, count)| (severity.to_owned(), count))
+        .collect())
+}
+
+/// The findings of an image, if any were put there.
+fn load(cloud: &Cloud, repository: &str, digest: &str) -> ApiResult<Option<Findings>> {
+    let sha256 = sha256_of(digest).unwrap_or_default();
+    match std::fs::read(path(cloud.directory(), repository, sha256)) {
+        Ok(bytes) => Findings::parse(&bytes)
+            .map(Some)
+            .map_err(|error| ApiError::internal(format_args!("the findings of {digest}: {error}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Adds what `DescribeImages` says of an image's scan.
+pub(super) fn describe(
+    cloud: &Cloud,
+    repository: &str,
+    digest: &str,
+    detail: &mut Value,
+) -> ApiResult<()> {
+    if let Some(findings) = load(cloud, repository, digest)? {
+        detail["imageScanStatus"] = complete();
+        detail["imageScanFindingsSummary"] = findings.summary();
+    }
+    Ok(())
+}
+
+fn complete() -> Value {
+    json!({
+        "status": "COMPLETE",
+        "description": "The findings that were loaded into the local cloud.",
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Scan {
+    registry_id: Option<String>,
+    repository_name: String,
+    image_id: ImageId,
+    next_token: Option<String>,
+    max_results: Option<usize>,
+}
+
+/// The digest of the image to be scanned.
+fn image(cloud: &Cloud, input: &Scan) -> ApiResult<String> {
+    let name = &input.repository_name;
+    let repository = find(cloud, input.registry_id.as_deref(), name)?;
+    match repository.locate(&input.image_id) {
+        Ok(digest) => Ok(digest),
+        Err(("MissingDigestAndTag", reason)) => Err(invalid(reason)),
+        Err(_) => Err(image_not_found(name, &input.image_id)),
+    }
+}
+
+fn answer(input: &Scan, digest: String, status: &Value) -> Value {
+    json!({
+        "registryId": ACCOUNT,
+        "repositoryName": input.repository_name,
+        "imageId": input.image_id.at(digest),
+        "imageScanStatus": status,
+    })
+}
+
+/// Says what there is: the loaded findings are complete, and others cannot be found out.
+pub(super) async fn start_image_scan(cloud: &Cloud, input: Scan) -> ApiResult<Value> {
+    let digest = image(cloud, &input)?;
+    let status = match load(cloud, &input.repository_name, &digest)? {
+        Some(_) => complete(),
+        None => json!({
+            "status": "FINDINGS_UNAVAILABLE",
+            "description": "The local cloud has no vulnerability data. Load findings with \
+                            `mlops local inject scan`.",
+        }),
+    };
+    Ok(answer(&input, digest, &status))
+}
+
+pub(super) async fn describe_image_scan_findings(cloud: &Cloud, input: Scan) -> ApiResult<Value> {
+    let digest = image(cloud, &input)?;
+    let name = &input.repository_name;
+    let findings = load(cloud, name, &digest)?.ok_or_else(|| {
+        ApiError::new(
+            "ScanNotFoundException",
+            format!(
+                "Image scan does not exist for the image with '{}' in the repository with name \
+                 '{name}' in the registry with id '{ACCOUNT}'",
+                input.image_id.text()
+            ),
+        )
+    })?;
+    let mut shown = findings.summary();
+    let token = input.next_token.as_deref();
+    let (items, next) = page(findings.list, token, input.max_results)?;
+    shown["findings"] = json!(items);
+    let mut answer = answer(&input, digest, &complete());
+    answer["imageScanFindings"] = shown;
+    Ok(with_token(answer, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_read_as_the_cli_prints_them() {
+        let findings = json!({
+            "findings": [
+                {"name": "CVE-1", "severity": "HIGH", "attributes": [{"key": "package_name", "value": "x"}]},
+                {"name": "CVE-2", "severity": "HIGH"},
+                {"name": "CVE-3", "severity": "LOW"},
+            ],
+            "imageScanCompletedAt": "2026-01-02T03:04:05+00:00",
+            "findingSeverityCounts": {"HIGH": 9},
+        });
+        let whole = json!({"imageScanFindings": findings, "registryId": "1"});
+        for document in [&findings, &whole] {
+            let read = Findings::parse(document.to_string().as_bytes()).unwrap();
+            assert_eq!(read.counts(), BTreeMap::from([("HIGH", 2), ("LOW", 1)]));
+            assert_eq!(read.image_scan_completed_at, Some(1_767_323_045.0));
+        }
+        for bad in [
+            json!({}),
+            json!({"findings": [{"name": "x", "severity": "BAD"}]}),
+            json!({"findings": [{"name": "x", "severity": "LOW", "sevrity": 1}]}),
+            json!({"findings": [], "enhancedFindings": []}),
+            json!([]),
+        ] {
+            assert!(
+                Findings::parse(bad.to_string().as_bytes()).is_err(),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn findings_stay_in_their_directory() {
+        let state = tempfile::tempdir().unwrap();
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let good = br#"{"findings": []}"#;
+        for (repository, digest) in [
+            ("../x", digest.as_str()),
+            ("a/../../x", &digest),
+            ("flights", "sha256:../x"),
+        ] {
+            assert!(inject(state.path(), repository, digest, good).is_err());
+        }
+        assert!(inject(state.path(), "team/flights", &digest, good).is_ok());
+    }
+}

@@ -1,0 +1,259 @@
+//! What is set on a repository: tag mutability, scanning, policies, resource tags.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    ExclusionFilter, Mutability, Repository, ResourceTag, ScanningConfiguration, change, find,
+    invalid, not_found,
+};
+use crate::api::{ApiError, ApiResult};
+use crate::clock;
+use crate::cloud::ACCOUNT;
+use crate::{Cloud, limits, system_tags};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Named {
+    registry_id: Option<String>,
+    repository_name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PutImageTagMutability {
+    repository_name: String,
+    image_tag_mutability: String,
+    #[serde(default)]
+    image_tag_mutability_exclusion_filters: Vec<ExclusionFilter>,
+}
+
+pub(super) async fn put_image_tag_mutability(
+    cloud: &Cloud,
+    input: PutImageTagMutability,
+) -> ApiResult<Value> {
+    let mutability = Mutability::new(
+        Some(input.image_tag_mutability),
+        input.image_tag_mutability_exclusion_filters,
+    )?;
+    let mut answer = json!({
+        "registryId": ACCOUNT,
+        "repositoryName": input.repository_name,
+        "imageTagMutability": mutability.mode,
+    });
+    if !mutability.exclusions.is_empty() {
+        answer["imageTagMutabilityExclusionFilters"] = json!(mutability.exclusions);
+    }
+    change(cloud, &input.repository_name, |repository| {
+        repository.mutability = mutability;
+        Ok(answer)
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PutImageScanningConfiguration {
+    repository_name: String,
+    image_scanning_configuration: ScanningConfiguration,
+}
+
+pub(super) async fn put_image_scanning_configuration(
+    cloud: &Cloud,
+    input: PutImageScanningConfiguration,
+) -> ApiResult<Value> {
+    let scan_on_push = input.image_scanning_configuration.scan_on_push;
+    change(cloud, &input.repository_name, |repository| {
+        repository.scan_on_push = scan_on_push;
+        Ok(json!({
+            "registryId": ACCOUNT,
+            "repositoryName": repository.name,
+            "imageScanningConfiguration": {"scanOnPush": scan_on_push},
+        }))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PutLifecyclePolicy {
+    repository_name: String,
+    lifecycle_policy_text: String,
+}
+
+/// Keeps the policy; like AWS, which applies policies within a day, it removes nothing now.
+pub(super) async fn put_lifecycle_policy(
+    cloud: &Cloud,
+    input: PutLifecyclePolicy,
+) -> ApiResult<Value> {
+    super::lifecycle::Policy::parse(&input.lifecycle_policy_text)?;
+    change(cloud, &input.repository_name, |repository| {
+        let answer = json!({
+            "registryId": ACCOUNT,
+            "repositoryName": repository.name,
+            "lifecyclePolicyText": input.lifecycle_policy_text,
+        });
+        repository.lifecycle_policy = Some(input.lifecycle_policy_text);
+        Ok(answer)
+    })
+}
+
+fn no_lifecycle_policy(name: &str) -> ApiError {
+    ApiError::new(
+        "LifecyclePolicyNotFoundException",
+        format!(
+            "Lifecycle policy does not exist for the repository with name '{name}' in the \
+             registry with id '{ACCOUNT}'"
+        ),
+    )
+}
+
+/// The text of a repository's policy.
+pub(super) fn lifecycle_text(repository: &Repository) -> ApiResult<&str> {
+    let text = repository.lifecycle_policy.as_deref();
+    text.ok_or_else(|| no_lifecycle_policy(&repository.name))
+}
+
+fn lifecycle_answer(name: &str, policy: Option<String>) -> ApiResult<Value> {
+    let policy = policy.ok_or_else(|| no_lifecycle_policy(name))?;
+    Ok(json!({
+        "registryId": ACCOUNT,
+        "repositoryName": name,
+        "lifecyclePolicyText": policy,
+        "lastEvaluatedAt": clock::epoch(),
+    }))
+}
+
+pub(super) async fn get_lifecycle_policy(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+    let repository = find(cloud, input.registry_id.as_deref(), &input.repository_name)?;
+    lifecycle_answer(&repository.name, repository.lifecycle_policy)
+}
+
+pub(super) async fn delete_lifecycle_policy(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+    change(cloud, &input.repository_name, |repository| {
+        lifecycle_answer(&repository.name, repository.lifecycle_policy.take())
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SetRepositoryPolicy {
+    repository_name: String,
+    policy_text: String,
+}
+
+pub(super) async fn set_repository_policy(
+    cloud: &Cloud,
+    input: SetRepositoryPolicy,
+) -> ApiResult<Value> {
+    let wrong = |why: &str| {
+        invalid(format!(
+            "Invalid parameter at 'PolicyText' failed to satisfy constraint: \
+             'Invalid repository policy provided{why}'"
+        ))
+    };
+    let policy = limits::document(input.policy_text.as_bytes())
+        .map_err(|error| wrong(&format!(": {error}")))?;
+    if policy.get("Statement").is_none() {
+        return Err(wrong(""));
+    }
+    change(cloud, &input.repository_name, |repository| {
+        repository.policy = Some(input.policy_text);
+        policy_answer(&repository.name, repository.policy.clone())
+    })
+}
+
+fn policy_answer(name: &str, policy: Option<String>) -> ApiResult<Value> {
+    let policy = policy.ok_or_else(|| {
+        ApiError::new(
+            "RepositoryPolicyNotFoundException",
+            format!(
+                "Repository policy does not exist for the repository with name '{name}' in the \
+                 registry with id '{ACCOUNT}'"
+            ),
+        )
+    })?;
+    Ok(json!({"registryId": ACCOUNT, "repositoryName": name, "policyText": policy}))
+}
+
+pub(super) async fn get_repository_policy(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+    let repository = find(cloud, input.registry_id.as_deref(), &input.repository_name)?;
+    policy_answer(&repository.name, repository.policy)
+}
+
+pub(super) async fn delete_repository_policy(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+    change(cloud, &input.repository_name, |repository| {
+        policy_answer(&repository.name, repository.policy.take())
+    })
+}
+
+/// The repository of an ARN.
+fn repository_name(cloud: &Cloud, arn: &str) -> ApiResult<String> {
+    arn.strip_prefix(&cloud.arn("ecr", "repository/"))
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            invalid(format!(
+                "Invalid parameter at 'resourceArn': '{arn}' is not the ARN of a repository here"
+            ))
+        })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TagResource {
+    resource_arn: String,
+    tags: Vec<ResourceTag>,
+}
+
+pub(super) async fn tag_resource(cloud: &Cloud, input: TagResource) -> ApiResult<Value> {
+    let name = repository_name(cloud, &input.resource_arn)?;
+    change(cloud, &name, |repository| {
+        for tag in input.tags {
+            repository.resource_tags.insert(tag.key, tag.value);
+        }
+        if system_tags::counted(repository.resource_tags.keys()) > 50 {
+            return Err(ApiError::new(
+                "TooManyTagsException",
+                "The list of tags on the repository is over the limit of 50",
+            ));
+        }
+        Ok(json!({}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UntagResource {
+    resource_arn: String,
+    tag_keys: Vec<String>,
+}
+
+pub(super) async fn untag_resource(cloud: &Cloud, input: UntagResource) -> ApiResult<Value> {
+    let name = repository_name(cloud, &input.resource_arn)?;
+    change(cloud, &name, |repository| {
+        repository
+            .resource_tags
+            .retain(|key, _| !input.tag_keys.contains(key));
+        Ok(json!({}))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListTagsForResource {
+    resource_arn: String,
+}
+
+pub(super) async fn list_tags_for_resource(
+    cloud: &Cloud,
+    input: ListTagsForResource,
+) -> ApiResult<Value> {
+    let name = repository_name(cloud, &input.resource_arn)?;
+    let repository = super::repositories(cloud)
+        .get(&name)?
+        .ok_or_else(|| not_found(ACCOUNT, &name))?;
+    let tags: Vec<_> = repository
+        .resource_tags
+        .into_iter()
+        .map(|(key, value)| ResourceTag { key, value })
+        .collect();
+    Ok(json!({"tags": tags}))
+}

@@ -1,0 +1,547 @@
+//! Policy documents: what IAM refuses, and who a trust policy trusts.
+
+use std::collections::BTreeMap;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use crate::api::{ApiError, ApiResult};
+use crate::cloud::ACCOUNT;
+use crate::limits;
+
+/// A policy document as it was sent: text, or (from CloudFormation) the document itself.
+#[derive(Debug, Clone)]
+pub(super) struct Document(String);
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match Value::deserialize(deserializer)? {
+            Value::String(text) => text,
+            value => value.to_string(),
+        }))
+    }
+}
+
+impl Document {
+    /// The text of a role's trust policy; `MalformedPolicyDocument` when it cannot be one.
+    pub(super) fn trust(self) -> ApiResult<String> {
+        for statement in statements(&self.0)? {
+            require(&statement, &["Principal", "NotPrincipal"])?;
+            require(&statement, &["Action", "NotAction"])?;
+            if statement.contains_key("Resource") {
+                return Err(malformed("Has prohibited field Resource"));
+            }
+        }
+        Ok(self.0)
+    }
+
+    /// The text of a policy that grants; `MalformedPolicyDocument` when it cannot be one.
+    pub(super) fn identity(self) -> ApiResult<String> {
+        for statement in statements(&self.0)? {
+            if statement.contains_key("Principal") {
+                return Err(malformed("Policy document should not specify a principal."));
+            }
+            require(&statement, &["Action", "NotAction"])
+                .map_err(|_| malformed("Policy statement must contain actions."))?;
+            require(&statement, &["Resource", "NotResource"])
+                .map_err(|_| malformed("Policy statement must contain resources."))?;
+            for resource in texts(statement.get("Resource")) {
+                if resource != "*" && !resource.starts_with("arn:") {
+                    return Err(malformed(format!(
+                        "Resource {resource} must be in ARN format or \"*\"."
+                    )));
+                }
+            }
+        }
+        Ok(self.0)
+    }
+}
+
+/// A document as responses carry it: percent-encoded (RFC 3986).
+pub(super) fn encoded(document: &str) -> String {
+    utf8_percent_encode(document, NON_ALPHANUMERIC).to_string()
+}
+
+/// True when a trust policy lets the service `principal` assume the role for this account: a statement
+/// allows it and none denies it.
+pub(super) fn trusts(document: &str, principal: &str) -> bool {
+    let Ok(statements) = statements(document) else {
+        return false;
+    };
+    let service = Assumption {
+        kind: SERVICE,
+        principals: vec![principal.to_owned()],
+        action: "sts:AssumeRole",
+        context: BTreeMap::from([("aws:SourceAccount".to_owned(), ACCOUNT.to_owned())]),
+    };
+    let allowed = statements.iter().any(|statement| {
+        let services = statement
+            .get("Principal")
+            .and_then(|principals| principals.get("Service"));
+        let source = statement
+            .get("Condition")
+            .and_then(|condition| condition.get("StringEquals"))
+            .and_then(|equals| equals.get("aws:SourceAccount"));
+        statement.get("Effect").and_then(Value::as_str) == Some("Allow")
+            && texts(services).contains(&principal)
+            && texts(statement.get("Action"))
+                .iter()
+                .any(|action| matches!(*action, "sts:AssumeRole" | "sts:*" | "*"))
+            && source.is_none_or(|source| texts(Some(source)).contains(&ACCOUNT))
+    });
+    allowed && !service.is_denied_by(&statements)
+}
+
+/// The kind of principal that a service of AWS is.
+const SERVICE: &str = "Service";
+
+/// What a caller wants of a trust policy.
+#[derive(Debug)]
+pub(crate) struct Assumption {
+    /// The kind of principal: `AWS`, `Federated` or `Service`.
+    pub(crate) kind: &'static str,
+    /// Every way in which a policy may name the caller.
+    pub(crate) principals: Vec<String>,
+    pub(crate) action: &'static str,
+    /// The condition keys that are known of the request.
+    pub(crate) context: BTreeMap<String, String>,
+}
+
+impl Assumption {
+    /// Whether a statement of the policy allows it and none denies it.
+    pub(super) fn is_allowed_by(&self, document: &str) -> bool {
+        let Ok(statements) = statements(document) else {
+            return false;
+        };
+        self.is_matched(&statements, "Allow") && !self.is_denied_by(&statements)
+    }
+
+    fn is_denied_by(&self, statements: &[Map<String, Value>]) -> bool {
+        self.is_matched(statements, "Deny")
+    }
+
+    /// Whether one of the statements with this effect is for the request.
+    fn is_matched(&self, statements: &[Map<String, Value>], effect: &str) -> bool {
+        statements.iter().any(|statement| {
+            statement.get("Effect").and_then(Value::as_str) == Some(effect)
+                && self.is_meant_by(statement, effect)
+                // A condition that cannot be evaluated never widens what is allowed.
+                && self
+                    .meets(statement.get("Condition"))
+                    .unwrap_or(effect == "Deny")
+        })
+    }
+
+    fn is_meant_by(&self, statement: &Map<String, Value>, effect: &str) -> bool {
+        let names_caller = |principals: &Value| {
+            let principals = match principals {
+                // Every principal: a Deny for all accounts is one for services too.
+                Value::Object(kinds)
+                    if effect == "Deny" && texts(kinds.get("AWS")).contains(&"*") =>
+                {
+                    return true;
+                }
+                Value::Object(kinds) => texts(kinds.get(self.kind)),
+                all => texts(Some(all)),
+            };
+            principals
+                .iter()
+                .any(|name| *name == "*" || self.principals.iter().any(|own| own == name))
+        };
+        // Actions are the same in upper and lower case.
+        let wanted = self.action.to_ascii_lowercase();
+        let names_action = |actions: &Value| {
+            texts(Some(actions))
+                .iter()
+                .any(|action| matches_pattern(&action.to_ascii_lowercase(), &wanted))
+        };
+        let caller = match (statement.get("Principal"), statement.get("NotPrincipal")) {
+            (Some(named), _) => names_caller(named),
+            (None, Some(others)) => !names_caller(others),
+            (None, None) => false,
+        };
+        let action = match (statement.get("Action"), statement.get("NotAction")) {
+            (Some(named), _) => names_action(named),
+            (None, Some(others)) => !names_action(others),
+            (None, None) => false,
+        };
+        caller && action
+    }
+
+    /// Whether a condition holds; `None` when that depends on an operator or key that is not known here.
+    fn meets(&self, condition: Option<&Value>) -> Option<bool> {
+        let Some(condition) = condition else {
+            return Some(true);
+        };
+        let mut known = true;
+        for (operator, keys) in condition.as_object()? {
+            for (key, wanted) in keys.as_object()? {
+                match self.holds(operator, key, wanted) {
+                    Some(true) => {}
+                    Some(false) => return Some(false),
+                    None => known = false,
+                }
+            }
+        }
+        known.then_some(true)
+    }
+
+    /// Whether one operator of a condition holds for one key. A key that the request does not have
+    /// meets the negated operators and those that end with `IfExists` (user guide, "IAM JSON policy
+    /// elements: Condition operators").
+    fn holds(&self, operator: &str, key: &str, wanted: &Value) -> Option<bool> {
+        // Keys are the same in upper and lower case.
+        let own = self
+            .context
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(key))
+            .map(|(_, value)| value.as_str());
+        if own.is_none() && self.kind == SERVICE {
+            // AWS's services send more keys than are known here, such as aws:SourceArn.
+            return None;
+        }
+        let wanted = texts(Some(wanted));
+        let (operator, if_exists) = match operator.strip_suffix("IfExists") {
+            Some(operator) => (operator, true),
+            None => (operator, false),
+        };
+        let like = |own: &str| wanted.iter().any(|like| matches_pattern(like, own));
+        let equals = |own: &str| wanted.contains(&own);
+        Some(match operator {
+            "StringEquals" => own.map_or(if_exists, equals),
+            "StringLike" => own.map_or(if_exists, like),
+            "StringNotEquals" => !own.is_some_and(equals),
+            "StringNotLike" => !own.is_some_and(like),
+            _ => return None,
+        })
+    }
+}
+
+/// Whether a text has the form of a pattern, in which `*` is any text and `?` any character.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
+    let pattern = regex::escape(pattern)
+        .replace(r"\*", ".*")
+        .replace(r"\?", ".");
+    regex::Regex::new(&format!("^(?s:{pattern})$")).is_ok_and(|pattern| pattern.is_match(text))
+}
+
+fn statements(document: &str) -> ApiResult<Vec<Map<String, Value>>> {
+    const FIELDS: [&str; 9] = [
+        "Sid",
+        "Effect",
+        "Principal",
+        "NotPrincipal",
+        "Action",
+        "NotAction",
+        "Resource",
+        "NotResource",
+        "Condition",
+    ];
+
+    // Unverified against AWS: its words for a key that occurs twice.
+    let document = limits::document(document.as_bytes())
+        .map_err(|error| malformed(format!("This policy contains invalid Json ({error})")))?;
+    let Value::Object(document) = document else {
+        return Err(malformed("This policy contains invalid Json"));
+    };
+    if let Some(version) = document.get("Version")
+        && !matches!(version.as_str(), Some("2012-10-17" | "2008-10-17"))
+    {
+        return Err(malformed("Syntax errors in policy."));
+    }
+    let statements = match document.get("Statement") {
+        Some(Value::Array(statements)) if !statements.is_empty() => statements.clone(),
+        Some(statement @ Value::Object(_)) => vec![statement.clone()],
+        _ => return Err(malformed("Syntax errors in policy.")),
+    };
+    statements
+        .into_iter()
+        .map(|statement| {
+            let Value::Object(statement) = statement else {
+                return Err(malformed("Syntax errors in policy."));
+            };
+            let effect = statement.get("Effect").and_then(Value::as_str);
+            if !matches!(effect, Some("Allow" | "Deny"))
+                || statement.keys().any(|key| !FIELDS.contains(&key.as_str()))
+                // What is named and what is not exclude each other.
+                || ["Principal", "Action", "Resource"].iter().any(|field| {
+                    statement.contains_key(*field)
+                        && statement.contains_key(&format!("Not{field}"))
+                })
+            {
+                return Err(malformed("Syntax errors in policy."));
+            }
+            let actions = [statement.get("Action"), statement.get("NotAction")];
+            for action in actions.into_iter().flat_map(texts) {
+                if action != "*" && !action.contains(':') {
+                    return Err(malformed(
+                        "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.",
+                    ));
+                }
+            }
+            Ok(statement)
+        })
+        .collect()
+}
+
+fn require(statement: &Map<String, Value>, fields: &[&str]) -> ApiResult<()> {
+    if fields.iter().any(|field| statement.contains_key(*field)) {
+        Ok(())
+    } else {
+        Err(malformed(format!("Missing required field {}", fields[0])))
+    }
+}
+
+/// One text, or a list of them.
+fn texts(value: Option<&Value>) -> Vec<&str> {
+    match value {
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn malformed(message: impl Into<String>) -> ApiError {
+    ApiError::new("MalformedPolicyDocument", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn document(statement: &Value) -> Document {
+        Document(json!({"Version": "2012-10-17", "Statement": statement}).to_string())
+    }
+
+    fn refusal(result: ApiResult<String>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!(error.code, "MalformedPolicyDocument");
+        error.message
+    }
+
+    #[test]
+    fn documents_that_cannot_be_policies_are_refused() {
+        let json = refusal(Document("{".to_owned()).identity());
+        assert!(json.contains("invalid Json"), "{json}");
+        let allow = |more: Value| {
+            let mut statement = json!({"Effect": "Allow"});
+            statement
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            document(&json!([statement]))
+        };
+        let no_resource = allow(json!({"Action": "s3:GetObject"})).identity();
+        assert!(refusal(no_resource).contains("resources"));
+        let no_vendor = allow(json!({"Action": "GetObject", "Resource": "*"})).identity();
+        assert!(refusal(no_vendor).contains("vendor"));
+        let no_arn = allow(json!({"Action": "s3:*", "Resource": ["*", "bucket"]})).identity();
+        assert!(refusal(no_arn).contains("Resource bucket"));
+        let typo = allow(json!({"Actions": "s3:*", "Resource": "*"})).identity();
+        assert!(refusal(typo).contains("Syntax"));
+        let both = allow(json!({"Action": "s3:*", "NotAction": "s3:*", "Resource": "*"}));
+        assert!(refusal(both.identity()).contains("Syntax"));
+        let no_vendor = allow(json!({"NotAction": "GetObject", "Resource": "*"})).identity();
+        assert!(refusal(no_vendor).contains("vendor"));
+        let no_principal = allow(json!({"Action": "sts:AssumeRole"})).trust();
+        assert!(refusal(no_principal).contains("Principal"));
+        assert!(refusal(document(&json!([])).identity()).contains("Syntax"));
+    }
+
+    #[test]
+    fn trust_names_the_service_and_the_account() {
+        let trust = |account: &str| {
+            document(&json!({
+                "Effect": "Allow",
+                "Principal": {"Service": ["lambda.amazonaws.com", "sagemaker.amazonaws.com"]},
+                "Action": "sts:AssumeRole",
+                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            }))
+            .trust()
+            .unwrap()
+        };
+        assert!(trusts(&trust(ACCOUNT), "sagemaker.amazonaws.com"));
+        assert!(!trusts(&trust(ACCOUNT), "ec2.amazonaws.com"));
+        assert!(!trusts(&trust("111122223333"), "sagemaker.amazonaws.com"));
+    }
+
+    #[test]
+    fn a_denied_service_is_not_trusted() {
+        let trusted = |deny: Value| {
+            let allow = json!({"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"},
+                "Action": "sts:AssumeRole"});
+            let text = json!({"Version": "2012-10-17", "Statement": [allow, deny]}).to_string();
+            let text = Document(text).trust().unwrap();
+            trusts(&text, "sagemaker.amazonaws.com")
+        };
+        let deny = |more: Value| {
+            let mut statement = json!({"Effect": "Deny", "Action": "sts:AssumeRole",
+                "Principal": {"Service": "sagemaker.amazonaws.com"}});
+            for (name, value) in more.as_object().unwrap() {
+                statement[name] = value.clone();
+            }
+            statement
+        };
+        for more in [
+            json!({}),
+            json!({"Action": ["sts:Assume*"]}),
+            json!({"Principal": "*"}),
+            json!({"Principal": {"AWS": "*"}}),
+            json!({"Condition": {"StringEquals": {"AWS:sourceaccount": ACCOUNT}}}),
+            json!({"Condition": {"StringNotEquals": {"aws:SourceAccount": "111122223333"}}}),
+            // What is not known here never widens.
+            json!({"Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:sagemaker:*"}}}),
+        ] {
+            assert!(!trusted(deny(more.clone())), "{more}");
+        }
+        for more in [
+            json!({"Action": "sts:TagSession"}),
+            json!({"Principal": {"Service": "ec2.amazonaws.com"}}),
+            json!({"Condition": {"StringEquals": {"aws:SourceAccount": "111122223333"}}}),
+            // How the user guide keeps other accounts from using a service as a deputy.
+            json!({"Condition": {"StringNotEquals": {"aws:SourceAccount": ACCOUNT}}}),
+            json!({"Condition": {"StringNotEqualsIfExists": {"aws:SourceAccount": ACCOUNT},
+                "Bool": {"aws:PrincipalIsAWSService": "true"}}}),
+        ] {
+            assert!(trusted(deny(more.clone())), "{more}");
+        }
+        let others = json!({"Effect": "Deny", "NotPrincipal": {"Service": "lambda.amazonaws.com"},
+            "NotAction": "sts:TagSession"});
+        assert!(!trusted(others));
+    }
+
+    #[test]
+    fn a_key_that_occurs_twice_is_malformed() {
+        let statement =
+            r#"{"Effect": "Allow", "Action": "s3:Get*", "Resource": "*", "Action": "*"}"#;
+        let text = format!(r#"{{"Version": "2012-10-17", "Statement": [{statement}]}}"#);
+        let error = Document(text).identity().unwrap_err();
+        assert_eq!(error.code, "MalformedPolicyDocument");
+        assert!(
+            error
+                .message
+                .contains("the key 'Action' occurs twice in $.Statement[0]"),
+            "{}",
+            error.message
+        );
+    }
+
+    #[test]
+    fn a_role_is_assumed_by_whom_its_trust_policy_names() {
+        let root = format!("arn:aws:iam::{ACCOUNT}:root");
+        let wanted = |id: Option<&str>| Assumption {
+            kind: "AWS",
+            principals: vec![root.clone()],
+            action: "sts:AssumeRole",
+            context: id
+                .map(|id| ("sts:ExternalId".to_owned(), id.to_owned()))
+                .into_iter()
+                .collect(),
+        };
+        let allow = |more: Value| {
+            let mut statement =
+                json!({"Effect": "Allow", "Principal": {"AWS": root}, "Action": "sts:AssumeRole"});
+            statement
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            statement
+        };
+        let deny = allow(json!({"Effect": "Deny"}));
+        let unknown = json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}});
+        for (statements, id, allowed) in [
+            (json!([allow(json!({}))]), None, true),
+            (json!([allow(json!({"Principal": "*"}))]), None, true),
+            (json!([allow(json!({"Action": "sts:*"}))]), None, true),
+            (
+                json!([allow(json!({"Action": "sts:TagSession"}))]),
+                None,
+                false,
+            ),
+            (
+                json!([allow(json!({"Principal": {"AWS": "arn:aws:iam::1:root"}}))]),
+                None,
+                false,
+            ),
+            (
+                json!([allow(json!({"Principal": {"Service": root}}))]),
+                None,
+                false,
+            ),
+            (
+                json!([allow(
+                    json!({"Condition": {"StringEquals": {"sts:ExternalId": "x"}}})
+                )]),
+                None,
+                false,
+            ),
+            (
+                json!([allow(
+                    json!({"Condition": {"StringEquals": {"sts:ExternalId": "x"}}})
+                )]),
+                Some("x"),
+                true,
+            ),
+            (
+                json!([allow(
+                    json!({"Condition": {"StringLike": {"sts:ExternalId": "x-*"}}})
+                )]),
+                Some("x-1"),
+                true,
+            ),
+            (json!([allow(json!({"Condition": unknown}))]), None, false),
+            (json!([allow(json!({})), deny]), None, false),
+            (
+                json!([
+                    allow(json!({})),
+                    allow(json!({"Effect": "Deny", "Condition": unknown}))
+                ]),
+                None,
+                false,
+            ),
+        ] {
+            let trust = document(&statements).trust().unwrap();
+            assert_eq!(wanted(id).is_allowed_by(&trust), allowed, "{statements}");
+        }
+    }
+
+    #[test]
+    fn a_trust_policy_can_name_who_and_what_is_not_meant() {
+        fn statement(effect: &str, who: (&str, &str), what: (&str, &str)) -> Value {
+            json!({"Effect": effect, who.0: {"AWS": [who.1]}, what.0: what.1})
+        }
+
+        let wanted = Assumption {
+            kind: "AWS",
+            principals: vec![ACCOUNT.to_owned()],
+            action: "sts:AssumeRole",
+            context: BTreeMap::new(),
+        };
+        let (own, not_own) = (("Principal", ACCOUNT), ("NotPrincipal", ACCOUNT));
+        let not_another = ("NotPrincipal", "111122223333");
+        let all = ("Action", "sts:*");
+        for (effect, who, what, is_meant) in [
+            ("Allow", not_another, all, true),
+            ("Allow", not_own, all, false),
+            ("Allow", own, ("NotAction", "sts:TagSession"), true),
+            ("Allow", own, ("NotAction", "STS:assume*"), false),
+            ("Allow", not_another, ("NotAction", "iam:*"), true),
+            ("Deny", not_another, all, true),
+            ("Deny", not_own, all, false),
+            ("Deny", own, ("NotAction", "sts:TagSession"), true),
+            ("Deny", own, ("NotAction", "sts:AssumeRole"), false),
+            ("Deny", own, ("Action", "STS:assumerole"), true),
+        ] {
+            let tried = statement(effect, who, what);
+            let (statements, allowed) = if effect == "Deny" {
+                (json!([statement("Allow", own, all), tried]), !is_meant)
+            } else {
+                (json!([tried]), is_meant)
+            };
+            let trust = document(&statements).trust().unwrap();
+            assert_eq!(wanted.is_allowed_by(&trust), allowed, "{statements}");
+        }
+    }
+}

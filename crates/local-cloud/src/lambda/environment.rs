@@ -1,0 +1,418 @@
+//! An execution environment: one process of a function, its Runtime API and its log stream.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::api::{self, Event, Said, Server};
+use super::functions::Plan;
+use super::{LATEST, code};
+use crate::api::ApiResult;
+use crate::runtime::{self, Function, Program, Running, TASK_ROOT};
+use crate::{Cloud, beneath, clock, logs};
+
+/// How long a process has at least to ask for its first event (developer guide: the init phase).
+const INIT: Duration = Duration::from_secs(10);
+
+/// How long output that a process wrote before its answer may take to be read.
+const OUTPUT: Duration = Duration::from_secs(2);
+
+/// `LogResult` is the last this many bytes of an invocation's log.
+const TAIL: usize = 4096;
+
+/// What speaks the Runtime API for a `python3.*` function.
+const PYTHON: &str = include_str!("bootstrap.py");
+
+/// A running environment. [`Environment::end`] ends it.
+#[derive(Debug)]
+pub(super) struct Environment {
+    pub(super) plan: Plan,
+    pub(super) process: Running,
+    server: Server,
+    log: Arc<Log>,
+    directory: PathBuf,
+    /// True when the process has asked for an event and has none.
+    asked: bool,
+    started: Instant,
+    /// How long it took to start, until an invocation has reported it.
+    init: Option<Duration>,
+}
+
+/// How an invocation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// The function's answer.
+    Answer(Vec<u8>),
+    /// The function, or its runtime, says that it failed.
+    Error(Vec<u8>),
+    /// The answer is too large.
+    TooLarge,
+    /// The process ended with this code.
+    Exited(i32),
+    /// It took longer than its timeout.
+    TimedOut,
+    /// The process cannot be started.
+    NoEntry(String),
+}
+
+/// What an invocation came to.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) end: End,
+    /// The last of its log.
+    pub(super) tail: Vec<u8>,
+}
+
+impl Environment {
+    /// Starts a process for the function; does not wait for it.
+    pub(super) async fn start(cloud: &Cloud, plan: &Plan) -> ApiResult<Self> {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let directory = cloud.directory().join("lambda").join(&id);
+        let today = jiff::Timestamp::now().strftime("%Y/%m/%d");
+        let log = Arc::new(Log {
+            cloud: cloud.clone(),
+            group: plan.log_group.clone(),
+            stream: format!("{today}/[{LATEST}]{id}"),
+            tail: Mutex::default(),
+            mark: Mutex::default(),
+        });
+        let server = api::serve().await?;
+        let hear = log.clone();
+        let function = Function {
+            code: code::directory(cloud, &plan.code),
+            directory: directory.join("task"),
+            program: if plan.runtime.starts_with("python") {
+                Program::Python(PYTHON)
+            } else {
+                Program::Bootstrap
+            },
+            environment: variables(plan, &server.address, &log.stream),
+        };
+        let started = Instant::now();
+        let (process, notes) =
+            runtime::launch_function(cloud, function, move |lines| hear.output(lines)).await?;
+        for note in notes {
+            log.say(&format!("[mlops] {note}"));
+        }
+        Ok(Self {
+            plan: plan.clone(),
+            process,
+            server,
+            log,
+            directory,
+            asked: false,
+            started,
+            init: None,
+        })
+    }
+
+    /// Waits until the process asks for an event; else how it ended. A new process has its init
+    /// phase for it, at least as long as the function's timeout.
+    pub(super) async fn ready(&mut self) -> Result<(), End> {
+        if self.asked {
+            return self
+                .process
+                .ended()
+                .map_or(Ok(()), |code| Err(End::Exited(code)));
+        }
+        let limit = INIT.max(Duration::from_secs(self.plan.timeout));
+        let said = tokio::select! {
+            biased;
+            said = self.server.said.recv() => said,
+            code = self.process.wait() => return Err(self.last_word().unwrap_or(End::Exited(code))),
+            () = clock::sleep(limit) => return Err(End::TimedOut),
+        };
+        match said {
+            Some(Said::InitError(payload)) => Err(End::Error(payload)),
+            Some(_) => {
+                self.asked = true;
+                self.init = Some(self.started.elapsed());
+                Ok(())
+            }
+            None => Err(End::Exited(self.process.wait().await)),
+        }
+    }
+
+    /// What a process said just before it ended.
+    fn last_word(&mut self) -> Option<End> {
+        match self.server.said.try_recv() {
+            Ok(Said::InitError(payload) | Said::Error(payload)) => Some(End::Error(payload)),
+            Ok(Said::Response(payload)) => Some(End::Answer(payload)),
+            _ => None,
+        }
+    }
+
+    /// Runs one invocation in a process that is ready.
+    pub(super) async fn run(&mut self, mut event: Event) -> Outcome {
+        let id = event.id.clone();
+        self.log.begin(&id);
+        let timeout = Duration::from_secs(self.plan.timeout);
+        let begun = Instant::now();
+        event.deadline = jiff::Timestamp::now().as_millisecond()
+            + i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX / 2);
+        self.asked = false;
+        let end = if self.server.events.send(event).await.is_err() {
+            End::Exited(self.process.wait().await)
+        } else {
+            tokio::select! {
+                end = self.answer() => end,
+                () = clock::sleep(timeout) => End::TimedOut,
+            }
+        };
+        let took = begun.elapsed();
+        self.log.drained(&self.process).await;
+        if !matches!(end, End::Answer(_) | End::Error(_) | End::TooLarge) {
+            self.process.terminate(Duration::ZERO).await;
+        }
+        let init = self.init.take();
+        Outcome {
+            tail: self.log.finish(&id, &self.plan, &end, took, init),
+            end,
+        }
+    }
+
+    async fn answer(&mut self) -> End {
+        loop {
+            let said = tokio::select! {
+                biased;
+                said = self.server.said.recv() => said,
+                code = self.process.wait() => {
+                    return self.last_word().unwrap_or(End::Exited(code));
+                }
+            };
+            return match said {
+                Some(Said::Response(payload)) => End::Answer(payload),
+                Some(Said::Error(payload) | Said::InitError(payload)) => End::Error(payload),
+                Some(Said::TooLarge) => End::TooLarge,
+                // It asked twice; the event goes to the first to ask.
+                Some(Said::Next) => continue,
+                None => End::Exited(self.process.wait().await),
+            };
+        }
+    }
+
+    /// The log of an invocation whose process never became ready.
+    pub(super) async fn give_up(&mut self, id: &str, end: End) -> Outcome {
+        self.process.terminate(Duration::ZERO).await;
+        self.log.begin(id);
+        let took = self.started.elapsed();
+        Outcome {
+            tail: self.log.finish(id, &self.plan, &end, took, None),
+            end,
+        }
+    }
+
+    /// Ends the process and removes what it left.
+    pub(super) async fn end(self) {
+        self.process.terminate(Duration::ZERO).await;
+        let (state, directory) = (self.log.cloud.directory().to_owned(), self.directory);
+        let discard = move || beneath::discard(&state, &directory);
+        let _ = tokio::task::spawn_blocking(discard).await;
+    }
+}
+
+/// What Lambda sets, over what the function's configuration has.
+fn variables(plan: &Plan, address: &str, stream: &str) -> BTreeMap<String, String> {
+    let mut all = plan.environment.clone();
+    let library = format!("{TASK_ROOT}/lib");
+    for (name, value) in [
+        ("LANG", "en_US.UTF-8"),
+        ("LD_LIBRARY_PATH", library.as_str()),
+    ] {
+        all.entry(name.to_owned())
+            .or_insert_with(|| value.to_owned());
+    }
+    for (name, value) in [
+        ("AWS_LAMBDA_FUNCTION_NAME", plan.name.clone()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", LATEST.to_owned()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", plan.memory.to_string()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", plan.log_group.clone()),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", stream.to_owned()),
+        ("AWS_LAMBDA_RUNTIME_API", address.to_owned()),
+        ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
+        ("TZ", ":UTC".to_owned()),
+        ("_HANDLER", plan.handler.clone()),
+    ] {
+        all.insert(name.to_owned(), value);
+    }
+    if plan.runtime.starts_with("python") {
+        let name = format!("AWS_Lambda_{}", plan.runtime);
+        all.insert("AWS_EXECUTION_ENV".to_owned(), name);
+    }
+    all
+}
+
+/// The log stream of an environment.
+struct Log {
+    cloud: Cloud,
+    group: String,
+    stream: String,
+    /// The log of the invocation under way, its last part.
+    tail: Mutex<Vec<u8>>,
+    /// A line that says that everything before it was read.
+    mark: Mutex<Option<(String, oneshot::Sender<()>)>>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.group, self.stream)
+    }
+}
+
+impl Log {
+    /// Output of the process.
+    fn output(&self, lines: &[(i64, String)]) {
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = mark
+            .as_ref()
+            .and_then(|(mark, _)| lines.iter().position(|(_, line)| line == mark));
+        let Some(at) = at else {
+            drop(mark);
+            return self.keep(lines);
+        };
+        let reached = mark.take();
+        drop(mark);
+        self.keep(&lines[..at]);
+        if let Some((_, reached)) = reached {
+            let _ = reached.send(());
+        }
+        self.keep(&lines[at + 1..]);
+    }
+
+    fn keep(&self, lines: &[(i64, String)]) {
+        if lines.is_empty() {
+            return;
+        }
+        // A log that cannot be written must not stop the function it is about.
+        let _ = logs::append(&self.cloud, &self.group, &self.stream, lines);
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, line) in lines {
+            tail.extend_from_slice(line.as_bytes());
+            tail.push(b'\n');
+        }
+        let excess = tail.len().saturating_sub(TAIL);
+        tail.drain(..excess);
+    }
+
+    fn say(&self, line: &str) {
+        self.keep(&[(jiff::Timestamp::now().as_millisecond(), line.to_owned())]);
+    }
+
+    fn begin(&self, id: &str) {
+        self.tail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.say(&format!("START RequestId: {id} Version: {LATEST}"));
+    }
+
+    /// Waits until what the process has written so far is in the log.
+    async fn drained(&self, process: &Running) {
+        let line = format!("[mlops] {}", uuid::Uuid::new_v4());
+        let (reached, reach) = oneshot::channel();
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some((line.clone(), reached));
+        if process.mark(&line) {
+            tokio::select! {
+                _ = reach => {}
+                () = clock::sleep(OUTPUT) => {}
+            }
+        }
+    }
+
+    /// The last lines of an invocation; answers the end of its log.
+    fn finish(
+        &self,
+        id: &str,
+        plan: &Plan,
+        end: &End,
+        took: Duration,
+        init: Option<Duration>,
+    ) -> Vec<u8> {
+        let status = match end {
+            End::Answer(_) | End::Error(_) => "",
+            End::TimedOut => {
+                let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ");
+                let seconds = plan.timeout;
+                self.say(&format!(
+                    "{now} {id} Task timed out after {seconds}.00 seconds"
+                ));
+                "\tStatus: timeout"
+            }
+            End::Exited(_) | End::TooLarge | End::NoEntry(_) => {
+                let (kind, message) = failure(id, plan, end);
+                self.say(&format!("{message}\n{kind}"));
+                "\tStatus: error"
+            }
+        };
+        self.say(&format!("END RequestId: {id}"));
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+        let init = init.map_or_else(String::new, |init| {
+            format!("\tInit Duration: {:.2} ms", milliseconds(init))
+        });
+        // AWS says here how much memory was used; nothing measures it.
+        self.say(&format!(
+            "REPORT RequestId: {id}\tDuration: {:.2} ms\tBilled Duration: {} ms\tMemory Size: {} \
+             MB{init}{status}",
+            milliseconds(took),
+            took.as_millis() + 1,
+            plan.memory
+        ));
+        std::mem::take(&mut *self.tail.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The type and the message of an end that the function itself says nothing about, in AWS's words.
+pub(super) fn failure(id: &str, plan: &Plan, end: &End) -> (&'static str, String) {
+    let exited = |how: String| {
+        (
+            "Runtime.ExitError",
+            format!("RequestId: {id} Error: Runtime exited {how}"),
+        )
+    };
+    match end {
+        End::Exited(0) => exited("without providing a reason".to_owned()),
+        // A process that a signal ended is reported as 128 and the signal's number.
+        End::Exited(137) => exited("with error: signal: killed".to_owned()),
+        End::Exited(139) => exited("with error: signal: segmentation fault".to_owned()),
+        End::Exited(code) => exited(format!("with error: exit status {code}")),
+        End::NoEntry(reason) => (
+            "Runtime.InvalidEntrypoint",
+            format!("RequestId: {id} Error: {reason}"),
+        ),
+        End::TooLarge => (
+            "Function.ResponseSizeTooLarge",
+            format!(
+                "Response payload size exceeded maximum allowed payload size ({} bytes).",
+                api::MAX_RESPONSE
+            ),
+        ),
+        End::TimedOut => (
+            "Sandbox.Timedout",
+            format!(
+                "RequestId: {id} Error: Task timed out after {}.00 seconds",
+                plan.timeout
+            ),
+        ),
+        End::Answer(_) | End::Error(_) => ("", String::new()),
+    }
+}
+
+impl Outcome {
+    /// The payload that the caller gets.
+    pub(super) fn payload(&self, id: &str, plan: &Plan) -> Vec<u8> {
+        match &self.end {
+            End::Answer(payload) | End::Error(payload) => payload.clone(),
+            end => {
+                let (kind, message) = failure(id, plan, end);
+                json!({"errorType": kind, "errorMessage": message})
+                    .to_string()
+                    .into_bytes()
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The local cloud: an AWS-compatible endpoint on loopback that really runs the jobs.
+//!
+//! ```text
+//! commands/local.rs, demo.rs, context.rs
+//!        │ connect / serve / stop
+//!    instance ── one server per state directory: lock, address file, idle end
+//!        │
+//!     server ── door (who may come in) ── wire (protocols) ── Cloud::call(service, operation, JSON)
+//!        │                                                          │
+//!        ├── s3 (s3s)   ├── ecr::registry (/v2/)   ├── codecommit::git (/v1/repos/)
+//!        │
+//!      store (SQLite records, content-addressed blobs)
+//! ```
+//!
+//! A service is one file or folder with `OPERATIONS` and `call` (made by `operations!`), keeps its
+//! own records, and reaches another service only through [`Cloud::call`] or that service's
+//! published functions (`s3::objects`), as any client would. An operation that is not there
+//! answers `NotImplemented` by name.
+
+#![warn(missing_docs)]
+
+mod api;
+mod beneath;
+mod children;
+mod clock;
+mod cloud;
+mod cloudformation;
+mod codecommit;
+mod door;
+mod ec2;
+mod ecr;
+mod garbage;
+mod health;
+mod host;
+mod iam;
+mod instance;
+mod kms;
+mod lambda;
+mod limits;
+mod log;
+mod logs;
+mod requests;
+mod runtime;
+mod s3;
+mod sagemaker;
+mod seal;
+mod server;
+mod store;
+mod sts;
+mod system_tags;
+mod unpack;
+mod wire;
+
+use cloud::Cloud;
+
+pub use health::Trouble;
+pub use host::{Environment, Host};
+pub use instance::{
+    Connection, Detached, Say, Status, adopt, connect, detach, git_credential, reset, status, stop,
+};
+pub use server::{DEFAULT_PORT, Start, serve};
+
+/// The hidden process between the server and a program: a job's, or the guard of another program.
+pub fn run_job_process(arguments: &[String]) -> std::process::ExitCode {
+    match arguments.split_first() {
+        Some((first, rest)) if first == children::GUARD => children::guard(rest),
+        _ => runtime::exec(arguments),
+    }
+}
+
+/// Puts findings of a vulnerability scan into a local cloud's state directory, for the image with
+/// a digest, and counts them by severity. `findings` is JSON as `aws ecr
+/// describe-image-scan-findings` prints it.
+pub fn inject_scan(
+    host: &Host,
+    state: &std::path::Path,
+    repository: &str,
+    digest: &str,
+    findings: &[u8],
+) -> anyhow::Result<std::collections::BTreeMap<String, u64>> {
+    seal::check(state, host)?;
+    ecr::scan::inject(state, repository, digest, findings)
+}
+
+/// The operations of every service, for docs/local-cloud.md.
+pub fn operations() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut all: Vec<_> = cloud::Service::ALL
+        .iter()
+        .map(|service| (service.name(), service.operations()))
+        .collect();
+    all.push(("s3", s3::OPERATIONS.to_vec()));
+    all.push(("sagemaker-runtime", sagemaker::RUNTIME_OPERATIONS.to_vec()));
+    all.sort_unstable();
+    all
+}
+
+/// The CloudFormation resource types that stacks can hold, for docs/local-cloud.md.
+pub fn resource_types() -> Vec<&'static str> {
+    cloudformation::resource_types()
+}

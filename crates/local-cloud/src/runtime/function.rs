@@ -1,0 +1,106 @@
+//! The process of a Lambda function: its code under /var/task, and nothing of an image.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::enter::{Spec, View, Walls};
+use super::process::{self, Lines, Running};
+use super::{Isolation, cloud_environment, user_credentials, venv};
+use crate::Cloud;
+use crate::api::ApiResult;
+
+/// Where a function finds its code (Lambda developer guide).
+pub(crate) const TASK_ROOT: &str = "/var/task";
+
+/// The search path of a function, as AWS sets it, with what a machine has instead of a runtime.
+const FUNCTION_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/opt/bin";
+
+/// What starts a function.
+#[derive(Debug, Clone)]
+pub(crate) enum Program {
+    /// The file `bootstrap` of its code.
+    Bootstrap,
+    /// The host's Python with this program.
+    Python(&'static str),
+}
+
+/// A function's process to start.
+#[derive(Debug)]
+pub(crate) struct Function {
+    /// The directory that becomes /var/task.
+    pub(crate) code: PathBuf,
+    /// A directory that need not be there; one beside it holds HOME and TMPDIR.
+    pub(crate) directory: PathBuf,
+    /// What starts it.
+    pub(crate) program: Program,
+    /// Its environment. A value that is `/var/task`, or a path below it, names the code's true
+    /// directory where the process cannot have a /var/task of its own.
+    pub(crate) environment: BTreeMap<String, String>,
+}
+
+/// Starts a function's process; `lines` hears its output. Answers, beside the process, what a
+/// reader of the function's log should know.
+pub(crate) async fn launch_function(
+    cloud: &Cloud,
+    function: Function,
+    lines: impl FnMut(&Lines) + Send + 'static,
+) -> ApiResult<(Running, Vec<String>)> {
+    let isolation = process::isolation(cloud).await?;
+    let scratch = process::scratch(&function.directory)?;
+    let (root, walls) = match &isolation {
+        Isolation::Namespace(walls) => (PathBuf::from(TASK_ROOT), *walls),
+        Isolation::Directory(_) => (function.code.clone(), Walls::Nothing),
+    };
+    let mut notes = Vec::new();
+    let mut what = "a process of this machine".to_owned();
+    let command = match function.program {
+        Program::Bootstrap => vec![root.join("bootstrap").display().to_string()],
+        Program::Python(program) => {
+            let (version, executable) = venv::identify(&cloud.settings().python).await?;
+            what = format!("{what}, Python {version}");
+            vec![
+                executable,
+                "-u".to_owned(),
+                "-c".to_owned(),
+                program.to_owned(),
+            ]
+        }
+    };
+    notes.push(match &isolation {
+        Isolation::Namespace(_) => format!("host runtime: {what} with a private {TASK_ROOT}"),
+        Isolation::Directory(reason) => format!(
+            "host runtime: {what}, LAMBDA_TASK_ROOT={} instead of {TASK_ROOT} ({reason})",
+            root.display()
+        ),
+    });
+    notes.extend(walls.gap().map(str::to_owned));
+    let mut environment: BTreeMap<String, String> = function
+        .environment
+        .into_iter()
+        .map(
+            |(name, value)| match Path::new(&value).strip_prefix(TASK_ROOT) {
+                Ok(rest) if rest.as_os_str().is_empty() => (name, root.display().to_string()),
+                Ok(rest) => (name, root.join(rest).display().to_string()),
+                Err(_) => (name, value),
+            },
+        )
+        .collect();
+    environment
+        .entry("PATH".to_owned())
+        .or_insert_with(|| FUNCTION_PATH.to_owned());
+    environment.extend(cloud_environment(cloud, &scratch));
+    let spec = Spec {
+        walls,
+        network: true,
+        view: View::Task {
+            code: function.code,
+        },
+        scratch,
+        hide: user_credentials(&cloud.settings().host),
+        command,
+        environment,
+        working_directory: root,
+        parent: std::process::id(),
+    };
+    Ok((process::spawn(&spec, lines).await?, notes))
+}

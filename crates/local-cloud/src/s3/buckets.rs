@@ -1,0 +1,331 @@
+//! Buckets and their settings: what CloudFormation calls.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+use s3s::dto::{
+    BucketLifecycleConfiguration, NotificationConfiguration, OwnershipControls,
+    PublicAccessBlockConfiguration, ServerSideEncryptionConfiguration, Tagging,
+};
+use serde_json::Value;
+
+use super::settings::{self, Setting};
+use super::{bucket_policy, lifecycle, wire};
+use crate::Cloud;
+use crate::api::{ApiError, ApiResult};
+
+/// Whether a bucket keeps versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Versioning {
+    Off,
+    Enabled,
+    Suspended,
+}
+
+impl Versioning {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Off => "",
+            Self::Enabled => "Enabled",
+            Self::Suspended => "Suspended",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Off, Self::Enabled, Self::Suspended]
+            .into_iter()
+            .find(|versioning| versioning.name() == text)
+    }
+}
+
+/// A bucket.
+#[derive(Debug, Clone)]
+pub(super) struct Bucket {
+    pub(super) name: String,
+    /// Seconds since the epoch.
+    pub(super) created: i64,
+    pub(super) region: String,
+    pub(super) versioning: Versioning,
+    /// `AES256` or `aws:kms`: how objects are encrypted that do not say.
+    pub(super) sse: String,
+    pub(super) kms_key: Option<String>,
+}
+
+const COLUMNS: &str = "name, created, region, versioning, sse, kms_key";
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Bucket> {
+    Ok(Bucket {
+        name: row.get(0)?,
+        created: row.get(1)?,
+        region: row.get(2)?,
+        versioning: Versioning::parse(&row.get::<_, String>(3)?).unwrap_or(Versioning::Off),
+        sse: row.get(4)?,
+        kms_key: row.get(5)?,
+    })
+}
+
+pub(super) fn no_such_bucket() -> ApiError {
+    ApiError::new("NoSuchBucket", "The specified bucket does not exist").status(404)
+}
+
+/// The bucket; `NoSuchBucket`.
+pub(super) fn find(transaction: &Transaction<'_>, name: &str) -> ApiResult<Bucket> {
+    transaction
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM s3_buckets WHERE name = ?1"))?
+        .query_row([name], from_row)
+        .optional()?
+        .ok_or_else(no_such_bucket)
+}
+
+/// Every bucket, in name order.
+pub(super) fn all(cloud: &Cloud) -> ApiResult<Vec<Bucket>> {
+    cloud.store().transaction(|transaction| {
+        let mut statement = transaction
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM s3_buckets ORDER BY name"))?;
+        let found = statement
+            .query_map([], from_row)?
+            .collect::<Result<_, _>>()?;
+        Ok(found)
+    })
+}
+
+/// Makes a bucket; `BucketAlreadyOwnedByYou` when it exists, `InvalidBucketName`.
+pub(crate) fn create(cloud: &Cloud, name: &str) -> ApiResult<()> {
+    if !s3s::path::check_bucket_name(name) {
+        return Err(ApiError::new(
+            "InvalidBucketName",
+            "The specified bucket is not valid.",
+        ));
+    }
+    let kept: BTreeMap<_, _> = settings::defaults()
+        .into_iter()
+        .map(|(setting, document)| (setting.name(), document))
+        .collect();
+    let kept = serde_json::to_string(&kept).map_err(ApiError::internal)?;
+    cloud.store().transaction(|transaction| {
+        let added = transaction.execute(
+            "INSERT OR IGNORE INTO s3_buckets VALUES (?1, ?2, ?3, '', 'AES256', NULL, ?4)",
+            params![name, wire::now(), cloud.region(), kept],
+        )?;
+        if added == 0 {
+            return Err(ApiError::new(
+                "BucketAlreadyOwnedByYou",
+                "Your previous request to create the named bucket succeeded and you already own \
+                 it.",
+            )
+            .status(409));
+        }
+        Ok(())
+    })
+}
+
+/// True when a second request to create the bucket succeeds: in us-east-1, for its owner.
+pub(super) fn may_be_created_again(cloud: &Cloud, name: &str) -> ApiResult<bool> {
+    const LENIENT: &str = "us-east-1";
+    let bucket = cloud
+        .store()
+        .transaction(|transaction| find(transaction, name))?;
+    Ok(cloud.region() == LENIENT && bucket.region == LENIENT)
+}
+
+/// Removes an empty bucket; `NoSuchBucket`, `BucketNotEmpty`.
+pub(crate) fn delete(cloud: &Cloud, name: &str) -> ApiResult<()> {
+    let uploads = cloud.store().transaction(|transaction| {
+        find(transaction, name)?;
+        let used: bool = transaction.query_row(
+            "SELECT EXISTS (SELECT 1 FROM s3_versions WHERE bucket = ?1)",
+            [name],
+            |row| row.get(0),
+        )?;
+        if used {
+            return Err(ApiError::new(
+                "BucketNotEmpty",
+                "The bucket you tried to delete is not empty. You must delete all versions in the \
+                 bucket.",
+            )
+            .status(409));
+        }
+        let uploads = super::multipart::forget_all(transaction, name)?;
+        transaction.execute("DELETE FROM s3_buckets WHERE name = ?1", [name])?;
+        Ok(uploads)
+    })?;
+    super::multipart::remove_files(cloud, &uploads);
+    Ok(())
+}
+
+/// True when the bucket is there.
+pub(crate) fn exists(cloud: &Cloud, name: &str) -> ApiResult<bool> {
+    match cloud
+        .store()
+        .transaction(|transaction| find(transaction, name))
+    {
+        Ok(_) => Ok(true),
+        Err(error) if error.code == "NoSuchBucket" => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets or removes one setting of a bucket. `setting` is one of `Versioning`, `Encryption`,
+/// `PublicAccessBlock`, `Policy`, `Lifecycle`, `Tagging`, `OwnershipControls`, `Notification`;
+/// `value` has the member names of the S3 API's own request shape for it
+/// (`{"Status": "Enabled"}` for `Versioning`), `Policy` is the policy document as JSON.
+pub(crate) fn set(cloud: &Cloud, name: &str, setting: &str, value: Option<Value>) -> ApiResult<()> {
+    macro_rules! document {
+        ($type:ty, $root:literal) => {
+            value
+                .map(|value| {
+                    let text = settings::xml($root, &value);
+                    let read: $type = settings::read(&text).map_err(malformed)?;
+                    settings::write(&read)
+                })
+                .transpose()?
+        };
+    }
+    let (setting, document) = match setting {
+        "Versioning" => {
+            let status = value.as_ref().and_then(|value| value["Status"].as_str());
+            return set_versioning(cloud, name, status.unwrap_or("Suspended"));
+        }
+        "Encryption" => (
+            Setting::Encryption,
+            document!(
+                ServerSideEncryptionConfiguration,
+                "ServerSideEncryptionConfiguration"
+            ),
+        ),
+        "PublicAccessBlock" => (
+            Setting::PublicAccessBlock,
+            document!(
+                PublicAccessBlockConfiguration,
+                "PublicAccessBlockConfiguration"
+            ),
+        ),
+        "Policy" => {
+            let document = match value {
+                Some(Value::String(text)) => Some(text),
+                other => other.map(|value| value.to_string()),
+            };
+            (Setting::Policy, document)
+        }
+        "Lifecycle" => {
+            let document = document!(BucketLifecycleConfiguration, "LifecycleConfiguration");
+            if let Some(text) = &document {
+                lifecycle::check(&settings::read(text).map_err(malformed)?)?;
+            }
+            (Setting::Lifecycle, document)
+        }
+        "Tagging" => (Setting::Tagging, document!(Tagging, "Tagging")),
+        "OwnershipControls" => (
+            Setting::OwnershipControls,
+            document!(OwnershipControls, "OwnershipControls"),
+        ),
+        "Notification" => (
+            Setting::Notification,
+            document!(NotificationConfiguration, "NotificationConfiguration"),
+        ),
+        other => {
+            return Err(ApiError::not_implemented(format_args!(
+                "the bucket setting {other}"
+            )));
+        }
+    };
+    keep(cloud, name, setting, document)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn malformed(error: s3s::S3Error) -> ApiError {
+    ApiError::new(
+        "MalformedXML",
+        error.message().unwrap_or("the setting has another shape"),
+    )
+}
+
+/// Turns versioning on or off; a bucket that once kept versions is never without again.
+pub(super) fn set_versioning(cloud: &Cloud, name: &str, status: &str) -> ApiResult<()> {
+    let wanted = match Versioning::parse(status) {
+        None | Some(Versioning::Off) => {
+            return Err(ApiError::new(
+                "IllegalVersioningConfigurationException",
+                "The Versioning element must be specified",
+            ));
+        }
+        Some(wanted) => wanted,
+    };
+    cloud.store().transaction(|transaction| {
+        find(transaction, name)?;
+        transaction.execute(
+            "UPDATE s3_buckets SET versioning = ?2 WHERE name = ?1",
+            params![name, wanted.name()],
+        )?;
+        Ok(())
+    })
+}
+
+/// Keeps, or with `None` removes, a setting's document; `NoSuchBucket`.
+pub(super) fn keep(
+    cloud: &Cloud,
+    name: &str,
+    setting: Setting,
+    document: Option<String>,
+) -> ApiResult<()> {
+    let document = match (setting, document) {
+        (Setting::Encryption, None) => Some(settings::default_encryption()),
+        (Setting::Policy, Some(text)) => {
+            bucket_policy::check(name, &text)?;
+            Some(text)
+        }
+        (_, document) => document,
+    };
+    cloud.store().transaction(|transaction| {
+        let mut kept = documents(transaction, name)?;
+        match &document {
+            Some(document) => kept.insert(setting.name().to_owned(), document.clone()),
+            None => kept.remove(setting.name()),
+        };
+        let text = serde_json::to_string(&kept).map_err(ApiError::internal)?;
+        transaction.execute(
+            "UPDATE s3_buckets SET settings = ?2 WHERE name = ?1",
+            params![name, text],
+        )?;
+        if let (Setting::Encryption, Some(document)) = (setting, &document) {
+            let encryption: ServerSideEncryptionConfiguration =
+                settings::read(document).map_err(malformed)?;
+            let chosen = encryption
+                .rules
+                .first()
+                .and_then(|rule| rule.apply_server_side_encryption_by_default.clone());
+            let sse = chosen
+                .as_ref()
+                .map_or("AES256", |chosen| chosen.sse_algorithm.as_str());
+            let key = chosen
+                .as_ref()
+                .and_then(|chosen| chosen.kms_master_key_id.as_deref());
+            transaction.execute(
+                "UPDATE s3_buckets SET sse = ?2, kms_key = ?3 WHERE name = ?1",
+                params![name, sse, key],
+            )?;
+        }
+        Ok(())
+    })
+}
+
+/// A setting's document; `NoSuchBucket`, or the setting's own error when it is not set.
+pub(super) fn document(cloud: &Cloud, name: &str, setting: Setting) -> ApiResult<String> {
+    cloud
+        .store()
+        .transaction(|transaction| documents(transaction, name))?
+        .remove(setting.name())
+        .ok_or_else(|| setting.missing())
+}
+
+fn documents(transaction: &Transaction<'_>, name: &str) -> ApiResult<BTreeMap<String, String>> {
+    let text: String = transaction
+        .query_row(
+            "SELECT settings FROM s3_buckets WHERE name = ?1",
+            [name],
+            |row| row.get(0),
+        )
+        .optional()?
+        .ok_or_else(no_such_bucket)?;
+    serde_json::from_str(&text).map_err(ApiError::internal)
+}

@@ -1,0 +1,389 @@
+//! Data capture: requests and answers of an endpoint as JSON Lines in S3, in the format that
+//! Model Monitor reads (developer guide, "Capture data from real-time endpoint").
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::super::requests;
+use crate::api::{ApiError, ApiResult};
+use crate::s3::objects;
+use crate::{Cloud, clock};
+
+/// An object is written when it has this many bytes…
+const FLUSH_BYTES: usize = 1 << 20;
+/// … or this long after its first record.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
+
+/// Longest batch that is kept while it cannot be written, in bytes; protects memory.
+const KEPT_BYTES: usize = 16 << 20;
+
+/// `DataCaptureConfig`, read.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Settings {
+    enabled: bool,
+    percent: u64,
+    bucket: String,
+    prefix: String,
+    input: bool,
+    output: bool,
+    csv: Vec<String>,
+    json: Vec<String>,
+}
+
+impl Settings {
+    /// Reads a `DataCaptureConfig`; `ValidationException` when it cannot be one.
+    pub(super) fn read(config: &Value) -> ApiResult<Self> {
+        let (bucket, prefix) = objects::parse_uri(requests::required(config, "DestinationS3Uri")?)?;
+        let percent = config["InitialSamplingPercentage"]
+            .as_u64()
+            .filter(|percent| *percent <= 100)
+            .ok_or_else(|| {
+                ApiError::validation("InitialSamplingPercentage must be between 0 and 100.")
+            })?;
+        let (mut input, mut output) = (false, false);
+        for option in config["CaptureOptions"].as_array().into_iter().flatten() {
+            match option["CaptureMode"].as_str() {
+                Some("Input") => input = true,
+                Some("Output") => output = true,
+                Some("InputAndOutput") => (input, output) = (true, true),
+                other => {
+                    return Err(ApiError::validation(format!(
+                        "CaptureMode {} is not one of Input, Output, InputAndOutput.",
+                        other.unwrap_or("null")
+                    )));
+                }
+            }
+        }
+        if !input && !output {
+            return Err(ApiError::validation("CaptureOptions is empty."));
+        }
+        let types = |member: &str| -> Vec<String> {
+            config["CaptureContentTypeHeader"][member]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|value| Some(value.as_str()?.to_ascii_lowercase()))
+                .collect()
+        };
+        Ok(Self {
+            enabled: config["EnableCapture"] == true,
+            percent,
+            bucket,
+            prefix: prefix.trim_matches('/').to_owned(),
+            input,
+            output,
+            csv: types("CsvContentTypes"),
+            json: types("JsonContentTypes"),
+        })
+    }
+
+    /// What `DescribeEndpoint` says of a configuration.
+    pub(super) fn summary(config: &Value) -> Value {
+        let enabled = config["EnableCapture"] == true;
+        json!({
+            "EnableCapture": enabled,
+            "CaptureStatus": if enabled { "Started" } else { "Stopped" },
+            "CurrentSamplingPercentage": config["InitialSamplingPercentage"],
+            "DestinationS3Uri": config["DestinationS3Uri"],
+            "KmsKeyId": config["KmsKeyId"].as_str().unwrap_or_default(),
+        })
+    }
+
+    /// True when the request with this random number (0 to 99) is one of the sample.
+    fn samples(&self, random: u64) -> bool {
+        self.enabled && random < self.percent
+    }
+
+    /// A body as it is captured: as text where its content type is listed, else in Base64.
+    fn encode(&self, content_type: &str, body: &[u8]) -> (&'static str, String) {
+        let kind = content_type
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        let encoding = if self.csv.contains(&kind) {
+            "CSV"
+        } else if self.json.contains(&kind) {
+            "JSON"
+        } else {
+            "BASE64"
+        };
+        match std::str::from_utf8(body) {
+            Ok(text) if encoding != "BASE64" => (encoding, text.to_owned()),
+            _ => (
+                "BASE64",
+                base64::engine::general_purpose::STANDARD.encode(body),
+            ),
+        }
+    }
+
+    /// One line of a captured object.
+    fn line(&self, exchange: &Exchange<'_>) -> Value {
+        let side = |mode: &str, content_type: &str, body: &[u8]| {
+            let (encoding, data) = self.encode(content_type, body);
+            json!({"observedContentType": content_type, "mode": mode, "data": data, "encoding": encoding})
+        };
+        let mut data = json!({});
+        if self.input {
+            data["endpointInput"] = side("INPUT", exchange.content_type, exchange.input);
+        }
+        if self.output {
+            data["endpointOutput"] = side("OUTPUT", exchange.answer_type, exchange.output);
+        }
+        let mut event = json!({"eventId": uuid::Uuid::new_v4().to_string()});
+        if let Some(id) = exchange.inference_id {
+            event["inferenceId"] = json!(id);
+        }
+        if let Some(attributes) = exchange.custom_attributes {
+            event["customAttributes"] = json!([attributes]);
+        }
+        event["inferenceTime"] = json!(exchange.time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        json!({"captureData": data, "eventMetadata": event, "eventVersion": "0"})
+    }
+
+    fn key(&self, endpoint: &str, variant: &str, time: Timestamp) -> String {
+        let when = time.strftime("%Y/%m/%d/%H/%M-%S-%3f");
+        let key = format!("{endpoint}/{variant}/{when}-{}.jsonl", uuid::Uuid::new_v4());
+        if self.prefix.is_empty() {
+            key
+        } else {
+            format!("{}/{key}", self.prefix)
+        }
+    }
+}
+
+/// A request and its answer.
+#[derive(Debug)]
+pub(super) struct Exchange<'a> {
+    pub(super) variant: &'a str,
+    pub(super) content_type: &'a str,
+    pub(super) input: &'a [u8],
+    pub(super) answer_type: &'a str,
+    pub(super) output: &'a [u8],
+    pub(super) inference_id: Option<&'a str>,
+    pub(super) custom_attributes: Option<&'a str>,
+    pub(super) time: Timestamp,
+}
+
+enum Message {
+    Line { variant: String, text: String },
+    Finish(oneshot::Sender<()>),
+}
+
+/// Collects the lines of one endpoint and writes them in batches.
+#[derive(Debug)]
+pub(super) struct Capture {
+    settings: Settings,
+    lines: mpsc::UnboundedSender<Message>,
+    /// One finish at a time.
+    finishing: Mutex<()>,
+}
+
+impl Capture {
+    /// Starts to collect for an endpoint.
+    pub(super) fn start(cloud: &Cloud, endpoint: &str, config: &Value) -> ApiResult<Self> {
+        let settings = Settings::read(config)?;
+        let (lines, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(collect(
+            cloud.clone(),
+            endpoint.to_owned(),
+            settings.clone(),
+            receiver,
+        ));
+        Ok(Self {
+            settings,
+            lines,
+            finishing: Mutex::new(()),
+        })
+    }
+
+    /// Captures an exchange, if it is one of the sample.
+    pub(super) fn record(&self, exchange: &Exchange<'_>) {
+        let random = u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * 100 / 256;
+        if self.settings.samples(random) {
+            let text = self.settings.line(exchange).to_string();
+            // The collector ends only after `finish`: a line after that is of no endpoint.
+            let _ = self.lines.send(Message::Line {
+                variant: exchange.variant.to_owned(),
+                text,
+            });
+        }
+    }
+
+    /// Writes what is left and ends.
+    pub(super) async fn finish(&self) {
+        let _one = self.finishing.lock().await;
+        let (done, wait) = oneshot::channel();
+        if self.lines.send(Message::Finish(done)).is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
+async fn collect(
+    cloud: Cloud,
+    endpoint: String,
+    settings: Settings,
+    mut lines: mpsc::UnboundedReceiver<Message>,
+) {
+    let mut batches: BTreeMap<String, String> = BTreeMap::new();
+    let mut first = Instant::now();
+    loop {
+        // While records wait to be written the server must not go idle.
+        let _busy = (!batches.is_empty()).then(|| cloud.busy());
+        let message = if batches.is_empty() {
+            lines.recv().await
+        } else {
+            tokio::select! {
+                message = lines.recv() => message,
+                () = clock::sleep(FLUSH_AFTER.saturating_sub(first.elapsed())) => {
+                    flush(&cloud, &endpoint, &settings, &mut batches);
+                    first = Instant::now();
+                    continue;
+                }
+            }
+        };
+        match message {
+            Some(Message::Line { variant, text }) => {
+                if batches.is_empty() {
+                    first = Instant::now();
+                }
+                let batch = batches.entry(variant).or_default();
+                batch.push_str(&text);
+                batch.push('\n');
+                if batch.len() >= FLUSH_BYTES {
+                    flush(&cloud, &endpoint, &settings, &mut batches);
+                }
+            }
+            Some(Message::Finish(done)) => {
+                flush(&cloud, &endpoint, &settings, &mut batches);
+                let _ = done.send(());
+                return;
+            }
+            None => {
+                flush(&cloud, &endpoint, &settings, &mut batches);
+                return;
+            }
+        }
+    }
+}
+
+/// Writes every batch. A bucket that is gone loses what was captured, as in AWS; on a full disk a
+/// batch waits for the next time, as long as it is not too large.
+fn flush(
+    cloud: &Cloud,
+    endpoint: &str,
+    settings: &Settings,
+    batches: &mut BTreeMap<String, String>,
+) {
+    for (variant, text) in std::mem::take(batches) {
+        let key = settings.key(endpoint, &variant, Timestamp::now());
+        let written = objects::put(
+            cloud,
+            &settings.bucket,
+            &key,
+            text.as_bytes(),
+            "application/jsonlines",
+        );
+        if written.is_err_and(|error| error.is_unavailable()) && text.len() < KEPT_BYTES {
+            batches.insert(variant, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings::read(&json!({
+            "EnableCapture": true, "InitialSamplingPercentage": 50,
+            "DestinationS3Uri": "s3://b/capture/",
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"],
+                                         "JsonContentTypes": ["application/json"]},
+        }))
+        .unwrap()
+    }
+
+    fn exchange<'a>(answer_type: &'a str, output: &'a [u8]) -> Exchange<'a> {
+        Exchange {
+            variant: "AllTraffic",
+            content_type: "text/csv",
+            input: b"1,2\n",
+            answer_type,
+            output,
+            inference_id: Some("i-1"),
+            custom_attributes: None,
+            time: "2022-02-14T17:25:06Z".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_line_is_in_aws_s_format() {
+        let mut line = settings().line(&exchange("text/csv; charset=utf-8", b"0.023"));
+        assert!(line["eventMetadata"]["eventId"].take().is_string());
+        assert_eq!(
+            line,
+            json!({
+                "captureData": {
+                    "endpointInput": {"observedContentType": "text/csv", "mode": "INPUT",
+                                      "data": "1,2\n", "encoding": "CSV"},
+                    "endpointOutput": {"observedContentType": "text/csv; charset=utf-8",
+                                       "mode": "OUTPUT", "data": "0.023", "encoding": "CSV"},
+                },
+                "eventMetadata": {"eventId": null, "inferenceId": "i-1",
+                                  "inferenceTime": "2022-02-14T17:25:06Z"},
+                "eventVersion": "0",
+            })
+        );
+    }
+
+    #[test]
+    fn unlisted_content_types_are_base64() {
+        let settings = settings();
+        assert_eq!(settings.encode("text/html", b"hi").0, "BASE64");
+        assert_eq!(
+            settings.encode("Application/JSON", b"{}"),
+            ("JSON", "{}".to_owned())
+        );
+        assert_eq!(settings.encode("text/csv", &[0xff]).0, "BASE64");
+    }
+
+    #[test]
+    fn the_sample_has_its_percentage() {
+        let settings = settings();
+        assert_eq!(
+            (0..100).filter(|random| settings.samples(*random)).count(),
+            50
+        );
+    }
+
+    #[test]
+    fn keys_are_by_hour() {
+        let key = settings().key("e", "v", "2026-11-22T08:09:10.123Z".parse().unwrap());
+        assert!(
+            key.starts_with("capture/e/v/2026/11/22/08/09-10-123-"),
+            "{key}"
+        );
+        assert_eq!(key.rsplit_once('.').unwrap().1, "jsonl");
+    }
+
+    #[test]
+    fn what_cannot_be_captured_is_refused() {
+        for config in [
+            json!({"DestinationS3Uri": "b", "InitialSamplingPercentage": 1}),
+            json!({"DestinationS3Uri": "s3://b/p", "InitialSamplingPercentage": 101}),
+            json!({"DestinationS3Uri": "s3://b/p", "InitialSamplingPercentage": 1,
+                   "CaptureOptions": []}),
+        ] {
+            assert!(Settings::read(&config).is_err(), "{config}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! One instance of a variant: a server process that is started, watched and started again.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::artifact;
+use super::models::Container;
+use crate::api::{ApiError, ApiResult};
+use crate::cloud::caught;
+use crate::{Cloud, beneath, clock, logs, runtime};
+
+/// SIGTERM, then SIGKILL after this long (developer guide, inference container).
+const GRACE: Duration = Duration::from_secs(30);
+/// `/ping` must answer within this (developer guide).
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two looks at a process that starts.
+const PING_INTERVAL: Duration = Duration::from_millis(100);
+/// This many starts in a row without health, and requests are told so.
+const TOLERATED: u32 = 3;
+
+/// What an instance is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Instance {
+    pub(super) endpoint: String,
+    pub(super) variant: String,
+    pub(super) container: Container,
+    /// How long it may take to answer `/ping`.
+    pub(super) health_timeout: Duration,
+}
+
+/// Where an instance stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is being started.
+    Starting,
+    /// It answers on this port of loopback.
+    Ready(u16),
+    /// It cannot be started, and this is why; a server that was ready once is still tried again.
+    Failed(String),
+}
+
+/// A running instance. Dropping it ends the process.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) state: watch::Receiver<State>,
+    stop: watch::Sender<bool>,
+    /// Where its log goes: the stream of the endpoint's log group.
+    pub(super) log_stream: String,
+}
+
+impl Server {
+    /// Starts a process and a watcher that keeps it alive.
+    pub(super) fn start(cloud: &Cloud, instance: Instance) -> Self {
+        let (say, state) = watch::channel(State::Starting);
+        let (stop, stopped) = watch::channel(false);
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let log_stream = format!("{}/i-{}", instance.variant, &id[..17]);
+        let watched = Watched {
+            cloud: cloud.clone(),
+            base: cloud.directory().join("endpoints").join(&id).join("ml"),
+            instance,
+            log_stream: log_stream.clone(),
+        };
+        tokio::spawn(async move {
+            let what = format!("a server of endpoint {}", watched.instance.endpoint);
+            let work = async {
+                watched.keep_alive(&say, stopped).await;
+                Ok(())
+            };
+            if let Err(error) = caught(&what, work).await {
+                let _ = say.send(State::Failed(error.message));
+            }
+            // The directory of this instance: /opt/ml, and what the runtime keeps beside it.
+            if let Some(directory) = watched.base.parent() {
+                let (state, directory) =
+                    (watched.cloud.directory().to_owned(), directory.to_owned());
+                let discard = move || beneath::discard(&state, &directory);
+                let _ = tokio::task::spawn_blocking(discard).await;
+            }
+        });
+        Self {
+            state,
+            stop,
+            log_stream,
+        }
+    }
+
+    /// The port when it is ready; why not, when it failed or does not get ready in time.
+    pub(super) async fn ready(&self, timeout: Duration) -> Result<u16, String> {
+        let mut state = self.state.clone();
+        let settled = async {
+            let settled = state.wait_for(|state| *state != State::Starting).await;
+            settled.map(|state| state.clone())
+        };
+        let settled = tokio::select! {
+            settled = settled => settled,
+            () = clock::sleep(timeout) => {
+                return Err(format!("the server did not start within {} s", timeout.as_secs()));
+            }
+        };
+        match settled {
+            Ok(State::Ready(port)) => Ok(port),
+            Ok(State::Failed(reason)) => Err(reason),
+            Ok(State::Starting) | Err(_) => Err("the server was stopped".to_owned()),
+        }
+    }
+
+    /// Asks the process to end and waits until it has.
+    pub(super) async fn stop(&self) {
+        let _ = self.stop.send(true);
+        let mut state = self.state.clone();
+        // The watcher drops its end of the channel when the process is gone.
+        while state.changed().await.is_ok() {}
+    }
+}
+
+/// What the watcher of a process needs.
+struct Watched {
+    cloud: Cloud,
+    instance: Instance,
+    /// Becomes /opt/ml.
+    base: PathBuf,
+    log_stream: String,
+}
+
+impl Watched {
+    async fn keep_alive(&self, say: &watch::Sender<State>, mut stopped: watch::Receiver<bool>) {
+        let mut failures = 0;
+        let mut was_ready = false;
+        loop {
+            let (process, port) = match self.launch(&mut stopped).await {
+                Ok(Some(started)) => started,
+                Ok(None) => return,
+                Err(error) => {
+                    // Nothing was started: another try would not end otherwise.
+                    let _ = say.send(State::Failed(error.message));
+                    return;
+                }
+            };
+            let healthy = tokio::select! {
+                () = asked(&mut stopped) => None,
+                healthy = self.healthy(&process, port) => Some(healthy),
+            };
+            match healthy {
+                None => {
+                    process.terminate(GRACE).await;
+                    return;
+                }
+                Some(Ok(())) => {
+                    (failures, was_ready) = (0, true);
+                    let _ = say.send(State::Ready(port));
+                    tokio::select! {
+                        () = asked(&mut stopped) => {
+                            process.terminate(GRACE).await;
+                            return;
+                        }
+                        _code = process.wait() => {
+                            let _ = say.send(State::Starting);
+                        }
+                    }
+                }
+                Some(Err(reason)) => {
+                    failures += 1;
+                    process.terminate(GRACE).await;
+                    if !was_ready || failures >= TOLERATED {
+                        let _ = say.send(State::Failed(reason));
+                    }
+                    if !was_ready {
+                        return;
+                    }
+                }
+            }
+            let pause = Duration::from_millis(200) * 2_u32.pow(failures.min(6));
+            tokio::select! {
+                () = asked(&mut stopped) => return,
+                () = clock::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Starts the process; `None` when it is asked to end before: installing packages can take
+    /// minutes.
+    async fn launch(
+        &self,
+        stopped: &mut watch::Receiver<bool>,
+    ) -> ApiResult<Option<(runtime::Running, u16)>> {
+        let container = &self.instance.container;
+        if !self.base.join("model").is_dir() {
+            std::fs::create_dir_all(self.base.join("model"))?;
+            if let Some(uri) = &container.model_data {
+                artifact::fetch(&self.cloud, uri, &self.base.join("model")).await?;
+            }
+        }
+        let prepared = tokio::select! {
+            prepared = runtime::prepare(&self.cloud, &container.image) => prepared?,
+            () = asked(stopped) => return Ok(None),
+        };
+        let port = free_port()?;
+        let mut environment: BTreeMap<String, String> = container.environment.clone();
+        environment.insert("SAGEMAKER_BIND_TO_PORT".to_owned(), port.to_string());
+        let job = runtime::Job {
+            prepared,
+            base_dir: self.base.clone(),
+            command: vec!["serve".to_owned()],
+            environment,
+            log_group: log_group(&self.instance.endpoint),
+            log_stream: self.log_stream.clone(),
+        };
+        let note = format!(
+            "[mlops] the server must listen on port {port}, which SAGEMAKER_BIND_TO_PORT names: \
+             it has no port 8080 of its own here. Asking http://127.0.0.1:{port}/ping"
+        );
+        let now = jiff::Timestamp::now().as_millisecond();
+        let group = log_group(&self.instance.endpoint);
+        logs::append(&self.cloud, &group, &self.log_stream, &[(now, note)])?;
+        let running = runtime::launch(&self.cloud, job).await?;
+        Ok(Some((running, port)))
+    }
+
+    /// Waits until `/ping` answers 200; why it does not, in AWS's words.
+    async fn healthy(&self, process: &runtime::Running, port: u16) -> Result<(), String> {
+        let client = client(PING_TIMEOUT).map_err(|error| error.message)?;
+        let url = format!("http://127.0.0.1:{port}/ping");
+        let answers = async {
+            loop {
+                let answer = client.get(&url).send().await;
+                if answer.is_ok_and(|answer| answer.status().as_u16() == 200) {
+                    return;
+                }
+                clock::sleep(PING_INTERVAL).await;
+            }
+        };
+        let sentence = format!(
+            "The primary container for production variant {} did not pass the ping health check. \
+             Please check CloudWatch logs for this endpoint. (No answer 200 from \
+             http://127.0.0.1:{port}/ping: the server must listen on the port that \
+             SAGEMAKER_BIND_TO_PORT names, which is not 8080 here)",
+            self.instance.variant
+        );
+        tokio::select! {
+            () = answers => Ok(()),
+            code = process.wait() => Err(format!("{sentence} (the server exited with {code})")),
+            () = clock::sleep(self.instance.health_timeout) => Err(sentence),
+        }
+    }
+}
+
+/// Waits until the watcher is asked to end, or nobody is left who could ask.
+async fn asked(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// The log group of an endpoint.
+pub(super) fn log_group(endpoint: &str) -> String {
+    format!("/aws/sagemaker/Endpoints/{endpoint}")
+}
+
+/// A client for processes of this machine: no proxy, no redirects.
+pub(super) fn client(timeout: Duration) -> ApiResult<reqwest::Client> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(timeout)
+        .build()
+        .map_err(ApiError::internal)
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> ApiResult<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}

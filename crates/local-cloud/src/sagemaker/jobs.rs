@@ -1,0 +1,367 @@
+//! Processing and training jobs: the container contract around a process of the runtime.
+//!
+//! A job's record is its `Describe…` answer. The job itself is a task of the server: inputs are
+//! downloaded, the program runs, outputs are uploaded; each step changes the record. The job's
+//! files lie in a directory of `<state>/jobs` while it runs, which is opened before the program
+//! starts: whatever the program does to paths, the server reads beneath that handle only.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::api::{ApiError, ApiResult, operations};
+use crate::beneath::{self, Directory};
+use crate::runtime;
+use crate::{Cloud, clock};
+
+mod archive;
+mod interrupt;
+mod list;
+mod metrics;
+mod processing;
+mod request;
+mod run;
+mod training;
+mod transfer;
+
+use run::{Run, launch};
+
+operations! { "sagemaker":
+    "CreateProcessingJob" => processing::create,
+    "DescribeProcessingJob" => processing::describe,
+    "ListProcessingJobs" => processing::list,
+    "StopProcessingJob" => processing::stop,
+    "DeleteProcessingJob" => processing::delete,
+    "CreateTrainingJob" => training::create,
+    "DescribeTrainingJob" => training::describe,
+    "ListTrainingJobs" => training::list,
+    "StopTrainingJob" => training::stop,
+    "DeleteTrainingJob" => training::delete,
+}
+
+/// How long a job that is stopped has between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_mins(2);
+
+/// How long jobs have when the server itself ends.
+const SHORT_GRACE: Duration = Duration::from_secs(2);
+
+/// What a job says that was under way when the server ended.
+const SERVER_ENDED: &str = "InternalServerError: the local cloud ended while the job ran";
+
+/// SageMaker keeps this much of a failure reason and of an exit message.
+const REASON: usize = 1024;
+
+/// Processing or training: the words that differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Processing,
+    Training,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Processing => "Processing",
+            Self::Training => "Training",
+        }
+    }
+
+    /// The records, and the resource type in ARNs.
+    fn resource(self) -> &'static str {
+        match self {
+            Self::Processing => "processing-job",
+            Self::Training => "training-job",
+        }
+    }
+
+    /// `ProcessingJobName`, `TrainingJobStatus`…
+    fn member(self, suffix: &str) -> String {
+        format!("{}Job{suffix}", self.word())
+    }
+
+    fn records(self, cloud: &Cloud) -> crate::store::Collection<'_, Record> {
+        cloud.store().collection("sagemaker", self.resource())
+    }
+
+    fn arn(self, cloud: &Cloud, name: &str) -> String {
+        cloud.arn("sagemaker", format_args!("{}/{name}", self.resource()))
+    }
+
+    /// What a job is called among those that run: tests have several clouds in one process.
+    fn key(self, cloud: &Cloud, name: &str) -> PathBuf {
+        jobs(cloud).join(format!("{}-{name}", self.resource()))
+    }
+
+    fn log_group(self) -> String {
+        format!("/aws/sagemaker/{}Jobs", self.word())
+    }
+
+    fn not_found(self, arn: &str) -> ApiError {
+        match self {
+            Self::Processing => {
+                ApiError::validation(format!("Could not find requested job with name: {arn}"))
+            }
+            Self::Training => ApiError::validation("Requested resource not found."),
+        }
+    }
+}
+
+/// A job as it is kept: what its `Describe…` answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    describe: Value,
+}
+
+impl Record {
+    fn status(&self, kind: Kind) -> &str {
+        self.describe[kind.member("Status")]
+            .as_str()
+            .unwrap_or_default()
+    }
+
+    fn under_way(&self, kind: Kind) -> bool {
+        matches!(self.status(kind), "InProgress" | "Stopping")
+    }
+}
+
+/// How a job ended.
+#[derive(Debug, PartialEq)]
+enum End {
+    Completed,
+    Stopped,
+    MaxRuntimeExceeded,
+    Failed(String),
+}
+
+/// A wish to end a job before it ends by itself, and how long it may take to.
+type Wish = Option<Duration>;
+
+/// The jobs that this server runs, to be stopped by name.
+static UNDER_WAY: LazyLock<Mutex<HashMap<PathBuf, watch::Sender<Wish>>>> =
+    LazyLock::new(Mutex::default);
+
+fn under_way() -> std::sync::MutexGuard<'static, HashMap<PathBuf, watch::Sender<Wish>>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where the directories of jobs are.
+fn jobs(cloud: &Cloud) -> PathBuf {
+    cloud.directory().join("jobs")
+}
+
+/// Makes the directory of a job.
+fn make_directory(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<(PathBuf, Directory)> {
+    let all = jobs(cloud);
+    std::fs::create_dir_all(&all)?;
+    let directory = tempfile::Builder::new()
+        .prefix(&format!("{}-{name}.", kind.resource()))
+        .tempdir_in(all)?
+        .keep();
+    let ml = directory.join("ml");
+    std::fs::create_dir(&ml)?;
+    let ml = Directory::open(&ml, runtime::MOUNT)?;
+    Ok((directory, ml))
+}
+
+/// Records a new job with its tags; `ResourceInUse` when the name is taken. After an error there is
+/// no record: nobody would ever end that job.
+fn register(
+    cloud: &Cloud,
+    kind: Kind,
+    name: &str,
+    describe: Value,
+    tags: Option<&Value>,
+) -> ApiResult<Run> {
+    let arn = kind.arn(cloud, name);
+    // Before the record, which could perhaps not be taken back.
+    let (directory, ml) = make_directory(cloud, kind, name)?;
+    let records = kind.records(cloud);
+    let record = Record { describe };
+    let recorded = cloud.store().transaction(|transaction| {
+        if records.get_in(transaction, name)?.is_some() {
+            return Err(ApiError::new(
+                "ResourceInUse",
+                format!(
+                    "{} job names must be unique within an AWS account and region, and a job with this name already exists ({arn})",
+                    kind.word()
+                ),
+            ));
+        }
+        records.put_in(transaction, name, &record)?;
+        super::tags::put_in(cloud, transaction, &arn, tags)
+    });
+    if let Err(error) = recorded {
+        beneath::discard(cloud.directory(), &directory);
+        return Err(error);
+    }
+    let (sender, stop) = watch::channel(None);
+    under_way().insert(kind.key(cloud, name), sender);
+    Ok(Run {
+        cloud: cloud.clone(),
+        kind,
+        name: name.to_owned(),
+        request: record.describe,
+        directory,
+        ml: Arc::new(ml),
+        stop,
+    })
+}
+
+/// `resourceconfig.json` of the only host.
+fn resource_config(instance_type: &Value) -> Value {
+    json!({
+        "current_host": "algo-1",
+        "current_instance_type": instance_type,
+        "current_group_name": "homogeneousCluster",
+        "hosts": ["algo-1"],
+        "instance_groups": [{
+            "instance_group_name": "homogeneousCluster",
+            "instance_type": instance_type,
+            "hosts": ["algo-1"],
+        }],
+        "network_interface_name": "eth0",
+    })
+}
+
+/// An error of ours as a job tells it: what the job's owner can mend is a `ClientError`.
+fn reason_of(error: &ApiError) -> String {
+    if error.status >= 500 && error.code != "NotImplemented" {
+        format!("InternalServerError: {}", error.message)
+    } else {
+        format!("ClientError: {}", error.message)
+    }
+}
+
+fn failure_reason(said: Option<&str>, code: i32) -> String {
+    let tail = format!(", exit code: {code}");
+    let said = said.unwrap_or("See job logs for more information");
+    let room = REASON - "AlgorithmError: ".len() - tail.len();
+    format!("AlgorithmError: {}{tail}", truncated(said, room))
+}
+
+fn truncated(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
+
+/// The first characters of a file that the program wrote, when there are any. A link is an error:
+/// it could lead anywhere.
+fn first_characters(ml: &Directory, path: &str) -> Result<Option<String>, beneath::Error> {
+    use std::io::Read;
+
+    let Some(file) = ml.file(Path::new(path))? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.take(4 * REASON as u64)
+        .read_to_end(&mut bytes)
+        .map_err(|error| beneath::Error::Failed(ml.shown(Path::new(path)), error))?;
+    // A terminal would obey its control characters.
+    let text: String = String::from_utf8_lossy(&bytes)
+        .chars()
+        .map(|sign| match sign {
+            '\n' | '\t' => sign,
+            sign if sign.is_control() => char::REPLACEMENT_CHARACTER,
+            sign => sign,
+        })
+        .collect();
+    let text = truncated(text.trim(), REASON);
+    Ok((!text.is_empty()).then_some(text))
+}
+
+fn describe(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
+    kind.records(cloud)
+        .get(name)?
+        .map(|record| record.describe)
+        .ok_or_else(|| kind.not_found(&kind.arn(cloud, name)))
+}
+
+fn stop(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
+    let changed = kind.records(cloud).update(name, |record| {
+        if record.under_way(kind) {
+            record.describe[kind.member("Status")] = "Stopping".into();
+            if kind == Kind::Training {
+                training::enter(&mut record.describe, "Stopping");
+            }
+            record.describe["LastModifiedTime"] = clock::epoch().into();
+            return Ok(true);
+        }
+        Ok(false)
+    })?;
+    match changed {
+        None => Err(kind.not_found(&kind.arn(cloud, name))),
+        Some(false) => Err(ApiError::validation(format!(
+            "The request was rejected because the {} job is not in status InProgress",
+            kind.word().to_lowercase()
+        ))),
+        Some(true) => {
+            if let Some(wish) = under_way().get(&kind.key(cloud, name)) {
+                wish.send_replace(Some(GRACE));
+            }
+            Ok(Value::Null)
+        }
+    }
+}
+
+fn delete(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
+    let record = describe(cloud, kind, name).map(|describe| Record { describe })?;
+    if record.under_way(kind) {
+        return Err(ApiError::new(
+            "ResourceInUse",
+            format!("{} is {}", kind.arn(cloud, name), record.status(kind)),
+        ));
+    }
+    cloud.store().transaction(|transaction| {
+        kind.records(cloud).remove_in(transaction, name)?;
+        super::tags::remove_in(cloud, transaction, &kind.arn(cloud, name))?;
+        Ok(Value::Null)
+    })
+}
+
+/// Jobs that were under way when the server died have failed, and what they left is removed.
+pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
+    // First: on a full disk this makes room for what is written next.
+    beneath::discard(cloud.directory(), &jobs(cloud));
+    for kind in [Kind::Processing, Kind::Training] {
+        let records = kind.records(cloud);
+        for (name, record) in records.list("")? {
+            if !record.under_way(kind) {
+                continue;
+            }
+            records.update(&name, |record| {
+                let job = &mut record.describe;
+                job[kind.member("Status")] = "Failed".into();
+                job["FailureReason"] = SERVER_ENDED.into();
+                job[format!("{}EndTime", kind.word())] = clock::epoch().into();
+                job["LastModifiedTime"] = clock::epoch().into();
+                if kind == Kind::Training {
+                    training::enter(job, "Failed");
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends the processes of this server's jobs. Their records say so.
+pub(super) async fn shut_down(cloud: &Cloud) {
+    let ours = |path: &PathBuf| path.starts_with(cloud.directory());
+    for (path, wish) in under_way().iter() {
+        if ours(path) {
+            wish.send_replace(Some(SHORT_GRACE));
+        }
+    }
+    let patience = 2 * SHORT_GRACE;
+    let start = std::time::Instant::now();
+    while start.elapsed() < patience && under_way().keys().any(ours) {
+        clock::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! What ends the transfers of a job early, and what bounds them: the wish to stop the job, and the
+//! size of its volume.
+
+use std::io::{self, Read};
+
+use tokio::sync::watch;
+
+use super::Wish;
+use crate::api::{ApiError, ApiResult};
+use crate::beneath::{Directory, Found};
+
+/// Bytes of a gigabyte of `VolumeSizeInGB`: EBS counts in powers of two.
+const GIGABYTE: u64 = 1 << 30;
+
+/// Gigabytes of a job whose request has no `VolumeSizeInGB`: the default of the SageMaker SDKs.
+const DEFAULT_VOLUME: u64 = 30;
+
+/// The wish to stop a job, as its transfers check it: before each entry and each read.
+#[derive(Debug, Clone)]
+pub(super) struct Interrupt {
+    /// Changes with every wish that counts for this transfer.
+    stop: watch::Receiver<Wish>,
+    /// True when the server ended before the transfer began.
+    ended: bool,
+}
+
+impl Interrupt {
+    pub(super) fn new(stop: watch::Receiver<Wish>, ended: bool) -> Self {
+        Self { stop, ended }
+    }
+
+    /// One that nobody wants.
+    #[cfg(test)]
+    pub(super) fn never() -> Self {
+        Self::new(watch::channel(None).1, false)
+    }
+
+    /// True when somebody wants the transfer to end.
+    pub(super) fn is_wanted(&self) -> bool {
+        // Without a sender the job is over: nobody can stop it any more.
+        self.ended || self.stop.has_changed().unwrap_or(false)
+    }
+
+    /// Fails when somebody wants the transfer to end.
+    pub(super) fn check(&self) -> io::Result<()> {
+        if self.is_wanted() {
+            // `ErrorKind::Interrupted` would be retried.
+            return Err(io::Error::other("the job was stopped"));
+        }
+        Ok(())
+    }
+
+    /// A reader that fails as soon as somebody wants the transfer to end.
+    pub(super) fn reader<R: Read>(&self, inner: R) -> Interruptible<'_, R> {
+        Interruptible {
+            inner,
+            interrupt: self,
+        }
+    }
+}
+
+/// A reader of a transfer that can be stopped.
+pub(super) struct Interruptible<'a, R> {
+    pub(super) inner: R,
+    interrupt: &'a Interrupt,
+}
+
+impl<R: Read> Read for Interruptible<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.interrupt.check()?;
+        self.inner.read(buffer)
+    }
+}
+
+/// Fails when the files of directories, by their apparent sizes, are larger than the job's volume.
+/// Nothing is uploaded then: a sparse file costs a program nothing, and its upload hours.
+///
+/// AWS's words for a full volume at the upload are "Artifact upload failed:Insufficient disk space"
+/// (seen in huggingface/blog issue 114); what comes after them is ours. Unverified against AWS: that
+/// sparse files count in full, and how large the volume is without `VolumeSizeInGB`.
+pub(super) fn check_volume<'a>(
+    directories: impl IntoIterator<Item = &'a Directory>,
+    gigabytes: Option<u64>,
+    interrupt: &Interrupt,
+) -> ApiResult<()> {
+    let gigabytes = gigabytes.filter(|size| *size > 0).unwrap_or(DEFAULT_VOLUME);
+    let mut sizes = Vec::new();
+    let mut total = 0_u64;
+    for directory in directories {
+        let size = size_of(directory, interrupt)?;
+        total = total.saturating_add(size);
+        sizes.push(format!(
+            "{} holds {size} bytes",
+            directory.shown("".as_ref()).display()
+        ));
+    }
+    let limit = gigabytes.saturating_mul(GIGABYTE);
+    if total <= limit {
+        return Ok(());
+    }
+    Err(ApiError::validation(format!(
+        "Artifact upload failed:Insufficient disk space. {}, {total} in total; VolumeSizeInGB is \
+         {gigabytes}, which is {limit} bytes. Raise VolumeSizeInGB, or have the program leave less",
+        sizes.join(", ")
+    )))
+}
+
+/// The apparent size of the files in a directory, in bytes.
+fn size_of(directory: &Directory, interrupt: &Interrupt) -> ApiResult<u64> {
+    let mut total = 0_u64;
+    directory.walk(|_, found| {
+        interrupt.check()?;
+        if let Found::File(_, metadata) = found {
+            total = total.saturating_add(metadata.len());
+        }
+        Ok::<_, ApiError>(())
+    })?;
+    Ok(total)
+}

@@ -1,0 +1,303 @@
+//! A job while it runs: its program, its transfers, its record and its end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::super::lineage;
+use super::interrupt::Interrupt;
+use super::{
+    End, GRACE, Kind, REASON, Record, SERVER_ENDED, SHORT_GRACE, Wish, describe, failure_reason,
+    first_characters, reason_of, transfer, truncated, under_way,
+};
+use crate::api::{ApiError, ApiResult};
+use crate::beneath::{self, Directory};
+use crate::runtime::{self, Job, Prepared, Running};
+use crate::{Cloud, clock};
+
+/// A job while it runs.
+#[derive(Clone)]
+pub(super) struct Run {
+    pub(super) cloud: Cloud,
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    /// The request, with its defaults.
+    pub(super) request: Value,
+    /// The job's directory, its own even when another job of this name comes after it.
+    pub(super) directory: PathBuf,
+    /// The directory that becomes /opt/ml, open since before the program started.
+    pub(super) ml: Arc<Directory>,
+    pub(super) stop: watch::Receiver<Wish>,
+}
+
+/// Does a job's work in the background, and writes its end. `change` is the last change of the
+/// record.
+pub(super) fn launch(
+    run: Run,
+    work: impl Future<Output = ApiResult<End>> + Send + 'static,
+    change: fn(&mut Value, &End),
+) {
+    let (cloud, broken) = (run.cloud.clone(), run.clone());
+    cloud.spawn(
+        run.title(),
+        async move { run.finish(&work.await, change).await },
+        move |error| async move {
+            let job = describe(&broken.cloud, broken.kind, &broken.name);
+            if job.is_ok_and(|describe| Record { describe }.under_way(broken.kind)) {
+                broken.finish(&Err(error), change).await;
+            } else {
+                broken.let_go().await;
+            }
+        },
+    );
+}
+
+impl Run {
+    /// The job in messages about the server.
+    pub(super) fn title(&self) -> String {
+        format!("{} job {}", self.kind.word().to_lowercase(), self.name)
+    }
+
+    /// Changes the record; `LastModifiedTime` with it.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Value)) -> ApiResult<()> {
+        self.kind
+            .records(&self.cloud)
+            .update(&self.name, |record| {
+                change(&mut record.describe);
+                record.describe["LastModifiedTime"] = clock::epoch().into();
+                Ok(())
+            })?;
+        Ok(())
+    }
+
+    pub(super) fn stream(&self) -> String {
+        let created = self.request["CreationTime"].as_f64().unwrap_or_default();
+        format!("{}/algo-1-{created:.0}", self.name)
+    }
+
+    /// Uploads a directory of the job's; its log names links that were left out.
+    pub(super) fn upload(
+        &self,
+        directory: &Directory,
+        uri: &str,
+        interrupt: &Interrupt,
+    ) -> ApiResult<()> {
+        for link in transfer::upload(&self.cloud, directory, uri, interrupt)? {
+            self.say(&format!(
+                "not uploaded: {} is a symbolic link",
+                link.display()
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// Says something in the job's own log.
+    pub(super) fn say(&self, line: &str) -> ApiResult<()> {
+        let now = jiff::Timestamp::now().as_millisecond();
+        crate::logs::append(
+            &self.cloud,
+            &self.kind.log_group(),
+            &self.stream(),
+            &[(now, format!("[mlops] {line}"))],
+        )
+    }
+
+    /// True when somebody asked the job to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.borrow().is_some()
+    }
+
+    /// How a job ends that somebody asked to stop: by name, or with the whole server.
+    pub(super) fn stopped(&self) -> End {
+        match *self.stop.borrow() {
+            Some(SHORT_GRACE) => End::Failed(SERVER_ENDED.to_owned()),
+            _ => End::Stopped,
+        }
+    }
+
+    /// The wish to stop, for a transfer that begins now; `after` is how the program ended. What a
+    /// program saved that was asked to stop, or that ran too long, is uploaded all the same: only a
+    /// wish that comes later ends that upload. The end of the server ends every transfer.
+    pub(super) fn interrupt(&self, after: Option<&End>) -> Interrupt {
+        let mut stop = self.stop.clone();
+        if matches!(after, Some(End::Stopped | End::MaxRuntimeExceeded)) {
+            stop.mark_unchanged();
+        }
+        let ended = *stop.borrow() == Some(SHORT_GRACE);
+        Interrupt::new(stop, ended)
+    }
+
+    /// Moves files between S3 and the job's directory without holding up the server's other
+    /// requests; false when somebody asks the job to stop meanwhile.
+    pub(super) async fn transfer(
+        &self,
+        interrupt: Interrupt,
+        work: impl FnOnce(&Run, &Interrupt) -> ApiResult<()> + Send + 'static,
+    ) -> ApiResult<bool> {
+        let (run, flag) = (self.clone(), interrupt.clone());
+        let done = tokio::task::spawn_blocking(move || work(&run, &flag))
+            .await
+            .map_err(ApiError::internal)?;
+        if done.is_err() && interrupt.is_wanted() {
+            self.say("stopped while files were transferred: what was not uploaded yet is lost")?;
+            return Ok(false);
+        }
+        done.map(|()| true)
+    }
+
+    /// Makes the image ready; `None` when somebody asks the job to stop meanwhile: installing
+    /// packages can take minutes.
+    pub(super) async fn prepare(&self, image: &str) -> ApiResult<Option<Prepared>> {
+        let mut stop = self.stop.clone();
+        let stopped = async move {
+            // The sender is gone only when the job has ended.
+            if stop.wait_for(Option::is_some).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            prepared = runtime::prepare(&self.cloud, image) => prepared.map(Some),
+            () = stopped => Ok(None),
+        }
+    }
+
+    /// Runs the program to its end, or to the end of what it is allowed.
+    pub(super) async fn execute(
+        &self,
+        prepared: Prepared,
+        command: Vec<String>,
+        environment: std::collections::BTreeMap<String, String>,
+    ) -> ApiResult<End> {
+        let seconds = self.request["StoppingCondition"]["MaxRuntimeInSeconds"]
+            .as_u64()
+            .unwrap_or(24 * 3600);
+        let job = Job {
+            prepared,
+            base_dir: self.directory.join("ml"),
+            command,
+            environment,
+            log_group: self.kind.log_group(),
+            log_stream: self.stream(),
+        };
+        let isolated = match self.kind {
+            Kind::Training => &self.request["EnableNetworkIsolation"],
+            Kind::Processing => &self.request["NetworkConfig"]["EnableNetworkIsolation"],
+        };
+        let running = if isolated == &Value::Bool(true) {
+            runtime::launch_without_network(&self.cloud, job).await?
+        } else {
+            runtime::launch(&self.cloud, job).await?
+        };
+        let mut stop = self.stop.clone();
+        let wish = async move {
+            let grace = stop.wait_for(Option::is_some).await.map(|grace| *grace);
+            match grace {
+                Ok(grace) => grace.unwrap_or(GRACE),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            code = running.wait() => Ok(self.ended(code)),
+            grace = wish => {
+                running.terminate(grace).await;
+                Ok(self.stopped())
+            }
+            () = clock::sleep(Duration::from_secs(seconds)) => {
+                self.say(&format!("stopped: MaxRuntimeInSeconds is {seconds}"))?;
+                self.terminate(&running).await;
+                Ok(End::MaxRuntimeExceeded)
+            }
+        }
+    }
+
+    /// Ends a process that ran too long; the server's own end shortens the grace.
+    async fn terminate(&self, running: &Running) {
+        let mut stop = self.stop.clone();
+        let hurry = async move {
+            let hurried = |wish: &Wish| wish.is_some_and(|grace| grace < GRACE);
+            stop.wait_for(hurried).await.is_ok()
+        };
+        tokio::select! {
+            _ = running.terminate(GRACE) => {}
+            _ = hurry => {
+                running.terminate(SHORT_GRACE).await;
+            }
+        }
+    }
+
+    pub(super) fn ended(&self, code: i32) -> End {
+        if code == 0 {
+            return End::Completed;
+        }
+        let said = match first_characters(&self.ml, "output/failure") {
+            Ok(said) => said,
+            Err(error) => Some(error.to_string()),
+        };
+        End::Failed(failure_reason(said.as_deref(), code))
+    }
+
+    /// The record's last change, and the end of the job's files. When the change cannot be written
+    /// (the disk is full), the files are removed first, and it is tried again until it can be.
+    pub(super) async fn finish(&self, end: &ApiResult<End>, change: impl Fn(&mut Value, &End)) {
+        let failed;
+        let end = match end {
+            Ok(end) => end,
+            Err(error) => {
+                failed = End::Failed(reason_of(error));
+                &failed
+            }
+        };
+        let message = first_characters(&self.ml, "output/message").unwrap_or_else(|error| {
+            // The message is an extra: the job has ended as it has ended.
+            let _ = self.say(&error.to_string());
+            None
+        });
+        let ended = clock::epoch();
+        let write = || {
+            self.change(|job| {
+                job[self.kind.member("Status")] = match end {
+                    End::Completed => "Completed",
+                    End::Failed(_) => "Failed",
+                    End::Stopped | End::MaxRuntimeExceeded => "Stopped",
+                }
+                .into();
+                if let End::Failed(reason) = end {
+                    job["FailureReason"] = truncated(reason, REASON).into();
+                }
+                if self.kind == Kind::Processing
+                    && let Some(message) = &message
+                {
+                    job["ExitMessage"] = message.as_str().into();
+                }
+                job[format!("{}EndTime", self.kind.word())] = ended.into();
+                change(job, end);
+            })
+        };
+        if write().is_err_and(|error| error.is_unavailable()) {
+            self.clean_up().await;
+            // Any other error says that the state directory is gone: nobody is left to tell.
+            let _ = self.cloud.persist(&self.title(), write).await;
+        }
+        if let Ok(job) = describe(&self.cloud, self.kind, &self.name) {
+            // Lineage is a by-product: without it the job is as finished as with it.
+            let _ = lineage::job_finished(&self.cloud, &job);
+        }
+        self.let_go().await;
+    }
+
+    /// The job is over: it cannot be stopped any more, and its files are removed.
+    async fn let_go(&self) {
+        under_way().remove(&self.kind.key(&self.cloud, &self.name));
+        self.clean_up().await;
+    }
+
+    /// Removes the job's files.
+    async fn clean_up(&self) {
+        let (state, directory) = (self.cloud.directory().to_owned(), self.directory.clone());
+        // Only a panic of the removal is an error here; the next start removes the rest.
+        let _ = tokio::task::spawn_blocking(move || beneath::discard(&state, &directory)).await;
+    }
+}

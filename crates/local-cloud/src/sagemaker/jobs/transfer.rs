@@ -1,0 +1,226 @@
+//! Between S3 and a job's directory.
+
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use super::interrupt::Interrupt;
+use crate::Cloud;
+use crate::api::{ApiError, ApiResult};
+use crate::beneath::{Directory, Found, stays_inside};
+use crate::s3::objects::{self, Object};
+
+/// Bytes that are copied between two looks at the wish to stop.
+const PIECE: u64 = 64 << 20;
+
+/// Downloads what an input names into a directory; returns the number of files.
+/// `data_type` is `S3Prefix` or `ManifestFile`.
+pub(super) fn download(
+    cloud: &Cloud,
+    uri: &str,
+    data_type: &str,
+    directory: &Directory,
+    interrupt: &Interrupt,
+) -> ApiResult<usize> {
+    let (bucket, key) = objects::parse_uri(uri)?;
+    if data_type == "ManifestFile" {
+        return manifest(cloud, &bucket, &key, directory, interrupt);
+    }
+    let mut count = 0;
+    for object in objects::list(cloud, &bucket, &key)? {
+        let relative = relative(&key, &object.key);
+        if fetch(cloud, &object, relative, directory, interrupt)? {
+            count += 1;
+        }
+    }
+    if count == 0 {
+        return Err(nothing(uri));
+    }
+    Ok(count)
+}
+
+/// True when there is something to download.
+pub(super) fn has_objects(cloud: &Cloud, uri: &str) -> ApiResult<()> {
+    let (bucket, key) = objects::parse_uri(uri)?;
+    if objects::list(cloud, &bucket, &key)?.is_empty() {
+        return Err(nothing(uri));
+    }
+    Ok(())
+}
+
+fn nothing(uri: &str) -> ApiError {
+    ApiError::validation(format!(
+        "No S3 objects found under S3 URL \"{uri}\" given in input data source. Please ensure that the bucket exists in the selected region, that objects exist under that S3 prefix, and that the role has \"s3:ListBucket\" permissions on the bucket."
+    ))
+}
+
+/// `[{"prefix": "s3://bucket/a/"}, "b", "c/d", …]`
+fn manifest(
+    cloud: &Cloud,
+    bucket: &str,
+    key: &str,
+    directory: &Directory,
+    interrupt: &Interrupt,
+) -> ApiResult<usize> {
+    let bad =
+        |why: &str| ApiError::validation(format!("s3://{bucket}/{key} is no manifest: {why}"));
+    let bytes = objects::read(cloud, bucket, key)?;
+    let list: Vec<serde_json::Value> =
+        serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))?;
+    let (head, names) = list.split_first().ok_or_else(|| bad("it is empty"))?;
+    let prefix = head["prefix"]
+        .as_str()
+        .ok_or_else(|| bad("its first entry has no `prefix`"))?;
+    let (bucket, prefix) = objects::parse_uri(prefix)?;
+    for name in names {
+        let name = name.as_str().ok_or_else(|| bad("a name is not a string"))?;
+        let object = objects::head(cloud, &bucket, &format!("{prefix}{name}"))?;
+        fetch(cloud, &object, name, directory, interrupt)?;
+    }
+    Ok(names.len())
+}
+
+/// A key's place below the directory of its input.
+fn relative<'a>(prefix: &str, key: &'a str) -> &'a str {
+    let folder = if key == prefix || !key[prefix.len()..].starts_with('/') {
+        // The object itself, or a prefix that ends within a name.
+        prefix.rfind('/').map_or(0, |slash| slash + 1)
+    } else {
+        prefix.len() + 1
+    };
+    if prefix.ends_with('/') && key != prefix {
+        return &key[prefix.len()..];
+    }
+    &key[folder..]
+}
+
+/// Copies one object; false for a folder's marker.
+fn fetch(
+    cloud: &Cloud,
+    object: &Object,
+    relative: &str,
+    directory: &Directory,
+    interrupt: &Interrupt,
+) -> ApiResult<bool> {
+    interrupt.check()?;
+    if relative.is_empty() || relative.ends_with('/') {
+        return Ok(false);
+    }
+    let plain = Path::new(relative)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if !plain {
+        return Err(ApiError::validation(format!(
+            "the key `{}` would be written outside the job's directory",
+            object.key
+        )));
+    }
+    // A copy, not a link: the program may write to its inputs, and blobs are shared.
+    let mut blob = objects::open_newest(cloud, object)?;
+    let mut file = directory.create_file(Path::new(relative))?;
+    loop {
+        interrupt.check()?;
+        // In pieces, each of which the kernel copies by itself.
+        if std::io::copy(&mut (&mut blob).take(PIECE), &mut file)? == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+/// Uploads every file of a directory under an S3 URI. A link has no form in S3, and what it leads
+/// to is not read: one that leaves the directory is an error that names it, one that stays inside
+/// is left out and returned, for the job's log.
+pub(super) fn upload(
+    cloud: &Cloud,
+    directory: &Directory,
+    uri: &str,
+    interrupt: &Interrupt,
+) -> ApiResult<Vec<PathBuf>> {
+    let mut left_out = Vec::new();
+    let (bucket, prefix) = objects::parse_uri(uri)?;
+    let prefix = prefix.trim_end_matches('/');
+    directory.walk(|path, found| {
+        interrupt.check()?;
+        match found {
+            Found::Directory(_) => Ok(()),
+            Found::Link(target) if stays_inside(path, &target) => {
+                left_out.push(directory.shown(path));
+                Ok(())
+            }
+            Found::Link(target) => Err(ApiError::validation(format!(
+                "{} is a symbolic link to {}, which leaves {}: it is not followed; copy the file \
+             instead",
+                directory.shown(path).display(),
+                target.display(),
+                directory.shown("".as_ref()).display()
+            ))),
+            Found::File(file, metadata) => {
+                // Two such names could become one key.
+                let name = path.to_str().ok_or_else(|| {
+                    ApiError::validation(format!(
+                        "the name of {} is not UTF-8, as the key of an S3 object must be",
+                        directory.shown(path).display()
+                    ))
+                })?;
+                let key = if prefix.is_empty() {
+                    name.to_owned()
+                } else {
+                    format!("{prefix}/{name}")
+                };
+                let mut contents = interrupt.reader(file.take(metadata.len()));
+                objects::put_from(cloud, &bucket, &key, &mut contents)?;
+                Ok(())
+            }
+        }
+    })?;
+    Ok(left_out)
+}
+
+/// True when a directory has anything but directories in it.
+pub(super) fn has_contents(directory: &Directory) -> ApiResult<bool> {
+    let mut found_any = false;
+    directory.walk(|_, found| {
+        found_any |= !matches!(found, Found::Directory(_));
+        Ok::<_, ApiError>(())
+    })?;
+    Ok(found_any)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_what_comes_after_the_prefix() {
+        assert_eq!(relative("a/b", "a/b/c/d.csv"), "c/d.csv");
+        assert_eq!(relative("a/b/", "a/b/c.csv"), "c.csv");
+        assert_eq!(relative("a/b.csv", "a/b.csv"), "b.csv");
+        assert_eq!(relative("a/b", "a/bc/x"), "bc/x");
+        assert_eq!(relative("", "a/b"), "a/b");
+        assert_eq!(relative("a/", "a/"), "");
+    }
+
+    // Issue 8, 1.1
+    #[test]
+    fn a_link_in_an_output_is_named_and_nothing_of_it_is_uploaded() {
+        let at = tempfile::tempdir().unwrap();
+        let cloud = Cloud::in_directory(at.path());
+        let output = at.path().join("output");
+        std::fs::create_dir_all(output.join("sub")).unwrap();
+        std::fs::write(at.path().join("credentials"), "SECRET").unwrap();
+        let upload = || {
+            let directory = Directory::open(&output, "/opt/ml/processing/output")?;
+            assert!(has_contents(&directory)?);
+            super::upload(&cloud, &directory, "s3://none/prefix", &Interrupt::never())
+        };
+        for (target, name) in [("../../credentials", "sub/data.csv"), ("/", "all")] {
+            let link = output.join(name);
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            let error = upload().unwrap_err();
+            let expected = format!("/opt/ml/processing/output/{name} is a symbolic link");
+            assert!(error.message.starts_with(&expected), "{error}");
+            std::fs::remove_file(link).unwrap();
+        }
+        std::fs::write(output.join("sub/data.csv"), "1,2").unwrap();
+        assert_eq!(upload().unwrap_err().code, "NoSuchBucket");
+    }
+}

@@ -1,0 +1,174 @@
+//! SageMaker Runtime: invoking endpoints, over REST-JSON.
+
+use axum::body::Body;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::hosting::{self, Answer, Invocation, InvokeError, MAX_BODY};
+use crate::api::ApiError;
+use crate::wire::body::{self, Unread};
+use crate::{Cloud, door};
+
+/// The operations that this service has.
+pub(crate) const OPERATIONS: &[&str] = &["InvokeEndpoint"];
+
+/// Serves one request.
+pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let Some(endpoint) = endpoint(&parts) else {
+        return refuse(&ApiError::not_implemented(format_args!(
+            "sagemaker-runtime {} {}",
+            parts.method,
+            parts.uri.path()
+        )));
+    };
+    for header in ["target-model", "target-container-hostname", "session-id"] {
+        if text(&parts.headers, &format!("x-amzn-sagemaker-{header}")).is_some() {
+            return refuse(&ApiError::not_implemented(format_args!(
+                "InvokeEndpoint with X-Amzn-SageMaker-{header}"
+            )));
+        }
+    }
+    let body = match body::read(body, MAX_BODY).await {
+        Ok(body) => body.to_vec(),
+        Err(Unread::TooLong) => {
+            return error(
+                400,
+                "ValidationError",
+                &json!({"Message": format!(
+                    "1 validation error detected: Value at 'body' failed to satisfy constraint: \
+                     Member must have length less than or equal to {MAX_BODY}"
+                )}),
+            );
+        }
+        Err(broken) => return refuse(&broken.into_error(MAX_BODY)),
+    };
+    if let Err(error) = door::check_signature(cloud, &parts, &body) {
+        return refuse(&error);
+    }
+    let header = |name: &str| text(&parts.headers, name).map(str::to_owned);
+    let invocation = Invocation {
+        endpoint,
+        body,
+        content_type: header("content-type"),
+        accept: header("accept"),
+        custom_attributes: header("x-amzn-sagemaker-custom-attributes"),
+        target_variant: header("x-amzn-sagemaker-target-variant"),
+        inference_id: header("x-amzn-sagemaker-inference-id"),
+    };
+    match hosting::invoke(cloud, &invocation).await {
+        Ok(answer) => succeed(answer),
+        Err(InvokeError::Validation(message)) => {
+            error(400, "ValidationError", &json!({"Message": message}))
+        }
+        Err(InvokeError::Model {
+            message,
+            status,
+            original,
+            log_stream,
+        }) => error(
+            424,
+            "ModelError",
+            &json!({
+                "Message": message,
+                "OriginalStatusCode": status,
+                "OriginalMessage": original,
+                "LogStreamArn": log_stream,
+            }),
+        ),
+    }
+}
+
+/// NAME of `POST /endpoints/NAME/invocations`.
+fn endpoint(parts: &Parts) -> Option<String> {
+    let name = parts
+        .uri
+        .path()
+        .strip_prefix("/endpoints/")?
+        .strip_suffix("/invocations")?;
+    let name = percent_encoding::percent_decode_str(name)
+        .decode_utf8()
+        .ok()?;
+    (parts.method == Method::POST && !name.contains('/')).then(|| name.into_owned())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn succeed(answer: Answer) -> Response<Body> {
+    let mut response = Response::new(Body::from(answer.body));
+    for (name, value) in [
+        ("content-type", answer.content_type),
+        ("x-amzn-invoked-production-variant", Some(answer.variant)),
+        (
+            "x-amzn-sagemaker-custom-attributes",
+            answer.custom_attributes,
+        ),
+    ] {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value);
+        }
+    }
+    identify(response)
+}
+
+fn refuse(api: &ApiError) -> Response<Body> {
+    error(api.status, &api.code, &json!({"Message": api.message}))
+}
+
+/// An error as REST-JSON writes it: the code in a header, the members in the body.
+fn error(status: u16, code: &str, members: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(members.to_string()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    let headers = response.headers_mut();
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if let Ok(code) = HeaderValue::from_str(code) {
+        headers.insert("x-amzn-errortype", code);
+    }
+    identify(response)
+}
+
+fn identify(mut response: Response<Body>) -> Response<Body> {
+    if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
+        response.headers_mut().insert("x-amzn-requestid", id);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(method: &str, path: &str) -> Parts {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0
+    }
+
+    #[test]
+    fn only_invocations_are_served() {
+        assert_eq!(
+            endpoint(&parts("POST", "/endpoints/flights-endpoint/invocations")).as_deref(),
+            Some("flights-endpoint")
+        );
+        for (method, path) in [
+            ("GET", "/endpoints/a/invocations"),
+            ("POST", "/endpoints/a/async-invocations"),
+            ("POST", "/endpoints/a/b/invocations"),
+            ("POST", "/endpoints/a%2Fb/invocations"),
+        ] {
+            assert_eq!(endpoint(&parts(method, path)), None, "{method} {path}");
+        }
+    }
+}

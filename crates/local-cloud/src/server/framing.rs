@@ -1,0 +1,198 @@
+//! Which requests of a connection have both `Content-Length` and `Transfer-Encoding`. A proxy and this
+//! server could find different ends of such a request (RFC 9112, section 6.3), and hyper drops the length
+//! before anyone sees it, so the bytes are followed on their way to hyper.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::limits::MAX_HEAD;
+
+/// The number of the first ambiguous request of a connection, counted from 0; `usize::MAX` without one.
+#[derive(Debug)]
+pub(super) struct Ambiguous(AtomicUsize);
+
+impl Default for Ambiguous {
+    fn default() -> Self {
+        Self(AtomicUsize::new(usize::MAX))
+    }
+}
+
+impl Ambiguous {
+    /// True for an ambiguous request, and for what seems to follow one.
+    pub(super) fn includes(&self, request: usize) -> bool {
+        request >= self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Where in the stream of requests the next byte belongs.
+#[derive(Debug)]
+enum Place {
+    Head,
+    /// A body of known length: what is left of it.
+    Body(u64),
+    /// The line before a chunk.
+    Size,
+    /// A chunk with its line end: what is left of it.
+    Chunk(u64),
+    /// The lines after the last chunk.
+    Trailers,
+    /// Not followed any more: hyper ends a connection with such a request.
+    Lost,
+}
+
+/// Follows the bytes that a client sends.
+#[derive(Debug)]
+pub(super) struct Framing {
+    place: Place,
+    line: Vec<u8>,
+    request: usize,
+    begun: bool,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Default for Framing {
+    fn default() -> Self {
+        Self {
+            place: Place::Head,
+            line: Vec::new(),
+            request: 0,
+            begun: false,
+            length: None,
+            chunked: false,
+        }
+    }
+}
+
+impl Framing {
+    /// Takes the next bytes; notes the first ambiguous request.
+    pub(super) fn follow(&mut self, mut bytes: &[u8], ambiguous: &Ambiguous) {
+        while !bytes.is_empty() {
+            match &mut self.place {
+                Place::Lost => return,
+                Place::Body(left) | Place::Chunk(left) => {
+                    let count = usize::try_from(*left)
+                        .unwrap_or(usize::MAX)
+                        .min(bytes.len());
+                    *left -= count as u64;
+                    bytes = &bytes[count..];
+                    match self.place {
+                        Place::Body(0) => self.place = Place::Head,
+                        Place::Chunk(0) => self.place = Place::Size,
+                        _ => {}
+                    }
+                }
+                Place::Head | Place::Size | Place::Trailers => {
+                    let end = bytes.iter().position(|byte| *byte == b'\n');
+                    let (part, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+                    if self.line.len() + part.len() > MAX_HEAD {
+                        self.place = Place::Lost;
+                        return;
+                    }
+                    self.line.extend_from_slice(part);
+                    if end.is_some() {
+                        let line = std::mem::take(&mut self.line);
+                        self.take(line.strip_suffix(b"\r").unwrap_or(&line), ambiguous);
+                    }
+                    bytes = rest.get(1..).unwrap_or_default();
+                }
+            }
+        }
+    }
+
+    /// Takes a line.
+    fn take(&mut self, line: &[u8], ambiguous: &Ambiguous) {
+        match self.place {
+            Place::Head if line.is_empty() && self.begun => {
+                self.begun = false;
+                let (length, chunked) = (self.length.take(), std::mem::take(&mut self.chunked));
+                self.place = match (length, chunked) {
+                    (Some(_), true) => {
+                        ambiguous.0.store(self.request, Ordering::Relaxed);
+                        Place::Lost
+                    }
+                    (None, true) => Place::Size,
+                    (Some(length), false) if length > 0 => Place::Body(length),
+                    _ => Place::Head,
+                };
+                self.request += 1;
+            }
+            // Empty lines before a request are skipped.
+            Place::Head if line.is_empty() => {}
+            Place::Head if !self.begun => self.begun = true,
+            Place::Head => {
+                let colon = line.iter().position(|byte| *byte == b':');
+                let (name, value) = line.split_at(colon.unwrap_or(line.len()));
+                if name.eq_ignore_ascii_case(b"transfer-encoding") {
+                    self.chunked = true;
+                } else if name.eq_ignore_ascii_case(b"content-length") {
+                    let value = value.get(1..).unwrap_or_default().trim_ascii();
+                    let length = std::str::from_utf8(value).ok();
+                    // What is no number here is ambiguous with a transfer coding; hyper refuses it
+                    // without one.
+                    self.length = Some(length.and_then(|length| length.parse().ok()).unwrap_or(0));
+                }
+            }
+            Place::Size => {
+                let digits = line
+                    .iter()
+                    .take_while(|byte| byte.is_ascii_hexdigit())
+                    .count();
+                let size = std::str::from_utf8(&line[..digits]).ok();
+                self.place = match size.and_then(|size| u64::from_str_radix(size, 16).ok()) {
+                    Some(0) => Place::Trailers,
+                    // Its line end is not counted.
+                    Some(size) => size.checked_add(2).map_or(Place::Lost, Place::Chunk),
+                    None => Place::Lost,
+                };
+            }
+            Place::Trailers if line.is_empty() => self.place = Place::Head,
+            Place::Trailers | Place::Body(_) | Place::Chunk(_) | Place::Lost => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first ambiguous request, when the bytes come in pieces of `size`.
+    fn first(text: &str, size: usize) -> Option<usize> {
+        let (mut framing, ambiguous) = (Framing::default(), Ambiguous::default());
+        for piece in text.as_bytes().chunks(size) {
+            framing.follow(piece, &ambiguous);
+        }
+        (0..100).find(|request| ambiguous.includes(*request))
+    }
+
+    #[test]
+    fn a_length_beside_a_transfer_coding_is_found_in_any_request() {
+        let both = "PUT / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let other = "PUT / HTTP/1.1\ntransfer-encoding:chunked\nX: y\nCONTENT-LENGTH:0\n\n";
+        let get = "\r\nGET / HTTP/1.1\r\nX-Content-Length: 1\r\nTransfer: chunked\r\n\r\n";
+        let sized = format!(
+            "PUT / HTTP/1.1\r\nContent-Length:  {} \r\n\r\n{both}",
+            both.len()
+        );
+        let inner = format!("{:x};a=b\r\n{both}\r\n1\r\n\n\r\n", both.len());
+        let chunked =
+            format!("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{inner}0\r\nX: y\r\n\r\n");
+        for size in [1, 2, 7, 64, 100_000] {
+            assert_eq!(first(both, size), Some(0));
+            assert_eq!(first(other, size), Some(0));
+            // What a body holds is no request.
+            for fine in [get, &sized, &chunked] {
+                assert_eq!(first(fine, size), None, "{fine}");
+                assert_eq!(
+                    first(&format!("{fine}{fine}{other}"), size),
+                    Some(2),
+                    "{fine}"
+                );
+            }
+        }
+        // Bytes that are no request, as hyper finds too.
+        assert_eq!(
+            first(&format!("{}{both}", "x".repeat(MAX_HEAD + 1)), 4096),
+            None
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! The query protocol (STS, IAM, CloudFormation) and EC2's variant of it.
+//!
+//! A request is a form: `A.member.1.B=x` (EC2: `A.1.B=x`) becomes `{"A": [{"B": "x"}]}`. Every
+//! scalar stays text ([`crate::api::lenient`] reads numbers and booleans). A response is
+//! XML: arrays become `<A><member>…</member></A>` (EC2: `<a><item>…</item></a>`), so EC2 handlers
+//! answer with the XML names (`vpcSet`, `vpcId`), the others with the API's member names.
+
+use axum::body::Body;
+use http::{Response, StatusCode};
+use quick_xml::escape::escape;
+use serde_json::{Map, Value};
+
+use crate::api::{ApiError, ApiResult};
+use crate::cloud::Service;
+
+pub(crate) mod form;
+
+pub(crate) use form::decode;
+
+/// Writes an operation's answer.
+pub(crate) fn encode(
+    service: Service,
+    operation: &str,
+    request_id: &str,
+    result: ApiResult<Value>,
+) -> Response<Body> {
+    let (status, body) = match result {
+        Ok(value) => (200, success(service, operation, request_id, &value)),
+        Err(error) => {
+            let flavour = match service {
+                Service::Ec2 => Flavour::Ec2,
+                _ => Flavour::Query(service.xml_namespace()),
+            };
+            return refuse(flavour, request_id, &error);
+        }
+    };
+    respond(status, body, request_id)
+}
+
+/// The variant of the protocol in which an error is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// That of EC2.
+    Ec2,
+    /// The query protocol, with the service's XML name space (empty when it is not known).
+    Query(&'static str),
+}
+
+/// Writes an error.
+pub(crate) fn refuse(flavour: Flavour, request_id: &str, error: &ApiError) -> Response<Body> {
+    respond(
+        error.status,
+        failure(flavour, request_id, error),
+        request_id,
+    )
+}
+
+fn respond(status: u16, body: String, request_id: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    let headers = response.headers_mut();
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("text/xml"),
+    );
+    if let Ok(value) = request_id.parse() {
+        headers.insert("x-amzn-requestid", value);
+    }
+    response
+}
+
+/// Operations whose output is a structure without members. What else answers nothing has no output
+/// in the service's model, and so no `Result` element (botocore's service models).
+const EMPTY_RESULTS: [&str; 4] = [
+    "ContinueUpdateRollback",
+    "DeleteChangeSet",
+    "ExecuteChangeSet",
+    "UpdateRole",
+];
+
+fn success(service: Service, operation: &str, request_id: &str, value: &Value) -> String {
+    let namespace = service.xml_namespace();
+    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    if service == Service::Ec2 {
+        xml.push_str(&format!("<{operation}Response xmlns=\"{namespace}\">"));
+        xml.push_str(&format!("<requestId>{request_id}</requestId>"));
+        members(&mut xml, value, "item");
+    } else {
+        xml.push_str(&format!("<{operation}Response xmlns=\"{namespace}\">"));
+        let empty = value.as_object().is_none_or(Map::is_empty);
+        if !empty || EMPTY_RESULTS.contains(&operation) {
+            xml.push_str(&format!("<{operation}Result>"));
+            members(&mut xml, value, "member");
+            xml.push_str(&format!("</{operation}Result>"));
+        }
+        xml.push_str(&format!(
+            "<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
+        ));
+    }
+    xml.push_str(&format!("</{operation}Response>"));
+    xml
+}
+
+fn failure(flavour: Flavour, request_id: &str, error: &ApiError) -> String {
+    let message = xml_text(&error.message);
+    let (code, message) = (escape(&error.code), escape(&message));
+    let Flavour::Query(namespace) = flavour else {
+        return format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
+             <Message>{message}</Message></Error></Errors><RequestID>{request_id}</RequestID></Response>"
+        );
+    };
+    let fault = if error.status >= 500 {
+        "Receiver"
+    } else {
+        "Sender"
+    };
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ErrorResponse xmlns=\"{namespace}\"><Error><Type>{fault}</Type>\
+         <Code>{code}</Code><Message>{message}</Message></Error><RequestId>{request_id}</RequestId>\
+         </ErrorResponse>"
+    )
+}
+
+fn members(xml: &mut String, value: &Value, item: &str) {
+    if let Value::Object(object) = value {
+        for (name, value) in object {
+            element(xml, name, value, item);
+        }
+    }
+}
+
+fn element(xml: &mut String, name: &str, value: &Value, item: &str) {
+    match value {
+        Value::Null => {}
+        Value::Array(values) => {
+            xml.push_str(&format!("<{name}>"));
+            for value in values {
+                element(xml, item, value, item);
+            }
+            xml.push_str(&format!("</{name}>"));
+        }
+        Value::Object(_) => {
+            xml.push_str(&format!("<{name}>"));
+            members(xml, value, item);
+            xml.push_str(&format!("</{name}>"));
+        }
+        Value::String(text) => {
+            xml.push_str(&format!("<{name}>{}</{name}>", escape(xml_text(text))));
+        }
+        Value::Bool(_) | Value::Number(_) => xml.push_str(&format!("<{name}>{value}</{name}>")),
+    }
+}
+
+/// A text without the characters that XML 1.0 cannot hold.
+pub(super) fn xml_text(text: &str) -> String {
+    text.chars().filter(|c| is_xml(*c)).collect()
+}
+
+/// The characters that XML 1.0 allows.
+fn is_xml(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn answers_are_escaped() {
+        let xml = success(
+            Service::Sts,
+            "X",
+            "r",
+            &json!({"A": ["<&>", {"B": true}], "C": null}),
+        );
+        assert!(
+            xml.contains("<XResult><A><member>&lt;&amp;&gt;</member><member><B>true</B></member></A></XResult>"),
+            "{xml}"
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! Forms to JSON: `A.member.1.B=x` (EC2: `A.1.B=x`) becomes `{"A": [{"B": "x"}]}`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::api::{ApiError, ApiResult};
+use crate::limits::{MAX_DEPTH, MAX_FORM_MEMBERS, MAX_FORM_NODES, too_deep};
+
+/// The operation and input of a form.
+pub(crate) fn decode(body: &[u8]) -> ApiResult<(String, Value)> {
+    let mut root = Node::default();
+    let mut left = MAX_FORM_NODES;
+    let mut action = None;
+    for (count, (name, value)) in url::form_urlencoded::parse(body).enumerate() {
+        if count >= MAX_FORM_MEMBERS {
+            return Err(malformed(format!(
+                "the form has more than {MAX_FORM_MEMBERS} members"
+            )));
+        }
+        match name.as_ref() {
+            "Action" if action.is_some() => {
+                return Err(malformed("the form has two members Action".to_owned()));
+            }
+            "Action" => action = Some(value.into_owned()),
+            "Version" => {}
+            path => root.insert(path, value.into_owned(), &mut left)?,
+        }
+    }
+    let action = action.ok_or_else(|| ApiError::new("MissingAction", "the form has no Action"))?;
+    let input = match root.into_value() {
+        Value::Object(input) => Value::Object(input),
+        _ => Value::Object(Map::new()),
+    };
+    Ok((action, input))
+}
+
+/// The version of the API that a form is for.
+pub(crate) fn version(body: &[u8]) -> Option<String> {
+    url::form_urlencoded::parse(body)
+        .take(MAX_FORM_MEMBERS)
+        .find(|(name, _)| name == "Version")
+        .map(|(_, version)| version.into_owned())
+}
+
+fn malformed(message: String) -> ApiError {
+    ApiError::new("MalformedQueryString", message)
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    text: Option<String>,
+    children: BTreeMap<String, Node>,
+}
+
+impl Node {
+    /// Adds a member. `left` is the number of nodes that the tree may still get.
+    fn insert(&mut self, path: &str, value: String, left: &mut usize) -> ApiResult<()> {
+        let shown = || path.chars().take(100).collect::<String>();
+        let both = || malformed(format!("the member {} has a value and members", shown()));
+        let mut node = self;
+        for (depth, part) in path.split('.').enumerate() {
+            if node.text.as_ref().is_some_and(|text| !text.is_empty()) {
+                return Err(both());
+            }
+            if depth >= MAX_DEPTH {
+                return Err(malformed(format!(
+                    "the member {}… is {}",
+                    shown(),
+                    too_deep(MAX_DEPTH)
+                )));
+            }
+            if !node.children.contains_key(part) {
+                *left = left.checked_sub(1).ok_or_else(|| {
+                    malformed(format!("the form has more than {MAX_FORM_NODES} nodes"))
+                })?;
+            }
+            node = node.children.entry(part.to_owned()).or_default();
+        }
+        if !node.children.is_empty() && !value.is_empty() {
+            return Err(both());
+        }
+        if node.text.replace(value).is_some() {
+            return Err(malformed(format!("the member {} is there twice", shown())));
+        }
+        Ok(())
+    }
+
+    fn into_value(mut self) -> Value {
+        if self.children.is_empty() {
+            return self
+                .text
+                .map_or_else(|| Value::Object(Map::new()), Value::String);
+        }
+        if self.children.len() == 1
+            && let Some(member) = self.children.remove("member")
+        {
+            // An empty list is sent as `A=`; a list as `A.member.N`.
+            return member.into_value();
+        }
+        if self.children.keys().all(|key| key.parse::<u32>().is_ok()) {
+            let mut items: Vec<(u32, Node)> = self
+                .children
+                .into_iter()
+                .filter_map(|(key, node)| Some((key.parse().ok()?, node)))
+                .collect();
+            items.sort_by_key(|(index, _)| *index);
+            return Value::Array(
+                items
+                    .into_iter()
+                    .map(|(_, node)| node.into_value())
+                    .collect(),
+            );
+        }
+        Value::Object(
+            self.children
+                .into_iter()
+                .map(|(key, node)| (key, node.into_value()))
+                .collect(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn forms_become_trees() {
+        let (action, input) = decode(
+            b"Action=CreateStack&Version=2010-05-15&StackName=s&Capabilities.member.1=CAPABILITY_IAM\
+              &Parameters.member.2.ParameterKey=b&Parameters.member.1.ParameterKey=a&Tags.member=",
+        )
+        .unwrap();
+        assert_eq!(action, "CreateStack");
+        assert_eq!(
+            input,
+            json!({
+                "StackName": "s",
+                "Capabilities": ["CAPABILITY_IAM"],
+                "Parameters": [{"ParameterKey": "a"}, {"ParameterKey": "b"}],
+                "Tags": "",
+            })
+        );
+        let (_, input) = decode(b"Action=X&Filter.1.Name=n&Filter.1.Value.1=v").unwrap();
+        assert_eq!(input, json!({"Filter": [{"Name": "n", "Value": ["v"]}]}));
+    }
+
+    #[test]
+    fn issue_8_1_5_a_deep_form_is_refused() {
+        let form = |levels: usize| format!("Action=X&A{}=x", ".1".repeat(levels - 1));
+        assert!(decode(form(MAX_DEPTH).as_bytes()).is_ok());
+        for levels in [MAX_DEPTH + 1, 1000, 100_000] {
+            let error = decode(form(levels).as_bytes()).unwrap_err();
+            assert_eq!(
+                (error.code.as_str(), error.status),
+                ("MalformedQueryString", 400)
+            );
+            assert!(
+                error.message.ends_with("nested deeper than 64 levels"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn issue_8_1_6_a_form_of_many_members_is_refused() {
+        let form = |count: usize| {
+            let members: Vec<String> = (0..count).map(|index| format!("A.{index}=")).collect();
+            format!("Action=X&{}", members.join("&"))
+        };
+        assert!(decode(form(9_000).as_bytes()).is_ok());
+        let error = decode(form(MAX_FORM_MEMBERS).as_bytes()).unwrap_err();
+        assert!(error.message.contains("10000 members"), "{error}");
+        let long: Vec<String> = (0..1000)
+            .map(|index| format!("A{index}{}=", ".x".repeat(40)))
+            .collect();
+        let error = decode(format!("Action=X&{}", long.join("&")).as_bytes()).unwrap_err();
+        assert!(error.message.contains("20000 nodes"), "{error}");
+    }
+
+    #[test]
+    fn no_member_is_dropped() {
+        let message = |form: &[u8]| decode(form).unwrap_err().message;
+        assert_eq!(message(b"Action=X&A=1&A=2"), "the member A is there twice");
+        for form in [&b"Action=X&A=1&A.B=2"[..], b"Action=X&A.B=2&A=1"] {
+            assert!(message(form).ends_with("has a value and members"));
+        }
+        // An empty list is written so, also beside its members.
+        assert!(decode(b"Action=X&A=&A.member.1=x").is_ok());
+    }
+}

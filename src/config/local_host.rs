@@ -1,0 +1,27 @@
+//! What the local cloud is given by this program.
+
+use std::env;
+use std::path::Path;
+
+use mlops_local_cloud::Host;
+
+use super::environment::{ca_bundle, installer_environment, server_environment};
+use crate::git::Repository;
+
+/// This program, as the local cloud starts it and asks it.
+pub const LOCAL_HOST: Host = Host {
+    program: env::current_exe,
+    home: env::home_dir,
+    secrets: super::secret_directory,
+    server_environment,
+    installer_environment: || installer_environment(ca_bundle().as_ref()),
+    is_tracked,
+};
+
+fn is_tracked(directory: &Path) -> anyhow::Result<bool> {
+    match Repository::find(directory) {
+        Ok(Some(repository)) => repository.tracks(Path::new(".")),
+        // Without git there is nothing that checks files out.
+        Ok(None) | Err(_) => Ok(false),
+    }
+}

@@ -1,40 +1,29 @@
 //! What the targets of the decoders call.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use mlops_local_cloud::decoders;
+use mlops_pipeline::{self as pipeline, Definition, ExpressionError, Graph};
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::local::cloudformation::intrinsics::Scope;
-use crate::local::cloudformation::template::Template;
-use crate::local::lambda::code;
-use crate::local::limits;
-use crate::local::wire::query::form;
-use crate::pipeline::{self, Definition, ExpressionError, Graph};
-
-/// Decodes a form. What is accepted is within the limits.
-pub fn query(bytes: &[u8]) {
-    if let Ok((action, input)) = form::decode(bytes) {
-        assert!(limits::is_within(&input, limits::MAX_DEPTH));
-        assert!(action.len() + input.to_string().len() < 40 * bytes.len() + 100);
-    }
-}
+pub use decoders::{form, template};
 
 /// Checks and decodes JSON: what passes the check and is JSON is within the limits and has no key twice
 /// in one object, and such JSON passes.
 pub fn json(bytes: &[u8]) {
-    let checked = limits::check_json(bytes, limits::MAX_DEPTH);
+    let checked = decoders::check_json(bytes);
     let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
         return;
     };
-    let within = limits::is_within(&value, limits::MAX_DEPTH);
+    let within = decoders::is_within(&value);
     let tree: Tree = serde_json::from_slice(bytes).expect("is JSON");
     match checked {
         Ok(()) => assert!(within && tree.is_unique()),
         Err(reason) => assert!(
-            !within || !tree.is_unique() || bytes.len() > limits::MAX_VALUES,
+            !within || !tree.is_unique() || bytes.len() > decoders::MAX_VALUES,
             "{reason}"
         ),
     }
@@ -89,32 +78,6 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// Parses a template and evaluates its conditions and properties.
-pub fn template(text: &str) {
-    let Ok(template) = Template::parse(text) else {
-        return;
-    };
-    let parameters = template.section("Parameters").keys();
-    let parameters = parameters
-        .map(|name| (name.clone(), Value::from("value")))
-        .collect();
-    let pseudo = BTreeMap::from([("AWS::Region".to_owned(), Value::from("us-east-1"))]);
-    let Ok(scope) = Scope::new(template.clone(), parameters, pseudo, BTreeMap::new()) else {
-        return;
-    };
-    let _ = scope.present();
-    for resource in template.section("Resources").values() {
-        if let Ok(value) = scope.value(resource) {
-            // What a record holds can be read again.
-            let text = value.to_string();
-            assert_eq!(
-                serde_json::from_str::<Value>(&text).expect("is JSON"),
-                value
-            );
-        }
-    }
-}
-
 /// Parses a pipeline definition, sorts its steps and evaluates its expressions.
 pub fn definition(text: &str) {
     let Ok(definition) = Definition::checked(text) else {
@@ -152,7 +115,7 @@ pub fn zip(bytes: &[u8]) {
     let outer = tempfile::tempdir().expect("a directory");
     let inner = outer.path().join("inner");
     std::fs::create_dir(&inner).expect("is made");
-    let _ = code::unpack(bytes, &inner);
+    decoders::unpack(bytes, &inner);
     assert_eq!(outer.path().read_dir().expect("is there").count(), 1);
 }
 
@@ -161,7 +124,7 @@ pub fn tar(bytes: &[u8]) {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(bytes).expect("is written");
     let names = ["manifest.json", "index.json", "oci-layout", "a/b", "a/link"];
-    for content in crate::image::read(file.path(), &names) {
+    for content in mlops_oci::decoders::read(file.path(), &names) {
         // What an entry holds lies in the archive.
         assert!(content.len() <= bytes.len());
     }

@@ -3,9 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mlops_fuzz::validation::capture::Window;
-use mlops_fuzz::validation::{Format, decode};
 use mlops_fuzz::{counts, profile};
+use mlops_validation::capture::Window;
+use mlops_validation::{Format, decode};
 use serde_json::{Map, Value};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use mlops_fuzz::profile;
-use mlops_fuzz::validation::{Baseline, Constraints, Format, Profile, Statistics, check, files};
+use mlops_validation::{Baseline, Constraints, Format, Profile, Statistics, check, files};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -5,8 +5,8 @@
 use std::io::Read as _;
 
 use libfuzzer_sys::fuzz_target;
-use mlops_fuzz::validation::{Format, decode};
 use mlops_fuzz::{counts, profile};
+use mlops_validation::{Format, decode};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&cut, data)) = bytes.split_first() else {
@@ -65,7 +65,7 @@ fn safe(header: &[&str]) -> Vec<String> {
 }
 
 /// Without quotes every line is a row.
-fn plain_lines(data: &[u8], profiled: Option<&mlops_fuzz::validation::Profile>, cut: u8) {
+fn plain_lines(data: &[u8], profiled: Option<&mlops_validation::Profile>, cut: u8) {
     let Ok(text) = std::str::from_utf8(data) else {
         assert!(profiled.is_none(), "bytes that are not UTF-8");
         return;

@@ -4,4 +4,4 @@
 use libfuzzer_sys::fuzz_target;
 use mlops_fuzz::decoders;
 
-fuzz_target!(|bytes: &[u8]| decoders::query(bytes));
+fuzz_target!(|bytes: &[u8]| decoders::form(bytes));

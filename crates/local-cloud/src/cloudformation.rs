@@ -21,7 +21,7 @@ mod changes;
 mod engine;
 mod functions;
 mod graph;
-mod intrinsics;
+pub(crate) mod intrinsics;
 mod parameters;
 mod prepare;
 mod queries;
@@ -30,7 +30,7 @@ mod references;
 mod requests;
 mod resources;
 mod stacks;
-mod template;
+pub(crate) mod template;
 mod update;
 
 operations! { "cloudformation":

@@ -16,7 +16,7 @@ use super::Cloud;
 use super::api::{ApiError, operations};
 
 mod api;
-mod code;
+pub(crate) mod code;
 pub(crate) mod download;
 mod environment;
 mod functions;

@@ -26,6 +26,8 @@ mod clock;
 mod cloud;
 mod cloudformation;
 mod codecommit;
+#[cfg(feature = "fuzzing")]
+pub mod decoders;
 mod door;
 mod ec2;
 mod ecr;

@@ -19,6 +19,8 @@ pub mod base;
 pub mod build;
 pub mod cache;
 mod compress;
+#[cfg(feature = "fuzzing")]
+pub mod decoders;
 pub mod dependencies;
 pub mod engine;
 mod layer;

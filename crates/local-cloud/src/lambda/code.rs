@@ -14,7 +14,7 @@ use crate::api::{ApiError, ApiResult};
 use crate::s3::objects;
 use crate::unpack::Scratch;
 
-mod archive;
+pub(crate) mod archive;
 
 use archive::{MAX_UNZIPPED, check, extract, open, too_large};
 

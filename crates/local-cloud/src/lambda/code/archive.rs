@@ -25,13 +25,13 @@ fn broken() -> ApiError {
 }
 
 /// Opens an archive.
-pub(super) fn open<R: Read + Seek>(reader: R) -> ApiResult<ZipArchive<R>> {
+pub(crate) fn open<R: Read + Seek>(reader: R) -> ApiResult<ZipArchive<R>> {
     ZipArchive::new(reader).map_err(|_| broken())
 }
 
 /// Refuses an archive with an entry that leaves its directory, or with more in it than Lambda
 /// takes.
-pub(super) fn check<R: Read + Seek>(archive: &mut ZipArchive<R>) -> ApiResult<()> {
+pub(crate) fn check<R: Read + Seek>(archive: &mut ZipArchive<R>) -> ApiResult<()> {
     if archive.len() > MAX_ENTRIES {
         return Err(invalid(format!(
             "Uploaded file has more than {MAX_ENTRIES} entries"
@@ -86,7 +86,7 @@ fn inside(name: &str) -> ApiResult<PathBuf> {
 
 /// Unpacks files and directories. A link is refused: with links, a later entry could be written
 /// through an earlier one.
-pub(super) fn extract<R: Read + Seek>(
+pub(crate) fn extract<R: Read + Seek>(
     archive: &mut ZipArchive<R>,
     directory: &Path,
 ) -> ApiResult<()> {

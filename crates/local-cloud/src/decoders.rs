@@ -1,0 +1,70 @@
+//! The decoders of requests and documents, for the fuzz targets (`fuzz/`): each function decodes what it
+//! is given and panics where a rule does not hold.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::cloudformation::intrinsics::Scope;
+use crate::cloudformation::template::Template;
+use crate::lambda::code::archive;
+use crate::limits;
+use crate::wire::query::form as query;
+
+/// Texts of more bytes than this may be refused for the number of their values.
+pub const MAX_VALUES: usize = limits::MAX_VALUES;
+
+/// Decodes a form. What is accepted is within the limits.
+pub fn form(bytes: &[u8]) {
+    if let Ok((action, input)) = query::decode(bytes) {
+        assert!(limits::is_within(&input, limits::MAX_DEPTH));
+        assert!(action.len() + input.to_string().len() < 40 * bytes.len() + 100);
+    }
+}
+
+/// Checks JSON before it is decoded; why it is refused.
+pub fn check_json(bytes: &[u8]) -> Result<(), String> {
+    limits::check_json(bytes, limits::MAX_DEPTH)
+}
+
+/// True for a value that nests no deeper than a request may.
+pub fn is_within(value: &Value) -> bool {
+    limits::is_within(value, limits::MAX_DEPTH)
+}
+
+/// Parses a template and evaluates its conditions and properties.
+pub fn template(text: &str) {
+    let Ok(template) = Template::parse(text) else {
+        return;
+    };
+    let parameters = template.section("Parameters").keys();
+    let parameters = parameters
+        .map(|name| (name.clone(), Value::from("value")))
+        .collect();
+    let pseudo = BTreeMap::from([("AWS::Region".to_owned(), Value::from("us-east-1"))]);
+    let Ok(scope) = Scope::new(template.clone(), parameters, pseudo, BTreeMap::new()) else {
+        return;
+    };
+    let _ = scope.present();
+    for resource in template.section("Resources").values() {
+        if let Ok(value) = scope.value(resource) {
+            // What a record holds can be read again.
+            let text = value.to_string();
+            assert_eq!(
+                serde_json::from_str::<Value>(&text).expect("is JSON"),
+                value
+            );
+        }
+    }
+}
+
+/// Checks a function's zip and unpacks it.
+pub fn unpack(bytes: &[u8], directory: &Path) {
+    if let Ok(mut archive) = archive::open(Cursor::new(bytes))
+        && archive::check(&mut archive).is_ok()
+    {
+        let _ = archive::extract(&mut archive, directory);
+    }
+}

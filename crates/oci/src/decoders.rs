@@ -1,0 +1,16 @@
+//! The reader of image archives, for the fuzz targets (`fuzz/`).
+
+use std::path::Path;
+
+use crate::archive::Archive;
+
+/// Reads an archive, and the files in it that have one of `names`.
+pub fn read(path: &Path, names: &[&str]) -> Vec<Vec<u8>> {
+    let Ok(archive) = Archive::open(path) else {
+        return Vec::new();
+    };
+    names
+        .iter()
+        .filter_map(|name| archive.read(name, 1 << 20).ok())
+        .collect()
+}

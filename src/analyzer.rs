@@ -15,9 +15,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use serde::Serialize;
-
 use mlops_validation::{self as validation, Baseline, Constraints, Violations, files};
+use serde::Serialize;
 
 mod dataset;
 mod job;

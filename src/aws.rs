@@ -4,11 +4,11 @@
 use anyhow::Result;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_core::network::Network;
 use tokio::sync::OnceCell;
 
 use crate::config::{LOCAL_ACCOUNT, Project};
-use mlops_core::error::{Exit, Failure, Hint};
-use mlops_core::network::Network;
 
 pub mod analyzer;
 pub mod branch_image;

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use mlops_core::error::Exit;
 
 use crate::commands;
 use crate::config::{Color, Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
-use mlops_core::error::Exit;
 
 mod complete;
 mod examples;

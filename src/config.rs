@@ -9,13 +9,13 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use serde::{Deserialize, Serialize};
-
-use crate::output::Format;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::{DatasetName, ProjectName};
 use mlops_core::network::{CaBundle, is_loopback};
 use mlops_oci::registry::Credentials;
+use serde::{Deserialize, Serialize};
+
+use crate::output::Format;
 
 mod environment;
 #[cfg(feature = "local")]

@@ -1,20 +1,24 @@
 //! What a command is given.
 
+#[cfg(feature = "local")]
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use futures::future::BoxFuture;
-use tokio::sync::OnceCell;
-
-use crate::aws::{self, Clients};
-use crate::config::{Config, Project};
-use crate::output::Output;
-use crate::progress::Progress;
-use crate::prompt::Prompt;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::network::Network;
 use mlops_core::wait::Waiter;
 use mlops_oci::registry::{Login, Registry};
+use tokio::sync::OnceCell;
+
+use crate::aws::{self, Clients};
+#[cfg(feature = "local")]
+use crate::config::LOCAL_HOST;
+use crate::config::{Config, Project};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::prompt::Prompt;
 
 /// Everything a command needs; what costs something is made on first use.
 #[derive(Debug)]
@@ -102,13 +106,17 @@ impl Context {
             .await
     }
 
+    /// Finds or starts the local cloud of a state directory.
+    #[cfg(feature = "local")]
+    pub async fn connect_local(&self, state: &Path) -> Result<mlops_local_cloud::Connection> {
+        let say = |line| self.progress.detail(line);
+        mlops_local_cloud::connect(&LOCAL_HOST, state, &say).await
+    }
+
     #[cfg(feature = "local")]
     async fn local_clients(&self, region: Option<&str>) -> Result<Clients> {
         let state = self.config.local_state();
-        let local = mlops_local_cloud::connect(&crate::config::LOCAL_HOST, &state, &|line| {
-            self.progress.detail(line);
-        })
-        .await?;
+        let local = self.connect_local(&state).await?;
         Ok(Clients::of_endpoint(
             &local.endpoint,
             &local.access_key,

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow};
-
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::BranchName;
 

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
+use mlops_core::error::Hint;
 use serde::Serialize;
 
 use crate::aws::Clients;
 use crate::aws::cloudformation::{self as cfn, Change};
 use crate::config::Project;
-use mlops_core::error::Hint;
 
 mod deploy;
 mod outputs;

@@ -11,10 +11,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow};
+use mlops_core::error::{Exit, Failure, Hint, exit, hints, message};
 use serde_json::{Value, json};
 
 use crate::progress::write_stderr;
-use mlops_core::error::{Exit, Failure, Hint, exit, hints, message};
 
 pub mod binary;
 mod event;

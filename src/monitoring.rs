@@ -3,10 +3,9 @@
 //! A [`MonitoringReport`] is built from the three files that an analysis leaves behind and the
 //! baseline; it renders as a table and as one self-contained HTML page.
 
-use serde::Serialize;
-
 use mlops_validation::types::InferredType;
 use mlops_validation::{Baseline, Statistics, Violation, Violations, drift};
+use serde::Serialize;
 
 mod chart;
 mod html;

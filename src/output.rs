@@ -3,9 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use serde::Serialize;
-
 use mlops_core::error::Exit;
+use serde::Serialize;
 
 mod errors;
 

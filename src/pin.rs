@@ -8,12 +8,12 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::{BranchName, ImageTag};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Branches, toml_problem};
 use crate::git::Repository;
-use mlops_core::error::{Failure, Hint};
-use mlops_core::names::{BranchName, ImageTag};
 
 /// The pin's file, beside `mlops.toml`.
 pub const FILE: &str = "image.pin.toml";

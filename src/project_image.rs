@@ -4,17 +4,17 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow};
-
-use crate::aws::branch_image::{self, BranchImage, Why};
-use crate::aws::{self, Clients};
-use crate::config::Project;
-use crate::context::Context;
 use mlops_core::error::Failure;
 use mlops_core::names::ImageTag;
 use mlops_oci::Image;
 use mlops_oci::push::{self, Target};
 use mlops_oci::registry::{Reference, Registry};
 use mlops_oci::source::{Compression, Options, Source};
+
+use crate::aws::branch_image::{self, BranchImage, Why};
+use crate::aws::{self, Clients};
+use crate::config::Project;
+use crate::context::Context;
 
 mod base;
 mod how;

@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 
 use anyhow::Result;
-
 use mlops_core::error::{Exit, Failure, Hint};
 
 /// Asks before something that cannot be taken back.

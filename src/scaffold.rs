@@ -5,10 +5,10 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-
-use crate::config::FILE;
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::ProjectName;
+
+use crate::config::FILE;
 
 macro_rules! files {
     ($($path:literal from $source:literal $mode:ident),* $(,)?) => {

@@ -5,13 +5,13 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use mlops_validation::dataset::{is_hidden, partitions};
+use mlops_validation::decode::decoded;
+use mlops_validation::{Baseline, Format, Input, Source};
 use serde_json::Value;
 
 use super::job::{DatasetFormat, Job, Sides};
 use super::script;
-use mlops_validation::dataset::{is_hidden, partitions};
-use mlops_validation::decode::decoded;
-use mlops_validation::{Baseline, Format, Input, Source};
 
 /// A longer line or first record is an error (an endpoint's payload is at most 25 MB).
 const MAX_LINE: u64 = 128 << 20;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use mlops_core::quote::short;
+use mlops_validation::capture::Window;
 use serde_json::Value;
 
 use super::located;
-use mlops_core::quote::short;
-use mlops_validation::capture::Window;
 
 /// The job's configuration, whose `Environment` counts where the process's own has nothing.
 const CONFIGURATION: &[&str] = &[

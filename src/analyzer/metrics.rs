@@ -9,10 +9,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use mlops_validation::{Baseline, Statistics, drift};
 use serde_json::{Value, json};
 
 use super::job::Job;
-use mlops_validation::{Baseline, Statistics, drift};
 
 /// Where the platform looks; the documented place is the directory.
 const FILE: &str = "output/metrics/cloudwatch/cloudwatch_metrics.jsonl";

@@ -7,12 +7,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, bail};
+use mlops_validation::Source;
+use mlops_validation::capture::Window;
 use serde::Deserialize;
 
 use super::dataset::{self, Lines, cut};
 use super::job::Sides;
-use mlops_validation::Source;
-use mlops_validation::capture::Window;
 
 /// What runs the scripts, on PATH.
 const PYTHON: &str = "python3";

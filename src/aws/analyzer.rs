@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-
-use super::{Clients, ecr};
-use crate::progress::Progress;
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::ImageTag;
 use mlops_oci::cache::Cache;
 use mlops_oci::push::{Pushed, Target, push};
 use mlops_oci::registry::Registry;
 use mlops_oci::{Image, analyzer};
+
+use super::{Clients, ecr};
+use crate::progress::Progress;
 
 /// The analyzer in a repository.
 #[derive(Debug)]

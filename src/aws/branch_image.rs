@@ -3,13 +3,13 @@
 use std::fmt;
 
 use anyhow::{Context as _, Result, anyhow};
+use mlops_core::error::Hint;
+use mlops_core::names::{BranchName, Version};
 use serde::Serialize;
 
 use super::sagemaker::models::{self, Model, ModelVersion};
 use super::{Clients, ecr, hosting};
 use crate::pin::{Pin, Rule};
-use mlops_core::error::Hint;
-use mlops_core::names::{BranchName, Version};
 
 /// Where a branch's images are.
 #[derive(Debug, Clone, Copy)]

@@ -7,11 +7,11 @@ use aws_sdk_cloudformation::types::{
     Capability, ChangeSetStatus, ChangeSetType, ExecutionStatus, Parameter, ResourceStatus,
     StackEvent, StackStatus,
 };
+use mlops_core::error::Hint;
+use mlops_core::wait::{Poll, Waiter};
 use serde::Serialize;
 
 use super::{AwsResultExt, Clients, Expected};
-use mlops_core::error::Hint;
-use mlops_core::wait::{Poll, Waiter};
 
 /// A stack as it is now.
 #[derive(Debug, Clone)]

@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aws_sdk_s3::Client;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use mlops_core::error::{Hint, cause};
+use mlops_core::names::DatasetName;
 use serde::{Deserialize, Serialize};
 
 use super::s3::{self, S3Uri};
-use mlops_core::error::{Hint, cause};
-use mlops_core::names::DatasetName;
 
 mod difference;
 mod earlier;

@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_ecr::types::{ImageDetail, ImageIdentifier};
+use mlops_core::error::{Failure, Hint};
 
 use super::{AwsResultExt, Clients, Expected};
-use mlops_core::error::{Failure, Hint};
 
 pub mod content;
 pub mod lifecycle;

@@ -2,7 +2,6 @@
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-
 use mlops_core::error::{Exit, Failure, ServiceAnswer, hinted};
 use mlops_core::network::Problem;
 

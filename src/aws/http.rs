@@ -13,9 +13,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::shared::IntoShared;
-use url::Url;
-
 use mlops_core::network::{Network, is_direct};
+use url::Url;
 
 /// A client for AWS, or for an endpoint that takes its place.
 pub(super) fn client(network: &Network) -> SharedHttpClient {

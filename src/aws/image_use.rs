@@ -10,13 +10,13 @@ use aws_sdk_sagemaker::types::{
     PendingProductionVariantSummary, ProductionVariantSummary,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use mlops_core::error::{Exit, Failure};
+use mlops_core::names::Version;
 use serde::Serialize;
 
 use super::ecr::Described;
 use super::sagemaker::{NO_CONFIGURATION, NO_ENDPOINT, NO_MODEL, NO_PACKAGE, models, runs};
 use super::{AwsResultExt, Clients, Expected};
-use mlops_core::error::{Exit, Failure};
-use mlops_core::names::Version;
 
 /// How many descriptions are asked for at once.
 const AT_ONCE: usize = 8;

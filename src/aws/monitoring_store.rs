@@ -2,10 +2,10 @@
 //! captured traffic under `capture/<endpoint>/`.
 
 use anyhow::Result;
+use mlops_core::error::{Exit, Failure, Hint};
 
 use super::s3::S3Uri;
 use super::{AwsResultExt, Clients, Expected};
-use mlops_core::error::{Exit, Failure, Hint};
 
 /// The results of one endpoint.
 #[derive(Debug, Clone)]

@@ -1,14 +1,14 @@
 //! A release: which version goes into production, and whether it is what serves there.
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::{Exit, Failure, Hint, hinted};
+use mlops_core::names::Version;
+use mlops_core::wait::{Poll, Waiter};
 
 use super::Clients;
 use super::hosting::{self, Endpoint};
 use super::sagemaker::models::{self, ModelVersion};
 use super::sagemaker::runs;
-use mlops_core::error::{Exit, Failure, Hint, hinted};
-use mlops_core::names::Version;
-use mlops_core::wait::{Poll, Waiter};
 
 /// The version to promote: the wanted one, or the newest approved one above the live one.
 /// `versions` are newest first; `command` writes a command line to suggest.

@@ -8,9 +8,9 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::types::{EncodingType, Object};
+use mlops_core::error::Failure;
 
 use super::{AwsResultExt, Expected};
-use mlops_core::error::Failure;
 
 mod versions;
 

@@ -9,12 +9,12 @@ use anyhow::Result;
 use clap::{Arg, Command, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
+use mlops_pipeline::Definition;
 
 use crate::aws::sagemaker::{models, runs};
 use crate::config::{Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
 use crate::git::Repository;
-use mlops_pipeline::Definition;
 
 /// The variable by which a shell asks for completions.
 const VARIABLE: &str = "MLOPS_COMPLETE";

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use anyhow::Result;
+use mlops_core::text::clean;
 use serde::Serialize;
 
 use crate::analyzer::{self, Analysis};
 use crate::config::analyzer_environment;
 use crate::context::Context;
 use crate::output::Report;
-use mlops_core::text::clean;
 
 /// What was found, for the job's log.
 #[derive(Debug, Serialize)]

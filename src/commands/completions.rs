@@ -2,9 +2,10 @@
 
 use std::io;
 
+use mlops_core::error::Exit;
+
 use crate::cli;
 use crate::context::Context;
-use mlops_core::error::Exit;
 
 /// Print the completions of a shell
 ///

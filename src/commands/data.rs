@@ -3,6 +3,8 @@
 use std::str::FromStr;
 
 use anyhow::{Result, anyhow};
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_core::names::{DatasetName, InvalidName};
 use serde::Serialize;
 
 use crate::aws::Clients;
@@ -11,8 +13,6 @@ use crate::config::Project;
 use crate::context::Context;
 use crate::infra;
 use crate::output::Report;
-use mlops_core::error::{Exit, Failure, Hint};
-use mlops_core::names::{DatasetName, InvalidName};
 
 mod diff;
 mod pull;

@@ -157,14 +157,7 @@ async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
 
 /// Sends the rows of a later month to the endpoint, as the application would.
 async fn traffic(ctx: &Context, directory: &Path) -> Result<i32> {
-    let connection = mlops_local_cloud::connect(
-        &crate::config::LOCAL_HOST,
-        &directory.join(".mlops/local"),
-        &|line| {
-            ctx.progress.detail(line);
-        },
-    )
-    .await?;
+    let connection = ctx.connect_local(&directory.join(".mlops/local")).await?;
     let clients = Clients::of_endpoint(
         &connection.endpoint,
         &connection.access_key,

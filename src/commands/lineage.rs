@@ -1,12 +1,12 @@
 //! `mlops lineage`: where a model version comes from, and where it is used.
 
 use anyhow::{Result, anyhow};
+use mlops_core::error::Hint;
+use mlops_core::names::Version;
 
 use crate::aws::sagemaker::{models, runs};
 use crate::aws::{hosting, lineage};
 use crate::context::Context;
-use mlops_core::error::Hint;
-use mlops_core::names::Version;
 
 mod report;
 mod tree;

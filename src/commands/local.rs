@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
+use mlops_local_cloud::{self as local, Detached, Start};
 
 use crate::config::LOCAL_HOST;
 use crate::context::Context;
-use mlops_local_cloud::{self as local, Detached, Start};
 
 mod git_credential;
 mod inject;

@@ -4,6 +4,9 @@ use std::fmt;
 
 use anyhow::{Result, anyhow};
 use futures::{StreamExt, TryStreamExt};
+use mlops_core::error::Hint;
+use mlops_core::names::Version;
+use mlops_core::text::{LIVE, state, table, wide_table};
 use serde::Serialize;
 
 use crate::aws::Clients;
@@ -12,9 +15,6 @@ use crate::aws::sagemaker::models::{self, Model};
 use crate::aws::sagemaker::runs;
 use crate::context::Context;
 use crate::output::Report;
-use mlops_core::error::Hint;
-use mlops_core::names::Version;
-use mlops_core::text::{LIVE, state, table, wide_table};
 
 /// Versions that are looked at concurrently; SageMaker throttles more.
 const PARALLEL: usize = 6;

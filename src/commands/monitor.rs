@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_validation::capture::Window;
+use mlops_validation::{self as validation, Baseline, Constraints, Format, Source, files};
 use serde::Serialize;
 
 use crate::aws::monitoring_store::Store;
@@ -14,9 +17,6 @@ use crate::context::Context;
 use crate::infra;
 use crate::monitoring::MonitoringReport;
 use crate::output::Report;
-use mlops_core::error::{Exit, Failure, Hint};
-use mlops_validation::capture::Window;
-use mlops_validation::{self as validation, Baseline, Constraints, Format, Source, files};
 
 /// The baseline that a run was compared with, kept beside its result.
 const BASELINE_CONSTRAINTS: &str = "baseline_constraints.json";

@@ -1,13 +1,13 @@
 //! `mlops promote`: puts a model version into production.
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::Hint;
+use mlops_core::names::Version;
 
 use crate::aws::sagemaker::models;
 use crate::aws::{Clients, hosting, lineage, release};
 use crate::context::Context;
 use crate::infra;
-use mlops_core::error::Hint;
-use mlops_core::names::Version;
 
 mod report;
 mod sample;

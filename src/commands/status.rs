@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use jiff::Timestamp;
+use mlops_oci::analyzer;
+use mlops_validation::{Violations, files};
 
 use crate::aws::monitoring_store::Store;
 use crate::aws::sagemaker::{models, runs};
 use crate::aws::{Clients, cloudformation, datasets, ecr, hosting};
 use crate::context::Context;
 use crate::infra;
-use mlops_oci::analyzer;
-use mlops_validation::{Violations, files};
 
 mod report;
 mod screen;

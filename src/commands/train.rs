@@ -4,6 +4,8 @@ use std::fmt;
 
 use anyhow::Result;
 use jiff::Timestamp;
+use mlops_core::names::BranchName;
+use mlops_core::text::{clean, duration, state, table};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -13,8 +15,6 @@ use crate::aws::sagemaker::pipelines::{self, Upsert};
 use crate::aws::sagemaker::runs::{self, Origin, RunStep};
 use crate::context::Context;
 use crate::output::Report;
-use mlops_core::names::BranchName;
-use mlops_core::text::{clean, duration, state, table};
 
 mod inputs;
 mod resolve;

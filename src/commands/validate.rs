@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-
-use crate::context::Context;
 use mlops_core::error::{Exit, Failure};
 use mlops_validation::{self as validation, Baseline, files};
+
+use crate::context::Context;
 
 mod baseline;
 mod explain;

@@ -10,7 +10,6 @@ use aws_runtime::env_config::section::EnvConfigSections;
 use aws_runtime::env_config::source;
 use aws_types::os_shim_internal::{Env, Fs};
 use futures::FutureExt;
-
 use mlops_core::network::CaBundle;
 
 /// Every environment variable that `mlops` reads, with what it means (docs/config.md).

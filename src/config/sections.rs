@@ -3,12 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use mlops_core::names::{BranchName, DatasetName, Platform, PythonVersion};
+use mlops_validation::RuleSet;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-
-use mlops_core::names::{BranchName, DatasetName, Platform, PythonVersion};
-use mlops_validation::RuleSet;
 
 /// `[branches]`
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -14,13 +14,13 @@ use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_cloudformation::types::{
     ChangeSetStatus, ExecutionStatus, ResourceStatus, StackStatus,
 };
+use mlops_core::error::{Hint, hinted};
+use mlops_core::wait::{Poll, Waiter};
 
 use super::{Action, StackOutcome, StackSpec, outputs};
 use crate::aws::Clients;
 use crate::aws::cloudformation::{self as cfn, Change, ChangeSet, NewChangeSet, Planned};
 use crate::progress::Progress;
-use mlops_core::error::{Hint, hinted};
-use mlops_core::wait::{Poll, Waiter};
 
 /// The name of the one change set that this program has of a stack.
 const CHANGE_SET: &str = "mlops";

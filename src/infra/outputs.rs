@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
-use serde::Serialize;
-
 use mlops_core::error::Hint;
+use serde::Serialize;
 
 /// What the platform stack made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

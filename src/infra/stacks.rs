@@ -1,12 +1,12 @@
 //! The stacks of a project: their names, templates and parameters.
 
 use anyhow::Result;
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::ProjectName;
 use sha2::{Digest, Sha256};
 
 use super::{Network, Platform};
 use crate::config::Project;
-use mlops_core::error::{Failure, Hint};
-use mlops_core::names::ProjectName;
 
 /// The VPC: see templates/network.yaml.
 const NETWORK: &str = include_str!("templates/network.yaml");

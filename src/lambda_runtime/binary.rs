@@ -2,11 +2,10 @@
 //! Lambda has, which needs no symbol of glibc newer than that of Amazon Linux 2023.
 
 use anyhow::{Result, anyhow};
+use mlops_core::error::{Exit, Failure, Hint};
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader, SectionHeader};
 use object::{Endianness, elf};
-
-use mlops_core::error::{Exit, Failure, Hint};
 
 /// The glibc of `provided.al2023` (Amazon Linux 2023).
 pub const GLIBC: (u32, u32) = (2, 34);

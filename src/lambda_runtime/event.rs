@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::Parser;
+use mlops_core::error::{Exit, Failure, Hint, exit, hints, message};
+use mlops_validation::files;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,8 +15,6 @@ use crate::aws::{AwsResultExt, Clients};
 use crate::commands::validate::{self, ValidateArgs};
 use crate::config::{Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
-use mlops_core::error::{Exit, Failure, Hint, exit, hints, message};
-use mlops_validation::files;
 
 /// Violations that take more than this are left out of the answer: they are in the file.
 const LONGEST: usize = 1 << 20;

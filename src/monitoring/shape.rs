@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
-
 use mlops_validation::kll::Ranks;
 use mlops_validation::statistics::FeatureStatistics;
 use mlops_validation::types::InferredType;
+use serde::Serialize;
 
 /// Ranges of a histogram, at most.
 const RANGES: u32 = 24;

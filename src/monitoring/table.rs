@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::{Bin, FeatureReport, MonitoringReport, counted, distance};
 use mlops_core::text;
+
+use super::{Bin, FeatureReport, MonitoringReport, counted, distance};
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// Characters of a sparkline.

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
-
-use crate::context::Context;
 use mlops_core::error::Failure;
 use mlops_core::names::Platform;
 use mlops_oci::base::{Base, SCRATCH, pull};
 use mlops_oci::cache::Cache;
 use mlops_oci::registry::{InvalidReference, Reference, Registry};
+
+use crate::context::Context;
 
 /// Finds the base, by default `scratch`. `asked` is its name and the directory that paths are
 /// relative to.

@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-
-use super::parts::{by_engine, in_layers};
-use crate::config::{Builder, Project};
-use crate::context::Context;
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::{Platform, PythonVersion};
 use mlops_oci::base::SCRATCH;
 use mlops_oci::engine::Engine;
 use mlops_oci::{Image, program};
+
+use super::parts::{by_engine, in_layers};
+use crate::config::{Builder, Project};
+use crate::context::Context;
 
 /// The flags of a build; mlops.toml has their defaults.
 #[derive(Debug, Default, clap::Args)]

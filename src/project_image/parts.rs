@@ -3,10 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-
-use super::how::{How, Made};
-use crate::config::{Builder, Project, installer_environment};
-use crate::context::Context;
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::{Platform, PythonVersion};
 use mlops_oci::base::Base;
@@ -17,6 +13,10 @@ use mlops_oci::engine::{self, Engine, Recipe};
 use mlops_oci::pip::{self, Installer};
 use mlops_oci::requirements::Requirements;
 use mlops_oci::{layout, program};
+
+use super::how::{How, Made};
+use crate::config::{Builder, Project, installer_environment};
+use crate::context::Context;
 
 pub(crate) async fn by_engine(
     ctx: &Context,

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-
-use crate::config::{FILE, Project};
-use crate::git::Repository;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::{BranchName, ImageTag};
 use mlops_oci::program::REVISION;
 use mlops_oci::source::Source;
+
+use crate::config::{FILE, Project};
+use crate::git::Repository;
 
 /// What git says of the files that go into the image.
 #[derive(Debug)]

@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
+use mlops_core::directory::refused;
+use mlops_core::error::{Failure, Hint, hinted};
 use serde::{Deserialize, Serialize};
 
 use super::door::Credentials;
 use super::health::{self, Trouble};
 use super::{beneath, clock, seal};
 use crate::host::Host;
-use mlops_core::directory::refused;
-use mlops_core::error::{Failure, Hint, hinted};
 
 const LOCK: &str = "lock";
 /// Locked (shared) by servers from before they wait for the lock until they answer.

@@ -11,9 +11,8 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use mlops_pipeline::json_keys;
+use serde_json::Value;
 
 /// Longest body of a JSON request, in bytes: ECR's `UploadLayerPart` with a part of 10 MiB in
 /// base64 is the largest that a service here takes (Lambda's own limit is in `lambda::rest`).

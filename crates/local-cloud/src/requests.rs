@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use mlops_pipeline::shapes::{Check, Fault, Finding, Scalars, Table};
 use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
 use super::cloud::Service;
 use super::system_tags;
-use mlops_pipeline::shapes::{Check, Fault, Finding, Scalars, Table};
 
 /// Fails if the input has a member that the operation does not have, or a value of another type; for
 /// SageMaker also if a required member is missing or a value breaks a limit of the service model.

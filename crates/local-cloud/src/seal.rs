@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use hmac::{Hmac, KeyInit, Mac};
+use mlops_core::directory::refused;
+use mlops_core::error::{Failure, Hint, hinted};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::instance;
 use crate::host::Host;
-use mlops_core::directory::refused;
-use mlops_core::error::{Failure, Hint, hinted};
 
 pub(super) const SEAL: &str = "seal";
 

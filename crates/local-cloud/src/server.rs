@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::request::Parts;
 use http::{Request, Response, StatusCode, header};
+use mlops_core::error::{Hint, hinted};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -25,7 +26,6 @@ use super::limits::{MAX_FORM, MAX_JSON};
 use super::wire::Dialect;
 use super::{clock, codecommit, ecr, garbage, health, lambda, s3, sagemaker, sts, wire};
 use crate::log;
-use mlops_core::error::{Hint, hinted};
 
 pub(super) mod connection;
 mod framing;

@@ -13,9 +13,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use tar::{EntryType, Header, PaxExtensions};
-
 use mlops_core::error::Hint;
+use tar::{EntryType, Header, PaxExtensions};
 
 /// More entries than any image has files.
 const MAX_ENTRIES: usize = 1 << 15;

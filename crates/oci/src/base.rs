@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::{Platform, PythonVersion};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde_json::{Value, json};
 
 use super::layer::Layer;
 use super::{Blob, Image, digest_of, layout};
-use mlops_core::error::{Failure, Hint};
-use mlops_core::names::{Platform, PythonVersion};
 
 mod pull;
 

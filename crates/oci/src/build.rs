@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use mlops_core::names::PythonVersion;
 use serde_json::{Map, Value, json};
 
 use super::base::Base;
 use super::dependencies::{self, Dependencies};
 use super::layer::{self, Parts};
 use super::{Image, program};
-use mlops_core::names::PythonVersion;
 
 /// The label that holds the Python that the packages are for, such as `3.12`.
 pub const PYTHON: &str = "mlops.python";

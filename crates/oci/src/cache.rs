@@ -5,11 +5,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use mlops_core::directory;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::{NamedTempFile, TempDir};
-
-use mlops_core::directory;
 
 /// The cache of blobs.
 #[derive(Debug, Clone)]

@@ -22,11 +22,11 @@ use std::io::{self, Read, Write};
 
 use anyhow::{Context as _, Result, anyhow};
 use libdeflater::{CompressionLvl, Compressor};
+use mlops_core::error::Hint;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::pieces::{self, Piece};
-use mlops_core::error::Hint;
 
 /// A format of compressed layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use flate2::Compression;
+use mlops_core::error::Hint;
+use mlops_core::names::{Platform, PythonVersion};
 use oci_spec::image::MediaType;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,8 +21,6 @@ use super::layer::{Layer, Writer};
 use super::pip::{self, Installer, Python, Trouble};
 use super::requirements::{Requirements, listing, unpinned};
 use super::{Blob, Content, process};
-use mlops_core::error::Hint;
-use mlops_core::names::{Platform, PythonVersion};
 
 mod tree;
 

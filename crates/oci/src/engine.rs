@@ -7,11 +7,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::Hint;
+use mlops_core::names::Platform;
 use tokio::process::Command;
 
 use super::{layout, process, save};
-use mlops_core::error::Hint;
-use mlops_core::names::Platform;
 
 /// How long an engine may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(10);

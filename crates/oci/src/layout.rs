@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
+use mlops_core::error::Hint;
 use oci_spec::image::{
     Descriptor, DigestAlgorithm, ImageIndex, ImageManifest, MediaType, OciLayout,
 };
@@ -14,7 +15,6 @@ use oci_spec::image::{
 use super::archive::Archive;
 use super::source::name::{Named, choose_by_name};
 use super::{Blob, Content, Image, Manifest, digest_of};
-use mlops_core::error::Hint;
 
 /// The annotation that names the base image (OCI: pre-defined annotation keys).
 pub(super) const BASE: &str = "org.opencontainers.image.base.name";

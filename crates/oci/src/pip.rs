@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, anyhow};
+use mlops_core::error::Hint;
+use mlops_core::names::PythonVersion;
 use serde::Deserialize;
 use tokio::process::Command;
 
 use super::process;
-use mlops_core::error::Hint;
-use mlops_core::names::PythonVersion;
 
 /// A Python of this machine, and what its installers may know of the environment.
 #[derive(Debug, Clone)]

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use flate2::Compression;
+use mlops_core::error::Hint;
 use oci_spec::image::{Arch, Config, ConfigBuilder};
 
 use super::layer::{self, Layer, Writer};
 use super::{Content, Image};
-use mlops_core::error::Hint;
 
 /// Where the program lies in the image.
 pub const DIRECTORY: &str = "opt/program";

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
+use mlops_core::names::ImageTag;
 
 use super::registry::{Fetched, Registry, Stored};
 use super::{Blob, Image, Manifest};
-use mlops_core::names::ImageTag;
 
 mod draft;
 

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use bytes::Bytes;
+use mlops_core::error::{Exit, Failure, Hint, hinted};
+use mlops_core::network::{Network, Problem, is_loopback};
+use mlops_core::wait::Backoff;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use url::Url;
 
 use super::digest_of;
-use mlops_core::error::{Exit, Failure, Hint, hinted};
-use mlops_core::network::{Network, Problem, is_loopback};
-use mlops_core::wait::Backoff;
 
 mod auth;
 mod credentials;

@@ -6,11 +6,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use mlops_core::error::{Failure, Hint, hinted};
+use mlops_core::quote::short;
 use sha2::{Digest, Sha256};
 
 use super::save;
-use mlops_core::error::{Failure, Hint, hinted};
-use mlops_core::quote::short;
 
 /// Files that name each other deeper than this name each other in a circle.
 const DEEPEST: u32 = 16;

@@ -5,12 +5,12 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use mlops_core::directory;
+use mlops_core::error::{Failure, Hint};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{Blob, Image};
-use mlops_core::directory;
-use mlops_core::error::{Failure, Hint};
 
 /// Writes an image into `directory`, whose layout, if it holds one, is replaced at once.
 ///

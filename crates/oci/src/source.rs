@@ -11,12 +11,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use flate2::read::MultiGzDecoder;
+use mlops_core::error::{Failure, Hint};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::archive::Archive;
 use super::layout::{self, Tree};
 use super::{Image, store};
-use mlops_core::error::{Failure, Hint};
 
 mod docker;
 mod draft;

@@ -4,9 +4,8 @@ use std::io::{self, Read};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Error, Result, anyhow};
-use tempfile::{NamedTempFile, TempPath};
-
 use mlops_core::error::{Failure, Hint};
+use tempfile::{NamedTempFile, TempPath};
 
 /// The most of an engine's words that is kept, in bytes.
 const WORDS: u64 = 4 << 10;

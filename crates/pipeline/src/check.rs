@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use mlops_core::quote;
 use serde_json::{Map, Value};
 
 use super::arguments;
@@ -10,7 +11,6 @@ use super::definition::{Definition, Step, StepType, VERSION};
 use super::expression::{Call, Path, Reference, call};
 use super::graph::{Graph, Node, collect, own_arguments};
 use super::policies::RetryPolicy;
-use mlops_core::quote;
 
 /// Something that is wrong with a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use mlops_core::quote;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,7 +11,6 @@ use super::check::{self, Problem};
 use super::members;
 use super::policies::{CacheConfig, RetryPolicy};
 use crate::json_keys::{self, Duplicate};
-use mlops_core::quote;
 
 /// The longest definition that `CreatePipeline` takes inline, in bytes (AWS: 1,048,576).
 pub const MAX_BYTES: usize = 1_048_576;

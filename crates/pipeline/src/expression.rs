@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
-
 use mlops_core::quote;
+use serde_json::{Map, Value};
 
 /// Why an expression has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use mlops_core::quote;
 use serde_json::Value;
 
 use super::definition::{Definition, Parameter, ParameterType};
-use mlops_core::quote;
 
 impl Parameter {
     /// The typed value of a text that a start passes; the error says what it should be.

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mlops_core::quote;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::decode::{self, Encoding};
 use super::{Baseline, Constraints, DataError};
-use mlops_core::quote;
 
 /// What the data holds.
 pub const STATISTICS: &str = "statistics.json";

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-
 use mlops_core::error::{Exit, Failure, Hint};
 
 /// A file to push.

@@ -10,14 +10,14 @@ use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_s3::Client;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use mlops_core::directory;
+use mlops_core::error::{Failure, Hint, hinted};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::fetch::{Opened, compare, open};
 use super::upload::blocking;
 use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
-use mlops_core::directory;
-use mlops_core::error::{Failure, Hint, hinted};
 
 /// How much is gathered before it is written.
 const BATCH: usize = 1 << 20;

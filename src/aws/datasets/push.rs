@@ -9,6 +9,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketVersioningStatus, ChecksumAlgorithm};
 use jiff::Timestamp;
+use mlops_core::error::{Exit, Failure, Hint, cause, hinted};
+use mlops_core::names::DatasetName;
 use tokio::sync::oneshot;
 
 use super::send::{Outcome, Sender};
@@ -18,8 +20,6 @@ use super::{
 };
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Expected};
-use mlops_core::error::{Exit, Failure, Hint, cause, hinted};
-use mlops_core::names::DatasetName;
 
 /// The longest key that S3 takes, in bytes.
 const MAX_KEY: usize = 1024;

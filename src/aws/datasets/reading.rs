@@ -12,11 +12,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum_combine};
+use mlops_core::error::hinted;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::LocalFile;
-use mlops_core::error::hinted;
 
 /// How much is read and hashed at a time: what was just read is still in the CPU's cache.
 const STEP: usize = 128 << 10;

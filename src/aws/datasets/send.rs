@@ -8,14 +8,14 @@ use anyhow::{Result, anyhow};
 use aws_sdk_s3::Client;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use mlops_core::error::hinted;
+use mlops_core::names::DatasetName;
 use tokio::sync::{OnceCell, SemaphorePermit};
 
 use super::reading::{self, Buffers};
 use super::upload::{self, Memory, PART, blocking};
 use super::{LocalFile, ManifestFile, STANDS, earlier, prefix, unversioned};
 use crate::aws::s3::S3Uri;
-use mlops_core::error::hinted;
-use mlops_core::names::DatasetName;
 
 /// Small files that are sent side by side.
 const PARALLEL: usize = 32;

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::TryStreamExt;
+use mlops_core::error::Hint;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::LocalFile;
@@ -17,7 +18,6 @@ use super::earlier::{self, Known, Unfinished};
 use super::reading::{Buffers, Digests, Part, Parts, crc64_text};
 use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Expected};
-use mlops_core::error::Hint;
 
 /// Files up to this size are sent in one request; parts of larger ones have this size.
 pub(super) const PART: u64 = 8 << 20;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aws_sdk_ecr::types::ImageIdentifier;
+use mlops_oci::registry;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::Described;
 use crate::aws::{AwsResultExt, Clients};
-use mlops_oci::registry;
 
 /// The largest configuration that is read.
 const MAX_CONFIG: u64 = 16 << 20;

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, anyhow};
 use aws_sdk_ecr::types::LifecyclePolicyPreviewStatus;
-
-use crate::aws::{AwsResultExt, Clients, Expected};
 use mlops_core::error::Hint;
 use mlops_core::wait::{Poll, Waiter};
+
+use crate::aws::{AwsResultExt, Clients, Expected};
 
 /// An image that a policy would expire.
 #[derive(Debug, Clone)]

@@ -5,15 +5,15 @@ use std::fmt;
 
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_sagemaker::types::ProcessingOutputConfig;
+use mlops_pipeline::{
+    self as pipeline, Condition, Definition, ExpressionError, Reference, Scope, Step, StepType,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::models;
 use super::runs::{self, RunStep};
 use crate::aws::{AwsResultExt, Clients};
-use mlops_pipeline::{
-    self as pipeline, Condition, Definition, ExpressionError, Reference, Scope, Step, StepType,
-};
 
 /// A gate that refused a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]

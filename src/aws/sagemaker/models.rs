@@ -8,13 +8,13 @@ use aws_sdk_sagemaker::types::{
     ModelApprovalStatus, ModelLifeCycle, ModelPackageSortBy, SortOrder,
 };
 use jiff::Timestamp;
+use mlops_core::names::Version;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{NO_GROUP, NO_PACKAGE, timestamp};
 use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Clients, Expected};
-use mlops_core::names::Version;
 
 /// Ends the `CommitId` of a version that uncommitted files went into.
 pub const DIRTY: &str = "-dirty";

@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_sagemaker::types::{PipelineExecutionStep, PipelineExecutionStepMetadata, SortOrder};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use mlops_core::error::Hint;
+use mlops_core::names::Version;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{self, Gate};
 use super::{NOT_FOUND, timestamp};
 use crate::aws::{AwsResultExt, Clients};
-use mlops_core::error::Hint;
-use mlops_core::names::Version;
 
 /// What a run was made of; `mlops train` records it as the execution's description.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use jiff::Timestamp;
+use mlops_core::names::{DatasetName, InvalidName};
+use mlops_core::text::{bytes, table};
 use serde::Serialize;
 
 use super::{Files, Place, Target, dataset, find};
 use crate::aws::datasets::{self, Changed, DatasetVersion, ManifestFile};
 use crate::config::Project;
 use crate::context::Context;
-use mlops_core::names::{DatasetName, InvalidName};
-use mlops_core::text::{bytes, table};
 
 /// Arguments of `mlops data diff`.
 #[derive(Debug, clap::Args)]

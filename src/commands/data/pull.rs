@@ -4,15 +4,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::Hint;
+use mlops_core::names::DatasetName;
+use mlops_core::text::bytes;
 use serde::Serialize;
 
 use super::{Files, Place, Target, dataset, find, verify};
 use crate::aws::datasets::{self, Finding};
 use crate::config::Project;
 use crate::context::Context;
-use mlops_core::error::Hint;
-use mlops_core::names::DatasetName;
-use mlops_core::text::bytes;
 
 /// Arguments of `mlops data pull`.
 #[derive(Debug, clap::Args)]

@@ -4,15 +4,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::{hinted, message};
+use mlops_core::names::DatasetName;
+use mlops_core::text::bytes;
 use serde::Serialize;
 
 use super::{Files, Place, dataset};
 use crate::aws::datasets;
 use crate::config::Project;
 use crate::context::Context;
-use mlops_core::error::{hinted, message};
-use mlops_core::names::DatasetName;
-use mlops_core::text::bytes;
 
 /// Arguments of `mlops data push`.
 #[derive(Debug, clap::Args)]

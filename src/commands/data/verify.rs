@@ -3,6 +3,9 @@
 use std::fmt;
 
 use anyhow::Result;
+use mlops_core::error::{Exit, Failure, cause, hinted};
+use mlops_core::names::DatasetName;
+use mlops_core::text::{bytes, table};
 use serde::Serialize;
 
 use super::{Files, Place, Target, dataset, find};
@@ -10,9 +13,6 @@ use crate::aws::datasets::{self, Finding};
 use crate::aws::s3::Damaged;
 use crate::config::Project;
 use crate::context::Context;
-use mlops_core::error::{Exit, Failure, cause, hinted};
-use mlops_core::names::DatasetName;
-use mlops_core::text::{bytes, table};
 
 /// Arguments of `mlops data verify`.
 #[derive(Debug, clap::Args)]

@@ -4,14 +4,14 @@ use std::fmt;
 
 use anyhow::Result;
 use jiff::Timestamp;
+use mlops_core::names::DatasetName;
+use mlops_core::text::{bytes, clean, time};
 use serde::Serialize;
 
 use super::{Place, dataset};
 use crate::aws::datasets::{self, ListedVersion, Manifest};
 use crate::config::Project;
 use crate::context::Context;
-use mlops_core::names::DatasetName;
-use mlops_core::text::{bytes, clean, time};
 
 /// So many manifests are read for a list.
 const READ: usize = 20;

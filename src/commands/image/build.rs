@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
+use mlops_core::names::{Platform, PythonVersion};
+use mlops_core::text::bytes;
+use mlops_oci::save;
 use serde::Serialize;
 
 use crate::config::Builder;
 use crate::context::Context;
 use crate::project_image::{How, Tree, default_output, make};
-use mlops_core::names::{Platform, PythonVersion};
-use mlops_core::text::bytes;
-use mlops_oci::save;
 
 /// Build the project's image
 ///

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use mlops_core::error::{Exit, message};
 use serde::Serialize;
 
 use super::pins;
@@ -12,7 +13,6 @@ use crate::aws::image_use::{self, UsingVersion};
 use crate::config::Project;
 use crate::context::Context;
 use crate::infra::Platform;
-use mlops_core::error::{Exit, message};
 
 /// Who uses an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

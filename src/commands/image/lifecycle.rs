@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::Failure;
+use mlops_core::text::{bytes, table, time};
 use serde::Serialize;
 
 use super::inventory::Inventory;
@@ -12,8 +14,6 @@ use crate::aws::ecr::lifecycle;
 use crate::config::Project;
 use crate::context::Context;
 use crate::infra;
-use mlops_core::error::Failure;
-use mlops_core::text::{bytes, table, time};
 
 /// What a life-cycle policy would expire.
 #[derive(Debug, Serialize)]

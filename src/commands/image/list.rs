@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use mlops_core::text::{bytes, table, time};
 use serde::Serialize;
 
 use super::inventory::{Inventory, UsedBy};
@@ -12,7 +13,6 @@ use super::report::ImageReport;
 use crate::aws::ecr::is_commit;
 use crate::context::Context;
 use crate::infra;
-use mlops_core::text::{bytes, table, time};
 
 /// List the images of the project's repository, the newest first
 ///

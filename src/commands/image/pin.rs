@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::BranchName;
 use serde::Serialize;
 
 use crate::aws::ecr;
@@ -13,8 +15,6 @@ use crate::context::Context;
 use crate::git::Repository;
 use crate::infra;
 use crate::pin::{FILE, Pin};
-use mlops_core::error::{Failure, Hint};
-use mlops_core::names::BranchName;
 
 /// Record in the branch which image it works with
 ///

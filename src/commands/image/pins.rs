@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use mlops_core::error::{hinted, message};
+use mlops_core::names::BranchName;
 
 use super::inventory::UsedBy;
 use crate::aws::branch_image;
@@ -11,8 +13,6 @@ use crate::aws::ecr::Described;
 use crate::config::Project;
 use crate::git::Repository;
 use crate::pin::{FILE, Pin};
-use mlops_core::error::{hinted, message};
-use mlops_core::names::BranchName;
 
 /// Adds the branches that pin an image, and those whose tag one has. Answers why a pin cannot be
 /// read, of the first that cannot.

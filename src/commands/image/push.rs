@@ -4,17 +4,17 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
+use mlops_core::error::Hint;
+use mlops_core::names::{BranchName, ImageTag};
+use mlops_oci::push::Target;
+use mlops_oci::registry::{Reference, Registry};
+use mlops_oci::source::{self, Compression, Source};
 
 use super::report::Pushed;
 use crate::aws;
 use crate::context::Context;
 use crate::infra;
 use crate::project_image::{Revision, built, mount_from, refuse_without_system, send};
-use mlops_core::error::Hint;
-use mlops_core::names::{BranchName, ImageTag};
-use mlops_oci::push::Target;
-use mlops_oci::registry::{Reference, Registry};
-use mlops_oci::source::{self, Compression, Source};
 
 mod place;
 

@@ -4,12 +4,12 @@ use std::fmt;
 
 use anyhow::{Result, anyhow};
 use jiff::Timestamp;
+use mlops_core::error::Hint;
+use mlops_core::text::{bytes, table, time};
 use serde::Serialize;
 
 use super::list::{names, short};
 use crate::aws::ecr::Described;
-use mlops_core::error::Hint;
-use mlops_core::text::{bytes, table, time};
 
 /// What was removed, or would be.
 #[derive(Debug, Serialize)]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use mlops_core::error::Exit;
+use mlops_core::text::bytes;
 use serde::Serialize;
 
 use super::build::Built;
@@ -12,8 +14,6 @@ use super::removal::Removal;
 use super::scan::Scanned;
 use super::show::Shown;
 use crate::output::Report;
-use mlops_core::error::Exit;
-use mlops_core::text::bytes;
 
 /// What one of the commands did or found.
 #[derive(Debug, Serialize)]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
+use mlops_core::error::{Exit, Failure, Hint};
 
 use super::inventory::Inventory;
 use super::list::short;
@@ -11,7 +12,6 @@ use super::removal::{Line, Removal, check, count};
 use crate::aws::ecr::{self, Described};
 use crate::context::Context;
 use crate::infra;
-use mlops_core::error::{Exit, Failure, Hint};
 
 /// Remove images from the project's repository
 ///

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::{Result, anyhow};
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_core::text::{clean, table, time};
+use mlops_core::wait::Poll;
 use serde::Serialize;
 
 use super::show::of_branch;
@@ -12,9 +15,6 @@ use crate::aws::ecr::scan::{self, Finding, Scan, Severity, State};
 use crate::aws::ecr::{self, content};
 use crate::context::Context;
 use crate::infra;
-use mlops_core::error::{Exit, Failure, Hint};
-use mlops_core::text::{clean, table, time};
-use mlops_core::wait::Poll;
 
 /// Show the vulnerabilities that ECR found in an image
 ///

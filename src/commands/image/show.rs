@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
+use mlops_core::names::BranchName;
+use mlops_core::text::{bytes, clean, table, time};
 use serde::Serialize;
 
 use super::inventory::{Inventory, UsedBy};
@@ -16,8 +18,6 @@ use crate::context::Context;
 use crate::git::Repository;
 use crate::infra::{self, Platform};
 use crate::pin::{Pin, Rule};
-use mlops_core::names::BranchName;
-use mlops_core::text::{bytes, clean, table, time};
 
 /// Show an image: platforms, layers, labels, scan, and who uses it
 ///

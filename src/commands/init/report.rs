@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use mlops_core::names::ProjectName;
+use mlops_core::text::table;
 use serde::Serialize;
 
 use crate::infra::{Action, Network, Platform, Workbench};
 use crate::output::Report;
-use mlops_core::names::ProjectName;
-use mlops_core::text::table;
 
 /// What now exists.
 #[derive(Debug, Serialize)]

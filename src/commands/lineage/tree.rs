@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use mlops_core::text::clean;
+
 use super::LineageReport;
 use crate::aws::sagemaker::models;
-use mlops_core::text::clean;
 
 impl fmt::Display for LineageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,5 @@
 //! `mlops local env`: the local cloud for other AWS clients, as shell assignments.
 
-use crate::config::LOCAL_HOST;
 use std::fmt;
 
 use anyhow::Result;
@@ -9,7 +8,6 @@ use serde::Serialize;
 use super::StateArgs;
 use crate::config::shell::Shell;
 use crate::context::Context;
-use mlops_local_cloud as local;
 
 /// Print what makes other AWS clients use the local cloud
 ///
@@ -52,10 +50,7 @@ pub struct Env {
 
 pub(super) async fn run(ctx: &Context, args: &EnvArgs) -> Result<Env> {
     let directory = args.state.directory(ctx);
-    let connection = local::connect(&LOCAL_HOST, &directory, &|line| {
-        ctx.progress.detail(line);
-    })
-    .await?;
+    let connection = ctx.connect_local(&directory).await?;
     // The project's region first: that is where its resources are.
     let region = match ctx.config.find_project()? {
         Some(project) => project.file.region,

@@ -1,15 +1,15 @@
 //! `mlops local git-credential`: git's credential helper for a local cloud that requires credentials.
 
-use crate::config::LOCAL_HOST;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::{Context as _, Result};
+use mlops_local_cloud as local;
 use serde::Serialize;
 
 use super::StateArgs;
+use crate::config::LOCAL_HOST;
 use crate::context::Context;
-use mlops_local_cloud as local;
 
 /// Arguments of `mlops local git-credential`.
 #[derive(Debug, clap::Args)]

@@ -1,17 +1,17 @@
 //! `mlops local inject`: gives the local cloud what it cannot find out by itself.
 
-use crate::config::LOCAL_HOST;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::{Failure, Hint};
+use mlops_local_cloud as local;
 use serde::Serialize;
 
 use super::StateArgs;
+use crate::config::LOCAL_HOST;
 use crate::context::Context;
-use mlops_core::error::{Failure, Hint};
-use mlops_local_cloud as local;
 
 /// Give the local cloud what it cannot find out by itself
 #[derive(Debug, clap::Subcommand)]

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use mlops_local_cloud::Status;
 use serde::Serialize;
 
 use super::{Env, GitCredential, Injected};
 use crate::output::Report;
-use mlops_local_cloud::Status;
 
 /// What one of the commands found or did.
 #[derive(Debug, Serialize)]

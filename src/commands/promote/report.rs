@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use mlops_core::names::Version;
 use serde::Serialize;
 
 use crate::output::Report;
-use mlops_core::names::Version;
 
 /// What is in production now.
 #[derive(Debug, Serialize)]

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::Hint;
 
 use super::SampleAnswer;
 use crate::aws::{Clients, hosting};
 use crate::config::Project;
-use mlops_core::error::Hint;
 
 /// Largest body of an invocation that SageMaker takes, in bytes.
 const LARGEST: u64 = 25 << 20;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use mlops_core::wait::Poll;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
@@ -10,7 +11,6 @@ use super::logs::{LogLine, chosen, named};
 use crate::aws::sagemaker::runs::{self, Run};
 use crate::aws::{Clients, logs};
 use crate::context::Context;
-use mlops_core::wait::Poll;
 
 /// A run whose log was followed to its end.
 #[derive(Debug, Serialize)]

@@ -4,6 +4,8 @@ use std::fmt;
 
 use anyhow::{Result, anyhow};
 use jiff::Timestamp;
+use mlops_core::error::Hint;
+use mlops_core::text::{clean, exact_time};
 use serde::Serialize;
 
 use super::RunsReport;
@@ -12,8 +14,6 @@ use super::word::run_or_step;
 use crate::aws::sagemaker::runs::{self, Run, RunStep};
 use crate::aws::{Clients, logs};
 use crate::context::Context;
-use mlops_core::error::Hint;
-use mlops_core::text::{clean, exact_time};
 
 /// Print what the jobs of a run wrote
 ///

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
+use mlops_core::text::{duration, state, table};
 use serde::Serialize;
 
 use super::Logs;
@@ -11,7 +12,6 @@ use super::follow::Followed;
 use crate::aws::sagemaker::models;
 use crate::aws::sagemaker::runs::{Run, RunStep, RunSummary};
 use crate::output::Report;
-use mlops_core::text::{duration, state, table};
 
 /// What a `runs` command found.
 #[derive(Debug, Serialize)]

@@ -1,12 +1,12 @@
 //! `mlops runs logs WORD`: a run or a step.
 
 use anyhow::{Result, anyhow};
+use mlops_core::error::hinted;
+use mlops_pipeline::{Definition, Graph};
 
 use super::logs::named;
 use crate::aws::Clients;
 use crate::aws::sagemaker::{gate, runs};
-use mlops_core::error::hinted;
-use mlops_pipeline::{Definition, Graph};
 
 /// How many of the newest runs are searched for one in progress.
 const NEWEST: usize = 20;

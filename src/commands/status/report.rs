@@ -1,12 +1,12 @@
 //! What `mlops status` says.
 
+use mlops_core::names::Version;
 use serde::Serialize;
 
 use crate::aws::hosting::Endpoint;
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::models::ModelVersion;
 use crate::output::Report;
-use mlops_core::names::Version;
 
 /// The project at a glance.
 #[derive(Debug, Serialize)]

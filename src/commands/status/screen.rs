@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::report::{Image, StatusReport};
 use mlops_core::names::Version;
 use mlops_core::text::{clean, states, time};
+
+use super::report::{Image, StatusReport};
 
 impl Image {
     /// `sha256:1f2e3d4c5b6a, develop, commit 1234567890`: a tag of 40 hexadecimal digits is the

@@ -1,12 +1,12 @@
 //! What goes into a run: the program of the working tree, a version of the data.
 
 use anyhow::{Result, anyhow};
+use mlops_core::error::Hint;
 
 use crate::aws::{Clients, datasets};
 use crate::config::Project;
 use crate::context::Context;
 use crate::pin::Rule;
-use mlops_core::error::Hint;
 
 /// Whether the working tree has a program of its own: a pin names another image on purpose, and
 /// images can be made elsewhere.

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, anyhow};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::BranchName;
+use mlops_pipeline::{Definition, bind};
 use sha2::{Digest, Sha256};
 
 use super::inputs;
@@ -16,9 +19,6 @@ use crate::git::Repository;
 use crate::infra;
 use crate::pin::{Pin, Rule};
 use crate::project_image::{self, Revision};
-use mlops_core::error::{Failure, Hint};
-use mlops_core::names::BranchName;
-use mlops_pipeline::{Definition, bind};
 
 /// Largest definition that SageMaker takes, in bytes (`CreatePipeline`).
 const LARGEST_DEFINITION: u64 = 1 << 20;

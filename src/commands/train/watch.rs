@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
+use mlops_core::error::{Exit, Failure, Hint, hinted};
+use mlops_core::text::duration;
+use mlops_core::wait::Poll;
 
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::runs::{self, Run, RunStep};
 use crate::aws::{Clients, logs};
 use crate::context::Context;
-use mlops_core::error::{Exit, Failure, Hint, hinted};
-use mlops_core::text::duration;
-use mlops_core::wait::Poll;
 
 /// How many log lines of a failed job are shown.
 const TAIL: i32 = 15;

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use mlops_core::error::{Failure, Hint};
+use mlops_validation::{self as validation, Baseline, Constraints, RuleSet, Statistics, files};
 
 use super::{ValidateArgs, Validation};
 use crate::context::Context;
-use mlops_core::error::{Failure, Hint};
-use mlops_validation::{self as validation, Baseline, Constraints, RuleSet, Statistics, files};
 
 /// Which rules decide where AWS's analyzer is known to do something else than what we think better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -3,14 +3,14 @@
 use std::fmt;
 
 use anyhow::Result;
-use serde::Serialize;
-
-use crate::monitoring::{self, Bin};
 use mlops_core::error::{Exit, Failure, hinted};
 use mlops_core::text;
 use mlops_validation::constraints::FeatureConstraints;
 use mlops_validation::explain::{self, Explanation, Side};
 use mlops_validation::{Baseline, Statistics, Violations};
+use serde::Serialize;
+
+use crate::monitoring::{self, Bin};
 
 /// Characters of a sparkline.
 const WIDTH: usize = 24;

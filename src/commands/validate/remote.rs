@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use mlops_core::error::Failure;
 
 use super::{On, ValidateArgs, Validation};
 use crate::context::Context;
-use mlops_core::error::Failure;
 
 mod exchange;
 mod lambda;

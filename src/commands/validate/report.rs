@@ -1,16 +1,16 @@
 //! What a validation reports.
 
-use mlops_core::text;
 use std::fmt;
 use std::path::PathBuf;
 
+use mlops_core::error::Exit;
+use mlops_core::text;
+use mlops_validation::Violation;
 use serde::Serialize;
 
 use super::explain::Explained;
 use crate::monitoring;
 use crate::output::Report;
-use mlops_core::error::Exit;
-use mlops_validation::Violation;
 
 /// What the data is like.
 #[derive(Debug, Serialize)]

@@ -4,6 +4,10 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use mlops_core::error::{Exit, Failure, Hint, hinted};
+use mlops_validation::capture::{Window, is_captured};
+use mlops_validation::dataset::{self, Kind};
+use mlops_validation::{Format, Partition, Source};
 
 use super::DataFormat;
 use crate::aws::Clients;
@@ -11,10 +15,6 @@ use crate::aws::capture;
 use crate::aws::datasets;
 use crate::aws::s3::S3Uri;
 use crate::context::Context;
-use mlops_core::error::{Exit, Failure, Hint, hinted};
-use mlops_validation::capture::{Window, is_captured};
-use mlops_validation::dataset::{self, Kind};
-use mlops_validation::{Format, Partition, Source};
 
 /// Where one source lies.
 #[derive(Debug)]

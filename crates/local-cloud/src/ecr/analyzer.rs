@@ -6,17 +6,17 @@
 //! one that the server builds of itself and pushes here. The job's log names it.
 
 use anyhow::Context as _;
+use mlops_core::names::ImageTag;
+use mlops_oci::analyzer;
+use mlops_oci::cache::Cache;
+use mlops_oci::push::{Observer, Target, push};
+use mlops_oci::registry::{Login, Registry};
 use serde_json::json;
 
 use super::repositories;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::{ACCOUNT, Service};
-use mlops_core::names::ImageTag;
-use mlops_oci::analyzer;
-use mlops_oci::cache::Cache;
-use mlops_oci::push::{Observer, Target, push};
-use mlops_oci::registry::{Login, Registry};
 
 /// The repository's name in AWS's accounts, and here when the server builds the image.
 const REPOSITORY: &str = "sagemaker-model-monitor-analyzer";

@@ -1,5 +1,6 @@
 //! Manifests: what one says, and keeping it with its tag.
 
+use mlops_core::names::ImageTag;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use sha2::{Digest, Sha256};
 
@@ -9,7 +10,6 @@ use crate::api::{ApiError, ApiResult};
 use crate::clock;
 use crate::cloud::ACCOUNT;
 use crate::limits;
-use mlops_core::names::ImageTag;
 
 pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";

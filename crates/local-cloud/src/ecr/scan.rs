@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use mlops_core::error::Failure;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,7 +19,6 @@ use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
 use crate::cloud::ACCOUNT;
-use mlops_core::error::Failure;
 
 /// The severities of `FindingSeverity` in ECR's service model, the worst first.
 const SEVERITIES: &[&str] = &[

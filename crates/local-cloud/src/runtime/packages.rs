@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use mlops_oci::build::PYTHON;
+use mlops_oci::dependencies::DIRECTORY;
 use serde_json::Value;
 
 use crate::api::{ApiError, ApiResult};
-use mlops_oci::build::PYTHON;
-use mlops_oci::dependencies::DIRECTORY;
 
 /// What an image has of packages.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use mlops_oci::pip;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
@@ -15,7 +16,6 @@ use crate::beneath;
 use crate::children::Guarded;
 use crate::cloud::Settings;
 use crate::host::Environment;
-use mlops_oci::pip;
 
 /// The file in an installer's HOME that pip logs everything to.
 const PIP_LOG: &str = "pip.log";

@@ -8,10 +8,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
+use mlops_core::error::{Hint, hinted};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{FILE, SCHEMA};
-use mlops_core::error::{Hint, hinted};
 
 /// Holds the id of the database.
 const MARKER: &str = "records.id";

@@ -3,6 +3,8 @@
 
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt, TryStreamExt};
+use mlops_core::error::Failure;
+use mlops_core::names::Platform;
 use oci_spec::image::{Descriptor, DigestAlgorithm, ImageIndex, ImageManifest};
 use serde_json::Value;
 
@@ -10,8 +12,6 @@ use super::super::cache::Cache;
 use super::super::registry::{Reference, Registry};
 use super::super::{Blob, Content, Image, Manifest, digest_of};
 use super::{Base, choose};
-use mlops_core::error::Failure;
-use mlops_core::names::Platform;
 
 /// How many blobs move at once.
 const AT_ONCE: usize = 4;

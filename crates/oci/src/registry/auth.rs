@@ -12,6 +12,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::BoxFuture;
+use mlops_core::error::{Exit, Failure, Hint};
+use mlops_core::network::is_loopback;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -19,8 +21,6 @@ use url::Url;
 
 use super::http::Http;
 use super::{FIRST_ATTEMPTS, Patience, is_passing, retry_after};
-use mlops_core::error::{Exit, Failure, Hint};
-use mlops_core::network::is_loopback;
 
 /// ECR's tokens are good for 12 hours; one that is half as old is asked for anew.
 const BASIC_LIFE: Duration = Duration::from_hours(6);

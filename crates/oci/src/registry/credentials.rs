@@ -11,12 +11,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mlops_core::error::Hint;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
 use super::Login;
 use super::reference::{DOCKER_HUB, Reference};
-use mlops_core::error::Hint;
 
 /// The key of Docker Hub in a configuration file.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";

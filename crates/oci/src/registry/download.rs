@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
+use mlops_core::network::is_loopback;
 use reqwest::header::{CONTENT_RANGE, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use sha2::{Digest, Sha256};
@@ -15,7 +16,6 @@ use url::Url;
 use super::http::PATIENCE;
 use super::reference::is_digest;
 use super::{Patience, Registry, refused};
-use mlops_core::network::is_loopback;
 
 /// How often an answer may send us elsewhere.
 const REDIRECTS: u32 = 5;

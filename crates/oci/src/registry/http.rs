@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use mlops_core::network::{Network, is_loopback};
 use reqwest::{Certificate, Client, RequestBuilder, Response};
 use url::Url;
-
-use mlops_core::network::{Network, is_loopback};
 
 /// How long a registry may take for an answer without a body of ours.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);

@@ -5,10 +5,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use url::Url;
-
 use mlops_core::names::ImageTag;
 use mlops_core::network::is_loopback;
+use url::Url;
 
 /// The registry of names that have no host.
 pub(super) const DOCKER_HUB: &str = "docker.io";

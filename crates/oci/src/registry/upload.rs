@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
+use mlops_core::network::is_loopback;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
 use super::{Patience, Registry, is_passing, refused, retry_after};
 use crate::Blob;
-use mlops_core::network::is_loopback;
 
 mod body;
 

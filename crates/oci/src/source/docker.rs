@@ -5,6 +5,7 @@
 use std::io::Read;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use mlops_core::error::Hint;
 use serde::Deserialize;
 use tempfile::TempPath;
 
@@ -13,7 +14,6 @@ use super::name::{Named, choose_by_name};
 use crate::archive::{Archive, Place};
 use crate::digest_of;
 use crate::layout::{BASE, MAX_LAYERS, MAX_MANIFEST};
-use mlops_core::error::Hint;
 
 /// One image of manifest.json.
 #[derive(Debug, Deserialize)]

@@ -4,14 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::{Exit, Failure};
+use mlops_validation::{Constraints, RuleSet, Statistics, Violations, files};
 use serde::de::DeserializeOwned;
 
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Clients};
 use crate::commands::validate::{ValidateArgs, Validation, baseline};
 use crate::context::Context;
-use mlops_core::error::{Exit, Failure};
-use mlops_validation::{Constraints, RuleSet, Statistics, Violations, files};
 
 /// The files of a baseline on this machine, and the directory that a suggested one goes to.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //! code or its template changed, reads S3 and leaves the three files there.
 
 use anyhow::{Result, anyhow};
+use mlops_core::error::{Exit, Failure, Hint, hinted};
 use serde_json::json;
 
 use super::exchange::{Exchange, Local};
@@ -11,7 +12,6 @@ use crate::commands::validate::{ValidateArgs, Validation};
 use crate::config::Project;
 use crate::context::Context;
 use crate::infra::{self, Platform};
-use mlops_core::error::{Exit, Failure, Hint, hinted};
 
 mod code;
 

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Result, anyhow};
 use aws_sdk_sagemaker::types::ProcessingJobStatus as Status;
+use mlops_core::error::{Failure, Hint, hinted};
+use mlops_core::wait::Poll;
+use mlops_validation::Format;
 
 use super::exchange::{Exchange, Local};
 use crate::aws::s3::S3Uri;
@@ -13,9 +16,6 @@ use crate::aws::{Clients, logs};
 use crate::commands::validate::{ValidateArgs, Validation, sources};
 use crate::context::Context;
 use crate::infra;
-use mlops_core::error::{Failure, Hint, hinted};
-use mlops_core::wait::Poll;
-use mlops_validation::Format;
 
 mod image;
 

@@ -7,11 +7,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::{Failure, Hint};
+use mlops_validation::{Format, Profile};
 
 use super::super::{DataFormat, ValidateArgs, sources};
 use crate::context::Context;
-use mlops_core::error::{Failure, Hint};
-use mlops_validation::{Format, Profile};
 
 mod log;
 mod submit;

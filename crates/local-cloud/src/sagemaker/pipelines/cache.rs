@@ -5,11 +5,11 @@
 //! the most recent. A step that was itself a cache hit is no candidate, so a result never gets younger.
 
 use jiff::Timestamp;
+use mlops_pipeline::{Step, StepType};
 use serde_json::{Map, Value};
 
 use super::records::{Execution, Status, StepRecord, executions};
 use super::{ApiResult, Cloud};
-use mlops_pipeline::{Step, StepType};
 
 /// The attributes that count ("Default cache key attributes by pipeline step type").
 const PROCESSING: &[&str] = &["AppSpecification", "Environment", "ProcessingInputs"];

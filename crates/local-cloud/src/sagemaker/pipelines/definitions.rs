@@ -1,5 +1,6 @@
 //! Pipelines and their versions.
 
+use mlops_pipeline::{Definition, Graph, Problem, SCHEMA_ONLY, StepType, Words};
 use serde_json::{Map, Value, json};
 
 use super::records::{
@@ -11,7 +12,6 @@ use super::{
 };
 use crate::clock;
 use crate::s3::objects;
-use mlops_pipeline::{Definition, Graph, Problem, SCHEMA_ONLY, StepType, Words};
 
 /// What Create and Update do not have.
 const REFUSED: &[&str] = &["PipelineVersionAliases"];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mlops_pipeline::{Definition, Graph, bind, evaluate};
 use serde_json::{Value, json};
 
 use super::records::{
@@ -13,7 +14,6 @@ use super::{
     require_role, token,
 };
 use crate::clock;
-use mlops_pipeline::{Definition, Graph, bind, evaluate};
 
 /// The ARNs that tokens have started, stopped or retried.
 fn tokens(cloud: &Cloud) -> crate::store::Collection<'_, String> {

@@ -2,13 +2,13 @@
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use mlops_pipeline::{Definition, Graph};
 
 use super::records::{Execution, Status, StepRecord, executions};
 use super::retries::Retries;
 use super::{ApiError, ApiResult, Cloud, plan, steps};
 use crate::clock;
 use crate::cloud::caught;
-use mlops_pipeline::{Definition, Graph};
 
 /// `MaxParallelExecutionSteps` when nobody set it (AWS: 50).
 const PARALLEL: u64 = 50;

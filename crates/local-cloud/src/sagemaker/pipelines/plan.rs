@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::records::{Status, StepRecord};
 use mlops_pipeline::Graph;
+
+use super::records::{Status, StepRecord};
 
 /// The steps that can start now, in the order of the graph. After a failure nothing new starts;
 /// what runs may end.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use mlops_pipeline::Step;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{ApiError, ApiResult, Cloud};
 use crate::store::Collection;
-use mlops_pipeline::Step;
 
 /// A pipeline. Its definitions are its versions.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::ApiError;
 use mlops_pipeline::{Exception, RetryPolicy, Step, StepType};
+
+use super::ApiError;
 
 /// The policies of a step that runs, and what they have used up.
 #[derive(Debug, Default)]

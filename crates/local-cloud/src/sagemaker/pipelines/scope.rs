@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use mlops_pipeline::{ExpressionError, Graph, Path, Scope};
 use serde_json::{Value, json};
 
 use super::Cloud;
 use super::records::Execution;
 use crate::clock;
 use crate::s3::objects;
-use mlops_pipeline::{ExpressionError, Graph, Path, Scope};
 
 /// An execution at the moment when a step starts.
 pub(super) struct Bound<'a> {

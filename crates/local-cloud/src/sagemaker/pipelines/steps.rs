@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use mlops_pipeline::{
+    Condition, Exception, ExpressionError, Graph, Step, StepType, evaluate, holds,
+};
 use serde_json::{Value, json};
 
 use super::records::{Execution, Status, executions};
@@ -9,9 +12,6 @@ use super::scope::Bound;
 use super::{ApiError, ApiResult, Cloud, cache, executor, retries};
 use crate::cloud::{Service, caught};
 use crate::{clock, system_tags};
-use mlops_pipeline::{
-    Condition, Exception, ExpressionError, Graph, Step, StepType, evaluate, holds,
-};
 
 /// Time between two looks at a job.
 const INTERVAL: Duration = Duration::from_millis(100);

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
+use mlops_core::error::{Exit, Failure, hinted};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
 use super::log::{Log, stage};
 use crate::context::Context;
 use crate::progress::Task;
-use mlops_core::error::{Exit, Failure, hinted};
 
 const INSTALL: &str = "pip install pyspark, or name Spark's launcher with --spark-submit";
 const JAVA: &str = "install Java 17 (Debian: openjdk-17-jre-headless), or set JAVA_HOME";

@@ -1,5 +1,4 @@
-//! Directories that are written into. A failure names what is in the way and the setting or file to
-//! change.
+//! Directories to write into. A failure names the obstacle and the setting or file to change.
 
 use std::io::{Error as IoError, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -8,15 +7,15 @@ use anyhow::{Error, Result, anyhow};
 
 use crate::error::{Exit, Failure, hinted};
 
-/// Creates a directory and those above it.
+/// Creates a directory and its parents.
 ///
 /// # Errors
-/// Something else is in its place (exit 2), permissions (exit 4), and others.
+/// Something else has that path (exit 2), permissions (exit 4), and other I/O errors.
 pub fn create(directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory).map_err(|error| refused("cannot create", directory, &error))
 }
 
-/// The error of an operation on a path; `doing` is its first words, such as `cannot create`.
+/// The error of an operation on a path. `doing` is the start of its message, such as `cannot create`.
 pub fn refused(doing: &str, path: &Path, error: &IoError) -> Error {
     let text = format!("{doing} {}: {error}", path.display());
     let existing = existing(path);
@@ -42,7 +41,7 @@ pub fn refused(doing: &str, path: &Path, error: &IoError) -> Error {
     }
 }
 
-/// The path, or the nearest one above it that exists.
+/// Returns the path, or its nearest existing ancestor.
 fn existing(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let found = path

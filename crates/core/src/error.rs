@@ -8,28 +8,28 @@ use std::fmt;
 
 use anyhow::Error;
 
-/// How a command ended, as the shell sees it. The same table stands in docs/exit-codes.md.
+/// How a command ended, as the shell sees it. docs/exit-codes.md is generated from this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// The command did what it was asked.
+    /// The command succeeded.
     Done = 0,
-    /// Something went wrong.
+    /// The command failed.
     Failed = 1,
-    /// The command line or `mlops.toml` cannot be understood.
+    /// The command line or `mlops.toml` cannot be parsed.
     Usage = 2,
-    /// A check said no: violations, a refused gate, drift, a plan with changes.
+    /// A check failed: violations, a refused gate, drift, a plan with changes.
     Refused = 3,
     /// Credentials, permissions, or the wrong account.
     Credentials = 4,
-    /// Gave up waiting; the work still goes on.
+    /// Waiting timed out; the remote work is still running.
     TimedOut = 5,
     /// Interrupted by Ctrl-C.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// Every exit code with the sentence that docs/exit-codes.md prints for it.
+    /// Every exit code with its description in docs/exit-codes.md.
     pub const TABLE: &[(Exit, &str)] = &[
         (Exit::Done, "done"),
         (Exit::Failed, "failed"),
@@ -48,7 +48,7 @@ impl Exit {
 }
 
 impl Exit {
-    /// The code as a word, for scripts.
+    /// The code's name in JSON output.
     pub fn kind(self) -> &'static str {
         match self {
             Exit::Done => "done",
@@ -76,19 +76,19 @@ pub struct Failure {
     answer: Option<ServiceAnswer>,
 }
 
-/// An error as an AWS service answered it.
+/// An error as an AWS service returned it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceAnswer {
     /// The error code, such as `AccessDeniedException`.
     pub code: String,
-    /// The message, without what we were doing.
+    /// The service's message, without the context that we add.
     pub message: String,
-    /// The id of the request, which AWS Support asks for.
+    /// The id of the request, for AWS Support.
     pub request_id: Option<String>,
 }
 
 impl Failure {
-    /// An error that a service answered, with the line that says so.
+    /// An error that a service returned, and the message to print for it.
     pub fn answered(exit: Exit, message: impl Into<String>, answer: ServiceAnswer) -> Error {
         Error::new(Self {
             exit,
@@ -110,12 +110,12 @@ impl Failure {
         })
     }
 
-    /// What the service answered, where one did.
+    /// The service's error, if a service returned one.
     pub fn answer(&self) -> Option<&ServiceAnswer> {
         self.answer.as_ref()
     }
 
-    /// A command line or configuration that cannot be understood (exit 2).
+    /// A command line or configuration that cannot be parsed (exit 2).
     pub fn usage(message: impl Into<String>) -> Error {
         Self::new(Exit::Usage, message)
     }
@@ -129,7 +129,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// An error with a line that says what to try.
+/// An error with a suggestion what to try.
 #[derive(Debug)]
 struct Hinted {
     hint: String,
@@ -148,9 +148,9 @@ impl std::error::Error for Hinted {
     }
 }
 
-/// Attaches hints to errors; they are printed under the error, innermost first.
+/// Attaches hints to errors. They are printed below the error, innermost first.
 pub trait Hint<T> {
-    /// Says what to try when this fails.
+    /// Adds a hint if this is an error.
     fn hint(self, hint: impl Into<String>) -> Result<T, Error>;
 }
 
@@ -220,7 +220,7 @@ pub fn exit(error: &Error) -> Exit {
     cause::<Failure>(error).map_or(Exit::Failed, |failure| failure.exit)
 }
 
-/// The message of an error in one line: the contexts, outermost first.
+/// The message of an error on one line: its contexts, outermost first.
 pub fn message(error: &Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for link in error.chain() {

@@ -1,5 +1,5 @@
-//! What every part of `mlops` shares: errors with hints and exit codes, names that were checked once,
-//! text for people, the loop that waits, and the way to other machines.
+//! What every part of `mlops` shares: errors with hints and exit codes, validated names, text for
+//! people, polling and back-off, certificates and proxies.
 
 #![warn(missing_docs)]
 

@@ -1,11 +1,11 @@
-//! Names, parsed once and never checked again.
+//! Names, validated when they are parsed and never checked again.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A name that does not follow its rule, with the rule.
+/// A name that breaks its rule, with the rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidName {
     kind: &'static str,
@@ -176,7 +176,7 @@ impl fmt::Display for Version {
 }
 
 name!(
-    /// A version of Python as wheels know it: `3.12`.
+    /// A version of Python as wheel tags spell it: `3.12`.
     PythonVersion,
     "Python version",
     "it is 3 and a number, such as 3.12",
@@ -187,7 +187,7 @@ name!(
             && !(minor.len() == 2 && minor.starts_with('0')))
 );
 
-/// What an image's programs run on; SageMaker's instances have no other.
+/// The platform of an image. SageMaker's instances have no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Platform {
@@ -199,7 +199,7 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// As OCI and Docker write it.
+    /// The name that OCI and Docker use.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Amd64 => "linux/amd64",

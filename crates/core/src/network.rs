@@ -1,10 +1,12 @@
-//! How requests reach other machines: the certificates that are trusted, the proxy that is passed, and
-//! what is wrong when a company's network is in the way.
+//! How requests reach other machines: trusted certificates, proxies, and diagnosis when a company's
+//! network blocks a request.
 //!
-//! Every client of this program (SDK, registry) is made from one [`Network`]. It trusts the system's
-//! certificates, or only those of a bundle that the user names (`AWS_CA_BUNDLE`, or `ca_bundle` in the AWS
+//! Every client of this program (SDK, registry) is created from one [`Network`]. It trusts the
+//! system's
+//! certificates, or only those of a bundle that the user names (`AWS_CA_BUNDLE`, or `ca_bundle` in the
+//! AWS
 //! configuration), as the aws CLI and boto3 do. Proxies come from `HTTPS_PROXY`, `HTTP_PROXY`,
-//! `ALL_PROXY` and `NO_PROXY`; a request to this machine never passes one.
+//! `ALL_PROXY` and `NO_PROXY`; requests to this machine never use one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ mod problem;
 
 pub use problem::Problem;
 
-/// The largest bundle that is read, in bytes; Mozilla's has 230 KiB.
+/// Maximum size of a bundle in bytes; Mozilla's has 230 KiB.
 const MAX_BUNDLE: u64 = 16 << 20;
 
 /// A file with the only certificates to trust.
@@ -28,7 +30,7 @@ const MAX_BUNDLE: u64 = 16 << 20;
 pub struct CaBundle {
     /// The PEM file.
     pub path: PathBuf,
-    /// The setting that names it, for messages.
+    /// The setting that names the file, for messages.
     pub setting: String,
 }
 
@@ -47,7 +49,7 @@ impl Network {
     /// Trusts the certificates of a bundle, or the system's.
     ///
     /// # Errors
-    /// The bundle cannot be read or has no certificate (exit code 2).
+    /// The bundle cannot be read or contains no certificate (exit code 2).
     pub fn new(bundle: Option<CaBundle>) -> Result<Self> {
         let Some(file) = bundle else {
             return Ok(Self(None));
@@ -69,7 +71,7 @@ impl Network {
             .hint(hint);
         }
         for (index, certificate) in certificates.iter().enumerate() {
-            // The SDK's client would panic on it.
+            // The SDK's client would panic on such a certificate.
             webpki::anchor_from_trusted_cert(certificate)
                 .map_err(|error| {
                     Failure::usage(format!(
@@ -87,12 +89,12 @@ impl Network {
         }))))
     }
 
-    /// The bundle as PEM; `None` where the system's certificates are trusted.
+    /// The bundle as PEM; `None` if the system's certificates are trusted.
     pub fn pem(&self) -> Option<&[u8]> {
         self.0.as_ref().map(|bundle| &bundle.pem[..])
     }
 
-    /// The certificates of the bundle; `None` where the system's are trusted.
+    /// The certificates of the bundle; `None` if the system's are trusted.
     pub fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
         self.0.as_ref().map(|bundle| &bundle.certificates[..])
     }
@@ -102,8 +104,8 @@ impl Network {
         self.0.as_ref().map(|bundle| &bundle.file)
     }
 
-    /// Finds out why a request to `url` failed, when a certificate or a proxy is the reason. It
-    /// connects once more, up to the TLS handshake, and sends no request.
+    /// Diagnoses a failed request to `url`: returns the problem if a certificate or a proxy caused it.
+    /// Connects once more, up to the TLS handshake, and sends no request.
     pub async fn explain(
         &self,
         url: &Url,
@@ -121,8 +123,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).context("cannot read it")
 }
 
-/// Whether a request to this URL never passes a proxy: to this machine, and to the link-local addresses
-/// that give containers and instances their credentials (ECS, EKS, EC2).
+/// Whether requests to this URL never use a proxy: this machine, and the link-local addresses that
+/// give containers and instances their credentials (ECS, EKS, EC2).
 pub fn is_direct(url: &Url) -> bool {
     is_loopback(url)
         || match url.host() {

@@ -1,5 +1,5 @@
-//! Quotations in errors. What a user's file holds is shown on one line, shortened, and without
-//! characters that a terminal interprets.
+//! Quotations in errors: the contents of a user's file on one line, shortened, and without characters
+//! that a terminal interprets.
 
 /// Maximum characters of one quotation: enough for a name, an ARN or a path.
 const SHOWN: usize = 100;
@@ -7,16 +7,16 @@ const SHOWN: usize = 100;
 /// Maximum characters of one message about a file, whatever it quotes.
 const MESSAGE: usize = 2000;
 
-/// Maximum characters of any error; the output of pip is the longest that is shown.
+/// Maximum characters of any error. pip's output is the longest that is printed.
 const ERROR: usize = 8000;
 
-/// Text of a file or a name, on one line and shortened.
+/// Formats text of a file or a name on one line, shortened.
 pub fn short(text: &str) -> String {
     shortened(&harmless(text), SHOWN)
 }
 
-/// A message about a file: on one line, with each of its quotations (`` `…` `` and `"…"`) and the
-/// whole shortened.
+/// Formats a message about a file on one line, and shortens each quotation (`` `…` `` and `"…"`) and
+/// the message itself.
 pub fn bounded(message: &str) -> String {
     let text = harmless(message);
     if text.len() <= SHOWN {
@@ -39,7 +39,7 @@ pub fn bounded(message: &str) -> String {
     shortened(&done, MESSAGE)
 }
 
-/// The message of serde without the value that does not fit: it may be long, or a secret.
+/// Removes the offending value from a message of serde: it may be long, or a secret.
 pub fn without_value(message: &str) -> String {
     const EXPECTED: &str = ", expected ";
 
@@ -58,7 +58,7 @@ pub fn without_value(message: &str) -> String {
     message.to_owned()
 }
 
-/// Any error, which may have several lines.
+/// Shortens any error. It may have several lines.
 pub fn capped(message: &str) -> String {
     shortened(message, ERROR)
 }
@@ -71,14 +71,14 @@ fn shortened(text: &str, limit: usize) -> String {
     if length <= limit {
         return text.to_owned();
     }
-    // The end of a long message says where or why.
+    // The end of a long message often has the position or the reason.
     let tail = limit / 5;
     let head: String = text.chars().take(limit - tail).collect();
     let tail: String = text.chars().skip(length - tail).collect();
     format!("{head}…{tail}")
 }
 
-/// Control characters, line breaks among them, and those that change the direction of a line.
+/// Removes control characters (including line breaks) and those that change the text direction.
 fn harmless(text: &str) -> String {
     text.chars()
         .map(|sign| match sign {

@@ -1,4 +1,4 @@
-//! Text for people: tables, states, times, sizes, and what is safe to print.
+//! Text for people: tables, states, times, sizes, and sanitizing.
 
 mod state;
 mod table;
@@ -6,10 +6,10 @@ mod table;
 pub use state::{LIVE, state, states};
 pub use table::{table, wide_table};
 
-/// The width of what people read, in columns.
+/// Maximum width of text for people, in columns.
 pub const WIDTH: usize = 80;
 
-/// Text that came from data or from AWS, without control bytes, for a terminal.
+/// Removes control characters from text of a data set or of AWS, for a terminal.
 pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| {
@@ -22,17 +22,17 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
-/// A time for people: `2026-01-02 03:04Z`.
+/// Formats a time: `2026-01-02 03:04Z`.
 pub fn time(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%MZ").to_string()
 }
 
-/// [`time`] with seconds, for the lines of a log: `2026-01-02 03:04:05Z`.
+/// Formats a time with seconds, for log lines: `2026-01-02 03:04:05Z`.
 pub fn exact_time(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// A duration for people: `3 s`, `2 min 5 s`, `1 h 4 min`.
+/// Formats a duration: `3 s`, `2 min 5 s`, `1 h 4 min`.
 pub fn duration(seconds: i64) -> String {
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let parts = match (hours, minutes, rest) {
@@ -48,7 +48,7 @@ pub fn duration(seconds: i64) -> String {
     shown.join(" ")
 }
 
-/// A number of bytes for people: `512 B`, `1.5 MiB`.
+/// Formats a number of bytes: `512 B`, `1.5 MiB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut unit = 0;

@@ -1,4 +1,4 @@
-//! The one loop that waits for remote work.
+//! Polling of remote work, and back-off between attempts.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,32 +7,32 @@ use anyhow::Result;
 
 use crate::error::{Exit, Failure};
 
-/// What one look at remote work found. Failure is an `Err` of the probe.
+/// The result of one probe. Failure is an `Err` of the probe.
 #[derive(Debug)]
 pub enum Poll<T> {
     /// The work is done.
     Ready(T),
-    /// The work goes on; the text is the service's own status.
+    /// The work is still running; the text is the service's own status.
     Pending(String),
 }
 
-/// How often to look, and how long to wait.
+/// How often to poll, and how long to wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiter {
-    /// Time between two looks (`--poll-interval`).
+    /// Time between two polls (`--poll-interval`).
     pub interval: Duration,
-    /// Time after which waiting ends (`--timeout`); the remote work goes on.
+    /// Maximum time to wait (`--timeout`); the remote work continues after it.
     pub timeout: Duration,
 }
 
 impl Waiter {
-    /// Waits until the next look is due, for loops that are not about one status.
+    /// Sleeps until the next poll is due, for loops that do not wait for a single status.
     pub async fn pause(&self) {
         sleep(self.interval).await;
     }
 
-    /// Looks with `probe` until it is ready. `observe` hears each change of the status.
-    /// Gives up after the timeout with exit 5.
+    /// Polls with `probe` until it is ready. `observe` is called with each new status. Times out with
+    /// exit code 5.
     pub async fn until<T, F, Fut>(
         &self,
         what: &str,
@@ -69,9 +69,8 @@ impl Waiter {
     }
 }
 
-/// The pauses between attempts at something that may pass: a quarter of a second, then twice as
-/// long each time up to 16 s, each between half and all of it, so that many clients do not come
-/// back at once.
+/// Exponential back-off: a quarter of a second, doubled up to 16 s. Each pause is random between half
+/// and all of that, so that many clients do not retry at the same moment.
 #[derive(Debug)]
 pub struct Backoff {
     tried: u32,
@@ -79,10 +78,10 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The longest pause that a server may ask for.
+    /// Maximum pause that a server can request.
     const LONGEST: Duration = Duration::from_mins(1);
 
-    /// Of that many attempts altogether.
+    /// Allows this many attempts in total.
     pub fn new(attempts: u32) -> Self {
         Self { tried: 0, attempts }
     }
@@ -92,8 +91,8 @@ impl Backoff {
         self.tried
     }
 
-    /// After a failed attempt: waits, at least as long as the server asked for (at most a minute).
-    /// False, at once, when that was the last attempt.
+    /// Pauses after a failed attempt, at least for the time that the server requested (at most a
+    /// minute). Returns false immediately if that was the last attempt.
     pub async fn pause(&mut self, asked: Option<Duration>) -> bool {
         self.tried += 1;
         if self.tried >= self.attempts {
@@ -107,7 +106,7 @@ impl Backoff {
         use std::hash::{BuildHasher, Hasher};
 
         let full = Duration::from_millis(250 << self.tried.saturating_sub(1).min(6));
-        // The standard library's only source of chance: the keys of a new hasher.
+        // The standard library's only source of randomness: the keys of a new hasher.
         let chance = std::hash::RandomState::new().build_hasher().finish() % 512;
         let own = full * (512 + u32::try_from(chance).unwrap_or_default()) / 1024;
         own.max(asked.unwrap_or_default().min(Self::LONGEST))

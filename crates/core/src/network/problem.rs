@@ -1,8 +1,9 @@
-//! What is in the way of a request: a proxy that refuses, a certificate that nobody here trusts.
+//! Diagnoses a blocked request: a proxy that refuses it, or a certificate that is not trusted.
 //!
-//! HTTP clients report "tunnel error: unsuccessful" or "invalid peer certificate: `UnknownIssuer`". This
-//! module connects once more and reports whose certificate it is and what the proxy answered. The
-//! handshake is always broken off: no request and no credential is sent.
+//! HTTP clients report "tunnel error: unsuccessful" or "invalid peer certificate: `UnknownIssuer`".
+//! This
+//! module connects once more and reports the certificate's issuer and the proxy's response. It always
+//! aborts the handshake: no request and no credential is sent.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,19 +24,19 @@ use super::{Network, is_direct};
 
 mod name;
 
-/// How long each step of the examination may take.
+/// Time limit of each step of the diagnosis.
 const STEP: Duration = Duration::from_secs(5);
 
-/// The most bytes of a proxy's answer that are read.
+/// Maximum bytes to read of a proxy's response.
 const MAX_ANSWER: usize = 8 << 10;
 
 /// Why a request did not reach its server, and the setting to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     message: String,
-    /// What to try.
+    /// What to try next.
     pub hint: String,
-    /// Whether another attempt may succeed: the proxy is away, or overloaded.
+    /// Whether a retry may succeed: the proxy is unreachable or overloaded.
     pub passing: bool,
 }
 
@@ -48,7 +49,7 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 impl Problem {
-    /// The problem in the chain of an error.
+    /// Finds a problem in an error's chain of causes.
     pub fn of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -61,7 +62,7 @@ impl Problem {
     }
 }
 
-/// The causes of an error in one line.
+/// The causes of an error on one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -118,7 +119,7 @@ pub(super) async fn find(
     })
 }
 
-/// Why a handshake failed for another reason than the certificate; `None` when it did not.
+/// Why a handshake failed for a reason other than the certificate; `None` if it did not.
 fn handshake(cause: &str) -> Option<&str> {
     [
         "received fatal alert",
@@ -155,7 +156,7 @@ fn advice(network: &Network, reason: &str) -> String {
     }
 }
 
-/// The proxy that a request to this URL passes.
+/// The proxy for requests to this URL.
 fn proxy_for(url: &Url) -> Option<Intercept> {
     if is_direct(url) {
         return None;
@@ -175,8 +176,8 @@ fn shown(proxy: &Intercept) -> String {
     )
 }
 
-/// Connects to the proxy and, for TLS, through it. `None`: the proxy can be reached, but not examined
-/// further (it speaks TLS or SOCKS).
+/// Connects to the proxy and, for TLS, through it. `None`: the proxy is reachable but cannot be
+/// examined further (it speaks TLS or SOCKS).
 async fn through(proxy: &Intercept, url: &Url, tls: bool) -> Result<Option<TcpStream>, Problem> {
     let name = shown(proxy);
     let host = url.host_str().unwrap_or_default();
@@ -244,7 +245,7 @@ async fn through(proxy: &Intercept, url: &Url, tls: bool) -> Result<Option<TcpSt
     }
 }
 
-/// Sends CONNECT and returns the status line of the answer, whose headers are read to their end.
+/// Sends CONNECT and returns the status line of the response, after reading its headers.
 async fn tunnel(
     stream: &mut TcpStream,
     target: &str,
@@ -275,7 +276,7 @@ async fn tunnel(
     Ok(line.chars().filter(|sign| !sign.is_control()).collect())
 }
 
-/// The issuer of the certificate that a server shows, such as `O=Corp, CN=Corp Root`.
+/// The issuer of the certificate that a server presents, such as `O=Corp, CN=Corp Root`.
 async fn issuer_of(url: &Url, stream: Option<TcpStream>) -> Option<String> {
     let host = url.host_str()?;
     let host = host
@@ -302,7 +303,7 @@ async fn issuer_of(url: &Url, stream: Option<TcpStream>) -> Option<String> {
         .with_custom_certificate_verifier(recorder.clone())
         .with_no_client_auth();
     let name = ServerName::try_from(host).ok()?;
-    // It always fails: the recorder trusts nobody.
+    // Always fails: the recorder trusts no certificate.
     let _ = tokio::time::timeout(
         STEP,
         TlsConnector::from(Arc::new(config)).connect(name, stream),
@@ -323,7 +324,7 @@ async fn issuer_of(url: &Url, stream: Option<TcpStream>) -> Option<String> {
     (!issuer.is_empty()).then_some(issuer)
 }
 
-/// Keeps the certificate that a server shows, and refuses it.
+/// Records the certificate that a server presents, and rejects it.
 #[derive(Debug)]
 struct Recorder {
     provider: Arc<CryptoProvider>,

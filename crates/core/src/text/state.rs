@@ -1,8 +1,8 @@
-//! States in colour: what is done, what is under way, what went wrong.
+//! Colors of states: done, in progress, failed.
 
 use super::clean;
 
-/// Follows the state of the version that an endpoint serves.
+/// Suffix of the state of a version that an endpoint serves.
 pub const LIVE: &str = ", live";
 
 /// What a state means.
@@ -13,7 +13,7 @@ pub(super) enum State {
     Bad,
 }
 
-/// What a state of AWS's, or of ours, means; `None` of one that is neutral or unknown.
+/// The meaning of one of AWS's states or ours; `None` if it is neutral or unknown.
 pub(super) fn state_of(text: &str) -> Option<State> {
     Some(match text.strip_suffix(LIVE).unwrap_or(text) {
         "Succeeded" | "Completed" | "COMPLETE" | "InService" | "Approved" | "ACTIVE"
@@ -44,7 +44,7 @@ pub(super) fn state_of(text: &str) -> Option<State> {
     })
 }
 
-/// A state for people, coloured where stdout shows colours.
+/// A state, colored if stdout shows colors.
 pub fn state(text: &str) -> String {
     let text = clean(text);
     let styled = console::style(&text);
@@ -56,7 +56,7 @@ pub fn state(text: &str) -> String {
     }
 }
 
-/// A line in which every word that is a state is coloured.
+/// Colors every word of a line that is a state.
 pub fn states(line: &str) -> String {
     let words = line.split(' ').map(|word| {
         let bare = word.trim_end_matches([',', ':']);

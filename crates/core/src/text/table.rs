@@ -1,5 +1,5 @@
-//! Tables for people: no borders, columns two spaces apart, at most 80 columns wide. No word is
-//! broken: a cell wraps between words, then at signs; long digests, ARNs and paths are cut.
+//! Tables without borders: columns two spaces apart, at most 80 columns wide. Words are never broken:
+//! a cell wraps between words, then after punctuation; long digests, ARNs and paths are shortened.
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use console::measure_text_width as width;
@@ -7,21 +7,21 @@ use console::measure_text_width as width;
 use super::state::{State, state_of};
 use super::{WIDTH, clean};
 
-/// Columns between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
 
-/// Width of a part that was cut, with its `…`.
+/// Width of a shortened part, including its `…`.
 const CUT: usize = 13;
 
-/// Headers whose cells are states, which are coloured.
+/// Headers of columns that contain states, which are colored.
 const STATES: &[&str] = &["STATUS", "STATE", "NOW", "SCAN"];
 
-/// A table for people, at most 80 columns wide unless unbreakable words need more.
+/// Formats a table, at most 80 columns wide unless unbreakable words need more.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     render(header, rows, Some(WIDTH))
 }
 
-/// A table with one line for each row, however wide that is.
+/// Formats a table with one line per row, however wide.
 pub fn wide_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     render(header, rows, None)
 }
@@ -85,25 +85,25 @@ fn colored(cell: Cell, text: &str) -> Cell {
     }
 }
 
-/// How far cells may be taken apart.
+/// Where cells may be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Breaks {
     /// Between words.
     Words,
-    /// After signs too (`/`, `:`, `-`, …).
+    /// After punctuation too (`/`, `:`, `-`, …).
     Signs,
-    /// And long parts that are not words are cut.
+    /// Like `Signs`, and long parts that are not words are shortened.
     Cuts,
 }
 
-/// The widths of the columns, and how cells get there.
+/// The widths of the columns, and the breaks that achieve them.
 struct Layout {
     breaks: Breaks,
     widths: Vec<usize>,
 }
 
 impl Layout {
-    /// `None` when every cell fits as it is.
+    /// `None` if every cell fits without breaks.
     fn find(header: &[&str], rows: &[Vec<String>], limit: usize) -> Option<Self> {
         let limit = limit.saturating_sub(GAP * header.len().saturating_sub(1));
         let column = |column: usize, measure: &dyn Fn(&str) -> usize| {
@@ -158,7 +158,7 @@ impl Layout {
     }
 }
 
-/// Appends the lines of `text` that fit into `room` columns.
+/// Appends the lines of `text` that fit in `room` columns.
 fn wrap(text: &str, room: usize, breaks: Breaks, lines: &mut Vec<String>) {
     let mut line = String::new();
     for word in words(text, breaks) {
@@ -192,7 +192,7 @@ fn wrap(text: &str, room: usize, breaks: Breaks, lines: &mut Vec<String>) {
     lines.push(line);
 }
 
-/// The width that a cell needs at least.
+/// The minimum width of a cell.
 fn least(cell: &str, breaks: Breaks) -> usize {
     let words = cell.lines().flat_map(|line| words(line, breaks));
     let needed = words.map(|word| match breaks {
@@ -213,8 +213,8 @@ fn least(cell: &str, breaks: Breaks) -> usize {
     needed.max().unwrap_or(0)
 }
 
-/// The words of a line. A date and its time are one, and so are a number and its unit, unless
-/// everything has to be taken apart.
+/// The words of a line. A date and its time stay together, and so do a number and its unit, unless
+/// `breaks` requires otherwise.
 fn words(line: &str, breaks: Breaks) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for word in line.split_whitespace() {
@@ -235,13 +235,13 @@ fn is_one_word(left: &str, right: &str) -> bool {
     number(left) && (number(right) || unit)
 }
 
-/// A number, a date or a time.
+/// Whether a word is a number, a date or a time.
 fn is_number(word: &str) -> bool {
     word.chars()
         .all(|c| c.is_ascii_digit() || ".,:+-%TZe".contains(c))
 }
 
-/// A word in parts that end with signs.
+/// Splits a word into parts that end with punctuation.
 fn parts(word: &str) -> Vec<&str> {
     const SIGNS: &[char] = &['/', ':', '@', ',', ';', '=', '_', '-', '.', '|', '&', '?'];
 
@@ -250,7 +250,7 @@ fn parts(word: &str) -> Vec<&str> {
     }
     let mut found = Vec::new();
     let mut rest = word;
-    // A sign at the beginning, or between signs, is no place to break.
+    // No break at the beginning or between two punctuation marks.
     while let Some(end) = rest
         .char_indices()
         .skip(1)
@@ -267,7 +267,8 @@ fn parts(word: &str) -> Vec<&str> {
     found
 }
 
-/// Digits make it an id, a digest or an account; what has letters only is a word.
+/// Whether a part may be shortened: digits mark an id, a digest or an account; letters alone are a
+/// word.
 fn is_cuttable(part: &str) -> bool {
     let is_id = part.contains(|c: char| c.is_ascii_digit()) && !is_number(part);
     is_id || part.len() > WIDTH

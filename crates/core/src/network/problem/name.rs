@@ -1,12 +1,12 @@
-//! A distinguished name of a certificate as text, for an error.
+//! Formats a certificate's distinguished name for an error.
 //!
-//! Written here because it is all that is needed of X.509: the parsers of the field bring a dozen crates.
-//! The form is DER (X.690): a name is a sequence of sets of pairs, an attribute's type and its text.
+//! Written here because nothing else of X.509 is needed, and the usual parsers add a dozen crates. The
+//! encoding is DER (X.690): a name is a sequence of sets of pairs of attribute type and text.
 
-/// The attributes that are shown, by the last byte of their type under 2.5.4 (X.520).
+/// The attributes to print, by the last byte of their type under 2.5.4 (X.520).
 const ATTRIBUTES: &[(u8, &str)] = &[(3, "CN"), (6, "C"), (10, "O"), (11, "OU")];
 
-/// The name whose content this is, such as `CN=Corp Root, O=Corp`; empty when it cannot be read.
+/// Formats the content of a name, such as `CN=Corp Root, O=Corp`; empty if it cannot be parsed.
 pub(super) fn shown(content: &[u8]) -> String {
     let mut parts = Vec::new();
     for set in values(content, 0x31) {
@@ -25,7 +25,7 @@ pub(super) fn shown(content: &[u8]) -> String {
     parts.join(", ")
 }
 
-/// The values of a sequence that have a tag.
+/// The values of a sequence with a given tag.
 fn values(mut content: &[u8], wanted: u8) -> Vec<&[u8]> {
     let mut found = Vec::new();
     while let Some((tag, inner, rest)) = value(content) {
@@ -37,7 +37,7 @@ fn values(mut content: &[u8], wanted: u8) -> Vec<&[u8]> {
     found
 }
 
-/// The first value: its tag, its content, and what follows.
+/// The first value: its tag, its content, and the remaining bytes.
 fn value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;

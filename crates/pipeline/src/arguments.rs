@@ -26,10 +26,11 @@ pub(super) fn operation(kind: &str) -> Option<&'static str> {
     })
 }
 
-/// Reports members that the operation does not have and values of a wrong type. Required members and
-/// limits are for the run: a definition may leave them to AWS's own checks.
+/// Reports members that the operation does not have, and values of a wrong type. Required members and
+/// limits are checked at run time: a definition may omit what AWS's own checks accept.
 pub(super) fn shape(kind: &str, arguments: &Value, path: &str, found: &mut Vec<Problem>) {
-    // A step's version is named by its group (sagemaker-python-sdk, pull request 3472).
+    // A RegisterModel step names its group; the version is assigned (sagemaker-python-sdk, pull
+    // request 3472).
     if kind == "RegisterModel" && arguments.get("ModelPackageName").is_some() {
         found.push(unknown("ModelPackageName", path));
     }
@@ -40,7 +41,7 @@ pub(super) fn shape(kind: &str, arguments: &Value, path: &str, found: &mut Vec<P
     compare(kind, arguments, path, &|_, _| Some(Ok(())), found);
 }
 
-/// Reports parameters and functions in places of another type.
+/// Reports parameters and functions whose type does not match the argument.
 pub(super) fn assignments(
     definition: &Definition,
     kind: &str,
@@ -54,8 +55,8 @@ pub(super) fn assignments(
     compare(kind, arguments, path, &assignable, found);
 }
 
-/// Whether the value of a function can be assigned to an argument of this type. What only the run
-/// knows (a member of another step's result, a property file) is assignable here.
+/// Whether a function's value can be assigned to an argument of this type. Values that only the run
+/// provides (a member of another step's result, a property file) are always assignable.
 pub(super) fn assign(
     definition: &Definition,
     function: Call<'_>,
@@ -82,7 +83,7 @@ pub(super) fn assign(
     if fits {
         return Ok(());
     }
-    // AWS's own words (sagemaker-python-sdk, issue 4867).
+    // AWS's wording (sagemaker-python-sdk, issue 4867).
     Err(format!(
         "Cannot assign property reference [{name}] to argument of type [{wanted}]."
     ))
@@ -136,7 +137,7 @@ fn compare(
     }
 }
 
-/// AWS's own words (sagemaker-python-sdk, pull request 3472 and issue 4994).
+/// AWS's wording (sagemaker-python-sdk, pull request 3472 and issue 4994).
 fn unknown(member: &str, path: &str) -> Problem {
     Problem::parsing(path, format!("Unknown Argument member '{member}'"))
 }

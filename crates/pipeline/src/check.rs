@@ -1,4 +1,4 @@
-//! The checks: what is wrong with a definition, and where.
+//! Checks of a definition: each problem with its location.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,25 +12,25 @@ use super::expression::{Call, Path, Reference, call};
 use super::graph::{Graph, Node, collect, own_arguments};
 use super::policies::RetryPolicy;
 
-/// Something that is wrong with a definition.
+/// A problem of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where, as a JSON path (`$.Steps[2].Arguments.RoleArn`).
+    /// The location, as a JSON path (`$.Steps[2].Arguments.RoleArn`).
     pub path: String,
-    /// What.
+    /// The description.
     pub message: String,
-    /// Whose words the message has.
+    /// Who worded the message.
     pub words: Words,
 }
 
-/// Whose words a message has. AWS's come without a place.
+/// Who worded a message. AWS's messages contain no location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Words {
-    /// AWS's, for a definition that cannot be parsed.
+    /// AWS's wording, for a definition that cannot be parsed.
     Parsing,
-    /// AWS's, for a function in a place of another type.
+    /// AWS's wording, for a function of a wrong type.
     Assignment,
-    /// Ours.
+    /// Our wording.
     Ours,
 }
 
@@ -44,7 +44,7 @@ impl Problem {
         }
     }
 
-    /// What AWS cannot parse at a JSON path, in its own words.
+    /// A parse error at a JSON path, in AWS's words.
     pub(super) fn parsing(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             words: Words::Parsing,
@@ -52,7 +52,7 @@ impl Problem {
         }
     }
 
-    /// A function at a JSON path, in a place of another type.
+    /// A function of a wrong type at a JSON path.
     pub(super) fn assignment(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             words: Words::Assignment,
@@ -69,7 +69,7 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Everything that is wrong with a definition.
+/// Returns all problems of a definition.
 pub(super) fn problems(definition: &Definition) -> Vec<Problem> {
     let mut found = Vec::new();
     if definition.version != VERSION {
@@ -384,7 +384,7 @@ fn policies(step: &Step, path: &str, found: &mut Vec<Problem>) {
     }
 }
 
-/// Reports members of a function's argument that the function does not have.
+/// Reports unknown members of a function's argument.
 fn known_members(argument: &Value, known: &[&str], path: &str, found: &mut Vec<Problem>) {
     for name in argument.as_object().into_iter().flat_map(Map::keys) {
         if !known.contains(&name.as_str()) {

@@ -63,12 +63,12 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// True when the condition holds; an error when its values cannot be compared.
+    /// Whether the condition is true. Fails if its values cannot be compared.
     pub fn holds(&self, scope: &dyn Scope) -> Result<bool, ExpressionError> {
         let order = |left: &Value, right: &Value, wanted: fn(Ordering) -> bool| {
             let (left, right) = (evaluate(left, scope)?, evaluate(right, scope)?);
             match (whole(&left), whole(&right), number(&left), number(&right)) {
-                // As doubles, whole numbers beyond 2^53 would be equal to their neighbours.
+                // As doubles, integers beyond 2^53 would equal their neighbors.
                 (Some(a), Some(b), ..) => Ok(wanted(a.cmp(&b))),
                 (_, _, Some(a), Some(b)) => Ok(a.partial_cmp(&b).is_some_and(wanted)),
                 _ => Err(ExpressionError(format!(
@@ -134,7 +134,7 @@ impl Condition {
     }
 }
 
-/// True when all conditions hold: a Condition step's outcome.
+/// Whether all conditions are true: a Condition step's outcome.
 pub fn holds(conditions: &[Condition], scope: &dyn Scope) -> Result<bool, ExpressionError> {
     for condition in conditions {
         if !condition.holds(scope)? {
@@ -144,7 +144,7 @@ pub fn holds(conditions: &[Condition], scope: &dyn Scope) -> Result<bool, Expres
     Ok(true)
 }
 
-/// A whole number as it is written.
+/// An integer, exactly as it is written.
 fn whole(value: &Value) -> Option<i128> {
     let signed = value.as_i64().map(i128::from);
     signed.or_else(|| value.as_u64().map(i128::from))
@@ -214,7 +214,8 @@ mod tests {
         let within = |values: Value| json!({"Type": "In", "QueryValue": "a", "Values": values});
         assert_eq!(outcome(within(json!(["b", "a"]))), Ok(true));
         assert_eq!(outcome(within(json!(["b"]))), Ok(false));
-        // The published schema's names of the same members, and the two conditions that only it has.
+        // The published schema's names of the same members, and two conditions that only the schema
+        // has.
         let not_in = |values: Value| json!({"Type": "NotIn", "Value": "a", "In": values});
         assert_eq!(outcome(not_in(json!(["b", "a"]))), Ok(false));
         assert_eq!(outcome(not_in(json!([]))), Ok(true));

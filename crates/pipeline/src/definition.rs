@@ -12,23 +12,23 @@ use super::members;
 use super::policies::{CacheConfig, RetryPolicy};
 use crate::json_keys::{self, Duplicate};
 
-/// The longest definition that `CreatePipeline` takes inline, in bytes (AWS: 1,048,576).
+/// Maximum size in bytes of a definition that `CreatePipeline` accepts inline (AWS: 1,048,576).
 pub const MAX_BYTES: usize = 1_048_576;
 
-/// The version that this room reads.
+/// The version that this crate parses.
 pub(super) const VERSION: &str = "2020-12-01";
 
 /// A pipeline definition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Definition {
-    /// The version of the format: `2020-12-01`, also when the definition has none.
+    /// The version of the format: `2020-12-01`, also if the definition omits it.
     #[serde(default = "version")]
     pub version: String,
     /// Free metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Value>,
-    /// What a start may pass.
+    /// The parameters that a start can set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<Parameter>,
     /// `ExperimentName` and `TrialName`, both expressions.
@@ -44,27 +44,27 @@ pub struct Definition {
 pub struct Parameter {
     /// Its name.
     pub name: String,
-    /// Its type; text when the definition has none.
+    /// Its type; String if the definition omits it.
     #[serde(rename = "Type", default)]
     pub kind: ParameterType,
-    /// A sentence for people.
+    /// A description for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Its value when a start passes none; without one a start must pass it.
+    /// Its default. Without one, a start must set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_value: Option<Value>,
-    /// The only values that it may have.
+    /// The only values that are allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enum_values: Option<Vec<Value>>,
 }
 
-/// The type of a parameter.
+/// A parameter's type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParameterType {
     /// Text
     #[default]
     String,
-    /// A whole number
+    /// An integer
     Integer,
     /// A number
     Float,
@@ -87,7 +87,7 @@ pub struct Step {
     /// What it does.
     #[serde(rename = "Type")]
     pub kind: StepType,
-    /// The request of the matching Create operation without the name, with expressions.
+    /// The request of the matching Create operation, without the name, and with expressions.
     #[serde(default)]
     pub arguments: Value,
     /// Steps that must succeed before this one starts.
@@ -96,13 +96,13 @@ pub struct Step {
     /// A name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    /// A sentence for people.
+    /// A description for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Whether an earlier result may stand for this step's.
+    /// Whether an earlier result may replace running this step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_config: Option<CacheConfig>,
-    /// Which failures are retried, and how often; [`Step::retries`] reads them.
+    /// Which failures are retried, and how often; [`Step::retries`] parses them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retry_policies: Vec<Value>,
     /// JSON files of the step's outputs that `Std:JsonGet` can read.
@@ -121,7 +121,7 @@ pub struct PropertyFile {
     pub property_file_name: String,
     /// The output of the step that holds it.
     pub output_name: String,
-    /// Its path in that output.
+    /// Its path inside that output.
     pub file_path: String,
 }
 
@@ -146,7 +146,7 @@ pub enum StepType {
 }
 
 impl StepType {
-    /// The types of the format that have no variant here (SageMaker Python SDK 2.257: `StepTypeEnum`;
+    /// Types of the format without a variant here (SageMaker Python SDK 2.257: `StepTypeEnum`;
     /// `EMRServerless` from version 3).
     pub const OTHERS: &[&str] = &[
         "Transform",
@@ -208,7 +208,7 @@ fn version() -> String {
     VERSION.to_owned()
 }
 
-/// Refuses text that is too long, and a key that one object has twice.
+/// Rejects text that is too long, and duplicate keys in one object.
 fn check_text(text: &str) -> Result<(), Problem> {
     if text.len() > MAX_BYTES {
         return Err(Problem::new(
@@ -226,15 +226,15 @@ fn check_text(text: &str) -> Result<(), Problem> {
 }
 
 impl Definition {
-    /// Reads a definition; the error is one problem with the place where the JSON goes wrong.
+    /// Parses a definition. The error is one problem with the location where the JSON is wrong.
     pub fn parse(text: &str) -> Result<Self, Problem> {
         check_text(text)?;
         serde_json::from_str(text)
             .map_err(|error| Problem::new("$", quote::without_value(&error.to_string())))
     }
 
-    /// Reads a definition and checks it; the error holds everything that is wrong: first what the
-    /// format does not allow, and when nothing is, what does not fit together.
+    /// Parses a definition and checks it. The errors are what the format does not allow; if there are
+    /// none, what is inconsistent.
     pub fn checked(text: &str) -> Result<Self, Vec<Problem>> {
         check_text(text).map_err(|problem| vec![problem])?;
         if let Ok(value) = serde_json::from_str(text) {
@@ -271,7 +271,7 @@ impl Step {
         }
     }
 
-    /// What is retried when the step fails.
+    /// The retry policies for when the step fails.
     pub fn retries(&self) -> Result<Vec<RetryPolicy>, String> {
         self.retry_policies.iter().map(RetryPolicy::parse).collect()
     }

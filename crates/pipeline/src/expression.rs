@@ -21,7 +21,7 @@ fn error(message: impl Into<String>) -> ExpressionError {
     ExpressionError(quote::bounded(&message.into()))
 }
 
-/// What `{"Get": …}` names.
+/// The target of `{"Get": …}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
     /// `Parameters.NAME`
@@ -57,7 +57,7 @@ impl Reference {
         "ProcessingJobName",
     ];
 
-    /// Reads the text of a `Get`.
+    /// Parses the text of a `Get`.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         let (root, rest) = text.split_once('.').ok_or_else(|| {
             error(format!(
@@ -104,7 +104,7 @@ enum Segment {
 }
 
 impl Path {
-    /// Reads a path; a leading `$.` is allowed.
+    /// Parses a path; a leading `$.` is allowed.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         let bad = |what: &str| error(format!("`{text}` is not a path: {what}"));
         let mut segments = Vec::new();
@@ -156,8 +156,8 @@ impl Path {
         self.0.is_empty()
     }
 
-    /// The value at this path. `['k']` on a list finds the element that `k` names, as SageMaker
-    /// does for `Outputs['train']`: the one with a member `…Name` of that value.
+    /// Returns the value at this path. `['k']` on a list finds the element with a member `…Name` equal
+    /// to `k`, as SageMaker does for `Outputs['train']`.
     pub fn find<'a>(&self, document: &'a Value) -> Option<&'a Value> {
         self.0
             .iter()
@@ -232,7 +232,7 @@ pub(super) fn call(members: &Map<String, Value>) -> Option<Call<'_>> {
     }
 }
 
-/// The value of an expression: every function call in it is replaced by its value.
+/// Evaluates an expression: replaces every function call in it by its value.
 pub fn evaluate(expression: &Value, scope: &dyn Scope) -> Result<Value, ExpressionError> {
     match expression {
         Value::Array(items) => items.iter().map(|item| evaluate(item, scope)).collect(),

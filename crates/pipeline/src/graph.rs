@@ -1,4 +1,4 @@
-//! The graph: which step waits for which.
+//! The dependency graph of steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,30 +8,30 @@ use super::check::Problem;
 use super::definition::{Definition, Step, StepType};
 use super::expression::{Call, Reference, call};
 
-/// A step in the graph, also when it is inside a branch of a Condition step.
+/// A step in the graph, including steps in branches of a Condition step.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// The step.
     pub step: Step,
-    /// Where it stands in the definition, as a JSON path.
+    /// Its location in the definition, as a JSON path.
     pub path: String,
-    /// The Condition step around it, and the outcome for which it runs.
+    /// The enclosing Condition step, and the outcome for which this step runs.
     pub parent: Option<(String, bool)>,
-    /// The steps that must succeed before it starts: `DependsOn`, the steps that its expressions
-    /// read, and the Condition step around it.
+    /// The steps that must succeed before it starts: `DependsOn`, steps that its expressions read, and
+    /// the enclosing Condition step.
     pub needs: BTreeSet<String>,
 }
 
 /// All steps of a definition.
 #[derive(Debug, Clone)]
 pub struct Graph {
-    /// The steps, each after those that it needs.
+    /// The steps in topological order.
     pub nodes: Vec<Node>,
 }
 
 impl Graph {
-    /// The graph of a definition. The error names a branch that cannot be read, or the steps of a
-    /// cycle.
+    /// Builds the graph of a definition. The error names a branch that cannot be parsed, or the steps
+    /// of a cycle.
     pub fn new(definition: &Definition) -> Result<Self, Problem> {
         let mut nodes = Vec::new();
         collect(&definition.steps, "$.Steps", None, &mut nodes)?;
@@ -69,7 +69,7 @@ impl Graph {
     }
 }
 
-/// One cycle among nodes of which each waits for another one.
+/// One cycle among nodes that each depend on another one.
 fn cycle(nodes: &[Node]) -> Vec<String> {
     let by_name: BTreeMap<&str, &Node> = nodes
         .iter()
@@ -97,7 +97,7 @@ fn cycle(nodes: &[Node]) -> Vec<String> {
     }
 }
 
-/// Puts steps and the steps of their branches into `nodes`.
+/// Adds steps and the steps of their branches to `nodes`.
 pub(super) fn collect(
     steps: &[Step],
     path: &str,

@@ -1,5 +1,5 @@
-//! Keys that one JSON object has twice. Decoders keep the last value silently; RFC 8259 calls the
-//! result unpredictable, so a request or document with one is refused.
+//! Duplicate keys in one JSON object. Decoders silently keep the last value, and RFC 8259 calls the
+//! result unpredictable, so requests and documents with duplicates are refused.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -10,12 +10,12 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 /// Maximum characters of a key in a message.
 const SHOWN: usize = 100;
 
-/// A key that an object has twice.
+/// A key that occurs twice in one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Duplicate {
     /// The object, as a JSON path (`$.Steps[2].Arguments`).
     pub path: String,
-    /// The key, shortened when it is long.
+    /// The key, shortened if it is long.
     pub key: String,
 }
 
@@ -25,13 +25,13 @@ impl fmt::Display for Duplicate {
     }
 }
 
-/// The first duplicate key of a JSON text; `None` also for text that is not JSON, which is for the
-/// decoder to refuse. Keys are compared as they are decoded: `"\u0061"` is `"a"`. Takes time linear
-/// in the text's length, and holds the keys of the objects that enclose one place.
+/// Returns the first duplicate key of a JSON text. Returns `None` for text that is not JSON: the
+/// decoder rejects it. Keys are compared after decoding: `"\u0061"` is `"a"`. Runs in time linear in
+/// the text's length and stores only the keys of the enclosing objects.
 pub fn duplicate(bytes: &[u8]) -> Option<Duplicate> {
     let mut found = Found::default();
     let mut decoder = serde_json::Deserializer::from_slice(bytes);
-    // Any error without a key is one of the decoder's.
+    // An error without a duplicate key comes from the decoder.
     let _ = Keys(&mut found).deserialize(&mut decoder);
     let key = found.key?;
     let path = found.path.iter().rev().fold("$".to_owned(), |path, part| {
@@ -43,7 +43,7 @@ pub fn duplicate(bytes: &[u8]) -> Option<Duplicate> {
     Some(Duplicate { path, key })
 }
 
-/// The duplicate key, and the path to its object with the innermost part first.
+/// The duplicate key, and the path to its object, innermost part first.
 #[derive(Debug, Default)]
 struct Found {
     key: Option<String>,
@@ -136,7 +136,7 @@ impl<'de> Visitor<'de> for Keys<'_> {
     }
 }
 
-/// Decodes a key, borrowed where it has no escapes.
+/// Decodes a key; borrows it if it has no escapes.
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
@@ -203,7 +203,7 @@ mod tests {
             r#"{"a": {"a": [{"a": 1}, {"a": 1}]}, "A": 2, "a ": 3}"#,
             r#"{"a": "\"a\": 1, \"a\": 2"}"#,
             "1e5",
-            // What is not JSON is for the decoder to refuse.
+            // Text that is not JSON is left to the decoder.
             r#"{"a": 1, a: 2}"#,
             r#"{"\ud800": 1, "\ud800": 2}"#,
             "",

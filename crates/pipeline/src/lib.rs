@@ -1,10 +1,12 @@
-//! Pipeline as code: the SageMaker Pipelines definition, version 2020-12-01, as types; its checks,
-//! its graph, and the evaluation of its expressions.
+//! SageMaker Pipelines definitions, version 2020-12-01: types, checks, the dependency graph, and the
+//! evaluation of expressions.
 //!
 //! Knows no AWS SDK, no command line and no terminal: the local cloud executes definitions with it,
-//! and `mlops train` checks them with it before anything starts. The format is AWS's published JSON
-//! schema with what the SageMaker Python SDK writes beyond it (`members` says what that is); the
-//! arguments of a step follow the service model of the operation that the step calls (`arguments`).
+//! and `mlops train` checks them before anything starts. The format is AWS's published JSON schema
+//! plus
+//! what the SageMaker Python SDK writes beyond it (listed in `members`); the arguments of a step
+//! follow
+//! the service model of the operation that the step calls (`arguments`).
 
 #![warn(missing_docs)]
 

@@ -1,9 +1,11 @@
-//! The members of a definition: which there are, which must be there, and their types.
+//! The members of a definition: their names, types, and which are required.
 //!
 //! Follows AWS's published JSON schema of definitions (aws-sagemaker-mlops,
-//! sagemaker-model-building-pipeline-definition-JSON-schema), with what the SageMaker Python SDK writes
-//! beyond it: `PipelineExperimentConfig`, `EnumValues`, `PropertyFiles`, the conditions `Not`, `QueryValue`
-//! and `Values` of `In`, lists of exception types, functions wherever a value can stand.
+//! sagemaker-model-building-pipeline-definition-JSON-schema), plus what the SageMaker Python SDK
+//! writes
+//! beyond it: `PipelineExperimentConfig`, `EnumValues`, `PropertyFiles`, the conditions `Not`,
+//! `QueryValue`
+//! and `Values` of `In`, lists of exception types, and functions in place of any value.
 
 use serde_json::{Map, Value};
 
@@ -21,7 +23,7 @@ const DESCRIPTION: usize = 4096;
 const DISPLAY_NAME: usize = 256;
 const METADATA: usize = 1024;
 
-/// What a member can be.
+/// The type of a member.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     /// A name: letters, digits, `-` and `_`.
@@ -31,18 +33,18 @@ enum Kind {
     /// One of these words.
     Word(&'static [&'static str]),
     Boolean,
-    /// A number without a fraction.
+    /// An integer.
     Whole,
     Number,
     List,
     Object,
     /// A scalar, or a function that returns one.
     Scalar,
-    /// Checked elsewhere, or not known to this program.
+    /// Checked elsewhere, or unknown to this program.
     Any,
 }
 
-/// A member and what it can be.
+/// A member's name and type.
 type Member = (&'static str, Kind);
 
 const DEFINITION: &[Member] = &[
@@ -60,7 +62,7 @@ const STEP: &[Member] = &[
     ("DisplayName", Kind::Text(DISPLAY_NAME)),
     ("Description", Kind::Text(DESCRIPTION)),
     ("Arguments", Kind::Object),
-    // A step type that cannot be cached may still say that it is not.
+    // A step type that cannot be cached may still disable caching.
     ("CacheConfig", Kind::Object),
 ];
 
@@ -96,8 +98,8 @@ const CHECK: &[Member] = &[
     ("RetryPolicies", Kind::List),
 ];
 
-/// Step types that can be cached (developer guide, "Caching pipeline steps"; the schema has Lambda and
-/// Callback too).
+/// Step types that can be cached (developer guide, "Caching pipeline steps"; the schema also lists
+/// Lambda and Callback).
 pub(super) const CACHED: &[&str] = &[
     "Processing",
     "Training",
@@ -111,7 +113,7 @@ pub(super) const CACHED: &[&str] = &[
     "Callback",
 ];
 
-/// The members that only this type of step has; `None` for types that the schema does not describe.
+/// Members that only this step type has; `None` for types that the schema does not describe.
 fn own_members(kind: &str) -> Option<&'static [Member]> {
     const RETRIED: &[Member] = &[("RetryPolicies", Kind::List)];
     Some(match kind {
@@ -132,7 +134,7 @@ fn own_members(kind: &str) -> Option<&'static [Member]> {
     })
 }
 
-/// Everything in a definition that its format does not allow.
+/// Returns everything in a definition that its format does not allow.
 pub(super) fn problems(definition: &Value) -> Vec<Problem> {
     let mut found = Vec::new();
     let Some(members) = object(definition, "$", &mut found) else {
@@ -189,7 +191,7 @@ fn declared(parameter: &Map<String, Value>, path: &str, found: &mut Vec<Problem>
         ("DefaultValue", value),
         ("EnumValues", Kind::List),
     ];
-    // Only String is what a parameter is without a type.
+    // A parameter without a type is a String.
     compare(parameter, &known, &["Name"], path, found);
     for (path, allowed) in items(parameter, "EnumValues", path) {
         expect(allowed, value, &path, found);
@@ -250,7 +252,7 @@ fn step(step: &Value, path: &str, found: &mut Vec<Problem>) {
     let path = format!("{path}.Arguments");
     match kind {
         "Condition" => branches(given, &path, found),
-        // The schema allows anything here; the local cloud refuses what it does not have.
+        // The schema allows any member here; the local cloud refuses those it does not support.
         "Fail" => {
             if let Some(message) = given.get("ErrorMessage") {
                 let path = format!("{path}.ErrorMessage");
@@ -296,7 +298,7 @@ fn condition(condition: &Value, path: &str, found: &mut Vec<Problem>) {
         | "GreaterThanOrEqualTo"
         | "LessThan"
         | "LessThanOrEqualTo" => &[("LeftValue", Kind::Scalar), ("RightValue", Kind::Scalar)],
-        // The schema and the SDK have different names for the same.
+        // The schema and the SDK use different names for the same member.
         "In" | "NotIn" if members.contains_key("In") || members.contains_key("Value") => {
             &[("Value", Kind::Scalar), ("In", Kind::List)]
         }
@@ -329,7 +331,7 @@ fn condition(condition: &Value, path: &str, found: &mut Vec<Problem>) {
     }
 }
 
-/// Reports unknown, missing and wrong members of an object.
+/// Reports unknown, missing and invalid members of an object.
 fn compare(
     given: &Map<String, Value>,
     known: &[Member],
@@ -403,14 +405,14 @@ fn expect(value: &Value, kind: Kind, path: &str, found: &mut Vec<Problem>) {
     found.push(Problem::new(path, problem));
 }
 
-/// True for the object of a function call.
+/// Whether an object is a function call.
 fn is_call(value: &Value) -> bool {
     value
         .as_object()
         .is_some_and(|members| call(members).is_some())
 }
 
-/// True for letters, digits, `-` and `_`, 1 to 64 characters.
+/// Whether a name has 1 to 64 letters, digits, `-` and `_`.
 fn is_name(name: &str) -> bool {
     (1..=NAME).contains(&name.len())
         && name
@@ -429,7 +431,7 @@ fn object<'a>(
     value.as_object()
 }
 
-/// The elements of a list member with their paths; none when it is missing or no list.
+/// The elements of a list member with their paths; empty if it is missing or not a list.
 fn items<'a>(
     members: &'a Map<String, Value>,
     name: &'a str,
@@ -467,7 +469,7 @@ mod tests {
         json!({ "Steps": [step] })
     }
 
-    /// Issue 8, 4.2: what the published schema does not require is not demanded.
+    /// Issue 8, 4.2: members that the published schema does not require are optional.
     #[test]
     fn issue_8_4_2_optional_members_can_be_missing() {
         for definition in [
@@ -490,7 +492,7 @@ mod tests {
         }
     }
 
-    /// Issue 8, 4.2: a member that the format does not have is named, wherever it is.
+    /// Issue 8, 4.2: an unknown member is reported by name, wherever it is.
     #[test]
     fn issue_8_4_2_unknown_members_are_refused_by_name() {
         let unknown = |place: &str, name: &str| {

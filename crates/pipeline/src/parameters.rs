@@ -1,4 +1,4 @@
-//! The values that a start passes for the declared parameters.
+//! The values that a start passes for declared parameters.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::definition::{Definition, Parameter, ParameterType};
 
 impl Parameter {
-    /// The typed value of a text that a start passes; the error says what it should be.
+    /// Parses the text that a start passes. The error names the expected type.
     pub fn read(&self, text: &str) -> Result<Value, String> {
         let wrong = || {
             quote::bounded(&format!(
@@ -48,7 +48,7 @@ impl Parameter {
         }
     }
 
-    /// The default of a whole number without its fraction.
+    /// Normalizes an integer's default: 5.0 becomes 5.
     fn whole(&self, default: &Value) -> Value {
         match (self.kind, whole(default)) {
             (ParameterType::Integer, Some(number)) => number.into(),
@@ -66,9 +66,9 @@ impl Parameter {
     }
 }
 
-/// The value of a whole number of 64 bits; JSON Schema counts 5.0 as one.
+/// Parses a 64-bit integer; JSON Schema accepts 5.0 as one.
 pub(super) fn whole(value: &Value) -> Option<i64> {
-    /// 2^63, the first number beyond.
+    /// 2^63, the first number that is too large.
     const END: f64 = 9_223_372_036_854_775_808.0;
 
     match (value.as_i64(), value.as_f64()) {
@@ -83,8 +83,8 @@ pub(super) fn whole(value: &Value) -> Option<i64> {
     }
 }
 
-/// The value of every declared parameter, from what a start passes and the defaults. The error
-/// holds everything that is wrong: undeclared, missing, of another type, not allowed.
+/// Computes the value of every declared parameter from what a start passes and the defaults. The error
+/// lists every problem: undeclared, missing, of a wrong type, not allowed.
 pub fn bind(
     definition: &Definition,
     given: &BTreeMap<String, String>,

@@ -13,14 +13,14 @@ pub struct CacheConfig {
     /// Whether an earlier result may be used.
     #[serde(default)]
     pub enabled: bool,
-    /// How old that result can be, as an ISO 8601 duration; without one any age is accepted
-    /// (unverified against AWS: the developer guide asks for a duration, the schema does not).
+    /// Maximum age of that result, as an ISO 8601 duration; without it any age is accepted (unverified
+    /// against AWS: the developer guide requires a duration, the schema does not).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_after: Option<String>,
 }
 
 impl CacheConfig {
-    /// The duration of `ExpireAfter`. AWS's examples also leave out the `P` and use small letters:
+    /// Parses the duration of `ExpireAfter`. AWS's examples also omit the `P` and use lower case:
     /// `P30D`, `p30d`, `30d`, `T16m`.
     pub fn age(&self) -> Result<Option<Span>, String> {
         let Some(text) = &self.expire_after else {
@@ -39,11 +39,11 @@ impl CacheConfig {
             .ok_or_else(|| format!("`{text}` is not an ISO 8601 duration, such as P30D or PT1H"))
     }
 
-    /// True if a result of `then` can still be used `now`.
+    /// Whether a result of `then` can still be used `now`.
     pub fn is_fresh(&self, then: Timestamp, now: Timestamp) -> bool {
         match self.age() {
             Ok(None) => true,
-            // A duration beyond the calendar's end never passes.
+            // A duration beyond the calendar's end never expires.
             Ok(Some(age)) => then
                 .to_zoned(jiff::tz::TimeZone::UTC)
                 .checked_add(age)
@@ -53,25 +53,25 @@ impl CacheConfig {
     }
 }
 
-/// Why a step failed, as far as retries go.
+/// The reason of a step's failure, as retry policies classify it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exception {
     /// The service that the step called had an internal error.
     #[serde(rename = "Step.SERVICE_FAULT")]
     ServiceFault,
-    /// The service that the step called was called too often.
+    /// The service that the step called throttled it.
     #[serde(rename = "Step.THROTTLING")]
     Throttling,
     /// The job failed with an `InternalServerError`.
     #[serde(rename = "SageMaker.JOB_INTERNAL_ERROR")]
     JobInternalError,
-    /// There was no machine for the job.
+    /// No instance was available for the job.
     #[serde(rename = "SageMaker.CAPACITY_ERROR")]
     CapacityError,
-    /// A quota of the account was used up.
+    /// A quota of the account was exceeded.
     #[serde(rename = "SageMaker.RESOURCE_LIMIT")]
     ResourceLimit,
-    /// A quota of EMR was used up.
+    /// A quota of EMR was exceeded.
     #[serde(rename = "Emr.RESOURCE_LIMIT")]
     EmrResourceLimit,
 }
@@ -112,16 +112,16 @@ fn one_or_more<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Exceptio
     })
 }
 
-/// Retries when a policy says nothing else (developer guide).
+/// Default number of retries (developer guide).
 const ATTEMPTS: f64 = 5.0;
 
-/// The longest values that AWS accepts (developer guide): 12 hours, 20 attempts, 10 days.
+/// Maximum values that AWS accepts (developer guide): 12 hours, 20 attempts, 10 days.
 const MAX_INTERVAL: f64 = 43_200.0;
 const MAX_ATTEMPTS: f64 = 20.0;
 const MAX_EXPIRE: f64 = 14_400.0;
 
 impl RetryPolicy {
-    /// Reads a policy; the error is what is wrong with it.
+    /// Parses a policy. The error describes what is wrong with it.
     pub fn parse(policy: &Value) -> Result<Self, String> {
         let wrong = |what: &str| {
             format!(
@@ -130,7 +130,7 @@ impl RetryPolicy {
             )
         };
         let read = Self::deserialize(policy).map_err(|_| wrong("not a list"))?;
-        // The published schema has one exception there, which a list can replace but not omit.
+        // The published schema requires one exception, which a list can replace but not omit.
         if read.exceptions.is_empty() {
             return Err(wrong("empty; it needs at least one"));
         }
@@ -164,8 +164,8 @@ impl RetryPolicy {
         Ok(read)
     }
 
-    /// What AWS does without a policy: faults and throttling of the services behind a step are
-    /// retried (the developer guide has no numbers for it; these are the defaults of a policy).
+    /// AWS's behavior without a policy: faults and throttling of the called services are retried (the
+    /// developer guide gives no numbers; these are the defaults of a policy).
     pub fn automatic() -> Self {
         Self {
             exceptions: vec![Exception::ServiceFault, Exception::Throttling],
@@ -176,13 +176,13 @@ impl RetryPolicy {
         }
     }
 
-    /// True if the policy is for this exception.
+    /// Whether the policy applies to this exception.
     pub fn covers(&self, exception: Exception) -> bool {
         self.exceptions.contains(&exception)
     }
 
-    /// How long to wait before the next attempt, after `retries` by this policy in a step that started
-    /// `elapsed` ago; `None` when the policy gives up.
+    /// Time to wait before the next attempt, after `retries` by this policy in a step that started
+    /// `elapsed` ago; `None` if the policy gives up.
     pub fn wait(&self, retries: u32, elapsed: Duration) -> Option<Duration> {
         let more = match self.expire_after_min {
             Some(minutes) => elapsed.as_secs_f64() < minutes * 60.0,
@@ -190,7 +190,7 @@ impl RetryPolicy {
         };
         let power = i32::try_from(retries).unwrap_or(i32::MAX);
         let seconds = self.interval_seconds * self.backoff_rate.powi(power);
-        // The longest interval is also the longest that back-off makes of it.
+        // The maximum interval also caps the back-off.
         more.then(|| Duration::from_secs_f64(seconds.min(MAX_INTERVAL)))
     }
 }

@@ -1,8 +1,9 @@
 //! The shapes of AWS requests: member names, types and limits, from AWS's own service models.
 //!
-//! `tools/api_shapes.py` writes the tables in `shapes/` from botocore; its head describes the format.
-//! The local cloud checks every request against them, and `pipeline` the arguments of a definition's
-//! steps. A value that does not fit is reported, so nothing in a request is skipped by accident.
+//! `tools/api_shapes.py` generates the tables in `shapes/` from botocore; its docstring describes the
+//! format. The local cloud checks every request against them, and this crate checks the arguments of a
+//! definition's steps. A value that does not fit is reported, so no part of a request is silently
+//! ignored.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
@@ -22,14 +23,14 @@ pub struct Table {
     shapes: HashMap<&'static str, Shape>,
 }
 
-/// The smallest and largest length or value.
+/// Minimum and maximum of a length or value.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Limits {
     min: Option<f64>,
     max: Option<f64>,
 }
 
-/// What a value must look like.
+/// The type of a value.
 #[derive(Debug)]
 pub enum Shape {
     /// An object with these members.
@@ -38,7 +39,7 @@ pub enum Shape {
     List {
         /// The shape of the elements.
         item: &'static str,
-        /// How many there can be.
+        /// The allowed number of elements.
         limits: Limits,
     },
     /// An object with any member names.
@@ -47,7 +48,7 @@ pub enum Shape {
         key: &'static str,
         /// The shape of the values.
         value: &'static str,
-        /// How many there can be.
+        /// The allowed number of entries.
         limits: Limits,
     },
     /// Text.
@@ -59,7 +60,7 @@ pub enum Shape {
     },
     /// One of these words.
     Choice(Vec<&'static str>),
-    /// A whole number.
+    /// An integer.
     Whole(Limits),
     /// A number.
     Number(Limits),
@@ -78,13 +79,13 @@ pub struct Member {
     pub name: &'static str,
     /// The name of its shape.
     pub shape: &'static str,
-    /// Whether a request without it is refused.
+    /// Whether the member is required.
     pub required: bool,
     /// True for members of a path, query or header: numbers and booleans arrive as text.
     as_text: bool,
 }
 
-/// A pattern that is compiled when a value first needs it.
+/// A pattern that is compiled on first use.
 #[derive(Debug)]
 pub struct Pattern {
     source: &'static str,
@@ -92,7 +93,8 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// True if the whole text matches, or if the pattern uses what `regex` lacks (look-around).
+    /// Whether the whole text matches. True for patterns with features that `regex` lacks
+    /// (look-around).
     fn matches(&self, text: &str) -> bool {
         self.regex().is_none_or(|regex| regex.is_match(text))
     }
@@ -151,7 +153,7 @@ impl Table {
         table
     }
 
-    /// True for an operation that the table has.
+    /// Whether the table has an operation.
     pub fn has(&self, operation: &str) -> bool {
         self.operations.contains_key(operation)
     }
@@ -187,7 +189,7 @@ impl Table {
     }
 }
 
-/// Takes the next word of a line; empty at its end.
+/// Splits off the next word of a line; empty at its end.
 fn word(rest: &mut &'static str) -> &'static str {
     let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
     *rest = after;
@@ -288,7 +290,7 @@ mod tests {
         assert!(Table::of("s3").is_none());
     }
 
-    /// A pattern that `regex` cannot compile is not checked: only look-around is such a pattern.
+    /// A pattern that `regex` cannot compile is not checked; only patterns with look-around are such.
     #[test]
     fn every_pattern_compiles_or_uses_look_around() {
         for service in SERVICES {

@@ -7,51 +7,51 @@ use super::{Limits, Shape, Table};
 /// How a request writes numbers and booleans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scalars {
-    /// As JSON does.
+    /// As JSON numbers and booleans.
     Json,
-    /// As text, because forms have nothing else; an empty text is also an empty list or structure.
+    /// As text, because forms have nothing else; empty text is also an empty list or structure.
     Text,
 }
 
-/// What does not fit at one place of a value.
+/// A mismatch at one location of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
-    /// The place: `AppSpecification.ContainerArguments[1]`.
+    /// The location: `AppSpecification.ContainerArguments[1]`.
     pub path: String,
-    /// What does not fit there.
+    /// The kind of mismatch.
     pub fault: Fault,
 }
 
-/// What does not fit.
+/// The kind of a mismatch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
-    /// The structure at this place has no such member.
+    /// The structure has no such member.
     Unknown {
         /// The member.
         member: String,
-        /// The members that it has.
+        /// The members that the structure has.
         known: Vec<&'static str>,
     },
     /// The value has another JSON type.
     Type {
-        /// The type that belongs there: `String`, `Integer`, `List`, …
+        /// The expected type: `String`, `Integer`, `List`, …
         wanted: &'static str,
         /// The type of the value: `NUMBER`, `STRING`, `OBJECT`, …
         found: &'static str,
     },
-    /// The value breaks a limit, in the words of AWS's messages ("Member must …").
+    /// The value violates a limit, in the words of AWS's messages ("Member must …").
     Limit {
         /// The value as AWS's messages print it.
         value: String,
         /// The constraint.
         constraint: String,
     },
-    /// A function call whose value cannot be used there; the whole message.
+    /// A function call whose value cannot be used there; the complete message.
     Call(String),
 }
 
-/// Decides about an object that stands where the shape has a scalar of the type `wanted`: `None`
-/// when it is not a function call, else whether its value can be used there.
+/// Judges an object where the shape has a scalar of type `wanted`: `None` if it is not a function
+/// call, otherwise whether its value can be used.
 pub type Calls<'a> = dyn Fn(&Map<String, Value>, &'static str) -> Option<Result<(), String>> + 'a;
 
 /// A comparison of values with a table's shapes.
@@ -60,14 +60,14 @@ pub struct Check<'a> {
     pub table: &'a Table,
     /// How the value writes numbers and booleans.
     pub scalars: Scalars,
-    /// Whether required members, lengths, ranges, patterns and words are checked too.
+    /// Whether to check required members, lengths, ranges, patterns and enumerations too.
     pub limits: bool,
-    /// Scalars that a pipeline definition may hold as expressions.
+    /// Accepts expressions of a pipeline definition in place of scalars.
     pub calls: Option<&'a Calls<'a>>,
 }
 
 impl Check<'_> {
-    /// Everything in `value` that does not fit the shape of this name.
+    /// Returns every mismatch between `value` and the shape of this name.
     pub fn run(&self, shape: &str, value: &Value) -> Vec<Finding> {
         let mut found = Vec::new();
         self.value(shape, value, self.scalars, "", &mut found);
@@ -113,7 +113,7 @@ impl Check<'_> {
                 }
             }
             (Shape::Structure(_) | Shape::List { .. } | Shape::Map { .. }, _) if empty => {}
-            // A form cannot tell a map from a list of entries: its handler reads what it gets.
+            // A form cannot distinguish a map from a list of entries; the handler reads either.
             (Shape::Map { .. }, Value::Array(_)) if text => {}
             (Shape::Structure(_) | Shape::List { .. } | Shape::Map { .. }, _) => {
                 push(found, path, mismatch(shape, value));
@@ -126,7 +126,7 @@ impl Check<'_> {
         }
     }
 
-    /// The function call in place of a scalar, if there is one.
+    /// The function call in place of a scalar, if any.
     fn call(&self, shape: &Shape, value: &Value) -> Option<Result<(), String>> {
         (self.calls?)(value.as_object()?, shape.type_name())
     }
@@ -185,7 +185,7 @@ impl Check<'_> {
             (Shape::Whole(_), value) => {
                 value.is_i64()
                     || value.is_u64()
-                    // JSON Schema's integers are numbers without a fraction: 5.0 is one.
+                    // JSON Schema's integers are numbers without a fraction, such as 5.0.
                     || self.calls.is_some()
                         && value.as_f64().is_some_and(|number| number.fract() == 0.0)
             }
@@ -279,7 +279,7 @@ impl Check<'_> {
 }
 
 impl Shape {
-    /// The type as AWS's messages call it.
+    /// The type's name in AWS's messages.
     fn type_name(&self) -> &'static str {
         match self {
             Self::Structure(_) => "Structure",
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(found("CreateProcessingJob", &processing()), []);
     }
 
-    /// Issue 8, 4.1: whatever is not text where text belongs is found, wherever it is.
+    /// Issue 8, 4.1: values that are not text where text is required are found, wherever they are.
     #[test]
     fn issue_8_4_1_values_of_the_wrong_type_are_found_in_lists_maps_and_structures() {
         for (pointer, value, path, wanted, kind) in [

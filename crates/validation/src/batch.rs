@@ -1,40 +1,40 @@
-//! Some rows of text, as the readers hand them over and the columns take them.
+//! Rows of text cells, as readers produce them and columns consume them.
 
-/// How a cell says that it has no value.
+/// How a cell marks a missing value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Missing {
-    /// It is empty (CSV, where nothing else could say it).
+    /// An empty cell is missing (CSV has no other mark).
     #[default]
     Empty,
-    /// It is [`NOTHING`]; an empty cell is an empty text (JSON).
+    /// [`NOTHING`] is missing; an empty cell is an empty text (JSON).
     Marked,
 }
 
-/// One byte that is no UTF-8.
+/// A byte that never occurs in UTF-8.
 const NOTHING: &[u8] = &[0xff];
 
-/// Rows of text cells. The bytes of a row's cells follow each other with one byte between them,
-/// whatever it is, so that a CSV file's block is a batch as it lies in memory.
+/// Rows of text cells. Adjacent cells are separated by one byte of any value, so that a block of a CSV
+/// file is a batch exactly as it lies in memory.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
-    /// Where the cells end, row by row; a cell begins one byte after the end before it. The first
-    /// entry stands for the end before the first cell.
+    /// Offsets of the ends of cells, row by row. A cell begins one byte after the previous end; the
+    /// first entry is the "end" before the first cell.
     pub(super) ends: Vec<u32>,
     columns: usize,
     rows: usize,
     missing: Missing,
-    /// A cell that begins with a quote ends with one; neither belongs to it.
+    /// A cell that begins with a quote also ends with one; neither is part of the value.
     quoted: bool,
-    /// The last cell of a row has a carriage return that does not belong to it.
+    /// The last cell of a row ends with a carriage return that is not part of the value.
     crlf: bool,
 }
 
-/// "One byte before the first".
+/// The position one byte before the first.
 const BEFORE: u32 = u32::MAX;
 
 impl Batch {
-    /// Starts anew for rows that are pushed cell by cell; an empty cell is missing.
+    /// Clears the batch for rows that are pushed cell by cell; empty cells are missing.
     pub(super) fn clear(&mut self, columns: usize) {
         self.bytes.clear();
         self.ends.clear();
@@ -46,14 +46,14 @@ impl Batch {
         self.crlf = false;
     }
 
-    /// Starts anew for rows in which only `None` is missing.
+    /// Clears the batch for rows in which only `None` is missing.
     pub(super) fn clear_marked(&mut self, columns: usize) {
         self.clear(columns);
         self.missing = Missing::Marked;
     }
 
-    /// Starts anew for a block in which `rows` rows were found by filling `ends`. Its cells may still
-    /// stand in quotes, and its lines end in CRLF.
+    /// Resets the batch for a block of `rows` rows whose cells `ends` already describes. Cells may
+    /// still be quoted, and lines may end in CRLF.
     pub(super) fn set(&mut self, columns: usize, rows: usize, quoted: bool, crlf: bool) {
         self.columns = columns;
         self.rows = rows;
@@ -62,7 +62,7 @@ impl Batch {
         self.crlf = crlf;
     }
 
-    /// Makes room for `count` ends beside the first.
+    /// Reserves space for `count` ends after the first.
     pub(super) fn reserve_ends(&mut self, count: usize) {
         if self.ends.len() < count + 1 {
             self.ends.resize(count + 1, 0);
@@ -70,7 +70,7 @@ impl Batch {
         self.ends[0] = BEFORE;
     }
 
-    /// Adds the next cell of the row that is being pushed.
+    /// Appends a cell to the current row.
     pub(super) fn push(&mut self, cell: Option<&[u8]>) {
         match cell {
             Some(bytes) => self.bytes.extend_from_slice(bytes),
@@ -80,7 +80,7 @@ impl Batch {
         self.end_cell();
     }
 
-    /// Ends the cell whose bytes were added to `bytes`.
+    /// Ends the cell whose bytes were appended to `bytes`.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "readers hand a batch over long before 4 GiB"
@@ -90,27 +90,27 @@ impl Batch {
         self.bytes.push(b'\n');
     }
 
-    /// Ends the row that was pushed.
+    /// Ends the current row.
     pub(super) fn end_row(&mut self) {
         self.rows += 1;
     }
 
-    /// Cells that were pushed since the last row ended.
+    /// Number of cells pushed since the last row ended.
     pub(super) fn open_cells(&self) -> usize {
         self.ends.len() - 1 - self.rows * self.columns
     }
 
-    /// How many columns there are.
+    /// Number of columns.
     pub(super) fn columns(&self) -> usize {
         self.columns
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// All cells that were pushed.
+    /// All cells, row by row.
     pub(super) fn cells(&self) -> impl Iterator<Item = &[u8]> {
         let ends = self.ends.windows(2);
         ends.map(|ends| &self.bytes[ends[0].wrapping_add(1) as usize..ends[1] as usize])

@@ -1,15 +1,17 @@
-//! What a SageMaker endpoint captured: JSON Lines, one invocation each.
+//! Traffic that a SageMaker endpoint captured: JSON Lines, one invocation per line.
 //!
-//! Output columns come first, then the input's, as AWS's analyzer has them. The data of an
-//! invocation is CSV or JSON, as text or in base64, and may hold several rows; input and output
-//! then have as many rows each. An output of one line with a value per input row (as AWS's
-//! built-in algorithms answer) counts as a column. Values without names get the baseline's, in
-//! order, or `_c0`, `_c1`, … without one.
+//! Output columns come first, then the input's, as in AWS's analyzer. The data of an invocation is CSV
+//! or JSON, as text or in base64, and may have several rows; input and output then have the same
+//! number
+//! of rows. An output of one line with one value per input row (the response of AWS's built-in
+//! algorithms) counts as a column. Values without names get the baseline's, in order, or `_c0`, `_c1`,
+//! …
+//! without a baseline.
 //!
-//! JSON is what the analyzer reads: an array of values, or flat objects
+//! JSON is limited to what the analyzer reads: an array of values, or flat objects
 //! (`{"feature0": 1, "feature1": "a"}`) whose keys are the columns; and several rows of either, in
-//! an array or one after the other (JSON Lines). Nested data is refused, as AWS wants it flattened
-//! by a preprocessing script.
+//! an array or one after the other (JSON Lines). Nested data is refused: AWS requires a preprocessing
+//! script to flatten it.
 
 use std::io::{BufRead, BufReader};
 
@@ -21,20 +23,20 @@ use super::jsonl::Lines;
 use super::profile::Profiler;
 use super::{DataError, Source, decode};
 
-/// A longer line is an error (an endpoint's payload is at most 25 MB).
+/// Maximum bytes of a line (an endpoint's payload is at most 25 MB).
 const MAX_LINE: u64 = 128 * 1024 * 1024;
 
-/// The time of inference that counts, each end optional.
+/// A window of inference times; both ends are optional.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Window {
-    /// From here on.
+    /// Start of the window, inclusive.
     pub since: Option<jiff::Timestamp>,
-    /// Before this.
+    /// End of the window, exclusive.
     pub until: Option<jiff::Timestamp>,
 }
 
 impl Window {
-    /// Whether a time lies in the window.
+    /// Whether a time is in the window.
     pub fn contains(&self, time: jiff::Timestamp) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
@@ -70,14 +72,14 @@ struct Payload {
     encoding: String,
 }
 
-/// A column's name, when the data says it, and its value.
+/// A column's name, if the data names it, and its value.
 type Cell = (Option<String>, Option<String>);
 type Table = Vec<Vec<Cell>>;
 
 /// Whether the first line of a source is a captured invocation.
 ///
 /// # Errors
-/// It cannot be read.
+/// The source cannot be read.
 pub fn is_captured(source: Source) -> Result<bool, DataError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -98,12 +100,12 @@ pub fn is_captured(source: Source) -> Result<bool, DataError> {
     )
 }
 
-/// serde takes an array for a struct, too.
+/// serde would also accept an array for a struct.
 fn is_object(line: &str) -> bool {
     line.trim_ascii_start().starts_with('{')
 }
 
-/// Reads a whole capture file into the profiler.
+/// Reads a capture file into the profiler.
 pub(super) fn read(
     name: &str,
     input: impl BufRead,
@@ -122,7 +124,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// The rows of one invocation; none when it is not of the window.
+/// The rows of one invocation; empty if it is outside of the window.
 fn invocation(line: &str, window: Window) -> Result<Table, String> {
     if !is_object(line) {
         return Err("not a captured invocation: it is no JSON object".to_owned());
@@ -176,7 +178,7 @@ fn add(row: Vec<Cell>, named: &mut Option<bool>, profiler: &mut Profiler) -> Res
     profiler.row(cells.iter().map(|cell| cell.as_ref()?.as_deref()))
 }
 
-/// Output columns, then input columns.
+/// Joins output columns and input columns.
 fn join(output: Option<Table>, input: Option<Table>) -> Result<Table, String> {
     let (mut output, input) = match (output, input) {
         (Some(output), Some(input)) => (output, input),
@@ -257,7 +259,7 @@ fn json(text: &str) -> Result<Table, String> {
     Ok(rows)
 }
 
-/// A value, a row, or an array of rows.
+/// Parses a value, a row, or an array of rows.
 fn document(scanner: &mut Scanner<'_>, rows: &mut Table) -> Result<(), String> {
     if !scanner.take(b'[') {
         rows.push(row(scanner)?);
@@ -278,7 +280,7 @@ fn document(scanner: &mut Scanner<'_>, rows: &mut Table) -> Result<(), String> {
     Ok(())
 }
 
-/// An object, an array or a value.
+/// Parses an object, an array or a value.
 fn row(scanner: &mut Scanner<'_>) -> Result<Vec<Cell>, String> {
     if scanner.take(b'[') {
         return array(scanner);
@@ -301,7 +303,7 @@ fn row(scanner: &mut Scanner<'_>) -> Result<Vec<Cell>, String> {
     Ok(cells)
 }
 
-/// The rest of an array of values.
+/// Parses the rest of an array of values.
 fn array(scanner: &mut Scanner<'_>) -> Result<Vec<Cell>, String> {
     let mut cells = Vec::new();
     while scanner.more(cells.is_empty(), b']')? {

@@ -4,22 +4,22 @@ use super::hash;
 
 /// Deequ's `DEFAULT_CARDINALITY_THRESHOLD`: a column with more distinct values is not categorical.
 pub(super) const MAX_CATEGORIES: usize = 120;
-/// A longer text is no category.
+/// Maximum bytes of a category; longer text is not categorical.
 const MAX_LENGTH: usize = 1024;
-/// So many categories that nobody knew are shown.
+/// Maximum number of unknown categories to report.
 const EXAMPLES: usize = 5;
 
-/// Counts of categories. The baseline's categories are always counted; up to
-/// [`MAX_CATEGORIES`] others are, until there are more: then none of the others is. So the counts
-/// do not depend on the order of the values, nor on how the data was split.
+/// Counts of categories. The baseline's categories are always counted. Others are counted until there
+/// are more than [`MAX_CATEGORIES`] of them; then none of them is. The counts therefore depend neither
+/// on the order of values nor on how the data was split.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Categories {
-    /// The known ones first.
+    /// The baseline's categories first.
     entries: Vec<Entry>,
     known: usize,
     /// Indices into `entries` plus one, by hash; a power of two, at most half full.
     slots: Vec<u32>,
-    /// Some of the others, from before there were too many of them.
+    /// Examples of other categories, from before there were too many.
     examples: Option<Vec<Box<str>>>,
 }
 
@@ -44,13 +44,13 @@ impl Categories {
         categories
     }
 
-    /// Whether there is anything left to count.
+    /// Whether any category is still counted.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
         self.examples.is_none() || self.known > 0
     }
 
-    /// Counts a text `count` times; `hash` is its `hash::of_text`.
+    /// Counts `count` occurrences of a text; `hash` is its `hash::of_text`.
     #[inline]
     pub(super) fn add(&mut self, text: &[u8], hash: u64, count: u64) {
         if let Some(index) = self.find(text, hash) {
@@ -60,10 +60,10 @@ impl Categories {
         }
     }
 
-    /// Takes in the counts of another part of the data.
+    /// Merges the counts of another part of the data.
     ///
     /// # Errors
-    /// One side did not count everything, and the two knew different categories.
+    /// One side did not count everything, and the two had different baselines.
     pub(super) fn merge(&mut self, other: &Self) -> Result<(), String> {
         let closed = self.examples.is_some() || other.examples.is_some();
         if closed && !(self.knows(other) && other.knows(self)) {
@@ -72,7 +72,7 @@ impl Categories {
             );
         }
         if self.known < other.known {
-            // The baseline's categories come first on one side only: start with them.
+            // Only one side begins with the baseline's categories: start from those.
             let mut with = Self::with(
                 other.entries[..other.known]
                     .iter()
@@ -92,7 +92,7 @@ impl Categories {
         })
     }
 
-    /// Whether every occurrence of that category was counted.
+    /// Whether every occurrence of this category was counted.
     pub(super) fn counted(&self, text: &str) -> bool {
         let hash = hash::of_text(text.as_bytes());
         let found = self.find(text.as_bytes(), hash);
@@ -108,9 +108,9 @@ impl Categories {
         }
     }
 
-    /// The categories in descending order of their counts, or `None` when the column has too many
-    /// and the baseline knows none. Where there are too many, the known ones are there even when
-    /// they did not occur: that they are gone is what a comparison must see.
+    /// The categories by descending count, or `None` if the column has too many and the baseline has
+    /// none. If there are too many, the baseline's categories are included even with a count of zero:
+    /// a comparison must see that they disappeared.
     pub(super) fn counts(&self) -> Option<Vec<(&str, u64)>> {
         if !self.is_open() {
             return None;
@@ -125,18 +125,18 @@ impl Categories {
         Some(counts)
     }
 
-    /// Some texts that were no longer counted; `None` when every category was counted.
+    /// Examples of text that was no longer counted; `None` if every category was counted.
     pub(super) fn examples(&self) -> Option<Vec<&str>> {
         let examples = self.examples.as_ref()?;
         Some(examples.iter().map(|text| &**text).collect())
     }
 
-    /// The baseline's categories, as they were given first.
+    /// The baseline's categories in their original order.
     pub(super) fn known(&self) -> impl Iterator<Item = &str> {
         self.entries[..self.known].iter().map(|entry| &*entry.text)
     }
 
-    /// What a profile's file holds.
+    /// Restores counts from a profile file.
     pub(super) fn of(
         known: Vec<String>,
         counts: Vec<(String, u64)>,
@@ -203,7 +203,7 @@ impl Categories {
         others.map(|entry| entry.text.clone()).collect()
     }
 
-    /// Counts the known ones only from here on.
+    /// Stops counting categories that the baseline does not have.
     fn close(&mut self, more: Vec<Box<str>>) {
         let mut examples = self.examples.take().unwrap_or_default();
         examples.extend(more);

@@ -1,4 +1,4 @@
-//! Constraints against a profile: the violations.
+//! Compares a profile with constraints and reports violations.
 
 use std::collections::HashSet;
 
@@ -10,8 +10,8 @@ use super::statistics::FeatureStatistics;
 use super::violations::{Violation, Violations};
 use super::{Baseline, Profile, Statistics, drift};
 
-/// The order of violations, by their checks. AWS's output has types before completeness before
-/// drift; within a check it has no order, and here the baseline's. The opt-in checks come last.
+/// The order of violations, by check. AWS's output has types before completeness before drift; within
+/// a check it has no order, and we use the baseline's. Opt-in checks come last.
 const ORDER: [&str; 7] = [
     "data_type_check",
     "completeness_check",
@@ -22,11 +22,11 @@ const ORDER: [&str; 7] = [
     "baseline_drift_check",
 ];
 
-/// Everything about the data that breaks the baseline's constraints. `clock` is the time it is, for
-/// checks of age.
+/// Returns every violation of the baseline's constraints. `clock` is the current time, for checks of
+/// age.
 ///
 /// # Errors
-/// The constraints ask for a check that cannot be made: what [`opt_in`] refuses.
+/// The constraints request a check that cannot be performed: see [`opt_in`].
 pub fn check(
     profile: &Profile,
     statistics: &Statistics,
@@ -83,8 +83,8 @@ pub fn check(
     })
 }
 
-/// Columns that are missing or new. AWS compares how many there are; here it is their names, so
-/// that one missing and one new column are both found. Their order does not matter.
+/// Missing and new columns. AWS compares only their number; we compare names, so that one missing and
+/// one new column are both reported. Order does not matter.
 fn columns(statistics: &Statistics, constraints: &Constraints) -> Vec<Violation> {
     let current: HashSet<&str> = statistics.features.iter().map(|f| &*f.name).collect();
     let expected: HashSet<&str> = constraints.features.iter().map(|f| &*f.name).collect();
@@ -132,7 +132,7 @@ fn columns(statistics: &Statistics, constraints: &Constraints) -> Vec<Violation>
     found
 }
 
-/// What the values of one column break.
+/// The violations of one column's values.
 fn values(
     profile: &Profile,
     current: &FeatureStatistics,
@@ -235,7 +235,7 @@ fn domain(profile: &Profile, feature: &FeatureConstraints, rules: &Rules) -> Opt
     ))
 }
 
-/// At most 40 characters of a value.
+/// Shortens a value to 40 characters.
 fn shorten(text: &str) -> String {
     if text.chars().count() > 40 {
         text.chars().take(39).chain(['…']).collect()
@@ -244,7 +244,7 @@ fn shorten(text: &str) -> String {
     }
 }
 
-/// A share as AWS writes it: `100.0%`, `99.71751412429379%`.
+/// Formats a share as AWS does: `100.0%`, `99.71751412429379%`.
 pub(super) fn percent(share: f64) -> String {
     format!("{:?}%", share * 100.0)
 }
@@ -340,7 +340,7 @@ mod tests {
                 .map(|(feature, check)| ((*feature).to_owned(), (*check).to_owned()))
                 .collect()
         };
-        // `delay` and `distance` hold another type than the baseline's, so they have no distance.
+        // `delay` and `distance` have another type than in the baseline, so no distance is measured.
         assert_eq!(
             kinds(&found),
             wanted(&[
@@ -353,7 +353,7 @@ mod tests {
             ]),
             "{found:#?}"
         );
-        // 200 of the 300 present values are whole numbers.
+        // 200 of the 300 present values are integers.
         let texts: Vec<&str> = found.iter().map(|(_, _, text)| text.as_str()).collect();
         assert_eq!(
             texts[..3],
@@ -384,7 +384,7 @@ mod tests {
         assert!(text.ends_with(" exceeds threshold: 0.1"), "{text}");
     }
 
-    /// Issue 8, 4.6: what AWS's analyzer was seen to do, and our rules.
+    /// Issue 8, 4.6: observed behavior of AWS's analyzer, and our rules.
     #[test]
     fn columns_of_few_values_do_not_drift_by_awss_rules() {
         let ones = |share: u32| table("seen", |i| u32::from(i % 10 < share).to_string());

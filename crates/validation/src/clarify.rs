@@ -1,9 +1,9 @@
 //! SageMaker Clarify's `analysis.json` (bias metrics and feature attributions), and the drift of
 //! attributions.
 //!
-//! Nothing here computes bias metrics or SHAP values yet: the types read and write the file, which
-//! is also the baseline of bias drift and attribution drift. The members inside a facet are
-//! unverified against AWS: the developer guide shows the outer ones.
+//! Nothing here computes bias metrics or SHAP values yet: the types parse and write the file, which is
+//! also the baseline of bias drift and attribution drift. The members inside a facet are unverified
+//! against AWS: the developer guide shows only the outer ones.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub struct Analysis {
     /// Bias in the predictions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post_training_bias_metrics: Option<BiasMetrics>,
-    /// Members of others.
+    /// Unknown members, kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
@@ -35,7 +35,7 @@ pub struct Explanations {
     /// SHAP values by label (`label0`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_shap: Option<Map<String, Value>>,
-    /// Members of others.
+    /// Unknown members, kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
@@ -48,7 +48,7 @@ pub struct Attributions {
     /// The prediction without any feature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_value: Option<f64>,
-    /// Members of others.
+    /// Unknown members, kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
@@ -56,14 +56,14 @@ pub struct Attributions {
 /// Bias metrics of every facet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BiasMetrics {
-    /// The column that is predicted.
+    /// The predicted column.
     pub label: String,
-    /// The label's value or threshold that is the good outcome.
+    /// The label's value or threshold that is the favorable outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_value_or_threshold: Option<String>,
     /// The facets, by column.
     pub facets: HashMap<String, Vec<Facet>>,
-    /// Members of others.
+    /// Unknown members, kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
@@ -75,7 +75,7 @@ pub struct Facet {
     pub value_or_threshold: String,
     /// Its metrics.
     pub metrics: Vec<BiasMetric>,
-    /// Members of others.
+    /// Unknown members, kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
@@ -85,18 +85,18 @@ pub struct Facet {
 pub struct BiasMetric {
     /// `CI`, `DPL`, …
     pub name: String,
-    /// What it is.
+    /// Its description.
     #[serde(default)]
     pub description: String,
-    /// The metric; `None` when it could not be computed.
+    /// The metric; `None` if it could not be computed.
     pub value: Option<f64>,
-    /// Members of others.
+    /// Unknown members, kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
 
 impl Analysis {
-    /// The attributions of a label; `None` when the file has none.
+    /// The attributions of a label; `None` if the file has none.
     pub fn attributions(&self, label: &str) -> Option<Attributions> {
         let labels = self.explanations.as_ref()?.kernel_shap.as_ref()?;
         serde_json::from_value(labels.get(label)?.clone()).ok()
@@ -104,7 +104,7 @@ impl Analysis {
 }
 
 impl Attributions {
-    /// The attribution of each feature that is a number.
+    /// The attribution of each feature, where it is a number.
     pub fn values(&self) -> Vec<(&str, f64)> {
         self.global_shap_values
             .iter()
@@ -113,12 +113,13 @@ impl Attributions {
     }
 }
 
-/// How much of the ranking of features by attribution is left: the normalized discounted cumulative
+/// How well the ranking of features by attribution is preserved: the normalized discounted cumulative
 /// gain of the training data's attributions in the live data's order. 1 is the same order; AWS
 /// reports a violation (`feature_attribution_drift_check`) below 0.9.
 ///
-/// Ranks go by the size of the attribution. `None` without features, without any attribution in
-/// training, or when the live data does not have the same features.
+/// Features are ranked by the size of the attribution. `None` without features, without any
+/// attribution
+/// in training, or if the live data does not have the same features.
 pub fn attribution_ndcg(training: &[(&str, f64)], live: &[(&str, f64)]) -> Option<f64> {
     let of_training: HashMap<&str, f64> = training
         .iter()

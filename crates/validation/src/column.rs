@@ -1,4 +1,4 @@
-//! What one pass over the data finds out about one column.
+//! The statistics that one pass over the data collects for a column.
 
 use super::batch::Batch;
 use super::categories::Categories;
@@ -13,26 +13,26 @@ use super::types::{InferredType, TypeCounts};
 use super::watch::Watch;
 use super::{hash, number};
 
-/// What is known about one column so far.
+/// The statistics of one column so far.
 #[derive(Debug, Clone)]
 pub(super) struct Column {
     pub(super) name: String,
-    /// The baseline's type: a column that should be numeric keeps its numeric statistics even
-    /// when some values are not.
+    /// The baseline's type: a column that should be numeric keeps its numeric statistics even if some
+    /// values are not numbers.
     pub(super) expected: Option<InferredType>,
     pub(super) types: TypeCounts,
     pub(super) moments: Moments,
     pub(super) sketch: Sketch,
     pub(super) distinct: Distinct,
     pub(super) categories: Categories,
-    /// Numbers of a typed column were not counted among the categories.
+    /// Whether numbers of a typed column were not counted as categories.
     pub(super) numbers_uncounted: bool,
-    /// What the opt-in checks of this column need.
+    /// Statistics for the opt-in checks of this column.
     pub(super) watch: Option<Watch>,
 }
 
 impl Column {
-    /// Takes the column's cells of a batch.
+    /// Adds the column's cells of a batch.
     pub(super) fn observe(&mut self, batch: &Batch, index: usize) {
         let mut missing = 0;
         self.texts(
@@ -45,7 +45,7 @@ impl Column {
         self.types.missing += missing;
     }
 
-    /// Takes texts that are there, about `count` of them.
+    /// Adds present texts, about `count` of them.
     pub(super) fn texts<'a>(&mut self, count: usize, texts: impl Iterator<Item = &'a [u8]>) {
         let mut numbers = Vec::with_capacity(count);
         let mut integral = 0;
@@ -76,7 +76,7 @@ impl Column {
         self.sketch.extend(&numbers);
     }
 
-    /// Takes whole numbers of a typed column.
+    /// Adds integers of a typed column.
     pub(super) fn integers(&mut self, values: impl Iterator<Item = i64>) {
         let mut numbers = Vec::new();
         let counting = self.counts_numbers();
@@ -97,7 +97,7 @@ impl Column {
         self.sketch.extend(&numbers);
     }
 
-    /// Takes finite numbers of a typed column.
+    /// Adds finite numbers of a typed column.
     pub(super) fn floats(&mut self, numbers: &[f64]) {
         let counting = self.counts_numbers();
         self.numbers_uncounted |= !counting && !numbers.is_empty();
@@ -115,7 +115,7 @@ impl Column {
         self.sketch.extend(numbers);
     }
 
-    /// Takes a date or time of a typed column, told apart by `key`; `text` writes it.
+    /// Adds a date or time of a typed column. `key` identifies it; `text` formats it.
     pub(super) fn instant(&mut self, key: u64, count: u64, text: impl FnOnce() -> String) {
         self.types.string += count;
         self.distinct.insert(key);
@@ -128,7 +128,7 @@ impl Column {
         }
     }
 
-    /// Takes the same cell `count` times; `None` is missing.
+    /// Adds the same cell `count` times; `None` is missing.
     pub(super) fn repeat(&mut self, cell: Option<&[u8]>, count: u64) {
         let Some(text) = cell else {
             self.types.missing += count;
@@ -156,8 +156,8 @@ impl Column {
         }
     }
 
-    /// Whether the values of a column of numbers are counted: only those that the baseline knows
-    /// as categories are.
+    /// Whether the values of a numeric column are counted as categories: only if the baseline has them
+    /// as categories.
     fn counts_numbers(&self) -> bool {
         self.categories.known().next().is_some()
     }
@@ -167,10 +167,10 @@ impl Column {
         self.categories.add(text.as_bytes(), hash, count);
     }
 
-    /// Takes in another part of the same column.
+    /// Merges another part of the same column.
     ///
     /// # Errors
-    /// The two were made for different opt-in checks.
+    /// The two were created for different opt-in checks.
     pub(super) fn merge(&mut self, other: &Self) -> Result<(), String> {
         match (&mut self.watch, &other.watch) {
             (Some(mine), Some(theirs)) => mine.merge(theirs)?,
@@ -208,7 +208,7 @@ impl Column {
                 kll: Some(self.kll()),
             }),
         });
-        // A column of categories stays one when all that is left of them look like numbers.
+        // A column of categories stays one even if all remaining values look like numbers.
         let text = !inferred.is_numeric() || self.expected == Some(InferredType::String);
         let string = text.then(|| StringStatistics {
             common,

@@ -1,9 +1,9 @@
 //! `constraints.json`: what a data set must look like, and how to suggest it from statistics.
 //!
-//! Read leniently (both spellings of `monitoringConfigOverrides`, missing members, unknown ones
-//! are kept), written as AWS's analyzer does. Thresholds of `datatype_check_threshold` and
-//! `domain_content_threshold` are read as required shares, as the texts of AWS's violations have
-//! it ("Expected match: 100.0%" with 1.0); the documentation's sentence reads like a tolerance.
+//! Parsed leniently (both spellings of `monitoringConfigOverrides`; missing members have defaults and
+//! unknown ones are kept), written as AWS's analyzer does. `datatype_check_threshold` and
+//! `domain_content_threshold` are required shares, as the text of AWS's violations implies
+//! ("Expected match: 100.0%" for 1.0), although the documentation reads as if they were tolerances.
 
 use std::collections::HashMap;
 
@@ -23,10 +23,10 @@ pub struct Constraints {
     pub version: f64,
     /// One entry per column, in the order of the data.
     pub features: Vec<FeatureConstraints>,
-    /// How the checks are done.
+    /// How the checks are performed.
     #[serde(default)]
     pub monitoring_config: MonitoringConfig,
-    /// Members of others, and [`opt_in::KEY`](super::opt_in::KEY).
+    /// Unknown members, and [`opt_in::KEY`](super::opt_in::KEY).
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
@@ -38,16 +38,16 @@ pub struct FeatureConstraints {
     pub name: String,
     /// Its type.
     pub inferred_type: InferredType,
-    /// The least share of rows that have a value.
+    /// Minimum share of rows that have a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completeness: Option<f64>,
-    /// Of a numeric column.
+    /// Constraints of a numeric column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_constraints: Option<NumConstraints>,
-    /// Of a categorical column.
+    /// Constraints of a categorical column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub string_constraints: Option<StringConstraints>,
-    /// What differs from `monitoring_config` for this column.
+    /// Overrides of `monitoring_config` for this column.
     #[serde(
         default,
         rename = "monitoringConfigOverrides",
@@ -55,23 +55,23 @@ pub struct FeatureConstraints {
         skip_serializing_if = "Option::is_none"
     )]
     pub overrides: Option<MonitoringConfig>,
-    /// Members of others, and [`opt_in::KEY`](super::opt_in::KEY).
+    /// Unknown members, and [`opt_in::KEY`](super::opt_in::KEY).
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
 
-/// Of a numeric column.
+/// Constraints of a numeric column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumConstraints {
-    /// No value is below 0.
+    /// Whether values below 0 are violations.
     #[serde(default)]
     pub is_non_negative: bool,
 }
 
-/// Of a categorical column.
+/// Constraints of a categorical column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StringConstraints {
-    /// Every category there may be.
+    /// The allowed categories.
     #[serde(default)]
     pub domains: Vec<String>,
 }
@@ -90,10 +90,10 @@ pub enum Switch {
 /// How distances of numbers are corrected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ComparisonMethod {
-    /// The greatest difference of the two distributions.
+    /// The maximum difference of the two cumulative distributions.
     #[serde(alias = "linf_simple")]
     Simple,
-    /// The same, less what chance explains in samples of these sizes.
+    /// The same, minus what chance explains for samples of these sizes.
     #[serde(alias = "linf_robust")]
     Robust,
 }
@@ -101,26 +101,26 @@ pub enum ComparisonMethod {
 /// How distances of categories are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CategoricalMethod {
-    /// The greatest difference of a category's share.
+    /// The maximum difference of a category's share.
     LInfinity,
     /// The chi-squared test.
     ChiSquared,
 }
 
-/// Which rules decide where AWS's analyzer is known to do something else than what is best here.
+/// Which rules apply where AWS's analyzer is known to differ from what we consider best:
 /// docs/validation.md, "Two sets of rules".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RuleSet {
-    /// What AWS's analyzer does.
+    /// The behavior of AWS's analyzer.
     #[default]
     Aws,
-    /// Drift of columns of few values and of columns whose type changed, whole numbers are
-    /// Fractional, a margin for suggested completeness, the names of missing and new columns.
+    /// Drift of columns with few values and of columns whose type changed, integers count as
+    /// Fractional, a margin for suggested completeness, names of missing and new columns.
     Mlops,
 }
 
-/// How the checks are done; what is missing has AWS's default.
+/// How the checks are performed; missing members have AWS's defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MonitoringConfig {
     /// Whether constraints are checked at all.
@@ -135,21 +135,21 @@ pub struct MonitoringConfig {
     /// The share of values that must be one of the column's categories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain_content_threshold: Option<f64>,
-    /// How drift is found.
+    /// How drift is detected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distribution_constraints: Option<DistributionConstraints>,
-    /// Members of others.
+    /// Unknown members, kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
 
-/// How drift is found.
+/// How drift is detected.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DistributionConstraints {
     /// Whether distributions are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perform_comparison: Option<Switch>,
-    /// A greater distance is drift.
+    /// Maximum distance of numbers; a greater one is drift.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison_threshold: Option<f64>,
     /// How distances are corrected.
@@ -159,18 +159,18 @@ pub struct DistributionConstraints {
         skip_serializing_if = "Option::is_none"
     )]
     pub comparison_method: Option<ComparisonMethod>,
-    /// A greater distance of categories is drift.
+    /// Maximum distance of categories; a greater one is drift.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub categorical_comparison_threshold: Option<f64>,
     /// How distances of categories are measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub categorical_drift_method: Option<CategoricalMethod>,
-    /// Members of others.
+    /// Unknown members, kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
 
-/// What holds for one column, with nothing left open.
+/// The rules of one column, with all defaults resolved.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[expect(
     missing_docs,
@@ -198,16 +198,17 @@ impl Constraints {
             .collect()
     }
 
-    /// The rules for a column; a column without constraints of its own has the general ones.
+    /// The rules of a column. A column without constraints of its own has the general rules.
     pub fn rules(&self, column: &str) -> Rules {
         let feature = self.features.iter().find(|feature| feature.name == column);
         self.rules_of(feature)
     }
 
-    /// The rules for a column of these constraints, or the general ones.
+    /// The rules of a column with these constraints, or the general rules.
     ///
-    /// A column's own members go before the general ones, member by member. Only the threshold of
-    /// categories is looked up level by level: `categorical_comparison_threshold`, or without one
+    /// A column's own members override the general ones, member by member. Only the threshold of
+    /// categories
+    /// is resolved level by level: `categorical_comparison_threshold`, or without it
     /// `comparison_threshold`, of the column; then those of `monitoring_config`.
     pub fn rules_of(&self, feature: Option<&FeatureConstraints>) -> Rules {
         let own = feature.and_then(|feature| feature.overrides.as_ref());
@@ -244,13 +245,13 @@ impl Constraints {
         }
     }
 
-    /// The rules that these constraints ask for, when they do.
+    /// The rule set that these constraints select, if they do.
     pub fn rule_set(&self) -> Option<RuleSet> {
         let set = self.others.get(opt_in::KEY)?.get(opt_in::RULES)?;
         serde_json::from_value(set.clone()).ok()
     }
 
-    /// Asks for these rules.
+    /// Selects a rule set.
     pub fn set_rules(&mut self, rules: RuleSet) {
         let own = self.others.entry(opt_in::KEY).or_insert(Value::Null);
         if !own.is_object() {
@@ -259,16 +260,15 @@ impl Constraints {
         own[opt_in::RULES] = serde_json::json!(rules);
     }
 
-    /// Constraints that data like this keeps, as AWS's analyzer suggests them.
+    /// Suggests constraints that this data satisfies, as AWS's analyzer does.
     pub fn suggest(statistics: &Statistics) -> Self {
         Self::suggest_by(statistics, RuleSet::Aws)
     }
 
-    /// Constraints that data like this keeps, by Deequ's suggestion rules: the inferred type;
-    /// non-negative when no value is below 0; a domain when at most 120 categories occur and at
-    /// most a tenth of them once; and the observed completeness, as AWS's analyzer has it, or by
-    /// [`RuleSet::Mlops`] its lower 95 % bound, rounded down to two digits
-    /// (`RetainCompletenessRule`).
+    /// Suggests constraints that this data satisfies, by Deequ's rules: the inferred type;
+    /// non-negative if no value is below 0; a domain if at most 120 categories occur and at most a
+    /// tenth of them once; and the observed completeness, as in AWS's analyzer, or with
+    /// [`RuleSet::Mlops`] its lower 95 % bound, rounded down to two digits (`RetainCompletenessRule`).
     pub fn suggest_by(statistics: &Statistics, rules: RuleSet) -> Self {
         let features = statistics.features.iter();
         Self {

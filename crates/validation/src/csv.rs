@@ -1,12 +1,13 @@
 //! Comma-separated values (RFC 4180) with a header line.
 //!
-//! Read leniently where the meaning is clear: a byte order mark, lines that end with LF, CRLF or CR,
-//! empty lines and quotes in the middle of a cell are accepted. Refused, with the line: another number
-//! of cells than the header has, a quote that is never closed, bytes that are not UTF-8.
+//! Lenient where the meaning is clear: a byte order mark, lines that end with LF, CRLF or CR, empty
+//! lines and quotes in the middle of a cell are accepted. Refused, with the line number: rows with
+//! another
+//! number of cells than the header, unclosed quotes, bytes that are not UTF-8.
 //!
-//! The file is read in blocks. A block is split where it lies: only the places of the separators are
-//! written down (quotes by the parity of the quotes before, as in Langdale and Lemire's simdjson). A
-//! block in which something is odd, be it a doubled quote or a mistake, is taken apart cell by cell.
+//! The file is read in blocks. A block is split in place: only the positions of separators are
+//! recorded (quotes by the parity of preceding quotes, as in Langdale and Lemire's simdjson). A block
+//! with anything irregular, such as a doubled quote or an error, is parsed cell by cell.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -16,22 +17,22 @@ use super::batch::Batch;
 use super::split::split;
 use memchr::{memchr, memchr_iter, memchr3, memrchr2};
 
-/// So much is read at once.
+/// Bytes per block.
 const BLOCK: usize = 512 * 1024;
-/// More for each column, so that a block of a wide table has some rows.
+/// Additional bytes per column, so that a block of a wide table has several rows.
 const BLOCK_PER_COLUMN: usize = 256;
-/// A longer row is an error: most likely an unclosed quote.
+/// Maximum bytes of a row; a longer one most likely has an unclosed quote.
 const MAX_ROW: usize = 64 * 1024 * 1024;
-/// A row of more cells is given up: it is no row of any table.
+/// Maximum cells of a row; with more, the file is not a table.
 pub(super) const MAX_CELLS: usize = 1024 * 1024;
 
 /// The rows of one source.
 pub(super) struct Reader<'a> {
     name: &'a str,
     input: Box<dyn Read + Send>,
-    /// The block that is being read.
+    /// The current block.
     block: Vec<u8>,
-    /// What the last block held of a row that it did not hold whole.
+    /// The incomplete row at the end of the last block.
     rest: Vec<u8>,
     /// Lines before `rest`.
     lines: u64,
@@ -39,7 +40,7 @@ pub(super) struct Reader<'a> {
     columns: usize,
 }
 
-/// What is in a row's place.
+/// The result of parsing one row.
 enum Row {
     Cells,
     Blank,
@@ -48,7 +49,7 @@ enum Row {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads the header: the columns' names, as Spark has them.
+    /// Reads the header and names the columns as Spark does.
     pub(super) fn open(
         name: &'a str,
         input: Box<dyn Read + Send>,
@@ -98,7 +99,7 @@ impl<'a> Reader<'a> {
         Ok((reader, safe_names(names)))
     }
 
-    /// A reader of nothing, to take blocks apart.
+    /// A reader without input, to parse blocks in tests.
     #[cfg(test)]
     pub(super) fn of_columns(name: &'a str, columns: usize) -> Self {
         Self {
@@ -117,7 +118,7 @@ impl<'a> Reader<'a> {
         self.at_end && self.rest.is_empty()
     }
 
-    /// Puts the next rows into the batch; false when there are none.
+    /// Reads the next rows into the batch; false at the end.
     pub(super) fn fill(&mut self, batch: &mut Batch) -> Result<bool, DataError> {
         let Some(mut filled) = self.read_block()? else {
             return Ok(false);
@@ -143,15 +144,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Keeps what follows the rows of a block for the next one.
+    /// Keeps the bytes after the complete rows of a block for the next one.
     fn keep_rest(&mut self, taken: usize, filled: usize, lines: u64) {
         self.lines += lines;
         self.rest.clear();
         self.rest.extend_from_slice(&self.block[taken..filled]);
     }
 
-    /// Reads the next block behind the rest of the last one: how many bytes there are. `None` at
-    /// the end.
+    /// Reads the next block after the remainder of the last one and returns its length; `None` at the
+    /// end.
     fn read_block(&mut self) -> Result<Option<usize>, DataError> {
         let size = BLOCK.max(self.columns * BLOCK_PER_COLUMN) + self.rest.len();
         if self.block.len() < size {
@@ -163,7 +164,7 @@ impl<'a> Reader<'a> {
         Ok((filled > 0).then_some(filled))
     }
 
-    /// Reads on, when the block does not hold one whole row.
+    /// Reads more if the block does not contain a complete row.
     fn read_more(&mut self, filled: usize) -> Result<usize, DataError> {
         if self.at_end {
             return Err(DataError::at(
@@ -183,7 +184,7 @@ impl<'a> Reader<'a> {
         self.read(filled)
     }
 
-    /// Fills the block but for one byte; the last line of a file gets its end there.
+    /// Fills the block except for one byte, which is reserved for the end of the file's last line.
     fn read(&mut self, mut filled: usize) -> Result<usize, DataError> {
         let size = self.block.len() - 1;
         while !self.at_end && filled < size {
@@ -206,7 +207,7 @@ impl<'a> Reader<'a> {
         Ok(filled)
     }
 
-    /// The careful way: cell by cell, with quotes. Says how many bytes were whole rows.
+    /// The slow path: parses cell by cell, with quotes. Returns the length of the complete rows.
     pub(super) fn take_apart(
         &self,
         block: &[u8],
@@ -261,7 +262,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The rows of a text that has no header; they may differ in length.
+/// Parses the rows of a text without a header; they may differ in length.
 pub(super) fn table(text: &str) -> Result<Vec<Vec<String>>, String> {
     let text = format!("{text}\n");
     let (mut at, mut table) = (0, Vec::new());
@@ -286,8 +287,8 @@ fn owned(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-/// The names that Spark gives the columns (`CSVUtils.makeSafeHeader`, which ignores case): an empty
-/// name is `_cN`, and each of several equal names gets its position as a suffix.
+/// Names columns as Spark does (`CSVUtils.makeSafeHeader`, which ignores case): an empty name becomes
+/// `_cN`, and each of several equal names gets its position as a suffix.
 fn safe_names(names: Vec<String>) -> Vec<String> {
     let mut counts: HashMap<String, usize> = HashMap::with_capacity(names.len());
     for name in &names {
@@ -305,20 +306,20 @@ fn safe_names(names: Vec<String>) -> Vec<String> {
     safe.collect()
 }
 
-/// The lines that end in a text: with LF, CRLF or CR.
+/// Counts line ends: LF, CRLF or CR.
 fn count_lines(text: &[u8]) -> u64 {
     let alone = memchr_iter(b'\r', text).filter(|at| text.get(at + 1) != Some(&b'\n'));
     (memchr_iter(b'\n', text).count() + alone.count()) as u64
 }
 
-/// Where the last line ends. A carriage return as the very last byte may be half of a CRLF.
+/// The end of the last line. A carriage return as the very last byte may be half of a CRLF.
 fn last_line_end(block: &[u8]) -> Option<usize> {
     let sure = block.strip_suffix(b"\r").unwrap_or(block);
     memrchr2(b'\n', b'\r', sure)
 }
 
-/// Takes one row, without its quotes, from `at` on, which then stands behind it. An incomplete row
-/// leaves cells in the batch that do not count.
+/// Parses one row without its quotes from `at` on and moves `at` behind it. An incomplete row leaves
+/// cells in the batch that do not count.
 fn row(block: &[u8], at: &mut usize, batch: &mut Batch) -> Row {
     let blank = match &block[*at..] {
         [b'\r'] => return Row::Incomplete,
@@ -372,7 +373,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives the bytes seven at a time.
+    /// Returns the bytes seven at a time.
     struct Pieces(io::Cursor<Vec<u8>>);
 
     impl Read for Pieces {
@@ -414,8 +415,8 @@ mod tests {
         );
     }
 
-    /// Issue 8, 4.4. Lines end with CR alone, or with any of the three; a CR in quotes is part of
-    /// its cell.
+    /// Issue 8, 4.4. Lines end with CR alone, or with any of the three; a CR in quotes is part of its
+    /// cell.
     #[test]
     fn carriage_returns_end_lines() {
         assert_eq!(
@@ -509,8 +510,8 @@ mod tests {
         );
     }
 
-    /// A block boundary may fall anywhere: in a cell, a quote, a multi-byte character. Both ways of
-    /// reading must agree, and agree with the `csv` crate.
+    /// A block boundary may be anywhere: in a cell, a quote, a multi-byte character. The fast and the
+    /// slow path must agree with each other and with the `csv` crate.
     #[test]
     fn large_files_are_read_as_the_csv_crate_reads_them() {
         let mut plain = String::from("id,text,n\n");

@@ -1,5 +1,4 @@
-//! Which files are a data set: directories, patterns, partitions, and what the files' names say of
-//! their format.
+//! Finds the files of a data set: directories, patterns, partitions, and the format by file name.
 
 use std::collections::HashSet;
 use std::io;
@@ -7,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DataError, Partition};
 
-/// What the bytes of a file are, as its name says it (captured traffic is JSON Lines too).
+/// The format of a file by its name (captured traffic is JSON Lines too).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `.csv`
@@ -19,7 +18,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What the name of a file or object says, without `.gz` or `.zst` at its end.
+    /// The format by the name of a file or object, ignoring a final `.gz` or `.zst`.
     pub fn of(name: &str) -> Option<Self> {
         let (stem, suffix) = suffix(name)?;
         let suffix = match suffix.as_str() {
@@ -43,7 +42,7 @@ impl Kind {
     }
 }
 
-/// Formats of tables that are not read.
+/// Table formats that are not supported.
 const UNREAD: [&str; 9] = [
     "tsv", "xlsx", "xls", "zip", "avro", "orc", "arrow", "feather", "tar",
 ];
@@ -54,10 +53,10 @@ fn suffix(name: &str) -> Option<(&str, String)> {
     Some((stem, suffix.to_ascii_lowercase()))
 }
 
-/// The one format of a data set, by the names of all its files; CSV when no name says anything.
+/// The common format of a data set, by the names of all its files; CSV if no name indicates one.
 ///
 /// # Errors
-/// Two files have different formats, or one that is not read.
+/// Two files have different formats, or one that is not supported.
 pub fn kind<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Kind, DataError> {
     let mut found: Option<(&str, Kind)> = None;
     for name in names {
@@ -89,15 +88,16 @@ pub fn kind<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Kind, DataEr
     Ok(found.map_or(Kind::Csv, |(_, kind)| kind))
 }
 
-/// Whether Spark and Hive would not see a file or directory of that name: markers such as
-/// `_SUCCESS`, and hidden ones. A partition (`_year=2026`) is seen.
+/// Whether Spark and Hive ignore a file or directory of this name: markers such as `_SUCCESS`, and
+/// hidden ones. A partition (`_year=2026`) is not ignored.
 pub fn is_hidden(name: &str) -> bool {
     name.starts_with('.') || (name.starts_with('_') && !name.contains('='))
 }
 
-/// The data files among those below a directory or prefix: those whose names say `wanted`, or any
-/// format when nothing is wanted. When no name says anything at all (`part-00000`), a format that
-/// is wanted explicitly takes them all.
+/// Selects the data files among those below a directory or prefix: those whose names indicate
+/// `wanted`,
+/// or any format if `wanted` is `None`. If no name indicates a format (`part-00000`), an explicitly
+/// requested format selects all of them.
 ///
 /// # Errors
 /// There are none.
@@ -132,11 +132,11 @@ pub fn choose<T>(
     }
 }
 
-/// The files that an argument names, in order: one file, every data file below a directory, or what
-/// matches a pattern (`*`, `?`, `[…]`, `**`). A file that has the pattern's very name goes first.
+/// The files that an argument names, in order: one file, every data file below a directory, or matches
+/// of a pattern (`*`, `?`, `[…]`, `**`). A file whose name equals the pattern takes precedence.
 ///
 /// # Errors
-/// Nothing is there, or it cannot be looked at.
+/// Nothing matches, or a directory cannot be read.
 pub fn files(argument: &str, wanted: Option<Kind>) -> Result<Vec<PathBuf>, DataError> {
     match std::fs::metadata(argument) {
         Ok(_) => below(PathBuf::from(argument), wanted),
@@ -194,7 +194,7 @@ fn below(path: PathBuf, wanted: Option<Kind>) -> Result<Vec<PathBuf>, DataError>
         let real = directory
             .canonicalize()
             .map_err(|error| unread(&directory, error))?;
-        // A link may lead back to where it is.
+        // A link may lead back to one of its ancestors.
         if !seen.insert(real) {
             continue;
         }
@@ -218,15 +218,15 @@ fn below(path: PathBuf, wanted: Option<Kind>) -> Result<Vec<PathBuf>, DataError>
     choose(&name(&path), found, name, wanted)
 }
 
-/// The name of a partition's value that is missing (Hive, Spark).
+/// The name that Hive and Spark use for a partition with a missing value.
 const DEFAULT_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// The partition that a file's directories say it lies in: `…/year=2026/month=05/part-0.csv`. The
-/// directories right above the file count, up to the first without `=`; names and values are
+/// The partition of a file, by its directories: `…/year=2026/month=05/part-0.csv`. The directories
+/// directly above the file count, up to the first without `=`; names and values are
 /// percent-decoded. `None` is a missing value.
 ///
 /// # Errors
-/// A directory names a column and no value, or a column twice.
+/// A directory has a column without a value, or a column occurs twice.
 pub fn partition(name: &str) -> Result<Partition, DataError> {
     let decoded = |text: &str| {
         percent_encoding::percent_decode_str(text)

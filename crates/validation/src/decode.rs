@@ -1,30 +1,29 @@
-//! Compressed sources, known by their first bytes and not by their names.
+//! Compressed sources, detected by their first bytes and not by their names.
 //!
-//! gzip (RFC 1952; every member, one after the other) and Zstandard (RFC 8878; every frame) are
-//! decoded as a stream. Other compressions and UTF-16 are refused by name; anything else is read
-//! as it is.
+//! gzip (RFC 1952, all members) and Zstandard (RFC 8878, all frames) are decoded as a stream. Other
+//! compressions and UTF-16 are refused by name; anything else is passed through.
 
 use std::fmt;
 use std::io::{self, BufReader, Cursor, Read};
 
 use super::DataError;
 
-/// As many first bytes as the longest mark has.
+/// Length of the longest signature in bytes.
 const MARK: usize = 10;
 
-/// Bytes that are read from a source at once.
+/// Bytes per read.
 const BUFFER: usize = 256 * 1024;
 
-/// What the first bytes of a source say it is.
+/// The encoding of a source by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// No mark that is known: text or Parquet, as it is.
+    /// No known signature: text or Parquet.
     Plain,
     /// gzip.
     Gzip,
     /// Zstandard.
     Zstd,
-    /// Known and not read: its name, and what to do.
+    /// Known but not supported: its name, and what to do.
     Foreign(&'static str, &'static str),
 }
 
@@ -32,12 +31,12 @@ pub enum Encoding {
 pub(super) const UTF16: Encoding =
     Encoding::Foreign("UTF-16", "convert it (iconv -f UTF-16 -t UTF-8)");
 
-/// What a source is by its first bytes; ten are enough, fewer are looked at as they are.
+/// Detects the encoding by the first bytes; ten are sufficient, fewer are compared as they are.
 pub fn encoding(start: &[u8]) -> Encoding {
     const DECOMPRESS: &str = "decompress it first; gzip and Zstandard are read as they are";
     match start {
         [0x1f, 0x8b, ..] => Encoding::Gzip,
-        // A frame, or a skippable frame before one (as pzstd writes them).
+        // A frame, or a skippable frame before one (written by pzstd).
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Encoding::Zstd,
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Encoding::Foreign("xz", DECOMPRESS),
         [
@@ -62,11 +61,12 @@ pub fn encoding(start: &[u8]) -> Encoding {
     }
 }
 
-/// The bytes of a source, decompressed when they are compressed. Where compressed bytes end early
-/// or are damaged, reading fails with an error that says so.
+/// The bytes of a source, decompressed if necessary. If compressed data is truncated or damaged,
+/// reading
+/// fails with an error that says which.
 ///
 /// # Errors
-/// The first bytes cannot be read, or are of a compression that is not read.
+/// The first bytes cannot be read, or the compression is not supported.
 pub fn decoded(
     name: &str,
     mut input: Box<dyn Read + Send>,
@@ -98,7 +98,7 @@ pub fn decoded(
     }
 }
 
-/// Marks the errors of the source itself, so that a decoder's own are told from them.
+/// Marks errors of the source, to distinguish them from those of the decoder.
 struct Origin<R>(R);
 
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl<R: Read> Read for Origin<R> {
     }
 }
 
-/// A decoder whose errors say what happened to the source.
+/// A decoder whose errors describe what is wrong with the source.
 struct Compressed {
     kind: &'static str,
     reader: Box<dyn Read + Send>,
@@ -203,7 +203,7 @@ mod tests {
                 let expected = format!("the {kind} data is truncated: it ends too early");
                 assert_eq!(error, expected, "{length} of {} bytes", whole.len());
             }
-            // A second member or frame that ends early too.
+            // A second member or frame that is truncated.
             let twice = [whole.clone(), whole[..whole.len() / 2].to_vec()].concat();
             assert!(read(twice).unwrap_err().contains("truncated"), "{kind}");
         }

@@ -1,4 +1,4 @@
-//! Distances between two distributions that AWS's analyzer does not have.
+//! Distances between two distributions that AWS's analyzer lacks.
 
 use std::collections::HashMap;
 
@@ -7,16 +7,16 @@ use statrs::function::gamma::gamma_ur;
 use super::kll::Ranks;
 use super::statistics::FeatureStatistics;
 
-/// The least share that a range or category counts with in the population stability index: an
-/// empty one would make the index infinite. (Deequ does not smooth.)
+/// Minimum share of a range or category in the population stability index: an empty one would make it
+/// infinite. (Deequ does not smooth.)
 pub const PSI_FLOOR: f64 = 1e-4;
 
-/// How far a rank of a compacted sketch (k 2048, c 0.64) may lie from the truth, as a share of all
-/// values. Measured: at most 0.19 % in three million values; the tests hold 0.5 %.
+/// Maximum error of a rank in a compacted sketch (k 2048, c 0.64), as a share of all values. Measured:
+/// at most 0.19 % for three million values; the tests assert 0.5 %.
 pub const RANK_ERROR: f64 = 0.005;
 
-/// The population stability index: Σ (q − p) · ln(q / p) over shares of the baseline (`p`) and of
-/// the current data (`q`), none less than [`PSI_FLOOR`].
+/// The population stability index: Σ (q − p) · ln(q / p) over shares of the baseline (`p`) and of the
+/// current data (`q`), each at least [`PSI_FLOOR`].
 pub fn psi(shares: impl Iterator<Item = (f64, f64)>) -> f64 {
     shares
         .map(|(before, now)| (before.max(PSI_FLOOR), now.max(PSI_FLOOR)))
@@ -24,9 +24,9 @@ pub fn psi(shares: impl Iterator<Item = (f64, f64)>) -> f64 {
         .sum()
 }
 
-/// The shares of both sides in ranges that hold about the same share of the baseline each: its
-/// quantiles are the edges, every range includes its upper edge. Equal quantiles are one edge, so
-/// columns of few values have fewer ranges.
+/// The shares of both sides in ranges that each have about the same share of the baseline: its
+/// quantiles are the edges, and every range includes its upper edge. Equal quantiles are merged, so
+/// columns with few values have fewer ranges.
 pub fn shares(before: &Ranks, now: &Ranks, bins: u32) -> Vec<(f64, f64)> {
     let mut edges: Vec<f64> = (1..bins)
         .filter_map(|i| before.quantile(f64::from(i) / f64::from(bins)))
@@ -59,7 +59,7 @@ pub fn wasserstein(before: &Ranks, now: &Ranks) -> f64 {
         .sum()
 }
 
-/// The greatest difference of two cumulative distributions (Kolmogorov-Smirnov's D, Deequ's
+/// The maximum difference of two cumulative distributions (Kolmogorov-Smirnov's D, Deequ's
 /// `linf_simple`).
 pub fn greatest_difference(before: &Ranks, now: &Ranks) -> f64 {
     let (n, m) = (before.total(), now.total());
@@ -71,8 +71,8 @@ pub fn greatest_difference(before: &Ranks, now: &Ranks) -> f64 {
 }
 
 /// The two-sided p-value of the two-sample Kolmogorov-Smirnov test, by Kolmogorov's limit
-/// distribution. D is made smaller by `blur`, what the ranks of both sides may be off together
-/// ([`RANK_ERROR`] for each compacted sketch), so that a sketch alone is never drift.
+/// distribution. D is reduced by `blur`, the combined rank error of both sides ([`RANK_ERROR`] per
+/// compacted sketch), so that the sketch's error alone is never drift.
 pub fn kolmogorov_smirnov(before: &Ranks, now: &Ranks, blur: f64) -> f64 {
     let (n, m) = (before.total(), now.total());
     let distance = (greatest_difference(before, now) - blur).max(0.0);
@@ -80,7 +80,7 @@ pub fn kolmogorov_smirnov(before: &Ranks, now: &Ranks, blur: f64) -> f64 {
 }
 
 /// The population stability index of a column: over ranges of the baseline's quantiles, or over the
-/// baseline's categories and one for all others. `None` when one side has nothing to compare.
+/// baseline's categories and one for all others. `None` if one side has nothing to compare.
 pub fn psi_of(before: &FeatureStatistics, now: &FeatureStatistics, bins: u32) -> Option<f64> {
     if before.inferred_type.is_numeric() {
         let shares = shares(&before.ranks()?, &now.ranks()?, bins);
@@ -110,7 +110,7 @@ pub fn psi_of(before: &FeatureStatistics, now: &FeatureStatistics, bins: u32) ->
 }
 
 /// The Wasserstein distance of a numeric column, in its unit or in standard deviations of the
-/// baseline; `None` when one side has no numbers.
+/// baseline; `None` if one side has no numbers.
 pub fn wasserstein_of(
     before: &FeatureStatistics,
     now: &FeatureStatistics,
@@ -123,8 +123,7 @@ pub fn wasserstein_of(
     Some(distance / before.numerical_statistics.as_ref()?.std_dev)
 }
 
-/// The p-value of the Kolmogorov-Smirnov test of a numeric column; `None` when one side has no
-/// numbers.
+/// The p-value of the Kolmogorov-Smirnov test of a numeric column; `None` if one side has no numbers.
 pub fn kolmogorov_smirnov_of(before: &FeatureStatistics, now: &FeatureStatistics) -> Option<f64> {
     let blur: f64 = [before, now]
         .iter()
@@ -134,11 +133,11 @@ pub fn kolmogorov_smirnov_of(before: &FeatureStatistics, now: &FeatureStatistics
     Some(kolmogorov_smirnov(&before.ranks()?, &now.ranks()?, blur))
 }
 
-/// The chance that Kolmogorov's distribution exceeds `x`.
+/// The probability that Kolmogorov's distribution exceeds `x`.
 fn kolmogorov(x: f64) -> f64 {
     use std::f64::consts::PI;
     if x < 1.0 {
-        // The series below converges slowly here; its theta transform does not.
+        // The series below converges slowly for small `x`; its theta transform does not.
         if x < 0.04 {
             return 1.0;
         }

@@ -1,12 +1,11 @@
-//! How many different values a column has: exact up to [`EXACT`], then HyperLogLog with 16,384
-//! registers (standard error 1.04 / √16384 = 0.8 %). AWS's analyzer estimates from the start, with
-//! 5 %.
+//! Counts distinct values: exactly up to [`EXACT`], then by HyperLogLog with 16,384 registers
+//! (standard error 1.04 / √16384 = 0.8 %). AWS's analyzer always estimates, with 5 %.
 
-/// Up to so many distinct values the count is exact.
+/// Counts are exact up to this many distinct values.
 pub(super) const EXACT: usize = 1024;
 const BITS: u32 = 14;
 pub(super) const REGISTERS: usize = 1 << BITS;
-/// The greatest value of a register.
+/// Maximum value of a register.
 const MAX_RANK: u32 = 64 - BITS + 1;
 
 #[derive(Debug, Clone)]
@@ -15,7 +14,7 @@ enum Counter {
     Estimate(Box<[u8; REGISTERS]>),
 }
 
-/// A mergeable count of distinct values, which are given by their hashes.
+/// A mergeable count of distinct values, which are identified by their hashes.
 #[derive(Debug, Clone)]
 pub(super) struct Distinct(Counter);
 
@@ -25,7 +24,7 @@ impl Default for Distinct {
     }
 }
 
-/// What a counter holds, for a profile's file.
+/// The state of a counter, for a profile file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
     /// The hashes of all values, in ascending order.
@@ -71,7 +70,7 @@ impl Distinct {
         }
     }
 
-    /// A counter of that content; `None` when it has not the right size.
+    /// A counter with this state; `None` if its size is wrong.
     pub(super) fn of(content: Content) -> Option<Self> {
         match content {
             Content::Hashes(hashes) => {
@@ -88,7 +87,7 @@ impl Distinct {
         }
     }
 
-    /// The count, rounded to a whole number.
+    /// The count, rounded to an integer.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -106,7 +105,7 @@ impl Distinct {
             counts[usize::from(*register).min(MAX_RANK as usize)] += 1.0;
         }
         // Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017), algorithm 6:
-        // no bias in any range, and no table of corrections.
+        // unbiased in every range, without correction tables.
         let mut z = m * tau(1.0 - counts[MAX_RANK as usize] / m);
         for count in counts[1..MAX_RANK as usize].iter().rev() {
             z = 0.5 * (z + count);
@@ -116,7 +115,7 @@ impl Distinct {
         estimate.round() as u64
     }
 
-    /// The registers, made from the exact set on first use.
+    /// The registers, created from the exact set on first use.
     fn registers(&mut self) -> &mut [u8; REGISTERS] {
         if let Counter::Exact(hashes) = &self.0 {
             let mut registers = Box::new([0; REGISTERS]);
@@ -142,7 +141,7 @@ fn record(registers: &mut [u8; REGISTERS], hash: u64) {
     registers[index] = registers[index].max(rank);
 }
 
-/// Σ x^(2^k) · 2^(k−1), k from 1, plus x: what the empty registers add.
+/// Σ x^(2^k) · 2^(k−1), k from 1, plus x: the contribution of empty registers.
 fn sigma(mut x: f64) -> f64 {
     let (mut y, mut z) = (1.0, x);
     loop {
@@ -156,7 +155,7 @@ fn sigma(mut x: f64) -> f64 {
     }
 }
 
-/// (1 − x − Σ (1 − x^(2^−k))² · 2^−k) / 3, k from 1: what the full registers add.
+/// (1 − x − Σ (1 − x^(2^−k))² · 2^−k) / 3, k from 1: the contribution of full registers.
 fn tau(mut x: f64) -> f64 {
     if x <= 0.0 || x >= 1.0 {
         return 0.0;
@@ -182,7 +181,7 @@ struct Hashes {
 }
 
 impl Hashes {
-    /// Adds a hash; false when it was there.
+    /// Inserts a hash; false if it was already present.
     #[inline]
     fn insert(&mut self, hash: u64) -> bool {
         let hash = hash.max(1);
@@ -246,7 +245,7 @@ mod tests {
         assert_eq!(counter.count(), 1_000);
     }
 
-    /// The mean of many counters has no bias, and their spread is the standard error.
+    /// The mean of many counters is unbiased, and their spread is the standard error.
     #[test]
     fn large_counts_are_within_the_stated_error() {
         for n in [1_500_u64, 20_000, 45_000, 150_000] {

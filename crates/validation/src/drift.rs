@@ -1,14 +1,18 @@
 //! How far the distribution of a column has moved (Deequ's `Distance`).
 //!
-//! Numbers: the greatest difference of the two cumulative distributions, from the KLL sketches; by
-//! AWS's rules from Deequ's rank map, and only where the type is still the baseline's.
-//! Categories: the greatest difference of one category's share, or the chi-squared test. `Robust`
-//! takes off what chance explains: 1.8 · √((n+m)/(n·m)), 1.8 being Deequ's constant for α ≈ 0.003;
-//! for the chi-squared test it is the p-value, and `Simple` is the statistic, as Deequ has it.
+//! Numbers: the maximum difference of the two cumulative distributions, from the KLL sketches; by
+//! AWS's
+//! rules from Deequ's rank map, and only if the type is still the baseline's. Categories: the maximum
+//! difference of one category's share, or the chi-squared test. `Robust` subtracts what chance
+//! explains:
+//! 1.8 · √((n+m)/(n·m)), 1.8 being Deequ's constant for α ≈ 0.003. For the chi-squared test `Robust`
+//! is
+//! the p-value and `Simple` the statistic, as in Deequ.
 //!
-//! A distance or statistic above the threshold is drift. A p-value is the other way round: drift is
-//! a p-value *below* the threshold (unverified against AWS: its analyzer is closed, and its
-//! documentation says nothing about the direction).
+//! A distance or statistic above the threshold is drift. For a p-value it is the reverse: drift is a
+//! p-value *below* the threshold (unverified against AWS: its analyzer is closed, and its
+//! documentation
+//! does not mention the direction).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,24 +25,24 @@ use super::statistics::{FeatureStatistics, Statistics};
 
 /// Deequ's `defaultCAlpha`.
 const C_ALPHA: f64 = 1.8;
-/// Deequ's `defaultAbsThresholdCochran`: the least expected count of each of two categories.
+/// Deequ's `defaultAbsThresholdCochran`: minimum expected count of each of two categories.
 const COCHRAN: f64 = 10.0;
-/// Deequ's `defaultAbsThresholdYates`: of more categories, a fifth may have less.
+/// Deequ's `defaultAbsThresholdYates`: of more categories, a fifth may have a smaller count.
 const YATES: f64 = 5.0;
 
-/// How a distance was measured.
+/// The method of a distance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Method {
-    /// Numbers: the greatest difference of the cumulative distributions.
+    /// Numbers: the maximum difference of the cumulative distributions.
     #[serde(rename = "linf_simple")]
     Simple,
-    /// The same, less what chance explains.
+    /// The same, minus what chance explains.
     #[serde(rename = "linf_robust")]
     Robust,
-    /// Categories: the greatest difference of a share.
+    /// Categories: the maximum difference of a share.
     #[serde(rename = "categorical_linf_simple")]
     CategoricalSimple,
-    /// The same, less what chance explains.
+    /// The same, minus what chance explains.
     #[serde(rename = "categorical_linf_robust")]
     CategoricalRobust,
     /// Categories: the chi-squared statistic.
@@ -78,19 +82,19 @@ impl Method {
 pub struct Drift {
     /// The column.
     pub feature: String,
-    /// How it was measured.
+    /// The method of the distance.
     pub method: Method,
-    /// How far it moved, 0 to 1 (a statistic has no upper bound, a p-value is small when it moved
-    /// far); `None` when one side has nothing to compare.
+    /// The distance, 0 to 1 (a statistic has no upper bound; a small p-value is a large distance);
+    /// `None` if one side has nothing to compare.
     pub distance: Option<f64>,
-    /// A greater distance is drift; of a p-value, a smaller one.
+    /// Above this distance there is drift; for a p-value, below it.
     pub threshold: f64,
     /// Whether it is drift.
     pub drifted: bool,
 }
 
 impl Drift {
-    /// The text of a violation; `None` when it is no drift.
+    /// The description of a violation; `None` without drift.
     pub fn description(&self) -> Option<String> {
         let distance = self.distance.filter(|_| self.drifted)?;
         Some(if self.method == Method::ChiSquaredPValue {
@@ -107,7 +111,7 @@ impl Drift {
     }
 }
 
-/// The drift of every column of the baseline that the data has too, in the baseline's order.
+/// The drift of every column that both baseline and data have, in the baseline's order.
 pub fn compare(
     baseline: &Statistics,
     current: &Statistics,
@@ -135,7 +139,7 @@ pub fn feature(before: &FeatureStatistics, now: &FeatureStatistics, rules: &Rule
     } else {
         rules.categorical_threshold
     };
-    // AWS's output has no drift of columns that hold another type of numbers, or text, now.
+    // AWS reports no drift for columns that became text or another type of number.
     let comparable =
         rules.set == RuleSet::Mlops || !numeric || before.inferred_type == now.inferred_type;
     let distance = (rules.compare && comparable)
@@ -150,7 +154,7 @@ pub fn feature(before: &FeatureStatistics, now: &FeatureStatistics, rules: &Rule
     }
 }
 
-/// One distance; `None` when one side has nothing to compare.
+/// One distance; `None` if one side has nothing to compare.
 pub fn measure(
     before: &FeatureStatistics,
     now: &FeatureStatistics,
@@ -177,8 +181,8 @@ pub fn numerical(before: &Ranks, now: &Ranks, method: ComparisonMethod) -> f64 {
     correct(distance, before.total(), now.total(), method)
 }
 
-/// The categories of a column with their counts, and its present values; `None` when it has none
-/// or too many.
+/// The categories of a column with their counts, and the number of present values; `None` if it has
+/// none or too many.
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
 fn counts(feature: &FeatureStatistics) -> Option<(BTreeMap<&str, f64>, f64)> {
     let counts: BTreeMap<&str, f64> = feature
@@ -190,8 +194,7 @@ fn counts(feature: &FeatureStatistics) -> Option<(BTreeMap<&str, f64>, f64)> {
     (!counts.is_empty() && present > 0.0).then_some((counts, present))
 }
 
-/// The shares of every category that either side has, then and now; `None` when one side has none
-/// or too many.
+/// The shares of every category of either side, then and now; `None` if one side has none or too many.
 pub(super) fn category_shares(
     before: &FeatureStatistics,
     now: &FeatureStatistics,
@@ -205,7 +208,7 @@ pub(super) fn category_shares(
     Some(shares.collect())
 }
 
-/// The distance of two categorical distributions; `None` when one has too many categories.
+/// The distance of two categorical distributions; `None` if one has too many categories.
 fn categorical(
     before: &FeatureStatistics,
     now: &FeatureStatistics,
@@ -221,13 +224,14 @@ fn categorical(
 
 /// Deequ's chi-squared test: its statistic and p-value.
 ///
-/// The baseline's categories alone count. Its counts are scaled to the sum of the others, and the
-/// smallest expected category joins the next until two have at least 10 (Cochran), or of more at
-/// most a fifth has less than 5 (Yates). `None` when only one is left.
+/// Only the baseline's categories count. Its counts are scaled to the sum of the current ones, and the
+/// smallest expected category is merged into the next until two have at least 10 (Cochran), or of more
+/// than two at most a fifth has less than 5 (Yates). `None` if only one remains.
 ///
-/// Deequ looks at the number of the *sample's* categories for that, new ones included, and gives
-/// up on a sample of a single category; here the baseline's categories decide, so that such a
-/// collapse is found. A sample without any of the baseline's categories is as far as can be.
+/// Deequ uses the number of the *sample's* categories for that, including new ones, and gives up on a
+/// sample with a single category. We use the baseline's categories, so that such a collapse is
+/// detected.
+/// A sample without any of the baseline's categories has the maximum distance.
 fn chi_squared(before: &FeatureStatistics, now: &FeatureStatistics) -> Option<(f64, f64)> {
     let ((expected, _), (observed, _)) = (counts(before)?, counts(now)?);
     let seen = |name: &str| observed.get(name).copied().unwrap_or_default();
@@ -258,7 +262,7 @@ fn chi_squared(before: &FeatureStatistics, now: &FeatureStatistics) -> Option<(f
     None
 }
 
-/// Takes out the cell with the smallest expected count.
+/// Removes the cell with the smallest expected count.
 fn take_least(cells: &mut Vec<(f64, f64)>) -> (f64, f64) {
     let least = cells
         .iter()
@@ -302,8 +306,8 @@ mod tests {
         assert!((distance - 0.375).abs() < 1e-12, "{distance}");
     }
 
-    /// Deequ's `getRankMap` and `numericalDistance`, worked out by hand: {0: 2, 1: 1} of the levels
-    /// [0, 0, 1] and [0], against {0: 1, 1: 1, 2: 1}.
+    /// Deequ's `getRankMap` and `numericalDistance`, computed by hand: {0: 2, 1: 1} of the levels [0,
+    /// 0, 1] and [0], against {0: 1, 1: 1, 2: 1}.
     #[test]
     fn deequs_rank_map_counts_an_item_once() {
         let a = Ranks::of_distinct([vec![0.0, 0.0, 1.0], vec![0.0]].into_iter());

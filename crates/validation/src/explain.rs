@@ -1,4 +1,4 @@
-//! One column, in the baseline and now: what the checks see.
+//! Compares one column with its baseline: everything that the checks use.
 
 use serde::Serialize;
 
@@ -10,19 +10,19 @@ use super::types::InferredType;
 use super::violations::{Violation, Violations};
 use super::{Baseline, distance};
 
-/// The quantiles that are shown.
+/// The quantiles to show.
 const QUANTILES: [f64; 7] = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99];
-/// Categories that are shown, the most frequent of either side first.
+/// Maximum categories to show, the most frequent of either side first.
 const CATEGORIES: usize = 10;
 
-/// One column, in the baseline and now.
+/// One column in the baseline and in the data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {
     /// The column.
     pub feature: String,
-    /// In the baseline; `None` without statistics of it.
+    /// In the baseline; `None` without statistics.
     pub baseline: Option<Side>,
-    /// In the data; `None` when it has no such column.
+    /// In the data; `None` if it has no such column.
     pub current: Option<Side>,
     /// Quantiles of a numeric column.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -30,36 +30,36 @@ pub struct Explanation {
     /// The most frequent categories of any other column.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<CategoryShare>,
-    /// Every distance that can be measured; those with a threshold are checks.
+    /// Every measurable distance; those with a threshold are checks.
     pub distances: Vec<Distance>,
-    /// What of the column breaks the constraints.
+    /// The column's violations.
     pub violations: Vec<Violation>,
 }
 
-/// What a column is on one side.
+/// The statistics of a column on one side.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Side {
     /// Its type.
     pub inferred_type: InferredType,
-    /// Values that are there.
+    /// Number of present values.
     pub num_present: u64,
-    /// Values that are missing.
+    /// Number of missing values.
     pub num_missing: u64,
     /// The share of rows that have a value, 0 to 1.
     pub completeness: f64,
-    /// About how many different values.
+    /// Approximate number of distinct values.
     pub distinct: Option<f64>,
-    /// Of numbers: the mean.
+    /// The mean, for numbers.
     pub mean: Option<f64>,
     /// The standard deviation of the population.
     pub std_dev: Option<f64>,
-    /// The least number.
+    /// The minimum.
     pub min: Option<f64>,
-    /// The greatest number.
+    /// The maximum.
     pub max: Option<f64>,
 }
 
-/// The value that a share of all numbers does not exceed, by the sketches.
+/// A quantile: the value that a share of all numbers does not exceed, by the sketches.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quantile {
     /// The share, 0 to 1.
@@ -70,12 +70,12 @@ pub struct Quantile {
     pub current: Option<f64>,
 }
 
-/// How frequent a category is.
+/// The frequency of a category.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CategoryShare {
     /// The category.
     pub value: String,
-    /// Its share of the baseline's values, 0 to 1; `None` when its categories are not known.
+    /// Its share of the baseline's values, 0 to 1; `None` if its categories are unknown.
     pub baseline: Option<f64>,
     /// Its share of the data's values.
     pub current: Option<f64>,
@@ -88,16 +88,16 @@ pub struct Distance {
     pub method: &'static str,
     /// What it measured.
     pub value: f64,
-    /// Where drift begins; `None` when the constraints do not ask for this method.
+    /// The threshold of drift; `None` if the constraints do not use this method.
     pub threshold: Option<f64>,
-    /// Whether it is drift; `None` without a threshold.
+    /// Whether there is drift; `None` without a threshold.
     pub drifted: Option<bool>,
 }
 
 /// The constraints of a column.
 ///
 /// # Errors
-/// There is none of that name: the names that are nearest to it.
+/// There is no such column; the error suggests similar names.
 pub fn find<'a>(
     baseline: &'a Baseline,
     name: &str,
@@ -109,10 +109,10 @@ pub fn find<'a>(
         .ok_or_else(|| nearest(name, features.iter().map(|feature| feature.name.as_str())))
 }
 
-/// Sets one column of the baseline beside the same column of the data.
+/// Compares one column of the baseline with the same column of the data.
 ///
 /// # Errors
-/// The column's opt-in checks are not understood.
+/// The column's opt-in checks cannot be parsed.
 pub fn explain(
     feature: &FeatureConstraints,
     baseline: &Baseline,
@@ -313,7 +313,7 @@ fn distances(
         .collect()
 }
 
-/// At most three names, the nearest first.
+/// At most three similar names, the closest first.
 fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = name.to_lowercase();
     let mut far: Vec<(usize, &str)> = names

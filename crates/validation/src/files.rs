@@ -10,18 +10,18 @@ use serde::de::DeserializeOwned;
 use super::decode::{self, Encoding};
 use super::{Baseline, Constraints, DataError};
 
-/// What the data holds.
+/// The statistics of the data.
 pub const STATISTICS: &str = "statistics.json";
-/// What data must look like.
+/// The constraints on data.
 pub const CONSTRAINTS: &str = "constraints.json";
-/// What does not hold.
+/// The violations of the constraints.
 pub const VIOLATIONS: &str = "constraint_violations.json";
 
 impl Baseline {
-    /// Reads a baseline's files; the statistics may be left out, and drift is not measured then.
+    /// Reads a baseline's files. Without statistics, drift is not measured.
     ///
     /// # Errors
-    /// A file cannot be read, or is no such file.
+    /// A file cannot be read or parsed.
     pub fn read(constraints: &Path, statistics: Option<&Path>) -> Result<Self, DataError> {
         let parsed: Constraints = read(constraints)?;
         parsed
@@ -37,21 +37,21 @@ impl Baseline {
 /// Reads one file.
 ///
 /// # Errors
-/// It cannot be read, or is no such file.
+/// It cannot be read or parsed.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| DataError::new(&name, error.to_string()))?;
     parse(&name, &bytes)
 }
 
-/// Parses the bytes of one file. A byte order mark, which editors of Windows write, is skipped.
+/// Parses the bytes of one file. Skips a byte order mark, which editors on Windows write.
 ///
 /// # Errors
-/// They are no such file, or are UTF-16.
+/// The bytes cannot be parsed, or are UTF-16.
 pub fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, DataError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let encoding = match bytes {
-        // UTF-16 without a mark: JSON begins with two characters of ASCII.
+        // UTF-16 without a byte order mark: JSON begins with two ASCII characters.
         [0, b'{' | b' ' | b'\n' | b'\r', ..] | [b'{' | b' ' | b'\n' | b'\r', 0, ..] => {
             decode::UTF16
         }
@@ -72,10 +72,10 @@ pub fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, DataErr
     })
 }
 
-/// The bytes of one file.
+/// Serializes one file.
 ///
 /// # Errors
-/// Never, for the types of this room.
+/// Never, for the types of this crate.
 pub fn render(value: &impl Serialize) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
     let mut writer = serde_json::Serializer::with_formatter(&mut bytes, Layout::default());
@@ -86,8 +86,8 @@ pub fn render(value: &impl Serialize) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// The layout of AWS's files: a member per line, arrays in one line, so that a sketch of
-/// thousands of numbers is a few lines in git.
+/// The layout of AWS's files: one member per line and arrays on one line, so that a sketch of
+/// thousands of numbers takes few lines in git.
 #[derive(Default)]
 struct Layout {
     depth: usize,
@@ -142,10 +142,11 @@ impl serde_json::ser::Formatter for Layout {
     }
 }
 
-/// Writes one file into a directory, which is made; a file of that name is replaced as a whole.
+/// Writes one file into a directory, which is created if necessary. An existing file is replaced
+/// atomically.
 ///
 /// # Errors
-/// The directory cannot be made or written.
+/// The directory cannot be created or written.
 pub fn write(directory: &Path, name: &str, value: &impl Serialize) -> Result<PathBuf, DataError> {
     let path = directory.join(name);
     let bytes = render(value)?;
@@ -155,7 +156,8 @@ pub fn write(directory: &Path, name: &str, value: &impl Serialize) -> Result<Pat
     Ok(path)
 }
 
-/// Writes a file, which is replaced as a whole; what is no regular file (a pipe) is written into.
+/// Writes a file. An existing regular file is replaced atomically; anything else (a pipe) is written
+/// to.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -169,7 +171,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
         std::fs::write(&unfinished, bytes)
             .and_then(|()| std::fs::rename(&unfinished, path))
             .inspect_err(|_| {
-                // What is left is half a file under a name that nobody reads.
+                // The remainder is an incomplete file under a name that nothing reads.
                 std::fs::remove_file(&unfinished).ok();
             })
     };
@@ -258,8 +260,8 @@ mod tests {
         assert_eq!(measured.len(), 5);
     }
 
-    /// `serde_json` reads numbers to the last bit only with its feature `float_roundtrip`: without
-    /// it, a column of few values drifts from itself.
+    /// `serde_json` parses numbers to the last bit only with its feature `float_roundtrip`: without
+    /// it, a column with few values drifts from itself.
     #[test]
     fn numbers_come_back_to_the_last_bit() {
         for value in [0.105_655_769_290_374_25, 0.1 + 0.2, 2.0 / 3.0, 5e-324] {
@@ -324,7 +326,7 @@ mod tests {
         );
     }
 
-    /// Issue 8, 4.4: files as editors of Windows save them.
+    /// Issue 8, 4.4: files as editors on Windows save them.
     #[test]
     fn a_byte_order_mark_is_skipped_and_utf16_is_named() {
         let text = r#"{"version":0.0,"features":[]}"#;

@@ -1,22 +1,23 @@
-//! The JSON of tables: objects and arrays of scalars, one value at a time.
+//! Parses the JSON of tables: objects and arrays of scalars, one value at a time.
 //!
-//! RFC 8259, with two differences from a general parser: a number keeps the text it is written
-//! with, so that `9223372036854775809` and `1e400` are counted as what they are, and an object or
-//! array where a scalar belongs is refused. SageMaker Model Monitor's analyzer too reads tabular
-//! or flattened JSON only (developer guide, "Preprocessing script").
+//! RFC 8259, with two differences from a general parser: a number keeps its original text, so that
+//! `9223372036854775809` and `1e400` are counted exactly, and an object or array in place of a scalar
+//! is
+//! refused. SageMaker Model Monitor's analyzer also reads only tabular or flattened JSON (developer
+//! guide, "Preprocessing script").
 
 use std::ops::Range;
 
-/// A key or a value: where its text stands.
+/// The location of a key's or value's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece {
     /// In the text itself.
     Plain(Range<usize>),
-    /// It has escapes: in the scanner's own buffer.
+    /// It has escapes: in the scanner's buffer.
     Unescaped(Range<usize>),
 }
 
-/// Goes through a text from left to right.
+/// Scans a text from left to right.
 #[derive(Debug)]
 pub(super) struct Scanner<'a> {
     text: &'a str,
@@ -29,7 +30,7 @@ impl<'a> Scanner<'a> {
         Self::with_buffer(text, String::new())
     }
 
-    /// Takes the buffer of an earlier scanner, so that a line costs no allocation.
+    /// Reuses the buffer of an earlier scanner, so that a line costs no allocation.
     pub(super) fn with_buffer(text: &'a str, mut unescaped: String) -> Self {
         unescaped.clear();
         Self {
@@ -51,7 +52,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The next byte that is not white space; it stays where it is.
+    /// Returns the next byte that is not white space, without consuming it.
     pub(super) fn peek(&mut self) -> Option<u8> {
         let rest = &self.text.as_bytes()[self.at..];
         let space = rest
@@ -62,14 +63,14 @@ impl<'a> Scanner<'a> {
         rest.get(space).copied()
     }
 
-    /// Goes over the byte if it is the next one.
+    /// Consumes the next byte if it is the wanted one.
     pub(super) fn take(&mut self, wanted: u8) -> bool {
         let found = self.peek() == Some(wanted);
         self.at += usize::from(found);
         found
     }
 
-    /// Inside an object: the next key, its colon gone over, or `None` at the end.
+    /// Inside an object: consumes the next key and its colon; `None` at the end.
     pub(super) fn member(&mut self, first: bool) -> Result<Option<Piece>, String> {
         if !self.more(first, b'}')? {
             return Ok(None);
@@ -85,7 +86,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Inside an object or array: whether another one comes before `end`.
+    /// Inside an object or array: whether another element comes before `end`.
     pub(super) fn more(&mut self, first: bool, end: u8) -> Result<bool, String> {
         if self.take(end) {
             Ok(false)
@@ -96,7 +97,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A scalar's text, `None` for null.
+    /// Parses a scalar and returns its text; `None` for null.
     pub(super) fn scalar(&mut self) -> Result<Option<Piece>, String> {
         let start = self.at;
         match self.peek() {
@@ -124,7 +125,7 @@ impl<'a> Scanner<'a> {
         Err(self.unexpected("a value"))
     }
 
-    /// Nothing but white space may be left.
+    /// Checks that only white space is left.
     pub(super) fn end(&mut self) -> Result<(), String> {
         match self.peek() {
             None => Ok(()),
@@ -163,7 +164,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The string that starts here.
+    /// Parses the string that starts here.
     fn string(&mut self) -> Result<Piece, String> {
         let start = self.at + 1;
         let bytes = self.text.as_bytes();
@@ -212,7 +213,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The character that an escape stands for, and how many bytes it takes.
+/// The character of an escape sequence, and the sequence's length in bytes.
 fn escape(text: &str) -> Option<(char, usize)> {
     let unit = |at: usize| {
         let digits = text.get(at..at + 4)?;

@@ -1,16 +1,16 @@
-//! Captured files lie in directories by the hour (`…/yyyy/mm/dd/hh/FILE`): which of them a window
+//! Captured files are in one directory per hour (`…/yyyy/mm/dd/hh/FILE`); selects those that a window
 //! needs.
 
 use super::capture::Window;
 
 impl Window {
-    /// Whether captured traffic under this key or path can be of a time in the window. A key of
-    /// another form can be of any time.
+    /// Whether captured traffic under this key or path can be in the window. A key of another form can
+    /// have any time.
     pub fn may_hold(&self, key: &str) -> bool {
         let Some(hour) = hour(key) else {
             return true;
         };
-        // Requests at the turn of the hour may lie in the next one's directory.
+        // Requests at the turn of the hour may be in the next hour's directory.
         let slack = jiff::SignedDuration::from_hours(1);
         let end = hour + slack;
         self.since.is_none_or(|since| end + slack > since)

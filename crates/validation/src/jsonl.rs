@@ -1,10 +1,11 @@
-//! JSON Lines: one flat object a line.
+//! JSON Lines: one flat object per line.
 //!
-//! The keys are the columns, in the order in which they first appear. A key that a line does not
-//! have, and null, are missing values; an empty string is a value. Numbers and booleans count as
-//! the text they are written with. Objects and arrays as values are refused by name.
+//! The keys are the columns, in order of first appearance. Keys that a line lacks, and nulls, are
+//! missing
+//! values; an empty string is a value. Numbers and booleans count as their original text. Objects and
+//! arrays as values are refused by name.
 //!
-//! Lines end with LF, CR LF or CR. A CR within an object is white space, as JSON has it.
+//! Lines end with LF, CR LF or CR. A CR inside an object is white space, as in JSON.
 
 use std::collections::HashMap;
 use std::io::{BufRead, ErrorKind};
@@ -15,13 +16,13 @@ use super::DataError;
 use super::flat::{Piece, Scanner};
 use super::profile::Profiler;
 
-/// A longer line is an error.
+/// Maximum bytes of a line.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 
-/// With more keys than this they are data and not names.
+/// Maximum number of columns; with more keys, they are data and not names.
 const MAX_COLUMNS: usize = 16 * 1024;
 
-/// Reads a whole source into the profiler. `partition` are the columns of its directory's name.
+/// Reads a source into the profiler. `partition` has the columns of its directory's name.
 pub(super) fn read(
     name: &str,
     input: impl BufRead,
@@ -50,7 +51,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// The lines of a text that are not empty, with their numbers.
+/// The non-empty lines of a text, with their numbers.
 pub(super) struct Lines<'a, R> {
     name: &'a str,
     input: R,
@@ -60,7 +61,7 @@ pub(super) struct Lines<'a, R> {
     place: Place,
 }
 
-/// Where in the JSON of a line its first `read` bytes end.
+/// The JSON state of a line after its first `read` bytes.
 #[derive(Default)]
 struct Place {
     read: usize,
@@ -70,7 +71,7 @@ struct Place {
 }
 
 impl Place {
-    /// True when the line so far has no object, array or string that is open.
+    /// Whether the line so far has no unclosed object, array or string.
     fn is_between(&mut self, line: &[u8]) -> bool {
         for byte in &line[self.read..] {
             match byte {
@@ -99,7 +100,7 @@ impl<'a, R: BufRead> Lines<'a, R> {
         }
     }
 
-    /// Reads a line with its end; false where nothing is left.
+    /// Reads a line including its end; false at the end of the input.
     fn read_line(&mut self) -> std::io::Result<bool> {
         self.line.clear();
         self.place = Place::default();
@@ -108,7 +109,7 @@ impl<'a, R: BufRead> Lines<'a, R> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 block => block?,
             };
-            // A CR at the end of the last block.
+            // A CR at the end of the previous block.
             if self.line.last() == Some(&b'\r')
                 && block.first() != Some(&b'\n')
                 && self.place.is_between(&self.line)
@@ -120,7 +121,7 @@ impl<'a, R: BufRead> Lines<'a, R> {
             }
             let end = memchr2(b'\n', b'\r', block).map(|at| at + 1);
             let length = end.unwrap_or(block.len());
-            // No more than the limit is kept in memory.
+            // Memory use is bounded by the limit.
             let room = usize::try_from(self.limit).unwrap_or(usize::MAX) - self.line.len();
             let taken = length.min(room);
             self.line.extend_from_slice(&block[..taken]);
@@ -132,7 +133,7 @@ impl<'a, R: BufRead> Lines<'a, R> {
         }
     }
 
-    /// The next line that is not empty.
+    /// The next non-empty line.
     pub(super) fn next_line(&mut self) -> Result<Option<(u64, &str)>, DataError> {
         loop {
             let read = self
@@ -173,22 +174,22 @@ impl<'a, R: BufRead> Lines<'a, R> {
     }
 }
 
-/// The columns of one source, and the row that is being read.
+/// The columns of one source, and the current row.
 struct Rows<'a> {
     partition: &'a [(String, Option<String>)],
-    /// The keys, in the order of their first appearance.
+    /// The keys, in order of first appearance.
     keys: Vec<String>,
     slots: HashMap<String, usize>,
-    /// The last value of each key, with the number of the line that it is from.
+    /// The last value of each key, with the number of its line.
     values: Vec<(u64, Option<Piece>)>,
-    /// What each of the profiler's columns holds.
+    /// The source of each of the profiler's columns.
     order: Vec<Filled>,
     /// Whether the partition's columns are in `order`.
     placed: bool,
     unescaped: String,
 }
 
-/// Where a column of the profiler comes from.
+/// The source of a profiler's column.
 #[derive(Debug, Clone, Copy)]
 enum Filled {
     /// A key of the objects.
@@ -249,7 +250,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// The place of a key. Most lines have the same keys in the same order.
+    /// The index of a key. Most lines have the same keys in the same order.
     fn slot(&mut self, key: &str, likely: usize, profiler: &mut Profiler) -> Result<usize, String> {
         if self.keys.get(likely).is_some_and(|known| known == key) {
             return Ok(likely);
@@ -362,7 +363,7 @@ mod tests {
         for rows in [
             "{\"a\":1,\"b\":\"x\"}\r{\"a\":2}\r{\"a\":3,\"b\":\"y\"}",
             "\u{feff}\r\r{\"a\":1,\"b\":\"x\"} \r\r {\"a\":2}\r{\"a\":3,\"b\":\"y\"}\r",
-            // Within an object a CR is white space; in a string `\r`, `{` and `\"` mean nothing.
+            // Inside an object a CR is white space; in a string `\r`, `{` and `\"` have no meaning.
             "{\"a\":1,\r\"b\":\"\\\\\\\"{\\r\"\r}\n{\"a\":\r\r2}\r{\"a\":3,\r\n",
             "{\"a\":1,\"b\":\"{[\"}\r\n{\"a\":2}\r\r\n{\"a\":3,\"b\":\"]\"}\r\n",
         ] {
@@ -387,7 +388,7 @@ mod tests {
             let error = read_all(&[rows.as_bytes()], &[]).unwrap_err();
             assert!(error.contains(message), "{rows:?}: {error}");
         }
-        // The limit is one of a line, not of a file.
+        // The limit applies to a line, not to a file.
         let rows = "{\"a\":1}\r".repeat(100);
         let mut lines = Lines::new("x", rows.as_bytes(), 20);
         let mut count = 0;

@@ -1,6 +1,6 @@
 //! Deequ's KLL quantile sketch (`QuantileNonSample`), item for item.
 //!
-//! Level `i` holds items that stand for 2^i values each. Its capacity shrinks with the height:
+//! Each item of level `i` represents 2^i values. The capacity of a level shrinks with its height:
 //! `2 * (ceil(k * c^i / 2) + 1)`. Compaction is deterministic, so the same values in the same
 //! order give the same sketch as Deequ's.
 
@@ -8,7 +8,7 @@
 pub const SKETCH_SIZE: u32 = 2048;
 /// Deequ's `DEFAULT_SHRINKING_FACTOR`.
 pub const SHRINKING_FACTOR: f64 = 0.64;
-/// How many buckets `statistics.json` has.
+/// Number of buckets in `statistics.json`.
 pub const BUCKETS: u32 = 10;
 
 #[derive(Debug, Clone, Default)]
@@ -20,8 +20,8 @@ struct Compactor {
 }
 
 impl Compactor {
-    /// Empties the level into every second of its sorted items. A last item without a partner
-    /// stays (the newest one, as it lies unsorted).
+    /// Compacts the level: moves every second of its sorted items up. A last item without a partner
+    /// remains (the newest one, in unsorted order).
     fn compact(&mut self, into: &mut Vec<i64>, lowest: bool) {
         if self.compactions % 2 == 1 {
             self.odd = !self.odd;
@@ -47,7 +47,7 @@ impl Compactor {
     }
 }
 
-/// An integer for each double, in the order of `f64::total_cmp`, which is Java's `Double.compare`:
+/// Maps a double to an integer with the order of `f64::total_cmp`, which is Java's `Double.compare`:
 /// integers sort faster.
 fn key(value: f64) -> i64 {
     flip(value.to_bits().cast_signed())
@@ -57,7 +57,7 @@ fn value(key: i64) -> f64 {
     f64::from_bits(flip(key).cast_unsigned())
 }
 
-/// Reverses the order of the negative ones; its own inverse.
+/// Reverses the order of negative numbers; its own inverse.
 fn flip(bits: i64) -> i64 {
     bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
 }
@@ -106,7 +106,7 @@ impl Sketch {
     /// Adds values in order; they must be finite.
     pub fn extend(&mut self, mut values: &[f64]) {
         while !values.is_empty() {
-            // As many as fit before one insertion would condense.
+            // As many values as fit before an insertion would condense.
             let room = (self.capacity + 1).saturating_sub(self.len).max(1);
             let (now, later) = values.split_at(room.min(values.len()));
             self.levels[0].items.extend(now.iter().copied().map(key));
@@ -128,7 +128,7 @@ impl Sketch {
         }
     }
 
-    /// Takes in the values of another sketch.
+    /// Merges the values of another sketch.
     pub fn merge(&mut self, other: &Self) {
         while self.levels.len() < other.levels.len() {
             self.grow();
@@ -151,7 +151,7 @@ impl Sketch {
         levels.map(|level| (values(&level.items), level.compactions, level.odd))
     }
 
-    /// A sketch of Deequ's size with those levels; `None` when there are none or too many.
+    /// A sketch of Deequ's size with these levels; `None` if there are none or too many.
     pub(super) fn of_compactors(levels: Vec<(Vec<f64>, u64, bool)>) -> Option<Self> {
         if levels.is_empty() || levels.len() > 64 {
             return None;
@@ -209,7 +209,7 @@ impl Sketch {
         self.capacity = self.capacities.iter().sum();
     }
 
-    /// Compacts the lowest level that is full; false when none is.
+    /// Compacts the lowest full level; false if none is full.
     fn condense(&mut self) -> bool {
         let Some(height) = self
             .levels
@@ -236,19 +236,19 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    /// Ranks of the levels of a sketch, lowest first. Equal items add up their weights, so that the
+    /// The ranks of a sketch's levels, lowest first. Equal items add up their weights, so that the
     /// total is the number of values.
     pub fn of(levels: impl Iterator<Item = Vec<f64>>) -> Self {
         Self::combined(levels, |known, more| known + more)
     }
 
-    /// Ranks as Deequ's `getRankMap` has them: of equal items one counts, that of the highest level.
-    /// The total is about the number of distinct values.
+    /// Ranks like Deequ's `getRankMap`: of equal items only that of the highest level counts. The
+    /// total is about the number of distinct values.
     pub fn of_distinct(levels: impl Iterator<Item = Vec<f64>>) -> Self {
         Self::combined(levels, f64::max)
     }
 
-    /// Ranks with one weight for each distinct item.
+    /// Ranks with one weight per distinct item.
     fn combined(levels: impl Iterator<Item = Vec<f64>>, combine: impl Fn(f64, f64) -> f64) -> Self {
         let mut weighted: Vec<(f64, f64)> = Vec::new();
         let mut weight = 1.0;
@@ -274,17 +274,17 @@ impl Ranks {
         Self { items }
     }
 
-    /// The weight of all items: how many values the sketch has seen.
+    /// The weight of all items: the number of values in the sketch.
     pub fn total(&self) -> f64 {
         self.items.last().map_or(0.0, |(_, rank)| *rank)
     }
 
-    /// How many values are at most `value`.
+    /// The number of values up to `value`.
     pub fn up_to(&self, value: f64) -> f64 {
         self.rank(self.items.partition_point(|(item, _)| *item <= value))
     }
 
-    /// How many values are less than `value`.
+    /// The number of values below `value`.
     pub fn below(&self, value: f64) -> f64 {
         self.rank(self.items.partition_point(|(item, _)| *item < value))
     }

@@ -1,4 +1,4 @@
-//! Numbers as AWS's files and their hand-edited cousins spell them.
+//! Numbers as AWS's files, and hand-edited ones, spell them.
 
 use serde::{Deserialize, Deserializer, Serializer};
 
@@ -21,7 +21,7 @@ pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, 
     }
 }
 
-/// A number, or `"NaN"` as AWS writes what is none.
+/// A number, or `"NaN"`, which AWS writes for undefined values.
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature that serde asks for"
@@ -34,7 +34,7 @@ pub(super) fn write<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, 
     }
 }
 
-/// A count, also when it is written as a float (`24000.0`).
+/// A count, including counts written as a float (`24000.0`).
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

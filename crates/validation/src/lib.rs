@@ -1,12 +1,13 @@
 //! Data validation: readers → statistics → constraints → violations, and drift.
 //!
-//! The engine reads tables in one pass and in bounded memory, and speaks the files of SageMaker
+//! The engine reads tables in one pass and in bounded memory. It reads and writes the files of
+//! SageMaker
 //! Model Monitor's analyzer: `statistics.json`, `constraints.json`, `constraint_violations.json`.
 //! The algorithms are those of Deequ 2.0.2, the public library that the analyzer is built on.
 //! Nothing here knows AWS, the command line or a terminal: sources are readers with a name.
 //!
-//! A [`Profile`] is what one pass found out; it can be merged with the profile of another part of
-//! the data, and becomes [`Statistics`] at the end.
+//! A [`Profile`] is the result of one pass. It can be merged with the profile of another part of the
+//! data, and becomes [`Statistics`] at the end.
 
 #![warn(missing_docs)]
 
@@ -61,12 +62,12 @@ pub use profile::{Profile, Profiler};
 pub use statistics::Statistics;
 pub use violations::{Violation, Violations};
 
-/// What data is compared with.
+/// The reference that data is compared with.
 #[derive(Debug, Clone)]
 pub struct Baseline {
-    /// What must hold.
+    /// The constraints on the data.
     pub constraints: Constraints,
-    /// The distributions that drift is measured from; without them there is no drift check.
+    /// The distributions to measure drift from; without them drift is not checked.
     pub statistics: Option<Statistics>,
 }
 
@@ -77,15 +78,15 @@ pub enum Format {
     Csv,
     /// Apache Parquet.
     Parquet,
-    /// JSON Lines: one flat object a line.
+    /// JSON Lines: one flat object per line.
     Jsonl,
-    /// What an endpoint captured, JSON Lines.
+    /// Traffic that an endpoint captured, as JSON Lines.
     Capture(capture::Window),
 }
 
-/// The bytes of a source, open.
+/// The opened bytes of a source.
 pub enum Input {
-    /// A file, which can be read at several places at once.
+    /// A file that several threads can read at different positions.
     File(File),
     /// Bytes that arrive once, in order.
     Stream(Box<dyn Read + Send>),
@@ -110,17 +111,17 @@ impl Input {
     }
 }
 
-/// What a source's place gives each of its rows: columns with their value, `None` when it is missing.
+/// Columns from a source's location, with the same value in each row; `None` is a missing value.
 pub type Partition = Vec<(String, Option<String>)>;
 
-/// Bytes with a name; opened when its turn comes.
+/// A named source of bytes, opened on first use.
 pub struct Source {
     /// A path or an address, for messages.
     pub name: String,
     /// Opens the bytes.
     pub open: Box<dyn FnOnce() -> io::Result<Input> + Send>,
-    /// The partition that the source lies in (`year=2026/month=05`): columns after those of the
-    /// source itself, with the same value in every row. `None` is a missing value.
+    /// The partition of the source (`year=2026/month=05`): columns after those of the source itself,
+    /// with the same value in every row. `None` is a missing value.
     pub partition: Partition,
 }
 
@@ -153,13 +154,14 @@ impl fmt::Debug for Source {
     }
 }
 
-/// So many bytes are not worth waking other threads.
+/// Minimum bytes of a batch to process in parallel; below this size, parallelism costs more than it
+/// saves.
 const SMALL: usize = 128 * 1024;
 
-/// The message when there is nothing to look at.
+/// The message for data without rows.
 const NO_ROWS: &str = "there are no rows";
 
-/// Data or a file that cannot be understood: where, and why.
+/// Data or a file that cannot be parsed: location and reason.
 #[derive(Debug)]
 pub struct DataError {
     place: String,
@@ -169,7 +171,7 @@ pub struct DataError {
 }
 
 impl DataError {
-    /// An error about a whole source.
+    /// An error about a source as a whole.
     pub fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             place: quote::bounded(&place.into()),
@@ -179,8 +181,7 @@ impl DataError {
         }
     }
 
-    /// A source that cannot be opened or read. What the error carries (the hint and exit code of a
-    /// remote call) goes with it.
+    /// A source that cannot be opened or read. Keeps the hint and exit code of a remote error.
     pub fn unread(place: impl Into<String>, error: io::Error) -> Self {
         Self {
             place: quote::bounded(&place.into()),
@@ -190,14 +191,14 @@ impl DataError {
         }
     }
 
-    /// The same error, in a line that is counted from 1.
+    /// Adds a line number, counted from 1.
     #[must_use]
     pub fn in_line(mut self, line: u64) -> Self {
         self.line = Some(line);
         self
     }
 
-    /// Whether there was no data at all.
+    /// Whether the data has no rows.
     pub fn is_empty(&self) -> bool {
         self.message == NO_ROWS
     }
@@ -230,10 +231,10 @@ impl std::error::Error for DataError {
     }
 }
 
-/// Reads every source in order as one data set.
+/// Profiles all sources in order as one data set.
 ///
 /// # Errors
-/// The first source that cannot be read or understood, by name and line; no data at all.
+/// The first source that cannot be read or parsed, by name and line; or there are no rows.
 pub fn profile(
     sources: Vec<Source>,
     format: &Format,
@@ -265,7 +266,7 @@ pub fn profile(
     profiler.finish()
 }
 
-/// Reads a CSV source: the next block is read and split while the columns take the last one.
+/// Profiles a CSV source: reads and splits the next block while the columns process the last one.
 fn csv(
     name: &str,
     input: Box<dyn Read + Send>,

@@ -1,6 +1,6 @@
 //! Sum, mean, standard deviation and range in one pass, without losing digits.
 
-/// Independent sums, so that additions do not wait for each other.
+/// Independent sums, so that additions do not depend on each other.
 const LANES: usize = 4;
 
 /// The moments of a stream of finite numbers.
@@ -10,7 +10,7 @@ pub(super) struct Moments {
     pub(super) min: f64,
     pub(super) max: f64,
     sum: f64,
-    /// What the additions to `sum` lost (Neumaier).
+    /// The rounding errors of additions to `sum` (Neumaier).
     lost: f64,
     mean: f64,
     /// Σ (x − mean)² (Welford).
@@ -33,8 +33,8 @@ impl Default for Moments {
 
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
 impl Moments {
-    /// Adds a batch: its own mean and squares in two passes, then merged as another part
-    /// (Chan, Golub, Leveque 1979).
+    /// Adds a batch: computes its mean and squares in two passes, then merges them (Chan, Golub,
+    /// Leveque 1979).
     pub(super) fn extend(&mut self, values: &[f64]) {
         let Some(first) = values.first() else {
             return;
@@ -103,7 +103,7 @@ impl Moments {
         self.lost += other.lost;
     }
 
-    /// Minimum, maximum, sum, what the sum lost, mean, Σ (x − mean)².
+    /// Minimum, maximum, sum, rounding error of the sum, mean, Σ (x − mean)².
     pub(super) fn to_parts(self) -> [f64; 6] {
         [
             self.min,
@@ -115,7 +115,7 @@ impl Moments {
         ]
     }
 
-    /// Moments of `count` values with those parts.
+    /// Moments of `count` values with these parts.
     pub(super) fn of_parts(count: u64, parts: [f64; 6]) -> Self {
         let [min, max, sum, lost, mean, squares] = parts;
         Self {
@@ -137,7 +137,7 @@ impl Moments {
         self.sum() / self.count as f64
     }
 
-    /// Of the population, as Deequ's `StandardDeviation` and AWS's files have it.
+    /// The population standard deviation, as in Deequ's `StandardDeviation` and AWS's files.
     pub(super) fn std_dev(&self) -> f64 {
         (self.squares / self.count as f64).sqrt()
     }
@@ -153,7 +153,7 @@ impl Moments {
     }
 }
 
-/// The sum and what its additions lost: Knuth's two-sum in each lane, then over the lanes.
+/// The sum and its rounding error: Knuth's two-sum in each lane, then over the lanes.
 fn sum(values: &[f64]) -> (f64, f64) {
     let (mut sums, mut lost) = ([0.0; LANES], [0.0; LANES]);
     let (chunks, rest) = values.as_chunks::<LANES>();

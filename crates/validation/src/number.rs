@@ -1,36 +1,36 @@
-//! Numbers in text, by Deequ's rules (`StatefulDataType`).
+//! Parses numbers by Deequ's rules (`StatefulDataType`).
 //!
 //! `^(-|\+)? ?\d+$` is Integral, the same with a fraction or an exponent is Fractional, and nothing
-//! else is a number: not `.5`, `5.`, `NaN`, `inf`, `1,000` or `0x10`. Digits beyond what a double
-//! can hold (`1e999`) are no number either; that corner is ours.
+//! else is a number: not `.5`, `5.`, `NaN`, `inf`, `1,000` or `0x10`. A number beyond the range of a
+//! double (`1e999`) does not count as a number either; that corner case is our decision.
 
 use super::hash;
 
-/// A number as it was written.
+/// A parsed number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Number {
-    /// The double that is nearest.
+    /// The nearest double.
     pub(super) value: f64,
-    /// Whether it was written without a fraction and an exponent.
+    /// Whether it has neither fraction nor exponent.
     pub(super) integral: bool,
-    /// A hash of the value, to the last digit: equal for `7`, `007`, `7.0` and `70e-1`, and not for
-    /// two numbers that only have the same nearest double.
+    /// A hash of the exact value: equal for `7`, `007`, `7.0` and `70e-1`, and different for two
+    /// numbers that only share the nearest double.
     pub(super) key: u64,
 }
 
-/// 10^0 to 10^22, the powers of ten that a double holds exactly.
+/// 10^0 to 10^22, the powers of ten that a double represents exactly.
 const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
-/// Up to here every whole number is a double.
+/// Up to here every integer is a double.
 const EXACT: u64 = 1 << 53;
-/// So many decimal digits always fit into 64 bits.
+/// This number of decimal digits always fits into 64 bits.
 const DIGITS: usize = 19;
-/// 10^15: two numbers of at most 15 digits never have the same nearest double.
+/// 10^15: two numbers of at most 15 digits never share the nearest double.
 const TOLD_APART: u64 = 1_000_000_000_000_000;
 
-/// Reads a number; `None` when the text is none.
+/// Parses a number; `None` if the text is not one.
 pub(super) fn parse(text: &[u8]) -> Option<Number> {
     let (negative, rest) = match text {
         [b'-', rest @ ..] => (true, rest),
@@ -90,12 +90,12 @@ pub(super) fn parse(text: &[u8]) -> Option<Number> {
     slow(rest, negative, false, None)
 }
 
-/// The hash of a whole number, as text and typed columns use it.
+/// The hash of an integer, for text and typed columns.
 pub(super) fn key_of_integer(value: i64) -> u64 {
     hash::of_number(value.cast_unsigned())
 }
 
-/// The hash of any finite number; a whole number has that of the integer.
+/// The hash of any finite number; equal to that of the integer if it has no fraction.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -159,7 +159,7 @@ fn key_of_decimal(mut mantissa: u64, mut exponent: i64, negative: bool, value: f
     hash::of_number(mantissa.wrapping_add(place))
 }
 
-/// The hash of a number that is written with more digits than 64 bits hold, or with an exponent.
+/// The hash of a number with more digits than 64 bits can store, or with an exponent.
 #[cold]
 fn key_of_digits(text: &[u8], negative: bool, value: f64) -> u64 {
     let (digits, exponent) = match text.iter().position(|byte| matches!(byte, b'e' | b'E')) {
@@ -191,7 +191,7 @@ fn key_of_digits(text: &[u8], negative: bool, value: f64) -> u64 {
     hash::of_number(hash::of_text(significant).wrapping_add(place))
 }
 
-/// The exponent that is written so, as far as 64 bits hold it.
+/// Parses an exponent, saturating at 64 bits.
 fn exponent(text: &[u8]) -> i64 {
     let unsigned = text
         .strip_prefix(b"+")
@@ -208,7 +208,7 @@ fn exponent(text: &[u8]) -> i64 {
     }
 }
 
-/// Adds the leading decimal digits to `mantissa` (wrapping) and says how many there were.
+/// Adds the leading decimal digits to `mantissa` (wrapping) and returns their number.
 fn digits(text: &[u8], mut mantissa: u64) -> (u64, usize) {
     let mut at = 0;
     while let Some(word) = text.get(at..at + 8) {
@@ -247,8 +247,8 @@ fn eight_digits(word: u64) -> u64 {
     low.wrapping_add(high) >> 32
 }
 
-/// Reads a number with many digits or an exponent. `exact` is it as mantissa and exponent, where 64
-/// bits hold the mantissa.
+/// Parses a number with many digits or an exponent. `exact` is its mantissa and exponent, if 64 bits
+/// can store the mantissa.
 #[cold]
 fn slow(
     digits: &[u8],
@@ -369,7 +369,7 @@ mod tests {
         assert_ne!(key("7"), key("-7"));
     }
 
-    /// Issue 8, 4.3. Neighbours that no double can tell apart.
+    /// Issue 8, 4.3. Neighbors that have the same nearest double.
     #[test]
     fn numbers_are_told_apart_by_their_last_digit() {
         let key = |text: &str| parse(text.as_bytes()).unwrap().key;
@@ -379,7 +379,7 @@ mod tests {
             ["89490123456780000000", "89490123456780000001"],
             ["18446744073709551615", "18446744073709551614"],
             ["9223372036854775808", "9223372036854775807"],
-            // As 64 bits these two are the same.
+            // As 64-bit integers these two are equal.
             ["9000000000000000000", "-9446744073709551616"],
             ["123456789012345.67", "123456789012345.68"],
             ["0.9007199254740991", "0.9007199254740990"],

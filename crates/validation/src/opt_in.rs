@@ -1,10 +1,10 @@
-//! Checks beyond AWS's, opt-in: the key `mlops_constraints` in `constraints.json`, beside AWS's own
-//! members at the top and in each feature, so that a reader that passes over unknown keys still
-//! reads the file. `--suggest` writes none of it.
+//! Opt-in checks beyond AWS's: the key `mlops_constraints` in `constraints.json`, next to AWS's own
+//! members at the top level and in each feature, so that readers that ignore unknown keys can still
+//! read
+//! the file. `--suggest` never writes it.
 //!
-//! A key that is not known here, a value that is out of range or a bad regular expression is an
-//! error that names the column and the key: a check that silently does not happen is worse than
-//! none.
+//! An unknown key, a value out of range or an invalid regular expression is an error that names the
+//! column and the key: a check that silently does not run is worse than none.
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use regex::Regex;
@@ -17,31 +17,31 @@ mod evaluate;
 
 pub(super) use evaluate::{Column, feature, row_count};
 
-/// The member of `constraints.json` that holds them.
+/// The member of `constraints.json` with the opt-in checks.
 pub const KEY: &str = "mlops_constraints";
-/// The member of it that says which rules hold: [`RuleSet`].
+/// The key inside it that selects the rules: [`RuleSet`].
 pub const RULES: &str = "rules";
 
-/// What holds for the whole data set, with the defaults for its columns.
+/// Checks of the whole data set, with defaults for its columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DatasetChecks {
-    /// How many rows there must be.
+    /// The allowed number of rows.
     pub row_count: Option<RowCount>,
-    /// For every column that has a distribution and says nothing else.
+    /// Defaults for every column that has a distribution.
     pub drift: DriftChecks,
 }
 
-/// How many rows there must be.
+/// The allowed number of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RowCount {
-    /// At least so many.
+    /// Minimum number of rows.
     pub min: Option<u64>,
-    /// At most so many.
+    /// Maximum number of rows.
     pub max: Option<u64>,
-    /// At least this multiple of the baseline's rows.
+    /// Minimum as a multiple of the baseline's rows.
     pub min_ratio: Option<f64>,
-    /// At most this multiple of the baseline's rows.
+    /// Maximum as a multiple of the baseline's rows.
     pub max_ratio: Option<f64>,
 }
 
@@ -56,18 +56,18 @@ pub struct DriftChecks {
     pub kolmogorov_smirnov: Option<KolmogorovSmirnov>,
 }
 
-/// The population stability index must not be greater.
+/// The limit of the population stability index.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Psi {
-    /// A greater index is drift; 0.1 and 0.2 are customary.
+    /// A greater index is drift; 0.1 and 0.2 are common.
     pub threshold: f64,
-    /// Ranges of numbers, each with the same share of the baseline.
+    /// Number of ranges, each with the same share of the baseline.
     #[serde(default = "ten")]
     pub bins: u32,
 }
 
-/// The Wasserstein distance must not be greater.
+/// The limit of the Wasserstein distance.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wasserstein {
@@ -78,7 +78,7 @@ pub struct Wasserstein {
     pub normalize: bool,
 }
 
-/// The p-value of the Kolmogorov-Smirnov test must not be smaller.
+/// The limit of the Kolmogorov-Smirnov test's p-value.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KolmogorovSmirnov {
@@ -86,21 +86,21 @@ pub struct KolmogorovSmirnov {
     pub min_p_value: f64,
 }
 
-/// What one column must keep.
+/// The checks of one column.
 #[derive(Debug, Clone, Default)]
 pub struct FeatureChecks {
-    /// Distances from the baseline; the data set's defaults are in it.
+    /// Distances from the baseline, including the data set's defaults.
     pub drift: DriftChecks,
-    /// Which of the distances this column asks for itself: when one cannot be measured, that is an
-    /// error, while a default passes over the column.
+    /// Which distances the column itself requests. If one of those cannot be measured, that is an
+    /// error; a default is skipped.
     own: [bool; 3],
-    /// The least share of different values among the present ones.
+    /// Minimum share of distinct values among the present ones.
     pub uniqueness: Option<f64>,
-    /// The numbers must lie in this range.
+    /// The allowed range of numbers.
     pub range: Option<Range>,
-    /// The values must match this regular expression.
+    /// The regular expression that values must match.
     pub pattern: Option<Pattern>,
-    /// The newest time must not be older.
+    /// Maximum age of the newest time.
     pub freshness: Option<SignedDuration>,
 }
 
@@ -108,18 +108,18 @@ pub struct FeatureChecks {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
-    /// No number is less.
+    /// The minimum.
     pub min: Option<f64>,
-    /// No number is greater.
+    /// The maximum.
     pub max: Option<f64>,
 }
 
 /// A regular expression that values match.
 #[derive(Debug, Clone)]
 pub struct Pattern {
-    /// It is searched for in a value: `^…$` asks for the whole value.
+    /// Searched for inside a value: use `^…$` to match the whole value.
     pub regex: Regex,
-    /// The least share of the present values that match.
+    /// Minimum share of present values that match.
     pub min_match: f64,
 }
 
@@ -152,10 +152,10 @@ fn one() -> f64 {
 }
 
 impl DatasetChecks {
-    /// What the constraints ask for beyond AWS's checks.
+    /// Parses the opt-in checks of a data set.
     ///
     /// # Errors
-    /// An unknown key, or a value that makes no sense.
+    /// An unknown key, or an invalid value.
     pub fn of(constraints: &Constraints) -> Result<Self, String> {
         let mut found = Self::default();
         let mut members = members(constraints.others.get(KEY)).map_err(|text| at("", &text))?;
@@ -196,10 +196,10 @@ impl DatasetChecks {
 }
 
 impl FeatureChecks {
-    /// What the constraints ask of one column beyond AWS's checks.
+    /// Parses the opt-in checks of one column.
     ///
     /// # Errors
-    /// An unknown key, or a value that makes no sense.
+    /// An unknown key, or an invalid value.
     pub fn of(feature: &FeatureConstraints, defaults: &DatasetChecks) -> Result<Self, String> {
         Self::parse(feature.others.get(KEY), defaults).map_err(|text| at(&feature.name, &text))
     }
@@ -259,7 +259,7 @@ impl FeatureChecks {
     }
 }
 
-/// What a level says about a check.
+/// A level's setting of a check.
 enum Said<T> {
     Nothing,
     Disabled,
@@ -267,12 +267,12 @@ enum Said<T> {
 }
 
 impl<T> Said<T> {
-    /// The check, where no other level is asked.
+    /// The check, if no other level applies.
     fn alone(self) -> Option<T> {
         self.over(None)
     }
 
-    /// The check, where another level says what holds without this one.
+    /// The check, if another level applies by default.
     fn over(self, other: Option<T>) -> Option<T> {
         match self {
             Self::Nothing => other,
@@ -286,7 +286,7 @@ impl<T> Said<T> {
     }
 }
 
-/// What a level says about each distance.
+/// A level's setting of each distance.
 struct OwnDrift {
     psi: Said<Psi>,
     wasserstein: Said<Wasserstein>,
@@ -347,7 +347,7 @@ fn members(value: Option<&Value>) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// Takes a member out.
+/// Removes a member and parses it.
 fn member<T: for<'de> Deserialize<'de>>(
     members: &mut Map<String, Value>,
     name: &str,
@@ -396,10 +396,10 @@ fn at(feature: &str, text: &str) -> String {
 }
 
 impl Constraints {
-    /// Whether everything that [`KEY`] asks for is understood.
+    /// Checks that everything under [`KEY`] can be parsed.
     ///
     /// # Errors
-    /// An unknown key, or a value that makes no sense, with the column's name.
+    /// An unknown key, or an invalid value, with the column's name.
     pub fn understood(&self) -> Result<(), String> {
         if self.others.contains_key("dataset") {
             return Err(

@@ -1,14 +1,14 @@
-//! Apache Parquet: columns as they are stored, each read and profiled on its own.
+//! Apache Parquet: columns by their stored type, each read and profiled independently.
 //!
 //! The file's types decide: integers are Integral (durations too, which Spark reads as integers),
 //! floats and decimals Fractional (decimals without a fraction Integral), booleans Boolean, dates and
-//! timestamps String, as Spark's cast to text and Deequ's rules would have it. A text is
-//! classified as in CSV, but an empty one is a value: only null is missing. A NaN or an infinity is
-//! counted as a String, as its text would be. Lists, maps, structs, binary columns and times of day
-//! are refused by name.
+//! timestamps String, as after Spark's cast to text by Deequ's rules. Text is classified as in CSV,
+//! but
+//! an empty text is a value: only null is missing. NaN and infinity count as String, like their text.
+//! Lists, maps, structs, binary columns and times of day are refused by name.
 //!
 //! A text column whose pages all use a dictionary is read as indices, which are counted; the texts
-//! are looked at once for each batch. Decoding is the `parquet` crate's.
+//! are processed once per batch. The `parquet` crate decodes.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -34,10 +34,10 @@ mod footer;
 mod instant;
 mod values;
 
-/// Values of a column that are decoded at once.
+/// Values of a column per batch.
 const ROWS: usize = 32 * 1024;
 
-/// Reads a whole Parquet source into the profiler.
+/// Reads a Parquet source into the profiler.
 pub(super) fn read(
     name: &str,
     input: Input,
@@ -54,7 +54,7 @@ pub(super) fn read(
     let failed: Mutex<Option<DataError>> = Mutex::new(None);
     let mut work: Vec<(usize, &mut Column)> =
         profiler.take_columns(rows, partition.len()).collect();
-    // The largest first, so that no thread begins a long one when the others are done.
+    // The largest first, so that no thread starts a long one when the others are done.
     work.sort_by_key(|(index, _)| std::cmp::Reverse(stored_size(metadata.metadata(), *index)));
     rayon::scope_fifo(|scope| {
         for (index, column) in work {
@@ -78,7 +78,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Decodes every column and does nothing with it: how many rows and columns there are.
+/// Decodes every column and does nothing else. Returns the number of rows and columns.
 pub(super) fn decode(name: &str, input: Input) -> Result<(u64, usize), DataError> {
     let opened = Opened::of(name, input)?;
     let (mut rows, columns) = (0, opened.names().len());
@@ -94,7 +94,7 @@ pub(super) fn decode(name: &str, input: Input) -> Result<(u64, usize), DataError
     Ok((rows, columns))
 }
 
-/// A file and what its directory says.
+/// A file and its partition.
 struct Opened {
     file: Shared,
     metadata: ArrowReaderMetadata,
@@ -105,7 +105,7 @@ impl Opened {
         let place = |error: io::Error| DataError::new(name, error.to_string());
         let file = match input {
             Input::File(file) if file.metadata().map_err(place)?.is_file() => file,
-            // The directory of a Parquet file stands at its end.
+            // Parquet's directory is at the end of the file.
             other => spooled(other.into_reader()).map_err(place)?,
         };
         let size = file.metadata().map_err(place)?.len();
@@ -132,7 +132,7 @@ impl Opened {
         Ok(Self { file, metadata })
     }
 
-    /// The columns' names; one without a name is called as in CSV.
+    /// The columns' names; unnamed columns are named as in CSV.
     fn names(&self) -> Vec<String> {
         let fields = self.metadata.schema().fields().iter().enumerate();
         let named = fields.map(|(index, field)| match field.name().as_str() {
@@ -143,7 +143,7 @@ impl Opened {
     }
 }
 
-/// The footer, read with the types of the format where the file has others.
+/// Reads the footer; falls back to the lenient parser if its types deviate from the format.
 fn stored(file: &Shared) -> Result<ArrowReaderMetadata, ParquetError> {
     let strict = ArrowReaderMetadata::load(file, ArrowReaderOptions::new());
     let good = strict.as_ref().is_ok_and(|stored| {
@@ -166,7 +166,7 @@ fn chunks(metadata: &ParquetMetaData) -> impl Iterator<Item = &ColumnChunkMetaDa
     groups.flat_map(RowGroupMetaData::columns)
 }
 
-/// The values of one column, some at a time.
+/// The values of one column in batches.
 fn batches(
     file: Shared,
     metadata: ArrowReaderMetadata,
@@ -203,7 +203,7 @@ fn column_of(
     }
 }
 
-/// Why the values of a column cannot be read.
+/// Explains why the values of a column cannot be read.
 fn unreadable(file: &Shared, error: &str) -> String {
     if footer::has_encrypted_columns(file) {
         "the column is encrypted: decrypt the file first".to_owned()
@@ -214,7 +214,7 @@ fn unreadable(file: &Shared, error: &str) -> String {
     }
 }
 
-/// The schema to read with: texts as views, or as dictionaries where every page has one.
+/// The schema to read with: texts as views, or as dictionaries if every page has one.
 fn readable(stored: &Schema, metadata: &ParquetMetaData) -> Result<Schema, String> {
     let physical = metadata.file_metadata().schema_descr();
     if chunks(metadata).any(|chunk| chunk.compression() == Compression::LZO) {
@@ -237,7 +237,7 @@ fn readable(stored: &Schema, metadata: &ParquetMetaData) -> Result<Schema, Strin
                     DataType::Utf8View
                 }
             }
-            // As nanoseconds, the crate's default, the legacy timestamp ends in the year 2262.
+            // In nanoseconds, the crate's default, legacy timestamps overflow in the year 2262.
             DataType::Timestamp(_, _)
                 if physical.column(index).physical_type() == Physical::INT96 =>
             {
@@ -277,7 +277,7 @@ fn refusal(kind: &DataType) -> String {
     format!("a column of type {kind} has no statistics; leave it out or write it as text")
 }
 
-/// Whether the file says that every page of the column is encoded by a dictionary.
+/// Whether every page of the column is dictionary-encoded, according to the file.
 fn all_in_dictionaries(metadata: &ParquetMetaData, index: usize) -> bool {
     metadata.row_groups().iter().all(|group| {
         group.columns().get(index).is_some_and(|chunk| {
@@ -351,7 +351,8 @@ mod tests {
         Ok(profile.statistics())
     }
 
-    /// Nulls, several row groups, with and without dictionaries: what the same table says as CSV.
+    /// Nulls, several row groups, with and without dictionaries: same statistics as the same table in
+    /// CSV.
     #[test]
     fn parquet_says_what_csv_says() {
         let rows = 0..2_000_i64;
@@ -399,7 +400,7 @@ mod tests {
         }
     }
 
-    /// Issue 8, 4.3: neighbours that no double, no microsecond and no 64 bits tell apart.
+    /// Issue 8, 4.3: neighbors that are equal as doubles, in microseconds or in 64 bits.
     #[test]
     fn large_numbers_and_times_of_every_type_are_told_apart() {
         use arrow_array::types::{ArrowPrimitiveType, Decimal256Type};

@@ -1,4 +1,4 @@
-//! One pass over the data: what each column holds.
+//! One pass over the data: the statistics of each column.
 
 use std::collections::HashMap;
 
@@ -16,28 +16,28 @@ use super::types::{InferredType, TypeCounts};
 use super::watch::{self, Watch};
 use super::{Baseline, DataError, NO_ROWS};
 
-/// What one pass over data found out about every column.
+/// The statistics of every column after one pass.
 #[derive(Debug, Clone)]
 pub struct Profile {
     pub(super) columns: Vec<Column>,
     pub(super) rows: u64,
-    /// Whether rows name their columns, so that another part may have others.
+    /// Whether rows name their columns, so that another part may have other columns.
     pub(super) open: bool,
     places: HashMap<String, usize>,
 }
 
 impl Profile {
-    /// How many rows were read.
+    /// Number of rows.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// How many columns there are.
+    /// Number of columns.
     pub fn columns(&self) -> usize {
         self.columns.len()
     }
 
-    /// The share of a column's present values that are of a type; `None` when there are none.
+    /// The share of a column's present values that have a type; `None` without present values.
     #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
     pub(super) fn type_match(
         &self,
@@ -50,12 +50,12 @@ impl Profile {
         (types.present() > 0).then(|| matching / types.present() as f64)
     }
 
-    /// How many values of a column are there.
+    /// The number of present values of a column.
     pub(super) fn present(&self, column: &str) -> Option<u64> {
         Some(self.column(column)?.types.present())
     }
 
-    /// The categories that were counted; when those were not all, some of the others.
+    /// The counted categories; if not all were counted, examples of others.
     #[expect(
         clippy::type_complexity,
         reason = "the two are read at once, in one place"
@@ -65,7 +65,7 @@ impl Profile {
         Some((categories.counts()?, categories.examples()))
     }
 
-    /// What was counted over a column for its opt-in checks.
+    /// The statistics for a column's opt-in checks.
     pub(super) fn watch(&self, column: &str) -> Option<&Watch> {
         self.column(column)?.watch.as_ref()
     }
@@ -80,11 +80,11 @@ impl Profile {
         }
     }
 
-    /// Takes the baseline that a merged profile is compared with, as if it had been known from the
+    /// Sets the baseline that a merged profile is compared with, as if it had been known from the
     /// start.
     ///
     /// # Errors
-    /// A part did not count a category that the baseline asks for.
+    /// A part did not count a category that the baseline has.
     pub fn expect(&mut self, baseline: &Baseline) -> Result<(), String> {
         let statistics = baseline.statistics.iter().flat_map(|s| &s.features);
         for feature in statistics {
@@ -107,8 +107,9 @@ impl Profile {
         Ok(())
     }
 
-    /// Takes in another part of the same data set. Parts whose rows name their columns (JSON Lines)
-    /// may have different ones: a column that a part does not have is missing in its rows.
+    /// Merges another part of the same data set. Parts whose rows name their columns (JSON Lines) may
+    /// have
+    /// different columns: a column that a part lacks is missing in its rows.
     ///
     /// # Errors
     /// The columns differ.
@@ -171,26 +172,25 @@ pub struct Profiler {
     categories: HashMap<String, Vec<String>>,
     watches: HashMap<String, Watch>,
     columns: Vec<Column>,
-    /// The position of each column in the source that is being read; empty when it is that of the
-    /// column.
+    /// The position of each column in the current source; empty if it is the column's own position.
     order: Vec<usize>,
     rows: u64,
-    /// Whether columns may come later.
+    /// Whether more columns may follow.
     open: bool,
-    /// Rows before the source that is being read.
+    /// Number of rows before the current source.
     begun: u64,
-    /// Rows that were added one by one and not taken yet.
+    /// Rows that were added one by one and not processed yet.
     pending: Batch,
 }
 
-/// So many bytes of single rows are taken together.
+/// Bytes of single rows to collect before they are processed.
 const PENDING: usize = 256 * 1024;
 
 impl Profiler {
-    /// A profiler that knows what the data will be compared with.
+    /// A profiler for data that will be compared with a baseline.
     ///
     /// # Errors
-    /// The baseline asks for a check that is not understood.
+    /// The baseline requests a check that cannot be parsed.
     pub fn new(baseline: Option<&Baseline>) -> Result<Self, DataError> {
         let watches =
             watch::watches(baseline).map_err(|text| DataError::new("the constraints", text))?;
@@ -222,7 +222,7 @@ impl Profiler {
         })
     }
 
-    /// Names the columns; every source of a data set has the same, in any order.
+    /// Sets the column names. Every source of a data set has the same, in any order.
     pub(super) fn columns(&mut self, names: Vec<String>) -> Result<(), String> {
         let mut places = HashMap::with_capacity(names.len());
         for (place, name) in names.iter().enumerate() {
@@ -267,7 +267,7 @@ impl Profiler {
         ))
     }
 
-    /// Begins a source: its own columns, then those that its place gives every row (`partition`).
+    /// Begins a source: its own columns, then those of its location (`partition`).
     pub(super) fn begin(
         &mut self,
         mut names: Vec<String>,
@@ -283,7 +283,7 @@ impl Profiler {
         self.columns(names)
     }
 
-    /// Ends a source: the rows since it began are in that partition.
+    /// Ends a source: all rows since its begin are in that partition.
     pub(super) fn end(&mut self, partition: &[(String, Option<String>)]) {
         let rows = self.rows - self.begun;
         let first = self.columns.len() - partition.len();
@@ -292,7 +292,7 @@ impl Profiler {
         }
     }
 
-    /// Columns without a header: the baseline's names in order, then `_cN`.
+    /// Names columns without a header: the baseline's names in order, then `_cN`.
     pub(super) fn columns_by_position(&mut self, count: usize) -> Result<(), String> {
         if !self.columns.is_empty() {
             return Ok(());
@@ -301,7 +301,7 @@ impl Profiler {
         self.columns(names)
     }
 
-    /// The name of a column that has none of its own: the baseline's at that place, or `_cN`.
+    /// The name of an unnamed column: the baseline's at that position, or `_cN`.
     pub(super) fn name_at(&self, index: usize) -> String {
         match self.expected.get(index) {
             Some((name, _)) => name.clone(),
@@ -309,8 +309,8 @@ impl Profiler {
         }
     }
 
-    /// Takes a batch. The columns are taken in parallel when the pool is given the work; each takes
-    /// its cells in order, so the result does not depend on the number of threads.
+    /// Adds a batch. Runs columns in parallel if `parallel`; each processes its cells in order, so the
+    /// result does not depend on the number of threads.
     pub(super) fn batch(&mut self, batch: &Batch, parallel: bool) {
         if batch.rows() == 0 {
             return;
@@ -320,7 +320,7 @@ impl Profiler {
         let order = &self.order;
         let place = |column: usize| order.get(column).copied().unwrap_or(column);
         if parallel {
-            // A wide table's columns are small work: several at a time.
+            // The columns of a wide table are little work each: several per task.
             let together = columns.len() / 64;
             columns
                 .par_iter_mut()
@@ -334,8 +334,8 @@ impl Profiler {
         }
     }
 
-    /// The columns but the last `without`, each with its position in the source, for a reader that
-    /// takes `rows` values into each of them on its own.
+    /// The columns except the last `without`, each with its position in the source, for a reader that
+    /// adds `rows` values to each of them itself.
     pub(super) fn take_columns(
         &mut self,
         rows: u64,
@@ -373,7 +373,7 @@ impl Profiler {
         Ok(())
     }
 
-    /// Takes the rows that were added one by one.
+    /// Processes the rows that were added one by one.
     fn flush(&mut self) {
         if self.pending.rows() > 0 {
             let mut pending = std::mem::take(&mut self.pending);
@@ -383,12 +383,12 @@ impl Profiler {
         }
     }
 
-    /// How many columns there are so far.
+    /// Number of columns so far.
     pub(super) fn width(&self) -> usize {
         self.columns.len()
     }
 
-    /// The place of a column; one that is new is missing in all earlier rows.
+    /// The index of a column. A new column is missing in all earlier rows.
     pub(super) fn ensure_column(&mut self, name: &str) -> Result<usize, String> {
         self.open = true;
         if let Some(index) = self.columns.iter().position(|column| column.name == name) {
@@ -404,10 +404,10 @@ impl Profiler {
         Ok(self.columns.len() - 1)
     }
 
-    /// The profile of everything that was read.
+    /// Returns the profile of everything that was read.
     ///
     /// # Errors
-    /// There was no row.
+    /// There are no rows.
     pub fn finish(mut self) -> Result<Profile, DataError> {
         self.flush();
         if self.rows == 0 {

@@ -1,7 +1,7 @@
 //! The file of a mergeable profile (`mlops validate --profile-out`).
 //!
-//! JSON: `{"mlops_profile":1,"rows":…,"columns":[…]}`. Numbers that must come back bit for bit, the
-//! sketch's items, the moments and the hashes, are little-endian bytes in base64. It is ours alone:
+//! JSON: `{"mlops_profile":1,"rows":…,"columns":[…]}`. Numbers that must be preserved bit for bit (the
+//! sketch's items, the moments and the hashes) are little-endian bytes in base64. The format is ours:
 //! AWS's `statistics.json` has no counts of types and no registers, so it cannot be merged.
 
 use base64::Engine as _;
@@ -17,7 +17,7 @@ use super::types::{InferredType, TypeCounts};
 use super::watch::Watch;
 use super::{DataError, Profile};
 
-/// The version of this file's shape.
+/// Version of the format.
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -38,7 +38,7 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expected: Option<InferredType>,
     types: TypeCounts,
-    /// How many numbers, and six doubles: see [`Moments::to_parts`].
+    /// The count, and six doubles: see [`Moments::to_parts`].
     numbers: u64,
     moments: String,
     sketch: Vec<Level>,
@@ -66,7 +66,7 @@ struct Level {
 }
 
 impl Profile {
-    /// The bytes of the profile's file.
+    /// Serializes the profile.
     pub fn to_bytes(&self) -> Vec<u8> {
         let file = File {
             mlops_profile: VERSION,
@@ -77,10 +77,10 @@ impl Profile {
         serde_json::to_vec(&file).unwrap_or_default()
     }
 
-    /// Reads a profile's file; `name` is for messages.
+    /// Parses a profile file; `name` is for messages.
     ///
     /// # Errors
-    /// It is none, of another version, or does not agree with itself.
+    /// It is not a profile, has another version, or is inconsistent.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, DataError> {
         let file: File = serde_json::from_slice(bytes).map_err(|error| {
             DataError::new(
@@ -153,7 +153,7 @@ fn stored(column: &Column) -> Stored {
     }
 }
 
-/// A column of the file; `None` when it does not agree with itself.
+/// Restores a column; `None` if it is inconsistent.
 fn read(stored: Stored, rows: u64) -> Option<Column> {
     let parts: [f64; 6] = from_doubles(&stored.moments)?.try_into().ok()?;
     let mut levels = Vec::with_capacity(stored.sketch.len());

@@ -1,5 +1,5 @@
-//! What must hold for any data: parts merge to the whole, the order of rows does not matter, ranks
-//! are within the sketch's error. The data is generated from seeds.
+//! Properties for any data: merged parts equal the whole, the order of rows does not matter, ranks are
+//! within the sketch's error. The data is generated from seeds.
 
 use std::fmt::Write as _;
 
@@ -131,7 +131,7 @@ fn close(a: f64, b: f64) {
     );
 }
 
-/// The greatest difference of two sketches' cumulative distributions.
+/// The maximum difference of two sketches' cumulative distributions.
 fn apart(a: &Ranks, b: &Ranks) -> f64 {
     super::distance::greatest_difference(a, b)
 }

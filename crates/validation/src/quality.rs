@@ -1,7 +1,9 @@
-//! The files of model quality: metrics of predictions against the truth, and what they must keep.
+//! The files of model quality: metrics of predictions compared with the ground truth, and their
+//! limits.
 //!
-//! Shapes as the developer guide has them. Nothing here computes the metrics yet; the types are the
-//! room that the reports of model quality need. Unknown members are kept.
+//! The shapes follow the developer guide. Nothing here computes the metrics yet; reports of model
+//! quality
+//! use these types. Unknown members are kept.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -42,7 +44,7 @@ pub struct QualityStatistics {
 /// Metrics by name, in the order of the file.
 pub type Metrics = Map<String, Value>;
 
-/// A metric with how far it varies.
+/// A metric with its standard deviation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     /// The metric.
@@ -62,7 +64,7 @@ fn unknown() -> f64 {
 }
 
 impl QualityStatistics {
-    /// The model's kind and its metrics; `None` when the file has none.
+    /// The model's kind and its metrics; `None` if the file has none.
     pub fn metrics(&self) -> Option<(Problem, &Metrics)> {
         [
             (Problem::Regression, &self.regression_metrics),
@@ -92,25 +94,25 @@ pub struct QualityConstraints {
     /// Always 0.0.
     #[serde(default)]
     pub version: f64,
-    /// What the metrics of a regression must keep.
+    /// Limits of a regression's metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regression_constraints: Option<Map<String, Value>>,
-    /// What the metrics of a binary classification must keep.
+    /// Limits of a binary classification's metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binary_classification_constraints: Option<Map<String, Value>>,
-    /// What the metrics of a classification must keep.
+    /// Limits of a classification's metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multiclass_classification_constraints: Option<Map<String, Value>>,
 }
 
-/// What one metric must keep.
+/// The limit of one metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QualityConstraint {
-    /// Where the violation begins.
+    /// The threshold of a violation.
     pub threshold: f64,
-    /// On which side.
+    /// Which side of the threshold is a violation.
     pub comparison_operator: ComparisonOperator,
-    /// Members of others (`additional_properties`).
+    /// Unknown members (`additional_properties`), kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
@@ -125,7 +127,7 @@ pub enum ComparisonOperator {
 }
 
 impl QualityConstraints {
-    /// The constraint of one metric, of whichever kind of model the file is about.
+    /// The constraint of one metric, for any kind of model.
     pub fn constraint(&self, metric: &str) -> Option<QualityConstraint> {
         let value = [
             &self.regression_constraints,

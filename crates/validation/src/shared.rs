@@ -1,4 +1,4 @@
-//! A Parquet file that several threads read at once. The `parquet` crate's own reader of a `File`
+//! A Parquet file that several threads read concurrently. The `parquet` crate's own reader of a `File`
 //! shares one position among its clones.
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 
-/// A file that several threads read, each from its own place.
+/// A file that several threads read at independent positions.
 #[derive(Clone)]
 pub(super) struct Shared {
     file: Arc<File>,
@@ -31,7 +31,7 @@ impl Length for Shared {
     }
 }
 
-/// A place in a [`Shared`] file.
+/// A position in a [`Shared`] file.
 pub(super) struct Place {
     file: Arc<File>,
     at: u64,

@@ -1,6 +1,7 @@
-//! The fast way to split a block of CSV: 64 bytes at a time, where it lies.
+//! The fast path of CSV: splits a block in place, 64 bytes at a time.
 //!
-//! Quotes by the parity of the quotes before, as in Langdale and Lemire, "Parsing gigabytes of JSON
+//! Finds quotes by the parity of preceding quotes, as in Langdale and Lemire, "Parsing gigabytes of
+//! JSON
 //! per second" (2019).
 
 use memchr::memchr_iter;
@@ -8,28 +9,28 @@ use wide::u8x16;
 
 use super::batch::Batch;
 
-/// What the fast way found in a block.
+/// The result of splitting a block.
 pub(super) struct Split {
     pub(super) rows: usize,
-    /// Bytes of whole rows.
+    /// Bytes of complete rows.
     pub(super) taken: usize,
-    /// Newlines in them, those in quotes too.
+    /// Newlines in them, including those in quotes.
     pub(super) lines: u64,
     pub(super) quoted: bool,
     pub(super) crlf: bool,
 }
 
-/// The fast way: writes down where the cells end, 64 bytes at a time. `None` when something is odd: a
-/// quote that does not stand at the end of a cell, a carriage return without a newline, bytes that
-/// are not UTF-8, a row of another length, no whole row.
+/// Records the ends of cells, 64 bytes at a time. Returns `None` for anything irregular: a quote that
+/// is not at the end of a cell, a carriage return without a newline, bytes that are not UTF-8, a row
+/// of another length, no complete row.
 pub(super) fn split(block: &[u8], columns: usize, batch: &mut Batch) -> Option<Split> {
     const STEP: usize = 64;
     let (mut padded, (chunks, tail)) = ([b' '; STEP], block.as_chunks::<STEP>());
     padded[..tail.len()].copy_from_slice(tail);
-    // Bits that reach into the next 64 bytes: a separator, a closing quote, a carriage return; a
+    // Bits that carry over to the next 64 bytes: a separator, a closing quote, a carriage return. A
     // block begins like a cell.
     let (mut after_separator, mut after_quote, mut after_return) = (1_u64, 0_u64, 0_u64);
-    // All ones while a quote is open.
+    // All ones inside an open quote.
     let mut inside = 0_u64;
     let (mut odd, mut high, mut any_quote, mut any_return) = (0_u64, 0, 0, 0);
     let (mut count, mut rows, mut last_row_end, mut lines, mut base) = (0, 0, 0, 0_u64, 0);
@@ -97,7 +98,7 @@ pub(super) fn split(block: &[u8], columns: usize, batch: &mut Batch) -> Option<S
     })
 }
 
-/// Where in 64 bytes the bytes of a kind are, the first in the lowest bit.
+/// Positions of each kind of byte in 64 bytes, the first in the lowest bit.
 struct Bits {
     commas: u64,
     newlines: u64,
@@ -130,7 +131,7 @@ impl Bits {
     }
 }
 
-/// Each bit is the parity of the bits up to it.
+/// Sets each bit to the parity of the bits up to it.
 fn prefix_xor(mut bits: u64) -> u64 {
     for shift in [1, 2, 4, 8, 16, 32] {
         bits ^= bits << shift;
@@ -143,7 +144,7 @@ mod tests {
     use super::super::csv;
     use super::*;
 
-    /// Both ways of reading a block agree, or the fast one leaves it to the careful one.
+    /// Both paths agree on a block, or the fast one defers to the slow one.
     #[test]
     fn the_fast_way_is_the_careful_way() {
         let mut seed = 7_u64;
@@ -171,7 +172,7 @@ mod tests {
                     "ü,\"ö\"\n".as_bytes(),
                     b"\"\",\"\"\r\n",
                 ];
-                // The first half is odd, and rarer, so that some blocks have nothing odd.
+                // The first half is irregular, and rarer, so that some blocks are regular.
                 let (kind, which) = ((seed >> 33) % 10, (seed >> 40) as usize % 8);
                 block.extend_from_slice(texts[if kind == 0 { which } else { 8 + which }]);
             }

@@ -1,7 +1,7 @@
 //! `statistics.json` as AWS's analyzer writes it.
 //!
-//! Read leniently: members that older analyzers leave out are optional, counts may be floats and
-//! numbers may be text (`"NaN"`). Members that are not known here are ignored.
+//! Parsed leniently: members that older analyzers omit are optional, counts may be floats and
+//! numbers may be text (`"NaN"`). Unknown members are ignored.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ pub struct Statistics {
 /// The data set as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dataset {
-    /// Rows.
+    /// Number of rows.
     #[serde(deserialize_with = "lenient::count")]
     pub item_count: u64,
 }
@@ -39,10 +39,10 @@ pub struct FeatureStatistics {
     pub name: String,
     /// Its type by Deequ's rules.
     pub inferred_type: InferredType,
-    /// Of a numeric column.
+    /// Statistics of a numeric column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numerical_statistics: Option<NumericalStatistics>,
-    /// Of any other column.
+    /// Statistics of any other column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub string_statistics: Option<StringStatistics>,
 }
@@ -58,7 +58,7 @@ impl Statistics {
 }
 
 impl FeatureStatistics {
-    /// How many values there are and are missing.
+    /// Numbers of present and missing values.
     pub fn common(&self) -> Option<&Common> {
         self.numerical_statistics
             .as_ref()
@@ -66,8 +66,8 @@ impl FeatureStatistics {
             .or_else(|| self.string_statistics.as_ref().map(|text| &text.common))
     }
 
-    /// The categories, without Deequ's `NullValue` for missing values; empty when the column has
-    /// too many.
+    /// The categories, without Deequ's `NullValue` for missing values; empty if the column has too
+    /// many.
     pub fn categories(&self) -> Vec<&Category> {
         let Some(text) = &self.string_statistics else {
             return Vec::new();
@@ -78,7 +78,7 @@ impl FeatureStatistics {
                 .filter_map(|distribution| distribution.categorical.as_ref())
                 .flat_map(|categorical| &categorical.buckets)
         };
-        // It is a value like any other where the buckets hold only what is present.
+        // `NullValue` is an ordinary value if the buckets contain only present values.
         let all: u64 = buckets().map(|category| category.count).sum();
         let for_missing = text.common.num_missing > 0 && all > text.common.num_present;
         buckets()
@@ -86,12 +86,12 @@ impl FeatureStatistics {
             .collect()
     }
 
-    /// The distribution of a numeric column, when the file holds its sketch.
+    /// The distribution of a numeric column, if the file contains its sketch.
     pub fn ranks(&self) -> Option<Ranks> {
         self.ranks_by(RuleSet::Mlops)
     }
 
-    /// The distribution that drift is measured from: AWS's analyzer has Deequ's rank map.
+    /// The distribution to measure drift from: AWS's analyzer uses Deequ's rank map.
     pub(super) fn ranks_by(&self, rules: RuleSet) -> Option<Ranks> {
         let sketch = self.kll()?.sketch.as_ref()?;
         let levels = sketch.data.iter().cloned();
@@ -102,7 +102,7 @@ impl FeatureStatistics {
         (ranks.total() > 0.0).then_some(ranks)
     }
 
-    /// About how many different values there are, when the file says so.
+    /// The approximate number of distinct values, if the file contains it.
     #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
     pub fn distinct(&self) -> Option<f64> {
         match (&self.string_statistics, &self.numerical_statistics) {
@@ -112,7 +112,7 @@ impl FeatureStatistics {
         }
     }
 
-    /// Whether the numeric distribution is an approximation: its sketch was compacted.
+    /// Whether the numeric distribution is approximate, because its sketch was compacted.
     pub fn is_compacted(&self) -> bool {
         self.kll()
             .and_then(|kll| kll.sketch.as_ref())
@@ -129,13 +129,13 @@ impl FeatureStatistics {
     }
 }
 
-/// Values that are there and that are not.
+/// Numbers of present and missing values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Common {
-    /// Values that are there.
+    /// Number of present values.
     #[serde(deserialize_with = "lenient::count")]
     pub num_present: u64,
-    /// Values that are missing.
+    /// Number of missing values.
     #[serde(deserialize_with = "lenient::count")]
     pub num_missing: u64,
 }
@@ -153,10 +153,10 @@ impl Common {
     }
 }
 
-/// Of a numeric column.
+/// Statistics of a numeric column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NumericalStatistics {
-    /// Values that are there and that are not.
+    /// Numbers of present and missing values.
     pub common: Common,
     /// The mean.
     #[serde(deserialize_with = "lenient::number")]
@@ -167,24 +167,24 @@ pub struct NumericalStatistics {
     /// The standard deviation of the population.
     #[serde(deserialize_with = "lenient::number")]
     pub std_dev: f64,
-    /// The least value.
+    /// The minimum.
     #[serde(deserialize_with = "lenient::number")]
     pub min: f64,
-    /// The greatest value.
+    /// The maximum.
     #[serde(deserialize_with = "lenient::number")]
     pub max: f64,
-    /// About how many different values.
+    /// Approximate number of distinct values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approximate_num_distinct_values: Option<u64>,
     /// The share of rows that have a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completeness: Option<f64>,
-    /// How the values are distributed.
+    /// The distribution of the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distribution: Option<Distribution>,
 }
 
-/// How numbers are distributed.
+/// The distribution of numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {
     /// Deequ's KLL sketch.
@@ -202,7 +202,7 @@ pub struct Kll {
     pub sketch: Option<KllSketch>,
 }
 
-/// How many values lie in a range.
+/// The number of values in a range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KllBucket {
     /// Its lower bound, inclusive.
@@ -211,20 +211,20 @@ pub struct KllBucket {
     /// Its upper bound, exclusive except in the last bucket.
     #[serde(deserialize_with = "lenient::number")]
     pub upper_bound: f64,
-    /// Values in it, by the sketch.
+    /// Number of values in it, by the sketch.
     pub count: f64,
 }
 
 /// The sketch's items.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KllSketch {
-    /// How it was made.
+    /// The sketch's parameters.
     pub parameters: KllParameters,
-    /// Items per level; one of level i stands for 2^i values.
+    /// Items per level; an item of level i represents 2^i values.
     pub data: Vec<Vec<f64>>,
 }
 
-/// How a sketch was made.
+/// The parameters of a sketch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KllParameters {
     /// The shrinking factor.
@@ -233,43 +233,43 @@ pub struct KllParameters {
     pub k: f64,
 }
 
-/// Of a column that is not numeric.
+/// Statistics of a column that is not numeric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StringStatistics {
-    /// Values that are there and that are not.
+    /// Numbers of present and missing values.
     pub common: Common,
-    /// About how many different values.
+    /// Approximate number of distinct values.
     #[serde(deserialize_with = "lenient::number")]
     pub distinct_count: f64,
     /// The share of rows that have a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completeness: Option<f64>,
-    /// How often each category occurs, when there are few.
+    /// The frequency of each category, if there are few.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distribution: Option<StringDistribution>,
 }
 
-/// How categories are distributed.
+/// The distribution of categories.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StringDistribution {
-    /// How often each occurs.
+    /// The frequency of each category.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub categorical: Option<CategoricalDistribution>,
 }
 
-/// How often each category occurs.
+/// The frequency of each category.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CategoricalDistribution {
     /// One entry per category.
     pub buckets: Vec<Category>,
 }
 
-/// How often one category occurs.
+/// The frequency of one category.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Category {
     /// The category.
     pub value: String,
-    /// How often it occurs.
+    /// Number of occurrences.
     #[serde(deserialize_with = "lenient::count")]
     pub count: u64,
 }

@@ -1,5 +1,5 @@
-//! Type inference by Deequ's rules (`StatefulDataType`, `DataType`): what is a number stands in
-//! `number.rs`; `true` and `false` are Boolean, everything else is String.
+//! Type inference by Deequ's rules (`StatefulDataType`, `DataType`): `number.rs` decides what is a
+//! number; `true` and `false` are Boolean, everything else is String.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,19 +8,19 @@ use super::constraints::RuleSet;
 /// A column's type, as AWS's files spell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InferredType {
-    /// Whole numbers.
+    /// Integers.
     Integral,
     /// Numbers.
     Fractional,
     /// Text; Deequ's Boolean too, which Model Monitor does not have.
     #[serde(alias = "Boolean")]
     String,
-    /// No value at all.
+    /// No values.
     Unknown,
 }
 
 impl InferredType {
-    /// Whether the column has numerical statistics.
+    /// Whether the column has numeric statistics.
     pub fn is_numeric(self) -> bool {
         matches!(self, Self::Integral | Self::Fractional)
     }
@@ -37,12 +37,12 @@ impl std::fmt::Display for InferredType {
     }
 }
 
-/// How many values of each kind a column has.
+/// The number of values of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeCounts {
     /// Missing values.
     pub missing: u64,
-    /// Whole numbers.
+    /// Integers.
     pub integral: u64,
     /// Numbers with a fraction or an exponent.
     pub fractional: u64,
@@ -53,19 +53,19 @@ pub struct TypeCounts {
 }
 
 impl TypeCounts {
-    /// Values that are present.
+    /// Number of present values.
     pub fn present(&self) -> u64 {
         self.integral + self.fractional + self.boolean + self.string
     }
 
-    /// All values, missing ones too; `None` when there are too many to count.
+    /// Number of all values including missing ones; `None` on overflow.
     pub(super) fn checked_total(&self) -> Option<u64> {
         [self.integral, self.fractional, self.boolean, self.string]
             .into_iter()
             .try_fold(self.missing, u64::checked_add)
     }
 
-    /// Counts a text that is no number.
+    /// Counts a text that is not a number.
     #[inline]
     pub(super) fn word(&mut self, text: &[u8], count: u64) {
         if text == b"true" || text == b"false" {
@@ -97,8 +97,8 @@ impl TypeCounts {
         }
     }
 
-    /// How many of the present values are of a type: any value is a String. Whole numbers are not
-    /// Fractional for AWS's analyzer, and are by [`RuleSet::Mlops`].
+    /// How many of the present values have a type; any value is a String. Integers are not Fractional
+    /// for AWS's analyzer, but are with [`RuleSet::Mlops`].
     pub fn matching(&self, expected: InferredType, rules: RuleSet) -> u64 {
         match (expected, rules) {
             (InferredType::Integral, _) => self.integral,

@@ -1,5 +1,5 @@
 //! `constraint_violations.json` in all four shapes: data quality, model quality, bias drift and
-//! attribution drift. The members that are there tell which it is.
+//! attribution drift. The members that are present tell them apart.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,15 +7,15 @@ use serde_json::Value;
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Violations {
-    /// `"1.0"` in files about bias and explainability; data quality has none.
+    /// `"1.0"` in files about bias and explainability; absent for data quality.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Value>,
-    /// What does not hold.
+    /// The violations.
     #[serde(default)]
     pub violations: Vec<Violation>,
 }
 
-/// One thing that does not hold.
+/// One violation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Violation {
     /// The column, in a file about data quality.
@@ -30,12 +30,12 @@ pub struct Violation {
     /// The label, in a file about explainability.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// The metric, in every file but those about data quality.
+    /// The metric, except in files about data quality.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric_name: Option<String>,
-    /// Which check.
+    /// The check.
     pub constraint_check_type: String,
-    /// What was expected and what was found.
+    /// Expected and observed values.
     pub description: String,
 }
 
@@ -50,7 +50,7 @@ impl Violation {
         }
     }
 
-    /// What the violation is about: the column, the facet with its metric, the metric.
+    /// The subject of the violation: the column, the facet with its metric, or the metric.
     pub fn subject(&self) -> String {
         let parts = [
             &self.feature_name,

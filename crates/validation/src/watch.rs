@@ -1,4 +1,4 @@
-//! What the opt-in checks need from a pass over the values of a column: how many match a regular
+//! What the opt-in checks need from a pass over a column's values: how many match a regular
 //! expression, and the newest time.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use super::opt_in::{DatasetChecks, FeatureChecks};
 /// Why two profiles cannot be merged.
 pub(super) const DIFFERENT: &str = "the profiles were made for different `mlops_constraints`";
 
-/// Counts over the present values of one column; mergeable, and the same in any order.
+/// Counts over the present values of one column; mergeable, and independent of their order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "Record", into = "Record")]
 pub struct Watch {
@@ -25,9 +25,9 @@ pub struct Watch {
 /// The newest time of a column.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Newest {
-    /// `None` when no value is a time.
+    /// `None` if no value is a time.
     pub(super) time: Option<Timestamp>,
-    /// Values that are no time.
+    /// Number of values that are not times.
     pub(super) others: u64,
 }
 
@@ -67,7 +67,7 @@ impl TryFrom<Record> for Watch {
 }
 
 impl Watch {
-    /// What a column's checks need counted; `None` when they need nothing.
+    /// The counts that a column's checks need; `None` if they need none.
     pub fn new(checks: &FeatureChecks) -> Option<Self> {
         checks.needs_values().then(|| Self {
             pattern: checks
@@ -78,7 +78,7 @@ impl Watch {
         })
     }
 
-    /// Takes in a present value that occurs `count` times.
+    /// Adds a present value that occurs `count` times.
     pub fn observe(&mut self, text: &str, count: u64) {
         if let Some((regex, matches)) = &mut self.pattern
             && regex.is_match(text)
@@ -94,7 +94,7 @@ impl Watch {
         }
     }
 
-    /// Takes in what was counted over another part of the same column.
+    /// Merges the counts of another part of the same column.
     ///
     /// # Errors
     /// The other part was counted for other checks.
@@ -114,7 +114,7 @@ impl Watch {
         Ok(())
     }
 
-    /// How many values match the expression; `None` when another one, or none, was counted.
+    /// Number of values that match the expression; `None` if it was not counted.
     pub(super) fn matches(&self, regex: &Regex) -> Option<u64> {
         self.pattern
             .as_ref()
@@ -122,7 +122,7 @@ impl Watch {
             .map(|(_, count)| *count)
     }
 
-    /// The newest time; `None` when times were not looked at.
+    /// The newest time; `None` if times were not examined.
     pub(super) fn newest(&self) -> Option<Newest> {
         self.newest
     }
@@ -131,7 +131,7 @@ impl Watch {
 /// What the opt-in checks of a baseline need counted, by column.
 ///
 /// # Errors
-/// A check that is not understood.
+/// A check that cannot be parsed.
 pub fn watches(baseline: Option<&Baseline>) -> Result<HashMap<String, Watch>, String> {
     let Some(baseline) = baseline else {
         return Ok(HashMap::new());
@@ -146,7 +146,7 @@ pub fn watches(baseline: Option<&Baseline>) -> Result<HashMap<String, Watch>, St
     Ok(found)
 }
 
-/// Text as a time: RFC 3339 and ISO 8601, `YYYY-MM-DD HH:MM:SS[.f]`, `YYYY-MM-DD`, seconds or (from
+/// Parses a time: RFC 3339 and ISO 8601, `YYYY-MM-DD HH:MM:SS[.f]`, `YYYY-MM-DD`, seconds or (from
 /// 10¹¹ on) milliseconds since 1970. Without a zone it is UTC; a date is its first moment.
 fn time(text: &str) -> Option<Timestamp> {
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -174,7 +174,7 @@ fn time(text: &str) -> Option<Timestamp> {
             Err(_) => return beyond(text),
         },
     };
-    // A timestamp ends a day before a date does, at 9999-12-30T22:00:00Z.
+    // A timestamp's range ends a day before a date's, at 9999-12-30T22:00:00Z.
     let time = jiff::tz::Offset::UTC.to_timestamp(civil);
     Some(time.unwrap_or(if civil.year() > 0 {
         Timestamp::MAX
@@ -183,7 +183,7 @@ fn time(text: &str) -> Option<Timestamp> {
     }))
 }
 
-/// A date of a year that has not four digits, as Spark writes it: the end of time, or its beginning.
+/// A date whose year does not have four digits, as Spark writes it: the end or the beginning of time.
 fn beyond(text: &str) -> Option<Timestamp> {
     let (end, rest) = match text.strip_prefix('+') {
         Some(rest) => (Timestamp::MAX, rest),
@@ -191,7 +191,7 @@ fn beyond(text: &str) -> Option<Timestamp> {
     };
     let (year, rest) = rest.split_once('-')?;
     let digits = year.len() >= 4 && year.bytes().all(|byte| byte.is_ascii_digit());
-    // The day and month of any year.
+    // Month and day of any year.
     let month_and_day = rest.get(..5)?;
     let rest = &rest[5..];
     let is_date = format!("2000-{month_and_day}").parse::<Date>().is_ok();

@@ -1,4 +1,4 @@
-//! The violations of the opt-in checks.
+//! Evaluates the opt-in checks.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,14 +9,14 @@ use super::super::violations::Violation;
 use super::super::watch::Watch;
 use super::{DatasetChecks, FeatureChecks, KEY, Pattern, Range};
 
-/// What distinct counts may be off, as a share of themselves: three standard errors of
-/// `HyperLogLog` with 16,384 registers (3 · 1.04 / √16384).
+/// Maximum error of distinct counts, as a share: three standard errors of `HyperLogLog` with 16,384
+/// registers (3 · 1.04 / √16384).
 const DISTINCT_ERROR: f64 = 3.0 * 1.04 / 128.0;
 
-/// One column, then and now.
+/// One column, in the baseline and now.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Column<'a> {
-    /// In the baseline, when it has statistics.
+    /// In the baseline, if it has statistics.
     pub(in super::super) before: Option<&'a FeatureStatistics>,
     /// In the data.
     pub(in super::super) now: &'a FeatureStatistics,
@@ -24,14 +24,14 @@ pub(in super::super) struct Column<'a> {
     pub(in super::super) watch: Option<&'a Watch>,
     /// Whether distributions are compared (`perform_comparison`).
     pub(in super::super) compare: bool,
-    /// The time it is.
+    /// The current time.
     pub(in super::super) clock: Timestamp,
 }
 
-/// Too few or too many rows.
+/// Checks the number of rows.
 ///
 /// # Errors
-/// The baseline has no statistics to take the rows from.
+/// The check compares with the baseline's rows, and the baseline has no statistics.
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
 pub(in super::super) fn row_count(
     checks: &DatasetChecks,
@@ -69,10 +69,10 @@ pub(in super::super) fn row_count(
     Ok((!fits).then(|| Violation::of("Row count", "row_count_check", text())))
 }
 
-/// Everything about one column that breaks its opt-in checks.
+/// Returns every violation of a column's opt-in checks.
 ///
 /// # Errors
-/// A distance that the column itself asks for cannot be measured; the profile has not counted what
+/// A distance that the column itself requests cannot be measured; or the profile has not counted what
 /// a check needs.
 pub(in super::super) fn feature(
     checks: &FeatureChecks,
@@ -193,7 +193,7 @@ fn drift(checks: &FeatureChecks, column: &Column) -> Result<Vec<(&'static str, S
     Ok(found)
 }
 
-/// An estimate is a violation only when it is one with three standard errors added.
+/// An estimate is a violation only if it is one after three standard errors are added.
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
 fn uniqueness(
     wanted: f64,

@@ -1,10 +1,13 @@
-//! Footers that the `parquet` crate refuses and every other reader takes.
+//! Footers that the `parquet` crate refuses and every other reader accepts.
 //!
 //! The crate checks the element types of Thrift's lists and assumes the types of members. Older
-//! writers put others there: fastparquet 0.8 wrote the encodings as 64-bit numbers, Dremio a list
-//! where the format later got a number, and some wrote 0 as the place of a dictionary that is not
-//! there. Such a footer is written anew with the types of the format; integers are the same bytes
-//! in every width. Members that reading a table does not need are dropped.
+//! writers
+//! used others: fastparquet 0.8 wrote encodings as 64-bit numbers, Dremio wrote a list where the
+//! format
+//! later introduced a number, and some wrote 0 as the offset of a missing dictionary. Such a footer is
+//! rewritten with the types of the format; integers have the same bytes in every width. Members that
+//! are
+//! not needed to read a table are dropped.
 //!
 //! Format: apache/parquet-format, `parquet.thrift`; the compact protocol of Apache Thrift.
 
@@ -14,22 +17,22 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::super::shared::Shared;
 
-/// The length of the footer and the file's mark, at its end.
+/// Bytes of the footer's length and the file's signature, at its end.
 pub(super) const TAIL: u64 = 8;
-/// Deeper structures are no footer's.
+/// Maximum depth of structures in a footer.
 const MAX_DEPTH: u32 = 32;
 
-/// What the format has in a member's place.
+/// The type of a member in the format.
 enum Kind {
     I16,
     I32,
     I64,
-    /// A place in the file; 0 is none.
+    /// An offset in the file; 0 is none.
     Place,
     Binary,
     List(&'static Kind),
     Struct(&'static [(i16, Kind)]),
-    /// Anything, which is copied.
+    /// Any type; copied.
     Any,
 }
 
@@ -76,18 +79,18 @@ const COLUMN: &[(i16, Kind)] = &[
 ];
 const PAGE_ENCODING: &[(i16, Kind)] = &[(1, Kind::I32), (2, Kind::I32), (3, Kind::I32)];
 
-/// What the last bytes of a file are.
+/// What the last bytes of a file indicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
     Parquet,
     /// The footer is encrypted.
     Encrypted,
-    /// The file begins as Parquet and does not end so.
+    /// The file begins as Parquet but has no footer.
     Truncated,
     Other,
 }
 
-/// What a file is by its first and last bytes.
+/// Detects the kind of a file by its first and last bytes.
 pub(super) fn mark(file: &Shared) -> Result<Mark, ParquetError> {
     let size = file.len();
     let at = |start| file.get_bytes(start, 4);
@@ -103,7 +106,7 @@ pub(super) fn mark(file: &Shared) -> Result<Mark, ParquetError> {
     })
 }
 
-/// The footer's own bytes.
+/// The bytes of the footer.
 fn bytes(file: &Shared) -> Option<bytes::Bytes> {
     let size = file.len();
     let tail = file.get_bytes(size.checked_sub(TAIL)?, 8).ok()?;
@@ -112,14 +115,13 @@ fn bytes(file: &Shared) -> Option<bytes::Bytes> {
     file.get_bytes(start, length as usize).ok()
 }
 
-/// Reads a footer whose members have other types than the format says; `None` when it cannot be
-/// read like this either.
+/// Parses a footer whose members have other types than the format requires; `None` if that fails too.
 pub(super) fn lenient(file: &Shared) -> Option<ParquetMetaData> {
     let written = rewritten(&bytes(file)?)?;
     ParquetMetaDataReader::decode_metadata(&written).ok()
 }
 
-/// Whether columns are encrypted, although the footer is not.
+/// Whether columns are encrypted although the footer is not.
 pub(super) fn has_encrypted_columns(file: &Shared) -> bool {
     const ALGORITHM: &[(i16, Kind)] = &[(8, Kind::Any)];
     let found = bytes(file).and_then(|bytes| {
@@ -136,7 +138,7 @@ fn rewritten(footer: &[u8]) -> Option<Vec<u8>> {
     Some(written)
 }
 
-/// Thrift's compact protocol, from left to right. `None` is what ends early or is no Thrift.
+/// A reader of Thrift's compact protocol. `None`: truncated or not Thrift.
 struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -159,7 +161,7 @@ mod wire {
 }
 
 impl Kind {
-    /// The type that it is written with; `None` of anything.
+    /// The type to write; `None` for any.
     fn written(&self) -> Option<u8> {
         match self {
             Self::I16 => Some(wire::I16),
@@ -172,7 +174,7 @@ impl Kind {
         }
     }
 
-    /// The type to write, when `found` can be read as this kind.
+    /// The type to write if `found` can be read as this kind.
     fn fits(&self, found: u8) -> Option<u8> {
         let written = self.written().unwrap_or(found);
         let fits = match self {
@@ -215,7 +217,7 @@ impl<'a> Input<'a> {
         None
     }
 
-    /// The head of a list: how many elements there are, and their type.
+    /// Reads the head of a list: number and type of its elements.
     fn list(&mut self) -> Option<(u64, u8)> {
         let head = self.byte()?;
         let count = match head >> 4 {
@@ -225,7 +227,7 @@ impl<'a> Input<'a> {
         Some((count, head & 0x0f))
     }
 
-    /// The next member of a structure: its number and type; `Some(None)` at the end.
+    /// Reads the number and type of a structure's next member; `Some(None)` at the end.
     #[expect(clippy::option_option, reason = "the outer one is what is no Thrift")]
     fn member(&mut self, last: i16) -> Option<Option<(i16, u8)>> {
         let head = self.byte()?;
@@ -240,7 +242,7 @@ impl<'a> Input<'a> {
         Some(Some((id, kind)))
     }
 
-    /// Copies the members of a structure that the format has, with its types.
+    /// Copies the members that the format defines, with its types.
     fn structure(&mut self, members: &[(i16, Kind)], out: &mut Vec<u8>) -> Option<()> {
         let (mut last, mut last_written) = (0, 0);
         while let Some((id, found)) = self.member(last)? {
@@ -268,7 +270,7 @@ impl<'a> Input<'a> {
         Some(())
     }
 
-    /// Copies one value; false when it is not to be written.
+    /// Copies one value; false if it must be dropped.
     fn value(&mut self, kind: &Kind, found: u8, out: &mut Vec<u8>) -> Option<bool> {
         let start = self.at;
         match kind {
@@ -287,7 +289,7 @@ impl<'a> Input<'a> {
 
     fn elements(&mut self, kind: &Kind, out: &mut Vec<u8>) -> Option<bool> {
         let (count, found) = self.list()?;
-        // An empty list may say anything of its elements.
+        // An empty list may have any element type.
         let fits = if count == 0 {
             Some(kind.written().unwrap_or(wire::STRUCT))
         } else {
@@ -307,7 +309,7 @@ impl<'a> Input<'a> {
         Some(true)
     }
 
-    /// Skips an element of a list, in which a boolean has a byte of its own.
+    /// Skips an element of a list, in which a boolean takes one byte.
     fn element(&mut self, kind: u8, depth: u32) -> Option<()> {
         match kind {
             1 | 2 => self.take(1),
@@ -372,11 +374,11 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 mod tests {
     use super::*;
 
-    /// A footer of ours is one after it is written anew, and every shortened one is refused.
+    /// Rewriting a footer of ours preserves it, and every truncated one is refused.
     #[test]
     fn what_is_no_footer_is_refused() {
-        // FileMetaData { 1: version, 2: [SchemaElement { 4: "a" }], 3: 7 rows }, the list and the
-        // numbers in other widths than the format's, and a member that nobody knows.
+        // FileMetaData { 1: version, 2: [SchemaElement { 4: "a" }], 3: 7 rows }, with the list and the
+        // numbers in other widths than the format's, and an unknown member.
         let footer =
             b"\x16\x02\x19\x1c\x48\x01a\x00\x15\x0e\x57\x00\x00\x00\x00\x00\x00\x00\x00\x00";
         let written = rewritten(footer).unwrap();
@@ -391,7 +393,7 @@ mod tests {
             rewritten(b"\x19\xfc\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
             None
         );
-        // A list of structures where a number belongs is left out, an empty one without a type kept.
+        // A list of structures in place of a number is dropped; an empty list without a type is kept.
         assert_eq!(rewritten(b"\x19\x1c\x00\x00").unwrap(), b"\x00");
         assert_eq!(rewritten(b"\x49\x00\x00").unwrap(), b"\x49\xfc\x00\x00");
     }

@@ -1,18 +1,18 @@
-//! Dates and times of Parquet: told apart exactly, and written as Spark's cast to text does, over the
+//! Dates and times of Parquet: compared exactly, and formatted as Spark's cast to text does, over the
 //! whole range of every unit.
 
 use super::super::{hash, number};
 
-/// A day in nanoseconds.
+/// One day in nanoseconds.
 const DAY: i128 = 86_400 * SECOND;
 const SECOND: i128 = 1_000_000_000;
 
-/// What a stored number counts.
+/// The unit of a stored number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     /// Days since 1970: a date.
     Days,
-    /// Milliseconds since 1970 of which the date alone counts (Arrow's `Date64`).
+    /// Milliseconds since 1970 of which only the date counts (Arrow's `Date64`).
     DateMilliseconds,
     Seconds,
     Milliseconds,
@@ -32,7 +32,7 @@ impl Unit {
     }
 }
 
-/// A time since 1970 in UTC.
+/// A time since 1970, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Instant {
     nanoseconds: i128,
@@ -66,8 +66,8 @@ impl Instant {
         }
     }
 
-    /// `2024-05-01`, `2024-05-01 02:00:00`, `2024-05-01 02:00:00.25`. A year above 9999 has a sign, as
-    /// Java writes it, and so has one before 0.
+    /// Formats as `2024-05-01`, `2024-05-01 02:00:00`, `2024-05-01 02:00:00.25`. Years above 9999 or
+    /// below 0 have a sign, as in Java.
     pub(super) fn text(self) -> String {
         let days = self.nanoseconds.div_euclid(DAY);
         let (year, month, day) = civil(days);
@@ -157,7 +157,7 @@ mod tests {
         }
     }
 
-    /// Every day of jiff's range is written as jiff writes it.
+    /// Every day of jiff's range is formatted as jiff does.
     #[test]
     fn days_are_those_of_another_calendar() {
         let epoch = jiff::civil::date(1970, 1, 1);

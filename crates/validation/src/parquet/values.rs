@@ -10,7 +10,7 @@ use super::super::number;
 use super::instant::{Instant, Unit};
 use super::{ROWS, refusal};
 
-/// Takes some values of a column.
+/// Adds values of a column.
 pub(super) fn observe(values: &ArrayRef, column: &mut Column) -> Result<(), String> {
     column.types.missing += values.logical_null_count() as u64;
     match values.data_type() {
@@ -69,7 +69,7 @@ pub(super) fn observe(values: &ArrayRef, column: &mut Column) -> Result<(), Stri
     Ok(())
 }
 
-/// The values that are there.
+/// The present values.
 fn present<T: ArrowPrimitiveType>(
     values: &PrimitiveArray<T>,
 ) -> impl Iterator<Item = T::Native> + '_ {
@@ -135,7 +135,7 @@ fn timestamps(values: &ArrayRef, unit: TimeUnit, column: &mut Column) {
     }
 }
 
-/// Dates and times; they are written out only where the text is counted.
+/// Adds dates and times, which are formatted only if the text is counted.
 fn instants(values: impl Iterator<Item = i64>, unit: Unit, column: &mut Column) {
     let mut take = |value, count| {
         let instant = Instant::of(value, unit);
@@ -175,7 +175,7 @@ fn dictionary(values: &ArrayRef, column: &mut Column) {
             column.repeat(Some(texts.value(index).as_bytes()), *count);
         }
     } else {
-        // A sketch depends on the order of the numbers.
+        // A sketch depends on the order of numbers.
         let keys = present(values.keys()).filter_map(|key| usize::try_from(key).ok());
         column.texts(values.len(), keys.map(|key| texts.value(key).as_bytes()));
     }

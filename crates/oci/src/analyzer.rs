@@ -1,9 +1,9 @@
-//! The image of the analyzer: this very binary, with the libraries it was linked with, in place of
-//! AWS's analyzer image. There is no shell and no Python in it.
+//! The analyzer image: this binary with its shared libraries, in place of AWS's analyzer image. It
+//! contains no shell and no Python.
 //!
 //! Two reproducible layers: the loader, the libraries, the certificates and /tmp; and the binary
-//! at /opt/mlops/bin/mlops, without its debugging information, so that a new version of `mlops`
-//! sends the second only.
+//! at /opt/mlops/bin/mlops without its debugging information, so that a new version of `mlops`
+//! uploads only the second.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -26,26 +26,27 @@ mod strip;
 
 use libraries::regular;
 
-/// Where the binary lies in the image.
+/// The binary's path in the image.
 pub const PROGRAM: &str = "/opt/mlops/bin/mlops";
 
-/// How the tags of analyzer images begin, beside the project's own images.
+/// Prefix of the tags of analyzer images, which share a repository with the project's own images.
 pub const TAG: &str = "analyzer-";
 
 /// The subcommand that follows the container contract of Model Monitor's analyzer.
 pub const COMMAND: &str = "analyze";
 
-/// Changes when the same files give other bytes.
+/// Increment when the same files produce other bytes.
 const FORMAT: &str = "analyzer 1";
 
-/// The certificate authorities, where Debian and Amazon Linux have them.
+/// The certificate authorities, at the path of Debian and Amazon Linux.
 const CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
 
-/// Builds the image of `program`, a `mlops` binary for Linux. Its layers are kept in the cache as
-/// long as the files that they are made of do not change.
+/// Builds the image of `program`, a `mlops` binary for Linux. The cache keeps its layers until the
+/// files
+/// they were built from change.
 ///
 /// # Errors
-/// It is no such program, or a library that it needs is not on this machine.
+/// It is not such a program, or a library that it needs is missing.
 pub fn build(program: &Path, cache: &Cache) -> Result<Image> {
     let libraries = libraries::of(program)?;
     let mut files: Vec<Source> = libraries
@@ -67,7 +68,7 @@ pub fn build(program: &Path, cache: &Cache) -> Result<Image> {
         .strip_prefix("/")
         .unwrap_or(Path::new(""));
     let own = [Source::new(inside, &regular(program)?, 0o755)];
-    // Seconds instead of ten for a debug build.
+    // Fast compression: seconds instead of ten for a debug build.
     let own = kept(cache, "program", &own, false, Compression::fast())?;
     let config = ConfigBuilder::default()
         .entrypoint(vec![PROGRAM.to_owned(), COMMAND.to_owned()])
@@ -93,7 +94,7 @@ pub fn build(program: &Path, cache: &Cache) -> Result<Image> {
 /// A file of a layer.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Source {
-    /// Below /.
+    /// Path relative to /.
     place: PathBuf,
     file: PathBuf,
     mode: u32,
@@ -109,7 +110,7 @@ impl Source {
     }
 }
 
-/// What the cache knows of a layer.
+/// The cache's record of a layer.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     digest: String,
@@ -117,7 +118,7 @@ struct Record {
     diff_id: String,
 }
 
-/// The layer of these files: from the cache while they are the files it was made of.
+/// The layer of these files, from the cache unless the files changed.
 fn kept(
     cache: &Cache,
     name: &str,
@@ -149,7 +150,7 @@ fn kept(
     })
 }
 
-/// What tells a file from one that was changed or replaced, without reading it.
+/// Identifies the state of files without reading them, to notice changes.
 fn identity(files: &[Source]) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(FORMAT);
@@ -207,7 +208,7 @@ fn make(
     })
 }
 
-/// Adds the directories above files, each once, in order.
+/// Adds the parent directories of files, each once, in order.
 fn directories<'a, W: io::Write>(
     writer: &mut Writer<W>,
     files: impl IntoIterator<Item = &'a Path>,
@@ -240,10 +241,10 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    /// Any small program will do.
+    /// Any small program works.
     const PROGRAM_HERE: &str = "/bin/ls";
 
-    /// Name, mode and size of what a layer holds.
+    /// Name, mode and size of each entry of a layer.
     fn entries(bytes: &[u8]) -> Vec<(String, u32, u64)> {
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes));
         archive
@@ -265,7 +266,7 @@ mod tests {
             .collect()
     }
 
-    /// The image of a program, in a cache of its own.
+    /// The image of a program, with a cache of its own.
     fn image(program: &Path) -> (Image, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let image = build(program, &Cache::new(directory.path())).unwrap();
@@ -308,7 +309,7 @@ mod tests {
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
     }
 
-    /// Without Docker: what a container engine does, as far as a user may.
+    /// Without Docker: what a container engine does, as far as an unprivileged user can.
     #[test]
     fn the_image_runs_with_nothing_but_its_own_files() {
         let (image, _cache) = image(Path::new(PROGRAM_HERE));
@@ -351,7 +352,7 @@ mod tests {
         let (first, _kept) = image(Path::new(PROGRAM_HERE));
         let digest = || image(copy.path()).0.digest().to_owned();
         for _ in 0..8 {
-            // The order of a map of labels would differ now and then.
+            // A map of labels without a fixed order would differ occasionally.
             assert_eq!(digest(), first.digest());
         }
         bytes.push(0);
@@ -374,7 +375,7 @@ mod tests {
         bytes.push(0);
         std::fs::write(&program, bytes).unwrap();
         assert_ne!(build(&program, &cache).unwrap().digest(), first.digest());
-        // A blob that somebody removed is made again.
+        // A deleted blob is built again.
         for blob in blobs() {
             std::fs::remove_file(blob.unwrap().path()).unwrap();
         }

@@ -1,10 +1,14 @@
-//! A tar archive as an index: where each file lies. Nothing is extracted, so that no name, link or
-//! device in it can touch this machine; a file is read by its offset.
+//! A tar archive as an index of offsets. Nothing is extracted, so no name, link or device in it can
+//! affect
+//! this machine; a file is read at its offset.
 //!
-//! What image builders never write is refused with the whole archive: names and links that leave
-//! it, devices, FIFOs, sparse files, an archive that is cut off. The formats are POSIX.1-2001 (pax)
-//! and GNU tar; the fields of a header are read by the `tar` crate, but not the long names and pax
-//! records, of which it would take any size into memory.
+//! An archive is refused as a whole if it contains what image builders never write: names and links
+//! that
+//! leave it, devices, FIFOs, sparse files; and if it is truncated. The formats are POSIX.1-2001 (pax)
+//! and
+//! GNU tar. The `tar` crate parses the header fields, but not long names and pax records, which it
+//! would
+//! read into memory at any size.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -16,13 +20,13 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use mlops_core::error::Hint;
 use tar::{EntryType, Header, PaxExtensions};
 
-/// More entries than any image has files.
+/// Maximum number of entries; no image has more files.
 const MAX_ENTRIES: usize = 1 << 15;
-/// The largest long name or pax record.
+/// Maximum size in bytes of a long name or pax record.
 const MAX_RECORD: u64 = 1 << 20;
-/// The longest name, in bytes: that of Linux.
+/// Maximum length of a name in bytes, as on Linux.
 const MAX_NAME: usize = 4096;
-/// Links that are followed for one file.
+/// Maximum number of links to follow for one file.
 const MAX_LINKS: usize = 16;
 const BLOCK: u64 = 512;
 
@@ -33,7 +37,7 @@ pub(super) struct Archive {
     entries: HashMap<String, Entry>,
 }
 
-/// Where a file lies in the archive, in bytes.
+/// The position of a file in the archive, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) offset: u64,
@@ -43,14 +47,14 @@ pub(super) struct Place {
 #[derive(Debug, PartialEq, Eq)]
 enum Entry {
     File(Place),
-    /// The name of another entry.
+    /// A link to another entry.
     Link(String),
-    /// Which of them is meant cannot be known.
+    /// Ambiguous: several entries have this name.
     Twice,
 }
 
 impl Archive {
-    /// Reads the headers of the archive at `path`.
+    /// Indexes the archive at `path`.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let mut file =
             File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -63,17 +67,17 @@ impl Archive {
         })
     }
 
-    /// The file of the archive.
+    /// The archive's file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// True when there is an entry of that name.
+    /// Whether an entry with this name exists.
     pub(super) fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }
 
-    /// Where a file lies; links inside of the archive are followed.
+    /// The position of a file; follows links inside of the archive.
     pub(super) fn place(&self, name: &str) -> Result<Place> {
         let archive = self.path.display();
         let mut at = inside("", name)
@@ -89,7 +93,7 @@ impl Archive {
         bail!("{archive}: the link {name:?} leads round in a circle")
     }
 
-    /// The bytes of a file that has at most `limit` bytes.
+    /// The bytes of a file of at most `limit` bytes.
     pub(super) fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
         let place = self.place(name)?;
         if place.size > limit {
@@ -107,20 +111,20 @@ impl Archive {
         Ok(bytes)
     }
 
-    /// Reads a file of the archive.
+    /// Opens a file of the archive.
     pub(super) fn reader(&self, place: Place) -> Result<std::io::Take<File>> {
         reader(&self.path, place)
     }
 }
 
-/// Reads a part of a file.
+/// Opens a part of a file.
 pub(super) fn reader(path: &Path, place: Place) -> Result<std::io::Take<File>> {
     let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     file.seek(SeekFrom::Start(place.offset))?;
     Ok(file.take(place.size))
 }
 
-/// What the records before a header say of the entry.
+/// What the records before a header define for the entry.
 #[derive(Debug, Default)]
 struct Extended {
     name: Option<Vec<u8>>,
@@ -158,7 +162,7 @@ fn index(file: &mut (impl Read + Seek), length: u64) -> Result<HashMap<String, E
         }
         let kind = header.entry_type();
         let size = match kind {
-            // The size of these says nothing of bytes in the archive.
+            // The size field of these is not a number of bytes in the archive.
             EntryType::Link | EntryType::Symlink | EntryType::Directory => 0,
             _ if is_record(kind) => header.entry_size()?,
             _ => match extended.size {
@@ -191,7 +195,7 @@ fn cut_off<T>(at_once: bool) -> Result<T> {
     Err(anyhow!("it is cut off")).hint("write it again: its end is missing")
 }
 
-/// Whether an entry says something of the next one, and is no file itself.
+/// Whether an entry only describes the next one.
 fn is_record(kind: EntryType) -> bool {
     matches!(
         kind,
@@ -202,7 +206,7 @@ fn is_record(kind: EntryType) -> bool {
     )
 }
 
-/// Whether the header's checksum is right. (POSIX: the sum of the bytes, its own field as spaces.)
+/// Verifies the header's checksum (POSIX: the sum of the bytes, with its own field as spaces).
 fn sums_up(header: &Header) -> bool {
     let bytes = header.as_bytes();
     let sum: u32 = bytes[..148]
@@ -316,7 +320,7 @@ fn add(
     Ok(())
 }
 
-/// The plain form of a path that is relative to `parent`; `None` when it leaves the archive.
+/// Normalizes a path that is relative to `parent`; `None` if it leaves the archive.
 fn inside(parent: &str, path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains('\0') {
         return None;

@@ -1,5 +1,5 @@
-//! What a program's image is built on: nothing (`scratch`), or an image of which the one for the
-//! platform is taken, with its configuration and its layers as they are.
+//! The base of a program's image: nothing (`scratch`), or an image, of which the one for the platform
+//! is used with its configuration and layers unchanged.
 
 use std::path::Path;
 
@@ -16,26 +16,26 @@ mod pull;
 
 pub use pull::pull;
 
-/// The name of the base that has no files.
+/// The name of the empty base.
 pub const SCRATCH: &str = "scratch";
 
-/// The largest configuration that is read, in bytes.
+/// Maximum size of a configuration in bytes.
 const MAX_CONFIGURATION: u64 = 4 << 20;
 
 /// A base image.
 #[derive(Debug)]
 pub struct Base {
-    /// What it is called: `scratch`, a reference, or `oci:DIR`.
+    /// Its name: `scratch`, a reference, or `oci:DIR`.
     pub name: String,
     /// The digest of the manifest for the platform.
     pub digest: Option<String>,
     pub(super) layers: Vec<Layer>,
-    /// The image's configuration, as it is.
+    /// The image's configuration, unchanged.
     pub(super) configuration: Value,
 }
 
 impl Base {
-    /// No files and no settings.
+    /// The empty base.
     pub fn scratch(platform: Platform) -> Self {
         Self {
             name: SCRATCH.to_owned(),
@@ -45,10 +45,10 @@ impl Base {
         }
     }
 
-    /// The image of an OCI layout directory, under the name by which it was asked for.
+    /// The image of an OCI layout directory, named as the user spelled it.
     ///
     /// # Errors
-    /// It is none, or has no image for the platform.
+    /// It is not a layout, or has no image for the platform.
     pub fn from_layout(directory: &Path, name: &str, platform: Platform) -> Result<Self> {
         Self::of(&layout::read(directory)?, name, platform)
     }
@@ -56,7 +56,7 @@ impl Base {
     /// An image that was read or pulled.
     ///
     /// # Errors
-    /// It has no image for the platform, or is not one that can be built on.
+    /// It has no image for the platform, or cannot be a base.
     pub(super) fn of(image: &Image, name: &str, platform: Platform) -> Result<Self> {
         let mut current = image.manifests.last().context("the base has no manifest")?;
         loop {
@@ -132,12 +132,12 @@ impl Base {
         })
     }
 
-    /// True when it has no files, so that no container engine can run what is built on it.
+    /// Whether it has no files, so that a container engine cannot run an image built on it.
     pub fn is_scratch(&self) -> bool {
         self.layers.is_empty()
     }
 
-    /// The version of its Python, where its environment says it as Docker's official images do.
+    /// The version of its Python, if its environment has it as in Docker's official images.
     pub fn python(&self) -> Option<PythonVersion> {
         let version = self.variable("PYTHON_VERSION")?;
         let mut parts = version.split('.');
@@ -156,7 +156,7 @@ impl Base {
     }
 }
 
-/// The descriptor for a platform; images of attestations and the like are for `unknown`.
+/// The descriptor for a platform. Attestations and the like have the platform `unknown`.
 pub(super) fn choose(manifests: &[Descriptor], platform: Platform) -> Option<&Descriptor> {
     manifests.iter().find(|found| {
         found.platform().as_ref().is_some_and(|found| {
@@ -166,7 +166,7 @@ pub(super) fn choose(manifests: &[Descriptor], platform: Platform) -> Option<&De
     })
 }
 
-/// The layer's type as OCI has it: what Docker calls otherwise is the same bytes.
+/// The layer's OCI media type. Docker's types differ only in name.
 fn media_type(layer: &Descriptor) -> Result<MediaType> {
     Ok(match layer.media_type() {
         kind @ (MediaType::ImageLayer | MediaType::ImageLayerGzip | MediaType::ImageLayerZstd) => {

@@ -1,8 +1,10 @@
-//! An image without a container engine: a base, the layer of the Python packages, and the layer of
-//! the program, in this order, so that a change of the program moves the last one only.
+//! Builds an image without a container engine: a base, the layer of Python packages, and the layer of
+//! the
+//! program, in this order, so that a change of the program moves only the last one.
 //!
-//! SageMaker starts a container by its command (`IMAGE train`, `IMAGE serve`, or what a pipeline's
-//! step names), so that the image has no entry point: /opt/program comes first in PATH.
+//! SageMaker starts a container with its command (`IMAGE train`, `IMAGE serve`, or that of a
+//! pipeline's
+//! step), so the image has no entry point: /opt/program comes first in PATH.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,21 +18,21 @@ use super::dependencies::{self, Dependencies};
 use super::layer::{self, Parts};
 use super::{Image, program};
 
-/// The label that holds the Python that the packages are for, such as `3.12`.
+/// The label with the Python version of the packages, such as `3.12`.
 pub const PYTHON: &str = "mlops.python";
 
 /// OCI's annotations of a base image.
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
-/// What goes into an image.
+/// The contents of an image.
 #[derive(Debug)]
 pub struct Contents<'a> {
-    /// Its directory holds `program/` and requirements.txt.
+    /// The directory with `program/` and requirements.txt.
     pub directory: &'a Path,
-    /// The git commit, or what is honest of a dirty tree.
+    /// The git commit, or a marker for a dirty tree.
     pub revision: &'a str,
-    /// The layer of the packages and the Python that it is for.
+    /// The layer of the packages, and their Python version.
     pub dependencies: Option<(Dependencies, PythonVersion)>,
 }
 
@@ -55,7 +57,7 @@ pub fn layers(base: Base, contents: Contents<'_>) -> Result<Image> {
     let configuration = configuration(&base, contents.revision, python.as_ref(), &own)?;
     let mut annotations = BTreeMap::new();
     if let Some(digest) = &base.digest {
-        // Where a layout lies on this machine is no part of the image.
+        // The path of a layout on this machine is not recorded in the image.
         if !base.name.starts_with("oci:") {
             annotations.insert(BASE_NAME.to_owned(), base.name.clone());
         }
@@ -73,7 +75,7 @@ pub fn layers(base: Base, contents: Contents<'_>) -> Result<Image> {
     })
 }
 
-/// The base's configuration with what the program needs.
+/// The base's configuration with the program's additions.
 fn configuration(
     base: &Base,
     revision: &str,
@@ -81,7 +83,7 @@ fn configuration(
     own: &[(&str, layer::Layer)],
 ) -> Result<Value> {
     let mut whole = Map::new();
-    // `created` is left out: the same inputs must give the same bytes on any day.
+    // Without `created`: the same inputs must produce the same bytes on any day.
     for key in ["architecture", "os", "os.version", "variant", "author"] {
         if let Some(value) = base.configuration.get(key) {
             whole.insert(key.to_owned(), value.clone());
@@ -134,7 +136,7 @@ fn configuration(
         .cloned()
         .unwrap_or_default();
     labels.insert(program::REVISION.to_owned(), json!(revision));
-    // The base may be built here as well.
+    // The base may have been built here as well.
     labels.shift_remove(PYTHON);
     if let Some(python) = python {
         labels.insert(PYTHON.to_owned(), json!(python));
@@ -142,7 +144,7 @@ fn configuration(
     config.insert("Labels".to_owned(), Value::Object(labels));
     whole.insert("config".to_owned(), Value::Object(config));
     let history = base.configuration["history"].as_array();
-    // A history tells of every layer, or there is none.
+    // A history describes either every layer or none.
     if history.is_some() || base.layers.is_empty() {
         let mut history = history.cloned().unwrap_or_default();
         for (what, _) in own {
@@ -153,7 +155,7 @@ fn configuration(
     Ok(Value::Object(whole))
 }
 
-/// Puts directories before those that a variable names.
+/// Prepends directories to a variable.
 fn put_first(variables: &mut Vec<String>, name: &str, first: &str, otherwise: Option<&str>) {
     let prefix = format!("{name}=");
     let found = variables
@@ -212,7 +214,7 @@ mod tests {
         )
     }
 
-    /// An image of one layer with this configuration, as a registry would have it.
+    /// An image of one layer with this configuration, as a registry stores it.
     fn image(config: &Value) -> Image {
         let config = config.to_string().into_bytes();
         let blob = |bytes: &[u8]| Blob {
@@ -289,7 +291,7 @@ mod tests {
             "example.com/python:3.12"
         );
         assert_eq!(manifest["annotations"][BASE_DIGEST], below.digest());
-        // Docker's own types become OCI's: the bytes are the same.
+        // Docker's types become OCI's; the bytes are the same.
         assert_eq!(
             manifest["layers"][0],
             json!({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest_of(b"layer"), "size": 5})
@@ -309,7 +311,7 @@ mod tests {
     fn the_same_inputs_give_the_same_image_in_a_layout_too() {
         let first = build(Base::scratch(Platform::Amd64)).unwrap();
         for _ in 0..8 {
-            // The order of a map would differ now and then.
+            // A map without a fixed order would differ occasionally.
             let again = build(Base::scratch(Platform::Amd64)).unwrap();
             assert_eq!(again.digest(), first.digest());
         }
@@ -319,7 +321,7 @@ mod tests {
         let into: PathBuf = saved.path().join("image");
         super::super::save::save(&first, &into).unwrap();
         assert_eq!(layout::read(&into).unwrap().digest(), first.digest());
-        // And what was saved can be built on.
+        // A saved image can be a base.
         let base = Base::from_layout(&into, "oci:image", Platform::Amd64).unwrap();
         let (_, config) = parts(&build(base).unwrap());
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);

@@ -1,5 +1,5 @@
-//! What images are made of, kept between commands: blobs by their digest, and records that name
-//! them. Deleting the directory costs time and nothing else.
+//! A cache of image parts between commands: blobs by digest, and records that reference them. Deleting
+//! the directory costs only time.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache in this directory, which is made when something is kept.
+    /// The cache in this directory, which is created on first use.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
@@ -27,14 +27,14 @@ impl Cache {
         &self.root
     }
 
-    /// Where a blob is or would be. `digest` is `sha256:` and hexadecimal, as a caller has made or
-    /// checked it.
+    /// The path of a blob, whether it exists or not. `digest` is `sha256:` and hexadecimal; the caller
+    /// has computed or validated it.
     pub(super) fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");
         self.root.join("blobs/sha256").join(hex)
     }
 
-    /// A file to write a blob into, on the blobs' own file system.
+    /// Creates a temporary file for a blob, on the blobs' file system.
     pub(super) fn begin(&self) -> Result<NamedTempFile> {
         let directory = self.root.join("blobs/sha256");
         directory::create(&directory)?;
@@ -44,7 +44,7 @@ impl Cache {
             .map_err(|error| directory::refused("cannot write to", &directory, &error))
     }
 
-    /// A directory for files that become blobs, on the blobs' own file system.
+    /// Creates a temporary directory for files that become blobs, on the blobs' file system.
     pub(super) fn workshop(&self) -> Result<TempDir> {
         let directory = self.root.join("blobs/sha256");
         directory::create(&directory)?;
@@ -54,7 +54,7 @@ impl Cache {
             .map_err(|error| directory::refused("cannot write to", &directory, &error))
     }
 
-    /// Keeps a file of a workshop whose digest was checked.
+    /// Moves a file of a workshop into the cache; its digest was verified.
     pub(super) fn adopt(&self, file: &Path, digest: &str) -> Result<PathBuf> {
         let path = self.blob(digest);
         publish(file)?;
@@ -62,12 +62,12 @@ impl Cache {
         Ok(path)
     }
 
-    /// Whether a blob of this size is there.
+    /// Whether a blob of this size exists.
     pub(super) fn has(&self, digest: &str, size: u64) -> bool {
         std::fs::metadata(self.blob(digest)).is_ok_and(|file| file.is_file() && file.len() == size)
     }
 
-    /// Keeps a file that was written and whose digest is known.
+    /// Moves a file with a known digest into the cache.
     pub(super) fn insert(&self, file: NamedTempFile, digest: &str) -> Result<PathBuf> {
         let path = self.blob(digest);
         publish(file.path())?;
@@ -76,10 +76,10 @@ impl Cache {
         Ok(path)
     }
 
-    /// What was kept under a name, when the blob that it names is there too.
+    /// Returns the record with a name, if the blob that it references exists too.
     ///
     /// # Errors
-    /// The record cannot be read. One that is not understood counts as none.
+    /// The record cannot be read. A record that cannot be parsed counts as absent.
     pub(super) fn record<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         #[derive(serde::Deserialize)]
         struct Named {
@@ -101,7 +101,7 @@ impl Cache {
         Ok(there.then(|| serde_json::from_slice(&bytes).ok()).flatten())
     }
 
-    /// Keeps a record under a name.
+    /// Stores a record under a name.
     pub(super) fn keep<T: Serialize>(&self, name: &str, record: &T) -> Result<()> {
         let path = self.root.join(format!("{name}.json"));
         let directory = path.parent().unwrap_or(&self.root);
@@ -113,7 +113,7 @@ impl Cache {
         Ok(())
     }
 
-    /// A file to lock while what has this name is made.
+    /// A file to lock while something with this name is built.
     pub(super) fn lock(&self, name: &str) -> Result<File> {
         let path = self.root.join(format!("{name}.lock"));
         let directory = path.parent().unwrap_or(&self.root);
@@ -122,7 +122,7 @@ impl Cache {
     }
 }
 
-/// Lets others read a file, as layouts hold it under a second name.
+/// Makes a file readable for others, because layouts hard-link it.
 fn publish(file: &Path) -> Result<()> {
     #[cfg(unix)]
     {

@@ -1,20 +1,22 @@
-//! Layers compressed by all cores, read once and hashed on the way.
+//! Compresses layers on all cores; reads them once and hashes them on the way.
 //!
-//! The input is cut into blocks that are compressed by themselves and written in order: one gzip
-//! member or one zstd frame each. So the output depends on the input alone (and on the version of
-//! the compressor), not on the number of cores. RFC 1952 (2.2) and RFC 8878 (3) allow both;
-//! eStargz and zstd:chunked images are made so, which container runtimes read.
+//! The input is cut into blocks that are compressed independently and written in order: one gzip
+//! member or one zstd frame each. The output therefore depends only on the input (and on the version
+//! of
+//! the compressor), not on the number of cores. RFC 1952 (2.2) and RFC 8878 (3) allow both, and
+//! container runtimes read such layers: eStargz and zstd:chunked images have them.
 //!
-//! While one batch of blocks is compressed, the batch before it is hashed and written and the one
-//! after it is read and hashed. Three batches are all the memory that is used.
+//! While one batch of blocks is compressed, the previous batch is hashed and written, and the next one
+//! is read and hashed. At most three batches are in memory.
 //!
-//! Noise (weights, compressed files) is recognised by a sample of each block, and stored. A stored
-//! block of a file is not even copied: the result names the part of the file ([`Pieces`]).
+//! Incompressible data (weights, compressed files) is detected by samples of each block, and stored. A
+//! stored block of a file is not even copied: the result references the part of the file ([`Pieces`]).
 //!
 //! Chosen by measurement, text of 100 MB, one core: libdeflate at levels 2 to 7 needs 1.0 to 1.1 s
-//! and gives 49.0 MB; level 1 0.8 s and 50.1 MB; zlib-rs at level 6 1.7 s and 49.3 MB. (pgzip, which
-//! skopeo uses, gives 49.1 MB.) zstd needs 0.35 s at level 1 for 47.4 MB, 0.45 s at level 2 for
-//! 38.3 MB, 0.55 s at level 3 for 36.9 MB. Blocks of 256 KiB cost another 0.9 %, blocks of 1 MiB
+//! and produces 49.0 MB; level 1 0.8 s and 50.1 MB; zlib-rs at level 6 1.7 s and 49.3 MB. (pgzip,
+//! which
+//! skopeo uses, produces 49.1 MB.) zstd needs 0.35 s at level 1 for 47.4 MB, 0.45 s at level 2 for
+//! 38.3 MB, 0.55 s at level 3 for 36.9 MB. Blocks of 256 KiB cost another 0.9 %; blocks of 1 MiB
 //! save 0.4 % and need twice the memory.
 
 use std::cell::RefCell;
@@ -31,35 +33,35 @@ use super::pieces::{self, Piece};
 /// A format of compressed layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// What every registry and every runtime takes.
+    /// Supported by every registry and runtime.
     #[default]
     Gzip,
     /// Smaller and faster; needs Docker 23 or containerd 1.5 to run.
     Zstd,
 }
 
-/// What is compressed by itself, in bytes.
+/// Size of a block in bytes.
 const BLOCK: usize = 512 << 10;
 
 const GZIP_LEVEL: i32 = 4;
 const ZSTD_LEVEL: i32 = 2;
 
-/// What went through a compressor.
+/// The result of compression.
 #[derive(Debug)]
 pub(super) struct Compressed {
-    /// `sha256:…` of what was read.
+    /// `sha256:…` of the input.
     pub(super) diff_id: String,
     /// `sha256:…` of the compressed layer.
     pub(super) digest: String,
-    /// Bytes of the compressed layer.
+    /// Size of the compressed layer in bytes.
     pub(super) size: u64,
     /// What it consists of: parts of what was written, and of the input.
     pub(super) pieces: Vec<Piece>,
 }
 
-/// Compresses all of `input`. `output` gets the compressed layer, but for the blocks that are
-/// stored, where `origin` is given: the offset at which the input lies in its file. `progress`
-/// hears of bytes that are done.
+/// Compresses all of `input`. Writes the compressed layer to `output`, except for stored blocks if
+/// `origin` is given: the offset of the input in its file. `progress` receives the number of bytes
+/// done.
 pub(super) fn compress(
     input: &mut (dyn Read + Send),
     output: &mut (dyn Write + Send),
@@ -70,7 +72,7 @@ pub(super) fn compress(
     let mut source = Source {
         input,
         hasher: Sha256::new(),
-        // Enough for all cores, and little memory.
+        // Enough blocks for all cores, bounded for memory.
         batch: (2 * rayon::current_num_threads()).clamp(4, 12),
     };
     let mut target = Target {
@@ -84,7 +86,7 @@ pub(super) fn compress(
     let (mut now, mut next, mut last) = (Batch::default(), Batch::default(), Batch::default());
     source.fill(&mut now)?;
     if now.used == 0 {
-        // A layer of no bytes is one block of none.
+        // An empty layer is one empty block.
         now.used = 1;
     }
     while now.used > 0 || last.used > 0 {
@@ -114,13 +116,13 @@ fn text(hasher: Sha256) -> String {
 #[derive(Default)]
 struct Block {
     input: Vec<u8>,
-    /// It is stored: `output` has what comes before it and, from `tail` on, after it.
+    /// Whether it is stored: `output` then has what precedes it and, from `tail` on, what follows it.
     stored: bool,
     output: Vec<u8>,
     tail: usize,
 }
 
-/// Blocks of which the first `used` are filled.
+/// A batch of blocks; the first `used` are filled.
 #[derive(Default)]
 struct Batch {
     blocks: Vec<Block>,
@@ -141,16 +143,16 @@ impl Batch {
     }
 }
 
-/// What reads and hashes.
+/// Reads and hashes.
 struct Source<'a> {
     input: &'a mut (dyn Read + Send),
     hasher: Sha256,
-    /// Blocks of a batch.
+    /// Blocks per batch.
     batch: usize,
 }
 
 impl Source<'_> {
-    /// Fills a batch with what comes next; at the end of the input it stays empty.
+    /// Fills a batch from the input; leaves it empty at the end.
     fn fill(&mut self, batch: &mut Batch) -> Result<()> {
         batch.used = 0;
         while batch.used < self.batch {
@@ -158,7 +160,7 @@ impl Source<'_> {
                 batch.blocks.push(Block::default());
             }
             let block = &mut batch.blocks[batch.used];
-            // Not read_to_end: it would clear what is about to be overwritten.
+            // Not read_to_end, which would first clear the buffer.
             block.input.resize(BLOCK, 0);
             let length = fill(self.input, &mut block.input).context("cannot read the layer")?;
             block.input.truncate(length);
@@ -186,11 +188,11 @@ fn fill(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// What hashes and writes.
+/// Hashes and writes.
 struct Target<'a> {
     output: &'a mut (dyn Write + Send),
     compression: Compression,
-    /// Where the next block lies in its file.
+    /// The offset of the next block in its file.
     origin: Option<u64>,
     hasher: Sha256,
     size: u64,
@@ -254,7 +256,7 @@ thread_local! {
     static PACKER: RefCell<Packer> = RefCell::default();
 }
 
-/// The compressors of one thread, made when they are needed.
+/// The compressors of one thread, created on first use.
 #[derive(Default)]
 struct Packer {
     fast: Option<Compressor>,
@@ -264,7 +266,7 @@ struct Packer {
     tried: Vec<u8>,
 }
 
-/// The pieces of a block that are tried, and the length of each in bytes.
+/// Samples per block, and the length of each in bytes.
 const SAMPLES: usize = 4;
 const SAMPLE: usize = 2 << 10;
 
@@ -302,8 +304,8 @@ impl Packer {
         }
     }
 
-    /// Whether compression would save less than a hundredth: the fastest level tells by samples
-    /// from all over the block.
+    /// Whether compression would save less than a hundredth, estimated with the fastest level on
+    /// samples of the block.
     fn is_noise(&mut self, input: &[u8]) -> Result<bool> {
         if input.len() < 2 * SAMPLES * SAMPLE {
             return Ok(false);
@@ -361,7 +363,7 @@ mod tests {
         found
     }
 
-    /// Text, then noise, then text: more than a batch, and no multiple of a block.
+    /// Text, then noise, then text: more than a batch, and not a multiple of a block.
     fn mixed() -> Vec<u8> {
         let mut bytes: Vec<u8> = (0..6 * BLOCK / 16)
             .flat_map(|line| format!("line {line:10}\n").into_bytes())

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::archive::Archive;
 
-/// Reads an archive, and the files in it that have one of `names`.
+/// Indexes an archive and reads its files with one of `names`.
 pub fn read(path: &Path, names: &[&str]) -> Vec<Vec<u8>> {
     let Ok(archive) = Archive::open(path) else {
         return Vec::new();

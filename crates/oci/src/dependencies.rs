@@ -1,8 +1,9 @@
-//! The layer of a program's Python packages: what `pip install --target` makes of
-//! requirements.txt for the image's own platform and Python, kept by the hash of its inputs.
+//! The layer of a program's Python packages: the result of `pip install --target` of requirements.txt
+//! for the image's platform and Python, cached by the hash of its inputs.
 //!
-//! Only wheels are taken: nothing of a package runs, and a machine of another kind can make the
-//! layer. The wheels may need the C library of [`GLIBC`] or an older one.
+//! Only wheels are accepted: no code of a package runs, and a machine of another platform can build
+//! the
+//! layer. Wheels may require the C library of [`GLIBC`] or an older one.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter};
@@ -26,17 +27,17 @@ mod tree;
 
 use tree::Tree;
 
-/// Where the packages lie in the image, without the leading `/`.
+/// The packages' directory in the image, without the leading `/`.
 pub const DIRECTORY: &str = "opt/mlops/python";
 
-/// The newest glibc 2 that the wheels may need: Amazon Linux 2023's; Debian 12 and Ubuntu 22.04
-/// have a newer one.
+/// The newest glibc 2 that wheels may require: Amazon Linux 2023's. Debian 12 and Ubuntu 22.04 have a
+/// newer one.
 const GLIBC: u32 = 34;
 
-/// Changes when the same inputs give other bytes.
+/// Increment when the same inputs produce other bytes.
 const FORMAT: &str = "dependencies 1";
 
-/// What is to be installed, and for whom.
+/// What to install, and for which Python and platform.
 #[derive(Debug)]
 pub struct Wanted {
     /// The packages.
@@ -53,13 +54,13 @@ pub struct Dependencies {
     pub(super) layer: Layer,
     /// Name and version of each package.
     pub installed: BTreeMap<String, String>,
-    /// True when it was in the cache.
+    /// Whether it came from the cache.
     pub cached: bool,
-    /// Why another machine or day might give other bytes; nothing when it cannot.
+    /// Reasons why another machine or day might produce other bytes; empty if none.
     pub doubts: Vec<String>,
 }
 
-/// What the cache knows of a layer.
+/// The cache's record of a layer.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     digest: String,
@@ -69,21 +70,21 @@ struct Record {
     markers: Vec<String>,
 }
 
-/// What is going on, for whoever shows it.
+/// Progress events.
 #[derive(Debug)]
 pub enum Step<'a> {
     /// A line of pip's output.
     Pip(&'a str),
-    /// So many files are being packed.
+    /// Packing starts, with the number of files.
     Packing(u64),
-    /// One more is.
+    /// One file was packed.
     Packed,
 }
 
-/// Finds the layer in the cache, or makes it.
+/// Returns the layer from the cache, or builds it.
 ///
 /// # Errors
-/// pip cannot be run, or fails: no network, no wheel for the platform, a hash that differs.
+/// pip cannot run or fails: no network, no wheel for the platform, a wrong hash.
 pub async fn prepare(
     wanted: &Wanted,
     installer: &Installer,
@@ -93,7 +94,7 @@ pub async fn prepare(
 ) -> Result<Dependencies> {
     let name = format!("dependencies/{}", key(wanted, installer, python)?);
     let firm = wanted.requirements.loose().is_empty();
-    // What any version satisfies is resolved again each time.
+    // Requirements without a fixed version are resolved again each time.
     if firm && let Some(record) = cache.record::<Record>(&name)? {
         return Ok(found(wanted, python, cache, record, true));
     }
@@ -122,7 +123,7 @@ pub async fn prepare(
     Ok(found(wanted, python, cache, record, false))
 }
 
-/// The hash of everything that decides what the layer holds.
+/// The hash of every input that affects the layer.
 fn key(wanted: &Wanted, installer: &Installer, python: &Python) -> Result<String> {
     let mut hash = Sha256::new();
     for part in [
@@ -137,7 +138,7 @@ fn key(wanted: &Wanted, installer: &Installer, python: &Python) -> Result<String
         hash.update(part);
         hash.update([0]);
     }
-    // Another index may have another file of that name and version.
+    // Another index may have another file for the same name and version.
     for (name, value) in &installer.environment {
         if name.as_encoded_bytes().starts_with(b"PIP_") {
             hash.update(name.as_encoded_bytes());
@@ -231,8 +232,8 @@ async fn install(
     })
 }
 
-/// The platforms of wheels that may be taken, the best first. pip itself does not know that newer
-/// ones include the older.
+/// The acceptable wheel platforms, the best first. pip does not infer that newer ones include the
+/// older.
 fn tags(platform: Platform) -> Vec<String> {
     let (machine, oldest) = match platform {
         Platform::Amd64 => ("x86_64", 5),
@@ -241,7 +242,7 @@ fn tags(platform: Platform) -> Vec<String> {
     (oldest..=GLIBC)
         .rev()
         .flat_map(|minor| {
-            // The names of before PEP 600.
+            // Names from before PEP 600.
             let legacy = match minor {
                 17 => Some("manylinux2014"),
                 12 if oldest < 12 => Some("manylinux2010"),
@@ -306,7 +307,7 @@ fn found(
     }
 }
 
-/// Why the same requirements.txt might give other bytes elsewhere or later.
+/// Reasons why the same requirements.txt might produce other bytes elsewhere or later.
 fn doubts(wanted: &Wanted, python: &Python, record: &Record) -> Vec<String> {
     let requirements = &wanted.requirements;
     let mut found = Vec::new();
@@ -330,7 +331,7 @@ fn doubts(wanted: &Wanted, python: &Python, record: &Record) -> Vec<String> {
         }
         found.push("requirements.txt has no hashes".to_owned());
     }
-    // pip weighs markers by the Python that runs it, whatever it installs for.
+    // pip evaluates markers with the Python that runs it, not with the target's.
     let machine = match wanted.platform {
         Platform::Amd64 => "x86_64",
         Platform::Arm64 => "aarch64",
@@ -364,7 +365,7 @@ fn doubts(wanted: &Wanted, python: &Python, record: &Record) -> Vec<String> {
     found
 }
 
-/// Whether a requirement's text is of this package.
+/// Whether a requirement's text is about this package.
 fn begins_with(text: &str, name: &str) -> bool {
     let end = text
         .find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)))
@@ -372,7 +373,7 @@ fn begins_with(text: &str, name: &str) -> bool {
     super::requirements::normalized(&text[..end]) == name
 }
 
-/// At most five, and how many more.
+/// Lists at most five names, and the number of others.
 fn list(names: &[&str]) -> String {
     const SHOWN: usize = 5;
     let shown = names
@@ -387,7 +388,7 @@ fn list(names: &[&str]) -> String {
     }
 }
 
-/// Refuses requirements that any version satisfies.
+/// Refuses requirements without a fixed version.
 ///
 /// # Errors
 /// There are some (exit 2).

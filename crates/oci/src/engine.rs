@@ -1,6 +1,6 @@
-//! The Dockerfile, built by a container engine that is there, into an OCI layout.
+//! Builds the Dockerfile with an installed container engine, into an OCI layout.
 //!
-//! buildah was tried; docker and podman are unverified here: no machine of this project has them.
+//! Tested with buildah. docker and podman are unverified: no machine of this project has them.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use super::{layout, process, save};
 
-/// How long an engine may take to say that it is there.
+/// Time limit for an engine to respond to a probe.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A container engine.
@@ -23,23 +23,23 @@ pub enum Engine {
     Docker,
     /// podman.
     Podman,
-    /// buildah, which needs no daemon and no rights.
+    /// buildah, which needs neither a daemon nor privileges.
     Buildah,
 }
 
-/// What is built.
+/// A build.
 #[derive(Debug)]
 pub struct Recipe<'a> {
-    /// Holds the Dockerfile and what it copies.
+    /// The directory with the Dockerfile and the files that it copies.
     pub directory: &'a Path,
-    /// What the image is for.
+    /// The platform of the image.
     pub platform: Platform,
     /// Its labels.
     pub labels: &'a [(String, String)],
 }
 
 impl Engine {
-    /// All of them, in the order in which they are looked for.
+    /// All engines, in the order in which they are tried.
     pub const ALL: [Self; 3] = [Self::Docker, Self::Podman, Self::Buildah];
 
     /// The name of its program.
@@ -51,7 +51,7 @@ impl Engine {
         }
     }
 
-    /// Whether it can build: for Docker a client alone is not enough, its engine must answer.
+    /// Whether it can build. For Docker the client is not sufficient: its daemon must respond.
     pub async fn answers(self, program: &Path) -> bool {
         let mut command = Command::new(program);
         match self {
@@ -93,7 +93,7 @@ pub async fn build(
             .hint(advice(engine))?;
     }
     if let Some(mut last) = last {
-        // buildah and podman say by this file which image they built.
+        // buildah and podman write the id of the built image to this file.
         if engine != Engine::Docker {
             let id = std::fs::read_to_string(scratch.join("id"))
                 .with_context(|| format!("{name} does not say what it built"))?;
@@ -109,7 +109,8 @@ pub async fn build(
     save::publish(output, &staged)
 }
 
-/// The commands that build and write; the last one lacks the image's id, which is known then.
+/// The commands that build and write. The last one lacks the image's id, which the first one
+/// determines.
 fn steps(
     engine: Engine,
     program: &Path,
@@ -126,7 +127,7 @@ fn steps(
     match engine {
         Engine::Docker => build.args(["buildx", "build", "--progress", "plain"]),
         Engine::Podman => build.args(["build", "--format", "oci"]),
-        // The one isolation that needs neither rights nor a container runtime.
+        // The only isolation that needs neither privileges nor a container runtime.
         Engine::Buildah => build.args(["build", "--format", "oci", "--isolation", "chroot"]),
     };
     build.args(["--platform", recipe.platform.as_str()]);

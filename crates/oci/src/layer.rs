@@ -1,5 +1,5 @@
-//! Layers that are made here, and the image of them: reproducible (sorted by the caller, time 0,
-//! owner 0), so that the same files give the same digest anywhere.
+//! Writes layers, and assembles images of them. Both are reproducible (sorted by the caller, time 0,
+//! owner 0): the same files give the same digest on every machine.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Blob, Content, Image, Manifest, digest_of};
 
-/// A layer under way: a gzipped tar archive.
+/// A layer in progress: a gzipped tar archive.
 pub(super) struct Writer<W: Write> {
     archive: tar::Builder<Hashing<GzEncoder<Hashing<W>>>>,
 }
@@ -39,7 +39,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Adds a directory; those above it must be there.
+    /// Adds a directory; its parents must have been added.
     pub(super) fn directory(&mut self, path: &Path, mode: u32) -> io::Result<()> {
         let mut header = header(tar::EntryType::Directory, mode, 0);
         self.archive.append_data(&mut header, path, io::empty())
@@ -71,7 +71,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// The writer with all bytes written to it, and what makes a layer of them.
+    /// Returns the writer after writing all bytes, and a function that creates the layer.
     pub(super) fn finish(self) -> io::Result<(W, impl FnOnce(Content) -> Layer)> {
         let (gzip, diff_id, _) = self.archive.into_inner()?.finish();
         let (inner, digest, size) = gzip.finish()?.finish();
@@ -99,21 +99,21 @@ fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     header
 }
 
-/// What an image is made of.
+/// The parts of an image.
 pub(super) struct Parts {
-    /// The lowest first.
+    /// The layers, lowest first.
     pub(super) layers: Vec<Layer>,
     /// The image's configuration without `rootfs`.
     pub(super) configuration: Value,
     /// Annotations of the manifest.
     pub(super) annotations: BTreeMap<String, String>,
-    /// What it is built on.
+    /// The name of the base.
     pub(super) base: Option<String>,
-    /// Files of layers, which go with the image.
+    /// Temporary files of layers, which live as long as the image.
     pub(super) scratch: Vec<tempfile::TempPath>,
 }
 
-/// The image of layers, the lowest first. Its configuration has no time in it.
+/// Assembles an image of layers, lowest first. Its configuration contains no time.
 pub(super) fn image(
     layers: Vec<Layer>,
     architecture: Arch,
@@ -142,7 +142,7 @@ pub(super) fn image(
     })
 }
 
-/// Puts an image together. The same parts give the same bytes.
+/// Assembles an image. The same parts give the same bytes.
 pub(super) fn assemble(parts: Parts) -> Result<Image> {
     let mut configuration = parts.configuration;
     let diff_ids: Vec<&str> = parts
@@ -151,7 +151,7 @@ pub(super) fn assemble(parts: Parts) -> Result<Image> {
         .map(|layer| layer.diff_id.as_str())
         .collect();
     configuration["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
-    // Labels are a map without an order, and the same image must have the same bytes.
+    // Labels are an unordered map, and the same image must have the same bytes.
     configuration["config"]["Labels"].sort_all_objects();
     let configuration = serde_json::to_vec(&configuration)?;
     let config = Blob {
@@ -195,7 +195,7 @@ fn descriptor(kind: MediaType, blob: &Blob) -> Result<Descriptor> {
     Ok(Descriptor::new(kind, blob.size, digest))
 }
 
-/// Passes bytes on, and knows their number and SHA-256.
+/// Forwards bytes, and counts and hashes them.
 struct Hashing<W> {
     inner: W,
     hasher: Sha256,

@@ -1,4 +1,4 @@
-//! An image that a builder wrote as an OCI layout: a directory (`docker buildx build --output
+//! Reads an image from an OCI layout: a directory (`docker buildx build --output
 //! type=oci,tar=false,dest=DIR`, `skopeo copy … oci:DIR`), or a tar archive of one.
 
 use std::fs::File;
@@ -19,8 +19,8 @@ use super::{Blob, Content, Image, Manifest, digest_of};
 /// The annotation that names the base image (OCI: pre-defined annotation keys).
 pub(super) const BASE: &str = "org.opencontainers.image.base.name";
 
-/// The annotations of a descriptor in index.json that name an image: of the OCI image layout (a tag or
-/// a whole name), and of containerd's exports (a whole name).
+/// The annotations of a descriptor in index.json that name an image: by the OCI image layout (a tag or
+/// a full name), and by containerd's exports (a full name).
 const NAMES: [&str; 2] = [
     "org.opencontainers.image.ref.name",
     "io.containerd.image.name",
@@ -29,25 +29,25 @@ const NAMES: [&str; 2] = [
 /// The annotation of the manifests that `BuildKit` adds to an index: provenance and SBOMs.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
-/// The largest manifest that registries take, in bytes.
+/// Maximum size of a manifest that registries accept, in bytes.
 pub(super) const MAX_MANIFEST: u64 = 4 << 20;
 
-/// The most blobs that an image may have: far more than any runtime mounts.
+/// Maximum number of blobs of an image: far more than any runtime mounts.
 pub(super) const MAX_LAYERS: usize = 1000;
 
-/// Docker's names of what OCI calls a manifest and an index.
+/// Docker's media types of manifests and indexes.
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_PLAIN_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 
-/// Reads the image of a layout directory: every manifest is checked against its digest, every blob
-/// against its size. The registry checks the digests of the blobs.
+/// Reads the image of a layout directory. Verifies every manifest's digest and every blob's size; the
+/// registry verifies the digests of blobs.
 pub fn read(directory: &Path) -> Result<Image> {
     read_tree(Tree::Directory(directory), None)
 }
 
-/// Where the files of a layout lie.
+/// The location of a layout's files.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Tree<'a> {
     Directory(&'a Path),
@@ -55,7 +55,7 @@ pub(super) enum Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    /// What messages call it.
+    /// Its name in messages.
     fn shown(self) -> std::path::Display<'a> {
         match self {
             Self::Directory(path) => path.display(),
@@ -63,7 +63,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// True when there is an entry of that name.
+    /// Whether an entry with this name exists.
     fn has(self, name: &str) -> bool {
         match self {
             Self::Directory(directory) => directory.join(name).exists(),
@@ -71,7 +71,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// A small file.
+    /// Reads a small file.
     fn read(self, name: &str, limit: u64) -> Result<Vec<u8>> {
         let directory = match self {
             Self::Archive(archive) => return archive.read(name, limit),
@@ -93,7 +93,7 @@ impl<'a> Tree<'a> {
         Ok(bytes)
     }
 
-    /// Where a blob is, and its size in bytes.
+    /// The location of a blob, and its size in bytes.
     fn blob(self, name: &str) -> Result<(Content, u64)> {
         match self {
             Self::Directory(directory) => {
@@ -117,7 +117,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Reads the image of a layout; `name` chooses among several.
+/// Reads the image of a layout; `name` selects one of several.
 pub(super) fn read_tree(tree: Tree<'_>, name: Option<&str>) -> Result<Image> {
     tree.read("oci-layout", MAX_MANIFEST)
         .and_then(|bytes| Ok(OciLayout::from_reader(&bytes[..])?))
@@ -137,7 +137,8 @@ pub(super) fn read_tree(tree: Tree<'_>, name: Option<&str>) -> Result<Image> {
     Ok(image)
 }
 
-/// The only image, or the one of that name. An image with several names is one image.
+/// The only image, or the one with this name. Entries that are the same image under several names
+/// count as one.
 fn choose<'a>(tree: Tree<'_>, all: &'a [Descriptor], name: Option<&str>) -> Result<&'a Descriptor> {
     let named: Vec<Named<'a, &'a Descriptor>> = all
         .iter()
@@ -175,7 +176,7 @@ fn choose<'a>(tree: Tree<'_>, all: &'a [Descriptor], name: Option<&str>) -> Resu
     })
 }
 
-/// Whether it is one image with a layer that is not compressed.
+/// Whether it is a single image with an uncompressed layer.
 pub(super) fn has_plain_layer(image: &Image) -> bool {
     let [manifest] = &image.manifests[..] else {
         return false;
@@ -188,7 +189,7 @@ pub(super) fn has_plain_layer(image: &Image) -> bool {
     })
 }
 
-/// Adds what a descriptor names, children first.
+/// Adds what a descriptor references, children first.
 fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Image) -> Result<()> {
     if image
         .manifests
@@ -264,7 +265,7 @@ fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Image) -> Re
     Ok(())
 }
 
-/// The layers and the configuration of a manifest; what is not pushed is noted.
+/// The layers and the configuration of a manifest; notes what is not pushed.
 fn parts(tree: Tree<'_>, manifest: &ImageManifest, notes: &mut Vec<String>) -> Result<Vec<Blob>> {
     let mut blobs = Vec::new();
     for part in manifest.layers().iter().chain([manifest.config()]) {
@@ -300,15 +301,15 @@ fn parts(tree: Tree<'_>, manifest: &ImageManifest, notes: &mut Vec<String>) -> R
     Ok(blobs)
 }
 
-/// Which images of an index a layout holds.
+/// The images of an index that a layout contains.
 enum Present<'a> {
     All,
-    /// This one only; its attestations may be there too.
+    /// Only this one, and possibly its attestations.
     One(&'a Descriptor),
 }
 
-/// containerd and Docker export an index as it was pulled, but only the images of the platforms that
-/// were pulled with it.
+/// containerd and Docker export the complete index that was pulled, but only the images of the
+/// platforms that were pulled with it.
 fn present<'a>(tree: Tree<'_>, index: &'a ImageIndex, digest: &str) -> Result<Present<'a>> {
     let mut found = Vec::new();
     for child in index.manifests() {
@@ -340,7 +341,7 @@ fn present<'a>(tree: Tree<'_>, index: &'a ImageIndex, digest: &str) -> Result<Pr
     )
 }
 
-/// How messages call the image of a descriptor.
+/// The name of a descriptor's image in messages.
 fn platform(of: &Descriptor) -> String {
     match of.platform() {
         Some(platform) => format!(
@@ -352,8 +353,8 @@ fn platform(of: &Descriptor) -> String {
     }
 }
 
-/// Whether a layer stays where its URLs say: its license forbids to distribute it, so that builders
-/// omit it and registries do not ask for it. (OCI image specification, "Non-Distributable Layers".)
+/// Whether a layer must stay where its URLs point: its license forbids distribution, so builders omit
+/// it and registries do not require it. (OCI image specification, "Non-Distributable Layers".)
 fn is_foreign(of: &Descriptor) -> bool {
     let foreign = match of.media_type() {
         MediaType::ImageLayerNonDistributable
@@ -364,7 +365,7 @@ fn is_foreign(of: &Descriptor) -> bool {
     foreign && of.urls().as_ref().is_some_and(|urls| !urls.is_empty())
 }
 
-/// The bytes that a descriptor carries itself (OCI descriptors: `data`), checked against its digest.
+/// The bytes that are embedded in a descriptor (OCI descriptors: `data`), verified against its digest.
 fn embedded(of: &Descriptor) -> Result<Option<Vec<u8>>> {
     let Some(data) = of.data() else {
         return Ok(None);
@@ -379,7 +380,8 @@ fn embedded(of: &Descriptor) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The name of a blob's file. Only SHA-256 digests pass, whose text is hexadecimal: never a path.
+/// The name of a blob's file. Only SHA-256 digests are accepted: their text is hexadecimal, never a
+/// path.
 fn blob_path(of: &Descriptor) -> Result<String> {
     if *of.digest().algorithm() != DigestAlgorithm::Sha256 {
         bail!("{} is not a SHA-256 digest", of.digest());

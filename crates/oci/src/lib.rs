@@ -1,10 +1,12 @@
-//! Container images: what they are made of, and the push. Knows OCI and the distribution
-//! protocol, not AWS.
+//! Container images: building, reading and pushing them. Knows OCI and the distribution protocol, not
+//! AWS.
 //!
-//! [`program::build`] makes an image of a program's files, [`build::layers`] one on a base with the
-//! Python packages, [`engine::build`] lets a container engine build, [`analyzer::build`] makes one
-//! of this very binary; [`source::open`] finds one that Docker or another builder made. All give an
-//! [`Image`], whose large parts stay in files; [`push::push`] sends it.
+//! [`program::build`] builds an image of a program's files, [`build::layers`] one on a base with
+//! Python
+//! packages, [`engine::build`] uses a container engine, [`analyzer::build`] packs this binary, and
+//! [`source::open`] opens an image that Docker or another builder wrote. All return an [`Image`],
+//! whose
+//! large parts stay in files; [`push::push`] uploads it.
 
 #![warn(missing_docs)]
 
@@ -39,18 +41,17 @@ mod store;
 /// An image, ready to be pushed.
 #[derive(Debug)]
 pub struct Image {
-    /// Manifests in the order in which a registry takes them: what an index names before the
-    /// index; the last one is the image.
+    /// Manifests in upload order: the members of an index before the index. The last one is the image.
     manifests: Vec<Manifest>,
-    /// What it was built on, where that is known.
+    /// Its base, if known.
     pub base: Option<String>,
-    /// What its source names and a push leaves out, a sentence each.
+    /// Parts of its source that a push skips, one sentence each.
     notes: Vec<String>,
-    /// Removes the layers that were built for this push.
+    /// Deletes the layers that were built for this push.
     scratch: Vec<tempfile::TempPath>,
 }
 
-/// A manifest and the blobs that it names.
+/// A manifest and the blobs that it references.
 #[derive(Debug)]
 struct Manifest {
     /// `sha256:…`
@@ -71,7 +72,7 @@ struct Blob {
 }
 
 impl Blob {
-    /// Its bytes, from the first one; nobody has checked their digest.
+    /// Reads its bytes from the start, without verifying the digest.
     fn reader(&self) -> io::Result<Box<dyn Read + '_>> {
         Ok(match &self.content {
             Content::Bytes(bytes) => Box::new(&bytes[..]),
@@ -84,7 +85,7 @@ impl Blob {
         })
     }
 
-    /// The file that its bytes are first looked for in; for an error.
+    /// The file with its bytes, for an error.
     fn place(&self) -> &Path {
         match &self.content {
             Content::Bytes(_) => Path::new("memory"),
@@ -94,22 +95,22 @@ impl Blob {
     }
 }
 
-/// Where a blob's bytes are.
+/// The location of a blob's bytes.
 #[derive(Debug, Clone)]
 enum Content {
     Bytes(Vec<u8>),
-    /// As many bytes of a file as the blob's size says.
+    /// A part of a file, as long as the blob's size.
     File {
         path: PathBuf,
-        /// Where they begin, in bytes.
+        /// The offset in bytes.
         offset: u64,
     },
-    /// What was compressed here: its digest is known to be right.
+    /// A layer that was compressed here; its digest is known to be correct.
     Pieces(pieces::Pieces),
 }
 
 impl Content {
-    /// A whole file.
+    /// A file as a whole.
     fn file(path: impl Into<PathBuf>) -> Self {
         Self::File {
             path: path.into(),
@@ -126,7 +127,7 @@ impl Image {
             .map_or("", |manifest| manifest.digest.as_str())
     }
 
-    /// The values that the configurations of its images have under a label.
+    /// The values of a label in the configurations of its images.
     ///
     /// # Errors
     /// A configuration cannot be read.
@@ -141,7 +142,7 @@ impl Image {
                 .blobs
                 .iter()
                 .find(|blob| Some(blob.digest.as_str()) == config);
-            // Other artifacts may have anything for a configuration.
+            // Other artifacts may have any configuration.
             if let Some(blob) = blob.filter(|blob| blob.size <= MAX_CONFIGURATION) {
                 let mut bytes = Vec::new();
                 blob.reader()?.read_to_end(&mut bytes)?;
@@ -163,7 +164,7 @@ impl Image {
     }
 }
 
-/// The largest configuration that is looked into, in bytes.
+/// Maximum size of a configuration to parse, in bytes.
 const MAX_CONFIGURATION: u64 = 4 << 20;
 
 /// A label of a configuration.
@@ -172,7 +173,7 @@ fn label(configuration: &[u8], name: &str) -> Option<String> {
     Some(value["config"]["Labels"][name].as_str()?.to_owned())
 }
 
-/// The digest of bytes as OCI writes it.
+/// Formats the SHA-256 digest of bytes as OCI does.
 fn digest_of(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
 

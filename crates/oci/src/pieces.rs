@@ -1,5 +1,5 @@
-//! A compressed layer of which the stored parts are not copied: they are read from the source, with
-//! the few bytes between them that the format wants.
+//! A compressed layer whose stored parts are not copied: they are read from the source, with the few
+//! bytes between them that the format requires.
 //!
 //! Gzip (RFC 1951, 3.2.4): stored blocks of up to 65,535 bytes, each after a header of five. Zstd
 //! (RFC 8878, 3.1.1.2): raw blocks of up to 128 KiB, each after a header of three.
@@ -51,13 +51,13 @@ pub(super) struct Reader {
     now: Now,
 }
 
-/// Where a reader is.
+/// The position of a reader.
 #[derive(Debug)]
 enum Now {
     Written {
         left: u64,
     },
-    /// In a stored piece: what is left of a header, of its chunk and of the chunks after it.
+    /// In stored data: what is left of a header, of its chunk, and of the chunks after it.
     Stored {
         header: Header,
         chunk: u64,
@@ -98,7 +98,7 @@ impl Read for Reader {
     }
 }
 
-/// A file that ends too early would make a layer that ends too early.
+/// Fails if a file is shorter than expected; otherwise the layer would be truncated too.
 fn whole(count: usize, buffer: &[u8]) -> io::Result<usize> {
     if count == 0 && !buffer.is_empty() {
         return Err(io::Error::new(
@@ -118,7 +118,7 @@ fn chunk_of(compression: Compression, left: u64) -> Now {
     }
 }
 
-/// The most bytes of a chunk.
+/// Maximum bytes of a chunk.
 fn most(compression: Compression) -> u64 {
     match compression {
         Compression::Gzip => 0xffff,
@@ -126,7 +126,7 @@ fn most(compression: Compression) -> u64 {
     }
 }
 
-/// What comes before a chunk.
+/// The header of a chunk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
     bytes: [u8; 5],
@@ -180,7 +180,7 @@ pub(super) fn stored(
     })
 }
 
-/// What comes before a stored block: the header of a gzip member (RFC 1952, 2.3: no name, no time,
+/// The bytes before a stored block: the header of a gzip member (RFC 1952, 2.3: no name, no time,
 /// unknown system) or of a zstd frame (RFC 8878, 3.1.1.1: one segment, its size in four bytes).
 pub(super) fn before(compression: Compression, block: &[u8]) -> Vec<u8> {
     match compression {
@@ -193,7 +193,7 @@ pub(super) fn before(compression: Compression, block: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What comes after it: of a gzip member its CRC and its size, of a zstd frame nothing.
+/// The bytes after it: CRC and size of a gzip member, nothing for a zstd frame.
 pub(super) fn after(compression: Compression, block: &[u8]) -> Vec<u8> {
     match compression {
         Compression::Gzip => {
@@ -205,7 +205,7 @@ pub(super) fn after(compression: Compression, block: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A block has less than 4 GiB.
+/// A block is smaller than 4 GiB.
 fn length(block: &[u8]) -> [u8; 4] {
     let [a, b, c, d, ..] = (block.len() as u64).to_le_bytes();
     [a, b, c, d]
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::digest_of;
 
-    /// Text, noise of several blocks that is no multiple of a chunk, and text.
+    /// Text, noise of several blocks that is not a multiple of a chunk, and text.
     fn mixed() -> Vec<u8> {
         let mut bytes = b"text ".repeat(200_000);
         let mut state = 1_u64;

@@ -1,5 +1,5 @@
-//! pip, and the Python that runs it. It may run a package's own code, so that it has neither the
-//! user's environment nor HOME.
+//! pip, and the Python that runs it. pip may run a package's own code, so it gets neither the user's
+//! environment nor HOME.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,25 +13,25 @@ use tokio::process::Command;
 
 use super::process;
 
-/// A Python of this machine, and what its installers may know of the environment.
+/// A Python of this machine, and the environment that its installers get.
 #[derive(Debug, Clone)]
 pub struct Installer {
     /// The program.
     pub python: PathBuf,
     /// Variables such as `PIP_INDEX_URL`.
     pub environment: Vec<(OsString, OsString)>,
-    /// Where pip keeps what it downloaded, and where an environment is made for it if need be.
+    /// Where pip caches downloads, and where a virtual environment is created for it if necessary.
     pub cache: PathBuf,
 }
 
-/// What a Python says of itself.
+/// What a Python reports about itself.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Python {
     /// Such as `3.11.7`.
     pub version: String,
-    /// Its true path; a shim's would not do.
+    /// The resolved path; a shim's path is not sufficient.
     pub executable: PathBuf,
-    /// The version of its pip; none where it has none (Debian without python3-pip).
+    /// The version of its pip; `None` if it has none (Debian without python3-pip).
     pip: Option<String>,
     /// `Linux`, `Darwin`, …
     pub system: String,
@@ -40,7 +40,7 @@ pub struct Python {
 }
 
 impl Python {
-    /// The version as wheels know it.
+    /// The version as wheel tags spell it.
     pub fn minor(&self) -> Option<PythonVersion> {
         let mut parts = self.version.split('.');
         format!("{}.{}", parts.next()?, parts.next()?).parse().ok()
@@ -52,10 +52,10 @@ impl Python {
     }
 }
 
-/// Asks a Python what it is. One without pip gets it in a virtual environment in the cache.
+/// Inspects a Python. If it has no pip, creates a virtual environment with pip in the cache.
 ///
 /// # Errors
-/// It does not start, or neither pip nor venv can be had.
+/// It does not start, or has neither pip nor venv.
 pub async fn inspect(installer: &Installer) -> Result<Python> {
     let own = ask(&installer.python).await?;
     if own.pip.is_some() {
@@ -118,7 +118,7 @@ print(json.dumps({
         .hint(advice)
 }
 
-/// A command with what [`prepare`] gives it.
+/// A command prepared by [`prepare`].
 pub(super) fn command(
     program: &Path,
     environment: &[(OsString, OsString)],
@@ -130,7 +130,7 @@ pub(super) fn command(
     command
 }
 
-/// Gives a command the environment of installers, a HOME of its own and a cache of downloads.
+/// Gives a command the installers' environment, its own HOME and a cache of downloads.
 pub fn prepare(
     command: &mut Command,
     environment: &[(OsString, OsString)],
@@ -146,20 +146,20 @@ pub fn prepare(
         .stdin(Stdio::null());
 }
 
-/// What is in the way of pip's requests.
+/// What blocks pip's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// A proxy refuses, or cannot be reached.
+    /// A proxy refuses, or is unreachable.
     Proxy,
-    /// A certificate that pip does not trust, or no TLS at all.
+    /// An untrusted certificate, or a server without TLS.
     Tls,
-    /// The file with the certificates to trust cannot be read.
+    /// The certificate bundle cannot be read.
     Bundle,
 }
 
 impl Trouble {
-    /// The trouble that a line of pip's output is about. The words are those of pip's vendored urllib3
-    /// and requests, and of Python's `ssl`.
+    /// Classifies a line of pip's output. The phrases are those of pip's vendored urllib3 and
+    /// requests, and of Python's `ssl`.
     pub(crate) fn of(line: &str) -> Option<Self> {
         let has = |signs: &[&str]| signs.iter().any(|sign| line.contains(sign));
         if has(&[
@@ -181,21 +181,21 @@ impl Trouble {
         }
     }
 
-    /// The first trouble in a file that pip wrote for `--log`. Without retries pip says nothing of it
-    /// elsewhere.
+    /// The first problem in a file that pip wrote for `--log`. Without retries pip reports it nowhere
+    /// else.
     pub fn in_log(path: &Path) -> Option<Self> {
         let text = std::fs::read(path).ok()?;
         String::from_utf8_lossy(&text).lines().find_map(Self::of)
     }
 
-    /// The setting to change. `environment` is what pip was started with.
+    /// The setting to change. `environment` is pip's.
     pub fn hint(self, environment: &[(OsString, OsString)]) -> String {
-        // In the order of precedence: requests prefers its variables to what pip was told.
+        // In order of precedence: requests prefers its own variables to pip's options.
         let bundle = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"]
             .iter()
             .find_map(|name| environment.iter().find(|(found, _)| found == name))
             .map(|(name, path)| (name.display(), path.display()));
-        // PIP_CERT is also how pip is given AWS_CA_BUNDLE.
+        // AWS_CA_BUNDLE is passed to pip as PIP_CERT.
         match (self, bundle) {
             (Self::Proxy, _) => "pip did not get through the proxy: check HTTPS_PROXY and \
                 HTTP_PROXY (with a login: http://USER:PASSWORD@HOST:PORT); NO_PROXY names the hosts \
@@ -223,7 +223,7 @@ impl Trouble {
 mod tests {
     use super::*;
 
-    /// Lines of pip 23 and 25.
+    /// Output of pip 23 and 25.
     #[test]
     fn trouble_on_the_way_to_the_index_names_the_setting() {
         let retrying = |error: &str| {

@@ -1,4 +1,4 @@
-//! A builder or an installer at work: what it says is heard line by line.
+//! Runs a builder or an installer and forwards its output line by line.
 
 use std::collections::VecDeque;
 use std::process::Stdio;
@@ -8,13 +8,13 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
-/// How many of the last lines an error repeats.
+/// Number of last lines that an error repeats.
 const TAIL: usize = 15;
 
-/// Runs a command to its end. Each line of its output goes to `heard`.
+/// Runs a command to its end. Passes each line of its output to `heard`.
 ///
 /// # Errors
-/// It cannot be started, or it fails; then the error ends with the last lines of its output.
+/// It cannot be started, or it fails; the error then ends with the last lines of its output.
 pub(super) async fn run(
     command: &mut Command,
     what: &str,
@@ -54,7 +54,7 @@ pub(super) async fn run(
     bail!("cannot {what} ({status}):\n{}", tail.join("\n"))
 }
 
-/// Sends the lines of a stream until it ends, or until nobody listens.
+/// Sends the lines of a stream until it ends or the receiver is dropped.
 async fn read(stream: impl AsyncRead + Unpin, lines: mpsc::Sender<String>) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
@@ -65,7 +65,7 @@ async fn read(stream: impl AsyncRead + Unpin, lines: mpsc::Sender<String>) {
             Ok(_) => {}
         }
         let text = String::from_utf8_lossy(&line);
-        // A bar that redraws itself is heard once.
+        // Only the last state of a progress bar is forwarded.
         let text = text.trim_end().rsplit('\r').next().unwrap_or_default();
         if !text.trim().is_empty() && lines.send(text.to_owned()).await.is_err() {
             return;

@@ -1,9 +1,9 @@
-//! An image of a program's files alone: one reproducible layer, with no base system below it.
+//! An image of a program's files alone: one reproducible layer without a base system.
 //!
-//! The layer holds `/opt/program/`: the files of a directory and a `requirements.txt`, sorted, with
+//! The layer contains `/opt/program/`: the files of a directory and a `requirements.txt`, sorted, with
 //! modification time 0, owner 0 and mode 0644 or 0755, so that the same files give the same digest
-//! anywhere. The local cloud runs such an image with this machine's Python; a container engine
-//! cannot, as there is no system in it.
+//! on every machine. The local cloud runs such an image with this machine's Python; a container engine
+//! cannot, because it contains no system.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,13 +18,13 @@ use oci_spec::image::{Arch, Config, ConfigBuilder};
 use super::layer::{self, Layer, Writer};
 use super::{Content, Image};
 
-/// Where the program lies in the image.
+/// The program's directory in the image.
 pub const DIRECTORY: &str = "opt/program";
 
-/// Where programs are in a system that does not say it.
+/// The default PATH of a system that does not set one.
 pub(super) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The label that holds the git commit (OCI: pre-defined annotation keys).
+/// The label with the git commit (OCI: pre-defined annotation keys).
 pub const REVISION: &str = "org.opencontainers.image.revision";
 
 /// Builds the image of the files below `program` and of `requirements`, which may be missing.
@@ -32,7 +32,7 @@ pub const REVISION: &str = "org.opencontainers.image.revision";
 /// # Errors
 ///
 /// A symbolic link that leaves `program`, a device, a socket or a FIFO is refused by name. Python's
-/// `__pycache__` is left out: it differs from machine to machine.
+/// `__pycache__` is omitted: it differs from machine to machine.
 pub fn build(program: &Path, requirements: &Path, revision: &str) -> Result<Image> {
     let (layer, scratch) = layer(program, requirements)?;
     layer::image(
@@ -43,7 +43,7 @@ pub fn build(program: &Path, requirements: &Path, revision: &str) -> Result<Imag
     )
 }
 
-/// The layer of the program, and the file it lies in.
+/// The layer of the program, and its temporary file.
 pub(super) fn layer(program: &Path, requirements: &Path) -> Result<(Layer, tempfile::TempPath)> {
     let entries = collect(program)?;
     let scratch = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
@@ -91,7 +91,7 @@ fn configuration(revision: &str) -> Result<Config> {
 
 #[derive(Debug)]
 struct Entry {
-    /// Below the program's directory.
+    /// Path relative to the program's directory.
     path: PathBuf,
     source: PathBuf,
     kind: Kind,
@@ -104,7 +104,7 @@ enum Kind {
     Link { target: PathBuf },
 }
 
-/// What lies below a directory.
+/// Lists everything below a directory.
 fn collect(root: &Path) -> Result<Vec<Entry>> {
     let canonical = root
         .canonicalize()

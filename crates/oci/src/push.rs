@@ -1,6 +1,6 @@
-//! The push: blobs first, in parallel, each asked for before it is sent; then manifests by their
-//! digests, children before the index; then a look at what the registry has; tags last. What fails
-//! on the way leaves blobs without a name behind and every tag as it was.
+//! The push: blobs first, in parallel, each checked for existence before its upload; then manifests by
+//! digest, children before the index; then a check of what the registry stored; tags last. A failed
+//! push leaves unnamed blobs behind and every tag unchanged.
 
 use std::collections::BTreeMap;
 
@@ -15,44 +15,44 @@ mod draft;
 
 pub use draft::push_draft;
 
-/// How many blobs are on their way at once.
+/// Maximum number of parallel uploads.
 const PARALLEL: usize = 4;
 
-/// Where an image goes.
+/// The destination of an image.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
     /// The repository.
     pub repository: &'a str,
-    /// What names the image there; without any it has its digest only.
+    /// The image's tags; without any it is only reachable by digest.
     pub tags: &'a [ImageTag],
     /// Other repositories of the registry that may have some of the blobs.
     pub mount_from: &'a [String],
 }
 
-/// Hears how a push goes on. Blobs are named by their digests.
+/// Receives progress events of a push. Blobs are identified by digest.
 pub trait Observer: Sync {
-    /// The whole has so many bytes, other than was thought.
+    /// The total size turned out to be different.
     fn expect(&self, bytes: u64);
-    /// A blob of `size` bytes starts to be sent.
+    /// The upload of a blob of `size` bytes starts.
     fn begin(&self, blob: &str, size: u64);
-    /// So many of its bytes have left; fewer than before when they must be sent again.
+    /// Number of bytes of a blob sent so far; decreases if bytes must be sent again.
     fn position(&self, blob: &str, bytes: u64);
-    /// The registry has it.
+    /// The registry has the blob.
     fn end(&self, blob: &str, size: u64);
 }
 
-/// What a push did.
+/// Statistics of a push.
 #[derive(Debug, Default)]
 pub struct Pushed {
     /// The image's digest.
     pub digest: String,
-    /// Bytes of blobs and manifests that went over the wire.
+    /// Bytes of blobs and manifests that were uploaded.
     pub sent: u64,
-    /// Bytes that the registry had already.
+    /// Bytes that were already in the registry.
     pub saved: u64,
-    /// Bytes that the registry took over from another repository.
+    /// Bytes that the registry mounted from another repository.
     pub mounted: u64,
-    /// Requests, those for tokens among them.
+    /// Number of requests, including those for tokens.
     pub requests: u64,
 }
 
@@ -67,13 +67,14 @@ impl Pushed {
     }
 }
 
-/// Pushes an image. What the registry has is not sent again; a tag that names this image already
-/// is left alone.
+/// Pushes an image. Existing blobs are not uploaded again, and a tag that already names this image is
+/// not written.
 ///
 /// # Errors
 ///
-/// Any refusal of the registry, in its own words; a tag that may not move has a hint. A blob whose
-/// bytes do not have its digest is named.
+/// Any refusal of the registry, in its own words, with a hint if a tag is immutable. A blob whose
+/// bytes do
+/// not match its digest is named.
 pub async fn push(
     registry: &Registry,
     target: &Target<'_>,
@@ -119,7 +120,7 @@ async fn has(registry: &Registry, target: &Target<'_>, digest: &str) -> Result<b
     Ok(found.as_deref() == Some(digest))
 }
 
-/// The blobs of manifests, each once, the largest first: what takes longest begins first.
+/// The blobs of manifests, each once, the largest first because their uploads take longest.
 fn blobs<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<&'a Blob> {
     let unique: BTreeMap<_, _> = manifests
         .flat_map(|manifest| &manifest.blobs)
@@ -130,7 +131,7 @@ fn blobs<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<&'a Blob> {
     blobs
 }
 
-/// Sends what the registry does not have of an image, and reads every manifest back.
+/// Uploads what the registry lacks of an image, and reads every manifest back.
 async fn upload(
     registry: &Registry,
     target: &Target<'_>,
@@ -173,7 +174,7 @@ async fn upload(
     Ok(())
 }
 
-/// Brings one blob to the registry, unless it is there.
+/// Uploads one blob unless it exists.
 async fn store(
     registry: &Registry,
     target: &Target<'_>,
@@ -192,14 +193,14 @@ async fn store(
         .await
 }
 
-/// The repository to take a blob from. The only one is not asked first: a registry that cannot
-/// mount from it opens an upload instead.
+/// The repository to mount a blob from. A single candidate is not checked first: a registry that
+/// cannot mount opens an upload instead.
 async fn source<'a>(registry: &Registry, target: &Target<'a>, blob: &Blob) -> Option<&'a str> {
     if let [only] = target.mount_from {
         return Some(only);
     }
     for from in target.mount_from {
-        // A repository that may not be read has nothing for us.
+        // A repository without read access cannot be a source.
         if registry.has_blob(from, &blob.digest).await.unwrap_or(false) {
             return Some(from);
         }
@@ -222,8 +223,8 @@ async fn put(
     Ok(())
 }
 
-/// Gives the image its tags. Those that name another image go first, as a registry may refuse to
-/// move them; when one is refused, those that were moved are moved back.
+/// Sets the image's tags. Tags that name another image go first, because a registry may refuse to move
+/// them; if one is refused, those already moved are moved back.
 async fn name(
     registry: &Registry,
     target: &Target<'_>,
@@ -239,7 +240,7 @@ async fn name(
     tags.sort_by_key(|(_, found)| found.is_none());
     let mut moved: Vec<(&ImageTag, Fetched)> = Vec::new();
     for (index, (tag, found)) in tags.iter().enumerate() {
-        // The last one needs no way back.
+        // The last one never has to be moved back.
         let old = match found {
             Some(old) if index + 1 < tags.len() => {
                 Some(registry.manifest(target.repository, old).await?)
@@ -251,7 +252,7 @@ async fn name(
             let now = registry
                 .manifest_digest(target.repository, tag.as_str())
                 .await;
-            // Another push of the same image was faster, and the tag does not move.
+            // A concurrent push of the same image set the immutable tag first.
             if now.ok().flatten().as_ref() != Some(&manifest.digest) {
                 return Err(restore(registry, target, moved, error).await);
             }
@@ -272,7 +273,7 @@ async fn name(
     Ok(())
 }
 
-/// Moves tags back to what they named, and says so where that fails.
+/// Moves tags back to their previous images, and reports where that fails.
 async fn restore(
     registry: &Registry,
     target: &Target<'_>,

@@ -1,9 +1,10 @@
-//! A registry's client: the OCI distribution specification 1.1 over HTTP.
+//! A registry client: the OCI distribution specification 1.1 over HTTP.
 //!
-//! What comes from a registry is checked against its digest before it is used. Credentials go to
-//! the registry's own host and to its token server only, never over plain HTTP to another machine.
-//! What may pass (a broken connection, 429, 5xx) is tried again with pauses; what will not (4xx)
-//! ends in the registry's own words.
+//! Responses are verified against their digest before use. Credentials go to the registry's host and
+//! to its
+//! token server only, and never over plain HTTP to another machine. Transient failures (a broken
+//! connection, 429, 5xx) are retried with back-off; others (4xx) are reported in the registry's own
+//! words.
 
 use std::path::Path;
 use std::time::Duration;
@@ -36,19 +37,19 @@ use http::{Http, limited};
 use reference::DOCKER_HUB;
 pub(super) use upload::Stored;
 
-/// The manifests that are understood.
+/// The accepted manifest types.
 const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// The largest manifest that registries take.
+/// Maximum size of a manifest that registries accept.
 const MAX_MANIFEST: usize = 4 << 20;
 
-/// How often one thing is tried; the pauses between add up to half a minute.
+/// Maximum attempts of one operation; the pauses between them add up to half a minute.
 const ATTEMPTS: u32 = 8;
 
-/// How often a registry that has never answered is tried.
+/// Maximum attempts for a registry that has never responded.
 const FIRST_ATTEMPTS: u32 = 3;
 
 /// A registry and how to log in to it.
@@ -59,12 +60,12 @@ pub struct Registry {
     auth: Authorizer,
 }
 
-/// A manifest as a registry has it, checked against its digest.
+/// A manifest as the registry stores it, verified against its digest.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The media type that manifest and answer agree on.
+    /// The media type, on which manifest and response agree.
     pub media_type: String,
-    /// The very bytes.
+    /// The exact bytes.
     pub bytes: Vec<u8>,
     /// `sha256:…` of the bytes.
     pub digest: String,
@@ -88,8 +89,8 @@ impl Registry {
         Ok(Self::at(base, login, network))
     }
 
-    /// The registry of an image's name, by HTTPS or, when asked for, by plain HTTP. Over plain
-    /// HTTP another machine gets no credentials.
+    /// The registry of an image's name, by HTTPS or, on request, by plain HTTP. Another machine gets
+    /// no credentials over plain HTTP.
     pub fn of(
         reference: &Reference,
         plain_http: bool,
@@ -114,22 +115,23 @@ impl Registry {
         }
     }
 
-    /// True when the registry is on this machine.
+    /// Whether the registry is on this machine.
     pub fn is_local(&self) -> bool {
         is_loopback(&self.base)
     }
 
-    /// How many requests were sent so far, those for tokens among them.
+    /// Number of requests so far, including those for tokens.
     pub fn requests(&self) -> u64 {
         self.http.requests()
     }
 
-    /// The manifest that a tag or digest names, whatever kind it has. Its bytes have the digest
-    /// that was asked for, or that the registry says.
+    /// Fetches the manifest that a tag or digest names, of any kind. Verifies the requested digest, or
+    /// the one
+    /// that the registry reports.
     ///
     /// # Errors
     ///
-    /// A missing image, a refusal in the registry's words, bytes of another digest, more than 4 MiB.
+    /// A missing image, a refusal in the registry's words, bytes with another digest, more than 4 MiB.
     pub async fn manifest(&self, repository: &str, reference: &str) -> Result<Fetched> {
         let sign = if reference::is_digest(reference) {
             '@'
@@ -165,7 +167,7 @@ impl Registry {
             .with_context(|| format!("{name} is not a manifest"))?["mediaType"]
             .as_str()
             .map(str::to_owned);
-        // OCI image specification 1.1: the two must match; generic types are what proxies say.
+        // OCI image specification 1.1: the two must match. Proxies report generic types.
         let generic = said.as_deref().is_none_or(|said| !said.contains("vnd."));
         let media_type = match (own, said) {
             (Some(own), Some(said)) if !generic && own != said => {
@@ -182,12 +184,13 @@ impl Registry {
         })
     }
 
-    /// Writes a blob of `size` bytes into a new file at `into`, and checks its digest. A connection
-    /// that breaks is taken up where it broke. `advance` hears of bytes as they come.
+    /// Downloads a blob of `size` bytes into a new file at `into` and verifies its digest. Resumes
+    /// after a
+    /// broken connection. `advance` receives the number of bytes as they arrive.
     ///
     /// # Errors
     ///
-    /// A missing blob, another size or digest, a file that exists. What was written is removed.
+    /// A missing blob, another size or digest, an existing file. The partial file is removed.
     pub async fn blob(
         &self,
         repository: &str,
@@ -199,7 +202,7 @@ impl Registry {
         download::blob(self, repository, digest, size, into, advance).await
     }
 
-    /// Tokens from now on are for pushing to a repository and reading others.
+    /// From now on requests tokens for pushing to a repository and reading others.
     pub(super) async fn wants(&self, repository: &str, others: &[String]) {
         self.auth
             .want(format!("repository:{repository}:pull,push"))
@@ -209,7 +212,7 @@ impl Registry {
         }
     }
 
-    /// True when an image of this name is in this registry.
+    /// Whether an image of this name belongs to this registry.
     pub fn has(&self, reference: &Reference) -> bool {
         Url::parse(&format!("{}://{}/", self.base.scheme(), reference.host))
             .is_ok_and(|url| url.origin() == self.base.origin())
@@ -232,7 +235,7 @@ impl Registry {
         self.url(&format!("/v2/{repository}/blobs/{digest}"))
     }
 
-    /// The digest that a tag or digest has in the registry; `None` when it has none.
+    /// The digest of a tag or digest in the registry; `None` if it does not exist.
     pub(super) async fn manifest_digest(
         &self,
         repository: &str,
@@ -248,7 +251,7 @@ impl Registry {
                 let said = response.headers().get("docker-content-digest");
                 match said.and_then(|value| value.to_str().ok()) {
                     Some(digest) => Ok(Some(digest.to_owned())),
-                    // The specification does not oblige a registry to say it.
+                    // The specification does not require a registry to report it.
                     None => Ok(Some(self.manifest(repository, reference).await?.digest)),
                 }
             }
@@ -261,7 +264,7 @@ impl Registry {
         let response = self.ask(Method::HEAD, url, |r| r).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(false),
-            // Registries may answer with the address of the blob itself.
+            // Registries may redirect to the blob itself.
             status if status.is_success() || status.is_redirection() => Ok(true),
             _ => Err(refused("cannot look for a layer", response).await),
         }
@@ -289,7 +292,7 @@ impl Registry {
         }
     }
 
-    /// Dresses a request for a URL. Another host than the registry's gets no credentials.
+    /// Adds the authorization to a request. Only the registry's own host gets credentials.
     fn dress(&self, request: RequestBuilder, url: &Url, pass: &Pass) -> RequestBuilder {
         match pass.header() {
             Some(header) if url.origin() == self.base.origin() => {
@@ -299,8 +302,8 @@ impl Registry {
         }
     }
 
-    /// Sends a request with no body or a small one, again if need be. The answer is neither a
-    /// first 401 nor one that asks for patience.
+    /// Sends a request with no body or a small one, with retries. Handles the first 401 and requests
+    /// to back off.
     async fn ask(
         &self,
         method: Method,
@@ -338,7 +341,7 @@ impl Registry {
         }
     }
 
-    /// Names the registry in an error of the connection; one that will not pass is returned as `Err`.
+    /// Adds the registry's name to a connection error. Returns permanent ones as `Err`.
     fn explain(&self, error: Error) -> Result<Error> {
         let speaks_http = self.base.scheme() == "https"
             && ["InvalidContentType", "corrupt message"]
@@ -359,7 +362,7 @@ impl Registry {
     }
 }
 
-/// How often something was tried.
+/// Counts attempts.
 #[derive(Debug)]
 struct Patience {
     pauses: Backoff,
@@ -380,14 +383,14 @@ impl Patience {
         self.pauses.tried()
     }
 
-    /// True the first two times: an old token, and one for too little.
+    /// True twice: for an expired token, and for one with insufficient scope.
     fn may_log_in(&mut self) -> bool {
         self.logins += 1;
         self.logins <= 2
     }
 
-    /// Waits before another attempt; ends with the error when there were enough, or when another
-    /// attempt would meet the same certificate or proxy.
+    /// Backs off before another attempt. Returns the error if there were enough attempts, or if
+    /// another attempt would fail at the same certificate or proxy.
     async fn pause(&mut self, error: Error, after: Option<Duration>) -> Result<()> {
         if let Some(problem) = error.downcast_ref::<Problem>().filter(|it| !it.passing) {
             let hint = problem.hint.clone();
@@ -400,7 +403,7 @@ impl Patience {
         }
     }
 
-    /// Something went on: what follows is tried as often again.
+    /// Resets the attempts after progress.
     fn reset(&mut self) {
         *self = Self::default();
     }
@@ -420,7 +423,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Duration::try_from(date.duration_since(jiff::Timestamp::now())).ok()
 }
 
-/// The registry's own words, and a hint for the refusals that a user can do something about.
+/// The registry's own words, with a hint for refusals that a user can fix.
 async fn refused(doing: &str, response: Response) -> Error {
     let status = response.status();
     let bytes = limited(response, 64 << 10).await.unwrap_or_default();
@@ -443,7 +446,7 @@ async fn refused(doing: &str, response: Response) -> Error {
         );
     }
     let error = anyhow!(text);
-    // ECR says TAG_INVALID; Harbor 412 with "immutable"; others 409.
+    // ECR returns TAG_INVALID, Harbor 412 with "immutable", others 409.
     if code == "TAG_INVALID" || message.contains("immutable") {
         return hinted(
             error,

@@ -1,5 +1,5 @@
-//! requirements.txt as far as a reproducible layer needs it: what it names, how firmly, and which
-//! files belong to it. pip reads it again and has the last word.
+//! Parses requirements.txt as far as a reproducible layer needs it: names, how firmly they are pinned,
+//! and which files belong to it. pip parses it again and decides.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,48 +12,49 @@ use sha2::{Digest, Sha256};
 
 use super::save;
 
-/// Files that name each other deeper than this name each other in a circle.
+/// Maximum depth of includes; deeper ones are a cycle.
 const DEEPEST: u32 = 16;
 
-/// A requirements.txt with all that it includes.
+/// A requirements.txt with everything that it includes.
 #[derive(Debug)]
 pub struct Requirements {
     /// The file itself.
     pub file: PathBuf,
     entries: Vec<Entry>,
-    /// Names that a constraints file holds to one version.
+    /// Names that a constraints file pins to one version.
     constrained: Vec<String>,
-    /// What the files hold, in the order in which they are read.
+    /// The contents of the files, in reading order.
     parts: Vec<Vec<u8>>,
 }
 
 /// One requirement.
 #[derive(Debug)]
 struct Entry {
-    /// Normalized (PEP 503); empty where only a file says it.
+    /// Normalized (PEP 503); empty if only a file names it.
     name: String,
-    /// As it is written, without hashes and comments.
+    /// The original text, without hashes and comments.
     text: String,
     pin: Pin,
 }
 
-/// How firmly a requirement names what is installed.
+/// How firmly a requirement is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Pin {
-    /// Any version that fits.
+    /// Any matching version.
     Loose,
     /// One version.
     Version,
-    /// One version, and the SHA-256 of each file that may be it.
+    /// One version, with the SHA-256 of each acceptable file.
     Hashed,
 }
 
 impl Requirements {
-    /// Reads a file and those that it includes. `None` when it is not there or names nothing.
+    /// Reads a file and those that it includes. `None` if it is missing or empty.
     ///
     /// # Errors
-    /// It cannot be read, or it names what is not a wheel: a directory, an archive of sources, a
-    /// version control system (exit 2).
+    /// It cannot be read, or it contains something other than wheels: a directory, a source archive, a
+    /// version
+    /// control system (exit 2).
     pub fn read(file: &Path) -> Result<Option<Self>> {
         if !file.is_file() {
             return Ok(None);
@@ -68,7 +69,7 @@ impl Requirements {
         Ok((!found.entries.is_empty()).then_some(found))
     }
 
-    /// The requirements for which any version would do.
+    /// The requirements that are not pinned to one version.
     pub fn loose(&self) -> Vec<&str> {
         self.entries
             .iter()
@@ -77,12 +78,12 @@ impl Requirements {
             .collect()
     }
 
-    /// True when each requirement has hashes; pip then demands them of every dependency too.
+    /// Whether each requirement has hashes; pip then demands them of every dependency too.
     pub fn is_hashed(&self) -> bool {
         self.entries.iter().all(|entry| entry.pin == Pin::Hashed)
     }
 
-    /// True when the files hold this package to one version.
+    /// Whether the files pin this package to one version.
     pub(super) fn pins(&self, name: &str) -> bool {
         let name = normalized(name);
         self.constrained.contains(&name)
@@ -99,7 +100,7 @@ impl Requirements {
             .filter_map(|entry| Some(entry.text.split_once(';')?.1))
     }
 
-    /// Adds what the files hold to a hash.
+    /// Adds the files' contents to a hash.
     pub(super) fn fingerprint(&self, hash: &mut Sha256) {
         for part in &self.parts {
             hash.update((part.len() as u64).to_le_bytes());
@@ -210,7 +211,7 @@ impl Requirements {
     }
 }
 
-/// The lines as pip sees them: joined where they end with a backslash, without comments.
+/// The lines as pip sees them: joined after a backslash at the end, without comments.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut joined = String::new();
@@ -240,7 +241,7 @@ fn logical_lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// An option of the whole file and its value: `-r FILE`, `-rFILE`, `--requirement=FILE`.
+/// Parses an option of the file and its value: `-r FILE`, `-rFILE`, `--requirement=FILE`.
 fn option(line: &str) -> Option<(&str, &str)> {
     if !line.starts_with('-') {
         return None;
@@ -255,7 +256,7 @@ fn option(line: &str) -> Option<(&str, &str)> {
     Some((option, value.trim_start_matches('=').trim()))
 }
 
-/// The names and hashes of a directory's files: what pip may take from it.
+/// The names and hashes of a directory's files: the candidates for pip.
 ///
 /// # Errors
 /// It cannot be read.
@@ -298,7 +299,7 @@ fn wheel_name(path: &str) -> Option<String> {
     Some(normalized(file.split('-').next()?))
 }
 
-/// `==1.2.3` or `===1.2.3`, alone.
+/// Whether a specifier is `==1.2.3` or `===1.2.3` alone.
 fn is_one_version(specifier: &str) -> bool {
     let specifier = specifier
         .strip_prefix('(')
@@ -311,7 +312,7 @@ fn is_one_version(specifier: &str) -> bool {
     })
 }
 
-/// A package's name as indexes compare it (PEP 503).
+/// Normalizes a package's name as indexes compare it (PEP 503).
 pub(super) fn normalized(name: &str) -> String {
     let mut result = String::with_capacity(name.len());
     for c in name.chars() {
@@ -337,7 +338,7 @@ fn not_a_wheel(file: &Path, line: &str) -> anyhow::Error {
     )
 }
 
-/// Each installed package with its version, and what of it the files do not hold.
+/// The installed packages with their versions that the files do not pin.
 pub(super) fn unpinned<'a>(
     requirements: &Requirements,
     installed: &'a BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! An image as an OCI layout directory (OCI image layout 1.0.0), for others' tools.
+//! Writes an image as an OCI layout directory (OCI image layout 1.0.0), for other tools.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,11 +12,11 @@ use sha2::{Digest, Sha256};
 
 use super::{Blob, Image};
 
-/// Writes an image into `directory`, whose layout, if it holds one, is replaced at once.
+/// Writes an image into `directory`. Atomically replaces an existing layout.
 ///
 /// # Errors
-/// The directory holds something else (exit 2), cannot be written, or a blob is not what its
-/// digest says.
+/// The directory contains something else (exit 2), cannot be written, or a blob does not match its
+/// digest.
 pub fn save(image: &Image, directory: &Path) -> Result<()> {
     replace(directory, |new| {
         let blobs = new.join("blobs/sha256");
@@ -46,10 +46,10 @@ pub fn save(image: &Image, directory: &Path) -> Result<()> {
     })
 }
 
-/// Refuses a directory that holds something else than a layout, before anything is built for it.
+/// Refuses a directory that contains anything but a layout, before anything is built for it.
 ///
 /// # Errors
-/// It is no directory, or holds other files (exit 2).
+/// It is not a directory, or contains other files (exit 2).
 pub fn check(directory: &Path) -> Result<()> {
     if directory.symlink_metadata().is_err() {
         return Ok(());
@@ -68,7 +68,7 @@ pub fn check(directory: &Path) -> Result<()> {
     .hint("name a new or empty directory")
 }
 
-/// Lets `write` fill a new directory, which then takes the place of `directory`.
+/// Lets `write` fill a new directory, which then replaces `directory`.
 pub(super) fn replace(directory: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     check(directory)?;
     let (staged, new) = stage(directory)?;
@@ -76,7 +76,7 @@ pub(super) fn replace(directory: &Path, write: impl FnOnce(&Path) -> Result<()>)
     publish(directory, &staged)
 }
 
-/// A directory beside another one, and the place in it that is to be filled.
+/// Creates a directory next to another one, and the path in it to fill.
 pub(super) fn stage(directory: &Path) -> Result<(tempfile::TempDir, PathBuf)> {
     let parent = match directory.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -92,7 +92,7 @@ pub(super) fn stage(directory: &Path) -> Result<(tempfile::TempDir, PathBuf)> {
     Ok((staged, new))
 }
 
-/// Puts what was staged in the place of `directory`.
+/// Replaces `directory` by what was staged.
 pub(super) fn publish(directory: &Path, staged: &tempfile::TempDir) -> Result<()> {
     let old = staged.path().join("old");
     let stood = directory.symlink_metadata().is_ok();
@@ -115,8 +115,8 @@ fn hex_of(digest: &str) -> Result<&str> {
         .ok_or_else(|| anyhow!("{digest} is not a SHA-256 digest"))
 }
 
-/// Writes a blob: never as a second name of a file that the cache or another layout has, whose bytes
-/// would then change with it.
+/// Writes a blob. Never as a hard link to a file of the cache or of another layout, whose bytes would
+/// change with it.
 fn write_blob(blobs: &Path, blob: &Blob) -> Result<()> {
     let path = blobs.join(hex_of(&blob.digest)?);
     if path.exists() {

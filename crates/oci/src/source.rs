@@ -1,8 +1,8 @@
-//! Where an image comes from: [`open`] finds out what a SOURCE is.
+//! Sources of images: [`open`] detects what a SOURCE is.
 //!
-//! A [`Source`] is [`Source::Ready`] when its manifest is known, as in an OCI layout: its blobs are
-//! sent as they are. It is a [`Source::Draft`] when its layers are yet to be compressed, as in what
-//! `docker save` writes: the manifest holds the digests of the compressed layers.
+//! A [`Source`] is [`Source::Ready`] if its manifest is known, as in an OCI layout: its blobs are
+//! uploaded unchanged. It is a [`Source::Draft`] if its layers must be compressed first, as in
+//! archives of `docker save`: the manifest contains the digests of the compressed layers.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -37,7 +37,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The values that the configurations of its images have under a label.
+    /// The values of a label in the configurations of its images.
     ///
     /// # Errors
     /// A configuration cannot be read.
@@ -48,7 +48,7 @@ impl Source {
         }
     }
 
-    /// What of it is not pushed, a sentence each.
+    /// Parts of it that are not pushed, one sentence each.
     pub fn notes(&self) -> &[String] {
         match self {
             Self::Ready(image) => &image.notes,
@@ -57,26 +57,28 @@ impl Source {
     }
 }
 
-/// What `text` asks for.
+/// A parsed SOURCE.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked<'a> {
-    /// A file or directory, and the image in it where there are several.
+    /// A file or directory, and the name of one of its images.
     File(&'a str, Option<&'a str>),
     /// A name in the store of Docker or podman.
     Store(&'a str, &'static [&'static str]),
 }
 
-/// Opens the image that `text` names: an OCI layout (a directory or a tar archive), an archive as
-/// `docker save` and `podman save` write it, or else a name in the store of Docker or podman. `:TAG`
-/// after a path chooses among several images. The prefixes of skopeo's transports say which it is:
-/// `oci:`, `oci-archive:`, `docker-archive:`, `docker-daemon:`, `containers-storage:`.
+/// Opens the image that `text` names: an OCI layout (a directory or a tar archive), an archive of
+/// `docker save` or `podman save`, or else a name in the store of Docker or podman. `:TAG` after a
+/// path
+/// selects one of several images. The prefixes of skopeo's transports make it explicit: `oci:`,
+/// `oci-archive:`, `docker-archive:`, `docker-daemon:`, `containers-storage:`.
 ///
-/// Blocks: an archive is indexed; one that is gzipped as a whole, and an image in a store, is first
-/// copied to a temporary file.
+/// Blocks: indexes an archive, and first copies a gzipped archive or an image of a store to a
+/// temporary
+/// file.
 ///
 /// # Errors
 ///
-/// There is nothing of that name, or it is no image; exit code 2 when `text` cannot be a name.
+/// Nothing has that name, or it is not an image; exit code 2 if `text` cannot be a name.
 pub fn open(text: &str) -> Result<Source> {
     match asked(text)? {
         Asked::File(path, name) => open_path(Path::new(path), name, Vec::new()),
@@ -109,7 +111,7 @@ fn asked(text: &str) -> Result<Asked<'_>> {
     }
 }
 
-/// The path that exists, and what follows it after a colon.
+/// Splits `text` into an existing path and what follows it after a colon.
 fn path_and_name(text: &str) -> Option<(&str, Option<&str>)> {
     if Path::new(text).exists() {
         return Some((text, None));
@@ -157,8 +159,8 @@ fn open_archive(path: &Path, name: Option<&str>, scratch: Vec<TempPath>) -> Resu
              writes (with manifest.json)",
         );
     }
-    // Docker since 25 writes both. The manifest of the layout is the one that the image was pulled
-    // or built with: it is kept, unless its layers are not compressed, or parts of it are missing.
+    // Docker since 25 writes both. The layout's manifest is the one that the image was pulled or built
+    // with: keep it, unless its layers are uncompressed or parts of it are missing.
     if is_layout {
         let read = layout::read_tree(Tree::Archive(&archive), name);
         match read {

@@ -1,4 +1,4 @@
-//! An image in the store of Docker or podman, as the archive that they write of it.
+//! Exports an image from the store of Docker or podman as an archive.
 
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
@@ -7,14 +7,14 @@ use anyhow::{Context as _, Error, Result, anyhow};
 use mlops_core::error::{Failure, Hint};
 use tempfile::{NamedTempFile, TempPath};
 
-/// The most of an engine's words that is kept, in bytes.
+/// Maximum bytes of an engine's error output to keep.
 const WORDS: u64 = 4 << 10;
 
-/// Writes the image `name` of the first of `engines` that has it into a temporary file.
+/// Exports the image `name` from the first of `engines` that has it into a temporary file.
 ///
 /// # Errors
 ///
-/// No engine is installed, or none gives the image: in the words of each.
+/// No engine is installed, or none has the image: in the words of each.
 pub(super) fn save(name: &str, engines: &[&str]) -> Result<TempPath> {
     if !is_name(name) {
         return Err(Failure::usage(format!(
@@ -75,7 +75,7 @@ fn save_from(name: &str, engine: &str) -> Result<Saved> {
     let words = std::thread::spawn(move || listen(stderr));
     let mut scratch = NamedTempFile::new().context("cannot make a temporary file")?;
     if let Err(error) = io::copy(&mut stdout, scratch.as_file_mut()) {
-        // It would wait for a reader for ever.
+        // It would wait for a reader forever.
         let _ = child.kill();
         let _ = child.wait();
         return Err(error)
@@ -95,7 +95,7 @@ fn save_from(name: &str, engine: &str) -> Result<Saved> {
     }))
 }
 
-/// The beginning of what an engine says, on one line.
+/// The beginning of an engine's error output, on one line.
 fn listen(mut stderr: impl Read) -> String {
     let mut bytes = Vec::new();
     let _ = (&mut stderr).take(WORDS).read_to_end(&mut bytes);
@@ -104,7 +104,7 @@ fn listen(mut stderr: impl Read) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether it can be an image's name: letters, digits and `._-/:@`, and no option.
+/// Whether a text can be an image's name: letters, digits and `._-/:@`, and not an option.
 fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name

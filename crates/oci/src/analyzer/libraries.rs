@@ -1,5 +1,5 @@
-//! The shared libraries that a program needs: its loader and everything that `DT_NEEDED` names,
-//! found where the loader looks.
+//! Finds the shared libraries of a program: its loader and everything named by `DT_NEEDED`, with the
+//! loader's own search path.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -11,30 +11,30 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, ReadCache};
 use oci_spec::image::Arch;
 
-/// What a program was linked with.
+/// How a program was linked.
 #[derive(Debug)]
 struct Linked {
     machine: elf::Machine,
-    /// Absolute, as it stands in the file; none in a static program.
+    /// The loader's absolute path from the file; `None` for a static program.
     interpreter: Option<PathBuf>,
     needed: Vec<String>,
     /// `DT_RPATH` and `DT_RUNPATH`, with `$ORIGIN` replaced.
     search: Vec<PathBuf>,
 }
 
-/// What a program needs of the machine it was linked on.
+/// What a program needs from the machine it was linked on.
 #[derive(Debug)]
 pub(super) struct Libraries {
-    /// The processor that the program is for.
+    /// The program's processor architecture.
     pub(super) architecture: Arch,
-    /// Where each file belongs in an image (relative to /), and the file itself.
+    /// The path in an image (relative to /) and the source file of each library.
     pub(super) files: BTreeMap<PathBuf, PathBuf>,
 }
 
 /// Finds the loader and the libraries of a program.
 ///
 /// # Errors
-/// It is no 64-bit Linux program for a processor that SageMaker has, or a library is not found.
+/// It is not a 64-bit Linux program for one of SageMaker's architectures, or a library is missing.
 pub(super) fn of(program: &Path) -> Result<Libraries> {
     let own = read(program)?.ok_or_else(|| {
         anyhow!(
@@ -58,7 +58,7 @@ pub(super) fn of(program: &Path) -> Result<Libraries> {
         });
     };
     let standard = standard_directories(triple);
-    // Every loader looks where its own C library lies: there all libraries are put.
+    // Every loader searches the directory of its own C library, so all libraries go there.
     let home = standard
         .iter()
         .find(|directory| directory.join("libc.so.6").is_file())
@@ -100,7 +100,7 @@ pub(super) fn of(program: &Path) -> Result<Libraries> {
     })
 }
 
-/// The file itself, through every link; devices and the like are refused.
+/// Resolves all links to the regular file; refuses devices and the like.
 pub(super) fn regular(path: &Path) -> Result<PathBuf> {
     let real = path
         .canonicalize()
@@ -115,8 +115,8 @@ fn relative(path: &Path) -> PathBuf {
     path.strip_prefix("/").unwrap_or(path).to_owned()
 }
 
-/// Where a loader looks when a library names no place: glibc's own directories on Debian and on
-/// Fedora, then those of /etc/ld.so.conf.
+/// The loader's default search path: glibc's own directories on Debian and on Fedora, then those of
+/// /etc/ld.so.conf.
 fn standard_directories(triple: &str) -> Vec<PathBuf> {
     let mut directories: Vec<PathBuf> = [
         format!("/lib/{triple}"),
@@ -132,7 +132,7 @@ fn standard_directories(triple: &str) -> Vec<PathBuf> {
     directories
 }
 
-/// The directories of a file like /etc/ld.so.conf, with what it includes.
+/// The directories of a file like /etc/ld.so.conf, including its includes.
 fn configured(file: &Path, depth: u32) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let mut found = Vec::new();
@@ -150,7 +150,7 @@ fn configured(file: &Path, depth: u32) -> Vec<PathBuf> {
     found
 }
 
-/// How a file was linked; `None` when it is no 64-bit ELF file.
+/// Reads how a file was linked; `None` if it is not a 64-bit ELF file.
 fn read(path: &Path) -> Result<Option<Linked>> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let cache = ReadCache::new(file);
@@ -214,7 +214,8 @@ mod tests {
             .keys()
             .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
             .collect();
-        // `LD_TRACE_LOADED_OBJECTS` is what ldd does: the loader lists instead of running.
+        // Like ldd: with `LD_TRACE_LOADED_OBJECTS` the loader lists libraries instead of running the
+        // program.
         let listed = std::process::Command::new(&program)
             .env("LD_TRACE_LOADED_OBJECTS", "1")
             .output()

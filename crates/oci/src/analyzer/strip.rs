@@ -1,8 +1,9 @@
-//! A program without its debugging information, which a container never reads and which is half
-//! of an unoptimized build.
+//! Removes a program's debugging information, which a container never reads and which is half of an
+//! unoptimized build.
 //!
-//! Only what segments name is loaded; sections that are not (`.debug_…`, symbol tables) lie behind
-//! it. A program that ends there, and whose header names no sections, runs the same.
+//! Only segments are loaded. Other sections (`.debug_…`, symbol tables) follow the last segment. A
+//! program
+//! truncated there, with a header that lists no sections, runs the same.
 
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
@@ -15,12 +16,12 @@ use object::{Endianness, ReadCache, elf::FileHeader64};
 /// The size of a 64-bit ELF header in bytes.
 const HEADER: u64 = 64;
 
-/// Where the header says where the sections are (8 bytes), and how large, how many and which of
-/// them has their names (2 bytes each).
+/// Offsets of the header's fields about sections: their position (8 bytes), and their size, number and
+/// name section (2 bytes each).
 const SECTIONS_OFFSET: usize = 0x28;
 const SECTIONS_COUNT: usize = 0x3A;
 
-/// The bytes of a program that matter, and how many they are.
+/// The bytes of a program to keep, and their number.
 pub(super) fn open(program: &Path) -> Result<(Box<dyn Read>, u64)> {
     let mut file = File::open(program)?;
     let whole = file.metadata()?.len();
@@ -38,7 +39,7 @@ pub(super) fn open(program: &Path) -> Result<(Box<dyn Read>, u64)> {
     ))
 }
 
-/// Where the last segment ends; none where the program has no debugging information.
+/// The end of the last segment; `None` if the program has no debugging information.
 fn end_of_segments(program: &Path, whole: u64) -> Result<Option<u64>> {
     let file = ReadCache::new(File::open(program)?);
     let data = &file;
@@ -72,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_program_without_its_debugging_information_runs() {
-        // This test's own program has some, like every unoptimized build.
+        // This test's own program has debugging information, like every unoptimized build.
         let own = std::env::current_exe().unwrap();
         let (mut reader, size) = open(&own).unwrap();
         assert!(size < std::fs::metadata(&own).unwrap().len());

@@ -1,5 +1,5 @@
-//! A base from a registry. What was pulled is kept by its digest, so that a base that is named by
-//! its digest needs no registry the second time.
+//! Pulls a base from a registry and caches it by digest, so that a base named by digest needs no
+//! registry the second time.
 
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt, TryStreamExt};
@@ -13,15 +13,16 @@ use super::super::registry::{Reference, Registry};
 use super::super::{Blob, Content, Image, Manifest, digest_of};
 use super::{Base, choose};
 
-/// How many blobs move at once.
+/// Maximum number of parallel downloads.
 const AT_ONCE: usize = 4;
 
-/// Pulls the image for a platform. `begin` hears how many bytes are missing, `advance` of bytes as
-/// they come.
+/// Pulls the image for a platform. `begin` receives the number of missing bytes, `advance` the number
+/// of
+/// bytes as they arrive.
 ///
 /// # Errors
-/// There is no such image, or none for the platform; a blob cannot be read or is not what its
-/// digest says.
+/// There is no such image, or none for the platform; or a blob cannot be read or does not match its
+/// digest.
 pub async fn pull(
     registry: &Registry,
     reference: &Reference,
@@ -86,14 +87,14 @@ pub async fn pull(
     Base::of(&image, &name, platform)
 }
 
-/// A manifest: the one that is kept, where its digest is asked for.
+/// A manifest, from the cache if it is requested by digest.
 async fn manifest(
     registry: &Registry,
     repository: &str,
     target: &str,
     cache: &Cache,
 ) -> Result<Manifest> {
-    // A reference holds SHA-256 digests only, whose text is hexadecimal.
+    // The digest of a reference is always SHA-256, in hexadecimal.
     if target.starts_with("sha256:")
         && let Ok(bytes) = std::fs::read(cache.blob(target))
         && digest_of(&bytes) == target
@@ -118,7 +119,7 @@ async fn manifest(
     })
 }
 
-/// The digest of a descriptor: only SHA-256 passes, whose text is hexadecimal and never a path.
+/// The digest of a descriptor. Only SHA-256 is accepted: its text is hexadecimal and never a path.
 fn checked(of: &Descriptor) -> Result<String> {
     if *of.digest().algorithm() != DigestAlgorithm::Sha256 {
         bail!("{} is not a SHA-256 digest", of.digest());

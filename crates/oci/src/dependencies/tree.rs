@@ -1,7 +1,7 @@
-//! What pip installed, as it goes into a layer: without what differs from machine to machine.
+//! The installed packages as they go into a layer, without what depends on this machine.
 //!
-//! pip writes the path of its own Python into programs (bin/) and hashes of those into RECORD, so
-//! that both are written again here. Compiled modules (`__pycache__`) are left out.
+//! pip writes the path of its own Python into scripts (bin/) and their hashes into RECORD; both are
+//! rewritten here. Compiled modules (`__pycache__`) are omitted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,14 +16,14 @@ use sha2::{Digest, Sha256};
 use super::super::layer::Writer;
 use super::super::requirements::normalized;
 
-/// What a directory of installed packages holds.
+/// The contents of a directory of installed packages.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     /// Relative paths, sorted.
     entries: BTreeMap<PathBuf, Kind>,
     /// Normalized name and version of each package.
     pub(super) installed: BTreeMap<String, String>,
-    /// Markers of the packages' own requirements, those of extras aside.
+    /// Markers of the packages' own requirements, except those of extras.
     pub(super) markers: BTreeSet<String>,
 }
 
@@ -33,7 +33,7 @@ enum Kind {
     File {
         executable: bool,
     },
-    /// Written anew.
+    /// Rewritten contents.
     Bytes {
         bytes: Vec<u8>,
         executable: bool,
@@ -41,7 +41,7 @@ enum Kind {
 }
 
 impl Tree {
-    /// Reads a directory that `pip install --target` filled.
+    /// Reads a directory created by `pip install --target`.
     pub(super) fn read(root: &Path) -> Result<Self> {
         let mut tree = Self::default();
         let mut pending = vec![PathBuf::new()];
@@ -69,7 +69,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Replaces what holds this machine's paths.
+    /// Rewrites files that contain paths of this machine.
     fn clean(&mut self, root: &Path) -> Result<()> {
         let packages: Vec<PathBuf> = self
             .entries
@@ -85,7 +85,7 @@ impl Tree {
         for package in &packages {
             let (name, version) = name_and_version(package)?;
             self.installed.insert(name, version);
-            // A wheel of this machine has its path in it.
+            // For a local wheel it contains the wheel's path.
             let origin = package.join("direct_url.json");
             if self.entries.contains_key(&origin)
                 && std::fs::read_to_string(root.join(&origin))?.contains("file:")
@@ -119,7 +119,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Programs that a wheel brings as they are: pip changed their first line.
+    /// Rewrites scripts that a wheel ships: pip changed their first line.
     fn clean_other_programs(&mut self, root: &Path) -> Result<()> {
         for (path, kind) in &mut self.entries {
             if path.parent() != Some(Path::new("bin")) || !matches!(kind, Kind::File { .. }) {
@@ -127,7 +127,7 @@ impl Tree {
             }
             let mut file = std::fs::File::open(root.join(path))?;
             let mut bytes = vec![0; 2];
-            // Compiled programs are large, and no text.
+            // Skip compiled programs, which are large and not text.
             if file.read_exact(&mut bytes).is_err() || bytes != b"#!" {
                 continue;
             }
@@ -142,8 +142,7 @@ impl Tree {
         Ok(())
     }
 
-    /// RECORD with the paths as they are below the directory, and the hashes of what was written
-    /// anew.
+    /// Rewrites RECORD with paths relative to the directory and the hashes of rewritten files.
     fn clean_record(&mut self, root: &Path, package: &Path) -> Result<()> {
         let path = package.join("RECORD");
         if !self.entries.contains_key(&path) {
@@ -181,12 +180,12 @@ impl Tree {
         Ok(())
     }
 
-    /// How many files and directories there are.
+    /// Number of files and directories.
     pub(super) fn count(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    /// Adds everything below `place` to a layer; `step` hears of each entry.
+    /// Adds everything below `place` to a layer; `step` is called for each entry.
     pub(super) fn write<W: Write>(
         &self,
         root: &Path,
@@ -227,7 +226,7 @@ fn is_executable(_metadata: &std::fs::Metadata) -> bool {
     false
 }
 
-/// Of `NAME-VERSION.dist-info`.
+/// Parses `NAME-VERSION.dist-info`.
 fn name_and_version(package: &Path) -> Result<(String, String)> {
     package
         .file_stem()
@@ -237,8 +236,8 @@ fn name_and_version(package: &Path) -> Result<(String, String)> {
         .with_context(|| format!("{} names no version", package.display()))
 }
 
-/// The markers of a package's requirements. Those of extras are nobody's unless asked for, and
-/// then pip has weighed the extra itself.
+/// The markers of a package's requirements. Requirements of extras apply only if requested, and pip
+/// has then evaluated the extra itself.
 fn markers(metadata: &str) -> impl Iterator<Item = String> {
     metadata
         .lines()
@@ -249,7 +248,7 @@ fn markers(metadata: &str) -> impl Iterator<Item = String> {
         .filter(|marker| !marker.contains("extra"))
 }
 
-/// The programs that `entry_points.txt` names, each with its text.
+/// The scripts that `entry_points.txt` defines, with their text.
 fn scripts(points: &str) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut wanted = false;
@@ -293,8 +292,8 @@ fn scripts(points: &str) -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-/// The program with any Python of PATH in its first line, where that names a Python of this
-/// machine; pip has a second form for long paths.
+/// Replaces a Python of this machine in a script's first line by the one on PATH; pip has a second
+/// form for long paths.
 fn without_local_python(bytes: &[u8]) -> Option<Vec<u8>> {
     const LONG: &[u8] = b"#!/bin/sh\n'''exec' ";
     let rest = bytes.strip_prefix(b"#!")?;

@@ -1,5 +1,5 @@
-//! The push of an image whose layers are compressed on the way: while one is compressed, those
-//! before it are sent. Small ones go first, then the largest, as its upload takes longest.
+//! Pushes an image whose layers are compressed on the way: while one is compressed, earlier ones are
+//! uploaded. Small layers go first, then the largest, because its upload takes longest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +12,11 @@ use crate::registry::{Registry, Stored};
 use crate::source::{Draft, Options};
 use crate::{Blob, Image};
 
-/// Layers up to this size, in bytes, go first: they keep the connection busy while the first large
-/// one is compressed, and would be sent last one by one.
+/// Layers up to this size, in bytes, go first: they keep the connection busy while the first large one
+/// is compressed; otherwise they would be uploaded last, one by one.
 const SMALL: u64 = 4 << 20;
 
-/// Pushes an image that becomes known on the way, and answers it.
+/// Pushes an image that becomes known on the way, and returns it.
 ///
 /// # Errors
 ///
@@ -37,7 +37,8 @@ pub async fn push_draft(
     order.sort_by_key(|index| (sizes[*index] > SMALL, std::cmp::Reverse(sizes[*index])));
     let draft = Arc::new(draft);
     let stop = Stop(Arc::clone(&draft));
-    // Every byte is read, and sent: as one, until the compressed size of its layer is known.
+    // Every byte is read and sent. Both count as progress until the compressed size of a layer is
+    // known.
     let whole = AtomicU64::new(2 * sizes.iter().sum::<u64>());
     let (whole, sizes) = (&whole, &sizes);
     observer.expect(whole.load(Ordering::Relaxed));
@@ -86,7 +87,7 @@ pub async fn push_draft(
     Ok((image, pushed))
 }
 
-/// Ends the compression when the push ends before it.
+/// Stops the compression if the push ends first.
 struct Stop(Arc<Draft>);
 
 impl Drop for Stop {
@@ -95,7 +96,7 @@ impl Drop for Stop {
     }
 }
 
-/// Compresses a layer. The observer hears of that as of a blob of its own.
+/// Compresses a layer. Reports progress as that of a separate blob.
 async fn compressed(
     draft: Arc<Draft>,
     index: usize,
@@ -106,7 +107,7 @@ async fn compressed(
     let (sender, mut progress) = tokio::sync::mpsc::unbounded_channel();
     let work = tokio::task::spawn_blocking(move || {
         draft.compress(index, options, &|bytes| {
-            // Nobody listens any more when the push has failed.
+            // The receiver is gone if the push has failed.
             let _ = sender.send(bytes);
         })
     });

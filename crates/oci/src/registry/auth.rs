@@ -1,7 +1,7 @@
-//! How to get in: Basic, or a token from the server that the registry's challenge names.
+//! Authorization: Basic, or a token from the server that the registry's challenge names.
 //!
 //! Formats: RFC 7235, `WWW-Authenticate`; distribution, "Token Authentication Specification" and
-//! its OAuth 2 variant. A token is asked for once, by whoever needs it first; the others wait.
+//! its OAuth 2 variant. A token is requested once, by the first request that needs it; others wait.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,27 +22,27 @@ use url::Url;
 use super::http::Http;
 use super::{FIRST_ATTEMPTS, Patience, is_passing, retry_after};
 
-/// ECR's tokens are good for 12 hours; one that is half as old is asked for anew.
+/// ECR tokens are valid for 12 hours; renew them after 6.
 const BASIC_LIFE: Duration = Duration::from_hours(6);
 
-/// The life of a token that does not say (Token Authentication Specification: 60 seconds).
+/// Lifetime in seconds of a token without one (Token Authentication Specification: 60 seconds).
 const TOKEN_LIFE: u64 = 60;
 
-/// Asks for the base64 of `user:password` again.
+/// Requests a new base64 of `user:password`.
 pub type Renew = Arc<dyn Fn() -> BoxFuture<'static, Result<String>> + Send + Sync>;
 
-/// Who asks.
+/// The identity to log in with.
 #[derive(Clone)]
 pub enum Login {
-    /// Nobody.
+    /// No login.
     Anonymous,
     /// The base64 of `user:password`.
     Basic(String),
     /// A refresh token (`identitytoken` of Docker's configuration).
     Identity(String),
-    /// A token that the registry takes as it is (`registrytoken`).
+    /// A token to send unchanged (`registrytoken`).
     Bearer(String),
-    /// A Basic login that is asked for, and asked for again when it is old or refused.
+    /// A Basic login that is requested on first use, and renewed when it is old or refused.
     Renewed(Renew),
 }
 
@@ -65,23 +65,23 @@ impl fmt::Debug for Login {
     }
 }
 
-/// Holds the authorization that requests carry now.
+/// Stores the authorization of requests.
 #[derive(Debug)]
 pub(super) struct Authorizer {
     login: Login,
-    /// False over plain HTTP to another machine: the login stays here.
+    /// False over plain HTTP to another machine: the login is never sent.
     may_send: bool,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Counts the authorizations, so that of many refused requests one asks for the next.
+    /// Number of the current authorization, so that of many refused requests only one renews it.
     generation: u64,
     header: Option<HeaderValue>,
     renew_at: Option<Instant>,
     bearer: Option<Challenge>,
-    /// What tokens are asked for.
+    /// The scopes of token requests.
     scopes: BTreeSet<String>,
 }
 
@@ -107,12 +107,12 @@ impl Authorizer {
         }
     }
 
-    /// Asks for this scope (`repository:NAME:pull,push`) with every token from now on.
+    /// Adds a scope (`repository:NAME:pull,push`) to all further token requests.
     pub(super) async fn want(&self, scope: String) {
         self.state.lock().await.scopes.insert(scope);
     }
 
-    /// What a request is to carry. An old authorization is renewed before it is refused.
+    /// The authorization for a request. Renews an old one before it is refused.
     pub(super) async fn pass(&self, http: &Http) -> Result<Pass> {
         let mut state = self.state.lock().await;
         let old = state.renew_at.is_some_and(|at| at <= Instant::now());
@@ -128,8 +128,8 @@ impl Authorizer {
         })
     }
 
-    /// After a 401 for a request that carried `pass`: gets another authorization. False when there
-    /// is none to get, so that the refusal is final.
+    /// Renews the authorization after a 401 for a request that carried `pass`. Returns false if there
+    /// is no other, so that the refusal is final.
     pub(super) async fn refused(
         &self,
         http: &Http,
@@ -177,7 +177,7 @@ impl Authorizer {
                     return Ok(false);
                 }
             }
-            // A registry that only says 401: a token may have run out.
+            // A registry that returns a bare 401: a token may have expired.
             None if state.bearer.is_some() => {}
             None if self.may_send && matches!(self.login, Login::Renewed(_)) => {}
             None => return Ok(false),
@@ -208,7 +208,7 @@ impl Authorizer {
         Ok(())
     }
 
-    /// Asks the token server that a challenge names.
+    /// Requests a token from the server that a challenge names.
     async fn token(
         &self,
         http: &Http,
@@ -331,7 +331,7 @@ enum Scheme {
     Bearer(Challenge),
 }
 
-/// The first challenge that is understood; Bearer before Basic.
+/// The first supported challenge; Bearer before Basic.
 fn challenge(headers: &HeaderMap) -> Option<Scheme> {
     let mut found = None;
     for value in headers.get_all(WWW_AUTHENTICATE) {
@@ -469,7 +469,7 @@ mod tests {
         let first = auth.pass(&http).await.unwrap();
         assert_eq!(header(&first), "Basic token0");
         assert_eq!(header(&auth.pass(&http).await.unwrap()), "Basic token0");
-        // Four uploads are refused at once: one new token.
+        // Four uploads are refused concurrently: one new token.
         let basic = HeaderMap::from_iter([(
             WWW_AUTHENTICATE,
             HeaderValue::from_static("Basic realm=\"x\""),

@@ -1,4 +1,4 @@
-//! Logins that Docker or podman keep: their configuration files and credential helpers.
+//! Logins stored by Docker or podman: their configuration files and credential helpers.
 //!
 //! Formats: docker/cli, `config.json`; containers-auth.json(5); docker-credential-helpers, `get`.
 //! A secret is never part of an error or of an argument list.
@@ -21,15 +21,15 @@ use super::reference::{DOCKER_HUB, Reference};
 /// The key of Docker Hub in a configuration file.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// How long a credential helper may take; some ask the user.
+/// Time limit of a credential helper; some ask the user.
 const HELPER_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Where logins are looked for.
+/// Where logins are searched.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    /// Configuration files, the first that knows a registry wins; a missing one is passed over.
+    /// Configuration files; the first with an entry for the registry wins. Missing ones are skipped.
     pub files: Vec<PathBuf>,
-    /// The directories that hold `docker-credential-*`.
+    /// The directories with `docker-credential-*`.
     pub search_path: Vec<PathBuf>,
 }
 
@@ -62,11 +62,11 @@ struct Secret {
 }
 
 impl Credentials {
-    /// The login for an image's registry; [`Login::Anonymous`] when no file has one.
+    /// The login for an image's registry; [`Login::Anonymous`] if no file has one.
     ///
     /// # Errors
     ///
-    /// A file that is not understood, and a helper that fails, by name.
+    /// A file that cannot be parsed, or a helper that fails, by name.
     pub async fn login(&self, of: &Reference) -> Result<Login> {
         for path in &self.files {
             let text = match std::fs::read(path) {
@@ -76,7 +76,7 @@ impl Credentials {
                     return Err(error).with_context(|| format!("cannot read {}", path.display()));
                 }
             };
-            // serde's own message would quote the file, which holds secrets.
+            // serde's own message would quote the file, which contains secrets.
             let file: File = serde_json::from_slice(&text).map_err(|error| {
                 anyhow!(
                     "{} is not a Docker configuration file: line {}, column {}",
@@ -113,7 +113,7 @@ impl Credentials {
             .map(Option::flatten)
     }
 
-    /// Asks a credential helper; `None` when it has no login for the server.
+    /// Runs a credential helper; `None` if it has no login for the server.
     async fn ask(&self, name: &str, server: &str) -> Result<Option<Login>> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if name.is_empty() || !name.bytes().all(plain) {
@@ -136,7 +136,7 @@ impl Credentials {
                 .kill_on_drop(true)
                 .spawn()?;
             if let Some(mut stdin) = child.stdin.take() {
-                // A helper that does not read its input says so by its exit code.
+                // A helper that does not read its input fails with an exit code.
                 let _ = stdin.write_all(server.as_bytes()).await;
             }
             child.wait_with_output().await
@@ -165,8 +165,8 @@ impl Credentials {
     }
 }
 
-/// The keys under which a registry may stand in a file, the most particular first. podman also
-/// knows `HOST/NAMESPACE/REPOSITORY` and its parents.
+/// The keys of a registry in a file, the most specific first. podman also uses
+/// `HOST/NAMESPACE/REPOSITORY` and its parents.
 fn keys(of: &Reference) -> Vec<String> {
     let mut keys = Vec::new();
     let mut repository = of.repository.as_str();
@@ -236,8 +236,8 @@ mod tests {
              t.example) echo '{\"Username\":\"<token>\",\"Secret\":\"refresh\"}';;\n\
              bad.example) exit 3;;\n\
              *) echo 'credentials not found in native keychain'; exit 1;;\nesac\n";
-        // Written by another process: this one may be forking, and a file that is open for
-        // writing cannot be run.
+        // Written by another process: this one may be forking, and a file that is open for writing
+        // cannot be executed.
         let source = directory.path().join("helper.sh");
         std::fs::write(&source, script).unwrap();
         let installed = std::process::Command::new("install")
@@ -303,7 +303,7 @@ mod tests {
             login(&config, "t.example/x").await.unwrap(),
             Login::Identity(_)
         ));
-        // The store has none: the file's own.
+        // The store has none: use the file's own.
         assert_basic(
             &login(&config, "other.example/x").await.unwrap(),
             "file",

@@ -1,4 +1,4 @@
-//! A blob on its way into a file, hashed as it is written.
+//! Downloads a blob into a file and hashes it while writing.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,7 +17,7 @@ use super::http::PATIENCE;
 use super::reference::is_digest;
 use super::{Patience, Registry, refused};
 
-/// How often an answer may send us elsewhere.
+/// Maximum number of redirects.
 const REDIRECTS: u32 = 5;
 
 pub(super) async fn blob(
@@ -38,7 +38,7 @@ pub(super) async fn blob(
     let writer = tokio::task::spawn_blocking(move || write(file, receiver, size, &wanted));
     let fetched = fetch(registry, repository, digest, size, sender, advance).await;
     let written = writer.await?;
-    // The writer knows best why it stopped; without it, why nothing came.
+    // Prefer the writer's error; without one, report why nothing was received.
     let result = match (fetched, written) {
         (Err(Stop::Writer) | Ok(()), Err(error)) => {
             Err(error.context(format!("cannot write {}", into.display())))
@@ -48,15 +48,15 @@ pub(super) async fn blob(
         (Ok(()), Ok(())) => Ok(()),
     };
     if result.is_err() {
-        // The error counts, not that a part of the file stays.
+        // Report the error even if the partial file cannot be removed.
         let _ = std::fs::remove_file(into);
     }
     result
 }
 
-/// Why nothing more is fetched.
+/// Why fetching stopped.
 enum Stop {
-    /// Nobody takes it: the writer has ended.
+    /// The writer has ended.
     Writer,
     Error(anyhow::Error),
 }
@@ -156,7 +156,7 @@ async fn body(
     }
 }
 
-/// Asks for a blob from a byte on; a registry may send us to where it keeps it.
+/// Requests a blob from an offset on; a registry may redirect to its storage.
 async fn open(registry: &Registry, repository: &str, digest: &str, from: u64) -> Result<Response> {
     let mut url = registry.blob_url(repository, digest)?;
     for _ in 0..REDIRECTS {

@@ -1,4 +1,5 @@
-//! The HTTP clients: one for plain HTTP, which loads no certificates, one for TLS, made when needed.
+//! The HTTP clients: one for plain HTTP, which loads no certificates, and one for TLS, each created on
+//! first use.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,16 +10,16 @@ use mlops_core::network::{Network, is_loopback};
 use reqwest::{Certificate, Client, RequestBuilder, Response};
 use url::Url;
 
-/// How long a registry may take for an answer without a body of ours.
+/// Time limit of a response to a request without a body.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(super) struct Http {
-    /// For plain HTTP and TLS, each to other machines and to this one.
+    /// For plain HTTP and TLS, each for other machines and for this one.
     clients: [OnceLock<Client>; 4],
     network: Network,
     requests: AtomicU64,
-    /// Whether anything was ever answered.
+    /// Whether any request was ever answered.
     answered: AtomicBool,
 }
 
@@ -43,7 +44,7 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(30));
         if plain {
-            // Reading the machine's root certificates would cost more than the request.
+            // Loading the machine's root certificates would cost more than the request.
             builder = builder.tls_certs_only([]);
         }
         if let Some(trusted) = self.network.certificates().filter(|_| !plain) {
@@ -60,12 +61,12 @@ impl Http {
         Ok(cell.get_or_init(|| client))
     }
 
-    /// How many requests were sent.
+    /// Number of requests sent.
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// True when a server has answered a request.
+    /// Whether a server has answered any request.
     pub(super) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
@@ -76,7 +77,7 @@ impl Http {
         answer.map_err(|_| anyhow!("no answer within {} s", PATIENCE.as_secs()))?
     }
 
-    /// Sends a request that takes as long as it takes.
+    /// Sends a request without a time limit.
     pub(super) async fn send_long(&self, request: RequestBuilder) -> Result<Response> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let response = match request.send().await {
@@ -87,7 +88,7 @@ impl Http {
         Ok(response)
     }
 
-    /// A failed connection with its reason. The URL is not in it: with an upload's, anybody could
+    /// A connection error with its reason, without the URL: anybody who has an upload's URL could
     /// continue the upload.
     async fn explained(&self, error: reqwest::Error) -> anyhow::Error {
         if error.is_connect()
@@ -100,10 +101,10 @@ impl Http {
     }
 }
 
-/// Downloads at most `limit` bytes from a signed address, which no error repeats.
+/// Downloads at most `limit` bytes from a signed URL, which no error repeats.
 ///
 /// # Errors
-/// The server cannot be reached, refuses, or sends more.
+/// The server is unreachable, refuses, or sends more.
 pub async fn download(url: &str, limit: u64, network: &Network) -> Result<Vec<u8>> {
     let url = Url::parse(url).context("the address is not a URL")?;
     let http = Http::new(network.clone());
@@ -114,7 +115,7 @@ pub async fn download(url: &str, limit: u64, network: &Network) -> Result<Vec<u8
     limited(response, usize::try_from(limit)?).await
 }
 
-/// A body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes.
 pub(super) async fn limited(mut response: Response, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {

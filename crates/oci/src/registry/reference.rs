@@ -1,6 +1,6 @@
-//! What names an image: `HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]`, as Docker and podman write it.
+//! Image references: `HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]`, as Docker and podman write them.
 //!
-//! Grammar: distribution/reference. A name whose first part is no host is one of docker.io.
+//! Grammar: distribution/reference. A name whose first part is not a host belongs to docker.io.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,23 +9,23 @@ use mlops_core::names::ImageTag;
 use mlops_core::network::is_loopback;
 use url::Url;
 
-/// The registry of names that have no host.
+/// The registry of names without a host.
 pub(super) const DOCKER_HUB: &str = "docker.io";
 
 /// The name of an image in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// `HOST` or `HOST:PORT`; `docker.io` where the name has none.
+    /// `HOST` or `HOST:PORT`; `docker.io` if the name has none.
     pub host: String,
-    /// Lower-case parts with `/` between.
+    /// Lower-case parts, separated by `/`.
     pub repository: String,
-    /// Its tag, where one is named.
+    /// The tag, if there is one.
     pub tag: Option<ImageTag>,
-    /// `sha256:…`, where one is named.
+    /// `sha256:…`, if there is one.
     pub digest: Option<String>,
 }
 
-/// Why a text names no image.
+/// Why a text is not an image reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidReference {
     text: String,
@@ -65,7 +65,7 @@ impl fmt::Display for Reference {
 }
 
 impl Reference {
-    /// What a registry is asked for: the digest, or the tag, or `latest`.
+    /// What to request from a registry: the digest, or the tag, or `latest`.
     pub fn target(&self) -> &str {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => digest,
@@ -74,7 +74,7 @@ impl Reference {
         }
     }
 
-    /// True when the host is this machine.
+    /// Whether the host is this machine.
     pub fn is_local(&self) -> bool {
         Url::parse(&format!("http://{}", self.host)).is_ok_and(|url| is_loopback(&url))
     }
@@ -132,7 +132,7 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     })
 }
 
-/// A host and port that come out of a URL as they went in: no user, path or other spelling.
+/// Checks that a host and port are unchanged when parsed as a URL: no user, path or other spelling.
 fn check_host(host: &str) -> Result<(), &'static str> {
     const REASON: &str = "its host is not one";
     let clean = host

@@ -1,9 +1,11 @@
-//! A blob on its way to a registry, hashed as it is sent.
+//! Uploads a blob and hashes it while sending.
 //!
-//! One `PUT` with the whole blob; where the connection breaks, the registry is asked how much it
-//! has (`GET` of the upload) and the rest follows in a `PATCH`; where it does not say, from the
-//! start. The last bytes are held back until the digest is known to be right, so that a file that
-//! changed is never a blob of the registry.
+//! One `PUT` with the complete blob. After a broken connection the registry is asked how much it
+//! received
+//! (`GET` of the upload), and the rest follows in a `PATCH`; if it does not report that, the upload
+//! restarts. The last bytes are held back until the digest is verified, so that a file that changed
+//! never
+//! becomes a blob of the registry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,24 +24,24 @@ mod body;
 
 use body::{Flow, body};
 
-/// A connection that takes no byte for this long is broken.
+/// A connection that accepts no byte for this long counts as broken.
 const STALL: Duration = Duration::from_mins(1);
 
-/// How long a registry may take to store what it has been sent.
+/// Time limit for a registry to store what it received.
 const STORING: Duration = Duration::from_mins(15);
 
-/// What became of a blob.
+/// How a blob was stored.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
-    /// The registry has it from another repository.
+    /// Mounted from another repository.
     Mounted,
-    /// That many bytes went over the wire, those that were lost among them.
+    /// Number of bytes sent, including those that were lost.
     Sent(u64),
-    /// Somebody else brought it meanwhile.
+    /// Another client uploaded it in the meantime.
     Found,
 }
 
-/// Where an upload goes on, and from which byte.
+/// The upload's URL and the offset to resume from.
 #[derive(Debug)]
 struct Session {
     url: Url,
@@ -53,16 +55,16 @@ enum Started {
 
 /// Why an attempt ended.
 enum Trouble {
-    /// It may pass.
+    /// Transient; retry.
     Passing {
         error: Error,
         after: Option<Duration>,
     },
-    /// The authorization was refused; another one is there.
+    /// The authorization was refused, and has been renewed.
     LoggedIn,
-    /// The registry does not know the upload or does not want what we send there.
+    /// The registry does not know the upload, or rejects its bytes.
     Lost(Error),
-    /// The registry still writes what the broken connection brought, or has another part of it.
+    /// The registry is still writing what the broken connection sent, or has another part of it.
     Elsewhere(Error),
     Final(Error),
 }
@@ -75,7 +77,7 @@ impl From<Error> for Trouble {
 
 impl Registry {
     /// Stores a blob. `from` is another repository of the registry that may have it; `position`
-    /// hears how many bytes of the blob have left.
+    /// receives the number of bytes sent so far.
     pub(crate) async fn store(
         &self,
         repository: &str,
@@ -107,7 +109,7 @@ impl Registry {
             };
             first = false;
             let url = current.url.clone();
-            // An upload that starts again is no progress: it may break at the same place each time.
+            // A restarted upload is not progress: it may break at the same offset each time.
             furthest = current.offset.max(furthest);
             let error = match self.rest(current, blob, &sent, position).await {
                 Ok(()) => return Ok(Stored::Sent(sent.load(Ordering::Relaxed))),
@@ -142,7 +144,7 @@ impl Registry {
         }
     }
 
-    /// Opens an upload, or takes the blob over from another repository.
+    /// Opens an upload, or mounts the blob from another repository.
     async fn start(&self, repository: &str, digest: &str, from: Option<&str>) -> Result<Started> {
         let mut url = self.url(&format!("/v2/{repository}/blobs/uploads/"))?;
         if let Some(from) = from {
@@ -165,7 +167,7 @@ impl Registry {
         }
     }
 
-    /// Where an answer says that the upload goes on.
+    /// The URL where a response continues the upload.
     fn location(&self, at: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
         let Some(location) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
             return Ok(None);
@@ -180,7 +182,7 @@ impl Registry {
         Ok(Some(url))
     }
 
-    /// Asks how much of an upload has arrived; `None` when the registry does not say.
+    /// Queries how much of an upload was received; `None` if the registry does not report it.
     async fn where_is(&self, url: &Url, size: u64) -> Option<Session> {
         let response = self.ask(Method::GET, url.clone(), |r| r).await.ok()?;
         if response.status() != StatusCode::NO_CONTENT {
@@ -194,12 +196,12 @@ impl Registry {
         })
     }
 
-    /// Ends an upload that nothing comes of. The registry also forgets it by itself.
+    /// Cancels an abandoned upload. The registry would also expire it.
     async fn cancel(&self, url: &Url) {
         let _ = self.ask(Method::DELETE, url.clone(), |r| r).await;
     }
 
-    /// Sends what is missing of a blob, and ends the upload.
+    /// Sends the missing bytes of a blob, and completes the upload.
     async fn rest(
         &self,
         session: Session,
@@ -242,7 +244,7 @@ impl Registry {
         }
     }
 
-    /// One request with the bytes of a blob from `from` on, or with none.
+    /// Sends one request with the bytes of a blob from `from` on, or with none.
     async fn send(
         &self,
         method: Method,
@@ -295,7 +297,7 @@ impl Registry {
     }
 }
 
-/// What an answer to an upload that is not the wanted one means.
+/// Classifies an unexpected response to an upload.
 async fn trouble(blob: &Blob, response: Response, resumed: bool) -> Trouble {
     let status = response.status();
     let after = retry_after(&response);
@@ -304,7 +306,7 @@ async fn trouble(blob: &Blob, response: Response, resumed: bool) -> Trouble {
     if is_passing(status) {
         Trouble::Passing { error, after }
     } else if lost || (resumed && status == StatusCode::BAD_REQUEST) {
-        // What a registry has of a broken upload may be less than it says.
+        // A registry may have less of a broken upload than it reports.
         Trouble::Lost(error)
     } else if matches!(
         status,
@@ -316,8 +318,8 @@ async fn trouble(blob: &Blob, response: Response, resumed: bool) -> Trouble {
     }
 }
 
-/// The bytes that the `Range: 0-LAST` of an upload's answer says. An upload of nothing is `0-0`
-/// too, which one byte is not worth telling apart.
+/// Parses `Range: 0-LAST` of an upload's response. An empty upload is `0-0` too; one byte is not worth
+/// the distinction.
 fn received(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get(RANGE)?.to_str().ok()?;
     let range = text.strip_prefix("bytes=").unwrap_or(text);
@@ -328,7 +330,7 @@ fn received(headers: &HeaderMap) -> Option<u64> {
     }
 }
 
-/// Waits for the answer to an upload and says how far it is; gives up when nothing moves.
+/// Waits for the response to an upload and reports progress; gives up if nothing moves.
 async fn watch(
     answer: impl Future<Output = Result<Response>>,
     flow: &Flow,

@@ -1,6 +1,6 @@
-//! What `docker save` and `podman save` write: manifest.json names the configuration and the layers
-//! of each image. (The format: moby, image/spec/v1.2.md, "Combined Image JSON + Filesystem Changeset
-//! Format".)
+//! Reads archives of `docker save` and `podman save`: manifest.json lists the configuration and the
+//! layers of each image. (Format: moby, image/spec/v1.2.md, "Combined Image JSON + Filesystem
+//! Changeset Format".)
 
 use std::io::Read;
 
@@ -26,7 +26,7 @@ struct Saved {
     layers: Vec<String>,
 }
 
-/// The parts of a configuration that are needed here.
+/// The parts of a configuration that a push needs.
 #[derive(Debug, Deserialize)]
 struct Configuration {
     rootfs: RootFs,
@@ -46,12 +46,12 @@ struct Runtime {
     labels: Option<std::collections::HashMap<String, String>>,
 }
 
-/// Go writes an empty list as null.
+/// Go encodes an empty list as null.
 fn or_nothing<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// Reads the image of an archive; `name` chooses among several.
+/// Reads the image of an archive; `name` selects one of several.
 pub(super) fn read(archive: &Archive, name: Option<&str>, scratch: Vec<TempPath>) -> Result<Draft> {
     let shown = archive.path().display().to_string();
     let all: Vec<Saved> = serde_json::from_slice(&archive.read("manifest.json", MAX_MANIFEST)?)
@@ -91,7 +91,7 @@ pub(super) fn read(archive: &Archive, name: Option<&str>, scratch: Vec<TempPath>
     Ok(Draft::new(config, layers, base, scratch))
 }
 
-/// The only image, or the one of that name. An image may have several entries, one for each name.
+/// The only image, or the one with this name. An image may have several entries, one per name.
 fn choose<'a>(shown: &str, all: &'a [Saved], name: Option<&str>) -> Result<&'a Saved> {
     let named: Vec<Named<'a, &'a Saved>> = all
         .iter()
@@ -125,7 +125,7 @@ fn choose<'a>(shown: &str, all: &'a [Saved], name: Option<&str>) -> Result<&'a S
     })
 }
 
-/// A file whose name is its digest must have it.
+/// Verifies a file whose name is its digest.
 fn check_digest(shown: &str, name: &str, bytes: &[u8]) -> Result<()> {
     let stem = name.rsplit('/').next().unwrap_or(name);
     let stem = stem.strip_suffix(".json").unwrap_or(stem);
@@ -139,7 +139,7 @@ fn check_digest(shown: &str, name: &str, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// How a layer is compressed, by its first bytes.
+/// Detects a layer's compression by its first bytes.
 fn sniff(archive: &Archive, place: Place) -> Result<Format> {
     let mut start = Vec::new();
     archive.reader(place)?.take(6).read_to_end(&mut start)?;

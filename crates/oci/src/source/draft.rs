@@ -20,31 +20,31 @@ use crate::{Blob, Content, Image, Manifest, digest_of, label};
 /// How layers are compressed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// The format of all layers; those that have it already are sent as they are.
+    /// The format of all layers; layers that already have it are sent unchanged.
     pub compression: Compression,
 }
 
-/// An image whose manifest is not known before its layers are compressed.
+/// An image whose manifest is unknown until its layers are compressed.
 #[derive(Debug)]
 pub struct Draft {
-    /// The bytes of its configuration, which stay as they are.
+    /// The bytes of its configuration, unchanged.
     config: Vec<u8>,
     layers: Vec<Layer>,
     base: Option<String>,
-    /// True when nobody waits for it any more.
+    /// Whether the push has ended.
     stopped: AtomicBool,
-    /// What was learned of each layer when it was compressed.
+    /// The media type of each layer that was compressed.
     finished: Mutex<Vec<Option<MediaType>>>,
-    /// Removes the files that were made for this image when it is dropped.
+    /// Deletes the files that were created for this image when it is dropped.
     scratch: Mutex<Vec<TempPath>>,
 }
 
-/// A layer as the source has it.
+/// A layer of the source.
 #[derive(Debug)]
 pub(super) struct Layer {
-    /// How messages call it.
+    /// Its name in messages.
     pub(super) name: String,
-    /// The file that it lies in.
+    /// Its file.
     pub(super) path: PathBuf,
     pub(super) place: Place,
     pub(super) format: Format,
@@ -78,32 +78,36 @@ impl Draft {
         }
     }
 
-    /// The sizes of the layers in the source, in bytes, the lowest layer first: what
-    /// [`Draft::compress`] counts as its progress.
+    /// The sizes of the layers in the source, in bytes, lowest first: the units of progress of
+    /// [`Draft::compress`].
     pub fn layers(&self) -> Vec<u64> {
         self.layers.iter().map(|layer| layer.place.size).collect()
     }
 
-    /// Ends the compression that is under way, and any later one, with an error: so that its files
-    /// are removed.
+    /// Stops the compression in progress, and any later one, with an error, so that its files are
+    /// removed.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// The label that the configuration has under this name.
+    /// The value of a label in the configuration.
     pub(crate) fn label(&self, name: &str) -> Option<String> {
         label(&self.config, name)
     }
 
-    /// Compresses a layer; the blob's bytes are in a file that lives as long as the draft, or the
-    /// image that it becomes. Layers may be compressed in any order (the largest first lets its
-    /// upload overlap with the others) and by several threads at once, though one layer keeps all
-    /// cores busy. `progress` hears of bytes of the source that are done.
+    /// Compresses a layer. The blob's bytes are in a file that lives as long as the draft, or the
+    /// image that
+    /// it becomes. Layers may be compressed in any order (the largest first lets its upload overlap
+    /// with the
+    /// others) and by several threads, although one layer keeps all cores busy. `progress` receives
+    /// the number
+    /// of source bytes done.
     ///
     /// # Errors
     ///
-    /// The layer is not the one that the configuration names by its digest, or cannot be read; the
-    /// temporary file cannot be written.
+    /// The layer does not have the digest in the configuration, or cannot be read; the temporary file
+    /// cannot
+    /// be written.
     pub(crate) fn compress(
         &self,
         index: usize,
@@ -133,7 +137,7 @@ impl Draft {
         Ok(blob)
     }
 
-    /// The image of the compressed layers, which are in the order of [`Draft::layers`].
+    /// Assembles the image of the compressed layers, in the order of [`Draft::layers`].
     ///
     /// # Errors
     ///
@@ -253,7 +257,7 @@ impl Layer {
         Ok((blob, done.diff_id))
     }
 
-    /// The layer as it is, and the digest of what is in it.
+    /// The unchanged layer, and the digest of its uncompressed contents.
     fn keep(&self, input: impl Read, progress: &dyn Fn(u64)) -> Result<(Blob, String)> {
         let mut hashed = Hashed {
             inner: input,
@@ -301,7 +305,7 @@ fn digest_all(input: &mut impl Read, progress: &dyn Fn(u64)) -> Result<String> {
     }
 }
 
-/// Counts what is read.
+/// Counts bytes read.
 struct Counted<'a, R> {
     inner: R,
     count: &'a AtomicU64,
@@ -319,7 +323,7 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// Hashes what is read.
+/// Hashes bytes read.
 struct Hashed<R> {
     inner: R,
     hasher: Sha256,

@@ -1,19 +1,19 @@
-//! Which image of an archive or a layout a name means.
+//! Resolves a name to an image of an archive or a layout.
 //!
 //! The same image is called `docker.io/team/app:1` by buildah and podman, `team/app:1` by Docker, and
-//! `1` in an OCI layout; a user may write any of these.
+//! `1` in an OCI layout; users may write any of these.
 
 use crate::registry::Reference;
 
-/// An image, and the names that it is stored under.
+/// An image, and its names in the source.
 #[derive(Debug)]
 pub(crate) struct Named<'a, T> {
     pub(crate) image: T,
     pub(crate) names: Vec<&'a str>,
 }
 
-/// The images that `asked` means, or all; `same` tells when two entries are one image. The spelling as
-/// it is stored comes first, then other spellings of the same name, then a tag alone.
+/// The images that `asked` names, or all; `same` decides whether two entries are one image. The exact
+/// spelling comes first, then other spellings of the same name, then a tag alone.
 pub(crate) fn choose_by_name<T: Copy>(
     all: &[Named<'_, T>],
     asked: Option<&str>,
@@ -45,7 +45,7 @@ pub(crate) fn choose_by_name<T: Copy>(
     })
 }
 
-/// A name with its host, its `library/` and its tag.
+/// Normalizes a name to include its host, `library/` and its tag.
 fn normal(name: &str) -> Option<String> {
     let name: Reference = name.parse().ok()?;
     Some(format!(

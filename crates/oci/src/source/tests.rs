@@ -1,4 +1,4 @@
-//! Archives and layouts as builders write them, and as nobody should.
+//! Archives and layouts as builders write them, and malformed ones.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What `docker save` writes of layers; each has the bytes in the archive and those it is made of.
+/// An archive of `docker save` with these layers: the bytes in the archive, and the uncompressed ones.
 fn saved(layers: &[(&[u8], &[u8])], tags: &[&str]) -> tar::Builder<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     let mut names = Vec::new();

@@ -1,4 +1,4 @@
-//! The bytes of a blob as the body of a request, read and hashed by a thread of their own.
+//! The bytes of a blob as the body of a request, read and hashed by a separate thread.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -16,13 +16,13 @@ use tokio::sync::mpsc;
 use crate::pieces::Pieces;
 use crate::{Blob, Content, digest_of};
 
-/// How much of a file is read at once, in bytes.
+/// Bytes per read.
 const CHUNK: u64 = 256 << 10;
 
-/// What a body's reader and its sender tell each other.
+/// State shared by a body's reader and its sender.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
-    /// Bytes that the connection has taken.
+    /// Bytes that the connection has accepted.
     pub(super) moved: AtomicU64,
     failure: Mutex<Option<Error>>,
 }
@@ -69,12 +69,12 @@ pub(super) fn body(blob: &Blob, from: u64, flow: &Arc<Flow>) -> Result<Body> {
     }
 }
 
-/// A body whose bytes are read by a thread of its own.
+/// A body whose bytes are read by a separate thread.
 fn stream(
     flow: &Arc<Flow>,
     read: impl FnOnce(&mpsc::Sender<std::io::Result<Bytes>>) -> Result<()> + Send + 'static,
 ) -> Body {
-    // One chunk on the way and one being read: more would be memory only.
+    // One chunk in transit and one being read: more would only use memory.
     let (sender, receiver) = mpsc::channel(1);
     let reader = Arc::clone(flow);
     tokio::task::spawn_blocking(move || {
@@ -90,8 +90,8 @@ fn stream(
     })
 }
 
-/// Hands out what was compressed here, from byte `from` on. It was hashed when it was made, and the
-/// registry hashes it again: once more would cost as much as the sending.
+/// Sends what was compressed here, from byte `from` on. It was hashed during compression, and the
+/// registry hashes it again: hashing once more would cost as much as the upload.
 fn hand_out(
     pieces: &Pieces,
     from: u64,
@@ -136,7 +136,7 @@ impl Stream for Chunks {
     }
 }
 
-/// A part of a file that should have a digest.
+/// A part of a file with an expected digest.
 struct Part {
     path: PathBuf,
     offset: u64,
@@ -145,8 +145,8 @@ struct Part {
 }
 
 impl Part {
-    /// Reads and hashes all of it, and hands out what lies after `from`; the last chunk once the
-    /// digest is right. Ends quietly when nobody listens.
+    /// Reads and hashes all of it, and sends what follows `from`; the last chunk only after verifying
+    /// the digest. Returns without an error if the receiver is gone.
     fn read(&self, from: u64, sender: &mpsc::Sender<std::io::Result<Bytes>>) -> Result<()> {
         let cannot = || format!("cannot read {}", self.path.display());
         let mut file = File::open(&self.path).with_context(cannot)?;

@@ -1,4 +1,4 @@
-//! Which image of a layout is meant, and which of its parts are pushed.
+//! Which image of a layout is selected, and which of its parts are pushed.
 
 use super::*;
 
@@ -136,7 +136,7 @@ fn layers_that_must_not_be_distributed_are_skipped() {
         };
         assert_eq!(image.manifests[0].blobs.len(), 2, "{media_type}");
     }
-    // Without a URL, or of an ordinary type, it is missing.
+    // Without a URL, or with an ordinary type, it is missing.
     for part in [
         json!({"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar", "digest": absent, "size": 1}),
         json!({"mediaType": GZIP_LAYER, "digest": absent, "size": 1, "urls": url}),

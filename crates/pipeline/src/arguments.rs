@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::check::Problem;
 use super::definition::{Definition, ParameterType};
 use super::expression::{Call, Reference, call};
+use super::problem::Problem;
 use crate::shapes::{Calls, Check, Fault, Scalars, Table};
 
 /// A member of `ModelMetrics` that the published schema of definitions has and the service model lacks.

@@ -1,75 +1,39 @@
 //! Checks of a definition: each problem with its location.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use mlops_core::quote;
 use serde_json::{Map, Value};
 
 use super::arguments;
-use super::definition::{Definition, Step, StepType, VERSION};
+use super::definition::{Definition, Step, StepType, VERSION, check_text};
 use super::expression::{Call, Path, Reference, call};
 use super::graph::{Graph, Node, collect, own_arguments};
+use super::members;
 use super::policies::RetryPolicy;
+use super::problem::Problem;
 
-/// A problem of a definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The location, as a JSON path (`$.Steps[2].Arguments.RoleArn`).
-    pub path: String,
-    /// The description.
-    pub message: String,
-    /// Who worded the message.
-    pub words: Words,
-}
-
-/// Who worded a message. AWS's messages contain no location.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Words {
-    /// AWS's wording, for a definition that cannot be parsed.
-    Parsing,
-    /// AWS's wording, for a function of a wrong type.
-    Assignment,
-    /// Our wording.
-    Ours,
-}
-
-impl Problem {
-    /// A problem at a JSON path.
-    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            path: quote::bounded(&path.into()),
-            message: quote::bounded(&message.into()),
-            words: Words::Ours,
+impl Definition {
+    /// Reads a definition and checks it; the error holds everything that is wrong: first what the
+    /// format does not allow, and when nothing is, what does not fit together.
+    pub fn checked(text: &str) -> Result<Self, Vec<Problem>> {
+        check_text(text).map_err(|problem| vec![problem])?;
+        if let Ok(value) = serde_json::from_str(text) {
+            let problems = members::problems(&value);
+            if !problems.is_empty() {
+                return Err(problems);
+            }
         }
-    }
-
-    /// A parse error at a JSON path, in AWS's words.
-    pub(super) fn parsing(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            words: Words::Parsing,
-            ..Self::new(path, message)
-        }
-    }
-
-    /// A function of a wrong type at a JSON path.
-    pub(super) fn assignment(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            words: Words::Assignment,
-            ..Self::new(path, message)
+        let definition = Self::parse(text).map_err(|problem| vec![problem])?;
+        let problems = problems(&definition);
+        if problems.is_empty() {
+            Ok(definition)
+        } else {
+            Err(problems)
         }
     }
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
-    }
-}
-
-impl std::error::Error for Problem {}
-
-/// Returns all problems of a definition.
+/// Everything that is wrong with a definition.
 pub(super) fn problems(definition: &Definition) -> Vec<Problem> {
     let mut found = Vec::new();
     if definition.version != VERSION {

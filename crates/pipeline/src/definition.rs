@@ -7,9 +7,8 @@ use mlops_core::quote;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::check::{self, Problem};
-use super::members;
 use super::policies::{CacheConfig, RetryPolicy};
+use super::problem::Problem;
 use crate::json_keys::{self, Duplicate};
 
 /// Maximum size in bytes of a definition that `CreatePipeline` accepts inline (AWS: 1,048,576).
@@ -208,8 +207,8 @@ fn version() -> String {
     VERSION.to_owned()
 }
 
-/// Rejects text that is too long, and duplicate keys in one object.
-fn check_text(text: &str) -> Result<(), Problem> {
+/// Refuses text that is too long, and a key that one object has twice.
+pub(super) fn check_text(text: &str) -> Result<(), Problem> {
     if text.len() > MAX_BYTES {
         return Err(Problem::new(
             "$",
@@ -231,25 +230,6 @@ impl Definition {
         check_text(text)?;
         serde_json::from_str(text)
             .map_err(|error| Problem::new("$", quote::without_value(&error.to_string())))
-    }
-
-    /// Parses a definition and checks it. The errors are what the format does not allow; if there are
-    /// none, what is inconsistent.
-    pub fn checked(text: &str) -> Result<Self, Vec<Problem>> {
-        check_text(text).map_err(|problem| vec![problem])?;
-        if let Ok(value) = serde_json::from_str(text) {
-            let problems = members::problems(&value);
-            if !problems.is_empty() {
-                return Err(problems);
-            }
-        }
-        let definition = Self::parse(text).map_err(|problem| vec![problem])?;
-        let problems = check::problems(&definition);
-        if problems.is_empty() {
-            Ok(definition)
-        } else {
-            Err(problems)
-        }
     }
 
     /// The declared parameter of this name.

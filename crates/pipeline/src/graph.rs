@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::check::Problem;
 use super::definition::{Definition, Step, StepType};
 use super::expression::{Call, Reference, call};
+use super::problem::Problem;
 
 /// A step in the graph, including steps in branches of a Condition step.
 #[derive(Debug, Clone)]

@@ -20,10 +20,10 @@ pub mod json_keys;
 mod members;
 mod parameters;
 mod policies;
+mod problem;
 pub mod shapes;
 
 pub use arguments::SCHEMA_ONLY;
-pub use check::{Problem, Words};
 pub use condition::{Condition, holds};
 pub use definition::{
     Definition, MAX_BYTES, Parameter, ParameterType, PropertyFile, Step, StepType,
@@ -32,3 +32,4 @@ pub use expression::{ExpressionError, Path, Reference, Scope, evaluate};
 pub use graph::{Graph, Node};
 pub use parameters::bind;
 pub use policies::{CacheConfig, Exception, RetryPolicy};
+pub use problem::{Problem, Words};

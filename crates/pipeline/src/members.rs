@@ -10,9 +10,9 @@
 use serde_json::{Map, Value};
 
 use super::arguments;
-use super::check::Problem;
 use super::expression::call;
 use super::parameters::whole;
+use super::problem::Problem;
 
 /// Maximum characters of a name of a parameter or step (`^[A-Za-z0-9\-_]{1,64}$`).
 const NAME: usize = 64;

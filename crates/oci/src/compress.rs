@@ -28,19 +28,10 @@ use mlops_core::error::Hint;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::compression::Compression;
 use super::pieces::{self, Piece};
 
-/// A format of compressed layers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// Supported by every registry and runtime.
-    #[default]
-    Gzip,
-    /// Smaller and faster; needs Docker 23 or containerd 1.5 to run.
-    Zstd,
-}
-
-/// Size of a block in bytes.
+/// What is compressed by itself, in bytes.
 const BLOCK: usize = 512 << 10;
 
 const GZIP_LEVEL: i32 = 4;

@@ -21,6 +21,7 @@ pub mod base;
 pub mod build;
 pub mod cache;
 mod compress;
+mod compression;
 #[cfg(feature = "fuzzing")]
 pub mod decoders;
 pub mod dependencies;

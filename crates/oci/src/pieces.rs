@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use super::compress::Compression;
+use super::compression::Compression;
 
 /// A piece of a compressed layer, in the order of the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

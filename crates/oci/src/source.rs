@@ -24,7 +24,7 @@ pub(super) mod name;
 #[cfg(test)]
 mod tests;
 
-pub use super::compress::Compression;
+pub use super::compression::Compression;
 pub use draft::{Draft, Options};
 
 /// An image to push.

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::archive::{self, Place};
-use crate::compress::{Compression, compress};
+use crate::compress::compress;
+use crate::compression::Compression;
 use crate::pieces::Pieces;
 use crate::{Blob, Content, Image, Manifest, digest_of, label};
 

@@ -23,8 +23,8 @@ use super::jsonl::Lines;
 use super::profile::Profiler;
 use super::{DataError, Source, decode};
 
-/// Maximum bytes of a line (an endpoint's payload is at most 25 MB).
-const MAX_LINE: u64 = 128 * 1024 * 1024;
+/// A longer line is an error (an endpoint's payload is at most 25 MB).
+const MAX_LINE: usize = 128 * 1024 * 1024;
 
 /// A window of inference times; both ends are optional.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::constraints::{Constraints, FeatureConstraints, RuleSet, Rules};
+use super::constraints::{Constraints, FeatureConstraints, Rules};
 use super::opt_in::{self, DatasetChecks, FeatureChecks};
+use super::rule_set::RuleSet;
 use super::statistics::FeatureStatistics;
 use super::violations::{Violation, Violations};
 use super::{Baseline, Profile, Statistics, drift};

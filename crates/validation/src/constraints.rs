@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::categories::MAX_CATEGORIES;
-use super::opt_in;
+use super::rule_set::{self, RuleSet};
 use super::statistics::{FeatureStatistics, Statistics};
 use super::types::InferredType;
 
@@ -107,20 +107,7 @@ pub enum CategoricalMethod {
     ChiSquared,
 }
 
-/// Which rules apply where AWS's analyzer is known to differ from what we consider best:
-/// docs/validation.md, "Two sets of rules".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuleSet {
-    /// The behavior of AWS's analyzer.
-    #[default]
-    Aws,
-    /// Drift of columns with few values and of columns whose type changed, integers count as
-    /// Fractional, a margin for suggested completeness, names of missing and new columns.
-    Mlops,
-}
-
-/// How the checks are performed; missing members have AWS's defaults.
+/// How the checks are done; what is missing has AWS's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MonitoringConfig {
     /// Whether constraints are checked at all.
@@ -247,17 +234,17 @@ impl Constraints {
 
     /// The rule set that these constraints select, if they do.
     pub fn rule_set(&self) -> Option<RuleSet> {
-        let set = self.others.get(opt_in::KEY)?.get(opt_in::RULES)?;
+        let set = self.others.get(rule_set::KEY)?.get(rule_set::RULES)?;
         serde_json::from_value(set.clone()).ok()
     }
 
     /// Selects a rule set.
     pub fn set_rules(&mut self, rules: RuleSet) {
-        let own = self.others.entry(opt_in::KEY).or_insert(Value::Null);
+        let own = self.others.entry(rule_set::KEY).or_insert(Value::Null);
         if !own.is_object() {
             *own = Value::Object(Map::new());
         }
-        own[opt_in::RULES] = serde_json::json!(rules);
+        own[rule_set::RULES] = serde_json::json!(rules);
     }
 
     /// Suggests constraints that this data satisfies, as AWS's analyzer does.

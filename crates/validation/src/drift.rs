@@ -18,9 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::constraints::{CategoricalMethod, ComparisonMethod, Constraints, RuleSet, Rules};
+use super::constraints::{CategoricalMethod, ComparisonMethod, Constraints, Rules};
 use super::distance;
 use super::kll::Ranks;
+use super::rule_set::RuleSet;
 use super::statistics::{FeatureStatistics, Statistics};
 
 /// Deequ's `defaultCAlpha`.

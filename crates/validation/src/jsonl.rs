@@ -8,16 +8,15 @@
 //! Lines end with LF, CR LF or CR. A CR inside an object is white space, as in JSON.
 
 use std::collections::HashMap;
-use std::io::{BufRead, ErrorKind};
-
-use memchr::memchr2;
+use std::io::BufRead;
 
 use super::DataError;
 use super::flat::{Piece, Scanner};
+use super::lines::JsonLines;
 use super::profile::Profiler;
 
-/// Maximum bytes of a line.
-const MAX_LINE: u64 = 64 * 1024 * 1024;
+/// A longer line is an error.
+const MAX_LINE: usize = 64 * 1024 * 1024;
 
 /// Maximum number of columns; with more keys, they are data and not names.
 const MAX_COLUMNS: usize = 16 * 1024;
@@ -54,82 +53,16 @@ pub(super) fn read(
 /// The non-empty lines of a text, with their numbers.
 pub(super) struct Lines<'a, R> {
     name: &'a str,
-    input: R,
-    limit: u64,
+    lines: JsonLines<R>,
     number: u64,
-    line: Vec<u8>,
-    place: Place,
-}
-
-/// The JSON state of a line after its first `read` bytes.
-#[derive(Default)]
-struct Place {
-    read: usize,
-    depth: usize,
-    in_string: bool,
-    is_escaped: bool,
-}
-
-impl Place {
-    /// Whether the line so far has no unclosed object, array or string.
-    fn is_between(&mut self, line: &[u8]) -> bool {
-        for byte in &line[self.read..] {
-            match byte {
-                _ if self.is_escaped => self.is_escaped = false,
-                b'\\' if self.in_string => self.is_escaped = true,
-                b'"' => self.in_string = !self.in_string,
-                b'{' | b'[' if !self.in_string => self.depth += 1,
-                b'}' | b']' if !self.in_string => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-        self.read = line.len();
-        self.depth == 0 && !self.in_string
-    }
 }
 
 impl<'a, R: BufRead> Lines<'a, R> {
-    pub(super) fn new(name: &'a str, input: R, limit: u64) -> Self {
+    pub(super) fn new(name: &'a str, input: R, limit: usize) -> Self {
         Self {
             name,
-            input,
-            limit,
+            lines: JsonLines::new(input, limit),
             number: 0,
-            line: Vec::new(),
-            place: Place::default(),
-        }
-    }
-
-    /// Reads a line including its end; false at the end of the input.
-    fn read_line(&mut self) -> std::io::Result<bool> {
-        self.line.clear();
-        self.place = Place::default();
-        loop {
-            let block = match self.input.fill_buf() {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                block => block?,
-            };
-            // A CR at the end of the previous block.
-            if self.line.last() == Some(&b'\r')
-                && block.first() != Some(&b'\n')
-                && self.place.is_between(&self.line)
-            {
-                return Ok(true);
-            }
-            if block.is_empty() {
-                return Ok(!self.line.is_empty());
-            }
-            let end = memchr2(b'\n', b'\r', block).map(|at| at + 1);
-            let length = end.unwrap_or(block.len());
-            // Memory use is bounded by the limit.
-            let room = usize::try_from(self.limit).unwrap_or(usize::MAX) - self.line.len();
-            let taken = length.min(room);
-            self.line.extend_from_slice(&block[..taken]);
-            let is_over = self.line.last() == Some(&b'\n') || taken == room;
-            self.input.consume(taken);
-            if is_over {
-                return Ok(true);
-            }
         }
     }
 
@@ -137,31 +70,30 @@ impl<'a, R: BufRead> Lines<'a, R> {
     pub(super) fn next_line(&mut self) -> Result<Option<(u64, &str)>, DataError> {
         loop {
             let read = self
-                .read_line()
+                .lines
+                .advance()
                 .map_err(|error| DataError::unread(self.name, error))?;
             if !read {
                 return Ok(None);
             }
             self.number += 1;
-            if self.line.len() as u64 == self.limit && self.line.last() != Some(&b'\n') {
+            if self.lines.is_cut() {
                 return Err(DataError::at(
                     self.name,
                     self.number,
                     format!(
                         "the line is longer than {} MiB: is it JSON Lines?",
-                        self.limit / (1024 * 1024)
+                        self.lines.limit() / (1024 * 1024)
                     ),
                 ));
             }
-            if self.number == 1 && self.line.starts_with(b"\xef\xbb\xbf") {
-                self.line.drain(..3);
-            }
-            if !self.line.trim_ascii().is_empty() {
+            if !self.lines.line().trim_ascii().is_empty() {
                 break;
             }
         }
-        let text = std::str::from_utf8(&self.line).map_err(|error| {
-            let byte = self.line[error.valid_up_to()];
+        let line = self.lines.line();
+        let text = std::str::from_utf8(line).map_err(|error| {
+            let byte = line[error.valid_up_to()];
             DataError::at(
                 self.name,
                 self.number,

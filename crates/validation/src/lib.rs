@@ -39,6 +39,7 @@ mod hours;
 mod jsonl;
 pub mod kll;
 mod lenient;
+pub mod lines;
 mod moments;
 mod number;
 pub mod opt_in;
@@ -48,6 +49,7 @@ mod profile_file;
 #[cfg(test)]
 mod properties;
 pub mod quality;
+mod rule_set;
 mod shared;
 mod split;
 pub mod statistics;
@@ -57,8 +59,9 @@ pub mod watch;
 
 use batch::Batch;
 pub use check::check;
-pub use constraints::{Constraints, RuleSet};
+pub use constraints::Constraints;
 pub use profile::{Profile, Profiler};
+pub use rule_set::RuleSet;
 pub use statistics::Statistics;
 pub use violations::{Violation, Violations};
 

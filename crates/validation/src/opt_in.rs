@@ -11,18 +11,15 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::constraints::{Constraints, FeatureConstraints, RuleSet};
+use super::constraints::{Constraints, FeatureConstraints};
+use super::rule_set::RuleSet;
+pub use super::rule_set::{KEY, RULES};
 
 mod evaluate;
 
 pub(super) use evaluate::{Column, feature, row_count};
 
-/// The member of `constraints.json` with the opt-in checks.
-pub const KEY: &str = "mlops_constraints";
-/// The key inside it that selects the rules: [`RuleSet`].
-pub const RULES: &str = "rules";
-
-/// Checks of the whole data set, with defaults for its columns.
+/// What holds for the whole data set, with the defaults for its columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DatasetChecks {
     /// The allowed number of rows.

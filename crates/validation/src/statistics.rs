@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::constraints::RuleSet;
 use super::kll::Ranks;
 use super::lenient;
+use super::rule_set::RuleSet;
 use super::types::InferredType;
 
 /// The whole file.

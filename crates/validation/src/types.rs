@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::constraints::RuleSet;
+use super::rule_set::RuleSet;
 
 /// A column's type, as AWS's files spell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

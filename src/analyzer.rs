@@ -20,6 +20,7 @@ use serde::Serialize;
 
 mod dataset;
 mod job;
+mod lines;
 mod metrics;
 mod script;
 

@@ -158,9 +158,9 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
         Command::Models(command) => ctx
             .output
             .report(&Box::pin(commands::models::run(&ctx, command)).await?),
-        Command::Completions(args) => commands::completions::run(&ctx, args),
+        Command::Completions(args) => commands::completions::run(&ctx, args, completion_script),
         Command::Version(args) => ctx.output.report(&commands::version::run(args)),
-        Command::MarkdownHelp => commands::completions::markdown(&ctx),
+        Command::MarkdownHelp => commands::completions::markdown(&ctx, &command()),
         Command::Analyze => ctx.output.report(&commands::analyze::run(&ctx).await?),
         #[cfg(feature = "local")]
         Command::JobProcess { .. } => Ok(Exit::Usage),

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 
 use crate::progress::write_stderr;
 
-pub mod binary;
 mod event;
 
 /// The version of the Runtime API.

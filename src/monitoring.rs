@@ -7,7 +7,6 @@ use mlops_validation::types::InferredType;
 use mlops_validation::{Baseline, Statistics, Violation, Violations, drift};
 use serde::Serialize;
 
-mod chart;
 mod html;
 mod shape;
 mod table;

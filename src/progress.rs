@@ -227,6 +227,11 @@ impl Transfer {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The number of bytes to move turned out to be another.
+    pub fn expect(&self, bytes: u64) {
+        self.all.bar.set_length(bytes);
+    }
+
     /// A part of `size` bytes begins.
     pub fn begin(&self, part: &str, size: u64) {
         let mut parts = self.parts();
@@ -271,29 +276,6 @@ impl Transfer {
             self.all.bar.dec(from - to);
         }
     }
-}
-
-impl mlops_oci::push::Observer for Transfer {
-    fn expect(&self, bytes: u64) {
-        self.all.bar.set_length(bytes);
-    }
-
-    fn begin(&self, blob: &str, size: u64) {
-        self.begin(&short(blob), size);
-    }
-
-    fn position(&self, blob: &str, bytes: u64) {
-        self.position(&short(blob), bytes);
-    }
-
-    fn end(&self, blob: &str, size: u64) {
-        self.end(&short(blob), size);
-    }
-}
-
-/// As much of a digest as people read.
-fn short(digest: &str) -> String {
-    digest.chars().take("sha256:".len() + 12).collect()
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -18,10 +18,12 @@ use crate::context::Context;
 
 mod base;
 mod how;
+mod make;
 mod parts;
 mod revision;
 
-pub(crate) use how::{How, make, refuse_without_system};
+pub(crate) use how::{How, refuse_without_system};
+pub(crate) use make::make;
 pub(crate) use revision::{Revision, Tree};
 
 /// Default output directory of image builds.

@@ -1,20 +1,19 @@
 //! The data of a job as sources for the engine: the files below `dataset_source`, those of the
 //! window only, and bytes changed where the engine has no word for what the contract says.
 
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use mlops_validation::dataset::{is_hidden, partitions};
-use mlops_validation::decode::decoded;
 use mlops_validation::{Baseline, Format, Input, Source};
-use serde_json::Value;
 
 use super::job::{DatasetFormat, Job, Sides};
+use super::lines::{Lines, cut, read};
 use super::script;
 
-/// A longer line or first record is an error (an endpoint's payload is at most 25 MB).
-const MAX_LINE: u64 = 128 << 20;
+/// Maximum length of the first record, in bytes.
+const MAX_RECORD: u64 = 128 << 20;
 
 /// Opens the job's data.
 ///
@@ -97,16 +96,6 @@ fn source(file: &Path, open: impl FnOnce(&Path) -> io::Result<Input> + Send + 's
     }
 }
 
-/// A file's bytes, decompressed.
-pub(super) fn read(file: &Path) -> io::Result<Box<dyn Read + Send>> {
-    let input = Box::new(std::fs::File::open(file)?);
-    // Whoever reads puts the file's name before an error.
-    decoded("", input).map_err(|error| {
-        let text = error.to_string();
-        io::Error::other(text.trim_start_matches(": ").to_owned())
-    })
-}
-
 /// The file, or every file below the directory, sorted; without links, and without what Spark
 /// leaves out too: names that begin with `.` or `_`.
 fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
@@ -155,7 +144,7 @@ fn with_header(mut input: Box<dyn Read + Send>, names: &[String]) -> io::Result<
         if ended || (found && reader.position().byte() < start.len() as u64) {
             break record.len();
         }
-        if start.len() as u64 > MAX_LINE {
+        if start.len() as u64 > MAX_RECORD {
             return Err(io::Error::other("the first line is longer than 128 MiB"));
         }
     };
@@ -172,66 +161,6 @@ fn with_header(mut input: Box<dyn Read + Send>, names: &[String]) -> io::Result<
     let header = writer.into_inner().map_err(io::Error::other)?;
     let bytes = Cursor::new(header).chain(Cursor::new(start)).chain(input);
     Ok(Input::Stream(Box::new(bytes)))
-}
-
-/// Takes the side of an invocation away that does not count.
-pub(super) fn cut(line: &mut Vec<u8>, sides: Sides) -> io::Result<()> {
-    let Some(ignored) = sides.ignored() else {
-        return Ok(());
-    };
-    // What is no invocation is the engine's to complain of, with its line.
-    if let Ok(mut event) = serde_json::from_slice::<Value>(line) {
-        if let Some(data) = event["captureData"].as_object_mut() {
-            data.remove(ignored);
-        }
-        line.clear();
-        serde_json::to_writer(&mut *line, &event)?;
-        line.push(b'\n');
-    }
-    Ok(())
-}
-
-/// Lines that are changed on their way; a line that becomes empty is gone.
-pub(super) struct Lines<F> {
-    input: BufReader<Box<dyn Read + Send>>,
-    change: F,
-    line: Vec<u8>,
-    read: usize,
-}
-
-impl<F: FnMut(&mut Vec<u8>) -> io::Result<()>> Lines<F> {
-    pub(super) fn new(input: Box<dyn Read + Send>, change: F) -> Self {
-        Self {
-            input: BufReader::with_capacity(256 << 10, input),
-            change,
-            line: Vec::new(),
-            read: 0,
-        }
-    }
-}
-
-impl<F: FnMut(&mut Vec<u8>) -> io::Result<()>> Read for Lines<F> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.read == self.line.len() {
-            self.line.clear();
-            self.read = 0;
-            let length = (&mut self.input)
-                .take(MAX_LINE)
-                .read_until(b'\n', &mut self.line)?;
-            if length == 0 {
-                return Ok(0);
-            }
-            if length as u64 == MAX_LINE {
-                return Err(io::Error::other("a line is longer than 128 MiB"));
-            }
-            (self.change)(&mut self.line)?;
-        }
-        let rest = &self.line[self.read..];
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        self.read += length;
-        Ok(length)
-    }
 }
 
 #[cfg(test)]
@@ -261,19 +190,6 @@ mod tests {
         let long = format!("\"{}\",2\n3,4\n", "x".repeat(200_000));
         let input = with_header(Box::new(Cursor::new(long.clone())), &names).unwrap();
         assert_eq!(text(input), format!("a,\"b, c\"\n{long}"));
-    }
-
-    #[test]
-    fn one_side_of_an_invocation_is_cut_away() {
-        let event = r#"{"captureData":{"endpointInput":{"data":"1"},"endpointOutput":{"data":"2"}},"eventVersion":"0"}"#;
-        let input = format!("{event}\nnot JSON\n");
-        let lines = Lines::new(Box::new(Cursor::new(input)), |line: &mut Vec<u8>| {
-            cut(line, Sides::Output)
-        });
-        assert_eq!(
-            text(Input::Stream(Box::new(lines))),
-            "{\"captureData\":{\"endpointOutput\":{\"data\":\"2\"}},\"eventVersion\":\"0\"}\nnot JSON\n"
-        );
     }
 
     #[test]

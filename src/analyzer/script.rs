@@ -11,8 +11,8 @@ use mlops_validation::Source;
 use mlops_validation::capture::Window;
 use serde::Deserialize;
 
-use super::dataset::{self, Lines, cut};
 use super::job::Sides;
+use super::lines::{Lines, cut, read};
 
 /// What runs the scripts, on PATH.
 const PYTHON: &str = "python3";
@@ -128,7 +128,7 @@ fn feed(mut stdin: ChildStdin, files: &[PathBuf], window: Window, sides: Sides) 
 
 fn feed_file(stdin: &mut ChildStdin, file: &Path, window: Window, sides: Sides) -> io::Result<()> {
     let mut number = 0_u64;
-    let mut lines = Lines::new(dataset::read(file)?, |line: &mut Vec<u8>| {
+    let mut lines = Lines::new(read(file)?, |line: &mut Vec<u8>| {
         number += 1;
         if line.trim_ascii().is_empty() {
             line.clear();

@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::sagemaker::models::{self, Model, ModelVersion};
 use super::{Clients, ecr, hosting};
+use crate::config::Project;
+use crate::git::Repository;
 use crate::pin::{Pin, Rule};
 
 /// Where a branch's images are.
@@ -82,6 +84,32 @@ pub async fn find(
         Rule::Promoted => promoted(clients, place, branch).await,
         Rule::Newest => newest(clients, place.repository, branch).await,
     }
+}
+
+/// The image of the branch that is checked out (of develop where git is on none), by the pin of
+/// its head commit.
+pub async fn of_checkout(
+    clients: &Clients,
+    project: &Project,
+    repository: &str,
+    group: &str,
+) -> Result<BranchImage> {
+    let git = Repository::discover(&project.root)?;
+    let branch: BranchName = match git.current_branch()? {
+        Some(name) => name.parse()?,
+        None => project.file.branches.develop.clone(),
+    };
+    let pin = match git.branch_head(&branch)? {
+        Some(commit) => Pin::at(&git, &commit, &format!("`{branch}`"))?,
+        None => None,
+    };
+    let rule = Rule::of(&project.file.branches, &branch, pin.as_ref());
+    let place = Place {
+        project: project.file.name.as_str(),
+        repository: repository,
+        group: group,
+    };
+    find(clients, place, &branch, &rule).await
 }
 
 async fn newest(clients: &Clients, repository: &str, branch: &BranchName) -> Result<BranchImage> {

@@ -8,6 +8,7 @@ pub mod models;
 pub mod pipelines;
 pub mod processing;
 pub mod runs;
+mod steps;
 
 pub mod gate;
 

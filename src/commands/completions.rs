@@ -4,7 +4,6 @@ use std::io;
 
 use mlops_core::error::Exit;
 
-use crate::cli;
 use crate::context::Context;
 
 /// Print the completions of a shell
@@ -19,16 +18,19 @@ pub struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
-/// Writes the completions to stdout.
-pub fn run(ctx: &Context, args: &CompletionsArgs) -> io::Result<Exit> {
-    ctx.output
-        .raw(&cli::completion_script(&args.shell.to_string())?)?;
+/// Writes the completions to stdout; `script` returns those of a shell.
+pub fn run(
+    ctx: &Context,
+    args: &CompletionsArgs,
+    script: impl FnOnce(&str) -> io::Result<Vec<u8>>,
+) -> io::Result<Exit> {
+    ctx.output.raw(&script(&args.shell.to_string())?)?;
     Ok(Exit::Done)
 }
 
-/// Writes docs/cli.md to stdout.
-pub fn markdown(ctx: &Context) -> io::Result<Exit> {
-    let text = clap_markdown::help_markdown_command(&cli::command());
+/// Writes docs/cli.md, the reference of `command`, to stdout.
+pub fn markdown(ctx: &Context, command: &clap::Command) -> io::Result<Exit> {
+    let text = clap_markdown::help_markdown_command(command);
     ctx.output.raw(text.as_bytes())?;
     Ok(Exit::Done)
 }

@@ -9,22 +9,27 @@ mod build;
 mod inventory;
 mod lifecycle;
 mod list;
+mod names;
 mod pin;
 mod pins;
 mod push;
+mod pushed;
 mod removal;
 mod report;
 mod rm;
 mod scan;
 mod show;
+mod transfer;
+mod used_by;
 
 pub use build::{BuildArgs, Built};
 pub use lifecycle::Preview;
 pub use list::{ListArgs, Listed};
 pub use pin::{PinArgs, PinReport, UseArgs};
 pub use push::PushArgs;
+pub use pushed::Pushed;
 pub use removal::Removal;
-pub use report::{ImageReport, Pushed};
+pub use report::ImageReport;
 pub use rm::RmArgs;
 pub use scan::{ScanArgs, Scanned};
 pub use show::{ShowArgs, Shown};
@@ -50,7 +55,12 @@ pub async fn run(ctx: &Context, command: &ImageCommand) -> Result<ImageReport> {
             Ok(ImageReport::Built(Box::new(built)))
         }
         ImageCommand::Push(args) => push::run(ctx, args).await.map(ImageReport::Pushed),
-        ImageCommand::List(args) => list::run(ctx, args).await,
+        ImageCommand::List(args) => match &args.lifecycle_preview {
+            Some(file) => lifecycle::run(ctx, file.as_deref())
+                .await
+                .map(ImageReport::Preview),
+            None => list::run(ctx).await.map(ImageReport::Listed),
+        },
         ImageCommand::Show(args) => {
             let shown = show::run(ctx, args).await?;
             Ok(ImageReport::Shown(Box::new(shown)))

@@ -6,8 +6,10 @@ use crate::aws::sagemaker::runs;
 use crate::context::Context;
 
 mod follow;
+mod log_line;
 mod logs;
 mod report;
+mod steps;
 mod word;
 
 pub use logs::{LogArgs, Logs};

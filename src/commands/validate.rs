@@ -14,6 +14,8 @@ mod remote;
 mod report;
 mod sources;
 
+pub use remote::binary as lambda_binary;
+
 pub use report::Validation;
 
 /// Check data against its baseline

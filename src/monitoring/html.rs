@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{FeatureReport, MonitoringReport, chart, counted, distance};
+use super::{FeatureReport, MonitoringReport, counted, distance};
+
+mod chart;
 
 const STYLE: &str = include_str!("page.css");
 

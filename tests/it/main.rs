@@ -20,6 +20,7 @@ mod image_look;
 mod image_push;
 mod image_source;
 mod image_use;
+mod imports;
 mod init;
 mod job_process;
 mod local;

@@ -126,14 +126,7 @@ fn the_analyzer_looks_into_the_engine_only() {
 
 #[test]
 fn the_lambda_function_is_one_command_behind_another_door() {
-    only_in(
-        r"\blambda_runtime::",
-        &[
-            "main.rs",
-            "lambda_runtime",
-            "commands/validate/remote/lambda",
-        ],
-    );
+    only_in(r"\blambda_runtime::", &["main.rs", "lambda_runtime"]);
     never_in(
         "lambda_runtime",
         r"crate::(infra|cli)\b|aws_sdk_|mlops_local_cloud",

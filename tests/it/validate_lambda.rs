@@ -4,7 +4,7 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use mlops::lambda_runtime::binary;
+use mlops::commands::validate::lambda_binary as binary;
 use serde_json::{Value, json};
 
 use crate::sandbox::{Run, Sandbox};

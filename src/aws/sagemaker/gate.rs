@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::models;
-use super::runs::{self, RunStep};
+use super::steps::{RunStep, fail_step, parameters};
 use crate::aws::{AwsResultExt, Clients};
 
 /// A gate that refused a run.
@@ -190,7 +190,7 @@ impl Gate {
 /// The gate that refused a run; `None` when no Fail step ended it. A value that cannot be found any
 /// more (a deleted object) is left open, and the note says why.
 pub async fn of(clients: &Clients, arn: &str, steps: &[RunStep]) -> Option<Gate> {
-    let fail = runs::fail_step(steps)?;
+    let fail = fail_step(steps)?;
     let mut gate = Gate {
         step: fail.name.clone(),
         condition: None,
@@ -225,7 +225,7 @@ async fn explain(clients: &Clients, arn: &str, steps: &[RunStep], gate: &mut Gat
         return Ok(());
     };
     gate.condition = Some(condition.name.clone());
-    let given = runs::parameters(clients, arn).await?;
+    let given = parameters(clients, arn).await?;
     let parameters = definition
         .parameters
         .iter()

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::report::Pushed;
+use super::pushed::Pushed;
 use crate::aws::analyzer;
 use crate::context::Context;
 use crate::infra;

@@ -9,9 +9,8 @@ use mlops_core::text::{bytes, table, time};
 use serde::Serialize;
 
 use super::inventory::Inventory;
-use super::list::{names, short};
+use super::names::{names, short};
 use crate::aws::ecr::lifecycle;
-use crate::config::Project;
 use crate::context::Context;
 use crate::infra;
 
@@ -40,11 +39,8 @@ struct ExpiringImage {
     needed_by: Vec<String>,
 }
 
-pub(super) async fn preview(
-    ctx: &Context,
-    project: &Project,
-    file: Option<&Path>,
-) -> Result<Preview> {
+pub(super) async fn run(ctx: &Context, file: Option<&Path>) -> Result<Preview> {
+    let project = &ctx.project()?;
     let text = file.map(read).transpose()?;
     let clients = ctx.aws_for(project).await?;
     let platform = infra::platform(clients, project).await?;

@@ -7,10 +7,9 @@ use anyhow::Result;
 use mlops_core::text::{bytes, table, time};
 use serde::Serialize;
 
-use super::inventory::{Inventory, UsedBy};
-use super::lifecycle;
-use super::report::ImageReport;
-use crate::aws::ecr::is_commit;
+use super::inventory::Inventory;
+use super::names::{names, short};
+use super::used_by::UsedBy;
 use crate::context::Context;
 use crate::infra;
 
@@ -25,7 +24,7 @@ pub struct ListArgs {
     /// FILE; nothing is removed
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     #[expect(clippy::option_option, reason = "a flag with an optional value")]
-    lifecycle_preview: Option<Option<PathBuf>>,
+    pub(super) lifecycle_preview: Option<Option<PathBuf>>,
 }
 
 /// The images of a repository.
@@ -55,12 +54,8 @@ struct Listing {
     used_by: UsedBy,
 }
 
-pub(super) async fn run(ctx: &Context, args: &ListArgs) -> Result<ImageReport> {
+pub(super) async fn run(ctx: &Context) -> Result<Listed> {
     let project = ctx.project()?;
-    if let Some(file) = &args.lifecycle_preview {
-        let preview = lifecycle::preview(ctx, &project, file.as_deref()).await?;
-        return Ok(ImageReport::Preview(preview));
-    }
     let clients = ctx.aws_of(&project).await?;
     let platform = infra::platform(clients, &project).await?;
     let inventory = Inventory::look(ctx, clients, &project, &platform).await?;
@@ -78,25 +73,12 @@ pub(super) async fn run(ctx: &Context, args: &ListArgs) -> Result<ImageReport> {
             scan: image.scan.clone(),
         })
         .collect();
-    Ok(ImageReport::Listed(Listed {
+    Ok(Listed {
         images,
         users_known: inventory.users_known,
         repository: inventory.repository,
         push: ctx.command("image push"),
-    }))
-}
-
-/// The first digits of a digest: enough to name an image by.
-pub(super) fn short(digest: &str) -> String {
-    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
-    hex.chars().take(12).collect()
-}
-
-/// The tags of an image for people: a commit has a column of its own.
-pub(super) fn names(tags: &[String], part_of: &[String]) -> String {
-    let mut names: Vec<String> = tags.iter().filter(|tag| !is_commit(tag)).cloned().collect();
-    names.extend(part_of.iter().map(|index| format!("(in {})", short(index))));
-    names.join(" ")
+    })
 }
 
 impl fmt::Display for Listed {

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use mlops_core::error::{hinted, message};
 use mlops_core::names::BranchName;
 
-use super::inventory::UsedBy;
+use super::used_by::UsedBy;
 use crate::aws::branch_image;
 use crate::aws::ecr::Described;
 use crate::config::Project;

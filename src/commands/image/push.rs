@@ -10,7 +10,7 @@ use mlops_oci::push::Target;
 use mlops_oci::registry::{Reference, Registry};
 use mlops_oci::source::{self, Compression, Source};
 
-use super::report::Pushed;
+use super::pushed::Pushed;
 use crate::aws;
 use crate::context::Context;
 use crate::infra;

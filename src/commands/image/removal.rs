@@ -8,7 +8,7 @@ use mlops_core::error::Hint;
 use mlops_core::text::{bytes, table, time};
 use serde::Serialize;
 
-use super::list::{names, short};
+use super::names::{names, short};
 use crate::aws::ecr::Described;
 
 /// What was removed, or would be.

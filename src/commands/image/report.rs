@@ -3,13 +3,13 @@
 use std::fmt;
 
 use mlops_core::error::Exit;
-use mlops_core::text::bytes;
 use serde::Serialize;
 
 use super::build::Built;
 use super::lifecycle::Preview;
 use super::list::Listed;
 use super::pin::PinReport;
+use super::pushed::Pushed;
 use super::removal::Removal;
 use super::scan::Scanned;
 use super::show::Shown;
@@ -37,55 +37,6 @@ pub enum ImageReport {
     Removed(Removal),
 }
 
-/// An image that the repository now has.
-#[derive(Debug, Serialize)]
-pub struct Pushed {
-    /// The image's URI by digest.
-    pub(super) image: String,
-    pub(super) repository: String,
-    /// As `DescribeImages` says it.
-    pub(super) digest: String,
-    pub(super) tags: Vec<String>,
-    /// `null` with --to and a SOURCE: git was not asked.
-    pub(super) commit: Option<String>,
-    pub(super) branch: Option<String>,
-    /// True when it holds files that are not committed.
-    pub(super) dirty: bool,
-    /// What it is built on: `none` for a program alone, `null` where the layout does not say.
-    pub(super) base: Option<String>,
-    /// Bytes that the image has, that were sent, and that the registry had already.
-    pub(super) size: u64,
-    pub(super) sent: u64,
-    pub(super) saved: u64,
-    /// Bytes that the registry took over from another repository.
-    pub(super) mounted: u64,
-    pub(super) seconds: f64,
-    /// Requests to the registry and its token server.
-    pub(super) requests: u64,
-}
-
-impl Pushed {
-    /// What the push itself knows.
-    pub(super) fn of(pushed: mlops_oci::push::Pushed) -> Self {
-        Self {
-            image: String::new(),
-            repository: String::new(),
-            digest: pushed.digest,
-            tags: Vec::new(),
-            commit: None,
-            branch: None,
-            dirty: false,
-            base: None,
-            size: 0,
-            sent: pushed.sent,
-            saved: pushed.saved,
-            mounted: pushed.mounted,
-            seconds: 0.0,
-            requests: pushed.requests,
-        }
-    }
-}
-
 impl Report for ImageReport {
     fn exit(&self) -> Exit {
         match self {
@@ -107,40 +58,5 @@ impl fmt::Display for ImageReport {
             Self::Scanned(scanned) => scanned.fmt(f),
             Self::Removed(removal) => removal.fmt(f),
         }
-    }
-}
-
-impl fmt::Display for Pushed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.sent == 0 {
-            "was there"
-        } else {
-            "pushed"
-        };
-        writeln!(f, "{verb:11}{}@{}", self.repository, self.digest)?;
-        writeln!(f, "tags       {}", self.tags.join(", "))?;
-        let dirty = if self.dirty {
-            " (with uncommitted files)"
-        } else {
-            ""
-        };
-        if let Some(commit) = &self.commit {
-            writeln!(f, "commit     {commit}{dirty}")?;
-        }
-        writeln!(
-            f,
-            "base       {}",
-            self.base.as_deref().unwrap_or("not recorded")
-        )?;
-        write!(
-            f,
-            "sent       {}, {} were there",
-            bytes(self.sent),
-            bytes(self.saved)
-        )?;
-        if self.mounted > 0 {
-            write!(f, ", {} from another repository", bytes(self.mounted))?;
-        }
-        writeln!(f, ", {:.1} s", self.seconds)
     }
 }

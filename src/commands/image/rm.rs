@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use mlops_core::error::{Exit, Failure, Hint};
 
 use super::inventory::Inventory;
-use super::list::short;
+use super::names::short;
 use super::removal::{Line, Removal, check, count};
 use crate::aws::ecr::{self, Described};
 use crate::context::Context;

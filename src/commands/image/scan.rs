@@ -9,8 +9,8 @@ use mlops_core::text::{clean, table, time};
 use mlops_core::wait::Poll;
 use serde::Serialize;
 
-use super::show::of_branch;
 use crate::aws::Clients;
+use crate::aws::branch_image;
 use crate::aws::ecr::scan::{self, Finding, Scan, Severity, State};
 use crate::aws::ecr::{self, content};
 use crate::context::Context;
@@ -87,7 +87,16 @@ pub(super) async fn run(ctx: &Context, args: &ScanArgs) -> Result<Scanned> {
     let repository = platform.image_repository.as_str();
     let reference = match &args.reference {
         Some(reference) => reference.clone(),
-        None => of_branch(clients, &project, &platform).await?.digest,
+        None => {
+            branch_image::of_checkout(
+                clients,
+                &project,
+                &platform.image_repository,
+                &platform.model_package_group,
+            )
+            .await?
+            .digest
+        }
     };
     let images = ecr::list(clients, repository).await?;
     let image = ecr::choose(&images, repository, &reference)?;

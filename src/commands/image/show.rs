@@ -4,20 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
-use mlops_core::names::BranchName;
 use mlops_core::text::{bytes, clean, table, time};
 use serde::Serialize;
 
-use super::inventory::{Inventory, UsedBy};
-use super::list::short;
-use crate::aws::Clients;
-use crate::aws::branch_image::{self, BranchImage, Place};
+use super::inventory::Inventory;
+use super::names::short;
+use super::used_by::UsedBy;
+use crate::aws::branch_image;
 use crate::aws::ecr::{self, content};
-use crate::config::Project;
 use crate::context::Context;
-use crate::git::Repository;
-use crate::infra::{self, Platform};
-use crate::pin::{Pin, Rule};
+use crate::infra;
 
 /// Show an image: platforms, layers, labels, scan, and who uses it
 ///
@@ -78,31 +74,6 @@ struct LayerView {
     media_type: String,
 }
 
-/// The image of the branch that is checked out (of develop where git is on none), by the pin of
-/// its head commit.
-pub(super) async fn of_branch(
-    clients: &Clients,
-    project: &Project,
-    platform: &Platform,
-) -> Result<BranchImage> {
-    let git = Repository::discover(&project.root)?;
-    let branch: BranchName = match git.current_branch()? {
-        Some(name) => name.parse()?,
-        None => project.file.branches.develop.clone(),
-    };
-    let pin = match git.branch_head(&branch)? {
-        Some(commit) => Pin::at(&git, &commit, &format!("`{branch}`"))?,
-        None => None,
-    };
-    let rule = Rule::of(&project.file.branches, &branch, pin.as_ref());
-    let place = Place {
-        project: project.file.name.as_str(),
-        repository: &platform.image_repository,
-        group: &platform.model_package_group,
-    };
-    branch_image::find(clients, place, &branch, &rule).await
-}
-
 pub(super) async fn run(ctx: &Context, args: &ShowArgs) -> Result<Shown> {
     let project = ctx.project()?;
     let clients = ctx.aws_of(&project).await?;
@@ -110,7 +81,13 @@ pub(super) async fn run(ctx: &Context, args: &ShowArgs) -> Result<Shown> {
     let (reference, why) = if let Some(reference) = &args.reference {
         (reference.clone(), None)
     } else {
-        let image = of_branch(clients, &project, &platform).await?;
+        let image = branch_image::of_checkout(
+            clients,
+            &project,
+            &platform.image_repository,
+            &platform.model_package_group,
+        )
+        .await?;
         (image.digest, Some(image.why.to_string()))
     };
     let inventory = Inventory::look(ctx, clients, &project, &platform).await?;

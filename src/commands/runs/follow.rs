@@ -7,7 +7,8 @@ use mlops_core::wait::Poll;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use super::logs::{LogLine, chosen, named};
+use super::log_line::LogLine;
+use super::steps::{chosen, named};
 use crate::aws::sagemaker::runs::{self, Run};
 use crate::aws::{Clients, logs};
 use crate::context::Context;

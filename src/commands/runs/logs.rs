@@ -2,16 +2,15 @@
 
 use std::fmt;
 
-use anyhow::{Result, anyhow};
-use jiff::Timestamp;
-use mlops_core::error::Hint;
-use mlops_core::text::{clean, exact_time};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::RunsReport;
 use super::follow;
+use super::log_line::LogLine;
+use super::steps::chosen;
 use super::word::run_or_step;
-use crate::aws::sagemaker::runs::{self, Run, RunStep};
+use crate::aws::sagemaker::runs;
 use crate::aws::{Clients, logs};
 use crate::context::Context;
 
@@ -55,40 +54,6 @@ struct StepLog {
     events: Vec<LogLine>,
 }
 
-/// A line of a step's log.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct LogLine {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) step: Option<String>,
-    pub(super) time: Option<Timestamp>,
-    pub(super) message: String,
-    #[serde(skip)]
-    pub(super) timestamps: bool,
-}
-
-impl LogLine {
-    pub(super) fn new(step: Option<&str>, event: logs::Event, timestamps: bool) -> Self {
-        Self {
-            step: step.map(str::to_owned),
-            time: event.time,
-            message: event.message,
-            timestamps,
-        }
-    }
-}
-
-impl fmt::Display for LogLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.timestamps {
-            write!(f, "{}  ", self.time.map(exact_time).unwrap_or_default())?;
-        }
-        if let Some(step) = &self.step {
-            write!(f, "{step}  ")?;
-        }
-        f.write_str(&clean(&self.message))
-    }
-}
-
 pub(super) async fn run(
     ctx: &Context,
     clients: &Clients,
@@ -129,38 +94,6 @@ pub(super) async fn run(
     }))
 }
 
-/// The steps of this name: of exactly this one, else in any case.
-pub(super) fn named<'a>(steps: &'a [RunStep], name: &str) -> Vec<&'a RunStep> {
-    let exact: Vec<&RunStep> = steps.iter().filter(|step| step.name == name).collect();
-    if !exact.is_empty() {
-        return exact;
-    }
-    let lower = name.to_lowercase();
-    let same = |step: &&RunStep| step.name.to_lowercase() == lower;
-    steps.iter().filter(same).collect()
-}
-
-/// All steps, or those of a name; an error that names the steps there are.
-pub(super) fn chosen<'a>(run: &'a Run, name: Option<&str>) -> Result<Vec<&'a RunStep>> {
-    let Some(name) = name else {
-        return Ok(run.steps.iter().collect());
-    };
-    let found = named(&run.steps, name);
-    if !found.is_empty() {
-        return Ok(found);
-    }
-    let steps: Vec<&str> = run.steps.iter().map(|step| step.name.as_str()).collect();
-    Err(anyhow!(
-        "the run `{}` has started no step `{name}`",
-        run.run
-    ))
-    .hint(if steps.is_empty() {
-        "it has started no step at all".to_owned()
-    } else {
-        format!("its steps are {}", steps.join(", "))
-    })
-}
-
 impl fmt::Display for Logs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for log in &self.logs {
@@ -174,35 +107,5 @@ impl fmt::Display for Logs {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_steps_name_is_found_in_any_case() {
-        let step = |name: &str| RunStep {
-            name: name.to_owned(),
-            kind: Some("Training"),
-            status: "Succeeded".to_owned(),
-            started: None,
-            ended: None,
-            failure: None,
-            arn: None,
-            outcome: None,
-            cached_from: None,
-            attempts: None,
-        };
-        let steps = [step("Train"), step("train"), step("Evaluate")];
-        let names = |name: &str| -> Vec<&str> {
-            let found = named(&steps, name);
-            found.into_iter().map(|step| step.name.as_str()).collect()
-        };
-        assert_eq!(names("train"), ["train"]);
-        assert_eq!(names("TRAIN"), ["Train", "train"]);
-        assert_eq!(names("evaluate"), ["Evaluate"]);
-        assert!(names("eval").is_empty());
     }
 }

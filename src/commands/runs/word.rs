@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use mlops_core::error::hinted;
 use mlops_pipeline::{Definition, Graph};
 
-use super::logs::named;
+use super::steps::named;
 use crate::aws::Clients;
 use crate::aws::sagemaker::{gate, runs};
 

@@ -13,6 +13,8 @@ mod lambda;
 mod processing;
 pub(super) mod spark;
 
+pub use lambda::binary;
+
 /// What only one of the ways takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct RemoteArgs {

@@ -13,6 +13,7 @@ use crate::config::Project;
 use crate::context::Context;
 use crate::infra::{self, Platform};
 
+pub mod binary;
 mod code;
 
 use code::Code;

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{DateTime, ZipWriter};
 
+use super::binary::{self, Architecture};
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Clients, Expected};
-use crate::lambda_runtime::binary::{self, Architecture};
 
 /// An executable that Lambda can run.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::html::escape;
-use super::shape::number;
-use super::{Bin, FeatureReport};
+use super::escape;
+use crate::monitoring::shape::number;
+use crate::monitoring::{Bin, FeatureReport};
 
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 44.0;

@@ -1,0 +1,172 @@
+//! The steps of a run, and the parameters that it was started with.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use aws_sdk_sagemaker::types::{PipelineExecutionStep, PipelineExecutionStepMetadata, SortOrder};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::timestamp;
+use crate::aws::{AwsResultExt, Clients};
+
+/// The status of a run that a gate refused; SageMaker calls it `Failed`.
+pub const REFUSED: &str = "Refused";
+
+/// A step of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunStep {
+    /// Its name.
+    pub name: String,
+    /// Its type, as far as AWS says it yet.
+    pub kind: Option<&'static str>,
+    /// The service's own status.
+    pub status: String,
+    /// When it started.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// The ARN of the job, model or model package.
+    pub arn: Option<String>,
+    /// `True` or `False` of a Condition step.
+    pub outcome: Option<String>,
+    /// The earlier run whose result was used instead of running the step.
+    pub cached_from: Option<String>,
+    /// How often the step was tried, when more than once.
+    pub attempts: Option<i32>,
+}
+
+impl RunStep {
+    /// The status for people: a gate that refused its run has not failed.
+    pub fn shown_status(&self) -> &str {
+        match (self.kind, self.status.as_str()) {
+            (Some("Fail"), "Failed") => REFUSED,
+            (_, status) => status,
+        }
+    }
+
+    /// How long it took, or has taken until `now`, in seconds.
+    pub fn seconds(&self, now: Timestamp) -> Option<i64> {
+        let end = self.ended.unwrap_or(now);
+        Some((end.as_second() - self.started?.as_second()).max(0))
+    }
+
+    /// The log group and the job of this step, when it ran one.
+    pub fn log(&self) -> Option<(&'static str, &str)> {
+        let group = match self.kind? {
+            "Processing" => "/aws/sagemaker/ProcessingJobs",
+            "Training" => "/aws/sagemaker/TrainingJobs",
+            _ => return None,
+        };
+        Some((group, self.arn.as_deref()?.rsplit('/').next()?))
+    }
+}
+
+/// The Fail step that ended a run: a gate that refused it.
+pub(super) fn fail_step(steps: &[RunStep]) -> Option<&RunStep> {
+    steps
+        .iter()
+        .find(|step| step.kind == Some("Fail") && step.status == "Failed")
+}
+
+pub(super) fn model_package(steps: &[RunStep]) -> Option<&str> {
+    steps
+        .iter()
+        .filter(|step| step.kind == Some("RegisterModel"))
+        .find_map(|step| step.arn.as_deref())
+}
+
+/// The id in an execution's ARN.
+pub fn id(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+pub(super) fn text<T: AsRef<str>>(status: Option<T>) -> String {
+    status.map_or_else(|| "unknown".to_owned(), |status| status.as_ref().to_owned())
+}
+
+/// The steps of a run that were started, in that order.
+pub(super) async fn steps(clients: &Clients, arn: &str) -> Result<Vec<RunStep>> {
+    let steps = clients
+        .sagemaker
+        .list_pipeline_execution_steps()
+        .pipeline_execution_arn(arn)
+        .sort_order(SortOrder::Ascending)
+        .max_results(100)
+        .into_paginator()
+        .items()
+        .send()
+        .collect::<Result<Vec<_>, _>>()
+        .await
+        .aws("cannot list the steps of the run")?;
+    Ok(steps.iter().map(step).collect())
+}
+
+fn step(step: &PipelineExecutionStep) -> RunStep {
+    let (kind, arn) = step.metadata().map_or((None, None), subject);
+    RunStep {
+        name: step.step_name().unwrap_or_default().to_owned(),
+        kind,
+        status: text(step.step_status()),
+        started: step.start_time().and_then(timestamp),
+        ended: step.end_time().and_then(timestamp),
+        failure: step
+            .failure_reason()
+            .or_else(|| step.metadata()?.fail()?.error_message())
+            .map(str::to_owned),
+        arn,
+        outcome: step
+            .metadata()
+            .and_then(PipelineExecutionStepMetadata::condition)
+            .and_then(|condition| condition.outcome())
+            .map(|outcome| outcome.as_str().to_owned()),
+        // AWS's own examples show an empty ARN where nothing was reused.
+        cached_from: step
+            .cache_hit_result()
+            .and_then(|hit| hit.source_pipeline_execution_arn())
+            .filter(|arn| !arn.is_empty())
+            .map(|arn| id(arn).to_owned()),
+        attempts: step.attempt_count().filter(|count| *count > 1),
+    }
+}
+
+/// What a step's metadata is about: the step's type, and an ARN where it has one.
+fn subject(metadata: &PipelineExecutionStepMetadata) -> (Option<&'static str>, Option<String>) {
+    let owned = |arn: Option<&str>| arn.map(str::to_owned);
+    if let Some(job) = metadata.processing_job() {
+        (Some("Processing"), owned(job.arn()))
+    } else if let Some(job) = metadata.training_job() {
+        (Some("Training"), owned(job.arn()))
+    } else if let Some(model) = metadata.register_model() {
+        (Some("RegisterModel"), owned(model.arn()))
+    } else if let Some(model) = metadata.model() {
+        (Some("Model"), owned(model.arn()))
+    } else if metadata.condition().is_some() {
+        (Some("Condition"), None)
+    } else if metadata.fail().is_some() {
+        (Some("Fail"), None)
+    } else {
+        (None, None)
+    }
+}
+
+/// The parameters that a run was started with.
+pub async fn parameters(clients: &Clients, arn: &str) -> Result<BTreeMap<String, String>> {
+    let parameters = clients
+        .sagemaker
+        .list_pipeline_parameters_for_execution()
+        .pipeline_execution_arn(arn)
+        .max_results(100)
+        .into_paginator()
+        .items()
+        .send()
+        .collect::<Result<Vec<_>, _>>()
+        .await
+        .aws("cannot list the parameters of the run")?;
+    Ok(parameters
+        .into_iter()
+        .filter_map(|parameter| Some((parameter.name?, parameter.value?)))
+        .collect())
+}

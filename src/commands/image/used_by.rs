@@ -1,0 +1,69 @@
+//! Who uses an image.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::aws::image_use::UsingVersion;
+
+/// Who uses an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct UsedBy {
+    /// Versions of the project's models, the newest first.
+    pub models: Vec<UsingVersion>,
+    /// Runs that go on and work with it.
+    pub runs: BTreeSet<String>,
+    /// Endpoints of the account that run it.
+    pub endpoints: BTreeSet<String>,
+    /// Branches that pin it, as far as this clone knows them.
+    pub pins: BTreeSet<String>,
+    /// Branches whose tag it has.
+    pub branches: BTreeSet<String>,
+    /// True of the analyzer that Processing jobs run.
+    pub analyzer: bool,
+}
+
+impl UsedBy {
+    pub(super) fn add(&mut self, other: &Self) {
+        for model in &other.models {
+            if !self.models.contains(model) {
+                self.models.push(model.clone());
+            }
+        }
+        self.runs.extend(other.runs.iter().cloned());
+        self.endpoints.extend(other.endpoints.iter().cloned());
+        self.pins.extend(other.pins.iter().cloned());
+        self.branches.extend(other.branches.iter().cloned());
+        self.analyzer |= other.analyzer;
+    }
+
+    /// Why the image has to stay; nothing when it need not. A rejected version needs no image.
+    pub(super) fn needs(&self) -> Vec<String> {
+        let versions = self
+            .models
+            .iter()
+            .filter(|model| model.status != "Rejected");
+        let mut needs: Vec<String> = versions.map(|m| format!("version {}", m.version)).collect();
+        needs.extend(self.runs.iter().map(|id| format!("run {id}")));
+        needs.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
+        needs.extend(self.pins.iter().map(|name| format!("pin of {name}")));
+        needs.extend(self.branches.iter().map(|name| format!("branch {name}")));
+        needs.extend(self.analyzer.then(|| "analyzer".to_owned()));
+        needs
+    }
+
+    /// For a column: `v3, v2 rejected, endpoint flights, pin of feature/x`. Branches stand among
+    /// the tags.
+    pub(super) fn brief(&self) -> String {
+        let rejected = |model: &UsingVersion| match model.status.as_str() {
+            "Rejected" => format!("v{} rejected", model.version),
+            _ => format!("v{}", model.version),
+        };
+        let mut parts: Vec<String> = self.models.iter().map(rejected).collect();
+        parts.extend(self.runs.iter().map(|id| format!("run {id}")));
+        parts.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
+        parts.extend(self.pins.iter().map(|name| format!("pin of {name}")));
+        parts.extend(self.analyzer.then(|| "analyzer".to_owned()));
+        parts.join(", ")
+    }
+}

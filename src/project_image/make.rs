@@ -1,0 +1,122 @@
+//! Builds an image in the way that was asked for and that this machine can.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::Platform;
+use mlops_oci::base::SCRATCH;
+use mlops_oci::engine::Engine;
+use mlops_oci::program;
+
+use super::how::{How, Made, NONE, refuse_without_system};
+use super::parts::{by_engine, in_layers};
+use crate::config::{Builder, Project};
+use crate::context::Context;
+
+/// Who builds.
+enum Chosen {
+    Engine(Engine, PathBuf),
+    Layers,
+    Program,
+}
+
+/// Makes the image; an engine writes it to `output`.
+pub(crate) async fn make(
+    ctx: &Context,
+    project: &Project,
+    how: &How,
+    label: &str,
+    output: &Path,
+) -> Result<Made> {
+    let chosen = choose(ctx, project, how).await?;
+    if how.for_account {
+        match chosen {
+            Chosen::Engine(..) => {}
+            Chosen::Program => refuse_without_system(Some(NONE))?,
+            Chosen::Layers => {
+                let base = how.base(ctx, project).map_or(SCRATCH, |(name, _)| name);
+                refuse_without_system(Some(base))?;
+            }
+        }
+    }
+    let directory = project.path(&project.file.image.directory);
+    let platform = how.platform(project);
+    match chosen {
+        Chosen::Engine(engine, program) => {
+            by_engine(ctx, engine, &program, &directory, platform, label, output).await
+        }
+        Chosen::Layers => in_layers(ctx, project, how, &directory, label).await,
+        Chosen::Program => {
+            let label = label.to_owned();
+            let image = tokio::task::spawn_blocking(move || {
+                program::build(
+                    &directory.join("program"),
+                    &directory.join("requirements.txt"),
+                    &label,
+                )
+            })
+            .await??;
+            Ok(Made {
+                image,
+                saved: false,
+                builder: Builder::Program,
+                base: Some(NONE.to_owned()),
+                base_digest: None,
+                platform: Platform::Amd64,
+                python: None,
+                packages: None,
+                cached: false,
+                doubts: Vec::new(),
+            })
+        }
+    }
+}
+
+async fn choose(ctx: &Context, project: &Project, how: &How) -> Result<Chosen> {
+    let with_base = how.base(ctx, project).is_some();
+    let builder = how.builder(project);
+    let engine = match builder {
+        Builder::Layers => return Ok(Chosen::Layers),
+        Builder::Auto if with_base => return Ok(Chosen::Layers),
+        Builder::Program => None,
+        Builder::Auto if ctx.config.is_local() => None,
+        Builder::Docker => Some(Engine::Docker),
+        Builder::Podman => Some(Engine::Podman),
+        Builder::Buildah => Some(Engine::Buildah),
+        Builder::Auto => {
+            let directory = project.path(&project.file.image.directory);
+            if directory.join("Dockerfile").is_file() {
+                for engine in Engine::ALL {
+                    if let Some(program) = ctx.config.program(engine.name())
+                        && engine.answers(&program).await
+                    {
+                        return Ok(Chosen::Engine(engine, program));
+                    }
+                }
+            }
+            return Ok(Chosen::Layers);
+        }
+    };
+    if how.base.is_some() {
+        return Err(Failure::usage(format!(
+            "--base is for --builder layers; {} takes no base",
+            builder.as_str()
+        )));
+    }
+    let Some(engine) = engine else {
+        return Ok(Chosen::Program);
+    };
+    let name = engine.name();
+    let advice = "or build without an engine: --builder layers";
+    let program = ctx
+        .config
+        .program(name)
+        .ok_or_else(|| anyhow!("{name} is not on PATH"))
+        .hint(format!("install {name}, {advice}"))?;
+    if !engine.answers(&program).await {
+        return Err(anyhow!("{name} is there, but its engine does not answer"))
+            .hint(format!("start it, {advice}"));
+    }
+    Ok(Chosen::Engine(engine, program))
+}

@@ -1,5 +1,5 @@
-//! The container contract of SageMaker Model Monitor's analyzer, so that this binary runs where
-//! AWS's analyzer image ran: the environment says what to look at, files say what was found.
+//! The container contract of SageMaker Model Monitor's analyzer, so that this binary runs in place of
+//! AWS's analyzer image: the environment describes the analysis, files receive its results.
 //!
 //! Read: the environment (or the `Environment` map of `/opt/ml/config/processingjobconfig.json`),
 //! the data below `dataset_source`, the baseline's files. Written: `statistics.json`,
@@ -9,7 +9,7 @@
 //!
 //! Sources: "Container Contract Inputs", "… Outputs" and "CloudWatch Metrics for Bring Your Own
 //! Containers" of the SageMaker developer guide; names of variables from the SageMaker Python SDK.
-//! Where the host has no /opt/ml of its own, `SAGEMAKER_BASE_DIR` stands for it.
+//! On a host without /opt/ml, `SAGEMAKER_BASE_DIR` replaces it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,33 +26,33 @@ mod script;
 
 use job::Job;
 
-/// Where SageMaker puts a container's files, and takes them from.
+/// Root of a container's files in SageMaker.
 const BASE: &str = "/opt/ml";
 
 /// The sentence that becomes the job's `ExitMessage`.
 const MESSAGE: &str = "output/message";
 
-/// SageMaker keeps this many characters of it.
+/// Maximum characters of the message that SageMaker keeps.
 const MESSAGE_LENGTH: usize = 1024;
 
-/// What an analysis found, and the files that it wrote.
+/// The result of an analysis, and the files that it wrote.
 #[derive(Debug, Serialize)]
 pub struct Analysis {
     /// Rows of data.
     pub rows: u64,
     /// Columns of data.
     pub columns: usize,
-    /// How many constraints do not hold; `None` when a baseline was suggested.
+    /// Number of violations; `None` if a baseline was suggested.
     pub violations: Option<usize>,
     /// What was written.
     pub files: Vec<PathBuf>,
 }
 
-/// Does the job that `environment` describes, and leaves its message. `now` is the time of metrics
-/// that have no window.
+/// Runs the job that `environment` describes, and writes its message. `now` is the time of metrics
+/// without a window.
 ///
 /// # Errors
-/// What cannot be understood, read, checked or written; the message says it too.
+/// What cannot be parsed, read, checked or written. The message contains the same text.
 pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Result<Analysis> {
     let base = environment
         .get("SAGEMAKER_BASE_DIR")
@@ -64,7 +64,7 @@ pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Resu
     };
     let told = tell(&base.join(MESSAGE), &text);
     match result {
-        // The analysis itself failed: that there is no message either is the lesser trouble.
+        // The analysis itself failed; report that, even if the message cannot be written.
         Err(error) => Err(error),
         Ok(analysis) => told.map(|()| analysis),
     }
@@ -88,7 +88,7 @@ fn analyse(job: &Job, now: jiff::Timestamp) -> Result<Analysis> {
     let violations = baseline
         .as_ref()
         .map(|baseline| {
-            // The window's end is what a check of age means by now.
+            // Checks of age use the window's end as the current time.
             let clock = job.window.until.unwrap_or(now);
             validation::check(&profile, &statistics, baseline, clock)
         })
@@ -119,8 +119,8 @@ fn analyse(job: &Job, now: jiff::Timestamp) -> Result<Analysis> {
     })
 }
 
-/// The sentence of AWS's analyzer, by which a monitoring schedule tells `CompletedWithViolations`
-/// from `Completed`.
+/// The sentence of AWS's analyzer, by which a monitoring schedule distinguishes
+/// `CompletedWithViolations` from `Completed`.
 fn message(violations: usize) -> String {
     if violations == 0 {
         "Completed: Job completed successfully with no violations.".to_owned()

@@ -1,4 +1,4 @@
-//! The shared AWS clients, made once from one `SdkConfig`; one file per service for verbs that are
+//! The shared AWS clients, created once from one `SdkConfig`; one file per service for calls that are
 //! paged, polled or used twice.
 
 use anyhow::Result;
@@ -60,7 +60,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// The same clients, which put this flag into the command lines that they suggest.
+    /// The same clients, which add this flag to the command lines that they suggest.
     #[must_use]
     pub fn suggesting(mut self, flag: &'static str) -> Self {
         self.flag = flag;
@@ -72,8 +72,8 @@ impl Clients {
         format!("mlops{} {rest}", self.flag)
     }
 
-    /// Refuses (exit 4) a project of a local cloud, which AWS does not have. Another endpoint may
-    /// be a local cloud too.
+    /// Refuses (exit 4) a project of a local cloud when the clients use AWS. A custom endpoint may be
+    /// a local cloud too.
     pub fn require_cloud_of(&self, project: &Project) -> Result<()> {
         if project.file.account != LOCAL_ACCOUNT || self.local || self.endpoint_url().is_some() {
             return Ok(());
@@ -125,7 +125,7 @@ impl Clients {
         Ok(Self::new(config, false, network.clone()))
     }
 
-    /// Clients of the local cloud at an endpoint, with credentials of its own. The user's own
+    /// Clients of the local cloud at an endpoint, with its dummy credentials. The user's own
     /// credentials are not even read.
     pub fn of_endpoint(
         endpoint: &str,
@@ -134,7 +134,7 @@ impl Clients {
         region: Option<&str>,
     ) -> Self {
         let credentials = Credentials::new(access_key, secret_key, None, None, "mlops-local");
-        // Plain HTTP: reading the machine's root certificates would cost more than the request.
+        // Plain HTTP: loading the machine's root certificates would cost more than the request.
         let http = endpoint
             .starts_with("http://")
             .then(|| aws_smithy_http_client::Builder::new().build_http());
@@ -174,7 +174,7 @@ impl Clients {
         }
     }
 
-    /// The account that the credentials belong to (asked once, by `GetCallerIdentity`).
+    /// The account of the credentials (requested once, by `GetCallerIdentity`).
     pub async fn account(&self) -> Result<&str> {
         self.account
             .get_or_try_init(|| async {
@@ -192,7 +192,7 @@ impl Clients {
             .map(String::as_str)
     }
 
-    /// The certificates and proxies of connections that the SDK does not make.
+    /// Certificates and proxies for connections outside of the SDK.
     pub fn network(&self) -> &Network {
         &self.network
     }

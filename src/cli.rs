@@ -168,8 +168,8 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Waits for Ctrl-C, and answers what to say then. The notes are read here, before the command is
-/// dropped: it takes them with it.
+/// Waits for Ctrl-C and returns the notes to print. Reads them here, because they are removed when the
+/// command is dropped.
 pub async fn interrupted(interrupts: &Interrupts) -> Vec<String> {
     match tokio::signal::ctrl_c().await {
         Ok(()) => interrupts.notes(),

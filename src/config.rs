@@ -1,6 +1,6 @@
-//! What a command is configured with: `mlops.toml` < environment < flags.
+//! The configuration of a command: `mlops.toml` < environment < flags.
 //!
-//! The only reader of the environment. `mlops.toml` describes the project; it never holds a
+//! The only reader of the environment. `mlops.toml` describes the project; it never contains a
 //! profile, an endpoint or credentials, so a cloned repository cannot redirect a command.
 //! docs/config.md lists every key and variable.
 
@@ -124,7 +124,7 @@ fn is_inside(path: &Path) -> bool {
 /// A project on disk.
 #[derive(Debug, Clone)]
 pub struct Project {
-    /// The directory that holds `mlops.toml`.
+    /// The directory of `mlops.toml`.
     pub root: PathBuf,
     /// Its contents.
     pub file: ProjectFile,
@@ -257,7 +257,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Flags and environment, merged; the project is read when a command asks for it.
+/// Flags and environment, merged; the project is read on demand.
 #[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -270,7 +270,7 @@ pub struct Config {
     pub local_flag: Option<bool>,
     /// The AWS profile.
     pub profile: Option<String>,
-    /// The region of flags and environment; the project's comes after it.
+    /// The region of flags and environment, which overrides the project's.
     pub region: Option<String>,
     /// The endpoint of flags and environment.
     pub endpoint_url: Option<String>,
@@ -284,7 +284,7 @@ pub struct Config {
     pub yes: bool,
     /// When colour is used.
     pub color: Color,
-    /// Time between two looks at remote work.
+    /// Time between two polls of remote work.
     pub poll_interval: Duration,
     /// How long to wait for remote work.
     pub timeout: Duration,
@@ -302,7 +302,7 @@ pub struct Config {
     pub spark_home: Option<PathBuf>,
     /// Where Java is.
     pub java_home: Option<PathBuf>,
-    /// The directories that programs are looked for in.
+    /// The directories to search for programs.
     pub search_path: Vec<PathBuf>,
     /// The files that may hold logins of registries, the first that has one wins.
     pub registry_logins: Vec<PathBuf>,
@@ -336,7 +336,7 @@ impl Config {
         let local = match (args.local, variable("MLOPS_LOCAL")) {
             (Some(local), _) => local,
             (None, Some(value)) => value != "0",
-            // The project's own setting comes last: whoever names another place means it.
+            // The project's own setting comes last: any other setting is more explicit.
             (None, None) => {
                 args.profile.is_none()
                     && args.endpoint_url.is_none()
@@ -509,7 +509,7 @@ pub fn error_format(words: impl IntoIterator<Item = std::ffi::OsString>) -> Form
 /// The directory of what this user must keep secret and outside of projects and caches:
 /// `$XDG_STATE_HOME/mlops`, or `~/.local/state/mlops`. `None` without a home directory.
 pub fn secret_directory() -> Option<PathBuf> {
-    // A relative path is invalid by the XDG specification, and would lie in the project.
+    // A relative path is invalid by the XDG specification, and would be inside the project.
     env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)
         .filter(|directory| directory.is_absolute())

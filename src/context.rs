@@ -38,7 +38,7 @@ pub struct Context {
     interrupts: Interrupts,
 }
 
-/// What to say when Ctrl-C ends the command: how to come back to work that goes on.
+/// Notes to print when Ctrl-C ends the command: how to return to work that is still running.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupts(Arc<Mutex<Vec<String>>>);
 
@@ -142,8 +142,8 @@ impl Context {
         Ok(clients)
     }
 
-    /// The AWS clients, after a look that they reach the account and region of `project`: every
-    /// command that changes something asks for them here (exit 4 on the wrong account).
+    /// The AWS clients, after checking that they reach the account and region of `project`. Commands
+    /// that change something get them here (exit 4 for the wrong account).
     pub async fn aws_for(&self, project: &Project) -> Result<&Clients> {
         let clients = self.aws_of(project).await?;
         let account = clients.account().await?;
@@ -178,7 +178,7 @@ impl Context {
         Ok(clients)
     }
 
-    /// The account's image registry. Its token is asked for once, and again only when it is old or
+    /// The account's image registry. Its token is requested once, and renewed only when it is old or
     /// refused.
     pub async fn registry(&self, clients: &Clients) -> Result<Registry> {
         let login = aws::ecr::login(clients).await?;
@@ -210,12 +210,12 @@ impl Context {
         self.config.command(rest)
     }
 
-    /// The time, or the fixed one that a test asked for.
+    /// The current time, or the fixed one of a test.
     pub fn now(&self) -> jiff::Timestamp {
         self.config.now.unwrap_or_else(jiff::Timestamp::now)
     }
 
-    /// While the guard lives, Ctrl-C says `note` ("the run goes on; `mlops runs show X`").
+    /// While the guard lives, Ctrl-C prints `note` ("the run is still running; `mlops runs show X`").
     pub fn on_interrupt(&self, note: impl Into<String>) -> InterruptNote {
         let note = note.into();
         if let Ok(mut notes) = self.interrupts.0.lock() {
@@ -228,7 +228,7 @@ impl Context {
     }
 }
 
-/// Takes its note back when dropped.
+/// Removes its note when dropped.
 #[derive(Debug)]
 pub struct InterruptNote {
     interrupts: Interrupts,

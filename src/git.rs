@@ -1,4 +1,4 @@
-//! Git, as a subprocess: what a branch holds, and whether the working tree differs from it.
+//! Runs git as a subprocess: the contents of a branch, and whether the working tree differs from it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::BranchName;
 
-/// The name of the git remote that holds the project's `CodeCommit` repository.
+/// The git remote of the project's `CodeCommit` repository.
 pub const REMOTE: &str = "codecommit";
 
 /// A directory inside a git working tree. Paths are relative to this directory, which need not be
@@ -306,7 +306,7 @@ impl Repository {
         ])
     }
 
-    /// One line of output, or `None` when git says no.
+    /// One line of output, or `None` if git fails.
     fn answer<const N: usize>(&self, arguments: [&str; N]) -> Result<Option<String>> {
         let output = self.output(arguments)?;
         if !output.status.success() {

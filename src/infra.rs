@@ -70,7 +70,7 @@ pub async fn outputs(
         .map(|stack| stack.outputs))
 }
 
-/// What the platform stack of a project made; an error that says `mlops init` when it is not there.
+/// The outputs of a project's platform stack; an error suggests `mlops init` if it does not exist.
 pub async fn platform(clients: &Clients, project: &Project) -> Result<Platform> {
     let name = stack_name(&project.file.name, "platform");
     let outputs = outputs(clients, &name)

@@ -88,7 +88,7 @@ async fn serve() -> Result<()> {
     }
 }
 
-/// An error as the Runtime API takes it.
+/// An error in the Runtime API's format.
 fn failure(error: &anyhow::Error) -> Value {
     json!({"errorType": kind(error), "errorMessage": one_line(error)})
 }

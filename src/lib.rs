@@ -1,6 +1,6 @@
 //! `mlops`: the AWS `MLOps` reference architecture in one binary.
 //!
-//! docs/architecture.md says what each room is for and how data flows through them. A command is a
+//! src/README.md describes each module, docs/architecture.md how they fit together. A command is a
 //! module under [`commands`]: its `Args`, a `run(&Context, &Args) -> Result<Report>`, and the
 //! report. [`cli`] matches the parsed command line once, prints the report and returns its exit
 //! code.

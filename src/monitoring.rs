@@ -1,7 +1,8 @@
-//! Monitoring reports: what production data looks like beside its baseline.
+//! Monitoring reports: production data compared with its baseline.
 //!
-//! A [`MonitoringReport`] is built from the three files that an analysis leaves behind and the
-//! baseline; it renders as a table and as one self-contained HTML page.
+//! A [`MonitoringReport`] is built from the three files of an analysis and the baseline; it renders as
+//! a
+//! table and as one self-contained HTML page.
 
 use mlops_validation::types::InferredType;
 use mlops_validation::{Baseline, Statistics, Violation, Violations, drift};

@@ -10,10 +10,11 @@ mod errors;
 
 pub use errors::{print, print_interrupted, print_refusal};
 
-/// What a command found out: `Display` is for people, `Serialize` for scripts.
+/// The result of a command: `Display` is for people, `Serialize` for scripts.
 ///
-/// JSON field names are a contract. [`Report::exit`] says how the command ends when the work was
-/// done but the answer is "no" (violations found, gate refused).
+/// JSON field names are a contract. [`Report::exit`] is the exit code when the work was done but a
+/// check
+/// failed (violations found, gate refused).
 pub trait Report: Serialize + Display {
     /// The exit code that this report ends the process with.
     fn exit(&self) -> Exit {
@@ -53,8 +54,8 @@ impl Output {
         self.format
     }
 
-    /// Prints a report and returns the exit code it asks for. A closed pipe is success: the
-    /// reader has seen enough.
+    /// Prints a report and returns its exit code. A closed pipe is success: the reader has seen
+    /// enough.
     pub fn report<R: Report + ?Sized>(self, report: &R) -> io::Result<Exit> {
         if report.is_printed() {
             return Ok(report.exit());
@@ -78,8 +79,8 @@ impl Output {
         Ok(report.exit())
     }
 
-    /// Prints one line of a result that comes line by line; in JSON one object. False when nobody
-    /// reads any more.
+    /// Prints one line of a result that arrives line by line; one object in JSON. False if stdout was
+    /// closed.
     pub fn line(self, line: &(impl Serialize + Display)) -> io::Result<bool> {
         let mut out = io::stdout().lock();
         let written = match self.format {
@@ -99,7 +100,7 @@ impl Output {
     }
 }
 
-/// Prints what the parser answers itself: help and the version.
+/// Prints the parser's own output: help and the version.
 pub fn parser(answer: &clap::Error) -> io::Result<()> {
     finished(answer.print().and_then(|()| io::stdout().flush()))?;
     Ok(())
@@ -111,7 +112,7 @@ pub fn flush() -> io::Result<()> {
     Ok(())
 }
 
-/// The end of writing to stdout; false when nobody reads any more.
+/// Finishes writing to stdout; false if it was closed.
 fn finished(written: io::Result<()>) -> io::Result<bool> {
     match written {
         Ok(()) => Ok(true),

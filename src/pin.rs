@@ -1,8 +1,8 @@
-//! Which image a branch works with: the rule, and the pin that a branch may carry.
+//! The image of a branch: the rule, and the pin that a branch may have.
 //!
 //! `develop` follows the newest image that was pushed from it. The production branch has what was
-//! promoted. Any branch may hold a pin instead: a small file beside mlops.toml that git versions.
-//! It names the branch that it was made on, so that a merge does not pin another branch.
+//! promoted. Any branch may have a pin instead: a small file next to mlops.toml that git versions.
+//! It names its branch, so that a merge does not pin another branch.
 
 use std::fmt;
 use std::path::Path;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Branches, toml_problem};
 use crate::git::Repository;
 
-/// The pin's file, beside `mlops.toml`.
+/// The pin's file, next to `mlops.toml`.
 pub const FILE: &str = "image.pin.toml";
 
 /// The image that a branch was told to work with.
@@ -47,7 +47,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The rule for a branch; `pin` is what its commit or working tree holds.
+    /// The rule for a branch; `pin` is the file in its commit or working tree.
     pub fn of(branches: &Branches, branch: &BranchName, pin: Option<&Pin>) -> Self {
         match pin {
             Some(pin) if pin.branch == *branch => Self::Pinned(pin.clone()),
@@ -58,7 +58,7 @@ impl Rule {
 }
 
 impl Pin {
-    /// Reads a pin's file (exit 2 when it is wrong); `place` says where it is from.
+    /// Parses a pin's file (exit 2 if it is invalid); `place` is its origin, for messages.
     pub fn parse(bytes: &[u8], place: &str) -> Result<Self> {
         let pin: Self = toml::from_slice(bytes)
             .map_err(|error| {

@@ -28,7 +28,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `quiet` says nothing, `verbose` adds details. Bars are drawn only when stderr is a terminal.
+    /// `quiet` prints nothing, `verbose` adds details. Bars are drawn only if stderr is a terminal.
     pub fn new(quiet: bool, verbose: bool) -> Self {
         let mode = if quiet {
             Mode::Quiet
@@ -84,7 +84,7 @@ impl Progress {
             Mode::Quiet => {}
             Mode::Lines => write_stderr(&line),
             Mode::Bars => {
-                // A broken stderr leaves nobody to tell.
+                // Without stderr there is no way to report an error.
                 let _ = self.bars.println(line);
             }
         }
@@ -105,7 +105,7 @@ impl Progress {
         bar
     }
 
-    /// Starts a task of unknown length that only a terminal shows; a log hears how it ends.
+    /// Starts a task of unknown length. Only a terminal shows it; a log receives its end.
     pub fn spinner(&self, message: impl Into<Cow<'static, str>>) -> Task {
         let message = message.into();
         let bar = self.new_spinner();
@@ -163,7 +163,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// Says what is happening now; a log hears changes only.
+    /// Updates the message; a log receives only changes.
     pub fn set(&mut self, message: impl Into<String>) {
         let message = mlops_core::text::clean(&message.into());
         if message == self.last {
@@ -176,7 +176,7 @@ impl Task {
         self.last = message;
     }
 
-    /// Says what is happening now to a terminal; a log hears it when `--verbose` was given.
+    /// Updates the message on a terminal; a log receives it with `--verbose`.
     pub fn detail(&mut self, message: impl Into<String>) {
         let message = mlops_core::text::clean(&message.into());
         if self.progress.mode == Mode::Lines {
@@ -249,7 +249,7 @@ impl Transfer {
         parts.insert(part.to_owned(), Part { position: 0, bar });
     }
 
-    /// So much of a part has moved; less than before when it must be moved again.
+    /// Updates the number of bytes of a part; it decreases if bytes must be moved again.
     pub fn position(&self, part: &str, bytes: u64) {
         if let Some(part) = self.parts().get_mut(part) {
             self.advance(part.position, bytes);
@@ -284,7 +284,7 @@ fn style(template: &str) -> ProgressStyle {
         .progress_chars("=> ")
 }
 
-/// Writes one line to stderr; a closed stderr leaves nobody to tell.
+/// Writes one line to stderr; ignores a closed stderr.
 pub fn write_stderr(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr().lock(), "{line}");

@@ -1,5 +1,4 @@
-//! The image of a project's image directory: what git says of its files, how it is built, and the
-//! push of it.
+//! The image of a project's image directory: the git state of its files, its build, and its push.
 
 use std::path::PathBuf;
 
@@ -70,7 +69,7 @@ pub(crate) async fn of_working_tree(
     })
 }
 
-/// Pushes it, and answers the image that it is.
+/// Pushes it, and returns its digest.
 pub(crate) async fn send(
     ctx: &Context,
     registry: &Registry,

@@ -17,7 +17,7 @@ impl Prompt {
         Self { yes }
     }
 
-    /// True when the answer is yes; an error (exit 2) when nobody can be asked.
+    /// Whether the user answers yes; an error (exit 2) without a terminal.
     pub fn confirm(self, question: &str) -> Result<bool> {
         if self.yes {
             return Ok(true);

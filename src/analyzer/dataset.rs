@@ -1,5 +1,5 @@
-//! The data of a job as sources for the engine: the files below `dataset_source`, those of the
-//! window only, and bytes changed where the engine has no word for what the contract says.
+//! The data of a job as sources for the engine: the files below `dataset_source`, limited to the
+//! window, and rewritten where the contract allows formats that the engine does not have.
 
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ pub(super) fn open(job: &Job, baseline: Option<&Baseline>) -> Result<(Vec<Source
     Ok((sources, format))
 }
 
-/// What an endpoint captured: as it is, one side of it, or what a script makes of it.
+/// Captured traffic: unchanged, one side of it, or the output of a script.
 fn captured(
     job: &Job,
     sides: Sides,
@@ -122,7 +122,7 @@ fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// CSV without a header, with one: the names by position, then `_cN` as Spark has it.
+/// Adds a header to CSV without one: the names by position, then `_cN` as in Spark.
 fn with_header(mut input: Box<dyn Read + Send>, names: &[String]) -> io::Result<Input> {
     let mut start = Vec::new();
     let fields = loop {
@@ -140,7 +140,7 @@ fn with_header(mut input: Box<dyn Read + Send>, names: &[String]) -> io::Result<
         let found = reader
             .read_byte_record(&mut record)
             .map_err(io::Error::other)?;
-        // A record that ends with the bytes at hand may go on in the next.
+        // A record at the end of the buffer may continue in the next one.
         if ended || (found && reader.position().byte() < start.len() as u64) {
             break record.len();
         }

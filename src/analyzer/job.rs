@@ -1,4 +1,4 @@
-//! What a job is to do, from its environment.
+//! Parses a job from its environment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use serde_json::Value;
 
 use super::located;
 
-/// The job's configuration, whose `Environment` counts where the process's own has nothing.
+/// The job's configuration. Its `Environment` supplies variables that the process does not have.
 const CONFIGURATION: &[&str] = &[
     "config/processingjobconfig.json",
-    // The developer guide's place; jobs have it in the other.
+    // The path in the developer guide; jobs have the other one.
     "processing/processingjobconfig.json",
 ];
 
-/// What `dataset_format` says.
+/// The parsed `dataset_format`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DatasetFormat {
     /// Comma-separated values, with or without a header line.
     Csv { header: bool },
-    /// An object a line.
+    /// One object per line.
     JsonLines,
     /// Parquet.
     Parquet,
@@ -52,7 +52,7 @@ impl Sides {
 /// A job of the analyzer.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// `/opt/ml`, or what stands for it.
+    /// `/opt/ml`, or its replacement.
     pub(super) base: PathBuf,
     pub(super) format: DatasetFormat,
     pub(super) source: PathBuf,
@@ -68,11 +68,11 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Reads the environment; `base` is `/opt/ml` or what stands for it.
+    /// Parses the environment; `base` is `/opt/ml` or its replacement.
     ///
     /// # Errors
-    /// The first variable that is missing or cannot be understood, by name; an analysis that is
-    /// not of data quality.
+    /// The first variable that is missing or cannot be parsed, by name; an analysis other than of data
+    /// quality.
     pub(super) fn read(environment: &BTreeMap<String, String>, base: &Path) -> Result<Self> {
         let configured = configured(base)?;
         let variable = |name: &str| {
@@ -138,7 +138,7 @@ impl Job {
         Ok(job)
     }
 
-    /// What to say when no row counts.
+    /// The error if no row counts.
     pub(super) fn nothing(&self) -> anyhow::Error {
         let Window { since, until } = self.window;
         let end = |time: Option<jiff::Timestamp>, open: &str| {
@@ -176,8 +176,8 @@ fn configured(base: &Path) -> Result<BTreeMap<String, String>> {
     Ok(BTreeMap::new())
 }
 
-/// `{"csv":{"header":true}}`, `{"json":{"lines":true}}` (SDK) or `{"json":{"line":true}}` (API),
-/// `{"parquet":{}}`, `{"sagemakerCaptureJson":{"captureIndexNames":[…]}}`; names in any case, a
+/// Parses `{"csv":{"header":true}}`, `{"json":{"lines":true}}` (SDK) or `{"json":{"line":true}}`
+/// (API), `{"parquet":{}}`, `{"sagemakerCaptureJson":{"captureIndexNames":[…]}}`; names in any case, a
 /// switch as a boolean or as text.
 fn format(text: &str) -> Result<DatasetFormat> {
     let value: Value =
@@ -239,7 +239,7 @@ fn sides(names: Option<&Value>) -> Result<Sides> {
     }
 }
 
-/// A time as the monitoring platform writes it; the developer guide's examples have spaces in it.
+/// Parses a time as the monitoring platform writes it; the developer guide's examples contain spaces.
 fn time(text: &str) -> Result<jiff::Timestamp> {
     let packed: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     packed

@@ -1,5 +1,6 @@
-//! CloudWatch metrics: a JSON record a line, which the monitoring platform puts into the name space
-//! `/aws/sagemaker/Endpoints/data-metrics`. A plain Processing job's file stays where it is.
+//! CloudWatch metrics: one JSON record per line, which the monitoring platform publishes in the
+//! namespace
+//! `/aws/sagemaker/Endpoints/data-metrics`. The file of a plain Processing job is not collected.
 //!
 //! Names and statistics are those of the built-in container ("CloudWatch Metrics" of the developer
 //! guide): `feature_data_NAME` (sum, minimum, maximum, number of values), `feature_non_null_NAME`
@@ -14,10 +15,10 @@ use serde_json::{Value, json};
 
 use super::job::Job;
 
-/// Where the platform looks; the documented place is the directory.
+/// The file in the directory that the platform collects; only the directory is documented.
 const FILE: &str = "output/metrics/cloudwatch/cloudwatch_metrics.jsonl";
 
-/// The records of an analysis, of every column that the baseline's `emit_metrics` lets speak.
+/// The records of an analysis, for every column with `emit_metrics` enabled in the baseline.
 pub(super) fn lines(
     job: &Job,
     baseline: Option<&Baseline>,
@@ -56,7 +57,7 @@ pub(super) fn lines(
         if !emits(name) {
             continue;
         }
-        // Without a value there is no least and no greatest one.
+        // Without values there is no minimum and no maximum.
         if let Some(numbers) = &feature.numerical_statistics
             && numbers.common.num_present > 0
         {

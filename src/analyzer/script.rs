@@ -1,5 +1,5 @@
 //! `record_preprocessor_script` and `post_analytics_processor_script`: Python, run by one child
-//! process for all records (script.py), which streams them.
+//! process (script.py), which streams all records.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -14,20 +14,19 @@ use serde::Deserialize;
 use super::job::Sides;
 use super::lines::{Lines, cut, read};
 
-/// What runs the scripts, on PATH.
+/// The interpreter of the scripts, on PATH.
 const PYTHON: &str = "python3";
 
-/// The program around a script.
+/// The driver of a script.
 const DRIVER: &str = include_str!("script.py");
 
-/// What SageMaker's users call this error.
+/// The name of this error in SageMaker.
 const FAILED: &str = "Exception while invoking preprocessor script";
 
-/// Every captured event of the window, as the script's `preprocess_handler` makes records of it:
-/// JSON Lines.
+/// Streams every captured event of the window through the script's `preprocess_handler` as JSON Lines.
 ///
 /// # Errors
-/// The script or Python is not there.
+/// The script or Python is missing.
 pub(super) fn preprocess(
     script: &Path,
     columns: &[String],
@@ -62,7 +61,7 @@ pub(super) fn preprocess(
 /// Runs the script's `postprocess_handler`.
 ///
 /// # Errors
-/// The script or Python is not there, or the handler fails.
+/// The script or Python is missing, or the handler fails.
 pub(super) fn postprocess(script: &Path) -> Result<()> {
     let mut child = start("postprocess", script)?;
     drop(child.stdin.take());
@@ -101,7 +100,7 @@ fn start(kind: &str, script: &Path) -> Result<Child> {
         })
 }
 
-/// What tells an event's time.
+/// The time of an event.
 #[derive(Deserialize)]
 struct Timed {
     #[serde(default, rename = "eventMetadata")]
@@ -118,7 +117,7 @@ struct Metadata {
 fn feed(mut stdin: ChildStdin, files: &[PathBuf], window: Window, sides: Sides) -> io::Result<()> {
     for file in files {
         feed_file(&mut stdin, file, window, sides).map_err(|error| match error.kind() {
-            // The script has ended: what it said is the error, not this.
+            // The script has ended: report its own error, not the broken pipe.
             io::ErrorKind::BrokenPipe => error,
             _ => io::Error::other(format!("{}: {error}", file.display())),
         })?;
@@ -155,19 +154,19 @@ fn feed_file(stdin: &mut ChildStdin, file: &Path, window: Window, sides: Sides) 
     Ok(())
 }
 
-/// The records that the script made, as they come.
+/// The script's records, as they arrive.
 struct Records {
     child: Child,
     output: BufReader<ChildStdout>,
     feeder: Option<JoinHandle<io::Result<()>>>,
     line: Vec<u8>,
     read: usize,
-    /// Whether the script has seen every event.
+    /// Whether the script has received every event.
     done: bool,
 }
 
 impl Records {
-    /// After the last record: whether everything went well.
+    /// After the last record: checks that both script and feeder succeeded.
     fn end(&mut self) -> io::Result<()> {
         let status = self.child.wait()?;
         let fed = match self.feeder.take().map(JoinHandle::join) {
@@ -176,7 +175,7 @@ impl Records {
             Some(Err(_)) => return Err(io::Error::other("the reader of the events ended")),
         };
         match fed {
-            // The script ended first: what it said counts, not the pipe that broke.
+            // The script ended first: report its error, not the broken pipe.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             _ if status.success() && self.done => Ok(()),
             _ if status.success() => Err(io::Error::other(format!(
@@ -219,8 +218,7 @@ impl Read for Records {
 
 impl Drop for Records {
     fn drop(&mut self) {
-        // When the reading ended early, the script has nothing more to do; the feeder ends with
-        // the pipe.
+        // If reading ended early, stop the script; the feeder ends with the pipe.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -20,11 +20,11 @@ pub struct There {
     pub uri: String,
     /// Its tag.
     pub tag: ImageTag,
-    /// What was sent; none when it was there.
+    /// The push; `None` if the image already existed.
     pub pushed: Option<Pushed>,
 }
 
-/// The image of this program. `cache` is where images' layers are kept between commands.
+/// Builds the image of this program. `cache` keeps image layers between commands.
 ///
 /// # Errors
 /// This machine is not Linux.
@@ -49,10 +49,10 @@ pub fn check_machine(local: bool) -> Result<()> {
     .hint("run it on an x86-64 machine, or in CI")
 }
 
-/// Sends the image when the repository has it not yet. `registry` is asked for only then.
+/// Pushes the image unless the repository has it. `registry` is called only if necessary.
 ///
 /// # Errors
-/// The push fails, or this program is for another processor than an account's instances.
+/// The push fails, or this program's architecture differs from an account's instances.
 pub async fn ensure(
     clients: &Clients,
     progress: &Progress,

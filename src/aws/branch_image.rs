@@ -1,4 +1,4 @@
-//! The image of a branch, by digest: its pin, what was promoted, or the newest pushed from it.
+//! Resolves a branch to an image digest: its pin, the promoted image, or the newest pushed from it.
 
 use std::fmt;
 
@@ -24,12 +24,12 @@ pub struct Place<'a> {
     pub group: &'a str,
 }
 
-/// An image by digest, and why it is this one.
+/// An image by digest, and why it was chosen.
 #[derive(Debug, Clone, Serialize)]
 pub struct BranchImage {
     /// `sha256:…`
     pub digest: String,
-    /// Why it is this one.
+    /// Why it was chosen.
     pub why: Why,
 }
 
@@ -67,12 +67,12 @@ impl fmt::Display for Why {
     }
 }
 
-/// The tag that follows a branch's pushes.
+/// The tag that a branch's pushes move.
 pub fn tag(branch: &BranchName) -> String {
     branch.as_str().replace('/', "-")
 }
 
-/// Finds the image of a branch; an error that says how to give it one.
+/// Resolves the image of a branch; an error suggests how to create one.
 pub async fn find(
     clients: &Clients,
     place: Place<'_>,
@@ -231,7 +231,7 @@ async fn promoted(clients: &Clients, place: Place<'_>, branch: &BranchName) -> R
     })
 }
 
-/// The version that `mlops promote` marked as live, where no endpoint says it.
+/// The version that `mlops promote` marked as live, if no endpoint determines it.
 async fn marked_live(clients: &Clients, versions: &[ModelVersion]) -> Result<Option<Model>> {
     for version in versions.iter().filter(|v| v.status == "Approved") {
         let model = models::describe(clients, &version.arn).await?;

@@ -1,4 +1,4 @@
-//! Objects that are read as streams: data sets for validation, captured traffic.
+//! Objects as streams: data sets for validation, captured traffic.
 
 use std::io::{self, Read};
 
@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 use super::s3::S3Uri;
 use super::{AwsResultExt, Clients};
 
-/// The object of that key, and every object under it as a directory; in the order of their keys,
-/// without the empty ones that consoles make for directories.
+/// The object with that key, and every object below it as a directory, by key, without the empty ones
+/// that consoles create for directories.
 pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
     let sized = sized(clients, address).await?;
     Ok(sized.into_iter().map(|(object, _)| object).collect())
@@ -52,7 +52,7 @@ pub async fn sized(clients: &Clients, address: &S3Uri) -> Result<Vec<(S3Uri, u64
     Ok(found)
 }
 
-/// How many invocations are captured under an address: captured files hold one a line.
+/// Number of captured invocations below an address: captured files have one per line.
 pub async fn lines(clients: &Clients, address: &S3Uri) -> Result<usize> {
     let mut count = 0;
     for object in objects(clients, address).await? {
@@ -93,7 +93,7 @@ pub fn opener(
                 .await
                 .aws("cannot read it")
         });
-        // Not `into()`: the hint and the exit code must be found again in the boxed error.
+        // Not `into()`: the boxed error must keep its hint and exit code.
         let object = object.map_err(|error| {
             io::Error::other(error.reallocate_into_boxed_dyn_error_without_backtrace())
         })?;

@@ -20,7 +20,7 @@ pub struct Stack {
     pub id: String,
     /// Its status.
     pub status: StackStatus,
-    /// Why it has this status, where CloudFormation says.
+    /// The reason of this status, if CloudFormation reports one.
     pub reason: Option<String>,
     /// Its parameters.
     pub parameters: BTreeMap<String, String>,
@@ -37,7 +37,7 @@ pub struct Change {
     pub resource: String,
     /// The resource type.
     pub r#type: String,
-    /// True when the resource is, or may be, made anew.
+    /// Whether the resource is, or may be, replaced.
     pub replaced: bool,
 }
 
@@ -52,9 +52,9 @@ pub struct Event {
     pub r#type: String,
     /// The resource's status.
     pub status: ResourceStatus,
-    /// Why, where CloudFormation says.
+    /// The reason, if CloudFormation reports one.
     pub reason: Option<String>,
-    /// The token of the request that it came from.
+    /// The token of the request that caused it.
     pub token: Option<String>,
 }
 
@@ -70,7 +70,7 @@ const NO_CHANGE_SET: [Expected; 2] = [
     Expected::code("ChangeSetNotFoundException"),
 ];
 
-/// The stack is being worked on, or was made in the meantime.
+/// The stack is being worked on, or was created in the meantime.
 const BUSY: [Expected; 2] = [
     Expected::message("ValidationError", "Stack:", " can not be updated"),
     Expected::message("ValidationError", "Stack:", " can not be created"),
@@ -107,14 +107,14 @@ pub async fn stack(clients: &Clients, name: &str) -> Result<Option<Stack>> {
     }))
 }
 
-/// A change set to be made.
+/// A change set to create.
 #[derive(Debug)]
 pub struct NewChangeSet<'a> {
     /// The stack.
     pub stack: &'a str,
     /// The change set's own name.
     pub name: &'a str,
-    /// What it is for.
+    /// Its description.
     pub description: &'a str,
     /// True when the stack is new.
     pub create: bool,
@@ -122,12 +122,12 @@ pub struct NewChangeSet<'a> {
     pub template: &'a str,
     /// The template's parameters.
     pub parameters: &'a [(&'static str, String)],
-    /// What the template needs the caller to allow (`CAPABILITY_NAMED_IAM`).
+    /// The capabilities that the template needs (`CAPABILITY_NAMED_IAM`).
     pub capabilities: &'a [&'static str],
 }
 
-/// Creates a change set and returns its id. `None` when the stack has one of this name already, or
-/// is not in the state that the caller saw: of two clients at once, CloudFormation lets one through.
+/// Creates a change set and returns its id. `None` if the stack already has one with this name, or is
+/// not in the state that the caller saw: of two concurrent clients, CloudFormation admits one.
 pub async fn create_change_set(
     clients: &Clients,
     new: &NewChangeSet<'_>,
@@ -179,11 +179,11 @@ pub async fn create_change_set(
 pub struct ChangeSet {
     /// Its ARN.
     pub id: String,
-    /// What it is for.
+    /// Its description.
     pub description: Option<String>,
-    /// Whether CloudFormation has worked it out.
+    /// Whether CloudFormation has computed it.
     pub status: ChangeSetStatus,
-    /// Why it has this status, where CloudFormation says.
+    /// The reason of this status, if CloudFormation reports one.
     pub reason: String,
     /// Whether it can be, or was, executed.
     pub execution: Option<ExecutionStatus>,
@@ -192,7 +192,7 @@ pub struct ChangeSet {
 }
 
 impl ChangeSet {
-    /// True when it can neither be executed now nor later.
+    /// Whether it can never be executed.
     pub fn is_spent(&self) -> bool {
         let being_made = matches!(
             self.status,
@@ -205,14 +205,14 @@ impl ChangeSet {
             )
     }
 
-    /// True when CloudFormation found nothing to do: a failure that only its wording tells.
+    /// Whether CloudFormation found no changes: a failure that only its message identifies.
     fn is_empty(&self) -> bool {
         self.reason.contains("didn't contain changes")
             || self.reason.contains("No updates are to be performed")
     }
 }
 
-/// A change set by its name and stack, or by its ARN; `None` when it, or its stack, is gone.
+/// A change set by its name and stack, or by its ARN; `None` if it, or its stack, was deleted.
 pub async fn change_set(clients: &Clients, stack: &str, name: &str) -> Result<Option<ChangeSet>> {
     const NO_STACK: Expected = Expected::message("ValidationError", "Stack [", "] does not exist");
 
@@ -245,18 +245,18 @@ fn values(parameters: Option<Vec<Parameter>>) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What became of a change set.
+/// The outcome of computing a change set.
 #[derive(Debug)]
 pub enum Planned {
     /// It can be executed, and would make these changes.
     Changes(Vec<Change>),
-    /// It would change nothing; it was removed.
+    /// It would change nothing, and was deleted.
     Nothing,
-    /// Another client removed it.
+    /// Another client deleted it.
     Gone,
 }
 
-/// Waits until CloudFormation has worked out a change set.
+/// Waits until CloudFormation has computed a change set.
 pub async fn planned(clients: &Clients, waiter: Waiter, stack: &str, id: &str) -> Result<Planned> {
     let doing = format!("cannot prepare the stack {stack}");
     let done = waiter
@@ -325,7 +325,7 @@ async fn changes(clients: &Clients, id: &str, doing: &str) -> Result<Option<Vec<
     Ok(Some(found))
 }
 
-/// Removes a change set that is not to be executed; one that is gone is no error.
+/// Deletes a change set that will not be executed; a missing one is not an error.
 pub async fn delete_change_set(clients: &Clients, id: &str) -> Result<()> {
     clients
         .cloudformation
@@ -337,7 +337,7 @@ pub async fn delete_change_set(clients: &Clients, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Starts the changes of a change set; false when it can no longer be executed: another one was.
+/// Starts the changes of a change set; false if it can no longer be executed because another one was.
 /// The events of the stack carry `token`.
 pub async fn execute_change_set(
     clients: &Clients,
@@ -414,7 +414,7 @@ pub async fn events(clients: &Clients, stack: &str, after: Option<&str>) -> Resu
     Ok(found)
 }
 
-/// Deletes a stack by its ARN and waits until it is gone.
+/// Deletes a stack by its ARN and waits until it is deleted.
 pub async fn delete_stack(clients: &Clients, waiter: Waiter, id: &str) -> Result<()> {
     let doing = format!("cannot delete the stack {id}");
     clients

@@ -2,7 +2,7 @@
 //! last. The manifest's own version id is the version of the data set.
 //!
 //! SageMaker jobs cannot read an object by its version id, so the first run that uses a version
-//! copies it, by version id and on S3's side, to `snapshots/NAME/VERSION/`.
+//! copies it server-side, by version id, to `snapshots/NAME/VERSION/`.
 
 use std::path::Path;
 
@@ -34,25 +34,25 @@ pub use pull::{Plan, Pulled, plan, pull};
 pub use push::{Pushed, STANDS, push};
 pub use snapshot::snapshot;
 
-/// How many requests run side by side.
+/// Maximum number of parallel requests.
 const PARALLEL: usize = 16;
 
 /// The format of a manifest.
 pub const SCHEMA: u32 = 1;
 
-/// The name of a data set's manifest beside its files.
+/// The name of a data set's manifest, next to its files.
 pub const MANIFEST: &str = "manifest.json";
 
-/// What `verify` or `pull` found wrong with one file.
+/// A problem that `verify` or `pull` found with a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The path in the data set.
     pub path: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
 }
 
-/// What a version of a data set consists of: `datasets/NAME/manifest.json`.
+/// The contents of a version of a data set: `datasets/NAME/manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The format, [`SCHEMA`].
@@ -92,7 +92,7 @@ pub struct ManifestFile {
 pub struct DatasetVersion {
     /// The version: the manifest's version id.
     pub id: String,
-    /// What it consists of.
+    /// Its contents.
     pub manifest: Manifest,
 }
 
@@ -104,7 +104,7 @@ fn manifest_uri(bucket: &str, dataset: &DatasetName) -> S3Uri {
     S3Uri::new(bucket, format!("{}{MANIFEST}", prefix(dataset)))
 }
 
-/// Where the snapshot of a version lies; ends in `/`.
+/// The address of a version's snapshot; ends in `/`.
 pub fn snapshot_uri(bucket: &str, dataset: &DatasetName, version: &str) -> S3Uri {
     S3Uri::new(bucket, format!("snapshots/{dataset}/{version}/"))
 }
@@ -134,7 +134,7 @@ fn parse(bytes: &[u8], uri: &S3Uri, id: Option<String>) -> Result<DatasetVersion
     Ok(DatasetVersion { id, manifest })
 }
 
-/// True for a path that stays below the directory that it is joined to.
+/// Whether a path stays below the directory that it is joined to.
 fn is_safe(path: &str) -> bool {
     !path.is_empty()
         && !path.contains('\0')
@@ -154,21 +154,20 @@ pub struct ListedVersion {
     pub written: Timestamp,
     /// True for the newest.
     pub latest: bool,
-    /// What it consists of, where that was read.
+    /// Its contents, if the manifest was read.
     pub manifest: Option<Manifest>,
 }
 
 /// The versions of a data set, newest first.
 #[derive(Debug, Clone)]
 pub struct Versions {
-    /// Those that were asked for.
+    /// The requested versions.
     pub versions: Vec<ListedVersion>,
     /// True when there are more.
     pub more: bool,
 }
 
-/// At most `limit` versions of a data set, newest first; the manifests of the newest `read` are
-/// read.
+/// Lists at most `limit` versions of a data set, newest first, and reads the newest `read` manifests.
 pub async fn versions(
     client: &Client,
     bucket: &str,

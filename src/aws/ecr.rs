@@ -1,4 +1,4 @@
-//! ECR: the registry's login, and what a repository says of its images.
+//! ECR: the registry's login, and the images of a repository.
 
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_ecr::types::{ImageDetail, ImageIdentifier};
@@ -13,10 +13,10 @@ pub mod scan;
 /// How to log in to the registry.
 #[derive(Clone)]
 pub struct Login {
-    /// Where the registry answers: `https://ACCOUNT.dkr.ecr.REGION.amazonaws.com`, or the local
-    /// cloud's address.
+    /// The registry's endpoint: `https://ACCOUNT.dkr.ecr.REGION.amazonaws.com`, or the local cloud's
+    /// address.
     pub endpoint: String,
-    /// base64 of `AWS:PASSWORD`; good for 12 hours.
+    /// base64 of `AWS:PASSWORD`; valid for 12 hours.
     pub basic: String,
 }
 
@@ -40,7 +40,7 @@ pub struct Described {
 }
 
 impl Described {
-    /// The tag that is a git commit (40 hexadecimal digits): `mlops image push` gives it.
+    /// The tag that is a git commit (40 hexadecimal digits), which `mlops image push` sets.
     pub fn commit(&self) -> Option<&str> {
         self.tags
             .iter()
@@ -65,8 +65,8 @@ pub fn is_commit(tag: &str) -> bool {
     tag.len() == 40 && tag.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The one of `images` that REF names: a tag, a digest, or the beginning of one (four hexadecimal
-/// digits or more, with or without `sha256:`). Exit 2 when there is none, or more than one.
+/// Resolves REF among `images`: a tag, a digest, or the beginning of one (four hexadecimal digits or
+/// more, with or without `sha256:`). Exit 2 if none matches, or more than one.
 pub fn choose<'a>(
     images: &'a [Described],
     repository: &str,
@@ -102,7 +102,7 @@ pub fn choose<'a>(
     }
 }
 
-/// Asks for a token (`GetAuthorizationToken`).
+/// Requests a token (`GetAuthorizationToken`).
 pub async fn login(clients: &Clients) -> Result<Login> {
     let answer = clients
         .ecr
@@ -227,7 +227,7 @@ fn read(detail: &ImageDetail) -> Option<Described> {
             .image_size_in_bytes()
             .and_then(|size| u64::try_from(size).ok())
             .unwrap_or_default(),
-        // As exact as ECR is: the wire has seconds as a binary fraction.
+        // As precise as ECR: seconds are a binary fraction on the wire.
         pushed: detail
             .image_pushed_at()
             .and_then(|time| jiff::Timestamp::from_millisecond(time.to_millis().ok()?).ok()),
@@ -241,7 +241,7 @@ fn read(detail: &ImageDetail) -> Option<Described> {
 
 /// Removes images by digest, with all their tags. An index has to come before its images.
 pub async fn remove(clients: &Clients, repository: &str, digests: &[String]) -> Result<()> {
-    // The most that one call takes.
+    // Maximum per call.
     for part in digests.chunks(100) {
         let ids = part
             .iter()
@@ -254,7 +254,7 @@ pub async fn remove(clients: &Clients, repository: &str, digests: &[String]) -> 
             .send()
             .await
             .aws(format!("cannot remove images of `{repository}`"))?;
-        // What is gone already is as it should be.
+        // An image that was already deleted is not a failure.
         let failure = answer.failures().iter().find(|failure| {
             failure
                 .failure_code()
@@ -298,7 +298,7 @@ mod tests {
         let chosen = |reference: &str| choose(&images, "r", reference).map(|i| i.digest.as_str());
         assert_eq!(chosen("v1").unwrap(), "sha256:abcd11");
         assert_eq!(chosen("sha256:abcd2").unwrap(), "sha256:abcd22");
-        // A tag comes first, though it looks like a digest.
+        // Tags take precedence, even if they look like a digest.
         assert_eq!(chosen("abcd11").unwrap(), "sha256:abcd22");
         assert_eq!(chosen("sha256:abcd11").unwrap(), "sha256:abcd11");
         for bad in ["abcd", "abc", "v2", "", "sha256:"] {

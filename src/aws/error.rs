@@ -7,12 +7,12 @@ use mlops_core::network::Problem;
 
 /// Turns the SDK's results into ours.
 pub trait AwsResultExt<T> {
-    /// Says what we were doing; keeps the service's code, message and request id.
+    /// Adds what we were doing; keeps the service's code, message and request id.
     fn aws(self, doing: impl Into<String>) -> anyhow::Result<T>;
 
-    /// Like [`AwsResultExt::aws`], but `None` for an error that the caller expects: what it asked
-    /// for does not exist, or is being changed by another. Every other failure stays an error: an
-    /// answer that could not be had says nothing about what exists.
+    /// Like [`AwsResultExt::aws`], but `None` for an error that the caller expects: the requested
+    /// thing does not exist, or is being changed by another client. Every other failure stays an
+    /// error: a request that failed reveals nothing about what exists.
     fn aws_unless(
         self,
         doing: impl Into<String>,
@@ -20,8 +20,8 @@ pub trait AwsResultExt<T> {
     ) -> anyhow::Result<Option<T>>;
 }
 
-/// An error that is part of a service's contract, such as "it does not exist": one error code, or,
-/// where the service uses the code of every wrong request, one code and the wording of the message.
+/// An error that is part of a service's contract, such as "it does not exist": one error code or, if
+/// the service uses that code for every invalid request, one code together with its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
     code: &'static str,
@@ -29,7 +29,7 @@ pub struct Expected {
     ends: &'static str,
 }
 
-/// Codes that say nothing by themselves: services use them for every wrong request.
+/// Ambiguous codes: services use them for every invalid request.
 const AMBIGUOUS: [&str; 4] = [
     "ValidationException",
     "ValidationError",
@@ -37,15 +37,15 @@ const AMBIGUOUS: [&str; 4] = [
     "InvalidParameterValue",
 ];
 
-/// Codes of requests that the caller may not make, or that the service does not have.
+/// Codes of requests that the caller may not make, or that the service does not support.
 const UNANSWERED: [&str; 3] = ["AccessDenied", "AccessDeniedException", "NotImplemented"];
 
 impl Expected {
-    /// A code that means one thing only.
+    /// A code with one meaning.
     ///
     /// # Panics
     ///
-    /// With an ambiguous code; in a constant, which it is made for, when it is compiled.
+    /// With an ambiguous code. Use it in constants, where the compiler reports this.
     pub const fn code(code: &'static str) -> Self {
         assert!(
             !is_one_of(code, &AMBIGUOUS) && !is_one_of(code, &UNANSWERED),
@@ -62,14 +62,15 @@ impl Expected {
     ///
     /// # Panics
     ///
-    /// Without any wording.
+    /// Without any text.
     pub const fn message(code: &'static str, starts: &'static str, ends: &'static str) -> Self {
         assert!(!starts.is_empty() || !ends.is_empty());
         Self { code, starts, ends }
     }
 
-    /// The caller may not ask, or the service cannot answer. Only for a question whose answer is
-    /// an optimization or comes with a later call anyway: the caller must assume nothing.
+    /// The caller lacks permission, or the service cannot answer. Only for optional questions: the
+    /// answer is
+    /// an optimization or comes with a later call anyway, and the caller must assume nothing.
     ///
     /// # Panics
     ///
@@ -83,14 +84,14 @@ impl Expected {
         }
     }
 
-    /// True when an error has this code and this wording.
+    /// Whether an error has this code and this message.
     pub fn says(&self, code: Option<&str>, message: Option<&str>) -> bool {
         let message = message.unwrap_or_default().trim().trim_end_matches('.');
         code == Some(self.code) && message.starts_with(self.starts) && message.ends_with(self.ends)
     }
 }
 
-/// True when a service's error is one of those that are expected.
+/// Whether a service's error is one of the expected ones.
 fn is_expected<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, expected: &[Expected]) -> bool {
     error.as_service_error().is_some_and(|error| {
         expected

@@ -1,4 +1,4 @@
-//! The endpoint: what it really serves, and its answers.
+//! Endpoints: what they serve, and invocations.
 
 use anyhow::Result;
 use aws_sdk_sagemaker::primitives::Blob;
@@ -95,7 +95,7 @@ async fn model_package(clients: &Clients, configuration: &str) -> Result<Option<
     }))
 }
 
-/// Sends one request to an endpoint and answers its body as text.
+/// Sends one request to an endpoint and returns the response body as text.
 pub async fn invoke(
     clients: &Clients,
     endpoint: &str,

@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::shared::IntoShared;
 use mlops_core::network::{Network, is_direct};
 use url::Url;
 
-/// A client for AWS, or for an endpoint that takes its place.
+/// A client for AWS, or for an endpoint that replaces it.
 pub(super) fn client(network: &Network) -> SharedHttpClient {
     let through = |proxy: ProxyConfig| {
         let network = network.clone();

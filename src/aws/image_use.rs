@@ -1,4 +1,4 @@
-//! Who uses the images of a repository: model versions, runs that go on, and endpoints of the
+//! Finds the users of a repository's images: model versions, runs in progress, and endpoints of the
 //! account.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,7 +18,7 @@ use super::ecr::Described;
 use super::sagemaker::{NO_CONFIGURATION, NO_ENDPOINT, NO_MODEL, NO_PACKAGE, models, runs};
 use super::{AwsResultExt, Clients, Expected};
 
-/// How many descriptions are asked for at once.
+/// Maximum number of parallel Describe calls.
 const AT_ONCE: usize = 8;
 
 /// A model version that names an image.
@@ -30,18 +30,18 @@ pub struct UsingVersion {
     pub status: String,
 }
 
-/// Who uses one image.
+/// The users of one image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Users {
     /// The versions of the project's models, newest first.
     pub models: Vec<UsingVersion>,
-    /// The runs that go on and work with it, by id.
+    /// The runs in progress that use it, by id.
     pub runs: BTreeSet<String>,
     /// The endpoints that run it, or are about to.
     pub endpoints: BTreeSet<String>,
 }
 
-/// Whose use of images is looked at.
+/// The scope of the search.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     /// The ECR repository's name.
@@ -52,8 +52,8 @@ pub struct Scope<'a> {
     pub pipeline: &'a str,
 }
 
-/// Who uses each image of a repository, by digest; what names a tag counts for the image that has
-/// it now.
+/// The users of each image of a repository, by digest. A reference by tag counts for the image that
+/// has the tag now.
 pub async fn users(
     clients: &Clients,
     scope: Scope<'_>,
@@ -65,10 +65,10 @@ pub async fn users(
         pipeline,
     } = scope;
     let mut users: BTreeMap<String, Users> = BTreeMap::new();
-    // The runs come first: one that ends meanwhile has registered its model when those are asked.
+    // Runs first: one that ends in the meantime has registered its model when models are listed.
     for (run, named) in running(clients, pipeline).await? {
         for name in named {
-            // A run's description has the digest alone.
+            // A run's description contains only the digest.
             let alone = images.iter().any(|image| image.digest == name);
             let digest = if alone {
                 Some(name)
@@ -125,8 +125,8 @@ fn digest(uri: &str, repository: &str, images: &[Described]) -> Option<String> {
         .map(|image| image.digest.clone())
 }
 
-/// The runs that are not over, by id, with what may name an image: the digest in the description,
-/// and the parameters.
+/// The runs in progress, by id, with possible references to images: the digest in the description, and
+/// the parameters.
 async fn running(clients: &Clients, pipeline: &str) -> Result<Vec<(String, Vec<String>)>> {
     let listed = runs::list(clients, pipeline, usize::MAX).await?;
     let going = listed.into_iter().filter(|(_, run)| !run.is_over());
@@ -140,13 +140,13 @@ async fn running(clients: &Clients, pipeline: &str) -> Result<Vec<(String, Vec<S
     .await
 }
 
-/// The images that model packages name, by ARN; none of those that are gone.
+/// The images of model packages, by ARN; deleted packages are skipped.
 async fn package_images(
     clients: &Clients,
     arns: &[String],
 ) -> Result<BTreeMap<String, Vec<String>>> {
     let mut found = BTreeMap::new();
-    // The most that one call takes.
+    // Maximum per call.
     for part in arns.chunks(100) {
         let answer = clients
             .sagemaker
@@ -172,7 +172,7 @@ async fn package_images(
     Ok(found)
 }
 
-/// An error for the first model that could not be described, unless it is gone.
+/// An error for the first model that could not be described, unless it was deleted.
 fn check(errors: &HashMap<String, BatchDescribeModelPackageError>) -> Result<()> {
     let first = errors
         .iter()
@@ -216,7 +216,7 @@ async fn endpoints(clients: &Clients) -> Result<Vec<(String, BTreeSet<String>)>>
     .await
 }
 
-/// The images of an endpoint; none when it is gone.
+/// The images of an endpoint; empty if it was deleted.
 async fn endpoint(clients: &Clients, name: &str) -> Result<BTreeSet<String>> {
     let described = clients
         .sagemaker
@@ -232,7 +232,7 @@ async fn endpoint(clients: &Clients, name: &str) -> Result<BTreeSet<String>> {
         .filter_map(|image| image.resolved_image().or(image.specified_image()))
         .map(str::to_owned)
         .collect();
-    // A deployment under way (or that failed) names its images by its configuration only.
+    // A deployment in progress (or failed) names its images only by its configuration.
     let settled = described.endpoint_status() == Some(&EndpointStatus::InService);
     if !settled || uris.is_empty() {
         let pending = described.pending_deployment_summary();
@@ -267,7 +267,7 @@ fn deployed(endpoint: &DescribeEndpointOutput) -> impl Iterator<Item = &Deployed
     running.chain(starting)
 }
 
-/// The images of an endpoint configuration's models; none of those that are gone.
+/// The images of an endpoint configuration's models; deleted ones are skipped.
 async fn configured(clients: &Clients, configuration: &str) -> Result<Vec<String>> {
     let described = clients
         .sagemaker

@@ -9,16 +9,16 @@ use serde::Deserialize;
 
 use super::{AwsResultExt, Clients};
 
-/// What an invocation came to.
+/// The result of an invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invoked {
-    /// The function's answer.
+    /// The function's response.
     Answer(Vec<u8>),
     /// The function failed: its own error, or the runtime's.
     Failed {
         /// `Sandbox.Timedout`, `Runtime.ExitError`, or the function's own.
         kind: String,
-        /// What went wrong.
+        /// The error message.
         message: String,
         /// The last 4 KB of its log.
         log: String,
@@ -32,8 +32,8 @@ struct FunctionError {
     error_message: Option<String>,
 }
 
-/// Invokes a function and waits for its answer. HTTP 200 says only that it ran: whether it failed
-/// stands in `FunctionError`.
+/// Invokes a function and waits for its response. HTTP 200 only means that it ran: `FunctionError`
+/// tells whether it failed.
 pub async fn invoke(clients: &Clients, function: &str, event: Vec<u8>) -> Result<Invoked> {
     let answer = clients
         .lambda

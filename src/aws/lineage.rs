@@ -1,4 +1,4 @@
-//! Lineage: what SageMaker recorded by itself, and what `mlops` adds to it.
+//! Lineage: the entities that SageMaker records, and those that `mlops` adds.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +20,13 @@ pub struct Entity {
     pub r#type: String,
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// What it stands for.
+    /// The source that it represents.
     pub source: Option<String>,
     /// Its properties; of a job its status.
     pub properties: BTreeMap<String, String>,
 }
 
-/// What lies around a model version.
+/// The lineage of a model version.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Graph {
     /// What it was made from.
@@ -48,8 +48,8 @@ pub fn data_version_uri(snapshot: &str, version: &str) -> Option<String> {
         .then(|| format!("s3://{bucket}/datasets/{dataset}/manifest.json?versionId={version}"))
 }
 
-/// Registers what SageMaker does not track by itself: the data set's version, the image's digest
-/// and the git commit, each contributing to the model version. Twice gives the same graph.
+/// Registers what SageMaker does not track: the data set's version, the image's digest and the git
+/// commit, each contributing to the model version. Idempotent.
 pub async fn register(clients: &Clients, repository: &str, model: &Model) -> Result<()> {
     let package = artifact(clients, &model.arn, "Model", &[]).await?;
     let property = |name: &str| model.properties.get(name).map(String::as_str);
@@ -95,7 +95,7 @@ async fn find(clients: &Clients, uri: &str) -> Result<Option<String>> {
         .map(str::to_owned))
 }
 
-/// The ARN of the artifact of a source URI, which is made when there is none.
+/// The ARN of the artifact of a source URI, which is created if necessary.
 async fn artifact(
     clients: &Clients,
     uri: &str,
@@ -144,7 +144,7 @@ async fn associate(clients: &Clients, source: &str, destination: &str) -> Result
     Ok(())
 }
 
-/// What a model version was made from and used for; `None` when lineage does not know it.
+/// The ancestors and descendants of a model version; `None` if lineage does not have it.
 pub async fn around(clients: &Clients, package: &str) -> Result<Option<Graph>> {
     let Some(start) = find(clients, package).await? else {
         return Ok(None);

@@ -54,7 +54,7 @@ impl Reader {
                     .await
                     .aws(format!("cannot read the log of `{}`", self.job))?;
                 events.extend(page.events().iter().map(event));
-                // At the end the answer repeats the token of the request.
+                // At the end, the response repeats the token of the request.
                 let next = page.next_forward_token().map(str::to_owned);
                 if next.is_none() || next == asked {
                     break;

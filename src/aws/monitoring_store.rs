@@ -1,4 +1,4 @@
-//! Where monitoring results lie: `monitoring/<endpoint>/<run>/` in the artifact bucket, beside the
+//! Stores monitoring results: `monitoring/<endpoint>/<run>/` in the artifact bucket, next to the
 //! captured traffic under `capture/<endpoint>/`.
 
 use anyhow::Result;

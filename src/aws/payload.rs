@@ -1,4 +1,4 @@
-//! Payloads that are not hashed twice: what a request already says of its body is signed.
+//! Signs payloads by a checksum that the request already carries, so that they are not hashed twice.
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_smithy_runtime_api::box_error::BoxError;

@@ -86,7 +86,7 @@ pub fn choose<'a>(
     Ok(found)
 }
 
-/// Refuses (exit 3) a version that uncommitted files went into: nobody could make it again.
+/// Refuses (exit 3) a version that was built from uncommitted files: nobody could reproduce it.
 pub async fn require_committed(clients: &Clients, group: &str, arn: &str) -> Result<()> {
     let Some(model) = models::describe(clients, arn).await? else {
         return Ok(());
@@ -164,7 +164,7 @@ pub fn verify(endpoint: &Endpoint, requested: &str, package: &str) -> Result<()>
     Ok(())
 }
 
-/// Marks `chosen` as the version in production, and every other that still says so as replaced: an
+/// Marks `chosen` as the version in production, and every other one with that mark as replaced: an
 /// interrupted promotion may have left one.
 pub async fn mark_live(
     clients: &Clients,

@@ -25,8 +25,8 @@ pub(super) const NOT_FOUND: &[Expected] = &[
     Expected::code("ResourceNotFoundException"),
 ];
 
-// The older families have no code for absence: they answer `ValidationException`, the code of
-// every wrong request, and only the message tells.
+// The older operations have no code for absence: they return `ValidationException`, the code of every
+// invalid request, and only the message differs.
 
 /// An endpoint that does not exist.
 pub(super) const NO_ENDPOINT: &[Expected] = &absent("Could not find endpoint \"", "\"");

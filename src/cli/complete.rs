@@ -16,19 +16,19 @@ use crate::config::{Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
 use crate::git::Repository;
 
-/// The variable by which a shell asks for completions.
+/// The variable that a shell sets to request completions.
 const VARIABLE: &str = "MLOPS_COMPLETE";
 
 /// Largest definition, in bytes, whose steps are offered: SageMaker's limit.
 const LARGEST_DEFINITION: u64 = 1 << 20;
 
-/// Maximum time to compute candidates; the shell blocks meanwhile.
+/// Maximum time to compute candidates; the shell blocks during that time.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// How many of the newest runs and versions are offered.
 const NEWEST: usize = 20;
 
-/// Answers a shell that asks for completions; false for every other command line.
+/// Responds to a shell that requests completions; false for every other command line.
 ///
 /// # Errors
 /// The shell is not supported, or stdout cannot be written.
@@ -199,7 +199,7 @@ fn context() -> Result<Context> {
     Ok(Context::new(config, Interrupts::default()))
 }
 
-/// The flags that say which cloud is asked. The line is not complete, so that clap would refuse it.
+/// The flags that select the cloud. clap would refuse the incomplete line.
 fn flags(words: impl Iterator<Item = OsString>) -> GlobalArgs {
     let mut found = GlobalArgs::default();
     let mut words = words.filter_map(|word| word.into_string().ok());

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(grouped, visible);
     }
 
-    /// The commands without commands of their own, with their path.
+    /// The commands without subcommands, with their path.
     fn leaves(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
         for child in command.get_subcommands().filter(|it| !it.is_hide_set()) {
             let path = format!("{path} {}", child.get_name());

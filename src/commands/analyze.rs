@@ -16,8 +16,8 @@ use crate::output::Report;
 #[serde(transparent)]
 pub struct Analyzed(Analysis);
 
-/// Does what the environment says. Violations are no failure here: the job's message and its files
-/// tell of them.
+/// Runs the job in the environment. Violations are not a failure: the job's message and files report
+/// them.
 pub async fn run(ctx: &Context) -> Result<Analyzed> {
     let now = ctx.now();
     let analysis =

@@ -121,7 +121,7 @@ fn dataset(name: Option<&DatasetName>, project: Option<&Project>) -> Result<Data
         .hint("name the data set")
 }
 
-/// The version that was asked for, or the newest.
+/// The requested version, or the newest.
 async fn find(
     ctx: &Context,
     clients: &Clients,

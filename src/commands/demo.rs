@@ -1,4 +1,4 @@
-//! `mlops demo`: the whole story on the local cloud, told by this same binary.
+//! `mlops demo`: runs the whole story on the local cloud with this same binary.
 
 mod story;
 
@@ -93,7 +93,7 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<Told> {
     })
 }
 
-/// Makes the directory, or takes an empty one.
+/// Creates the directory, or accepts an empty one.
 fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
     let directory = match wanted {
         Some(directory) => ctx.config.directory.join(directory),
@@ -117,7 +117,7 @@ fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// Runs one command as a reader would; what it prints is shown as it comes.
+/// Runs one command as a reader would, and prints its output as it arrives.
 async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
     let mut command = match step.program {
         Program::Git => Command::new("git"),
@@ -126,7 +126,7 @@ async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
     command
         .args(step.arguments)
         .current_dir(directory)
-        // Whatever the environment says of profiles and endpoints.
+        // Overrides profiles and endpoints of the environment.
         .env("MLOPS_LOCAL", "1")
         .stdin(Stdio::null());
     if step.program == Program::Git

@@ -61,7 +61,7 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         (None, None) => None,
     };
     let spec = infra::platform_stack(&project, digest);
-    // What a stack names must be there: where the repository stands already, the image goes first.
+    // What a stack references must exist: if the repository already exists, push the image first.
     let standing = before.and_then(|outputs| Platform::read(&stack, &outputs).ok());
     let registry = || ctx.registry(clients);
     if let (Some(image), Some(standing)) = (&analyzer, &standing) {

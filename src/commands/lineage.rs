@@ -1,4 +1,4 @@
-//! `mlops lineage`: where a model version comes from, and where it is used.
+//! `mlops lineage`: the origin of a model version, and its users.
 
 use anyhow::{Result, anyhow};
 use mlops_core::error::Hint;

@@ -16,7 +16,7 @@ use crate::aws::sagemaker::runs;
 use crate::context::Context;
 use crate::output::Report;
 
-/// Versions that are looked at concurrently; SageMaker throttles more.
+/// Maximum number of versions to describe in parallel; SageMaker throttles more.
 const PARALLEL: usize = 6;
 
 /// Look at the versions in the model registry
@@ -72,7 +72,7 @@ pub struct Listed {
     live: bool,
 }
 
-/// Looks into the model registry.
+/// Lists or shows model versions.
 pub async fn run(ctx: &Context, command: &ModelsCommand) -> Result<ModelsReport> {
     let project = ctx.project()?;
     let group = project.file.name.as_str();
@@ -138,7 +138,7 @@ fn first(metrics: &serde_json::Map<String, serde_json::Value>) -> String {
     )
 }
 
-/// A version with its branch; `None` when it is gone.
+/// A version with its branch; `None` if it was deleted.
 async fn listed(
     clients: &Clients,
     arn: &str,

@@ -18,7 +18,7 @@ use crate::infra;
 use crate::monitoring::MonitoringReport;
 use crate::output::Report;
 
-/// The baseline that a run was compared with, kept beside its result.
+/// The baseline that a run was compared with, stored next to its result.
 const BASELINE_CONSTRAINTS: &str = "baseline_constraints.json";
 const BASELINE_STATISTICS: &str = "baseline_statistics.json";
 
@@ -72,7 +72,7 @@ pub struct ReportArgs {
 pub struct Monitored {
     #[serde(flatten)]
     report: MonitoringReport,
-    /// Where the result lies in S3.
+    /// The result's location in S3.
     stored: String,
     /// The page that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -204,7 +204,7 @@ async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> {
     })
 }
 
-/// The endpoint has the project's name; results lie in the platform's artifact bucket.
+/// The endpoint has the project's name; results are in the platform's artifact bucket.
 async fn store(clients: &Clients, project: &Project) -> Result<Store> {
     let bucket = infra::platform(clients, project).await?.artifact_bucket;
     Ok(Store::new(bucket, project.file.name.as_str()))

@@ -1,4 +1,4 @@
-//! `mlops promote`: puts a model version into production.
+//! `mlops promote`: deploys a model version to production.
 
 use anyhow::{Context as _, Result};
 use mlops_core::error::Hint;

@@ -43,7 +43,7 @@ pub enum RunsCommand {
     },
 }
 
-/// Looks at runs, or stops one.
+/// Shows runs, or stops one.
 pub async fn run(ctx: &Context, command: &RunsCommand) -> Result<RunsReport> {
     let project = ctx.project()?;
     let pipeline = project.file.name.as_str();

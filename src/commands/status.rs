@@ -39,7 +39,7 @@ pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
         let name = infra::stack_name(&project.file.name, part);
         let stack = cloudformation::stack(clients, &name).await?;
         if let (Some(stack), "platform") = (&stack, part) {
-            // Without its outputs it is not finished; its status says so.
+            // A stack without outputs is not finished; its status shows that.
             platform = infra::Platform::read(&name, &stack.outputs).ok();
         }
         stacks.push(Stack {

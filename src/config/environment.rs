@@ -95,7 +95,7 @@ const FOR_INSTALLERS: &[&str] = &[
     "CURL_CA_BUNDLE",
 ];
 
-/// What the local cloud's server may know besides.
+/// Further variables that the local cloud's server receives.
 const FOR_THE_SERVER: &[&str] = &[
     "HOME",
     "XDG_CACHE_HOME",
@@ -118,8 +118,8 @@ pub fn server_environment() -> Vec<(OsString, OsString)> {
     found
 }
 
-/// The part of the environment that installers of Python packages, which run the packages' own
-/// code, are started with. HOME is not in it. pip gets the bundle unless it has a setting of its own.
+/// The environment of Python package installers, which run the packages' own code. It does not contain
+/// HOME. pip receives the bundle unless it has its own setting.
 pub fn installer_environment(bundle: Option<&CaBundle>) -> Vec<(OsString, OsString)> {
     let mut found = chosen(FOR_INSTALLERS);
     if !found.iter().any(|(name, _)| name == PIP_SETTINGS) {
@@ -138,8 +138,8 @@ pub fn installer_environment(bundle: Option<&CaBundle>) -> Vec<(OsString, OsStri
 
 const PIP_SETTINGS: &str = "PIP_CONFIG_FILE";
 
-/// The user's pip.conf, which may name the only index that can be reached; pip would look for it
-/// in the HOME that it is not given.
+/// The user's pip.conf, which may name the only reachable index; pip would search for it in HOME,
+/// which it does not receive.
 fn pip_settings() -> Option<(OsString, OsString)> {
     let home = env::home_dir()?;
     [".config/pip/pip.conf", ".pip/pip.conf"]
@@ -156,7 +156,7 @@ pub fn ca_bundle() -> Option<CaBundle> {
     ca_bundle_of(None)
 }
 
-/// The same, where the profile may be named by a flag. As in botocore the variable comes first.
+/// The same, if a flag may name the profile. As in botocore the variable takes precedence.
 pub(super) fn ca_bundle_of(profile: Option<&str>) -> Option<CaBundle> {
     if let Some(path) = env::var_os(CA_BUNDLE).filter(|path| !path.is_empty()) {
         return Some(CaBundle {
@@ -192,7 +192,7 @@ fn in_home(path: &str) -> PathBuf {
     }
 }
 
-/// The variables of these names; `X_*` stands for all that start with `X_`.
+/// The variables with these names; `X_*` matches every name that starts with `X_`.
 fn chosen(names: &[&str]) -> Vec<(OsString, OsString)> {
     env::vars_os()
         .filter(|(found, _)| {

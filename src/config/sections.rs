@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct Branches {
     /// Tracks the newest image automatically.
     pub develop: BranchName,
-    /// Holds what was promoted.
+    /// The branch with what was promoted.
     pub production: BranchName,
 }
 

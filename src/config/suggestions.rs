@@ -41,7 +41,7 @@ impl Config {
         format!("mlops{} {rest}", self.cloud_flag())
     }
 
-    /// The flag that this command ran with; ` --local` too where only the environment says so.
+    /// The flag that this command ran with; ` --local` too if only the environment sets it.
     pub fn cloud_flag(&self) -> &'static str {
         match self.local_flag {
             Some(true) => " --local",

@@ -1,11 +1,14 @@
-//! Deploying a stack by change set, also where another client deploys it at the same time or was
-//! killed while it did.
+//! Deploys a stack by change set, even if another client deploys it concurrently or was killed during
+//! a deployment.
 //!
-//! A stack has one change set of ours, of a fixed name, so CloudFormation itself lets one client
-//! through; its description is the hash of what is to be deployed. A client that finds the name
-//! taken reuses a change set with its own hash, waits for one with another hash to be executed, and
-//! replaces one that nobody executes. The events of the deployment carry the hash, too, so that a
-//! client can tell whether the work in progress is its own.
+//! A stack has one change set of ours with a fixed name, so CloudFormation itself admits one client.
+//! Its
+//! description is the hash of what it deploys. A client that finds the name taken reuses a change set
+//! with
+//! its own hash, waits for one with another hash to be executed, and replaces one that nobody
+//! executes.
+//! The events of the deployment carry the hash too, so that a client can tell whether the work in
+//! progress is its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -107,7 +110,7 @@ pub async fn prepare(
 enum State {
     /// There is no stack, or one without resources.
     New,
-    /// The stack is whole.
+    /// The stack is complete.
     Update,
     /// The last update was left where it failed.
     HalfUpdated,

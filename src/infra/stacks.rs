@@ -108,7 +108,7 @@ pub fn platform_stack(project: &Project, analyzer: Option<&str>) -> StackSpec {
     }
 }
 
-/// A branch as an image tag: what a tag cannot hold becomes `-`.
+/// A branch as an image tag: characters that tags do not allow become `-`.
 fn tag_of(branch: &str) -> String {
     branch
         .chars()
@@ -169,9 +169,9 @@ pub fn endpoint_stack(
     }
 }
 
-/// The function that validates, made of the zip at `code_key` of the artifact bucket. Its parameter
-/// `Revision` is the hash of everything else: the stack's output of that name says whether the
-/// stack is what it should be.
+/// The validation function, from the zip at `code_key` of the artifact bucket. Its parameter
+/// `Revision` is the hash of everything else: comparing it with the stack's output shows whether the
+/// stack is up to date.
 pub fn validation_stack(
     project: &Project,
     platform: &Platform,

@@ -16,7 +16,7 @@ use crate::commands::validate::{self, ValidateArgs};
 use crate::config::{Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
 
-/// Violations that take more than this are left out of the answer: they are in the file.
+/// Maximum bytes of violations in a response; larger ones are only in the file.
 const LONGEST: usize = 1 << 20;
 
 /// What to validate.
@@ -38,7 +38,7 @@ struct Event {
     output: Option<String>,
 }
 
-/// The command line that an event becomes.
+/// The command line that corresponds to an event.
 #[derive(Debug, Parser)]
 struct Line {
     #[command(flatten)]
@@ -47,7 +47,7 @@ struct Line {
     validate: ValidateArgs,
 }
 
-/// Validates what the event names; answers what the data is like and where the files are.
+/// Validates the data that the event names; returns the result and the files' locations.
 pub(super) async fn handle(event: &[u8]) -> Result<Value> {
     let event: Event = serde_json::from_slice(event)
         .map_err(|error| Failure::usage(format!("the event is not one of a validation: {error}")))
@@ -163,7 +163,7 @@ async fn fetch(clients: &Clients, address: &str, path: &Path) -> Result<()> {
     std::fs::write(path, found.bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Uploads the files of a directory; the violations last, so that a result that has them is whole.
+/// Uploads the files of a directory; the violations last, so that a result that has them is complete.
 async fn put(clients: &Clients, directory: &Path, output: &str) -> Result<Vec<String>> {
     let prefix: S3Uri = output.parse()?;
     let slash = if prefix.key.is_empty() || prefix.key.ends_with('/') {

@@ -45,7 +45,7 @@ pub fn compare(then: &FeatureStatistics, now: &FeatureStatistics) -> Vec<Bin> {
     }
 }
 
-/// Ranges between the outermost 1 % of both sides; what lies beyond is in the outermost ranges.
+/// Ranges between the outermost 1 % of both sides; values beyond count in the outermost ranges.
 fn ranges(before: &Ranks, after: &Ranks, whole: bool) -> Vec<Bin> {
     let both = |q: f64, pick: fn(f64, f64) -> f64| {
         before
@@ -77,7 +77,7 @@ fn ranges(before: &Ranks, after: &Ranks, whole: bool) -> Vec<Bin> {
         .collect()
 }
 
-/// Edges of ranges of equal width; whole numbers lie in the middle of theirs.
+/// Edges of ranges of equal width; integers are in the middle of theirs.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

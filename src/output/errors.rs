@@ -7,8 +7,7 @@ use mlops_core::text::clean;
 use super::Format;
 use crate::progress::write_stderr;
 
-/// Prints an error and its hints to stderr, as people or scripts read them, and answers the exit
-/// code that it ends the process with.
+/// Prints an error and its hints to stderr, for people or scripts, and returns its exit code.
 pub fn print(error: &Error, format: Format) -> Exit {
     match format {
         Format::Human => {
@@ -46,7 +45,7 @@ fn as_json(error: &Error) -> serde_json::Value {
     })
 }
 
-/// Prints what the parser says of a command line: help and the version on stdout, else what is wrong.
+/// Prints the parser's result for a command line: help and the version on stdout, otherwise the error.
 pub fn print_refusal(refusal: &clap::Error, format: Format) -> Exit {
     if !refusal.use_stderr() {
         return match crate::output::parser(refusal) {
@@ -86,7 +85,7 @@ pub fn print_refusal(refusal: &clap::Error, format: Format) -> Exit {
     print(&error, format)
 }
 
-/// Says that Ctrl-C ended the command, and how to come back to what goes on.
+/// Reports that Ctrl-C ended the command, and how to return to work that is still running.
 pub fn print_interrupted(notes: &[String], format: Format) -> Exit {
     if format == Format::Json {
         let error = notes

@@ -49,7 +49,7 @@ pub(crate) struct Made {
     pub(crate) python: Option<PythonVersion>,
     pub(crate) packages: Option<usize>,
     pub(crate) cached: bool,
-    /// Why the same inputs might give another digest.
+    /// Reasons why the same inputs might give another digest.
     pub(crate) doubts: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ impl How {
         self.platform.unwrap_or(project.file.image.platform)
     }
 
-    /// The Python that was asked for.
+    /// The requested Python.
     pub(crate) fn python<'a>(&'a self, project: &'a Project) -> Option<&'a PythonVersion> {
         self.python.as_ref().or(project.file.image.python.as_ref())
     }

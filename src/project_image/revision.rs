@@ -1,4 +1,4 @@
-//! What git says of the files that an image is made of.
+//! The git state of the files in an image.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use mlops_oci::source::Source;
 use crate::config::{FILE, Project};
 use crate::git::Repository;
 
-/// What git says of the files that go into the image.
+/// The git state of the files in an image.
 #[derive(Debug)]
 pub(crate) struct Revision {
     pub(crate) commit: String,
@@ -77,8 +77,8 @@ impl Revision {
         label(&self.commit, self.dirty)
     }
 
-    /// Refuses an image that says that it was made of another commit of this repository, or of files
-    /// that were not committed. A label that names no commit of ours comes from the base.
+    /// Refuses an image whose label names another commit of this repository, or uncommitted files. A
+    /// label that names no commit of ours comes from the base.
     pub(crate) fn require_maker(&self, project: &Project, image: &Source) -> Result<()> {
         let labels = image
             .labels(REVISION)
@@ -149,7 +149,7 @@ fn uncommitted(project: &Project, repository: &Repository) -> Result<Option<Stri
             directory.display()
         )));
     }
-    // The packing of the program takes what is there, whatever git ignores; not what Python compiled.
+    // The program's layer includes ignored files, except what Python compiled.
     let compiled = |file: &PathBuf| {
         file.components()
             .any(|part| part.as_os_str() == "__pycache__")

@@ -1,4 +1,4 @@
-//! What differs between two versions.
+//! Compares two versions.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Manifest, ManifestFile};
 
-/// A file that both versions have, with other bytes.
+/// A file with different content in two versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Changed {
     /// The path in the data set.
@@ -17,16 +17,16 @@ pub struct Changed {
     pub after: u64,
 }
 
-/// What differs between two versions, each by path.
+/// The differences between two versions, each by path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Files that only the second has.
     pub added: Vec<ManifestFile>,
     /// Files that only the first has.
     pub removed: Vec<ManifestFile>,
-    /// Files with other bytes.
+    /// Files with different content.
     pub changed: Vec<Changed>,
-    /// How many files are the same.
+    /// Number of identical files.
     pub unchanged: usize,
 }
 

@@ -1,5 +1,5 @@
-//! What an interrupted push left in the bucket: objects that no manifest names yet, and unfinished
-//! uploads. S3 itself is asked; there is no note on this machine.
+//! Finds what an interrupted push left in the bucket: objects that no manifest references yet, and
+//! unfinished uploads. S3 is the only source; nothing is stored on this machine.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(super) struct Unfinished {
     pub(super) parts: BTreeMap<i32, Known>,
 }
 
-/// A part that S3 has.
+/// A part that S3 already has.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     pub(super) size: u64,
@@ -48,7 +48,7 @@ pub(super) async fn objects(
         .collect())
 }
 
-/// The version id of the current object, if S3's own checksum says that it has these bytes.
+/// The version id of the current object, if S3's own checksum matches this content.
 pub(super) async fn current(
     client: &Client,
     uri: &S3Uri,
@@ -62,7 +62,7 @@ pub(super) async fn current(
     .await
 }
 
-/// Like [`current`], of an object that was sent in one request.
+/// Like [`current`], for an object that was uploaded in one request.
 pub(super) async fn current_single(
     client: &Client,
     uri: &S3Uri,
@@ -88,12 +88,12 @@ async fn matching(
         .checksum_mode(ChecksumMode::Enabled)
         .send()
         .await;
-    // What is damaged is sent again.
+    // Damaged objects are uploaded again.
     if s3::is_damaged(&answered) {
         return Ok(None);
     }
     let found = answered
-        // A HEAD has no body to name the error in: a key that is gone is `NotFound`.
+        // A HEAD response has no body to name the error: a missing key is `NotFound`.
         .aws_unless(
             format!("cannot look at {uri}"),
             &[Expected::code("NotFound"), Expected::code("NoSuchKey")],
@@ -113,8 +113,8 @@ async fn matching(
         .filter(|id| id != "null"))
 }
 
-/// The unfinished uploads under a prefix whose parts can be compared with a file's: ids by key,
-/// newest first. None where these credentials may not list them.
+/// The unfinished uploads below a prefix whose parts can be compared with a file's: ids by key, newest
+/// first. `None` if these credentials may not list them.
 pub(super) async fn uploads(
     client: &Client,
     prefix: &S3Uri,
@@ -173,7 +173,7 @@ pub(super) async fn unfinished(
     uri: &S3Uri,
     ids: &[String],
 ) -> Result<Option<Unfinished>> {
-    // Older ones are of pushes long given up.
+    // Older uploads belong to abandoned pushes.
     for id in ids.iter().take(3) {
         let parts = parts(client, uri, id).await?;
         if !parts.is_empty() {

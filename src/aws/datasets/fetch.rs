@@ -1,4 +1,4 @@
-//! The bytes of a version, read back.
+//! Reads the bytes of a version back.
 
 use anyhow::{Context as _, Result};
 use aws_sdk_s3::Client;
@@ -11,15 +11,15 @@ use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Expected};
 
-/// What came of opening a file's version.
+/// The result of opening a file's version.
 pub(super) enum Opened {
     Body(ByteStream),
-    /// It is gone or damaged; the text says which.
+    /// It is missing or damaged; the text describes which.
     Lost(String),
 }
 
-/// A file's version from a byte on. The SHA-256 of the manifest is compared
-/// by who reads, so the SDK need not hash too.
+/// Opens a file's version at an offset. The caller verifies the manifest's SHA-256, so the SDK does
+/// not hash again.
 pub(super) async fn open(
     client: &Client,
     bucket: &str,
@@ -60,7 +60,7 @@ pub(super) async fn open(
     })
 }
 
-/// What is wrong with these bytes, if anything.
+/// Compares content with the manifest and describes the problem, if any.
 pub(super) fn compare(file: &ManifestFile, size: u64, sha256: Sha256) -> Option<String> {
     if size != file.size {
         return Some(format!("has {size} bytes, not {}", file.size));
@@ -69,7 +69,7 @@ pub(super) fn compare(file: &ManifestFile, size: u64, sha256: Sha256) -> Option<
     (found != file.sha256).then(|| format!("has the SHA-256 {found}, not {}", file.sha256))
 }
 
-/// Reads every file of a version and compares size and SHA-256 with the manifest.
+/// Reads every file of a version and verifies size and SHA-256 from the manifest.
 pub async fn verify(
     client: &Client,
     bucket: &str,
@@ -90,7 +90,7 @@ pub async fn verify(
     Ok(findings.into_iter().flatten().collect())
 }
 
-/// Reads a file's version; says what differs from the manifest.
+/// Reads a file's version and describes how it differs from the manifest.
 async fn check(
     client: &Client,
     bucket: &str,

@@ -1,4 +1,4 @@
-//! The files of a push: which they are.
+//! Finds the files of a push.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use mlops_core::error::{Exit, Failure, Hint};
 /// A file to push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFile {
-    /// Where it lies.
+    /// Its path on this machine.
     pub source: PathBuf,
     /// Its path in the data set, with `/`.
     pub path: String,
@@ -17,8 +17,8 @@ pub struct LocalFile {
     pub size: u64,
 }
 
-/// The files of a directory and its subdirectories, or one file; by path. An empty directory is
-/// an error; so is a file that cannot be read and a symbolic link that leads out of the directory.
+/// The files of a directory and its subdirectories, or one file; by path. An empty directory is an
+/// error; so is an unreadable file, or a symbolic link that leaves the directory.
 pub fn gather(root: &Path) -> Result<Vec<LocalFile>> {
     let root = root
         .canonicalize()
@@ -41,7 +41,7 @@ pub fn gather(root: &Path) -> Result<Vec<LocalFile>> {
     Ok(found)
 }
 
-/// Opens it, so that a file that cannot be read is known before anything is sent.
+/// Opens it, so that an unreadable file is detected before anything is uploaded.
 fn file(source: PathBuf, path: String) -> Result<LocalFile> {
     let metadata = source
         .metadata()
@@ -76,8 +76,7 @@ fn text(path: &Path) -> Result<String> {
     Ok(path)
 }
 
-/// `real` is `directory` without links; `above` are the directories that lead here, so that a
-/// circle of links is seen.
+/// `real` is `directory` with links resolved; `above` are its ancestors, to detect cycles of links.
 fn walk(
     root: &Path,
     directory: &Path,

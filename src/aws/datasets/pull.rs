@@ -1,5 +1,6 @@
-//! A version as files: in parallel, each written beside its place, compared with the manifest and
-//! then renamed. What is there with the right bytes stays; a file that was cut off goes on.
+//! Downloads a version in parallel: each file is written next to its destination, verified against the
+//! manifest, then renamed. Existing files with the right content are kept; interrupted downloads
+//! resume.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -19,45 +20,45 @@ use super::fetch::{Opened, compare, open};
 use super::upload::blocking;
 use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
 
-/// How much is gathered before it is written.
+/// Bytes to collect before a write.
 const BATCH: usize = 1 << 20;
 
-/// How often a file that was cut off is asked for again.
+/// Maximum attempts to resume an interrupted download.
 const ATTEMPTS: usize = 5;
 
-/// What a file has until it is whole; the rest of the name is made of path and version.
+/// Prefix of incomplete files; the rest of the name is derived from path and version.
 const UNFINISHED: &str = ".mlops-part-";
 
-/// What a pull will do.
+/// The plan of a pull.
 #[derive(Debug)]
 pub struct Plan {
     root: PathBuf,
     todo: Vec<ManifestFile>,
-    /// The files that are there with the right bytes.
+    /// Number of existing files with the right content.
     pub kept: usize,
-    /// The bytes that are to be fetched.
+    /// Number of bytes to download.
     pub bytes: u64,
-    /// Files that are there with other bytes, and would be replaced: their paths in the data set.
+    /// Existing files with different content, which would be replaced: their paths in the data set.
     pub replaced: Vec<String>,
-    /// Files in the directory that the version does not have; they stay.
+    /// Number of files in the directory that the version does not have; they are kept.
     pub others: usize,
 }
 
-/// What a pull did.
+/// The result of a pull.
 #[derive(Debug, Default)]
 pub struct Pulled {
-    /// The files that were fetched.
+    /// Number of downloaded files.
     pub fetched: usize,
-    /// The bytes that were fetched.
+    /// Number of downloaded bytes.
     pub fetched_bytes: u64,
-    /// The bytes of files that were cut off earlier, and were not fetched again.
+    /// Number of bytes of interrupted downloads that were reused.
     pub resumed_bytes: u64,
-    /// Files that are gone or damaged in S3; nothing was written for them.
+    /// Files that are missing or damaged in S3; nothing was written for them.
     pub problems: Vec<Finding>,
 }
 
-/// Compares a directory with a version. Nothing is written; what could not be written in its place
-/// is an error. `read` hears how many bytes were looked at.
+/// Compares a directory with a version, without writing. A path that could not be written is an error.
+/// `read` receives the number of bytes read.
 pub fn plan(version: &DatasetVersion, root: &Path, read: &(dyn Fn(u64) + Sync)) -> Result<Plan> {
     if root.exists() && !root.is_dir() {
         return Err(Failure::usage(format!(
@@ -98,7 +99,7 @@ pub fn plan(version: &DatasetVersion, root: &Path, read: &(dyn Fn(u64) + Sync)) 
     Ok(plan)
 }
 
-/// The directories on the way to a file must be directories of their own: a link would lead out.
+/// The parents of a file must be real directories: a link would leave the target.
 fn check_parents(root: &Path, path: &str, checked: &mut BTreeSet<PathBuf>) -> Result<()> {
     let mut place = root.to_owned();
     let Some((parents, _name)) = path.rsplit_once('/') else {
@@ -177,7 +178,7 @@ fn hash(source: &mut File, sha256: &mut Sha256, read: &dyn Fn(u64)) -> std::io::
     }
 }
 
-/// How many files lie in a directory that a version does not have.
+/// Counts files in a directory that a version does not have.
 fn others(root: &Path, version: &DatasetVersion) -> usize {
     let known: BTreeSet<&str> = version
         .manifest
@@ -188,7 +189,7 @@ fn others(root: &Path, version: &DatasetVersion) -> usize {
     let mut count = 0;
     let mut pending = vec![root.to_owned()];
     while let Some(directory) = pending.pop() {
-        // Only a number for people: what cannot be read is not counted.
+        // Informational only: unreadable directories are not counted.
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 pending.push(entry.path());
@@ -208,7 +209,7 @@ fn others(root: &Path, version: &DatasetVersion) -> usize {
     count
 }
 
-/// Fetches what the plan found missing. `done` hears how many bytes have come.
+/// Downloads the files that the plan found missing. `done` receives the number of bytes downloaded.
 pub async fn pull(
     client: &Client,
     bucket: &str,
@@ -248,14 +249,14 @@ pub async fn pull(
     Ok(pulled)
 }
 
-/// Where a file belongs.
+/// The destination of a file.
 struct Place {
     path: PathBuf,
-    /// True when there was something else, which may be replaced.
+    /// Whether a different file exists that may be replaced.
     taken: bool,
 }
 
-/// What came of one file.
+/// The result for one file.
 struct Outcome {
     fetched: u64,
     resumed: u64,
@@ -289,7 +290,7 @@ async fn one(
                     problem: Some(problem),
                 });
             }
-            // The connection broke: the rest is asked for.
+            // The connection broke: request the rest.
             Some(Cut::Broken(_)) if attempts < ATTEMPTS => continue,
             Some(Cut::Broken(error)) => return Err(error),
             None => {}
@@ -310,19 +311,19 @@ async fn one(
                 problem: Some(problem),
             });
         }
-        // What was cut off earlier was not the beginning of this file.
+        // The partial file was not the beginning of this file.
         resumed = 0;
         draft = blocking(move || draft.restart()).await?;
     }
 }
 
 enum Cut {
-    /// The file is gone or damaged; the text says which.
+    /// The file is missing or damaged; the text describes which.
     Lost(String),
     Broken(anyhow::Error),
 }
 
-/// Fetches what the draft lacks.
+/// Downloads the missing rest of a partial file.
 async fn fill(
     client: &Client,
     bucket: &str,
@@ -362,14 +363,14 @@ async fn fill(
     }
 }
 
-/// Where a file is written until it is whole: beside its place, under a name of its own for each
-/// path and version.
+/// The path of a file until it is complete: next to its destination, with a unique name per path and
+/// version.
 fn unfinished(place: &Path, file: &ManifestFile) -> PathBuf {
     let id = Sha256::digest(format!("{}\0{}", file.path, file.version_id));
     place.with_file_name(format!("{UNFINISHED}{}", hex::encode(&id[..10])))
 }
 
-/// A file that is not whole yet.
+/// An incomplete file.
 struct Draft {
     path: PathBuf,
     file: File,
@@ -378,7 +379,7 @@ struct Draft {
 }
 
 impl Draft {
-    /// Opens it; what an earlier pull left of it counts.
+    /// Opens it; bytes of an earlier pull are reused.
     fn open(path: PathBuf, size: u64) -> Result<Self> {
         let doing = || format!("cannot write {}", path.display());
         if let Some(parent) = path.parent() {
@@ -419,7 +420,7 @@ impl Draft {
                 let full = error.kind() == ErrorKind::StorageFull;
                 let error = anyhow!(error).context(format!("cannot write {}", self.path.display()));
                 if full {
-                    // What is left of it would only keep the disk full.
+                    // A partial file that cannot be used would only fill the disk.
                     self.discard()?;
                     return Err(hinted(
                         error,
@@ -441,7 +442,7 @@ impl Draft {
         Ok(self)
     }
 
-    /// Puts the whole file in its place. What came there since the plan was made stays.
+    /// Moves the complete file to its destination. A file created there since the plan is kept.
     fn keep(self, place: &Place) -> Result<()> {
         let to = &place.path;
         let doing = || format!("cannot write {}", to.display());

@@ -1,4 +1,4 @@
-//! A push: what differs is sent, the manifest comes last.
+//! A push: uploads what differs, and writes the manifest last.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,33 +21,33 @@ use super::{
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Expected};
 
-/// The longest key that S3 takes, in bytes.
+/// Maximum bytes of an S3 key.
 const MAX_KEY: usize = 1024;
 
-/// What to know about a push that did not come to its end.
+/// The hint after a push that failed.
 pub const STANDS: &str = "no version was made, and the one before stands whole; push again: what \
                           was sent is not sent again";
 
-/// What a push did.
+/// The result of a push.
 #[derive(Debug, Clone)]
 pub struct Pushed {
-    /// The version that the data set has now.
+    /// The data set's version after the push.
     pub version: DatasetVersion,
-    /// The files that were uploaded, or a part of them.
+    /// Number of files that were uploaded, completely or in part.
     pub uploaded: usize,
-    /// The bytes that were uploaded.
+    /// Number of bytes uploaded.
     pub uploaded_bytes: u64,
-    /// The bytes that an interrupted push had uploaded, and that were not sent again.
+    /// Number of bytes that an interrupted push had uploaded.
     pub resumed_bytes: u64,
-    /// True when the newest version already was the same, and stays.
+    /// Whether the newest version is identical, so that no new one was created.
     pub unchanged: bool,
 }
 
-/// Makes the data set consist of these files. Files that the newest version has with the same
-/// bytes are not sent again, nor what an interrupted push has sent; when nothing differs the newest
-/// version stays. Each file is read once and hashed on its way, unless its size is one that S3
-/// already has: then it is hashed first. `seen` hears how many bytes were hashed or sent. Of two
-/// pushes at the same time one fails, and says so.
+/// Makes the data set consist of these files. Files with the content of the newest version are not
+/// uploaded again, nor what an interrupted push already uploaded; without any difference the newest
+/// version remains. Each file is read once and hashed on the way, unless S3 has an object of its size:
+/// then it is hashed first. `seen` receives the number of bytes hashed or uploaded. Of two concurrent
+/// pushes one fails.
 pub async fn push(
     client: &Client,
     bucket: &str,
@@ -62,7 +62,7 @@ pub async fn push(
             let etag = newest.as_ref().map(|newest| newest.etag.clone());
             (newest, etag)
         }
-        // A damaged manifest is replaced; the files that it names are found by their checksums.
+        // A damaged manifest is replaced; the files that it references are found by their checksums.
         Err(error) if cause::<s3::Damaged>(&error).is_some() => {
             let uri = manifest_uri(bucket, dataset);
             (None, s3::etag(client, &uri).await?)
@@ -144,8 +144,8 @@ fn check_keys(dataset: &DatasetName, files: &[LocalFile]) -> Result<()> {
     }
 }
 
-/// Refuses a bucket without versions before anything is sent. Where these credentials may not ask,
-/// the first answer to an upload tells.
+/// Refuses a bucket without versioning before anything is uploaded. If these credentials may not query
+/// it, the response to the first upload tells.
 async fn require_versions(client: &Client, bucket: &str) -> Result<()> {
     let found = client
         .get_bucket_versioning()
@@ -168,8 +168,8 @@ async fn require_versions(client: &Client, bucket: &str) -> Result<()> {
     }
 }
 
-/// The entries of files that have the bytes that they had, and the files that must be sent: also
-/// those whose version is damaged or not in S3 any more.
+/// Splits files into entries with unchanged content, and files to upload: those include files whose
+/// version is damaged or missing in S3.
 async fn split<'a>(
     client: &Client,
     bucket: &str,
@@ -215,8 +215,8 @@ async fn split<'a>(
     Ok((kept, changed))
 }
 
-/// Runs work on a thread and a runtime of its own, while `seen` hears what it counts. Thousands of
-/// small requests cost a good deal less where nothing has to wake another thread.
+/// Runs work on a separate thread and runtime, and passes its count to `seen`. Thousands of small
+/// requests cost much less if they do not wake other threads.
 async fn apart<T, F>(
     work: impl FnOnce() -> F + Send + 'static,
     counter: Arc<AtomicU64>,
@@ -243,7 +243,7 @@ where
                 Err(error) => Some(Err(error.into())),
             };
             if let Some(outcome) = outcome {
-                // Whoever asked may be gone.
+                // The receiver may be gone.
                 drop(answer.send(outcome));
             }
         })
@@ -266,7 +266,7 @@ where
     }
 }
 
-/// Writes the manifest if the one that it follows is still the newest.
+/// Writes the manifest if its predecessor is still the newest.
 async fn write(
     client: &Client,
     bucket: &str,
@@ -293,8 +293,8 @@ async fn write(
         ],
     );
     let Some(written) = written.map_err(|error| hinted(error, STANDS))? else {
-        // The answer to our own request may have been lost: then the one that the SDK sent after it
-        // finds what the first wrote.
+        // The response to our request may have been lost; the SDK's retry then finds what the first
+        // attempt wrote.
         let newest = newest(client, bucket, &manifest.dataset).await?;
         return newest
             .filter(|newest| newest.version.manifest == *manifest)

@@ -1,4 +1,4 @@
-//! The bytes of a push: read once, hashed while they are read. A file that changes meanwhile is
+//! Reads the bytes of a push once and hashes them on the way. A file that changes during the read is
 //! an error, never a wrong version.
 
 use std::fs::{File, Metadata};
@@ -18,10 +18,10 @@ use sha2::{Digest, Sha256};
 
 use super::LocalFile;
 
-/// How much is read and hashed at a time: what was just read is still in the CPU's cache.
+/// Bytes to read and hash per step, so that they are still in the CPU's cache.
 const STEP: usize = 128 << 10;
 
-/// What is known of bytes.
+/// The digests of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Digests {
     /// The SHA-256.
@@ -31,18 +31,18 @@ pub(super) struct Digests {
 }
 
 impl Digests {
-    /// The SHA-256 as a manifest has it.
+    /// The SHA-256 in a manifest's format.
     pub(super) fn hex(&self) -> String {
         hex::encode(self.sha256)
     }
 }
 
-/// A CRC64NVME as S3 writes it.
+/// A CRC64NVME in S3's format.
 pub(super) fn crc64_text(crc64: u64) -> String {
     STANDARD.encode(crc64.to_be_bytes())
 }
 
-/// What tells that a file was written to.
+/// The state of a file, to detect writes to it.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     size: u64,
@@ -69,7 +69,7 @@ fn changed(source: &Path) -> anyhow::Error {
     )
 }
 
-/// An open file that must stay as it is.
+/// An open file that must not change.
 struct Still {
     file: File,
     source: PathBuf,
@@ -92,7 +92,7 @@ impl Still {
         })
     }
 
-    /// Fills `buffer` whole, and shows each step of it.
+    /// Fills `buffer` completely, and passes each step to `seen`.
     fn fill(&mut self, buffer: &mut [u8], mut seen: impl FnMut(&[u8])) -> Result<()> {
         for step in buffer.chunks_mut(STEP) {
             match self.file.read_exact(step) {
@@ -109,7 +109,7 @@ impl Still {
         Ok(())
     }
 
-    /// The file must be what it was when it was opened.
+    /// Fails if the file changed since it was opened.
     fn check(&self) -> Result<()> {
         if Stamp::from(&self.file.metadata()?) == self.stamp {
             Ok(())
@@ -124,7 +124,7 @@ pub(super) fn whole(file: &LocalFile, buffers: &Buffers) -> Result<(Bytes, [u8; 
     let mut still = Still::open(file)?;
     let mut sha256 = Sha256::new();
     let size = usize::try_from(file.size)?;
-    // Memory that is kept for small files must not grow to the size of larger ones.
+    // Buffers for small files must not grow to the size of larger ones.
     let mut buffer = if size <= 2 * STEP {
         buffers.take(size)
     } else {
@@ -166,7 +166,7 @@ pub(super) fn digests(file: &LocalFile) -> Result<Digests> {
     parts.finish()
 }
 
-/// Memory, used again and again.
+/// A pool of buffers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
@@ -216,7 +216,7 @@ pub(super) struct Part {
     pub(super) crc64: u64,
 }
 
-/// Reads a file part by part; the digests of the whole grow on the way.
+/// Reads a file part by part and computes the digests of the file.
 pub(super) struct Parts {
     still: Still,
     left: u64,
@@ -228,7 +228,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// The parts of `file`, each of `size` bytes but the last.
+    /// The parts of `file`, each of `size` bytes except the last.
     pub(super) fn open(file: &LocalFile, size: u64, buffers: &Buffers) -> Result<Self> {
         Ok(Self {
             still: Still::open(file)?,
@@ -268,7 +268,7 @@ impl Parts {
         }))
     }
 
-    /// The digests of the whole, after the last part.
+    /// The digests of the file, after the last part.
     pub(super) fn finish(self) -> Result<Digests> {
         if self.left > 0 {
             bail!("{} was not read to its end", self.still.source.display());

@@ -1,4 +1,4 @@
-//! What a push sends: small files many at a time, large ones in parts.
+//! Uploads the files of a push: small files in parallel, large ones in parts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,20 +17,19 @@ use super::upload::{self, Memory, PART, blocking};
 use super::{LocalFile, ManifestFile, STANDS, earlier, prefix, unversioned};
 use crate::aws::s3::S3Uri;
 
-/// Small files that are sent side by side.
+/// Maximum number of small files uploaded in parallel.
 const PARALLEL: usize = 32;
 
-/// Large files that are sent side by side; each has parts of its own side by side.
+/// Maximum number of large files uploaded in parallel; each also uploads parts in parallel.
 const PARALLEL_LARGE: usize = 4;
 
-/// Small files are read in groups of about so many bytes, two groups ahead.
+/// Approximate bytes per group of small files; two groups are read ahead.
 const GROUP: u64 = 512 << 10;
 
-/// So many files are sent before it is asked what an earlier push left: that costs more than
-/// sending a few.
+/// Number of files to upload before looking for an earlier push: that costs more than uploading a few.
 const FEW: usize = 32;
 
-/// What came of one file.
+/// The result for one file.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) entry: ManifestFile,
@@ -39,12 +38,12 @@ pub(super) struct Outcome {
     pub(super) resumed_bytes: u64,
 }
 
-/// Sends files of one data set.
+/// Uploads files of one data set.
 pub(super) struct Sender {
     client: Client,
     bucket: String,
     dataset: DatasetName,
-    /// When the version before was written, in seconds; what is older belongs to it.
+    /// When the previous version was written, in seconds; older objects belong to it.
     since: i64,
     memory: Memory,
     /// For small files.
@@ -79,12 +78,12 @@ impl Sender {
         }
     }
 
-    /// Counts the bytes that are settled.
+    /// Counts the bytes that need no further work.
     pub(super) fn counter(&self) -> Arc<AtomicU64> {
         self.counter.clone()
     }
 
-    /// Sends files, in no order.
+    /// Uploads files in any order.
     pub(super) async fn send(&self, files: Vec<LocalFile>) -> Result<Vec<Outcome>> {
         let (large, small): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| f.size > PART);
         let small = futures::stream::iter(groups(small))
@@ -142,7 +141,7 @@ impl Sender {
         })
     }
 
-    /// True when an object that no manifest names yet has this key and size.
+    /// Whether an object with this key and size exists that no manifest references yet.
     async fn left_behind(&self, uri: &S3Uri, size: u64) -> Result<bool> {
         let objects = self
             .objects
@@ -242,8 +241,7 @@ impl Sender {
     }
 }
 
-/// Files in groups of about [`GROUP`] bytes, so that handing them from thread to thread costs
-/// little.
+/// Files in groups of about [`GROUP`] bytes, to amortize the cost of passing them between threads.
 fn groups(files: Vec<LocalFile>) -> Vec<Vec<LocalFile>> {
     let mut found: Vec<Vec<LocalFile>> = Vec::new();
     let mut filled = GROUP;

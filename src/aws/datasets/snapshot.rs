@@ -1,4 +1,4 @@
-//! Snapshots: a version copied, on S3's side, to a prefix of its own.
+//! Snapshots: copies a version server-side to a separate prefix.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use super::{DatasetVersion, ManifestFile, snapshot_uri};
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Expected};
 
-/// What `CopyObject` takes at most; larger objects are copied in parts.
+/// Maximum bytes of `CopyObject`; larger objects are copied in parts.
 const COPY: u64 = 5 << 30;
 
-/// Files that are copied side by side: the bytes do not come through here.
+/// Maximum number of files copied in parallel: the copies happen in S3.
 const PARALLEL: usize = 32;
 
-/// Parts of one file that are copied side by side.
+/// Maximum number of parts of one file copied in parallel.
 const PARALLEL_PARTS: usize = 8;
 
-/// Copies a version to its snapshot, if it is not there, and returns the snapshot's prefix. What
-/// is there is never overwritten; in the end every file is there with its size.
+/// Copies a version to its snapshot unless that exists, and returns the snapshot's prefix. Never
+/// overwrites; verifies at the end that every file exists with its size.
 pub async fn snapshot(
     client: &Client,
     bucket: &str,
@@ -86,7 +86,7 @@ fn ranges(size: u64, part: u64) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// Copies a file's version to `key`, unless something is there already.
+/// Copies a file's version to `key`, unless that exists.
 async fn copy(client: &Client, bucket: &str, file: &ManifestFile, key: &str) -> Result<()> {
     let source = s3::copy_source(&S3Uri::new(bucket, &file.key), &file.version_id);
     if file.size > COPY {
@@ -102,7 +102,7 @@ async fn copy(client: &Client, bucket: &str, file: &ManifestFile, key: &str) -> 
         .await
         .aws_unless(
             format!("cannot copy {} to s3://{bucket}/{key}", file.key),
-            // Another run makes the same snapshot: its copy has the same bytes.
+            // A concurrent run creates the same snapshot, with the same content.
             &[
                 Expected::code("PreconditionFailed"),
                 Expected::code("ConditionalRequestConflict"),
@@ -159,7 +159,7 @@ async fn copy_parts(
     finish(client, &S3Uri::new(bucket, key), &id, copied).await
 }
 
-/// Completes a copy in parts, or aborts it when a part failed.
+/// Completes a copy in parts, or aborts it if a part failed.
 async fn finish(
     client: &Client,
     uri: &S3Uri,

@@ -1,4 +1,4 @@
-//! One file of a push: in one request, or in parts that a later push finds again.
+//! Uploads one file of a push: in one request, or in parts that a later push can reuse.
 
 use std::collections::BTreeMap;
 
@@ -19,23 +19,23 @@ use super::reading::{Buffers, Digests, Part, Parts, crc64_text};
 use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Expected};
 
-/// Files up to this size are sent in one request; parts of larger ones have this size.
+/// Maximum bytes of a file uploaded in one request; parts of larger ones have this size.
 pub(super) const PART: u64 = 8 << 20;
 
-/// What S3 takes at most.
+/// Maximum number of parts that S3 accepts.
 const MAX_PARTS: u64 = 10_000;
 
-/// Parts of one file that are sent side by side, when there is memory for them.
+/// Maximum number of parts of one file uploaded in parallel, if memory permits.
 const PARALLEL: usize = 8;
 
-/// The memory that bytes on their way may take.
+/// Limits the memory of bytes in transit.
 pub(super) struct Memory {
     permits: Semaphore,
     buffers: Buffers,
 }
 
 impl Memory {
-    /// In units of a KiB.
+    /// Total in KiB.
     const TOTAL: u32 = 40 << 10;
 
     pub(super) fn new() -> Self {
@@ -45,19 +45,19 @@ impl Memory {
         }
     }
 
-    /// The room that `size` bytes take. What is larger than all of it takes all.
+    /// The units that `size` bytes occupy. Larger sizes occupy all units.
     pub(super) fn units(size: u64) -> u64 {
         size.div_ceil(1 << 10).clamp(1, Self::TOTAL.into())
     }
 
-    /// Waits until there is so much room.
+    /// Waits until `units` of memory are free.
     pub(super) async fn room(&self, units: u64) -> Result<SemaphorePermit<'_>> {
         let units = u32::try_from(units)?.min(Self::TOTAL);
         Ok(self.permits.acquire_many(units).await?)
     }
 }
 
-/// Runs what reads or writes files off the async threads.
+/// Runs file I/O off the async threads.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -66,17 +66,17 @@ pub(super) async fn blocking<T: Send + 'static>(
         .context("reading a file")?
 }
 
-/// A file that is in S3 now.
+/// A file that was uploaded.
 #[derive(Debug)]
 pub(super) struct Uploaded {
     pub(super) version_id: Option<String>,
     /// The SHA-256 of its bytes, hex.
     pub(super) sha256: String,
-    /// The bytes that an earlier push had sent.
+    /// Number of bytes that an earlier push had uploaded.
     pub(super) resumed: u64,
 }
 
-/// Uploads bytes with their SHA-256, which S3 checks; answers the object's version id.
+/// Uploads bytes with their SHA-256, which S3 verifies; returns the object's version id.
 pub(super) async fn single(
     client: &Client,
     uri: &S3Uri,
@@ -95,14 +95,14 @@ pub(super) async fn single(
     Ok(output.version_id)
 }
 
-/// The size of a file's parts: [`PART`], and more where S3 would not take so many.
+/// The size of a file's parts: [`PART`], or more if that would exceed S3's maximum number of parts.
 fn part_size(size: u64) -> u64 {
     size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20).max(PART)
 }
 
-/// Uploads a large file in parts, each with its CRC64NVME; S3 checks them, and the one of the
-/// whole. Parts that an unfinished upload of an earlier push has are not sent again. What fails
-/// leaves the parts for the next push.
+/// Uploads a large file in parts, each with its CRC64NVME; S3 verifies them and the CRC of the file.
+/// Parts that an unfinished upload of an earlier push has are not uploaded again. A failure leaves the
+/// parts for the next push.
 pub(super) async fn parts(
     client: &Client,
     uri: &S3Uri,
@@ -156,7 +156,7 @@ enum Step {
     End(Digests),
 }
 
-/// Sends what an upload lacks and completes it; `None` when the upload is gone.
+/// Uploads the missing parts and completes the upload; `None` if the upload no longer exists.
 async fn attempt(
     client: &Client,
     uri: &S3Uri,
@@ -221,7 +221,7 @@ async fn attempt(
     }))
 }
 
-/// Sends a part, unless the upload has it; `None` when the upload is gone.
+/// Uploads a part, unless the upload has it; `None` if the upload no longer exists.
 async fn part(
     client: &Client,
     uri: &S3Uri,
@@ -270,8 +270,8 @@ async fn part(
     }))
 }
 
-/// Completes an upload: S3 compares the CRC64NVME and the size of the whole. Answers the version;
-/// `None` when the upload is gone.
+/// Completes an upload; S3 verifies the CRC64NVME and the size of the file. Returns the version;
+/// `None` if the upload no longer exists.
 async fn complete(
     client: &Client,
     uri: &S3Uri,
@@ -297,7 +297,7 @@ async fn complete(
         .await
         .aws_unless(
             format!("cannot complete the upload of {uri}"),
-            // InvalidPart: another push of other bytes shares the upload.
+            // InvalidPart: another push with different content shares the upload.
             &[
                 Expected::code("NoSuchUpload"),
                 Expected::code("InvalidPart"),
@@ -305,7 +305,7 @@ async fn complete(
         )?;
     match completed {
         Some(output) => Ok(Some(output.version_id)),
-        // The answer to a first attempt may have been lost on its way.
+        // The response to a first attempt may have been lost.
         None => Ok(earlier::current(client, uri, size, digests)
             .await?
             .map(Some)),

@@ -1,4 +1,4 @@
-//! What an image consists of: its manifests and configurations, read from ECR.
+//! The contents of an image: its manifests and configurations, read from ECR.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::Described;
 use crate::aws::{AwsResultExt, Clients};
 
-/// The largest configuration that is read.
+/// Maximum bytes of a configuration to read.
 const MAX_CONFIG: u64 = 16 << 20;
 
 /// The annotations and labels that name the base image (OCI: pre-defined annotation keys).
@@ -24,15 +24,15 @@ const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 pub struct Platform {
     /// `sha256:…`, of its manifest.
     pub digest: String,
-    /// `linux/amd64`; of an index's entry what the index says, else what the configuration says.
+    /// `linux/amd64`; from the index for an index's entry, otherwise from the configuration.
     pub platform: String,
     /// The layers, from the bottom.
     pub layers: Vec<Layer>,
-    /// When it was built, as its configuration says.
+    /// When it was built, according to its configuration.
     pub created: Option<String>,
     /// The labels of its configuration.
     pub labels: BTreeMap<String, String>,
-    /// The image that it was built on, where manifest or labels say so.
+    /// The base image, if manifest or labels name it.
     pub base: Option<String>,
     /// What it runs.
     pub entrypoint: Vec<String>,
@@ -45,11 +45,11 @@ pub struct Layer {
     pub digest: String,
     /// In bytes, as it is stored.
     pub size: u64,
-    /// Says how it is compressed.
+    /// The media type, which includes the compression.
     pub media_type: String,
 }
 
-/// The part of an image configuration that is shown.
+/// The part of an image configuration that is reported.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Configuration {
@@ -68,14 +68,14 @@ struct Process {
     cmd: Option<Vec<String>>,
 }
 
-/// The manifests with these digests, by digest; what is gone is left out.
+/// The manifests with these digests, by digest; missing ones are skipped.
 async fn manifests(
     clients: &Clients,
     repository: &str,
     digests: &[&str],
 ) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
-    // The most that one call takes.
+    // Maximum per call.
     for part in digests.chunks(100) {
         let ids = part
             .iter()
@@ -99,7 +99,7 @@ async fn manifests(
     Ok(found)
 }
 
-/// What came must be what was asked for.
+/// Verifies content against its digest.
 fn check(digest: &str, bytes: &[u8]) -> Result<()> {
     let found = format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
     if found == digest {
@@ -137,7 +137,7 @@ fn index(digest: &str, text: &str) -> Result<ImageIndex> {
         .with_context(|| format!("the index {digest} cannot be read"))
 }
 
-/// The image for each of its platforms; one that is no index has one.
+/// The image of each platform; an image that is not an index has one.
 pub async fn platforms(
     clients: &Clients,
     repository: &str,
@@ -229,7 +229,7 @@ fn name(os: &str, architecture: &str, variant: Option<&str>) -> String {
     }
 }
 
-/// Reads a configuration; one of an artifact that is no image has nothing to show.
+/// Reads a configuration. An artifact that is not an image has nothing to report.
 async fn configuration(
     clients: &Clients,
     repository: &str,
@@ -257,7 +257,7 @@ async fn configuration(
         .await
         .aws(format!("cannot read the configuration {digest}"))?;
     let url = answer.download_url().context("ECR gave no address")?;
-    // The address is signed: it is not for logs, so an error does not repeat it.
+    // The URL is signed, so errors must not repeat it.
     let doing = || format!("cannot read the configuration {digest}");
     let bytes = registry::download(url, config.size(), clients.network())
         .await

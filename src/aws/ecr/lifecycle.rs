@@ -1,4 +1,4 @@
-//! Life-cycle policies: what one would expire, without expiring anything.
+//! Lifecycle policies: previews which images one would expire.
 
 use anyhow::{Result, anyhow};
 use aws_sdk_ecr::types::LifecyclePolicyPreviewStatus;
@@ -12,7 +12,7 @@ use crate::aws::{AwsResultExt, Clients, Expected};
 pub struct Expiring {
     /// `sha256:…`
     pub digest: String,
-    /// The priority of the rule that does it.
+    /// The priority of the rule that expires it.
     pub rule: Option<i32>,
 }
 
@@ -24,7 +24,7 @@ pub async fn preview(
     text: Option<&str>,
 ) -> Result<Vec<Expiring>> {
     let what = format!("the life-cycle preview of {repository}");
-    // Another preview of this repository has to end first.
+    // Another preview of this repository must end first.
     waiter
         .until(
             &what,

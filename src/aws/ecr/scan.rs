@@ -1,4 +1,4 @@
-//! Image scans: starting one, and what it found. Reads findings of basic and enhanced scanning.
+//! Image scans: starts them and reads findings of basic and enhanced scanning.
 
 use anyhow::Result;
 use aws_sdk_ecr::types::{
@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use crate::aws::{AwsResultExt, Clients, Expected};
 
-/// How bad a finding is, the least first. `Undefined` has not been judged by its source.
+/// The severity of a finding, lowest first. `Undefined` has not been rated by its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Not judged.
+    /// Not rated.
     Undefined,
     /// Of no consequence by itself.
     Informational,
@@ -27,7 +27,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Every severity, the worst first.
+    /// Every severity, highest first.
     pub const ALL: [Self; 6] = [
         Self::Critical,
         Self::High,
@@ -37,7 +37,7 @@ impl Severity {
         Self::Undefined,
     ];
 
-    /// Reads ECR's word. One that we do not know counts as critical: it is for people to judge.
+    /// Parses ECR's severity. Unknown ones count as critical, so that a person decides.
     fn read(word: Option<&str>) -> Self {
         match word {
             None | Some("UNDEFINED" | "UNTRIAGED") => Self::Undefined,
@@ -67,22 +67,22 @@ impl Severity {
 pub struct Finding {
     /// Its name, mostly a CVE.
     pub name: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// The package that has it, with its version.
     pub package: Option<String>,
     /// What it is about.
     pub description: Option<String>,
-    /// Where more is written.
+    /// Link to details.
     pub uri: Option<String>,
 }
 
-/// How far a scan is.
+/// The state of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It goes on.
+    /// In progress.
     Pending,
-    /// Its findings are there.
+    /// Its findings are available.
     Done,
     /// There are no findings, and there will be none.
     Unavailable,
@@ -91,18 +91,18 @@ pub enum State {
 /// A scan of an image.
 #[derive(Debug, Clone)]
 pub struct Scan {
-    /// ECR's own word.
+    /// ECR's status.
     pub status: String,
-    /// What ECR says of it.
+    /// ECR's description.
     pub description: Option<String>,
     /// When it ended.
     pub completed: Option<jiff::Timestamp>,
-    /// What it found, the worst first.
+    /// The findings, most severe first.
     pub findings: Vec<Finding>,
 }
 
 impl Scan {
-    /// How far it is. An image under enhanced scanning is `ACTIVE`: scanned again and again.
+    /// The state. An image under enhanced scanning is `ACTIVE`: scanned again and again.
     pub fn state(&self) -> State {
         match self.status.as_str() {
             "COMPLETE" | "ACTIVE" => State::Done,
@@ -202,7 +202,7 @@ fn enhanced(finding: &EnhancedImageScanFinding) -> Finding {
     }
 }
 
-/// Asks for a scan; what is known of it has no findings yet.
+/// Requests a scan, which has no findings yet.
 pub async fn start(clients: &Clients, repository: &str, digest: &str) -> Result<Scan> {
     let answer = clients
         .ecr

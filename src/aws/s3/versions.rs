@@ -20,7 +20,7 @@ use quick_xml::events::Event;
 use super::{DAMAGED_HEADER, S3Uri, VERIFY_HEADER, decode};
 use crate::aws::{AwsResultExt, Expected};
 
-/// The most that a page of a listing holds.
+/// Maximum entries per page of a listing.
 const PAGE: usize = 1000;
 
 /// A version of an object.
@@ -39,7 +39,7 @@ pub struct ObjectVersion {
 pub struct Listed {
     /// The versions, without delete markers.
     pub versions: Vec<ObjectVersion>,
-    /// True when there are more than were asked for.
+    /// Whether there are more than requested.
     pub more: bool,
 }
 
@@ -49,7 +49,7 @@ pub async fn versions(client: &Client, object: &S3Uri, limit: Option<usize>) -> 
     let doing = || format!("cannot list the versions of {object}");
     let (mut marker, mut reading, mut versions) = (None, Vec::new(), Vec::new());
     let mut more = loop {
-        // Delete markers fill a page too: after the first one whole pages are asked for.
+        // Delete markers fill a page too: after the first one, request full pages.
         let wanted = match limit {
             Some(limit) if marker.is_none() => limit.clamp(1, PAGE),
             _ => PAGE,
@@ -125,7 +125,8 @@ struct Marker {
     version: Option<String>,
 }
 
-/// The body of a page and the ids of its damaged versions; `None` when S3 answers with one of the codes in `unless`.
+/// The body of a page and the ids of its damaged versions; `None` if S3 returns one of the codes in
+/// `unless`.
 async fn page(
     client: &Client,
     object: &S3Uri,
@@ -162,7 +163,7 @@ async fn page(
     Ok(Some((bytes.into_bytes(), damaged)))
 }
 
-/// Takes an answer's body, and its [`DAMAGED_HEADER`], before the SDK reads it.
+/// Captures a response's body, and its [`DAMAGED_HEADER`], before the SDK parses it.
 #[derive(Debug, Clone, Default)]
 struct Body(Arc<Mutex<Option<(SdkBody, String)>>>);
 

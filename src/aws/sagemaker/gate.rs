@@ -43,7 +43,7 @@ pub struct Check {
     pub operator: Operator,
     /// The limit; null when it is not known any more.
     pub limit: Option<Value>,
-    /// The pipeline's parameter that holds the limit.
+    /// The pipeline parameter with the limit.
     pub parameter: Option<String>,
 }
 
@@ -62,7 +62,7 @@ pub enum Operator {
 }
 
 impl Operator {
-    /// What holds exactly when this does not.
+    /// The opposite comparison.
     fn negated(self) -> Self {
         match self {
             Self::Equals => Self::NotEquals,
@@ -87,7 +87,7 @@ impl Operator {
         }
     }
 
-    /// Whether `value` compares with `limit` as required; `None` when they cannot be compared.
+    /// Whether `value` satisfies the comparison with `limit`; `None` if they cannot be compared.
     fn holds(self, value: &Value, limit: &Value) -> Option<bool> {
         let order = || value.as_f64()?.partial_cmp(&limit.as_f64()?);
         let same = |limit: &Value| match (value.as_f64(), limit.as_f64()) {
@@ -187,8 +187,8 @@ impl Gate {
     }
 }
 
-/// The gate that refused a run; `None` when no Fail step ended it. A value that cannot be found any
-/// more (a deleted object) is left open, and the note says why.
+/// The gate that refused a run; `None` if no Fail step ended it. A value that is no longer available
+/// (a deleted object) is omitted, and a note explains why.
 pub async fn of(clients: &Clients, arn: &str, steps: &[RunStep]) -> Option<Gate> {
     let fail = fail_step(steps)?;
     let mut gate = Gate {
@@ -386,8 +386,8 @@ impl Scope for Facts {
     }
 }
 
-/// The requirements that do not hold, or of which that is not known. `hold` says whether the
-/// conditions had to hold, all of them, or must not.
+/// The requirements that failed or are unknown. `hold` is true if all conditions had to be true, and
+/// false if they must not.
 fn violated(conditions: &[Condition], hold: bool, scope: &dyn Scope) -> Vec<Check> {
     let mut found = Vec::new();
     for condition in conditions {
@@ -541,7 +541,7 @@ mod tests {
         let not = json!({"Type": "Not", "Condition": above});
         assert_eq!(sentences(&json!([not]), true), expected);
 
-        // What holds is not to blame.
+        // A condition that is true is not the cause.
         let r2 = json!({"Type": "GreaterThan", "LeftValue": read("regression_metrics['r2'].value"),
             "RightValue": 0.1});
         assert_eq!(sentences(&json!([r2, at_most]), true), expected);

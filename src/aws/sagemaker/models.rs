@@ -268,13 +268,13 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
 const GONE: &[Expected] = &[Expected::code("NoSuchKey"), Expected::code("NoSuchBucket")];
 
 /// The metrics of a model quality file (formats: `{"regression_metrics": {"rmse": {"value": 1}}}`);
-/// none when the object is gone.
+/// empty if the object was deleted.
 async fn metrics(clients: &Clients, uri: &str) -> Result<Map<String, Value>> {
     let document = document(clients, uri).await?;
     Ok(document.as_ref().map(quality).unwrap_or_default())
 }
 
-/// A JSON document in S3; `None` when it is gone.
+/// A JSON document in S3; `None` if it was deleted.
 pub(super) async fn document(clients: &Clients, uri: &str) -> Result<Option<Value>> {
     let Ok(address) = uri.parse::<S3Uri>() else {
         return Ok(None);

@@ -25,7 +25,7 @@ pub struct Input {
     pub name: String,
     /// What is downloaded.
     pub from: From,
-    /// Where it lies in the container, under /opt/ml/processing.
+    /// Its path in the container, under /opt/ml/processing.
     pub path: String,
 }
 
@@ -55,7 +55,7 @@ pub struct NewJob {
     pub max_runtime: i32,
     /// The environment of the container.
     pub environment: HashMap<String, String>,
-    /// What it reads.
+    /// Its inputs.
     pub inputs: Vec<Input>,
     /// The directory in the container that is uploaded in the end, and where to.
     pub output: (String, S3Uri),
@@ -140,7 +140,7 @@ fn input(input: Input) -> ProcessingInputBuilder {
     )
 }
 
-/// Looks at a job.
+/// Describes a job.
 pub async fn describe(clients: &Clients, name: &str) -> Result<Job> {
     let answer = clients
         .sagemaker

@@ -277,7 +277,7 @@ fn origin(description: Option<&str>) -> Origin {
         .unwrap_or_default()
 }
 
-/// What a run was made of; nothing when the run is gone.
+/// The origin of a run; empty if the run was deleted.
 pub async fn made_of(clients: &Clients, arn: &str) -> Result<Origin> {
     let described = clients
         .sagemaker

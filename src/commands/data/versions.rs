@@ -13,7 +13,7 @@ use crate::aws::datasets::{self, ListedVersion, Manifest};
 use crate::config::Project;
 use crate::context::Context;
 
-/// So many manifests are read for a list.
+/// Number of manifests to read for a list.
 const READ: usize = 20;
 
 /// Arguments of `mlops data versions`.
@@ -96,7 +96,7 @@ impl fmt::Display for VersionsReport {
         if self.versions.is_empty() {
             return write!(f, "{} has no data set {}", self.bucket, self.dataset);
         }
-        // Plain lines: a table of a hundred thousand rows takes its time to be laid out.
+        // Plain lines: a table of a hundred thousand rows would take long to lay out.
         let width = |row: &VersionRow| row.version.chars().count();
         let width = self.versions.iter().map(width).max().unwrap_or(0).max(7);
         let head = ("VERSION", "PUSHED", "FILES", "SIZE");

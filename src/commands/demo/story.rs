@@ -45,7 +45,7 @@ pub(super) const TRAFFIC: (&str, usize) = ("data/production/july.csv", 20);
 pub(super) const STORY: &[Step] = &[
     git(
         "1. A team gets its project, and the account gets the architecture.",
-        // The directory may lie in another repository, such as a clone of mlops.
+        // The directory may be inside another repository, such as a clone of mlops.
         &["init", "--quiet", "--initial-branch=develop"],
     ),
     mlops("", &["--local", "init", "--name", "flights", "--yes"], 0),

@@ -57,9 +57,9 @@ pub struct Built {
     /// True when the layer was made before.
     pub(super) cached: bool,
     pub(super) commit: String,
-    /// True when it holds files that are not committed.
+    /// Whether it contains uncommitted files.
     pub(super) dirty: bool,
-    /// True when the same inputs give the same digest anywhere.
+    /// Whether the same inputs give the same digest on any machine.
     pub(super) reproducible: bool,
     /// Why not.
     pub(super) because: Vec<String>,

@@ -20,7 +20,7 @@ struct Missing {
     pins: Option<anyhow::Error>,
 }
 
-/// What the repository holds.
+/// The contents of the repository.
 #[derive(Debug)]
 pub(super) struct Inventory {
     pub(super) repository: String,
@@ -29,12 +29,12 @@ pub(super) struct Inventory {
     /// The images that each index names.
     pub(super) children: BTreeMap<String, Vec<String>>,
     users: BTreeMap<String, UsedBy>,
-    /// False when models, runs and endpoints may not be looked at: nobody knows who uses an image.
+    /// False without permission to read models, runs and endpoints: the users of an image are unknown.
     pub(super) users_known: bool,
 }
 
 impl Inventory {
-    /// Everything; an error where something may not or cannot be looked at.
+    /// Reads everything; fails if anything cannot be read.
     pub(super) async fn read(
         clients: &Clients,
         project: &Project,
@@ -45,7 +45,7 @@ impl Inventory {
         users.or(pins).map_or(Ok(inventory), Err)
     }
 
-    /// What may be looked at; says what may not.
+    /// Reads what permissions allow, and reports what they do not.
     pub(super) async fn look(
         ctx: &Context,
         clients: &Clients,

@@ -69,7 +69,7 @@ pub(super) async fn run(ctx: &Context, file: Option<&Path>) -> Result<Preview> {
     })
 }
 
-/// Reads a policy; ECR checks what it says.
+/// Reads a policy; ECR validates it.
 fn read(file: &Path) -> Result<String> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;

@@ -1,4 +1,4 @@
-//! `mlops image list`: what the project's repository holds.
+//! `mlops image list`: the contents of the project's repository.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub struct ListArgs {
 pub struct Listed {
     repository: String,
     images: Vec<Listing>,
-    /// False when models and endpoints may not be looked at: `used_by` has branches only.
+    /// False without permission to read models and endpoints: `used_by` has only branches.
     users_known: bool,
     #[serde(skip)]
     push: String,
@@ -45,7 +45,7 @@ struct Listing {
     /// Configuration and layers, in bytes.
     size: u64,
     pushed: Option<jiff::Timestamp>,
-    /// The git commit that it was made of, where a tag says it.
+    /// The git commit that it was built from, if a tag names it.
     commit: Option<String>,
     /// The indexes that name it.
     part_of: Vec<String>,

@@ -64,7 +64,7 @@ pub struct PinReport {
     file: &'static str,
     /// False when the file was so already.
     changed: bool,
-    /// True when the branch's head commit says so: `mlops train` goes by that.
+    /// Whether the branch's head commit contains the pin, which `mlops train` uses.
     committed: bool,
     #[serde(skip)]
     next: String,
@@ -127,7 +127,7 @@ pub(super) async fn run(ctx: &Context, args: &PinArgs) -> Result<PinReport> {
     })
 }
 
-/// Puts the whole file in its place, or nothing.
+/// Writes the file atomically.
 fn write(directory: &Path, path: &Path, text: &str) -> Result<()> {
     let doing = || format!("cannot write {}", path.display());
     let mut file = tempfile::Builder::new()
@@ -139,7 +139,7 @@ fn write(directory: &Path, path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Takes the pin away; needs no AWS.
+/// Removes the pin; needs no AWS.
 pub(super) fn follow(ctx: &Context, args: &UseArgs) -> Result<PinReport> {
     let Following::Newest = args.image;
     let project = ctx.project()?;

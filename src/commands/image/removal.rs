@@ -18,7 +18,7 @@ pub struct Removal {
     /// False for a dry run.
     pub(super) done: bool,
     pub(super) removed: Vec<Line>,
-    /// What was asked for and has to stay.
+    /// Requested images that must be kept.
     pub(super) kept: Vec<Line>,
 }
 

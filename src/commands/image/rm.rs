@@ -1,4 +1,4 @@
-//! `mlops image rm`: removes images that nobody needs.
+//! `mlops image rm`: deletes unused images.
 
 use std::collections::BTreeSet;
 

@@ -66,7 +66,7 @@ pub struct Scanned {
     tags: Vec<String>,
     /// ECR's own word.
     status: String,
-    /// False while the scan goes on: there is nothing to judge yet.
+    /// False while the scan is in progress: there is nothing to judge yet.
     done: bool,
     completed: Option<jiff::Timestamp>,
     /// How many there are of each severity.
@@ -157,7 +157,7 @@ async fn scanned(
                 |_| {},
                 || async {
                     Ok(match scan::find(clients, repository, digest).await? {
-                        // A scan that was only just asked for may not be known yet.
+                        // A scan that was just requested may not be visible yet.
                         None => Poll::Pending("PENDING".to_owned()),
                         Some(scan) if scan.state() == State::Pending => Poll::Pending(scan.status),
                         Some(scan) => Poll::Ready(scan),

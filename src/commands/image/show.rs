@@ -40,7 +40,7 @@ pub struct Shown {
     /// Configuration and layers, in bytes.
     size: u64,
     pushed: Option<jiff::Timestamp>,
-    /// The git commit that it was made of, where a tag says it.
+    /// The git commit that it was built from, if a tag names it.
     commit: Option<String>,
     /// The indexes that name it.
     part_of: Vec<String>,
@@ -49,7 +49,7 @@ pub struct Shown {
     /// The state of its scan, if there was one.
     scan: Option<String>,
     used_by: UsedBy,
-    /// False when models and endpoints may not be looked at: `used_by` has branches only.
+    /// False without permission to read models and endpoints: `used_by` has only branches.
     users_known: bool,
     platforms: Vec<PlatformView>,
 }

@@ -1,4 +1,4 @@
-//! What `mlops init` says at its end.
+//! The report of `mlops init`.
 
 use std::fmt;
 use std::path::PathBuf;

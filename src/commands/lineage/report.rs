@@ -1,4 +1,4 @@
-//! What `mlops lineage` says.
+//! The report of `mlops lineage`.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use crate::aws::lineage::{Entity, Graph};
 use crate::aws::sagemaker::models::Model;
 use crate::output::Report;
 
-/// Where a model version comes from.
+/// The origin of a model version.
 #[derive(Debug, Serialize)]
 pub struct LineageReport {
     /// The model package group.
@@ -14,7 +14,7 @@ pub struct LineageReport {
     /// What the registry knows of the version.
     #[serde(flatten)]
     pub version: Model,
-    /// The branch that it was trained on, if its run says so.
+    /// The branch that it was trained on, if its run recorded one.
     pub branch: Option<String>,
     /// The versions of data sets that went into it.
     pub data: Vec<DataVersion>,

@@ -1,4 +1,4 @@
-//! `mlops local inject`: gives the local cloud what it cannot find out by itself.
+//! `mlops local inject`: gives the local cloud data that it cannot compute.
 
 use std::collections::BTreeMap;
 use std::fmt;

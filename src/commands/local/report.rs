@@ -21,7 +21,7 @@ pub enum LocalReport {
     Ended {
         /// False when none ran.
         stopped: bool,
-        /// The servers' processes: more than one when another took over meanwhile.
+        /// The process ids of the servers: more than one if another took over in the meantime.
         processes: Vec<u32>,
     },
     /// A state directory was removed.

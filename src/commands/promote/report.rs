@@ -1,4 +1,4 @@
-//! What `mlops promote` says.
+//! The report of `mlops promote`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub struct PromoteReport {
     pub endpoint: String,
     /// The endpoint's status.
     pub endpoint_status: String,
-    /// The live endpoint configuration, compared with the one that was asked for.
+    /// The live endpoint configuration, compared with the requested one.
     pub endpoint_configuration: String,
     /// The version that was live before, if it was another.
     pub replaced: Option<Version>,

@@ -9,7 +9,7 @@ use super::SampleAnswer;
 use crate::aws::{Clients, hosting};
 use crate::config::Project;
 
-/// Largest body of an invocation that SageMaker takes, in bytes.
+/// Maximum bytes of an invocation's body that SageMaker accepts.
 const LARGEST: u64 = 25 << 20;
 
 /// What `deploy.sample` names.

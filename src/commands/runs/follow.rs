@@ -77,7 +77,7 @@ pub(super) async fn until_over(
     })
 }
 
-/// Prints what is new; false when nobody reads any more.
+/// Prints new lines; false if stdout was closed.
 async fn print_new(
     ctx: &Context,
     clients: &Clients,

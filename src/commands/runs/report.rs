@@ -1,4 +1,4 @@
-//! What `mlops runs` says.
+//! The reports of `mlops runs`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -192,7 +192,7 @@ impl fmt::Display for Shown {
 mod tests {
     use super::*;
 
-    /// Issue 8, 3.3: a step whose result came from the cache says from which run.
+    /// Issue 8, 3.3: a step whose result came from the cache names that run.
     #[test]
     fn issue_8_3_3_a_note_names_the_run_of_a_cache_hit() {
         let mut step = RunStep {

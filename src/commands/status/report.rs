@@ -1,4 +1,4 @@
-//! What `mlops status` says.
+//! The report of `mlops status`.
 
 use mlops_core::names::Version;
 use serde::Serialize;

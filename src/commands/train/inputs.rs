@@ -8,8 +8,8 @@ use crate::config::Project;
 use crate::context::Context;
 use crate::pin::Rule;
 
-/// Whether the working tree has a program of its own: a pin names another image on purpose, and
-/// images can be made elsewhere.
+/// Whether the working tree has its own program: a pin deliberately names another image, and images
+/// can be built elsewhere.
 pub(super) fn has_program(project: &Project, rule: &Rule) -> bool {
     let directory = project.path(&project.file.image.directory);
     !matches!(rule, Rule::Pinned(_)) && directory.is_dir()

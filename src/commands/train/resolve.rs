@@ -20,7 +20,7 @@ use crate::infra;
 use crate::pin::{Pin, Rule};
 use crate::project_image::{self, Revision};
 
-/// Largest definition that SageMaker takes, in bytes (`CreatePipeline`).
+/// Maximum bytes of a definition that SageMaker accepts (`CreatePipeline`).
 const LARGEST_DEFINITION: u64 = 1 << 20;
 
 /// The parameters that `mlops train` passes when a definition declares them.
@@ -39,7 +39,7 @@ const STANDARD: &[&str] = &[
 pub(super) struct Source {
     branch: BranchName,
     commit: String,
-    /// What git says of the working tree, where that is what runs.
+    /// The git state of the working tree, if that is what runs.
     tree: Option<Revision>,
     rule: Rule,
     text: String,

@@ -16,8 +16,8 @@ use crate::context::Context;
 /// How many log lines of a failed job are shown.
 const TAIL: i32 = 15;
 
-/// Waits until the run is over. A failed run is an error (exit 1); one that a gate refused is not
-/// yet: its report comes first.
+/// Waits until the run has ended. A failed run is an error (exit 1); one that a gate refused is not
+/// one yet, because its report comes first.
 pub(super) async fn until_over(ctx: &Context, clients: &Clients, arn: &str) -> Result<Run> {
     let id = runs::id(arn);
     let seen: RefCell<BTreeMap<String, String>> = RefCell::default();

@@ -82,7 +82,7 @@ impl RemoteArgs {
     }
 }
 
-/// Validates where `--on` says.
+/// Runs the validation where `--on` selects.
 pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     match args.on {
         // Spark makes the profile only: see `spark::profile`.

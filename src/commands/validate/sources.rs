@@ -99,7 +99,7 @@ pub(super) async fn objects(
     Ok((objects.collect(), format))
 }
 
-/// Where the data lies that the arguments name, in their order, and the format that it all has.
+/// The locations of the data that the arguments name, in their order, and its common format.
 async fn resolve(
     ctx: &Context,
     data: &[String],
@@ -219,7 +219,7 @@ async fn remote(ctx: &Context, data: &str, wanted: Option<Kind>) -> Result<Vec<P
     }
     objects.retain(|(object, _)| {
         let below = object.key.strip_prefix(&address.key).unwrap_or(&object.key);
-        // What `mlops data push` writes beside the files of a data set.
+        // The manifest that `mlops data push` writes next to the files of a data set.
         below.trim_start_matches('/') != datasets::MANIFEST
             && !below.split('/').any(dataset::is_hidden)
     });

@@ -1,5 +1,5 @@
-//! What a validation elsewhere takes and leaves in S3: `validations/<id>/` of the artifact bucket,
-//! with the baseline beside the results.
+//! Inputs and results of a remote validation in S3: `validations/<id>/` of the artifact bucket, with
+//! the baseline next to the results.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// A place that nobody has.
+    /// An unused location.
     pub(super) fn new(ctx: &Context, bucket: &str) -> Self {
         let time = ctx.now().strftime("%Y%m%d-%H%M%S").to_string();
         let random = uuid::Uuid::new_v4().simple().to_string();
@@ -73,7 +73,7 @@ impl Exchange {
         Ok(address)
     }
 
-    /// Writes the baseline's files. What runs elsewhere takes its rules from the constraints.
+    /// Writes the baseline's files. A remote validation takes its rules from the constraints.
     pub(super) async fn put_baseline(&self, clients: &Clients, local: &Local) -> Result<()> {
         let Some((constraints, statistics)) = &local.baseline else {
             return Ok(());

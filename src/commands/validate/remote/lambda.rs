@@ -110,8 +110,8 @@ fn reachable(data: &[S3Uri], platform: &Platform) -> Result<()> {
     Ok(())
 }
 
-/// The function's name, once it is what this binary and this template say. When it already is, one
-/// look at the stack is all.
+/// The function's name, once it matches this binary and this template. If it already does, this costs
+/// one describe call.
 async fn deployed(
     ctx: &Context,
     project: &Project,
@@ -139,7 +139,8 @@ async fn deployed(
         .ok_or_else(|| anyhow!("the stack {} has no output FunctionName", spec.name))
 }
 
-/// A function that failed: what it says, its last lines when it says little, and what to try.
+/// The error of a function that failed: its message, its last lines if the message is short, and a
+/// hint.
 fn failed(ctx: &Context, function: &str, kind: &str, message: &str, log: &str) -> anyhow::Error {
     let own = kind.starts_with("Validation.");
     if !own {

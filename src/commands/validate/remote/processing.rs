@@ -24,10 +24,10 @@ const DATA: &str = "/opt/ml/processing/input/data";
 const BASELINE: &str = "/opt/ml/processing/input/baseline";
 const OUTPUT: &str = "/opt/ml/processing/output";
 
-/// A job takes ten inputs; one is the baseline.
+/// A job accepts ten inputs; one is the baseline.
 const MOST_BUCKETS: usize = 9;
 
-/// A job that takes longer is stopped, in seconds.
+/// Time limit of a job in seconds.
 const MAX_RUNTIME: i32 = 6 * 3600;
 
 /// How many log lines of a failed job are shown.
@@ -127,7 +127,7 @@ fn refuse_elsewhere(data: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What the analyzer's contract says by the environment.
+/// The environment that the analyzer's contract requires.
 fn environment(format: &Format) -> HashMap<String, String> {
     let format = match format {
         Format::Csv => r#"{"csv":{"header":true}}"#,
@@ -165,8 +165,8 @@ fn buckets(objects: &[(S3Uri, u64)]) -> Result<BTreeMap<&str, BTreeSet<&str>>> {
     Ok(buckets)
 }
 
-/// The manifest of exactly these objects: a prefix alone would take every key that begins so. With
-/// the whole keys below it, directories keep their meaning (partitions, hours).
+/// A manifest of exactly these objects: a prefix alone would include every key that starts with it.
+/// Complete keys below the prefix preserve the directories (partitions, hours).
 fn manifest(bucket: &str, keys: &BTreeSet<&str>) -> Result<Vec<u8>> {
     let head = serde_json::json!({"prefix": format!("s3://{bucket}/")});
     let keys = keys.iter().map(|key| (*key).into());

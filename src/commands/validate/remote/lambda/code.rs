@@ -17,7 +17,7 @@ use crate::aws::{AwsResultExt, Clients, Expected};
 pub(super) struct Code {
     bytes: Vec<u8>,
     pub(super) architecture: Architecture,
-    /// Where the zip lies in the artifact bucket; the executable's SHA-256 names it.
+    /// The zip's key in the artifact bucket; it contains the executable's SHA-256.
     pub(super) key: String,
 }
 
@@ -43,7 +43,7 @@ impl Code {
         })
     }
 
-    /// Puts the zip into the bucket, unless it is there.
+    /// Uploads the zip to the bucket unless it exists.
     pub(super) async fn upload(self, clients: &Clients, bucket: &str) -> Result<()> {
         let object = S3Uri::new(bucket, self.key);
         let answered = clients

@@ -1,10 +1,10 @@
-//! What Spark says while it works.
+//! Parses Spark's log for progress and errors.
 
 use std::collections::VecDeque;
 
-/// So many of the last lines of Spark's log are looked at for the reason of a failure.
+/// Number of last lines of Spark's log to search for the reason of a failure.
 const TAIL: usize = 200;
-/// What the program puts before its own errors.
+/// The prefix of the program's own errors.
 const OURS: &str = "mlops: error: ";
 
 /// How many tasks of how many are done, when the line is Spark's progress bar.
@@ -23,7 +23,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Takes some bytes; each line that they end is said.
+    /// Adds bytes, and reports each complete line.
     pub(super) fn take(&mut self, bytes: &[u8], mut say: impl FnMut(&str)) {
         for byte in bytes {
             if !matches!(byte, b'\n' | b'\r') {

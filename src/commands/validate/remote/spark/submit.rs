@@ -94,11 +94,11 @@ async fn of_python(ctx: &Context) -> Result<Command> {
     Ok(command)
 }
 
-/// What a record says that Spark's line reader cut inside quotes: its first half has the first, its
-/// second half one of both. Which half is heard of depends on which task fails first.
+/// Errors of a record that Spark's line reader cut inside quotes: its first half has the first, its
+/// second half one of both. Which one is reported depends on which task fails first.
 const CUT: [&str; 2] = ["a quote is opened", "fields, but there are"];
 
-/// Runs Spark; its progress becomes ours, and the reason of a failure one line.
+/// Runs Spark; forwards its progress, and reduces the reason of a failure to one line.
 pub(super) async fn run(ctx: &Context, mut command: Command, whole_files: bool) -> Result<()> {
     let mut task = ctx.progress.task("Spark: starting");
     let mut child = command

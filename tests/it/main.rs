@@ -10,6 +10,7 @@ mod data;
 mod data_damage;
 mod data_resume;
 mod data_versions;
+mod docs;
 mod faulty_registry;
 mod garbage;
 mod gate;

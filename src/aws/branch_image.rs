@@ -106,8 +106,8 @@ pub async fn of_checkout(
     let rule = Rule::of(&project.file.branches, &branch, pin.as_ref());
     let place = Place {
         project: project.file.name.as_str(),
-        repository: repository,
-        group: group,
+        repository,
+        group,
     };
     find(clients, place, &branch, &rule).await
 }

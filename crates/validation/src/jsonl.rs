@@ -53,7 +53,7 @@ pub(super) fn read(
 /// The non-empty lines of a text, with their numbers.
 pub(super) struct Lines<'a, R> {
     name: &'a str,
-    lines: JsonLines<R>,
+    source: JsonLines<R>,
     number: u64,
 }
 
@@ -61,7 +61,7 @@ impl<'a, R: BufRead> Lines<'a, R> {
     pub(super) fn new(name: &'a str, input: R, limit: usize) -> Self {
         Self {
             name,
-            lines: JsonLines::new(input, limit),
+            source: JsonLines::new(input, limit),
             number: 0,
         }
     }
@@ -70,28 +70,28 @@ impl<'a, R: BufRead> Lines<'a, R> {
     pub(super) fn next_line(&mut self) -> Result<Option<(u64, &str)>, DataError> {
         loop {
             let read = self
-                .lines
+                .source
                 .advance()
                 .map_err(|error| DataError::unread(self.name, error))?;
             if !read {
                 return Ok(None);
             }
             self.number += 1;
-            if self.lines.is_cut() {
+            if self.source.is_cut() {
                 return Err(DataError::at(
                     self.name,
                     self.number,
                     format!(
                         "the line is longer than {} MiB: is it JSON Lines?",
-                        self.lines.limit() / (1024 * 1024)
+                        self.source.limit() / (1024 * 1024)
                     ),
                 ));
             }
-            if !self.lines.line().trim_ascii().is_empty() {
+            if !self.source.line().trim_ascii().is_empty() {
                 break;
             }
         }
-        let line = self.lines.line();
+        let line = self.source.line();
         let text = std::str::from_utf8(line).map_err(|error| {
             let byte = line[error.valid_up_to()];
             DataError::at(

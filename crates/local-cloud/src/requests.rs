@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use mlops_core::quote;
 use mlops_pipeline::shapes::{Check, Fault, Finding, Scalars, Table};
 use serde_json::Value;
 
@@ -175,7 +176,9 @@ fn unknown(service: Service, operation: &str, finding: &Finding) -> ApiError {
     ApiError::new(
         code,
         format!(
-            "Unknown member '{member}' in {place}; its members are {}",
+            "Unknown member '{}' in {}; its members are {}",
+            quote::short(member),
+            quote::bounded(&place),
             known.join(", ")
         ),
     )

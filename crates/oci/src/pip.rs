@@ -2,12 +2,16 @@
 //! environment nor HOME.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, anyhow};
 use mlops_core::error::Hint;
 use mlops_core::names::PythonVersion;
+use rustix::fs::OFlags;
 use serde::Deserialize;
 use tokio::process::Command;
 
@@ -146,6 +150,26 @@ pub fn prepare(
         .stdin(Stdio::null());
 }
 
+/// The longest part of a log that is read, in bytes.
+const MAX_LOG: u64 = 1 << 20;
+
+/// The end of a log. Packages run code of their own that can put anything in its place: no link is
+/// followed, and only a regular file is read.
+pub fn log_tail(path: &Path) -> Option<String> {
+    let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits();
+    let mut file = File::options()
+        .read(true)
+        .custom_flags(i32::try_from(flags).ok()?)
+        .open(path)
+        .ok()?;
+    let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    file.seek(SeekFrom::Start(metadata.len().saturating_sub(MAX_LOG)))
+        .ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LOG).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// What blocks pip's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
@@ -184,8 +208,7 @@ impl Trouble {
     /// The first problem in a file that pip wrote for `--log`. Without retries pip reports it nowhere
     /// else.
     pub fn in_log(path: &Path) -> Option<Self> {
-        let text = std::fs::read(path).ok()?;
-        String::from_utf8_lossy(&text).lines().find_map(Self::of)
+        log_tail(path)?.lines().find_map(Self::of)
     }
 
     /// The setting to change. `environment` is pip's.
@@ -273,5 +296,22 @@ mod tests {
                 .hint(&environment)
                 .contains("/etc/corp.pem (PIP_CERT")
         );
+    }
+
+    #[test]
+    fn a_log_that_a_package_replaced_is_neither_waited_for_nor_read_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("pip.log");
+        let text = format!("{}\nERROR: SSLError\n", "x".repeat(3 << 20));
+        std::fs::write(&log, text).unwrap();
+        assert!(log_tail(&log).unwrap().len() <= 1 << 20);
+        assert_eq!(Trouble::in_log(&log), Some(Trouble::Tls));
+        std::fs::remove_file(&log).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &log).unwrap();
+        assert_eq!(log_tail(&log), None);
+        std::fs::remove_file(&log).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&log).status();
+        assert!(made.unwrap().success());
+        assert_eq!(log_tail(&log), None);
     }
 }

@@ -2,7 +2,7 @@
 //! intrinsics find the same when they evaluate an expression; this check also covers branches that are
 //! not chosen, and `ValidateTemplate`, which has no values.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -165,21 +165,33 @@ fn conditions(template: &Template) -> ApiResult<()> {
         }
         needs.insert(name.as_str(), others);
     }
-    let mut done = BTreeSet::new();
     // What needs only conditions that are done is done; what never is, goes in a circle.
-    loop {
-        let next: Vec<&str> = needs
-            .iter()
-            .filter(|(name, _)| !done.contains(**name))
-            .filter(|(_, others)| others.iter().all(|other| done.contains(other)))
-            .map(|(name, _)| *name)
-            .collect();
-        if next.is_empty() {
-            break;
+    let mut waiting: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut needed_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, others) in &needs {
+        waiting.insert(name, others.len());
+        for other in others {
+            needed_by.entry(other).or_default().push(name);
         }
-        done.extend(next.into_iter().map(str::to_owned));
     }
-    if done.len() < needs.len() {
+    let mut ready: Vec<&str> = waiting
+        .iter()
+        .filter(|(_, count)| **count == 0)
+        .map(|(name, _)| *name)
+        .collect();
+    let mut done = 0;
+    while let Some(name) = ready.pop() {
+        done += 1;
+        for dependent in needed_by.get(name).into_iter().flatten() {
+            if let Some(count) = waiting.get_mut(dependent) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(dependent);
+                }
+            }
+        }
+    }
+    if done < needs.len() {
         return Err(invalid(
             "Template format error: Circular dependency between conditions",
         ));
@@ -277,6 +289,23 @@ mod tests {
         }
         let none = "Resources: {A: {Type: T, Properties: {X: !FindInMap [!Ref A, a, b]}}}";
         assert!(checked(none).unwrap_err().contains("is not present"));
+    }
+
+    #[test]
+    fn a_long_chain_of_conditions_is_checked_and_evaluated() {
+        use crate::cloudformation::intrinsics::Scope;
+
+        let mut text = "Conditions:\n  C0: !Equals [a, a]\n".to_owned();
+        for index in 1..3000 {
+            text += &format!("  C{index}: !Not [{{Condition: C{}}}]\n", index - 1);
+        }
+        let template = Template::parse(&(text.clone() + "Resources: {A: {Type: T}}")).unwrap();
+        check(&template).unwrap();
+        let scope = Scope::new(template, BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        assert!(scope.is_ok());
+        let circle = text + "  D: !Not [{Condition: E}]\n  E: !Not [{Condition: D}]\n";
+        let error = checked(&(circle + "Resources: {A: {Type: T}}")).unwrap_err();
+        assert!(error.contains("Circular dependency"), "{error}");
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Scope {
             .cloned()
             .collect();
         for name in names {
-            scope.condition(&name, 0)?;
+            scope.condition(&name)?;
         }
         Ok(scope)
     }
@@ -109,30 +109,42 @@ impl Scope {
         })
     }
 
-    fn condition(&mut self, name: &str, depth: usize) -> ApiResult<bool> {
-        if let Some(value) = self.conditions.get(name) {
-            return Ok(*value);
+    /// Evaluates a condition, and before it those that it needs. Without recursion: a chain of
+    /// conditions may be long.
+    fn condition(&mut self, name: &str) -> ApiResult<()> {
+        let mut pending = vec![name.to_owned()];
+        let mut begun = BTreeSet::new();
+        while let Some(name) = pending.last().cloned() {
+            if self.conditions.contains_key(&name) {
+                pending.pop();
+                continue;
+            }
+            let expression = self
+                .template
+                .member("Conditions", &name)
+                .cloned()
+                .ok_or_else(|| {
+                    invalid(format!(
+                        "Template format error: Unresolved condition dependency {name} in the Conditions block of the template"
+                    ))
+                })?;
+            begun.insert(name.clone());
+            let mut needed = condition_names(&expression);
+            needed.retain(|other| !self.conditions.contains_key(other));
+            if needed.iter().any(|other| begun.contains(other)) {
+                return Err(invalid(
+                    "Template format error: Circular dependency between conditions",
+                ));
+            }
+            if needed.is_empty() {
+                let value = self.boolean(&expression)?;
+                self.conditions.insert(name, value);
+                pending.pop();
+            } else {
+                pending.extend(needed);
+            }
         }
-        if depth > 50 {
-            return Err(invalid(
-                "Template format error: Circular dependency between conditions",
-            ));
-        }
-        let expression = self
-            .template
-            .member("Conditions", name)
-            .cloned()
-            .ok_or_else(|| {
-                invalid(format!(
-                    "Template format error: Unresolved condition dependency {name} in the Conditions block of the template"
-                ))
-            })?;
-        for other in condition_names(&expression) {
-            self.condition(&other, depth + 1)?;
-        }
-        let value = self.boolean(&expression)?;
-        self.conditions.insert(name.to_owned(), value);
-        Ok(value)
+        Ok(())
     }
 
     fn boolean(&self, expression: &Value) -> ApiResult<bool> {

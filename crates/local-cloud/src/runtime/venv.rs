@@ -243,7 +243,7 @@ impl Tools<'_> {
         if status.success() {
             return Ok(());
         }
-        let text = std::fs::read_to_string(self.log).unwrap_or_default();
+        let text = pip::log_tail(self.log).unwrap_or_default();
         let lines: Vec<&str> = text
             .lines()
             .filter(|line| !line.trim().is_empty())

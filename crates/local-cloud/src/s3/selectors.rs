@@ -24,7 +24,10 @@ const SELECTORS: &[&str] = &[
     "lifecycle",
     "location",
     "logging",
+    "metadataAnnotationTable",
     "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
     "metadataTable",
     "metrics",
     "notification",
@@ -33,11 +36,13 @@ const SELECTORS: &[&str] = &[
     "policy",
     "policyStatus",
     "publicAccessBlock",
+    "renameObject",
     "replication",
     "requestPayment",
     "restore",
     "retention",
     "select",
+    "session",
     "tagging",
     "torrent",
     "uploadId",
@@ -48,7 +53,16 @@ const SELECTORS: &[&str] = &[
 ];
 
 /// Those that s3s does not know, and would ignore.
-const UNKNOWN: &[&str] = &["abac", "annotation", "metadataConfiguration"];
+const UNKNOWN: &[&str] = &[
+    "abac",
+    "annotation",
+    "metadataAnnotationTable",
+    "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
+    "renameObject",
+    "session",
+];
 
 /// Those with which S3 has an operation of this method.
 fn operations(method: &Method, on_object: bool) -> &'static [&'static str] {
@@ -269,10 +283,13 @@ mod tests {
             let (found, _) = code(&method, path).unwrap();
             assert_eq!(found, "MethodNotAllowed", "{method} {path}");
         }
-        assert_eq!(
-            code(&Method::DELETE, "/b?abac").unwrap().0,
-            "NotImplemented"
-        );
+        for (method, path) in [
+            (Method::DELETE, "/b?abac"),
+            (Method::PUT, "/b/k?renameObject"),
+            (Method::PUT, "/b?metadataInventoryTable"),
+        ] {
+            assert_eq!(code(&method, path).unwrap().0, "NotImplemented");
+        }
     }
 
     #[test]

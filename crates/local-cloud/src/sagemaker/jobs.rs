@@ -300,7 +300,13 @@ fn stop(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
         ))),
         Some(true) => {
             if let Some(wish) = under_way().get(&kind.key(cloud, name)) {
-                wish.send_replace(Some(GRACE));
+                // A repeated request, such as an SDK's retry, changes nothing: it must not cost what
+                // the program saves after the first.
+                wish.send_if_modified(|wish| {
+                    let first = wish.is_none();
+                    wish.get_or_insert(GRACE);
+                    first
+                });
             }
             Ok(Value::Null)
         }

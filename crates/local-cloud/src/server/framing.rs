@@ -91,7 +91,14 @@ impl Framing {
                     self.line.extend_from_slice(part);
                     if end.is_some() {
                         let line = std::mem::take(&mut self.line);
-                        self.take(line.strip_suffix(b"\r").unwrap_or(&line), ambiguous);
+                        let stripped = line.strip_suffix(b"\r");
+                        // hyper closes the connection of a chunked body whose lines end otherwise.
+                        if stripped.is_none() && matches!(self.place, Place::Size | Place::Trailers)
+                        {
+                            self.place = Place::Lost;
+                            return;
+                        }
+                        self.take(stripped.unwrap_or(&line), ambiguous);
                     }
                     bytes = rest.get(1..).unwrap_or_default();
                 }
@@ -189,6 +196,9 @@ mod tests {
                 );
             }
         }
+        // Lines that hyper does not take for the end of a chunk's size or of a trailer.
+        let trailers = "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\n\n";
+        assert_eq!(first(&format!("{trailers}{both}"), 7), None);
         // Bytes that are no request, as hyper finds too.
         assert_eq!(
             first(&format!("{}{both}", "x".repeat(MAX_HEAD + 1)), 4096),

@@ -1,7 +1,9 @@
 //! What ends the transfers of a job early, and what bounds them: the wish to stop the job, and the
 //! size of its volume.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 
 use tokio::sync::watch;
 
@@ -86,8 +88,9 @@ pub(super) fn check_volume<'a>(
     let gigabytes = gigabytes.filter(|size| *size > 0).unwrap_or(DEFAULT_VOLUME);
     let mut sizes = Vec::new();
     let mut total = 0_u64;
+    let mut linked = HashSet::new();
     for directory in directories {
-        let size = size_of(directory, interrupt)?;
+        let size = size_of(directory, &mut linked, interrupt)?;
         total = total.saturating_add(size);
         sizes.push(format!(
             "{} holds {size} bytes",
@@ -105,12 +108,19 @@ pub(super) fn check_volume<'a>(
     )))
 }
 
-/// The apparent size of the files in a directory, in bytes.
-fn size_of(directory: &Directory, interrupt: &Interrupt) -> ApiResult<u64> {
+/// The apparent size of the files in a directory, in bytes. A file with several names counts once:
+/// `linked` has the device and inode of those that were counted.
+fn size_of(
+    directory: &Directory,
+    linked: &mut HashSet<(u64, u64)>,
+    interrupt: &Interrupt,
+) -> ApiResult<u64> {
     let mut total = 0_u64;
     directory.walk(|_, found| {
         interrupt.check()?;
-        if let Found::File(_, metadata) = found {
+        if let Found::File(_, metadata) = found
+            && (metadata.nlink() == 1 || linked.insert((metadata.dev(), metadata.ino())))
+        {
             total = total.saturating_add(metadata.len());
         }
         Ok::<_, ApiError>(())

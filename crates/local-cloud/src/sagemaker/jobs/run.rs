@@ -123,7 +123,7 @@ impl Run {
     /// wish that comes later ends that upload. The end of the server ends every transfer.
     pub(super) fn interrupt(&self, after: Option<&End>) -> Interrupt {
         let mut stop = self.stop.clone();
-        if matches!(after, Some(End::Stopped | End::MaxRuntimeExceeded)) {
+        if after.is_some() {
             stop.mark_unchanged();
         }
         let ended = *stop.borrow() == Some(SHORT_GRACE);

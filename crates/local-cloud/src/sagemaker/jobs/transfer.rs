@@ -167,7 +167,11 @@ pub(super) fn upload(
                     format!("{prefix}/{name}")
                 };
                 let mut contents = interrupt.reader(file.take(metadata.len()));
-                objects::put_from(cloud, &bucket, &key, &mut contents)?;
+                objects::put_from(cloud, &bucket, &key, &mut contents).map_err(|mut error| {
+                    error.message =
+                        format!("{}: {}", directory.shown(path).display(), error.message);
+                    error
+                })?;
                 Ok(())
             }
         }

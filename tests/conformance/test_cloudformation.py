@@ -1074,6 +1074,13 @@ def test_the_aws_cli_deploys_waits_and_says_why(environment, cfn, name, tmp_path
 
     template = tmp_path / "template.yaml"
     deploy = ["deploy", "--stack-name", name, "--template-file", str(template)]
+
+    def in_a_new_second():
+        """The client names a change set by the second; two deployments in one would collide."""
+        now = int(time.time())
+        while int(time.time()) == now:
+            time.sleep(0.01)
+
     template.write_text(
         f"Parameters: {{Days: {{Type: Number, Default: 7}}}}\nResources:\n"
         f"  Group: {{Type: 'AWS::Logs::LogGroup', Properties: {{LogGroupName: /{name}, RetentionInDays: !Ref Days}}}}\n"
@@ -1082,13 +1089,17 @@ def test_the_aws_cli_deploys_waits_and_says_why(environment, cfn, name, tmp_path
     made = aws(*deploy, "--parameter-overrides", "Days=14")
     assert made.returncode == 0 and "Successfully created/updated stack" in made.stdout, made.stderr
     # The parameter keeps its value: the client sends UsePreviousValue.
+    in_a_new_second()
     again = aws(*deploy, "--no-fail-on-empty-changeset")
     assert again.returncode == 0 and "No changes to deploy" in again.stdout, again.stderr
+    in_a_new_second()
     empty = aws(*deploy, "--fail-on-empty-changeset")
     assert empty.returncode != 0 and "No changes to deploy" in empty.stderr
     assert cfn.describe_stacks(StackName=name)["Stacks"][0]["Outputs"][0]["OutputValue"] == "14"
+    in_a_new_second()
     prepared = aws(*deploy, "--no-execute-changeset", "--parameter-overrides", "Days=30")
     assert prepared.returncode == 0 and "describe-change-set" in prepared.stdout, prepared.stderr
+    in_a_new_second()
     failed = aws(*deploy, "--parameter-overrides", "Days=8")
     assert failed.returncode != 0 and "Failed to create/update the stack" in failed.stderr
     assert aws("wait", "stack-exists", "--stack-name", name).returncode == 0

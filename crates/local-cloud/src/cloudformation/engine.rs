@@ -98,7 +98,7 @@ pub(crate) fn desired(
         .resource(logical)
         .and_then(|resource| resource.get("Properties"));
     let mut properties = match raw.map(|raw| scope.resolve(raw)).transpose()?.flatten() {
-        Some(Value::Object(properties)) => resources::coerce(&properties),
+        Some(Value::Object(properties)) => resources::coerce(kind, &properties),
         _ => Map::new(),
     };
     if kind.is_taggable() && !stack.source.tags.is_empty() {

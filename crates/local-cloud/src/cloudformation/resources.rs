@@ -1,8 +1,8 @@
 //! The resource types: what each allows, and how it is made, changed and removed through the
 //! service that has it.
 //!
-//! Source of the required, create-only and read-only properties: the resource provider schemas
-//! (as cfn-lint carries them).
+//! Which properties are required, cannot change, or are of which type, the provider schemas of AWS
+//! say ([`schema`]).
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -26,6 +26,7 @@ mod properties;
 mod routing;
 mod s3;
 mod sagemaker;
+mod schema;
 mod security_group;
 mod serving;
 mod wait;
@@ -37,14 +38,8 @@ pub(crate) use properties::{check, coerce, create_only_changes};
 pub(crate) struct Type {
     /// `AWS::SERVICE::NAME`.
     pub(crate) name: &'static str,
-    /// The properties that must be there.
-    pub(crate) required: &'static [&'static str],
     /// The properties that the local cloud has.
     pub(crate) properties: &'static [&'static str],
-    /// The properties that AWS has and the local cloud does not.
-    pub(crate) missing: &'static [&'static str],
-    /// The properties (or `A/B` within one) whose change makes a new physical resource.
-    pub(crate) create_only: &'static [&'static str],
     /// How it is named.
     pub(crate) naming: Option<Naming>,
     /// What `Fn::GetAtt` can ask of it.
@@ -132,16 +127,6 @@ const TYPES: &[&[Type]] = &[
     wait::TYPES,
 ];
 
-/// The taggable types whose resources get no tags of `CloudFormation`.
-const WITHOUT_SYSTEM_TAGS: &[&str] = &[
-    "AWS::IAM::Role",
-    "AWS::KMS::Key",
-    "AWS::SageMaker::CodeRepository",
-    "AWS::SageMaker::Endpoint",
-    "AWS::SageMaker::EndpointConfig",
-    "AWS::SageMaker::NotebookInstanceLifecycleConfig",
-];
-
 /// The type of this name.
 pub(crate) fn by_name(name: &str) -> Option<&'static Type> {
     TYPES
@@ -177,7 +162,8 @@ impl Type {
     /// True when `CloudFormation` tags the resources with their stack and logical id
     /// (`tagging.cloudFormationSystemTags` of the provider schema).
     pub(crate) fn has_system_tags(&self) -> bool {
-        self.is_taggable() && !WITHOUT_SYSTEM_TAGS.contains(&self.name)
+        self.is_taggable()
+            && schema::Schema::of(self.name).is_some_and(schema::Schema::has_system_tags)
     }
 
     /// The properties with the tags that `CloudFormation` adds to those of the template.
@@ -261,7 +247,11 @@ impl Job<'_> {
         operation: &str,
         input: Value,
     ) -> ApiResult<Value> {
-        self.cloud.call(service, operation, prune(input)).await
+        let mut input = prune(input);
+        if service.is_form() {
+            input = as_text(input);
+        }
+        self.cloud.call(service, operation, input).await
     }
 
     /// The named properties, as they are, as a request.
@@ -290,6 +280,19 @@ fn prune(value: Value) -> Value {
             .filter(|(_, value)| !value.is_null())
             .collect(),
         other => other,
+    }
+}
+
+/// Numbers and booleans as a form writes them.
+fn as_text(value: Value) -> Value {
+    match value {
+        Value::Object(object) => object
+            .into_iter()
+            .map(|(name, value)| (name, as_text(value)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(as_text).collect(),
+        Value::Null => Value::Null,
+        scalar => Value::String(text_of(&scalar)),
     }
 }
 

@@ -10,10 +10,7 @@ use crate::cloud::Service;
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
     name: "AWS::CodeCommit::Repository",
-    required: &["RepositoryName"],
     properties: &["RepositoryDescription", "RepositoryName", "Tags"],
-    missing: &["Code", "KmsKeyId", "Triggers"],
-    create_only: &[],
     naming: None,
     attributes: &["Arn", "CloneUrlHttp", "Name"],
     handler: &Repository,

@@ -10,7 +10,6 @@ use crate::cloud::Service;
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
     name: "AWS::ECR::Repository",
-    required: &[],
     properties: &[
         "EmptyOnDelete",
         "EncryptionConfiguration",
@@ -22,8 +21,6 @@ pub(super) const TYPES: &[Type] = &[Type {
         "RepositoryPolicyText",
         "Tags",
     ],
-    missing: &[],
-    create_only: &["RepositoryName", "EncryptionConfiguration"],
     naming: Some(Naming {
         property: "RepositoryName",
         longest: 256,

@@ -14,7 +14,6 @@ use crate::cloudformation::template::text_of;
 pub(super) const TYPES: &[Type] = &[
     Type {
         name: "AWS::IAM::Role",
-        required: &["AssumeRolePolicyDocument"],
         properties: &[
             "AssumeRolePolicyDocument",
             "Description",
@@ -25,8 +24,6 @@ pub(super) const TYPES: &[Type] = &[
             "RoleName",
             "Tags",
         ],
-        missing: &["PermissionsBoundary"],
-        create_only: &["Path", "RoleName"],
         naming: Some(Naming {
             property: "RoleName",
             longest: 64,
@@ -37,17 +34,13 @@ pub(super) const TYPES: &[Type] = &[
     },
     Type {
         name: "AWS::IAM::Policy",
-        required: &["PolicyDocument", "PolicyName"],
         properties: &["PolicyDocument", "PolicyName", "Roles"],
-        missing: &["Groups", "Users"],
-        create_only: &[],
         naming: None,
         attributes: &["Id"],
         handler: &Policy,
     },
     Type {
         name: "AWS::IAM::ManagedPolicy",
-        required: &["PolicyDocument"],
         properties: &[
             "Description",
             "ManagedPolicyName",
@@ -55,8 +48,6 @@ pub(super) const TYPES: &[Type] = &[
             "PolicyDocument",
             "Roles",
         ],
-        missing: &["Groups", "Users"],
-        create_only: &["Description", "ManagedPolicyName", "Path"],
         naming: Some(Naming {
             property: "ManagedPolicyName",
             longest: 128,

@@ -11,7 +11,6 @@ use crate::cloud::Service;
 pub(super) const TYPES: &[Type] = &[
     Type {
         name: "AWS::KMS::Key",
-        required: &[],
         properties: &[
             "Description",
             "EnableKeyRotation",
@@ -22,23 +21,13 @@ pub(super) const TYPES: &[Type] = &[
             "PendingWindowInDays",
             "Tags",
         ],
-        missing: &[
-            "BypassPolicyLockoutSafetyCheck",
-            "MultiRegion",
-            "Origin",
-            "RotationPeriodInDays",
-        ],
-        create_only: &["KeySpec", "KeyUsage"],
         naming: None,
         attributes: &["Arn", "KeyId"],
         handler: &Key,
     },
     Type {
         name: "AWS::KMS::Alias",
-        required: &["AliasName", "TargetKeyId"],
         properties: &["AliasName", "TargetKeyId"],
-        missing: &[],
-        create_only: &["AliasName"],
         naming: None,
         attributes: &[],
         handler: &Alias,

@@ -18,7 +18,6 @@ use crate::cloud::Service;
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
     name: "AWS::Lambda::Function",
-    required: &["Code", "Role"],
     properties: &[
         "Architectures",
         "Code",
@@ -35,26 +34,6 @@ pub(super) const TYPES: &[Type] = &[Type {
         "Tags",
         "Timeout",
     ],
-    missing: &[
-        "CapacityProviderConfig",
-        "CodeSigningConfigArn",
-        "DeadLetterConfig",
-        "DurableConfig",
-        "FileSystemConfigs",
-        "FunctionScalingConfig",
-        "ImageConfig",
-        "KmsKeyArn",
-        "Layers",
-        "PublishToLatestPublished",
-        "RecursiveLoop",
-        "ReservedConcurrentExecutions",
-        "RuntimeManagementConfig",
-        "SnapStart",
-        "TenancyConfig",
-        "TracingConfig",
-        "VpcConfig",
-    ],
-    create_only: &["FunctionName", "PackageType"],
     naming: Some(Naming {
         property: "FunctionName",
         longest: 64,

@@ -10,7 +10,6 @@ use crate::cloud::Service;
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
     name: "AWS::Logs::LogGroup",
-    required: &[],
     properties: &[
         "KmsKeyId",
         "LogGroupClass",
@@ -18,14 +17,6 @@ pub(super) const TYPES: &[Type] = &[Type {
         "RetentionInDays",
         "Tags",
     ],
-    missing: &[
-        "BearerTokenAuthenticationEnabled",
-        "DataProtectionPolicy",
-        "DeletionProtectionEnabled",
-        "FieldIndexPolicies",
-        "ResourcePolicyDocument",
-    ],
-    create_only: &["LogGroupName"],
     naming: Some(Naming {
         property: "LogGroupName",
         longest: 512,

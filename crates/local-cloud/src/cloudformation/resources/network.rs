@@ -17,7 +17,6 @@ use crate::cloud::Service;
 pub(super) const TYPES: &[Type] = &[
     Type {
         name: "AWS::EC2::VPC",
-        required: &[],
         properties: &[
             "CidrBlock",
             "EnableDnsHostnames",
@@ -25,19 +24,12 @@ pub(super) const TYPES: &[Type] = &[
             "InstanceTenancy",
             "Tags",
         ],
-        missing: &[
-            "Ipv4IpamPoolId",
-            "Ipv4NetmaskLength",
-            "VpcEncryptionControl",
-        ],
-        create_only: &["CidrBlock", "InstanceTenancy"],
         naming: None,
         attributes: &["CidrBlock", "DefaultSecurityGroup", "VpcId"],
         handler: &Vpc,
     },
     Type {
         name: "AWS::EC2::Subnet",
-        required: &["VpcId"],
         properties: &[
             "AvailabilityZone",
             "CidrBlock",
@@ -45,67 +37,27 @@ pub(super) const TYPES: &[Type] = &[
             "Tags",
             "VpcId",
         ],
-        missing: &[
-            "AssignIpv6AddressOnCreation",
-            "AvailabilityZoneId",
-            "EnableDns64",
-            "EnableLniAtDeviceIndex",
-            "Ipv4IpamPoolId",
-            "Ipv4NetmaskLength",
-            "Ipv6CidrBlock",
-            "Ipv6IpamPoolId",
-            "Ipv6Native",
-            "Ipv6NetmaskLength",
-            "OutpostArn",
-            "PrivateDnsNameOptionsOnLaunch",
-        ],
-        create_only: &["AvailabilityZone", "CidrBlock", "VpcId"],
         naming: None,
         attributes: &["AvailabilityZone", "CidrBlock", "SubnetId", "VpcId"],
         handler: &Subnet,
     },
     Type {
         name: "AWS::EC2::InternetGateway",
-        required: &[],
         properties: &["Tags"],
-        missing: &[],
-        create_only: &[],
         naming: None,
         attributes: &["InternetGatewayId"],
         handler: &InternetGateway,
     },
     Type {
         name: "AWS::EC2::EIP",
-        required: &[],
         properties: &["Domain", "Tags"],
-        missing: &[
-            "Address",
-            "InstanceId",
-            "IpamPoolId",
-            "NetworkBorderGroup",
-            "PublicIpv4Pool",
-            "TransferAddress",
-        ],
-        create_only: &["Domain"],
         naming: None,
         attributes: &["AllocationId", "PublicIp"],
         handler: &Eip,
     },
     Type {
         name: "AWS::EC2::NatGateway",
-        required: &["SubnetId"],
         properties: &["AllocationId", "ConnectivityType", "SubnetId", "Tags"],
-        missing: &[
-            "AvailabilityMode",
-            "AvailabilityZoneAddresses",
-            "MaxDrainDurationSeconds",
-            "PrivateIpAddress",
-            "SecondaryAllocationIds",
-            "SecondaryPrivateIpAddressCount",
-            "SecondaryPrivateIpAddresses",
-            "VpcId",
-        ],
-        create_only: &["AllocationId", "ConnectivityType", "SubnetId"],
         naming: None,
         attributes: &["NatGatewayId"],
         handler: &NatGateway,
@@ -353,6 +305,10 @@ impl Handler for Eip {
         physical: &str,
         old: &Map<String, Value>,
     ) -> ApiResult<Map<String, Value>> {
+        if differs(old, job.properties, &["Domain"]) {
+            let what = "a change of the property Domain of AWS::EC2::EIP";
+            return Err(ApiError::not_implemented(what));
+        }
         retag(job, &allocation(job, physical).await?, old).await?;
         Ok(Map::new())
     }

@@ -15,7 +15,6 @@ use crate::cloud::Service;
 pub(super) const TYPES: &[Type] = &[
     Type {
         name: "AWS::SageMaker::NotebookInstance",
-        required: &["InstanceType", "RoleArn"],
         properties: &[
             "AdditionalCodeRepositories",
             "DefaultCodeRepository",
@@ -33,30 +32,18 @@ pub(super) const TYPES: &[Type] = &[
             "Tags",
             "VolumeSizeInGB",
         ],
-        missing: &["AcceleratorTypes"],
-        create_only: &[
-            "DirectInternetAccess",
-            "KmsKeyId",
-            "NotebookInstanceName",
-            "PlatformIdentifier",
-            "SecurityGroupIds",
-            "SubnetId",
-        ],
         naming: Some(named("NotebookInstanceName")),
         attributes: &["NotebookInstanceArn", "NotebookInstanceName"],
         handler: &NotebookInstance,
     },
     Type {
         name: "AWS::SageMaker::NotebookInstanceLifecycleConfig",
-        required: &[],
         properties: &[
             "NotebookInstanceLifecycleConfigName",
             "OnCreate",
             "OnStart",
             "Tags",
         ],
-        missing: &[],
-        create_only: &["NotebookInstanceLifecycleConfigName"],
         naming: Some(named("NotebookInstanceLifecycleConfigName")),
         attributes: &[
             "NotebookInstanceLifecycleConfigArn",

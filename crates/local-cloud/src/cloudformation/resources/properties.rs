@@ -3,128 +3,52 @@
 use serde_json::{Map, Number, Value};
 
 use super::Type;
+use super::schema::Schema;
 use crate::api::ApiError;
 use crate::cloudformation::template::text_of;
 use crate::system_tags;
 
-/// Property names, at any depth of any type, whose value is a whole or decimal number.
-const NUMBERS: &[&str] = &[
-    "ContainerStartupHealthCheckTimeoutInSeconds",
-    "Days",
-    "DaysAfterInitiation",
-    "ExpirationInDays",
-    "InitialInstanceCount",
-    "InitialSamplingPercentage",
-    "InitialVariantWeight",
-    "MaxConcurrency",
-    "MaxConcurrentInvocationsPerInstance",
-    "MaxParallelExecutionSteps",
-    "MaxSessionDuration",
-    "MaximumExecutionTimeoutInSeconds",
-    "MemorySize",
-    "MemorySizeInMB",
-    "ModelDataDownloadTimeoutInSeconds",
-    "NewerNoncurrentVersions",
-    "NoncurrentDays",
-    "NoncurrentVersionExpirationInDays",
-    "PendingWindowInDays",
-    "ProvisionedConcurrency",
-    "RetentionInDays",
-    "RotationPeriodInDays",
-    "Size",
-    "TerminationWaitInSeconds",
-    "Timeout",
-    "TransitionInDays",
-    "VolumeSizeInGB",
-    "WaitIntervalInSeconds",
-];
-
-/// The same for booleans.
-const BOOLEANS: &[&str] = &[
-    "AcceptEula",
-    "BlockPublicAcls",
-    "BlockPublicPolicy",
-    "BucketKeyEnabled",
-    "EmptyOnDelete",
-    "EnableCapture",
-    "EnableDnsHostnames",
-    "EnableDnsSupport",
-    "EnableKeyRotation",
-    "EnableNetworkIsolation",
-    "EnableSSMAccess",
-    "Enabled",
-    "EventBridgeEnabled",
-    "ExpiredObjectDeleteMarker",
-    "IgnorePublicAcls",
-    "MapPublicIpOnLaunch",
-    "MultiRegion",
-    "PrivateDnsEnabled",
-    "RestrictPublicBuckets",
-    "ScanOnPush",
-];
-
-/// Properties that are documents of their own, left as they are written.
-const DOCUMENTS: &[&str] = &[
-    "AssumeRolePolicyDocument",
-    "KeyPolicy",
-    "LifecyclePolicyText",
-    "ModelPackageGroupPolicy",
-    "PipelineDefinitionBody",
-    "PolicyDocument",
-    "RepositoryPolicyText",
-];
-
-/// The properties with each scalar in the type that the service's API wants.
-pub(crate) fn coerce(properties: &Map<String, Value>) -> Map<String, Value> {
+/// The properties with each scalar in the type that the schema has for it.
+pub(crate) fn coerce(kind: &Type, properties: &Map<String, Value>) -> Map<String, Value> {
+    let schema = Schema::of(kind.name);
     properties
         .iter()
-        .map(|(name, value)| (name.clone(), coerced("", name, value)))
+        .map(|(name, value)| {
+            let of = schema.and_then(|schema| schema.member(name));
+            (name.clone(), coerced(of, value))
+        })
         .collect()
 }
 
-/// True for a map of text to text, whose members are named by the template's author: the
-/// environment of a container, the variables of a Lambda function's environment.
-fn is_text_map(name: &str, object: &Map<String, Value>) -> bool {
-    name == "Variables" || (name == "Environment" && !object.values().any(Value::is_object))
-}
-
-fn coerced(parent: &str, name: &str, value: &Value) -> Value {
-    if DOCUMENTS.contains(&name) {
-        return value.clone();
-    }
-    match value {
-        Value::Array(items) => items
-            .iter()
-            .map(|item| coerced(parent, name, item))
-            .collect(),
-        Value::Object(object) if is_text_map(name, object) => Value::Object(
-            object
-                .iter()
-                .map(|(key, value)| (key.clone(), Value::String(text_of(value))))
-                .collect(),
-        ),
-        Value::Object(object) => Value::Object(
-            object
-                .iter()
-                .map(|(key, value)| (key.clone(), coerced(name, key, value)))
-                .collect(),
-        ),
-        Value::Null => Value::Null,
-        scalar => {
-            let text = text_of(scalar);
-            let is_size = name == "Value" && parent.ends_with("Size");
-            if NUMBERS.contains(&name) || is_size {
-                number(&text).unwrap_or(Value::String(text))
-            } else if BOOLEANS.contains(&name) {
-                match text.as_str() {
-                    "true" | "True" => Value::Bool(true),
-                    "false" | "False" => Value::Bool(false),
-                    _ => Value::String(text),
-                }
-            } else {
-                Value::String(text)
-            }
+fn coerced(schema: Option<Schema>, value: &Value) -> Value {
+    match (value, schema) {
+        (Value::Array(items), _) => {
+            let of = schema.and_then(Schema::item);
+            items.iter().map(|item| coerced(of, item)).collect()
         }
+        (Value::Object(object), Some(schema)) => object
+            .iter()
+            .map(|(name, value)| {
+                let value = match schema.member(name) {
+                    Some(of) => coerced(Some(of), value),
+                    // A document is left as it is written.
+                    None => value.clone(),
+                };
+                (name.clone(), value)
+            })
+            .collect(),
+        (Value::Object(_) | Value::Null, _) => value.clone(),
+        (scalar, Some(schema)) if !schema.allows("string") => {
+            let text = text_of(scalar);
+            let typed = match text.as_str() {
+                "true" | "True" if schema.allows("boolean") => Some(Value::Bool(true)),
+                "false" | "False" if schema.allows("boolean") => Some(Value::Bool(false)),
+                _ if schema.allows("number") || schema.allows("integer") => number(&text),
+                _ => None,
+            };
+            typed.unwrap_or(Value::String(text))
+        }
+        (scalar, _) => Value::String(text_of(scalar)),
     }
 }
 
@@ -138,33 +62,35 @@ fn number(text: &str) -> Option<Value> {
         .map(Value::Number)
 }
 
-/// Refuses properties that the type does not have, or that the local cloud does not.
+/// Refuses properties that the type does not have, or that the local cloud does not, and values that
+/// the type's schema does not allow.
 pub(crate) fn check(
     kind: &Type,
     logical: &str,
     properties: &Map<String, Value>,
 ) -> Result<(), ApiError> {
+    let schema = Schema::of(kind.name)
+        .ok_or_else(|| ApiError::internal(format_args!("no schema of {}", kind.name)))?;
+    let exists = |name: &str| schema.member(name).is_some() && !schema.is_read_only(name);
     for name in properties.keys() {
-        if kind.missing.contains(&name.as_str()) {
+        if exists(name) && !kind.properties.contains(&name.as_str()) {
             return Err(ApiError::not_implemented(format_args!(
                 "the property {name} of {}",
                 kind.name
             )));
         }
     }
-    let extra = properties
+    let mut found: Vec<String> = properties
         .keys()
-        .filter(|name| !kind.properties.contains(&name.as_str()))
-        .map(|name| format!("#: extraneous key [{name}] is not permitted"));
-    let absent = kind
-        .required
-        .iter()
-        .filter(|name| !properties.contains_key(**name))
-        .map(|name| format!("#: required key [{name}] not found"));
-    let wrong = properties
-        .iter()
-        .filter_map(|(name, value)| wrong_scalar(&format!("#/{name}"), name, value));
-    let found: Vec<String> = extra.chain(absent).chain(wrong).collect();
+        .filter(|name| !exists(name))
+        .map(|name| extraneous("#", name))
+        .collect();
+    found.extend(absent(schema, "#", properties));
+    for (name, value) in properties {
+        if let Some(of) = schema.member(name).filter(|_| exists(name)) {
+            wrong(of, &format!("#/{name}"), value, &mut found);
+        }
+    }
     if !found.is_empty() {
         return Err(ApiError::new(
             "InvalidRequest",
@@ -182,25 +108,69 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// What is no number where a number must be, and so on.
-fn wrong_scalar(path: &str, name: &str, value: &Value) -> Option<String> {
+fn extraneous(path: &str, name: &str) -> String {
+    format!("{path}: extraneous key [{name}] is not permitted")
+}
+
+/// The members that an object lacks.
+fn absent(schema: Schema, path: &str, object: &Map<String, Value>) -> Vec<String> {
+    schema
+        .required()
+        .filter(|name| !object.contains_key(*name))
+        .map(|name| format!("{path}: required key [{name}] not found"))
+        .collect()
+}
+
+/// Adds what the schema does not allow, in the words of AWS.
+fn wrong(schema: Schema, path: &str, value: &Value, found: &mut Vec<String>) {
+    let (kinds, is): (&[_], _) = match value {
+        Value::Null => {
+            found.push(format!("{path}: Null values are not allowed in templates"));
+            return;
+        }
+        Value::Bool(_) => (&["boolean"], "Boolean"),
+        Value::Number(number) if number.is_f64() => (&["number"], "Double"),
+        Value::Number(_) => (&["integer", "number"], "Integer"),
+        Value::String(_) => (&["string"], "String"),
+        Value::Array(_) => (&["array"], "JSONArray"),
+        Value::Object(_) => (&["object"], "JSONObject"),
+    };
+    if !kinds.iter().any(|kind| schema.allows(kind)) {
+        let wanted = [
+            ("boolean", "Boolean"),
+            ("integer", "Number"),
+            ("number", "Number"),
+            ("array", "JSONArray"),
+            ("object", "JSONObject"),
+            ("string", "String"),
+        ];
+        let wanted = wanted.iter().find(|(kind, _)| schema.allows(kind));
+        let wanted = wanted.map_or("String", |(_, name)| name);
+        found.push(format!("{path}: expected type: {wanted}, found: {is}"));
+        return;
+    }
     match value {
-        _ if DOCUMENTS.contains(&name) => None,
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .find_map(|(index, item)| wrong_scalar(&format!("{path}/{index}"), name, item)),
-        Value::Object(object) if !is_text_map(name, object) => object
-            .iter()
-            .find_map(|(key, value)| wrong_scalar(&format!("{path}/{key}"), key, value)),
-        Value::String(_) if NUMBERS.contains(&name) => {
-            Some(format!("{path}: expected type: Number, found: String"))
+        Value::Array(items) => {
+            let Some(of) = schema.item() else { return };
+            for (index, item) in items.iter().enumerate() {
+                wrong(of, &format!("{path}/{index}"), item, found);
+            }
         }
-        Value::String(_) if BOOLEANS.contains(&name) => {
-            Some(format!("{path}: expected type: Boolean, found: String"))
+        Value::Object(object) => {
+            found.extend(absent(schema, path, object));
+            for (name, value) in object {
+                match schema.member(name) {
+                    Some(of) => wrong(of, &format!("{path}/{name}"), value, found),
+                    None if schema.is_open() => {}
+                    None => found.push(extraneous(path, name)),
+                }
+            }
         }
-        Value::Null => Some(format!("{path}: Null values are not allowed in templates")),
-        _ => None,
+        scalar if !schema.choices().is_empty() && !schema.choices().contains(scalar) => {
+            let text = text_of(scalar);
+            found.push(format!("{path}: {text} is not a valid enum value"));
+        }
+        _ => {}
     }
 }
 
@@ -217,21 +187,21 @@ pub(crate) fn create_only_changes(
         .into_iter()
         .filter(|name| old.get(*name) != new.get(*name))
         .map(|name| {
-            let recreates = kind
-                .create_only
-                .iter()
-                .any(|path| match path.split_once('/') {
-                    None => path == name,
-                    Some((outer, inner)) => {
-                        let of = |properties: &Map<String, Value>| {
-                            properties
-                                .get(outer)
-                                .and_then(|value| value.get(inner))
-                                .cloned()
-                        };
-                        outer == name && of(old) != of(new)
-                    }
-                });
+            let mut create_only = Schema::of(kind.name)
+                .into_iter()
+                .flat_map(Schema::create_only);
+            let recreates = create_only.any(|path| match path.split_once('/') {
+                None => path == name,
+                Some((outer, inner)) => {
+                    let of = |properties: &Map<String, Value>| {
+                        properties
+                            .get(outer)
+                            .and_then(|value| value.get(inner))
+                            .cloned()
+                    };
+                    outer == name && of(old) != of(new)
+                }
+            });
             (name.clone(), recreates)
         })
         .collect()
@@ -248,25 +218,64 @@ mod tests {
     }
 
     #[test]
-    fn scalars_get_the_types_of_the_api() {
-        let properties = object(json!({
-            "ProductionVariants": [{"InitialInstanceCount": "2", "InitialVariantWeight": "0.5", "VariantName": 1}],
-            "EnableNetworkIsolation": "true",
-            "Environment": {"Days": 3, "B": true},
-            "Function": {"Environment": {"Variables": {"Days": 3}}, "Timeout": "5"},
-            "PolicyDocument": {"Days": "3"},
-            "Tags": [{"Key": "k", "Value": 7}],
-        }));
+    fn scalars_get_the_types_of_the_schema() {
+        let typed = |name, value| Value::Object(coerce(by_name(name).unwrap(), &object(value)));
         assert_eq!(
-            Value::Object(coerce(&properties)),
+            typed(
+                "AWS::SageMaker::EndpointConfig",
+                json!({"ProductionVariants": [
+                    {"InitialInstanceCount": "2", "InitialVariantWeight": "0.5", "VariantName": 1},
+                ]})
+            ),
+            json!({"ProductionVariants": [
+                {"InitialInstanceCount": 2, "InitialVariantWeight": 0.5, "VariantName": "1"},
+            ]})
+        );
+        assert_eq!(
+            typed(
+                "AWS::Lambda::Function",
+                json!({
+                    "Environment": {"Variables": {"Days": 3, "B": true}},
+                    "Timeout": "5",
+                    "Tags": [{"Key": "k", "Value": 7}],
+                })
+            ),
             json!({
-                "ProductionVariants": [{"InitialInstanceCount": 2, "InitialVariantWeight": 0.5, "VariantName": "1"}],
-                "EnableNetworkIsolation": true,
-                "Environment": {"Days": "3", "B": "true"},
-                "Function": {"Environment": {"Variables": {"Days": "3"}}, "Timeout": 5},
-                "PolicyDocument": {"Days": "3"},
+                "Environment": {"Variables": {"Days": "3", "B": "true"}},
+                "Timeout": 5,
                 "Tags": [{"Key": "k", "Value": "7"}],
             })
+        );
+        let document = json!({"PolicyDocument": {"Days": "3", "Many": 1}});
+        assert_eq!(typed("AWS::IAM::Policy", document.clone()), document);
+    }
+
+    #[test]
+    fn values_are_checked_at_every_depth() {
+        let kind = by_name("AWS::SageMaker::Model").unwrap();
+        let properties = json!({
+            "VpcConfig": {"Subnets": "subnet-1", "Other": 1},
+            "Containers": {"Image": "i"},
+            "EnableNetworkIsolation": "maybe",
+            "PrimaryContainer": {"Mode": "Fast", "Environment": {"Any": "thing"}},
+        });
+        let error = check(kind, "Model", &coerce(kind, &object(properties))).unwrap_err();
+        assert_eq!(
+            error.message,
+            "Properties validation failed for resource Model with message:\n\
+             #/VpcConfig: required key [SecurityGroupIds] not found\n\
+             #/VpcConfig/Subnets: expected type: JSONArray, found: String\n\
+             #/VpcConfig: extraneous key [Other] is not permitted\n\
+             #/Containers: expected type: JSONArray, found: JSONObject\n\
+             #/EnableNetworkIsolation: expected type: Boolean, found: String\n\
+             #/PrimaryContainer/Mode: Fast is not a valid enum value"
+        );
+        let retention = by_name("AWS::Logs::LogGroup").unwrap();
+        let error = check(retention, "Logs", &object(json!({"RetentionInDays": 2}))).unwrap_err();
+        assert!(
+            error
+                .message
+                .ends_with("#/RetentionInDays: 2 is not a valid enum value")
         );
     }
 
@@ -274,7 +283,7 @@ mod tests {
     fn properties_are_checked_against_the_type() {
         let kind = by_name("AWS::S3::Bucket").unwrap();
         let message = |value| {
-            check(kind, "Data", &coerce(&object(value)))
+            check(kind, "Data", &coerce(kind, &object(value)))
                 .unwrap_err()
                 .message
         };
@@ -334,15 +343,13 @@ mod tests {
     }
 
     #[test]
-    fn every_type_lists_what_it_requires() {
+    fn every_type_has_a_schema_with_its_properties() {
         for name in super::super::names() {
             let kind = by_name(name).unwrap();
-            for property in kind.required.iter().chain(kind.create_only) {
-                let property = property.split('/').next().unwrap();
-                assert!(
-                    kind.properties.contains(&property) || kind.missing.contains(&property),
-                    "{name}: {property}"
-                );
+            let schema = Schema::of(name).unwrap_or_else(|| panic!("{name}"));
+            for property in kind.properties {
+                assert!(schema.member(property).is_some(), "{name}: {property}");
+                assert!(!schema.is_read_only(property), "{name}: {property}");
             }
         }
     }

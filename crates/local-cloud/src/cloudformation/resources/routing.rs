@@ -13,82 +13,40 @@ use crate::api::{ApiError, ApiResult};
 pub(super) const TYPES: &[Type] = &[
     Type {
         name: "AWS::EC2::VPCGatewayAttachment",
-        required: &["VpcId", "InternetGatewayId"],
         properties: &["InternetGatewayId", "VpcId"],
-        missing: &["VpnGatewayId"],
-        create_only: &["VpcId"],
         naming: None,
         attributes: &[],
         handler: &GatewayAttachment,
     },
     Type {
         name: "AWS::EC2::RouteTable",
-        required: &["VpcId"],
         properties: &["Tags", "VpcId"],
-        missing: &[],
-        create_only: &["VpcId"],
         naming: None,
         attributes: &["RouteTableId"],
         handler: &RouteTable,
     },
     Type {
         name: "AWS::EC2::Route",
-        required: &["RouteTableId"],
         properties: &[
             "DestinationCidrBlock",
             "GatewayId",
             "NatGatewayId",
             "RouteTableId",
         ],
-        missing: &[
-            "CarrierGatewayId",
-            "CoreNetworkArn",
-            "DestinationIpv6CidrBlock",
-            "DestinationPrefixListId",
-            "EgressOnlyInternetGatewayId",
-            "InstanceId",
-            "LocalGatewayId",
-            "NetworkInterfaceId",
-            "OdbNetworkArn",
-            "TransitGatewayId",
-            "VpcEndpointId",
-            "VpcPeeringConnectionId",
-        ],
-        create_only: &["DestinationCidrBlock", "RouteTableId"],
         naming: None,
         attributes: &["CidrBlock"],
         handler: &Route,
     },
     Type {
         name: "AWS::EC2::SubnetRouteTableAssociation",
-        required: &["RouteTableId", "SubnetId"],
         properties: &["RouteTableId", "SubnetId"],
-        missing: &[],
-        create_only: &["RouteTableId", "SubnetId"],
         naming: None,
         attributes: &["Id"],
         handler: &Association,
     },
     Type {
         name: "AWS::EC2::SecurityGroupIngress",
-        required: &["GroupId", "IpProtocol"],
         properties: &[
-            "CidrIp",
-            "CidrIpv6",
-            "Description",
-            "FromPort",
-            "GroupId",
-            "IpProtocol",
-            "SourcePrefixListId",
-            "SourceSecurityGroupId",
-            "ToPort",
-        ],
-        missing: &[
-            "GroupName",
-            "SourceSecurityGroupName",
-            "SourceSecurityGroupOwnerId",
-        ],
-        create_only: &[
             "CidrIp",
             "CidrIpv6",
             "Description",
@@ -105,20 +63,7 @@ pub(super) const TYPES: &[Type] = &[
     },
     Type {
         name: "AWS::EC2::SecurityGroupEgress",
-        required: &["GroupId", "IpProtocol"],
         properties: &[
-            "CidrIp",
-            "CidrIpv6",
-            "Description",
-            "DestinationPrefixListId",
-            "DestinationSecurityGroupId",
-            "FromPort",
-            "GroupId",
-            "IpProtocol",
-            "ToPort",
-        ],
-        missing: &[],
-        create_only: &[
             "CidrIp",
             "CidrIpv6",
             "Description",
@@ -135,7 +80,6 @@ pub(super) const TYPES: &[Type] = &[
     },
     Type {
         name: "AWS::EC2::VPCEndpoint",
-        required: &["ServiceName", "VpcId"],
         properties: &[
             "PolicyDocument",
             "PrivateDnsEnabled",
@@ -147,14 +91,6 @@ pub(super) const TYPES: &[Type] = &[
             "VpcEndpointType",
             "VpcId",
         ],
-        missing: &[
-            "DnsOptions",
-            "IpAddressType",
-            "ResourceConfigurationArn",
-            "ServiceNetworkArn",
-            "ServiceRegion",
-        ],
-        create_only: &["ServiceName", "VpcEndpointType", "VpcId"],
         naming: None,
         attributes: &["Id"],
         handler: &VpcEndpoint,
@@ -313,7 +249,10 @@ impl Handler for Rule {
         _physical: &str,
         _old: &Map<String, Value>,
     ) -> ApiResult<Map<String, Value>> {
-        Ok(Map::new())
+        // Every other property makes a new rule.
+        Err(ApiError::not_implemented(
+            "a change of the description of a security group's rule",
+        ))
     }
 
     async fn delete(&self, job: &Job<'_>, _physical: &str) -> ApiResult<()> {

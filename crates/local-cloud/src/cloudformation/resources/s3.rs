@@ -12,7 +12,6 @@ use crate::s3::buckets;
 pub(super) const TYPES: &[Type] = &[
     Type {
         name: "AWS::S3::Bucket",
-        required: &[],
         properties: &[
             "BucketEncryption",
             "BucketName",
@@ -23,26 +22,6 @@ pub(super) const TYPES: &[Type] = &[
             "Tags",
             "VersioningConfiguration",
         ],
-        missing: &[
-            "AbacStatus",
-            "AccelerateConfiguration",
-            "AccessControl",
-            "AnalyticsConfigurations",
-            "BucketNamePrefix",
-            "BucketNamespace",
-            "CorsConfiguration",
-            "IntelligentTieringConfigurations",
-            "InventoryConfigurations",
-            "LoggingConfiguration",
-            "MetadataConfiguration",
-            "MetadataTableConfiguration",
-            "MetricsConfigurations",
-            "ObjectLockConfiguration",
-            "ObjectLockEnabled",
-            "ReplicationConfiguration",
-            "WebsiteConfiguration",
-        ],
-        create_only: &["BucketName"],
         naming: Some(Naming {
             property: "BucketName",
             longest: 63,
@@ -59,10 +38,7 @@ pub(super) const TYPES: &[Type] = &[
     },
     Type {
         name: "AWS::S3::BucketPolicy",
-        required: &["Bucket", "PolicyDocument"],
         properties: &["Bucket", "PolicyDocument"],
-        missing: &[],
-        create_only: &["Bucket"],
         naming: None,
         attributes: &[],
         handler: &BucketPolicy,

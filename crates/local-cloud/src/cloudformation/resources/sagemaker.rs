@@ -12,14 +12,11 @@ use crate::cloud::Service;
 pub(super) const TYPES: &[Type] = &[
     Type {
         name: "AWS::SageMaker::ModelPackageGroup",
-        required: &["ModelPackageGroupName"],
         properties: &[
             "ModelPackageGroupDescription",
             "ModelPackageGroupName",
             "Tags",
         ],
-        missing: &["ModelPackageGroupPolicy"],
-        create_only: &["ModelPackageGroupName", "ModelPackageGroupDescription"],
         naming: Some(named("ModelPackageGroupName")),
         attributes: &[
             "CreationTime",
@@ -30,21 +27,13 @@ pub(super) const TYPES: &[Type] = &[
     },
     Type {
         name: "AWS::SageMaker::CodeRepository",
-        required: &["GitConfig"],
         properties: &["CodeRepositoryName", "GitConfig", "Tags"],
-        missing: &[],
-        create_only: &[
-            "CodeRepositoryName",
-            "GitConfig/RepositoryUrl",
-            "GitConfig/Branch",
-        ],
         naming: Some(named("CodeRepositoryName")),
         attributes: &["CodeRepositoryArn", "CodeRepositoryName"],
         handler: &CODE_REPOSITORY,
     },
     Type {
         name: "AWS::SageMaker::Model",
-        required: &[],
         properties: &[
             "Containers",
             "EnableNetworkIsolation",
@@ -52,15 +41,6 @@ pub(super) const TYPES: &[Type] = &[
             "ModelName",
             "PrimaryContainer",
             "Tags",
-            "VpcConfig",
-        ],
-        missing: &["InferenceExecutionConfig"],
-        create_only: &[
-            "Containers",
-            "EnableNetworkIsolation",
-            "ExecutionRoleArn",
-            "ModelName",
-            "PrimaryContainer",
             "VpcConfig",
         ],
         naming: Some(named("ModelName")),
@@ -69,7 +49,6 @@ pub(super) const TYPES: &[Type] = &[
     },
     Type {
         name: "AWS::SageMaker::EndpointConfig",
-        required: &["ProductionVariants"],
         properties: &[
             "DataCaptureConfig",
             "EndpointConfigName",
@@ -79,28 +58,12 @@ pub(super) const TYPES: &[Type] = &[
             "Tags",
             "VpcConfig",
         ],
-        missing: &[
-            "AsyncInferenceConfig",
-            "EnableNetworkIsolation",
-            "ExplainerConfig",
-            "MetricsConfig",
-            "ShadowProductionVariants",
-        ],
-        create_only: &[
-            "DataCaptureConfig",
-            "EndpointConfigName",
-            "ExecutionRoleArn",
-            "KmsKeyId",
-            "ProductionVariants",
-            "VpcConfig",
-        ],
         naming: Some(named("EndpointConfigName")),
         attributes: &["EndpointConfigArn", "EndpointConfigName"],
         handler: &ENDPOINT_CONFIG,
     },
     Type {
         name: "AWS::SageMaker::Pipeline",
-        required: &["PipelineDefinition", "PipelineName", "RoleArn"],
         properties: &[
             "ParallelismConfiguration",
             "PipelineDefinition",
@@ -110,8 +73,6 @@ pub(super) const TYPES: &[Type] = &[
             "RoleArn",
             "Tags",
         ],
-        missing: &[],
-        create_only: &["PipelineName"],
         naming: Some(Naming {
             property: "PipelineName",
             longest: 256,

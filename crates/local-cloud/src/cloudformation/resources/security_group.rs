@@ -10,7 +10,6 @@ use crate::api::ApiResult;
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
     name: "AWS::EC2::SecurityGroup",
-    required: &["GroupDescription"],
     properties: &[
         "GroupDescription",
         "GroupName",
@@ -19,8 +18,6 @@ pub(super) const TYPES: &[Type] = &[Type {
         "Tags",
         "VpcId",
     ],
-    missing: &[],
-    create_only: &["GroupDescription", "GroupName", "VpcId"],
     naming: Some(Naming {
         property: "GroupName",
         longest: 255,

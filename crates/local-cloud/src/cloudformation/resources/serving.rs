@@ -15,7 +15,6 @@ use crate::cloud::Service;
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
     name: "AWS::SageMaker::Endpoint",
-    required: &["EndpointConfigName"],
     properties: &[
         "DeploymentConfig",
         "EndpointConfigName",
@@ -23,11 +22,6 @@ pub(super) const TYPES: &[Type] = &[Type {
         "RetainDeploymentConfig",
         "Tags",
     ],
-    missing: &[
-        "ExcludeRetainedVariantProperties",
-        "RetainAllVariantProperties",
-    ],
-    create_only: &["EndpointName"],
     naming: Some(named("EndpointName")),
     attributes: &["EndpointArn", "EndpointName"],
     handler: &Endpoint,

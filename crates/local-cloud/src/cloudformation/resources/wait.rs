@@ -9,10 +9,7 @@ use crate::api::ApiResult;
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
     name: "AWS::CloudFormation::WaitConditionHandle",
-    required: &[],
     properties: &[],
-    missing: &[],
-    create_only: &[],
     naming: None,
     attributes: &["Id"],
     handler: &WaitConditionHandle,

@@ -1,4 +1,4 @@
-//! What a service's operation answers, and how a service lists its operations.
+//! What an operation returns: its output, or an AWS error.
 
 use std::fmt;
 
@@ -100,34 +100,6 @@ pub(crate) fn parse<T: DeserializeOwned>(input: Value) -> ApiResult<T> {
 pub(crate) fn reply<T: Serialize>(output: T) -> ApiResult<Value> {
     serde_json::to_value(output).map_err(ApiError::internal)
 }
-
-/// Lists a service's operations once: the dispatch and the table in docs/local-cloud.md are both
-/// made from it. A handler is `async fn(&Cloud, Input) -> ApiResult<Output>` with any `Input` that
-/// deserializes from the request's JSON form and any `Output` that serializes to the response's.
-macro_rules! operations {
-    ($service:literal: $($name:literal => $handler:path),* $(,)?) => {
-        /// The operations that this service has.
-        pub(crate) const OPERATIONS: &[&str] = &[$($name),*];
-
-        /// Runs one operation.
-        pub(crate) async fn call(
-            cloud: &$crate::Cloud,
-            operation: &str,
-            input: serde_json::Value,
-        ) -> $crate::api::ApiResult<serde_json::Value> {
-            match operation {
-                $($name => {
-                    let input = $crate::api::parse(input)?;
-                    $crate::api::reply($handler(cloud, input).await?)
-                })*
-                _ => Err($crate::api::ApiError::not_implemented(format_args!(
-                    "{}:{operation}", $service
-                ))),
-            }
-        }
-    };
-}
-pub(crate) use operations;
 
 /// Reads numbers and booleans that the query protocol and CloudFormation write as text.
 pub(crate) mod lenient {

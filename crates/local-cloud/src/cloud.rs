@@ -17,6 +17,10 @@ use super::limits;
 use super::store::{Blobs, Store};
 use crate::log;
 
+pub(crate) mod service;
+
+use service::{Service, Services};
+
 /// Between the first two attempts to write state on a full disk.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -26,37 +30,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The account of every local cloud.
 pub(crate) const ACCOUNT: &str = "000000000000";
 
-/// A service of the local cloud, named as in an ARN and in a SigV4 credential scope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Service {
-    /// CloudFormation
-    CloudFormation,
-    /// CodeCommit
-    CodeCommit,
-    /// EC2
-    Ec2,
-    /// ECR
-    Ecr,
-    /// IAM
-    Iam,
-    /// KMS
-    Kms,
-    /// Lambda
-    Lambda,
-    /// CloudWatch Logs
-    Logs,
-    /// SageMaker AI
-    SageMaker,
-    /// STS
-    Sts,
-}
-
 /// A handle on the running cloud; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Cloud(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    services: Services,
     store: Store,
     blobs: Blobs,
     directory: PathBuf,
@@ -80,16 +60,19 @@ pub(crate) struct Settings {
 }
 
 impl Cloud {
-    /// Opens the state in `directory` for a server that answers at `endpoint`.
+    /// Opens the state in `directory` for a server with these services at `endpoint`.
     pub(crate) fn open(
+        services: &'static [&'static Service],
         directory: &Path,
         endpoint: String,
         region: String,
         credentials: super::door::Credentials,
         settings: Settings,
     ) -> anyhow::Result<Self> {
+        let services = Services::new(services);
         Ok(Self(Arc::new(Inner {
-            store: Store::open(directory)?,
+            services,
+            store: Store::open(directory, services.tables())?,
             blobs: Blobs::open(directory)?,
             directory: directory.to_owned(),
             endpoint,
@@ -99,29 +82,6 @@ impl Cloud {
             busy: AtomicUsize::new(0),
             health: Health::default(),
         })))
-    }
-
-    /// A cloud in an empty directory, for tests.
-    #[cfg(test)]
-    pub(crate) fn in_directory(directory: &Path) -> Self {
-        Self::guarded(directory, super::door::Credentials::Any)
-    }
-
-    /// A cloud in an empty directory that lets in these credentials, for tests.
-    #[cfg(test)]
-    pub(crate) fn guarded(directory: &Path, credentials: super::door::Credentials) -> Self {
-        Self::open(
-            directory,
-            "http://127.0.0.1:1".to_owned(),
-            "us-east-1".to_owned(),
-            credentials,
-            Settings {
-                cache: directory.to_owned(),
-                python: "python3".into(),
-                host: crate::host::Host::of_tests(),
-            },
-        )
-        .expect("a cloud in an empty directory")
     }
 
     /// Waits for the work in the background, in tests.
@@ -201,45 +161,54 @@ impl Cloud {
         format!("arn:aws:{service}:{}:{ACCOUNT}:{resource}", self.region())
     }
 
-    /// Does what a request from outside asks for.
+    /// The services of this server.
+    pub(crate) fn services(&self) -> Services {
+        self.0.services
+    }
+
+    /// Runs an operation for a client of the server.
     pub(crate) async fn request(
         &self,
-        service: Service,
+        service: &'static Service,
         operation: &str,
         input: Value,
     ) -> ApiResult<Value> {
         super::system_tags::check(service, &input)?;
-        self.call(service, operation, input).await
+        self.run(service, operation, input).await
     }
 
-    /// Calls a service as any client would; the only way from one service to another's records.
+    /// Calls a service by its name, as a client would: services reach each other's records this way
+    /// only.
     pub(crate) fn call<'a>(
         &'a self,
-        service: Service,
+        service: &'a str,
         operation: &'a str,
         input: Value,
     ) -> BoxFuture<'a, ApiResult<Value>> {
         Box::pin(async move {
-            if !limits::is_within(&input, limits::MAX_DEPTH) {
-                let message = limits::too_deep(limits::MAX_DEPTH);
-                return Err(ApiError::validation(message));
-            }
-            super::requests::check(service, operation, &input)?;
-            match service {
-                Service::CloudFormation => {
-                    super::cloudformation::call(self, operation, input).await
-                }
-                Service::CodeCommit => super::codecommit::call(self, operation, input).await,
-                Service::Ec2 => super::ec2::call(self, operation, input).await,
-                Service::Ecr => super::ecr::call(self, operation, input).await,
-                Service::Iam => super::iam::call(self, operation, input).await,
-                Service::Kms => super::kms::call(self, operation, input).await,
-                Service::Lambda => super::lambda::call(self, operation, input).await,
-                Service::Logs => super::logs::call(self, operation, input).await,
-                Service::SageMaker => super::sagemaker::call(self, operation, input).await,
-                Service::Sts => super::sts::call(self, operation, input).await,
-            }
+            let service = self.services().named(service)?;
+            self.run(service, operation, input).await
         })
+    }
+
+    async fn run(
+        &self,
+        service: &'static Service,
+        operation: &str,
+        input: Value,
+    ) -> ApiResult<Value> {
+        if !limits::is_within(&input, limits::MAX_DEPTH) {
+            let message = limits::too_deep(limits::MAX_DEPTH);
+            return Err(ApiError::validation(message));
+        }
+        super::requests::check(service, operation, &input)?;
+        let Some(found) = service.operation(operation) else {
+            return Err(ApiError::not_implemented(format_args!(
+                "{}:{operation}",
+                service.name
+            )));
+        };
+        (found.run)(self, input).await
     }
 
     /// Runs work that outlives the request; the server does not go idle before it ends. A panic ends
@@ -303,107 +272,5 @@ pub(crate) struct Busy(Cloud);
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.0.busy.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Service {
-    /// Every service that `Cloud::call` reaches: those that speak JSON, query, EC2 query or
-    /// REST-JSON.
-    pub(crate) const ALL: &[Service] = &[
-        Service::CloudFormation,
-        Service::CodeCommit,
-        Service::Ec2,
-        Service::Ecr,
-        Service::Iam,
-        Service::Kms,
-        Service::Lambda,
-        Service::Logs,
-        Service::SageMaker,
-        Service::Sts,
-    ];
-
-    /// The name in ARNs and credential scopes.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Service::CloudFormation => "cloudformation",
-            Service::CodeCommit => "codecommit",
-            Service::Ec2 => "ec2",
-            Service::Ecr => "ecr",
-            Service::Iam => "iam",
-            Service::Kms => "kms",
-            Service::Lambda => "lambda",
-            Service::Logs => "logs",
-            Service::SageMaker => "sagemaker",
-            Service::Sts => "sts",
-        }
-    }
-
-    /// The prefix of `X-Amz-Target`, for services that speak JSON (botocore: `targetPrefix`).
-    pub(crate) fn target(self) -> Option<&'static str> {
-        match self {
-            Service::CodeCommit => Some("CodeCommit_20150413"),
-            Service::Ecr => Some("AmazonEC2ContainerRegistry_V20150921"),
-            Service::Kms => Some("TrentService"),
-            Service::Logs => Some("Logs_20140328"),
-            Service::SageMaker => Some("SageMaker"),
-            Service::CloudFormation
-            | Service::Ec2
-            | Service::Iam
-            | Service::Lambda
-            | Service::Sts => None,
-        }
-    }
-
-    /// True for services that speak query: a form writes every scalar as text.
-    pub(crate) fn is_form(self) -> bool {
-        !self.xml_namespace().is_empty()
-    }
-
-    /// The XML name space, for services that speak query (botocore: `xmlNamespace`).
-    pub(crate) fn xml_namespace(self) -> &'static str {
-        match self {
-            Service::CloudFormation => "http://cloudformation.amazonaws.com/doc/2010-05-15/",
-            Service::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
-            Service::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
-            Service::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
-            _ => "",
-        }
-    }
-
-    /// The operations that the service has.
-    pub(crate) fn operations(self) -> Vec<&'static str> {
-        match self {
-            Service::CloudFormation => super::cloudformation::OPERATIONS.to_vec(),
-            Service::CodeCommit => super::codecommit::OPERATIONS.to_vec(),
-            Service::Ec2 => super::ec2::OPERATIONS.to_vec(),
-            Service::Ecr => super::ecr::OPERATIONS.to_vec(),
-            Service::Iam => super::iam::OPERATIONS.to_vec(),
-            Service::Kms => super::kms::OPERATIONS.to_vec(),
-            Service::Lambda => super::lambda::OPERATIONS.to_vec(),
-            Service::Logs => super::logs::OPERATIONS.to_vec(),
-            Service::SageMaker => super::sagemaker::operations(),
-            Service::Sts => super::sts::OPERATIONS.to_vec(),
-        }
-    }
-
-    /// The service that a credential scope names.
-    pub(crate) fn by_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|service| service.name() == name)
-    }
-
-    /// The service and operation of an `X-Amz-Target` header.
-    pub(crate) fn by_target(header: &str) -> ApiResult<(Self, &str)> {
-        let (prefix, operation) = header
-            .split_once('.')
-            .ok_or_else(|| ApiError::new("UnknownOperationException", "X-Amz-Target has no dot"))?;
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|service| service.target() == Some(prefix))
-            .map(|service| (service, operation))
-            .ok_or_else(|| ApiError::not_implemented(format_args!("the service {prefix}")))
     }
 }

@@ -13,9 +13,7 @@
 //! A stack's record is written before and after each step on a resource, with an event. Where an
 //! operation or a resource type is not there, the request is refused by name.
 
-use super::api::operations;
-
-pub(crate) use recovery::recover;
+use super::cloud::service::{RESERVED_TAG, Service, operations};
 
 mod changes;
 mod engine;
@@ -33,7 +31,7 @@ mod stacks;
 pub(crate) mod template;
 mod update;
 
-operations! { "cloudformation":
+operations! {
     "ContinueUpdateRollback" => requests::continue_update_rollback,
     "CreateChangeSet" => requests::create_change_set,
     "CreateStack" => requests::create_stack,
@@ -56,6 +54,18 @@ operations! { "cloudformation":
     "UpdateTerminationProtection" => requests::update_termination_protection,
     "ValidateTemplate" => queries::validate_template,
 }
+
+/// The service.
+pub(crate) const SERVICE: Service = Service {
+    reserved_tag: ("ValidationError", RESERVED_TAG),
+    recover: Some(recovery::recover),
+    ..Service::query(
+        "cloudformation",
+        "CloudFormation",
+        "http://cloudformation.amazonaws.com/doc/2010-05-15/",
+        &[OPERATIONS],
+    )
+};
 
 /// The resource types that stacks can hold.
 pub(crate) fn resource_types() -> Vec<&'static str> {

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::api::{ApiError, ApiResult, operations};
+use super::api::{ApiError, ApiResult};
 use super::clock;
-use super::cloud::{ACCOUNT, Service};
+use super::cloud::ACCOUNT;
+use super::cloud::service::{Route, Service, operations};
 use super::store::Collection;
+use super::wire::dialect::is_git;
 use super::{Cloud, system_tags};
 use bare::Bare;
 
@@ -22,9 +24,7 @@ mod programs;
 mod recovery;
 mod write;
 
-pub(crate) use recovery::recover;
-
-operations! { "codecommit":
+operations! {
     "BatchGetRepositories" => batch_get_repositories,
     "CreateBranch" => create_branch,
     "CreateCommit" => write::create_commit,
@@ -47,6 +47,25 @@ operations! { "codecommit":
     "UpdateRepositoryDescription" => update_repository_description,
     "UpdateRepositoryName" => update_repository_name,
 }
+
+/// The service: its API, and git's protocol at `/v1/repos/`.
+pub(crate) const SERVICE: Service = Service {
+    routes: &[Route {
+        matches: is_git,
+        handle: |cloud, request| Box::pin(git::handle(cloud, request)),
+    }],
+    reserved_tag: (
+        "InvalidSystemTagUsageException",
+        "The specified tag is not valid. Key names cannot be prefixed with aws:.",
+    ),
+    recover: Some(|cloud| Ok(recovery::recover(cloud)?)),
+    ..Service::json(
+        "codecommit",
+        "CodeCommit",
+        "CodeCommit_20150413",
+        &[OPERATIONS],
+    )
+};
 
 /// What a repository is besides its git objects.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -207,7 +226,7 @@ async fn create_repository(cloud: &Cloud, input: CreateRepository) -> ApiResult<
     }
     if let Some(key) = &input.kms_key_id {
         cloud
-            .call(Service::Kms, "DescribeKey", json!({"KeyId": key}))
+            .call("kms", "DescribeKey", json!({"KeyId": key}))
             .await
             .map_err(|error| ApiError::new("EncryptionKeyNotFoundException", error.message))?;
     }

@@ -208,7 +208,7 @@ pub(crate) fn check_state(own: &str, scope: &Scope) -> ApiResult<()> {
     .status(403))
 }
 
-/// Checks the signature of a JSON or query request where credentials are required; where any
+/// Checks the signature of a request with its whole body where credentials are required; where any
 /// credentials pass there is nothing to check it against.
 pub(crate) fn check_signature(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiResult<()> {
     check_expiry(parts)?;
@@ -233,6 +233,28 @@ pub(crate) fn secret_key(cloud: &Cloud, access_key: &str) -> ApiResult<Option<St
             secret_key,
         } if own == access_key => Ok(Some(secret_key.clone())),
         _ => sts::secret_key(cloud, access_key),
+    }
+}
+
+/// The secret keys with which s3s checks S3's signatures, which cover the chunks of a body that
+/// arrives.
+pub(crate) struct Keys(Cloud);
+
+impl Keys {
+    /// The keys of a cloud.
+    pub(crate) fn new(cloud: &Cloud) -> Self {
+        Self(cloud.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl s3s::auth::S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> s3s::S3Result<s3s::auth::SecretKey> {
+        match secret_key(&self.0, access_key) {
+            Ok(Some(key)) => Ok(key.into()),
+            Ok(None) => Err(s3s::s3_error!(InvalidAccessKeyId)),
+            Err(error) => Err(s3s::S3Error::internal_error(error)),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::api::operations;
+use super::cloud::service::{Protocol, Service, operations};
 
 mod cidr;
 mod endpoints;
@@ -19,7 +19,7 @@ mod subnets;
 mod tags;
 mod vpcs;
 
-operations! { "ec2":
+operations! {
     "AllocateAddress" => gateways::allocate_address,
     "AssociateRouteTable" => routes::associate,
     "AttachInternetGateway" => gateways::attach,
@@ -63,6 +63,24 @@ operations! { "ec2":
     "RevokeSecurityGroupEgress" => security_groups::revoke_egress,
     "RevokeSecurityGroupIngress" => security_groups::revoke_ingress,
 }
+
+/// The service.
+pub(crate) const SERVICE: Service = Service {
+    // Verified against AWS (in issues).
+    reserved_tag: (
+        "InvalidParameterValue",
+        "Value ( {key} ) for parameter key is invalid. Tag keys starting with 'aws:' are reserved \
+         for internal use",
+    ),
+    ..Service::new(
+        "ec2",
+        "EC2",
+        Protocol::Ec2Query {
+            xml_namespace: "http://ec2.amazonaws.com/doc/2016-11-15/",
+        },
+        &[OPERATIONS],
+    )
+};
 
 /// What a change answers that has nothing to say.
 fn done() -> Value {

@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Cloud;
-use super::api::{ApiError, ApiResult, operations, parse};
+use super::api::{ApiError, ApiResult, parse};
 use super::clock;
-use super::cloud::{ACCOUNT, Service};
+use super::cloud::ACCOUNT;
+use super::cloud::service::{RESERVED_TAG, Route, Service, operations};
 use super::store::Collection;
+use super::wire::dialect::is_registry;
 
 pub(crate) mod analyzer;
 pub(crate) mod auth;
@@ -34,7 +36,7 @@ pub(crate) use orphans::{
     digests, remove_orphaned_layers, remove_released_layers, unfinished_uploads,
 };
 
-operations! { "ecr":
+operations! {
     "BatchCheckLayerAvailability" => layers::batch_check_layer_availability,
     "BatchDeleteImage" => images::batch_delete_image,
     "BatchGetImage" => images::batch_get_image,
@@ -65,6 +67,21 @@ operations! { "ecr":
     "UntagResource" => settings::untag_resource,
     "UploadLayerPart" => layers::upload_layer_part,
 }
+
+/// The service: its API, and the OCI registry at `/v2/`.
+pub(crate) const SERVICE: Service = Service {
+    routes: &[Route {
+        matches: is_registry,
+        handle: |cloud, request| Box::pin(registry::handle(cloud, request)),
+    }],
+    reserved_tag: ("InvalidTagParameterException", RESERVED_TAG),
+    ..Service::json(
+        "ecr",
+        "ECR",
+        "AmazonEC2ContainerRegistry_V20150921",
+        &[OPERATIONS],
+    )
+};
 
 /// A repository with its images.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -388,7 +405,7 @@ async fn encryption(cloud: &Cloud, asked: Option<EncryptionConfiguration>) -> Ap
         ("AES256", None) => Ok(json!({"encryptionType": "AES256"})),
         (kind @ ("KMS" | "KMS_DSSE"), Some(key)) => {
             cloud
-                .call(Service::Kms, "DescribeKey", json!({"KeyId": key}))
+                .call("kms", "DescribeKey", json!({"KeyId": key}))
                 .await
                 .map_err(|error| ApiError::new("KmsException", error.message))?;
             Ok(json!({"encryptionType": kind, "kmsKey": key}))

@@ -208,22 +208,9 @@ fn empty_trash(cloud: &Cloud) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cloud::Settings;
-    use crate::door::Credentials;
 
     fn cloud(directory: &Path) -> Cloud {
-        Cloud::open(
-            directory,
-            "http://127.0.0.1:1".to_owned(),
-            "us-east-1".to_owned(),
-            Credentials::Any,
-            Settings {
-                cache: directory.join("cache"),
-                python: "python3".into(),
-                host: crate::host::Host::of_tests(),
-            },
-        )
-        .unwrap()
+        Cloud::in_directory(directory)
     }
 
     #[test]

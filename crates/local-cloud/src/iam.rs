@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Cloud;
-use super::api::{ApiError, ApiResult, operations};
+use super::api::{ApiError, ApiResult};
+use super::cloud::service::{RESERVED_TAG, Service, operations};
 
 mod document;
 mod policies;
 mod roles;
 
-operations! { "iam":
+operations! {
     "AttachRolePolicy" => policies::attach,
     "CreatePolicy" => policies::create,
     "CreatePolicyVersion" => policies::create_version,
@@ -40,6 +41,17 @@ operations! { "iam":
     "UpdateAssumeRolePolicy" => roles::update_trust,
     "UpdateRole" => roles::update,
 }
+
+/// The service.
+pub(crate) const SERVICE: Service = Service {
+    reserved_tag: ("InvalidInput", RESERVED_TAG),
+    ..Service::query(
+        "iam",
+        "IAM",
+        "https://iam.amazonaws.com/doc/2010-05-08/",
+        &[OPERATIONS],
+    )
+};
 
 /// Checks that the role behind `arn` exists and that its trust policy lets `principal` (such as
 /// `sagemaker.amazonaws.com`) assume it; else `ValidationException`, as SageMaker words it.

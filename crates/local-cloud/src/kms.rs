@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Cloud;
-use super::api::{ApiError, ApiResult, operations};
+use super::api::{ApiError, ApiResult};
 use super::cloud::ACCOUNT;
+use super::cloud::service::{RESERVED_TAG, Service, operations};
 use super::store::Collection;
 use super::{clock, limits};
 
-operations! { "kms":
+mod tags;
+
+operations! {
     "CancelKeyDeletion" => cancel_deletion,
     "CreateAlias" => create_alias,
     "CreateKey" => create_key,
@@ -26,14 +29,20 @@ operations! { "kms":
     "GetKeyRotationStatus" => rotation_status,
     "ListAliases" => list_aliases,
     "ListKeys" => list_keys,
-    "ListResourceTags" => list_tags,
+    "ListResourceTags" => tags::list,
     "PutKeyPolicy" => put_policy,
     "ScheduleKeyDeletion" => schedule_deletion,
-    "TagResource" => tag,
-    "UntagResource" => untag,
+    "TagResource" => tags::add,
+    "UntagResource" => tags::remove,
     "UpdateAlias" => update_alias,
     "UpdateKeyDescription" => update_description,
 }
+
+/// The service.
+pub(crate) const SERVICE: Service = Service {
+    reserved_tag: ("TagException", RESERVED_TAG),
+    ..Service::json("kms", "KMS", "TrentService", &[OPERATIONS])
+};
 
 const DAY: f64 = 86_400.0;
 
@@ -552,49 +561,4 @@ async fn cancel_deletion(cloud: &Cloud, input: KeyId) -> ApiResult<Value> {
         }
         Ok(json!({"KeyId": key.arn}))
     })
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct TagKey {
-    key_id: String,
-    tags: Vec<Tag>,
-}
-
-async fn tag(cloud: &Cloud, input: TagKey) -> ApiResult<Empty> {
-    change(cloud, &input.key_id, |key| {
-        for tag in input.tags {
-            key.tags.retain(|old| old.tag_key != tag.tag_key);
-            key.tags.push(tag);
-        }
-        Ok(Empty {})
-    })
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct UntagKey {
-    key_id: String,
-    tag_keys: Vec<String>,
-}
-
-async fn untag(cloud: &Cloud, input: UntagKey) -> ApiResult<Empty> {
-    change(cloud, &input.key_id, |key| {
-        key.tags
-            .retain(|tag| !input.tag_keys.contains(&tag.tag_key));
-        Ok(Empty {})
-    })
-}
-
-async fn list_tags(cloud: &Cloud, page: Page) -> ApiResult<Value> {
-    let name = page
-        .key_id
-        .as_deref()
-        .ok_or_else(|| ApiError::validation("KeyId is required"))?;
-    let tags = require(cloud, name)?
-        .tags
-        .iter()
-        .map(|tag| json!(tag))
-        .collect();
-    page.cut("Tags", tags)
 }

@@ -13,22 +13,21 @@
 use anyhow::Result;
 
 use super::Cloud;
-use super::api::{ApiError, operations};
+use super::api::ApiError;
+use super::cloud::service::{Protocol, RESERVED_TAG, Route, Service, operations};
 
 mod api;
 pub(crate) mod code;
-pub(crate) mod download;
+mod download;
 mod environment;
 mod functions;
 mod invoke;
 mod pool;
-pub(crate) mod rest;
+mod rest;
 mod settings;
 mod tags;
 
-pub(crate) use pool::shut_down;
-
-operations! { "lambda":
+operations! {
     "CreateFunction" => functions::create,
     "DeleteFunction" => functions::delete,
     "GetFunction" => functions::get,
@@ -42,11 +41,30 @@ operations! { "lambda":
     "UpdateFunctionConfiguration" => functions::update_configuration,
 }
 
+/// The service.
+pub(crate) const SERVICE: Service = Service {
+    routes: &[Route {
+        matches: |parts, _| parts.uri.path().starts_with(download::PATH),
+        handle: |cloud, request| {
+            Box::pin(async move { download::handle(cloud, &request.into_parts().0).await })
+        },
+    }],
+    reserved_tag: ("InvalidParameterValueException", RESERVED_TAG),
+    recover: Some(recover),
+    shut_down: Some(|cloud| Box::pin(pool::shut_down(cloud))),
+    ..Service::new(
+        "lambda",
+        "Lambda",
+        Protocol::Rest(rest::REST),
+        &[OPERATIONS],
+    )
+};
+
 /// What Lambda calls the only version that the local cloud has.
 const LATEST: &str = "$LATEST";
 
 /// Finishes what was being made when the server ended, and delivers the events that it took.
-pub(crate) fn recover(cloud: &Cloud) -> Result<()> {
+fn recover(cloud: &Cloud) -> Result<()> {
     functions::recover(cloud)?;
     invoke::recover(cloud)?;
     Ok(())

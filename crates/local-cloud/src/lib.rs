@@ -5,17 +5,17 @@
 //!        │ connect / serve / stop
 //!    instance ── one server per state directory: lock, address file, idle end
 //!        │
-//!     server ── door (who may come in) ── wire (protocols) ── Cloud::call(service, operation, JSON)
+//!     server ── door (who may come in) ── wire (protocols) ── Cloud::request(service, operation, JSON)
 //!        │                                                          │
 //!        ├── s3 (s3s)   ├── ecr::registry (/v2/)   ├── codecommit::git (/v1/repos/)
 //!        │
 //!      store (SQLite records, content-addressed blobs)
 //! ```
 //!
-//! A service is one file or folder with `OPERATIONS` and `call` (made by `operations!`), keeps its
-//! own records, and reaches another service only through [`Cloud::call`] or that service's
-//! published functions (`s3::objects`), as any client would. An operation that is not there
-//! answers `NotImplemented` by name.
+//! A service is one file or folder that publishes `SERVICE` (cloud/service.rs) and one line in
+//! services.rs. It keeps its own records, and reaches another service only through [`Cloud::call`] or
+//! that service's published functions (`s3::objects`), as a client would. An operation that does not
+//! exist is refused with `NotImplemented` and its name.
 
 #![warn(missing_docs)]
 
@@ -47,6 +47,7 @@ mod s3;
 mod sagemaker;
 mod seal;
 mod server;
+mod services;
 mod store;
 mod sts;
 mod system_tags;
@@ -86,12 +87,10 @@ pub fn inject_scan(
 
 /// The operations of every service, for docs/local-cloud.md.
 pub fn operations() -> Vec<(&'static str, Vec<&'static str>)> {
-    let mut all: Vec<_> = cloud::Service::ALL
+    let mut all: Vec<_> = services::SERVICES
         .iter()
-        .map(|service| (service.name(), service.operations()))
+        .map(|service| (service.name, service.operation_names()))
         .collect();
-    all.push(("s3", s3::OPERATIONS.to_vec()));
-    all.push(("sagemaker-runtime", sagemaker::RUNTIME_OPERATIONS.to_vec()));
     all.sort_unstable();
     all
 }

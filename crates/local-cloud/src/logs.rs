@@ -4,13 +4,14 @@
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::Cloud;
-use super::api::{ApiError, ApiResult, operations};
+use super::api::{ApiError, ApiResult};
+use super::cloud::service::{RESERVED_TAG, Service, operations};
 
 mod events;
 mod groups;
 mod streams;
 
-operations! { "logs":
+operations! {
     "CreateLogGroup" => groups::create,
     "DeleteLogGroup" => groups::delete,
     "DescribeLogGroups" => groups::describe,
@@ -27,8 +28,15 @@ operations! { "logs":
     "FilterLogEvents" => events::filter,
 }
 
+/// The service.
+pub(crate) const SERVICE: Service = Service {
+    tables: TABLES,
+    reserved_tag: ("InvalidParameterException", RESERVED_TAG),
+    ..Service::json("logs", "CloudWatch Logs", "Logs_20140328", &[OPERATIONS])
+};
+
 /// The tables of this service. Times are milliseconds since the epoch.
-pub(crate) const SCHEMA: &str = "
+const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS log_groups (
         name TEXT PRIMARY KEY, created INTEGER NOT NULL, retention INTEGER, tags TEXT NOT NULL
     ) WITHOUT ROWID;

@@ -11,13 +11,13 @@ use mlops_pipeline::shapes::{Check, Fault, Finding, Scalars, Table};
 use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
-use super::cloud::Service;
+use super::cloud::service::{Protocol, Service};
 use super::system_tags;
 
 /// Fails if the input has a member that the operation does not have, or a value of another type; for
 /// SageMaker also if a required member is missing or a value breaks a limit of the service model.
-pub(super) fn check(service: Service, operation: &str, input: &Value) -> ApiResult<()> {
-    let Some(table) = Table::of(service.name()) else {
+pub(super) fn check(service: &Service, operation: &str, input: &Value) -> ApiResult<()> {
+    let Some(table) = Table::of(service.name) else {
         return Ok(());
     };
     let Some(shape) = table.input(operation) else {
@@ -30,7 +30,7 @@ pub(super) fn check(service: Service, operation: &str, input: &Value) -> ApiResu
         } else {
             Scalars::Json
         },
-        limits: service == Service::SageMaker,
+        limits: service.checks_limits,
         calls: None,
     };
     let mut found = check.run(shape, input);
@@ -83,8 +83,8 @@ static UNSUPPORTED: LazyLock<HashMap<(&str, &str), Vec<&str>>> = LazyLock::new(|
 });
 
 /// Fails by name if the request sets a member that the local cloud does not have.
-fn supported(service: Service, operation: &str, input: &Value) -> ApiResult<()> {
-    let service = service.name();
+fn supported(service: &Service, operation: &str, input: &Value) -> ApiResult<()> {
+    let service = service.name;
     for of in ["*", operation] {
         for member in UNSUPPORTED.get(&(service, of)).into_iter().flatten() {
             if is_set(input, member) {
@@ -124,7 +124,7 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
-fn wrong_type(service: Service, finding: &Finding) -> ApiError {
+fn wrong_type(service: &Service, finding: &Finding) -> ApiError {
     let Fault::Type { wanted, found } = finding.fault else {
         return ApiError::internal("not a type");
     };
@@ -148,11 +148,11 @@ fn wrong_type(service: Service, finding: &Finding) -> ApiError {
     ApiError::new(code, format!("{text} (at {place})"))
 }
 
-fn unknown(service: Service, operation: &str, finding: &Finding) -> ApiError {
+fn unknown(service: &Service, operation: &str, finding: &Finding) -> ApiError {
     let Fault::Unknown { member, known } = &finding.fault else {
         return ApiError::internal("not an unknown member");
     };
-    if service == Service::Ec2 {
+    if matches!(service.protocol, Protocol::Ec2Query { .. }) {
         let path = if finding.path.is_empty() {
             member.clone()
         } else {
@@ -185,9 +185,9 @@ fn unknown(service: Service, operation: &str, finding: &Finding) -> ApiError {
 }
 
 /// The code of a wrong request in the query protocols.
-fn form_error(service: Service) -> &'static str {
-    match service {
-        Service::Ec2 => "InvalidParameterValue",
+fn form_error(service: &Service) -> &'static str {
+    match service.protocol {
+        Protocol::Ec2Query { .. } => "InvalidParameterValue",
         _ => "ValidationError",
     }
 }
@@ -234,7 +234,7 @@ mod tests {
 
     use super::*;
 
-    fn refused(service: Service, operation: &str, input: &Value) -> (String, String) {
+    fn refused(service: &Service, operation: &str, input: &Value) -> (String, String) {
         let error = check(service, operation, input).unwrap_err();
         (error.code, error.message)
     }
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn each_protocol_has_its_own_words() {
         let (code, message) = refused(
-            Service::SageMaker,
+            &crate::sagemaker::SERVICE,
             "DescribeModel",
             &json!({"ModelName": 5}),
         );
@@ -252,25 +252,29 @@ mod tests {
             "NUMBER_VALUE can not be converted to a String (at ModelName)"
         );
         let (code, message) = refused(
-            Service::Logs,
+            &crate::logs::SERVICE,
             "CreateLogGroup",
             &json!({"logGroupName": "g", "tagz": {}}),
         );
         assert_eq!(code, "ValidationException");
         assert!(message.contains("Unknown member 'tagz'"), "{message}");
-        let (code, message) = refused(Service::Ec2, "DescribeVpcs", &json!({"VpcIds": ["v"]}));
+        let (code, message) = refused(
+            &crate::ec2::SERVICE,
+            "DescribeVpcs",
+            &json!({"VpcIds": ["v"]}),
+        );
         assert_eq!(code, "UnknownParameter");
         assert_eq!(message, "The parameter VpcIds is not recognized");
-        let (code, _) = refused(Service::Iam, "GetRole", &json!({"RoleName": ["a"]}));
+        let (code, _) = refused(&crate::iam::SERVICE, "GetRole", &json!({"RoleName": ["a"]}));
         assert_eq!(code, "ValidationError");
-        assert!(check(Service::Iam, "GetRole", &json!({"RoleName": "a"})).is_ok());
+        assert!(check(&crate::iam::SERVICE, "GetRole", &json!({"RoleName": "a"})).is_ok());
     }
 
     /// Issue 8, 4.1: what AWS has and the local cloud does not is refused by name, not dropped.
     #[test]
     fn issue_8_4_1_unsupported_members_are_refused_by_name() {
         let (code, message) = refused(
-            Service::Ec2,
+            &crate::ec2::SERVICE,
             "DeleteVpc",
             &json!({"VpcId": "v", "DryRun": "true"}),
         );
@@ -282,12 +286,12 @@ mod tests {
                 {"VariantName": "v"}, {"VariantName": "w", "ServerlessUpdateConfig": update}]})
         };
         let update = scale(json!({"MaxConcurrency": 5}));
-        let (code, message) = refused(Service::SageMaker, operation, &update);
+        let (code, message) = refused(&crate::sagemaker::SERVICE, operation, &update);
         assert_eq!(code, "NotImplemented");
         assert!(message.contains("ServerlessUpdateConfig"), "{message}");
-        assert!(check(Service::SageMaker, operation, &scale(json!({}))).is_ok());
+        assert!(check(&crate::sagemaker::SERVICE, operation, &scale(json!({}))).is_ok());
         let quiet = json!({"VpcId": "v", "DryRun": "false"});
-        assert!(check(Service::Ec2, "DeleteVpc", &quiet).is_ok());
+        assert!(check(&crate::ec2::SERVICE, "DeleteVpc", &quiet).is_ok());
         for ((service, operation), members) in UNSUPPORTED.iter() {
             let table = Table::of(service).unwrap();
             let input = table.input(operation).unwrap_or("-");
@@ -319,8 +323,8 @@ mod tests {
         ];
         for added in [&stack[..], &system_tags::OF_PIPELINES] {
             let input = add(50, added);
-            assert_eq!(check(Service::SageMaker, "AddTags", &input), Ok(()));
-            let (code, message) = refused(Service::SageMaker, "AddTags", &add(51, added));
+            assert_eq!(check(&crate::sagemaker::SERVICE, "AddTags", &input), Ok(()));
+            let (code, message) = refused(&crate::sagemaker::SERVICE, "AddTags", &add(51, added));
             assert_eq!(code, "ValidationException");
             assert!(message.contains("less than or equal to 50"), "{message}");
         }
@@ -329,7 +333,7 @@ mod tests {
     #[test]
     fn broken_limits_are_told_together() {
         let (code, message) = refused(
-            Service::SageMaker,
+            &crate::sagemaker::SERVICE,
             "AddTags",
             &json!({"Tags": [{"Key": "", "Value": "v"}]}),
         );

@@ -31,7 +31,8 @@ use http::{Request, Response};
 use s3s::service::{S3Service, S3ServiceBuilder};
 
 use super::Cloud;
-use super::door::Credentials;
+use super::cloud::service::{Protocol, Route, Service};
+use super::door::{Credentials, Keys};
 
 mod answer;
 mod bucket_api;
@@ -62,14 +63,13 @@ mod transfer;
 mod versions;
 mod wire;
 
-pub(crate) use form::is_form;
+use form::is_form;
 pub(crate) use multipart::remove_orphaned_parts;
-pub(crate) use service::OPERATIONS;
 pub(crate) use versions::mark;
 
 /// The tables of this service. `sequence` orders the versions of a key: the highest is the newest.
 /// The version id `null` is that of objects written while versioning was off or suspended.
-pub(crate) const SCHEMA: &str = "
+const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS s3_buckets (
     name TEXT PRIMARY KEY, created INTEGER NOT NULL, region TEXT NOT NULL,
     versioning TEXT NOT NULL, sse TEXT NOT NULL, kms_key TEXT, settings TEXT NOT NULL
@@ -93,78 +93,66 @@ CREATE TABLE IF NOT EXISTS s3_parts (
 ) WITHOUT ROWID;
 ";
 
-/// Serves S3 requests.
-#[derive(Clone)]
-pub(crate) struct Server {
-    cloud: Cloud,
-    service: S3Service,
-    /// The same operations without a check of signatures: a form's is that of its policy.
-    unsigned: S3Service,
+/// The service.
+pub(crate) const SERVICE: Service = Service {
+    http_operations: service::OPERATIONS,
+    routes: &[Route {
+        // The policy in a form is signed, and says who signed it.
+        matches: |parts, _| is_form(parts),
+        handle: |cloud, request| Box::pin(handle(cloud, request)),
+    }],
+    tables: TABLES,
+    ..Service::new(
+        "s3",
+        "S3",
+        Protocol::Streaming(|cloud, request| Box::pin(handle(cloud, request))),
+        &[],
+    )
+};
+
+/// The operations over s3s, with or without its check of signatures.
+fn operations(cloud: &Cloud, checks_signatures: bool) -> S3Service {
+    let mut builder = S3ServiceBuilder::new(service::Operations::new(cloud));
+    builder.set_host(wire::Hosts);
+    if checks_signatures && matches!(cloud.credentials(), Credentials::Required { .. }) {
+        builder.set_auth(Keys::new(cloud));
+    }
+    builder.build()
 }
 
-impl Server {
-    pub(crate) fn new(cloud: &Cloud) -> Self {
-        let builder = || {
-            let mut builder = S3ServiceBuilder::new(service::Service::new(cloud));
-            builder.set_host(wire::Hosts);
-            builder
-        };
-        let mut checked = builder();
-        if matches!(cloud.credentials(), Credentials::Required { .. }) {
-            checked.set_auth(Keys(cloud.clone()));
+/// Serves one request.
+async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let mut about = answer::About::of(&parts);
+    let form = is_form(&parts);
+    let request = Request::from_parts(parts, body);
+    let selected = selectors::check(
+        request.method(),
+        request.uri().query().unwrap_or_default(),
+        !about.key.is_empty(),
+    );
+    let answered = if let (false, false, Err(refusal)) = (form, about.bucket.is_empty(), &selected)
+    {
+        about.argument.clone_from(&refusal.argument);
+        about.resource.clone_from(&refusal.resource);
+        refusal.error().to_http_response().map_err(Into::into)
+    } else if form {
+        let place = (about.bucket.clone(), about.key.clone());
+        form::upload(cloud, &operations(cloud, false), place, request).await
+    } else {
+        match wire::admit(request, cloud.credentials()) {
+            Ok(request) => operations(cloud, true)
+                .call(request)
+                .await
+                .map_err(Into::into),
+            Err(error) => error.to_http_response().map_err(Into::into),
         }
-        Self {
-            cloud: cloud.clone(),
-            service: checked.build(),
-            unsigned: builder().build(),
-        }
+    };
+    // Of a copy, either bucket may be missing.
+    if about.source.is_some()
+        && matches!(&answered, Ok(response) if response.status() == http::StatusCode::NOT_FOUND)
+    {
+        about.target_missing = !buckets::exists(cloud, &about.bucket).unwrap_or(true);
     }
-
-    /// Serves one request.
-    pub(crate) async fn handle(&self, request: Request<Body>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        let mut about = answer::About::of(&parts);
-        let form = is_form(&parts);
-        let request = Request::from_parts(parts, body);
-        let selected = selectors::check(
-            request.method(),
-            request.uri().query().unwrap_or_default(),
-            !about.key.is_empty(),
-        );
-        let answered =
-            if let (false, false, Err(refusal)) = (form, about.bucket.is_empty(), &selected) {
-                about.argument.clone_from(&refusal.argument);
-                about.resource.clone_from(&refusal.resource);
-                refusal.error().to_http_response().map_err(Into::into)
-            } else if form {
-                let place = (about.bucket.clone(), about.key.clone());
-                form::upload(&self.cloud, &self.unsigned, place, request).await
-            } else {
-                match wire::admit(request, self.cloud.credentials()) {
-                    Ok(request) => self.service.call(request).await.map_err(Into::into),
-                    Err(error) => error.to_http_response().map_err(Into::into),
-                }
-            };
-        // Of a copy, either bucket may be missing.
-        if about.source.is_some()
-            && matches!(&answered, Ok(response) if response.status() == http::StatusCode::NOT_FOUND)
-        {
-            about.target_missing = !buckets::exists(&self.cloud, &about.bucket).unwrap_or(true);
-        }
-        answer::finish(answered, &about).await
-    }
-}
-
-/// The secret keys that signatures are checked with.
-struct Keys(Cloud);
-
-#[async_trait::async_trait]
-impl s3s::auth::S3Auth for Keys {
-    async fn get_secret_key(&self, access_key: &str) -> s3s::S3Result<s3s::auth::SecretKey> {
-        match super::door::secret_key(&self.0, access_key) {
-            Ok(Some(key)) => Ok(key.into()),
-            Ok(None) => Err(s3s::s3_error!(InvalidAccessKeyId)),
-            Err(error) => Err(s3s::S3Error::internal_error(error)),
-        }
-    }
+    answer::finish(answered, &about).await
 }

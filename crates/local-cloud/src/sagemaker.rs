@@ -1,9 +1,7 @@
 //! SageMaker AI: one file or folder per family of operations.
 
-use serde_json::Value;
-
 use super::Cloud;
-use super::api::{ApiError, ApiResult};
+use super::cloud::service::{Protocol, Service};
 
 mod hosting;
 mod jobs;
@@ -14,47 +12,44 @@ mod pipelines;
 mod records;
 mod registry;
 mod requests;
-pub(crate) mod runtime_api;
+mod runtime_api;
 mod tags;
 
-/// Each family's operations.
-const FAMILIES: &[&[&str]] = &[
-    hosting::OPERATIONS,
-    jobs::OPERATIONS,
-    lineage::OPERATIONS,
-    notebooks::OPERATIONS,
-    pipelines::OPERATIONS,
-    registry::OPERATIONS,
-    tags::OPERATIONS,
-];
+/// The service.
+pub(crate) const SERVICE: Service = Service {
+    checks_limits: true,
+    recover: Some(recover),
+    shut_down: Some(|cloud| Box::pin(shut_down(cloud))),
+    ..Service::json(
+        "sagemaker",
+        "SageMaker",
+        "SageMaker",
+        &[
+            hosting::OPERATIONS,
+            jobs::OPERATIONS,
+            lineage::OPERATIONS,
+            notebooks::OPERATIONS,
+            pipelines::OPERATIONS,
+            registry::OPERATIONS,
+            tags::OPERATIONS,
+        ],
+    )
+};
 
-/// The operations of SageMaker Runtime.
-pub(crate) const RUNTIME_OPERATIONS: &[&str] = runtime_api::OPERATIONS;
-
-/// The operations that this service has.
-pub(crate) fn operations() -> Vec<&'static str> {
-    FAMILIES.concat()
-}
-
-/// Runs one operation.
-pub(crate) async fn call(cloud: &Cloud, operation: &str, input: Value) -> ApiResult<Value> {
-    let has = |family: &[&str]| family.contains(&operation);
-    match operation {
-        _ if has(hosting::OPERATIONS) => hosting::call(cloud, operation, input).await,
-        _ if has(jobs::OPERATIONS) => jobs::call(cloud, operation, input).await,
-        _ if has(lineage::OPERATIONS) => lineage::call(cloud, operation, input).await,
-        _ if has(notebooks::OPERATIONS) => notebooks::call(cloud, operation, input).await,
-        _ if has(pipelines::OPERATIONS) => pipelines::call(cloud, operation, input).await,
-        _ if has(registry::OPERATIONS) => registry::call(cloud, operation, input).await,
-        _ if has(tags::OPERATIONS) => tags::call(cloud, operation, input).await,
-        _ => Err(ApiError::not_implemented(format_args!(
-            "sagemaker:{operation}"
-        ))),
-    }
-}
+/// SageMaker Runtime: a service of its own with the same signing name.
+pub(crate) const RUNTIME: Service = Service {
+    signing_name: "sagemaker",
+    http_operations: runtime_api::OPERATIONS,
+    ..Service::new(
+        "sagemaker-runtime",
+        "SageMaker Runtime",
+        Protocol::Rest(runtime_api::REST),
+        &[],
+    )
+};
 
 /// Work that was under way when the server died is failed (`InternalServerError`).
-pub(crate) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
+fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     jobs::recover(cloud)?;
     pipelines::recover(cloud)?;
     hosting::recover(cloud)?;
@@ -63,6 +58,6 @@ pub(crate) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
 }
 
 /// Ends the processes of jobs and endpoints before the server ends.
-pub(crate) async fn shut_down(cloud: &Cloud) {
+async fn shut_down(cloud: &Cloud) {
     tokio::join!(jobs::shut_down(cloud), hosting::shut_down(cloud));
 }

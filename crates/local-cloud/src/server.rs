@@ -18,13 +18,16 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::api::{ApiError, ApiResult};
-use super::cloud::{Cloud, Service, Settings};
+use super::cloud::service::{Protocol, Rest, Service};
+use super::cloud::{Cloud, Settings};
 use super::door::{self, Credentials, Scope};
 use super::host::Host;
 use super::instance::{Address, Held};
 use super::limits::{MAX_FORM, MAX_JSON};
+use super::services::SERVICES;
 use super::wire::Dialect;
-use super::{clock, codecommit, ecr, garbage, health, lambda, s3, sagemaker, sts, wire};
+use super::wire::body::Unread;
+use super::{clock, garbage, health, sts, wire};
 use crate::log;
 
 pub(super) mod connection;
@@ -60,7 +63,6 @@ pub struct Start {
 #[derive(Clone)]
 struct App {
     cloud: Cloud,
-    s3: s3::Server,
     /// The access key of this state directory's clients.
     key: Arc<str>,
     /// Milliseconds between the start and the last request.
@@ -86,6 +88,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
         Credentials::Any
     };
     let cloud = Cloud::open(
+        SERVICES,
         &start.directory,
         endpoint.clone(),
         start.region,
@@ -96,14 +99,16 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
             host: start.host,
         },
     )?;
-    // Before anything is under way: what is unfinished now is nobody's.
-    codecommit::recover(&cloud)?;
+    // Before anything is in progress: unfinished work belongs to an earlier server.
     let collector = garbage::start(&cloud);
     super::runtime::recover(&cloud);
-    super::sagemaker::recover(&cloud)?;
-    super::lambda::recover(&cloud)?;
-    // Last: its roll-backs begin at once and change what the others have recovered.
-    super::cloudformation::recover(&cloud)?;
+    for recover in cloud
+        .services()
+        .iter()
+        .filter_map(|service| service.recover)
+    {
+        recover(&cloud)?;
+    }
     held.publish(&Address::new(
         &endpoint,
         address.port(),
@@ -114,7 +119,6 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     ready(&endpoint);
 
     let app = App {
-        s3: s3::Server::new(&cloud),
         key: door::access_key(cloud.directory()).into(),
         cloud: cloud.clone(),
         last: Arc::new(AtomicU64::new(0)),
@@ -137,7 +141,9 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     }
     drop(closing);
     // An invocation that a program does not answer ends with the program.
-    tokio::join!(sagemaker::shut_down(&cloud), lambda::shut_down(&cloud));
+    let services = cloud.services().iter();
+    let ends = services.filter_map(|service| service.shut_down);
+    futures::future::join_all(ends.map(|shut_down| shut_down(&cloud))).await;
     if !server.is_finished() {
         tokio::select! {
             result = server => result?,
@@ -227,7 +233,7 @@ async fn answer(app: &App, request: Request<Body>) -> Response<Body> {
     let id = uuid::Uuid::new_v4().to_string();
     let scope = door::scope(&parts);
     let signing = scope.as_ref().ok().map(|scope| scope.service.as_str());
-    let dialect = Dialect::of(&parts, signing);
+    let dialect = Dialect::of(&parts, signing, app.cloud.services());
     let what = format!("{} {} ({id})", parts.method, parts.uri.path());
     guarded(dialect, &id, &what, async {
         // The client of a refused request reads the answer once it has sent its body; with `Expect`
@@ -282,17 +288,9 @@ async fn route(
     if parts.uri.path() == health::STATUS {
         return Ok(status(app).await);
     }
-    if parts.uri.path().starts_with(lambda::download::PATH) {
-        return Ok(lambda::download::handle(cloud, parts).await);
-    }
-    // Who sent a form is in the form.
-    if s3::is_form(parts) {
-        return Ok(app.s3.handle(whole(parts, body)).await);
-    }
-    match dialect {
-        Dialect::Registry => return Ok(ecr::registry::handle(cloud, whole(parts, body)).await),
-        Dialect::Git => return Ok(codecommit::git::handle(cloud, whole(parts, body)).await),
-        _ => {}
+    let mut routes = cloud.services().iter().flat_map(|service| service.routes);
+    if let Some(route) = routes.find(|route| (route.matches)(parts, signing.is_some())) {
+        return Ok((route.handle)(cloud, whole(parts, body)).await);
     }
     // A form says for which version of which service it is.
     let form = match dialect {
@@ -300,7 +298,13 @@ async fn route(
         _ => None,
     };
     let version = form.as_deref().and_then(wire::query::form::version);
-    if let Some(name) = wire::services::absent(parts, dialect, signing, version.as_deref()) {
+    if let Some(name) = wire::services::absent(
+        parts,
+        dialect,
+        signing,
+        version.as_deref(),
+        cloud.services(),
+    ) {
         return Err(ApiError::not_implemented(format_args!(
             "the service {name}"
         )));
@@ -311,12 +315,12 @@ async fn route(
     };
     door::check_state(&app.key, &scope)?;
     sts::admit(cloud, &scope, parts)?;
-    let operation = dispatch(app, parts, body, form, dialect, &scope.service, id);
+    let operation = dispatch(cloud, parts, body, form, dialect, &scope.service, id);
     sts::as_caller(&scope.access_key, operation).await
 }
 
-/// Answers [`sts::UNSIGNED`], which has a token in place of a signature; any other request without one
-/// gets the error.
+/// Runs an operation that has a token in place of a signature. Any other request without a
+/// signature gets the error.
 async fn with_token(
     cloud: &Cloud,
     parts: &Parts,
@@ -325,43 +329,79 @@ async fn with_token(
     unsigned: ApiError,
 ) -> ApiResult<Response<Body>> {
     let form = form.filter(|_| !parts.headers.contains_key(header::AUTHORIZATION));
-    match form.map(wire::query::decode) {
-        Some(Ok((operation, _))) if operation == sts::UNSIGNED => {
-            query(cloud, "sts", form.unwrap_or_default(), id).await
-        }
-        _ => Err(unsigned),
+    let Some(Ok((operation, _))) = form.map(wire::query::decode) else {
+        return Err(unsigned);
+    };
+    let needs_none =
+        |service: &&'static Service| service.unsigned_operations.contains(&operation.as_str());
+    match cloud.services().iter().find(needs_none) {
+        Some(service) => query(cloud, service, form.unwrap_or_default(), id).await,
+        None => Err(unsigned),
     }
 }
 
-/// Runs the operation of a request that was let in.
+/// Checks the signature of an admitted request and runs its operation. S3's signatures cover the
+/// chunks of a body: s3s checks them, with [`door::Keys`], as the body arrives.
 async fn dispatch(
-    app: &App,
+    cloud: &Cloud,
     parts: &Parts,
     body: &mut Option<Body>,
     form: Option<Bytes>,
     dialect: Dialect,
-    service: &str,
+    signing: &str,
     id: &str,
 ) -> ApiResult<Response<Body>> {
-    let cloud = &app.cloud;
-    match (dialect, service) {
-        (Dialect::Query(_), _) => {
+    let services = cloud.services();
+    let unknown = || {
+        ApiError::not_implemented(format_args!(
+            "the protocol of this request for the service {signing}"
+        ))
+    };
+    match dialect {
+        Dialect::Query(_) => {
             let form = form.unwrap_or_default();
             door::check_signature(cloud, parts, &form)?;
-            query(cloud, service, &form, id).await
+            let service = services.of_form(signing).ok_or_else(unknown)?;
+            return query(cloud, service, &form, id).await;
         }
-        (Dialect::Json(content_type), _) => {
+        Dialect::Json(content_type) => {
             let bytes = read(body, MAX_JSON).await?;
             door::check_signature(cloud, parts, &bytes)?;
             let result = json(cloud, parts, &bytes).await;
-            Ok(wire::json::encode(content_type, id, result))
+            return Ok(wire::json::encode(content_type, id, result));
         }
-        (_, "s3") => Ok(app.s3.handle(whole(parts, body)).await),
-        (_, "sagemaker") => Ok(sagemaker::runtime_api::handle(cloud, whole(parts, body)).await),
-        (_, "lambda") => Ok(lambda::rest::handle(cloud, whole(parts, body)).await),
-        _ => Err(ApiError::not_implemented(format_args!(
-            "the protocol of this request for the service {service}"
-        ))),
+        _ => {}
+    }
+    for service in services.signed(signing) {
+        match service.protocol {
+            Protocol::Rest(rest) => return Ok(self::rest(cloud, parts, body, rest).await),
+            Protocol::Streaming(handle) => {
+                door::check_expiry(parts)?;
+                return Ok(handle(cloud, whole(parts, body)).await);
+            }
+            _ => {}
+        }
+    }
+    Err(unknown())
+}
+
+/// Runs an operation of a service that decodes its own REST protocol, and writes its own errors.
+async fn rest(cloud: &Cloud, parts: &Parts, body: &mut Option<Body>, rest: Rest) -> Response<Body> {
+    let bytes: ApiResult<Bytes> = async {
+        let limit = (rest.limit)(parts)?;
+        let body = body.take().unwrap_or_default();
+        let bytes = match wire::body::read(body, limit.bytes).await {
+            Ok(bytes) => bytes,
+            Err(Unread::TooLong) => return Err(limit.error),
+            Err(broken) => return Err(broken.into_error(limit.bytes)),
+        };
+        door::check_signature(cloud, parts, &bytes)?;
+        Ok(bytes)
+    }
+    .await;
+    match bytes {
+        Ok(bytes) => (rest.handle)(cloud, parts, bytes).await,
+        Err(error) => (rest.refuse)(&error),
     }
 }
 
@@ -381,15 +421,18 @@ async fn json(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiResult<serde_json
                 "the request has no X-Amz-Target",
             )
         })?;
-    let (service, operation) = Service::by_target(target)?;
+    let (service, operation) = cloud.services().of_target(target)?;
     cloud
         .request(service, operation, wire::json::decode(body)?)
         .await
 }
 
-async fn query(cloud: &Cloud, service: &str, form: &[u8], id: &str) -> ApiResult<Response<Body>> {
-    let service = Service::by_name(service)
-        .ok_or_else(|| ApiError::not_implemented(format_args!("the service {service}")))?;
+async fn query(
+    cloud: &Cloud,
+    service: &'static Service,
+    form: &[u8],
+    id: &str,
+) -> ApiResult<Response<Body>> {
     let (operation, input) = wire::query::decode(form)?;
     let result = cloud.request(service, &operation, input).await;
     Ok(wire::query::encode(service, &operation, id, result))

@@ -50,14 +50,18 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens or makes the database in `directory`.
-    pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
+    /// Opens or creates the database in `directory`. `tables` is SQL that creates the tables of
+    /// services.
+    pub(crate) fn open<'a>(
+        directory: &Path,
+        tables: impl IntoIterator<Item = &'a str>,
+    ) -> anyhow::Result<Self> {
         const RECORDS: &str = "CREATE TABLE IF NOT EXISTS records (
                  service TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
                  PRIMARY KEY (service, kind, key)
              ) WITHOUT ROWID;";
 
-        let tables = [RECORDS, super::s3::SCHEMA, super::logs::SCHEMA];
+        let tables: Vec<&str> = std::iter::once(RECORDS).chain(tables).collect();
         Ok(Self {
             path: directory.join(FILE),
             connection: Mutex::new(opening::open(directory, &tables)?),
@@ -428,7 +432,7 @@ mod tests {
     #[test]
     fn a_failed_change_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        let store = Store::open(directory.path(), []).unwrap();
         let numbers = store.collection::<i64>("test", "number");
         assert!(numbers.insert("a/1", &1).unwrap());
         assert!(!numbers.insert("a/1", &2).unwrap());
@@ -445,13 +449,13 @@ mod tests {
     #[test]
     fn a_newer_schema_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        let store = Store::open(directory.path(), []).unwrap();
         store
             .lock()
             .pragma_update(None, "user_version", SCHEMA + 1)
             .unwrap();
         drop(store);
-        let error = Store::open(directory.path()).unwrap_err();
+        let error = Store::open(directory.path(), []).unwrap_err();
         assert!(error.to_string().contains("newer mlops"), "{error}");
     }
 }

@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Cloud;
-use super::api::{ApiError, ApiResult, operations};
+use super::api::{ApiError, ApiResult};
 use super::cloud::ACCOUNT;
+use super::cloud::service::{Service, operations};
 use super::iam::{self, Assumption};
 use super::limits;
 
@@ -22,14 +23,22 @@ mod sessions;
 pub(crate) use sessions::session;
 pub(crate) use sessions::{admit, admit_token, as_caller, secret_key};
 
-operations! { "sts":
+operations! {
     "AssumeRole" => assume_role,
     "AssumeRoleWithWebIdentity" => assume_role_with_web_identity,
     "GetCallerIdentity" => get_caller_identity,
 }
 
-/// The operation that has a token in place of a signature.
-pub(crate) const UNSIGNED: &str = "AssumeRoleWithWebIdentity";
+/// The service.
+pub(crate) const SERVICE: Service = Service {
+    unsigned_operations: &["AssumeRoleWithWebIdentity"],
+    ..Service::query(
+        "sts",
+        "STS",
+        "https://sts.amazonaws.com/doc/2011-06-15/",
+        &[OPERATIONS],
+    )
+};
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -7,10 +7,9 @@
 use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
-use super::cloud::Service;
+use super::cloud::service::Service;
 
-/// The message of most services.
-pub(crate) const RESERVED: &str = "aws: prefixed tag key names are not allowed for external use.";
+pub(crate) use super::cloud::service::RESERVED_TAG as RESERVED;
 
 /// True for a key that only AWS sets; upper case counts, too.
 pub(crate) fn is_reserved(key: &str) -> bool {
@@ -56,9 +55,12 @@ const MEMBERS: &[&str] = &[
 ];
 
 /// Refuses a request that sets or removes a reserved tag, with the error of its service.
-pub(crate) fn check(service: Service, input: &Value) -> ApiResult<()> {
+pub(crate) fn check(service: &Service, input: &Value) -> ApiResult<()> {
     match reserved(input) {
-        Some(key) => Err(refusal(service, key)),
+        Some(key) => {
+            let (code, message) = service.reserved_tag;
+            Err(ApiError::new(code, message.replace("{key}", key)))
+        }
         None => Ok(()),
     }
 }
@@ -83,35 +85,6 @@ fn reserved(input: &Value) -> Option<&str> {
         })
 }
 
-/// Verified against AWS (in issues) for EC2; the codes of the others are those that their models
-/// have for wrong tags, unverified against AWS.
-fn refusal(service: Service, key: &str) -> ApiError {
-    let code = match service {
-        Service::Ec2 => {
-            return ApiError::new(
-                "InvalidParameterValue",
-                format!(
-                    "Value ( {key} ) for parameter key is invalid. Tag keys starting with 'aws:' are reserved for internal use"
-                ),
-            );
-        }
-        Service::CodeCommit => {
-            return ApiError::new(
-                "InvalidSystemTagUsageException",
-                "The specified tag is not valid. Key names cannot be prefixed with aws:.",
-            );
-        }
-        Service::CloudFormation => "ValidationError",
-        Service::Ecr => "InvalidTagParameterException",
-        Service::Iam => "InvalidInput",
-        Service::Kms => "TagException",
-        Service::Lambda => "InvalidParameterValueException",
-        Service::Logs => "InvalidParameterException",
-        _ => "ValidationException",
-    };
-    ApiError::new(code, RESERVED)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -131,7 +104,10 @@ mod tests {
             json!({"TagSpecifications": [{"Tags": [{"Key": "aws:x"}]}]}),
             json!({"Tag": [{"Key": "aws:x"}]}),
         ] {
-            assert!(check(Service::SageMaker, &input).is_err(), "{input}");
+            assert!(
+                check(&crate::sagemaker::SERVICE, &input).is_err(),
+                "{input}"
+            );
         }
         for input in [
             json!({}),
@@ -140,7 +116,7 @@ mod tests {
             json!({"Key": "aws:x"}),
             json!({"PolicyDocument": {"Tags": {"aws:x": 1}}}),
         ] {
-            assert!(check(Service::SageMaker, &input).is_ok(), "{input}");
+            assert!(check(&crate::sagemaker::SERVICE, &input).is_ok(), "{input}");
         }
         let keys = ["a", "aws:b", "sagemaker:pipeline-name"].map(str::to_owned);
         assert_eq!(counted(&keys), 1);

@@ -289,8 +289,6 @@ pub(super) fn described(change: &Change) -> Value {
 mod tests {
     use super::super::stacks::{self, Resource};
     use super::*;
-    use crate::cloud::Settings;
-    use crate::door::Credentials;
 
     const BEFORE: &str = "Parameters: {Image: {Type: String, Default: one}, Cap: {Type: Number, Default: 1}}\n\
         Resources:\n  \
@@ -301,18 +299,7 @@ mod tests {
         Gone: {Type: 'AWS::CloudFormation::WaitConditionHandle'}\n";
 
     fn cloud(directory: &std::path::Path) -> Cloud {
-        Cloud::open(
-            directory,
-            "http://127.0.0.1:1".to_owned(),
-            "us-east-1".to_owned(),
-            Credentials::Any,
-            Settings {
-                cache: directory.to_owned(),
-                python: "python3".into(),
-                host: crate::host::Host::of_tests(),
-            },
-        )
-        .unwrap()
+        Cloud::in_directory(directory)
     }
 
     fn source(template: &str, parameters: &[(&str, &str)]) -> Source {

@@ -9,7 +9,6 @@ use super::stacks::{Source, Stack};
 use super::template::{MAX_BODY, MAX_OBJECT, Template, invalid};
 use super::{functions, references, resources};
 use crate::api::{ApiError, ApiResult, lenient};
-use crate::cloud::Service;
 use crate::s3::objects;
 use crate::{Cloud, system_tags};
 
@@ -289,7 +288,7 @@ fn check_capabilities(template: &Template, given: &[String]) -> ApiResult<()> {
 async fn check_role(cloud: &Cloud, arn: &str) -> ApiResult<()> {
     let name = arn.rsplit('/').next().unwrap_or(arn);
     match cloud
-        .call(Service::Iam, "GetRole", json!({"RoleName": name}))
+        .call("iam", "GetRole", json!({"RoleName": name}))
         .await
     {
         Ok(_) => Ok(()),

@@ -188,25 +188,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cloud::Settings;
     use crate::cloudformation::changes::ChangeSet;
     use crate::cloudformation::stacks::Resource;
-    use crate::door::Credentials;
     use crate::s3::buckets;
 
     fn open(directory: &std::path::Path) -> Cloud {
-        Cloud::open(
-            directory,
-            "http://127.0.0.1:1".to_owned(),
-            "us-east-1".to_owned(),
-            Credentials::Any,
-            Settings {
-                cache: directory.to_owned(),
-                python: "python3".into(),
-                host: crate::host::Host::of_tests(),
-            },
-        )
-        .unwrap()
+        Cloud::in_directory(directory)
     }
 
     async fn idle(cloud: &Cloud) {

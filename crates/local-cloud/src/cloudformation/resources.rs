@@ -11,7 +11,6 @@ use super::stacks::Stack;
 use super::template::text_of;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
-use crate::cloud::Service;
 
 mod alike;
 mod codecommit;
@@ -243,12 +242,12 @@ impl Job<'_> {
     /// Calls a service.
     pub(crate) async fn call(
         &self,
-        service: Service,
+        service: &'static str,
         operation: &str,
         input: Value,
     ) -> ApiResult<Value> {
         let mut input = prune(input);
-        if service.is_form() {
+        if self.cloud.services().named(service)?.is_form() {
             input = as_text(input);
         }
         self.cloud.call(service, operation, input).await

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::repositories;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
-use crate::cloud::{ACCOUNT, Service};
+use crate::cloud::ACCOUNT;
 
 /// The repository's name in AWS's accounts, and here when the server builds the image.
 const REPOSITORY: &str = "sagemaker-model-monitor-analyzer";
@@ -84,15 +84,12 @@ pub(crate) async fn stand_in(cloud: &Cloud, uri: &str) -> ApiResult<Option<Strin
 /// Builds the image of this program and pushes it here; its digest.
 async fn build(cloud: &Cloud) -> anyhow::Result<String> {
     let repository = json!({ "repositoryName": REPOSITORY });
-    match cloud
-        .call(Service::Ecr, "CreateRepository", repository)
-        .await
-    {
+    match cloud.call("ecr", "CreateRepository", repository).await {
         Err(error) if error.code != "RepositoryAlreadyExistsException" => return Err(error.into()),
         _ => {}
     }
     let granted = cloud
-        .call(Service::Ecr, "GetAuthorizationToken", json!({}))
+        .call("ecr", "GetAuthorizationToken", json!({}))
         .await?;
     let token = granted["authorizationData"][0]["authorizationToken"]
         .as_str()

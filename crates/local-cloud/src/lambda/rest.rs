@@ -5,51 +5,49 @@ use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::invoke::MAX_PAYLOAD;
 use crate::api::{ApiError, ApiResult};
-use crate::cloud::Service;
-use crate::wire::body::{self, Unread};
+use crate::cloud::service::{BodyLimit, Rest};
 use crate::wire::json::drop_nulls;
-use crate::{Cloud, door, limits};
+use crate::{Cloud, limits};
 
 /// The largest request that holds a zip: 50 MB in base64 (Lambda's own number).
 const MAX_REQUEST: usize = 70_167_211;
 
-/// Serves one request.
-pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    let Some((operation, mut input)) = route(&parts) else {
-        return refuse(&ApiError::not_implemented(format_args!(
-            "lambda {} {}",
-            parts.method,
-            parts.uri.path()
-        )));
-    };
-    let limit = match operation {
-        // The operation itself says what the limit is, with the payload's size.
+/// The protocol.
+pub(super) const REST: Rest = Rest {
+    limit,
+    handle: |cloud, parts, body| Box::pin(async move { handle(cloud, parts, &body).await }),
+    refuse,
+};
+
+fn unknown(parts: &Parts) -> ApiError {
+    ApiError::not_implemented(format_args!("lambda {} {}", parts.method, parts.uri.path()))
+}
+
+fn limit(parts: &Parts) -> ApiResult<BodyLimit> {
+    let (operation, _) = route(parts).ok_or_else(|| unknown(parts))?;
+    let bytes = match operation {
+        // The operation itself reports the limit, with the payload's size.
         "Invoke" => 2 * MAX_PAYLOAD,
         _ => MAX_REQUEST,
     };
-    let body = match body::read(body, limit).await {
-        Ok(body) => body,
-        Err(Unread::TooLong) => {
-            return refuse(
-                &ApiError::new(
-                    "RequestEntityTooLargeException",
-                    format!(
-                        "Request must be smaller than {limit} bytes for the {operation} operation"
-                    ),
-                )
-                .status(413),
-            );
-        }
-        Err(broken) => return refuse(&broken.into_error(limit)),
+    let error = format!("Request must be smaller than {bytes} bytes for the {operation} operation");
+    Ok(BodyLimit {
+        bytes,
+        error: ApiError::new("RequestEntityTooLargeException", error).status(413),
+    })
+}
+
+/// Runs the operation of one request.
+async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
+    let Some((operation, mut input)) = route(parts) else {
+        return refuse(&unknown(parts));
     };
     let result = async {
-        door::check_signature(cloud, &parts, &body)?;
         if operation == "Invoke" {
             for (member, header) in [
                 ("InvocationType", "x-amz-invocation-type"),
@@ -60,7 +58,7 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
                     input.insert(member.to_owned(), json!(value));
                 }
             }
-            input.insert("Payload".to_owned(), json!(STANDARD.encode(&body)));
+            input.insert("Payload".to_owned(), json!(STANDARD.encode(body)));
         } else if !body.is_empty() {
             let wrong = |message: String| {
                 ApiError::new(
@@ -68,16 +66,16 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
                     format!("Could not parse request body into json: {message}"),
                 )
             };
-            limits::check_json(&body, limits::MAX_DEPTH).map_err(wrong)?;
+            limits::check_json(body, limits::MAX_DEPTH).map_err(wrong)?;
             let members: Map<String, Value> =
-                serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
+                serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
             for (name, value) in members {
                 // What the path says is not for the body to change.
                 input.entry(name).or_insert(value);
             }
         }
         cloud
-            .request(Service::Lambda, operation, Value::Object(input))
+            .request(&super::SERVICE, operation, Value::Object(input))
             .await
     }
     .await;
@@ -227,7 +225,7 @@ fn respond(status: StatusCode, body: Body, request_id: Option<&str>) -> Response
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::Method;
+    use http::{Method, Request};
 
     fn parts(method: Method, path: &str) -> Parts {
         let request = Request::builder().method(method).uri(path).body(());

@@ -12,11 +12,11 @@ use crate::Cloud;
 
 /// S3's operations on a cloud.
 #[derive(Debug, Clone)]
-pub(super) struct Service {
+pub(super) struct Operations {
     cloud: Cloud,
 }
 
-impl Service {
+impl Operations {
     pub(super) fn new(cloud: &Cloud) -> Self {
         Self {
             cloud: cloud.clone(),
@@ -27,10 +27,10 @@ impl Service {
 macro_rules! service {
     ($($name:literal $method:ident($input:ident) -> $output:ident => $handler:path,)*) => {
         /// The operations that this service has.
-        pub(crate) const OPERATIONS: &[&str] = &[$($name),*];
+        pub(super) const OPERATIONS: &[&str] = &[$($name),*];
 
         #[async_trait]
-        impl S3 for Service {
+        impl S3 for Operations {
             $(async fn $method(
                 &self,
                 request: S3Request<$input>,

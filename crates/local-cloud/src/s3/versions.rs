@@ -420,7 +420,7 @@ pub(super) mod tests {
 
     pub(in crate::s3) fn store() -> (tempfile::TempDir, Store) {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        let store = Store::open(directory.path(), [crate::s3::SERVICE.tables]).unwrap();
         (directory, store)
     }
 

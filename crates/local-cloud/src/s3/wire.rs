@@ -9,14 +9,13 @@ use s3s::{HttpRequest, S3Error, S3ErrorCode, S3Result};
 
 use super::{chunked, stored};
 use crate::api::ApiError;
-use crate::door::{self, Credentials};
+use crate::door::Credentials;
 
 /// Where any credentials pass there is no secret to check a signature against, and s3s would
-/// refuse it: expiry is checked here, the signature is taken off, and an aws-chunked body is
-/// decoded. Where credentials are required, s3s does all of it.
+/// refuse it: the signature is removed, and an aws-chunked body is decoded. Where credentials are
+/// required, s3s does both. The dispatcher has checked the expiry of presigned URLs.
 pub(super) fn admit(request: Request<Body>, credentials: &Credentials) -> S3Result<HttpRequest> {
     let (mut parts, body) = request.into_parts();
-    door::check_expiry(&parts)?;
     if matches!(credentials, Credentials::Required { .. }) {
         return Ok(Request::from_parts(
             parts,

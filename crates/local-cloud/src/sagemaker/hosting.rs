@@ -8,7 +8,7 @@
 //!      └── capture (requests and answers to S3)
 //! ```
 
-use crate::api::operations;
+use crate::cloud::service::operations;
 
 mod artifact;
 mod capture;
@@ -23,7 +23,7 @@ pub(super) use endpoints::recover;
 pub(super) use fleet::shut_down;
 pub(super) use invoke::{Answer, Invocation, InvokeError, MAX_BODY, invoke};
 
-operations! { "sagemaker":
+operations! {
     "CreateModel" => models::create,
     "DescribeModel" => models::describe,
     "ListModels" => models::list,

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::api::{ApiError, ApiResult, operations};
+use crate::api::{ApiError, ApiResult};
 use crate::beneath::{self, Directory};
+use crate::cloud::service::operations;
 use crate::runtime;
 use crate::{Cloud, clock};
 
@@ -31,7 +32,7 @@ mod transfer;
 
 use run::{Run, launch};
 
-operations! { "sagemaker":
+operations! {
     "CreateProcessingJob" => processing::create,
     "DescribeProcessingJob" => processing::describe,
     "ListProcessingJobs" => processing::list,

@@ -1,7 +1,7 @@
 //! Lineage: what was made from what. Entities (artifacts, actions, contexts, trial components),
 //! the associations between them, and queries over that graph.
 
-use crate::api::operations;
+use crate::cloud::service::operations;
 
 mod associations;
 mod automatic;
@@ -10,7 +10,7 @@ mod query;
 
 pub(super) use automatic::{endpoint_deployed, job_finished, package_created};
 
-operations! { "sagemaker":
+operations! {
     "CreateArtifact" => entities::create_artifact,
     "DescribeArtifact" => entities::describe_artifact,
     "ListArtifacts" => entities::list_artifacts,

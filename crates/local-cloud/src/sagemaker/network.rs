@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
-use crate::cloud::Service;
 
 /// Subnets and security groups (lists of ids, or null) must exist in EC2, as for AWS, which makes
 /// network interfaces there.
@@ -15,7 +14,7 @@ pub(super) async fn require(cloud: &Cloud, subnets: &Value, groups: &Value) -> A
     ] {
         if ids.as_array().is_some_and(|ids| !ids.is_empty()) {
             cloud
-                .call(Service::Ec2, operation, json!({ member: ids }))
+                .call("ec2", operation, json!({ member: ids }))
                 .await
                 .map_err(refused)?;
         }

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::records::Records;
 use super::{network, requests};
-use crate::api::{ApiError, ApiResult, operations};
+use crate::api::{ApiError, ApiResult};
+use crate::cloud::service::operations;
 use crate::{Cloud, clock, iam};
 
-operations! { "sagemaker":
+operations! {
     "CreateNotebookInstance" => create_notebook,
     "DescribeNotebookInstance" => describe_notebook,
     "ListNotebookInstances" => list_notebooks,

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::{requests, tags};
 use crate::Cloud;
-use crate::api::{ApiError, ApiResult, operations};
+use crate::api::{ApiError, ApiResult};
+use crate::cloud::service::operations;
 use crate::iam::require_role;
 
 mod cache;
@@ -18,7 +19,7 @@ mod retries;
 mod scope;
 mod steps;
 
-operations! { "sagemaker":
+operations! {
     "CreatePipeline" => definitions::create,
     "DeletePipeline" => definitions::delete,
     "DescribePipeline" => definitions::describe,

@@ -4,12 +4,13 @@ use serde_json::Value;
 
 use super::{lineage, requests, tags};
 use crate::Cloud;
-use crate::api::{ApiError, ApiResult, operations};
+use crate::api::{ApiError, ApiResult};
+use crate::cloud::service::operations;
 
 mod groups;
 mod packages;
 
-operations! { "sagemaker":
+operations! {
     "BatchDescribeModelPackage" => packages::batch_describe,
     "CreateModelPackage" => packages::create,
     "CreateModelPackageGroup" => groups::create,

@@ -2,51 +2,54 @@
 
 use axum::body::Body;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::hosting::{self, Answer, Invocation, InvokeError, MAX_BODY};
-use crate::api::ApiError;
-use crate::wire::body::{self, Unread};
-use crate::{Cloud, door};
+use crate::Cloud;
+use crate::api::{ApiError, ApiResult};
+use crate::cloud::service::{BodyLimit, Rest};
 
 /// The operations that this service has.
 pub(crate) const OPERATIONS: &[&str] = &["InvokeEndpoint"];
 
-/// Serves one request.
-pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    let Some(endpoint) = endpoint(&parts) else {
-        return refuse(&ApiError::not_implemented(format_args!(
+/// The protocol.
+pub(crate) const REST: Rest = Rest {
+    limit,
+    handle: |cloud, parts, body| Box::pin(async move { handle(cloud, parts, &body).await }),
+    refuse,
+};
+
+/// Refuses what is not an invocation that the local cloud supports.
+fn limit(parts: &Parts) -> ApiResult<BodyLimit> {
+    if endpoint(parts).is_none() {
+        return Err(ApiError::not_implemented(format_args!(
             "sagemaker-runtime {} {}",
             parts.method,
             parts.uri.path()
         )));
-    };
+    }
     for header in ["target-model", "target-container-hostname", "session-id"] {
         if text(&parts.headers, &format!("x-amzn-sagemaker-{header}")).is_some() {
-            return refuse(&ApiError::not_implemented(format_args!(
+            return Err(ApiError::not_implemented(format_args!(
                 "InvokeEndpoint with X-Amzn-SageMaker-{header}"
             )));
         }
     }
-    let body = match body::read(body, MAX_BODY).await {
-        Ok(body) => body.to_vec(),
-        Err(Unread::TooLong) => {
-            return error(
-                400,
-                "ValidationError",
-                &json!({"Message": format!(
-                    "1 validation error detected: Value at 'body' failed to satisfy constraint: \
-                     Member must have length less than or equal to {MAX_BODY}"
-                )}),
-            );
-        }
-        Err(broken) => return refuse(&broken.into_error(MAX_BODY)),
-    };
-    if let Err(error) = door::check_signature(cloud, &parts, &body) {
-        return refuse(&error);
-    }
+    let error = format!(
+        "1 validation error detected: Value at 'body' failed to satisfy constraint: Member must \
+         have length less than or equal to {MAX_BODY}"
+    );
+    Ok(BodyLimit {
+        bytes: MAX_BODY,
+        error: ApiError::new("ValidationError", error),
+    })
+}
+
+/// Invokes an endpoint.
+async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
+    let endpoint = endpoint(parts).unwrap_or_default();
+    let body = body.to_vec();
     let header = |name: &str| text(&parts.headers, name).map(str::to_owned);
     let invocation = Invocation {
         endpoint,
@@ -144,6 +147,8 @@ fn identify(mut response: Response<Body>) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     fn parts(method: &str, path: &str) -> Parts {

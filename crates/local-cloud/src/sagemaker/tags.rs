@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::requests;
-use crate::api::{ApiError, ApiResult, operations};
-use crate::cloud::Service;
+use crate::api::{ApiError, ApiResult};
+use crate::cloud::service::operations;
 use crate::{Cloud, system_tags};
 
-operations! { "sagemaker":
+operations! {
     "AddTags" => add_tags,
     "ListTags" => list_tags,
     "DeleteTags" => delete_tags,
@@ -167,7 +167,7 @@ async fn resource<'a>(cloud: &Cloud, input: &'a Value) -> ApiResult<&'a str> {
     };
     let key = if *whole { arn } else { name };
     cloud
-        .call(Service::SageMaker, operation, json!({ *member: key }))
+        .call("sagemaker", operation, json!({ *member: key }))
         .await?;
     Ok(arn)
 }
@@ -205,7 +205,8 @@ mod tests {
 
     /// Calls an operation past the checks of its request, as far as the tags.
     async fn call(cloud: &Cloud, operation: &str, input: Value) -> ApiResult<Value> {
-        super::super::call(cloud, operation, input).await
+        let found = super::super::SERVICE.operation(operation).unwrap();
+        (found.run)(cloud, input).await
     }
 
     #[tokio::test]

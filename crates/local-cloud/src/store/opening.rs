@@ -152,7 +152,7 @@ mod tests {
 
     fn made() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        let store = Store::open(directory.path(), []).unwrap();
         let numbers = store.collection::<String>("test", "text");
         for number in 0..500 {
             numbers
@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn refused(directory: &Path) -> String {
-        let error = Store::open(directory).unwrap_err();
+        let error = Store::open(directory, []).unwrap_err();
         let hints = mlops_core::error::hints(&error).join("\n");
         assert!(hints.contains("mlops local reset"), "{hints}");
         error.to_string()
@@ -173,7 +173,7 @@ mod tests {
     fn a_database_that_is_whole_is_opened_again() {
         let directory = made();
         for _ in 0..2 {
-            let store = Store::open(directory.path()).unwrap();
+            let store = Store::open(directory.path(), []).unwrap();
             let found = store.collection::<String>("test", "text").list("").unwrap();
             assert_eq!(found.len(), 500);
         }
@@ -199,7 +199,7 @@ mod tests {
             }),
             ("another database", |path| {
                 let other = tempfile::tempdir().unwrap();
-                drop(Store::open(other.path()).unwrap());
+                drop(Store::open(other.path(), []).unwrap());
                 std::fs::copy(other.path().join(FILE), path).unwrap();
             }),
         ];
@@ -218,9 +218,9 @@ mod tests {
     fn a_database_that_was_never_finished_is_made_again() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(FILE), "").unwrap();
-        drop(Store::open(directory.path()).unwrap());
+        drop(Store::open(directory.path(), []).unwrap());
         std::fs::remove_file(marker(directory.path())).unwrap();
-        drop(Store::open(directory.path()).unwrap());
+        drop(Store::open(directory.path(), []).unwrap());
         assert!(marker(directory.path()).is_file());
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::query::{self, Flavour};
 use super::{json, services};
 use crate::api::ApiError;
-use crate::cloud::Service;
+use crate::cloud::service::Services;
 
 /// The protocol of a client. Each client reads errors in its own protocol only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +33,12 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// The protocol of a request. `signing` is the service in its credential scope, if it has one.
-    pub(crate) fn of(parts: &Parts, signing: Option<&str>) -> Self {
+    /// The protocol of a request to one of `services`. `signing` is the service in its credential
+    /// scope, if it has one.
+    pub(crate) fn of(parts: &Parts, signing: Option<&str>, services: Services) -> Self {
         let headers = &parts.headers;
-        let is = |name: HeaderName, start: &str| {
-            let value = headers.get(name).map(HeaderValue::as_bytes);
-            value.is_some_and(|value| value.starts_with(start.as_bytes()))
-        };
-        if is(HeaderName::from_static("smithy-protocol"), "rpc-v2-cbor") {
+        let is = |name: HeaderName, start: &str| starts(headers, &name, start);
+        if is_cbor(headers) {
             return Self::Cbor;
         }
         if headers.contains_key("x-amz-target") {
@@ -49,9 +47,9 @@ impl Dialect {
         let path = parts.uri.path();
         let form = is(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         let Some(signing) = signing else {
-            return if path == "/v2" || path.starts_with("/v2/") {
+            return if is_registry(parts, false) {
                 Self::Registry
-            } else if path.starts_with("/v1/repos/") {
+            } else if is_git(parts, false) {
                 Self::Git
             } else if form {
                 Self::Query(Flavour::Query(""))
@@ -64,9 +62,8 @@ impl Dialect {
                 Self::Json(json::content_type(headers))
             };
         };
-        let of_query = || match Service::by_name(signing) {
-            Some(Service::Ec2) => Self::Query(Flavour::Ec2),
-            Some(service) => Self::Query(Flavour::Query(service.xml_namespace())),
+        let of_query = || match services.of_form(signing) {
+            Some(service) => Self::Query(Flavour::of(service)),
             None => Self::Query(Flavour::Query("")),
         };
         let rest = services::rest(Some(signing), path);
@@ -157,6 +154,35 @@ impl Dialect {
     }
 }
 
+fn starts(headers: &HeaderMap, name: &HeaderName, start: &str) -> bool {
+    let value = headers.get(name).map(HeaderValue::as_bytes);
+    value.is_some_and(|value| value.starts_with(start.as_bytes()))
+}
+
+fn is_cbor(headers: &HeaderMap) -> bool {
+    starts(
+        headers,
+        &HeaderName::from_static("smithy-protocol"),
+        "rpc-v2-cbor",
+    )
+}
+
+/// True for a request whose path alone says what it is: no signature, target or protocol header.
+fn is_plain(parts: &Parts, signed: bool) -> bool {
+    !signed && !is_cbor(&parts.headers) && !parts.headers.contains_key("x-amz-target")
+}
+
+/// True for a request of the OCI distribution protocol. `signed` requests with such a path are S3's.
+pub(crate) fn is_registry(parts: &Parts, signed: bool) -> bool {
+    let path = parts.uri.path();
+    is_plain(parts, signed) && (path == "/v2" || path.starts_with("/v2/"))
+}
+
+/// True for a request of git's protocol.
+pub(crate) fn is_git(parts: &Parts, signed: bool) -> bool {
+    is_plain(parts, signed) && parts.uri.path().starts_with("/v1/repos/")
+}
+
 const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 fn xml(code: &str, message: &str) -> String {
@@ -187,7 +213,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        Dialect::of(&parts, signing)
+        Dialect::of(&parts, signing, Services::new(crate::services::SERVICES))
     }
 
     #[test]

@@ -11,7 +11,7 @@ use quick_xml::escape::escape;
 use serde_json::{Map, Value};
 
 use crate::api::{ApiError, ApiResult};
-use crate::cloud::Service;
+use crate::cloud::service::{Protocol, Service};
 
 pub(crate) mod form;
 
@@ -19,7 +19,7 @@ pub(crate) use form::decode;
 
 /// Writes an operation's answer.
 pub(crate) fn encode(
-    service: Service,
+    service: &Service,
     operation: &str,
     request_id: &str,
     result: ApiResult<Value>,
@@ -27,11 +27,7 @@ pub(crate) fn encode(
     let (status, body) = match result {
         Ok(value) => (200, success(service, operation, request_id, &value)),
         Err(error) => {
-            let flavour = match service {
-                Service::Ec2 => Flavour::Ec2,
-                _ => Flavour::Query(service.xml_namespace()),
-            };
-            return refuse(flavour, request_id, &error);
+            return refuse(Flavour::of(service), request_id, &error);
         }
     };
     respond(status, body, request_id)
@@ -44,6 +40,17 @@ pub(crate) enum Flavour {
     Ec2,
     /// The query protocol, with the service's XML name space (empty when it is not known).
     Query(&'static str),
+}
+
+impl Flavour {
+    /// The variant that a service speaks.
+    pub(crate) fn of(service: &Service) -> Self {
+        match service.protocol {
+            Protocol::Ec2Query { .. } => Self::Ec2,
+            Protocol::Query { xml_namespace } => Self::Query(xml_namespace),
+            _ => Self::Query(""),
+        }
+    }
 }
 
 /// Writes an error.
@@ -78,14 +85,19 @@ const EMPTY_RESULTS: [&str; 4] = [
     "UpdateRole",
 ];
 
-fn success(service: Service, operation: &str, request_id: &str, value: &Value) -> String {
-    let namespace = service.xml_namespace();
+fn success(service: &Service, operation: &str, request_id: &str, value: &Value) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    if service == Service::Ec2 {
+    if let Protocol::Ec2Query {
+        xml_namespace: namespace,
+    } = service.protocol
+    {
         xml.push_str(&format!("<{operation}Response xmlns=\"{namespace}\">"));
         xml.push_str(&format!("<requestId>{request_id}</requestId>"));
         members(&mut xml, value, "item");
-    } else {
+    } else if let Protocol::Query {
+        xml_namespace: namespace,
+    } = service.protocol
+    {
         xml.push_str(&format!("<{operation}Response xmlns=\"{namespace}\">"));
         let empty = value.as_object().is_none_or(Map::is_empty);
         if !empty || EMPTY_RESULTS.contains(&operation) {
@@ -170,7 +182,7 @@ mod tests {
     #[test]
     fn answers_are_escaped() {
         let xml = success(
-            Service::Sts,
+            &crate::sts::SERVICE,
             "X",
             "r",
             &json!({"A": ["<&>", {"B": true}], "C": null}),

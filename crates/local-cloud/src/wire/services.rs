@@ -8,23 +8,7 @@ use std::sync::LazyLock;
 use http::request::Parts;
 
 use super::Dialect;
-use crate::cloud::Service;
-
-/// The service ids of the services that the local cloud has.
-const OURS: [&str; 12] = [
-    "CloudFormation",
-    "CloudWatch Logs",
-    "CodeCommit",
-    "EC2",
-    "ECR",
-    "IAM",
-    "KMS",
-    "Lambda",
-    "S3",
-    "STS",
-    "SageMaker",
-    "SageMaker Runtime",
-];
+use crate::cloud::service::Services;
 
 /// One service of AWS.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,8 +51,8 @@ impl Known {
         })
     }
 
-    fn is_ours(&self) -> bool {
-        OURS.contains(&self.id)
+    fn is_one_of(&self, services: Services) -> bool {
+        services.iter().any(|service| service.sdk_id == self.id)
     }
 
     /// True when the service speaks one of these protocols (named as in botocore).
@@ -117,13 +101,13 @@ pub(super) fn rest(signing: Option<&str>, path: &str) -> Vec<&'static Known> {
     found
 }
 
-/// The name of the service that a request is for, where the local cloud does not have it.
-/// `signing` is the service in the credential scope, `version` that of a form.
+/// The name of the service that a request is for, if it is none of `services`. `signing` is the service in the credential scope, `version` that of a form.
 pub(crate) fn absent(
     parts: &Parts,
     dialect: Dialect,
     signing: Option<&str>,
     version: Option<&str>,
+    services: Services,
 ) -> Option<String> {
     let path = parts.uri.path();
     let (mut found, mut unknown) = match dialect {
@@ -148,14 +132,14 @@ pub(crate) fn absent(
     // More than one service may share what was looked at.
     narrow(&mut found, |known| Some(known.signing) == signing);
     narrow(&mut found, |known| Some(known.version) == version);
-    if found.iter().any(|known| known.is_ours()) {
+    if found.iter().any(|known| known.is_one_of(services)) {
         return None;
     }
     if found.is_empty()
         && let Some(signing) = signing
     {
         // A service of ours in a protocol that it does not speak is for its own code to refuse.
-        unknown = unknown.filter(|_| Service::by_name(signing).is_none());
+        unknown = unknown.filter(|_| services.signed(signing).next().is_none());
     }
     let mut names: Vec<String> = found.iter().map(|known| known.name()).collect();
     names.dedup();
@@ -185,6 +169,9 @@ fn narrow(found: &mut Vec<&Known>, fits: impl Fn(&Known) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::service::Protocol;
+
+    const ALL_OURS: Services = Services::new(crate::services::SERVICES);
 
     fn parts(path: &str, headers: &[(&str, &str)]) -> Parts {
         let mut request = http::Request::builder().method("POST").uri(path);
@@ -198,7 +185,8 @@ mod tests {
         let parts = parts(path, headers);
         let signing = (!signing.is_empty()).then_some(signing);
         let version = (!version.is_empty()).then_some(version);
-        absent(&parts, Dialect::of(&parts, signing), signing, version)
+        let dialect = Dialect::of(&parts, signing, ALL_OURS);
+        absent(&parts, dialect, signing, version, ALL_OURS)
     }
 
     const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -263,16 +251,16 @@ mod tests {
 
     #[test]
     fn services_that_are_here_are_not_absent() {
-        for service in Service::ALL {
-            let (name, target) = (service.name(), service.target());
+        for service in ALL_OURS.iter() {
+            let name = service.signing_name;
             assert_eq!(named("/", &[FORM], name, ""), None, "{name}");
-            if let Some(target) = target {
-                let target = format!("{target}.Do");
+            if let Protocol::Json { target_prefix } = service.protocol {
+                let target = format!("{target_prefix}.Do");
                 assert_eq!(named("/", &[("x-amz-target", &target)], name, ""), None);
             }
             assert!(
                 ALL.iter()
-                    .any(|known| known.signing == name && known.is_ours())
+                    .any(|known| known.signing == name && known.id == service.sdk_id)
             );
         }
         for (path, signing) in [
@@ -290,8 +278,5 @@ mod tests {
     fn the_table_is_complete() {
         let lines = include_str!("services.tsv").lines().count();
         assert_eq!(ALL.len() + 1, lines, "the first line is a comment");
-        for id in OURS {
-            assert!(ALL.iter().any(|known| known.id == id), "{id}");
-        }
     }
 }

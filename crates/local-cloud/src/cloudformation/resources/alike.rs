@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Job, Type, is_gone, member};
 use crate::api::{ApiError, ApiResult};
-use crate::cloud::{ACCOUNT, Service};
+use crate::cloud::ACCOUNT;
 use crate::s3::buckets;
 
 /// The physical ids of everything that the create call of this job could make or collide with:
@@ -22,22 +22,22 @@ pub(crate) async fn alike(kind: &Type, job: &Job<'_>) -> ApiResult<Vec<String>> 
         return Ok(found.then(|| job.name.to_owned()).into_iter().collect());
     }
     let name = job.name;
-    let sagemaker = Service::SageMaker;
+    let sagemaker = "sagemaker";
     let (service, operation, input, pointer) = match kind.name {
         "AWS::CodeCommit::Repository" => (
-            Service::CodeCommit,
+            "codecommit",
             "GetRepository",
             json!({"repositoryName": job.text("RepositoryName")}),
             "/repositoryMetadata/repositoryId",
         ),
         "AWS::ECR::Repository" => (
-            Service::Ecr,
+            "ecr",
             "DescribeRepositories",
             json!({"repositoryNames": [name]}),
             "/repositories/0/repositoryName",
         ),
         "AWS::IAM::Role" => (
-            Service::Iam,
+            "iam",
             "GetRole",
             json!({"RoleName": name}),
             "/Role/RoleName",
@@ -48,23 +48,23 @@ pub(crate) async fn alike(kind: &Type, job: &Job<'_>) -> ApiResult<Vec<String>> 
                 .map_or("/".to_owned(), super::super::template::text_of);
             let arn = format!("arn:aws:iam::{ACCOUNT}:policy{path}{name}");
             let input = json!({"PolicyArn": arn});
-            (Service::Iam, "GetPolicy", input, "/Policy/Arn")
+            ("iam", "GetPolicy", input, "/Policy/Arn")
         }
         "AWS::KMS::Alias" => {
             let alias = job.text("AliasName");
             let found = job
-                .call(Service::Kms, "DescribeKey", json!({"KeyId": alias}))
+                .call("kms", "DescribeKey", json!({"KeyId": alias}))
                 .await;
             return Ok(there(found)?.map(|_| alias).into_iter().collect());
         }
         "AWS::Lambda::Function" => (
-            Service::Lambda,
+            "lambda",
             "GetFunctionConfiguration",
             json!({"FunctionName": name}),
             "/FunctionName",
         ),
         "AWS::Logs::LogGroup" => (
-            Service::Logs,
+            "logs",
             "DescribeLogGroups",
             json!({"logGroupNamePrefix": name}),
             "/logGroups/0/logGroupName",
@@ -93,7 +93,7 @@ pub(crate) async fn alike(kind: &Type, job: &Job<'_>) -> ApiResult<Vec<String>> 
     let answer = there(job.call(service, operation, input).await)?;
     let id = answer.and_then(|answer| Some(answer.pointer(pointer)?.as_str()?.to_owned()));
     // A list by prefix may begin with another name.
-    let id = id.filter(|id| service != Service::Logs || id == name);
+    let id = id.filter(|id| service != "logs" || id == name);
     Ok(id.into_iter().collect())
 }
 
@@ -161,7 +161,7 @@ async fn in_vpc(kind: &Type, job: &Job<'_>) -> ApiResult<Option<Vec<String>>> {
         ),
         _ => return Ok(None),
     };
-    let answer = job.call(Service::Ec2, operation, json!({})).await?;
+    let answer = job.call("ec2", operation, json!({})).await?;
     let mut found = Vec::new();
     for item in answer[list].as_array().into_iter().flatten() {
         let is_same = |(theirs, ours): &(&str, &str)| {

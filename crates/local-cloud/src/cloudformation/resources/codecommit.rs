@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::{Handler, Job, Made, Type, differs, member, removed_tags, tag_map};
 use crate::api::ApiResult;
-use crate::cloud::Service;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
@@ -22,7 +21,7 @@ impl Repository {
     /// The name of the repository with this id, which is what the API's other operations want.
     async fn name(job: &Job<'_>, id: &str) -> ApiResult<Option<String>> {
         let answer = job
-            .call(Service::CodeCommit, "ListRepositories", json!({}))
+            .call("codecommit", "ListRepositories", json!({}))
             .await?;
         Ok(answer["repositories"]
             .as_array()
@@ -56,7 +55,7 @@ impl Handler for Repository {
         let tags = tag_map(job.properties);
         let answer = job
             .call(
-                Service::CodeCommit,
+                "codecommit",
                 "CreateRepository",
                 json!({
                     "repositoryName": job.text("RepositoryName"),
@@ -81,13 +80,13 @@ impl Handler for Repository {
         let name = job.text("RepositoryName");
         if differs(old, new, &["RepositoryName"]) {
             let input = json!({"oldName": old.get("RepositoryName"), "newName": name});
-            job.call(Service::CodeCommit, "UpdateRepositoryName", input)
+            job.call("codecommit", "UpdateRepositoryName", input)
                 .await?;
         }
         if differs(old, new, &["RepositoryDescription"]) {
             let text = job.text("RepositoryDescription");
             let input = json!({"repositoryName": name, "repositoryDescription": text});
-            job.call(Service::CodeCommit, "UpdateRepositoryDescription", input)
+            job.call("codecommit", "UpdateRepositoryDescription", input)
                 .await?;
         }
         if differs(old, new, &["Tags"]) {
@@ -95,20 +94,16 @@ impl Handler for Repository {
             let removed = removed_tags(old, new);
             if !removed.is_empty() {
                 let input = json!({"resourceArn": arn, "tagKeys": removed});
-                job.call(Service::CodeCommit, "UntagResource", input)
-                    .await?;
+                job.call("codecommit", "UntagResource", input).await?;
             }
             let tags = tag_map(new);
             if !tags.is_empty() {
                 let input = json!({"resourceArn": arn, "tags": tags});
-                job.call(Service::CodeCommit, "TagResource", input).await?;
+                job.call("codecommit", "TagResource", input).await?;
             }
         }
         let input = json!({"repositoryName": name});
-        attributes(
-            &job.call(Service::CodeCommit, "GetRepository", input)
-                .await?,
-        )
+        attributes(&job.call("codecommit", "GetRepository", input).await?)
     }
 
     async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
@@ -116,7 +111,7 @@ impl Handler for Repository {
         // one may have its name now.
         if let Some(name) = Self::name(job, physical).await? {
             job.call(
-                Service::CodeCommit,
+                "codecommit",
                 "DeleteRepository",
                 json!({"repositoryName": name}),
             )

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::{Handler, Job, Made, Naming, Type, differs, document, list, member, removed_tags};
 use crate::api::ApiResult;
-use crate::cloud::Service;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
@@ -43,7 +42,7 @@ async fn policies(job: &Job<'_>, physical: &str, old: &Map<String, Value>) -> Ap
             None => ("DeleteLifecyclePolicy", None),
         };
         let input = json!({"repositoryName": physical, "lifecyclePolicyText": text});
-        job.call(Service::Ecr, operation, input).await?;
+        job.call("ecr", operation, input).await?;
     }
     if differs(old, job.properties, &["RepositoryPolicyText"]) {
         let (operation, text) = match job.get("RepositoryPolicyText") {
@@ -51,7 +50,7 @@ async fn policies(job: &Job<'_>, physical: &str, old: &Map<String, Value>) -> Ap
             None => ("DeleteRepositoryPolicy", None),
         };
         let input = json!({"repositoryName": physical, "policyText": text});
-        job.call(Service::Ecr, operation, input).await?;
+        job.call("ecr", operation, input).await?;
     }
     Ok(())
 }
@@ -89,7 +88,7 @@ impl Handler for Repository {
     async fn create(&self, job: &Job<'_>) -> ApiResult<Made> {
         let answer = job
             .call(
-                Service::Ecr,
+                "ecr",
                 "CreateRepository",
                 json!({
                     "repositoryName": job.name,
@@ -138,15 +137,14 @@ impl Handler for Repository {
                 "imageTagMutability": mutability,
                 "imageTagMutabilityExclusionFilters": exclusion_filters(job),
             });
-            job.call(Service::Ecr, "PutImageTagMutability", input)
-                .await?;
+            job.call("ecr", "PutImageTagMutability", input).await?;
         }
         if differs(old, new, &["ImageScanningConfiguration"]) {
             let scanning = job
                 .get("ImageScanningConfiguration")
                 .map_or(json!({"scanOnPush": false}), lower_first);
             let input = json!({"repositoryName": physical, "imageScanningConfiguration": scanning});
-            job.call(Service::Ecr, "PutImageScanningConfiguration", input)
+            job.call("ecr", "PutImageScanningConfiguration", input)
                 .await?;
         }
         policies(job, physical, old).await?;
@@ -155,11 +153,11 @@ impl Handler for Repository {
             let removed = removed_tags(old, new);
             if !removed.is_empty() {
                 let input = json!({"resourceArn": arn, "tagKeys": removed});
-                job.call(Service::Ecr, "UntagResource", input).await?;
+                job.call("ecr", "UntagResource", input).await?;
             }
             if !list(new, "Tags").is_empty() {
                 let input = json!({"resourceArn": arn, "tags": list(new, "Tags")});
-                job.call(Service::Ecr, "TagResource", input).await?;
+                job.call("ecr", "TagResource", input).await?;
             }
         }
         Ok(Map::new())
@@ -168,7 +166,7 @@ impl Handler for Repository {
     async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
         let force = job.get("EmptyOnDelete").is_some_and(|value| value == true);
         job.call(
-            Service::Ecr,
+            "ecr",
             "DeleteRepository",
             json!({"repositoryName": physical, "force": force}),
         )

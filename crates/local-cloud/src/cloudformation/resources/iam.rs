@@ -7,7 +7,6 @@ use super::{
     Handler, Job, Made, Naming, Type, differs, document, is_gone, list, member, removed_tags,
 };
 use crate::api::ApiResult;
-use crate::cloud::Service;
 use crate::cloudformation::template::text_of;
 
 /// The types of this file.
@@ -63,7 +62,7 @@ struct Policy;
 struct ManagedPolicy;
 
 async fn iam(job: &Job<'_>, operation: &str, input: Value) -> ApiResult<Value> {
-    job.call(Service::Iam, operation, input).await
+    job.call("iam", operation, input).await
 }
 
 /// The same, where what is to be removed may be gone.

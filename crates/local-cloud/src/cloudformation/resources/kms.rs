@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::{Handler, Job, Made, Type, differs, document, list, member, removed_tags};
 use crate::api::ApiResult;
-use crate::cloud::Service;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
@@ -46,8 +45,7 @@ fn tags(properties: &Map<String, Value>) -> Value {
 }
 
 async fn set(job: &Job<'_>, key: &str, operation: &str) -> ApiResult<()> {
-    job.call(Service::Kms, operation, json!({"KeyId": key}))
-        .await?;
+    job.call("kms", operation, json!({"KeyId": key})).await?;
     Ok(())
 }
 
@@ -60,7 +58,7 @@ impl Handler for Key {
     async fn create(&self, job: &Job<'_>) -> ApiResult<Made> {
         let answer = job
             .call(
-                Service::Kms,
+                "kms",
                 "CreateKey",
                 json!({
                     "Description": job.get("Description"),
@@ -121,8 +119,7 @@ impl Handler for Key {
         }
         if differs(old, new, &["Description"]) {
             let input = json!({"KeyId": physical, "Description": job.text("Description")});
-            job.call(Service::Kms, "UpdateKeyDescription", input)
-                .await?;
+            job.call("kms", "UpdateKeyDescription", input).await?;
         }
         if let Some(policy) = job
             .get("KeyPolicy")
@@ -130,17 +127,17 @@ impl Handler for Key {
         {
             let input =
                 json!({"KeyId": physical, "PolicyName": "default", "Policy": document(policy)});
-            job.call(Service::Kms, "PutKeyPolicy", input).await?;
+            job.call("kms", "PutKeyPolicy", input).await?;
         }
         if differs(old, new, &["Tags"]) {
             let removed = removed_tags(old, new);
             if !removed.is_empty() {
                 let input = json!({"KeyId": physical, "TagKeys": removed});
-                job.call(Service::Kms, "UntagResource", input).await?;
+                job.call("kms", "UntagResource", input).await?;
             }
             if !list(new, "Tags").is_empty() {
                 let input = json!({"KeyId": physical, "Tags": tags(new)});
-                job.call(Service::Kms, "TagResource", input).await?;
+                job.call("kms", "TagResource", input).await?;
             }
         }
         Ok(Map::new())
@@ -148,7 +145,7 @@ impl Handler for Key {
 
     async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
         job.call(
-            Service::Kms,
+            "kms",
             "ScheduleKeyDeletion",
             json!({"KeyId": physical, "PendingWindowInDays": job.get("PendingWindowInDays")}),
         )
@@ -162,7 +159,7 @@ impl Handler for Alias {
     async fn create(&self, job: &Job<'_>) -> ApiResult<Made> {
         let input =
             json!({"AliasName": job.text("AliasName"), "TargetKeyId": job.text("TargetKeyId")});
-        job.call(Service::Kms, "CreateAlias", input).await?;
+        job.call("kms", "CreateAlias", input).await?;
         Ok(Made {
             physical: job.text("AliasName"),
             attributes: Map::new(),
@@ -176,12 +173,12 @@ impl Handler for Alias {
         _old: &Map<String, Value>,
     ) -> ApiResult<Map<String, Value>> {
         let input = json!({"AliasName": physical, "TargetKeyId": job.text("TargetKeyId")});
-        job.call(Service::Kms, "UpdateAlias", input).await?;
+        job.call("kms", "UpdateAlias", input).await?;
         Ok(Map::new())
     }
 
     async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
-        job.call(Service::Kms, "DeleteAlias", json!({"AliasName": physical}))
+        job.call("kms", "DeleteAlias", json!({"AliasName": physical}))
             .await?;
         Ok(())
     }

@@ -13,7 +13,6 @@ use zip::write::SimpleFileOptions;
 use super::{Handler, Job, Made, Naming, Type, differs, member, removed_tags, tag_map};
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
-use crate::cloud::Service;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
@@ -114,7 +113,7 @@ async fn at_rest(job: &Job<'_>, name: &str) -> ApiResult<Value> {
     loop {
         let shown = job
             .call(
-                Service::Lambda,
+                "lambda",
                 "GetFunctionConfiguration",
                 json!({"FunctionName": name}),
             )
@@ -149,7 +148,7 @@ impl Handler for Function {
             request.insert("Tags".to_owned(), Value::Object(tags));
         }
         let made = job
-            .call(Service::Lambda, "CreateFunction", Value::Object(request))
+            .call("lambda", "CreateFunction", Value::Object(request))
             .await?;
         Ok(Made {
             physical: job.name.to_owned(),
@@ -177,8 +176,7 @@ impl Handler for Function {
             if let Some(architectures) = job.get("Architectures") {
                 request["Architectures"] = architectures.clone();
             }
-            job.call(Service::Lambda, "UpdateFunctionCode", request)
-                .await?;
+            job.call("lambda", "UpdateFunctionCode", request).await?;
             settled(job, physical).await?;
         }
         let mut request = json!({"FunctionName": physical});
@@ -191,7 +189,7 @@ impl Handler for Function {
             }
         }
         if changed {
-            job.call(Service::Lambda, "UpdateFunctionConfiguration", request)
+            job.call("lambda", "UpdateFunctionConfiguration", request)
                 .await?;
             settled(job, physical).await?;
         }
@@ -200,12 +198,12 @@ impl Handler for Function {
             let removed = removed_tags(old, job.properties);
             if !removed.is_empty() {
                 let input = json!({"Resource": arn, "TagKeys": removed});
-                job.call(Service::Lambda, "UntagResource", input).await?;
+                job.call("lambda", "UntagResource", input).await?;
             }
             let tags = tag_map(job.properties);
             if !tags.is_empty() {
                 let input = json!({"Resource": arn, "Tags": tags});
-                job.call(Service::Lambda, "TagResource", input).await?;
+                job.call("lambda", "TagResource", input).await?;
             }
         }
         Ok(Map::new())
@@ -213,7 +211,7 @@ impl Handler for Function {
 
     async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
         let input = json!({"FunctionName": physical});
-        job.call(Service::Lambda, "DeleteFunction", input).await?;
+        job.call("lambda", "DeleteFunction", input).await?;
         Ok(())
     }
 }

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::{Handler, Job, Made, Naming, Type, differs, removed_tags, tag_map};
 use crate::api::ApiResult;
-use crate::cloud::Service;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
@@ -35,7 +34,7 @@ impl LogGroup {
             None => ("DeleteRetentionPolicy", Value::Null),
         };
         job.call(
-            Service::Logs,
+            "logs",
             operation,
             json!({"logGroupName": job.name, "retentionInDays": days}),
         )
@@ -49,7 +48,7 @@ impl Handler for LogGroup {
     async fn create(&self, job: &Job<'_>) -> ApiResult<Made> {
         let tags = tag_map(job.properties);
         job.call(
-            Service::Logs,
+            "logs",
             "CreateLogGroup",
             json!({
                 "logGroupName": job.name,
@@ -87,7 +86,7 @@ impl Handler for LogGroup {
             let removed = removed_tags(old, job.properties);
             if !removed.is_empty() {
                 job.call(
-                    Service::Logs,
+                    "logs",
                     "UntagResource",
                     json!({"resourceArn": arn, "tagKeys": removed}),
                 )
@@ -96,7 +95,7 @@ impl Handler for LogGroup {
             let tags = tag_map(job.properties);
             if !tags.is_empty() {
                 job.call(
-                    Service::Logs,
+                    "logs",
                     "TagResource",
                     json!({"resourceArn": arn, "tags": tags}),
                 )
@@ -107,12 +106,8 @@ impl Handler for LogGroup {
     }
 
     async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
-        job.call(
-            Service::Logs,
-            "DeleteLogGroup",
-            json!({"logGroupName": physical}),
-        )
-        .await?;
+        job.call("logs", "DeleteLogGroup", json!({"logGroupName": physical}))
+            .await?;
         Ok(())
     }
 }

@@ -11,7 +11,6 @@ use serde_json::{Map, Value, json};
 use super::{Handler, Job, Made, Type, differs, is_gone, list, member, removed_tags};
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
-use crate::cloud::Service;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
@@ -72,7 +71,7 @@ struct NatGateway;
 
 /// Calls EC2.
 pub(super) async fn ec2(job: &Job<'_>, operation: &str, input: Value) -> ApiResult<Value> {
-    job.call(Service::Ec2, operation, input).await
+    job.call("ec2", operation, input).await
 }
 
 /// The tags of a request that makes a resource of this EC2 kind.

@@ -9,7 +9,6 @@ use super::sagemaker::{name_of, named, one, retag};
 use super::{Handler, Job, Made, Type, differs, is_gone, member};
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
-use crate::cloud::Service;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
@@ -59,7 +58,7 @@ struct LifecycleConfig;
 async fn status(job: &Job<'_>, name: &str) -> ApiResult<(String, String)> {
     let shown = job
         .call(
-            Service::SageMaker,
+            "sagemaker",
             "DescribeNotebookInstance",
             one("NotebookInstanceName", name),
         )
@@ -91,7 +90,7 @@ async fn reach(job: &Job<'_>, name: &str, wanted: &str) -> ApiResult<()> {
 
 async fn stop(job: &Job<'_>, name: &str) -> ApiResult<()> {
     job.call(
-        Service::SageMaker,
+        "sagemaker",
         "StopNotebookInstance",
         one("NotebookInstanceName", name),
     )
@@ -120,11 +119,7 @@ impl Handler for NotebookInstance {
         ]);
         input.insert("NotebookInstanceName".to_owned(), job.name.into());
         let answer = job
-            .call(
-                Service::SageMaker,
-                "CreateNotebookInstance",
-                Value::Object(input),
-            )
+            .call("sagemaker", "CreateNotebookInstance", Value::Object(input))
             .await?;
         let arn = member(&answer, "/NotebookInstanceArn")?;
         Ok(Made {
@@ -178,16 +173,12 @@ impl Handler for NotebookInstance {
                     input.insert(flag.to_owned(), Value::Bool(true));
                 }
             }
-            job.call(
-                Service::SageMaker,
-                "UpdateNotebookInstance",
-                Value::Object(input),
-            )
-            .await?;
+            job.call("sagemaker", "UpdateNotebookInstance", Value::Object(input))
+                .await?;
             reach(job, name, "Stopped").await?;
             if before == "InService" {
                 let input = one("NotebookInstanceName", name);
-                job.call(Service::SageMaker, "StartNotebookInstance", input)
+                job.call("sagemaker", "StartNotebookInstance", input)
                     .await?;
                 reach(job, name, "InService").await?;
             }
@@ -201,7 +192,7 @@ impl Handler for NotebookInstance {
             stop(job, name).await?;
         }
         job.call(
-            Service::SageMaker,
+            "sagemaker",
             "DeleteNotebookInstance",
             one("NotebookInstanceName", name),
         )
@@ -236,7 +227,7 @@ impl Handler for LifecycleConfig {
         }
         let operation = "CreateNotebookInstanceLifecycleConfig";
         let answer = job
-            .call(Service::SageMaker, operation, Value::Object(input))
+            .call("sagemaker", operation, Value::Object(input))
             .await?;
         let arn = member(&answer, "/NotebookInstanceLifecycleConfigArn")?;
         Ok(Made {
@@ -268,7 +259,7 @@ impl Handler for LifecycleConfig {
                 name_of(physical).into(),
             );
             let operation = "UpdateNotebookInstanceLifecycleConfig";
-            job.call(Service::SageMaker, operation, Value::Object(input))
+            job.call("sagemaker", operation, Value::Object(input))
                 .await?;
         }
         Ok(Map::new())
@@ -276,7 +267,7 @@ impl Handler for LifecycleConfig {
 
     async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
         job.call(
-            Service::SageMaker,
+            "sagemaker",
             "DeleteNotebookInstanceLifecycleConfig",
             json!({"NotebookInstanceLifecycleConfigName": name_of(physical)}),
         )

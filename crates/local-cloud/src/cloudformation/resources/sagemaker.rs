@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 
 use super::{Handler, Job, Made, Naming, Type, differs, document, list, member, removed_tags};
 use crate::api::{ApiError, ApiResult};
-use crate::cloud::Service;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
@@ -172,12 +171,12 @@ pub(super) async fn retag(job: &Job<'_>, arn: &str, old: &Map<String, Value>) ->
     let removed = removed_tags(old, job.properties);
     if !removed.is_empty() {
         let input = json!({"ResourceArn": arn, "TagKeys": removed});
-        job.call(Service::SageMaker, "DeleteTags", input).await?;
+        job.call("sagemaker", "DeleteTags", input).await?;
     }
     let tags = list(job.properties, "Tags");
     if !tags.is_empty() {
         let input = json!({"ResourceArn": arn, "Tags": tags});
-        job.call(Service::SageMaker, "AddTags", input).await?;
+        job.call("sagemaker", "AddTags", input).await?;
     }
     Ok(())
 }
@@ -193,7 +192,7 @@ impl Handler for Simple {
         let mut input = job.pick(self.members);
         input.insert(self.name.to_owned(), job.name.into());
         let answer = job
-            .call(Service::SageMaker, self.create, Value::Object(input))
+            .call("sagemaker", self.create, Value::Object(input))
             .await?;
         let arn = member(&answer, &format!("/{}", self.arn))?;
         let mut attributes = Map::new();
@@ -201,7 +200,7 @@ impl Handler for Simple {
         attributes.insert(self.name.to_owned(), job.name.into());
         if self.name == "ModelPackageGroupName" {
             let shown = job
-                .call(Service::SageMaker, self.describe, one(self.name, job.name))
+                .call("sagemaker", self.describe, one(self.name, job.name))
                 .await?;
             for name in ["CreationTime", "ModelPackageGroupStatus"] {
                 attributes.insert(name.to_owned(), shown[name].clone());
@@ -228,7 +227,7 @@ impl Handler for Simple {
                 git.retain(|name, _| name == "SecretArn");
             }
             input.insert(self.name.to_owned(), name_of(physical).into());
-            job.call(Service::SageMaker, operation, Value::Object(input))
+            job.call("sagemaker", operation, Value::Object(input))
                 .await?;
         }
         retag(job, physical, old).await?;
@@ -236,12 +235,8 @@ impl Handler for Simple {
     }
 
     async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
-        job.call(
-            Service::SageMaker,
-            self.delete,
-            one(self.name, name_of(physical)),
-        )
-        .await?;
+        job.call("sagemaker", self.delete, one(self.name, name_of(physical)))
+            .await?;
         Ok(())
     }
 }
@@ -301,8 +296,7 @@ impl Handler for Pipeline {
         if let Some(tags) = job.get("Tags") {
             input["Tags"] = tags.clone();
         }
-        job.call(Service::SageMaker, "CreatePipeline", input)
-            .await?;
+        job.call("sagemaker", "CreatePipeline", input).await?;
         Ok(Made {
             physical: job.name.to_owned(),
             attributes: Map::new(),
@@ -315,12 +309,8 @@ impl Handler for Pipeline {
         physical: &str,
         old: &Map<String, Value>,
     ) -> ApiResult<Map<String, Value>> {
-        job.call(
-            Service::SageMaker,
-            "UpdatePipeline",
-            Self::input(job, physical)?,
-        )
-        .await?;
+        job.call("sagemaker", "UpdatePipeline", Self::input(job, physical)?)
+            .await?;
         retag(
             job,
             &job.cloud.arn("sagemaker", format!("pipeline/{physical}")),
@@ -332,7 +322,7 @@ impl Handler for Pipeline {
 
     async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
         job.call(
-            Service::SageMaker,
+            "sagemaker",
             "DeletePipeline",
             json!({
                 "PipelineName": physical,

@@ -10,7 +10,6 @@ use super::sagemaker::{name_of, named, one, retag};
 use super::{Handler, Job, Made, Type, differs, is_gone, member};
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
-use crate::cloud::Service;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type {
@@ -34,12 +33,8 @@ fn failed(message: impl Into<String>) -> ApiError {
 }
 
 async fn describe(job: &Job<'_>, name: &str) -> ApiResult<Value> {
-    job.call(
-        Service::SageMaker,
-        "DescribeEndpoint",
-        one("EndpointName", name),
-    )
-    .await
+    job.call("sagemaker", "DescribeEndpoint", one("EndpointName", name))
+        .await
 }
 
 /// Waits until the endpoint is in service with the configuration that it was given.
@@ -76,7 +71,7 @@ impl Handler for Endpoint {
         let config = job.text("EndpointConfigName");
         input.insert("EndpointConfigName".to_owned(), name_of(&config).into());
         let answer = job
-            .call(Service::SageMaker, "CreateEndpoint", Value::Object(input))
+            .call("sagemaker", "CreateEndpoint", Value::Object(input))
             .await?;
         let arn = member(&answer, "/EndpointArn")?;
         Ok(Made {
@@ -114,7 +109,7 @@ impl Handler for Endpoint {
                 let mut input = job.pick(&["DeploymentConfig", "RetainDeploymentConfig"]);
                 input.insert("EndpointName".to_owned(), name.into());
                 input.insert("EndpointConfigName".to_owned(), name_of(&config).into());
-                job.call(Service::SageMaker, "UpdateEndpoint", Value::Object(input))
+                job.call("sagemaker", "UpdateEndpoint", Value::Object(input))
                     .await?;
                 in_service(job, name).await?;
             }
@@ -134,12 +129,8 @@ impl Handler for Endpoint {
                 _ => break,
             }
         }
-        job.call(
-            Service::SageMaker,
-            "DeleteEndpoint",
-            json!({"EndpointName": name}),
-        )
-        .await?;
+        job.call("sagemaker", "DeleteEndpoint", json!({"EndpointName": name}))
+            .await?;
         loop {
             match describe(job, name).await {
                 Err(error) if is_gone(&error) => return Ok(()),

@@ -361,18 +361,7 @@ mod tests {
     #[test]
     fn a_plan_is_written_with_its_status_or_not_at_all() {
         let directory = tempfile::tempdir().unwrap();
-        let cloud = Cloud::open(
-            directory.path(),
-            "http://127.0.0.1:1".to_owned(),
-            "us-east-1".to_owned(),
-            crate::door::Credentials::Any,
-            crate::cloud::Settings {
-                cache: directory.path().to_owned(),
-                python: "python3".into(),
-                host: crate::host::Host::of_tests(),
-            },
-        )
-        .unwrap();
+        let cloud = Cloud::in_directory(directory.path());
         let plan: Plan =
             serde_json::from_value(json!({"config": "new", "variants": [], "capture": null}))
                 .unwrap();

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::super::records::Records;
 use super::super::{network, requests};
 use crate::api::{ApiError, ApiResult};
-use crate::cloud::Service;
 use crate::s3::objects;
 use crate::{Cloud, ecr, iam};
 
@@ -116,7 +115,7 @@ pub(super) async fn container(cloud: &Cloud, model: &Value) -> ApiResult<Contain
     }
     let package = cloud
         .call(
-            Service::SageMaker,
+            "sagemaker",
             "DescribeModelPackage",
             json!({"ModelPackageName": package}),
         )

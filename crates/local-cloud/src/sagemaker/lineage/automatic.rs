@@ -19,7 +19,6 @@ use super::associations::connect;
 use super::entities::{self, Entity, Kind};
 use crate::Cloud;
 use crate::api::ApiResult;
-use crate::cloud::Service;
 
 /// The artifact of a source URI, made when there is none.
 fn artifact(cloud: &Cloud, uri: &str, kind: &str, name: Option<&str>) -> ApiResult<String> {
@@ -264,7 +263,7 @@ pub(in super::super) async fn endpoint_deployed(cloud: &Cloud, endpoint: &Value)
     entities::insert(cloud, &context)?;
     let config = cloud
         .call(
-            Service::SageMaker,
+            "sagemaker",
             "DescribeEndpointConfig",
             json!({"EndpointConfigName": config}),
         )
@@ -296,7 +295,7 @@ pub(in super::super) async fn endpoint_deployed(cloud: &Cloud, endpoint: &Value)
     for variant in containers(&config["ProductionVariants"]) {
         let model = cloud
             .call(
-                Service::SageMaker,
+                "sagemaker",
                 "DescribeModel",
                 json!({"ModelName": variant["ModelName"]}),
             )

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::records::{Execution, Status, executions};
 use super::scope::Bound;
 use super::{ApiError, ApiResult, Cloud, cache, executor, retries};
-use crate::cloud::{Service, caught};
+use crate::cloud::caught;
 use crate::{clock, system_tags};
 
 /// Time between two looks at a job.
@@ -260,7 +260,7 @@ fn tagged(mut arguments: Value, execution: &Execution, step: &Step) -> Value {
 
 async fn run_job(cloud: &Cloud, key: &str, step: &Step, job: &Job, request: Value) -> Outcome {
     let name = request[job.name].clone();
-    let created = cloud.call(Service::SageMaker, job.create, request).await?;
+    let created = cloud.call("sagemaker", job.create, request).await?;
     let metadata = json!({ job.metadata: {"Arn": created[job.arn]} });
     follow(cloud, key, step, job, &name, metadata).await
 }
@@ -345,10 +345,7 @@ async fn watch(
 /// Calls SageMaker about something that exists, again while the state cannot be read or written.
 async fn insist(cloud: &Cloud, operation: &str, input: &Value) -> ApiResult<Value> {
     loop {
-        match cloud
-            .call(Service::SageMaker, operation, input.clone())
-            .await
-        {
+        match cloud.call("sagemaker", operation, input.clone()).await {
             Err(error) if error.is_unavailable() => clock::sleep(INTERVAL).await,
             result => return result,
         }
@@ -381,15 +378,11 @@ async fn register(cloud: &Cloud, execution: &Execution, mut arguments: Value) ->
     if let Some(group) = arguments["ModelPackageGroupName"].as_str() {
         let group = json!({ "ModelPackageGroupName": group });
         let described = cloud
-            .call(
-                Service::SageMaker,
-                "DescribeModelPackageGroup",
-                group.clone(),
-            )
+            .call("sagemaker", "DescribeModelPackageGroup", group.clone())
             .await;
         if described.is_err_and(|error| error.code == "ValidationException") {
             cloud
-                .call(Service::SageMaker, "CreateModelPackageGroup", group)
+                .call("sagemaker", "CreateModelPackageGroup", group)
                 .await?;
         }
     }
@@ -398,7 +391,7 @@ async fn register(cloud: &Cloud, execution: &Execution, mut arguments: Value) ->
     }
     arguments["MetadataProperties"]["GeneratedBy"] = execution.arn.clone().into();
     let created = cloud
-        .call(Service::SageMaker, "CreateModelPackage", arguments)
+        .call("sagemaker", "CreateModelPackage", arguments)
         .await?;
     let arn = &created["ModelPackageArn"];
     // An error is not retried: there would be two versions.
@@ -422,9 +415,7 @@ async fn model(
 ) -> Outcome {
     let mut request = tagged(arguments, execution, step);
     request["ModelName"] = name.into();
-    let created = cloud
-        .call(Service::SageMaker, "CreateModel", request)
-        .await?;
+    let created = cloud.call("sagemaker", "CreateModel", request).await?;
     // An error is not retried: there would be two models.
     let response = insist(cloud, "DescribeModel", &json!({ "ModelName": name }))
         .await

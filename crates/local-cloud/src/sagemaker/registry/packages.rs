@@ -475,18 +475,7 @@ mod tests {
     #[test]
     fn one_token_makes_one_version() {
         let directory = tempfile::tempdir().unwrap();
-        let cloud = Cloud::open(
-            directory.path(),
-            "http://127.0.0.1:1".to_owned(),
-            "us-east-1".to_owned(),
-            crate::door::Credentials::Any,
-            crate::cloud::Settings {
-                cache: directory.path().to_owned(),
-                python: "python3".into(),
-                host: crate::host::Host::of_tests(),
-            },
-        )
-        .unwrap();
+        let cloud = Cloud::in_directory(directory.path());
         let group = json!({"ModelPackageGroupName": "g"});
         groups::create(&cloud, group)
             .now_or_never()

@@ -1,0 +1,160 @@
+//! The list of services. cloud/service.rs shows what a service is, and the smallest one.
+
+use super::cloud::service::Service;
+use super::{cloudformation, codecommit, ec2, ecr, iam, kms, lambda, logs, s3, sagemaker, sts};
+
+/// Every service, in the order in which they recover when the server starts. CloudFormation is last:
+/// its rollbacks start at once and change what the others have recovered.
+pub(crate) const SERVICES: &[&Service] = &[
+    &codecommit::SERVICE,
+    &ec2::SERVICE,
+    &ecr::SERVICE,
+    &iam::SERVICE,
+    &kms::SERVICE,
+    &logs::SERVICE,
+    &s3::SERVICE,
+    &sts::SERVICE,
+    &sagemaker::SERVICE,
+    &sagemaker::RUNTIME,
+    &lambda::SERVICE,
+    &cloudformation::SERVICE,
+];
+
+#[cfg(test)]
+mod smallest;
+
+#[cfg(test)]
+impl super::Cloud {
+    /// A cloud with every service in an empty directory.
+    pub(crate) fn in_directory(directory: &std::path::Path) -> Self {
+        Self::guarded(directory, super::door::Credentials::Any)
+    }
+
+    /// A cloud in an empty directory that accepts these credentials only.
+    pub(crate) fn guarded(
+        directory: &std::path::Path,
+        credentials: super::door::Credentials,
+    ) -> Self {
+        Self::with_services(SERVICES, directory, credentials)
+    }
+
+    /// A cloud with these services only.
+    fn with_services(
+        services: &'static [&'static Service],
+        directory: &std::path::Path,
+        credentials: super::door::Credentials,
+    ) -> Self {
+        Self::open(
+            services,
+            directory,
+            "http://127.0.0.1:1".to_owned(),
+            "us-east-1".to_owned(),
+            credentials,
+            super::cloud::Settings {
+                cache: directory.to_owned(),
+                python: "python3".into(),
+                host: super::host::Host::of_tests(),
+            },
+        )
+        .expect("a cloud in an empty directory")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::Cloud;
+    use crate::cloud::service::Services;
+    use crate::door::Credentials;
+
+    const ALL: Services = Services::new(SERVICES);
+
+    #[test]
+    fn names_and_operations_are_unique() {
+        let mut names = BTreeSet::new();
+        for service in ALL.iter() {
+            assert!(names.insert(service.name), "two services {}", service.name);
+            let mut operations = BTreeSet::new();
+            for name in service.operation_names() {
+                assert!(operations.insert(name), "twice: {}:{name}", service.name);
+            }
+            assert!(!operations.is_empty(), "{}", service.name);
+        }
+    }
+
+    fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    /// A string literal at the start of `text`, and the text after it.
+    fn literal(text: &str) -> Option<(&str, &str)> {
+        text.trim_start().strip_prefix('"')?.split_once('"')
+    }
+
+    /// Pairs of adjacent string literals where the first is a service and the second looks like an
+    /// operation: arguments of `Cloud::call`, and rows of tables.
+    fn calls(text: &str) -> Vec<(&str, &str)> {
+        let starts = text.match_indices('"').map(|(at, _)| &text[at..]);
+        let pairs = starts.filter_map(|start| {
+            let (service, rest) = literal(start)?;
+            ALL.named(service).ok()?;
+            let (operation, _) = literal(rest.trim_start().strip_prefix(',')?)?;
+            let is_name = operation.starts_with(|c: char| c.is_ascii_uppercase())
+                && operation.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            let is_sdk_id = ALL
+                .named(service)
+                .is_ok_and(|found| found.sdk_id == operation);
+            (is_name && !is_sdk_id).then_some((service, operation))
+        });
+        pairs.collect()
+    }
+
+    #[tokio::test]
+    async fn the_smallest_service_is_one_file_and_one_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = Cloud::with_services(&[&smallest::SERVICE], directory.path(), Credentials::Any);
+        let parameter = json!({"Name": "a", "Value": "b"});
+        let put = cloud.call("smallest", "PutParameter", parameter.clone());
+        put.await.unwrap();
+        let found = cloud.call("smallest", "GetParameter", json!({"Name": "a"}));
+        assert_eq!(found.await.unwrap(), parameter);
+        for (service, operation, refused) in [
+            ("smallest", "Delete", "smallest:Delete"),
+            ("kms", "ListKeys", "the service kms"),
+        ] {
+            let error = cloud.call(service, operation, json!({})).await.unwrap_err();
+            assert!(error.message.ends_with(refused), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_call_names_an_operation() {
+        let mut files = Vec::new();
+        sources(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut files,
+        );
+        let mut seen = 0;
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for (service, operation) in calls(&text) {
+                seen += 1;
+                let known = ALL.named(service).unwrap().operation(operation);
+                assert!(known.is_some(), "{}: {service}:{operation}", file.display());
+            }
+        }
+        assert!(seen > 10, "only {seen} calls found");
+    }
+}

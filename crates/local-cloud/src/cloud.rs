@@ -18,6 +18,7 @@ use super::store::{Blobs, Store};
 use crate::log;
 
 pub(crate) mod service;
+mod state;
 
 use service::{Service, Services};
 
@@ -46,6 +47,7 @@ struct Inner {
     settings: Settings,
     busy: AtomicUsize,
     health: Health,
+    states: state::States,
 }
 
 /// How this server was started.
@@ -81,6 +83,7 @@ impl Cloud {
             settings,
             busy: AtomicUsize::new(0),
             health: Health::default(),
+            states: state::States::default(),
         })))
     }
 
@@ -159,6 +162,12 @@ impl Cloud {
     /// `arn:aws:SERVICE:REGION:ACCOUNT:RESOURCE`
     pub(crate) fn arn(&self, service: &str, resource: impl std::fmt::Display) -> String {
         format!("arn:aws:{service}:{}:{ACCOUNT}:{resource}", self.region())
+    }
+
+    /// What a service keeps in memory, by its type; it is created with its default on first use. A
+    /// handle on the cloud in it would keep the cloud open: shutting down must remove it.
+    pub(crate) fn state<T: std::any::Any + Send + Sync + Default>(&self) -> &T {
+        self.0.states.get()
     }
 
     /// The services of this server.

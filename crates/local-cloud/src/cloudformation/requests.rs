@@ -51,9 +51,12 @@ fn not_in(stack: &Stack, what: &str) -> ApiError {
 
 /// Held while the name of a stack or a change set is looked up and taken: of two requests at once,
 /// one gets it.
-fn names() -> MutexGuard<'static, ()> {
-    static NAMES: Mutex<()> = Mutex::new(());
-    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+#[derive(Debug, Default)]
+struct Names(Mutex<()>);
+
+fn names(cloud: &Cloud) -> MutexGuard<'_, ()> {
+    let lock = &cloud.state::<Names>().0;
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `CreateStack`
@@ -64,7 +67,7 @@ pub(super) async fn create_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Va
     stack.termination_protection = request.enable_termination_protection;
     stack.source = prepare::source(cloud, &request, &stack, false).await?;
     stack.token.clone_from(&request.client_request_token);
-    let names = names();
+    let names = names(cloud);
     if let Some(found) = stacks::find(cloud, &request.stack_name)? {
         if found.token.is_some() && found.token == stack.token {
             return Ok(json!({"StackId": found.id}));
@@ -322,7 +325,7 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
     };
     let key = changes::key_of(&change_set);
     {
-        let _names = names();
+        let _names = names(cloud);
         // Another request may have made or changed the stack in the meantime.
         let now = stack_for(cloud, &request, kind, &name)?;
         let is_new = now.status.is_empty();

@@ -18,7 +18,7 @@ const OPEN_POLICY: &str =
     r#"{"Statement":[{"Action":"*","Effect":"Allow","Principal":"*","Resource":"*"}]}"#;
 
 pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let vpc_id = required(&input, "VpcId")?;
     VPC.require(cloud, vpc_id)?;
     let service = required(&input, "ServiceName")?;
@@ -175,7 +175,7 @@ fn edited(record: &Value, member: &str, input: &Value, noun: &str) -> Vec<String
 }
 
 pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "VpcEndpointId")?;
     let mut endpoint = VPC_ENDPOINT.require(cloud, id)?;
     let vpc = text(&endpoint, "vpcId").to_owned();
@@ -218,7 +218,7 @@ pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 
 /// Endpoints that are not there are named in the answer; the others go.
 pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let mut failed = Vec::new();
     for id in texts(&input, "VpcEndpointId") {
         let Some(endpoint) = VPC_ENDPOINT.records(cloud).get(&id)? else {

@@ -44,7 +44,7 @@ pub(super) fn attached_to(cloud: &Cloud, vpc: &str) -> ApiResult<bool> {
 }
 
 pub(super) async fn attach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "InternetGatewayId")?;
     let vpc = required(&input, "VpcId")?;
     let gateway = INTERNET_GATEWAY.require(cloud, id)?;
@@ -72,7 +72,7 @@ pub(super) async fn attach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 pub(super) async fn detach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "InternetGatewayId")?;
     let vpc = required(&input, "VpcId")?;
     let gateway = INTERNET_GATEWAY.require(cloud, id)?;
@@ -101,7 +101,7 @@ pub(super) async fn detach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 pub(super) async fn delete_internet(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "InternetGatewayId")?;
     let gateway = INTERNET_GATEWAY.require(cloud, id)?;
     if gateway["attachmentSet"][0].is_object() {
@@ -115,7 +115,7 @@ pub(super) async fn delete_internet(cloud: &Cloud, input: Value) -> ApiResult<Va
 
 /// Addresses come from 198.51.100.0/24, which RFC 5737 keeps for documentation: nobody's.
 pub(super) async fn allocate_address(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     if text(&input, "Domain") == "standard" {
         return Err(ApiError::new(
             "InvalidParameterValue",
@@ -169,7 +169,7 @@ pub(super) async fn describe_addresses(cloud: &Cloud, mut input: Value) -> ApiRe
 }
 
 pub(super) async fn release_address(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "AllocationId")?;
     let address = ADDRESS.require(cloud, id)?;
     if address["associationId"].is_string() {
@@ -183,7 +183,7 @@ pub(super) async fn release_address(cloud: &Cloud, input: Value) -> ApiResult<Va
 }
 
 pub(super) async fn create_nat(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let subnet_id = required(&input, "SubnetId")?;
     let subnet = SUBNET.require(cloud, subnet_id)?;
     let connectivity = match text(&input, "ConnectivityType") {
@@ -250,7 +250,7 @@ pub(super) async fn describe_nat(cloud: &Cloud, input: Value) -> ApiResult<Value
 
 /// A deleted NAT gateway can still be described, as in AWS (there for about an hour).
 pub(super) async fn delete_nat(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "NatGatewayId")?;
     let gateway = NAT_GATEWAY.require(cloud, id)?;
     if text(&gateway, "state") == "deleted" {

@@ -272,10 +272,14 @@ pub(super) fn new_id(prefix: &str) -> String {
     format!("{prefix}-{}", &random[..17])
 }
 
+/// Held while the network changes.
+#[derive(Debug, Default)]
+struct Change(Mutex<()>);
+
 /// One change of the network at a time, so that what a change checked still holds when it writes.
-pub(super) fn changing() -> MutexGuard<'static, ()> {
-    static CHANGE: Mutex<()> = Mutex::new(());
-    CHANGE.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn changing(cloud: &Cloud) -> MutexGuard<'_, ()> {
+    let lock = &cloud.state::<Change>().0;
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A member's text; none is empty.

@@ -118,7 +118,7 @@ pub(super) fn set_endpoint(
 }
 
 pub(super) async fn create_table(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let vpc_id = required(&input, "VpcId")?;
     let vpc = VPC.require(cloud, vpc_id)?;
     let tags = ROUTE_TABLE.new_tags(&input)?;
@@ -131,7 +131,7 @@ pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 pub(super) async fn delete_table(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "RouteTableId")?;
     let table = ROUTE_TABLE.require(cloud, id)?;
     if associations(&table).next().is_some() {
@@ -144,7 +144,7 @@ pub(super) async fn delete_table(cloud: &Cloud, input: Value) -> ApiResult<Value
 }
 
 pub(super) async fn create_route(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "RouteTableId")?;
     let table = ROUTE_TABLE.require(cloud, id)?;
     let vpc = text(&table, "vpcId");
@@ -203,7 +203,7 @@ pub(super) async fn create_route(cloud: &Cloud, input: Value) -> ApiResult<Value
 }
 
 pub(super) async fn delete_route(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "RouteTableId")?;
     let destination = Cidr::parse(required(&input, "DestinationCidrBlock")?)?.to_string();
     change(cloud, id, |table| {
@@ -232,7 +232,7 @@ pub(super) async fn delete_route(cloud: &Cloud, input: Value) -> ApiResult<Value
 }
 
 pub(super) async fn associate(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "RouteTableId")?;
     let subnet_id = required(&input, "SubnetId")?;
     let table = ROUTE_TABLE.require(cloud, id)?;
@@ -280,7 +280,7 @@ fn answer(association: &Value) -> Value {
 }
 
 pub(super) async fn disassociate(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "AssociationId")?;
     for (table_id, table) in ROUTE_TABLE.records(cloud).list("")? {
         let Some(found) =

@@ -92,7 +92,7 @@ fn permission(
 }
 
 pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let name = required(&input, "GroupName")?;
     let description = match text(&input, "GroupDescription") {
         "" => required(&input, "Description")?,
@@ -130,7 +130,7 @@ pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "GroupId")?;
     let group = SECURITY_GROUP.require(cloud, id)?;
     if group["groupName"] == "default" {
@@ -274,7 +274,7 @@ fn identity(permission: &Value) -> Value {
 }
 
 fn authorize(cloud: &Cloud, input: &Value, side: &str) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(input, "GroupId")?;
     SECURITY_GROUP.require(cloud, id)?;
     let new = requested(cloud, input)?;
@@ -316,7 +316,7 @@ fn authorize(cloud: &Cloud, input: &Value, side: &str) -> ApiResult<Value> {
 }
 
 fn revoke(cloud: &Cloud, input: &Value, side: &str) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     if !texts(input, "SecurityGroupRuleId").is_empty() {
         return Err(ApiError::not_implemented(
             "revoking by SecurityGroupRuleId: name the permission",

@@ -83,7 +83,7 @@ fn zone(cloud: &Cloud, name: &str) -> Option<usize> {
 }
 
 pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let vpc = required(&input, "VpcId")?;
     let range = Cidr::parse(text(&VPC.require(cloud, vpc)?, "cidrBlock"))?;
     let wanted = required(&input, "CidrBlock")?;
@@ -139,7 +139,7 @@ pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "SubnetId")?;
     let subnet = SUBNET.require(cloud, id)?;
     let vpc = text(&subnet, "vpcId");
@@ -165,7 +165,7 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "SubnetId")?;
     let public = flag(&input, "MapPublicIpOnLaunch")?.ok_or_else(|| {
         ApiError::not_implemented("attributes of a subnet other than MapPublicIpOnLaunch")

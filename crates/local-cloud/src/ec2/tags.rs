@@ -24,7 +24,7 @@ fn kind_of(id: &str) -> ApiResult<&'static Kind> {
 }
 
 fn change(cloud: &Cloud, input: &Value, change: impl Fn(&mut Vec<Value>)) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let ids = match texts(input, "ResourceId") {
         ids if ids.is_empty() => texts(input, "Resource"),
         ids => ids,

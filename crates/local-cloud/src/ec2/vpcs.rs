@@ -16,7 +16,7 @@ use crate::cloud::ACCOUNT;
 const PRIVATE: [&str; 2] = ["enableDnsSupport", "enableDnsHostnames"];
 
 pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let cidr = Cidr::network(required(&input, "CidrBlock")?, "InvalidVpc.Range")?;
     let id = VPC.new_id();
     let tenancy = match input["InstanceTenancy"].as_str() {
@@ -70,7 +70,7 @@ pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "VpcId")?;
     VPC.require(cloud, id)?;
     let in_use = || {
@@ -103,7 +103,7 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 }
 
 pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let _change = changing();
+    let _change = changing(cloud);
     let id = required(&input, "VpcId")?;
     let support = flag(&input, "EnableDnsSupport")?;
     let hostnames = flag(&input, "EnableDnsHostnames")?;

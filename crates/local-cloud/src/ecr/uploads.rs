@@ -1,12 +1,12 @@
 //! Uploads under way. What has arrived lies in a temporary file of `Cloud::blobs`, so that memory
-//! stays small and a client can go on where a connection broke. Bytes are hashed once, while they
+//! stays small and a client can go on where a connection broke. Bytes are progress once, while they
 //! are written, by a thread of their own: the next ones are received meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -57,25 +57,46 @@ struct Progress {
     size: u64,
 }
 
-/// The uploads that a request writes to right now.
-static WRITING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// The uploads that this server receives. Shared, because a thread that writes must not keep the
+/// cloud open.
+#[derive(Debug, Default)]
+struct Receiving {
+    /// Those that a request is writing to.
+    writing: Mutex<BTreeSet<String>>,
+    /// Those that have a hash so far; the file of another upload is read again.
+    progress: Mutex<BTreeMap<String, Progress>>,
+}
 
-/// How far each upload is that this process received; another has to read the file again.
-static PROGRESS: Mutex<BTreeMap<String, Progress>> = Mutex::new(BTreeMap::new());
+impl Receiving {
+    fn of(cloud: &Cloud) -> &Arc<Self> {
+        cloud.state()
+    }
 
-fn lock<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    fn writing(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn progress(&self) -> MutexGuard<'_, BTreeMap<String, Progress>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// While it lives, no other request writes to the upload.
 #[derive(Debug)]
-struct Writing(String);
+struct Writing {
+    receiving: Arc<Receiving>,
+    id: String,
+}
 
 impl Writing {
-    async fn begin(id: &str) -> Registered<Self> {
+    async fn begin(cloud: &Cloud, id: &str) -> Registered<Self> {
+        let receiving = Receiving::of(cloud);
         for _ in 0..STEPS {
-            if lock(&WRITING).insert(id.to_owned()) {
-                return Ok(Self(id.to_owned()));
+            if receiving.writing().insert(id.to_owned()) {
+                return Ok(Self {
+                    receiving: receiving.clone(),
+                    id: id.to_owned(),
+                });
             }
             clock::sleep(STEP).await;
         }
@@ -89,7 +110,7 @@ impl Writing {
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        lock(&WRITING).remove(&self.0);
+        self.receiving.writing().remove(&self.id);
     }
 }
 
@@ -120,7 +141,8 @@ fn find(cloud: &Cloud, repository: &str, id: &str) -> Registered<Upload> {
 pub(super) fn start(cloud: &Cloud, repository: &str) -> Registered<String> {
     let now = clock::epoch();
     for (id, upload) in uploads(cloud).list("")? {
-        if upload.started + LIFETIME_SECONDS < now && !lock(&WRITING).contains(&id) {
+        if upload.started + LIFETIME_SECONDS < now && !Receiving::of(cloud).writing().contains(&id)
+        {
             forget(cloud, &id, &in_place(cloud, upload))?;
         }
     }
@@ -152,7 +174,7 @@ pub(super) fn files(cloud: &Cloud) -> ApiResult<Vec<PathBuf>> {
 /// Forgets an upload with all its bytes.
 fn forget(cloud: &Cloud, id: &str, upload: &Upload) -> Registered<()> {
     uploads(cloud).remove(id)?;
-    lock(&PROGRESS).remove(id);
+    Receiving::of(cloud).progress().remove(id);
     match std::fs::remove_file(&upload.file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ApiError::from(error).into()),
         _ => Ok(()),
@@ -174,7 +196,7 @@ fn storage(error: &io::Error) -> Refusal {
 
 /// How many bytes have arrived.
 pub(super) async fn received(cloud: &Cloud, repository: &str, id: &str) -> Registered<u64> {
-    let _writing = Writing::begin(id).await?;
+    let _writing = Writing::begin(cloud, id).await?;
     length(&find(cloud, repository, id)?)
 }
 
@@ -191,7 +213,7 @@ pub(super) async fn append(
     start: Option<u64>,
     mut body: Body,
 ) -> Registered<u64> {
-    let writing = Writing::begin(id).await?;
+    let writing = Writing::begin(cloud, id).await?;
     let upload = find(cloud, repository, id)?;
     let received = length(&upload)?;
     if start.is_some_and(|start| start != received) {
@@ -261,7 +283,7 @@ fn drain(
     received: u64,
     writing: Writing,
 ) -> io::Result<u64> {
-    let known = lock(&PROGRESS).remove(&writing.0);
+    let known = writing.receiving.progress().remove(&writing.id);
     let mut progress = match known {
         Some(progress) if progress.size == received => progress,
         _ => hash(path)?,
@@ -275,7 +297,8 @@ fn drain(
         }
     }
     let size = progress.size;
-    lock(&PROGRESS).insert(writing.0.clone(), progress);
+    let id = writing.id.clone();
+    writing.receiving.progress().insert(id, progress);
     Ok(size)
 }
 
@@ -287,11 +310,11 @@ pub(super) async fn finish(
     id: &str,
     sha256: &str,
 ) -> Registered<()> {
-    let _writing = Writing::begin(id).await?;
+    let _writing = Writing::begin(cloud, id).await?;
     let upload = find(cloud, repository, id)?;
     uploads(cloud).remove(id)?;
     let received = length(&upload)?;
-    let known = lock(&PROGRESS).remove(id);
+    let known = Receiving::of(cloud).progress().remove(id);
     let progress = match known {
         Some(progress) if progress.size == received => progress,
         _ => {
@@ -338,7 +361,7 @@ pub(super) fn keep(cloud: &Cloud, repository: &str, sha256: &str, size: u64) -> 
 
 /// Forgets an upload that its client gives up.
 pub(super) async fn cancel(cloud: &Cloud, repository: &str, id: &str) -> Registered<()> {
-    let _writing = Writing::begin(id).await?;
+    let _writing = Writing::begin(cloud, id).await?;
     let upload = find(cloud, repository, id)?;
     forget(cloud, id, &upload)
 }

@@ -1,9 +1,7 @@
 //! `Code.Location` of `GetFunction`: a URL that downloads a function's zip.
 //!
 //! As in AWS the URL is its own permission: whoever has it can read the zip for ten minutes. It carries
-//! a MAC made with a key of this server process, over the zip and the time.
-
-use std::sync::LazyLock;
+//! a MAC made with a key of this server, over the zip and the time.
 
 use axum::body::Body;
 use hmac::{Hmac, KeyInit, Mac};
@@ -20,13 +18,17 @@ pub(crate) const PATH: &str = "/_mlops/functions/";
 /// How long a URL can be used, in seconds (Lambda API reference: 10 minutes).
 const LIFETIME: i64 = 600;
 
-/// A key that no other process has.
-static KEY: LazyLock<[u8; 32]> = LazyLock::new(|| {
-    let mut key = [0; 32];
-    key[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-    key[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-    key
-});
+/// A key that no other server has.
+struct Key([u8; 32]);
+
+impl Default for Key {
+    fn default() -> Self {
+        let mut key = [0; 32];
+        key[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+        key[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+        Self(key)
+    }
+}
 
 /// The URL of a kept zip.
 pub(super) fn location(cloud: &Cloud, sha256: &str) -> String {
@@ -34,19 +36,19 @@ pub(super) fn location(cloud: &Cloud, sha256: &str) -> String {
     format!(
         "{}{PATH}{sha256}?Expires={expires}&Signature={}",
         cloud.endpoint(),
-        hex::encode(mac(sha256, expires).finalize().into_bytes())
+        hex::encode(mac(cloud.state(), sha256, expires).finalize().into_bytes())
     )
 }
 
-fn mac(sha256: &str, expires: i64) -> Hmac<Sha256> {
-    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&KEY[..])
-        .expect("HMAC takes a key of any length");
+fn mac(key: &Key, sha256: &str, expires: i64) -> Hmac<Sha256> {
+    let mut mac =
+        <Hmac<Sha256> as KeyInit>::new_from_slice(&key.0).expect("HMAC takes a key of any length");
     mac.update(format!("{sha256} {expires}").as_bytes());
     mac
 }
 
 /// The zip that a URL names; `AccessDenied` for a URL that this server did not make or that is old.
-fn permitted(parts: &Parts, now: i64) -> ApiResult<&str> {
+fn permitted<'a>(key: &Key, parts: &'a Parts, now: i64) -> ApiResult<&'a str> {
     let denied = |message: &str| ApiError::new("AccessDenied", message).status(403);
     let sha256 = parts.uri.path().strip_prefix(PATH).unwrap_or_default();
     let query = parts.uri.query().unwrap_or_default().as_bytes();
@@ -58,7 +60,7 @@ fn permitted(parts: &Parts, now: i64) -> ApiResult<&str> {
     };
     let expires: i64 = member("Expires").parse().unwrap_or_default();
     let signature = hex::decode(member("Signature")).unwrap_or_default();
-    mac(sha256, expires)
+    mac(key, sha256, expires)
         .verify_slice(&signature)
         .map_err(|_| denied("this server did not make this URL"))?;
     if expires < now {
@@ -70,7 +72,7 @@ fn permitted(parts: &Parts, now: i64) -> ApiResult<&str> {
 /// Serves a URL that [`location`] made.
 pub(crate) async fn handle(cloud: &Cloud, parts: &Parts) -> Response<Body> {
     let zip: ApiResult<_> = async {
-        let sha256 = permitted(parts, clock::now().as_second())?;
+        let sha256 = permitted(cloud.state(), parts, clock::now().as_second())?;
         let (blobs, sha256) = (cloud.blobs().clone(), sha256.to_owned());
         let bytes = tokio::task::spawn_blocking(move || blobs.read(&sha256));
         bytes
@@ -116,9 +118,10 @@ mod tests {
 
     #[test]
     fn issue_8_3_4_only_our_own_fresh_urls_download_a_zip() {
-        let signature = mac("abc", 1000).finalize().into_bytes();
+        let key = Key::default();
+        let signature = mac(&key, "abc", 1000).finalize().into_bytes();
         assert_eq!(
-            permitted(&url("abc", 1000, &signature), 1000).unwrap(),
+            permitted(&key, &url("abc", 1000, &signature), 1000).unwrap(),
             "abc"
         );
         for (refused, now) in [
@@ -128,7 +131,10 @@ mod tests {
             (url("abc", 1000, b""), 1000),
             (parts(PATH), 0),
         ] {
-            assert_eq!(permitted(&refused, now).unwrap_err().code, "AccessDenied");
+            assert_eq!(
+                permitted(&key, &refused, now).unwrap_err().code,
+                "AccessDenied"
+            );
         }
     }
 }

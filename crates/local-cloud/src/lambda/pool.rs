@@ -3,9 +3,8 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -24,54 +23,75 @@ const IDLE: Duration = Duration::from_mins(5);
 /// Processes at once, of all functions together. AWS's quota is 1000 for an account.
 const CONCURRENCY: usize = 32;
 
-static SLOTS: Semaphore = Semaphore::const_new(CONCURRENCY);
+/// The environments of a server.
+#[derive(Debug)]
+struct Pool {
+    slots: Semaphore,
+    /// Environments that wait, by function.
+    warm: Mutex<HashMap<String, Vec<Warm>>>,
+    /// The processes that work on an event.
+    busy: Mutex<HashMap<u64, Running>>,
+    next: AtomicU64,
+}
 
-static WARM: LazyLock<Mutex<HashMap<PathBuf, Vec<Warm>>>> = LazyLock::new(Mutex::default);
-
-/// The processes that work on an event, with the directory of their cloud.
-static BUSY: LazyLock<Mutex<HashMap<u64, (PathBuf, Running)>>> = LazyLock::new(Mutex::default);
-
-static NUMBER: AtomicU64 = AtomicU64::new(0);
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            slots: Semaphore::new(CONCURRENCY),
+            warm: Mutex::default(),
+            busy: Mutex::default(),
+            next: AtomicU64::default(),
+        }
+    }
+}
 
 /// An environment that waits.
+#[derive(Debug)]
 struct Warm {
     /// Told apart from another that waits later.
     number: u64,
     environment: Environment,
 }
 
-fn busy() -> MutexGuard<'static, HashMap<u64, (PathBuf, Running)>> {
-    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
-}
+impl Pool {
+    /// Shared, because the task that ends an idle environment must not keep the cloud open.
+    fn of(cloud: &Cloud) -> &Arc<Self> {
+        cloud.state()
+    }
 
-fn warm() -> MutexGuard<'static, HashMap<PathBuf, Vec<Warm>>> {
-    WARM.lock().unwrap_or_else(PoisonError::into_inner)
-}
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
 
-/// The key of a function; tests have several clouds in one process.
-fn key(cloud: &Cloud, name: &str) -> PathBuf {
-    cloud.directory().join(name)
-}
+    fn busy(&self) -> MutexGuard<'_, HashMap<u64, Running>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-fn take(cloud: &Cloud, plan: &Plan) -> Option<Environment> {
-    let mut all = warm();
-    let mine = all.get_mut(&key(cloud, &plan.name))?;
-    let at = mine
-        .iter()
-        .rposition(|warm| warm.environment.plan.revision == plan.revision)?;
-    Some(mine.remove(at).environment)
+    fn warm(&self) -> MutexGuard<'_, HashMap<String, Vec<Warm>>> {
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, plan: &Plan) -> Option<Environment> {
+        let mut all = self.warm();
+        let mine = all.get_mut(&plan.name)?;
+        let at = mine
+            .iter()
+            .rposition(|warm| warm.environment.plan.revision == plan.revision)?;
+        Some(mine.remove(at).environment)
+    }
 }
 
 /// Runs an event in a warm environment or a new one.
 pub(super) async fn execute(cloud: &Cloud, plan: &Plan, event: Event) -> ApiResult<Outcome> {
-    let Ok(_slot) = SLOTS.try_acquire() else {
+    let pool = Pool::of(cloud);
+    let Ok(_slot) = pool.slots.try_acquire() else {
         return Err(ApiError::new(
             "TooManyRequestsException",
             format!("Rate Exceeded: {CONCURRENCY} invocations are under way"),
         )
         .status(429));
     };
-    while let Some(mut environment) = take(cloud, plan) {
+    while let Some(mut environment) = pool.take(plan) {
         if environment.ready().await.is_ok() {
             return Ok(run(cloud, environment, event).await);
         }
@@ -112,26 +132,26 @@ fn no_entry(cloud: &Cloud, plan: &Plan) -> Option<String> {
 }
 
 async fn run(cloud: &Cloud, mut environment: Environment, event: Event) -> Outcome {
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let process = environment.process.clone();
-    busy().insert(number, (cloud.directory().to_owned(), process));
+    let pool = Pool::of(cloud);
+    let number = pool.number();
+    pool.busy().insert(number, environment.process.clone());
     let outcome = environment.run(event).await;
-    busy().remove(&number);
+    pool.busy().remove(&number);
     let sound = matches!(outcome.end, End::Answer(_) | End::Error(_) | End::TooLarge);
     let current = functions::active(cloud, &environment.plan.name)
         .is_ok_and(|plan| plan.revision == environment.plan.revision);
     if sound && current {
-        put(cloud, environment);
+        put(pool.clone(), environment);
     } else {
         environment.end().await;
     }
     outcome
 }
 
-fn put(cloud: &Cloud, environment: Environment) {
-    let key = key(cloud, &environment.plan.name);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    warm().entry(key.clone()).or_default().push(Warm {
+fn put(pool: Arc<Pool>, environment: Environment) {
+    let name = environment.plan.name.clone();
+    let number = pool.number();
+    pool.warm().entry(name.clone()).or_default().push(Warm {
         number,
         environment,
     });
@@ -139,8 +159,8 @@ fn put(cloud: &Cloud, environment: Environment) {
     tokio::spawn(async move {
         clock::sleep(IDLE).await;
         let idle = {
-            let mut all = warm();
-            let mine = all.get_mut(&key);
+            let mut all = pool.warm();
+            let mine = all.get_mut(&name);
             mine.and_then(|mine| {
                 let at = mine.iter().position(|warm| warm.number == number)?;
                 Some(mine.remove(at))
@@ -154,32 +174,22 @@ fn put(cloud: &Cloud, environment: Environment) {
 
 /// Ends the warm environments of a function: it was changed or deleted.
 pub(super) async fn retire(cloud: &Cloud, name: &str) {
-    let mine = warm().remove(&key(cloud, name)).unwrap_or_default();
+    let mine = Pool::of(cloud).warm().remove(name).unwrap_or_default();
     futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())).await;
 }
 
 /// Ends every environment of this server. An event that one worked on is delivered again by the
 /// next server; a caller that waits hears that the process ended.
 pub(crate) async fn shut_down(cloud: &Cloud) {
-    let mine: Vec<Warm> = {
-        let mut all = warm();
-        let keys: Vec<PathBuf> = all
-            .keys()
-            .filter(|key| key.parent() == Some(cloud.directory()))
-            .cloned()
-            .collect();
-        keys.iter()
-            .filter_map(|key| all.remove(key))
-            .flatten()
-            .collect()
-    };
-    let working: Vec<Running> = busy()
-        .values()
-        .filter(|(directory, _)| directory == cloud.directory())
-        .map(|(_, process)| process.clone())
-        .collect();
+    let pool = Pool::of(cloud);
+    let mine = std::mem::take(&mut *pool.warm());
+    let working: Vec<Running> = pool.busy().values().cloned().collect();
     tokio::join!(
-        futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())),
+        futures::future::join_all(
+            mine.into_values()
+                .flatten()
+                .map(|warm| warm.environment.end())
+        ),
         futures::future::join_all(
             working
                 .iter()

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -93,11 +93,6 @@ impl Kind {
         cloud.arn("sagemaker", format_args!("{}/{name}", self.resource()))
     }
 
-    /// What a job is called among those that run: tests have several clouds in one process.
-    fn key(self, cloud: &Cloud, name: &str) -> PathBuf {
-        jobs(cloud).join(format!("{}-{name}", self.resource()))
-    }
-
     fn log_group(self) -> String {
         format!("/aws/sagemaker/{}Jobs", self.word())
     }
@@ -142,12 +137,13 @@ enum End {
 /// A wish to end a job before it ends by itself, and how long it may take to.
 type Wish = Option<Duration>;
 
-/// The jobs that this server runs, to be stopped by name.
-static UNDER_WAY: LazyLock<Mutex<HashMap<PathBuf, watch::Sender<Wish>>>> =
-    LazyLock::new(Mutex::default);
+/// The jobs in progress, to be stopped by name.
+#[derive(Debug, Default)]
+struct InProgress(Mutex<HashMap<(Kind, String), watch::Sender<Wish>>>);
 
-fn under_way() -> std::sync::MutexGuard<'static, HashMap<PathBuf, watch::Sender<Wish>>> {
-    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+fn in_progress(cloud: &Cloud) -> MutexGuard<'_, HashMap<(Kind, String), watch::Sender<Wish>>> {
+    let jobs = &cloud.state::<InProgress>().0;
+    jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the directories of jobs are.
@@ -201,7 +197,7 @@ fn register(
         return Err(error);
     }
     let (sender, stop) = watch::channel(None);
-    under_way().insert(kind.key(cloud, name), sender);
+    in_progress(cloud).insert((kind, name.to_owned()), sender);
     Ok(Run {
         cloud: cloud.clone(),
         kind,
@@ -300,7 +296,7 @@ fn stop(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
             kind.word().to_lowercase()
         ))),
         Some(true) => {
-            if let Some(wish) = under_way().get(&kind.key(cloud, name)) {
+            if let Some(wish) = in_progress(cloud).get(&(kind, name.to_owned())) {
                 // A repeated request, such as an SDK's retry, changes nothing: it must not cost what
                 // the program saves after the first.
                 wish.send_if_modified(|wish| {
@@ -357,15 +353,12 @@ pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
 
 /// Ends the processes of this server's jobs. Their records say so.
 pub(super) async fn shut_down(cloud: &Cloud) {
-    let ours = |path: &PathBuf| path.starts_with(cloud.directory());
-    for (path, wish) in under_way().iter() {
-        if ours(path) {
-            wish.send_replace(Some(SHORT_GRACE));
-        }
+    for wish in in_progress(cloud).values() {
+        wish.send_replace(Some(SHORT_GRACE));
     }
     let patience = 2 * SHORT_GRACE;
     let start = std::time::Instant::now();
-    while start.elapsed() < patience && under_way().keys().any(ours) {
+    while start.elapsed() < patience && !in_progress(cloud).is_empty() {
         clock::sleep(Duration::from_millis(10)).await;
     }
 }

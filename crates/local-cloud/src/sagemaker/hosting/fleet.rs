@@ -1,9 +1,8 @@
 //! The processes of an endpoint: started together, swapped together, ended together.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -170,42 +169,30 @@ impl Fleet {
     }
 }
 
-type Key = (PathBuf, String);
+/// The fleets in service, by endpoint.
+#[derive(Debug, Default)]
+struct Fleets(Mutex<HashMap<String, Arc<Fleet>>>);
 
-/// The fleets of this process, by state directory and endpoint.
-static FLEETS: LazyLock<Mutex<HashMap<Key, Arc<Fleet>>>> = LazyLock::new(Mutex::default);
-
-fn key(cloud: &Cloud, endpoint: &str) -> Key {
-    (cloud.directory().to_owned(), endpoint.to_owned())
-}
-
-fn fleets() -> std::sync::MutexGuard<'static, HashMap<Key, Arc<Fleet>>> {
-    FLEETS.lock().unwrap_or_else(PoisonError::into_inner)
+fn fleets(cloud: &Cloud) -> MutexGuard<'_, HashMap<String, Arc<Fleet>>> {
+    let fleets = &cloud.state::<Fleets>().0;
+    fleets.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The fleet that serves an endpoint.
 pub(super) fn serving(cloud: &Cloud, endpoint: &str) -> Option<Arc<Fleet>> {
-    fleets().get(&key(cloud, endpoint)).cloned()
+    fleets(cloud).get(endpoint).cloned()
 }
 
-/// Moves an endpoint's traffic to a fleet; answers the one that served before.
+/// Moves an endpoint's traffic to a fleet; returns the one that served before.
 pub(super) fn switch(cloud: &Cloud, endpoint: &str, fleet: Option<Fleet>) -> Option<Arc<Fleet>> {
     match fleet {
-        Some(fleet) => fleets().insert(key(cloud, endpoint), Arc::new(fleet)),
-        None => fleets().remove(&key(cloud, endpoint)),
+        Some(fleet) => fleets(cloud).insert(endpoint.to_owned(), Arc::new(fleet)),
+        None => fleets(cloud).remove(endpoint),
     }
 }
 
 /// Ends every process before the server ends.
 pub(in super::super) async fn shut_down(cloud: &Cloud) {
-    let ours: Vec<Arc<Fleet>> = {
-        let mut fleets = fleets();
-        let keys: Vec<Key> = fleets
-            .keys()
-            .filter(|(directory, _)| directory == cloud.directory())
-            .cloned()
-            .collect();
-        keys.iter().filter_map(|key| fleets.remove(key)).collect()
-    };
-    futures::future::join_all(ours.iter().map(|fleet| fleet.stop())).await;
+    let all = std::mem::take(&mut *fleets(cloud));
+    futures::future::join_all(all.values().map(|fleet| fleet.stop())).await;
 }

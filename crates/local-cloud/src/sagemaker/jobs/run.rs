@@ -11,7 +11,7 @@ use super::super::lineage;
 use super::interrupt::Interrupt;
 use super::{
     End, GRACE, Kind, REASON, Record, SERVER_ENDED, SHORT_GRACE, Wish, describe, failure_reason,
-    first_characters, reason_of, transfer, truncated, under_way,
+    first_characters, in_progress, reason_of, transfer, truncated,
 };
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::{self, Directory};
@@ -290,7 +290,7 @@ impl Run {
 
     /// The job is over: it cannot be stopped any more, and its files are removed.
     async fn let_go(&self) {
-        under_way().remove(&self.kind.key(&self.cloud, &self.name));
+        in_progress(&self.cloud).remove(&(self.kind, self.name.clone()));
         self.clean_up().await;
     }
 

@@ -64,7 +64,7 @@ fn a_job_that_cannot_be_registered_leaves_nothing() {
             .into_iter()
             .flatten()
             .count();
-        let running = under_way().contains_key(&kind.key(&cloud, "j"));
+        let running = in_progress(&cloud).contains_key(&(kind, "j".to_owned()));
         (describe(&cloud, kind, "j").is_ok(), running, files)
     };
     let wrong = json!([{"Key": "k".repeat(129), "Value": "v"}]);
@@ -174,8 +174,7 @@ async fn a_job_whose_task_panics_fails() {
     assert!(reason.starts_with("InternalServerError: "), "{reason}");
     assert!(reason.contains("boom"), "{reason}");
     assert!(!directory.exists());
-    let key = Kind::Training.key(&cloud, "broken");
-    assert!(!under_way().contains_key(&key));
+    assert!(in_progress(&cloud).is_empty());
 }
 
 /// A training job on a bucket, with files of these sizes that take no space.
@@ -295,12 +294,12 @@ async fn a_stop_ends_the_upload_of_a_job() {
         let run = sparse(&cloud, name, &training(16384, compression), &files);
         let interrupt = run.interrupt(Some(&End::Completed));
         let begun = run.transfer(interrupt, training::outputs);
-        let key = run.kind.key(&cloud, name);
+        let key = (run.kind, name.to_owned());
         let stop = async {
             if wish == GRACE {
                 stop(&cloud, Kind::Training, name).unwrap();
             } else {
-                under_way()[&key].send_replace(Some(wish));
+                in_progress(&cloud)[&key].send_replace(Some(wish));
             }
         };
         let (completed, ()) = tokio::join!(begun, stop);
@@ -328,6 +327,6 @@ fn the_stop_of_a_program_does_not_end_the_upload_of_what_it_saved() {
         assert!(!interrupt.is_wanted());
     }
     // The end of the server ends every upload.
-    under_way()[&Kind::Training.key(&cloud, "saved")].send_replace(Some(SHORT_GRACE));
+    in_progress(&cloud)[&(Kind::Training, "saved".to_owned())].send_replace(Some(SHORT_GRACE));
     assert!(run.interrupt(Some(&End::Stopped)).is_wanted());
 }

@@ -45,7 +45,11 @@ class Place:
             "LC_ALL": "C.UTF-8",
             "MLOPS_CACHE_DIR": os.environ.get("MLOPS_CACHE_DIR", str(root / "cache")) if user is None else str(root / "cache"),
         }
+        self.program = BIN
         if user is not None:
+            # The binary may lie below a home directory that only its owner can enter.
+            self.program = str(root / "mlops")
+            shutil.copy(BIN, self.program)
             for path in [root, *root.rglob("*")]:
                 os.chown(path, user, user)
 
@@ -54,7 +58,7 @@ class Place:
 
     def mlops(self, *arguments, check=True):
         done = subprocess.run(
-            [BIN, *arguments, "--state", self.state],
+            [self.program, *arguments, "--state", self.state],
             cwd=self.root,
             env=self.environment,
             capture_output=True,
@@ -69,7 +73,7 @@ class Place:
 
     def start(self):
         self.server = subprocess.Popen(
-            [BIN, "local", "start", "--port", "0", "--state", self.state, "--quiet"],
+            [self.program, "local", "start", "--port", "0", "--state", self.state, "--quiet"],
             cwd=self.root,
             env=self.environment,
             stderr=subprocess.PIPE,

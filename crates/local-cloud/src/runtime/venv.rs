@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mlops_oci::pip;
+use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
@@ -69,7 +71,7 @@ pub(super) async fn prepare(settings: &Settings, requirements: Option<&Path>) ->
         return Ok(venv);
     }
     // Other servers share the cache: one makes it, the others wait.
-    let lock = File::create(directory.join(format!("{key}.lock")))?;
+    let lock = own_file(&directory.join(format!("{key}.lock")))?;
     let _lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock))
         .await
         .map_err(ApiError::internal)??;
@@ -92,6 +94,20 @@ pub(super) async fn prepare(settings: &Settings, requirements: Option<&Path>) ->
     std::fs::rename(&temporary, &link)?;
     ready(Some(start.elapsed()))
         .ok_or_else(|| ApiError::internal("the virtual environment vanished"))
+}
+
+/// Opens a file of the cache for appending, and creates it if necessary. Code of the installed
+/// packages can replace the file: a symbolic link is not followed, and a FIFO does not block.
+fn own_file(path: &Path) -> std::io::Result<File> {
+    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        std::fs::remove_file(path)?;
+    }
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    File::options()
+        .append(true)
+        .create(true)
+        .custom_flags(flags.bits())
+        .open(path)
 }
 
 /// Removes what attempts that were killed left behind. What resists is in nobody's way: each
@@ -155,7 +171,7 @@ async fn make(
     requirements: Option<&Path>,
     log: &Path,
 ) -> ApiResult<()> {
-    File::create(log)?;
+    own_file(log)?.set_len(0)?;
     let venv_python = directory.join("bin/python3");
     let home = directory.join("home");
     let tools = Tools {
@@ -228,7 +244,7 @@ impl Tools<'_> {
     async fn status(&self, program: &Path, arguments: &[&str]) -> ApiResult<ExitStatus> {
         std::fs::create_dir_all(self.home)?;
         let downloads = self.log.with_file_name("pip");
-        let errors = File::options().append(true).open(self.log)?;
+        let errors = own_file(self.log)?;
         let output = errors.try_clone()?;
         let mut tool = Guarded::spawn(program, arguments, |command| {
             pip::prepare(command, &self.environment, self.home, &downloads);
@@ -309,6 +325,20 @@ mod tests {
         assert!(second.bin().join("python3").exists());
     }
 
+    #[test]
+    fn a_file_that_a_package_replaced_does_not_block_and_leads_nowhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, other) = (directory.path().join("log"), directory.path().join("other"));
+        std::fs::write(&other, "kept").unwrap();
+        nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        own_file(&log).unwrap();
+        std::fs::remove_file(&log).unwrap();
+        std::os::unix::fs::symlink(&other, &log).unwrap();
+        own_file(&log).unwrap().set_len(0).unwrap();
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "kept");
+        assert!(log.symlink_metadata().unwrap().is_file());
+    }
+
     #[tokio::test]
     async fn a_missing_python_names_the_variable() {
         let cache = tempfile::tempdir().unwrap();
@@ -319,7 +349,7 @@ mod tests {
         assert!(error.message.contains("MLOPS_PYTHON"), "{error}");
     }
 
-    /// What is no TLS in place of an index, by its URL in requirements.txt.
+    /// A server without TLS in place of the index that requirements.txt names.
     #[tokio::test]
     async fn a_failed_handshake_of_pip_names_the_setting() {
         use std::io::Write as _;

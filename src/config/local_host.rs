@@ -1,4 +1,4 @@
-//! What the local cloud is given by this program.
+//! The host interface that this program gives to the local cloud.
 
 use std::env;
 use std::path::Path;
@@ -8,7 +8,7 @@ use mlops_local_cloud::Host;
 use super::environment::{ca_bundle, installer_environment, server_environment};
 use crate::git::Repository;
 
-/// This program, as the local cloud starts it and asks it.
+/// The implementation of [`Host`] by this program.
 pub const LOCAL_HOST: Host = Host {
     program: env::current_exe,
     home: env::home_dir,

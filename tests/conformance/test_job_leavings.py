@@ -47,7 +47,7 @@ class Place:
         }
         self.program = BIN
         if user is not None:
-            # The binary may lie below a home directory that only its owner can enter.
+            # The other user may be unable to enter the directory of the binary.
             self.program = str(root / "mlops")
             shutil.copy(BIN, self.program)
             for path in [root, *root.rglob("*")]:

@@ -76,9 +76,9 @@ fn the_demo_tells_the_whole_story_and_leaves_it_to_explore() {
     assert_eq!(json("models list"), models);
 }
 
-/// Every line of the README's transcript is one that the demo prints: ids, times, ports and distances
-/// apart, shortened at `…`. Where the capture begins a new file depends on the clock, and with it the
-/// last digits of what is estimated from a sketch of each file.
+/// Checks that the demo prints every line of the README's transcript, apart from ids, times, ports and
+/// distances; `…` ends a shortened line. Distances are estimated from one sketch per captured file, and
+/// the clock decides where the capture starts a new file.
 #[track_caller]
 fn readme_shows(printed: &str) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");

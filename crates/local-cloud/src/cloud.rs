@@ -235,7 +235,7 @@ impl Cloud {
             let Err(error) = caught(&what, work.map(Ok)).await else {
                 return;
             };
-            // A second panic has nobody left to handle it; it is logged like the first.
+            // A panic in the handler itself is only logged.
             let _ = caught(&what, broken(error).map(Ok)).await;
         });
     }

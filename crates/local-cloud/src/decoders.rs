@@ -1,5 +1,5 @@
-//! The decoders of requests and documents, for the fuzz targets (`fuzz/`): each function decodes what it
-//! is given and panics where a rule does not hold.
+//! Entry points of the decoders for the fuzz targets (`fuzz/`). Each function decodes its input and
+//! panics if an invariant is violated.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;

@@ -28,7 +28,7 @@ pub struct Host {
 
 #[cfg(test)]
 impl Host {
-    /// A host of nobody, whose installers find their programs on the test's PATH.
+    /// A host for tests: no home directory, and installers use the test's PATH.
     pub(crate) fn of_tests() -> Self {
         Self {
             program: std::env::current_exe,

@@ -200,7 +200,7 @@ pub struct Connection {
     pub secret_key: String,
 }
 
-/// Hears what is being done, for people who asked for details.
+/// Receives progress messages, for `--verbose`.
 pub type Say<'a> = &'a (dyn Fn(String) + Sync);
 
 /// Finds the server of `directory`, or starts one that ends by itself when it is idle.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-/// Writes one line; a closed stderr leaves nobody to tell.
+/// Writes one line. Errors are ignored: without stderr there is no way to report them.
 pub(crate) fn write_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

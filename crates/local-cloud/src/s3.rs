@@ -97,7 +97,7 @@ CREATE TABLE IF NOT EXISTS s3_parts (
 pub(crate) const SERVICE: Service = Service {
     http_operations: service::OPERATIONS,
     routes: &[Route {
-        // The policy in a form is signed, and says who signed it.
+        // Forms are authenticated by the signature of their policy.
         matches: |parts, _| is_form(parts),
         handle: |cloud, request| Box::pin(handle(cloud, request)),
     }],

@@ -150,11 +150,11 @@ pub fn prepare(
         .stdin(Stdio::null());
 }
 
-/// The longest part of a log that is read, in bytes.
+/// Maximum bytes to read of a log; protects against a file without an end.
 const MAX_LOG: u64 = 1 << 20;
 
-/// The end of a log. Packages run code of their own that can put anything in its place: no link is
-/// followed, and only a regular file is read.
+/// The last [`MAX_LOG`] bytes of a log. Code of the installed packages can replace the file, so symbolic
+/// links are not followed and only a regular file is read.
 pub fn log_tail(path: &Path) -> Option<String> {
     let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits();
     let mut file = File::options()

@@ -222,7 +222,7 @@ impl Engine {
     pub(super) async fn end(&self, status: &str, reason: String) {
         let what = format!("stack {}", self.key);
         let write = || self.status(status, Some(reason.clone()));
-        // Any other error says that the record is gone; nobody is left to tell.
+        // Any other error means that the record was deleted; there is nobody to notify.
         let _ = self.cloud.persist(&what, write).await;
     }
 

@@ -34,7 +34,7 @@ pub(super) fn check(template: &Template) -> ApiResult<()> {
     Ok(())
 }
 
-/// The error for an output, or the name of its export, that is no text.
+/// The error for an output, or an export name, that is not text.
 pub(super) fn malformed(output: &str) -> ApiError {
     invalid(format!(
         "Template format error: Output {output} is malformed. The Value field of every Outputs member must evaluate to a String."
@@ -165,7 +165,7 @@ fn conditions(template: &Template) -> ApiResult<()> {
         }
         needs.insert(name.as_str(), others);
     }
-    // What needs only conditions that are done is done; what never is, goes in a circle.
+    // Topological order (Kahn): conditions that remain at the end depend on each other.
     let mut waiting: BTreeMap<&str, usize> = BTreeMap::new();
     let mut needed_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, others) in &needs {

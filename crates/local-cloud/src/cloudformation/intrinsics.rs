@@ -109,8 +109,8 @@ impl Scope {
         })
     }
 
-    /// Evaluates a condition, and before it those that it needs. Without recursion: a chain of
-    /// conditions may be long.
+    /// Evaluates a condition after the conditions that it depends on. Iterative, because a long chain
+    /// of conditions would overflow the stack.
     fn condition(&mut self, name: &str) -> ApiResult<()> {
         let mut pending = vec![name.to_owned()];
         let mut begun = BTreeSet::new();

@@ -286,7 +286,7 @@ mod tests {
         let answer = exchange(&server.address, format!("{head}\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(matches!(server.said.recv().await, Some(Said::Next)));
-        // An upload that stalls is no answer, and not too large: the next one is the answer.
+        // A stalled upload is neither a response nor too large: the function may send it again.
         let post = |length: usize| {
             format!(
                 "POST /2018-06-01/runtime/invocation/id/response HTTP/1.1\r\nHost: 127.0.0.1\r\n\

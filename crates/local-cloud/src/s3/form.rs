@@ -4,7 +4,7 @@
 //! checked where credentials are required. The upload itself is then an ordinary `PutObject`, which
 //! streams the file.
 //!
-//! Everything before the file is read before anybody is known: [`Source`] bounds it.
+//! Everything before the file is read unauthenticated, so [`Source`] limits its size.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

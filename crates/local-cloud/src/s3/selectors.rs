@@ -1,6 +1,6 @@
-//! What a request's query selects: one sub-resource, or a part of an upload.
+//! Validation of a request's query: at most one sub-resource, or one part of an upload.
 //!
-//! s3s routes by the first sub-resource that it finds, and takes what is left for the plain operation:
+//! s3s routes by the first sub-resource that it knows, and otherwise runs the operation on the whole resource:
 //! `DELETE /bucket?versioning` would delete the bucket, `PUT /bucket/key?partNumber=1` write the object.
 //! Names are compared exactly, as S3 does (`?Acl` selects nothing).
 
@@ -156,7 +156,7 @@ pub(super) struct Refusal {
     message: String,
     /// `ArgumentName` and `ArgumentValue` of the error.
     pub(super) argument: Option<(String, String)>,
-    /// `ResourceType` of the error: what does not have the method.
+    /// `ResourceType` of the error: the resource that does not support the method.
     pub(super) resource: Option<String>,
 }
 
@@ -182,7 +182,7 @@ impl Refusal {
     }
 }
 
-/// Refuses a query that selects two things, the same thing twice, or one that the method is not for.
+/// Refuses a query with two sub-resources, a repeated parameter, or a sub-resource without this method.
 pub(super) fn check(method: &Method, query: &str, on_object: bool) -> Result<(), Box<Refusal>> {
     let mut members: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
     members.sort();

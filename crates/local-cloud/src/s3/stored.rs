@@ -52,7 +52,7 @@ fn gone(bucket: &str, key: &str, version: &str) -> ApiError {
 }
 
 /// Opens the bytes that an object's version had when it was looked up, verified. Once no version
-/// has them, the garbage collector may have removed them: that is no damage. Must not be called in
+/// has them, the garbage collector may have removed them, which is not damage. Must not be called in
 /// a transaction.
 pub(super) fn open_bytes(
     cloud: &Cloud,

@@ -297,8 +297,8 @@ fn stop(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
         ))),
         Some(true) => {
             if let Some(wish) = in_progress(cloud).get(&(kind, name.to_owned())) {
-                // A repeated request, such as an SDK's retry, changes nothing: it must not cost what
-                // the program saves after the first.
+                // Only the first request counts: an SDK's retry must not interrupt the upload of what
+                // the program saves after it.
                 wish.send_if_modified(|wish| {
                     let first = wish.is_none();
                     wish.get_or_insert(GRACE);

@@ -35,7 +35,7 @@ enum Place {
     Chunk(u64),
     /// The lines after the last chunk.
     Trailers,
-    /// Not followed any more: hyper ends a connection with such a request.
+    /// No longer tracked: hyper closes a connection with such a request.
     Lost,
 }
 
@@ -92,7 +92,7 @@ impl Framing {
                     if end.is_some() {
                         let line = std::mem::take(&mut self.line);
                         let stripped = line.strip_suffix(b"\r");
-                        // hyper closes the connection of a chunked body whose lines end otherwise.
+                        // hyper closes the connection if a chunk-size or trailer line ends with a bare LF.
                         if stripped.is_none() && matches!(self.place, Place::Size | Place::Trailers)
                         {
                             self.place = Place::Lost;
@@ -186,7 +186,7 @@ mod tests {
         for size in [1, 2, 7, 64, 100_000] {
             assert_eq!(first(both, size), Some(0));
             assert_eq!(first(other, size), Some(0));
-            // What a body holds is no request.
+            // Requests inside a body are not parsed.
             for fine in [get, &sized, &chunked] {
                 assert_eq!(first(fine, size), None, "{fine}");
                 assert_eq!(
@@ -196,7 +196,7 @@ mod tests {
                 );
             }
         }
-        // Lines that hyper does not take for the end of a chunk's size or of a trailer.
+        // A bare LF does not end a chunk-size or trailer line.
         let trailers = "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\n\n";
         assert_eq!(first(&format!("{trailers}{both}"), 7), None);
         // Bytes that are no request, as hyper finds too.

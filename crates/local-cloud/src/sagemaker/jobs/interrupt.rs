@@ -31,7 +31,7 @@ impl Interrupt {
         Self { stop, ended }
     }
 
-    /// One that nobody wants.
+    /// An interrupt that never fires.
     #[cfg(test)]
     pub(super) fn never() -> Self {
         Self::new(watch::channel(None).1, false)
@@ -108,8 +108,8 @@ pub(super) fn check_volume<'a>(
     )))
 }
 
-/// The apparent size of the files in a directory, in bytes. A file with several names counts once:
-/// `linked` has the device and inode of those that were counted.
+/// The apparent size of the files in a directory, in bytes. Hard links to one file count once:
+/// `linked` collects the device and inode numbers of files with several names.
 fn size_of(
     directory: &Directory,
     linked: &mut HashSet<(u64, u64)>,

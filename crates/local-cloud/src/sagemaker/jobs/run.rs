@@ -94,7 +94,7 @@ impl Run {
         Ok(())
     }
 
-    /// Says something in the job's own log.
+    /// Writes a line to the job's log.
     pub(super) fn say(&self, line: &str) -> ApiResult<()> {
         let now = jiff::Timestamp::now().as_millisecond();
         crate::logs::append(
@@ -278,7 +278,7 @@ impl Run {
         };
         if write().is_err_and(|error| error.is_unavailable()) {
             self.clean_up().await;
-            // Any other error says that the state directory is gone: nobody is left to tell.
+            // Any other error means that the state directory was deleted; there is nobody to notify.
             let _ = self.cloud.persist(&self.title(), write).await;
         }
         if let Ok(job) = describe(&self.cloud, self.kind, &self.name) {

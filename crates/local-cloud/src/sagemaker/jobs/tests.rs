@@ -244,7 +244,7 @@ fn a_job_that_leaves_more_than_its_volume_holds_fails_before_any_upload() {
         &[("model/a", 31 * GIB)],
     );
     refused(training::outputs(&run, &never).unwrap_err(), &[]);
-    // The sum of several outputs counts, and one that lies inside another counts once.
+    // Several outputs are summed; an output inside another one counts once.
     let output = |name: &str| {
         let path = format!("/opt/ml/processing/{name}");
         json!({"OutputName": name, "S3Output": {"S3Uri": "s3://jobs/p", "LocalPath": path}})
@@ -315,14 +315,14 @@ fn the_stop_of_a_program_does_not_end_the_upload_of_what_it_saved() {
     let cloud = Cloud::in_directory(at.path());
     let run = job(&cloud, "saved");
     let ends = [End::Stopped, End::MaxRuntimeExceeded, End::Completed];
-    // The first request ends an upload that has begun.
+    // The first stop request interrupts an upload in progress.
     let begun: Vec<_> = ends.iter().map(|end| run.interrupt(Some(end))).collect();
     stop(&cloud, Kind::Training, "saved").unwrap();
     assert!(begun.iter().all(super::interrupt::Interrupt::is_wanted));
     for end in &ends {
         let interrupt = run.interrupt(Some(end));
         assert!(!interrupt.is_wanted());
-        // The same request again, such as an SDK's retry, changes nothing.
+        // Repeated requests, such as an SDK's retries, have no effect.
         stop(&cloud, Kind::Training, "saved").unwrap();
         assert!(!interrupt.is_wanted());
     }

@@ -10,7 +10,7 @@ use super::{ApiError, ApiResult, Cloud, plan, steps};
 use crate::clock;
 use crate::cloud::caught;
 
-/// `MaxParallelExecutionSteps` when nobody set it (AWS: 50).
+/// Default of `MaxParallelExecutionSteps` (AWS: 50).
 const PARALLEL: u64 = 50;
 
 /// The longest `FailureReason` (AWS service model: 1300).
@@ -71,7 +71,7 @@ async fn fail(cloud: &Cloud, key: &str, error: &ApiError) {
             Ok(())
         })
     };
-    // Any other error says that the record is gone; nobody is left to tell.
+    // Any other error means that the record was deleted; there is nobody to notify.
     let _ = cloud.persist(&title(key), write).await;
 }
 
@@ -96,7 +96,7 @@ async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
         }
     };
     if executed.is_err() {
-        // The jobs of the other steps must not go on with nobody to follow them.
+        // Jobs of the other steps must not keep running unsupervised.
         let stop = || {
             executions(cloud).update(key, |execution| {
                 execution.status = Status::Stopping;

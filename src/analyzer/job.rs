@@ -51,7 +51,7 @@ impl Sides {
 
 /// A job of the analyzer.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct AnalyzerJob {
     /// `/opt/ml`, or its replacement.
     pub(super) base: PathBuf,
     pub(super) format: DatasetFormat,
@@ -67,7 +67,7 @@ pub(super) struct Job {
     pub(super) schedule: Option<String>,
 }
 
-impl Job {
+impl AnalyzerJob {
     /// Parses the environment; `base` is `/opt/ml` or its replacement.
     ///
     /// # Errors
@@ -267,8 +267,8 @@ pub(super) mod tests {
         all
     }
 
-    fn read(changes: &[(&str, &str)]) -> Result<Job> {
-        Job::read(&environment(changes), Path::new("/nowhere/ml"))
+    fn read(changes: &[(&str, &str)]) -> Result<AnalyzerJob> {
+        AnalyzerJob::read(&environment(changes), Path::new("/nowhere/ml"))
     }
 
     #[test]
@@ -393,7 +393,7 @@ pub(super) mod tests {
         )
         .unwrap();
         let given = environment(&[("publish_cloudwatch_metrics", "")]);
-        let job = Job::read(&given, base.path()).unwrap();
+        let job = AnalyzerJob::read(&given, base.path()).unwrap();
         assert!(job.publish_metrics);
         assert_eq!(job.source, base.path().join("processing/input"));
         assert_eq!(job.endpoint.unwrap(), "flights");

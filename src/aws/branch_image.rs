@@ -15,7 +15,7 @@ use crate::pin::{Pin, Rule};
 
 /// Where a branch's images are.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct Registries<'a> {
     /// The project, which is also its endpoint's name.
     pub project: &'a str,
     /// The ECR repository's name.
@@ -75,7 +75,7 @@ pub fn tag(branch: &BranchName) -> String {
 /// Resolves the image of a branch; an error suggests how to create one.
 pub async fn find(
     clients: &Clients,
-    place: Place<'_>,
+    place: Registries<'_>,
     branch: &BranchName,
     rule: &Rule,
 ) -> Result<BranchImage> {
@@ -104,7 +104,7 @@ pub async fn of_checkout(
         None => None,
     };
     let rule = Rule::of(&project.file.branches, &branch, pin.as_ref());
-    let place = Place {
+    let place = Registries {
         project: project.file.name.as_str(),
         repository,
         group,
@@ -168,7 +168,11 @@ async fn pinned(
     })
 }
 
-async fn promoted(clients: &Clients, place: Place<'_>, branch: &BranchName) -> Result<BranchImage> {
+async fn promoted(
+    clients: &Clients,
+    place: Registries<'_>,
+    branch: &BranchName,
+) -> Result<BranchImage> {
     let versions = models::all(clients, place.group).await?;
     let endpoint = hosting::endpoint(clients, place.project).await?;
     let live = endpoint

@@ -36,7 +36,7 @@ pub struct Graph {
 }
 
 /// An artifact to register: source URI, type, properties.
-type Source = (String, &'static str, Vec<(&'static str, String)>);
+type NewArtifact = (String, &'static str, Vec<(&'static str, String)>);
 
 /// The S3 URI of a data set's version: its manifest, by version id. `snapshot` is the
 /// `InputDataUri` of a run, `s3://BUCKET/snapshots/DATASET/VERSION/`.
@@ -53,7 +53,7 @@ pub fn data_version_uri(snapshot: &str, version: &str) -> Option<String> {
 pub async fn register(clients: &Clients, repository: &str, model: &Model) -> Result<()> {
     let package = artifact(clients, &model.arn, "Model", &[]).await?;
     let property = |name: &str| model.properties.get(name).map(String::as_str);
-    let mut sources: Vec<Source> = Vec::new();
+    let mut sources: Vec<NewArtifact> = Vec::new();
     if let (Some(snapshot), Some(version)) =
         (property("InputDataUri"), property("InputDataVersion"))
         && let Some(uri) = data_version_uri(snapshot, version)

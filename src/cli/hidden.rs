@@ -89,7 +89,9 @@ mod tests {
     #[test]
     fn hidden_names_are_neither_listed_nor_suggested() {
         let hidden = super::hidden(&crate::cli::command());
-        assert!(hidden.contains(&"analyze".to_owned()) && hidden.contains(&"--floor".to_owned()));
+        assert!(
+            hidden.contains(&"analyze".to_owned()) && hidden.contains(&"--parse-only".to_owned())
+        );
         let lines = [
             "mlops",
             "mlops -o json",

@@ -67,7 +67,7 @@ pub enum DataCommand {
 
 /// Where data sets lie.
 #[derive(Debug, clap::Args)]
-struct Place {
+struct BucketArgs {
     /// The versioned bucket (default: the project's data bucket)
     #[arg(long)]
     bucket: Option<String>,
@@ -100,7 +100,7 @@ impl FromStr for Target {
     }
 }
 
-impl Place {
+impl BucketArgs {
     /// The bucket that was named, or the one of the project's platform.
     async fn bucket(&self, clients: &Clients, project: Option<&Project>) -> Result<String> {
         if let Some(bucket) = &self.bucket {

@@ -60,9 +60,9 @@ pub struct ValidateArgs {
     /// Where the result's files go (with --suggest, default: the project's baseline)
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
-    /// Read and split only: the floor of benches/validate.py
+    /// Only read and parse the data: the lower bound of benches/validate.py
     #[arg(long, hide = true)]
-    floor: bool,
+    parse_only: bool,
     /// What runs the validation; for lambda and processing, the data is in S3
     #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
     on: On,
@@ -106,9 +106,9 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     if matches!(args.on, On::Lambda | On::Processing) {
         return remote::run(ctx, args).await;
     }
-    if args.floor {
+    if args.parse_only {
         let (sources, format) = sources::open(ctx, &args.data, args.format).await?;
-        let read = tokio::task::spawn_blocking(move || validation::floor(sources, &format));
+        let read = tokio::task::spawn_blocking(move || validation::parse_only(sources, &format));
         let (rows, columns) = read.await??;
         return Ok(Validation::without_verdict(rows, columns, Vec::new()));
     }

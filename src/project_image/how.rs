@@ -38,7 +38,7 @@ pub(crate) struct How {
 pub(super) const NONE: &str = "none";
 
 /// An image that was made.
-pub(crate) struct Made {
+pub(crate) struct BuiltImage {
     pub(crate) image: Image,
     /// True when it is in the output directory already.
     pub(crate) saved: bool,

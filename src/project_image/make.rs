@@ -9,7 +9,7 @@ use mlops_oci::base::SCRATCH;
 use mlops_oci::engine::Engine;
 use mlops_oci::program;
 
-use super::how::{How, Made, NONE, refuse_without_system};
+use super::how::{BuiltImage, How, NONE, refuse_without_system};
 use super::parts::{by_engine, in_layers};
 use crate::config::{Builder, Project};
 use crate::context::Context;
@@ -28,7 +28,7 @@ pub(crate) async fn make(
     how: &How,
     label: &str,
     output: &Path,
-) -> Result<Made> {
+) -> Result<BuiltImage> {
     let chosen = choose(ctx, project, how).await?;
     if how.for_account {
         match chosen {
@@ -57,7 +57,7 @@ pub(crate) async fn make(
                 )
             })
             .await??;
-            Ok(Made {
+            Ok(BuiltImage {
                 image,
                 saved: false,
                 builder: Builder::Program,

@@ -14,7 +14,7 @@ use mlops_oci::pip::{self, Installer};
 use mlops_oci::requirements::Requirements;
 use mlops_oci::{layout, program};
 
-use super::how::{How, Made};
+use super::how::{BuiltImage, How};
 use crate::config::{Builder, Project, installer_environment};
 use crate::context::Context;
 
@@ -26,7 +26,7 @@ pub(crate) async fn by_engine(
     platform: Platform,
     label: &str,
     output: &Path,
-) -> Result<Made> {
+) -> Result<BuiltImage> {
     if !directory.join("Dockerfile").is_file() {
         return Err(anyhow!(
             "there is no {}",
@@ -46,7 +46,7 @@ pub(crate) async fn by_engine(
     })
     .await?;
     let image = layout::read(output)?;
-    Ok(Made {
+    Ok(BuiltImage {
         saved: true,
         builder: match engine {
             Engine::Docker => Builder::Docker,
@@ -73,7 +73,7 @@ pub(crate) async fn in_layers(
     how: &How,
     directory: &Path,
     label: &str,
-) -> Result<Made> {
+) -> Result<BuiltImage> {
     let platform = how.platform(project);
     let cache = Cache::new(ctx.config.cache.join("image"));
     let requirements = Requirements::read(&directory.join("requirements.txt"))?;
@@ -128,7 +128,7 @@ pub(crate) async fn in_layers(
             "the base {name} is named by a tag, which can move: name it by @sha256:…"
         ));
     }
-    Ok(Made {
+    Ok(BuiltImage {
         image,
         saved: false,
         builder: Builder::Layers,

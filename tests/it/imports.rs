@@ -18,7 +18,7 @@ const REMAINING: &[(&str, &str)] = &[
     ("cloud", "sts"),
     ("cloud", "system_tags"),
     ("cloudformation/changes", "cloudformation/engine"),
-    ("door", "sts"),
+    ("admission", "sts"),
     ("ec2/filters", "ec2/kinds"),
     ("ec2/gateways", "ec2/routes"),
     ("ec2/kinds", "ec2/tags"),

@@ -43,7 +43,7 @@ fn run(sandbox: &Sandbox, namespace: bool, base: &str) -> Run {
         ("CREDENTIALS", credentials.display().to_string()),
     ]);
     let spec = json!({
-        "walls": if namespace { "processes" } else { "nothing" },
+        "level": if namespace { "processes" } else { "nothing" },
         "network": true,
         "view": {"job": {
             "base_dir": sandbox.path().join("job/ml"),

@@ -1,4 +1,4 @@
-//! The local cloud's server: its life, its lock, its door.
+//! The local cloud's server: its life, its lock, who may connect.
 
 use snapbox::str;
 

@@ -43,7 +43,7 @@ struct Inner {
     directory: PathBuf,
     endpoint: String,
     region: String,
-    credentials: super::door::Credentials,
+    credentials: super::admission::Credentials,
     settings: Settings,
     busy: AtomicUsize,
     health: Health,
@@ -68,7 +68,7 @@ impl Cloud {
         directory: &Path,
         endpoint: String,
         region: String,
-        credentials: super::door::Credentials,
+        credentials: super::admission::Credentials,
         settings: Settings,
     ) -> anyhow::Result<Self> {
         let services = Services::new(services);
@@ -149,8 +149,8 @@ impl Cloud {
         &self.0.region
     }
 
-    /// What the door lets in.
-    pub(crate) fn credentials(&self) -> &super::door::Credentials {
+    /// The credentials that this server accepts.
+    pub(crate) fn credentials(&self) -> &super::admission::Credentials {
         &self.0.credentials
     }
 

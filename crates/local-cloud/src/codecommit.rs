@@ -253,17 +253,17 @@ async fn create_repository(cloud: &Cloud, input: CreateRepository) -> ApiResult<
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Named {
+struct RepositoryName {
     #[serde(default)]
     repository_name: String,
 }
 
-async fn get_repository(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+async fn get_repository(cloud: &Cloud, input: RepositoryName) -> ApiResult<Value> {
     Ok(json!({"repositoryMetadata": describe(cloud, &input.repository_name).await?}))
 }
 
 /// As in AWS, removing what is not there is no error.
-async fn delete_repository(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+async fn delete_repository(cloud: &Cloud, input: RepositoryName) -> ApiResult<Value> {
     let name = &input.repository_name;
     check_name(name)?;
     let Some(record) = records(cloud).get(name)? else {
@@ -429,7 +429,7 @@ async fn get_branch(cloud: &Cloud, input: OneBranch) -> ApiResult<Value> {
     Ok(json!({"branch": {"branchName": name, "commitId": commit}}))
 }
 
-async fn list_branches(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+async fn list_branches(cloud: &Cloud, input: RepositoryName) -> ApiResult<Value> {
     let (_, bare) = find(cloud, &input.repository_name)?;
     Ok(json!({"branches": bare.branches().await?}))
 }

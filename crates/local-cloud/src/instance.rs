@@ -12,7 +12,7 @@ use mlops_core::directory::refused;
 use mlops_core::error::{Failure, Hint, hinted};
 use serde::{Deserialize, Serialize};
 
-use super::door::Credentials;
+use super::admission::Credentials;
 use super::health::{self, Trouble};
 use super::{beneath, clock, seal};
 use crate::host::Host;
@@ -50,7 +50,7 @@ impl Address {
         directory: &Path,
     ) -> Self {
         let (access_key, secret_key) = match credentials {
-            Credentials::Any => (super::door::access_key(directory), "local".to_owned()),
+            Credentials::Any => (super::admission::access_key(directory), "local".to_owned()),
             Credentials::Required {
                 access_key,
                 secret_key,
@@ -72,16 +72,16 @@ impl Address {
     }
 }
 
-/// The state directory, held exclusively by this process.
+/// The state directory, lock exclusively by this process.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct StateLock {
     directory: PathBuf,
     lock: File,
     waiting: File,
     inode: u64,
 }
 
-impl Held {
+impl StateLock {
     /// Makes the directory (mode 0700), or checks its seal, and takes its lock.
     pub(crate) async fn acquire(directory: &Path, host: &Host) -> Result<Self> {
         let directory = seal::ensure(directory, host)?;
@@ -144,7 +144,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for StateLock {
     fn drop(&mut self) {
         // The process is ending and the kernel releases the lock in any case.
         let _ = self.lock.unlock();
@@ -383,7 +383,7 @@ pub async fn git_credential(
     Ok(address.map(|address| {
         let path = format!("/{path}");
         let password =
-            super::door::git_password(&address.secret_key, &address.region, authority, &path);
+            super::admission::git_password(&address.secret_key, &address.region, authority, &path);
         (address.access_key, password)
     }))
 }

@@ -5,7 +5,7 @@
 //!        │ connect / serve / stop
 //!    instance ── one server per state directory: lock, address file, idle end
 //!        │
-//!     server ── door (who may come in) ── wire (protocols) ── Cloud::request(service, operation, JSON)
+//!     server ── admission (who may connect) ── wire (protocols) ── Cloud::request(service, operation, JSON)
 //!        │                                                          │
 //!        ├── s3 (s3s)   ├── ecr::registry (/v2/)   ├── codecommit::git (/v1/repos/)
 //!        │
@@ -19,6 +19,7 @@
 
 #![warn(missing_docs)]
 
+mod admission;
 mod api;
 mod beneath;
 mod children;
@@ -28,7 +29,6 @@ mod cloudformation;
 mod codecommit;
 #[cfg(feature = "fuzzing")]
 pub mod decoders;
-mod door;
 mod ec2;
 mod ecr;
 mod garbage;

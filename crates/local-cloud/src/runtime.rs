@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::admission::Credentials;
 use super::api::{ApiError, ApiResult};
 use super::beneath::Directory;
-use super::door::Credentials;
 use super::{Cloud, beneath, unpack};
 
 mod enter;
@@ -37,7 +37,7 @@ pub(super) use enter::exec;
 pub(crate) use function::{Function, Program, TASK_ROOT, launch_function};
 pub(crate) use process::Running;
 
-use enter::{Spec, View, Walls};
+use enter::{IsolationLevel, Spec, View};
 use packages::Packages;
 
 /// The search path of an image that sets none.
@@ -87,7 +87,7 @@ pub(crate) struct Job {
 #[derive(Debug, Clone)]
 enum Isolation {
     /// The program sees a private /opt.
-    Namespace(Walls),
+    Namespace(IsolationLevel),
     /// It does not, for this reason.
     Directory(String),
 }
@@ -274,15 +274,15 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
             ready.venv.version
         ),
     }];
-    let walls = match isolation {
-        Isolation::Namespace(walls) => walls,
-        Isolation::Directory(_) => Walls::Nothing,
+    let level = match isolation {
+        Isolation::Namespace(level) => level,
+        Isolation::Directory(_) => IsolationLevel::Nothing,
     };
-    notes.extend(walls.gap().map(str::to_owned));
+    notes.extend(level.gap().map(str::to_owned));
     notes.extend(ready.notes.iter().cloned());
     say_what_runs(cloud, &job.log_group, &job.log_stream, &notes, &ready.uri)?;
     let spec = Spec {
-        walls,
+        level,
         network,
         view: View::Job {
             base_dir: job.base_dir,

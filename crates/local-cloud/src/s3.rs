@@ -1,7 +1,7 @@
 //! S3, over the protocol of the s3s crate.
 //!
 //! ```text
-//! door ── wire (who signed, aws-chunked, host) ── s3s (routing, XML) ── service ── answer
+//! admission ── wire (who signed, aws-chunked, host) ── s3s (routing, XML) ── service ── answer
 //!            │                                                            │
 //!          form (POST with a policy)                                      │
 //!        buckets, settings ── transfer, reading, listing, removal, tags, multipart
@@ -31,8 +31,8 @@ use http::{Request, Response};
 use s3s::service::{S3Service, S3ServiceBuilder};
 
 use super::Cloud;
+use super::admission::{Credentials, Keys};
 use super::cloud::service::{Protocol, Route, Service};
-use super::door::{Credentials, Keys};
 
 mod answer;
 mod bucket_api;

@@ -386,23 +386,23 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    struct Place {
+    struct Directories {
         _root: tempfile::TempDir,
         secrets: PathBuf,
         state: PathBuf,
     }
 
-    fn place() -> Place {
+    fn place() -> Directories {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().canonicalize().unwrap();
-        Place {
+        Directories {
             secrets: path.join("secrets/mlops"),
             state: path.join("project/.mlops/local"),
             _root: root,
         }
     }
 
-    fn used(place: &Place) {
+    fn used(place: &Directories) {
         ensure_with(&place.state, &place.secrets).unwrap();
         std::fs::write(place.state.join("lock"), "").unwrap();
         std::fs::write(place.state.join("records.sqlite"), "").unwrap();

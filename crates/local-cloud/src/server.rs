@@ -17,12 +17,12 @@ use mlops_core::error::{Hint, hinted};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use super::admission::{self, Credentials, Scope};
 use super::api::{ApiError, ApiResult};
 use super::cloud::service::{Protocol, Rest, Service};
 use super::cloud::{Cloud, Settings};
-use super::door::{self, Credentials, Scope};
 use super::host::Host;
-use super::instance::{Address, Held};
+use super::instance::{Address, StateLock};
 use super::limits::{MAX_FORM, MAX_JSON};
 use super::services::SERVICES;
 use super::wire::Dialect;
@@ -72,8 +72,8 @@ struct App {
 
 /// Serves until Ctrl-C, SIGTERM, or the idle time is over. `ready` hears the address.
 pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
-    let held = Held::acquire(&start.directory, &start.host).await?;
-    let listener = listen(start.port, held.last_port()).await?;
+    let lock = StateLock::acquire(&start.directory, &start.host).await?;
+    let listener = listen(start.port, lock.last_port()).await?;
     let address = listener.local_addr()?;
     let endpoint = format!("http://{address}");
     let credentials = if start.require_credentials {
@@ -109,7 +109,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     {
         recover(&cloud)?;
     }
-    held.publish(&Address::new(
+    lock.publish(&Address::new(
         &endpoint,
         address.port(),
         cloud.region(),
@@ -119,7 +119,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     ready(&endpoint);
 
     let app = App {
-        key: door::access_key(cloud.directory()).into(),
+        key: admission::access_key(cloud.directory()).into(),
         cloud: cloud.clone(),
         last: Arc::new(AtomicU64::new(0)),
         started: Instant::now(),
@@ -136,7 +136,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
         move |request| handle(serving.clone(), request),
     ));
     tokio::select! {
-        () = end(&app, start.idle, &held) => {}
+        () = end(&app, start.idle, &lock) => {}
         result = &mut server => result?,
     }
     drop(closing);
@@ -152,7 +152,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     }
     collector.end().await;
     // The next server may start once the records are closed, and not before.
-    drop((app, cloud, held));
+    drop((app, cloud, lock));
     Ok(())
 }
 
@@ -177,7 +177,7 @@ async fn listen(port: Option<u16>, last: Option<u16>) -> Result<TcpListener> {
 }
 
 /// Ends when a signal comes, the state directory vanishes, or nothing happens for `idle`.
-async fn end(app: &App, idle: Option<Duration>, held: &Held) {
+async fn end(app: &App, idle: Option<Duration>, lock: &StateLock) {
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => {
@@ -189,7 +189,7 @@ async fn end(app: &App, idle: Option<Duration>, held: &Held) {
     let watch = async {
         loop {
             clock::sleep(Duration::from_secs(2)).await;
-            if !held.directory_is_ours() {
+            if !lock.directory_is_ours() {
                 return;
             }
             let quiet = app
@@ -231,7 +231,7 @@ async fn answer(app: &App, request: Request<Body>) -> Response<Body> {
         .store(app.started.elapsed().as_millis() as u64, Ordering::Relaxed);
     let (parts, body) = request.into_parts();
     let id = uuid::Uuid::new_v4().to_string();
-    let scope = door::scope(&parts);
+    let scope = admission::scope(&parts);
     let signing = scope.as_ref().ok().map(|scope| scope.service.as_str());
     let dialect = Dialect::of(&parts, signing, app.cloud.services());
     let what = format!("{} {} ({id})", parts.method, parts.uri.path());
@@ -281,7 +281,7 @@ async fn route(
     scope: ApiResult<Scope>,
     id: &str,
 ) -> ApiResult<Response<Body>> {
-    door::check_origin(parts)?;
+    admission::check_origin(parts)?;
     let cloud = &app.cloud;
     let signing = scope.as_ref().ok().map(|scope| scope.service.clone());
     let signing = signing.as_deref();
@@ -313,7 +313,7 @@ async fn route(
         Ok(scope) => scope,
         Err(unsigned) => return with_token(cloud, parts, form.as_deref(), id, unsigned).await,
     };
-    door::check_state(&app.key, &scope)?;
+    admission::check_state(&app.key, &scope)?;
     sts::admit(cloud, &scope, parts)?;
     let operation = dispatch(cloud, parts, body, form, dialect, &scope.service, id);
     sts::as_caller(&scope.access_key, operation).await
@@ -341,7 +341,7 @@ async fn with_token(
 }
 
 /// Checks the signature of an admitted request and runs its operation. S3's signatures cover the
-/// chunks of a body: s3s checks them, with [`door::Keys`], as the body arrives.
+/// chunks of a body: s3s checks them, with [`admission::Keys`], as the body arrives.
 async fn dispatch(
     cloud: &Cloud,
     parts: &Parts,
@@ -360,13 +360,13 @@ async fn dispatch(
     match dialect {
         Dialect::Query(_) => {
             let form = form.unwrap_or_default();
-            door::check_signature(cloud, parts, &form)?;
+            admission::check_signature(cloud, parts, &form)?;
             let service = services.of_form(signing).ok_or_else(unknown)?;
             return query(cloud, service, &form, id).await;
         }
         Dialect::Json(content_type) => {
             let bytes = read(body, MAX_JSON).await?;
-            door::check_signature(cloud, parts, &bytes)?;
+            admission::check_signature(cloud, parts, &bytes)?;
             let result = json(cloud, parts, &bytes).await;
             return Ok(wire::json::encode(content_type, id, result));
         }
@@ -376,7 +376,7 @@ async fn dispatch(
         match service.protocol {
             Protocol::Rest(rest) => return Ok(self::rest(cloud, parts, body, rest).await),
             Protocol::Streaming(handle) => {
-                door::check_expiry(parts)?;
+                admission::check_expiry(parts)?;
                 return Ok(handle(cloud, whole(parts, body)).await);
             }
             _ => {}
@@ -395,7 +395,7 @@ async fn rest(cloud: &Cloud, parts: &Parts, body: &mut Option<Body>, rest: Rest)
             Err(Unread::TooLong) => return Err(limit.error),
             Err(broken) => return Err(broken.into_error(limit.bytes)),
         };
-        door::check_signature(cloud, parts, &bytes)?;
+        admission::check_signature(cloud, parts, &bytes)?;
         Ok(bytes)
     }
     .await;

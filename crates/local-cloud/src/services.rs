@@ -27,13 +27,13 @@ mod smallest;
 impl super::Cloud {
     /// A cloud with every service in an empty directory.
     pub(crate) fn in_directory(directory: &std::path::Path) -> Self {
-        Self::guarded(directory, super::door::Credentials::Any)
+        Self::guarded(directory, super::admission::Credentials::Any)
     }
 
     /// A cloud in an empty directory that accepts these credentials only.
     pub(crate) fn guarded(
         directory: &std::path::Path,
-        credentials: super::door::Credentials,
+        credentials: super::admission::Credentials,
     ) -> Self {
         Self::with_services(SERVICES, directory, credentials)
     }
@@ -42,7 +42,7 @@ impl super::Cloud {
     fn with_services(
         services: &'static [&'static Service],
         directory: &std::path::Path,
-        credentials: super::door::Credentials,
+        credentials: super::admission::Credentials,
     ) -> Self {
         Self::open(
             services,
@@ -69,8 +69,8 @@ mod tests {
 
     use super::*;
     use crate::Cloud;
+    use crate::admission::Credentials;
     use crate::cloud::service::Services;
-    use crate::door::Credentials;
 
     const ALL: Services = Services::new(SERVICES);
 

@@ -156,7 +156,7 @@ async fn assume_role_with_web_identity(cloud: &Cloud, input: Value) -> ApiResult
     members.end()?;
     if matches!(
         cloud.credentials(),
-        super::door::Credentials::Required { .. }
+        super::admission::Credentials::Required { .. }
     ) {
         return Err(ApiError::not_implemented(
             "AssumeRoleWithWebIdentity where credentials are required: the signatures of web \

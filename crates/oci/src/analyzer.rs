@@ -49,14 +49,14 @@ const CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
 /// It is not such a program, or a library that it needs is missing.
 pub fn build(program: &Path, cache: &Cache) -> Result<Image> {
     let libraries = libraries::of(program)?;
-    let mut files: Vec<Source> = libraries
+    let mut files: Vec<LayerFile> = libraries
         .files
         .iter()
-        .map(|(place, file)| Source::new(place, file, 0o755))
+        .map(|(place, file)| LayerFile::new(place, file, 0o755))
         .collect();
     let certificates = Path::new("/").join(CERTIFICATES);
     if certificates.exists() {
-        files.push(Source::new(
+        files.push(LayerFile::new(
             Path::new(CERTIFICATES),
             &regular(&certificates)?,
             0o644,
@@ -67,7 +67,7 @@ pub fn build(program: &Path, cache: &Cache) -> Result<Image> {
     let inside = Path::new(PROGRAM)
         .strip_prefix("/")
         .unwrap_or(Path::new(""));
-    let own = [Source::new(inside, &regular(program)?, 0o755)];
+    let own = [LayerFile::new(inside, &regular(program)?, 0o755)];
     // Fast compression: seconds instead of ten for a debug build.
     let own = kept(cache, "program", &own, false, Compression::fast())?;
     let config = ConfigBuilder::default()
@@ -93,14 +93,14 @@ pub fn build(program: &Path, cache: &Cache) -> Result<Image> {
 
 /// A file of a layer.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Source {
+struct LayerFile {
     /// Path relative to /.
     place: PathBuf,
     file: PathBuf,
     mode: u32,
 }
 
-impl Source {
+impl LayerFile {
     fn new(place: &Path, file: &Path, mode: u32) -> Self {
         Self {
             place: place.to_owned(),
@@ -122,7 +122,7 @@ struct Record {
 fn kept(
     cache: &Cache,
     name: &str,
-    files: &[Source],
+    files: &[LayerFile],
     with_tmp: bool,
     compression: Compression,
 ) -> Result<Layer> {
@@ -151,7 +151,7 @@ fn kept(
 }
 
 /// Identifies the state of files without reading them, to notice changes.
-fn identity(files: &[Source]) -> Result<String> {
+fn identity(files: &[LayerFile]) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(FORMAT);
     for source in files {
@@ -178,7 +178,7 @@ fn identity(files: &[Source]) -> Result<String> {
 
 fn make(
     cache: &Cache,
-    files: &[Source],
+    files: &[LayerFile],
     with_tmp: bool,
     compression: Compression,
 ) -> Result<Record> {
@@ -223,7 +223,7 @@ fn directories<'a, W: io::Write>(
         .try_for_each(|directory| writer.directory(directory, 0o755))
 }
 
-fn append<W: io::Write>(writer: &mut Writer<W>, source: &Source) -> Result<()> {
+fn append<W: io::Write>(writer: &mut Writer<W>, source: &LayerFile) -> Result<()> {
     let program = Path::new("/").join(&source.place) == Path::new(PROGRAM);
     let (reader, size) = if program {
         strip::open(&source.file)?
@@ -277,7 +277,7 @@ mod tests {
         match content {
             Content::Bytes(bytes) => bytes.clone(),
             Content::File { path, .. } => std::fs::read(path).unwrap(),
-            Content::Pieces(_) => panic!("nothing of it was compressed by blocks"),
+            Content::Extents(_) => panic!("nothing of it was compressed by blocks"),
         }
     }
 

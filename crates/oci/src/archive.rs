@@ -39,14 +39,14 @@ pub(super) struct Archive {
 
 /// The position of a file in the archive, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) offset: u64,
     pub(super) size: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Entry {
-    File(Place),
+    File(Location),
     /// A link to another entry.
     Link(String),
     /// Ambiguous: several entries have this name.
@@ -78,7 +78,7 @@ impl Archive {
     }
 
     /// The position of a file; follows links inside of the archive.
-    pub(super) fn place(&self, name: &str) -> Result<Place> {
+    pub(super) fn place(&self, name: &str) -> Result<Location> {
         let archive = self.path.display();
         let mut at = inside("", name)
             .with_context(|| format!("{archive} names a file outside of itself: {name:?}"))?;
@@ -112,13 +112,13 @@ impl Archive {
     }
 
     /// Opens a file of the archive.
-    pub(super) fn reader(&self, place: Place) -> Result<std::io::Take<File>> {
+    pub(super) fn reader(&self, place: Location) -> Result<std::io::Take<File>> {
         reader(&self.path, place)
     }
 }
 
 /// Opens a part of a file.
-pub(super) fn reader(path: &Path, place: Place) -> Result<std::io::Take<File>> {
+pub(super) fn reader(path: &Path, place: Location) -> Result<std::io::Take<File>> {
     let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     file.seek(SeekFrom::Start(place.offset))?;
     Ok(file.take(place.size))
@@ -178,7 +178,7 @@ fn index(file: &mut (impl Read + Seek), length: u64) -> Result<HashMap<String, E
         let Some(end) = end else {
             return cut_off(false);
         };
-        let place = Place { offset, size };
+        let place = Location { offset, size };
         if is_record(kind) {
             read_record(file, kind, place, &mut extended)?;
         } else {
@@ -220,7 +220,7 @@ fn sums_up(header: &Header) -> bool {
 fn read_record(
     file: &mut impl Read,
     kind: EntryType,
-    place: Place,
+    place: Location,
     extended: &mut Extended,
 ) -> Result<()> {
     if place.size > MAX_RECORD {
@@ -268,7 +268,7 @@ fn add(
     entries: &mut HashMap<String, Entry>,
     header: &Header,
     extended: Extended,
-    place: Place,
+    place: Location,
 ) -> Result<()> {
     let bytes = extended
         .name

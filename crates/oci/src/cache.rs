@@ -82,7 +82,7 @@ impl Cache {
     /// The record cannot be read. A record that cannot be parsed counts as absent.
     pub(super) fn record<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         #[derive(serde::Deserialize)]
-        struct Named {
+        struct BlobOf {
             digest: String,
             size: u64,
         }
@@ -94,7 +94,7 @@ impl Cache {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        let Ok(named) = serde_json::from_slice::<Named>(&bytes) else {
+        let Ok(named) = serde_json::from_slice::<BlobOf>(&bytes) else {
             return Ok(None);
         };
         let there = self.has(&named.digest, named.size);

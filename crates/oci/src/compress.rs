@@ -10,7 +10,7 @@
 //! is read and hashed. At most three batches are in memory.
 //!
 //! Incompressible data (weights, compressed files) is detected by samples of each block, and stored. A
-//! stored block of a file is not even copied: the result references the part of the file ([`Pieces`]).
+//! stored block of a file is not even copied: the result references the part of the file ([`Extents`]).
 //!
 //! Chosen by measurement, text of 100 MB, one core: libdeflate at levels 2 to 7 needs 1.0 to 1.1 s
 //! and produces 49.0 MB; level 1 0.8 s and 50.1 MB; zlib-rs at level 6 1.7 s and 49.3 MB. (pgzip,
@@ -29,7 +29,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::compression::Compression;
-use super::pieces::{self, Piece};
+use super::extents::{self, Extent};
 
 /// What is compressed by itself, in bytes.
 const BLOCK: usize = 512 << 10;
@@ -47,7 +47,7 @@ pub(super) struct Compressed {
     /// Size of the compressed layer in bytes.
     pub(super) size: u64,
     /// What it consists of: parts of what was written, and of the input.
-    pub(super) pieces: Vec<Piece>,
+    pub(super) extents: Vec<Extent>,
 }
 
 /// Compresses all of `input`. Writes the compressed layer to `output`, except for stored blocks if
@@ -60,7 +60,7 @@ pub(super) fn compress(
     origin: Option<u64>,
     progress: &dyn Fn(u64),
 ) -> Result<Compressed> {
-    let mut source = Source {
+    let mut source = BlockReader {
         input,
         hasher: Sha256::new(),
         // Enough blocks for all cores, bounded for memory.
@@ -72,7 +72,7 @@ pub(super) fn compress(
         origin,
         hasher: Sha256::new(),
         size: 0,
-        pieces: Vec::new(),
+        extents: Vec::new(),
     };
     let (mut now, mut next, mut last) = (Batch::default(), Batch::default(), Batch::default());
     source.fill(&mut now)?;
@@ -96,7 +96,7 @@ pub(super) fn compress(
         diff_id: text(source.hasher),
         digest: text(target.hasher),
         size: target.size,
-        pieces: target.pieces,
+        extents: target.extents,
     })
 }
 
@@ -135,14 +135,14 @@ impl Batch {
 }
 
 /// Reads and hashes.
-struct Source<'a> {
+struct BlockReader<'a> {
     input: &'a mut (dyn Read + Send),
     hasher: Sha256,
     /// Blocks per batch.
     batch: usize,
 }
 
-impl Source<'_> {
+impl BlockReader<'_> {
     /// Fills a batch from the input; leaves it empty at the end.
     fn fill(&mut self, batch: &mut Batch) -> Result<()> {
         batch.used = 0;
@@ -187,7 +187,7 @@ struct Target<'a> {
     origin: Option<u64>,
     hasher: Sha256,
     size: u64,
-    pieces: Vec<Piece>,
+    extents: Vec<Extent>,
 }
 
 impl Target<'_> {
@@ -203,12 +203,12 @@ impl Target<'_> {
     fn write_block(&mut self, block: &Block) -> io::Result<()> {
         if block.stored {
             self.put(&block.output[..block.tail])?;
-            let from_file = self.origin.map(|offset| Piece::Stored {
+            let from_file = self.origin.map(|offset| Extent::Stored {
                 offset,
                 size: block.input.len() as u64,
             });
-            self.pieces.extend(from_file);
-            for (header, chunk) in pieces::stored(self.compression, &block.input) {
+            self.extents.extend(from_file);
+            for (header, chunk) in extents::stored(self.compression, &block.input) {
                 for part in [header.as_ref(), chunk] {
                     if from_file.is_none() {
                         self.put(part)?;
@@ -228,9 +228,9 @@ impl Target<'_> {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.output.write_all(bytes)?;
         self.count(bytes);
-        match self.pieces.last_mut() {
-            Some(Piece::Written { size }) => *size += bytes.len() as u64,
-            _ => self.pieces.push(Piece::Written {
+        match self.extents.last_mut() {
+            Some(Extent::Written { size }) => *size += bytes.len() as u64,
+            _ => self.extents.push(Extent::Written {
                 size: bytes.len() as u64,
             }),
         }
@@ -268,11 +268,11 @@ impl Packer {
             block.output.clear();
             block
                 .output
-                .extend(pieces::before(compression, &block.input));
+                .extend(extents::before(compression, &block.input));
             block.tail = block.output.len();
             block
                 .output
-                .extend(pieces::after(compression, &block.input));
+                .extend(extents::after(compression, &block.input));
             return Ok(());
         }
         match compression {

@@ -13,7 +13,7 @@ use oci_spec::image::{
 };
 
 use super::archive::Archive;
-use super::source::name::{Named, choose_by_name};
+use super::source::name::{NamedImage, choose_by_name};
 use super::{Blob, Content, Image, Manifest, digest_of};
 
 /// The annotation that names the base image (OCI: pre-defined annotation keys).
@@ -140,9 +140,9 @@ pub(super) fn read_tree(tree: Tree<'_>, name: Option<&str>) -> Result<Image> {
 /// The only image, or the one with this name. Entries that are the same image under several names
 /// count as one.
 fn choose<'a>(tree: Tree<'_>, all: &'a [Descriptor], name: Option<&str>) -> Result<&'a Descriptor> {
-    let named: Vec<Named<'a, &'a Descriptor>> = all
+    let named: Vec<NamedImage<'a, &'a Descriptor>> = all
         .iter()
-        .map(|of| Named {
+        .map(|of| NamedImage {
             image: of,
             names: of.annotations().as_ref().map_or_else(Vec::new, |found| {
                 NAMES

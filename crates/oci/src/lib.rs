@@ -26,9 +26,9 @@ mod compression;
 pub mod decoders;
 pub mod dependencies;
 pub mod engine;
+mod extents;
 mod layer;
 pub mod layout;
-mod pieces;
 pub mod pip;
 mod process;
 pub mod program;
@@ -82,7 +82,7 @@ impl Blob {
                 file.seek(SeekFrom::Start(*offset))?;
                 Box::new(file.take(self.size))
             }
-            Content::Pieces(pieces) => Box::new(pieces.reader()?),
+            Content::Extents(extents) => Box::new(extents.reader()?),
         })
     }
 
@@ -91,7 +91,7 @@ impl Blob {
         match &self.content {
             Content::Bytes(_) => Path::new("memory"),
             Content::File { path, .. } => path,
-            Content::Pieces(pieces) => &pieces.source,
+            Content::Extents(extents) => &extents.source,
         }
     }
 }
@@ -107,7 +107,7 @@ enum Content {
         offset: u64,
     },
     /// A layer that was compressed here; its digest is known to be correct.
-    Pieces(pieces::Pieces),
+    Extents(extents::Extents),
 }
 
 impl Content {

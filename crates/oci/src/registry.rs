@@ -32,7 +32,7 @@ pub use credentials::Credentials;
 pub use http::download;
 pub use reference::{InvalidReference, Reference, is_repository};
 
-use auth::{Authorizer, Pass};
+use auth::{Authorization, Authorizer};
 use http::{Http, limited};
 use reference::DOCKER_HUB;
 pub(super) use upload::Stored;
@@ -293,8 +293,13 @@ impl Registry {
     }
 
     /// Adds the authorization to a request. Only the registry's own host gets credentials.
-    fn dress(&self, request: RequestBuilder, url: &Url, pass: &Pass) -> RequestBuilder {
-        match pass.header() {
+    fn authorize(
+        &self,
+        request: RequestBuilder,
+        url: &Url,
+        authorization: &Authorization,
+    ) -> RequestBuilder {
+        match authorization.header() {
             Some(header) if url.origin() == self.base.origin() => {
                 request.header(AUTHORIZATION, header.clone())
             }
@@ -313,9 +318,13 @@ impl Registry {
         let mut patience = Patience::default();
         let client: &Client = self.http.client(&url)?;
         loop {
-            let pass = self.auth.pass(&self.http).await?;
+            let authorization = self.auth.authorization(&self.http).await?;
             let request = add(client.request(method.clone(), url.clone()));
-            match self.http.send(self.dress(request, &url, &pass)).await {
+            match self
+                .http
+                .send(self.authorize(request, &url, &authorization))
+                .await
+            {
                 Ok(response) if is_passing(response.status()) => {
                     let after = retry_after(&response);
                     let error = refused("the registry is busy", response).await;
@@ -327,7 +336,7 @@ impl Registry {
                         && patience.may_log_in()
                         && self
                             .auth
-                            .refused(&self.http, &pass, response.headers())
+                            .refused(&self.http, &authorization, response.headers())
                             .await? => {}
                 Ok(response) => return Ok(response),
                 Err(error) => {

@@ -374,9 +374,9 @@ mod tests {
     use super::*;
 
     /// Returns the bytes seven at a time.
-    struct Pieces(io::Cursor<Vec<u8>>);
+    struct ShortReads(io::Cursor<Vec<u8>>);
 
-    impl Read for Pieces {
+    impl Read for ShortReads {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             let size = buffer.len().min(7);
             self.0.read(&mut buffer[..size])
@@ -384,7 +384,7 @@ mod tests {
     }
 
     fn rows(text: &[u8]) -> Result<Vec<Vec<String>>, String> {
-        let input = Box::new(Pieces(io::Cursor::new(text.to_vec())));
+        let input = Box::new(ShortReads(io::Cursor::new(text.to_vec())));
         let (mut reader, names) = Reader::open("x.csv", input).map_err(|e| e.to_string())?;
         let columns = names.len();
         let mut all = vec![names];

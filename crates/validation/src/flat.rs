@@ -10,7 +10,7 @@ use std::ops::Range;
 
 /// The location of a key's or value's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum TextRange {
     /// In the text itself.
     Plain(Range<usize>),
     /// It has escapes: in the scanner's buffer.
@@ -45,10 +45,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// The text of a key or value.
-    pub(super) fn get(&self, piece: &Piece) -> &str {
+    pub(super) fn get(&self, piece: &TextRange) -> &str {
         match piece {
-            Piece::Plain(range) => &self.text[range.clone()],
-            Piece::Unescaped(range) => &self.unescaped[range.clone()],
+            TextRange::Plain(range) => &self.text[range.clone()],
+            TextRange::Unescaped(range) => &self.unescaped[range.clone()],
         }
     }
 
@@ -71,7 +71,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Inside an object: consumes the next key and its colon; `None` at the end.
-    pub(super) fn member(&mut self, first: bool) -> Result<Option<Piece>, String> {
+    pub(super) fn member(&mut self, first: bool) -> Result<Option<TextRange>, String> {
         if !self.more(first, b'}')? {
             return Ok(None);
         }
@@ -98,7 +98,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Parses a scalar and returns its text; `None` for null.
-    pub(super) fn scalar(&mut self) -> Result<Option<Piece>, String> {
+    pub(super) fn scalar(&mut self) -> Result<Option<TextRange>, String> {
         let start = self.at;
         match self.peek() {
             Some(b'"') => return self.string().map(Some),
@@ -111,7 +111,7 @@ impl<'a> Scanner<'a> {
             if self.text[self.at..].starts_with(word) {
                 let range = self.at..self.at + word.len();
                 self.at = range.end;
-                return Ok(value.then_some(Piece::Plain(range)));
+                return Ok(value.then_some(TextRange::Plain(range)));
             }
         }
         for word in ["NaN", "Infinity"] {
@@ -133,7 +133,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<Piece, String> {
+    fn number(&mut self) -> Result<TextRange, String> {
         let start = self.at;
         let bytes = self.text.as_bytes();
         let digits = |from: usize| {
@@ -158,14 +158,14 @@ impl<'a> Scanner<'a> {
         }
         if good {
             self.at = end;
-            Ok(Piece::Plain(start..end))
+            Ok(TextRange::Plain(start..end))
         } else {
             Err(self.unexpected("a number"))
         }
     }
 
     /// Parses the string that starts here.
-    fn string(&mut self) -> Result<Piece, String> {
+    fn string(&mut self) -> Result<TextRange, String> {
         let start = self.at + 1;
         let bytes = self.text.as_bytes();
         let mut copied = None;
@@ -182,10 +182,10 @@ impl<'a> Scanner<'a> {
             if bytes[stop] == b'"' {
                 self.at = stop + 1;
                 let Some(from) = copied else {
-                    return Ok(Piece::Plain(start..stop));
+                    return Ok(TextRange::Plain(start..stop));
                 };
                 self.unescaped.push_str(part);
-                return Ok(Piece::Unescaped(from..self.unescaped.len()));
+                return Ok(TextRange::Unescaped(from..self.unescaped.len()));
             }
             copied.get_or_insert(self.unescaped.len());
             self.unescaped.push_str(part);

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::io::BufRead;
 
 use super::DataError;
-use super::flat::{Piece, Scanner};
+use super::flat::{Scanner, TextRange};
 use super::lines::JsonLines;
 use super::profile::Profiler;
 
@@ -113,7 +113,7 @@ struct Rows<'a> {
     keys: Vec<String>,
     slots: HashMap<String, usize>,
     /// The last value of each key, with the number of its line.
-    values: Vec<(u64, Option<Piece>)>,
+    values: Vec<(u64, Option<TextRange>)>,
     /// The source of each of the profiler's columns.
     order: Vec<Filled>,
     /// Whether the partition's columns are in `order`.

@@ -296,11 +296,11 @@ fn csv(
 }
 
 /// Reads and splits (CSV) or decodes (Parquet) every source on one thread and does nothing else: the
-/// floor that a benchmark holds the profile against. How many rows and columns there were.
+/// lower bound that benchmarks compare a profile with. How many rows and columns there were.
 ///
 /// # Errors
-/// As [`profile`]; captured traffic and JSON Lines have no such floor.
-pub fn floor(sources: Vec<Source>, format: &Format) -> Result<(u64, usize), DataError> {
+/// As [`profile`]; captured traffic and JSON Lines have no such bound.
+pub fn parse_only(sources: Vec<Source>, format: &Format) -> Result<(u64, usize), DataError> {
     let (mut rows, mut columns) = (0, 0);
     for source in sources {
         let name = source.name;
@@ -321,7 +321,10 @@ pub fn floor(sources: Vec<Source>, format: &Format) -> Result<(u64, usize), Data
                 columns = width;
             }
             Format::Jsonl | Format::Capture(_) => {
-                return Err(DataError::new(name, "the floor is that of CSV and Parquet"));
+                return Err(DataError::new(
+                    name,
+                    "only CSV and Parquet can be parsed without a profile",
+                ));
             }
         }
     }

@@ -11,21 +11,21 @@ pub struct JsonLines<R> {
     input: R,
     limit: usize,
     line: Vec<u8>,
-    place: Place,
+    place: JsonState,
     started: bool,
     is_cut: bool,
 }
 
 /// Where in the JSON of a line its first `read` bytes end.
 #[derive(Default)]
-struct Place {
+struct JsonState {
     read: usize,
     depth: usize,
     in_string: bool,
     is_escaped: bool,
 }
 
-impl Place {
+impl JsonState {
     /// True when the line so far has no object, array or string that is open.
     fn is_between(&mut self, line: &[u8]) -> bool {
         for byte in &line[self.read..] {
@@ -50,7 +50,7 @@ impl<R: BufRead> JsonLines<R> {
             input,
             limit,
             line: Vec::new(),
-            place: Place::default(),
+            place: JsonState::default(),
             started: false,
             is_cut: false,
         }
@@ -86,7 +86,7 @@ impl<R: BufRead> JsonLines<R> {
 
     fn read_line(&mut self) -> Result<bool> {
         self.line.clear();
-        self.place = Place::default();
+        self.place = JsonState::default();
         loop {
             let block = match self.input.fill_buf() {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,

@@ -115,9 +115,10 @@ impl Profile {
     /// The columns differ.
     pub fn merge(&mut self, other: &Self) -> Result<(), String> {
         let known = |theirs: &Column| self.places.contains_key(&theirs.name);
-        let alike = self.columns.len() == other.columns.len() && other.columns.iter().all(known);
+        let same_columns =
+            self.columns.len() == other.columns.len() && other.columns.iter().all(known);
         let open = self.open && other.open;
-        if !alike && !open {
+        if !same_columns && !open {
             return Err("the columns of the two profiles differ".to_owned());
         }
         for column in &mut self.columns {

@@ -32,12 +32,12 @@ impl Length for Shared {
 }
 
 /// A position in a [`Shared`] file.
-pub(super) struct Place {
+pub(super) struct SharedReader {
     file: Arc<File>,
     at: u64,
 }
 
-impl Read for Place {
+impl Read for SharedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read_at(buffer, self.at)?;
         self.at += count as u64;
@@ -46,10 +46,10 @@ impl Read for Place {
 }
 
 impl ChunkReader for Shared {
-    type T = io::BufReader<Place>;
+    type T = io::BufReader<SharedReader>;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        Ok(io::BufReader::new(Place {
+        Ok(io::BufReader::new(SharedReader {
             file: self.file.clone(),
             at: start,
         }))

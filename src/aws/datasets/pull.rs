@@ -101,27 +101,28 @@ pub fn plan(version: &DatasetVersion, root: &Path, read: &(dyn Fn(u64) + Sync)) 
 
 /// The parents of a file must be real directories: a link would leave the target.
 fn check_parents(root: &Path, path: &str, checked: &mut BTreeSet<PathBuf>) -> Result<()> {
-    let mut place = root.to_owned();
+    let mut destination = root.to_owned();
     let Some((parents, _name)) = path.rsplit_once('/') else {
         return Ok(());
     };
     for part in parents.split('/') {
-        place.push(part);
-        if !checked.insert(place.clone()) {
+        destination.push(part);
+        if !checked.insert(destination.clone()) {
             continue;
         }
-        match place.symlink_metadata() {
+        match destination.symlink_metadata() {
             Ok(found) if found.is_dir() => {}
             Ok(_) => {
                 return Err(Failure::usage(format!(
                     "{} is not a directory, but the version has files below it",
-                    place.display()
+                    destination.display()
                 )))
                 .hint("pull into an empty directory");
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", place.display()));
+                return Err(error)
+                    .with_context(|| format!("cannot read {}", destination.display()));
             }
         }
     }
@@ -134,27 +135,27 @@ enum Found {
     Other,
 }
 
-fn look(place: &Path, file: &ManifestFile, read: &(dyn Fn(u64) + Sync)) -> Result<Found> {
-    let metadata = match place.symlink_metadata() {
+fn look(destination: &Path, file: &ManifestFile, read: &(dyn Fn(u64) + Sync)) -> Result<Found> {
+    let metadata = match destination.symlink_metadata() {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", place.display()));
+            return Err(error).with_context(|| format!("cannot read {}", destination.display()));
         }
     };
     if metadata.is_dir() {
         return Err(Failure::usage(format!(
             "{} is a directory, but a file in the version",
-            place.display()
+            destination.display()
         )))
         .hint("pull into an empty directory");
     }
     if !metadata.is_file() || metadata.len() != file.size {
         return Ok(Found::Other);
     }
-    let doing = || format!("cannot read {}", place.display());
+    let doing = || format!("cannot read {}", destination.display());
     let mut sha256 = Sha256::new();
-    let mut opened = File::open(place).with_context(doing)?;
+    let mut opened = File::open(destination).with_context(doing)?;
     let length = hash(&mut opened, &mut sha256, read).with_context(doing)?;
     Ok(if compare(file, length, sha256).is_none() {
         Found::Same
@@ -222,11 +223,11 @@ pub async fn pull(
     let replaced = &replaced;
     let outcomes: Vec<(&ManifestFile, Outcome)> = futures::stream::iter(&plan.todo)
         .map(|file| async move {
-            let place = Place {
+            let destination = Destination {
                 path: plan.root.join(&file.path),
                 taken: replaced.contains(file.path.as_str()),
             };
-            let outcome = one(client, bucket, place, file, done)
+            let outcome = one(client, bucket, destination, file, done)
                 .await
                 .with_context(|| format!("cannot pull {}", file.path))?;
             anyhow::Ok((file, outcome))
@@ -250,7 +251,7 @@ pub async fn pull(
 }
 
 /// The destination of a file.
-struct Place {
+struct Destination {
     path: PathBuf,
     /// Whether a different file exists that may be replaced.
     taken: bool,
@@ -266,11 +267,11 @@ struct Outcome {
 async fn one(
     client: &Client,
     bucket: &str,
-    place: Place,
+    destination: Destination,
     file: &ManifestFile,
     done: &(dyn Fn(u64) + Sync),
 ) -> Result<Outcome> {
-    let (path, size) = (unfinished(&place.path, file), file.size);
+    let (path, size) = (unfinished(&destination.path, file), file.size);
     let mut draft = blocking(move || Draft::open(path, size)).await?;
     let (mut fetched, mut resumed) = (0, draft.length);
     done(resumed);
@@ -296,7 +297,7 @@ async fn one(
             None => {}
         }
         let Some(problem) = compare(file, draft.length, draft.sha256.clone()) else {
-            blocking(move || draft.keep(&place)).await?;
+            blocking(move || draft.keep(&destination)).await?;
             return Ok(Outcome {
                 fetched,
                 resumed,
@@ -365,9 +366,9 @@ async fn fill(
 
 /// The path of a file until it is complete: next to its destination, with a unique name per path and
 /// version.
-fn unfinished(place: &Path, file: &ManifestFile) -> PathBuf {
+fn unfinished(destination: &Path, file: &ManifestFile) -> PathBuf {
     let id = Sha256::digest(format!("{}\0{}", file.path, file.version_id));
-    place.with_file_name(format!("{UNFINISHED}{}", hex::encode(&id[..10])))
+    destination.with_file_name(format!("{UNFINISHED}{}", hex::encode(&id[..10])))
 }
 
 /// An incomplete file.
@@ -443,10 +444,10 @@ impl Draft {
     }
 
     /// Moves the complete file to its destination. A file created there since the plan is kept.
-    fn keep(self, place: &Place) -> Result<()> {
-        let to = &place.path;
+    fn keep(self, destination: &Destination) -> Result<()> {
+        let to = &destination.path;
         let doing = || format!("cannot write {}", to.display());
-        if !place.taken {
+        if !destination.taken {
             let linked = std::fs::hard_link(&self.path, to);
             let there = match &linked {
                 Ok(()) => return self.discard(),
@@ -498,7 +499,7 @@ mod tests {
     #[test]
     fn what_came_after_the_plan_stays() {
         let directory = tempfile::tempdir().unwrap();
-        let place = |taken| Place {
+        let destination = |taken| Destination {
             path: directory.path().join("a"),
             taken,
         };
@@ -507,18 +508,18 @@ mod tests {
             draft.restart().unwrap().write(&[Bytes::from("new")])
         };
         let read = || std::fs::read_to_string(directory.path().join("a")).unwrap();
-        draft().unwrap().keep(&place(false)).unwrap();
+        draft().unwrap().keep(&destination(false)).unwrap();
         assert_eq!(read(), "new");
         assert!(!directory.path().join("draft").exists());
 
         std::fs::write(directory.path().join("a"), "mine").unwrap();
-        let error = draft().unwrap().keep(&place(false)).unwrap_err();
+        let error = draft().unwrap().keep(&destination(false)).unwrap_err();
         assert!(
             error.to_string().contains("came there meanwhile"),
             "{error}"
         );
         assert_eq!(read(), "mine");
-        draft().unwrap().keep(&place(true)).unwrap();
+        draft().unwrap().keep(&destination(true)).unwrap();
         assert_eq!(read(), "new");
     }
 
@@ -545,7 +546,7 @@ mod tests {
         symlink(outside.path(), root.join("sub")).unwrap();
         let error = plan(&version(&[("sub/x", "1")]), root, &|_| {}).unwrap_err();
         assert!(error.to_string().contains("not a directory"), "{error}");
-        // A link in a file's own place is replaced, not followed.
+        // A link in a file's own destination is replaced, not followed.
         std::fs::write(outside.path().join("x"), "1").unwrap();
         symlink(outside.path().join("x"), root.join("x")).unwrap();
         let found = plan(&version(&[("x", "1")]), root, &|_| {}).unwrap();
@@ -568,12 +569,12 @@ mod tests {
         assert_eq!(draft.length, 3);
         let draft = draft.write(&[Bytes::from_static(b"def")]).unwrap();
         assert_eq!(draft.sha256.clone().finalize(), Sha256::digest(b"abcdef"));
-        let place = Place {
+        let destination = Destination {
             path: directory.path().join("whole"),
             taken: false,
         };
-        draft.keep(&place).unwrap();
-        assert_eq!(std::fs::read(place.path).unwrap(), b"abcdef");
+        draft.keep(&destination).unwrap();
+        assert_eq!(std::fs::read(destination.path).unwrap(), b"abcdef");
         std::fs::write(&path, "too long for this").unwrap();
         assert_eq!(Draft::open(path, 6).unwrap().length, 0);
     }

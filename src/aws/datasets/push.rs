@@ -178,21 +178,21 @@ async fn split<'a>(
     known: &BTreeMap<&str, &'a ManifestFile>,
     seen: &(dyn Fn(u64) + Sync),
 ) -> Result<(Vec<&'a ManifestFile>, Vec<LocalFile>)> {
-    let (mut kept, mut changed, mut alike) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut kept, mut changed, mut same_size) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
         match known.get(file.path.as_str()) {
-            Some(before) if before.size == file.size => alike.push((file.clone(), *before)),
+            Some(before) if before.size == file.size => same_size.push((file.clone(), *before)),
             _ => changed.push(file.clone()),
         }
     }
-    let hashed: Vec<_> = alike.iter().map(|(file, _)| file.clone()).collect();
+    let hashed: Vec<_> = same_size.iter().map(|(file, _)| file.clone()).collect();
     let counter = Arc::new(AtomicU64::new(0));
     let count = counter.clone();
     let hashing = move || async move { reading::sha256_of_each(&hashed, &count) };
-    if alike.is_empty() {
+    if same_size.is_empty() {
         return Ok((kept, changed));
     }
-    let wanted = alike
+    let wanted = same_size
         .iter()
         .map(|(_, before)| (before.key.clone(), before.version_id.clone()))
         .collect();
@@ -205,7 +205,7 @@ async fn split<'a>(
         let version = (entry.key.clone(), entry.version_id.clone());
         gone.contains(&version)
     };
-    for ((file, before), sha256) in alike.into_iter().zip(found) {
+    for ((file, before), sha256) in same_size.into_iter().zip(found) {
         if before.sha256 == hex::encode(sha256) && !gone(before) {
             kept.push(before);
         } else {

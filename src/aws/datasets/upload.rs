@@ -143,7 +143,7 @@ pub(super) async fn parts(
         .hint("push again")
 }
 
-enum Piece {
+enum UploadEvent {
     Part(Part),
     End(Digests),
 }
@@ -178,8 +178,8 @@ async fn attempt(
         let room = memory.room(Memory::units(size.min(file.size))).await?;
         let (piece, parts) = blocking(move || {
             Ok(match parts.next()? {
-                Some(part) => (Piece::Part(part), Some(parts)),
-                None => (Piece::End(parts.finish()?), None),
+                Some(part) => (UploadEvent::Part(part), Some(parts)),
+                None => (UploadEvent::End(parts.finish()?), None),
             })
         })
         .await?;
@@ -188,8 +188,8 @@ async fn attempt(
     let steps = pieces
         .map_ok(|(piece, room)| async move {
             let step = match piece {
-                Piece::End(digests) => Some(Step::End(digests)),
-                Piece::Part(part) => self::part(client, uri, id, part, known, sent).await?,
+                UploadEvent::End(digests) => Some(Step::End(digests)),
+                UploadEvent::Part(part) => self::part(client, uri, id, part, known, sent).await?,
             };
             drop(room);
             anyhow::Ok(step)

@@ -65,7 +65,7 @@ pub struct NewJob {
 
 /// A job as it is now.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub struct JobState {
     /// `InProgress`, `Completed`, `Failed`, `Stopping` or `Stopped`.
     pub status: ProcessingJobStatus,
     /// Why it failed, in SageMaker's words.
@@ -141,7 +141,7 @@ fn input(input: Input) -> ProcessingInputBuilder {
 }
 
 /// Describes a job.
-pub async fn describe(clients: &Clients, name: &str) -> Result<Job> {
+pub async fn describe(clients: &Clients, name: &str) -> Result<JobState> {
     let answer = clients
         .sagemaker
         .describe_processing_job()
@@ -149,7 +149,7 @@ pub async fn describe(clients: &Clients, name: &str) -> Result<Job> {
         .send()
         .await
         .aws(format!("cannot look at the processing job {name}"))?;
-    Ok(Job {
+    Ok(JobState {
         status: answer
             .processing_job_status
             .with_context(|| format!("SageMaker gave no status of {name}"))?,

@@ -9,7 +9,7 @@ use mlops_core::names::{DatasetName, InvalidName};
 use mlops_core::text::{bytes, table};
 use serde::Serialize;
 
-use super::{Files, Place, Target, dataset, find};
+use super::{BucketArgs, Files, Target, dataset, find};
 use crate::aws::datasets::{self, Changed, DatasetVersion, ManifestFile};
 use crate::config::Project;
 use crate::context::Context;
@@ -24,7 +24,7 @@ pub struct DiffArgs {
     #[arg(value_name = "[NAME@]VERSION")]
     after: Option<Side>,
     #[command(flatten)]
-    place: Place,
+    bucket_args: BucketArgs,
 }
 
 /// A version, perhaps with its data set. Without `@` it is a version.
@@ -106,7 +106,7 @@ pub(super) async fn run(
     let name = dataset(before.name.as_ref().or(named), project)?;
     let other = named.unwrap_or(&name);
     let clients = ctx.aws().await?;
-    let bucket = args.place.bucket(clients, project).await?;
+    let bucket = args.bucket_args.bucket(clients, project).await?;
     let (before, after) = tokio::try_join!(
         find(ctx, clients, &bucket, &name, before.version.as_deref()),
         find(

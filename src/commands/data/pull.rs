@@ -9,7 +9,7 @@ use mlops_core::names::DatasetName;
 use mlops_core::text::bytes;
 use serde::Serialize;
 
-use super::{Files, Place, Target, dataset, find, verify};
+use super::{BucketArgs, Files, Target, dataset, find, verify};
 use crate::aws::datasets::{self, Finding};
 use crate::config::Project;
 use crate::context::Context;
@@ -24,7 +24,7 @@ pub struct PullArgs {
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    bucket_args: BucketArgs,
 }
 
 /// What a pull did.
@@ -62,7 +62,7 @@ pub(super) async fn run(
         .clone()
         .unwrap_or_else(|| PathBuf::from(name.to_string()));
     let clients = ctx.aws().await?;
-    let bucket = args.place.bucket(clients, project).await?;
+    let bucket = args.bucket_args.bucket(clients, project).await?;
     let version = find(ctx, clients, &bucket, &name, target.version.as_deref()).await?;
     let (files, size) = (version.manifest.files.len(), version.manifest.bytes());
     let id = version.id.clone();

@@ -9,7 +9,7 @@ use mlops_core::names::DatasetName;
 use mlops_core::text::bytes;
 use serde::Serialize;
 
-use super::{Files, Place, dataset};
+use super::{BucketArgs, Files, dataset};
 use crate::aws::datasets;
 use crate::config::Project;
 use crate::context::Context;
@@ -23,7 +23,7 @@ pub struct PushArgs {
     /// The data set (default: the project's)
     name: Option<DatasetName>,
     #[command(flatten)]
-    place: Place,
+    bucket_args: BucketArgs,
 }
 
 /// What a push did.
@@ -57,7 +57,7 @@ pub(super) async fn run(
         Some(project) => ctx.aws_for(project).await?,
         None => ctx.aws().await?,
     };
-    let bucket = args.place.bucket(clients, project).await?;
+    let bucket = args.bucket_args.bucket(clients, project).await?;
     let total = datasets::total(&files);
     let task = ctx.progress.bytes(format!("Pushing {name}"), total);
     let note = ctx.on_interrupt(datasets::STANDS);

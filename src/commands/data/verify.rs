@@ -8,7 +8,7 @@ use mlops_core::names::DatasetName;
 use mlops_core::text::{bytes, table};
 use serde::Serialize;
 
-use super::{Files, Place, Target, dataset, find};
+use super::{BucketArgs, Files, Target, dataset, find};
 use crate::aws::datasets::{self, Finding};
 use crate::aws::s3::Damaged;
 use crate::config::Project;
@@ -21,7 +21,7 @@ pub struct VerifyArgs {
     #[arg(value_name = "NAME[@VERSION]")]
     target: Option<Target>,
     #[command(flatten)]
-    place: Place,
+    bucket_args: BucketArgs,
 }
 
 /// What reading a version back found.
@@ -43,7 +43,7 @@ pub(super) async fn run(
     let target = args.target.clone().unwrap_or_default();
     let name = dataset(target.name.as_ref(), project)?;
     let clients = ctx.aws().await?;
-    let bucket = args.place.bucket(clients, project).await?;
+    let bucket = args.bucket_args.bucket(clients, project).await?;
     let version = find(ctx, clients, &bucket, &name, target.version.as_deref())
         .await
         .map_err(|error| match cause::<Damaged>(&error) {

@@ -8,7 +8,7 @@ use mlops_core::names::DatasetName;
 use mlops_core::text::{bytes, clean, time};
 use serde::Serialize;
 
-use super::{Place, dataset};
+use super::{BucketArgs, dataset};
 use crate::aws::datasets::{self, ListedVersion, Manifest};
 use crate::config::Project;
 use crate::context::Context;
@@ -29,7 +29,7 @@ pub struct VersionsArgs {
     #[arg(long, conflicts_with = "limit")]
     all: bool,
     #[command(flatten)]
-    place: Place,
+    bucket_args: BucketArgs,
 }
 
 /// The versions of a data set.
@@ -72,7 +72,7 @@ pub(super) async fn run(
 ) -> Result<VersionsReport> {
     let name = dataset(args.name.as_ref(), project)?;
     let clients = ctx.aws().await?;
-    let bucket = args.place.bucket(clients, project).await?;
+    let bucket = args.bucket_args.bucket(clients, project).await?;
     let limit = if args.all {
         None
     } else {

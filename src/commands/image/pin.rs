@@ -99,11 +99,11 @@ pub(super) async fn run(ctx: &Context, args: &PinArgs) -> Result<PinReport> {
         pinned: ctx.now().round(jiff::Unit::Second)?,
     };
     if let Some(before) = before {
-        let alike = Pin {
+        let unchanged = Pin {
             pinned: pin.pinned,
             ..before.clone()
         };
-        if alike == pin {
+        if unchanged == pin {
             pin = before;
         }
     }

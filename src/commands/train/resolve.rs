@@ -9,7 +9,7 @@ use mlops_pipeline::{Definition, bind};
 use sha2::{Digest, Sha256};
 
 use super::inputs;
-use crate::aws::branch_image::{self, Place};
+use crate::aws::branch_image::{self, Registries};
 use crate::aws::sagemaker::models::DIRTY;
 use crate::aws::sagemaker::runs::Origin;
 use crate::aws::{Clients, ecr};
@@ -190,7 +190,7 @@ pub(super) async fn start(
         platform.model_package_group.clone(),
     );
     if wanted.missing.contains("ImageUri") {
-        let place = Place {
+        let place = Registries {
             project: project.file.name.as_str(),
             repository: &platform.image_repository,
             group: &platform.model_package_group,

@@ -18,7 +18,7 @@ use crate::context::Context;
 
 /// Where one source lies.
 #[derive(Debug)]
-enum Place {
+enum Location {
     Stdin,
     File(PathBuf),
     Object {
@@ -29,7 +29,7 @@ enum Place {
     },
 }
 
-impl Place {
+impl Location {
     fn name(&self) -> String {
         match self {
             Self::Stdin => "stdin".to_owned(),
@@ -93,8 +93,8 @@ pub(super) async fn objects(
         partitions(&places)?;
     }
     let objects = places.into_iter().filter_map(|place| match place {
-        Place::Object { address, size, .. } => Some((address, size)),
-        Place::Stdin | Place::File(_) => None,
+        Location::Object { address, size, .. } => Some((address, size)),
+        Location::Stdin | Location::File(_) => None,
     });
     Ok((objects.collect(), format))
 }
@@ -104,16 +104,16 @@ async fn resolve(
     ctx: &Context,
     data: &[String],
     format: Option<DataFormat>,
-) -> Result<(Vec<Place>, Format)> {
+) -> Result<(Vec<Location>, Format)> {
     let wanted = format.map(|format| match format {
         DataFormat::Csv => Kind::Csv,
         DataFormat::Jsonl | DataFormat::Capture => Kind::Jsonl,
         DataFormat::Parquet => Kind::Parquet,
     });
-    let mut places: Vec<Place> = Vec::new();
+    let mut places: Vec<Location> = Vec::new();
     for data in data {
         if data == "-" {
-            if places.iter().any(|place| matches!(place, Place::Stdin)) {
+            if places.iter().any(|place| matches!(place, Location::Stdin)) {
                 return Err(Failure::usage("stdin (`-`) can be read only once"));
             }
             if std::io::stdin().is_terminal() {
@@ -122,15 +122,15 @@ async fn resolve(
                 ))
                 .hint("pipe the data: `zcat data.csv.gz | mlops validate -`");
             }
-            places.push(Place::Stdin);
+            places.push(Location::Stdin);
         } else if data.starts_with("s3://") {
             places.extend(remote(ctx, data, wanted).await?);
         } else {
             let files = dataset::files(data, wanted);
-            places.extend(described(files, data)?.into_iter().map(Place::File));
+            places.extend(described(files, data)?.into_iter().map(Location::File));
         }
     }
-    let names: Vec<String> = places.iter().map(Place::name).collect();
+    let names: Vec<String> = places.iter().map(Location::name).collect();
     let kind = match wanted {
         Some(kind) => kind,
         None => dataset::kind(names.iter().map(String::as_str))
@@ -150,14 +150,14 @@ async fn resolve(
 }
 
 /// The columns that directories say, for each place.
-fn partitions(places: &[Place]) -> Result<Vec<Partition>> {
-    let names: Vec<String> = places.iter().map(Place::name).collect();
+fn partitions(places: &[Location]) -> Result<Vec<Partition>> {
+    let names: Vec<String> = places.iter().map(Location::name).collect();
     dataset::partitions(&names)
         .hint("name the directories of one layout; directories such as year=2026 are columns")
 }
 
 /// Whether the first line of JSON Lines is what an endpoint captured.
-async fn first_is_captured(ctx: &Context, places: &[Place]) -> Result<bool> {
+async fn first_is_captured(ctx: &Context, places: &[Location]) -> Result<bool> {
     let Some(place) = places.first().filter(|place| place.is_kept()) else {
         return Ok(false);
     };
@@ -183,7 +183,7 @@ fn described(
 }
 
 /// The object, the version of it, or the data files below the prefix.
-async fn remote(ctx: &Context, data: &str, wanted: Option<Kind>) -> Result<Vec<Place>> {
+async fn remote(ctx: &Context, data: &str, wanted: Option<Kind>) -> Result<Vec<Location>> {
     let (data, version_id) = match data.split_once("?versionId=") {
         Some((_, "")) => return Err(Failure::usage(format!("{data}: the version id is empty"))),
         Some((address, version)) => (address, Some(version.to_owned())),
@@ -191,7 +191,7 @@ async fn remote(ctx: &Context, data: &str, wanted: Option<Kind>) -> Result<Vec<P
     };
     let address: S3Uri = data.parse()?;
     if version_id.is_some() {
-        return Ok(vec![Place::Object {
+        return Ok(vec![Location::Object {
             address,
             version_id,
             size: 0,
@@ -199,7 +199,7 @@ async fn remote(ctx: &Context, data: &str, wanted: Option<Kind>) -> Result<Vec<P
     }
     let clients: &Clients = ctx.aws().await?;
     let mut objects = capture::sized(clients, &address).await?;
-    let place = |(address, size)| Place::Object {
+    let place = |(address, size)| Location::Object {
         address,
         version_id: None,
         size,

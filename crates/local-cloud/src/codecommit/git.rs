@@ -15,7 +15,7 @@ use tokio_util::io::ReaderStream;
 use super::{find, programs, touch};
 use crate::api::{ApiError, ApiResult};
 use crate::children::{Ender, Guarded};
-use crate::{Cloud, door};
+use crate::{Cloud, admission};
 
 /// Serves one request of git's smart HTTP protocol.
 pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
@@ -54,7 +54,7 @@ async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<B
         .status(404)
     })?;
     // Before the look at the records: who may not come in does not learn which repositories exist.
-    door::check_git(cloud, parts, path.trim_end_matches(service))?;
+    admission::check_git(cloud, parts, path.trim_end_matches(service))?;
     let (record, repository) = find(cloud, name).map_err(|error| error.status(404))?;
     if service == "info/refs" {
         repository.settle().await?;

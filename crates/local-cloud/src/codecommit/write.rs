@@ -222,7 +222,7 @@ struct Commit {
 }
 
 #[derive(Default)]
-struct Made {
+struct NewCommit {
     commit: String,
     tree: String,
     added: Vec<Entry>,
@@ -233,11 +233,11 @@ struct Made {
 impl Commit {
     /// Makes the commit and moves the branch to it. `unchanged` is the error when the tree stays
     /// the same.
-    async fn make(&self, cloud: &Cloud, unchanged: &str) -> ApiResult<Made> {
+    async fn make(&self, cloud: &Cloud, unchanged: &str) -> ApiResult<NewCommit> {
         let (_, repository) = find(cloud, &self.repository)?;
         check_branch(&self.branch)?;
         let parent = self.parent(&repository).await?;
-        let mut made = Made::default();
+        let mut made = NewCommit::default();
         let index = self
             .index(&repository, parent.as_deref(), &mut made)
             .await?;
@@ -316,7 +316,7 @@ impl Commit {
         &self,
         repository: &Bare,
         parent: Option<&str>,
-        made: &mut Made,
+        made: &mut NewCommit,
     ) -> ApiResult<String> {
         let mut lines = String::new();
         let mut seen = BTreeSet::new();

@@ -8,12 +8,12 @@ use crate::api::{ApiError, ApiResult};
 /// One filter: a record passes when one of its values matches one of the filter's.
 #[derive(Debug)]
 pub(super) struct Filter {
-    source: Source,
+    source: FilterKey,
     values: Vec<String>,
 }
 
 #[derive(Debug)]
-enum Source {
+enum FilterKey {
     Path(&'static str),
     Tag(String),
     TagKey,
@@ -29,11 +29,11 @@ pub(super) fn parse(input: &Value, known: &[(&str, &'static str)]) -> ApiResult<
         .map(|filter| {
             let name = text(filter, "Name");
             let source = if let Some(key) = name.strip_prefix("tag:") {
-                Source::Tag(key.to_owned())
+                FilterKey::Tag(key.to_owned())
             } else if name == "tag-key" {
-                Source::TagKey
+                FilterKey::TagKey
             } else if let Some((_, path)) = known.iter().find(|(known, _)| *known == name) {
-                Source::Path(path)
+                FilterKey::Path(path)
             } else {
                 return Err(ApiError::new(
                     "InvalidParameterValue",
@@ -53,16 +53,16 @@ impl Filter {
     pub(super) fn matches(&self, record: &Value) -> bool {
         let tags = || record["tagSet"].as_array().into_iter().flatten();
         let found: Vec<String> = match &self.source {
-            Source::Path(path) => {
+            FilterKey::Path(path) => {
                 let mut found = Vec::new();
                 collect(record, path, &mut found);
                 found
             }
-            Source::Tag(key) => tags()
+            FilterKey::Tag(key) => tags()
                 .filter(|tag| text(tag, "key") == key)
                 .map(|tag| text(tag, "value").to_owned())
                 .collect(),
-            Source::TagKey => tags().map(|tag| text(tag, "key").to_owned()).collect(),
+            FilterKey::TagKey => tags().map(|tag| text(tag, "key").to_owned()).collect(),
         };
         found
             .iter()

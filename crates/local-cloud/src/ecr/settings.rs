@@ -14,7 +14,7 @@ use crate::{Cloud, limits, system_tags};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Named {
+pub(super) struct RepositoryName {
     registry_id: Option<String>,
     repository_name: String,
 }
@@ -122,12 +122,15 @@ fn lifecycle_answer(name: &str, policy: Option<String>) -> ApiResult<Value> {
     }))
 }
 
-pub(super) async fn get_lifecycle_policy(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn get_lifecycle_policy(cloud: &Cloud, input: RepositoryName) -> ApiResult<Value> {
     let repository = find(cloud, input.registry_id.as_deref(), &input.repository_name)?;
     lifecycle_answer(&repository.name, repository.lifecycle_policy)
 }
 
-pub(super) async fn delete_lifecycle_policy(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn delete_lifecycle_policy(
+    cloud: &Cloud,
+    input: RepositoryName,
+) -> ApiResult<Value> {
     change(cloud, &input.repository_name, |repository| {
         lifecycle_answer(&repository.name, repository.lifecycle_policy.take())
     })
@@ -174,12 +177,18 @@ fn policy_answer(name: &str, policy: Option<String>) -> ApiResult<Value> {
     Ok(json!({"registryId": ACCOUNT, "repositoryName": name, "policyText": policy}))
 }
 
-pub(super) async fn get_repository_policy(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn get_repository_policy(
+    cloud: &Cloud,
+    input: RepositoryName,
+) -> ApiResult<Value> {
     let repository = find(cloud, input.registry_id.as_deref(), &input.repository_name)?;
     policy_answer(&repository.name, repository.policy)
 }
 
-pub(super) async fn delete_repository_policy(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn delete_repository_policy(
+    cloud: &Cloud,
+    input: RepositoryName,
+) -> ApiResult<Value> {
     change(cloud, &input.repository_name, |repository| {
         policy_answer(&repository.name, repository.policy.take())
     })

@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::admission;
 use crate::api::{ApiError, ApiResult};
-use crate::door;
 use crate::server::connection::{self, Bounds};
 
 /// 6 MB and what Lambda leaves for the frame around a payload (its message names this number).
@@ -127,7 +127,7 @@ async fn serve_within(bounds: Bounds) -> ApiResult<Server> {
 async fn handle(api: &Api, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     // A page in a browser must not take a function's events.
-    if let Err(error) = door::check_origin(&parts) {
+    if let Err(error) = admission::check_origin(&parts) {
         return refuse(StatusCode::FORBIDDEN, &error.code, &error.message);
     }
     let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();

@@ -69,12 +69,12 @@ pub(super) fn active(cloud: &Cloud, name: &str) -> ApiResult<Plan> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Named {
+pub(super) struct FunctionName {
     function_name: String,
     qualifier: Option<String>,
 }
 
-impl Named {
+impl FunctionName {
     fn name(&self, cloud: &Cloud) -> ApiResult<String> {
         name_of(cloud, &self.function_name, self.qualifier.as_deref())
     }
@@ -285,7 +285,7 @@ pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
     Ok(())
 }
 
-pub(super) async fn get(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn get(cloud: &Cloud, input: FunctionName) -> ApiResult<Value> {
     let record = find(cloud, &input.name(cloud)?)?;
     let mut answer = json!({
         "Configuration": record.configuration,
@@ -300,7 +300,7 @@ pub(super) async fn get(cloud: &Cloud, input: Named) -> ApiResult<Value> {
     Ok(answer)
 }
 
-pub(super) async fn get_configuration(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn get_configuration(cloud: &Cloud, input: FunctionName) -> ApiResult<Value> {
     Ok(find(cloud, &input.name(cloud)?)?.configuration)
 }
 
@@ -414,7 +414,7 @@ fn changed(
     Ok(shown)
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn delete(cloud: &Cloud, input: FunctionName) -> ApiResult<Value> {
     if input.qualifier.is_some() {
         return Err(invalid(
             "$LATEST version cannot be deleted without deleting the function.",

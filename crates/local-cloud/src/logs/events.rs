@@ -116,12 +116,12 @@ pub(super) struct Get {
 
 /// The place of an event in its stream.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Place {
+struct StreamPosition {
     time: i64,
     number: i64,
 }
 
-impl Place {
+impl StreamPosition {
     /// 32 digits of time and 24 of number: as long as AWS's, and in the events' order.
     fn encode(self) -> String {
         format!("{:032}{:024}", self.time, self.number)
@@ -138,11 +138,11 @@ impl Place {
 pub(super) async fn get(cloud: &Cloud, input: Get) -> ApiResult<Value> {
     let group = group_name(input.log_group_name, input.log_group_identifier)?;
     let limit = page(input.limit)?;
-    let start = Place {
+    let start = StreamPosition {
         time: input.start_time.unwrap_or(0),
         number: 0,
     };
-    let end = Place {
+    let end = StreamPosition {
         time: input.end_time.unwrap_or(i64::MAX),
         number: 0,
     };
@@ -151,7 +151,7 @@ pub(super) async fn get(cloud: &Cloud, input: Get) -> ApiResult<Value> {
         None => (input.start_from_head, None),
         Some(token) => {
             let (direction, place) = token.split_once('/').ok_or_else(bad_token)?;
-            let place = Place::decode(place).ok_or_else(bad_token)?;
+            let place = StreamPosition::decode(place).ok_or_else(bad_token)?;
             match direction {
                 "f" => (true, Some(place)),
                 "b" => (false, Some(place)),
@@ -161,7 +161,7 @@ pub(super) async fn get(cloud: &Cloud, input: Get) -> ApiResult<Value> {
     };
     let mut found = cloud.store().transaction(|tx| {
         let stream = stream_id(tx, &group, &input.log_stream_name)?;
-        let after = |place: Place| Place {
+        let after = |place: StreamPosition| StreamPosition {
             number: place.number + 1,
             ..place
         };
@@ -178,7 +178,7 @@ pub(super) async fn get(cloud: &Cloud, input: Get) -> ApiResult<Value> {
     }
     // With nothing new the caller's place stays: a client stops when the token repeats.
     let here = from.unwrap_or(start);
-    let beside = |step: i64| Place {
+    let beside = |step: i64| StreamPosition {
         number: here.number + step,
         ..here
     };
@@ -208,7 +208,7 @@ pub(super) async fn get(cloud: &Cloud, input: Get) -> ApiResult<Value> {
 }
 
 struct Found {
-    place: Place,
+    place: StreamPosition,
     ingested: i64,
     message: String,
 }
@@ -217,8 +217,8 @@ struct Found {
 fn select(
     tx: &Transaction<'_>,
     stream: i64,
-    first: Place,
-    end: Place,
+    first: StreamPosition,
+    end: StreamPosition,
     limit: usize,
     direction: &str,
 ) -> ApiResult<Vec<Found>> {
@@ -239,7 +239,7 @@ fn select(
         ],
         |row| {
             Ok(Found {
-                place: Place {
+                place: StreamPosition {
                     time: row.get(0)?,
                     number: row.get(1)?,
                 },
@@ -302,7 +302,7 @@ pub(super) async fn filter(cloud: &Cloud, input: Filter) -> ApiResult<Value> {
         None => (input.start_time.unwrap_or(0), i64::MIN, 0),
         Some(token) => {
             let (stream, place) = token.split_once('/').ok_or_else(bad_token)?;
-            let place = Place::decode(place).ok_or_else(bad_token)?;
+            let place = StreamPosition::decode(place).ok_or_else(bad_token)?;
             (
                 place.time,
                 stream.parse().map_err(|_| bad_token())?,
@@ -342,7 +342,7 @@ pub(super) async fn filter(cloud: &Cloud, input: Filter) -> ApiResult<Value> {
                 break;
             }
             bytes += message.len() + 26;
-            let place = Place {
+            let place = StreamPosition {
                 time: row.get(0)?,
                 number: row.get(2)?,
             };
@@ -426,12 +426,12 @@ mod tests {
 
     #[test]
     fn a_place_survives_its_token() {
-        let place = Place {
+        let place = StreamPosition {
             time: 1_700_000_000_000,
             number: 42,
         };
-        assert_eq!(Place::decode(&place.encode()), Some(place));
+        assert_eq!(StreamPosition::decode(&place.encode()), Some(place));
         assert_eq!(place.encode().len(), 56);
-        assert_eq!(Place::decode("1"), None);
+        assert_eq!(StreamPosition::decode("1"), None);
     }
 }

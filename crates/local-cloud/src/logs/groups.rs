@@ -48,11 +48,11 @@ pub(super) async fn create(cloud: &Cloud, input: Create) -> ApiResult<Value> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Named {
+pub(super) struct LogGroupName {
     log_group_name: String,
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn delete(cloud: &Cloud, input: LogGroupName) -> ApiResult<Value> {
     cloud.store().transaction(|tx| {
         let name = [&input.log_group_name];
         tx.execute(
@@ -149,7 +149,7 @@ pub(super) async fn put_retention(cloud: &Cloud, input: Retention) -> ApiResult<
     set_retention(cloud, &input.log_group_name, Some(input.retention_in_days))
 }
 
-pub(super) async fn delete_retention(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn delete_retention(cloud: &Cloud, input: LogGroupName) -> ApiResult<Value> {
     set_retention(cloud, &input.log_group_name, None)
 }
 

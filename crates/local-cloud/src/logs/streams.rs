@@ -10,12 +10,12 @@ use crate::api::{ApiError, ApiResult};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Named {
+pub(super) struct LogStreamName {
     log_group_name: String,
     log_stream_name: String,
 }
 
-pub(super) async fn create(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn create(cloud: &Cloud, input: LogStreamName) -> ApiResult<Value> {
     let name = &input.log_stream_name;
     if name.is_empty() || name.len() > 512 || name.contains([':', '*']) {
         return Err(invalid(format!("`{name}` is not a log stream name")));
@@ -36,7 +36,7 @@ pub(super) async fn create(cloud: &Cloud, input: Named) -> ApiResult<Value> {
     })
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn delete(cloud: &Cloud, input: LogStreamName) -> ApiResult<Value> {
     cloud.store().transaction(|tx| {
         let id = stream_id(tx, &input.log_group_name, &input.log_stream_name)?;
         tx.execute("DELETE FROM log_events WHERE stream = ?1", [id])?;

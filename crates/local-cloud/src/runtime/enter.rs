@@ -31,7 +31,7 @@ const ORDINARY_USER: u32 = 1000;
 /// What stands between a job and the machine, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Walls {
+pub(super) enum IsolationLevel {
     /// Own users, mounts and processes: the program has no right over what hides the user's
     /// files, sees no other process, and no process of its outlives it.
     Processes,
@@ -44,7 +44,7 @@ pub(super) enum Walls {
     Nothing,
 }
 
-impl Walls {
+impl IsolationLevel {
     /// What is tried, in this order.
     pub(super) const TRIED: [Self; 3] = [Self::Processes, Self::Mounts, Self::Superuser];
 
@@ -102,7 +102,7 @@ pub(super) enum View {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Spec {
     /// The namespaces to enter.
-    pub(super) walls: Walls,
+    pub(super) level: IsolationLevel,
     /// False: a network namespace with nothing in it.
     pub(super) network: bool,
     /// What the program sees in place of the machine's files.
@@ -161,14 +161,14 @@ impl<E: Into<anyhow::Error>> From<E> for Stop {
 fn first_stage(file: &Path) -> Result<u8, Stop> {
     let text = std::fs::read(file)?;
     let spec: Spec = serde_json::from_slice(&text)?;
-    if spec.walls != Walls::Nothing {
+    if spec.level != IsolationLevel::Nothing {
         isolate(&spec)?;
     }
-    if spec.walls.processes() {
+    if spec.level.processes() {
         die_with(spec.parent)?;
         return stages::first(text);
     }
-    if spec.walls.users() {
+    if spec.level.users() {
         step_down()?;
     }
     die_with(spec.parent)?;
@@ -284,10 +284,10 @@ fn isolate(spec: &Spec) -> Result<()> {
     if !spec.network {
         flags |= CloneFlags::CLONE_NEWNET;
     }
-    if spec.walls.processes() {
+    if spec.level.processes() {
         flags |= CloneFlags::CLONE_NEWPID;
     }
-    if spec.walls.users() {
+    if spec.level.users() {
         // The superuser too: what is mounted here must be out of the program's reach.
         unshare(flags | CloneFlags::CLONE_NEWUSER).context("no user and mount namespace")?;
         map(0, uid, gid)?;
@@ -385,7 +385,7 @@ mod stages {
             None::<&str>,
         )
         .context("cannot mount a /proc of its own")?;
-        if spec.walls.users() {
+        if spec.level.users() {
             step_down()?;
         }
         set_pdeathsig(Signal::SIGKILL)?;

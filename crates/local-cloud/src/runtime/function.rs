@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::enter::{Spec, View, Walls};
+use super::enter::{IsolationLevel, Spec, View};
 use super::process::{self, Lines, Running};
 use super::{Isolation, cloud_environment, user_credentials, venv};
 use crate::Cloud;
@@ -47,9 +47,9 @@ pub(crate) async fn launch_function(
 ) -> ApiResult<(Running, Vec<String>)> {
     let isolation = process::isolation(cloud).await?;
     let scratch = process::scratch(&function.directory)?;
-    let (root, walls) = match &isolation {
-        Isolation::Namespace(walls) => (PathBuf::from(TASK_ROOT), *walls),
-        Isolation::Directory(_) => (function.code.clone(), Walls::Nothing),
+    let (root, level) = match &isolation {
+        Isolation::Namespace(level) => (PathBuf::from(TASK_ROOT), *level),
+        Isolation::Directory(_) => (function.code.clone(), IsolationLevel::Nothing),
     };
     let mut notes = Vec::new();
     let mut what = "a process of this machine".to_owned();
@@ -73,7 +73,7 @@ pub(crate) async fn launch_function(
             root.display()
         ),
     });
-    notes.extend(walls.gap().map(str::to_owned));
+    notes.extend(level.gap().map(str::to_owned));
     let mut environment: BTreeMap<String, String> = function
         .environment
         .into_iter()
@@ -90,7 +90,7 @@ pub(crate) async fn launch_function(
         .or_insert_with(|| FUNCTION_PATH.to_owned());
     environment.extend(cloud_environment(cloud, &scratch));
     let spec = Spec {
-        walls,
+        level,
         network: true,
         view: View::Task {
             code: function.code,

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use tokio::sync::{oneshot, watch};
 
 use super::Isolation;
-use super::enter::{Spec, View, Walls};
+use super::enter::{IsolationLevel, Spec, View};
 use crate::api::{ApiError, ApiResult};
 use crate::{Cloud, beneath, clock, logs};
 
@@ -138,9 +138,9 @@ pub(super) async fn isolation(cloud: &Cloud) -> ApiResult<Isolation> {
     nix::sys::prctl::set_dumpable(false).map_err(ApiError::internal)?;
     let found = tokio::task::spawn_blocking(move || -> ApiResult<Isolation> {
         let mut reasons = Vec::new();
-        for walls in Walls::TRIED {
-            match attempt(&parent, walls)? {
-                None => return Ok(Isolation::Namespace(walls)),
+        for level in IsolationLevel::TRIED {
+            match attempt(&parent, level)? {
+                None => return Ok(Isolation::Namespace(level)),
                 Some(reason) => reasons.push(reason),
             }
         }
@@ -153,7 +153,7 @@ pub(super) async fn isolation(cloud: &Cloud) -> ApiResult<Isolation> {
 }
 
 /// Tries the namespaces without a program; the reason when they cannot be entered.
-fn attempt(parent: &Path, walls: Walls) -> ApiResult<Option<String>> {
+fn attempt(parent: &Path, level: IsolationLevel) -> ApiResult<Option<String>> {
     let trial = tempfile::Builder::new()
         .prefix(".trial-")
         .tempdir_in(parent)?;
@@ -162,7 +162,7 @@ fn attempt(parent: &Path, walls: Walls) -> ApiResult<Option<String>> {
     std::fs::create_dir_all(&base_dir)?;
     std::fs::create_dir_all(opt.join("program"))?;
     let output = command(&Spec {
-        walls,
+        level,
         network: true,
         scratch: scratch(&base_dir)?,
         view: View::Job { base_dir, opt },

@@ -4,7 +4,7 @@
 //! checked where credentials are required. The upload itself is then an ordinary `PutObject`, which
 //! streams the file.
 //!
-//! Everything before the file is read unauthenticated, so [`Source`] limits its size.
+//! Everything before the file is read unauthenticated, so [`FileStream`] limits its size.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -109,7 +109,7 @@ pub(super) fn missing(name: &str) -> ApiError {
 /// The bytes of a form. The decoder reads all that has arrived and keeps what it has not understood
 /// yet: it gets one piece at a time, and before the file at most [`MAX_BEFORE_FILE`] bytes in all.
 #[derive(Clone)]
-struct Source(Arc<Mutex<Incoming>>);
+struct FileStream(Arc<Mutex<Incoming>>);
 
 struct Incoming {
     /// `None` after its end.
@@ -122,7 +122,7 @@ struct Incoming {
     pausing: bool,
 }
 
-impl Source {
+impl FileStream {
     fn of(body: Body) -> Self {
         Self(Arc::new(Mutex::new(Incoming {
             body: Some(body.into_data_stream()),
@@ -151,7 +151,7 @@ impl Source {
     }
 }
 
-impl Stream for Source {
+impl Stream for FileStream {
     type Item = std::io::Result<Bytes>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -190,7 +190,7 @@ impl Stream for Source {
 /// Reads the fields up to the file. In all of them `${filename}` is the file's name.
 async fn fields(
     form: &mut Multipart<'static>,
-    source: &Source,
+    source: &FileStream,
 ) -> ApiResult<(Fields, Field<'static>)> {
     let mut fields: Vec<(String, String)> = Vec::new();
     let mut size = 0;
@@ -349,7 +349,7 @@ pub(super) async fn upload(
         .headers()
         .get(CONTENT_TYPE)
         .and_then(|kind| multer::parse_boundary(kind.to_str().ok()?).ok());
-    let source = Source::of(request.into_body());
+    let source = FileStream::of(request.into_body());
     let answered = match boundary {
         Some(boundary) => {
             let mut form = Multipart::new(source.clone(), boundary);
@@ -382,7 +382,7 @@ async fn attempt(
     service: &S3Service,
     (bucket, path): (&str, &str),
     form: &mut Multipart<'static>,
-    source: &Source,
+    source: &FileStream,
 ) -> ApiResult<Result<HttpResponse, StdError>> {
     if bucket.is_empty() || !path.is_empty() {
         return Err(ApiError::new(
@@ -483,7 +483,7 @@ mod tests {
 
     /// The size of a form's file, or the code of the error before it.
     async fn size(body: Body) -> Result<usize, String> {
-        let source = Source::of(body);
+        let source = FileStream::of(body);
         let mut form = Multipart::new(source.clone(), "b");
         let (_, file) = fields(&mut form, &source)
             .await

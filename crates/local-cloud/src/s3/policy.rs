@@ -9,8 +9,8 @@ use sha1::Sha1;
 use sha2::Sha256;
 
 use super::form::{Fields, missing};
+use crate::admission::{self, Credentials, Scope};
 use crate::api::{ApiError, ApiResult};
-use crate::door::{self, Credentials, Scope};
 use crate::{Cloud, limits, sts};
 
 fn denied(message: impl Into<String>) -> ApiError {
@@ -101,13 +101,13 @@ pub(super) fn authenticate(cloud: &Cloud, fields: &Fields) -> ApiResult<()> {
         region: cloud.region().to_owned(),
         service: "s3".to_owned(),
     };
-    door::check_state(&door::access_key(cloud.directory()), &scope)?;
+    admission::check_state(&admission::access_key(cloud.directory()), &scope)?;
     let token = fields.get("x-amz-security-token");
     sts::admit_token(cloud, &scope.access_key, token)?;
     if matches!(cloud.credentials(), Credentials::Any) {
         return Ok(());
     }
-    let Some(secret_key) = door::secret_key(cloud, &scope.access_key)? else {
+    let Some(secret_key) = admission::secret_key(cloud, &scope.access_key)? else {
         return Err(ApiError::new(
             "InvalidAccessKeyId",
             "The AWS Access Key Id you provided does not exist in our records.",

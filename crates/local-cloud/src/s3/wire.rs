@@ -8,8 +8,8 @@ use s3s::host::{S3Host, VirtualHost};
 use s3s::{HttpRequest, S3Error, S3ErrorCode, S3Result};
 
 use super::{chunked, stored};
+use crate::admission::Credentials;
 use crate::api::ApiError;
-use crate::door::Credentials;
 
 /// Where any credentials pass there is no secret to check a signature against, and s3s would
 /// refuse it: the signature is removed, and an aws-chunked body is decoded. Where credentials are

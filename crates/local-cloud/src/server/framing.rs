@@ -25,7 +25,7 @@ impl Ambiguous {
 
 /// Where in the stream of requests the next byte belongs.
 #[derive(Debug)]
-enum Place {
+enum Position {
     Head,
     /// A body of known length: what is left of it.
     Body(u64),
@@ -42,7 +42,7 @@ enum Place {
 /// Follows the bytes that a client sends.
 #[derive(Debug)]
 pub(super) struct Framing {
-    place: Place,
+    position: Position,
     line: Vec<u8>,
     request: usize,
     begun: bool,
@@ -53,7 +53,7 @@ pub(super) struct Framing {
 impl Default for Framing {
     fn default() -> Self {
         Self {
-            place: Place::Head,
+            position: Position::Head,
             line: Vec::new(),
             request: 0,
             begun: false,
@@ -67,25 +67,25 @@ impl Framing {
     /// Takes the next bytes; notes the first ambiguous request.
     pub(super) fn follow(&mut self, mut bytes: &[u8], ambiguous: &Ambiguous) {
         while !bytes.is_empty() {
-            match &mut self.place {
-                Place::Lost => return,
-                Place::Body(left) | Place::Chunk(left) => {
+            match &mut self.position {
+                Position::Lost => return,
+                Position::Body(left) | Position::Chunk(left) => {
                     let count = usize::try_from(*left)
                         .unwrap_or(usize::MAX)
                         .min(bytes.len());
                     *left -= count as u64;
                     bytes = &bytes[count..];
-                    match self.place {
-                        Place::Body(0) => self.place = Place::Head,
-                        Place::Chunk(0) => self.place = Place::Size,
+                    match self.position {
+                        Position::Body(0) => self.position = Position::Head,
+                        Position::Chunk(0) => self.position = Position::Size,
                         _ => {}
                     }
                 }
-                Place::Head | Place::Size | Place::Trailers => {
+                Position::Head | Position::Size | Position::Trailers => {
                     let end = bytes.iter().position(|byte| *byte == b'\n');
                     let (part, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
                     if self.line.len() + part.len() > MAX_HEAD {
-                        self.place = Place::Lost;
+                        self.position = Position::Lost;
                         return;
                     }
                     self.line.extend_from_slice(part);
@@ -93,9 +93,10 @@ impl Framing {
                         let line = std::mem::take(&mut self.line);
                         let stripped = line.strip_suffix(b"\r");
                         // hyper closes the connection if a chunk-size or trailer line ends with a bare LF.
-                        if stripped.is_none() && matches!(self.place, Place::Size | Place::Trailers)
+                        if stripped.is_none()
+                            && matches!(self.position, Position::Size | Position::Trailers)
                         {
-                            self.place = Place::Lost;
+                            self.position = Position::Lost;
                             return;
                         }
                         self.take(stripped.unwrap_or(&line), ambiguous);
@@ -108,25 +109,25 @@ impl Framing {
 
     /// Takes a line.
     fn take(&mut self, line: &[u8], ambiguous: &Ambiguous) {
-        match self.place {
-            Place::Head if line.is_empty() && self.begun => {
+        match self.position {
+            Position::Head if line.is_empty() && self.begun => {
                 self.begun = false;
                 let (length, chunked) = (self.length.take(), std::mem::take(&mut self.chunked));
-                self.place = match (length, chunked) {
+                self.position = match (length, chunked) {
                     (Some(_), true) => {
                         ambiguous.0.store(self.request, Ordering::Relaxed);
-                        Place::Lost
+                        Position::Lost
                     }
-                    (None, true) => Place::Size,
-                    (Some(length), false) if length > 0 => Place::Body(length),
-                    _ => Place::Head,
+                    (None, true) => Position::Size,
+                    (Some(length), false) if length > 0 => Position::Body(length),
+                    _ => Position::Head,
                 };
                 self.request += 1;
             }
             // Empty lines before a request are skipped.
-            Place::Head if line.is_empty() => {}
-            Place::Head if !self.begun => self.begun = true,
-            Place::Head => {
+            Position::Head if line.is_empty() => {}
+            Position::Head if !self.begun => self.begun = true,
+            Position::Head => {
                 let colon = line.iter().position(|byte| *byte == b':');
                 let (name, value) = line.split_at(colon.unwrap_or(line.len()));
                 if name.eq_ignore_ascii_case(b"transfer-encoding") {
@@ -139,21 +140,21 @@ impl Framing {
                     self.length = Some(length.and_then(|length| length.parse().ok()).unwrap_or(0));
                 }
             }
-            Place::Size => {
+            Position::Size => {
                 let digits = line
                     .iter()
                     .take_while(|byte| byte.is_ascii_hexdigit())
                     .count();
                 let size = std::str::from_utf8(&line[..digits]).ok();
-                self.place = match size.and_then(|size| u64::from_str_radix(size, 16).ok()) {
-                    Some(0) => Place::Trailers,
+                self.position = match size.and_then(|size| u64::from_str_radix(size, 16).ok()) {
+                    Some(0) => Position::Trailers,
                     // Its line end is not counted.
-                    Some(size) => size.checked_add(2).map_or(Place::Lost, Place::Chunk),
-                    None => Place::Lost,
+                    Some(size) => size.checked_add(2).map_or(Position::Lost, Position::Chunk),
+                    None => Position::Lost,
                 };
             }
-            Place::Trailers if line.is_empty() => self.place = Place::Head,
-            Place::Trailers | Place::Body(_) | Place::Chunk(_) | Place::Lost => {}
+            Position::Trailers if line.is_empty() => self.position = Position::Head,
+            Position::Trailers | Position::Body(_) | Position::Chunk(_) | Position::Lost => {}
         }
     }
 }

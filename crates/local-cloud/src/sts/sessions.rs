@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Cloud;
+use crate::admission::Scope;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
-use crate::door::Scope;
 use crate::iam::AssumedRole;
 use crate::store::Collection;
 

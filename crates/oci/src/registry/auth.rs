@@ -87,12 +87,12 @@ struct State {
 
 /// An authorization and its number.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pass {
+pub(super) struct Authorization {
     generation: u64,
     header: Option<HeaderValue>,
 }
 
-impl Pass {
+impl Authorization {
     pub(super) fn header(&self) -> Option<&HeaderValue> {
         self.header.as_ref()
     }
@@ -113,7 +113,7 @@ impl Authorizer {
     }
 
     /// The authorization for a request. Renews an old one before it is refused.
-    pub(super) async fn pass(&self, http: &Http) -> Result<Pass> {
+    pub(super) async fn authorization(&self, http: &Http) -> Result<Authorization> {
         let mut state = self.state.lock().await;
         let old = state.renew_at.is_some_and(|at| at <= Instant::now());
         let first = state.header.is_none()
@@ -122,22 +122,22 @@ impl Authorizer {
         if old || first {
             self.renew(&mut state, http).await?;
         }
-        Ok(Pass {
+        Ok(Authorization {
             generation: state.generation,
             header: state.header.clone(),
         })
     }
 
-    /// Renews the authorization after a 401 for a request that carried `pass`. Returns false if there
+    /// Renews the authorization after a 401 for a request that carried `authorization`. Returns false if there
     /// is no other, so that the refusal is final.
     pub(super) async fn refused(
         &self,
         http: &Http,
-        pass: &Pass,
+        authorization: &Authorization,
         headers: &HeaderMap,
     ) -> Result<bool> {
         let mut state = self.state.lock().await;
-        if state.generation != pass.generation {
+        if state.generation != authorization.generation {
             return Ok(true);
         }
         match challenge(headers) {
@@ -443,8 +443,11 @@ mod tests {
             WWW_AUTHENTICATE,
             HeaderValue::from_static("Bearer realm=\"http://tokens.example/t\""),
         );
-        let pass = auth.pass(&http).await.unwrap();
-        let error = auth.refused(&http, &pass, &headers).await.unwrap_err();
+        let authorization = auth.authorization(&http).await.unwrap();
+        let error = auth
+            .refused(&http, &authorization, &headers)
+            .await
+            .unwrap_err();
         assert!(
             error.to_string().contains("not reached by HTTPS"),
             "{error}"
@@ -465,10 +468,15 @@ mod tests {
             Http::new(Network::default()),
             Authorizer::new(Login::Renewed(renew), true),
         );
-        let header = |pass: &Pass| pass.header().unwrap().to_str().unwrap().to_owned();
-        let first = auth.pass(&http).await.unwrap();
+        let header = |authorization: &Authorization| {
+            authorization.header().unwrap().to_str().unwrap().to_owned()
+        };
+        let first = auth.authorization(&http).await.unwrap();
         assert_eq!(header(&first), "Basic token0");
-        assert_eq!(header(&auth.pass(&http).await.unwrap()), "Basic token0");
+        assert_eq!(
+            header(&auth.authorization(&http).await.unwrap()),
+            "Basic token0"
+        );
         // Four uploads are refused concurrently: one new token.
         let basic = HeaderMap::from_iter([(
             WWW_AUTHENTICATE,
@@ -477,11 +485,14 @@ mod tests {
         for headers in [&basic, &HeaderMap::new(), &basic, &basic] {
             assert!(auth.refused(&http, &first, headers).await.unwrap());
         }
-        let second = auth.pass(&http).await.unwrap();
+        let second = auth.authorization(&http).await.unwrap();
         assert_eq!(header(&second), "Basic token1");
         // An old one is not tried first.
         auth.state.lock().await.renew_at = Some(Instant::now());
-        assert_eq!(header(&auth.pass(&http).await.unwrap()), "Basic token2");
+        assert_eq!(
+            header(&auth.authorization(&http).await.unwrap()),
+            "Basic token2"
+        );
         assert_eq!(asked.load(Ordering::Relaxed), 3);
     }
 
@@ -493,13 +504,13 @@ mod tests {
             HeaderValue::from_static("Basic realm=\"x\""),
         )]);
         let auth = Authorizer::new(Login::basic("u", "p"), true);
-        let none = auth.pass(&http).await.unwrap();
+        let none = auth.authorization(&http).await.unwrap();
         assert!(none.header().is_none(), "a password is not shown unasked");
         assert!(auth.refused(&http, &none, &basic).await.unwrap());
-        let pass = auth.pass(&http).await.unwrap();
-        assert!(!auth.refused(&http, &pass, &basic).await.unwrap());
+        let authorization = auth.authorization(&http).await.unwrap();
+        assert!(!auth.refused(&http, &authorization, &basic).await.unwrap());
         let auth = Authorizer::new(Login::Anonymous, true);
-        let none = auth.pass(&http).await.unwrap();
+        let none = auth.authorization(&http).await.unwrap();
         assert!(!auth.refused(&http, &none, &basic).await.unwrap());
         let auth = Authorizer::new(Login::basic("u", "p"), false);
         let error = auth.refused(&http, &none, &basic).await.unwrap_err();

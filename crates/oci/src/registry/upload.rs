@@ -254,11 +254,15 @@ impl Registry {
         sent: &Arc<AtomicU64>,
         position: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Response, Trouble> {
-        let pass = self.auth.pass(&self.http).await?;
+        let authorization = self.auth.authorization(&self.http).await?;
         let client = self.http.client(url)?;
         let length = from.map_or(0, |from| blob.size - from);
         let mut request = self
-            .dress(client.request(method.clone(), url.clone()), url, &pass)
+            .authorize(
+                client.request(method.clone(), url.clone()),
+                url,
+                &authorization,
+            )
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_LENGTH, length);
         if let Some(from) = from.filter(|_| method == Method::PATCH) {
@@ -288,7 +292,7 @@ impl Registry {
             && url.origin() == self.base.origin()
             && self
                 .auth
-                .refused(&self.http, &pass, response.headers())
+                .refused(&self.http, &authorization, response.headers())
                 .await?
         {
             return Err(Trouble::LoggedIn);

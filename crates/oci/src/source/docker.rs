@@ -10,8 +10,8 @@ use serde::Deserialize;
 use tempfile::TempPath;
 
 use super::draft::{Draft, Format, Layer};
-use super::name::{Named, choose_by_name};
-use crate::archive::{Archive, Place};
+use super::name::{NamedImage, choose_by_name};
+use crate::archive::{Archive, Location};
 use crate::digest_of;
 use crate::layout::{BASE, MAX_LAYERS, MAX_MANIFEST};
 
@@ -93,9 +93,9 @@ pub(super) fn read(archive: &Archive, name: Option<&str>, scratch: Vec<TempPath>
 
 /// The only image, or the one with this name. An image may have several entries, one per name.
 fn choose<'a>(shown: &str, all: &'a [Saved], name: Option<&str>) -> Result<&'a Saved> {
-    let named: Vec<Named<'a, &'a Saved>> = all
+    let named: Vec<NamedImage<'a, &'a Saved>> = all
         .iter()
-        .map(|saved| Named {
+        .map(|saved| NamedImage {
             image: saved,
             names: saved.repo_tags.iter().map(String::as_str).collect(),
         })
@@ -140,7 +140,7 @@ fn check_digest(shown: &str, name: &str, bytes: &[u8]) -> Result<()> {
 }
 
 /// Detects a layer's compression by its first bytes.
-fn sniff(archive: &Archive, place: Place) -> Result<Format> {
+fn sniff(archive: &Archive, place: Location) -> Result<Format> {
     let mut start = Vec::new();
     archive.reader(place)?.take(6).read_to_end(&mut start)?;
     Ok(match &start[..] {

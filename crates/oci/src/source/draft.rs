@@ -12,10 +12,10 @@ use oci_spec::image::{Descriptor, Digest as OciDigest, ImageManifestBuilder, Med
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::archive::{self, Place};
+use crate::archive::{self, Location};
 use crate::compress::compress;
 use crate::compression::Compression;
-use crate::pieces::Pieces;
+use crate::extents::Extents;
 use crate::{Blob, Content, Image, Manifest, digest_of, label};
 
 /// How layers are compressed.
@@ -47,7 +47,7 @@ pub(super) struct Layer {
     pub(super) name: String,
     /// Its file.
     pub(super) path: PathBuf,
-    pub(super) place: Place,
+    pub(super) place: Location,
     pub(super) format: Format,
     /// `sha256:…` of the uncompressed archive.
     pub(super) diff_id: String,
@@ -244,11 +244,11 @@ impl Layer {
         let blob = Blob {
             digest: done.digest,
             size: done.size,
-            content: Content::Pieces(Pieces {
+            content: Content::Extents(Extents {
                 written: file.to_path_buf(),
                 source: self.path.clone(),
                 compression,
-                order: done.pieces,
+                order: done.extents,
             }),
         };
         scratch

@@ -7,7 +7,7 @@ use crate::registry::Reference;
 
 /// An image, and its names in the source.
 #[derive(Debug)]
-pub(crate) struct Named<'a, T> {
+pub(crate) struct NamedImage<'a, T> {
     pub(crate) image: T,
     pub(crate) names: Vec<&'a str>,
 }
@@ -15,7 +15,7 @@ pub(crate) struct Named<'a, T> {
 /// The images that `asked` names, or all; `same` decides whether two entries are one image. The exact
 /// spelling comes first, then other spellings of the same name, then a tag alone.
 pub(crate) fn choose_by_name<T: Copy>(
-    all: &[Named<'_, T>],
+    all: &[NamedImage<'_, T>],
     asked: Option<&str>,
     same: impl Fn(T, T) -> bool,
 ) -> Vec<T> {
@@ -64,7 +64,7 @@ mod tests {
         let all: Vec<_> = names
             .iter()
             .enumerate()
-            .map(|(image, names)| Named {
+            .map(|(image, names)| NamedImage {
                 image,
                 names: names.to_vec(),
             })
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_image_of_two_names_is_one_image() {
-        let all = [("a:1", 7), ("a:latest", 7), ("b:1", 8)].map(|(name, image)| Named {
+        let all = [("a:1", 7), ("a:latest", 7), ("b:1", 8)].map(|(name, image)| NamedImage {
             image,
             names: vec![name],
         });

@@ -93,9 +93,9 @@ fn content(blob: &Blob) -> Vec<u8> {
             let size = usize::try_from(blob.size).unwrap();
             std::fs::read(path).unwrap()[offset..offset + size].to_vec()
         }
-        Content::Pieces(pieces) => {
+        Content::Extents(extents) => {
             let mut bytes = Vec::new();
-            pieces.reader().unwrap().read_to_end(&mut bytes).unwrap();
+            extents.reader().unwrap().read_to_end(&mut bytes).unwrap();
             bytes
         }
     }

@@ -44,7 +44,7 @@ const KEPT: &[&str] = &[
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Named {
+pub(super) struct ProcessingJobName {
     processing_job_name: String,
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(json!({ "ProcessingJobArn": arn }))
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn describe(cloud: &Cloud, input: ProcessingJobName) -> ApiResult<Value> {
     super::describe(cloud, KIND, &input.processing_job_name)
 }
 
@@ -80,11 +80,11 @@ pub(super) async fn list(cloud: &Cloud, input: list::Query) -> ApiResult<Value> 
     list::list(cloud, KIND, &input, SUMMARY)
 }
 
-pub(super) async fn stop(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn stop(cloud: &Cloud, input: ProcessingJobName) -> ApiResult<Value> {
     super::stop(cloud, KIND, &input.processing_job_name)
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn delete(cloud: &Cloud, input: ProcessingJobName) -> ApiResult<Value> {
     super::delete(cloud, KIND, &input.processing_job_name)
 }
 

@@ -67,7 +67,7 @@ const REFUSED: &[&str] = &[
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Named {
+pub(super) struct TrainingJobName {
     training_job_name: String,
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(json!({ "TrainingJobArn": arn }))
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn describe(cloud: &Cloud, input: TrainingJobName) -> ApiResult<Value> {
     super::describe(cloud, KIND, &input.training_job_name)
 }
 
@@ -115,11 +115,11 @@ pub(super) async fn list(cloud: &Cloud, input: list::Query) -> ApiResult<Value> 
     list::list(cloud, KIND, &input, SUMMARY)
 }
 
-pub(super) async fn stop(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn stop(cloud: &Cloud, input: TrainingJobName) -> ApiResult<Value> {
     super::stop(cloud, KIND, &input.training_job_name)
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Named) -> ApiResult<Value> {
+pub(super) async fn delete(cloud: &Cloud, input: TrainingJobName) -> ApiResult<Value> {
     super::delete(cloud, KIND, &input.training_job_name)
 }
 

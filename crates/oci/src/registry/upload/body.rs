@@ -13,7 +13,7 @@ use reqwest::Body;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use crate::pieces::Pieces;
+use crate::extents::Extents;
 use crate::{Blob, Content, digest_of};
 
 /// Bytes per read.
@@ -60,10 +60,10 @@ pub(super) fn body(blob: &Blob, from: u64, flow: &Arc<Flow>) -> Result<Body> {
             };
             Ok(stream(flow, move |sender| part.read(from, sender)))
         }
-        Content::Pieces(pieces) => {
-            let (pieces, size) = (pieces.clone(), blob.size);
+        Content::Extents(extents) => {
+            let (extents, size) = (extents.clone(), blob.size);
             Ok(stream(flow, move |sender| {
-                hand_out(&pieces, from, size, sender)
+                hand_out(&extents, from, size, sender)
             }))
         }
     }
@@ -93,12 +93,12 @@ fn stream(
 /// Sends what was compressed here, from byte `from` on. It was hashed during compression, and the
 /// registry hashes it again: hashing once more would cost as much as the upload.
 fn hand_out(
-    pieces: &Pieces,
+    extents: &Extents,
     from: u64,
     size: u64,
     sender: &mpsc::Sender<std::io::Result<Bytes>>,
 ) -> Result<()> {
-    let mut reader = pieces.reader().context("cannot read a compressed layer")?;
+    let mut reader = extents.reader().context("cannot read a compressed layer")?;
     std::io::copy(&mut (&mut reader).take(from), &mut std::io::sink())?;
     let mut left = size - from;
     while left > 0 {

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 
 use super::compression::Compression;
 
-/// A piece of a compressed layer, in the order of the layer.
+/// A extent of a compressed layer, in the order of the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum Extent {
     /// The next bytes of the file that was written.
     Written { size: u64 },
     /// Bytes of the source, each chunk after its header.
@@ -21,21 +21,21 @@ pub(super) enum Piece {
 
 /// A compressed layer in two files.
 #[derive(Debug, Clone)]
-pub(super) struct Pieces {
+pub(super) struct Extents {
     pub(super) written: PathBuf,
     pub(super) source: PathBuf,
     pub(super) compression: Compression,
-    pub(super) order: Vec<Piece>,
+    pub(super) order: Vec<Extent>,
 }
 
-impl Pieces {
+impl Extents {
     /// Reads the layer from its start.
     pub(super) fn reader(&self) -> io::Result<Reader> {
         Ok(Reader {
             written: File::open(&self.written)?,
             source: File::open(&self.source)?,
             compression: self.compression,
-            pieces: self.order.clone().into_iter(),
+            extents: self.order.clone().into_iter(),
             now: Now::Written { left: 0 },
         })
     }
@@ -47,7 +47,7 @@ pub(super) struct Reader {
     written: File,
     source: File,
     compression: Compression,
-    pieces: std::vec::IntoIter<Piece>,
+    extents: std::vec::IntoIter<Extent>,
     now: Now,
 }
 
@@ -85,10 +85,10 @@ impl Read for Reader {
                 Now::Stored { rest, .. } if *rest > 0 => {
                     self.now = chunk_of(self.compression, *rest);
                 }
-                Now::Written { .. } | Now::Stored { .. } => match self.pieces.next() {
+                Now::Written { .. } | Now::Stored { .. } => match self.extents.next() {
                     None => return Ok(0),
-                    Some(Piece::Written { size }) => self.now = Now::Written { left: size },
-                    Some(Piece::Stored { offset, size }) => {
+                    Some(Extent::Written { size }) => self.now = Now::Written { left: size },
+                    Some(Extent::Stored { offset, size }) => {
                         self.source.seek(SeekFrom::Start(offset))?;
                         self.now = chunk_of(self.compression, size);
                     }
@@ -250,14 +250,14 @@ mod tests {
             );
             let written = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(&written, &parts).unwrap();
-            let pieces = Pieces {
+            let extents = Extents {
                 written: written.path().to_owned(),
                 source: source.path().to_owned(),
                 compression,
-                order: done.pieces,
+                order: done.extents,
             };
             let mut found = Vec::new();
-            let mut reader = pieces.reader().unwrap();
+            let mut reader = extents.reader().unwrap();
             for size in (1..).step_by(7919) {
                 let mut buffer = vec![0; size];
                 let count = reader.read(&mut buffer).unwrap();
@@ -280,7 +280,7 @@ mod tests {
             .unwrap();
             assert!(plain == bytes);
             std::fs::write(&written, &parts[..parts.len() - 1]).unwrap();
-            let error = io::copy(&mut pieces.reader().unwrap(), &mut io::sink()).unwrap_err();
+            let error = io::copy(&mut extents.reader().unwrap(), &mut io::sink()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         }
     }

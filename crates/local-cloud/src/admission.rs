@@ -15,7 +15,7 @@ mod signature;
 
 pub(crate) use git::{check_git, git_password};
 
-/// What the door lets in.
+/// The credentials that this server accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Credentials {
     /// Any credentials.

@@ -24,7 +24,7 @@ mod lines;
 mod metrics;
 mod script;
 
-use job::Job;
+use job::AnalyzerJob;
 
 /// Root of a container's files in SageMaker.
 const BASE: &str = "/opt/ml";
@@ -57,7 +57,7 @@ pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Resu
     let base = environment
         .get("SAGEMAKER_BASE_DIR")
         .map_or_else(|| PathBuf::from(BASE), PathBuf::from);
-    let result = Job::read(environment, &base).and_then(|job| analyse(&job, now));
+    let result = AnalyzerJob::read(environment, &base).and_then(|job| analyse(&job, now));
     let text = match &result {
         Ok(analysis) => message(analysis.violations.unwrap_or(0)),
         Err(error) => mlops_core::error::message(error),
@@ -70,7 +70,7 @@ pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Resu
     }
 }
 
-fn analyse(job: &Job, now: jiff::Timestamp) -> Result<Analysis> {
+fn analyse(job: &AnalyzerJob, now: jiff::Timestamp) -> Result<Analysis> {
     let baseline = job
         .baseline_constraints
         .as_ref()
@@ -123,9 +123,11 @@ fn analyse(job: &Job, now: jiff::Timestamp) -> Result<Analysis> {
 /// `CompletedWithViolations` from `Completed`.
 fn message(violations: usize) -> String {
     if violations == 0 {
-        "Completed: Job completed successfully with no violations.".to_owned()
+        "Completed: AnalyzerJob completed successfully with no violations.".to_owned()
     } else {
-        format!("CompletedWithViolations: Job completed successfully with {violations} violations.")
+        format!(
+            "CompletedWithViolations: AnalyzerJob completed successfully with {violations} violations."
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use mlops_validation::dataset::{is_hidden, partitions};
 use mlops_validation::{Baseline, Format, Input, Source};
 
-use super::job::{DatasetFormat, Job, Sides};
+use super::job::{AnalyzerJob, DatasetFormat, Sides};
 use super::lines::{Lines, cut, read};
 use super::script;
 
@@ -19,7 +19,10 @@ const MAX_RECORD: u64 = 128 << 20;
 ///
 /// # Errors
 /// There is none, or it cannot be listed; a preprocessor that cannot be started.
-pub(super) fn open(job: &Job, baseline: Option<&Baseline>) -> Result<(Vec<Source>, Format)> {
+pub(super) fn open(
+    job: &AnalyzerJob,
+    baseline: Option<&Baseline>,
+) -> Result<(Vec<Source>, Format)> {
     let mut files = list(&job.source)
         .with_context(|| format!("cannot read dataset_source {}", job.source.display()))?;
     if matches!(job.format, DatasetFormat::Capture(_)) {
@@ -68,7 +71,7 @@ pub(super) fn open(job: &Job, baseline: Option<&Baseline>) -> Result<(Vec<Source
 
 /// Captured traffic: unchanged, one side of it, or the output of a script.
 fn captured(
-    job: &Job,
+    job: &AnalyzerJob,
     sides: Sides,
     names: &[String],
     files: Vec<PathBuf>,

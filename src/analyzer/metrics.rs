@@ -13,14 +13,14 @@ use anyhow::{Context as _, Result};
 use mlops_validation::{Baseline, Statistics, drift};
 use serde_json::{Value, json};
 
-use super::job::Job;
+use super::job::AnalyzerJob;
 
 /// The file in the directory that the platform collects; only the directory is documented.
 const FILE: &str = "output/metrics/cloudwatch/cloudwatch_metrics.jsonl";
 
 /// The records of an analysis, for every column with `emit_metrics` enabled in the baseline.
 pub(super) fn lines(
-    job: &Job,
+    job: &AnalyzerJob,
     baseline: Option<&Baseline>,
     statistics: &Statistics,
     now: jiff::Timestamp,

@@ -123,10 +123,10 @@ fn analyse(job: &AnalyzerJob, now: jiff::Timestamp) -> Result<Analysis> {
 /// `CompletedWithViolations` from `Completed`.
 fn message(violations: usize) -> String {
     if violations == 0 {
-        "Completed: AnalyzerJob completed successfully with no violations.".to_owned()
+        "Completed: Job completed successfully with no violations.".to_owned()
     } else {
         format!(
-            "CompletedWithViolations: AnalyzerJob completed successfully with {violations} violations."
+            "CompletedWithViolations: Job completed successfully with {violations} violations."
         )
     }
 }

@@ -72,7 +72,7 @@ impl Address {
     }
 }
 
-/// The state directory, lock exclusively by this process.
+/// The state directory, locked exclusively by this process.
 #[derive(Debug)]
 pub(crate) struct StateLock {
     directory: PathBuf,

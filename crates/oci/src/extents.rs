@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use super::compression::Compression;
 
-/// A extent of a compressed layer, in the order of the layer.
+/// An extent of a compressed layer, in the order of the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
     /// The next bytes of the file that was written.

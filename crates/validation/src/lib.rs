@@ -296,7 +296,7 @@ fn csv(
 }
 
 /// Reads and splits (CSV) or decodes (Parquet) every source on one thread and does nothing else: the
-/// lower bound that benchmarks compare a profile with. How many rows and columns there were.
+/// lower bound that benchmarks compare a profile with. Returns the numbers of rows and columns.
 ///
 /// # Errors
 /// As [`profile`]; captured traffic and JSON Lines have no such bound.

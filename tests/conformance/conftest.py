@@ -1,7 +1,7 @@
 """Others' clients against the local cloud: boto3, the aws CLI, skopeo, git.
 
-Run by .ci/run with MLOPS_BIN naming the binary. One server, with a state directory of its own,
-serves the whole session.
+Run by .ci/run with MLOPS_BIN naming the binary, in several processes (pytest-xdist, one file at a time in
+each). In each process one server, with its own state directory, serves all tests.
 """
 
 import json
@@ -14,19 +14,26 @@ import pytest
 from botocore.config import Config
 
 import shapes
+import used_operations
 
 BIN = os.environ.get("MLOPS_BIN", "target/debug/mlops")
 
-# (service, operation) of every call that got an answer which was no error; see test_zz_coverage.py.
-USED = set()
 # What the answers since the last test broke of AWS's service models.
 BROKEN = []
+
+
+def pytest_addoption(parser):
+    parser.addoption("--all-operations", action="store_true", help="fail if no test uses an operation")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(used_operations.Plugin(config))
 
 
 def watch(model, http_response, **_):
     """An after-call handler of botocore: notes the operation and checks its answer."""
     if http_response.status_code < 300:
-        USED.add((model.service_model.service_name, model.name))
+        used_operations.USED.add((model.service_model.service_name, model.name))
     BROKEN.extend(shapes.findings(model, http_response))
 
 
@@ -37,12 +44,6 @@ def answers_match_models():
     found = sorted(set(BROKEN))
     BROKEN.clear()
     assert not found, "answers that AWS's service models do not allow:\n" + "\n".join(found)
-
-
-@pytest.fixture(scope="session")
-def used():
-    """The operations that this session has used with success."""
-    return USED
 
 
 @pytest.fixture(scope="session")

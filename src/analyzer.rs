@@ -125,9 +125,7 @@ fn message(violations: usize) -> String {
     if violations == 0 {
         "Completed: Job completed successfully with no violations.".to_owned()
     } else {
-        format!(
-            "CompletedWithViolations: Job completed successfully with {violations} violations."
-        )
+        format!("CompletedWithViolations: Job completed successfully with {violations} violations.")
     }
 }
 

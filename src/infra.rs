@@ -18,7 +18,7 @@ mod outputs;
 mod stacks;
 
 pub use deploy::{Prepared, deploy, discard, execute, is_deployed, lost, prepare, unchanged};
-pub use outputs::{Network, Platform, Workbench};
+pub use outputs::{Network, Platform, Workbench, analyzer_digest};
 pub use stacks::{
     StackSpec, check_name, endpoint_stack, network, platform_stack, stack_name, validation_stack,
     workbench_stack,

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::{BranchName, ImageTag};
+use mlops_oci::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Branches, toml_problem};
@@ -26,8 +27,8 @@ pub struct Pin {
     pub branch: BranchName,
     /// The ECR repository's name.
     pub repository: String,
-    /// `sha256:…`
-    pub digest: String,
+    /// The image's digest.
+    pub digest: Digest,
     /// The tag that it was pinned by, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<ImageTag>,
@@ -60,20 +61,14 @@ impl Rule {
 impl Pin {
     /// Parses a pin's file (exit 2 if it is invalid); `place` is its origin, for messages.
     pub fn parse(bytes: &[u8], place: &str) -> Result<Self> {
-        let pin: Self = toml::from_slice(bytes)
+        toml::from_slice(bytes)
             .map_err(|error| {
                 let problem = toml_problem(bytes, &error);
                 Failure::usage(format!("{FILE} of {place} is wrong: {problem}"))
             })
             .hint(format!(
                 "`mlops image pin REF` writes {FILE}; without it the branch has no pin"
-            ))?;
-        if is_digest(&pin.digest) {
-            return Ok(pin);
-        }
-        Err(Failure::usage(format!(
-            "{FILE} of {place} is wrong: `digest` is not sha256: and 64 hexadecimal digits"
-        )))
+            ))
     }
 
     /// The pin at a commit.
@@ -92,13 +87,6 @@ impl Pin {
             Err(error) => Err(error).with_context(|| format!("cannot read {FILE}")),
         }
     }
-}
-
-/// True for `sha256:` and 64 lower-case hexadecimal digits.
-pub fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(|hex| {
-        hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    })
 }
 
 impl fmt::Display for Pin {
@@ -121,7 +109,7 @@ mod tests {
         Pin {
             branch: branch.parse().unwrap(),
             repository: "flights".to_owned(),
-            digest: format!("sha256:{}", "a".repeat(64)),
+            digest: format!("sha256:{}", "a".repeat(64)).parse().unwrap(),
             tag: Some("develop".parse().unwrap()),
             pinned: "2026-01-02T03:04:05Z".parse().unwrap(),
         }

@@ -7,7 +7,7 @@ use mlops_core::error::Failure;
 use mlops_core::names::ImageTag;
 use mlops_oci::Image;
 use mlops_oci::push::{self, Target};
-use mlops_oci::registry::{Reference, Registry};
+use mlops_oci::registry::{ImageReference, Registry};
 use mlops_oci::source::{Compression, Options, Source};
 
 use crate::aws::branch_image::{self, BranchImage, Why};
@@ -41,7 +41,7 @@ pub(crate) async fn of_working_tree(
 ) -> Result<BranchImage> {
     let (image, base) = built(ctx, project, revision, !ctx.config.is_local()).await?;
     revision.require_unchanged(project, true)?;
-    let uri: Reference = aws::ecr::repository_uri(clients, repository)
+    let uri: ImageReference = aws::ecr::repository_uri(clients, repository)
         .await?
         .parse()?;
     let registry = ctx.registry(clients).await?;
@@ -60,7 +60,7 @@ pub(crate) async fn of_working_tree(
         mount_from: &mounts,
     };
     let (_, pushed) = send(ctx, &registry, &target, image, None, repository).await?;
-    let described = aws::ecr::by_digest(clients, repository, &pushed.digest)
+    let described = aws::ecr::by_digest(clients, repository, pushed.digest)
         .await?
         .ok_or_else(|| anyhow!("ECR does not know {} after the push", pushed.digest))?;
     Ok(BranchImage {
@@ -117,7 +117,7 @@ pub(crate) async fn built(
 /// The repositories that may have layers: those that were named, and the base's in the same registry.
 pub(crate) fn mount_from(
     named: &[String],
-    to: &Reference,
+    to: &ImageReference,
     base: Option<&str>,
     image: &Source,
 ) -> Vec<String> {
@@ -125,7 +125,7 @@ pub(crate) fn mount_from(
         Source::Ready(image) => image.base.as_deref(),
         Source::Draft(_) => None,
     });
-    let base = base.and_then(|base| base.parse::<Reference>().ok());
+    let base = base.and_then(|base| base.parse::<ImageReference>().ok());
     let base = base.filter(|base| base.host == to.host && base.repository != to.repository);
     named
         .iter()

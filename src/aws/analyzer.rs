@@ -61,8 +61,7 @@ pub async fn ensure(
     registry: impl AsyncFnOnce() -> Result<Registry>,
 ) -> Result<There> {
     let digest = image.digest();
-    let hex = digest.trim_start_matches("sha256:");
-    let tag: ImageTag = format!("{}{}", analyzer::TAG, &hex[..16]).parse()?;
+    let tag = analyzer::tag(digest)?;
     let uri = ecr::repository_uri(clients, repository).await?;
     let uri = format!("{uri}@{digest}");
     let there = ecr::by_tag(clients, repository, tag.as_str()).await?;

@@ -5,6 +5,8 @@ use std::fmt;
 use anyhow::{Context as _, Result, anyhow};
 use mlops_core::error::Hint;
 use mlops_core::names::{BranchName, Version};
+use mlops_oci::Digest;
+use mlops_oci::registry::ImageReference;
 use serde::Serialize;
 
 use super::sagemaker::models::{self, Model, ModelVersion};
@@ -27,8 +29,8 @@ pub struct Registries<'a> {
 /// An image by digest, and why it was chosen.
 #[derive(Debug, Clone, Serialize)]
 pub struct BranchImage {
-    /// `sha256:…`
-    pub digest: String,
+    /// Its digest.
+    pub digest: Digest,
     /// Why it was chosen.
     pub why: Why,
 }
@@ -151,7 +153,7 @@ async fn pinned(
         ))
         .hint(hint);
     }
-    let image = ecr::by_digest(clients, repository, &pin.digest)
+    let image = ecr::by_digest(clients, repository, pin.digest)
         .await?
         .ok_or_else(|| {
             anyhow!(
@@ -249,11 +251,9 @@ async fn marked_live(clients: &Clients, versions: &[ModelVersion]) -> Result<Opt
 }
 
 /// The digest in `HOST/REPOSITORY[:TAG]@DIGEST` when the repository is this one.
-pub fn digest_in<'a>(uri: &'a str, repository: &str) -> Option<&'a str> {
-    let (name, digest) = uri.split_once('@')?;
-    let (_, path) = name.split_once('/')?;
-    let path = path.split(':').next().unwrap_or(path);
-    (path == repository).then_some(digest)
+fn digest_in(uri: &str, repository: &str) -> Option<Digest> {
+    let image: ImageReference = uri.parse().ok()?;
+    image.digest.filter(|_| image.repository == repository)
 }
 
 #[cfg(test)]
@@ -262,14 +262,14 @@ mod tests {
 
     #[test]
     fn a_digest_is_taken_of_this_repository_only() {
-        let uri = "127.0.0.1:4566/team/flights@sha256:ab";
-        assert_eq!(digest_in(uri, "team/flights"), Some("sha256:ab"));
-        assert_eq!(digest_in(uri, "flights"), None);
-        assert_eq!(
-            digest_in("h/flights:v1@sha256:ab", "flights"),
-            Some("sha256:ab")
-        );
-        assert_eq!(digest_in("h/flights:v1", "flights"), None);
+        let digest = Digest::of(b"");
+        let uri = format!("127.0.0.1:4566/team/flights@{digest}");
+        assert_eq!(digest_in(&uri, "team/flights"), Some(digest));
+        assert_eq!(digest_in(&uri, "flights"), None);
+        let both = format!("h.example/flights:v1@{digest}");
+        assert_eq!(digest_in(&both, "flights"), Some(digest));
+        assert_eq!(digest_in("h.example/flights:v1", "flights"), None);
+        assert_eq!(digest_in("h.example/flights@sha256:ab", "flights"), None);
     }
 
     #[test]

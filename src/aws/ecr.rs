@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_ecr::types::{ImageDetail, ImageIdentifier};
 use mlops_core::error::{Failure, Hint};
+use mlops_oci::Digest;
 
 use super::{AwsResultExt, Clients, Expected};
 
@@ -23,8 +24,8 @@ pub struct Login {
 /// An image as the repository describes it.
 #[derive(Debug, Clone)]
 pub struct Described {
-    /// `sha256:…`
-    pub digest: String,
+    /// Its digest.
+    pub digest: Digest,
     /// Its tags, in order.
     pub tags: Vec<String>,
     /// Configuration and layers, in bytes.
@@ -34,7 +35,7 @@ pub struct Described {
     /// Of its manifest.
     pub media_type: Option<String>,
     /// The digest of the manifest that it refers to (a signature names its image so).
-    pub subject: Option<String>,
+    pub subject: Option<Digest>,
     /// The state of its scan, if there was one.
     pub scan: Option<String>,
 }
@@ -81,13 +82,9 @@ pub fn choose<'a>(
         && prefix
             .bytes()
             .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let mut found = images.iter().filter(|image| {
-        hexadecimal
-            && image
-                .digest
-                .strip_prefix("sha256:")
-                .is_some_and(|hex| hex.starts_with(prefix))
-    });
+    let mut found = images
+        .iter()
+        .filter(|image| hexadecimal && image.digest.hex().starts_with(prefix));
     match (found.next(), found.next()) {
         (Some(only), None) => Ok(only),
         (None, _) => Err(Failure::usage(format!(
@@ -161,14 +158,16 @@ pub async fn by_tag(clients: &Clients, repository: &str, tag: &str) -> Result<Op
 pub async fn by_digest(
     clients: &Clients,
     repository: &str,
-    digest: &str,
+    digest: Digest,
 ) -> Result<Option<Described>> {
-    describe(
-        clients,
-        repository,
-        ImageIdentifier::builder().image_digest(digest).build(),
-    )
-    .await
+    describe(clients, repository, identifier(digest)).await
+}
+
+/// An image as ECR's requests name it.
+fn identifier(digest: Digest) -> ImageIdentifier {
+    ImageIdentifier::builder()
+        .image_digest(digest.to_string())
+        .build()
 }
 
 async fn describe(
@@ -193,7 +192,8 @@ async fn describe(
     let Some(answer) = answer else {
         return Ok(None);
     };
-    let image = answer.image_details().first().and_then(read);
+    let first = answer.image_details().first();
+    let image = first.map(read).transpose()?.flatten();
     image
         .map(Some)
         .with_context(|| format!("ECR did not describe an image in `{repository}`"))
@@ -211,17 +211,26 @@ pub async fn list(clients: &Clients, repository: &str) -> Result<Vec<Described>>
     let mut found = Vec::new();
     while let Some(detail) = pages.next().await {
         let detail = detail.aws(format!("cannot list the images of `{repository}`"))?;
-        found.extend(read(&detail));
+        found.extend(read(&detail)?);
     }
     found.sort_by(|a: &Described, b| b.pushed.cmp(&a.pushed).then(a.digest.cmp(&b.digest)));
     Ok(found)
 }
 
-fn read(detail: &ImageDetail) -> Option<Described> {
+/// A digest in a response.
+fn parse_digest(text: &str) -> Result<Digest> {
+    text.parse().context("ECR described an image wrongly")
+}
+
+/// An image of a response; one without a digest is not complete yet.
+fn read(detail: &ImageDetail) -> Result<Option<Described>> {
+    let Some(digest) = detail.image_digest() else {
+        return Ok(None);
+    };
     let mut tags = detail.image_tags().to_vec();
     tags.sort();
-    Some(Described {
-        digest: detail.image_digest()?.to_owned(),
+    Ok(Some(Described {
+        digest: parse_digest(digest)?,
         tags,
         size: detail
             .image_size_in_bytes()
@@ -232,20 +241,21 @@ fn read(detail: &ImageDetail) -> Option<Described> {
             .image_pushed_at()
             .and_then(|time| jiff::Timestamp::from_millisecond(time.to_millis().ok()?).ok()),
         media_type: detail.image_manifest_media_type().map(str::to_owned),
-        subject: detail.subject_manifest_digest().map(str::to_owned),
+        subject: detail
+            .subject_manifest_digest()
+            .map(parse_digest)
+            .transpose()?,
         scan: detail
             .image_scan_status()
             .and_then(|status| Some(status.status()?.as_str().to_owned())),
-    })
+    }))
 }
 
 /// Removes images by digest, with all their tags. An index has to come before its images.
-pub async fn remove(clients: &Clients, repository: &str, digests: &[String]) -> Result<()> {
+pub async fn remove(clients: &Clients, repository: &str, digests: &[Digest]) -> Result<()> {
     // Maximum per call.
     for part in digests.chunks(100) {
-        let ids = part
-            .iter()
-            .map(|digest| ImageIdentifier::builder().image_digest(digest).build());
+        let ids = part.iter().copied().map(identifier);
         let answer = clients
             .ecr
             .batch_delete_image()
@@ -277,9 +287,14 @@ pub async fn remove(clients: &Clients, repository: &str, digests: &[String]) -> 
 mod tests {
     use super::*;
 
+    /// The digest with this beginning.
+    fn full(start: &str) -> Digest {
+        format!("sha256:{start:0<64}").parse().unwrap()
+    }
+
     fn image(digest: &str, tags: &[&str]) -> Described {
         Described {
-            digest: format!("sha256:{digest}"),
+            digest: full(digest),
             tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
             size: 0,
             pushed: None,
@@ -295,12 +310,12 @@ mod tests {
             image("abcd11", &["v1"]),
             image("abcd22", &["abcd11", "abcde"]),
         ];
-        let chosen = |reference: &str| choose(&images, "r", reference).map(|i| i.digest.as_str());
-        assert_eq!(chosen("v1").unwrap(), "sha256:abcd11");
-        assert_eq!(chosen("sha256:abcd2").unwrap(), "sha256:abcd22");
+        let chosen = |reference: &str| choose(&images, "r", reference).map(|i| i.digest);
+        assert_eq!(chosen("v1").unwrap(), full("abcd11"));
+        assert_eq!(chosen("sha256:abcd2").unwrap(), full("abcd22"));
         // Tags take precedence, even if they look like a digest.
-        assert_eq!(chosen("abcd11").unwrap(), "sha256:abcd22");
-        assert_eq!(chosen("sha256:abcd11").unwrap(), "sha256:abcd11");
+        assert_eq!(chosen("abcd11").unwrap(), full("abcd22"));
+        assert_eq!(chosen("sha256:abcd11").unwrap(), full("abcd11"));
         for bad in ["abcd", "abc", "v2", "", "sha256:"] {
             let error = chosen(bad).unwrap_err();
             assert_eq!(

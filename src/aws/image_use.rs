@@ -12,6 +12,8 @@ use aws_sdk_sagemaker::types::{
 use futures::{StreamExt, TryStreamExt, stream};
 use mlops_core::error::{Exit, Failure};
 use mlops_core::names::Version;
+use mlops_oci::Digest;
+use mlops_oci::registry::{ImageReference, TagOrDigest};
 use serde::Serialize;
 
 use super::ecr::Described;
@@ -58,26 +60,25 @@ pub async fn users(
     clients: &Clients,
     scope: Scope<'_>,
     images: &[Described],
-) -> Result<BTreeMap<String, Users>> {
+) -> Result<BTreeMap<Digest, Users>> {
     let Scope {
         repository,
         group,
         pipeline,
     } = scope;
-    let mut users: BTreeMap<String, Users> = BTreeMap::new();
+    let mut users: BTreeMap<Digest, Users> = BTreeMap::new();
     // Runs first: one that ends in the meantime has registered its model when models are listed.
-    for (run, named) in running(clients, pipeline).await? {
-        for name in named {
-            // A run's description contains only the digest.
-            let alone = images.iter().any(|image| image.digest == name);
-            let digest = if alone {
-                Some(name)
-            } else {
-                digest(&name, repository, images)
-            };
-            if let Some(digest) = digest {
-                users.entry(digest).or_default().runs.insert(run.clone());
-            }
+    for run in running(clients, pipeline).await? {
+        // A parameter may have the digest alone, too.
+        let alone = |text: &str| {
+            let digest: Option<Digest> = text.parse().ok();
+            digest.filter(|digest| images.iter().any(|image| image.digest == *digest))
+        };
+        let parameters = run.parameters.iter();
+        let named =
+            parameters.filter_map(|text| alone(text).or_else(|| digest(text, repository, images)));
+        for digest in run.image.into_iter().chain(named) {
+            users.entry(digest).or_default().runs.insert(run.id.clone());
         }
     }
     let mut versions = models::all(clients, group).await?;
@@ -113,27 +114,40 @@ pub async fn users(
 }
 
 /// The digest of an image URI of this repository.
-fn digest(uri: &str, repository: &str, images: &[Described]) -> Option<String> {
-    if let Some(digest) = super::branch_image::digest_in(uri, repository) {
-        return Some(digest.to_owned());
+fn digest(uri: &str, repository: &str, images: &[Described]) -> Option<Digest> {
+    let uri: ImageReference = uri.parse().ok()?;
+    if uri.repository != repository {
+        return None;
     }
-    let (_, path) = uri.split_once('/')?;
-    let (name, tag) = path.split_once(':').unwrap_or((path, "latest"));
-    images
-        .iter()
-        .find(|image| name == repository && image.tags.iter().any(|found| found == tag))
-        .map(|image| image.digest.clone())
+    match uri.target() {
+        TagOrDigest::Digest(digest) => Some(digest),
+        TagOrDigest::Tag(tag) => images
+            .iter()
+            .find(|image| image.tags.iter().any(|found| found == tag))
+            .map(|image| image.digest),
+    }
 }
 
-/// The runs in progress, by id, with possible references to images: the digest in the description, and
-/// the parameters.
-async fn running(clients: &Clients, pipeline: &str) -> Result<Vec<(String, Vec<String>)>> {
+/// A run in progress with possible references to images.
+struct RunningRun {
+    id: String,
+    /// The image in the description.
+    image: Option<Digest>,
+    /// The values of its parameters.
+    parameters: Vec<String>,
+}
+
+/// The runs in progress.
+async fn running(clients: &Clients, pipeline: &str) -> Result<Vec<RunningRun>> {
     let listed = runs::list(clients, pipeline, usize::MAX).await?;
     let going = listed.into_iter().filter(|(_, run)| !run.is_over());
     stream::iter(going.map(|(arn, run)| async move {
         let parameters = runs::parameters(clients, &arn).await?;
-        let named = run.origin.image.into_iter().chain(parameters.into_values());
-        Ok((run.run, named.collect()))
+        Ok(RunningRun {
+            id: run.run,
+            image: run.origin.image,
+            parameters: parameters.into_values().collect(),
+        })
     }))
     .buffered(AT_ONCE)
     .try_collect()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_sagemaker::types::{ArtifactSource, AssociationEdgeType, Direction};
+use mlops_oci::registry::ImageReference;
 use serde::Serialize;
 
 use super::sagemaker::models::Model;
@@ -61,7 +62,9 @@ pub async fn register(clients: &Clients, repository: &str, model: &Model) -> Res
         sources.push((uri, "DataSet", vec![("Version", version.to_owned())]));
     }
     if let Some(image) = property("ImageUri").or(model.image.as_deref())
-        && image.contains("@sha256:")
+        && image
+            .parse::<ImageReference>()
+            .is_ok_and(|image| image.digest.is_some())
     {
         sources.push((image.to_owned(), "Image", Vec::new()));
     }

@@ -57,7 +57,7 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     let before = infra::outputs(clients, &stack).await?;
     let digest = match (&analyzer, &before) {
         (Some(image), _) => Some(image.digest()),
-        (None, Some(before)) => before.get("AnalyzerDigest").map(String::as_str),
+        (None, Some(before)) => infra::analyzer_digest(before)?,
         (None, None) => None,
     };
     let spec = infra::platform_stack(&project, digest);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use mlops_core::error::Hint;
-use serde::Serialize;
+use mlops_oci::Digest;
+use serde::{Serialize, Serializer};
 
 /// What the platform stack made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,9 +28,10 @@ pub struct Platform {
     pub notebook_role: String,
     /// ARN of the key of data, artifacts, images and notebook volumes.
     pub key: String,
-    /// Digest of the image that Processing jobs run for `validate` and `monitor`; `none` before
-    /// one was pushed.
-    pub analyzer_digest: String,
+    /// Digest of the image that Processing jobs run for `validate` and `monitor`; `none` as text
+    /// before one was pushed.
+    #[serde(serialize_with = "digest_or_none")]
+    pub analyzer_digest: Option<Digest>,
 }
 
 /// What the network stack made.
@@ -54,6 +56,29 @@ pub struct Workbench {
     pub notebook: String,
 }
 
+/// The output `AnalyzerDigest` where there is no image.
+pub(super) const NO_ANALYZER: &str = "none";
+
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn digest_or_none<S: Serializer>(digest: &Option<Digest>, to: S) -> Result<S::Ok, S::Error> {
+    match digest {
+        Some(digest) => digest.serialize(to),
+        None => to.serialize_str(NO_ANALYZER),
+    }
+}
+
+/// The digest of the analyzer's image in the outputs of the platform stack. Stacks of earlier
+/// versions do not have it.
+pub fn analyzer_digest(outputs: &BTreeMap<String, String>) -> Result<Option<Digest>> {
+    const NAME: &str = "AnalyzerDigest";
+    match outputs.get(NAME).map(String::as_str) {
+        None | Some(NO_ANALYZER) => Ok(None),
+        Some(text) => Ok(Some(text.parse().with_context(|| {
+            format!("the output {NAME} of the platform stack is wrong")
+        })?)),
+    }
+}
+
 impl Platform {
     /// Reads the outputs of the platform stack.
     pub fn read(stack: &str, outputs: &BTreeMap<String, String>) -> Result<Self> {
@@ -68,8 +93,7 @@ impl Platform {
             endpoint_role: output("EndpointRoleArn")?,
             notebook_role: output("NotebookRoleArn")?,
             key: output("KeyArn")?,
-            // Stacks of earlier versions do not say it.
-            analyzer_digest: output("AnalyzerDigest").unwrap_or_else(|_| "none".to_owned()),
+            analyzer_digest: analyzer_digest(outputs)?,
         })
     }
 }

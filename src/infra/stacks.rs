@@ -3,8 +3,10 @@
 use anyhow::Result;
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::ProjectName;
-use sha2::{Digest, Sha256};
+use mlops_oci::Digest;
+use sha2::{Digest as _, Sha256};
 
+use super::outputs::NO_ANALYZER;
 use super::{Network, Platform};
 use crate::config::Project;
 
@@ -87,7 +89,7 @@ pub fn network(project: &Project) -> StackSpec {
 }
 
 /// The platform, with the digest of the analyzer's image where there is one.
-pub fn platform_stack(project: &Project, analyzer: Option<&str>) -> StackSpec {
+pub fn platform_stack(project: &Project, analyzer: Option<Digest>) -> StackSpec {
     StackSpec {
         name: stack_name(&project.file.name, "platform"),
         template: PLATFORM,
@@ -101,7 +103,10 @@ pub fn platform_stack(project: &Project, analyzer: Option<&str>) -> StackSpec {
                 "ProductionBranch",
                 tag_of(project.file.branches.production.as_str()),
             ),
-            ("AnalyzerDigest", analyzer.unwrap_or("none").to_owned()),
+            (
+                "AnalyzerDigest",
+                analyzer.map_or_else(|| NO_ANALYZER.to_owned(), |digest| digest.to_string()),
+            ),
         ],
         capabilities: &["CAPABILITY_NAMED_IAM"],
         exclusive: false,

@@ -8,7 +8,7 @@ use mlops_core::error::Failure;
 use mlops_core::names::Platform;
 use mlops_oci::base::{Base, SCRATCH, pull};
 use mlops_oci::cache::Cache;
-use mlops_oci::registry::{InvalidReference, Reference, Registry};
+use mlops_oci::registry::{ImageReference, InvalidReference, Registry};
 
 use crate::context::Context;
 
@@ -28,7 +28,7 @@ pub(crate) async fn find(
         let read = move || Base::from_layout(&layout, &name, platform);
         return tokio::task::spawn_blocking(read).await?;
     }
-    let reference: Reference = name
+    let reference: ImageReference = name
         .parse()
         .map_err(|error: InvalidReference| Failure::usage(error.to_string()))?;
     let registry = registry(ctx, &reference).await?;
@@ -51,11 +51,11 @@ pub(crate) async fn find(
 
 /// The registry of a base: the account's own with its token, another with Docker's or podman's
 /// login. A registry on this machine is spoken to without TLS.
-async fn registry(ctx: &Context, reference: &Reference) -> Result<Registry> {
+async fn registry(ctx: &Context, reference: &ImageReference) -> Result<Registry> {
     let of_an_account = reference.host.contains(".dkr.ecr.");
     if of_an_account || (ctx.config.is_local() && reference.is_local()) {
         let own = ctx.registry(ctx.aws().await?).await?;
-        if own.has(reference) {
+        if own.contains(reference) {
             return Ok(own);
         }
     }

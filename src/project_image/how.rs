@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::{Platform, PythonVersion};
-use mlops_oci::Image;
 use mlops_oci::base::SCRATCH;
+use mlops_oci::{Digest, Image};
 
 use crate::config::{Builder, Project};
 use crate::context::Context;
@@ -44,7 +44,7 @@ pub(crate) struct BuiltImage {
     pub(crate) saved: bool,
     pub(crate) builder: Builder,
     pub(crate) base: Option<String>,
-    pub(crate) base_digest: Option<String>,
+    pub(crate) base_digest: Option<Digest>,
     pub(crate) platform: Platform,
     pub(crate) python: Option<PythonVersion>,
     pub(crate) packages: Option<usize>,

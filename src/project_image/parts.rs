@@ -97,7 +97,7 @@ pub(crate) async fn in_layers(
         ),
         None => None,
     };
-    let (name, digest) = (base.name.clone(), base.digest.clone());
+    let (name, digest) = (base.name.clone(), base.digest);
     let counted = packages.as_ref().map(|(found, python)| {
         let count = found.installed.len();
         let mut doubts = found.doubts.clone();

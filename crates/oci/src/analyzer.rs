@@ -13,13 +13,14 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::{Context as _, Result};
 use flate2::Compression;
+use mlops_core::names::ImageTag;
 use oci_spec::image::{ConfigBuilder, MediaType};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::cache::Cache;
 use super::layer::{self, Layer, Writer};
-use super::{Blob, Content, Image};
+use super::{Blob, Content, Digest, Image};
 
 mod libraries;
 mod strip;
@@ -31,6 +32,11 @@ pub const PROGRAM: &str = "/opt/mlops/bin/mlops";
 
 /// Prefix of the tags of analyzer images, which share a repository with the project's own images.
 pub const TAG: &str = "analyzer-";
+
+/// The tag of an analyzer image: it says which image it is, so it never moves.
+pub fn tag(digest: Digest) -> Result<ImageTag> {
+    Ok(format!("{TAG}{}", &digest.hex()[..16]).parse()?)
+}
 
 /// The subcommand that follows the container contract of Model Monitor's analyzer.
 pub const COMMAND: &str = "analyze";
@@ -63,13 +69,13 @@ pub fn build(program: &Path, cache: &Cache) -> Result<Image> {
         ));
     }
     files.sort();
-    let base = kept(cache, "base", &files, true, Compression::default())?;
+    let base = cached_layer(cache, "base", &files, true, Compression::default())?;
     let inside = Path::new(PROGRAM)
         .strip_prefix("/")
         .unwrap_or(Path::new(""));
     let own = [LayerFile::new(inside, &regular(program)?, 0o755)];
     // Fast compression: seconds instead of ten for a debug build.
-    let own = kept(cache, "program", &own, false, Compression::fast())?;
+    let own = cached_layer(cache, "program", &own, false, Compression::fast())?;
     let config = ConfigBuilder::default()
         .entrypoint(vec![PROGRAM.to_owned(), COMMAND.to_owned()])
         .working_dir("/")
@@ -113,13 +119,13 @@ impl LayerFile {
 /// The cache's record of a layer.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
-    digest: String,
+    digest: Digest,
     size: u64,
-    diff_id: String,
+    diff_id: Digest,
 }
 
 /// The layer of these files, from the cache unless the files changed.
-fn kept(
+fn cached_layer(
     cache: &Cache,
     name: &str,
     files: &[LayerFile],
@@ -136,12 +142,12 @@ fn kept(
         record
     } else {
         let record = make(cache, files, with_tmp, compression)?;
-        cache.keep(&name, &record)?;
+        cache.store(&name, &record)?;
         record
     };
     Ok(Layer {
         blob: Blob {
-            content: Content::file(cache.blob(&record.digest)),
+            content: Content::file(cache.blob(record.digest)),
             digest: record.digest,
             size: record.size,
         },
@@ -200,7 +206,7 @@ fn make(
         .map_err(io::IntoInnerError::into_error)
         .context("cannot write the layer")?;
     let layer = finished(Content::Bytes(Vec::new()));
-    cache.insert(scratch, &layer.blob.digest)?;
+    cache.insert(scratch, layer.blob.digest)?;
     Ok(Record {
         digest: layer.blob.digest,
         size: layer.blob.size,
@@ -284,7 +290,7 @@ mod tests {
     #[test]
     fn the_image_holds_the_program_and_all_that_it_needs() {
         let (image, _cache) = image(Path::new(PROGRAM_HERE));
-        let [base, own, config] = &image.manifests[0].blobs[..] else {
+        let [base, own, config] = &image.root.blobs[..] else {
             panic!("two layers and a configuration");
         };
         let base = entries(&content(&base.content));
@@ -314,7 +320,7 @@ mod tests {
     fn the_image_runs_with_nothing_but_its_own_files() {
         let (image, _cache) = image(Path::new(PROGRAM_HERE));
         let root = tempfile::tempdir().unwrap();
-        for blob in &image.manifests[0].blobs[..2] {
+        for blob in &image.root.blobs[..2] {
             let bytes = content(&blob.content);
             tar::Archive::new(flate2::read::GzDecoder::new(&bytes[..]))
                 .unpack(root.path())
@@ -350,7 +356,7 @@ mod tests {
             .unwrap();
         std::fs::write(copy.path(), &bytes).unwrap();
         let (first, _kept) = image(Path::new(PROGRAM_HERE));
-        let digest = || image(copy.path()).0.digest().to_owned();
+        let digest = || image(copy.path()).0.digest();
         for _ in 0..8 {
             // A map of labels without a fixed order would differ occasionally.
             assert_eq!(digest(), first.digest());

@@ -10,7 +10,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde_json::{Value, json};
 
 use super::layer::Layer;
-use super::{Blob, Image, digest_of, layout};
+use super::{Blob, Digest, Image, layout};
 
 mod pull;
 
@@ -28,7 +28,7 @@ pub struct Base {
     /// Its name: `scratch`, a reference, or `oci:DIR`.
     pub name: String,
     /// The digest of the manifest for the platform.
-    pub digest: Option<String>,
+    pub digest: Option<Digest>,
     pub(super) layers: Vec<Layer>,
     /// The image's configuration, unchanged.
     pub(super) configuration: Value,
@@ -58,7 +58,7 @@ impl Base {
     /// # Errors
     /// It has no image for the platform, or cannot be a base.
     pub(super) fn of(image: &Image, name: &str, platform: Platform) -> Result<Self> {
-        let mut current = image.manifests.last().context("the base has no manifest")?;
+        let mut current = &image.root;
         loop {
             let value: Value = serde_json::from_slice(&current.bytes)
                 .with_context(|| format!("the manifest {} is not JSON", current.digest))?;
@@ -69,26 +69,26 @@ impl Base {
             let chosen = choose(index.manifests(), platform).ok_or_else(|| {
                 Failure::usage(format!("the base {name} has no image for {platform}"))
             })?;
-            let digest = chosen.digest().to_string();
+            let digest = Digest::described(chosen)?;
             if digest == current.digest {
                 bail!("the index {digest} names itself");
             }
             current = image
-                .manifests
-                .iter()
+                .manifests()
                 .find(|manifest| manifest.digest == digest)
                 .with_context(|| format!("the base {name} lacks the manifest {digest}"))?;
         }
         let manifest = ImageManifest::from_reader(&current.bytes[..])
             .with_context(|| format!("the manifest {} is none of an image", current.digest))?;
-        let blob = |digest: &str| {
+        let blob = |part: &Descriptor| {
+            let digest = Digest::described(part)?;
             current
                 .blobs
                 .iter()
                 .find(|blob| blob.digest == digest)
                 .with_context(|| format!("the base {name} lacks the blob {digest}"))
         };
-        let configuration = configuration(blob(manifest.config().digest().as_ref())?)?;
+        let configuration = configuration(blob(manifest.config())?)?;
         let architecture = configuration["architecture"].as_str().unwrap_or_default();
         if configuration["os"] != "linux" || architecture != platform.architecture() {
             return Err(Failure::usage(format!(
@@ -97,9 +97,10 @@ impl Base {
             )))
             .hint("name another base, or another --platform");
         }
-        let diff_ids: Vec<String> =
-            serde_json::from_value(configuration["rootfs"]["diff_ids"].clone())
-                .context("the base's configuration lists no layers")?;
+        let diff_ids: Vec<Digest> =
+            serde_json::from_value(configuration["rootfs"]["diff_ids"].clone()).with_context(
+                || format!("cannot read `rootfs.diff_ids` in the configuration of the base {name}"),
+            )?;
         if diff_ids.len() != manifest.layers().len() {
             bail!(
                 "the base {name} has {} layers, but its configuration lists {}",
@@ -112,10 +113,10 @@ impl Base {
             .iter()
             .zip(diff_ids)
             .map(|(layer, diff_id)| {
-                let blob = blob(layer.digest().as_ref())?;
+                let blob = blob(layer)?;
                 Ok(Layer {
                     blob: Blob {
-                        digest: blob.digest.clone(),
+                        digest: blob.digest,
                         size: blob.size,
                         content: blob.content.clone(),
                     },
@@ -126,7 +127,7 @@ impl Base {
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             name: name.to_owned(),
-            digest: Some(current.digest.clone()),
+            digest: Some(current.digest),
             layers,
             configuration,
         })
@@ -193,7 +194,7 @@ fn configuration(blob: &Blob) -> Result<Value> {
     blob.reader()
         .and_then(|mut reader| reader.read_to_end(&mut bytes))
         .with_context(|| format!("cannot read {}", blob.place().display()))?;
-    let digest = digest_of(&bytes);
+    let digest = Digest::of(&bytes);
     if digest != blob.digest {
         bail!("the configuration {} has the digest {digest}", blob.digest);
     }

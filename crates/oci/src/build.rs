@@ -61,7 +61,7 @@ pub fn layers(base: Base, contents: Contents<'_>) -> Result<Image> {
         if !base.name.starts_with("oci:") {
             annotations.insert(BASE_NAME.to_owned(), base.name.clone());
         }
-        annotations.insert(BASE_DIGEST.to_owned(), digest.clone());
+        annotations.insert(BASE_DIGEST.to_owned(), digest.to_string());
     }
     annotations.insert(program::REVISION.to_owned(), contents.revision.to_owned());
     let mut layers = base.layers;
@@ -175,7 +175,7 @@ fn put_first(variables: &mut Vec<String>, name: &str, first: &str, otherwise: Op
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Blob, Content, Manifest, digest_of};
+    use super::super::{Blob, Content, Digest, Manifest};
     use super::*;
     use crate::layout;
     use mlops_core::names::Platform;
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn parts(image: &Image) -> (Value, Value) {
-        let manifest = image.manifests.last().unwrap();
+        let manifest = &image.root;
         let config = manifest.blobs.last().unwrap();
         let Content::Bytes(bytes) = &config.content else {
             panic!("a configuration is small");
@@ -217,30 +217,20 @@ mod tests {
     /// An image of one layer with this configuration, as a registry stores it.
     fn image(config: &Value) -> Image {
         let config = config.to_string().into_bytes();
-        let blob = |bytes: &[u8]| Blob {
-            digest: digest_of(bytes),
-            size: bytes.len() as u64,
-            content: Content::Bytes(bytes.to_vec()),
-        };
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": digest_of(&config), "size": config.len()},
-            "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "digest": digest_of(b"layer"), "size": 5}],
+            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": Digest::of(&config), "size": config.len()},
+            "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "digest": Digest::of(b"layer"), "size": 5}],
         })
         .to_string()
         .into_bytes();
-        Image {
-            manifests: vec![Manifest {
-                digest: digest_of(&manifest),
-                media_type: "application/vnd.docker.distribution.manifest.v2+json".to_owned(),
-                bytes: manifest,
-                blobs: vec![blob(&config), blob(b"layer")],
-            }],
-            base: None,
-            notes: Vec::new(),
-            scratch: Vec::new(),
-        }
+        Image::new(Manifest {
+            digest: Digest::of(&manifest),
+            media_type: "application/vnd.docker.distribution.manifest.v2+json".to_owned(),
+            bytes: manifest,
+            blobs: vec![Blob::of(config), Blob::of(b"layer".to_vec())],
+        })
     }
 
     fn python_base(more: &Value) -> Value {
@@ -251,7 +241,7 @@ mod tests {
                 "Cmd": ["python3"], "Entrypoint": ["tini"], "User": "app",
                 "Labels": {"z": "1", "a": "2"},
             },
-            "rootfs": {"type": "layers", "diff_ids": [digest_of(b"tar")]},
+            "rootfs": {"type": "layers", "diff_ids": [Digest::of(b"tar")]},
             "history": [{"created_by": "somebody"}],
         });
         for (key, value) in more.as_object().unwrap() {
@@ -283,18 +273,18 @@ mod tests {
         assert!(config.get("created").is_none());
         assert_eq!(config["config"]["Labels"]["a"], "2");
         assert_eq!(config["config"]["Labels"][program::REVISION], COMMIT);
-        assert_eq!(config["rootfs"]["diff_ids"][0], digest_of(b"tar"));
+        assert_eq!(config["rootfs"]["diff_ids"][0], json!(Digest::of(b"tar")));
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
         assert_eq!(config["history"].as_array().unwrap().len(), 2);
         assert_eq!(
             manifest["annotations"][BASE_NAME],
             "example.com/python:3.12"
         );
-        assert_eq!(manifest["annotations"][BASE_DIGEST], below.digest());
+        assert_eq!(manifest["annotations"][BASE_DIGEST], json!(below.digest()));
         // Docker's types become OCI's; the bytes are the same.
         assert_eq!(
             manifest["layers"][0],
-            json!({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest_of(b"layer"), "size": 5})
+            json!({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": Digest::of(b"layer"), "size": 5})
         );
     }
 

@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::{NamedTempFile, TempDir};
 
+use super::Digest;
+
 /// The cache of blobs.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -27,11 +29,9 @@ impl Cache {
         &self.root
     }
 
-    /// The path of a blob, whether it exists or not. `digest` is `sha256:` and hexadecimal; the caller
-    /// has computed or validated it.
-    pub(super) fn blob(&self, digest: &str) -> PathBuf {
-        let hex = digest.trim_start_matches("sha256:");
-        self.root.join("blobs/sha256").join(hex)
+    /// The path of a blob, whether it exists or not.
+    pub(super) fn blob(&self, digest: Digest) -> PathBuf {
+        self.root.join("blobs/sha256").join(digest.hex())
     }
 
     /// Creates a temporary file for a blob, on the blobs' file system.
@@ -55,7 +55,7 @@ impl Cache {
     }
 
     /// Moves a file of a workshop into the cache; its digest was verified.
-    pub(super) fn adopt(&self, file: &Path, digest: &str) -> Result<PathBuf> {
+    pub(super) fn adopt(&self, file: &Path, digest: Digest) -> Result<PathBuf> {
         let path = self.blob(digest);
         publish(file)?;
         std::fs::rename(file, &path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -63,12 +63,12 @@ impl Cache {
     }
 
     /// Whether a blob of this size exists.
-    pub(super) fn has(&self, digest: &str, size: u64) -> bool {
+    pub(super) fn has(&self, digest: Digest, size: u64) -> bool {
         std::fs::metadata(self.blob(digest)).is_ok_and(|file| file.is_file() && file.len() == size)
     }
 
     /// Moves a file with a known digest into the cache.
-    pub(super) fn insert(&self, file: NamedTempFile, digest: &str) -> Result<PathBuf> {
+    pub(super) fn insert(&self, file: NamedTempFile, digest: Digest) -> Result<PathBuf> {
         let path = self.blob(digest);
         publish(file.path())?;
         file.persist(&path)
@@ -83,7 +83,7 @@ impl Cache {
     pub(super) fn record<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         #[derive(serde::Deserialize)]
         struct BlobOf {
-            digest: String,
+            digest: Digest,
             size: u64,
         }
         let path = self.root.join(format!("{name}.json"));
@@ -94,15 +94,15 @@ impl Cache {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        let Ok(named) = serde_json::from_slice::<BlobOf>(&bytes) else {
+        let Ok(blob) = serde_json::from_slice::<BlobOf>(&bytes) else {
             return Ok(None);
         };
-        let there = self.has(&named.digest, named.size);
+        let there = self.has(blob.digest, blob.size);
         Ok(there.then(|| serde_json::from_slice(&bytes).ok()).flatten())
     }
 
     /// Stores a record under a name.
-    pub(super) fn keep<T: Serialize>(&self, name: &str, record: &T) -> Result<()> {
+    pub(super) fn store<T: Serialize>(&self, name: &str, record: &T) -> Result<()> {
         let path = self.root.join(format!("{name}.json"));
         let directory = path.parent().unwrap_or(&self.root);
         directory::create(directory)?;

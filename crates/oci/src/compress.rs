@@ -26,8 +26,9 @@ use anyhow::{Context as _, Result, anyhow};
 use libdeflater::{CompressionLvl, Compressor};
 use mlops_core::error::Hint;
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
+use super::Digest;
 use super::compression::Compression;
 use super::extents::{self, Extent};
 
@@ -40,10 +41,10 @@ const ZSTD_LEVEL: i32 = 2;
 /// The result of compression.
 #[derive(Debug)]
 pub(super) struct Compressed {
-    /// `sha256:…` of the input.
-    pub(super) diff_id: String,
-    /// `sha256:…` of the compressed layer.
-    pub(super) digest: String,
+    /// The digest of the input.
+    pub(super) diff_id: Digest,
+    /// The digest of the compressed layer.
+    pub(super) digest: Digest,
     /// Size of the compressed layer in bytes.
     pub(super) size: u64,
     /// What it consists of: parts of what was written, and of the input.
@@ -93,15 +94,11 @@ pub(super) fn compress(
         std::mem::swap(&mut now, &mut next);
     }
     Ok(Compressed {
-        diff_id: text(source.hasher),
-        digest: text(target.hasher),
+        diff_id: source.hasher.into(),
+        digest: target.hasher.into(),
         size: target.size,
         extents: target.extents,
     })
-}
-
-fn text(hasher: Sha256) -> String {
-    format!("sha256:{}", hex::encode(hasher.finalize()))
 }
 
 #[derive(Default)]
@@ -332,7 +329,6 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::digest_of;
 
     fn packed(input: &[u8], compression: Compression) -> (Vec<u8>, Compressed) {
         let mut output = Vec::new();
@@ -377,8 +373,8 @@ mod tests {
                 let input = &whole[..length];
                 let (output, done) = packed(input, compression);
                 assert!(unpacked(&output, compression) == input, "{length}");
-                assert_eq!(done.diff_id, digest_of(input));
-                assert_eq!(done.digest, digest_of(&output));
+                assert_eq!(done.diff_id, Digest::of(input));
+                assert_eq!(done.digest, Digest::of(&output));
                 assert_eq!(done.size, output.len() as u64);
             }
         }

@@ -15,13 +15,13 @@ use mlops_core::error::Hint;
 use mlops_core::names::{Platform, PythonVersion};
 use oci_spec::image::MediaType;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::cache::Cache;
 use super::layer::{Layer, Writer};
 use super::pip::{self, Installer, Python, Trouble};
 use super::requirements::{Requirements, listing, unpinned};
-use super::{Blob, Content, process};
+use super::{Blob, Content, Digest, process};
 
 mod tree;
 
@@ -63,9 +63,9 @@ pub struct Dependencies {
 /// The cache's record of a layer.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
-    digest: String,
+    digest: Digest,
     size: u64,
-    diff_id: String,
+    diff_id: Digest,
     installed: BTreeMap<String, String>,
     markers: Vec<String>,
 }
@@ -119,7 +119,7 @@ pub async fn prepare(
         heard(Step::Packed);
     }
     let record = packing.await??;
-    cache.keep(&name, &record)?;
+    cache.store(&name, &record)?;
     Ok(found(wanted, python, cache, record, false))
 }
 
@@ -272,7 +272,7 @@ fn pack(tree: &Tree, root: &Path, cache: &Cache, step: impl FnMut()) -> Result<R
         .map_err(io::IntoInnerError::into_error)
         .context("cannot write the layer")?;
     let layer = finished(Content::Bytes(Vec::new()));
-    cache.insert(file, &layer.blob.digest)?;
+    cache.insert(file, layer.blob.digest)?;
     Ok(Record {
         digest: layer.blob.digest,
         size: layer.blob.size,
@@ -290,7 +290,7 @@ fn found(
     cached: bool,
 ) -> Dependencies {
     let doubts = doubts(wanted, python, &record);
-    let path = cache.blob(&record.digest);
+    let path = cache.blob(record.digest);
     Dependencies {
         layer: Layer {
             blob: Blob {

@@ -215,7 +215,7 @@ fn length(block: &[u8]) -> [u8; 4] {
 mod tests {
     use super::super::compress::compress;
     use super::*;
-    use crate::digest_of;
+    use crate::Digest;
 
     /// Text, noise of several blocks that is not a multiple of a chunk, and text.
     fn mixed() -> Vec<u8> {
@@ -267,7 +267,7 @@ mod tests {
                 }
             }
             assert!(found == whole);
-            assert_eq!(digest_of(&found), all.digest);
+            assert_eq!(Digest::of(&found), all.digest);
             let mut plain = Vec::new();
             match compression {
                 Compression::Gzip => {

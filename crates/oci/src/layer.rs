@@ -9,13 +9,12 @@ use anyhow::{Result, bail};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use oci_spec::image::{
-    Arch, Config, Descriptor, Digest as OciDigest, ImageConfigurationBuilder, ImageManifestBuilder,
-    MediaType, Os, RootFsBuilder,
+    Arch, Config, ImageConfigurationBuilder, ImageManifestBuilder, MediaType, Os, RootFsBuilder,
 };
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
-use super::{Blob, Content, Image, Manifest, digest_of};
+use super::{Blob, Content, Digest, Image, Manifest};
 
 /// A layer in progress: a gzipped tar archive.
 pub(super) struct Writer<W: Write> {
@@ -26,8 +25,8 @@ pub(super) struct Writer<W: Write> {
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) blob: Blob,
-    /// `sha256:…` of the archive before compression.
-    pub(super) diff_id: String,
+    /// The digest of the archive before compression.
+    pub(super) diff_id: Digest,
     pub(super) media_type: MediaType,
 }
 
@@ -145,29 +144,20 @@ pub(super) fn image(
 /// Assembles an image. The same parts give the same bytes.
 pub(super) fn assemble(parts: Parts) -> Result<Image> {
     let mut configuration = parts.configuration;
-    let diff_ids: Vec<&str> = parts
-        .layers
-        .iter()
-        .map(|layer| layer.diff_id.as_str())
-        .collect();
+    let diff_ids: Vec<Digest> = parts.layers.iter().map(|layer| layer.diff_id).collect();
     configuration["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
     // Labels are an unordered map, and the same image must have the same bytes.
     configuration["config"]["Labels"].sort_all_objects();
-    let configuration = serde_json::to_vec(&configuration)?;
-    let config = Blob {
-        digest: digest_of(&configuration),
-        size: configuration.len() as u64,
-        content: Content::Bytes(configuration),
-    };
+    let config = Blob::of(serde_json::to_vec(&configuration)?);
     let described = parts
         .layers
         .iter()
-        .map(|layer| descriptor(layer.media_type.clone(), &layer.blob))
+        .map(|layer| layer.blob.descriptor(layer.media_type.clone()))
         .collect::<Result<Vec<_>>>()?;
     let manifest = ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(MediaType::ImageManifest)
-        .config(descriptor(MediaType::ImageConfig, &config)?)
+        .config(config.descriptor(MediaType::ImageConfig)?)
         .layers(described)
         .build()?;
     let mut manifest = serde_json::to_value(&manifest)?;
@@ -178,21 +168,15 @@ pub(super) fn assemble(parts: Parts) -> Result<Image> {
     let mut blobs: Vec<Blob> = parts.layers.into_iter().map(|layer| layer.blob).collect();
     blobs.push(config);
     Ok(Image {
-        manifests: vec![Manifest {
-            digest: digest_of(&manifest),
+        base: parts.base,
+        scratch: parts.scratch,
+        ..Image::new(Manifest {
+            digest: Digest::of(&manifest),
             media_type: MediaType::ImageManifest.to_string(),
             bytes: manifest,
             blobs,
-        }],
-        base: parts.base,
-        notes: Vec::new(),
-        scratch: parts.scratch,
+        })
     })
-}
-
-fn descriptor(kind: MediaType, blob: &Blob) -> Result<Descriptor> {
-    let digest: OciDigest = blob.digest.parse()?;
-    Ok(Descriptor::new(kind, blob.size, digest))
 }
 
 /// Forwards bytes, and counts and hashes them.
@@ -211,10 +195,9 @@ impl<W: Write> Hashing<W> {
         }
     }
 
-    /// The writer, the digest (`sha256:…`) and the number of bytes.
-    fn finish(self) -> (W, String, u64) {
-        let digest = format!("sha256:{}", hex::encode(self.hasher.finalize()));
-        (self.inner, digest, self.count)
+    /// The writer, the digest and the number of bytes.
+    fn finish(self) -> (W, Digest, u64) {
+        (self.inner, self.hasher.into(), self.count)
     }
 }
 

@@ -8,13 +8,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
 use mlops_core::error::Hint;
-use oci_spec::image::{
-    Descriptor, DigestAlgorithm, ImageIndex, ImageManifest, MediaType, OciLayout,
-};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType, OciLayout};
 
 use super::archive::Archive;
 use super::source::name::{NamedImage, choose_by_name};
-use super::{Blob, Content, Image, Manifest, digest_of};
+use super::{Blob, Content, Digest, Image, Manifest};
 
 /// The annotation that names the base image (OCI: pre-defined annotation keys).
 pub(super) const BASE: &str = "org.opencontainers.image.base.name";
@@ -61,6 +59,11 @@ impl<'a> Tree<'a> {
             Self::Directory(path) => path.display(),
             Self::Archive(archive) => archive.path().display(),
         }
+    }
+
+    /// The digest of a descriptor in one of its files.
+    fn digest(self, of: &Descriptor) -> Result<Digest> {
+        Digest::described(of).with_context(|| format!("cannot read {}", self.shown()))
     }
 
     /// Whether an entry with this name exists.
@@ -127,14 +130,27 @@ pub(super) fn read_tree(tree: Tree<'_>, name: Option<&str>) -> Result<Image> {
     let index = ImageIndex::from_reader(&index[..])
         .with_context(|| format!("cannot read {}/index.json", tree.shown()))?;
     let root = choose(tree, index.manifests(), name)?;
-    let mut image = Image {
-        manifests: Vec::new(),
-        base: None,
-        notes: Vec::new(),
-        scratch: Vec::new(),
-    };
-    collect(tree, root, 0, &mut image)?;
-    Ok(image)
+    let mut found = Collected::default();
+    collect(tree, root, 0, &mut found)?;
+    let root = found
+        .manifests
+        .pop()
+        .with_context(|| format!("{} holds no image", tree.shown()))?;
+    Ok(Image {
+        members: found.manifests,
+        base: found.base,
+        notes: found.notes,
+        ..Image::new(root)
+    })
+}
+
+/// What a layout's image consists of.
+#[derive(Debug, Default)]
+struct Collected {
+    /// Children first.
+    manifests: Vec<Manifest>,
+    base: Option<String>,
+    notes: Vec<String>,
 }
 
 /// The only image, or the one with this name. Entries that are the same image under several names
@@ -178,34 +194,33 @@ fn choose<'a>(tree: Tree<'_>, all: &'a [Descriptor], name: Option<&str>) -> Resu
 
 /// Whether it is a single image with an uncompressed layer.
 pub(super) fn has_plain_layer(image: &Image) -> bool {
-    let [manifest] = &image.manifests[..] else {
-        return false;
-    };
-    ImageManifest::from_reader(&manifest.bytes[..]).is_ok_and(|manifest| {
-        manifest.layers().iter().any(|layer| {
-            *layer.media_type() == MediaType::ImageLayer
-                || layer.media_type().as_ref() == DOCKER_PLAIN_LAYER
+    image.members.is_empty()
+        && ImageManifest::from_reader(&image.root.bytes[..]).is_ok_and(|manifest| {
+            manifest.layers().iter().any(|layer| {
+                *layer.media_type() == MediaType::ImageLayer
+                    || layer.media_type().as_ref() == DOCKER_PLAIN_LAYER
+            })
         })
-    })
 }
 
 /// Adds what a descriptor references, children first.
-fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Image) -> Result<()> {
+fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Collected) -> Result<()> {
+    let digest = tree.digest(of)?;
     if image
         .manifests
         .iter()
-        .any(|manifest| manifest.digest == of.digest().as_ref())
+        .any(|manifest| manifest.digest == digest)
     {
         return Ok(());
     }
-    let path = blob_path(of)?;
+    let path = blob_path(digest);
     if of.size() > MAX_MANIFEST {
-        bail!("the manifest {} is larger than 4 MiB", of.digest());
+        bail!("the manifest {digest} is larger than 4 MiB");
     }
     let bytes = tree.read(&path, MAX_MANIFEST)?;
-    let digest = digest_of(&bytes);
-    if digest != of.digest().as_ref() {
-        bail!("{path} in {} has the digest {digest}", tree.shown());
+    let found = Digest::of(&bytes);
+    if found != digest {
+        bail!("{path} in {} has the digest {found}", tree.shown());
     }
     let mut blobs = Vec::new();
     let media_type = of.media_type().to_string();
@@ -219,7 +234,7 @@ fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Image) -> Re
             if index.manifests().len() > MAX_LAYERS {
                 bail!("the index {digest} names more than {MAX_LAYERS} images");
             }
-            match present(tree, &index, &digest)? {
+            match present(tree, &index, digest)? {
                 Present::All => {
                     for child in index.manifests() {
                         collect(tree, child, depth + 1, image)?;
@@ -277,8 +292,9 @@ fn parts(tree: Tree<'_>, manifest: &ImageManifest, notes: &mut Vec<String>) -> R
             ));
             continue;
         }
-        let name = blob_path(part)?;
-        let (content, size) = match embedded(part)? {
+        let digest = tree.digest(part)?;
+        let name = blob_path(digest);
+        let (content, size) = match embedded(part, digest)? {
             Some(bytes) if !tree.has(&name) => {
                 let size = bytes.len() as u64;
                 (Content::Bytes(bytes), size)
@@ -293,7 +309,7 @@ fn parts(tree: Tree<'_>, manifest: &ImageManifest, notes: &mut Vec<String>) -> R
             );
         }
         blobs.push(Blob {
-            digest: part.digest().to_string(),
+            digest,
             size,
             content,
         });
@@ -310,10 +326,10 @@ enum Present<'a> {
 
 /// containerd and Docker export the complete index that was pulled, but only the images of the
 /// platforms that were pulled with it.
-fn present<'a>(tree: Tree<'_>, index: &'a ImageIndex, digest: &str) -> Result<Present<'a>> {
+fn present<'a>(tree: Tree<'_>, index: &'a ImageIndex, digest: Digest) -> Result<Present<'a>> {
     let mut found = Vec::new();
     for child in index.manifests() {
-        if tree.has(&blob_path(child)?) {
+        if tree.has(&blob_path(tree.digest(child)?)) {
             found.push(child);
         }
     }
@@ -366,37 +382,33 @@ fn is_foreign(of: &Descriptor) -> bool {
 }
 
 /// The bytes that are embedded in a descriptor (OCI descriptors: `data`), verified against its digest.
-fn embedded(of: &Descriptor) -> Result<Option<Vec<u8>>> {
+fn embedded(of: &Descriptor, digest: Digest) -> Result<Option<Vec<u8>>> {
     let Some(data) = of.data() else {
         return Ok(None);
     };
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(data)
-        .with_context(|| format!("the data of {} is not base64", of.digest()))?;
-    let digest = digest_of(&bytes);
-    if digest != of.digest().as_ref() {
-        bail!("the data of {} has the digest {digest}", of.digest());
+        .with_context(|| format!("the data of {digest} is not base64"))?;
+    let found = Digest::of(&bytes);
+    if found != digest {
+        bail!("the data of {digest} has the digest {found}");
     }
     Ok(Some(bytes))
 }
 
-/// The name of a blob's file. Only SHA-256 digests are accepted: their text is hexadecimal, never a
-/// path.
-fn blob_path(of: &Descriptor) -> Result<String> {
-    if *of.digest().algorithm() != DigestAlgorithm::Sha256 {
-        bail!("{} is not a SHA-256 digest", of.digest());
-    }
-    Ok(format!("blobs/sha256/{}", of.digest().digest()))
+/// The name of a blob's file.
+fn blob_path(digest: Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn write(directory: &Path, bytes: &[u8]) -> String {
-        let digest = digest_of(bytes);
+    fn write(directory: &Path, bytes: &[u8]) -> Digest {
+        let digest = Digest::of(bytes);
         std::fs::create_dir_all(directory.join("blobs/sha256")).unwrap();
-        std::fs::write(directory.join("blobs/sha256").join(&digest[7..]), bytes).unwrap();
+        std::fs::write(directory.join(blob_path(digest)), bytes).unwrap();
         digest
     }
 
@@ -426,7 +438,7 @@ mod tests {
         let image = read(layout(b"layer", 5).path()).unwrap();
         assert_eq!(image.base.as_deref(), Some("python:3.12"));
         assert_eq!(image.size(), 7);
-        assert_eq!(image.manifests[0].digest, image.digest());
+        assert_eq!(image.root.digest, image.digest());
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use oci_spec::image::{Descriptor, MediaType};
+
 pub mod analyzer;
 mod archive;
 pub mod base;
@@ -25,6 +27,7 @@ mod compression;
 #[cfg(feature = "fuzzing")]
 pub mod decoders;
 pub mod dependencies;
+mod digest;
 pub mod engine;
 mod extents;
 mod layer;
@@ -39,11 +42,15 @@ pub mod save;
 pub mod source;
 mod store;
 
+pub use digest::{Digest, InvalidDigest};
+
 /// An image, ready to be pushed.
 #[derive(Debug)]
 pub struct Image {
-    /// Manifests in upload order: the members of an index before the index. The last one is the image.
-    manifests: Vec<Manifest>,
+    /// The manifest or index by which the image is pulled.
+    root: Manifest,
+    /// The manifests that an index names, in upload order.
+    members: Vec<Manifest>,
     /// Its base, if known.
     pub base: Option<String>,
     /// Parts of its source that a push skips, one sentence each.
@@ -55,8 +62,7 @@ pub struct Image {
 /// A manifest and the blobs that it references.
 #[derive(Debug)]
 struct Manifest {
-    /// `sha256:…`
-    digest: String,
+    digest: Digest,
     media_type: String,
     bytes: Vec<u8>,
     blobs: Vec<Blob>,
@@ -65,14 +71,28 @@ struct Manifest {
 /// A configuration or a layer.
 #[derive(Debug)]
 struct Blob {
-    /// `sha256:…`
-    digest: String,
+    digest: Digest,
     /// In bytes.
     size: u64,
     content: Content,
 }
 
 impl Blob {
+    /// A blob of bytes in memory.
+    fn of(bytes: Vec<u8>) -> Self {
+        Self {
+            digest: Digest::of(&bytes),
+            size: bytes.len() as u64,
+            content: Content::Bytes(bytes),
+        }
+    }
+
+    /// Its entry in a manifest.
+    fn descriptor(&self, kind: MediaType) -> anyhow::Result<Descriptor> {
+        let digest: oci_spec::image::Digest = self.digest.to_string().parse()?;
+        Ok(Descriptor::new(kind, self.size, digest))
+    }
+
     /// Reads its bytes from the start, without verifying the digest.
     fn reader(&self) -> io::Result<Box<dyn Read + '_>> {
         Ok(match &self.content {
@@ -121,11 +141,25 @@ impl Content {
 }
 
 impl Image {
-    /// The digest by which the image is pulled: `sha256:…`.
-    pub fn digest(&self) -> &str {
-        self.manifests
-            .last()
-            .map_or("", |manifest| manifest.digest.as_str())
+    /// An image of one manifest, without a base and notes.
+    fn new(root: Manifest) -> Self {
+        Self {
+            root,
+            members: Vec::new(),
+            base: None,
+            notes: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The digest by which the image is pulled.
+    pub fn digest(&self) -> Digest {
+        self.root.digest
+    }
+
+    /// All manifests in upload order: an index follows its members.
+    fn manifests(&self) -> impl Iterator<Item = &Manifest> {
+        self.members.iter().chain([&self.root])
     }
 
     /// The values of a label in the configurations of its images.
@@ -134,15 +168,17 @@ impl Image {
     /// A configuration cannot be read.
     pub fn labels(&self, name: &str) -> io::Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();
-        for manifest in &self.manifests {
+        for manifest in self.manifests() {
             let Ok(value) = serde_json::from_slice::<serde_json::Value>(&manifest.bytes) else {
                 continue;
             };
-            let config = value["config"]["digest"].as_str();
+            let config: Option<Digest> = value["config"]["digest"]
+                .as_str()
+                .and_then(|text| text.parse().ok());
             let blob = manifest
                 .blobs
                 .iter()
-                .find(|blob| Some(blob.digest.as_str()) == config);
+                .find(|blob| Some(blob.digest) == config);
             // Other artifacts may have any configuration.
             if let Some(blob) = blob.filter(|blob| blob.size <= MAX_CONFIGURATION) {
                 let mut bytes = Vec::new();
@@ -156,10 +192,9 @@ impl Image {
     /// The size of its blobs in bytes, each counted once.
     pub fn size(&self) -> u64 {
         let blobs: BTreeMap<_, _> = self
-            .manifests
-            .iter()
+            .manifests()
             .flat_map(|manifest| &manifest.blobs)
-            .map(|blob| (&blob.digest, blob.size))
+            .map(|blob| (blob.digest, blob.size))
             .collect();
         blobs.values().sum()
     }
@@ -172,11 +207,4 @@ const MAX_CONFIGURATION: u64 = 4 << 20;
 fn label(configuration: &[u8], name: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(configuration).ok()?;
     Some(value["config"]["Labels"][name].as_str()?.to_owned())
-}
-
-/// Formats the SHA-256 digest of bytes as OCI does.
-fn digest_of(bytes: &[u8]) -> String {
-    use sha2::{Digest, Sha256};
-
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }

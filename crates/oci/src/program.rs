@@ -201,7 +201,7 @@ fn append<W: Write>(layer: &mut Writer<W>, entry: &Entry) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::digest_of;
+    use super::super::Digest;
     use super::*;
     use std::io::Read;
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn unpack(image: &Image) -> Vec<(String, u32, u64, Vec<u8>)> {
-        let Content::File { path: layer, .. } = &image.manifests[0].blobs[0].content else {
+        let Content::File { path: layer, .. } = &image.root.blobs[0].content else {
             panic!("a layer is a file");
         };
         let mut archive =
@@ -299,7 +299,7 @@ mod tests {
     fn the_configuration_names_commit_and_layer() {
         let directory = program();
         let image = image(directory.path()).unwrap();
-        let [layer, config] = &image.manifests[0].blobs[..] else {
+        let [layer, config] = &image.root.blobs[..] else {
             panic!("a layer and a configuration");
         };
         let Content::Bytes(bytes) = &config.content else {
@@ -316,8 +316,11 @@ mod tests {
         flate2::read::GzDecoder::new(File::open(path).unwrap())
             .read_to_end(&mut tar)
             .unwrap();
-        assert_eq!(config["rootfs"]["diff_ids"][0], digest_of(&tar));
-        assert_eq!(layer.digest, digest_of(&std::fs::read(path).unwrap()));
+        assert_eq!(
+            config["rootfs"]["diff_ids"][0],
+            serde_json::json!(Digest::of(&tar))
+        );
+        assert_eq!(layer.digest, Digest::of(&std::fs::read(path).unwrap()));
         assert_eq!(layer.size, std::fs::metadata(path).unwrap().len());
     }
 

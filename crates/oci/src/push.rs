@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use mlops_core::names::ImageTag;
 
-use super::registry::{Fetched, Registry, Stored};
-use super::{Blob, Image, Manifest};
+use super::registry::{Fetched, Registry, Stored, TagOrDigest};
+use super::{Blob, Digest, Image, Manifest};
 
 mod draft;
 
@@ -42,10 +42,10 @@ pub trait Observer: Sync {
 }
 
 /// Statistics of a push.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Pushed {
     /// The image's digest.
-    pub digest: String,
+    pub digest: Digest,
     /// Bytes of blobs and manifests that were uploaded.
     pub sent: u64,
     /// Bytes that were already in the registry.
@@ -57,6 +57,17 @@ pub struct Pushed {
 }
 
 impl Pushed {
+    /// Nothing is pushed yet.
+    fn new(digest: Digest) -> Self {
+        Self {
+            digest,
+            sent: 0,
+            saved: 0,
+            mounted: 0,
+            requests: 0,
+        }
+    }
+
     /// Counts a blob of `size` bytes.
     fn count(&mut self, size: u64, stored: &Stored) {
         match stored {
@@ -82,49 +93,50 @@ pub async fn push(
     observer: &dyn Observer,
 ) -> Result<Pushed> {
     let requests = registry.requests();
-    let mut pushed = Pushed {
-        digest: image.digest().to_owned(),
-        ..Pushed::default()
-    };
-    registry.wants(target.repository, target.mount_from).await;
-    let before = tagged(registry, target).await?;
-    let named = before
-        .iter()
-        .any(|found| found.as_ref() == Some(&pushed.digest));
-    if named || has(registry, target, &pushed.digest).await? {
+    let mut pushed = Pushed::new(image.digest());
+    registry
+        .request_access(target.repository, target.mount_from)
+        .await;
+    let before = current_digests(registry, target).await?;
+    let named = before.contains(&Some(pushed.digest));
+    if named || has(registry, target, pushed.digest).await? {
         pushed.saved = image.size();
-        for blob in blobs(image.manifests.iter()) {
-            observer.end(&blob.digest, blob.size);
+        for blob in blobs(image.manifests()) {
+            observer.end(&blob.digest.to_string(), blob.size);
         }
-        registry.manifest(target.repository, &pushed.digest).await?;
+        registry
+            .manifest(target.repository, pushed.digest.into())
+            .await?;
     } else {
         upload(registry, target, image, observer, &mut pushed).await?;
     }
-    name(registry, target, image, &before, &mut pushed).await?;
+    set_tags(registry, target, image, &before, &mut pushed).await?;
     pushed.requests = registry.requests() - requests;
     Ok(pushed)
 }
 
 /// The digests that the tags have now.
-async fn tagged(registry: &Registry, target: &Target<'_>) -> Result<Vec<Option<String>>> {
+async fn current_digests(registry: &Registry, target: &Target<'_>) -> Result<Vec<Option<Digest>>> {
     let mut found = Vec::new();
     for tag in target.tags {
-        let digest = registry.manifest_digest(target.repository, tag.as_str());
+        let digest = registry.manifest_digest(target.repository, tag.into());
         found.push(digest.await?);
     }
     Ok(found)
 }
 
-async fn has(registry: &Registry, target: &Target<'_>, digest: &str) -> Result<bool> {
-    let found = registry.manifest_digest(target.repository, digest).await?;
-    Ok(found.as_deref() == Some(digest))
+async fn has(registry: &Registry, target: &Target<'_>, digest: Digest) -> Result<bool> {
+    let found = registry
+        .manifest_digest(target.repository, digest.into())
+        .await?;
+    Ok(found == Some(digest))
 }
 
 /// The blobs of manifests, each once, the largest first because their uploads take longest.
 fn blobs<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<&'a Blob> {
     let unique: BTreeMap<_, _> = manifests
         .flat_map(|manifest| &manifest.blobs)
-        .map(|blob| (&blob.digest, blob))
+        .map(|blob| (blob.digest, blob))
         .collect();
     let mut blobs: Vec<_> = unique.into_values().collect();
     blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
@@ -139,23 +151,22 @@ async fn upload(
     observer: &dyn Observer,
     pushed: &mut Pushed,
 ) -> Result<()> {
-    let (root, children) = image.manifests.split_last().context("the image is empty")?;
     let mut missing = Vec::new();
-    for child in children {
-        if has(registry, target, &child.digest).await? {
+    for child in &image.members {
+        if has(registry, target, child.digest).await? {
             for blob in &child.blobs {
                 pushed.saved += blob.size;
-                observer.end(&blob.digest, blob.size);
+                observer.end(&blob.digest.to_string(), blob.size);
             }
         } else {
             missing.push(child);
         }
     }
-    missing.push(root);
+    missing.push(&image.root);
     let stored: Vec<_> = stream::iter(blobs(missing.iter().copied()))
         .map(|blob| async move {
             let stored = store(registry, target, blob, observer).await?;
-            observer.end(&blob.digest, blob.size);
+            observer.end(&blob.digest.to_string(), blob.size);
             anyhow::Ok((blob.size, stored))
         })
         .buffer_unordered(PARALLEL)
@@ -165,9 +176,9 @@ async fn upload(
         pushed.count(size, &stored);
     }
     for manifest in missing {
-        put(registry, target, manifest, &manifest.digest, pushed).await?;
+        put(registry, target, manifest, manifest.digest.into(), pushed).await?;
         registry
-            .manifest(target.repository, &manifest.digest)
+            .manifest(target.repository, manifest.digest.into())
             .await
             .context("the image is not what was pushed")?;
     }
@@ -181,27 +192,32 @@ async fn store(
     blob: &Blob,
     observer: &dyn Observer,
 ) -> Result<Stored> {
-    if registry.has_blob(target.repository, &blob.digest).await? {
+    if registry.has_blob(target.repository, blob.digest).await? {
         return Ok(Stored::Found);
     }
-    let from = source(registry, target, blob).await;
-    observer.begin(&blob.digest, blob.size);
+    let from = mount_source(registry, target, blob).await;
+    let name = blob.digest.to_string();
+    observer.begin(&name, blob.size);
     registry
         .store(target.repository, blob, from, &|bytes| {
-            observer.position(&blob.digest, bytes);
+            observer.position(&name, bytes);
         })
         .await
 }
 
 /// The repository to mount a blob from. A single candidate is not checked first: a registry that
 /// cannot mount opens an upload instead.
-async fn source<'a>(registry: &Registry, target: &Target<'a>, blob: &Blob) -> Option<&'a str> {
+async fn mount_source<'a>(
+    registry: &Registry,
+    target: &Target<'a>,
+    blob: &Blob,
+) -> Option<&'a str> {
     if let [only] = target.mount_from {
         return Some(only);
     }
     for from in target.mount_from {
         // A repository without read access cannot be a source.
-        if registry.has_blob(from, &blob.digest).await.unwrap_or(false) {
+        if registry.has_blob(from, blob.digest).await.unwrap_or(false) {
             return Some(from);
         }
     }
@@ -212,7 +228,7 @@ async fn put(
     registry: &Registry,
     target: &Target<'_>,
     manifest: &Manifest,
-    reference: &str,
+    reference: TagOrDigest<'_>,
     pushed: &mut Pushed,
 ) -> Result<()> {
     let (kind, bytes) = (&manifest.media_type, &manifest.bytes);
@@ -225,47 +241,45 @@ async fn put(
 
 /// Sets the image's tags. Tags that name another image go first, because a registry may refuse to move
 /// them; if one is refused, those already moved are moved back.
-async fn name(
+async fn set_tags(
     registry: &Registry,
     target: &Target<'_>,
     image: &Image,
-    before: &[Option<String>],
+    before: &[Option<Digest>],
     pushed: &mut Pushed,
 ) -> Result<()> {
-    let Some(manifest) = image.manifests.last() else {
-        bail!("the image is empty");
-    };
+    let manifest = &image.root;
     let mut tags: Vec<_> = target.tags.iter().zip(before).collect();
-    tags.retain(|(_, found)| found.as_ref() != Some(&manifest.digest));
+    tags.retain(|(_, found)| **found != Some(manifest.digest));
     tags.sort_by_key(|(_, found)| found.is_none());
     let mut moved: Vec<(&ImageTag, Fetched)> = Vec::new();
     for (index, (tag, found)) in tags.iter().enumerate() {
         // The last one never has to be moved back.
         let old = match found {
             Some(old) if index + 1 < tags.len() => {
-                Some(registry.manifest(target.repository, old).await?)
+                Some(registry.manifest(target.repository, (*old).into()).await?)
             }
             _ => None,
         };
-        let put = put(registry, target, manifest, tag.as_str(), pushed).await;
+        let put = put(registry, target, manifest, (*tag).into(), pushed).await;
         if let Err(error) = put {
             let now = registry
-                .manifest_digest(target.repository, tag.as_str())
+                .manifest_digest(target.repository, (*tag).into())
                 .await;
             // A concurrent push of the same image set the immutable tag first.
-            if now.ok().flatten().as_ref() != Some(&manifest.digest) {
+            if now.ok().flatten() != Some(manifest.digest) {
                 return Err(restore(registry, target, moved, error).await);
             }
         }
         moved.extend(old.map(|old| (*tag, old)));
     }
     for (tag, _) in tags {
-        let found = registry.manifest_digest(target.repository, tag.as_str());
+        let found = registry.manifest_digest(target.repository, tag.into());
         let found = found.await?;
-        if found.as_ref() != Some(&manifest.digest) {
+        if found != Some(manifest.digest) {
             bail!(
                 "the tag `{tag}` names {} after the push of {}: somebody else pushes to it",
-                found.as_deref().unwrap_or("nothing"),
+                found.map_or_else(|| "nothing".to_owned(), |found| found.to_string()),
                 manifest.digest
             );
         }
@@ -282,7 +296,7 @@ async fn restore(
 ) -> anyhow::Error {
     for (tag, old) in moved {
         let back = registry
-            .put_manifest(target.repository, &old.media_type, &old.bytes, tag.as_str())
+            .put_manifest(target.repository, &old.media_type, &old.bytes, tag.into())
             .await;
         if back.is_err() {
             error = error.context(format!(

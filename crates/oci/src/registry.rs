@@ -18,7 +18,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use url::Url;
 
-use super::digest_of;
+use super::Digest;
 
 mod auth;
 mod credentials;
@@ -30,7 +30,7 @@ mod upload;
 pub use auth::{Login, Renew};
 pub use credentials::Credentials;
 pub use http::download;
-pub use reference::{InvalidReference, Reference, is_repository};
+pub use reference::{ImageReference, InvalidReference, TagOrDigest, is_repository};
 
 use auth::{Authorization, Authorizer};
 use http::{Http, limited};
@@ -67,8 +67,8 @@ pub struct Fetched {
     pub media_type: String,
     /// The exact bytes.
     pub bytes: Vec<u8>,
-    /// `sha256:…` of the bytes.
-    pub digest: String,
+    /// The digest of the bytes.
+    pub digest: Digest,
 }
 
 impl Registry {
@@ -92,7 +92,7 @@ impl Registry {
     /// The registry of an image's name, by HTTPS or, on request, by plain HTTP. Another machine gets
     /// no credentials over plain HTTP.
     pub fn of(
-        reference: &Reference,
+        reference: &ImageReference,
         plain_http: bool,
         login: Login,
         network: &Network,
@@ -132,15 +132,14 @@ impl Registry {
     /// # Errors
     ///
     /// A missing image, a refusal in the registry's words, bytes with another digest, more than 4 MiB.
-    pub async fn manifest(&self, repository: &str, reference: &str) -> Result<Fetched> {
-        let sign = if reference::is_digest(reference) {
-            '@'
-        } else {
-            ':'
-        };
-        let name = format!("{}/{repository}{sign}{reference}", self.host());
+    pub async fn manifest(&self, repository: &str, reference: TagOrDigest<'_>) -> Result<Fetched> {
+        let name = format!(
+            "{}/{repository}{}{reference}",
+            self.host(),
+            reference.sign()
+        );
         let response = self
-            .ask(
+            .request(
                 Method::GET,
                 self.manifest_url(repository, reference)?,
                 |r| r.header(ACCEPT, ACCEPTED),
@@ -153,14 +152,14 @@ impl Registry {
             let value = response.headers().get(name)?.to_str().ok()?;
             Some(value.split(';').next().unwrap_or(value).trim().to_owned())
         };
-        let (said, stated) = (header("content-type"), header("docker-content-digest"));
+        let said = header("content-type");
+        let reported = reported_digest(&response).with_context(|| format!("cannot read {name}"))?;
         let bytes = limited(response, MAX_MANIFEST)
             .await
             .with_context(|| format!("cannot read {name}"))?;
-        let digest = digest_of(&bytes);
-        let asked = reference::is_digest(reference).then_some(reference);
-        let foreign = |wanted: &&str| wanted.starts_with("sha256:") && *wanted != digest;
-        if let Some(wanted) = asked.into_iter().chain(stated.as_deref()).find(foreign) {
+        let digest = Digest::of(&bytes);
+        let mut expected = reference.digest().into_iter().chain(reported);
+        if let Some(wanted) = expected.find(|wanted| *wanted != digest) {
             bail!("the registry answers with {digest} for {wanted}");
         }
         let own = serde_json::from_slice::<serde_json::Value>(&bytes)
@@ -194,7 +193,7 @@ impl Registry {
     pub async fn blob(
         &self,
         repository: &str,
-        digest: &str,
+        digest: Digest,
         size: u64,
         into: &Path,
         advance: &(dyn Fn(u64) + Sync),
@@ -203,17 +202,19 @@ impl Registry {
     }
 
     /// From now on requests tokens for pushing to a repository and reading others.
-    pub(super) async fn wants(&self, repository: &str, others: &[String]) {
+    pub(super) async fn request_access(&self, repository: &str, others: &[String]) {
         self.auth
-            .want(format!("repository:{repository}:pull,push"))
+            .add_scope(format!("repository:{repository}:pull,push"))
             .await;
         for other in others {
-            self.auth.want(format!("repository:{other}:pull")).await;
+            self.auth
+                .add_scope(format!("repository:{other}:pull"))
+                .await;
         }
     }
 
     /// Whether an image of this name belongs to this registry.
-    pub fn has(&self, reference: &Reference) -> bool {
+    pub fn contains(&self, reference: &ImageReference) -> bool {
         Url::parse(&format!("{}://{}/", self.base.scheme(), reference.host))
             .is_ok_and(|url| url.origin() == self.base.origin())
     }
@@ -227,11 +228,11 @@ impl Registry {
         Ok(self.base.join(path)?)
     }
 
-    fn manifest_url(&self, repository: &str, reference: &str) -> Result<Url> {
+    fn manifest_url(&self, repository: &str, reference: TagOrDigest<'_>) -> Result<Url> {
         self.url(&format!("/v2/{repository}/manifests/{reference}"))
     }
 
-    fn blob_url(&self, repository: &str, digest: &str) -> Result<Url> {
+    fn blob_url(&self, repository: &str, digest: Digest) -> Result<Url> {
         self.url(&format!("/v2/{repository}/blobs/{digest}"))
     }
 
@@ -239,18 +240,24 @@ impl Registry {
     pub(super) async fn manifest_digest(
         &self,
         repository: &str,
-        reference: &str,
-    ) -> Result<Option<String>> {
+        reference: TagOrDigest<'_>,
+    ) -> Result<Option<Digest>> {
         let url = self.manifest_url(repository, reference)?;
         let response = self
-            .ask(Method::HEAD, url, |r| r.header(ACCEPT, ACCEPTED))
+            .request(Method::HEAD, url, |r| r.header(ACCEPT, ACCEPTED))
             .await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => {
-                let said = response.headers().get("docker-content-digest");
-                match said.and_then(|value| value.to_str().ok()) {
-                    Some(digest) => Ok(Some(digest.to_owned())),
+                let name = format!(
+                    "{}/{repository}{}{reference}",
+                    self.host(),
+                    reference.sign()
+                );
+                match reported_digest(&response)
+                    .with_context(|| format!("cannot look for {name}"))?
+                {
+                    Some(digest) => Ok(Some(digest)),
                     // The specification does not require a registry to report it.
                     None => Ok(Some(self.manifest(repository, reference).await?.digest)),
                 }
@@ -259,9 +266,9 @@ impl Registry {
         }
     }
 
-    pub(super) async fn has_blob(&self, repository: &str, digest: &str) -> Result<bool> {
+    pub(super) async fn has_blob(&self, repository: &str, digest: Digest) -> Result<bool> {
         let url = self.blob_url(repository, digest)?;
-        let response = self.ask(Method::HEAD, url, |r| r).await?;
+        let response = self.request(Method::HEAD, url, |r| r).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(false),
             // Registries may redirect to the blob itself.
@@ -276,12 +283,12 @@ impl Registry {
         repository: &str,
         media_type: &str,
         bytes: &[u8],
-        reference: &str,
+        reference: TagOrDigest<'_>,
     ) -> Result<()> {
         let url = self.manifest_url(repository, reference)?;
         let body = Bytes::copy_from_slice(bytes);
         let response = self
-            .ask(Method::PUT, url, |r| {
+            .request(Method::PUT, url, |r| {
                 r.header(CONTENT_TYPE, media_type).body(body.clone())
             })
             .await?;
@@ -309,13 +316,13 @@ impl Registry {
 
     /// Sends a request with no body or a small one, with retries. Handles the first 401 and requests
     /// to back off.
-    async fn ask(
+    async fn request(
         &self,
         method: Method,
         url: Url,
         add: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response> {
-        let mut patience = Patience::default();
+        let mut attempts = Attempts::default();
         let client: &Client = self.http.client(&url)?;
         loop {
             let authorization = self.auth.authorization(&self.http).await?;
@@ -328,12 +335,12 @@ impl Registry {
                 Ok(response) if is_passing(response.status()) => {
                     let after = retry_after(&response);
                     let error = refused("the registry is busy", response).await;
-                    patience.pause(error, after).await?;
+                    attempts.pause(error, after).await?;
                 }
                 Ok(response)
                     if response.status() == StatusCode::UNAUTHORIZED
                         && url.origin() == self.base.origin()
-                        && patience.may_log_in()
+                        && attempts.may_log_in()
                         && self
                             .auth
                             .refused(&self.http, &authorization, response.headers())
@@ -341,10 +348,10 @@ impl Registry {
                 Ok(response) => return Ok(response),
                 Err(error) => {
                     let error = self.explain(error)?;
-                    if !self.http.has_answered() && patience.tried() + 1 >= FIRST_ATTEMPTS {
+                    if !self.http.has_answered() && attempts.tried() + 1 >= FIRST_ATTEMPTS {
                         return Err(error);
                     }
-                    patience.pause(error, None).await?;
+                    attempts.pause(error, None).await?;
                 }
             }
         }
@@ -373,12 +380,12 @@ impl Registry {
 
 /// Counts attempts.
 #[derive(Debug)]
-struct Patience {
+struct Attempts {
     pauses: Backoff,
     logins: u32,
 }
 
-impl Default for Patience {
+impl Default for Attempts {
     fn default() -> Self {
         Self {
             pauses: Backoff::new(ATTEMPTS),
@@ -387,7 +394,7 @@ impl Default for Patience {
     }
 }
 
-impl Patience {
+impl Attempts {
     fn tried(&self) -> u32 {
         self.pauses.tried()
     }
@@ -415,6 +422,25 @@ impl Patience {
     /// Resets the attempts after progress.
     fn reset(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// The digest that a registry reports for a manifest; `None` without one, and for other algorithms
+/// than SHA-256.
+fn reported_digest(response: &Response) -> Result<Option<Digest>> {
+    const HEADER: &str = "docker-content-digest";
+
+    let Some(value) = response.headers().get(HEADER) else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    match text.trim() {
+        text if text.starts_with("sha256:") => {
+            Ok(Some(text.parse().with_context(|| {
+                format!("the registry's header {HEADER} is wrong")
+            })?))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -506,15 +532,17 @@ mod tests {
             let reference = name.parse().unwrap();
             let registry =
                 Registry::of(&reference, plain, Login::Anonymous, &Network::default()).unwrap();
-            registry.blob_url("a/b", "sha256:0").unwrap().to_string()
+            let digest = Digest::of(b"");
+            let url = registry.blob_url("a/b", digest).unwrap().to_string();
+            url.replace(&digest.hex(), "HEX")
         };
         assert_eq!(
             of("python", false),
-            "https://registry-1.docker.io/v2/a/b/blobs/sha256:0"
+            "https://registry-1.docker.io/v2/a/b/blobs/sha256:HEX"
         );
         assert_eq!(
             of("[::1]:5000/x", true),
-            "http://[::1]:5000/v2/a/b/blobs/sha256:0"
+            "http://[::1]:5000/v2/a/b/blobs/sha256:HEX"
         );
     }
 }

@@ -278,7 +278,7 @@ pub(super) fn listing(directory: &Path) -> Result<Vec<u8>> {
             .with_context(|| format!("cannot read {}", file.display()))?;
         whole.extend_from_slice(file.file_name().unwrap_or_default().as_encoded_bytes());
         whole.push(0);
-        whole.extend_from_slice(digest.as_bytes());
+        whole.extend_from_slice(digest.to_string().as_bytes());
     }
     Ok(whole)
 }

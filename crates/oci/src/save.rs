@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use mlops_core::directory;
 use mlops_core::error::{Failure, Hint};
 use serde_json::json;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
-use super::{Blob, Image};
+use super::{Blob, Digest, Image};
 
 /// Writes an image into `directory`. Atomically replaces an existing layout.
 ///
@@ -21,23 +21,20 @@ pub fn save(image: &Image, directory: &Path) -> Result<()> {
     replace(directory, |new| {
         let blobs = new.join("blobs/sha256");
         std::fs::create_dir_all(&blobs)?;
-        for manifest in &image.manifests {
+        for manifest in image.manifests() {
             for blob in &manifest.blobs {
                 write_blob(&blobs, blob)?;
             }
-            std::fs::write(blobs.join(hex_of(&manifest.digest)?), &manifest.bytes)?;
+            std::fs::write(blobs.join(manifest.digest.hex()), &manifest.bytes)?;
         }
-        let last = image
-            .manifests
-            .last()
-            .context("the image has no manifest")?;
+        let root = &image.root;
         let index = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "manifests": [{
-                "mediaType": last.media_type,
-                "digest": last.digest,
-                "size": last.bytes.len(),
+                "mediaType": root.media_type,
+                "digest": root.digest,
+                "size": root.bytes.len(),
             }],
         });
         std::fs::write(new.join("index.json"), serde_json::to_vec(&index)?)?;
@@ -108,17 +105,10 @@ pub(super) fn publish(directory: &Path, staged: &tempfile::TempDir) -> Result<()
     moved.with_context(|| format!("cannot write {}", directory.display()))
 }
 
-fn hex_of(digest: &str) -> Result<&str> {
-    digest
-        .strip_prefix("sha256:")
-        .filter(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        .ok_or_else(|| anyhow!("{digest} is not a SHA-256 digest"))
-}
-
 /// Writes a blob. Never as a hard link to a file of the cache or of another layout, whose bytes would
 /// change with it.
 fn write_blob(blobs: &Path, blob: &Blob) -> Result<()> {
-    let path = blobs.join(hex_of(&blob.digest)?);
+    let path = blobs.join(blob.digest.hex());
     if path.exists() {
         return Ok(());
     }
@@ -136,12 +126,12 @@ fn write_blob(blobs: &Path, blob: &Blob) -> Result<()> {
 }
 
 /// Copies bytes and returns their digest.
-pub(super) fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<String> {
+pub(super) fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<Digest> {
     let mut buffer = vec![0; 256 << 10];
     let mut hash = Sha256::new();
     loop {
         match from.read(&mut buffer)? {
-            0 => return Ok(format!("sha256:{}", hex::encode(hash.finalize()))),
+            0 => return Ok(hash.into()),
             read => {
                 hash.update(&buffer[..read]);
                 to.write_all(&buffer[..read])?;
@@ -189,7 +179,7 @@ mod tests {
         let file = directory.path().join("file");
         std::fs::write(&file, "somewhat longer").unwrap();
         let blob = Blob {
-            digest: super::super::digest_of(b"what it was"),
+            digest: Digest::of(b"what it was"),
             size: 4,
             content: Content::File {
                 path: file,

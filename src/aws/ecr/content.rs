@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use aws_sdk_ecr::types::ImageIdentifier;
-use mlops_oci::registry;
+use mlops_oci::{Digest, registry};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
-use super::Described;
+use super::{Described, identifier, parse_digest};
 use crate::aws::{AwsResultExt, Clients};
 
 /// Maximum bytes of a configuration to read.
@@ -22,8 +20,8 @@ const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 /// The image for one platform.
 #[derive(Debug, Clone)]
 pub struct Platform {
-    /// `sha256:…`, of its manifest.
-    pub digest: String,
+    /// Of its manifest.
+    pub digest: Digest,
     /// `linux/amd64`; from the index for an index's entry, otherwise from the configuration.
     pub platform: String,
     /// The layers, from the bottom.
@@ -41,8 +39,8 @@ pub struct Platform {
 /// A layer.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    /// `sha256:…`
-    pub digest: String,
+    /// Of its bytes as they are stored.
+    pub digest: Digest,
     /// In bytes, as it is stored.
     pub size: u64,
     /// The media type, which includes the compression.
@@ -72,14 +70,12 @@ struct Process {
 async fn manifests(
     clients: &Clients,
     repository: &str,
-    digests: &[&str],
-) -> Result<BTreeMap<String, String>> {
+    digests: &[Digest],
+) -> Result<BTreeMap<Digest, String>> {
     let mut found = BTreeMap::new();
     // Maximum per call.
     for part in digests.chunks(100) {
-        let ids = part
-            .iter()
-            .map(|digest| ImageIdentifier::builder().image_digest(*digest).build());
+        let ids = part.iter().copied().map(identifier);
         let answer = clients
             .ecr
             .batch_get_image()
@@ -91,8 +87,9 @@ async fn manifests(
         for image in answer.images() {
             let digest = image.image_id().and_then(|id| id.image_digest());
             if let (Some(digest), Some(text)) = (digest, image.image_manifest()) {
+                let digest = parse_digest(digest)?;
                 check(digest, text.as_bytes())?;
-                found.insert(digest.to_owned(), text.to_owned());
+                found.insert(digest, text.to_owned());
             }
         }
     }
@@ -100,8 +97,8 @@ async fn manifests(
 }
 
 /// Verifies content against its digest.
-fn check(digest: &str, bytes: &[u8]) -> Result<()> {
-    let found = format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
+fn check(digest: Digest, bytes: &[u8]) -> Result<()> {
+    let found = Digest::of(bytes);
     if found == digest {
         return Ok(());
     }
@@ -115,25 +112,32 @@ pub async fn children(
     clients: &Clients,
     repository: &str,
     images: &[Described],
-) -> Result<BTreeMap<String, Vec<String>>> {
-    let indexes: Vec<&str> = images
+) -> Result<BTreeMap<Digest, Vec<Digest>>> {
+    let indexes: Vec<Digest> = images
         .iter()
         .filter(|image| image.is_index())
-        .map(|image| image.digest.as_str())
+        .map(|image| image.digest)
         .collect();
     manifests(clients, repository, &indexes)
         .await?
         .into_iter()
         .map(|(digest, text)| {
-            let index = index(&digest, &text)?;
-            let names = index.manifests().iter().map(|m| m.digest().to_string());
-            Ok((digest, names.collect()))
+            let index = index(digest, &text)?;
+            Ok((digest, members(digest, &index)?))
         })
         .collect()
 }
 
-fn index(digest: &str, text: &str) -> Result<ImageIndex> {
+fn index(digest: Digest, text: &str) -> Result<ImageIndex> {
     ImageIndex::from_reader(text.as_bytes())
+        .with_context(|| format!("the index {digest} cannot be read"))
+}
+
+/// The manifests that an index names.
+fn members(digest: Digest, index: &ImageIndex) -> Result<Vec<Digest>> {
+    let members = index.manifests().iter().map(Digest::described);
+    members
+        .collect::<Result<_, _>>()
         .with_context(|| format!("the index {digest} cannot be read"))
 }
 
@@ -143,10 +147,10 @@ pub async fn platforms(
     repository: &str,
     image: &Described,
 ) -> Result<Vec<Platform>> {
-    let digest = image.digest.as_str();
+    let digest = image.digest;
     let mut texts = manifests(clients, repository, &[digest]).await?;
     let text = texts
-        .remove(digest)
+        .remove(&digest)
         .with_context(|| format!("ECR has no manifest {digest}"))?;
     if !image.is_index() {
         return Ok(vec![
@@ -154,20 +158,14 @@ pub async fn platforms(
         ]);
     }
     let index = index(digest, &text)?;
-    let digests: Vec<String> = index
-        .manifests()
-        .iter()
-        .map(|child| child.digest().to_string())
-        .collect();
-    let digests: Vec<&str> = digests.iter().map(String::as_str).collect();
+    let digests = members(digest, &index)?;
     let texts = manifests(clients, repository, &digests).await?;
     let mut found = Vec::new();
-    for child in index.manifests() {
-        let digest = child.digest().to_string();
+    for (child, digest) in index.manifests().iter().zip(digests) {
         let text = texts
             .get(&digest)
             .with_context(|| format!("ECR has no manifest {digest}, which the index names"))?;
-        found.push(platform(clients, repository, &digest, text, Some(child)).await?);
+        found.push(platform(clients, repository, digest, text, Some(child)).await?);
     }
     Ok(found)
 }
@@ -175,7 +173,7 @@ pub async fn platforms(
 async fn platform(
     clients: &Clients,
     repository: &str,
-    digest: &str,
+    digest: Digest,
     text: &str,
     entry: Option<&Descriptor>,
 ) -> Result<Platform> {
@@ -202,18 +200,20 @@ async fn platform(
         None => name(&config.os, &config.architecture, config.variant.as_deref()),
     };
     let entrypoint = process.entrypoint.into_iter().chain(process.cmd).flatten();
+    let layers = manifest.layers().iter().map(|layer| {
+        Ok(Layer {
+            digest: Digest::described(layer)?,
+            size: layer.size(),
+            media_type: layer.media_type().to_string(),
+        })
+    });
+    let layers = layers
+        .collect::<Result<_>>()
+        .with_context(|| format!("the manifest {digest} cannot be read"))?;
     Ok(Platform {
-        digest: digest.to_owned(),
+        digest,
         platform,
-        layers: manifest
-            .layers()
-            .iter()
-            .map(|layer| Layer {
-                digest: layer.digest().to_string(),
-                size: layer.size(),
-                media_type: layer.media_type().to_string(),
-            })
-            .collect(),
+        layers,
         created: config.created,
         base,
         entrypoint: entrypoint.collect(),
@@ -244,7 +244,7 @@ async fn configuration(
     if !of_an_image {
         return Ok(Configuration::default());
     }
-    let digest = config.digest().to_string();
+    let digest = Digest::described(config).context("a manifest cannot be read")?;
     if config.size() > MAX_CONFIG {
         bail!("the configuration {digest} has {} bytes", config.size());
     }
@@ -252,7 +252,7 @@ async fn configuration(
         .ecr
         .get_download_url_for_layer()
         .repository_name(repository)
-        .layer_digest(&digest)
+        .layer_digest(digest.to_string())
         .send()
         .await
         .aws(format!("cannot read the configuration {digest}"))?;
@@ -262,7 +262,7 @@ async fn configuration(
     let bytes = registry::download(url, config.size(), clients.network())
         .await
         .with_context(doing)?;
-    check(&digest, &bytes)?;
+    check(digest, &bytes)?;
     serde_json::from_slice(&bytes)
         .with_context(|| format!("the configuration {digest} cannot be read"))
 }

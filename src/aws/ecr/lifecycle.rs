@@ -4,14 +4,16 @@ use anyhow::{Result, anyhow};
 use aws_sdk_ecr::types::LifecyclePolicyPreviewStatus;
 use mlops_core::error::Hint;
 use mlops_core::wait::{Poll, Waiter};
+use mlops_oci::Digest;
 
+use super::parse_digest;
 use crate::aws::{AwsResultExt, Clients, Expected};
 
 /// An image that a policy would expire.
 #[derive(Debug, Clone)]
 pub struct Expiring {
-    /// `sha256:…`
-    pub digest: String,
+    /// Its digest.
+    pub digest: Digest,
     /// The priority of the rule that expires it.
     pub rule: Option<i32>,
 }
@@ -78,13 +80,14 @@ async fn result(clients: &Clients, repository: &str) -> Result<Poll<Vec<Expiring
                 ));
             }
         }
-        let results = page.preview_results().iter().filter_map(|result| {
-            Some(Expiring {
-                digest: result.image_digest()?.to_owned(),
-                rule: result.applied_rule_priority(),
-            })
-        });
-        found.extend(results);
+        for result in page.preview_results() {
+            if let Some(digest) = result.image_digest() {
+                found.push(Expiring {
+                    digest: parse_digest(digest)?,
+                    rule: result.applied_rule_priority(),
+                });
+            }
+        }
     }
     Ok(Poll::Ready(found))
 }

@@ -1,11 +1,11 @@
 //! Image scans: starts them and reads findings of basic and enhanced scanning.
 
 use anyhow::Result;
-use aws_sdk_ecr::types::{
-    EnhancedImageScanFinding, FindingSeverity, ImageIdentifier, ImageScanFinding,
-};
+use aws_sdk_ecr::types::{EnhancedImageScanFinding, FindingSeverity, ImageScanFinding};
+use mlops_oci::Digest;
 use serde::Serialize;
 
+use super::identifier;
 use crate::aws::{AwsResultExt, Clients, Expected};
 
 /// The severity of a finding, lowest first. `Undefined` has not been rated by its source.
@@ -112,17 +112,13 @@ impl Scan {
     }
 }
 
-fn id(digest: &str) -> ImageIdentifier {
-    ImageIdentifier::builder().image_digest(digest).build()
-}
-
 /// The scan of an image with all its findings; `None` when there was none.
-pub async fn find(clients: &Clients, repository: &str, digest: &str) -> Result<Option<Scan>> {
+pub async fn find(clients: &Clients, repository: &str, digest: Digest) -> Result<Option<Scan>> {
     let mut pages = clients
         .ecr
         .describe_image_scan_findings()
         .repository_name(repository)
-        .image_id(id(digest))
+        .image_id(identifier(digest))
         .into_paginator()
         .send();
     let mut scan: Option<Scan> = None;
@@ -203,12 +199,12 @@ fn enhanced(finding: &EnhancedImageScanFinding) -> Finding {
 }
 
 /// Requests a scan, which has no findings yet.
-pub async fn start(clients: &Clients, repository: &str, digest: &str) -> Result<Scan> {
+pub async fn start(clients: &Clients, repository: &str, digest: Digest) -> Result<Scan> {
     let answer = clients
         .ecr
         .start_image_scan()
         .repository_name(repository)
-        .image_id(id(digest))
+        .image_id(identifier(digest))
         .send()
         .await
         .aws(format!("cannot scan {digest}"))?;

@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use mlops_core::error::Hint;
 use mlops_core::names::Version;
+use mlops_oci::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{self, Gate};
@@ -24,7 +25,8 @@ pub struct Origin {
     /// The commit of the definition.
     pub commit: Option<String>,
     /// The image, by digest.
-    pub image: Option<String>,
+    #[serde(default, deserialize_with = "readable")]
+    pub image: Option<Digest>,
     /// Why it is this image: `pinned in B`, `newest from B`, `promoted as version N`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_why: Option<String>,
@@ -35,6 +37,12 @@ pub struct Origin {
     /// True when definition and program came from the working tree.
     #[serde(default)]
     pub dirty: bool,
+}
+
+/// Another program may have written a description whose image is no digest: the rest of it counts.
+fn readable<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Digest>, D::Error> {
+    let text: Option<String> = Option::deserialize(from)?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 impl Origin {
@@ -50,8 +58,9 @@ impl fmt::Display for Origin {
             let dirty = if self.dirty { " (working tree)" } else { "" };
             writeln!(f, "branch    {branch}  {}{dirty}", self.short_commit())?;
         }
+        let image = self.image.map(|digest| digest.to_string());
         let why = ("", &self.image_why);
-        for (label, value) in [("image", &self.image), why, ("data", &self.data_version)] {
+        for (label, value) in [("image", &image), why, ("data", &self.data_version)] {
             if let Some(value) = value {
                 writeln!(f, "{label:<9} {value}")?;
             }

@@ -19,7 +19,7 @@ pub(super) async fn push(ctx: &Context) -> Result<Pushed> {
     let registry = || ctx.registry(clients);
     let there = analyzer::ensure(clients, &ctx.progress, &repository, &image, registry).await?;
     let digest = image.digest();
-    if platform.analyzer_digest != digest {
+    if platform.analyzer_digest != Some(digest) {
         ctx.progress.say(format!(
             "the stacks name another analyzer: run `{}`",
             ctx.command("init")
@@ -33,7 +33,7 @@ pub(super) async fn push(ctx: &Context) -> Result<Pushed> {
         seconds: start.elapsed().as_secs_f64(),
         repository,
         ..Pushed::of(there.pushed.unwrap_or_else(|| mlops_oci::push::Pushed {
-            digest: digest.to_owned(),
+            digest,
             sent: 0,
             saved: image.size(),
             mounted: 0,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use mlops_core::names::{Platform, PythonVersion};
 use mlops_core::text::bytes;
-use mlops_oci::save;
+use mlops_oci::{Digest, save};
 use serde::Serialize;
 
 use crate::config::Builder;
@@ -43,12 +43,12 @@ pub struct BuildArgs {
 pub struct Built {
     /// The OCI layout.
     pub(super) directory: PathBuf,
-    /// `sha256:…` of the manifest, or of the index where an engine made one.
-    pub(super) digest: String,
+    /// Of the manifest, or of the index where an engine made one.
+    pub(super) digest: Digest,
     pub(super) builder: Builder,
     /// `scratch` where nothing is below; `null` where the engine does not say.
     pub(super) base: Option<String>,
-    pub(super) base_digest: Option<String>,
+    pub(super) base_digest: Option<Digest>,
     pub(super) platform: Platform,
     /// The Python that the packages are for; `null` without a layer of packages.
     pub(super) python: Option<PythonVersion>,
@@ -78,7 +78,7 @@ pub(super) async fn run(ctx: &Context, args: &BuildArgs) -> Result<Built> {
     save::check(&output)?;
     let revision = Tree::read(&project, args.allow_dirty)?;
     let made = make(ctx, &project, &args.how, &revision.label(), &output).await?;
-    let digest = made.image.digest().to_owned();
+    let digest = made.image.digest();
     let size = made.image.size();
     if !made.saved {
         let (image, into) = (made.image, output.clone());

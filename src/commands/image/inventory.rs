@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use mlops_core::error::{Exit, message};
+use mlops_oci::Digest;
 
 use super::pins;
 use super::used_by::UsedBy;
@@ -27,8 +28,8 @@ pub(super) struct Inventory {
     /// The newest first.
     pub(super) images: Vec<Described>,
     /// The images that each index names.
-    pub(super) children: BTreeMap<String, Vec<String>>,
-    users: BTreeMap<String, UsedBy>,
+    pub(super) children: BTreeMap<Digest, Vec<Digest>>,
+    users: BTreeMap<Digest, UsedBy>,
     /// False without permission to read models, runs and endpoints: the users of an image are unknown.
     pub(super) users_known: bool,
 }
@@ -46,7 +47,7 @@ impl Inventory {
     }
 
     /// Reads what permissions allow, and reports what they do not.
-    pub(super) async fn look(
+    pub(super) async fn read_permitted(
         ctx: &Context,
         clients: &Clients,
         project: &Project,
@@ -88,7 +89,7 @@ impl Inventory {
             }
             Err(error) => return Err(error),
         };
-        let mut used: BTreeMap<String, UsedBy> = users
+        let mut used: BTreeMap<Digest, UsedBy> = users
             .into_iter()
             .map(|(digest, users)| {
                 let used = UsedBy {
@@ -101,19 +102,19 @@ impl Inventory {
             })
             .collect();
         let pins = pins::branches(project, &repository, &images, &mut used)?;
-        if images.iter().any(|i| i.digest == platform.analyzer_digest) {
-            let used = used.entry(platform.analyzer_digest.clone()).or_default();
-            used.analyzer = true;
+        let analyzer = platform.analyzer_digest;
+        if let Some(analyzer) = analyzer.filter(|it| images.iter().any(|i| i.digest == *it)) {
+            used.entry(analyzer).or_default().analyzer = true;
         }
         // An index is pulled by its own digest and runs as one of its images: each needs the other.
         let direct = used.clone();
         for (index, parts) in &children {
             for part in parts {
                 if let Some(by) = direct.get(index) {
-                    used.entry(part.clone()).or_default().add(by);
+                    used.entry(*part).or_default().add(by);
                 }
                 if let Some(by) = direct.get(part) {
-                    used.entry(index.clone()).or_default().add(by);
+                    used.entry(*index).or_default().add(by);
                 }
             }
         }
@@ -131,16 +132,16 @@ impl Inventory {
         Ok((inventory, missing))
     }
 
-    pub(super) fn used_by(&self, digest: &str) -> UsedBy {
-        self.users.get(digest).cloned().unwrap_or_default()
+    pub(super) fn used_by(&self, digest: Digest) -> UsedBy {
+        self.users.get(&digest).cloned().unwrap_or_default()
     }
 
     /// The indexes that name an image.
-    pub(super) fn part_of(&self, digest: &str) -> Vec<String> {
+    pub(super) fn part_of(&self, digest: Digest) -> Vec<Digest> {
         self.children
             .iter()
-            .filter(|(_, parts)| parts.iter().any(|part| part == digest))
-            .map(|(index, _)| index.clone())
+            .filter(|(_, parts)| parts.contains(&digest))
+            .map(|(index, _)| *index)
             .collect()
     }
 }

@@ -6,10 +6,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use mlops_core::error::Failure;
 use mlops_core::text::{bytes, table, time};
+use mlops_oci::Digest;
 use serde::Serialize;
 
 use super::inventory::Inventory;
-use super::names::{names, short};
+use super::names::names;
 use crate::aws::ecr::lifecycle;
 use crate::context::Context;
 use crate::infra;
@@ -28,7 +29,7 @@ pub struct Preview {
 
 #[derive(Debug, Serialize)]
 struct ExpiringImage {
-    digest: String,
+    digest: Digest,
     tags: Vec<String>,
     /// Configuration and layers, in bytes.
     size: u64,
@@ -57,7 +58,7 @@ pub(super) async fn run(ctx: &Context, file: Option<&Path>) -> Result<Preview> {
             size: image.map(|image| image.size).unwrap_or_default(),
             pushed: image.and_then(|image| image.pushed),
             rule: expiring.rule,
-            needed_by: inventory.used_by(&expiring.digest).needs(),
+            needed_by: inventory.used_by(expiring.digest).needs(),
             digest: expiring.digest,
         }
     });
@@ -96,7 +97,7 @@ impl fmt::Display for Preview {
         }
         let rows = self.expiring.iter().map(|image| {
             vec![
-                short(&image.digest),
+                image.digest.short(),
                 bytes(image.size),
                 image.pushed.map(time).unwrap_or_default(),
                 image.rule.map(|rule| rule.to_string()).unwrap_or_default(),

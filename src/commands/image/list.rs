@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use mlops_core::text::{bytes, table, time};
+use mlops_oci::Digest;
 use serde::Serialize;
 
 use super::inventory::Inventory;
-use super::names::{names, short};
+use super::names::names;
 use super::used_by::UsedBy;
 use crate::context::Context;
 use crate::infra;
@@ -40,7 +41,7 @@ pub struct Listed {
 
 #[derive(Debug, Serialize)]
 struct Listing {
-    digest: String,
+    digest: Digest,
     tags: Vec<String>,
     /// Configuration and layers, in bytes.
     size: u64,
@@ -48,7 +49,7 @@ struct Listing {
     /// The git commit that it was built from, if a tag names it.
     commit: Option<String>,
     /// The indexes that name it.
-    part_of: Vec<String>,
+    part_of: Vec<Digest>,
     /// The state of its scan, if there was one.
     scan: Option<String>,
     used_by: UsedBy,
@@ -58,15 +59,15 @@ pub(super) async fn run(ctx: &Context) -> Result<Listed> {
     let project = ctx.project()?;
     let clients = ctx.aws_of(&project).await?;
     let platform = infra::platform(clients, &project).await?;
-    let inventory = Inventory::look(ctx, clients, &project, &platform).await?;
+    let inventory = Inventory::read_permitted(ctx, clients, &project, &platform).await?;
     let images = inventory
         .images
         .iter()
         .map(|image| Listing {
             commit: image.commit().map(str::to_owned),
-            part_of: inventory.part_of(&image.digest),
-            used_by: inventory.used_by(&image.digest),
-            digest: image.digest.clone(),
+            part_of: inventory.part_of(image.digest),
+            used_by: inventory.used_by(image.digest),
+            digest: image.digest,
             tags: image.tags.clone(),
             size: image.size,
             pushed: image.pushed,
@@ -88,7 +89,7 @@ impl fmt::Display for Listed {
         }
         let rows = self.images.iter().map(|image| {
             vec![
-                short(&image.digest),
+                image.digest.short(),
                 bytes(image.size),
                 image.pushed.map(time).unwrap_or_default(),
                 image

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::BranchName;
+use mlops_oci::Digest;
 use serde::Serialize;
 
 use crate::aws::ecr;
@@ -59,7 +60,7 @@ enum Following {
 pub struct PinReport {
     branch: BranchName,
     /// The digest that is pinned; `null` without a pin.
-    digest: Option<String>,
+    digest: Option<Digest>,
     tags: Vec<String>,
     file: &'static str,
     /// False when the file was so already.
@@ -95,7 +96,7 @@ pub(super) async fn run(ctx: &Context, args: &PinArgs) -> Result<PinReport> {
             .transpose()?,
         branch: branch.clone(),
         repository,
-        digest: image.digest.clone(),
+        digest: image.digest,
         pinned: ctx.now().round(jiff::Unit::Second)?,
     };
     if let Some(before) = before {

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use mlops_core::error::{hinted, message};
 use mlops_core::names::BranchName;
+use mlops_oci::Digest;
 
 use super::used_by::UsedBy;
 use crate::aws::branch_image;
@@ -20,7 +21,7 @@ pub(super) fn branches(
     project: &Project,
     repository: &str,
     images: &[Described],
-    used: &mut BTreeMap<String, UsedBy>,
+    used: &mut BTreeMap<Digest, UsedBy>,
 ) -> Result<Option<anyhow::Error>> {
     let mut unknown = None;
     let known = &project.file.branches;
@@ -51,7 +52,7 @@ pub(super) fn branches(
         };
         let tag = branch_image::tag(&branch);
         if let Some(image) = images.iter().find(|image| image.tags.contains(&tag)) {
-            let used = used.entry(image.digest.clone()).or_default();
+            let used = used.entry(image.digest).or_default();
             used.branches.insert(name);
         }
     }

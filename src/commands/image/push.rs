@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow};
 use mlops_core::error::Hint;
 use mlops_core::names::{BranchName, ImageTag};
 use mlops_oci::push::Target;
-use mlops_oci::registry::{Reference, Registry};
+use mlops_oci::registry::{ImageReference, Registry};
 use mlops_oci::source::{self, Compression, Source};
 
 use super::pushed::Pushed;
@@ -61,7 +61,7 @@ pub struct PushArgs {
     compression: Option<LayerFormat>,
     /// Push to this registry and tag instead of the project's repository
     #[arg(long, value_name = "HOST/REPO:TAG", value_parser = place::destination, conflicts_with = "branch")]
-    to: Option<Reference>,
+    to: Option<ImageReference>,
     /// Speak HTTP without TLS with --to; credentials are sent that way to this machine only
     #[arg(long, requires = "to")]
     plain_http: bool,
@@ -87,7 +87,7 @@ pub(super) async fn run(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     }
 }
 
-async fn push_to(ctx: &Context, args: &PushArgs, to: &Reference) -> Result<Pushed> {
+async fn push_to(ctx: &Context, args: &PushArgs, to: &ImageReference) -> Result<Pushed> {
     let start = Instant::now();
     let project = match &args.source {
         Some(_) => None,
@@ -179,7 +179,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
         &repository,
     )
     .await?;
-    let described = aws::ecr::by_digest(clients, &repository, &pushed.digest)
+    let described = aws::ecr::by_digest(clients, &repository, pushed.digest)
         .await?
         .ok_or_else(|| anyhow!("ECR does not know {} after the push", pushed.digest))?;
     Ok(Pushed {

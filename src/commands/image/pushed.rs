@@ -3,6 +3,7 @@
 use std::fmt;
 
 use mlops_core::text::bytes;
+use mlops_oci::Digest;
 use serde::Serialize;
 
 /// An image that the repository now has.
@@ -12,7 +13,7 @@ pub struct Pushed {
     pub(super) image: String,
     pub(super) repository: String,
     /// As `DescribeImages` says it.
-    pub(super) digest: String,
+    pub(super) digest: Digest,
     pub(super) tags: Vec<String>,
     /// `null` with --to and a SOURCE: git was not asked.
     pub(super) commit: Option<String>,

@@ -6,9 +6,10 @@ use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use mlops_core::error::Hint;
 use mlops_core::text::{bytes, table, time};
+use mlops_oci::Digest;
 use serde::Serialize;
 
-use super::names::{names, short};
+use super::names::names;
 use crate::aws::ecr::Described;
 
 /// What was removed, or would be.
@@ -24,7 +25,7 @@ pub struct Removal {
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Line {
-    pub(super) digest: String,
+    pub(super) digest: Digest,
     pub(super) tags: Vec<String>,
     /// Configuration and layers, in bytes.
     pub(super) size: u64,
@@ -36,7 +37,7 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn of(image: &Described, needed_by: Vec<String>) -> Self {
         Self {
-            digest: image.digest.clone(),
+            digest: image.digest,
             tags: image.tags.clone(),
             size: image.size,
             pushed: image.pushed,
@@ -53,7 +54,7 @@ pub(super) fn check(agreed: &Removal, now: &Removal) -> Result<()> {
     let gone = |line: &&Line| !now.removed.contains(line);
     let what = agreed.removed.iter().find(gone).map_or_else(
         || "there are others to remove".to_owned(),
-        |line| format!("{} came into use or changed", short(&line.digest)),
+        |line| format!("{} came into use or changed", line.digest.short()),
     );
     Err(anyhow!("{what} meanwhile; nothing was removed"))
         .hint("look at the plan again with --dry-run")
@@ -70,7 +71,7 @@ impl fmt::Display for Removal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = |line: &Line| {
             vec![
-                short(&line.digest),
+                line.digest.short(),
                 bytes(line.size),
                 line.pushed.map(time).unwrap_or_default(),
                 names(&line.tags, &[]),
@@ -105,13 +106,13 @@ mod tests {
 
     #[test]
     fn only_what_was_agreed_to_is_removed() {
-        let removal = |digests: &[&str]| Removal {
+        let removal = |digests: &[Digest]| Removal {
             repository: "flights".to_owned(),
             done: false,
             removed: digests
                 .iter()
                 .map(|digest| Line {
-                    digest: (*digest).to_owned(),
+                    digest: *digest,
                     tags: Vec::new(),
                     size: 1,
                     pushed: None,
@@ -120,14 +121,18 @@ mod tests {
                 .collect(),
             kept: Vec::new(),
         };
-        let agreed = removal(&["sha256:aa", "sha256:bb"]);
-        assert!(check(&agreed, &removal(&["sha256:aa", "sha256:bb"])).is_ok());
-        let error = check(&agreed, &removal(&["sha256:aa"])).unwrap_err();
+        let [a, b, c] = [b"a", b"b", b"c"].map(|bytes| Digest::of(bytes));
+        let agreed = removal(&[a, b]);
+        assert!(check(&agreed, &removal(&[a, b])).is_ok());
+        let error = check(&agreed, &removal(&[a])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "bb came into use or changed meanwhile; nothing was removed"
+            format!(
+                "{} came into use or changed meanwhile; nothing was removed",
+                b.short()
+            )
         );
         assert_eq!(mlops_core::error::exit(&error), Exit::Failed);
-        assert!(check(&agreed, &removal(&["sha256:aa", "sha256:bb", "sha256:cc"])).is_err());
+        assert!(check(&agreed, &removal(&[a, b, c])).is_err());
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use mlops_core::error::{Exit, Failure, Hint};
+use mlops_oci::Digest;
 
 use super::inventory::Inventory;
-use super::names::short;
 use super::removal::{Line, Removal, check, count};
 use crate::aws::ecr::{self, Described};
 use crate::context::Context;
@@ -50,7 +50,7 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
         let lines = removal.kept.iter().map(|kept| {
             format!(
                 "\n  {} is needed: {}",
-                short(&kept.digest),
+                kept.digest.short(),
                 kept.needed_by.join(", ")
             )
         });
@@ -73,10 +73,10 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
     let inventory = Inventory::read(clients, &project, &platform).await?;
     check(&removal, &plan(&inventory, &asked(&inventory, args, now)?))?;
     // An index keeps its images: it goes first.
-    let (indexes, images): (Vec<String>, Vec<String>) = removal
+    let (indexes, images): (Vec<Digest>, Vec<Digest>) = removal
         .removed
         .iter()
-        .map(|line| line.digest.clone())
+        .map(|line| line.digest)
         .partition(|digest| inventory.children.contains_key(digest));
     ecr::remove(clients, &removal.repository, &indexes).await?;
     ecr::remove(clients, &removal.repository, &images).await?;
@@ -85,14 +85,14 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
 }
 
 /// The images that the command line names.
-fn asked(inventory: &Inventory, args: &RmArgs, now: Timestamp) -> Result<BTreeSet<String>> {
+fn asked(inventory: &Inventory, args: &RmArgs, now: Timestamp) -> Result<BTreeSet<Digest>> {
     if !args.references.is_empty() {
         return args
             .references
             .iter()
             .map(|reference| {
                 let image = ecr::choose(&inventory.images, &inventory.repository, reference)?;
-                Ok(image.digest.clone())
+                Ok(image.digest)
             })
             .collect();
     }
@@ -106,7 +106,7 @@ fn asked(inventory: &Inventory, args: &RmArgs, now: Timestamp) -> Result<BTreeSe
     let by_itself = |image: &&Described| {
         let subject = image.subject.as_ref();
         let belongs = subject.is_some_and(|of| inventory.images.iter().any(|i| i.digest == *of));
-        inventory.part_of(&image.digest).is_empty() && !belongs
+        inventory.part_of(image.digest).is_empty() && !belongs
     };
     Ok(inventory
         .images
@@ -114,37 +114,34 @@ fn asked(inventory: &Inventory, args: &RmArgs, now: Timestamp) -> Result<BTreeSe
         .filter(old)
         .filter(untagged)
         .filter(by_itself)
-        .map(|image| image.digest.clone())
+        .map(|image| image.digest)
         .collect())
 }
 
 /// Decides what goes, with what only it names, and what has to stay.
-fn plan(inventory: &Inventory, asked: &BTreeSet<String>) -> Removal {
-    let needs = |digest: &str, going: &BTreeSet<String>| {
+fn plan(inventory: &Inventory, asked: &BTreeSet<Digest>) -> Removal {
+    let needs = |digest: Digest, going: &BTreeSet<Digest>| {
         let mut needs = inventory.used_by(digest).needs();
         let indexes = inventory.part_of(digest).into_iter();
         let staying = indexes.filter(|index| !going.contains(index));
-        needs.extend(staying.map(|index| format!("index {}", short(&index))));
+        needs.extend(staying.map(|index| format!("index {}", index.short())));
         needs
     };
-    let mut going: BTreeSet<String> = asked
+    let mut going: BTreeSet<Digest> = asked
         .iter()
-        .filter(|digest| needs(digest, asked).is_empty())
-        .cloned()
+        .copied()
+        .filter(|digest| needs(*digest, asked).is_empty())
         .collect();
-    let tagged = |digest: &str| {
+    let tagged = |digest: Digest| {
         let mut images = inventory.images.iter();
         images.any(|image| image.digest == digest && !image.tags.is_empty())
     };
-    let parts: Vec<&String> = going
+    let free: Vec<Digest> = going
         .iter()
         .filter_map(|digest| inventory.children.get(digest))
         .flatten()
-        .collect();
-    let free: Vec<String> = parts
-        .into_iter()
-        .filter(|part| !tagged(part) && needs(part, &going).is_empty())
-        .cloned()
+        .copied()
+        .filter(|part| !tagged(*part) && needs(*part, &going).is_empty())
         .collect();
     going.extend(free);
     let images = || inventory.images.iter();
@@ -157,7 +154,7 @@ fn plan(inventory: &Inventory, asked: &BTreeSet<String>) -> Removal {
             .collect(),
         kept: images()
             .filter(|image| asked.contains(&image.digest) && !going.contains(&image.digest))
-            .map(|image| Line::of(image, needs(&image.digest, asked)))
+            .map(|image| Line::of(image, needs(image.digest, asked)))
             .collect(),
     }
 }

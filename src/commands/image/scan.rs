@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::text::{clean, table, time};
 use mlops_core::wait::Poll;
+use mlops_oci::Digest;
 use serde::Serialize;
 
 use crate::aws::Clients;
@@ -62,7 +63,7 @@ impl From<FailOn> for Severity {
 #[derive(Debug, Serialize)]
 pub struct Scanned {
     repository: String,
-    digest: String,
+    digest: Digest,
     tags: Vec<String>,
     /// ECR's own word.
     status: String,
@@ -87,16 +88,15 @@ pub(super) async fn run(ctx: &Context, args: &ScanArgs) -> Result<Scanned> {
     let repository = platform.image_repository.as_str();
     let reference = match &args.reference {
         Some(reference) => reference.clone(),
-        None => {
-            branch_image::of_checkout(
-                clients,
-                &project,
-                &platform.image_repository,
-                &platform.model_package_group,
-            )
-            .await?
-            .digest
-        }
+        None => branch_image::of_checkout(
+            clients,
+            &project,
+            &platform.image_repository,
+            &platform.model_package_group,
+        )
+        .await?
+        .digest
+        .to_string(),
     };
     let images = ecr::list(clients, repository).await?;
     let image = ecr::choose(&images, repository, &reference)?;
@@ -113,7 +113,7 @@ pub(super) async fn run(ctx: &Context, args: &ScanArgs) -> Result<Scanned> {
         )))
         .hint("name one of them");
     }
-    let scan = scanned(ctx, clients, repository, &image.digest, args.wait).await?;
+    let scan = scanned(ctx, clients, repository, image.digest, args.wait).await?;
     let fail_on = args.fail_on.map(Severity::from);
     let bad = |severity: Severity| fail_on.is_some_and(|limit| severity >= limit);
     let mut counts = BTreeMap::new();
@@ -121,7 +121,7 @@ pub(super) async fn run(ctx: &Context, args: &ScanArgs) -> Result<Scanned> {
         *counts.entry(finding.severity.as_str()).or_default() += 1;
     }
     Ok(Scanned {
-        digest: image.digest.clone(),
+        digest: image.digest,
         tags: image.tags.clone(),
         done: scan.state() == State::Done,
         too_bad: scan.findings.iter().filter(|f| bad(f.severity)).count(),
@@ -130,7 +130,7 @@ pub(super) async fn run(ctx: &Context, args: &ScanArgs) -> Result<Scanned> {
         findings: scan.findings,
         counts,
         fail_on,
-        again: ctx.command(&format!("image scan {} --wait", &image.digest)),
+        again: ctx.command(&format!("image scan {} --wait", image.digest)),
         repository: platform.image_repository,
     })
 }
@@ -140,7 +140,7 @@ async fn scanned(
     ctx: &Context,
     clients: &Clients,
     repository: &str,
-    digest: &str,
+    digest: Digest,
     wait: bool,
 ) -> Result<Scan> {
     let mut scan = match scan::find(clients, repository, digest).await? {
@@ -179,7 +179,7 @@ async fn scanned(
 }
 
 /// Asks for a scan. One that is said to be complete is read: the answer itself has no findings.
-async fn begun(clients: &Clients, repository: &str, digest: &str) -> Result<Scan> {
+async fn begun(clients: &Clients, repository: &str, digest: Digest) -> Result<Scan> {
     let asked = scan::start(clients, repository, digest).await?;
     if asked.state() != State::Done {
         return Ok(asked);

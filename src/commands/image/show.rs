@@ -5,10 +5,10 @@ use std::fmt;
 
 use anyhow::Result;
 use mlops_core::text::{bytes, clean, table, time};
+use mlops_oci::Digest;
 use serde::Serialize;
 
 use super::inventory::Inventory;
-use super::names::short;
 use super::used_by::UsedBy;
 use crate::aws::branch_image;
 use crate::aws::ecr::{self, content};
@@ -32,7 +32,7 @@ pub struct ShowArgs {
 #[derive(Debug, Serialize)]
 pub struct Shown {
     repository: String,
-    digest: String,
+    digest: Digest,
     tags: Vec<String>,
     /// Why it is the branch's image, where no REF was given.
     why: Option<String>,
@@ -43,9 +43,9 @@ pub struct Shown {
     /// The git commit that it was built from, if a tag names it.
     commit: Option<String>,
     /// The indexes that name it.
-    part_of: Vec<String>,
+    part_of: Vec<Digest>,
     /// What it refers to, as a signature does to its image.
-    subject: Option<String>,
+    subject: Option<Digest>,
     /// The state of its scan, if there was one.
     scan: Option<String>,
     used_by: UsedBy,
@@ -58,7 +58,7 @@ pub struct Shown {
 #[derive(Debug, Serialize)]
 struct PlatformView {
     platform: String,
-    digest: String,
+    digest: Digest,
     created: Option<String>,
     base: Option<String>,
     entrypoint: Vec<String>,
@@ -68,7 +68,7 @@ struct PlatformView {
 
 #[derive(Debug, Serialize)]
 struct LayerView {
-    digest: String,
+    digest: Digest,
     /// In bytes, as it is stored.
     size: u64,
     media_type: String,
@@ -88,24 +88,24 @@ pub(super) async fn run(ctx: &Context, args: &ShowArgs) -> Result<Shown> {
             &platform.model_package_group,
         )
         .await?;
-        (image.digest, Some(image.why.to_string()))
+        (image.digest.to_string(), Some(image.why.to_string()))
     };
-    let inventory = Inventory::look(ctx, clients, &project, &platform).await?;
+    let inventory = Inventory::read_permitted(ctx, clients, &project, &platform).await?;
     let image = ecr::choose(&inventory.images, &inventory.repository, &reference)?;
     let platforms = content::platforms(clients, &inventory.repository, image).await?;
     Ok(Shown {
         repository: inventory.repository.clone(),
-        digest: image.digest.clone(),
+        digest: image.digest,
         tags: image.tags.clone(),
         why,
         media_type: image.media_type.clone(),
         size: image.size,
         pushed: image.pushed,
         commit: image.commit().map(str::to_owned),
-        part_of: inventory.part_of(&image.digest),
-        subject: image.subject.clone(),
+        part_of: inventory.part_of(image.digest),
+        subject: image.subject,
         scan: image.scan.clone(),
-        used_by: inventory.used_by(&image.digest),
+        used_by: inventory.used_by(image.digest),
         users_known: inventory.users_known,
         platforms: platforms.into_iter().map(PlatformView::from).collect(),
     })
@@ -138,7 +138,7 @@ fn line(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         line(f, "image", &self.repository)?;
-        line(f, "digest", &self.digest)?;
+        line(f, "digest", &self.digest.to_string())?;
         if let Some(why) = &self.why {
             line(f, "", why)?;
         }
@@ -149,13 +149,14 @@ impl fmt::Display for Shown {
         if let Some(pushed) = self.pushed {
             line(f, "pushed", &time(pushed))?;
         }
-        for (label, value) in [("commit", &self.commit), ("refers to", &self.subject)] {
+        let subject = self.subject.map(|digest| digest.to_string());
+        for (label, value) in [("commit", &self.commit), ("refers to", &subject)] {
             if let Some(value) = value {
                 line(f, label, value)?;
             }
         }
         for index in &self.part_of {
-            line(f, "part of", index)?;
+            line(f, "part of", &index.to_string())?;
         }
         line(f, "scan", self.scan.as_deref().unwrap_or("none"))?;
         let mut needs = self.used_by.needs();
@@ -175,7 +176,7 @@ impl fmt::Display for PlatformView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
         line(f, "platform", &self.platform)?;
-        line(f, "manifest", &self.digest)?;
+        line(f, "manifest", &self.digest.to_string())?;
         if let Some(created) = &self.created {
             line(f, "created", created)?;
         }
@@ -188,7 +189,7 @@ impl fmt::Display for PlatformView {
         }
         let rows = self.layers.iter().map(|layer| {
             let kind = layer.media_type.rsplit('.').next().unwrap_or_default();
-            vec![short(&layer.digest), bytes(layer.size), kind.to_owned()]
+            vec![layer.digest.short(), bytes(layer.size), kind.to_owned()]
         });
         f.write_str(&table(&["LAYER", "SIZE", "KIND"], rows))
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use mlops_core::error::{Failure, Hint};
 use mlops_local_cloud as local;
+use mlops_oci::Digest;
 use serde::Serialize;
 
 use super::StateArgs;
@@ -33,7 +34,7 @@ pub struct InjectScanArgs {
     repository: String,
     /// The image's digest
     #[arg(long)]
-    digest: String,
+    digest: Digest,
     /// JSON with the findings
     file: PathBuf,
     #[command(flatten)]
@@ -44,7 +45,7 @@ pub struct InjectScanArgs {
 #[derive(Debug, Serialize)]
 pub struct Injected {
     repository: String,
-    digest: String,
+    digest: Digest,
     /// How many findings there are of each severity.
     findings: BTreeMap<String, u64>,
 }
@@ -65,13 +66,13 @@ pub(super) fn run(ctx: &Context, command: &InjectCommand) -> Result<Injected> {
         &LOCAL_HOST,
         &directory,
         &args.repository,
-        &args.digest,
+        &args.digest.to_string(),
         &bytes,
     )
     .with_context(|| format!("cannot load {}", args.file.display()))?;
     Ok(Injected {
         repository: args.repository.clone(),
-        digest: args.digest.clone(),
+        digest: args.digest,
         findings,
     })
 }

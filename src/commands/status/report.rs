@@ -1,6 +1,7 @@
 //! The report of `mlops status`.
 
 use mlops_core::names::Version;
+use mlops_oci::Digest;
 use serde::Serialize;
 
 use crate::aws::hosting::Endpoint;
@@ -52,7 +53,7 @@ pub struct Image {
     /// Its tags.
     pub tags: Vec<String>,
     /// Its digest.
-    pub digest: String,
+    pub digest: Digest,
 }
 
 /// The training data.

@@ -16,7 +16,7 @@ impl Image {
             .iter()
             .partition(|tag| tag.len() == 40 && tag.chars().all(|c| c.is_ascii_hexdigit()));
         branches.truncate(2);
-        let mut parts: Vec<String> = vec![self.digest.chars().take(19).collect()];
+        let mut parts: Vec<String> = vec![format!("sha256:{}", self.digest.short())];
         parts.extend(branches.into_iter().cloned());
         parts.extend(
             commits
@@ -147,7 +147,7 @@ mod tests {
                 .into(),
             image: Some(Image {
                 tags: vec!["a1".repeat(20), "develop".to_owned()],
-                digest: format!("sha256:{}", "0".repeat(64)),
+                digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
             }),
             data: Some(Data {
                 dataset: "flights".to_owned(),

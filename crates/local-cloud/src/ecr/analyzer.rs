@@ -6,7 +6,6 @@
 //! one that the server builds of itself and pushes here. The job's log names it.
 
 use anyhow::Context as _;
-use mlops_core::names::ImageTag;
 use mlops_oci::analyzer;
 use mlops_oci::cache::Cache;
 use mlops_oci::push::{Observer, Target, push};
@@ -107,16 +106,15 @@ async fn build(cloud: &Cloud) -> anyhow::Result<String> {
     tokio::task::spawn_blocking(move || {
         let own = program().context("cannot find this program")?;
         let image = analyzer::build(&own, &cache)?;
-        let digest = image.digest().to_owned();
-        let hex = digest.trim_start_matches("sha256:");
-        let tag: ImageTag = format!("{}{}", analyzer::TAG, &hex[..16]).parse()?;
+        let digest = image.digest();
+        let tag = analyzer::tag(digest)?;
         let target = Target {
             repository: REPOSITORY,
             tags: &[tag],
             mount_from: &[],
         };
         handle.block_on(push(&registry, &target, &image, &Unobserved))?;
-        Ok(digest)
+        Ok(digest.to_string())
     })
     .await?
 }

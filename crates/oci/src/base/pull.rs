@@ -5,12 +5,12 @@ use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use mlops_core::error::Failure;
 use mlops_core::names::Platform;
-use oci_spec::image::{Descriptor, DigestAlgorithm, ImageIndex, ImageManifest};
+use oci_spec::image::{ImageIndex, ImageManifest};
 use serde_json::Value;
 
 use super::super::cache::Cache;
-use super::super::registry::{Reference, Registry};
-use super::super::{Blob, Content, Image, Manifest, digest_of};
+use super::super::registry::{ImageReference, Registry, TagOrDigest};
+use super::super::{Blob, Content, Digest, Image, Manifest};
 use super::{Base, choose};
 
 /// Maximum number of parallel downloads.
@@ -25,7 +25,7 @@ const AT_ONCE: usize = 4;
 /// digest.
 pub async fn pull(
     registry: &Registry,
-    reference: &Reference,
+    reference: &ImageReference,
     platform: Platform,
     cache: &Cache,
     begin: impl FnOnce(u64),
@@ -41,24 +41,26 @@ pub async fn pull(
         let chosen = choose(index.manifests(), platform).ok_or_else(|| {
             Failure::usage(format!("the base {name} has no image for {platform}"))
         })?;
-        let digest = checked(chosen)?;
-        manifest = self::manifest(registry, repository, &digest, cache).await?;
+        let digest = Digest::described(chosen)
+            .with_context(|| format!("the index of {name} cannot be read"))?;
+        manifest = self::manifest(registry, repository, digest.into(), cache).await?;
         if manifest.digest != digest {
             bail!("the registry answers with {} for {digest}", manifest.digest);
         }
     }
     let read = ImageManifest::from_reader(&manifest.bytes[..])
         .with_context(|| format!("the manifest {} is none of an image", manifest.digest))?;
-    let mut missing: Vec<(String, u64)> = Vec::new();
+    let mut missing: Vec<(Digest, u64)> = Vec::new();
     for part in read.layers().iter().chain([read.config()]) {
-        let digest = checked(part)?;
+        let digest = Digest::described(part)
+            .with_context(|| format!("the manifest {} cannot be read", manifest.digest))?;
         let known = missing.iter().any(|(found, _)| *found == digest);
-        if !known && !cache.has(&digest, part.size()) {
-            missing.push((digest.clone(), part.size()));
+        if !known && !cache.has(digest, part.size()) {
+            missing.push((digest, part.size()));
         }
         manifest.blobs.push(Blob {
             size: part.size(),
-            content: Content::file(cache.blob(&digest)),
+            content: Content::file(cache.blob(digest)),
             digest,
         });
     }
@@ -66,41 +68,34 @@ pub async fn pull(
     let workshop = cache.workshop()?;
     futures::stream::iter(missing)
         .map(|(digest, size)| {
-            let into = workshop.path().join(digest.replace(':', "-"));
+            let into = workshop.path().join(digest.hex());
             async move {
                 registry
-                    .blob(repository, &digest, size, &into, advance)
+                    .blob(repository, digest, size, &into, advance)
                     .await?;
-                cache.adopt(&into, &digest).map(drop)
+                cache.adopt(&into, digest).map(drop)
             }
         })
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await
         .with_context(|| format!("cannot pull {name}"))?;
-    let image = Image {
-        manifests: vec![manifest],
-        base: None,
-        notes: Vec::new(),
-        scratch: Vec::new(),
-    };
-    Base::of(&image, &name, platform)
+    Base::of(&Image::new(manifest), &name, platform)
 }
 
 /// A manifest, from the cache if it is requested by digest.
 async fn manifest(
     registry: &Registry,
     repository: &str,
-    target: &str,
+    target: TagOrDigest<'_>,
     cache: &Cache,
 ) -> Result<Manifest> {
-    // The digest of a reference is always SHA-256, in hexadecimal.
-    if target.starts_with("sha256:")
-        && let Ok(bytes) = std::fs::read(cache.blob(target))
-        && digest_of(&bytes) == target
+    if let TagOrDigest::Digest(digest) = target
+        && let Ok(bytes) = std::fs::read(cache.blob(digest))
+        && Digest::of(&bytes) == digest
     {
         return Ok(Manifest {
-            digest: target.to_owned(),
+            digest,
             media_type: String::new(),
             bytes,
             blobs: Vec::new(),
@@ -110,19 +105,11 @@ async fn manifest(
     let workshop = cache.workshop()?;
     let file = workshop.path().join("manifest");
     std::fs::write(&file, &fetched.bytes)?;
-    cache.adopt(&file, &fetched.digest)?;
+    cache.adopt(&file, fetched.digest)?;
     Ok(Manifest {
         digest: fetched.digest,
         media_type: fetched.media_type,
         bytes: fetched.bytes,
         blobs: Vec::new(),
     })
-}
-
-/// The digest of a descriptor. Only SHA-256 is accepted: its text is hexadecimal and never a path.
-fn checked(of: &Descriptor) -> Result<String> {
-    if *of.digest().algorithm() != DigestAlgorithm::Sha256 {
-        bail!("{} is not a SHA-256 digest", of.digest());
-    }
-    Ok(of.digest().to_string())
 }

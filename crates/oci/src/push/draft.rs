@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Observer, PARALLEL, Pushed, Target, name, put, store, tagged};
+use super::{Observer, PARALLEL, Pushed, Target, current_digests, put, set_tags, store};
 use crate::registry::{Registry, Stored};
 use crate::source::{Draft, Options};
 use crate::{Blob, Image};
@@ -29,9 +29,10 @@ pub async fn push_draft(
     observer: &dyn Observer,
 ) -> Result<(Image, Pushed)> {
     let requests = registry.requests();
-    let mut pushed = Pushed::default();
-    registry.wants(target.repository, target.mount_from).await;
-    let before = tagged(registry, target).await?;
+    registry
+        .request_access(target.repository, target.mount_from)
+        .await;
+    let before = current_digests(registry, target).await?;
     let sizes = draft.layers();
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|index| (sizes[*index] > SMALL, std::cmp::Reverse(sizes[*index])));
@@ -52,37 +53,40 @@ pub async fn push_draft(
             whole.fetch_add(packed, Ordering::Relaxed);
             observer.expect(now + packed);
             let stored = store(registry, target, &blob, observer).await?;
-            observer.end(&blob.digest, blob.size);
+            observer.end(&blob.digest.to_string(), blob.size);
             anyhow::Ok((index, blob, stored))
         })
         .buffer_unordered(PARALLEL)
         .try_collect()
         .await?;
     layers.sort_by_key(|(index, ..)| *index);
-    let mut blobs = Vec::new();
+    let (mut blobs, mut counted) = (Vec::new(), Vec::new());
     for (_, blob, stored) in layers {
-        pushed.count(blob.size, &stored);
+        counted.push((blob.size, stored));
         blobs.push(blob);
     }
     drop(stop);
     let draft = Arc::into_inner(draft).context("a layer is still being compressed")?;
     let image = draft.finish(blobs)?;
-    let manifest = image.manifests.last().context("the image is empty")?;
-    image.digest().clone_into(&mut pushed.digest);
+    let manifest = &image.root;
+    let digest = manifest.digest;
+    let mut pushed = Pushed::new(digest);
+    for (size, stored) in counted {
+        pushed.count(size, &stored);
+    }
     if let Some(config) = manifest.blobs.last() {
         let stored = store(registry, target, config, observer).await?;
-        observer.end(&config.digest, config.size);
+        observer.end(&config.digest.to_string(), config.size);
         pushed.count(config.size, &stored);
     }
-    let digest = &manifest.digest;
     if !super::has(registry, target, digest).await? {
-        put(registry, target, manifest, digest, &mut pushed).await?;
+        put(registry, target, manifest, digest.into(), &mut pushed).await?;
     }
     registry
-        .manifest(target.repository, digest)
+        .manifest(target.repository, digest.into())
         .await
         .context("the image is not what was pushed")?;
-    name(registry, target, &image, &before, &mut pushed).await?;
+    set_tags(registry, target, &image, &before, &mut pushed).await?;
     pushed.requests = registry.requests() - requests;
     Ok((image, pushed))
 }

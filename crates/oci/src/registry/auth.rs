@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::http::Http;
-use super::{FIRST_ATTEMPTS, Patience, is_passing, retry_after};
+use super::{Attempts, FIRST_ATTEMPTS, is_passing, retry_after};
 
 /// ECR tokens are valid for 12 hours; renew them after 6.
 const BASIC_LIFE: Duration = Duration::from_hours(6);
@@ -108,7 +108,7 @@ impl Authorizer {
     }
 
     /// Adds a scope (`repository:NAME:pull,push`) to all further token requests.
-    pub(super) async fn want(&self, scope: String) {
+    pub(super) async fn add_scope(&self, scope: String) {
         self.state.lock().await.scopes.insert(scope);
     }
 
@@ -260,7 +260,7 @@ impl Authorizer {
             }
         };
         let host = realm.host_str().unwrap_or_default();
-        let mut patience = Patience::default();
+        let mut attempts = Attempts::default();
         let response = loop {
             let attempt = request
                 .try_clone()
@@ -270,17 +270,17 @@ impl Authorizer {
                     let after = retry_after(&response);
                     let status = response.status().as_u16();
                     let error = anyhow!("{host} gives no token (HTTP {status})");
-                    patience.pause(error, after).await?;
+                    attempts.pause(error, after).await?;
                 }
                 Ok(response) => break response,
                 Err(error) => {
                     let error = error.context(format!(
                         "cannot reach {host}, which gives out the registry's tokens"
                     ));
-                    if patience.tried() + 1 >= FIRST_ATTEMPTS {
+                    if attempts.tried() + 1 >= FIRST_ATTEMPTS {
                         return Err(error);
                     }
-                    patience.pause(error, None).await?;
+                    attempts.pause(error, None).await?;
                 }
             }
         };

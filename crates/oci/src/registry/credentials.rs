@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
 use super::Login;
-use super::reference::{DOCKER_HUB, Reference};
+use super::reference::{DOCKER_HUB, ImageReference};
 
 /// The key of Docker Hub in a configuration file.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -67,7 +67,7 @@ impl Credentials {
     /// # Errors
     ///
     /// A file that cannot be parsed, or a helper that fails, by name.
-    pub async fn login(&self, of: &Reference) -> Result<Login> {
+    pub async fn login(&self, of: &ImageReference) -> Result<Login> {
         for path in &self.files {
             let text = match std::fs::read(path) {
                 Ok(text) => text,
@@ -92,7 +92,12 @@ impl Credentials {
         Ok(Login::Anonymous)
     }
 
-    async fn login_of(&self, file: &File, path: &Path, of: &Reference) -> Result<Option<Login>> {
+    async fn login_of(
+        &self,
+        file: &File,
+        path: &Path,
+        of: &ImageReference,
+    ) -> Result<Option<Login>> {
         let keys = keys(of);
         let server = if of.host == DOCKER_HUB {
             DOCKER_HUB_KEY
@@ -167,7 +172,7 @@ impl Credentials {
 
 /// The keys of a registry in a file, the most specific first. podman also uses
 /// `HOST/NAMESPACE/REPOSITORY` and its parents.
-fn keys(of: &Reference) -> Vec<String> {
+fn keys(of: &ImageReference) -> Vec<String> {
     let mut keys = Vec::new();
     let mut repository = of.repository.as_str();
     loop {
@@ -193,7 +198,7 @@ fn keys(of: &Reference) -> Vec<String> {
     keys
 }
 
-fn read(entry: &Entry, path: &Path, of: &Reference) -> Result<Option<Login>> {
+fn read(entry: &Entry, path: &Path, of: &ImageReference) -> Result<Option<Login>> {
     if !entry.identitytoken.is_empty() {
         return Ok(Some(Login::Identity(entry.identitytoken.clone())));
     }

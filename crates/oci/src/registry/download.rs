@@ -9,13 +9,13 @@ use bytes::Bytes;
 use mlops_core::network::is_loopback;
 use reqwest::header::{CONTENT_RANGE, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use url::Url;
 
 use super::http::PATIENCE;
-use super::reference::is_digest;
-use super::{Patience, Registry, refused};
+use super::{Attempts, Registry, refused};
+use crate::Digest;
 
 /// Maximum number of redirects.
 const REDIRECTS: u32 = 5;
@@ -23,19 +23,15 @@ const REDIRECTS: u32 = 5;
 pub(super) async fn blob(
     registry: &Registry,
     repository: &str,
-    digest: &str,
+    digest: Digest,
     size: u64,
     into: &Path,
     advance: &(dyn Fn(u64) + Sync),
 ) -> Result<()> {
-    if !is_digest(digest) {
-        bail!("`{digest}` is not a SHA-256 digest");
-    }
     let file =
         File::create_new(into).with_context(|| format!("cannot write {}", into.display()))?;
     let (sender, receiver) = mpsc::channel(8);
-    let wanted = digest.to_owned();
-    let writer = tokio::task::spawn_blocking(move || write(file, receiver, size, &wanted));
+    let writer = tokio::task::spawn_blocking(move || write(file, receiver, size, digest));
     let fetched = fetch(registry, repository, digest, size, sender, advance).await;
     let written = writer.await?;
     // Prefer the writer's error; without one, report why nothing was received.
@@ -67,7 +63,12 @@ impl From<anyhow::Error> for Stop {
     }
 }
 
-fn write(mut file: File, mut chunks: mpsc::Receiver<Bytes>, size: u64, wanted: &str) -> Result<()> {
+fn write(
+    mut file: File,
+    mut chunks: mpsc::Receiver<Bytes>,
+    size: u64,
+    wanted: Digest,
+) -> Result<()> {
     let mut hasher = Sha256::new();
     let mut written = 0;
     while let Some(chunk) = chunks.blocking_recv() {
@@ -81,7 +82,7 @@ fn write(mut file: File, mut chunks: mpsc::Receiver<Bytes>, size: u64, wanted: &
     if written < size {
         bail!("the registry sends {written} bytes of {wanted}, not {size}");
     }
-    let found = format!("sha256:{}", hex::encode(hasher.finalize()));
+    let found = Digest::from(hasher);
     if found != wanted {
         bail!("the registry answers with {found} for {wanted}");
     }
@@ -91,12 +92,12 @@ fn write(mut file: File, mut chunks: mpsc::Receiver<Bytes>, size: u64, wanted: &
 async fn fetch(
     registry: &Registry,
     repository: &str,
-    digest: &str,
+    digest: Digest,
     size: u64,
     sender: mpsc::Sender<Bytes>,
     advance: &(dyn Fn(u64) + Sync),
 ) -> Result<(), Stop> {
-    let mut patience = Patience::default();
+    let mut attempts = Attempts::default();
     let mut received = 0;
     loop {
         let response = open(registry, repository, digest, received).await?;
@@ -121,9 +122,9 @@ async fn fetch(
             Err(Stop::Writer) => return Err(Stop::Writer),
             Err(Stop::Error(error)) => {
                 if received > before {
-                    patience.reset();
+                    attempts.reset();
                 }
-                patience.pause(error, None).await?;
+                attempts.pause(error, None).await?;
             }
         }
     }
@@ -157,11 +158,16 @@ async fn body(
 }
 
 /// Requests a blob from an offset on; a registry may redirect to its storage.
-async fn open(registry: &Registry, repository: &str, digest: &str, from: u64) -> Result<Response> {
+async fn open(
+    registry: &Registry,
+    repository: &str,
+    digest: Digest,
+    from: u64,
+) -> Result<Response> {
     let mut url = registry.blob_url(repository, digest)?;
     for _ in 0..REDIRECTS {
         let response = registry
-            .ask(Method::GET, url.clone(), |request| {
+            .request(Method::GET, url.clone(), |request| {
                 if from > 0 {
                     request.header(RANGE, format!("bytes={from}-"))
                 } else {

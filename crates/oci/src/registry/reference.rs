@@ -9,20 +9,70 @@ use mlops_core::names::ImageTag;
 use mlops_core::network::is_loopback;
 use url::Url;
 
+use crate::Digest;
+
 /// The registry of names without a host.
 pub(super) const DOCKER_HUB: &str = "docker.io";
 
 /// The name of an image in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reference {
+pub struct ImageReference {
     /// `HOST` or `HOST:PORT`; `docker.io` if the name has none.
     pub host: String,
     /// Lower-case parts, separated by `/`.
     pub repository: String,
     /// The tag, if there is one.
     pub tag: Option<ImageTag>,
-    /// `sha256:…`, if there is one.
-    pub digest: Option<String>,
+    /// The digest, if there is one.
+    pub digest: Option<Digest>,
+}
+
+/// What a registry's manifest is requested by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagOrDigest<'a> {
+    /// A tag, which the registry resolves.
+    Tag(&'a str),
+    /// The manifest itself.
+    Digest(Digest),
+}
+
+impl TagOrDigest<'_> {
+    /// The digest, unless it is a tag.
+    pub fn digest(self) -> Option<Digest> {
+        match self {
+            Self::Tag(_) => None,
+            Self::Digest(digest) => Some(digest),
+        }
+    }
+
+    /// What precedes it in an image reference.
+    pub(super) fn sign(self) -> char {
+        match self {
+            Self::Tag(_) => ':',
+            Self::Digest(_) => '@',
+        }
+    }
+}
+
+impl fmt::Display for TagOrDigest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => f.write_str(tag),
+            Self::Digest(digest) => write!(f, "{digest}"),
+        }
+    }
+}
+
+impl From<Digest> for TagOrDigest<'_> {
+    fn from(digest: Digest) -> Self {
+        Self::Digest(digest)
+    }
+}
+
+impl<'a> From<&'a ImageTag> for TagOrDigest<'a> {
+    fn from(tag: &'a ImageTag) -> Self {
+        Self::Tag(tag.as_str())
+    }
 }
 
 /// Why a text is not an image reference.
@@ -40,7 +90,7 @@ impl fmt::Display for InvalidReference {
 
 impl std::error::Error for InvalidReference {}
 
-impl FromStr for Reference {
+impl FromStr for ImageReference {
     type Err = InvalidReference;
 
     fn from_str(text: &str) -> Result<Self, InvalidReference> {
@@ -51,7 +101,7 @@ impl FromStr for Reference {
     }
 }
 
-impl fmt::Display for Reference {
+impl fmt::Display for ImageReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.host, self.repository)?;
         if let Some(tag) = &self.tag {
@@ -64,13 +114,13 @@ impl fmt::Display for Reference {
     }
 }
 
-impl Reference {
+impl ImageReference {
     /// What to request from a registry: the digest, or the tag, or `latest`.
-    pub fn target(&self) -> &str {
-        match (&self.digest, &self.tag) {
-            (Some(digest), _) => digest,
-            (None, Some(tag)) => tag.as_str(),
-            (None, None) => "latest",
+    pub fn target(&self) -> TagOrDigest<'_> {
+        match (self.digest, &self.tag) {
+            (Some(digest), _) => digest.into(),
+            (None, Some(tag)) => tag.into(),
+            (None, None) => TagOrDigest::Tag("latest"),
         }
     }
 
@@ -80,14 +130,18 @@ impl Reference {
     }
 }
 
-fn parse(text: &str) -> Result<Reference, &'static str> {
+fn parse(text: &str) -> Result<ImageReference, &'static str> {
     if text.contains("://") {
         return Err("it is HOST/REPOSITORY:TAG, without a scheme");
     }
     let (rest, digest) = match text.split_once('@') {
         None => (text, None),
-        Some((rest, digest)) if is_digest(digest) => (rest, Some(digest.to_owned())),
-        Some(_) => return Err("what follows `@` is sha256: and 64 lower-case hexadecimal digits"),
+        Some((rest, digest)) => {
+            let digest = digest
+                .parse()
+                .map_err(|_| "what follows `@` is sha256: and 64 lower-case hexadecimal digits")?;
+            (rest, Some(digest))
+        }
     };
     let (host, rest) = match rest.split_once('/') {
         Some((first, rest))
@@ -124,7 +178,7 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     } else {
         repository.to_owned()
     };
-    Ok(Reference {
+    Ok(ImageReference {
         host: host.to_owned(),
         repository,
         tag,
@@ -149,13 +203,6 @@ fn check_host(host: &str) -> Result<(), &'static str> {
     } else {
         Err(REASON)
     }
-}
-
-/// `sha256:` and 64 lower-case hexadecimal digits.
-pub(crate) fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(|hex| {
-        hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    })
 }
 
 /// OCI distribution specification 1.1, "Pulling manifests": `<name>`.
@@ -183,7 +230,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (String, String, Option<String>) {
-        let reference: Reference = text.parse().unwrap();
+        let reference: ImageReference = text.parse().unwrap();
         (
             reference.host,
             reference.repository,
@@ -217,10 +264,13 @@ mod tests {
             assert_eq!(read(text), expected, "{text}");
         }
         let digest = format!("sha256:{}", "a".repeat(64));
-        let named: Reference = format!("r.example/a:t@{digest}").parse().unwrap();
-        assert_eq!(named.target(), digest);
+        let named: ImageReference = format!("r.example/a:t@{digest}").parse().unwrap();
+        assert_eq!(named.target(), TagOrDigest::Digest(digest.parse().unwrap()));
         assert_eq!(named.to_string(), format!("r.example/a:t@{digest}"));
-        assert_eq!("x".parse::<Reference>().unwrap().target(), "latest");
+        assert_eq!(
+            "x".parse::<ImageReference>().unwrap().target(),
+            TagOrDigest::Tag("latest")
+        );
     }
 
     #[test]
@@ -253,10 +303,10 @@ mod tests {
             "r.example/a b",
             "r.exämple/a",
         ] {
-            assert!(bad.parse::<Reference>().is_err(), "{bad}");
+            assert!(bad.parse::<ImageReference>().is_err(), "{bad}");
         }
         let long = format!("r.example/{}", "a".repeat(256));
-        assert!(long.parse::<Reference>().is_err());
+        assert!(long.parse::<ImageReference>().is_err());
     }
 
     #[test]
@@ -271,7 +321,7 @@ mod tests {
             ("x", false),
         ] {
             assert_eq!(
-                text.parse::<Reference>().unwrap().is_local(),
+                text.parse::<ImageReference>().unwrap().is_local(),
                 local,
                 "{text}"
             );

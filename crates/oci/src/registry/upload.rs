@@ -17,8 +17,8 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LO
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
-use super::{Patience, Registry, is_passing, refused, retry_after};
-use crate::Blob;
+use super::{Attempts, Registry, is_passing, refused, retry_after};
+use crate::{Blob, Digest};
 
 mod body;
 
@@ -86,20 +86,20 @@ impl Registry {
         position: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Stored> {
         let sent = Arc::new(AtomicU64::new(0));
-        let mut patience = Patience::default();
+        let mut attempts = Attempts::default();
         let mut session: Option<Session> = None;
         let (mut first, mut elsewhere, mut furthest) = (true, 0, 0);
         loop {
             let current = match session.take() {
                 Some(session) => session,
-                None if !first && self.has_blob(repository, &blob.digest).await? => {
+                None if !first && self.has_blob(repository, blob.digest).await? => {
                     position(blob.size);
                     return Ok(match sent.load(Ordering::Relaxed) {
                         0 => Stored::Found,
                         sent => Stored::Sent(sent),
                     });
                 }
-                None => match self.start(repository, &blob.digest, from).await? {
+                None => match self.start(repository, blob.digest, from).await? {
                     Started::Mounted => {
                         position(blob.size);
                         return Ok(Stored::Mounted);
@@ -117,15 +117,15 @@ impl Registry {
                     self.cancel(&url).await;
                     return Err(error);
                 }
-                Err(Trouble::LoggedIn) if patience.may_log_in() => None,
+                Err(Trouble::LoggedIn) if attempts.may_log_in() => None,
                 Err(Trouble::LoggedIn) => Some((anyhow!("the registry refuses its login"), None)),
                 Err(Trouble::Passing { error, after }) => Some((error, after)),
                 Err(Trouble::Lost(error)) => {
-                    patience.pause(error, None).await?;
+                    attempts.pause(error, None).await?;
                     continue;
                 }
                 Err(Trouble::Elsewhere(error)) => {
-                    patience.pause(error, None).await?;
+                    attempts.pause(error, None).await?;
                     elsewhere += 1;
                     if elsewhere % 3 == 0 {
                         self.cancel(&url).await;
@@ -135,25 +135,25 @@ impl Registry {
                 }
             };
             if let Some((error, after)) = error {
-                patience.pause(error, after).await?;
+                attempts.pause(error, after).await?;
             }
             session = self.where_is(&url, blob.size).await;
             if session.as_ref().is_some_and(|now| now.offset > furthest) {
-                patience.reset();
+                attempts.reset();
             }
         }
     }
 
     /// Opens an upload, or mounts the blob from another repository.
-    async fn start(&self, repository: &str, digest: &str, from: Option<&str>) -> Result<Started> {
+    async fn start(&self, repository: &str, digest: Digest, from: Option<&str>) -> Result<Started> {
         let mut url = self.url(&format!("/v2/{repository}/blobs/uploads/"))?;
         if let Some(from) = from {
             url.query_pairs_mut()
-                .append_pair("mount", digest)
+                .append_pair("mount", &digest.to_string())
                 .append_pair("from", from);
         }
         let response = self
-            .ask(Method::POST, url, |r| r.header(CONTENT_LENGTH, 0))
+            .request(Method::POST, url, |r| r.header(CONTENT_LENGTH, 0))
             .await?;
         match response.status() {
             StatusCode::CREATED if from.is_some() => Ok(Started::Mounted),
@@ -184,7 +184,7 @@ impl Registry {
 
     /// Queries how much of an upload was received; `None` if the registry does not report it.
     async fn where_is(&self, url: &Url, size: u64) -> Option<Session> {
-        let response = self.ask(Method::GET, url.clone(), |r| r).await.ok()?;
+        let response = self.request(Method::GET, url.clone(), |r| r).await.ok()?;
         if response.status() != StatusCode::NO_CONTENT {
             return None;
         }
@@ -198,7 +198,7 @@ impl Registry {
 
     /// Cancels an abandoned upload. The registry would also expire it.
     async fn cancel(&self, url: &Url) {
-        let _ = self.ask(Method::DELETE, url.clone(), |r| r).await;
+        let _ = self.request(Method::DELETE, url.clone(), |r| r).await;
     }
 
     /// Sends the missing bytes of a blob, and completes the upload.
@@ -233,7 +233,8 @@ impl Registry {
             }
             left = None;
         }
-        url.query_pairs_mut().append_pair("digest", &blob.digest);
+        url.query_pairs_mut()
+            .append_pair("digest", &blob.digest.to_string());
         let response = self
             .send(Method::PUT, &url, blob, left, sent, position)
             .await?;

@@ -11,8 +11,8 @@ use tempfile::TempPath;
 
 use super::draft::{Draft, Format, Layer};
 use super::name::{NamedImage, choose_by_name};
+use crate::Digest;
 use crate::archive::{Archive, Location};
-use crate::digest_of;
 use crate::layout::{BASE, MAX_LAYERS, MAX_MANIFEST};
 
 /// One image of manifest.json.
@@ -37,7 +37,7 @@ struct Configuration {
 #[derive(Debug, Deserialize)]
 struct RootFs {
     #[serde(default, deserialize_with = "or_nothing")]
-    diff_ids: Vec<String>,
+    diff_ids: Vec<Digest>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,7 +47,9 @@ struct Runtime {
 }
 
 /// Go encodes an empty list as null.
-fn or_nothing<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+fn or_nothing<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
@@ -129,11 +131,8 @@ fn choose<'a>(shown: &str, all: &'a [Saved], name: Option<&str>) -> Result<&'a S
 fn check_digest(shown: &str, name: &str, bytes: &[u8]) -> Result<()> {
     let stem = name.rsplit('/').next().unwrap_or(name);
     let stem = stem.strip_suffix(".json").unwrap_or(stem);
-    if stem.len() != 64 || !stem.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Ok(());
-    }
-    let found = digest_of(bytes);
-    if found[7..] != *stem {
+    let found = Digest::of(bytes);
+    if Digest::from_hex(stem).is_some_and(|named| named != found) {
         bail!("{name} in {shown} has the digest {found}");
     }
     Ok(())

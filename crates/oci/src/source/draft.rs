@@ -8,15 +8,15 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use flate2::read::MultiGzDecoder;
-use oci_spec::image::{Descriptor, Digest as OciDigest, ImageManifestBuilder, MediaType};
-use sha2::{Digest, Sha256};
+use oci_spec::image::{ImageManifestBuilder, MediaType};
+use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::archive::{self, Location};
 use crate::compress::compress;
 use crate::compression::Compression;
 use crate::extents::Extents;
-use crate::{Blob, Content, Image, Manifest, digest_of, label};
+use crate::{Blob, Content, Digest, Image, Manifest, label};
 
 /// How layers are compressed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,8 +49,8 @@ pub(super) struct Layer {
     pub(super) path: PathBuf,
     pub(super) place: Location,
     pub(super) format: Format,
-    /// `sha256:…` of the uncompressed archive.
-    pub(super) diff_id: String,
+    /// The digest of the uncompressed archive.
+    pub(super) diff_id: Digest,
 }
 
 /// How a layer of a source is compressed.
@@ -158,17 +158,13 @@ impl Draft {
         let mut described = Vec::new();
         for (blob, media_type) in layers.iter().zip(finished) {
             let media_type = media_type.context("a layer is not compressed")?;
-            described.push(descriptor(media_type, blob)?);
+            described.push(blob.descriptor(media_type)?);
         }
-        let config = Blob {
-            digest: digest_of(&self.config),
-            size: self.config.len() as u64,
-            content: Content::Bytes(self.config),
-        };
+        let config = Blob::of(self.config);
         let manifest = ImageManifestBuilder::default()
             .schema_version(2_u32)
             .media_type(MediaType::ImageManifest)
-            .config(descriptor(MediaType::ImageConfig, &config)?)
+            .config(config.descriptor(MediaType::ImageConfig)?)
             .layers(described)
             .build()?
             .to_string()?
@@ -176,25 +172,19 @@ impl Draft {
         let mut blobs = layers;
         blobs.push(config);
         Ok(Image {
-            manifests: vec![Manifest {
-                digest: digest_of(&manifest),
-                media_type: MediaType::ImageManifest.to_string(),
-                bytes: manifest,
-                blobs,
-            }],
             base: self.base,
-            notes: Vec::new(),
             scratch: self
                 .scratch
                 .into_inner()
                 .unwrap_or_else(PoisonError::into_inner),
+            ..Image::new(Manifest {
+                digest: Digest::of(&manifest),
+                media_type: MediaType::ImageManifest.to_string(),
+                bytes: manifest,
+                blobs,
+            })
         })
     }
-}
-
-fn descriptor(kind: MediaType, blob: &Blob) -> Result<Descriptor> {
-    let digest: OciDigest = blob.digest.parse()?;
-    Ok(Descriptor::new(kind, blob.size, digest))
 }
 
 impl Layer {
@@ -209,20 +199,20 @@ impl Layer {
         progress: &dyn Fn(u64),
         scratch: &Mutex<Vec<TempPath>>,
         stopped: &AtomicBool,
-    ) -> Result<(Blob, String)> {
+    ) -> Result<(Blob, Digest)> {
         let count = AtomicU64::new(0);
         let mut input = Counted {
             inner: archive::reader(&self.path, self.place)?,
             count: &count,
             stopped,
         };
-        let told = Cell::new(0);
+        let reported = Cell::new(0);
         let progress = |_| {
             let now = count.load(Ordering::Relaxed);
-            progress(now - told.replace(now));
+            progress(now - reported.replace(now));
         };
         if self.format == compression.into() {
-            return self.keep(input, &progress);
+            return self.unchanged(input, &progress);
         }
         let mut file = NamedTempFile::new().context("cannot make a temporary file")?;
         let output = file.as_file_mut();
@@ -259,7 +249,7 @@ impl Layer {
     }
 
     /// The unchanged layer, and the digest of its uncompressed contents.
-    fn keep(&self, input: impl Read, progress: &dyn Fn(u64)) -> Result<(Blob, String)> {
+    fn unchanged(&self, input: impl Read, progress: &dyn Fn(u64)) -> Result<(Blob, Digest)> {
         let mut hashed = Hashed {
             inner: input,
             hasher: Sha256::new(),
@@ -271,7 +261,7 @@ impl Layer {
         };
         io::copy(&mut hashed, &mut io::sink())?;
         let blob = Blob {
-            digest: format!("sha256:{}", hex::encode(hashed.hasher.finalize())),
+            digest: hashed.hasher.into(),
             size: self.place.size,
             content: Content::File {
                 path: self.path.clone(),
@@ -291,7 +281,7 @@ impl From<Compression> for Format {
     }
 }
 
-fn digest_all(input: &mut impl Read, progress: &dyn Fn(u64)) -> Result<String> {
+fn digest_all(input: &mut impl Read, progress: &dyn Fn(u64)) -> Result<Digest> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     loop {
@@ -299,7 +289,7 @@ fn digest_all(input: &mut impl Read, progress: &dyn Fn(u64)) -> Result<String> {
             .read(&mut buffer)
             .context("it cannot be decompressed")?;
         if count == 0 {
-            return Ok(format!("sha256:{}", hex::encode(hasher.finalize())));
+            return Ok(hasher.into());
         }
         hasher.update(&buffer[..count]);
         progress(count as u64);

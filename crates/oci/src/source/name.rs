@@ -3,7 +3,7 @@
 //! The same image is called `docker.io/team/app:1` by buildah and podman, `team/app:1` by Docker, and
 //! `1` in an OCI layout; users may write any of these.
 
-use crate::registry::Reference;
+use crate::registry::ImageReference;
 
 /// An image, and its names in the source.
 #[derive(Debug)]
@@ -40,14 +40,14 @@ pub(crate) fn choose_by_name<T: Copy>(
         return spelled;
     }
     find(&|name| {
-        name.parse::<Reference>()
+        name.parse::<ImageReference>()
             .is_ok_and(|name| name.tag.is_some_and(|tag| tag.as_str() == asked))
     })
 }
 
 /// Normalizes a name to include its host, `library/` and its tag.
 fn normal(name: &str) -> Option<String> {
-    let name: Reference = name.parse().ok()?;
+    let name: ImageReference = name.parse().ok()?;
     Some(format!(
         "{}/{}:{}",
         name.host,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::*;
-use crate::{Blob, Content, digest_of};
+use crate::{Blob, Content, Digest};
 
 mod layouts;
 
@@ -39,13 +39,13 @@ fn saved(layers: &[(&[u8], &[u8])], tags: &[&str]) -> tar::Builder<Vec<u8>> {
         let name = format!("{index}/layer.tar");
         add(&mut archive, &name, stored);
         names.push(name);
-        diff_ids.push(digest_of(plain));
+        diff_ids.push(Digest::of(plain));
     }
     let config = json!({"architecture": "amd64", "os": "linux",
         "config": {"Labels": {"org.opencontainers.image.base.name": "python:3.12"}},
         "rootfs": {"type": "layers", "diff_ids": diff_ids}})
     .to_string();
-    let name = format!("{}.json", &digest_of(config.as_bytes())[7..]);
+    let name = format!("{}.json", Digest::of(config.as_bytes()).hex());
     add(&mut archive, &name, config.as_bytes());
     let manifest = json!([{"Config": name, "RepoTags": tags, "Layers": names}]);
     add(
@@ -133,7 +133,7 @@ fn layers_are_compressed_once_and_described() {
                 .compress(index, Options { compression }, &count)
                 .unwrap();
             assert_eq!(told.get(), draft.layers()[index]);
-            assert_eq!(blob.digest, digest_of(&content(&blob)));
+            assert_eq!(blob.digest, Digest::of(&content(&blob)));
             let plain: &[u8] = if index == 0 { &first } else { &second };
             let mut found = Vec::new();
             let bytes = content(&blob);
@@ -151,8 +151,8 @@ fn layers_are_compressed_once_and_described() {
         }
         let image = draft.finish(blobs).unwrap();
         assert_eq!(image.base.as_deref(), Some("python:3.12"));
-        let manifest = image.manifests.last().unwrap();
-        assert_eq!(manifest.digest, digest_of(&manifest.bytes));
+        let manifest = &image.root;
+        assert_eq!(manifest.digest, Digest::of(&manifest.bytes));
         let parsed: serde_json::Value = serde_json::from_slice(&manifest.bytes).unwrap();
         for (layer, blob) in parsed["layers"]
             .as_array()
@@ -162,12 +162,15 @@ fn layers_are_compressed_once_and_described() {
         {
             let media_type = format!("application/vnd.oci.image.layer.v1.tar+{kind}");
             assert_eq!(layer["mediaType"], media_type);
-            assert_eq!(layer["digest"], blob.digest);
+            assert_eq!(layer["digest"], json!(blob.digest));
             assert_eq!(layer["size"], blob.size);
             assert!(!content(blob).is_empty());
         }
         let config = manifest.blobs.last().unwrap();
-        assert_eq!(parsed["config"]["digest"], digest_of(&content(config)));
+        assert_eq!(
+            parsed["config"]["digest"],
+            json!(Digest::of(&content(config)))
+        );
     }
 }
 
@@ -202,7 +205,7 @@ fn one_of_several_images_is_chosen() {
         .iter()
         .enumerate()
     {
-        let config = json!({"rootfs": {"diff_ids": [digest_of(bytes)]}}).to_string();
+        let config = json!({"rootfs": {"diff_ids": [Digest::of(bytes)]}}).to_string();
         add(&mut archive, &format!("{index}.json"), config.as_bytes());
         add(&mut archive, &format!("{index}.tar"), bytes);
         manifest.push(json!({"Config": format!("{index}.json"), "RepoTags": [tag], "Layers": [format!("{index}.tar")]}));
@@ -239,11 +242,11 @@ fn one_of_several_images_is_chosen() {
 fn layout(layer: &[u8], media_type: &str, names: &[&str]) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let mut blob = |bytes: &[u8]| {
-        let digest = digest_of(bytes);
-        files.push((format!("blobs/sha256/{}", &digest[7..]), bytes.to_vec()));
+        let digest = Digest::of(bytes);
+        files.push((format!("blobs/sha256/{}", digest.hex()), bytes.to_vec()));
         digest
     };
-    let config = json!({"rootfs": {"diff_ids": [digest_of(layer)]}}).to_string();
+    let config = json!({"rootfs": {"diff_ids": [Digest::of(layer)]}}).to_string();
     let manifest = json!({
         "schemaVersion": 2,
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": blob(config.as_bytes()), "size": config.len()},
@@ -289,10 +292,10 @@ fn a_layout_in_an_archive_is_read_in_place() {
         let Source::Ready(image) = open_file(path).unwrap() else {
             panic!("it has a manifest");
         };
-        for blob in &image.manifests[0].blobs {
-            assert_eq!(digest_of(&content(blob)), blob.digest);
+        for blob in &image.root.blobs {
+            assert_eq!(Digest::of(&content(blob)), blob.digest);
         }
-        digests.push(image.digest().to_owned());
+        digests.push(image.digest());
     }
     assert_eq!(digests[0], digests[1]);
     let text = format!("oci-archive:{}:v1", plain.display());
@@ -314,9 +317,9 @@ fn dockers_newer_archive_keeps_a_manifest_of_compressed_layers_only() {
         ),
     ] {
         let mut all = layout(&blob, media_type, &["v1"]);
-        let config = json!({"rootfs": {"diff_ids": [digest_of(&plain)]}}).to_string();
+        let config = json!({"rootfs": {"diff_ids": [Digest::of(&plain)]}}).to_string();
         all.push(("config.json".to_owned(), config.into_bytes()));
-        let name = format!("blobs/sha256/{}", &digest_of(&blob)[7..]);
+        let name = format!("blobs/sha256/{}", Digest::of(&blob).hex());
         let manifest = json!([{"Config": "config.json", "RepoTags": null, "Layers": [name]}]);
         all.push((
             "manifest.json".to_owned(),

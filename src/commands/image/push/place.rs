@@ -1,10 +1,10 @@
 //! Where an image goes.
 
-use mlops_oci::registry::{InvalidReference, Reference, is_repository};
+use mlops_oci::registry::{ImageReference, InvalidReference, is_repository};
 
 /// An image's name to push to.
-pub(super) fn destination(text: &str) -> Result<Reference, String> {
-    let reference: Reference = text
+pub(super) fn destination(text: &str) -> Result<ImageReference, String> {
+    let reference: ImageReference = text
         .parse()
         .map_err(|error: InvalidReference| error.to_string())?;
     if reference.digest.is_some() {

@@ -10,11 +10,11 @@ use anyhow::{Context as _, Error, Result, anyhow, bail};
 use bytes::Bytes;
 use futures::Stream;
 use reqwest::Body;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use crate::extents::Extents;
-use crate::{Blob, Content, digest_of};
+use crate::{Blob, Content, Digest};
 
 /// Bytes per read.
 const CHUNK: u64 = 256 << 10;
@@ -43,7 +43,7 @@ impl Flow {
 pub(super) fn body(blob: &Blob, from: u64, flow: &Arc<Flow>) -> Result<Body> {
     match &blob.content {
         Content::Bytes(bytes) => {
-            if digest_of(bytes) != blob.digest {
+            if Digest::of(bytes) != blob.digest {
                 bail!("the blob {} was made wrong", blob.digest);
             }
             let start = usize::try_from(from)?;
@@ -56,7 +56,7 @@ pub(super) fn body(blob: &Blob, from: u64, flow: &Arc<Flow>) -> Result<Body> {
                 path: path.clone(),
                 offset: *offset,
                 size: blob.size,
-                digest: blob.digest.clone(),
+                digest: blob.digest,
             };
             Ok(stream(flow, move |sender| part.read(from, sender)))
         }
@@ -141,7 +141,7 @@ struct Part {
     path: PathBuf,
     offset: u64,
     size: u64,
-    digest: String,
+    digest: Digest,
 }
 
 impl Part {
@@ -166,9 +166,9 @@ impl Part {
             position += wanted;
             let last = position == self.size;
             if last {
-                let found = hex::encode(hasher.finalize_reset());
-                if self.digest.strip_prefix("sha256:") != Some(&found) {
-                    return Err(self.changed(&format!("holds sha256:{found}")));
+                let found = Digest::from(std::mem::take(&mut hasher));
+                if found != self.digest {
+                    return Err(self.changed(&format!("holds {found}")));
                 }
             }
             if position > from {
@@ -219,7 +219,7 @@ mod tests {
             path: file.path().to_owned(),
             offset: 10,
             size: size as u64,
-            digest: digest_of(&bytes),
+            digest: Digest::of(&bytes),
         };
         (file, bytes, part)
     }

@@ -106,12 +106,12 @@ fn with_layer(layer: &serde_json::Value) -> Vec<(String, Vec<u8>)> {
     let layers = manifest["layers"].as_array_mut().unwrap();
     layers.insert(0, layer.clone());
     let manifest = manifest.to_string().into_bytes();
-    let digest = digest_of(&manifest);
+    let digest = Digest::of(&manifest);
     edit_index(&mut all, |index| {
         index["manifests"][0]["digest"] = json!(digest);
         index["manifests"][0]["size"] = json!(manifest.len());
     });
-    all.push((format!("blobs/sha256/{}", &digest[7..]), manifest));
+    all.push((format!("blobs/sha256/{}", digest.hex()), manifest));
     all
 }
 
@@ -134,7 +134,7 @@ fn layers_that_must_not_be_distributed_are_skipped() {
         let Source::Ready(image) = source else {
             panic!("it has a manifest");
         };
-        assert_eq!(image.manifests[0].blobs.len(), 2, "{media_type}");
+        assert_eq!(image.root.blobs.len(), 2, "{media_type}");
     }
     // Without a URL, or with an ordinary type, it is missing.
     for part in [
@@ -149,7 +149,7 @@ fn layers_that_must_not_be_distributed_are_skipped() {
 
 #[test]
 fn bytes_in_a_descriptor_need_no_file() {
-    let digest = digest_of(b"{}");
+    let digest = Digest::of(b"{}");
     let part =
         |data: &str| json!({"mediaType": GZIP_LAYER, "digest": digest, "size": 2, "data": data});
     let files = Files::new();
@@ -157,7 +157,7 @@ fn bytes_in_a_descriptor_need_no_file() {
     let Source::Ready(image) = open_file(files.0.path()).unwrap() else {
         panic!("it has a manifest");
     };
-    assert_eq!(content(&image.manifests[0].blobs[0]), b"{}");
+    assert_eq!(content(&image.root.blobs[0]), b"{}");
     let files = Files::new();
     unpacked(&files, with_layer(&part("e2E=")));
     assert!(refusal(files.0.path()).contains("has the digest"));
@@ -179,14 +179,17 @@ fn an_index_of_which_one_image_is_there_is_that_image() {
                 "manifests": children(one)});
             nested = inner.to_string().into_bytes();
             index["manifests"] = json!([{"mediaType": "application/vnd.oci.image.index.v1+json",
-                "digest": digest_of(&nested), "size": nested.len()}]);
+                "digest": Digest::of(&nested), "size": nested.len()}]);
         });
-        all.push((format!("blobs/sha256/{}", &digest_of(&nested)[7..]), nested));
+        all.push((
+            format!("blobs/sha256/{}", Digest::of(&nested).hex()),
+            nested,
+        ));
         let files = Files::new();
         unpacked(&files, all);
         files
     };
-    let attestation = json!({"mediaType": kind, "digest": digest_of(b"attestation"), "size": 500,
+    let attestation = json!({"mediaType": kind, "digest": Digest::of(b"attestation"), "size": 500,
         "annotations": {"vnd.docker.reference.type": "attestation-manifest"}});
     let files = exported(&|one| vec![arm.clone(), one, attestation.clone()]);
     let source = open_file(files.0.path()).unwrap();
@@ -198,8 +201,8 @@ fn an_index_of_which_one_image_is_there_is_that_image() {
     let Source::Ready(image) = source else {
         panic!("it has a manifest");
     };
-    assert_eq!(image.manifests.len(), 1);
-    assert_eq!(image.manifests[0].media_type, kind);
+    assert!(image.members.is_empty());
+    assert_eq!(image.root.media_type, kind);
 
     let files = exported(&|_| vec![arm.clone()]);
     assert!(refusal(files.0.path()).contains("holds 0 of the 1 images"));
@@ -207,5 +210,5 @@ fn an_index_of_which_one_image_is_there_is_that_image() {
     let Source::Ready(image) = open_file(files.0.path()).unwrap() else {
         panic!("it has a manifest");
     };
-    assert_eq!(image.manifests.len(), 2);
+    assert_eq!(image.members.len(), 1);
 }

@@ -29,7 +29,7 @@ pub mod release;
 pub mod s3;
 pub mod sagemaker;
 
-pub use error::{AwsResultExt, Expected};
+pub use error::{AwsResultExt, ErrorKind, Expected, Missing};
 
 /// One client per service.
 #[derive(Debug, Clone)]

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_cloudformation::types::{
-    Capability, ChangeSetStatus, ChangeSetType, ExecutionStatus, Parameter, ResourceStatus,
-    StackEvent, StackStatus,
+    Capability, ChangeSetStatus, ChangeSetType, ExecutionStatus, Parameter, Replacement,
+    ResourceStatus, StackEvent, StackStatus,
 };
 use mlops_core::error::Hint;
 use mlops_core::wait::{Poll, Waiter};
 use serde::Serialize;
 
-use super::{AwsResultExt, Clients, Expected};
+use super::{AwsResultExt, Clients, Expected, Missing};
 
 /// A stack as it is now.
 #[derive(Debug, Clone)]
@@ -58,18 +58,6 @@ pub struct Event {
     pub token: Option<String>,
 }
 
-/// A stack that does not exist.
-const NO_STACK: &[Expected] = &[Expected::message(
-    "ValidationError",
-    "Stack with id ",
-    " does not exist",
-)];
-
-const NO_CHANGE_SET: [Expected; 2] = [
-    Expected::code("ChangeSetNotFound"),
-    Expected::code("ChangeSetNotFoundException"),
-];
-
 /// The stack is being worked on, or was created in the meantime.
 const BUSY: [Expected; 2] = [
     Expected::message("ValidationError", "Stack:", " can not be updated"),
@@ -85,7 +73,7 @@ pub async fn stack(clients: &Clients, name: &str) -> Result<Option<Stack>> {
         .stack_name(name)
         .send()
         .await
-        .aws_unless(&doing, NO_STACK)?;
+        .aws_if_found(&doing, Missing::Stack)?;
     let Some(answer) = answer else {
         return Ok(None);
     };
@@ -135,7 +123,7 @@ pub async fn create_change_set(
     const TAKEN: [Expected; 3] = [
         Expected::code("AlreadyExistsException"),
         Expected::message("ValidationError", "Stack [", "]"),
-        Expected::message("ValidationError", "Stack [", " does not exist"),
+        Expected::Missing(Missing::Stack),
     ];
 
     let doing = format!("cannot prepare the stack {}", new.stack);
@@ -214,7 +202,10 @@ impl ChangeSet {
 
 /// A change set by its name and stack, or by its ARN; `None` if it, or its stack, was deleted.
 pub async fn change_set(clients: &Clients, stack: &str, name: &str) -> Result<Option<ChangeSet>> {
-    const NO_STACK: Expected = Expected::message("ValidationError", "Stack [", "] does not exist");
+    const DELETED: &[Expected] = &[
+        Expected::Missing(Missing::ChangeSet),
+        Expected::Missing(Missing::Stack),
+    ];
 
     let doing = format!("cannot look at a change set of the stack {stack}");
     let found = clients
@@ -224,7 +215,7 @@ pub async fn change_set(clients: &Clients, stack: &str, name: &str) -> Result<Op
         .change_set_name(name)
         .send()
         .await
-        .aws_unless(&doing, &[&NO_CHANGE_SET[..], &[NO_STACK]].concat())?;
+        .aws_unless(&doing, DELETED)?;
     let Some(found) = found else { return Ok(None) };
     Ok(Some(ChangeSet {
         id: found.change_set_id.unwrap_or_else(|| name.to_owned()),
@@ -303,7 +294,7 @@ async fn changes(clients: &Clients, id: &str, doing: &str) -> Result<Option<Vec<
         .send();
     let mut found = Vec::new();
     while let Some(page) = pages.next().await {
-        let Some(page) = page.aws_unless(doing, &NO_CHANGE_SET)? else {
+        let Some(page) = page.aws_if_found(doing, Missing::ChangeSet)? else {
             return Ok(None);
         };
         for change in page.changes.unwrap_or_default() {
@@ -318,7 +309,7 @@ async fn changes(clients: &Clients, id: &str, doing: &str) -> Result<Option<Vec<
                 r#type: change.resource_type.unwrap_or_default(),
                 replaced: change
                     .replacement
-                    .is_some_and(|replacement| replacement.as_str() != "False"),
+                    .is_some_and(|replacement| replacement != Replacement::False),
             });
         }
     }
@@ -333,7 +324,7 @@ pub async fn delete_change_set(clients: &Clients, id: &str) -> Result<()> {
         .change_set_name(id)
         .send()
         .await
-        .aws_unless("cannot remove the change set", &NO_CHANGE_SET)?;
+        .aws_if_found("cannot remove the change set", Missing::ChangeSet)?;
     Ok(())
 }
 
@@ -345,7 +336,8 @@ pub async fn execute_change_set(
     id: &str,
     token: &str,
 ) -> Result<bool> {
-    const SPENT: [Expected; 2] = [
+    const SPENT: [Expected; 3] = [
+        Expected::Missing(Missing::ChangeSet),
         Expected::code("InvalidChangeSetStatus"),
         Expected::code("InvalidChangeSetStatusException"),
     ];
@@ -359,7 +351,7 @@ pub async fn execute_change_set(
         .await
         .aws_unless(
             format!("cannot deploy the stack {stack}"),
-            &[&NO_CHANGE_SET[..], &SPENT, &BUSY].concat(),
+            &[&SPENT[..], &BUSY].concat(),
         )?;
     Ok(begun.is_some())
 }

@@ -1,11 +1,11 @@
 //! ECR: the registry's login, and the images of a repository.
 
 use anyhow::{Context as _, Result, anyhow};
-use aws_sdk_ecr::types::{ImageDetail, ImageIdentifier};
+use aws_sdk_ecr::types::{ImageDetail, ImageFailureCode, ImageIdentifier};
 use mlops_core::error::{Failure, Hint};
 use mlops_oci::Digest;
 
-use super::{AwsResultExt, Clients, Expected};
+use super::{AwsResultExt, Clients, Expected, Missing};
 
 pub mod content;
 pub mod lifecycle;
@@ -125,9 +125,9 @@ pub async fn repository_uri(clients: &Clients, name: &str) -> Result<String> {
         .repository_names(name)
         .send()
         .await
-        .aws_unless(
+        .aws_if_found(
             format!("cannot look for the image repository `{name}`"),
-            &[Expected::code("RepositoryNotFoundException")],
+            Missing::Repository,
         )?;
     answer
         .and_then(|answer| {
@@ -185,8 +185,8 @@ async fn describe(
         .aws_unless(
             format!("cannot look for an image in `{repository}`"),
             &[
-                Expected::code("ImageNotFoundException"),
-                Expected::code("RepositoryNotFoundException"),
+                Expected::Missing(Missing::Image),
+                Expected::Missing(Missing::Repository),
             ],
         )?;
     let Some(answer) = answer else {
@@ -265,11 +265,10 @@ pub async fn remove(clients: &Clients, repository: &str, digests: &[Digest]) -> 
             .await
             .aws(format!("cannot remove images of `{repository}`"))?;
         // An image that was already deleted is not a failure.
-        let failure = answer.failures().iter().find(|failure| {
-            failure
-                .failure_code()
-                .is_none_or(|code| code.as_str() != "ImageNotFound")
-        });
+        let failure = answer
+            .failures()
+            .iter()
+            .find(|failure| failure.failure_code() != Some(&ImageFailureCode::ImageNotFound));
         if let Some(failure) = failure {
             let digest = failure.image_id().and_then(|id| id.image_digest());
             return Err(anyhow!(

@@ -2,13 +2,20 @@
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use mlops_core::error::{Exit, Failure, ServiceAnswer, hinted};
+use mlops_core::error::{Exit, Failure, ServiceAnswer, cause, hinted};
 use mlops_core::network::Problem;
+
+mod kind;
+
+pub use kind::{ErrorKind, Missing};
 
 /// Turns the SDK's results into ours.
 pub trait AwsResultExt<T> {
     /// Adds what we were doing; keeps the service's code, message and request id.
     fn aws(self, doing: impl Into<String>) -> anyhow::Result<T>;
+
+    /// Like [`AwsResultExt::aws`], but `None` if what was requested does not exist.
+    fn aws_if_found(self, doing: impl Into<String>, missing: Missing) -> anyhow::Result<Option<T>>;
 
     /// Like [`AwsResultExt::aws`], but `None` for an error that the caller expects: the requested
     /// thing does not exist, or is being changed by another client. Every other failure stays an
@@ -20,13 +27,27 @@ pub trait AwsResultExt<T> {
     ) -> anyhow::Result<Option<T>>;
 }
 
-/// An error that is part of a service's contract, such as "it does not exist": one error code or, if
-/// the service uses that code for every invalid request, one code together with its message.
+/// An error that is part of a service's contract: a kind, one error code or, if the service uses that
+/// code for every invalid request, one code together with its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
-    code: &'static str,
-    starts: &'static str,
-    ends: &'static str,
+pub enum Expected {
+    /// What was requested does not exist.
+    Missing(Missing),
+    /// The caller lacks permission. Only for optional questions: the answer is an optimization or comes
+    /// with a later call anyway, and the caller must assume nothing.
+    AccessDenied,
+    /// The service does not support the operation; as for [`Expected::AccessDenied`].
+    NotImplemented,
+    /// A code with one meaning: see [`Expected::code`].
+    #[doc(hidden)]
+    Code(&'static str),
+    /// A code with its message: see [`Expected::message`].
+    #[doc(hidden)]
+    Message {
+        code: &'static str,
+        starts: &'static str,
+        ends: &'static str,
+    },
 }
 
 /// Ambiguous codes: services use them for every invalid request.
@@ -37,7 +58,7 @@ const AMBIGUOUS: [&str; 4] = [
     "InvalidParameterValue",
 ];
 
-/// Codes of requests that the caller may not make, or that the service does not support.
+/// Codes with a kind of their own, which are not compared as text.
 const UNANSWERED: [&str; 3] = ["AccessDenied", "AccessDeniedException", "NotImplemented"];
 
 impl Expected {
@@ -45,17 +66,18 @@ impl Expected {
     ///
     /// # Panics
     ///
-    /// With an ambiguous code. Use it in constants, where the compiler reports this.
+    /// With an ambiguous code, and with one that has an [`ErrorKind`]. Use it in constants, where the
+    /// compiler reports this.
     pub const fn code(code: &'static str) -> Self {
         assert!(
-            !is_one_of(code, &AMBIGUOUS) && !is_one_of(code, &UNANSWERED),
+            !is_one_of(code, &AMBIGUOUS),
             "this code does not mean one thing only"
         );
-        Self {
-            code,
-            starts: "",
-            ends: "",
-        }
+        assert!(
+            !is_one_of(code, &UNANSWERED) && !kind::is_missing_code(code),
+            "this code is an error kind"
+        );
+        Self::Code(code)
     }
 
     /// A code that needs its message: how that begins, and how it ends before the full stop.
@@ -65,29 +87,28 @@ impl Expected {
     /// Without any text.
     pub const fn message(code: &'static str, starts: &'static str, ends: &'static str) -> Self {
         assert!(!starts.is_empty() || !ends.is_empty());
-        Self { code, starts, ends }
-    }
-
-    /// The caller lacks permission, or the service cannot answer. Only for optional questions: the
-    /// answer is
-    /// an optimization or comes with a later call anyway, and the caller must assume nothing.
-    ///
-    /// # Panics
-    ///
-    /// With any other code.
-    pub const fn unanswered(code: &'static str) -> Self {
-        assert!(is_one_of(code, &UNANSWERED));
-        Self {
-            code,
-            starts: "",
-            ends: "",
-        }
+        Self::Message { code, starts, ends }
     }
 
     /// Whether an error has this code and this message.
     pub fn says(&self, code: Option<&str>, message: Option<&str>) -> bool {
-        let message = message.unwrap_or_default().trim().trim_end_matches('.');
-        code == Some(self.code) && message.starts_with(self.starts) && message.ends_with(self.ends)
+        let kind = ErrorKind::of(code, message);
+        match self {
+            Self::Missing(missing) => {
+                matches!(kind, ErrorKind::NotFound(found) if missing.is(found))
+            }
+            Self::AccessDenied => kind == ErrorKind::AccessDenied,
+            Self::NotImplemented => kind == ErrorKind::NotImplemented,
+            Self::Code(expected) => code == Some(*expected),
+            Self::Message {
+                code: expected,
+                starts,
+                ends,
+            } => {
+                let message = message.unwrap_or_default().trim().trim_end_matches('.');
+                code == Some(*expected) && message.starts_with(starts) && message.ends_with(ends)
+            }
+        }
     }
 }
 
@@ -135,6 +156,10 @@ where
         self.map_err(|error| describe(&error, &doing.into()))
     }
 
+    fn aws_if_found(self, doing: impl Into<String>, missing: Missing) -> anyhow::Result<Option<T>> {
+        self.aws_unless(doing, &[Expected::Missing(missing)])
+    }
+
     fn aws_unless(
         self,
         doing: impl Into<String>,
@@ -146,6 +171,12 @@ where
             Err(error) => Err(describe(&error, &doing.into())),
         }
     }
+}
+
+/// The kind of the service's error behind an error; `None` if no service returned one.
+pub fn kind_of(error: &anyhow::Error) -> Option<ErrorKind> {
+    let answer = cause::<Failure>(error)?.answer()?;
+    Some(ErrorKind::of(Some(&answer.code), Some(&answer.message)))
 }
 
 /// The raw HTTP response's request id.
@@ -183,59 +214,17 @@ where
         .request_id()
         .map(|id| format!(" (request {id})"))
         .unwrap_or_default();
-    let (exit, hint) = classify(code);
+    let kind = ErrorKind::of(service.err().code(), service.err().message());
     let answer = ServiceAnswer {
         code: code.to_owned(),
         message: message.to_owned(),
         request_id: service.raw().request_id().map(str::to_owned),
     };
-    let error = Failure::answered(exit, format!("{doing}: {code}: {message}{request}"), answer);
-    match hint {
+    let text = format!("{doing}: {code}: {message}{request}");
+    let error = Failure::answered(kind.exit(), text, answer);
+    match kind.hint() {
         Some(hint) => hinted(error, hint),
         None => error,
-    }
-}
-
-/// The exit code and hint of an error code.
-fn classify(code: &str) -> (Exit, Option<&'static str>) {
-    match code {
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => (
-            Exit::Credentials,
-            Some("the credentials have expired: run `aws sso login`, or renew them"),
-        ),
-        "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidAccessKeyId"
-        | "SignatureDoesNotMatch"
-        | "InvalidSignatureException"
-        | "AuthFailure" => (
-            Exit::Credentials,
-            Some("AWS does not know these credentials: check --profile"),
-        ),
-        "AccessDenied"
-        | "AccessDeniedException"
-        | "UnauthorizedOperation"
-        | "AllAccessDisabled" => (
-            Exit::Credentials,
-            Some("the message names the missing permission: ask the account's owner for it"),
-        ),
-        "OptInRequired" => (
-            Exit::Credentials,
-            Some("this service or region is not enabled in the account"),
-        ),
-        "NotImplemented" => (
-            Exit::Failed,
-            Some("the local cloud does not have this; docs/local-cloud.md lists what it has"),
-        ),
-        "ResourceLimitExceeded" | "LimitExceededException" | "ServiceQuotaExceededException" => (
-            Exit::Failed,
-            Some("raise the quota in the Service Quotas console, or remove what is unused"),
-        ),
-        "ThrottlingException" | "Throttling" | "SlowDown" | "TooManyRequestsException" => (
-            Exit::Failed,
-            Some("AWS asks to slow down: try again in a minute"),
-        ),
-        _ => (Exit::Failed, None),
     }
 }
 
@@ -278,31 +267,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn issue_8_2_6_absence_is_one_code_or_one_wording() {
-        let code = Expected::code("ResourceNotFound");
-        assert!(code.says(Some("ResourceNotFound"), None));
-        assert!(!code.says(Some("ResourceNotFoundException"), None));
+    fn issue_8_2_6_an_expected_error_is_one_code_or_one_wording() {
+        let code = Expected::code("PreconditionFailed");
+        assert!(code.says(Some("PreconditionFailed"), None));
+        assert!(!code.says(Some("PreconditionFailedException"), None));
         assert!(!code.says(None, None));
-        let text = Expected::message("ValidationException", "Could not find endpoint \"", "\"");
-        let says = |message| text.says(Some("ValidationException"), Some(message));
-        assert!(says(
-            "Could not find endpoint \"arn:aws:sagemaker:r:0:endpoint/e\"."
-        ));
-        assert!(!says("Could not find endpoint configuration \"c\"."));
-        assert!(!says("1 validation error detected"));
-        assert!(!text.says(Some("ValidationException"), None));
-        let ends = Expected::message("ValidationError", "Stack with id ", " does not exist");
-        assert!(ends.says(
-            Some("ValidationError"),
-            Some("Stack with id s does not exist")
-        ));
-        assert!(!ends.says(Some("ValidationError"), Some("Rate exceeded")));
-        assert!(!ends.says(Some("Throttling"), Some("Stack with id s does not exist")));
+        let text = Expected::message("ValidationError", "Stack:", " can not be updated");
+        let says = |message| text.says(Some("ValidationError"), Some(message));
+        assert!(says("Stack:arn is in a state and can not be updated."));
+        assert!(!says("Stack:arn can not be created"));
+        assert!(!says("Rate exceeded"));
+        assert!(!text.says(Some("ValidationError"), None));
+        let words = Some("Stack:arn can not be updated");
+        assert!(!text.says(Some("Throttling"), words));
+        let missing = Expected::Missing(Missing::Endpoint);
+        let words = Some("Could not find endpoint \"arn:aws:sagemaker:r:0:endpoint/e\".");
+        assert!(missing.says(Some("ValidationException"), words));
+        assert!(missing.says(Some("ResourceNotFound"), None));
+        let other = Some("Could not find endpoint configuration \"c\".");
+        assert!(!missing.says(Some("ValidationException"), other));
+        assert!(Expected::AccessDenied.says(Some("AccessDeniedException"), None));
+        assert!(!Expected::NotImplemented.says(Some("AccessDenied"), None));
     }
 
     #[test]
     #[should_panic(expected = "does not mean one thing only")]
     fn the_code_of_every_wrong_request_is_not_expected_by_itself() {
         let _ = Expected::code("ValidationException");
+    }
+
+    #[test]
+    #[should_panic(expected = "is an error kind")]
+    fn absence_is_expected_by_its_kind_only() {
+        let _ = Expected::code("NoSuchKey");
     }
 }

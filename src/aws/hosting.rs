@@ -5,8 +5,7 @@ use aws_sdk_sagemaker::primitives::Blob;
 use serde::Serialize;
 
 use super::sagemaker::models::ModelVersion;
-use super::sagemaker::{NO_CONFIGURATION, NO_ENDPOINT, NO_MODEL};
-use super::{AwsResultExt, Clients};
+use super::{AwsResultExt, Clients, Missing};
 
 /// An endpoint as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,7 +42,10 @@ pub async fn endpoint(clients: &Clients, name: &str) -> Result<Option<Endpoint>>
         .endpoint_name(name)
         .send()
         .await
-        .aws_unless(format!("cannot describe the endpoint {name}"), NO_ENDPOINT)?;
+        .aws_if_found(
+            format!("cannot describe the endpoint {name}"),
+            Missing::Endpoint,
+        )?;
     let Some(described) = described else {
         return Ok(None);
     };
@@ -73,7 +75,10 @@ async fn model_package(clients: &Clients, configuration: &str) -> Result<Option<
         .endpoint_config_name(configuration)
         .send()
         .await
-        .aws_unless(format!("cannot describe {configuration}"), NO_CONFIGURATION)?;
+        .aws_if_found(
+            format!("cannot describe {configuration}"),
+            Missing::EndpointConfiguration,
+        )?;
     let model = described.as_ref().and_then(|described| {
         let variant = described.production_variants().first()?;
         variant.model_name()
@@ -85,7 +90,7 @@ async fn model_package(clients: &Clients, configuration: &str) -> Result<Option<
         .model_name(model)
         .send()
         .await
-        .aws_unless(format!("cannot describe the model {model}"), NO_MODEL)?;
+        .aws_if_found(format!("cannot describe the model {model}"), Missing::Model)?;
     Ok(described.and_then(|described| {
         described
             .primary_container()

@@ -3,22 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use aws_sdk_sagemaker::operation::describe_endpoint::DescribeEndpointOutput;
 use aws_sdk_sagemaker::types::{
     BatchDescribeModelPackageError, DeployedImage, EndpointStatus, InferenceSpecification,
     PendingProductionVariantSummary, ProductionVariantSummary,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use mlops_core::error::{Exit, Failure};
+use mlops_core::error::Failure;
 use mlops_core::names::Version;
 use mlops_oci::Digest;
 use mlops_oci::registry::{ImageReference, TagOrDigest};
 use serde::Serialize;
 
 use super::ecr::Described;
-use super::sagemaker::{NO_CONFIGURATION, NO_ENDPOINT, NO_MODEL, NO_PACKAGE, models, runs};
-use super::{AwsResultExt, Clients, Expected};
+use super::sagemaker::{models, runs};
+use super::{AwsResultExt, Clients, ErrorKind, Expected, Missing};
 
 /// Maximum number of parallel Describe calls.
 const AT_ONCE: usize = 8;
@@ -191,21 +191,18 @@ fn check(errors: &HashMap<String, BatchDescribeModelPackageError>) -> Result<()>
     let first = errors
         .iter()
         .filter(|(_, error)| {
-            let gone = |absent: &Expected| absent.says(error.error_code(), error.error_response());
-            !NO_PACKAGE.iter().any(gone)
+            let deleted = Expected::Missing(Missing::ModelPackage);
+            !deleted.says(error.error_code(), error.error_response())
         })
         .min_by_key(|(arn, _)| *arn);
     let Some((arn, error)) = first else {
         return Ok(());
     };
+    let kind = ErrorKind::of(error.error_code(), error.error_response());
     let code = error.error_code().unwrap_or("unknown error");
     let why = error.error_response().unwrap_or("no message");
-    let said = format!("cannot describe the model {arn}: {code}: {why}");
-    Err(if code.starts_with("AccessDenied") {
-        Failure::new(Exit::Credentials, said)
-    } else {
-        anyhow!(said)
-    })
+    let text = format!("cannot describe the model {arn}: {code}: {why}");
+    Err(Failure::new(kind.exit(), text))
 }
 
 /// Every endpoint of the account and region with the images that it runs.
@@ -238,7 +235,10 @@ async fn endpoint(clients: &Clients, name: &str) -> Result<BTreeSet<String>> {
         .endpoint_name(name)
         .send()
         .await
-        .aws_unless(format!("cannot describe the endpoint {name}"), NO_ENDPOINT)?;
+        .aws_if_found(
+            format!("cannot describe the endpoint {name}"),
+            Missing::Endpoint,
+        )?;
     let Some(described) = described else {
         return Ok(BTreeSet::new());
     };
@@ -289,7 +289,10 @@ async fn configured(clients: &Clients, configuration: &str) -> Result<Vec<String
         .endpoint_config_name(configuration)
         .send()
         .await
-        .aws_unless(format!("cannot describe {configuration}"), NO_CONFIGURATION)?;
+        .aws_if_found(
+            format!("cannot describe {configuration}"),
+            Missing::EndpointConfiguration,
+        )?;
     let Some(described) = described else {
         return Ok(Vec::new());
     };
@@ -306,7 +309,7 @@ async fn configured(clients: &Clients, configuration: &str) -> Result<Vec<String
             .model_name(name)
             .send()
             .await
-            .aws_unless(format!("cannot describe the model {name}"), NO_MODEL)?;
+            .aws_if_found(format!("cannot describe the model {name}"), Missing::Model)?;
         let Some(model) = model else { continue };
         let containers = model.primary_container().into_iter();
         for container in containers.chain(model.containers()) {
@@ -324,6 +327,7 @@ async fn configured(clients: &Clients, configuration: &str) -> Result<Vec<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mlops_core::error::Exit;
 
     #[test]
     fn a_model_that_cannot_be_described_is_an_error_unless_it_is_gone() {

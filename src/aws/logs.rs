@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::{AwsResultExt, Clients, Expected};
-
-const NOT_FOUND: &[Expected] = &[Expected::code("ResourceNotFoundException")];
+use super::{AwsResultExt, Clients, Missing};
 
 /// A line of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +96,10 @@ async fn streams(clients: &Clients, group: &str, job: &str) -> Result<Vec<String
             .set_next_token(token)
             .send()
             .await
-            .aws_unless(format!("cannot look for the log of `{job}`"), NOT_FOUND)?;
+            .aws_if_found(
+                format!("cannot look for the log of `{job}`"),
+                Missing::Resource,
+            )?;
         let Some(page) = page else {
             return Ok(found);
         };

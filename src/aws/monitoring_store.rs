@@ -5,7 +5,7 @@ use anyhow::Result;
 use mlops_core::error::{Exit, Failure, Hint};
 
 use super::s3::S3Uri;
-use super::{AwsResultExt, Clients, Expected};
+use super::{AwsResultExt, Clients, Missing};
 
 /// The results of one endpoint.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl Store {
             .key(format!("{}{name}", address.key))
             .send()
             .await
-            .aws_unless(&doing, &[Expected::code("NoSuchKey")])?;
+            .aws_if_found(&doing, Missing::Object)?;
         match object {
             Some(object) => match object.body.collect().await {
                 Ok(bytes) => Ok(Some(bytes.to_vec())),

@@ -10,7 +10,7 @@ use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::types::{EncodingType, Object};
 use mlops_core::error::Failure;
 
-use super::{AwsResultExt, Expected};
+use super::{AwsResultExt, Expected, Missing};
 
 mod versions;
 
@@ -95,10 +95,10 @@ pub struct Fetched {
     pub written: Option<i64>,
 }
 
-const NO_KEY: &[Expected] = &[Expected::code("NoSuchKey")];
+const NO_KEY: &[Expected] = &[Expected::Missing(Missing::Object)];
 const NO_VERSION: &[Expected] = &[
-    Expected::code("NoSuchKey"),
-    Expected::code("NoSuchVersion"),
+    Expected::Missing(Missing::Object),
+    Expected::Missing(Missing::ObjectVersion),
     // The version is a delete marker.
     Expected::code("MethodNotAllowed"),
 ];
@@ -147,10 +147,7 @@ pub async fn etag(client: &Client, object: &S3Uri) -> Result<Option<String>> {
         return Err(Damaged(object.clone()).into());
     }
     Ok(answered
-        .aws_unless(
-            format!("cannot read {object}"),
-            &[Expected::code("NotFound"), Expected::code("NoSuchKey")],
-        )?
+        .aws_if_found(format!("cannot read {object}"), Missing::Object)?
         .and_then(|found| found.e_tag))
 }
 

@@ -26,6 +26,27 @@ const FAULTS: &[Fault] = &[
     Fault::Error(403, "AccessDeniedException", "not authorized"),
     Fault::Error(403, "AccessDenied", "Access Denied"),
     Fault::Error(500, "InternalFailure", "an internal error"),
+    // An access problem in the words of absence, and absence that may be an access problem.
+    Fault::Error(
+        403,
+        "AccessDeniedException",
+        "ModelPackageGroup tiny does not exist",
+    ),
+    Fault::Error(
+        400,
+        "ValidationException",
+        "ModelPackageGroup tiny: you are not authorized, or it does not exist",
+    ),
+    Fault::Error(
+        400,
+        "ValidationError",
+        "Stack with id tiny-platform: access denied, or it does not exist",
+    ),
+    Fault::Error(
+        400,
+        "ResourceNotFound",
+        "You do not have permission, or Pipeline 'tiny' does not exist.",
+    ),
     Fault::Page(200),
     Fault::Page(404),
 ];

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::reading::{Digests, crc64_text};
 use crate::aws::s3::{self, S3Uri};
-use crate::aws::{AwsResultExt, Expected};
+use crate::aws::{AwsResultExt, Expected, Missing};
 
 /// An upload that was not finished.
 #[derive(Debug, Clone)]
@@ -94,10 +94,7 @@ async fn matching(
     }
     let found = answered
         // A HEAD response has no body to name the error: a missing key is `NotFound`.
-        .aws_unless(
-            format!("cannot look at {uri}"),
-            &[Expected::code("NotFound"), Expected::code("NoSuchKey")],
-        )?;
+        .aws_if_found(format!("cannot look at {uri}"), Missing::Object)?;
     Ok(found
         .filter(|found| {
             let whole = found.checksum_type != Some(ChecksumType::Composite);
@@ -134,10 +131,7 @@ pub(super) async fn uploads(
             .await
             .aws_unless(
                 format!("cannot list the unfinished uploads of {prefix}"),
-                &[
-                    Expected::unanswered("AccessDenied"),
-                    Expected::unanswered("NotImplemented"),
-                ],
+                &[Expected::AccessDenied, Expected::NotImplemented],
             )?;
         let Some(page) = page else {
             return Ok(BTreeMap::new());
@@ -196,10 +190,7 @@ async fn parts(client: &Client, uri: &S3Uri, id: &str) -> Result<BTreeMap<i32, K
     while let Some(page) = pages.next().await {
         let page = page.aws_unless(
             format!("cannot list the parts of {uri}"),
-            &[
-                Expected::code("NoSuchUpload"),
-                Expected::unanswered("AccessDenied"),
-            ],
+            &[Expected::Missing(Missing::Upload), Expected::AccessDenied],
         )?;
         let Some(page) = page else {
             return Ok(BTreeMap::new());

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
 use crate::aws::s3::{self, S3Uri};
-use crate::aws::{AwsResultExt, Expected};
+use crate::aws::{AwsResultExt, Expected, Missing};
 
 /// The result of opening a file's version.
 pub(super) enum Opened {
@@ -48,8 +48,8 @@ pub(super) async fn open(
     let found = answered.aws_unless(
         format!("cannot read {uri}"),
         &[
-            Expected::code("NoSuchKey"),
-            Expected::code("NoSuchVersion"),
+            Expected::Missing(Missing::Object),
+            Expected::Missing(Missing::ObjectVersion),
             // A delete marker.
             Expected::code("MethodNotAllowed"),
         ],

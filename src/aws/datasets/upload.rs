@@ -17,7 +17,7 @@ use super::LocalFile;
 use super::earlier::{self, Known, Unfinished};
 use super::reading::{Buffers, Digests, Part, Parts, crc64_text};
 use crate::aws::s3::S3Uri;
-use crate::aws::{AwsResultExt, Expected};
+use crate::aws::{AwsResultExt, Expected, Missing};
 
 /// Maximum bytes of a file uploaded in one request; parts of larger ones have this size.
 pub(super) const PART: u64 = 8 << 20;
@@ -248,9 +248,9 @@ async fn part(
             .body(ByteStream::from(part.bytes))
             .send()
             .await
-            .aws_unless(
+            .aws_if_found(
                 format!("cannot upload part {} of {uri}", part.number),
-                &[Expected::code("NoSuchUpload")],
+                Missing::Upload,
             )?;
         let Some(output) = output else {
             return Ok(None);
@@ -299,7 +299,7 @@ async fn complete(
             format!("cannot complete the upload of {uri}"),
             // InvalidPart: another push with different content shares the upload.
             &[
-                Expected::code("NoSuchUpload"),
+                Expected::Missing(Missing::Upload),
                 Expected::code("InvalidPart"),
             ],
         )?;

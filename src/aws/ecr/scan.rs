@@ -6,7 +6,7 @@ use mlops_oci::Digest;
 use serde::Serialize;
 
 use super::identifier;
-use crate::aws::{AwsResultExt, Clients, Expected};
+use crate::aws::{AwsResultExt, Clients, Missing};
 
 /// The severity of a finding, lowest first. `Undefined` has not been rated by its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -123,10 +123,7 @@ pub async fn find(clients: &Clients, repository: &str, digest: Digest) -> Result
         .send();
     let mut scan: Option<Scan> = None;
     while let Some(page) = pages.next().await {
-        let page = page.aws_unless(
-            format!("cannot read the scan of {digest}"),
-            &[Expected::code("ScanNotFoundException")],
-        )?;
+        let page = page.aws_if_found(format!("cannot read the scan of {digest}"), Missing::Scan)?;
         let Some(page) = page else { return Ok(None) };
         let status = page.image_scan_status();
         let found = page.image_scan_findings();

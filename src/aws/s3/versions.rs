@@ -92,7 +92,7 @@ pub async fn missing_versions(
     let doing = || format!("cannot list the versions of {prefix}");
     let mut marker = None;
     while !wanted.is_empty() {
-        let denied = &[Expected::unanswered("AccessDenied")];
+        let denied = &[Expected::AccessDenied];
         let found = page(client, prefix, PAGE, marker.as_ref(), denied).await?;
         let Some((bytes, damaged)) = found else {
             return Ok(BTreeSet::new());

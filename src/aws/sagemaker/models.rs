@@ -12,9 +12,9 @@ use mlops_core::names::Version;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{NO_GROUP, NO_PACKAGE, timestamp};
+use super::timestamp;
 use crate::aws::s3::S3Uri;
-use crate::aws::{AwsResultExt, Clients, Expected};
+use crate::aws::{AwsResultExt, Clients, Expected, Missing};
 
 /// Ends the `CommitId` of a version that uncommitted files went into.
 pub const DIRTY: &str = "-dirty";
@@ -79,7 +79,8 @@ pub async fn list(clients: &Clients, group: &str, limit: usize) -> Result<Vec<Mo
         .send();
     let mut found = Vec::new();
     while let Some(page) = pages.next().await {
-        let Some(page) = page.aws_unless("cannot list the models", NO_GROUP)? else {
+        let Some(page) = page.aws_if_found("cannot list the models", Missing::ModelPackageGroup)?
+        else {
             break;
         };
         let summaries = page.model_package_summary_list().iter();
@@ -113,9 +114,9 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
         .model_package_name(arn)
         .send()
         .await
-        .aws_unless(
+        .aws_if_found(
             format!("cannot look at the model package {arn}"),
-            NO_PACKAGE,
+            Missing::ModelPackage,
         )?;
     let Some(described) = described else {
         return Ok(None);
@@ -265,7 +266,10 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
 }
 
 /// A file that was deleted, alone or with its bucket.
-const GONE: &[Expected] = &[Expected::code("NoSuchKey"), Expected::code("NoSuchBucket")];
+const DELETED: &[Expected] = &[
+    Expected::Missing(Missing::Object),
+    Expected::Missing(Missing::Bucket),
+];
 
 /// The metrics of a model quality file (formats: `{"regression_metrics": {"rmse": {"value": 1}}}`);
 /// empty if the object was deleted.
@@ -286,7 +290,7 @@ pub(super) async fn document(clients: &Clients, uri: &str) -> Result<Option<Valu
         .key(&address.key)
         .send()
         .await
-        .aws_unless(format!("cannot read {uri}"), GONE)?;
+        .aws_unless(format!("cannot read {uri}"), DELETED)?;
     let Some(object) = object else {
         return Ok(None);
     };

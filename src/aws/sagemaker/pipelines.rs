@@ -6,8 +6,7 @@ use anyhow::{Context as _, Result};
 use aws_sdk_sagemaker::types::Parameter;
 use serde::Serialize;
 
-use super::NOT_FOUND;
-use crate::aws::{AwsResultExt, Clients};
+use crate::aws::{AwsResultExt, Clients, Missing};
 
 /// What registering a definition did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -29,7 +28,10 @@ pub async fn upsert(clients: &Clients, name: &str, definition: &str, role: &str)
         .pipeline_name(name)
         .send()
         .await
-        .aws_unless(format!("cannot look at the pipeline `{name}`"), NOT_FOUND)?;
+        .aws_if_found(
+            format!("cannot look at the pipeline `{name}`"),
+            Missing::Resource,
+        )?;
     let Some(current) = current else {
         clients
             .sagemaker

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::gate::{self, Gate};
 pub use super::steps::{REFUSED, RunStep, id, parameters};
 use super::steps::{model_package, steps, text};
-use super::{NOT_FOUND, timestamp};
-use crate::aws::{AwsResultExt, Clients};
+use super::timestamp;
+use crate::aws::{AwsResultExt, Clients, Missing};
 
 /// What a run was made of; `mlops train` records it as the execution's description.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,9 +184,9 @@ pub async fn find(clients: &Clients, pipeline: &str, run: Option<&str>) -> Resul
                 .pipeline_name(pipeline)
                 .send()
                 .await
-                .aws_unless(
+                .aws_if_found(
                     format!("cannot look at the pipeline `{pipeline}`"),
-                    NOT_FOUND,
+                    Missing::Resource,
                 )?
                 .ok_or_else(|| anyhow!("there is no run `{id}`: nothing was trained yet"))
                 .hint(format!("start one with `{}`", clients.command("train")))?;
@@ -218,7 +218,7 @@ pub async fn list(
         .send();
     let mut found = Vec::new();
     while let Some(page) = pages.next().await {
-        let Some(page) = page.aws_unless("cannot list the runs", NOT_FOUND)? else {
+        let Some(page) = page.aws_if_found("cannot list the runs", Missing::Resource)? else {
             break;
         };
         for summary in page.pipeline_execution_summaries() {
@@ -294,7 +294,7 @@ pub async fn made_of(clients: &Clients, arn: &str) -> Result<Origin> {
         .pipeline_execution_arn(arn)
         .send()
         .await
-        .aws_unless("cannot look at the run", NOT_FOUND)?;
+        .aws_if_found("cannot look at the run", Missing::Resource)?;
     Ok(origin(described.as_ref().and_then(|described| {
         described.pipeline_execution_description()
     })))
@@ -308,7 +308,7 @@ pub async fn exists(clients: &Clients, arn: &str) -> Result<bool> {
         .pipeline_execution_arn(arn)
         .send()
         .await
-        .aws_unless("cannot look at the run", NOT_FOUND)?;
+        .aws_if_found("cannot look at the run", Missing::Resource)?;
     Ok(described.is_some())
 }
 
@@ -320,7 +320,7 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
         .pipeline_execution_arn(arn)
         .send()
         .await
-        .aws_unless("cannot look at the run", NOT_FOUND)?
+        .aws_if_found("cannot look at the run", Missing::Resource)?
         .ok_or_else(|| anyhow!("there is no run `{}`", id(arn)))
         .hint(format!("`{}` shows the runs", clients.command("runs list")))?;
     let steps = steps(clients, arn).await?;

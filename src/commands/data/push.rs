@@ -4,13 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use mlops_core::error::{hinted, message};
+use mlops_core::error::hinted;
 use mlops_core::names::DatasetName;
 use mlops_core::text::bytes;
 use serde::Serialize;
 
 use super::{BucketArgs, Files, dataset};
-use crate::aws::datasets;
+use crate::aws::error::kind_of;
+use crate::aws::{ErrorKind, Missing, datasets};
 use crate::config::Project;
 use crate::context::Context;
 
@@ -66,7 +67,7 @@ pub(super) async fn run(
     })
     .await
     .map_err(|error| {
-        if message(&error).contains("NoSuchBucket") {
+        if kind_of(&error) == Some(ErrorKind::NotFound(Missing::Bucket)) {
             hinted(
                 error,
                 format!("`{}` makes the project's data bucket", ctx.command("init")),

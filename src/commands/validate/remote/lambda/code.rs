@@ -10,7 +10,7 @@ use zip::{DateTime, ZipWriter};
 
 use super::binary::{self, Architecture};
 use crate::aws::s3::{self, S3Uri};
-use crate::aws::{AwsResultExt, Clients, Expected};
+use crate::aws::{AwsResultExt, Clients, Missing};
 
 /// An executable that Lambda can run.
 #[derive(Debug)]
@@ -56,10 +56,7 @@ impl Code {
         // What is damaged is sent again.
         if !s3::is_damaged(&answered)
             && answered
-                .aws_unless(
-                    format!("cannot look for {object}"),
-                    &[Expected::code("NotFound")],
-                )?
+                .aws_if_found(format!("cannot look for {object}"), Missing::Object)?
                 .is_some()
         {
             return Ok(());

@@ -28,6 +28,7 @@ mod payload;
 pub mod release;
 pub mod s3;
 pub mod sagemaker;
+pub mod state;
 
 pub use error::{AwsResultExt, ErrorKind, Expected, Missing};
 

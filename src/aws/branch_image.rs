@@ -9,7 +9,7 @@ use mlops_oci::Digest;
 use mlops_oci::registry::ImageReference;
 use serde::Serialize;
 
-use super::sagemaker::models::{self, Model, ModelVersion};
+use super::sagemaker::models::{self, Model, ModelVersion, Stage};
 use super::{Clients, ecr, hosting};
 use crate::config::Project;
 use crate::git::Repository;
@@ -239,10 +239,10 @@ async fn promoted(
 
 /// The version that `mlops promote` marked as live, if no endpoint determines it.
 async fn marked_live(clients: &Clients, versions: &[ModelVersion]) -> Result<Option<Model>> {
-    for version in versions.iter().filter(|v| v.status == "Approved") {
+    for version in versions.iter().filter(|v| v.status.is_approved()) {
         let model = models::describe(clients, &version.arn).await?;
         if let Some(model) = model
-            && model.stage.as_deref() == Some("Production/Live")
+            && model.stage.as_ref().is_some_and(Stage::is_live)
         {
             return Ok(Some(model));
         }

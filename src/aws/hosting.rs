@@ -5,6 +5,7 @@ use aws_sdk_sagemaker::primitives::Blob;
 use serde::Serialize;
 
 use super::sagemaker::models::ModelVersion;
+use super::state::EndpointState;
 use super::{AwsResultExt, Clients, Missing};
 
 /// An endpoint as it is.
@@ -12,8 +13,8 @@ use super::{AwsResultExt, Clients, Missing};
 pub struct Endpoint {
     /// Its name.
     pub name: String,
-    /// `InService`, `Updating`, …
-    pub status: String,
+    /// Whether it is in service, or changing.
+    pub status: EndpointState,
     /// The configuration that is live.
     pub configuration: Option<String>,
     /// Why the last deployment failed, if it did.
@@ -56,10 +57,7 @@ pub async fn endpoint(clients: &Clients, name: &str) -> Result<Option<Endpoint>>
     };
     Ok(Some(Endpoint {
         name: name.to_owned(),
-        status: described
-            .endpoint_status()
-            .map_or("Unknown", |status| status.as_str())
-            .to_owned(),
+        status: EndpointState::of(described.endpoint_status()),
         configuration,
         failure: described.failure_reason().map(str::to_owned),
         model_package,

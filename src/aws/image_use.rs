@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::{Context as _, Result};
 use aws_sdk_sagemaker::operation::describe_endpoint::DescribeEndpointOutput;
 use aws_sdk_sagemaker::types::{
-    BatchDescribeModelPackageError, DeployedImage, EndpointStatus, InferenceSpecification,
+    BatchDescribeModelPackageError, DeployedImage, InferenceSpecification,
     PendingProductionVariantSummary, ProductionVariantSummary,
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::ecr::Described;
 use super::sagemaker::{models, runs};
+use super::state::{EndpointState, ModelApproval};
 use super::{AwsResultExt, Clients, ErrorKind, Expected, Missing};
 
 /// Maximum number of parallel Describe calls.
@@ -28,8 +29,8 @@ const AT_ONCE: usize = 8;
 pub struct UsingVersion {
     /// Its version in the group.
     pub version: Version,
-    /// `Approved`, `Rejected` or `PendingManualApproval`.
-    pub status: String,
+    /// Whether it may be deployed.
+    pub status: ModelApproval,
 }
 
 /// The users of one image.
@@ -247,7 +248,7 @@ async fn endpoint(clients: &Clients, name: &str) -> Result<BTreeSet<String>> {
         .map(str::to_owned)
         .collect();
     // A deployment in progress (or failed) names its images only by its configuration.
-    let settled = described.endpoint_status() == Some(&EndpointStatus::InService);
+    let settled = EndpointState::of(described.endpoint_status()).is_in_service();
     if !settled || uris.is_empty() {
         let pending = described.pending_deployment_summary();
         let configurations = described

@@ -7,8 +7,9 @@ use mlops_core::wait::{Poll, Waiter};
 
 use super::Clients;
 use super::hosting::{self, Endpoint};
-use super::sagemaker::models::{self, ModelVersion};
+use super::sagemaker::models::{self, ModelVersion, Stage};
 use super::sagemaker::runs;
+use super::state::ModelApproval;
 
 /// The version to promote: the wanted one, or the newest approved one above the live one.
 /// `versions` are newest first; `command` writes a command line to suggest.
@@ -19,10 +20,10 @@ pub fn choose<'a>(
     wanted: Option<Version>,
     command: impl Fn(&str) -> String,
 ) -> Result<&'a ModelVersion> {
-    let numbers = |status: &str| -> Vec<String> {
+    let numbers = |wanted: fn(&ModelApproval) -> bool| -> Vec<String> {
         versions
             .iter()
-            .filter(|version| status.is_empty() || version.status == status)
+            .filter(|version| wanted(&version.status))
             .map(|version| version.version.to_string())
             .collect()
     };
@@ -36,11 +37,11 @@ pub fn choose<'a>(
         if let Some(found) = versions
             .iter()
             .filter(newer)
-            .find(|version| version.status == "Approved")
+            .find(|version| version.status.is_approved())
         {
             return Ok(found);
         }
-        let pending = numbers("PendingManualApproval");
+        let pending = numbers(ModelApproval::is_pending);
         if let Some(newest) = pending.first() {
             return Err(hinted(
                 Failure::new(
@@ -68,9 +69,9 @@ pub fn choose<'a>(
     };
     let Some(found) = versions.iter().find(|version| version.version == wanted) else {
         return Err(anyhow::anyhow!("{group} has no version {wanted}"))
-            .hint(format!("there are: {}", numbers("").join(", ")));
+            .hint(format!("there are: {}", numbers(|_| true).join(", ")));
     };
-    if found.status == "Rejected" {
+    if found.status.is_rejected() {
         return Err(hinted(
             Failure::new(
                 Exit::Refused,
@@ -120,11 +121,10 @@ pub async fn settled(
             let endpoint = hosting::endpoint(clients, name)
                 .await?
                 .with_context(|| format!("there is no endpoint {name}"))?;
-            Ok(match endpoint.status.as_str() {
-                "Creating" | "Updating" | "SystemUpdating" | "RollingBack" => {
-                    Poll::Pending(endpoint.status)
-                }
-                _ => Poll::Ready(endpoint),
+            Ok(if endpoint.status.is_changing() {
+                Poll::Pending(endpoint.status.to_string())
+            } else {
+                Poll::Ready(endpoint)
             })
         })
         .await
@@ -134,7 +134,7 @@ pub async fn settled(
 pub fn verify(endpoint: &Endpoint, requested: &str, package: &str) -> Result<()> {
     let live = endpoint.configuration.as_deref().unwrap_or("none");
     let reason = endpoint.failure.as_deref().unwrap_or("no reason was given");
-    if endpoint.status != "InService" {
+    if !endpoint.status.is_in_service() {
         return Err(anyhow::anyhow!(
             "the endpoint {} is {}: {reason}",
             endpoint.name,
@@ -172,16 +172,16 @@ pub async fn mark_live(
     chosen: &ModelVersion,
     description: &str,
 ) -> Result<()> {
-    models::set_stage(clients, &chosen.arn, "Production", "Live", description).await?;
+    models::set_stage(clients, &chosen.arn, &Stage::live(), description).await?;
     let others = versions
         .iter()
-        .filter(|version| version.version != chosen.version && version.status == "Approved");
+        .filter(|version| version.version != chosen.version && version.status.is_approved());
     for other in others {
         let stage = models::describe(clients, &other.arn)
             .await?
             .and_then(|model| model.stage);
-        if stage.as_deref() == Some("Production/Live") {
-            models::set_stage(clients, &other.arn, "Production", "Replaced", description).await?;
+        if stage.is_some_and(|stage| stage.is_live()) {
+            models::set_stage(clients, &other.arn, &Stage::replaced(), description).await?;
         }
     }
     Ok(())
@@ -189,6 +189,8 @@ pub async fn mark_live(
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_sagemaker::types::{EndpointStatus, ModelApprovalStatus};
+
     use super::*;
 
     fn command(rest: &str) -> String {
@@ -200,7 +202,7 @@ mod tests {
             .map(|(version, approval)| ModelVersion {
                 version: Version(*version),
                 arn: format!("arn/{version}"),
-                status: (*approval).to_owned(),
+                status: ModelApprovalStatus::from(*approval).into(),
             })
             .collect()
     }
@@ -239,7 +241,7 @@ mod tests {
     fn a_silent_rollback_is_a_failure() {
         let endpoint = |configuration: &str, status: &str| Endpoint {
             name: "flights".to_owned(),
-            status: status.to_owned(),
+            status: EndpointStatus::from(status).into(),
             configuration: Some(configuration.to_owned()),
             failure: None,
             model_package: Some("arn/1".to_owned()),

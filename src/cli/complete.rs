@@ -133,7 +133,7 @@ fn run_ids() -> Vec<CompletionCandidate> {
         let found = runs::list(ctx.aws().await?, project.file.name.as_str(), NEWEST).await?;
         Ok(found
             .into_iter()
-            .map(|(_, run)| (run.run, run.status))
+            .map(|(_, run)| (run.run, run.status.to_string()))
             .collect())
     })
 }
@@ -144,7 +144,7 @@ fn versions() -> Vec<CompletionCandidate> {
         let found = models::list(ctx.aws().await?, project.file.name.as_str(), NEWEST).await?;
         Ok(found
             .into_iter()
-            .map(|version| (version.version.to_string(), version.status))
+            .map(|version| (version.version.to_string(), version.status.to_string()))
             .collect())
     })
 }

@@ -185,7 +185,7 @@ impl fmt::Display for ModelList {
                 if listed.live {
                     format!("{}{LIVE}", model.status)
                 } else {
-                    model.status.clone()
+                    model.status.to_string()
                 },
                 if self.wide {
                     models::sentence(&model.metrics)
@@ -217,7 +217,7 @@ impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let model = &self.model;
         let live = if self.live { "  live" } else { "" };
-        let status = state(&model.status);
+        let status = state(model.status.as_str());
         writeln!(f, "version   {}  {status}{live}", model.version)?;
         let created = model.created.map(mlops_core::text::time);
         for (label, value) in [

@@ -51,7 +51,7 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<PromoteReport> {
     if !args.allow_dirty {
         release::require_committed(clients, group, &chosen.arn).await?;
     }
-    let approved_now = chosen.status != "Approved";
+    let approved_now = !chosen.status.is_approved();
     if approved_now {
         ctx.prompt.require(&format!(
             "Version {} of {group} waits for approval. Approve it and put it into production?",

@@ -13,6 +13,7 @@ use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::models::{self, Model};
 use crate::aws::sagemaker::pipelines::{self, Upsert};
 use crate::aws::sagemaker::runs::{self, Origin, RunStep};
+use crate::aws::state::{ExecutionState, RunState};
 use crate::context::Context;
 use crate::output::Report;
 
@@ -63,9 +64,9 @@ fn parameter(text: &str) -> Result<(String, String), String> {
 pub struct Training {
     run: String,
     arn: String,
-    status: String,
+    status: RunState,
     /// SageMaker's own status: `Failed` of a run that a gate refused.
-    execution_status: String,
+    execution_status: ExecutionState,
     #[serde(flatten)]
     origin: Origin,
     pipeline: Upsert,
@@ -112,7 +113,7 @@ pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
             Some(ctx.command(&format!("promote {} --allow-dirty", model.version)))
         }
         Some(model) => Some(ctx.command(&format!("promote {}", model.version))),
-        None if run.status == "Succeeded" || run.gate.is_some() => None,
+        None if run.status.has_succeeded() || run.gate.is_some() => None,
         None => Some(show),
     };
     let now = Timestamp::now();
@@ -151,7 +152,7 @@ impl Report for Training {}
 
 impl fmt::Display for Training {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "run       {}  {}", self.run, state(&self.status))?;
+        writeln!(f, "run       {}  {}", self.run, state(self.status.as_str()))?;
         write!(f, "{}", self.origin)?;
         if !self.steps.is_empty() {
             let rows = self.steps.iter().map(|step| {
@@ -168,7 +169,7 @@ impl fmt::Display for Training {
         }
         if let Some(model) = &self.model {
             writeln!(f)?;
-            let status = state(&model.status);
+            let status = state(model.status.as_str());
             writeln!(f, "model     version {}  {status}", model.version)?;
             if !model.metrics.is_empty() {
                 writeln!(f, "metrics   {}", models::sentence(&model.metrics))?;

@@ -23,6 +23,7 @@ use mlops_core::wait::{Poll, Waiter};
 use super::{Action, StackOutcome, StackSpec, outputs};
 use crate::aws::Clients;
 use crate::aws::cloudformation::{self as cfn, Change, ChangeSet, NewChangeSet, Planned};
+use crate::aws::state::StackStatusExt as _;
 use crate::progress::Progress;
 
 /// The name of the one change set that this program has of a stack.
@@ -131,32 +132,21 @@ async fn settle(
         };
         match stack.status {
             // A change set was made for it, and perhaps never executed.
-            StackStatus::DeleteComplete | StackStatus::ReviewInProgress => return Ok(State::New),
+            ref status if status.is_empty() => return Ok(State::New),
             // Left by a first deployment that failed: it was never in use.
-            StackStatus::RollbackComplete
-            | StackStatus::RollbackFailed
-            | StackStatus::CreateFailed => {
+            ref status if status.has_failed_to_create() => {
                 cfn::delete_stack(clients, waiter, &stack.id).await?;
                 return Ok(State::New);
             }
-            StackStatus::CreateComplete
-            | StackStatus::UpdateComplete
-            | StackStatus::UpdateRollbackComplete
-            | StackStatus::ImportComplete => return Ok(State::Update),
+            ref status if status.is_settled() => return Ok(State::Update),
             // CloudFormation accepts another update.
             StackStatus::UpdateFailed => return Ok(State::HalfUpdated),
-            ref status if is_busy(status) => {
+            ref status if status.is_busy() => {
                 let newest = cfn::newest_event(clients, &stack.id).await?;
-                let deploys = matches!(
-                    status,
-                    StackStatus::CreateInProgress
-                        | StackStatus::UpdateInProgress
-                        | StackStatus::UpdateCompleteCleanupInProgress
-                );
                 let prefix = token_prefix(request);
                 let token = newest.as_ref().and_then(|event| event.token.as_deref());
                 let same = token.is_some_and(|token| token.starts_with(&prefix));
-                if deploys && spec.exclusive && !same {
+                if status.is_deploying() && spec.exclusive && !same {
                     return Err(hinted(
                         anyhow!(
                             "another deployment of {} is in progress ({}); nothing was changed",
@@ -255,7 +245,7 @@ async fn take_over(
             }
             Found::Executing(_) => {
                 let stack = cfn::stack(clients, &spec.name).await?;
-                if stack.is_some_and(|stack| is_busy(&stack.status)) {
+                if stack.is_some_and(|stack| stack.status.is_busy()) {
                     return Ok(None);
                 }
                 // Its status follows in a moment.
@@ -280,11 +270,6 @@ async fn take_over(
         }
         waiter.pause().await;
     }
-}
-
-/// True while CloudFormation works on the resources of a stack.
-fn is_busy(status: &StackStatus) -> bool {
-    status.as_str().ends_with("_IN_PROGRESS") && *status != StackStatus::ReviewInProgress
 }
 
 /// The error of a deployment that another one preceded.
@@ -365,10 +350,7 @@ pub async fn execute(
         .await?
         .with_context(|| format!("the stack {name} is gone"))?;
     let (stack, failure) = watch(clients, waiter, progress, name, &stack.id, last).await?;
-    if !matches!(
-        stack.status,
-        StackStatus::CreateComplete | StackStatus::UpdateComplete
-    ) {
+    if !stack.status.is_deployed() {
         let reason = failure
             .or(stack.reason)
             .unwrap_or_else(|| "CloudFormation gave no reason".to_owned());
@@ -442,9 +424,8 @@ async fn watch(
                         *seen.0 = Some(event.id);
                     }
                 }
-                let status = stack.status.as_str();
-                if status.ends_with("_IN_PROGRESS") {
-                    return Ok(Poll::Pending(status.to_owned()));
+                if stack.status.is_in_progress() {
+                    return Ok(Poll::Pending(stack.status.as_str().to_owned()));
                 }
                 Ok(Poll::Ready(stack))
             },

@@ -6,6 +6,7 @@ use mlops_oci::Digest;
 use serde::Serialize;
 
 use super::identifier;
+use crate::aws::state::ScanState;
 use crate::aws::{AwsResultExt, Clients, Missing};
 
 /// The severity of a finding, lowest first. `Undefined` has not been rated by its source.
@@ -77,39 +78,17 @@ pub struct Finding {
     pub uri: Option<String>,
 }
 
-/// The state of a scan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// In progress.
-    Pending,
-    /// Its findings are available.
-    Done,
-    /// There are no findings, and there will be none.
-    Unavailable,
-}
-
 /// A scan of an image.
 #[derive(Debug, Clone)]
 pub struct Scan {
-    /// ECR's status.
-    pub status: String,
+    /// Whether its findings can be read.
+    pub status: ScanState,
     /// ECR's description.
     pub description: Option<String>,
     /// When it ended.
     pub completed: Option<jiff::Timestamp>,
     /// The findings, most severe first.
     pub findings: Vec<Finding>,
-}
-
-impl Scan {
-    /// The state. An image under enhanced scanning is `ACTIVE`: scanned again and again.
-    pub fn state(&self) -> State {
-        match self.status.as_str() {
-            "COMPLETE" | "ACTIVE" => State::Done,
-            "IN_PROGRESS" | "PENDING" => State::Pending,
-            _ => State::Unavailable,
-        }
-    }
 }
 
 /// The scan of an image with all its findings; `None` when there was none.
@@ -128,10 +107,7 @@ pub async fn find(clients: &Clients, repository: &str, digest: Digest) -> Result
         let status = page.image_scan_status();
         let found = page.image_scan_findings();
         let scan = scan.get_or_insert_with(|| Scan {
-            status: status
-                .and_then(|status| status.status())
-                .map_or("UNKNOWN", |status| status.as_str())
-                .to_owned(),
+            status: ScanState::of(status.and_then(|status| status.status())),
             description: status
                 .and_then(|status| status.description())
                 .map(str::to_owned),
@@ -207,10 +183,7 @@ pub async fn start(clients: &Clients, repository: &str, digest: Digest) -> Resul
         .aws(format!("cannot scan {digest}"))?;
     let status = answer.image_scan_status();
     Ok(Scan {
-        status: status
-            .and_then(|status| status.status())
-            .map_or("UNKNOWN", |status| status.as_str())
-            .to_owned(),
+        status: ScanState::of(status.and_then(|status| status.status())),
         description: status
             .and_then(|status| status.description())
             .map(str::to_owned),

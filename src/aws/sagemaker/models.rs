@@ -1,6 +1,7 @@
 //! The model registry: the versions of the project's model package group.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_sagemaker::operation::describe_model_package::DescribeModelPackageOutput;
@@ -9,11 +10,12 @@ use aws_sdk_sagemaker::types::{
 };
 use jiff::Timestamp;
 use mlops_core::names::Version;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::timestamp;
 use crate::aws::s3::S3Uri;
+use crate::aws::state::ModelApproval;
 use crate::aws::{AwsResultExt, Clients, Expected, Missing};
 
 /// Ends the `CommitId` of a version that uncommitted files went into.
@@ -26,8 +28,8 @@ pub struct ModelVersion {
     pub version: Version,
     /// Its ARN.
     pub arn: String,
-    /// `Approved`, `Rejected` or `PendingManualApproval`.
-    pub status: String,
+    /// Whether it may be deployed.
+    pub status: ModelApproval,
 }
 
 /// A version of a model, with everything that was recorded of it.
@@ -37,12 +39,12 @@ pub struct Model {
     pub version: Version,
     /// Its ARN.
     pub arn: String,
-    /// `Approved`, `Rejected` or `PendingManualApproval`.
-    pub status: String,
+    /// Whether it may be deployed.
+    pub status: ModelApproval,
     /// What the approver wrote.
     pub approval_description: Option<String>,
     /// `STAGE/STATUS` of its life cycle, if set.
-    pub stage: Option<String>,
+    pub stage: Option<Stage>,
     /// When it was registered.
     pub created: Option<Timestamp>,
     /// The commit that it was made of.
@@ -64,6 +66,52 @@ pub struct Model {
     pub metrics: Map<String, Value>,
     /// What was recorded with it (image, data version, …).
     pub properties: BTreeMap<String, String>,
+}
+
+/// The stage of a version's life cycle: `STAGE/STATUS` as text. Other programs may set any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    stage: String,
+    status: String,
+}
+
+impl Stage {
+    const PRODUCTION: &'static str = "Production";
+    const LIVE: &'static str = "Live";
+
+    fn production(status: &str) -> Self {
+        Self {
+            stage: Self::PRODUCTION.to_owned(),
+            status: status.to_owned(),
+        }
+    }
+
+    /// The version in production.
+    pub fn live() -> Self {
+        Self::production(Self::LIVE)
+    }
+
+    /// A version that was in production.
+    pub fn replaced() -> Self {
+        Self::production("Replaced")
+    }
+
+    /// Whether it marks the version in production.
+    pub fn is_live(&self) -> bool {
+        self.stage == Self::PRODUCTION && self.status == Self::LIVE
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.stage, self.status)
+    }
+}
+
+impl Serialize for Stage {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
 }
 
 /// The newest versions of a group, newest first; none when there is no group.
@@ -88,7 +136,7 @@ pub async fn list(clients: &Clients, group: &str, limit: usize) -> Result<Vec<Mo
             Some(ModelVersion {
                 version: Version(package.model_package_version()?),
                 arn: package.model_package_arn()?.to_owned(),
-                status: package.model_approval_status()?.as_str().to_owned(),
+                status: package.model_approval_status()?.clone().into(),
             })
         }));
         if found.len() >= limit {
@@ -162,8 +210,7 @@ async fn set_approval(
 pub async fn set_stage(
     clients: &Clients,
     arn: &str,
-    stage: &str,
-    status: &str,
+    stage: &Stage,
     description: &str,
 ) -> Result<()> {
     clients
@@ -172,8 +219,8 @@ pub async fn set_stage(
         .model_package_arn(arn)
         .model_life_cycle(
             ModelLifeCycle::builder()
-                .stage(stage)
-                .stage_status(status)
+                .stage(&stage.stage)
+                .stage_status(&stage.status)
                 .stage_description(description)
                 .build(),
         )
@@ -232,16 +279,11 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
                 .context("the model package has no version")?,
         ),
         arn: package.model_package_arn().unwrap_or_default().to_owned(),
-        status: package
-            .model_approval_status()
-            .map_or_else(|| "unknown".to_owned(), |status| status.as_str().to_owned()),
+        status: ModelApproval::of(package.model_approval_status()),
         approval_description: package.approval_description().map(str::to_owned),
-        stage: package.model_life_cycle().map(|cycle| {
-            format!(
-                "{}/{}",
-                cycle.stage().unwrap_or("?"),
-                cycle.stage_status().unwrap_or("?")
-            )
+        stage: package.model_life_cycle().map(|cycle| Stage {
+            stage: cycle.stage().unwrap_or("?").to_owned(),
+            status: cycle.stage_status().unwrap_or("?").to_owned(),
         }),
         created: package.creation_time().and_then(timestamp),
         dirty: committed.is_some(),

@@ -6,13 +6,14 @@ use anyhow::{Context as _, Result};
 use aws_sdk_sagemaker::types::builders::ProcessingInputBuilder;
 use aws_sdk_sagemaker::types::{
     AppSpecification, ProcessingClusterConfig, ProcessingInput, ProcessingInstanceType,
-    ProcessingJobStatus, ProcessingOutput, ProcessingOutputConfig, ProcessingResources,
+    ProcessingOutput, ProcessingOutputConfig, ProcessingResources,
     ProcessingS3DataDistributionType, ProcessingS3DataType, ProcessingS3Input,
     ProcessingS3InputMode, ProcessingS3Output, ProcessingS3UploadMode, ProcessingStoppingCondition,
     Tag,
 };
 
 use crate::aws::s3::S3Uri;
+use crate::aws::state::JobState;
 use crate::aws::{AwsResultExt, Clients};
 
 /// Where SageMaker keeps the logs of these jobs.
@@ -65,9 +66,9 @@ pub struct NewJob {
 
 /// A job as it is now.
 #[derive(Debug, Clone)]
-pub struct JobState {
-    /// `InProgress`, `Completed`, `Failed`, `Stopping` or `Stopped`.
-    pub status: ProcessingJobStatus,
+pub struct Job {
+    /// Whether it is running, and how it ended.
+    pub state: JobState,
     /// Why it failed, in SageMaker's words.
     pub failure: Option<String>,
     /// What the container wrote to /opt/ml/output/message.
@@ -141,7 +142,7 @@ fn input(input: Input) -> ProcessingInputBuilder {
 }
 
 /// Describes a job.
-pub async fn describe(clients: &Clients, name: &str) -> Result<JobState> {
+pub async fn describe(clients: &Clients, name: &str) -> Result<Job> {
     let answer = clients
         .sagemaker
         .describe_processing_job()
@@ -149,10 +150,11 @@ pub async fn describe(clients: &Clients, name: &str) -> Result<JobState> {
         .send()
         .await
         .aws(format!("cannot look at the processing job {name}"))?;
-    Ok(JobState {
-        status: answer
+    Ok(Job {
+        state: answer
             .processing_job_status
-            .with_context(|| format!("SageMaker gave no status of {name}"))?,
+            .with_context(|| format!("SageMaker gave no status of {name}"))?
+            .into(),
         failure: answer.failure_reason,
         message: answer.exit_message.filter(|text| !text.is_empty()),
     })

@@ -12,9 +12,10 @@ use mlops_oci::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{self, Gate};
-pub use super::steps::{REFUSED, RunStep, id, parameters};
-use super::steps::{model_package, steps, text};
+pub use super::steps::{RunStep, id, parameters};
+use super::steps::{model_package, steps};
 use super::timestamp;
+use crate::aws::state::{ExecutionState, RunState};
 use crate::aws::{AwsResultExt, Clients, Missing};
 
 /// What a run was made of; `mlops train` records it as the execution's description.
@@ -74,10 +75,10 @@ impl fmt::Display for Origin {
 pub struct RunSummary {
     /// The execution's id.
     pub run: String,
-    /// The service's own status, or [`REFUSED`].
-    pub status: String,
-    /// The service's own status.
-    pub execution_status: String,
+    /// The state: as the execution's, unless a gate refused the model.
+    pub status: RunState,
+    /// The execution's own state.
+    pub execution_status: ExecutionState,
     /// When it started.
     pub started: Option<Timestamp>,
     /// How long it took, or has taken so far.
@@ -100,10 +101,10 @@ pub struct Run {
     pub run: String,
     /// Its ARN.
     pub arn: String,
-    /// The service's own status, or [`REFUSED`].
-    pub status: String,
-    /// The service's own status.
-    pub execution_status: String,
+    /// The state: as the execution's, unless a gate refused the model.
+    pub status: RunState,
+    /// The execution's own state.
+    pub execution_status: ExecutionState,
     /// Why it failed.
     pub failure: Option<String>,
     /// When it started.
@@ -121,22 +122,17 @@ pub struct Run {
     pub steps: Vec<RunStep>,
 }
 
-/// True of a status that will not change any more.
-fn is_final(status: &str) -> bool {
-    !matches!(status, "Executing" | "Stopping")
-}
-
 impl RunSummary {
     /// True when nothing will change any more.
     pub fn is_over(&self) -> bool {
-        is_final(&self.status)
+        self.status.is_over()
     }
 }
 
 impl Run {
     /// True when nothing will change any more.
     pub fn is_over(&self) -> bool {
-        is_final(&self.status)
+        self.status.is_over()
     }
 
     /// The ARN of the model package that the run registered.
@@ -151,7 +147,7 @@ impl Run {
 
     /// The first step that failed.
     pub fn failed_step(&self) -> Option<&RunStep> {
-        self.steps.iter().find(|step| step.status == "Failed")
+        self.steps.iter().find(|step| step.status.has_failed())
     }
 }
 
@@ -223,12 +219,13 @@ pub async fn list(
         };
         for summary in page.pipeline_execution_summaries() {
             let arn = summary.pipeline_execution_arn().unwrap_or_default();
+            let execution = ExecutionState::of(summary.pipeline_execution_status());
             found.push((
                 arn.to_owned(),
                 RunSummary {
                     run: id(arn).to_owned(),
-                    status: text(summary.pipeline_execution_status()),
-                    execution_status: text(summary.pipeline_execution_status()),
+                    status: RunState::new(execution.clone(), false),
+                    execution_status: execution,
                     seconds: None,
                     model_version: None,
                     gate: None,
@@ -265,12 +262,10 @@ pub async fn complete(
         };
         run.seconds = seconds(run.started, &steps, run.is_over(), None, now);
         run.model_version = model_package(&steps).and_then(version);
-        if run.status == "Failed" {
+        if run.execution_status.has_failed() {
             run.gate = gate::of(clients, &arn, &steps).await;
         }
-        if run.gate.is_some() {
-            REFUSED.clone_into(&mut run.status);
-        }
+        run.status = RunState::new(run.execution_status.clone(), run.gate.is_some());
         anyhow::Ok(run)
     });
     futures::stream::iter(completed)
@@ -324,20 +319,17 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
         .ok_or_else(|| anyhow!("there is no run `{}`", id(arn)))
         .hint(format!("`{}` shows the runs", clients.command("runs list")))?;
     let steps = steps(clients, arn).await?;
-    let status = text(described.pipeline_execution_status());
-    let gate = match status.as_str() {
-        "Failed" => gate::of(clients, arn, &steps).await,
-        _ => None,
+    let execution = ExecutionState::of(described.pipeline_execution_status());
+    let gate = if execution.has_failed() {
+        gate::of(clients, arn, &steps).await
+    } else {
+        None
     };
     Ok(Run {
         run: id(arn).to_owned(),
         arn: arn.to_owned(),
-        execution_status: status.clone(),
-        status: if gate.is_some() {
-            REFUSED.to_owned()
-        } else {
-            status
-        },
+        status: RunState::new(execution.clone(), gate.is_some()),
+        execution_status: execution,
         gate,
         model_version: model_package(&steps).and_then(version),
         failure: described.failure_reason().map(str::to_owned),

@@ -8,10 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::timestamp;
+use crate::aws::state::StepState;
 use crate::aws::{AwsResultExt, Clients};
-
-/// The status of a run that a gate refused; SageMaker calls it `Failed`.
-pub const REFUSED: &str = "Refused";
 
 /// A step of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,8 +18,8 @@ pub struct RunStep {
     pub name: String,
     /// Its type, as far as AWS says it yet.
     pub kind: Option<&'static str>,
-    /// The service's own status.
-    pub status: String,
+    /// The service's own state.
+    pub status: StepState,
     /// When it started.
     pub started: Option<Timestamp>,
     /// When it ended.
@@ -41,10 +39,12 @@ pub struct RunStep {
 impl RunStep {
     /// The status for people: a gate that refused its run has not failed.
     pub fn shown_status(&self) -> &str {
-        match (self.kind, self.status.as_str()) {
-            (Some("Fail"), "Failed") => REFUSED,
-            (_, status) => status,
-        }
+        self.status.shown(self.is_gate())
+    }
+
+    /// Whether it ends a run on purpose.
+    fn is_gate(&self) -> bool {
+        self.kind == Some("Fail")
     }
 
     /// How long it took, or has taken until `now`, in seconds.
@@ -68,7 +68,7 @@ impl RunStep {
 pub(super) fn fail_step(steps: &[RunStep]) -> Option<&RunStep> {
     steps
         .iter()
-        .find(|step| step.kind == Some("Fail") && step.status == "Failed")
+        .find(|step| step.is_gate() && step.status.has_failed())
 }
 
 pub(super) fn model_package(steps: &[RunStep]) -> Option<&str> {
@@ -81,10 +81,6 @@ pub(super) fn model_package(steps: &[RunStep]) -> Option<&str> {
 /// The id in an execution's ARN.
 pub fn id(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
-}
-
-pub(super) fn text<T: AsRef<str>>(status: Option<T>) -> String {
-    status.map_or_else(|| "unknown".to_owned(), |status| status.as_ref().to_owned())
 }
 
 /// The steps of a run that were started, in that order.
@@ -109,7 +105,7 @@ fn step(step: &PipelineExecutionStep) -> RunStep {
     RunStep {
         name: step.step_name().unwrap_or_default().to_owned(),
         kind,
-        status: text(step.step_status()),
+        status: StepState::of(step.step_status()),
         started: step.start_time().and_then(timestamp),
         ended: step.end_time().and_then(timestamp),
         failure: step

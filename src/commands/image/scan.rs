@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use crate::aws::Clients;
 use crate::aws::branch_image;
-use crate::aws::ecr::scan::{self, Finding, Scan, Severity, State};
+use crate::aws::ecr::scan::{self, Finding, Scan, Severity};
 use crate::aws::ecr::{self, content};
+use crate::aws::state::ScanState;
 use crate::context::Context;
 use crate::infra;
 
@@ -66,7 +67,7 @@ pub struct Scanned {
     digest: Digest,
     tags: Vec<String>,
     /// ECR's own word.
-    status: String,
+    status: ScanState,
     /// False while the scan is in progress: there is nothing to judge yet.
     done: bool,
     completed: Option<jiff::Timestamp>,
@@ -123,7 +124,7 @@ pub(super) async fn run(ctx: &Context, args: &ScanArgs) -> Result<Scanned> {
     Ok(Scanned {
         digest: image.digest,
         tags: image.tags.clone(),
-        done: scan.state() == State::Done,
+        done: scan.status.is_done(),
         too_bad: scan.findings.iter().filter(|f| bad(f.severity)).count(),
         status: scan.status,
         completed: scan.completed,
@@ -147,7 +148,7 @@ async fn scanned(
         Some(found) => found,
         None => begun(clients, repository, digest).await?,
     };
-    if scan.state() == State::Pending && wait {
+    if scan.status.is_pending() && wait {
         let task = ctx.progress.spinner(format!("scanning {digest}"));
         let what = format!("the scan of {digest}");
         scan = ctx
@@ -158,8 +159,10 @@ async fn scanned(
                 || async {
                     Ok(match scan::find(clients, repository, digest).await? {
                         // A scan that was just requested may not be visible yet.
-                        None => Poll::Pending("PENDING".to_owned()),
-                        Some(scan) if scan.state() == State::Pending => Poll::Pending(scan.status),
+                        None => Poll::Pending(ScanState::requested().to_string()),
+                        Some(scan) if scan.status.is_pending() => {
+                            Poll::Pending(scan.status.to_string())
+                        }
                         Some(scan) => Poll::Ready(scan),
                     })
                 },
@@ -167,7 +170,7 @@ async fn scanned(
             .await?;
         task.done(format!("scan of {digest}: {}", scan.status));
     }
-    if scan.state() == State::Unavailable {
+    if !scan.status.is_done() && !scan.status.is_pending() {
         let why = scan.description.as_deref().unwrap_or("no reason given");
         return Err(anyhow!(
             "there are no findings data for {digest}: {}: {why}",
@@ -180,14 +183,14 @@ async fn scanned(
 
 /// Asks for a scan. One that is said to be complete is read: the answer itself has no findings.
 async fn begun(clients: &Clients, repository: &str, digest: Digest) -> Result<Scan> {
-    let asked = scan::start(clients, repository, digest).await?;
-    if asked.state() != State::Done {
-        return Ok(asked);
+    let requested = scan::start(clients, repository, digest).await?;
+    if !requested.status.is_done() {
+        return Ok(requested);
     }
     let found = scan::find(clients, repository, digest).await?;
     Ok(found.unwrap_or_else(|| Scan {
-        status: "PENDING".to_owned(),
-        ..asked
+        status: ScanState::requested(),
+        ..requested
     }))
 }
 

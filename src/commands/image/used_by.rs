@@ -42,7 +42,7 @@ impl UsedBy {
         let versions = self
             .models
             .iter()
-            .filter(|model| model.status != "Rejected");
+            .filter(|model| !model.status.is_rejected());
         let mut needs: Vec<String> = versions.map(|m| format!("version {}", m.version)).collect();
         needs.extend(self.runs.iter().map(|id| format!("run {id}")));
         needs.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
@@ -55,11 +55,15 @@ impl UsedBy {
     /// For a column: `v3, v2 rejected, endpoint flights, pin of feature/x`. Branches stand among
     /// the tags.
     pub(super) fn brief(&self) -> String {
-        let rejected = |model: &UsingVersion| match model.status.as_str() {
-            "Rejected" => format!("v{} rejected", model.version),
-            _ => format!("v{}", model.version),
+        let version = |model: &UsingVersion| {
+            let rejected = if model.status.is_rejected() {
+                " rejected"
+            } else {
+                ""
+            };
+            format!("v{}{rejected}", model.version)
         };
-        let mut parts: Vec<String> = self.models.iter().map(rejected).collect();
+        let mut parts: Vec<String> = self.models.iter().map(version).collect();
         parts.extend(self.runs.iter().map(|id| format!("run {id}")));
         parts.extend(self.endpoints.iter().map(|name| format!("endpoint {name}")));
         parts.extend(self.pins.iter().map(|name| format!("pin of {name}")));

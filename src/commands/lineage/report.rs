@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::aws::lineage::{Entity, Graph};
 use crate::aws::sagemaker::models::Model;
+use crate::aws::state::EndpointState;
 use crate::output::Report;
 
 /// The origin of a model version.
@@ -54,7 +55,7 @@ pub struct ServedBy {
     /// Its name.
     pub name: String,
     /// Its status.
-    pub status: String,
+    pub status: EndpointState,
     /// Its configuration.
     pub configuration: Option<String>,
 }
@@ -143,6 +144,7 @@ impl Report for LineageReport {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_sdk_sagemaker::types::ModelApprovalStatus;
     use mlops_core::names::Version;
     use std::collections::BTreeMap;
 
@@ -162,7 +164,7 @@ mod tests {
         let version = Model {
             version: Version(1),
             arn: "arn".to_owned(),
-            status: "Approved".to_owned(),
+            status: ModelApprovalStatus::Approved.into(),
             approval_description: None,
             stage: None,
             created: None,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use mlops_core::names::Version;
 use serde::Serialize;
 
+use crate::aws::state::EndpointState;
 use crate::output::Report;
 
 /// What is in production now.
@@ -24,7 +25,7 @@ pub struct PromoteReport {
     /// The endpoint's name.
     pub endpoint: String,
     /// The endpoint's status.
-    pub endpoint_status: String,
+    pub endpoint_status: EndpointState,
     /// The live endpoint configuration, compared with the requested one.
     pub endpoint_configuration: String,
     /// The version that was live before, if it was another.

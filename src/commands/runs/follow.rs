@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use super::log_line::LogLine;
 use super::steps::{chosen, named};
 use crate::aws::sagemaker::runs::{self, Run};
+use crate::aws::state::RunState;
 use crate::aws::{Clients, logs};
 use crate::context::Context;
 
@@ -17,7 +18,7 @@ use crate::context::Context;
 #[derive(Debug, Serialize)]
 pub struct Followed {
     run: String,
-    pub(super) status: String,
+    pub(super) status: RunState,
 }
 
 /// What has been read so far.
@@ -65,7 +66,7 @@ pub(super) async fn until_over(
                 if run.is_over() && std::mem::replace(&mut state.was_over, true) {
                     return Ok(Poll::Ready(run));
                 }
-                Ok(Poll::Pending(run.status))
+                Ok(Poll::Pending(run.status.to_string()))
             },
         )
         .await?;

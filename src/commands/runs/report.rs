@@ -11,6 +11,7 @@ use super::Logs;
 use super::follow::Followed;
 use crate::aws::sagemaker::models;
 use crate::aws::sagemaker::runs::{Run, RunStep, RunSummary};
+use crate::aws::state::RunState;
 use crate::output::Report;
 
 /// What a `runs` command found.
@@ -53,7 +54,7 @@ pub struct Shown {
 #[derive(Debug, Serialize)]
 pub struct Stopped {
     pub(super) run: String,
-    pub(super) status: String,
+    pub(super) status: RunState,
 }
 
 impl Report for RunsReport {
@@ -69,7 +70,9 @@ impl fmt::Display for RunsReport {
             Self::Show(shown) => shown.fmt(f),
             Self::Logs(logs) => logs.fmt(f),
             Self::Followed(_) => Ok(()),
-            Self::Stopped(stopped) => writeln!(f, "{}  {}", stopped.run, state(&stopped.status)),
+            Self::Stopped(stopped) => {
+                writeln!(f, "{}  {}", stopped.run, state(stopped.status.as_str()))
+            }
         }
     }
 }
@@ -82,7 +85,7 @@ impl fmt::Display for RunList {
         let rows = self.runs.iter().map(|run| {
             vec![
                 run.run.clone(),
-                run.status.clone(),
+                run.status.to_string(),
                 run.started.map(mlops_core::text::time).unwrap_or_default(),
                 run.seconds.map(duration).unwrap_or_default(),
                 run.model_version
@@ -131,7 +134,7 @@ fn note(step: &RunStep) -> String {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let run = &self.run;
-        writeln!(f, "run       {}  {}", run.run, state(&run.status))?;
+        writeln!(f, "run       {}  {}", run.run, state(run.status.as_str()))?;
         if let Some(started) = run.started {
             writeln!(f, "started   {}", mlops_core::text::time(started))?;
         }
@@ -190,6 +193,8 @@ impl fmt::Display for Shown {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_sagemaker::types::StepStatus;
+
     use super::*;
 
     /// Issue 8, 3.3: a step whose result came from the cache names that run.
@@ -198,7 +203,7 @@ mod tests {
         let mut step = RunStep {
             name: "Train".to_owned(),
             kind: Some("Training"),
-            status: "Succeeded".to_owned(),
+            status: StepStatus::Succeeded.into(),
             started: None,
             ended: None,
             failure: None,

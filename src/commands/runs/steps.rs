@@ -39,6 +39,8 @@ pub(super) fn chosen<'a>(run: &'a Run, name: Option<&str>) -> Result<Vec<&'a Run
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_sagemaker::types::StepStatus;
+
     use super::*;
 
     #[test]
@@ -46,7 +48,7 @@ mod tests {
         let step = |name: &str| RunStep {
             name: name.to_owned(),
             kind: Some("Training"),
-            status: "Succeeded".to_owned(),
+            status: StepStatus::Succeeded.into(),
             started: None,
             ended: None,
             failure: None,

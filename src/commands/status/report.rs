@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::aws::hosting::Endpoint;
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::models::ModelVersion;
+use crate::aws::state::{ModelApproval, RunState};
 use crate::output::Report;
 
 /// The project at a glance.
@@ -71,7 +72,7 @@ pub struct Run {
     /// The last part of its ARN.
     pub id: String,
     /// Its status, `Refused` where a gate refused the model.
-    pub status: String,
+    pub status: RunState,
     /// Why.
     pub gate: Option<Gate>,
 }
@@ -106,10 +107,14 @@ impl StatusReport {
         }
     }
 
-    pub(super) fn with_status<'a>(&'a self, status: &'a str) -> impl Iterator<Item = Version> + 'a {
+    /// The versions with such an approval.
+    pub(super) fn versions(
+        &self,
+        approval: fn(&ModelApproval) -> bool,
+    ) -> impl Iterator<Item = Version> {
         let models = self.models.iter();
         models
-            .filter(move |model| model.status == status)
+            .filter(move |model| approval(&model.status))
             .map(|model| model.version)
     }
 
@@ -131,14 +136,14 @@ impl StatusReport {
             return format!("data push DIR {}", data.dataset);
         }
         if let Some(run) = &self.run
-            && run.status == "Executing"
+            && run.status.is_executing()
         {
             return format!("runs show {}", run.id);
         }
         let above_live = |version: &Version| self.live.is_none_or(|live| *version > live);
         let candidate = self
-            .with_status("Approved")
-            .chain(self.with_status("PendingManualApproval"))
+            .versions(ModelApproval::is_approved)
+            .chain(self.versions(ModelApproval::is_pending))
             .filter(above_live)
             .max();
         if let Some(version) = candidate {

@@ -6,6 +6,7 @@ use mlops_core::names::Version;
 use mlops_core::text::{clean, states, time};
 
 use super::report::{Image, StatusReport};
+use crate::aws::state::ModelApproval;
 
 impl Image {
     /// `sha256:1f2e3d4c5b6a, develop, commit 1234567890`: a tag of 40 hexadecimal digits is the
@@ -99,9 +100,9 @@ impl fmt::Display for StatusReport {
             "models",
             &format!(
                 "approved: {}; pending: {}; rejected: {}",
-                list(self.with_status("Approved")),
-                list(self.with_status("PendingManualApproval")),
-                list(self.with_status("Rejected"))
+                list(self.versions(ModelApproval::is_approved)),
+                list(self.versions(ModelApproval::is_pending)),
+                list(self.versions(ModelApproval::is_rejected))
             ),
         )?;
         let endpoint = self.endpoint.as_ref().map_or_else(none, |endpoint| {
@@ -128,6 +129,8 @@ impl fmt::Display for StatusReport {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_sagemaker::types::{EndpointStatus, ModelApprovalStatus};
+
     use super::super::report::{Data, Stack};
     use super::*;
     use crate::aws::hosting::Endpoint;
@@ -159,12 +162,12 @@ mod tests {
                 .map(|version| ModelVersion {
                     version: Version(version),
                     arn: format!("arn/{version}"),
-                    status: "Approved".to_owned(),
+                    status: ModelApprovalStatus::Approved.into(),
                 })
                 .collect(),
             endpoint: Some(Endpoint {
                 name: "flights".to_owned(),
-                status: "InService".to_owned(),
+                status: EndpointStatus::InService.into(),
                 configuration: None,
                 failure: Some("x".repeat(500)),
                 model_package: Some("arn/9".to_owned()),

@@ -10,6 +10,7 @@ use mlops_core::wait::Poll;
 
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::runs::{self, Run, RunStep};
+use crate::aws::state::StepState;
 use crate::aws::{Clients, logs};
 use crate::context::Context;
 
@@ -20,7 +21,7 @@ const TAIL: i32 = 15;
 /// one yet, because its report comes first.
 pub(super) async fn until_over(ctx: &Context, clients: &Clients, arn: &str) -> Result<Run> {
     let id = runs::id(arn);
-    let seen: RefCell<BTreeMap<String, String>> = RefCell::default();
+    let seen: RefCell<BTreeMap<String, StepState>> = RefCell::default();
     let waited = {
         let _task = ctx.progress.task(format!("run {id} has started"));
         ctx.waiter
@@ -33,7 +34,7 @@ pub(super) async fn until_over(ctx: &Context, clients: &Clients, arn: &str) -> R
                     if run.is_over() {
                         return Ok(Poll::Ready(run));
                     }
-                    Ok(Poll::Pending(run.status))
+                    Ok(Poll::Pending(run.status.to_string()))
                 },
             )
             .await
@@ -42,14 +43,16 @@ pub(super) async fn until_over(ctx: &Context, clients: &Clients, arn: &str) -> R
         "look at it with `{}`",
         ctx.command(&format!("runs show {id}"))
     ))?;
-    match run.status.as_str() {
-        "Succeeded" | runs::REFUSED => Ok(run),
-        "Stopped" => Err(anyhow!("the run {id} was stopped")),
-        _ => Err(failure(ctx, clients, &run).await),
+    if run.status.has_succeeded() || run.gate.is_some() {
+        Ok(run)
+    } else if run.status.was_stopped() {
+        Err(anyhow!("the run {id} was stopped"))
+    } else {
+        Err(failure(ctx, clients, &run).await)
     }
 }
 
-fn say_changes(ctx: &Context, run: &Run, seen: &mut BTreeMap<String, String>) {
+fn say_changes(ctx: &Context, run: &Run, seen: &mut BTreeMap<String, StepState>) {
     for step in &run.steps {
         let before = seen.insert(step.name.clone(), step.status.clone());
         if before.as_ref() != Some(&step.status) {

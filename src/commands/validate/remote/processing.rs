@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Result, anyhow};
-use aws_sdk_sagemaker::types::ProcessingJobStatus as Status;
 use mlops_core::error::{Failure, Hint, hinted};
 use mlops_core::wait::Poll;
 use mlops_validation::Format;
@@ -195,16 +194,17 @@ async fn finish(
         let _note = ctx.on_interrupt(&resume);
         let _task = ctx.progress.task(format!("job {name} validates"));
         let what = format!("the job {name}");
-        let look = || async {
+        let poll = || async {
             let job = processing::describe(clients, name).await?;
-            Ok(match job.status {
-                Status::InProgress | Status::Stopping => Poll::Pending(job.status.to_string()),
-                _ => Poll::Ready(job),
+            Ok(if job.state.is_running() {
+                Poll::Pending(job.state.to_string())
+            } else {
+                Poll::Ready(job)
             })
         };
-        ctx.waiter.until(&what, |_| {}, look).await.hint(resume)?
+        ctx.waiter.until(&what, |_| {}, poll).await.hint(resume)?
     };
-    if job.status == Status::Completed {
+    if job.state.has_completed() {
         let results = exchange.at("results/");
         ctx.progress.detail(format!("results in {results}"));
         return exchange.finish(clients, local).await;
@@ -228,7 +228,7 @@ async fn finish(
         reasons.join("; ")
     };
     Err(hinted(
-        anyhow!("the job {name} is {}: {why}", job.status),
+        anyhow!("the job {name} is {}: {why}", job.state),
         format!("its whole log is in the log group {group}, streams {name}/"),
     ))
 }

@@ -14,7 +14,7 @@ use mlops_core::error::{Hint, cause};
 use mlops_core::names::DatasetName;
 use serde::{Deserialize, Serialize};
 
-use super::s3::{self, S3Uri};
+use super::s3::{self, S3Object, S3Uri};
 
 mod difference;
 mod earlier;
@@ -42,6 +42,9 @@ pub const SCHEMA: u32 = 1;
 
 /// The name of a data set's manifest, next to its files.
 pub const MANIFEST: &str = "manifest.json";
+
+/// Where snapshots are in the data bucket.
+const SNAPSHOTS: &str = "snapshots";
 
 /// A problem that `verify` or `pull` found with a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -100,13 +103,22 @@ fn prefix(dataset: &DatasetName) -> String {
     format!("datasets/{dataset}/")
 }
 
-fn manifest_uri(bucket: &str, dataset: &DatasetName) -> S3Uri {
+/// The address of a data set's manifest.
+pub fn manifest_uri(bucket: &str, dataset: &DatasetName) -> S3Uri {
     S3Uri::new(bucket, format!("{}{MANIFEST}", prefix(dataset)))
 }
 
 /// The address of a version's snapshot; ends in `/`.
 pub fn snapshot_uri(bucket: &str, dataset: &DatasetName, version: &str) -> S3Uri {
-    S3Uri::new(bucket, format!("snapshots/{dataset}/{version}/"))
+    S3Uri::new(bucket, format!("{SNAPSHOTS}/{dataset}/{version}/"))
+}
+
+/// The manifest that a snapshot was made from, by version id. `snapshot` is the `InputDataUri` of a run.
+pub fn manifest_of_snapshot(snapshot: &S3Uri, version: &str) -> Option<S3Object> {
+    let mut parts = snapshot.key.trim_matches('/').split('/');
+    let (root, dataset) = (parts.next()?, parts.next()?.parse().ok()?);
+    (root == SNAPSHOTS && parts.next()? == version)
+        .then(|| manifest_uri(&snapshot.bucket, &dataset).version(version))
 }
 
 fn parse(bytes: &[u8], uri: &S3Uri, id: Option<String>) -> Result<DatasetVersion> {
@@ -303,6 +315,27 @@ mod tests {
         });
         let uri = S3Uri::new("b", "datasets/d/manifest.json");
         parse(text.to_string().as_bytes(), &uri, Some("v".to_owned()))
+    }
+
+    #[test]
+    fn a_snapshot_names_the_manifest_it_was_made_from() {
+        let of = |snapshot: &str| {
+            let manifest = manifest_of_snapshot(&snapshot.parse().unwrap(), "v1")?;
+            Some(manifest.to_string())
+        };
+        let dataset = "flights".parse().unwrap();
+        let snapshot = snapshot_uri("b", &dataset, "v1").to_string();
+        assert_eq!(snapshot, "s3://b/snapshots/flights/v1/");
+        let manifest = "s3://b/datasets/flights/manifest.json?versionId=v1";
+        assert_eq!(of(&snapshot).as_deref(), Some(manifest));
+        for bad in [
+            "s3://b/data/flights/v1/",
+            "s3://b/snapshots/flights/v2/",
+            "s3://b/snapshots/flights",
+            "s3://b",
+        ] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use mlops_oci::registry::ImageReference;
 use serde::Serialize;
 
 use super::sagemaker::models::Model;
-use super::{AwsResultExt, Clients};
+use super::{AwsResultExt, Clients, datasets};
 
 /// An entity of the lineage graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,16 +39,6 @@ pub struct Graph {
 /// An artifact to register: source URI, type, properties.
 type NewArtifact = (String, &'static str, Vec<(&'static str, String)>);
 
-/// The S3 URI of a data set's version: its manifest, by version id. `snapshot` is the
-/// `InputDataUri` of a run, `s3://BUCKET/snapshots/DATASET/VERSION/`.
-pub fn data_version_uri(snapshot: &str, version: &str) -> Option<String> {
-    let (bucket, key) = snapshot.strip_prefix("s3://")?.split_once('/')?;
-    let mut parts = key.trim_matches('/').split('/');
-    let (root, dataset) = (parts.next()?, parts.next()?);
-    (root == "snapshots" && parts.next()? == version)
-        .then(|| format!("s3://{bucket}/datasets/{dataset}/manifest.json?versionId={version}"))
-}
-
 /// Registers what SageMaker does not track: the data set's version, the image's digest and the git
 /// commit, each contributing to the model version. Idempotent.
 pub async fn register(clients: &Clients, repository: &str, model: &Model) -> Result<()> {
@@ -57,9 +47,11 @@ pub async fn register(clients: &Clients, repository: &str, model: &Model) -> Res
     let mut sources: Vec<NewArtifact> = Vec::new();
     if let (Some(snapshot), Some(version)) =
         (property("InputDataUri"), property("InputDataVersion"))
-        && let Some(uri) = data_version_uri(snapshot, version)
+        && let Ok(snapshot) = snapshot.parse()
+        && let Some(manifest) = datasets::manifest_of_snapshot(&snapshot, version)
     {
-        sources.push((uri, "DataSet", vec![("Version", version.to_owned())]));
+        let properties = vec![("Version", version.to_owned())];
+        sources.push((manifest.to_string(), "DataSet", properties));
     }
     if let Some(image) = property("ImageUri").or(model.image.as_deref())
         && image
@@ -259,24 +251,4 @@ async fn describe(clients: &Clients, arn: &str, kind: &str, word: &str) -> Resul
         }
     }
     Ok(entity)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_snapshot_names_the_manifest_it_was_made_from() {
-        assert_eq!(
-            data_version_uri("s3://b/snapshots/flights/v1/", "v1").as_deref(),
-            Some("s3://b/datasets/flights/manifest.json?versionId=v1")
-        );
-        for bad in [
-            "s3://b/data/flights/v1/",
-            "s3://b/snapshots/flights/v2/",
-            "https://x",
-        ] {
-            assert_eq!(data_version_uri(bad, "v1"), None, "{bad}");
-        }
-    }
 }

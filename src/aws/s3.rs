@@ -1,57 +1,19 @@
-//! S3: addresses, and the verbs that are paged.
+//! S3: the verbs that are paged.
 
 use std::fmt;
-use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::types::{EncodingType, Object};
-use mlops_core::error::Failure;
 
 use super::{AwsResultExt, Expected, Missing};
 
 mod versions;
 
+pub use mlops_core::s3::{S3Object, S3Uri};
 pub use versions::{Listed, ObjectVersion, missing_versions, versions};
-
-/// The address of an object, or of a prefix: `s3://bucket/key`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct S3Uri {
-    /// The bucket.
-    pub bucket: String,
-    /// The key or prefix; may be empty.
-    pub key: String,
-}
-
-impl S3Uri {
-    /// The address of `key` in `bucket`.
-    pub fn new(bucket: impl Into<String>, key: impl Into<String>) -> Self {
-        Self {
-            bucket: bucket.into(),
-            key: key.into(),
-        }
-    }
-}
-
-impl FromStr for S3Uri {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        text.strip_prefix("s3://")
-            .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
-            .filter(|(bucket, _)| !bucket.is_empty())
-            .map(|(bucket, key)| Self::new(bucket, key))
-            .ok_or_else(|| Failure::usage(format!("`{text}` is not an S3 address (s3://…)")))
-    }
-}
-
-impl fmt::Display for S3Uri {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket, self.key)
-    }
-}
 
 /// A key as `EncodingType=url` shows it: S3 writes a space as `+`. Without the encoding XML could
 /// not carry every key.
@@ -213,17 +175,6 @@ pub fn copy_source(object: &S3Uri, version_id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_read_and_written() {
-        let uri: S3Uri = "s3://b/a/../c".parse().unwrap();
-        assert_eq!((uri.bucket.as_str(), uri.key.as_str()), ("b", "a/../c"));
-        assert_eq!(uri.to_string(), "s3://b/a/../c");
-        assert_eq!("s3://b".parse::<S3Uri>().unwrap(), S3Uri::new("b", ""));
-        for bad in ["b/c", "s3://", "s3:///k", "https://b/c"] {
-            assert!(bad.parse::<S3Uri>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn listed_keys_are_decoded() {

@@ -54,7 +54,7 @@ pub struct RunArgs {
     hours: Option<u32>,
     /// Where the captured traffic lies (default: the live endpoint's)
     #[arg(long, value_name = "S3-URI")]
-    capture: Option<String>,
+    capture: Option<S3Uri>,
 }
 
 /// Which result `monitor report` shows, and how.
@@ -100,7 +100,6 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     if let (None, Some(rules)) = (baseline.constraints.rule_set(), project.file.validate.rules) {
         baseline.constraints.set_rules(rules);
     }
-    let given: Option<S3Uri> = args.capture.as_deref().map(str::parse).transpose()?;
     let window = Window {
         since: match args.hours {
             Some(hours) => Some(ctx.now() - jiff::SignedDuration::from_hours(hours.into())),
@@ -110,7 +109,7 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     };
     let clients = ctx.aws_for(&project).await?;
     let store = store(clients, &project).await?;
-    let address = given.unwrap_or_else(|| store.capture());
+    let address = args.capture.clone().unwrap_or_else(|| store.capture());
     let mut objects = capture::objects(clients, &address).await?;
     objects.retain(|object| window.may_hold(&object.key));
     if objects.is_empty() {

@@ -10,6 +10,7 @@ use crate::context::Context;
 
 mod baseline;
 mod explain;
+mod location;
 mod remote;
 mod report;
 mod sources;
@@ -17,6 +18,8 @@ mod sources;
 pub use remote::binary as lambda_binary;
 
 pub use report::Validation;
+
+use location::DataLocation;
 
 /// Check data against its baseline
 ///
@@ -31,7 +34,7 @@ pub struct ValidateArgs {
     /// Files, directories, patterns, `s3://BUCKET/KEY[?versionId=ID]`, `s3://BUCKET/PREFIX/`, or
     /// `-` for stdin; together one data set
     #[arg(required_unless_present = "resume")]
-    data: Vec<String>,
+    data: Vec<DataLocation>,
     /// Make a baseline from the data instead of checking it
     #[arg(long, conflicts_with_all = ["constraints", "statistics"])]
     suggest: bool,
@@ -189,12 +192,12 @@ async fn profile(
 }
 
 /// The profiles of the parts as one.
-fn merged(files: &[String], baseline: Option<&Baseline>) -> Result<validation::Profile> {
+fn merged(files: &[DataLocation], baseline: Option<&Baseline>) -> Result<validation::Profile> {
     let mut all: Option<validation::Profile> = None;
-    for file in files {
-        let bytes = std::fs::read(file)
+    for file in files.iter().map(DataLocation::to_string) {
+        let bytes = std::fs::read(&file)
             .map_err(|error| Failure::new(Exit::Failed, format!("{file}: {error}")))?;
-        let part = validation::Profile::from_bytes(file, &bytes)?;
+        let part = validation::Profile::from_bytes(&file, &bytes)?;
         match &mut all {
             Some(all) => all
                 .merge(&part)

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::ProjectName;
+use mlops_core::s3::S3Uri;
 use mlops_oci::Digest;
 use sha2::{Digest as _, Sha256};
 
@@ -166,7 +167,7 @@ pub fn endpoint_stack(
             ("CapturePercent", deploy.capture_percent.to_string()),
             (
                 "CaptureUri",
-                format!("s3://{}/capture", platform.artifact_bucket),
+                S3Uri::new(&platform.artifact_bucket, "capture").to_string(),
             ),
         ],
         capabilities: &[],

@@ -10,7 +10,7 @@ use mlops_validation::files;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::aws::s3::{self, S3Uri};
+use crate::aws::s3::{self, S3Object, S3Uri};
 use crate::aws::{AwsResultExt, Clients};
 use crate::commands::validate::{self, ValidateArgs};
 use crate::config::{Config, GlobalArgs};
@@ -19,10 +19,10 @@ use crate::context::{Context, Interrupts};
 /// Maximum bytes of violations in a response; larger ones are only in the file.
 const LONGEST: usize = 1 << 20;
 
-/// What to validate.
+/// An event as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Event {
+struct Message {
     /// `s3://` addresses; together one data set.
     data: Vec<String>,
     /// As `--format`.
@@ -38,6 +38,17 @@ struct Event {
     output: Option<String>,
 }
 
+/// What to validate.
+#[derive(Debug)]
+struct Event {
+    data: Vec<S3Object>,
+    format: Option<String>,
+    constraints: Option<S3Uri>,
+    statistics: Option<S3Uri>,
+    suggest: bool,
+    output: Option<S3Uri>,
+}
+
 /// The command line that corresponds to an event.
 #[derive(Debug, Parser)]
 struct Line {
@@ -49,12 +60,12 @@ struct Line {
 
 /// Validates the data that the event names; returns the result and the files' locations.
 pub(super) async fn handle(event: &[u8]) -> Result<Value> {
-    let event: Event = serde_json::from_slice(event)
+    let message: Message = serde_json::from_slice(event)
         .map_err(|error| Failure::usage(format!("the event is not one of a validation: {error}")))
         .hint(
             r#"{"data": ["s3://…"], "constraints": "s3://…", "statistics": "s3://…", "output": "s3://…/"}, or "suggest": true"#,
         )?;
-    event.check()?;
+    let event = Event::new(message)?;
     let scratch = tempfile::tempdir().context("no room for temporary files")?;
     let line = event.line(scratch.path())?;
     let ctx = Context::new(Config::load(&line.global)?, Interrupts::default());
@@ -86,17 +97,23 @@ pub(super) async fn handle(event: &[u8]) -> Result<Value> {
 }
 
 impl Event {
-    /// Refuses an event that cannot be understood, before anything is read.
-    fn check(&self) -> Result<()> {
-        if self.data.is_empty() {
+    /// Refuses (exit 2) an event that is not one of a validation, before anything is read.
+    fn new(message: Message) -> Result<Self> {
+        if message.data.is_empty() {
             return Err(Failure::usage("the event names no data"));
         }
-        let baseline = self.constraints.iter().chain(&self.statistics);
-        for address in self.data.iter().chain(baseline).chain(&self.output) {
-            address.parse::<S3Uri>()?;
-        }
-        match (self.suggest, &self.constraints, &self.statistics) {
-            (true, None, None) | (false, Some(_), _) => Ok(()),
+        let address = |text: Option<String>| text.map(|text| text.parse()).transpose();
+        let data = message.data.iter().map(|text| text.parse());
+        let event = Self {
+            data: data.collect::<Result<_>>()?,
+            format: message.format,
+            constraints: address(message.constraints)?,
+            statistics: address(message.statistics)?,
+            suggest: message.suggest,
+            output: address(message.output)?,
+        };
+        match (event.suggest, &event.constraints, &event.statistics) {
+            (true, None, None) | (false, Some(_), _) => Ok(event),
             (true, _, _) => Err(Failure::usage(
                 "the event asks for a baseline and names one: leave out suggest or constraints",
             )),
@@ -107,7 +124,7 @@ impl Event {
     }
 
     /// The files of the baseline, with the names that they get here.
-    fn baseline(&self) -> impl Iterator<Item = (&String, &'static str)> {
+    fn baseline(&self) -> impl Iterator<Item = (&S3Uri, &'static str)> {
         let constraints = self.constraints.iter().map(|at| (at, files::CONSTRAINTS));
         let statistics = self.statistics.iter().map(|at| (at, files::STATISTICS));
         constraints.chain(statistics)
@@ -131,7 +148,7 @@ impl Event {
         }
         words.extend(["--output-dir".into(), scratch.join("output").into()]);
         words.push("--".into());
-        words.extend(self.data.iter().map(OsString::from));
+        words.extend(self.data.iter().map(|data| data.to_string().into()));
         Line::try_parse_from(words).map_err(|error| {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
@@ -144,7 +161,8 @@ impl Event {
         let mut text = message(&error);
         let before = text.clone();
         for (address, name) in self.baseline() {
-            text = text.replace(&scratch.join(name).display().to_string(), address);
+            let path = scratch.join(name).display().to_string();
+            text = text.replace(&path, &address.to_string());
         }
         if text == before {
             return error;
@@ -155,29 +173,22 @@ impl Event {
     }
 }
 
-async fn fetch(clients: &Clients, address: &str, path: &Path) -> Result<()> {
-    let object: S3Uri = address.parse()?;
-    let found = s3::get(&clients.s3, &object, None)
+async fn fetch(clients: &Clients, address: &S3Uri, path: &Path) -> Result<()> {
+    let found = s3::get(&clients.s3, address, None)
         .await?
         .ok_or_else(|| Failure::new(Exit::Failed, format!("{address}: there is no such object")))?;
     std::fs::write(path, found.bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Uploads the files of a directory; the violations last, so that a result that has them is complete.
-async fn put(clients: &Clients, directory: &Path, output: &str) -> Result<Vec<String>> {
-    let prefix: S3Uri = output.parse()?;
-    let slash = if prefix.key.is_empty() || prefix.key.ends_with('/') {
-        ""
-    } else {
-        "/"
-    };
+async fn put(clients: &Clients, directory: &Path, prefix: &S3Uri) -> Result<Vec<S3Uri>> {
     let mut written = Vec::new();
     for name in [files::STATISTICS, files::CONSTRAINTS, files::VIOLATIONS] {
         let Ok(bytes) = std::fs::read(directory.join(name)) else {
             // A baseline has no violations.
             continue;
         };
-        let object = S3Uri::new(&prefix.bucket, format!("{}{slash}{name}", prefix.key));
+        let object = prefix.join(name);
         clients
             .s3
             .put_object()
@@ -188,7 +199,7 @@ async fn put(clients: &Clients, directory: &Path, output: &str) -> Result<Vec<St
             .send()
             .await
             .aws(format!("cannot write {object}"))?;
-        written.push(object.to_string());
+        written.push(object);
     }
     Ok(written)
 }
@@ -197,8 +208,8 @@ async fn put(clients: &Clients, directory: &Path, output: &str) -> Result<Vec<St
 mod tests {
     use super::*;
 
-    fn event(value: Value) -> Event {
-        serde_json::from_value(value).unwrap()
+    fn event(value: Value) -> Result<Event> {
+        Event::new(serde_json::from_value(value)?)
     }
 
     #[test]
@@ -208,16 +219,17 @@ mod tests {
             "format": "csv",
             "constraints": "s3://b/c.json",
         }))
+        .unwrap()
         .line(Path::new("/tmp/x"))
         .unwrap();
         let shown = format!("{:?}", line.validate);
         assert!(
-            shown.contains("s3://b/--suggest") && shown.contains("suggest: false"),
+            shown.contains("key: \"--suggest\"") && shown.contains("suggest: false"),
             "{shown}"
         );
         assert!(shown.contains("/tmp/x/constraints.json"), "{shown}");
         let wrong = event(json!({"data": ["s3://b/a"], "format": "xml", "suggest": true}));
-        let error = wrong.line(Path::new("/tmp/x")).unwrap_err();
+        let error = wrong.unwrap().line(Path::new("/tmp/x")).unwrap_err();
         assert!(error.to_string().contains("'xml'"), "{error}");
     }
 
@@ -233,17 +245,15 @@ mod tests {
             json!({"data": ["s3://b/k"], "constraints": "c.json"}),
             json!({"data": ["s3://b/k"], "suggest": true, "output": "here"}),
         ] {
-            let error = event(wrong.clone()).check().expect_err(&wrong.to_string());
+            let error = event(wrong.clone()).expect_err(&wrong.to_string());
             assert_eq!(exit(&error), Exit::Usage, "{wrong}");
         }
-        event(json!({"data": ["s3://b/k"], "suggest": true}))
-            .check()
-            .unwrap();
+        event(json!({"data": ["s3://b/k?versionId=v"], "suggest": true})).unwrap();
     }
 
     #[test]
     fn an_error_names_the_address_and_not_the_path() {
-        let event = event(json!({"data": ["s3://b/k"], "constraints": "s3://b/c.json"}));
+        let event = event(json!({"data": ["s3://b/k"], "constraints": "s3://b/c.json"})).unwrap();
         let scratch = Path::new("/tmp/x");
         let error = Err::<(), _>(anyhow!("/tmp/x/constraints.json: not a file"))
             .hint("make one")

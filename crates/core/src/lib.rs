@@ -1,5 +1,5 @@
-//! What every part of `mlops` shares: errors with hints and exit codes, validated names, text for
-//! people, polling and back-off, certificates and proxies.
+//! What every part of `mlops` shares: errors with hints and exit codes, validated names, addresses in
+//! S3, text for people, polling and back-off, certificates and proxies.
 
 #![warn(missing_docs)]
 
@@ -8,5 +8,6 @@ pub mod error;
 pub mod names;
 pub mod network;
 pub mod quote;
+pub mod s3;
 pub mod text;
 pub mod wait;

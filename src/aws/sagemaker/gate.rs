@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::models;
 use super::steps::{RunStep, fail_step, parameters};
+use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Clients};
 
 /// A gate that refused a run.
@@ -349,7 +350,7 @@ async fn property_file(
         .find(|output| output.output_name() == Some(declared.output_name.as_str()))
         .and_then(|output| Some(output.s3_output()?.s3_uri()?.to_owned()))
         .with_context(|| format!("the job `{job}` has no output `{}`", declared.output_name))?;
-    let uri = format!("{}/{}", prefix.trim_end_matches('/'), declared.file_path);
+    let uri = prefix.parse::<S3Uri>()?.join(&declared.file_path);
     models::document(clients, &uri)
         .await?
         .with_context(|| format!("{uri} does not exist any more"))

@@ -61,7 +61,7 @@ pub struct Model {
     #[serde(skip)]
     pub run_arn: Option<String>,
     /// Where its model quality is written.
-    pub metrics_uri: Option<String>,
+    pub metrics_uri: Option<S3Uri>,
     /// Its model quality: each metric's value.
     pub metrics: Map<String, Value>,
     /// What was recorded with it (image, data version, …).
@@ -301,7 +301,7 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
             .and_then(|metrics| metrics.model_quality())
             .and_then(|quality| quality.statistics())
             .and_then(|statistics| statistics.s3_uri())
-            .map(str::to_owned),
+            .and_then(|uri| uri.parse().ok()),
         metrics: Map::new(),
         properties,
     })
@@ -315,21 +315,18 @@ const DELETED: &[Expected] = &[
 
 /// The metrics of a model quality file (formats: `{"regression_metrics": {"rmse": {"value": 1}}}`);
 /// empty if the object was deleted.
-async fn metrics(clients: &Clients, uri: &str) -> Result<Map<String, Value>> {
+async fn metrics(clients: &Clients, uri: &S3Uri) -> Result<Map<String, Value>> {
     let document = document(clients, uri).await?;
     Ok(document.as_ref().map(quality).unwrap_or_default())
 }
 
 /// A JSON document in S3; `None` if it was deleted.
-pub(super) async fn document(clients: &Clients, uri: &str) -> Result<Option<Value>> {
-    let Ok(address) = uri.parse::<S3Uri>() else {
-        return Ok(None);
-    };
+pub(super) async fn document(clients: &Clients, uri: &S3Uri) -> Result<Option<Value>> {
     let object = clients
         .s3
         .get_object()
-        .bucket(&address.bucket)
-        .key(&address.key)
+        .bucket(&uri.bucket)
+        .key(&uri.key)
         .send()
         .await
         .aws_unless(format!("cannot read {uri}"), DELETED)?;

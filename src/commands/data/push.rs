@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{BucketArgs, Files, dataset};
 use crate::aws::error::kind_of;
+use crate::aws::s3::S3Uri;
 use crate::aws::{ErrorKind, Missing, datasets};
 use crate::config::Project;
 use crate::context::Context;
@@ -33,7 +34,7 @@ pub struct PushReport {
     bucket: String,
     dataset: DatasetName,
     version: String,
-    manifest: String,
+    manifest: S3Uri,
     files: usize,
     bytes: u64,
     uploaded: usize,
@@ -79,7 +80,7 @@ pub(super) async fn run(
     drop(note);
     drop(task);
     Ok(PushReport {
-        manifest: format!("s3://{bucket}/datasets/{name}/manifest.json"),
+        manifest: datasets::manifest_uri(&bucket, &name),
         bucket,
         dataset: name,
         version: pushed.version.id,

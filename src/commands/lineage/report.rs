@@ -1,5 +1,6 @@
 //! The report of `mlops lineage`.
 
+use mlops_core::s3::S3Object;
 use serde::Serialize;
 
 use crate::aws::lineage::{Entity, Graph};
@@ -127,9 +128,9 @@ impl LineageReport {
 
 fn data_version(entity: &Entity) -> Option<DataVersion> {
     let uri = entity.source.as_ref()?;
-    let (_, version) = uri.split_once("?versionId=")?;
+    let manifest: S3Object = uri.parse().ok()?;
     Some(DataVersion {
-        version: version.to_owned(),
+        version: manifest.version_id?,
         uri: uri.clone(),
     })
 }

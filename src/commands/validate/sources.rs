@@ -10,15 +10,16 @@ use mlops_validation::dataset::{self, Kind};
 use mlops_validation::{Format, Partition, Source};
 
 use super::DataFormat;
+use super::location::DataLocation;
 use crate::aws::Clients;
 use crate::aws::capture;
 use crate::aws::datasets;
-use crate::aws::s3::S3Uri;
+use crate::aws::s3::{S3Object, S3Uri};
 use crate::context::Context;
 
-/// Where one source lies.
+/// A source that a location named.
 #[derive(Debug)]
-enum Location {
+enum ResolvedSource {
     Stdin,
     File(PathBuf),
     Object {
@@ -29,7 +30,7 @@ enum Location {
     },
 }
 
-impl Location {
+impl ResolvedSource {
     fn name(&self) -> String {
         match self {
             Self::Stdin => "stdin".to_owned(),
@@ -53,8 +54,12 @@ impl Location {
         })
     }
 
-    /// Whether it can be opened once to look and once more to read.
-    fn is_kept(&self) -> bool {
+    fn is_stdin(&self) -> bool {
+        matches!(self, Self::Stdin)
+    }
+
+    /// Whether it can be opened once to inspect it and once more to read it.
+    fn can_be_reopened(&self) -> bool {
         match self {
             Self::Stdin => false,
             Self::File(path) => std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()),
@@ -66,7 +71,7 @@ impl Location {
 /// The sources that the arguments name, in their order, and the format that they all have.
 pub(super) async fn open(
     ctx: &Context,
-    data: &[String],
+    data: &[DataLocation],
     format: Option<DataFormat>,
 ) -> Result<(Vec<Source>, Format)> {
     let (places, format) = resolve(ctx, data, format).await?;
@@ -85,7 +90,7 @@ pub(super) async fn open(
 /// The objects that `s3://` addresses name, with their sizes in bytes, and their format.
 pub(super) async fn objects(
     ctx: &Context,
-    data: &[String],
+    data: &[DataLocation],
     format: Option<DataFormat>,
 ) -> Result<(Vec<(S3Uri, u64)>, Format)> {
     let (places, format) = resolve(ctx, data, format).await?;
@@ -93,8 +98,8 @@ pub(super) async fn objects(
         partitions(&places)?;
     }
     let objects = places.into_iter().filter_map(|place| match place {
-        Location::Object { address, size, .. } => Some((address, size)),
-        Location::Stdin | Location::File(_) => None,
+        ResolvedSource::Object { address, size, .. } => Some((address, size)),
+        ResolvedSource::Stdin | ResolvedSource::File(_) => None,
     });
     Ok((objects.collect(), format))
 }
@@ -102,35 +107,37 @@ pub(super) async fn objects(
 /// The locations of the data that the arguments name, in their order, and its common format.
 async fn resolve(
     ctx: &Context,
-    data: &[String],
+    data: &[DataLocation],
     format: Option<DataFormat>,
-) -> Result<(Vec<Location>, Format)> {
+) -> Result<(Vec<ResolvedSource>, Format)> {
     let wanted = format.map(|format| match format {
         DataFormat::Csv => Kind::Csv,
         DataFormat::Jsonl | DataFormat::Capture => Kind::Jsonl,
         DataFormat::Parquet => Kind::Parquet,
     });
-    let mut places: Vec<Location> = Vec::new();
-    for data in data {
-        if data == "-" {
-            if places.iter().any(|place| matches!(place, Location::Stdin)) {
-                return Err(Failure::usage("stdin (`-`) can be read only once"));
+    let mut places: Vec<ResolvedSource> = Vec::new();
+    for location in data {
+        match location {
+            DataLocation::Stdin => {
+                if places.iter().any(ResolvedSource::is_stdin) {
+                    return Err(Failure::usage("stdin (`-`) can be read only once"));
+                }
+                if std::io::stdin().is_terminal() {
+                    return Err(Failure::usage(
+                        "stdin is a terminal: there is no data to read",
+                    ))
+                    .hint("pipe the data: `zcat data.csv.gz | mlops validate -`");
+                }
+                places.push(ResolvedSource::Stdin);
             }
-            if std::io::stdin().is_terminal() {
-                return Err(Failure::usage(
-                    "stdin is a terminal: there is no data to read",
-                ))
-                .hint("pipe the data: `zcat data.csv.gz | mlops validate -`");
+            DataLocation::S3(object) => places.extend(remote(ctx, object, wanted).await?),
+            DataLocation::Local(path) | DataLocation::Other(path) => {
+                let files = described(dataset::files(path, wanted), path)?;
+                places.extend(files.into_iter().map(ResolvedSource::File));
             }
-            places.push(Location::Stdin);
-        } else if data.starts_with("s3://") {
-            places.extend(remote(ctx, data, wanted).await?);
-        } else {
-            let files = dataset::files(data, wanted);
-            places.extend(described(files, data)?.into_iter().map(Location::File));
         }
     }
-    let names: Vec<String> = places.iter().map(Location::name).collect();
+    let names: Vec<String> = places.iter().map(ResolvedSource::name).collect();
     let kind = match wanted {
         Some(kind) => kind,
         None => dataset::kind(names.iter().map(String::as_str))
@@ -150,15 +157,15 @@ async fn resolve(
 }
 
 /// The columns that directories say, for each place.
-fn partitions(places: &[Location]) -> Result<Vec<Partition>> {
-    let names: Vec<String> = places.iter().map(Location::name).collect();
+fn partitions(places: &[ResolvedSource]) -> Result<Vec<Partition>> {
+    let names: Vec<String> = places.iter().map(ResolvedSource::name).collect();
     dataset::partitions(&names)
         .hint("name the directories of one layout; directories such as year=2026 are columns")
 }
 
 /// Whether the first line of JSON Lines is what an endpoint captured.
-async fn first_is_captured(ctx: &Context, places: &[Location]) -> Result<bool> {
-    let Some(place) = places.first().filter(|place| place.is_kept()) else {
+async fn first_is_captured(ctx: &Context, places: &[ResolvedSource]) -> Result<bool> {
+    let Some(place) = places.first().filter(|place| place.can_be_reopened()) else {
         return Ok(false);
     };
     let source = place.source(ctx).await?;
@@ -183,23 +190,22 @@ fn described(
 }
 
 /// The object, the version of it, or the data files below the prefix.
-async fn remote(ctx: &Context, data: &str, wanted: Option<Kind>) -> Result<Vec<Location>> {
-    let (data, version_id) = match data.split_once("?versionId=") {
-        Some((_, "")) => return Err(Failure::usage(format!("{data}: the version id is empty"))),
-        Some((address, version)) => (address, Some(version.to_owned())),
-        None => (data, None),
-    };
-    let address: S3Uri = data.parse()?;
-    if version_id.is_some() {
-        return Ok(vec![Location::Object {
+async fn remote(
+    ctx: &Context,
+    object: &S3Object,
+    wanted: Option<Kind>,
+) -> Result<Vec<ResolvedSource>> {
+    let address = object.uri.clone();
+    if object.version_id.is_some() {
+        return Ok(vec![ResolvedSource::Object {
             address,
-            version_id,
+            version_id: object.version_id.clone(),
             size: 0,
         }]);
     }
     let clients: &Clients = ctx.aws().await?;
     let mut objects = capture::sized(clients, &address).await?;
-    let place = |(address, size)| Location::Object {
+    let place = |(address, size)| ResolvedSource::Object {
         address,
         version_id: None,
         size,
@@ -223,7 +229,12 @@ async fn remote(ctx: &Context, data: &str, wanted: Option<Kind>) -> Result<Vec<L
         below.trim_start_matches('/') != datasets::MANIFEST
             && !below.split('/').any(dataset::is_hidden)
     });
-    let chosen = dataset::choose(data, objects, |(object, _)| object.to_string(), wanted)
-        .hint("name the objects, or their format with --format")?;
+    let chosen = dataset::choose(
+        &address.to_string(),
+        objects,
+        |(object, _)| object.to_string(),
+        wanted,
+    )
+    .hint("name the objects, or their format with --format")?;
     Ok(chosen.into_iter().map(place).collect())
 }

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::exchange::{Exchange, Local};
 use crate::aws::lambda::{Invoked, invoke};
-use crate::aws::s3::S3Uri;
+use crate::aws::s3::S3Object;
+use crate::commands::validate::location::DataLocation;
 use crate::commands::validate::{ValidateArgs, Validation};
 use crate::config::Project;
 use crate::context::Context;
@@ -39,7 +40,7 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
     let function = deployed(ctx, &project, &platform, code).await?;
     let exchange = Exchange::new(ctx, &platform.artifact_bucket);
     let mut event = json!({
-        "data": args.data,
+        "data": data.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "suggest": local.baseline.is_none(),
         "output": exchange.at("results/").to_string(),
     });
@@ -78,23 +79,22 @@ fn name_of(value: &impl clap::ValueEnum) -> String {
 }
 
 /// The data's addresses; a path of this machine is refused.
-fn addresses(data: &[String]) -> Result<Vec<S3Uri>> {
+fn addresses(data: &[DataLocation]) -> Result<Vec<&S3Object>> {
     data.iter()
-        .map(|address| {
-            if !address.starts_with("s3://") {
-                return Err(Failure::usage(format!(
-                    "--on lambda reads data in S3, and `{address}` is not there"
-                )))
-                .hint("put it there with `mlops data push`, and name its s3:// address");
-            }
-            address.parse()
+        .map(|location| match location {
+            DataLocation::S3(object) => Ok(object),
+            other => Err(Failure::usage(format!(
+                "--on lambda reads data in S3, and `{other}` is not there"
+            )))
+            .hint("put it there with `mlops data push`, and name its s3:// address"),
         })
         .collect()
 }
 
 /// Refuses data that the function's role cannot read.
-fn reachable(data: &[S3Uri], platform: &Platform) -> Result<()> {
-    for address in data {
+fn reachable(data: &[&S3Object], platform: &Platform) -> Result<()> {
+    for object in data {
+        let address = &object.uri;
         let artifact = address.bucket == platform.artifact_bucket
             && READABLE.iter().any(|part| address.key.starts_with(part));
         if address.bucket != platform.data_bucket && !artifact {

@@ -12,6 +12,7 @@ use super::exchange::{Exchange, Local};
 use crate::aws::s3::S3Uri;
 use crate::aws::sagemaker::processing::{self, From, Input, NewJob};
 use crate::aws::{Clients, logs};
+use crate::commands::validate::location::DataLocation;
 use crate::commands::validate::{ValidateArgs, Validation, sources};
 use crate::context::Context;
 use crate::infra;
@@ -107,15 +108,15 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
 }
 
 /// Refuses what is no current object in S3.
-fn refuse_elsewhere(data: &[String]) -> Result<()> {
+fn refuse_elsewhere(data: &[DataLocation]) -> Result<()> {
     for address in data {
-        if !address.starts_with("s3://") {
+        let DataLocation::S3(object) = address else {
             return Err(Failure::usage(format!(
                 "--on processing reads data in S3, and `{address}` is not there"
             )))
             .hint("put it there with `mlops data push`, and name its s3:// address");
-        }
-        if address.contains("?versionId=") {
+        };
+        if object.version_id.is_some() {
             return Err(Failure::usage(format!(
                 "`{address}` names a version, and an input of a SageMaker job has none: it would \
                  read the newest"
@@ -167,7 +168,7 @@ fn buckets(objects: &[(S3Uri, u64)]) -> Result<BTreeMap<&str, BTreeSet<&str>>> {
 /// A manifest of exactly these objects: a prefix alone would include every key that starts with it.
 /// Complete keys below the prefix preserve the directories (partitions, hours).
 fn manifest(bucket: &str, keys: &BTreeSet<&str>) -> Result<Vec<u8>> {
-    let head = serde_json::json!({"prefix": format!("s3://{bucket}/")});
+    let head = serde_json::json!({"prefix": S3Uri::new(bucket, "")});
     let keys = keys.iter().map(|key| (*key).into());
     let list: Vec<serde_json::Value> = std::iter::once(head).chain(keys).collect();
     Ok(serde_json::to_vec(&list)?)

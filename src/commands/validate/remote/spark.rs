@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use mlops_core::error::{Failure, Hint};
 use mlops_validation::{Format, Profile};
 
+use super::super::location::DataLocation;
 use super::super::{DataFormat, ValidateArgs, sources};
 use crate::context::Context;
 
@@ -75,19 +76,22 @@ fn binary(scratch: &Path) -> Result<PathBuf> {
 
 /// What Spark reads: local files by their addresses, others as they were given; and the format.
 async fn addresses(ctx: &Context, args: &ValidateArgs) -> Result<(Vec<String>, &'static str)> {
-    let (remote, local): (Vec<_>, Vec<_>) = args
-        .data
-        .iter()
-        .cloned()
-        .partition(|data| data.contains("://"));
-    if remote.iter().any(|data| data.starts_with("s3://")) {
-        return Err(Failure::usage("Spark reads S3 as s3a://BUCKET/KEY"))
-            .hint("docs/spark.md says what it needs for that, and how clusters read s3://");
-    }
-    if local.iter().any(|data| data == "-") {
-        return Err(Failure::usage(
-            "Spark reads files; stdin (`-`) cannot be divided",
-        ));
+    let (mut remote, mut local) = (Vec::new(), Vec::new());
+    for location in &args.data {
+        match location {
+            DataLocation::S3(_) => {
+                return Err(Failure::usage("Spark reads S3 as s3a://BUCKET/KEY")).hint(
+                    "docs/spark.md says what it needs for that, and how clusters read s3://",
+                );
+            }
+            DataLocation::Stdin => {
+                return Err(Failure::usage(
+                    "Spark reads files; stdin (`-`) cannot be divided",
+                ));
+            }
+            DataLocation::Other(address) => remote.push(address.clone()),
+            DataLocation::Local(_) => local.push(location.clone()),
+        }
     }
     if !remote.is_empty() {
         if !local.is_empty() {
@@ -132,8 +136,8 @@ async fn partitioned(ctx: &Context, names: &[String], keys: usize) -> Result<Str
         .and_then(above)
         .filter(|root| !root.is_empty());
     let root = root.unwrap_or_else(|| ".".to_owned());
-    let (all, _) =
-        sources::open(ctx, std::slice::from_ref(&root), Some(DataFormat::Parquet)).await?;
+    let directory = DataLocation::Local(root.clone());
+    let (all, _) = sources::open(ctx, &[directory], Some(DataFormat::Parquet)).await?;
     if all.len() != names.len() {
         return Err(Failure::usage(format!(
             "Spark makes columns of the partitions of a whole directory: name {root}"

@@ -1,6 +1,9 @@
 //! Endpoints: what they serve, and invocations.
 
 use anyhow::Result;
+use aws_sdk_sagemaker::operation::describe_endpoint::DescribeEndpointOutput;
+use aws_sdk_sagemaker::operation::describe_endpoint_config::DescribeEndpointConfigOutput;
+use aws_sdk_sagemaker::operation::describe_model::DescribeModelOutput;
 use aws_sdk_sagemaker::primitives::Blob;
 use serde::Serialize;
 
@@ -37,17 +40,7 @@ impl Endpoint {
 
 /// An endpoint and what it really serves; `None` when there is none.
 pub async fn endpoint(clients: &Clients, name: &str) -> Result<Option<Endpoint>> {
-    let described = clients
-        .sagemaker
-        .describe_endpoint()
-        .endpoint_name(name)
-        .send()
-        .await
-        .aws_if_found(
-            format!("cannot describe the endpoint {name}"),
-            Missing::Endpoint,
-        )?;
-    let Some(described) = described else {
+    let Some(described) = describe_endpoint(clients, name).await? else {
         return Ok(None);
     };
     let configuration = described.endpoint_config_name().map(str::to_owned);
@@ -67,28 +60,13 @@ pub async fn endpoint(clients: &Clients, name: &str) -> Result<Option<Endpoint>>
 /// The model package behind an endpoint configuration: of its first variant's first container.
 async fn model_package(clients: &Clients, configuration: &str) -> Result<Option<String>> {
     // AWS allows a configuration or a model to be deleted while the endpoint serves it.
-    let described = clients
-        .sagemaker
-        .describe_endpoint_config()
-        .endpoint_config_name(configuration)
-        .send()
-        .await
-        .aws_if_found(
-            format!("cannot describe {configuration}"),
-            Missing::EndpointConfiguration,
-        )?;
+    let described = describe_configuration(clients, configuration).await?;
     let model = described.as_ref().and_then(|described| {
         let variant = described.production_variants().first()?;
         variant.model_name()
     });
     let Some(model) = model else { return Ok(None) };
-    let described = clients
-        .sagemaker
-        .describe_model()
-        .model_name(model)
-        .send()
-        .await
-        .aws_if_found(format!("cannot describe the model {model}"), Missing::Model)?;
+    let described = describe_model(clients, model).await?;
     Ok(described.and_then(|described| {
         described
             .primary_container()
@@ -96,6 +74,54 @@ async fn model_package(clients: &Clients, configuration: &str) -> Result<Option<
             .chain(described.containers())
             .find_map(|container| container.model_package_name().map(str::to_owned))
     }))
+}
+
+/// An endpoint as SageMaker describes it; `None` if it was deleted.
+pub(super) async fn describe_endpoint(
+    clients: &Clients,
+    name: &str,
+) -> Result<Option<DescribeEndpointOutput>> {
+    clients
+        .sagemaker
+        .describe_endpoint()
+        .endpoint_name(name)
+        .send()
+        .await
+        .aws_if_found(
+            format!("cannot describe the endpoint {name}"),
+            Missing::Endpoint,
+        )
+}
+
+/// An endpoint configuration; `None` if it was deleted.
+pub(super) async fn describe_configuration(
+    clients: &Clients,
+    name: &str,
+) -> Result<Option<DescribeEndpointConfigOutput>> {
+    clients
+        .sagemaker
+        .describe_endpoint_config()
+        .endpoint_config_name(name)
+        .send()
+        .await
+        .aws_if_found(
+            format!("cannot describe {name}"),
+            Missing::EndpointConfiguration,
+        )
+}
+
+/// A model; `None` if it was deleted.
+pub(super) async fn describe_model(
+    clients: &Clients,
+    name: &str,
+) -> Result<Option<DescribeModelOutput>> {
+    clients
+        .sagemaker
+        .describe_model()
+        .model_name(name)
+        .send()
+        .await
+        .aws_if_found(format!("cannot describe the model {name}"), Missing::Model)
 }
 
 /// Sends one request to an endpoint and returns the response body as text.

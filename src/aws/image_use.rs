@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::ecr::Described;
 use super::sagemaker::{models, runs};
 use super::state::{EndpointState, ModelApproval};
-use super::{AwsResultExt, Clients, ErrorKind, Expected, Missing};
+use super::{AwsResultExt, Clients, ErrorKind, Expected, Missing, hosting};
 
 /// Maximum number of parallel Describe calls.
 const AT_ONCE: usize = 8;
@@ -230,17 +230,7 @@ async fn endpoints(clients: &Clients) -> Result<Vec<(String, BTreeSet<String>)>>
 
 /// The images of an endpoint; empty if it was deleted.
 async fn endpoint(clients: &Clients, name: &str) -> Result<BTreeSet<String>> {
-    let described = clients
-        .sagemaker
-        .describe_endpoint()
-        .endpoint_name(name)
-        .send()
-        .await
-        .aws_if_found(
-            format!("cannot describe the endpoint {name}"),
-            Missing::Endpoint,
-        )?;
-    let Some(described) = described else {
+    let Some(described) = hosting::describe_endpoint(clients, name).await? else {
         return Ok(BTreeSet::new());
     };
     let mut uris: BTreeSet<String> = deployed(&described)
@@ -284,17 +274,7 @@ fn deployed(endpoint: &DescribeEndpointOutput) -> impl Iterator<Item = &Deployed
 
 /// The images of an endpoint configuration's models; deleted ones are skipped.
 async fn configured(clients: &Clients, configuration: &str) -> Result<Vec<String>> {
-    let described = clients
-        .sagemaker
-        .describe_endpoint_config()
-        .endpoint_config_name(configuration)
-        .send()
-        .await
-        .aws_if_found(
-            format!("cannot describe {configuration}"),
-            Missing::EndpointConfiguration,
-        )?;
-    let Some(described) = described else {
+    let Some(described) = hosting::describe_configuration(clients, configuration).await? else {
         return Ok(Vec::new());
     };
     let models = described
@@ -304,14 +284,9 @@ async fn configured(clients: &Clients, configuration: &str) -> Result<Vec<String
         .filter_map(|variant| variant.model_name());
     let (mut uris, mut packages) = (Vec::new(), Vec::new());
     for name in models {
-        let model = clients
-            .sagemaker
-            .describe_model()
-            .model_name(name)
-            .send()
-            .await
-            .aws_if_found(format!("cannot describe the model {name}"), Missing::Model)?;
-        let Some(model) = model else { continue };
+        let Some(model) = hosting::describe_model(clients, name).await? else {
+            continue;
+        };
         let containers = model.primary_container().into_iter();
         for container in containers.chain(model.containers()) {
             uris.extend(container.image().map(str::to_owned));

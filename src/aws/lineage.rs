@@ -1,6 +1,6 @@
 //! Lineage: the entities that SageMaker records, and those that `mlops` adds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result};
 use aws_sdk_sagemaker::types::{ArtifactSource, AssociationEdgeType, Direction};
@@ -25,6 +25,20 @@ pub struct Entity {
     pub source: Option<String>,
     /// Its properties; of a job its status.
     pub properties: BTreeMap<String, String>,
+}
+
+impl Entity {
+    /// Adds what a Describe call returns of an artifact, an action or a context.
+    fn set(
+        &mut self,
+        name: Option<String>,
+        source: Option<String>,
+        properties: Option<HashMap<String, String>>,
+    ) {
+        self.name = name;
+        self.source = source;
+        self.properties = properties.into_iter().flatten().collect();
+    }
 }
 
 /// The lineage of a model version.
@@ -196,12 +210,8 @@ async fn describe(clients: &Clients, arn: &str, kind: &str, word: &str) -> Resul
                 .send()
                 .await
                 .aws(doing)?;
-            entity.source = found
-                .source()
-                .and_then(|source| source.source_uri())
-                .map(str::to_owned);
-            entity.properties = found.properties.into_iter().flatten().collect();
-            entity.name = found.artifact_name;
+            let source = found.source.and_then(|source| source.source_uri);
+            entity.set(found.artifact_name, source, found.properties);
         }
         "Action" => {
             let found = sagemaker
@@ -210,12 +220,8 @@ async fn describe(clients: &Clients, arn: &str, kind: &str, word: &str) -> Resul
                 .send()
                 .await
                 .aws(doing)?;
-            entity.source = found
-                .source()
-                .and_then(|source| source.source_uri())
-                .map(str::to_owned);
-            entity.properties = found.properties.into_iter().flatten().collect();
-            entity.name = found.action_name;
+            let source = found.source.and_then(|source| source.source_uri);
+            entity.set(found.action_name, source, found.properties);
         }
         "Context" => {
             let found = sagemaker
@@ -224,12 +230,8 @@ async fn describe(clients: &Clients, arn: &str, kind: &str, word: &str) -> Resul
                 .send()
                 .await
                 .aws(doing)?;
-            entity.source = found
-                .source()
-                .and_then(|source| source.source_uri())
-                .map(str::to_owned);
-            entity.properties = found.properties.into_iter().flatten().collect();
-            entity.name = found.context_name;
+            let source = found.source.and_then(|source| source.source_uri);
+            entity.set(found.context_name, source, found.properties);
         }
         _ => {
             let found = sagemaker

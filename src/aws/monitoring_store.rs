@@ -4,8 +4,8 @@
 use anyhow::Result;
 use mlops_core::error::{Exit, Failure, Hint};
 
-use super::s3::S3Uri;
-use super::{AwsResultExt, Clients, Missing};
+use super::s3::{self, S3Uri};
+use super::{AwsResultExt, Clients};
 
 /// The results of one endpoint.
 #[derive(Debug, Clone)]
@@ -41,39 +41,13 @@ impl Store {
         name: &str,
         bytes: Vec<u8>,
     ) -> Result<()> {
-        let address = self.run(run);
-        clients
-            .s3
-            .put_object()
-            .bucket(&self.bucket)
-            .key(format!("{}{name}", address.key))
-            .content_type("application/json")
-            .body(bytes.into())
-            .send()
-            .await
-            .aws(format!("cannot write {address}{name}"))?;
-        Ok(())
+        s3::put_json(&clients.s3, &self.run(run).join(name), bytes).await
     }
 
     /// Reads one file of a run; `None` when there is none.
     pub async fn get(&self, clients: &Clients, run: &str, name: &str) -> Result<Option<Vec<u8>>> {
-        let address = self.run(run);
-        let doing = format!("cannot read {address}{name}");
-        let object = clients
-            .s3
-            .get_object()
-            .bucket(&self.bucket)
-            .key(format!("{}{name}", address.key))
-            .send()
-            .await
-            .aws_if_found(&doing, Missing::Object)?;
-        match object {
-            Some(object) => match object.body.collect().await {
-                Ok(bytes) => Ok(Some(bytes.to_vec())),
-                Err(error) => Err(Failure::new(Exit::Failed, format!("{doing}: {error}"))),
-            },
-            None => Ok(None),
-        }
+        let found = s3::get(&clients.s3, &self.run(run).join(name), None).await?;
+        Ok(found.map(|found| found.bytes))
     }
 
     /// The names of all runs, the oldest first.

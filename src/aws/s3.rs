@@ -154,6 +154,20 @@ pub async fn get(
     }))
 }
 
+/// Writes a JSON document.
+pub async fn put_json(client: &Client, object: &S3Uri, bytes: Vec<u8>) -> Result<()> {
+    client
+        .put_object()
+        .bucket(&object.bucket)
+        .key(&object.key)
+        .content_type("application/json")
+        .body(bytes.into())
+        .send()
+        .await
+        .aws(format!("cannot write {object}"))?;
+    Ok(())
+}
+
 /// The value of `x-amz-copy-source` for a version of an object.
 pub fn copy_source(object: &S3Uri, version_id: &str) -> String {
     use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};

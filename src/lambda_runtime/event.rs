@@ -10,8 +10,8 @@ use mlops_validation::files;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::aws::Clients;
 use crate::aws::s3::{self, S3Object, S3Uri};
-use crate::aws::{AwsResultExt, Clients};
 use crate::commands::validate::{self, ValidateArgs};
 use crate::config::{Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
@@ -189,16 +189,7 @@ async fn put(clients: &Clients, directory: &Path, prefix: &S3Uri) -> Result<Vec<
             continue;
         };
         let object = prefix.join(name);
-        clients
-            .s3
-            .put_object()
-            .bucket(&object.bucket)
-            .key(&object.key)
-            .content_type("application/json")
-            .body(bytes.into())
-            .send()
-            .await
-            .aws(format!("cannot write {object}"))?;
+        s3::put_json(&clients.s3, &object, bytes).await?;
         written.push(object);
     }
     Ok(written)

@@ -8,8 +8,8 @@ use mlops_core::error::{Exit, Failure};
 use mlops_validation::{Constraints, RuleSet, Statistics, Violations, files};
 use serde::de::DeserializeOwned;
 
+use crate::aws::Clients;
 use crate::aws::s3::{self, S3Uri};
-use crate::aws::{AwsResultExt, Clients};
 use crate::commands::validate::{ValidateArgs, Validation, baseline};
 use crate::context::Context;
 
@@ -60,16 +60,7 @@ impl Exchange {
     /// Writes a file.
     pub(super) async fn put(&self, clients: &Clients, name: &str, bytes: Vec<u8>) -> Result<S3Uri> {
         let address = self.at(name);
-        clients
-            .s3
-            .put_object()
-            .bucket(&address.bucket)
-            .key(&address.key)
-            .content_type("application/json")
-            .body(bytes.into())
-            .send()
-            .await
-            .aws(format!("cannot write {address}"))?;
+        s3::put_json(&clients.s3, &address, bytes).await?;
         Ok(address)
     }
 

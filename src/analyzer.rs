@@ -62,7 +62,7 @@ pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Resu
         Ok(analysis) => message(analysis.violations.unwrap_or(0)),
         Err(error) => mlops_core::error::message(error),
     };
-    let told = tell(&base.join(MESSAGE), &text);
+    let told = write_message(&base.join(MESSAGE), &text);
     match result {
         // The analysis itself failed; report that, even if the message cannot be written.
         Err(error) => Err(error),
@@ -129,7 +129,7 @@ fn message(violations: usize) -> String {
     }
 }
 
-fn tell(path: &Path, text: &str) -> Result<()> {
+fn write_message(path: &Path, text: &str) -> Result<()> {
     let text: String = text.chars().take(MESSAGE_LENGTH).collect();
     let parent = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(parent)

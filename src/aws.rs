@@ -155,7 +155,7 @@ impl Clients {
     fn new(config: SdkConfig, local: bool, network: Network) -> Self {
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(config.endpoint_url().is_some())
-            .interceptor(payload::Known)
+            .interceptor(payload::KnownChecksum)
             .build();
         Self {
             flag: "",

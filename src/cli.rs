@@ -17,7 +17,7 @@ mod help;
 mod hidden;
 mod spelling;
 
-pub use complete::{answered as completion_answered, script as completion_script};
+pub use complete::{complete as respond_to_completion, script as completion_script};
 
 /// Build, train, promote and watch machine-learning models on AWS
 ///

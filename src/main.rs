@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     if mlops::lambda_runtime::is_bootstrap() {
         return mlops::lambda_runtime::run();
     }
-    match cli::completion_answered() {
+    match cli::respond_to_completion() {
         Ok(false) => {}
         Ok(true) if mlops::output::flush().is_ok() => return Exit::Done.into(),
         // The shell shows nothing of it.

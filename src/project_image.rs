@@ -23,7 +23,7 @@ mod revision;
 
 pub(crate) use how::{How, refuse_without_system};
 pub(crate) use make::make;
-pub(crate) use revision::{Revision, Tree};
+pub(crate) use revision::{Revision, WorkingTreeState};
 
 /// Default output directory of image builds.
 pub(crate) fn default_output(project: &Project) -> PathBuf {

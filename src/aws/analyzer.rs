@@ -15,7 +15,7 @@ use crate::progress::Progress;
 
 /// The analyzer in a repository.
 #[derive(Debug)]
-pub struct There {
+pub struct AnalyzerImage {
     /// Its address, by digest.
     pub uri: String,
     /// Its tag.
@@ -59,14 +59,14 @@ pub async fn ensure(
     repository: &str,
     image: &Image,
     registry: impl AsyncFnOnce() -> Result<Registry>,
-) -> Result<There> {
+) -> Result<AnalyzerImage> {
     let digest = image.digest();
     let tag = analyzer::tag(digest)?;
     let uri = ecr::repository_uri(clients, repository).await?;
     let uri = format!("{uri}@{digest}");
     let there = ecr::by_tag(clients, repository, tag.as_str()).await?;
     if there.is_some_and(|there| there.digest == digest) {
-        return Ok(There {
+        return Ok(AnalyzerImage {
             uri,
             tag,
             pushed: None,
@@ -88,7 +88,7 @@ pub async fn ensure(
         .await
         .with_context(|| format!("cannot push the analyzer to `{repository}`"))?;
     let [tag] = tags;
-    Ok(There {
+    Ok(AnalyzerImage {
         uri,
         tag,
         pushed: Some(pushed),

@@ -91,7 +91,7 @@ impl Expected {
     }
 
     /// Whether an error has this code and this message.
-    pub fn says(&self, code: Option<&str>, message: Option<&str>) -> bool {
+    pub fn matches(&self, code: Option<&str>, message: Option<&str>) -> bool {
         let kind = ErrorKind::of(code, message);
         match self {
             Self::Missing(missing) => {
@@ -117,7 +117,7 @@ fn is_expected<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, expected: &[E
     error.as_service_error().is_some_and(|error| {
         expected
             .iter()
-            .any(|expected| expected.says(error.code(), error.message()))
+            .any(|expected| expected.matches(error.code(), error.message()))
     })
 }
 
@@ -269,25 +269,25 @@ mod tests {
     #[test]
     fn issue_8_2_6_an_expected_error_is_one_code_or_one_wording() {
         let code = Expected::code("PreconditionFailed");
-        assert!(code.says(Some("PreconditionFailed"), None));
-        assert!(!code.says(Some("PreconditionFailedException"), None));
-        assert!(!code.says(None, None));
+        assert!(code.matches(Some("PreconditionFailed"), None));
+        assert!(!code.matches(Some("PreconditionFailedException"), None));
+        assert!(!code.matches(None, None));
         let text = Expected::message("ValidationError", "Stack:", " can not be updated");
-        let says = |message| text.says(Some("ValidationError"), Some(message));
+        let says = |message| text.matches(Some("ValidationError"), Some(message));
         assert!(says("Stack:arn is in a state and can not be updated."));
         assert!(!says("Stack:arn can not be created"));
         assert!(!says("Rate exceeded"));
-        assert!(!text.says(Some("ValidationError"), None));
+        assert!(!text.matches(Some("ValidationError"), None));
         let words = Some("Stack:arn can not be updated");
-        assert!(!text.says(Some("Throttling"), words));
+        assert!(!text.matches(Some("Throttling"), words));
         let missing = Expected::Missing(Missing::Endpoint);
         let words = Some("Could not find endpoint \"arn:aws:sagemaker:r:0:endpoint/e\".");
-        assert!(missing.says(Some("ValidationException"), words));
-        assert!(missing.says(Some("ResourceNotFound"), None));
+        assert!(missing.matches(Some("ValidationException"), words));
+        assert!(missing.matches(Some("ResourceNotFound"), None));
         let other = Some("Could not find endpoint configuration \"c\".");
-        assert!(!missing.says(Some("ValidationException"), other));
-        assert!(Expected::AccessDenied.says(Some("AccessDeniedException"), None));
-        assert!(!Expected::NotImplemented.says(Some("AccessDenied"), None));
+        assert!(!missing.matches(Some("ValidationException"), other));
+        assert!(Expected::AccessDenied.matches(Some("AccessDeniedException"), None));
+        assert!(!Expected::NotImplemented.matches(Some("AccessDenied"), None));
     }
 
     #[test]

@@ -193,7 +193,7 @@ fn check(errors: &HashMap<String, BatchDescribeModelPackageError>) -> Result<()>
         .iter()
         .filter(|(_, error)| {
             let deleted = Expected::Missing(Missing::ModelPackage);
-            !deleted.says(error.error_code(), error.error_response())
+            !deleted.matches(error.error_code(), error.error_response())
         })
         .min_by_key(|(arn, _)| *arn);
     let Some((arn, error)) = first else {

@@ -154,7 +154,7 @@ async fn associate(clients: &Clients, source: &str, destination: &str) -> Result
 }
 
 /// The ancestors and descendants of a model version; `None` if lineage does not have it.
-pub async fn around(clients: &Clients, package: &str) -> Result<Option<Graph>> {
+pub async fn graph(clients: &Clients, package: &str) -> Result<Option<Graph>> {
     let Some(start) = find(clients, package).await? else {
         return Ok(None);
     };

@@ -9,7 +9,7 @@ use super::{AwsResultExt, Clients, Missing};
 
 /// A line of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct LogEvent {
     /// When it was written.
     pub time: Option<Timestamp>,
     /// The line.
@@ -36,25 +36,25 @@ impl Reader {
     }
 
     /// What was written since the last read, oldest first within each stream.
-    pub async fn read(&mut self, clients: &Clients) -> Result<Vec<Event>> {
+    pub async fn read(&mut self, clients: &Clients) -> Result<Vec<LogEvent>> {
         let mut events = Vec::new();
         for stream in streams(clients, &self.group, &self.job).await? {
             loop {
-                let asked = self.places.get(&stream).cloned();
+                let token = self.places.get(&stream).cloned();
                 let page = clients
                     .logs
                     .get_log_events()
                     .log_group_name(&self.group)
                     .log_stream_name(&stream)
                     .start_from_head(true)
-                    .set_next_token(asked.clone())
+                    .set_next_token(token.clone())
                     .send()
                     .await
                     .aws(format!("cannot read the log of `{}`", self.job))?;
                 events.extend(page.events().iter().map(event));
                 // At the end, the response repeats the token of the request.
                 let next = page.next_forward_token().map(str::to_owned);
-                if next.is_none() || next == asked {
+                if next.is_none() || next == token {
                     break;
                 }
                 self.places.extend(next.map(|next| (stream.clone(), next)));
@@ -112,8 +112,8 @@ async fn streams(clients: &Clients, group: &str, job: &str) -> Result<Vec<String
     }
 }
 
-fn event(event: &aws_sdk_cloudwatchlogs::types::OutputLogEvent) -> Event {
-    Event {
+fn event(event: &aws_sdk_cloudwatchlogs::types::OutputLogEvent) -> LogEvent {
+    LogEvent {
         time: event
             .timestamp()
             .and_then(|time| Timestamp::from_millisecond(time).ok()),

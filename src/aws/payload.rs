@@ -14,10 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 /// with the checksum is signed, so that S3 still sees any change. Without this the SDK would hash
 /// each body once more.
 #[derive(Debug)]
-pub(super) struct Known;
+pub(super) struct KnownChecksum;
 
 #[dyn_dispatch_hint]
-impl Intercept for Known {
+impl Intercept for KnownChecksum {
     fn name(&self) -> &'static str {
         "KnownPayload"
     }

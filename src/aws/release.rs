@@ -93,7 +93,7 @@ pub async fn require_committed(clients: &Clients, group: &str, arn: &str) -> Res
         return Ok(());
     };
     let of_dirty_run = match &model.run_arn {
-        Some(run) => runs::made_of(clients, run).await?.dirty,
+        Some(run) => runs::origin_of(clients, run).await?.dirty,
         None => false,
     };
     if !model.dirty && !of_dirty_run {

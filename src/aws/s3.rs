@@ -13,7 +13,7 @@ use super::{AwsResultExt, Expected, Missing};
 mod versions;
 
 pub use mlops_core::s3::{S3Object, S3Uri};
-pub use versions::{Listed, ObjectVersion, missing_versions, versions};
+pub use versions::{ObjectVersion, VersionListing, missing_versions, versions};
 
 /// A key as `EncodingType=url` shows it: S3 writes a space as `+`. Without the encoding XML could
 /// not carry every key.

@@ -32,7 +32,7 @@ const NEWEST: usize = 20;
 ///
 /// # Errors
 /// The shell is not supported, or stdout cannot be written.
-pub fn answered() -> Result<bool, clap::Error> {
+pub fn complete() -> Result<bool, clap::Error> {
     let directory = std::env::current_dir().ok();
     CompleteEnv::with_factory(super::command)
         .var(VARIABLE)
@@ -128,7 +128,7 @@ fn steps() -> Vec<CompletionCandidate> {
 }
 
 fn run_ids() -> Vec<CompletionCandidate> {
-    ask(async |ctx| {
+    request(async |ctx| {
         let project = ctx.project()?;
         let found = runs::list(ctx.aws().await?, project.file.name.as_str(), NEWEST).await?;
         Ok(found
@@ -139,7 +139,7 @@ fn run_ids() -> Vec<CompletionCandidate> {
 }
 
 fn versions() -> Vec<CompletionCandidate> {
-    ask(async |ctx| {
+    request(async |ctx| {
         let project = ctx.project()?;
         let found = models::list(ctx.aws().await?, project.file.name.as_str(), NEWEST).await?;
         Ok(found
@@ -150,7 +150,7 @@ fn versions() -> Vec<CompletionCandidate> {
 }
 
 /// Asks the cloud; an error, or no answer in time, is nothing to offer.
-fn ask(
+fn request(
     question: impl AsyncFnOnce(&Context) -> Result<Vec<(String, String)>>,
 ) -> Vec<CompletionCandidate> {
     let answer = || -> Result<Vec<(String, String)>> {
@@ -159,13 +159,13 @@ fn ask(
             .enable_all()
             .build()?;
         let answer = runtime.block_on(async {
-            let asked = async {
-                if !can_answer(&ctx).await {
+            let candidates = async {
+                if !is_available(&ctx).await {
                     return Ok(Vec::new());
                 }
                 question(&ctx).await
             };
-            tokio::time::timeout(LIMIT, asked).await
+            tokio::time::timeout(LIMIT, candidates).await
         });
         runtime.shutdown_background();
         answer?
@@ -175,7 +175,7 @@ fn ask(
 
 /// A local cloud that does not run is not started for a completion.
 #[cfg(feature = "local")]
-async fn can_answer(ctx: &Context) -> bool {
+async fn is_available(ctx: &Context) -> bool {
     !ctx.config.local
         || mlops_local_cloud::status(&crate::config::LOCAL_HOST, &ctx.config.local_state())
             .await
@@ -187,7 +187,7 @@ async fn can_answer(ctx: &Context) -> bool {
     clippy::unused_async,
     reason = "the same signature as with the feature"
 )]
-async fn can_answer(ctx: &Context) -> bool {
+async fn is_available(ctx: &Context) -> bool {
     !ctx.config.local
 }
 

@@ -21,7 +21,7 @@ pub enum ConfigCommand {
 
 /// The merged configuration.
 #[derive(Debug, Serialize)]
-pub struct Shown {
+pub struct MergedConfig {
     root: PathBuf,
     project: ProjectFile,
     local: bool,
@@ -32,11 +32,11 @@ pub struct Shown {
 }
 
 /// Merges and shows.
-pub fn run(ctx: &Context, command: &ConfigCommand) -> Result<Shown> {
+pub fn run(ctx: &Context, command: &ConfigCommand) -> Result<MergedConfig> {
     match command {
         ConfigCommand::Show => {
             let project = ctx.project()?;
-            Ok(Shown {
+            Ok(MergedConfig {
                 root: project.root,
                 local: ctx.config.local,
                 profile: ctx.config.profile.clone(),
@@ -53,9 +53,9 @@ pub fn run(ctx: &Context, command: &ConfigCommand) -> Result<Shown> {
     }
 }
 
-impl Report for Shown {}
+impl Report for MergedConfig {}
 
-impl fmt::Display for Shown {
+impl fmt::Display for MergedConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = toml::to_string_pretty(&self.project).map_err(|_| fmt::Error)?;
         writeln!(f, "# {}", self.root.join(FILE).display())?;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
 use tokio::process::Command;
 
-use self::story::{ENDPOINT, Program, STORY, Step, TRAFFIC};
+use self::story::{ENDPOINT, Program, STORY, StoryStep, TRAFFIC};
 use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Clients, capture};
 use crate::config::shell;
@@ -37,23 +37,23 @@ pub struct DemoArgs {
 
 /// What the demo did.
 #[derive(Debug, Serialize)]
-pub struct Told {
+pub struct DemoReport {
     directory: PathBuf,
-    steps: Vec<Done>,
+    steps: Vec<FinishedStep>,
     seconds: f64,
     /// The path of this program, where `mlops` is not on PATH.
     program: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
-struct Done {
+struct FinishedStep {
     command: String,
     exit: i32,
     seconds: f64,
 }
 
 /// Tells the story.
-pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<Told> {
+pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<DemoReport> {
     let directory = prepare(ctx, args.directory.as_deref())?;
     let start = Instant::now();
     let mut steps = Vec::new();
@@ -79,13 +79,13 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<Told> {
             ctx.progress
                 .say(format!("(exit code {exit}, as it should)"));
         }
-        steps.push(Done {
+        steps.push(FinishedStep {
             command,
             exit,
             seconds: begun.elapsed().as_secs_f64(),
         });
     }
-    Ok(Told {
+    Ok(DemoReport {
         directory,
         steps,
         seconds: start.elapsed().as_secs_f64(),
@@ -118,7 +118,7 @@ fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Runs one command as a reader would, and prints its output as it arrives.
-async fn execute(ctx: &Context, step: &Step, directory: &Path) -> Result<i32> {
+async fn execute(ctx: &Context, step: &StoryStep, directory: &Path) -> Result<i32> {
     let mut command = match step.program {
         Program::Git => Command::new("git"),
         _ => Command::new(std::env::current_exe()?),
@@ -224,9 +224,9 @@ async fn captured(ctx: &Context, clients: &Clients, requests: usize) -> Result<(
         .await
 }
 
-impl Report for Told {}
+impl Report for DemoReport {}
 
-impl fmt::Display for Told {
+impl fmt::Display for DemoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

@@ -24,15 +24,15 @@ mod used_by;
 
 pub use build::{BuildArgs, Built};
 pub use lifecycle::Preview;
-pub use list::{ListArgs, Listed};
+pub use list::{ImageList, ListArgs};
 pub use pin::{PinArgs, PinReport, UseArgs};
 pub use push::PushArgs;
-pub use pushed::Pushed;
+pub use pushed::PushedImage;
 pub use removal::Removal;
 pub use report::ImageReport;
 pub use rm::RmArgs;
 pub use scan::{ScanArgs, Scanned};
-pub use show::{ShowArgs, Shown};
+pub use show::{ImageDetails, ShowArgs};
 
 /// Build and push container images, look at them, and choose the one a branch works with
 #[derive(Debug, clap::Subcommand)]

@@ -11,7 +11,7 @@ use crate::context::Context;
 mod report;
 mod tree;
 
-pub use report::{DataVersion, Job, LineageReport, ServedBy};
+pub use report::{DataVersion, LineageJob, LineageReport, ServedBy};
 
 /// Show where a model version comes from
 ///
@@ -56,10 +56,10 @@ pub async fn run(ctx: &Context, args: &LineageArgs) -> Result<LineageReport> {
         .ok_or_else(|| anyhow!("{group} has no version {} any more", chosen.version))
         .hint(format!("`{list}` shows what there is"))?;
     let branch = match &model.run_arn {
-        Some(run) => runs::made_of(clients, run).await?.branch,
+        Some(run) => runs::origin_of(clients, run).await?.branch,
         None => None,
     };
-    let graph = lineage::around(clients, &chosen.arn)
+    let graph = lineage::graph(clients, &chosen.arn)
         .await?
         .unwrap_or_default();
     let endpoint = endpoint

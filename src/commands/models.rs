@@ -49,13 +49,13 @@ pub enum ModelsReport {
     /// `models list`
     List(ModelList),
     /// `models show`
-    Show(Box<Listed>),
+    Show(Box<ListedModel>),
 }
 
 /// The newest versions.
 #[derive(Debug, Serialize)]
 pub struct ModelList {
-    models: Vec<Listed>,
+    models: Vec<ListedModel>,
     #[serde(skip)]
     wide: bool,
     #[serde(skip)]
@@ -64,7 +64,7 @@ pub struct ModelList {
 
 /// A version, and whether the endpoint serves it.
 #[derive(Debug, Serialize)]
-pub struct Listed {
+pub struct ListedModel {
     #[serde(flatten)]
     model: Model,
     /// The branch of the run that made it.
@@ -143,15 +143,15 @@ async fn listed(
     clients: &Clients,
     arn: &str,
     endpoint: Option<&Endpoint>,
-) -> Result<Option<Listed>> {
+) -> Result<Option<ListedModel>> {
     let Some(model) = models::describe(clients, arn).await? else {
         return Ok(None);
     };
     let branch = match &model.run_arn {
-        Some(run) => runs::made_of(clients, run).await?.branch,
+        Some(run) => runs::origin_of(clients, run).await?.branch,
         None => None,
     };
-    Ok(Some(Listed {
+    Ok(Some(ListedModel {
         live: endpoint.is_some_and(|endpoint| endpoint.serves(&model.arn)),
         branch,
         model,
@@ -213,7 +213,7 @@ impl fmt::Display for ModelList {
     }
 }
 
-impl fmt::Display for Listed {
+impl fmt::Display for ListedModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let model = &self.model;
         let live = if self.live { "  live" } else { "" };

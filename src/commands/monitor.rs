@@ -113,7 +113,7 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     let mut objects = capture::objects(clients, &address).await?;
     objects.retain(|object| window.may_hold(&object.key));
     if objects.is_empty() {
-        return Err(nothing(&address, window));
+        return Err(no_traffic(&address, window));
     }
     let task = ctx.progress.items("comparing captured traffic", 1);
     let sources: Vec<Source> = objects
@@ -126,7 +126,7 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     });
     let profile = profiled.await?.map_err(|error| {
         if error.is_empty() {
-            nothing(&address, window)
+            no_traffic(&address, window)
         } else {
             error.into()
         }
@@ -209,7 +209,7 @@ async fn store(clients: &Clients, project: &Project) -> Result<Store> {
     Ok(Store::new(bucket, project.file.name.as_str()))
 }
 
-fn nothing(address: &S3Uri, window: Window) -> anyhow::Error {
+fn no_traffic(address: &S3Uri, window: Window) -> anyhow::Error {
     let (when, hint) = if window == Window::default() {
         (
             "",

@@ -143,7 +143,7 @@ async fn deploy(
         return Ok(outcome);
     }
     // The other promotion may be of this version, and rely on its approval.
-    if approve && !is_wanted(clients, &own, endpoint, package).await? {
+    if approve && !is_needed(clients, &own, endpoint, package).await? {
         let why = "another promotion came first";
         models::withdraw_approval(clients, package, why).await?;
     }
@@ -151,7 +151,7 @@ async fn deploy(
 }
 
 /// True when a model package is live, or another deployment of it is prepared or in progress.
-async fn is_wanted(
+async fn is_needed(
     clients: &Clients,
     own: &infra::Prepared,
     endpoint: &str,

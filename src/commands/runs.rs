@@ -13,7 +13,7 @@ mod steps;
 mod word;
 
 pub use logs::{LogArgs, Logs};
-pub use report::{RunList, RunsReport, Shown, Stopped};
+pub use report::{RunDetails, RunList, RunsReport, Stopped};
 
 /// Look at training runs, read their logs, stop them
 #[derive(Debug, clap::Subcommand)]
@@ -63,7 +63,7 @@ pub async fn run(ctx: &Context, command: &RunsCommand) -> Result<RunsReport> {
                 runs::describe(clients, &arn),
                 runs::parameters(clients, &arn)
             )?;
-            RunsReport::Show(Box::new(Shown {
+            RunsReport::Show(Box::new(RunDetails {
                 seconds: run.seconds(ctx.now()),
                 run,
                 parameters,

@@ -14,7 +14,7 @@ use crate::infra;
 mod report;
 mod screen;
 
-pub use report::{Data, Image, Monitoring, Run, Stack, StatusReport};
+pub use report::{Data, Monitoring, NewestImage, Run, Stack, StatusReport};
 
 /// Show the project on one screen
 ///
@@ -61,7 +61,7 @@ pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
         let image = images
             .into_iter()
             .find(|image| image.tags.iter().any(|tag| !tag.starts_with(analyzer::TAG)));
-        report.image = image.map(|image| Image {
+        report.image = image.map(|image| NewestImage {
             tags: image.tags,
             digest: image.digest,
         });

@@ -88,7 +88,8 @@ pub struct Training {
 pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
     let project = ctx.project()?;
     let source = resolve::source(&project, args.branch.as_ref(), args.working_tree)?;
-    let wanted = resolve::wanted(&source, &args.parameters, args.data_version.as_deref())?;
+    let wanted =
+        resolve::check_parameters(&source, &args.parameters, args.data_version.as_deref())?;
     let clients = ctx.aws_for(&project).await?;
     let start = resolve::start(ctx, clients, &project, source, wanted).await?;
 

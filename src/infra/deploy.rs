@@ -72,7 +72,7 @@ pub async fn prepare(
                 stack: &spec.name,
                 name: CHANGE_SET,
                 description: &request,
-                create: state != State::Update && state != State::HalfUpdated,
+                create: state != StartingPoint::Update && state != StartingPoint::HalfUpdated,
                 template: spec.template,
                 parameters: &spec.parameters,
                 capabilities: spec.capabilities,
@@ -89,12 +89,12 @@ pub async fn prepare(
         return match cfn::planned(clients, waiter, &spec.name, &change_set).await? {
             Planned::Changes(changes) => Ok(Some(Prepared {
                 stack: spec.name.clone(),
-                create: state == State::New,
+                create: state == StartingPoint::New,
                 changes,
                 change_set,
                 request,
             })),
-            Planned::Nothing if state == State::HalfUpdated => Err(anyhow!(
+            Planned::Nothing if state == StartingPoint::HalfUpdated => Err(anyhow!(
                 "the stack {} is UPDATE_FAILED, and there is nothing to change in it",
                 spec.name
             ))
@@ -108,7 +108,7 @@ pub async fn prepare(
 
 /// What a deployment starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum StartingPoint {
     /// There is no stack, or one without resources.
     New,
     /// The stack is complete.
@@ -125,22 +125,22 @@ async fn settle(
     progress: &Progress,
     spec: &StackSpec,
     request: &str,
-) -> Result<State> {
+) -> Result<StartingPoint> {
     loop {
         let Some(stack) = cfn::stack(clients, &spec.name).await? else {
-            return Ok(State::New);
+            return Ok(StartingPoint::New);
         };
         match stack.status {
             // A change set was made for it, and perhaps never executed.
-            ref status if status.is_empty() => return Ok(State::New),
+            ref status if status.is_empty() => return Ok(StartingPoint::New),
             // Left by a first deployment that failed: it was never in use.
             ref status if status.has_failed_to_create() => {
                 cfn::delete_stack(clients, waiter, &stack.id).await?;
-                return Ok(State::New);
+                return Ok(StartingPoint::New);
             }
-            ref status if status.is_settled() => return Ok(State::Update),
+            ref status if status.is_settled() => return Ok(StartingPoint::Update),
             // CloudFormation accepts another update.
-            StackStatus::UpdateFailed => return Ok(State::HalfUpdated),
+            StackStatus::UpdateFailed => return Ok(StartingPoint::HalfUpdated),
             ref status if status.is_busy() => {
                 let newest = cfn::newest_event(clients, &stack.id).await?;
                 let prefix = token_prefix(request);
@@ -179,7 +179,7 @@ async fn settle(
 
 /// What to do with a change set that another client made.
 #[derive(Debug, PartialEq, Eq)]
-enum Found {
+enum ExistingChangeSet {
     /// There is none any more.
     Free,
     /// It is what we would have made.
@@ -194,26 +194,26 @@ enum Found {
     Spent(String),
 }
 
-fn judge(found: Option<ChangeSet>, request: &str) -> Found {
+fn classify(found: Option<ChangeSet>, request: &str) -> ExistingChangeSet {
     let Some(found) = found else {
-        return Found::Free;
+        return ExistingChangeSet::Free;
     };
     if found.execution == Some(ExecutionStatus::ExecuteInProgress) {
-        return Found::Executing(found.id);
+        return ExistingChangeSet::Executing(found.id);
     }
     if found.is_spent() {
         let executed = found.status == ChangeSetStatus::CreateComplete
             && found.execution != Some(ExecutionStatus::Obsolete);
         return if executed {
-            Found::Executed(found.id)
+            ExistingChangeSet::Executed(found.id)
         } else {
-            Found::Spent(found.id)
+            ExistingChangeSet::Spent(found.id)
         };
     }
     if found.description.as_deref() == Some(request) {
-        return Found::Ours(found.id);
+        return ExistingChangeSet::Ours(found.id);
     }
-    Found::Foreign(found.id)
+    ExistingChangeSet::Foreign(found.id)
 }
 
 /// The change set that another client made, where it is the one that we want. `None` when the name
@@ -229,35 +229,35 @@ async fn take_over(
     let mut waiting: Option<String> = None;
     loop {
         let found = cfn::change_set(clients, &spec.name, CHANGE_SET).await?;
-        let found = judge(found, request);
+        let found = classify(found, request);
         match &found {
             // The deployment that we waited for was executed.
-            Found::Executing(id) | Found::Executed(id)
+            ExistingChangeSet::Executing(id) | ExistingChangeSet::Executed(id)
                 if spec.exclusive && waiting.as_ref() == Some(id) =>
             {
                 return Err(lost(clients, &spec.name));
             }
-            Found::Free => return Ok(None),
-            Found::Ours(id) => return Ok(Some(id.clone())),
-            Found::Spent(id) | Found::Executed(id) => {
+            ExistingChangeSet::Free => return Ok(None),
+            ExistingChangeSet::Ours(id) => return Ok(Some(id.clone())),
+            ExistingChangeSet::Spent(id) | ExistingChangeSet::Executed(id) => {
                 cfn::delete_change_set(clients, id).await?;
                 return Ok(None);
             }
-            Found::Executing(_) => {
+            ExistingChangeSet::Executing(_) => {
                 let stack = cfn::stack(clients, &spec.name).await?;
                 if stack.is_some_and(|stack| stack.status.is_busy()) {
                     return Ok(None);
                 }
                 // Its status follows in a moment.
             }
-            Found::Foreign(id) if waiting.as_ref() != Some(id) => {
+            ExistingChangeSet::Foreign(id) if waiting.as_ref() != Some(id) => {
                 progress.say(format!(
                     "{}: another deployment is being prepared; waiting for it",
                     spec.name
                 ));
                 waiting = Some(id.clone());
             }
-            Found::Foreign(id) => {
+            ExistingChangeSet::Foreign(id) => {
                 if since.elapsed() >= LEASE {
                     progress.say(format!(
                         "{}: the other deployment was abandoned; replacing it",
@@ -509,46 +509,71 @@ mod tests {
 
         let arn = || "arn".to_owned();
         for (description, status, execution, expected) in [
-            ("ours", CreateComplete, Available, Found::Ours(arn())),
-            ("ours", CreateInProgress, Unavailable, Found::Ours(arn())),
-            ("theirs", CreateComplete, Available, Found::Foreign(arn())),
+            (
+                "ours",
+                CreateComplete,
+                Available,
+                ExistingChangeSet::Ours(arn()),
+            ),
+            (
+                "ours",
+                CreateInProgress,
+                Unavailable,
+                ExistingChangeSet::Ours(arn()),
+            ),
+            (
+                "theirs",
+                CreateComplete,
+                Available,
+                ExistingChangeSet::Foreign(arn()),
+            ),
             (
                 "theirs",
                 CreateInProgress,
                 Unavailable,
-                Found::Foreign(arn()),
+                ExistingChangeSet::Foreign(arn()),
             ),
             (
                 "theirs",
                 CreateComplete,
                 ExecuteInProgress,
-                Found::Executing(arn()),
+                ExistingChangeSet::Executing(arn()),
             ),
             (
                 "ours",
                 CreateComplete,
                 ExecuteInProgress,
-                Found::Executing(arn()),
+                ExistingChangeSet::Executing(arn()),
             ),
             (
                 "ours",
                 CreateComplete,
                 ExecuteComplete,
-                Found::Executed(arn()),
+                ExistingChangeSet::Executed(arn()),
             ),
             (
                 "ours",
                 CreateComplete,
                 ExecuteFailed,
-                Found::Executed(arn()),
+                ExistingChangeSet::Executed(arn()),
             ),
-            ("theirs", Failed, Unavailable, Found::Spent(arn())),
-            ("ours", Failed, Unavailable, Found::Spent(arn())),
-            ("theirs", CreateComplete, Obsolete, Found::Spent(arn())),
+            (
+                "theirs",
+                Failed,
+                Unavailable,
+                ExistingChangeSet::Spent(arn()),
+            ),
+            ("ours", Failed, Unavailable, ExistingChangeSet::Spent(arn())),
+            (
+                "theirs",
+                CreateComplete,
+                Obsolete,
+                ExistingChangeSet::Spent(arn()),
+            ),
         ] {
-            let found = judge(Some(change_set(description, status, execution)), "ours");
+            let found = classify(Some(change_set(description, status, execution)), "ours");
             assert_eq!(found, expected, "{description}");
         }
-        assert_eq!(judge(None, "ours"), Found::Free);
+        assert_eq!(classify(None, "ours"), ExistingChangeSet::Free);
     }
 }

@@ -40,7 +40,7 @@ struct Message {
 
 /// What to validate.
 #[derive(Debug)]
-struct Event {
+struct ValidationEvent {
     data: Vec<S3Object>,
     format: Option<String>,
     constraints: Option<S3Uri>,
@@ -51,7 +51,7 @@ struct Event {
 
 /// The command line that corresponds to an event.
 #[derive(Debug, Parser)]
-struct Line {
+struct CommandLine {
     #[command(flatten)]
     global: GlobalArgs,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub(super) async fn handle(event: &[u8]) -> Result<Value> {
         .hint(
             r#"{"data": ["s3://…"], "constraints": "s3://…", "statistics": "s3://…", "output": "s3://…/"}, or "suggest": true"#,
         )?;
-    let event = Event::new(message)?;
+    let event = ValidationEvent::new(message)?;
     let scratch = tempfile::tempdir().context("no room for temporary files")?;
     let line = event.line(scratch.path())?;
     let ctx = Context::new(Config::load(&line.global)?, Interrupts::default());
@@ -96,7 +96,7 @@ pub(super) async fn handle(event: &[u8]) -> Result<Value> {
     Ok(answer)
 }
 
-impl Event {
+impl ValidationEvent {
     /// Refuses (exit 2) an event that is not one of a validation, before anything is read.
     fn new(message: Message) -> Result<Self> {
         if message.data.is_empty() {
@@ -130,7 +130,7 @@ impl Event {
         constraints.chain(statistics)
     }
 
-    fn line(&self, scratch: &Path) -> Result<Line> {
+    fn line(&self, scratch: &Path) -> Result<CommandLine> {
         let mut words: Vec<OsString> = vec!["mlops".into(), "--quiet".into()];
         if self.suggest {
             words.push("--suggest".into());
@@ -149,7 +149,7 @@ impl Event {
         words.extend(["--output-dir".into(), scratch.join("output").into()]);
         words.push("--".into());
         words.extend(self.data.iter().map(|data| data.to_string().into()));
-        Line::try_parse_from(words).map_err(|error| {
+        CommandLine::try_parse_from(words).map_err(|error| {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
             Failure::usage(first.trim_start_matches("error: ").to_owned())
@@ -199,8 +199,8 @@ async fn put(clients: &Clients, directory: &Path, prefix: &S3Uri) -> Result<Vec<
 mod tests {
     use super::*;
 
-    fn event(value: Value) -> Result<Event> {
-        Event::new(serde_json::from_value(value)?)
+    fn event(value: Value) -> Result<ValidationEvent> {
+        ValidationEvent::new(serde_json::from_value(value)?)
     }
 
     #[test]

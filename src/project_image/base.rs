@@ -12,15 +12,15 @@ use mlops_oci::registry::{ImageReference, InvalidReference, Registry};
 
 use crate::context::Context;
 
-/// Finds the base, by default `scratch`. `asked` is its name and the directory that paths are
+/// Finds the base, by default `scratch`. `requested` is its name and the directory that paths are
 /// relative to.
 pub(crate) async fn find(
     ctx: &Context,
-    asked: Option<(&str, &Path)>,
+    requested: Option<(&str, &Path)>,
     platform: Platform,
     cache: &Cache,
 ) -> Result<Base> {
-    let Some((name, directory)) = asked.filter(|(name, _)| *name != SCRATCH) else {
+    let Some((name, directory)) = requested.filter(|(name, _)| *name != SCRATCH) else {
         return Ok(Base::scratch(platform));
     };
     if let Some(layout) = name.strip_prefix("oci:") {

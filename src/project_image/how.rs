@@ -81,12 +81,12 @@ impl How {
         ctx: &'a Context,
         project: &'a Project,
     ) -> Option<(&'a str, &'a Path)> {
-        let asked = self
+        let requested = self
             .base
             .as_deref()
             .map(|base| (base, &*ctx.config.directory));
         let written = project.file.image.base.as_deref();
-        asked.or_else(|| written.map(|base| (base, &*project.root)))
+        requested.or_else(|| written.map(|base| (base, &*project.root)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Builds an image in the way that was asked for and that this machine can.
+//! Builds an image with the requested builder, or with one that this machine has.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::config::{Builder, Project};
 use crate::context::Context;
 
 /// Who builds.
-enum Chosen {
+enum BuildMethod {
     Engine(Engine, PathBuf),
     Layers,
     Program,
@@ -32,9 +32,9 @@ pub(crate) async fn make(
     let chosen = choose(ctx, project, how).await?;
     if how.for_account {
         match chosen {
-            Chosen::Engine(..) => {}
-            Chosen::Program => refuse_without_system(Some(NONE))?,
-            Chosen::Layers => {
+            BuildMethod::Engine(..) => {}
+            BuildMethod::Program => refuse_without_system(Some(NONE))?,
+            BuildMethod::Layers => {
                 let base = how.base(ctx, project).map_or(SCRATCH, |(name, _)| name);
                 refuse_without_system(Some(base))?;
             }
@@ -43,11 +43,11 @@ pub(crate) async fn make(
     let directory = project.path(&project.file.image.directory);
     let platform = how.platform(project);
     match chosen {
-        Chosen::Engine(engine, program) => {
+        BuildMethod::Engine(engine, program) => {
             by_engine(ctx, engine, &program, &directory, platform, label, output).await
         }
-        Chosen::Layers => in_layers(ctx, project, how, &directory, label).await,
-        Chosen::Program => {
+        BuildMethod::Layers => in_layers(ctx, project, how, &directory, label).await,
+        BuildMethod::Program => {
             let label = label.to_owned();
             let image = tokio::task::spawn_blocking(move || {
                 program::build(
@@ -73,12 +73,12 @@ pub(crate) async fn make(
     }
 }
 
-async fn choose(ctx: &Context, project: &Project, how: &How) -> Result<Chosen> {
+async fn choose(ctx: &Context, project: &Project, how: &How) -> Result<BuildMethod> {
     let with_base = how.base(ctx, project).is_some();
     let builder = how.builder(project);
     let engine = match builder {
-        Builder::Layers => return Ok(Chosen::Layers),
-        Builder::Auto if with_base => return Ok(Chosen::Layers),
+        Builder::Layers => return Ok(BuildMethod::Layers),
+        Builder::Auto if with_base => return Ok(BuildMethod::Layers),
         Builder::Program => None,
         Builder::Auto if ctx.config.is_local() => None,
         Builder::Docker => Some(Engine::Docker),
@@ -89,13 +89,13 @@ async fn choose(ctx: &Context, project: &Project, how: &How) -> Result<Chosen> {
             if directory.join("Dockerfile").is_file() {
                 for engine in Engine::ALL {
                     if let Some(program) = ctx.config.program(engine.name())
-                        && engine.answers(&program).await
+                        && engine.is_running(&program).await
                     {
-                        return Ok(Chosen::Engine(engine, program));
+                        return Ok(BuildMethod::Engine(engine, program));
                     }
                 }
             }
-            return Ok(Chosen::Layers);
+            return Ok(BuildMethod::Layers);
         }
     };
     if how.base.is_some() {
@@ -105,7 +105,7 @@ async fn choose(ctx: &Context, project: &Project, how: &How) -> Result<Chosen> {
         )));
     }
     let Some(engine) = engine else {
-        return Ok(Chosen::Program);
+        return Ok(BuildMethod::Program);
     };
     let name = engine.name();
     let advice = "or build without an engine: --builder layers";
@@ -114,9 +114,9 @@ async fn choose(ctx: &Context, project: &Project, how: &How) -> Result<Chosen> {
         .program(name)
         .ok_or_else(|| anyhow!("{name} is not on PATH"))
         .hint(format!("install {name}, {advice}"))?;
-    if !engine.answers(&program).await {
+    if !engine.is_running(&program).await {
         return Err(anyhow!("{name} is there, but its engine does not answer"))
             .hint(format!("start it, {advice}"));
     }
-    Ok(Chosen::Engine(engine, program))
+    Ok(BuildMethod::Engine(engine, program))
 }

@@ -8,7 +8,7 @@ use mlops_core::names::{Platform, PythonVersion};
 use mlops_oci::base::Base;
 use mlops_oci::build::{Contents, layers};
 use mlops_oci::cache::Cache;
-use mlops_oci::dependencies::{self, Dependencies, Step, Wanted};
+use mlops_oci::dependencies::{self, BuildStep, Dependencies, PackageRequest};
 use mlops_oci::engine::{self, Engine, Recipe};
 use mlops_oci::pip::{self, Installer};
 use mlops_oci::requirements::Requirements;
@@ -146,12 +146,12 @@ pub(crate) async fn in_layers(
 async fn packages(
     ctx: &Context,
     requirements: Requirements,
-    asked: Option<&PythonVersion>,
+    requested: Option<&PythonVersion>,
     base: &Base,
     platform: Platform,
     cache: &Cache,
 ) -> Result<(Dependencies, PythonVersion)> {
-    let known = asked.cloned().or_else(|| base.python());
+    let known = requested.cloned().or_else(|| base.python());
     if known.is_none() && !base.is_scratch() {
         return Err(Failure::usage(format!(
             "the base {} does not say which Python it has",
@@ -187,7 +187,7 @@ async fn packages(
             python.version
         )
     })?;
-    let wanted = Wanted {
+    let request = PackageRequest {
         requirements,
         python: version.clone(),
         platform,
@@ -195,21 +195,21 @@ async fn packages(
     let mut shown = None;
     let dependencies =
         dependencies::prepare(
-            &wanted,
+            &request,
             &installer,
             &python,
             cache,
             &mut |step| match step {
-                Step::Pip(line) => shown
+                BuildStep::Pip(line) => shown
                     .get_or_insert_with(|| {
                         ctx.progress
                             .task("Installing the packages of requirements.txt")
                     })
                     .detail(line),
-                Step::Packing(total) => {
+                BuildStep::Packing(total) => {
                     shown = Some(ctx.progress.items("Packing the packages", total));
                 }
-                Step::Packed => {
+                BuildStep::Packed => {
                     if let Some(task) = &shown {
                         task.advance(1);
                     }

@@ -21,12 +21,12 @@ pub(crate) struct Revision {
 
 /// The commit of a tree, whichever branch it is on.
 #[derive(Debug)]
-pub(crate) struct Tree {
+pub(crate) struct WorkingTreeState {
     pub(crate) commit: String,
     pub(crate) dirty: bool,
 }
 
-impl Tree {
+impl WorkingTreeState {
     /// Reads it. A dirty tree needs `allow_dirty`.
     pub(crate) fn read(project: &Project, allow_dirty: bool) -> Result<Self> {
         let repository = Repository::discover(&project.root)?;
@@ -42,25 +42,25 @@ impl Tree {
 }
 
 impl Revision {
-    /// Reads it. `asked` is the branch where git is on none; a dirty tree needs `allow_dirty`.
+    /// Reads it. `requested` is the branch where git is on none; a dirty tree needs `allow_dirty`.
     pub(crate) fn read(
         project: &Project,
-        asked: Option<&BranchName>,
+        requested: Option<&BranchName>,
         allow_dirty: bool,
     ) -> Result<Self> {
         let repository = Repository::discover(&project.root)?;
         let commit = commit(&repository)?;
-        let branch = match (repository.current_branch()?, asked) {
+        let branch = match (repository.current_branch()?, requested) {
             (None, None) => {
                 return Err(Failure::usage("git is on no branch"))
                     .hint("name the branch that the image belongs to: --branch B");
             }
-            (None, Some(asked)) => asked.clone(),
-            (Some(current), Some(asked)) if current != asked.as_str() => {
+            (None, Some(requested)) => requested.clone(),
+            (Some(current), Some(requested)) if current != requested.as_str() => {
                 return Err(Failure::usage(format!(
-                    "git is on the branch `{current}`, not on `{asked}`"
+                    "git is on the branch `{current}`, not on `{requested}`"
                 )))
-                .hint(format!("run `git switch {asked}` first"));
+                .hint(format!("run `git switch {requested}` first"));
             }
             (Some(current), _) => current.parse()?,
         };
@@ -98,7 +98,7 @@ impl Revision {
 
     /// Refuses when the files changed since they were read: what was built may be of neither state.
     pub(crate) fn require_unchanged(&self, project: &Project, allow_dirty: bool) -> Result<()> {
-        let now = Tree::read(project, allow_dirty)?;
+        let now = WorkingTreeState::read(project, allow_dirty)?;
         if now.label() == self.label() {
             return Ok(());
         }

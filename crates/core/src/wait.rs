@@ -93,23 +93,23 @@ impl Backoff {
 
     /// Pauses after a failed attempt, at least for the time that the server requested (at most a
     /// minute). Returns false immediately if that was the last attempt.
-    pub async fn pause(&mut self, asked: Option<Duration>) -> bool {
+    pub async fn pause(&mut self, retry_after: Option<Duration>) -> bool {
         self.tried += 1;
         if self.tried >= self.attempts {
             return false;
         }
-        sleep(self.length(asked)).await;
+        sleep(self.length(retry_after)).await;
         true
     }
 
-    fn length(&self, asked: Option<Duration>) -> Duration {
+    fn length(&self, retry_after: Option<Duration>) -> Duration {
         use std::hash::{BuildHasher, Hasher};
 
         let full = Duration::from_millis(250 << self.tried.saturating_sub(1).min(6));
         // The standard library's only source of randomness: the keys of a new hasher.
         let chance = std::hash::RandomState::new().build_hasher().finish() % 512;
         let own = full * (512 + u32::try_from(chance).unwrap_or_default()) / 1024;
-        own.max(asked.unwrap_or_default().min(Self::LONGEST))
+        own.max(retry_after.unwrap_or_default().min(Self::LONGEST))
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_a_server_may_ask_for_a_minute_at_most() {
-        let pause = |tried, asked| Backoff { tried, attempts: 9 }.length(asked);
+        let pause = |tried, retry_after| Backoff { tried, attempts: 9 }.length(retry_after);
         for (tried, full) in [(1, 250), (2, 500), (7, 16_000), (8, 16_000)] {
             let length = pause(tried, None).as_millis();
             assert!((full / 2..=full).contains(&length), "{tried}: {length}");

@@ -10,7 +10,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde_json::{Value, json};
 
 use super::layer::Layer;
-use super::{Blob, Digest, Image, layout};
+use super::{Blob, Digest, Image, MAX_CONFIGURATION, layout};
 
 mod pull;
 
@@ -18,9 +18,6 @@ pub use pull::pull;
 
 /// The name of the empty base.
 pub const SCRATCH: &str = "scratch";
-
-/// Maximum size of a configuration in bytes.
-const MAX_CONFIGURATION: u64 = 4 << 20;
 
 /// A base image.
 #[derive(Debug)]

@@ -67,7 +67,7 @@ pub(super) fn compress(
         // Enough blocks for all cores, bounded for memory.
         batch: (2 * rayon::current_num_threads()).clamp(4, 12),
     };
-    let mut target = Target {
+    let mut target = CompressedOutput {
         output,
         compression,
         origin,
@@ -177,7 +177,7 @@ fn fill(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Hashes and writes.
-struct Target<'a> {
+struct CompressedOutput<'a> {
     output: &'a mut (dyn Write + Send),
     compression: Compression,
     /// The offset of the next block in its file.
@@ -187,7 +187,7 @@ struct Target<'a> {
     extents: Vec<Extent>,
 }
 
-impl Target<'_> {
+impl CompressedOutput<'_> {
     fn write(&mut self, batch: &Batch) -> Result<()> {
         for block in &batch.blocks[..batch.used] {
             self.write_block(block)

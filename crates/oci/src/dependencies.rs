@@ -19,13 +19,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::cache::Cache;
 use super::layer::{Layer, Writer};
-use super::pip::{self, Installer, Python, Trouble};
+use super::pip::{self, Installer, NetworkProblem, Python};
 use super::requirements::{Requirements, listing, unpinned};
 use super::{Blob, Content, Digest, process};
 
 mod tree;
 
-use tree::Tree;
+use tree::InstalledTree;
 
 /// The packages' directory in the image, without the leading `/`.
 pub const DIRECTORY: &str = "opt/mlops/python";
@@ -39,7 +39,7 @@ const FORMAT: &str = "dependencies 1";
 
 /// What to install, and for which Python and platform.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct PackageRequest {
     /// The packages.
     pub requirements: Requirements,
     /// The Python of the image.
@@ -72,7 +72,7 @@ struct Record {
 
 /// Progress events.
 #[derive(Debug)]
-pub enum Step<'a> {
+pub enum BuildStep<'a> {
     /// A line of pip's output.
     Pip(&'a str),
     /// Packing starts, with the number of files.
@@ -86,28 +86,36 @@ pub enum Step<'a> {
 /// # Errors
 /// pip cannot run or fails: no network, no wheel for the platform, a wrong hash.
 pub async fn prepare(
-    wanted: &Wanted,
+    request: &PackageRequest,
     installer: &Installer,
     python: &Python,
     cache: &Cache,
-    heard: &mut (dyn FnMut(Step<'_>) + Send),
+    on_step: &mut (dyn FnMut(BuildStep<'_>) + Send),
 ) -> Result<Dependencies> {
-    let name = format!("dependencies/{}", key(wanted, installer, python)?);
-    let firm = wanted.requirements.loose().is_empty();
+    let name = format!("dependencies/{}", key(request, installer, python)?);
+    let firm = request.requirements.loose().is_empty();
     // Requirements without a fixed version are resolved again each time.
     if firm && let Some(record) = cache.record::<Record>(&name)? {
-        return Ok(found(wanted, python, cache, record, true));
+        return Ok(dependencies(request, python, cache, record, true));
     }
     let lock = cache.lock(&name)?;
     let _lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
     if firm && let Some(record) = cache.record::<Record>(&name)? {
-        return Ok(found(wanted, python, cache, record, true));
+        return Ok(dependencies(request, python, cache, record, true));
     }
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let target = directory.path().join("target");
-    install(wanted, installer, python, directory.path(), &target, heard).await?;
-    let tree = Tree::read(&target)?;
-    heard(Step::Packing(tree.count()));
+    install(
+        request,
+        installer,
+        python,
+        directory.path(),
+        &target,
+        on_step,
+    )
+    .await?;
+    let tree = InstalledTree::read(&target)?;
+    on_step(BuildStep::Packing(tree.count()));
     let (sender, mut packed) = tokio::sync::mpsc::unbounded_channel();
     let cache_ = cache.clone();
     let packing = tokio::task::spawn_blocking(move || {
@@ -116,20 +124,20 @@ pub async fn prepare(
         })
     });
     while packed.recv().await.is_some() {
-        heard(Step::Packed);
+        on_step(BuildStep::Packed);
     }
     let record = packing.await??;
     cache.store(&name, &record)?;
-    Ok(found(wanted, python, cache, record, false))
+    Ok(dependencies(request, python, cache, record, false))
 }
 
 /// The hash of every input that affects the layer.
-fn key(wanted: &Wanted, installer: &Installer, python: &Python) -> Result<String> {
+fn key(request: &PackageRequest, installer: &Installer, python: &Python) -> Result<String> {
     let mut hash = Sha256::new();
     for part in [
         FORMAT,
-        wanted.platform.as_str(),
-        wanted.python.as_str(),
+        request.platform.as_str(),
+        request.python.as_str(),
         python.pip(),
         &python.version,
         &python.system,
@@ -160,17 +168,17 @@ fn key(wanted: &Wanted, installer: &Installer, python: &Python) -> Result<String
             std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?,
         );
     }
-    wanted.requirements.fingerprint(&mut hash);
+    request.requirements.fingerprint(&mut hash);
     Ok(hex::encode(&hash.finalize()[..16]))
 }
 
 async fn install(
-    wanted: &Wanted,
+    request: &PackageRequest,
     installer: &Installer,
     python: &Python,
     scratch: &Path,
     target: &Path,
-    heard: &mut (dyn FnMut(Step<'_>) + Send),
+    on_step: &mut (dyn FnMut(BuildStep<'_>) + Send),
 ) -> Result<()> {
     let home = scratch.join("home");
     std::fs::create_dir_all(&home)?;
@@ -199,35 +207,35 @@ async fn install(
         "--implementation",
         "cp",
         "--python-version",
-        wanted.python.as_str(),
+        request.python.as_str(),
     ]);
-    for tag in tags(wanted.platform) {
+    for tag in tags(request.platform) {
         pip.args(["--platform", &tag]);
     }
-    if wanted.requirements.is_hashed() {
+    if request.requirements.is_hashed() {
         pip.arg("--require-hashes");
     }
     pip.arg("--target")
         .arg(target)
         .arg("--requirement")
-        .arg(&wanted.requirements.file);
+        .arg(&request.requirements.file);
     let log = scratch.join("pip.log");
     pip.arg("--log").arg(&log);
     let ended = process::run(
         &mut pip,
         "install the packages of requirements.txt",
-        &mut |line| heard(Step::Pip(line)),
+        &mut |line| on_step(BuildStep::Pip(line)),
     )
     .await;
     let Err(error) = ended else {
         return Ok(());
     };
-    Err(error).hint(match Trouble::in_log(&log) {
+    Err(error).hint(match NetworkProblem::in_log(&log) {
         Some(trouble) => trouble.hint(&installer.environment),
         None => format!(
             "each package needs a wheel for Python {} on {} (glibc 2.{GLIBC}) that pip can reach; \
              let Docker, podman or buildah build what has none",
-            wanted.python, wanted.platform
+            request.python, request.platform
         ),
     })
 }
@@ -256,7 +264,7 @@ fn tags(platform: Platform) -> Vec<String> {
         .collect()
 }
 
-fn pack(tree: &Tree, root: &Path, cache: &Cache, step: impl FnMut()) -> Result<Record> {
+fn pack(tree: &InstalledTree, root: &Path, cache: &Cache, step: impl FnMut()) -> Result<Record> {
     let file = cache.begin()?;
     let mut layer = Writer::new(BufWriter::new(file.reopen()?), Compression::default());
     let place = Path::new(DIRECTORY);
@@ -282,14 +290,14 @@ fn pack(tree: &Tree, root: &Path, cache: &Cache, step: impl FnMut()) -> Result<R
     })
 }
 
-fn found(
-    wanted: &Wanted,
+fn dependencies(
+    request: &PackageRequest,
     python: &Python,
     cache: &Cache,
     record: Record,
     cached: bool,
 ) -> Dependencies {
-    let doubts = doubts(wanted, python, &record);
+    let doubts = doubts(request, python, &record);
     let path = cache.blob(record.digest);
     Dependencies {
         layer: Layer {
@@ -308,8 +316,8 @@ fn found(
 }
 
 /// Reasons why the same requirements.txt might produce other bytes elsewhere or later.
-fn doubts(wanted: &Wanted, python: &Python, record: &Record) -> Vec<String> {
-    let requirements = &wanted.requirements;
+fn doubts(request: &PackageRequest, python: &Python, record: &Record) -> Vec<String> {
+    let requirements = &request.requirements;
     let mut found = Vec::new();
     let loose = requirements.loose();
     if !loose.is_empty() {
@@ -332,12 +340,12 @@ fn doubts(wanted: &Wanted, python: &Python, record: &Record) -> Vec<String> {
         found.push("requirements.txt has no hashes".to_owned());
     }
     // pip evaluates markers with the Python that runs it, not with the target's.
-    let machine = match wanted.platform {
+    let machine = match request.platform {
         Platform::Amd64 => "x86_64",
         Platform::Arm64 => "aarch64",
     };
     let mut unsure = Vec::new();
-    if python.minor().as_ref() != Some(&wanted.python) {
+    if python.minor().as_ref() != Some(&request.python) {
         unsure.extend([
             "python_version",
             "python_full_version",

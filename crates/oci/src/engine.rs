@@ -52,7 +52,7 @@ impl Engine {
     }
 
     /// Whether it can build. For Docker the client is not sufficient: its daemon must respond.
-    pub async fn answers(self, program: &Path) -> bool {
+    pub async fn is_running(self, program: &Path) -> bool {
         let mut command = Command::new(program);
         match self {
             Self::Docker => command.args(["version", "--format", "{{.Server.Version}}"]),
@@ -225,8 +225,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_engine_that_is_not_there_does_not_answer() {
-        assert!(!Engine::Docker.answers(Path::new("/nowhere/docker")).await);
-        assert!(!Engine::Docker.answers(Path::new("false")).await);
-        assert!(Engine::Buildah.answers(Path::new("true")).await);
+        assert!(
+            !Engine::Docker
+                .is_running(Path::new("/nowhere/docker"))
+                .await
+        );
+        assert!(!Engine::Docker.is_running(Path::new("false")).await);
+        assert!(Engine::Buildah.is_running(Path::new("true")).await);
     }
 }

@@ -42,17 +42,17 @@ const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.
 /// Reads the image of a layout directory. Verifies every manifest's digest and every blob's size; the
 /// registry verifies the digests of blobs.
 pub fn read(directory: &Path) -> Result<Image> {
-    read_tree(Tree::Directory(directory), None)
+    read_tree(LayoutFiles::Directory(directory), None)
 }
 
 /// The location of a layout's files.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Tree<'a> {
+pub(super) enum LayoutFiles<'a> {
     Directory(&'a Path),
     Archive(&'a Archive),
 }
 
-impl<'a> Tree<'a> {
+impl<'a> LayoutFiles<'a> {
     /// Its name in messages.
     fn shown(self) -> std::path::Display<'a> {
         match self {
@@ -121,7 +121,7 @@ impl<'a> Tree<'a> {
 }
 
 /// Reads the image of a layout; `name` selects one of several.
-pub(super) fn read_tree(tree: Tree<'_>, name: Option<&str>) -> Result<Image> {
+pub(super) fn read_tree(tree: LayoutFiles<'_>, name: Option<&str>) -> Result<Image> {
     tree.read("oci-layout", MAX_MANIFEST)
         .and_then(|bytes| Ok(OciLayout::from_reader(&bytes[..])?))
         .map_err(|error| anyhow!("{} is not an OCI layout: {error:#}", tree.shown()))
@@ -155,7 +155,11 @@ struct Collected {
 
 /// The only image, or the one with this name. Entries that are the same image under several names
 /// count as one.
-fn choose<'a>(tree: Tree<'_>, all: &'a [Descriptor], name: Option<&str>) -> Result<&'a Descriptor> {
+fn choose<'a>(
+    tree: LayoutFiles<'_>,
+    all: &'a [Descriptor],
+    name: Option<&str>,
+) -> Result<&'a Descriptor> {
     let named: Vec<NamedImage<'a, &'a Descriptor>> = all
         .iter()
         .map(|of| NamedImage {
@@ -204,7 +208,12 @@ pub(super) fn has_plain_layer(image: &Image) -> bool {
 }
 
 /// Adds what a descriptor references, children first.
-fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Collected) -> Result<()> {
+fn collect(
+    tree: LayoutFiles<'_>,
+    of: &Descriptor,
+    depth: u32,
+    image: &mut Collected,
+) -> Result<()> {
     let digest = tree.digest(of)?;
     if image
         .manifests
@@ -281,7 +290,11 @@ fn collect(tree: Tree<'_>, of: &Descriptor, depth: u32, image: &mut Collected) -
 }
 
 /// The layers and the configuration of a manifest; notes what is not pushed.
-fn parts(tree: Tree<'_>, manifest: &ImageManifest, notes: &mut Vec<String>) -> Result<Vec<Blob>> {
+fn parts(
+    tree: LayoutFiles<'_>,
+    manifest: &ImageManifest,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Blob>> {
     let mut blobs = Vec::new();
     for part in manifest.layers().iter().chain([manifest.config()]) {
         if is_foreign(part) {
@@ -326,7 +339,11 @@ enum Present<'a> {
 
 /// containerd and Docker export the complete index that was pulled, but only the images of the
 /// platforms that were pulled with it.
-fn present<'a>(tree: Tree<'_>, index: &'a ImageIndex, digest: Digest) -> Result<Present<'a>> {
+fn present<'a>(
+    tree: LayoutFiles<'_>,
+    index: &'a ImageIndex,
+    digest: Digest,
+) -> Result<Present<'a>> {
     let mut found = Vec::new();
     for child in index.manifests() {
         if tree.has(&blob_path(tree.digest(child)?)) {

@@ -61,7 +61,7 @@ impl Python {
 /// # Errors
 /// It does not start, or has neither pip nor venv.
 pub async fn inspect(installer: &Installer) -> Result<Python> {
-    let own = ask(&installer.python).await?;
+    let own = describe(&installer.python).await?;
     if own.pip.is_some() {
         return Ok(own);
     }
@@ -80,7 +80,7 @@ pub async fn inspect(installer: &Installer) -> Result<Python> {
             .await
             .hint("install python3-venv or python3-pip")?;
     }
-    let with_pip = ask(&python).await?;
+    let with_pip = describe(&python).await?;
     if with_pip.pip.is_none() {
         return Err(anyhow!("{} has no pip", python.display()))
             .hint(format!("remove {} and try again", directory.display()));
@@ -88,7 +88,7 @@ pub async fn inspect(installer: &Installer) -> Result<Python> {
     Ok(with_pip)
 }
 
-async fn ask(python: &Path) -> Result<Python> {
+async fn describe(python: &Path) -> Result<Python> {
     const QUESTION: &str = "
 import json, platform, sys
 from importlib import metadata
@@ -172,7 +172,7 @@ pub fn log_tail(path: &Path) -> Option<String> {
 
 /// What blocks pip's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum NetworkProblem {
     /// A proxy refuses, or is unreachable.
     Proxy,
     /// An untrusted certificate, or a server without TLS.
@@ -181,7 +181,7 @@ pub enum Trouble {
     Bundle,
 }
 
-impl Trouble {
+impl NetworkProblem {
     /// Classifies a line of pip's output. The phrases are those of pip's vendored urllib3 and
     /// requests, and of Python's `ssl`.
     pub(crate) fn of(line: &str) -> Option<Self> {
@@ -261,38 +261,38 @@ mod tests {
                     "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] \
                      certificate verify failed: unable to get local issuer certificate'))",
                 ),
-                Trouble::Tls,
+                NetworkProblem::Tls,
                 "AWS_CA_BUNDLE",
             ),
             (
                 retrying("SSLError(SSLError(1, '[SSL: WRONG_VERSION_NUMBER] wrong version number'))"),
-                Trouble::Tls,
+                NetworkProblem::Tls,
                 "PIP_CERT",
             ),
             (
                 retrying(
                     "ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407'))",
                 ),
-                Trouble::Proxy,
+                NetworkProblem::Proxy,
                 "HTTPS_PROXY",
             ),
             (
                 "ERROR: Could not install packages due to an OSError: Could not find a suitable TLS CA \
                  certificate bundle, invalid path: /nowhere.pem"
                     .to_owned(),
-                Trouble::Bundle,
+                NetworkProblem::Bundle,
                 "PEM file that exists",
             ),
         ] {
-            let found = Trouble::of(&line);
+            let found = NetworkProblem::of(&line);
             assert_eq!(found, Some(trouble), "{line}");
             assert!(trouble.hint(&[]).contains(setting), "{line}");
         }
         let none = "ERROR: No matching distribution found for numpy==99";
-        assert_eq!(Trouble::of(none), None);
+        assert_eq!(NetworkProblem::of(none), None);
         let environment = [("PIP_CERT".into(), "/etc/corp.pem".into())];
         assert!(
-            Trouble::Tls
+            NetworkProblem::Tls
                 .hint(&environment)
                 .contains("/etc/corp.pem (PIP_CERT")
         );
@@ -305,7 +305,7 @@ mod tests {
         let text = format!("{}\nERROR: SSLError\n", "x".repeat(3 << 20));
         std::fs::write(&log, text).unwrap();
         assert!(log_tail(&log).unwrap().len() <= 1 << 20);
-        assert_eq!(Trouble::in_log(&log), Some(Trouble::Tls));
+        assert_eq!(NetworkProblem::in_log(&log), Some(NetworkProblem::Tls));
         std::fs::remove_file(&log).unwrap();
         std::os::unix::fs::symlink("/dev/zero", &log).unwrap();
         assert_eq!(log_tail(&log), None);

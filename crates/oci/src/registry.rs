@@ -348,7 +348,7 @@ impl Registry {
                 Ok(response) => return Ok(response),
                 Err(error) => {
                     let error = self.explain(error)?;
-                    if !self.http.has_answered() && attempts.tried() + 1 >= FIRST_ATTEMPTS {
+                    if !self.http.has_responded() && attempts.tried() + 1 >= FIRST_ATTEMPTS {
                         return Err(error);
                     }
                     attempts.pause(error, None).await?;

@@ -15,7 +15,7 @@ use mlops_core::error::{Failure, Hint};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::archive::Archive;
-use super::layout::{self, Tree};
+use super::layout::{self, LayoutFiles};
 use super::{Image, store};
 
 mod docker;
@@ -59,7 +59,7 @@ impl Source {
 
 /// A parsed SOURCE.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked<'a> {
+enum SourceName<'a> {
     /// A file or directory, and the name of one of its images.
     File(&'a str, Option<&'a str>),
     /// A name in the store of Docker or podman.
@@ -80,9 +80,9 @@ enum Asked<'a> {
 ///
 /// Nothing has that name, or it is not an image; exit code 2 if `text` cannot be a name.
 pub fn open(text: &str) -> Result<Source> {
-    match asked(text)? {
-        Asked::File(path, name) => open_path(Path::new(path), name, Vec::new()),
-        Asked::Store(name, engines) => {
+    match parse_name(text)? {
+        SourceName::File(path, name) => open_path(Path::new(path), name, Vec::new()),
+        SourceName::Store(name, engines) => {
             let scratch = store::save(name, engines)?;
             let path = scratch.to_path_buf();
             open_path(&path, None, vec![scratch])
@@ -91,22 +91,22 @@ pub fn open(text: &str) -> Result<Source> {
     }
 }
 
-fn asked(text: &str) -> Result<Asked<'_>> {
+fn parse_name(text: &str) -> Result<SourceName<'_>> {
     let (prefix, rest) = text.split_once(':').unwrap_or(("", text));
     match prefix {
         "oci" | "oci-archive" | "docker-archive" if !Path::new(text).exists() => {
             path_and_name(rest)
-                .map(|(path, name)| Asked::File(path, name))
+                .map(|(path, name)| SourceName::File(path, name))
                 .ok_or_else(|| Failure::usage(format!("there is no file or directory `{rest}`")))
         }
-        "docker-daemon" => Ok(Asked::Store(rest, &["docker"])),
-        "containers-storage" => Ok(Asked::Store(rest, &["podman"])),
+        "docker-daemon" => Ok(SourceName::Store(rest, &["docker"])),
+        "containers-storage" => Ok(SourceName::Store(rest, &["podman"])),
         _ => match path_and_name(text) {
-            Some((path, name)) => Ok(Asked::File(path, name)),
-            None if looks_like_a_path(text) => Err(Failure::usage(format!(
+            Some((path, name)) => Ok(SourceName::File(path, name)),
+            None if is_path_like(text) => Err(Failure::usage(format!(
                 "there is no file or directory `{text}`"
             ))),
-            None => Ok(Asked::Store(text, &["docker", "podman"])),
+            None => Ok(SourceName::Store(text, &["docker", "podman"])),
         },
     }
 }
@@ -122,7 +122,7 @@ fn path_and_name(text: &str) -> Option<(&str, Option<&str>)> {
         .map(|(path, name)| (path, Some(name)))
 }
 
-fn looks_like_a_path(text: &str) -> bool {
+fn is_path_like(text: &str) -> bool {
     let plain = text.split(':').next().unwrap_or(text);
     let extension = Path::new(plain).extension();
     text.starts_with(['/', '.', '~'])
@@ -133,7 +133,7 @@ fn open_path(path: &Path, name: Option<&str>, scratch: Vec<TempPath>) -> Result<
     let found =
         std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     if found.is_dir() {
-        return layout::read_tree(Tree::Directory(path), name).map(Source::Ready);
+        return layout::read_tree(LayoutFiles::Directory(path), name).map(Source::Ready);
     }
     if !found.is_file() {
         bail!("{} is neither a file nor a directory", path.display());
@@ -162,7 +162,7 @@ fn open_archive(path: &Path, name: Option<&str>, scratch: Vec<TempPath>) -> Resu
     // Docker since 25 writes both. The layout's manifest is the one that the image was pulled or built
     // with: keep it, unless its layers are uncompressed or parts of it are missing.
     if is_layout {
-        let read = layout::read_tree(Tree::Archive(&archive), name);
+        let read = layout::read_tree(LayoutFiles::Archive(&archive), name);
         match read {
             Ok(mut image) if !archive.has("manifest.json") || !layout::has_plain_layer(&image) => {
                 image.scratch.extend(scratch);

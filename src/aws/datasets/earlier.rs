@@ -15,15 +15,15 @@ use crate::aws::{AwsResultExt, Expected, Missing};
 
 /// An upload that was not finished.
 #[derive(Debug, Clone)]
-pub(super) struct Unfinished {
+pub(super) struct UnfinishedUpload {
     pub(super) id: String,
     /// Its parts by number.
-    pub(super) parts: BTreeMap<i32, Known>,
+    pub(super) parts: BTreeMap<i32, UploadedPart>,
 }
 
 /// A part that S3 already has.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
+pub(super) struct UploadedPart {
     pub(super) size: u64,
     /// Base64.
     pub(super) crc64: String,
@@ -166,19 +166,19 @@ pub(super) async fn unfinished(
     client: &Client,
     uri: &S3Uri,
     ids: &[String],
-) -> Result<Option<Unfinished>> {
+) -> Result<Option<UnfinishedUpload>> {
     // Older uploads belong to abandoned pushes.
     for id in ids.iter().take(3) {
         let parts = parts(client, uri, id).await?;
         if !parts.is_empty() {
             let id = id.clone();
-            return Ok(Some(Unfinished { id, parts }));
+            return Ok(Some(UnfinishedUpload { id, parts }));
         }
     }
     Ok(None)
 }
 
-async fn parts(client: &Client, uri: &S3Uri, id: &str) -> Result<BTreeMap<i32, Known>> {
+async fn parts(client: &Client, uri: &S3Uri, id: &str) -> Result<BTreeMap<i32, UploadedPart>> {
     let mut pages = client
         .list_parts()
         .bucket(&uri.bucket)
@@ -199,7 +199,7 @@ async fn parts(client: &Client, uri: &S3Uri, id: &str) -> Result<BTreeMap<i32, K
             if let (Some(number), Some(size), Some(crc64)) =
                 (part.part_number, part.size, part.checksum_crc64_nvme)
             {
-                let known = Known {
+                let known = UploadedPart {
                     size: u64::try_from(size)?,
                     crc64,
                     etag: part.e_tag,

@@ -70,11 +70,11 @@ pub fn plan(version: &DatasetVersion, root: &Path, read: &(dyn Fn(u64) + Sync)) 
     for file in &version.manifest.files {
         check_parents(root, &file.path, &mut directories)?;
     }
-    let compared: Vec<Result<Found>> = version
+    let compared: Vec<Result<ExistingFile>> = version
         .manifest
         .files
         .par_iter()
-        .map(|file| look(&root.join(&file.path), file, read))
+        .map(|file| inspect(&root.join(&file.path), file, read))
         .collect();
     let mut plan = Plan {
         root: root.to_owned(),
@@ -86,12 +86,12 @@ pub fn plan(version: &DatasetVersion, root: &Path, read: &(dyn Fn(u64) + Sync)) 
     };
     for (file, found) in version.manifest.files.iter().zip(compared) {
         match found? {
-            Found::Same => {
+            ExistingFile::Same => {
                 plan.kept += 1;
                 continue;
             }
-            Found::Other => plan.replaced.push(file.path.clone()),
-            Found::Nothing => {}
+            ExistingFile::Other => plan.replaced.push(file.path.clone()),
+            ExistingFile::Absent => {}
         }
         plan.bytes += file.size;
         plan.todo.push(file.clone());
@@ -129,16 +129,20 @@ fn check_parents(root: &Path, path: &str, checked: &mut BTreeSet<PathBuf>) -> Re
     Ok(())
 }
 
-enum Found {
-    Nothing,
+enum ExistingFile {
+    Absent,
     Same,
     Other,
 }
 
-fn look(destination: &Path, file: &ManifestFile, read: &(dyn Fn(u64) + Sync)) -> Result<Found> {
+fn inspect(
+    destination: &Path,
+    file: &ManifestFile,
+    read: &(dyn Fn(u64) + Sync),
+) -> Result<ExistingFile> {
     let metadata = match destination.symlink_metadata() {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ExistingFile::Absent),
         Err(error) => {
             return Err(error).with_context(|| format!("cannot read {}", destination.display()));
         }
@@ -151,16 +155,16 @@ fn look(destination: &Path, file: &ManifestFile, read: &(dyn Fn(u64) + Sync)) ->
         .hint("pull into an empty directory");
     }
     if !metadata.is_file() || metadata.len() != file.size {
-        return Ok(Found::Other);
+        return Ok(ExistingFile::Other);
     }
     let doing = || format!("cannot read {}", destination.display());
     let mut sha256 = Sha256::new();
     let mut opened = File::open(destination).with_context(doing)?;
     let length = hash(&mut opened, &mut sha256, read).with_context(doing)?;
     Ok(if compare(file, length, sha256).is_none() {
-        Found::Same
+        ExistingFile::Same
     } else {
-        Found::Other
+        ExistingFile::Other
     })
 }
 
@@ -297,7 +301,7 @@ async fn one(
             None => {}
         }
         let Some(problem) = compare(file, draft.length, draft.sha256.clone()) else {
-            blocking(move || draft.keep(&destination)).await?;
+            blocking(move || draft.publish(&destination)).await?;
             return Ok(Outcome {
                 fetched,
                 resumed,
@@ -444,7 +448,7 @@ impl Draft {
     }
 
     /// Moves the complete file to its destination. A file created there since the plan is kept.
-    fn keep(self, destination: &Destination) -> Result<()> {
+    fn publish(self, destination: &Destination) -> Result<()> {
         let to = &destination.path;
         let doing = || format!("cannot write {}", to.display());
         if !destination.taken {
@@ -508,18 +512,18 @@ mod tests {
             draft.restart().unwrap().write(&[Bytes::from("new")])
         };
         let read = || std::fs::read_to_string(directory.path().join("a")).unwrap();
-        draft().unwrap().keep(&destination(false)).unwrap();
+        draft().unwrap().publish(&destination(false)).unwrap();
         assert_eq!(read(), "new");
         assert!(!directory.path().join("draft").exists());
 
         std::fs::write(directory.path().join("a"), "mine").unwrap();
-        let error = draft().unwrap().keep(&destination(false)).unwrap_err();
+        let error = draft().unwrap().publish(&destination(false)).unwrap_err();
         assert!(
             error.to_string().contains("came there meanwhile"),
             "{error}"
         );
         assert_eq!(read(), "mine");
-        draft().unwrap().keep(&destination(true)).unwrap();
+        draft().unwrap().publish(&destination(true)).unwrap();
         assert_eq!(read(), "new");
     }
 
@@ -573,7 +577,7 @@ mod tests {
             path: directory.path().join("whole"),
             taken: false,
         };
-        draft.keep(&destination).unwrap();
+        draft.publish(&destination).unwrap();
         assert_eq!(std::fs::read(destination.path).unwrap(), b"abcdef");
         std::fs::write(&path, "too long for this").unwrap();
         assert_eq!(Draft::open(path, 6).unwrap().length, 0);

@@ -14,7 +14,7 @@ use mlops_core::error::Hint;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::LocalFile;
-use super::earlier::{self, Known, Unfinished};
+use super::earlier::{self, UnfinishedUpload, UploadedPart};
 use super::reading::{Buffers, Digests, Part, Parts, crc64_text};
 use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Expected, Missing};
@@ -107,7 +107,7 @@ pub(super) async fn parts(
     client: &Client,
     uri: &S3Uri,
     file: &LocalFile,
-    unfinished: Option<Unfinished>,
+    unfinished: Option<UnfinishedUpload>,
     memory: &Memory,
     sent: &(dyn Fn(u64) + Sync),
 ) -> Result<Uploaded> {
@@ -162,7 +162,7 @@ async fn attempt(
     uri: &S3Uri,
     file: &LocalFile,
     id: &str,
-    known: &BTreeMap<i32, Known>,
+    known: &BTreeMap<i32, UploadedPart>,
     memory: &Memory,
     sent: &(dyn Fn(u64) + Sync),
 ) -> Result<Option<Uploaded>> {
@@ -227,7 +227,7 @@ async fn part(
     uri: &S3Uri,
     id: &str,
     part: Part,
-    known: &BTreeMap<i32, Known>,
+    known: &BTreeMap<i32, UploadedPart>,
     sent: &(dyn Fn(u64) + Sync),
 ) -> Result<Option<Step>> {
     let length = part.bytes.len() as u64;

@@ -19,13 +19,13 @@ const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
 /// The image for one platform.
 #[derive(Debug, Clone)]
-pub struct Platform {
+pub struct PlatformImage {
     /// Of its manifest.
     pub digest: Digest,
     /// `linux/amd64`; from the index for an index's entry, otherwise from the configuration.
     pub platform: String,
     /// The layers, from the bottom.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<StoredLayer>,
     /// When it was built, according to its configuration.
     pub created: Option<String>,
     /// The labels of its configuration.
@@ -38,7 +38,7 @@ pub struct Platform {
 
 /// A layer.
 #[derive(Debug, Clone)]
-pub struct Layer {
+pub struct StoredLayer {
     /// Of its bytes as they are stored.
     pub digest: Digest,
     /// In bytes, as it is stored.
@@ -146,7 +146,7 @@ pub async fn platforms(
     clients: &Clients,
     repository: &str,
     image: &Described,
-) -> Result<Vec<Platform>> {
+) -> Result<Vec<PlatformImage>> {
     let digest = image.digest;
     let mut texts = manifests(clients, repository, &[digest]).await?;
     let text = texts
@@ -176,7 +176,7 @@ async fn platform(
     digest: Digest,
     text: &str,
     entry: Option<&Descriptor>,
-) -> Result<Platform> {
+) -> Result<PlatformImage> {
     let manifest = ImageManifest::from_reader(text.as_bytes())
         .with_context(|| format!("the manifest {digest} cannot be read"))?;
     let config = configuration(clients, repository, manifest.config()).await?;
@@ -201,7 +201,7 @@ async fn platform(
     };
     let entrypoint = process.entrypoint.into_iter().chain(process.cmd).flatten();
     let layers = manifest.layers().iter().map(|layer| {
-        Ok(Layer {
+        Ok(StoredLayer {
             digest: Digest::described(layer)?,
             size: layer.size(),
             media_type: layer.media_type().to_string(),
@@ -210,7 +210,7 @@ async fn platform(
     let layers = layers
         .collect::<Result<_>>()
         .with_context(|| format!("the manifest {digest} cannot be read"))?;
-    Ok(Platform {
+    Ok(PlatformImage {
         digest,
         platform,
         layers,

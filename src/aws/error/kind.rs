@@ -216,7 +216,7 @@ impl Missing {
     }
 
     /// Whether an error about `found` means that this does not exist. Newer operations of SageMaker
-    /// have one code for whatever they were asked for.
+    /// have one code, whatever was requested.
     pub(super) fn is(self, found: Self) -> bool {
         let is_resource = matches!(
             self,

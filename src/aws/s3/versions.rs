@@ -36,7 +36,7 @@ pub struct ObjectVersion {
 
 /// The versions of one object, newest first.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct VersionListing {
     /// The versions, without delete markers.
     pub versions: Vec<ObjectVersion>,
     /// Whether there are more than requested.
@@ -45,7 +45,11 @@ pub struct Listed {
 
 /// At most `limit` versions of one object, newest first. While a page is read the next one is on its
 /// way.
-pub async fn versions(client: &Client, object: &S3Uri, limit: Option<usize>) -> Result<Listed> {
+pub async fn versions(
+    client: &Client,
+    object: &S3Uri,
+    limit: Option<usize>,
+) -> Result<VersionListing> {
     let doing = || format!("cannot list the versions of {object}");
     let (mut marker, mut reading, mut versions) = (None, Vec::new(), Vec::new());
     let mut more = loop {
@@ -79,7 +83,7 @@ pub async fn versions(client: &Client, object: &S3Uri, limit: Option<usize>) -> 
         versions.truncate(limit);
         more = true;
     }
-    Ok(Listed { versions, more })
+    Ok(VersionListing { versions, more })
 }
 
 /// Those of these versions (key and version id) under a prefix that are not there any more, or that

@@ -66,7 +66,7 @@ pub struct NewJob {
 
 /// A job as it is now.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub struct ProcessingJob {
     /// Whether it is running, and how it ended.
     pub state: JobState,
     /// Why it failed, in SageMaker's words.
@@ -142,7 +142,7 @@ fn input(input: Input) -> ProcessingInputBuilder {
 }
 
 /// Describes a job.
-pub async fn describe(clients: &Clients, name: &str) -> Result<Job> {
+pub async fn describe(clients: &Clients, name: &str) -> Result<ProcessingJob> {
     let answer = clients
         .sagemaker
         .describe_processing_job()
@@ -150,7 +150,7 @@ pub async fn describe(clients: &Clients, name: &str) -> Result<Job> {
         .send()
         .await
         .aws(format!("cannot look at the processing job {name}"))?;
-    Ok(Job {
+    Ok(ProcessingJob {
         state: answer
             .processing_job_status
             .with_context(|| format!("SageMaker gave no status of {name}"))?

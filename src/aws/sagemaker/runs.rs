@@ -282,7 +282,7 @@ fn origin(description: Option<&str>) -> Origin {
 }
 
 /// The origin of a run; empty if the run was deleted.
-pub async fn made_of(clients: &Clients, arn: &str) -> Result<Origin> {
+pub async fn origin_of(clients: &Clients, arn: &str) -> Result<Origin> {
     let described = clients
         .sagemaker
         .describe_pipeline_execution()
@@ -340,7 +340,7 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
     })
 }
 
-/// Stops a run: its jobs are asked to end.
+/// Stops a run, which stops its jobs.
 pub async fn stop(clients: &Clients, arn: &str) -> Result<()> {
     clients
         .sagemaker

@@ -1,7 +1,7 @@
 //! The commands of the story, in order.
 
 /// One command of the story.
-pub(super) struct Step {
+pub(super) struct StoryStep {
     /// What the reader is told before it.
     pub(super) story: &'static str,
     pub(super) program: Program,
@@ -18,8 +18,8 @@ pub(super) enum Program {
     Traffic,
 }
 
-const fn mlops(story: &'static str, arguments: &'static [&'static str], exit: i32) -> Step {
-    Step {
+const fn mlops(story: &'static str, arguments: &'static [&'static str], exit: i32) -> StoryStep {
+    StoryStep {
         story,
         program: Program::Mlops,
         arguments,
@@ -27,8 +27,8 @@ const fn mlops(story: &'static str, arguments: &'static [&'static str], exit: i3
     }
 }
 
-const fn git(story: &'static str, arguments: &'static [&'static str]) -> Step {
-    Step {
+const fn git(story: &'static str, arguments: &'static [&'static str]) -> StoryStep {
+    StoryStep {
         story,
         program: Program::Git,
         arguments,
@@ -42,7 +42,7 @@ pub(super) const ENDPOINT: &str = "flights";
 /// The file whose rows reach the endpoint, and how many rows a request has.
 pub(super) const TRAFFIC: (&str, usize) = ("data/production/july.csv", 20);
 
-pub(super) const STORY: &[Step] = &[
+pub(super) const STORY: &[StoryStep] = &[
     git(
         "1. A team gets its project, and the account gets the architecture.",
         // The directory may be inside another repository, such as a clone of mlops.
@@ -95,7 +95,7 @@ pub(super) const STORY: &[Step] = &[
         &["promote", "1", "--yes"],
         0,
     ),
-    Step {
+    StoryStep {
         story: "6. Months later: other flights reach the endpoint.",
         program: Program::Traffic,
         arguments: &[],
@@ -115,7 +115,7 @@ pub(super) const STORY: &[Step] = &[
     mlops("   What the served model was made of.", &["lineage"], 0),
 ];
 
-impl Step {
+impl StoryStep {
     /// The command line as the reader sees it.
     pub(super) fn shown(&self) -> String {
         let words = self.arguments.iter().map(|word| {

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::pushed::Pushed;
+use super::pushed::PushedImage;
 use crate::aws::analyzer;
 use crate::context::Context;
 use crate::infra;
 
-pub(super) async fn push(ctx: &Context) -> Result<Pushed> {
+pub(super) async fn push(ctx: &Context) -> Result<PushedImage> {
     let start = Instant::now();
     let project = ctx.project()?;
     let image = analyzer::build(&ctx.config.cache).await?;
@@ -25,14 +25,14 @@ pub(super) async fn push(ctx: &Context) -> Result<Pushed> {
             ctx.command("init")
         ));
     }
-    Ok(Pushed {
+    Ok(PushedImage {
         image: there.uri,
         tags: vec![there.tag.to_string()],
         base: Some("this program and its libraries".to_owned()),
         size: image.size(),
         seconds: start.elapsed().as_secs_f64(),
         repository,
-        ..Pushed::of(there.pushed.unwrap_or_else(|| mlops_oci::push::Pushed {
+        ..PushedImage::of(there.pushed.unwrap_or_else(|| mlops_oci::push::Pushed {
             digest,
             sent: 0,
             saved: image.size(),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::config::Builder;
 use crate::context::Context;
-use crate::project_image::{How, Tree, default_output, make};
+use crate::project_image::{How, WorkingTreeState, default_output, make};
 
 /// Build the project's image
 ///
@@ -76,7 +76,7 @@ pub(super) async fn run(ctx: &Context, args: &BuildArgs) -> Result<Built> {
         None => default_output(&project),
     };
     save::check(&output)?;
-    let revision = Tree::read(&project, args.allow_dirty)?;
+    let revision = WorkingTreeState::read(&project, args.allow_dirty)?;
     let made = make(ctx, &project, &args.how, &revision.label(), &output).await?;
     let digest = made.image.digest();
     let size = made.image.size();

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::infra::Platform;
 
 /// Why something of who uses the images is not known.
-struct Missing {
+struct UnknownUsers {
     users: Option<anyhow::Error>,
     pins: Option<anyhow::Error>,
 }
@@ -42,7 +42,7 @@ impl Inventory {
         platform: &Platform,
     ) -> Result<Self> {
         let (inventory, missing) = Self::collect(clients, project, platform).await?;
-        let Missing { users, pins } = missing;
+        let UnknownUsers { users, pins } = missing;
         users.or(pins).map_or(Ok(inventory), Err)
     }
 
@@ -69,7 +69,7 @@ impl Inventory {
         clients: &Clients,
         project: &Project,
         platform: &Platform,
-    ) -> Result<(Self, Missing)> {
+    ) -> Result<(Self, UnknownUsers)> {
         let repository = platform.image_repository.clone();
         let images = ecr::list(clients, &repository).await?;
         let scope = image_use::Scope {
@@ -125,7 +125,7 @@ impl Inventory {
             users: used,
             users_known: unknown.is_none(),
         };
-        let missing = Missing {
+        let missing = UnknownUsers {
             users: unknown,
             pins,
         };

@@ -30,7 +30,7 @@ pub struct ListArgs {
 
 /// The images of a repository.
 #[derive(Debug, Serialize)]
-pub struct Listed {
+pub struct ImageList {
     repository: String,
     images: Vec<Listing>,
     /// False without permission to read models and endpoints: `used_by` has only branches.
@@ -55,7 +55,7 @@ struct Listing {
     used_by: UsedBy,
 }
 
-pub(super) async fn run(ctx: &Context) -> Result<Listed> {
+pub(super) async fn run(ctx: &Context) -> Result<ImageList> {
     let project = ctx.project()?;
     let clients = ctx.aws_of(&project).await?;
     let platform = infra::platform(clients, &project).await?;
@@ -74,7 +74,7 @@ pub(super) async fn run(ctx: &Context) -> Result<Listed> {
             scan: image.scan.clone(),
         })
         .collect();
-    Ok(Listed {
+    Ok(ImageList {
         images,
         users_known: inventory.users_known,
         repository: inventory.repository,
@@ -82,7 +82,7 @@ pub(super) async fn run(ctx: &Context) -> Result<Listed> {
     })
 }
 
-impl fmt::Display for Listed {
+impl fmt::Display for ImageList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.images.is_empty() {
             return writeln!(f, "{} has no image: `{}`", self.repository, self.push);

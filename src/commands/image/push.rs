@@ -10,7 +10,7 @@ use mlops_oci::push::Target;
 use mlops_oci::registry::{ImageReference, Registry};
 use mlops_oci::source::{self, Compression, Source};
 
-use super::pushed::Pushed;
+use super::pushed::PushedImage;
 use crate::aws;
 use crate::context::Context;
 use crate::infra;
@@ -79,7 +79,7 @@ pub struct PushArgs {
     analyzer: bool,
 }
 
-pub(super) async fn run(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
+pub(super) async fn run(ctx: &Context, args: &PushArgs) -> Result<PushedImage> {
     match &args.to {
         _ if args.analyzer => super::analyzer::push(ctx).await,
         Some(to) => push_to(ctx, args, to).await,
@@ -87,7 +87,7 @@ pub(super) async fn run(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     }
 }
 
-async fn push_to(ctx: &Context, args: &PushArgs, to: &ImageReference) -> Result<Pushed> {
+async fn push_to(ctx: &Context, args: &PushArgs, to: &ImageReference) -> Result<PushedImage> {
     let start = Instant::now();
     let project = match &args.source {
         Some(_) => None,
@@ -124,7 +124,7 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &ImageReference) -> Result<
     )
     .await?;
     let size = image.size();
-    Ok(Pushed {
+    Ok(PushedImage {
         image: format!("{}/{}@{}", to.host, to.repository, pushed.digest),
         repository: to.repository.clone(),
         tags: tags.iter().map(ToString::to_string).collect(),
@@ -136,11 +136,11 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &ImageReference) -> Result<
         base: base.or(image.base),
         size,
         seconds: start.elapsed().as_secs_f64(),
-        ..Pushed::of(pushed)
+        ..PushedImage::of(pushed)
     })
 }
 
-async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
+async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<PushedImage> {
     let project = ctx.project()?;
     let revision = Revision::read(&project, args.branch.as_ref(), args.allow_dirty)?;
     let tags = revision.tags()?;
@@ -182,7 +182,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
     let described = aws::ecr::by_digest(clients, &repository, pushed.digest)
         .await?
         .ok_or_else(|| anyhow!("ECR does not know {} after the push", pushed.digest))?;
-    Ok(Pushed {
+    Ok(PushedImage {
         image: format!("{uri}@{}", described.digest),
         repository,
         tags: tags.iter().map(ToString::to_string).collect(),
@@ -192,7 +192,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<Pushed> {
         base: base.or(image.base),
         size: described.size,
         seconds: start.elapsed().as_secs_f64(),
-        ..Pushed::of(pushed)
+        ..PushedImage::of(pushed)
     })
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// An image that the repository now has.
 #[derive(Debug, Serialize)]
-pub struct Pushed {
+pub struct PushedImage {
     /// The image's URI by digest.
     pub(super) image: String,
     pub(super) repository: String,
@@ -33,7 +33,7 @@ pub struct Pushed {
     pub(super) requests: u64,
 }
 
-impl Pushed {
+impl PushedImage {
     /// What the push itself knows.
     pub(super) fn of(pushed: mlops_oci::push::Pushed) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Pushed {
     }
 }
 
-impl fmt::Display for Pushed {
+impl fmt::Display for PushedImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if self.sent == 0 {
             "was there"

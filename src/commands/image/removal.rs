@@ -18,13 +18,13 @@ pub struct Removal {
     pub(super) repository: String,
     /// False for a dry run.
     pub(super) done: bool,
-    pub(super) removed: Vec<Line>,
+    pub(super) removed: Vec<RemovalItem>,
     /// Requested images that must be kept.
-    pub(super) kept: Vec<Line>,
+    pub(super) kept: Vec<RemovalItem>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Line {
+pub(super) struct RemovalItem {
     pub(super) digest: Digest,
     pub(super) tags: Vec<String>,
     /// Configuration and layers, in bytes.
@@ -34,7 +34,7 @@ pub(super) struct Line {
     pub(super) needed_by: Vec<String>,
 }
 
-impl Line {
+impl RemovalItem {
     pub(super) fn of(image: &Described, needed_by: Vec<String>) -> Self {
         Self {
             digest: image.digest,
@@ -51,7 +51,7 @@ pub(super) fn check(agreed: &Removal, now: &Removal) -> Result<()> {
     if agreed.removed == now.removed {
         return Ok(());
     }
-    let gone = |line: &&Line| !now.removed.contains(line);
+    let gone = |line: &&RemovalItem| !now.removed.contains(line);
     let what = agreed.removed.iter().find(gone).map_or_else(
         || "there are others to remove".to_owned(),
         |line| format!("{} came into use or changed", line.digest.short()),
@@ -69,7 +69,7 @@ pub(super) fn count(number: usize) -> String {
 
 impl fmt::Display for Removal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = |line: &Line| {
+        let row = |line: &RemovalItem| {
             vec![
                 line.digest.short(),
                 bytes(line.size),
@@ -111,7 +111,7 @@ mod tests {
             done: false,
             removed: digests
                 .iter()
-                .map(|digest| Line {
+                .map(|digest| RemovalItem {
                     digest: *digest,
                     tags: Vec::new(),
                     size: 1,

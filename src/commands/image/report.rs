@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::build::Built;
 use super::lifecycle::Preview;
-use super::list::Listed;
+use super::list::ImageList;
 use super::pin::PinReport;
-use super::pushed::Pushed;
+use super::pushed::PushedImage;
 use super::removal::Removal;
 use super::scan::Scanned;
-use super::show::Shown;
+use super::show::ImageDetails;
 use crate::output::Report;
 
 /// What one of the commands did or found.
@@ -22,11 +22,11 @@ pub enum ImageReport {
     /// An image was built.
     Built(Box<Built>),
     /// An image was pushed.
-    Pushed(Pushed),
+    Pushed(PushedImage),
     /// The images there are.
-    Listed(Listed),
+    Listed(ImageList),
     /// One image.
-    Shown(Box<Shown>),
+    Shown(Box<ImageDetails>),
     /// What the branch works with from now on.
     Pinned(PinReport),
     /// What a life-cycle policy would expire.

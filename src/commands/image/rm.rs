@@ -8,7 +8,7 @@ use mlops_core::error::{Exit, Failure, Hint};
 use mlops_oci::Digest;
 
 use super::inventory::Inventory;
-use super::removal::{Line, Removal, check, count};
+use super::removal::{Removal, RemovalItem, check, count};
 use crate::aws::ecr::{self, Described};
 use crate::context::Context;
 use crate::infra;
@@ -45,7 +45,7 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
     let platform = infra::platform(clients, &project).await?;
     let inventory = Inventory::read(clients, &project, &platform).await?;
     let now = ctx.now();
-    let mut removal = plan(&inventory, &asked(&inventory, args, now)?);
+    let mut removal = plan(&inventory, &requested(&inventory, args, now)?);
     if !args.references.is_empty() && !removal.kept.is_empty() {
         let lines = removal.kept.iter().map(|kept| {
             format!(
@@ -71,7 +71,10 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
     ))?;
     // The answer may have taken long.
     let inventory = Inventory::read(clients, &project, &platform).await?;
-    check(&removal, &plan(&inventory, &asked(&inventory, args, now)?))?;
+    check(
+        &removal,
+        &plan(&inventory, &requested(&inventory, args, now)?),
+    )?;
     // An index keeps its images: it goes first.
     let (indexes, images): (Vec<Digest>, Vec<Digest>) = removal
         .removed
@@ -85,7 +88,7 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
 }
 
 /// The images that the command line names.
-fn asked(inventory: &Inventory, args: &RmArgs, now: Timestamp) -> Result<BTreeSet<Digest>> {
+fn requested(inventory: &Inventory, args: &RmArgs, now: Timestamp) -> Result<BTreeSet<Digest>> {
     if !args.references.is_empty() {
         return args
             .references
@@ -119,7 +122,7 @@ fn asked(inventory: &Inventory, args: &RmArgs, now: Timestamp) -> Result<BTreeSe
 }
 
 /// Decides what goes, with what only it names, and what has to stay.
-fn plan(inventory: &Inventory, asked: &BTreeSet<Digest>) -> Removal {
+fn plan(inventory: &Inventory, requested: &BTreeSet<Digest>) -> Removal {
     let needs = |digest: Digest, going: &BTreeSet<Digest>| {
         let mut needs = inventory.used_by(digest).needs();
         let indexes = inventory.part_of(digest).into_iter();
@@ -127,10 +130,10 @@ fn plan(inventory: &Inventory, asked: &BTreeSet<Digest>) -> Removal {
         needs.extend(staying.map(|index| format!("index {}", index.short())));
         needs
     };
-    let mut going: BTreeSet<Digest> = asked
+    let mut going: BTreeSet<Digest> = requested
         .iter()
         .copied()
-        .filter(|digest| needs(*digest, asked).is_empty())
+        .filter(|digest| needs(*digest, requested).is_empty())
         .collect();
     let tagged = |digest: Digest| {
         let mut images = inventory.images.iter();
@@ -150,11 +153,11 @@ fn plan(inventory: &Inventory, asked: &BTreeSet<Digest>) -> Removal {
         done: false,
         removed: images()
             .filter(|image| going.contains(&image.digest))
-            .map(|image| Line::of(image, Vec::new()))
+            .map(|image| RemovalItem::of(image, Vec::new()))
             .collect(),
         kept: images()
-            .filter(|image| asked.contains(&image.digest) && !going.contains(&image.digest))
-            .map(|image| Line::of(image, needs(image.digest, asked)))
+            .filter(|image| requested.contains(&image.digest) && !going.contains(&image.digest))
+            .map(|image| RemovalItem::of(image, needs(image.digest, requested)))
             .collect(),
     }
 }

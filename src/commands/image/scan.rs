@@ -146,7 +146,7 @@ async fn scanned(
 ) -> Result<Scan> {
     let mut scan = match scan::find(clients, repository, digest).await? {
         Some(found) => found,
-        None => begun(clients, repository, digest).await?,
+        None => start(clients, repository, digest).await?,
     };
     if scan.status.is_pending() && wait {
         let task = ctx.progress.spinner(format!("scanning {digest}"));
@@ -182,7 +182,7 @@ async fn scanned(
 }
 
 /// Asks for a scan. One that is said to be complete is read: the answer itself has no findings.
-async fn begun(clients: &Clients, repository: &str, digest: Digest) -> Result<Scan> {
+async fn start(clients: &Clients, repository: &str, digest: Digest) -> Result<Scan> {
     let requested = scan::start(clients, repository, digest).await?;
     if !requested.status.is_done() {
         return Ok(requested);

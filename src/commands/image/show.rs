@@ -30,7 +30,7 @@ pub struct ShowArgs {
 
 /// One image.
 #[derive(Debug, Serialize)]
-pub struct Shown {
+pub struct ImageDetails {
     repository: String,
     digest: Digest,
     tags: Vec<String>,
@@ -74,7 +74,7 @@ struct LayerView {
     media_type: String,
 }
 
-pub(super) async fn run(ctx: &Context, args: &ShowArgs) -> Result<Shown> {
+pub(super) async fn run(ctx: &Context, args: &ShowArgs) -> Result<ImageDetails> {
     let project = ctx.project()?;
     let clients = ctx.aws_of(&project).await?;
     let platform = infra::platform(clients, &project).await?;
@@ -93,7 +93,7 @@ pub(super) async fn run(ctx: &Context, args: &ShowArgs) -> Result<Shown> {
     let inventory = Inventory::read_permitted(ctx, clients, &project, &platform).await?;
     let image = ecr::choose(&inventory.images, &inventory.repository, &reference)?;
     let platforms = content::platforms(clients, &inventory.repository, image).await?;
-    Ok(Shown {
+    Ok(ImageDetails {
         repository: inventory.repository.clone(),
         digest: image.digest,
         tags: image.tags.clone(),
@@ -111,8 +111,8 @@ pub(super) async fn run(ctx: &Context, args: &ShowArgs) -> Result<Shown> {
     })
 }
 
-impl From<content::Platform> for PlatformView {
-    fn from(platform: content::Platform) -> Self {
+impl From<content::PlatformImage> for PlatformView {
+    fn from(platform: content::PlatformImage) -> Self {
         let layers = platform.layers.into_iter().map(|layer| LayerView {
             digest: layer.digest,
             size: layer.size,
@@ -135,7 +135,7 @@ fn line(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
     writeln!(f, "{label:11}{}", clean(text).replace('\n', " "))
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for ImageDetails {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         line(f, "image", &self.repository)?;
         line(f, "digest", &self.digest.to_string())?;

@@ -25,7 +25,7 @@ pub struct LineageReport {
     /// Git commits.
     pub commits: Vec<String>,
     /// The jobs that made it.
-    pub jobs: Vec<Job>,
+    pub jobs: Vec<LineageJob>,
     /// What serves it now.
     pub endpoint: Option<ServedBy>,
 }
@@ -41,7 +41,7 @@ pub struct DataVersion {
 
 /// A job.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Job {
+pub struct LineageJob {
     /// Its name.
     pub name: String,
     /// `TrainingJob` or `ProcessingJob`.
@@ -96,11 +96,11 @@ impl LineageReport {
         if images.is_empty() {
             images.extend(version.image.clone());
         }
-        let mut jobs: Vec<Job> = graph
+        let mut jobs: Vec<LineageJob> = graph
             .ascendants
             .iter()
             .filter(|entity| entity.kind == "TrialComponent")
-            .map(|entity| Job {
+            .map(|entity| LineageJob {
                 name: entity
                     .source
                     .as_deref()

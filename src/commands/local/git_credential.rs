@@ -28,14 +28,14 @@ pub struct GitCredential {
 }
 
 pub(super) async fn run(ctx: &Context, args: &GitCredentialArgs) -> Result<GitCredential> {
-    let mut asked = BTreeMap::new();
+    let mut requested = BTreeMap::new();
     for line in std::io::stdin().lines() {
         let line = line.context("cannot read what git asks for")?;
         if let Some((key, value)) = line.split_once('=') {
-            asked.insert(key.to_owned(), value.to_owned());
+            requested.insert(key.to_owned(), value.to_owned());
         }
     }
-    let of = |key: &str| asked.get(key).map_or("", String::as_str);
+    let of = |key: &str| requested.get(key).map_or("", String::as_str);
     let directory = args.state.directory(ctx);
     let found = if args.action == "get" {
         local::git_credential(

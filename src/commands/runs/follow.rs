@@ -23,7 +23,7 @@ pub struct Followed {
 
 /// What has been read so far.
 #[derive(Default)]
-struct State {
+struct FollowState {
     readers: BTreeMap<String, logs::Reader>,
     was_over: bool,
     said_waiting: bool,
@@ -37,7 +37,7 @@ pub(super) async fn until_over(
     step: Option<&str>,
     timestamps: bool,
 ) -> Result<Followed> {
-    let state = Mutex::new(State::default());
+    let state = Mutex::new(FollowState::default());
     let what = format!("the end of the run {}", runs::id(arn));
     let run = ctx
         .waiter

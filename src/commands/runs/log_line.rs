@@ -20,7 +20,7 @@ pub(super) struct LogLine {
 }
 
 impl LogLine {
-    pub(super) fn new(step: Option<&str>, event: logs::Event, timestamps: bool) -> Self {
+    pub(super) fn new(step: Option<&str>, event: logs::LogEvent, timestamps: bool) -> Self {
         Self {
             step: step.map(str::to_owned),
             time: event.time,

@@ -21,7 +21,7 @@ pub enum RunsReport {
     /// `runs list`
     List(RunList),
     /// `runs show`
-    Show(Box<Shown>),
+    Show(Box<RunDetails>),
     /// `runs logs`
     Logs(Logs),
     /// `runs logs --follow`: every line is printed already.
@@ -40,7 +40,7 @@ pub struct RunList {
 
 /// A run.
 #[derive(Debug, Serialize)]
-pub struct Shown {
+pub struct RunDetails {
     #[serde(flatten)]
     pub(super) run: Run,
     /// How long it took, or has taken so far.
@@ -131,7 +131,7 @@ fn note(step: &RunStep) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for RunDetails {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let run = &self.run;
         writeln!(f, "run       {}  {}", run.run, state(run.status.as_str()))?;

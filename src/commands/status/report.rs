@@ -22,7 +22,7 @@ pub struct StatusReport {
     /// The stacks.
     pub stacks: Vec<Stack>,
     /// The newest tagged image.
-    pub image: Option<Image>,
+    pub image: Option<NewestImage>,
     /// The newest version of the training data.
     pub data: Option<Data>,
     /// The last pipeline execution.
@@ -50,7 +50,7 @@ pub struct Stack {
 
 /// An image.
 #[derive(Debug, Serialize)]
-pub struct Image {
+pub struct NewestImage {
     /// Its tags.
     pub tags: Vec<String>,
     /// Its digest.

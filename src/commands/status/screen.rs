@@ -5,10 +5,10 @@ use std::fmt;
 use mlops_core::names::Version;
 use mlops_core::text::{clean, states, time};
 
-use super::report::{Image, StatusReport};
+use super::report::{NewestImage, StatusReport};
 use crate::aws::state::ModelApproval;
 
-impl Image {
+impl NewestImage {
     /// `sha256:1f2e3d4c5b6a, develop, commit 1234567890`: a tag of 40 hexadecimal digits is the
     /// commit, any other the branch.
     fn short(&self) -> String {
@@ -77,7 +77,7 @@ impl fmt::Display for StatusReport {
         line(
             f,
             "image",
-            &self.image.as_ref().map_or_else(none, Image::short),
+            &self.image.as_ref().map_or_else(none, NewestImage::short),
         )?;
         let data = self.data.as_ref().map_or_else(none, |data| {
             let version = data.version.as_deref();
@@ -148,7 +148,7 @@ mod tests {
                     status: Some("CREATE_COMPLETE".to_owned()),
                 })
                 .into(),
-            image: Some(Image {
+            image: Some(NewestImage {
                 tags: vec!["a1".repeat(20), "develop".to_owned()],
                 digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
             }),

@@ -21,10 +21,10 @@ pub(super) async fn data(
     clients: &Clients,
     project: &Project,
     bucket: &str,
-    asked: Option<&str>,
+    requested: Option<&str>,
 ) -> Result<(String, String)> {
     let dataset = project.dataset();
-    let version = match asked {
+    let version = match requested {
         Some(id) => datasets::resolve(&clients.s3, bucket, &dataset, id).await?,
         None => datasets::latest(&clients.s3, bucket, &dataset)
             .await?

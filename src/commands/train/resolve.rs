@@ -36,7 +36,7 @@ const STANDARD: &[&str] = &[
 
 /// The definition of a branch's head commit, or of the working tree.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct PipelineSource {
     branch: BranchName,
     commit: String,
     /// The git state of the working tree, if that is what runs.
@@ -48,7 +48,7 @@ pub(super) struct Source {
 
 /// What the definition and the command line ask for.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct RequestedParameters {
     given: BTreeMap<String, String>,
     /// The standard parameters that have to be found.
     missing: BTreeSet<&'static str>,
@@ -69,7 +69,7 @@ pub(super) fn source(
     project: &Project,
     branch: Option<&BranchName>,
     working_tree: bool,
-) -> Result<Source> {
+) -> Result<PipelineSource> {
     let repository = Repository::discover(&project.root)?;
     let tree = working_tree
         .then(|| Revision::read(project, branch, true))
@@ -106,7 +106,7 @@ pub(super) fn source(
         let lines: Vec<String> = problems.iter().map(|p| format!("\n  {p}")).collect();
         Failure::usage(format!("{place} of `{branch}` is wrong:{}", lines.concat()))
     })?;
-    Ok(Source {
+    Ok(PipelineSource {
         rule: Rule::of(&project.file.branches, &branch, pin.as_ref()),
         branch,
         commit,
@@ -117,11 +117,11 @@ pub(super) fn source(
 }
 
 /// Checks the parameters against the definition, as far as that needs no remote call.
-pub(super) fn wanted(
-    source: &Source,
+pub(super) fn check_parameters(
+    source: &PipelineSource,
     parameters: &[(String, String)],
     data_version: Option<&str>,
-) -> Result<Wanted> {
+) -> Result<RequestedParameters> {
     let mut given = BTreeMap::new();
     for (name, value) in parameters {
         if given.insert(name.clone(), value.clone()).is_some() {
@@ -147,7 +147,7 @@ pub(super) fn wanted(
     bind(&source.definition, &all)
         .map_err(|problems| Failure::usage(problems.join("\n  ")))
         .hint("set parameters with -p NAME=VALUE")?;
-    Ok(Wanted {
+    Ok(RequestedParameters {
         given,
         missing,
         data_version: data_version.map(str::to_owned),
@@ -159,8 +159,8 @@ pub(super) async fn start(
     ctx: &Context,
     clients: &Clients,
     project: &Project,
-    source: Source,
-    wanted: Wanted,
+    source: PipelineSource,
+    wanted: RequestedParameters,
 ) -> Result<Start> {
     let platform = infra::platform(clients, project).await?;
     let mut origin = Origin {
@@ -211,9 +211,9 @@ pub(super) async fn start(
         origin.image_why = Some(image.why.to_string());
     }
     if wanted.missing.contains("InputDataUri") || wanted.missing.contains("InputDataVersion") {
-        let asked = wanted.data_version.as_deref();
+        let requested = wanted.data_version.as_deref();
         let (version, uri) =
-            inputs::data(ctx, clients, project, &platform.data_bucket, asked).await?;
+            inputs::data(ctx, clients, project, &platform.data_bucket, requested).await?;
         set("InputDataUri", uri);
         set("InputDataVersion", version.clone());
         origin.data_version = Some(version);

@@ -7,17 +7,17 @@ pub const LIVE: &str = ", live";
 
 /// What a state means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum Meaning {
     Good,
     Pending,
     Bad,
 }
 
 /// The meaning of one of AWS's states or ours; `None` if it is neutral or unknown.
-pub(super) fn state_of(text: &str) -> Option<State> {
+pub(super) fn state_of(text: &str) -> Option<Meaning> {
     Some(match text.strip_suffix(LIVE).unwrap_or(text) {
         "Succeeded" | "Completed" | "COMPLETE" | "InService" | "Approved" | "ACTIVE"
-        | "created" | "updated" => State::Good,
+        | "created" | "updated" => Meaning::Good,
         "Executing"
         | "InProgress"
         | "Starting"
@@ -28,7 +28,7 @@ pub(super) fn state_of(text: &str) -> Option<State> {
         | "Pending"
         | "PENDING"
         | "IN_PROGRESS"
-        | "PendingManualApproval" => State::Pending,
+        | "PendingManualApproval" => Meaning::Pending,
         "Failed"
         | "FAILED"
         | "Refused"
@@ -36,10 +36,10 @@ pub(super) fn state_of(text: &str) -> Option<State> {
         | "Stopped"
         | "RollingBack"
         | "UpdateRollbackFailed"
-        | "OutOfService" => State::Bad,
-        stack if stack.contains("ROLLBACK") || stack.ends_with("_FAILED") => State::Bad,
-        stack if stack.ends_with("_IN_PROGRESS") => State::Pending,
-        stack if stack.ends_with("_COMPLETE") => State::Good,
+        | "OutOfService" => Meaning::Bad,
+        stack if stack.contains("ROLLBACK") || stack.ends_with("_FAILED") => Meaning::Bad,
+        stack if stack.ends_with("_IN_PROGRESS") => Meaning::Pending,
+        stack if stack.ends_with("_COMPLETE") => Meaning::Good,
         _ => return None,
     })
 }
@@ -49,9 +49,9 @@ pub fn state(text: &str) -> String {
     let text = clean(text);
     let styled = console::style(&text);
     match state_of(&text) {
-        Some(State::Good) => styled.green().to_string(),
-        Some(State::Pending) => styled.yellow().to_string(),
-        Some(State::Bad) => styled.red().bold().to_string(),
+        Some(Meaning::Good) => styled.green().to_string(),
+        Some(Meaning::Pending) => styled.yellow().to_string(),
+        Some(Meaning::Bad) => styled.red().bold().to_string(),
         None => text,
     }
 }
@@ -71,12 +71,12 @@ mod tests {
 
     #[test]
     fn states_of_stacks_are_read_by_their_endings() {
-        assert_eq!(state_of("UPDATE_ROLLBACK_COMPLETE"), Some(State::Bad));
-        assert_eq!(state_of("CREATE_COMPLETE"), Some(State::Good));
-        assert_eq!(state_of("UPDATE_IN_PROGRESS"), Some(State::Pending));
-        assert_eq!(state_of("DELETE_FAILED"), Some(State::Bad));
+        assert_eq!(state_of("UPDATE_ROLLBACK_COMPLETE"), Some(Meaning::Bad));
+        assert_eq!(state_of("CREATE_COMPLETE"), Some(Meaning::Good));
+        assert_eq!(state_of("UPDATE_IN_PROGRESS"), Some(Meaning::Pending));
+        assert_eq!(state_of("DELETE_FAILED"), Some(Meaning::Bad));
         assert_eq!(state_of("develop"), None);
-        assert_eq!(state_of("Approved, live"), Some(State::Good));
+        assert_eq!(state_of("Approved, live"), Some(Meaning::Good));
     }
 
     #[test]

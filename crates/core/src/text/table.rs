@@ -4,7 +4,7 @@
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use console::measure_text_width as width;
 
-use super::state::{State, state_of};
+use super::state::{Meaning, state_of};
 use super::{WIDTH, clean};
 
 /// Spaces between two columns.
@@ -78,9 +78,9 @@ fn render(
 
 fn colored(cell: Cell, text: &str) -> Cell {
     match state_of(text) {
-        Some(State::Good) => cell.fg(Color::Green),
-        Some(State::Pending) => cell.fg(Color::Yellow),
-        Some(State::Bad) => cell.fg(Color::Red).add_attribute(Attribute::Bold),
+        Some(Meaning::Good) => cell.fg(Color::Green),
+        Some(Meaning::Pending) => cell.fg(Color::Yellow),
+        Some(Meaning::Bad) => cell.fg(Color::Red).add_attribute(Attribute::Bold),
         None => cell,
     }
 }

@@ -265,7 +265,7 @@ impl Tools<'_> {
             .filter(|line| !line.trim().is_empty())
             .collect();
         let tail = lines[lines.len().saturating_sub(5)..].join("\n");
-        let hint = pip::Trouble::in_log(&self.home.join(PIP_LOG));
+        let hint = pip::NetworkProblem::in_log(&self.home.join(PIP_LOG));
         let hint = hint.map(|trouble| {
             format!(
                 "\nhint: {}, then start the local cloud again",

@@ -18,7 +18,7 @@ use super::super::requirements::normalized;
 
 /// The contents of a directory of installed packages.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub(super) struct InstalledTree {
     /// Relative paths, sorted.
     entries: BTreeMap<PathBuf, Kind>,
     /// Normalized name and version of each package.
@@ -40,7 +40,7 @@ enum Kind {
     },
 }
 
-impl Tree {
+impl InstalledTree {
     /// Reads a directory created by `pip install --target`.
     pub(super) fn read(root: &Path) -> Result<Self> {
         let mut tree = Self::default();
@@ -397,7 +397,7 @@ mod tests {
                     "../../bin/run,sha256={python},9\n../../bin/own,sha256={python},8\n{info}/direct_url.json,sha256={python},1\n{info}/RECORD,,\nsome_pack/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n"
                 ),
             );
-            let tree = Tree::read(root.path()).unwrap();
+            let tree = InstalledTree::read(root.path()).unwrap();
             let mut layer = Writer::new(Vec::new(), flate2::Compression::fast());
             tree.write(root.path(), Path::new(""), &mut layer, || {})
                 .unwrap();

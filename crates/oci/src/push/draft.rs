@@ -37,7 +37,7 @@ pub async fn push_draft(
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|index| (sizes[*index] > SMALL, std::cmp::Reverse(sizes[*index])));
     let draft = Arc::new(draft);
-    let stop = Stop(Arc::clone(&draft));
+    let stop = StopOnDrop(Arc::clone(&draft));
     // Every byte is read and sent. Both count as progress until the compressed size of a layer is
     // known.
     let whole = AtomicU64::new(2 * sizes.iter().sum::<u64>());
@@ -92,9 +92,9 @@ pub async fn push_draft(
 }
 
 /// Stops the compression if the push ends first.
-struct Stop(Arc<Draft>);
+struct StopOnDrop(Arc<Draft>);
 
-impl Drop for Stop {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.stop();
     }

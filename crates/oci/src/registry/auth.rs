@@ -71,11 +71,11 @@ pub(super) struct Authorizer {
     login: Login,
     /// False over plain HTTP to another machine: the login is never sent.
     may_send: bool,
-    state: Mutex<State>,
+    state: Mutex<AuthState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct AuthState {
     /// Number of the current authorization, so that of many refused requests only one renews it.
     generation: u64,
     header: Option<HeaderValue>,
@@ -186,7 +186,7 @@ impl Authorizer {
         Ok(true)
     }
 
-    async fn renew(&self, state: &mut State, http: &Http) -> Result<()> {
+    async fn renew(&self, state: &mut AuthState, http: &Http) -> Result<()> {
         let (scheme, secret, life) = match (&state.bearer, &self.login) {
             (_, Login::Bearer(token)) => ("Bearer", token.clone(), None),
             (Some(challenge), _) => {

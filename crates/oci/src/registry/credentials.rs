@@ -107,7 +107,7 @@ impl Credentials {
         let own = keys.iter().find_map(|key| file.helpers.get(key));
         let helper = own.or((!file.store.is_empty()).then_some(&file.store));
         if let Some(helper) = helper
-            && let Some(login) = self.ask(helper, server).await?
+            && let Some(login) = self.run_helper(helper, server).await?
         {
             return Ok(Some(login));
         }
@@ -119,7 +119,7 @@ impl Credentials {
     }
 
     /// Runs a credential helper; `None` if it has no login for the server.
-    async fn ask(&self, name: &str, server: &str) -> Result<Option<Login>> {
+    async fn run_helper(&self, name: &str, server: &str) -> Result<Option<Login>> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if name.is_empty() || !name.bytes().all(plain) {
             bail!("`{name}` in the Docker configuration file names no credential helper");

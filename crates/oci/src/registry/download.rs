@@ -36,11 +36,11 @@ pub(super) async fn blob(
     let written = writer.await?;
     // Prefer the writer's error; without one, report why nothing was received.
     let result = match (fetched, written) {
-        (Err(Stop::Writer) | Ok(()), Err(error)) => {
+        (Err(FetchError::Writer) | Ok(()), Err(error)) => {
             Err(error.context(format!("cannot write {}", into.display())))
         }
-        (Err(Stop::Writer), Ok(())) => Err(anyhow!("{digest} has more than {size} bytes")),
-        (Err(Stop::Error(error)), _) => Err(error),
+        (Err(FetchError::Writer), Ok(())) => Err(anyhow!("{digest} has more than {size} bytes")),
+        (Err(FetchError::Failed(error)), _) => Err(error),
         (Ok(()), Ok(())) => Ok(()),
     };
     if result.is_err() {
@@ -51,15 +51,15 @@ pub(super) async fn blob(
 }
 
 /// Why fetching stopped.
-enum Stop {
+enum FetchError {
     /// The writer has ended.
     Writer,
-    Error(anyhow::Error),
+    Failed(anyhow::Error),
 }
 
-impl From<anyhow::Error> for Stop {
+impl From<anyhow::Error> for FetchError {
     fn from(error: anyhow::Error) -> Self {
-        Self::Error(error)
+        Self::Failed(error)
     }
 }
 
@@ -96,7 +96,7 @@ async fn fetch(
     size: u64,
     sender: mpsc::Sender<Bytes>,
     advance: &(dyn Fn(u64) + Sync),
-) -> Result<(), Stop> {
+) -> Result<(), FetchError> {
     let mut attempts = Attempts::default();
     let mut received = 0;
     loop {
@@ -119,8 +119,8 @@ async fn fetch(
                 );
             }
             Ok(()) => {}
-            Err(Stop::Writer) => return Err(Stop::Writer),
-            Err(Stop::Error(error)) => {
+            Err(FetchError::Writer) => return Err(FetchError::Writer),
+            Err(FetchError::Failed(error)) => {
                 if received > before {
                     attempts.reset();
                 }
@@ -136,7 +136,7 @@ async fn body(
     received: &mut u64,
     sender: &mpsc::Sender<Bytes>,
     advance: &(dyn Fn(u64) + Sync),
-) -> Result<(), Stop> {
+) -> Result<(), FetchError> {
     loop {
         let chunk = tokio::time::timeout(PATIENCE, response.chunk())
             .await
@@ -151,7 +151,7 @@ async fn body(
         *skip -= known as u64;
         chunk = chunk.slice(known..);
         let count = chunk.len() as u64;
-        sender.send(chunk).await.map_err(|_| Stop::Writer)?;
+        sender.send(chunk).await.map_err(|_| FetchError::Writer)?;
         *received += count;
         advance(count);
     }

@@ -67,7 +67,7 @@ impl Http {
     }
 
     /// Whether a server has answered any request.
-    pub(super) fn has_answered(&self) -> bool {
+    pub(super) fn has_responded(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
 

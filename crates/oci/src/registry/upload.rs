@@ -54,7 +54,7 @@ enum Started {
 }
 
 /// Why an attempt ended.
-enum Trouble {
+enum UploadError {
     /// Transient; retry.
     Passing {
         error: Error,
@@ -65,11 +65,11 @@ enum Trouble {
     /// The registry does not know the upload, or rejects its bytes.
     Lost(Error),
     /// The registry is still writing what the broken connection sent, or has another part of it.
-    Elsewhere(Error),
+    OffsetConflict(Error),
     Final(Error),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for UploadError {
     fn from(error: Error) -> Self {
         Self::Final(error)
     }
@@ -88,7 +88,7 @@ impl Registry {
         let sent = Arc::new(AtomicU64::new(0));
         let mut attempts = Attempts::default();
         let mut session: Option<Session> = None;
-        let (mut first, mut elsewhere, mut furthest) = (true, 0, 0);
+        let (mut first, mut conflicts, mut furthest) = (true, 0, 0);
         loop {
             let current = match session.take() {
                 Some(session) => session,
@@ -111,23 +111,25 @@ impl Registry {
             let url = current.url.clone();
             // A restarted upload is not progress: it may break at the same offset each time.
             furthest = current.offset.max(furthest);
-            let error = match self.rest(current, blob, &sent, position).await {
+            let error = match self.send_rest(current, blob, &sent, position).await {
                 Ok(()) => return Ok(Stored::Sent(sent.load(Ordering::Relaxed))),
-                Err(Trouble::Final(error)) => {
+                Err(UploadError::Final(error)) => {
                     self.cancel(&url).await;
                     return Err(error);
                 }
-                Err(Trouble::LoggedIn) if attempts.may_log_in() => None,
-                Err(Trouble::LoggedIn) => Some((anyhow!("the registry refuses its login"), None)),
-                Err(Trouble::Passing { error, after }) => Some((error, after)),
-                Err(Trouble::Lost(error)) => {
+                Err(UploadError::LoggedIn) if attempts.may_log_in() => None,
+                Err(UploadError::LoggedIn) => {
+                    Some((anyhow!("the registry refuses its login"), None))
+                }
+                Err(UploadError::Passing { error, after }) => Some((error, after)),
+                Err(UploadError::Lost(error)) => {
                     attempts.pause(error, None).await?;
                     continue;
                 }
-                Err(Trouble::Elsewhere(error)) => {
+                Err(UploadError::OffsetConflict(error)) => {
                     attempts.pause(error, None).await?;
-                    elsewhere += 1;
-                    if elsewhere % 3 == 0 {
+                    conflicts += 1;
+                    if conflicts % 3 == 0 {
                         self.cancel(&url).await;
                         continue;
                     }
@@ -137,7 +139,7 @@ impl Registry {
             if let Some((error, after)) = error {
                 attempts.pause(error, after).await?;
             }
-            session = self.where_is(&url, blob.size).await;
+            session = self.query(&url, blob.size).await;
             if session.as_ref().is_some_and(|now| now.offset > furthest) {
                 attempts.reset();
             }
@@ -183,7 +185,7 @@ impl Registry {
     }
 
     /// Queries how much of an upload was received; `None` if the registry does not report it.
-    async fn where_is(&self, url: &Url, size: u64) -> Option<Session> {
+    async fn query(&self, url: &Url, size: u64) -> Option<Session> {
         let response = self.request(Method::GET, url.clone(), |r| r).await.ok()?;
         if response.status() != StatusCode::NO_CONTENT {
             return None;
@@ -202,13 +204,13 @@ impl Registry {
     }
 
     /// Sends the missing bytes of a blob, and completes the upload.
-    async fn rest(
+    async fn send_rest(
         &self,
         session: Session,
         blob: &Blob,
         sent: &Arc<AtomicU64>,
         position: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), UploadError> {
         let mut url = session.url;
         let resumed = session.offset > 0;
         let mut left = Some(session.offset);
@@ -225,7 +227,7 @@ impl Registry {
                     )
                     .await?;
                 if response.status() != StatusCode::ACCEPTED {
-                    return Err(trouble(blob, response, true).await);
+                    return Err(classify(blob, response, true).await);
                 }
                 url = self
                     .location(response.url(), response.headers())?
@@ -241,7 +243,7 @@ impl Registry {
         if response.status() == StatusCode::CREATED {
             Ok(())
         } else {
-            Err(trouble(blob, response, resumed).await)
+            Err(classify(blob, response, resumed).await)
         }
     }
 
@@ -254,7 +256,7 @@ impl Registry {
         from: Option<u64>,
         sent: &Arc<AtomicU64>,
         position: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<Response, Trouble> {
+    ) -> Result<Response, UploadError> {
         let authorization = self.auth.authorization(&self.http).await?;
         let client = self.http.client(url)?;
         let length = from.map_or(0, |from| blob.size - from);
@@ -283,9 +285,9 @@ impl Registry {
         });
         let answer = watched.await;
         if let Some(error) = flow.failure() {
-            return Err(Trouble::Final(error));
+            return Err(UploadError::Final(error));
         }
-        let response = answer.map_err(|error| Trouble::Passing {
+        let response = answer.map_err(|error| UploadError::Passing {
             error: error.context(format!("the upload of {} broke off", blob.digest)),
             after: None,
         })?;
@@ -296,30 +298,30 @@ impl Registry {
                 .refused(&self.http, &authorization, response.headers())
                 .await?
         {
-            return Err(Trouble::LoggedIn);
+            return Err(UploadError::LoggedIn);
         }
         Ok(response)
     }
 }
 
 /// Classifies an unexpected response to an upload.
-async fn trouble(blob: &Blob, response: Response, resumed: bool) -> Trouble {
+async fn classify(blob: &Blob, response: Response, resumed: bool) -> UploadError {
     let status = response.status();
     let after = retry_after(&response);
     let error = refused(&format!("cannot upload {}", blob.digest), response).await;
     let lost = status == StatusCode::NOT_FOUND && !format!("{error}").contains("NAME_UNKNOWN");
     if is_passing(status) {
-        Trouble::Passing { error, after }
+        UploadError::Passing { error, after }
     } else if lost || (resumed && status == StatusCode::BAD_REQUEST) {
         // A registry may have less of a broken upload than it reports.
-        Trouble::Lost(error)
+        UploadError::Lost(error)
     } else if matches!(
         status,
         StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::CONFLICT
     ) {
-        Trouble::Elsewhere(error)
+        UploadError::OffsetConflict(error)
     } else {
-        Trouble::Final(error)
+        UploadError::Final(error)
     }
 }
 

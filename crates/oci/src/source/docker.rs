@@ -9,7 +9,7 @@ use mlops_core::error::Hint;
 use serde::Deserialize;
 use tempfile::TempPath;
 
-use super::draft::{Draft, Format, Layer};
+use super::draft::{Draft, Format, SourceLayer};
 use super::name::{NamedImage, choose_by_name};
 use crate::Digest;
 use crate::archive::{Archive, Location};
@@ -77,7 +77,7 @@ pub(super) fn read(archive: &Archive, name: Option<&str>, scratch: Vec<TempPath>
     let mut layers = Vec::new();
     for (name, diff_id) in saved.layers.iter().zip(diff_ids) {
         let place = archive.place(name)?;
-        layers.push(Layer {
+        layers.push(SourceLayer {
             name: name.clone(),
             path: archive.path().to_owned(),
             format: sniff(archive, place)

@@ -30,7 +30,7 @@ pub struct Options {
 pub struct Draft {
     /// The bytes of its configuration, unchanged.
     config: Vec<u8>,
-    layers: Vec<Layer>,
+    layers: Vec<SourceLayer>,
     base: Option<String>,
     /// Whether the push has ended.
     stopped: AtomicBool,
@@ -42,7 +42,7 @@ pub struct Draft {
 
 /// A layer of the source.
 #[derive(Debug)]
-pub(super) struct Layer {
+pub(super) struct SourceLayer {
     /// Its name in messages.
     pub(super) name: String,
     /// Its file.
@@ -64,7 +64,7 @@ pub(super) enum Format {
 impl Draft {
     pub(super) fn new(
         config: Vec<u8>,
-        layers: Vec<Layer>,
+        layers: Vec<SourceLayer>,
         base: Option<String>,
         scratch: Vec<TempPath>,
     ) -> Self {
@@ -187,7 +187,7 @@ impl Draft {
     }
 }
 
-impl Layer {
+impl SourceLayer {
     fn shown(&self) -> String {
         format!("{} in {}", self.name, self.path.display())
     }

@@ -12,26 +12,26 @@ pub(crate) struct NamedImage<'a, T> {
     pub(crate) names: Vec<&'a str>,
 }
 
-/// The images that `asked` names, or all; `same` decides whether two entries are one image. The exact
+/// The images that `wanted` names, or all; `same` decides whether two entries are one image. The exact
 /// spelling comes first, then other spellings of the same name, then a tag alone.
 pub(crate) fn choose_by_name<T: Copy>(
     all: &[NamedImage<'_, T>],
-    asked: Option<&str>,
+    wanted: Option<&str>,
     same: impl Fn(T, T) -> bool,
 ) -> Vec<T> {
     let find = |means: &dyn Fn(&str) -> bool| {
         let mut found: Vec<T> = Vec::new();
         for named in all {
-            let meant = asked.is_none() || named.names.iter().any(|name| means(name));
+            let meant = wanted.is_none() || named.names.iter().any(|name| means(name));
             if meant && !found.iter().any(|other| same(*other, named.image)) {
                 found.push(named.image);
             }
         }
         found
     };
-    let asked = asked.unwrap_or_default();
-    let whole = normal(asked);
-    let exact = find(&|name| name == asked);
+    let wanted = wanted.unwrap_or_default();
+    let whole = normal(wanted);
+    let exact = find(&|name| name == wanted);
     if !exact.is_empty() {
         return exact;
     }
@@ -41,7 +41,7 @@ pub(crate) fn choose_by_name<T: Copy>(
     }
     find(&|name| {
         name.parse::<ImageReference>()
-            .is_ok_and(|name| name.tag.is_some_and(|tag| tag.as_str() == asked))
+            .is_ok_and(|name| name.tag.is_some_and(|tag| tag.as_str() == wanted))
     })
 }
 
@@ -60,7 +60,7 @@ fn normal(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn chosen(names: &[&[&'static str]], asked: Option<&str>) -> Vec<usize> {
+    fn chosen(names: &[&[&'static str]], wanted: Option<&str>) -> Vec<usize> {
         let all: Vec<_> = names
             .iter()
             .enumerate()
@@ -69,12 +69,12 @@ mod tests {
                 names: names.to_vec(),
             })
             .collect();
-        choose_by_name(&all, asked, |one, other| one == other)
+        choose_by_name(&all, wanted, |one, other| one == other)
     }
 
     #[test]
     fn every_spelling_of_a_name_means_the_image() {
-        for (stored, asked) in [
+        for (stored, wanted) in [
             ("docker.io/team/app:1", "team/app:1"),
             ("docker.io/team/app:1", "docker.io/team/app:1"),
             ("docker.io/team/app:1", "index.docker.io/team/app:1"),
@@ -87,12 +87,12 @@ mod tests {
             ("1.0", "1.0"),
         ] {
             assert_eq!(
-                chosen(&[&["x:y"], &[stored]], Some(asked)),
+                chosen(&[&["x:y"], &[stored]], Some(wanted)),
                 [1],
-                "{stored} {asked}"
+                "{stored} {wanted}"
             );
         }
-        for (stored, asked) in [
+        for (stored, wanted) in [
             ("docker.io/team/app:1", "app:1"),
             ("docker.io/team/app:1", "other/app:1"),
             ("docker.io/team/app:1", "team/app"),
@@ -100,8 +100,8 @@ mod tests {
             ("localhost/app:1", "app:1"),
         ] {
             assert!(
-                chosen(&[&[stored]], Some(asked)).is_empty(),
-                "{stored} {asked}"
+                chosen(&[&[stored]], Some(wanted)).is_empty(),
+                "{stored} {wanted}"
             );
         }
     }

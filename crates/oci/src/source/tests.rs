@@ -408,18 +408,24 @@ fn a_text_is_a_path_before_it_is_a_name() {
     let path = files.write("image.tar", b"x");
     let path = path.to_str().unwrap();
     let both: &[&str] = &["docker", "podman"];
-    assert_eq!(asked(path).unwrap(), Asked::File(path, None));
+    assert_eq!(parse_name(path).unwrap(), SourceName::File(path, None));
     for text in [format!("{path}:a:b"), format!("docker-archive:{path}:a:b")] {
-        assert_eq!(asked(&text).unwrap(), Asked::File(path, Some("a:b")));
+        assert_eq!(
+            parse_name(&text).unwrap(),
+            SourceName::File(path, Some("a:b"))
+        );
     }
-    assert_eq!(asked("img:v1").unwrap(), Asked::Store("img:v1", both));
     assert_eq!(
-        asked("docker-daemon:img:v1").unwrap(),
-        Asked::Store("img:v1", &["docker"])
+        parse_name("img:v1").unwrap(),
+        SourceName::Store("img:v1", both)
     );
     assert_eq!(
-        asked("containers-storage:img").unwrap(),
-        Asked::Store("img", &["podman"])
+        parse_name("docker-daemon:img:v1").unwrap(),
+        SourceName::Store("img:v1", &["docker"])
+    );
+    assert_eq!(
+        parse_name("containers-storage:img").unwrap(),
+        SourceName::Store("img", &["podman"])
     );
     for text in [
         "/none",
@@ -429,7 +435,7 @@ fn a_text_is_a_path_before_it_is_a_name() {
         "oci:none",
         "docker-archive:none",
     ] {
-        let error = asked(text).unwrap_err();
+        let error = parse_name(text).unwrap_err();
         assert!(
             error.to_string().contains("there is no file or directory"),
             "{error}"

@@ -100,7 +100,7 @@ async fn addresses(ctx: &Context, args: &ValidateArgs) -> Result<(Vec<String>, &
         let format = args.format.or_else(|| by_suffix(&remote)).ok_or_else(|| {
             Failure::usage("the format of remote data must be said with --format")
         })?;
-        return Ok((remote, spelled(format)));
+        return Ok((remote, name_of(format)));
     }
     let (sources, format) = sources::open(ctx, &local, args.format).await?;
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
@@ -122,7 +122,7 @@ async fn addresses(ctx: &Context, args: &ValidateArgs) -> Result<(Vec<String>, &
         .hint("leave --on out to validate here, or write the data as Parquet");
     };
     let data = data.iter().map(|path| address(ctx, Path::new(path)));
-    Ok((data.collect::<Result<_>>()?, spelled(format)))
+    Ok((data.collect::<Result<_>>()?, name_of(format)))
 }
 
 /// The directory above the partitions: Spark makes columns of a whole tree only.
@@ -168,7 +168,7 @@ fn by_suffix(data: &[String]) -> Option<DataFormat> {
     }
 }
 
-fn spelled(format: DataFormat) -> &'static str {
+fn name_of(format: DataFormat) -> &'static str {
     match format {
         DataFormat::Csv => "csv",
         DataFormat::Jsonl => "jsonl",

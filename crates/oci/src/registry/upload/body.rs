@@ -52,7 +52,7 @@ pub(super) fn body(blob: &Blob, from: u64, flow: &Arc<Flow>) -> Result<Body> {
             Ok(Body::from(rest))
         }
         Content::File { path, offset } => {
-            let part = Part {
+            let part = FilePart {
                 path: path.clone(),
                 offset: *offset,
                 size: blob.size,
@@ -63,7 +63,7 @@ pub(super) fn body(blob: &Blob, from: u64, flow: &Arc<Flow>) -> Result<Body> {
         Content::Extents(extents) => {
             let (extents, size) = (extents.clone(), blob.size);
             Ok(stream(flow, move |sender| {
-                hand_out(&extents, from, size, sender)
+                send_extents(&extents, from, size, sender)
             }))
         }
     }
@@ -92,7 +92,7 @@ fn stream(
 
 /// Sends what was compressed here, from byte `from` on. It was hashed during compression, and the
 /// registry hashes it again: hashing once more would cost as much as the upload.
-fn hand_out(
+fn send_extents(
     extents: &Extents,
     from: u64,
     size: u64,
@@ -137,14 +137,14 @@ impl Stream for Chunks {
 }
 
 /// A part of a file with an expected digest.
-struct Part {
+struct FilePart {
     path: PathBuf,
     offset: u64,
     size: u64,
     digest: Digest,
 }
 
-impl Part {
+impl FilePart {
     /// Reads and hashes all of it, and sends what follows `from`; the last chunk only after verifying
     /// the digest. Returns without an error if the receiver is gone.
     fn read(&self, from: u64, sender: &mpsc::Sender<std::io::Result<Bytes>>) -> Result<()> {
@@ -197,7 +197,7 @@ impl Part {
 mod tests {
     use super::*;
 
-    fn read(part: &Part, from: u64) -> (Result<()>, Vec<u8>) {
+    fn read(part: &FilePart, from: u64) -> (Result<()>, Vec<u8>) {
         let (sender, mut receiver) = mpsc::channel(64);
         let result = part.read(from, &sender);
         drop(sender);
@@ -208,14 +208,14 @@ mod tests {
         (result, bytes)
     }
 
-    fn part(size: usize) -> (tempfile::NamedTempFile, Vec<u8>, Part) {
+    fn part(size: usize) -> (tempfile::NamedTempFile, Vec<u8>, FilePart) {
         let bytes: Vec<u8> = (0..size + 10)
             .map(|i| u8::try_from(i % 251).unwrap())
             .collect();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
         let bytes = bytes[10..].to_vec();
-        let part = Part {
+        let part = FilePart {
             path: file.path().to_owned(),
             offset: 10,
             size: size as u64,

@@ -47,8 +47,8 @@ pub(super) fn settings(users: &[String]) -> Vec<String> {
 /// `spark-submit`: that of the flag, of `SPARK_HOME`, on PATH, or of a Python that has pyspark.
 pub(super) async fn command(ctx: &Context, flag: Option<&Path>) -> Result<Command> {
     let found = match (flag, &ctx.config.spark_home) {
-        (Some(program), _) => Some(there("--spark-submit", program.to_owned())?),
-        (None, Some(home)) => Some(there("SPARK_HOME", home.join("bin/spark-submit"))?),
+        (Some(program), _) => Some(require_file("--spark-submit", program.to_owned())?),
+        (None, Some(home)) => Some(require_file("SPARK_HOME", home.join("bin/spark-submit"))?),
         (None, None) => ctx.config.program("spark-submit"),
     };
     let command = match found {
@@ -56,7 +56,7 @@ pub(super) async fn command(ctx: &Context, flag: Option<&Path>) -> Result<Comman
         None => of_python(ctx).await?,
     };
     let java = match &ctx.config.java_home {
-        Some(home) => Some(there("JAVA_HOME", home.join("bin/java"))?),
+        Some(home) => Some(require_file("JAVA_HOME", home.join("bin/java"))?),
         None => ctx.config.program("java"),
     };
     if java.is_none() {
@@ -66,7 +66,7 @@ pub(super) async fn command(ctx: &Context, flag: Option<&Path>) -> Result<Comman
     Ok(command)
 }
 
-fn there(named_by: &str, program: PathBuf) -> Result<PathBuf> {
+fn require_file(named_by: &str, program: PathBuf) -> Result<PathBuf> {
     if program.is_file() {
         return Ok(program);
     }
@@ -111,10 +111,10 @@ pub(super) async fn run(ctx: &Context, mut command: Command, whole_files: bool) 
     // spark-submit hands on the program's stderr as its own stdout.
     let (mut program, mut spark) = (Log::default(), Log::default());
     let (first, second) = tokio::join!(
-        hear(child.stdout.take(), &mut program, |line| ctx
+        read_lines(child.stdout.take(), &mut program, |line| ctx
             .progress
             .detail(line)),
-        hear(child.stderr.take(), &mut spark, |line| say(
+        read_lines(child.stderr.take(), &mut spark, |line| report_stage(
             ctx, &mut task, line
         )),
     );
@@ -145,24 +145,24 @@ pub(super) async fn run(ctx: &Context, mut command: Command, whole_files: bool) 
 }
 
 /// Reads to the end.
-async fn hear(
+async fn read_lines(
     pipe: Option<impl AsyncRead + Unpin>,
     log: &mut Log,
-    mut say: impl FnMut(&str),
+    mut on_line: impl FnMut(&str),
 ) -> std::io::Result<()> {
     let Some(mut pipe) = pipe else { return Ok(()) };
     let mut buffer = vec![0; 8 * 1024];
     loop {
         let count = pipe.read(&mut buffer).await?;
         if count == 0 {
-            log.take(b"\n", &mut say);
+            log.take(b"\n", &mut on_line);
             return Ok(());
         }
-        log.take(&buffer[..count], &mut say);
+        log.take(&buffer[..count], &mut on_line);
     }
 }
 
-fn say(ctx: &Context, task: &mut Task, line: &str) {
+fn report_stage(ctx: &Context, task: &mut Task, line: &str) {
     match stage(line) {
         Some((done, all)) => {
             let percent = done * 10 / all.max(1) * 10;

@@ -41,9 +41,7 @@ pub(crate) async fn of_working_tree(
 ) -> Result<BranchImage> {
     let (image, base) = built(ctx, project, revision, !ctx.config.is_local()).await?;
     revision.require_unchanged(project, true)?;
-    let uri: ImageReference = aws::ecr::repository_uri(clients, repository)
-        .await?
-        .parse()?;
+    let uri = aws::ecr::repository_uri(clients, repository).await?;
     let registry = ctx.registry(clients).await?;
     if !registry.is_local() {
         refuse_without_system(base.as_deref())?;

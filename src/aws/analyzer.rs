@@ -7,7 +7,7 @@ use mlops_core::error::{Failure, Hint};
 use mlops_core::names::ImageTag;
 use mlops_oci::cache::Cache;
 use mlops_oci::push::{Pushed, Target, push};
-use mlops_oci::registry::Registry;
+use mlops_oci::registry::{ImageReference, Registry};
 use mlops_oci::{Image, analyzer};
 
 use super::{Clients, ecr};
@@ -17,7 +17,7 @@ use crate::progress::Progress;
 #[derive(Debug)]
 pub struct AnalyzerImage {
     /// Its address, by digest.
-    pub uri: String,
+    pub uri: ImageReference,
     /// Its tag.
     pub tag: ImageTag,
     /// The push; `None` if the image already existed.
@@ -62,8 +62,7 @@ pub async fn ensure(
 ) -> Result<AnalyzerImage> {
     let digest = image.digest();
     let tag = analyzer::tag(digest)?;
-    let uri = ecr::repository_uri(clients, repository).await?;
-    let uri = format!("{uri}@{digest}");
+    let uri = ecr::repository_uri(clients, repository).await?.at(digest);
     let there = ecr::by_tag(clients, repository, tag.as_str()).await?;
     if there.is_some_and(|there| there.digest == digest) {
         return Ok(AnalyzerImage {

@@ -1,9 +1,11 @@
 //! ECR: the registry's login, and the images of a repository.
 
 use anyhow::{Context as _, Result, anyhow};
+use aws_sdk_ecr::operation::describe_repositories::DescribeRepositoriesOutput;
 use aws_sdk_ecr::types::{ImageDetail, ImageFailureCode, ImageIdentifier};
 use mlops_core::error::{Failure, Hint};
 use mlops_oci::Digest;
+use mlops_oci::registry::ImageReference;
 
 use super::{AwsResultExt, Clients, Expected, Missing};
 
@@ -117,8 +119,8 @@ pub async fn login(clients: &Clients) -> Result<Login> {
     })
 }
 
-/// The repository's URI (`HOST/NAME`).
-pub async fn repository_uri(clients: &Clients, name: &str) -> Result<String> {
+/// The repository's address (`HOST/NAME`).
+pub async fn repository_uri(clients: &Clients, name: &str) -> Result<ImageReference> {
     let answer = clients
         .ecr
         .describe_repositories()
@@ -129,19 +131,18 @@ pub async fn repository_uri(clients: &Clients, name: &str) -> Result<String> {
             format!("cannot look for the image repository `{name}`"),
             Missing::Repository,
         )?;
-    answer
-        .and_then(|answer| {
-            answer
-                .repositories()
-                .first()?
-                .repository_uri()
-                .map(str::to_owned)
-        })
+    let repositories = answer
+        .as_ref()
+        .map(DescribeRepositoriesOutput::repositories);
+    let uri = repositories
+        .and_then(|found| found.first()?.repository_uri())
         .with_context(|| format!("there is no image repository `{name}`"))
         .hint(format!(
             "run `{}`: it makes the repository",
             clients.command("init")
-        ))
+        ))?;
+    uri.parse()
+        .with_context(|| format!("ECR gave a wrong address of `{name}`"))
 }
 
 /// The image that a tag names; `None` when there is no such image or repository.

@@ -78,8 +78,8 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     let mut workbench =
         Workbench::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
     // The address of a local cloud may have changed since the stacks were made.
-    platform.image_repository_uri =
-        ecr::repository_uri(clients, &platform.image_repository).await?;
+    let repository = &platform.image_repository;
+    platform.image_repository_uri = ecr::repository_uri(clients, repository).await?.to_string();
     workbench.image_repository_url = clone_url(clients, project.file.name.as_str()).await?;
     if let Some(repository) = Repository::find(&project.root)? {
         repository.set_remote(REMOTE, &workbench.image_repository_url)?;

@@ -11,6 +11,7 @@ use aws_sdk_sagemaker::types::{
     ProcessingS3InputMode, ProcessingS3Output, ProcessingS3UploadMode, ProcessingStoppingCondition,
     Tag,
 };
+use mlops_oci::registry::ImageReference;
 
 use crate::aws::s3::S3Uri;
 use crate::aws::state::JobState;
@@ -45,7 +46,7 @@ pub struct NewJob {
     /// Its name, new in the account and region.
     pub name: String,
     /// The image, by digest; its own entry point is run.
-    pub image: String,
+    pub image: ImageReference,
     /// ARN of the role that it runs as.
     pub role: String,
     /// One instance of this type.
@@ -104,7 +105,11 @@ pub async fn start(clients: &Clients, job: NewJob) -> Result<()> {
         .create_processing_job()
         .processing_job_name(&job.name)
         .role_arn(job.role)
-        .app_specification(AppSpecification::builder().image_uri(job.image).build())
+        .app_specification(
+            AppSpecification::builder()
+                .image_uri(job.image.to_string())
+                .build(),
+        )
         .processing_resources(
             ProcessingResources::builder()
                 .cluster_config(cluster)

@@ -25,19 +25,18 @@ pub(super) async fn push(ctx: &Context) -> Result<PushedImage> {
             ctx.command("init")
         ));
     }
+    let pushed = there.pushed.unwrap_or(mlops_oci::push::Pushed {
+        digest,
+        sent: 0,
+        saved: image.size(),
+        mounted: 0,
+        requests: 0,
+    });
     Ok(PushedImage {
-        image: there.uri,
         tags: vec![there.tag.to_string()],
         base: Some("this program and its libraries".to_owned()),
         size: image.size(),
         seconds: start.elapsed().as_secs_f64(),
-        repository,
-        ..PushedImage::of(there.pushed.unwrap_or_else(|| mlops_oci::push::Pushed {
-            digest,
-            sent: 0,
-            saved: image.size(),
-            mounted: 0,
-            requests: 0,
-        }))
+        ..PushedImage::new(&there.uri, pushed)
     })
 }

@@ -125,8 +125,6 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &ImageReference) -> Result<
     .await?;
     let size = image.size();
     Ok(PushedImage {
-        image: format!("{}/{}@{}", to.host, to.repository, pushed.digest),
-        repository: to.repository.clone(),
         tags: tags.iter().map(ToString::to_string).collect(),
         commit: revision.as_ref().map(|revision| revision.commit.clone()),
         branch: revision
@@ -136,7 +134,7 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &ImageReference) -> Result<
         base: base.or(image.base),
         size,
         seconds: start.elapsed().as_secs_f64(),
-        ..PushedImage::of(pushed)
+        ..PushedImage::new(to, pushed)
     })
 }
 
@@ -164,7 +162,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<PushedImage> 
     }
 
     let start = Instant::now();
-    let mounts = mount_from(&args.mount_from, &uri.parse()?, base.as_deref(), &image);
+    let mounts = mount_from(&args.mount_from, &uri, base.as_deref(), &image);
     let target = Target {
         repository: &repository,
         tags: &tags,
@@ -183,8 +181,6 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<PushedImage> 
         .await?
         .ok_or_else(|| anyhow!("ECR does not know {} after the push", pushed.digest))?;
     Ok(PushedImage {
-        image: format!("{uri}@{}", described.digest),
-        repository,
         tags: tags.iter().map(ToString::to_string).collect(),
         commit: Some(revision.commit),
         branch: Some(revision.branch.to_string()),
@@ -192,7 +188,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<PushedImage> 
         base: base.or(image.base),
         size: described.size,
         seconds: start.elapsed().as_secs_f64(),
-        ..PushedImage::of(pushed)
+        ..PushedImage::new(&uri, pushed)
     })
 }
 

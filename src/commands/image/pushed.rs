@@ -4,13 +4,14 @@ use std::fmt;
 
 use mlops_core::text::bytes;
 use mlops_oci::Digest;
+use mlops_oci::registry::ImageReference;
 use serde::Serialize;
 
 /// An image that the repository now has.
 #[derive(Debug, Serialize)]
 pub struct PushedImage {
     /// The image's URI by digest.
-    pub(super) image: String,
+    pub(super) image: ImageReference,
     pub(super) repository: String,
     /// As `DescribeImages` says it.
     pub(super) digest: Digest,
@@ -35,10 +36,10 @@ pub struct PushedImage {
 
 impl PushedImage {
     /// What the push itself knows.
-    pub(super) fn of(pushed: mlops_oci::push::Pushed) -> Self {
+    pub(super) fn new(repository: &ImageReference, pushed: mlops_oci::push::Pushed) -> Self {
         Self {
-            image: String::new(),
-            repository: String::new(),
+            image: repository.at(pushed.digest),
+            repository: repository.repository.clone(),
             digest: pushed.digest,
             tags: Vec::new(),
             commit: None,

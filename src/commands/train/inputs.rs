@@ -3,6 +3,7 @@
 use anyhow::{Result, anyhow};
 use mlops_core::error::Hint;
 
+use crate::aws::s3::S3Uri;
 use crate::aws::{Clients, datasets};
 use crate::config::Project;
 use crate::context::Context;
@@ -22,7 +23,7 @@ pub(super) async fn data(
     project: &Project,
     bucket: &str,
     requested: Option<&str>,
-) -> Result<(String, String)> {
+) -> Result<(String, S3Uri)> {
     let dataset = project.dataset();
     let version = match requested {
         Some(id) => datasets::resolve(&clients.s3, bucket, &dataset, id).await?,
@@ -38,5 +39,5 @@ pub(super) async fn data(
     let task = ctx.progress.bytes(format!("snapshot of {dataset}"), total);
     let uri =
         datasets::snapshot(&clients.s3, bucket, &version, &|bytes| task.advance(bytes)).await?;
-    Ok((version.id, uri.to_string()))
+    Ok((version.id, uri))
 }

@@ -206,7 +206,7 @@ pub(super) async fn start(
             .say(format!("image {} ({})", image.digest, image.why));
         // Not the stack's output: a local cloud may have another port than when it was made.
         let uri = ecr::repository_uri(clients, &platform.image_repository).await?;
-        set("ImageUri", format!("{uri}@{}", image.digest));
+        set("ImageUri", uri.at(image.digest).to_string());
         origin.image = Some(image.digest);
         origin.image_why = Some(image.why.to_string());
     }
@@ -214,7 +214,7 @@ pub(super) async fn start(
         let requested = wanted.data_version.as_deref();
         let (version, uri) =
             inputs::data(ctx, clients, project, &platform.data_bucket, requested).await?;
-        set("InputDataUri", uri);
+        set("InputDataUri", uri.to_string());
         set("InputDataVersion", version.clone());
         origin.data_version = Some(version);
     }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use mlops_core::names::ImageTag;
 use mlops_core::network::is_loopback;
+use serde::{Serialize, Serializer};
 use url::Url;
 
 use crate::Digest;
@@ -114,6 +115,12 @@ impl fmt::Display for ImageReference {
     }
 }
 
+impl Serialize for ImageReference {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
 impl ImageReference {
     /// What to request from a registry: the digest, or the tag, or `latest`.
     pub fn target(&self) -> TagOrDigest<'_> {
@@ -121,6 +128,17 @@ impl ImageReference {
             (Some(digest), _) => digest.into(),
             (None, Some(tag)) => tag.into(),
             (None, None) => TagOrDigest::Tag("latest"),
+        }
+    }
+
+    /// The image with this digest in the same repository.
+    #[must_use]
+    pub fn at(&self, digest: Digest) -> Self {
+        Self {
+            host: self.host.clone(),
+            repository: self.repository.clone(),
+            tag: None,
+            digest: Some(digest),
         }
     }
 
@@ -264,6 +282,11 @@ mod tests {
             assert_eq!(read(text), expected, "{text}");
         }
         let digest = format!("sha256:{}", "a".repeat(64));
+        let repository: ImageReference = "r.example/a:t".parse().unwrap();
+        assert_eq!(
+            serde_json::to_value(repository.at(digest.parse().unwrap())).unwrap(),
+            format!("r.example/a@{digest}")
+        );
         let named: ImageReference = format!("r.example/a:t@{digest}").parse().unwrap();
         assert_eq!(named.target(), TagOrDigest::Digest(digest.parse().unwrap()));
         assert_eq!(named.to_string(), format!("r.example/a:t@{digest}"));

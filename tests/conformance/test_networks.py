@@ -182,7 +182,7 @@ def test_a_bundle_of_the_profile_is_trusted(run, proxy, bundle):
         AWS_CONFIG_FILE=config,
         AWS_CA_BUNDLE="/nowhere.pem",
     )
-    assert other.returncode == 2 and "AWS_CA_BUNDLE names /nowhere.pem" in other.stderr
+    assert other.returncode == 2 and "AWS_CA_BUNDLE is set to /nowhere.pem" in other.stderr
 
 
 def test_an_intercepted_handshake_names_proxy_issuer_and_setting(run, proxy):
@@ -243,7 +243,7 @@ def test_a_bundle_without_certificates_is_refused(run, tmp_path, bytes):
     empty = tmp_path / "empty.pem"
     empty.write_bytes(bytes)
     failed = run(*LIST, AWS_CA_BUNDLE=empty, **KEYS)
-    assert failed.returncode == 2 and "holds no certificate" in failed.stderr
+    assert failed.returncode == 2 and "contains no certificate" in failed.stderr
 
 
 def layout(directory):
@@ -310,7 +310,7 @@ def test_pip_failures_name_the_setting(run, proxy, bundle, tmp_path):
         ({"HTTPS_PROXY": "http://127.0.0.1:9"}, ("proxy", "HTTPS_PROXY", "NO_PROXY")),
         (
             {"HTTPS_PROXY": proxy.url, "PIP_CERT": str(tmp_path / "none.pem")},
-            ("PEM file that exists", "PIP_CERT", "none.pem"),
+            ("existing PEM file", "PIP_CERT", "none.pem"),
         ),
     ):
         failed = run(*build, **index, **settings)

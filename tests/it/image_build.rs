@@ -245,7 +245,11 @@ fn a_wheel_of_the_same_name_with_other_bytes_is_another_layer() {
     assert_ne!(of("one")[0], of("two")[0]);
     sandbox.write("image/requirements.txt", "--no-binary small\nsmall==1.0\n");
     let source = sandbox.mlops(["image", "build", "--allow-dirty"]).code(2);
-    assert!(source.stderr.contains("wheels alone"), "{}", source.stderr);
+    assert!(
+        source.stderr.contains("only contain wheels"),
+        "{}",
+        source.stderr
+    );
 }
 
 #[test]
@@ -410,9 +414,9 @@ fn what_another_day_might_change_is_said_or_refused() {
     refused(&[], 1, "THESE PACKAGES DO NOT MATCH THE HASHES");
     sandbox.write("image/requirements.txt", "-e .\n");
     commit(&sandbox);
-    refused(&[], 2, "wheels alone");
+    refused(&[], 2, "only contain wheels");
     sandbox.write("mine/notes", "x");
-    refused(&["--into", "mine"], 2, "something else");
+    refused(&["--into", "mine"], 2, "something other");
 }
 
 #[test]
@@ -464,7 +468,7 @@ fn an_engine_builds_the_dockerfile_where_one_answers() {
         .mlops(["image", "build", "--builder", "docker"])
         .code(1);
     assert!(
-        silent.stderr.contains("does not answer"),
+        silent.stderr.contains("does not respond"),
         "{}",
         silent.stderr
     );

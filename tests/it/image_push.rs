@@ -390,7 +390,11 @@ fn a_damaged_blob_is_named_and_nothing_is_tagged() {
     let registry = cloud.registry(pass);
     let failed = cloud.push("one", &registry, &[]).code(1);
     assert!(failed.stderr.contains(&digest[7..]), "{}", failed.stderr);
-    assert!(failed.stderr.contains("holds sha256:"), "{}", failed.stderr);
+    assert!(
+        failed.stderr.contains("contains sha256:"),
+        "{}",
+        failed.stderr
+    );
     assert_eq!(tagged(&registry), None);
     let blob = format!("/v2/team/flights/blobs/{digest}");
     assert_eq!(registry.ask("HEAD", &blob).0, 404);

@@ -256,7 +256,7 @@ fn nothing_is_pushed_of_what_is_wrong() {
     assert_eq!(cloud.registry.count("PUT", "/manifests/"), 0);
     let refused = cloud.push("nothing.tar", &[]).code(2);
     assert!(
-        refused.stderr.contains("there is no file or directory"),
+        refused.stderr.contains("no file or directory"),
         "{}",
         refused.stderr
     );

@@ -1,4 +1,4 @@
-//! Directories to write into. A failure names the obstacle and the setting or file to change.
+//! Creates directories for output. An error names the obstacle and the setting or file to change.
 
 use std::io::{Error as IoError, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -10,12 +10,13 @@ use crate::error::{Exit, Failure, hinted};
 /// Creates a directory and its parents.
 ///
 /// # Errors
-/// Something else has that path (exit 2), permissions (exit 4), and other I/O errors.
+/// A file has that path (exit 2), missing permissions (exit 4), and other I/O errors.
 pub fn create(directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory).map_err(|error| refused("cannot create", directory, &error))
 }
 
-/// The error of an operation on a path. `doing` is the start of its message, such as `cannot create`.
+/// Builds the error of an operation on a path. `doing` is the start of its message, such as `cannot
+/// create`.
 pub fn refused(doing: &str, path: &Path, error: &IoError) -> Error {
     let text = format!("{doing} {}: {error}", path.display());
     let existing = existing(path);
@@ -27,7 +28,7 @@ pub fn refused(doing: &str, path: &Path, error: &IoError) -> Error {
                     path.display(),
                     found.display()
                 )),
-                format!("move {} away, or remove it, then retry", found.display()),
+                format!("move or remove {}, then retry", found.display()),
             )
         }
         (ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem, Some(found)) => hinted(
@@ -65,7 +66,7 @@ mod tests {
             assert_eq!(exit(&error), Exit::Usage, "{error}");
             let named = format!("{} is not a directory", file.display());
             assert!(error.to_string().contains(&named), "{error}");
-            assert!(hints(&error)[0].contains("remove it"), "{error}");
+            assert!(hints(&error)[0].contains("move or remove"), "{error}");
         }
         create(&place.path().join("a/b")).unwrap();
         create(&place.path().join("a/b")).unwrap();

@@ -1,14 +1,14 @@
-//! Errors a user can act on: hints that survive `.context()`, and the exit codes.
+//! Errors with hints that survive `.context()`, and the exit codes.
 //!
 //! Everything travels as [`anyhow::Error`]. A typed error exists only where code branches on it:
-//! [`Failure`] carries an exit code other than "failed" through the chain, and [`Hinted`] a line
-//! that says what to try next.
+//! [`Failure`] carries an exit code other than 1 through the chain, and [`Hinted`] a line that
+//! suggests what to try next.
 
 use std::fmt;
 
 use anyhow::Error;
 
-/// How a command ended, as the shell sees it. docs/exit-codes.md is generated from this.
+/// Exit codes of a command. docs/exit-codes.md is generated from this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -33,16 +33,19 @@ impl Exit {
     pub const TABLE: &[(Exit, &str)] = &[
         (Exit::Done, "done"),
         (Exit::Failed, "failed"),
-        (Exit::Usage, "the command line or mlops.toml is wrong"),
+        (Exit::Usage, "the command line or mlops.toml is invalid"),
         (
             Exit::Refused,
-            "a check said no: violations found, a gate refused, drift, a plan has changes",
+            "a check failed: violations, a refused gate, drift, or a plan with changes",
         ),
         (
             Exit::Credentials,
-            "credentials, permissions or the wrong account",
+            "missing credentials or permissions, or the wrong account",
         ),
-        (Exit::TimedOut, "gave up waiting, the work still goes on"),
+        (
+            Exit::TimedOut,
+            "timed out waiting; the remote work is still running",
+        ),
         (Exit::Interrupted, "interrupted"),
     ];
 }
@@ -88,7 +91,7 @@ pub struct ServiceAnswer {
 }
 
 impl Failure {
-    /// An error that a service returned, and the message to print for it.
+    /// An error returned by a service, and the message to print for it.
     pub fn answered(exit: Exit, message: impl Into<String>, answer: ServiceAnswer) -> Error {
         Error::new(Self {
             exit,
@@ -97,7 +100,7 @@ impl Failure {
         })
     }
 
-    /// An error with `message` that ends the process with `exit`.
+    /// Creates an error with `message` that ends the process with `exit`.
     #[expect(
         clippy::new_ret_no_self,
         reason = "it exists only inside an anyhow::Error"
@@ -115,7 +118,7 @@ impl Failure {
         self.answer.as_ref()
     }
 
-    /// A command line or configuration that cannot be parsed (exit 2).
+    /// Creates an error for an invalid command line or configuration (exit 2).
     pub fn usage(message: impl Into<String>) -> Error {
         Self::new(Exit::Usage, message)
     }
@@ -129,7 +132,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// An error with a suggestion what to try.
+/// An error with a suggestion.
 #[derive(Debug)]
 struct Hinted {
     hint: String,
@@ -165,7 +168,7 @@ impl<T, E: Into<Error>> Hint<T> for Result<T, E> {
     }
 }
 
-/// Adds a hint to an error that is being built.
+/// Adds a hint to an error under construction.
 pub fn hinted(error: Error, hint: impl Into<String>) -> Error {
     Error::new(Hinted {
         hint: hint.into(),
@@ -173,7 +176,7 @@ pub fn hinted(error: Error, hint: impl Into<String>) -> Error {
     })
 }
 
-/// The hints of an error, innermost first.
+/// Returns the hints of an error, innermost first.
 pub fn hints(error: &Error) -> Vec<String> {
     let mut found = Vec::new();
     collect_hints(error, &mut found);
@@ -196,7 +199,7 @@ fn collect_hints(error: &Error, found: &mut Vec<String>) {
     }
 }
 
-/// The first cause of type `T`, under hints and contexts.
+/// Returns the first cause of type `T`, below hints and contexts.
 pub fn cause<T: std::error::Error + Send + Sync + 'static>(error: &Error) -> Option<&T> {
     if let Some(found) = error.downcast_ref::<T>() {
         return Some(found);
@@ -215,12 +218,12 @@ pub fn cause<T: std::error::Error + Send + Sync + 'static>(error: &Error) -> Opt
     None
 }
 
-/// The exit code that an error ends the process with.
+/// Returns the exit code for an error.
 pub fn exit(error: &Error) -> Exit {
     cause::<Failure>(error).map_or(Exit::Failed, |failure| failure.exit)
 }
 
-/// The message of an error on one line: its contexts, outermost first.
+/// Formats the message of an error on one line: its contexts, outermost first.
 pub fn message(error: &Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for link in error.chain() {

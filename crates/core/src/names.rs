@@ -1,11 +1,11 @@
-//! Names, validated when they are parsed and never checked again.
+//! Names that are validated when parsed.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A name that breaks its rule, with the rule.
+/// An invalid name, and the rule that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidName {
     kind: &'static str,
@@ -83,8 +83,9 @@ macro_rules! name {
 }
 
 name!(
-    /// A project: the prefix of every stack, bucket, role and repository it owns. 32 characters at
-    /// most, so that bucket names (63) have room for account, region and purpose.
+    /// A project's name: the prefix of every stack, bucket, role and repository that it owns. At
+    /// most 32 characters, so that bucket names (at most 63) have room for account, region and
+    /// purpose.
     ProjectName,
     "project name",
     "lower-case letters, digits and single hyphens, starting with a letter, 2 to 32 characters",
@@ -100,7 +101,7 @@ name!(
 );
 
 name!(
-    /// A data set: the prefix of its keys in the data bucket.
+    /// A data set's name: the prefix of its keys in the data bucket.
     DatasetName,
     "data set name",
     "letters, digits, `-`, `_` and `.`, starting with a letter or digit, 1 to 63 characters",
@@ -136,7 +137,7 @@ name!(
 );
 
 name!(
-    /// A container image's tag, by the OCI distribution specification.
+    /// A container image tag, by the OCI distribution specification.
     ImageTag,
     "image tag",
     "letters, digits, `_`, `.` and `-`, not starting with `.` or `-`, 1 to 128 characters",
@@ -163,7 +164,7 @@ impl FromStr for Version {
             _ => Err(InvalidName {
                 kind: "model version",
                 value: value.to_owned(),
-                rule: "a whole number above 0, as `mlops models list` shows it",
+                rule: "a whole number above 0, as shown by `mlops models list`",
             }),
         }
     }
@@ -176,10 +177,10 @@ impl fmt::Display for Version {
 }
 
 name!(
-    /// A version of Python as wheel tags spell it: `3.12`.
+    /// A version of Python as written in wheel tags: `3.12`.
     PythonVersion,
     "Python version",
-    "it is 3 and a number, such as 3.12",
+    "3.MINOR, such as 3.12",
     |value| value
         .strip_prefix("3.")
         .is_some_and(|minor| matches!(minor.len(), 1 | 2)
@@ -187,7 +188,7 @@ name!(
             && !(minor.len() == 2 && minor.starts_with('0')))
 );
 
-/// The platform of an image. SageMaker's instances have no others.
+/// The platform of an image; SageMaker's instances support no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Platform {
@@ -199,7 +200,7 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// The name that OCI and Docker use.
+    /// The name in OCI and Docker.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Amd64 => "linux/amd64",
@@ -207,7 +208,7 @@ impl Platform {
         }
     }
 
-    /// The processor alone: `amd64` or `arm64`.
+    /// The architecture alone: `amd64` or `arm64`.
     pub fn architecture(self) -> &'static str {
         self.as_str().trim_start_matches("linux/")
     }
@@ -229,7 +230,7 @@ impl FromStr for Platform {
             .ok_or_else(|| InvalidName {
                 kind: "platform",
                 value: value.to_owned(),
-                rule: "it is linux/amd64 or linux/arm64",
+                rule: "linux/amd64 or linux/arm64",
             })
     }
 }

@@ -1,11 +1,10 @@
-//! How requests reach other machines: trusted certificates, proxies, and diagnosis when a company's
-//! network blocks a request.
+//! Network access: trusted certificates, proxies, and diagnosis when a corporate network blocks a
+//! request.
 //!
-//! Every client of this program (SDK, registry) is created from one [`Network`]. It trusts the
-//! system's
-//! certificates, or only those of a bundle that the user names (`AWS_CA_BUNDLE`, or `ca_bundle` in the
-//! AWS
-//! configuration), as the aws CLI and boto3 do. Proxies come from `HTTPS_PROXY`, `HTTP_PROXY`,
+//! Every client of this program (SDK, registry) is created from one [`Network`]. Like the aws CLI
+//! and boto3, it trusts the system's certificates, or only those of a bundle that the user
+//! configures (`AWS_CA_BUNDLE`, or `ca_bundle` in the AWS configuration). Proxies come from
+//! `HTTPS_PROXY`, `HTTP_PROXY`,
 //! `ALL_PROXY` and `NO_PROXY`; requests to this machine never use one.
 
 use std::path::{Path, PathBuf};
@@ -22,7 +21,7 @@ mod problem;
 
 pub use problem::Problem;
 
-/// Maximum size of a bundle in bytes; Mozilla's has 230 KiB.
+/// Maximum size of a bundle in bytes; Mozilla's is 230 KiB.
 const MAX_BUNDLE: u64 = 16 << 20;
 
 /// A file with the only certificates to trust.
@@ -34,7 +33,7 @@ pub struct CaBundle {
     pub setting: String,
 }
 
-/// Which certificates are trusted.
+/// The trusted certificates.
 #[derive(Debug, Clone, Default)]
 pub struct Network(Option<Arc<Bundle>>);
 
@@ -54,8 +53,8 @@ impl Network {
         let Some(file) = bundle else {
             return Ok(Self(None));
         };
-        let named = || format!("{} names {}", file.setting, file.path.display());
-        let hint = "name a PEM file that holds the certificates to trust";
+        let named = || format!("{} is set to {}", file.setting, file.path.display());
+        let hint = "set it to a PEM file with the certificates to trust";
         let pem = read(&file.path)
             .map_err(|error| Failure::usage(format!("{}: {error:#}", named())))
             .hint(hint)?;
@@ -65,7 +64,7 @@ impl Network {
             .hint(hint)?;
         if certificates.is_empty() {
             return Err(Failure::usage(format!(
-                "{}, which holds no certificate",
+                "{}, which contains no certificate",
                 named()
             )))
             .hint(hint);
@@ -89,17 +88,17 @@ impl Network {
         }))))
     }
 
-    /// The bundle as PEM; `None` if the system's certificates are trusted.
+    /// Returns the bundle as PEM; `None` if the system's certificates are trusted.
     pub fn pem(&self) -> Option<&[u8]> {
         self.0.as_ref().map(|bundle| &bundle.pem[..])
     }
 
-    /// The certificates of the bundle; `None` if the system's are trusted.
+    /// Returns the certificates of the bundle; `None` if the system's are trusted.
     pub fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
         self.0.as_ref().map(|bundle| &bundle.certificates[..])
     }
 
-    /// The setting that names the bundle, and its path.
+    /// Returns the setting that names the bundle, and its path.
     fn bundle(&self) -> Option<&CaBundle> {
         self.0.as_ref().map(|bundle| &bundle.file)
     }
@@ -118,13 +117,13 @@ impl Network {
 fn read(path: &Path) -> Result<Vec<u8>> {
     let size = std::fs::metadata(path).context("cannot read it")?.len();
     if size > MAX_BUNDLE {
-        return Err(anyhow!("it has {size} bytes; {MAX_BUNDLE} are the most"));
+        return Err(anyhow!("it has {size} bytes; the limit is {MAX_BUNDLE}"));
     }
     std::fs::read(path).context("cannot read it")
 }
 
-/// Whether requests to this URL never use a proxy: this machine, and the link-local addresses that
-/// give containers and instances their credentials (ECS, EKS, EC2).
+/// Returns whether requests to this URL never use a proxy: this machine, and the link-local
+/// addresses from which containers and instances get their credentials (ECS, EKS, EC2).
 pub fn is_direct(url: &Url) -> bool {
     is_loopback(url)
         || match url.host() {
@@ -134,7 +133,7 @@ pub fn is_direct(url: &Url) -> bool {
         }
 }
 
-/// True when a URL's host is this machine.
+/// Returns true if a URL's host is this machine.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -160,8 +159,8 @@ mod tests {
     #[test]
     fn a_bundle_without_certificates_is_refused() {
         for (bytes, message) in [
-            (&b""[..], "holds no certificate"),
-            (b"hello\n", "holds no certificate"),
+            (&b""[..], "contains no certificate"),
+            (b"hello\n", "contains no certificate"),
             (
                 b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
                 "is damaged",
@@ -173,7 +172,10 @@ mod tests {
         ] {
             let error = bundle(bytes).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
-            assert!(error.to_string().contains("AWS_CA_BUNDLE names"), "{error}");
+            assert!(
+                error.to_string().contains("AWS_CA_BUNDLE is set to"),
+                "{error}"
+            );
             assert_eq!(crate::error::exit(&error), crate::error::Exit::Usage);
         }
         let absent = Network::new(Some(CaBundle {

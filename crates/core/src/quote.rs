@@ -1,22 +1,22 @@
-//! Quotations in errors: the contents of a user's file on one line, shortened, and without characters
-//! that a terminal interprets.
+//! Quotations in errors: the content of a user's file on one line, truncated, and without
+//! characters that a terminal interprets.
 
-/// Maximum characters of one quotation: enough for a name, an ARN or a path.
+/// Maximum length of a quotation in characters: enough for a name, an ARN or a path.
 const SHOWN: usize = 100;
 
-/// Maximum characters of one message about a file, whatever it quotes.
+/// Maximum length in characters of a message about a file, including its quotations.
 const MESSAGE: usize = 2000;
 
-/// Maximum characters of any error. pip's output is the longest that is printed.
+/// Maximum length of any error in characters. pip's output is the longest that is printed.
 const ERROR: usize = 8000;
 
-/// Formats text of a file or a name on one line, shortened.
+/// Formats text of a file or a name on one line, truncated.
 pub fn short(text: &str) -> String {
     shortened(&harmless(text), SHOWN)
 }
 
-/// Formats a message about a file on one line, and shortens each quotation (`` `…` `` and `"…"`) and
-/// the message itself.
+/// Formats a message about a file on one line, and truncates each quotation (`` `…` `` and `"…"`)
+/// and the message itself.
 pub fn bounded(message: &str) -> String {
     let text = harmless(message);
     if text.len() <= SHOWN {
@@ -39,7 +39,7 @@ pub fn bounded(message: &str) -> String {
     shortened(&done, MESSAGE)
 }
 
-/// Removes the offending value from a message of serde: it may be long, or a secret.
+/// Removes the offending value from a message of serde, because it may be long, or a secret.
 pub fn without_value(message: &str) -> String {
     const EXPECTED: &str = ", expected ";
 
@@ -58,7 +58,7 @@ pub fn without_value(message: &str) -> String {
     message.to_owned()
 }
 
-/// Shortens any error. It may have several lines.
+/// Truncates any error, which may have several lines.
 pub fn capped(message: &str) -> String {
     shortened(message, ERROR)
 }
@@ -71,7 +71,7 @@ fn shortened(text: &str, limit: usize) -> String {
     if length <= limit {
         return text.to_owned();
     }
-    // The end of a long message often has the position or the reason.
+    // The end of a long message often contains the position or the reason.
     let tail = limit / 5;
     let head: String = text.chars().take(limit - tail).collect();
     let tail: String = text.chars().skip(length - tail).collect();

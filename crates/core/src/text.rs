@@ -1,4 +1,4 @@
-//! Text for people: tables, states, times, sizes, and sanitizing.
+//! Text formatting: tables, states, times, sizes, and sanitizing.
 
 mod state;
 mod table;
@@ -6,10 +6,10 @@ mod table;
 pub use state::{LIVE, state, states};
 pub use table::{table, wide_table};
 
-/// Maximum width of text for people, in columns.
+/// Maximum line width in columns.
 pub const WIDTH: usize = 80;
 
-/// Removes control characters from text of a data set or of AWS, for a terminal.
+/// Removes control characters from text of a data set or of AWS, for output on a terminal.
 pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| {

@@ -7,16 +7,16 @@ use anyhow::Result;
 
 use crate::error::{Exit, Failure};
 
-/// The result of one probe. Failure is an `Err` of the probe.
+/// The result of one probe. A failure is an `Err` of the probe.
 #[derive(Debug)]
 pub enum Poll<T> {
     /// The work is done.
     Ready(T),
-    /// The work is still running; the text is the service's own status.
+    /// The work is still running; contains the service's own status.
     Pending(String),
 }
 
-/// How often to poll, and how long to wait.
+/// Polling interval and timeout.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiter {
     /// Time between two polls (`--poll-interval`).
@@ -59,7 +59,7 @@ impl Waiter {
                 return Err(Failure::new(
                     Exit::TimedOut,
                     format!(
-                        "gave up waiting for {what} after {} s (status: {last}); it still goes on",
+                        "timed out waiting for {what} after {} s (status: {last}); it is still running",
                         start.elapsed().as_secs()
                     ),
                 ));
@@ -69,8 +69,8 @@ impl Waiter {
     }
 }
 
-/// Exponential back-off: a quarter of a second, doubled up to 16 s. Each pause is random between half
-/// and all of that, so that many clients do not retry at the same moment.
+/// Exponential back-off: a quarter of a second, doubled up to 16 s. Each pause is random, between
+/// half and all of that, so that many clients do not retry simultaneously.
 #[derive(Debug)]
 pub struct Backoff {
     tried: u32,
@@ -81,18 +81,18 @@ impl Backoff {
     /// Maximum pause that a server can request.
     const LONGEST: Duration = Duration::from_mins(1);
 
-    /// Allows this many attempts in total.
+    /// Creates a back-off with this many attempts in total.
     pub fn new(attempts: u32) -> Self {
         Self { tried: 0, attempts }
     }
 
-    /// How many attempts have failed.
+    /// Returns the number of failed attempts.
     pub fn tried(&self) -> u32 {
         self.tried
     }
 
     /// Pauses after a failed attempt, at least for the time that the server requested (at most a
-    /// minute). Returns false immediately if that was the last attempt.
+    /// minute). Returns false immediately after the last attempt.
     pub async fn pause(&mut self, retry_after: Option<Duration>) -> bool {
         self.tried += 1;
         if self.tried >= self.attempts {

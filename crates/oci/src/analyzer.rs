@@ -1,9 +1,9 @@
-//! The analyzer image: this binary with its shared libraries, in place of AWS's analyzer image. It
-//! contains no shell and no Python.
+//! Builds the analyzer image: this binary with its shared libraries, as a replacement for AWS's
+//! analyzer image. It contains no shell and no Python.
 //!
-//! Two reproducible layers: the loader, the libraries, the certificates and /tmp; and the binary
-//! at /opt/mlops/bin/mlops without its debugging information, so that a new version of `mlops`
-//! uploads only the second.
+//! The image has two reproducible layers: one with the loader, the libraries, the certificates and
+//! /tmp, and one with the binary at /opt/mlops/bin/mlops without its debugging information. A new
+//! version of `mlops` uploads only the second.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -38,21 +38,20 @@ pub fn tag(digest: Digest) -> Result<ImageTag> {
     Ok(format!("{TAG}{}", &digest.hex()[..16]).parse()?)
 }
 
-/// The subcommand that follows the container contract of Model Monitor's analyzer.
+/// The subcommand that implements the container contract of Model Monitor's analyzer.
 pub const COMMAND: &str = "analyze";
 
-/// Increment when the same files produce other bytes.
+/// Increment this when the same files produce different bytes.
 const FORMAT: &str = "analyzer 1";
 
 /// The certificate authorities, at the path of Debian and Amazon Linux.
 const CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
 
 /// Builds the image of `program`, a `mlops` binary for Linux. The cache keeps its layers until the
-/// files
-/// they were built from change.
+/// files they were built from change.
 ///
 /// # Errors
-/// It is not such a program, or a library that it needs is missing.
+/// The program is not a `mlops` binary for Linux, or one of its libraries is missing.
 pub fn build(program: &Path, cache: &Cache) -> Result<Image> {
     let libraries = libraries::of(program)?;
     let mut files: Vec<LayerFile> = libraries
@@ -74,7 +73,7 @@ pub fn build(program: &Path, cache: &Cache) -> Result<Image> {
         .strip_prefix("/")
         .unwrap_or(Path::new(""));
     let own = [LayerFile::new(inside, &regular(program)?, 0o755)];
-    // Fast compression: seconds instead of ten for a debug build.
+    // Fast compression takes a few seconds for a debug build, instead of ten.
     let own = cached_layer(cache, "program", &own, false, Compression::fast())?;
     let config = ConfigBuilder::default()
         .entrypoint(vec![PROGRAM.to_owned(), COMMAND.to_owned()])
@@ -124,7 +123,7 @@ struct Record {
     diff_id: Digest,
 }
 
-/// The layer of these files, from the cache unless the files changed.
+/// Returns the layer of these files, from the cache unless the files changed.
 fn cached_layer(
     cache: &Cache,
     name: &str,
@@ -156,7 +155,7 @@ fn cached_layer(
     })
 }
 
-/// Identifies the state of files without reading them, to notice changes.
+/// Returns the metadata of files, to detect changes without reading them.
 fn identity(files: &[LayerFile]) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(FORMAT);
@@ -250,7 +249,7 @@ mod tests {
     /// Any small program works.
     const PROGRAM_HERE: &str = "/bin/ls";
 
-    /// Name, mode and size of each entry of a layer.
+    /// Returns name, mode and size of each entry of a layer.
     fn entries(bytes: &[u8]) -> Vec<(String, u32, u64)> {
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes));
         archive
@@ -272,7 +271,7 @@ mod tests {
             .collect()
     }
 
-    /// The image of a program, with a cache of its own.
+    /// Builds the image of a program, with a cache of its own.
     fn image(program: &Path) -> (Image, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let image = build(program, &Cache::new(directory.path())).unwrap();
@@ -315,7 +314,7 @@ mod tests {
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
     }
 
-    /// Without Docker: what a container engine does, as far as an unprivileged user can.
+    /// Does what a container engine does, as far as an unprivileged user can, without Docker.
     #[test]
     fn the_image_runs_with_nothing_but_its_own_files() {
         let (image, _cache) = image(Path::new(PROGRAM_HERE));
@@ -358,7 +357,7 @@ mod tests {
         let (first, _kept) = image(Path::new(PROGRAM_HERE));
         let digest = || image(copy.path()).0.digest();
         for _ in 0..8 {
-            // A map of labels without a fixed order would differ occasionally.
+            // A map of labels without a fixed order would cause occasional differences.
             assert_eq!(digest(), first.digest());
         }
         bytes.push(0);
@@ -381,7 +380,7 @@ mod tests {
         bytes.push(0);
         std::fs::write(&program, bytes).unwrap();
         assert_ne!(build(&program, &cache).unwrap().digest(), first.digest());
-        // A deleted blob is built again.
+        // A deleted blob is rebuilt.
         for blob in blobs() {
             std::fs::remove_file(blob.unwrap().path()).unwrap();
         }

@@ -1,14 +1,10 @@
-//! A tar archive as an index of offsets. Nothing is extracted, so no name, link or device in it can
-//! affect
-//! this machine; a file is read at its offset.
+//! A tar archive as an index of offsets. Nothing is extracted, so names, links and devices in it
+//! cannot affect this machine; a file is read at its offset.
 //!
-//! An archive is refused as a whole if it contains what image builders never write: names and links
-//! that
-//! leave it, devices, FIFOs, sparse files; and if it is truncated. The formats are POSIX.1-2001 (pax)
-//! and
-//! GNU tar. The `tar` crate parses the header fields, but not long names and pax records, which it
-//! would
-//! read into memory at any size.
+//! An archive is rejected if it contains anything that image builders never write (names and links
+//! that point outside, devices, FIFOs, sparse files) or if it is truncated. The formats are
+//! POSIX.1-2001 (pax) and GNU tar. The `tar` crate parses the header fields, but not long names and
+//! pax records, which it would read into memory at any size.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -49,7 +45,7 @@ enum Entry {
     File(Location),
     /// A link to another entry.
     Link(String),
-    /// Ambiguous: several entries have this name.
+    /// Ambiguous, because several entries have this name.
     Twice,
 }
 
@@ -72,16 +68,17 @@ impl Archive {
         &self.path
     }
 
-    /// Whether an entry with this name exists.
+    /// Returns whether an entry with this name exists.
     pub(super) fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }
 
-    /// The position of a file; follows links inside of the archive.
+    /// Returns the position of a file; follows links inside the archive.
     pub(super) fn place(&self, name: &str) -> Result<Location> {
         let archive = self.path.display();
-        let mut at = inside("", name)
-            .with_context(|| format!("{archive} names a file outside of itself: {name:?}"))?;
+        let mut at = inside("", name).with_context(|| {
+            format!("{archive} references a file outside of the archive: {name:?}")
+        })?;
         for _ in 0..MAX_LINKS {
             match self.entries.get(&at) {
                 None => bail!("{archive} has no file {at:?}"),
@@ -90,15 +87,15 @@ impl Archive {
                 Some(Entry::Twice) => bail!("{archive} has the file {at:?} twice"),
             }
         }
-        bail!("{archive}: the link {name:?} leads round in a circle")
+        bail!("{archive}: the link {name:?} is part of a cycle")
     }
 
-    /// The bytes of a file of at most `limit` bytes.
+    /// Reads a file of at most `limit` bytes.
     pub(super) fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
         let place = self.place(name)?;
         if place.size > limit {
             bail!(
-                "{name:?} in {} has {} bytes; {limit} are the most",
+                "{name:?} in {} has {} bytes; the limit is {limit}",
                 self.path.display(),
                 place.size
             );
@@ -106,7 +103,10 @@ impl Archive {
         let mut bytes = Vec::new();
         self.reader(place)?.read_to_end(&mut bytes)?;
         if bytes.len() as u64 != place.size {
-            bail!("{} became shorter while it was read", self.path.display());
+            bail!(
+                "{} was truncated while it was being read",
+                self.path.display()
+            );
         }
         Ok(bytes)
     }
@@ -124,7 +124,7 @@ pub(super) fn reader(path: &Path, place: Location) -> Result<std::io::Take<File>
     Ok(file.take(place.size))
 }
 
-/// What the records before a header define for the entry.
+/// Definitions for an entry from the records before its header.
 #[derive(Debug, Default)]
 struct Extended {
     name: Option<Vec<u8>>,
@@ -154,7 +154,7 @@ fn index(file: &mut (impl Read + Seek), length: u64) -> Result<HashMap<String, E
         let header = Header::from_byte_slice(&block);
         if !sums_up(header) {
             return Err(anyhow!("it is not a tar archive (at byte {position})"))
-                .hint("an image is an OCI layout, or a tar archive that `docker save` or `skopeo copy` wrote");
+                .hint("pass an OCI layout, or a tar archive from `docker save` or `skopeo copy`");
         }
         count += 1;
         if count > MAX_ENTRIES {
@@ -162,7 +162,7 @@ fn index(file: &mut (impl Read + Seek), length: u64) -> Result<HashMap<String, E
         }
         let kind = header.entry_type();
         let size = match kind {
-            // The size field of these is not a number of bytes in the archive.
+            // For these types, the size field is not a number of bytes in the archive.
             EntryType::Link | EntryType::Symlink | EntryType::Directory => 0,
             _ if is_record(kind) => header.entry_size()?,
             _ => match extended.size {
@@ -192,10 +192,10 @@ fn cut_off<T>(at_once: bool) -> Result<T> {
     if at_once {
         bail!("it is not a tar archive");
     }
-    Err(anyhow!("it is cut off")).hint("write it again: its end is missing")
+    Err(anyhow!("it is truncated")).hint("create the archive again: its end is missing")
 }
 
-/// Whether an entry only describes the next one.
+/// Returns whether an entry only describes the next one.
 fn is_record(kind: EntryType) -> bool {
     matches!(
         kind,
@@ -225,7 +225,7 @@ fn read_record(
 ) -> Result<()> {
     if place.size > MAX_RECORD {
         bail!(
-            "the header of an entry has {} bytes; {MAX_RECORD} are the most",
+            "the header of an entry has {} bytes; the limit is {MAX_RECORD}",
             place.size
         );
     }
@@ -246,14 +246,14 @@ fn read_record(
         EntryType::GNULongLink => extended.link = Some(text(&bytes)),
         _ => {
             for record in PaxExtensions::new(&bytes) {
-                let record = record.context("a pax header cannot be read")?;
+                let record = record.context("cannot parse a pax header")?;
                 let value = record.value_bytes();
                 match record.key_bytes() {
                     b"path" => extended.name = Some(value.to_vec()),
                     b"linkpath" => extended.link = Some(value.to_vec()),
                     b"size" => {
                         let size = record.value().ok().and_then(|size| size.parse().ok());
-                        extended.size = Some(size.context("a pax header has a bad size")?);
+                        extended.size = Some(size.context("a pax header has an invalid size")?);
                     }
                     key if key.starts_with(b"GNU.sparse.") => extended.sparse = true,
                     _ => {}
@@ -275,14 +275,14 @@ fn add(
         .unwrap_or_else(|| header.path_bytes().into_owned());
     if bytes.len() > MAX_NAME {
         bail!(
-            "the name of an entry has {} bytes; {MAX_NAME} are the most",
+            "the name of an entry has {} bytes; the limit is {MAX_NAME}",
             bytes.len()
         );
     }
     let shown = String::from_utf8_lossy(&bytes).into_owned();
     let text = String::from_utf8(bytes).map_err(|_| anyhow!("the name {shown:?} is not UTF-8"))?;
     let name =
-        inside("", &text).with_context(|| format!("an entry lies outside of it: {shown:?}"))?;
+        inside("", &text).with_context(|| format!("an entry points outside of it: {shown:?}"))?;
     let link = |parent: &str| {
         let target = extended
             .link
@@ -291,7 +291,7 @@ fn add(
             .unwrap_or_default();
         let target = String::from_utf8_lossy(&target).into_owned();
         inside(parent, &target)
-            .with_context(|| format!("the link {shown:?} leads out of it, to {target:?}"))
+            .with_context(|| format!("the link {shown:?} points outside of it, to {target:?}"))
             .map(Entry::Link)
     };
     let entry = match header.entry_type() {
@@ -307,7 +307,7 @@ fn add(
         EntryType::Char | EntryType::Block => bail!("the entry {shown:?} is a device"),
         EntryType::Fifo => bail!("the entry {shown:?} is a FIFO"),
         other => bail!(
-            "the entry {shown:?} is of the unknown type {:?}",
+            "the entry {shown:?} has the unknown type {:?}",
             char::from(other.as_byte())
         ),
     };
@@ -320,7 +320,7 @@ fn add(
     Ok(())
 }
 
-/// Normalizes a path that is relative to `parent`; `None` if it leaves the archive.
+/// Normalizes a path that is relative to `parent`; `None` if it points outside of the archive.
 fn inside(parent: &str, path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains('\0') {
         return None;
@@ -407,14 +407,14 @@ mod tests {
         assert!(!archive.has("short"));
         for (name, message) in [
             ("b", "has no file"),
-            ("../b/layer.tar", "outside of itself"),
-            ("/b/layer.tar", "outside of itself"),
+            ("../b/layer.tar", "outside of the archive"),
+            ("/b/layer.tar", "outside of the archive"),
         ] {
             let error = archive.read(name, 9).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
         let error = archive.read("pax", 4).unwrap_err().to_string();
-        assert!(error.contains("has 5 bytes; 4 are the most"), "{error}");
+        assert!(error.contains("has 5 bytes; the limit is 4"), "{error}");
     }
 
     #[test]
@@ -429,7 +429,7 @@ mod tests {
             (EntryType::Link, "a/x", "../y"),
         ] {
             let error = refused(|archive| link(archive, kind, name, target));
-            assert!(error.contains("leads out of it"), "{error}");
+            assert!(error.contains("points outside of it"), "{error}");
         }
     }
 
@@ -464,7 +464,7 @@ mod tests {
         });
         let archive = archive.unwrap();
         let error = archive.place("a").unwrap_err().to_string();
-        assert!(error.contains("in a circle"), "{error}");
+        assert!(error.contains("of a cycle"), "{error}");
         let error = archive.place("c").unwrap_err().to_string();
         assert!(error.contains("twice"), "{error}");
     }
@@ -477,18 +477,18 @@ mod tests {
             let mut bytes = archive.into_inner().unwrap();
             bytes.truncate(512 + 3);
             let error = format!("{:#}", raw(&bytes).1.unwrap_err());
-            assert!(error.contains("cut off"), "{size}: {error}");
+            assert!(error.contains("truncated"), "{size}: {error}");
         }
         let error = refused(|archive| {
             let name = [b'a'; 5000];
             entry(archive, "x", EntryType::GNULongName, 5000, &name);
             file(archive, "x", b"");
         });
-        assert!(error.contains("4096 are the most"), "{error}");
+        assert!(error.contains("the limit is 4096"), "{error}");
         for kind in [EntryType::GNULongName, EntryType::XHeader] {
             let large = vec![b'a'; 2 << 20];
             let error = refused(|archive| entry(archive, "x", kind, 2 << 20, &large));
-            assert!(error.contains("are the most"), "{error}");
+            assert!(error.contains("the limit is"), "{error}");
         }
     }
 
@@ -500,7 +500,11 @@ mod tests {
         let whole = archive.into_inner().unwrap();
         for length in [1, 512, 600, 1024 + 512, 2048, 2100, 2048 + 512] {
             let error = format!("{:#}", raw(&whole[..length]).1.unwrap_err());
-            let message = if length == 1 { "not a tar" } else { "cut off" };
+            let message = if length == 1 {
+                "not a tar"
+            } else {
+                "truncated"
+            };
             assert!(error.contains(message), "{length}: {error}");
         }
         for bytes in [&[][..], b"hello", &[b'x'; 4096]] {

@@ -1,4 +1,4 @@
-//! The base of a program's image: nothing (`scratch`), or an image, of which the one for the platform
+//! The base of a program's image: nothing (`scratch`), or an image, whose variant for the platform
 //! is used with its configuration and layers unchanged.
 
 use std::path::Path;
@@ -42,18 +42,18 @@ impl Base {
         }
     }
 
-    /// The image of an OCI layout directory, named as the user spelled it.
+    /// Opens an OCI layout directory, named as the user spelled it.
     ///
     /// # Errors
-    /// It is not a layout, or has no image for the platform.
+    /// The directory is not a layout, or has no image for the platform.
     pub fn from_layout(directory: &Path, name: &str, platform: Platform) -> Result<Self> {
         Self::of(&layout::read(directory)?, name, platform)
     }
 
-    /// An image that was read or pulled.
+    /// Wraps an image that was read or pulled.
     ///
     /// # Errors
-    /// It has no image for the platform, or cannot be a base.
+    /// The image does not support the platform, or cannot be a base.
     pub(super) fn of(image: &Image, name: &str, platform: Platform) -> Result<Self> {
         let mut current = &image.root;
         loop {
@@ -68,7 +68,7 @@ impl Base {
             })?;
             let digest = Digest::described(chosen)?;
             if digest == current.digest {
-                bail!("the index {digest} names itself");
+                bail!("the index {digest} references itself");
             }
             current = image
                 .manifests()
@@ -76,7 +76,7 @@ impl Base {
                 .with_context(|| format!("the base {name} lacks the manifest {digest}"))?;
         }
         let manifest = ImageManifest::from_reader(&current.bytes[..])
-            .with_context(|| format!("the manifest {} is none of an image", current.digest))?;
+            .with_context(|| format!("the manifest {} does not describe an image", current.digest))?;
         let blob = |part: &Descriptor| {
             let digest = Digest::described(part)?;
             current
@@ -92,7 +92,7 @@ impl Base {
                 "the base {name} is for {}/{architecture}, not for {platform}",
                 configuration["os"].as_str().unwrap_or("an unknown system"),
             )))
-            .hint("name another base, or another --platform");
+            .hint("pass a different base, or a different --platform");
         }
         let diff_ids: Vec<Digest> =
             serde_json::from_value(configuration["rootfs"]["diff_ids"].clone()).with_context(
@@ -130,19 +130,20 @@ impl Base {
         })
     }
 
-    /// Whether it has no files, so that a container engine cannot run an image built on it.
+    /// Returns whether it has no files, so that a container engine cannot run an image built on it.
     pub fn is_scratch(&self) -> bool {
         self.layers.is_empty()
     }
 
-    /// The version of its Python, if its environment has it as in Docker's official images.
+    /// Returns the version of its Python, if its environment defines one, as in Docker's official
+    /// images.
     pub fn python(&self) -> Option<PythonVersion> {
         let version = self.variable("PYTHON_VERSION")?;
         let mut parts = version.split('.');
         format!("{}.{}", parts.next()?, parts.next()?).parse().ok()
     }
 
-    /// A variable of its environment.
+    /// Returns a variable of its environment.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.configuration["config"]["Env"]
             .as_array()?
@@ -154,7 +155,7 @@ impl Base {
     }
 }
 
-/// The descriptor for a platform. Attestations and the like have the platform `unknown`.
+/// Returns the descriptor for a platform. Attestations and the like have the platform `unknown`.
 pub(super) fn choose(manifests: &[Descriptor], platform: Platform) -> Option<&Descriptor> {
     manifests.iter().find(|found| {
         found.platform().as_ref().is_some_and(|found| {
@@ -164,7 +165,7 @@ pub(super) fn choose(manifests: &[Descriptor], platform: Platform) -> Option<&De
     })
 }
 
-/// The layer's OCI media type. Docker's types differ only in name.
+/// Returns the layer's OCI media type. Docker's types differ only in name.
 fn media_type(layer: &Descriptor) -> Result<MediaType> {
     Ok(match layer.media_type() {
         kind @ (MediaType::ImageLayer | MediaType::ImageLayerGzip | MediaType::ImageLayerZstd) => {
@@ -177,8 +178,8 @@ fn media_type(layer: &Descriptor) -> Result<MediaType> {
             MediaType::ImageLayer
         }
         kind => {
-            return Err(anyhow!("the base has a layer of the type {kind}"))
-                .hint("a base has layers of the types tar, tar+gzip and tar+zstd");
+            return Err(anyhow!("the base has a layer of the unsupported type {kind}"))
+                .hint("use a base with layers of the types tar, tar+gzip or tar+zstd");
         }
     })
 }
@@ -198,7 +199,7 @@ fn configuration(blob: &Blob) -> Result<Value> {
     let value: Value = serde_json::from_slice(&bytes)
         .with_context(|| format!("the configuration {digest} is not JSON"))?;
     if !value.is_object() || !(value["config"].is_object() || value["config"].is_null()) {
-        bail!("the configuration {digest} is none of an image");
+        bail!("the configuration {digest} does not describe an image");
     }
     Ok(value)
 }

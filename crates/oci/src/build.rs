@@ -1,6 +1,5 @@
-//! Builds an image without a container engine: a base, the layer of Python packages, and the layer of
-//! the
-//! program, in this order, so that a change of the program moves only the last one.
+//! Builds an image without a container engine: a base, the layer of Python packages, and the layer
+//! of the program. In this order, a change of the program replaces only the last layer.
 //!
 //! SageMaker starts a container with its command (`IMAGE train`, `IMAGE serve`, or that of a
 //! pipeline's
@@ -39,7 +38,7 @@ pub struct Contents<'a> {
 /// Builds an image on a base. The same inputs give the same digest.
 ///
 /// # Errors
-/// As [`program::build`].
+/// Those of [`program::build`].
 pub fn layers(base: Base, contents: Contents<'_>) -> Result<Image> {
     let (program, scratch) = program::layer(
         &contents.directory.join("program"),
@@ -75,7 +74,7 @@ pub fn layers(base: Base, contents: Contents<'_>) -> Result<Image> {
     })
 }
 
-/// The base's configuration with the program's additions.
+/// Returns the base's configuration with the program's additions.
 fn configuration(
     base: &Base,
     revision: &str,
@@ -83,7 +82,7 @@ fn configuration(
     own: &[(&str, layer::Layer)],
 ) -> Result<Value> {
     let mut whole = Map::new();
-    // Without `created`: the same inputs must produce the same bytes on any day.
+    // Without `created`, because the same inputs must produce the same bytes on any day.
     for key in ["architecture", "os", "os.version", "variant", "author"] {
         if let Some(value) = base.configuration.get(key) {
             whole.insert(key.to_owned(), value.clone());
@@ -136,7 +135,7 @@ fn configuration(
         .cloned()
         .unwrap_or_default();
     labels.insert(program::REVISION.to_owned(), json!(revision));
-    // The base may have been built here as well.
+    // The base may have been built by this program, too.
     labels.shift_remove(PYTHON);
     if let Some(python) = python {
         labels.insert(PYTHON.to_owned(), json!(python));
@@ -301,7 +300,7 @@ mod tests {
     fn the_same_inputs_give_the_same_image_in_a_layout_too() {
         let first = build(Base::scratch(Platform::Amd64)).unwrap();
         for _ in 0..8 {
-            // A map without a fixed order would differ occasionally.
+            // A map without a fixed order would cause occasional differences.
             let again = build(Base::scratch(Platform::Amd64)).unwrap();
             assert_eq!(again.digest(), first.digest());
         }
@@ -311,7 +310,7 @@ mod tests {
         let into: PathBuf = saved.path().join("image");
         super::super::save::save(&first, &into).unwrap();
         assert_eq!(layout::read(&into).unwrap().digest(), first.digest());
-        // A saved image can be a base.
+        // A saved image can serve as a base.
         let base = Base::from_layout(&into, "oci:image", Platform::Amd64).unwrap();
         let (_, config) = parts(&build(base).unwrap());
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);

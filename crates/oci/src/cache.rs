@@ -1,4 +1,4 @@
-//! A cache of image parts between commands: blobs by digest, and records that reference them. Deleting
+//! A persistent cache of image parts: blobs by digest, and records that reference them. Deleting
 //! the directory costs only time.
 
 use std::fs::File;
@@ -19,7 +19,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache in this directory, which is created on first use.
+    /// Returns the cache in this directory, which is created on first use.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
@@ -54,7 +54,7 @@ impl Cache {
             .map_err(|error| directory::refused("cannot write to", &directory, &error))
     }
 
-    /// Moves a file of a workshop into the cache; its digest was verified.
+    /// Moves a file of a temporary directory into the cache; its digest was verified.
     pub(super) fn adopt(&self, file: &Path, digest: Digest) -> Result<PathBuf> {
         let path = self.blob(digest);
         publish(file)?;
@@ -62,7 +62,7 @@ impl Cache {
         Ok(path)
     }
 
-    /// Whether a blob of this size exists.
+    /// Returns whether a blob of this size exists.
     pub(super) fn has(&self, digest: Digest, size: u64) -> bool {
         std::fs::metadata(self.blob(digest)).is_ok_and(|file| file.is_file() && file.len() == size)
     }
@@ -113,7 +113,7 @@ impl Cache {
         Ok(())
     }
 
-    /// A file to lock while something with this name is built.
+    /// Returns a file to lock while something with this name is built.
     pub(super) fn lock(&self, name: &str) -> Result<File> {
         let path = self.root.join(format!("{name}.lock"));
         let directory = path.parent().unwrap_or(&self.root);

@@ -1,23 +1,22 @@
-//! Compresses layers on all cores; reads them once and hashes them on the way.
+//! Compresses layers on all cores; reads and hashes them in a single pass.
 //!
-//! The input is cut into blocks that are compressed independently and written in order: one gzip
-//! member or one zstd frame each. The output therefore depends only on the input (and on the version
-//! of
-//! the compressor), not on the number of cores. RFC 1952 (2.2) and RFC 8878 (3) allow both, and
-//! container runtimes read such layers: eStargz and zstd:chunked images have them.
+//! The input is split into blocks that are compressed independently and written in order: one gzip
+//! member or one zstd frame each. The output therefore depends only on the input (and on the
+//! version of the compressor), not on the number of cores. RFC 1952 (2.2) and RFC 8878 (3) allow
+//! both, and container runtimes read such layers, as eStargz and zstd:chunked images show.
 //!
 //! While one batch of blocks is compressed, the previous batch is hashed and written, and the next one
 //! is read and hashed. At most three batches are in memory.
 //!
-//! Incompressible data (weights, compressed files) is detected by samples of each block, and stored. A
-//! stored block of a file is not even copied: the result references the part of the file ([`Extents`]).
+//! Incompressible data (weights, compressed files) is detected by sampling each block, and stored.
+//! A stored block of a file is not even copied: the result references the part of the file
+//! ([`Extents`]).
 //!
-//! Chosen by measurement, text of 100 MB, one core: libdeflate at levels 2 to 7 needs 1.0 to 1.1 s
-//! and produces 49.0 MB; level 1 0.8 s and 50.1 MB; zlib-rs at level 6 1.7 s and 49.3 MB. (pgzip,
-//! which
-//! skopeo uses, produces 49.1 MB.) zstd needs 0.35 s at level 1 for 47.4 MB, 0.45 s at level 2 for
-//! 38.3 MB, 0.55 s at level 3 for 36.9 MB. Blocks of 256 KiB cost another 0.9 %; blocks of 1 MiB
-//! save 0.4 % and need twice the memory.
+//! Chosen by measurement with 100 MB of text on one core: libdeflate at levels 2 to 7 needs 1.0 to
+//! 1.1 s and produces 49.0 MB; level 1 needs 0.8 s for 50.1 MB; zlib-rs at level 6 needs 1.7 s for
+//! 49.3 MB. (pgzip, which skopeo uses, produces 49.1 MB.) zstd needs 0.35 s at level 1 for 47.4 MB,
+//! 0.45 s at level 2 for 38.3 MB, and 0.55 s at level 3 for 36.9 MB. Blocks of 256 KiB cost another
+//! 0.9 %; blocks of 1 MiB save 0.4 % and need twice the memory.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -32,7 +31,7 @@ use super::Digest;
 use super::compression::Compression;
 use super::extents::{self, Extent};
 
-/// What is compressed by itself, in bytes.
+/// Size of a block in bytes.
 const BLOCK: usize = 512 << 10;
 
 const GZIP_LEVEL: i32 = 4;
@@ -47,7 +46,7 @@ pub(super) struct Compressed {
     pub(super) digest: Digest,
     /// Size of the compressed layer in bytes.
     pub(super) size: u64,
-    /// What it consists of: parts of what was written, and of the input.
+    /// Its content: parts of the output and of the input.
     pub(super) extents: Vec<Extent>,
 }
 
@@ -64,7 +63,7 @@ pub(super) fn compress(
     let mut source = BlockReader {
         input,
         hasher: Sha256::new(),
-        // Enough blocks for all cores, bounded for memory.
+        // Enough blocks for all cores, limited to bound memory use.
         batch: (2 * rayon::current_num_threads()).clamp(4, 12),
     };
     let mut target = CompressedOutput {
@@ -104,7 +103,8 @@ pub(super) fn compress(
 #[derive(Default)]
 struct Block {
     input: Vec<u8>,
-    /// Whether it is stored: `output` then has what precedes it and, from `tail` on, what follows it.
+    /// Whether it is stored: `output` then contains what precedes the block and, from `tail` on,
+    /// what follows it.
     stored: bool,
     output: Vec<u8>,
     tail: usize,
@@ -131,16 +131,16 @@ impl Batch {
     }
 }
 
-/// Reads and hashes.
+/// Reads and hashes the input.
 struct BlockReader<'a> {
     input: &'a mut (dyn Read + Send),
     hasher: Sha256,
-    /// Blocks per batch.
+    /// Number of blocks per batch.
     batch: usize,
 }
 
 impl BlockReader<'_> {
-    /// Fills a batch from the input; leaves it empty at the end.
+    /// Fills a batch from the input; leaves it empty at the end of the input.
     fn fill(&mut self, batch: &mut Batch) -> Result<()> {
         batch.used = 0;
         while batch.used < self.batch {
@@ -148,7 +148,7 @@ impl BlockReader<'_> {
                 batch.blocks.push(Block::default());
             }
             let block = &mut batch.blocks[batch.used];
-            // Not read_to_end, which would first clear the buffer.
+            // Not `read_to_end`, which would first clear the buffer.
             block.input.resize(BLOCK, 0);
             let length = fill(self.input, &mut block.input).context("cannot read the layer")?;
             block.input.truncate(length);
@@ -176,7 +176,7 @@ fn fill(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Hashes and writes.
+/// Hashes and writes the output.
 struct CompressedOutput<'a> {
     output: &'a mut (dyn Write + Send),
     compression: Compression,
@@ -192,7 +192,7 @@ impl CompressedOutput<'_> {
         for block in &batch.blocks[..batch.used] {
             self.write_block(block)
                 .context("cannot write the compressed layer to the temporary directory")
-                .hint("it needs as much space as the image; TMPDIR names another directory")?;
+                .hint("needs free space for the whole image; set TMPDIR to use another directory")?;
         }
         Ok(())
     }
@@ -254,7 +254,7 @@ struct Packer {
     tried: Vec<u8>,
 }
 
-/// Samples per block, and the length of each in bytes.
+/// Number of samples per block, and the length of each in bytes.
 const SAMPLES: usize = 4;
 const SAMPLE: usize = 2 << 10;
 
@@ -292,8 +292,8 @@ impl Packer {
         }
     }
 
-    /// Whether compression would save less than a hundredth, estimated with the fastest level on
-    /// samples of the block.
+    /// Returns whether compression would save less than 1 %, estimated by compressing samples of
+    /// the block at the fastest level.
     fn is_noise(&mut self, input: &[u8]) -> Result<bool> {
         if input.len() < 2 * SAMPLES * SAMPLE {
             return Ok(false);

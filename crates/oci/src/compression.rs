@@ -3,9 +3,9 @@
 /// A format of compressed layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// What every registry and every runtime takes.
+    /// Supported by every registry and every runtime.
     #[default]
     Gzip,
-    /// Smaller and faster; needs Docker 23 or containerd 1.5 to run.
+    /// Smaller and faster; needs Docker 23 or containerd 1.5, or newer, to run.
     Zstd,
 }

@@ -1,4 +1,4 @@
-//! The reader of image archives, for the fuzz targets (`fuzz/`).
+//! Entry points for the fuzz targets (`fuzz/`).
 
 use std::path::Path;
 

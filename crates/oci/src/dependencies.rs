@@ -1,9 +1,8 @@
-//! The layer of a program's Python packages: the result of `pip install --target` of requirements.txt
-//! for the image's platform and Python, cached by the hash of its inputs.
+//! Builds the layer of a program's Python packages: the result of `pip install --target` of
+//! requirements.txt for the image's platform and Python version, cached by the hash of its inputs.
 //!
-//! Only wheels are accepted: no code of a package runs, and a machine of another platform can build
-//! the
-//! layer. Wheels may require the C library of [`GLIBC`] or an older one.
+//! Only wheels are accepted, so no code of a package runs, and a machine of another platform can
+//! build the layer. Wheels may require the C library of [`GLIBC`] or an older one.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter};
@@ -30,19 +29,19 @@ use tree::InstalledTree;
 /// The packages' directory in the image, without the leading `/`.
 pub const DIRECTORY: &str = "opt/mlops/python";
 
-/// The newest glibc 2 that wheels may require: Amazon Linux 2023's. Debian 12 and Ubuntu 22.04 have a
-/// newer one.
+/// The newest version of glibc 2 that wheels may require: that of Amazon Linux 2023. Debian 12 and
+/// Ubuntu 22.04 have a newer one.
 const GLIBC: u32 = 34;
 
-/// Increment when the same inputs produce other bytes.
+/// Increment this when the same inputs produce different bytes.
 const FORMAT: &str = "dependencies 1";
 
-/// What to install, and for which Python and platform.
+/// The packages to install, and their Python version and platform.
 #[derive(Debug)]
 pub struct PackageRequest {
     /// The packages.
     pub requirements: Requirements,
-    /// The Python of the image.
+    /// The Python version of the image.
     pub python: PythonVersion,
     /// The platform of the image.
     pub platform: Platform,
@@ -56,7 +55,7 @@ pub struct Dependencies {
     pub installed: BTreeMap<String, String>,
     /// Whether it came from the cache.
     pub cached: bool,
-    /// Reasons why another machine or day might produce other bytes; empty if none.
+    /// Reasons why another machine or day might produce different bytes; empty if there are none.
     pub doubts: Vec<String>,
 }
 
@@ -94,7 +93,7 @@ pub async fn prepare(
 ) -> Result<Dependencies> {
     let name = format!("dependencies/{}", key(request, installer, python)?);
     let firm = request.requirements.loose().is_empty();
-    // Requirements without a fixed version are resolved again each time.
+    // Requirements without a fixed version are resolved each time.
     if firm && let Some(record) = cache.record::<Record>(&name)? {
         return Ok(dependencies(request, python, cache, record, true));
     }
@@ -103,7 +102,7 @@ pub async fn prepare(
     if firm && let Some(record) = cache.record::<Record>(&name)? {
         return Ok(dependencies(request, python, cache, record, true));
     }
-    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let directory = tempfile::tempdir().context("cannot create a temporary directory")?;
     let target = directory.path().join("target");
     install(
         request,
@@ -131,7 +130,7 @@ pub async fn prepare(
     Ok(dependencies(request, python, cache, record, false))
 }
 
-/// The hash of every input that affects the layer.
+/// Computes the hash of every input that affects the layer.
 fn key(request: &PackageRequest, installer: &Installer, python: &Python) -> Result<String> {
     let mut hash = Sha256::new();
     for part in [
@@ -146,7 +145,7 @@ fn key(request: &PackageRequest, installer: &Installer, python: &Python) -> Resu
         hash.update(part);
         hash.update([0]);
     }
-    // Another index may have another file for the same name and version.
+    // A different index may have a different file for the same name and version.
     for (name, value) in &installer.environment {
         if name.as_encoded_bytes().starts_with(b"PIP_") {
             hash.update(name.as_encoded_bytes());
@@ -234,14 +233,14 @@ async fn install(
         Some(trouble) => trouble.hint(&installer.environment),
         None => format!(
             "each package needs a wheel for Python {} on {} (glibc 2.{GLIBC}) that pip can reach; \
-             let Docker, podman or buildah build what has none",
+             for packages without one, build the image with Docker, podman or buildah",
             request.python, request.platform
         ),
     })
 }
 
-/// The acceptable wheel platforms, the best first. pip does not infer that newer ones include the
-/// older.
+/// Returns the acceptable wheel platforms, best first. pip does not infer that newer ones include
+/// older ones.
 fn tags(platform: Platform) -> Vec<String> {
     let (machine, oldest) = match platform {
         Platform::Amd64 => ("x86_64", 5),
@@ -315,14 +314,15 @@ fn dependencies(
     }
 }
 
-/// Reasons why the same requirements.txt might produce other bytes elsewhere or later.
+/// Returns the reasons why the same requirements.txt might produce different bytes elsewhere or
+/// later.
 fn doubts(request: &PackageRequest, python: &Python, record: &Record) -> Vec<String> {
     let requirements = &request.requirements;
     let mut found = Vec::new();
     let loose = requirements.loose();
     if !loose.is_empty() {
         found.push(format!(
-            "requirements.txt pins no version of {}",
+            "requirements.txt does not pin {}",
             list(&loose)
         ));
     }
@@ -333,7 +333,7 @@ fn doubts(request: &PackageRequest, python: &Python, record: &Record) -> Vec<Str
             .collect();
         if !unpinned.is_empty() {
             found.push(format!(
-                "requirements.txt does not name {}, which others need",
+                "requirements.txt does not list {}, which other packages need",
                 list(&unpinned)
             ));
         }
@@ -366,14 +366,14 @@ fn doubts(request: &PackageRequest, python: &Python, record: &Record) -> Vec<Str
         .any(|marker| unsure.iter().any(|variable| marker.contains(variable)));
     if weighed {
         found.push(format!(
-            "packages depend on the Python or the machine, and pip ran with Python {} on {} {}",
+            "packages depend on the Python version or the machine, and pip ran with Python {} on {} {}",
             python.version, python.system, python.machine
         ));
     }
     found
 }
 
-/// Whether a requirement's text is about this package.
+/// Returns whether a requirement's text is about this package.
 fn begins_with(text: &str, name: &str) -> bool {
     let end = text
         .find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)))
@@ -396,17 +396,17 @@ fn list(names: &[&str]) -> String {
     }
 }
 
-/// Refuses requirements without a fixed version.
+/// Fails if requirements have no fixed version.
 ///
 /// # Errors
-/// There are some (exit 2).
+/// At least one requirement has no fixed version (exit 2).
 pub fn refuse_loose(requirements: &Requirements) -> Result<()> {
     let loose = requirements.loose();
     if loose.is_empty() {
         return Ok(());
     }
     Err(mlops_core::error::Failure::usage(format!(
-        "{} pins no version of {}",
+        "{} does not pin {}",
         requirements.file.display(),
         list(&loose)
     )))

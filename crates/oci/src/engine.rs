@@ -51,7 +51,8 @@ impl Engine {
         }
     }
 
-    /// Whether it can build. For Docker the client is not sufficient: its daemon must respond.
+    /// Returns whether it can build. For Docker, the client is not sufficient: its daemon must
+    /// respond.
     pub async fn is_running(self, program: &Path) -> bool {
         let mut command = Command::new(program);
         match self {
@@ -72,7 +73,7 @@ impl Engine {
 /// Builds the Dockerfile into the layout directory `output`, which is replaced.
 ///
 /// # Errors
-/// There is no Dockerfile, or the engine fails; its last lines are in the error.
+/// There is no Dockerfile, or the engine fails; the error contains its last lines of output.
 pub async fn build(
     engine: Engine,
     program: &Path,
@@ -96,7 +97,7 @@ pub async fn build(
         // buildah and podman write the id of the built image to this file.
         if engine != Engine::Docker {
             let id = std::fs::read_to_string(scratch.join("id"))
-                .with_context(|| format!("{name} does not say what it built"))?;
+                .with_context(|| format!("{name} did not report the id of the image"))?;
             last.arg(id.trim());
             if engine == Engine::Buildah {
                 last.arg(destination(&new));
@@ -105,12 +106,12 @@ pub async fn build(
         let exported = process::run(&mut last, &what, heard).await;
         exported.hint(advice(engine))?;
     }
-    layout::read(&new).with_context(|| format!("what {name} wrote is no image"))?;
+    layout::read(&new).with_context(|| format!("{name} did not write a valid image"))?;
     save::publish(output, &staged)
 }
 
-/// The commands that build and write. The last one lacks the image's id, which the first one
-/// determines.
+/// Returns the commands that build and export. The last one lacks the image's id, which the first
+/// one determines.
 fn steps(
     engine: Engine,
     program: &Path,
@@ -136,7 +137,7 @@ fn steps(
     }
     if engine == Engine::Docker {
         build
-            // Attestations are images of the platform unknown/unknown, which SageMaker refuses.
+            // Attestations are images of the platform unknown/unknown, which SageMaker rejects.
             .args(["--provenance", "false", "--output"])
             .arg(format!("type=oci,tar=false,dest={}", new.display()))
             .arg(".");
@@ -163,11 +164,11 @@ fn destination(new: &Path) -> PathBuf {
 fn advice(engine: Engine) -> &'static str {
     match engine {
         Engine::Docker => {
-            "Docker's default builder writes no OCI layout before version 28: `docker buildx \
+            "before version 28, Docker's default builder cannot write an OCI layout: run `docker buildx \
              create --use`, or --builder layers"
         }
         Engine::Podman | Engine::Buildah => {
-            "mend the Dockerfile, or build without an engine: --builder layers"
+            "fix the Dockerfile, or build without an engine: --builder layers"
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A compressed layer whose stored parts are not copied: they are read from the source, with the few
-//! bytes between them that the format requires.
+//! A compressed layer whose stored parts are not copied: they are read from the source, together
+//! with the few bytes between them that the format requires.
 //!
 //! Gzip (RFC 1951, 3.2.4): stored blocks of up to 65,535 bytes, each after a header of five. Zstd
 //! (RFC 8878, 3.1.1.2): raw blocks of up to 128 KiB, each after a header of three.
@@ -13,7 +13,7 @@ use super::compression::Compression;
 /// An extent of a compressed layer, in the order of the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// The next bytes of the file that was written.
+    /// The next bytes of the output file.
     Written { size: u64 },
     /// Bytes of the source, each chunk after its header.
     Stored { offset: u64, size: u64 },
@@ -57,7 +57,7 @@ enum Now {
     Written {
         left: u64,
     },
-    /// In stored data: what is left of a header, of its chunk, and of the chunks after it.
+    /// In stored data: the rest of a header, of its chunk, and of the chunks after it.
     Stored {
         header: Header,
         chunk: u64,
@@ -103,7 +103,7 @@ fn whole(count: usize, buffer: &[u8]) -> io::Result<usize> {
     if count == 0 && !buffer.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
-            "the file became shorter",
+            "the file was truncated",
         ));
     }
     Ok(count)
@@ -118,7 +118,7 @@ fn chunk_of(compression: Compression, left: u64) -> Now {
     }
 }
 
-/// Maximum bytes of a chunk.
+/// Maximum size of a chunk in bytes.
 fn most(compression: Compression) -> u64 {
     match compression {
         Compression::Gzip => 0xffff,
@@ -126,7 +126,7 @@ fn most(compression: Compression) -> u64 {
     }
 }
 
-/// The header of a chunk.
+/// Returns the header of a chunk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
     bytes: [u8; 5],
@@ -166,7 +166,7 @@ impl AsRef<[u8]> for Header {
     }
 }
 
-/// The chunks of a stored block with their headers.
+/// Returns the chunks of a stored block with their headers.
 pub(super) fn stored(
     compression: Compression,
     block: &[u8],
@@ -180,8 +180,9 @@ pub(super) fn stored(
     })
 }
 
-/// The bytes before a stored block: the header of a gzip member (RFC 1952, 2.3: no name, no time,
-/// unknown system) or of a zstd frame (RFC 8878, 3.1.1.1: one segment, its size in four bytes).
+/// Returns the bytes before a stored block: the header of a gzip member (RFC 1952, 2.3: no name, no
+/// time, unknown system) or of a zstd frame (RFC 8878, 3.1.1.1: one segment, its size in four
+/// bytes).
 pub(super) fn before(compression: Compression, block: &[u8]) -> Vec<u8> {
     match compression {
         Compression::Gzip => vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff],
@@ -193,7 +194,7 @@ pub(super) fn before(compression: Compression, block: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The bytes after it: CRC and size of a gzip member, nothing for a zstd frame.
+/// Returns the bytes after a stored block: CRC and size of a gzip member, nothing for a zstd frame.
 pub(super) fn after(compression: Compression, block: &[u8]) -> Vec<u8> {
     match compression {
         Compression::Gzip => {

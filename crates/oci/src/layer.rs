@@ -1,5 +1,5 @@
-//! Writes layers, and assembles images of them. Both are reproducible (sorted by the caller, time 0,
-//! owner 0): the same files give the same digest on every machine.
+//! Writes layers and assembles images from them. Both are reproducible (sorted by the caller, time
+//! 0, owner 0): the same files give the same digest on every machine.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -53,7 +53,7 @@ impl<W: Write> Writer<W> {
     /// Adds a file of `size` bytes.
     ///
     /// # Errors
-    /// The reader has fewer bytes, or cannot be read.
+    /// The reader returns fewer bytes, or fails.
     pub(super) fn file(
         &mut self,
         path: &Path,
@@ -65,12 +65,12 @@ impl<W: Write> Writer<W> {
         let mut reader = reader.take(size);
         self.archive.append_data(&mut header, path, &mut reader)?;
         if reader.limit() > 0 {
-            bail!("the file became shorter while it was read");
+            bail!("the file was truncated while it was being read");
         }
         Ok(())
     }
 
-    /// Returns the writer after writing all bytes, and a function that creates the layer.
+    /// Finishes the archive; returns the writer, and a function that creates the layer.
     pub(super) fn finish(self) -> io::Result<(W, impl FnOnce(Content) -> Layer)> {
         let (gzip, diff_id, _) = self.archive.into_inner()?.finish();
         let (inner, digest, size) = gzip.finish()?.finish();
@@ -108,11 +108,11 @@ pub(super) struct Parts {
     pub(super) annotations: BTreeMap<String, String>,
     /// The name of the base.
     pub(super) base: Option<String>,
-    /// Temporary files of layers, which live as long as the image.
+    /// Temporary files of layers; they must live as long as the image.
     pub(super) scratch: Vec<tempfile::TempPath>,
 }
 
-/// Assembles an image of layers, lowest first. Its configuration contains no time.
+/// Assembles an image from layers, lowest first. Its configuration contains no time.
 pub(super) fn image(
     layers: Vec<Layer>,
     architecture: Arch,
@@ -146,7 +146,7 @@ pub(super) fn assemble(parts: Parts) -> Result<Image> {
     let mut configuration = parts.configuration;
     let diff_ids: Vec<Digest> = parts.layers.iter().map(|layer| layer.diff_id).collect();
     configuration["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
-    // Labels are an unordered map, and the same image must have the same bytes.
+    // Labels are an unordered map, but the same image must have the same bytes.
     configuration["config"]["Labels"].sort_all_objects();
     let config = Blob::of(serde_json::to_vec(&configuration)?);
     let described = parts

@@ -17,8 +17,8 @@ use super::{Blob, Content, Digest, Image, Manifest};
 /// The annotation that names the base image (OCI: pre-defined annotation keys).
 pub(super) const BASE: &str = "org.opencontainers.image.base.name";
 
-/// The annotations of a descriptor in index.json that name an image: by the OCI image layout (a tag or
-/// a full name), and by containerd's exports (a full name).
+/// The annotations of a descriptor in index.json that name an image: by the OCI image layout (a tag
+/// or a full name), and by containerd's exports (a full name).
 const NAMES: [&str; 2] = [
     "org.opencontainers.image.ref.name",
     "io.containerd.image.name",
@@ -27,7 +27,7 @@ const NAMES: [&str; 2] = [
 /// The annotation of the manifests that `BuildKit` adds to an index: provenance and SBOMs.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
-/// Maximum size of a manifest that registries accept, in bytes.
+/// Maximum size of a manifest in bytes; registries accept no larger ones.
 pub(super) const MAX_MANIFEST: u64 = 4 << 20;
 
 /// Maximum number of blobs of an image: far more than any runtime mounts.
@@ -66,7 +66,7 @@ impl<'a> LayoutFiles<'a> {
         Digest::described(of).with_context(|| format!("cannot read {}", self.shown()))
     }
 
-    /// Whether an entry with this name exists.
+    /// Returns whether an entry with this name exists.
     fn has(self, name: &str) -> bool {
         match self {
             Self::Directory(directory) => directory.join(name).exists(),
@@ -96,7 +96,7 @@ impl<'a> LayoutFiles<'a> {
         Ok(bytes)
     }
 
-    /// The location of a blob, and its size in bytes.
+    /// Returns the location of a blob, and its size in bytes.
     fn blob(self, name: &str) -> Result<(Content, u64)> {
         match self {
             Self::Directory(directory) => {
@@ -125,7 +125,7 @@ pub(super) fn read_tree(tree: LayoutFiles<'_>, name: Option<&str>) -> Result<Ima
     tree.read("oci-layout", MAX_MANIFEST)
         .and_then(|bytes| Ok(OciLayout::from_reader(&bytes[..])?))
         .map_err(|error| anyhow!("{} is not an OCI layout: {error:#}", tree.shown()))
-        .hint("write one with `docker buildx build --output type=oci,tar=false,dest=DIR`")?;
+        .hint("create one with `docker buildx build --output type=oci,tar=false,dest=DIR`")?;
     let index = tree.read("index.json", MAX_MANIFEST)?;
     let index = ImageIndex::from_reader(&index[..])
         .with_context(|| format!("cannot read {}/index.json", tree.shown()))?;
@@ -153,8 +153,8 @@ struct Collected {
     notes: Vec<String>,
 }
 
-/// The only image, or the one with this name. Entries that are the same image under several names
-/// count as one.
+/// Returns the only image, or the one with this name. Entries for the same image under several
+/// names count as one.
 fn choose<'a>(
     tree: LayoutFiles<'_>,
     all: &'a [Descriptor],
@@ -181,22 +181,22 @@ fn choose<'a>(
         .filter_map(|image| image.names.first().copied())
         .collect();
     let error = match name {
-        Some(name) => anyhow!("{} holds {} images `{name}`", tree.shown(), found.len()),
-        None => anyhow!("{} holds {} images, not one", tree.shown(), found.len()),
+        Some(name) => anyhow!("{} contains {} images `{name}`", tree.shown(), found.len()),
+        None => anyhow!("{} contains {} images, not one", tree.shown(), found.len()),
     };
     Err(error).hint(if tags.is_empty() {
-        "copy the one to push into a layout of its own: `skopeo copy oci:DIR:TAG oci:NEW`"
+        "copy the image to push to a separate layout: `skopeo copy oci:DIR:TAG oci:NEW`"
             .to_owned()
     } else {
         format!(
-            "name the one to push, {}:TAG; its tags are {}",
+            "select the image to push with {}:TAG; the tags are {}",
             tree.shown(),
             tags.join(", ")
         )
     })
 }
 
-/// Whether it is a single image with an uncompressed layer.
+/// Returns whether it is a single image with an uncompressed layer.
 pub(super) fn has_plain_layer(image: &Image) -> bool {
     image.members.is_empty()
         && ImageManifest::from_reader(&image.root.bytes[..]).is_ok_and(|manifest| {
@@ -207,7 +207,7 @@ pub(super) fn has_plain_layer(image: &Image) -> bool {
         })
 }
 
-/// Adds what a descriptor references, children first.
+/// Adds everything that a descriptor references, children first.
 fn collect(
     tree: LayoutFiles<'_>,
     of: &Descriptor,
@@ -236,12 +236,12 @@ fn collect(
     match (of.media_type(), media_type.as_str()) {
         (MediaType::ImageIndex, _) | (_, DOCKER_LIST) => {
             if depth > 2 {
-                bail!("the index {digest} lies too deep");
+                bail!("the index {digest} is nested too deeply");
             }
             let index = ImageIndex::from_reader(&bytes[..])
                 .with_context(|| format!("cannot read the index {digest}"))?;
             if index.manifests().len() > MAX_LAYERS {
-                bail!("the index {digest} names more than {MAX_LAYERS} images");
+                bail!("the index {digest} references more than {MAX_LAYERS} images");
             }
             match present(tree, &index, digest)? {
                 Present::All => {
@@ -289,7 +289,7 @@ fn collect(
     Ok(())
 }
 
-/// The layers and the configuration of a manifest; notes what is not pushed.
+/// Adds the layers and the configuration of a manifest; notes parts that are not pushed.
 fn parts(
     tree: LayoutFiles<'_>,
     manifest: &ImageManifest,
@@ -299,7 +299,7 @@ fn parts(
     for part in manifest.layers().iter().chain([manifest.config()]) {
         if is_foreign(part) {
             notes.push(format!(
-                "skipping the layer {}: it must not be distributed, and the manifest names \
+                "skipping the layer {}: it must not be distributed, and the manifest contains \
                  the URL to download it from",
                 part.digest()
             ));
@@ -337,8 +337,8 @@ enum Present<'a> {
     One(&'a Descriptor),
 }
 
-/// containerd and Docker export the complete index that was pulled, but only the images of the
-/// platforms that were pulled with it.
+/// Determines which images of an index are complete. containerd and Docker export the complete
+/// index that was pulled, but only the images of the platforms that were pulled with it.
 fn present<'a>(
     tree: LayoutFiles<'_>,
     index: &'a ImageIndex,
@@ -363,7 +363,7 @@ fn present<'a>(
         return Ok(Present::One(one));
     }
     Err(anyhow!(
-        "{} holds {} of the {} images that the index {digest} names",
+        "{} contains {} of the {} images that the index {digest} references",
         tree.shown(),
         images.len(),
         index.manifests().iter().filter(|of| is_image(&of)).count()
@@ -374,7 +374,7 @@ fn present<'a>(
     )
 }
 
-/// The name of a descriptor's image in messages.
+/// Returns the name of a descriptor's image for messages.
 fn platform(of: &Descriptor) -> String {
     match of.platform() {
         Some(platform) => format!(
@@ -386,8 +386,9 @@ fn platform(of: &Descriptor) -> String {
     }
 }
 
-/// Whether a layer must stay where its URLs point: its license forbids distribution, so builders omit
-/// it and registries do not require it. (OCI image specification, "Non-Distributable Layers".)
+/// Returns whether a layer must stay where its URLs point: its license forbids distribution, so
+/// builders omit it and registries do not require it. (OCI image specification, "Non-Distributable
+/// Layers".)
 fn is_foreign(of: &Descriptor) -> bool {
     let foreign = match of.media_type() {
         MediaType::ImageLayerNonDistributable
@@ -398,7 +399,8 @@ fn is_foreign(of: &Descriptor) -> bool {
     foreign && of.urls().as_ref().is_some_and(|urls| !urls.is_empty())
 }
 
-/// The bytes that are embedded in a descriptor (OCI descriptors: `data`), verified against its digest.
+/// Returns the bytes that are embedded in a descriptor (OCI descriptors: `data`), verified against
+/// its digest.
 fn embedded(of: &Descriptor, digest: Digest) -> Result<Option<Vec<u8>>> {
     let Some(data) = of.data() else {
         return Ok(None);

@@ -1,12 +1,9 @@
-//! Container images: building, reading and pushing them. Knows OCI and the distribution protocol, not
-//! AWS.
+//! Builds, reads and pushes container images. Knows OCI and the distribution protocol, but not AWS.
 //!
-//! [`program::build`] builds an image of a program's files, [`build::layers`] one on a base with
-//! Python
-//! packages, [`engine::build`] uses a container engine, [`analyzer::build`] packs this binary, and
-//! [`source::open`] opens an image that Docker or another builder wrote. All return an [`Image`],
-//! whose
-//! large parts stay in files; [`push::push`] uploads it.
+//! [`program::build`] builds an image from a program's files, [`build::layers`] an image on a base
+//! with Python packages, and [`analyzer::build`] an image of this binary; [`engine::build`] uses a
+//! container engine; [`source::open`] opens an image that Docker or another builder wrote. All
+//! return an [`Image`], whose large parts stay in files; [`push::push`] uploads it.
 
 #![warn(missing_docs)]
 
@@ -55,7 +52,7 @@ pub struct Image {
     pub base: Option<String>,
     /// Parts of its source that a push skips, one sentence each.
     notes: Vec<String>,
-    /// Deletes the layers that were built for this push.
+    /// Temporary files, deleted when the image is dropped.
     scratch: Vec<tempfile::TempPath>,
 }
 
@@ -72,7 +69,7 @@ struct Manifest {
 #[derive(Debug)]
 struct Blob {
     digest: Digest,
-    /// In bytes.
+    /// Size in bytes.
     size: u64,
     content: Content,
 }
@@ -106,7 +103,7 @@ impl Blob {
         })
     }
 
-    /// The file with its bytes, for an error.
+    /// Returns the file with its bytes, for error messages.
     fn place(&self) -> &Path {
         match &self.content {
             Content::Bytes(_) => Path::new("memory"),
@@ -126,12 +123,12 @@ enum Content {
         /// The offset in bytes.
         offset: u64,
     },
-    /// A layer that was compressed here; its digest is known to be correct.
+    /// A layer that was compressed by this program; its digest is known to be correct.
     Extents(extents::Extents),
 }
 
 impl Content {
-    /// A file as a whole.
+    /// An entire file.
     fn file(path: impl Into<PathBuf>) -> Self {
         Self::File {
             path: path.into(),
@@ -162,7 +159,7 @@ impl Image {
         self.members.iter().chain([&self.root])
     }
 
-    /// The values of a label in the configurations of its images.
+    /// Returns the values of a label in the configurations of its images.
     ///
     /// # Errors
     /// A configuration cannot be read.
@@ -179,7 +176,7 @@ impl Image {
                 .blobs
                 .iter()
                 .find(|blob| Some(blob.digest) == config);
-            // Other artifacts may have any configuration.
+            // Other artifacts can have any configuration.
             if let Some(blob) = blob.filter(|blob| blob.size <= MAX_CONFIGURATION) {
                 let mut bytes = Vec::new();
                 blob.reader()?.read_to_end(&mut bytes)?;
@@ -189,7 +186,7 @@ impl Image {
         Ok(found)
     }
 
-    /// The size of its blobs in bytes, each counted once.
+    /// Returns the size of its blobs in bytes, each counted once.
     pub fn size(&self) -> u64 {
         let blobs: BTreeMap<_, _> = self
             .manifests()
@@ -203,7 +200,7 @@ impl Image {
 /// Maximum size of a configuration to parse, in bytes.
 const MAX_CONFIGURATION: u64 = 4 << 20;
 
-/// A label of a configuration.
+/// Returns a label of a configuration.
 fn label(configuration: &[u8], name: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(configuration).ok()?;
     Some(value["config"]["Labels"][name].as_str()?.to_owned())

@@ -1,5 +1,5 @@
-//! pip, and the Python that runs it. pip may run a package's own code, so it gets neither the user's
-//! environment nor HOME.
+//! Runs pip, using a suitable Python. pip may run a package's own code, so it receives neither the
+//! user's environment nor HOME.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,23 +17,23 @@ use tokio::process::Command;
 
 use super::process;
 
-/// A Python of this machine, and the environment that its installers get.
+/// A Python on this machine, and the environment for its installers.
 #[derive(Debug, Clone)]
 pub struct Installer {
-    /// The program.
+    /// Path of the program.
     pub python: PathBuf,
     /// Variables such as `PIP_INDEX_URL`.
     pub environment: Vec<(OsString, OsString)>,
-    /// Where pip caches downloads, and where a virtual environment is created for it if necessary.
+    /// The directory for pip's download cache, and for a virtual environment if one is necessary.
     pub cache: PathBuf,
 }
 
-/// What a Python reports about itself.
+/// The properties that a Python reports.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Python {
     /// Such as `3.11.7`.
     pub version: String,
-    /// The resolved path; a shim's path is not sufficient.
+    /// The resolved path; the path of a shim is not sufficient.
     pub executable: PathBuf,
     /// The version of its pip; `None` if it has none (Debian without python3-pip).
     pip: Option<String>,
@@ -44,13 +44,13 @@ pub struct Python {
 }
 
 impl Python {
-    /// The version as wheel tags spell it.
+    /// Returns the version as written in wheel tags.
     pub fn minor(&self) -> Option<PythonVersion> {
         let mut parts = self.version.split('.');
         format!("{}.{}", parts.next()?, parts.next()?).parse().ok()
     }
 
-    /// The version of its pip.
+    /// Returns the version of its pip.
     pub(super) fn pip(&self) -> &str {
         self.pip.as_deref().unwrap_or_default()
     }
@@ -68,7 +68,7 @@ pub async fn inspect(installer: &Installer) -> Result<Python> {
     let directory = installer.cache.join(format!("pip-{}", own.version));
     let python = directory.join("bin/python3");
     if !python.exists() {
-        let home = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let home = tempfile::tempdir().context("cannot create a temporary directory")?;
         let mut venv = command(
             &own.executable,
             &installer.environment,
@@ -76,14 +76,14 @@ pub async fn inspect(installer: &Installer) -> Result<Python> {
             &installer.cache.join("pip"),
         );
         venv.args(["-m", "venv", "--clear"]).arg(&directory);
-        process::run(&mut venv, "make a virtual environment for pip", &mut |_| {})
+        process::run(&mut venv, "create a virtual environment for pip", &mut |_| {})
             .await
             .hint("install python3-venv or python3-pip")?;
     }
     let with_pip = describe(&python).await?;
     if with_pip.pip.is_none() {
         return Err(anyhow!("{} has no pip", python.display()))
-            .hint(format!("remove {} and try again", directory.display()));
+            .hint(format!("remove {} and retry", directory.display()));
     }
     Ok(with_pip)
 }
@@ -118,7 +118,7 @@ print(json.dumps({
         .hint(advice);
     }
     serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("`{}` does not answer as a Python does", python.display()))
+        .with_context(|| format!("`{}` is not a working Python interpreter", python.display()))
         .hint(advice)
 }
 
@@ -134,7 +134,7 @@ pub(super) fn command(
     command
 }
 
-/// Gives a command the installers' environment, its own HOME and a cache of downloads.
+/// Gives a command the installers' environment, its own HOME and a download cache.
 pub fn prepare(
     command: &mut Command,
     environment: &[(OsString, OsString)],
@@ -150,11 +150,11 @@ pub fn prepare(
         .stdin(Stdio::null());
 }
 
-/// Maximum bytes to read of a log; protects against a file without an end.
+/// Maximum size in bytes of a log; protects against a file that never ends.
 const MAX_LOG: u64 = 1 << 20;
 
-/// The last [`MAX_LOG`] bytes of a log. Code of the installed packages can replace the file, so symbolic
-/// links are not followed and only a regular file is read.
+/// Reads the last [`MAX_LOG`] bytes of a log. Code of the installed packages can replace the file,
+/// so symbolic links are not followed and only a regular file is read.
 pub fn log_tail(path: &Path) -> Option<String> {
     let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits();
     let mut file = File::options()
@@ -170,14 +170,14 @@ pub fn log_tail(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What blocks pip's requests.
+/// The cause of pip's failed requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkProblem {
-    /// A proxy refuses, or is unreachable.
+    /// A proxy that rejects requests or is unreachable.
     Proxy,
     /// An untrusted certificate, or a server without TLS.
     Tls,
-    /// The certificate bundle cannot be read.
+    /// A certificate bundle that cannot be read.
     Bundle,
 }
 
@@ -205,13 +205,13 @@ impl NetworkProblem {
         }
     }
 
-    /// The first problem in a file that pip wrote for `--log`. Without retries pip reports it nowhere
-    /// else.
+    /// Finds the first problem in a file that pip wrote for `--log`. Without retries, pip reports
+    /// it nowhere else.
     pub fn in_log(path: &Path) -> Option<Self> {
         log_tail(path)?.lines().find_map(Self::of)
     }
 
-    /// The setting to change. `environment` is pip's.
+    /// Returns the setting to change. `environment` is pip's.
     pub fn hint(self, environment: &[(OsString, OsString)]) -> String {
         // In order of precedence: requests prefers its own variables to pip's options.
         let bundle = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"]
@@ -220,21 +220,21 @@ impl NetworkProblem {
             .map(|(name, path)| (name.display(), path.display()));
         // AWS_CA_BUNDLE is passed to pip as PIP_CERT.
         match (self, bundle) {
-            (Self::Proxy, _) => "pip did not get through the proxy: check HTTPS_PROXY and \
-                HTTP_PROXY (with a login: http://USER:PASSWORD@HOST:PORT); NO_PROXY names the hosts \
-                that need no proxy"
+            (Self::Proxy, _) => "pip cannot connect through the proxy: check HTTPS_PROXY and \
+                HTTP_PROXY (with a login: http://USER:PASSWORD@HOST:PORT), and list hosts \
+                that need no proxy in NO_PROXY"
                 .to_owned(),
             (Self::Tls, Some((name, path))) => format!(
-                "pip trusts only the certificates in {path} ({name}; AWS_CA_BUNDLE where that is \
+                "pip trusts only the certificates in {path} ({name}; AWS_CA_BUNDLE if that is \
                  not set): add the issuer of the index's or proxy's certificate to that file"
             ),
-            (Self::Tls, None) => "a proxy of your company may intercept TLS: set AWS_CA_BUNDLE (or \
+            (Self::Tls, None) => "a corporate proxy may intercept TLS: set AWS_CA_BUNDLE (or \
                 PIP_CERT, for pip alone) to a PEM file with its certificate"
                 .to_owned(),
             (Self::Bundle, bundle) => {
                 let path = bundle.map(|(name, path)| format!(" ({name} is {path})"));
                 format!(
-                    "set AWS_CA_BUNDLE, or PIP_CERT for pip alone, to a PEM file that exists{}",
+                    "set AWS_CA_BUNDLE, or PIP_CERT for pip alone, to an existing PEM file{}",
                     path.unwrap_or_default()
                 )
             }
@@ -281,7 +281,7 @@ mod tests {
                  certificate bundle, invalid path: /nowhere.pem"
                     .to_owned(),
                 NetworkProblem::Bundle,
-                "PEM file that exists",
+                "existing PEM file",
             ),
         ] {
             let found = NetworkProblem::of(&line);

@@ -8,13 +8,13 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
-/// Number of last lines that an error repeats.
+/// Number of last output lines that an error contains.
 const TAIL: usize = 15;
 
 /// Runs a command to its end. Passes each line of its output to `heard`.
 ///
 /// # Errors
-/// It cannot be started, or it fails; the error then ends with the last lines of its output.
+/// The command cannot be started or fails; the error contains the last lines of its output.
 pub(super) async fn run(
     command: &mut Command,
     what: &str,

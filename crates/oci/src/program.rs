@@ -1,4 +1,4 @@
-//! An image of a program's files alone: one reproducible layer without a base system.
+//! Builds an image from a program's files alone: one reproducible layer without a base system.
 //!
 //! The layer contains `/opt/program/`: the files of a directory and a `requirements.txt`, sorted, with
 //! modification time 0, owner 0 and mode 0644 or 0755, so that the same files give the same digest
@@ -21,7 +21,7 @@ use super::{Content, Image};
 /// The program's directory in the image.
 pub const DIRECTORY: &str = "opt/program";
 
-/// The default PATH of a system that does not set one.
+/// The default PATH, for a system that does not set one.
 pub(super) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The label with the git commit (OCI: pre-defined annotation keys).
@@ -31,7 +31,8 @@ pub const REVISION: &str = "org.opencontainers.image.revision";
 ///
 /// # Errors
 ///
-/// A symbolic link that leaves `program`, a device, a socket or a FIFO is refused by name. Python's
+/// A symbolic link that points outside `program`, a device, a socket or a FIFO is an error that
+/// names it. Python's
 /// `__pycache__` is omitted: it differs from machine to machine.
 pub fn build(program: &Path, requirements: &Path, revision: &str) -> Result<Image> {
     let (layer, scratch) = layer(program, requirements)?;
@@ -46,7 +47,7 @@ pub fn build(program: &Path, requirements: &Path, revision: &str) -> Result<Imag
 /// The layer of the program, and its temporary file.
 pub(super) fn layer(program: &Path, requirements: &Path) -> Result<(Layer, tempfile::TempPath)> {
     let entries = collect(program)?;
-    let scratch = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    let scratch = tempfile::NamedTempFile::new().context("cannot create a temporary file")?;
     let mut layer = Writer::new(BufWriter::new(scratch.reopen()?), Compression::default());
     for directory in ["opt", DIRECTORY] {
         layer.directory(Path::new(directory), 0o755)?;
@@ -109,7 +110,7 @@ fn collect(root: &Path) -> Result<Vec<Entry>> {
     let canonical = root
         .canonicalize()
         .with_context(|| format!("cannot read {}", root.display()))
-        .hint("the program of the image lies in image/program (mlops.toml: [image] directory)")?;
+        .hint("put the program in image/program (mlops.toml: [image] directory)")?;
     let mut found = Vec::new();
     let mut pending = vec![PathBuf::new()];
     while let Some(directory) = pending.pop() {
@@ -132,7 +133,7 @@ fn collect(root: &Path) -> Result<Vec<Entry>> {
     }
     if found.is_empty() {
         return Err(anyhow!("{} is empty", root.display()))
-            .hint("put the programs preprocess, train, evaluate and serve there");
+            .hint("add the programs preprocess, train, evaluate and serve");
     }
     Ok(found)
 }
@@ -159,15 +160,15 @@ fn kind(source: &Path, root: &Path) -> Result<Kind> {
             return Ok(Kind::Link { target });
         }
         return Err(anyhow!(
-            "{} is a symbolic link to {}, which is not in {}",
+            "{} is a symbolic link to {}, which is outside of {}",
             source.display(),
             target.display(),
             root.display()
         ))
-        .hint("copy the file into the program: an image cannot hold what lies outside");
+        .hint("copy the file into the program's directory");
     }
     bail!(
-        "{} is a device, a socket or a FIFO, which an image cannot hold",
+        "{} is a device, a socket or a FIFO, which an image cannot contain",
         source.display()
     )
 }

@@ -1,6 +1,6 @@
-//! The push: blobs first, in parallel, each checked for existence before its upload; then manifests by
-//! digest, children before the index; then a check of what the registry stored; tags last. A failed
-//! push leaves unnamed blobs behind and every tag unchanged.
+//! Pushes an image: blobs first, in parallel, each checked for existence before its upload; then
+//! manifests by digest, children before the index; then a check of what the registry stored; tags
+//! last. A failed push may leave untagged blobs behind, but does not change any tag.
 
 use std::collections::BTreeMap;
 
@@ -23,9 +23,9 @@ const PARALLEL: usize = 4;
 pub struct Target<'a> {
     /// The repository.
     pub repository: &'a str,
-    /// The image's tags; without any it is only reachable by digest.
+    /// The image's tags; without any, the image is only reachable by digest.
     pub tags: &'a [ImageTag],
-    /// Other repositories of the registry that may have some of the blobs.
+    /// Other repositories of the registry to mount blobs from.
     pub mount_from: &'a [String],
 }
 
@@ -83,9 +83,8 @@ impl Pushed {
 ///
 /// # Errors
 ///
-/// Any refusal of the registry, in its own words, with a hint if a tag is immutable. A blob whose
-/// bytes do
-/// not match its digest is named.
+/// Any refusal of the registry, in its own words, with a hint if a tag is immutable; a blob whose
+/// bytes do not match its digest, by name.
 pub async fn push(
     registry: &Registry,
     target: &Target<'_>,
@@ -115,7 +114,7 @@ pub async fn push(
     Ok(pushed)
 }
 
-/// The digests that the tags have now.
+/// Returns the current digests of the tags.
 async fn current_digests(registry: &Registry, target: &Target<'_>) -> Result<Vec<Option<Digest>>> {
     let mut found = Vec::new();
     for tag in target.tags {
@@ -132,7 +131,7 @@ async fn has(registry: &Registry, target: &Target<'_>, digest: Digest) -> Result
     Ok(found == Some(digest))
 }
 
-/// The blobs of manifests, each once, the largest first because their uploads take longest.
+/// Returns the blobs of manifests, each once, largest first because their uploads take longest.
 fn blobs<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<&'a Blob> {
     let unique: BTreeMap<_, _> = manifests
         .flat_map(|manifest| &manifest.blobs)
@@ -143,7 +142,7 @@ fn blobs<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<&'a Blob> {
     blobs
 }
 
-/// Uploads what the registry lacks of an image, and reads every manifest back.
+/// Uploads the parts that the registry lacks, and reads every manifest back.
 async fn upload(
     registry: &Registry,
     target: &Target<'_>,
@@ -180,7 +179,7 @@ async fn upload(
         registry
             .manifest(target.repository, manifest.digest.into())
             .await
-            .context("the image is not what was pushed")?;
+            .context("the registry stored a different image than was pushed")?;
     }
     Ok(())
 }
@@ -205,8 +204,8 @@ async fn store(
         .await
 }
 
-/// The repository to mount a blob from. A single candidate is not checked first: a registry that
-/// cannot mount opens an upload instead.
+/// Returns the repository to mount a blob from. A single candidate is not checked first: a registry
+/// that cannot mount opens an upload instead.
 async fn mount_source<'a>(
     registry: &Registry,
     target: &Target<'a>,
@@ -254,7 +253,7 @@ async fn set_tags(
     tags.sort_by_key(|(_, found)| found.is_none());
     let mut moved: Vec<(&ImageTag, Fetched)> = Vec::new();
     for (index, (tag, found)) in tags.iter().enumerate() {
-        // The last one never has to be moved back.
+        // The last tag never has to be moved back.
         let old = match found {
             Some(old) if index + 1 < tags.len() => {
                 Some(registry.manifest(target.repository, (*old).into()).await?)
@@ -278,7 +277,7 @@ async fn set_tags(
         let found = found.await?;
         if found != Some(manifest.digest) {
             bail!(
-                "the tag `{tag}` names {} after the push of {}: somebody else pushes to it",
+                "the tag `{tag}` points to {} after the push of {}: another client is pushing to it",
                 found.map_or_else(|| "nothing".to_owned(), |found| found.to_string()),
                 manifest.digest
             );
@@ -300,7 +299,7 @@ async fn restore(
             .await;
         if back.is_err() {
             error = error.context(format!(
-                "the tag `{tag}` names the new image and could not be moved back to {}",
+                "the tag `{tag}` points to the new image and could not be moved back to {}",
                 old.digest
             ));
         }

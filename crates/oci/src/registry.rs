@@ -43,16 +43,16 @@ const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// Maximum size of a manifest that registries accept.
+/// Maximum size in bytes of a manifest; registries accept no larger ones.
 const MAX_MANIFEST: usize = 4 << 20;
 
-/// Maximum attempts of one operation; the pauses between them add up to half a minute.
+/// Maximum number of attempts per operation; the pauses between them add up to half a minute.
 const ATTEMPTS: u32 = 8;
 
-/// Maximum attempts for a registry that has never responded.
+/// Maximum number of attempts for a registry that has never responded.
 const FIRST_ATTEMPTS: u32 = 3;
 
-/// A registry and how to log in to it.
+/// A registry, and the login for it.
 #[derive(Debug)]
 pub struct Registry {
     http: Http,
@@ -72,7 +72,8 @@ pub struct Fetched {
 }
 
 impl Registry {
-    /// The registry at `endpoint`: `https://HOST`, or `http://` and an address of this machine.
+    /// Connects to the registry at `endpoint`: `https://HOST`, or `http://` and an address of this
+    /// machine.
     pub fn new(endpoint: &str, login: Login, network: &Network) -> Result<Self> {
         let base = Url::parse(endpoint)
             .with_context(|| format!("the registry `{endpoint}` is not a URL"))?;
@@ -81,7 +82,7 @@ impl Registry {
             "http" if is_loopback(&base) => {}
             _ => {
                 return Err(anyhow!(
-                    "the registry {endpoint} would get its credentials over plain HTTP"
+                    "credentials would be sent to the registry {endpoint} over plain HTTP"
                 ))
                 .hint("only a registry on this machine may be used without TLS");
             }
@@ -89,8 +90,8 @@ impl Registry {
         Ok(Self::at(base, login, network))
     }
 
-    /// The registry of an image's name, by HTTPS or, on request, by plain HTTP. Another machine gets
-    /// no credentials over plain HTTP.
+    /// Connects to the registry of an image's name, by HTTPS or, on request, by plain HTTP. Another
+    /// machine gets no credentials over plain HTTP.
     pub fn of(
         reference: &ImageReference,
         plain_http: bool,
@@ -115,23 +116,23 @@ impl Registry {
         }
     }
 
-    /// Whether the registry is on this machine.
+    /// Returns whether the registry is on this machine.
     pub fn is_local(&self) -> bool {
         is_loopback(&self.base)
     }
 
-    /// Number of requests so far, including those for tokens.
+    /// Returns the number of requests so far, including those for tokens.
     pub fn requests(&self) -> u64 {
         self.http.requests()
     }
 
-    /// Fetches the manifest that a tag or digest names, of any kind. Verifies the requested digest, or
-    /// the one
-    /// that the registry reports.
+    /// Fetches the manifest that a tag or digest references, of any kind. Verifies the requested
+    /// digest, or the one that the registry reports.
     ///
     /// # Errors
     ///
-    /// A missing image, a refusal in the registry's words, bytes with another digest, more than 4 MiB.
+    /// A missing image, a refusal in the registry's words, bytes with a different digest, more than
+    /// 4 MiB.
     pub async fn manifest(&self, repository: &str, reference: TagOrDigest<'_>) -> Result<Fetched> {
         let name = format!(
             "{}/{repository}{}{reference}",
@@ -160,7 +161,7 @@ impl Registry {
         let digest = Digest::of(&bytes);
         let mut expected = reference.digest().into_iter().chain(reported);
         if let Some(wanted) = expected.find(|wanted| *wanted != digest) {
-            bail!("the registry answers with {digest} for {wanted}");
+            bail!("the registry returned {digest} for {wanted}");
         }
         let own = serde_json::from_slice::<serde_json::Value>(&bytes)
             .with_context(|| format!("{name} is not a manifest"))?["mediaType"]
@@ -170,11 +171,11 @@ impl Registry {
         let generic = said.as_deref().is_none_or(|said| !said.contains("vnd."));
         let media_type = match (own, said) {
             (Some(own), Some(said)) if !generic && own != said => {
-                bail!("the registry says that {name} is {said}, the manifest itself {own}");
+                bail!("the registry reports the type {said} for {name}, but the manifest itself {own}");
             }
             (Some(own), _) => own,
             (None, Some(said)) if !generic => said,
-            (None, _) => bail!("{name} does not say what kind of manifest it is"),
+            (None, _) => bail!("the manifest of {name} has no media type"),
         };
         Ok(Fetched {
             media_type,
@@ -201,7 +202,7 @@ impl Registry {
         download::blob(self, repository, digest, size, into, advance).await
     }
 
-    /// From now on requests tokens for pushing to a repository and reading others.
+    /// Requests tokens for pushing to a repository and reading others from now on.
     pub(super) async fn request_access(&self, repository: &str, others: &[String]) {
         self.auth
             .add_scope(format!("repository:{repository}:pull,push"))
@@ -213,7 +214,7 @@ impl Registry {
         }
     }
 
-    /// Whether an image of this name belongs to this registry.
+    /// Returns whether an image of this name belongs to this registry.
     pub fn contains(&self, reference: &ImageReference) -> bool {
         Url::parse(&format!("{}://{}/", self.base.scheme(), reference.host))
             .is_ok_and(|url| url.origin() == self.base.origin())
@@ -236,7 +237,7 @@ impl Registry {
         self.url(&format!("/v2/{repository}/blobs/{digest}"))
     }
 
-    /// The digest of a tag or digest in the registry; `None` if it does not exist.
+    /// Returns the digest of a tag or digest in the registry; `None` if it does not exist.
     pub(super) async fn manifest_digest(
         &self,
         repository: &str,
@@ -258,11 +259,11 @@ impl Registry {
                     .with_context(|| format!("cannot look for {name}"))?
                 {
                     Some(digest) => Ok(Some(digest)),
-                    // The specification does not require a registry to report it.
+                    // The specification does not require registries to report it.
                     None => Ok(Some(self.manifest(repository, reference).await?.digest)),
                 }
             }
-            _ => Err(refused("cannot look for the image", response).await),
+            _ => Err(refused("cannot check for the image", response).await),
         }
     }
 
@@ -273,7 +274,7 @@ impl Registry {
             StatusCode::NOT_FOUND => Ok(false),
             // Registries may redirect to the blob itself.
             status if status.is_success() || status.is_redirection() => Ok(true),
-            _ => Err(refused("cannot look for a layer", response).await),
+            _ => Err(refused("cannot check for a layer", response).await),
         }
     }
 
@@ -299,7 +300,7 @@ impl Registry {
         }
     }
 
-    /// Adds the authorization to a request. Only the registry's own host gets credentials.
+    /// Adds the authorization to a request. Only the registry's own host receives credentials.
     fn authorize(
         &self,
         request: RequestBuilder,
@@ -314,8 +315,8 @@ impl Registry {
         }
     }
 
-    /// Sends a request with no body or a small one, with retries. Handles the first 401 and requests
-    /// to back off.
+    /// Sends a request with no body or a small one, with retries. Handles the first 401, and
+    /// requests to back off.
     async fn request(
         &self,
         method: Method,
@@ -357,7 +358,7 @@ impl Registry {
         }
     }
 
-    /// Adds the registry's name to a connection error. Returns permanent ones as `Err`.
+    /// Adds the registry's name to a connection error. Returns permanent errors as `Err`.
     fn explain(&self, error: Error) -> Result<Error> {
         let speaks_http = self.base.scheme() == "https"
             && ["InvalidContentType", "corrupt message"]
@@ -368,7 +369,7 @@ impl Registry {
         if speaks_http {
             return Err(hinted(
                 error,
-                "it does not speak TLS: if it is a registry without, pass --plain-http",
+                "if the registry does not support TLS, pass --plain-http",
             ));
         }
         if let Some(problem) = problem.filter(|problem| !problem.passing) {
@@ -399,14 +400,14 @@ impl Attempts {
         self.pauses.tried()
     }
 
-    /// True twice: for an expired token, and for one with insufficient scope.
+    /// Returns true twice: for an expired token, and for one with insufficient scope.
     fn may_log_in(&mut self) -> bool {
         self.logins += 1;
         self.logins <= 2
     }
 
-    /// Backs off before another attempt. Returns the error if there were enough attempts, or if
-    /// another attempt would fail at the same certificate or proxy.
+    /// Backs off before another attempt. Returns the error after the last attempt, or if another
+    /// attempt would fail at the same certificate or proxy.
     async fn pause(&mut self, error: Error, after: Option<Duration>) -> Result<()> {
         if let Some(problem) = error.downcast_ref::<Problem>().filter(|it| !it.passing) {
             let hint = problem.hint.clone();
@@ -448,7 +449,7 @@ fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// RFC 9110, `Retry-After`: seconds, or a date.
+/// Parses `Retry-After` (RFC 9110): seconds, or a date.
 fn retry_after(response: &Response) -> Option<Duration> {
     let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -458,7 +459,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Duration::try_from(date.duration_since(jiff::Timestamp::now())).ok()
 }
 
-/// The registry's own words, with a hint for refusals that a user can fix.
+/// Formats the registry's own words, with a hint for refusals that a user can fix.
 async fn refused(doing: &str, response: Response) -> Error {
     let status = response.status();
     let bytes = limited(response, 64 << 10).await.unwrap_or_default();
@@ -485,14 +486,14 @@ async fn refused(doing: &str, response: Response) -> Error {
     if code == "TAG_INVALID" || message.contains("immutable") {
         return hinted(
             error,
-            "the tag names another image and does not move in this repository: a commit's image is \
-             made once; for a branch, name it in the repository's tag mutability exclusions",
+            "the tag belongs to a different image and is immutable in this repository: a commit's image is \
+             pushed only once; for a branch, add the tag to the repository's tag mutability exclusions",
         );
     }
     if code == "NAME_UNKNOWN" {
         return hinted(
             error,
-            "the repository must exist first; the project's is made by `mlops init`",
+            "create the repository first; `mlops init` creates the project's",
         );
     }
     error

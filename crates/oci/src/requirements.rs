@@ -1,5 +1,5 @@
-//! Parses requirements.txt as far as a reproducible layer needs it: names, how firmly they are pinned,
-//! and which files belong to it. pip parses it again and decides.
+//! Parses requirements.txt as far as a reproducible layer needs it: names, how strictly they are
+//! pinned, and which files belong to it. pip parses the file again and decides.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 use super::save;
 
-/// Maximum depth of includes; deeper ones are a cycle.
+/// Maximum depth of includes; deeper ones indicate a cycle.
 const DEEPEST: u32 = 16;
 
-/// A requirements.txt with everything that it includes.
+/// A requirements.txt with all its includes.
 #[derive(Debug)]
 pub struct Requirements {
     /// The file itself.
@@ -30,14 +30,14 @@ pub struct Requirements {
 /// One requirement.
 #[derive(Debug)]
 struct Entry {
-    /// Normalized (PEP 503); empty if only a file names it.
+    /// Normalized name (PEP 503); empty if only a file path is given.
     name: String,
     /// The original text, without hashes and comments.
     text: String,
     pin: Pin,
 }
 
-/// How firmly a requirement is pinned.
+/// How strictly a requirement is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Pin {
     /// Any matching version.
@@ -49,12 +49,11 @@ enum Pin {
 }
 
 impl Requirements {
-    /// Reads a file and those that it includes. `None` if it is missing or empty.
+    /// Reads a file and its includes. Returns `None` if it is missing or empty.
     ///
     /// # Errors
-    /// It cannot be read, or it contains something other than wheels: a directory, a source archive, a
-    /// version
-    /// control system (exit 2).
+    /// A file cannot be read, or it contains something other than wheels: a directory, a source
+    /// archive, a version control system (exit 2).
     pub fn read(file: &Path) -> Result<Option<Self>> {
         if !file.is_file() {
             return Ok(None);
@@ -69,7 +68,7 @@ impl Requirements {
         Ok((!found.entries.is_empty()).then_some(found))
     }
 
-    /// The requirements that are not pinned to one version.
+    /// Returns the requirements that are not pinned to one version.
     pub fn loose(&self) -> Vec<&str> {
         self.entries
             .iter()
@@ -78,12 +77,13 @@ impl Requirements {
             .collect()
     }
 
-    /// Whether each requirement has hashes; pip then demands them of every dependency too.
+    /// Returns whether each requirement has hashes; pip then also requires them of every
+    /// dependency.
     pub fn is_hashed(&self) -> bool {
         self.entries.iter().all(|entry| entry.pin == Pin::Hashed)
     }
 
-    /// Whether the files pin this package to one version.
+    /// Returns whether the files pin this package to one version.
     pub(super) fn pins(&self, name: &str) -> bool {
         let name = normalized(name);
         self.constrained.contains(&name)
@@ -93,7 +93,7 @@ impl Requirements {
                 .any(|entry| entry.name == name && entry.pin > Pin::Loose)
     }
 
-    /// The markers (`; …`) of the requirements.
+    /// Returns the markers (`; …`) of the requirements.
     pub(super) fn markers(&self) -> impl Iterator<Item = &str> {
         self.entries
             .iter()
@@ -128,7 +128,7 @@ impl Requirements {
                                 short(&line)
                             )))
                             .hint(
-                                "keep a copy beside requirements.txt: what is elsewhere changes",
+                                "keep a copy next to requirements.txt: files elsewhere can change",
                             );
                         }
                         let constraints =
@@ -211,7 +211,7 @@ impl Requirements {
     }
 }
 
-/// The lines as pip sees them: joined after a backslash at the end, without comments.
+/// Returns the lines as pip sees them: joined after a trailing backslash, without comments.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut joined = String::new();
@@ -256,10 +256,10 @@ fn option(line: &str) -> Option<(&str, &str)> {
     Some((option, value.trim_start_matches('=').trim()))
 }
 
-/// The names and hashes of a directory's files: the candidates for pip.
+/// Lists the names and hashes of a directory's files: the candidates for pip.
 ///
 /// # Errors
-/// It cannot be read.
+/// The directory cannot be read.
 pub(super) fn listing(directory: &Path) -> Result<Vec<u8>> {
     let unread = || format!("cannot read {}", directory.display());
     let mut files = Vec::new();
@@ -299,7 +299,7 @@ fn wheel_name(path: &str) -> Option<String> {
     Some(normalized(file.split('-').next()?))
 }
 
-/// Whether a specifier is `==1.2.3` or `===1.2.3` alone.
+/// Returns whether a specifier is `==1.2.3` or `===1.2.3` alone.
 fn is_one_version(specifier: &str) -> bool {
     let specifier = specifier
         .strip_prefix('(')
@@ -312,7 +312,7 @@ fn is_one_version(specifier: &str) -> bool {
     })
 }
 
-/// Normalizes a package's name as indexes compare it (PEP 503).
+/// Normalizes a package's name for comparison, as indexes do (PEP 503).
 pub(super) fn normalized(name: &str) -> String {
     let mut result = String::with_capacity(name.len());
     for c in name.chars() {
@@ -330,15 +330,15 @@ pub(super) fn normalized(name: &str) -> String {
 fn not_a_wheel(file: &Path, line: &str) -> anyhow::Error {
     hinted(
         Failure::usage(format!(
-            "{}: `{}` would have to be built, and a layer is made of wheels alone",
+            "{}: `{}` would have to be built, but a layer can only contain wheels",
             file.display(),
             short(line)
         )),
-        "name a wheel, or let Docker, podman or buildah build the Dockerfile: --builder",
+        "use a wheel, or build the Dockerfile with Docker, podman or buildah: --builder",
     )
 }
 
-/// The installed packages with their versions that the files do not pin.
+/// Returns the installed packages, with versions, that the files do not pin.
 pub(super) fn unpinned<'a>(
     requirements: &Requirements,
     installed: &'a BTreeMap<String, String>,
@@ -451,7 +451,7 @@ mod tests {
         ] {
             let error = read(&[("requirements.txt", line)]).unwrap_err();
             assert!(
-                format!("{error:#}").contains("wheels alone"),
+                format!("{error:#}").contains("only contain wheels"),
                 "{line}: {error:#}"
             );
         }

@@ -15,8 +15,8 @@ use super::{Blob, Digest, Image};
 /// Writes an image into `directory`. Atomically replaces an existing layout.
 ///
 /// # Errors
-/// The directory contains something else (exit 2), cannot be written, or a blob does not match its
-/// digest.
+/// The directory contains anything but a layout (exit 2), cannot be written, or a blob does not
+/// match its digest.
 pub fn save(image: &Image, directory: &Path) -> Result<()> {
     replace(directory, |new| {
         let blobs = new.join("blobs/sha256");
@@ -43,10 +43,10 @@ pub fn save(image: &Image, directory: &Path) -> Result<()> {
     })
 }
 
-/// Refuses a directory that contains anything but a layout, before anything is built for it.
+/// Fails for a directory that contains anything but a layout, before anything is built for it.
 ///
 /// # Errors
-/// It is not a directory, or contains other files (exit 2).
+/// The path is not a directory, or contains other files (exit 2).
 pub fn check(directory: &Path) -> Result<()> {
     if directory.symlink_metadata().is_err() {
         return Ok(());
@@ -59,10 +59,10 @@ pub fn check(directory: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "{} holds something else than an image, and is not overwritten",
+        "{} contains something other than an image, and is not overwritten",
         directory.display()
     )))
-    .hint("name a new or empty directory")
+    .hint("pass a new or empty directory")
 }
 
 /// Lets `write` fill a new directory, which then replaces `directory`.
@@ -73,7 +73,7 @@ pub(super) fn replace(directory: &Path, write: impl FnOnce(&Path) -> Result<()>)
     publish(directory, &staged)
 }
 
-/// Creates a directory next to another one, and the path in it to fill.
+/// Creates a directory next to another one, and returns the path in it to fill.
 pub(super) fn stage(directory: &Path) -> Result<(tempfile::TempDir, PathBuf)> {
     let parent = match directory.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -105,8 +105,8 @@ pub(super) fn publish(directory: &Path, staged: &tempfile::TempDir) -> Result<()
     moved.with_context(|| format!("cannot write {}", directory.display()))
 }
 
-/// Writes a blob. Never as a hard link to a file of the cache or of another layout, whose bytes would
-/// change with it.
+/// Writes a blob. Never hard-links a file of the cache or of another layout, whose bytes would then
+/// change together.
 fn write_blob(blobs: &Path, blob: &Blob) -> Result<()> {
     let path = blobs.join(blob.digest.hex());
     if path.exists() {
@@ -150,7 +150,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("notes"), "mine").unwrap();
         let error = replace(directory.path(), |_| Ok(())).unwrap_err();
-        assert!(error.to_string().contains("something else"), "{error}");
+        assert!(error.to_string().contains("something other"), "{error}");
         assert!(check(&directory.path().join("notes")).is_err());
         let place = directory.path().join("image");
         for word in ["one", "two"] {

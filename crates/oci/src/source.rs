@@ -1,8 +1,8 @@
-//! Sources of images: [`open`] detects what a SOURCE is.
+//! Opens images: [`open`] detects the type of a SOURCE.
 //!
 //! A [`Source`] is [`Source::Ready`] if its manifest is known, as in an OCI layout: its blobs are
 //! uploaded unchanged. It is a [`Source::Draft`] if its layers must be compressed first, as in
-//! archives of `docker save`: the manifest contains the digests of the compressed layers.
+//! archives of `docker save`: their manifest needs the digests of the compressed layers.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -37,7 +37,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The values of a label in the configurations of its images.
+    /// Returns the values of a label in the configurations of its images.
     ///
     /// # Errors
     /// A configuration cannot be read.
@@ -48,7 +48,7 @@ impl Source {
         }
     }
 
-    /// Parts of it that are not pushed, one sentence each.
+    /// Returns the parts of it that are not pushed, one sentence each.
     pub fn notes(&self) -> &[String] {
         match self {
             Self::Ready(image) => &image.notes,
@@ -97,14 +97,14 @@ fn parse_name(text: &str) -> Result<SourceName<'_>> {
         "oci" | "oci-archive" | "docker-archive" if !Path::new(text).exists() => {
             path_and_name(rest)
                 .map(|(path, name)| SourceName::File(path, name))
-                .ok_or_else(|| Failure::usage(format!("there is no file or directory `{rest}`")))
+                .ok_or_else(|| Failure::usage(format!("no file or directory `{rest}`")))
         }
         "docker-daemon" => Ok(SourceName::Store(rest, &["docker"])),
         "containers-storage" => Ok(SourceName::Store(rest, &["podman"])),
         _ => match path_and_name(text) {
             Some((path, name)) => Ok(SourceName::File(path, name)),
             None if is_path_like(text) => Err(Failure::usage(format!(
-                "there is no file or directory `{text}`"
+                "no file or directory `{text}`"
             ))),
             None => Ok(SourceName::Store(text, &["docker", "podman"])),
         },
@@ -154,13 +154,13 @@ fn open_archive(path: &Path, name: Option<&str>, scratch: Vec<TempPath>) -> Resu
     let archive = Archive::open(path)?;
     let is_layout = archive.has("oci-layout") && archive.has("index.json");
     if !archive.has("manifest.json") && !is_layout {
-        return Err(anyhow!("{} holds no image", path.display())).hint(
-            "an image is an OCI layout (with oci-layout and index.json), or what `docker save` \
-             writes (with manifest.json)",
+        return Err(anyhow!("{} does not contain an image", path.display())).hint(
+            "pass an OCI layout (with oci-layout and index.json), or an archive from `docker save` \
+             (with manifest.json)",
         );
     }
-    // Docker since 25 writes both. The layout's manifest is the one that the image was pulled or built
-    // with: keep it, unless its layers are uncompressed or parts of it are missing.
+    // Docker since version 25 writes both. The layout's manifest is the one that the image was
+    // pulled or built with: use it, unless its layers are uncompressed or parts of it are missing.
     if is_layout {
         let read = layout::read_tree(LayoutFiles::Archive(&archive), name);
         match read {
@@ -185,7 +185,7 @@ fn is_gzip(path: &Path) -> Result<bool> {
 
 /// Decompresses a file into a temporary one.
 fn unpack(path: &Path) -> Result<TempPath> {
-    let mut scratch = NamedTempFile::new().context("cannot make a temporary file")?;
+    let mut scratch = NamedTempFile::new().context("cannot create a temporary file")?;
     let mut input = MultiGzDecoder::new(File::open(path)?);
     io::copy(&mut input, &mut scratch)?;
     Ok(scratch.into_temp_path())

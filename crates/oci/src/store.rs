@@ -14,7 +14,7 @@ const WORDS: u64 = 4 << 10;
 ///
 /// # Errors
 ///
-/// No engine is installed, or none has the image: in the words of each.
+/// No engine is installed, or none has the image; contains each engine's own words.
 pub(super) fn save(name: &str, engines: &[&str]) -> Result<TempPath> {
     if !is_name(name) {
         return Err(Failure::usage(format!(
@@ -32,21 +32,21 @@ pub(super) fn save(name: &str, engines: &[&str]) -> Result<TempPath> {
     if refusals.is_empty() {
         let engines = engines.join(" or ");
         return Err(anyhow!(
-            "`{name}` is no file or directory, and there is no {engines} to ask for an image of that name"
+            "`{name}` is not a file or directory, and {engines} is not installed to search for an image of that name"
         ))
-        .hint("an image is an OCI layout, a file that `docker save` wrote, or a name in its store");
+        .hint("pass an OCI layout, a file from `docker save`, or a name in Docker's or podman's store");
     }
     Err(anyhow!(
-        "there is no image `{name}`: it is no file or directory, and {}",
+        "no image `{name}`: it is not a file or directory, and {}",
         refusals.join("; ")
     ))
-    .hint("`docker images` or `podman images` lists those of the store")
+    .hint("list the images in the store with `docker images` or `podman images`")
 }
 
 enum Saved {
     Image(TempPath),
     NotInstalled,
-    /// In the engine's words.
+    /// The engine's own words.
     Refused(String),
 }
 
@@ -73,14 +73,16 @@ fn save_from(name: &str, engine: &str) -> Result<Saved> {
         stderr.context("the engine has no output")?,
     );
     let words = std::thread::spawn(move || listen(stderr));
-    let mut scratch = NamedTempFile::new().context("cannot make a temporary file")?;
+    let mut scratch = NamedTempFile::new().context("cannot create a temporary file")?;
     if let Err(error) = io::copy(&mut stdout, scratch.as_file_mut()) {
-        // It would wait for a reader forever.
+        // The engine would wait for a reader forever.
         let _ = child.kill();
         let _ = child.wait();
         return Err(error)
-            .with_context(|| format!("cannot write what `{engine} save` says to a temporary file"))
-            .hint("it needs as much space as the image; TMPDIR names another directory");
+            .with_context(|| {
+                format!("cannot write the output of `{engine} save` to a temporary file")
+            })
+            .hint("needs free space for the whole image; set TMPDIR to use another directory");
     }
     drop(stdout);
     let status = child.wait()?;
@@ -95,7 +97,7 @@ fn save_from(name: &str, engine: &str) -> Result<Saved> {
     }))
 }
 
-/// The beginning of an engine's error output, on one line.
+/// Returns the beginning of an engine's error output, on one line.
 fn listen(mut stderr: impl Read) -> String {
     let mut bytes = Vec::new();
     let _ = (&mut stderr).take(WORDS).read_to_end(&mut bytes);
@@ -104,7 +106,7 @@ fn listen(mut stderr: impl Read) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a text can be an image's name: letters, digits and `._-/:@`, and not an option.
+/// Returns whether a text can be an image's name: letters, digits and `._-/:@`, and not an option.
 fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name

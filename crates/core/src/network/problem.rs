@@ -1,4 +1,4 @@
-//! Diagnoses a blocked request: a proxy that refuses it, or a certificate that is not trusted.
+//! Diagnoses a blocked request: a proxy that rejects it, or an untrusted certificate.
 //!
 //! HTTP clients report "tunnel error: unsuccessful" or "invalid peer certificate: `UnknownIssuer`".
 //! This
@@ -27,16 +27,16 @@ mod name;
 /// Time limit of each step of the diagnosis.
 const STEP: Duration = Duration::from_secs(5);
 
-/// Maximum bytes to read of a proxy's response.
+/// Maximum size in bytes of a proxy's response.
 const MAX_ANSWER: usize = 8 << 10;
 
-/// Why a request did not reach its server, and the setting to change.
+/// Why a request did not reach its server, and which setting to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     message: String,
-    /// What to try next.
+    /// Suggested fix.
     pub hint: String,
-    /// Whether a retry may succeed: the proxy is unreachable or overloaded.
+    /// Whether a retry may succeed, because the proxy is unreachable or overloaded.
     pub passing: bool,
 }
 
@@ -62,7 +62,7 @@ impl Problem {
     }
 }
 
-/// The causes of an error on one line.
+/// Formats the causes of an error on one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -119,7 +119,7 @@ pub(super) async fn find(
     })
 }
 
-/// Why a handshake failed for a reason other than the certificate; `None` if it did not.
+/// Returns why a handshake failed for a reason other than the certificate; `None` otherwise.
 fn handshake(cause: &str) -> Option<&str> {
     [
         "received fatal alert",
@@ -139,24 +139,22 @@ fn advice(network: &Network, reason: &str) -> String {
         return "check the clock of this machine, and who issues the certificate".to_owned();
     }
     if reason.contains("not valid for name") || reason.contains("NotValidForName") {
-        return "the server shows another host's certificate: check the URL and the proxy"
+        return "the server presents the certificate of a different host: check the URL and the proxy"
             .to_owned();
     }
     match network.bundle() {
         Some(bundle) => format!(
-            "{} ({}) lacks this issuer: add its certificate to that file",
+            "{} ({}) lacks this issuer: add the issuer's certificate to that file",
             bundle.setting,
             bundle.path.display()
         ),
-        None => {
-            "a proxy of your company may intercept TLS: set AWS_CA_BUNDLE (or ca_bundle in the AWS \
+        None => "a corporate proxy may intercept TLS: set AWS_CA_BUNDLE (or ca_bundle in the AWS \
                  configuration) to a PEM file with its certificate"
-                .to_owned()
-        }
+            .to_owned(),
     }
 }
 
-/// The proxy for requests to this URL.
+/// Returns the proxy for requests to this URL.
 fn proxy_for(url: &Url) -> Option<Intercept> {
     if is_direct(url) {
         return None;
@@ -164,7 +162,7 @@ fn proxy_for(url: &Url) -> Option<Intercept> {
     Matcher::from_env().intercept(&url.as_str().parse().ok()?)
 }
 
-/// A proxy's address without its password.
+/// Formats a proxy's address without its password.
 fn shown(proxy: &Intercept) -> String {
     let uri = proxy.uri();
     let port = uri.port_u16().map(|port| format!(":{port}"));
@@ -176,8 +174,8 @@ fn shown(proxy: &Intercept) -> String {
     )
 }
 
-/// Connects to the proxy and, for TLS, through it. `None`: the proxy is reachable but cannot be
-/// examined further (it speaks TLS or SOCKS).
+/// Connects to the proxy and, for TLS, through it. Returns `None` if the proxy is reachable but
+/// cannot be examined further (it uses TLS or SOCKS).
 async fn through(proxy: &Intercept, url: &Url, tls: bool) -> Result<Option<TcpStream>, Problem> {
     let name = shown(proxy);
     let host = url.host_str().unwrap_or_default();
@@ -189,7 +187,7 @@ async fn through(proxy: &Intercept, url: &Url, tls: bool) -> Result<Option<TcpSt
     let unreachable = |reason: String| {
         problem(
             format!("cannot reach the proxy {name}: {reason}"),
-            "check HTTPS_PROXY and HTTP_PROXY; NO_PROXY names the hosts that need no proxy",
+            "check HTTPS_PROXY and HTTP_PROXY; list hosts that need no proxy in NO_PROXY",
             true,
         )
     };
@@ -208,7 +206,7 @@ async fn through(proxy: &Intercept, url: &Url, tls: bool) -> Result<Option<TcpSt
         Ok(Err(error)) => return Err(unreachable(error.to_string())),
         Err(_) => {
             return Err(unreachable(format!(
-                "no answer within {} s",
+                "no response within {} s",
                 STEP.as_secs()
             )));
         }
@@ -230,16 +228,16 @@ async fn through(proxy: &Intercept, url: &Url, tls: bool) -> Result<Option<TcpSt
             Err(problem(
                 format!("the proxy {name} refused the tunnel to {target}: {words}"),
                 if status == "407" {
-                    "the proxy wants a login: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
+                    "the proxy requires a login: set HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
                 } else {
-                    "ask who runs the proxy to allow this host, or name it in NO_PROXY"
+                    "ask the proxy's administrator to allow this host, or add it to NO_PROXY"
                 },
                 status.starts_with('5'),
             ))
         }
         Ok(Err(error)) => Err(unreachable(error.to_string())),
         Err(_) => Err(unreachable(format!(
-            "no answer to CONNECT within {} s",
+            "no response to CONNECT within {} s",
             STEP.as_secs()
         ))),
     }
@@ -263,7 +261,7 @@ async fn tunnel(
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         if answer.len() == MAX_ANSWER {
-            return Err(std::io::Error::other("its answer is too long"));
+            return Err(std::io::Error::other("its response is too long"));
         }
         let mut byte = [0];
         if stream.read(&mut byte).await? == 0 {
@@ -276,7 +274,7 @@ async fn tunnel(
     Ok(line.chars().filter(|sign| !sign.is_control()).collect())
 }
 
-/// The issuer of the certificate that a server presents, such as `O=Corp, CN=Corp Root`.
+/// Returns the issuer of the certificate that a server presents, such as `O=Corp, CN=Corp Root`.
 async fn issuer_of(url: &Url, stream: Option<TcpStream>) -> Option<String> {
     let host = url.host_str()?;
     let host = host
@@ -303,7 +301,7 @@ async fn issuer_of(url: &Url, stream: Option<TcpStream>) -> Option<String> {
         .with_custom_certificate_verifier(recorder.clone())
         .with_no_client_auth();
     let name = ServerName::try_from(host).ok()?;
-    // Always fails: the recorder trusts no certificate.
+    // Always fails, because the recorder trusts no certificate.
     let _ = tokio::time::timeout(
         STEP,
         TlsConnector::from(Arc::new(config)).connect(name, stream),

@@ -5,7 +5,7 @@ use super::clean;
 /// Suffix of the state of a version that an endpoint serves.
 pub const LIVE: &str = ", live";
 
-/// What a state means.
+/// The meaning of a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     Good,
@@ -13,7 +13,7 @@ pub(super) enum Meaning {
     Bad,
 }
 
-/// The meaning of one of AWS's states or ours; `None` if it is neutral or unknown.
+/// Classifies a state of AWS or of `mlops`; `None` if it is neutral or unknown.
 pub(super) fn state_of(text: &str) -> Option<Meaning> {
     Some(match text.strip_suffix(LIVE).unwrap_or(text) {
         "Succeeded" | "Completed" | "COMPLETE" | "InService" | "Approved" | "ACTIVE"
@@ -44,7 +44,7 @@ pub(super) fn state_of(text: &str) -> Option<Meaning> {
     })
 }
 
-/// A state, colored if stdout shows colors.
+/// Formats a state, colored if stdout supports colors.
 pub fn state(text: &str) -> String {
     let text = clean(text);
     let styled = console::style(&text);

@@ -1,5 +1,6 @@
-//! Tables without borders: columns two spaces apart, at most 80 columns wide. Words are never broken:
-//! a cell wraps between words, then after punctuation; long digests, ARNs and paths are shortened.
+//! Tables without borders: columns two spaces apart, at most 80 columns wide. Words are never
+//! broken: a cell wraps between words, then after punctuation; long digests, ARNs and paths are
+//! truncated.
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use console::measure_text_width as width;
@@ -7,10 +8,10 @@ use console::measure_text_width as width;
 use super::state::{Meaning, state_of};
 use super::{WIDTH, clean};
 
-/// Spaces between two columns.
+/// Number of spaces between two columns.
 const GAP: usize = 2;
 
-/// Width of a shortened part, including its `…`.
+/// Width of a truncated part, including its `…`.
 const CUT: usize = 13;
 
 /// Headers of columns that contain states, which are colored.
@@ -85,14 +86,14 @@ fn colored(cell: Cell, text: &str) -> Cell {
     }
 }
 
-/// Where cells may be broken.
+/// The places at which cells may be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Breaks {
     /// Between words.
     Words,
     /// After punctuation too (`/`, `:`, `-`, …).
     Signs,
-    /// Like `Signs`, and long parts that are not words are shortened.
+    /// Like `Signs`; also truncates long parts that are not words.
     Cuts,
 }
 
@@ -103,7 +104,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// `None` if every cell fits without breaks.
+    /// The width limit; `None` if every cell fits without breaks.
     fn find(header: &[&str], rows: &[Vec<String>], limit: usize) -> Option<Self> {
         let limit = limit.saturating_sub(GAP * header.len().saturating_sub(1));
         let column = |column: usize, measure: &dyn Fn(&str) -> usize| {
@@ -192,7 +193,7 @@ fn wrap(text: &str, room: usize, breaks: Breaks, lines: &mut Vec<String>) {
     lines.push(line);
 }
 
-/// The minimum width of a cell.
+/// Returns the minimum width of a cell.
 fn least(cell: &str, breaks: Breaks) -> usize {
     let words = cell.lines().flat_map(|line| words(line, breaks));
     let needed = words.map(|word| match breaks {
@@ -213,7 +214,8 @@ fn least(cell: &str, breaks: Breaks) -> usize {
     needed.max().unwrap_or(0)
 }
 
-/// The words of a line. A date and its time stay together, and so do a number and its unit, unless
+/// Splits a line into words. A date and its time stay together, and so do a number and its unit,
+/// unless
 /// `breaks` requires otherwise.
 fn words(line: &str, breaks: Breaks) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
@@ -235,7 +237,7 @@ fn is_one_word(left: &str, right: &str) -> bool {
     number(left) && (number(right) || unit)
 }
 
-/// Whether a word is a number, a date or a time.
+/// Returns whether a word is a number, a date or a time.
 fn is_number(word: &str) -> bool {
     word.chars()
         .all(|c| c.is_ascii_digit() || ".,:+-%TZe".contains(c))
@@ -250,7 +252,7 @@ fn parts(word: &str) -> Vec<&str> {
     }
     let mut found = Vec::new();
     let mut rest = word;
-    // No break at the beginning or between two punctuation marks.
+    // No break at the beginning, or between two punctuation marks.
     while let Some(end) = rest
         .char_indices()
         .skip(1)
@@ -267,8 +269,8 @@ fn parts(word: &str) -> Vec<&str> {
     found
 }
 
-/// Whether a part may be shortened: digits mark an id, a digest or an account; letters alone are a
-/// word.
+/// Returns whether a part may be truncated: digits indicate an id, a digest or an account; letters
+/// alone are a word.
 fn is_cuttable(part: &str) -> bool {
     let is_id = part.contains(|c: char| c.is_ascii_digit()) && !is_number(part);
     is_id || part.len() > WIDTH
@@ -313,7 +315,7 @@ mod tests {
         assert!(text.contains("NAME"));
     }
 
-    /// Issue 8, 5.6: `PendingManualApprova/l`.
+    /// Issue 8, 5.6: `PendingManualApproval` was broken as `PendingManualApprova/l`.
     #[test]
     fn no_word_is_broken() {
         let text = table(

@@ -1,5 +1,5 @@
-//! Finds the shared libraries of a program: its loader and everything named by `DT_NEEDED`, with the
-//! loader's own search path.
+//! Finds the shared libraries of a program: its loader and everything listed in `DT_NEEDED`, using
+//! the loader's own search path.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -15,14 +15,14 @@ use oci_spec::image::Arch;
 #[derive(Debug)]
 struct Linked {
     machine: elf::Machine,
-    /// The loader's absolute path from the file; `None` for a static program.
+    /// The absolute path of its loader; `None` for a static program.
     interpreter: Option<PathBuf>,
     needed: Vec<String>,
     /// `DT_RPATH` and `DT_RUNPATH`, with `$ORIGIN` replaced.
     search: Vec<PathBuf>,
 }
 
-/// What a program needs from the machine it was linked on.
+/// The requirements of a program on the machine it was linked on.
 #[derive(Debug)]
 pub(super) struct Libraries {
     /// The program's processor architecture.
@@ -34,11 +34,12 @@ pub(super) struct Libraries {
 /// Finds the loader and the libraries of a program.
 ///
 /// # Errors
-/// It is not a 64-bit Linux program for one of SageMaker's architectures, or a library is missing.
+/// The file is not a 64-bit Linux program for one of SageMaker's architectures, or a library is
+/// missing.
 pub(super) fn of(program: &Path) -> Result<Libraries> {
     let own = read(program)?.ok_or_else(|| {
         anyhow!(
-            "{} is no 64-bit Linux program, and a container runs no other",
+            "{} is not a 64-bit Linux program, as containers require",
             program.display()
         )
     })?;
@@ -46,7 +47,7 @@ pub(super) fn of(program: &Path) -> Result<Libraries> {
         elf::EM_X86_64 => (Arch::Amd64, "x86_64-linux-gnu"),
         elf::EM_AARCH64 => (Arch::ARM64, "aarch64-linux-gnu"),
         _ => bail!(
-            "{} is for a processor that SageMaker does not have",
+            "{} is for an architecture that SageMaker does not support",
             program.display()
         ),
     };
@@ -58,7 +59,7 @@ pub(super) fn of(program: &Path) -> Result<Libraries> {
         });
     };
     let standard = standard_directories(triple);
-    // Every loader searches the directory of its own C library, so all libraries go there.
+    // Every loader searches the directory of its own C library, so all libraries are placed there.
     let home = standard
         .iter()
         .find(|directory| directory.join("libc.so.6").is_file())
@@ -86,7 +87,7 @@ pub(super) fn of(program: &Path) -> Result<Libraries> {
                 })
                 .ok_or_else(|| {
                     anyhow!(
-                        "the library {name} that {} needs is not on this machine",
+                        "the library {name}, which {} needs, was not found on this machine",
                         program.display()
                     )
                 })?;
@@ -100,13 +101,13 @@ pub(super) fn of(program: &Path) -> Result<Libraries> {
     })
 }
 
-/// Resolves all links to the regular file; refuses devices and the like.
+/// Resolves all links to the regular file; rejects devices and the like.
 pub(super) fn regular(path: &Path) -> Result<PathBuf> {
     let real = path
         .canonicalize()
         .with_context(|| format!("cannot read {}", path.display()))?;
     if !real.is_file() {
-        bail!("{} is no file", path.display());
+        bail!("{} is not a file", path.display());
     }
     Ok(real)
 }
@@ -115,8 +116,8 @@ fn relative(path: &Path) -> PathBuf {
     path.strip_prefix("/").unwrap_or(path).to_owned()
 }
 
-/// The loader's default search path: glibc's own directories on Debian and on Fedora, then those of
-/// /etc/ld.so.conf.
+/// Returns the loader's default search path: glibc's own directories on Debian and on Fedora, then
+/// those of /etc/ld.so.conf.
 fn standard_directories(triple: &str) -> Vec<PathBuf> {
     let mut directories: Vec<PathBuf> = [
         format!("/lib/{triple}"),
@@ -132,7 +133,7 @@ fn standard_directories(triple: &str) -> Vec<PathBuf> {
     directories
 }
 
-/// The directories of a file like /etc/ld.so.conf, including its includes.
+/// Returns the directories listed in a file like /etc/ld.so.conf, including its includes.
 fn configured(file: &Path, depth: u32) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let mut found = Vec::new();
@@ -193,7 +194,7 @@ fn read(path: &Path) -> Result<Option<Linked>> {
     };
     parse()
         .map(Some)
-        .map_err(|error| anyhow!("{} cannot be understood: {error}", path.display()))
+        .map_err(|error| anyhow!("cannot parse {}: {error}", path.display()))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -241,7 +242,7 @@ mod tests {
         let script = directory.path().join("script");
         std::fs::write(&script, "#!/bin/sh\n").unwrap();
         let error = of(&script).unwrap_err();
-        assert!(error.to_string().contains("no 64-bit Linux"), "{error}");
+        assert!(error.to_string().contains("not a 64-bit Linux"), "{error}");
         assert!(regular(Path::new("/dev/null")).is_err());
     }
 }

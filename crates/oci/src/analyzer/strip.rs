@@ -1,5 +1,5 @@
-//! Removes a program's debugging information, which a container never reads and which is half of an
-//! unoptimized build.
+//! Removes a program's debugging information, which a container never reads and which takes half of
+//! an unoptimized build.
 //!
 //! Only segments are loaded. Other sections (`.debug_…`, symbol tables) follow the last segment. A
 //! program
@@ -16,8 +16,8 @@ use object::{Endianness, ReadCache, elf::FileHeader64};
 /// The size of a 64-bit ELF header in bytes.
 const HEADER: u64 = 64;
 
-/// Offsets of the header's fields about sections: their position (8 bytes), and their size, number and
-/// name section (2 bytes each).
+/// Offsets of the header's fields about sections: their position (8 bytes), and their size, number
+/// and name section (2 bytes each).
 const SECTIONS_OFFSET: usize = 0x28;
 const SECTIONS_COUNT: usize = 0x3A;
 
@@ -39,7 +39,7 @@ pub(super) fn open(program: &Path) -> Result<(Box<dyn Read>, u64)> {
     ))
 }
 
-/// The end of the last segment; `None` if the program has no debugging information.
+/// Returns the end of the last segment; `None` if the program has no debugging information.
 fn end_of_segments(program: &Path, whole: u64) -> Result<Option<u64>> {
     let file = ReadCache::new(File::open(program)?);
     let data = &file;
@@ -61,7 +61,7 @@ fn end_of_segments(program: &Path, whole: u64) -> Result<Option<u64>> {
         });
         Ok(ends.max())
     };
-    let end = read().with_context(|| format!("{} cannot be understood", program.display()))?;
+    let end = read().with_context(|| format!("cannot parse {}", program.display()))?;
     Ok(end.filter(|end| (HEADER..whole).contains(end)))
 }
 
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_program_without_its_debugging_information_runs() {
-        // This test's own program has debugging information, like every unoptimized build.
+        // This test program has debugging information, like every unoptimized build.
         let own = std::env::current_exe().unwrap();
         let (mut reader, size) = open(&own).unwrap();
         assert!(size < std::fs::metadata(&own).unwrap().len());

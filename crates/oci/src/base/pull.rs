@@ -1,4 +1,4 @@
-//! Pulls a base from a registry and caches it by digest, so that a base named by digest needs no
+//! Pulls a base from a registry and caches it by digest, so that a base given by digest needs no
 //! registry the second time.
 
 use anyhow::{Context as _, Result, bail};
@@ -21,8 +21,8 @@ const AT_ONCE: usize = 4;
 /// bytes as they arrive.
 ///
 /// # Errors
-/// There is no such image, or none for the platform; or a blob cannot be read or does not match its
-/// digest.
+/// The image does not exist or does not support the platform; or a blob cannot be read or does not
+/// match its digest.
 pub async fn pull(
     registry: &Registry,
     reference: &ImageReference,
@@ -37,19 +37,19 @@ pub async fn pull(
     let value: Value = serde_json::from_slice(&manifest.bytes)?;
     if value.get("manifests").is_some() {
         let index = ImageIndex::from_reader(&manifest.bytes[..])
-            .with_context(|| format!("the index of {name} cannot be read"))?;
+            .with_context(|| format!("cannot parse the index of {name}"))?;
         let chosen = choose(index.manifests(), platform).ok_or_else(|| {
             Failure::usage(format!("the base {name} has no image for {platform}"))
         })?;
         let digest = Digest::described(chosen)
-            .with_context(|| format!("the index of {name} cannot be read"))?;
+            .with_context(|| format!("cannot parse the index of {name}"))?;
         manifest = self::manifest(registry, repository, digest.into(), cache).await?;
         if manifest.digest != digest {
-            bail!("the registry answers with {} for {digest}", manifest.digest);
+            bail!("the registry returned {} for {digest}", manifest.digest);
         }
     }
     let read = ImageManifest::from_reader(&manifest.bytes[..])
-        .with_context(|| format!("the manifest {} is none of an image", manifest.digest))?;
+        .with_context(|| format!("the manifest {} does not describe an image", manifest.digest))?;
     let mut missing: Vec<(Digest, u64)> = Vec::new();
     for part in read.layers().iter().chain([read.config()]) {
         let digest = Digest::described(part)
@@ -83,7 +83,7 @@ pub async fn pull(
     Base::of(&Image::new(manifest), &name, platform)
 }
 
-/// A manifest, from the cache if it is requested by digest.
+/// Returns a manifest, from the cache if it is requested by digest.
 async fn manifest(
     registry: &Registry,
     repository: &str,

@@ -1,4 +1,4 @@
-//! The installed packages as they go into a layer, without what depends on this machine.
+//! Reads installed packages for a layer, and removes everything that depends on this machine.
 //!
 //! pip writes the path of its own Python into scripts (bin/) and their hashes into RECORD; both are
 //! rewritten here. Compiled modules (`__pycache__`) are omitted.
@@ -85,7 +85,7 @@ impl InstalledTree {
         for package in &packages {
             let (name, version) = name_and_version(package)?;
             self.installed.insert(name, version);
-            // For a local wheel it contains the wheel's path.
+            // For a local wheel, it contains the wheel's path.
             let origin = package.join("direct_url.json");
             if self.entries.contains_key(&origin)
                 && std::fs::read_to_string(root.join(&origin))?.contains("file:")
@@ -119,7 +119,7 @@ impl InstalledTree {
         Ok(())
     }
 
-    /// Rewrites scripts that a wheel ships: pip changed their first line.
+    /// Rewrites scripts that a wheel ships, because pip changed their first line.
     fn clean_other_programs(&mut self, root: &Path) -> Result<()> {
         for (path, kind) in &mut self.entries {
             if path.parent() != Some(Path::new("bin")) || !matches!(kind, Kind::File { .. }) {
@@ -180,7 +180,7 @@ impl InstalledTree {
         Ok(())
     }
 
-    /// Number of files and directories.
+    /// Returns the number of files and directories.
     pub(super) fn count(&self) -> u64 {
         self.entries.len() as u64
     }
@@ -233,11 +233,11 @@ fn name_and_version(package: &Path) -> Result<(String, String)> {
         .and_then(|stem| stem.to_str())
         .and_then(|stem| stem.split_once('-'))
         .map(|(name, version)| (normalized(name), version.to_owned()))
-        .with_context(|| format!("{} names no version", package.display()))
+        .with_context(|| format!("{} has no version", package.display()))
 }
 
-/// The markers of a package's requirements. Requirements of extras apply only if requested, and pip
-/// has then evaluated the extra itself.
+/// Returns the markers of a package's requirements. Requirements of extras apply only if requested,
+/// and pip has then evaluated the extra itself.
 fn markers(metadata: &str) -> impl Iterator<Item = String> {
     metadata
         .lines()
@@ -248,7 +248,7 @@ fn markers(metadata: &str) -> impl Iterator<Item = String> {
         .filter(|marker| !marker.contains("extra"))
 }
 
-/// The scripts that `entry_points.txt` defines, with their text.
+/// Generates the scripts that `entry_points.txt` defines.
 fn scripts(points: &str) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut wanted = false;
@@ -276,7 +276,7 @@ fn scripts(points: &str) -> Result<Vec<(String, String)>> {
         if name.is_empty() || name.contains(['/', '\\', '\0']) || !dotted(module) || !dotted(object)
         {
             bail!(
-                "the entry point `{}` is not one",
+                "the entry point `{}` is invalid",
                 mlops_core::text::clean(line)
             );
         }
@@ -292,8 +292,8 @@ fn scripts(points: &str) -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-/// Replaces a Python of this machine in a script's first line by the one on PATH; pip has a second
-/// form for long paths.
+/// Replaces the path of this machine's Python in a script's first line by the one on PATH; pip uses
+/// a second form for long paths.
 fn without_local_python(bytes: &[u8]) -> Option<Vec<u8>> {
     const LONG: &[u8] = b"#!/bin/sh\n'''exec' ";
     let rest = bytes.strip_prefix(b"#!")?;
@@ -410,7 +410,7 @@ mod tests {
         assert_eq!(tree.markers.len(), 1);
         let Kind::Bytes { bytes, .. } = &tree.entries[Path::new("Some_Pack-1.0.dist-info/RECORD")]
         else {
-            panic!("RECORD is written anew");
+            panic!("RECORD is rewritten");
         };
         let record = String::from_utf8(bytes.clone()).unwrap();
         assert!(

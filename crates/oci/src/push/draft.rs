@@ -1,5 +1,6 @@
-//! Pushes an image whose layers are compressed on the way: while one is compressed, earlier ones are
-//! uploaded. Small layers go first, then the largest, because its upload takes longest.
+//! Pushes an image whose layers are compressed during the push: while one layer is compressed,
+//! earlier ones are uploaded. Small layers go first, then the largest, because its upload takes
+//! longest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +13,11 @@ use crate::registry::{Registry, Stored};
 use crate::source::{Draft, Options};
 use crate::{Blob, Image};
 
-/// Layers up to this size, in bytes, go first: they keep the connection busy while the first large one
-/// is compressed; otherwise they would be uploaded last, one by one.
+/// Layers up to this size, in bytes, go first: they keep the connection busy while the first large
+/// layer is compressed. Otherwise they would be uploaded last, one by one.
 const SMALL: u64 = 4 << 20;
 
-/// Pushes an image that becomes known on the way, and returns it.
+/// Compresses and pushes an image, and returns it.
 ///
 /// # Errors
 ///
@@ -85,7 +86,7 @@ pub async fn push_draft(
     registry
         .manifest(target.repository, digest.into())
         .await
-        .context("the image is not what was pushed")?;
+        .context("the registry stored a different image than was pushed")?;
     set_tags(registry, target, &image, &before, &mut pushed).await?;
     pushed.requests = registry.requests() - requests;
     Ok((image, pushed))
@@ -111,7 +112,7 @@ async fn compressed(
     let (sender, mut progress) = tokio::sync::mpsc::unbounded_channel();
     let work = tokio::task::spawn_blocking(move || {
         draft.compress(index, options, &|bytes| {
-            // The receiver is gone if the push has failed.
+            // The receiver is dropped if the push has failed.
             let _ = sender.send(bytes);
         })
     });

@@ -1,4 +1,4 @@
-//! Authorization: Basic, or a token from the server that the registry's challenge names.
+//! Authorizes requests: Basic, or a token from the server that the registry's challenge names.
 //!
 //! Formats: RFC 7235, `WWW-Authenticate`; distribution, "Token Authentication Specification" and
 //! its OAuth 2 variant. A token is requested once, by the first request that needs it; others wait.
@@ -25,10 +25,10 @@ use super::{Attempts, FIRST_ATTEMPTS, is_passing, retry_after};
 /// ECR tokens are valid for 12 hours; renew them after 6.
 const BASIC_LIFE: Duration = Duration::from_hours(6);
 
-/// Lifetime in seconds of a token without one (Token Authentication Specification: 60 seconds).
+/// Default lifetime of a token in seconds (Token Authentication Specification).
 const TOKEN_LIFE: u64 = 60;
 
-/// Requests a new base64 of `user:password`.
+/// Requests a new login: base64 of `user:password`.
 pub type Renew = Arc<dyn Fn() -> BoxFuture<'static, Result<String>> + Send + Sync>;
 
 /// The identity to log in with.
@@ -42,7 +42,7 @@ pub enum Login {
     Identity(String),
     /// A token to send unchanged (`registrytoken`).
     Bearer(String),
-    /// A Basic login that is requested on first use, and renewed when it is old or refused.
+    /// A Basic login that is requested on first use, and renewed when it is old or rejected.
     Renewed(Renew),
 }
 
@@ -69,14 +69,14 @@ impl fmt::Debug for Login {
 #[derive(Debug)]
 pub(super) struct Authorizer {
     login: Login,
-    /// False over plain HTTP to another machine: the login is never sent.
+    /// False over plain HTTP to another machine, which must never receive the login.
     may_send: bool,
     state: Mutex<AuthState>,
 }
 
 #[derive(Debug, Default)]
 struct AuthState {
-    /// Number of the current authorization, so that of many refused requests only one renews it.
+    /// Number of the current authorization, so that only one of many rejected requests renews it.
     generation: u64,
     header: Option<HeaderValue>,
     renew_at: Option<Instant>,
@@ -112,7 +112,7 @@ impl Authorizer {
         self.state.lock().await.scopes.insert(scope);
     }
 
-    /// The authorization for a request. Renews an old one before it is refused.
+    /// Returns the authorization for a request. Renews an old one before it is rejected.
     pub(super) async fn authorization(&self, http: &Http) -> Result<Authorization> {
         let mut state = self.state.lock().await;
         let old = state.renew_at.is_some_and(|at| at <= Instant::now());
@@ -128,8 +128,8 @@ impl Authorizer {
         })
     }
 
-    /// Renews the authorization after a 401 for a request that carried `authorization`. Returns false if there
-    /// is no other, so that the refusal is final.
+    /// Renews the authorization after a 401 for a request that carried `authorization`. Returns
+    /// false if there is no other, so that the refusal is final.
     pub(super) async fn refused(
         &self,
         http: &Http,
@@ -168,10 +168,10 @@ impl Authorizer {
                 if !self.may_send && !matches!(self.login, Login::Anonymous) {
                     return Err(Failure::new(
                         Exit::Credentials,
-                        "the registry asks for a login, which is not sent over plain HTTP to \
+                        "the registry requires a login, which is not sent over plain HTTP to \
                          another machine",
                     ))
-                    .hint("leave --plain-http away: the registry needs TLS");
+                    .hint("omit --plain-http: the registry needs TLS");
                 }
                 if fixed || none {
                     return Ok(false);
@@ -217,7 +217,7 @@ impl Authorizer {
     ) -> Result<Token> {
         let realm = &challenge.realm;
         if realm.scheme() != "https" && !(realm.scheme() == "http" && is_loopback(realm)) {
-            bail!("the registry's token server {realm} is not reached by HTTPS");
+            bail!("the registry's token server {realm} does not use HTTPS");
         }
         let basic = match &self.login {
             _ if !self.may_send => None,
@@ -269,13 +269,13 @@ impl Authorizer {
                 Ok(response) if is_passing(response.status()) => {
                     let after = retry_after(&response);
                     let status = response.status().as_u16();
-                    let error = anyhow!("{host} gives no token (HTTP {status})");
+                    let error = anyhow!("{host} did not issue a token (HTTP {status})");
                     attempts.pause(error, after).await?;
                 }
                 Ok(response) => break response,
                 Err(error) => {
                     let error = error.context(format!(
-                        "cannot reach {host}, which gives out the registry's tokens"
+                        "cannot reach the registry's token server {host}"
                     ));
                     if attempts.tried() + 1 >= FIRST_ATTEMPTS {
                         return Err(error);
@@ -286,16 +286,16 @@ impl Authorizer {
         };
         let status = response.status();
         if status.is_client_error() {
-            let text = format!("{host} gives no token (HTTP {})", status.as_u16());
+            let text = format!("{host} did not issue a token (HTTP {})", status.as_u16());
             return Err(Failure::new(Exit::Credentials, text))
                 .hint("log in again: `docker login`, `podman login`");
         }
         if !status.is_success() {
-            bail!("{host} gives no token (HTTP {})", status.as_u16());
+            bail!("{host} did not issue a token (HTTP {})", status.as_u16());
         }
         let bytes = super::http::limited(response, 1 << 20).await?;
         serde_json::from_slice(&bytes)
-            .map_err(|_| anyhow!("{host} answers something else than a token"))
+            .map_err(|_| anyhow!("{host} returned an invalid token response"))
     }
 }
 
@@ -303,7 +303,7 @@ impl Authorizer {
 struct Token {
     #[serde(default, rename = "token")]
     secret: String,
-    /// The OAuth 2 name of the same.
+    /// The OAuth 2 name for the token.
     #[serde(default, rename = "access_token")]
     access: String,
     expires_in: Option<u64>,
@@ -314,7 +314,7 @@ impl Token {
         [self.secret, self.access]
             .into_iter()
             .find(|token| !token.is_empty())
-            .context("the token server's answer has no token")
+            .context("the token server's response has no token")
     }
 }
 
@@ -331,7 +331,7 @@ enum Scheme {
     Bearer(Challenge),
 }
 
-/// The first supported challenge; Bearer before Basic.
+/// Returns the first supported challenge; prefers Bearer to Basic.
 fn challenge(headers: &HeaderMap) -> Option<Scheme> {
     let mut found = None;
     for value in headers.get_all(WWW_AUTHENTICATE) {
@@ -353,7 +353,7 @@ fn challenge(headers: &HeaderMap) -> Option<Scheme> {
     found
 }
 
-/// One parameter of a challenge: `name="text"` or `name=token`, with commas between.
+/// Parses one parameter of a challenge: `name="text"` or `name=token`, separated by commas.
 fn parameter(mut rest: &str, name: &str) -> Option<String> {
     loop {
         rest = rest.trim_start_matches([' ', ',', '\t']);
@@ -449,7 +449,7 @@ mod tests {
             .await
             .unwrap_err();
         assert!(
-            error.to_string().contains("not reached by HTTPS"),
+            error.to_string().contains("does not use HTTPS"),
             "{error}"
         );
     }
@@ -477,7 +477,7 @@ mod tests {
             header(&auth.authorization(&http).await.unwrap()),
             "Basic token0"
         );
-        // Four uploads are refused concurrently: one new token.
+        // Four uploads are rejected concurrently: one new token.
         let basic = HeaderMap::from_iter([(
             WWW_AUTHENTICATE,
             HeaderValue::from_static("Basic realm=\"x\""),
@@ -505,7 +505,7 @@ mod tests {
         )]);
         let auth = Authorizer::new(Login::basic("u", "p"), true);
         let none = auth.authorization(&http).await.unwrap();
-        assert!(none.header().is_none(), "a password is not shown unasked");
+        assert!(none.header().is_none(), "a password is not sent without a challenge");
         assert!(auth.refused(&http, &none, &basic).await.unwrap());
         let authorization = auth.authorization(&http).await.unwrap();
         assert!(!auth.refused(&http, &authorization, &basic).await.unwrap());

@@ -1,4 +1,4 @@
-//! Logins stored by Docker or podman: their configuration files and credential helpers.
+//! Reads logins stored by Docker or podman: configuration files and credential helpers.
 //!
 //! Formats: docker/cli, `config.json`; containers-auth.json(5); docker-credential-helpers, `get`.
 //! A secret is never part of an error or of an argument list.
@@ -24,10 +24,11 @@ const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 /// Time limit of a credential helper; some ask the user.
 const HELPER_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Where logins are searched.
+/// Locations of logins.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    /// Configuration files; the first with an entry for the registry wins. Missing ones are skipped.
+    /// Configuration files; the first with an entry for the registry wins. Missing files are
+    /// skipped.
     pub files: Vec<PathBuf>,
     /// The directories with `docker-credential-*`.
     pub search_path: Vec<PathBuf>,
@@ -53,7 +54,7 @@ struct Entry {
     registrytoken: String,
 }
 
-/// What a helper prints.
+/// The output of a helper.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Secret {
@@ -62,7 +63,7 @@ struct Secret {
 }
 
 impl Credentials {
-    /// The login for an image's registry; [`Login::Anonymous`] if no file has one.
+    /// Returns the login for an image's registry; [`Login::Anonymous`] if no file has one.
     ///
     /// # Errors
     ///
@@ -122,7 +123,9 @@ impl Credentials {
     async fn run_helper(&self, name: &str, server: &str) -> Result<Option<Login>> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if name.is_empty() || !name.bytes().all(plain) {
-            bail!("`{name}` in the Docker configuration file names no credential helper");
+            bail!(
+                "`{name}` in the Docker configuration file is not a valid name of a credential helper"
+            );
         }
         let program = format!("docker-credential-{name}");
         let path = self
@@ -131,7 +134,7 @@ impl Credentials {
             .map(|directory| directory.join(&program))
             .find(|path| path.is_file())
             .ok_or_else(|| anyhow!("{program} is not on PATH"))
-            .hint("the Docker configuration file names it: install it, or run `docker login`")?;
+            .hint("install the credential helper that the Docker configuration file names, or run `docker login`")?;
         let run = async {
             let mut child = tokio::process::Command::new(&path)
                 .arg("get")
@@ -148,7 +151,7 @@ impl Credentials {
         };
         let output = tokio::time::timeout(HELPER_TIMEOUT, run)
             .await
-            .map_err(|_| anyhow!("{program} does not answer"))?
+            .map_err(|_| anyhow!("{program} does not respond"))?
             .with_context(|| format!("cannot run {program}"))?;
         if !output.status.success() {
             // docker-credential-helpers: the message of errCredentialsNotFound, on stdout.
@@ -158,7 +161,7 @@ impl Credentials {
             bail!("{program} has no login for {server}: {}", output.status);
         }
         let secret: Secret = serde_json::from_slice(&output.stdout)
-            .map_err(|_| anyhow!("{program} answers something else than a login"))?;
+            .map_err(|_| anyhow!("{program} returned an invalid login"))?;
         if secret.secret.is_empty() {
             return Ok(None);
         }
@@ -170,7 +173,7 @@ impl Credentials {
     }
 }
 
-/// The keys of a registry in a file, the most specific first. podman also uses
+/// Returns the keys of a registry in a file, most specific first. podman also uses
 /// `HOST/NAMESPACE/REPOSITORY` and its parents.
 fn keys(of: &ImageReference) -> Vec<String> {
     let mut keys = Vec::new();

@@ -50,7 +50,7 @@ pub(super) async fn blob(
     result
 }
 
-/// Why fetching stopped.
+/// Why a download stopped.
 enum FetchError {
     /// The writer has ended.
     Writer,
@@ -74,17 +74,17 @@ fn write(
     while let Some(chunk) = chunks.blocking_recv() {
         written += chunk.len() as u64;
         if written > size {
-            bail!("the registry sends more than the {size} bytes of {wanted}");
+            bail!("the registry sent more than the {size} bytes of {wanted}");
         }
         hasher.update(&chunk);
         file.write_all(&chunk)?;
     }
     if written < size {
-        bail!("the registry sends {written} bytes of {wanted}, not {size}");
+        bail!("the registry sent {written} bytes of {wanted}, not {size}");
     }
     let found = Digest::from(hasher);
     if found != wanted {
-        bail!("the registry answers with {found} for {wanted}");
+        bail!("the registry returned {found} for {wanted}");
     }
     Ok(())
 }
@@ -140,8 +140,8 @@ async fn body(
     loop {
         let chunk = tokio::time::timeout(PATIENCE, response.chunk())
             .await
-            .map_err(|_| anyhow!("the download hangs"))?
-            .context("the download broke off")?;
+            .map_err(|_| anyhow!("the download stalled"))?
+            .context("the download was interrupted")?;
         let Some(mut chunk) = chunk else {
             return Ok(());
         };
@@ -157,7 +157,7 @@ async fn body(
     }
 }
 
-/// Requests a blob from an offset on; a registry may redirect to its storage.
+/// Requests a blob from an offset on; the registry may redirect to its storage.
 async fn open(
     registry: &Registry,
     repository: &str,
@@ -183,17 +183,17 @@ async fn open(
             .get(LOCATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|text| url.join(text).ok())
-            .context("the registry does not say where the blob is")?;
+            .context("the registry's redirect has no location")?;
         let ours = target.origin() == registry.base.origin();
         if target.scheme() != "https" && !is_loopback(&target) && !ours {
             bail!(
-                "the registry sends us to {} over plain HTTP",
+                "the registry redirects to {} over plain HTTP",
                 target.host_str().unwrap_or("?")
             );
         }
         url = target;
     }
-    bail!("the registry sends us from place to place for {digest}")
+    bail!("too many redirects for {digest}")
 }
 
 fn starts_at(response: &Response, from: u64) -> bool {

@@ -44,7 +44,7 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(30));
         if plain {
-            // Loading the machine's root certificates would cost more than the request.
+            // Loading the machine's root certificates would take longer than the request.
             builder = builder.tls_certs_only([]);
         }
         if let Some(trusted) = self.network.certificates().filter(|_| !plain) {
@@ -57,16 +57,16 @@ impl Http {
         if local {
             builder = builder.no_proxy();
         }
-        let client = builder.build().context("cannot make an HTTP client")?;
+        let client = builder.build().context("cannot create an HTTP client")?;
         Ok(cell.get_or_init(|| client))
     }
 
-    /// Number of requests sent.
+    /// The number of requests sent.
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Whether a server has answered any request.
+    /// Returns whether a server has answered any request.
     pub(super) fn has_responded(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
@@ -74,7 +74,7 @@ impl Http {
     /// Sends a request with no body or a small one.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response> {
         let answer = tokio::time::timeout(PATIENCE, self.send_long(request)).await;
-        answer.map_err(|_| anyhow!("no answer within {} s", PATIENCE.as_secs()))?
+        answer.map_err(|_| anyhow!("no response within {} s", PATIENCE.as_secs()))?
     }
 
     /// Sends a request without a time limit.
@@ -88,8 +88,8 @@ impl Http {
         Ok(response)
     }
 
-    /// A connection error with its reason, without the URL: anybody who has an upload's URL could
-    /// continue the upload.
+    /// Formats a connection error with its reason, without the URL: anybody who has an upload's URL
+    /// could continue the upload.
     async fn explained(&self, error: reqwest::Error) -> anyhow::Error {
         if error.is_connect()
             && let Some(url) = error.url().cloned()
@@ -123,16 +123,16 @@ pub(super) async fn limited(mut response: Response, limit: usize) -> Result<Vec<
             .await
             .map_err(|_| {
                 anyhow!(
-                    "the answer broke off: no byte within {} s",
+                    "the response was interrupted: no byte within {} s",
                     PATIENCE.as_secs()
                 )
             })?
-            .context("the answer broke off")?;
+            .context("the response was interrupted")?;
         let Some(chunk) = chunk else {
             return Ok(bytes);
         };
         if bytes.len() + chunk.len() > limit {
-            return Err(anyhow!("the answer is larger than {limit} bytes"));
+            return Err(anyhow!("the response is larger than {limit} bytes"));
         }
         bytes.extend_from_slice(&chunk);
     }

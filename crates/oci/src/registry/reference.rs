@@ -22,7 +22,7 @@ pub struct ImageReference {
     pub host: String,
     /// Lower-case parts, separated by `/`.
     pub repository: String,
-    /// The tag, if there is one.
+    /// The tag, if any.
     pub tag: Option<ImageTag>,
     /// The digest, if there is one.
     pub digest: Option<Digest>,
@@ -85,7 +85,7 @@ pub struct InvalidReference {
 
 impl fmt::Display for InvalidReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` names no image: {}", self.text, self.reason)
+        write!(f, "`{}` is not an image reference: {}", self.text, self.reason)
     }
 }
 
@@ -122,7 +122,7 @@ impl Serialize for ImageReference {
 }
 
 impl ImageReference {
-    /// What to request from a registry: the digest, or the tag, or `latest`.
+    /// Returns what to request from a registry: the digest, or the tag, or `latest`.
     pub fn target(&self) -> TagOrDigest<'_> {
         match (self.digest, &self.tag) {
             (Some(digest), _) => digest.into(),
@@ -142,7 +142,7 @@ impl ImageReference {
         }
     }
 
-    /// Whether the host is this machine.
+    /// Returns whether the host is this machine.
     pub fn is_local(&self) -> bool {
         Url::parse(&format!("http://{}", self.host)).is_ok_and(|url| is_loopback(&url))
     }
@@ -150,14 +150,14 @@ impl ImageReference {
 
 fn parse(text: &str) -> Result<ImageReference, &'static str> {
     if text.contains("://") {
-        return Err("it is HOST/REPOSITORY:TAG, without a scheme");
+        return Err("expected HOST/REPOSITORY:TAG, without a scheme");
     }
     let (rest, digest) = match text.split_once('@') {
         None => (text, None),
         Some((rest, digest)) => {
             let digest = digest
                 .parse()
-                .map_err(|_| "what follows `@` is sha256: and 64 lower-case hexadecimal digits")?;
+                .map_err(|_| "a digest is `sha256:` and 64 lower-case hexadecimal digits")?;
             (rest, Some(digest))
         }
     };
@@ -204,9 +204,9 @@ fn parse(text: &str) -> Result<ImageReference, &'static str> {
     })
 }
 
-/// Checks that a host and port are unchanged when parsed as a URL: no user, path or other spelling.
+/// Checks that host and port are unchanged when parsed as a URL: no user, path or other spelling.
 fn check_host(host: &str) -> Result<(), &'static str> {
-    const REASON: &str = "its host is not one";
+    const REASON: &str = "the host is invalid";
     let clean = host
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']'));

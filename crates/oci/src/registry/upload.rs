@@ -1,11 +1,9 @@
-//! Uploads a blob and hashes it while sending.
+//! Uploads a blob, hashing it during the upload.
 //!
-//! One `PUT` with the complete blob. After a broken connection the registry is asked how much it
-//! received
-//! (`GET` of the upload), and the rest follows in a `PATCH`; if it does not report that, the upload
-//! restarts. The last bytes are held back until the digest is verified, so that a file that changed
-//! never
-//! becomes a blob of the registry.
+//! One `PUT` with the complete blob. After a broken connection, the client queries how much the
+//! registry received (`GET` of the upload), and sends the rest in a `PATCH`; if the registry does
+//! not report that, the upload restarts. The last bytes are held back until the digest is verified,
+//! so that a file that changed never becomes a blob of the registry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +28,7 @@ const STALL: Duration = Duration::from_mins(1);
 /// Time limit for a registry to store what it received.
 const STORING: Duration = Duration::from_mins(15);
 
-/// How a blob was stored.
+/// The outcome of storing a blob.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
     /// Mounted from another repository.
@@ -60,11 +58,12 @@ enum UploadError {
         error: Error,
         after: Option<Duration>,
     },
-    /// The authorization was refused, and has been renewed.
+    /// The authorization was rejected, and has been renewed.
     LoggedIn,
     /// The registry does not know the upload, or rejects its bytes.
     Lost(Error),
-    /// The registry is still writing what the broken connection sent, or has another part of it.
+    /// The registry is still writing what the broken connection sent, or has a different part of
+    /// it.
     OffsetConflict(Error),
     Final(Error),
 }
@@ -119,7 +118,7 @@ impl Registry {
                 }
                 Err(UploadError::LoggedIn) if attempts.may_log_in() => None,
                 Err(UploadError::LoggedIn) => {
-                    Some((anyhow!("the registry refuses its login"), None))
+                    Some((anyhow!("the registry rejected the login"), None))
                 }
                 Err(UploadError::Passing { error, after }) => Some((error, after)),
                 Err(UploadError::Lost(error)) => {
@@ -162,24 +161,24 @@ impl Registry {
             StatusCode::ACCEPTED => {
                 let url = self
                     .location(response.url(), response.headers())?
-                    .context("the registry does not say where to upload to")?;
+                    .context("the registry returned no upload URL")?;
                 Ok(Started::At(Session { url, offset: 0 }))
             }
             _ => Err(refused("cannot start an upload", response).await),
         }
     }
 
-    /// The URL where a response continues the upload.
+    /// Returns the URL where a response continues the upload.
     fn location(&self, at: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
         let Some(location) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
             return Ok(None);
         };
         let url = at
             .join(location)
-            .context("the registry's upload address is not a URL")?;
+            .context("the registry returned an invalid upload URL")?;
         let ours = url.origin() == self.base.origin();
         if url.scheme() != "https" && !is_loopback(&url) && !ours {
-            bail!("the registry asks for an upload over plain HTTP");
+            bail!("the registry requests an upload over plain HTTP");
         }
         Ok(Some(url))
     }
@@ -198,7 +197,7 @@ impl Registry {
         })
     }
 
-    /// Cancels an abandoned upload. The registry would also expire it.
+    /// Cancels an abandoned upload. Otherwise, the registry would expire it.
     async fn cancel(&self, url: &Url) {
         let _ = self.request(Method::DELETE, url.clone(), |r| r).await;
     }
@@ -288,7 +287,7 @@ impl Registry {
             return Err(UploadError::Final(error));
         }
         let response = answer.map_err(|error| UploadError::Passing {
-            error: error.context(format!("the upload of {} broke off", blob.digest)),
+            error: error.context(format!("the upload of {} was interrupted", blob.digest)),
             after: None,
         })?;
         if response.status() == StatusCode::UNAUTHORIZED
@@ -363,7 +362,7 @@ async fn watch(
                 let limit = if so_far >= length { STORING } else { STALL };
                 if now.duration_since(last.1) > limit {
                     moved(so_far);
-                    bail!("the registry took nothing for {} s", limit.as_secs());
+                    bail!("the registry accepted no data for {} s", limit.as_secs());
                 }
             }
         }

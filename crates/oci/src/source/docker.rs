@@ -66,7 +66,7 @@ pub(super) fn read(archive: &Archive, name: Option<&str>, scratch: Vec<TempPath>
     let diff_ids = configuration.rootfs.diff_ids;
     if saved.layers.len() != diff_ids.len() {
         bail!(
-            "{shown} holds {} layers, but its configuration names {}",
+            "{shown} contains {} layers, but its configuration lists {}",
             saved.layers.len(),
             diff_ids.len()
         );
@@ -93,7 +93,8 @@ pub(super) fn read(archive: &Archive, name: Option<&str>, scratch: Vec<TempPath>
     Ok(Draft::new(config, layers, base, scratch))
 }
 
-/// The only image, or the one with this name. An image may have several entries, one per name.
+/// Returns the only image, or the one with this name. An image may have several entries, one per
+/// name.
 fn choose<'a>(shown: &str, all: &'a [Saved], name: Option<&str>) -> Result<&'a Saved> {
     let named: Vec<NamedImage<'a, &'a Saved>> = all
         .iter()
@@ -114,14 +115,14 @@ fn choose<'a>(shown: &str, all: &'a [Saved], name: Option<&str>) -> Result<&'a S
         .map(String::as_str)
         .collect();
     let error = match name {
-        Some(name) => anyhow!("{shown} holds {} images `{name}`", found.len()),
-        None => anyhow!("{shown} holds {} images, not one", found.len()),
+        Some(name) => anyhow!("{shown} contains {} images `{name}`", found.len()),
+        None => anyhow!("{shown} contains {} images, not one", found.len()),
     };
     Err(error).hint(if tags.is_empty() {
-        "save the one to push alone: docker save IMAGE > FILE".to_owned()
+        "save only the image to push: docker save IMAGE > FILE".to_owned()
     } else {
         format!(
-            "name the one to push, {shown}:NAME; it holds {}",
+            "select the image to push with {shown}:NAME; the names are {}",
             tags.join(", ")
         )
     })
@@ -145,9 +146,11 @@ fn sniff(archive: &Archive, place: Location) -> Result<Format> {
     Ok(match &start[..] {
         [0x1f, 0x8b, ..] => Format::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zstd,
-        [b'B', b'Z', b'h', ..] => bail!("it is compressed by bzip2, which no registry takes"),
+        [b'B', b'Z', b'h', ..] => {
+            bail!("it is compressed with bzip2, which registries do not support")
+        }
         [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            bail!("it is compressed by xz, which no registry takes")
+            bail!("it is compressed with xz, which registries do not support")
         }
         _ => Format::Plain,
     })

@@ -1,4 +1,4 @@
-//! An image whose layers are compressed on the way to the registry.
+//! An image whose layers are compressed during the push.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -36,7 +36,7 @@ pub struct Draft {
     stopped: AtomicBool,
     /// The media type of each layer that was compressed.
     finished: Mutex<Vec<Option<MediaType>>>,
-    /// Deletes the files that were created for this image when it is dropped.
+    /// Temporary files of this image, deleted when it is dropped.
     scratch: Mutex<Vec<TempPath>>,
 }
 
@@ -79,7 +79,7 @@ impl Draft {
         }
     }
 
-    /// The sizes of the layers in the source, in bytes, lowest first: the units of progress of
+    /// Returns the sizes of the source's layers in bytes, lowest first: the units of progress of
     /// [`Draft::compress`].
     pub fn layers(&self) -> Vec<u64> {
         self.layers.iter().map(|layer| layer.place.size).collect()
@@ -91,7 +91,7 @@ impl Draft {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// The value of a label in the configuration.
+    /// Returns the value of a label in the configuration.
     pub(crate) fn label(&self, name: &str) -> Option<String> {
         label(&self.config, name)
     }
@@ -106,9 +106,8 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// The layer does not have the digest in the configuration, or cannot be read; the temporary file
-    /// cannot
-    /// be written.
+    /// The layer does not match the digest in the configuration, or cannot be read; the temporary
+    /// file cannot be written.
     pub(crate) fn compress(
         &self,
         index: usize,
@@ -124,7 +123,7 @@ impl Draft {
             .with_context(|| format!("cannot compress the layer {}", layer.shown()))?;
         if diff_id != layer.diff_id {
             bail!(
-                "the layer {} has the digest {diff_id}, but the image's configuration names {}",
+                "the layer {} has the digest {diff_id}, but the image's configuration lists {}",
                 layer.shown(),
                 layer.diff_id
             );
@@ -192,7 +191,7 @@ impl SourceLayer {
         format!("{} in {}", self.name, self.path.display())
     }
 
-    /// The compressed layer, and the digest of the uncompressed one.
+    /// Returns the compressed layer, and the digest of the uncompressed one.
     fn compress(
         &self,
         compression: Compression,
@@ -214,7 +213,7 @@ impl SourceLayer {
         if self.format == compression.into() {
             return self.unchanged(input, &progress);
         }
-        let mut file = NamedTempFile::new().context("cannot make a temporary file")?;
+        let mut file = NamedTempFile::new().context("cannot create a temporary file")?;
         let output = file.as_file_mut();
         let done = match self.format {
             Format::Plain => {
@@ -248,7 +247,7 @@ impl SourceLayer {
         Ok((blob, done.diff_id))
     }
 
-    /// The unchanged layer, and the digest of its uncompressed contents.
+    /// Returns the unchanged layer, and the digest of its uncompressed contents.
     fn unchanged(&self, input: impl Read, progress: &dyn Fn(u64)) -> Result<(Blob, Digest)> {
         let mut hashed = Hashed {
             inner: input,

@@ -30,7 +30,8 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// An archive of `docker save` with these layers: the bytes in the archive, and the uncompressed ones.
+/// An archive of `docker save` with these layers: the bytes in the archive, and the uncompressed
+/// ones.
 fn saved(layers: &[(&[u8], &[u8])], tags: &[&str]) -> tar::Builder<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     let mut names = Vec::new();
@@ -189,7 +190,7 @@ fn a_layer_that_is_not_the_configurations_is_refused() {
         let error = format!("{:#}", compress_all(&draft, Compression::Gzip).unwrap_err());
         assert!(error.contains("1/layer.tar"), "{error}");
         assert!(error.contains(message), "{error}");
-        // To zstd it is decompressed and compressed again.
+        // For zstd, it is decompressed and compressed again.
         assert!(compress_all(&draft, Compression::Zstd).is_err());
         assert!(draft.finish(Vec::new()).is_err());
     }
@@ -218,7 +219,7 @@ fn one_of_several_images_is_chosen() {
     let path = files.write("two.tar", &archive.into_inner().unwrap());
     let error = open_file(&path).unwrap_err();
     assert!(
-        error.to_string().contains("holds 2 images, not one"),
+        error.to_string().contains("contains 2 images, not one"),
         "{error}"
     );
     assert!(mlops_core::error::hints(&error)[0].contains("img:v1, host/other:latest"));
@@ -370,24 +371,27 @@ fn what_is_no_image_is_refused() {
     for (bytes, message) in [
         (Vec::new(), "is empty"),
         (b"not a tar".to_vec(), "not a tar archive"),
-        (layer("x", b"x"), "holds no image"),
+        (layer("x", b"x"), "does not contain an image"),
         (gzip(b"not a tar"), "not a tar archive"),
         (gzip(&good)[..30].to_vec(), "cannot decompress"),
         (manifest(&json!({"Config": 1})), "cannot read manifest.json"),
         (manifest(&json!([])), "holds 0 images"),
-        (one("../c.json", &[]), "outside of itself"),
-        (one("/etc/passwd", &[]), "outside of itself"),
+        (one("../c.json", &[]), "outside of the archive"),
+        (one("/etc/passwd", &[]), "outside of the archive"),
         (one("none.json", &[]), "has no file"),
         (one("a.tar", &[]), "cannot read the configuration"),
         (
             one("c.json", &many),
-            "holds 2 layers, but its configuration names 1",
+            "contains 2 layers, but its configuration lists 1",
         ),
-        (one("c.json", &["../../layer.tar"]), "outside of itself"),
+        (
+            one("c.json", &["../../layer.tar"]),
+            "outside of the archive",
+        ),
         (one("c.json", &["gone.tar"]), "has no file"),
-        (one("c.json", &["xz.tar"]), "compressed by xz"),
+        (one("c.json", &["xz.tar"]), "compressed with xz"),
         (renamed, "has the digest"),
-        (large.into_inner().unwrap(), "are the most"),
+        (large.into_inner().unwrap(), "the limit is"),
     ] {
         let error = refusal(&files.write("image.tar", &bytes));
         assert!(error.contains(message), "{message}: {error}");
@@ -437,7 +441,7 @@ fn a_text_is_a_path_before_it_is_a_name() {
     ] {
         let error = parse_name(text).unwrap_err();
         assert!(
-            error.to_string().contains("there is no file or directory"),
+            error.to_string().contains("no file or directory"),
             "{error}"
         );
         assert_eq!(

@@ -1,7 +1,8 @@
 //! Formats a certificate's distinguished name for an error.
 //!
-//! Written here because nothing else of X.509 is needed, and the usual parsers add a dozen crates. The
-//! encoding is DER (X.690): a name is a sequence of sets of pairs of attribute type and text.
+//! Implemented here because nothing else of X.509 is needed, and the usual parsers add a dozen
+//! crates. The encoding is DER (X.690): a name is a sequence of sets of pairs of attribute type and
+//! text.
 
 /// The attributes to print, by the last byte of their type under 2.5.4 (X.520).
 const ATTRIBUTES: &[(u8, &str)] = &[(3, "CN"), (6, "C"), (10, "O"), (11, "OU")];
@@ -25,7 +26,7 @@ pub(super) fn shown(content: &[u8]) -> String {
     parts.join(", ")
 }
 
-/// The values of a sequence with a given tag.
+/// Returns the values of a sequence with a given tag.
 fn values(mut content: &[u8], wanted: u8) -> Vec<&[u8]> {
     let mut found = Vec::new();
     while let Some((tag, inner, rest)) = value(content) {
@@ -37,7 +38,7 @@ fn values(mut content: &[u8], wanted: u8) -> Vec<&[u8]> {
     found
 }
 
-/// The first value: its tag, its content, and the remaining bytes.
+/// Returns the first value: its tag, its content, and the remaining bytes.
 fn value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;

@@ -22,7 +22,7 @@ const CHUNK: u64 = 256 << 10;
 /// State shared by a body's reader and its sender.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
-    /// Bytes that the connection has accepted.
+    /// Number of bytes that the connection has accepted.
     pub(super) moved: AtomicU64,
     failure: Mutex<Option<Error>>,
 }
@@ -44,7 +44,7 @@ pub(super) fn body(blob: &Blob, from: u64, flow: &Arc<Flow>) -> Result<Body> {
     match &blob.content {
         Content::Bytes(bytes) => {
             if Digest::of(bytes) != blob.digest {
-                bail!("the blob {} was made wrong", blob.digest);
+                bail!("the blob {} was built incorrectly", blob.digest);
             }
             let start = usize::try_from(from)?;
             let rest = Bytes::copy_from_slice(&bytes[start.min(bytes.len())..]);
@@ -69,7 +69,7 @@ pub(super) fn body(blob: &Blob, from: u64, flow: &Arc<Flow>) -> Result<Body> {
     }
 }
 
-/// A body whose bytes are read by a separate thread.
+/// Creates a body whose bytes are read by a separate thread.
 fn stream(
     flow: &Arc<Flow>,
     read: impl FnOnce(&mpsc::Sender<std::io::Result<Bytes>>) -> Result<()> + Send + 'static,
@@ -80,7 +80,7 @@ fn stream(
     tokio::task::spawn_blocking(move || {
         if let Err(error) = read(&sender) {
             reader.fail(error);
-            let broken = std::io::Error::other("the blob cannot be read");
+            let broken = std::io::Error::other("cannot read the blob");
             let _ = sender.blocking_send(Err(broken));
         }
     });
@@ -90,8 +90,8 @@ fn stream(
     })
 }
 
-/// Sends what was compressed here, from byte `from` on. It was hashed during compression, and the
-/// registry hashes it again: hashing once more would cost as much as the upload.
+/// Sends a layer that was compressed here, from byte `from` on. It was hashed during compression,
+/// and the registry hashes it again: hashing once more would take as long as the upload.
 fn send_extents(
     extents: &Extents,
     from: u64,
@@ -145,8 +145,8 @@ struct FilePart {
 }
 
 impl FilePart {
-    /// Reads and hashes all of it, and sends what follows `from`; the last chunk only after verifying
-    /// the digest. Returns without an error if the receiver is gone.
+    /// Reads and hashes all of it, and sends the bytes from `from` on; the last chunk only after
+    /// verifying the digest. Returns without an error if the receiver was dropped.
     fn read(&self, from: u64, sender: &mpsc::Sender<std::io::Result<Bytes>>) -> Result<()> {
         let cannot = || format!("cannot read {}", self.path.display());
         let mut file = File::open(&self.path).with_context(cannot)?;
@@ -159,7 +159,7 @@ impl FilePart {
             let mut chunk = Vec::with_capacity(usize::try_from(wanted)?);
             let read = (&mut file).take(wanted).read_to_end(&mut chunk);
             if read.with_context(cannot)? as u64 != wanted {
-                return Err(self.changed("is shorter than it was"));
+                return Err(self.changed("was truncated"));
             }
             hasher.update(&chunk);
             let start = position;
@@ -246,7 +246,7 @@ mod tests {
         std::fs::write(file.path(), other).unwrap();
         let (result, read_bytes) = read(&changed, 0);
         let error = result.unwrap_err().to_string();
-        assert!(error.contains("holds sha256:"), "{error}");
+        assert!(error.contains("contains sha256:"), "{error}");
         assert!(read_bytes.len() < bytes.len(), "the last chunk was sent");
         let (file, _, shorter) = part(size);
         file.as_file().set_len(100).unwrap();

@@ -41,7 +41,7 @@ fn a_tag_chooses_in_a_layout_directory() {
     unpacked(&files, both);
     let error = open_file(files.0.path()).unwrap_err();
     assert!(
-        error.to_string().contains("holds 2 images, not one"),
+        error.to_string().contains("contains 2 images, not one"),
         "{error}"
     );
     assert!(mlops_core::error::hints(&error)[0].contains("v1, v2"));
@@ -136,7 +136,7 @@ fn layers_that_must_not_be_distributed_are_skipped() {
         };
         assert_eq!(image.root.blobs.len(), 2, "{media_type}");
     }
-    // Without a URL, or with an ordinary type, it is missing.
+    // Without a URL, or with an ordinary type, the layer is missing.
     for part in [
         json!({"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar", "digest": absent, "size": 1}),
         json!({"mediaType": GZIP_LAYER, "digest": absent, "size": 1, "urls": url}),
@@ -205,7 +205,7 @@ fn an_index_of_which_one_image_is_there_is_that_image() {
     assert_eq!(image.root.media_type, kind);
 
     let files = exported(&|_| vec![arm.clone()]);
-    assert!(refusal(files.0.path()).contains("holds 0 of the 1 images"));
+    assert!(refusal(files.0.path()).contains("contains 0 of the 1 images"));
     let files = exported(&|one| vec![one]);
     let Source::Ready(image) = open_file(files.0.path()).unwrap() else {
         panic!("it has a manifest");

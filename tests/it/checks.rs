@@ -102,7 +102,7 @@ fn a_check_that_is_not_understood_is_refused_with_file_and_column() {
     for (checks, message) in [
         (
             json!({"regex": "^a"}),
-            "there is no check `regex`; there are psi, wasserstein, kolmogorov_smirnov, \
+            "no check `regex`; available checks: psi, wasserstein, kolmogorov_smirnov, \
              uniqueness, range, pattern, freshness",
         ),
         (
@@ -254,7 +254,7 @@ fn an_unknown_column_is_refused_with_the_nearest_names() {
         .code(2)
         .stderr(str![[r#"
 error: the baseline has no column `dely`
-hint: the nearest names are delay, day, origin
+hint: similar names: delay, day, origin
 
 "#]]);
 }

@@ -35,7 +35,7 @@ fn with_baseline() -> Sandbox {
         .mlops(["validate", "--suggest", "good.csv", "--output-dir", "base"])
         .success()
         .stdout(str![[r#"
-300 rows, 3 columns: baseline made
+300 rows, 3 columns: baseline created
 wrote base/statistics.json
 wrote base/constraints.json
 
@@ -191,7 +191,7 @@ fn the_projects_baseline_is_the_default() {
         .code(1)
         .stderr(str![[r#"
 error: [DIR]/baseline/constraints.json: No such file or directory (os error 2)
-hint: make a baseline with `mlops validate --suggest DATA`
+hint: create a baseline with `mlops validate --suggest DATA`
 
 "#]]);
     let made = sandbox.mlops(["validate", "--suggest", "data"]).success();
@@ -210,8 +210,8 @@ fn without_a_baseline_the_way_to_one_is_named() {
         .mlops(["validate", "a.csv"])
         .code(2)
         .stderr(str![[r#"
-error: there is no baseline to check against
-hint: pass --constraints FILE, or make a baseline with --suggest --output-dir DIR
+error: no baseline to check against
+hint: pass --constraints FILE, or create a baseline with --suggest --output-dir DIR
 
 "#]]);
 }
@@ -221,7 +221,7 @@ fn input_that_is_no_data_set_is_named_with_its_line() {
     let sandbox = with_baseline();
     for (name, bytes, message) in [
         ("empty.csv", &b""[..], "empty.csv: the file is empty"),
-        ("header.csv", b"a,b\n", "the data: there are no rows"),
+        ("header.csv", b"a,b\n", "the data: no rows"),
         (
             "ragged.csv",
             b"a,b\n1,2\n1,2,3\n",

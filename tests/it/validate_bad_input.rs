@@ -77,17 +77,17 @@ fn broken_files_are_named_with_their_line() {
         ("empty.csv", b"", "empty.csv: the file is empty"),
         ("blank.csv", b"\n\n\r\n", "blank.csv: the file is empty"),
         ("bom.csv", b"\xef\xbb\xbf", "bom.csv: the file is empty"),
-        ("header.csv", b"a,b\n", "the data: there are no rows"),
-        ("gap.csv", b"a,b\n\n", "the data: there are no rows"),
+        ("header.csv", b"a,b\n", "the data: no rows"),
+        ("gap.csv", b"a,b\n\n", "the data: no rows"),
         (
             "utf16.csv",
             b"\xff\xfea\0,\0b\0\n\0",
-            "utf16.csv: this is UTF-16, which cannot be read: convert it",
+            "utf16.csv: this is UTF-16, which is not supported: convert it",
         ),
         (
             "zip.csv",
             b"PK\x03\x04\x14\0\0\0\x08\0",
-            "zip.csv: this is a ZIP archive, which cannot be read: unpack it",
+            "zip.csv: this is a ZIP archive, which is not supported: unpack it",
         ),
         (
             "bz.csv.bz2",
@@ -130,7 +130,7 @@ fn broken_files_are_named_with_their_line() {
             b"{\"a\":\"\xf6\"}\n",
             "latin.jsonl, line 1: byte 0xf6 is not UTF-8",
         ),
-        ("empty.jsonl", b"", "the data: there are no rows"),
+        ("empty.jsonl", b"", "the data: no rows"),
         (
             "csv.jsonl",
             b"a,b\n1,2\n",
@@ -154,11 +154,7 @@ fn broken_files_are_named_with_their_line() {
     );
     for name in ["cut.csv.gz", "tiny.csv.gz", "cut.csv.zst"] {
         let run = suggest(&sandbox, &[name]).code(1);
-        assert!(
-            run.stderr.contains("data is truncated: it ends too early"),
-            "{}",
-            run.stderr
-        );
+        assert!(run.stderr.contains("data is truncated"), "{}", run.stderr);
     }
     assert!(!sandbox.path().join("out").exists(), "nothing was written");
 }
@@ -187,7 +183,7 @@ fn the_bad_file_of_a_directory_is_named() {
     refused(
         suggest(&sandbox, &["none"]),
         1,
-        "none: there are no files in it",
+        "none: no files in this directory",
     );
     refused(
         suggest(&sandbox, &["d/9.csv"]),
@@ -310,11 +306,7 @@ fn files_of_another_schema_are_refused() {
             if name == "type.json" && args.len() == 4 {
                 continue;
             }
-            refused(
-                run,
-                1,
-                &format!("{name}: not a file of Model Monitor's shape: "),
-            );
+            refused(run, 1, &format!("{name}: not a Model Monitor file: "));
         }
     }
     sandbox.write("latin.json", b"{\"features\":[{\"name\":\"\xf6\"}]}");

@@ -358,7 +358,7 @@ fn a_baseline_with_a_byte_order_mark_is_read() {
     assert_eq!(
         run.code(1).stderr.lines().next(),
         Some(
-            "error: wide.json: this is UTF-16, which cannot be read: convert it (iconv -f UTF-16 -t UTF-8)"
+            "error: wide.json: this is UTF-16, which is not supported: convert it (iconv -f UTF-16 -t UTF-8)"
         )
     );
 }

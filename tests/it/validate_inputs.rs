@@ -141,7 +141,7 @@ fn hive_partitions_are_columns_in_every_format() {
     sandbox.write("uneven/p.csv", "a\n1\n");
     let error = suggest(&sandbox, &["uneven"]).code(1).stderr;
     assert!(
-        error.contains("uneven/year=1/p.csv: the file lies in a partition by year, and uneven/p.csv in no partition"),
+        error.contains("uneven/year=1/p.csv: the file is in a partition by year, but uneven/p.csv is in no partition"),
         "{error}"
     );
 }
@@ -171,8 +171,8 @@ fn the_names_say_the_format_of_all() {
         ])
         .code(1)
         .stderr(str![[r#"
-error: a.jsonl: the file is JSON Lines and a.csv is CSV: a data set has one format
-hint: name the files of one format, or say with --format which ones to read
+error: a.jsonl: the file is JSON Lines and a.csv is CSV: a data set must have one format
+hint: pass files of one format, or select a format with --format
 
 "#]]);
     assert_eq!(rows(suggest(&sandbox, &[".", "--format", "csv"])), 3);
@@ -313,11 +313,7 @@ fn objects_versions_and_prefixes_are_read() {
     );
     assert_eq!(rows(remote("s3://data/t-other.csv")), 1);
     for (data, code, message) in [
-        (
-            "s3://data/nothing",
-            1,
-            "s3://data/nothing: there is no such object",
-        ),
+        ("s3://data/nothing", 1, "s3://data/nothing: no such object"),
         (
             "s3://data/empty.csv",
             1,

@@ -1,4 +1,5 @@
-//! The arguments of a step: the request of the operation that the step calls, with functions in it.
+//! The arguments of a step: the request of the operation that the step calls, with functions in
+//! place of values.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +8,8 @@ use super::expression::{Call, Reference, call};
 use super::problem::Problem;
 use crate::shapes::{Calls, Check, Fault, Scalars, Table};
 
-/// A member of `ModelMetrics` that the published schema of definitions has and the service model lacks.
+/// A member of `ModelMetrics` that the published schema of definitions has, but the service model
+/// lacks.
 pub const SCHEMA_ONLY: &str = "DeploymentSpecification";
 
 /// The operation behind a type of step. Its input describes the step's arguments.
@@ -26,8 +28,8 @@ pub(super) fn operation(kind: &str) -> Option<&'static str> {
     })
 }
 
-/// Reports members that the operation does not have, and values of a wrong type. Required members and
-/// limits are checked at run time: a definition may omit what AWS's own checks accept.
+/// Reports members that the operation does not have, and values of a wrong type. Required members
+/// and limits are checked at run time, because a definition may omit what AWS's own checks accept.
 pub(super) fn shape(kind: &str, arguments: &Value, path: &str, found: &mut Vec<Problem>) {
     // A RegisterModel step names its group; the version is assigned (sagemaker-python-sdk, pull
     // request 3472).
@@ -55,8 +57,9 @@ pub(super) fn assignments(
     compare(kind, arguments, path, &assignable, found);
 }
 
-/// Whether a function's value can be assigned to an argument of this type. Values that only the run
-/// provides (a member of another step's result, a property file) are always assignable.
+/// Returns whether a function's value can be assigned to an argument of this type. Values that are
+/// only known at run time (a member of another step's result, a property file) are always
+/// assignable.
 pub(super) fn assign(
     definition: &Definition,
     function: Call<'_>,

@@ -13,8 +13,8 @@ use super::policies::RetryPolicy;
 use super::problem::Problem;
 
 impl Definition {
-    /// Reads a definition and checks it; the error holds everything that is wrong: first what the
-    /// format does not allow, and when nothing is, what does not fit together.
+    /// Parses and checks a definition. The error lists everything that the format does not allow
+    /// or, if there is nothing, everything that is inconsistent.
     pub fn checked(text: &str) -> Result<Self, Vec<Problem>> {
         check_text(text).map_err(|problem| vec![problem])?;
         if let Ok(value) = serde_json::from_str(text) {
@@ -40,7 +40,7 @@ pub(super) fn problems(definition: &Definition) -> Vec<Problem> {
         found.push(Problem::new(
             "$.Version",
             format!(
-                "the version is `{}`; it can be {VERSION}",
+                "the version is `{}`; it must be {VERSION}",
                 definition.version
             ),
         ));

@@ -63,7 +63,7 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// Whether the condition is true. Fails if its values cannot be compared.
+    /// Returns whether the condition is true. Fails if its values cannot be compared.
     pub fn holds(&self, scope: &dyn Scope) -> Result<bool, ExpressionError> {
         let order = |left: &Value, right: &Value, wanted: fn(Ordering) -> bool| {
             let (left, right) = (evaluate(left, scope)?, evaluate(right, scope)?);
@@ -134,7 +134,7 @@ impl Condition {
     }
 }
 
-/// Whether all conditions are true: a Condition step's outcome.
+/// Returns whether all conditions are true: a Condition step's outcome.
 pub fn holds(conditions: &[Condition], scope: &dyn Scope) -> Result<bool, ExpressionError> {
     for condition in conditions {
         if !condition.holds(scope)? {
@@ -144,7 +144,7 @@ pub fn holds(conditions: &[Condition], scope: &dyn Scope) -> Result<bool, Expres
     Ok(true)
 }
 
-/// An integer, exactly as it is written.
+/// An integer, exactly as written.
 fn whole(value: &Value) -> Option<i128> {
     let signed = value.as_i64().map(i128::from);
     signed.or_else(|| value.as_u64().map(i128::from))
@@ -214,8 +214,8 @@ mod tests {
         let within = |values: Value| json!({"Type": "In", "QueryValue": "a", "Values": values});
         assert_eq!(outcome(within(json!(["b", "a"]))), Ok(true));
         assert_eq!(outcome(within(json!(["b"]))), Ok(false));
-        // The published schema's names of the same members, and two conditions that only the schema
-        // has.
+        // The published schema's names for the same members, and two conditions that only the
+        // schema has.
         let not_in = |values: Value| json!({"Type": "NotIn", "Value": "a", "In": values});
         assert_eq!(outcome(not_in(json!(["b", "a"]))), Ok(false));
         assert_eq!(outcome(not_in(json!([]))), Ok(true));

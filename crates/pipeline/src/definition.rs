@@ -1,4 +1,4 @@
-//! The definition as types.
+//! The types of a definition.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +27,7 @@ pub struct Definition {
     /// Free metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Value>,
-    /// The parameters that a start can set.
+    /// The parameters that can be set when a run starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<Parameter>,
     /// `ExperimentName` and `TrialName`, both expressions.
@@ -43,16 +43,16 @@ pub struct Definition {
 pub struct Parameter {
     /// Its name.
     pub name: String,
-    /// Its type; String if the definition omits it.
+    /// Its type; String if omitted.
     #[serde(rename = "Type", default)]
     pub kind: ParameterType,
     /// A description for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Its default. Without one, a start must set it.
+    /// Its default. Without one, the parameter is required when a run starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_value: Option<Value>,
-    /// The only values that are allowed.
+    /// The only allowed values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enum_values: Option<Vec<Value>>,
 }
@@ -83,7 +83,7 @@ impl fmt::Display for ParameterType {
 pub struct Step {
     /// Its name, unique in the pipeline.
     pub name: String,
-    /// What it does.
+    /// Its type.
     #[serde(rename = "Type")]
     pub kind: StepType,
     /// The request of the matching Create operation, without the name, and with expressions.
@@ -98,7 +98,7 @@ pub struct Step {
     /// A description for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Whether an earlier result may replace running this step.
+    /// Whether an earlier result may be reused instead of running the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_config: Option<CacheConfig>,
     /// Which failures are retried, and how often; [`Step::retries`] parses them.
@@ -118,13 +118,13 @@ pub struct Step {
 pub struct PropertyFile {
     /// The name that expressions use.
     pub property_file_name: String,
-    /// The output of the step that holds it.
+    /// The output of the step that contains it.
     pub output_name: String,
     /// Its path inside that output.
     pub file_path: String,
 }
 
-/// What a step does.
+/// The type of a step.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum StepType {
@@ -134,11 +134,11 @@ pub enum StepType {
     Training,
     /// A choice between two lists of steps
     Condition,
-    /// A version in the model registry
+    /// Registration of a version in the model registry
     RegisterModel,
     /// A model that can be deployed
     Model,
-    /// The end, with a message
+    /// The end of a run, with a message
     Fail,
     /// Any other, by its name
     Other(String),
@@ -207,7 +207,7 @@ fn version() -> String {
     VERSION.to_owned()
 }
 
-/// Refuses text that is too long, and a key that one object has twice.
+/// Rejects text that is too long, and objects with duplicate keys.
 pub(super) fn check_text(text: &str) -> Result<(), Problem> {
     if text.len() > MAX_BYTES {
         return Err(Problem::new(
@@ -225,7 +225,7 @@ pub(super) fn check_text(text: &str) -> Result<(), Problem> {
 }
 
 impl Definition {
-    /// Parses a definition. The error is one problem with the location where the JSON is wrong.
+    /// Parses a definition. The error states one problem and its location in the JSON.
     pub fn parse(text: &str) -> Result<Self, Problem> {
         check_text(text)?;
         serde_json::from_str(text)
@@ -241,7 +241,7 @@ impl Definition {
 }
 
 impl Step {
-    /// The steps of a Condition step's branch (`IfSteps` or `ElseSteps`), empty for other types.
+    /// The steps of a Condition step's branch (`IfSteps` or `ElseSteps`); empty for other types.
     pub fn branch(&self, member: &str) -> Result<Vec<Step>, serde_json::Error> {
         match self.arguments.get(member) {
             Some(steps) if self.kind == StepType::Condition && !steps.is_null() => {
@@ -251,7 +251,7 @@ impl Step {
         }
     }
 
-    /// The retry policies for when the step fails.
+    /// Returns the retry policies for failures of the step.
     pub fn retries(&self) -> Result<Vec<RetryPolicy>, String> {
         self.retry_policies.iter().map(RetryPolicy::parse).collect()
     }

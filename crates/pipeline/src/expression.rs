@@ -61,7 +61,7 @@ impl Reference {
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         let (root, rest) = text.split_once('.').ok_or_else(|| {
             error(format!(
-                "`{text}` is no reference: expected Parameters.…, Execution.… or Steps.…"
+                "`{text}` is not a reference: expected Parameters.…, Execution.… or Steps.…"
             ))
         })?;
         match root {
@@ -87,7 +87,7 @@ impl Reference {
                 })
             }
             _ => Err(error(format!(
-                "`{text}` is no reference: expected Parameters.…, Execution.… or Steps.…"
+                "`{text}` is not a reference: expected Parameters.…, Execution.… or Steps.…"
             ))),
         }
     }
@@ -120,7 +120,7 @@ impl Path {
                     let end = inner.find(']').ok_or_else(|| bad("`[` is not closed"))?;
                     let index = inner[..end]
                         .parse()
-                        .map_err(|_| bad("a number or a quoted key stands between `[` and `]`"))?;
+                        .map_err(|_| bad("`[` and `]` must contain a number or a quoted key"))?;
                     (Segment::Index(index), &inner[end..])
                 };
                 segments.push(segment);
@@ -151,7 +151,7 @@ impl Path {
         Ok(Self(segments))
     }
 
-    /// True for the empty path.
+    /// Returns true for the empty path.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -208,7 +208,7 @@ pub trait Scope {
     fn json_object(&self, uri: &str) -> Result<Value, ExpressionError>;
 }
 
-/// An object that is a function call, not data.
+/// Returns whether an object is a function call, not data.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Call<'a> {
     Get(&'a Value),

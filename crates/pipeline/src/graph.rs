@@ -69,7 +69,7 @@ impl Graph {
     }
 }
 
-/// One cycle among nodes that each depend on another one.
+/// Returns one cycle among nodes that each depend on another one.
 fn cycle(nodes: &[Node]) -> Vec<String> {
     let by_name: BTreeMap<&str, &Node> = nodes
         .iter()

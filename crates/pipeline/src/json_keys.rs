@@ -1,5 +1,5 @@
-//! Duplicate keys in one JSON object. Decoders silently keep the last value, and RFC 8259 calls the
-//! result unpredictable, so requests and documents with duplicates are refused.
+//! Detects duplicate keys in JSON objects. Decoders silently keep the last value, and RFC 8259
+//! calls the result unpredictable, so requests and documents with duplicates are rejected.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-/// Maximum characters of a key in a message.
+/// Maximum length of a key in a message, in characters.
 const SHOWN: usize = 100;
 
 /// A key that occurs twice in one object.
@@ -15,7 +15,7 @@ const SHOWN: usize = 100;
 pub struct Duplicate {
     /// The object, as a JSON path (`$.Steps[2].Arguments`).
     pub path: String,
-    /// The key, shortened if it is long.
+    /// The key, truncated if it is long.
     pub key: String,
 }
 
@@ -25,9 +25,9 @@ impl fmt::Display for Duplicate {
     }
 }
 
-/// Returns the first duplicate key of a JSON text. Returns `None` for text that is not JSON: the
-/// decoder rejects it. Keys are compared after decoding: `"\u0061"` is `"a"`. Runs in time linear in
-/// the text's length and stores only the keys of the enclosing objects.
+/// Returns the first duplicate key of a JSON text. Returns `None` for text that is not JSON,
+/// because the decoder rejects it. Keys are compared after decoding: `"\u0061"` equals `"a"`. Runs
+/// in time linear in the text's length, and stores only the keys of the enclosing objects.
 pub fn duplicate(bytes: &[u8]) -> Option<Duplicate> {
     let mut found = Found::default();
     let mut decoder = serde_json::Deserializer::from_slice(bytes);
@@ -187,7 +187,7 @@ mod tests {
                 "$.S[0].A",
                 "\"",
             ),
-            // Also in an object that is not complete.
+            // Also in an incomplete object.
             (r#"{"a": 1, "a""#, "$", "a"),
         ] {
             assert_eq!(

@@ -1,12 +1,11 @@
-//! SageMaker Pipelines definitions, version 2020-12-01: types, checks, the dependency graph, and the
+//! SageMaker pipeline definitions, version 2020-12-01: types, checks, the dependency graph, and the
 //! evaluation of expressions.
 //!
-//! Knows no AWS SDK, no command line and no terminal: the local cloud executes definitions with it,
-//! and `mlops train` checks them before anything starts. The format is AWS's published JSON schema
-//! plus
-//! what the SageMaker Python SDK writes beyond it (listed in `members`); the arguments of a step
-//! follow
-//! the service model of the operation that the step calls (`arguments`).
+//! Does not depend on the AWS SDK, the command line or a terminal: the local cloud executes
+//! definitions with it, and `mlops train` checks them before anything starts. The format is AWS's
+//! published JSON schema plus what the SageMaker Python SDK writes beyond it (listed in `members`);
+//! the arguments of a step follow the service model of the operation that the step calls
+//! (`arguments`).
 
 #![warn(missing_docs)]
 

@@ -14,10 +14,11 @@ use super::expression::call;
 use super::parameters::whole;
 use super::problem::Problem;
 
-/// Maximum characters of a name of a parameter or step (`^[A-Za-z0-9\-_]{1,64}$`).
+/// Maximum length in characters of the name of a parameter or step (`^[A-Za-z0-9\-_]{1,64}$`).
 const NAME: usize = 64;
 
-/// Maximum characters of a description, of a parameter's default, of a display name (service model:
+/// Maximum length in characters of a description, of a parameter's default, of a display name
+/// (service model:
 /// `StepDisplayName`, 256) and of a value of `Metadata`.
 const DESCRIPTION: usize = 4096;
 const DISPLAY_NAME: usize = 256;
@@ -62,7 +63,7 @@ const STEP: &[Member] = &[
     ("DisplayName", Kind::Text(DISPLAY_NAME)),
     ("Description", Kind::Text(DESCRIPTION)),
     ("Arguments", Kind::Object),
-    // A step type that cannot be cached may still disable caching.
+    // A step type that cannot be cached may still disable caching explicitly.
     ("CacheConfig", Kind::Object),
 ];
 
@@ -252,7 +253,7 @@ fn step(step: &Value, path: &str, found: &mut Vec<Problem>) {
     let path = format!("{path}.Arguments");
     match kind {
         "Condition" => branches(given, &path, found),
-        // The schema allows any member here; the local cloud refuses those it does not support.
+        // The schema allows any member here; the local cloud rejects those it does not support.
         "Fail" => {
             if let Some(message) = given.get("ErrorMessage") {
                 let path = format!("{path}.ErrorMessage");

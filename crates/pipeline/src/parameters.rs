@@ -1,4 +1,4 @@
-//! The values that a start passes for declared parameters.
+//! The parameter values of a run.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::definition::{Definition, Parameter, ParameterType};
 
 impl Parameter {
-    /// Parses the text that a start passes. The error names the expected type.
+    /// Parses the text of a parameter. The error names the expected type.
     pub fn read(&self, text: &str) -> Result<Value, String> {
         let wrong = || {
             quote::bounded(&format!(
@@ -34,7 +34,7 @@ impl Parameter {
         };
         match &self.enum_values {
             Some(allowed) if !allowed.contains(&value) => Err(format!(
-                "parameter `{}` is `{text}`; it can be {}",
+                "parameter `{}` is `{text}`; it must be one of {}",
                 self.name,
                 allowed
                     .iter()
@@ -83,8 +83,8 @@ pub(super) fn whole(value: &Value) -> Option<i64> {
     }
 }
 
-/// Computes the value of every declared parameter from what a start passes and the defaults. The error
-/// lists every problem: undeclared, missing, of a wrong type, not allowed.
+/// Computes the value of every declared parameter from the passed values and the defaults. The
+/// error lists every problem: values that are undeclared, missing, of a wrong type or not allowed.
 pub fn bind(
     definition: &Definition,
     given: &BTreeMap<String, String>,

@@ -10,11 +10,11 @@ use serde_json::Value;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CacheConfig {
-    /// Whether an earlier result may be used.
+    /// Whether an earlier result may be reused.
     #[serde(default)]
     pub enabled: bool,
-    /// Maximum age of that result, as an ISO 8601 duration; without it any age is accepted (unverified
-    /// against AWS: the developer guide requires a duration, the schema does not).
+    /// Maximum age of that result, as an ISO 8601 duration. Without it, any age is accepted
+    /// (unverified against AWS: the developer guide requires a duration, the schema does not).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_after: Option<String>,
 }
@@ -39,7 +39,7 @@ impl CacheConfig {
             .ok_or_else(|| format!("`{text}` is not an ISO 8601 duration, such as P30D or PT1H"))
     }
 
-    /// Whether a result of `then` can still be used `now`.
+    /// Returns whether a result of `then` can still be reused at `now`.
     pub fn is_fresh(&self, then: Timestamp, now: Timestamp) -> bool {
         match self.age() {
             Ok(None) => true,
@@ -121,7 +121,7 @@ const MAX_ATTEMPTS: f64 = 20.0;
 const MAX_EXPIRE: f64 = 14_400.0;
 
 impl RetryPolicy {
-    /// Parses a policy. The error describes what is wrong with it.
+    /// Parses a policy. The error describes the problem.
     pub fn parse(policy: &Value) -> Result<Self, String> {
         let wrong = |what: &str| {
             format!(

@@ -1,33 +1,33 @@
-//! What is wrong with a definition, and where.
+//! Problems of a definition, and their locations.
 
 use std::fmt;
 
 use mlops_core::quote;
 
-/// Something that is wrong with a definition.
+/// A problem of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where, as a JSON path (`$.Steps[2].Arguments.RoleArn`).
+    /// The location, as a JSON path (`$.Steps[2].Arguments.RoleArn`).
     pub path: String,
-    /// What.
+    /// The message.
     pub message: String,
-    /// Whose words the message has.
+    /// The origin of the message's wording.
     pub words: Words,
 }
 
-/// Whose words a message has. AWS's come without a place.
+/// The origin of a message's wording. AWS's messages have no location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Words {
-    /// AWS's, for a definition that cannot be parsed.
+    /// AWS's message for a definition that cannot be parsed.
     Parsing,
-    /// AWS's, for a function in a place of another type.
+    /// AWS's message for a function in place of a value of another type.
     Assignment,
-    /// Ours.
+    /// A message of this program.
     Ours,
 }
 
 impl Problem {
-    /// A problem at a JSON path.
+    /// Creates a problem at a JSON path.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             path: quote::bounded(&path.into()),
@@ -36,7 +36,7 @@ impl Problem {
         }
     }
 
-    /// What AWS cannot parse at a JSON path, in its own words.
+    /// Creates a parse error at a JSON path, in AWS's own words.
     pub(super) fn parsing(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             words: Words::Parsing,
@@ -44,7 +44,7 @@ impl Problem {
         }
     }
 
-    /// A function at a JSON path, in a place of another type.
+    /// Creates a problem for a function at a JSON path, in place of a value of another type.
     pub(super) fn assignment(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             words: Words::Assignment,

@@ -1,9 +1,9 @@
 //! The shapes of AWS requests: member names, types and limits, from AWS's own service models.
 //!
-//! `tools/api_shapes.py` generates the tables in `shapes/` from botocore; its docstring describes the
-//! format. The local cloud checks every request against them, and this crate checks the arguments of a
-//! definition's steps. A value that does not fit is reported, so no part of a request is silently
-//! ignored.
+//! `tools/api_shapes.py` generates the tables in `shapes/` from botocore; its docstring describes
+//! the format. The local cloud checks every request against them, and this crate checks the
+//! arguments of a definition's steps. A value that does not match is reported, so no part of a
+//! request is silently ignored.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
@@ -18,7 +18,7 @@ pub use check::{Calls, Check, Fault, Scalars};
 /// The input shapes of one service.
 #[derive(Debug)]
 pub struct Table {
-    /// Each operation's input, `-` for none.
+    /// The input shape of each operation, `-` for none.
     operations: HashMap<&'static str, &'static str>,
     shapes: HashMap<&'static str, Shape>,
 }
@@ -55,7 +55,7 @@ pub enum Shape {
     Text {
         /// Its length in characters.
         limits: Limits,
-        /// What it must match from start to end.
+        /// A pattern that the whole text must match.
         pattern: Option<Pattern>,
     },
     /// One of these words.
@@ -66,7 +66,7 @@ pub enum Shape {
     Number(Limits),
     /// `true` or `false`.
     Boolean,
-    /// A moment: seconds since the epoch in JSON, ISO 8601 in forms.
+    /// A timestamp: seconds since the epoch in JSON, ISO 8601 in forms.
     Time,
     /// Bytes in base64.
     Bytes,
@@ -81,7 +81,8 @@ pub struct Member {
     pub shape: &'static str,
     /// Whether the member is required.
     pub required: bool,
-    /// True for members of a path, query or header: numbers and booleans arrive as text.
+    /// True for members of a path, query or header, where numbers and booleans are transferred as
+    /// text.
     as_text: bool,
 }
 
@@ -93,7 +94,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Whether the whole text matches. True for patterns with features that `regex` lacks
+    /// Returns whether the whole text matches. True for patterns with features that `regex` lacks
     /// (look-around).
     fn matches(&self, text: &str) -> bool {
         self.regex().is_none_or(|regex| regex.is_match(text))
@@ -153,13 +154,13 @@ impl Table {
         table
     }
 
-    /// Whether the table has an operation.
+    /// Returns whether the table contains an operation.
     pub fn has(&self, operation: &str) -> bool {
         self.operations.contains_key(operation)
     }
 
-    /// The name of an operation's input shape; `None` for an operation that the table lacks, or that
-    /// has no input.
+    /// Returns the name of an operation's input shape; `None` if the operation is not in the table,
+    /// or has no input.
     pub fn input(&self, operation: &str) -> Option<&'static str> {
         self.operations
             .get(operation)
@@ -167,12 +168,12 @@ impl Table {
             .filter(|name| *name != "-")
     }
 
-    /// The shape of this name.
+    /// Returns the shape with this name.
     pub fn shape(&self, name: &str) -> Option<&Shape> {
         self.shapes.get(name)
     }
 
-    /// The shape of a list's elements; any other shape is its own.
+    /// Returns the shape of a list's elements; for any other shape, the shape itself.
     pub fn element(&self, name: &'static str) -> &'static str {
         match self.shape(name) {
             Some(Shape::List { item, .. }) => item,
@@ -180,7 +181,7 @@ impl Table {
         }
     }
 
-    /// The members of a structure; none for other shapes.
+    /// Returns the members of a structure; empty for other shapes.
     pub fn members(&self, name: &str) -> &[Member] {
         match self.shape(name) {
             Some(Shape::Structure(members)) => members,
@@ -290,7 +291,8 @@ mod tests {
         assert!(Table::of("s3").is_none());
     }
 
-    /// A pattern that `regex` cannot compile is not checked; only patterns with look-around are such.
+    /// A pattern that `regex` cannot compile is not checked; this affects only patterns with
+    /// look-around.
     #[test]
     fn every_pattern_compiles_or_uses_look_around() {
         for service in SERVICES {

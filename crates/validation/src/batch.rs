@@ -1,9 +1,9 @@
-//! Rows of text cells, as readers produce them and columns consume them.
+//! Rows of text cells, the format in which readers pass data to columns.
 
-/// How a cell marks a missing value.
+/// The representation of a missing value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Missing {
-    /// An empty cell is missing (CSV has no other mark).
+    /// An empty cell is missing (CSV has no other marker).
     #[default]
     Empty,
     /// [`NOTHING`] is missing; an empty cell is an empty text (JSON).
@@ -13,8 +13,8 @@ enum Missing {
 /// A byte that never occurs in UTF-8.
 const NOTHING: &[u8] = &[0xff];
 
-/// Rows of text cells. Adjacent cells are separated by one byte of any value, so that a block of a CSV
-/// file is a batch exactly as it lies in memory.
+/// Rows of text cells. Adjacent cells are separated by one byte of any value, so that a block of a
+/// CSV file is a batch exactly as it is in memory.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
@@ -24,9 +24,10 @@ pub(super) struct Batch {
     columns: usize,
     rows: usize,
     missing: Missing,
-    /// A cell that begins with a quote also ends with one; neither is part of the value.
+    /// Whether cells that begin with a quote also end with one; the quotes are not part of the
+    /// value.
     quoted: bool,
-    /// The last cell of a row ends with a carriage return that is not part of the value.
+    /// Whether the last cell of a row ends with a carriage return, which is not part of the value.
     crlf: bool,
 }
 
@@ -34,7 +35,7 @@ pub(super) struct Batch {
 const BEFORE: u32 = u32::MAX;
 
 impl Batch {
-    /// Clears the batch for rows that are pushed cell by cell; empty cells are missing.
+    /// Clears the batch for rows that are added cell by cell; empty cells are missing.
     pub(super) fn clear(&mut self, columns: usize) {
         self.bytes.clear();
         self.ends.clear();

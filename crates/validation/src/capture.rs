@@ -1,17 +1,15 @@
-//! Traffic that a SageMaker endpoint captured: JSON Lines, one invocation per line.
+//! Traffic captured by a SageMaker endpoint: JSON Lines, one invocation per line.
 //!
-//! Output columns come first, then the input's, as in AWS's analyzer. The data of an invocation is CSV
-//! or JSON, as text or in base64, and may have several rows; input and output then have the same
-//! number
-//! of rows. An output of one line with one value per input row (the response of AWS's built-in
-//! algorithms) counts as a column. Values without names get the baseline's, in order, or `_c0`, `_c1`,
-//! …
-//! without a baseline.
+//! Output columns come first, then input columns, as in AWS's analyzer. The data of an invocation
+//! is CSV or JSON, as text or in base64, and may have several rows; input and output then have the
+//! same number of rows. An output of one line with one value per input row (the response of AWS's
+//! built-in algorithms) counts as a column. Unnamed values get the baseline's names, in order, or
+//! `_c0`, `_c1`, … without a baseline.
 //!
-//! JSON is limited to what the analyzer reads: an array of values, or flat objects
+//! JSON is limited to what the analyzer supports: an array of values, or flat objects
 //! (`{"feature0": 1, "feature1": "a"}`) whose keys are the columns; and several rows of either, in
-//! an array or one after the other (JSON Lines). Nested data is refused: AWS requires a preprocessing
-//! script to flatten it.
+//! an array or one after another (JSON Lines). Nested data is rejected: AWS requires a
+//! preprocessing script to flatten it.
 
 use std::io::{BufRead, BufReader};
 
@@ -23,7 +21,7 @@ use super::jsonl::Lines;
 use super::profile::Profiler;
 use super::{DataError, Source, decode};
 
-/// A longer line is an error (an endpoint's payload is at most 25 MB).
+/// Maximum length of a line in bytes (an endpoint's payload is at most 25 MB).
 const MAX_LINE: usize = 128 * 1024 * 1024;
 
 /// A window of inference times; both ends are optional.
@@ -36,7 +34,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether a time is in the window.
+    /// Returns whether a time is in the window.
     pub fn contains(&self, time: jiff::Timestamp) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
@@ -72,11 +70,11 @@ struct Payload {
     encoding: String,
 }
 
-/// A column's name, if the data names it, and its value.
+/// A value, and its column's name if the data contains it.
 type Cell = (Option<String>, Option<String>);
 type Table = Vec<Vec<Cell>>;
 
-/// Whether the first line of a source is a captured invocation.
+/// Returns whether the first line of a source is a captured invocation.
 ///
 /// # Errors
 /// The source cannot be read.
@@ -127,7 +125,7 @@ pub(super) fn read(
 /// The rows of one invocation; empty if it is outside of the window.
 fn invocation(line: &str, window: Window) -> Result<Table, String> {
     if !is_object(line) {
-        return Err("not a captured invocation: it is no JSON object".to_owned());
+        return Err("not a captured invocation: it is not a JSON object".to_owned());
     }
     let event: Invocation = serde_json::from_str(line)
         .map_err(|error| format!("not a captured invocation: {error}"))?;
@@ -171,7 +169,7 @@ fn add(row: Vec<Cell>, named: &mut Option<bool>, profiler: &mut Profiler) -> Res
             cells.resize(column + 1, None);
         }
         if cells[column].replace(value).is_some() {
-            return Err(format!("the column `{name}` is there twice"));
+            return Err(format!("the column `{name}` occurs twice"));
         }
     }
     cells.resize(profiler.width(), None);
@@ -250,7 +248,7 @@ fn csv(text: &str) -> Result<Table, String> {
 }
 
 fn json(text: &str) -> Result<Table, String> {
-    let not_json = |error| format!("not JSON that is flat: {error}");
+    let not_json = |error| format!("not flat JSON: {error}");
     let mut scanner = Scanner::new(text);
     let mut rows = Table::new();
     while scanner.peek().is_some() {
@@ -387,7 +385,7 @@ mod tests {
         assert_eq!(shape, expected);
         let twice = event(&payload("{\"a\":1}", "JSON"), &payload("{\"a\":1}", "JSON"));
         let error = profile(&twice, Window::default()).unwrap_err();
-        assert!(error.contains("the column `a` is there twice"), "{error}");
+        assert!(error.contains("the column `a` occurs twice"), "{error}");
     }
 
     #[test]
@@ -437,7 +435,7 @@ mod tests {
             ),
             (
                 &event(&payload("{\"a\":{\"b\":1}}", "JSON"), &payload("1", "CSV")),
-                "endpointInput: not JSON that is flat: `a`: an object is nested here: flatten it",
+                "endpointInput: not flat JSON: `a`: an object is nested here: flatten it",
             ),
             (
                 &event(&payload("[[1],2]", "JSON"), &payload("1", "CSV")),

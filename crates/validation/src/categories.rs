@@ -1,17 +1,17 @@
-//! Counts per category, for columns of few distinct values.
+//! Counts per category, for columns with few distinct values.
 
 use super::hash;
 
 /// Deequ's `DEFAULT_CARDINALITY_THRESHOLD`: a column with more distinct values is not categorical.
 pub(super) const MAX_CATEGORIES: usize = 120;
-/// Maximum bytes of a category; longer text is not categorical.
+/// Maximum length of a category in bytes; longer text is not categorical.
 const MAX_LENGTH: usize = 1024;
 /// Maximum number of unknown categories to report.
 const EXAMPLES: usize = 5;
 
-/// Counts of categories. The baseline's categories are always counted. Others are counted until there
-/// are more than [`MAX_CATEGORIES`] of them; then none of them is. The counts therefore depend neither
-/// on the order of values nor on how the data was split.
+/// Counts of categories. The baseline's categories are always counted. Others are counted until
+/// there are more than [`MAX_CATEGORIES`] of them; then none of them is. The counts therefore
+/// depend neither on the order of values nor on how the data was split.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Categories {
     /// The baseline's categories first.
@@ -19,7 +19,7 @@ pub(super) struct Categories {
     known: usize,
     /// Indices into `entries` plus one, by hash; a power of two, at most half full.
     slots: Vec<u32>,
-    /// Examples of other categories, from before there were too many.
+    /// Examples of other categories, from before the limit was exceeded.
     examples: Option<Vec<Box<str>>>,
 }
 
@@ -44,7 +44,7 @@ impl Categories {
         categories
     }
 
-    /// Whether any category is still counted.
+    /// Returns whether any category is still counted.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
         self.examples.is_none() || self.known > 0
@@ -72,7 +72,7 @@ impl Categories {
             );
         }
         if self.known < other.known {
-            // Only one side begins with the baseline's categories: start from those.
+            // Only one side begins with the baseline's categories, so start with that one.
             let mut with = Self::with(
                 other.entries[..other.known]
                     .iter()
@@ -92,7 +92,7 @@ impl Categories {
         })
     }
 
-    /// Whether every occurrence of this category was counted.
+    /// Returns whether every occurrence of this category was counted.
     pub(super) fn counted(&self, text: &str) -> bool {
         let hash = hash::of_text(text.as_bytes());
         let found = self.find(text.as_bytes(), hash);
@@ -108,9 +108,9 @@ impl Categories {
         }
     }
 
-    /// The categories by descending count, or `None` if the column has too many and the baseline has
-    /// none. If there are too many, the baseline's categories are included even with a count of zero:
-    /// a comparison must see that they disappeared.
+    /// Returns the categories by descending count, or `None` if the column has too many and the
+    /// baseline has none. If there are too many, includes the baseline's categories even with a
+    /// count of zero, because a comparison must see that they disappeared.
     pub(super) fn counts(&self) -> Option<Vec<(&str, u64)>> {
         if !self.is_open() {
             return None;
@@ -125,7 +125,7 @@ impl Categories {
         Some(counts)
     }
 
-    /// Examples of text that was no longer counted; `None` if every category was counted.
+    /// Returns examples of text that was not counted; `None` if every category was counted.
     pub(super) fn examples(&self) -> Option<Vec<&str>> {
         let examples = self.examples.as_ref()?;
         Some(examples.iter().map(|text| &**text).collect())

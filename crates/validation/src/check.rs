@@ -11,8 +11,8 @@ use super::statistics::FeatureStatistics;
 use super::violations::{Violation, Violations};
 use super::{Baseline, Profile, Statistics, drift};
 
-/// The order of violations, by check. AWS's output has types before completeness before drift; within
-/// a check it has no order, and we use the baseline's. Opt-in checks come last.
+/// The order of violations, by check. AWS's output lists types before completeness before drift;
+/// within a check it has no order, so we use the baseline's. Opt-in checks come last.
 const ORDER: [&str; 7] = [
     "data_type_check",
     "completeness_check",
@@ -84,8 +84,8 @@ pub fn check(
     })
 }
 
-/// Missing and new columns. AWS compares only their number; we compare names, so that one missing and
-/// one new column are both reported. Order does not matter.
+/// Reports missing and new columns. AWS compares only their number. We compare names, so that one
+/// missing and one new column are both reported; order does not matter.
 fn columns(statistics: &Statistics, constraints: &Constraints) -> Vec<Violation> {
     let current: HashSet<&str> = statistics.features.iter().map(|f| &*f.name).collect();
     let expected: HashSet<&str> = constraints.features.iter().map(|f| &*f.name).collect();
@@ -133,7 +133,7 @@ fn columns(statistics: &Statistics, constraints: &Constraints) -> Vec<Violation>
     found
 }
 
-/// The violations of one column's values.
+/// Returns the violations of one column's values.
 fn values(
     profile: &Profile,
     current: &FeatureStatistics,
@@ -236,7 +236,7 @@ fn domain(profile: &Profile, feature: &FeatureConstraints, rules: &Rules) -> Opt
     ))
 }
 
-/// Shortens a value to 40 characters.
+/// Truncates a value to 40 characters.
 fn shorten(text: &str) -> String {
     if text.chars().count() > 40 {
         text.chars().take(39).chain(['…']).collect()
@@ -341,7 +341,8 @@ mod tests {
                 .map(|(feature, check)| ((*feature).to_owned(), (*check).to_owned()))
                 .collect()
         };
-        // `delay` and `distance` have another type than in the baseline, so no distance is measured.
+        // `delay` and `distance` have a different type than in the baseline, so no distance is
+        // measured.
         assert_eq!(
             kinds(&found),
             wanted(&[

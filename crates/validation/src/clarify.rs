@@ -1,7 +1,7 @@
 //! SageMaker Clarify's `analysis.json` (bias metrics and feature attributions), and the drift of
 //! attributions.
 //!
-//! Nothing here computes bias metrics or SHAP values yet: the types parse and write the file, which is
+//! Bias metrics and SHAP values are not computed yet: the types parse and write the file, which is
 //! also the baseline of bias drift and attribution drift. The members inside a facet are unverified
 //! against AWS: the developer guide shows only the outer ones.
 
@@ -104,7 +104,7 @@ impl Analysis {
 }
 
 impl Attributions {
-    /// The attribution of each feature, where it is a number.
+    /// Returns the attribution of each feature for which it is a number.
     pub fn values(&self) -> Vec<(&str, f64)> {
         self.global_shap_values
             .iter()

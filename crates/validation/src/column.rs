@@ -17,8 +17,8 @@ use super::{hash, number};
 #[derive(Debug, Clone)]
 pub(super) struct Column {
     pub(super) name: String,
-    /// The baseline's type: a column that should be numeric keeps its numeric statistics even if some
-    /// values are not numbers.
+    /// The baseline's type: a column that should be numeric keeps its numeric statistics even if
+    /// some values are not numbers.
     pub(super) expected: Option<InferredType>,
     pub(super) types: TypeCounts,
     pub(super) moments: Moments,
@@ -156,8 +156,8 @@ impl Column {
         }
     }
 
-    /// Whether the values of a numeric column are counted as categories: only if the baseline has them
-    /// as categories.
+    /// Returns whether the values of a numeric column are counted as categories: only if the
+    /// baseline counts them as categories.
     fn counts_numbers(&self) -> bool {
         self.categories.known().next().is_some()
     }
@@ -208,7 +208,7 @@ impl Column {
                 kll: Some(self.kll()),
             }),
         });
-        // A column of categories stays one even if all remaining values look like numbers.
+        // A column of categories remains one even if all remaining values look like numbers.
         let text = !inferred.is_numeric() || self.expected == Some(InferredType::String);
         let string = text.then(|| StringStatistics {
             common,

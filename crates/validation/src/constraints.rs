@@ -1,4 +1,4 @@
-//! `constraints.json`: what a data set must look like, and how to suggest it from statistics.
+//! `constraints.json`: the requirements on a data set, and how to suggest them from statistics.
 //!
 //! Parsed leniently (both spellings of `monitoringConfigOverrides`; missing members have defaults and
 //! unknown ones are kept), written as AWS's analyzer does. `datatype_check_threshold` and
@@ -31,7 +31,7 @@ pub struct Constraints {
     pub others: Map<String, Value>,
 }
 
-/// What one column must look like.
+/// The requirements on one column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeatureConstraints {
     /// The column.
@@ -107,7 +107,7 @@ pub enum CategoricalMethod {
     ChiSquared,
 }
 
-/// How the checks are done; what is missing has AWS's default.
+/// How to perform the checks; missing settings have AWS's defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MonitoringConfig {
     /// Whether constraints are checked at all.
@@ -116,10 +116,10 @@ pub struct MonitoringConfig {
     /// Whether metrics are published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emit_metrics: Option<Switch>,
-    /// The share of values that must be of the column's type.
+    /// Minimum share of values that must have the column's type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datatype_check_threshold: Option<f64>,
-    /// The share of values that must be one of the column's categories.
+    /// Minimum share of values that must be one of the column's categories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain_content_threshold: Option<f64>,
     /// How drift is detected.
@@ -185,13 +185,14 @@ impl Constraints {
             .collect()
     }
 
-    /// The rules of a column. A column without constraints of its own has the general rules.
+    /// Returns the rules of a column. A column without constraints of its own uses the general
+    /// rules.
     pub fn rules(&self, column: &str) -> Rules {
         let feature = self.features.iter().find(|feature| feature.name == column);
         self.rules_of(feature)
     }
 
-    /// The rules of a column with these constraints, or the general rules.
+    /// Returns the rules of a column with these constraints, or the general rules.
     ///
     /// A column's own members override the general ones, member by member. Only the threshold of
     /// categories
@@ -232,7 +233,7 @@ impl Constraints {
         }
     }
 
-    /// The rule set that these constraints select, if they do.
+    /// Returns the rule set that these constraints select, if any.
     pub fn rule_set(&self) -> Option<RuleSet> {
         let set = self.others.get(rule_set::KEY)?.get(rule_set::RULES)?;
         serde_json::from_value(set.clone()).ok()

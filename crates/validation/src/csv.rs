@@ -1,9 +1,8 @@
 //! Comma-separated values (RFC 4180) with a header line.
 //!
-//! Lenient where the meaning is clear: a byte order mark, lines that end with LF, CRLF or CR, empty
-//! lines and quotes in the middle of a cell are accepted. Refused, with the line number: rows with
-//! another
-//! number of cells than the header, unclosed quotes, bytes that are not UTF-8.
+//! Lenient if the meaning is clear: accepts a byte order mark, lines that end with LF, CRLF or CR,
+//! empty lines, and quotes in the middle of a cell. Rejects, with the line number, rows with a
+//! different number of cells than the header, unclosed quotes, and bytes that are not UTF-8.
 //!
 //! The file is read in blocks. A block is split in place: only the positions of separators are
 //! recorded (quotes by the parity of preceding quotes, as in Langdale and Lemire's simdjson). A block
@@ -19,11 +18,11 @@ use memchr::{memchr, memchr_iter, memchr3, memrchr2};
 
 /// Bytes per block.
 const BLOCK: usize = 512 * 1024;
-/// Additional bytes per column, so that a block of a wide table has several rows.
+/// Additional bytes per column, so that a block of a wide table contains several rows.
 const BLOCK_PER_COLUMN: usize = 256;
-/// Maximum bytes of a row; a longer one most likely has an unclosed quote.
+/// Maximum length of a row in bytes; a longer one most likely has an unclosed quote.
 const MAX_ROW: usize = 64 * 1024 * 1024;
-/// Maximum cells of a row; with more, the file is not a table.
+/// Maximum number of cells in a row; with more, the file is not a table.
 pub(super) const MAX_CELLS: usize = 1024 * 1024;
 
 /// The rows of one source.
@@ -32,9 +31,9 @@ pub(super) struct Reader<'a> {
     input: Box<dyn Read + Send>,
     /// The current block.
     block: Vec<u8>,
-    /// The incomplete row at the end of the last block.
+    /// The incomplete row at the end of the previous block.
     rest: Vec<u8>,
-    /// Lines before `rest`.
+    /// Number of lines before `rest`.
     lines: u64,
     at_end: bool,
     columns: usize,
@@ -99,7 +98,7 @@ impl<'a> Reader<'a> {
         Ok((reader, safe_names(names)))
     }
 
-    /// A reader without input, to parse blocks in tests.
+    /// Creates a reader without input, to parse blocks in tests.
     #[cfg(test)]
     pub(super) fn of_columns(name: &'a str, columns: usize) -> Self {
         Self {
@@ -113,7 +112,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the last block was the last one.
+    /// Returns whether the last block was the final one.
     pub(super) fn is_at_end(&self) -> bool {
         self.at_end && self.rest.is_empty()
     }
@@ -151,8 +150,8 @@ impl<'a> Reader<'a> {
         self.rest.extend_from_slice(&self.block[taken..filled]);
     }
 
-    /// Reads the next block after the remainder of the last one and returns its length; `None` at the
-    /// end.
+    /// Reads the next block after the rest of the previous one and returns its length; `None` at
+    /// the end.
     fn read_block(&mut self) -> Result<Option<usize>, DataError> {
         let size = BLOCK.max(self.columns * BLOCK_PER_COLUMN) + self.rest.len();
         if self.block.len() < size {
@@ -318,8 +317,8 @@ fn last_line_end(block: &[u8]) -> Option<usize> {
     memrchr2(b'\n', b'\r', sure)
 }
 
-/// Parses one row without its quotes from `at` on and moves `at` behind it. An incomplete row leaves
-/// cells in the batch that do not count.
+/// Parses one row, without its quotes, from `at` on, and moves `at` past it. An incomplete row
+/// leaves cells in the batch that do not count.
 fn row(block: &[u8], at: &mut usize, batch: &mut Batch) -> Row {
     let blank = match &block[*at..] {
         [b'\r'] => return Row::Incomplete,
@@ -510,8 +509,8 @@ mod tests {
         );
     }
 
-    /// A block boundary may be anywhere: in a cell, a quote, a multi-byte character. The fast and the
-    /// slow path must agree with each other and with the `csv` crate.
+    /// A block boundary may be anywhere: in a cell, a quote, a multi-byte character. The fast and
+    /// the slow path must agree with each other and with the `csv` crate.
     #[test]
     fn large_files_are_read_as_the_csv_crate_reads_them() {
         let mut plain = String::from("id,text,n\n");

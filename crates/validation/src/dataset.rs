@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DataError, Partition};
 
-/// The format of a file by its name (captured traffic is JSON Lines too).
+/// The format of a file by its name (captured traffic is JSON Lines, too).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `.csv`
@@ -18,7 +18,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The format by the name of a file or object, ignoring a final `.gz` or `.zst`.
+    /// Returns the format by the name of a file or object, ignoring a final `.gz` or `.zst`.
     pub fn of(name: &str) -> Option<Self> {
         let (stem, suffix) = suffix(name)?;
         let suffix = match suffix.as_str() {
@@ -53,10 +53,11 @@ fn suffix(name: &str) -> Option<(&str, String)> {
     Some((stem, suffix.to_ascii_lowercase()))
 }
 
-/// The common format of a data set, by the names of all its files; CSV if no name indicates one.
+/// Returns the common format of a data set, by the names of all its files; CSV if no name indicates
+/// one.
 ///
 /// # Errors
-/// Two files have different formats, or one that is not supported.
+/// Two files have different formats, or one has a format that is not supported.
 pub fn kind<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Kind, DataError> {
     let mut found: Option<(&str, Kind)> = None;
     for name in names {
@@ -64,7 +65,7 @@ pub fn kind<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Kind, DataEr
         if UNREAD.contains(&suffix.as_str()) {
             return Err(DataError::new(
                 name,
-                format!(".{suffix} files are not read: CSV, JSON Lines and Parquet are"),
+                format!(".{suffix} files are not supported: use CSV, JSON Lines or Parquet"),
             ));
         }
         let Some(kind) = Kind::of(name) else {
@@ -77,7 +78,7 @@ pub fn kind<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Kind, DataEr
                 return Err(DataError::new(
                     name,
                     format!(
-                        "the file is {} and {first} is {}: a data set has one format",
+                        "the file is {} and {first} is {}: a data set must have one format",
                         kind.name(),
                         other.name()
                     ),
@@ -88,8 +89,8 @@ pub fn kind<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Kind, DataEr
     Ok(found.map_or(Kind::Csv, |(_, kind)| kind))
 }
 
-/// Whether Spark and Hive ignore a file or directory of this name: markers such as `_SUCCESS`, and
-/// hidden ones. A partition (`_year=2026`) is not ignored.
+/// Returns whether Spark and Hive ignore a file or directory with this name: markers such as
+/// `_SUCCESS`, and hidden ones. A partition (`_year=2026`) is not ignored.
 pub fn is_hidden(name: &str) -> bool {
     name.starts_with('.') || (name.starts_with('_') && !name.contains('='))
 }
@@ -100,7 +101,7 @@ pub fn is_hidden(name: &str) -> bool {
 /// requested format selects all of them.
 ///
 /// # Errors
-/// There are none.
+/// There are no such files.
 pub fn choose<T>(
     directory: &str,
     files: Vec<T>,
@@ -122,18 +123,19 @@ pub fn choose<T>(
         Some(_) if !any_known && !others.is_empty() => Ok(others),
         Some(kind) => Err(DataError::new(
             directory,
-            format!("there are no {} files in it", kind.name()),
+            format!("no {} files in this directory", kind.name()),
         )),
-        None if others.is_empty() => Err(DataError::new(directory, "there are no files in it")),
+        None if others.is_empty() => Err(DataError::new(directory, "no files in this directory")),
         None => Err(DataError::new(
             directory,
-            "there are no .csv, .jsonl or .parquet files in it",
+            "no .csv, .jsonl or .parquet files in this directory",
         )),
     }
 }
 
-/// The files that an argument names, in order: one file, every data file below a directory, or matches
-/// of a pattern (`*`, `?`, `[…]`, `**`). A file whose name equals the pattern takes precedence.
+/// Returns the files that an argument names, in order: one file, every data file below a directory,
+/// or matches of a pattern (`*`, `?`, `[…]`, `**`). A file whose name equals the pattern takes
+/// precedence.
 ///
 /// # Errors
 /// Nothing matches, or a directory cannot be read.
@@ -178,7 +180,7 @@ fn matches(pattern: &str, wanted: Option<Kind>) -> Result<Vec<PathBuf>, DataErro
     Ok(found)
 }
 
-/// The file itself, or the data files below the directory.
+/// Returns the file itself, or the data files below the directory.
 fn below(path: PathBuf, wanted: Option<Kind>) -> Result<Vec<PathBuf>, DataError> {
     let unread = |path: &Path, error| DataError::unread(path.display().to_string(), error);
     if !std::fs::metadata(&path)
@@ -194,7 +196,7 @@ fn below(path: PathBuf, wanted: Option<Kind>) -> Result<Vec<PathBuf>, DataError>
         let real = directory
             .canonicalize()
             .map_err(|error| unread(&directory, error))?;
-        // A link may lead back to one of its ancestors.
+        // A link may point back to one of its ancestors.
         if !seen.insert(real) {
             continue;
         }
@@ -221,9 +223,9 @@ fn below(path: PathBuf, wanted: Option<Kind>) -> Result<Vec<PathBuf>, DataError>
 /// The name that Hive and Spark use for a partition with a missing value.
 const DEFAULT_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// The partition of a file, by its directories: `…/year=2026/month=05/part-0.csv`. The directories
-/// directly above the file count, up to the first without `=`; names and values are
-/// percent-decoded. `None` is a missing value.
+/// Returns the partition of a file, by its directories: `…/year=2026/month=05/part-0.csv`.
+/// Considers the directories directly above the file, up to the first without `=`. Names and values
+/// are percent-decoded; `None` is a missing value.
 ///
 /// # Errors
 /// A directory has a column without a value, or a column occurs twice.
@@ -243,14 +245,14 @@ pub fn partition(name: &str) -> Result<Partition, DataError> {
         if value.is_empty() {
             return Err(DataError::new(
                 name,
-                format!("the directory `{directory}` names a column and no value"),
+                format!("the directory `{directory}` has a column name but no value"),
             ));
         }
         let key = decoded(key)?;
         if found.iter().any(|(known, _)| *known == key) {
             return Err(DataError::new(
                 name,
-                format!("two directories above it name the column `{key}`"),
+                format!("two parent directories define the column `{key}`"),
             ));
         }
         let value = decoded(value)?;
@@ -263,7 +265,7 @@ pub fn partition(name: &str) -> Result<Partition, DataError> {
 /// The partitions of a data set's files.
 ///
 /// # Errors
-/// They have different columns.
+/// The files have different columns.
 pub fn partitions(names: &[String]) -> Result<Vec<Partition>, DataError> {
     let all: Vec<Partition> = names
         .iter()
@@ -279,7 +281,7 @@ pub fn partitions(names: &[String]) -> Result<Vec<Partition>, DataError> {
             return Err(DataError::new(
                 &names[i],
                 format!(
-                    "the file lies {}, and {} {}",
+                    "the file is {}, but {} is {}",
                     spelled(i),
                     names[0],
                     spelled(0)
@@ -336,13 +338,13 @@ mod tests {
         assert_eq!(kind(["x", "a.parquet"]).unwrap(), Kind::Parquet);
         assert_eq!(
             kind(["a.csv", "b.jsonl"]).unwrap_err().to_string(),
-            "b.jsonl: the file is JSON Lines and a.csv is CSV: a data set has one format"
+            "b.jsonl: the file is JSON Lines and a.csv is CSV: a data set must have one format"
         );
         assert!(
             kind(["a.xlsx"])
                 .unwrap_err()
                 .to_string()
-                .contains("not read")
+                .contains("not supported")
         );
     }
 
@@ -379,13 +381,13 @@ mod tests {
             (
                 "plain",
                 None,
-                "/plain: there are no .csv, .jsonl or .parquet files in it",
+                "/plain: no .csv, .jsonl or .parquet files in this directory",
             ),
-            ("hidden", None, "/hidden: there are no files in it"),
+            ("hidden", None, "/hidden: no files in this directory"),
             (
                 "d",
                 Some(Kind::Parquet),
-                "/d: there are no Parquet files in it",
+                "/d: no Parquet files in this directory",
             ),
             (
                 "nothing",
@@ -456,11 +458,11 @@ mod tests {
         for (name, message) in [
             (
                 "y=/x.csv",
-                "y=/x.csv: the directory `y=` names a column and no value",
+                "y=/x.csv: the directory `y=` has a column name but no value",
             ),
             (
                 "y=1/y=2/x.csv",
-                "y=1/y=2/x.csv: two directories above it name the column `y`",
+                "y=1/y=2/x.csv: two parent directories define the column `y`",
             ),
             (
                 "y=%ff/x.csv",
@@ -472,7 +474,7 @@ mod tests {
         let names = ["t/y=1/m=2/a.csv".to_owned(), "t/y=1/b.csv".to_owned()];
         assert_eq!(
             partitions(&names).unwrap_err().to_string(),
-            "t/y=1/b.csv: the file lies in a partition by y, and t/y=1/m=2/a.csv in a partition by y/m"
+            "t/y=1/b.csv: the file is in a partition by y, but t/y=1/m=2/a.csv is in a partition by y/m"
         );
     }
 }

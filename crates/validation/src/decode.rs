@@ -1,7 +1,7 @@
-//! Compressed sources, detected by their first bytes and not by their names.
+//! Decompresses sources, whose compression is detected by their first bytes and not by their names.
 //!
-//! gzip (RFC 1952, all members) and Zstandard (RFC 8878, all frames) are decoded as a stream. Other
-//! compressions and UTF-16 are refused by name; anything else is passed through.
+//! gzip (RFC 1952, all members) and Zstandard (RFC 8878, all frames) are decoded as streams. Other
+//! compressions and UTF-16 are rejected by name; anything else passes through unchanged.
 
 use std::fmt;
 use std::io::{self, BufReader, Cursor, Read};
@@ -23,7 +23,7 @@ pub enum Encoding {
     Gzip,
     /// Zstandard.
     Zstd,
-    /// Known but not supported: its name, and what to do.
+    /// Known but not supported: its name, and a suggestion.
     Foreign(&'static str, &'static str),
 }
 
@@ -31,9 +31,9 @@ pub enum Encoding {
 pub(super) const UTF16: Encoding =
     Encoding::Foreign("UTF-16", "convert it (iconv -f UTF-16 -t UTF-8)");
 
-/// Detects the encoding by the first bytes; ten are sufficient, fewer are compared as they are.
+/// Detects the encoding by the first bytes. Ten are sufficient; it also accepts fewer.
 pub fn encoding(start: &[u8]) -> Encoding {
-    const DECOMPRESS: &str = "decompress it first; gzip and Zstandard are read as they are";
+    const DECOMPRESS: &str = "decompress it first; only gzip and Zstandard are supported";
     match start {
         [0x1f, 0x8b, ..] => Encoding::Gzip,
         // A frame, or a skippable frame before one (written by pzstd).
@@ -61,9 +61,8 @@ pub fn encoding(start: &[u8]) -> Encoding {
     }
 }
 
-/// The bytes of a source, decompressed if necessary. If compressed data is truncated or damaged,
-/// reading
-/// fails with an error that says which.
+/// Returns the bytes of a source, decompressed if necessary. If compressed data is truncated or
+/// damaged, reading fails with an error that says which.
 ///
 /// # Errors
 /// The first bytes cannot be read, or the compression is not supported.
@@ -93,7 +92,7 @@ pub fn decoded(
         }
         Encoding::Foreign(what, hint) => Err(DataError::new(
             name,
-            format!("this is {what}, which cannot be read: {hint}"),
+            format!("this is {what}, which is not supported: {hint}"),
         )),
     }
 }
@@ -137,7 +136,7 @@ impl Read for Compressed {
             let text = match error.kind() {
                 io::ErrorKind::Interrupted => return error,
                 io::ErrorKind::UnexpectedEof => {
-                    format!("the {} data is truncated: it ends too early", self.kind)
+                    format!("the {} data is truncated", self.kind)
                 }
                 _ => format!("the {} data is damaged: {error}", self.kind),
             };
@@ -200,7 +199,7 @@ mod tests {
         for (kind, whole) in [("gzip", gzip(&table)), ("Zstandard", zstd(&table))] {
             for length in (4..whole.len()).step_by(97).chain([whole.len() - 1]) {
                 let error = read(whole[..length].to_vec()).unwrap_err();
-                let expected = format!("the {kind} data is truncated: it ends too early");
+                let expected = format!("the {kind} data is truncated");
                 assert_eq!(error, expected, "{length} of {} bytes", whole.len());
             }
             // A second member or frame that is truncated.

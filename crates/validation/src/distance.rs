@@ -11,8 +11,8 @@ use super::statistics::FeatureStatistics;
 /// infinite. (Deequ does not smooth.)
 pub const PSI_FLOOR: f64 = 1e-4;
 
-/// Maximum error of a rank in a compacted sketch (k 2048, c 0.64), as a share of all values. Measured:
-/// at most 0.19 % for three million values; the tests assert 0.5 %.
+/// Maximum error of a rank in a compacted sketch (k 2048, c 0.64), as a share of all values.
+/// Measured: at most 0.19 % for three million values; the tests assert 0.5 %.
 pub const RANK_ERROR: f64 = 0.005;
 
 /// The population stability index: Σ (q − p) · ln(q / p) over shares of the baseline (`p`) and of the
@@ -24,9 +24,9 @@ pub fn psi(shares: impl Iterator<Item = (f64, f64)>) -> f64 {
         .sum()
 }
 
-/// The shares of both sides in ranges that each have about the same share of the baseline: its
-/// quantiles are the edges, and every range includes its upper edge. Equal quantiles are merged, so
-/// columns with few values have fewer ranges.
+/// Returns the shares of both sides in ranges that each contain about the same share of the
+/// baseline: its quantiles are the edges, and every range includes its upper edge. Equal quantiles
+/// are merged, so columns with few values have fewer ranges.
 pub fn shares(before: &Ranks, now: &Ranks, bins: u32) -> Vec<(f64, f64)> {
     let mut edges: Vec<f64> = (1..bins)
         .filter_map(|i| before.quantile(f64::from(i) / f64::from(bins)))

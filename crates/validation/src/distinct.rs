@@ -70,7 +70,7 @@ impl Distinct {
         }
     }
 
-    /// A counter with this state; `None` if its size is wrong.
+    /// Restores a counter from this state; `None` if its size is wrong.
     pub(super) fn of(content: Content) -> Option<Self> {
         match content {
             Content::Hashes(hashes) => {

@@ -1,4 +1,4 @@
-//! How far the distribution of a column has moved (Deequ's `Distance`).
+//! Measures how far the distribution of a column has moved (Deequ's `Distance`).
 //!
 //! Numbers: the maximum difference of the two cumulative distributions, from the KLL sketches; by
 //! AWS's
@@ -68,7 +68,7 @@ impl Method {
         }
     }
 
-    /// Whether a value is drift.
+    /// Returns whether a value is drift.
     fn drifted(self, value: f64, threshold: f64) -> bool {
         if self == Self::ChiSquaredPValue {
             value < threshold
@@ -88,7 +88,7 @@ pub struct Drift {
     /// The distance, 0 to 1 (a statistic has no upper bound; a small p-value is a large distance);
     /// `None` if one side has nothing to compare.
     pub distance: Option<f64>,
-    /// Above this distance there is drift; for a p-value, below it.
+    /// The threshold: a greater distance is drift; a smaller p-value is drift.
     pub threshold: f64,
     /// Whether it is drift.
     pub drifted: bool,
@@ -140,7 +140,7 @@ pub fn feature(before: &FeatureStatistics, now: &FeatureStatistics, rules: &Rule
     } else {
         rules.categorical_threshold
     };
-    // AWS reports no drift for columns that became text or another type of number.
+    // AWS reports no drift for columns that became text or a different type of number.
     let comparable =
         rules.set == RuleSet::Mlops || !numeric || before.inferred_type == now.inferred_type;
     let distance = (rules.compare && comparable)

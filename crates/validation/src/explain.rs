@@ -1,4 +1,4 @@
-//! Compares one column with its baseline: everything that the checks use.
+//! Compares one column with its baseline, using everything that the checks use.
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use super::{Baseline, distance};
 
 /// The quantiles to show.
 const QUANTILES: [f64; 7] = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99];
-/// Maximum categories to show, the most frequent of either side first.
+/// Maximum number of categories to show, most frequent of either side first.
 const CATEGORIES: usize = 10;
 
 /// One column in the baseline and in the data.
@@ -97,7 +97,7 @@ pub struct Distance {
 /// The constraints of a column.
 ///
 /// # Errors
-/// There is no such column; the error suggests similar names.
+/// The column does not exist; the error suggests similar names.
 pub fn find<'a>(
     baseline: &'a Baseline,
     name: &str,
@@ -313,7 +313,7 @@ fn distances(
         .collect()
 }
 
-/// At most three similar names, the closest first.
+/// Returns at most three similar names, closest first.
 fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = name.to_lowercase();
     let mut far: Vec<(usize, &str)> = names

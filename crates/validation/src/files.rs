@@ -1,4 +1,4 @@
-//! The analyzer's files on disk.
+//! Reads and writes the analyzer's files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,14 +37,14 @@ impl Baseline {
 /// Reads one file.
 ///
 /// # Errors
-/// It cannot be read or parsed.
+/// The file cannot be read or parsed.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| DataError::new(&name, error.to_string()))?;
     parse(&name, &bytes)
 }
 
-/// Parses the bytes of one file. Skips a byte order mark, which editors on Windows write.
+/// Parses the bytes of one file. Skips a byte order mark, which some Windows editors write.
 ///
 /// # Errors
 /// The bytes cannot be parsed, or are UTF-16.
@@ -58,14 +58,14 @@ pub fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, DataErr
         _ => decode::encoding(bytes),
     };
     if let Encoding::Foreign(what, hint) = encoding {
-        let message = format!("this is {what}, which cannot be read: {hint}");
+        let message = format!("this is {what}, which is not supported: {hint}");
         return Err(DataError::new(name, message));
     }
     serde_json::from_slice(bytes).map_err(|error| {
         DataError::new(
             name,
             format!(
-                "not a file of Model Monitor's shape: {}",
+                "not a Model Monitor file: {}",
                 quote::without_value(&error.to_string())
             ),
         )
@@ -86,7 +86,7 @@ pub fn render(value: &impl Serialize) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// The layout of AWS's files: one member per line and arrays on one line, so that a sketch of
+/// Formats like AWS's files: one member per line and arrays on one line, so that a sketch of
 /// thousands of numbers takes few lines in git.
 #[derive(Default)]
 struct Layout {
@@ -171,7 +171,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
         std::fs::write(&unfinished, bytes)
             .and_then(|()| std::fs::rename(&unfinished, path))
             .inspect_err(|_| {
-                // The remainder is an incomplete file under a name that nothing reads.
+                // What remains is an incomplete file under a name that nothing reads.
                 std::fs::remove_file(&unfinished).ok();
             })
     };
@@ -260,8 +260,8 @@ mod tests {
         assert_eq!(measured.len(), 5);
     }
 
-    /// `serde_json` parses numbers to the last bit only with its feature `float_roundtrip`: without
-    /// it, a column with few values drifts from itself.
+    /// `serde_json` parses numbers exactly only with its feature `float_roundtrip`; without it, a
+    /// column with few values would drift from itself.
     #[test]
     fn numbers_come_back_to_the_last_bit() {
         for value in [0.105_655_769_290_374_25, 0.1 + 0.2, 2.0 / 3.0, 5e-324] {
@@ -270,7 +270,7 @@ mod tests {
         }
     }
 
-    /// Our suggestion rules on AWS's statistics give AWS's constraints.
+    /// Our suggestion rules, applied to AWS's statistics, give AWS's constraints.
     #[test]
     fn suggestions_agree_with_aws() {
         let baseline = sample();
@@ -320,7 +320,7 @@ mod tests {
         assert!(
             error.ends_with(
                 "aws-statistics.json: these are statistics, not constraints: \
-                                 what is expected stands in constraints.json"
+                                 pass constraints.json instead"
             ),
             "{error}"
         );

@@ -1,10 +1,9 @@
 //! Parses the JSON of tables: objects and arrays of scalars, one value at a time.
 //!
 //! RFC 8259, with two differences from a general parser: a number keeps its original text, so that
-//! `9223372036854775809` and `1e400` are counted exactly, and an object or array in place of a scalar
-//! is
-//! refused. SageMaker Model Monitor's analyzer also reads only tabular or flattened JSON (developer
-//! guide, "Preprocessing script").
+//! `9223372036854775809` and `1e400` are counted exactly, and an object or array in place of a
+//! scalar is rejected. SageMaker Model Monitor's analyzer also supports only tabular or flattened
+//! JSON (developer guide, "Preprocessing script").
 
 use std::ops::Range;
 
@@ -13,7 +12,7 @@ use std::ops::Range;
 pub(super) enum TextRange {
     /// In the text itself.
     Plain(Range<usize>),
-    /// It has escapes: in the scanner's buffer.
+    /// It has escapes, and is therefore in the scanner's buffer.
     Unescaped(Range<usize>),
 }
 
@@ -30,7 +29,7 @@ impl<'a> Scanner<'a> {
         Self::with_buffer(text, String::new())
     }
 
-    /// Reuses the buffer of an earlier scanner, so that a line costs no allocation.
+    /// Reuses the buffer of an earlier scanner, to avoid an allocation per line.
     pub(super) fn with_buffer(text: &'a str, mut unescaped: String) -> Self {
         unescaped.clear();
         Self {
@@ -44,7 +43,7 @@ impl<'a> Scanner<'a> {
         self.unescaped
     }
 
-    /// The text of a key or value.
+    /// Returns the text of a key or value.
     pub(super) fn get(&self, piece: &TextRange) -> &str {
         match piece {
             TextRange::Plain(range) => &self.text[range.clone()],
@@ -86,7 +85,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Inside an object or array: whether another element comes before `end`.
+    /// Inside an object or array: returns whether another element precedes `end`.
     pub(super) fn more(&mut self, first: bool, end: u8) -> Result<bool, String> {
         if self.take(end) {
             Ok(false)
@@ -190,7 +189,7 @@ impl<'a> Scanner<'a> {
             copied.get_or_insert(self.unescaped.len());
             self.unescaped.push_str(part);
             let (character, length) = escape(&self.text[stop..])
-                .ok_or_else(|| self.column("a wrong escape in a string"))?;
+                .ok_or_else(|| self.column("an invalid escape in a string"))?;
             self.unescaped.push(character);
             at = stop + length;
         }
@@ -202,9 +201,9 @@ impl<'a> Scanner<'a> {
             "the line ends".to_owned()
         } else {
             let found = self.text[self.at..].chars().next().unwrap_or_default();
-            format!("there is `{found}`")
+            format!("found `{found}`")
         };
-        self.column(&format!("{found} where {wanted} belongs"))
+        self.column(&format!("{found}; expected {wanted}"))
     }
 
     fn column(&self, message: &str) -> String {
@@ -291,35 +290,29 @@ mod tests {
     #[test]
     fn what_is_no_flat_object_is_refused() {
         for (text, message) in [
-            (
-                r#"{"a":1"#,
-                "the line ends where `,` or `}` belongs (column 7)",
-            ),
-            (r#"{"a":1,}"#, "there is `}` where a key in quotes belongs"),
-            (r#"{a:1}"#, "there is `a` where a key in quotes belongs"),
-            (r#"{"a" 1}"#, "there is `1` where `:` belongs"),
-            (r#"{"a":01}"#, "there is `0` where a number belongs"),
-            (r#"{"a":1.}"#, "a number belongs"),
-            (r#"{"a":-}"#, "a number belongs"),
-            (r#"{"a":2e}"#, "a number belongs"),
-            (r#"{"a":2e"#, "a number belongs"),
-            (r#"{"a":nul}"#, "there is `n` where a value belongs"),
+            (r#"{"a":1"#, "the line ends; expected `,` or `}` (column 7)"),
+            (r#"{"a":1,}"#, "found `}`; expected a key in quotes"),
+            (r#"{a:1}"#, "found `a`; expected a key in quotes"),
+            (r#"{"a" 1}"#, "found `1`; expected `:`"),
+            (r#"{"a":01}"#, "found `0`; expected a number"),
+            (r#"{"a":1.}"#, "expected a number"),
+            (r#"{"a":-}"#, "expected a number"),
+            (r#"{"a":2e}"#, "expected a number"),
+            (r#"{"a":2e"#, "expected a number"),
+            (r#"{"a":nul}"#, "found `n`; expected a value"),
             (r#"{"a":NaN}"#, "NaN is not JSON: write null"),
             (
                 r#"{"a":"x"#,
                 "a string is opened here and never closed (column 6)",
             ),
-            (r#"{"a":"\x"}"#, "a wrong escape"),
-            (r#"{"a":"\ud800"}"#, "a wrong escape"),
-            (r#"{"a":"\u+123"}"#, "a wrong escape"),
+            (r#"{"a":"\x"}"#, "an invalid escape"),
+            (r#"{"a":"\ud800"}"#, "an invalid escape"),
+            (r#"{"a":"\u+123"}"#, "an invalid escape"),
             ("{\"a\":\"\t\"}", "a control character"),
             (r#"{"a":{"b":1}}"#, "an object is nested here"),
             (r#"{"a":[1]}"#, "an array is nested here"),
-            (r#"{"a":1} {"#, "there is `{` where the end belongs"),
-            (
-                r#"{"a":1 ü"#,
-                "there is `ü` where `,` or `}` belongs (column 8)",
-            ),
+            (r#"{"a":1} {"#, "found `{`; expected the end"),
+            (r#"{"a":1 ü"#, "found `ü`; expected `,` or `}` (column 8)"),
         ] {
             let error = object(text).unwrap_err();
             assert!(error.contains(message), "{text}: {error}");

@@ -1,16 +1,16 @@
-//! Captured files are in one directory per hour (`…/yyyy/mm/dd/hh/FILE`); selects those that a window
-//! needs.
+//! Selects the captured files that a window needs, which are in one directory per hour
+//! (`…/yyyy/mm/dd/hh/FILE`).
 
 use super::capture::Window;
 
 impl Window {
-    /// Whether captured traffic under this key or path can be in the window. A key of another form can
-    /// have any time.
+    /// Returns whether captured traffic under this key or path can be in the window. A key of any
+    /// other form can have any time.
     pub fn may_hold(&self, key: &str) -> bool {
         let Some(hour) = hour(key) else {
             return true;
         };
-        // Requests at the turn of the hour may be in the next hour's directory.
+        // Requests around the turn of the hour may be in the next hour's directory.
         let slack = jiff::SignedDuration::from_hours(1);
         let end = hour + slack;
         self.since.is_none_or(|since| end + slack > since)

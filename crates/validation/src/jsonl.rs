@@ -1,9 +1,8 @@
 //! JSON Lines: one flat object per line.
 //!
 //! The keys are the columns, in order of first appearance. Keys that a line lacks, and nulls, are
-//! missing
-//! values; an empty string is a value. Numbers and booleans count as their original text. Objects and
-//! arrays as values are refused by name.
+//! missing values; an empty string is a value. Numbers and booleans are represented by their
+//! original text. Objects and arrays as values are rejected by name.
 //!
 //! Lines end with LF, CR LF or CR. A CR inside an object is white space, as in JSON.
 
@@ -15,7 +14,7 @@ use super::flat::{Scanner, TextRange};
 use super::lines::JsonLines;
 use super::profile::Profiler;
 
-/// A longer line is an error.
+/// Maximum length of a line in bytes.
 const MAX_LINE: usize = 64 * 1024 * 1024;
 
 /// Maximum number of columns; with more keys, they are data and not names.
@@ -66,7 +65,7 @@ impl<'a, R: BufRead> Lines<'a, R> {
         }
     }
 
-    /// The next non-empty line.
+    /// Returns the next non-empty line.
     pub(super) fn next_line(&mut self) -> Result<Option<(u64, &str)>, DataError> {
         loop {
             let read = self
@@ -138,11 +137,11 @@ impl Rows<'_> {
         if !scanner.take(b'{') {
             return Err(match scanner.peek() {
                 Some(b'[') => {
-                    "an array is not a row: JSON Lines have one object a line (jq -c '.[]' \
-                               makes them of a JSON array)"
+                    "an array is not a row: JSON Lines have one object per line (convert a JSON array \
+                               with jq -c '.[]')"
                         .to_owned()
                 }
-                _ => "not a JSON object: JSON Lines have one object a line".to_owned(),
+                _ => "not a JSON object: JSON Lines have one object per line".to_owned(),
             });
         }
         let mut members = 0;
@@ -152,8 +151,8 @@ impl Rows<'_> {
                 Ok(None) => break,
                 Err(error) if scanner.peek().is_none() => {
                     return Err(format!(
-                        "{error}: an object must not go over several lines (jq -c . makes one \
-                         line of it)"
+                        "{error}: an object must not span several lines (convert it \
+                         with jq -c .)"
                     ));
                 }
                 Err(error) => return Err(error),
@@ -163,7 +162,7 @@ impl Rows<'_> {
                 .scalar()
                 .map_err(|error| format!("`{}`: {error}", self.keys[slot]))?;
             if self.values[slot].0 == number {
-                return Err(format!("the key `{}` is there twice", self.keys[slot]));
+                return Err(format!("the key `{}` occurs twice", self.keys[slot]));
             }
             self.values[slot] = (number, value);
             members += 1;
@@ -182,7 +181,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// The index of a key. Most lines have the same keys in the same order.
+    /// Returns the index of a key. Most lines have the same keys in the same order.
     fn slot(&mut self, key: &str, likely: usize, profiler: &mut Profiler) -> Result<usize, String> {
         if self.keys.get(likely).is_some_and(|known| known == key) {
             return Ok(likely);
@@ -216,7 +215,7 @@ impl Rows<'_> {
         self.order[column] = filled;
     }
 
-    /// The partition's columns come after those of the first line.
+    /// The partition's columns follow those of the first line.
     fn fill_order(&mut self, profiler: &mut Profiler) -> Result<(), String> {
         if !self.placed {
             for (i, (name, _)) in self.partition.iter().enumerate() {
@@ -320,7 +319,7 @@ mod tests {
             let error = read_all(&[rows.as_bytes()], &[]).unwrap_err();
             assert!(error.contains(message), "{rows:?}: {error}");
         }
-        // The limit applies to a line, not to a file.
+        // The limit applies to lines, not to files.
         let rows = "{\"a\":1}\r".repeat(100);
         let mut lines = Lines::new("x", rows.as_bytes(), 20);
         let mut count = 0;
@@ -376,17 +375,17 @@ mod tests {
         for (line, message) in [
             ("[{\"a\":1}]", "line 2: an array is not a row"),
             ("a,b", "line 2: not a JSON object"),
-            ("{", "an object must not go over several lines (jq -c ."),
+            (
+                "{",
+                "an object must not span several lines (convert it with jq -c .",
+            ),
             (
                 "{\"a\":{\"b\":1}}",
                 "line 2: `a`: an object is nested here: flatten it",
             ),
             ("{\"a\":[1]}", "line 2: `a`: an array is nested here"),
-            ("{\"a\":1,\"a\":2}", "line 2: the key `a` is there twice"),
-            (
-                "{\"a\":1} {\"a\":2}",
-                "line 2: there is `{` where the end belongs",
-            ),
+            ("{\"a\":1,\"a\":2}", "line 2: the key `a` occurs twice"),
+            ("{\"a\":1} {\"a\":2}", "line 2: found `{`; expected the end"),
             ("{\"\":1}", "line 2: a column has no name"),
         ] {
             let error = read_all(&[format!("{good}{line}\n").as_bytes()], &[]).unwrap_err();

@@ -98,15 +98,15 @@ impl Sketch {
         sketch
     }
 
-    /// Adds one value; it must be finite.
+    /// Adds one value, which must be finite.
     pub fn insert(&mut self, value: f64) {
         self.extend(&[value]);
     }
 
-    /// Adds values in order; they must be finite.
+    /// Adds values in order; all must be finite.
     pub fn extend(&mut self, mut values: &[f64]) {
         while !values.is_empty() {
-            // As many values as fit before an insertion would condense.
+            // As many values as fit before an insertion would trigger a compaction.
             let room = (self.capacity + 1).saturating_sub(self.len).max(1);
             let (now, later) = values.split_at(room.min(values.len()));
             self.levels[0].items.extend(now.iter().copied().map(key));
@@ -151,7 +151,7 @@ impl Sketch {
         levels.map(|level| (values(&level.items), level.compactions, level.odd))
     }
 
-    /// A sketch of Deequ's size with these levels; `None` if there are none or too many.
+    /// Restores a sketch of Deequ's size from these levels; `None` if there are none or too many.
     pub(super) fn of_compactors(levels: Vec<(Vec<f64>, u64, bool)>) -> Option<Self> {
         if levels.is_empty() || levels.len() > 64 {
             return None;
@@ -209,7 +209,7 @@ impl Sketch {
         self.capacity = self.capacities.iter().sum();
     }
 
-    /// Compacts the lowest full level; false if none is full.
+    /// Compacts the lowest full level; returns false if none is full.
     fn condense(&mut self) -> bool {
         let Some(height) = self
             .levels
@@ -242,7 +242,7 @@ impl Ranks {
         Self::combined(levels, |known, more| known + more)
     }
 
-    /// Ranks like Deequ's `getRankMap`: of equal items only that of the highest level counts. The
+    /// Ranks like Deequ's `getRankMap`: of equal items, only that of the highest level counts. The
     /// total is about the number of distinct values.
     pub fn of_distinct(levels: impl Iterator<Item = Vec<f64>>) -> Self {
         Self::combined(levels, f64::max)

@@ -1,4 +1,4 @@
-//! Numbers as AWS's files, and hand-edited ones, spell them.
+//! Parses numbers as AWS's files, and hand-edited ones, write them.
 
 use serde::{Deserialize, Deserializer, Serializer};
 
@@ -21,7 +21,7 @@ pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, 
     }
 }
 
-/// A number, or `"NaN"`, which AWS writes for undefined values.
+/// Parses a number, or `"NaN"`, which AWS writes for undefined values.
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature that serde asks for"

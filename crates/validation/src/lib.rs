@@ -1,10 +1,10 @@
 //! Data validation: readers → statistics → constraints → violations, and drift.
 //!
 //! The engine reads tables in one pass and in bounded memory. It reads and writes the files of
-//! SageMaker
-//! Model Monitor's analyzer: `statistics.json`, `constraints.json`, `constraint_violations.json`.
-//! The algorithms are those of Deequ 2.0.2, the public library that the analyzer is built on.
-//! Nothing here knows AWS, the command line or a terminal: sources are readers with a name.
+//! SageMaker Model Monitor's analyzer: `statistics.json`, `constraints.json`,
+//! `constraint_violations.json`. The algorithms are those of Deequ 2.0.2, the public library that
+//! the analyzer is built on. The crate does not depend on AWS, the command line or a terminal:
+//! sources are readers with a name.
 //!
 //! A [`Profile`] is the result of one pass. It can be merged with the profile of another part of the
 //! data, and becomes [`Statistics`] at the end.
@@ -74,7 +74,7 @@ pub struct Baseline {
     pub statistics: Option<Statistics>,
 }
 
-/// How the bytes of a source are read.
+/// The format of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
     /// Comma-separated values with a header line.
@@ -129,7 +129,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// A file of this machine.
+    /// Creates a source for a file on this machine.
     pub fn file(path: PathBuf) -> Self {
         Self {
             name: path.display().to_string(),
@@ -157,12 +157,12 @@ impl fmt::Debug for Source {
     }
 }
 
-/// Minimum bytes of a batch to process in parallel; below this size, parallelism costs more than it
-/// saves.
+/// Minimum size of a batch in bytes for processing in parallel; below this size, parallelism costs
+/// more than it saves.
 const SMALL: usize = 128 * 1024;
 
 /// The message for data without rows.
-const NO_ROWS: &str = "there are no rows";
+const NO_ROWS: &str = "no rows";
 
 /// Data or a file that cannot be parsed: location and reason.
 #[derive(Debug)]
@@ -174,7 +174,7 @@ pub struct DataError {
 }
 
 impl DataError {
-    /// An error about a source as a whole.
+    /// Creates an error about a source as a whole.
     pub fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             place: quote::bounded(&place.into()),
@@ -184,7 +184,8 @@ impl DataError {
         }
     }
 
-    /// A source that cannot be opened or read. Keeps the hint and exit code of a remote error.
+    /// Creates an error for a source that cannot be opened or read. Keeps the hint and exit code of
+    /// a remote error.
     pub fn unread(place: impl Into<String>, error: io::Error) -> Self {
         Self {
             place: quote::bounded(&place.into()),
@@ -201,12 +202,12 @@ impl DataError {
         self
     }
 
-    /// Whether the data has no rows.
+    /// Returns whether the data has no rows.
     pub fn is_empty(&self) -> bool {
         self.message == NO_ROWS
     }
 
-    /// An error in a line of a source, counted from 1.
+    /// Creates an error about a line of a source, counted from 1.
     pub fn at(place: impl Into<String>, line: u64, message: impl Into<String>) -> Self {
         Self {
             place: quote::bounded(&place.into()),
@@ -237,7 +238,7 @@ impl std::error::Error for DataError {
 /// Profiles all sources in order as one data set.
 ///
 /// # Errors
-/// The first source that cannot be read or parsed, by name and line; or there are no rows.
+/// The first source that cannot be read or parsed, by name and line; or data without rows.
 pub fn profile(
     sources: Vec<Source>,
     format: &Format,

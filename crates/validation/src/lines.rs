@@ -1,5 +1,5 @@
-//! The lines of JSON Lines and of captured traffic. A line ends with LF, CR LF or CR; a CR within an
-//! object, an array or a string is white space, as JSON has it.
+//! Splits JSON Lines and captured traffic into lines. A line ends with LF, CR LF or CR; a CR within
+//! an object, an array or a string is white space, as in JSON.
 
 use std::io::{BufRead, ErrorKind, Result};
 
@@ -16,7 +16,7 @@ pub struct JsonLines<R> {
     is_cut: bool,
 }
 
-/// Where in the JSON of a line its first `read` bytes end.
+/// The state of the JSON after the first `read` bytes of a line.
 #[derive(Default)]
 struct JsonState {
     read: usize,
@@ -26,7 +26,7 @@ struct JsonState {
 }
 
 impl JsonState {
-    /// True when the line so far has no object, array or string that is open.
+    /// Returns true if no object, array or string is open.
     fn is_between(&mut self, line: &[u8]) -> bool {
         for byte in &line[self.read..] {
             match byte {
@@ -56,7 +56,7 @@ impl<R: BufRead> JsonLines<R> {
         }
     }
 
-    /// Reads the next line; false at the end of the input.
+    /// Reads the next line; returns false at the end of the input.
     ///
     /// # Errors
     /// The input cannot be read.
@@ -69,17 +69,18 @@ impl<R: BufRead> JsonLines<R> {
         Ok(read)
     }
 
-    /// The current line with its end.
+    /// The current line, including its end.
     pub fn line(&self) -> &[u8] {
         &self.line
     }
 
-    /// Maximum length of a line, in bytes.
+    /// Maximum length of a line in bytes.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// True when the current line is longer than the limit: it has only the line's first bytes.
+    /// Returns true if the current line exceeds the limit: it then contains only the line's first
+    /// bytes.
     pub fn is_cut(&self) -> bool {
         self.is_cut
     }
@@ -104,7 +105,7 @@ impl<R: BufRead> JsonLines<R> {
             }
             let end = memchr2(b'\n', b'\r', block).map(|at| at + 1);
             let length = end.unwrap_or(block.len());
-            // No more than the limit is kept in memory.
+            // Never keep more than the limit in memory.
             let taken = length.min(self.limit - self.line.len());
             self.line.extend_from_slice(&block[..taken]);
             let is_over = self.line.last() == Some(&b'\n') || self.line.len() == self.limit;

@@ -1,6 +1,6 @@
 //! Sum, mean, standard deviation and range in one pass, without losing digits.
 
-/// Independent sums, so that additions do not depend on each other.
+/// Number of independent sums, so that additions do not depend on each other.
 const LANES: usize = 4;
 
 /// The moments of a stream of finite numbers.
@@ -103,7 +103,7 @@ impl Moments {
         self.lost += other.lost;
     }
 
-    /// Minimum, maximum, sum, rounding error of the sum, mean, Σ (x − mean)².
+    /// Returns minimum, maximum, sum, rounding error of the sum, mean, and Σ (x − mean)².
     pub(super) fn to_parts(self) -> [f64; 6] {
         [
             self.min,
@@ -115,7 +115,7 @@ impl Moments {
         ]
     }
 
-    /// Moments of `count` values with these parts.
+    /// Restores moments of `count` values from these parts.
     pub(super) fn of_parts(count: u64, parts: [f64; 6]) -> Self {
         let [min, max, sum, lost, mean, squares] = parts;
         Self {

@@ -23,9 +23,9 @@ const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
-/// Up to here every integer is a double.
+/// Up to this number, every integer is a double.
 const EXACT: u64 = 1 << 53;
-/// This number of decimal digits always fits into 64 bits.
+/// This many decimal digits always fit into 64 bits.
 const DIGITS: usize = 19;
 /// 10^15: two numbers of at most 15 digits never share the nearest double.
 const TOLD_APART: u64 = 1_000_000_000_000_000;
@@ -90,12 +90,12 @@ pub(super) fn parse(text: &[u8]) -> Option<Number> {
     slow(rest, negative, false, None)
 }
 
-/// The hash of an integer, for text and typed columns.
+/// Hashes an integer, for text and typed columns.
 pub(super) fn key_of_integer(value: i64) -> u64 {
     hash::of_number(value.cast_unsigned())
 }
 
-/// The hash of any finite number; equal to that of the integer if it has no fraction.
+/// Hashes any finite number; equals the hash of the integer if it has no fraction.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -136,7 +136,7 @@ fn signed(magnitude: u64, negative: bool) -> Option<i64> {
     }
 }
 
-/// The hash of `mantissa` · 10^`exponent`, whose nearest double is `value`.
+/// Hashes `mantissa` · 10^`exponent`, whose nearest double is `value`.
 fn key_of_decimal(mut mantissa: u64, mut exponent: i64, negative: bool, value: f64) -> u64 {
     if mantissa == 0 {
         return key_of_integer(0);
@@ -159,7 +159,7 @@ fn key_of_decimal(mut mantissa: u64, mut exponent: i64, negative: bool, value: f
     hash::of_number(mantissa.wrapping_add(place))
 }
 
-/// The hash of a number with more digits than 64 bits can store, or with an exponent.
+/// Hashes a number with more digits than 64 bits can store, or with an exponent.
 #[cold]
 fn key_of_digits(text: &[u8], negative: bool, value: f64) -> u64 {
     let (digits, exponent) = match text.iter().position(|byte| matches!(byte, b'e' | b'E')) {

@@ -1,10 +1,9 @@
 //! Opt-in checks beyond AWS's: the key `mlops_constraints` in `constraints.json`, next to AWS's own
-//! members at the top level and in each feature, so that readers that ignore unknown keys can still
-//! read
+//! members at the top level and in each feature. Readers that ignore unknown keys can still read
 //! the file. `--suggest` never writes it.
 //!
 //! An unknown key, a value out of range or an invalid regular expression is an error that names the
-//! column and the key: a check that silently does not run is worse than none.
+//! column and the key: a check that is silently skipped is worse than none.
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use regex::Regex;
@@ -19,7 +18,7 @@ mod evaluate;
 
 pub(super) use evaluate::{Column, feature, row_count};
 
-/// What holds for the whole data set, with the defaults for its columns.
+/// Checks of the whole data set, and defaults for its columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DatasetChecks {
     /// The allowed number of rows.
@@ -42,7 +41,7 @@ pub struct RowCount {
     pub max_ratio: Option<f64>,
 }
 
-/// Distances between the baseline's distribution and this one.
+/// Limits on the distances between the baseline's distribution and the current one.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DriftChecks {
     /// The population stability index.
@@ -57,7 +56,7 @@ pub struct DriftChecks {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Psi {
-    /// A greater index is drift; 0.1 and 0.2 are common.
+    /// The threshold: a greater index is drift; 0.1 and 0.2 are common.
     pub threshold: f64,
     /// Number of ranges, each with the same share of the baseline.
     #[serde(default = "ten")]
@@ -68,7 +67,7 @@ pub struct Psi {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wasserstein {
-    /// A greater distance is drift; in the column's unit, or in standard deviations.
+    /// The threshold: a greater distance is drift; in the column's unit, or in standard deviations.
     pub threshold: f64,
     /// Whether the distance is divided by the baseline's standard deviation.
     #[serde(default)]
@@ -79,7 +78,7 @@ pub struct Wasserstein {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KolmogorovSmirnov {
-    /// A smaller p-value is drift.
+    /// The threshold: a smaller p-value is drift.
     pub min_p_value: f64,
 }
 
@@ -88,7 +87,7 @@ pub struct KolmogorovSmirnov {
 pub struct FeatureChecks {
     /// Distances from the baseline, including the data set's defaults.
     pub drift: DriftChecks,
-    /// Which distances the column itself requests. If one of those cannot be measured, that is an
+    /// The distances that the column itself requests. If one of them cannot be measured, that is an
     /// error; a default is skipped.
     own: [bool; 3],
     /// Minimum share of distinct values among the present ones.
@@ -114,7 +113,7 @@ pub struct Range {
 /// A regular expression that values match.
 #[derive(Debug, Clone)]
 pub struct Pattern {
-    /// Searched for inside a value: use `^…$` to match the whole value.
+    /// Matches anywhere in a value: use `^…$` to match the whole value.
     pub regex: Regex,
     /// Minimum share of present values that match.
     pub min_match: f64,
@@ -162,7 +161,7 @@ impl DatasetChecks {
                 .flatten()
                 .any(f64::is_sign_negative)
             {
-                return Err("a ratio is 0 or more".to_owned());
+                return Err("a ratio must be at least 0".to_owned());
             }
             if rows.min.zip(rows.max).is_some_and(|(min, max)| min > max)
                 || rows
@@ -201,7 +200,7 @@ impl FeatureChecks {
         Self::parse(feature.others.get(KEY), defaults).map_err(|text| at(&feature.name, &text))
     }
 
-    /// Whether a pass over the values is needed (see [`super::watch::Watch`]).
+    /// Returns whether a pass over the values is needed (see [`super::watch::Watch`]).
     pub fn needs_values(&self) -> bool {
         self.pattern.is_some() || self.freshness.is_some()
     }
@@ -213,7 +212,7 @@ impl FeatureChecks {
             if (0.0..=1.0).contains(&share) {
                 Ok(())
             } else {
-                Err("a share is between 0 and 1".to_owned())
+                Err("a share must be between 0 and 1".to_owned())
             }
         };
         let checks = Self {
@@ -224,7 +223,7 @@ impl FeatureChecks {
                 .map(|uniqueness| uniqueness.min),
             range: member(&mut members, "range", |range: &Range| {
                 match (range.min, range.max) {
-                    (None, None) => Err("give `min`, `max` or both".to_owned()),
+                    (None, None) => Err("set `min`, `max` or both".to_owned()),
                     (Some(min), Some(max)) if min > max => {
                         Err("the minimum is above the maximum".to_owned())
                     }
@@ -256,7 +255,7 @@ impl FeatureChecks {
     }
 }
 
-/// A level's setting of a check.
+/// The setting of a check on one level.
 enum Said<T> {
     Nothing,
     Disabled,
@@ -264,12 +263,12 @@ enum Said<T> {
 }
 
 impl<T> Said<T> {
-    /// The check, if no other level applies.
+    /// Returns the check, if no other level applies.
     fn alone(self) -> Option<T> {
         self.over(None)
     }
 
-    /// The check, if another level applies by default.
+    /// Returns the check, if another level applies by default.
     fn over(self, other: Option<T>) -> Option<T> {
         match self {
             Self::Nothing => other,
@@ -283,7 +282,7 @@ impl<T> Said<T> {
     }
 }
 
-/// A level's setting of each distance.
+/// The setting of each distance on one level.
 struct OwnDrift {
     psi: Said<Psi>,
     wasserstein: Said<Wasserstein>,
@@ -319,7 +318,7 @@ fn drift(members: &mut Map<String, Value>) -> Result<OwnDrift, String> {
     Ok(OwnDrift {
         psi: member(members, "psi", |psi: &Psi| {
             if !(2..=100).contains(&psi.bins) {
-                return Err("`bins` is between 2 and 100".to_owned());
+                return Err("`bins` must be between 2 and 100".to_owned());
             }
             threshold(psi.threshold)
         })?,
@@ -330,7 +329,7 @@ fn drift(members: &mut Map<String, Value>) -> Result<OwnDrift, String> {
             if (0.0..=1.0).contains(&ks.min_p_value) {
                 Ok(())
             } else {
-                Err("`min_p_value` is between 0 and 1".to_owned())
+                Err("`min_p_value` must be between 0 and 1".to_owned())
             }
         })?,
     })
@@ -365,7 +364,7 @@ fn member<T: for<'de> Deserialize<'de>>(
 fn nothing_left(members: &Map<String, Value>, known: &str) -> Result<(), String> {
     match members.keys().next() {
         None => Ok(()),
-        Some(name) => Err(format!("there is no check `{name}`; there are {known}")),
+        Some(name) => Err(format!("no check `{name}`; available checks: {known}")),
     }
 }
 
@@ -399,11 +398,9 @@ impl Constraints {
     /// An unknown key, or an invalid value, with the column's name.
     pub fn understood(&self) -> Result<(), String> {
         if self.others.contains_key("dataset") {
-            return Err(
-                "these are statistics, not constraints: what is expected stands in \
-                        constraints.json"
-                    .to_owned(),
-            );
+            return Err("these are statistics, not constraints: pass \
+                constraints.json instead"
+                .to_owned());
         }
         let defaults = DatasetChecks::of(self)?;
         self.features
@@ -454,7 +451,7 @@ mod tests {
             (
                 &json!({"rows": 5}),
                 &none,
-                "mlops_constraints: there is no check `rows`; there are row_count, psi",
+                "mlops_constraints: no check `rows`; available checks: row_count, psi",
             ),
             (
                 &json!({"row_count": {"minimum": 5}}),
@@ -474,14 +471,14 @@ mod tests {
             (
                 &none,
                 &json!({"psi": {"threshold": 0.1, "bins": 1}}),
-                "psi: `bins` is between 2 and 100",
+                "psi: `bins` must be between 2 and 100",
             ),
             (
                 &none,
                 &json!({"uniqueness": {"min": 99}}),
-                "uniqueness: a share is between 0 and 1",
+                "uniqueness: a share must be between 0 and 1",
             ),
-            (&none, &json!({"range": {}}), "range: give `min`, `max`"),
+            (&none, &json!({"range": {}}), "range: set `min`, `max`"),
             (
                 &none,
                 &json!({"pattern": {"regex": "^(a"}}),
@@ -501,7 +498,7 @@ mod tests {
             (
                 &none,
                 &json!({"median": {}}),
-                "there is no check `median`; there are psi",
+                "no check `median`; available checks: psi",
             ),
         ] {
             let error = constraints(top, feature).understood().unwrap_err();

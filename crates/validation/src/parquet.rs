@@ -78,7 +78,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Decodes every column and does nothing else. Returns the number of rows and columns.
+/// Decodes every column and discards the values. Returns the number of rows and columns.
 pub(super) fn decode(name: &str, input: Input) -> Result<(u64, usize), DataError> {
     let opened = Opened::of(name, input)?;
     let (mut rows, columns) = (0, opened.names().len());
@@ -208,7 +208,7 @@ fn unreadable(file: &Shared, error: &str) -> String {
     if footer::has_encrypted_columns(file) {
         "the column is encrypted: decrypt the file first".to_owned()
     } else if error.contains("NYI") {
-        format!("it cannot be read: {error}")
+        format!("cannot read it: {error}")
     } else {
         format!("the file is damaged: {error}")
     }
@@ -219,7 +219,7 @@ fn readable(stored: &Schema, metadata: &ParquetMetaData) -> Result<Schema, Strin
     let physical = metadata.file_metadata().schema_descr();
     if chunks(metadata).any(|chunk| chunk.compression() == Compression::LZO) {
         return Err(
-            "compressed with LZO, which cannot be read; Snappy, gzip, Zstandard, LZ4 and Brotli can"
+            "compressed with LZO, which is not supported; use Snappy, gzip, Zstandard, LZ4 or Brotli"
                 .to_owned(),
         );
     }
@@ -274,10 +274,10 @@ fn is_known(kind: &DataType) -> bool {
 }
 
 fn refusal(kind: &DataType) -> String {
-    format!("a column of type {kind} has no statistics; leave it out or write it as text")
+    format!("columns of type {kind} are not supported; omit the column or write it as text")
 }
 
-/// Whether every page of the column is dictionary-encoded, according to the file.
+/// Returns whether every page of the column is dictionary-encoded, according to the file.
 fn all_in_dictionaries(metadata: &ParquetMetaData, index: usize) -> bool {
     metadata.row_groups().iter().all(|group| {
         group.columns().get(index).is_some_and(|chunk| {
@@ -351,8 +351,8 @@ mod tests {
         Ok(profile.statistics())
     }
 
-    /// Nulls, several row groups, with and without dictionaries: same statistics as the same table in
-    /// CSV.
+    /// Nulls, several row groups, with and without dictionaries: the same statistics as the same
+    /// table in CSV.
     #[test]
     fn parquet_says_what_csv_says() {
         let rows = 0..2_000_i64;
@@ -485,7 +485,7 @@ mod tests {
         let error =
             statistics(written_to(vec![("b", binary)], true), &Format::Parquet).unwrap_err();
         assert!(
-            error.starts_with("t: column `b`: a column of type Binary"),
+            error.starts_with("t: column `b`: columns of type Binary"),
             "{error}"
         );
         let reals: ArrayRef = Arc::new(Float64Array::from(vec![1.0, f64::NAN, 2.0]));

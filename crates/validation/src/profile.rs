@@ -21,7 +21,7 @@ use super::{Baseline, DataError, NO_ROWS};
 pub struct Profile {
     pub(super) columns: Vec<Column>,
     pub(super) rows: u64,
-    /// Whether rows name their columns, so that another part may have other columns.
+    /// Whether rows contain their columns' names, so that another part may have other columns.
     pub(super) open: bool,
     places: HashMap<String, usize>,
 }
@@ -55,10 +55,10 @@ impl Profile {
         Some(self.column(column)?.types.present())
     }
 
-    /// The counted categories; if not all were counted, examples of others.
+    /// Returns the counted categories and, if not all were counted, examples of others.
     #[expect(
         clippy::type_complexity,
-        reason = "the two are read at once, in one place"
+        reason = "both are read together, in one place"
     )]
     pub(super) fn categories(&self, column: &str) -> Option<(Vec<(&str, u64)>, Option<Vec<&str>>)> {
         let categories = &self.column(column)?.categories;
@@ -107,9 +107,8 @@ impl Profile {
         Ok(())
     }
 
-    /// Merges another part of the same data set. Parts whose rows name their columns (JSON Lines) may
-    /// have
-    /// different columns: a column that a part lacks is missing in its rows.
+    /// Merges another part of the same data set. Parts whose rows contain their columns' names
+    /// (JSON Lines) may have different columns: a column that a part lacks is missing in its rows.
     ///
     /// # Errors
     /// The columns differ.
@@ -173,7 +172,7 @@ pub struct Profiler {
     categories: HashMap<String, Vec<String>>,
     watches: HashMap<String, Watch>,
     columns: Vec<Column>,
-    /// The position of each column in the current source; empty if it is the column's own position.
+    /// The position of each column in the current source; empty if positions are unchanged.
     order: Vec<usize>,
     rows: u64,
     /// Whether more columns may follow.
@@ -184,11 +183,11 @@ pub struct Profiler {
     pending: Batch,
 }
 
-/// Bytes of single rows to collect before they are processed.
+/// Number of bytes of single rows to collect before they are processed.
 const PENDING: usize = 256 * 1024;
 
 impl Profiler {
-    /// A profiler for data that will be compared with a baseline.
+    /// Creates a profiler for data that will be compared with a baseline.
     ///
     /// # Errors
     /// The baseline requests a check that cannot be parsed.
@@ -223,7 +222,7 @@ impl Profiler {
         })
     }
 
-    /// Sets the column names. Every source of a data set has the same, in any order.
+    /// Sets the column names. Every source of a data set has the same names, in any order.
     pub(super) fn columns(&mut self, names: Vec<String>) -> Result<(), String> {
         let mut places = HashMap::with_capacity(names.len());
         for (place, name) in names.iter().enumerate() {
@@ -284,7 +283,7 @@ impl Profiler {
         self.columns(names)
     }
 
-    /// Ends a source: all rows since its begin are in that partition.
+    /// Ends a source: all rows since its beginning are in that partition.
     pub(super) fn end(&mut self, partition: &[(String, Option<String>)]) {
         let rows = self.rows - self.begun;
         let first = self.columns.len() - partition.len();
@@ -302,7 +301,7 @@ impl Profiler {
         self.columns(names)
     }
 
-    /// The name of an unnamed column: the baseline's at that position, or `_cN`.
+    /// Returns the name of an unnamed column: the baseline's at that position, or `_cN`.
     pub(super) fn name_at(&self, index: usize) -> String {
         match self.expected.get(index) {
             Some((name, _)) => name.clone(),
@@ -321,7 +320,7 @@ impl Profiler {
         let order = &self.order;
         let place = |column: usize| order.get(column).copied().unwrap_or(column);
         if parallel {
-            // The columns of a wide table are little work each: several per task.
+            // A column of a wide table is little work, so group several per task.
             let together = columns.len() / 64;
             columns
                 .par_iter_mut()
@@ -335,8 +334,8 @@ impl Profiler {
         }
     }
 
-    /// The columns except the last `without`, each with its position in the source, for a reader that
-    /// adds `rows` values to each of them itself.
+    /// Returns the columns except the last `without`, each with its position in the source, for a
+    /// reader that adds `rows` values to each of them itself.
     pub(super) fn take_columns(
         &mut self,
         rows: u64,
@@ -389,7 +388,7 @@ impl Profiler {
         self.columns.len()
     }
 
-    /// The index of a column. A new column is missing in all earlier rows.
+    /// Returns the index of a column. A new column is missing in all earlier rows.
     pub(super) fn ensure_column(&mut self, name: &str) -> Result<usize, String> {
         self.open = true;
         if let Some(index) = self.columns.iter().position(|column| column.name == name) {
@@ -408,7 +407,7 @@ impl Profiler {
     /// Returns the profile of everything that was read.
     ///
     /// # Errors
-    /// There are no rows.
+    /// The data has no rows.
     pub fn finish(mut self) -> Result<Profile, DataError> {
         self.flush();
         if self.rows == 0 {

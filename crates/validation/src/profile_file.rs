@@ -1,8 +1,9 @@
 //! The file of a mergeable profile (`mlops validate --profile-out`).
 //!
-//! JSON: `{"mlops_profile":1,"rows":…,"columns":[…]}`. Numbers that must be preserved bit for bit (the
-//! sketch's items, the moments and the hashes) are little-endian bytes in base64. The format is ours:
-//! AWS's `statistics.json` has no counts of types and no registers, so it cannot be merged.
+//! JSON: `{"mlops_profile":1,"rows":…,"columns":[…]}`. Numbers that must be preserved bit for bit
+//! (the sketch's items, the moments and the hashes) are little-endian bytes in base64. The format
+//! is specific to this program: AWS's `statistics.json` has no counts of types and no registers, so
+//! it cannot be merged.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +26,7 @@ const VERSION: u32 = 1;
 struct File {
     mlops_profile: u32,
     rows: u64,
-    /// Whether rows name their columns (JSON Lines).
+    /// Whether rows contain their columns' names (JSON Lines).
     #[serde(default)]
     open: bool,
     columns: Vec<Stored>,
@@ -85,14 +86,14 @@ impl Profile {
         let file: File = serde_json::from_slice(bytes).map_err(|error| {
             DataError::new(
                 name,
-                format!("not a profile that `mlops validate --profile-out` wrote: {error}"),
+                format!("not a profile written by `mlops validate --profile-out`: {error}"),
             )
         })?;
         if file.mlops_profile != VERSION {
             return Err(DataError::new(
                 name,
                 format!(
-                    "a profile of version {}; this mlops reads version {VERSION}",
+                    "a profile of version {}, but this version of mlops supports {VERSION}",
                     file.mlops_profile
                 ),
             ));

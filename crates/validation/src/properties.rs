@@ -1,5 +1,5 @@
-//! Properties for any data: merged parts equal the whole, the order of rows does not matter, ranks are
-//! within the sketch's error. The data is generated from seeds.
+//! Properties for any data: merged parts equal the whole, the order of rows does not matter, and
+//! ranks are within the sketch's error. The data is generated from seeds.
 
 use std::fmt::Write as _;
 

@@ -1,9 +1,8 @@
 //! The files of model quality: metrics of predictions compared with the ground truth, and their
 //! limits.
 //!
-//! The shapes follow the developer guide. Nothing here computes the metrics yet; reports of model
-//! quality
-//! use these types. Unknown members are kept.
+//! The shapes follow the developer guide. The metrics are not computed yet; reports of model
+//! quality use these types. Unknown members are kept.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,7 +10,7 @@ use serde_json::{Map, Value};
 use super::lenient;
 use super::statistics::Dataset;
 
-/// The kind of a model, by the prefix of its files' members.
+/// The type of a model, by the prefix of its files' members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Problem {
     /// `regression_…`
@@ -50,7 +49,7 @@ pub struct Metric {
     /// The metric.
     #[serde(deserialize_with = "lenient::number")]
     pub value: f64,
-    /// Over five samples of 80 %; not a number below 200 rows (`"NaN"`).
+    /// Over five samples of 80 %; not a number for fewer than 200 rows (`"NaN"`).
     #[serde(
         default = "unknown",
         deserialize_with = "lenient::number",
@@ -81,7 +80,7 @@ impl QualityStatistics {
         .find_map(|(problem, metrics)| Some((problem, metrics.as_ref()?)))
     }
 
-    /// One metric that is a number (not a matrix or a curve).
+    /// Returns one metric that is a number (not a matrix or a curve).
     pub fn metric(&self, name: &str) -> Option<Metric> {
         let (_, metrics) = self.metrics()?;
         serde_json::from_value(metrics.get(name)?.clone()).ok()
@@ -110,7 +109,7 @@ pub struct QualityConstraints {
 pub struct QualityConstraint {
     /// The threshold of a violation.
     pub threshold: f64,
-    /// Which side of the threshold is a violation.
+    /// The side of the threshold that is a violation.
     pub comparison_operator: ComparisonOperator,
     /// Unknown members (`additional_properties`), kept.
     #[serde(flatten)]
@@ -120,9 +119,9 @@ pub struct QualityConstraint {
 /// When a metric is a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ComparisonOperator {
-    /// When it is less than the threshold.
+    /// If it is less than the threshold.
     LessThanThreshold,
-    /// When it is greater than the threshold.
+    /// If it is greater than the threshold.
     GreaterThanThreshold,
 }
 

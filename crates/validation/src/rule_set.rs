@@ -1,21 +1,22 @@
-//! Which set of rules holds, and where constraints.json says it.
+//! Rule sets, and where constraints.json stores the selection.
 
 use serde::{Deserialize, Serialize};
 
-/// The member of `constraints.json` that holds them.
+/// The member of `constraints.json` for opt-in settings.
 pub const KEY: &str = "mlops_constraints";
-/// The member of it that says which rules hold: [`RuleSet`].
+/// The member of [`KEY`] that selects the rules: [`RuleSet`].
 pub const RULES: &str = "rules";
 
-/// Which rules decide where AWS's analyzer is known to do something else than what is best here.
+/// The rules for cases in which AWS's analyzer is known to differ from what we recommend. See
 /// docs/validation.md, "Two sets of rules".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RuleSet {
-    /// What AWS's analyzer does.
+    /// The behavior of AWS's analyzer.
     #[default]
     Aws,
-    /// Drift of columns of few values and of columns whose type changed, whole numbers are
-    /// Fractional, a margin for suggested completeness, the names of missing and new columns.
+    /// Also detects drift of columns with few values and of columns whose type changed, counts
+    /// integers as Fractional, adds a margin to the suggested completeness, and names missing and
+    /// new columns.
     Mlops,
 }

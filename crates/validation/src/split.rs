@@ -12,17 +12,17 @@ use super::batch::Batch;
 /// The result of splitting a block.
 pub(super) struct Split {
     pub(super) rows: usize,
-    /// Bytes of complete rows.
+    /// Number of bytes in complete rows.
     pub(super) taken: usize,
-    /// Newlines in them, including those in quotes.
+    /// Number of newlines in them, including those in quotes.
     pub(super) lines: u64,
     pub(super) quoted: bool,
     pub(super) crlf: bool,
 }
 
-/// Records the ends of cells, 64 bytes at a time. Returns `None` for anything irregular: a quote that
-/// is not at the end of a cell, a carriage return without a newline, bytes that are not UTF-8, a row
-/// of another length, no complete row.
+/// Records the ends of cells, 64 bytes at a time. Returns `None` for anything irregular: a quote
+/// that is not at the end of a cell, a carriage return without a newline, bytes that are not UTF-8,
+/// a row of a different length, no complete row.
 pub(super) fn split(block: &[u8], columns: usize, batch: &mut Batch) -> Option<Split> {
     const STEP: usize = 64;
     let (mut padded, (chunks, tail)) = ([b' '; STEP], block.as_chunks::<STEP>());

@@ -58,7 +58,7 @@ impl Statistics {
 }
 
 impl FeatureStatistics {
-    /// Numbers of present and missing values.
+    /// Returns the numbers of present and missing values.
     pub fn common(&self) -> Option<&Common> {
         self.numerical_statistics
             .as_ref()
@@ -66,8 +66,8 @@ impl FeatureStatistics {
             .or_else(|| self.string_statistics.as_ref().map(|text| &text.common))
     }
 
-    /// The categories, without Deequ's `NullValue` for missing values; empty if the column has too
-    /// many.
+    /// Returns the categories, without Deequ's `NullValue` for missing values; empty if the column
+    /// has too many.
     pub fn categories(&self) -> Vec<&Category> {
         let Some(text) = &self.string_statistics else {
             return Vec::new();
@@ -112,7 +112,7 @@ impl FeatureStatistics {
         }
     }
 
-    /// Whether the numeric distribution is approximate, because its sketch was compacted.
+    /// Returns whether the numeric distribution is approximate, because its sketch was compacted.
     pub fn is_compacted(&self) -> bool {
         self.kll()
             .and_then(|kll| kll.sketch.as_ref())

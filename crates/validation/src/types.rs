@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::rule_set::RuleSet;
 
-/// A column's type, as AWS's files spell it.
+/// A column's type, as written in AWS's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InferredType {
     /// Integers.
     Integral,
     /// Numbers.
     Fractional,
-    /// Text; Deequ's Boolean too, which Model Monitor does not have.
+    /// Text; also Deequ's Boolean, which Model Monitor does not have.
     #[serde(alias = "Boolean")]
     String,
     /// No values.
@@ -97,8 +97,8 @@ impl TypeCounts {
         }
     }
 
-    /// How many of the present values have a type; any value is a String. Integers are not Fractional
-    /// for AWS's analyzer, but are with [`RuleSet::Mlops`].
+    /// Returns how many of the present values have a type; any value is a String. Integers do not
+    /// count as Fractional in AWS's analyzer, but do with [`RuleSet::Mlops`].
     pub fn matching(&self, expected: InferredType, rules: RuleSet) -> u64 {
         match (expected, rules) {
             (InferredType::Integral, _) => self.integral,

@@ -1,5 +1,5 @@
 //! `constraint_violations.json` in all four shapes: data quality, model quality, bias drift and
-//! attribution drift. The members that are present tell them apart.
+//! attribution drift. The present members distinguish them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,7 +50,7 @@ impl Violation {
         }
     }
 
-    /// The subject of the violation: the column, the facet with its metric, or the metric.
+    /// Returns the subject of the violation: the column, the facet with its metric, or the metric.
     pub fn subject(&self) -> String {
         let parts = [
             &self.feature_name,

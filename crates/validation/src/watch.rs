@@ -1,4 +1,4 @@
-//! What the opt-in checks need from a pass over a column's values: how many match a regular
+//! Counts that the opt-in checks need from a pass over a column's values: how many match a regular
 //! expression, and the newest time.
 
 use std::collections::HashMap;
@@ -67,7 +67,7 @@ impl TryFrom<Record> for Watch {
 }
 
 impl Watch {
-    /// The counts that a column's checks need; `None` if they need none.
+    /// Returns the counts that a column's checks need; `None` if they need none.
     pub fn new(checks: &FeatureChecks) -> Option<Self> {
         checks.needs_values().then(|| Self {
             pattern: checks
@@ -97,7 +97,7 @@ impl Watch {
     /// Merges the counts of another part of the same column.
     ///
     /// # Errors
-    /// The other part was counted for other checks.
+    /// The other part was counted for different checks.
     pub fn merge(&mut self, other: &Self) -> Result<(), String> {
         let mine = self.pattern.as_ref().map(|(regex, _)| regex.as_str());
         let theirs = other.pattern.as_ref().map(|(regex, _)| regex.as_str());
@@ -128,10 +128,10 @@ impl Watch {
     }
 }
 
-/// What the opt-in checks of a baseline need counted, by column.
+/// What the opt-in checks of a baseline need to count, by column.
 ///
 /// # Errors
-/// A check that cannot be parsed.
+/// A check cannot be parsed.
 pub fn watches(baseline: Option<&Baseline>) -> Result<HashMap<String, Watch>, String> {
     let Some(baseline) = baseline else {
         return Ok(HashMap::new());
@@ -183,7 +183,8 @@ fn time(text: &str) -> Option<Timestamp> {
     }))
 }
 
-/// A date whose year does not have four digits, as Spark writes it: the end or the beginning of time.
+/// A date whose year does not have four digits, as written by Spark: the end or the beginning of
+/// time.
 fn beyond(text: &str) -> Option<Timestamp> {
     let (end, rest) = match text.strip_prefix('+') {
         Some(rest) => (Timestamp::MAX, rest),

@@ -4,12 +4,13 @@ use serde_json::{Map, Value};
 
 use super::{Limits, Shape, Table};
 
-/// How a request writes numbers and booleans.
+/// How a request encodes numbers and booleans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scalars {
     /// As JSON numbers and booleans.
     Json,
-    /// As text, because forms have nothing else; empty text is also an empty list or structure.
+    /// As text, because forms have no other types; empty text can also represent an empty list or
+    /// structure.
     Text,
 }
 
@@ -46,11 +47,11 @@ pub enum Fault {
         /// The constraint.
         constraint: String,
     },
-    /// A function call whose value cannot be used there; the complete message.
+    /// A function call whose value cannot be used here; contains the complete message.
     Call(String),
 }
 
-/// Judges an object where the shape has a scalar of type `wanted`: `None` if it is not a function
+/// Checks an object in place of a scalar of type `wanted`: returns `None` if it is not a function
 /// call, otherwise whether its value can be used.
 pub type Calls<'a> = dyn Fn(&Map<String, Value>, &'static str) -> Option<Result<(), String>> + 'a;
 
@@ -58,9 +59,9 @@ pub type Calls<'a> = dyn Fn(&Map<String, Value>, &'static str) -> Option<Result<
 pub struct Check<'a> {
     /// The shapes.
     pub table: &'a Table,
-    /// How the value writes numbers and booleans.
+    /// How the value encodes numbers and booleans.
     pub scalars: Scalars,
-    /// Whether to check required members, lengths, ranges, patterns and enumerations too.
+    /// Whether to check required members, lengths, ranges, patterns and enumerations, too.
     pub limits: bool,
     /// Accepts expressions of a pipeline definition in place of scalars.
     pub calls: Option<&'a Calls<'a>>,
@@ -113,7 +114,7 @@ impl Check<'_> {
                 }
             }
             (Shape::Structure(_) | Shape::List { .. } | Shape::Map { .. }, _) if empty => {}
-            // A form cannot distinguish a map from a list of entries; the handler reads either.
+            // A form cannot distinguish a map from a list of entries; the handler accepts either.
             (Shape::Map { .. }, Value::Array(_)) if text => {}
             (Shape::Structure(_) | Shape::List { .. } | Shape::Map { .. }, _) => {
                 push(found, path, mismatch(shape, value));
@@ -295,7 +296,7 @@ impl Shape {
     }
 }
 
-/// Maximum characters of a value in a message.
+/// Maximum length of a value in a message, in characters.
 const SHOWN: usize = 200;
 
 fn limit(value: &Value, constraint: String) -> Fault {
@@ -383,7 +384,7 @@ mod tests {
         assert_eq!(found("CreateProcessingJob", &processing()), []);
     }
 
-    /// Issue 8, 4.1: values that are not text where text is required are found, wherever they are.
+    /// Issue 8, 4.1: values that are not text where text is required are found at any depth.
     #[test]
     fn issue_8_4_1_values_of_the_wrong_type_are_found_in_lists_maps_and_structures() {
         for (pointer, value, path, wanted, kind) in [

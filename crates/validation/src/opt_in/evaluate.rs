@@ -31,7 +31,7 @@ pub(in super::super) struct Column<'a> {
 /// Checks the number of rows.
 ///
 /// # Errors
-/// The check compares with the baseline's rows, and the baseline has no statistics.
+/// The check compares with the baseline's rows, but the baseline has no statistics.
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
 pub(in super::super) fn row_count(
     checks: &DatasetChecks,
@@ -72,8 +72,8 @@ pub(in super::super) fn row_count(
 /// Returns every violation of a column's opt-in checks.
 ///
 /// # Errors
-/// A distance that the column itself requests cannot be measured; or the profile has not counted what
-/// a check needs.
+/// A distance that the column itself requests cannot be measured, or the profile has not counted
+/// what a check needs.
 pub(in super::super) fn feature(
     checks: &FeatureChecks,
     column: &Column,
@@ -95,7 +95,7 @@ pub(in super::super) fn feature(
     }
     let uncounted = |check: &str| {
         format!(
-            "{KEY} of `{name}`: the profile has not counted what {check} needs: make it with \
+            "{KEY} of `{name}`: the profile has not counted what {check} needs: create it with \
              these constraints"
         )
     };
@@ -126,7 +126,7 @@ fn drift(checks: &FeatureChecks, column: &Column) -> Result<Vec<(&'static str, S
                 &column.now.name,
                 match column.before {
                     None => "the baseline has no statistics of it (--statistics)",
-                    Some(_) => "one side has no distribution that it could be measured from",
+                    Some(_) => "one side has no distribution to measure it from",
                 },
             );
             Err(format!("{KEY} of `{name}`: {check}: {why}"))
@@ -193,7 +193,7 @@ fn drift(checks: &FeatureChecks, column: &Column) -> Result<Vec<(&'static str, S
     Ok(found)
 }
 
-/// An estimate is a violation only if it is one after three standard errors are added.
+/// An estimate is a violation only if it remains one after adding three standard errors.
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 do not occur")]
 fn uniqueness(
     wanted: f64,
@@ -321,7 +321,7 @@ mod tests {
         })
     }
 
-    /// The violations of `data` when the baseline of [`good`] has these opt-in checks.
+    /// Returns the violations of `data` for the baseline of [`good`] with these opt-in checks.
     fn violations(
         top: &Value,
         features: &Value,
@@ -451,7 +451,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused_before_the_data_is_read() {
         let error = violations(&json!({"psy": {}}), &json!({}), "").unwrap_err();
-        assert!(error.contains("there is no check `psy`"), "{error}");
+        assert!(error.contains("no check `psy`"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Footers that the `parquet` crate refuses and every other reader accepts.
+//! Repairs footers that the `parquet` crate rejects but every other reader accepts.
 //!
 //! The crate checks the element types of Thrift's lists and assumes the types of members. Older
 //! writers
@@ -27,7 +27,7 @@ enum Kind {
     I16,
     I32,
     I64,
-    /// An offset in the file; 0 is none.
+    /// An offset in the file; 0 means none.
     Place,
     Binary,
     List(&'static Kind),
@@ -115,13 +115,14 @@ fn bytes(file: &Shared) -> Option<bytes::Bytes> {
     file.get_bytes(start, length as usize).ok()
 }
 
-/// Parses a footer whose members have other types than the format requires; `None` if that fails too.
+/// Parses a footer whose members have different types than the format requires; `None` if that
+/// fails, too.
 pub(super) fn lenient(file: &Shared) -> Option<ParquetMetaData> {
     let written = rewritten(&bytes(file)?)?;
     ParquetMetaDataReader::decode_metadata(&written).ok()
 }
 
-/// Whether columns are encrypted although the footer is not.
+/// Returns whether columns are encrypted although the footer is not.
 pub(super) fn has_encrypted_columns(file: &Shared) -> bool {
     const ALGORITHM: &[(i16, Kind)] = &[(8, Kind::Any)];
     let found = bytes(file).and_then(|bytes| {
@@ -138,7 +139,7 @@ fn rewritten(footer: &[u8]) -> Option<Vec<u8>> {
     Some(written)
 }
 
-/// A reader of Thrift's compact protocol. `None`: truncated or not Thrift.
+/// A reader of Thrift's compact protocol. `None` means truncated or not Thrift.
 struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -174,7 +175,7 @@ impl Kind {
         }
     }
 
-    /// The type to write if `found` can be read as this kind.
+    /// Returns the type to write if `found` can be read as this kind.
     fn fits(&self, found: u8) -> Option<u8> {
         let written = self.written().unwrap_or(found);
         let fits = match self {
@@ -217,7 +218,7 @@ impl<'a> Input<'a> {
         None
     }
 
-    /// Reads the head of a list: number and type of its elements.
+    /// Reads the header of a list: number and type of its elements.
     fn list(&mut self) -> Option<(u64, u8)> {
         let head = self.byte()?;
         let count = match head >> 4 {
@@ -377,8 +378,8 @@ mod tests {
     /// Rewriting a footer of ours preserves it, and every truncated one is refused.
     #[test]
     fn what_is_no_footer_is_refused() {
-        // FileMetaData { 1: version, 2: [SchemaElement { 4: "a" }], 3: 7 rows }, with the list and the
-        // numbers in other widths than the format's, and an unknown member.
+        // FileMetaData { 1: version, 2: [SchemaElement { 4: "a" }], 3: 7 rows }, with the list and
+        // the numbers in different widths than the format's, and an unknown member.
         let footer =
             b"\x16\x02\x19\x1c\x48\x01a\x00\x15\x0e\x57\x00\x00\x00\x00\x00\x00\x00\x00\x00";
         let written = rewritten(footer).unwrap();
@@ -393,7 +394,8 @@ mod tests {
             rewritten(b"\x19\xfc\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
             None
         );
-        // A list of structures in place of a number is dropped; an empty list without a type is kept.
+        // A list of structures in place of a number is dropped; an empty list without a type is
+        // kept.
         assert_eq!(rewritten(b"\x19\x1c\x00\x00").unwrap(), b"\x00");
         assert_eq!(rewritten(b"\x49\x00\x00").unwrap(), b"\x49\xfc\x00\x00");
     }

@@ -1,4 +1,4 @@
-//! Dates and times of Parquet: compared exactly, and formatted as Spark's cast to text does, over the
+//! Dates and times of Parquet: compared exactly, and formatted like Spark's cast to text, over the
 //! whole range of every unit.
 
 use super::super::{hash, number};

@@ -1,14 +1,16 @@
-//! The container contract of SageMaker Model Monitor's analyzer, so that this binary runs in place of
-//! AWS's analyzer image: the environment describes the analysis, files receive its results.
+//! Implements the container contract of SageMaker Model Monitor's analyzer, so that this binary can
+//! replace AWS's analyzer image: the environment describes the analysis, and files receive its
+//! results.
 //!
-//! Read: the environment (or the `Environment` map of `/opt/ml/config/processingjobconfig.json`),
-//! the data below `dataset_source`, the baseline's files. Written: `statistics.json`,
-//! `constraints.json` and `constraint_violations.json` into `output_path`, one sentence into
+//! Input: the environment (or the `Environment` map of `/opt/ml/config/processingjobconfig.json`),
+//! the data below `dataset_source`, and the baseline's files. Output: `statistics.json`,
+//! `constraints.json` and `constraint_violations.json` in `output_path`, one sentence in
 //! `/opt/ml/output/message` (SageMaker's `ExitMessage`), and CloudWatch metrics as JSON Lines where
-//! the monitoring platform collects them. Violations are a result: the exit code stays 0.
+//! the monitoring platform collects them. Violations are a result, not a failure: the exit code is
+//! 0.
 //!
 //! Sources: "Container Contract Inputs", "… Outputs" and "CloudWatch Metrics for Bring Your Own
-//! Containers" of the SageMaker developer guide; names of variables from the SageMaker Python SDK.
+//! Containers" in the SageMaker developer guide; names of variables from the SageMaker Python SDK.
 //! On a host without /opt/ml, `SAGEMAKER_BASE_DIR` replaces it.
 
 use std::collections::BTreeMap;
@@ -32,7 +34,7 @@ const BASE: &str = "/opt/ml";
 /// The sentence that becomes the job's `ExitMessage`.
 const MESSAGE: &str = "output/message";
 
-/// Maximum characters of the message that SageMaker keeps.
+/// Maximum length of the message in characters; SageMaker truncates longer ones.
 const MESSAGE_LENGTH: usize = 1024;
 
 /// The result of an analysis, and the files that it wrote.
@@ -44,15 +46,16 @@ pub struct Analysis {
     pub columns: usize,
     /// Number of violations; `None` if a baseline was suggested.
     pub violations: Option<usize>,
-    /// What was written.
+    /// The files that were written.
     pub files: Vec<PathBuf>,
 }
 
-/// Runs the job that `environment` describes, and writes its message. `now` is the time of metrics
-/// without a window.
+/// Runs the job that `environment` describes, and writes its message. `now` is the timestamp for
+/// metrics if the job has no time window.
 ///
 /// # Errors
-/// What cannot be parsed, read, checked or written. The message contains the same text.
+/// Invalid configuration, or data that cannot be read, parsed, checked or written. The message file
+/// contains the same text.
 pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Result<Analysis> {
     let base = environment
         .get("SAGEMAKER_BASE_DIR")
@@ -64,7 +67,7 @@ pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Resu
     };
     let told = write_message(&base.join(MESSAGE), &text);
     match result {
-        // The analysis itself failed; report that, even if the message cannot be written.
+        // The analysis failed; report that even if the message cannot be written.
         Err(error) => Err(error),
         Ok(analysis) => told.map(|()| analysis),
     }
@@ -88,7 +91,7 @@ fn analyse(job: &AnalyzerJob, now: jiff::Timestamp) -> Result<Analysis> {
     let violations = baseline
         .as_ref()
         .map(|baseline| {
-            // Checks of age use the window's end as the current time.
+            // Checks of age use the end of the window as the current time.
             let clock = job.window.until.unwrap_or(now);
             validation::check(&profile, &statistics, baseline, clock)
         })
@@ -119,7 +122,7 @@ fn analyse(job: &AnalyzerJob, now: jiff::Timestamp) -> Result<Analysis> {
     })
 }
 
-/// The sentence of AWS's analyzer, by which a monitoring schedule distinguishes
+/// The message of AWS's analyzer, by which a monitoring schedule distinguishes
 /// `CompletedWithViolations` from `Completed`.
 fn message(violations: usize) -> String {
     if violations == 0 {
@@ -137,11 +140,11 @@ fn write_message(path: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A path of the contract on this machine.
+/// Maps a path of the contract to a path on this machine.
 fn located(base: &Path, path: &str) -> Result<PathBuf> {
     let given = Path::new(path);
     if !given.is_absolute() {
-        bail!("`{path}` is no absolute path");
+        bail!("`{path}` is not an absolute path");
     }
     Ok(match given.strip_prefix(BASE) {
         Ok(rest) => base.join(rest),

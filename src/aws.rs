@@ -1,5 +1,5 @@
-//! The shared AWS clients, created once from one `SdkConfig`; one file per service for calls that are
-//! paged, polled or used twice.
+//! The shared AWS clients, created once from one `SdkConfig`. Each service with paged, polled or
+//! shared calls has a file.
 
 use anyhow::Result;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -61,7 +61,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// The same clients, which add this flag to the command lines that they suggest.
+    /// Returns the same clients with a flag to add to suggested command lines.
     #[must_use]
     pub fn suggesting(mut self, flag: &'static str) -> Self {
         self.flag = flag;
@@ -73,8 +73,8 @@ impl Clients {
         format!("mlops{} {rest}", self.flag)
     }
 
-    /// Refuses (exit 4) a project of a local cloud when the clients use AWS. A custom endpoint may be
-    /// a local cloud too.
+    /// Fails (exit 4) if the project belongs to a local cloud but the clients use AWS. A custom
+    /// endpoint may be a local cloud too.
     pub fn require_cloud_of(&self, project: &Project) -> Result<()> {
         if project.file.account != LOCAL_ACCOUNT || self.local || self.endpoint_url().is_some() {
             return Ok(());
@@ -82,14 +82,14 @@ impl Clients {
         Err(Failure::new(
             Exit::Credentials,
             format!(
-                "{} was made on a local cloud (account {LOCAL_ACCOUNT}), but this command would go \
-                 to AWS",
+                "{} was created on a local cloud (account {LOCAL_ACCOUNT}), but this command would use \
+                 AWS",
                 project.file.name
             ),
         ))
         .hint(
-            "pass --local, or write `local = true` into mlops.toml, before its first section; \
-             --local=false, --profile and MLOPS_LOCAL=0 come before that",
+            "pass --local, or add `local = true` at the top of mlops.toml; \
+             --local=false, --profile and MLOPS_LOCAL=0 override it",
         )
         .hint(
             "to move the project to AWS, remove `local = true` and change account and region in \
@@ -127,7 +127,7 @@ impl Clients {
     }
 
     /// Clients of the local cloud at an endpoint, with its dummy credentials. The user's own
-    /// credentials are not even read.
+    /// credentials are never read.
     pub fn of_endpoint(
         endpoint: &str,
         access_key: &str,
@@ -184,10 +184,10 @@ impl Clients {
                     .get_caller_identity()
                     .send()
                     .await
-                    .aws("cannot tell which account these credentials belong to")?;
-                identity.account.ok_or_else(|| {
-                    Failure::new(Exit::Credentials, "STS did not say which account this is")
-                })
+                    .aws("cannot determine the account of these credentials")?;
+                identity
+                    .account
+                    .ok_or_else(|| Failure::new(Exit::Credentials, "STS returned no account"))
             })
             .await
             .map(String::as_str)

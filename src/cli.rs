@@ -1,4 +1,4 @@
-//! The command tree and the one dispatch.
+//! The command tree and its dispatcher.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,15 +19,15 @@ mod spelling;
 
 pub use complete::{complete as respond_to_completion, script as completion_script};
 
-/// Build, train, promote and watch machine-learning models on AWS
+/// Build, train, promote and monitor machine-learning models on AWS
 ///
-/// `mlops` puts the AWS MLOps reference architecture into an account and runs the daily work on
-/// it. With --local every command does the same against a local cloud that really runs the jobs:
-/// no AWS account, no Docker. `mlops demo` shows the whole story.
+/// `mlops` deploys an MLOps reference architecture to your AWS account and runs the daily work on
+/// it. With --local, every command does the same on a local cloud that runs the jobs
+/// for real, without an AWS account or Docker. Run `mlops demo` to see the whole workflow.
 #[derive(Debug, Parser)]
 #[command(name = "mlops", version, max_term_width = 80)]
 pub struct Cli {
-    /// The flags that every command has.
+    /// Flags that every command accepts.
     #[command(flatten)]
     pub global: GlobalArgs,
     #[command(subcommand)]
@@ -61,32 +61,32 @@ enum Command {
     Models(commands::models::ModelsCommand),
     Completions(commands::completions::CompletionsArgs),
     Version(commands::version::VersionArgs),
-    /// Print the command reference in Markdown
+    /// Print the command reference as Markdown
     #[command(hide = true)]
     MarkdownHelp,
-    /// Analyse data as the container of a Model Monitor job
+    /// Analyze data as the container of a Model Monitor job
     #[command(hide = true)]
     Analyze,
-    /// Enter a job's namespaces and become its program
+    /// Enter a job's namespaces and execute its program
     #[cfg(feature = "local")]
     #[command(hide = true)]
     JobProcess {
-        /// What the local cloud passes
+        /// Arguments passed by the local cloud
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
 }
 
-/// The tree of commands, with help, other spellings and completions.
+/// Returns the command tree with help, aliases and completions.
 pub fn command() -> clap::Command {
     complete::apply(spelling::apply(help::apply(Cli::command())))
 }
 
 impl Cli {
-    /// Parses a command line, whose first word is the program.
+    /// Parses a command line; its first word is the program's name.
     ///
     /// # Errors
-    /// It is wrong, or asks for help or the version.
+    /// The command line is invalid, or requests help or the version.
     pub fn read<W: Into<OsString>>(
         words: impl IntoIterator<Item = W>,
     ) -> Result<Self, clap::Error> {
@@ -98,7 +98,7 @@ impl Cli {
             .map_err(|error| hidden::left_out(error, &command))
     }
 
-    /// Runs what needs a process with one thread; `None` for every other command.
+    /// Runs commands that need a single-threaded process; returns `None` for every other command.
     pub fn run_single_threaded(&self) -> Option<ExitCode> {
         match &self.command {
             #[cfg(feature = "local")]
@@ -168,12 +168,12 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Waits for Ctrl-C and returns the notes to print. Reads them here, because they are removed when the
-/// command is dropped.
+/// Waits for Ctrl-C and returns the notes to print. The notes are read here because dropping the
+/// command removes them.
 pub async fn interrupted(interrupts: &Interrupts) -> Vec<String> {
     match tokio::signal::ctrl_c().await {
         Ok(()) => interrupts.notes(),
-        // Without the handler Ctrl-C ends the process itself.
+        // Without the handler, Ctrl-C terminates the process directly.
         Err(_) => std::future::pending().await,
     }
 }

@@ -1,8 +1,8 @@
 //! The configuration of a command: `mlops.toml` < environment < flags.
 //!
-//! The only reader of the environment. `mlops.toml` describes the project; it never contains a
-//! profile, an endpoint or credentials, so a cloned repository cannot redirect a command.
-//! docs/config.md lists every key and variable.
+//! The only module that reads the environment. `mlops.toml` describes the project; it never
+//! contains a profile, an endpoint or credentials, so a cloned repository cannot redirect a
+//! command. docs/config.md lists every key and variable.
 
 use std::env;
 use std::path::{Component, Path, PathBuf};
@@ -46,17 +46,17 @@ pub const FILE: &str = "mlops.toml";
 /// The account of every local cloud; AWS has no such account.
 pub const LOCAL_ACCOUNT: &str = "000000000000";
 
-/// `mlops.toml` as it is written.
+/// The contents of `mlops.toml`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectFile {
-    /// The project: the prefix of everything it owns.
+    /// The project's name: the prefix of all its resources.
     pub name: ProjectName,
-    /// The account it lives in; a changing command refuses any other.
+    /// The account it belongs to; commands that change something refuse any other.
     pub account: String,
-    /// The region it lives in.
+    /// The region it belongs to.
     pub region: String,
-    /// Which branches mean what.
+    /// The roles of branches.
     #[serde(default)]
     pub branches: Branches,
     /// The container image.
@@ -83,7 +83,7 @@ pub struct ProjectFile {
 }
 
 impl ProjectFile {
-    /// What the types do not say: ranges, and paths that stay in the project.
+    /// Checks what the types do not enforce: ranges, and paths that stay inside the project.
     fn check(&self) -> Result<(), String> {
         if self.deploy.capture_percent > 100 {
             return Err("deploy.capture_percent is a share in percent, at most 100".to_owned());
@@ -115,7 +115,7 @@ impl ProjectFile {
     }
 }
 
-/// Whether a path stays in the directory that it is relative to.
+/// Returns whether a path stays below the directory that it is relative to.
 fn is_inside(path: &Path) -> bool {
     path.components()
         .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
@@ -131,12 +131,12 @@ pub struct Project {
 }
 
 impl Project {
-    /// A path of `mlops.toml`, from the project's directory.
+    /// Resolves a path of `mlops.toml`, which is relative to the project's directory.
     pub fn path(&self, relative: &Path) -> PathBuf {
         self.root.join(relative)
     }
 
-    /// The data set that `train` uses.
+    /// Returns the data set that `train` uses.
     #[expect(
         clippy::missing_panics_doc,
         reason = "the rule of one name includes the other's"
@@ -151,11 +151,11 @@ impl Project {
         })
     }
 
-    /// The bytes of a file of the project that `mlops.toml` names, at most `limit`. A repository can put
-    /// anything in its place: a FIFO would never end, and neither would a device.
+    /// Reads a file of the project that `mlops.toml` names, at most `limit` bytes. A repository can
+    /// contain anything at that path; reading a FIFO or a device would never end.
     ///
     /// # Errors
-    /// It is not a file, is larger, or cannot be read.
+    /// The path is not a file, the file is larger, or it cannot be read.
     pub fn read_file(&self, relative: &Path, limit: u64) -> Result<Vec<u8>> {
         let path = self.path(relative);
         let shown = path.display();
@@ -165,7 +165,7 @@ impl Project {
         }
         if found.len() > limit {
             return Err(Failure::usage(format!(
-                "{shown} has {} bytes; {limit} are the most",
+                "{shown} has {} bytes; the limit is {limit}",
                 found.len()
             )));
         }
@@ -181,7 +181,7 @@ impl Project {
             .map_err(|error| toml_problem(&bytes, &error))
             .and_then(|file: ProjectFile| file.check().map(|()| file))
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
-            .hint("docs/config.md lists every key")?;
+            .hint("see docs/config.md for all keys")?;
         Ok(Self {
             root: root.to_owned(),
             file,
@@ -189,7 +189,7 @@ impl Project {
     }
 }
 
-/// When colour is used (`--color`).
+/// When to use color (`--color`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Color {
     /// On a terminal, unless `NO_COLOR` is set
@@ -201,14 +201,14 @@ pub enum Color {
     Never,
 }
 
-/// The flags that every command has.
+/// The flags that every command accepts.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// Use the local cloud: its endpoint and its dummy credentials
+    /// Use the local cloud: its endpoint and dummy credentials
     ///
-    /// Starts one for this project when none runs. A project with `local = true` in mlops.toml uses
-    /// it without the flag; --local=false (or --profile, --endpoint-url) then reaches AWS.
+    /// Starts a local cloud for this project if none is running. If mlops.toml sets `local = true`,
+    /// the flag is implied; --local=false, --profile or --endpoint-url then selects AWS.
     #[arg(
         long,
         global = true,
@@ -218,34 +218,34 @@ pub struct GlobalArgs {
         default_missing_value = "true"
     )]
     pub local: Option<bool>,
-    /// The profile of your AWS configuration
+    /// Use this profile of your AWS configuration
     #[arg(long, global = true, value_name = "NAME")]
     pub profile: Option<String>,
-    /// The AWS region
+    /// Use this AWS region
     #[arg(long, global = true, value_name = "REGION")]
     pub region: Option<String>,
     /// Send every request to this endpoint
     #[arg(long, global = true, value_name = "URL", conflicts_with = "local")]
     pub endpoint_url: Option<String>,
-    /// How the result is printed
+    /// Set the output format
     #[arg(long, short, global = true, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
     /// Print the result and errors only
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Print details of what is done
+    /// Print details about each operation
     #[arg(long, short, global = true, conflicts_with = "quiet")]
     pub verbose: bool,
-    /// Go ahead without asking
+    /// Answer yes to all questions
     #[arg(long, short, global = true)]
     pub yes: bool,
-    /// When to use colour
+    /// When to use color
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: Color,
-    /// Time between two looks at remote work, in seconds
+    /// Seconds between two status checks of remote work
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     pub poll_interval: Option<Duration>,
-    /// Give up waiting for remote work after this many seconds
+    /// Stop waiting for remote work after this many seconds
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     pub timeout: Option<Duration>,
 }
@@ -264,47 +264,47 @@ fn seconds(text: &str) -> Result<Duration, String> {
     reason = "each is a flag of the command line"
 )]
 pub struct Config {
-    /// Use the local cloud.
+    /// Whether to use the local cloud.
     pub local: bool,
-    /// The flag `--local`, where it was given.
+    /// The value of the flag `--local`, if given.
     pub local_flag: Option<bool>,
     /// The AWS profile.
     pub profile: Option<String>,
-    /// The region of flags and environment, which overrides the project's.
+    /// The region from flags and environment, which overrides the project's.
     pub region: Option<String>,
-    /// The endpoint of flags and environment.
+    /// The endpoint from flags and environment.
     pub endpoint_url: Option<String>,
     /// How reports are rendered.
     pub format: Format,
-    /// Say nothing but the result.
+    /// Print only the result.
     pub quiet: bool,
-    /// Say more.
+    /// Print details.
     pub verbose: bool,
-    /// Answer yes.
+    /// Answer yes to all questions.
     pub yes: bool,
-    /// When colour is used.
+    /// When to use color.
     pub color: Color,
     /// Time between two polls of remote work.
     pub poll_interval: Duration,
     /// How long to wait for remote work.
     pub timeout: Duration,
-    /// The directory the command was started in.
+    /// The current directory at start.
     pub directory: PathBuf,
-    /// Where virtual environments and layers of images are kept.
+    /// The directory that caches virtual environments and image layers.
     pub cache: PathBuf,
     /// A fixed time, for tests.
     pub now: Option<jiff::Timestamp>,
-    /// The Python of the host runtime.
+    /// The Python interpreter of the host runtime.
     pub python: Option<PathBuf>,
     /// Whether Spark's own address is set.
     pub spark_local_ip: bool,
-    /// Where Spark is.
+    /// The location of Spark.
     pub spark_home: Option<PathBuf>,
-    /// Where Java is.
+    /// The location of Java.
     pub java_home: Option<PathBuf>,
     /// The directories to search for programs.
     pub search_path: Vec<PathBuf>,
-    /// The files that may hold logins of registries, the first that has one wins.
+    /// Files that may contain registry logins; the first match wins.
     pub registry_logins: Vec<PathBuf>,
 }
 
@@ -332,11 +332,12 @@ impl Config {
                 })
             })
             .transpose()?;
-        let directory = env::current_dir().context("the current directory is gone")?;
+        let directory = env::current_dir().context("the current directory no longer exists")?;
         let local = match (args.local, variable("MLOPS_LOCAL")) {
             (Some(local), _) => local,
             (None, Some(value)) => value != "0",
-            // The project's own setting comes last: any other setting is more explicit.
+            // The project's own setting has the lowest precedence; any other setting is more
+            // explicit.
             (None, None) => {
                 args.profile.is_none()
                     && args.endpoint_url.is_none()
@@ -399,19 +400,19 @@ impl Config {
         })
     }
 
-    /// Whether the commands speak to a cloud on this machine.
+    /// Returns whether commands use a cloud on this machine.
     pub fn is_local(&self) -> bool {
         let on_loopback =
             |endpoint: &String| url::Url::parse(endpoint).is_ok_and(|url| is_loopback(&url));
         self.local || self.endpoint_url.as_ref().is_some_and(on_loopback)
     }
 
-    /// The file with the only certificates to trust, where the user names one.
+    /// The file with the only certificates to trust, if configured.
     pub fn ca_bundle(&self) -> Option<CaBundle> {
         environment::ca_bundle_of(self.profile.as_deref())
     }
 
-    /// Where the logins of registries are.
+    /// The locations of registry logins.
     pub fn registry_credentials(&self) -> Credentials {
         Credentials {
             files: self.registry_logins.clone(),
@@ -419,7 +420,7 @@ impl Config {
         }
     }
 
-    /// The program of that name on PATH.
+    /// Finds a program on PATH.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
         let places = self
             .search_path
@@ -428,7 +429,7 @@ impl Config {
         places.into_iter().find(|program| program.is_file())
     }
 
-    /// The project around the current directory, when there is one.
+    /// Returns the project around the current directory, if any.
     pub fn find_project(&self) -> Result<Option<Project>> {
         self.directory
             .ancestors()
@@ -437,7 +438,7 @@ impl Config {
             .transpose()
     }
 
-    /// The project around the current directory.
+    /// Returns the project around the current directory.
     pub fn project(&self) -> Result<Project> {
         self.find_project()?
             .ok_or_else(|| {
@@ -446,11 +447,11 @@ impl Config {
                     format!("no {FILE} in {} or above it", self.directory.display()),
                 )
             })
-            .hint("run `mlops init` to start a project here, or change into one")
+            .hint("run `mlops init` to create a project here, or change to a project's directory")
     }
 
-    /// The directory of the local cloud's state: `.mlops/local` of the project, or of the
-    /// current directory where there is no project.
+    /// Returns the state directory of the local cloud: `.mlops/local` in the project, or in the
+    /// current directory outside of a project.
     pub fn local_state(&self) -> PathBuf {
         self.directory
             .ancestors()
@@ -460,7 +461,7 @@ impl Config {
     }
 }
 
-/// The format that `MLOPS_OUTPUT` names, or what it has instead of one.
+/// Returns the format that `MLOPS_OUTPUT` selects, or its invalid value.
 #[expect(
     clippy::disallowed_methods,
     reason = "the only reader of the environment"
@@ -474,8 +475,8 @@ fn format_variable() -> Result<Option<Format>, String> {
     }
 }
 
-/// How an error of a command line is written that may not have been parsed: by the last `--output`,
-/// else by `MLOPS_OUTPUT`.
+/// Returns the format for errors of a command line that may be invalid: that of the last
+/// `--output`, else that of `MLOPS_OUTPUT`.
 pub fn error_format(words: impl IntoIterator<Item = std::ffi::OsString>) -> Format {
     let mut words = words.into_iter().filter_map(|word| word.into_string().ok());
     let mut found = None;
@@ -484,7 +485,7 @@ pub fn error_format(words: impl IntoIterator<Item = std::ffi::OsString>) -> Form
             "--output" | "-o" => words.next(),
             _ => match (word.strip_prefix("--output="), word.strip_prefix('-')) {
                 (Some(value), _) => Some(value.to_owned()),
-                // One word may hold several short flags, `-qo json` or `-qojson`.
+                // One word may contain several short flags, such as `-qo json` or `-qojson`.
                 (None, Some(flags)) => {
                     match flags.trim_start_matches(['q', 'v', 'y']).strip_prefix('o') {
                         Some("") => words.next(),
@@ -506,10 +507,10 @@ pub fn error_format(words: impl IntoIterator<Item = std::ffi::OsString>) -> Form
         .unwrap_or_default()
 }
 
-/// The directory of what this user must keep secret and outside of projects and caches:
+/// Returns the directory for this user's secrets, outside of projects and caches:
 /// `$XDG_STATE_HOME/mlops`, or `~/.local/state/mlops`. `None` without a home directory.
 pub fn secret_directory() -> Option<PathBuf> {
-    // A relative path is invalid by the XDG specification, and would be inside the project.
+    // The XDG specification declares relative paths invalid; one would also be inside the project.
     env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)
         .filter(|directory| directory.is_absolute())
@@ -518,7 +519,7 @@ pub fn secret_directory() -> Option<PathBuf> {
         .map(|directory| directory.join("mlops"))
 }
 
-/// Where a Lambda function asks for events: `HOST:PORT`.
+/// The address of the Lambda Runtime API: `HOST:PORT`.
 #[expect(
     clippy::disallowed_methods,
     reason = "the only reader of the environment"
@@ -584,7 +585,7 @@ mod tests {
         let error = local("[local]\nruntim = \"host\"\n").unwrap_err();
         assert!(error.to_string().contains("runtime"), "{error}");
 
-        // What `mlops config show` prints can be read again.
+        // The output of `mlops config show` can be parsed again.
         let shown = toml::to_string(&parse(&format!("{MINIMAL}local = true\n")).unwrap()).unwrap();
         assert!(toml::from_str::<ProjectFile>(&shown).unwrap().local.enabled);
     }

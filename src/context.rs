@@ -1,4 +1,4 @@
-//! What a command is given.
+//! The context of a command.
 
 #[cfg(feature = "local")]
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::prompt::Prompt;
 
-/// Everything a command needs; what costs something is made on first use.
+/// Everything a command needs; expensive parts are created on first use.
 #[derive(Debug)]
 pub struct Context {
     /// Flags and environment, merged.
@@ -31,7 +31,7 @@ pub struct Context {
     pub progress: Progress,
     /// Questions.
     pub prompt: Prompt,
-    /// The loop that waits.
+    /// The loop that polls remote work.
     pub waiter: Waiter,
     clients: OnceCell<Clients>,
     network: OnceCell<Network>,
@@ -43,14 +43,14 @@ pub struct Context {
 pub struct Interrupts(Arc<Mutex<Vec<String>>>);
 
 impl Interrupts {
-    /// The notes that are current.
+    /// The current notes.
     pub fn notes(&self) -> Vec<String> {
         self.0.lock().map(|notes| notes.clone()).unwrap_or_default()
     }
 }
 
 impl Context {
-    /// A context for one command.
+    /// Creates the context of one command.
     pub fn new(config: Config, interrupts: Interrupts) -> Self {
         Self {
             output: Output::new(config.format),
@@ -67,12 +67,13 @@ impl Context {
         }
     }
 
-    /// The project around the current directory.
+    /// Returns the project around the current directory.
     pub fn project(&self) -> Result<Project> {
         self.config.project()
     }
 
-    /// The AWS clients, made once. With `--local` the local cloud is found or started first.
+    /// Returns the AWS clients, created once. With `--local`, finds or starts the local cloud
+    /// first.
     pub async fn aws(&self) -> Result<&Clients> {
         self.clients
             .get_or_try_init(|| async {
@@ -99,7 +100,7 @@ impl Context {
             .await
     }
 
-    /// The certificates and proxies of every connection to another machine.
+    /// Returns the certificates and proxies for every connection to another machine.
     pub async fn network(&self) -> Result<&Network> {
         self.network
             .get_or_try_init(|| async { Network::new(self.config.ca_bundle()) })
@@ -132,18 +133,18 @@ impl Context {
     )]
     async fn local_clients(&self, _region: Option<&str>) -> Result<Clients> {
         Err(Failure::usage("this build of mlops has no local cloud"))
-            .hint("build it with the cargo feature `local`")
+            .hint("build mlops with the cargo feature `local`")
     }
 
-    /// The AWS clients, for a command that reads what `project` owns.
+    /// Returns the AWS clients, for a command that reads resources of `project`.
     pub async fn aws_of(&self, project: &Project) -> Result<&Clients> {
         let clients = self.aws().await?;
         clients.require_cloud_of(project)?;
         Ok(clients)
     }
 
-    /// The AWS clients, after checking that they reach the account and region of `project`. Commands
-    /// that change something get them here (exit 4 for the wrong account).
+    /// Returns the AWS clients, after checking that they use the account and region of `project`.
+    /// Commands that change something must use this (exit 4 for the wrong account).
     pub async fn aws_for(&self, project: &Project) -> Result<&Clients> {
         let clients = self.aws_of(project).await?;
         let account = clients.account().await?;
@@ -158,16 +159,16 @@ impl Context {
             .hint(if self.config.local && self.config.remembers_local() {
                 "pass --local=false, or correct `account` in mlops.toml"
             } else if self.config.local {
-                "leave out --local, or correct `account` in mlops.toml"
+                "omit --local, or correct `account` in mlops.toml"
             } else {
-                "choose another --profile, or correct `account` in mlops.toml"
+                "pass a different --profile, or correct `account` in mlops.toml"
             });
         }
         if clients.region() != project.file.region {
             return Err(Failure::new(
                 Exit::Credentials,
                 format!(
-                    "the region is {}, but {} lives in {}",
+                    "the region is {}, but {} belongs to {}",
                     clients.region(),
                     project.file.name,
                     project.file.region
@@ -178,8 +179,8 @@ impl Context {
         Ok(clients)
     }
 
-    /// The account's image registry. Its token is requested once, and renewed only when it is old or
-    /// refused.
+    /// Returns the account's image registry. Its token is requested once, and renewed only when it
+    /// is old or rejected.
     pub async fn registry(&self, clients: &Clients) -> Result<Registry> {
         let login = aws::ecr::login(clients).await?;
         let (first, clients) = (Mutex::new(Some(login.basic)), clients.clone());
@@ -194,7 +195,7 @@ impl Context {
             });
             basic
         };
-        // The local cloud's registry speaks no TLS.
+        // The local cloud's registry does not support TLS.
         let direct = Network::default();
         let network = if self.config.local {
             &direct
@@ -204,18 +205,19 @@ impl Context {
         Registry::new(&login.endpoint, Login::Renewed(Arc::new(renew)), network)
     }
 
-    /// A command line to suggest: `mlops REST`, with `--local` when it needs that to reach the cloud
-    /// that this command reached.
+    /// Returns a command line to suggest: `mlops REST`, with `--local` if that is needed to reach
+    /// the current cloud.
     pub fn command(&self, rest: &str) -> String {
         self.config.command(rest)
     }
 
-    /// The current time, or the fixed one of a test.
+    /// Returns the current time, or the fixed time of a test.
     pub fn now(&self) -> jiff::Timestamp {
         self.config.now.unwrap_or_else(jiff::Timestamp::now)
     }
 
-    /// While the guard lives, Ctrl-C prints `note` ("the run is still running; `mlops runs show X`").
+    /// Until the guard is dropped, Ctrl-C prints `note` ("the run is still running; `mlops runs
+    /// show X`").
     pub fn on_interrupt(&self, note: impl Into<String>) -> InterruptNote {
         let note = note.into();
         if let Ok(mut notes) = self.interrupts.0.lock() {

@@ -1,4 +1,5 @@
-//! Runs git as a subprocess: the contents of a branch, and whether the working tree differs from it.
+//! Runs git as a subprocess: reads the contents of branches, and compares the working tree with
+//! them.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,14 +14,14 @@ use mlops_core::names::BranchName;
 pub const REMOTE: &str = "codecommit";
 
 /// A directory inside a git working tree. Paths are relative to this directory, which need not be
-/// the top of the repository: a project may be a folder of a larger one.
+/// the top of the repository: a project can be a folder in a larger one.
 #[derive(Debug, Clone)]
 pub struct Repository {
     directory: PathBuf,
 }
 
 impl Repository {
-    /// The repository around `directory`; an error (exit 2) when there is none.
+    /// Returns the repository around `directory`; an error (exit 2) if there is none.
     pub fn discover(directory: &Path) -> Result<Self> {
         Self::find(directory)?
             .ok_or_else(|| {
@@ -29,10 +30,10 @@ impl Repository {
                     format!("{} is not in a git repository", directory.display()),
                 )
             })
-            .hint("run `git init` and commit the project: a run records the commit it was made of")
+            .hint("run `git init` and commit the project: each run records its commit")
     }
 
-    /// The repository around `directory`, if any.
+    /// Returns the repository around `directory`, if any.
     pub fn find(directory: &Path) -> Result<Option<Self>> {
         let repository = Self {
             directory: directory.to_owned(),
@@ -42,7 +43,7 @@ impl Repository {
         Ok(found.then_some(repository))
     }
 
-    /// Makes a repository in `directory` whose first branch is `branch`.
+    /// Creates a repository in `directory` with the initial branch `branch`.
     pub fn init(directory: &Path, branch: &BranchName) -> Result<Self> {
         let repository = Self {
             directory: directory.to_owned(),
@@ -57,23 +58,23 @@ impl Repository {
         &self.directory
     }
 
-    /// The commit that is checked out; `None` before the first.
+    /// Returns the current commit; `None` before the first.
     pub fn head(&self) -> Result<Option<String>> {
         self.resolve("HEAD^{commit}")
     }
 
-    /// True when the repository has a commit of this full id.
+    /// Returns true if the repository has a commit with this full id.
     pub fn has_commit(&self, id: &str) -> Result<bool> {
         let full = id.len() >= 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         Ok(full && self.resolve(&format!("{id}^{{commit}}"))?.is_some())
     }
 
-    /// The branch that is checked out; `None` on a detached HEAD.
+    /// Returns the current branch; `None` on a detached HEAD.
     pub fn current_branch(&self) -> Result<Option<String>> {
         self.answer(["symbolic-ref", "--quiet", "--short", "HEAD"])
     }
 
-    /// The head commit of a local branch, or of `origin`'s where there is no local one.
+    /// Returns the head commit of a local branch, or of `origin`'s if there is no local one.
     pub fn branch_head(&self, branch: &BranchName) -> Result<Option<String>> {
         for prefix in ["refs/heads", "refs/remotes/origin"] {
             if let Some(commit) = self.resolve(&format!("{prefix}/{branch}^{{commit}}"))? {
@@ -83,20 +84,20 @@ impl Repository {
         Ok(None)
     }
 
-    /// The head commit of a branch; an error that names the branches there are.
+    /// Returns the head commit of a branch; the error lists the existing branches.
     pub fn require_branch(&self, branch: &BranchName) -> Result<String> {
         if let Some(commit) = self.branch_head(branch)? {
             return Ok(commit);
         }
         let branches = self.branches()?;
-        Err(anyhow!("there is no branch `{branch}`")).hint(if branches.is_empty() {
-            "the repository has no commit yet: commit the project first".to_owned()
+        Err(anyhow!("no branch `{branch}`")).hint(if branches.is_empty() {
+            "commit the project first: the repository has no commit yet".to_owned()
         } else {
             format!("the branches are {}", branches.join(", "))
         })
     }
 
-    /// The local branches, by name.
+    /// Lists the local branches, by name.
     pub fn branches(&self) -> Result<Vec<String>> {
         let text = self.run(["for-each-ref", "--format=%(refname:short)", "refs/heads"])?;
         Ok(String::from_utf8_lossy(&text)
@@ -105,8 +106,8 @@ impl Repository {
             .collect())
     }
 
-    /// The head commits of all branches by name: local ones, and those that remotes had when they
-    /// were fetched last. A name may come more than once.
+    /// Returns the head commits of all branches by name: local ones, and remote-tracking ones as of
+    /// the last fetch. A name may occur more than once.
     pub fn heads(&self) -> Result<Vec<(String, String)>> {
         let text = self.run([
             "for-each-ref",
@@ -126,7 +127,7 @@ impl Repository {
         Ok(text.lines().filter_map(branch).collect())
     }
 
-    /// True when files under `path` differ from HEAD, or are not committed at all.
+    /// Returns true if files under `path` differ from HEAD, or are not committed.
     pub fn is_dirty(&self, path: &Path) -> Result<bool> {
         let changes = self.run([
             OsStr::new("status"),
@@ -138,7 +139,7 @@ impl Repository {
         Ok(!changes.is_empty())
     }
 
-    /// True when the index has files under `path`.
+    /// Returns true if the index has files under `path`.
     pub fn tracks(&self, path: &Path) -> Result<bool> {
         let found = self.run([
             OsStr::new("ls-files"),
@@ -149,7 +150,7 @@ impl Repository {
         Ok(!found.is_empty())
     }
 
-    /// The files under `path` that git ignores, from this directory.
+    /// Lists the files under `path` that git ignores, relative to this directory.
     pub fn ignored(&self, path: &Path) -> Result<Vec<PathBuf>> {
         let text = self.run([
             OsStr::new("ls-files"),
@@ -167,7 +168,7 @@ impl Repository {
             .collect())
     }
 
-    /// The bytes of a file at a commit; `None` when the commit does not have it.
+    /// Reads a file at a commit; `None` if the commit does not have it.
     pub fn show(&self, commit: &str, path: &Path) -> Result<Option<Vec<u8>>> {
         let path = path.to_str().context("the path is not UTF-8")?;
         // `./` makes git read the path from this directory instead of the repository's top.
@@ -177,7 +178,7 @@ impl Repository {
         self.run(["cat-file", "blob", &object]).map(Some)
     }
 
-    /// Writes the files of a commit into the directory `into`.
+    /// Writes the files of a commit to the directory `into`.
     pub fn export(&self, commit: &str, into: &Path) -> Result<()> {
         let mut child = self
             .command()
@@ -194,17 +195,17 @@ impl Repository {
         unpacked.with_context(|| format!("cannot write {commit} into {}", into.display()))
     }
 
-    /// True when git knows who commits here.
+    /// Returns true if git has an author configured.
     pub fn has_identity(&self) -> Result<bool> {
         Ok(self.answer(["config", "user.email"])?.is_some())
     }
 
-    /// Commits these files, whatever else has changed; where git knows no author, `mlops` is the
-    /// author of this commit. False when there was nothing to commit.
+    /// Commits these files, regardless of other changes. If git has no author configured, `mlops`
+    /// is the author. Returns false if there was nothing to commit.
     pub fn commit<P: AsRef<OsStr>>(&self, files: &[P], message: &str) -> Result<bool> {
         let mut add = vec![OsStr::new("add"), OsStr::new("--")];
         for file in files {
-            // One that was removed, and whose removal is staged, is nothing that git could add.
+            // `git add` fails for a file whose removal is already staged.
             if self.is_known(file.as_ref())? {
                 add.push(file.as_ref());
             }
@@ -227,7 +228,7 @@ impl Repository {
                 ["-c", "user.name=mlops", "-c", "user.email=mlops@localhost"].map(OsStr::new),
             );
         }
-        // Hooks and signing belong to people's own commits; either may ask or refuse.
+        // Hooks and signing are meant for people's own commits; either may prompt or fail.
         arguments.extend(
             [
                 "commit",
@@ -245,7 +246,7 @@ impl Repository {
         Ok(true)
     }
 
-    /// True for a file that is there, or in the index.
+    /// Returns true for a file that exists, or is in the index.
     fn is_known(&self, file: &OsStr) -> Result<bool> {
         if self.directory.join(file).symlink_metadata().is_ok() {
             return Ok(true);
@@ -254,13 +255,13 @@ impl Repository {
         Ok(!listed.is_empty())
     }
 
-    /// Names the branch that the first commit will begin. Only for a repository without commits.
+    /// Sets the branch of the first commit. Only for a repository without commits.
     pub fn begin_branch(&self, branch: &BranchName) -> Result<()> {
         self.run(["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")])?;
         Ok(())
     }
 
-    /// Makes `name` a remote at `url`, or points it there.
+    /// Adds the remote `name` with `url`, or changes its URL.
     pub fn set_remote(&self, name: &str, url: &str) -> Result<()> {
         match self.answer(["remote", "get-url", name])? {
             Some(found) if found == url => {}
@@ -270,8 +271,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Lets git push to the local cloud of the repository at `url`, also when that requires
-    /// credentials: makes this program the only credential helper for its host.
+    /// Allows git to push to the local cloud repository at `url`, even if that requires
+    /// credentials, by making this program the only credential helper for its host.
     pub fn set_credential_helper(&self, url: &str, state: &Path) -> Result<()> {
         let Some((origin, _)) = url.split_once("/v1/repos/") else {
             return Ok(());
@@ -289,7 +290,7 @@ impl Repository {
             format!("credential.{origin}.helper"),
             format!("credential.{origin}.useHttpPath"),
         );
-        // The empty one drops the helpers of other files, which would keep the password.
+        // The empty value removes the helpers of other files, which would store the password.
         self.run(["config", "--local", "--replace-all", &key, ""])?;
         self.run(["config", "--local", "--add", &key, &helper])?;
         self.run(["config", "--local", "--replace-all", &path, "true"])?;
@@ -306,14 +307,14 @@ impl Repository {
         ])
     }
 
-    /// One line of output, or `None` if git fails.
+    /// Returns one line of output, or `None` if git fails.
     fn answer<const N: usize>(&self, arguments: [&str; N]) -> Result<Option<String>> {
         let output = self.output(arguments)?;
         if !output.status.success() {
             return Ok(None);
         }
-        let text = String::from_utf8(output.stdout).context("git's answer is not UTF-8")?;
-        // `--end-of-options` is echoed by `git rev-parse --verify` before 2.30 only.
+        let text = String::from_utf8(output.stdout).context("git's output is not UTF-8")?;
+        // Only git before 2.30 echoes `--end-of-options` in `git rev-parse --verify`.
         Ok(text.lines().last().map(|line| line.trim().to_owned()))
     }
 
@@ -345,8 +346,9 @@ impl Repository {
         command
             .arg("-C")
             .arg(&self.directory)
-            // No program of a repository that came with its own configuration (an unpacked archive;
-            // a clone has none) is run on a mere look. Filters stay: Git LFS needs them.
+            // Reading must not run programs of a repository that came with its own configuration
+            // (an unpacked archive; a clone has none). Filters are kept, because Git LFS needs
+            // them.
             .args(["-c", "core.fsmonitor=false"])
             .args(["-c", "core.hooksPath=/dev/null"])
             .arg("--no-pager")
@@ -354,7 +356,7 @@ impl Repository {
             .stderr(Stdio::piped())
             .env("LC_ALL", "C")
             .env("GIT_TERMINAL_PROMPT", "0");
-        // Set inside a git hook; they would point at another repository.
+        // Set inside a git hook; they would select another repository.
         for name in [
             "GIT_DIR",
             "GIT_WORK_TREE",
@@ -371,8 +373,8 @@ impl Repository {
 fn missing(error: io::Error) -> anyhow::Error {
     if error.kind() == io::ErrorKind::NotFound {
         mlops_core::error::hinted(
-            anyhow!("the program `git` is not there"),
-            "install git 2.28 or newer, and see that it is on PATH",
+            anyhow!("git is not installed"),
+            "install git 2.28 or newer, and make sure that it is on PATH",
         )
     } else {
         anyhow::Error::new(error).context("cannot run git")
@@ -486,7 +488,7 @@ mod tests {
         let error = repository
             .require_branch(&"x".parse().unwrap())
             .unwrap_err();
-        assert_eq!(error.to_string(), "there is no branch `x`");
+        assert_eq!(error.to_string(), "no branch `x`");
         assert!(mlops_core::error::hints(&error)[0].contains("no commit yet"));
     }
 

@@ -1,7 +1,6 @@
-//! The architecture as CloudFormation: templates, stacks, change sets, typed outputs.
+//! The architecture in CloudFormation: templates, stacks, change sets, typed outputs.
 //!
-//! Every deployment goes through a change set, so what `mlops plan` prints is what `mlops init`
-//! does.
+//! Every deployment uses a change set, so `mlops plan` prints exactly what `mlops init` does.
 
 use std::collections::BTreeMap;
 
@@ -24,15 +23,15 @@ pub use stacks::{
     workbench_stack,
 };
 
-/// What a deployment did.
+/// The outcome of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// The stack is new.
+    /// The stack was created.
     Created,
     /// The stack was changed.
     Updated,
-    /// There was nothing to change.
+    /// The stack was already up to date.
     Unchanged,
 }
 
@@ -52,7 +51,7 @@ impl Action {
 pub struct StackOutcome {
     /// The stack's name.
     pub stack: String,
-    /// What was done.
+    /// The action taken.
     pub action: Action,
     /// The changes, resource by resource.
     pub changes: Vec<Change>,
@@ -60,7 +59,7 @@ pub struct StackOutcome {
     pub outputs: BTreeMap<String, String>,
 }
 
-/// The outputs of a stack, if it exists.
+/// Returns the outputs of a stack, if it exists.
 pub async fn outputs(
     clients: &Clients,
     stack_name: &str,
@@ -70,7 +69,8 @@ pub async fn outputs(
         .map(|stack| stack.outputs))
 }
 
-/// The outputs of a project's platform stack; an error suggests `mlops init` if it does not exist.
+/// Returns the outputs of a project's platform stack; the error suggests `mlops init` if it does
+/// not exist.
 pub async fn platform(clients: &Clients, project: &Project) -> Result<Platform> {
     let name = stack_name(&project.file.name, "platform");
     let outputs = outputs(clients, &name)

@@ -1,5 +1,6 @@
-//! This binary as a Lambda function: named `bootstrap`, it asks the Runtime API for events and
-//! validates what they name. (`provided.al2023`; no crate for it: the loop is four requests, and
+//! Runs this binary as a Lambda function: if its name is `bootstrap`, it polls the Runtime API for
+//! events and validates the data that they name. (`provided.al2023`, without a crate: the loop
+//! needs four requests, and
 //! `lambda_runtime` would bring a second HTTP client.)
 //!
 //! ```text
@@ -21,7 +22,7 @@ mod event;
 /// The version of the Runtime API.
 const VERSION: &str = "2018-06-01";
 
-/// True when the program was started under the name that Lambda gives it.
+/// Returns true if the program was started under the name that Lambda uses.
 pub fn is_bootstrap() -> bool {
     std::env::args_os()
         .next()
@@ -48,7 +49,9 @@ pub fn run() -> ExitCode {
 async fn serve() -> Result<()> {
     let api = crate::config::lambda_runtime_api()
         .ok_or_else(|| Failure::usage("AWS_LAMBDA_RUNTIME_API is not set"))
-        .hint("under the name `bootstrap` this is a Lambda function; call it `mlops` elsewhere")?;
+        .hint(
+            "a program named `bootstrap` runs as a Lambda function; rename it to `mlops` elsewhere",
+        )?;
     let runtime = format!("http://{api}/{VERSION}/runtime");
     // No timeout: the process may be frozen for hours while it waits for an event.
     let client = reqwest::Client::builder().no_proxy().build()?;
@@ -58,14 +61,14 @@ async fn serve() -> Result<()> {
             .send()
             .await
             .and_then(reqwest::Response::error_for_status)
-            .context("the Runtime API has no event")?;
+            .context("cannot get the next event from the Runtime API")?;
         let id = next
             .headers()
             .get("lambda-runtime-aws-request-id")
             .and_then(|id| id.to_str().ok())
             .map(str::to_owned)
             .ok_or_else(|| anyhow!("the event has no request id"))?;
-        let event = next.bytes().await.context("the event breaks off")?;
+        let event = next.bytes().await.context("the event is truncated")?;
         let (what, kind, body) = match event::handle(&event).await {
             Ok(answer) => ("response", None, answer),
             Err(error) => {
@@ -84,11 +87,11 @@ async fn serve() -> Result<()> {
             .send()
             .await
             .and_then(reqwest::Response::error_for_status)
-            .context("the Runtime API does not take the answer")?;
+            .context("cannot send the response to the Runtime API")?;
     }
 }
 
-/// An error in the Runtime API's format.
+/// Formats an error for the Runtime API.
 fn failure(error: &anyhow::Error) -> Value {
     json!({"errorType": kind(error), "errorMessage": one_line(error)})
 }
@@ -101,7 +104,7 @@ fn kind(error: &anyhow::Error) -> &'static str {
     }
 }
 
-/// The message and the hints of an error.
+/// Returns the message and the hints of an error.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = message(error);
     for hint in hints(error) {

@@ -1,4 +1,4 @@
-//! Parse, run, print the error and its hints, choose the exit code.
+//! Parses the command line, runs the command, prints errors and hints, and sets the exit code.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     match cli::respond_to_completion() {
         Ok(false) => {}
         Ok(true) if mlops::output::flush().is_ok() => return Exit::Done.into(),
-        // The shell shows nothing of it.
+        // The shell does not display it.
         Ok(true) | Err(_) => return Exit::Failed.into(),
     }
     let format = config::error_format(std::env::args_os());
@@ -24,15 +24,15 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(refusal) => return output::print_refusal(&refusal, format).into(),
     };
-    // The job process changes its own namespaces, which needs a process with one thread.
+    // The job process changes its own namespaces, which requires a process with a single thread.
     if let Some(code) = cli.run_single_threaded() {
         return code;
     }
     let interrupts = Interrupts::default();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        // Decoders of the local cloud recurse up to the depths in crates/local-cloud/src/limits.rs, which needs
-        // more than the default 2 MiB in a build without optimization.
+        // Decoders of the local cloud recurse up to the depths in crates/local-cloud/src/limits.rs,
+        // which needs more than the default stack of 2 MiB in an unoptimized build.
         .thread_stack_size(8 << 20)
         .enable_all()
         .build()
@@ -49,8 +49,8 @@ fn main() -> ExitCode {
             notes = cli::interrupted(&interrupts) => Err(notes),
         }
     });
-    // Work on blocking threads may remove its files; a prompt that waits for a key must not hold the
-    // process.
+    // Work on blocking threads may remove its files; a prompt that waits for a key must not keep
+    // the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_millis(300));
     match result {
         Ok(Ok(exit)) => exit.into(),

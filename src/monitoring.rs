@@ -18,34 +18,34 @@ pub use table::{sparklines, violations};
 /// One analysis of production data.
 #[derive(Debug, Clone, Serialize)]
 pub struct MonitoringReport {
-    /// The endpoint that was watched.
+    /// The monitored endpoint.
     pub endpoint: String,
     /// When the analysis was made (the name of the run).
     pub run: String,
     /// Rows of production data.
     pub rows: u64,
-    /// Rows of the baseline; `None` when it has no statistics.
+    /// Rows of the baseline; `None` if it has no statistics.
     pub baseline_rows: Option<u64>,
-    /// Every column of the baseline that production has too, the farthest moved first.
+    /// Columns of the baseline that production data has too, largest drift first.
     pub features: Vec<FeatureReport>,
-    /// What breaks the constraints.
+    /// The violations of the constraints.
     pub violations: Vec<Violation>,
 }
 
-/// One column, then and now.
+/// One column in the baseline and now.
 #[derive(Debug, Clone, Serialize)]
 pub struct FeatureReport {
     /// The column.
     pub feature: String,
     /// Its type in the baseline.
     pub inferred_type: InferredType,
-    /// How far its distribution moved, 0 to 1; `None` when it cannot be measured.
+    /// How far its distribution moved, 0 to 1; `None` if it cannot be measured.
     pub distance: Option<f64>,
-    /// A greater distance is drift.
+    /// The drift threshold.
     pub threshold: f64,
-    /// Whether it is drift.
+    /// Whether the column drifted.
     pub drifted: bool,
-    /// Both distributions over common ranges or categories; empty when there is none.
+    /// Both distributions over common ranges or categories; empty if there is none.
     pub distribution: Vec<Bin>,
 }
 
@@ -95,18 +95,18 @@ impl MonitoringReport {
         }
     }
 
-    /// The features that drifted.
+    /// Returns the features that drifted.
     pub fn drifted(&self) -> impl Iterator<Item = &FeatureReport> {
         self.features.iter().filter(|feature| feature.drifted)
     }
 
-    /// One page of HTML that needs nothing else.
+    /// Renders a self-contained HTML page.
     pub fn html(&self) -> String {
         html::page(self)
     }
 }
 
-/// The text of a distance: three digits, or why there is none.
+/// Formats a distance with three digits, or explains why there is none.
 fn distance(feature: &FeatureReport) -> String {
     feature
         .distance
@@ -136,7 +136,7 @@ mod tests {
         vec![Source::file(path)]
     }
 
-    /// Captured July traffic with a made-up prediction in front.
+    /// Captured July traffic with an invented prediction as the first column.
     fn july() -> Vec<Source> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("src/scaffold/files/data/production/july.csv");
@@ -183,7 +183,7 @@ mod tests {
         let drifted: Vec<&str> = report.drifted().map(|f| f.feature.as_str()).collect();
         assert_eq!(drifted[0], "temp", "{drifted:?}");
         assert!(!drifted.contains(&"distance"));
-        // AWS measures no drift of columns of few values.
+        // AWS does not measure drift of columns with few values.
         assert!(report.drifted().all(|feature| feature.distance.is_some()));
         let few = report.features.iter().filter(|it| it.distance.is_none());
         assert!(few.count() < 5);

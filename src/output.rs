@@ -1,4 +1,4 @@
-//! The only writer of stdout: one report, two renderings.
+//! The only writer of stdout: one report, two formats.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -12,22 +12,21 @@ pub use errors::{print, print_interrupted, print_refusal};
 
 /// The result of a command: `Display` is for people, `Serialize` for scripts.
 ///
-/// JSON field names are a contract. [`Report::exit`] is the exit code when the work was done but a
-/// check
-/// failed (violations found, gate refused).
+/// JSON field names are a contract. [`Report::exit`] returns a failure if the command completed but
+/// a check failed (violations found, gate refused).
 pub trait Report: Serialize + Display {
-    /// The exit code that this report ends the process with.
+    /// Returns the exit code of the process for this report.
     fn exit(&self) -> Exit {
         Exit::Done
     }
 
-    /// True when everything was printed while the command ran.
+    /// Returns true if everything was printed while the command ran.
     fn is_printed(&self) -> bool {
         false
     }
 }
 
-/// How reports are rendered (`--output`).
+/// The format of reports (`--output`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
     /// Tables and sentences for people
@@ -44,18 +43,18 @@ pub struct Output {
 }
 
 impl Output {
-    /// An output that renders reports as `format`.
+    /// Creates an output that renders reports as `format`.
     pub fn new(format: Format) -> Self {
         Self { format }
     }
 
-    /// How reports are rendered.
+    /// Returns the format of reports.
     pub fn format(self) -> Format {
         self.format
     }
 
-    /// Prints a report and returns its exit code. A closed pipe is success: the reader has seen
-    /// enough.
+    /// Prints a report and returns its exit code. A closed pipe counts as success: the reader
+    /// stopped reading.
     pub fn report<R: Report + ?Sized>(self, report: &R) -> io::Result<Exit> {
         if report.is_printed() {
             return Ok(report.exit());
@@ -79,8 +78,8 @@ impl Output {
         Ok(report.exit())
     }
 
-    /// Prints one line of a result that arrives line by line; one object in JSON. False if stdout was
-    /// closed.
+    /// Prints one line of a result that arrives line by line; in JSON, one object. Returns false if
+    /// stdout was closed.
     pub fn line(self, line: &(impl Serialize + Display)) -> io::Result<bool> {
         let mut out = io::stdout().lock();
         let written = match self.format {
@@ -92,7 +91,7 @@ impl Output {
         finished(written.and_then(|()| out.flush()))
     }
 
-    /// Copies text or bytes that are the result themselves (completions, a pulled file, `-`).
+    /// Copies text or bytes that are themselves the result (completions, a pulled file, `-`).
     pub fn raw(self, bytes: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         finished(out.write_all(bytes).and_then(|()| out.flush()))?;
@@ -106,13 +105,13 @@ pub fn parser(answer: &clap::Error) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes what is still buffered: an error when the process ends would be lost.
+/// Flushes the buffer: an error at process exit would be lost.
 pub fn flush() -> io::Result<()> {
     finished(io::stdout().flush())?;
     Ok(())
 }
 
-/// Finishes writing to stdout; false if it was closed.
+/// Finishes writing to stdout; returns false if it was closed.
 fn finished(written: io::Result<()>) -> io::Result<bool> {
     match written {
         Ok(()) => Ok(true),

@@ -1,8 +1,8 @@
-//! The image of a branch: the rule, and the pin that a branch may have.
+//! Determines the image of a branch: the default rule, and an optional pin.
 //!
-//! `develop` follows the newest image that was pushed from it. The production branch has what was
-//! promoted. Any branch may have a pin instead: a small file next to mlops.toml that git versions.
-//! It names its branch, so that a merge does not pin another branch.
+//! `develop` uses the newest image that was pushed from it. The production branch uses the promoted
+//! image. Any branch can have a pin instead: a small file next to mlops.toml, versioned by git. The
+//! pin contains the branch's name, so that a merge does not pin another branch.
 
 use std::fmt;
 use std::path::Path;
@@ -19,36 +19,36 @@ use crate::git::Repository;
 /// The pin's file, next to `mlops.toml`.
 pub const FILE: &str = "image.pin.toml";
 
-/// The image that a branch was told to work with.
+/// The image that a branch is pinned to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pin {
-    /// The branch that it was made on; on any other it counts for nothing.
+    /// The branch that it was created on; it has no effect on any other.
     pub branch: BranchName,
     /// The ECR repository's name.
     pub repository: String,
     /// The image's digest.
     pub digest: Digest,
-    /// The tag that it was pinned by, if it was one.
+    /// The tag that was pinned, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<ImageTag>,
     /// When it was pinned.
     pub pinned: jiff::Timestamp,
 }
 
-/// How the image of a branch is found.
+/// How the image of a branch is selected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// The branch's pin.
     Pinned(Pin),
-    /// What was promoted.
+    /// The promoted image.
     Promoted,
     /// The newest image that was pushed from the branch.
     Newest,
 }
 
 impl Rule {
-    /// The rule for a branch; `pin` is the file in its commit or working tree.
+    /// Returns the rule for a branch; `pin` is the file in its commit or working tree.
     pub fn of(branches: &Branches, branch: &BranchName, pin: Option<&Pin>) -> Self {
         match pin {
             Some(pin) if pin.branch == *branch => Self::Pinned(pin.clone()),
@@ -59,19 +59,19 @@ impl Rule {
 }
 
 impl Pin {
-    /// Parses a pin's file (exit 2 if it is invalid); `place` is its origin, for messages.
+    /// Parses a pin's file (exit 2 if it is invalid); `place` names its origin in messages.
     pub fn parse(bytes: &[u8], place: &str) -> Result<Self> {
         toml::from_slice(bytes)
             .map_err(|error| {
                 let problem = toml_problem(bytes, &error);
-                Failure::usage(format!("{FILE} of {place} is wrong: {problem}"))
+                Failure::usage(format!("{FILE} of {place} is invalid: {problem}"))
             })
             .hint(format!(
-                "`mlops image pin REF` writes {FILE}; without it the branch has no pin"
+                "write a valid {FILE} with `mlops image pin REF`, or delete the file to remove the pin"
             ))
     }
 
-    /// The pin at a commit.
+    /// Reads the pin at a commit.
     pub fn at(repository: &Repository, commit: &str, place: &str) -> Result<Option<Self>> {
         repository
             .show(commit, Path::new(FILE))?
@@ -79,7 +79,7 @@ impl Pin {
             .transpose()
     }
 
-    /// The pin in a project's working tree.
+    /// Reads the pin in a project's working tree.
     pub fn in_tree(root: &Path) -> Result<Option<Self>> {
         match std::fs::read(root.join(FILE)) {
             Ok(bytes) => Self::parse(&bytes, "the working tree").map(Some),
@@ -90,11 +90,11 @@ impl Pin {
 }
 
 impl fmt::Display for Pin {
-    /// As the file is written. The values have no character that TOML would escape.
+    /// Formats the file. The values contain no characters that TOML would escape.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "# The image that this branch works with, written by `mlops image pin`.\n\
+            "# The image that this branch uses, written by `mlops image pin`.\n\
              # `mlops image use newest` removes it."
         )?;
         f.write_str(&toml::to_string(self).map_err(|_| fmt::Error)?)
@@ -161,7 +161,7 @@ mod tests {
             Rule::Pinned(pin("feature/x"))
         );
         assert_eq!(rule("main", Some(pin("main"))), Rule::Pinned(pin("main")));
-        // A merge brought the file along.
+        // A merge added the file.
         assert_eq!(rule("develop", Some(pin("feature/x"))), Rule::Newest);
         assert_eq!(rule("main", Some(pin("feature/x"))), Rule::Promoted);
     }

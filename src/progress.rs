@@ -1,4 +1,4 @@
-//! What is going on, on stderr: bars on a terminal, plain lines in a log, nothing when quiet.
+//! Progress on stderr: bars on a terminal, plain lines in a log, nothing with `--quiet`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A spinner, its elapsed time, and as much of the message as the line has room for.
+/// A spinner, the elapsed time, and the message, truncated to the line's width.
 const SPINNER: &str = "{spinner} {elapsed_precise} {wide_msg}";
 
-/// How much is said on stderr.
+/// The verbosity of stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Quiet,
@@ -19,7 +19,7 @@ enum Mode {
     Bars,
 }
 
-/// Tells people what is going on. Cheap to clone; never writes to stdout.
+/// Displays progress. Cheap to clone; never writes to stdout.
 #[derive(Debug, Clone)]
 pub struct Progress {
     mode: Mode,
@@ -28,7 +28,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `quiet` prints nothing, `verbose` adds details. Bars are drawn only if stderr is a terminal.
+    /// Creates the display. `quiet` prints nothing, `verbose` adds details. Bars are drawn only if
+    /// stderr is a terminal.
     pub fn new(quiet: bool, verbose: bool) -> Self {
         let mode = if quiet {
             Mode::Quiet
@@ -48,25 +49,25 @@ impl Progress {
         }
     }
 
-    /// Says one line, above any bars.
+    /// Prints one line, above any bars.
     pub fn say(&self, line: impl AsRef<str>) {
         self.line(line.as_ref());
     }
 
-    /// Says one line when `--verbose` was given.
+    /// Prints one line if `--verbose` was given.
     pub fn detail(&self, line: impl AsRef<str>) {
         if self.verbose {
             self.line(line.as_ref());
         }
     }
 
-    /// Says one line in bold, after an empty one: a chapter of a longer story.
+    /// Prints a blank line and a heading in bold.
     pub fn heading(&self, text: &str) {
         let text = mlops_core::text::clean(text);
         self.print(format!("\n{}", console::style(text).bold().for_stderr()));
     }
 
-    /// Says a command line as a reader would type it.
+    /// Prints a command line as a reader would type it.
     pub fn command(&self, line: &str) {
         let line = mlops_core::text::clean(line);
         self.print(format!(
@@ -84,7 +85,7 @@ impl Progress {
             Mode::Quiet => {}
             Mode::Lines => write_stderr(&line),
             Mode::Bars => {
-                // Without stderr there is no way to report an error.
+                // If stderr cannot be written, there is no way to report an error.
                 let _ = self.bars.println(line);
             }
         }
@@ -95,7 +96,7 @@ impl Progress {
         self.begin(self.new_spinner(), message.into())
     }
 
-    /// A spinner that shows how long its task has taken.
+    /// Starts a spinner that shows how long its task has taken.
     fn new_spinner(&self) -> ProgressBar {
         let bar = self.bars.add(ProgressBar::new_spinner());
         if let Ok(style) = ProgressStyle::with_template(SPINNER) {
@@ -105,7 +106,7 @@ impl Progress {
         bar
     }
 
-    /// Starts a task of unknown length. Only a terminal shows it; a log receives its end.
+    /// Starts a task of unknown length. Only a terminal shows it; a log receives only its end.
     pub fn spinner(&self, message: impl Into<Cow<'static, str>>) -> Task {
         let message = message.into();
         let bar = self.new_spinner();
@@ -126,7 +127,7 @@ impl Progress {
         self.begin(bar, message.into())
     }
 
-    /// Starts a transfer of `total` bytes in parts: a bar for each part under way, and one for all.
+    /// Starts a transfer of `total` bytes in parts: one bar per active part, and one for the total.
     pub fn transfer(&self, message: impl Into<Cow<'static, str>>, total: u64) -> Transfer {
         Transfer {
             all: self.bytes(message, total),
@@ -154,7 +155,7 @@ impl Progress {
     }
 }
 
-/// One piece of work under way; dropping it removes its bar.
+/// A task in progress; dropping it removes its bar.
 #[derive(Debug)]
 pub struct Task {
     progress: Progress,
@@ -204,35 +205,35 @@ impl Drop for Task {
     }
 }
 
-/// Bytes that move in parts; dropping it removes its bars.
+/// Bytes transferred in parts; dropping this removes its bars.
 #[derive(Debug)]
 pub struct Transfer {
     all: Task,
     parts: Mutex<BTreeMap<String, Part>>,
 }
 
-/// A part that is under way.
+/// A part in progress.
 #[derive(Debug)]
 struct Part {
     position: u64,
-    /// None when enough bars are on the screen.
+    /// `None` if enough bars are already displayed.
     bar: Option<ProgressBar>,
 }
 
 impl Transfer {
-    /// A screen shows that many parts at most.
+    /// Maximum number of parts to display.
     const BARS: usize = 6;
 
     fn parts(&self) -> MutexGuard<'_, BTreeMap<String, Part>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of bytes to move turned out to be another.
+    /// Corrects the total number of bytes.
     pub fn expect(&self, bytes: u64) {
         self.all.bar.set_length(bytes);
     }
 
-    /// A part of `size` bytes begins.
+    /// Starts a part of `size` bytes.
     pub fn begin(&self, part: &str, size: u64) {
         let mut parts = self.parts();
         let shown = parts.values().filter(|part| part.bar.is_some()).count();
@@ -249,7 +250,7 @@ impl Transfer {
         parts.insert(part.to_owned(), Part { position: 0, bar });
     }
 
-    /// Updates the number of bytes of a part; it decreases if bytes must be moved again.
+    /// Updates the number of bytes of a part; it decreases if bytes must be transferred again.
     pub fn position(&self, part: &str, bytes: u64) {
         if let Some(part) = self.parts().get_mut(part) {
             self.advance(part.position, bytes);
@@ -260,7 +261,7 @@ impl Transfer {
         }
     }
 
-    /// A part of `size` bytes is where it should be, whether it had to move or not.
+    /// Completes a part of `size` bytes, whether or not it was transferred.
     pub fn end(&self, part: &str, size: u64) {
         let part = self.parts().remove(part);
         self.advance(part.as_ref().map_or(0, |part| part.position), size);

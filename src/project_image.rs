@@ -1,4 +1,4 @@
-//! The image of a project's image directory: the git state of its files, its build, and its push.
+//! The image of a project's image directory: the git state of its files, its build and its push.
 
 use std::path::PathBuf;
 
@@ -30,8 +30,8 @@ pub(crate) fn default_output(project: &Project) -> PathBuf {
     project.root.join(".mlops/image")
 }
 
-/// Builds the image of the working tree and pushes it into the project's repository, under a tag
-/// that no branch follows: other runs of the branch do not take it.
+/// Builds the image of the working tree and pushes it to the project's repository, under a tag that
+/// no branch uses, so that other runs of the branch do not pick it up.
 pub(crate) async fn of_working_tree(
     ctx: &Context,
     clients: &Clients,
@@ -46,11 +46,14 @@ pub(crate) async fn of_working_tree(
     if !registry.is_local() {
         refuse_without_system(base.as_deref())?;
     }
-    // A branch's name has no two dots in a row.
+    // A branch's name cannot contain two consecutive dots.
     let tag = format!("{}..dirty", branch_image::tag(&revision.branch));
-    let tag: ImageTag = tag
-        .parse()
-        .with_context(|| format!("the branch `{}` makes no image tag", revision.branch))?;
+    let tag: ImageTag = tag.parse().with_context(|| {
+        format!(
+            "the branch name `{}` cannot be used as an image tag",
+            revision.branch
+        )
+    })?;
     let mounts = mount_from(&[], &uri, base.as_deref(), &image);
     let target = Target {
         repository,
@@ -60,14 +63,14 @@ pub(crate) async fn of_working_tree(
     let (_, pushed) = send(ctx, &registry, &target, image, None, repository).await?;
     let described = aws::ecr::by_digest(clients, repository, pushed.digest)
         .await?
-        .ok_or_else(|| anyhow!("ECR does not know {} after the push", pushed.digest))?;
+        .ok_or_else(|| anyhow!("ECR does not list {} after the push", pushed.digest))?;
     Ok(BranchImage {
         digest: described.digest,
         why: Why::WorkingTree,
     })
 }
 
-/// Pushes it, and returns its digest.
+/// Pushes the image and returns its digest.
 pub(crate) async fn send(
     ctx: &Context,
     registry: &Registry,
@@ -80,7 +83,7 @@ pub(crate) async fn send(
     let title = format!("Pushing to {name}");
     match source {
         Source::Ready(_) if compression.is_some() => Err(Failure::usage(
-            "--compression is for layers that must be compressed; this image goes as it is",
+            "--compression applies only to uncompressed layers; this image is pushed unchanged",
         )),
         Source::Ready(image) => {
             let transfer = ctx.progress.transfer(title, image.size());
@@ -99,7 +102,7 @@ pub(crate) async fn send(
     }
 }
 
-/// Builds the project's image, with what it is built on; an account needs a system in it.
+/// Builds the project's image, and returns its base; an image for an account needs a base system.
 pub(crate) async fn built(
     ctx: &Context,
     project: &Project,
@@ -112,7 +115,8 @@ pub(crate) async fn built(
     Ok((Source::Ready(made.image), made.base))
 }
 
-/// The repositories that may have layers: those that were named, and the base's in the same registry.
+/// Returns the repositories to mount layers from: the requested ones, and the base's if it is in
+/// the same registry.
 pub(crate) fn mount_from(
     named: &[String],
     to: &ImageReference,

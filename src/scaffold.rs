@@ -1,4 +1,4 @@
-//! The project that `mlops init` writes for a team: an example that works, as plain files.
+//! The project that `mlops init` creates: a working example, as plain files.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -20,7 +20,7 @@ macro_rules! files {
     };
 }
 
-/// Path, bytes, and whether it is a program. `file` and `program` say which.
+/// Path, bytes, and whether the file is executable. Use `file` and `program` to create entries.
 const FILES: &[(&str, &[u8], bool)] = files![
     ".github/workflows/mlops.yml" from "github/workflows/mlops.yml" file,
     ".gitignore" from "gitignore" file,
@@ -48,17 +48,17 @@ const FILES: &[(&str, &[u8], bool)] = files![
     "tests/test_program.py" from "tests/test_program.py" file,
 ];
 
-/// `mlops.toml` of a new project.
+/// Returns `mlops.toml` of a new project.
 fn project_file(name: &ProjectName, account: &str, region: &str, local: bool) -> String {
     let local = if local {
         "\n\
-         # Commands use the local cloud; --local=false reaches AWS.\n\
+         # Commands use the local cloud; pass --local=false to use AWS.\n\
          local = true\n"
     } else {
         ""
     };
     format!(
-        "# docs/config.md of mlops lists every key.\n\
+        "# See docs/config.md of mlops for all keys.\n\
          name = \"{name}\"\n\
          \n\
          # Commands that change something refuse any other account and region.\n\
@@ -73,7 +73,7 @@ fn project_file(name: &ProjectName, account: &str, region: &str, local: bool) ->
     )
 }
 
-/// Refuses (exit 2) a directory in which a file of the project stands already.
+/// Fails (exit 2) if the directory already contains a file of the project.
 pub fn check(directory: &Path) -> Result<()> {
     let taken: Vec<&str> = paths()
         .filter(|path| directory.join(path).symlink_metadata().is_ok())
@@ -82,19 +82,19 @@ pub fn check(directory: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "{} already has {}, and nothing is overwritten",
+        "{} already contains {}, and existing files are not overwritten",
         directory.display(),
         taken.join(", ")
     )))
-    .hint("start in an empty directory, or move these away")
+    .hint("use an empty directory, or move these files away")
 }
 
-/// The files of a project, with `mlops.toml` last: where it is, the rest is.
+/// Returns the files of a project. `mlops.toml` is last: if it exists, so do the others.
 fn paths() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(path, _, _)| *path).chain([FILE])
 }
 
-/// Writes the project into `directory` and returns the files' paths in it. Overwrites nothing.
+/// Writes the project to `directory` and returns the files' paths in it. Never overwrites files.
 /// `local` makes its commands use the local cloud.
 pub fn write(
     directory: &Path,
@@ -130,9 +130,7 @@ fn write_file(path: &Path, bytes: &[u8], program: bool) -> Result<()> {
     let _ = program;
     let mut file = match options.open(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(Failure::usage(
-                "it is there already, and is not overwritten",
-            ));
+            return Err(Failure::usage("it already exists, and is not overwritten"));
         }
         opened => opened?,
     };

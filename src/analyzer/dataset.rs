@@ -1,5 +1,6 @@
-//! The data of a job as sources for the engine: the files below `dataset_source`, limited to the
-//! window, and rewritten where the contract allows formats that the engine does not have.
+//! Opens the data of a job as sources for the engine: the files below `dataset_source`, restricted
+//! to the time window, and rewritten where the contract allows formats that the engine does not
+//! support.
 
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ const MAX_RECORD: u64 = 128 << 20;
 /// Opens the job's data.
 ///
 /// # Errors
-/// There is none, or it cannot be listed; a preprocessor that cannot be started.
+/// The data is missing or cannot be listed, or a preprocessor cannot be started.
 pub(super) fn open(
     job: &AnalyzerJob,
     baseline: Option<&Baseline>,
@@ -69,7 +70,7 @@ pub(super) fn open(
     Ok((sources, format))
 }
 
-/// Captured traffic: unchanged, one side of it, or the output of a script.
+/// Captured traffic: unchanged, only one side of it, or the output of a script.
 fn captured(
     job: &AnalyzerJob,
     sides: Sides,
@@ -99,8 +100,8 @@ fn source(file: &Path, open: impl FnOnce(&Path) -> io::Result<Input> + Send + 's
     }
 }
 
-/// The file, or every file below the directory, sorted; without links, and without what Spark
-/// leaves out too: names that begin with `.` or `_`.
+/// Returns the file, or every file below the directory, sorted. Skips links, and names that begin
+/// with `.` or `_`, as Spark does.
 fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
     if root.metadata()?.is_file() {
         return Ok(vec![root.to_owned()]);
@@ -125,7 +126,7 @@ fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Adds a header to CSV without one: the names by position, then `_cN` as in Spark.
+/// Adds a header to CSV without one: Spark's positional names, `_cN`.
 fn with_header(mut input: Box<dyn Read + Send>, names: &[String]) -> io::Result<Input> {
     let mut start = Vec::new();
     let fields = loop {

@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::located;
 
-/// The job's configuration. Its `Environment` supplies variables that the process does not have.
+/// The job's configuration. Its `Environment` provides variables that the process does not have.
 const CONFIGURATION: &[&str] = &[
     "config/processingjobconfig.json",
-    // The path in the developer guide; jobs have the other one.
+    // The path in the developer guide; actual jobs use the other one.
     "processing/processingjobconfig.json",
 ];
 
@@ -26,11 +26,11 @@ pub(super) enum DatasetFormat {
     JsonLines,
     /// Parquet.
     Parquet,
-    /// What an endpoint captured.
+    /// Requests and predictions captured by an endpoint.
     Capture(Sides),
 }
 
-/// Which part of a captured invocation counts.
+/// The part of a captured invocation to analyze.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sides {
     Both,
@@ -39,7 +39,7 @@ pub(super) enum Sides {
 }
 
 impl Sides {
-    /// The member of `captureData` that does not count.
+    /// The member of `captureData` to ignore.
     pub(super) fn ignored(self) -> Option<&'static str> {
         match self {
             Self::Both => None,
@@ -71,8 +71,8 @@ impl AnalyzerJob {
     /// Parses the environment; `base` is `/opt/ml` or its replacement.
     ///
     /// # Errors
-    /// The first variable that is missing or cannot be parsed, by name; an analysis other than of data
-    /// quality.
+    /// The first variable that is missing or cannot be parsed, by name; any analysis other than
+    /// data quality.
     pub(super) fn read(environment: &BTreeMap<String, String>, base: &Path) -> Result<Self> {
         let configured = configured(base)?;
         let variable = |name: &str| {
@@ -138,17 +138,17 @@ impl AnalyzerJob {
         Ok(job)
     }
 
-    /// The error if no row counts.
+    /// Returns the error for data without rows.
     pub(super) fn nothing(&self) -> anyhow::Error {
         let Window { since, until } = self.window;
         let end = |time: Option<jiff::Timestamp>, open: &str| {
             time.map_or_else(|| open.to_owned(), |time| time.to_string())
         };
         if self.window == Window::default() {
-            anyhow!("there is no data in {}", self.source.display())
+            anyhow!("no data in {}", self.source.display())
         } else {
             anyhow!(
-                "there is no data in {} from {} to {}",
+                "no data in {} from {} to {}",
                 self.source.display(),
                 end(since, "the beginning"),
                 end(until, "the end")
@@ -157,7 +157,7 @@ impl AnalyzerJob {
     }
 }
 
-/// The `Environment` of the job's configuration; empty when there is none.
+/// Reads the `Environment` of the job's configuration; empty if there is none.
 fn configured(base: &Path) -> Result<BTreeMap<String, String>> {
     for place in CONFIGURATION {
         let file = base.join(place);
@@ -177,8 +177,8 @@ fn configured(base: &Path) -> Result<BTreeMap<String, String>> {
 }
 
 /// Parses `{"csv":{"header":true}}`, `{"json":{"lines":true}}` (SDK) or `{"json":{"line":true}}`
-/// (API), `{"parquet":{}}`, `{"sagemakerCaptureJson":{"captureIndexNames":[…]}}`; names in any case, a
-/// switch as a boolean or as text.
+/// (API), `{"parquet":{}}`, `{"sagemakerCaptureJson":{"captureIndexNames":[…]}}`. Names are
+/// case-insensitive; a switch is a boolean or a string.
 fn format(text: &str) -> Result<DatasetFormat> {
     let value: Value =
         serde_json::from_str(text).with_context(|| format!("`{}` is not JSON", short(text)))?;
@@ -200,7 +200,7 @@ fn format(text: &str) -> Result<DatasetFormat> {
         "json" => match option("lines").or(option("line")).map(switch).transpose()? {
             Some(true) => Ok(DatasetFormat::JsonLines),
             Some(false) | None => {
-                bail!("JSON is read with an object a line only: {{\"json\":{{\"lines\":true}}}}")
+                bail!("JSON must have one object per line: {{\"json\":{{\"lines\":true}}}}")
             }
         },
         "parquet" => Ok(DatasetFormat::Parquet),
@@ -239,7 +239,8 @@ fn sides(names: Option<&Value>) -> Result<Sides> {
     }
 }
 
-/// Parses a time as the monitoring platform writes it; the developer guide's examples contain spaces.
+/// Parses a time as the monitoring platform writes it; also accepts spaces, as in the developer
+/// guide's examples.
 fn time(text: &str) -> Result<jiff::Timestamp> {
     let packed: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     packed
@@ -309,7 +310,7 @@ pub(super) mod tests {
             (r#"{"orc":{}}"#, "`orc` is none of"),
             (r#"{"csv":{},"json":{}}"#, "does not name one format"),
             (r#"{"csv":{"header":1}}"#, "neither true nor false"),
-            (r#"{"json":{"lines":false}}"#, "an object a line only"),
+            (r#"{"json":{"lines":false}}"#, "one object per line"),
             (
                 r#"{"sagemakerCaptureJson":{"captureIndexNames":["x"]}}"#,
                 "`x`",

@@ -1,4 +1,4 @@
-//! The lines of captured traffic, changed before the engine or a script reads them.
+//! Rewrites the lines of captured traffic before the engine or a script reads them.
 
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -9,25 +9,25 @@ use serde_json::Value;
 
 use super::job::Sides;
 
-/// Maximum length of a line, in bytes (an endpoint's payload is at most 25 MB).
+/// Maximum length of a line in bytes (an endpoint's payload is at most 25 MB).
 const MAX_LINE: usize = 128 << 20;
 
 /// A file's bytes, decompressed.
 pub(super) fn read(file: &Path) -> io::Result<Box<dyn Read + Send>> {
     let input = Box::new(std::fs::File::open(file)?);
-    // Whoever reads puts the file's name before an error.
+    // The caller adds the file's name to an error.
     decoded("", input).map_err(|error| {
         let text = error.to_string();
         io::Error::other(text.trim_start_matches(": ").to_owned())
     })
 }
 
-/// Removes the side of an invocation that is ignored.
+/// Removes the side of an invocation that the analysis ignores.
 pub(super) fn cut(line: &mut Vec<u8>, sides: Sides) -> io::Result<()> {
     let Some(ignored) = sides.ignored() else {
         return Ok(());
     };
-    // The engine reports what is not an invocation, with its line.
+    // The engine reports lines that are not invocations, with their line numbers.
     if let Ok(mut event) = serde_json::from_slice::<Value>(line) {
         if let Some(data) = event["captureData"].as_object_mut() {
             data.remove(ignored);
@@ -39,7 +39,7 @@ pub(super) fn cut(line: &mut Vec<u8>, sides: Sides) -> io::Result<()> {
     Ok(())
 }
 
-/// Lines that `change` edits one by one; a line that becomes empty is dropped.
+/// Edits lines one by one with `change`; drops lines that become empty.
 pub(super) struct Lines<F> {
     input: JsonLines<BufReader<Box<dyn Read + Send>>>,
     change: F,

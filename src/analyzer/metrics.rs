@@ -1,9 +1,9 @@
-//! CloudWatch metrics: one JSON record per line, which the monitoring platform publishes in the
+//! CloudWatch metrics: one JSON record per line, published by the monitoring platform in the
 //! namespace
 //! `/aws/sagemaker/Endpoints/data-metrics`. The file of a plain Processing job is not collected.
 //!
-//! Names and statistics are those of the built-in container ("CloudWatch Metrics" of the developer
-//! guide): `feature_data_NAME` (sum, minimum, maximum, number of values), `feature_non_null_NAME`
+//! Names and statistics match the built-in container ("CloudWatch Metrics" in the developer guide):
+//! `feature_data_NAME` (sum, minimum, maximum, number of values), `feature_non_null_NAME`
 //! (completeness, 0 to 1) and `feature_baseline_drift_NAME` (the distance).
 
 use std::io::Write;
@@ -18,7 +18,8 @@ use super::job::AnalyzerJob;
 /// The file in the directory that the platform collects; only the directory is documented.
 const FILE: &str = "output/metrics/cloudwatch/cloudwatch_metrics.jsonl";
 
-/// The records of an analysis, for every column with `emit_metrics` enabled in the baseline.
+/// Returns the records of an analysis, for every column with `emit_metrics` enabled in the
+/// baseline.
 pub(super) fn lines(
     job: &AnalyzerJob,
     baseline: Option<&Baseline>,
@@ -103,7 +104,7 @@ pub(super) fn lines(
     records
 }
 
-/// Writes the records, when there are any.
+/// Writes the records, if there are any.
 pub(super) fn write(base: &Path, records: &[Value]) -> Result<Option<PathBuf>> {
     if records.is_empty() {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! `record_preprocessor_script` and `post_analytics_processor_script`: Python, run by one child
-//! process (script.py), which streams all records.
+//! Runs `record_preprocessor_script` and `post_analytics_processor_script`: Python scripts in one
+//! child process (script.py) that streams all records.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const PYTHON: &str = "python3";
 /// The driver of a script.
 const DRIVER: &str = include_str!("script.py");
 
-/// The name of this error in SageMaker.
+/// SageMaker's name for this error.
 const FAILED: &str = "Exception while invoking preprocessor script";
 
 /// Streams every captured event of the window through the script's `preprocess_handler` as JSON Lines.
@@ -36,7 +36,7 @@ pub(super) fn preprocess(
 ) -> Result<Source> {
     let mut child = start("preprocess", script)?;
     let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-        bail!("cannot talk to {PYTHON}");
+        bail!("cannot communicate with {PYTHON}");
     };
     let columns = serde_json::to_string(columns)?;
     let feeder = std::thread::Builder::new()
@@ -84,7 +84,7 @@ pub(super) fn postprocess(script: &Path) -> Result<()> {
 
 fn start(kind: &str, script: &Path) -> Result<Child> {
     if !script.is_file() {
-        bail!("there is no script {}", script.display());
+        bail!("no script {}", script.display());
     }
     Command::new(PYTHON)
         .args(["-c", DRIVER, kind])
@@ -154,19 +154,19 @@ fn feed_file(stdin: &mut ChildStdin, file: &Path, window: Window, sides: Sides) 
     Ok(())
 }
 
-/// The script's records, as they arrive.
+/// Reads the script's records as they arrive.
 struct Records {
     child: Child,
     output: BufReader<ChildStdout>,
     feeder: Option<JoinHandle<io::Result<()>>>,
     line: Vec<u8>,
     read: usize,
-    /// Whether the script has received every event.
+    /// True once the script has received every event.
     done: bool,
 }
 
 impl Records {
-    /// After the last record: checks that both script and feeder succeeded.
+    /// Checks after the last record that both script and feeder succeeded.
     fn end(&mut self) -> io::Result<()> {
         let status = self.child.wait()?;
         let fed = match self.feeder.take().map(JoinHandle::join) {
@@ -218,7 +218,7 @@ impl Read for Records {
 
 impl Drop for Records {
     fn drop(&mut self) {
-        // If reading ended early, stop the script; the feeder ends with the pipe.
+        // If reading ended early, stop the script; the broken pipe then ends the feeder.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -240,7 +240,7 @@ mod tests {
         .to_string()
     }
 
-    /// What a script makes of two events, one in the window of the second hour.
+    /// Runs a script on two events, one of them in the window of the second hour.
     fn run(script: &str, columns: &[&str], window: Window) -> io::Result<String> {
         let directory = tempfile::tempdir()?;
         let (file, code) = (
@@ -258,7 +258,7 @@ mod tests {
         Ok(text)
     }
 
-    /// As in the developer guide.
+    /// The example of the developer guide.
     const GUIDE: &str = r#"
 def preprocess_handler(inference_record):
     data = inference_record.endpoint_output.data + "," + inference_record.endpoint_input.data

@@ -1,4 +1,4 @@
-//! The analyzer's image in the project's repository, by its contents.
+//! Pushes the analyzer's image to the project's repository; its tag is derived from its contents.
 
 use std::path::Path;
 
@@ -35,10 +35,10 @@ pub async fn build(cache: &Path) -> Result<Image> {
         analyzer::build(&own, &cache)
     })
     .await?
-    .hint("run it on Linux: the job's container is made of this very program")
+    .hint("run this command on Linux: the job's container contains this program")
 }
 
-/// Refuses (exit 2) a program that an account's instances cannot run.
+/// Fails (exit 2) if an account's instances cannot run this program.
 pub fn check_machine(local: bool) -> Result<()> {
     if cfg!(target_arch = "x86_64") || local {
         return Ok(());
@@ -46,13 +46,13 @@ pub fn check_machine(local: bool) -> Result<()> {
     Err(Failure::usage(
         "SageMaker's Processing instances are x86-64, and this program is not",
     ))
-    .hint("run it on an x86-64 machine, or in CI")
+    .hint("run this command on an x86-64 machine, or in CI")
 }
 
-/// Pushes the image unless the repository has it. `registry` is called only if necessary.
+/// Pushes the image unless the repository has it. `registry` is called only if needed.
 ///
 /// # Errors
-/// The push fails, or this program's architecture differs from an account's instances.
+/// The push fails, or an account's instances have a different architecture.
 pub async fn ensure(
     clients: &Clients,
     progress: &Progress,

@@ -1,4 +1,5 @@
-//! Resolves a branch to an image digest: its pin, the promoted image, or the newest pushed from it.
+//! Resolves a branch to an image digest: its pin, the promoted image, or the newest image pushed
+//! from it.
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use crate::config::Project;
 use crate::git::Repository;
 use crate::pin::{Pin, Rule};
 
-/// Where a branch's images are.
+/// The location of a branch's images.
 #[derive(Debug, Clone, Copy)]
 pub struct Registries<'a> {
     /// The project, which is also its endpoint's name.
@@ -35,7 +36,7 @@ pub struct BranchImage {
     pub why: Why,
 }
 
-/// Why a branch has an image.
+/// The reason why a branch uses an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "rule", rename_all = "lowercase")]
 pub enum Why {
@@ -44,14 +45,14 @@ pub enum Why {
         /// The branch.
         branch: BranchName,
     },
-    /// It was pushed from the branch last.
+    /// It is the newest image pushed from the branch.
     Newest {
         /// The branch.
         branch: BranchName,
     },
     /// It was built from the working tree.
     WorkingTree,
-    /// It is the promoted version's.
+    /// It is the image of the promoted version.
     Promoted {
         /// The version.
         version: Version,
@@ -69,7 +70,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// The tag that a branch's pushes move.
+/// Returns the tag that pushes from the branch move.
 pub fn tag(branch: &BranchName) -> String {
     branch.as_str().replace('/', "-")
 }
@@ -88,7 +89,7 @@ pub async fn find(
     }
 }
 
-/// The image of the branch that is checked out (of develop where git is on none), by the pin of
+/// Resolves the image of the current branch (develop if no branch is checked out), using the pin of
 /// its head commit.
 pub async fn of_checkout(
     clients: &Clients,
@@ -122,7 +123,7 @@ async fn newest(clients: &Clients, repository: &str, branch: &BranchName) -> Res
             anyhow!("no image was pushed from `{branch}`: {repository} has no tag `{tag}`")
         })
         .hint(format!(
-            "push one with `{}`, or choose one that is there with `{}`",
+            "push one with `{}`, or pin an existing one with `{}`",
             clients.command("image push"),
             clients.command("image pin REF")
         ))?;
@@ -141,7 +142,7 @@ async fn pinned(
     pin: &Pin,
 ) -> Result<BranchImage> {
     let hint = format!(
-        "choose another with `{}`, or follow the newest with `{}`",
+        "pin a different image with `{}`, or use the newest with `{}`",
         clients.command("image pin REF"),
         clients.command("image use newest")
     );
@@ -184,22 +185,22 @@ async fn promoted(
         (Some(live), _) => models::describe(clients, &live.arn).await?,
         (None, Some(endpoint)) => {
             return Err(anyhow!(
-                "`{branch}` has the image that was promoted, but the endpoint {} serves no version \
-                 of {} that is known",
+                "`{branch}` uses the promoted image, but the endpoint {} serves no known version \
+                 of {}",
                 endpoint.name,
                 place.group
             ))
             .hint(format!(
-                "promote a version with `{}`, or choose an image with `{}`",
+                "promote a version with `{}`, or pin an image with `{}`",
                 clients.command("promote"),
                 clients.command("image pin REF")
             ));
         }
         (None, None) => marked_live(clients, &versions).await?,
     }
-    .ok_or_else(|| anyhow!("`{branch}` has the image that was promoted, and nothing was yet"))
+    .ok_or_else(|| anyhow!("`{branch}` uses the promoted image, but no version has been promoted yet"))
     .hint(format!(
-        "promote a version with `{}`, or choose an image with `{}`",
+        "promote a version with `{}`, or pin an image with `{}`",
         clients.command("promote"),
         clients.command("image pin REF")
     ))?;
@@ -210,24 +211,24 @@ async fn promoted(
     let digest = digest_in(&uri, place.repository)
         .ok_or_else(|| {
             anyhow!(
-                "version {version} is live, but its image is not one of {} by digest: {uri}",
+                "version {version} is live, but its image is not a digest in {}: {uri}",
                 place.repository
             )
         })
         .hint(format!(
-            "choose an image with `{}`",
+            "pin an image with `{}`",
             clients.command("image pin REF")
         ))?;
     let image = ecr::by_digest(clients, place.repository, digest)
         .await?
         .ok_or_else(|| {
             anyhow!(
-                "the image of version {version}, which was promoted, is not in {}: {digest}",
+                "the image of the promoted version {version} is not in {}: {digest}",
                 place.repository
             )
         })
         .hint(format!(
-            "promote another version with `{}`, or choose an image with `{}`",
+            "promote a different version with `{}`, or pin an image with `{}`",
             clients.command("promote"),
             clients.command("image pin REF")
         ))?;
@@ -237,7 +238,7 @@ async fn promoted(
     })
 }
 
-/// The version that `mlops promote` marked as live, if no endpoint determines it.
+/// Returns the version that `mlops promote` marked as live, if no endpoint determines it.
 async fn marked_live(clients: &Clients, versions: &[ModelVersion]) -> Result<Option<Model>> {
     for version in versions.iter().filter(|v| v.status.is_approved()) {
         let model = models::describe(clients, &version.arn).await?;
@@ -250,7 +251,7 @@ async fn marked_live(clients: &Clients, versions: &[ModelVersion]) -> Result<Opt
     Ok(None)
 }
 
-/// The digest in `HOST/REPOSITORY[:TAG]@DIGEST` when the repository is this one.
+/// Parses the digest of `HOST/REPOSITORY[:TAG]@DIGEST` if it is in this repository.
 fn digest_in(uri: &str, repository: &str) -> Option<Digest> {
     let image: ImageReference = uri.parse().ok()?;
     image.digest.filter(|_| image.repository == repository)

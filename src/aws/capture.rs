@@ -1,4 +1,4 @@
-//! Objects as streams: data sets for validation, captured traffic.
+//! Reads objects as streams: data sets for validation, and captured traffic.
 
 use std::io::{self, Read};
 
@@ -10,14 +10,14 @@ use tokio::runtime::Handle;
 use super::s3::S3Uri;
 use super::{AwsResultExt, Clients};
 
-/// The object with that key, and every object below it as a directory, by key, without the empty ones
-/// that consoles create for directories.
+/// Lists the object with that key, and every object below it as a directory, by key. Skips the
+/// empty objects that consoles create for directories.
 pub async fn objects(clients: &Clients, address: &S3Uri) -> Result<Vec<S3Uri>> {
     let sized = sized(clients, address).await?;
     Ok(sized.into_iter().map(|(object, _)| object).collect())
 }
 
-/// The same objects, each with its size in bytes.
+/// Lists the same objects, each with its size in bytes.
 pub async fn sized(clients: &Clients, address: &S3Uri) -> Result<Vec<(S3Uri, u64)>> {
     let mut pages = clients
         .s3
@@ -52,7 +52,7 @@ pub async fn sized(clients: &Clients, address: &S3Uri) -> Result<Vec<(S3Uri, u64
     Ok(found)
 }
 
-/// Number of captured invocations below an address: captured files have one per line.
+/// Counts the captured invocations below an address: captured files have one per line.
 pub async fn lines(clients: &Clients, address: &S3Uri) -> Result<usize> {
     let mut count = 0;
     for object in objects(clients, address).await? {
@@ -73,8 +73,8 @@ pub async fn lines(clients: &Clients, address: &S3Uri) -> Result<usize> {
     Ok(count)
 }
 
-/// A function that opens the object, or one version of it, for reading. It must be called, and the
-/// reader used, on a thread that may block (`spawn_blocking`).
+/// Returns a function that opens the object, or one version of it, for reading. Call it, and use
+/// the reader, only on a thread that may block (`spawn_blocking`).
 pub fn opener(
     clients: &Clients,
     address: &S3Uri,
@@ -93,7 +93,7 @@ pub fn opener(
                 .await
                 .aws("cannot read it")
         });
-        // Not `into()`: the boxed error must keep its hint and exit code.
+        // Not `into()`, because the boxed error must keep its hint and exit code.
         let object = object.map_err(|error| {
             io::Error::other(error.reallocate_into_boxed_dyn_error_without_backtrace())
         })?;

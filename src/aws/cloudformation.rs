@@ -13,10 +13,10 @@ use serde::Serialize;
 
 use super::{AwsResultExt, Clients, Expected, Missing};
 
-/// A stack as it is now.
+/// The current state of a stack.
 #[derive(Debug, Clone)]
 pub struct Stack {
-    /// Its ARN, which names it even after it was deleted.
+    /// Its ARN, which identifies it even after it was deleted.
     pub id: String,
     /// Its status.
     pub status: StackStatus,
@@ -28,7 +28,7 @@ pub struct Stack {
     pub outputs: BTreeMap<String, String>,
 }
 
-/// What a change set would do to one resource.
+/// A change that a change set would make to one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// `Add`, `Modify`, `Remove`, …
@@ -41,10 +41,10 @@ pub struct Change {
     pub replaced: bool,
 }
 
-/// Something that happened in a stack.
+/// An event of a stack.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// The event's own id.
+    /// The event's id.
     pub id: String,
     /// The name in the template.
     pub resource: String,
@@ -58,15 +58,15 @@ pub struct Event {
     pub token: Option<String>,
 }
 
-/// The stack is being worked on, or was created in the meantime.
+/// The stack is being changed, or was created in the meantime.
 const BUSY: [Expected; 2] = [
     Expected::message("ValidationError", "Stack:", " can not be updated"),
     Expected::message("ValidationError", "Stack:", " can not be created"),
 ];
 
-/// The stack with this name or ARN, if there is one.
+/// Returns the stack with this name or ARN, if it exists.
 pub async fn stack(clients: &Clients, name: &str) -> Result<Option<Stack>> {
-    let doing = format!("cannot look at the stack {name}");
+    let doing = format!("cannot describe the stack {name}");
     let answer = clients
         .cloudformation
         .describe_stacks()
@@ -78,12 +78,12 @@ pub async fn stack(clients: &Clients, name: &str) -> Result<Option<Stack>> {
         return Ok(None);
     };
     let stack = answer.stacks.unwrap_or_default().into_iter().next();
-    let stack = stack.with_context(|| format!("{doing}: the answer has no stack"))?;
+    let stack = stack.with_context(|| format!("{doing}: the response has no stack"))?;
     Ok(Some(Stack {
         id: stack.stack_id.unwrap_or_else(|| name.to_owned()),
         status: stack
             .stack_status
-            .with_context(|| format!("{doing}: the answer has no status"))?,
+            .with_context(|| format!("{doing}: the response has no status"))?,
         reason: stack.stack_status_reason,
         parameters: values(stack.parameters),
         outputs: stack
@@ -100,11 +100,11 @@ pub async fn stack(clients: &Clients, name: &str) -> Result<Option<Stack>> {
 pub struct NewChangeSet<'a> {
     /// The stack.
     pub stack: &'a str,
-    /// The change set's own name.
+    /// The name of the change set.
     pub name: &'a str,
     /// Its description.
     pub description: &'a str,
-    /// True when the stack is new.
+    /// True if the stack is new.
     pub create: bool,
     /// The template's text.
     pub template: &'a str,
@@ -114,8 +114,9 @@ pub struct NewChangeSet<'a> {
     pub capabilities: &'a [&'static str],
 }
 
-/// Creates a change set and returns its id. `None` if the stack already has one with this name, or is
-/// not in the state that the caller saw: of two concurrent clients, CloudFormation admits one.
+/// Creates a change set and returns its id. Returns `None` if the stack already has one with this
+/// name, or is not in the state that the caller saw: of two concurrent clients, CloudFormation
+/// admits one.
 pub async fn create_change_set(
     clients: &Clients,
     new: &NewChangeSet<'_>,
@@ -126,7 +127,7 @@ pub async fn create_change_set(
         Expected::Missing(Missing::Stack),
     ];
 
-    let doing = format!("cannot prepare the stack {}", new.stack);
+    let doing = format!("cannot create a change set for the stack {}", new.stack);
     let parameters = new.parameters.iter().map(|(key, value)| {
         Parameter::builder()
             .parameter_key(*key)
@@ -159,10 +160,10 @@ pub async fn create_change_set(
     let Some(made) = made else { return Ok(None) };
     let id = made.id;
     id.map(Some)
-        .ok_or_else(|| anyhow!("{doing}: CloudFormation did not name the change set"))
+        .ok_or_else(|| anyhow!("{doing}: CloudFormation returned no change set id"))
 }
 
-/// A change set as it is now.
+/// The current state of a change set.
 #[derive(Debug, Clone)]
 pub struct ChangeSet {
     /// Its ARN.
@@ -175,7 +176,7 @@ pub struct ChangeSet {
     pub reason: String,
     /// Whether it can be, or was, executed.
     pub execution: Option<ExecutionStatus>,
-    /// The stack's parameters once it was executed.
+    /// The stack's parameters after its execution.
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -193,21 +194,22 @@ impl ChangeSet {
             )
     }
 
-    /// Whether CloudFormation found no changes: a failure that only its message identifies.
+    /// Returns true if CloudFormation found no changes: a failure that only its message identifies.
     fn is_empty(&self) -> bool {
         self.reason.contains("didn't contain changes")
             || self.reason.contains("No updates are to be performed")
     }
 }
 
-/// A change set by its name and stack, or by its ARN; `None` if it, or its stack, was deleted.
+/// Returns a change set by name and stack, or by ARN; `None` if the change set or its stack was
+/// deleted.
 pub async fn change_set(clients: &Clients, stack: &str, name: &str) -> Result<Option<ChangeSet>> {
     const DELETED: &[Expected] = &[
         Expected::Missing(Missing::ChangeSet),
         Expected::Missing(Missing::Stack),
     ];
 
-    let doing = format!("cannot look at a change set of the stack {stack}");
+    let doing = format!("cannot describe a change set of the stack {stack}");
     let found = clients
         .cloudformation
         .describe_change_set()
@@ -222,7 +224,7 @@ pub async fn change_set(clients: &Clients, stack: &str, name: &str) -> Result<Op
         description: found.description,
         status: found
             .status
-            .with_context(|| format!("{doing}: the answer has no status"))?,
+            .with_context(|| format!("{doing}: the response has no status"))?,
         reason: found.status_reason.unwrap_or_default(),
         execution: found.execution_status,
         parameters: values(found.parameters),
@@ -249,7 +251,7 @@ pub enum Planned {
 
 /// Waits until CloudFormation has computed a change set.
 pub async fn planned(clients: &Clients, waiter: Waiter, stack: &str, id: &str) -> Result<Planned> {
-    let doing = format!("cannot prepare the stack {stack}");
+    let doing = format!("cannot create a change set for the stack {stack}");
     let done = waiter
         .until(
             &format!("the change set of {stack}"),
@@ -316,7 +318,7 @@ async fn changes(clients: &Clients, id: &str, doing: &str) -> Result<Option<Vec<
     Ok(Some(found))
 }
 
-/// Deletes a change set that will not be executed; a missing one is not an error.
+/// Deletes a change set that will not be executed; ignores a missing one.
 pub async fn delete_change_set(clients: &Clients, id: &str) -> Result<()> {
     clients
         .cloudformation
@@ -328,8 +330,8 @@ pub async fn delete_change_set(clients: &Clients, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Starts the changes of a change set; false if it can no longer be executed because another one was.
-/// The events of the stack carry `token`.
+/// Executes a change set. Returns false if it can no longer be executed because another one was.
+/// The stack's events carry `token`.
 pub async fn execute_change_set(
     clients: &Clients,
     stack: &str,
@@ -356,7 +358,7 @@ pub async fn execute_change_set(
     Ok(begun.is_some())
 }
 
-/// The newest event of a stack.
+/// Returns the newest event of a stack.
 pub async fn newest_event(clients: &Clients, stack: &str) -> Result<Option<Event>> {
     let page = clients
         .cloudformation
@@ -383,7 +385,7 @@ fn read(event: StackEvent) -> Option<Event> {
     })
 }
 
-/// The events of a stack after the one with the id `after`, oldest first.
+/// Returns the events of a stack after the one with the id `after`, oldest first.
 pub async fn events(clients: &Clients, stack: &str, after: Option<&str>) -> Result<Vec<Event>> {
     let mut pages = clients
         .cloudformation
@@ -429,8 +431,8 @@ pub async fn delete_stack(clients: &Clients, waiter: Waiter, id: &str) -> Result
                     StackStatus::DeleteFailed => {
                         let reason = stack.reason.unwrap_or_default();
                         Err(anyhow!("{doing}: {reason}")).hint(
-                            "remove what stands in the way, then try again: the CloudFormation \
-                             console lists the stack's events",
+                            "remove the obstacle, then retry; the CloudFormation \
+                             console shows the cause in the stack's events",
                         )
                     }
                     status => Ok(Poll::Pending(status.as_str().to_owned())),

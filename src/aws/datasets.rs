@@ -1,4 +1,4 @@
-//! Data sets: files under `datasets/NAME/` of a versioned bucket, and one manifest that is written
+//! Data sets: files under `datasets/NAME/` in a versioned bucket, plus one manifest that is written
 //! last. The manifest's own version id is the version of the data set.
 //!
 //! SageMaker jobs cannot read an object by its version id, so the first run that uses a version
@@ -37,7 +37,7 @@ pub use snapshot::snapshot;
 /// Maximum number of parallel requests.
 const PARALLEL: usize = 16;
 
-/// The format of a manifest.
+/// The manifest format.
 pub const SCHEMA: u32 = 1;
 
 /// The name of a data set's manifest, next to its files.
@@ -58,7 +58,7 @@ pub struct Finding {
 /// The contents of a version of a data set: `datasets/NAME/manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The format, [`SCHEMA`].
+    /// The format; always [`SCHEMA`].
     pub schema: u32,
     /// The data set.
     pub dataset: DatasetName,
@@ -108,7 +108,7 @@ pub fn manifest_uri(bucket: &str, dataset: &DatasetName) -> S3Uri {
     S3Uri::new(bucket, format!("{}{MANIFEST}", prefix(dataset)))
 }
 
-/// The address of a version's snapshot; ends in `/`.
+/// Returns the address of a version's snapshot; ends in `/`.
 pub fn snapshot_uri(bucket: &str, dataset: &DatasetName, version: &str) -> S3Uri {
     S3Uri::new(bucket, format!("{SNAPSHOTS}/{dataset}/{version}/"))
 }
@@ -123,10 +123,10 @@ pub fn manifest_of_snapshot(snapshot: &S3Uri, version: &str) -> Option<S3Object>
 
 fn parse(bytes: &[u8], uri: &S3Uri, id: Option<String>) -> Result<DatasetVersion> {
     let manifest: Manifest = serde_json::from_slice(bytes)
-        .with_context(|| format!("{uri} is not a manifest of this mlops"))?;
+        .with_context(|| format!("{uri} is not a data set manifest"))?;
     if manifest.schema != SCHEMA {
         bail!(
-            "{uri} has the format {}, this mlops reads {SCHEMA}",
+            "{uri} has the format {}, but this version of mlops supports {SCHEMA}",
             manifest.schema
         );
     }
@@ -134,7 +134,7 @@ fn parse(bytes: &[u8], uri: &S3Uri, id: Option<String>) -> Result<DatasetVersion
     for file in &manifest.files {
         if !is_safe(&file.path) || file.key.strip_prefix(&before) != Some(file.path.as_str()) {
             bail!(
-                "{uri} names a file that no push makes: {:?} at {:?}",
+                "{uri} contains an entry that no push creates: {:?} at {:?}",
                 file.path,
                 file.key
             );
@@ -146,7 +146,7 @@ fn parse(bytes: &[u8], uri: &S3Uri, id: Option<String>) -> Result<DatasetVersion
     Ok(DatasetVersion { id, manifest })
 }
 
-/// Whether a path stays below the directory that it is joined to.
+/// Returns whether a path stays below the directory that it is joined to.
 fn is_safe(path: &str) -> bool {
     !path.is_empty()
         && !path.contains('\0')
@@ -154,7 +154,7 @@ fn is_safe(path: &str) -> bool {
 }
 
 fn unversioned(bucket: &str) -> anyhow::Error {
-    anyhow!("the bucket {bucket} does not keep versions, so data sets in it have none")
+    anyhow!("versioning is not enabled for the bucket {bucket}, but data sets require it")
 }
 
 /// A version in a list.
@@ -164,7 +164,7 @@ pub struct ListedVersion {
     pub id: String,
     /// When it was pushed, by S3's clock.
     pub written: Timestamp,
-    /// True for the newest.
+    /// True for the newest version.
     pub latest: bool,
     /// Its contents, if the manifest was read.
     pub manifest: Option<Manifest>,
@@ -175,11 +175,12 @@ pub struct ListedVersion {
 pub struct Versions {
     /// The requested versions.
     pub versions: Vec<ListedVersion>,
-    /// True when there are more.
+    /// True if there are more.
     pub more: bool,
 }
 
-/// Lists at most `limit` versions of a data set, newest first, and reads the newest `read` manifests.
+/// Lists at most `limit` versions of a data set, newest first, and reads the manifests of the
+/// newest `read`.
 pub async fn versions(
     client: &Client,
     bucket: &str,
@@ -222,7 +223,7 @@ pub async fn versions(
     })
 }
 
-/// The newest version of a data set; `None` when there is none.
+/// Returns the newest version of a data set, if there is one.
 pub async fn latest(
     client: &Client,
     bucket: &str,
@@ -233,7 +234,7 @@ pub async fn latest(
         .map(|newest| newest.version))
 }
 
-/// The newest version, as a push needs it.
+/// The newest version, with the details that a push needs.
 struct Newest {
     version: DatasetVersion,
     etag: String,
@@ -253,7 +254,7 @@ async fn newest(client: &Client, bucket: &str, dataset: &DatasetName) -> Result<
     }))
 }
 
-/// A version by its id, or by the words `latest` and `previous`.
+/// Resolves a version by its id, or by `latest` or `previous`.
 pub async fn resolve(
     client: &Client,
     bucket: &str,
@@ -261,7 +262,7 @@ pub async fn resolve(
     version: &str,
 ) -> Result<DatasetVersion> {
     let uri = manifest_uri(bucket, dataset);
-    let hint = || format!("`mlops data versions {dataset}` lists them");
+    let hint = || format!("list the versions with `mlops data versions {dataset}`");
     let place = match version {
         "latest" => 0,
         "previous" => 1,
@@ -290,7 +291,7 @@ pub fn total(files: &[LocalFile]) -> u64 {
     files.iter().map(|file| file.size).sum()
 }
 
-/// The data set's name that a path suggests: the name of the directory, or of the file without its
+/// Derives the data set's name from a path: the name of the directory, or of the file without its
 /// suffix.
 pub fn suggested_name(path: &Path) -> Option<DatasetName> {
     let path = path.canonicalize().ok()?;
@@ -360,7 +361,7 @@ mod tests {
         ] {
             let error = manifest(path, &format!("datasets/d/{path}")).unwrap_err();
             assert!(
-                error.to_string().contains("no push makes"),
+                error.to_string().contains("no push creates"),
                 "{path}: {error}"
             );
         }

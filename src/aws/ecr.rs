@@ -30,20 +30,20 @@ pub struct Described {
     pub digest: Digest,
     /// Its tags, in order.
     pub tags: Vec<String>,
-    /// Configuration and layers, in bytes.
+    /// Size of configuration and layers, in bytes.
     pub size: u64,
     /// When it was pushed.
     pub pushed: Option<jiff::Timestamp>,
-    /// Of its manifest.
+    /// The media type of its manifest.
     pub media_type: Option<String>,
-    /// The digest of the manifest that it refers to (a signature names its image so).
+    /// The digest of the manifest that it refers to (a signature refers to its image this way).
     pub subject: Option<Digest>,
-    /// The state of its scan, if there was one.
+    /// The state of its scan, if it was scanned.
     pub scan: Option<String>,
 }
 
 impl Described {
-    /// The tag that is a git commit (40 hexadecimal digits), which `mlops image push` sets.
+    /// Returns the tag that is a git commit (40 hexadecimal digits), as set by `mlops image push`.
     pub fn commit(&self) -> Option<&str> {
         self.tags
             .iter()
@@ -51,7 +51,7 @@ impl Described {
             .find(|tag| is_commit(tag))
     }
 
-    /// True when the manifest is an index of several images.
+    /// Returns true if the manifest is an index of several images.
     pub fn is_index(&self) -> bool {
         matches!(
             self.media_type.as_deref(),
@@ -63,13 +63,13 @@ impl Described {
     }
 }
 
-/// True for a full git commit id.
+/// Returns true for a full git commit id.
 pub fn is_commit(tag: &str) -> bool {
     tag.len() == 40 && tag.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Resolves REF among `images`: a tag, a digest, or the beginning of one (four hexadecimal digits or
-/// more, with or without `sha256:`). Exit 2 if none matches, or more than one.
+/// Resolves REF among `images`: a tag, a digest, or a prefix of a digest (at least four hexadecimal
+/// digits, with or without `sha256:`). Exit 2 if none or more than one matches.
 pub fn choose<'a>(
     images: &'a [Described],
     repository: &str,
@@ -92,12 +92,12 @@ pub fn choose<'a>(
         (None, _) => Err(Failure::usage(format!(
             "{repository} has no image `{reference}`"
         )))
-        .hint("name a tag, a digest, or its first characters, as `mlops image list` shows them"),
+        .hint("pass a tag, a digest, or a prefix of a digest, as listed by `mlops image list`"),
         (Some(first), Some(second)) => Err(Failure::usage(format!(
             "more than one image begins with `{reference}`: {} and {}",
             first.digest, second.digest
         )))
-        .hint("write more of the digest"),
+        .hint("pass a longer prefix of the digest"),
     }
 }
 
@@ -112,7 +112,7 @@ pub async fn login(clients: &Clients) -> Result<Login> {
     let data = answer.authorization_data().first();
     let (endpoint, basic) = data
         .and_then(|data| data.proxy_endpoint().zip(data.authorization_token()))
-        .context("ECR gave no token")?;
+        .context("ECR returned no token")?;
     Ok(Login {
         endpoint: endpoint.to_owned(),
         basic: basic.to_owned(),
@@ -128,7 +128,7 @@ pub async fn repository_uri(clients: &Clients, name: &str) -> Result<ImageRefere
         .send()
         .await
         .aws_if_found(
-            format!("cannot look for the image repository `{name}`"),
+            format!("cannot describe the image repository `{name}`"),
             Missing::Repository,
         )?;
     let repositories = answer
@@ -136,16 +136,16 @@ pub async fn repository_uri(clients: &Clients, name: &str) -> Result<ImageRefere
         .map(DescribeRepositoriesOutput::repositories);
     let uri = repositories
         .and_then(|found| found.first()?.repository_uri())
-        .with_context(|| format!("there is no image repository `{name}`"))
+        .with_context(|| format!("no image repository `{name}`"))
         .hint(format!(
-            "run `{}`: it makes the repository",
+            "create the repository with `{}`",
             clients.command("init")
         ))?;
     uri.parse()
         .with_context(|| format!("ECR gave a wrong address of `{name}`"))
 }
 
-/// The image that a tag names; `None` when there is no such image or repository.
+/// Returns the image with a tag; `None` if the image or the repository does not exist.
 pub async fn by_tag(clients: &Clients, repository: &str, tag: &str) -> Result<Option<Described>> {
     describe(
         clients,
@@ -155,7 +155,7 @@ pub async fn by_tag(clients: &Clients, repository: &str, tag: &str) -> Result<Op
     .await
 }
 
-/// The image with a digest; `None` when there is no such image or repository.
+/// Returns the image with a digest; `None` if the image or the repository does not exist.
 pub async fn by_digest(
     clients: &Clients,
     repository: &str,
@@ -184,7 +184,7 @@ async fn describe(
         .send()
         .await
         .aws_unless(
-            format!("cannot look for an image in `{repository}`"),
+            format!("cannot describe an image in `{repository}`"),
             &[
                 Expected::Missing(Missing::Image),
                 Expected::Missing(Missing::Repository),
@@ -197,10 +197,10 @@ async fn describe(
     let image = first.map(read).transpose()?.flatten();
     image
         .map(Some)
-        .with_context(|| format!("ECR did not describe an image in `{repository}`"))
+        .with_context(|| format!("ECR returned no image of `{repository}`"))
 }
 
-/// The images of a repository, the newest first.
+/// Lists the images of a repository, newest first.
 pub async fn list(clients: &Clients, repository: &str) -> Result<Vec<Described>> {
     let mut pages = clients
         .ecr
@@ -237,7 +237,7 @@ fn read(detail: &ImageDetail) -> Result<Option<Described>> {
             .image_size_in_bytes()
             .and_then(|size| u64::try_from(size).ok())
             .unwrap_or_default(),
-        // As precise as ECR: seconds are a binary fraction on the wire.
+        // ECR's own precision: seconds are a binary fraction on the wire.
         pushed: detail
             .image_pushed_at()
             .and_then(|time| jiff::Timestamp::from_millisecond(time.to_millis().ok()?).ok()),
@@ -252,9 +252,9 @@ fn read(detail: &ImageDetail) -> Result<Option<Described>> {
     }))
 }
 
-/// Removes images by digest, with all their tags. An index has to come before its images.
+/// Deletes images by digest, with all their tags. An index must precede its images.
 pub async fn remove(clients: &Clients, repository: &str, digests: &[Digest]) -> Result<()> {
-    // Maximum per call.
+    // Maximum number of images per call.
     for part in digests.chunks(100) {
         let ids = part.iter().copied().map(identifier);
         let answer = clients
@@ -277,7 +277,7 @@ pub async fn remove(clients: &Clients, repository: &str, digests: &[Digest]) -> 
                 digest.unwrap_or("an image"),
                 failure.failure_reason().unwrap_or("no reason given")
             ))
-            .hint("run it again: what was removed before that is not asked for twice");
+            .hint("run the command again to remove the remaining images");
         }
     }
     Ok(())

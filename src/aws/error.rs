@@ -1,4 +1,4 @@
-//! An SDK error in one line, with its code, its request id and a hint.
+//! Formats an SDK error as one line with its code, request id and a hint.
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -9,17 +9,17 @@ mod kind;
 
 pub use kind::{ErrorKind, Missing};
 
-/// Turns the SDK's results into ours.
+/// Converts results of the SDK.
 pub trait AwsResultExt<T> {
-    /// Adds what we were doing; keeps the service's code, message and request id.
+    /// Adds the failed operation; keeps the service's code, message and request id.
     fn aws(self, doing: impl Into<String>) -> anyhow::Result<T>;
 
     /// Like [`AwsResultExt::aws`], but `None` if what was requested does not exist.
     fn aws_if_found(self, doing: impl Into<String>, missing: Missing) -> anyhow::Result<Option<T>>;
 
-    /// Like [`AwsResultExt::aws`], but `None` for an error that the caller expects: the requested
-    /// thing does not exist, or is being changed by another client. Every other failure stays an
-    /// error: a request that failed reveals nothing about what exists.
+    /// Like [`AwsResultExt::aws`], but returns `None` for an error that the caller expects: the
+    /// resource does not exist, or is being changed by another client. Every other failure remains
+    /// an error, because a failed request reveals nothing about what exists.
     fn aws_unless(
         self,
         doing: impl Into<String>,
@@ -50,7 +50,7 @@ pub enum Expected {
     },
 }
 
-/// Ambiguous codes: services use them for every invalid request.
+/// Ambiguous codes, which services use for every invalid request.
 const AMBIGUOUS: [&str; 4] = [
     "ValidationException",
     "ValidationError",
@@ -80,17 +80,17 @@ impl Expected {
         Self::Code(code)
     }
 
-    /// A code that needs its message: how that begins, and how it ends before the full stop.
+    /// An ambiguous code together with the start and the end of its message, without the full stop.
     ///
     /// # Panics
     ///
-    /// Without any text.
+    /// Panics if both texts are empty.
     pub const fn message(code: &'static str, starts: &'static str, ends: &'static str) -> Self {
         assert!(!starts.is_empty() || !ends.is_empty());
         Self::Message { code, starts, ends }
     }
 
-    /// Whether an error has this code and this message.
+    /// Returns whether an error has this code and message.
     pub fn matches(&self, code: Option<&str>, message: Option<&str>) -> bool {
         let kind = ErrorKind::of(code, message);
         match self {
@@ -112,7 +112,7 @@ impl Expected {
     }
 }
 
-/// Whether a service's error is one of the expected ones.
+/// Returns whether a service's error is one of the expected ones.
 fn is_expected<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, expected: &[Expected]) -> bool {
     error.as_service_error().is_some_and(|error| {
         expected
@@ -132,7 +132,7 @@ const fn is_one_of(code: &str, of: &[&str]) -> bool {
     false
 }
 
-/// `==`, which constants cannot use on text yet.
+/// `==`, which is not yet available for text in constants.
 const fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
@@ -179,7 +179,7 @@ pub fn kind_of(error: &anyhow::Error) -> Option<ErrorKind> {
     Some(ErrorKind::of(Some(&answer.code), Some(&answer.message)))
 }
 
-/// The raw HTTP response's request id.
+/// Reads the request id from the raw HTTP response.
 pub trait RequestIdSource {
     /// `x-amzn-requestid` or `x-amz-request-id`.
     fn request_id(&self) -> Option<&str>;
@@ -239,7 +239,7 @@ fn transport<E, R>(error: &SdkError<E, R>, cause: &str) -> (Exit, &'static str) 
     match error {
         SdkError::TimeoutError(_) => (
             Exit::Failed,
-            "the service did not answer in time: check the network and --endpoint-url",
+            "the service did not respond in time: check the network and --endpoint-url",
         ),
         _ => (
             Exit::Failed,
@@ -248,7 +248,7 @@ fn transport<E, R>(error: &SdkError<E, R>, cause: &str) -> (Exit, &'static str) 
     }
 }
 
-/// The innermost causes of an error that never reached the service.
+/// Returns the innermost causes of an error that never reached the service.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = Some(error);

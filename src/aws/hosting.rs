@@ -11,7 +11,7 @@ use super::sagemaker::models::ModelVersion;
 use super::state::EndpointState;
 use super::{AwsResultExt, Clients, Missing};
 
-/// An endpoint as it is.
+/// The current state of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
     /// Its name.
@@ -27,18 +27,18 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// True when it serves this model package.
+    /// Returns true if it serves this model package.
     pub fn serves(&self, arn: &str) -> bool {
         self.model_package.as_deref() == Some(arn)
     }
 
-    /// The version that it serves.
+    /// Returns the version that it serves.
     pub fn live<'a>(&self, versions: &'a [ModelVersion]) -> Option<&'a ModelVersion> {
         versions.iter().find(|version| self.serves(&version.arn))
     }
 }
 
-/// An endpoint and what it really serves; `None` when there is none.
+/// Returns an endpoint and what it currently serves; `None` if it does not exist.
 pub async fn endpoint(clients: &Clients, name: &str) -> Result<Option<Endpoint>> {
     let Some(described) = describe_endpoint(clients, name).await? else {
         return Ok(None);
@@ -57,9 +57,10 @@ pub async fn endpoint(clients: &Clients, name: &str) -> Result<Option<Endpoint>>
     }))
 }
 
-/// The model package behind an endpoint configuration: of its first variant's first container.
+/// Returns the model package behind an endpoint configuration: that of the first variant's first
+/// container.
 async fn model_package(clients: &Clients, configuration: &str) -> Result<Option<String>> {
-    // AWS allows a configuration or a model to be deleted while the endpoint serves it.
+    // AWS allows a configuration or model to be deleted while an endpoint serves it.
     let described = describe_configuration(clients, configuration).await?;
     let model = described.as_ref().and_then(|described| {
         let variant = described.production_variants().first()?;

@@ -1,5 +1,6 @@
-//! The HTTP client of the SDK: the certificates and the proxy of a [`Network`], and errors that
-//! name the proxy or the certificate at fault. The SDK's own client reads neither `AWS_CA_BUNDLE` nor the proxy variables.
+//! The HTTP client of the SDK, with the certificates and proxy of a [`Network`], and errors that
+//! name the proxy or certificate at fault. The SDK's own client reads neither `AWS_CA_BUNDLE` nor
+//! the proxy variables.
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -16,7 +17,7 @@ use aws_smithy_runtime_api::shared::IntoShared;
 use mlops_core::network::{Network, is_direct};
 use url::Url;
 
-/// A client for AWS, or for an endpoint that replaces it.
+/// Returns a client for AWS, or for an endpoint that replaces it.
 pub(super) fn client(network: &Network) -> SharedHttpClient {
     let through = |proxy: ProxyConfig| {
         let network = network.clone();
@@ -52,9 +53,9 @@ fn tls(network: &Network) -> TlsContext {
 /// Two clients, and the network that explains their failures.
 #[derive(Debug)]
 struct Explaining<C> {
-    /// For this machine and the addresses of credentials.
+    /// For this machine and for credential endpoints.
     direct: C,
-    /// For all others.
+    /// For all other hosts.
     proxied: C,
     network: Network,
 }
@@ -87,7 +88,7 @@ impl HttpConnector for Explaining<SharedHttpConnector> {
                 (Err(error), Some(url)) if !error.is_timeout() => {
                     match network.explain(&url, &error).await {
                         Some(problem) if problem.passing => Err(ConnectorError::io(problem.into())),
-                        // Retrying cannot succeed, so do not report a retryable I/O error.
+                        // A retry cannot succeed, so do not report a retryable I/O error.
                         Some(problem) => Err(ConnectorError::other(problem.into(), None)),
                         None => Err(error),
                     }

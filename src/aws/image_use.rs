@@ -21,10 +21,10 @@ use super::sagemaker::{models, runs};
 use super::state::{EndpointState, ModelApproval};
 use super::{AwsResultExt, Clients, ErrorKind, Expected, Missing, hosting};
 
-/// Maximum number of parallel Describe calls.
+/// Maximum number of Describe calls in parallel.
 const AT_ONCE: usize = 8;
 
-/// A model version that names an image.
+/// A model version that references an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UsingVersion {
     /// Its version in the group.
@@ -38,7 +38,7 @@ pub struct UsingVersion {
 pub struct Users {
     /// The versions of the project's models, newest first.
     pub models: Vec<UsingVersion>,
-    /// The runs in progress that use it, by id.
+    /// The runs in progress that use the image, by id.
     pub runs: BTreeSet<String>,
     /// The endpoints that run it, or are about to.
     pub endpoints: BTreeSet<String>,
@@ -55,8 +55,8 @@ pub struct Scope<'a> {
     pub pipeline: &'a str,
 }
 
-/// The users of each image of a repository, by digest. A reference by tag counts for the image that
-/// has the tag now.
+/// Finds the users of each image of a repository, by digest. A reference by tag counts for the
+/// image that currently has the tag.
 pub async fn users(
     clients: &Clients,
     scope: Scope<'_>,
@@ -68,7 +68,8 @@ pub async fn users(
         pipeline,
     } = scope;
     let mut users: BTreeMap<Digest, Users> = BTreeMap::new();
-    // Runs first: one that ends in the meantime has registered its model when models are listed.
+    // Runs first: one that ends in the meantime has registered its model by the time models are
+    // listed.
     for run in running(clients, pipeline).await? {
         // A parameter may have the digest alone, too.
         let alone = |text: &str| {
@@ -114,7 +115,7 @@ pub async fn users(
     Ok(users)
 }
 
-/// The digest of an image URI of this repository.
+/// Returns the digest of an image URI of this repository.
 fn digest(uri: &str, repository: &str, images: &[Described]) -> Option<Digest> {
     let uri: ImageReference = uri.parse().ok()?;
     if uri.repository != repository {
@@ -155,13 +156,13 @@ async fn running(clients: &Clients, pipeline: &str) -> Result<Vec<RunningRun>> {
     .await
 }
 
-/// The images of model packages, by ARN; deleted packages are skipped.
+/// Returns the images of model packages, by ARN; skips deleted packages.
 async fn package_images(
     clients: &Clients,
     arns: &[String],
 ) -> Result<BTreeMap<String, Vec<String>>> {
     let mut found = BTreeMap::new();
-    // Maximum per call.
+    // Maximum number of packages per call.
     for part in arns.chunks(100) {
         let answer = clients
             .sagemaker
@@ -187,7 +188,7 @@ async fn package_images(
     Ok(found)
 }
 
-/// An error for the first model that could not be described, unless it was deleted.
+/// Returns an error for the first model that could not be described, unless it was deleted.
 fn check(errors: &HashMap<String, BatchDescribeModelPackageError>) -> Result<()> {
     let first = errors
         .iter()
@@ -206,7 +207,7 @@ fn check(errors: &HashMap<String, BatchDescribeModelPackageError>) -> Result<()>
     Err(Failure::new(kind.exit(), text))
 }
 
-/// Every endpoint of the account and region with the images that it runs.
+/// Lists every endpoint of the account and region with the images that it runs.
 async fn endpoints(clients: &Clients) -> Result<Vec<(String, BTreeSet<String>)>> {
     let names = clients
         .sagemaker
@@ -228,7 +229,7 @@ async fn endpoints(clients: &Clients) -> Result<Vec<(String, BTreeSet<String>)>>
     .await
 }
 
-/// The images of an endpoint; empty if it was deleted.
+/// Returns the images of an endpoint; empty if it was deleted.
 async fn endpoint(clients: &Clients, name: &str) -> Result<BTreeSet<String>> {
     let Some(described) = hosting::describe_endpoint(clients, name).await? else {
         return Ok(BTreeSet::new());
@@ -237,7 +238,7 @@ async fn endpoint(clients: &Clients, name: &str) -> Result<BTreeSet<String>> {
         .filter_map(|image| image.resolved_image().or(image.specified_image()))
         .map(str::to_owned)
         .collect();
-    // A deployment in progress (or failed) names its images only by its configuration.
+    // The images of a deployment in progress (or failed) are found only through its configuration.
     let settled = EndpointState::of(described.endpoint_status()).is_in_service();
     if !settled || uris.is_empty() {
         let pending = described.pending_deployment_summary();
@@ -252,7 +253,7 @@ async fn endpoint(clients: &Clients, name: &str) -> Result<BTreeSet<String>> {
     Ok(uris)
 }
 
-/// The images that are running, or being started.
+/// Returns the images that are running, or being started.
 fn deployed(endpoint: &DescribeEndpointOutput) -> impl Iterator<Item = &DeployedImage> {
     let running = endpoint
         .production_variants()
@@ -272,7 +273,7 @@ fn deployed(endpoint: &DescribeEndpointOutput) -> impl Iterator<Item = &Deployed
     running.chain(starting)
 }
 
-/// The images of an endpoint configuration's models; deleted ones are skipped.
+/// Returns the images of an endpoint configuration's models; skips deleted ones.
 async fn configured(clients: &Clients, configuration: &str) -> Result<Vec<String>> {
     let Some(described) = hosting::describe_configuration(clients, configuration).await? else {
         return Ok(Vec::new());
@@ -295,7 +296,7 @@ async fn configured(clients: &Clients, configuration: &str) -> Result<Vec<String
     }
     let named = package_images(clients, &packages)
         .await
-        .context("cannot tell which images an endpoint uses")?;
+        .context("cannot determine which images an endpoint uses")?;
     uris.extend(named.into_values().flatten());
     Ok(uris)
 }

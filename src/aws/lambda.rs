@@ -1,4 +1,4 @@
-//! Lambda: invoking functions.
+//! Invokes Lambda functions.
 
 use anyhow::Result;
 use aws_sdk_lambda::primitives::Blob;
@@ -14,7 +14,7 @@ use super::{AwsResultExt, Clients};
 pub enum Invoked {
     /// The function's response.
     Answer(Vec<u8>),
-    /// The function failed: its own error, or the runtime's.
+    /// The error of a failed function, from its code or from the runtime.
     Failed {
         /// `Sandbox.Timedout`, `Runtime.ExitError`, or the function's own.
         kind: String,
@@ -32,7 +32,7 @@ struct FunctionError {
     error_message: Option<String>,
 }
 
-/// Invokes a function and waits for its response. HTTP 200 only means that it ran: `FunctionError`
+/// Invokes a function and waits for its response. HTTP 200 only means that it ran; `FunctionError`
 /// tells whether it failed.
 pub async fn invoke(clients: &Clients, function: &str, event: Vec<u8>) -> Result<Invoked> {
     let answer = clients

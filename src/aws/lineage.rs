@@ -23,7 +23,7 @@ pub struct Entity {
     pub name: Option<String>,
     /// The source that it represents.
     pub source: Option<String>,
-    /// Its properties; of a job its status.
+    /// Its properties; for a job, its status.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -44,9 +44,9 @@ impl Entity {
 /// The lineage of a model version.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Graph {
-    /// What it was made from.
+    /// The inputs of the version.
     pub ascendants: Vec<Entity>,
-    /// What it was used for.
+    /// The uses of the version.
     pub descendants: Vec<Entity>,
 }
 
@@ -54,7 +54,7 @@ pub struct Graph {
 type NewArtifact = (String, &'static str, Vec<(&'static str, String)>);
 
 /// Registers what SageMaker does not track: the data set's version, the image's digest and the git
-/// commit, each contributing to the model version. Idempotent.
+/// commit, each associated with the model version. Idempotent.
 pub async fn register(clients: &Clients, repository: &str, model: &Model) -> Result<()> {
     let package = artifact(clients, &model.arn, "Model", &[]).await?;
     let property = |name: &str| model.properties.get(name).map(String::as_str);
@@ -88,7 +88,7 @@ pub async fn register(clients: &Clients, repository: &str, model: &Model) -> Res
     Ok(())
 }
 
-/// The ARN of the artifact of a source URI, if there is one.
+/// Returns the ARN of the artifact with a source URI, if it exists.
 async fn find(clients: &Clients, uri: &str) -> Result<Option<String>> {
     let found = clients
         .sagemaker
@@ -104,7 +104,7 @@ async fn find(clients: &Clients, uri: &str) -> Result<Option<String>> {
         .map(str::to_owned))
 }
 
-/// The ARN of the artifact of a source URI, which is created if necessary.
+/// Returns the ARN of the artifact with a source URI; creates the artifact if necessary.
 async fn artifact(
     clients: &Clients,
     uri: &str,
@@ -127,7 +127,7 @@ async fn artifact(
         .await
         .aws(format!("cannot register {uri} in lineage"))?;
     made.artifact_arn
-        .with_context(|| format!("SageMaker named no ARN for {uri}"))
+        .with_context(|| format!("SageMaker returned no ARN for {uri}"))
 }
 
 async fn associate(clients: &Clients, source: &str, destination: &str) -> Result<()> {
@@ -153,7 +153,7 @@ async fn associate(clients: &Clients, source: &str, destination: &str) -> Result
     Ok(())
 }
 
-/// The ancestors and descendants of a model version; `None` if lineage does not have it.
+/// Returns the ancestors and descendants of a model version; `None` if it has no lineage.
 pub async fn graph(clients: &Clients, package: &str) -> Result<Option<Graph>> {
     let Some(start) = find(clients, package).await? else {
         return Ok(None);

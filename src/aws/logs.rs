@@ -1,4 +1,4 @@
-//! CloudWatch Logs: what jobs wrote.
+//! Reads job logs from CloudWatch Logs.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,23 @@ use super::{AwsResultExt, Clients, Missing};
 /// A line of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEvent {
-    /// When it was written.
+    /// The line's timestamp.
     pub time: Option<Timestamp>,
-    /// The line.
+    /// The text.
     pub message: String,
 }
 
-/// Reads the log of a job from its beginning; each read returns what is new.
+/// Reads the log of a job from its beginning; each read returns only new lines.
 #[derive(Debug)]
 pub struct Reader {
     group: String,
     job: String,
-    /// Where the next read of a stream begins.
+    /// The position of the next read, by stream.
     places: BTreeMap<String, String>,
 }
 
 impl Reader {
-    /// A reader that has read nothing yet.
+    /// A reader at the beginning of the log.
     pub fn new(group: &str, job: &str) -> Self {
         Self {
             group: group.to_owned(),
@@ -35,7 +35,7 @@ impl Reader {
         }
     }
 
-    /// What was written since the last read, oldest first within each stream.
+    /// Returns the lines written since the last read, oldest first within each stream.
     pub async fn read(&mut self, clients: &Clients) -> Result<Vec<LogEvent>> {
         let mut events = Vec::new();
         for stream in streams(clients, &self.group, &self.job).await? {
@@ -52,7 +52,7 @@ impl Reader {
                     .await
                     .aws(format!("cannot read the log of `{}`", self.job))?;
                 events.extend(page.events().iter().map(event));
-                // At the end, the response repeats the token of the request.
+                // At the end of a stream, the response repeats the token of the request.
                 let next = page.next_forward_token().map(str::to_owned);
                 if next.is_none() || next == token {
                     break;
@@ -64,7 +64,8 @@ impl Reader {
     }
 }
 
-/// The last `tail` lines of each stream of a job. A job that has not written yet has none.
+/// Returns the last `tail` lines of each stream of a job; nothing for a job that has not written
+/// yet.
 pub async fn last(clients: &Clients, group: &str, job: &str, tail: i32) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for stream in streams(clients, group, job).await? {
@@ -83,7 +84,7 @@ pub async fn last(clients: &Clients, group: &str, job: &str, tail: i32) -> Resul
     Ok(lines)
 }
 
-/// The streams of a job, by name.
+/// Lists the streams of a job, by name.
 async fn streams(clients: &Clients, group: &str, job: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut token = None;
@@ -97,7 +98,7 @@ async fn streams(clients: &Clients, group: &str, job: &str) -> Result<Vec<String
             .send()
             .await
             .aws_if_found(
-                format!("cannot look for the log of `{job}`"),
+                format!("cannot find the log of `{job}`"),
                 Missing::Resource,
             )?;
         let Some(page) = page else {

@@ -1,5 +1,5 @@
-//! Stores monitoring results: `monitoring/<endpoint>/<run>/` in the artifact bucket, next to the
-//! captured traffic under `capture/<endpoint>/`.
+//! Stores monitoring results under `monitoring/<endpoint>/<run>/` in the artifact bucket, next to
+//! the captured traffic under `capture/<endpoint>/`.
 
 use anyhow::Result;
 use mlops_core::error::{Exit, Failure, Hint};
@@ -23,12 +23,12 @@ impl Store {
         }
     }
 
-    /// The endpoint's captured traffic.
+    /// The location of the endpoint's captured traffic.
     pub fn capture(&self) -> S3Uri {
         self.address(format!("capture/{}/", self.endpoint))
     }
 
-    /// A run's directory.
+    /// The directory of a run.
     pub fn run(&self, run: &str) -> S3Uri {
         self.address(format!("{}{run}/", self.prefix()))
     }
@@ -44,13 +44,13 @@ impl Store {
         s3::put_json(&clients.s3, &self.run(run).join(name), bytes).await
     }
 
-    /// Reads one file of a run; `None` when there is none.
+    /// Reads one file of a run; returns `None` if it does not exist.
     pub async fn get(&self, clients: &Clients, run: &str, name: &str) -> Result<Option<Vec<u8>>> {
         let found = s3::get(&clients.s3, &self.run(run).join(name), None).await?;
         Ok(found.map(|found| found.bytes))
     }
 
-    /// The names of all runs, the oldest first.
+    /// Lists the names of all runs, oldest first.
     pub async fn runs(&self, clients: &Clients) -> Result<Vec<String>> {
         let prefix = self.prefix();
         let mut pages = clients
@@ -75,7 +75,7 @@ impl Store {
         Ok(runs)
     }
 
-    /// The newest run that has a file of that name, and the file.
+    /// Returns the newest run with a file of that name, and the file.
     pub async fn newest(&self, clients: &Clients, name: &str) -> Result<Option<(String, Vec<u8>)>> {
         for run in self.runs(clients).await?.into_iter().rev() {
             if let Some(bytes) = self.get(clients, &run, name).await? {
@@ -85,7 +85,7 @@ impl Store {
         Ok(None)
     }
 
-    /// The run of that name, or the newest.
+    /// Returns the run of that name, or the newest.
     pub async fn find(&self, clients: &Clients, name: Option<&str>) -> Result<String> {
         let mut runs = self.runs(clients).await?;
         match name {

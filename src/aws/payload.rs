@@ -1,4 +1,5 @@
-//! Signs payloads by a checksum that the request already carries, so that they are not hashed twice.
+//! Signs payloads by a checksum that the request already carries, so that they are not hashed
+//! twice.
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -9,10 +10,10 @@ use aws_smithy_types::config_bag::ConfigBag;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// Signs a `PutObject` or `UploadPart` that carries a checksum of its body with that checksum: the
-/// SHA-256 itself becomes the payload's; with a CRC64NVME the payload is unsigned, while the header
-/// with the checksum is signed, so that S3 still sees any change. Without this the SDK would hash
-/// each body once more.
+/// Signs a `PutObject` or `UploadPart` that carries a checksum of its body with that checksum. A
+/// SHA-256 becomes the payload hash. With a CRC64NVME, the payload is unsigned but the header with
+/// the checksum is signed, so S3 still detects any change. Without this, the SDK would hash each
+/// body once more.
 #[derive(Debug)]
 pub(super) struct KnownChecksum;
 
@@ -29,7 +30,8 @@ impl Intercept for KnownChecksum {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let request = context.request();
-        // A POST is CompleteMultipartUpload: its checksum is the object's, not the request's.
+        // A POST is CompleteMultipartUpload, whose checksum is that of the object, not of the
+        // request.
         if request.method() != "PUT" {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! A release: which version goes into production, and whether it is what serves there.
+//! Releases: selects the version for production, and checks that the endpoint serves it.
 
 use anyhow::{Context as _, Result};
 use mlops_core::error::{Exit, Failure, Hint, hinted};
@@ -11,8 +11,8 @@ use super::sagemaker::models::{self, ModelVersion, Stage};
 use super::sagemaker::runs;
 use super::state::ModelApproval;
 
-/// The version to promote: the wanted one, or the newest approved one above the live one.
-/// `versions` are newest first; `command` writes a command line to suggest.
+/// Selects the version to promote: the requested one, or the newest approved one after the live
+/// one. `versions` are newest first; `command` formats a command line to suggest.
 pub fn choose<'a>(
     group: &str,
     versions: &'a [ModelVersion],
@@ -29,7 +29,7 @@ pub fn choose<'a>(
     };
     if versions.is_empty() {
         return Err(anyhow::anyhow!("{group} has no versions yet"))
-            .hint(format!("run `{}` to make one", command("train")));
+            .hint(format!("create one with `{}`", command("train")));
     }
     let Some(wanted) = wanted else {
         let newer =
@@ -52,30 +52,30 @@ pub fn choose<'a>(
                     ),
                 ),
                 format!(
-                    "`{}` approves version {newest} and deploys it",
+                    "approve and deploy version {newest} with `{}`",
                     command(&format!("promote {newest}"))
                 ),
             ));
         }
         let state = live.map_or_else(
-            || "nothing is live".to_owned(),
+            || "no version is live".to_owned(),
             |live| format!("version {} is live", live.version),
         );
-        return Err(anyhow::anyhow!("there is nothing to promote: {state}")).hint(format!(
-            "run `{}`, or name a version: `{}`",
+        return Err(anyhow::anyhow!("nothing to promote: {state}")).hint(format!(
+            "run `{}`, or pass a version: `{}`",
             command("train"),
             command("promote VERSION")
         ));
     };
     let Some(found) = versions.iter().find(|version| version.version == wanted) else {
         return Err(anyhow::anyhow!("{group} has no version {wanted}"))
-            .hint(format!("there are: {}", numbers(|_| true).join(", ")));
+            .hint(format!("its versions are: {}", numbers(|_| true).join(", ")));
     };
     if found.status.is_rejected() {
         return Err(hinted(
             Failure::new(
                 Exit::Refused,
-                format!("version {wanted} of {group} was rejected; it is not deployed"),
+                format!("version {wanted} of {group} was rejected, so it cannot be deployed"),
             ),
             format!(
                 "to reconsider, set it to pending: aws sagemaker update-model-package \
@@ -87,7 +87,8 @@ pub fn choose<'a>(
     Ok(found)
 }
 
-/// Refuses (exit 3) a version that was built from uncommitted files: nobody could reproduce it.
+/// Fails (exit 3) for a version that was built from uncommitted files, because it is not
+/// reproducible.
 pub async fn require_committed(clients: &Clients, group: &str, arn: &str) -> Result<()> {
     let Some(model) = models::describe(clients, arn).await? else {
         return Ok(());
@@ -109,7 +110,7 @@ pub async fn require_committed(clients: &Clients, group: &str, arn: &str) -> Res
     .hint("commit the change, push its image and train again, or pass --allow-dirty")
 }
 
-/// The endpoint when no deployment is under way.
+/// Waits until no deployment is in progress, and returns the endpoint.
 pub async fn settled(
     clients: &Clients,
     waiter: Waiter,
@@ -120,7 +121,7 @@ pub async fn settled(
         .until(&format!("the endpoint {name}"), on_change, || async {
             let endpoint = hosting::endpoint(clients, name)
                 .await?
-                .with_context(|| format!("there is no endpoint {name}"))?;
+                .with_context(|| format!("no endpoint {name}"))?;
             Ok(if endpoint.status.is_changing() {
                 Poll::Pending(endpoint.status.to_string())
             } else {
@@ -130,10 +131,11 @@ pub async fn settled(
         .await
 }
 
-/// `InService` is not enough: after a silent rollback the endpoint serves the old configuration.
+/// Checks the live configuration: `InService` is not enough, because after a silent rollback the
+/// endpoint serves the old one.
 pub fn verify(endpoint: &Endpoint, requested: &str, package: &str) -> Result<()> {
     let live = endpoint.configuration.as_deref().unwrap_or("none");
-    let reason = endpoint.failure.as_deref().unwrap_or("no reason was given");
+    let reason = endpoint.failure.as_deref().unwrap_or("no reason given");
     if !endpoint.status.is_in_service() {
         return Err(anyhow::anyhow!(
             "the endpoint {} is {}: {reason}",
@@ -141,7 +143,7 @@ pub fn verify(endpoint: &Endpoint, requested: &str, package: &str) -> Result<()>
             endpoint.status
         ))
         .hint(format!(
-            "its log group is /aws/sagemaker/Endpoints/{}",
+            "see the log group /aws/sagemaker/Endpoints/{}",
             endpoint.name
         ));
     }
@@ -157,15 +159,15 @@ pub fn verify(endpoint: &Endpoint, requested: &str, package: &str) -> Result<()>
             endpoint.name
         ))
         .hint(format!(
-            "its log group is /aws/sagemaker/Endpoints/{}",
+            "see the log group /aws/sagemaker/Endpoints/{}",
             endpoint.name
         ));
     }
     Ok(())
 }
 
-/// Marks `chosen` as the version in production, and every other one with that mark as replaced: an
-/// interrupted promotion may have left one.
+/// Marks `chosen` as the version in production, and all others with that mark as replaced; an
+/// interrupted promotion may have left several.
 pub async fn mark_live(
     clients: &Clients,
     versions: &[ModelVersion],
@@ -218,7 +220,7 @@ mod tests {
         let chosen = |live: Option<usize>| choose("g", &all, live.map(|i| &all[i]), None, command);
         assert_eq!(chosen(None).unwrap().version, Version(3));
         assert_eq!(chosen(Some(2)).unwrap().version, Version(3));
-        // Version 3 is live: going back to 2 is a rollback, not a promotion.
+        // Version 3 is live; version 2 would be a rollback, not a promotion.
         let error = chosen(Some(1)).unwrap_err();
         assert_eq!(mlops_core::error::exit(&error), Exit::Refused);
         assert!(error.to_string().contains("pending approval: 4"), "{error}");
@@ -231,7 +233,7 @@ mod tests {
         assert_eq!(mlops_core::error::exit(&error), Exit::Refused);
         let error = choose("g", &all, None, Some(Version(9)), command).unwrap_err();
         assert_eq!(mlops_core::error::exit(&error), Exit::Failed);
-        assert_eq!(mlops_core::error::hints(&error), ["there are: 2, 1"]);
+        assert_eq!(mlops_core::error::hints(&error), ["its versions are: 2, 1"]);
         let error = choose("g", &all, Some(&all[1]), None, command).unwrap_err();
         assert_eq!(mlops_core::error::exit(&error), Exit::Failed);
         assert!(choose("g", &[], None, None, command).is_err());

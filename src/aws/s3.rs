@@ -15,15 +15,15 @@ mod versions;
 pub use mlops_core::s3::{S3Object, S3Uri};
 pub use versions::{ObjectVersion, VersionListing, missing_versions, versions};
 
-/// A key as `EncodingType=url` shows it: S3 writes a space as `+`. Without the encoding XML could
-/// not carry every key.
+/// Decodes a key of a response with `EncodingType=url`, in which S3 encodes spaces as `+`. Without
+/// this encoding, XML could not represent every key.
 pub fn decode(key: &str) -> String {
     percent_encoding::percent_decode_str(&key.replace('+', " "))
         .decode_utf8_lossy()
         .into_owned()
 }
 
-/// The objects under a prefix, in key order.
+/// Lists the objects under a prefix, in key order.
 pub async fn list(client: &Client, prefix: &S3Uri) -> Result<Vec<Object>> {
     let mut pages = client
         .list_objects_v2()
@@ -44,12 +44,12 @@ pub async fn list(client: &Client, prefix: &S3Uri) -> Result<Vec<Object>> {
     Ok(found)
 }
 
-/// An object's bytes with the version id and `ETag` that they have.
+/// An object's bytes with their version id and `ETag`.
 #[derive(Debug, Clone)]
 pub struct Fetched {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// The version, in a versioned bucket.
+    /// The version, if the bucket is versioned.
     pub version_id: Option<String>,
     /// The `ETag`, with its quotes.
     pub etag: Option<String>,
@@ -65,14 +65,15 @@ const NO_VERSION: &[Expected] = &[
     Expected::code("MethodNotAllowed"),
 ];
 
-/// The response header with which the local cloud marks an object whose bytes are damaged; AWS never
-/// sends it. In a listing requested with [`VERIFY_HEADER`], it has the ids of the damaged versions.
+/// Response header with which the local cloud marks an object whose bytes are damaged; AWS never
+/// sends it. In the response to a list request with [`VERIFY_HEADER`], it contains the ids of the
+/// damaged versions.
 const DAMAGED_HEADER: &str = "x-mlops-damaged";
 
-/// The request header with which the local cloud verifies the newest versions that it lists.
+/// Request header that makes the local cloud verify the newest versions that it lists.
 const VERIFY_HEADER: &str = "x-mlops-verify";
 
-/// The error of an object whose stored bytes are damaged.
+/// The stored bytes of an object are damaged.
 #[derive(Debug)]
 pub struct Damaged(S3Uri);
 
@@ -80,7 +81,7 @@ impl fmt::Display for Damaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} is damaged: its bytes are not those that were uploaded",
+            "{} is damaged: its content differs from what was uploaded",
             self.0
         )
     }
@@ -88,7 +89,7 @@ impl fmt::Display for Damaged {
 
 impl std::error::Error for Damaged {}
 
-/// True when a request failed because the object's stored bytes are damaged.
+/// Returns true if a request failed because the object's stored bytes are damaged.
 pub fn is_damaged<T, E>(answered: &Result<T, SdkError<E, HttpResponse>>) -> bool {
     answered.as_ref().is_err_and(|error| {
         error
@@ -97,7 +98,8 @@ pub fn is_damaged<T, E>(answered: &Result<T, SdkError<E, HttpResponse>>) -> bool
     })
 }
 
-/// The current `ETag` of an object; `None` when it is not there. [`Damaged`] when its bytes are.
+/// Returns the current `ETag` of an object; `None` if it does not exist, [`Damaged`] if its bytes
+/// are damaged.
 pub async fn etag(client: &Client, object: &S3Uri) -> Result<Option<String>> {
     let answered = client
         .head_object()
@@ -113,7 +115,8 @@ pub async fn etag(client: &Client, object: &S3Uri) -> Result<Option<String>> {
         .and_then(|found| found.e_tag))
 }
 
-/// An object, or one version of it; `None` when it is not there. [`Damaged`] when its bytes are.
+/// Reads an object, or one version of it; `None` if it does not exist, [`Damaged`] if its bytes are
+/// damaged.
 pub async fn get(
     client: &Client,
     object: &S3Uri,
@@ -124,7 +127,7 @@ pub async fn get(
         .bucket(&object.bucket)
         .key(&object.key)
         .set_version_id(version_id.map(str::to_owned));
-    // Boxed: the commands that read objects would have futures of more than 16 KiB.
+    // Boxed, because the futures of commands that read objects would otherwise exceed 16 KiB.
     let answered = Box::pin(request.send()).await;
     if is_damaged(&answered) {
         return Err(Damaged(object.clone()).into());

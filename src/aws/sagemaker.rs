@@ -10,7 +10,7 @@ mod steps;
 
 pub mod gate;
 
-/// The time of an AWS answer.
+/// Converts the time of an AWS response.
 pub(super) fn timestamp(time: &aws_smithy_types::DateTime) -> Option<Timestamp> {
     Timestamp::from_millisecond(time.to_millis().ok()?).ok()
 }

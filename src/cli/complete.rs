@@ -1,5 +1,6 @@
-//! Completions that the program computes itself: the shell asks it at each TAB, so that they offer runs,
-//! versions, branches and steps. What needs the network gets a second; nothing is ever started.
+//! Dynamic completions: the shell calls the program at each TAB, so that it can offer runs,
+//! versions, branches and steps. Network lookups get one second, and completing never starts
+//! anything.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::config::{Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
 use crate::git::Repository;
 
-/// The variable that a shell sets to request completions.
+/// Environment variable that a shell sets to request completions.
 const VARIABLE: &str = "MLOPS_COMPLETE";
 
 /// Largest definition, in bytes, whose steps are offered: SageMaker's limit.
@@ -25,10 +26,10 @@ const LARGEST_DEFINITION: u64 = 1 << 20;
 /// Maximum time to compute candidates; the shell blocks during that time.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// How many of the newest runs and versions are offered.
+/// Number of newest runs and versions to offer.
 const NEWEST: usize = 20;
 
-/// Responds to a shell that requests completions; false for every other command line.
+/// Responds to a shell that requests completions; returns false for any other command line.
 ///
 /// # Errors
 /// The shell is not supported, or stdout cannot be written.
@@ -39,10 +40,10 @@ pub fn complete() -> Result<bool, clap::Error> {
         .try_complete(std::env::args_os(), directory.as_deref())
 }
 
-/// What a shell is to be configured with.
+/// Returns the script that configures a shell.
 ///
 /// # Errors
-/// No script for this shell.
+/// There is no script for this shell.
 pub fn script(shell: &str) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let shells = Shells::builtins();
@@ -53,7 +54,7 @@ pub fn script(shell: &str) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Says of every argument what may be offered for it.
+/// Attaches a completer to each argument that has dynamic values.
 pub(super) fn apply(command: Command) -> Command {
     let mut command = command.mut_args(|argument| {
         let argument = match argument.get_id().as_str() {
@@ -87,7 +88,7 @@ fn offer(argument: Arg, candidates: fn() -> Vec<CompletionCandidate>) -> Arg {
     }
 }
 
-/// The candidates, each with a line of help.
+/// Returns the candidates, each with a line of help.
 fn described(found: impl IntoIterator<Item = (String, String)>) -> Vec<CompletionCandidate> {
     found
         .into_iter()
@@ -104,7 +105,7 @@ fn branches() -> Vec<CompletionCandidate> {
         .collect()
 }
 
-/// The steps of the pipeline's definition in the working tree.
+/// Returns the steps of the pipeline definition in the working tree.
 fn steps() -> Vec<CompletionCandidate> {
     let read = || {
         let project = context()?.project()?;
@@ -149,7 +150,7 @@ fn versions() -> Vec<CompletionCandidate> {
     })
 }
 
-/// Asks the cloud; an error, or no answer in time, is nothing to offer.
+/// Queries the cloud; an error or a timeout yields no candidates.
 fn request(
     question: impl AsyncFnOnce(&Context) -> Result<Vec<(String, String)>>,
 ) -> Vec<CompletionCandidate> {
@@ -173,7 +174,7 @@ fn request(
     described(answer().unwrap_or_default())
 }
 
-/// A local cloud that does not run is not started for a completion.
+/// A completion does not start a local cloud.
 #[cfg(feature = "local")]
 async fn is_available(ctx: &Context) -> bool {
     !ctx.config.local
@@ -191,7 +192,7 @@ async fn is_available(ctx: &Context) -> bool {
     !ctx.config.local
 }
 
-/// A quiet context with the flags of the command line that is being completed.
+/// Returns a quiet context with the flags of the command line being completed.
 fn context() -> Result<Context> {
     let global = flags(std::env::args_os().skip_while(|word| word != "--").skip(1));
     let mut config = Config::load(&global)?;
@@ -199,7 +200,7 @@ fn context() -> Result<Context> {
     Ok(Context::new(config, Interrupts::default()))
 }
 
-/// The flags that select the cloud. clap would refuse the incomplete line.
+/// Extracts the flags that select the cloud; clap would reject the incomplete line.
 fn flags(words: impl Iterator<Item = OsString>) -> GlobalArgs {
     let mut found = GlobalArgs::default();
     let mut words = words.filter_map(|word| word.into_string().ok());

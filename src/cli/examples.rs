@@ -1,6 +1,6 @@
-//! Examples beyond the one that a command's own description has. A test parses each of them.
+//! Additional examples for the help texts. A test parses each of them.
 
-/// The examples of a command, by its path without `mlops`.
+/// Returns the examples of a command, given its path without `mlops`.
 pub(super) fn of(path: &str) -> &'static [&'static str] {
     EXAMPLES
         .iter()

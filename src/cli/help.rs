@@ -1,5 +1,5 @@
-//! Help: the commands in the order of the work, two or three examples each, and the options that every
-//! command has apart from its own.
+//! Help: commands in the order in which they are used, two or three examples each, and global
+//! options in their own section.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use clap::Command;
 
 use super::examples;
 
-/// The groups of commands in `mlops --help`. Every command that is not hidden is in one of them.
+/// Command groups in `mlops --help`. Every visible command belongs to one of them.
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "status", "config"]),
     ("Data and images", &["data", "validate", "image"]),
@@ -16,13 +16,13 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("This machine", &["local", "completions", "help", "version"]),
 ];
 
-/// Help is wrapped here.
+/// Column at which help text wraps.
 const WIDTH: usize = 80;
 
-/// The column where descriptions of commands start.
+/// Column at which command descriptions start.
 const COLUMN: usize = 15;
 
-/// Gives the tree of commands its help.
+/// Attaches the help texts to the command tree.
 pub(super) fn apply(command: Command) -> Command {
     let command = with_examples(command, &mut Vec::new());
     let template = format!(
@@ -38,7 +38,7 @@ fn heading(command: &Command, text: &str) -> String {
     format!("{style}{text}:{style:#}")
 }
 
-/// The list of commands.
+/// Renders the list of commands.
 fn groups(command: &Command) -> String {
     let mut text = String::new();
     let name_style = *command.get_styles().get_literal();
@@ -47,7 +47,7 @@ fn groups(command: &Command) -> String {
         for name in *names {
             let about = match command.find_subcommand(name) {
                 Some(found) => found.get_about().map(ToString::to_string),
-                // clap adds it when it builds the command.
+                // clap adds this command only when it builds the tree.
                 None if *name == "help" => Some("Print the help of a command".to_owned()),
                 None => continue,
             };
@@ -63,7 +63,7 @@ fn groups(command: &Command) -> String {
     text
 }
 
-/// A description whose further lines start at [`COLUMN`].
+/// Formats a description; continuation lines start at [`COLUMN`].
 fn wrapped(text: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -80,7 +80,8 @@ fn wrapped(text: &str) -> String {
     lines.join(&format!("\n{:COLUMN$}", ""))
 }
 
-/// Moves the `Example:` lines of a description under the options, with those of [`examples`].
+/// Moves the `Example:` lines of a description below the options, together with those of
+/// [`examples`].
 fn with_examples(mut command: Command, path: &mut Vec<String>) -> Command {
     let names: Vec<String> = command
         .get_subcommands()
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!(grouped, visible);
     }
 
-    /// The commands without subcommands, with their path.
+    /// Returns the commands without subcommands, with their paths.
     fn leaves(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
         for child in command.get_subcommands().filter(|it| !it.is_hide_set()) {
             let path = format!("{path} {}", child.get_name());

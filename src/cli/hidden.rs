@@ -1,9 +1,10 @@
-//! Hidden commands and options stay out of the parser's messages: clap lists and suggests every name.
+//! Keeps hidden commands and options out of parser messages; by default, clap lists and suggests
+//! them.
 
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, Error};
 
-/// Removes hidden names, and the other spellings of commands, from what an error lists or suggests.
+/// Removes hidden names and aliases from the names that an error lists or suggests.
 pub(super) fn left_out(mut error: Error, root: &Command) -> Error {
     if let Some(ContextValue::String(path)) = error.get(ContextKind::InvalidSubcommand)
         && error.get(ContextKind::ValidSubcommand).is_some()
@@ -49,7 +50,7 @@ pub(super) fn left_out(mut error: Error, root: &Command) -> Error {
     error
 }
 
-/// The names of the commands of a command, in the order of its help; `path` starts with the program.
+/// Returns the subcommand names in help order; `path` starts with the program.
 fn visible(root: &Command, path: &str) -> Vec<String> {
     let mut command = root;
     for name in path.split(' ').skip(1) {
@@ -65,7 +66,7 @@ fn visible(root: &Command, path: &str) -> Vec<String> {
         .collect()
 }
 
-/// The hidden commands by name, and the hidden options as they are typed.
+/// Returns the names of hidden commands, and hidden options as typed on the command line.
 fn hidden(command: &Command) -> Vec<String> {
     let options = command
         .get_arguments()
@@ -122,7 +123,7 @@ mod tests {
                 );
             }
         }
-        // What is not hidden still is.
+        // Visible names are still listed and suggested.
         let message = Cli::read(["mlops", "-o", "json"]).unwrap_err().to_string();
         assert!(message.contains("init, config, promote"), "{message}");
         assert!(!message.contains("settings"), "{message}");

@@ -1,10 +1,10 @@
-//! Other spellings of commands: what people type, in the singular and the plural.
+//! Aliases of commands: common alternatives, in the singular and the plural.
 
 use std::ffi::OsString;
 
 use clap::Command;
 
-/// Aliases by the path of a command without `mlops`. Every command `list` is `ls` too.
+/// Aliases by command path, without `mlops`. Every `list` command also has the alias `ls`.
 const ALIASES: &[(&str, &[&str])] = &[
     ("config", &["configuration", "settings"]),
     ("data", &["dataset", "datasets"]),
@@ -21,10 +21,10 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("completions", &["completion"]),
 ];
 
-/// Words for a command and one of its own commands.
+/// Shortcuts: one word for a command and its subcommand.
 const SHORTCUTS: &[(&str, [&str; 2])] = &[("logs", ["runs", "logs"]), ("log", ["runs", "logs"])];
 
-/// A command line in which a shortcut, also after `help`, is written out.
+/// Expands a shortcut in a command line, also after `help`.
 pub(super) fn written_out(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = words.into_iter().collect();
     let mut at = 1;
@@ -44,7 +44,7 @@ pub(super) fn written_out(words: impl IntoIterator<Item = OsString>) -> Vec<OsSt
     words
 }
 
-/// Adds the aliases to the tree of commands.
+/// Adds the aliases to the command tree.
 pub(super) fn apply(command: Command) -> Command {
     walk(command, "")
 }

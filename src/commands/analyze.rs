@@ -1,4 +1,5 @@
-//! `mlops analyze`: the container contract of Model Monitor's analyzer, for Processing jobs.
+//! `mlops analyze`: implements the container contract of Model Monitor's analyzer for Processing
+//! jobs.
 
 use std::fmt;
 
@@ -11,13 +12,13 @@ use crate::config::analyzer_environment;
 use crate::context::Context;
 use crate::output::Report;
 
-/// What was found, for the job's log.
+/// Summary of the analysis, for the job's log.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub struct Analyzed(Analysis);
 
-/// Runs the job in the environment. Violations are not a failure: the job's message and files report
-/// them.
+/// Runs the job described by the environment. Violations are not a failure: they are reported in
+/// the job's exit message and files.
 pub async fn run(ctx: &Context) -> Result<Analyzed> {
     let now = ctx.now();
     let analysis =

@@ -6,9 +6,10 @@ use mlops_core::error::Exit;
 
 use crate::context::Context;
 
-/// Print the completions of a shell
+/// Print the completion script for a shell
 ///
-/// They offer commands, options, runs, versions, branches and steps: the shell asks `mlops` at each TAB.
+/// Completes commands, options, runs, versions, branches and steps: the shell calls `mlops` at each
+/// TAB.
 ///
 /// Example: mlops completions bash > ~/.local/share/bash-completion/completions/mlops
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,7 @@ pub struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
-/// Writes the completions to stdout; `script` returns those of a shell.
+/// Writes the completion script to stdout; `script` returns the script of a shell.
 pub fn run(
     ctx: &Context,
     args: &CompletionsArgs,

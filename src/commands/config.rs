@@ -1,4 +1,4 @@
-//! `mlops config`: what a command would be configured with.
+//! `mlops config`: the effective configuration.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::output::Report;
 /// Show the configuration
 #[derive(Debug, clap::Subcommand)]
 pub enum ConfigCommand {
-    /// Show what commands are configured with: mlops.toml < environment < flags
+    /// Show the effective configuration: mlops.toml < environment < flags
     ///
     /// Example: mlops config show --output json
     Show,
@@ -31,7 +31,7 @@ pub struct MergedConfig {
     cache: PathBuf,
 }
 
-/// Merges and shows.
+/// Merges the sources and reports the result.
 pub fn run(ctx: &Context, command: &ConfigCommand) -> Result<MergedConfig> {
     match command {
         ConfigCommand::Show => {

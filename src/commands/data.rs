@@ -1,4 +1,4 @@
-//! `mlops data`: the training data, as versions.
+//! `mlops data`: versioned training data.
 
 use std::str::FromStr;
 
@@ -26,54 +26,55 @@ pub use push::{PushArgs, PushReport};
 pub use verify::{VerifyArgs, VerifyReport};
 pub use versions::{VersionsArgs, VersionsReport};
 
-/// Push training data and look at its versions
+/// Manage versions of training data
 #[derive(Debug, clap::Subcommand)]
 pub enum DataCommand {
     /// Push a directory or a file as a new version of a data set
     ///
-    /// The data set then consists of exactly these files. Files that the newest version has with
-    /// the same bytes are not sent again; when nothing differs the newest version stays. A push that
-    /// was cut off leaves the newest version whole, and the next one sends only what is missing.
+    /// The new version consists of exactly these files. Files whose content is unchanged since the
+    /// newest version are not uploaded again; if nothing changed, no version is created. An
+    /// interrupted push leaves the newest version intact, and the next push uploads only what is
+    /// missing.
     ///
     /// Example: mlops data push data/train flights
     Push(PushArgs),
     /// List the versions of a data set, newest first
     ///
-    /// Files and sizes are shown of the newest 20 that are listed.
+    /// Files and sizes are shown for the newest 20 versions.
     ///
     /// Example: mlops data versions flights
     Versions(VersionsArgs),
     /// Show which files differ between two versions of a data set
     ///
-    /// A version is an id, `latest` or `previous`, with NAME@ before it for a data set other than the
-    /// project's.
+    /// A version is an id, `latest` or `previous`. Prefix it with NAME@ to select a data set other
+    /// than the project's.
     ///
     /// Example: mlops data diff flights@previous latest
     Diff(DiffArgs),
-    /// Fetch a version's files into a directory, byte for byte
+    /// Download a version's files into a directory
     ///
-    /// Files that are there with the right bytes stay, and a pull that was cut off goes on. Exit
-    /// code 3 says that a file is missing or damaged in S3.
+    /// Files that already have the right content are kept, and an interrupted pull resumes where it
+    /// stopped. Exits with 3 if a file is missing or damaged in S3.
     ///
     /// Example: mlops data pull flights@previous old
     Pull(PullArgs),
-    /// Read a version's files back and compare them with their checksums
+    /// Verify a version's files against their checksums
     ///
-    /// Exit code 3 says that a file is missing or damaged.
+    /// Downloads every file. Exits with 3 if one is missing or damaged.
     ///
     /// Example: mlops data verify flights
     Verify(VerifyArgs),
 }
 
-/// Where data sets lie.
+/// The bucket that stores data sets.
 #[derive(Debug, clap::Args)]
 struct BucketArgs {
-    /// The versioned bucket (default: the project's data bucket)
+    /// The versioned bucket [default: the project's data bucket]
     #[arg(long)]
     bucket: Option<String>,
 }
 
-/// A data set, perhaps with a version: `NAME`, `NAME@VERSION` or `@VERSION`.
+/// A data set with an optional version: `NAME`, `NAME@VERSION` or `@VERSION`.
 #[derive(Debug, Clone, Default)]
 struct Target {
     name: Option<DatasetName>,
@@ -101,13 +102,13 @@ impl FromStr for Target {
 }
 
 impl BucketArgs {
-    /// The bucket that was named, or the one of the project's platform.
+    /// Returns the bucket given on the command line, or the project's data bucket.
     async fn bucket(&self, clients: &Clients, project: Option<&Project>) -> Result<String> {
         if let Some(bucket) = &self.bucket {
             return Ok(bucket.clone());
         }
         let project = project
-            .ok_or_else(|| Failure::usage("there is no mlops.toml here"))
+            .ok_or_else(|| Failure::usage("no mlops.toml found"))
             .hint("pass --bucket, or run `mlops init` first")?;
         clients.require_cloud_of(project)?;
         Ok(infra::platform(clients, project).await?.data_bucket)
@@ -117,11 +118,11 @@ impl BucketArgs {
 fn dataset(name: Option<&DatasetName>, project: Option<&Project>) -> Result<DatasetName> {
     name.cloned()
         .or_else(|| project.map(Project::dataset))
-        .ok_or_else(|| Failure::usage("there is no mlops.toml here that names a data set"))
-        .hint("name the data set")
+        .ok_or_else(|| Failure::usage("no data set given, and no mlops.toml found"))
+        .hint("pass the name of the data set")
 }
 
-/// The requested version, or the newest.
+/// Returns the requested version, or the newest.
 async fn find(
     ctx: &Context,
     clients: &Clients,
@@ -135,7 +136,7 @@ async fn find(
             .await?
             .ok_or_else(|| anyhow!("{bucket} has no data set {name}"))
             .hint(format!(
-                "push one: `{}`",
+                "push a first version: `{}`",
                 ctx.command(&format!("data push DIR {name}"))
             )),
     }
@@ -160,7 +161,7 @@ pub async fn run(ctx: &Context, command: &DataCommand) -> Result<DataReport> {
     }
 }
 
-/// What one of the commands did or found.
+/// The result of a `data` command.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum DataReport {

@@ -1,4 +1,4 @@
-//! `mlops demo`: runs the whole story on the local cloud with this same binary.
+//! `mlops demo`: runs the whole workflow on the local cloud, with this binary.
 
 mod story;
 
@@ -21,27 +21,27 @@ use crate::output::{Format, Report};
 use mlops_core::error::{Failure, Hint};
 use mlops_core::wait::{Poll, Waiter};
 
-/// Show the whole story on a local cloud, with real data
+/// Run the whole workflow on a local cloud, with real data
 ///
-/// Writes the example project (predicting the delay of flights) into DIR and runs the commands of
-/// a working day in it, printing each one: init, image push, data push, validate, train, promote,
-/// monitor, lineage. It needs Python 3 and git; no AWS account, no Docker. DIR stays for you to
-/// explore.
+/// Creates an example project in DIR that predicts flight delays, then runs the commands of a
+/// working day in it, printing each one: init, image push, data push, validate, train, promote,
+/// monitor, lineage. Needs Python 3 and git, but no AWS account and no Docker. DIR is kept for you
+/// to explore.
 ///
 /// Example: mlops demo flights
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
-    /// A new or empty directory (default: mlops-demo, or mlops-demo-2, …)
+    /// A new or empty directory [default: mlops-demo, or mlops-demo-2, …]
     directory: Option<PathBuf>,
 }
 
-/// What the demo did.
+/// The result of the demo.
 #[derive(Debug, Serialize)]
 pub struct DemoReport {
     directory: PathBuf,
     steps: Vec<FinishedStep>,
     seconds: f64,
-    /// The path of this program, where `mlops` is not on PATH.
+    /// The path of this program, if `mlops` is not on PATH.
     program: Option<PathBuf>,
 }
 
@@ -52,7 +52,7 @@ struct FinishedStep {
     seconds: f64,
 }
 
-/// Tells the story.
+/// Runs the story.
 pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<DemoReport> {
     let directory = prepare(ctx, args.directory.as_deref())?;
     let start = Instant::now();
@@ -73,11 +73,11 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<DemoReport> {
                 "`{command}` ended with exit code {exit} instead of {}",
                 step.exit
             ))
-            .hint(format!("look around in {}", directory.display()));
+            .hint(format!("inspect the project in {}", directory.display()));
         }
         if step.exit != 0 {
             ctx.progress
-                .say(format!("(exit code {exit}, as it should)"));
+                .say(format!("(exit code {exit}, as expected)"));
         }
         steps.push(FinishedStep {
             command,
@@ -104,20 +104,20 @@ fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
             })
             .map(|name| ctx.config.directory.join(name))
             .find(|directory| !directory.exists())
-            .context("no name is free")?,
+            .context("no free directory name")?,
     };
     if std::fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure::usage(format!(
             "{} is not empty",
             directory.display()
         )))
-        .hint("name a new directory: mlops demo DIR");
+        .hint("pass a new directory: mlops demo DIR");
     }
     mlops_core::directory::create(&directory)?;
     Ok(directory)
 }
 
-/// Runs one command as a reader would, and prints its output as it arrives.
+/// Runs one command as the reader would, and prints its output as it arrives.
 async fn execute(ctx: &Context, step: &StoryStep, directory: &Path) -> Result<i32> {
     let mut command = match step.program {
         Program::Git => Command::new("git"),
@@ -126,7 +126,7 @@ async fn execute(ctx: &Context, step: &StoryStep, directory: &Path) -> Result<i3
     command
         .args(step.arguments)
         .current_dir(directory)
-        // Overrides profiles and endpoints of the environment.
+        // Overrides profiles and endpoints from the environment.
         .env("MLOPS_LOCAL", "1")
         .stdin(Stdio::null());
     if step.program == Program::Git
@@ -139,7 +139,7 @@ async fn execute(ctx: &Context, step: &StoryStep, directory: &Path) -> Result<i3
         command.env("EMAIL", "mlops@localhost");
     }
     if ctx.output.format() == Format::Json || ctx.config.quiet {
-        // stdout belongs to the demo's own report.
+        // stdout is reserved for the demo's own report.
         command.stdout(Stdio::null());
     }
     if ctx.config.quiet {
@@ -149,13 +149,13 @@ async fn execute(ctx: &Context, step: &StoryStep, directory: &Path) -> Result<i3
         .status()
         .await
         .with_context(|| format!("cannot run `{}`", step.shown()))
-        .hint("the demo needs git and Python 3 on PATH")?;
+        .hint("install git and Python 3, and make sure that both are on PATH")?;
     status
         .code()
-        .ok_or_else(|| anyhow!("`{}` was ended by a signal", step.shown()))
+        .ok_or_else(|| anyhow!("`{}` was terminated by a signal", step.shown()))
 }
 
-/// Sends the rows of a later month to the endpoint, as the application would.
+/// Sends the rows of a later month to the endpoint, as an application would.
 async fn traffic(ctx: &Context, directory: &Path) -> Result<i32> {
     let connection = ctx.connect_local(&directory.join(".mlops/local")).await?;
     let clients = Clients::of_endpoint(
@@ -184,12 +184,12 @@ async fn traffic(ctx: &Context, directory: &Path) -> Result<i32> {
             .aws("cannot invoke the endpoint")?;
         task.advance(batch.len() as u64);
     }
-    task.done(format!("{} flights got a prediction", rows.len()));
+    task.done(format!("{} flights predicted", rows.len()));
     captured(ctx, &clients, rows.len().div_ceil(TRAFFIC.1)).await?;
     Ok(0)
 }
 
-/// Waits until the endpoint has written every request to S3: it captures in batches.
+/// Waits until the endpoint has written every request to S3; capture is batched.
 async fn captured(ctx: &Context, clients: &Clients, requests: usize) -> Result<()> {
     let endpoint = clients
         .sagemaker
@@ -201,23 +201,23 @@ async fn captured(ctx: &Context, clients: &Clients, requests: usize) -> Result<(
     let to: S3Uri = endpoint
         .data_capture_config()
         .and_then(|config| config.destination_s3_uri())
-        .context("the endpoint captures nothing")?
+        .context("data capture is disabled for the endpoint")?
         .parse()?;
     let waiter = Waiter {
         interval: Duration::from_millis(200),
         timeout: Duration::from_mins(1),
     };
-    let mut task = ctx.progress.task("waiting for the capture");
+    let mut task = ctx.progress.task("waiting for captured requests");
     waiter
         .until(
-            "the capture",
+            "captured requests",
             |status| task.set(status),
             || async {
                 let lines = capture::lines(clients, &to).await?;
                 Ok(if lines >= requests {
                     Poll::Ready(())
                 } else {
-                    Poll::Pending(format!("{lines} of {requests} requests are captured"))
+                    Poll::Pending(format!("{lines} of {requests} requests captured"))
                 })
             },
         )
@@ -230,14 +230,14 @@ impl fmt::Display for DemoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\nThe whole story in {:.0} s: {} commands did what they should.",
+            "\nDone in {:.0} s: all {} commands behaved as expected.",
             self.seconds,
             self.steps.len()
         )?;
         if let Some(program) = &self.program {
-            writeln!(f, "`mlops` is not on PATH; it is {}", program.display())?;
+            writeln!(f, "`mlops` is not on PATH; its path is {}", program.display())?;
         }
-        writeln!(f, "It is all still there:\n")?;
+        writeln!(f, "Explore the project:\n")?;
         let word = |path: &Path| shell::word(&path.to_string_lossy());
         let mlops = self.program.as_deref().map_or("mlops".to_owned(), word);
         writeln!(f, "  cd {}", word(&self.directory))?;

@@ -34,7 +34,7 @@ pub use rm::RmArgs;
 pub use scan::{ScanArgs, Scanned};
 pub use show::{ImageDetails, ShowArgs};
 
-/// Build and push container images, look at them, and choose the one a branch works with
+/// Build, push, inspect and pin container images
 #[derive(Debug, clap::Subcommand)]
 pub enum ImageCommand {
     Build(BuildArgs),

@@ -1,4 +1,4 @@
-//! `mlops init`: the architecture in an account, and a project to work in.
+//! `mlops init`: deploys the architecture and creates a project.
 
 mod report;
 
@@ -18,26 +18,25 @@ use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::ProjectName;
 use mlops_oci::Image;
 
-/// Put the architecture into the account, and start a project
+/// Create a project and deploy the architecture to the account
 ///
-/// In a new directory it writes an example project that works, makes it a git repository, and
-/// deploys three CloudFormation stacks: the network, the platform (versioned buckets, image
-/// repository, model registry, roles) and the workbench (git repositories, notebook). In a project
-/// it brings the stacks up to date and writes no file. Running it again changes nothing. With
-/// --local the new project remembers the local cloud (`local = true` in mlops.toml): later commands
-/// need no --local.
+/// In a new directory, writes a working example project, creates a git repository, and deploys
+/// three CloudFormation stacks: the network, the platform (versioned buckets, image repository,
+/// model registry, roles) and the workbench (git repositories, notebook). In an existing project,
+/// updates the stacks and writes no files. Running it again changes nothing. With --local, the new
+/// project remembers the local cloud (`local = true` in mlops.toml), and later commands do not need
+/// --local.
 ///
 /// Example: mlops init --name flights --local
 #[derive(Debug, clap::Args)]
 pub struct InitArgs {
-    /// The project's name (default: the directory's)
-    ///
-    /// Needed where the directory already holds files.
+    /// The project's name [default: the name of the directory]; required if the directory is not
+    /// empty
     #[arg(long, value_name = "NAME")]
     name: Option<ProjectName>,
 }
 
-/// Starts a project, or brings one up to date.
+/// Creates a project, or updates an existing one.
 pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     let (project, started) = match ctx.config.find_project()? {
         Some(project) => (existing(ctx, args, project).await?, Started::default()),
@@ -45,7 +44,7 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     };
     let clients = ctx.aws_for(&project).await?;
     let _note = ctx.on_interrupt(format!(
-        "what was begun goes on in CloudFormation; `{}` again brings it to its end",
+        "CloudFormation continues in the background; run `{}` again to finish",
         ctx.command("init")
     ));
 
@@ -61,7 +60,7 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         (None, None) => None,
     };
     let spec = infra::platform_stack(&project, digest);
-    // What a stack references must exist: if the repository already exists, push the image first.
+    // Stacks can only reference an existing image: if the repository exists, push the image first.
     let standing = before.and_then(|outputs| Platform::read(&stack, &outputs).ok());
     let registry = || ctx.registry(clients);
     if let (Some(image), Some(standing)) = (&analyzer, &standing) {
@@ -77,7 +76,7 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     let spec = infra::workbench_stack(&project, &network, &platform);
     let mut workbench =
         Workbench::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
-    // The address of a local cloud may have changed since the stacks were made.
+    // The address of a local cloud may have changed since the stacks were created.
     let repository = &platform.image_repository;
     platform.image_repository_uri = ecr::repository_uri(clients, repository).await?.to_string();
     workbench.image_repository_url = clone_url(clients, project.file.name.as_str()).await?;
@@ -105,7 +104,7 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     })
 }
 
-/// The image of this program, where an instance can run it.
+/// Pushes the image of this program if an instance can run it.
 async fn analyzer(ctx: &Context) -> Result<Option<Image>> {
     let runs =
         cfg!(target_os = "linux") && aws::analyzer::check_machine(ctx.config.is_local()).is_ok();
@@ -113,22 +112,22 @@ async fn analyzer(ctx: &Context) -> Result<Option<Image>> {
         return aws::analyzer::build(&ctx.config.cache).await.map(Some);
     }
     ctx.progress.say(format!(
-        "the analyzer's image is made of this program on Linux (x86-64): run `{}` there",
+        "the analyzer's image can only be built on Linux (x86-64): run `{}` there",
         ctx.command("image push --analyzer")
     ));
     Ok(None)
 }
 
-/// A project that is there already: its name, account and region are settled.
+/// Checks an existing project against the name, account and region of this command.
 async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Project> {
     if let Some(name) = &args.name
         && *name != project.file.name
     {
         return Err(Failure::usage(format!(
-            "this is the project {}, not {name}",
+            "this directory contains the project {}, not {name}",
             project.file.name
         )))
-        .hint("start another project in a directory of its own");
+        .hint("create the other project in a separate directory");
     }
     let clients = ctx.aws_of(&project).await?;
     let account = clients.account().await?;
@@ -136,7 +135,7 @@ async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Pr
         return Err(Failure::new(
             Exit::Credentials,
             format!(
-                "{} lives in account {} ({}), but these credentials reach {account} ({})",
+                "{} belongs to account {} ({}), but these credentials are for {account} ({})",
                 project.file.name,
                 project.file.account,
                 project.file.region,
@@ -144,14 +143,14 @@ async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Pr
             ),
         ))
         .hint(
-            "choose another --profile or --region; to move the project, change account and \
+            "pass a different --profile or --region; to move the project, change account and \
              region (and `local`) in mlops.toml, then run `mlops init`",
         );
     }
     infra::check_name(&project.file.name, account, clients.region())?;
     if ctx.config.local && !ctx.config.remembers_local() {
         ctx.progress
-            .say("`local = true` at the top of mlops.toml saves the flag --local");
+            .say("add `local = true` at the top of mlops.toml to use the local cloud without --local");
     }
     Ok(project)
 }
@@ -184,7 +183,7 @@ async fn start(ctx: &Context, args: &InitArgs) -> Result<(Project, Started)> {
     Ok((project, Started { files, commit }))
 }
 
-/// The project's name by its directory, when that is empty.
+/// Derives the project's name from an empty directory.
 fn name_of(directory: &Path) -> Result<ProjectName> {
     const OURS: [&str; 2] = [".git", ".mlops"];
 
@@ -200,7 +199,7 @@ fn name_of(directory: &Path) -> Result<ProjectName> {
             foreign.display()
         )))
         .hint(
-            "start in an empty directory, or pass --name to start the project among these files",
+            "use an empty directory, or pass --name to create the project next to these files",
         );
     }
     let name = directory
@@ -209,7 +208,7 @@ fn name_of(directory: &Path) -> Result<ProjectName> {
         .unwrap_or_default();
     name.parse()
         .map_err(|error| Failure::usage(format!("{error}")))
-        .hint("the directory's name is the project's unless you pass --name")
+        .hint("the project is named after the directory unless you pass --name")
 }
 
 async fn deploy(
@@ -233,7 +232,7 @@ async fn deploy(
 }
 
 async fn clone_url(clients: &Clients, repository: &str) -> Result<String> {
-    let doing = format!("cannot look at the CodeCommit repository {repository}");
+    let doing = format!("cannot read the CodeCommit repository {repository}");
     clients
         .codecommit
         .get_repository()

@@ -1,4 +1,4 @@
-//! `mlops lineage`: the origin of a model version, and its users.
+//! `mlops lineage`: the origin and the users of a model version.
 
 use anyhow::{Result, anyhow};
 use mlops_core::error::Hint;
@@ -13,15 +13,15 @@ mod tree;
 
 pub use report::{DataVersion, LineageJob, LineageReport, ServedBy};
 
-/// Show where a model version comes from
+/// Show the origin of a model version
 ///
-/// Its data version, image digest, git commit, pipeline execution and metrics, and the endpoint
-/// that serves it. All of it comes from AWS: nothing is kept on this machine.
+/// Shows its data version, image digest, git commit, pipeline execution and metrics, and the
+/// endpoint that serves it. Everything is read from AWS; nothing is stored on this machine.
 ///
 /// Example: mlops lineage 3
 #[derive(Debug, clap::Args)]
 pub struct LineageArgs {
-    /// The version, as `mlops models list` shows it (default: the live one)
+    /// The version, as shown by `mlops models list` [default: the live one]
     model: Option<Version>,
 }
 
@@ -40,21 +40,21 @@ pub async fn run(ctx: &Context, args: &LineageArgs) -> Result<LineageReport> {
             .iter()
             .find(|version| version.version == wanted)
             .ok_or_else(|| anyhow!("{group} has no version {wanted}"))
-            .hint(format!("`{list}` shows what there is")),
+            .hint(format!("list the versions with `{list}`")),
         None => endpoint
             .as_ref()
             .and_then(|endpoint| endpoint.live(&versions))
             .ok_or_else(|| anyhow!("no version of {group} is live"))
             .hint(format!(
-                "name one: `{}`, or put one live: `{}`",
+                "pass a version: `{}`, or promote one: `{}`",
                 ctx.command("lineage VERSION"),
                 ctx.command("promote")
             )),
     }?;
     let model = models::describe(clients, &chosen.arn)
         .await?
-        .ok_or_else(|| anyhow!("{group} has no version {} any more", chosen.version))
-        .hint(format!("`{list}` shows what there is"))?;
+        .ok_or_else(|| anyhow!("{group} no longer has version {}", chosen.version))
+        .hint(format!("list the versions with `{list}`"))?;
     let branch = match &model.run_arn {
         Some(run) => runs::origin_of(clients, run).await?.branch,
         None => None,

@@ -1,4 +1,4 @@
-//! `mlops local`: the local cloud's server.
+//! `mlops local`: the server of the local cloud.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,27 +26,27 @@ pub use report::LocalReport;
 pub enum LocalCommand {
     /// Run a local cloud until Ctrl-C
     ///
-    /// An AWS-compatible endpoint on loopback that really runs the jobs. It needs no project.
-    /// Commands with --local find it, or start one that ends after 15 idle minutes.
+    /// Serves an AWS-compatible endpoint on loopback that runs jobs for real. Needs no project.
+    /// Commands with --local find it, or start one that exits after 15 idle minutes.
     ///
     /// Example: mlops local start --port 4566
     Start(StartArgs),
-    /// Stop the local cloud; its data is kept
+    /// Stop the local cloud and keep its data
     Stop(StateArgs),
-    /// Say whether a local cloud runs, and where
+    /// Show whether a local cloud is running, and where
     Status(StateArgs),
     Env(EnvArgs),
-    /// End the local cloud and remove everything it keeps
+    /// Stop the local cloud and remove all its data
     Reset(StateArgs),
-    /// Use a state directory that was moved or copied here
+    /// Trust a state directory that was moved or copied here
     ///
-    /// A state directory belongs to the user, the machine and the place that it was made in: its
-    /// records decide which programs run. Adopt one that is your own only, never one that came with a
-    /// repository or an archive.
+    /// A state directory is bound to the user, machine and path that it was created with, because
+    /// its records decide which programs run. Adopt only a directory of your own, never one that
+    /// came with a repository or an archive.
     ///
     /// Example: mlops local adopt --state .mlops/local
     Adopt(StateArgs),
-    /// Answer git as a credential helper (`mlops --local init` configures it)
+    /// Serve as git's credential helper (configured by `mlops --local init`)
     #[command(hide = true)]
     GitCredential(GitCredentialArgs),
     #[command(subcommand)]
@@ -56,30 +56,30 @@ pub enum LocalCommand {
 /// Arguments of `mlops local start`.
 #[derive(Debug, clap::Args)]
 pub struct StartArgs {
-    /// The port to listen on; 0 takes any that is free (default: 4566; with --detach the last one,
-    /// 4566, or any that is free)
+    /// The port to listen on; 0 selects any free port [default: 4566; with --detach, the last one
+    /// used, 4566, or any free port]
     #[arg(long)]
     port: Option<u16>,
     /// Run in the background and return
     #[arg(long)]
     detach: bool,
-    /// Make random credentials and refuse any others (for a shared machine)
+    /// Generate random credentials and reject all others (for a shared machine)
     #[arg(long)]
     require_credentials: bool,
-    /// End after this many minutes without a request or a job
+    /// Exit after this many minutes without a request or a job
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=525_600))]
     idle_minutes: Option<u64>,
-    /// Take the last port, 4566, or any that is free
+    /// Listen on the last port used, 4566, or any free port
     #[arg(long, hide = true, conflicts_with = "port")]
     any_port: bool,
     #[command(flatten)]
     state: StateArgs,
 }
 
-/// Where a local cloud keeps its state.
+/// Location of the local cloud's state.
 #[derive(Debug, clap::Args)]
 pub struct StateArgs {
-    /// The state directory (default: .mlops/local of the project, or of this directory)
+    /// The state directory [default: .mlops/local in the project, or in this directory]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 }
@@ -136,10 +136,9 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
                     host: LOCAL_HOST,
                 },
                 move |endpoint| {
-                    progress.say(format!("The local cloud answers at {endpoint}"));
+                    progress.say(format!("The local cloud is listening on {endpoint}"));
                     if guarded {
-                        progress
-                            .say("Its credentials stand in address.json of its state directory");
+                        progress.say("Its credentials are in address.json in its state directory");
                     } else {
                         progress.say(format!(
                             "Use it with any AWS client: AWS_ENDPOINT_URL={endpoint} \
@@ -181,7 +180,7 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
         LocalCommand::Reset(args) => {
             let directory = args.directory(ctx);
             ctx.prompt.require(&format!(
-                "Remove everything that the local cloud keeps in {}?",
+                "Remove all data of the local cloud in {}?",
                 directory.display()
             ))?;
             LocalReport::Removed {

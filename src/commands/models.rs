@@ -16,33 +16,33 @@ use crate::aws::sagemaker::runs;
 use crate::context::Context;
 use crate::output::Report;
 
-/// Maximum number of versions to describe in parallel; SageMaker throttles more.
+/// Maximum number of versions to describe in parallel; SageMaker throttles beyond that.
 const PARALLEL: usize = 6;
 
-/// Look at the versions in the model registry
+/// Inspect the versions in the model registry
 #[derive(Debug, clap::Subcommand)]
 pub enum ModelsCommand {
     /// List the newest versions with their metrics
     ///
     /// Example: mlops models list --wide
     List {
-        /// How many versions
+        /// Maximum number of versions to list
         #[arg(long, value_name = "NUMBER", default_value_t = 20)]
         limit: usize,
-        /// Show every metric, one line for each version
+        /// Show every metric, one line per version
         #[arg(long)]
         wide: bool,
     },
-    /// Show a version: what it was made of, its metrics, its artifact
+    /// Show a version: its inputs, metrics and artifact
     ///
     /// Example: mlops models show 3
     Show {
-        /// The version (default: the newest)
+        /// The version [default: the newest]
         version: Option<Version>,
     },
 }
 
-/// What a `models` command found.
+/// The result of a `models` command.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum ModelsReport {
@@ -67,7 +67,7 @@ pub struct ModelList {
 pub struct ListedModel {
     #[serde(flatten)]
     model: Model,
-    /// The branch of the run that made it.
+    /// The branch of the run that produced it.
     branch: Option<String>,
     live: bool,
 }
@@ -105,9 +105,9 @@ pub async fn run(ctx: &Context, command: &ModelsCommand) -> Result<ModelsReport>
                     .into_iter()
                     .next()
                     .map(|newest| newest.arn)
-                    .ok_or_else(|| anyhow!("there are no models yet"))
+                    .ok_or_else(|| anyhow!("no models yet"))
                     .hint(format!(
-                        "`{}` registers one when it passes the gate",
+                        "train one with `{}`; it is registered if it passes the gate",
                         ctx.command("train")
                     ))?,
             };
@@ -116,10 +116,10 @@ pub async fn run(ctx: &Context, command: &ModelsCommand) -> Result<ModelsReport>
                 .await?
                 .ok_or_else(|| {
                     let version = arn.rsplit('/').next().unwrap_or_default();
-                    anyhow!("there is no version {version} of the model `{group}`")
+                    anyhow!("the model `{group}` has no version {version}")
                 })
                 .hint(format!(
-                    "`{}` shows the versions",
+                    "list the versions with `{}`",
                     ctx.command("models list")
                 ))?;
             Ok(ModelsReport::Show(Box::new(model)))
@@ -127,7 +127,7 @@ pub async fn run(ctx: &Context, command: &ModelsCommand) -> Result<ModelsReport>
     }
 }
 
-/// The first metric alone: a line has room for one.
+/// Formats the first metric only, because a line has no room for more.
 fn first(metrics: &serde_json::Map<String, serde_json::Value>) -> String {
     models::sentence(
         &metrics
@@ -174,7 +174,7 @@ impl fmt::Display for ModelList {
         if self.models.is_empty() {
             return writeln!(
                 f,
-                "no models yet: `{}` registers one when it passes the gate",
+                "no models yet: train one with `{}`; it is registered if it passes the gate",
                 self.train
             );
         }

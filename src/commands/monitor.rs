@@ -1,4 +1,4 @@
-//! `mlops monitor`: production data against the baseline.
+//! `mlops monitor`: compares production data with the baseline.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,47 +22,47 @@ use crate::output::Report;
 const BASELINE_CONSTRAINTS: &str = "baseline_constraints.json";
 const BASELINE_STATISTICS: &str = "baseline_statistics.json";
 
-/// Watch the model in production
+/// Monitor the model in production
 #[derive(Debug, clap::Subcommand)]
 pub enum MonitorCommand {
-    /// Compare what the endpoint captured with the baseline
+    /// Compare captured requests with the baseline
     ///
     /// Reads the captured requests and predictions from S3, compares them with the project's
-    /// baseline, and keeps the result in the artifact bucket. Captured columns have no names: the
-    /// prediction is the baseline's first column, the features follow in its order. Exit code 3
-    /// when something does not hold.
+    /// baseline, and stores the result in the artifact bucket. Captured columns have no names: the
+    /// prediction is matched with the baseline's first column, and the features with the following
+    /// columns in order. Exits with 3 if there are violations.
     ///
     /// Example: mlops monitor run --hours 24
     Run(RunArgs),
-    /// Show the newest result again, or one of an earlier run
+    /// Show the newest result, or that of an earlier run
     ///
     /// Example: mlops monitor report --html drift.html
     Report(ReportArgs),
 }
 
-/// What `monitor run` looks at.
+/// The predictions that `monitor run` checks.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Only predictions from this time on (RFC 3339)
+    /// Check only predictions from this time on (RFC 3339)
     #[arg(long, value_name = "TIME", conflicts_with = "hours")]
     since: Option<jiff::Timestamp>,
-    /// Only predictions before this time (RFC 3339)
+    /// Check only predictions before this time (RFC 3339)
     #[arg(long, value_name = "TIME", conflicts_with = "hours")]
     until: Option<jiff::Timestamp>,
-    /// Only predictions of the last hours
+    /// Check only predictions of this many last hours
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=87_600))]
     hours: Option<u32>,
-    /// Where the captured traffic lies (default: the live endpoint's)
+    /// The location of the captured traffic [default: that of the live endpoint]
     #[arg(long, value_name = "S3-URI")]
     capture: Option<S3Uri>,
 }
 
-/// Which result `monitor report` shows, and how.
+/// Selects a result for `monitor report`, and its format.
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
-    /// The run (default: the newest)
+    /// The run to show [default: the newest]
     run: Option<String>,
-    /// Write the report as a page with a chart per drifted feature
+    /// Write the report as an HTML page with a chart per drifted feature
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
@@ -81,7 +81,7 @@ pub struct Monitored {
     exit: Exit,
 }
 
-/// Runs or shows.
+/// Runs the monitor, or shows a result.
 pub async fn run(ctx: &Context, command: &MonitorCommand) -> Result<Monitored> {
     match command {
         MonitorCommand::Run(args) => analyse(ctx, args).await,
@@ -96,7 +96,7 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
         &directory.join(files::CONSTRAINTS),
         Some(&directory.join(files::STATISTICS)),
     )
-    .hint("make a baseline with `mlops validate --suggest DATA`")?;
+    .hint("create a baseline with `mlops validate --suggest DATA`")?;
     if let (None, Some(rules)) = (baseline.constraints.rule_set(), project.file.validate.rules) {
         baseline.constraints.set_rules(rules);
     }
@@ -147,7 +147,7 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     if let Some(before) = &baseline.statistics {
         results.push((BASELINE_STATISTICS, files::render(before)?));
     }
-    // The violations come last: a run that has them is complete.
+    // The violations are written last: a run that has them is complete.
     results.push((files::VIOLATIONS, files::render(&violations)?));
     for (name, bytes) in results {
         store.put(clients, &run, name, bytes).await?;
@@ -175,7 +175,7 @@ async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> {
         store.get(clients, &run, name).await?.ok_or_else(|| {
             Failure::new(
                 Exit::Failed,
-                format!("{} is not complete: {name} is missing", store.run(&run)),
+                format!("{} is incomplete: {name} is missing", store.run(&run)),
             )
         })
     };
@@ -213,18 +213,18 @@ fn no_traffic(address: &S3Uri, window: Window) -> anyhow::Error {
     let (when, hint) = if window == Window::default() {
         (
             "",
-            "send requests to the endpoint: they are captured within a minute or two",
+            "send requests to the endpoint; they are captured within a minute or two",
         )
     } else {
         (
             " in that time",
-            "leave out --since, --until and --hours to read everything",
+            "omit --since, --until and --hours to read everything",
         )
     };
     mlops_core::error::hinted(
         Failure::new(
             Exit::Failed,
-            format!("nothing was captured under {address}{when}"),
+            format!("no captured requests under {address}{when}"),
         ),
         hint,
     )
@@ -240,7 +240,7 @@ impl fmt::Display for Monitored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.page {
             Some(page) => writeln!(f, "wrote {}", page.display()),
-            None => write!(f, "{}\nkept in {}", self.report, self.stored),
+            None => write!(f, "{}\nstored in {}", self.report, self.stored),
         }
     }
 }

@@ -15,16 +15,16 @@ mod sample;
 pub use report::{PromoteReport, SampleAnswer};
 use sample::Sample;
 
-/// Put a model version into production
+/// Deploy a model version to production
 ///
-/// Deploys the version by CloudFormation, checks that the endpoint really serves it, and sends it
-/// one sample row. A version that waits for approval is approved first, after a question. Without
-/// VERSION it takes the newest approved version above the live one.
+/// Deploys the version with CloudFormation, checks that the endpoint really serves it, and sends it
+/// a sample request. If the version is pending approval, asks before approving it. Without VERSION,
+/// promotes the newest approved version after the live one.
 ///
 /// Example: mlops promote 3
 #[derive(Debug, clap::Args)]
 pub struct PromoteArgs {
-    /// The version, as `mlops models list` shows it
+    /// The version, as shown by `mlops models list`
     version: Option<Version>,
     /// Promote a version that was trained with --working-tree
     #[arg(long)]
@@ -54,7 +54,7 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<PromoteReport> {
     let approved_now = !chosen.status.is_approved();
     if approved_now {
         ctx.prompt.require(&format!(
-            "Version {} of {group} waits for approval. Approve it and put it into production?",
+            "Version {} of {group} is pending approval. Approve it and deploy it to production?",
             chosen.version
         ))?;
     }
@@ -103,8 +103,8 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<PromoteReport> {
     })
 }
 
-/// Deploys the endpoint's stack. It is reserved first and the version approved after that, so that
-/// a promotion that another one precedes changes nothing.
+/// Deploys the endpoint's stack. Reserves the deployment before approving the version, so that a
+/// promotion that loses a race changes nothing.
 async fn deploy(
     ctx: &Context,
     clients: &Clients,
@@ -115,7 +115,7 @@ async fn deploy(
 ) -> Result<infra::StackOutcome> {
     let status = ctx.command("status");
     let _note = ctx.on_interrupt(format!(
-        "a deployment of {} that has begun continues; `{status}` shows it",
+        "a deployment of {} that has started continues; check it with `{status}`",
         stack.name
     ));
     let prepared = infra::prepare(clients, ctx.waiter, &ctx.progress, stack).await?;
@@ -125,7 +125,7 @@ async fn deploy(
         if let Some(prepared) = &prepared {
             let discarded = infra::discard(clients, ctx.waiter, prepared).await;
             if let Err(left) = discarded {
-                ctx.progress.say(format!("the change set stays: {left:#}"));
+                ctx.progress.say(format!("the change set was not deleted: {left:#}"));
             }
         }
         return Err(error);
@@ -137,20 +137,20 @@ async fn deploy(
     let outcome = infra::execute(clients, ctx.waiter, &ctx.progress, prepared)
         .await
         .hint(format!(
-            "the endpoint serves what it served before; `{status}` shows it"
+            "the endpoint still serves the previous version; check it with `{status}`"
         ))?;
     if let Some(outcome) = outcome {
         return Ok(outcome);
     }
     // The other promotion may be of this version, and rely on its approval.
     if approve && !is_needed(clients, &own, endpoint, package).await? {
-        let why = "another promotion came first";
+        let why = "another promotion started first";
         models::withdraw_approval(clients, package, why).await?;
     }
     Err(infra::lost(clients, &stack.name))
 }
 
-/// True when a model package is live, or another deployment of it is prepared or in progress.
+/// Returns true if a model package is live, or another deployment of it is prepared or in progress.
 async fn is_needed(
     clients: &Clients,
     own: &infra::Prepared,

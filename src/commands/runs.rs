@@ -1,4 +1,4 @@
-//! `mlops runs`: the executions of the project's pipeline.
+//! `mlops runs`: executions of the project's pipeline.
 
 use anyhow::Result;
 
@@ -15,22 +15,22 @@ mod word;
 pub use logs::{LogArgs, Logs};
 pub use report::{RunDetails, RunList, RunsReport, Stopped};
 
-/// Look at training runs, read their logs, stop them
+/// Inspect training runs, read their logs, stop them
 #[derive(Debug, clap::Subcommand)]
 pub enum RunsCommand {
     /// List the newest runs
     ///
     /// Example: mlops runs list --limit 5
     List {
-        /// How many runs
+        /// Maximum number of runs to list
         #[arg(long, value_name = "NUMBER", default_value_t = 20)]
         limit: usize,
     },
-    /// Show a run: its steps, what it was made of, its parameters
+    /// Show a run: its steps, inputs and parameters
     ///
     /// Example: mlops runs show fb9lk2vgt5sk
     Show {
-        /// The run's id (default: the newest)
+        /// The run's id [default: the newest]
         run: Option<String>,
     },
     Logs(LogArgs),
@@ -43,7 +43,7 @@ pub enum RunsCommand {
     },
 }
 
-/// Shows runs, or stops one.
+/// Lists, shows or stops runs.
 pub async fn run(ctx: &Context, command: &RunsCommand) -> Result<RunsReport> {
     let project = ctx.project()?;
     let pipeline = project.file.name.as_str();

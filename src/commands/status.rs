@@ -18,8 +18,8 @@ pub use report::{Data, Monitoring, NewestImage, Run, Stack, StatusReport};
 
 /// Show the project on one screen
 ///
-/// Stacks, newest image, data version, last run, model versions, the endpoint and the last
-/// monitoring result, and what to do next. All of it comes from AWS.
+/// Shows stacks, newest image, data version, last run, model versions, the endpoint and the last
+/// monitoring result, and suggests the next command. Everything is read from AWS.
 ///
 /// Example: mlops status
 #[derive(Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
         let name = infra::stack_name(&project.file.name, part);
         let stack = cloudformation::stack(clients, &name).await?;
         if let (Some(stack), "platform") = (&stack, part) {
-            // A stack without outputs is not finished; its status shows that.
+            // A stack without outputs is not deployed completely; its status shows that.
             platform = infra::Platform::read(&name, &stack.outputs).ok();
         }
         stacks.push(Stack {
@@ -82,7 +82,7 @@ pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
     Ok(report)
 }
 
-/// The newest run, with a gate's refusal.
+/// Returns the newest run; if a gate refused its model, with the reason.
 async fn last_run(clients: &Clients, pipeline: &str, now: Timestamp) -> Result<Option<Run>> {
     let newest = runs::list(clients, pipeline, 1).await?;
     let newest = runs::complete(clients, newest, now).await?;

@@ -1,4 +1,4 @@
-//! `mlops train`: run the pipeline of a branch.
+//! `mlops train`: runs the pipeline of a branch.
 
 use std::fmt;
 
@@ -23,31 +23,32 @@ mod watch;
 
 /// Run the pipeline of a branch, and wait for its model
 ///
-/// Takes the pipeline definition from the head commit of the branch, its image by digest, and the
-/// newest version of the data; all are recorded with the run. The image is the one that the branch
-/// pins (`mlops image pin`), on the production branch the promoted version's, else the newest that
-/// was pushed from the branch. Ctrl-C leaves the run going. Exits with 3 when a gate refuses the
-/// model, and prints its metrics and the limit.
+/// Uses the pipeline definition of the branch's head commit, an image by digest, and the newest
+/// version of the data, and records all three with the run. The image is the one that the branch
+/// pins (`mlops image pin`); on the production branch, that of the promoted version; otherwise the
+/// newest that was pushed from the branch. Ctrl-C does not stop the run. If a gate refuses the
+/// model, prints its metrics and the limit, and exits with 3.
 ///
 /// Example: mlops train --branch develop -p MaxRmse=18
 #[derive(Debug, clap::Args)]
 pub struct TrainArgs {
-    /// The branch (default: the one that is checked out)
+    /// The branch [default: the current branch]
     #[arg(long, value_name = "BRANCH")]
     branch: Option<BranchName>,
-    /// Take pipeline definition and program from the working tree, without a commit
+    /// Use the pipeline definition and program of the working tree, without a commit
     ///
-    /// The program becomes an image of this run alone, unless the branch has a pin. Run and model
-    /// version are recorded as dirty: `mlops promote` refuses the version without --allow-dirty.
+    /// The program is packaged as an image for this run only, unless the branch has a pin. The run
+    /// and the model version are recorded as dirty: `mlops promote` rejects the version unless you
+    /// pass --allow-dirty.
     #[arg(long)]
     working_tree: bool,
-    /// Return when the run has started
+    /// Return as soon as the run has started
     #[arg(long)]
     detach: bool,
     /// Set a parameter of the pipeline
     #[arg(short = 'p', long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
-    /// The version of the data set (default: the newest)
+    /// The version of the data set [default: the newest]
     #[arg(long, value_name = "VERSION")]
     data_version: Option<String>,
 }
@@ -59,13 +60,13 @@ fn parameter(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A run that was started, and how it ended.
+/// A run that was started, and its result.
 #[derive(Debug, Serialize)]
 pub struct Training {
     run: String,
     arn: String,
     status: RunState,
-    /// SageMaker's own status: `Failed` of a run that a gate refused.
+    /// SageMaker's own status: `Failed` for a run that a gate refused.
     execution_status: ExecutionState,
     #[serde(flatten)]
     origin: Origin,
@@ -73,7 +74,7 @@ pub struct Training {
     started: Option<Timestamp>,
     steps: Vec<RunStep>,
     model: Option<Model>,
-    /// What the run measured, whether a gate refused the model or not.
+    /// The metrics of the run, whether or not a gate refused the model.
     metrics: Map<String, Value>,
     /// Why a gate refused it.
     gate: Option<Gate>,
@@ -102,7 +103,7 @@ pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
     let run = if args.detach {
         runs::describe(clients, &arn).await?
     } else {
-        let _note = ctx.on_interrupt(format!("the run goes on: {show}"));
+        let _note = ctx.on_interrupt(format!("the run continues: {show}"));
         watch::until_over(ctx, clients, &arn).await?
     };
     let model = match run.model_package() {
@@ -140,7 +141,7 @@ pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
         now,
     };
     match &training.gate {
-        // Whoever did not wait learns it from `runs show`, however fast the run was.
+        // With --detach, `runs show` reports the result, however quickly the run ended.
         Some(gate) if !args.detach => {
             ctx.output.report(&training)?;
             Err(watch::refusal(ctx, &training.run, gate))

@@ -1,4 +1,4 @@
-//! `mlops validate`: data against its baseline.
+//! `mlops validate`: checks data against its baseline.
 
 use std::path::PathBuf;
 
@@ -24,62 +24,62 @@ use location::DataLocation;
 /// Check data against its baseline
 ///
 /// Profiles the data in one pass and compares it with the constraints and statistics of the
-/// baseline: types, completeness, domains, drift. Exit code 3 when something does not hold. With
-/// --suggest, makes the baseline instead. Reads and writes the files of SageMaker Model Monitor.
-/// Needs no project, credentials or network for local files.
+/// baseline: types, completeness, domains, drift. Exits with 3 if there are violations. With
+/// --suggest, creates the baseline instead. Reads and writes the files of SageMaker Model Monitor.
+/// Local files need no project, credentials or network.
 ///
 /// Example: mlops validate data/may.csv
 #[derive(Debug, clap::Args)]
 pub struct ValidateArgs {
     /// Files, directories, patterns, `s3://BUCKET/KEY[?versionId=ID]`, `s3://BUCKET/PREFIX/`, or
-    /// `-` for stdin; together one data set
+    /// `-` for stdin; all of them form one data set
     #[arg(required_unless_present = "resume")]
     data: Vec<DataLocation>,
-    /// Make a baseline from the data instead of checking it
+    /// Create a baseline from the data instead of checking it
     #[arg(long, conflicts_with_all = ["constraints", "statistics"])]
     suggest: bool,
-    /// The constraints to check (default: those of the project's baseline)
+    /// The constraints to check [default: those of the project's baseline]
     #[arg(long, value_name = "FILE")]
     constraints: Option<PathBuf>,
-    /// The statistics that drift is measured from
+    /// The statistics to measure drift from
     #[arg(long, value_name = "FILE", requires = "constraints")]
     statistics: Option<PathBuf>,
-    /// Whose rules decide (default: those of constraints.json, of mlops.toml, or aws)
+    /// The rules to apply [default: those of constraints.json, of mlops.toml, or aws]
     #[arg(long, value_enum, value_name = "RULES")]
     rules: Option<baseline::Rules>,
-    /// Show one column beside its baseline: quantiles, categories, every distance
+    /// Compare one column with its baseline: quantiles, categories, every distance
     #[arg(long, value_name = "FEATURE", conflicts_with_all = ["suggest", "profile_out"])]
     explain: Option<String>,
-    /// What the data is (default: what the names say, .csv, .jsonl or .parquet; else csv)
+    /// The format of the data [default: by extension, .csv, .jsonl or .parquet; else csv]
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<DataFormat>,
-    /// Write the mergeable profile of the data instead of a verdict; --constraints and
-    /// --statistics say which categories are always counted
+    /// Write a mergeable profile of the data instead of a verdict; --constraints and
+    /// --statistics determine which categories are always counted
     #[arg(long, value_name = "FILE", conflicts_with_all = ["suggest", "output_dir"])]
     profile_out: Option<PathBuf>,
-    /// DATA are profiles that --profile-out wrote, of parts of one data set
+    /// Treat DATA as profiles written by --profile-out, of parts of one data set
     #[arg(long, conflicts_with = "format")]
     merge: bool,
-    /// Where the result's files go (with --suggest, default: the project's baseline)
+    /// The directory for the result's files (with --suggest, default: the project's baseline)
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
-    /// Only read and parse the data: the lower bound of benches/validate.py
+    /// Only read and parse the data: the lower bound for benches/validate.py
     #[arg(long, hide = true)]
     parse_only: bool,
-    /// What runs the validation; for lambda and processing, the data is in S3
+    /// Where to run the validation; for lambda and processing, the data must be in S3
     #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
     on: On,
     #[command(flatten)]
     remote: remote::RemoteArgs,
 }
 
-/// What runs a validation.
+/// Where a validation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 enum On {
     /// This process
     #[default]
     Here,
-    /// A Lambda function made of this binary
+    /// A Lambda function built from this binary
     Lambda,
     /// A SageMaker Processing job
     Processing,
@@ -87,24 +87,24 @@ enum On {
     Spark,
 }
 
-/// What data is.
+/// The format of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum DataFormat {
     /// Comma-separated values with a header line
     Csv,
-    /// One flat JSON object a line
+    /// One flat JSON object per line
     Jsonl,
     /// Apache Parquet
     Parquet,
-    /// What an endpoint captured (JSON Lines)
+    /// Requests and predictions captured by an endpoint (JSON Lines)
     Capture,
 }
 
-/// Profiles, then suggests or checks.
+/// Profiles the data, then suggests or checks a baseline.
 pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     args.remote.refuse_but(args.on)?;
     if (args.explain.is_some() || args.merge) && args.on != On::Here {
-        return Err(Failure::usage("--explain and --merge work without --on"));
+        return Err(Failure::usage("--explain and --merge cannot be combined with --on"));
     }
     if matches!(args.on, On::Lambda | On::Processing) {
         return remote::run(ctx, args).await;
@@ -191,7 +191,7 @@ async fn profile(
     Ok(profiled.await??)
 }
 
-/// The profiles of the parts as one.
+/// Merges the profiles of the parts into one.
 fn merged(files: &[DataLocation], baseline: Option<&Baseline>) -> Result<validation::Profile> {
     let mut all: Option<validation::Profile> = None;
     for file in files.iter().map(DataLocation::to_string) {
@@ -205,7 +205,7 @@ fn merged(files: &[DataLocation], baseline: Option<&Baseline>) -> Result<validat
             None => all = Some(part),
         }
     }
-    let mut all = all.ok_or_else(|| Failure::usage("there is no profile to merge"))?;
+    let mut all = all.ok_or_else(|| Failure::usage("no profile to merge"))?;
     if let Some(baseline) = baseline {
         all.expect(baseline)
             .map_err(|text| Failure::new(Exit::Failed, text))?;

@@ -1,4 +1,4 @@
-//! The variables that are read, and the parts of the environment that are passed on as they are.
+//! Environment variables that are read, and those that are passed on unchanged.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -12,7 +12,7 @@ use aws_types::os_shim_internal::{Env, Fs};
 use futures::FutureExt;
 use mlops_core::network::CaBundle;
 
-/// Every environment variable that `mlops` reads, with what it means (docs/config.md).
+/// Every environment variable that `mlops` reads, with its meaning (docs/config.md).
 pub const VARIABLES: &[(&str, &str)] = &[
     (
         "AWS_PROFILE",
@@ -24,57 +24,60 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     (
         "AWS_ENDPOINT_URL",
-        "another endpoint for every service (flag --endpoint-url)",
+        "the endpoint for all services (flag --endpoint-url)",
     ),
     (
         "AWS_CA_BUNDLE",
-        "a PEM file with the only certificates to trust; `ca_bundle` in the AWS configuration comes after it",
+        "a PEM file with the only certificates to trust; overrides `ca_bundle` in the AWS configuration",
     ),
     (
         "HTTPS_PROXY",
-        "the proxy of requests by HTTPS; also HTTP_PROXY, ALL_PROXY and NO_PROXY, in small letters too",
+        "the proxy for HTTPS requests; also HTTP_PROXY, ALL_PROXY and NO_PROXY, and all of them in lower case",
     ),
     ("MLOPS_LOCAL", "1 means --local"),
     ("MLOPS_OUTPUT", "human or json (flag --output)"),
     (
         "MLOPS_CACHE_DIR",
-        "where virtual environments and layers are kept (default: $XDG_CACHE_HOME/mlops or ~/.cache/mlops)",
+        "the cache of virtual environments and layers [default: $XDG_CACHE_HOME/mlops or ~/.cache/mlops]",
     ),
     (
         "DOCKER_CONFIG",
-        "the directory of Docker's config.json with logins of registries (default: ~/.docker)",
+        "the directory of Docker's config.json, with registry logins [default: ~/.docker]",
     ),
     (
         "REGISTRY_AUTH_FILE",
-        "podman's file of logins (default: $XDG_RUNTIME_DIR/containers/auth.json)",
+        "podman's registry logins [default: $XDG_RUNTIME_DIR/containers/auth.json]",
     ),
     (
         "XDG_STATE_HOME",
-        "where the key is kept that binds a local cloud's state to you (default: ~/.local/state)",
+        "the parent directory of the key that binds a local cloud's state to you [default: ~/.local/state]",
     ),
     ("MLOPS_NOW", "a fixed time in RFC 3339, for tests"),
     (
         "MLOPS_PYTHON",
-        "the Python of the host runtime (default: python3 on PATH)",
+        "the Python interpreter of the host runtime [default: python3 on PATH]",
     ),
     (
         "SPARK_HOME",
-        "the Spark of `mlops validate --on spark` (default: spark-submit on PATH, or pyspark)",
+        "the Spark installation for `mlops validate --on spark` [default: spark-submit on PATH, or pyspark]",
     ),
-    ("JAVA_HOME", "the Java of Spark (default: java on PATH)"),
+    (
+        "JAVA_HOME",
+        "the Java installation for Spark [default: java on PATH]",
+    ),
     (
         "SPARK_LOCAL_IP",
-        "the address of Spark on this machine (default: 127.0.0.1)",
+        "Spark's address on this machine [default: 127.0.0.1]",
     ),
-    ("NO_COLOR", "any value turns colour off (flag --color)"),
+    ("NO_COLOR", "any value disables color (flag --color)"),
     (
         "AWS_LAMBDA_RUNTIME_API",
-        "where this program asks for events when it runs as a Lambda function",
+        "the address of the Runtime API, when this program runs as a Lambda function",
     ),
 ];
 
-/// What an installer of Python packages may know: where programs and certificates are, how to
-/// reach an index, and its own options.
+/// Variables passed to installers of Python packages: locations of programs and certificates,
+/// access to an index, and the installer's own options.
 const FOR_INSTALLERS: &[&str] = &[
     "PATH",
     "LANG",
@@ -95,7 +98,7 @@ const FOR_INSTALLERS: &[&str] = &[
     "CURL_CA_BUNDLE",
 ];
 
-/// Further variables that the local cloud's server receives.
+/// Further variables passed to the local cloud's server.
 const FOR_THE_SERVER: &[&str] = &[
     "HOME",
     "XDG_CACHE_HOME",
@@ -106,11 +109,11 @@ const FOR_THE_SERVER: &[&str] = &[
     "AWS_DEFAULT_REGION",
 ];
 
-/// The part of the environment that a server in the background is started with. The user's
-/// credentials are not in it: jobs run as the same user.
+/// Returns the environment for a server in the background. It does not contain the user's
+/// credentials, because jobs run as the same user.
 pub fn server_environment() -> Vec<(OsString, OsString)> {
     let mut found = chosen(&[FOR_INSTALLERS, FOR_THE_SERVER].concat());
-    // The server does not read the user's AWS configuration, which can hold credentials.
+    // The server does not read the user's AWS configuration, which can contain credentials.
     if let Some(bundle) = ca_bundle() {
         found.retain(|(name, _)| name != CA_BUNDLE);
         found.push((CA_BUNDLE.into(), bundle.path.into()));
@@ -118,8 +121,8 @@ pub fn server_environment() -> Vec<(OsString, OsString)> {
     found
 }
 
-/// The environment of Python package installers, which run the packages' own code. It does not contain
-/// HOME. pip receives the bundle unless it has its own setting.
+/// Returns the environment for installers of Python packages, which run the packages' own code. It
+/// does not contain HOME. pip receives the CA bundle unless it has a setting of its own.
 pub fn installer_environment(bundle: Option<&CaBundle>) -> Vec<(OsString, OsString)> {
     let mut found = chosen(FOR_INSTALLERS);
     if !found.iter().any(|(name, _)| name == PIP_SETTINGS) {
@@ -138,8 +141,8 @@ pub fn installer_environment(bundle: Option<&CaBundle>) -> Vec<(OsString, OsStri
 
 const PIP_SETTINGS: &str = "PIP_CONFIG_FILE";
 
-/// The user's pip.conf, which may name the only reachable index; pip would search for it in HOME,
-/// which it does not receive.
+/// Returns the user's pip.conf, which may name the only reachable index. pip would search for it in
+/// HOME, which it does not receive.
 fn pip_settings() -> Option<(OsString, OsString)> {
     let home = env::home_dir()?;
     [".config/pip/pip.conf", ".pip/pip.conf"]
@@ -151,12 +154,13 @@ fn pip_settings() -> Option<(OsString, OsString)> {
 
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
-/// The file with the only certificates to trust, by `AWS_CA_BUNDLE` or `AWS_PROFILE`.
+/// Returns the file with the only certificates to trust, from `AWS_CA_BUNDLE` or `AWS_PROFILE`.
 pub fn ca_bundle() -> Option<CaBundle> {
     ca_bundle_of(None)
 }
 
-/// The same, if a flag may name the profile. As in botocore the variable takes precedence.
+/// Like `ca_bundle`, but a flag may select the profile. As in botocore, the variable takes
+/// precedence.
 pub(super) fn ca_bundle_of(profile: Option<&str>) -> Option<CaBundle> {
     if let Some(path) = env::var_os(CA_BUNDLE).filter(|path| !path.is_empty()) {
         return Some(CaBundle {
@@ -165,14 +169,14 @@ pub(super) fn ca_bundle_of(profile: Option<&str>) -> Option<CaBundle> {
         });
     }
     let files = EnvConfigFiles::default();
-    // The loader reads files in place and is ready at once.
+    // The loader reads local files, so its future is ready immediately.
     let mut source = source::load(&Env::real(), &Fs::real(), &files)
         .now_or_never()?
         .ok()?;
     if let Some(profile) = profile {
         source.profile = profile.to_owned().into();
     }
-    // A configuration that cannot be parsed is reported where its credentials are needed.
+    // A configuration that cannot be parsed is reported when its credentials are needed.
     let sections = EnvConfigSections::parse(source).ok()?;
     let path = sections.get("ca_bundle").filter(|path| !path.is_empty())?;
     Some(CaBundle {
@@ -184,7 +188,7 @@ pub(super) fn ca_bundle_of(profile: Option<&str>) -> Option<CaBundle> {
     })
 }
 
-/// A path whose `~/` is the home directory.
+/// Expands `~/` to the home directory.
 fn in_home(path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
@@ -192,7 +196,7 @@ fn in_home(path: &str) -> PathBuf {
     }
 }
 
-/// The variables with these names; `X_*` matches every name that starts with `X_`.
+/// Returns the variables with these names; `X_*` matches every name that starts with `X_`.
 fn chosen(names: &[&str]) -> Vec<(OsString, OsString)> {
     env::vars_os()
         .filter(|(found, _)| {
@@ -204,7 +208,8 @@ fn chosen(names: &[&str]) -> Vec<(OsString, OsString)> {
         .collect()
 }
 
-/// `NO_PROXY` with this machine in it, where a proxy is set that clients would ask for loopback.
+/// Returns `NO_PROXY` extended by this machine, if a proxy is set that clients would use for
+/// loopback.
 pub fn no_proxy() -> Option<String> {
     let find = |names: &[&str]| {
         let values = chosen(names).into_iter();
@@ -223,7 +228,7 @@ pub fn no_proxy() -> Option<String> {
     }
 }
 
-/// The names of the variables that lead single services elsewhere than `AWS_ENDPOINT_URL`.
+/// Returns the names of the variables that redirect single services away from `AWS_ENDPOINT_URL`.
 pub fn endpoint_overrides() -> Vec<String> {
     let found = chosen(&["AWS_ENDPOINT_URL_*"]).into_iter();
     found
@@ -249,7 +254,7 @@ const ANALYZER: &[&str] = &[
     "start_time",
 ];
 
-/// What a Model Monitor job tells its container.
+/// The parameters that a Model Monitor job passes to its container.
 pub fn analyzer_environment() -> BTreeMap<String, String> {
     chosen(ANALYZER)
         .into_iter()

@@ -1,4 +1,4 @@
-//! The host interface that this program gives to the local cloud.
+//! The host interface that this program provides to the local cloud.
 
 use std::env;
 use std::path::Path;
@@ -8,7 +8,7 @@ use mlops_local_cloud::Host;
 use super::environment::{ca_bundle, installer_environment, server_environment};
 use crate::git::Repository;
 
-/// The implementation of [`Host`] by this program.
+/// Implements [`Host`] for this program.
 pub const LOCAL_HOST: Host = Host {
     program: env::current_exe,
     home: env::home_dir,
@@ -21,7 +21,7 @@ pub const LOCAL_HOST: Host = Host {
 fn is_tracked(directory: &Path) -> anyhow::Result<bool> {
     match Repository::find(directory) {
         Ok(Some(repository)) => repository.tracks(Path::new(".")),
-        // Without git there is nothing that checks files out.
+        // Without git, no checkouts are possible.
         Ok(None) | Err(_) => Ok(false),
     }
 }

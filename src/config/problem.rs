@@ -1,9 +1,9 @@
-//! What is wrong with a TOML file. A repository can make `mlops.toml` a symbolic link to a secret, so
-//! the error names line, column and key, and never quotes a value.
+//! Explains errors in a TOML file. A repository can make `mlops.toml` a symbolic link to a secret,
+//! so the error gives line, column and key, and never quotes a value.
 
 use mlops_core::quote;
 
-/// Why a TOML file cannot be used: line, column and key, and no value of the file.
+/// Why a TOML file is invalid: line, column and key, without any value of the file.
 pub fn toml_problem(bytes: &[u8], error: &toml::de::Error) -> String {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -15,7 +15,7 @@ pub fn toml_problem(bytes: &[u8], error: &toml::de::Error) -> String {
     let span = error.span().unwrap_or_default();
     let place = place(bytes, span.start);
     if toml::from_str::<toml::Table>(text).is_err() {
-        // The parser's own messages quote nothing of the file.
+        // The parser's own messages do not quote the file.
         return format!("{place}: {}", quote::bounded(error.message()));
     }
     let value = text
@@ -29,9 +29,9 @@ pub fn toml_problem(bytes: &[u8], error: &toml::de::Error) -> String {
     }
 }
 
-/// The path of the key whose value is wrong.
+/// Returns the path of the key whose value is invalid.
 fn key(error: &toml::de::Error) -> Option<String> {
-    // The library shows the path only where it has no text to quote.
+    // The library reports the path only if it has no text to quote.
     let mut bare = error.clone();
     bare.set_input(None);
     let shown = bare.to_string();
@@ -40,7 +40,7 @@ fn key(error: &toml::de::Error) -> Option<String> {
     Some(key.to_owned())
 }
 
-/// The message of a deserializer without the value that it could not use.
+/// Returns the message of a deserializer without the value that it rejected.
 fn without_value(message: &str, value: Option<&str>) -> String {
     let known = quote::without_value(message);
     if known != message {
@@ -67,7 +67,7 @@ fn without_value(message: &str, value: Option<&str>) -> String {
     message
 }
 
-/// Where a byte of a text is, for people.
+/// Formats the position of a byte in a text.
 fn place(bytes: &[u8], at: usize) -> String {
     let before = &bytes[..at.min(bytes.len())];
     let start = before

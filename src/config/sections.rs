@@ -13,9 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Branches {
-    /// Tracks the newest image automatically.
+    /// The branch that uses the newest image.
     pub develop: BranchName,
-    /// The branch with what was promoted.
+    /// The branch that uses the promoted image.
     pub production: BranchName,
 }
 
@@ -33,15 +33,15 @@ impl Default for Branches {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageSection {
-    /// Holds Dockerfile, requirements.txt and program/.
+    /// The directory with Dockerfile, requirements.txt and program/.
     pub directory: PathBuf,
-    /// What builds the image.
+    /// The builder of the image.
     pub builder: Builder,
-    /// What `layers` builds on: `scratch`, `oci:DIR` in the project, or an image of a registry.
+    /// The base for `layers`: `scratch`, `oci:DIR` in the project, or an image in a registry.
     pub base: Option<String>,
-    /// The Python of the image (default: what the base says, or this machine's).
+    /// The Python version of the image [default: that of the base, or of this machine].
     pub python: Option<PythonVersion>,
-    /// What the image runs on.
+    /// The platform of the image.
     pub platform: Platform,
 }
 
@@ -57,28 +57,29 @@ impl Default for ImageSection {
     }
 }
 
-/// What builds an image.
+/// Builders of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Builder {
-    /// `program` with --local, `layers` with a base, else an engine that is there, else `layers`
+    /// `program` with --local, `layers` with a base, otherwise an available engine, otherwise
+    /// `layers`
     #[default]
     Auto,
-    /// Docker builds the Dockerfile
+    /// Build the Dockerfile with Docker
     Docker,
-    /// podman builds the Dockerfile
+    /// Build the Dockerfile with podman
     Podman,
-    /// buildah builds the Dockerfile, without a daemon and without rights
+    /// Build the Dockerfile with buildah, which needs no daemon and no root privileges
     Buildah,
-    /// No engine: a base, the Python packages and the program as layers; the same inputs give the
-    /// same digest
+    /// Build without an engine: the base, the Python packages and the program become layers; the
+    /// same inputs give the same digest
     Layers,
-    /// The program alone; the local cloud installs the packages of requirements.txt itself
+    /// Package the program alone; the local cloud installs the packages of requirements.txt itself
     Program,
 }
 
 impl Builder {
-    /// As it is written.
+    /// Returns the name in mlops.toml.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -95,7 +96,7 @@ impl Builder {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSection {
-    /// The data set that `train` uses (default: the project's name).
+    /// The data set that `train` uses [default: the project's name].
     pub name: Option<DatasetName>,
 }
 
@@ -103,7 +104,7 @@ pub struct DataSection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PipelineSection {
-    /// A SageMaker Pipelines definition (`pipeline.json`), or the program that prints it
+    /// A SageMaker pipeline definition (`pipeline.json`), or the program that prints it
     /// (`pipeline.py`), relative to the project.
     pub definition: PathBuf,
 }
@@ -122,11 +123,11 @@ impl Default for PipelineSection {
 pub struct DeploySection {
     /// The endpoint's instance type.
     pub instance_type: String,
-    /// How many instances.
+    /// The number of instances.
     pub instance_count: u32,
-    /// Share of requests that are captured, in percent.
+    /// Share of requests to capture, in percent.
     pub capture_percent: u32,
-    /// A request body that `promote` sends once, relative to the project.
+    /// A file with a request body that `promote` sends once, relative to the project.
     pub sample: Option<PathBuf>,
 }
 
@@ -145,7 +146,7 @@ impl Default for DeploySection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MonitorSection {
-    /// Holds statistics.json and constraints.json, versioned by git.
+    /// The directory with statistics.json and constraints.json, versioned by git.
     pub baseline: PathBuf,
 }
 
@@ -161,9 +162,9 @@ impl Default for MonitorSection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ValidateSection {
-    /// The instance type of `mlops validate --on processing`.
+    /// The instance type for `mlops validate --on processing`.
     pub instance_type: String,
-    /// The rules of verdicts and suggestions, where constraints.json has none: AWS's, or ours.
+    /// The rules of verdicts and suggestions, if constraints.json sets none: AWS's, or ours.
     pub rules: Option<RuleSet>,
 }
 
@@ -181,7 +182,7 @@ impl Default for ValidateSection {
 pub struct LocalSection {
     /// Whether commands use the local cloud without `--local`.
     pub enabled: bool,
-    /// What runs the jobs of the local cloud.
+    /// Where the jobs of the local cloud run.
     pub runtime: Runtime,
 }
 
@@ -191,7 +192,7 @@ impl<'de> Deserialize<'de> for LocalSection {
     }
 }
 
-/// Reads both spellings of `local`.
+/// Parses both forms of `local`.
 struct LocalVisitor;
 
 impl<'de> Visitor<'de> for LocalVisitor {
@@ -224,11 +225,11 @@ impl<'de> Visitor<'de> for LocalVisitor {
     }
 }
 
-/// What runs the jobs of the local cloud.
+/// Where the jobs of the local cloud run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Runtime {
-    /// The image's program as a process of this machine
+    /// As a process on this machine
     #[default]
     Host,
 }

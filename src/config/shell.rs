@@ -1,6 +1,6 @@
-//! Words and assignments as shells read them.
+//! Quotes words and formats assignments for shells.
 
-/// The shells that `mlops local env` writes for.
+/// The shells that `mlops local env` supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Shell {
     /// sh, bash, zsh, dash and ksh
@@ -13,7 +13,7 @@ pub enum Shell {
 }
 
 impl Shell {
-    /// The line that sets an exported variable.
+    /// Returns the line that sets an exported variable.
     pub fn export(self, name: &str, value: &str) -> String {
         match self {
             Self::Sh => format!("export {name}={}", single(value, "'\\''")),
@@ -25,11 +25,11 @@ impl Shell {
         }
     }
 
-    /// The line that removes a variable.
+    /// Returns the line that unsets a variable.
     pub fn unset(self, name: &str) -> String {
         match self {
             Self::Sh => format!("unset {name}"),
-            // A variable that is not set is no error.
+            // Erasing an unset variable is not an error.
             Self::Fish => format!("set -e {name}; or true"),
             Self::Powershell => {
                 format!("Remove-Item Env:{name} -ErrorAction SilentlyContinue")
@@ -38,7 +38,7 @@ impl Shell {
     }
 }
 
-/// A word of a POSIX shell's command line, quoted where it needs that.
+/// Quotes a word for a POSIX shell if needed.
 pub fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -47,7 +47,7 @@ pub fn word(text: &str) -> String {
     single(text, "'\\''")
 }
 
-/// In single quotes; `quote` is how the shell spells one inside.
+/// Quotes in single quotes; `quote` is the shell's escape for a single quote.
 fn single(text: &str, quote: &str) -> String {
     format!("'{}'", text.replace('\'', quote))
 }

@@ -1,5 +1,5 @@
-//! Command lines to suggest, which reach the cloud that this command reached, and the project's
-//! `local = true`.
+//! Command lines to suggest. They reach the same cloud as the current command, taking the project's
+//! `local = true` into account.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ impl Config {
         remembers_local(&self.directory)
     }
 
-    /// The path of this program, where a shell does not find `mlops`.
+    /// The path of this program, if a shell does not find `mlops`.
     pub fn path_of_mlops(&self) -> Option<PathBuf> {
         match self.program("mlops") {
             Some(_) => None,
@@ -20,8 +20,8 @@ impl Config {
         }
     }
 
-    /// The command line to begin with in a new project: without `--local` where the project
-    /// remembers it, and with this program's path where `mlops` is not on PATH.
+    /// Returns the first command line for a new project: without `--local` if the project sets it,
+    /// and with this program's path if `mlops` is not on PATH.
     pub fn first_command(&self, rest: &str) -> String {
         let flag = if self.local && !self.remembers_local() {
             " --local"
@@ -35,27 +35,27 @@ impl Config {
         format!("{program}{flag} {rest}")
     }
 
-    /// A command line to suggest: `mlops REST`, with the flag that makes it reach the cloud that
-    /// this command reached, where one is needed.
+    /// Returns a command line to suggest: `mlops REST`, with the flag that selects the current
+    /// command's cloud, if one is needed.
     pub fn command(&self, rest: &str) -> String {
         format!("mlops{} {rest}", self.cloud_flag())
     }
 
-    /// The flag that this command ran with; ` --local` too if only the environment sets it.
+    /// Returns the flag of this command; ` --local` also if only the environment sets it.
     pub fn cloud_flag(&self) -> &'static str {
         match self.local_flag {
             Some(true) => " --local",
             Some(false) if self.remembers_local() => " --local=false",
             None if self.local && !self.remembers_local() => " --local",
-            // A profile or an endpoint took it elsewhere.
+            // A profile or an endpoint overrode it.
             None if !self.local && self.remembers_local() => " --local=false",
             _ => "",
         }
     }
 }
 
-/// Whether the project around `directory` has `local = true`. A file that cannot be read is an error
-/// of the command that needs the project.
+/// Returns whether the project around `directory` sets `local = true`. A file that cannot be read
+/// is reported by the command that needs the project.
 pub(super) fn remembers_local(directory: &Path) -> bool {
     let file = directory.ancestors().map(|dir| dir.join(FILE));
     let table = file

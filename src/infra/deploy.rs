@@ -1,14 +1,11 @@
 //! Deploys a stack by change set, even if another client deploys it concurrently or was killed during
 //! a deployment.
 //!
-//! A stack has one change set of ours with a fixed name, so CloudFormation itself admits one client.
-//! Its
-//! description is the hash of what it deploys. A client that finds the name taken reuses a change set
-//! with
-//! its own hash, waits for one with another hash to be executed, and replaces one that nobody
-//! executes.
-//! The events of the deployment carry the hash too, so that a client can tell whether the work in
-//! progress is its own.
+//! A stack has at most one change set of ours, with a fixed name, so CloudFormation itself admits
+//! only one client. Its description is the hash of what it deploys. A client that finds the name
+//! taken reuses a change set with its own hash, waits for one with another hash to be executed, and
+//! replaces an abandoned one. The deployment's events carry the hash too, so that a client can
+//! recognize whether the work in progress is its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,23 +23,23 @@ use crate::aws::cloudformation::{self as cfn, Change, ChangeSet, NewChangeSet, P
 use crate::aws::state::StackStatusExt as _;
 use crate::progress::Progress;
 
-/// The name of the one change set that this program has of a stack.
+/// The name of this program's only change set per stack.
 const CHANGE_SET: &str = "mlops";
 
-/// How long a change set of another client may stand before it is taken to be abandoned. Between
-/// making one and executing it a client makes three calls.
+/// Age at which another client's change set is considered abandoned. A client makes three calls
+/// between creating and executing it.
 const LEASE: Duration = Duration::from_secs(20);
 
-/// How often a deployment starts over because other clients changed the stack. Each time means that
-/// one of them made progress.
+/// Maximum number of restarts of a deployment because other clients changed the stack. Each restart
+/// means that one of them made progress.
 const ROUNDS: usize = 20;
 
-/// What a deployment would do. Execute it, or discard it.
+/// A prepared deployment: execute or discard it.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     /// The stack's name.
     pub stack: String,
-    /// True when the stack is new.
+    /// True if the stack is new.
     pub create: bool,
     /// The changes, resource by resource.
     pub changes: Vec<Change>,
@@ -50,13 +47,13 @@ pub struct Prepared {
     request: String,
 }
 
-/// The start of the token of every deployment of this specification.
+/// Returns the prefix of the token of every deployment of this specification.
 fn token_prefix(request: &str) -> String {
     format!("mlops-{request}-")
 }
 
-/// Works out what a deployment would do, and reserves the stack for it; `None` when the stack is as
-/// it should be. Waits for work in progress to end.
+/// Computes the changes of a deployment, and reserves the stack for it; `None` if the stack is up
+/// to date. Waits for deployments in progress to end.
 pub async fn prepare(
     clients: &Clients,
     waiter: Waiter,
@@ -95,7 +92,7 @@ pub async fn prepare(
                 request,
             })),
             Planned::Nothing if state == StartingPoint::HalfUpdated => Err(anyhow!(
-                "the stack {} is UPDATE_FAILED, and there is nothing to change in it",
+                "the stack {} is UPDATE_FAILED, and its template has not changed",
                 spec.name
             ))
             .hint("roll the stack back in the CloudFormation console, then retry"),
@@ -106,19 +103,19 @@ pub async fn prepare(
     Err(lost(clients, &spec.name))
 }
 
-/// What a deployment starts from.
+/// The starting point of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StartingPoint {
     /// There is no stack, or one without resources.
     New,
     /// The stack is complete.
     Update,
-    /// The last update was left where it failed.
+    /// The last update failed and was not rolled back.
     HalfUpdated,
 }
 
-/// The state of the stack once nothing is being done to it. What a failed first deployment left
-/// behind is deleted.
+/// Waits until the stack is idle and returns its state. Deletes the remains of a failed first
+/// deployment.
 async fn settle(
     clients: &Clients,
     waiter: Waiter,
@@ -131,9 +128,9 @@ async fn settle(
             return Ok(StartingPoint::New);
         };
         match stack.status {
-            // A change set was made for it, and perhaps never executed.
+            // A change set was created for it, and perhaps never executed.
             ref status if status.is_empty() => return Ok(StartingPoint::New),
-            // Left by a first deployment that failed: it was never in use.
+            // The remains of a failed first deployment, which was never in use.
             ref status if status.has_failed_to_create() => {
                 cfn::delete_stack(clients, waiter, &stack.id).await?;
                 return Ok(StartingPoint::New);
@@ -177,12 +174,12 @@ async fn settle(
     }
 }
 
-/// What to do with a change set that another client made.
+/// What to do with a change set that another client created.
 #[derive(Debug, PartialEq, Eq)]
 enum ExistingChangeSet {
-    /// There is none any more.
+    /// It no longer exists.
     Free,
-    /// It is what we would have made.
+    /// It is the one we would create.
     Ours(String),
     /// Its owner may still execute it.
     Foreign(String),
@@ -216,8 +213,8 @@ fn classify(found: Option<ChangeSet>, request: &str) -> ExistingChangeSet {
     ExistingChangeSet::Foreign(found.id)
 }
 
-/// The change set that another client made, where it is the one that we want. `None` when the name
-/// is free again, or the stack is being worked on.
+/// Returns another client's change set if it matches ours. `None` if the name is free again, or the
+/// stack is being changed.
 async fn take_over(
     clients: &Clients,
     waiter: Waiter,
@@ -248,7 +245,7 @@ async fn take_over(
                 if stack.is_some_and(|stack| stack.status.is_busy()) {
                     return Ok(None);
                 }
-                // Its status follows in a moment.
+                // Its status follows shortly.
             }
             ExistingChangeSet::Foreign(id) if waiting.as_ref() != Some(id) => {
                 progress.say(format!(
@@ -272,22 +269,22 @@ async fn take_over(
     }
 }
 
-/// The error of a deployment that another one preceded.
+/// Returns the error for a deployment that lost the race.
 pub fn lost(clients: &Clients, stack: &str) -> anyhow::Error {
     hinted(
-        anyhow!("another deployment of {stack} came first; nothing was changed"),
+        anyhow!("another deployment of {stack} started first; nothing was changed"),
         retry_hint(clients),
     )
 }
 
 fn retry_hint(clients: &Clients) -> String {
     format!(
-        "`{}` shows what is live; when the other deployment has ended, retry",
+        "check what is live with `{}`, and retry when the other deployment has ended",
         clients.command("status")
     )
 }
 
-/// True when the stack has this value of a parameter, or another deployment would give it that.
+/// Returns true if the stack has this parameter value, or another deployment would set it.
 pub async fn is_deployed(
     clients: &Clients,
     own: &Prepared,
@@ -299,7 +296,7 @@ pub async fn is_deployed(
             .get(parameter)
             .is_some_and(|found| found == value)
     };
-    // The change set first: one that is executed in between is found as the stack's parameter.
+    // The change set first: if it is executed in between, the stack's parameter shows it.
     let other = cfn::change_set(clients, &own.stack, CHANGE_SET).await?;
     let is_prepared = other.is_some_and(|other| {
         other.id != own.change_set && !other.is_spent() && has(&other.parameters)
@@ -308,10 +305,10 @@ pub async fn is_deployed(
     Ok(is_prepared || stack.is_some_and(|stack| has(&stack.parameters)))
 }
 
-/// Drops what was prepared.
+/// Discards the deployment.
 pub async fn discard(clients: &Clients, waiter: Waiter, prepared: &Prepared) -> Result<()> {
     cfn::delete_change_set(clients, &prepared.change_set).await?;
-    // A change set of a new stack leaves the empty stack behind.
+    // A change set of a new stack leaves an empty stack behind.
     if prepared.create
         && let Some(stack) = cfn::stack(clients, &prepared.stack).await?
         && stack.status == StackStatus::ReviewInProgress
@@ -321,8 +318,9 @@ pub async fn discard(clients: &Clients, waiter: Waiter, prepared: &Prepared) -> 
     Ok(())
 }
 
-/// Does what was prepared, with the stack's events as progress. When it fails, the error is the
-/// first failing event's reason. `None` when another deployment came first; nothing was changed then.
+/// Executes the deployment and shows the stack's events as progress. On failure, the error is the
+/// first failing event's reason. Returns `None` if another deployment started first; nothing was
+/// changed then.
 pub async fn execute(
     clients: &Clients,
     waiter: Waiter,
@@ -339,7 +337,7 @@ pub async fn execute(
         &uuid::Uuid::new_v4().simple().to_string()[..12]
     );
     if !cfn::execute_change_set(clients, name, &prepared.change_set, &token).await? {
-        // Another client may deploy the same: then its deployment is ours.
+        // Another client may deploy the same template: its deployment then counts as ours.
         let newest = cfn::newest_event(clients, name).await?;
         let token = newest.and_then(|event| event.token);
         if !token.is_some_and(|token| token.starts_with(&prefix)) {
@@ -348,7 +346,7 @@ pub async fn execute(
     }
     let stack = cfn::stack(clients, name)
         .await?
-        .with_context(|| format!("the stack {name} is gone"))?;
+        .with_context(|| format!("the stack {name} was deleted"))?;
     let (stack, failure) = watch(clients, waiter, progress, name, &stack.id, last).await?;
     if !stack.status.is_deployed() {
         let reason = failure
@@ -379,8 +377,8 @@ pub async fn execute(
     }))
 }
 
-/// Shows the events of a stack after the one with the id `last` until nothing is being done to it.
-/// Returns the stack as it is then, and the first failure.
+/// Shows the events of a stack after the one with the id `last`, until the stack is idle. Returns
+/// its final state and the first failure.
 async fn watch(
     clients: &Clients,
     waiter: Waiter,
@@ -397,10 +395,10 @@ async fn watch(
             &format!("the stack {name}"),
             |_| {},
             || async {
-                // The status first: its final event is then among the events that are read.
+                // The status first, so that its final event is among the events read afterwards.
                 let stack = cfn::stack(clients, id)
                     .await?
-                    .with_context(|| format!("the stack {name} is gone"))?;
+                    .with_context(|| format!("the stack {name} was deleted"))?;
                 let after = seen.lock().ok().and_then(|seen| seen.0.clone());
                 let events = cfn::events(clients, id, after.as_deref()).await?;
                 if let Ok(mut seen) = seen.lock() {
@@ -434,7 +432,7 @@ async fn watch(
     Ok((stack, failure))
 }
 
-/// True for the event that began the trouble; what was cancelled because of it is not.
+/// Returns true for the event that caused the failure, not for resources cancelled because of it.
 fn is_failure(event: &cfn::Event) -> bool {
     matches!(
         event.status,
@@ -445,7 +443,7 @@ fn is_failure(event: &cfn::Event) -> bool {
         .is_some_and(|reason| reason.contains("cancelled"))
 }
 
-/// The outcome of a deployment that has nothing to change.
+/// The outcome of a deployment without changes.
 pub async fn unchanged(
     clients: &Clients,
     progress: &Progress,
@@ -460,7 +458,7 @@ pub async fn unchanged(
     })
 }
 
-/// Makes a stack what it should be: twice gives the same state.
+/// Deploys a stack; idempotent.
 pub async fn deploy(
     clients: &Clients,
     waiter: Waiter,

@@ -1,4 +1,4 @@
-//! What the stacks made, typed.
+//! Typed outputs of the stacks.
 
 use std::collections::BTreeMap;
 
@@ -7,26 +7,26 @@ use mlops_core::error::Hint;
 use mlops_oci::Digest;
 use serde::{Serialize, Serializer};
 
-/// What the platform stack made.
+/// Outputs of the platform stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Platform {
-    /// Data sets.
+    /// Bucket for data sets.
     pub data_bucket: String,
-    /// What runs, models, endpoints and monitoring leave behind.
+    /// Bucket for the output of runs, models, endpoints and monitoring.
     pub artifact_bucket: String,
     /// The ECR repository's name.
     pub image_repository: String,
-    /// Where images are pushed to, without a tag.
+    /// The repository's URI, without a tag.
     pub image_repository_uri: String,
-    /// The model registry.
+    /// The model package group.
     pub model_package_group: String,
-    /// ARN of what pipelines and jobs run as.
+    /// ARN of the role of pipelines and jobs.
     pub execution_role: String,
-    /// ARN of what endpoints run as.
+    /// ARN of the role of endpoints.
     pub endpoint_role: String,
-    /// ARN of what notebooks run as.
+    /// ARN of the role of notebooks.
     pub notebook_role: String,
-    /// ARN of the key of data, artifacts, images and notebook volumes.
+    /// ARN of the key for data, artifacts, images and notebook volumes.
     pub key: String,
     /// Digest of the image that Processing jobs run for `validate` and `monitor`; `none` as text
     /// before one was pushed.
@@ -34,7 +34,7 @@ pub struct Platform {
     pub analyzer_digest: Option<Digest>,
 }
 
-/// What the network stack made.
+/// Outputs of the network stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Network {
     /// The VPC.
@@ -45,12 +45,12 @@ pub struct Network {
     pub security_group: String,
 }
 
-/// What the workbench stack made.
+/// Outputs of the workbench stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Workbench {
-    /// The repository of image, pipeline and settings.
+    /// The repository with image, pipeline and settings.
     pub image_repository_url: String,
-    /// The repository of exploratory notebooks.
+    /// The repository with exploratory notebooks.
     pub eda_repository_url: String,
     /// The notebook instance.
     pub notebook: String,
@@ -130,5 +130,5 @@ fn output(stack: &str, outputs: &BTreeMap<String, String>, name: &str) -> Result
         .get(name)
         .cloned()
         .ok_or_else(|| anyhow!("the stack {stack} has no output {name}"))
-        .hint("the stack is older than this mlops, or not finished: run `mlops init`")
+        .hint("the stack is incomplete, or was deployed by an older version of mlops: run `mlops init`")
 }

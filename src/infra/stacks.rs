@@ -20,13 +20,13 @@ const WORKBENCH: &str = include_str!("templates/workbench.yaml");
 /// One version of the model in production.
 const ENDPOINT: &str = include_str!("templates/endpoint.yaml");
 
-/// The function of `validate --on lambda`.
+/// The function for `validate --on lambda`.
 const VALIDATION: &str = include_str!("templates/validation.yaml");
 
-/// A bucket's name has at most 63 characters.
+/// Maximum length of a bucket's name in characters.
 const LONGEST_BUCKET: usize = 63;
 
-/// A stack as it should be.
+/// The desired state of a stack.
 #[derive(Debug, Clone)]
 pub struct StackSpec {
     /// The stack's name.
@@ -35,16 +35,16 @@ pub struct StackSpec {
     pub template: &'static str,
     /// The template's parameters.
     pub parameters: Vec<(&'static str, String)>,
-    /// What the template needs the caller to allow.
+    /// The capabilities that the template requires.
     pub capabilities: &'static [&'static str],
-    /// True when a deployment must not follow another one that it did not know of: of two at once
+    /// True if a deployment must not follow one that it did not know about: of two concurrent ones
     /// with different parameters, the second is refused.
     pub exclusive: bool,
 }
 
 impl StackSpec {
-    /// What is to be deployed, in 16 hexadecimal digits: equal for the same template, parameters
-    /// and capabilities.
+    /// Returns the hash of what is to be deployed, in 16 hexadecimal digits: equal for the same
+    /// template, parameters and capabilities.
     pub fn hash(&self) -> String {
         let mut hash = Sha256::new_with_prefix(self.template);
         for (name, value) in &self.parameters {
@@ -57,12 +57,13 @@ impl StackSpec {
     }
 }
 
-/// The name of a project's stack: `network`, `platform`, `workbench`, `endpoint` or `validation`.
+/// Returns the name of a project's stack: `network`, `platform`, `workbench`, `endpoint` or
+/// `validation`.
 pub fn stack_name(project: &ProjectName, part: &str) -> String {
     format!("{project}-{part}")
 }
 
-/// Refuses (exit 2) a name that is too long for its buckets in this account and region.
+/// Fails (exit 2) if the name is too long for the project's buckets in this account and region.
 pub fn check_name(project: &ProjectName, account: &str, region: &str) -> Result<()> {
     let bucket = format!("{project}-artifacts-{account}-{region}");
     let Some(over) = bucket.len().checked_sub(LONGEST_BUCKET + 1) else {
@@ -78,7 +79,7 @@ pub fn check_name(project: &ProjectName, account: &str, region: &str) -> Result<
     ))
 }
 
-/// The network.
+/// The network stack.
 pub fn network(project: &Project) -> StackSpec {
     StackSpec {
         name: stack_name(&project.file.name, "network"),
@@ -89,7 +90,7 @@ pub fn network(project: &Project) -> StackSpec {
     }
 }
 
-/// The platform, with the digest of the analyzer's image where there is one.
+/// The platform stack, with the digest of the analyzer's image, if any.
 pub fn platform_stack(project: &Project, analyzer: Option<Digest>) -> StackSpec {
     StackSpec {
         name: stack_name(&project.file.name, "platform"),
@@ -114,7 +115,7 @@ pub fn platform_stack(project: &Project, analyzer: Option<Digest>) -> StackSpec 
     }
 }
 
-/// A branch as an image tag: characters that tags do not allow become `-`.
+/// Returns a branch as an image tag: characters that tags do not allow become `-`.
 fn tag_of(branch: &str) -> String {
     branch
         .chars()
@@ -128,7 +129,7 @@ fn tag_of(branch: &str) -> String {
         .collect()
 }
 
-/// The workbench, in the network and with the roles of the platform.
+/// The workbench stack, in the network and with the roles of the platform.
 pub fn workbench_stack(project: &Project, network: &Network, platform: &Platform) -> StackSpec {
     StackSpec {
         name: stack_name(&project.file.name, "workbench"),
@@ -148,7 +149,7 @@ pub fn workbench_stack(project: &Project, network: &Network, platform: &Platform
     }
 }
 
-/// The endpoint that serves one model package version.
+/// The stack of the endpoint that serves one model package version.
 pub fn endpoint_stack(
     project: &Project,
     platform: &Platform,
@@ -175,7 +176,8 @@ pub fn endpoint_stack(
     }
 }
 
-/// The validation function, from the zip at `code_key` of the artifact bucket. Its parameter
+/// The stack of the validation function, from the zip at `code_key` of the artifact bucket. Its
+/// parameter
 /// `Revision` is the hash of everything else: comparing it with the stack's output shows whether the
 /// stack is up to date.
 pub fn validation_stack(
@@ -213,7 +215,7 @@ mod tests {
     use super::*;
     use crate::infra::Workbench;
 
-    /// `section → entry → lines`, of a template that is indented by two.
+    /// Parses `section → entry → lines` of a template that is indented by two.
     fn outline(template: &str) -> BTreeMap<&str, BTreeMap<&str, Vec<&str>>> {
         let mut sections: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
         let (mut section, mut entry) = ("", "");
@@ -246,7 +248,7 @@ mod tests {
         }
     }
 
-    /// Outputs as the template declares them, each with its own name as value.
+    /// Returns the outputs that the template declares, each with its own name as value.
     fn declared(template: &str) -> BTreeMap<String, String> {
         outline(template)["Outputs"]
             .keys()

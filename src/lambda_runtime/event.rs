@@ -1,4 +1,4 @@
-//! The validation event: S3 in, S3 out, by the very command `mlops validate`.
+//! The validation event: reads from S3 and writes to S3, using the command `mlops validate`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -16,29 +16,29 @@ use crate::commands::validate::{self, ValidateArgs};
 use crate::config::{Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
 
-/// Maximum bytes of violations in a response; larger ones are only in the file.
+/// Maximum size in bytes of the violations in a response; larger ones are only in the file.
 const LONGEST: usize = 1 << 20;
 
 /// An event as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Message {
-    /// `s3://` addresses; together one data set.
+    /// `s3://` addresses of one data set.
     data: Vec<String>,
-    /// As `--format`.
+    /// The same as `--format`.
     format: Option<String>,
     /// The address of the constraints.
     constraints: Option<String>,
     /// The address of the statistics.
     statistics: Option<String>,
-    /// Make a baseline instead of checking against one.
+    /// Create a baseline instead of checking against one.
     #[serde(default)]
     suggest: bool,
-    /// The prefix under which the result's files go.
+    /// The prefix for the result's files.
     output: Option<String>,
 }
 
-/// What to validate.
+/// A request to validate data.
 #[derive(Debug)]
 struct ValidationEvent {
     data: Vec<S3Object>,
@@ -49,7 +49,7 @@ struct ValidationEvent {
     output: Option<S3Uri>,
 }
 
-/// The command line that corresponds to an event.
+/// Returns the command line that corresponds to an event.
 #[derive(Debug, Parser)]
 struct CommandLine {
     #[command(flatten)]
@@ -58,15 +58,15 @@ struct CommandLine {
     validate: ValidateArgs,
 }
 
-/// Validates the data that the event names; returns the result and the files' locations.
+/// Validates the event's data; returns the result and the locations of the files.
 pub(super) async fn handle(event: &[u8]) -> Result<Value> {
     let message: Message = serde_json::from_slice(event)
-        .map_err(|error| Failure::usage(format!("the event is not one of a validation: {error}")))
+        .map_err(|error| Failure::usage(format!("the event is not a validation request: {error}")))
         .hint(
             r#"{"data": ["s3://…"], "constraints": "s3://…", "statistics": "s3://…", "output": "s3://…/"}, or "suggest": true"#,
         )?;
     let event = ValidationEvent::new(message)?;
-    let scratch = tempfile::tempdir().context("no room for temporary files")?;
+    let scratch = tempfile::tempdir().context("cannot create a temporary directory")?;
     let line = event.line(scratch.path())?;
     let ctx = Context::new(Config::load(&line.global)?, Interrupts::default());
     let clients = ctx.aws().await?;
@@ -84,7 +84,7 @@ pub(super) async fn handle(event: &[u8]) -> Result<Value> {
     let members = answer
         .as_object_mut()
         .ok_or_else(|| anyhow!("a report is an object"))?;
-    // A path of this machine, which nobody can open.
+    // A path on this machine, which the caller cannot open.
     members.remove("baseline");
     members.insert("files".to_owned(), json!(output));
     let violations = &members["violations"];
@@ -115,15 +115,15 @@ impl ValidationEvent {
         match (event.suggest, &event.constraints, &event.statistics) {
             (true, None, None) | (false, Some(_), _) => Ok(event),
             (true, _, _) => Err(Failure::usage(
-                "the event asks for a baseline and names one: leave out suggest or constraints",
+                "the event requests a baseline and also names one: omit suggest or constraints",
             )),
             (false, None, _) => Err(Failure::usage(
-                "the event names no constraints; with \"suggest\": true a baseline is made",
+                "the event names no constraints; set \"suggest\": true to create a baseline",
             )),
         }
     }
 
-    /// The files of the baseline, with the names that they get here.
+    /// Returns the baseline's files, with their names on this machine.
     fn baseline(&self) -> impl Iterator<Item = (&S3Uri, &'static str)> {
         let constraints = self.constraints.iter().map(|at| (at, files::CONSTRAINTS));
         let statistics = self.statistics.iter().map(|at| (at, files::STATISTICS));
@@ -156,7 +156,7 @@ impl ValidationEvent {
         })
     }
 
-    /// The error with the addresses of the files instead of their paths here.
+    /// Replaces the paths of files on this machine by their addresses in an error.
     fn renamed(&self, error: anyhow::Error, scratch: &Path) -> anyhow::Error {
         let mut text = message(&error);
         let before = text.clone();
@@ -176,11 +176,11 @@ impl ValidationEvent {
 async fn fetch(clients: &Clients, address: &S3Uri, path: &Path) -> Result<()> {
     let found = s3::get(&clients.s3, address, None)
         .await?
-        .ok_or_else(|| Failure::new(Exit::Failed, format!("{address}: there is no such object")))?;
+        .ok_or_else(|| Failure::new(Exit::Failed, format!("{address}: no such object")))?;
     std::fs::write(path, found.bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Uploads the files of a directory; the violations last, so that a result that has them is complete.
+/// Uploads the files of a directory. The violations are last: a result that has them is complete.
 async fn put(clients: &Clients, directory: &Path, prefix: &S3Uri) -> Result<Vec<S3Uri>> {
     let mut written = Vec::new();
     for name in [files::STATISTICS, files::CONSTRAINTS, files::VIOLATIONS] {

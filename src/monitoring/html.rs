@@ -1,4 +1,5 @@
-//! The report as one page: no scripts, no fonts or images from elsewhere, light and dark.
+//! Renders the report as one page without scripts, external fonts or images, in light and dark
+//! mode.
 
 use std::fmt::Write as _;
 
@@ -8,7 +9,7 @@ mod chart;
 
 const STYLE: &str = include_str!("page.css");
 
-/// Text of data or of AWS, for HTML: control characters cannot hide in it either.
+/// Escapes text from data or AWS for HTML, including control characters.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -114,7 +115,7 @@ fn features(report: &MonitoringReport) -> String {
     )
 }
 
-/// The distance as a bar with a mark at the threshold.
+/// Renders the distance as a bar with a mark at the threshold.
 fn meter(feature: &FeatureReport) -> String {
     let Some(distance) = feature.distance else {
         return String::new();

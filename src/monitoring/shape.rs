@@ -7,15 +7,15 @@ use mlops_validation::statistics::FeatureStatistics;
 use mlops_validation::types::InferredType;
 use serde::Serialize;
 
-/// Ranges of a histogram, at most.
+/// Maximum number of ranges of a histogram.
 const RANGES: u32 = 24;
-/// Categories that are shown one by one; the rest is one bin.
+/// Maximum number of categories shown one by one; the rest is one bin.
 const CATEGORIES: usize = 12;
 
-/// A range or category with the share of values in it, then and now.
+/// A range or category with its share of values, in the baseline and now.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bin {
-    /// `LOWER to UPPER`, or the category.
+    /// `LOWER to UPPER`, or the name of the category.
     pub label: String,
     /// The range's lower edge; `None` for a category.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +29,7 @@ pub struct Bin {
     pub current: f64,
 }
 
-/// Both distributions; empty when one side has none.
+/// Returns both distributions; empty if one side has none.
 pub fn compare(then: &FeatureStatistics, now: &FeatureStatistics) -> Vec<Bin> {
     if then.inferred_type.is_numeric() {
         match (then.ranks(), now.ranks()) {
@@ -45,7 +45,8 @@ pub fn compare(then: &FeatureStatistics, now: &FeatureStatistics) -> Vec<Bin> {
     }
 }
 
-/// Ranges between the outermost 1 % of both sides; values beyond count in the outermost ranges.
+/// Returns ranges between the outermost 1 % of both sides; values beyond count in the outermost
+/// ranges.
 fn ranges(before: &Ranks, after: &Ranks, whole: bool) -> Vec<Bin> {
     let both = |q: f64, pick: fn(f64, f64) -> f64| {
         before
@@ -77,7 +78,7 @@ fn ranges(before: &Ranks, after: &Ranks, whole: bool) -> Vec<Bin> {
         .collect()
 }
 
-/// Edges of ranges of equal width; integers are in the middle of theirs.
+/// Returns the edges of ranges of equal width; integers are centered in theirs.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -111,7 +112,7 @@ fn label(edges: &[f64], i: usize, whole: bool) -> String {
     }
 }
 
-/// A number with at most four digits that matter.
+/// Formats a number with at most four significant digits.
 pub fn number(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();

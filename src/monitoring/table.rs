@@ -1,4 +1,4 @@
-//! The report for a terminal.
+//! Renders the report for a terminal.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use mlops_core::text;
 use super::{Bin, FeatureReport, MonitoringReport, counted, distance};
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// Characters of a sparkline.
+/// Width of a sparkline in characters.
 const WIDTH: usize = 12;
 
 impl fmt::Display for MonitoringReport {
@@ -45,7 +45,7 @@ impl fmt::Display for MonitoringReport {
     }
 }
 
-/// Violations as a table of at most 80 columns.
+/// Renders violations as a table of at most 80 columns.
 pub fn violations(violations: &[mlops_validation::Violation]) -> String {
     text::table(
         &["FEATURE", "CHECK", "DESCRIPTION"],
@@ -71,7 +71,7 @@ fn row(feature: &FeatureReport) -> Vec<String> {
     ]
 }
 
-/// Both distributions in at most `width` blocks of the same scale.
+/// Renders both distributions with at most `width` blocks on the same scale.
 pub fn sparklines(bins: &[Bin], width: usize) -> (String, String) {
     let size = bins.len().div_ceil(width).max(1);
     let grouped: Vec<(f64, f64)> = bins

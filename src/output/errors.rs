@@ -1,4 +1,4 @@
-//! Errors as people and scripts read them, on stderr.
+//! Prints errors to stderr, for people and for scripts.
 
 use anyhow::Error;
 use mlops_core::error::{Exit, Failure, cause, exit, hinted, hints, message};
@@ -29,8 +29,8 @@ pub fn print(error: &Error, format: Format) -> Exit {
     exit(error)
 }
 
-/// An error for scripts: `error` is the line that people read, `kind` the exit code as a word; `code`,
-/// `message` and `request_id` are the service's own where one answered.
+/// An error for scripts: `error` is the line for people, `kind` the exit code as a word; `code`,
+/// `message` and `request_id` are those of the service, if it responded.
 fn as_json(error: &Error) -> serde_json::Value {
     let (exit, line) = (exit(error), message(error));
     let answer = cause::<Failure>(error).and_then(|failure| failure.answer());
@@ -45,7 +45,7 @@ fn as_json(error: &Error) -> serde_json::Value {
     })
 }
 
-/// Prints the parser's result for a command line: help and the version on stdout, otherwise the error.
+/// Prints the parser's result for a command line: help and version to stdout, errors to stderr.
 pub fn print_refusal(refusal: &clap::Error, format: Format) -> Exit {
     if !refusal.use_stderr() {
         return match crate::output::parser(refusal) {
@@ -62,7 +62,7 @@ pub fn print_refusal(refusal: &clap::Error, format: Format) -> Exit {
     let first = lines.next().unwrap_or_default();
     let mut message = match refusal.kind() {
         clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "no command was given".to_owned()
+            "no command given".to_owned()
         }
         _ => first.strip_prefix("error: ").unwrap_or(first).to_owned(),
     };
@@ -73,7 +73,7 @@ pub fn print_refusal(refusal: &clap::Error, format: Format) -> Exit {
         } else if line.starts_with("Usage:") || line.starts_with("For more information") {
             hints.push(line.to_owned());
         } else if hints.is_empty() {
-            // The arguments that are missing, or the values that are possible.
+            // The missing arguments, or the possible values.
             message.push(' ');
             message.push_str(line);
         }

@@ -1,4 +1,4 @@
-//! The base of an image, by its name.
+//! Resolves the base of an image.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -49,8 +49,8 @@ pub(crate) async fn find(
         .with_context(|| format!("cannot build on {reference}"))
 }
 
-/// The registry of a base: the account's own with its token, another with Docker's or podman's
-/// login. A registry on this machine is spoken to without TLS.
+/// Returns the registry of a base: the account's own with its token, any other with Docker's or
+/// podman's login. A registry on this machine is accessed without TLS.
 async fn registry(ctx: &Context, reference: &ImageReference) -> Result<Registry> {
     let of_an_account = reference.host.contains(".dkr.ecr.");
     if of_an_account || (ctx.config.is_local() && reference.is_local()) {

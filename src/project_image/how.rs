@@ -1,4 +1,4 @@
-//! How an image is built: the flags, and the image that was built.
+//! Options of an image build, and its result.
 
 use std::path::Path;
 
@@ -11,36 +11,36 @@ use mlops_oci::{Digest, Image};
 use crate::config::{Builder, Project};
 use crate::context::Context;
 
-/// The flags of a build; mlops.toml has their defaults.
+/// The flags of a build; mlops.toml sets their defaults.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct How {
-    /// What builds the image (default: image.builder of mlops.toml)
+    /// The builder [default: image.builder of mlops.toml]
     #[arg(long, value_enum)]
     builder: Option<Builder>,
-    /// What `layers` builds on: scratch, oci:DIR, or an image of a registry
+    /// The base for `layers`: scratch, oci:DIR, or an image in a registry
     #[arg(long, value_name = "REF|oci:DIR|scratch")]
     pub(super) base: Option<String>,
-    /// The Python of the image, such as 3.12 (default: what the base says)
+    /// The Python version of the image, such as 3.12 [default: that of the base]
     #[arg(long, value_name = "VERSION")]
     python: Option<PythonVersion>,
-    /// What the image runs on: linux/amd64 or linux/arm64
+    /// The platform of the image: linux/amd64 or linux/arm64
     #[arg(long)]
     platform: Option<Platform>,
-    /// Take any version of what requirements.txt does not pin
+    /// Accept any version of packages that requirements.txt does not pin
     #[arg(long)]
     pub(crate) allow_unpinned: bool,
-    /// Whether it must have a base system.
+    /// Whether the image must have a base system.
     #[arg(skip)]
     pub(super) for_account: bool,
 }
 
-/// What a program alone is built on.
+/// The base of an image with the program alone.
 pub(super) const NONE: &str = "none";
 
-/// An image that was made.
+/// The result of a build.
 pub(crate) struct BuiltImage {
     pub(crate) image: Image,
-    /// True when it is in the output directory already.
+    /// True if it is already in the output directory.
     pub(crate) saved: bool,
     pub(crate) builder: Builder,
     pub(crate) base: Option<String>,
@@ -49,12 +49,12 @@ pub(crate) struct BuiltImage {
     pub(crate) python: Option<PythonVersion>,
     pub(crate) packages: Option<usize>,
     pub(crate) cached: bool,
-    /// Reasons why the same inputs might give another digest.
+    /// Reasons why the same inputs might give a different digest.
     pub(crate) doubts: Vec<String>,
 }
 
 impl How {
-    /// As mlops.toml has it, for an account or for the local cloud.
+    /// Returns the settings of mlops.toml, for an account or for the local cloud.
     pub(crate) fn for_push(for_account: bool) -> Self {
         Self {
             for_account,
@@ -70,12 +70,12 @@ impl How {
         self.platform.unwrap_or(project.file.image.platform)
     }
 
-    /// The requested Python.
+    /// Returns the requested Python version.
     pub(crate) fn python<'a>(&'a self, project: &'a Project) -> Option<&'a PythonVersion> {
         self.python.as_ref().or(project.file.image.python.as_ref())
     }
 
-    /// The base and the directory that its path is relative to.
+    /// Returns the base and the directory that its path is relative to.
     pub(crate) fn base<'a>(
         &'a self,
         ctx: &'a Context,
@@ -90,23 +90,23 @@ impl How {
     }
 }
 
-/// Refuses (exit 2) what only the local cloud can run.
+/// Fails (exit 2) for an image that only the local cloud can run.
 pub(crate) fn refuse_without_system(base: Option<&str>) -> Result<()> {
     match base {
         Some(NONE) => Err(Failure::usage(
-            "an image of the program alone has no base system, so that SageMaker cannot run it",
+            "SageMaker cannot run an image of the program alone: it has no base system",
         )),
         Some(SCRATCH) => Err(Failure::usage(
-            "an image on `scratch` has no base system, so that SageMaker cannot run it",
+            "SageMaker cannot run an image on `scratch`: it has no base system",
         )),
         _ => return Ok(()),
     }
     .hint(
-        "name a base with a Python, in mlops.toml: [image] base = \
+        "set a base with Python in mlops.toml: [image] base = \
          \"public.ecr.aws/docker/library/python:3.12-slim\"",
     )
     .hint(
-        "or let an engine build the Dockerfile: mlops image build --builder docker --into OUT \
+        "or build the Dockerfile with an engine: mlops image build --builder docker --into OUT \
          && mlops image push OUT",
     )
 }

@@ -14,14 +14,14 @@ use super::parts::{by_engine, in_layers};
 use crate::config::{Builder, Project};
 use crate::context::Context;
 
-/// Who builds.
+/// The builder to use.
 enum BuildMethod {
     Engine(Engine, PathBuf),
     Layers,
     Program,
 }
 
-/// Makes the image; an engine writes it to `output`.
+/// Builds the image; an engine writes it to `output`.
 pub(crate) async fn make(
     ctx: &Context,
     project: &Project,
@@ -100,7 +100,7 @@ async fn choose(ctx: &Context, project: &Project, how: &How) -> Result<BuildMeth
     };
     if how.base.is_some() {
         return Err(Failure::usage(format!(
-            "--base is for --builder layers; {} takes no base",
+            "--base requires --builder layers; {} does not support it",
             builder.as_str()
         )));
     }
@@ -115,7 +115,7 @@ async fn choose(ctx: &Context, project: &Project, how: &How) -> Result<BuildMeth
         .ok_or_else(|| anyhow!("{name} is not on PATH"))
         .hint(format!("install {name}, {advice}"))?;
     if !engine.is_running(&program).await {
-        return Err(anyhow!("{name} is there, but its engine does not answer"))
+        return Err(anyhow!("{name} is installed, but its engine does not respond"))
             .hint(format!("start it, {advice}"));
     }
     Ok(BuildMethod::Engine(engine, program))

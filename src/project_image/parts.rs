@@ -1,4 +1,4 @@
-//! The two ways to an image: an engine runs the Dockerfile, or layers are put together.
+//! The two ways to build an image: an engine runs the Dockerfile, or layers are assembled.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(crate) async fn by_engine(
 ) -> Result<BuiltImage> {
     if !directory.join("Dockerfile").is_file() {
         return Err(anyhow!(
-            "there is no {}",
+            "no {}",
             directory.join("Dockerfile").display()
         ))
         .hint("write one, or build without an engine: --builder layers");
@@ -60,7 +60,7 @@ pub(crate) async fn by_engine(
         packages: None,
         cached: false,
         doubts: vec![format!(
-            "{} ran the Dockerfile, whose steps may do anything",
+            "{} ran the Dockerfile, whose steps are not reproducible in general",
             engine.name()
         )],
         image,
@@ -103,7 +103,7 @@ pub(crate) async fn in_layers(
         let mut doubts = found.doubts.clone();
         if how.python(project).is_none() && base.python().is_none() {
             doubts.push(format!(
-                "nothing says which Python the image has: this machine's {python} was taken"
+                "the image's Python version is unknown: this machine's {python} was assumed"
             ));
         }
         (count, found.cached, doubts, python.clone())
@@ -125,7 +125,7 @@ pub(crate) async fn in_layers(
     };
     if moves {
         doubts.push(format!(
-            "the base {name} is named by a tag, which can move: name it by @sha256:…"
+            "the base {name} is a tag, which can move: use @sha256:… instead"
         ));
     }
     Ok(BuiltImage {
@@ -142,7 +142,7 @@ pub(crate) async fn in_layers(
     })
 }
 
-/// The layer of the packages, and the Python that it is for.
+/// Builds the layer of packages; returns it with its Python version.
 async fn packages(
     ctx: &Context,
     requirements: Requirements,
@@ -154,12 +154,12 @@ async fn packages(
     let known = requested.cloned().or_else(|| base.python());
     if known.is_none() && !base.is_scratch() {
         return Err(Failure::usage(format!(
-            "the base {} does not say which Python it has",
+            "the base {} does not specify its Python version",
             base.name
         )))
-        .hint("say it: --python 3.12, or image.python in mlops.toml");
+        .hint("pass --python 3.12, or set image.python in mlops.toml");
     }
-    // The Python of that version weighs the packages' markers as the image's would.
+    // A Python of that version evaluates the packages' markers as the image's own would.
     let own = known
         .as_ref()
         .and_then(|version| ctx.config.program(&format!("python{version}")));
@@ -183,7 +183,7 @@ async fn packages(
     };
     let version = known.or_else(|| python.minor()).ok_or_else(|| {
         anyhow!(
-            "Python {} is none for which there are wheels",
+            "no wheels exist for Python {}",
             python.version
         )
     })?;

@@ -19,7 +19,7 @@ pub(crate) struct Revision {
     pub(crate) dirty: bool,
 }
 
-/// The commit of a tree, whichever branch it is on.
+/// The commit of a tree, regardless of its branch.
 #[derive(Debug)]
 pub(crate) struct WorkingTreeState {
     pub(crate) commit: String,
@@ -27,7 +27,7 @@ pub(crate) struct WorkingTreeState {
 }
 
 impl WorkingTreeState {
-    /// Reads it. A dirty tree needs `allow_dirty`.
+    /// Reads the state. A dirty tree requires `allow_dirty`.
     pub(crate) fn read(project: &Project, allow_dirty: bool) -> Result<Self> {
         let repository = Repository::discover(&project.root)?;
         let commit = commit(&repository)?;
@@ -35,7 +35,7 @@ impl WorkingTreeState {
         Ok(Self { commit, dirty })
     }
 
-    /// The label of the image: the commit, or what is honest of a dirty tree.
+    /// Returns the label of the image: the commit, marked if the tree is dirty.
     pub(crate) fn label(&self) -> String {
         label(&self.commit, self.dirty)
     }
@@ -52,8 +52,8 @@ impl Revision {
         let commit = commit(&repository)?;
         let branch = match (repository.current_branch()?, requested) {
             (None, None) => {
-                return Err(Failure::usage("git is on no branch"))
-                    .hint("name the branch that the image belongs to: --branch B");
+                return Err(Failure::usage("no branch is checked out"))
+                    .hint("pass the branch that the image belongs to: --branch B");
             }
             (None, Some(requested)) => requested.clone(),
             (Some(current), Some(requested)) if current != requested.as_str() => {
@@ -72,13 +72,13 @@ impl Revision {
         })
     }
 
-    /// The label of the image: the commit, or what is honest of a dirty tree.
+    /// Returns the label of the image: the commit, marked if the tree is dirty.
     pub(crate) fn label(&self) -> String {
         label(&self.commit, self.dirty)
     }
 
-    /// Refuses an image whose label names another commit of this repository, or uncommitted files. A
-    /// label that names no commit of ours comes from the base.
+    /// Fails if the image's label names another commit of this repository, or uncommitted files. A
+    /// label with a commit of another repository comes from the base.
     pub(crate) fn require_maker(&self, project: &Project, image: &Source) -> Result<()> {
         let labels = image
             .labels(REVISION)
@@ -88,15 +88,15 @@ impl Revision {
             if repository.has_commit(made_of.trim_end_matches("-dirty"))? {
                 return Err(Failure::new(
                     Exit::Failed,
-                    format!("the image was made of {made_of}, not of {}", self.label()),
+                    format!("the image was built from {made_of}, not from {}", self.label()),
                 ))
-                .hint("build it again, switch to its commit, or push it elsewhere with --to");
+                .hint("rebuild it, switch to its commit, or push it elsewhere with --to");
             }
         }
         Ok(())
     }
 
-    /// Refuses when the files changed since they were read: what was built may be of neither state.
+    /// Fails if the files changed since they were read: the image may match neither state.
     pub(crate) fn require_unchanged(&self, project: &Project, allow_dirty: bool) -> Result<()> {
         let now = WorkingTreeState::read(project, allow_dirty)?;
         if now.label() == self.label() {
@@ -104,19 +104,19 @@ impl Revision {
         }
         Err(Failure::new(
             Exit::Failed,
-            "the files changed while the image was built",
+            "the files changed while the image was being built",
         ))
         .hint("run the command again")
     }
 
-    /// The commit's tag names committed files only; the branch's tag moves.
+    /// The commit's tag is for committed files only; the branch's tag moves.
     pub(crate) fn tags(&self) -> Result<Vec<ImageTag>> {
         let branch = self
             .branch
             .as_str()
             .replace('/', "-")
             .parse()
-            .with_context(|| format!("the branch `{}` makes no image tag", self.branch))?;
+            .with_context(|| format!("the branch name `{}` cannot be used as an image tag", self.branch))?;
         if self.dirty {
             return Ok(vec![branch]);
         }
@@ -128,19 +128,19 @@ fn commit(repository: &Repository) -> Result<String> {
     repository
         .head()?
         .ok_or_else(|| Failure::usage("the project has no commit yet"))
-        .hint("commit it: an image is tagged with the commit that it was made of")
+        .hint("commit the project first: an image is tagged with its commit")
 }
 
 fn dirty(project: &Project, repository: &Repository, allow_dirty: bool) -> Result<bool> {
     let reason = uncommitted(project, repository)?;
     match &reason {
         Some(reason) if !allow_dirty => Err(Failure::new(Exit::Failed, reason.clone()))
-            .hint("commit it, or pass --allow-dirty: the image then carries no commit's tag"),
+            .hint("commit the changes, or pass --allow-dirty; the image then gets no commit tag"),
         _ => Ok(reason.is_some()),
     }
 }
 
-/// What goes into an image and is not as the commit has it.
+/// Returns the first difference between the image's files and the commit.
 fn uncommitted(project: &Project, repository: &Repository) -> Result<Option<String>> {
     let directory = &project.file.image.directory;
     if repository.is_dirty(directory)? {
@@ -149,7 +149,7 @@ fn uncommitted(project: &Project, repository: &Repository) -> Result<Option<Stri
             directory.display()
         )));
     }
-    // The program's layer includes ignored files, except what Python compiled.
+    // The program's layer includes ignored files, except Python's compiled ones.
     let compiled = |file: &PathBuf| {
         file.components()
             .any(|part| part.as_os_str() == "__pycache__")
@@ -157,7 +157,7 @@ fn uncommitted(project: &Project, repository: &Repository) -> Result<Option<Stri
     let ignored = repository.ignored(&directory.join("program"))?;
     if let Some(file) = ignored.iter().find(|file| !compiled(file)) {
         return Ok(Some(format!(
-            "git ignores {}, which would go into the image",
+            "git ignores {}, which would become part of the image",
             file.display()
         )));
     }
@@ -169,7 +169,7 @@ fn uncommitted(project: &Project, repository: &Repository) -> Result<Option<Stri
     Ok(None)
 }
 
-/// The `[image]` of mlops.toml; `None` where there is none.
+/// Returns the `[image]` section of mlops.toml; `None` if there is none.
 fn settings(text: Option<Vec<u8>>) -> Option<toml::Value> {
     let file: toml::Table = toml::from_slice(&text?).ok()?;
     file.get("image").cloned()

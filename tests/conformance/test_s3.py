@@ -553,6 +553,6 @@ def test_the_data_commands(state, s3, tmp_path):
     (problem,) = data("verify", f"flights@{first['version']}", exit=3)["problems"]
     assert problem["path"] == "a b.csv" and "gone" in problem["problem"]
     (tmp_path / "e").mkdir()
-    assert "holds no file" in data("push", "e", "flights", exit=2)
+    assert "contains no files" in data("push", "e", "flights", exit=2)
 
 

@@ -224,11 +224,11 @@ def test_what_is_missing_is_said_at_once(here, tmp_path):
     command = [BIN, "validate", "data", "--on", "spark", *BASELINE]
     done = subprocess.run(command, cwd=here, env=settings, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "error: Spark needs Java, and there is none" in done.stderr
+    assert "error: Spark needs Java, which is not installed" in done.stderr
     assert "Java 17" in done.stderr
     settings["MLOPS_PYTHON"] = str(tmp_path / "python3")
     done = subprocess.run(command, cwd=here, env=settings, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "error: there is no Spark" in done.stderr and "pip install pyspark" in done.stderr
+    assert "error: Spark is not installed" in done.stderr and "pip install pyspark" in done.stderr
     done = subprocess.run([*command, "s3://b/x.csv"], cwd=here, env=environment(), capture_output=True, text=True)
     assert done.returncode == 2 and "s3a://" in done.stderr

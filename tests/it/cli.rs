@@ -12,7 +12,7 @@ fn a_command_outside_a_project_says_how_to_start_one() {
         .stdout("")
         .stderr(str![[r#"
 error: no mlops.toml in [DIR] or above it
-hint: run `mlops init` to start a project here, or change into one
+hint: run `mlops init` to create a project here, or change to a project's directory
 
 "#]]);
 }
@@ -26,7 +26,7 @@ fn an_unknown_key_in_the_project_is_named() {
     );
     sandbox.mlops(["config", "show"]).code(2).stdout("").stderr(str![[r#"
 error: [DIR]/mlops.toml: line 4, column 1: unknown field `colour`, expected one of `name`, `account`, `region`, `branches`, `image`, `data`, `pipeline`, `deploy`, `monitor`, `validate`, `local`
-hint: docs/config.md lists every key
+hint: see docs/config.md for all keys
 
 "#]]);
 }

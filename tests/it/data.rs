@@ -156,7 +156,7 @@ async fn of_two_pushes_at_once_one_says_so() {
     };
     assert!(
         lost.to_string()
-            .contains("another push of flights was faster"),
+            .contains("someone else pushed flights first"),
         "{lost}"
     );
     let newest = datasets::latest(&clients.s3, BUCKET, &dataset)
@@ -179,8 +179,8 @@ fn what_cannot_be_pushed_is_refused_before_anything_is_sent() {
         .code(2)
         .stderr(str![[r#"
 Reading empty
-error: [DIR]/empty holds no file
-hint: name a directory with files, or one file
+error: [DIR]/empty contains no files
+hint: pass a directory that contains files, or a single file
 
 "#]]);
     sandbox.write("outside.csv", "x");
@@ -195,16 +195,16 @@ hint: name a directory with files, or one file
         .code(2)
         .stderr(str![[r#"
 Reading d
-error: [DIR]/d/link.csv is a link that leaves the directory
-hint: copy the file into the directory, or push the place that the link leads to
+error: [DIR]/d/link.csv is a link that points outside the directory
+hint: copy the file into the directory, or push the target of the link
 
 "#]]);
     sandbox
         .mlops(["--local", "data", "push", "d"])
         .code(2)
         .stderr(str![[r#"
-error: there is no mlops.toml here that names a data set
-hint: name the data set
+error: no data set given, and no mlops.toml found
+hint: pass the name of the data set
 
 "#]]);
 }

@@ -91,7 +91,7 @@ async fn a_damaged_manifest_is_named_and_replaced() {
     flip(&blob(&sandbox, &manifest));
     let args = ["--local", "data", "verify", "flights", "--bucket", BUCKET];
     sandbox.mlops(args).code(3).stderr(str![[r#"
-error: s3://data/datasets/flights/manifest.json is damaged: its bytes are not those that were uploaded
+error: s3://data/datasets/flights/manifest.json is damaged: its content differs from what was uploaded
 hint: push the data set again to create an intact version
 
 "#]]);

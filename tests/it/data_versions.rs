@@ -107,8 +107,8 @@ async fn a_pull_keeps_what_is_right_and_asks_before_it_replaces() {
         BUCKET,
     ];
     sandbox.mlops(args).code(2).stderr(str![[r#"
-error: a.csv in out would be replaced: there are other bytes in the version. Go on? There is no terminal to ask on
-hint: pass --yes to go ahead without asking
+error: a.csv in out would be overwritten: the version has different content. Continue? There is no terminal to ask on
+hint: pass --yes to continue without asking
 hint: or pull into an empty directory
 
 "#]]);
@@ -254,7 +254,11 @@ async fn a_manifest_that_leads_out_of_the_directory_is_refused() {
             "--local", "data", "pull", "flights", "out", "--bucket", BUCKET,
         ];
         let run = sandbox.mlops(args).code(1);
-        assert!(run.stderr.contains("that no push makes"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("that no push creates"),
+            "{}",
+            run.stderr
+        );
         assert!(!sandbox.path().join("escaped").exists());
         assert!(!std::path::Path::new("/tmp/escaped").exists());
     }
@@ -354,7 +358,7 @@ async fn the_newest_versions_are_listed_with_what_they_hold() {
 VERSION                           PUSHED                  FILES       SIZE
 [..]        1        2 B
 [..]        1        2 B
-There are older versions: --limit NUMBER, --all
+There are older versions: pass --limit NUMBER or --all
 
 "#]]);
 }
@@ -377,7 +381,7 @@ async fn a_bucket_without_versions_is_refused_before_anything_is_sent() {
         .stderr(str![[r#"
 Reading d
 Pushing x
-error: the bucket plain does not keep versions, so data sets in it have none
+error: versioning is not enabled for the bucket plain, but data sets require it
 
 "#]]);
     let found = clients.s3.list_objects_v2().bucket("plain").send().await;

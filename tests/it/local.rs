@@ -46,7 +46,7 @@ running at http://127.0.0.1:[PORT] (process [PID]), state in [DIR]/.mlops/local
     let second = sandbox.mlops(["local", "start", "--port", "0"]).code(1);
     assert!(second.stderr.contains("already runs"), "{}", second.stderr);
     sandbox.mlops(["local", "stop"]).success().stdout(str![[r#"
-The local cloud has ended; its data is kept.
+Stopped the local cloud; its data is kept.
 
 "#]]);
     sandbox.mlops(["local", "start", "--detach"]).success();

@@ -208,7 +208,7 @@ fn nothing_captured_says_so() {
     let run = sandbox.mlops(["--local", "monitor", "run"]).code(1);
     assert!(
         run.stderr.contains(&format!(
-            "nothing was captured under s3://{BUCKET}/capture/flights/"
+            "no captured requests under s3://{BUCKET}/capture/flights/"
         )),
         "{}",
         run.stderr

@@ -26,7 +26,7 @@ pub struct Difference {
     pub removed: Vec<ManifestFile>,
     /// Files with different content.
     pub changed: Vec<Changed>,
-    /// Number of identical files.
+    /// Number of unchanged files.
     pub unchanged: usize,
 }
 

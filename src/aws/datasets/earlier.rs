@@ -13,7 +13,7 @@ use super::reading::{Digests, crc64_text};
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Expected, Missing};
 
-/// An upload that was not finished.
+/// An unfinished upload.
 #[derive(Debug, Clone)]
 pub(super) struct UnfinishedUpload {
     pub(super) id: String,
@@ -30,7 +30,8 @@ pub(super) struct UploadedPart {
     pub(super) etag: Option<String>,
 }
 
-/// The current objects under a prefix that were written at or after a time (seconds): size by key.
+/// Returns the current objects under a prefix that were written at or after a time (seconds): size
+/// by key.
 pub(super) async fn objects(
     client: &Client,
     prefix: &S3Uri,
@@ -48,7 +49,7 @@ pub(super) async fn objects(
         .collect())
 }
 
-/// The version id of the current object, if S3's own checksum matches this content.
+/// Returns the version id of the current object, if S3's own checksum matches this content.
 pub(super) async fn current(
     client: &Client,
     uri: &S3Uri,
@@ -94,7 +95,7 @@ async fn matching(
     }
     let found = answered
         // A HEAD response has no body to name the error: a missing key is `NotFound`.
-        .aws_if_found(format!("cannot look at {uri}"), Missing::Object)?;
+        .aws_if_found(format!("cannot read the metadata of {uri}"), Missing::Object)?;
     Ok(found
         .filter(|found| {
             let whole = found.checksum_type != Some(ChecksumType::Composite);
@@ -110,8 +111,8 @@ async fn matching(
         .filter(|id| id != "null"))
 }
 
-/// The unfinished uploads below a prefix whose parts can be compared with a file's: ids by key, newest
-/// first. `None` if these credentials may not list them.
+/// Lists the unfinished uploads below a prefix whose parts can be compared with a file's: ids by
+/// key, newest first. Returns `None` if these credentials may not list them.
 pub(super) async fn uploads(
     client: &Client,
     prefix: &S3Uri,
@@ -161,7 +162,7 @@ pub(super) async fn uploads(
         .collect())
 }
 
-/// The newest of these uploads that has a part with a checksum.
+/// Returns the newest of these uploads that has a part with a checksum.
 pub(super) async fn unfinished(
     client: &Client,
     uri: &S3Uri,

@@ -14,7 +14,7 @@ use crate::aws::{AwsResultExt, Expected, Missing};
 /// The result of opening a file's version.
 pub(super) enum Opened {
     Body(ByteStream),
-    /// It is missing or damaged; the text describes which.
+    /// It is missing or damaged; the text states which.
     Lost(String),
 }
 
@@ -50,13 +50,13 @@ pub(super) async fn open(
         &[
             Expected::Missing(Missing::Object),
             Expected::Missing(Missing::ObjectVersion),
-            // A delete marker.
+            // The version is a delete marker.
             Expected::code("MethodNotAllowed"),
         ],
     )?;
     Ok(match found {
         Some(output) => Opened::Body(output.body),
-        None => Opened::Lost(format!("version {} is gone", file.version_id)),
+        None => Opened::Lost(format!("version {} was deleted", file.version_id)),
     })
 }
 

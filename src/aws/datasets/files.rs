@@ -9,16 +9,16 @@ use mlops_core::error::{Exit, Failure, Hint};
 /// A file to push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFile {
-    /// Its path on this machine.
+    /// Path on this machine.
     pub source: PathBuf,
-    /// Its path in the data set, with `/`.
+    /// Path in the data set, with `/`.
     pub path: String,
-    /// Its size in bytes when it was found.
+    /// Size in bytes when the file was found.
     pub size: u64,
 }
 
-/// The files of a directory and its subdirectories, or one file; by path. An empty directory is an
-/// error; so is an unreadable file, or a symbolic link that leaves the directory.
+/// Lists the files of a directory and its subdirectories, or one file, by path. An empty directory
+/// is an error; so is an unreadable file, or a symbolic link that points outside the directory.
 pub fn gather(root: &Path) -> Result<Vec<LocalFile>> {
     let root = root
         .canonicalize()
@@ -33,15 +33,15 @@ pub fn gather(root: &Path) -> Result<Vec<LocalFile>> {
     if found.is_empty() {
         return Err(Failure::new(
             Exit::Usage,
-            format!("{} holds no file", root.display()),
+            format!("{} contains no files", root.display()),
         ))
-        .hint("name a directory with files, or one file");
+        .hint("pass a directory that contains files, or a single file");
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
 
-/// Opens it, so that an unreadable file is detected before anything is uploaded.
+/// Opens the file, so that an unreadable one is detected before anything is uploaded.
 fn file(source: PathBuf, path: String) -> Result<LocalFile> {
     let metadata = source
         .metadata()
@@ -70,13 +70,14 @@ fn text(path: &Path) -> Result<String> {
         .ok_or_else(|| Failure::usage(format!("{} is not UTF-8 text", path.display())))?;
     if path == super::MANIFEST {
         return Err(Failure::usage(
-            "the name manifest.json is taken: the data set's own manifest has it",
+            "the name manifest.json is reserved for the data set's own manifest",
         ));
     }
     Ok(path)
 }
 
-/// `real` is `directory` with links resolved; `above` are its ancestors, to detect cycles of links.
+/// `real` is `directory` with links resolved; `above` contains its ancestors, to detect cycles of
+/// links.
 fn walk(
     root: &Path,
     directory: &Path,
@@ -86,7 +87,7 @@ fn walk(
 ) -> Result<()> {
     if above.iter().any(|seen| seen == real) {
         return Err(Failure::usage(format!(
-            "{} leads back to a directory that holds it",
+            "{} links to a directory that contains it",
             directory.display()
         )));
     }
@@ -104,12 +105,10 @@ fn walk(
                 .with_context(|| format!("cannot read {}", path.display()))?;
             if !real.starts_with(root) {
                 return Err(Failure::usage(format!(
-                    "{} is a link that leaves the directory",
+                    "{} is a link that points outside the directory",
                     path.display()
                 )))
-                .hint(
-                    "copy the file into the directory, or push the place that the link leads to",
-                );
+                .hint("copy the file into the directory, or push the target of the link");
             }
             kind = real.metadata()?.file_type();
         }
@@ -157,17 +156,17 @@ mod tests {
         std::fs::write(outside.path().join("secret"), "x").unwrap();
         let directory = tempfile::tempdir().unwrap();
         let error = gather(directory.path()).unwrap_err();
-        assert!(error.to_string().contains("holds no file"), "{error}");
+        assert!(error.to_string().contains("contains no files"), "{error}");
         symlink(outside.path().join("secret"), directory.path().join("l")).unwrap();
         let error = gather(directory.path()).unwrap_err();
         assert!(
-            error.to_string().contains("leaves the directory"),
+            error.to_string().contains("points outside the directory"),
             "{error}"
         );
         std::fs::remove_file(directory.path().join("l")).unwrap();
         symlink(directory.path(), directory.path().join("again")).unwrap();
         let error = gather(directory.path()).unwrap_err();
-        assert!(error.to_string().contains("leads back"), "{error}");
+        assert!(error.to_string().contains("that contains it"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Downloads a version in parallel: each file is written next to its destination, verified against the
-//! manifest, then renamed. Existing files with the right content are kept; interrupted downloads
-//! resume.
+//! Downloads a version in parallel: each file is written next to its destination, verified against
+//! the manifest, then renamed. Existing files with the right content are kept; interrupted
+//! downloads resume.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -20,10 +20,10 @@ use super::fetch::{Opened, compare, open};
 use super::upload::blocking;
 use super::{DatasetVersion, Finding, ManifestFile, PARALLEL};
 
-/// Bytes to collect before a write.
+/// Number of bytes to collect before a write.
 const BATCH: usize = 1 << 20;
 
-/// Maximum attempts to resume an interrupted download.
+/// Maximum number of attempts to resume an interrupted download.
 const ATTEMPTS: usize = 5;
 
 /// Prefix of incomplete files; the rest of the name is derived from path and version.
@@ -40,7 +40,7 @@ pub struct Plan {
     pub bytes: u64,
     /// Existing files with different content, which would be replaced: their paths in the data set.
     pub replaced: Vec<String>,
-    /// Number of files in the directory that the version does not have; they are kept.
+    /// Number of files in the directory that are not part of the version; they are kept.
     pub others: usize,
 }
 
@@ -57,7 +57,8 @@ pub struct Pulled {
     pub problems: Vec<Finding>,
 }
 
-/// Compares a directory with a version, without writing. A path that could not be written is an error.
+/// Compares a directory with a version without writing. A path that could not be written is an
+/// error.
 /// `read` receives the number of bytes read.
 pub fn plan(version: &DatasetVersion, root: &Path, read: &(dyn Fn(u64) + Sync)) -> Result<Plan> {
     if root.exists() && !root.is_dir() {
@@ -99,7 +100,7 @@ pub fn plan(version: &DatasetVersion, root: &Path, read: &(dyn Fn(u64) + Sync)) 
     Ok(plan)
 }
 
-/// The parents of a file must be real directories: a link would leave the target.
+/// Checks that the parents of a file are real directories: a link would point outside the target.
 fn check_parents(root: &Path, path: &str, checked: &mut BTreeSet<PathBuf>) -> Result<()> {
     let mut destination = root.to_owned();
     let Some((parents, _name)) = path.rsplit_once('/') else {
@@ -149,7 +150,7 @@ fn inspect(
     };
     if metadata.is_dir() {
         return Err(Failure::usage(format!(
-            "{} is a directory, but a file in the version",
+            "{} is a directory, but in the version it is a file",
             destination.display()
         )))
         .hint("pull into an empty directory");
@@ -316,14 +317,14 @@ async fn one(
                 problem: Some(problem),
             });
         }
-        // The partial file was not the beginning of this file.
+        // The partial file was not a prefix of this file.
         resumed = 0;
         draft = blocking(move || draft.restart()).await?;
     }
 }
 
 enum Cut {
-    /// The file is missing or damaged; the text describes which.
+    /// The file is missing or damaged; the text states which.
     Lost(String),
     Broken(anyhow::Error),
 }
@@ -368,8 +369,8 @@ async fn fill(
     }
 }
 
-/// The path of a file until it is complete: next to its destination, with a unique name per path and
-/// version.
+/// Returns the temporary path of an incomplete file: next to its destination, with a unique name
+/// per path and version.
 fn unfinished(destination: &Path, file: &ManifestFile) -> PathBuf {
     let id = Sha256::digest(format!("{}\0{}", file.path, file.version_id));
     destination.with_file_name(format!("{UNFINISHED}{}", hex::encode(&id[..10])))
@@ -384,14 +385,14 @@ struct Draft {
 }
 
 impl Draft {
-    /// Opens it; bytes of an earlier pull are reused.
+    /// Opens it; keeps the bytes of an earlier pull.
     fn open(path: PathBuf, size: u64) -> Result<Self> {
         let doing = || format!("cannot write {}", path.display());
         if let Some(parent) = path.parent() {
             directory::create(parent)?;
         }
         if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
-            return Err(Failure::usage(format!("{} is in the way", path.display())));
+            return Err(Failure::usage(format!("{} exists and is not a file", path.display())));
         }
         let mut file = OpenOptions::new()
             .read(true)
@@ -401,7 +402,7 @@ impl Draft {
             .open(&path)
             .with_context(doing)?;
         if file.try_lock().is_err() {
-            return Err(anyhow!("another pull writes {}", path.display()))
+            return Err(anyhow!("another pull is writing {}", path.display()))
                 .hint("wait for it, or pull into another directory");
         }
         let mut sha256 = Sha256::new();
@@ -425,11 +426,11 @@ impl Draft {
                 let full = error.kind() == ErrorKind::StorageFull;
                 let error = anyhow!(error).context(format!("cannot write {}", self.path.display()));
                 if full {
-                    // A partial file that cannot be used would only fill the disk.
+                    // A partial file that cannot be resumed would only waste disk space.
                     self.discard()?;
                     return Err(hinted(
                         error,
-                        "make room and pull again: files that are whole are not fetched again",
+                        "free some disk space and pull again: complete files are not downloaded again",
                     ));
                 }
                 return Err(error);
@@ -447,7 +448,8 @@ impl Draft {
         Ok(self)
     }
 
-    /// Moves the complete file to its destination. A file created there since the plan is kept.
+    /// Moves the complete file to its destination. A file created there since the plan was made is
+    /// kept.
     fn publish(self, destination: &Destination) -> Result<()> {
         let to = &destination.path;
         let doing = || format!("cannot write {}", to.display());
@@ -456,12 +458,12 @@ impl Draft {
             let there = match &linked {
                 Ok(()) => return self.discard(),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => true,
-                // Not every file system has links.
+                // Some file systems do not support links.
                 Err(_) => to.symlink_metadata().is_ok(),
             };
             if there {
-                return Err(anyhow!("{} came there meanwhile, and stays", to.display()))
-                    .hint("pull again: it asks before it replaces anything");
+                return Err(anyhow!("{} was created in the meantime and is kept", to.display()))
+                    .hint("pull again: you are asked before anything is replaced");
             }
         }
         std::fs::rename(&self.path, to).with_context(doing)
@@ -519,7 +521,7 @@ mod tests {
         std::fs::write(directory.path().join("a"), "mine").unwrap();
         let error = draft().unwrap().publish(&destination(false)).unwrap_err();
         assert!(
-            error.to_string().contains("came there meanwhile"),
+            error.to_string().contains("was created in the meantime"),
             "{error}"
         );
         assert_eq!(read(), "mine");

@@ -1,4 +1,4 @@
-//! A push: uploads what differs, and writes the manifest last.
+//! A push: uploads changed files, and writes the manifest last.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use super::{
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Expected};
 
-/// Maximum bytes of an S3 key.
+/// Maximum length of an S3 key in bytes.
 const MAX_KEY: usize = 1024;
 
-/// The hint after a push that failed.
-pub const STANDS: &str = "no version was made, and the one before stands whole; push again: what \
-                          was sent is not sent again";
+/// The hint after a failed push.
+pub const STANDS: &str = "no version was created, and the previous one is intact; push again to \
+                          resume the upload";
 
 /// The result of a push.
 #[derive(Debug, Clone)]
@@ -39,15 +39,15 @@ pub struct Pushed {
     pub uploaded_bytes: u64,
     /// Number of bytes that an interrupted push had uploaded.
     pub resumed_bytes: u64,
-    /// Whether the newest version is identical, so that no new one was created.
+    /// True if the newest version is identical and no new one was created.
     pub unchanged: bool,
 }
 
-/// Makes the data set consist of these files. Files with the content of the newest version are not
-/// uploaded again, nor what an interrupted push already uploaded; without any difference the newest
-/// version remains. Each file is read once and hashed on the way, unless S3 has an object of its size:
-/// then it is hashed first. `seen` receives the number of bytes hashed or uploaded. Of two concurrent
-/// pushes one fails.
+/// Creates a version that consists of these files. Files with the content of the newest version,
+/// and those that an interrupted push already uploaded, are not uploaded again. If nothing differs,
+/// no version is created. Each file is read once and hashed during the upload, unless S3 has an
+/// object of the same size: then it is hashed first. `seen` receives the number of bytes hashed or
+/// uploaded. Of two concurrent pushes, one fails.
 pub async fn push(
     client: &Client,
     bucket: &str,
@@ -136,7 +136,7 @@ fn check_keys(dataset: &DatasetName, files: &[LocalFile]) -> Result<()> {
     match files.iter().find(|file| before + file.path.len() > MAX_KEY) {
         None => Ok(()),
         Some(long) => Err(Failure::usage(format!(
-            "{} has a path of {} bytes, S3 takes {} in this data set",
+            "{} has a path of {} bytes, but S3 allows {} in this data set",
             long.source.display(),
             long.path.len(),
             MAX_KEY - before
@@ -144,8 +144,8 @@ fn check_keys(dataset: &DatasetName, files: &[LocalFile]) -> Result<()> {
     }
 }
 
-/// Refuses a bucket without versioning before anything is uploaded. If these credentials may not query
-/// it, the response to the first upload tells.
+/// Fails for a bucket without versioning, before anything is uploaded. If these credentials may not
+/// query it, the response to the first upload tells.
 async fn require_versions(client: &Client, bucket: &str) -> Result<()> {
     let found = client
         .get_bucket_versioning()
@@ -153,7 +153,7 @@ async fn require_versions(client: &Client, bucket: &str) -> Result<()> {
         .send()
         .await
         .aws_unless(
-            format!("cannot tell whether the bucket {bucket} keeps versions"),
+            format!("cannot determine whether versioning is enabled for the bucket {bucket}"),
             &[
                 Expected::AccessDenied,
                 Expected::NotImplemented,
@@ -168,8 +168,8 @@ async fn require_versions(client: &Client, bucket: &str) -> Result<()> {
     }
 }
 
-/// Splits files into entries with unchanged content, and files to upload: those include files whose
-/// version is damaged or missing in S3.
+/// Separates unchanged files from files to upload. The latter include files whose version is
+/// damaged or missing in S3.
 async fn split<'a>(
     client: &Client,
     bucket: &str,
@@ -243,7 +243,7 @@ where
                 Err(error) => Some(Err(error.into())),
             };
             if let Some(outcome) = outcome {
-                // The receiver may be gone.
+                // The receiver may have been dropped.
                 drop(answer.send(outcome));
             }
         })
@@ -266,7 +266,7 @@ where
     }
 }
 
-/// Writes the manifest if its predecessor is still the newest.
+/// Writes the manifest, provided that its predecessor is still the newest.
 async fn write(
     client: &Client,
     bucket: &str,
@@ -293,8 +293,8 @@ async fn write(
         ],
     );
     let Some(written) = written.map_err(|error| hinted(error, STANDS))? else {
-        // The response to our request may have been lost; the SDK's retry then finds what the first
-        // attempt wrote.
+        // The response to our request may have been lost; the SDK's retry then finds the object of
+        // the first attempt.
         let newest = newest(client, bucket, &manifest.dataset).await?;
         return newest
             .filter(|newest| newest.version.manifest == *manifest)
@@ -302,10 +302,10 @@ async fn write(
             .ok_or_else(|| {
                 Failure::new(
                     Exit::Failed,
-                    format!("another push of {} was faster", manifest.dataset),
+                    format!("someone else pushed {} first", manifest.dataset),
                 )
             })
-            .hint("push again: it starts from what the other push left");
+            .hint("push again, on top of the new version");
     };
     written
         .version_id
@@ -350,7 +350,7 @@ mod tests {
         assert!(check_keys(&dataset, &[file(most)]).is_ok());
         let error = check_keys(&dataset, &[file(1), file(most + 1)]).unwrap_err();
         assert!(
-            error.to_string().contains("1014 bytes, S3 takes 1013"),
+            error.to_string().contains("1014 bytes, but S3 allows 1013"),
             "{error}"
         );
     }

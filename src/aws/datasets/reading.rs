@@ -1,5 +1,5 @@
-//! Reads the bytes of a push once and hashes them on the way. A file that changes during the read is
-//! an error, never a wrong version.
+//! Reads the bytes of a push once and hashes them on the way. A file that changes during the read
+//! causes an error, never a wrong version.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::LocalFile;
 
-/// Bytes to read and hash per step, so that they are still in the CPU's cache.
+/// Number of bytes to read and hash per step, small enough to stay in the CPU's cache.
 const STEP: usize = 128 << 10;
 
 /// The digests of some bytes.
@@ -42,7 +42,7 @@ pub(super) fn crc64_text(crc64: u64) -> String {
     STANDARD.encode(crc64.to_be_bytes())
 }
 
-/// The state of a file, to detect writes to it.
+/// The state of a file, to detect writes.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     size: u64,
@@ -64,8 +64,8 @@ impl From<&Metadata> for Stamp {
 
 fn changed(source: &Path) -> anyhow::Error {
     hinted(
-        anyhow::anyhow!("{} changed while it was read", source.display()),
-        "push again when nothing writes to it",
+        anyhow::anyhow!("{} changed while it was being read", source.display()),
+        "push again when no program is writing to it",
     )
 }
 
@@ -124,7 +124,7 @@ pub(super) fn whole(file: &LocalFile, buffers: &Buffers) -> Result<(Bytes, [u8; 
     let mut still = Still::open(file)?;
     let mut sha256 = Sha256::new();
     let size = usize::try_from(file.size)?;
-    // Buffers for small files must not grow to the size of larger ones.
+    // Buffers for small files must not grow to the size of large ones.
     let mut buffer = if size <= 2 * STEP {
         buffers.take(size)
     } else {
@@ -135,7 +135,7 @@ pub(super) fn whole(file: &LocalFile, buffers: &Buffers) -> Result<(Bytes, [u8; 
     Ok((Bytes::from_owner(buffer), sha256.finalize().into()))
 }
 
-/// The SHA-256 of each file, in parallel; `count` grows by the bytes that were read.
+/// Computes the SHA-256 of each file, in parallel; `count` grows by the number of bytes read.
 pub(super) fn sha256_of_each(files: &[LocalFile], count: &AtomicU64) -> Result<Vec<[u8; 32]>> {
     files
         .par_iter()
@@ -159,7 +159,7 @@ pub(super) fn sha256_of_each(files: &[LocalFile], count: &AtomicU64) -> Result<V
         .collect()
 }
 
-/// The digests of a file, without keeping its bytes.
+/// Computes the digests of a file without keeping its bytes.
 pub(super) fn digests(file: &LocalFile) -> Result<Digests> {
     let mut parts = Parts::open(file, STEP as u64, &Buffers::default())?;
     while parts.next()?.is_some() {}
@@ -208,7 +208,7 @@ impl Drop for Buffer {
 /// A part of a file.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// From 1.
+    /// The part's number, from 1.
     pub(super) number: i32,
     /// Its bytes.
     pub(super) bytes: Bytes,
@@ -228,7 +228,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// The parts of `file`, each of `size` bytes except the last.
+    /// Iterates over the parts of `file`, each of `size` bytes except the last.
     pub(super) fn open(file: &LocalFile, size: u64, buffers: &Buffers) -> Result<Self> {
         Ok(Self {
             still: Still::open(file)?,
@@ -241,7 +241,7 @@ impl Parts {
         })
     }
 
-    /// The next part; `None` at the end.
+    /// Returns the next part; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Part>> {
         if self.left == 0 {
             return Ok(None);
@@ -268,10 +268,10 @@ impl Parts {
         }))
     }
 
-    /// The digests of the file, after the last part.
+    /// Returns the digests of the file, after the last part.
     pub(super) fn finish(self) -> Result<Digests> {
         if self.left > 0 {
-            bail!("{} was not read to its end", self.still.source.display());
+            bail!("{} was not read to the end", self.still.source.display());
         }
         self.still.check()?;
         Ok(Digests {

@@ -20,13 +20,14 @@ use crate::aws::s3::S3Uri;
 /// Maximum number of small files uploaded in parallel.
 const PARALLEL: usize = 32;
 
-/// Maximum number of large files uploaded in parallel; each also uploads parts in parallel.
+/// Maximum number of large files uploaded in parallel; the parts of each are parallel too.
 const PARALLEL_LARGE: usize = 4;
 
-/// Approximate bytes per group of small files; two groups are read ahead.
+/// Approximate number of bytes per group of small files; two groups are read ahead.
 const GROUP: u64 = 512 << 10;
 
-/// Number of files to upload before looking for an earlier push: that costs more than uploading a few.
+/// Number of files to upload before searching for an earlier push: the search costs more than a few
+/// uploads.
 const FEW: usize = 32;
 
 /// The result for one file.
@@ -43,7 +44,7 @@ pub(super) struct Sender {
     client: Client,
     bucket: String,
     dataset: DatasetName,
-    /// When the previous version was written, in seconds; older objects belong to it.
+    /// When the previous version was written, in seconds; older objects belong to that version.
     since: i64,
     memory: Memory,
     /// For small files.
@@ -241,7 +242,7 @@ impl Sender {
     }
 }
 
-/// Files in groups of about [`GROUP`] bytes, to amortize the cost of passing them between threads.
+/// Groups files into about [`GROUP`] bytes, to amortize the cost of passing them between threads.
 fn groups(files: Vec<LocalFile>) -> Vec<Vec<LocalFile>> {
     let mut found: Vec<Vec<LocalFile>> = Vec::new();
     let mut filled = GROUP;

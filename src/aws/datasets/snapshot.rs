@@ -11,17 +11,17 @@ use super::{DatasetVersion, ManifestFile, snapshot_uri};
 use crate::aws::s3::{self, S3Uri};
 use crate::aws::{AwsResultExt, Expected};
 
-/// Maximum bytes of `CopyObject`; larger objects are copied in parts.
+/// Maximum size in bytes for `CopyObject`; larger objects are copied in parts.
 const COPY: u64 = 5 << 30;
 
-/// Maximum number of files copied in parallel: the copies happen in S3.
+/// Maximum number of files copied in parallel; the copies run in S3.
 const PARALLEL: usize = 32;
 
 /// Maximum number of parts of one file copied in parallel.
 const PARALLEL_PARTS: usize = 8;
 
 /// Copies a version to its snapshot unless that exists, and returns the snapshot's prefix. Never
-/// overwrites; verifies at the end that every file exists with its size.
+/// overwrites; finally verifies that every file exists with the right size.
 pub async fn snapshot(
     client: &Client,
     bucket: &str,
@@ -76,7 +76,7 @@ async fn sizes(client: &Client, prefix: &S3Uri) -> Result<BTreeMap<String, u64>>
         .collect())
 }
 
-/// The ranges (start, length) of the parts of `size` bytes.
+/// Returns the ranges (start, length) of the parts of `size` bytes.
 fn ranges(size: u64, part: u64) -> Vec<(u64, u64)> {
     (0..size.div_ceil(part))
         .map(|index| {
@@ -102,7 +102,7 @@ async fn copy(client: &Client, bucket: &str, file: &ManifestFile, key: &str) -> 
         .await
         .aws_unless(
             format!("cannot copy {} to s3://{bucket}/{key}", file.key),
-            // A concurrent run creates the same snapshot, with the same content.
+            // A concurrent run creates the same snapshot with the same content.
             &[
                 Expected::code("PreconditionFailed"),
                 Expected::code("ConditionalRequestConflict"),
@@ -127,7 +127,7 @@ async fn copy_parts(
         .aws(format!("cannot copy {}", file.key))?;
     let id = started
         .upload_id
-        .ok_or_else(|| anyhow!("S3 named no upload"))?;
+        .ok_or_else(|| anyhow!("S3 returned no upload id"))?;
     let numbered: Vec<_> = (1..).zip(ranges(file.size, 1 << 30)).collect();
     let copied = futures::stream::iter(numbered)
         .map(|(number, (start, length))| {
@@ -195,7 +195,7 @@ async fn finish(
     Err(match aborted {
         Ok(_) => error,
         Err(_) => error.context(format!(
-            "the upload {id} of {uri} is left behind unfinished; the bucket's life cycle removes it"
+            "the unfinished upload {id} of {uri} remains; the bucket's lifecycle rule removes it"
         )),
     })
 }

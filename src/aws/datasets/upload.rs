@@ -19,7 +19,7 @@ use super::reading::{Buffers, Digests, Part, Parts, crc64_text};
 use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Expected, Missing};
 
-/// Maximum bytes of a file uploaded in one request; parts of larger ones have this size.
+/// Maximum size in bytes of a file uploaded in one request, and size of the parts of larger files.
 pub(super) const PART: u64 = 8 << 20;
 
 /// Maximum number of parts that S3 accepts.
@@ -28,14 +28,14 @@ const MAX_PARTS: u64 = 10_000;
 /// Maximum number of parts of one file uploaded in parallel, if memory permits.
 const PARALLEL: usize = 8;
 
-/// Limits the memory of bytes in transit.
+/// Limits the memory used by uploads in progress.
 pub(super) struct Memory {
     permits: Semaphore,
     buffers: Buffers,
 }
 
 impl Memory {
-    /// Total in KiB.
+    /// The limit, in KiB.
     const TOTAL: u32 = 40 << 10;
 
     pub(super) fn new() -> Self {
@@ -45,7 +45,7 @@ impl Memory {
         }
     }
 
-    /// The units that `size` bytes occupy. Larger sizes occupy all units.
+    /// Returns the number of units that `size` bytes occupy. Larger sizes occupy all units.
     pub(super) fn units(size: u64) -> u64 {
         size.div_ceil(1 << 10).clamp(1, Self::TOTAL.into())
     }
@@ -95,14 +95,15 @@ pub(super) async fn single(
     Ok(output.version_id)
 }
 
-/// The size of a file's parts: [`PART`], or more if that would exceed S3's maximum number of parts.
+/// Returns the size of a file's parts: [`PART`], or more if that would exceed S3's maximum number
+/// of parts.
 fn part_size(size: u64) -> u64 {
     size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20).max(PART)
 }
 
-/// Uploads a large file in parts, each with its CRC64NVME; S3 verifies them and the CRC of the file.
-/// Parts that an unfinished upload of an earlier push has are not uploaded again. A failure leaves the
-/// parts for the next push.
+/// Uploads a large file in parts, each with its CRC64NVME; S3 verifies them and the CRC of the
+/// file. Parts already uploaded by an earlier push are skipped. After a failure, the parts remain
+/// for the next push.
 pub(super) async fn parts(
     client: &Client,
     uri: &S3Uri,
@@ -136,10 +137,10 @@ pub(super) async fn parts(
         .aws(format!("cannot start the upload of {uri}"))?;
     let id = started
         .upload_id
-        .ok_or_else(|| anyhow!("S3 named no upload"))?;
+        .ok_or_else(|| anyhow!("S3 returned no upload id"))?;
     attempt(client, uri, file, &id, &BTreeMap::new(), memory, sent)
         .await?
-        .ok_or_else(|| anyhow!("the upload {id} of {uri} was aborted by somebody else"))
+        .ok_or_else(|| anyhow!("the upload {id} of {uri} was aborted by another client"))
         .hint("push again")
 }
 
@@ -210,7 +211,7 @@ async fn attempt(
             }
         }
     }
-    let digests = digests.ok_or_else(|| anyhow!("{} has no end", file.source.display()))?;
+    let digests = digests.ok_or_else(|| anyhow!("{} keeps growing", file.source.display()))?;
     let Some(version_id) = complete(client, uri, file.size, id, completed, &digests).await? else {
         return Ok(None);
     };
@@ -221,7 +222,7 @@ async fn attempt(
     }))
 }
 
-/// Uploads a part, unless the upload has it; `None` if the upload no longer exists.
+/// Uploads a part unless it is already uploaded; returns `None` if the upload no longer exists.
 async fn part(
     client: &Client,
     uri: &S3Uri,
@@ -270,7 +271,7 @@ async fn part(
     }))
 }
 
-/// Completes an upload; S3 verifies the CRC64NVME and the size of the file. Returns the version;
+/// Completes an upload; S3 verifies the CRC64NVME and the size of the file. Returns the version, or
 /// `None` if the upload no longer exists.
 async fn complete(
     client: &Client,

@@ -1,4 +1,4 @@
-//! The contents of an image: its manifests and configurations, read from ECR.
+//! Reads the contents of an image from ECR: its manifests and configurations.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Described, identifier, parse_digest};
 use crate::aws::{AwsResultExt, Clients};
 
-/// Maximum bytes of a configuration to read.
+/// Maximum size in bytes of a configuration to read.
 const MAX_CONFIG: u64 = 16 << 20;
 
 /// The annotations and labels that name the base image (OCI: pre-defined annotation keys).
@@ -22,17 +22,17 @@ const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 pub struct PlatformImage {
     /// Of its manifest.
     pub digest: Digest,
-    /// `linux/amd64`; from the index for an index's entry, otherwise from the configuration.
+    /// `linux/amd64`; from the index for entries of an index, otherwise from the configuration.
     pub platform: String,
-    /// The layers, from the bottom.
+    /// The layers, bottom first.
     pub layers: Vec<StoredLayer>,
     /// When it was built, according to its configuration.
     pub created: Option<String>,
     /// The labels of its configuration.
     pub labels: BTreeMap<String, String>,
-    /// The base image, if manifest or labels name it.
+    /// The base image, if the manifest or its labels name one.
     pub base: Option<String>,
-    /// What it runs.
+    /// The command that it runs.
     pub entrypoint: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ pub struct PlatformImage {
 pub struct StoredLayer {
     /// Of its bytes as they are stored.
     pub digest: Digest,
-    /// In bytes, as it is stored.
+    /// Compressed size in bytes.
     pub size: u64,
     /// The media type, which includes the compression.
     pub media_type: String,
@@ -66,14 +66,14 @@ struct Process {
     cmd: Option<Vec<String>>,
 }
 
-/// The manifests with these digests, by digest; missing ones are skipped.
+/// Reads the manifests with these digests, by digest; skips missing ones.
 async fn manifests(
     clients: &Clients,
     repository: &str,
     digests: &[Digest],
 ) -> Result<BTreeMap<Digest, String>> {
     let mut found = BTreeMap::new();
-    // Maximum per call.
+    // Maximum number of manifests per call.
     for part in digests.chunks(100) {
         let ids = part.iter().copied().map(identifier);
         let answer = clients
@@ -103,11 +103,11 @@ fn check(digest: Digest, bytes: &[u8]) -> Result<()> {
         return Ok(());
     }
     Err(anyhow!(
-        "the registry answered other bytes than {digest}: theirs are {found}"
+        "the registry returned the wrong content for {digest}: its digest is {found}"
     ))
 }
 
-/// The images that each of the indexes among `images` names.
+/// Returns the images that each index among `images` references.
 pub async fn children(
     clients: &Clients,
     repository: &str,
@@ -130,7 +130,7 @@ pub async fn children(
 
 fn index(digest: Digest, text: &str) -> Result<ImageIndex> {
     ImageIndex::from_reader(text.as_bytes())
-        .with_context(|| format!("the index {digest} cannot be read"))
+        .with_context(|| format!("cannot read the index {digest}"))
 }
 
 /// The manifests that an index names.
@@ -138,10 +138,10 @@ fn members(digest: Digest, index: &ImageIndex) -> Result<Vec<Digest>> {
     let members = index.manifests().iter().map(Digest::described);
     members
         .collect::<Result<_, _>>()
-        .with_context(|| format!("the index {digest} cannot be read"))
+        .with_context(|| format!("cannot read the index {digest}"))
 }
 
-/// The image of each platform; an image that is not an index has one.
+/// Returns the image of each platform; an image that is not an index has one.
 pub async fn platforms(
     clients: &Clients,
     repository: &str,
@@ -164,7 +164,7 @@ pub async fn platforms(
     for (child, digest) in index.manifests().iter().zip(digests) {
         let text = texts
             .get(&digest)
-            .with_context(|| format!("ECR has no manifest {digest}, which the index names"))?;
+            .with_context(|| format!("ECR has no manifest {digest}, which the index references"))?;
         found.push(platform(clients, repository, digest, text, Some(child)).await?);
     }
     Ok(found)
@@ -178,7 +178,7 @@ async fn platform(
     entry: Option<&Descriptor>,
 ) -> Result<PlatformImage> {
     let manifest = ImageManifest::from_reader(text.as_bytes())
-        .with_context(|| format!("the manifest {digest} cannot be read"))?;
+        .with_context(|| format!("cannot read the manifest {digest}"))?;
     let config = configuration(clients, repository, manifest.config()).await?;
     let process = config.config.unwrap_or_default();
     let labels = process.labels.unwrap_or_default();
@@ -209,7 +209,7 @@ async fn platform(
     });
     let layers = layers
         .collect::<Result<_>>()
-        .with_context(|| format!("the manifest {digest} cannot be read"))?;
+        .with_context(|| format!("cannot read the manifest {digest}"))?;
     Ok(PlatformImage {
         digest,
         platform,
@@ -256,7 +256,7 @@ async fn configuration(
         .send()
         .await
         .aws(format!("cannot read the configuration {digest}"))?;
-    let url = answer.download_url().context("ECR gave no address")?;
+    let url = answer.download_url().context("ECR returned no download URL")?;
     // The URL is signed, so errors must not repeat it.
     let doing = || format!("cannot read the configuration {digest}");
     let bytes = registry::download(url, config.size(), clients.network())
@@ -264,5 +264,5 @@ async fn configuration(
         .with_context(doing)?;
     check(digest, &bytes)?;
     serde_json::from_slice(&bytes)
-        .with_context(|| format!("the configuration {digest} cannot be read"))
+        .with_context(|| format!("cannot read the configuration {digest}"))
 }

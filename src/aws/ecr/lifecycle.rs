@@ -1,4 +1,4 @@
-//! Lifecycle policies: previews which images one would expire.
+//! Previews which images a lifecycle policy would expire.
 
 use anyhow::{Result, anyhow};
 use aws_sdk_ecr::types::LifecyclePolicyPreviewStatus;
@@ -18,14 +18,14 @@ pub struct Expiring {
     pub rule: Option<i32>,
 }
 
-/// The images that the policy in `text` would expire, or the repository's own policy.
+/// Returns the images that the policy in `text`, or the repository's own policy, would expire.
 pub async fn preview(
     clients: &Clients,
     waiter: Waiter,
     repository: &str,
     text: Option<&str>,
 ) -> Result<Vec<Expiring>> {
-    let what = format!("the life-cycle preview of {repository}");
+    let what = format!("the lifecycle preview of {repository}");
     // Another preview of this repository must end first.
     waiter
         .until(
@@ -40,7 +40,7 @@ pub async fn preview(
                     .send()
                     .await
                     .aws_unless(
-                        format!("cannot preview a life-cycle policy of {repository}"),
+                        format!("cannot preview a lifecycle policy of {repository}"),
                         &[Expected::code("LifecyclePolicyPreviewInProgressException")],
                     )?;
                 Ok(match started {
@@ -50,7 +50,7 @@ pub async fn preview(
             },
         )
         .await
-        .hint("pass a file with the policy, or give the repository one")?;
+        .hint("pass a file with a policy, or set one for the repository")?;
     waiter
         .until(&what, |_| {}, || result(clients, repository))
         .await
@@ -65,9 +65,7 @@ async fn result(clients: &Clients, repository: &str) -> Result<Poll<Vec<Expiring
         .send();
     let mut found = Vec::new();
     while let Some(page) = pages.next().await {
-        let page = page.aws(format!(
-            "cannot read the life-cycle preview of {repository}"
-        ))?;
+        let page = page.aws(format!("cannot read the lifecycle preview of {repository}"))?;
         match page.status() {
             Some(LifecyclePolicyPreviewStatus::Complete) => {}
             Some(status @ LifecyclePolicyPreviewStatus::InProgress) => {
@@ -75,9 +73,7 @@ async fn result(clients: &Clients, repository: &str) -> Result<Poll<Vec<Expiring
             }
             status => {
                 let status = status.map_or("unknown", |status| status.as_str());
-                return Err(anyhow!(
-                    "the life-cycle preview of {repository} is {status}"
-                ));
+                return Err(anyhow!("the lifecycle preview of {repository} is {status}"));
             }
         }
         for result in page.preview_results() {

@@ -1,4 +1,4 @@
-//! Image scans: starts them and reads findings of basic and enhanced scanning.
+//! Image scans: starts them, and reads the findings of basic and enhanced scanning.
 
 use anyhow::Result;
 use aws_sdk_ecr::types::{EnhancedImageScanFinding, FindingSeverity, ImageScanFinding};
@@ -15,7 +15,7 @@ use crate::aws::{AwsResultExt, Clients, Missing};
 pub enum Severity {
     /// Not rated.
     Undefined,
-    /// Of no consequence by itself.
+    /// Informational.
     Informational,
     /// Low.
     Low,
@@ -66,13 +66,13 @@ impl Severity {
 /// A vulnerability.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
-    /// Its name, mostly a CVE.
+    /// Name of the vulnerability, usually a CVE.
     pub name: String,
     /// Its severity.
     pub severity: Severity,
-    /// The package that has it, with its version.
+    /// The affected package and its version.
     pub package: Option<String>,
-    /// What it is about.
+    /// Description.
     pub description: Option<String>,
     /// Link to details.
     pub uri: Option<String>,
@@ -91,7 +91,7 @@ pub struct Scan {
     pub findings: Vec<Finding>,
 }
 
-/// The scan of an image with all its findings; `None` when there was none.
+/// Returns the scan of an image with all its findings; `None` if it was never scanned.
 pub async fn find(clients: &Clients, repository: &str, digest: Digest) -> Result<Option<Scan>> {
     let mut pages = clients
         .ecr

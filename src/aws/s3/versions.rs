@@ -1,5 +1,5 @@
-//! The versions of objects, by the hundred thousand: the SDK makes the requests, but its reading
-//! of a page costs more than the server's writing, so the pages are read here.
+//! Lists object versions, up to hundreds of thousands. The SDK sends the requests, but parsing a
+//! page with the SDK takes longer than producing it, so the pages are parsed here.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -26,11 +26,11 @@ const PAGE: usize = 1000;
 /// A version of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectVersion {
-    /// The version id; `null` where versions are not kept.
+    /// The version id; `null` in a bucket without versioning.
     pub id: String,
-    /// When it was written.
+    /// When the version was written.
     pub written: Timestamp,
-    /// True for the newest.
+    /// True for the newest version.
     pub latest: bool,
 }
 
@@ -39,12 +39,12 @@ pub struct ObjectVersion {
 pub struct VersionListing {
     /// The versions, without delete markers.
     pub versions: Vec<ObjectVersion>,
-    /// Whether there are more than requested.
+    /// Whether more versions exist than were requested.
     pub more: bool,
 }
 
-/// At most `limit` versions of one object, newest first. While a page is read the next one is on its
-/// way.
+/// Lists at most `limit` versions of one object, newest first. Requests the next page while parsing
+/// the current one.
 pub async fn versions(
     client: &Client,
     object: &S3Uri,
@@ -53,7 +53,7 @@ pub async fn versions(
     let doing = || format!("cannot list the versions of {object}");
     let (mut marker, mut reading, mut versions) = (None, Vec::new(), Vec::new());
     let mut more = loop {
-        // Delete markers fill a page too: after the first one, request full pages.
+        // Delete markers count towards a page: after the first page, request full pages.
         let wanted = match limit {
             Some(limit) if marker.is_none() => limit.clamp(1, PAGE),
             _ => PAGE,
@@ -86,8 +86,9 @@ pub async fn versions(
     Ok(VersionListing { versions, more })
 }
 
-/// Those of these versions (key and version id) under a prefix that are not there any more, or that
-/// the local cloud reports as damaged. None where these credentials may not list versions.
+/// Returns those of the given versions (key and version id) under a prefix that no longer exist, or
+/// that the local cloud reports as damaged. Returns `None` if these credentials may not list
+/// versions.
 pub async fn missing_versions(
     client: &Client,
     prefix: &S3Uri,
@@ -122,7 +123,7 @@ pub async fn missing_versions(
     Ok(wanted)
 }
 
-/// Where the next page starts.
+/// The start of the next page.
 #[derive(Debug, PartialEq, Eq)]
 struct Marker {
     key: String,
@@ -161,13 +162,13 @@ async fn page(
     }
     let (body, damaged) = body
         .take()
-        .ok_or_else(|| anyhow!("{doing}: the answer has no body"))?;
+        .ok_or_else(|| anyhow!("{doing}: the response has no body"))?;
     let bytes = ByteStream::new(body).collect().await.context(doing)?;
     let damaged = damaged.split(',').map(str::to_owned).collect();
     Ok(Some((bytes.into_bytes(), damaged)))
 }
 
-/// Captures a response's body, and its [`DAMAGED_HEADER`], before the SDK parses it.
+/// Captures a response's body and its [`DAMAGED_HEADER`] before the SDK parses it.
 #[derive(Debug, Clone, Default)]
 struct Body(Arc<Mutex<Option<(SdkBody, String)>>>);
 
@@ -202,7 +203,8 @@ impl Intercept for Body {
     }
 }
 
-/// The text of the only element of this name. In XML no text can look like a tag.
+/// Returns the text of the only element with this name. XML escapes text, so it cannot contain a
+/// tag.
 fn element<'a>(page: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let open = format!("<{name}>");
     let start = memchr::memmem::find(page, open.as_bytes())? + open.len();
@@ -215,13 +217,13 @@ fn text(bytes: &[u8]) -> Result<String> {
     Ok(quick_xml::escape::unescape(text)?.into_owned())
 }
 
-/// Where the page after this one starts; `None` when there is none.
+/// Returns the start of the next page; `None` after the last one.
 fn next(page: &[u8]) -> Result<Option<Marker>> {
     if element(page, "IsTruncated") != Some(b"true") {
         return Ok(None);
     }
     let Some(key) = element(page, "NextKeyMarker") else {
-        bail!("the page is cut off, but does not say where the next one starts");
+        bail!("the list is truncated, but has no marker of the next page");
     };
     Ok(Some(Marker {
         key: decode(&text(key)?),
@@ -229,7 +231,7 @@ fn next(page: &[u8]) -> Result<Option<Marker>> {
     }))
 }
 
-/// The versions of `key` in a page; other keys may share the prefix.
+/// Returns the versions of `key` in a page; other keys may share the prefix.
 fn read(page: &[u8], key: &str) -> Result<Vec<ObjectVersion>> {
     let mut found = Vec::new();
     rows(page, |[found_key, id, modified, latest]| {
@@ -245,8 +247,8 @@ fn read(page: &[u8], key: &str) -> Result<Vec<ObjectVersion>> {
     Ok(found)
 }
 
-/// Hands every version of a page to `each`: key (as it stands there), id, time, and whether it is
-/// the newest.
+/// Passes every version of a page to `each`: key (still encoded), id, time, and whether it is the
+/// newest.
 fn rows(page: &[u8], mut each: impl FnMut([String; 4]) -> Result<()>) -> Result<()> {
     let mut reader = quick_xml::Reader::from_reader(page);
     let mut row: Option<[String; 4]> = None;
@@ -282,7 +284,7 @@ fn rows(page: &[u8], mut each: impl FnMut([String; 4]) -> Result<()>) -> Result<
                 }
             }
             Event::Eof if whole => return Ok(()),
-            Event::Eof => bail!("the page ends early"),
+            Event::Eof => bail!("the page is truncated"),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Why a run was refused: the conditions of its gate, with the values that they compared.
+//! Explains why a run was refused: the conditions of its gate, with the values that they compared.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,15 +21,15 @@ use crate::aws::{AwsResultExt, Clients};
 pub struct Gate {
     /// The Fail step that ended the run.
     pub step: String,
-    /// The Condition step that led to it; null when none did.
+    /// The Condition step that led to it; null if there was none.
     pub condition: Option<String>,
     /// The Fail step's message.
     pub message: String,
-    /// What was required and did not hold.
+    /// The requirements that were not met.
     pub checks: Vec<Check>,
     /// The metrics that the conditions were evaluated on.
     pub metrics: Map<String, Value>,
-    /// Why values are missing, when some are.
+    /// Why some values are missing.
     pub note: Option<String>,
 }
 
@@ -38,13 +38,13 @@ pub struct Gate {
 pub struct Check {
     /// What was compared.
     pub metric: String,
-    /// Its value; null when it is not known any more.
+    /// Its value; null if it is no longer available.
     pub value: Option<Value>,
     /// How it must compare with the limit.
     pub operator: Operator,
-    /// The limit; null when it is not known any more.
+    /// The limit; null if it is no longer available.
     pub limit: Option<Value>,
-    /// The pipeline parameter with the limit.
+    /// The pipeline parameter that sets the limit.
     pub parameter: Option<String>,
 }
 
@@ -63,7 +63,7 @@ pub enum Operator {
 }
 
 impl Operator {
-    /// The opposite comparison.
+    /// Returns the opposite comparison.
     fn negated(self) -> Self {
         match self {
             Self::Equals => Self::NotEquals,
@@ -77,7 +77,7 @@ impl Operator {
         }
     }
 
-    /// The same comparison read from the right.
+    /// Returns the same comparison with its sides swapped.
     fn mirrored(self) -> Self {
         match self {
             Self::LessThan => Self::GreaterThan,
@@ -128,7 +128,8 @@ impl Check {
             .holds(self.value.as_ref()?, self.limit.as_ref()?)
     }
 
-    /// The value in four digits, or in all of them where four would seem to pass.
+    /// Formats the value with four digits, or with all digits if four would seem to satisfy the
+    /// limit.
     fn shown(&self) -> String {
         let Some(value) = &self.value else {
             return "(unknown)".to_owned();
@@ -147,7 +148,7 @@ impl Check {
     }
 }
 
-/// Text without quotes, a list without brackets.
+/// Formats text without quotes, and a list without brackets.
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -178,7 +179,7 @@ impl fmt::Display for Check {
 }
 
 impl Gate {
-    /// What did not hold, or the message where that is not known.
+    /// Describes the unmet requirements, or returns the message if they are unknown.
     pub fn sentence(&self) -> String {
         if self.checks.is_empty() {
             return self.message.clone();
@@ -188,8 +189,8 @@ impl Gate {
     }
 }
 
-/// The gate that refused a run; `None` if no Fail step ended it. A value that is no longer available
-/// (a deleted object) is omitted, and a note explains why.
+/// Returns the gate that refused a run; `None` if no Fail step ended it. Values that are no longer
+/// available (of a deleted object) are omitted, and a note explains why.
 pub async fn of(clients: &Clients, arn: &str, steps: &[RunStep]) -> Option<Gate> {
     let fail = fail_step(steps)?;
     let mut gate = Gate {
@@ -206,7 +207,7 @@ pub async fn of(clients: &Clients, arn: &str, steps: &[RunStep]) -> Option<Gate>
     Some(gate)
 }
 
-/// The definition that a run was started with.
+/// Returns the definition that a run was started with.
 pub async fn definition(clients: &Clients, arn: &str) -> Result<Definition> {
     let described = clients
         .sagemaker
@@ -271,7 +272,8 @@ async fn explain(clients: &Clients, arn: &str, steps: &[RunStep], gate: &mut Gat
     problem.map_or(Ok(()), Err)
 }
 
-/// The innermost Condition step with this step in a branch, and the outcome that leads there.
+/// Returns the innermost Condition step with this step in a branch, and the outcome that leads
+/// there.
 fn leading_to(steps: &[Step], name: &str) -> Option<(Step, bool)> {
     for step in steps.iter().filter(|step| step.kind == StepType::Condition) {
         for (member, outcome) in [("IfSteps", true), ("ElseSteps", false)] {
@@ -287,7 +289,7 @@ fn leading_to(steps: &[Step], name: &str) -> Option<(Step, bool)> {
     None
 }
 
-/// A step of a definition, in branches too.
+/// Finds a step of a definition, including steps in branches.
 fn find(steps: &[Step], name: &str) -> Option<Step> {
     steps.iter().find_map(|step| {
         if step.name == name {
@@ -299,7 +301,7 @@ fn find(steps: &[Step], name: &str) -> Option<Step> {
     })
 }
 
-/// The property files (step, name) that expressions read.
+/// Returns the property files (step, name) that expressions read.
 fn property_files(expressions: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut pending = vec![expressions];
@@ -320,7 +322,7 @@ fn property_files(expressions: &Value) -> Vec<(String, String)> {
     found
 }
 
-/// The contents of a property file, as the step's job uploaded it.
+/// Reads a property file that the step's job uploaded.
 async fn property_file(
     clients: &Clients,
     definition: &Definition,
@@ -342,7 +344,7 @@ async fn property_file(
         .processing_job_name(job)
         .send()
         .await
-        .aws(format!("cannot look at the job `{job}`"))?;
+        .aws(format!("cannot describe the job `{job}`"))?;
     let prefix = described
         .processing_output_config()
         .into_iter()
@@ -353,10 +355,10 @@ async fn property_file(
     let uri = prefix.parse::<S3Uri>()?.join(&declared.file_path);
     models::document(clients, &uri)
         .await?
-        .with_context(|| format!("{uri} does not exist any more"))
+        .with_context(|| format!("{uri} no longer exists"))
 }
 
-/// What conditions can look up after a run.
+/// The values that conditions can look up after a run.
 struct Facts {
     parameters: BTreeMap<String, Value>,
     files: BTreeMap<(String, String), Value>,
@@ -379,16 +381,16 @@ impl Scope for Facts {
         self.files
             .get(&(step.to_owned(), file.to_owned()))
             .cloned()
-            .ok_or_else(|| ExpressionError(format!("property file `{file}` is not known")))
+            .ok_or_else(|| ExpressionError(format!("property file `{file}` is not available")))
     }
 
     fn json_object(&self, uri: &str) -> Result<Value, ExpressionError> {
-        Err(ExpressionError(format!("{uri} is not known")))
+        Err(ExpressionError(format!("{uri} is not available")))
     }
 }
 
-/// The requirements that failed or are unknown. `hold` is true if all conditions had to be true, and
-/// false if they must not.
+/// Returns the requirements that failed or are unknown. `hold` is true if all conditions had to be
+/// true, and false if they had to be false.
 fn violated(conditions: &[Condition], hold: bool, scope: &dyn Scope) -> Vec<Check> {
     let mut found = Vec::new();
     for condition in conditions {
@@ -462,7 +464,7 @@ fn required(condition: &Condition, hold: bool, scope: &dyn Scope, found: &mut Ve
     });
 }
 
-/// Whether an expression reads what a step made.
+/// Returns whether an expression reads the output of a step.
 fn is_result(expression: &Value) -> bool {
     expression.get("Std:JsonGet").is_some()
         || reference(expression).is_some_and(|text| text.starts_with("Steps."))
@@ -479,7 +481,7 @@ fn parameter(expression: &Value) -> Option<String> {
     }
 }
 
-/// What people call the value of an expression: `rmse` for `regression_metrics.rmse.value`.
+/// Returns the short name of an expression's value: `rmse` for `regression_metrics.rmse.value`.
 fn name(expression: &Value) -> Option<String> {
     let path = match expression.pointer("/Std:JsonGet/Path") {
         Some(path) => path.as_str()?,
@@ -536,7 +538,7 @@ mod tests {
         let mirrored =
             json!({"Type": "GreaterThanOrEqualTo", "LeftValue": max, "RightValue": rmse});
         assert_eq!(sentences(&json!([mirrored]), true), expected);
-        // The Fail step in IfSteps: the condition must not hold.
+        // The Fail step is in IfSteps: the condition must be false.
         let above = json!({"Type": "GreaterThan", "LeftValue": rmse, "RightValue": max});
         assert_eq!(sentences(&json!([above]), false), expected);
         let not = json!({"Type": "Not", "Condition": above});

@@ -18,10 +18,10 @@ use crate::aws::s3::S3Uri;
 use crate::aws::state::ModelApproval;
 use crate::aws::{AwsResultExt, Clients, Expected, Missing};
 
-/// Ends the `CommitId` of a version that uncommitted files went into.
+/// Suffix of the `CommitId` of a version built from uncommitted files.
 pub const DIRTY: &str = "-dirty";
 
-/// A version of a model, in one line.
+/// Summary of a model version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelVersion {
     /// Its version in the group.
@@ -32,7 +32,7 @@ pub struct ModelVersion {
     pub status: ModelApproval,
 }
 
-/// A version of a model, with everything that was recorded of it.
+/// Details of a model version.
 #[derive(Debug, Clone, Serialize)]
 pub struct Model {
     /// Its version in the group.
@@ -41,30 +41,30 @@ pub struct Model {
     pub arn: String,
     /// Whether it may be deployed.
     pub status: ModelApproval,
-    /// What the approver wrote.
+    /// The approver's comment.
     pub approval_description: Option<String>,
-    /// `STAGE/STATUS` of its life cycle, if set.
+    /// `STAGE/STATUS` of its lifecycle, if set.
     pub stage: Option<Stage>,
     /// When it was registered.
     pub created: Option<Timestamp>,
-    /// The commit that it was made of.
+    /// The commit that it was built from.
     pub commit: Option<String>,
-    /// True when uncommitted files went into it too.
+    /// True if it was also built from uncommitted files.
     pub dirty: bool,
     /// The image that serves it.
     pub image: Option<String>,
     /// Its artifact in S3.
     pub artifact: Option<String>,
-    /// The run that made it.
+    /// The run that produced it.
     pub run: Option<String>,
     /// That run's ARN.
     #[serde(skip)]
     pub run_arn: Option<String>,
-    /// Where its model quality is written.
+    /// The location of its model quality file.
     pub metrics_uri: Option<S3Uri>,
     /// Its model quality: each metric's value.
     pub metrics: Map<String, Value>,
-    /// What was recorded with it (image, data version, …).
+    /// Its metadata (image, data version, …).
     pub properties: BTreeMap<String, String>,
 }
 
@@ -114,7 +114,7 @@ impl Serialize for Stage {
     }
 }
 
-/// The newest versions of a group, newest first; none when there is no group.
+/// Lists the newest versions of a group, newest first; none if the group does not exist.
 pub async fn list(clients: &Clients, group: &str, limit: usize) -> Result<Vec<ModelVersion>> {
     let mut pages = clients
         .sagemaker
@@ -144,17 +144,17 @@ pub async fn list(clients: &Clients, group: &str, limit: usize) -> Result<Vec<Mo
             break;
         }
     }
-    // Versions of one second come in any order.
+    // Versions created within the same second have no defined order.
     found.sort_by_key(|version| std::cmp::Reverse(version.version));
     Ok(found)
 }
 
-/// Every version of a group, newest first; none when there is no group.
+/// Lists all versions of a group, newest first; none if the group does not exist.
 pub async fn all(clients: &Clients, group: &str) -> Result<Vec<ModelVersion>> {
     list(clients, group, usize::MAX).await
 }
 
-/// A version with its metrics; `None` when there is none of this name (an ARN).
+/// Returns a version with its metrics, by ARN; `None` if it does not exist.
 pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
     let described = clients
         .sagemaker
@@ -163,7 +163,7 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
         .send()
         .await
         .aws_if_found(
-            format!("cannot look at the model package {arn}"),
+            format!("cannot describe the model package {arn}"),
             Missing::ModelPackage,
         )?;
     let Some(described) = described else {
@@ -181,7 +181,7 @@ pub async fn approve(clients: &Clients, arn: &str, description: &str) -> Result<
     set_approval(clients, arn, ModelApprovalStatus::Approved, description).await
 }
 
-/// Lets a version wait for approval again.
+/// Sets a version back to pending approval.
 pub async fn withdraw_approval(clients: &Clients, arn: &str, description: &str) -> Result<()> {
     let pending = ModelApprovalStatus::PendingManualApproval;
     set_approval(clients, arn, pending, description).await
@@ -206,7 +206,7 @@ async fn set_approval(
     Ok(())
 }
 
-/// Sets the life-cycle stage of a version.
+/// Sets the lifecycle stage of a version.
 pub async fn set_stage(
     clients: &Clients,
     arn: &str,
@@ -230,7 +230,7 @@ pub async fn set_stage(
     Ok(())
 }
 
-/// The ARN of a version of a group.
+/// Returns the ARN of a version of a group.
 pub async fn arn(clients: &Clients, group: &str, version: Version) -> Result<String> {
     Ok(format!(
         "arn:aws:sagemaker:{}:{}:model-package/{group}/{version}",
@@ -240,7 +240,7 @@ pub async fn arn(clients: &Clients, group: &str, version: Version) -> Result<Str
 }
 
 impl Model {
-    /// The commit, with [`DIRTY`] where that is not all of it.
+    /// Returns the commit, with [`DIRTY`] if uncommitted files were included.
     pub fn revision(&self) -> Option<String> {
         let suffix = if self.dirty { DIRTY } else { "" };
         self.commit
@@ -307,20 +307,20 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
     })
 }
 
-/// A file that was deleted, alone or with its bucket.
+/// A file was deleted, alone or with its bucket.
 const DELETED: &[Expected] = &[
     Expected::Missing(Missing::Object),
     Expected::Missing(Missing::Bucket),
 ];
 
-/// The metrics of a model quality file (formats: `{"regression_metrics": {"rmse": {"value": 1}}}`);
-/// empty if the object was deleted.
+/// Reads the metrics of a model quality file (format: `{"regression_metrics": {"rmse": {"value":
+/// 1}}}`); empty if the object was deleted.
 async fn metrics(clients: &Clients, uri: &S3Uri) -> Result<Map<String, Value>> {
     let document = document(clients, uri).await?;
     Ok(document.as_ref().map(quality).unwrap_or_default())
 }
 
-/// A JSON document in S3; `None` if it was deleted.
+/// Reads a JSON document from S3; `None` if it was deleted.
 pub(super) async fn document(clients: &Clients, uri: &S3Uri) -> Result<Option<Value>> {
     let object = clients
         .s3
@@ -343,7 +343,7 @@ pub(super) async fn document(clients: &Clients, uri: &S3Uri) -> Result<Option<Va
     Ok(Some(document))
 }
 
-/// The numeric metrics of every `…_metrics` group, in the file's order.
+/// Returns the numeric metrics of every `…_metrics` group, in the file's order.
 pub(super) fn quality(document: &Value) -> Map<String, Value> {
     let mut found = Map::new();
     for (name, group) in document.as_object().into_iter().flatten() {
@@ -359,7 +359,7 @@ pub(super) fn quality(document: &Value) -> Map<String, Value> {
     found
 }
 
-/// Metrics for people: `rmse 15.1 · mae 9.31`.
+/// Formats metrics: `rmse 15.1 · mae 9.31`.
 pub fn sentence(metrics: &Map<String, Value>) -> String {
     let parts: Vec<String> = metrics
         .iter()
@@ -371,7 +371,7 @@ pub fn sentence(metrics: &Map<String, Value>) -> String {
     parts.join(", ")
 }
 
-/// Four significant digits.
+/// Formats a number with four significant digits.
 pub(super) fn significant(number: f64) -> String {
     if number == 0.0 || !number.is_finite() {
         return number.to_string();

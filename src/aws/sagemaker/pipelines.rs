@@ -1,4 +1,4 @@
-//! Pipelines: what is registered under a name, and starting it.
+//! Registers and starts pipelines.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use serde::Serialize;
 
 use crate::aws::{AwsResultExt, Clients, Missing};
 
-/// What registering a definition did.
+/// The result of registering a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Upsert {
-    /// There was no pipeline of this name.
+    /// The pipeline was created.
     Created,
-    /// It had another definition or role.
+    /// Its definition or role was updated.
     Updated,
-    /// Nothing had to change.
+    /// It was already up to date.
     Unchanged,
 }
 
-/// Creates the pipeline, or updates it when its definition or role differ.
+/// Creates the pipeline, or updates it if its definition or role differs.
 pub async fn upsert(clients: &Clients, name: &str, definition: &str, role: &str) -> Result<Upsert> {
     let current = clients
         .sagemaker
@@ -29,7 +29,7 @@ pub async fn upsert(clients: &Clients, name: &str, definition: &str, role: &str)
         .send()
         .await
         .aws_if_found(
-            format!("cannot look at the pipeline `{name}`"),
+            format!("cannot describe the pipeline `{name}`"),
             Missing::Resource,
         )?;
     let Some(current) = current else {
@@ -79,5 +79,5 @@ pub async fn start(
         .await
         .aws(format!("cannot start the pipeline `{name}`"))?
         .pipeline_execution_arn
-        .context("SageMaker did not name the run that it started")
+        .context("SageMaker returned no ARN for the run that it started")
 }

@@ -17,62 +17,62 @@ use crate::aws::s3::S3Uri;
 use crate::aws::state::JobState;
 use crate::aws::{AwsResultExt, Clients};
 
-/// Where SageMaker keeps the logs of these jobs.
+/// The log group of these jobs.
 pub const LOG_GROUP: &str = "/aws/sagemaker/ProcessingJobs";
 
-/// What a job gets to read.
+/// An input of a job.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// A name within the job.
+    /// Its name within the job.
     pub name: String,
-    /// What is downloaded.
+    /// The S3 object or prefix to download.
     pub from: From,
     /// Its path in the container, under /opt/ml/processing.
     pub path: String,
 }
 
-/// What an input names.
+/// The type of an input's address.
 #[derive(Debug, Clone)]
 pub enum From {
     /// Every object under a prefix.
     Prefix(S3Uri),
-    /// The objects that a manifest lists, and no others.
+    /// Exactly the objects that a manifest lists.
     Manifest(S3Uri),
 }
 
 /// A job to start.
 #[derive(Debug, Clone)]
 pub struct NewJob {
-    /// Its name, new in the account and region.
+    /// Its name, unique in the account and region.
     pub name: String,
-    /// The image, by digest; its own entry point is run.
+    /// The image, by digest; its own entry point runs.
     pub image: ImageReference,
-    /// ARN of the role that it runs as.
+    /// ARN of the role that the job assumes.
     pub role: String,
-    /// One instance of this type.
+    /// The instance type; the job runs on one instance.
     pub instance_type: String,
-    /// Its disk, in GiB.
+    /// The size of its volume, in GiB.
     pub volume_size: i32,
-    /// It is stopped after this many seconds.
+    /// Time limit in seconds.
     pub max_runtime: i32,
     /// The environment of the container.
     pub environment: HashMap<String, String>,
     /// Its inputs.
     pub inputs: Vec<Input>,
-    /// The directory in the container that is uploaded in the end, and where to.
+    /// The directory in the container to upload at the end, and its destination.
     pub output: (String, S3Uri),
-    /// The project that it belongs to.
+    /// The project that the job belongs to.
     pub project: String,
 }
 
-/// A job as it is now.
+/// The current state of a job.
 #[derive(Debug, Clone)]
 pub struct ProcessingJob {
     /// Whether it is running, and how it ended.
     pub state: JobState,
-    /// Why it failed, in SageMaker's words.
+    /// Why it failed, as reported by SageMaker.
     pub failure: Option<String>,
-    /// What the container wrote to /opt/ml/output/message.
+    /// The message that the container wrote to /opt/ml/output/message.
     pub message: Option<String>,
 }
 
@@ -154,11 +154,11 @@ pub async fn describe(clients: &Clients, name: &str) -> Result<ProcessingJob> {
         .processing_job_name(name)
         .send()
         .await
-        .aws(format!("cannot look at the processing job {name}"))?;
+        .aws(format!("cannot describe the processing job {name}"))?;
     Ok(ProcessingJob {
         state: answer
             .processing_job_status
-            .with_context(|| format!("SageMaker gave no status of {name}"))?
+            .with_context(|| format!("SageMaker returned no status for {name}"))?
             .into(),
         failure: answer.failure_reason,
         message: answer.exit_message.filter(|text| !text.is_empty()),

@@ -1,4 +1,4 @@
-//! Runs: the executions of the project's pipeline, and their steps.
+//! Runs: executions of the project's pipeline, and their steps.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use super::timestamp;
 use crate::aws::state::{ExecutionState, RunState};
 use crate::aws::{AwsResultExt, Clients, Missing};
 
-/// What a run was made of; `mlops train` records it as the execution's description.
+/// The inputs of a run; `mlops train` records them as the execution's description.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The branch.
@@ -35,7 +35,7 @@ pub struct Origin {
     pub data_version: Option<String>,
     /// SHA-256 of the definition.
     pub definition_sha256: Option<String>,
-    /// True when definition and program came from the working tree.
+    /// True if definition and program came from the working tree.
     #[serde(default)]
     pub dirty: bool,
 }
@@ -47,7 +47,7 @@ fn readable<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Digest>,
 }
 
 impl Origin {
-    /// The first characters of the commit.
+    /// Returns the abbreviated commit.
     pub fn short_commit(&self) -> String {
         self.commit.iter().flat_map(|c| c.chars().take(7)).collect()
     }
@@ -70,7 +70,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A run in a list.
+/// Summary of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunSummary {
     /// The execution's id.
@@ -81,20 +81,20 @@ pub struct RunSummary {
     pub execution_status: ExecutionState,
     /// When it started.
     pub started: Option<Timestamp>,
-    /// How long it took, or has taken so far.
+    /// Duration; so far, for a run in progress.
     pub seconds: Option<i64>,
     /// The model version that it registered.
     pub model_version: Option<Version>,
     /// Why a gate refused it.
     pub gate: Option<Gate>,
-    /// What it was made of.
+    /// Its inputs.
     #[serde(flatten)]
     pub origin: Origin,
     /// Why it failed.
     pub failure: Option<String>,
 }
 
-/// A run and its steps.
+/// Returns a run and its steps.
 #[derive(Debug, Clone, Serialize)]
 pub struct Run {
     /// The execution's id.
@@ -115,7 +115,7 @@ pub struct Run {
     pub model_version: Option<Version>,
     /// Why a gate refused it.
     pub gate: Option<Gate>,
-    /// What it was made of.
+    /// Its inputs.
     #[serde(flatten)]
     pub origin: Origin,
     /// The steps that were started, in that order.
@@ -123,40 +123,40 @@ pub struct Run {
 }
 
 impl RunSummary {
-    /// True when nothing will change any more.
+    /// Returns true if the run has ended.
     pub fn is_over(&self) -> bool {
         self.status.is_over()
     }
 }
 
 impl Run {
-    /// True when nothing will change any more.
+    /// Returns true if the run has ended.
     pub fn is_over(&self) -> bool {
         self.status.is_over()
     }
 
-    /// The ARN of the model package that the run registered.
+    /// Returns the ARN of the model package that the run registered.
     pub fn model_package(&self) -> Option<&str> {
         model_package(&self.steps)
     }
 
-    /// How long it took, or has taken until `now`.
+    /// Returns how long it took, or has taken until `now`.
     pub fn seconds(&self, now: Timestamp) -> Option<i64> {
         seconds(self.started, &self.steps, self.is_over(), self.changed, now)
     }
 
-    /// The first step that failed.
+    /// Returns the first step that failed.
     pub fn failed_step(&self) -> Option<&RunStep> {
         self.steps.iter().find(|step| step.status.has_failed())
     }
 }
 
-/// The version in a model package's ARN.
+/// Parses the version from a model package's ARN.
 fn version(package: &str) -> Option<Version> {
     package.rsplit('/').next()?.parse().ok()
 }
 
-/// From the start to the end of the last step, to the last change, or to now.
+/// Returns the duration: until the end of the last step, the last change, or now.
 fn seconds(
     started: Option<Timestamp>,
     steps: &[RunStep],
@@ -169,7 +169,7 @@ fn seconds(
     Some((end.as_second() - started?.as_second()).max(0))
 }
 
-/// The ARN of a run of a pipeline: of its id, of an ARN, or of the newest.
+/// Returns the ARN of a run of a pipeline, given its id, its ARN, or nothing for the newest.
 pub async fn find(clients: &Clients, pipeline: &str, run: Option<&str>) -> Result<String> {
     match run {
         Some(arn) if arn.starts_with("arn:") => Ok(arn.to_owned()),
@@ -181,10 +181,10 @@ pub async fn find(clients: &Clients, pipeline: &str, run: Option<&str>) -> Resul
                 .send()
                 .await
                 .aws_if_found(
-                    format!("cannot look at the pipeline `{pipeline}`"),
+                    format!("cannot describe the pipeline `{pipeline}`"),
                     Missing::Resource,
                 )?
-                .ok_or_else(|| anyhow!("there is no run `{id}`: nothing was trained yet"))
+                .ok_or_else(|| anyhow!("no run `{id}`: nothing has been trained yet"))
                 .hint(format!("start one with `{}`", clients.command("train")))?;
             let arn = described.pipeline_arn.context("the pipeline has no ARN")?;
             Ok(format!("{arn}/execution/{id}"))
@@ -192,13 +192,14 @@ pub async fn find(clients: &Clients, pipeline: &str, run: Option<&str>) -> Resul
         None => {
             let newest = list(clients, pipeline, 1).await?;
             let arn = newest.into_iter().next().map(|(arn, _)| arn);
-            arn.ok_or_else(|| anyhow!("there are no runs yet"))
+            arn.ok_or_else(|| anyhow!("no runs yet"))
                 .hint(format!("start one with `{}`", clients.command("train")))
         }
     }
 }
 
-/// The newest runs of a pipeline with their ARNs, newest first; none when there is no pipeline.
+/// Lists the newest runs of a pipeline with their ARNs, newest first; none if the pipeline does not
+/// exist.
 pub async fn list(
     clients: &Clients,
     pipeline: &str,
@@ -245,13 +246,13 @@ pub async fn list(
     Ok(found)
 }
 
-/// Adds what the list of runs does not have: duration, model version, the gate that refused it.
+/// Adds what the list of runs lacks: duration, model version, and the gate that refused the run.
 pub async fn complete(
     clients: &Clients,
     runs: Vec<(String, RunSummary)>,
     now: Timestamp,
 ) -> Result<Vec<RunSummary>> {
-    /// Requests under way; SageMaker throttles more.
+    /// Maximum number of requests in parallel; SageMaker throttles more.
     const PARALLEL: usize = 6;
 
     let completed = runs.into_iter().map(|(arn, mut run)| async move {
@@ -281,7 +282,7 @@ fn origin(description: Option<&str>) -> Origin {
         .unwrap_or_default()
 }
 
-/// The origin of a run; empty if the run was deleted.
+/// Returns the inputs of a run; empty if the run was deleted.
 pub async fn origin_of(clients: &Clients, arn: &str) -> Result<Origin> {
     let described = clients
         .sagemaker
@@ -289,13 +290,13 @@ pub async fn origin_of(clients: &Clients, arn: &str) -> Result<Origin> {
         .pipeline_execution_arn(arn)
         .send()
         .await
-        .aws_if_found("cannot look at the run", Missing::Resource)?;
+        .aws_if_found("cannot describe the run", Missing::Resource)?;
     Ok(origin(described.as_ref().and_then(|described| {
         described.pipeline_execution_description()
     })))
 }
 
-/// True when there is a run with this ARN.
+/// Returns true if a run with this ARN exists.
 pub async fn exists(clients: &Clients, arn: &str) -> Result<bool> {
     let described = clients
         .sagemaker
@@ -303,11 +304,11 @@ pub async fn exists(clients: &Clients, arn: &str) -> Result<bool> {
         .pipeline_execution_arn(arn)
         .send()
         .await
-        .aws_if_found("cannot look at the run", Missing::Resource)?;
+        .aws_if_found("cannot describe the run", Missing::Resource)?;
     Ok(described.is_some())
 }
 
-/// A run and its steps.
+/// Returns a run and its steps.
 pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
     let described = clients
         .sagemaker
@@ -315,9 +316,9 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
         .pipeline_execution_arn(arn)
         .send()
         .await
-        .aws_if_found("cannot look at the run", Missing::Resource)?
-        .ok_or_else(|| anyhow!("there is no run `{}`", id(arn)))
-        .hint(format!("`{}` shows the runs", clients.command("runs list")))?;
+        .aws_if_found("cannot describe the run", Missing::Resource)?
+        .ok_or_else(|| anyhow!("no run `{}`", id(arn)))
+        .hint(format!("list the runs with `{}`", clients.command("runs list")))?;
     let steps = steps(clients, arn).await?;
     let execution = ExecutionState::of(described.pipeline_execution_status());
     let gate = if execution.has_failed() {

@@ -16,7 +16,7 @@ use crate::aws::{AwsResultExt, Clients};
 pub struct RunStep {
     /// Its name.
     pub name: String,
-    /// Its type, as far as AWS says it yet.
+    /// Its type, once AWS reports it.
     pub kind: Option<&'static str>,
     /// The service's own state.
     pub status: StepState,
@@ -28,16 +28,16 @@ pub struct RunStep {
     pub failure: Option<String>,
     /// The ARN of the job, model or model package.
     pub arn: Option<String>,
-    /// `True` or `False` of a Condition step.
+    /// Outcome of a Condition step: `True` or `False`.
     pub outcome: Option<String>,
-    /// The earlier run whose result was used instead of running the step.
+    /// The earlier run whose result was reused instead of running the step.
     pub cached_from: Option<String>,
-    /// How often the step was tried, when more than once.
+    /// The number of attempts, if more than one.
     pub attempts: Option<i32>,
 }
 
 impl RunStep {
-    /// The status for people: a gate that refused its run has not failed.
+    /// Returns the status to display: a gate that refused its run has not failed.
     pub fn shown_status(&self) -> &str {
         self.status.shown(self.is_gate())
     }
@@ -47,13 +47,13 @@ impl RunStep {
         self.kind == Some("Fail")
     }
 
-    /// How long it took, or has taken until `now`, in seconds.
+    /// Returns how long it took, or has taken until `now`, in seconds.
     pub fn seconds(&self, now: Timestamp) -> Option<i64> {
         let end = self.ended.unwrap_or(now);
         Some((end.as_second() - self.started?.as_second()).max(0))
     }
 
-    /// The log group and the job of this step, when it ran one.
+    /// Returns the log group and the job of this step, if it ran one.
     pub fn log(&self) -> Option<(&'static str, &str)> {
         let group = match self.kind? {
             "Processing" => "/aws/sagemaker/ProcessingJobs",
@@ -64,7 +64,7 @@ impl RunStep {
     }
 }
 
-/// The Fail step that ended a run: a gate that refused it.
+/// Returns the Fail step that ended a run: a gate that refused it.
 pub(super) fn fail_step(steps: &[RunStep]) -> Option<&RunStep> {
     steps
         .iter()
@@ -78,12 +78,12 @@ pub(super) fn model_package(steps: &[RunStep]) -> Option<&str> {
         .find_map(|step| step.arn.as_deref())
 }
 
-/// The id in an execution's ARN.
+/// Returns the id in an execution's ARN.
 pub fn id(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }
 
-/// The steps of a run that were started, in that order.
+/// Lists the steps of a run that were started, in that order.
 pub(super) async fn steps(clients: &Clients, arn: &str) -> Result<Vec<RunStep>> {
     let steps = clients
         .sagemaker
@@ -118,7 +118,7 @@ fn step(step: &PipelineExecutionStep) -> RunStep {
             .and_then(PipelineExecutionStepMetadata::condition)
             .and_then(|condition| condition.outcome())
             .map(|outcome| outcome.as_str().to_owned()),
-        // AWS's own examples show an empty ARN where nothing was reused.
+        // AWS's own examples have an empty ARN if nothing was reused.
         cached_from: step
             .cache_hit_result()
             .and_then(|hit| hit.source_pipeline_execution_arn())
@@ -128,7 +128,7 @@ fn step(step: &PipelineExecutionStep) -> RunStep {
     }
 }
 
-/// What a step's metadata is about: the step's type, and an ARN where it has one.
+/// Parses a step's metadata: the step's type, and an ARN if it has one.
 fn subject(metadata: &PipelineExecutionStepMetadata) -> (Option<&'static str>, Option<String>) {
     let owned = |arn: Option<&str>| arn.map(str::to_owned);
     if let Some(job) = metadata.processing_job() {
@@ -148,7 +148,7 @@ fn subject(metadata: &PipelineExecutionStepMetadata) -> (Option<&'static str>, O
     }
 }
 
-/// The parameters that a run was started with.
+/// Returns the parameters that a run was started with.
 pub async fn parameters(clients: &Clients, arn: &str) -> Result<BTreeMap<String, String>> {
     let parameters = clients
         .sagemaker

@@ -17,17 +17,17 @@ use crate::context::Context;
 /// Arguments of `mlops data diff`.
 #[derive(Debug, clap::Args)]
 pub struct DiffArgs {
-    /// The version before
+    /// The version to compare from
     #[arg(value_name = "[NAME@]VERSION")]
     before: Side,
-    /// The version after (default: latest)
+    /// The version to compare with [default: latest]
     #[arg(value_name = "[NAME@]VERSION")]
     after: Option<Side>,
     #[command(flatten)]
     bucket_args: BucketArgs,
 }
 
-/// A version, perhaps with its data set. Without `@` it is a version.
+/// A version, optionally with its data set. A value without `@` is a version.
 #[derive(Debug, Clone)]
 struct Side(Target);
 
@@ -45,7 +45,7 @@ impl FromStr for Side {
     }
 }
 
-/// What differs between two versions.
+/// The differences between two versions.
 #[derive(Debug, Serialize)]
 pub struct DiffReport {
     bucket: String,
@@ -57,7 +57,7 @@ pub struct DiffReport {
     unchanged: usize,
 }
 
-/// One of the versions.
+/// One of the two versions.
 #[derive(Debug, Serialize)]
 struct Summary {
     dataset: DatasetName,
@@ -67,7 +67,7 @@ struct Summary {
     bytes: u64,
 }
 
-/// A file that one version has.
+/// A file of one version.
 #[derive(Debug, Serialize)]
 struct FileRow {
     path: String,

@@ -17,17 +17,17 @@ use crate::context::Context;
 /// Arguments of `mlops data pull`.
 #[derive(Debug, clap::Args)]
 pub struct PullArgs {
-    /// The data set (default: the project's) and its version (default: the newest)
+    /// The data set [default: the project's] and its version [default: the newest]
     #[arg(value_name = "NAME[@VERSION]")]
     target: Option<Target>,
-    /// The directory (default: one of the data set's name)
+    /// The target directory [default: the name of the data set]
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
     #[command(flatten)]
     bucket_args: BucketArgs,
 }
 
-/// What a pull did.
+/// The result of a pull.
 #[derive(Debug, Serialize)]
 pub struct PullReport {
     bucket: String,
@@ -36,16 +36,16 @@ pub struct PullReport {
     directory: PathBuf,
     files: usize,
     bytes: u64,
-    /// Files that came from S3, and the bytes that came.
+    /// Files downloaded from S3, and their size in bytes.
     fetched: usize,
     fetched_bytes: u64,
-    /// Bytes that an interrupted pull had fetched.
+    /// Bytes that an earlier, interrupted pull had downloaded.
     resumed_bytes: u64,
-    /// Files that were there with the right bytes.
+    /// Files that already had the right content.
     kept: usize,
-    /// Files that were there with other bytes.
+    /// Files that had different content and were replaced.
     replaced: Vec<String>,
-    /// Files in the directory that the version does not have.
+    /// Files in the directory that are not part of the version.
     others: usize,
     pub(super) problems: Vec<Finding>,
 }
@@ -82,13 +82,13 @@ pub(super) async fn run(
         };
         ctx.prompt
             .require(&format!(
-                "{first}{others} in {} would be replaced: there are other bytes in the version. Go on?",
+                "{first}{others} in {} would be overwritten: the version has different content. Continue?",
                 directory.display()
             ))
             .hint("or pull into an empty directory")?;
     }
     let task = ctx.progress.bytes(format!("Pulling {name}"), plan.bytes);
-    let note = ctx.on_interrupt("what has come is kept: pull again and it goes on");
+    let note = ctx.on_interrupt("the files downloaded so far are kept: pull again to resume");
     let pulled = datasets::pull(&clients.s3, &bucket, &plan, &|bytes| task.advance(bytes)).await?;
     drop(note);
     drop(task);
@@ -120,22 +120,22 @@ impl fmt::Display for PullReport {
                 "{name}, version {version}, is in {directory}: {files}, {size}"
             )?;
         } else {
-            writeln!(f, "{name}, version {version}, is not whole in S3")?;
+            writeln!(f, "{name}, version {version}, is incomplete in S3")?;
             f.write_str(&verify::problems(&self.problems))?;
         }
         let fetched = bytes(self.fetched_bytes);
-        write!(f, "Fetched {}, {fetched}", Files(self.fetched))?;
+        write!(f, "Downloaded {}, {fetched}", Files(self.fetched))?;
         if self.kept > 0 {
             write!(f, "; {} already there", Files(self.kept))?;
         }
         if self.resumed_bytes > 0 {
             let resumed = bytes(self.resumed_bytes);
-            write!(f, "; an interrupted pull had fetched {resumed}")?;
+            write!(f, "; {resumed} downloaded by an interrupted pull")?;
         }
         if self.others > 0 {
             write!(
                 f,
-                "\n{} of {directory} not in the version: left as they are",
+                "\n{} in {directory} not part of the version: kept",
                 Files(self.others)
             )?;
         }

@@ -19,16 +19,16 @@ use crate::context::Context;
 /// Arguments of `mlops data push`.
 #[derive(Debug, clap::Args)]
 pub struct PushArgs {
-    /// The directory, or one file
+    /// A directory, or a single file
     #[arg(value_name = "DIR|FILE")]
     path: PathBuf,
-    /// The data set (default: the project's)
+    /// The data set [default: the project's]
     name: Option<DatasetName>,
     #[command(flatten)]
     bucket_args: BucketArgs,
 }
 
-/// What a push did.
+/// The result of a push.
 #[derive(Debug, Serialize)]
 pub struct PushReport {
     bucket: String,
@@ -71,7 +71,10 @@ pub(super) async fn run(
         if kind_of(&error) == Some(ErrorKind::NotFound(Missing::Bucket)) {
             hinted(
                 error,
-                format!("`{}` makes the project's data bucket", ctx.command("init")),
+                format!(
+                    "create the project's data bucket with `{}`",
+                    ctx.command("init")
+                ),
             )
         } else {
             error
@@ -105,14 +108,14 @@ impl fmt::Display for PushReport {
         }
         writeln!(f, "Pushed {name}, version {version}: {files}, {size}")?;
         let sent = bytes(self.uploaded_bytes);
-        write!(f, "Sent {}, {sent}", Files(self.uploaded))?;
+        write!(f, "Uploaded {}, {sent}", Files(self.uploaded))?;
         match self.files - self.uploaded {
             0 => {}
-            kept => write!(f, "; {} already there", Files(kept))?,
+            kept => write!(f, "; {} already uploaded", Files(kept))?,
         }
         match self.resumed_bytes {
             0 => Ok(()),
-            resumed => write!(f, "; an interrupted push had sent {}", bytes(resumed)),
+            resumed => write!(f, "; {} uploaded by an interrupted push", bytes(resumed)),
         }
     }
 }

@@ -17,14 +17,14 @@ use crate::context::Context;
 /// Arguments of `mlops data verify`.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// The data set (default: the project's) and its version (default: the newest)
+    /// The data set [default: the project's] and its version [default: the newest]
     #[arg(value_name = "NAME[@VERSION]")]
     target: Option<Target>,
     #[command(flatten)]
     bucket_args: BucketArgs,
 }
 
-/// What reading a version back found.
+/// The result of a verification.
 #[derive(Debug, Serialize)]
 pub struct VerifyReport {
     bucket: String,
@@ -73,15 +73,15 @@ impl fmt::Display for VerifyReport {
         let (name, version) = (&self.dataset, &self.version);
         if self.problems.is_empty() {
             let (files, size) = (Files(self.files), bytes(self.bytes));
-            return write!(f, "{name}, version {version}, is whole: {files}, {size}");
+            return write!(f, "{name}, version {version}, is intact: {files}, {size}");
         }
         writeln!(f, "{name}, version {version}, is damaged")?;
         f.write_str(&problems(&self.problems))?;
-        f.write_str("Push the files again to repair it")
+        f.write_str("Push the files again to create an intact version")
     }
 }
 
-/// The files that are missing or damaged, as a table.
+/// Renders the missing and damaged files as a table.
 pub(super) fn problems(findings: &[Finding]) -> String {
     let rows = findings
         .iter()

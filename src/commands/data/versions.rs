@@ -13,19 +13,19 @@ use crate::aws::datasets::{self, ListedVersion, Manifest};
 use crate::config::Project;
 use crate::context::Context;
 
-/// Number of manifests to read for a list.
+/// Maximum number of manifests to read for one list.
 const READ: usize = 20;
 
 /// Arguments of `mlops data versions`.
 #[derive(Debug, clap::Args)]
 pub struct VersionsArgs {
-    /// The data set (default: the project's)
+    /// The data set [default: the project's]
     name: Option<DatasetName>,
-    /// How many versions
+    /// Maximum number of versions to list
     #[arg(long, value_name = "NUMBER", default_value_t = 20,
           value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// All versions
+    /// List all versions
     #[arg(long, conflicts_with = "limit")]
     all: bool,
     #[command(flatten)]
@@ -38,11 +38,11 @@ pub struct VersionsReport {
     bucket: String,
     dataset: DatasetName,
     versions: Vec<VersionRow>,
-    /// True when there are older ones.
+    /// True if older versions exist.
     more: bool,
 }
 
-/// A version of a data set; files and bytes are known where its manifest was read.
+/// A version of a data set; `files` and `bytes` are known only if its manifest was read.
 #[derive(Debug, Serialize)]
 struct VersionRow {
     version: String,
@@ -96,7 +96,7 @@ impl fmt::Display for VersionsReport {
         if self.versions.is_empty() {
             return write!(f, "{} has no data set {}", self.bucket, self.dataset);
         }
-        // Plain lines: a table of a hundred thousand rows would take long to lay out.
+        // Plain lines: laying out a table of 100,000 rows would be slow.
         let width = |row: &VersionRow| row.version.chars().count();
         let width = self.versions.iter().map(width).max().unwrap_or(0).max(7);
         let head = ("VERSION", "PUSHED", "FILES", "SIZE");
@@ -117,10 +117,10 @@ impl fmt::Display for VersionsReport {
             }
         }
         if self.versions.iter().any(|row| row.files.is_none()) {
-            writeln!(f, "Files and sizes: of the newest {READ} only")?;
+            writeln!(f, "Files and sizes are shown for the newest {READ} only")?;
         }
         if self.more {
-            writeln!(f, "There are older versions: --limit NUMBER, --all")?;
+            writeln!(f, "There are older versions: pass --limit NUMBER or --all")?;
         }
         Ok(())
     }

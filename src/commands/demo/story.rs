@@ -2,11 +2,11 @@
 
 /// One command of the story.
 pub(super) struct StoryStep {
-    /// What the reader is told before it.
+    /// Text printed before the command.
     pub(super) story: &'static str,
     pub(super) program: Program,
     pub(super) arguments: &'static [&'static str],
-    /// The exit code that it must end with.
+    /// The expected exit code.
     pub(super) exit: i32,
 }
 
@@ -14,7 +14,7 @@ pub(super) struct StoryStep {
 pub(super) enum Program {
     Mlops,
     Git,
-    /// Not a command: requests of a later month reach the endpoint.
+    /// Not a command: sends the requests of a later month to the endpoint.
     Traffic,
 }
 
@@ -36,35 +36,35 @@ const fn git(story: &'static str, arguments: &'static [&'static str]) -> StorySt
     }
 }
 
-/// The endpoint that `promote` makes: it has the project's name.
+/// The endpoint that `promote` creates; it has the project's name.
 pub(super) const ENDPOINT: &str = "flights";
 
-/// The file whose rows reach the endpoint, and how many rows a request has.
+/// The file whose rows are sent to the endpoint, and the number of rows per request.
 pub(super) const TRAFFIC: (&str, usize) = ("data/production/july.csv", 20);
 
 pub(super) const STORY: &[StoryStep] = &[
     git(
-        "1. A team gets its project, and the account gets the architecture.",
+        "1. Create a project, and deploy the architecture to the account.",
         // The directory may be inside another repository, such as a clone of mlops.
         &["init", "--quiet", "--initial-branch=develop"],
     ),
     mlops("", &["--local", "init", "--name", "flights", "--yes"], 0),
     git(
-        "   The code goes to CodeCommit.",
+        "   Push the code to CodeCommit.",
         &["push", "--quiet", "codecommit", "develop"],
     ),
     mlops(
-        "2. The program becomes a container image in ECR.",
+        "2. Push the program to ECR as a container image.",
         &["image", "push"],
         0,
     ),
     mlops(
-        "3. The training data becomes a version in S3.",
+        "3. Upload the training data to S3 as a version.",
         &["data", "push", "data/train", "flights"],
         0,
     ),
     mlops(
-        "   What the data looks like becomes the baseline that the team agrees on.",
+        "   Derive a baseline from the data, for the team to review and commit.",
         &[
             "validate",
             "--suggest",
@@ -79,44 +79,44 @@ pub(super) const STORY: &[StoryStep] = &[
         "",
         &["commit", "--quiet", "-m", "Baseline of the training data"],
     ),
-    mlops("   A good file passes.", &["validate", "data/good.csv"], 0),
+    mlops("   A good file passes validation.", &["validate", "data/good.csv"], 0),
     mlops(
-        "   A spoiled file is refused.",
+        "   A corrupted file fails it.",
         &["validate", "data/spoiled.csv"],
         3,
     ),
     mlops(
-        "4. The pipeline runs: preprocess, train, evaluate, gate, register.",
+        "4. Run the pipeline: preprocess, train, evaluate, gate, register.",
         &["train", "--branch", "develop"],
         0,
     ),
     mlops(
-        "5. Version 1 is approved and serves predictions.",
+        "5. Approve version 1 and deploy it.",
         &["promote", "1", "--yes"],
         0,
     ),
     StoryStep {
-        story: "6. Months later: other flights reach the endpoint.",
+        story: "6. Months later, the endpoint receives different flights.",
         program: Program::Traffic,
         arguments: &[],
         exit: 0,
     },
     mlops(
-        "   The monitor compares what was captured with the baseline, and finds drift.",
+        "   The monitor compares the captured requests with the baseline and finds drift.",
         &["monitor", "run"],
         3,
     ),
     mlops(
-        "   The same as a page to send around.",
+        "   Write the same report as an HTML page.",
         &["monitor", "report", "--html", "drift.html"],
         0,
     ),
-    mlops("7. Where everything stands.", &["status"], 0),
-    mlops("   What the served model was made of.", &["lineage"], 0),
+    mlops("7. Review the state of the project.", &["status"], 0),
+    mlops("   Trace the origin of the deployed model.", &["lineage"], 0),
 ];
 
 impl StoryStep {
-    /// The command line as the reader sees it.
+    /// Formats the command line as the reader sees it.
     pub(super) fn shown(&self) -> String {
         let words = self.arguments.iter().map(|word| {
             if word.contains(' ') {

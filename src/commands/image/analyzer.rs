@@ -1,4 +1,4 @@
-//! `mlops image push --analyzer`: this very program as an image, for Processing jobs.
+//! `mlops image push --analyzer`: packages this program as an image for Processing jobs.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ pub(super) async fn push(ctx: &Context) -> Result<PushedImage> {
     let digest = image.digest();
     if platform.analyzer_digest != Some(digest) {
         ctx.progress.say(format!(
-            "the stacks name another analyzer: run `{}`",
+            "the stacks reference a different analyzer: run `{}`",
             ctx.command("init")
         ));
     }

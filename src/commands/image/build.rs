@@ -1,5 +1,4 @@
-//! `mlops image build`: the image of the project's image directory, by a container engine or
-//! without one.
+//! `mlops image build`: builds the project's image, with or without a container engine.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,28 +16,28 @@ use crate::project_image::{How, WorkingTreeState, default_output, make};
 
 /// Build the project's image
 ///
-/// Writes an OCI layout directory, which `mlops image push DIR`, skopeo and others take. A
-/// container engine that is there builds image/Dockerfile. Without one (`--builder layers`) the
-/// image is made of three parts: the base as it is, a layer of Python packages from
-/// image/requirements.txt, and a layer of image/program/ under /opt/program, which comes first in
-/// PATH: SageMaker finds `train` and `serve` there. The same inputs give the same digest on
-/// any machine and day; what stands against it is said. The packages' layer is kept: after a change
-/// of the program pip does not run.
+/// Writes an OCI layout directory that `mlops image push DIR`, skopeo and similar tools accept. If
+/// a container engine is available, it builds image/Dockerfile. Without one (`--builder layers`),
+/// the image consists of the unchanged base, a layer of Python packages from
+/// image/requirements.txt, and a layer with image/program/ at /opt/program. That directory comes
+/// first in PATH, where SageMaker finds `train` and `serve`. The same inputs give the same digest
+/// on any machine at any time; if that cannot be guaranteed, the reasons are listed. The package
+/// layer is cached, so pip does not run again when only the program changes.
 ///
 /// Example: mlops image build --builder layers --base python:3.12-slim
 #[derive(Debug, clap::Args)]
 pub struct BuildArgs {
     #[command(flatten)]
     how: How,
-    /// The layout directory, which is replaced (default: .mlops/image)
+    /// The output directory, which is replaced [default: .mlops/image]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
-    /// Build from files that are not committed; the image says so
+    /// Include uncommitted files; the image is labeled as dirty
     #[arg(long)]
     allow_dirty: bool,
 }
 
-/// An image that was built.
+/// The result of a build.
 #[derive(Debug, Serialize)]
 pub struct Built {
     /// The OCI layout.
@@ -46,24 +45,24 @@ pub struct Built {
     /// Of the manifest, or of the index where an engine made one.
     pub(super) digest: Digest,
     pub(super) builder: Builder,
-    /// `scratch` where nothing is below; `null` where the engine does not say.
+    /// `scratch` for an image without a base; `null` if the engine does not report one.
     pub(super) base: Option<String>,
     pub(super) base_digest: Option<Digest>,
     pub(super) platform: Platform,
-    /// The Python that the packages are for; `null` without a layer of packages.
+    /// The Python version of the packages; `null` without a layer of packages.
     pub(super) python: Option<PythonVersion>,
-    /// How many packages that layer has.
+    /// The number of packages in that layer.
     pub(super) packages: Option<usize>,
-    /// True when the layer was made before.
+    /// True if the layer came from the cache.
     pub(super) cached: bool,
     pub(super) commit: String,
-    /// Whether it contains uncommitted files.
+    /// Whether the image contains uncommitted files.
     pub(super) dirty: bool,
     /// Whether the same inputs give the same digest on any machine.
     pub(super) reproducible: bool,
-    /// Why not.
+    /// Why the image is not reproducible.
     pub(super) because: Vec<String>,
-    /// In bytes.
+    /// Size in bytes.
     pub(super) size: u64,
     pub(super) seconds: f64,
 }
@@ -103,7 +102,7 @@ pub(super) async fn run(ctx: &Context, args: &BuildArgs) -> Result<Built> {
     })
 }
 
-/// A path as a person would type it.
+/// Returns a path as a person would type it.
 fn shown(here: &Path, path: &Path) -> PathBuf {
     path.strip_prefix(here).unwrap_or(path).to_owned()
 }
@@ -129,7 +128,7 @@ impl fmt::Display for Built {
             self.base.as_deref().unwrap_or("not recorded")
         )?;
         if let (Some(packages), Some(python)) = (self.packages, &self.python) {
-            let cached = if self.cached { ", made before" } else { "" };
+            let cached = if self.cached { ", cached" } else { "" };
             writeln!(f, "packages      {packages} for Python {python}{cached}")?;
         }
         let dirty = if self.dirty {

@@ -1,4 +1,4 @@
-//! The images of the project's repository, and who uses each.
+//! Images of the project's repository, and their users.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::config::Project;
 use crate::context::Context;
 use crate::infra::Platform;
 
-/// Why something of who uses the images is not known.
+/// Why the users of the images are only partly known.
 struct UnknownUsers {
     users: Option<anyhow::Error>,
     pins: Option<anyhow::Error>,
@@ -25,12 +25,13 @@ struct UnknownUsers {
 #[derive(Debug)]
 pub(super) struct Inventory {
     pub(super) repository: String,
-    /// The newest first.
+    /// Images, newest first.
     pub(super) images: Vec<Described>,
-    /// The images that each index names.
+    /// The images that each index references.
     pub(super) children: BTreeMap<Digest, Vec<Digest>>,
     users: BTreeMap<Digest, UsedBy>,
-    /// False without permission to read models, runs and endpoints: the users of an image are unknown.
+    /// False without permission to read models, runs and endpoints: the users of an image are
+    /// unknown.
     pub(super) users_known: bool,
 }
 
@@ -46,7 +47,7 @@ impl Inventory {
         users.or(pins).map_or(Ok(inventory), Err)
     }
 
-    /// Reads what permissions allow, and reports what they do not.
+    /// Reads what the permissions allow, and warns about the rest.
     pub(super) async fn read_permitted(
         ctx: &Context,
         clients: &Clients,
@@ -57,7 +58,7 @@ impl Inventory {
         if let Some(error) = missing.users {
             let why = message(&error);
             ctx.progress
-                .say(format!("who uses the images is not known: {why}"));
+                .say(format!("cannot determine which images are in use: {why}"));
         }
         if let Some(error) = missing.pins {
             ctx.progress.say(message(&error));
@@ -106,7 +107,8 @@ impl Inventory {
         if let Some(analyzer) = analyzer.filter(|it| images.iter().any(|i| i.digest == *it)) {
             used.entry(analyzer).or_default().analyzer = true;
         }
-        // An index is pulled by its own digest and runs as one of its images: each needs the other.
+        // An index is pulled by its own digest and runs as one of its images, so each needs the
+        // other.
         let direct = used.clone();
         for (index, parts) in &children {
             for part in parts {
@@ -136,7 +138,7 @@ impl Inventory {
         self.users.get(&digest).cloned().unwrap_or_default()
     }
 
-    /// The indexes that name an image.
+    /// Returns the indexes that reference an image.
     pub(super) fn part_of(&self, digest: Digest) -> Vec<Digest> {
         self.children
             .iter()

@@ -1,4 +1,4 @@
-//! `mlops image list --lifecycle-preview`: what a life-cycle policy would expire.
+//! `mlops image list --lifecycle-preview`: images that a lifecycle policy would expire.
 
 use std::fmt;
 use std::path::Path;
@@ -15,15 +15,15 @@ use crate::aws::ecr::lifecycle;
 use crate::context::Context;
 use crate::infra;
 
-/// What a life-cycle policy would expire.
+/// The effect of a lifecycle policy.
 #[derive(Debug, Serialize)]
 pub struct Preview {
     repository: String,
-    /// The policy's file; `null`: the repository's own policy.
+    /// The policy's file; `null` for the repository's own policy.
     policy: Option<String>,
-    /// How many images the repository has.
+    /// The number of images in the repository.
     total: usize,
-    /// The images that would expire, in ECR's order.
+    /// Images that would expire, in ECR's order.
     expiring: Vec<ExpiringImage>,
 }
 
@@ -31,12 +31,12 @@ pub struct Preview {
 struct ExpiringImage {
     digest: Digest,
     tags: Vec<String>,
-    /// Configuration and layers, in bytes.
+    /// Size of configuration and layers, in bytes.
     size: u64,
     pushed: Option<jiff::Timestamp>,
     /// The priority of the rule.
     rule: Option<i32>,
-    /// Why the image should stay: ECR does not know who uses it.
+    /// Why the image is still needed; ECR does not know its users.
     needed_by: Vec<String>,
 }
 
@@ -83,11 +83,11 @@ impl fmt::Display for Preview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = match &self.policy {
             Some(file) => format!("the policy in {file}"),
-            None => "its life-cycle policy".to_owned(),
+            None => "its lifecycle policy".to_owned(),
         };
         writeln!(
             f,
-            "Of {} images in {} {policy} would expire {}.",
+            "Of {} images in {}, {policy} would expire {}.",
             self.total,
             self.repository,
             self.expiring.len()

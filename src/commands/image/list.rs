@@ -14,15 +14,16 @@ use super::used_by::UsedBy;
 use crate::context::Context;
 use crate::infra;
 
-/// List the images of the project's repository, the newest first
+/// List the images in the project's repository, newest first
 ///
-/// With the commit that each was made of, and who uses it: model versions, endpoints, branches.
+/// Shows the commit that each image was built from, and the model versions, endpoints and branches
+/// that use it.
 ///
 /// Example: mlops image list --output json
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// List instead what ECR would expire by the repository's life-cycle policy, or by the one in
-    /// FILE; nothing is removed
+    /// List the images that the repository's lifecycle policy, or the policy in FILE, would expire;
+    /// removes nothing
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     #[expect(clippy::option_option, reason = "a flag with an optional value")]
     pub(super) lifecycle_preview: Option<Option<PathBuf>>,
@@ -43,14 +44,14 @@ pub struct ImageList {
 struct Listing {
     digest: Digest,
     tags: Vec<String>,
-    /// Configuration and layers, in bytes.
+    /// Size of configuration and layers, in bytes.
     size: u64,
     pushed: Option<jiff::Timestamp>,
-    /// The git commit that it was built from, if a tag names it.
+    /// The git commit that the image was built from, if a tag names one.
     commit: Option<String>,
-    /// The indexes that name it.
+    /// The indexes that reference the image.
     part_of: Vec<Digest>,
-    /// The state of its scan, if there was one.
+    /// The state of its scan, if it was scanned.
     scan: Option<String>,
     used_by: UsedBy,
 }
@@ -85,7 +86,7 @@ pub(super) async fn run(ctx: &Context) -> Result<ImageList> {
 impl fmt::Display for ImageList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.images.is_empty() {
-            return writeln!(f, "{} has no image: `{}`", self.repository, self.push);
+            return writeln!(f, "{} has no image: push one with `{}`", self.repository, self.push);
         }
         let rows = self.images.iter().map(|image| {
             vec![

@@ -1,4 +1,4 @@
-//! `mlops image pin` and `mlops image use`: which image the branch works with.
+//! `mlops image pin` and `mlops image use`: select the image that a branch uses.
 
 use std::fmt;
 use std::io::Write;
@@ -17,33 +17,33 @@ use crate::git::Repository;
 use crate::infra;
 use crate::pin::{FILE, Pin};
 
-/// Record in the branch which image it works with
+/// Pin the branch to an image
 ///
-/// Finds the image in ECR and writes its digest into image.pin.toml, which git versions: from the
-/// commit of that file on, `mlops train` takes this image on this branch. A merge into another
-/// branch does not pin that one. `mlops image use newest` goes back.
+/// Resolves the image in ECR and writes its digest to image.pin.toml, which belongs in git. From
+/// the commit of that file on, `mlops train` uses this image on this branch. Merging into another
+/// branch does not pin that branch. Run `mlops image use newest` to remove the pin.
 ///
 /// Example: mlops image pin develop --commit
 #[derive(Debug, clap::Args)]
 pub struct PinArgs {
-    /// A tag, a digest, or the first characters of one
+    /// A tag, a digest, or a prefix of a digest
     #[arg(value_name = "REF")]
     reference: String,
-    /// Commit the file, and nothing else
+    /// Commit the pin file only
     #[arg(long)]
     commit: bool,
 }
 
-/// Follow the newest image again: take the branch's pin away
+/// Remove the branch's pin and use the newest image again
 ///
-/// On the production branch: follow what is promoted.
+/// On the production branch, `mlops train` then uses the image of the promoted version.
 ///
 /// Example: mlops image use newest --commit
 #[derive(Debug, clap::Args)]
 pub struct UseArgs {
     #[arg(value_enum)]
     image: Following,
-    /// Commit the change, and nothing else
+    /// Commit the change to the pin file only
     #[arg(long)]
     commit: bool,
 }
@@ -55,28 +55,28 @@ enum Following {
     Newest,
 }
 
-/// What the branch works with from now on.
+/// The image that the branch uses from now on.
 #[derive(Debug, Serialize)]
 pub struct PinReport {
     branch: BranchName,
-    /// The digest that is pinned; `null` without a pin.
+    /// The pinned digest; `null` without a pin.
     digest: Option<Digest>,
     tags: Vec<String>,
     file: &'static str,
-    /// False when the file was so already.
+    /// False if the file was already up to date.
     changed: bool,
-    /// Whether the branch's head commit contains the pin, which `mlops train` uses.
+    /// Whether the branch's head commit, which `mlops train` uses, contains the pin.
     committed: bool,
     #[serde(skip)]
     next: String,
 }
 
-/// The project's repository and the branch that is checked out.
+/// Returns the project's repository and the current branch.
 fn branch(project: &Project) -> Result<(Repository, BranchName)> {
     let git = Repository::discover(&project.root)?;
     let branch = git
         .current_branch()?
-        .ok_or_else(|| Failure::usage("git is on no branch, and a pin belongs to one"))
+        .ok_or_else(|| Failure::usage("no branch is checked out, and a pin belongs to a branch"))
         .hint("run `git switch BRANCH` first")?
         .parse()?;
     Ok((git, branch))
@@ -140,7 +140,7 @@ fn write(directory: &Path, path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Removes the pin; needs no AWS.
+/// Removes the pin; needs no access to AWS.
 pub(super) fn follow(ctx: &Context, args: &UseArgs) -> Result<PinReport> {
     let Following::Newest = args.image;
     let project = ctx.project()?;
@@ -167,7 +167,7 @@ pub(super) fn follow(ctx: &Context, args: &UseArgs) -> Result<PinReport> {
     })
 }
 
-/// True when the head commit has the pin's file with this text, or none.
+/// Returns true if the head commit contains the pin file with this text, or no pin file for `None`.
 fn is_committed(git: &Repository, text: Option<&str>) -> Result<bool> {
     let found = match git.head()? {
         Some(commit) => git.show(&commit, Path::new(FILE))?,
@@ -189,11 +189,11 @@ impl fmt::Display for PinReport {
             None => writeln!(f, "{} has no pin", self.branch)?,
         }
         if self.committed {
-            writeln!(f, "The head commit of {} says so.", self.branch)
+            writeln!(f, "The head commit of {} contains this.", self.branch)
         } else {
             writeln!(
                 f,
-                "\n`mlops train` goes by the branch's head commit. Commit it:\n  {}",
+                "\n`mlops train` uses the branch's head commit. Commit the change:\n  {}",
                 self.next
             )
         }

@@ -1,4 +1,4 @@
-//! The branches that need an image: those that pin it, and those whose tag it has.
+//! Branches that need an image: those that pin it, and those whose tag it carries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::config::Project;
 use crate::git::Repository;
 use crate::pin::{FILE, Pin};
 
-/// Adds the branches that pin an image, and those whose tag one has. Answers why a pin cannot be
-/// read, of the first that cannot.
+/// Adds the branches that pin an image, and those whose tag an image carries. Returns the error of
+/// the first pin that cannot be read.
 pub(super) fn branches(
     project: &Project,
     repository: &str,
@@ -62,16 +62,19 @@ pub(super) fn branches(
 fn no_repository(root: &Path) -> anyhow::Error {
     hinted(
         anyhow!(
-            "which images are pinned is not known: {} is not in a git repository",
+            "cannot determine which images are pinned: {} is not in a git repository",
             root.display()
         ),
-        "run this in a clone of the project's repository, with its branches fetched",
+        "run this command in a clone of the project's repository, with its branches fetched",
     )
 }
 
 fn unread(branch: &str, error: &anyhow::Error) -> anyhow::Error {
     hinted(
-        anyhow!("which images are pinned is not known: {}", message(error)),
-        format!("repair {FILE} of `{branch}`, or delete the branch here if it is done with"),
+        anyhow!(
+            "cannot determine which images are pinned: {}",
+            message(error)
+        ),
+        format!("fix {FILE} on `{branch}`, or delete the local branch if it is no longer needed"),
     )
 }

@@ -1,5 +1,4 @@
-//! `mlops image push`: a program's image, or one that a builder made, into the project's repository
-//! or any registry.
+//! `mlops image push`: pushes an image to the project's repository or to any registry.
 
 use std::time::Instant;
 
@@ -18,12 +17,12 @@ use crate::project_image::{Revision, built, mount_from, refuse_without_system, s
 
 mod place;
 
-/// How layers can be compressed.
+/// Compression formats for layers.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum LayerFormat {
-    /// What every registry and every runtime takes
+    /// Supported by every registry and every runtime
     Gzip,
-    /// Smaller and faster; needs Docker 23, containerd 1.5 or newer to run
+    /// Smaller and faster; needs Docker 23 or containerd 1.5, or newer, to run
     Zstd,
 }
 
@@ -38,43 +37,45 @@ impl From<LayerFormat> for Compression {
 
 /// Push an image to the project's repository, or to any registry
 ///
-/// Without SOURCE the project's image is built first, as `mlops image build` does (mlops.toml:
-/// `[image]`). For the local cloud that is by default the program alone: one layer, no base system,
-/// which runs with this machine's Python.
+/// Without SOURCE, builds the project's image first, as `mlops image build` does (mlops.toml:
+/// `[image]`). On the local cloud, the default is the program alone: a single layer without a base
+/// system that runs with this machine's Python.
 ///
-/// The image gets two tags: the git commit, and the branch with `/` written as `-`. With --to it
-/// gets that one tag, and neither git nor AWS is asked: the login is Docker's or podman's.
+/// The image gets two tags: the git commit, and the branch with `/` replaced by `-`. With --to, it
+/// gets only the given tag; git and AWS are not used, and credentials come from Docker's or
+/// podman's login.
 ///
-/// What the registry has is not sent again; tags come last, when everything is there.
+/// Layers that the registry already has are not uploaded again. Tags are written last, when the
+/// image is complete.
 ///
 /// Example: mlops image push --local
 ///
 /// Example: mlops image push OUT --to registry.example/team/flights:1.4
 #[derive(Debug, clap::Args)]
 pub struct PushArgs {
-    /// An OCI layout (directory or tar), an archive of `docker save`, or a name in Docker's or
-    /// podman's store; PATH:TAG chooses among several images
+    /// An OCI layout (directory or tar), an archive from `docker save`, or a name in Docker's or
+    /// podman's store; PATH:TAG selects one of several images
     #[arg(conflicts_with = "analyzer")]
     source: Option<String>,
-    /// How layers are compressed that an archive or a store has uncompressed (default: gzip)
+    /// Compression for layers that are not compressed yet [default: gzip]
     #[arg(long, value_enum, value_name = "FORMAT")]
     compression: Option<LayerFormat>,
     /// Push to this registry and tag instead of the project's repository
     #[arg(long, value_name = "HOST/REPO:TAG", value_parser = place::destination, conflicts_with = "branch")]
     to: Option<ImageReference>,
-    /// Speak HTTP without TLS with --to; credentials are sent that way to this machine only
+    /// Use HTTP without TLS with --to; credentials are then sent to this machine only
     #[arg(long, requires = "to")]
     plain_http: bool,
-    /// Take layers over from this other repository of the registry; can be given more than once
+    /// Mount layers from this other repository of the registry; can be repeated
     #[arg(long, value_name = "REPOSITORY", value_parser = place::repository)]
     mount_from: Vec<String>,
-    /// The branch that the image belongs to, where git is on none (a checkout by commit, in CI)
+    /// The branch that the image belongs to, for a checkout without a branch (as in CI)
     #[arg(long)]
     branch: Option<BranchName>,
-    /// Push files that are not committed; the image gets the branch's tag only
+    /// Include uncommitted files; the image gets only the branch's tag
     #[arg(long)]
     allow_dirty: bool,
-    /// Push the image that Processing jobs run for `validate` and `monitor`: this very program
+    /// Push this program as the image that `validate` and `monitor` use for Processing jobs
     #[arg(long, conflicts_with_all = ["to", "branch", "allow_dirty", "mount_from"])]
     analyzer: bool,
 }
@@ -93,7 +94,7 @@ async fn push_to(ctx: &Context, args: &PushArgs, to: &ImageReference) -> Result<
         Some(_) => None,
         None => Some(
             ctx.project()
-                .hint("or name an image: mlops image push SOURCE --to HOST/REPO:TAG")?,
+                .hint("or pass an image: mlops image push SOURCE --to HOST/REPO:TAG")?,
         ),
     };
     let revision = project
@@ -154,7 +155,8 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<PushedImage> 
 
     let clients = ctx.aws_for(&project).await?;
     let repository = infra::platform(clients, &project).await?.image_repository;
-    // Not the stack's output: a local cloud may have another port than when the stack was made.
+    // Not the stack's output: a local cloud may have had a different port when the stack was
+    // created.
     let uri = aws::ecr::repository_uri(clients, &repository).await?;
     let registry = ctx.registry(clients).await?;
     if args.source.is_none() && !registry.is_local() {
@@ -179,7 +181,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<PushedImage> 
     .await?;
     let described = aws::ecr::by_digest(clients, &repository, pushed.digest)
         .await?
-        .ok_or_else(|| anyhow!("ECR does not know {} after the push", pushed.digest))?;
+        .ok_or_else(|| anyhow!("ECR does not list {} after the push", pushed.digest))?;
     Ok(PushedImage {
         tags: tags.iter().map(ToString::to_string).collect(),
         commit: Some(revision.commit),
@@ -194,7 +196,7 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<PushedImage> 
 
 /// Opens the image in `source`.
 async fn open(ctx: &Context, source: Option<&str>) -> Result<Source> {
-    let source = source.context("there is no image to push")?.to_owned();
+    let source = source.context("no image to push")?.to_owned();
     let opened = tokio::task::spawn_blocking(move || source::open(&source)).await??;
     for note in opened.notes() {
         ctx.progress.say(note);

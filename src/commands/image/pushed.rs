@@ -1,4 +1,4 @@
-//! What `mlops image push` sent.
+//! The report of `mlops image push`.
 
 use std::fmt;
 
@@ -7,27 +7,27 @@ use mlops_oci::Digest;
 use mlops_oci::registry::ImageReference;
 use serde::Serialize;
 
-/// An image that the repository now has.
+/// An image that was pushed to the repository.
 #[derive(Debug, Serialize)]
 pub struct PushedImage {
     /// The image's URI by digest.
     pub(super) image: ImageReference,
     pub(super) repository: String,
-    /// As `DescribeImages` says it.
+    /// The image's URI, as `DescribeImages` returns it.
     pub(super) digest: Digest,
     pub(super) tags: Vec<String>,
-    /// `null` with --to and a SOURCE: git was not asked.
+    /// `null` with --to and a SOURCE, because git is not used.
     pub(super) commit: Option<String>,
     pub(super) branch: Option<String>,
-    /// True when it holds files that are not committed.
+    /// True if the image contains uncommitted files.
     pub(super) dirty: bool,
-    /// What it is built on: `none` for a program alone, `null` where the layout does not say.
+    /// The base image: `none` for a program alone, `null` if the layout does not record it.
     pub(super) base: Option<String>,
-    /// Bytes that the image has, that were sent, and that the registry had already.
+    /// Bytes of the image, bytes uploaded, and bytes that the registry already had.
     pub(super) size: u64,
     pub(super) sent: u64,
     pub(super) saved: u64,
-    /// Bytes that the registry took over from another repository.
+    /// Bytes that the registry mounted from another repository.
     pub(super) mounted: u64,
     pub(super) seconds: f64,
     /// Requests to the registry and its token server.
@@ -35,7 +35,7 @@ pub struct PushedImage {
 }
 
 impl PushedImage {
-    /// What the push itself knows.
+    /// What the push itself reports.
     pub(super) fn new(repository: &ImageReference, pushed: mlops_oci::push::Pushed) -> Self {
         Self {
             image: repository.at(pushed.digest),

@@ -1,4 +1,4 @@
-//! What `mlops image rm` removes, or would.
+//! The plan of `mlops image rm`.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::names::names;
 use crate::aws::ecr::Described;
 
-/// What was removed, or would be.
+/// Images that were removed, or would be.
 #[derive(Debug, Serialize)]
 pub struct Removal {
     pub(super) repository: String,
@@ -27,10 +27,10 @@ pub struct Removal {
 pub(super) struct RemovalItem {
     pub(super) digest: Digest,
     pub(super) tags: Vec<String>,
-    /// Configuration and layers, in bytes.
+    /// Size of configuration and layers, in bytes.
     pub(super) size: u64,
     pub(super) pushed: Option<Timestamp>,
-    /// Why it has to stay.
+    /// Why the image must be kept.
     pub(super) needed_by: Vec<String>,
 }
 
@@ -46,18 +46,18 @@ impl RemovalItem {
     }
 }
 
-/// Refuses to go on when other images would go than those that were agreed to.
+/// Fails if the current plan removes other images than the plan that was confirmed.
 pub(super) fn check(agreed: &Removal, now: &Removal) -> Result<()> {
     if agreed.removed == now.removed {
         return Ok(());
     }
     let gone = |line: &&RemovalItem| !now.removed.contains(line);
     let what = agreed.removed.iter().find(gone).map_or_else(
-        || "there are others to remove".to_owned(),
+        || "the images to remove changed".to_owned(),
         |line| format!("{} came into use or changed", line.digest.short()),
     );
-    Err(anyhow!("{what} meanwhile; nothing was removed"))
-        .hint("look at the plan again with --dry-run")
+    Err(anyhow!("{what} in the meantime; nothing was removed"))
+        .hint("check the new plan with --dry-run")
 }
 
 pub(super) fn count(number: usize) -> String {
@@ -80,7 +80,7 @@ impl fmt::Display for Removal {
         };
         let verb = if self.done { "Removed" } else { "Would remove" };
         if self.removed.is_empty() {
-            writeln!(f, "There is nothing to remove from {}.", self.repository)?;
+            writeln!(f, "Nothing to remove from {}.", self.repository)?;
         } else {
             let number = count(self.removed.len());
             writeln!(f, "{verb} {number} from {}:", self.repository)?;
@@ -88,7 +88,7 @@ impl fmt::Display for Removal {
             f.write_str(&table(&["DIGEST", "SIZE", "PUSHED", "TAGS", ""], rows))?;
         }
         if !self.kept.is_empty() {
-            writeln!(f, "\nKeeps {}:", count(self.kept.len()))?;
+            writeln!(f, "\nKept {}:", count(self.kept.len()))?;
             let rows = self.kept.iter().map(row);
             f.write_str(&table(
                 &["DIGEST", "SIZE", "PUSHED", "TAGS", "NEEDED BY"],

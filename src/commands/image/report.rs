@@ -1,4 +1,4 @@
-//! What `mlops image` did or found.
+//! The reports of `mlops image`.
 
 use std::fmt;
 
@@ -15,25 +15,25 @@ use super::scan::Scanned;
 use super::show::ImageDetails;
 use crate::output::Report;
 
-/// What one of the commands did or found.
+/// The result of an `image` command.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum ImageReport {
-    /// An image was built.
+    /// `image build`
     Built(Box<Built>),
-    /// An image was pushed.
+    /// `image push`
     Pushed(PushedImage),
-    /// The images there are.
+    /// `image list`
     Listed(ImageList),
-    /// One image.
+    /// `image show`
     Shown(Box<ImageDetails>),
-    /// What the branch works with from now on.
+    /// `image pin`, `image use`
     Pinned(PinReport),
-    /// What a life-cycle policy would expire.
+    /// `image list --lifecycle-preview`
     Preview(Preview),
-    /// What a scan found.
+    /// `image scan`
     Scanned(Scanned),
-    /// What was removed, or would be.
+    /// `image rm`
     Removed(Removal),
 }
 

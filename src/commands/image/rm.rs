@@ -15,22 +15,23 @@ use crate::infra;
 
 /// Remove images from the project's repository
 ///
-/// An image goes with all its tags, an index with the images that only it names. Never removed:
-/// what a model version that is not rejected names, what a run that goes on works with, what an
-/// endpoint runs, what a branch pins or has its tag on. Branches that this clone does not know are
-/// not seen: fetch them first. An image that you name and that is needed is refused (exit 3), and nothing is
-/// removed; with --untagged and --older-than it is left out.
+/// Removes an image with all its tags, and an index together with the images that only it
+/// references. Images in use are never removed: those of model versions that are not rejected, of
+/// runs in progress and of endpoints, and those that a branch pins or tags. Only branches in this
+/// clone are considered, so fetch first. If an image that you name is in use, nothing is removed
+/// and the exit code is 3; --untagged and --older-than skip such images.
 ///
 /// Example: mlops image rm --untagged --older-than 30 --dry-run
 #[derive(Debug, clap::Args)]
 pub struct RmArgs {
-    /// Tags, digests, or the first characters of digests
+    /// Tags, digests, or prefixes of digests
     #[arg(value_name = "REF", required_unless_present_any = ["untagged", "older_than"])]
     references: Vec<String>,
-    /// All images without a tag
+    /// Remove all images without a tag
     #[arg(long, conflicts_with = "references")]
     untagged: bool,
-    /// All images that were pushed more than this many days ago; with --untagged: those of them
+    /// Remove all images pushed more than this many days ago; with --untagged, only the untagged
+    /// ones
     #[arg(long, value_name = "DAYS", conflicts_with = "references")]
     #[arg(value_parser = clap::value_parser!(i64).range(0..=36_500))]
     older_than: Option<i64>,
@@ -58,7 +59,7 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
             Exit::Refused,
             format!("nothing was removed:{}", lines.collect::<String>()),
         ))
-        .hint("leave these out, or end their use first");
+        .hint("stop using these images first, or drop them from the command");
     }
     if args.dry_run || removal.removed.is_empty() {
         return Ok(removal);
@@ -69,13 +70,13 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
         count(removal.removed.len()),
         removal.repository
     ))?;
-    // The answer may have taken long.
+    // The prompt may have been open for a long time.
     let inventory = Inventory::read(clients, &project, &platform).await?;
     check(
         &removal,
         &plan(&inventory, &requested(&inventory, args, now)?),
     )?;
-    // An index keeps its images: it goes first.
+    // ECR keeps the images of an existing index, so delete the index first.
     let (indexes, images): (Vec<Digest>, Vec<Digest>) = removal
         .removed
         .iter()
@@ -87,7 +88,7 @@ pub(super) async fn run(ctx: &Context, args: &RmArgs) -> Result<Removal> {
     Ok(removal)
 }
 
-/// The images that the command line names.
+/// Returns the images named on the command line.
 fn requested(inventory: &Inventory, args: &RmArgs, now: Timestamp) -> Result<BTreeSet<Digest>> {
     if !args.references.is_empty() {
         return args
@@ -105,7 +106,7 @@ fn requested(inventory: &Inventory, args: &RmArgs, now: Timestamp) -> Result<BTr
         args.older_than.is_none() || image.pushed.is_some_and(|pushed| pushed < limit)
     };
     let untagged = |image: &&Described| !args.untagged || image.tags.is_empty();
-    // Parts of an index go with it; what refers to an image (a signature) belongs to that.
+    // Parts of an index are removed with it, and referrers (such as a signature) with their image.
     let by_itself = |image: &&Described| {
         let subject = image.subject.as_ref();
         let belongs = subject.is_some_and(|of| inventory.images.iter().any(|i| i.digest == *of));
@@ -121,7 +122,7 @@ fn requested(inventory: &Inventory, args: &RmArgs, now: Timestamp) -> Result<BTr
         .collect())
 }
 
-/// Decides what goes, with what only it names, and what has to stay.
+/// Decides which images to remove, along with those that only they reference, and which to keep.
 fn plan(inventory: &Inventory, requested: &BTreeSet<Digest>) -> Removal {
     let needs = |digest: Digest, going: &BTreeSet<Digest>| {
         let mut needs = inventory.used_by(digest).needs();

@@ -20,27 +20,27 @@ use crate::infra;
 
 /// Show the vulnerabilities that ECR found in an image
 ///
-/// REF is a tag, a digest, or the first characters of one. Without it: the image of the branch
-/// that is checked out. An image that was not scanned is scanned now. With --fail-on the exit code
-/// is 3 when a finding is that bad or worse. A scan that goes on is exit 5, and one without
-/// findings data exit 1: neither passes a gate. The local cloud has no such data; `mlops local
-/// inject scan` loads some.
+/// REF is a tag, a digest, or a prefix of a digest; the default is the image of the current branch.
+/// If the image has not been scanned, a scan is started. With --fail-on, exits with 3 if any
+/// finding has this severity or a higher one. A scan in progress exits with 5, and one without
+/// findings data with 1, so neither passes a gate. The local cloud has no vulnerability data; load
+/// findings with `mlops local inject scan`.
 ///
 /// Example: mlops image scan develop --fail-on high --wait
 #[derive(Debug, clap::Args)]
 pub struct ScanArgs {
-    /// A tag, a digest, or the first characters of one (default: the branch's image)
+    /// A tag, a digest, or a prefix of a digest [default: the branch's image]
     #[arg(value_name = "REF")]
     reference: Option<String>,
-    /// End with exit code 3 when a finding is this bad or worse
+    /// Exit with 3 if any finding has this severity or a higher one
     #[arg(long, value_enum, value_name = "SEVERITY")]
     fail_on: Option<FailOn>,
-    /// Wait for a scan that goes on
+    /// Wait for a scan in progress
     #[arg(long)]
     wait: bool,
 }
 
-/// The severity from which a finding is too bad.
+/// The lowest severity that fails the gate.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum FailOn {
     Low,
@@ -60,23 +60,23 @@ impl From<FailOn> for Severity {
     }
 }
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug, Serialize)]
 pub struct Scanned {
     repository: String,
     digest: Digest,
     tags: Vec<String>,
-    /// ECR's own word.
+    /// ECR's scan status.
     status: ScanState,
-    /// False while the scan is in progress: there is nothing to judge yet.
+    /// False while the scan is in progress.
     done: bool,
     completed: Option<jiff::Timestamp>,
-    /// How many there are of each severity.
+    /// The number of findings by severity.
     counts: BTreeMap<&'static str, usize>,
-    /// The worst first.
+    /// Findings, most severe first.
     findings: Vec<Finding>,
     fail_on: Option<Severity>,
-    /// How many are as bad as `fail_on`, or worse.
+    /// The number of findings at or above `fail_on`.
     too_bad: usize,
     #[serde(skip)]
     again: String,
@@ -108,11 +108,11 @@ pub(super) async fn run(ctx: &Context, args: &ScanArgs) -> Result<Scanned> {
             .map(|found| format!("\n  {} {}", found.digest, found.platform))
             .collect();
         return Err(Failure::usage(format!(
-            "{} is an index, which is not scanned, but its images are:{}",
+            "{} is an index, and ECR scans only its images:{}",
             image.digest,
             list.concat()
         )))
-        .hint("name one of them");
+        .hint("pass one of these images");
     }
     let scan = scanned(ctx, clients, repository, image.digest, args.wait).await?;
     let fail_on = args.fail_on.map(Severity::from);
@@ -136,7 +136,7 @@ pub(super) async fn run(ctx: &Context, args: &ScanArgs) -> Result<Scanned> {
     })
 }
 
-/// The scan of an image, which is started where there is none.
+/// Returns the scan of an image; starts one if there is none.
 async fn scanned(
     ctx: &Context,
     clients: &Clients,
@@ -173,15 +173,16 @@ async fn scanned(
     if !scan.status.is_done() && !scan.status.is_pending() {
         let why = scan.description.as_deref().unwrap_or("no reason given");
         return Err(anyhow!(
-            "there are no findings data for {digest}: {}: {why}",
+            "no findings data for {digest}: {}: {why}",
             scan.status
         ))
-        .hint("nothing is known of this image's vulnerabilities, neither good nor bad");
+        .hint("it is unknown whether this image has vulnerabilities");
     }
     Ok(scan)
 }
 
-/// Asks for a scan. One that is said to be complete is read: the answer itself has no findings.
+/// Requests a scan. If ECR reports that one is already complete, reads it: the response itself has
+/// no findings.
 async fn start(clients: &Clients, repository: &str, digest: Digest) -> Result<Scan> {
     let requested = scan::start(clients, repository, digest).await?;
     if !requested.status.is_done() {
@@ -211,7 +212,7 @@ impl fmt::Display for Scanned {
         let when = self.completed.map(|at| format!(" at {}", time(at)));
         writeln!(f, "scan       {}{}", self.status, when.unwrap_or_default())?;
         if !self.done {
-            return writeln!(f, "\nThe scan goes on: {}", self.again);
+            return writeln!(f, "\nThe scan is in progress: {}", self.again);
         }
         let count = |severity: Severity| {
             let count = self.counts.get(severity.as_str())?;

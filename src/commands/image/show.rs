@@ -1,4 +1,4 @@
-//! `mlops image show`: one image, and who uses it.
+//! `mlops image show`: one image, and its users.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,15 +15,15 @@ use crate::aws::ecr::{self, content};
 use crate::context::Context;
 use crate::infra;
 
-/// Show an image: platforms, layers, labels, scan, and who uses it
+/// Show an image: platforms, layers, labels, scan and users
 ///
-/// REF is a tag, a digest, or the first characters of one. Without it: the image that `mlops train`
-/// would take on the branch that is checked out.
+/// REF is a tag, a digest, or a prefix of a digest; the default is the image that `mlops train`
+/// would use on the current branch.
 ///
 /// Example: mlops image show develop
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
-    /// A tag, a digest, or the first characters of one (default: the branch's image)
+    /// A tag, a digest, or a prefix of a digest [default: the branch's image]
     #[arg(value_name = "REF")]
     reference: Option<String>,
 }
@@ -34,19 +34,19 @@ pub struct ImageDetails {
     repository: String,
     digest: Digest,
     tags: Vec<String>,
-    /// Why it is the branch's image, where no REF was given.
+    /// Why this is the branch's image, if no REF was given.
     why: Option<String>,
     media_type: Option<String>,
-    /// Configuration and layers, in bytes.
+    /// Size of configuration and layers, in bytes.
     size: u64,
     pushed: Option<jiff::Timestamp>,
-    /// The git commit that it was built from, if a tag names it.
+    /// The git commit that the image was built from, if a tag names one.
     commit: Option<String>,
-    /// The indexes that name it.
+    /// The indexes that reference the image.
     part_of: Vec<Digest>,
-    /// What it refers to, as a signature does to its image.
+    /// The subject of the image, as a signature refers to its image.
     subject: Option<Digest>,
-    /// The state of its scan, if there was one.
+    /// The state of its scan, if it was scanned.
     scan: Option<String>,
     used_by: UsedBy,
     /// False without permission to read models and endpoints: `used_by` has only branches.
@@ -69,7 +69,7 @@ struct PlatformView {
 #[derive(Debug, Serialize)]
 struct LayerView {
     digest: Digest,
-    /// In bytes, as it is stored.
+    /// Compressed size in bytes.
     size: u64,
     media_type: String,
 }
@@ -130,7 +130,7 @@ impl From<content::PlatformImage> for PlatformView {
     }
 }
 
-/// A line of a label and its text, without control bytes.
+/// Formats a label and its text, without control bytes.
 fn line(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
     writeln!(f, "{label:11}{}", clean(text).replace('\n', " "))
 }
@@ -161,7 +161,7 @@ impl fmt::Display for ImageDetails {
         line(f, "scan", self.scan.as_deref().unwrap_or("none"))?;
         let mut needs = self.used_by.needs();
         if !self.users_known {
-            needs.push("models and endpoints: not known".to_owned());
+            needs.push("models and endpoints: unknown".to_owned());
         } else if needs.is_empty() {
             needs.push("nothing".to_owned());
         }

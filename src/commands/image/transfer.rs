@@ -1,4 +1,4 @@
-//! The progress of a push on the screen.
+//! Displays the progress of a push.
 
 use mlops_oci::push::Observer;
 
@@ -22,7 +22,7 @@ impl Observer for Transfer {
     }
 }
 
-/// As much of a digest as people read.
+/// The part of a digest to display.
 fn short(digest: &str) -> String {
     digest.chars().take("sha256:".len() + 12).collect()
 }

@@ -1,4 +1,4 @@
-//! Who uses an image.
+//! Users of an image.
 
 use std::collections::BTreeSet;
 
@@ -6,20 +6,20 @@ use serde::Serialize;
 
 use crate::aws::image_use::UsingVersion;
 
-/// Who uses an image.
+/// The users of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct UsedBy {
-    /// Versions of the project's models, the newest first.
+    /// Versions of the project's models, newest first.
     pub models: Vec<UsingVersion>,
-    /// Runs that go on and work with it.
+    /// Runs in progress that use the image.
     pub runs: BTreeSet<String>,
-    /// Endpoints of the account that run it.
+    /// Endpoints of the account that run the image.
     pub endpoints: BTreeSet<String>,
-    /// Branches that pin it, as far as this clone knows them.
+    /// Branches that pin the image, as far as this clone knows them.
     pub pins: BTreeSet<String>,
-    /// Branches whose tag it has.
+    /// Branches whose tag the image carries.
     pub branches: BTreeSet<String>,
-    /// True of the analyzer that Processing jobs run.
+    /// True for the analyzer that Processing jobs run.
     pub analyzer: bool,
 }
 
@@ -37,7 +37,8 @@ impl UsedBy {
         self.analyzer |= other.analyzer;
     }
 
-    /// Why the image has to stay; nothing when it need not. A rejected version needs no image.
+    /// Returns why the image must be kept; empty if it can be removed. A rejected version does not
+    /// need its image.
     pub(super) fn needs(&self) -> Vec<String> {
         let versions = self
             .models
@@ -52,8 +53,8 @@ impl UsedBy {
         needs
     }
 
-    /// For a column: `v3, v2 rejected, endpoint flights, pin of feature/x`. Branches stand among
-    /// the tags.
+    /// Formats the users for a table column: `v3, v2 rejected, endpoint flights, pin of feature/x`.
+    /// Branches appear among the tags.
     pub(super) fn brief(&self) -> String {
         let version = |model: &UsingVersion| {
             let rejected = if model.status.is_rejected() {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::infra::{Action, Network, Platform, Workbench};
 use crate::output::Report;
 
-/// What now exists.
+/// The deployed architecture and the project.
 #[derive(Debug, Serialize)]
 pub struct Initialized {
     pub(super) name: ProjectName,
@@ -19,13 +19,13 @@ pub struct Initialized {
     pub(super) directory: PathBuf,
     /// Files that were written; none in an existing project.
     pub(super) files: Vec<PathBuf>,
-    /// The first commit, when this command made it.
+    /// The first commit, if this command created it.
     pub(super) commit: Option<String>,
     pub(super) stacks: Vec<Deployed>,
     pub(super) network: Network,
     pub(super) platform: Platform,
     pub(super) workbench: Workbench,
-    /// The path of this program, where `mlops` is not on PATH.
+    /// The path of this program, if `mlops` is not on PATH.
     pub(super) program: Option<PathBuf>,
     #[serde(skip)]
     pub(super) next: String,
@@ -87,7 +87,11 @@ impl fmt::Display for Initialized {
             }
         }
         if let Some(program) = &self.program {
-            writeln!(f, "`mlops` is not on PATH; it is {}", program.display())?;
+            writeln!(
+                f,
+                "`mlops` is not on PATH; its path is {}",
+                program.display()
+            )?;
         }
         write!(f, "Next: {}", self.next)
     }

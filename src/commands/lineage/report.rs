@@ -13,20 +13,20 @@ use crate::output::Report;
 pub struct LineageReport {
     /// The model package group.
     pub model: String,
-    /// What the registry knows of the version.
+    /// The registry's record of the version.
     #[serde(flatten)]
     pub version: Model,
     /// The branch that it was trained on, if its run recorded one.
     pub branch: Option<String>,
-    /// The versions of data sets that went into it.
+    /// The versions of data sets it was trained on.
     pub data: Vec<DataVersion>,
     /// Images by digest.
     pub images: Vec<String>,
     /// Git commits.
     pub commits: Vec<String>,
-    /// The jobs that made it.
+    /// The jobs that produced it.
     pub jobs: Vec<LineageJob>,
-    /// What serves it now.
+    /// The endpoint that serves it now.
     pub endpoint: Option<ServedBy>,
 }
 
@@ -42,18 +42,18 @@ pub struct DataVersion {
 /// A job.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct LineageJob {
-    /// Its name.
+    /// Name of the job.
     pub name: String,
     /// `TrainingJob` or `ProcessingJob`.
     pub r#type: String,
-    /// How it ended.
+    /// Final status.
     pub status: Option<String>,
 }
 
 /// The endpoint that serves a version.
 #[derive(Debug, Serialize)]
 pub struct ServedBy {
-    /// Its name.
+    /// Name of the job.
     pub name: String,
     /// Its status.
     pub status: EndpointState,
@@ -75,7 +75,7 @@ impl LineageReport {
         };
         let mut data: Vec<DataVersion> = of_type("DataSet").filter_map(data_version).collect();
         let mut commits: Vec<String> = of_type("Code").filter_map(commit).collect();
-        // A version that was never promoted is only in the registry's own record.
+        // A version that was never promoted exists only in the registry's own record.
         let recorded = |name: &str| version.properties.get(name);
         if let (true, Some(id), Some(uri)) = (
             data.is_empty(),
@@ -111,7 +111,7 @@ impl LineageReport {
                 status: entity.properties.get("Status").cloned(),
             })
             .collect();
-        // Ascendants come nearest first; a story is told from its beginning.
+        // Ascendants are listed nearest first; the report starts with the earliest.
         jobs.reverse();
         Self {
             model: model.to_owned(),
@@ -218,7 +218,7 @@ mod tests {
             "├─ commit     abc, branch develop\n",
             "├─ job        preprocess-1 (ProcessingJob, Completed)\n",
             "│             train-1 (TrainingJob, Completed)\n",
-            "└─ endpoint   none serves it\n",
+            "└─ endpoint   not deployed\n",
         ] {
             assert!(text.contains(line), "{line}{text}");
         }

@@ -1,4 +1,4 @@
-//! The lineage of a version as a tree.
+//! Renders the lineage of a version as a tree.
 
 use std::fmt;
 
@@ -49,13 +49,13 @@ impl fmt::Display for LineageReport {
                 "endpoint",
                 format!("{} ({})", endpoint.name, endpoint.status),
             )),
-            None => lines.push(("endpoint", "none serves it".to_owned())),
+            None => lines.push(("endpoint", "not deployed".to_owned())),
         }
         write_tree(f, &lines)
     }
 }
 
-/// One branch for each group of lines with the same label; the last is the endpoint's.
+/// Renders one branch per group of lines with the same label; the last is the endpoint's.
 fn write_tree(f: &mut fmt::Formatter<'_>, lines: &[(&str, String)]) -> fmt::Result {
     let last = lines.len() - 1;
     let mut before = "";

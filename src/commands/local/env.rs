@@ -1,4 +1,4 @@
-//! `mlops local env`: the local cloud for other AWS clients, as shell assignments.
+//! `mlops local env`: shell assignments that point other AWS clients to the local cloud.
 
 use std::fmt;
 
@@ -9,26 +9,26 @@ use super::StateArgs;
 use crate::config::shell::Shell;
 use crate::context::Context;
 
-/// Print what makes other AWS clients use the local cloud
+/// Print shell variables that point AWS clients to the local cloud
 ///
-/// Prints assignments for a shell to evaluate: endpoint, region and dummy credentials, for the aws
-/// CLI, boto3, Terraform and whatever else reads them; with a proxy, `NO_PROXY` too. Starts a local
-/// cloud when none runs, as every command with --local does; it ends after 15 idle minutes, and a
-/// later start takes the same port where that is free.
+/// Prints assignments for a shell to evaluate: endpoint, region and dummy credentials for the aws
+/// CLI, boto3, Terraform and other clients, and `NO_PROXY` if a proxy is set. Like every command
+/// with --local, starts a local cloud if none is running. It exits after 15 idle minutes; a later
+/// start uses the same port if it is free.
 ///
 /// Example: eval "$(mlops local env)"
 ///
 /// Example: mlops local env --shell fish | source
 #[derive(Debug, clap::Args)]
 pub struct EnvArgs {
-    /// The shell that reads the assignments
+    /// The shell to print assignments for
     #[arg(long, value_enum, default_value_t)]
     shell: Shell,
     #[command(flatten)]
     state: StateArgs,
 }
 
-/// Variables that would lead clients elsewhere, or add to the dummy credentials.
+/// Variables that would redirect clients or override the dummy credentials.
 const UNSET: &[&str] = &[
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -38,8 +38,8 @@ const UNSET: &[&str] = &[
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 ];
 
-/// The environment of a local cloud's clients. In JSON an object of variables, null where one must
-/// not be set.
+/// The environment for clients of a local cloud. In JSON, an object of variables; null means that
+/// the variable must be unset.
 #[derive(Debug, Serialize)]
 pub struct Env {
     #[serde(flatten)]
@@ -51,7 +51,7 @@ pub struct Env {
 pub(super) async fn run(ctx: &Context, args: &EnvArgs) -> Result<Env> {
     let directory = args.state.directory(ctx);
     let connection = ctx.connect_local(&directory).await?;
-    // The project's region first: that is where its resources are.
+    // The project's region first, because its resources are there.
     let region = match ctx.config.find_project()? {
         Some(project) => project.file.region,
         None => ctx
@@ -61,7 +61,7 @@ pub(super) async fn run(ctx: &Context, args: &EnvArgs) -> Result<Env> {
             .unwrap_or_else(|| "us-east-1".to_owned()),
     };
     ctx.progress.say(format!(
-        "AWS clients of this shell use the local cloud at {} from now on",
+        "AWS clients in this shell now use the local cloud at {}",
         connection.endpoint
     ));
     let set = [

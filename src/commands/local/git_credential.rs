@@ -1,4 +1,5 @@
-//! `mlops local git-credential`: git's credential helper for a local cloud that requires credentials.
+//! `mlops local git-credential`: git's credential helper for a local cloud that requires
+//! credentials.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,13 +15,13 @@ use crate::context::Context;
 /// Arguments of `mlops local git-credential`.
 #[derive(Debug, clap::Args)]
 pub struct GitCredentialArgs {
-    /// What git wants: get, store or erase
+    /// The operation: get, store or erase
     action: String,
     #[command(flatten)]
     state: StateArgs,
 }
 
-/// The answer; empty where there is nothing to say.
+/// The response; empty if there are no credentials.
 #[derive(Debug, Serialize)]
 pub struct GitCredential {
     username: Option<String>,
@@ -30,7 +31,7 @@ pub struct GitCredential {
 pub(super) async fn run(ctx: &Context, args: &GitCredentialArgs) -> Result<GitCredential> {
     let mut requested = BTreeMap::new();
     for line in std::io::stdin().lines() {
-        let line = line.context("cannot read what git asks for")?;
+        let line = line.context("cannot read git's request")?;
         if let Some((key, value)) = line.split_once('=') {
             requested.insert(key.to_owned(), value.to_owned());
         }

@@ -1,4 +1,4 @@
-//! `mlops local inject`: gives the local cloud data that it cannot compute.
+//! `mlops local inject`: loads data that the local cloud cannot compute.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use super::StateArgs;
 use crate::config::LOCAL_HOST;
 use crate::context::Context;
 
-/// Give the local cloud what it cannot find out by itself
+/// Load data that the local cloud cannot compute
 #[derive(Debug, clap::Subcommand)]
 pub enum InjectCommand {
     Scan(InjectScanArgs),
@@ -22,31 +22,31 @@ pub enum InjectCommand {
 
 /// Load the findings of a vulnerability scan for an image
 ///
-/// FILE is what `aws ecr describe-image-scan-findings` prints, or its `imageScanFindings`. From
-/// then on the image counts as scanned, with these findings; loading again replaces them. It works
-/// whether the local cloud runs or not.
+/// FILE is the output of `aws ecr describe-image-scan-findings`, or its `imageScanFindings` object.
+/// The image then counts as scanned, with these findings; loading again replaces them. Works
+/// whether or not the local cloud is running.
 ///
 /// Example: mlops local inject scan --repository flights --digest sha256:… findings.json
 #[derive(Debug, clap::Args)]
 pub struct InjectScanArgs {
-    /// The ECR repository's name
+    /// The name of the ECR repository
     #[arg(long)]
     repository: String,
     /// The image's digest
     #[arg(long)]
     digest: Digest,
-    /// JSON with the findings
+    /// The JSON file with the findings
     file: PathBuf,
     #[command(flatten)]
     state: StateArgs,
 }
 
-/// What the local cloud was given.
+/// The data that was loaded.
 #[derive(Debug, Serialize)]
 pub struct Injected {
     repository: String,
     digest: Digest,
-    /// How many findings there are of each severity.
+    /// The number of findings by severity.
     findings: BTreeMap<String, u64>,
 }
 
@@ -55,10 +55,10 @@ pub(super) fn run(ctx: &Context, command: &InjectCommand) -> Result<Injected> {
     let directory = args.state.directory(ctx);
     if !directory.is_dir() {
         return Err(Failure::usage(format!(
-            "there is no local cloud in {}",
+            "no local cloud in {}",
             directory.display()
         )))
-        .hint("name its state directory with --state");
+        .hint("pass its state directory with --state");
     }
     let bytes = std::fs::read(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
@@ -91,7 +91,7 @@ impl fmt::Display for Injected {
         };
         write!(
             f,
-            "{}@{} is scanned now: {found}",
+            "{}@{} now counts as scanned: {found}",
             self.repository, self.digest
         )
     }

@@ -1,4 +1,4 @@
-//! What the commands of the local cloud report.
+//! Reports of the `local` commands.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,31 +9,32 @@ use serde::Serialize;
 use super::{Env, GitCredential, Injected};
 use crate::output::Report;
 
-/// What one of the commands found or did.
+/// The result of a `local` command.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum LocalReport {
-    /// The environment of its clients.
+    /// The environment for its clients.
     Env(Env),
-    /// A server runs, or not.
+    /// Whether a server is running.
     Status(Status),
-    /// A server was ended.
+    /// A server was stopped.
     Ended {
-        /// False when none ran.
+        /// False if none was running.
         stopped: bool,
-        /// The process ids of the servers: more than one if another took over in the meantime.
+        /// The process ids of the servers; more than one if another server took over in the
+        /// meantime.
         processes: Vec<u32>,
     },
     /// A state directory was removed.
     Removed {
         /// The directory.
         directory: PathBuf,
-        /// False when there was none.
+        /// False if it did not exist.
         removed: bool,
     },
-    /// What git requested.
+    /// The response to git.
     GitCredential(GitCredential),
-    /// Something was loaded.
+    /// Data was loaded.
     Injected(Injected),
 }
 
@@ -64,12 +65,12 @@ impl fmt::Display for LocalReport {
             Self::Injected(injected) => injected.fmt(f),
             Self::Ended { processes, .. } if processes.len() > 1 => write!(
                 f,
-                "The local cloud has ended, and another one that took over ({} processes); its data is \
+                "Stopped the local cloud, and another one that had taken over ({} processes); its data is \
                  kept.",
                 processes.len()
             ),
             Self::Ended { stopped: true, .. } => {
-                f.write_str("The local cloud has ended; its data is kept.")
+                f.write_str("Stopped the local cloud; its data is kept.")
             }
             Self::Ended { .. } => f.write_str("No local cloud was running."),
             Self::Removed {
@@ -79,7 +80,7 @@ impl fmt::Display for LocalReport {
                 write!(f, "Removed {}", directory.display())
             }
             Self::Removed { directory, .. } => {
-                write!(f, "There was nothing in {}", directory.display())
+                write!(f, "Nothing to remove in {}", directory.display())
             }
         }
     }

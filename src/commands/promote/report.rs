@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::aws::state::EndpointState;
 use crate::output::Report;
 
-/// What is in production now.
+/// The deployed version and its endpoint.
 #[derive(Debug, Serialize)]
 pub struct PromoteReport {
     /// The model package group.
@@ -18,9 +18,9 @@ pub struct PromoteReport {
     pub version: Version,
     /// Its ARN.
     pub model_package_arn: String,
-    /// True when this command approved it.
+    /// True if this command approved it.
     pub approved_now: bool,
-    /// False when it was live with these settings already.
+    /// False if it was already live with these settings.
     pub changed: bool,
     /// The endpoint's name.
     pub endpoint: String,
@@ -28,23 +28,23 @@ pub struct PromoteReport {
     pub endpoint_status: EndpointState,
     /// The live endpoint configuration, compared with the requested one.
     pub endpoint_configuration: String,
-    /// The version that was live before, if it was another.
+    /// The version that was live before, if it was a different one.
     pub replaced: Option<Version>,
-    /// The sample and its prediction; null when mlops.toml names none.
+    /// The sample and its prediction; null if mlops.toml names no sample.
     pub sample: Option<SampleAnswer>,
-    /// The command to go on with.
+    /// The next command to run.
     #[serde(skip)]
     pub next: String,
 }
 
-/// The endpoint's answer to the sample.
+/// The endpoint's response to the sample.
 #[derive(Debug, Serialize)]
 pub struct SampleAnswer {
-    /// The file, relative to mlops.toml.
+    /// Path of the sample, relative to mlops.toml.
     pub file: PathBuf,
-    /// How it was sent.
+    /// Content type of the request.
     pub content_type: &'static str,
-    /// What came back.
+    /// Body of the response.
     pub answer: String,
 }
 
@@ -73,11 +73,14 @@ impl fmt::Display for PromoteReport {
                 mlops_core::text::clean(&sample.answer),
                 sample.file.display()
             ),
-            None => writeln!(f, "  prediction     none: mlops.toml has no deploy.sample"),
+            None => writeln!(
+                f,
+                "  prediction     none: deploy.sample is not set in mlops.toml"
+            ),
         }?;
         write!(
             f,
-            "Next: `{}` compares its traffic with the baseline",
+            "Next: compare its traffic with the baseline with `{}`",
             self.next
         )
     }

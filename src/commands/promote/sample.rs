@@ -1,4 +1,4 @@
-//! The request that a release is tried with.
+//! The sample request that a promotion sends.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use super::SampleAnswer;
 use crate::aws::{Clients, hosting};
 use crate::config::Project;
 
-/// Maximum bytes of an invocation's body that SageMaker accepts.
+/// Maximum size in bytes of an invocation's body; SageMaker's limit.
 const LARGEST: u64 = 25 << 20;
 
-/// What `deploy.sample` names.
+/// The file that `deploy.sample` names.
 #[derive(Debug)]
 pub(super) struct Sample {
     file: PathBuf,
@@ -28,7 +28,7 @@ impl Sample {
         let body = project
             .read_file(file, LARGEST)
             .with_context(|| format!("cannot read deploy.sample, {}", file.display()))
-            .hint("deploy.sample in mlops.toml names a request body, relative to mlops.toml")?;
+            .hint("set deploy.sample in mlops.toml to a file with a request body, relative to mlops.toml")?;
         Ok(Some(Self {
             content_type: content_type(file),
             file: file.clone(),
@@ -39,7 +39,7 @@ impl Sample {
     pub(super) async fn send(self, clients: &Clients, endpoint: &str) -> Result<SampleAnswer> {
         let answer = hosting::invoke(clients, endpoint, self.content_type, self.body)
             .await
-            .hint("the endpoint is deployed but does not answer the sample of mlops.toml")?;
+            .hint("the endpoint is deployed, but it rejects the sample request of mlops.toml")?;
         Ok(SampleAnswer {
             file: self.file,
             content_type: self.content_type,

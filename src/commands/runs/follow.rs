@@ -1,4 +1,4 @@
-//! `mlops runs logs --follow`: lines as they are written.
+//! `mlops runs logs --follow`: prints lines as they are written.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct Followed {
     pub(super) status: RunState,
 }
 
-/// What has been read so far.
+/// How far each log has been read.
 #[derive(Default)]
 struct FollowState {
     readers: BTreeMap<String, logs::Reader>,
@@ -29,7 +29,7 @@ struct FollowState {
     said_waiting: bool,
 }
 
-/// Prints the log of a run until the run is over.
+/// Prints the log of a run until the run ends.
 pub(super) async fn until_over(
     ctx: &Context,
     clients: &Clients,
@@ -62,7 +62,7 @@ pub(super) async fn until_over(
                 if !read {
                     return Ok(Poll::Ready(run));
                 }
-                // The last lines of a job may reach CloudWatch after its status: one more look.
+                // The last lines of a job may reach CloudWatch after its status, so read once more.
                 if run.is_over() && std::mem::replace(&mut state.was_over, true) {
                     return Ok(Poll::Ready(run));
                 }
@@ -78,7 +78,7 @@ pub(super) async fn until_over(
     })
 }
 
-/// Prints new lines; false if stdout was closed.
+/// Prints new lines; returns false if stdout was closed.
 async fn print_new(
     ctx: &Context,
     clients: &Clients,
@@ -96,7 +96,7 @@ async fn print_new(
             continue;
         };
         let reader = readers
-            // Each attempt of a step is another job.
+            // Each attempt of a step is a separate job.
             .entry(job.to_owned())
             .or_insert_with(|| logs::Reader::new(group, job));
         for event in reader.read(clients).await? {

@@ -1,4 +1,4 @@
-//! `mlops runs logs`: what the jobs of a run wrote.
+//! `mlops runs logs`: the logs of a run's jobs.
 
 use std::fmt;
 
@@ -14,21 +14,21 @@ use crate::aws::sagemaker::runs;
 use crate::aws::{Clients, logs};
 use crate::context::Context;
 
-/// Print what the jobs of a run wrote
+/// Print the logs of a run's jobs
 ///
-/// Without RUN it is the newest run; the name of a step alone means that step of the newest run, or of
-/// a run in progress. With --follow the step may start later. Upper and lower case do not matter in a
-/// step's name. With --output json every line has its time; with --follow that is one JSON object per
-/// line.
+/// Without RUN, prints the newest run. A step's name alone selects that step of the newest run, or
+/// of a run in progress. With --follow, the step need not have started. Step names are
+/// case-insensitive. With --output json, every line has a timestamp; with --follow, the output is
+/// one JSON object per line.
 ///
 /// Example: mlops runs logs train --follow
 #[derive(Debug, clap::Args)]
 pub struct LogArgs {
-    /// The run's id (default: the newest)
+    /// The run's id [default: the newest]
     run: Option<String>,
-    /// One step only
+    /// Print this step only
     step: Option<String>,
-    /// Print when each line was written
+    /// Print the time of each line
     #[arg(long)]
     timestamps: bool,
     /// Print new lines as they are written, until the run ends
@@ -50,7 +50,7 @@ pub struct Logs {
 struct StepLog {
     step: String,
     lines: Vec<String>,
-    /// The same lines with their times.
+    /// The same lines with their timestamps.
     events: Vec<LogLine>,
 }
 

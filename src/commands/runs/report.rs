@@ -14,7 +14,7 @@ use crate::aws::sagemaker::runs::{Run, RunStep, RunSummary};
 use crate::aws::state::RunState;
 use crate::output::Report;
 
-/// What a `runs` command found.
+/// The result of a `runs` command.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum RunsReport {
@@ -24,7 +24,7 @@ pub enum RunsReport {
     Show(Box<RunDetails>),
     /// `runs logs`
     Logs(Logs),
-    /// `runs logs --follow`: every line is printed already.
+    /// `runs logs --follow`, whose lines are already printed.
     Followed(Followed),
     /// `runs stop`
     Stopped(Stopped),
@@ -43,14 +43,14 @@ pub struct RunList {
 pub struct RunDetails {
     #[serde(flatten)]
     pub(super) run: Run,
-    /// How long it took, or has taken so far.
+    /// Duration; so far, for a run in progress.
     pub(super) seconds: Option<i64>,
     pub(super) parameters: BTreeMap<String, String>,
     #[serde(skip)]
     pub(super) now: Timestamp,
 }
 
-/// A run that was asked to stop.
+/// A run that is being stopped.
 #[derive(Debug, Serialize)]
 pub struct Stopped {
     pub(super) run: String,
@@ -120,7 +120,7 @@ impl fmt::Display for RunList {
     }
 }
 
-/// What there is to know about a step beyond its status.
+/// Returns details of a step beyond its status.
 fn note(step: &RunStep) -> String {
     let cached = step
         .cached_from
@@ -197,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    /// Issue 8, 3.3: a step whose result came from the cache names that run.
+    /// Issue 8, 3.3: a step whose result came from the cache names the run that produced it.
     #[test]
     fn issue_8_3_3_a_note_names_the_run_of_a_cache_hit() {
         let mut step = RunStep {

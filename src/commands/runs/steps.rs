@@ -1,11 +1,11 @@
-//! The steps of a run that a name means.
+//! Finds the steps of a run by name.
 
 use anyhow::{Result, anyhow};
 use mlops_core::error::Hint;
 
 use crate::aws::sagemaker::runs::{Run, RunStep};
 
-/// The steps of this name: of exactly this one, else in any case.
+/// Returns the steps of this name: an exact match first, else any case.
 pub(super) fn named<'a>(steps: &'a [RunStep], name: &str) -> Vec<&'a RunStep> {
     let exact: Vec<&RunStep> = steps.iter().filter(|step| step.name == name).collect();
     if !exact.is_empty() {
@@ -16,7 +16,7 @@ pub(super) fn named<'a>(steps: &'a [RunStep], name: &str) -> Vec<&'a RunStep> {
     steps.iter().filter(same).collect()
 }
 
-/// All steps, or those of a name; an error that names the steps there are.
+/// Returns all steps, or those of a name; the error lists the available steps.
 pub(super) fn chosen<'a>(run: &'a Run, name: Option<&str>) -> Result<Vec<&'a RunStep>> {
     let Some(name) = name else {
         return Ok(run.steps.iter().collect());
@@ -27,11 +27,11 @@ pub(super) fn chosen<'a>(run: &'a Run, name: Option<&str>) -> Result<Vec<&'a Run
     }
     let steps: Vec<&str> = run.steps.iter().map(|step| step.name.as_str()).collect();
     Err(anyhow!(
-        "the run `{}` has started no step `{name}`",
+        "the run `{}` has not started a step `{name}`",
         run.run
     ))
     .hint(if steps.is_empty() {
-        "it has started no step at all".to_owned()
+        "it has not started any step".to_owned()
     } else {
         format!("its steps are {}", steps.join(", "))
     })

@@ -1,4 +1,4 @@
-//! `mlops runs logs WORD`: a run or a step.
+//! `mlops runs logs WORD`: a word is a run or a step.
 
 use anyhow::{Result, anyhow};
 use mlops_core::error::hinted;
@@ -8,10 +8,10 @@ use super::steps::named;
 use crate::aws::Clients;
 use crate::aws::sagemaker::{gate, runs};
 
-/// How many of the newest runs are searched for one in progress.
+/// Number of newest runs to search for one in progress.
 const NEWEST: usize = 20;
 
-/// What one word means: a step that the newest run has started, a run, or a step that the newest run
+/// Resolves one word: a step that the newest run has started, a run, or a step that the newest run
 /// or a run in progress may still start. Returns the run and the step.
 pub(super) async fn run_or_step(
     clients: &Clients,
@@ -44,7 +44,7 @@ pub(super) async fn run_or_step(
     let error = anyhow!("`{word}` is neither a run nor a step of the newest run");
     let error = hinted(
         error,
-        format!("`{}` shows the runs", clients.command("runs list")),
+        format!("list the runs with `{}`", clients.command("runs list")),
     );
     Err(match known {
         Some(steps) => hinted(
@@ -55,7 +55,7 @@ pub(super) async fn run_or_step(
     })
 }
 
-/// The names of all steps of a definition, those of branches too.
+/// Returns the names of all steps of a definition, including those in branches.
 fn declared(definition: &Definition) -> Vec<String> {
     let nodes = Graph::new(definition).map(|graph| graph.nodes);
     let nodes = nodes.unwrap_or_default().into_iter();

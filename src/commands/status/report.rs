@@ -15,7 +15,7 @@ use crate::output::Report;
 pub struct StatusReport {
     /// Its name.
     pub project: String,
-    /// The account that was asked.
+    /// The account.
     pub account: String,
     /// The region.
     pub region: String,
@@ -35,16 +35,16 @@ pub struct StatusReport {
     pub live: Option<Version>,
     /// The last monitoring result.
     pub monitor: Option<Monitoring>,
-    /// The command to go on with.
+    /// The next command to run.
     pub next: String,
 }
 
 /// A stack of the architecture.
 #[derive(Debug, Serialize)]
 pub struct Stack {
-    /// Which one.
+    /// The part of the architecture.
     pub part: &'static str,
-    /// CloudFormation's status; null when there is none.
+    /// CloudFormation's status; null if the stack does not exist.
     pub status: Option<String>,
 }
 
@@ -62,7 +62,7 @@ pub struct NewestImage {
 pub struct Data {
     /// The data set.
     pub dataset: String,
-    /// The version id of its manifest; null when nothing was pushed.
+    /// The version id of its manifest; null if nothing was pushed.
     pub version: Option<String>,
 }
 
@@ -71,25 +71,25 @@ pub struct Data {
 pub struct Run {
     /// The last part of its ARN.
     pub id: String,
-    /// Its status, `Refused` where a gate refused the model.
+    /// Its status; `Refused` if a gate refused the model.
     pub status: RunState,
-    /// Why.
+    /// The reason of a failure or refusal.
     pub gate: Option<Gate>,
 }
 
 /// A monitoring result.
 #[derive(Debug, Serialize)]
 pub struct Monitoring {
-    /// When it was made, as its directory is named.
+    /// When the result was created, as its directory is named.
     pub time: String,
-    /// How many violations it found.
+    /// The number of violations.
     pub violations: usize,
-    /// Where it lies.
+    /// Its location in S3.
     pub report: String,
 }
 
 impl StatusReport {
-    /// A project of which only the stacks are known.
+    /// Returns a project of which only the stacks are known.
     pub(super) fn new(project: &str, account: &str, region: &str, stacks: Vec<Stack>) -> Self {
         Self {
             project: project.to_owned(),
@@ -118,7 +118,7 @@ impl StatusReport {
             .map(|model| model.version)
     }
 
-    /// What to do about the first thing of the story that is missing, as `mlops` is told it.
+    /// Returns the command that creates the first missing part, without `mlops`.
     pub(super) fn next_step(&self) -> String {
         let there = |part: &str| {
             let stack = self.stacks.iter().find(|stack| stack.part == part);

@@ -1,4 +1,4 @@
-//! The project on one screen: at most 24 lines of 80 columns.
+//! Renders the project on one screen: at most 24 lines of 80 columns.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use super::report::{NewestImage, StatusReport};
 use crate::aws::state::ModelApproval;
 
 impl NewestImage {
-    /// `sha256:1f2e3d4c5b6a, develop, commit 1234567890`: a tag of 40 hexadecimal digits is the
-    /// commit, any other the branch.
+    /// Formats an image: `sha256:1f2e3d4c5b6a, develop, commit 1234567890`. A tag of 40 hexadecimal
+    /// digits is the commit; any other tag is the branch.
     fn short(&self) -> String {
         let (commits, mut branches): (Vec<&String>, Vec<&String>) = self
             .tags
@@ -28,7 +28,7 @@ impl NewestImage {
     }
 }
 
-/// A run's directory (`2026-01-02T03-04-05Z`) as a time for people.
+/// Formats the name of a run's directory (`2026-01-02T03-04-05Z`) as a time.
 fn shown_time(directory: &str) -> String {
     match jiff::fmt::strtime::parse("%Y-%m-%dT%H-%M-%SZ", directory)
         .and_then(|parsed| parsed.to_datetime())
@@ -39,7 +39,7 @@ fn shown_time(directory: &str) -> String {
     }
 }
 
-/// A line of the screen: at most 80 columns.
+/// Limits a line of the screen to 80 columns.
 fn line(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
     let text = clean(text);
     let text = if text.chars().count() > 68 {

@@ -1,4 +1,4 @@
-//! What goes into a run: the program of the working tree, a version of the data.
+//! Inputs of a run: the program of the working tree, and a version of the data.
 
 use anyhow::{Result, anyhow};
 use mlops_core::error::Hint;
@@ -9,14 +9,14 @@ use crate::config::Project;
 use crate::context::Context;
 use crate::pin::Rule;
 
-/// Whether the working tree has its own program: a pin deliberately names another image, and images
-/// can be built elsewhere.
+/// Returns whether to package the working tree's program: a pin deliberately selects another image,
+/// and images can be built elsewhere.
 pub(super) fn has_program(project: &Project, rule: &Rule) -> bool {
     let directory = project.path(&project.file.image.directory);
     !matches!(rule, Rule::Pinned(_)) && directory.is_dir()
 }
 
-/// A version of the project's data set and where its snapshot lies.
+/// A version of the project's data set and the location of its snapshot.
 pub(super) async fn data(
     ctx: &Context,
     clients: &Clients,
@@ -31,7 +31,7 @@ pub(super) async fn data(
             .await?
             .ok_or_else(|| anyhow!("the data set `{dataset}` has no version yet"))
             .hint(format!(
-                "push one with `{}`",
+                "push a first version with `{}`",
                 ctx.command(&format!("data push DIRECTORY {dataset}"))
             ))?,
     };

@@ -1,4 +1,5 @@
-//! What a run is made of: the definition of a commit, an image by digest, a version of the data.
+//! Resolves the inputs of a run: the definition of a commit, an image by digest, a version of the
+//! data.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,10 +21,10 @@ use crate::infra;
 use crate::pin::{Pin, Rule};
 use crate::project_image::{self, Revision};
 
-/// Maximum bytes of a definition that SageMaker accepts (`CreatePipeline`).
+/// Maximum size in bytes of a definition; SageMaker's limit (`CreatePipeline`).
 const LARGEST_DEFINITION: u64 = 1 << 20;
 
-/// The parameters that `mlops train` passes when a definition declares them.
+/// Parameters that `mlops train` sets if a definition declares them.
 const STANDARD: &[&str] = &[
     "ImageUri",
     "InputDataUri",
@@ -34,7 +35,7 @@ const STANDARD: &[&str] = &[
     "ArtifactBucket",
 ];
 
-/// The definition of a branch's head commit, or of the working tree.
+/// Returns the definition of a branch's head commit, or of the working tree.
 #[derive(Debug)]
 pub(super) struct PipelineSource {
     branch: BranchName,
@@ -46,11 +47,11 @@ pub(super) struct PipelineSource {
     definition: Definition,
 }
 
-/// What the definition and the command line ask for.
+/// What the definition and the command line require.
 #[derive(Debug)]
 pub(super) struct RequestedParameters {
     given: BTreeMap<String, String>,
-    /// The standard parameters that have to be found.
+    /// Standard parameters to resolve.
     missing: BTreeSet<&'static str>,
     data_version: Option<String>,
 }
@@ -64,7 +65,7 @@ pub(super) struct Start {
     pub(super) origin: Origin,
 }
 
-/// Reads and checks the definition; no remote call.
+/// Reads and checks the definition, without a remote call.
 pub(super) fn source(
     project: &Project,
     branch: Option<&BranchName>,
@@ -83,10 +84,10 @@ pub(super) fn source(
     let path = &project.file.pipeline.definition;
     if path.extension().is_some_and(|extension| extension == "py") {
         return Err(Failure::usage(format!(
-            "{} is a program: `mlops train` reads pipeline definitions in JSON only, so far",
+            "{} is a program: `mlops train` reads only pipeline definitions in JSON",
             path.display()
         )))
-        .hint("write the definition to a file (python pipeline.py > pipeline.json) and name it in mlops.toml, [pipeline] definition");
+        .hint("run `python pipeline.py > pipeline.json`, and set [pipeline] definition in mlops.toml to that file");
     }
     let (commit, bytes, pin) = if let Some(tree) = &tree {
         let bytes = project.read_file(path, LARGEST_DEFINITION)?;
@@ -104,7 +105,7 @@ pub(super) fn source(
     let text = String::from_utf8(bytes).with_context(|| format!("{place} is not UTF-8 text"))?;
     let definition = Definition::checked(&text).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|p| format!("\n  {p}")).collect();
-        Failure::usage(format!("{place} of `{branch}` is wrong:{}", lines.concat()))
+        Failure::usage(format!("{place} of `{branch}` is invalid:{}", lines.concat()))
     })?;
     Ok(PipelineSource {
         rule: Rule::of(&project.file.branches, &branch, pin.as_ref()),
@@ -116,7 +117,7 @@ pub(super) fn source(
     })
 }
 
-/// Checks the parameters against the definition, as far as that needs no remote call.
+/// Checks the parameters against the definition, as far as possible without a remote call.
 pub(super) fn check_parameters(
     source: &PipelineSource,
     parameters: &[(String, String)],
@@ -136,12 +137,12 @@ pub(super) fn check_parameters(
         .collect();
     if data_version.is_some() && !missing.contains("InputDataUri") {
         return Err(Failure::usage(
-            "--data-version is given, but the pipeline takes no InputDataUri from it",
+            "--data-version has no effect: the pipeline does not declare the parameter InputDataUri",
         ));
     }
     let mut all = given.clone();
     for name in &missing {
-        // Any text will do: only the others can be wrong here.
+        // A placeholder: only the other parameters can be invalid here.
         all.insert((*name).to_owned(), "-".to_owned());
     }
     bind(&source.definition, &all)
@@ -154,7 +155,7 @@ pub(super) fn check_parameters(
     })
 }
 
-/// Finds what the standard parameters stand for; nothing is started yet.
+/// Resolves the standard parameters; nothing is started yet.
 pub(super) async fn start(
     ctx: &Context,
     clients: &Clients,
@@ -204,7 +205,7 @@ pub(super) async fn start(
         };
         ctx.progress
             .say(format!("image {} ({})", image.digest, image.why));
-        // Not the stack's output: a local cloud may have another port than when it was made.
+        // Not the stack's output: a local cloud may have had a different port when it was created.
         let uri = ecr::repository_uri(clients, &platform.image_repository).await?;
         set("ImageUri", uri.at(image.digest).to_string());
         origin.image = Some(image.digest);

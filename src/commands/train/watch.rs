@@ -1,4 +1,4 @@
-//! Waiting for a run: each step's change as a line, and what to say when it fails.
+//! Waits for a run, prints each step's change as a line, and explains failures.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,11 +14,11 @@ use crate::aws::state::StepState;
 use crate::aws::{Clients, logs};
 use crate::context::Context;
 
-/// How many log lines of a failed job are shown.
+/// Number of log lines of a failed job to print.
 const TAIL: i32 = 15;
 
-/// Waits until the run has ended. A failed run is an error (exit 1); one that a gate refused is not
-/// one yet, because its report comes first.
+/// Waits until the run has ended. A failed run is an error (exit 1). A run that a gate refused is
+/// not an error yet, because its report comes first.
 pub(super) async fn until_over(ctx: &Context, clients: &Clients, arn: &str) -> Result<Run> {
     let id = runs::id(arn);
     let seen: RefCell<BTreeMap<String, StepState>> = RefCell::default();
@@ -40,7 +40,7 @@ pub(super) async fn until_over(ctx: &Context, clients: &Clients, arn: &str) -> R
             .await
     };
     let run = waited.hint(format!(
-        "look at it with `{}`",
+        "inspect it with `{}`",
         ctx.command(&format!("runs show {id}"))
     ))?;
     if run.status.has_succeeded() || run.gate.is_some() {
@@ -61,7 +61,7 @@ fn say_changes(ctx: &Context, run: &Run, seen: &mut BTreeMap<String, StepState>)
     }
 }
 
-/// `  Train  Succeeded  12 s`
+/// Formats `  Train  Succeeded  12 s`.
 fn line(step: &RunStep) -> String {
     let mut line = format!("  {:<20} {}", step.name, step.shown_status());
     if let Some(seconds) = step.ended.and_then(|end| step.seconds(end)) {
@@ -76,7 +76,7 @@ fn line(step: &RunStep) -> String {
     line
 }
 
-/// The error of a run that a gate refused (exit 3).
+/// Returns the error of a run that a gate refused (exit 3).
 pub(super) fn refusal(ctx: &Context, id: &str, gate: &Gate) -> anyhow::Error {
     let mut reason = gate.message.clone();
     if !gate.checks.is_empty() {
@@ -88,17 +88,17 @@ pub(super) fn refusal(ctx: &Context, id: &str, gate: &Gate) -> anyhow::Error {
             format!("the run {id} was refused at `{}`: {reason}", gate.step),
         ),
         format!(
-            "`{}` shows the run",
+            "show the run with `{}`",
             ctx.command(&format!("runs show {id}"))
         ),
     )
 }
 
-/// Says which step failed and why, after the last lines of its log.
+/// Reports which step failed and why, after the last lines of its log.
 async fn failure(ctx: &Context, clients: &Clients, run: &Run) -> anyhow::Error {
     let id = &run.run;
     let show = format!(
-        "`{}` shows the run",
+        "show the run with `{}`",
         ctx.command(&format!("runs show {id}"))
     );
     let Some(step) = run.failed_step() else {
@@ -122,7 +122,7 @@ async fn failure(ctx: &Context, clients: &Clients, run: &Run) -> anyhow::Error {
     hinted(
         anyhow!("the run {id} failed at step `{}`: {reason}", step.name),
         format!(
-            "`{}` prints the whole log",
+            "print the whole log with `{}`",
             ctx.command(&format!("runs logs {id} {}", step.name))
         ),
     )

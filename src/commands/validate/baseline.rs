@@ -1,4 +1,4 @@
-//! The baseline of a validation: which files, and by which rules.
+//! The baseline of a validation: its files and its rules.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,13 @@ use mlops_validation::{self as validation, Baseline, Constraints, RuleSet, Stati
 use super::{ValidateArgs, Validation};
 use crate::context::Context;
 
-/// Which rules decide where AWS's analyzer is known to do something else than what we think better.
+/// Rules for the cases in which AWS's analyzer is known to differ from what we recommend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Rules {
-    /// What AWS's analyzer does
+    /// The behavior of AWS's analyzer
     Aws,
-    /// Drift of columns of few values and of another type too; whole numbers are Fractional
+    /// Also detects drift of columns with few values and of changed types; integers count as
+    /// Fractional
     Mlops,
 }
 
@@ -27,7 +28,7 @@ impl From<Rules> for RuleSet {
     }
 }
 
-/// Reads a baseline's files; the rules are those of the command line, of the file, or of mlops.toml.
+/// Reads a baseline's files; the rules are those of the command line, the file, or mlops.toml.
 pub(super) fn read(
     ctx: &Context,
     args: &ValidateArgs,
@@ -35,7 +36,7 @@ pub(super) fn read(
     statistics: Option<&Path>,
 ) -> Result<Baseline> {
     let mut baseline = Baseline::read(constraints, statistics)
-        .hint("make a baseline with `mlops validate --suggest DATA`")?;
+        .hint("create a baseline with `mlops validate --suggest DATA`")?;
     let own = baseline.constraints.rule_set();
     if (args.rules.is_some() || own.is_none())
         && let Some(rules) = rules(ctx, args)?
@@ -45,7 +46,7 @@ pub(super) fn read(
     Ok(baseline)
 }
 
-/// The rules of the command line or of mlops.toml.
+/// Returns the rules of the command line or of mlops.toml.
 pub(super) fn rules(ctx: &Context, args: &ValidateArgs) -> Result<Option<RuleSet>> {
     if let Some(rules) = args.rules {
         return Ok(Some(rules.into()));
@@ -54,7 +55,7 @@ pub(super) fn rules(ctx: &Context, args: &ValidateArgs) -> Result<Option<RuleSet
     Ok(project.and_then(|project| project.file.validate.rules))
 }
 
-/// The constraints that data of these statistics keeps. They name the rules that were requested.
+/// Derives constraints that the data satisfies. They record the requested rules.
 pub(super) fn suggestion(statistics: &Statistics, rules: Option<RuleSet>) -> Constraints {
     let mut constraints = Constraints::suggest_by(statistics, rules.unwrap_or_default());
     if let Some(rules) = rules {
@@ -63,7 +64,7 @@ pub(super) fn suggestion(statistics: &Statistics, rules: Option<RuleSet>) -> Con
     constraints
 }
 
-/// Writes the baseline that the data suggests.
+/// Writes the baseline derived from the data.
 pub(super) fn suggest(
     profile: &validation::Profile,
     directory: &Path,
@@ -85,25 +86,25 @@ pub(super) fn suggest(
     })
 }
 
-/// The directory that a suggested baseline goes to.
+/// Returns the directory for a suggested baseline.
 pub(super) fn suggested(ctx: &Context, args: &ValidateArgs) -> Result<PathBuf> {
     match &args.output_dir {
         Some(directory) => Ok(directory.clone()),
         None => directory(ctx)?
-            .ok_or_else(|| Failure::usage("there is no project to put the baseline into"))
+            .ok_or_else(|| Failure::usage("no mlops.toml found: the baseline has nowhere to go"))
             .hint("pass --output-dir DIR"),
     }
 }
 
-/// The constraints to check and the statistics that drift is measured from: those that were named,
-/// or the project's.
+/// Returns the constraints to check and the statistics to measure drift from: those given on the
+/// command line, or the project's.
 pub(super) fn named(ctx: &Context, args: &ValidateArgs) -> Result<(PathBuf, Option<PathBuf>)> {
     if let Some(constraints) = &args.constraints {
         return Ok((constraints.clone(), args.statistics.clone()));
     }
     let directory = directory(ctx)?
-        .ok_or_else(|| Failure::usage("there is no baseline to check against"))
-        .hint("pass --constraints FILE, or make a baseline with --suggest --output-dir DIR")?;
+        .ok_or_else(|| Failure::usage("no baseline to check against"))
+        .hint("pass --constraints FILE, or create a baseline with --suggest --output-dir DIR")?;
     let statistics = directory.join(files::STATISTICS);
     Ok((directory.join(files::CONSTRAINTS), Some(statistics)))
 }

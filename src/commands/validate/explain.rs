@@ -1,4 +1,4 @@
-//! `mlops validate --explain FEATURE`: one column, in the baseline and now.
+//! `mlops validate --explain FEATURE`: compares one column with its baseline.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use crate::monitoring::{self, Bin};
 
-/// Characters of a sparkline.
+/// Width of a sparkline in characters.
 const WIDTH: usize = 24;
 
-/// One column, in the baseline and now, with its distributions over common ranges or categories.
+/// One column in the baseline and in the data, with distributions over common ranges or categories.
 #[derive(Debug, Serialize)]
 pub(super) struct Explained {
     #[serde(flatten)]
@@ -24,12 +24,12 @@ pub(super) struct Explained {
     distribution: Vec<Bin>,
 }
 
-/// Refuses a column that the baseline does not have, before any data is read.
+/// Rejects a column that the baseline does not have, before reading any data.
 pub(super) fn find<'a>(baseline: &'a Baseline, name: &str) -> Result<&'a FeatureConstraints> {
     explain::find(baseline, name).map_err(|nearest| {
         hinted(
             Failure::usage(format!("the baseline has no column `{name}`")),
-            format!("the nearest names are {}", nearest.join(", ")),
+            format!("similar names: {}", nearest.join(", ")),
         )
     })
 }
@@ -147,7 +147,7 @@ fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), |share| format!("{:.2} %", share * 100.0))
 }
 
-/// At most 24 characters, for the first column of a table of 80.
+/// Shortens a name to 24 characters, for the first column of an 80-column table.
 fn shorten(text: &str) -> String {
     if text.chars().count() > 24 {
         text.chars().take(23).chain(['…']).collect()

@@ -1,4 +1,4 @@
-//! What a validation reports.
+//! The report of a validation.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::explain::Explained;
 use crate::monitoring;
 use crate::output::Report;
 
-/// What the data is like.
+/// Summary of the data.
 #[derive(Debug, Serialize)]
 pub struct Validation {
     pub(super) rows: u64,
@@ -60,7 +60,7 @@ impl fmt::Display for Validation {
         if self.profile_only {
             writeln!(f, "{size}: profiled")?;
         } else if self.baseline.is_none() {
-            writeln!(f, "{size}: baseline made")?;
+            writeln!(f, "{size}: baseline created")?;
         } else if self.violations.is_empty() {
             writeln!(f, "{size}: no violations")?;
         } else {

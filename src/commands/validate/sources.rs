@@ -1,4 +1,4 @@
-//! Where data is read from: files, directories, patterns, stdin, S3.
+//! Resolves data arguments: files, directories, patterns, stdin, S3.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ enum ResolvedSource {
     Object {
         address: S3Uri,
         version_id: Option<String>,
-        /// In bytes; 0 of a version that was named.
+        /// Size in bytes; 0 for an explicit version.
         size: u64,
     },
 }
@@ -68,7 +68,7 @@ impl ResolvedSource {
     }
 }
 
-/// The sources that the arguments name, in their order, and the format that they all have.
+/// Resolves the arguments to sources, in order, and their common format.
 pub(super) async fn open(
     ctx: &Context,
     data: &[DataLocation],
@@ -87,7 +87,7 @@ pub(super) async fn open(
     Ok((sources, format))
 }
 
-/// The objects that `s3://` addresses name, with their sizes in bytes, and their format.
+/// Resolves `s3://` addresses to objects, their sizes in bytes, and their format.
 pub(super) async fn objects(
     ctx: &Context,
     data: &[DataLocation],
@@ -104,7 +104,7 @@ pub(super) async fn objects(
     Ok((objects.collect(), format))
 }
 
-/// The locations of the data that the arguments name, in their order, and its common format.
+/// Resolves the arguments to locations, in order, and their common format.
 async fn resolve(
     ctx: &Context,
     data: &[DataLocation],
@@ -124,7 +124,7 @@ async fn resolve(
                 }
                 if std::io::stdin().is_terminal() {
                     return Err(Failure::usage(
-                        "stdin is a terminal: there is no data to read",
+                        "stdin is a terminal: no data to read",
                     ))
                     .hint("pipe the data: `zcat data.csv.gz | mlops validate -`");
                 }
@@ -141,7 +141,7 @@ async fn resolve(
     let kind = match wanted {
         Some(kind) => kind,
         None => dataset::kind(names.iter().map(String::as_str))
-            .hint("name the files of one format, or say with --format which ones to read")?,
+            .hint("pass files of one format, or select a format with --format")?,
     };
     let captured = match format {
         Some(format) => format == DataFormat::Capture,
@@ -156,14 +156,14 @@ async fn resolve(
     Ok((places, format))
 }
 
-/// The columns that directories say, for each place.
+/// Returns the columns that the directory names define, for each location.
 fn partitions(places: &[ResolvedSource]) -> Result<Vec<Partition>> {
     let names: Vec<String> = places.iter().map(ResolvedSource::name).collect();
     dataset::partitions(&names)
-        .hint("name the directories of one layout; directories such as year=2026 are columns")
+        .hint("pass directories of one layout; directories such as year=2026 are columns")
 }
 
-/// Whether the first line of JSON Lines is what an endpoint captured.
+/// Returns whether the first line of JSON Lines was captured by an endpoint.
 async fn first_is_captured(ctx: &Context, places: &[ResolvedSource]) -> Result<bool> {
     let Some(place) = places.first().filter(|place| place.can_be_reopened()) else {
         return Ok(false);
@@ -172,7 +172,7 @@ async fn first_is_captured(ctx: &Context, places: &[ResolvedSource]) -> Result<b
     Ok(tokio::task::spawn_blocking(move || is_captured(source)).await??)
 }
 
-/// An error about local files with what to try.
+/// Adds a hint to an error about local files.
 fn described(
     files: Result<Vec<PathBuf>, mlops_validation::DataError>,
     data: &str,
@@ -181,15 +181,15 @@ fn described(
         let hint = if data.contains(['*', '?', '[']) {
             "a pattern matches files and directories; `**` matches any depth"
         } else if std::path::Path::new(data).is_dir() {
-            "name the files, or their format with --format"
+            "pass the files, or their format with --format"
         } else {
-            "data is files, directories, patterns, s3://BUCKET/KEY, or `-` for stdin"
+            "pass files, directories, patterns, s3://BUCKET/KEY, or `-` for stdin"
         };
         hinted(error.into(), hint)
     })
 }
 
-/// The object, the version of it, or the data files below the prefix.
+/// Resolves an address to the object, its version, or the data files below the prefix.
 async fn remote(
     ctx: &Context,
     object: &S3Object,
@@ -216,11 +216,11 @@ async fn remote(
     if objects.is_empty() {
         let error = Failure::new(
             Exit::Failed,
-            format!("{address}: there is no such object, and nothing below that prefix"),
+            format!("{address}: no such object, and no objects below this prefix"),
         );
         return Err(hinted(
             error,
-            "patterns are for local files; `aws s3 ls` shows what is there",
+            "patterns work for local files only; list the objects with `aws s3 ls`",
         ));
     }
     objects.retain(|(object, _)| {
@@ -235,6 +235,6 @@ async fn remote(
         |(object, _)| object.to_string(),
         wanted,
     )
-    .hint("name the objects, or their format with --format")?;
+    .hint("pass the objects, or their format with --format")?;
     Ok(chosen.into_iter().map(place).collect())
 }

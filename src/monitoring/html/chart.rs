@@ -1,4 +1,4 @@
-//! Inline SVG: both distributions of a feature, one over the other.
+//! Inline SVG charts of a feature's two distributions, overlaid.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ const LEFT: f64 = 44.0;
 const HEIGHT: f64 = 200.0;
 const TOP: f64 = 8.0;
 
-/// A histogram for numbers, bars for categories; nothing without a distribution.
+/// Renders a histogram for numbers, bars for categories, and nothing without a distribution.
 pub(super) fn svg(feature: &FeatureReport) -> String {
     match feature.distribution.first() {
         None => String::new(),

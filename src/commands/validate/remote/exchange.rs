@@ -1,5 +1,5 @@
-//! Inputs and results of a remote validation in S3: `validations/<id>/` of the artifact bucket, with
-//! the baseline next to the results.
+//! Inputs and results of a remote validation in S3: `validations/<id>/` of the artifact bucket,
+//! with the baseline next to the results.
 
 use std::path::{Path, PathBuf};
 
@@ -13,18 +13,18 @@ use crate::aws::s3::{self, S3Uri};
 use crate::commands::validate::{ValidateArgs, Validation, baseline};
 use crate::context::Context;
 
-/// The files of a baseline on this machine, and the directory that a suggested one goes to.
+/// A baseline's files on this machine, and the directory for a suggested one.
 #[derive(Debug)]
 pub(super) struct Local {
-    /// Constraints, and statistics when there are any; `None` to suggest a baseline.
+    /// Constraints and optional statistics; `None` to suggest a baseline.
     pub(super) baseline: Option<(PathBuf, Option<PathBuf>)>,
-    /// The rules, where they are not those of the constraints' file already.
+    /// The rules, if they differ from those of the constraints' file.
     rules: Option<RuleSet>,
-    /// Where the results are written.
+    /// The directory for the results.
     pub(super) output: Option<PathBuf>,
 }
 
-/// One validation's place in S3.
+/// The location of one validation in S3.
 #[derive(Debug, Clone)]
 pub(super) struct Exchange {
     bucket: String,
@@ -32,14 +32,14 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// An unused location.
+    /// Returns an unused location.
     pub(super) fn new(ctx: &Context, bucket: &str) -> Self {
         let time = ctx.now().strftime("%Y%m%d-%H%M%S").to_string();
         let random = uuid::Uuid::new_v4().simple().to_string();
         Self::of(bucket, &format!("{time}-{}", &random[..4]))
     }
 
-    /// The place of an earlier validation.
+    /// Returns the location of an earlier validation.
     pub(super) fn of(bucket: &str, id: &str) -> Self {
         Self {
             bucket: bucket.to_owned(),
@@ -47,12 +47,12 @@ impl Exchange {
         }
     }
 
-    /// The name of the place.
+    /// The name of the location.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 
-    /// An address below the place.
+    /// Returns an address below the location.
     pub(super) fn at(&self, name: &str) -> S3Uri {
         S3Uri::new(&self.bucket, format!("validations/{}/{name}", self.id))
     }
@@ -64,7 +64,7 @@ impl Exchange {
         Ok(address)
     }
 
-    /// Writes the baseline's files. A remote validation takes its rules from the constraints.
+    /// Writes the baseline's files. A remote validation reads its rules from the constraints.
     pub(super) async fn put_baseline(&self, clients: &Clients, local: &Local) -> Result<()> {
         let Some((constraints, statistics)) = &local.baseline else {
             return Ok(());
@@ -88,7 +88,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Reads the results back, and writes them where they are wanted.
+    /// Reads the results, and writes them to the output directory.
     pub(super) async fn finish(&self, clients: &Clients, local: &Local) -> Result<Validation> {
         let statistics: Statistics = self.result(clients, files::STATISTICS).await?;
         let mut suggested: Constraints = self.result(clients, files::CONSTRAINTS).await?;
@@ -123,7 +123,7 @@ impl Exchange {
         let found = s3::get(&clients.s3, &address, None).await?.ok_or_else(|| {
             Failure::new(
                 Exit::Failed,
-                format!("the validation left no result: {address} is missing"),
+                format!("the validation wrote no result: {address} is missing"),
             )
         })?;
         Ok(files::parse(&address.to_string(), &found.bytes)?)
@@ -131,7 +131,7 @@ impl Exchange {
 }
 
 impl Local {
-    /// What the arguments name; the baseline is understood before anything is sent.
+    /// Reads the files that the arguments name; the baseline is parsed before anything is uploaded.
     pub(super) fn of(ctx: &Context, args: &ValidateArgs) -> Result<Self> {
         if args.suggest {
             return Ok(Self {

@@ -1,5 +1,5 @@
-//! `mlops validate --on lambda`: a Lambda function made of this binary. It is deployed when its
-//! code or its template changed, reads S3 and leaves the three files there.
+//! `mlops validate --on lambda`: a Lambda function built from this binary. It is deployed if its
+//! code or template changed, reads the data from S3, and writes the three result files there.
 
 use anyhow::{Result, anyhow};
 use mlops_core::error::{Exit, Failure, Hint, hinted};
@@ -19,16 +19,16 @@ mod code;
 
 use code::Code;
 
-/// What the function's role may read of the artifact bucket (templates/validation.yaml).
+/// The parts of the artifact bucket that the function's role may read (templates/validation.yaml).
 const READABLE: [&str; 2] = ["capture/", "validations/"];
 
-/// Validates in the function, which is made first where it is not as it should be.
+/// Validates in the function, which is deployed first if it is out of date.
 pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     if args.merge || args.profile_out.is_some() {
         return Err(Failure::usage(
-            "--merge and --profile-out work with files of this machine",
+            "--merge and --profile-out work only with files on this machine",
         ))
-        .hint("leave --on out");
+        .hint("omit --on");
     }
     let data = addresses(&args.data)?;
     let local = Local::of(ctx, args)?;
@@ -56,7 +56,7 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
         }
     }
     let invoked = {
-        let _task = ctx.progress.task(format!("{function} validates"));
+        let _task = ctx.progress.task(format!("{function} is validating"));
         invoke(clients, &function, event.to_string().into_bytes()).await?
     };
     match invoked {
@@ -78,7 +78,7 @@ fn name_of(value: &impl clap::ValueEnum) -> String {
         .unwrap_or_default()
 }
 
-/// The data's addresses; a path of this machine is refused.
+/// Returns the data's addresses; rejects paths on this machine.
 fn addresses(data: &[DataLocation]) -> Result<Vec<&S3Object>> {
     data.iter()
         .map(|location| match location {
@@ -86,12 +86,12 @@ fn addresses(data: &[DataLocation]) -> Result<Vec<&S3Object>> {
             other => Err(Failure::usage(format!(
                 "--on lambda reads data in S3, and `{other}` is not there"
             )))
-            .hint("put it there with `mlops data push`, and name its s3:// address"),
+            .hint("upload it with `mlops data push`, and pass its s3:// address"),
         })
         .collect()
 }
 
-/// Refuses data that the function's role cannot read.
+/// Rejects data that the function's role cannot read.
 fn reachable(data: &[&S3Object], platform: &Platform) -> Result<()> {
     for object in data {
         let address = &object.uri;
@@ -99,19 +99,19 @@ fn reachable(data: &[&S3Object], platform: &Platform) -> Result<()> {
             && READABLE.iter().any(|part| address.key.starts_with(part));
         if address.bucket != platform.data_bucket && !artifact {
             return Err(Failure::usage(format!(
-                "the function may not read {address}: its role reaches s3://{}/ and {} of s3://{}/",
+                "the function may not read {address}: its role allows s3://{}/ and {} of s3://{}/",
                 platform.data_bucket,
                 READABLE.join(" and "),
                 platform.artifact_bucket
             )))
-            .hint("copy the data there, or leave --on out to read it with your own permissions");
+            .hint("copy the data there, or omit --on to read it with your own permissions");
         }
     }
     Ok(())
 }
 
-/// The function's name, once it matches this binary and this template. If it already does, this costs
-/// one describe call.
+/// Returns the function's name, once it matches this binary and this template. If it already does,
+/// this costs a single describe call.
 async fn deployed(
     ctx: &Context,
     project: &Project,
@@ -139,8 +139,8 @@ async fn deployed(
         .ok_or_else(|| anyhow!("the stack {} has no output FunctionName", spec.name))
 }
 
-/// The error of a function that failed: its message, its last lines if the message is short, and a
-/// hint.
+/// Builds the error of a failed function: its message, its last log lines if the message is short,
+/// and a hint.
 fn failed(ctx: &Context, function: &str, kind: &str, message: &str, log: &str) -> anyhow::Error {
     let own = kind.starts_with("Validation.");
     if !own {
@@ -151,12 +151,12 @@ fn failed(ctx: &Context, function: &str, kind: &str, message: &str, log: &str) -
     }
     let hint = match kind {
         "Sandbox.Timedout" => {
-            "a function has 15 minutes: take --on processing for data of this size".to_owned()
+            "a function can run for 15 minutes: use --on processing for data of this size".to_owned()
         }
         "Runtime.ExitError" if message.contains("signal: killed") => {
-            "the function ran out of memory: take --on processing".to_owned()
+            "the function ran out of memory: use --on processing".to_owned()
         }
-        _ => format!("its whole log is in the log group /aws/lambda/{function}"),
+        _ => format!("its complete log is in the log group /aws/lambda/{function}"),
     };
     let exit = match kind {
         "Validation.AccessDenied" => Exit::Credentials,

@@ -19,25 +19,25 @@ use crate::infra;
 
 mod image;
 
-/// Where the job finds its files and leaves its own.
+/// Input and output paths of the job.
 const DATA: &str = "/opt/ml/processing/input/data";
 const BASELINE: &str = "/opt/ml/processing/input/baseline";
 const OUTPUT: &str = "/opt/ml/processing/output";
 
-/// A job accepts ten inputs; one is the baseline.
+/// Maximum number of buckets: a job accepts ten inputs, and one is the baseline.
 const MOST_BUCKETS: usize = 9;
 
 /// Time limit of a job in seconds.
 const MAX_RUNTIME: i32 = 6 * 3600;
 
-/// How many log lines of a failed job are shown.
+/// Number of log lines of a failed job to print.
 const TAIL: i32 = 15;
 
-/// Validates in a Processing job, or waits for one that was started before.
+/// Validates in a Processing job, or waits for one that was started earlier.
 pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     if args.merge || args.profile_out.is_some() {
         return Err(Failure::usage(
-            "--on processing gives a verdict: --merge and --profile-out are for validating here",
+            "--merge and --profile-out cannot be combined with --on processing",
         ));
     }
     refuse_elsewhere(&args.data)?;
@@ -75,7 +75,7 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
         if own.iter().all(|own| own != bucket) {
             let role = &platform.execution_role;
             ctx.progress.say(format!(
-                "{bucket} is not the project's: {role} must be allowed to read it"
+                "{bucket} does not belong to the project: {role} needs permission to read it"
             ));
         }
         let file = format!("data-{number}.manifest");
@@ -107,21 +107,21 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
     finish(ctx, clients, &name, &exchange, &local).await
 }
 
-/// Refuses what is no current object in S3.
+/// Rejects addresses that are not current objects in S3.
 fn refuse_elsewhere(data: &[DataLocation]) -> Result<()> {
     for address in data {
         let DataLocation::S3(object) = address else {
             return Err(Failure::usage(format!(
-                "--on processing reads data in S3, and `{address}` is not there"
+                "--on processing reads data from S3, and `{address}` is not an S3 address"
             )))
-            .hint("put it there with `mlops data push`, and name its s3:// address");
+            .hint("upload it with `mlops data push`, and pass its s3:// address");
         };
         if object.version_id.is_some() {
             return Err(Failure::usage(format!(
-                "`{address}` names a version, and an input of a SageMaker job has none: it would \
+                "`{address}` has a version id, but inputs of SageMaker jobs do not: the job would \
                  read the newest"
             )))
-            .hint("copy the version to a key of its own, or leave --on out to read it here");
+            .hint("copy the version to a separate key, or omit --on to read it here");
         }
     }
     Ok(())
@@ -147,13 +147,13 @@ fn environment(format: &Format) -> HashMap<String, String> {
     .into()
 }
 
-/// The keys in each bucket, each once: a job's files are one per key.
+/// Returns the distinct keys per bucket: a job's files have one path per key.
 fn buckets(objects: &[(S3Uri, u64)]) -> Result<BTreeMap<&str, BTreeSet<&str>>> {
     let mut buckets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (object, _) in objects {
         let keys = buckets.entry(&object.bucket).or_default();
         if !keys.insert(&object.key) {
-            return Err(Failure::usage(format!("{object} is named twice")));
+            return Err(Failure::usage(format!("{object} is given twice")));
         }
     }
     if buckets.len() > MOST_BUCKETS {
@@ -165,8 +165,8 @@ fn buckets(objects: &[(S3Uri, u64)]) -> Result<BTreeMap<&str, BTreeSet<&str>>> {
     Ok(buckets)
 }
 
-/// A manifest of exactly these objects: a prefix alone would include every key that starts with it.
-/// Complete keys below the prefix preserve the directories (partitions, hours).
+/// Returns a manifest of exactly these objects: a prefix alone would include every key that starts
+/// with it. Complete keys below the prefix preserve the directories (partitions, hours).
 fn manifest(bucket: &str, keys: &BTreeSet<&str>) -> Result<Vec<u8>> {
     let head = serde_json::json!({"prefix": S3Uri::new(bucket, "")});
     let keys = keys.iter().map(|key| (*key).into());
@@ -174,12 +174,12 @@ fn manifest(bucket: &str, keys: &BTreeSet<&str>) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&list)?)
 }
 
-/// Room for the data and as much again, in GiB; what a job starts with is small change.
+/// Volume size in GiB: twice the data; what the job itself needs is negligible.
 fn volume_size(bytes: u64) -> i32 {
     i32::try_from(10 + bytes.div_ceil(1 << 30) * 2).unwrap_or(i32::MAX)
 }
 
-/// Waits for the job and reads what it left.
+/// Waits for the job and reads its results.
 async fn finish(
     ctx: &Context,
     clients: &Clients,
@@ -188,12 +188,12 @@ async fn finish(
     local: &Local,
 ) -> Result<Validation> {
     let resume = format!(
-        "the job goes on; wait for it with the same command and --resume {}",
+        "the job continues; wait for it with the same command and --resume {}",
         exchange.id()
     );
     let job = {
         let _note = ctx.on_interrupt(&resume);
-        let _task = ctx.progress.task(format!("job {name} validates"));
+        let _task = ctx.progress.task(format!("job {name} is validating"));
         let what = format!("the job {name}");
         let poll = || async {
             let job = processing::describe(clients, name).await?;
@@ -230,6 +230,6 @@ async fn finish(
     };
     Err(hinted(
         anyhow!("the job {name} is {}: {why}", job.state),
-        format!("its whole log is in the log group {group}, streams {name}/"),
+        format!("its complete log is in the log group {group}, streams {name}/"),
     ))
 }

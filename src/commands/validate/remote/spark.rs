@@ -1,8 +1,8 @@
-//! `mlops validate --on spark`: the profile is made by Apache Spark.
+//! `mlops validate --on spark`: builds the profile with Apache Spark.
 //!
-//! Spark runs `validate.py`, which pipes the partitions of the data through this binary. The verdict
-//! is made here, of the profile that it leaves. docs/spark.md has the ways to run the program on
-//! clusters without this command.
+//! Spark runs `validate.py`, which pipes the partitions of the data through this binary. This
+//! process derives the verdict from the resulting profile. docs/spark.md explains how to run the
+//! program on clusters without this command.
 
 use std::path::{Path, PathBuf};
 
@@ -17,11 +17,11 @@ use crate::context::Context;
 mod log;
 mod submit;
 
-/// What Spark runs; it also runs without this command.
+/// The program that Spark runs; it also works without this command.
 const PROGRAM: &str = include_str!("validate.py");
 
-/// The profile of the data, made by Spark. `baseline` are the files that say which categories are
-/// always counted.
+/// Profiles the data with Spark. The `baseline` files determine which categories are always
+/// counted.
 pub(in super::super) async fn profile(
     ctx: &Context,
     args: &ValidateArgs,
@@ -30,13 +30,13 @@ pub(in super::super) async fn profile(
     let remote = &args.remote;
     let mut command = submit::command(ctx, remote.spark_submit.as_deref()).await?;
     let (data, format) = addresses(ctx, args).await?;
-    let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a temporary directory")?;
     let place = |name: &str| scratch.path().join(name);
     std::fs::write(place("validate.py"), PROGRAM).context("cannot write the program")?;
     let profile = place("profile");
 
     if submit::is_local(&remote.spark_conf) && !ctx.config.spark_local_ip {
-        // Else Spark looks up the machine's own name, which not every network knows.
+        // Otherwise Spark resolves the machine's own name, which fails on some networks.
         command.env("SPARK_LOCAL_IP", "127.0.0.1");
     }
     for setting in submit::settings(&remote.spark_conf) {
@@ -59,11 +59,11 @@ pub(in super::super) async fn profile(
         .args(["--", "--quiet", "--profile-out"])
         .arg(&profile);
     submit::run(ctx, command, remote.whole_files).await?;
-    let bytes = std::fs::read(&profile).context("Spark ended without a profile")?;
+    let bytes = std::fs::read(&profile).context("Spark did not write a profile")?;
     Ok(Profile::from_bytes("Spark's profile", &bytes)?)
 }
 
-/// This executable under the name that the program knows.
+/// Copies this executable under the name that the program expects.
 fn binary(scratch: &Path) -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find this program's file")?;
     if own.file_name().is_some_and(|name| name == "mlops") {
@@ -74,19 +74,20 @@ fn binary(scratch: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// What Spark reads: local files by their addresses, others as they were given; and the format.
+/// Returns Spark's inputs: `file:` addresses for local files, other addresses unchanged; and the
+/// format.
 async fn addresses(ctx: &Context, args: &ValidateArgs) -> Result<(Vec<String>, &'static str)> {
     let (mut remote, mut local) = (Vec::new(), Vec::new());
     for location in &args.data {
         match location {
             DataLocation::S3(_) => {
                 return Err(Failure::usage("Spark reads S3 as s3a://BUCKET/KEY")).hint(
-                    "docs/spark.md says what it needs for that, and how clusters read s3://",
+                    "docs/spark.md explains what it needs for that, and how clusters read s3://",
                 );
             }
             DataLocation::Stdin => {
                 return Err(Failure::usage(
-                    "Spark reads files; stdin (`-`) cannot be divided",
+                    "Spark reads files; stdin (`-`) cannot be partitioned",
                 ));
             }
             DataLocation::Other(address) => remote.push(address.clone()),
@@ -95,10 +96,10 @@ async fn addresses(ctx: &Context, args: &ValidateArgs) -> Result<(Vec<String>, &
     }
     if !remote.is_empty() {
         if !local.is_empty() {
-            return Err(Failure::usage("name local files or remote data, not both"));
+            return Err(Failure::usage("pass local files or remote data, not both"));
         }
         let format = args.format.or_else(|| by_suffix(&remote)).ok_or_else(|| {
-            Failure::usage("the format of remote data must be said with --format")
+            Failure::usage("remote data requires --format")
         })?;
         return Ok((remote, name_of(format)));
     }
@@ -119,13 +120,13 @@ async fn addresses(ctx: &Context, args: &ValidateArgs) -> Result<(Vec<String>, &
         return Err(Failure::usage(
             "on Spark, directories named KEY=VALUE become columns of Parquet only",
         ))
-        .hint("leave --on out to validate here, or write the data as Parquet");
+        .hint("omit --on to validate here, or write the data as Parquet");
     };
     let data = data.iter().map(|path| address(ctx, Path::new(path)));
     Ok((data.collect::<Result<_>>()?, name_of(format)))
 }
 
-/// The directory above the partitions: Spark makes columns of a whole tree only.
+/// Returns the directory above the partitions: Spark derives columns only from a complete tree.
 async fn partitioned(ctx: &Context, names: &[String], keys: usize) -> Result<String> {
     let above = |name: &String| {
         let root = Path::new(name).ancestors().nth(keys + 1)?;
@@ -140,7 +141,7 @@ async fn partitioned(ctx: &Context, names: &[String], keys: usize) -> Result<Str
     let (all, _) = sources::open(ctx, &[directory], Some(DataFormat::Parquet)).await?;
     if all.len() != names.len() {
         return Err(Failure::usage(format!(
-            "Spark makes columns of the partitions of a whole directory: name {root}"
+            "Spark derives columns from the partitions of a complete directory: pass {root}"
         )));
     }
     Ok(root)
@@ -152,9 +153,9 @@ fn address(ctx: &Context, path: &Path) -> Result<String> {
     let shown = path.display().to_string();
     if path.to_str().is_none() || shown.contains(['*', '?', '[', ']', '{', '}', '\\', ',']) {
         return Err(Failure::usage(format!(
-            "{shown}: Spark cannot read a file of this name"
+            "{shown}: Spark cannot read a file with this name"
         )))
-        .hint("Spark takes , * ? [ ] { } and \\ for patterns: rename the file");
+        .hint("rename the file: Spark treats , * ? [ ] { } and \\ as patterns");
     }
     Ok(format!("file://{shown}"))
 }

@@ -1,19 +1,19 @@
-"""Validates data on Apache Spark: partitions run through the mlops binary, their profiles are merged.
+"""Validates data on Apache Spark: the mlops binary profiles the partitions, and the profiles are merged.
 
 usage: spark-submit validate.py [--mlops FILE] [--format csv|jsonl|capture|parquet] [--whole-files]
            [--constraints FILE] [--statistics FILE] [--output-dir DIR] DATA… [-- ARGUMENTS]
-ARGUMENTS are for the last step, `mlops validate --merge`, as --suggest; its exit code is ours: docs/spark.md"""
+ARGUMENTS are for the last step, `mlops validate --merge`, such as --suggest; its exit code is returned: docs/spark.md"""
 import argparse, contextlib, itertools, pathlib, re, subprocess, sys, tempfile
 from pyspark import SparkFiles, sql
 
 def profile(files, arguments, lines=(), place=""):
-    """The profile that `mlops validate ARGUMENTS` makes of `lines`; `files` lie where it runs."""
+    """Returns the profile that `mlops validate ARGUMENTS` creates from `lines`; `files` are in its directory."""
     command = [SparkFiles.get("mlops"), "validate", "--quiet", "--profile-out=profile", *arguments]
     with tempfile.TemporaryDirectory() as directory:
         for name, content in files.items():
             pathlib.Path(directory, name).write_bytes(content)
         with contextlib.suppress(BrokenPipeError), subprocess.Popen(command, cwd=directory, stdin=-1, stdout=-3, stderr=-1) as process:
-            with contextlib.suppress(BrokenPipeError):  # It has ended, and says why.
+            with contextlib.suppress(BrokenPipeError):  # It has exited, and reports why.
                 process.stdin.writelines(line + b"\n" for line in lines)
                 process.stdin.close()
             said = process.stderr.read().decode(errors="replace").replace("error: ", "", 1)
@@ -22,38 +22,38 @@ def profile(files, arguments, lines=(), place=""):
         return pathlib.Path(directory, "profile").read_bytes()
 
 def lines_of(rows, header, place):
-    """The lines of a partition, without the header of its file."""
+    """Returns the lines of a partition, without the header of its file."""
     for offset, line in rows:
-        if not header or offset > 0:  # Spark reads what is not UTF-8 as U+FFFD: the binary refuses it.
+        if not header or offset > 0:  # Spark decodes invalid UTF-8 as U+FFFD; the binary must reject it.
             yield line.replace("\ufffd", "\udcff").encode(errors="surrogateescape")
         elif line.encode().rstrip() != header[0].rstrip():
             raise RuntimeError(f"mlops: {place}stdin: the header is not that of the first file")
 
 def text(spark, args):
-    """Offsets and lines; a partition is a part of one file, or the whole of it."""
+    """Returns offsets and lines; a partition is a part of one file, or all of it."""
     conf = {"textinputformat.record.delimiter": "\n", "mapreduce.input.fileinputformat.input.dir.recursive": "true",
             "mapreduce.input.fileinputformat.split.minsize": str(2**62 if args.whole_files else 1)}
     kinds = ("mapreduce.lib.input.TextInputFormat", "io.LongWritable", "io.Text")
     return spark.sparkContext.newAPIHadoopFile(",".join(args.data), *["org.apache.hadoop." + kind for kind in kinds], conf=conf)
 
 def table(spark, args):
-    """Parquet as JSON Lines with its nulls; times and decimals as their text."""
+    """Returns Parquet as JSON Lines, with nulls, and with times and decimals as text."""
     files = spark.read.option("recursiveFileLookup", "true").format("binaryFile").load(args.data).inputFiles()
-    every = not any("=" in file for file in files)  # Else Spark makes columns of KEY=VALUE.
+    every = not any("=" in file for file in files)  # Otherwise, Spark would derive columns from KEY=VALUE.
     found = spark.read.options(mergeSchema=True, recursiveFileLookup=every).parquet(*args.data)
     for name, kind in found.dtypes:
-        if kind.startswith(("binary", "date", "decimal", "float", "timestamp")):  # An array is refused.
+        if kind.startswith(("binary", "date", "decimal", "float", "timestamp")):  # Arrays are rejected.
             cell, cast = name.replace("`", "``"), {"binary": "array", "float": "double"}.get(kind, "string")
             found = found.withColumn(name, sql.functions.expr(f"{cast}(`{cell}`)"))
     json = sql.functions.to_json(sql.functions.struct("*"), {"ignoreNullFields": "false"})
     return found.select(json).rdd.map(lambda row: (1, row[0]))
 
 def explained(error, rows):
-    """An error in one line, with the part of a file that the task read."""
+    """Formats an error on one line, with the part of the file that the task read."""
     ours = re.search(r"(?:RuntimeError: |^)mlops: (?:partition (\d+) )?(.*)", str(error))
     if not ours:
         text = (re.findall("Caused by: (.*)", str(error)) or str(error).strip().splitlines())[0]
-        return re.sub(".*(RDD is empty|empty RDD).*", "there are no rows", text)
+        return re.sub(".*(RDD is empty|empty RDD).*", "no rows", text)
     if rows is None or not ours[1]:
         return ours[2]
     split = rows._jrdd.rdd().partitions()[int(ours[1])].serializableHadoopSplit().value().toString()
@@ -71,7 +71,7 @@ def main(spark, args, rest, directory, rows=None):
         arguments = ["--format=" + args.format.replace("parquet", "jsonl"), *options, "-"]
         def part(index, rows):
             lines = lines_of(rows, header, f"partition {index} ")
-            for line in itertools.islice(lines, 1):  # Nothing of an empty one.
+            for line in itertools.islice(lines, 1):  # Empty files have no lines.
                 yield profile(files, arguments, itertools.chain(header, [line], lines), f"partition {index} ")
         both = lambda a, b: profile({"one part": a, "another": b}, ["--merge", "one part", "another"])
         files["merged"] = rows.mapPartitionsWithIndex(part).treeReduce(both)

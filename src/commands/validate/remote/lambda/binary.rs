@@ -1,5 +1,5 @@
-//! What a file must be to run as a Lambda function: an ELF executable of an architecture that
-//! Lambda has, which needs no symbol of glibc newer than that of Amazon Linux 2023.
+//! Requirements for a Lambda executable: an ELF file for an architecture that Lambda supports,
+//! without symbols of a glibc newer than that of Amazon Linux 2023.
 
 use anyhow::{Result, anyhow};
 use mlops_core::error::{Exit, Failure, Hint};
@@ -10,7 +10,7 @@ use object::{Endianness, elf};
 /// The glibc of `provided.al2023` (Amazon Linux 2023).
 pub const GLIBC: (u32, u32) = (2, 34);
 
-/// All files of a function together, unpacked (Lambda quotas).
+/// Maximum unpacked size of a function's files (Lambda quotas).
 pub const MAX_UNZIPPED: u64 = 262_144_000;
 
 const HINT: &str = "build one with `cargo zigbuild --release --target \
@@ -27,7 +27,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// The name that Lambda's API has for it.
+    /// The architecture's name in Lambda's API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
@@ -36,27 +36,27 @@ impl Architecture {
     }
 }
 
-/// A symbol version of glibc that a program needs.
+/// A glibc symbol version that a program needs.
 pub type Version = (u32, u32);
 
-/// What an executable is and needs.
+/// The properties of an executable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needs {
     /// The architecture.
     pub architecture: Architecture,
-    /// The newest symbol version of glibc; none for a static program.
+    /// The newest glibc symbol version; `None` for a static program.
     pub glibc: Option<Version>,
 }
 
-/// Reads what an executable is and needs.
+/// Reads the properties of an executable.
 ///
 /// # Errors
-/// It is no 64-bit Linux executable, or of an architecture that Lambda does not have.
+/// The file is not a 64-bit Linux executable, or its architecture is not supported by Lambda.
 pub fn needs(name: &str, bytes: &[u8]) -> Result<Needs> {
     let refused = |what: &str| {
         Err(Failure::new(
             Exit::Failed,
-            format!("{name} is {what}, and Lambda runs 64-bit Linux executables"),
+            format!("{name} is {what}, but Lambda runs 64-bit Linux executables"),
         ))
         .hint(HINT)
     };
@@ -64,16 +64,16 @@ pub fn needs(name: &str, bytes: &[u8]) -> Result<Needs> {
     match magic {
         b"\x7fELF" => {}
         [0xcf, 0xfa, 0xed, 0xfe] | [0xca, 0xfe, 0xba, 0xbe] => {
-            return refused("an executable of macOS");
+            return refused("a macOS executable");
         }
-        [b'M', b'Z', ..] => return refused("an executable of Windows"),
+        [b'M', b'Z', ..] => return refused("a Windows executable"),
         [b'#', b'!', ..] => return refused("a script"),
-        _ => return refused("no executable"),
+        _ => return refused("not an executable"),
     }
     let Ok(header) = FileHeader64::<Endianness>::parse(bytes) else {
         return refused("a 32-bit or damaged executable");
     };
-    let broken = |error: object::Error| anyhow!("{name}: not a sound executable: {error}");
+    let broken = |error: object::Error| anyhow!("{name}: invalid executable: {error}");
     let endian = header.endian().map_err(broken)?;
     let architecture = match header.e_machine(endian) {
         elf::EM_X86_64 => Architecture::X86_64,
@@ -100,7 +100,8 @@ pub fn needs(name: &str, bytes: &[u8]) -> Result<Needs> {
     })
 }
 
-/// `GLIBC_2.34` as numbers. `GLIBC_PRIVATE` and the versions of other libraries are none.
+/// Parses `GLIBC_2.34` into numbers; returns `None` for `GLIBC_PRIVATE` and versions of other
+/// libraries.
 fn parse(text: &[u8]) -> Option<Version> {
     let version = std::str::from_utf8(text).ok()?.strip_prefix("GLIBC_")?;
     let mut parts = version.split('.');
@@ -108,17 +109,17 @@ fn parse(text: &[u8]) -> Option<Version> {
     Some((next()?, next()?))
 }
 
-/// Refuses what Lambda could not run.
+/// Rejects executables that Lambda cannot run.
 ///
 /// # Errors
-/// As [`needs`]; a newer glibc than Lambda's; a file that is too large.
+/// Those of [`needs`]; a glibc newer than Lambda's; a file that is too large.
 pub fn check(name: &str, bytes: &[u8]) -> Result<Architecture> {
     let needs = needs(name, bytes)?;
     if let Some((major, minor)) = needs.glibc.filter(|glibc| *glibc > GLIBC) {
         return Err(Failure::new(
             Exit::Failed,
             format!(
-                "{name} needs GLIBC_{major}.{minor}, and Lambda's provided.al2023 has {}.{}",
+                "{name} needs GLIBC_{major}.{minor}, but Lambda's provided.al2023 has {}.{}",
                 GLIBC.0, GLIBC.1
             ),
         ))
@@ -128,12 +129,12 @@ pub fn check(name: &str, bytes: &[u8]) -> Result<Architecture> {
         return Err(Failure::new(
             Exit::Failed,
             format!(
-                "{name} has {} MiB, and a Lambda function has at most {} MiB of code",
+                "{name} has {} MiB, but the code of a Lambda function is limited to {} MiB",
                 bytes.len() >> 20,
                 MAX_UNZIPPED >> 20
             ),
         ))
-        .hint("take a release build, or remove its debug information with `strip`");
+        .hint("use a release build, or remove the debug information with `strip`");
     }
     Ok(needs.architecture)
 }
@@ -157,7 +158,7 @@ mod tests {
             (&b"\xcf\xfa\xed\xfe...."[..], "macOS"),
             (b"MZ......", "Windows"),
             (b"#!/bin/sh\n", "script"),
-            (b"", "no executable"),
+            (b"", "not an executable"),
             (b"\x7fELF\x01\x01\x01", "32-bit"),
         ] {
             let error = check("x", bytes).unwrap_err();

@@ -22,16 +22,16 @@ pub(super) struct Code {
 }
 
 impl Code {
-    /// Reads an executable (without `file`: this one) and checks that Lambda can run it.
+    /// Reads an executable (without `file`, this one) and checks that Lambda can run it.
     pub(super) fn read(file: Option<&Path>) -> Result<Self> {
         let name = file.map_or("this executable".to_owned(), |file| {
             file.display().to_string()
         });
         let path = match file {
             Some(file) => file.to_owned(),
-            // By this path it is found even when it was replaced since the start.
+            // This path works even if the file was replaced since the start.
             None if cfg!(target_os = "linux") => "/proc/self/exe".into(),
-            None => std::env::current_exe().context("this executable cannot be found")?,
+            None => std::env::current_exe().context("cannot find this executable")?,
         };
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
         let architecture = binary::check(&name, &bytes)?;
@@ -53,10 +53,10 @@ impl Code {
             .key(&object.key)
             .send()
             .await;
-        // What is damaged is sent again.
+        // A damaged object is uploaded again.
         if !s3::is_damaged(&answered)
             && answered
-                .aws_if_found(format!("cannot look for {object}"), Missing::Object)?
+                .aws_if_found(format!("cannot check for {object}"), Missing::Object)?
                 .is_some()
         {
             return Ok(());
@@ -76,12 +76,13 @@ impl Code {
     }
 }
 
-/// The zip of a function: one executable file, `bootstrap`. The same bytes make the same zip.
+/// Returns the zip of a function: one executable file, `bootstrap`. Identical input gives identical
+/// bytes.
 fn zipped(executable: &[u8]) -> Result<Vec<u8>> {
     let options = SimpleFileOptions::default()
         .unix_permissions(0o755)
         .last_modified_time(DateTime::default())
-        // It is unpacked far more often than it is sent, and most of it is code.
+        // Fast decompression matters most: the zip is unpacked far more often than it is uploaded.
         .compression_level(Some(1));
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     zip.start_file("bootstrap", options)?;

@@ -1,4 +1,4 @@
-//! The analyzer's image in the project's repository: sent when it is not there yet.
+//! The analyzer's image in the project's repository, uploaded if it is missing.
 
 use anyhow::Result;
 use mlops_oci::registry::ImageReference;
@@ -6,7 +6,7 @@ use mlops_oci::registry::ImageReference;
 use crate::aws::{Clients, analyzer};
 use crate::context::Context;
 
-/// The address of this binary's image, by digest.
+/// Returns the address of this binary's image, by digest.
 pub(super) async fn ensure(
     ctx: &Context,
     clients: &Clients,

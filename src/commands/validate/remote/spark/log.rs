@@ -7,7 +7,7 @@ const TAIL: usize = 200;
 /// The prefix of the program's own errors.
 const OURS: &str = "mlops: error: ";
 
-/// How many tasks of how many are done, when the line is Spark's progress bar.
+/// Parses Spark's progress bar: the number of finished tasks and of all tasks.
 pub(super) fn stage(line: &str) -> Option<(u64, u64)> {
     let counts = line.trim().strip_prefix("[Stage ")?;
     let (done, rest) = counts.split_once('(')?.1.split_once(" + ")?;
@@ -23,7 +23,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Adds bytes, and reports each complete line.
+    /// Appends bytes, and reports each complete line.
     pub(super) fn take(&mut self, bytes: &[u8], mut say: impl FnMut(&str)) {
         for byte in bytes {
             if !matches!(byte, b'\n' | b'\r') {
@@ -43,13 +43,13 @@ impl Log {
         }
     }
 
-    /// The error that the program ended with.
+    /// Returns the error that the program ended with.
     pub(super) fn error(&self) -> Option<String> {
         let mut lines = self.lines.iter();
         lines.find_map(|line| Some(line.strip_prefix(OURS)?.to_owned()))
     }
 
-    /// What looks most like the reason of a failure: the first line about an error, or the last.
+    /// Returns the likely reason of a failure: the first line about an error, or the last line.
     pub(super) fn guess(&self) -> Option<String> {
         let looks = |line: &&String| line.contains("Exception") || line.contains("Error");
         let found = self.lines.iter().find(looks);
@@ -76,7 +76,7 @@ mod tests {
     fn the_reason_is_what_the_program_said_or_what_looks_like_one() {
         let log = |text: &str| {
             let (mut log, mut said) = (Log::default(), 0);
-            // A line may come in pieces.
+            // A line may arrive in parts.
             for piece in text.as_bytes().chunks(3) {
                 log.take(piece, |_| said += 1);
             }

@@ -1,4 +1,4 @@
-//! Starting Spark.
+//! Starts Spark.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,17 +12,18 @@ use super::log::{Log, stage};
 use crate::context::Context;
 use crate::progress::Task;
 
-const INSTALL: &str = "pip install pyspark, or name Spark's launcher with --spark-submit";
+const INSTALL: &str =
+    "run `pip install pyspark`, or pass the path of spark-submit with --spark-submit";
 const JAVA: &str = "install Java 17 (Debian: openjdk-17-jre-headless), or set JAVA_HOME";
-/// Whether Spark runs in this machine: the user names no master.
+/// Returns whether Spark runs on this machine: the user sets no master.
 pub(super) fn is_local(users: &[String]) -> bool {
     !users
         .iter()
         .any(|setting| setting.starts_with("spark.master="))
 }
 
-/// The settings of Spark: ours, then the user's. Without a master, it runs here on all cores and
-/// opens its ports on loopback only.
+/// Returns the Spark properties: ours, then the user's. Without a master, Spark runs here on all
+/// cores and opens its ports on loopback only.
 pub(super) fn settings(users: &[String]) -> Vec<String> {
     let mut all = vec![
         "spark.app.name=mlops validate".to_owned(),
@@ -44,7 +45,7 @@ pub(super) fn settings(users: &[String]) -> Vec<String> {
     all
 }
 
-/// `spark-submit`: that of the flag, of `SPARK_HOME`, on PATH, or of a Python that has pyspark.
+/// Finds `spark-submit`: that of the flag, of `SPARK_HOME`, on PATH, or of a Python with pyspark.
 pub(super) async fn command(ctx: &Context, flag: Option<&Path>) -> Result<Command> {
     let found = match (flag, &ctx.config.spark_home) {
         (Some(program), _) => Some(require_file("--spark-submit", program.to_owned())?),
@@ -60,7 +61,7 @@ pub(super) async fn command(ctx: &Context, flag: Option<&Path>) -> Result<Comman
         None => ctx.config.program("java"),
     };
     if java.is_none() {
-        let error = Failure::new(Exit::Failed, "Spark needs Java, and there is none");
+        let error = Failure::new(Exit::Failed, "Spark needs Java, which is not installed");
         return Err(hinted(error, JAVA));
     }
     Ok(command)
@@ -74,9 +75,14 @@ fn require_file(named_by: &str, program: PathBuf) -> Result<PathBuf> {
     Err(Failure::usage(format!("{named_by}: there is no {shown}")))
 }
 
-/// The Spark inside of a Python with pyspark.
+/// Returns the Spark distribution inside pyspark.
 async fn of_python(ctx: &Context) -> Result<Command> {
-    let none = || hinted(Failure::new(Exit::Failed, "there is no Spark"), INSTALL);
+    let none = || {
+        hinted(
+            Failure::new(Exit::Failed, "Spark is not installed"),
+            INSTALL,
+        )
+    };
     let python = ctx.config.python.clone();
     let python = python
         .or_else(|| ctx.config.program("python3"))
@@ -94,8 +100,8 @@ async fn of_python(ctx: &Context) -> Result<Command> {
     Ok(command)
 }
 
-/// Errors of a record that Spark's line reader cut inside quotes: its first half has the first, its
-/// second half one of both. Which one is reported depends on which task fails first.
+/// Errors of a record that Spark's line reader split inside quotes: its first half causes the
+/// first, its second half one of both. Which one is reported depends on which task fails first.
 const CUT: [&str; 2] = ["a quote is opened", "fields, but there are"];
 
 /// Runs Spark; forwards its progress, and reduces the reason of a failure to one line.
@@ -108,7 +114,7 @@ pub(super) async fn run(ctx: &Context, mut command: Command, whole_files: bool) 
         .kill_on_drop(true)
         .spawn()
         .context("cannot start spark-submit")?;
-    // spark-submit hands on the program's stderr as its own stdout.
+    // spark-submit passes on the program's stderr as its own stdout.
     let (mut program, mut spark) = (Log::default(), Log::default());
     let (first, second) = tokio::join!(
         read_lines(child.stdout.take(), &mut program, |line| ctx
@@ -118,7 +124,7 @@ pub(super) async fn run(ctx: &Context, mut command: Command, whole_files: bool) 
             ctx, &mut task, line
         )),
     );
-    first.and(second).context("cannot hear Spark")?;
+    first.and(second).context("cannot read Spark's output")?;
     let status = child.wait().await.context("cannot wait for Spark")?;
     drop(task);
     if status.success() {
@@ -130,13 +136,13 @@ pub(super) async fn run(ctx: &Context, mut command: Command, whole_files: bool) 
     let hint = if reason.contains("UnsupportedClassVersionError") {
         JAVA
     } else if !whole_files && CUT.iter().any(|sign| reason.contains(sign)) {
-        "where fields hold line breaks, pass --whole-files"
+        "if fields contain line breaks, pass --whole-files"
     } else if reason.contains("FileSystem") {
-        "docs/spark.md says what Spark needs for such addresses"
+        "docs/spark.md explains what Spark needs for such addresses"
     } else if ours.is_some() {
-        "leave --on out to validate here"
+        "omit --on to validate here"
     } else {
-        "--verbose shows all that Spark says"
+        "pass --verbose to see Spark's complete output"
     };
     Err(hinted(
         Failure::new(Exit::Failed, format!("on Spark: {reason}")),

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Start-up of the command line, with the aws CLI beside it in the same run.
+"""Measures the start-up of the command line, next to the aws CLI in the same run.
 
 usage: benches/cli.py MLOPS [AWS]
 
-MLOPS is the binary to measure; AWS the aws CLI (tests/conformance/requirements.txt has it).
-Run it in a project whose local cloud holds models (`mlops demo` leaves one).
+MLOPS is the binary to measure, AWS the aws CLI (installed by tests/conformance/requirements.txt).
+Run it in a project whose local cloud contains models (`mlops demo` creates one).
 """
 
 import json

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""`mlops data` beside s5cmd, boto3 and the aws CLI, all against one S3 server on loopback.
+"""Compares `mlops data` with s5cmd, boto3 and the aws CLI, all against one S3 server on loopback.
 
 usage: benches/data.py MLOPS [--server MLOPS|URL] [--peer-server URL] [--peers DIR] [--turns N] [--parts small,large,list]
                        [--files N] [--bytes N] [--versions N]
 
 DIR is the `bin` of a virtual environment with boto3, awscli and s5cmd. The server is the local cloud
-of MLOPS unless another address is given; then its bucket `bench` must exist and keep versions (for
-s3s-fs, which keeps none, benches/versioned.py stands between, and --peer-server is s3s-fs itself). Each
-client is a process of its own, measured by wait4, in turn with the others, to a new place in each
-turn. `mlops data verify` reads one push of each kind back.
+of MLOPS unless another address is given; its bucket `bench` must then exist and be versioned. For
+s3s-fs, which does not support versions, put benches/versioned.py in between and pass s3s-fs itself as
+--peer-server. Each client is a separate process, measured by wait4; the clients alternate, with a new
+destination in each turn. `mlops data verify` reads one push of each kind back.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def start(binary, state):
 
 
 def make_versions(host, worker, count):
-    """Versions of one key, by a bare socket."""
+    """Creates versions of one key over a plain socket."""
     connection = http.client.HTTPConnection(host)
     manifest = {"schema": 1, "dataset": "many", "created": "2026-01-01T00:00:00Z", "files": []}
     body = json.dumps(manifest).encode()
@@ -107,7 +107,7 @@ def peer(name):
 
 
 def clients(endpoint, kind, source):
-    """Name and command of each client, for a turn."""
+    """Returns the name and command of each client for a turn."""
     ours = endpoint
     found = {"mlops": lambda turn: [
         mlops, "--quiet", "--endpoint-url", ours, "data", "push", source,
@@ -129,7 +129,7 @@ def clients(endpoint, kind, source):
 
 
 def compare(title, turns, commands, server):
-    """Runs the clients in turn and prints medians and the ratios to ours, turn by turn."""
+    """Runs the clients alternately; prints medians, and ratios to ours per turn."""
     results = {name: [] for name in commands}
     for turn in range(turns):
         for name, command in commands.items():

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The table that benches/validate.py reads: 14 columns, seeded, so that every machine has the same.
+"""Generates the table that benches/validate.py reads: 14 columns, from fixed seeds.
 
 usage: benches/gen.py ROWS STEM     writes STEM.csv and STEM.parquet (snappy), streamed
 
-5 numeric columns with 2 % nulls, 5 categorical ones (Zipf, 5 to 1,000 values), 2 of a million
-distinct strings, a timestamp, a boolean. The same draws from the same seeds, in the same order, as
-the project's shared benchmark kit (bench/gen.py there), whose figures issue 3 quotes. Needs numpy
-and pyarrow (benches/validate.py pins them and makes their environment).
+5 numeric columns with 2 % nulls, 5 categorical ones (Zipf, 5 to 1,000 values), 2 with a million
+distinct strings, a timestamp, a boolean. The random numbers are those of the project's shared
+benchmark kit (bench/gen.py there), whose figures issue 3 quotes. Needs numpy and pyarrow
+(benches/validate.py pins them and creates their environment).
 """
 
 import sys
@@ -32,7 +32,7 @@ def zipf(cardinality):
 
 
 def batches(rows):
-    """The table, half a million rows at a time."""
+    """Yields the table in batches of half a million rows."""
     random = np.random.default_rng(20240101)
     ids = {"id1": identifiers(11), "id2": identifiers(12)}
     names = {name: pa.array([f"{name}_{i:04d}" for i in range(c)]) for name, c in CATEGORIES.items()}

@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
-"""`mlops image push` beside four curls and skopeo, against Debian's docker-registry on loopback.
+"""Compares `mlops image push` with four curls and skopeo, against Debian's docker-registry on loopback.
 
 usage: benches/image.py target/release/mlops [--image DIR] [--kit DIR] [--runs 5] [--parts first,…]
            [--out FILE]
 
 Prints the Markdown of docs/benchmarks.md. Needs skopeo, docker-registry and pigz
 (`apt-get install skopeo docker-registry pigz`) and the benchmark kit (--kit; default ../shared/bench
-beside the clone): image.py makes the image in --image once (one 500 MB layer of noise, three of
-100 MB of text, ten of 1 MB; as an OCI layout and as a docker-archive), blobpush.py uploads its
-blobs by curl, four at a time, with nothing hashed: the floor.
+next to the clone): image.py creates the image in --image once (one 500 MB layer of noise, three of
+100 MB of text, ten of 1 MB; as an OCI layout and as a docker-archive), and blobpush.py uploads its
+blobs with curl, four in parallel and without hashing: the lower bound.
 
 In each turn every program pushes once into an empty registry (a first push) or into one that has
 the image (an identical re-push, a changed last layer). Wall and CPU seconds and peak memory are
-the operating system's own accounting of the client's process (wait4); the registry's CPU is told
-apart. Medians; a ratio is the median of the ratios turn by turn. The first turn is not counted.
+the operating system's accounting of the client's process (wait4); the registry's CPU time is
+reported separately. Results are medians; a ratio is the median of the ratios per turn. The first
+turn is not counted.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def arguments():
 
 
 class Registry:
-    """docker-registry with a store in a temporary directory, which can be emptied."""
+    """A docker-registry with a store in a temporary directory, which can be emptied."""
 
     def __init__(self, directory):
         with socket.socket() as free:
@@ -85,7 +86,7 @@ class Registry:
 
     def empty(self):
         shutil.rmtree(self.store, ignore_errors=True)
-        # What the last push left to be written would be paid by the next one.
+        # Otherwise, the next push would pay for the writes of the last one.
         os.sync()
 
     def cpu(self):
@@ -94,7 +95,7 @@ class Registry:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def sizes(self, repository):
-        """The sizes of the layers of `repository:v1`, as the registry's manifest tells them."""
+        """Returns the sizes of the layers of `repository:v1` from the registry's manifest."""
         accept = "application/vnd.oci.image.manifest.v1+json, "
         accept += "application/vnd.docker.distribution.manifest.v2+json"
         request = urllib.request.Request(
@@ -129,7 +130,7 @@ class Bench:
         return [self.options.mlops, "--quiet", "--output", "json", *push]
 
     def once(self, command):
-        """One run, with the registry's CPU and, of ours, the report."""
+        """Measures one run, with the registry's CPU time and, for mlops, the report."""
         report = os.path.join(self.scratch, "report.json")
         before = self.registry.cpu()
         with open(report, "w") as out, open(os.path.join(self.scratch, "stderr"), "w") as err:
@@ -144,7 +145,7 @@ class Bench:
         return result
 
     def turns(self, named, prepare):
-        """Every command in turn; `prepare` runs before each one."""
+        """Runs the commands alternately; `prepare` runs before each one."""
         results = {name: [] for name in named}
         for index in range(self.options.runs + 1):
             for name, command in named.items():
@@ -167,7 +168,7 @@ class Bench:
         )
 
     def filled(self):
-        """A registry that has the image, pushed by neither of the two."""
+        """Starts a registry that has the image, pushed by neither of the two."""
         self.registry.empty()
         self.once(self.skopeo(f"oci:{self.options.image}/oci:v1", "image"))
 
@@ -180,7 +181,7 @@ class Bench:
         return self.turns(named, lambda: None)
 
     def changed(self):
-        """The last layer is a new one in every turn: its blob is taken out of the store before."""
+        """Pushes a new last layer in every turn: removes its blob from the store before."""
         self.filled()
         with open(os.path.join(self.options.image, "oci2", "index.json")) as file:
             digest = json.load(file)["manifests"][0]["digest"][7:]
@@ -280,7 +281,7 @@ def bars(all_results):
 
 
 def last_layer(image):
-    """The size of the layer that oci2 has and oci has not."""
+    """Returns the size of the layer that is in oci2 but not in oci."""
     with open(os.path.join(image, "oci2", "index.json")) as file:
         digest = json.load(file)["manifests"][0]["digest"][7:]
     with open(os.path.join(image, "oci2", "blobs", "sha256", digest)) as file:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The local cloud: start, idle memory, PutObject of 4 KiB by 16 clients.
+"""Measures the local cloud: start-up, idle memory, PutObject of 4 KiB by 16 clients.
 
 usage: benches/local_cloud.py MLOPS
 
-The clients are bare sockets in processes of their own, so that the figure is the server's and not
-an SDK's. Bounded: 16 x 500 requests.
+The clients are plain sockets in separate processes, so that the result is the server's and not an
+SDK's. Limited to 16 x 500 requests.
 """
 
 import http.client
@@ -27,7 +27,7 @@ CLIENTS, REQUESTS = 16, 500
 
 
 def start(state):
-    """Milliseconds until a new server answers, with its process and host."""
+    """Returns the milliseconds until a new server responds, with its process and host."""
     begin = time.perf_counter()
     server = subprocess.Popen(
         [mlops, "local", "start", "--port", "0", "--quiet", "--state", state],

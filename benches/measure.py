@@ -1,4 +1,4 @@
-"""Times whole processes by the operating system's own accounting (wait4), A and B in turn."""
+"""Measures whole processes by the operating system's accounting (wait4), alternating between commands."""
 
 import os
 import statistics
@@ -7,7 +7,7 @@ import time
 
 
 def once(command, **kwargs):
-    """Wall seconds, CPU seconds, peak RSS in MiB and exit code of one process."""
+    """Returns wall seconds, CPU seconds, peak RSS in MiB and exit code of one process."""
     kwargs.setdefault("stdout", subprocess.DEVNULL)
     kwargs.setdefault("stderr", subprocess.DEVNULL)
     start = time.perf_counter()
@@ -24,7 +24,7 @@ def once(command, **kwargs):
 
 
 def series(runs, warmup, commands, exits=(0,)):
-    """Runs each named command in turn; every result by name, the same index for the same turn."""
+    """Runs the named commands alternately; returns all results by name, with one index per turn."""
     results = {name: [] for name in commands}
     for index in range(warmup + runs):
         for name, (command, kwargs) in commands.items():
@@ -43,12 +43,12 @@ def medians(results):
 
 
 def ratio(ours, theirs, key):
-    """The median of the ratios turn by turn: what slows both in one turn cancels out."""
+    """Returns the median of the ratios per turn: what slows both in one turn cancels out."""
     return statistics.median(a[key] / b[key] for a, b in zip(ours, theirs))
 
 
 def paired(runs, warmup, commands):
-    """Runs each named command in turn; medians by name."""
+    """Runs the named commands alternately; returns medians by name."""
     return medians(series(runs, warmup, commands))
 
 

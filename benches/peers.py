@@ -3,8 +3,8 @@
 
 usage: benches/peers.py duckdb|polars|pandas|gx|whylogs FILE
 
-Each peer runs in an environment of its own (validate.py makes it) and prints its row count, which
-validate.py checks: the work is real.
+Each peer runs in a separate environment, which validate.py creates, and prints its row count.
+validate.py checks the count, to make sure that the peer read all the data.
 """
 
 import sys

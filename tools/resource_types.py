@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes crates/local-cloud/src/cloudformation/resources/schemas.json: what AWS's provider schemas say about
-the properties of the CloudFormation types that the local cloud has.
+"""Generates crates/local-cloud/src/cloudformation/resources/schemas.json: the properties of the local
+cloud's CloudFormation types according to AWS's provider schemas.
 
     python tools/resource_types.py            # with the cfn-lint of tests/conformance/requirements.txt
     python tools/resource_types.py --check    # exits 1 if the file is out of date
 
-One line holds the schema of one type. It is JSON schema, reduced to `properties`, `definitions`, `required`,
+Each line is the schema of one type. It is JSON schema, reduced to `properties`, `definitions`, `required`,
 `type`, `enum`, `items`, `$ref` and `additionalProperties` (the schema of a map's values), with three members
 of its own: `create_only` and `read_only` (paths such as GitConfig/Branch), and `system_tags` (whether
 CloudFormation adds its own tags).
@@ -27,7 +27,7 @@ REGION = "us-east-1"
 
 
 def reduced(node):
-    """The parts of a node that say which values it has."""
+    """Returns the parts of a node that define its values."""
     if not isinstance(node, dict):
         return {}
     kept = {name: node[name] for name in ("type", "enum", "$ref", "required") if name in node}
@@ -46,7 +46,7 @@ def reduced(node):
         kept["additionalProperties"] = reduced(other)
     elif other is not False and "properties" in kept:
         kept["additionalProperties"] = {}
-    # Alternatives of one type: the first that says what it is.
+    # Alternatives of one type: use the first that defines it.
     if "type" not in kept and "$ref" not in kept and "properties" not in kept:
         alternatives = [reduced(one) for key in ("oneOf", "anyOf") for one in node.get(key, [])]
         alternatives = [one for one in alternatives if "type" in one or "$ref" in one]
@@ -56,7 +56,7 @@ def reduced(node):
 
 
 def paths(schema, *keys):
-    """Property paths (JSON pointers below /properties), without those inside one that is listed itself."""
+    """Returns property paths (JSON pointers below /properties), without those inside another listed one."""
     found = sorted({path.removeprefix("/properties/") for key in keys for path in schema.get(key) or []})
     return [path for path in found if not any(path.startswith(f"{outer}/") for outer in found)]
 

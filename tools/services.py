@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Writes crates/local-cloud/src/wire/services.tsv: the names under which AWS's services are called.
+"""Generates crates/local-cloud/src/wire/services.tsv: the names of AWS's services in requests.
 
-The local cloud refuses a service that it does not have by its own name and in its client's
-protocol. Both come from botocore's service models, by this script:
+The local cloud rejects unsupported services by name and in the client's protocol. Both come from
+botocore's service models:
 
     python tools/services.py > crates/local-cloud/src/wire/services.tsv     (botocore of tests/conformance)
 
 Columns: signing name, protocols, service id, full name (empty when it contains the id), target
-prefix, version of a query API, paths. Paths are the fixed beginnings of a REST API's paths; they
-are listed where the signing name alone does not tell the service, or where requests are not signed
+prefix, version of a query API, paths. Paths are the fixed prefixes of a REST API's paths; they
+are listed if the signing name alone does not identify the service, or if requests are not signed
 with version 4 (signing name `-`).
 """
 
@@ -21,7 +21,7 @@ SESSION = botocore.session.get_session()
 
 
 def unsigned(model):
-    """True when some operation needs no SigV4 signature."""
+    """Returns true if any operation needs no SigV4 signature."""
     if model.metadata.get("signatureVersion") in ("bearer", "v2"):
         return True
     operations = (model.operation_model(name) for name in model.operation_names)
@@ -29,7 +29,7 @@ def unsigned(model):
 
 
 def prefixes(model):
-    """The beginnings of paths up to the first label, without those that a shorter one covers."""
+    """Returns the prefixes of paths up to the first label, without those that a shorter one covers."""
     found = set()
     for name in model.operation_names:
         path = model.operation_model(name).http["requestUri"].split("?")[0]

@@ -1,4 +1,4 @@
-//! What the targets of the decoders call.
+//! Entry points of the fuzz targets for decoders.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -11,8 +11,8 @@ use serde_json::Value;
 
 pub use decoders::{form, template};
 
-/// Checks and decodes JSON: what passes the check and is JSON is within the limits and has no key twice
-/// in one object, and such JSON passes.
+/// Checks and decodes JSON. JSON that passes the check must be within the limits and have no
+/// duplicate keys, and JSON that satisfies both must pass.
 pub fn json(bytes: &[u8]) {
     let checked = decoders::check_json(bytes);
     let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
@@ -39,7 +39,7 @@ enum Tree {
 }
 
 impl Tree {
-    /// True when no object has a key twice.
+    /// Returns true if no object has a duplicate key.
     fn is_unique(&self) -> bool {
         match self {
             Self::Object(Members(members)) => {
@@ -89,7 +89,7 @@ pub fn definition(text: &str) {
     }
 }
 
-/// A scope in which everything is text.
+/// A scope in which every value is text.
 struct Nothing;
 
 impl pipeline::Scope for Nothing {
@@ -110,7 +110,7 @@ impl pipeline::Scope for Nothing {
     }
 }
 
-/// Checks a function's zip and unpacks it: nothing may appear outside its directory.
+/// Checks and unpacks a function's zip; nothing may appear outside its directory.
 pub fn zip(bytes: &[u8]) {
     let outer = tempfile::tempdir().expect("a directory");
     let inner = outer.path().join("inner");
@@ -125,7 +125,7 @@ pub fn tar(bytes: &[u8]) {
     file.write_all(bytes).expect("is written");
     let names = ["manifest.json", "index.json", "oci-layout", "a/b", "a/link"];
     for content in mlops_oci::decoders::read(file.path(), &names) {
-        // What an entry holds lies in the archive.
+        // The bytes of an entry are part of the archive.
         assert!(content.len() <= bytes.len());
     }
 }

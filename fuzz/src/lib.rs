@@ -1,4 +1,4 @@
-//! What the targets share.
+//! Code shared by the fuzz targets.
 #![expect(clippy::missing_panics_doc, reason = "a panic is a finding")]
 
 use std::io::Cursor;
@@ -10,13 +10,13 @@ pub mod decoders;
 /// Profiles bytes as one source.
 ///
 /// # Errors
-/// They are not data of that format.
+/// The bytes are not valid data of that format.
 pub fn profile(bytes: &[u8], format: &Format) -> Result<Profile, DataError> {
     let bytes = Cursor::new(bytes.to_vec());
     validation::profile(vec![Source::stream("x", || Ok(bytes))], format, None)
 }
 
-/// Name, present and missing values of each column.
+/// Returns name, present and missing values of each column.
 pub fn counts(profile: &Profile) -> Vec<(String, u64, u64)> {
     let statistics = profile.statistics();
     assert_eq!(statistics.dataset.item_count, profile.rows());

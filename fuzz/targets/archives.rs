@@ -1,5 +1,5 @@
-//! A function's zip and an image's tar: nothing appears outside a directory, no read outside the
-//! archive.
+//! A function's zip and an image's tar: nothing appears outside a directory, and nothing is read
+//! outside the archive.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

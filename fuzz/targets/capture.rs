@@ -1,5 +1,5 @@
-//! JSON Lines, as captured traffic and as flat objects. Beside "no panic": flat objects are
-//! accepted exactly when serde_json reads them and they are flat.
+//! JSON Lines, as captured traffic and as flat objects. In addition to "no panic": flat objects are
+//! accepted exactly when serde_json parses them and they are flat.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
                             present += u64::from(!value.is_null());
                         }
                     }
-                    // 1e400 is a number for us and out of range for serde_json.
+                    // 1e400 is a number for us, but out of range for serde_json.
                     Err(error) => {
                         assert!(error.contains("out of range"), "{error}");
                         return;
@@ -66,7 +66,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// The objects of what LF ends: a CR after one ends its line, too.
+/// Returns the objects of a text split at LF; a CR after an object ends its line, too.
 fn rows(mut rest: &[u8]) -> Vec<Result<Map<String, Value>, String>> {
     let mut found = Vec::new();
     loop {

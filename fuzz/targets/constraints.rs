@@ -1,5 +1,5 @@
-//! constraints.json, and statistics.json beside it. Beside "no panic" when data is checked with
-//! them: what is read is written as a file that is read as the same.
+//! constraints.json, together with statistics.json. In addition to "no panic" when data is checked
+//! with them: writing a parsed file and parsing it again gives the same result.
 #![no_main]
 
 use std::sync::OnceLock;

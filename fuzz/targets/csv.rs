@@ -1,5 +1,6 @@
-//! CSV. Beside "no panic": what is accepted is what the `csv` crate reads; rows of plain lines are
-//! accepted exactly when each has as many cells as the header; and two halves merge to the whole.
+//! CSV. In addition to "no panic": accepted data is parsed like the `csv` crate does; rows of plain
+//! lines are accepted exactly when each has as many cells as the header; and two halves merge to
+//! the whole.
 #![no_main]
 
 use std::io::Read as _;
@@ -23,8 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let data = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
     if let Ok(profile) = &profiled {
-        // An empty line first: the `csv` crate would skip a second byte order mark, which belongs to
-        // the first name.
+        // An empty line first: the `csv` crate would skip a second byte order mark, which belongs
+        // to the first name.
         let mut reader = csv::ReaderBuilder::new().from_reader(b"\n".chain(data));
         let header = reader.headers().expect("a header that was read");
         let names = safe(&header.iter().collect::<Vec<_>>());
@@ -64,7 +65,7 @@ fn safe(header: &[&str]) -> Vec<String> {
     named.collect()
 }
 
-/// Without quotes every line is a row.
+/// Without quotes, every line is a row.
 fn plain_lines(data: &[u8], profiled: Option<&mlops_validation::Profile>, cut: u8) {
     let Ok(text) = std::str::from_utf8(data) else {
         assert!(profiled.is_none(), "bytes that are not UTF-8");
@@ -95,8 +96,8 @@ fn plain_lines(data: &[u8], profiled: Option<&mlops_validation::Profile>, cut: u
     }
     let (left, right) = rows.split_at(1 + usize::from(cut) % (rows.len() - 1));
     let half = |rows: &[&str]| {
-        // An empty line first: the header may start with what is a mark at the start of a file (a
-        // byte order mark, the first bytes of a ZIP archive).
+        // An empty line first: the header may start with bytes that have a special meaning at the
+        // start of a file (a byte order mark, the first bytes of a ZIP archive).
         let text = format!("\n{header}\n{}", rows.join("\n"));
         profile(text.as_bytes(), &Format::Csv).expect("a half of what was read")
     };
@@ -114,7 +115,7 @@ fn plain_lines(data: &[u8], profiled: Option<&mlops_validation::Profile>, cut: u
         if let (Some(a), Some(b)) = (&a.numerical_statistics, &b.numerical_statistics) {
             assert_eq!((a.min, a.max), (b.min, b.max));
         }
-        // Counted exactly: there are fewer values than the counter holds.
+        // Counted exactly, because there are fewer values than the counter's limit.
         assert_eq!(a.string_statistics, b.string_statistics);
     }
 }

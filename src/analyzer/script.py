@@ -1,8 +1,8 @@
 """Runs the scripts of a Model Monitor job: one process for all records.
 
-Standard input: the columns of the baseline (JSON), then a captured event a line. Standard output:
-R and a flat record (JSON) a line; in the end D, or E and a message. What a script
-prints goes to standard error, which is the job's log.
+Standard input: the columns of the baseline (JSON), then one captured event per line. Standard output:
+one line per record, R and the flat record (JSON); at the end D, or E and a message. Output of the
+script goes to standard error, which is the job's log.
 """
 
 import functools
@@ -16,7 +16,7 @@ import sys
 
 
 class Record:
-    """A part of an event: event.endpoint_input.data as well as event["captureData"]."""
+    """A part of an event; supports event.endpoint_input.data as well as event["captureData"]."""
 
     def __init__(self, fields, parts=()):
         self.__dict__["fields"] = fields
@@ -26,7 +26,7 @@ class Record:
         for key, value in (*self.fields.items(), *self.parts.items()):
             if key == name or snake(key) == name:
                 return wrapped(value)
-        # Scripts ask for these, and test them for None, when an event has none.
+        # Scripts read these, and compare them with None, for events that lack them.
         optional = {"custom_attribute": "customAttributes", "inference_id": "inferenceId"}
         if name in optional:
             return self.fields.get(optional[name])
@@ -58,13 +58,13 @@ def wrapped(value):
 
 
 def event_record(event):
-    """The event with its parts where the analyzer's own object has them."""
+    """Returns the event with its parts at the places of the analyzer's own object."""
     capture = event.get("captureData") or {}
     return Record(event, {"endpointInput": None, "endpointOutput": None, **capture})
 
 
 def handler_of(path, name):
-    # Beside the script its own modules may lie.
+    # The script's own modules may be next to it.
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     spec = importlib.util.spec_from_file_location("monitor_script", path)
     module = importlib.util.module_from_spec(spec)
@@ -76,7 +76,7 @@ def handler_of(path, name):
 
 
 def plain(value):
-    """A value of NumPy or pandas as JSON has it; not-a-number is a missing value."""
+    """Converts a value of NumPy or pandas to JSON; not-a-number is a missing value."""
     if value is None or type(value) in (str, int, bool):
         return value
     if hasattr(value, "item"):
@@ -95,8 +95,8 @@ def plain(value):
 class Namer:
     """Names the columns of records.
 
-    A record whose keys are none of the baseline's columns (`str(i).zfill(20)`) is taken by
-    position: its keys in order, which is the order in which Spark has the columns.
+    If none of a record's keys is a column of the baseline (`str(i).zfill(20)`), its values are
+    assigned by position: in the order of its sorted keys, which is Spark's order of columns.
     """
 
     def __init__(self, columns):
@@ -121,7 +121,7 @@ class Namer:
 
 
 def records(answer):
-    """A record is a mapping or a list of values; a list of those is several; an empty one none."""
+    """Yields records: a mapping or a list of values is one, a list of those several, an empty list none."""
     if answer is None:
         raise TypeError("preprocess_handler answered None; to drop an event it returns []")
     if isinstance(answer, Record):
@@ -165,14 +165,14 @@ def fail(output, text):
 def main():
     kind, path = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    # Standard output is for records: whatever a script prints goes to the log.
+    # Standard output is for records; the script's own output goes to the log.
     output = os.fdopen(os.dup(1), "w", buffering=1 << 16)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     try:
         if kind == "preprocess":
             preprocess(path, output)
-            # Only now were all events seen: a script may end the process in any of them.
+            # All events must have been processed: a script may exit in any of them.
             output.write("D\n")
         else:
             handler_of(path, "postprocess_handler")()

@@ -1,7 +1,7 @@
-"""Others' clients against the local cloud: boto3, the aws CLI, skopeo, git.
+"""Third-party clients against the local cloud: boto3, the aws CLI, skopeo, git.
 
-Run by .ci/run with MLOPS_BIN naming the binary, in several processes (pytest-xdist, one file at a time in
-each). In each process one server, with its own state directory, serves all tests.
+Run by .ci/run, with the binary in MLOPS_BIN, in several processes (pytest-xdist, one file at a time in
+each). In each process, one server with its own state directory serves all tests.
 """
 
 import json
@@ -18,7 +18,7 @@ import used_operations
 
 BIN = os.environ.get("MLOPS_BIN", "target/debug/mlops")
 
-# What the answers since the last test broke of AWS's service models.
+# Responses since the last test that violate AWS's service models.
 BROKEN = []
 
 
@@ -31,7 +31,7 @@ def pytest_configure(config):
 
 
 def watch(model, http_response, **_):
-    """An after-call handler of botocore: notes the operation and checks its answer."""
+    """A handler for botocore's after-call event: records the operation and checks its response."""
     if http_response.status_code < 300:
         used_operations.USED.add((model.service_model.service_name, model.name))
     BROKEN.extend(shapes.findings(model, http_response))
@@ -39,7 +39,7 @@ def watch(model, http_response, **_):
 
 @pytest.fixture(autouse=True)
 def answers_match_models():
-    """Fails the test in which (or in whose fixtures) an answer broke the service's model."""
+    """Fails a test if a response in it, or in its fixtures, violated the service's model."""
     yield
     found = sorted(set(BROKEN))
     BROKEN.clear()

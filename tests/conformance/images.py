@@ -1,4 +1,4 @@
-"""Program images, made here and pushed over the distribution protocol, without docker."""
+"""Builds program images and pushes them over the distribution protocol, without docker."""
 
 import gzip
 import hashlib
@@ -16,7 +16,7 @@ def sha256(data):
 
 
 def tarball(files, mode=0o644):
-    """A tar file of name -> bytes; the same files make the same bytes."""
+    """Returns a tar file of name -> bytes; the same files give the same bytes."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as archive:
         for name, content in sorted(files.items()):
@@ -29,7 +29,7 @@ def tarball(files, mode=0o644):
 def push(cloud, ecr, repository, programs, environment=()):
     """Pushes programs (name -> bytes, made executable under /opt/program) to an ECR repository.
 
-    Answers the image's URI by digest.
+    Returns the image's URI by digest.
     """
     uri = ecr.describe_repositories(repositoryNames=[repository])["repositories"][0]["repositoryUri"]
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]

@@ -1,4 +1,4 @@
-"""What the S3 tests share: clients, buckets, errors, and checksums."""
+"""Code shared by the S3 tests: clients, buckets, errors, and checksums."""
 
 import base64
 import contextlib
@@ -38,7 +38,7 @@ def versioned(s3, bucket):
 
 
 def refused(call, **kwargs):
-    """The response of a call that must fail."""
+    """Returns the response of a call that must fail."""
     with pytest.raises(ClientError) as error:
         call(**kwargs)
     return error.value.response
@@ -57,7 +57,7 @@ def body(s3, **kwargs):
 
 
 def fetch(url, method="GET", data=None, headers=None):
-    """Status, headers and body of a plain HTTP request; redirects are not followed."""
+    """Returns status, headers and body of a plain HTTP request; does not follow redirects."""
 
     class Stay(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_):
@@ -72,7 +72,7 @@ def fetch(url, method="GET", data=None, headers=None):
 
 
 def checksum(algorithm, data):
-    """A checksum as S3 writes it, of the algorithms that Python has."""
+    """Returns a checksum in S3's format, for the algorithms that Python supports."""
     digest = {
         "CRC32": lambda: zlib.crc32(data).to_bytes(4, "big"),
         "SHA1": lambda: hashlib.sha1(data).digest(),
@@ -82,13 +82,13 @@ def checksum(algorithm, data):
 
 
 def quoted(data):
-    """The ETag of an object that came in one piece."""
+    """Returns the ETag of an object that was uploaded in one request."""
     return f'"{hashlib.md5(data).hexdigest()}"'
 
 
 @contextlib.contextmanager
 def local_cloud(state, *args):
-    """A local cloud of its own; what its address.json has."""
+    """Starts a separate local cloud; yields the contents of its address.json."""
     mlops = os.environ.get("MLOPS_BIN", "target/debug/mlops")
     server = subprocess.Popen(
         [mlops, "local", "start", "--port", "0", "--state", str(state), "--quiet", *args]
@@ -108,7 +108,7 @@ def local_cloud(state, *args):
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """A local cloud that checks signatures: (endpoint, access key, secret key)."""
+    """Starts a local cloud that checks signatures: (endpoint, access key, secret key)."""
     state = tmp_path_factory.mktemp("guarded") / "state"
     with local_cloud(state, "--require-credentials") as found:
         yield found["endpoint"], found["access_key"], found["secret_key"]

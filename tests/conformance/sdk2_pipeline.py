@@ -1,8 +1,8 @@
-"""A pipeline written with SageMaker Python SDK 2; run by test_sdk2.py with that SDK's own environment.
+"""A pipeline written with SageMaker Python SDK 2; run by test_sdk2.py in a separate environment.
 
     python sdk2_pipeline.py PIPELINE IMAGE ROLE BUCKET GROUP
 
-Creates the pipeline, runs it twice, and reads its jobs back as the SDK's classes do. Prints JSON.
+Creates the pipeline, runs it twice, and reads its jobs with the SDK's classes. Prints JSON.
 """
 
 import json
@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 
-# The SDK reports its use to AWS unless its configuration says otherwise; it is read on import.
+# The SDK sends usage data to AWS unless its configuration, which is read on import, disables that.
 with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as quiet:
     quiet.write("SchemaVersion: '1.0'\nSageMaker:\n  PythonSDK:\n    Modules:\n      TelemetryOptOut: true\n")
 os.environ["SAGEMAKER_USER_CONFIG_OVERRIDE"] = quiet.name

@@ -1,7 +1,7 @@
-"""Compares raw answers with the output shapes of AWS's own service models (botocore carries them).
+"""Compares raw responses with the output shapes of AWS's own service models (included in botocore).
 
-botocore's parser drops what it does not know and fills in what is missing, so a test that reads
-parsed answers cannot see a misspelt member. This walks the bytes that came over the wire.
+botocore's parser drops unknown members and fills in missing ones, so a test of parsed responses cannot
+detect a misspelled member. This module checks the raw bytes.
 """
 
 import json
@@ -22,16 +22,16 @@ JSON_KINDS = {
     "list": list,
 }
 
-# Values that AWS answers although its models do not list them.
+# Values that AWS returns although its models do not list them.
 BESIDE_THE_MODEL = {
     # Events of the stack itself carry the stack's status.
     ("ResourceStatus", "REVIEW_IN_PROGRESS"),
     ("ResourceStatus", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"),
     ("ResourceStatus", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"),
-    # EC2 answers in lower case; an attached internet gateway is "available" (EC2 API reference).
+    # EC2 returns lower case; an attached internet gateway is "available" (EC2 API reference).
     ("State", "available"),
     ("AttachmentStatus", "available"),
-    # The documentation's examples of UpdateFunctionCode have it.
+    # The documentation's examples of UpdateFunctionCode contain it.
     ("LastUpdateStatusReasonCode", "Creating"),
 }
 
@@ -41,7 +41,7 @@ def listed(shape, value):
 
 
 def findings(operation, response):
-    """What in this answer the model of the operation does not allow, as a list of texts."""
+    """Returns the violations of the operation's model in a response, as a list of strings."""
     if response.status_code >= 300 or operation.has_streaming_output or operation.has_event_stream_output:
         return []
     protocol = operation.metadata["protocol"]

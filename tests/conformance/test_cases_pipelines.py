@@ -1,4 +1,4 @@
-"""Pipelines that went wrong for somebody, and AWS's published schema of definitions, both ways (issue 8)."""
+"""Pipelines that once failed for users, and AWS's published schema of definitions, both ways (issue 8)."""
 
 import copy
 import json
@@ -60,7 +60,7 @@ def image(cloud, client):
 
 @pytest.fixture(scope="module")
 def create(sagemaker, role):
-    """Creates a pipeline; the error, or None and the pipeline's name."""
+    """Creates a pipeline; returns the error, or None and the pipeline's name."""
 
     def create(definition):
         name = unique("case")
@@ -92,7 +92,7 @@ def start(sagemaker):
 
 @pytest.fixture(scope="module")
 def run(sagemaker, create, start):
-    """Creates a pipeline and runs it to its end: its status, its steps by name."""
+    """Creates a pipeline and runs it to completion; returns its status, and its steps by name."""
 
     def run(definition, **parameters):
         refused, name = create(definition)
@@ -127,7 +127,7 @@ def condition(*conditions, then=(), otherwise=()):
 
 @pytest.fixture(scope="module")
 def processing(bucket, role, image):
-    """A Processing step that runs a program of the image."""
+    """Returns a Processing step that runs a program of the image."""
 
     def processing(name, program, arguments=None, environment=None, **more):
         made = {
@@ -177,7 +177,7 @@ COUNT = {"Get": "Parameters.Count"}
         (None, ["SPLIT_COUNT=5"], "Expecting start of Json Object"),
     ],
 )
-def test_issue_8_4_1_a_value_that_is_not_text_is_refused_at_creation(create, processing, arguments, environment, message):
+def test_issue_8_4_1_a_value_that_is_not_text_is_rejected_at_creation(create, processing, arguments, environment, message):
     parameters = [{"Name": "Count", "Type": "Integer", "DefaultValue": 5}]
     definition = {"Version": VERSION, "Parameters": parameters, "Steps": [processing("A", "show", arguments, environment)]}
     refused, _ = create(definition)
@@ -185,7 +185,7 @@ def test_issue_8_4_1_a_value_that_is_not_text_is_refused_at_creation(create, pro
     assert message in refused["Message"], refused
 
 
-def test_issue_8_4_1_text_made_of_a_number_arrives(run, client, bucket, processing):
+def test_issue_8_4_1_a_number_joined_into_text_is_passed_on(run, client, bucket, processing):
     parameters = [{"Name": "Count", "Type": "Integer", "DefaultValue": 5}]
     text = {"Std:Join": {"On": "", "Values": [COUNT]}}
     step = processing("Arrives", "show", ["--splits", text, "--seed", "1"], {"SPLIT_COUNT": text})
@@ -195,7 +195,7 @@ def test_issue_8_4_1_text_made_of_a_number_arrives(run, client, bucket, processi
     assert seen == "4 arguments: --splits 5 --seed 1\nSPLIT_COUNT=5\n"
 
 
-def test_issue_8_4_1_what_only_the_run_knows_fails_the_step(run, processing):
+def test_issue_8_4_1_a_value_only_known_at_run_time_fails_the_step(run, processing):
     report = processing("Report", "report")
     report["PropertyFiles"] = [{"PropertyFileName": "R", "OutputName": "out", "FilePath": "report.json"}]
     count = {"Std:JsonGet": {"PropertyFile": {"Get": "Steps.Report.PropertyFiles.R"}, "Path": "count"}}
@@ -237,7 +237,7 @@ def test_issue_8_4_2_the_outcome_of_a_condition_is_a_property(run, right, outcom
     ],
     ids=["no Version", "no Type", "no Enabled", "NotEquals", "NotIn", "In"],
 )
-def test_issue_8_4_2_what_the_schema_does_not_require_is_optional(run, definition):
+def test_issue_8_4_2_members_that_the_schema_does_not_require_are_optional(run, definition):
     status, steps = run(definition)
     assert status == "Failed"
     assert steps["Stop"]["FailureReason"] == "reached"
@@ -299,24 +299,24 @@ def test_issue_8_3_3_a_cached_step_is_not_run_again(sagemaker, create, start, pr
     first, steps = ran()
     job = steps["Cached"]["Metadata"]["ProcessingJob"]["Arn"]
     assert "CacheHitResult" not in steps["Cached"] and steps["Cached"]["AttemptCount"] == 1
-    # A hit gives the earlier result to the steps after it.
+    # A cache hit passes the earlier result to the following steps.
     _, steps = ran()
     assert steps["Cached"]["CacheHitResult"] == {"SourcePipelineExecutionArn": first}
     assert steps["Cached"]["StepStatus"] == "Succeeded"
     assert steps["Cached"]["Metadata"]["ProcessingJob"]["Arn"] == job
     assert steps["Name"]["FailureReason"] == job.rsplit("/", 1)[1]
-    # Another parameter, another argument, no caching: each runs.
+    # A different parameter, a different argument, no caching: each runs.
     _, steps = ran(Word="c")
     assert "CacheHitResult" not in steps["Cached"]
     for changed in (definition("z", **on), definition(Enabled=False, ExpireAfter="P1D"), definition()):
         sagemaker.update_pipeline(PipelineName=name, PipelineDefinition=json.dumps(changed))
         _, steps = ran()
         assert "CacheHitResult" not in steps["Cached"]
-    # An earlier version's result counts: it is the same step of the same pipeline.
+    # The result of an earlier version counts: it is the same step of the same pipeline.
     sagemaker.update_pipeline(PipelineName=name, PipelineDefinition=json.dumps(definition(**on)))
     _, steps = ran()
     assert "SourcePipelineExecutionArn" in steps["Cached"]["CacheHitResult"]
-    # Another pipeline's does not.
+    # The result of a different pipeline does not.
     _, other = create(definition(**on))
     steps = over(sagemaker, start(other))[1]
     assert "CacheHitResult" not in steps["Cached"]
@@ -331,7 +331,7 @@ def test_issue_8_3_3_an_internal_error_is_retried_as_the_policy_says(sagemaker, 
     }
     refused, name = create({"Version": VERSION, "Steps": [processing("Retried", "show", RetryPolicies=[policy])]})
     assert refused is None, refused
-    # The server cannot make a job's directory where a file is.
+    # The server cannot create a job's directory where a file exists.
     jobs = Path(state, "jobs")
     jobs.exists() and jobs.rename(jobs.with_name("jobs.away"))
     jobs.write_text("in the way")
@@ -369,7 +369,7 @@ def schema():
 
 
 def whole(bucket, role, image):
-    """A definition with every kind of member that the schema has for the local cloud's step types."""
+    """Returns a definition with every kind of member that the schema has for the local cloud's step types."""
     retry = [{"ExceptionType": "Step.THROTTLING", "IntervalSeconds": 1, "BackoffRate": 2.0, "MaxAttempts": 2}]
     cluster = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
     get = {"Get": "Parameters.P"}
@@ -461,7 +461,7 @@ def whole(bucket, role, image):
 
 
 def places(value, path=()):
-    """Every place in a document, as a path."""
+    """Yields every location in a document, as a path."""
     yield path
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -478,7 +478,7 @@ def at(document, path):
 
 
 def mutations(definition, seed, count):
-    """Definitions with one change each: a member gone, added, or of another type."""
+    """Yields definitions with one change each: a member removed, added, or of a different type."""
     chance = random.Random(seed)
     everywhere = [path for path in places(definition) if path]
     for _ in range(count):
@@ -498,13 +498,13 @@ def mutations(definition, seed, count):
         yield (kind, path), changed
 
 
-# What the schema and the local cloud see differently, and why.
+# Differences between the schema and the local cloud, and their reasons.
 def beyond_the_schema(path, message):
-    """Reasons to refuse what the schema accepts: what does not fit together is no matter of shape."""
+    """Returns errors for definitions that the schema accepts: a schema cannot express consistency."""
     return any(
         part in message
         for part in (
-            "there is no step",  # a DependsOn or Get that leads nowhere
+            "there is no step",  # a DependsOn or Get with a wrong name
             "there is no parameter",
             "two steps are named",
             "two parameters are named",
@@ -521,13 +521,13 @@ def beyond_the_schema(path, message):
             "the result of step",
         )
     ) or (
-        # The schema leaves these objects open; an unknown member would be dropped there.
+        # The schema leaves these objects open; an unknown member would be silently dropped.
         "Unknown Argument member 'Unheard'" in message
         or "unknown property 'Unheard'" in message
     )
 
 
-def test_issue_8_4_2_the_published_schema_holds_both_ways(create, bucket, role, image):
+def test_issue_8_4_2_the_published_schema_agrees_both_ways(create, bucket, role, image):
     published = schema()
     if published is None:
         pytest.skip("AWS's schema has no license: it is not part of this repository")
@@ -554,16 +554,17 @@ def test_issue_8_4_2_the_published_schema_holds_both_ways(create, bucket, role, 
 
 
 def written_by_the_sdk(change, changed):
-    """What the schema rejects and the SageMaker Python SDK writes, or the service model allows."""
+    """Returns whether the SageMaker Python SDK writes, or the service model allows, what the schema rejects."""
     (kind, path) = change
     value = at(changed, path) if kind == "replace" else None
     return (
-        # The schema wants exactly one of "integer" and "number" here, so no whole number and no Get.
+        # The schema requires exactly one of "integer" and "number" here, so neither a whole number
+        # nor a Get is valid.
         path[-1:] == ("Value",)
         or "In" in path
-        # A function can stand for every scalar, a display name can be any text.
+        # A function can replace any scalar, and a display name can be any text.
         or value == {"Get": "Parameters.P"}
         or path[-1:] == ("DisplayName",)
-        # CacheConfig that is off, on a step that cannot be cached (case pipeline-optional-members).
+        # A disabled CacheConfig on a step that cannot be cached (case pipeline-optional-members).
         or "CacheConfig" in path
     )

@@ -1,4 +1,4 @@
-"""CloudFormation: stacks, change sets, roll-back, exports, and what is refused."""
+"""CloudFormation: stacks, change sets, rollback, exports, and rejected requests."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def name():
 
 
 def wait(cfn, stack):
-    """The stack once nothing is being done to it."""
+    """Waits until the stack is idle, and returns it."""
     for _ in range(600):
         found = cfn.describe_stacks(StackName=stack)["Stacks"][0]
         status = found["StackStatus"]
@@ -40,7 +40,7 @@ def changed(cfn, stack, change_set):
 
 
 def system_tags(name, stack_id, logical):
-    """What CloudFormation adds to the tags of a resource."""
+    """Returns the tags that CloudFormation adds to a resource."""
     return {
         "aws:cloudformation:stack-name": name,
         "aws:cloudformation:stack-id": stack_id,
@@ -68,7 +68,19 @@ def buckets(name, **properties):
     )
 
 
-def test_a_stack_from_a_change_set_updated_replaced_and_deleted(cfn, client, name):
+@pytest.fixture
+def stack(cfn, name):
+    """Creates a stack with one bucket, by a change set; returns the stack's id."""
+    made = cfn.create_change_set(
+        StackName=name, ChangeSetName="first", ChangeSetType="CREATE", TemplateBody=buckets(name)
+    )
+    changed(cfn, name, "first")
+    cfn.execute_change_set(ChangeSetName=made["Id"])
+    assert wait(cfn, name)["StackStatus"] == "CREATE_COMPLETE"
+    return made["StackId"]
+
+
+def test_a_stack_is_created_from_a_change_set(cfn, client, name):
     s3 = client("s3")
     made = cfn.create_change_set(
         StackName=name,
@@ -92,7 +104,8 @@ def test_a_stack_from_a_change_set_updated_replaced_and_deleted(cfn, client, nam
     assert tags == {"team": "ml", **system_tags(name, made["StackId"], "Bucket")}
     assert cfn.describe_change_set(ChangeSetName=made["Id"])["ExecutionStatus"] == "EXECUTE_COMPLETE"
 
-    # Nothing to change.
+
+def test_a_change_set_without_changes_fails(cfn, stack, name):
     cfn.create_change_set(StackName=name, ChangeSetName="same", TemplateBody=buckets(name))
     same = changed(cfn, name, "same")
     assert same["Status"] == "FAILED"
@@ -105,7 +118,9 @@ def test_a_stack_from_a_change_set_updated_replaced_and_deleted(cfn, client, nam
         cfn.update_stack(StackName=name, UsePreviousTemplate=True)
     assert code(error) == ("ValidationError", "No updates are to be performed.")
 
-    # In place.
+
+def test_an_update_in_place(cfn, client, stack, name):
+    s3 = client("s3")
     versioned = buckets(name, VersioningConfiguration={"Status": "Enabled"})
     cfn.create_change_set(StackName=name, ChangeSetName="versions", TemplateBody=versioned)
     change = changed(cfn, name, "versions")["Changes"][0]["ResourceChange"]
@@ -117,7 +132,9 @@ def test_a_stack_from_a_change_set_updated_replaced_and_deleted(cfn, client, nam
     assert wait(cfn, name)["StackStatus"] == "UPDATE_COMPLETE"
     assert s3.get_bucket_versioning(Bucket=f"{name}-dev")["Status"] == "Enabled"
 
-    # Replaced.
+
+def test_a_replacement(cfn, client, stack, name):
+    s3 = client("s3")
     cfn.create_change_set(
         StackName=name,
         ChangeSetName="prod",
@@ -144,18 +161,25 @@ def test_a_stack_from_a_change_set_updated_replaced_and_deleted(cfn, client, nam
         (name, "UPDATE_COMPLETE"),
     ]
 
+
+def test_a_protected_stack_is_not_deleted(cfn, stack, name):
     cfn.update_termination_protection(StackName=name, EnableTerminationProtection=True)
     with pytest.raises(ClientError) as error:
         cfn.delete_stack(StackName=name)
     assert "TerminationProtection is enabled" in code(error)[1]
+
+
+def test_a_stack_is_deleted(cfn, client, stack, name):
+    s3 = client("s3")
+    cfn.update_termination_protection(StackName=name, EnableTerminationProtection=True)
     cfn.update_termination_protection(StackName=name, EnableTerminationProtection=False)
     cfn.delete_stack(StackName=name)
-    assert wait(cfn, stack["StackId"])["StackStatus"] == "DELETE_COMPLETE"
+    assert wait(cfn, stack)["StackStatus"] == "DELETE_COMPLETE"
     with pytest.raises(ClientError) as error:
         cfn.describe_stacks(StackName=name)
     assert code(error) == ("ValidationError", f"Stack with id {name} does not exist")
     with pytest.raises(ClientError):
-        s3.head_bucket(Bucket=f"{name}-prod")
+        s3.head_bucket(Bucket=f"{name}-dev")
     gone = cfn.list_stacks(StackStatusFilter=["DELETE_COMPLETE"])["StackSummaries"]
     assert name in [s["StackName"] for s in gone]
 
@@ -220,7 +244,7 @@ def test_a_failure_can_be_kept_or_deleted(cfn, client, name):
     assert wait(cfn, other)["StackStatus"] == "DELETE_COMPLETE"
 
 
-def test_a_failed_update_goes_back(cfn, client, name):
+def test_a_failed_update_is_rolled_back(cfn, client, name):
     logs = client("logs")
 
     def template(days, bucket):
@@ -307,7 +331,7 @@ def test_exports_and_imports(cfn, name):
     assert wait(cfn, first)["StackStatus"] == "DELETE_COMPLETE"
 
 
-def test_what_is_refused_at_once(cfn, name):
+def test_requests_that_are_rejected_immediately(cfn, name):
     def create(template, **kwargs):
         with pytest.raises(ClientError) as error:
             cfn.create_stack(StackName=name, TemplateBody=template, **kwargs)
@@ -627,8 +651,8 @@ def test_a_platform(cfn, client, name):
     assert len(groups) == 1
 
 
-def test_a_roll_back_that_fails_can_be_continued(cfn, client, name):
-    """The old role is gone when the update fails, so the pipeline cannot go back to it at first."""
+def test_a_failed_rollback_can_be_continued(cfn, client, name):
+    """The old role is deleted when the update fails, so the pipeline cannot be rolled back to it at first."""
     iam = client("iam")
     trust = {
         "Version": "2012-10-17",
@@ -677,7 +701,7 @@ def test_a_roll_back_that_fails_can_be_continued(cfn, client, name):
 
 
 HANDLE = "AWS::CloudFormation::WaitConditionHandle"
-# Issue 8, 3.6. `Made` is there, `Skipped` is not.
+# Issue 8, 3.6. `Made` exists, `Skipped` does not.
 SKIPPED = """
 Parameters: {Make: {Type: String, Default: 'no'}}
 Conditions: {Makes: !Equals [!Ref Make, 'yes']}
@@ -780,7 +804,7 @@ GROUP = "Resources: {A: {Type: 'AWS::Logs::LogGroup', Properties: {LogGroupName:
         (f"{GROUP % 'a'}\nOutputs: {{O: {{Value: !Split [',', 'a,b']}}}}", "Output O is malformed"),
     ],
 )
-def test_create_and_validate_refuse_the_same(cfn, name, template, part):
+def test_create_and_validate_reject_the_same_templates(cfn, name, template, part):
     messages = []
     for call, more in [(cfn.validate_template, {}), (cfn.create_stack, {"StackName": name})]:
         with pytest.raises(ClientError) as error:
@@ -791,7 +815,7 @@ def test_create_and_validate_refuse_the_same(cfn, name, template, part):
     assert not messages[0].endswith("..")
 
 
-def test_a_list_from_a_parameter_is_no_output(cfn, name):
+def test_a_list_parameter_cannot_be_an_output(cfn, name):
     template = f"Parameters: {{P: {{Type: CommaDelimitedList, Default: 'a,b'}}}}\n{GROUP % name}\n"
     with pytest.raises(ClientError) as error:
         cfn.create_stack(StackName=name, TemplateBody=template + "Outputs: {O: {Value: !Ref P}}")
@@ -827,7 +851,7 @@ def test_3_6_a_value_and_the_previous_value(cfn, name):
 
 
 def test_3_6_resources_carry_the_tags_of_their_stack(cfn, client, name):
-    """Which types do is said in the provider schemas (`tagging.cloudFormationSystemTags`)."""
+    """The provider schemas specify which types get them (`tagging.cloudFormationSystemTags`)."""
     template = f"""
 Parameters: {{Days: {{Type: Number, Default: 7}}, Role: {{Type: String}}}}
 Resources:
@@ -884,13 +908,13 @@ Outputs: {{Vpc: {{Value: !Ref Vpc}}, Key: {{Value: !Ref Key}}}}
         return tags
 
     assert found() == expected({"team": "ml"})
-    # Other tags and a change in place leave them alone.
+    # Other tags and an update in place do not change them.
     days = [*given, {"ParameterKey": "Days", "ParameterValue": "14"}]
     cfn.update_stack(StackName=name, TemplateBody=template, Parameters=days, Tags=[{"Key": "cost", "Value": "1"}])
     assert wait(cfn, name)["StackStatus"] == "UPDATE_COMPLETE"
     assert found() == expected({"cost": "1"})
 
-    # Nobody else sets, changes or removes them.
+    # Nobody else can set, change or remove them.
     mine, key = [{"Key": "aws:mine", "Value": "x"}], "aws:cloudformation:stack-name"
     models, images = arn("sagemaker", f"model-package-group/{name}"), arn("ecr", f"repository/{name}")
     group, code_arn = arn("logs", f"log-group:/{name}"), f"arn:aws:codecommit:us-east-1:000000000000:{name}"
@@ -957,7 +981,7 @@ def test_3_6_cidr_ipv6(cfn, name, arguments, blocks):
 
 
 def test_3_6_a_stack_that_does_not_exist(cfn):
-    """The wording differs by operation; clients compare it."""
+    """The wording differs by operation, and clients compare it."""
     handle = f"Resources: {{H: {{Type: '{HANDLE}'}}}}"
     by_id, in_brackets = "Stack with id no-such does not exist", "Stack [no-such] does not exist"
     of = {"StackName": "no-such"}
@@ -1051,7 +1075,7 @@ Resources:
     cfn.delete_stack(StackName=name)
     assert wait(cfn, stack_id)["StackStatus"] == "DELETE_COMPLETE"
 
-    # What fails after the resources.
+    # Failures after the resources.
     export = f"Resources: {{H: {{Type: '{HANDLE}'}}}}\nOutputs: {{O: {{Value: x, Export: {{Name: {name}}}}}}}"
     first = cfn.create_stack(StackName=f"{name}-1", TemplateBody=export)["StackId"]
     wait(cfn, first)
@@ -1064,8 +1088,8 @@ Resources:
         cfn.delete_stack(StackName=stack)
 
 
-def test_the_aws_cli_deploys_waits_and_says_why(environment, cfn, name, tmp_path):
-    """`aws cloudformation deploy` reads wordings and statuses; it is in every pipeline."""
+def test_the_aws_cli_deploys_waits_and_reports_the_reason(environment, cfn, name, tmp_path):
+    """`aws cloudformation deploy`, which many CI pipelines use, parses wordings and statuses."""
 
     def aws(*arguments):
         return subprocess.run(
@@ -1076,7 +1100,7 @@ def test_the_aws_cli_deploys_waits_and_says_why(environment, cfn, name, tmp_path
     deploy = ["deploy", "--stack-name", name, "--template-file", str(template)]
 
     def in_a_new_second():
-        """The client names a change set by the second; two deployments in one would collide."""
+        """The client names a change set by the current second, so two deployments within one would collide."""
         now = int(time.time())
         while int(time.time()) == now:
             time.sleep(0.01)
@@ -1126,8 +1150,8 @@ def test_the_aws_cli_deploys_waits_and_says_why(environment, cfn, name, tmp_path
         ("!Ref Nope", "Template format error: Unresolved resource dependencies [Nope] in the Resources block of the template"),
     ],
 )
-def test_a_wrong_expression_is_refused_at_once(cfn, name, expression, message):
-    """Recorded from AWS by LocalStack's tests: an error of the request, not of the resource."""
+def test_an_invalid_expression_is_rejected_immediately(cfn, name, expression, message):
+    """An error of the request, not of the resource, as LocalStack's tests recorded from AWS."""
     template = f"""
 Mappings: {{M: {{A: {{B: c}}}}}}
 Resources:
@@ -1142,7 +1166,7 @@ Resources:
     assert code(error) == ("ValidationError", message)
 
 
-def test_a_reason_names_the_resource_whose_properties_are_wrong(cfn, name):
+def test_a_reason_names_the_resource_with_invalid_properties(cfn, name):
     template = "Resources: {Policy: {Type: 'AWS::S3::BucketPolicy', Properties: {Bucketname: x}}}"
     cfn.create_stack(StackName=name, TemplateBody=template)
     assert wait(cfn, name)["StackStatus"] == "ROLLBACK_COMPLETE"
@@ -1159,7 +1183,7 @@ def test_a_reason_names_the_resource_whose_properties_are_wrong(cfn, name):
     cfn.delete_stack(StackName=name)
 
 
-def test_what_is_empty_is_left_out(cfn, name):
+def test_empty_members_are_omitted(cfn, name):
     """As in AWS's own answers (recorded by LocalStack's tests): clients test `"Outputs" in stack`."""
     template = f"Resources: {{H: {{Type: '{HANDLE}'}}}}"
     cfn.create_change_set(StackName=name, ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=template)

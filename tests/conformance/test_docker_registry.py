@@ -1,4 +1,4 @@
-"""Our push against Debian's docker-registry, with skopeo reading the result back."""
+"""`mlops image push` against Debian's docker-registry; skopeo reads the result back."""
 
 import base64
 import gzip
@@ -25,7 +25,7 @@ def sha256(data):
 
 
 class Layout:
-    """An OCI layout directory that is being written."""
+    """Writes an OCI layout directory."""
 
     def __init__(self, root):
         self.root = root
@@ -67,7 +67,7 @@ def noise(seed, size):
 
 
 def start(directory, auth=""):
-    """A docker-registry with its store in a directory; its address and process."""
+    """Starts a docker-registry with its store in a directory; returns its address and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -107,7 +107,7 @@ def home(tmp_path):
 
 
 def push(home, layout, to, *more, code=0):
-    """Pushes with nothing but a HOME; the report, or what stderr says."""
+    """Pushes with nothing but a HOME in the environment; returns the report, or stderr."""
     ran = subprocess.run(
         [os.path.abspath(BIN), "--output", "json", "image", "push", str(layout.root), "--plain-http", "--to", to, *more],
         capture_output=True,
@@ -124,7 +124,7 @@ def skopeo(*arguments):
 
 
 def read_back(where, layout, out, multi=False):
-    """Every byte of the image, as skopeo gets it, is the layout's."""
+    """Checks that skopeo reads exactly the bytes of the layout."""
     raw = skopeo("inspect", "--tls-verify=false", "--raw", f"docker://{where}")
     assert raw == layout.blobs[sha256(raw)]
     every = ["--all"] if multi else []
@@ -135,7 +135,7 @@ def read_back(where, layout, out, multi=False):
 
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
-def test_an_image_comes_back_byte_for_byte(registry, home, tmp_path, docker):
+def test_an_image_is_preserved_byte_for_byte(registry, home, tmp_path, docker):
     layout = Layout(tmp_path / "layout")
     digest = layout.done(layout.image([noise(1, 3_000_000), noise(2, 10), noise(3, 500_000)], docker))
     to = f"{registry}/flights/{'docker' if docker else 'oci'}:v1"
@@ -147,7 +147,7 @@ def test_an_image_comes_back_byte_for_byte(registry, home, tmp_path, docker):
 
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
-def test_an_index_comes_back_with_all_its_images(registry, home, tmp_path, docker):
+def test_an_index_is_preserved_with_all_its_images(registry, home, tmp_path, docker):
     layout = Layout(tmp_path / "layout")
     images = []
     for seed, architecture in enumerate(["amd64", "arm64"]):
@@ -169,7 +169,7 @@ def test_layers_are_mounted_from_another_repository(registry, home, tmp_path):
     read_back(f"{registry}/mount/app:v1", layout, tmp_path / "back")
 
 
-def test_two_pushes_at_once_both_succeed(registry, home, tmp_path):
+def test_concurrent_pushes_both_succeed(registry, home, tmp_path):
     layout = Layout(tmp_path / "layout")
     digest = layout.done(layout.image([noise(30 + i, 1_000_000) for i in range(5)]))
     to = f"{registry}/both/app:v1"
@@ -183,7 +183,7 @@ def test_two_pushes_at_once_both_succeed(registry, home, tmp_path):
     read_back(to, layout, tmp_path / "back")
 
 
-def test_what_skopeo_pushed_is_there(registry, home, tmp_path):
+def test_layers_pushed_by_skopeo_are_reused(registry, home, tmp_path):
     layout = Layout(tmp_path / "layout")
     digest = layout.done(layout.image([noise(40, 1_000_000)]))
     skopeo("copy", "--dest-tls-verify=false", f"oci:{layout.root}", f"docker://{registry}/there/app:theirs")
@@ -194,9 +194,9 @@ def test_what_skopeo_pushed_is_there(registry, home, tmp_path):
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """A registry for the user `ann`, whose password has a colon."""
+    """Starts a registry for the user `ann`, whose password contains a colon."""
     directory = tmp_path_factory.mktemp("guarded")
-    # libcrypt's bcrypt, the only hash that docker-registry takes.
+    # libcrypt's bcrypt, the only hash that docker-registry accepts.
     crypt = 'print crypt("se:cret", q($2y$05$abcdefghijklmnopqrstuu))'
     hashed = subprocess.run(["perl", "-e", crypt], check=True, capture_output=True, text=True).stdout
     assert hashed.startswith("$2y$"), hashed
@@ -215,7 +215,7 @@ def login(home, address, password):
     return auth
 
 
-def test_the_login_is_dockers(guarded, home, tmp_path):
+def test_the_login_comes_from_dockers_configuration(guarded, home, tmp_path):
     layout = Layout(tmp_path / "layout")
     digest = layout.done(layout.image([noise(50, 1_000_000)]))
     to = f"{guarded}/app:v1"
@@ -233,7 +233,7 @@ def test_the_login_is_dockers(guarded, home, tmp_path):
 
 
 class Cutter:
-    """Passes bytes on to a registry; ends the connections that carry more than `limit`, once each."""
+    """Forwards bytes to a registry; breaks connections that carry more than `limit`, once each."""
 
     def __init__(self, registry, limits):
         self.registry = registry.split(":")[0], int(registry.split(":")[1])
@@ -272,7 +272,7 @@ class Cutter:
             pass
 
 
-def test_connections_that_break_lose_nothing(registry, home, tmp_path):
+def test_broken_connections_lose_nothing(registry, home, tmp_path):
     layout = Layout(tmp_path / "layout")
     digest = layout.done(layout.image([noise(60, 4_000_000), noise(61, 4_000_000)]))
     cutter = Cutter(registry, [400_000, 2_000_000, 3_960_000])

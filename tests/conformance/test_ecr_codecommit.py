@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 import urllib.error
 import urllib.request
+import uuid
 
 import pytest
 from botocore.exceptions import ClientError
@@ -78,7 +79,7 @@ def layout(directory, files, label="x"):
 
 
 class Registry:
-    """The distribution protocol by plain HTTP."""
+    """A client of the distribution protocol over plain HTTP."""
 
     def __init__(self, cloud, token):
         self.cloud = cloud
@@ -243,7 +244,7 @@ def test_skopeo_pushes_inspects_pulls_and_deletes(ecr, cloud, skopeo, tmp_path):
     name = "skopeo/flights"
     ecr.create_repository(repositoryName=name)
     host = cloud.removeprefix("http://")
-    # Larger than any buffer on the way.
+    # Larger than any buffer in between.
     manifest, config, layer = layout(tmp_path / "in", {"big": os.urandom(3 << 20)})
     skopeo("copy", f"oci:{tmp_path / 'in'}", f"docker://{host}/{name}:v1")
     [detail] = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": "v1"}])["imageDetails"]
@@ -331,7 +332,7 @@ def test_images_by_the_api(ecr, registry, tmp_path):
     assert code(ecr.list_images, repositoryName=name) == "RepositoryNotFoundException"
 
 
-def test_tags_that_do_not_move(ecr, registry, tmp_path):
+def test_immutable_tags(ecr, registry, tmp_path):
     name = "immutable"
     ecr.create_repository(
         repositoryName=name,
@@ -359,9 +360,30 @@ def test_tags_that_do_not_move(ecr, registry, tmp_path):
     assert tags == {sha256(manifests[0]): ["v1"], sha256(manifests[1]): ["develop"]}
 
 
-def test_the_distribution_protocol(ecr, cloud, registry, tmp_path):
-    name = "protocol"
+@pytest.fixture
+def repository(ecr):
+    """Creates a repository; returns its name."""
+    name = f"r{uuid.uuid4().hex[:10]}"
     ecr.create_repository(repositoryName=name)
+    return name
+
+
+@pytest.fixture
+def pushed(registry, repository, tmp_path):
+    """Pushes an image as `v1`; returns its manifest, and the path of the repository's manifests."""
+    manifest, config, layer = layout(tmp_path / "in", {"a": b"protocol"})
+    put = f"/v2/{repository}/manifests/"
+    registry.push_blob(repository, config)
+    registry.push_blob(repository, layer)
+    registry("PUT", put + "v1", manifest, Content_Type=OCI)
+    return manifest, put
+
+
+def error(answer):
+    return answer[0], json.loads(answer[2])["errors"][0]["code"]
+
+
+def test_the_registry_requires_a_login(cloud, registry):
     status, headers, _ = Registry(cloud, None)("GET", "/v2/")
     assert status == 401 and headers["WWW-Authenticate"].startswith("Basic realm=")
     assert Registry(cloud, base64.b64encode(b"you:x").decode())("GET", "/v2/")[0] == 401
@@ -369,12 +391,11 @@ def test_the_distribution_protocol(ecr, cloud, registry, tmp_path):
     assert (status, body) == (200, b"{}")
     assert headers["Docker-Distribution-Api-Version"] == "registry/2.0"
 
-    def error(answer):
-        return answer[0], json.loads(answer[2])["errors"][0]["code"]
 
-    uploads = f"/v2/{name}/blobs/uploads/"
+def test_a_chunked_blob_upload(registry, repository):
+    uploads = f"/v2/{repository}/blobs/uploads/"
     assert error(registry("POST", "/v2/none/blobs/uploads/", b"")) == (404, "NAME_UNKNOWN")
-    # In chunks, with a status in between, and one that does not follow on.
+    # With a status request in between, and one chunk that is out of order.
     status, headers, _ = registry("POST", uploads, b"")
     upload = headers["Location"]
     assert headers["Range"] == "0-0"
@@ -384,9 +405,14 @@ def test_the_distribution_protocol(ecr, cloud, registry, tmp_path):
     assert (status, headers["Range"]) == (204, "0-5")
     data = b"hello world"
     status, headers, _ = registry("PUT", f"{upload}?digest={sha256(data)}", b"world")
-    assert (status, headers["Location"]) == (201, f"/v2/{name}/blobs/{sha256(data)}")
+    assert (status, headers["Location"]) == (201, f"/v2/{repository}/blobs/{sha256(data)}")
     assert error(registry("GET", upload)) == (404, "BLOB_UPLOAD_UNKNOWN")
-    # A wrong digest; a cancelled upload; one in a single request.
+
+
+def test_other_blob_uploads(registry, repository):
+    """A wrong digest; a cancelled upload; an upload in a single request."""
+    uploads = f"/v2/{repository}/blobs/uploads/"
+    data = b"hello world"
     _, headers, _ = registry("POST", uploads, b"")
     wrong = registry("PUT", f"{headers['Location']}?digest={sha256(b'other')}", data)
     assert error(wrong) == (400, "DIGEST_INVALID")
@@ -396,27 +422,37 @@ def test_the_distribution_protocol(ecr, cloud, registry, tmp_path):
     assert registry("PUT", f"{headers['Location']}?digest={sha256(data)}", data)[0] == 404
     assert registry("POST", f"{uploads}?digest={sha256(b'once')}", b"once")[0] == 201
 
-    blob = f"/v2/{name}/blobs/{sha256(data)}"
+
+def test_blobs_are_read_and_never_deleted(registry, repository):
+    data = b"hello world"
+    registry.push_blob(repository, data)
+    blob = f"/v2/{repository}/blobs/{sha256(data)}"
     status, headers, body = registry("HEAD", blob)
     assert (status, headers["Content-Length"], body) == (200, "11", b"")
     assert registry("GET", blob)[2] == data
     status, headers, body = registry("GET", blob, Range="bytes=6-")
     assert (status, headers["Content-Range"], body) == (206, "bytes 6-10/11", b"world")
     assert registry("GET", blob, Range="bytes=99-")[0] == 416
-    assert error(registry("GET", f"/v2/{name}/blobs/{sha256(b'none')}")) == (404, "BLOB_UNKNOWN")
+    assert error(registry("GET", f"/v2/{repository}/blobs/{sha256(b'none')}")) == (404, "BLOB_UNKNOWN")
     assert error(registry("DELETE", blob)) == (405, "UNSUPPORTED")
 
+
+def test_blobs_are_mounted_from_another_repository(ecr, registry, repository):
+    data = b"hello world"
+    registry.push_blob(repository, data)
     ecr.create_repository(repositoryName="v2")
     assert registry("HEAD", f"/v2/v2/blobs/{sha256(data)}")[0] == 404
-    assert registry("POST", f"/v2/v2/blobs/uploads/?mount={sha256(data)}&from={name}", b"")[0] == 201
+    assert registry("POST", f"/v2/v2/blobs/uploads/?mount={sha256(data)}&from={repository}", b"")[0] == 201
     assert registry("GET", f"/v2/v2/blobs/{sha256(data)}")[2] == data
-    assert registry("POST", f"/v2/v2/blobs/uploads/?mount={sha256(b'no')}&from={name}", b"")[0] == 202
+    assert registry("POST", f"/v2/v2/blobs/uploads/?mount={sha256(b'no')}&from={repository}", b"")[0] == 202
 
+
+def test_manifests(registry, repository, tmp_path):
     manifest, config, layer = layout(tmp_path / "in", {"a": b"protocol"})
-    put = f"/v2/{name}/manifests/"
+    put = f"/v2/{repository}/manifests/"
     assert error(registry("PUT", put + "v1", manifest, Content_Type=OCI)) == (400, "MANIFEST_BLOB_UNKNOWN")
-    registry.push_blob(name, config)
-    registry.push_blob(name, layer)
+    registry.push_blob(repository, config)
+    registry.push_blob(repository, layer)
     assert error(registry("PUT", put + "v1", b"{}", Content_Type=OCI)) == (400, "MANIFEST_INVALID")
     assert error(registry("PUT", put + sha256(b""), manifest, Content_Type=OCI)) == (400, "DIGEST_INVALID")
     assert error(registry("PUT", put + "-bad", manifest, Content_Type=OCI)) == (400, "MANIFEST_INVALID")
@@ -426,13 +462,19 @@ def test_the_distribution_protocol(ecr, cloud, registry, tmp_path):
     assert (status, headers["Content-Type"], body) == (200, OCI, manifest)
     assert registry("HEAD", put + sha256(manifest))[1]["Content-Length"] == str(len(manifest))
     assert error(registry("GET", put + "none")) == (404, "MANIFEST_UNKNOWN")
-    registry("PUT", put + "v2", manifest, Content_Type=OCI)
-    status, headers, body = registry("GET", f"/v2/{name}/tags/list?n=1")
-    assert json.loads(body) == {"name": name, "tags": ["v1"]}
-    assert "last=v1" in headers["Link"]
-    assert json.loads(registry("GET", f"/v2/{name}/tags/list?n=5&last=v1")[2])["tags"] == ["v2"]
 
-    # An index needs its images, and keeps them.
+
+def test_lists_of_tags_are_paged(registry, repository, pushed):
+    manifest, put = pushed
+    registry("PUT", put + "v2", manifest, Content_Type=OCI)
+    status, headers, body = registry("GET", f"/v2/{repository}/tags/list?n=1")
+    assert json.loads(body) == {"name": repository, "tags": ["v1"]}
+    assert "last=v1" in headers["Link"]
+    assert json.loads(registry("GET", f"/v2/{repository}/tags/list?n=5&last=v1")[2])["tags"] == ["v2"]
+
+
+def test_an_index_requires_its_images_and_protects_them(ecr, registry, repository, pushed):
+    manifest, put = pushed
     entry = {"mediaType": OCI, "digest": sha256(manifest), "size": len(manifest)}
     entry["platform"] = {"os": "linux", "architecture": "amd64"}
     index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).encode()
@@ -440,23 +482,29 @@ def test_the_distribution_protocol(ecr, cloud, registry, tmp_path):
     assert error(registry("PUT", put + "all", broken, Content_Type=INDEX)) == (400, "MANIFEST_BLOB_UNKNOWN")
     assert registry("PUT", put + "all", index, Content_Type=INDEX)[0] == 201
     assert error(registry("DELETE", put + sha256(manifest))) == (405, "UNSUPPORTED")
-    failed = ecr.batch_delete_image(repositoryName=name, imageIds=[{"imageDigest": sha256(manifest)}])
+    failed = ecr.batch_delete_image(repositoryName=repository, imageIds=[{"imageDigest": sha256(manifest)}])
     assert failed["failures"][0]["failureCode"] == "ImageReferencedByManifestList"
+    assert registry("DELETE", put + "all")[0] == 202
 
-    # What refers to an image is found.
+
+def test_referrers_of_an_image(registry, repository, pushed):
+    manifest, put = pushed
     signature = json.loads(manifest)
     signature["artifactType"] = "application/x-signature"
     signature["subject"] = {"mediaType": OCI, "digest": sha256(manifest), "size": len(manifest)}
     signature = json.dumps(signature).encode()
     status, headers, _ = registry("PUT", put + sha256(signature), signature, Content_Type=OCI)
     assert headers["OCI-Subject"] == sha256(manifest)
-    status, headers, body = registry("GET", f"/v2/{name}/referrers/{sha256(manifest)}")
+    status, headers, body = registry("GET", f"/v2/{repository}/referrers/{sha256(manifest)}")
     [found] = json.loads(body)["manifests"]
     assert (found["digest"], found["artifactType"]) == (sha256(signature), "application/x-signature")
-    other = registry("GET", f"/v2/{name}/referrers/{sha256(manifest)}?artifactType=none")
+    other = registry("GET", f"/v2/{repository}/referrers/{sha256(manifest)}?artifactType=none")
     assert json.loads(other[2])["manifests"] == []
 
-    assert registry("DELETE", put + "all")[0] == 202
+
+def test_tags_and_manifests_are_deleted(registry, pushed):
+    manifest, put = pushed
+    registry("PUT", put + "v2", manifest, Content_Type=OCI)
     assert registry("DELETE", put + "v2")[0] == 202
     assert registry("GET", put + "v1")[0] == 200
     assert registry("DELETE", put + sha256(manifest))[0] == 202
@@ -507,8 +555,60 @@ def test_repositories_of_git(codecommit, cloud):
     assert "repositoryId" not in codecommit.delete_repository(repositoryName="flights-c")
 
 
-def test_commits_by_the_api(codecommit):
-    name = "api-commits"
+class History:
+    """A repository with three commits."""
+
+    def __init__(self, codecommit, name):
+        self.name = name
+        codecommit.create_repository(repositoryName=name)
+        first = codecommit.put_file(
+            repositoryName=name,
+            branchName="main",
+            filePath="docs/a.txt",
+            fileContent=b"one\n",
+            commitMessage="first",
+            name="Ada",
+            email="ada@example.com",
+        )
+        second = codecommit.create_commit(
+            repositoryName=name,
+            branchName="main",
+            parentCommitId=first["commitId"],
+            authorName="Ada",
+            email="ada@example.com",
+            commitMessage="second",
+            putFiles=[
+                {"filePath": "run", "fileContent": b"#!/bin/sh\n", "fileMode": "EXECUTABLE"},
+                {"filePath": "docs/b.txt", "fileContent": b"b"},
+            ],
+            deleteFiles=[{"filePath": "docs/a.txt"}],
+        )
+        third = codecommit.create_commit(
+            repositoryName=name,
+            branchName="main",
+            parentCommitId=second["commitId"],
+            setFileModes=[{"filePath": "run", "fileMode": "NORMAL"}],
+        )
+        self.first, self.second, self.third = first, second, third
+
+
+@pytest.fixture
+def history(codecommit):
+    return History(codecommit, f"h{uuid.uuid4().hex[:10]}")
+
+
+def test_put_file_commits_a_file(codecommit, history):
+    name, first = history.name, history.first
+    commit = codecommit.get_commit(repositoryName=name, commitId=first["commitId"])["commit"]
+    assert commit["message"].strip() == "first" and commit["parents"] == []
+    assert commit["author"]["name"] == "Ada" and commit["author"]["email"] == "ada@example.com"
+    assert commit["treeId"] == first["treeId"]
+    metadata = codecommit.get_repository(repositoryName=name)["repositoryMetadata"]
+    assert metadata["defaultBranch"] == "main"
+
+
+def test_put_file_requires_the_parent_and_a_change(codecommit):
+    name = f"h{uuid.uuid4().hex[:10]}"
     codecommit.create_repository(repositoryName=name)
     first = codecommit.put_file(
         repositoryName=name,
@@ -519,38 +619,16 @@ def test_commits_by_the_api(codecommit):
         name="Ada",
         email="ada@example.com",
     )
-    commit = codecommit.get_commit(repositoryName=name, commitId=first["commitId"])["commit"]
-    assert commit["message"].strip() == "first" and commit["parents"] == []
-    assert commit["author"]["name"] == "Ada" and commit["author"]["email"] == "ada@example.com"
-    assert commit["treeId"] == first["treeId"]
-    metadata = codecommit.get_repository(repositoryName=name)["repositoryMetadata"]
-    assert metadata["defaultBranch"] == "main"
-
     same = dict(repositoryName=name, branchName="main", filePath="docs/a.txt", fileContent=b"one\n")
     assert code(codecommit.put_file, **same) == "ParentCommitIdRequiredException"
     same["parentCommitId"] = first["commitId"]
     assert code(codecommit.put_file, **same) == "SameFileContentException"
-    second = codecommit.create_commit(
-        repositoryName=name,
-        branchName="main",
-        parentCommitId=first["commitId"],
-        authorName="Ada",
-        email="ada@example.com",
-        commitMessage="second",
-        putFiles=[
-            {"filePath": "run", "fileContent": b"#!/bin/sh\n", "fileMode": "EXECUTABLE"},
-            {"filePath": "docs/b.txt", "fileContent": b"b"},
-        ],
-        deleteFiles=[{"filePath": "docs/a.txt"}],
-    )
+
+
+def test_create_commit_adds_updates_and_deletes_files(codecommit, history):
+    name, first, second, third = history.name, history.first, history.second, history.third
     assert [f["absolutePath"] for f in second["filesAdded"]] == ["run", "docs/b.txt"]
     assert [f["absolutePath"] for f in second["filesDeleted"]] == ["docs/a.txt"]
-    third = codecommit.create_commit(
-        repositoryName=name,
-        branchName="main",
-        parentCommitId=second["commitId"],
-        setFileModes=[{"filePath": "run", "fileMode": "NORMAL"}],
-    )
     assert third["filesUpdated"][0]["fileMode"] == "NORMAL"
     outdated = dict(
         repositoryName=name,
@@ -563,6 +641,9 @@ def test_commits_by_the_api(codecommit):
     outdated["deleteFiles"] = [{"filePath": "none"}]
     assert code(codecommit.create_commit, **outdated) == "FileDoesNotExistException"
 
+
+def test_files_and_folders(codecommit, history):
+    name, second, third = history.name, history.second, history.third
     file = codecommit.get_file(
         repositoryName=name, commitSpecifier=second["commitId"], filePath="run"
     )
@@ -583,6 +664,10 @@ def test_commits_by_the_api(codecommit):
     assert code(
         codecommit.get_folder, repositoryName=name, folderPath="none"
     ) == "FolderDoesNotExistException"
+
+
+def test_differences(codecommit, history):
+    name, first = history.name, history.first
     differences = codecommit.get_differences(
         repositoryName=name,
         beforeCommitSpecifier=first["commitId"],
@@ -591,6 +676,9 @@ def test_commits_by_the_api(codecommit):
     changed = {(d.get("afterBlob") or d["beforeBlob"])["path"]: d["changeType"] for d in differences}
     assert changed == {"docs/a.txt": "D", "docs/b.txt": "A", "run": "A"}
 
+
+def test_branches(codecommit, history):
+    name, first, third = history.name, history.first, history.third
     codecommit.create_branch(repositoryName=name, branchName="feature/x", commitId=first["commitId"])
     assert codecommit.list_branches(repositoryName=name)["branches"] == ["feature/x", "main"]
     branch = codecommit.get_branch(repositoryName=name, branchName="feature/x")["branch"]
@@ -627,7 +715,7 @@ def test_git_clones_and_pushes(codecommit, tmp_path):
     work = tmp_path / "work"
     git("clone", url, str(work))
     git("checkout", "-b", "develop", cwd=work)
-    # More than git sends in one piece, so that the body is chunked.
+    # More than git sends at once, so that the body is chunked.
     (work / "big.bin").write_bytes(os.urandom(3 << 20))
     (work / "text.txt").write_text("compress me\n" * 10000)
     git("add", ".", cwd=work)
@@ -641,7 +729,7 @@ def test_git_clones_and_pushes(codecommit, tmp_path):
     text = codecommit.get_file(repositoryName="pushed", filePath="text.txt")
     assert text["fileContent"] == b"compress me\n" * 10000
 
-    # What the API commits is pulled, and the other way round.
+    # Commits by the API are pulled, and vice versa.
     put = codecommit.put_file(
         repositoryName="pushed",
         branchName="develop",
@@ -651,7 +739,7 @@ def test_git_clones_and_pushes(codecommit, tmp_path):
     )
     git("pull", "--ff-only", "origin", "develop", cwd=work)
     assert git("rev-parse", "HEAD", cwd=work).stdout.strip() == put["commitId"]
-    # Many refs make git compress its request.
+    # With many refs, git compresses its request.
     for number in range(60):
         git("branch", f"b{number}", cwd=work)
     git("push", "--all", "origin", cwd=work)

@@ -1,4 +1,4 @@
-"""ECR's API for images by boto3: layers in parts, scans, life-cycle previews; buildah's images."""
+"""ECR's image API with boto3: layers in parts, scans, lifecycle previews; buildah's images."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def ecr(client):
 
 
 def push(ecr, cloud, name, text, tag):
-    """Pushes an image of one file; its digest."""
+    """Pushes an image of one file; returns its digest."""
     digest = images.push(cloud, ecr, name, {"x": text}).rpartition("@")[2]
     if tag:
         got = ecr.batch_get_image(repositoryName=name, imageIds=[{"imageDigest": digest}])
@@ -58,7 +58,7 @@ def test_layers_by_the_api(ecr, cloud, tmp_path):
     assert code(ecr.complete_layer_upload, **upload, layerDigests=[sha256(config)]) == "LayerAlreadyExistsException"
 
 
-def test_layers_are_downloaded_by_their_address(ecr, cloud, tmp_path):
+def test_layers_are_downloaded_by_signed_url(ecr, cloud, tmp_path):
     name = "downloads"
     ecr.create_repository(repositoryName=name)
     digest = push(ecr, cloud, name, b"download", "v1")
@@ -68,7 +68,7 @@ def test_layers_are_downloaded_by_their_address(ecr, cloud, tmp_path):
     ]
     answer = ecr.get_download_url_for_layer(repositoryName=name, layerDigest=config)
     assert answer["layerDigest"] == config
-    # No credentials are needed, and the address opens nothing else.
+    # No credentials are needed, and the URL gives access to nothing else.
     with urllib.request.urlopen(answer["downloadUrl"]) as response:
         assert sha256(response.read()) == config
     for other in (
@@ -85,12 +85,12 @@ def test_layers_are_downloaded_by_their_address(ecr, cloud, tmp_path):
     assert code(ecr.get_download_url_for_layer, repositoryName=name, layerDigest=sha256(b"no")) == "LayersNotFoundException"
 
 
-def test_scans_have_the_findings_that_were_loaded(ecr, cloud, state, tmp_path):
+def test_scans_return_the_loaded_findings(ecr, cloud, state, tmp_path):
     name = "team/scanned"
     ecr.create_repository(repositoryName=name)
     digest = push(ecr, cloud, name, b"scan", "v1")
     image = dict(repositoryName=name, imageId={"imageTag": "v1"})
-    # Nothing is known: that is said, and is no clean result.
+    # Nothing is known: the status says so, and does not look like a clean result.
     assert code(ecr.describe_image_scan_findings, **image) == "ScanNotFoundException"
     started = ecr.start_image_scan(**image)
     assert started["imageScanStatus"]["status"] == "FINDINGS_UNAVAILABLE"
@@ -120,7 +120,7 @@ def test_scans_have_the_findings_that_were_loaded(ecr, cloud, state, tmp_path):
     assert detail["imageScanStatus"]["status"] == "COMPLETE"
     assert detail["imageScanFindingsSummary"]["findingSeverityCounts"]["LOW"] == 120
     ecr.get_waiter("image_scan_complete").wait(**image)
-    # Another image has none, and what is no finding is refused.
+    # Other images have no findings, and invalid findings are rejected.
     other = push(ecr, cloud, name, b"another", "v2")
     assert code(ecr.describe_image_scan_findings, repositoryName=name, imageId={"imageDigest": other}) == "ScanNotFoundException"
     file.write_text('{"findings": [{"name": "x", "severity": "awful"}]}')
@@ -130,7 +130,7 @@ def test_scans_have_the_findings_that_were_loaded(ecr, cloud, state, tmp_path):
     assert refused.returncode == 2
 
 
-def test_what_a_lifecycle_policy_would_expire(ecr, cloud):
+def test_lifecycle_policy_preview(ecr, cloud):
     name = "lifecycle"
     ecr.create_repository(repositoryName=name)
     pushed = [push(ecr, cloud, name, f"image {n}".encode(), tag) for n, tag in enumerate(["prod-1", "prod-2", "dev-1", None, None])]
@@ -161,7 +161,7 @@ def test_what_a_lifecycle_policy_would_expire(ecr, cloud):
     assert get(repositoryName=name, imageIds=[{"imageDigest": pushed[1]}])["previewResults"] == []
     pages = ecr.get_paginator("get_lifecycle_policy_preview").paginate(repositoryName=name, PaginationConfig={"PageSize": 1})
     assert [len(page["previewResults"]) for page in pages] == [1, 1]
-    # By the repository's own policy; and nothing is gone.
+    # With the repository's own policy; nothing is deleted.
     ecr.put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=policy((1, prod)))
     start(repositoryName=name)
     assert get(repositoryName=name)["summary"] == {"expiringImageTotalCount": 1}
@@ -191,7 +191,7 @@ def test_multi_platform_images_are_copied_by_skopeo(ecr, cloud, client, tmp_path
     assert len(ecr.describe_images(repositoryName="multi-copy")["imageDetails"]) == 3
     raw = subprocess.run(["skopeo", "inspect", "--raw", "--tls-verify=false", "--creds=AWS:x", f"docker://{host}/multi-copy:v1"], check=True, capture_output=True)
     assert raw.stdout == index
-    # An image that an index names stays; with the index it goes.
+    # An image that an index references is kept; it is deleted with the index.
     delete = ["skopeo", "delete", "--tls-verify=false", "--creds=AWS:x"]
     refused = subprocess.run([*delete, f"docker://{host}/multi-copy@{entries[0]['digest']}"], capture_output=True, text=True)
     assert refused.returncode != 0

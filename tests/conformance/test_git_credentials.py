@@ -1,5 +1,5 @@
-"""git over HTTP where credentials are required (issue 8, 1.3): CodeCommit's signature, as the aws
-CLI's credential helper and git-remote-codecommit make it."""
+"""git over HTTP if credentials are required (issue 8, 1.3): CodeCommit's signature, as created by the
+aws CLI's credential helper and git-remote-codecommit."""
 
 import base64
 import datetime
@@ -40,7 +40,7 @@ def url(guarded):
 
 
 def git(directory, guarded, *arguments, secret=None, region="us-east-1"):
-    """git with the aws CLI as its credential helper, as AWS documents it."""
+    """Runs git with the aws CLI as its credential helper, as AWS documents it."""
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GIT_"))},
         "AWS_ACCESS_KEY_ID": guarded.address["access_key"],
@@ -61,7 +61,7 @@ def git(directory, guarded, *arguments, secret=None, region="us-east-1"):
     )
 
 
-def test_the_aws_credential_helper_lets_git_in(guarded, url, tmp_path):
+def test_the_aws_credential_helper_authorizes_git(guarded, url, tmp_path):
     def run(*arguments, directory="work"):
         done = git(tmp_path / directory, guarded, *arguments)
         assert done.returncode == 0, done.stderr
@@ -74,12 +74,12 @@ def test_the_aws_credential_helper_lets_git_in(guarded, url, tmp_path):
     run("push", "origin", "HEAD:refs/heads/main")
     run("fetch", "origin")
     assert run("rev-parse", "HEAD") == run("rev-parse", "origin/main")
-    # With .git at its end the address is another text, which is signed as it is.
+    # With .git at its end, the URL is a different string, which is signed as it is.
     run("clone", url + ".git", "again", directory="")
     assert (tmp_path / "again" / "a").read_text() == "a"
 
 
-def test_wrong_keys_and_regions_stay_out(guarded, url, tmp_path):
+def test_wrong_keys_and_regions_are_rejected(guarded, url, tmp_path):
     assert git(tmp_path, guarded, "ls-remote", url).returncode == 0
     for options in ({"secret": "another"}, {"region": "eu-west-1"}):
         done = git(tmp_path, guarded, "ls-remote", url, **options)
@@ -89,7 +89,7 @@ def test_wrong_keys_and_regions_stay_out(guarded, url, tmp_path):
 
 
 def password(secret, path, host, moment):
-    """What git-remote-codecommit computes (its function `sign`)."""
+    """Computes the signature of git-remote-codecommit (its function `sign`)."""
     request = AWSRequest(method="GIT", url=f"https://{host}{path}")
     request.context["timestamp"] = moment.strftime("%Y%m%dT%H%M%S")
     signer = SigV4Auth(Credentials("x", secret), "codecommit", "us-east-1")
@@ -132,8 +132,8 @@ def test_the_signature_is_checked_for_path_age_and_user(guarded, url):
         assert status(user, word) == 401, (user, word)
 
 
-def test_the_other_doors_are_closed_too(guarded):
-    """Whatever a client without the credentials asks for, it learns nothing but that."""
+def test_other_services_require_credentials_too(guarded):
+    """Every request without credentials is rejected, and reveals nothing else."""
     endpoint = guarded.address["endpoint"]
     signed = "AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/{}/aws4_request, SignedHeaders=host, Signature=0"
     basic = "Basic " + base64.b64encode(b"AWS:token").decode()
@@ -158,5 +158,5 @@ def test_the_other_doors_are_closed_too(guarded):
             request.add_header("Authorization", authorization)
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request)
-        # S3 answers 400 where parts of the signature are missing.
+        # S3 returns 400 if parts of the signature are missing.
         assert refused.value.code in (400, 401, 403), (method, path, refused.value.code)

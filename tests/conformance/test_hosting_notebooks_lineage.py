@@ -1,9 +1,11 @@
 """SageMaker hosting, notebooks, lineage and tags with boto3. Endpoints are real processes."""
 
 import base64
+import contextlib
 import gzip
 import json
 import time
+import uuid
 
 import pytest
 from botocore.exceptions import ClientError
@@ -56,7 +58,7 @@ ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Ha
 
 
 def refused(code, call, **arguments):
-    """The call fails with the code; returns the message."""
+    """Checks that the call fails with the code; returns the message."""
     with pytest.raises(ClientError) as error:
         call(**arguments)
     assert error.value.response["Error"]["Code"] == code, error.value
@@ -106,7 +108,7 @@ def bucket(client):
 
 @pytest.fixture(scope="module")
 def image(client, cloud):
-    """An image with `serve`, pushed over the distribution protocol."""
+    """Pushes an image with `serve` over the distribution protocol."""
     client("ecr").create_repository(repositoryName="hosting")
     return images.push(cloud, client("ecr"), "hosting", {"serve": SERVE, "requirements.txt": b""})
 
@@ -193,38 +195,82 @@ def test_only_approved_packages_become_models(sagemaker, role, image, bucket):
     assert described["Containers"] == [{"ModelPackageName": package}]
 
 
-def test_an_endpoint_serves_captures_and_updates(sagemaker, runtime, client, role, image, bucket):
-    s3 = client("s3")
+@pytest.fixture(scope="module")
+def configs(sagemaker, role, image, bucket):
+    """Creates models that double, multiply by ten, and do not start, each with a configuration."""
     make_model(sagemaker, role, image, bucket, "double", 2)
     make_model(sagemaker, role, image, bucket, "tenfold", 10)
     make_model(sagemaker, role, image, bucket, "broken", 2, BROKEN="1")
     for model in ("double", "tenfold", "broken"):
         make_config(sagemaker, bucket, model, model)
+
+
+class Endpoint:
+    """An endpoint with the configuration `double`."""
+
+    def __init__(self, sagemaker, runtime):
+        self.sagemaker, self.runtime = sagemaker, runtime
+        self.name = f"e{uuid.uuid4().hex[:10]}"
+        self.arn = sagemaker.create_endpoint(EndpointName=self.name, EndpointConfigName="double")["EndpointArn"]
+
+    def describe(self):
+        return self.sagemaker.describe_endpoint(EndpointName=self.name)
+
+    def settled(self, status):
+        return settled(self.describe, "EndpointStatus", {status})
+
+    def update(self, config, **more):
+        self.sagemaker.update_endpoint(EndpointName=self.name, EndpointConfigName=config, **more)
+
+    def ask(self, body, **more):
+        answer = self.runtime.invoke_endpoint(EndpointName=self.name, ContentType="text/csv", Body=body, **more)
+        return answer["Body"].read().decode(), answer
+
+
+@pytest.fixture
+def endpoint(sagemaker, runtime, configs):
+    """Deploys an endpoint, and deletes it after the test."""
+    endpoint = Endpoint(sagemaker, runtime)
+    assert endpoint.settled("Creating")["EndpointStatus"] == "InService"
+    yield endpoint
+    sagemaker.delete_endpoint(EndpointName=endpoint.name)
+
+
+def test_endpoint_configs(sagemaker, configs):
     config = sagemaker.describe_endpoint_config(EndpointConfigName="double")
     assert config["ProductionVariants"][0]["InitialVariantWeight"] == 1.0
     assert config["DataCaptureConfig"]["CaptureContentTypeHeader"] == {"CsvContentTypes": ["text/csv"]}
     names = [c["EndpointConfigName"] for c in sagemaker.list_endpoint_configs(SortBy="Name")["EndpointConfigs"]]
     assert "double" in names and "tenfold" in names
 
+
+def test_an_endpoint_is_created_and_deleted(sagemaker, runtime, configs, image):
     refused("ValidationException", sagemaker.create_endpoint, EndpointName="e", EndpointConfigName="none")
-    arn = sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="double")["EndpointArn"]
-    assert arn.endswith(":endpoint/e")
-    message = refused("ValidationError", runtime.invoke_endpoint, EndpointName="e", Body=b"1")
+    created = Endpoint(sagemaker, runtime)
+    assert created.arn.endswith(f":endpoint/{created.name}")
+    message = refused("ValidationError", runtime.invoke_endpoint, EndpointName=created.name, Body=b"1")
     assert "not found" in message
-    describe = lambda: sagemaker.describe_endpoint(EndpointName="e")
-    endpoint = settled(describe, "EndpointStatus", {"Creating"})
+    endpoint = created.settled("Creating")
     assert endpoint["EndpointStatus"] == "InService", endpoint.get("FailureReason")
     assert endpoint["EndpointConfigName"] == "double"
     variant = endpoint["ProductionVariants"][0]
     assert variant["DeployedImages"][0]["ResolvedImage"].split("@")[1] == image.split("@")[1]
     assert endpoint["DataCaptureConfig"]["CaptureStatus"] == "Started"
     waiter = sagemaker.get_waiter("endpoint_in_service")
-    waiter.wait(EndpointName="e")
+    waiter.wait(EndpointName=created.name)
+    sagemaker.delete_endpoint(EndpointName=created.name)
+    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=created.name, WaiterConfig={"Delay": 1})
+    refused("ValidationException", sagemaker.describe_endpoint, EndpointName=created.name)
 
-    def ask(body, **more):
-        answer = runtime.invoke_endpoint(EndpointName="e", ContentType="text/csv", Body=body, **more)
-        return answer["Body"].read().decode(), answer
 
+def test_an_endpoint_config_is_deleted(sagemaker, configs, bucket):
+    make_config(sagemaker, bucket, "deleted", "double")
+    sagemaker.delete_endpoint_config(EndpointConfigName="deleted")
+    refused("ValidationException", sagemaker.describe_endpoint_config, EndpointConfigName="deleted")
+
+
+def test_an_endpoint_answers_requests(runtime, endpoint):
+    ask = endpoint.ask
     text, answer = ask("21", InferenceId="id-1", CustomAttributes="trace=7")
     assert text == "42.0"
     assert answer["InvokedProductionVariant"] == "AllTraffic"
@@ -232,51 +278,69 @@ def test_an_endpoint_serves_captures_and_updates(sagemaker, runtime, client, rol
     assert answer["CustomAttributes"] == "trace=7"
     assert ask("1", TargetVariant="AllTraffic")[0] == "2.0"
     refused("ValidationError", ask, body="1", TargetVariant="none")
-    ask("html")
-    with pytest.raises(runtime.exceptions.ModelError) as error:
-        ask("x")
-    assert error.value.response["OriginalStatusCode"] == 400
-    assert "could not convert" in error.value.response["OriginalMessage"]
-    assert "log-group:/aws/sagemaker/Endpoints/e" in error.value.response["LogStreamArn"]
     refused("ValidationError", runtime.invoke_endpoint, EndpointName="none", Body=b"1")
 
-    # A process that dies is started again; the request that killed it fails.
-    refused("ModelError", ask, body="die")
-    assert ask("3")[0] == "6.0"
 
-    # An update to a model that does not start is rolled back, silently.
-    sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="broken")
-    assert describe()["EndpointStatus"] == "Updating"
-    assert describe()["PendingDeploymentSummary"]["EndpointConfigName"] == "broken"
-    message = refused("ValidationException", sagemaker.update_endpoint, EndpointName="e", EndpointConfigName="double")
+def test_an_error_of_the_model_is_passed_on(runtime, endpoint):
+    with pytest.raises(runtime.exceptions.ModelError) as error:
+        endpoint.ask("x")
+    assert error.value.response["OriginalStatusCode"] == 400
+    assert "could not convert" in error.value.response["OriginalMessage"]
+    assert f"log-group:/aws/sagemaker/Endpoints/{endpoint.name}" in error.value.response["LogStreamArn"]
+
+
+def test_a_crashed_process_is_restarted(endpoint):
+    # The request that crashed it fails.
+    refused("ModelError", endpoint.ask, body="die")
+    assert endpoint.ask("3")[0] == "6.0"
+
+
+def test_an_update_to_a_model_that_does_not_start_is_rolled_back(sagemaker, endpoint):
+    endpoint.update("broken")
+    assert endpoint.describe()["EndpointStatus"] == "Updating"
+    assert endpoint.describe()["PendingDeploymentSummary"]["EndpointConfigName"] == "broken"
+    message = refused(
+        "ValidationException", sagemaker.update_endpoint, EndpointName=endpoint.name, EndpointConfigName="double"
+    )
     assert "in-progress" in message
-    assert ask("1")[0] == "2.0"
-    endpoint = settled(describe, "EndpointStatus", {"Updating"})
-    assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", "double")
-    assert "ping health check" in endpoint["FailureReason"]
-    assert ask("1")[0] == "2.0"
+    assert endpoint.ask("1")[0] == "2.0"
+    found = endpoint.settled("Updating")
+    assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", "double")
+    assert "ping health check" in found["FailureReason"]
+    assert endpoint.ask("1")[0] == "2.0"
+    assert "LastDeploymentConfig" not in found
+    endpoint.update("tenfold")
+    assert "FailureReason" not in endpoint.settled("Updating")
 
-    # Issue 8, 3.4: the policy of the newest deployment is told.
-    assert "LastDeploymentConfig" not in endpoint
+
+def test_issue_8_3_4_an_update_reports_its_deployment_config(endpoint):
     routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
     policy = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
-    sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="tenfold", DeploymentConfig=policy)
-    endpoint = settled(describe, "EndpointStatus", {"Updating"})
-    assert (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", "tenfold")
-    assert "FailureReason" not in endpoint
-    assert endpoint["LastDeploymentConfig"] == policy
-    assert ask("1")[0] == "10.0"
-    sagemaker.update_endpoint_weights_and_capacities(
-        EndpointName="e", DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredWeight": 3}]
-    )
-    assert describe()["ProductionVariants"][0]["CurrentWeight"] == 3.0
-    listed = sagemaker.list_endpoints(StatusEquals="InService", NameContains="e")["Endpoints"]
-    assert [e["EndpointName"] for e in listed] == ["e"]
+    endpoint.update("tenfold", DeploymentConfig=policy)
+    found = endpoint.settled("Updating")
+    assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", "tenfold")
+    assert found["LastDeploymentConfig"] == policy
+    assert endpoint.ask("1")[0] == "10.0"
 
+
+def test_weights_are_updated_and_endpoints_listed(sagemaker, endpoint):
+    sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName=endpoint.name, DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredWeight": 3}]
+    )
+    assert endpoint.describe()["ProductionVariants"][0]["CurrentWeight"] == 3.0
+    listed = sagemaker.list_endpoints(StatusEquals="InService", NameContains=endpoint.name)["Endpoints"]
+    assert [e["EndpointName"] for e in listed] == [endpoint.name]
+
+
+def test_requests_and_responses_are_captured(runtime, client, endpoint, bucket):
+    s3 = client("s3")
+    endpoint.ask("21", InferenceId="id-1")
+    endpoint.ask("html")
+    refused("ModelError", endpoint.ask, body="x")
     time.sleep(1.5)
-    keys = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket, Prefix="capture/e/AllTraffic/")["Contents"]]
+    keys = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket, Prefix=f"capture/{endpoint.name}/AllTraffic/")["Contents"]]
     hour = time.strftime("%Y/%m/%d/", time.gmtime())
-    assert all(key.startswith(f"capture/e/AllTraffic/{hour}") and key.endswith(".jsonl") for key in keys), keys
+    assert all(key.startswith(f"capture/{endpoint.name}/AllTraffic/{hour}") and key.endswith(".jsonl") for key in keys), keys
     lines = [
         json.loads(line)
         for key in keys
@@ -294,7 +358,9 @@ def test_an_endpoint_serves_captures_and_updates(sagemaker, runtime, client, rol
     assert (html["encoding"], base64.b64decode(html["data"])) == ("BASE64", b"<p>")
     assert "x" not in by_input
 
-    # A first deployment that fails has nothing to go back to.
+
+def test_a_failed_first_deployment(sagemaker, client, configs):
+    # It has nothing to roll back to.
     sagemaker.create_endpoint(EndpointName="e2", EndpointConfigName="broken")
     failed = settled(lambda: sagemaker.describe_endpoint(EndpointName="e2"), "EndpointStatus", {"Creating"})
     assert failed["EndpointStatus"] == "Failed"
@@ -304,21 +370,19 @@ def test_an_endpoint_serves_captures_and_updates(sagemaker, runtime, client, rol
     logs = client("logs").describe_log_streams(logGroupName="/aws/sagemaker/Endpoints/e2")["logStreams"]
     assert logs[0]["logStreamName"].startswith("AllTraffic/i-")
 
-    context = sagemaker.list_contexts(SourceUri=arn)["ContextSummaries"][0]
+
+def test_deployments_are_recorded_in_lineage(sagemaker, endpoint):
+    endpoint.update("tenfold")
+    endpoint.settled("Updating")
+    context = sagemaker.list_contexts(SourceUri=endpoint.arn)["ContextSummaries"][0]
     assert context["ContextType"] == "Endpoint"
     deployments = sagemaker.list_associations(
         SourceArn=context["ContextArn"], DestinationType="ModelDeployment"
     )["AssociationSummaries"]
     assert len(deployments) == 2
 
-    sagemaker.delete_endpoint(EndpointName="e")
-    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="e", WaiterConfig={"Delay": 1})
-    refused("ValidationException", sagemaker.describe_endpoint, EndpointName="e")
-    sagemaker.delete_endpoint_config(EndpointConfigName="double")
-    refused("ValidationException", sagemaker.describe_endpoint_config, EndpointConfigName="double")
 
-
-def test_what_hosting_does_not_have_is_refused_by_name(sagemaker, role, image, bucket):
+def test_unsupported_hosting_features_are_rejected_by_name(sagemaker, role, image, bucket):
     make_model(sagemaker, role, image, bucket, "plain", 2)
     variant = {"VariantName": "v", "ModelName": "plain"}
     message = refused(
@@ -337,7 +401,36 @@ def test_what_hosting_does_not_have_is_refused_by_name(sagemaker, role, image, b
     assert "Could not find model" in message
 
 
-def test_notebooks(sagemaker, client, role):
+def test_notebook_lifecycle_configs(sagemaker):
+    script = base64.b64encode(b"#!/bin/sh\necho hi\n").decode()
+    sagemaker.create_notebook_instance_lifecycle_config(
+        NotebookInstanceLifecycleConfigName="scripts", OnStart=[{"Content": script}]
+    )
+    config = sagemaker.describe_notebook_instance_lifecycle_config(NotebookInstanceLifecycleConfigName="scripts")
+    assert config["OnStart"] == [{"Content": script}]
+    sagemaker.update_notebook_instance_lifecycle_config(
+        NotebookInstanceLifecycleConfigName="scripts", OnCreate=[{"Content": script}]
+    )
+    listed = sagemaker.list_notebook_instance_lifecycle_configs()["NotebookInstanceLifecycleConfigs"]
+    assert [c["NotebookInstanceLifecycleConfigName"] for c in listed] == ["scripts"]
+    sagemaker.delete_notebook_instance_lifecycle_config(NotebookInstanceLifecycleConfigName="scripts")
+
+
+def test_code_repositories(sagemaker):
+    url = "https://git-codecommit.us-east-1.amazonaws.com/v1/repos/x"
+    sagemaker.create_code_repository(CodeRepositoryName="sources", GitConfig={"RepositoryUrl": url, "Branch": "main"})
+    assert sagemaker.describe_code_repository(CodeRepositoryName="sources")["GitConfig"]["Branch"] == "main"
+    secret = f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:AmazonSageMaker-x"
+    sagemaker.update_code_repository(CodeRepositoryName="sources", GitConfig={"SecretArn": secret})
+    found = sagemaker.list_code_repositories(NameContains="sources")["CodeRepositorySummaryList"]
+    assert found[0]["GitConfig"] == {"RepositoryUrl": url, "Branch": "main", "SecretArn": secret}
+    sagemaker.delete_code_repository(CodeRepositoryName="sources")
+    refused("ValidationException", sagemaker.describe_code_repository, CodeRepositoryName="sources")
+
+
+@pytest.fixture
+def notebook(sagemaker, client, role):
+    """Returns the request for a notebook instance, whose network, scripts and repository exist."""
     ec2 = client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
@@ -346,23 +439,9 @@ def test_notebooks(sagemaker, client, role):
     sagemaker.create_notebook_instance_lifecycle_config(
         NotebookInstanceLifecycleConfigName="lc", OnStart=[{"Content": script}]
     )
-    config = sagemaker.describe_notebook_instance_lifecycle_config(NotebookInstanceLifecycleConfigName="lc")
-    assert config["OnStart"] == [{"Content": script}]
-    sagemaker.update_notebook_instance_lifecycle_config(
-        NotebookInstanceLifecycleConfigName="lc", OnCreate=[{"Content": script}]
-    )
-    listed = sagemaker.list_notebook_instance_lifecycle_configs()["NotebookInstanceLifecycleConfigs"]
-    assert [c["NotebookInstanceLifecycleConfigName"] for c in listed] == ["lc"]
-
     url = "https://git-codecommit.us-east-1.amazonaws.com/v1/repos/x"
     sagemaker.create_code_repository(CodeRepositoryName="code", GitConfig={"RepositoryUrl": url, "Branch": "main"})
-    assert sagemaker.describe_code_repository(CodeRepositoryName="code")["GitConfig"]["Branch"] == "main"
-    secret = f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:AmazonSageMaker-x"
-    sagemaker.update_code_repository(CodeRepositoryName="code", GitConfig={"SecretArn": secret})
-    found = sagemaker.list_code_repositories(NameContains="code")["CodeRepositorySummaryList"]
-    assert found[0]["GitConfig"] == {"RepositoryUrl": url, "Branch": "main", "SecretArn": secret}
-
-    notebook = {
+    yield {
         "NotebookInstanceName": "nb",
         "InstanceType": "ml.t3.medium",
         "RoleArn": role,
@@ -375,6 +454,11 @@ def test_notebooks(sagemaker, client, role):
         "DefaultCodeRepository": "code",
         "InstanceMetadataServiceConfiguration": {"MinimumInstanceMetadataServiceVersion": "2"},
     }
+    sagemaker.delete_code_repository(CodeRepositoryName="code")
+    sagemaker.delete_notebook_instance_lifecycle_config(NotebookInstanceLifecycleConfigName="lc")
+
+
+def test_a_notebook_needs_what_it_references(sagemaker, notebook, role):
     create = sagemaker.create_notebook_instance
     refused("ValidationException", create, **{**notebook, "SubnetId": "subnet-none"})
     refused("ValidationException", create, **{**notebook, "DefaultCodeRepository": "none"})
@@ -382,7 +466,11 @@ def test_notebooks(sagemaker, client, role):
     refused("ValidationException", create, **{**notebook, "RoleArn": role + "x"})
     alone = {k: v for k, v in notebook.items() if k not in ("SubnetId", "SecurityGroupIds")}
     assert "SubnetId" in refused("ValidationException", create, **alone)
-    arn = create(**notebook)["NotebookInstanceArn"]
+
+
+def test_the_life_of_a_notebook(sagemaker, notebook):
+    [group] = notebook["SecurityGroupIds"]
+    arn = sagemaker.create_notebook_instance(**notebook)["NotebookInstanceArn"]
     describe = lambda: sagemaker.describe_notebook_instance(NotebookInstanceName="nb")
     assert describe()["NotebookInstanceStatus"] == "Pending"
     message = refused("ValidationException", sagemaker.stop_notebook_instance, NotebookInstanceName="nb")
@@ -410,12 +498,9 @@ def test_notebooks(sagemaker, client, role):
     settled(describe, "NotebookInstanceStatus", {"Stopping"})
     sagemaker.delete_notebook_instance(NotebookInstanceName="nb")
     sagemaker.get_waiter("notebook_instance_deleted").wait(NotebookInstanceName="nb", WaiterConfig={"Delay": 1})
-    sagemaker.delete_code_repository(CodeRepositoryName="code")
-    sagemaker.delete_notebook_instance_lifecycle_config(NotebookInstanceLifecycleConfigName="lc")
-    refused("ValidationException", sagemaker.describe_code_repository, CodeRepositoryName="code")
 
 
-def test_lineage_entities(sagemaker):
+def test_artifacts(sagemaker):
     uri = "s3://lineage/data?versionId=v1"
     made = sagemaker.create_artifact(
         ArtifactName="data", ArtifactType="DataSet", Source={"SourceUri": uri}, Properties={"a": "1", "b": "2"}
@@ -427,7 +512,13 @@ def test_lineage_entities(sagemaker):
     assert (artifact["ArtifactName"], artifact["Source"]["SourceUri"]) == ("data", uri)
     found = sagemaker.list_artifacts(SourceUri=uri)["ArtifactSummaries"]
     assert [a["ArtifactArn"] for a in found] == [made]
+    sagemaker.delete_artifact(Source={"SourceUri": uri})
+    refused("ResourceNotFound", sagemaker.describe_artifact, ArtifactArn=made)
+    refused("ResourceNotFound", sagemaker.describe_trial_component, TrialComponentName="none")
+    assert sagemaker.list_trial_components(SourceArn="none")["TrialComponentSummaries"] == []
 
+
+def test_actions_and_contexts(sagemaker):
     action = sagemaker.create_action(
         ActionName="Train-1", ActionType="Training", Source={"SourceUri": "job"}, Status="InProgress"
     )["ActionArn"]
@@ -435,20 +526,54 @@ def test_lineage_entities(sagemaker):
     described = sagemaker.describe_action(ActionName="Train-1")
     assert (described["ActionArn"], described["Status"], described["Description"]) == (action, "Completed", "d")
     assert sagemaker.list_actions(ActionType="Training")["ActionSummaries"][0]["Status"] == "Completed"
-    context = sagemaker.create_context(
+    sagemaker.create_context(
         ContextName="team", ContextType="Team", Source={"SourceUri": "t"}, Properties={"p": "q"}
-    )["ContextArn"]
+    )
     sagemaker.update_context(ContextName="team", Description="ours")
     assert sagemaker.describe_context(ContextName="team")["Description"] == "ours"
     assert sagemaker.list_contexts(ContextType="Team")["ContextSummaries"][0]["ContextName"] == "team"
+    sagemaker.delete_action(ActionName="Train-1")
+    sagemaker.delete_context(ContextName="team")
 
-    refused("ResourceNotFound", sagemaker.add_association, SourceArn=made, DestinationArn=action + "x")
+
+@pytest.fixture
+def graph(sagemaker):
+    """Creates an artifact, an action and a context, and associates them in this order."""
+    made = sagemaker.create_artifact(
+        ArtifactName="data", ArtifactType="DataSet", Source={"SourceUri": "s3://graph"}, Properties={"c": "3"}
+    )["ArtifactArn"]
+    action = sagemaker.create_action(
+        ActionName="Train-2", ActionType="Training", Source={"SourceUri": "job"}, Status="Completed"
+    )["ActionArn"]
+    context = sagemaker.create_context(
+        ContextName="crew", ContextType="Team", Source={"SourceUri": "t"}, Properties={"p": "q"}
+    )["ContextArn"]
     sagemaker.add_association(SourceArn=made, DestinationArn=action, AssociationType="ContributedTo")
     sagemaker.add_association(SourceArn=action, DestinationArn=context, AssociationType="AssociatedWith")
+    yield made, action, context
+    for source, destination in ((made, action), (action, context)):
+        with contextlib.suppress(ClientError):
+            sagemaker.delete_association(SourceArn=source, DestinationArn=destination)
+    sagemaker.delete_artifact(ArtifactArn=made)
+    sagemaker.delete_action(ActionName="Train-2")
+    sagemaker.delete_context(ContextName="crew")
+
+
+def test_associations(sagemaker, graph):
+    made, action, context = graph
+    refused("ResourceNotFound", sagemaker.add_association, SourceArn=made, DestinationArn=action + "x")
     edge = sagemaker.list_associations(SourceArn=made)["AssociationSummaries"][0]
     assert (edge["DestinationArn"], edge["DestinationType"], edge["AssociationType"]) == (
         action, "Training", "ContributedTo",
     )
+    assert "associations" in refused("ValidationException", sagemaker.delete_artifact, ArtifactArn=made)
+    sagemaker.delete_association(SourceArn=made, DestinationArn=action)
+    sagemaker.delete_association(SourceArn=action, DestinationArn=context)
+    refused("ResourceNotFound", sagemaker.delete_association, SourceArn=made, DestinationArn=action)
+
+
+def test_lineage_queries(sagemaker, graph):
+    made, action, context = graph
     up = sagemaker.query_lineage(StartArns=[context], Direction="Ascendants", IncludeEdges=True)
     assert [v["Arn"] for v in up["Vertices"]] == [context, action, made]
     assert up["Vertices"][1] == {"Arn": action, "Type": "Training", "LineageType": "Action"}
@@ -466,14 +591,3 @@ def test_lineage_entities(sagemaker):
     )
     assert [v["Arn"] for v in by_property["Vertices"]] == [made]
     refused("ResourceNotFound", sagemaker.query_lineage, StartArns=[made + "0"])
-
-    assert "associations" in refused("ValidationException", sagemaker.delete_artifact, ArtifactArn=made)
-    sagemaker.delete_association(SourceArn=made, DestinationArn=action)
-    sagemaker.delete_association(SourceArn=action, DestinationArn=context)
-    refused("ResourceNotFound", sagemaker.delete_association, SourceArn=made, DestinationArn=action)
-    sagemaker.delete_artifact(Source={"SourceUri": uri})
-    sagemaker.delete_action(ActionName="Train-1")
-    sagemaker.delete_context(ContextName="team")
-    refused("ResourceNotFound", sagemaker.describe_artifact, ArtifactArn=made)
-    refused("ResourceNotFound", sagemaker.describe_trial_component, TrialComponentName="none")
-    assert sagemaker.list_trial_components(SourceArn="none")["TrialComponentSummaries"] == []

@@ -1,4 +1,4 @@
-"""boto3 against IAM, KMS and EC2's network: the records that other services check."""
+"""IAM, KMS and EC2 networks with boto3: the records that other services check."""
 
 import json
 
@@ -74,7 +74,7 @@ def test_roles(client):
     refused("NoSuchEntity", iam.get_role, RoleName="conf-role")
 
 
-def test_roles_come_in_pages(client):
+def test_lists_of_roles_are_paged(client):
     iam = client("iam")
     names = [f"conf-page-{n}" for n in range(5)]
     for name in names:
@@ -185,7 +185,7 @@ def test_keys(client):
     refused("KMSInvalidStateException", kms.enable_key, KeyId=second)
     kms.cancel_key_deletion(KeyId=second)
     assert kms.describe_key(KeyId=second)["KeyMetadata"]["KeyState"] == "Disabled"
-    # Nothing is encrypted here, and nothing pretends to be.
+    # Nothing is encrypted here, and no operation pretends that it is.
     refused("NotImplemented", kms.encrypt, KeyId=second, Plaintext=b"x")
 
 
@@ -195,7 +195,7 @@ def tagged(kind, name):
 
 @pytest.fixture
 def vpc(client):
-    """A VPC 10.1.0.0/16 that holds nothing."""
+    """Creates an empty VPC 10.1.0.0/16."""
     ec2 = client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16", TagSpecifications=tagged("vpc", "conf"))["Vpc"]
     yield vpc["VpcId"]
@@ -257,7 +257,7 @@ def test_subnets(client, vpc):
     refused("InvalidSubnetID.NotFound", ec2.describe_subnets, SubnetIds=[subnet["SubnetId"]])
 
 
-def test_a_way_out(client, vpc):
+def test_internet_access(client, vpc):
     ec2 = client("ec2")
     public = ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/24")["Subnet"]["SubnetId"]
     address = ec2.allocate_address(Domain="vpc")

@@ -1,4 +1,4 @@
-"""Images that `mlops image build` makes: by buildah without rights, and without an engine, read by skopeo."""
+"""Images from `mlops image build`, with unprivileged buildah and without an engine, read by skopeo."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from conftest import BIN
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project with a Dockerfile on `scratch`, committed."""
+    """Creates and commits a project with a Dockerfile on `scratch`."""
     root = tmp_path_factory.mktemp("project")
     program = root / "image/program"
     program.mkdir(parents=True)
@@ -29,7 +29,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def elsewhere(client, tmp_path_factory):
-    """skopeo's login, and a function that names a tag of a new repository."""
+    """Returns skopeo's login, and a function that returns a tag in a new repository."""
     name = f"built-{uuid.uuid4().hex[:8]}"
     ecr = client("ecr")
     uri = ecr.create_repository(repositoryName=name)["repository"]["repositoryUri"]
@@ -82,7 +82,7 @@ def test_an_image_is_built_pushed_and_pulled(project, elsewhere, tmp_path, build
     index = json.loads((tmp_path / "pulled/index.json").read_text())
     assert index["manifests"][0]["digest"] == built["digest"]
     if builder == "layers":
-        # buildah builds on what we built, and we on what buildah built.
+        # buildah builds on an image of ours, and we build on an image of buildah's.
         check = "FROM oci:%s\nCOPY train /opt/again\n" % (tmp_path / "built")
         (tmp_path / "Dockerfile").write_text(check)
         (tmp_path / "train").write_text("x")

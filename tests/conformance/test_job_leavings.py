@@ -1,4 +1,4 @@
-"""What programs leave behind (links, closed directories, full disks), on servers of their own."""
+"""Files that programs leave behind (links, unreadable directories, full disks), on separate servers."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ import images
 
 BIN = os.path.abspath(os.environ.get("MLOPS_BIN", "target/debug/mlops"))
 SECRET = "aws_secret_access_key = wJalrXUtnFEMI"
-# An ordinary user, whom permissions bind also where the tests run as the superuser.
+# An ordinary user, to whom permissions apply even if the tests run as the superuser.
 NOBODY = 65534
 TRUST = {
     "Version": "2012-10-17",
@@ -32,7 +32,7 @@ CLUSTER = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 
 
 
 class Place:
-    """A home with credentials, a state directory, and the server on it."""
+    """A home with credentials, a state directory, and its server."""
 
     def __init__(self, root, state, user=None):
         self.root, self.state, self.user, self.server = root, state, user, None
@@ -47,7 +47,7 @@ class Place:
         }
         self.program = BIN
         if user is not None:
-            # The other user may be unable to enter the directory of the binary.
+            # The other user may not have access to the directory of the binary.
             self.program = str(root / "mlops")
             shutil.copy(BIN, self.program)
             for path in [root, *root.rglob("*")]:
@@ -108,7 +108,7 @@ class Place:
         )
 
     def prepare(self):
-        """A role, a bucket and an image whose programs are shell scripts."""
+        """Creates a role, a bucket and an image whose programs are shell scripts."""
         self.role = self.client("iam").create_role(
             RoleName="jobs", AssumeRolePolicyDocument=json.dumps(TRUST)
         )["Role"]["Arn"]
@@ -127,7 +127,7 @@ class Place:
 
     def train(self, script, cluster=CLUSTER, **more):
         name = f"train-{uuid.uuid4().hex[:8]}"
-        # In directory mode there is no /opt/ml.
+        # In directory mode, /opt/ml does not exist.
         script = "ML=${SAGEMAKER_BASE_DIR:-/opt/ml}\n" + script
         self.s3.put_object(Bucket="jobs", Key=f"code/{name}/script.sh", Body=script.encode())
         source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://jobs/code/{name}/"}
@@ -174,7 +174,7 @@ class Place:
         raise AssertionError(f"{name} does not end")
 
     def objects(self):
-        """The bytes of every object, archives unpacked."""
+        """Returns the bytes of every object, with archives unpacked."""
         found = {}
         for item in self.s3.list_objects_v2(Bucket="jobs").get("Contents", []):
             body = self.s3.get_object(Bucket="jobs", Key=item["Key"])["Body"].read()
@@ -197,7 +197,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def ordinary(tmp_path):
-    """A server of an ordinary user's."""
+    """Starts a server as an ordinary user."""
     shared = tmp_path
     while shared != Path("/"):
         if shared.stat().st_mode & 0o5 != 0o5:
@@ -211,7 +211,7 @@ def ordinary(tmp_path):
     subprocess.run(["chmod", "-R", "u+rwx", root], check=False)
 
 
-# Issue 8, 1.1: each of these ended Completed, with the credentials in S3.
+# Issue 8, 1.1: each of these jobs ended as Completed, with the credentials in S3.
 @pytest.mark.parametrize(
     "script, named",
     [
@@ -227,7 +227,7 @@ def ordinary(tmp_path):
     ],
 )
 @pytest.mark.parametrize("compression", ["GZIP", "NONE"])
-def test_issue_8_1_1_a_training_job_cannot_upload_what_a_link_leads_to(place, script, named, compression):
+def test_issue_8_1_1_a_training_job_cannot_upload_the_target_of_a_link(place, script, named, compression):
     aws = place.home / ".aws"
     name = place.train(script.format(aws=aws) + "\n", CompressionType=compression)
     status, reason = place.ended(name)
@@ -239,7 +239,7 @@ def test_issue_8_1_1_a_training_job_cannot_upload_what_a_link_leads_to(place, sc
 
 
 # Issue 8, 1.1
-def test_issue_8_1_1_a_failure_file_that_is_a_link_is_named_and_not_read(place):
+def test_issue_8_1_1_a_failure_file_that_is_a_link_is_reported_and_not_read(place):
     credentials = place.home / ".aws/credentials"
     status, reason = place.ended(place.train(f"ln -s {credentials} $ML/output/failure; exit 3\n"))
     assert status == "Failed" and "exit code: 3" in reason
@@ -259,7 +259,7 @@ def test_issue_8_1_1_a_failure_file_that_is_a_link_is_named_and_not_read(place):
         ("mkfifo $ML/processing/out/pipe", "/opt/ml/processing/out/pipe is a FIFO"),
     ],
 )
-def test_issue_8_1_1_a_processing_job_cannot_upload_what_a_link_leads_to(place, command, named):
+def test_issue_8_1_1_a_processing_job_cannot_upload_the_target_of_a_link(place, command, named):
     aws = place.home / ".aws"
     status, reason = place.ended(place.process(command.format(aws=aws)))
     assert status == "Failed"
@@ -267,7 +267,7 @@ def test_issue_8_1_1_a_processing_job_cannot_upload_what_a_link_leads_to(place, 
     assert not any(SECRET.encode() in body for body in place.objects().values())
 
 
-# Issue 8, 1.1: a link within the model is archived as what it is.
+# Issue 8, 1.1: a link within the model is archived as a link.
 def test_issue_8_1_1_a_link_inside_the_model_stays_a_link(place):
     name = place.train("echo 1 > $ML/model/v1; ln -s v1 $ML/model/latest\n")
     assert place.ended(name) == ("Completed", "")
@@ -277,8 +277,8 @@ def test_issue_8_1_1_a_link_inside_the_model_stays_a_link(place):
         assert archive.extractfile("v1").read() == b"1\n"
 
 
-# Issue 8, 1.1: the whole directory is exchanged, and processes of the job are left.
-def test_issue_8_1_1_a_job_that_moves_its_own_directory_uploads_what_it_left_there(place):
+# Issue 8, 1.1: the job replaces the whole directory and leaves processes behind.
+def test_issue_8_1_1_a_job_that_moves_its_own_directory_uploads_the_replacement(place):
     script = (
         "echo mine > $ML/model/weights\n"
         f"for job in {place.state}/jobs/*/; do mv $job/ml $job/moved; ln -s {place.home}/.aws $job/ml; done 2>/dev/null\n"
@@ -290,9 +290,9 @@ def test_issue_8_1_1_a_job_that_moves_its_own_directory_uploads_what_it_left_the
     assert (place.home / ".aws/credentials").read_text() == SECRET
 
 
-# Issue 8, 2.2: the next start failed with "Permission denied", and reset too.
+# Issue 8, 2.2: the next start failed with "Permission denied", and so did a reset.
 @pytest.mark.parametrize("mode", ["555", "000"])
-def test_issue_8_2_2_closed_directories_prevent_neither_a_start_nor_a_reset(ordinary, mode):
+def test_issue_8_2_2_unreadable_directories_prevent_neither_a_start_nor_a_reset(ordinary, mode):
     place = ordinary.start().prepare()
     script = (
         "mkdir -p $ML/model/a/b && echo 1 > $ML/model/a/b/c\n"
@@ -301,7 +301,7 @@ def test_issue_8_2_2_closed_directories_prevent_neither_a_start_nor_a_reset(ordi
     name = place.train(script)
     assert place.ended(name) == ("Completed", "")
     assert f"models/{name}/output/model.tar.gz:a/b/c" in place.objects()
-    # Killed while a job has such directories: they are left for the next start.
+    # Kill the server while a job has such directories, so that the next start must remove them.
     name = place.train(script + "sleep 600\n")
     jobs = place.state / "jobs"
     for _ in range(1000):
@@ -315,7 +315,7 @@ def test_issue_8_2_2_closed_directories_prevent_neither_a_start_nor_a_reset(ordi
     assert not list(jobs.glob("training-job-*"))
     assert place.describe(name)[0] == "Failed"
     place.stop()
-    # And what nobody has removed is no hindrance to a reset.
+    # Directories that were not removed do not prevent a reset either.
     closed = jobs / "job/ml"
     closed.mkdir(parents=True)
     (closed / "file").write_text("x")
@@ -330,9 +330,9 @@ def test_issue_8_2_2_closed_directories_prevent_neither_a_start_nor_a_reset(ordi
     assert not place.state.exists()
 
 
-# Issue 8, 2.2: what cannot be removed at all is moved aside.
+# Issue 8, 2.2: directories that cannot be removed are moved aside.
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can leave what its user cannot remove")
-def test_issue_8_2_2_what_cannot_be_removed_is_moved_aside(ordinary):
+def test_issue_8_2_2_directories_that_cannot_be_removed_are_moved_aside(ordinary):
     place = ordinary.start().prepare()
     place.stop()
     foreign = place.state / "jobs/job/foreign"
@@ -365,13 +365,13 @@ def small_disk(directory, size):
         subprocess.run(["umount", "-l", directory], check=False)
 
 
-# Issue 8, 2.3: the job stayed InProgress for ever.
+# Issue 8, 2.3: the job stayed InProgress forever.
 @pytest.mark.parametrize(
     "script",
     [
-        # The model fits, but not its archive.
+        # There is space for the model, but not for its archive.
         "head -c 20000000 /dev/urandom > $ML/model/weights\n",
-        # The program itself fills the disk, and leaves no byte for the record.
+        # The program itself fills the disk, and leaves no space for the record.
         "cat /dev/urandom > $ML/model/weights\n",
         "cat /dev/urandom > $ML/model/weights; exit 0\n",
     ],
@@ -393,14 +393,14 @@ def test_issue_8_2_3_a_job_whose_model_does_not_fit_fails(tmp_path, script):
 
 
 # Issue 8, 2.3: the same kind of fault without a disk: the database cannot be written for a while.
-def test_issue_8_2_3_a_record_that_cannot_be_written_is_written_later_and_status_says_so(place):
+def test_issue_8_2_3_a_record_that_cannot_be_written_is_written_later_and_reported(place):
     name = place.train("while [ ! -e $ML/go ]; do sleep 0.05; done\n")
     for _ in range(1000):
         running = list((place.state / "jobs").glob(f"training-job-{name}*/ml/input/data/code/script.sh"))
         if running and place.sagemaker.describe_training_job(TrainingJobName=name)["SecondaryStatus"] == "Training":
             break
         time.sleep(0.02)
-    # The status counts what is not finished, too: let it be written before the lock.
+    # The status counts unfinished jobs, too: let it be written before the lock.
     time.sleep(0.2)
     database = sqlite3.connect(place.state / "records.sqlite", isolation_level=None)
     database.execute("BEGIN IMMEDIATE")
@@ -421,8 +421,9 @@ def test_issue_8_2_3_a_record_that_cannot_be_written_is_written_later_and_status
     assert place.status()["degraded"] == []
 
 
-# Issue 8, acceptance: the case serve-on-8080 may wait; the port that was asked must be named.
-def test_an_endpoint_that_listens_on_another_port_is_told_which_one(place):
+# Issue 8, acceptance: an endpoint that listens on 8080 fails, and the reason must name the expected
+# port.
+def test_an_endpoint_that_listens_on_a_different_port_fails_with_the_expected_port(place):
     name = f"e-{uuid.uuid4().hex[:8]}"
     image = images.push(place.endpoint, place.ecr, "jobs", {"serve": b"#!/bin/sh\nexit 3\n"})
     place.sagemaker.create_model(ModelName=name, ExecutionRoleArn=place.role, PrimaryContainer={"Image": image})
@@ -466,7 +467,7 @@ def alive(pid):
         return False
 
 
-# Issue 8, 2.4: pip went on, with all that it had started.
+# Issue 8, 2.4: pip continued, along with all its child processes.
 @pytest.mark.parametrize("end", ["stop the job", "kill the server", "stop the server"])
 def test_issue_8_2_4_pip_ends_with_its_job_and_with_its_server(tmp_path, end):
     place = Place(tmp_path, tmp_path / "state")
@@ -510,7 +511,7 @@ def test_issue_8_2_4_pip_ends_with_its_job_and_with_its_server(tmp_path, end):
 # A sparse file of 400 GB, which costs the program nothing, kept the server busy for hours.
 @pytest.mark.parametrize("compression", ["GZIP", "NONE"])
 @pytest.mark.parametrize("place_of", ["model", "output/data"])
-def test_what_a_training_job_leaves_is_held_against_its_volume(place, compression, place_of):
+def test_the_output_of_a_training_job_is_limited_by_its_volume(place, compression, place_of):
     name = place.train(f"truncate -s 400G $ML/{place_of}/weights\n", CompressionType=compression)
     status, reason = place.ended(name)
     assert status == "Failed"
@@ -519,7 +520,7 @@ def test_what_a_training_job_leaves_is_held_against_its_volume(place, compressio
     assert not any(key.startswith(f"models/{name}/") for key in place.objects())
 
 
-def test_what_a_processing_job_leaves_is_held_against_its_volume(place):
+def test_the_output_of_a_processing_job_is_limited_by_its_volume(place):
     name = place.process("truncate -s 400G $ML/processing/out/data.csv")
     status, reason = place.ended(name)
     assert status == "Failed"
@@ -528,7 +529,7 @@ def test_what_a_processing_job_leaves_is_held_against_its_volume(place):
 
 
 def uploading(place):
-    """A job whose upload would take hours."""
+    """Starts a job whose upload would take hours."""
     cluster = {**CLUSTER, "VolumeSizeInGB": 1000}
     name = place.train("truncate -s 900G $ML/model/weights\n", cluster)
     for _ in range(2400):

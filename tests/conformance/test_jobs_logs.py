@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[2] / "src/scaffold/files"
 
 
 def refused(code):
-    """The call is refused with this code; the text is the context manager's `value`."""
+    """Checks that the call is rejected with this code; the message is the context manager's `value`."""
     return pytest.raises(ClientError, match=code)
 
 
@@ -64,7 +64,7 @@ def push(cloud, client):
 
 @pytest.fixture(scope="module")
 def shell(push):
-    """An image whose programs are shell scripts: no Python dependency to install."""
+    """Pushes an image whose programs are shell scripts, without Python dependencies."""
     return push(
         {
             "run": b'#!/bin/sh\nexec /bin/sh -c "$1"\n',
@@ -346,7 +346,7 @@ def test_a_program_that_fails(process, client):
     assert process("kill -9 $$")["FailureReason"].endswith("exit code: 137")
 
 
-def test_a_program_that_is_not_there(process, shell):
+def test_a_missing_program(process, shell):
     job = process(
         "", AppSpecification={"ImageUri": shell, "ContainerEntrypoint": ["nothing-of-this-name"]}
     )
@@ -393,7 +393,7 @@ def test_listing_processing_jobs(sagemaker, process):
     assert failed["ProcessingJobSummaries"] == []
 
 
-def test_processing_requests_that_are_refused(process, sagemaker, role, shell, bucket):
+def test_rejected_processing_requests(process, sagemaker, role, shell, bucket):
     with refused("ResourceInUse"):
         process("true", ProcessingJobName=process("true")["ProcessingJobName"])
     with refused("Could not assume role"):
@@ -430,7 +430,7 @@ def test_processing_requests_that_are_refused(process, sagemaker, role, shell, b
 # --- training -------------------------------------------------------------------------------
 
 
-def test_training_leaves_a_model(sagemaker, s3, bucket, train, client):
+def test_training_uploads_a_model(sagemaker, s3, bucket, train, client):
     job = train(
         """
         cp /opt/ml/input/config/*.json /opt/ml/model/
@@ -481,7 +481,7 @@ def test_training_leaves_a_model(sagemaker, s3, bucket, train, client):
 
 
 def sagemaker_image(train):
-    """The image that the fixture `train` uses."""
+    """Returns the image that the fixture `train` uses."""
     return next(cell.cell_contents for cell in train.__closure__ if "@sha256" in str(cell.cell_contents))
 
 
@@ -506,7 +506,7 @@ def test_stopping_a_training_job(sagemaker, train):
     assert [step["Status"] for step in job["SecondaryStatusTransitions"]][-2:] == ["Stopping", "Stopped"]
 
 
-def test_training_requests_that_are_refused(train, bucket):
+def test_rejected_training_requests(train, bucket):
     for change, code in [
         ({"OutputDataConfig": {"S3OutputPath": "s3://no-such-bucket-anywhere/x"}}, "NoSuchBucket"),
         ({"EnableManagedSpotTraining": True}, "NotImplemented"),
@@ -519,7 +519,7 @@ def test_training_requests_that_are_refused(train, bucket):
         train("true", InputDataConfig=[{"ChannelName": "x", "DataSource": {"S3DataSource": source}}])
 
 
-def test_network_isolation_is_real_or_refused(train, client, cloud):
+def test_network_isolation_is_enforced_or_rejected(train, client, cloud):
     port = cloud.rsplit(":", 1)[1]
     try:
         job = train(

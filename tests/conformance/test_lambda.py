@@ -1,4 +1,4 @@
-"""Lambda: functions that really run, over boto3."""
+"""Lambda with boto3: functions that run for real."""
 
 import base64
 import hashlib
@@ -106,7 +106,7 @@ def role(client):
 
 @pytest.fixture(scope="module")
 def make(functions, role):
-    """Makes an active function; answers its name."""
+    """Creates an active function; returns its name."""
 
     def make(files, **settings):
         name = f"f-{uuid.uuid4().hex[:8]}"
@@ -167,7 +167,7 @@ def test_a_function_is_pending_then_active(functions, role):
     whole = functions.get_function(FunctionName=found["FunctionArn"])
     assert whole["Configuration"]["RevisionId"] == found["RevisionId"]
     assert whole["Tags"] == {"team": "a"}
-    # Issue 8, 3.4: Code.Location downloads the zip, and only as it was given.
+    # Issue 8, 3.4: Code.Location downloads the zip, and only with the returned URL.
     location = whole["Code"]["Location"]
     with urllib.request.urlopen(location) as answer:
         assert answer.read() == code
@@ -194,7 +194,7 @@ def test_tags(functions, python):
     assert functions.list_tags(Resource=arn)["Tags"] == {"b": "2"}
 
 
-def test_what_cannot_be_a_function_is_refused(functions, role, client):
+def test_invalid_functions_are_rejected(functions, role, client):
     code = {"ZipFile": archive({"app.py": HANDLER})}
     good = {"FunctionName": "refused", "Runtime": "python3.11", "Handler": "app.handler", "Role": role, "Code": code}
 
@@ -230,7 +230,7 @@ def test_what_cannot_be_a_function_is_refused(functions, role, client):
         functions.get_function(FunctionName="refused")
 
 
-def test_more_than_250_mb_is_refused(functions, role):
+def test_more_than_250_mb_is_rejected(functions, role):
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
         out.writestr("zeros", bytes(263_000_000))
@@ -243,7 +243,7 @@ def test_more_than_250_mb_is_refused(functions, role):
 # --- python -----------------------------------------------------------------------------------
 
 
-def test_a_python_function_answers(functions, python, logs):
+def test_a_python_function_responds(functions, python, logs):
     answer, payload = invoke(functions, python, {"a": [1, None, "ä"]}, LogType="Tail")
     assert answer["StatusCode"] == 200
     assert answer["ExecutedVersion"] == "$LATEST"
@@ -265,7 +265,7 @@ def test_a_python_function_answers(functions, python, logs):
     assert [line for line in written if payload["id"] in line and "[ERROR]" not in line] == [tail[0], tail[3], tail[4]]
 
 
-def test_one_environment_is_kept_and_more_run_side_by_side(functions, make):
+def test_one_environment_is_reused_and_more_run_in_parallel(functions, make):
     name = make({"app.py": HANDLER}, Timeout=20)
     first, second = invoke(functions, name)[1], invoke(functions, name)[1]
     assert (first["count"], second["count"]) == (1, 2)
@@ -291,7 +291,7 @@ def test_an_exception_is_an_unhandled_error(functions, python):
     assert invoke(functions, python)[1]["count"] > 1
 
 
-def test_what_has_no_end_of_line_is_logged_in_its_invocation(functions, python):
+def test_output_without_a_line_end_is_logged_in_its_invocation(functions, python):
     answer, _ = invoke(functions, python, {"partial": True}, LogType="Tail")
     tail = base64.b64decode(answer["LogResult"]).decode().splitlines()
     assert any(line.startswith("no end of line") for line in tail[:-2]), tail
@@ -331,13 +331,13 @@ def test_a_function_that_exits_or_takes_too_long(functions, make):
         ({"app.py": b"1/0"}, "ZeroDivisionError", "division by zero"),
     ],
 )
-def test_what_cannot_start_says_why(functions, make, files, kind, message):
+def test_functions_that_cannot_start_report_why(functions, make, files, kind, message):
     answer, payload = invoke(functions, make(files))
     assert answer["FunctionError"] == "Unhandled"
     assert (payload["errorType"], payload["errorMessage"]) == (kind, message)
 
 
-def test_answers_have_a_limit_and_must_be_json(functions, make):
+def test_responses_have_a_limit_and_must_be_json(functions, make):
     name = make({"app.py": HANDLER}, Timeout=30)
     answer, payload = invoke(functions, name, {"large": 6_291_556 - 2})
     assert "FunctionError" not in answer and len(payload) == 6_291_554
@@ -356,7 +356,7 @@ def test_payloads_have_limits(functions, python):
     assert invoke(functions, python, ClientContext=json.dumps({"custom": {"k": "v"}}))[1]["client"] == {"k": "v"}
 
 
-def test_an_event_is_accepted_and_runs_later(functions, python, logs):
+def test_an_asynchronous_event_is_accepted_and_runs_later(functions, python, logs):
     mark = uuid.uuid4().hex
     answer = functions.invoke(FunctionName=python, InvocationType="Event", Payload=json.dumps({"mark": mark}).encode())
     assert answer["StatusCode"] == 202
@@ -372,7 +372,7 @@ def test_an_event_is_accepted_and_runs_later(functions, python, logs):
 # --- provided.al2023 ----------------------------------------------------------------------------
 
 
-def test_a_bootstrap_speaks_the_runtime_api(functions, make, client, logs):
+def test_a_bootstrap_uses_the_runtime_api(functions, make, client, logs):
     bucket, key = f"code-{uuid.uuid4().hex[:8]}", "code.zip"
     s3 = client("s3")
     s3.create_bucket(Bucket=bucket)
@@ -413,7 +413,7 @@ def test_a_function_without_a_bootstrap_cannot_start(functions, make):
     assert payload["errorMessage"].endswith("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]")
 
 
-def test_a_bootstrap_that_ends_at_once(functions, make):
+def test_a_bootstrap_that_exits_immediately(functions, make):
     name = make({"bootstrap": b"#!/bin/sh\necho sorry\nexit 5\n"}, Runtime="provided.al2")
     answer, payload = invoke(functions, name, LogType="Tail")
     assert payload["errorType"] == "Runtime.ExitError"
@@ -423,7 +423,7 @@ def test_a_bootstrap_that_ends_at_once(functions, make):
 # --- updates ------------------------------------------------------------------------------------
 
 
-def test_updates_end_the_old_environments(functions, make):
+def test_updates_stop_the_old_environments(functions, make):
     name = make({"app.py": b"def handler(e, c): return 1"})
     assert invoke(functions, name)[1] == 1
     before = functions.get_function_configuration(FunctionName=name)
@@ -482,7 +482,7 @@ Outputs:
 """
 
 
-def test_a_stack_makes_changes_and_deletes_a_function(functions, client, logs):
+def test_a_stack_creates_updates_and_deletes_a_function(functions, client, logs):
     cfn, stack = client("cloudformation"), f"s-{uuid.uuid4().hex[:8]}"
 
     def template(word, tag, timeout="Timeout: 7"):

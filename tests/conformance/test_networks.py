@@ -1,8 +1,8 @@
-"""Company networks: a proxy that intercepts TLS, bundles of certificates, NO_PROXY, and the ways in
-which an AWS configuration gives credentials. (Issue 8, 5.10.)
+"""Corporate networks: a proxy that intercepts TLS, certificate bundles, NO_PROXY, and the ways in
+which an AWS configuration provides credentials. (Issue 8, 5.10.)
 
-The proxy stands in for AWS: it opens the TLS connections with certificates of its own CA and passes the
-requests on to the local cloud.
+The proxy takes the place of AWS: it terminates TLS with certificates of its own CA and forwards the
+requests to the local cloud.
 """
 
 import base64
@@ -28,7 +28,7 @@ ISSUER = "Corp Interception"
 
 
 class Proxy(socketserver.ThreadingTCPServer):
-    """Intercepts TLS for every host, or answers CONNECT with `status`."""
+    """A proxy that intercepts TLS for every host, or responds to CONNECT with `status`."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -125,7 +125,7 @@ def bundle(ca, tmp_path):
 
 @pytest.fixture
 def run(client, tmp_path):
-    """Runs mlops in a project of its own, with the given environment and nothing of ours."""
+    """Runs mlops in a new project, with only the given environment."""
     name = f"net-{uuid.uuid4().hex[:6]}"
     client("sagemaker").create_model_package_group(ModelPackageGroupName=name)
     project, home = tmp_path / "project", tmp_path / "home"
@@ -174,7 +174,7 @@ def test_a_bundle_of_the_profile_is_trusted(run, proxy, bundle):
     )
     succeeded(run(*LIST, "--profile", "corp", https_proxy=proxy.url, AWS_CONFIG_FILE=config))
     succeeded(run(*LIST, AWS_PROFILE="corp", https_proxy=proxy.url, AWS_CONFIG_FILE=config))
-    # As for the aws CLI the variable comes before the profile.
+    # As in the aws CLI, the variable takes precedence over the profile.
     other = run(
         *LIST,
         AWS_PROFILE="corp",
@@ -201,7 +201,7 @@ def test_a_bundle_without_the_issuer_is_named(run, proxy, tmp_path):
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "502 Bad Gateway"])
-def test_a_refused_tunnel_is_reported_as_that(run, ca, upstream, status):
+def test_a_rejected_tunnel_is_reported(run, ca, upstream, status):
     with Proxy(ca, upstream, status=status) as proxy:
         failed = run(*LIST, HTTPS_PROXY=proxy.url, **KEYS)
         proxy.shutdown()
@@ -223,7 +223,7 @@ def test_a_proxy_with_a_login(run, ca, upstream, bundle):
     assert "hunter2" not in refused.stderr and "407" in refused.stderr
 
 
-def test_a_proxy_that_is_not_there_is_named(run):
+def test_an_unreachable_proxy_is_named(run):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
     failed = run(*LIST, HTTPS_PROXY=address, **KEYS)
@@ -231,7 +231,7 @@ def test_a_proxy_that_is_not_there_is_named(run):
     assert f"cannot reach the proxy {address}" in failed.stderr
 
 
-def test_no_proxy_and_this_machine_pass_no_proxy(run, proxy, cloud):
+def test_no_proxy_and_this_machine_bypass_the_proxy(run, proxy, cloud):
     succeeded(run(*LIST, AWS_ENDPOINT_URL=cloud, HTTP_PROXY=proxy.url, **KEYS))
     direct = run(*LIST, HTTPS_PROXY=proxy.url, NO_PROXY=".amazonaws.com", **KEYS)
     assert direct.returncode == 1 and "proxy" not in direct.stderr, direct.stderr
@@ -239,7 +239,7 @@ def test_no_proxy_and_this_machine_pass_no_proxy(run, proxy, cloud):
 
 
 @pytest.mark.parametrize("bytes", [b"", b"not a certificate\n"])
-def test_a_bundle_without_certificates_is_refused(run, tmp_path, bytes):
+def test_a_bundle_without_certificates_is_rejected(run, tmp_path, bytes):
     empty = tmp_path / "empty.pem"
     empty.write_bytes(bytes)
     failed = run(*LIST, AWS_CA_BUNDLE=empty, **KEYS)
@@ -247,7 +247,7 @@ def test_a_bundle_without_certificates_is_refused(run, tmp_path, bytes):
 
 
 def layout(directory):
-    """An OCI layout with one layer."""
+    """Writes an OCI layout with one layer."""
     import hashlib
 
     blobs = directory / "blobs" / "sha256"
@@ -291,7 +291,7 @@ def test_the_registry_trusts_the_bundle_too(run, client, proxy, bundle, tmp_path
 
 
 def with_requirements(run):
-    """Gives the project an image with a package that pip must download."""
+    """Writes an image directory with a package that pip must download."""
     program = run.project / "image" / "program"
     program.mkdir(parents=True)
     (program / "train").write_text("#!/bin/sh\n")
@@ -319,9 +319,9 @@ def test_pip_failures_name_the_setting(run, proxy, bundle, tmp_path):
         assert all(any(part in line for line in hint) for part in hints), failed.stderr
 
 
-def test_pip_gets_the_bundle(run, bundle, tmp_path):
+def test_pip_receives_the_bundle(run, bundle, tmp_path):
     seen, python = tmp_path / "seen", tmp_path / "python"
-    # A Python that reports itself, so that pip runs in it too.
+    # A Python that reports itself, so that pip runs in it, too.
     itself = {"version": "3.11.7", "executable": str(python), "pip": "24.0"}
     itself |= {"system": "Linux", "machine": "x86_64"}
     python.write_text(
@@ -356,7 +356,7 @@ def role(client):
 ROOT = {"AWS": "arn:aws:iam::000000000000:root"}
 
 
-def test_a_session_of_a_role_is_who_it_says(client, cloud, role):
+def test_a_role_session_is_its_own_caller_identity(client, cloud, role):
     arn = role(ROOT)
     answer = client("sts").assume_role(RoleArn=arn, RoleSessionName="me")
     keys = answer["Credentials"]
@@ -375,7 +375,7 @@ def test_a_session_of_a_role_is_who_it_says(client, cloud, role):
     assert refused.value.response["Error"]["Code"] == "InvalidClientTokenId"
 
 
-def test_a_role_that_does_not_trust_the_caller_is_refused(client, role):
+def test_a_role_that_does_not_trust_the_caller_is_rejected(client, role):
     arns = [role({"Service": "sagemaker.amazonaws.com"}), "arn:aws:iam::000000000000:role/none"]
     for arn in arns:
         with pytest.raises(botocore.exceptions.ClientError) as refused:

@@ -1,9 +1,9 @@
 """The conformance cases of the OCI distribution specification 1.1 against the registry at /v2/.
 
-The suite itself is a Go program that needs a Go toolchain and modules from the network; its cases
-(pull, push, content discovery, content management) are written here anew, each under the words of
-the suite. After them come cases that the suite does not have: broken connections, damaged files, a
-full disk, two pushes at once.
+The suite itself is a Go program that needs a Go toolchain and modules from the network. Its cases
+(pull, push, content discovery, content management) are reimplemented here under the suite's names,
+followed by cases that the suite does not have: broken connections, damaged files, a full disk,
+concurrent pushes.
 """
 
 import concurrent.futures
@@ -83,14 +83,14 @@ class Answer:
 
     @property
     def location(self):
-        """The path and query of Location."""
+        """Returns the path and query of Location."""
         assert self.headers["Location"]
         url = urllib.parse.urlsplit(self.headers["Location"])
         return url.path + ("?" + url.query if url.query else "")
 
 
 class Raw:
-    """HTTP/1.1 as it is: a connection for each request, no retries, no redirects."""
+    """A plain HTTP/1.1 client: one connection per request, no retries, no redirects."""
 
     def __init__(self, endpoint):
         self.host = urllib.parse.urlsplit(endpoint).netloc
@@ -142,7 +142,7 @@ def oci(client, cloud):
 
 
 class Image:
-    """An image of one layer that a repository has."""
+    """Pushes an image of one layer to a repository."""
 
     def __init__(self, oci, label, name=REPOSITORY, tags=()):
         self.config, self.layer = some_config(label), f"layer of {label}".encode() * 99
@@ -230,7 +230,7 @@ def test_pull__ranges_of_a_blob(oci, pulled):
         assert answer.headers["Content-Range"] == f"bytes {start}-{end}/{size}"
     answer = oci("GET", path, Range=f"bytes={size}-")
     assert (answer.status, answer.headers["Content-Range"]) == (416, f"bytes */{size}")
-    # What is no single range is ignored (RFC 9110).
+    # Anything but a single range is ignored (RFC 9110).
     assert oci("GET", path, Range="bytes=9-5").body == pulled.layer
 
 
@@ -300,7 +300,7 @@ def test_push__put_request_with_final_chunk_should_return_201(oci):
     assert oci("GET", blob_path(sha256(data))).body == data
 
 
-def test_push__a_chunk_that_is_not_as_long_as_it_says(oci):
+def test_push__a_chunk_of_the_wrong_length(oci):
     where = oci.begin().location
     answer = oci("PATCH", where, b"12345", Content_Range="0-9", Content_Length=5)
     assert (answer.status, answer.code) == (400, "SIZE_INVALID")
@@ -372,7 +372,7 @@ def test_push__a_manifest_without_its_blobs(oci):
     assert oci("HEAD", manifest_path("missing")).status == 404
 
 
-def test_push__a_manifest_over_4_mib_is_refused(oci):
+def test_push__a_manifest_over_4_mib_is_rejected(oci):
     config = some_config("large")
     oci.put_blob(config)
     large = manifest(descriptor(config, CONFIG), [], annotations={"x": "x" * (4 << 20)})
@@ -414,7 +414,7 @@ def test_discovery__get_start_of_tag_is_set_by_last_query_parameter(oci, listed)
     assert oci("GET", f"/v2/{listed}/tags/list", None, {"last": "test3"}).json["tags"] == []
 
 
-def test_discovery__links_lead_through_all_tags(oci, listed):
+def test_discovery__links_page_through_all_tags(oci, listed):
     found, path = [], f"/v2/{listed}/tags/list?n=2"
     while path:
         answer = oci("GET", path)
@@ -426,7 +426,7 @@ def test_discovery__links_lead_through_all_tags(oci, listed):
 
 @pytest.fixture(scope="module")
 def referred(oci):
-    """A subject with five referrers of two types, as the suite makes them."""
+    """Creates a subject with five referrers of two types, as the suite does."""
     empty = b"{}"
     oci.put_blob(empty)
     config = some_config("subject")
@@ -460,7 +460,7 @@ def referred(oci):
     oci.put_blob(config)
     assert oci.put_manifest(subject, "subject").status == 201
     referrers("B")
-    # To a non-existent subject.
+    # For a subject that does not exist.
     missing = manifest(descriptor(some_config("missing subject"), CONFIG), [])
     data = manifest(descriptor(empty, EMPTY), [], artifactType="application/x", subject=descriptor(missing, MANIFEST), annotations=annotated)
     found["missing"] = sha256(missing), refer("A", data, MANIFEST, missing)
@@ -526,18 +526,18 @@ def test_management__manifest_delete(client, oci):
 
 
 def test_management__blob_delete(oci):
-    # DELETE request to blob URL: ECR does not have it (405), as the specification allows.
+    # DELETE request to blob URL: ECR does not support it (405), as the specification allows.
     oci.put_blob(b"stays")
     answer = oci("DELETE", blob_path(sha256(b"stays")))
     assert (answer.status, answer.code) == (405, "UNSUPPORTED")
     assert oci("GET", blob_path(sha256(b"stays"))).body == b"stays"
 
 
-# -- What the suite does not have
+# -- Cases that the suite does not have
 
 
 def broken_patch(oci, where, data, announced, chunk_range=None):
-    """Sends `data` of a body that is announced to be longer, and goes away."""
+    """Sends `data` as the beginning of a longer body, then disconnects."""
     host, port = oci.host.split(":")
     with socket.create_connection((host, int(port))) as connection:
         content_range = f"Content-Range: {chunk_range}\r\n" if chunk_range else ""
@@ -549,10 +549,10 @@ def broken_patch(oci, where, data, announced, chunk_range=None):
             pass
 
 
-def test_an_upload_goes_on_where_the_connection_broke(oci):
+def test_an_upload_resumes_where_the_connection_broke(oci):
     data = os.urandom(5 << 20)
     where = oci.begin().location
-    # At 10 %, 50 % and 99 %: each time the rest is sent from where the registry is.
+    # At 10 %, 50 % and 99 %: each time, send the rest from the registry's offset.
     reached = 0
     for part in (len(data) // 10, len(data) // 2, len(data) * 99 // 100):
         broken_patch(oci, where, data[reached:part], len(data) - reached)
@@ -566,7 +566,7 @@ def test_an_upload_goes_on_where_the_connection_broke(oci):
     assert oci("GET", blob_path(sha256(data))).body == data
 
 
-def test_two_pushes_at_once(client, oci):
+def test_concurrent_pushes(client, oci):
     name = "oci/race"
     ecr = client("ecr")
     ecr.create_repository(repositoryName=name, imageTagMutability="IMMUTABLE")
@@ -578,16 +578,16 @@ def test_two_pushes_at_once(client, oci):
         oci.put_blob(config, name)
         manifests.append(manifest(descriptor(config, CONFIG), [descriptor(data, LAYER)]))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        # The same blob and the same image by all of them.
+        # All of them push the same blob and the same image.
         blobs = list(pool.map(lambda _: oci.put_blob(data + b"same", name).status, range(8)))
         same = list(pool.map(lambda _: oci.put_manifest(manifests[0], "same", name).status, range(8)))
-        # Eight images want one tag that does not move.
+        # Eight images compete for one immutable tag.
         wanted = list(pool.map(lambda m: oci.put_manifest(m, "one", name).status, manifests))
     assert set(blobs) == set(same) == {201}
     assert sorted(wanted) == [201] + [400] * 7
     kept = oci("GET", manifest_path("one", name)).body
     assert manifests.index(kept) == wanted.index(201)
-    # The images that lost were not taken without their tag.
+    # The images that lost were not stored without their tag.
     digests = {detail["imageDigest"] for detail in ecr.describe_images(repositoryName=name)["imageDetails"]}
     assert digests == {sha256(kept), sha256(manifests[0])}
 
@@ -598,21 +598,21 @@ def blob_file(state, digest):
 
 
 @pytest.mark.parametrize("damage", ["bytes", "length", "gone"])
-def test_a_damaged_blob_is_never_answered(oci, state, damage):
+def test_a_damaged_blob_is_never_returned(oci, state, damage):
     image = Image(oci, f"damage {damage}", tags=[f"damaged-{damage}"])
     file, path = blob_file(state, sha256(image.layer)), blob_path(sha256(image.layer))
     assert oci("GET", path).body == image.layer
     if damage == "gone":
         file.unlink()
     else:
-        # In place of it, so that it is another file whatever the clock's resolution.
+        # Replaced, so that it is a different file regardless of the clock's resolution.
         other = file.with_name("other")
         other.write_bytes(image.layer[:-1] + (b"?" if damage == "bytes" else b""))
         other.replace(file)
     answer = oci("GET", path)
     assert answer.status == (500 if damage == "bytes" else 404)
     assert image.layer[:20] not in answer.body
-    # It is missing from then on, so that a client sends it again.
+    # From then on it counts as missing, so that a client uploads it again.
     assert oci("HEAD", path).status == 404
     assert oci.put_manifest(image.manifest, "again").code == "MANIFEST_BLOB_UNKNOWN"
     oci.put_blob(image.layer)
@@ -620,7 +620,7 @@ def test_a_damaged_blob_is_never_answered(oci, state, damage):
     assert oci("GET", path, Range="bytes=0-3").body == image.layer[:4]
 
 
-def test_a_damaged_manifest_is_never_answered(oci, state):
+def test_a_damaged_manifest_is_never_returned(oci, state):
     image = Image(oci, "damaged manifest", tags=["damaged-manifest"])
     blob_file(state, image.digest).write_bytes(image.manifest.replace(b"2", b"3", 1))
     assert oci("GET", manifest_path("damaged-manifest")).status == 500
@@ -629,7 +629,7 @@ def test_a_damaged_manifest_is_never_answered(oci, state):
     assert oci("GET", manifest_path("damaged-manifest")).body == image.manifest
 
 
-def test_without_a_token_nothing_is_answered(oci, pulled, cloud):
+def test_every_request_needs_a_token(oci, pulled, cloud):
     for credentials in ("Basic " + b64encode(b"AWS:").decode(), "Basic " + b64encode(b"me:x").decode(), "Bearer x", ""):
         for method, path in (("GET", "/v2/"), ("GET", manifest_path("tagtest0")), ("POST", f"/v2/{REPOSITORY}/blobs/uploads/")):
             answer = oci(method, path, Authorization=credentials)
@@ -639,14 +639,14 @@ def test_without_a_token_nothing_is_answered(oci, pulled, cloud):
 
 
 def test_a_full_disk_leaves_nothing():
-    """A server that may not write files over 8 MiB: writing fails as on a full disk."""
+    """A server that cannot write files over 8 MiB: writing fails as on a full disk."""
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, 8 << 20))
 
     with tempfile.TemporaryDirectory(prefix="mlops-full-") as directory:
         state = os.path.join(directory, "state")
-        # Python ignores SIGXFSZ, and so does what it starts: the write fails instead.
+        # Python and its children ignore SIGXFSZ: the write fails instead.
         server = subprocess.Popen(
             [conftest.BIN, "local", "start", "--port", "0", "--state", state, "--quiet"],
             preexec_fn=limit,
@@ -674,7 +674,7 @@ def test_a_full_disk_leaves_nothing():
             assert oci("PUT", where, data, {"digest": sha256(data)}).status >= 500
             assert oci("HEAD", blob_path(sha256(data), "full")).status == 404
             assert os.listdir(os.path.join(state, "blobs/tmp")) == [], "no bytes are left"
-            # What fits is still taken.
+            # Smaller uploads are still accepted.
             oci.put_blob(data[: 1 << 20], "full")
             assert oci("GET", blob_path(sha256(data[: 1 << 20]), "full")).body == data[: 1 << 20]
         finally:

@@ -1,4 +1,4 @@
-"""Pipelines and the model registry: boto3, with programs of an image that is really pushed."""
+"""Pipelines and the model registry with boto3, running programs of a pushed image."""
 
 import concurrent.futures
 import copy
@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 import images
 
 PROGRAMS = {
-    # Counts the input's bytes, to show that the data came through.
+    # Counts the input's bytes, to prove that the data arrived.
     "prepare": b"#!/bin/sh\ncat /opt/ml/processing/input/* > /opt/ml/processing/train/all.csv\n",
     "train": b"""#!/bin/sh
 mode=$(sed 's/.*"mode": *"\\([a-z]*\\)".*/\\1/' /opt/ml/input/config/hyperparameters.json)
@@ -72,7 +72,7 @@ def role(client):
 
 @pytest.fixture(scope="module")
 def image(cloud, client):
-    """The URI, by digest, of an image with PROGRAMS."""
+    """Pushes an image with PROGRAMS; returns its URI by digest."""
     name = unique("pipelines")
     client("ecr").create_repository(repositoryName=name)
     return images.push(cloud, client("ecr"), name, PROGRAMS)
@@ -307,7 +307,7 @@ def test_pipelines_have_versions(sagemaker, definition, role):
     assert error(sagemaker.describe_pipeline, PipelineName=name)["Code"] == "ResourceNotFound"
 
 
-def test_definitions_come_from_s3_too(sagemaker, client, definition, role, bucket):
+def test_definitions_can_be_read_from_s3(sagemaker, client, definition, role, bucket):
     name = unique("from-s3")
     client("s3").put_object(Bucket=bucket, Key="pipeline.json", Body=json.dumps(definition).encode())
     location = {"Bucket": bucket, "ObjectKey": "pipeline.json"}
@@ -317,7 +317,7 @@ def test_definitions_come_from_s3_too(sagemaker, client, definition, role, bucke
     assert json.loads(sagemaker.describe_pipeline(PipelineName=name)["PipelineDefinition"]) == definition
 
 
-def test_what_is_wrong_with_a_definition_is_said(sagemaker, definition, role):
+def test_invalid_definitions_are_rejected_with_the_reason(sagemaker, definition, role):
     def refused(change):
         changed = copy.deepcopy(definition)
         change(changed["Steps"])
@@ -369,25 +369,51 @@ def test_parameters_are_checked_before_anything_starts(sagemaker, pipeline, star
 # --- executions -----------------------------------------------------------------------------
 
 
-def test_a_run_registers_a_model(sagemaker, client, pipeline, bucket, definition, image):
-    group, first = unique("group"), token()
-    request = {
-        "PipelineName": pipeline,
-        "ClientRequestToken": first,
-        "PipelineExecutionDescription": "a run",
-        "PipelineExecutionDisplayName": "first",
-        "PipelineParameters": [
-            {"Name": "Input", "Value": f"s3://{bucket}/in/"},
-            {"Name": "Group", "Value": group},
-        ],
-    }
-    arn = sagemaker.start_pipeline_execution(**request)["PipelineExecutionArn"]
-    assert sagemaker.start_pipeline_execution(**request)["PipelineExecutionArn"] == arn
-    run = arn.rsplit("/", 1)[1]
+class Finished:
+    """A run that has ended: its request, its ARN and id, its description and its steps."""
+
+    def __init__(self, sagemaker, pipeline, bucket):
+        self.group = unique("group")
+        self.request = {
+            "PipelineName": pipeline,
+            "ClientRequestToken": token(),
+            "PipelineExecutionDescription": "a run",
+            "PipelineExecutionDisplayName": "first",
+            "PipelineParameters": [
+                {"Name": "Input", "Value": f"s3://{bucket}/in/"},
+                {"Name": "Group", "Value": self.group},
+            ],
+        }
+        self.arn = sagemaker.start_pipeline_execution(**self.request)["PipelineExecutionArn"]
+        self.run = self.arn.rsplit("/", 1)[1]
+        self.execution = over(sagemaker, self.arn)
+        self.steps = steps(sagemaker, self.arn)
+
+
+@pytest.fixture(scope="module")
+def finished(sagemaker, pipeline, bucket):
+    return Finished(sagemaker, pipeline, bucket)
+
+
+def test_a_token_starts_one_run(sagemaker, finished):
+    assert sagemaker.start_pipeline_execution(**finished.request)["PipelineExecutionArn"] == finished.arn
+    run = finished.run
     assert len(run) == 12 and run.isalnum() and run == run.lower()
 
-    execution = over(sagemaker, arn)
-    ran = steps(sagemaker, arn)
+
+def test_runs_are_listed_newest_first(sagemaker, pipeline, finished):
+    arn, execution = finished.arn, finished.execution
+    sagemaker.update_pipeline_execution(PipelineExecutionArn=arn, PipelineExecutionDisplayName="renamed")
+    newest = sagemaker.list_pipeline_executions(PipelineName=pipeline)["PipelineExecutionSummaries"][0]
+    assert newest["PipelineExecutionArn"] == arn and newest["PipelineExecutionDisplayName"] == "renamed"
+    assert newest["StartTime"] == execution["CreationTime"]
+    page = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn, MaxResults=2)
+    assert [step["StepName"] for step in page["PipelineExecutionSteps"]] == ["Register", "Gate"]
+    assert page["NextToken"]
+
+
+def test_a_run_succeeds(pipeline, finished):
+    execution, ran = finished.execution, finished.steps
     assert execution["PipelineExecutionStatus"] == "Succeeded", ran
     assert execution["PipelineExperimentConfig"] == {"ExperimentName": pipeline, "TrialName": "t"}
     assert execution["PipelineVersionId"] == 1 and execution["PipelineExecutionDescription"] == "a run"
@@ -397,6 +423,9 @@ def test_a_run_registers_a_model(sagemaker, client, pipeline, bucket, definition
     assert ran["Train"]["StepDisplayName"] == "Fit"
     assert ran["Gate"]["Metadata"]["Condition"]["Outcome"] == "True"
 
+
+def test_a_training_step_runs_a_job(sagemaker, client, bucket, finished):
+    run, ran = finished.run, finished.steps
     job = ran["Train"]["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[1]
     assert job.startswith(f"pipelines-{run}-Train-")
     training = sagemaker.describe_training_job(TrainingJobName=job)
@@ -409,6 +438,11 @@ def test_a_run_registers_a_model(sagemaker, client, pipeline, bucket, definition
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         assert archive.extractfile(archive.getmember("model.txt")).read() == b"1,2\n3,4\n"
 
+
+def test_a_run_registers_a_model(sagemaker, bucket, image, finished):
+    group, arn, run, ran = finished.group, finished.arn, finished.run, finished.steps
+    job = ran["Train"]["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[1]
+    model = sagemaker.describe_training_job(TrainingJobName=job)["ModelArtifacts"]["S3ModelArtifacts"]
     package = ran["Register"]["Metadata"]["RegisterModel"]["Arn"]
     described = sagemaker.describe_model_package(ModelPackageName=package)
     assert described["ModelPackageVersion"] == 1 and described["ModelPackageGroupName"] == group
@@ -420,6 +454,9 @@ def test_a_run_registers_a_model(sagemaker, client, pipeline, bucket, definition
     statistics = described["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
     assert statistics == f"s3://{bucket}/runs/{run}/evaluation/evaluation.json"
 
+
+def test_a_run_keeps_its_parameters_and_definition(sagemaker, bucket, definition, finished):
+    group, arn = finished.group, finished.arn
     given = sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn)["PipelineParameters"]
     assert {p["Name"]: p["Value"] for p in given} == {
         "Input": f"s3://{bucket}/in/",
@@ -429,16 +466,9 @@ def test_a_run_registers_a_model(sagemaker, client, pipeline, bucket, definition
     }
     used = sagemaker.describe_pipeline_definition_for_execution(PipelineExecutionArn=arn)
     assert json.loads(used["PipelineDefinition"]) == definition
-    sagemaker.update_pipeline_execution(PipelineExecutionArn=arn, PipelineExecutionDisplayName="renamed")
-    newest = sagemaker.list_pipeline_executions(PipelineName=pipeline)["PipelineExecutionSummaries"][0]
-    assert newest["PipelineExecutionArn"] == arn and newest["PipelineExecutionDisplayName"] == "renamed"
-    assert newest["StartTime"] == execution["CreationTime"]
-    page = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn, MaxResults=2)
-    assert [step["StepName"] for step in page["PipelineExecutionSteps"]] == ["Register", "Gate"]
-    assert page["NextToken"]
 
 
-def test_a_gate_that_says_no(sagemaker, start):
+def test_a_gate_that_refuses_the_model(sagemaker, start):
     arn = start(MaxRmse="4.0")
     execution = over(sagemaker, arn)
     assert execution["PipelineExecutionStatus"] == "Failed"
@@ -540,7 +570,7 @@ def test_groups(sagemaker, group, register):
     assert gone["Code"] == "ValidationException" and "does not exist" in gone["Message"]
 
 
-def test_versions_count_up_and_are_never_given_twice(sagemaker, group, register):
+def test_version_numbers_increase_and_are_never_reused(sagemaker, group, register):
     arns = [register(ModelPackageGroupName=group) for _ in range(3)]
     assert [arn.rsplit("/", 1)[1] for arn in arns] == ["1", "2", "3"]
     sagemaker.delete_model_package(ModelPackageName=arns[2])
@@ -563,12 +593,12 @@ def test_versions_count_up_and_are_never_given_twice(sagemaker, group, register)
 
 
 def at_once(call, count=6):
-    """The answers of `count` parallel calls."""
+    """Returns the responses of `count` parallel calls."""
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         return [future.result() for future in [pool.submit(call) for _ in range(count)]]
 
 
-def test_one_token_makes_one_version(sagemaker, group, register):
+def test_one_token_creates_one_version(sagemaker, group, register):
     for _ in range(5):
         before = sagemaker.list_model_packages(ModelPackageGroupName=group, MaxResults=100)
         first = token()
@@ -579,7 +609,7 @@ def test_one_token_makes_one_version(sagemaker, group, register):
         assert len(after["ModelPackageSummaryList"]) == count
 
 
-def test_one_token_makes_one_pipeline_and_one_run(sagemaker, definition, role, bucket):
+def test_one_token_creates_one_pipeline_and_one_run(sagemaker, definition, role, bucket):
     name, first = unique("once"), token()
     arguments = {"PipelineName": name, "PipelineDefinition": json.dumps(definition), "RoleArn": role}
     made = at_once(lambda: sagemaker.create_pipeline(**arguments, ClientRequestToken=first)["PipelineArn"])
@@ -662,7 +692,7 @@ def test_packages_with_a_name_of_their_own(sagemaker, register):
         register(ModelPackageName=name)
 
 
-def test_what_a_package_names_must_exist(sagemaker, group, image, bucket):
+def test_references_of_a_package_must_exist(sagemaker, group, image, bucket):
     def refused(**container):
         arguments = {"Image": image, "ModelDataUrl": f"s3://{bucket}/models/model.tar.gz", **container}
         return error(

@@ -1,4 +1,4 @@
-"""Issue 8, 5.3 and 5.9: other clients by `mlops local env`, and the CI files of a new project."""
+"""Issue 8, 5.3 and 5.9: other clients using `mlops local env`, and the CI files of a new project."""
 
 import os
 import subprocess
@@ -22,7 +22,8 @@ AWS = Path(sys.executable).parent / "aws"
     ],
 )
 def test_issue_8_5_3_a_shell_uses_the_local_cloud(cloud, state, client):
-    # What is set before must not win: a profile that does not exist, a session of another account.
+    # Existing variables must not win: a profile that does not exist, a session of a different
+    # account.
     environment = {
         **os.environ,
         "AWS_PROFILE": "nowhere",
@@ -36,9 +37,9 @@ def test_issue_8_5_3_a_shell_uses_the_local_cloud(cloud, state, client):
 
 
 def scripts():
-    """The commands of both CI files that are the project's own."""
+    """Returns the commands of both CI files that call the project's scripts."""
     github = yaml.safe_load((SCAFFOLD / "github/workflows/mlops.yml").read_text())
-    # YAML 1.1 reads the key `on` as a truth value.
+    # YAML 1.1 parses the key `on` as a boolean.
     assert set(github[True]) == {"push", "pull_request"}
     for job in github["jobs"].values():
         yield from (step["run"] for step in job["steps"] if "run" in step)

@@ -16,7 +16,7 @@ SERVICES = [path.stem for path in SHAPES.glob("*.txt")]
 
 
 def listed(name):
-    """(service, operation) -> members of one of the two lists."""
+    """Parses one of the two lists: (service, operation) -> members."""
     found = {}
     for line in (LISTS / f"{name}.txt").read_text().splitlines():
         if not line.startswith("#"):
@@ -37,7 +37,7 @@ def snake(name):
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_issue_8_4_1_every_member_is_read_or_refused_or_harmless(service):
+def test_issue_8_4_1_every_member_is_read_rejected_or_harmless(service):
     """A member that no source file of the service names is in unsupported.txt or harmless.txt."""
     page = (ROOT / "docs/local-cloud.md").read_text()
     names = re.search(rf"^\*\*{service}\*\* \(\d+\): (.+)$", page, re.MULTILINE).group(1).split(", ")
@@ -63,7 +63,7 @@ def test_issue_8_4_1_every_member_is_read_or_refused_or_harmless(service):
 
 @pytest.fixture
 def unchecked(client):
-    """A client that sends what it is given."""
+    """Returns a client that sends requests without validation."""
     return lambda service: client(service, config=Config(parameter_validation=False, retries={"max_attempts": 1}))
 
 
@@ -73,7 +73,7 @@ def refusal(call, **arguments):
     return raised.value.response["Error"]
 
 
-def test_issue_8_4_1_a_value_of_another_type_is_refused_in_each_protocol(unchecked):
+def test_issue_8_4_1_a_value_of_a_wrong_type_is_rejected_in_each_protocol(unchecked):
     sagemaker = unchecked("sagemaker")
     wrong = refusal(sagemaker.describe_model, ModelName=5)
     assert wrong["Code"] == "SerializationException"
@@ -91,7 +91,7 @@ def test_issue_8_4_1_a_value_of_another_type_is_refused_in_each_protocol(uncheck
     assert roles["Code"] == "ValidationError"
 
 
-def test_issue_8_4_1_what_aws_has_and_we_do_not_is_refused_by_name(client):
+def test_issue_8_4_1_unsupported_members_are_rejected_by_name(client):
     refused = refusal(client("logs").create_log_group, logGroupName="g", kmsKeyId="arn:aws:kms:us-east-1:0:key/k")
     assert refused["Code"] == "NotImplemented" and "kmsKeyId" in refused["Message"]
     refused = refusal(client("ec2").describe_vpcs, DryRun=True)

@@ -1,4 +1,4 @@
-"""S3 of the local cloud, by boto3 and the aws CLI."""
+"""The local cloud's S3 with boto3 and the aws CLI."""
 
 import base64
 import concurrent.futures
@@ -39,7 +39,7 @@ def test_buckets(s3, bucket):
     assert code(s3.put_object, Bucket=bucket, Key="k", Body=b"x") == "NoSuchBucket"
 
 
-def test_bucket_settings(s3, bucket):
+def test_default_bucket_settings(s3, bucket):
     rule = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"][0]
     assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
     block = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
@@ -53,6 +53,8 @@ def test_bucket_settings(s3, bucket):
     assert controls == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
     assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
 
+
+def test_bucket_encryption(s3, bucket):
     key = "arn:aws:kms:us-east-1:000000000000:key/1"
     s3.put_bucket_encryption(
         Bucket=bucket,
@@ -76,6 +78,8 @@ def test_bucket_settings(s3, bucket):
     put = s3.put_object(Bucket=bucket, Key="k", Body=b"x")
     assert put["ServerSideEncryption"] == "AES256"
 
+
+def test_public_access_block(s3, bucket):
     s3.put_public_access_block(
         Bucket=bucket, PublicAccessBlockConfiguration={"BlockPublicAcls": False}
     )
@@ -86,6 +90,8 @@ def test_bucket_settings(s3, bucket):
         code(s3.get_public_access_block, Bucket=bucket) == "NoSuchPublicAccessBlockConfiguration"
     )
 
+
+def test_bucket_policy(s3, bucket):
     assert code(s3.get_bucket_policy, Bucket=bucket) == "NoSuchBucketPolicy"
     policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*",
                          "Action": "s3:*", "Resource": f"arn:aws:s3:::{bucket}/*"}]})
@@ -95,6 +101,8 @@ def test_bucket_settings(s3, bucket):
     s3.delete_bucket_policy(Bucket=bucket)
     assert code(s3.get_bucket_policy, Bucket=bucket) == "NoSuchBucketPolicy"
 
+
+def test_bucket_lifecycle(s3, bucket):
     assert (
         code(s3.get_bucket_lifecycle_configuration, Bucket=bucket)
         == "NoSuchLifecycleConfiguration"
@@ -121,6 +129,8 @@ def test_bucket_settings(s3, bucket):
     s3.delete_bucket_lifecycle(Bucket=bucket)
     assert status(s3.get_bucket_lifecycle_configuration, Bucket=bucket) == 404
 
+
+def test_bucket_tagging(s3, bucket):
     assert code(s3.get_bucket_tagging, Bucket=bucket) == "NoSuchTagSet"
     tags = [{"Key": "project", "Value": "flights + co"}]
     s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tags})
@@ -128,6 +138,8 @@ def test_bucket_settings(s3, bucket):
     s3.delete_bucket_tagging(Bucket=bucket)
     assert code(s3.get_bucket_tagging, Bucket=bucket) == "NoSuchTagSet"
 
+
+def test_bucket_ownership_controls(s3, bucket):
     s3.put_bucket_ownership_controls(
         Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
     )
@@ -138,6 +150,8 @@ def test_bucket_settings(s3, bucket):
         code(s3.get_bucket_ownership_controls, Bucket=bucket) == "OwnershipControlsNotFoundError"
     )
 
+
+def test_bucket_notifications(s3, bucket):
     empty = s3.get_bucket_notification_configuration(Bucket=bucket)
     assert "EventBridgeConfiguration" not in empty
     s3.put_bucket_notification_configuration(
@@ -154,7 +168,7 @@ def test_bucket_settings(s3, bucket):
     assert found["QueueConfigurations"][0]["Events"] == ["s3:ObjectCreated:*"]
 
 
-def test_objects_keep_what_they_carry(s3, bucket):
+def test_objects_keep_their_metadata(s3, bucket):
     data = b"0123456789"
     put = s3.put_object(
         Bucket=bucket,
@@ -267,10 +281,13 @@ def test_versions(s3, versioned):
     assert body(s3, Bucket=versioned, Key="k") == b"1"
     assert code(s3.get_object, Bucket=versioned, Key="k", VersionId=ids[2]) == "NoSuchVersion"
 
+
+def test_suspended_versioning(s3, versioned):
+    ids = [s3.put_object(Bucket=versioned, Key="k", Body=b"x")["VersionId"] for _ in range(2)]
     s3.put_bucket_versioning(Bucket=versioned, VersioningConfiguration={"Status": "Suspended"})
     assert s3.get_bucket_versioning(Bucket=versioned)["Status"] == "Suspended"
     put = s3.put_object(Bucket=versioned, Key="k", Body=b"null one")
-    # A write says nothing, a read says `null`.
+    # A write returns no version id, a read returns `null`.
     assert "VersionId" not in put
     assert s3.head_object(Bucket=versioned, Key="k")["VersionId"] == "null"
     s3.put_object(Bucket=versioned, Key="k", Body=b"null two")
@@ -363,7 +380,7 @@ def test_checksums(s3, bucket):
     assert attributes["Checksum"]["ChecksumCRC32C"] == expected["CRC32C"]
     assert code(s3.put_object, Bucket=bucket, Key="k", Body=data,
                 ContentMD5=base64.b64encode(b"0" * 16).decode()) == "BadDigest"
-    # What was refused changed nothing.
+    # The rejected requests changed nothing.
     assert body(s3, Bucket=bucket, Key="k") == data
 
 
@@ -462,7 +479,7 @@ def test_object_tags(s3, versioned):
     assert s3.get_object_tagging(Bucket=versioned, Key="k")["TagSet"] == []
 
 
-def test_unknown_operations_are_refused_by_name(s3, bucket):
+def test_unknown_operations_are_rejected_by_name(s3, bucket):
     with pytest.raises(ClientError) as error:
         s3.get_bucket_accelerate_configuration(Bucket=bucket)
     assert error.value.response["Error"]["Code"] == "NotImplemented"
@@ -495,7 +512,7 @@ def test_the_aws_cli(environment, tmp_path):
 
 
 def test_the_data_commands(state, s3, tmp_path):
-    """mlops data push, versions, verify, by the bytes that they leave."""
+    """Checks `mlops data push`, `versions` and `verify` by the resulting objects."""
     import os
 
     mlops = os.environ.get("MLOPS_BIN", "target/debug/mlops")
@@ -527,7 +544,7 @@ def test_the_data_commands(state, s3, tmp_path):
     (tmp_path / "d" / "sub" / "big.bin").write_bytes(os.urandom(65 * MIB))
     assert "does not keep versions" in data("push", "d", "flights", exit=1)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    # The refused push left the files, but no manifest.
+    # The rejected push left its files, but no manifest.
     assert data("versions", "flights")["versions"] == []
     first = data("push", "d", "flights")
     assert (first["files"], first["uploaded"], first["unchanged"]) == (2, 2, False)

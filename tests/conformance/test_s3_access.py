@@ -1,4 +1,4 @@
-"""Who may use S3: presigned URLs and forms, the door, and credentials that are required."""
+"""Access to S3: presigned URLs and forms, unsigned requests, and required credentials."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ def make(endpoint, access="test", secret="test", **config):
 
 
 def encoded(fields, file=b"data", name="f.txt", boundary="x" * 20):
-    """A form, with the file last: (headers, body)."""
+    """Encodes a form, with the file last: (headers, body)."""
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
         for key, value in fields.items()
@@ -43,7 +43,7 @@ def encoded(fields, file=b"data", name="f.txt", boundary="x" * 20):
 
 
 def send(post, file=b"data", change=None, **kwargs):
-    """Sends what generate_presigned_post made: (status, headers, body)."""
+    """Sends the form of generate_presigned_post: (status, headers, body)."""
     fields = {**post["fields"], **(change or {})}
     fields = {key: value for key, value in fields.items() if value is not None}
     headers, data = encoded(fields, file, **kwargs)
@@ -65,14 +65,14 @@ def test_issue_8_3_5_presigned_post(cloud, s3, bucket, version):
     assert body(s3, Bucket=bucket, Key="dir/ü +%.txt") == b"hello"
 
 
-def test_a_form_is_streamed_whatever_is_in_the_file(cloud, s3, bucket):
+def test_a_form_is_streamed_regardless_of_the_file_contents(cloud, s3, bucket):
     post = make(cloud).generate_presigned_post(bucket, "k")
     for data in [b"", b"\r\n--xxxx", b"\r\n--" + b"x" * 19, bytes(range(256)) * 20_000]:
         assert send(post, data)[0] == 204
         assert body(s3, Bucket=bucket, Key="k") == data
 
 
-def test_what_a_form_says_of_the_object(cloud, s3, versioned):
+def test_object_metadata_in_a_form(cloud, s3, versioned):
     fields = {
         "Content-Type": "text/csv", "Cache-Control": "no-cache", "x-amz-meta-m": "1",
         "x-amz-server-side-encryption": "AES256", "x-amz-storage-class": "STANDARD_IA",
@@ -92,17 +92,17 @@ def test_what_a_form_says_of_the_object(cloud, s3, versioned):
     assert error(send(post, b"other")) == (400, "BadDigest")
 
 
-def test_the_file_s_name_in_the_key(cloud, s3, bucket):
+def test_the_file_name_in_the_key(cloud, s3, bucket):
     post = make(cloud).generate_presigned_post(bucket, "in/${filename}")
     assert send(post, name="C:\\\\temp\\\\a b.txt")[0] == 204
     assert body(s3, Bucket=bucket, Key="in/a b.txt") == b"data"
-    # The expanded key is what the policy is held against.
+    # The policy is checked against the expanded key.
     exact = make(cloud).generate_presigned_post(bucket, "in/x.txt")
     assert send(exact, change={"key": "in/${filename}"}, name="x.txt")[0] == 204
     assert error(send(exact, change={"key": "in/${filename}"}, name="y.txt")) == (403, "AccessDenied")
 
 
-def test_the_answer_that_the_form_asks_for(cloud, bucket):
+def test_the_response_that_the_form_requests(cloud, bucket):
     def post(**fields):
         return make(cloud).generate_presigned_post(
             bucket, "a&b", Fields=fields, Conditions=[{k: v} for k, v in fields.items()]
@@ -124,11 +124,11 @@ def test_the_answer_that_the_form_asks_for(cloud, bucket):
         assert dict(urllib.parse.parse_qsl(where.query)) == {
             "x": "1", "bucket": bucket, "key": "a&b", "etag": quoted(b"data")
         }
-    # What is no URL is as if it were not there.
+    # Anything but a URL is ignored.
     assert send(post(success_action_redirect="not a url"))[0] == 204
 
 
-def test_what_a_policy_does_not_allow(cloud, s3, bucket):
+def test_forms_that_the_policy_does_not_allow(cloud, s3, bucket):
     post = make(cloud).generate_presigned_post(
         bucket, "user/${filename}",
         Fields={"acl": "private", "Content-Type": "image/png"},
@@ -165,7 +165,7 @@ def test_what_a_policy_does_not_allow(cloud, s3, bucket):
         assert error(send(post, file, change)) == expected, change
     names = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]]
     assert names == ["user/f.txt"]
-    # For another bucket, and for none.
+    # For a different bucket, and for none.
     other = dict(post, url=post["url"].replace(bucket, f"other-{uuid.uuid4().hex[:8]}"))
     assert error(send(other, b"12")) == (403, "AccessDenied")
     assert error(send(dict(post, url=f"{post['url']}/key"), b"12")) == (405, "MethodNotAllowed")
@@ -174,14 +174,14 @@ def test_what_a_policy_does_not_allow(cloud, s3, bucket):
 def test_a_form_expires_and_needs_credentials(cloud, bucket):
     signer = make(cloud)
     assert error(send(signer.generate_presigned_post(bucket, "k", ExpiresIn=-5))) == (403, "AccessDenied")
-    # A policy outlives the day on which it was signed.
+    # A policy remains valid beyond the day on which it was signed.
     assert send(signer.generate_presigned_post(bucket, "k", ExpiresIn=7 * 24 * 3600))[0] == 204
     url = f"{cloud}/{bucket}"
     assert error(send({"url": url, "fields": {"key": "k"}})) == (403, "AccessDenied")
     headers, data = encoded({"key": "k"})
     assert error(fetch(url, "POST", data[:40], headers))[0] == 400
     assert error(fetch(url, "POST", data, {"Content-Type": "multipart/form-data"}))[0] == 400
-    # A page of another origin may not send it either.
+    # A page of a different origin must not send it either.
     post = signer.generate_presigned_post(bucket, "k")
     headers, data = encoded(post["fields"])
     assert fetch(post["url"], "POST", data, {**headers, "Origin": "https://evil.example"})[0] == 403
@@ -199,7 +199,7 @@ def test_signatures_of_forms_are_checked(guarded, version):
     for other in [make(endpoint, access, "wrong", signature_version=version),
                   make(endpoint, "wrong", secret, signature_version=version)]:
         assert error(send(other.generate_presigned_post(name, "k")))[0] == 403
-    # A policy that somebody changed.
+    # A policy that was modified after signing.
     policy = json.loads(base64.b64decode(post["fields"]["policy"]))
     policy["expiration"] = "2099-01-01T00:00:00Z"
     forged = base64.b64encode(json.dumps(policy).encode()).decode()
@@ -209,7 +209,7 @@ def test_signatures_of_forms_are_checked(guarded, version):
     assert error(send({"url": f"{endpoint}/{name}", "fields": {"key": "k"}})) == (403, "AccessDenied")
 
 
-def test_a_form_signed_a_day_ago_still_holds(guarded):
+def test_a_form_signed_a_day_ago_is_still_valid(guarded):
     """The policy's expiration counts, not the date of the signature."""
     endpoint, access, secret = guarded
     name = f"forms-{uuid.uuid4().hex[:8]}"
@@ -269,7 +269,7 @@ def test_presigned_urls(s3, versioned, cloud):
     assert code == 403 and b"Request has expired" in text
 
 
-def test_the_door(s3, bucket, cloud):
+def test_unsigned_and_cross_origin_requests(s3, bucket, cloud):
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
     url = f"{cloud}/{bucket}/k"
     code, text = get(url)

@@ -42,7 +42,7 @@ DAMAGE = [flip, shorten, same_size_and_time, another_file, os.remove]
 
 @pytest.fixture
 def damage(state):
-    """Damages what the state directory has of these bytes."""
+    """Damages these bytes in the state directory."""
 
     def damage(data, how=flip):
         name = hashlib.sha256(data).hexdigest()
@@ -65,7 +65,7 @@ def test_no_reader_gets_damaged_bytes(s3, bucket, damage, how, size):
     data, key = os.urandom(size), "dir/data.bin"
     s3.put_object(Bucket=bucket, Key=key, Body=data)
     where, source = {"Bucket": bucket, "Key": key}, {"CopySource": {"Bucket": bucket, "Key": key}}
-    # Once before: what was found sound is not believed after it changed.
+    # Read once before the damage: a verification must not be cached beyond a change.
     assert body(s3, **where) == data
     damage(data, how)
     assert is_damage(refused(s3.get_object, **where), f"{bucket}/{key}")
@@ -80,23 +80,23 @@ def test_no_reader_gets_damaged_bytes(s3, bucket, damage, how, size):
     assert is_damage(
         refused(s3.get_object_attributes, **where, ObjectAttributes=["Checksum"]), key
     )
-    # A HEAD that asks for the checksum vouches for the bytes; its answer has no body.
+    # A HEAD request for the checksum verifies the bytes; its response has no body.
     assert code(s3.head_object, **where, ChecksumMode="ENABLED") == "500"
-    # Without it HEAD notices what the file system knows: that the bytes are missing or fewer.
+    # Without it, HEAD detects what file metadata shows: that the bytes are missing or truncated.
     if how in (shorten, os.remove):
         assert status(s3.head_object, **where) == 500
         assert is_damage(refused(s3.get_object_attributes, **where, ObjectAttributes=["ETag"]), key)
     else:
         assert s3.head_object(**where)["ContentLength"] == size
     assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]] == [key]
-    # The same bytes again, under any key, and everything that has them is sound.
+    # Uploading the same bytes again, under any key, repairs every object that has them.
     s3.put_object(Bucket=bucket, Key="again", Body=data)
     assert body(s3, **where) == data
     s3.copy_object(Bucket=bucket, Key="copy", **source)
     assert body(s3, Bucket=bucket, Key="copy") == data
 
 
-def test_a_version_is_named(s3, versioned, damage):
+def test_a_damaged_version_is_named(s3, versioned, damage):
     data = os.urandom(50)
     version = s3.put_object(Bucket=versioned, Key="k", Body=data)["VersionId"]
     s3.put_object(Bucket=versioned, Key="k", Body=b"newer")
@@ -106,7 +106,7 @@ def test_a_version_is_named(s3, versioned, damage):
 
 
 @pytest.mark.parametrize("how", [flip, shorten, os.remove])
-def test_a_part_that_was_damaged_is_not_joined(s3, bucket, state, how):
+def test_a_damaged_part_cannot_be_completed(s3, bucket, state, how):
     upload = s3.create_multipart_upload(Bucket=bucket, Key="big")["UploadId"]
     where = {"Bucket": bucket, "Key": "big", "UploadId": upload}
     part = s3.upload_part(**where, PartNumber=1, Body=b"data of the part")
@@ -115,13 +115,13 @@ def test_a_part_that_was_damaged_is_not_joined(s3, bucket, state, how):
     how(os.path.join(directory, name))
     parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
     assert is_damage(refused(s3.complete_multipart_upload, **where, MultipartUpload=parts), "big")
-    # Sent again, it completes.
+    # After uploading it again, the upload completes.
     s3.upload_part(**where, PartNumber=1, Body=b"data of the part")
     s3.complete_multipart_upload(**where, MultipartUpload=parts)
     assert body(s3, Bucket=bucket, Key="big") == b"data of the part"
 
 
-def test_an_upload_in_parts_replaces_damaged_bytes(s3, bucket, damage):
+def test_a_multipart_upload_replaces_damaged_bytes(s3, bucket, damage):
     data = os.urandom(100)
     s3.put_object(Bucket=bucket, Key="k", Body=data)
     damage(data)
@@ -150,7 +150,7 @@ def test_a_job_does_not_run_on_damaged_input(s3, bucket, damage, process):
     assert process("true", ProcessingInputs=[given])["ProcessingJobStatus"] == "Completed"
 
 
-def test_a_function_is_not_made_of_damaged_code(client, s3, bucket, damage):
+def test_a_function_is_not_created_from_damaged_code(client, s3, bucket, damage):
     trust = {"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
     made = client("iam").create_role(

@@ -1,4 +1,4 @@
-"""What S3 answers when there is nothing to send: errors, conditions, ranges, counts."""
+"""S3's responses without an object: errors, conditions, ranges, counts."""
 
 import http.client
 import urllib.parse
@@ -9,7 +9,7 @@ from s3_tools import body, bucket, code, quoted, refused, s3, status, versioned 
 
 
 def raw(s3, method, operation="get_object", headers=None, **params):
-    """A presigned request by http.client: (status, headers, body) as they come."""
+    """Sends a presigned request with http.client; returns the raw (status, headers, body)."""
     url = urllib.parse.urlsplit(s3.generate_presigned_url(operation, Params=params))
     connection = http.client.HTTPConnection(url.netloc)
     connection.request(method, f"{url.path}?{url.query}", headers=headers or {})
@@ -19,7 +19,7 @@ def raw(s3, method, operation="get_object", headers=None, **params):
     return found
 
 
-def test_issue_8_3_5_errors_say_what_they_are_about(s3, bucket):
+def test_issue_8_3_5_errors_name_their_subject(s3, bucket):
     missing = f"none-{uuid.uuid4().hex[:8]}"
     for call, kwargs, expected in [
         (s3.get_object, {"Bucket": bucket, "Key": "a b&ü"}, ("NoSuchKey", {"Key": "a b&ü"})),
@@ -40,7 +40,7 @@ def test_issue_8_3_5_errors_say_what_they_are_about(s3, bucket):
         found, meta = answer["Error"], answer["ResponseMetadata"]
         assert found["Code"] == expected[0], call
         assert {k: found.get(k) for k in expected[1]} == expected[1], call
-        # botocore takes these from the body into the metadata, and from the headers.
+        # botocore copies these from the body and the headers into the metadata.
         assert meta["RequestId"] == meta["HTTPHeaders"]["x-amz-request-id"]
         assert meta["HostId"] == meta["HTTPHeaders"]["x-amz-id-2"]
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
@@ -57,7 +57,7 @@ def test_error_bodies_have_the_ids(s3, bucket):
         f"<RequestId>{headers['x-amz-request-id']}</RequestId>", f"<HostId>{headers['x-amz-id-2']}</HostId>",
     ]:
         assert part.encode() in text, part
-    # HEAD has the status and no body.
+    # HEAD returns the status and no body.
     found, headers, text = raw(s3, "HEAD", "head_object", Bucket=bucket, Key="none")
     assert (found, text) == (404, b"") and headers["x-amz-request-id"]
 
@@ -124,7 +124,7 @@ def test_issue_8_3_5_head_with_a_range(s3, bucket, range, shown, data):
 
 
 @pytest.mark.parametrize("content, range", [(b"0123456789", "bytes=10-"), (b"", "bytes=0-5"), (b"", "bytes=-1")])
-def test_ranges_that_cannot_be_had(s3, bucket, content, range):
+def test_unsatisfiable_ranges(s3, bucket, content, range):
     s3.put_object(Bucket=bucket, Key="k", Body=content)
     answer = refused(s3.get_object, Bucket=bucket, Key="k", Range=range)
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 416
@@ -136,7 +136,7 @@ def test_ranges_that_cannot_be_had(s3, bucket, content, range):
     assert status(s3.head_object, Bucket=bucket, Key="k", Range=range) == 416
 
 
-def test_ranges_that_are_none_are_ignored(s3, bucket):
+def test_invalid_ranges_are_ignored(s3, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=b"0123456789")
     for range in ["bytes=5-2", "lines=1-2", "bytes=x", "bytes=0-1,3-4"]:
         found, headers, text = raw(s3, "GET", headers={"Range": range}, Bucket=bucket, Key="k")
@@ -156,7 +156,7 @@ def test_issue_8_3_5_the_number_of_tags(s3, versioned):
 
 
 @pytest.mark.parametrize("asked", ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"])
-def test_only_the_attributes_that_were_asked_for(s3, versioned, asked):
+def test_only_the_requested_attributes(s3, versioned, asked):
     put = s3.put_object(Bucket=versioned, Key="k", Body=b"data")
     found = s3.get_object_attributes(Bucket=versioned, Key="k", ObjectAttributes=[asked])
     expected = {
@@ -164,14 +164,14 @@ def test_only_the_attributes_that_were_asked_for(s3, versioned, asked):
         "Checksum": {"ChecksumCRC32": put["ChecksumCRC32"], "ChecksumType": "FULL_OBJECT"},
     }
     members = {k: v for k, v in found.items() if k not in ("ResponseMetadata", "LastModified", "VersionId")}
-    # An object that came in one piece has no parts.
+    # An object that was uploaded in one request has no parts.
     assert members == ({asked: expected[asked]} if asked in expected else {})
     assert found["VersionId"] == put["VersionId"]
     assert code(s3.get_object_attributes, Bucket=versioned, Key="none", ObjectAttributes=[asked]) == "NoSuchKey"
 
 
 def plain(s3, method, path, data=None, headers=None):
-    """A request by http.client, with any signature: (status, headers, body)."""
+    """Sends a request with http.client and any signature; returns (status, headers, body)."""
     signed = "AWS4-HMAC-SHA256 Credential=AK/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(s3.meta.endpoint_url).netloc)
     connection.request(method, path, body=data, headers={"Authorization": signed, **(headers or {})})
@@ -181,7 +181,7 @@ def plain(s3, method, path, data=None, headers=None):
     return found
 
 
-def test_a_request_selects_one_thing(s3, bucket):
+def test_a_request_selects_one_subresource(s3, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
     for method, path, expected in [
         ("GET", "?policy&acl", "InvalidArgument</Code><Message>Conflicting query string parameters: acl, policy<"),
@@ -221,7 +221,7 @@ def test_errors_of_the_protocol_have_a_message(s3, bucket):
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("header", ["If-Modified-Since", "If-Unmodified-Since"])
-def test_a_date_that_is_none_is_ignored(s3, bucket, method, header):
+def test_an_invalid_date_is_ignored(s3, bucket, method, header):
     s3.put_object(Bucket=bucket, Key="k", Body=b"data")
     for date in ["garbage", "", "2100-01-01"]:
         found, answer, _ = plain(s3, method, f"/{bucket}/k", headers={header: date})

@@ -1,4 +1,4 @@
-"""Multipart uploads: checksums as every SDK sends them, completion, copies of parts."""
+"""Multipart uploads: checksums in the ways that SDKs send them, completion, copies of parts."""
 
 import base64
 import concurrent.futures
@@ -16,7 +16,7 @@ PART = 5 * MIB
 
 
 class Upload:
-    """A multipart upload by single calls."""
+    """A multipart upload with individual calls."""
 
     def __init__(self, s3, bucket, key="big", **create):
         self.s3 = s3
@@ -45,7 +45,7 @@ class Upload:
 @pytest.mark.parametrize("create", [{}, {"ACL": "bucket-owner-full-control"}])
 @pytest.mark.parametrize("named", [(), ("ChecksumCRC32",)], ids=["bare", "with-checksums"])
 def test_issue_8_3_1_raw_calls_as_every_sdk_sends_them(s3, bucket, create, named):
-    """Nothing on create, CRC32 on parts: what boto3 does by itself since 2025."""
+    """No checksum on create, CRC32 on parts: boto3's default since 2025."""
     upload = Upload(s3, bucket, **create)
     assert "ChecksumAlgorithm" not in upload.started
     parts = [b"a" * PART, b"b" * PART, b"c"]
@@ -71,7 +71,7 @@ def test_part_checksums_are_checked_whatever_the_algorithm(s3, bucket, algorithm
     assert "Parts" not in s3.list_parts(**upload.where)
     answer = upload.part(b"data", member, **{member: checksum(algorithm, b"data")})
     assert answer[member] == checksum(algorithm, b"data")
-    # A completion that names another checksum of the part, or one that it does not have.
+    # A completion with a different checksum for the part, or with one that it does not have.
     part = upload.done[0]
     assert upload.fail([{**part, member: checksum(algorithm, b"another")}]) == "InvalidPart"
     other = "SHA1" if algorithm != "SHA1" else "SHA256"
@@ -81,7 +81,7 @@ def test_part_checksums_are_checked_whatever_the_algorithm(s3, bucket, algorithm
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"])
-def test_an_algorithm_that_was_named_is_the_only_one(s3, bucket, algorithm):
+def test_a_declared_algorithm_is_the_only_one(s3, bucket, algorithm):
     upload = Upload(s3, bucket, ChecksumAlgorithm=algorithm)
     assert upload.started["ChecksumAlgorithm"] == algorithm
     other = "SHA1" if algorithm != "SHA1" else "SHA256"
@@ -126,7 +126,7 @@ def test_full_object_checksums_are_those_of_the_object(s3, bucket):
     attributes = s3.get_object_attributes(
         Bucket=bucket, Key="big", ObjectAttributes=["ETag", "Checksum", "ObjectParts", "ObjectSize"]
     )
-    # Bare, unlike everywhere else.
+    # Not quoted, unlike everywhere else.
     assert attributes["ETag"] == answer["ETag"].strip('"')
     assert attributes["Checksum"]["ChecksumCRC32"] == whole
     assert attributes["ObjectParts"]["TotalPartsCount"] == 2
@@ -142,25 +142,25 @@ def test_full_object_checksums_are_those_of_the_object(s3, bucket):
         ({"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "COMPOSITE"}, "cannot be used with"),
     ],
 )
-def test_checksum_types_that_cannot_be(s3, bucket, create, why):
+def test_invalid_checksum_types(s3, bucket, create, why):
     answer = refused(s3.create_multipart_upload, Bucket=bucket, Key="k", **create)
     assert answer["Error"]["Code"] == "InvalidRequest" and why in answer["Error"]["Message"]
 
 
-def test_checksums_of_aws_that_are_not_here_are_refused_by_name(s3, bucket):
+def test_unsupported_checksums_are_rejected_by_name(s3, bucket):
     digest = base64.b64encode(hashlib.sha512(b"x").digest()).decode()
     answer = refused(s3.put_object, Bucket=bucket, Key="k", Body=b"x", ChecksumSHA512=digest)
     assert answer["Error"]["Code"] == "NotImplemented" and "SHA512" in answer["Error"]["Message"]
 
 
-def test_one_checksum_a_request(s3, bucket):
+def test_one_checksum_per_request(s3, bucket):
     two = {f"Checksum{name}": checksum(name, b"x") for name in ["SHA1", "SHA256"]}
     answer = refused(s3.put_object, Bucket=bucket, Key="k", Body=b"x", **two)
     assert "Multiple checksum Types are not allowed" in answer["Error"]["Message"]
 
 
 @pytest.mark.parametrize("create", [{}, {"ChecksumAlgorithm": "SHA256"}, {"ChecksumAlgorithm": "CRC32"}])
-def test_copied_parts_have_the_upload_s_checksum(s3, bucket, create):
+def test_copied_parts_have_the_uploads_checksum(s3, bucket, create):
     data = os.urandom(PART + 10)
     s3.put_object(Bucket=bucket, Key="source +ü%", Body=data)
     upload = Upload(s3, bucket, **create)
@@ -183,19 +183,19 @@ def test_issue_8_3_5_a_completion_can_be_sent_twice(s3, versioned):
     again = upload.complete()
     for member in ["ETag", "VersionId", "Location", "ChecksumCRC64NVME"]:
         assert again[member] == first[member], member
-    # Other parts are not those that were completed.
+    # Other parts than those that were completed.
     assert upload.fail([{"PartNumber": 2, "ETag": upload.done[0]["ETag"]}]) == "NoSuchUpload"
     assert upload.fail([{"PartNumber": 1, "ETag": '"0"'}]) == "NoSuchUpload"
     (version,) = s3.list_object_versions(Bucket=versioned)["Versions"]
     assert version["VersionId"] == first["VersionId"]
-    # With a later version the answer is still the one of the upload.
+    # Even after a later version, the response is that of the upload.
     s3.put_object(Bucket=versioned, Key="big", Body=b"later")
     assert upload.complete()["VersionId"] == first["VersionId"]
     s3.delete_object(Bucket=versioned, Key="big", VersionId=first["VersionId"])
     assert upload.fail() == "NoSuchUpload"
 
 
-def test_of_completions_at_the_same_time_all_have_one_answer(s3, versioned):
+def test_concurrent_completions_have_the_same_response(s3, versioned):
     upload = Upload(s3, versioned)
     upload.part(os.urandom(PART))
     upload.part(b"end")
@@ -230,40 +230,64 @@ def test_uploads_that_cannot_be_completed(s3, bucket):
         assert code(s3.upload_part, **again.where, PartNumber=number, Body=b"") == "InvalidArgument"
 
 
-def test_multipart(s3, versioned):
-    parts = [b"a" * (5 * MIB), b"b" * (5 * MIB), b"c"]
+PARTS = [b"a" * (5 * MIB), b"b" * (5 * MIB), b"c"]
+
+
+@pytest.fixture
+def parts(s3, versioned):
+    """Uploads the parts of an object `big`; returns the upload, its address, and its parts."""
     upload = s3.create_multipart_upload(
         Bucket=versioned, Key="big", ContentType="text/csv", Metadata={"m": "1"},
         ChecksumAlgorithm="SHA256",
     )
-    assert upload["ChecksumType"] == "COMPOSITE"
     where = {"Bucket": versioned, "Key": "big", "UploadId": upload["UploadId"]}
     done = []
     s3.upload_part(**where, PartNumber=1, Body=b"will be replaced", ChecksumAlgorithm="SHA256")
-    for number, data in enumerate(parts, 1):
+    for number, data in enumerate(PARTS, 1):
         part = s3.upload_part(**where, PartNumber=number, Body=data, ChecksumAlgorithm="SHA256")
         done.append(
             {"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": part["ChecksumSHA256"]}
         )
+    return upload, where, done
+
+
+@pytest.fixture
+def big(s3, parts):
+    """Completes the object `big`; returns its SHA-256, composed of those of its parts."""
+    _, where, done = parts
+    answer = s3.complete_multipart_upload(**where, MultipartUpload={"Parts": done})
+    return answer["ChecksumSHA256"]
+
+
+def test_unfinished_uploads_are_listed(s3, versioned, parts):
+    upload, where, done = parts
+    assert upload["ChecksumType"] == "COMPOSITE"
     listed = s3.list_parts(**where, MaxParts=2)
     assert [p["Size"] for p in listed["Parts"]] == [5 * MIB, 5 * MIB]
     assert (listed["IsTruncated"], listed["NextPartNumberMarker"]) == (True, 2)
     (found,) = s3.list_multipart_uploads(Bucket=versioned)["Uploads"]
     assert (found["Key"], found["UploadId"]) == ("big", upload["UploadId"])
+
+
+def test_a_multipart_upload_is_completed(s3, parts):
+    _, where, done = parts
     complete = s3.complete_multipart_upload
     assert code(complete, **where, MultipartUpload={"Parts": done[::-1]}) == "InvalidPartOrder"
     wrong = [{"PartNumber": 1, "ETag": '"0"'}]
     assert code(complete, **where, MultipartUpload={"Parts": wrong}) == "InvalidPart"
     answer = complete(**where, MultipartUpload={"Parts": done})
-    digests = b"".join(hashlib.md5(p).digest() for p in parts)
+    digests = b"".join(hashlib.md5(p).digest() for p in PARTS)
     assert answer["ETag"] == f'"{hashlib.md5(digests).hexdigest()}-3"'
-    digests = b"".join(hashlib.sha256(p).digest() for p in parts)
+    digests = b"".join(hashlib.sha256(p).digest() for p in PARTS)
     composite = base64.b64encode(hashlib.sha256(digests).digest()).decode() + "-3"
     assert answer["ChecksumSHA256"] == composite
+
+
+def test_an_object_of_parts_is_read(s3, versioned, big):
     got = s3.get_object(Bucket=versioned, Key="big", ChecksumMode="ENABLED")
-    assert got["Body"].read() == b"".join(parts)
+    assert got["Body"].read() == b"".join(PARTS)
     assert (got["ContentType"], got["Metadata"]) == ("text/csv", {"m": "1"})
-    assert (got["ChecksumSHA256"], got["ChecksumType"]) == (composite, "COMPOSITE")
+    assert (got["ChecksumSHA256"], got["ChecksumType"]) == (big, "COMPOSITE")
     part = s3.get_object(Bucket=versioned, Key="big", PartNumber=3)
     assert (part["PartsCount"], part["Body"].read()) == (3, b"c")
     attributes = s3.get_object_attributes(
@@ -271,11 +295,17 @@ def test_multipart(s3, versioned):
     )["ObjectParts"]
     assert attributes["TotalPartsCount"] == 3
     assert [p["Size"] for p in attributes["Parts"]] == [5 * MIB, 5 * MIB, 1]
+
+
+def test_an_object_of_parts_is_copied(s3, versioned, big):
     copy = s3.copy_object(
         Bucket=versioned, Key="copy", CopySource={"Bucket": versioned, "Key": "big"}
     )
-    assert copy["CopyObjectResult"]["ETag"] == f'"{hashlib.md5(b"".join(parts)).hexdigest()}"'
+    assert copy["CopyObjectResult"]["ETag"] == f'"{hashlib.md5(b"".join(PARTS)).hexdigest()}"'
 
+
+def test_parts_are_copied(s3, versioned, big):
+    complete = s3.complete_multipart_upload
     small = s3.create_multipart_upload(Bucket=versioned, Key="small")
     where = {"Bucket": versioned, "Key": "small", "UploadId": small["UploadId"]}
     tags = [
@@ -292,6 +322,8 @@ def test_multipart(s3, versioned):
     assert only["ChecksumType"] == "FULL_OBJECT"
     assert body(s3, Bucket=versioned, Key="small") == b"a" * 10
 
+
+def test_an_upload_is_aborted(s3, versioned):
     third = s3.create_multipart_upload(Bucket=versioned, Key="third")["UploadId"]
     s3.abort_multipart_upload(Bucket=versioned, Key="third", UploadId=third)
     assert code(s3.list_parts, Bucket=versioned, Key="third", UploadId=third) == "NoSuchUpload"
@@ -375,7 +407,7 @@ def test_issue_8_3_1_rclone(environment, s3, bucket, tmp_path):
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA256"])
 @pytest.mark.parametrize("right", [True, False])
 def test_part_checksums_in_a_trailer(cloud, s3, bucket, algorithm, right):
-    """How the SDKs for Rust, Java and JavaScript send what they stream."""
+    """The SDKs for Rust, Java and JavaScript send streams this way."""
     upload = Upload(s3, bucket)
     data = os.urandom(100_000)
     sent = checksum(algorithm, data if right else b"other")
@@ -399,7 +431,7 @@ def test_part_checksums_in_a_trailer(cloud, s3, bucket, algorithm, right):
 
 
 def test_older_sdks_without_checksums(cloud, bucket):
-    """SDKs before 2025, and those told so, send none at all."""
+    """SDKs before 2025, and those configured this way, send no checksums."""
     plain = boto3.client(
         "s3", endpoint_url=cloud, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="y",
         config=Config(request_checksum_calculation="when_required", retries={"max_attempts": 1}),

@@ -1,4 +1,4 @@
-"""What S3 refuses in a bucket's name and settings: life cycle, notifications, policy, tags."""
+"""Bucket names and settings that S3 rejects: lifecycle, notifications, policy, tags."""
 
 import json
 import uuid
@@ -9,7 +9,7 @@ from botocore.config import Config
 from s3_tools import bucket, code, local_cloud, refused, s3  # noqa: F401
 
 
-def test_issue_8_3_5_a_bucket_of_one_s_own_can_be_created_again(s3, bucket):
+def test_issue_8_3_5_the_owner_can_create_a_bucket_again(s3, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=b"kept")
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     again = s3.create_bucket(Bucket=bucket)
@@ -19,7 +19,7 @@ def test_issue_8_3_5_a_bucket_of_one_s_own_can_be_created_again(s3, bucket):
     assert s3.head_object(Bucket=bucket, Key="k")["ContentLength"] == 4
 
 
-def test_elsewhere_it_is_a_conflict(other_region):
+def test_in_other_regions_it_is_a_conflict(other_region):
     s3 = other_region
     name = f"test-{uuid.uuid4().hex[:12]}"
     where = {"CreateBucketConfiguration": {"LocationConstraint": "eu-west-1"}}
@@ -31,7 +31,7 @@ def test_elsewhere_it_is_a_conflict(other_region):
 
 @pytest.fixture
 def other_region(tmp_path):
-    """boto3's client of a local cloud that plays eu-west-1."""
+    """A boto3 client of a local cloud in eu-west-1."""
     with local_cloud(tmp_path / "state", "--region", "eu-west-1") as address:
         yield boto3.client(
             "s3", endpoint_url=address["endpoint"], region_name="eu-west-1", aws_access_key_id="test",
@@ -40,7 +40,7 @@ def other_region(tmp_path):
 
 
 def rule(**members):
-    """A rule that S3 takes, with changes; None leaves a member away."""
+    """Returns a valid rule with changes; None removes a member."""
     made = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": "p/"}, "Expiration": {"Days": 30}}
     return {k: v for k, v in {**made, **members}.items() if v is not None}
 
@@ -70,7 +70,7 @@ def move(days, name):
         [rule(Status="Disabled", Transitions=[move(0, "GLACIER_IR")])],
     ],
 )
-def test_life_cycle_rules_that_are_taken(s3, bucket, rules):
+def test_accepted_lifecycle_rules(s3, bucket, rules):
     put = s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
     assert put["ResponseMetadata"]["HTTPStatusCode"] == 200
     found = s3.get_bucket_lifecycle_configuration(Bucket=bucket)
@@ -113,7 +113,7 @@ def test_life_cycle_rules_that_are_taken(s3, bucket, rules):
         ("InvalidTag", [rule(Filter={"And": {"Tags": [TAG, TAG]}})]),
     ],
 )
-def test_issue_8_3_5_life_cycle_rules_that_are_refused(s3, bucket, expected, rules):
+def test_issue_8_3_5_rejected_lifecycle_rules(s3, bucket, expected, rules):
     put = s3.put_bucket_lifecycle_configuration
     assert code(put, Bucket=bucket, LifecycleConfiguration={"Rules": rules}) == expected
     assert code(s3.get_bucket_lifecycle_configuration, Bucket=bucket) == "NoSuchLifecycleConfiguration"
@@ -158,7 +158,7 @@ def test_notifications_get_an_id(s3, bucket):
         [queue(Id="same", events=["s3:ObjectCreated:Put"]), queue(Id="same", events=["s3:ObjectCreated:Copy"])],
     ],
 )
-def test_issue_8_3_5_notifications_that_are_refused(s3, bucket, queues):
+def test_issue_8_3_5_rejected_notifications(s3, bucket, queues):
     put = s3.put_bucket_notification_configuration
     assert code(put, Bucket=bucket, NotificationConfiguration={"QueueConfigurations": queues}) == "InvalidArgument"
     assert "QueueConfigurations" not in s3.get_bucket_notification_configuration(Bucket=bucket)
@@ -179,7 +179,7 @@ def test_issue_8_3_5_notifications_that_are_refused(s3, bucket, queues):
         ({"Actions": "s3:*"}, "Unknown field"),
     ],
 )
-def test_issue_8_3_5_policies_that_are_refused(s3, bucket, change, message):
+def test_issue_8_3_5_rejected_policies(s3, bucket, change, message):
     statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{bucket}/*"}
     statement = {k: v for k, v in {**statement, **change}.items() if v is not None}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
@@ -201,7 +201,7 @@ def test_issue_8_3_5_policies_that_are_refused(s3, bucket, change, message):
         ("BadRequest", [{"Key": f"k{n}", "Value": "v"} for n in range(51)]),
     ],
 )
-def test_issue_8_3_5_tags_that_are_refused(s3, bucket, expected, tags):
+def test_issue_8_3_5_rejected_tags(s3, bucket, expected, tags):
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", Tagging="old=1")
     assert code(s3.put_bucket_tagging, Bucket=bucket, Tagging={"TagSet": tags}) == expected
     assert code(s3.get_bucket_tagging, Bucket=bucket) == "NoSuchTagSet"
@@ -209,7 +209,7 @@ def test_issue_8_3_5_tags_that_are_refused(s3, bucket, expected, tags):
     assert s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == [{"Key": "old", "Value": "1"}]
 
 
-def test_as_many_and_as_large_tags_as_may_be(s3, bucket):
+def test_the_maximum_number_and_size_of_tags(s3, bucket):
     tags = [{"Key": f"{n}" + "k" * 127, "Value": "v" * 256} for n in range(10)]
     tags[0] = {"Key": "ü _.:/=+-@", "Value": "ü _.:/=+-@"}
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
@@ -222,7 +222,7 @@ def test_as_many_and_as_large_tags_as_may_be(s3, bucket):
 
 
 @pytest.mark.parametrize("header", ["a=1&a=2", "=1"])
-def test_tags_in_a_header_that_are_refused(s3, bucket, header):
+def test_rejected_tags_in_a_header(s3, bucket, header):
     for call in [s3.put_object, s3.create_multipart_upload]:
         assert code(call, Bucket=bucket, Key="k", Tagging=header) == "InvalidArgument"
     assert code(s3.put_object, Bucket=bucket, Key="k", Tagging="a=(1)") == "InvalidTag"

@@ -1,4 +1,4 @@
-"""Each operation of S3's model is answered by itself or refused by name, never by another operation."""
+"""Each operation of S3's model is handled or rejected by name, and never mistaken for another operation."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""A whole pipeline by SageMaker Python SDK 2, in an environment of its own (requirements-sdk2.txt)."""
+"""A complete pipeline with SageMaker Python SDK 2, in a separate environment (requirements-sdk2.txt)."""
 
 import json
 import os
@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("sdk2_pipeline.py")
 
 @pytest.fixture(scope="module")
 def told(cloud, client, environment, role):
-    """What sdk2_pipeline.py prints."""
+    """Runs sdk2_pipeline.py; returns the JSON that it prints."""
     unique = f"sdk2-{uuid.uuid4().hex[:8]}"
     s3 = client("s3")
     s3.create_bucket(Bucket=unique)
@@ -60,7 +60,7 @@ def test_the_first_run_does_everything(told):
     assert steps["Gate"]["metadata"]["Condition"]["Outcome"] == "True"
 
 
-def test_issue_8_3_3_the_second_run_takes_the_first_one_s_results(told):
+def test_issue_8_3_3_the_second_run_reuses_the_first_ones_results(told):
     first, second = told["runs"][:2]
     assert second["status"] == "Succeeded", second
     for name in ("Prepare", "Train", "Evaluate"):
@@ -68,7 +68,7 @@ def test_issue_8_3_3_the_second_run_takes_the_first_one_s_results(told):
         assert step["hit"] == first["arn"], name
         assert step["metadata"] == first["steps"][name]["metadata"], name
         assert step["attempts"] == 0, name
-    # A version is registered each time: RegisterModel is not cached.
+    # A version is registered each time, because RegisterModel is not cached.
     registered = [run["steps"]["Register-RegisterModel"]["metadata"]["RegisterModel"]["Arn"] for run in (first, second)]
     assert [arn.rsplit("/", 1)[1] for arn in registered] == ["1", "2"]
 
@@ -85,7 +85,7 @@ def test_a_gate_that_refuses_ends_in_the_fail_step(told):
     assert refused["steps"]["TooHigh"]["metadata"]["Fail"]["ErrorMessage"] == "rmse is above 1.0"
 
 
-def test_issue_8_3_4_the_sdk_s_classes_read_the_jobs_back(told):
+def test_issue_8_3_4_the_sdks_classes_can_read_the_jobs(told):
     attached = told["attached"]
     assert attached["model"].startswith("s3://") and attached["model"].endswith("/model.tar.gz")
     assert attached["kms"] == ""

@@ -1,4 +1,4 @@
-"""Details that real clients read: AWS's analyzer address, and what a description has although no request did."""
+"""Details that real clients read: AWS's analyzer address, and members of a description that were not requested."""
 
 import json
 import time
@@ -21,7 +21,7 @@ def role(client):
     return made["Role"]["Arn"]
 
 
-def test_issue_8_3_4_aws_s_analyzer_leads_to_our_own(client, role):
+def test_issue_8_3_4_awss_analyzer_address_runs_our_own(client, role):
     name = f"analyzer-{uuid.uuid4().hex[:8]}"
     s3, sagemaker = client("s3"), client("sagemaker")
     s3.create_bucket(Bucket=name)

@@ -1,4 +1,4 @@
-"""A server of its own: what its end and its next start do to jobs and endpoints, and who comes in."""
+"""A separate server: how stopping and restarting affect jobs and endpoints, and access control."""
 
 import gzip
 import hashlib
@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
 
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
 """
-# A child that has left the shell, and a shell that will not end when asked.
+# A child that has left the shell's process group, and a shell that ignores SIGTERM.
 STUBBORN = b"""#!/bin/sh
 trap '' TERM
 sleep 600 &
@@ -79,11 +79,11 @@ class Server:
         self.address = json.loads((Path(self.state) / "address.json").read_text())
 
     def stop(self):
-        """Ends the server; returns the seconds that took."""
+        """Stops the server; returns how many seconds that took."""
         begin = time.monotonic()
         self.mlops("local", "stop")
         seconds = time.monotonic() - begin
-        # The lock was released only after the work; the process has nothing left to do.
+        # The lock is released only after the work is done; nothing is left to do in the process.
         assert self.process.wait(1) == 0
         return seconds
 
@@ -98,7 +98,7 @@ class Server:
         )
 
     def processes(self):
-        """The command lines of processes other than the server that know of its state directory or its address."""
+        """Returns the command lines of other processes that reference the server's state directory or address."""
         found = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == self.process.pid:
@@ -153,7 +153,7 @@ class Server:
         return f"{repository}@{digest}"
 
     def deploy(self, image, role):
-        """The endpoint `echo`, in service."""
+        """Creates the endpoint `echo`, in service."""
         s3, sagemaker = self.client("s3"), self.client("sagemaker")
         s3.create_bucket(Bucket="models")
         data = io.BytesIO()
@@ -191,7 +191,7 @@ def until(condition, seconds=30):
         time.sleep(0.05)
 
 
-def test_an_end_is_quick_and_the_next_start_goes_on(server):
+def test_stopping_is_quick_and_the_next_start_resumes(server):
     image = server.push("programs", {"serve": SERVE, "stubborn": STUBBORN})
     role = server.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
     server.deploy(image, role)
@@ -208,7 +208,7 @@ def test_an_end_is_quick_and_the_next_start_goes_on(server):
     until(lambda: any("sleep 600" in process for process in server.processes()))
     assert sum("serve" in process for process in server.processes()) >= 1
 
-    # A request without an answer does not keep the server either.
+    # A request without a response does not delay the server either.
     def slow():
         with pytest.raises(Exception):
             server.invoke(b"slow")
@@ -231,7 +231,7 @@ def test_an_end_is_quick_and_the_next_start_goes_on(server):
     assert sagemaker.describe_endpoint(EndpointName="echo")["EndpointStatus"] == "InService"
     assert server.invoke(b"again") == b"niaga"
 
-    # And once more after a death without notice.
+    # And once more after `kill -9`.
     server.process.kill()
     server.process.wait()
     until(lambda: server.processes() == [], 5)

@@ -1,6 +1,6 @@
-"""`mlops validate --on spark` with a real Spark in local[2] mode, beside the same data read here.
+"""`mlops validate --on spark` with a real Spark in local[2] mode, compared with a local validation.
 
-.ci/run names the Python that has pyspark in MLOPS_SPARK_PYTHON.
+.ci/run sets MLOPS_SPARK_PYTHON to a Python with pyspark.
 """
 
 import bisect
@@ -14,7 +14,7 @@ import pytest
 
 BIN = os.path.abspath(os.environ.get("MLOPS_BIN", "target/debug/mlops"))
 ROWS = 30_000
-# Several partitions a file, though the files are small.
+# Several partitions per file, although the files are small.
 SMALL = "spark.hadoop.mapreduce.input.fileinputformat.split.maxsize=300000"
 
 
@@ -35,7 +35,7 @@ def mlops(*arguments, cwd, spark=False, **kwargs):
 
 
 def rows(seed, shift=0.0, new_kind="c"):
-    """Cells as text: numbers with nulls, an integer, a category, an identifier, a flag."""
+    """Returns cells as text: numbers with nulls, an integer, a category, an identifier, a flag."""
     draw = random.Random(seed)
     for i in range(ROWS):
         number = "" if draw.random() < 0.02 else f"{draw.gauss(10, 3) + shift:.4f}"
@@ -54,7 +54,7 @@ def write_csv(path, table):
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """A directory with a baseline, and data that differs from it, in three CSV files."""
+    """Creates a directory with a baseline, and data that differs from it, in three CSV files."""
     directory = tmp_path_factory.mktemp("spark")
     (directory / "old").mkdir()
     write_csv(directory / "old/old.csv", rows(1))
@@ -71,7 +71,7 @@ BASELINE = ["--constraints", "baseline/constraints.json", "--statistics", "basel
 
 
 def ranks(feature, items):
-    """The share of all values that is at most each item, from the sketch's levels."""
+    """Computes the share of values up to each item from the sketch's levels."""
     levels = feature["numerical_statistics"]["distribution"]["kll"]["sketch"]["data"]
     held = sorted((item, 2**height) for height, level in enumerate(levels) for item in level)
     sums = list(itertools.accumulate(weight for _, weight in held))
@@ -80,7 +80,7 @@ def ranks(feature, items):
 
 
 def assert_same(directory, data, *more):
-    """Spark's verdict and statistics are those of this machine."""
+    """Checks that Spark's verdict and statistics equal those of a local validation."""
     found = {}
     for where, spark in (("here", False), ("spark", True)):
         flags = [*data, *BASELINE, "--output-dir", f"out-{where}", *(more if spark else ())]
@@ -164,7 +164,7 @@ def test_line_breaks_in_fields_need_whole_files(here):
     cut = mlops(*flags, cwd=here, spark=True)
     assert cut.returncode == 1
     last = json.loads(cut.stderr.strip().splitlines()[-1])
-    # Both halves of a cut record are wrong; the task that fails first is heard.
+    # Both halves of a split record are invalid; the task that fails first is reported.
     halves = ["a quote is opened here and never closed", "fields, but there are 2 columns"]
     assert any(half in last["error"] for half in halves), last
     assert any("--whole-files" in hint for hint in last["hints"])
@@ -173,7 +173,7 @@ def test_line_breaks_in_fields_need_whole_files(here):
     assert json.loads(whole.stdout)["rows"] == 20_000
 
 
-def test_headers_and_bytes_that_differ_are_refused(here):
+def test_different_headers_and_invalid_bytes_are_rejected(here):
     (here / "other.csv").write_text("whole,number,kind,id,flag\n1,2,a,b,true\n")
     done = mlops("data/0.csv", "other.csv", *BASELINE, cwd=here, spark=True)
     assert done.returncode == 1
@@ -184,7 +184,7 @@ def test_headers_and_bytes_that_differ_are_refused(here):
     assert "latin.csv, line 2: byte 0xff is not UTF-8" in done.stderr
 
 
-def test_json_lines_are_the_same(here):
+def test_json_lines_give_the_same_result(here):
     with open(here / "data.jsonl", "w") as file:
         for row in rows(3, shift=4.0, new_kind="new"):
             number = float(row[0]) if row[0] else None
@@ -194,8 +194,8 @@ def test_json_lines_are_the_same(here):
     assert report["rows"] == ROWS
 
 
-def test_the_program_runs_by_itself(here):
-    """As on a cluster: spark-submit, the verdict's report and exit code are the program's."""
+def test_the_program_runs_with_spark_submit(here):
+    """As on a cluster with spark-submit: report and exit code come from the program."""
     program = os.path.join(os.path.dirname(__file__), "../../src/commands/validate/remote/validate.py")
     python = os.environ["MLOPS_SPARK_PYTHON"]
     home = subprocess.run(
@@ -219,7 +219,7 @@ def test_the_program_runs_by_itself(here):
     assert names == ["constraint_violations.json", "constraints.json", "statistics.json"]
 
 
-def test_what_is_missing_is_said_at_once(here, tmp_path):
+def test_missing_requirements_are_reported_immediately(here, tmp_path):
     settings = {**environment(), "PATH": str(tmp_path), "JAVA_HOME": ""}
     command = [BIN, "validate", "data", "--on", "spark", *BASELINE]
     done = subprocess.run(command, cwd=here, env=settings, capture_output=True, text=True)

@@ -1,5 +1,5 @@
-"""The whole story with boto3 alone, on the platform stack: image, pipeline, registry, endpoint,
-captured data, lineage. And the aws CLI beside it."""
+"""The whole workflow with boto3 alone, on the platform stack: image, pipeline, registry, endpoint,
+captured data, lineage. The same with the aws CLI."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ def aws(environment):
 
 @pytest.fixture(scope="module")
 def platform(client):
-    """The outputs of the platform stack, made by boto3 from the template that `mlops init` uses."""
+    """Deploys the template that `mlops init` uses with boto3; returns the platform stack's outputs."""
     cfn = client("cloudformation")
     cfn.create_stack(
         StackName=f"{NAME}-platform",
@@ -85,7 +85,7 @@ def image(client, cloud, platform):
 
 @pytest.fixture(scope="module")
 def run(client, platform, image):
-    """A pipeline's execution: (execution ARN, steps by name)."""
+    """Runs a pipeline: (execution ARN, steps by name)."""
     s3, sagemaker = client("s3"), client("sagemaker")
     for bucket in (platform["DataBucket"], platform["ArtifactBucket"]):
         s3.get_waiter("bucket_exists").wait(Bucket=bucket, WaiterConfig=SOON)
@@ -194,7 +194,7 @@ def package(run):
 
 @pytest.fixture(scope="module")
 def endpoint(client, platform, package):
-    """The endpoint's description, deployed from the template that `mlops promote` uses."""
+    """Deploys the endpoint from the template that `mlops promote` uses; returns its description."""
     sagemaker, cfn = client("sagemaker"), client("cloudformation")
     sagemaker.update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
     values = {
@@ -226,7 +226,7 @@ def endpoint(client, platform, package):
     sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=NAME, WaiterConfig=SOON)
 
 
-def test_the_run_made_a_model(client, platform, image, run, package):
+def test_the_run_created_a_model(client, platform, image, run, package):
     sagemaker, s3 = client("sagemaker"), client("s3")
     training = run[1]["Train"]["TrainingJob"]["Arn"].rsplit("/", 1)[1]
     sagemaker.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName=training, WaiterConfig=SOON)
@@ -257,7 +257,7 @@ def test_a_job_is_a_trial_component(client, image, run):
     assert component["EndTime"] >= component["StartTime"]
 
 
-def test_the_endpoint_answers_and_captures(client, platform, endpoint):
+def test_the_endpoint_responds_and_captures(client, platform, endpoint):
     assert endpoint["EndpointStatus"] == "InService"
     answer = client("sagemaker-runtime").invoke_endpoint(EndpointName=NAME, ContentType="text/csv", Body=b"7")
     assert answer["Body"].read() == b"21.0"
@@ -275,7 +275,7 @@ def test_the_endpoint_answers_and_captures(client, platform, endpoint):
 
 def test_lineage_leads_from_the_endpoint_to_image_and_data(client, platform, image, endpoint, package):
     sagemaker = client("sagemaker")
-    # An endpoint is a context of the lineage graph, a model package an artifact.
+    # An endpoint is a context of the lineage graph; a model package is an artifact.
     [served] = sagemaker.list_contexts(SourceUri=endpoint["EndpointArn"])["ContextSummaries"]
     [registered] = sagemaker.list_artifacts(SourceUri=package)["ArtifactSummaries"]
     for start in (served["ContextArn"], registered["ArtifactArn"]):
@@ -288,7 +288,7 @@ def test_lineage_leads_from_the_endpoint_to_image_and_data(client, platform, ima
         assert all({edge["SourceArn"], edge["DestinationArn"]} <= vertices for edge in found["Edges"])
 
 
-def test_the_aws_cli_sees_the_same(aws, platform, run, package, endpoint):
+def test_the_aws_cli_shows_the_same(aws, platform, run, package, endpoint):
     packages = json.loads(aws("sagemaker", "list-model-packages", "--model-package-group-name", NAME))
     assert [p["ModelPackageArn"] for p in packages["ModelPackageSummaryList"]] == [package]
     status = aws("sagemaker", "describe-endpoint", "--endpoint-name", NAME, "--query", "EndpointStatus", "--output", "text")
@@ -317,5 +317,5 @@ def test_the_aws_cli_deploys_a_template(aws, client):
     subnets = client("ec2").describe_subnets(SubnetIds=outputs["PrivateSubnetIds"].split(","))["Subnets"]
     assert [subnet["VpcId"] for subnet in subnets] == [outputs["VpcId"]] * 2
     aws("cloudformation", "delete-stack", "--stack-name", stack)
-    # The CLI's own wait looks every 30 seconds.
+    # The CLI's own waiter polls every 30 seconds.
     client("cloudformation").get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig=SOON)

@@ -1,4 +1,4 @@
-"""What clients of every kind meet at the door: errors of absent services in their own protocol, and
+"""Protocol details for all kinds of clients: errors of absent services in their own protocol, and
 requests that wait for `100 Continue`."""
 
 import io
@@ -10,7 +10,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-# botocore's names of what the local cloud has; test_zz_coverage.py looks at their operations.
+# botocore's names of the local cloud's services; test_zz_coverage.py covers their operations.
 HERE = {
     "cloudformation",
     "codecommit",
@@ -25,13 +25,14 @@ HERE = {
     "sagemaker-runtime",
     "sts",
 }
-# botocore sends bearer tokens to HTTPS endpoints only, and signs with version 4A only with another package.
+# botocore sends bearer tokens only to HTTPS endpoints, and signs with version 4A only with an extra
+# package.
 NOT_CALLED = {"account-access-runtime", "codecatalyst", "cloudfront-keyvaluestore"}
 SESSION = botocore.session.get_session()
 
 
 def smallest(shape, seen=()):
-    """A value that a shape allows, with required members only."""
+    """Returns a valid value of a shape, with required members only."""
     if shape.name in seen:
         return {}
     if shape.type_name == "structure":
@@ -54,12 +55,12 @@ def smallest(shape, seen=()):
 
 
 def simplest(model):
-    """The operation with the smallest input, signed if there is one."""
+    """Returns the operation with the smallest input; a signed one if possible."""
     found = []
     for name in model.operation_names:
         operation = model.operation_model(name)
         shape = operation.input_shape
-        # Sign-in's other operations go to an endpoint of their own, whatever `endpoint_url` says.
+        # Sign-in's other operations use a separate endpoint, regardless of `endpoint_url`.
         if operation.has_event_stream_input or (model.service_name == "signin" and "OAuth2" not in name):
             continue
         size = len(str(smallest(shape))) if shape else 0
@@ -68,7 +69,7 @@ def simplest(model):
 
 
 @pytest.mark.parametrize("service", sorted(set(SESSION.get_available_services()) - HERE - NOT_CALLED))
-def test_issue_8_3_7_an_absent_service_says_so_in_its_own_protocol(cloud, service):
+def test_issue_8_3_7_an_absent_service_is_reported_in_its_own_protocol(cloud, service):
     client = boto3.client(
         service,
         endpoint_url=cloud,
@@ -105,7 +106,7 @@ def bucket(client):
 
 
 def test_issue_8_3_2_an_empty_file_and_what_follows_it_on_its_connection(client, bucket, tmp_path):
-    """botocore reads the next answer on a connection wrongly after one that came without `100 Continue`."""
+    """After a response without `100 Continue`, botocore misreads the next response on the connection."""
     empty = tmp_path / "empty"
     empty.touch()
     s3 = client("s3", config=Config(retries={"max_attempts": 0}, read_timeout=20, max_pool_connections=1))
@@ -125,7 +126,7 @@ def test_issue_8_3_2_aws_s3_sync_of_a_folder_with_empty_files(bucket, environmen
         path = tmp_path / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" if name in ("full", "more") else b"")
-    # One connection, so that full files follow empty ones on it.
+    # A single connection, so that full files follow empty ones.
     config = tmp_path / "config"
     config.write_text("[default]\ns3 =\n  max_concurrent_requests = 1\n")
     once = {**environment, "AWS_MAX_ATTEMPTS": "1", "AWS_CONFIG_FILE": str(config)}

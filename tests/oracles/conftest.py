@@ -1,4 +1,4 @@
-"""Runs `mlops validate` (MLOPS_BIN) in a directory of its own, on tables made here."""
+"""Runs `mlops validate` (MLOPS_BIN) in a separate directory, on generated tables."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ class Validate:
         self.directory = directory
 
     def table(self, name, columns):
-        """Writes columns as CSV; None is a missing value, floats keep every digit."""
+        """Writes columns as CSV; None is a missing value, and floats keep every digit."""
         path = self.directory / name
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
@@ -38,12 +38,12 @@ class Validate:
         return done.stdout + done.stderr if done.returncode == 1 else done.stdout
 
     def suggest(self, *data, to="base"):
-        """statistics.json and constraints.json of a baseline."""
+        """Returns statistics.json and constraints.json of a baseline."""
         self.run("--suggest", *data, "--output-dir", to)
         return self.read(f"{to}/statistics.json"), self.read(f"{to}/constraints.json")
 
     def explain(self, feature, data):
-        """What `--explain` says about a column, against the baseline in base/."""
+        """Returns the output of `--explain` for a column, against the baseline in base/."""
         known = ["--constraints", "base/constraints.json", "--statistics", "base/statistics.json"]
         return self.explained(feature, data, *known, "--rules", "mlops")
 

@@ -1,9 +1,9 @@
-"""Output of AWS's own analyzer against ours (issue 8, 4.6): every figure whose data is known.
+"""Compares output of AWS's own analyzer with ours (issue 8, 4.6): every figure whose data is known.
 
-tests/data/aws-output holds files that AWS's analyzer wrote, found in public repositories, with their
-data where that is public too. Where only figures are public, the smallest data that gives them is made
-here ("rebuilt"). CANNOT names what cannot be reproduced, and why; a file that is neither read by a test
-nor named there is a failure.
+tests/data/aws-output contains files that AWS's analyzer wrote, found in public repositories, with their
+data if that is public, too. If only figures are public, the smallest data with these figures is
+generated here ("rebuilt"). CANNOT lists what cannot be reproduced, and why; a file that is neither read
+by a test nor listed there is a failure.
 """
 
 import csv
@@ -18,7 +18,7 @@ import pytest
 
 AWS = Path(__file__).parent.parent / "data" / "aws-output"
 
-# File -> what of it cannot be reproduced.
+# File -> the part that cannot be reproduced.
 CANNOT = {
     "data-quality/cardio/statistics-engineered.json.gz": "the columns' data is not public; read and "
     "written back, and its suggestions are compared, in crates/validation/src/files.rs",
@@ -34,8 +34,8 @@ CANNOT = {
     "captured-data/from-notebooks/aws-76.jsonl": "a batch transform's output merged with ground truth: "
     "model quality's input, which no command reads",
 }
-# Captured JSON that is nested. AWS's analyzer refuses it too ("We currently only support flat json at the
-# moment"); here the message names the member, and what to do.
+# Nested captured JSON. AWS's analyzer rejects it, too ("We currently only support flat json at the
+# moment"); our message names the member, and the fix.
 NESTED = {
     "captured-data/from-notebooks/aws-47.jsonl",
     "captured-data/from-notebooks/prisze-87.jsonl",
@@ -44,9 +44,11 @@ NESTED = {
     "captured-data/from-notebooks/t4ai-34.jsonl",
     "captured-data/json-array-input/26-34-845.jsonl.gz",
 }
-# Not here at all: model-quality (no command computes its metrics), clarify (nor bias and attributions).
+# Not in the list at all: model-quality (no command computes its metrics), clarify (nor bias and
+# attributions).
 
-# Distinct counts are estimates of AWS (512 registers, 5 %) and exact here up to 1,024; they decide nothing.
+# AWS estimates distinct counts (512 registers, 5 %); ours are exact up to 1,024. They decide
+# nothing.
 ESTIMATE = 0.1
 
 
@@ -60,7 +62,7 @@ def features(document):
 
 
 def same_statistics(ours, aws):
-    """Every member that AWS wrote; sums and moments but for the order of additions."""
+    """Checks every member that AWS wrote; sums and moments up to the order of additions."""
     assert ours["inferred_type"] == aws["inferred_type"]
     ours, aws = ours["numerical_statistics"], aws["numerical_statistics"]
     for member, value in aws.items():
@@ -83,7 +85,7 @@ def same_sketch(ours, aws):
 
 
 def printed(name):
-    """A pandas table as a notebook printed it, by row: columns are as wide as their names or more."""
+    """Parses a pandas table printed in a notebook, by row; columns are at least as wide as their names."""
     rows = {}
     header = None
     for line in text(name).splitlines():
@@ -100,13 +102,13 @@ def printed(name):
 
 
 def close(ours, shown):
-    """Whether a number is what was printed, to its last digit."""
+    """Returns whether a number matches the printed one, to its last digit."""
     digits = len(shown.partition(".")[2])
     return abs(ours - float(shown)) <= 0.51 * 10**-digits
 
 
 def same_print(ours, row):
-    """The figures of one line of a print."""
+    """Parses the figures of one printed line."""
     assert row["inferred_type"] == ours["inferred_type"]
     numbers = ours["numerical_statistics"]
     for name, shown in row.items():
@@ -124,7 +126,7 @@ def same_print(ours, row):
             assert set(whole) <= first, shown
         elif member.endswith("data"):
             items = [float(item) for item in shown.strip("[ .").split(",") if item.strip(" .")]
-            # The last one may be cut.
+            # The last one may be truncated.
             assert value[0][: len(items) - 1] == items[:-1], shown
 
 
@@ -135,7 +137,7 @@ def violations(validate, data, base="base"):
 
 
 def printed_violations(name):
-    """Column, check and text of every violation of a print."""
+    """Parses column, check and description of every printed violation."""
     checks, texts = {}, {}
     for line in text(name).splitlines():
         if match := re.match(r"(\d+)\s+(.+?)\s+(\w+_check)\s*$", line):
@@ -214,12 +216,12 @@ def table(validate, name, header, rows):
     ],
 )
 def test_churn_violations(validate, name, rows, share):
-    """Rebuilt: columns of whole numbers of which some are not, as many as the share says."""
+    """Rebuilt: columns of whole numbers with the reported share of exceptions."""
     aws = printed_violations(name)
     columns = [column for column, _, _ in aws]
     baseline = [[index % 2] * len(columns) for index in range(rows)]
     validate.suggest(table(validate, "good.csv", columns, baseline))
-    # Churn holds the prediction, which is never whole.
+    # Churn contains the prediction, which is never whole.
     data = [
         [0.25 if column == "Churn" or row >= share else row % 2 for column in columns] for row in range(rows)
     ]
@@ -228,8 +230,8 @@ def test_churn_violations(validate, name, rows, share):
 
 
 def telco():
-    """Rebuilt: customers with the types, ranges and counts of AWS's figures, and the traffic in which
-    every value stands one column further, as the captured records show it."""
+    """Rebuilt: customers with the types, ranges and counts of AWS's figures, and traffic in which every
+    value is shifted by one column, as in the captured records."""
     draw = random.Random(8)
     ones = ["Gender_Female", "Gender_Male", "Partner_No", "Partner_Yes", "Dependents_No"]
     names = ["Senior Citizen", "Tenure", "Monthly Charges", "Total Charges", "Churn", *ones]
@@ -238,7 +240,7 @@ def telco():
         tenure, monthly = draw.randint(1, 72), draw.randint(1_875, 11_865) / 100
         total = "" if index % 1_000 == 7 else f"{tenure * monthly + 0.05:.2f}"
         senior, churn = int(draw.random() < 0.162), int(draw.random() < 0.264)
-        # "20.0" is what pandas writes of whole numbers of a column of floats.
+        # pandas writes whole numbers of a float column as "20.0".
         customers.append([senior, tenure, monthly, total, churn, *[draw.randint(0, 1) for _ in ones]])
     traffic = []
     for index, row in enumerate(customers[:708]):
@@ -269,7 +271,7 @@ def test_telco(validate):
     aws = printed_violations("data-quality/telco/violations.txt")
     ours = violations(validate, table(validate, "today.csv", names, traffic))
     ours = [(v["feature_name"], v["constraint_check_type"], v["description"]) for v in ours]
-    # By check; of the columns of one check AWS keeps no order.
+    # By check; within a check, AWS has no order of columns.
     assert [check for _, check, _ in ours] == [check for _, check, _ in aws]
     assert sorted(ours[:-1]) == sorted(aws[:-1])
     distance = re.compile(r"Baseline drift distance: 0\.\d{10,} exceeds threshold: 0\.1")
@@ -279,7 +281,7 @@ def test_telco(validate):
 
 
 def airline():
-    """The JSON documents of the print, as far as they go, by file name."""
+    """Parses the printed JSON documents, which may be truncated, by file name."""
     found = {}
     for part in text("data-quality/airline-delay/reports-printed.txt").split("NEW REPORT  ")[1:]:
         address, _, rest = part.partition("\n")
@@ -288,7 +290,7 @@ def airline():
 
 
 def test_airline_delay_texts(validate):
-    """Rebuilt: 303 rows, of which three have values that are missing or whole numbers."""
+    """Rebuilt: 303 rows, three of which have missing values or whole numbers."""
     shown = airline()["constraint_violations.json"]
     members = r'"feature_name": "(.*)",\s+"constraint_check_type": "(.*)",\s+"description": "(.*)"'
     aws = re.findall(members, shown)
@@ -313,7 +315,7 @@ def test_airline_delay_texts(validate):
 
 
 def test_airline_delay_statistics(validate):
-    """Rebuilt from the buckets of `year`, which got the predictions 0.0 to 3.0."""
+    """Rebuilt from the buckets of `year`, which contains the predictions 0.0 to 3.0."""
     shown = airline()["statistics.json"]
     buckets = [
         {"lower_bound": float(low), "upper_bound": float(high), "count": float(count)}
@@ -322,7 +324,7 @@ def test_airline_delay_statistics(validate):
         )
     ]
     assert len(buckets) == 10
-    # Whole values: the one that a bucket holds.
+    # Whole values: the one in the bucket.
     values = [
         math.ceil(bucket["lower_bound"] - 1e-9) if index < 9 else 3.0
         for index, bucket in enumerate(buckets)
@@ -353,7 +355,7 @@ def test_nutriscore(validate):
 
 
 def test_reviews(validate):
-    """Rebuilt: mean 3 and deviation 1.414214 of 1 to 5 in 34,450 rows is a fifth of each."""
+    """Rebuilt: mean 3 and deviation 1.414214 of the values 1 to 5 in 34,450 rows mean a fifth of each."""
     (stars, body) = printed("data-quality/reviews/statistics.txt")
     rows = int(float(stars["numerical_statistics.common.num_present"]))
     data = [[1 + index % 5, f"text {index}"] for index in range(rows)]
@@ -394,7 +396,7 @@ CAPTURED = sorted(str(file.relative_to(AWS)) for file in AWS.glob("captured-data
 
 @pytest.mark.parametrize("name", [*CAPTURED, "data-quality/telco/captured.jsonl"])
 def test_captured_traffic_is_read(validate, name):
-    """As many columns as values, and every record a row or more."""
+    """Checks that there are as many columns as values, and at least one row per record."""
     records = [json.loads(line) for line in text(name).splitlines() if line.strip()]
     refused = name in CANNOT or name in NESTED
     arguments = ("--suggest", AWS / name, "--format", "capture", "--output-dir", "base")
@@ -412,8 +414,8 @@ def test_captured_traffic_is_read(validate, name):
         assert len(statistics["features"]) == cells
 
 
-def test_nothing_is_passed_over():
-    """Every file is named by a test here, or in CANNOT."""
+def test_every_file_is_covered():
+    """Checks that every file is used by a test, or listed in CANNOT."""
     files = {str(file.relative_to(AWS)) for file in AWS.rglob("*") if file.is_file() and file.suffix != ".md"}
     here = Path(__file__).read_text()
     assert len(files) > 50

@@ -37,7 +37,7 @@ def test_numbers(validate, seed):
         assert found["linf_robust"] == pytest.approx(robust, abs=1e-12)
         p = stats.kstwobign.sf(d * np.sqrt(n * m / (n + m)))
         assert found["kolmogorov_smirnov_p_value"] == pytest.approx(p, rel=1e-6, abs=1e-290)
-        # scipy's own p-value of ks_2samp is of the exact distribution, ours of its limit.
+        # scipy's own p-value of ks_2samp uses the exact distribution, ours the limit distribution.
         asymptotic = stats.ks_2samp(before, now, method="asymp").pvalue
         assert found["kolmogorov_smirnov_p_value"] == pytest.approx(asymptotic, rel=0.1, abs=0.01)
         far = stats.wasserstein_distance(before, now)
@@ -48,7 +48,7 @@ def test_numbers(validate, seed):
 
 @pytest.mark.parametrize("few", [2, 73, 400])
 def test_awss_distance_is_deequs(validate, few):
-    """Deequ's rank map, as AWS's analyzer has it: an item counts once, by its highest level."""
+    """Deequ's rank map, as in AWS's analyzer: an item counts once, by its highest level."""
     random = np.random.default_rng(few)
     before, now = random.integers(0, few, 3 * ROWS), random.integers(few // 3, few, ROWS)
     validate.suggest(validate.table("before.csv", {"x": before}))
@@ -67,7 +67,7 @@ def test_awss_distance_is_deequs(validate, few):
 
 
 def deequs_ranks(statistics):
-    """`QuantileNonSample.getRankMap`: the last weight of an item replaces the others."""
+    """Computes `QuantileNonSample.getRankMap`: the last weight of an item replaces the others."""
     kll = statistics["features"][0]["numerical_statistics"]["distribution"]["kll"]
     weights = {}
     for level, items in enumerate(kll["sketch"]["data"]):
@@ -80,11 +80,11 @@ def deequs_ranks(statistics):
 
 
 def psi_of_numbers(before, now, bins):
-    """Ranges between the baseline's quantiles (inverse of the empirical distribution)."""
+    """Returns ranges between the baseline's quantiles (inverse of the empirical distribution)."""
     quantiles = [i / bins for i in range(1, bins)]
     edges = np.unique(np.quantile(before, quantiles, method="inverted_cdf"))
     edges = np.concatenate([[-np.inf], edges, [np.inf]])
-    # Ranges include their upper edge: numpy's include the lower one of the negated values.
+    # Our ranges include their upper edge; numpy's include the lower edge, so negate the values.
     p = np.histogram(-before, -edges[::-1])[0][::-1] / len(before)
     q = np.histogram(-now, -edges[::-1])[0][::-1] / len(now)
     return psi(p, q)
@@ -110,7 +110,7 @@ def test_categories(validate, seed):
     test = stats.chisquare(counts[1], p * len(now))
     assert found["chi_squared_statistic"] == pytest.approx(test.statistic, rel=1e-9)
     assert found["chi_squared_p_value"] == pytest.approx(test.pvalue, rel=1e-9)
-    # The last range is for all other categories: there are none.
+    # The last range is for all other categories, of which there are none.
     assert found["psi"] == pytest.approx(psi(np.append(p, 0), np.append(q, 0)), rel=1e-9)
 
 
@@ -123,7 +123,7 @@ def test_large_tables_agree_within_the_sketches_error(validate):
     assert found["linf_simple"] == pytest.approx(test.statistic, abs=2 * 0.005)
     far = stats.wasserstein_distance(before, now)
     assert found["wasserstein"] == pytest.approx(far, abs=0.05)
-    # The p-value never says more than the sketches can.
+    # The p-value is never more precise than the sketches.
     assert found["kolmogorov_smirnov_p_value"] >= test.pvalue
 
 
@@ -153,7 +153,7 @@ def test_opt_in_checks_agree_with_scipy(validate):
 
 
 def test_data_has_no_distance_from_itself(validate):
-    """Few values of many digits: they must come back from statistics.json to the last bit."""
+    """Few values with many digits: statistics.json must preserve them to the last bit."""
     random = np.random.default_rng(7)
     values = random.choice(random.random(8) * 3, 20_000)
     validate.suggest(validate.table("same.csv", {"x": values}))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 ROWS = 200_000
-# docs/validation.md states both: a compacted sketch's rank error, and the standard error of
-# distinct counts above 1024.
+# Both are documented in docs/validation.md: a compacted sketch's rank error, and the standard error
+# of distinct counts above 1024.
 RANK_ERROR = 0.005
 DISTINCT_ERROR = 1.04 / math.sqrt(16384)
 
@@ -32,7 +32,7 @@ def data():
 
 
 def digits(name):
-    """Of 1e9 + x, what distinguishes the values has but seven digits."""
+    """For 1e9 + x, only seven digits distinguish the values."""
     return 1e-7 if name == "far_from_zero" else 1e-12
 
 
@@ -41,7 +41,7 @@ def numerical(statistics):
 
 
 def sketch(feature):
-    """The items of a sketch in order, with the share of values up to and below each."""
+    """Returns the items of a sketch in order, with the shares of values up to and below each."""
     levels = feature["distribution"]["kll"]["sketch"]["data"]
     items = np.concatenate([np.asarray(level, dtype=float) for level in levels])
     weights = np.concatenate([np.full(len(level), 2.0**i) for i, level in enumerate(levels)])
@@ -56,7 +56,7 @@ def test_moments_agree_with_numpy(validate, data):
         values = data[name].astype(float)
         assert found["common"] == {"num_present": ROWS, "num_missing": 0}
         assert found["min"] == values.min() and found["max"] == values.max()
-        # fsum is exact: numpy's own sum is not good enough for an oracle of 1e-12.
+        # fsum is exact; numpy's own sum is not precise enough for an oracle of 1e-12.
         total = math.fsum(values)
         assert found["sum"] == pytest.approx(total, rel=1e-12)
         assert found["mean"] == pytest.approx(total / ROWS, rel=1e-12)
@@ -64,7 +64,7 @@ def test_moments_agree_with_numpy(validate, data):
         assert found["std_dev"] == pytest.approx(deviation, rel=digits(name)), name
 
 
-def test_sketches_weigh_every_row_and_rank_within_their_error(validate, data):
+def test_sketches_count_every_row_and_rank_within_their_error(validate, data):
     statistics, _ = validate.suggest(validate.table("data.csv", data))
     for name, found in numerical(statistics).items():
         items, weights = sketch(found)

@@ -2,9 +2,9 @@
 
     python3 -m unittest discover --start-directory tests
 
-Each test gives a program its files in a directory of its own (SAGEMAKER_BASE_DIR), as SageMaker does
-under /opt/ml. Where the packages of image/requirements.txt are not installed, the tests that need
-them are skipped.
+Each test runs a program with its own directory of files (SAGEMAKER_BASE_DIR), as SageMaker does with
+/opt/ml. Tests that need the packages of image/requirements.txt are skipped if these are not
+installed.
 """
 
 import csv
@@ -25,7 +25,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 PROGRAM = PROJECT / "image/program"
 ROWS = PROJECT / "data/train/flights.csv"
 
-# The image takes what lies in image/program: no compiled files.
+# The image includes everything in image/program, so do not create compiled files.
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(PROGRAM))
 
@@ -43,7 +43,7 @@ class Program(unittest.TestCase):
         self.environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(self.base), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def run_program(self, name):
-        """Runs a program of the image to its end."""
+        """Runs a program of the image to completion."""
         command = [sys.executable, str(PROGRAM / name)]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True)
 
@@ -68,22 +68,22 @@ def row(delay, distance="500"):
 
 
 class Preprocess(Program):
-    def test_rows_without_a_target_are_left_out(self):
+    def test_rows_without_a_target_are_skipped(self):
         train, test = self.preprocess([row(str(delay)) for delay in range(10)] + [row(""), row(" ")])
         self.assertEqual((len(train), len(test)), (8, 2))
 
-    def test_the_same_rows_are_split_in_the_same_way(self):
+    def test_the_split_is_deterministic(self):
         rows = [row(str(delay)) for delay in range(20)]
         self.assertEqual(self.preprocess(rows), self.preprocess(rows))
 
-    def test_a_missing_column_is_the_reason_of_the_failure(self):
+    def test_a_missing_column_is_reported_as_the_reason_of_the_failure(self):
         self.give("processing/input/part.csv", [["arr_delay"], ["1"]])
         self.assertEqual(self.run_program("preprocess").returncode, 1)
         self.assertIn("distance", (self.base / "output/failure").read_text())
 
 
 class Flights(unittest.TestCase):
-    def test_a_missing_number_is_not_a_number(self):
+    def test_a_missing_number_becomes_nan(self):
         self.assertTrue(math.isnan(flights.number(" ")))
         self.assertEqual(flights.number("-4.5"), -4.5)
 
@@ -92,7 +92,7 @@ class Flights(unittest.TestCase):
 
 
 class Pipeline(unittest.TestCase):
-    def test_every_program_of_the_pipeline_can_be_run(self):
+    def test_every_program_of_the_pipeline_is_executable(self):
         definition = (PROJECT / "pipeline.json").read_text()
         named = re.findall(r'"ContainerEntrypoint":\s*\[\s*"(\w+)"', definition)
         for name in {"train", "serve", *named}:
@@ -115,7 +115,7 @@ class Model(Program):
         trained = self.run_program("train")
         self.assertEqual(trained.returncode, 0, trained.stderr)
 
-    def test_the_evaluation_is_what_the_gate_reads(self):
+    def test_the_evaluation_has_the_metric_that_the_gate_reads(self):
         model = self.base / "processing/model"
         model.mkdir()
         shutil.make_archive(str(model / "model"), "gztar", self.base / "model")
@@ -130,7 +130,7 @@ class Model(Program):
                 value = value[part]
             self.assertTrue(math.isfinite(value), path)
 
-    def test_the_server_answers_predictions(self):
+    def test_the_server_returns_predictions(self):
         import socket
         import time
 

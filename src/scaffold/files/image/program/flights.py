@@ -1,4 +1,4 @@
-"""What the four programs share: the columns, where SageMaker keeps its files, how a failure is told."""
+"""Code shared by the four programs: the columns, SageMaker's directories, and reporting of failures."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 
 
 def read(directory):
-    """The rows of every CSV file below a directory, as dictionaries of text."""
+    """Yields the rows of every CSV file below a directory, as dictionaries of strings."""
     files = sorted(Path(directory).rglob("*.csv"))
     if not files:
         raise SystemExit(f"no CSV file in {directory}")
@@ -34,7 +34,7 @@ def read(directory):
 
 
 def write(path, rows):
-    """Writes rows with a header, the columns in our order."""
+    """Writes rows with a header, with the columns in a fixed order."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as lines:
@@ -44,12 +44,12 @@ def write(path, rows):
 
 
 def number(text):
-    """A number; missing values become NaN, which the model knows how to handle."""
+    """Parses a number; missing values become NaN, which the model can handle."""
     return float(text) if text.strip() else float("nan")
 
 
 def features(rows):
-    """The matrix that the model is given: numbers, then categories as text."""
+    """Returns the model's input matrix: numbers, then categories as text."""
     import numpy
 
     return numpy.array(
@@ -59,14 +59,14 @@ def features(rows):
 
 
 def targets(rows):
-    """What the model is to predict."""
+    """Returns the values to predict."""
     import numpy
 
     return numpy.array([number(row[TARGET]) for row in rows])
 
 
 def main(program):
-    """Runs a program; its failure goes where SageMaker looks for the reason."""
+    """Runs a program; writes the reason of a failure where SageMaker expects it."""
     try:
         program()
     except (Exception, SystemExit) as error:

@@ -1,5 +1,5 @@
-//! Issue 8, 2.6: a failure is not read as absence. An endpoint that answers every request with the
-//! same failure is asked by every command that reads.
+//! Issue 8, 2.6: a failure must not be interpreted as absence. Every command that reads is run
+//! against an endpoint that answers every request with the same failure.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,12 +9,12 @@ use crate::sandbox::{Run, Sandbox};
 
 const ACCOUNT: &str = "111122223333";
 
-/// What the endpoint answers to everything but the first questions.
+/// The endpoint's response to all but the first requests.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     /// A service's error: the status, the code and the message.
     Error(u16, &'static str, &'static str),
-    /// A page of a proxy, with this status.
+    /// A proxy's error page, with this status.
     Page(u16),
     /// No failure: the requested resource does not exist, in SageMaker's words.
     Absence,
@@ -51,14 +51,14 @@ const FAULTS: &[Fault] = &[
     Fault::Page(404),
 ];
 
-/// Answers that the project's stacks are there; everything else fails. With `stacks` false they
-/// fail, too.
+/// Starts an endpoint that reports the project's stacks and fails all other requests. If `stacks`
+/// is false, it fails those, too.
 fn serve(fault: Fault, stacks: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let answer = Arc::new(move |head: &str, body: &str| answer(fault, stacks, head, body));
     std::thread::spawn(move || {
-        // It ends with the process: a test has a handful.
+        // The thread ends with the process; a test starts only a few.
         for client in listener.incoming().flatten() {
             let answer = Arc::clone(&answer);
             std::thread::spawn(move || one(client, &*answer));
@@ -120,7 +120,7 @@ fn answer(fault: Fault, stacks: bool, head: &str, body: &str) -> String {
             "KeyArn",
         ] {
             outputs.push_str(&format!(
-                "<member><OutputKey>{name}</OutputKey><OutputValue>tiny</OutputValue></member>"
+                "<member><OutputKey>{name}</OutputKey><OutputValue>small</OutputValue></member>"
             ));
         }
         return xml(format!(
@@ -138,21 +138,21 @@ fn answer(fault: Fault, stacks: bool, head: &str, body: &str) -> String {
         Fault::Absence if head.contains(".describeendpoint\r\n") => json(
             400,
             "ValidationException",
-            "Could not find endpoint \\\"arn:aws:sagemaker:us-east-1:111122223333:endpoint/tiny\\\".",
+            "Could not find endpoint \\\"arn:aws:sagemaker:us-east-1:111122223333:endpoint/small\\\".",
         ),
         Fault::Absence if head.contains(".listmodelpackages\r\n") => json(
             400,
             "ValidationException",
-            "ModelPackageGroup arn:aws:sagemaker:us-east-1:111122223333:model-package-group/tiny does not exist.",
+            "ModelPackageGroup arn:aws:sagemaker:us-east-1:111122223333:model-package-group/small does not exist.",
         ),
         Fault::Absence if service == "sagemaker" => {
-            json(400, "ResourceNotFound", "Pipeline 'tiny' does not exist.")
+            json(400, "ResourceNotFound", "Pipeline 'small' does not exist.")
         }
         Fault::Absence => response(
             400,
             "text/xml",
             "<ErrorResponse><Error><Code>ValidationError</Code>\
-             <Message>Stack with id tiny-platform does not exist</Message></Error></ErrorResponse>",
+             <Message>Stack with id small-platform does not exist</Message></Error></ErrorResponse>",
         ),
         Fault::Page(status) => response(status, "text/html", "<html><p>Please log in</p></html>"),
         Fault::Error(status, code, message) => match service {
@@ -186,7 +186,7 @@ fn project() -> Sandbox {
     let mut sandbox = Sandbox::new();
     sandbox.write(
         "mlops.toml",
-        format!("name = \"tiny\"\naccount = \"{ACCOUNT}\"\nregion = \"us-east-1\"\n"),
+        format!("name = \"small\"\naccount = \"{ACCOUNT}\"\nregion = \"us-east-1\"\n"),
     );
     sandbox.set("AWS_ACCESS_KEY_ID", "test");
     sandbox.set("AWS_SECRET_ACCESS_KEY", "test");
@@ -199,7 +199,7 @@ fn run(sandbox: &Sandbox, endpoint: &str, command: &str) -> Run {
     sandbox.mlops(arguments.into_iter().chain(command.split(' ')))
 }
 
-/// Every command that reads what is in the account.
+/// Every command that reads resources of the account.
 const READS: &[&str] = &[
     "status",
     "models list",
@@ -232,7 +232,8 @@ fn issue_8_2_6_no_failure_is_read_as_absence() {
             let endpoint = serve(*fault, stacks);
             for command in READS {
                 let run = run(&sandbox, &endpoint, command);
-                // 2 would be a command line that is wrong, and the table with it.
+                // Exit code 2 would mean an invalid command line, and therefore an error in this
+                // table.
                 if matches!(run.code, Some(0 | 2) | None) {
                     wrong.push(format!(
                         "{fault:?}, stacks {stacks}, {command}: {:?}\n{}{}",

@@ -79,7 +79,7 @@ fn message(sandbox: &Sandbox) -> String {
     read(sandbox, "output/message")
 }
 
-/// The checks that fail, by column.
+/// Returns the failed checks, by column.
 fn violations(sandbox: &Sandbox) -> Vec<(String, String)> {
     let text = read(sandbox, "processing/output/constraint_violations.json");
     let file: Value = serde_json::from_str(&text).unwrap();
@@ -151,7 +151,7 @@ fn violations_are_a_result_and_metrics_are_left() {
     assert_eq!(metric("feature_non_null_origin")["Value"], 1.0);
     let drift = metric("feature_baseline_drift_distance")["Value"].as_f64();
     assert!(drift.unwrap() > 0.7, "{drift:?}");
-    // Three columns, each with completeness and drift; two are numbers.
+    // Three columns, each with completeness and drift; two of them are numeric.
     assert_eq!(metrics.len(), 8);
 }
 
@@ -187,7 +187,7 @@ fn data_without_a_header_takes_the_baselines_names() {
     assert_eq!(statistics["dataset"]["item_count"], 300);
 }
 
-/// 150 invocations of two rows each, in the directory of an hour.
+/// Writes 150 invocations of two rows each to the directory of an hour.
 fn captured(hour: u32, row: impl Fn(usize) -> String) -> String {
     let events = (0..150).map(|i| {
         let (first, second) = (row(2 * i), row(2 * i + 1));
@@ -213,7 +213,7 @@ fn with_capture() -> Sandbox {
     };
     sandbox.write(&hour(15), captured(15, usual));
     sandbox.write(&hour(17), captured(17, unusual));
-    // Beyond the window's slack, and not JSON: it must not even be read.
+    // Beyond the window's slack, and not JSON: the file must not even be read.
     sandbox.write(&hour(10), "nonsense\n");
     sandbox
 }

@@ -1,4 +1,4 @@
-//! `mlops validate`: the checks beyond AWS's, `monitoring_config`, and `--explain`.
+//! `mlops validate`: opt-in checks beyond AWS's, `monitoring_config`, and `--explain`.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The command line itself: help, refusals, what needs no project.
+//! The command line itself: help, usage errors, and commands that need no project.
 
 use snapbox::str;
 
@@ -132,7 +132,7 @@ fn what_cannot_be_written_to_stdout_is_an_error() {
         let why = "cannot write to stdout: No space left on device";
         assert!(said.contains(why), "{line:?}: {said}");
 
-        // Nobody reads: the reader has seen enough.
+        // A closed pipe is success: the reader stopped reading.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = sandbox.command("");
@@ -158,7 +158,7 @@ fn hidden_commands_are_not_in_messages() {
     );
 }
 
-/// A repository can make mlops.toml a link to any file of the user's.
+/// A repository can make mlops.toml a link to any of the user's files.
 #[test]
 fn errors_of_project_files_quote_no_values() {
     let sandbox = Sandbox::new();
@@ -197,7 +197,7 @@ fn errors_of_project_files_quote_no_values() {
     }
 }
 
-/// Whatever a file holds, an error about it is short and cannot change the terminal.
+/// Whatever a file contains, an error about it is short and cannot change the terminal.
 #[test]
 fn errors_of_data_files_are_short_and_harmless() {
     let sandbox = Sandbox::new();

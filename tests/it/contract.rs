@@ -1,4 +1,5 @@
-//! Issue 8, 5.9: docs/contract.md does what it says, and so do the scaffold's tests and CI.
+//! Issue 8, 5.9: the commands of docs/contract.md do what it says, as do the scaffold's tests and
+//! CI.
 
 use std::path::Path;
 use std::process::Command;
@@ -43,7 +44,7 @@ fn issue_8_5_9_every_command_of_the_smallest_project_works() {
     }
     let mut sandbox = Sandbox::new();
     let ran = sh(&mut sandbox, "", &script).success();
-    // What the text around the commands promises.
+    // The claims of the text around the commands.
     let (_, promised) = section
         .split_once("prints the prediction for `sample.csv`, `")
         .unwrap();
@@ -76,7 +77,7 @@ fn issue_8_5_9_the_scaffolds_tests_and_ci_run_in_a_fresh_clone() {
         trained.stdout
     );
 
-    // With the packages of the image nothing is skipped.
+    // With the image's packages installed, no test is skipped.
     let venvs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache/venvs");
     let python = std::fs::read_dir(venvs)
         .unwrap()

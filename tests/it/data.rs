@@ -11,7 +11,7 @@ use crate::sandbox::Sandbox;
 
 pub(crate) const BUCKET: &str = "data";
 
-/// The address of the sandbox's local cloud, which is started.
+/// Returns the address of the sandbox's local cloud, and starts it.
 pub(crate) fn endpoint(sandbox: &Sandbox) -> String {
     let address = sandbox.path().join(".mlops/local/address.json");
     let found: serde_json::Value = if let Ok(bytes) = std::fs::read(address) {
@@ -23,7 +23,7 @@ pub(crate) fn endpoint(sandbox: &Sandbox) -> String {
     found["endpoint"].as_str().unwrap().to_owned()
 }
 
-/// Clients of the sandbox's local cloud, which has a versioned bucket.
+/// Returns clients of the sandbox's local cloud, which has a versioned bucket.
 pub(crate) async fn clients(sandbox: &Sandbox) -> Clients {
     let clients = Clients::of_endpoint(&endpoint(sandbox), "x", "y", None);
     clients
@@ -48,7 +48,7 @@ pub(crate) async fn clients(sandbox: &Sandbox) -> Clients {
     clients
 }
 
-/// Bytes that no compression and no accident makes alike.
+/// Returns incompressible bytes that differ for each seed.
 pub(crate) fn bytes_of(size: u64) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap() + 8);
@@ -75,7 +75,7 @@ pub(crate) fn push_to(sandbox: &Sandbox, directory: &str) -> serde_json::Value {
     data(sandbox, &["push", directory, "flights"])
 }
 
-/// Pulls; `args` are the version and the directory.
+/// Pulls a version; `args` are the version and the directory.
 pub(crate) fn pull(sandbox: &Sandbox, args: &[&str]) -> serde_json::Value {
     let mut all = vec!["pull"];
     all.extend(args);
@@ -120,7 +120,7 @@ async fn a_snapshot_holds_the_bytes_of_its_version() {
     let written = s3::versions(&clients.s3, &file, None).await.unwrap();
     assert_eq!(written.versions.len(), 1, "a snapshot is never overwritten");
 
-    // A file that is not what the manifest says is not passed over.
+    // A file that does not match the manifest must be reported.
     clients
         .s3
         .put_object()

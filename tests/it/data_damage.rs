@@ -8,7 +8,7 @@ use snapbox::str;
 use crate::data::{BUCKET, bytes_of, clients, push_to};
 use crate::sandbox::Sandbox;
 
-/// The blob of these bytes in the sandbox's state directory.
+/// Returns the path of the blob with these bytes in the sandbox's state directory.
 fn blob(sandbox: &Sandbox, bytes: &[u8]) -> PathBuf {
     let name = hex::encode(Sha256::digest(bytes));
     let blobs = sandbox.path().join(".mlops/local/blobs");
@@ -62,7 +62,7 @@ async fn issue_8_2_1_verify_names_damage_and_push_repairs_it() {
             assert!(text.contains("is damaged"), "{text}");
         }
     }
-    // Nothing on this machine changed: only what is damaged is sent.
+    // Nothing changed on this machine, so only the damaged file is uploaded.
     let repaired = push_to(&sandbox, "d");
     assert_eq!(repaired["uploaded"], 2, "{repaired}");
     assert_eq!(repaired["uploaded_bytes"], (9 << 20) + 3);

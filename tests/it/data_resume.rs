@@ -1,15 +1,15 @@
-//! Data sets over connections that break: nothing half-done is ever a version, and what was sent is
-//! not sent again.
+//! Data sets over interrupted connections: a version is never incomplete, and uploaded parts are
+//! not uploaded again.
 
 use std::io::{Read, Write};
 
 use crate::data::{BUCKET, bytes_of, clients, endpoint, pull, push_to};
-use crate::gate::{Gate, Side, Then};
+use crate::gate::{Direction, Fault, Gate};
 use crate::sandbox::{Sandbox, pause};
 
 const PART: u64 = 8 << 20;
 
-/// Starts a command that talks to an endpoint.
+/// Starts a command against an endpoint.
 fn spawn(sandbox: &Sandbox, endpoint: &str, args: &[&str]) -> std::process::Child {
     let mut command = sandbox.command("");
     command
@@ -45,12 +45,12 @@ async fn a_killed_push_leaves_the_old_version_and_the_next_one_goes_on() {
     let size = 8 * PART + 5;
     sandbox.write("d/big.bin", bytes_of(size));
     sandbox.write("d/small.csv", "other");
-    // Five parts at most are on their way: when more has passed, one was acknowledged.
+    // At most five parts are in flight: once more bytes have passed, a part was acknowledged.
     let gate = Gate::new(
         &endpoint(&sandbox),
-        Side::Requests,
+        Direction::Requests,
         5 * PART + (1 << 20),
-        Then::Stall,
+        Fault::Stall,
     );
     let child = spawn(&sandbox, &gate.endpoint, &["data", "push", "d", "flights"]);
     gate.wait();
@@ -60,7 +60,7 @@ async fn a_killed_push_leaves_the_old_version_and_the_next_one_goes_on() {
     let second = push_to(&sandbox, "d");
     let resumed = second["resumed_bytes"].as_u64().unwrap();
     assert!(resumed > 0 && resumed.is_multiple_of(PART), "{second}");
-    // The small file is one of a few: it is sent again without asking.
+    // The small file is one of few, so it is uploaded again without a check.
     assert_eq!(
         second["uploaded_bytes"].as_u64().unwrap(),
         size - resumed + 5,
@@ -79,14 +79,14 @@ async fn an_unfinished_upload_of_other_bytes_is_not_believed() {
     sandbox.write("d/big.bin", bytes_of(size));
     let gate = Gate::new(
         &endpoint(&sandbox),
-        Side::Requests,
+        Direction::Requests,
         5 * PART + (1 << 20),
-        Then::Stall,
+        Fault::Stall,
     );
     let child = spawn(&sandbox, &gate.endpoint, &["data", "push", "d", "flights"]);
     gate.wait();
     kill(child);
-    // One byte in each part differs now.
+    // Now each part differs in one byte.
     let mut bytes = bytes_of(size);
     for at in bytes.iter_mut().step_by(usize::try_from(PART).unwrap()) {
         *at ^= 1;
@@ -107,7 +107,12 @@ async fn small_files_that_a_killed_push_sent_are_not_sent_again() {
         bytes[..8].copy_from_slice(&index.to_le_bytes());
         sandbox.write(&format!("d/{index:03}.bin"), bytes);
     }
-    let gate = Gate::new(&endpoint(&sandbox), Side::Requests, 8 << 20, Then::Stall);
+    let gate = Gate::new(
+        &endpoint(&sandbox),
+        Direction::Requests,
+        8 << 20,
+        Fault::Stall,
+    );
     let child = spawn(&sandbox, &gate.endpoint, &["data", "push", "d", "flights"]);
     gate.wait();
     kill(child);
@@ -126,7 +131,7 @@ async fn a_connection_that_breaks_once_costs_one_part() {
     let sandbox = Sandbox::new();
     let _clients = clients(&sandbox).await;
     sandbox.write("d/big.bin", bytes_of(3 * PART));
-    let gate = Gate::new(&endpoint(&sandbox), Side::Requests, PART, Then::Cut);
+    let gate = Gate::new(&endpoint(&sandbox), Direction::Requests, PART, Fault::Cut);
     let mut child = spawn(&sandbox, &gate.endpoint, &["data", "push", "d", "flights"]);
     gate.wait();
     assert!(child.wait().unwrap().success());
@@ -139,7 +144,7 @@ async fn a_byte_that_changes_on_its_way_makes_no_version() {
     let clients = clients(&sandbox).await;
     for (size, at) in [(2 * PART, 1 << 20), (200 << 10, 100 << 10)] {
         sandbox.write("d/f.bin", bytes_of(size));
-        let gate = Gate::new(&endpoint(&sandbox), Side::Requests, at, Then::Flip);
+        let gate = Gate::new(&endpoint(&sandbox), Direction::Requests, at, Fault::Flip);
         let mut child = spawn(&sandbox, &gate.endpoint, &["data", "push", "d", "flights"]);
         gate.wait();
         assert_eq!(child.wait().unwrap().code(), Some(1), "{size} bytes");
@@ -157,7 +162,12 @@ async fn a_killed_pull_goes_on_within_the_file() {
     let size = 3 * PART;
     sandbox.write("d/big.bin", bytes_of(size));
     push_to(&sandbox, "d");
-    let gate = Gate::new(&endpoint(&sandbox), Side::Responses, PART, Then::Stall);
+    let gate = Gate::new(
+        &endpoint(&sandbox),
+        Direction::Responses,
+        PART,
+        Fault::Stall,
+    );
     let child = spawn(
         &sandbox,
         &gate.endpoint,
@@ -165,7 +175,7 @@ async fn a_killed_pull_goes_on_within_the_file() {
     );
     gate.wait();
     let out = sandbox.path().join("out");
-    // It writes what it got; the rest never comes.
+    // The command writes the received bytes; the rest never arrives.
     let written = || {
         std::fs::read_dir(&out)
             .into_iter()
@@ -184,9 +194,14 @@ async fn a_killed_pull_goes_on_within_the_file() {
     assert!(std::fs::read(out.join("big.bin")).unwrap() == bytes_of(size));
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
 
-    // A beginning that is not the file's is thrown away.
+    // A partial file that is not a prefix of the file is discarded.
     std::fs::remove_file(out.join("big.bin")).unwrap();
-    let gate = Gate::new(&endpoint(&sandbox), Side::Responses, PART, Then::Stall);
+    let gate = Gate::new(
+        &endpoint(&sandbox),
+        Direction::Responses,
+        PART,
+        Fault::Stall,
+    );
     let child = spawn(
         &sandbox,
         &gate.endpoint,
@@ -209,7 +224,7 @@ async fn a_pull_asks_again_for_the_rest_of_a_broken_answer() {
     let _clients = clients(&sandbox).await;
     sandbox.write("d/big.bin", bytes_of(3 * PART));
     push_to(&sandbox, "d");
-    let gate = Gate::new(&endpoint(&sandbox), Side::Responses, PART, Then::Cut);
+    let gate = Gate::new(&endpoint(&sandbox), Direction::Responses, PART, Fault::Cut);
     let mut child = spawn(
         &sandbox,
         &gate.endpoint,

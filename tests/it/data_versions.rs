@@ -1,5 +1,5 @@
-//! Data sets: what stays the same is not sent, versions come back byte for byte, and what cannot be
-//! is said.
+//! Versions of data sets: unchanged files are not uploaded, versions are restored byte for byte,
+//! and impossible requests are reported.
 
 use aws_sdk_s3::Client;
 use mlops::aws::datasets;
@@ -8,7 +8,7 @@ use snapbox::str;
 use crate::data::{BUCKET, bytes_of, clients, data, pull, push_to};
 use crate::sandbox::Sandbox;
 
-/// How many versions all objects of the bucket have.
+/// Returns the number of versions of all objects in the bucket.
 async fn written(client: &Client) -> usize {
     let page = client.list_object_versions().bucket(BUCKET).send().await;
     page.unwrap().versions().len()
@@ -36,7 +36,7 @@ async fn only_bytes_decide_what_is_sent() {
     assert_eq!(second["uploaded_bytes"], 0);
     assert_eq!(written(&clients.s3).await, 3, "nothing was written");
 
-    // The same size and time, other bytes.
+    // The same size and time, but different bytes.
     sandbox.write("d/a.csv", "two");
     let mut bytes = bytes_of(9 << 20);
     bytes[8 << 20] ^= 1;
@@ -165,7 +165,7 @@ async fn what_is_gone_from_s3_is_named() {
     assert_eq!(std::fs::read_to_string(out.join("b.csv")).unwrap(), "two");
     assert_eq!(std::fs::read_dir(out).unwrap().count(), 1);
 
-    // The next push sends it again, though no file has changed.
+    // The next push uploads it again, although no file has changed.
     let repaired = push_to(&sandbox, "d");
     assert_eq!(repaired["unchanged"], false);
     assert_eq!(repaired["uploaded"], 1);
@@ -183,7 +183,7 @@ async fn a_manifest_that_is_there_already_is_no_other_push() {
     sandbox.write("d/b.csv", "two");
     push_to(&sandbox, "d");
     std::fs::remove_file(sandbox.path().join("d/b.csv")).unwrap();
-    // Two writes of the same manifest, as when an answer is lost and the SDK asks again.
+    // Two writes of the same manifest, as when a response is lost and the SDK retries.
     let dataset = "flights".parse().unwrap();
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
     let files = datasets::gather(&sandbox.path().join("d")).unwrap();
@@ -397,7 +397,7 @@ fn a_file_that_cannot_be_read_is_known_before_anything_is_sent() {
     let path = sandbox.path().join("d/a.csv");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o0)).unwrap();
     if std::fs::File::open(&path).is_ok() {
-        // The superuser reads everything.
+        // The superuser can read everything.
         return;
     }
     let run = sandbox.mlops(["--local", "data", "push", "d", "x"]).code(1);

@@ -1,4 +1,4 @@
-//! The links and paths in the documentation exist.
+//! Checks that the links and paths in the documentation exist.
 
 use std::path::{Path, PathBuf};
 
@@ -45,7 +45,7 @@ fn paths_of_the_repository_exist() {
         let text = std::fs::read_to_string(&page).unwrap();
         for found in path.captures_iter(&text) {
             let name = &found[1];
-            // NAME stands for a file that the reader creates.
+            // NAME is a placeholder for a file that the reader creates.
             assert!(
                 name.contains("NAME") || root.join(name).exists(),
                 "{}: {name} does not exist",

@@ -1,5 +1,5 @@
-//! A registry with faults: a proxy in front of the local cloud's, which a test tells what to do
-//! with each request.
+//! A registry with faults: a proxy in front of the local cloud's registry that applies a test's
+//! rule to each request.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,19 +7,19 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct Request {
     pub(crate) method: String,
-    /// With its query.
+    /// The path, including its query.
     pub(crate) path: String,
-    /// The lines after the first, in lower case up to the colon.
+    /// The header lines; names are in lower case.
     headers: Vec<(String, String)>,
-    /// How many requests with this method and kind of path came before.
+    /// Number of earlier requests with this method and kind of path.
     pub(crate) before: usize,
 }
 
-impl Asked {
+impl Request {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(found, _)| found == name);
         found.map(|(_, value)| value.as_str())
@@ -30,14 +30,14 @@ impl Asked {
         length.map_or(0, |length| length.parse().unwrap())
     }
 
-    /// True for a request that carries bytes of a blob of at least that size.
+    /// Returns true for a request that carries at least that many bytes of a blob.
     pub(crate) fn is_upload(&self, size: u64) -> bool {
         matches!(self.method.as_str(), "PUT" | "PATCH")
             && self.path.contains("/blobs/uploads/")
             && self.length() >= size
     }
 
-    /// The method and the kind of path, for counting.
+    /// Returns the method and the kind of path, for counting.
     fn kind(&self) -> (String, String) {
         let kinds = ["/blobs/uploads/", "/blobs/", "/manifests/"];
         let kind = kinds.iter().find(|kind| self.path.contains(**kind));
@@ -48,45 +48,47 @@ impl Asked {
     }
 }
 
-/// What becomes of a request.
-pub(crate) enum Deed {
+/// The fate of a request.
+pub(crate) enum Action {
     /// The registry answers.
     Pass,
-    /// The proxy answers, with a status line, header lines and a body, and reads nothing more.
+    /// The proxy answers with a status line, header lines and a body, and reads nothing more.
     Answer(String),
-    /// The registry gets so many bytes of the body, then the connection ends on both sides.
+    /// The registry receives this many bytes of the body, then the connection is closed on both
+    /// sides.
     Cut(u64),
 }
 
-/// An answer with a status and headers, each ending in `\r\n`, and a body.
-pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Deed {
-    Deed::Answer(format!(
+/// Returns a response with a status and headers, each ending in `\r
+/// `, and a body.
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Action {
+    Action::Answer(format!(
         "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     ))
 }
 
-type Rule = dyn Fn(&Asked) -> Deed + Send + Sync;
+type Rule = dyn Fn(&Request) -> Action + Send + Sync;
 
-/// Dropping it ends it.
-pub(crate) struct Faulty {
+/// A running proxy; dropping it stops it.
+pub(crate) struct FaultyRegistry {
     /// `127.0.0.1:PORT`
     pub(crate) address: String,
     upstream: String,
-    seen: Arc<Mutex<Vec<Asked>>>,
+    seen: Arc<Mutex<Vec<Request>>>,
     ended: Arc<Mutex<bool>>,
 }
 
-impl Faulty {
-    /// In front of the local cloud at `endpoint`.
+impl FaultyRegistry {
+    /// Starts a proxy in front of the local cloud at `endpoint`.
     pub(crate) fn new(
         endpoint: &str,
-        rule: impl Fn(&Asked) -> Deed + Send + Sync + 'static,
+        rule: impl Fn(&Request) -> Action + Send + Sync + 'static,
     ) -> Self {
         let upstream = endpoint.strip_prefix("http://").unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let seen: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let seen: Arc<Mutex<Vec<Request>>> = Arc::default();
         let ended: Arc<Mutex<bool>> = Arc::default();
         let rule: Arc<Rule> = Arc::new(rule);
         let proxy = Self {
@@ -102,7 +104,7 @@ impl Faulty {
                 }
                 let (upstream, seen, rule) =
                     (upstream.clone(), Arc::clone(&seen), Arc::clone(&rule));
-                // A client that goes away is what some tests want.
+                // Some tests cause clients that disconnect.
                 std::thread::spawn(move || {
                     let _ = serve(client.unwrap(), &upstream, &seen, &*rule);
                 });
@@ -111,12 +113,12 @@ impl Faulty {
         proxy
     }
 
-    /// The requests so far.
-    pub(crate) fn seen(&self) -> Vec<Asked> {
+    /// Returns the requests so far.
+    pub(crate) fn seen(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// How many requests of a method had this in their path.
+    /// Returns the number of requests with a method and this text in their path.
     pub(crate) fn count(&self, method: &str, path: &str) -> usize {
         let seen = self.seen.lock().unwrap();
         let such = seen
@@ -125,7 +127,7 @@ impl Faulty {
         such.count()
     }
 
-    /// Asks the registry itself, past the proxy: status and body.
+    /// Sends a request directly to the registry, bypassing the proxy; returns status and body.
     pub(crate) fn ask(&self, method: &str, path: &str) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.upstream).unwrap();
         let request = format!(
@@ -139,19 +141,19 @@ impl Faulty {
     }
 }
 
-impl Drop for Faulty {
+impl Drop for FaultyRegistry {
     fn drop(&mut self) {
         *self.ended.lock().unwrap() = true;
         let _ = TcpStream::connect(&self.address);
     }
 }
 
-/// What the local cloud's registry takes from everybody.
+/// Credentials that the local cloud's registry accepts from everybody.
 pub(crate) fn basic() -> String {
     base64::engine::general_purpose::STANDARD.encode("AWS:any")
 }
 
-/// One call of ECR's API; the local cloud takes any signature.
+/// Calls one operation of ECR's API; the local cloud accepts any signature.
 pub(crate) fn ecr(endpoint: &str, operation: &str, input: &str) {
     let address = endpoint.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -168,7 +170,7 @@ pub(crate) fn ecr(endpoint: &str, operation: &str, input: &str) {
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
 }
 
-/// Status and body of an answer that ends with its connection.
+/// Reads status and body of a response that ends with its connection.
 fn parse(mut stream: TcpStream) -> (u16, Vec<u8>) {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
@@ -198,13 +200,13 @@ fn head(stream: &mut TcpStream) -> std::io::Result<String> {
 fn serve(
     mut client: TcpStream,
     upstream: &str,
-    seen: &Mutex<Vec<Asked>>,
+    seen: &Mutex<Vec<Request>>,
     rule: &Rule,
 ) -> std::io::Result<()> {
     let head = head(&mut client)?;
     let mut lines = head.trim_end().split("\r\n");
     let mut first = lines.next().unwrap().split(' ');
-    let mut asked = Asked {
+    let mut asked = Request {
         method: first.next().unwrap().to_owned(),
         path: first.next().unwrap().to_owned(),
         headers: lines
@@ -220,20 +222,20 @@ fn serve(
         seen.push(asked.clone());
     }
     let (bytes, cut) = match rule(&asked) {
-        Deed::Answer(answer) => {
+        Action::Answer(answer) => {
             client.write_all(answer.as_bytes())?;
-            // Not a reset: what the client still sends is read, so that it sees the answer.
+            // Not a reset: read what the client still sends, so that it sees the response.
             client.shutdown(Shutdown::Write)?;
             std::io::copy(&mut client, &mut std::io::sink())?;
             return Ok(());
         }
-        Deed::Pass => (asked.length(), false),
-        Deed::Cut(bytes) => (bytes, true),
+        Action::Pass => (asked.length(), false),
+        Action::Cut(bytes) => (bytes, true),
     };
     let mut server = TcpStream::connect(upstream)?;
     let mut forwarded = format!("{} {} HTTP/1.1\r\n", asked.method, asked.path);
     for (name, value) in &asked.headers {
-        // Tokens are the proxy's own affair.
+        // Tokens are handled by the proxy itself.
         let value = match name.as_str() {
             "connection" => continue,
             "authorization" if value.starts_with("Bearer") => &format!("Basic {}", basic()),
@@ -246,7 +248,7 @@ fn serve(
     std::io::copy(&mut (&client).take(bytes), &mut server)?;
     if cut {
         server.shutdown(Shutdown::Write)?;
-        // The registry has noticed when it ends the connection too.
+        // The registry has noticed once it closes the connection, too.
         std::io::copy(&mut server, &mut std::io::sink())?;
         return client.shutdown(Shutdown::Both);
     }

@@ -1,4 +1,4 @@
-//! Bytes that nobody needs are removed, and no others (issue 8, 2.5).
+//! Unreferenced bytes are removed, and no others (issue 8, 2.5).
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -102,7 +102,7 @@ impl Cloud {
         self.send("POST", "/", &headers, input.to_string().as_bytes())
     }
 
-    /// Pushes an image of one layer; the digest of its manifest.
+    /// Pushes an image of one layer; returns the digest of its manifest.
     fn push(&self, config: &[u8], layer: &[u8]) -> String {
         let headers = "Authorization: Basic QVdTOng=\r\nContent-Type: application/octet-stream\r\n";
         for blob in [config, layer] {
@@ -215,7 +215,7 @@ fn what_a_crash_leaves_is_removed_and_an_upload_that_can_be_resumed_is_not() {
         .map(|(_, path)| format!("/v2/{path}"))
         .unwrap();
     cloud.send("PATCH", &path, basic, b"first half, ");
-    // More than is gathered before it is written.
+    // More than is buffered before it is written.
     let mut stream = cloud.begin("PUT", "/bucket-of-tests/x", &signed("s3"), 10 << 20);
     stream.write_all(&vec![1; 1 << 20]).unwrap();
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! A connection that fails on purpose: what lies between a client and the local cloud.
+//! A proxy between a client and the local cloud that makes a connection fail on purpose.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// What happens once so many bytes have passed.
+/// The fault once this many bytes have passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// Nothing passes any more, and nothing is closed.
+pub(crate) enum Fault {
+    /// Nothing passes any more, but nothing is closed.
     Stall,
-    /// The connection that reached the limit breaks; everything else passes.
+    /// The connection that reaches the limit breaks; all others pass.
     Cut,
-    /// One byte changes; everything passes.
+    /// One byte is changed; everything passes.
     Flip,
 }
 
-/// Which bytes are counted.
+/// The direction whose bytes are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum Direction {
     Requests,
     Responses,
 }
@@ -31,8 +31,8 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// A gate before `upstream` that fails after `limit` bytes.
-    pub(crate) fn new(upstream: &str, side: Side, limit: u64, then: Then) -> Self {
+    /// Starts a gate in front of `upstream` that fails after `limit` bytes.
+    pub(crate) fn new(upstream: &str, side: Direction, limit: u64, then: Fault) -> Self {
         let upstream: SocketAddr = upstream.trim_start_matches("http://").parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -45,8 +45,8 @@ impl Gate {
                     return;
                 };
                 let pairs = [
-                    (&client, &server, Side::Requests),
-                    (&server, &client, Side::Responses),
+                    (&client, &server, Direction::Requests),
+                    (&server, &client, Direction::Responses),
                 ];
                 for (from, to, way) in pairs {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
@@ -58,7 +58,7 @@ impl Gate {
         Self { endpoint, reached }
     }
 
-    /// Waits until the limit was reached.
+    /// Waits until the limit is reached.
     pub(crate) fn wait(&self) {
         self.reached
             .recv_timeout(std::time::Duration::from_mins(2))
@@ -71,7 +71,7 @@ fn forward(
     mut to: TcpStream,
     counted: Option<&(Arc<AtomicU64>, Sender<()>)>,
     limit: u64,
-    then: Then,
+    then: Fault,
 ) {
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -86,14 +86,14 @@ fn forward(
                 let _ = reached.send(());
             }
             match then {
-                Then::Stall if before + count as u64 > limit => loop {
+                Fault::Stall if before + count as u64 > limit => loop {
                     std::thread::park();
                 },
-                Then::Cut if crossed => {
+                Fault::Cut if crossed => {
                     let _ = from.shutdown(Shutdown::Both);
                     break;
                 }
-                Then::Flip if crossed => buffer[usize::try_from(limit - before).unwrap()] ^= 1,
+                Fault::Flip if crossed => buffer[usize::try_from(limit - before).unwrap()] ^= 1,
                 _ => {}
             }
         }

@@ -1,4 +1,4 @@
-//! Files that are made by the program itself; `UPDATE=1 cargo test` writes them anew.
+//! Checks files that the program generates; `UPDATE=1 cargo test` rewrites them.
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-/// A project on the branch `develop`, with the architecture in a local cloud.
+/// Creates a project on the branch `develop`, with the architecture in a local cloud.
 pub(crate) fn project() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox
@@ -67,7 +67,7 @@ fn an_image_is_pushed_once() {
         .as_array()
         .unwrap()
         .iter()
-        // `init` has pushed the analyzer's.
+        // `init` has pushed the analyzer's image.
         .filter(|image| !image["tags"].to_string().contains("analyzer-"))
         .map(|image| &image["digest"])
         .collect();
@@ -100,7 +100,7 @@ fn uncommitted_files_get_no_commits_tag() {
 fn a_commits_image_is_made_once() {
     let sandbox = project();
     let first = push(&sandbox, &[]);
-    // The same commit, but another image: a layout that holds one of no files.
+    // The same commit, but a different image: a layout with an image without files.
     let layout = sandbox.path().join("layout");
     let blobs = layout.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).unwrap();
@@ -129,7 +129,7 @@ fn a_commits_image_is_made_once() {
     assert!(refused.stderr.contains("TAG_INVALID"), "{}", refused.stderr);
     assert!(refused.stderr.contains("made once"), "{}", refused.stderr);
 
-    // The commit's tag may move and the branch's may not: neither does.
+    // The commit's tag could move but the branch's cannot, so neither is moved.
     let commit = first["tags"][0].as_str().unwrap();
     let status = sandbox.mlops(["local", "status", "--output", "json"]);
     let endpoint = status.success().json()["endpoint"].clone();

@@ -1,4 +1,4 @@
-//! `mlops image build`: what goes into an image, and what it takes to make the same one again.
+//! `mlops image build`: the contents of an image, and its reproducibility.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::sandbox::Sandbox;
 
-/// Says where its package comes from, and runs the package's program.
+/// Prints the origin of its package, and runs the package's program.
 const TRAIN: &str = r#"#!/usr/bin/env python3
 import os, pathlib, subprocess, small
 base = pathlib.Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
@@ -37,7 +37,7 @@ const PIPELINE: &str = r#"{
 }
 "#;
 
-/// A wheel of a package `small` with a program; the bytes are the same each time.
+/// Returns a wheel of a package `small` with a program; the bytes are always the same.
 fn wheel() -> Vec<u8> {
     let options = zip::write::SimpleFileOptions::default()
         .last_modified_time(zip::DateTime::default())
@@ -72,7 +72,7 @@ fn wheel() -> Vec<u8> {
     archive.finish().unwrap().into_inner()
 }
 
-/// A project whose packages lie beside its requirements.txt, with a cache of its own.
+/// Creates a project whose packages are next to its requirements.txt, with a separate cache.
 fn project() -> Sandbox {
     let mut sandbox = Sandbox::new();
     let cache = sandbox.home().join("cache");
@@ -133,7 +133,7 @@ fn build(sandbox: &Sandbox, more: &[&str]) -> Value {
     sandbox.mlops(arguments.iter().chain(more)).success().json()
 }
 
-/// The manifest of a layout directory, and its image's configuration.
+/// Returns the manifest of a layout directory, and its image's configuration.
 fn layout(directory: &Path) -> (Value, Value) {
     let read = |path: std::path::PathBuf| -> Value {
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -157,7 +157,7 @@ fn layers(directory: &Path) -> Vec<Value> {
 #[test]
 fn the_same_inputs_give_the_same_image_anywhere() {
     let (one, other) = (project(), project());
-    // Another directory, another day, and a module that Python has compiled.
+    // A different directory, another day, and a module compiled by Python.
     for file in ["image/program/train", "image/requirements.txt"] {
         let file = std::fs::File::options()
             .append(true)
@@ -200,7 +200,7 @@ fn the_same_inputs_give_the_same_image_anywhere() {
     let elsewhere = layers(&other.path().join("elsewhere"));
     assert_eq!(elsewhere, layers(&one.path().join(".mlops/image")));
     assert_eq!(second["dirty"], true, "{second}");
-    // The digest differs by the label alone; a clean tree has none of that.
+    // The digest differs by the label alone; the image of a clean tree has no such label.
     std::fs::remove_dir_all(other.path().join("image/program/__pycache__")).unwrap();
     let clean = build(&other, &["--python", "3.12", "--into", "elsewhere"]);
     assert_eq!(clean["digest"], first["digest"]);
@@ -221,7 +221,7 @@ fn the_label_is_a_commit_only_when_everything_is_in_it() {
     sandbox.write("mlops.toml", format!("{settings}python = \"3.10\"\n"));
     let other = sandbox.mlops(["image", "build"]).code(1);
     assert!(other.stderr.contains("mlops.toml"), "{}", other.stderr);
-    // What is no part of an image may change.
+    // Files that are not part of an image may change.
     sandbox.write("mlops.toml", format!("# A comment.\n{settings}"));
     build(&sandbox, &[]);
 }
@@ -292,8 +292,8 @@ fn a_change_of_the_program_moves_kilobytes_and_the_image_runs() {
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "", "{log:?}");
     }
 
-    // Packages for another Python are not imported: requirements.txt is installed instead, which
-    // cannot be done here, as its wheels are not in the image.
+    // Packages for a different Python version are not imported. requirements.txt would be installed
+    // instead, which fails here because its wheels are not in the image.
     let settings = std::fs::read_to_string(sandbox.path().join("mlops.toml")).unwrap();
     sandbox.write("mlops.toml", format!("{settings}python = \"3.99\"\n"));
     commit(&sandbox);
@@ -366,7 +366,7 @@ fn a_base_is_pulled_once() {
     assert_eq!(first["base"], format!("{name}@{digest}"));
     assert_eq!(layers(&sandbox.path().join(".mlops/image")).len(), 4);
 
-    // By its digest it is found in the cache; a tag must be asked for.
+    // An image given by digest is found in the cache; a tag must be resolved.
     let _ = sandbox.mlops(["--local", "local", "stop"]).success();
     let again = build(&sandbox, &arguments);
     assert_eq!(again["digest"], first["digest"]);
@@ -440,7 +440,7 @@ fn an_account_gets_no_image_without_a_system() {
     }
 }
 
-/// A program that stands for an engine's.
+/// Writes a program that imitates an engine.
 fn engine(sandbox: &mut Sandbox, name: &str, script: &str) {
     let place = format!("bin/{name}");
     sandbox.write(&place, format!("#!/bin/sh\n{script}"));
@@ -477,7 +477,7 @@ fn an_engine_builds_the_dockerfile_where_one_answers() {
         .code(2);
     assert!(idle.stderr.contains("--base is for"), "{}", idle.stderr);
 
-    // An engine that writes a finished image where it is asked to, and says so.
+    // An engine that writes a complete image to the requested place, and reports it.
     build(&sandbox, &["--into", "ready"]);
     engine(
         &mut sandbox,
@@ -500,7 +500,7 @@ fn an_engine_builds_the_dockerfile_where_one_answers() {
     assert_eq!(built["builder"], "docker");
     assert_eq!(built["reproducible"], false);
     assert!(sandbox.path().join(".mlops/image/index.json").exists());
-    // It fails, and what was there stays.
+    // The build fails, and the previous output is kept.
     engine(
         &mut sandbox,
         "docker",

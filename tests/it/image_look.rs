@@ -1,4 +1,4 @@
-//! Looking at images, and which one a branch works with, against the local cloud.
+//! Inspecting and pinning images, against the local cloud.
 
 use mlops::aws::Clients;
 use serde_json::{Value, json};
@@ -8,8 +8,8 @@ use crate::image::{commit, git, project, push};
 use crate::promote;
 use crate::sandbox::{Run, Sandbox};
 
-/// A pipeline that takes an image and ends at once.
-const PIPELINE: &str = r#"{
+/// A pipeline that takes an image and ends immediately.
+pub(crate) const PIPELINE: &str = r#"{
   "Version": "2020-12-01",
   "Parameters": [{"Name": "ImageUri", "Type": "String"}],
   "Steps": [{"Name": "End", "Type": "Fail", "Arguments": {"ErrorMessage": "the end"}}]
@@ -26,106 +26,17 @@ pub(crate) fn train(sandbox: &Sandbox, arguments: &[&str]) -> Run {
     sandbox.mlops(first.iter().chain(arguments))
 }
 
-/// Pushes an image with another program; its digest.
+/// Pushes an image with a different program; returns its digest.
 pub(crate) fn push_another(sandbox: &Sandbox, text: &str) -> String {
     sandbox.write("image/program/version.py", text);
     commit(sandbox);
     push(sandbox, &[])["digest"].as_str().unwrap().to_owned()
 }
 
-/// The image of that digest in a list.
+/// Returns the image with that digest from a list.
 pub(crate) fn entry<'a>(listed: &'a Value, digest: &str) -> &'a Value {
     let mut images = listed["images"].as_array().unwrap().iter();
     images.find(|image| image["digest"] == digest).unwrap()
-}
-
-#[test]
-fn a_branch_has_its_pin_until_it_follows_again() {
-    let sandbox = project();
-    sandbox.write("pipeline.json", PIPELINE);
-    let old = push_another(&sandbox, "V = 1\n");
-    let new = push_another(&sandbox, "V = 2\n");
-    let started = train(&sandbox, &[]).success();
-    let said = format!("image {new} (newest from develop)");
-    assert!(started.stderr.contains(&said), "{}", started.stderr);
-    let run = started.json();
-    assert_eq!(run["image"], new.as_str(), "{run}");
-    assert_eq!(run["image_why"], "newest from develop");
-
-    git(&sandbox, &["switch", "--quiet", "--create", "feature/x"]);
-    let none = train(&sandbox, &[]).code(1);
-    for part in [
-        "no image was pushed from `feature/x`",
-        "image push",
-        "image pin REF",
-    ] {
-        assert!(none.stderr.contains(part), "{part}: {}", none.stderr);
-    }
-
-    // A pin counts once it is committed, or for a look at the working tree.
-    let toml = std::fs::read(sandbox.path().join("mlops.toml")).unwrap();
-    let pinned = image(&sandbox, &["pin", &old[7..15]]).success().json();
-    assert_eq!(pinned["digest"], old.as_str(), "{pinned}");
-    assert_eq!(
-        (&pinned["changed"], &pinned["committed"]),
-        (&json!(true), &json!(false))
-    );
-    let _ = train(&sandbox, &[]).code(1);
-    let run = train(&sandbox, &["--working-tree"]).success().json();
-    assert_eq!(run["image"], old.as_str(), "{run}");
-    let pinned = image(&sandbox, &["pin", &old, "--commit"]).success().json();
-    assert_eq!(
-        (&pinned["changed"], &pinned["committed"]),
-        (&json!(false), &json!(true))
-    );
-    assert_eq!(git(&sandbox, &["status", "--porcelain"]), "");
-    let run = train(&sandbox, &[]).success().json();
-    assert_eq!(run["image"], old.as_str(), "{run}");
-    assert_eq!(run["image_why"], "pinned in feature/x");
-    assert_eq!(
-        std::fs::read(sandbox.path().join("mlops.toml")).unwrap(),
-        toml
-    );
-
-    // The branch that is asked for counts, not the one that is checked out.
-    let run = train(&sandbox, &["--branch", "develop"]).success().json();
-    assert_eq!(run["image"], new.as_str(), "{run}");
-
-    let shown = image(&sandbox, &["show"]).success().json();
-    assert_eq!(shown["digest"], old.as_str(), "{shown}");
-    assert_eq!(shown["why"], "pinned in feature/x");
-    let listed = image(&sandbox, &["list"]).success().json();
-    assert_eq!(
-        entry(&listed, &old)["used_by"]["pins"],
-        json!(["feature/x"])
-    );
-    assert_eq!(entry(&listed, &new)["used_by"]["pins"], json!([]));
-    assert_eq!(
-        entry(&listed, &new)["used_by"]["branches"],
-        json!(["develop"])
-    );
-
-    // A merge does not pin the branch that it comes to.
-    git(&sandbox, &["switch", "--quiet", "develop"]);
-    git(&sandbox, &["merge", "--quiet", "feature/x"]);
-    let run = train(&sandbox, &[]).success().json();
-    assert_eq!(run["image_why"], "newest from develop", "{run}");
-
-    git(&sandbox, &["switch", "--quiet", "feature/x"]);
-    let followed = image(&sandbox, &["use", "newest", "--commit"])
-        .success()
-        .json();
-    assert_eq!(followed["digest"], Value::Null);
-    assert_eq!(
-        (&followed["changed"], &followed["committed"]),
-        (&json!(true), &json!(true))
-    );
-    assert_eq!(git(&sandbox, &["status", "--porcelain"]), "");
-    let _ = train(&sandbox, &[]).code(1);
-    let again = image(&sandbox, &["use", "newest", "--commit"])
-        .success()
-        .json();
-    assert_eq!(again["changed"], false);
 }
 
 #[test]
@@ -143,7 +54,7 @@ fn pins_that_say_nothing_are_refused() {
     }
     assert!(!sandbox.path().join("image.pin.toml").exists());
 
-    // Another's digest: it is not in the repository.
+    // The digest of another image, which is not in the repository.
     let _ = image(&sandbox, &["pin", "develop", "--commit"]).success();
     let path = sandbox.path().join("image.pin.toml");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -158,7 +69,7 @@ fn pins_that_say_nothing_are_refused() {
         refused.stderr
     );
 
-    // No pin at all: refused before anything remote.
+    // An invalid pin is rejected before any remote call.
     std::fs::write(&path, "digest = 1\n").unwrap();
     commit(&sandbox);
     let refused = train(&sandbox, &[]).code(2);
@@ -247,12 +158,12 @@ fn production_has_what_was_promoted() {
     let models = used["models"].as_array().unwrap();
     let first = json!({"version": 1, "status": "Approved"});
     assert!(models.contains(&first), "{used}");
-    assert_eq!(used["endpoints"], json!(["tiny"]), "{used}");
+    assert_eq!(used["endpoints"], json!(["small"]), "{used}");
     assert_eq!(entry(&listed, &newer)["used_by"]["endpoints"], json!([]));
     let people = sandbox.mlops(["--local", "image", "list"]).success();
     assert!(people.stdout.contains("v1"), "{}", people.stdout);
 
-    // An endpoint of which nobody knows what it serves: the stage is not believed instead.
+    // It is unknown what the endpoint serves; the stage is not used instead.
     let clients = Clients::of_endpoint(&data::endpoint(&sandbox), "x", "y", None);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -265,13 +176,13 @@ fn production_has_what_was_promoted() {
     });
     let unknown = train(&sandbox, &["--branch", "main"]).code(1);
     assert!(
-        unknown.stderr.contains("tiny serves no version"),
+        unknown.stderr.contains("small serves no version"),
         "{}",
         unknown.stderr
     );
 }
 
-/// Findings as ECR answers them.
+/// Returns findings in ECR's format.
 fn findings(severities: &[&str]) -> String {
     let list: Vec<Value> = severities
         .iter()
@@ -438,7 +349,7 @@ fn what_somebody_needs_is_not_removed() {
     let mut left = vec![pinned.clone(), newest];
     left.sort();
     assert_eq!(digests(), left);
-    // The pin is gone: so is the need.
+    // The pin was removed, so the image is no longer needed.
     git(
         &sandbox,
         &["branch", "--quiet", "--delete", "--force", "feature/x"],
@@ -465,7 +376,7 @@ fn a_lifecycle_policy_is_seen_before_it_works() {
     assert_eq!(seen["expiring"][1]["digest"], old.as_str());
     assert_eq!(seen["expiring"][1]["rule"], 5);
     assert_eq!(seen["expiring"][1]["needed_by"], json!([]));
-    // ECR does not know who uses an image: the preview says it.
+    // ECR does not know the users of an image, so the preview adds them.
     assert_eq!(
         seen["expiring"][0]["needed_by"],
         json!(["analyzer"]),
@@ -498,7 +409,7 @@ fn a_lifecycle_policy_is_seen_before_it_works() {
     let _ = image(&sandbox, &preview).code(2);
 }
 
-/// Writes an OCI layout whose image is an index of one small image for each architecture; the
+/// Writes an OCI layout whose image is an index of one small image per architecture; returns the
 /// digests of the index and of its images.
 fn index_layout(sandbox: &Sandbox, architectures: &[&str]) -> (String, Vec<String>) {
     let blob = |value: &Value| {
@@ -553,7 +464,7 @@ fn an_index_goes_with_its_images() {
     let scan = image(&sandbox, &["scan", &index]).code(2);
     assert!(scan.stderr.contains(&children[0]), "{}", scan.stderr);
 
-    // The branch's tag is on the index: its images are needed too, by name and by filter.
+    // The branch's tag is on the index, so its images are needed, too, both by name and by filter.
     let listed = image(&sandbox, &["list"]).success().json();
     assert_eq!(entry(&listed, &children[0])["part_of"], json!([index]));
     let refused = image(&sandbox, &["rm", &children[0], "--yes"]).code(3);
@@ -567,7 +478,7 @@ fn an_index_goes_with_its_images() {
         .json();
     assert_eq!((&none["removed"], &none["kept"]), (&json!([]), &json!([])));
 
-    // Another image takes the tag.
+    // A different image takes over the tag.
     let other = push_another(&sandbox, "V = 1\n");
     let refused = image(&sandbox, &["rm", &children[0], "--yes"]).code(3);
     assert!(refused.stderr.contains("index"), "{}", refused.stderr);
@@ -575,7 +486,7 @@ fn an_index_goes_with_its_images() {
     assert_eq!(removed["removed"].as_array().unwrap().len(), 3, "{removed}");
     let left = image(&sandbox, &["list"]).success().json();
     let mut left = left["images"].as_array().unwrap().iter();
-    // `init` pushed the analyzer's.
+    // `init` pushed the analyzer's image.
     assert_eq!(left.len(), 2);
     assert!(left.any(|image| image["digest"] == other.as_str()));
 }

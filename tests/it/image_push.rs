@@ -1,18 +1,18 @@
-//! `mlops image push --to` against the local cloud's registry, with and without faults between.
+//! `mlops image push --to` against the local cloud's registry, with and without faults in between.
 
 use std::path::Path;
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use crate::faulty_registry::{Asked, Deed, Faulty, answer, basic, ecr};
+use crate::faulty_registry::{Action, FaultyRegistry, Request, answer, basic, ecr};
 use crate::sandbox::{Run, Sandbox};
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const MIB: usize = 1 << 20;
 
-/// A local cloud with the repositories `team/flights` and `other`.
+/// Starts a local cloud with the repositories `team/flights` and `other`.
 struct Cloud {
     sandbox: Sandbox,
     endpoint: String,
@@ -33,9 +33,12 @@ impl Cloud {
         Self { sandbox, endpoint }
     }
 
-    /// A registry whose requests go by a rule, and for which Docker has a login.
-    fn registry(&self, rule: impl Fn(&Asked) -> Deed + Send + Sync + 'static) -> Faulty {
-        let registry = Faulty::new(&self.endpoint, rule);
+    /// Starts a registry whose requests follow a rule, and for which Docker has a login.
+    fn registry(
+        &self,
+        rule: impl Fn(&Request) -> Action + Send + Sync + 'static,
+    ) -> FaultyRegistry {
+        let registry = FaultyRegistry::new(&self.endpoint, rule);
         let file = self.sandbox.home().join(".docker/config.json");
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         let config = json!({"auths": {&registry.address: {"auth": basic()}}});
@@ -43,19 +46,19 @@ impl Cloud {
         registry
     }
 
-    fn push(&self, layout: &str, registry: &Faulty, more: &[&str]) -> Run {
+    fn push(&self, layout: &str, registry: &FaultyRegistry, more: &[&str]) -> Run {
         let to = format!("{}/team/flights:v1", registry.address);
         let fixed = ["image", "push", layout, "--to", &to, "--plain-http"];
         let output = ["--output", "json"];
         self.sandbox.mlops(fixed.iter().chain(&output).chain(more))
     }
 
-    /// Writes the layout of an image of these layers, and answers its digest.
+    /// Writes the layout of an image with these layers; returns its digest.
     fn layout(&self, name: &str, layers: &[Vec<u8>]) -> String {
         self.layout_on(name, layers, "scratch")
     }
 
-    /// The same of an image that names its base.
+    /// Writes the layout of an image that names its base.
     fn layout_on(&self, name: &str, layers: &[Vec<u8>], base: &str) -> String {
         let root = self.sandbox.path().join(name);
         let manifest = manifest_on(&root, layers, base);
@@ -64,7 +67,7 @@ impl Cloud {
     }
 }
 
-/// Bytes that no two seeds share.
+/// Returns bytes that differ for each seed.
 fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed * 2 + 1;
     let mut next = || {
@@ -81,7 +84,7 @@ fn noise(seed: u64, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Writes a blob and answers its descriptor.
+/// Writes a blob and returns its descriptor.
 fn blob(root: &Path, kind: &str, bytes: &[u8]) -> Value {
     use sha2::Digest;
     let digest = hex::encode(sha2::Sha256::digest(bytes));
@@ -116,12 +119,12 @@ fn index(root: &Path, manifests: &[Value]) {
     std::fs::write(root.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
 
-fn pass(_: &Asked) -> Deed {
-    Deed::Pass
+fn pass(_: &Request) -> Action {
+    Action::Pass
 }
 
-/// The image that the tag `v1` names, if any.
-fn tagged(registry: &Faulty) -> Option<String> {
+/// Returns the image that the tag `v1` points to, if any.
+fn tagged(registry: &FaultyRegistry) -> Option<String> {
     use sha2::Digest;
     match registry.ask("GET", "/v2/team/flights/manifests/v1") {
         (200, bytes) => Some(format!(
@@ -133,9 +136,9 @@ fn tagged(registry: &Faulty) -> Option<String> {
     }
 }
 
-/// The registry has the tag and every byte of the layers.
+/// Checks that the registry has the tag and every byte of the layers.
 #[track_caller]
-fn assert_whole(registry: &Faulty, digest: &str, layers: &[Vec<u8>]) {
+fn assert_whole(registry: &FaultyRegistry, digest: &str, layers: &[Vec<u8>]) {
     use sha2::Digest;
     assert_eq!(tagged(registry).as_deref(), Some(digest));
     for layer in layers {
@@ -169,7 +172,7 @@ fn a_push_sends_what_is_missing_only() {
         (&again["sent"], &again["saved"]),
         (&json!(0), &first["size"])
     );
-    // The tag is looked at (twice: the login), the manifest is read.
+    // The tag is read (twice because of the login), then the manifest.
     assert_eq!(registry.seen().len() - before, 3);
     assert_eq!(again["requests"], 3);
 
@@ -201,13 +204,13 @@ fn a_broken_connection_is_taken_up_where_it_broke() {
         .collect();
     // 10 %, 50 % and 99 % of the three layers.
     let registry = cloud.registry(move |asked| {
-        let cut = |size: usize, percent: usize| Deed::Cut((size * percent / 100) as u64);
+        let cut = |size: usize, percent: usize| Action::Cut((size * percent / 100) as u64);
         match asked.length() {
-            _ if !asked.is_upload(1) => Deed::Pass,
+            _ if !asked.is_upload(1) => Action::Pass,
             length if length == sizes[0] as u64 => cut(sizes[0], 10),
             length if length == sizes[1] as u64 => cut(sizes[1], 50),
             length if length == sizes[2] as u64 => cut(sizes[2], 99),
-            _ => Deed::Pass,
+            _ => Action::Pass,
         }
     });
     let digest = cloud.layout("one", &layers);
@@ -223,7 +226,7 @@ fn a_broken_connection_is_taken_up_where_it_broke() {
         let range = asked.header("content-range").unwrap().to_owned();
         assert!(!range.starts_with("0-"), "{range}");
     }
-    // What the broken connections had taken, and not every layer twice.
+    // The bytes of the broken connections count, but not every layer twice.
     let (sent, size) = (
         pushed["sent"].as_u64().unwrap(),
         pushed["size"].as_u64().unwrap(),
@@ -237,7 +240,7 @@ fn a_registry_that_forgot_the_upload_gets_all_of_it() {
     let layers = [noise(20, 2 * MIB)];
     let registry = cloud.registry(|asked| {
         if asked.is_upload(MIB as u64) && asked.before == 0 {
-            Deed::Cut(MIB as u64)
+            Action::Cut(MIB as u64)
         } else if asked.method == "GET" && asked.path.contains("/blobs/uploads/") {
             answer(
                 "404 Not Found",
@@ -245,7 +248,7 @@ fn a_registry_that_forgot_the_upload_gets_all_of_it() {
                 r#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#,
             )
         } else {
-            Deed::Pass
+            Action::Pass
         }
     });
     let digest = cloud.layout("one", &layers);
@@ -254,11 +257,11 @@ fn a_registry_that_forgot_the_upload_gets_all_of_it() {
     assert_eq!(registry.count("PATCH", "/blobs/uploads/"), 0);
 }
 
-/// A registry that hands out numbered tokens, and takes only the newest.
+/// Starts a registry that issues numbered tokens, and accepts only the newest.
 fn token_registry(
     cloud: &Cloud,
-    expire: impl Fn(&Asked) -> bool + Send + Sync + 'static,
-) -> Faulty {
+    expire: impl Fn(&Request) -> bool + Send + Sync + 'static,
+) -> FaultyRegistry {
     let valid = Mutex::new(0);
     let realm = std::sync::Arc::new(Mutex::new(String::new()));
     let own = std::sync::Arc::clone(&realm);
@@ -277,7 +280,7 @@ fn token_registry(
             *valid += 1;
         }
         if asked.header("authorization") == Some(&format!("Bearer t{valid}")) {
-            return Deed::Pass;
+            return Action::Pass;
         }
         let challenge = format!(
             "www-authenticate: Bearer realm=\"http://{}/token\",service=\"s\",\
@@ -341,7 +344,7 @@ fn a_busy_registry_is_given_time() {
         } else if asked.method == "PUT" && asked.path.contains("/manifests/") && first {
             answer("502 Bad Gateway", "", "")
         } else {
-            Deed::Pass
+            Action::Pass
         }
     });
     cloud.push("one", &registry, &[]).success();
@@ -360,7 +363,7 @@ fn another_manifest_than_the_pushed_one_is_never_tagged() {
             let kind = format!("content-type: {MANIFEST}\r\n");
             answer("200 OK", &kind, r#"{"schemaVersion":2,"layers":[]}"#)
         } else {
-            Deed::Pass
+            Action::Pass
         }
     });
     let failed = cloud.push("new", &registry, &[]).code(1);
@@ -412,7 +415,7 @@ fn a_refusal_leaves_the_old_image() {
             let denied = r#"{"errors":[{"code":"DENIED","message":"quota is used up"}]}"#;
             answer("403 Forbidden", "", denied)
         } else {
-            Deed::Pass
+            Action::Pass
         }
     });
     let refused = cloud.push("new", &registry, &[]).code(4);
@@ -468,7 +471,7 @@ fn layers_are_taken_over_from_another_repository() {
     assert_eq!(pushed["mounted"], 2 * MIB, "{pushed}");
     assert!(pushed["sent"].as_u64().unwrap() < 10_000, "{pushed}");
 
-    // The base is in the same registry, and says so.
+    // The base is in the same registry, and its annotation says so.
     let digest = cloud.layout_on("based", &layers[..2], &to);
     let push = [
         "image",
@@ -488,7 +491,7 @@ fn layers_are_taken_over_from_another_repository() {
     assert_eq!(pushed["base"], to);
     assert_eq!(pushed["mounted"], 2 * MIB, "{pushed}");
 
-    // Of several repositories the one that has the layer is named.
+    // Of several repositories, the one with the layer is named.
     let layers = [base[2].clone(), noise(94, 1000)];
     let digest = cloud.layout("two", &layers);
     let from = ["--mount-from", "none", "--mount-from", "other"];

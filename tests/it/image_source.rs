@@ -6,13 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::{Value, json};
 use sha2::Digest;
 
-use crate::faulty_registry::{Deed, Faulty, basic, ecr};
+use crate::faulty_registry::{Action, FaultyRegistry, basic, ecr};
 use crate::sandbox::{Run, Sandbox};
 
-/// A local cloud with the repository `team/flights`, and a login to it.
+/// Starts a local cloud with the repository `team/flights`, and logs in to it.
 struct Cloud {
     sandbox: Sandbox,
-    registry: Faulty,
+    registry: FaultyRegistry,
 }
 
 impl Cloud {
@@ -25,7 +25,7 @@ impl Cloud {
         let endpoint = endpoint.as_str().unwrap().to_owned();
         let input = json!({"repositoryName": "team/flights"}).to_string();
         ecr(&endpoint, "CreateRepository", &input);
-        let registry = Faulty::new(&endpoint, |_| Deed::Pass);
+        let registry = FaultyRegistry::new(&endpoint, |_| Action::Pass);
         let config = json!({"auths": {&registry.address: {"auth": basic()}}});
         sandbox.write("../home/.docker/config.json", config.to_string());
         Self { sandbox, registry }
@@ -38,7 +38,7 @@ impl Cloud {
         self.sandbox.mlops(fixed.iter().chain(&output).chain(more))
     }
 
-    /// What the registry has under the tag, if anything.
+    /// Returns the registry's image under the tag, if any.
     fn manifest(&self) -> Option<Value> {
         let (status, body) = self.registry.ask("GET", "/v2/team/flights/manifests/v1");
         (status == 200).then(|| serde_json::from_slice(&body).unwrap())
@@ -54,7 +54,7 @@ impl Cloud {
         body
     }
 
-    /// The layers that the registry has, decompressed.
+    /// Returns the registry's layers, decompressed.
     fn layers(&self, kind: &str) -> Vec<Vec<u8>> {
         let manifest = self.manifest().unwrap();
         let layers = manifest["layers"].as_array().unwrap().iter();
@@ -88,7 +88,7 @@ fn add(archive: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) {
     archive.append_data(&mut header, name, bytes).unwrap();
 }
 
-/// Layers of more than one block: text, and noise with text around it.
+/// Returns layers of more than one block: text, and noise surrounded by text.
 fn layers() -> Vec<Vec<u8>> {
     let text: Vec<u8> = (0..50_000)
         .flat_map(|line| format!("this is line {line}\n").into_bytes())
@@ -112,7 +112,7 @@ fn layers() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What `docker save` writes of layers.
+/// Returns layers in the format of `docker save`.
 fn saved(layers: &[Vec<u8>]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     let mut names = Vec::new();

@@ -1,5 +1,4 @@
-//! Who uses images that are to be removed, where that is not known, and a registry whose files are
-//! damaged.
+//! Users of images to remove, unknown users, and a registry whose files are damaged.
 
 use mlops::aws::Clients;
 use serde_json::json;
@@ -51,7 +50,7 @@ fn nothing_is_removed_while_pins_are_not_known() {
     for part in ["which images are pinned is not known", "`feature/y`"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
-    // A list says it, and goes on.
+    // A list reports the problem and continues.
     let listed = image(&sandbox, &["list"]).success();
     assert!(listed.stderr.contains("`feature/y`"), "{}", listed.stderr);
     assert_eq!(listed.json()["users_known"], true);

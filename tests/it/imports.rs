@@ -6,8 +6,8 @@ use std::path::Path;
 /// A module's path within its package; empty for lib.rs.
 type Module = Vec<String>;
 
-/// Pairs of the local cloud that still import each other. Each of its services is being moved into
-/// the registry of services, which removes them; no pair may be added.
+/// Pairs in the local cloud that still import each other. Moving its services into the registry of
+/// services removes them; do not add pairs.
 const REMAINING: &[(&str, &str)] = &[
     ("cloud", "codecommit"),
     ("cloud", "ecr"),
@@ -81,7 +81,7 @@ fn files(root: &Path) -> BTreeMap<Module, String> {
     found
 }
 
-/// The code alone: no comments, no text in quotes, and no tests at the end of the file.
+/// Returns only the code: no comments, no string contents, and no tests at the end of the file.
 fn code(text: &str) -> String {
     let tests = regex::Regex::new(r"(?m)^#\[cfg\(test\)\]\n(#\[.*\n)*(pub )?mod \w+ \{").unwrap();
     let text = tests
@@ -94,7 +94,7 @@ fn code(text: &str) -> String {
     skipped.replace_all(text, "_").into_owned()
 }
 
-/// The paths of a `use` tree, each with the name that it gets.
+/// Returns the paths of a `use` tree, each with the name that it binds.
 fn paths(tree: &str, prefix: &[String], found: &mut Vec<(Module, String)>) {
     let tree = tree.trim();
     if let Some((head, list)) = tree.split_once('{') {
@@ -133,7 +133,7 @@ fn paths(tree: &str, prefix: &[String], found: &mut Vec<(Module, String)>) {
     }
 }
 
-/// The modules that one file names.
+/// Returns the modules that a file references.
 fn imports(files: &BTreeMap<Module, String>, module: &Module, text: &str) -> BTreeSet<Module> {
     let text = code(text);
     let mut aliases: BTreeMap<String, Module> = BTreeMap::new();
@@ -190,7 +190,7 @@ fn imports(files: &BTreeMap<Module, String>, module: &Module, text: &str) -> BTr
     named
 }
 
-/// The pairs of files that import each other.
+/// Returns the pairs of files that import each other.
 fn circles(files: &BTreeMap<Module, String>) -> Vec<(String, String)> {
     let all: BTreeMap<&Module, BTreeSet<Module>> = files
         .iter()

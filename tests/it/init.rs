@@ -1,4 +1,4 @@
-//! `mlops init`: the architecture in the local cloud, and a project to work in.
+//! `mlops init`: the architecture in the local cloud, and a new project.
 
 use crate::sandbox::Sandbox;
 

@@ -1,4 +1,4 @@
-//! The hidden process that becomes a job's program: what the program sees, and what it does not.
+//! The hidden process that becomes a job's program: what the program can and cannot see.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ pwd
 echo made > "$BASE/model"
 "#;
 
-/// Runs a program as the server would, with the user's credentials in the environment and at home.
+/// Runs a program as the server would, with the user's credentials in the environment and in HOME.
 fn run(sandbox: &Sandbox, namespace: bool, base: &str) -> Run {
     let credentials = sandbox.home().join(".aws/credentials");
     std::fs::create_dir_all(credentials.parent().unwrap()).unwrap();
@@ -69,7 +69,7 @@ fn a_program_sees_its_own_environment_and_directory_only() {
     let before = entries_of_opt();
     let seen = run(&sandbox, true, "/opt/ml");
     if seen.code != Some(0) && seen.stderr.contains("namespace") {
-        // This kernel has none; the other test covers what runs here.
+        // This kernel does not support them; the other test covers what runs here.
         return;
     }
     let seen = seen.success();

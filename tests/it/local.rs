@@ -1,4 +1,4 @@
-//! The local cloud's server: its life, its lock, who may connect.
+//! The local cloud's server: its lifecycle, its lock, and access control.
 
 use snapbox::str;
 
@@ -11,7 +11,7 @@ fn endpoint(sandbox: &Sandbox) -> String {
     status.json()["endpoint"].as_str().unwrap().to_owned()
 }
 
-/// One plain HTTP request; the answer as text.
+/// Sends one plain HTTP request; returns the response as text.
 fn http(endpoint: &str, request: &str) -> String {
     use std::io::{Read, Write};
     let address = endpoint.strip_prefix("http://").unwrap();
@@ -34,7 +34,7 @@ fn one_server_serves_a_state_directory() {
 not running, state in [DIR]/.mlops/local
 
 "#]]);
-    // Not the default port: another test's server may take it while this one is stopped.
+    // Not the default port: another test's server could take it while this one is stopped.
     sandbox
         .mlops(["local", "start", "--detach", "--port", "0"])
         .success()
@@ -110,12 +110,12 @@ fn only_a_state_directory_is_used_or_removed() {
 #[test]
 fn a_stale_address_is_not_followed() {
     let sandbox = Sandbox::new();
-    // Not the default port, which other tests' servers want as well.
+    // Not the default port, which other tests' servers use as well.
     let start = ["local", "start", "--detach", "--port", "0"];
     let _ = sandbox.mlops(start).success();
     let first = endpoint(&sandbox);
     let _ = sandbox.mlops(["local", "stop"]).success();
-    // Another program takes the port.
+    // A different program occupies the port.
     let _other = std::net::TcpListener::bind(first.strip_prefix("http://").unwrap()).unwrap();
     let _ = sandbox.mlops(["local", "start", "--detach"]).success();
     assert_ne!(endpoint(&sandbox), first);

@@ -1,4 +1,4 @@
-//! Issue 8, 5.2 and 5.3: a project that remembers the local cloud, and the cloud's other clients.
+//! Issue 8, 5.2 and 5.3: projects that remember the local cloud, and other clients of the cloud.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,20 +8,20 @@ use crate::sandbox::Sandbox;
 fn set_project(sandbox: &Sandbox, account: &str, rest: &str) {
     sandbox.write(
         "mlops.toml",
-        format!("name = \"tiny\"\naccount = \"{account}\"\nregion = \"us-east-1\"\n{rest}"),
+        format!("name = \"small\"\naccount = \"{account}\"\nregion = \"us-east-1\"\n{rest}"),
     );
 }
 
 #[test]
 fn issue_8_5_2_a_local_project_needs_no_flag() {
     let mut sandbox = Sandbox::new();
-    // Whatever the shell says of AWS.
+    // Whatever the shell's environment sets for AWS.
     sandbox
         .set("AWS_PROFILE", "work")
         .set("AWS_ACCESS_KEY_ID", "AKIAREAL")
         .set("AWS_SECRET_ACCESS_KEY", "SECRET");
     let init = sandbox
-        .mlops(["init", "--local", "--name", "tiny", "--yes"])
+        .mlops(["init", "--local", "--name", "small", "--yes"])
         .success();
     let toml = std::fs::read_to_string(sandbox.path().join("mlops.toml")).unwrap();
     assert!(toml.contains("\nlocal = true\n"), "{toml}");
@@ -42,7 +42,7 @@ fn issue_8_5_2_a_local_project_needs_no_flag() {
         .json();
     assert_eq!(shown["local"], true, "{shown}");
 
-    // Naming another place reaches that place, and a project of a local cloud is not there.
+    // An explicit endpoint is used, and a project of a local cloud is not there.
     for flags in [["--local=false"].as_slice(), &["--profile", "work"]] {
         for command in [["models", "list"], ["runs", "list"], ["data", "versions"]] {
             let run = sandbox.mlops(command.iter().chain(flags)).code(4);
@@ -71,7 +71,7 @@ fn issue_8_5_2_a_local_project_needs_no_flag() {
 #[test]
 fn issue_8_5_2_a_project_of_a_local_cloud_is_recognized_without_a_request() {
     let sandbox = Sandbox::new();
-    // As an earlier version made it.
+    // A file as written by an earlier version.
     set_project(&sandbox, "000000000000", "");
     sandbox.write("data/a.csv", "a\n1\n");
     for command in [
@@ -79,7 +79,7 @@ fn issue_8_5_2_a_project_of_a_local_cloud_is_recognized_without_a_request() {
         &["init"],
         &["lineage"],
         &["image", "list"],
-        &["data", "push", "data", "tiny"],
+        &["data", "push", "data", "small"],
         &["promote", "1", "--yes"],
     ] {
         let run = sandbox.mlops(command).code(4);
@@ -124,7 +124,7 @@ fn issue_8_5_2_a_strangers_project_starts_a_cloud_of_its_own_only() {
         "{local}"
     );
 
-    // It cannot name an endpoint, a profile or a state directory.
+    // It cannot set an endpoint, a profile or a state directory.
     for key in [
         "endpoint_url = \"http://x\"",
         "profile = \"x\"",
@@ -139,7 +139,7 @@ fn issue_8_5_2_a_strangers_project_starts_a_cloud_of_its_own_only() {
         );
         let _ = sandbox.mlops(["status"]).code(2);
     }
-    // The account is another's: nothing is done there.
+    // The account belongs to someone else, so nothing is changed there.
     set_project(&sandbox, "111111111111", "local = true\n");
     let _ = sandbox.mlops(["init"]).code(4);
 }
@@ -192,7 +192,7 @@ fn issue_8_5_3_other_clients_get_endpoint_region_and_credentials() {
         .json();
     assert_eq!(json["AWS_ENDPOINT_URL"], endpoint.as_str(), "{json}");
     assert!(json["AWS_PROFILE"].is_null(), "{json}");
-    // A request to this machine must not pass a proxy.
+    // A request to this machine must not use a proxy.
     sandbox
         .set("HTTP_PROXY", "http://proxy.example:3128")
         .set("NO_PROXY", "internal.example");

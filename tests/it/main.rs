@@ -1,4 +1,4 @@
-//! The real `mlops` in a sandbox, against the local cloud that it carries.
+//! Tests of the real `mlops` in a sandbox, against its local cloud.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod absence;
@@ -18,6 +18,7 @@ mod generated;
 mod image;
 mod image_build;
 mod image_look;
+mod image_pin;
 mod image_push;
 mod image_source;
 mod image_use;
@@ -29,6 +30,7 @@ mod local_project;
 mod monitor;
 mod promote;
 mod promote_twice;
+mod readme;
 mod recovery;
 mod refused;
 mod repositories;
@@ -37,9 +39,9 @@ mod rooms;
 mod runs;
 mod sandbox;
 mod shells;
+mod small_project;
 mod state;
 mod story;
-mod tiny;
 mod validate;
 mod validate_bad_input;
 mod validate_cases;

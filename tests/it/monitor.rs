@@ -7,7 +7,7 @@ use crate::sandbox::Sandbox;
 
 const BUCKET: &str = "flights-artifacts-000000000000-us-east-1";
 
-/// A project with a baseline of `delay,distance,origin`.
+/// Creates a project with a baseline of `delay,distance,origin`.
 fn project() -> Sandbox {
     let mut sandbox = Sandbox::new();
     sandbox.write(
@@ -28,7 +28,7 @@ fn project() -> Sandbox {
     sandbox
 }
 
-/// Captured invocations with two rows each.
+/// Returns captured invocations with two rows each.
 fn captured(hour: u32, row: impl Fn(usize) -> (String, String)) -> String {
     let events: Vec<String> = (0..150)
         .map(|i| {
@@ -94,8 +94,8 @@ fn put(sandbox: &Sandbox, objects: &[(&str, String)]) {
     });
 }
 
-#[test]
-fn captured_traffic_is_compared_and_the_result_can_be_shown_again() {
+/// A project with usual traffic captured at 15 h, and unusual traffic at 17 h.
+fn monitored() -> Sandbox {
     let sandbox = project();
     put(
         &sandbox,
@@ -110,7 +110,12 @@ fn captured_traffic_is_compared_and_the_result_can_be_shown_again() {
             ),
         ],
     );
+    sandbox
+}
 
+#[test]
+fn usual_traffic_has_no_violations() {
+    let sandbox = monitored();
     let earlier = [
         "--local",
         "monitor",
@@ -126,9 +131,11 @@ fn captured_traffic_is_compared_and_the_result_can_be_shown_again() {
         run.stdout
     );
     assert!(run.stdout.contains("no violations"), "{}", run.stdout);
+}
 
-    let mut sandbox = sandbox;
-    sandbox.set("MLOPS_NOW", "2026-02-14T18:05:00Z");
+#[test]
+fn unusual_traffic_drifts() {
+    let sandbox = monitored();
     let run = sandbox
         .mlops([
             "--local", "monitor", "run", "--hours", "2", "--output", "json",
@@ -138,7 +145,7 @@ fn captured_traffic_is_compared_and_the_result_can_be_shown_again() {
     assert_eq!(report["rows"], 300);
     assert_eq!(
         report["stored"],
-        format!("s3://{BUCKET}/monitoring/flights/2026-02-14T18-05-00Z/")
+        format!("s3://{BUCKET}/monitoring/flights/2026-02-14T18-00-00Z/")
     );
     let features = report["features"].as_array().unwrap();
     assert_eq!(features.len(), 3);
@@ -161,7 +168,26 @@ fn captured_traffic_is_compared_and_the_result_can_be_shown_again() {
             "baseline_drift_check"
         ]
     );
+}
 
+#[test]
+fn results_can_be_shown_again() {
+    let mut sandbox = monitored();
+    let earlier = [
+        "--local",
+        "monitor",
+        "run",
+        "--until",
+        "2026-02-14T16:00:00Z",
+    ];
+    let _ = sandbox.mlops(earlier).success();
+    sandbox.set("MLOPS_NOW", "2026-02-14T18:05:00Z");
+    let run = sandbox
+        .mlops([
+            "--local", "monitor", "run", "--hours", "2", "--output", "json",
+        ])
+        .code(3);
+    let report = run.json();
     let shown = sandbox
         .mlops(["--local", "monitor", "report", "--output", "json"])
         .success();
@@ -187,7 +213,11 @@ fn captured_traffic_is_compared_and_the_result_can_be_shown_again() {
         "{}",
         unknown.stderr
     );
+}
 
+#[test]
+fn captured_traffic_can_be_validated() {
+    let sandbox = monitored();
     let object = format!("s3://{BUCKET}/capture/flights/AllTraffic/2026/02/14/15");
     let validated = sandbox
         .mlops(["--local", "validate", "--format", "capture", &object])

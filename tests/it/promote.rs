@@ -1,4 +1,4 @@
-//! Promotions that are refused, repeated, or go wrong.
+//! Promotions that are rejected, repeated, or fail.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ parameters = json.loads((base / "input/config/hyperparameters.json").read_text()
 (base / "model/answer.txt").write_text(parameters["answer"])
 "#;
 
-/// Answers what the run was given; the answer `broken` ends it before it listens.
+/// Replies with the run's parameter; the parameter `broken` makes it exit before it listens.
 const SERVE: &str = r#"#!/usr/bin/env python3
 import http.server, os, pathlib, sys
 
@@ -71,11 +71,11 @@ const PIPELINE: &str = r#"{
 }
 "#;
 
-/// A project with a small program, deployed and pushed.
+/// Creates a project with a small program, deployed and pushed.
 pub(crate) fn project() -> Sandbox {
     let sandbox = Sandbox::new();
     let _ = sandbox
-        .mlops(["--local", "init", "--name", "tiny", "--yes"])
+        .mlops(["--local", "init", "--name", "small", "--yes"])
         .success();
     sandbox.write("image/requirements.txt", "");
     sandbox.write("image/program/train", TRAIN);
@@ -87,12 +87,12 @@ pub(crate) fn project() -> Sandbox {
         let _ = sandbox.program("", "git", &arguments).success();
     };
     git(&["add", "-A"]);
-    git(&["commit", "-qm", "tiny"]);
+    git(&["commit", "-qm", "small"]);
     let _ = sandbox.mlops(["--local", "image", "push"]).success();
     sandbox
 }
 
-/// Trains a version, and returns what the command said.
+/// Trains a version, and returns the command's result.
 pub(crate) fn train(sandbox: &Sandbox, parameters: &[&str]) -> Run {
     let parameters = parameters.iter().flat_map(|value| ["-p", value]);
     sandbox
@@ -112,7 +112,7 @@ fn status(sandbox: &Sandbox) -> Value {
 }
 
 #[test]
-fn only_a_version_that_answers_goes_live() {
+fn a_version_is_approved_before_it_is_promoted() {
     let sandbox = project();
     let trained = train(&sandbox, &[]);
     assert!(
@@ -134,14 +134,19 @@ fn only_a_version_that_answers_goes_live() {
     );
     let unknown = promote(&sandbox, "9").code(1);
     assert!(
-        unknown.stderr.contains("there are: 1"),
+        unknown.stderr.contains("its versions are: 1"),
         "{}",
         unknown.stderr
     );
     let unasked = sandbox.mlops(["--local", "promote", "1"]);
     assert_ne!(unasked.code, Some(0), "it asks before it approves");
     assert_eq!(status(&sandbox)["endpoint"], Value::Null);
+}
 
+#[test]
+fn a_promotion_can_be_repeated() {
+    let sandbox = project();
+    let _ = train(&sandbox, &[]);
     let first = promote(&sandbox, "1").success().json();
     assert_eq!(first["sample"]["answer"], "one", "{first}");
     assert_eq!(first["changed"], true);
@@ -152,17 +157,27 @@ fn only_a_version_that_answers_goes_live() {
         again["endpoint_configuration"],
         first["endpoint_configuration"]
     );
+}
 
+#[test]
+fn a_rejected_version_is_not_promoted() {
+    let sandbox = project();
     let _ = train(&sandbox, &["Approval=Rejected", "Answer=two"]);
-    let rejected = promote(&sandbox, "2").code(3);
+    let rejected = promote(&sandbox, "1").code(3);
     assert!(
         rejected.stderr.contains("was rejected"),
         "{}",
         rejected.stderr
     );
+}
 
+#[test]
+fn a_version_that_does_not_start_leaves_the_live_one() {
+    let sandbox = project();
+    let _ = train(&sandbox, &[]);
+    let first = promote(&sandbox, "1").success().json();
     let _ = train(&sandbox, &["Answer=broken"]);
-    let broken = promote(&sandbox, "3").code(1);
+    let broken = promote(&sandbox, "2").code(1);
     assert!(
         broken.stderr.contains("ping health check"),
         "{}",
@@ -183,9 +198,15 @@ fn only_a_version_that_answers_goes_live() {
     let old = promote(&sandbox, "1").success().json();
     assert_eq!(old["sample"]["answer"], "one", "it still answers: {old}");
     assert_eq!(old["changed"], false, "{old}");
+}
 
+#[test]
+fn a_promotion_replaces_the_live_version() {
+    let sandbox = project();
+    let _ = train(&sandbox, &[]);
+    let _ = promote(&sandbox, "1").success();
     let _ = train(&sandbox, &["Answer=four"]);
-    let newer = promote(&sandbox, "4").success().json();
+    let newer = promote(&sandbox, "2").success().json();
     assert_eq!(newer["sample"]["answer"], "four", "{newer}");
     assert_eq!(newer["replaced"], 1, "{newer}");
     let stage = |version: &str| {
@@ -194,5 +215,5 @@ fn only_a_version_that_answers_goes_live() {
     };
     assert_eq!(stage("1"), "Production/Replaced");
     assert_eq!(stage(&newer["version"].to_string()), "Production/Live");
-    assert_eq!(status(&sandbox)["live"], 4);
+    assert_eq!(status(&sandbox)["live"], 2);
 }

@@ -1,5 +1,5 @@
-//! Issue 8, 2.5: promotions that another one or a `kill -9` of the client interrupts. A proxy holds
-//! the client's requests back, so that what happens in between is certain.
+//! Issue 8, 2.5: promotions that are interrupted by another promotion or by a `kill -9` of the
+//! client. A proxy holds the client's requests back, so that the order of events is deterministic.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::promote::{project, train};
 use crate::sandbox::Sandbox;
 
-/// Where a client is held: at the first request for an operation, before the server gets it or
-/// before the client gets the answer.
+/// Where to hold a client: at its first request for an operation, before the server receives the
+/// request or before the client receives the response.
 #[derive(Debug, Clone, Copy)]
 enum Point {
     Before(&'static str),
@@ -22,13 +22,13 @@ enum Point {
 }
 
 /// A proxy in front of the local cloud that holds one request.
-struct Holding {
+struct HoldingProxy {
     url: String,
     reached: Receiver<()>,
     released: Arc<(Mutex<bool>, Condvar)>,
 }
 
-impl Holding {
+impl HoldingProxy {
     fn new(upstream: &str, point: Point) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -69,7 +69,7 @@ impl Holding {
     }
 }
 
-/// One request: its answer ends with the connection.
+/// Forwards one request; its response ends with the connection.
 fn relay(
     mut client: TcpStream,
     upstream: &str,
@@ -133,7 +133,7 @@ fn relay(
     client.write_all(&answer).ok()
 }
 
-/// The address of the sandbox's local cloud.
+/// Returns the address of the sandbox's local cloud.
 fn address(sandbox: &Sandbox) -> String {
     let status = sandbox.mlops(["--local", "local", "status", "--output", "json"]);
     let endpoint = status.success().json()["endpoint"].clone();
@@ -155,15 +155,15 @@ fn promote(sandbox: &Sandbox, version: u32, place: &[&str]) -> Child {
 }
 
 /// A promotion that is held at a point.
-fn held(sandbox: &Sandbox, version: u32, point: Point) -> (Child, Holding) {
-    let holding = Holding::new(&address(sandbox), point);
+fn held(sandbox: &Sandbox, version: u32, point: Point) -> (Child, HoldingProxy) {
+    let holding = HoldingProxy::new(&address(sandbox), point);
     let child = promote(sandbox, version, &["--endpoint-url", &holding.url]);
     holding.wait();
     (child, holding)
 }
 
-/// What a command said and whether it succeeded.
-fn ended(child: Child) -> (bool, String, String) {
+/// The output of a command, and whether it succeeded.
+fn output_of(child: Child) -> (bool, String, String) {
     let output = child.wait_with_output().unwrap();
     (
         output.status.success(),
@@ -177,7 +177,7 @@ fn status(sandbox: &Sandbox) -> Value {
     status.success().json()
 }
 
-/// The approval of a version.
+/// Returns the approval status of a version.
 fn approval(sandbox: &Sandbox, version: u32) -> String {
     let status = status(sandbox);
     let models = status["models"].as_array().unwrap();
@@ -190,7 +190,7 @@ fn approval(sandbox: &Sandbox, version: u32) -> String {
 fn of_two_one_wins(sandbox: &Sandbox, first: u32, second: u32) -> u32 {
     let (one, holding) = held(sandbox, first, Point::Before("ExecuteChangeSet"));
     let mut two = promote(sandbox, second, &["--local"]);
-    // It waits for the other to go on, or has ended already.
+    // It waits for the other promotion, or has already ended.
     let mut said = String::new();
     let mut lines = BufReader::new(two.stderr.take().unwrap());
     while !said.contains("waiting for it") && lines.read_line(&mut said).unwrap() > 0 {}
@@ -199,7 +199,7 @@ fn of_two_one_wins(sandbox: &Sandbox, first: u32, second: u32) -> u32 {
     lines.read_to_string(&mut rest).unwrap();
     said.push_str(&rest);
     let two_won = two.wait().unwrap().success();
-    let (one_won, _, one_said) = ended(one);
+    let (one_won, _, one_said) = output_of(one);
     assert_ne!(one_won, two_won, "{one_said}\n----\n{said}");
     let (winner, loser, lost) = if one_won {
         (first, second, said)
@@ -207,7 +207,7 @@ fn of_two_one_wins(sandbox: &Sandbox, first: u32, second: u32) -> u32 {
         (second, first, one_said)
     };
     assert!(
-        lost.contains("another deployment of tiny-endpoint")
+        lost.contains("another deployment of small-endpoint")
             && lost.contains("nothing was changed"),
         "{lost}"
     );
@@ -225,20 +225,20 @@ fn issue_8_2_5_of_two_promotions_at_once_one_wins_and_the_other_changes_nothing(
     for answer in ["one", "two", "three"] {
         let _ = train(&sandbox, &[&format!("Answer={answer}")]);
     }
-    // A new stack, then one that exists.
+    // A new stack, then an existing one.
     let loser = of_two_one_wins(&sandbox, 1, 2);
     let loser = of_two_one_wins(&sandbox, loser, 3);
 
-    // Two that want the same both succeed.
+    // Two promotions with the same target both succeed.
     let (one, holding) = held(&sandbox, loser, Point::Before("ExecuteChangeSet"));
-    let (two, ..) = ended(promote(&sandbox, loser, &["--local"]));
+    let (two, ..) = output_of(promote(&sandbox, loser, &["--local"]));
     holding.release();
-    let (one, out, said) = ended(one);
+    let (one, out, said) = output_of(one);
     assert!(one && two, "{out}{said}");
     assert_eq!(status(&sandbox)["live"], loser);
 }
 
-/// Another checkout, with other settings, takes over a version that was approved here.
+/// A different checkout, with other settings, takes over a version that was approved here.
 #[test]
 fn the_approval_of_a_version_that_another_promotion_made_live_stays() {
     let sandbox = project();
@@ -251,10 +251,10 @@ fn the_approval_of_a_version_that_another_promotion_made_live_stays() {
         None => format!("{settings}\n[deploy]\ncapture_percent = 50\n"),
     };
     sandbox.write("mlops.toml", others);
-    let (two_won, _, said) = ended(promote(&sandbox, 1, &["--local"]));
+    let (two_won, _, said) = output_of(promote(&sandbox, 1, &["--local"]));
     assert!(two_won && said.contains("abandoned"), "{said}");
     holding.release();
-    let (one_won, _, said) = ended(one);
+    let (one_won, _, said) = output_of(one);
     assert!(!one_won && said.contains("came first"), "{said}");
     assert_eq!(status(&sandbox)["live"], 1);
     assert_eq!(approval(&sandbox, 1), "Approved");
@@ -274,15 +274,15 @@ fn issue_8_2_5_a_promotion_whose_client_was_killed_is_brought_to_its_end_by_the_
         let (mut killed, _holding) = held(&sandbox, version, point);
         killed.kill().unwrap();
         killed.wait().unwrap();
-        let (succeeded, _, said) = ended(promote(&sandbox, version, &["--local"]));
+        let (succeeded, _, said) = output_of(promote(&sandbox, version, &["--local"]));
         assert!(succeeded, "{point:?}: {said}");
         assert_eq!(status(&sandbox)["live"], version, "{point:?}");
     }
-    // Nobody comes back for this one: another version replaces what it left.
+    // Nobody resumes this one: another version replaces what it left behind.
     let (mut killed, _holding) = held(&sandbox, 4, Point::After("CreateChangeSet"));
     killed.kill().unwrap();
     killed.wait().unwrap();
-    let (succeeded, _, said) = ended(promote(&sandbox, 2, &["--local"]));
+    let (succeeded, _, said) = output_of(promote(&sandbox, 2, &["--local"]));
     assert!(succeeded, "{said}");
     assert!(said.contains("abandoned"), "{said}");
     assert_eq!(status(&sandbox)["live"], 2);

@@ -1,4 +1,4 @@
-//! Deployments that the end of the server cut off: the next one succeeds.
+//! Deployments that were interrupted by the end of the server: the next one succeeds.
 
 use std::io::{Read, Write};
 use std::process::{Child, Stdio};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::sandbox::{Sandbox, pause};
 
-/// `DescribeStackResources` or `DescribeStacks` of a stack as text; empty without a server.
+/// Returns `DescribeStackResources` or `DescribeStacks` of a stack as text; empty without a server.
 fn describe(address: &str, operation: &str, stack: &str) -> String {
     let body = format!("Action={operation}&Version=2010-05-15&StackName={stack}");
     let request = format!(
@@ -24,7 +24,7 @@ fn describe(address: &str, operation: &str, stack: &str) -> String {
     answer
 }
 
-/// Polls until `probe` finds something; `None` when the command has ended before.
+/// Polls until `probe` finds something; returns `None` if the command ended before.
 fn wait_for<T>(child: &mut Child, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
@@ -45,7 +45,7 @@ fn wait_for<T>(child: &mut Child, mut probe: impl FnMut() -> Option<T>) -> Optio
 fn init(sandbox: &Sandbox) -> Child {
     sandbox
         .command("")
-        .args(["--local", "init", "--name", "tiny", "--yes"])
+        .args(["--local", "init", "--name", "small", "--yes"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -53,8 +53,8 @@ fn init(sandbox: &Sandbox) -> Child {
         .unwrap()
 }
 
-/// Ends the server with `kill -9` as soon as the answer about this stack has `sign`; `None` when
-/// the command was through before.
+/// Kills the server with `kill -9` as soon as the response about this stack contains `sign`;
+/// returns `None` if the command finished first.
 fn kill_when(sandbox: &Sandbox, child: &mut Child, stack: &str, sign: &str) -> Option<()> {
     let (server, address) = wait_for(child, || {
         let status = sandbox.mlops(["local", "status", "--output", "json"]);
@@ -71,14 +71,14 @@ fn kill_when(sandbox: &Sandbox, child: &mut Child, stack: &str, sign: &str) -> O
     Some(())
 }
 
-/// Cuts `init` off in each of its stacks; `None` when one round came too late: a busy machine may
-/// finish the deployment between two looks.
+/// Interrupts `init` in each of its stacks. Returns `None` if one attempt was too late: a busy
+/// machine may finish the deployment between two polls.
 fn cut_off(sandbox: &Sandbox) -> Option<()> {
     let rounds = [
-        ("tiny-network", "AWS::EC2::Subnet"),
-        ("tiny-platform", "CREATE_IN_PROGRESS"),
-        ("tiny-platform", "AWS::IAM::Role"),
-        ("tiny-workbench", "AWS::SageMaker::NotebookInstance"),
+        ("small-network", "AWS::EC2::Subnet"),
+        ("small-platform", "CREATE_IN_PROGRESS"),
+        ("small-platform", "AWS::IAM::Role"),
+        ("small-workbench", "AWS::SageMaker::NotebookInstance"),
     ];
     for (stack, sign) in rounds {
         let mut child = init(sandbox);
@@ -100,21 +100,21 @@ fn a_deployment_that_was_cut_off_is_taken_back_and_made_again() {
         .expect("a deployment that could be cut off in each of its stacks");
     let done = sandbox
         .mlops([
-            "--local", "init", "--name", "tiny", "--yes", "--output", "json",
+            "--local", "init", "--name", "small", "--yes", "--output", "json",
         ])
         .success();
-    assert!(done.stdout.contains("tiny-workbench"), "{}", done.stdout);
+    assert!(done.stdout.contains("small-workbench"), "{}", done.stdout);
     let again = sandbox.mlops(["--local", "init", "--yes"]).success();
     assert!(!again.stdout.contains("created"), "{}", again.stdout);
 }
 
-/// Issue 8, 2.5: the next `init` waits for what a killed one began.
+/// Issue 8, 2.5: the next `init` waits for the deployment that a killed one started.
 #[test]
 fn issue_8_2_5_an_init_whose_client_was_killed_is_brought_to_its_end_by_the_next() {
     let sandbox = Sandbox::new();
-    for stack in ["tiny-network", "tiny-workbench"] {
+    for stack in ["small-network", "small-workbench"] {
         let mut child = init(&sandbox);
-        // `None`: it was through before anybody looked.
+        // `None`: the command finished before the first poll.
         let seen = wait_for(&mut child, || {
             let status = sandbox.mlops(["local", "status", "--output", "json"]);
             let status: serde_json::Value = serde_json::from_str(&status.stdout).ok()?;
@@ -130,8 +130,8 @@ fn issue_8_2_5_an_init_whose_client_was_killed_is_brought_to_its_end_by_the_next
         let next = sandbox.mlops(["--local", "init", "--yes"]);
         assert_eq!(next.code, Some(0), "{stack}: {}", next.stderr);
         assert!(!next.stderr.contains("is being changed"), "{}", next.stderr);
-        if stack == "tiny-network" {
-            // The second round needs a stack to wait for.
+        if stack == "small-network" {
+            // The second attempt needs a stack to wait for.
             let _ = sandbox.mlops(["local", "stop"]);
             std::fs::remove_dir_all(sandbox.path().join(".mlops/local")).unwrap();
         }

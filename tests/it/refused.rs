@@ -1,16 +1,24 @@
-//! Issue 8, 5.4 and 5.6: runs that a gate refused, their logs, and the tables that show them.
+//! Issue 8, 5.4 and 5.6: runs that a gate refused, their logs, and tables about them.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::Stdio;
 
+use serde_json::Value;
+
 use crate::sandbox::Sandbox;
-use crate::tiny;
+use crate::small_project;
+
+/// Trains a model that the gate refuses; returns the report.
+fn refused_run(sandbox: &Sandbox) -> Value {
+    let train = ["train", "-p", "MaxRmse=2", "--output", "json"];
+    sandbox.mlops(train).code(3).json()
+}
 
 #[test]
 fn issue_8_5_4_a_refused_gate_shows_metric_and_limit() {
     let sandbox = Sandbox::new();
-    tiny::project(&sandbox);
+    small_project::project(&sandbox);
     let reason = "rmse 4.250, must be at most 1.0 (MaxRmse)";
     let refused = sandbox.mlops(["train", "-p", "MaxRmse=1"]).code(3);
     for part in [
@@ -23,9 +31,13 @@ fn issue_8_5_4_a_refused_gate_shows_metric_and_limit() {
     }
     assert!(!refused.stdout.contains("Failed"), "{}", refused.stdout);
     assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+}
 
-    let train = ["train", "-p", "MaxRmse=2", "--output", "json"];
-    let refused = sandbox.mlops(train).code(3).json();
+#[test]
+fn issue_8_5_4_a_refused_run_in_json() {
+    let sandbox = Sandbox::new();
+    small_project::project(&sandbox);
+    let refused = refused_run(&sandbox);
     assert_eq!(refused["status"], "Refused", "{refused}");
     assert_eq!(refused["execution_status"], "Failed", "{refused}");
     assert_eq!(refused["metrics"]["rmse"], 4.25, "{refused}");
@@ -41,8 +53,14 @@ fn issue_8_5_4_a_refused_gate_shows_metric_and_limit() {
         .json();
     assert_eq!(passed["metrics"]["rmse"], 4.25, "{passed}");
     assert!(passed["gate"].is_null(), "{passed}");
+}
 
-    // The same from AWS alone, in every list.
+#[test]
+fn issue_8_5_4_runs_show_what_a_gate_refused() {
+    let sandbox = Sandbox::new();
+    small_project::project(&sandbox);
+    let refused = refused_run(&sandbox);
+    // Everything comes from AWS alone.
     let run = refused["run"].as_str().unwrap();
     let shown = sandbox.mlops(["runs", "show", run]).success();
     assert!(
@@ -59,7 +77,16 @@ fn issue_8_5_4_a_refused_gate_shows_metric_and_limit() {
         (&shown["status"], &shown["gate"]),
         (&refused["status"], &refused["gate"])
     );
+}
 
+#[test]
+fn issue_8_5_4_a_list_of_runs_shows_what_a_gate_refused() {
+    let sandbox = Sandbox::new();
+    small_project::project(&sandbox);
+    let reason = "rmse 4.250, must be at most 1.0 (MaxRmse)";
+    let _ = sandbox.mlops(["train", "-p", "MaxRmse=1"]).code(3);
+    let refused = refused_run(&sandbox);
+    let _ = sandbox.mlops(["train"]).success();
     let list = sandbox.mlops(["runs", "list"]).success();
     assert!(list.stdout.contains(reason), "{}", list.stdout);
     assert_eq!(list.stdout.matches("Refused").count(), 2, "{}", list.stdout);
@@ -72,8 +99,14 @@ fn issue_8_5_4_a_refused_gate_shows_metric_and_limit() {
     assert!(newest["seconds"].is_u64(), "{list}");
     assert_eq!(list["runs"][1]["status"], "Refused", "{list}");
     assert_eq!(list["runs"][1]["gate"], refused["gate"], "{list}");
+}
 
-    // Issue 8, 5.6: the branch, every metric, whole words, colour on request.
+/// The branch, every metric, whole words, color on request.
+#[test]
+fn issue_8_5_6_a_list_of_models_shows_branch_and_metrics() {
+    let sandbox = Sandbox::new();
+    small_project::project(&sandbox);
+    let _ = sandbox.mlops(["train"]).success();
     let models = sandbox.mlops(["models", "list"]).success().stdout;
     for part in ["BRANCH", "develop", "PendingManualApproval"] {
         assert!(models.contains(part), "{part}: {models}");
@@ -98,10 +131,20 @@ fn issue_8_5_4_a_refused_gate_shows_metric_and_limit() {
     assert_eq!(listed["models"][0]["branch"], "develop", "{listed}");
 }
 
+/// A project on the local cloud with a complete run; returns the run's id.
+fn with_run(sandbox: &Sandbox) -> String {
+    small_project::project(sandbox);
+    let run = sandbox
+        .mlops(["train", "--output", "json"])
+        .success()
+        .json();
+    run["run"].as_str().unwrap().to_owned()
+}
+
 #[test]
-fn issue_8_5_4_logs_are_of_the_newest_run_and_can_be_followed() {
+fn issue_8_5_4_logs_of_the_newest_run_can_be_followed() {
     let sandbox = Sandbox::new();
-    tiny::project(&sandbox);
+    small_project::project(&sandbox);
     let none = sandbox.mlops(["runs", "logs"]).code(1);
     assert!(none.stderr.contains("no runs"), "{}", none.stderr);
     let started = sandbox
@@ -109,7 +152,7 @@ fn issue_8_5_4_logs_are_of_the_newest_run_and_can_be_followed() {
         .success()
         .json();
 
-    // It waits for what is not written yet, and ends with the run.
+    // The command waits for lines that are not written yet, and ends with the run.
     let followed = sandbox.mlops(["runs", "logs", "-f"]).success().stdout;
     for line in ["Train  first line", "Train  last line"] {
         assert_eq!(followed.matches(line).count(), 1, "{followed}");
@@ -120,7 +163,12 @@ fn issue_8_5_4_logs_are_of_the_newest_run_and_can_be_followed() {
         (&run["run"], &run["status"]),
         (&started["run"], &"Succeeded".into())
     );
+}
 
+#[test]
+fn issue_8_5_4_logs_are_selected_by_run_and_step() {
+    let sandbox = Sandbox::new();
+    let id = with_run(&sandbox);
     let whole = sandbox.mlops(["runs", "logs"]).success().stdout;
     assert!(
         whole.contains("Train  first line") && whole.contains("Evaluate  "),
@@ -131,13 +179,19 @@ fn issue_8_5_4_logs_are_of_the_newest_run_and_can_be_followed() {
         step.contains("first line") && !step.contains("Evaluate"),
         "{step}"
     );
-    let id = started["run"].as_str().unwrap();
     let same = sandbox
-        .mlops(["runs", "logs", id, "TRAIN"])
+        .mlops(["runs", "logs", &id, "TRAIN"])
         .success()
         .stdout;
     assert_eq!(same, step);
+    let wrong = sandbox.mlops(["runs", "logs", &id, "Trian"]).code(1);
+    assert!(wrong.stderr.contains("Train, Evaluate"), "{}", wrong.stderr);
+}
 
+#[test]
+fn issue_8_5_4_logs_have_timestamps() {
+    let sandbox = Sandbox::new();
+    let _ = with_run(&sandbox);
     let timed = sandbox
         .mlops(["runs", "logs", "train", "--timestamps"])
         .success()
@@ -167,16 +221,13 @@ fn issue_8_5_4_logs_are_of_the_newest_run_and_can_be_followed() {
             "{line}"
         );
     }
-
-    let wrong = sandbox.mlops(["runs", "logs", id, "Trian"]).code(1);
-    assert!(wrong.stderr.contains("Train, Evaluate"), "{}", wrong.stderr);
 }
 
-/// The name of a step that has not started is not taken for a run's.
+/// The name of a step that has not started is not mistaken for a run's id.
 #[test]
 fn logs_of_a_step_that_has_not_started_wait_for_it() {
     let sandbox = Sandbox::new();
-    tiny::project(&sandbox);
+    small_project::project(&sandbox);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let program = format!(
@@ -186,13 +237,13 @@ fn logs_of_a_step_that_has_not_started_wait_for_it() {
          (base / 'model/weights.txt').write_text('1.0')\n"
     );
     sandbox.write("image/program/train", program);
-    tiny::commit(&sandbox);
+    small_project::commit(&sandbox);
     let _ = sandbox.mlops(["image", "push"]).success();
     let started = sandbox
         .mlops(["train", "--detach", "--output", "json"])
         .success()
         .json();
-    // Train runs now, and ends when this connection does.
+    // Train is now running, and ends when this connection is closed.
     let (training, _) = listener.accept().unwrap();
 
     let neither = sandbox.mlops(["runs", "logs", "Evaluat", "-f"]).code(1);

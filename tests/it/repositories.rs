@@ -1,6 +1,6 @@
-//! The local cloud's git repositories: nothing in them is executed (issue 8, 1.2), nobody comes in
-//! without credentials (1.3), no git process outlives its request or its server (2.4), and a deleted
-//! repository is gone (2.5).
+//! The local cloud's git repositories: nothing in them is executed (issue 8, 1.2), access requires
+//! credentials (1.3), no git process outlives its request or its server (2.4), and a deleted
+//! repository is deleted completely (2.5).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::sandbox::{Run, Sandbox, pause};
 
-/// A running local cloud.
+/// Starts a local cloud.
 struct Cloud {
     sandbox: Sandbox,
     address: String,
@@ -44,7 +44,7 @@ impl Cloud {
         self.sandbox.mlops(status).success().json()
     }
 
-    /// A call of CodeCommit: status code and answer.
+    /// Calls an operation of CodeCommit; returns status code and response.
     fn call(&self, operation: &str, input: &Value) -> (String, Value) {
         let body = input.to_string();
         let answer = self.http(&format!(
@@ -92,7 +92,7 @@ impl Cloud {
             .collect()
     }
 
-    /// Clones, commits a file of this text, and pushes.
+    /// Clones, commits a file with this text, and pushes.
     fn push(&self, url: &str, directory: &str, text: &str) {
         let _ = self
             .git("", &["clone", "--quiet", url, directory])
@@ -115,7 +115,7 @@ fn script(path: &Path, text: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-// Issue 8, 1.2: a hook planted in a repository ran on the next push, outside of every isolation.
+// Issue 8, 1.2: a hook planted in a repository ran on the next push, outside of any isolation.
 #[test]
 fn nothing_in_a_repository_is_executed() {
     let cloud = Cloud::start(&[]);
@@ -194,7 +194,8 @@ fn nothing_in_a_repository_is_executed() {
         .collect();
     assert!(found.is_empty(), "executed: {found:?}");
 
-    // A repository that leads git elsewhere is refused, and usable again without it.
+    // A repository that redirects git elsewhere is refused, and usable again after the redirection
+    // is removed.
     let elsewhere = repository.join("objects/info/alternates");
     std::fs::create_dir_all(elsewhere.parent().unwrap()).unwrap();
     std::fs::write(&elsewhere, format!("{}\n", evil.display())).unwrap();
@@ -206,8 +207,8 @@ fn nothing_in_a_repository_is_executed() {
     let _ = cloud.git("one", &["fetch", "--quiet"]).success();
 }
 
-// Issue 8, 1.3: git over HTTP was open where credentials are required. The helper of the aws CLI is
-// held by tests/conformance/test_git_credentials.py.
+// Issue 8, 1.3: git over HTTP was open even if credentials were required.
+// tests/conformance/test_git_credentials.py covers the aws CLI's credential helper.
 #[test]
 fn git_needs_credentials_where_they_are_required() {
     let cloud = Cloud::start(&["--require-credentials"]);
@@ -240,22 +241,22 @@ fn git_needs_credentials_where_they_are_required() {
     }
 }
 
-// Issue 8, 1.3: the project's own remote works where credentials are required.
+// Issue 8, 1.3: the project's own remote works if credentials are required.
 #[test]
 fn the_project_s_remote_has_its_credentials() {
     let cloud = Cloud::start(&["--require-credentials"]);
-    let init = ["--local", "init", "--name", "tiny", "--yes"];
+    let init = ["--local", "init", "--name", "small", "--yes"];
     let _ = cloud.sandbox.mlops(init).success();
     let push = ["push", "--quiet", "codecommit", "develop"];
     let _ = cloud.git("", &push).success();
     let _ = cloud.git("", &["fetch", "--quiet", "codecommit"]).success();
     let url = cloud.git("", &["remote", "get-url", "codecommit"]).stdout;
-    // Elsewhere nobody answers git.
+    // git gets no credentials for any other host.
     let outside = cloud.git("..", &["-c", "credential.helper=", "ls-remote", url.trim()]);
     assert_ne!(outside.code, Some(0));
 }
 
-/// The processes of git's that serve this cloud's repositories.
+/// Returns the git processes that serve this cloud's repositories.
 fn backends(cloud: &Cloud) -> Vec<u32> {
     let root = cloud.sandbox.path().join(".mlops/local/git");
     let root = format!(
@@ -266,7 +267,7 @@ fn backends(cloud: &Cloud) -> Vec<u32> {
         let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let environment = read("environ");
         environment.split(|byte| *byte == 0).any(|line| line == root.as_bytes())
-            // Not one that has ended and was not waited for yet.
+            // Not a process that has ended but was not reaped yet.
             && !String::from_utf8_lossy(&read("stat")).contains(") Z ")
     };
     std::fs::read_dir("/proc")
@@ -284,7 +285,7 @@ fn wait_until(what: &str, mut probe: impl FnMut() -> bool) {
     }
 }
 
-// Issue 8, 2.4: `git http-backend` used a whole processor after its client or its server was killed.
+// Issue 8, 2.4: `git http-backend` used 100 % of a CPU after its client or its server was killed.
 #[test]
 #[cfg(target_os = "linux")]
 fn git_ends_with_its_request_and_with_its_server() {
@@ -299,7 +300,7 @@ fn git_ends_with_its_request_and_with_its_server() {
                 cloud.address
             );
             stream.write_all(request.as_bytes()).unwrap();
-            // The guard, and git under it.
+            // The guard, and its child git.
             wait_until("git is started", || backends(&cloud).len() >= 2);
             if server_dies {
                 let pid = cloud.status()["pid"].to_string();
@@ -321,7 +322,7 @@ fn git_ends_with_its_request_and_with_its_server() {
     }
 }
 
-// Issue 8, 2.5: after a DeleteRepository that was cut off, a new repository of that name had the old
+// Issue 8, 2.5: after an interrupted DeleteRepository, a new repository with that name had the old
 // history.
 #[test]
 fn a_new_repository_never_has_the_history_of_a_deleted_one() {
@@ -352,7 +353,7 @@ fn a_new_repository_never_has_the_history_of_a_deleted_one() {
     let (_, branches) = cloud.call("ListBranches", &json!({"repositoryName": "kept"}));
     assert_eq!(branches["branches"], json!(["main"]));
 
-    // A rename keeps the history, also through a restart; the old name is free and empty.
+    // A rename keeps the history, also across a restart; the old name is free and empty.
     let rename = json!({"oldName": "kept", "newName": "renamed"});
     assert_eq!(cloud.call("UpdateRepositoryName", &rename).0, "200");
     assert_eq!(cloud.call("UpdateRepositoryName", &rename).0, "400");

@@ -1,11 +1,11 @@
-//! Requests that are made to end the server, or to mean two things (issue 8, 1.5 and 1.6).
+//! Requests that try to crash the server, or that are ambiguous (issue 8, 1.5 and 1.6).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use crate::sandbox::Sandbox;
 
-/// A running server, and the process that it was when it started.
+/// A running server, and its process id at the start.
 struct Server {
     sandbox: Sandbox,
     address: String,
@@ -38,13 +38,13 @@ impl Server {
         )
     }
 
-    /// The server must be the one that was started.
+    /// Checks that the server is still the same process.
     #[track_caller]
     fn lives(&self) {
         assert_eq!(Self::status(&self.sandbox).1, self.process);
     }
 
-    /// Sends bytes and returns the answer: status line, headers, body.
+    /// Sends bytes and returns the response: status line, headers, body.
     fn exchange(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.write_all(request).unwrap();
@@ -83,7 +83,7 @@ fn signed(service: &str) -> String {
     )
 }
 
-/// `inner` between `levels` times `open` and `close`.
+/// Returns `inner` nested in `levels` pairs of `open` and `close`.
 fn nested(open: &str, inner: &str, close: &str, levels: usize) -> String {
     [open.repeat(levels), inner.to_owned(), close.repeat(levels)].concat()
 }
@@ -133,7 +133,7 @@ fn issue_8_1_5_no_depth_ends_the_server() {
             );
         }
     }
-    // Each alias would be ten times what it represents.
+    // Each alias would expand to ten times the previous one.
     let bomb =
         "Resources:\n  A: &a [x]\n  B: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n  C: [*b,*b,*b]\n";
     let form = format!("Action=ValidateTemplate&TemplateBody={}", encoded(bomb));
@@ -169,7 +169,7 @@ fn issue_8_1_5_documents_in_requests_may_be_as_deep_as_their_limit() {
         crate::sandbox::pause();
     }
     server.lives();
-    // Documents that are text in their request, deeper than any stack.
+    // Documents embedded as text in their request, deeper than any stack.
     let deep = nested("{\"A\":[", "0", "]}", 50_000);
     let policy = format!(
         "Action=CreateRole&Version=2010-05-08&RoleName=r&AssumeRolePolicyDocument={}",
@@ -362,7 +362,7 @@ fn a_later_request_of_a_connection_can_be_ambiguous_too() {
     let server = Server::start();
     let sts = signed("sts");
     let host = format!("Host: {}\r\n", server.address);
-    // The body of the first looks like such a request.
+    // The body of the first request looks like such a request.
     let inner = "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
     let first = format!(
         "POST / HTTP/1.1\r\n{host}{sts}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{inner}\r\n0\r\n\r\n",
@@ -379,7 +379,8 @@ fn a_later_request_of_a_connection_can_be_ambiguous_too() {
     server.lives();
 }
 
-/// A key that one object has twice means two things: no request and no document in one may have it.
+/// A duplicate key in an object is ambiguous, so no request and no embedded document may contain
+/// one.
 #[test]
 fn a_key_that_occurs_twice_is_refused_in_the_clients_protocol() {
     let server = Server::start();
@@ -486,7 +487,7 @@ fn issue_8_1_6_a_large_form_leaves_no_memory_behind() {
         kilobytes.parse::<u64>().unwrap() / 1024
     };
     let before = resident();
-    // 12 MB, then as much as a form may be, and as many members as it may have.
+    // 12 MB, then the maximum size of a form, and its maximum number of members.
     for count in [1_000_000, 300_000, 9_000] {
         let members: Vec<String> = (0..count).map(|index| format!("A.{index}.B=")).collect();
         let form = format!("Action=ListRoles&Version=2010-05-08&{}", members.join("&"));

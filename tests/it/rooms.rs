@@ -1,8 +1,9 @@
-//! Who may look into whom (design.md, section 3), held against the code.
+//! Which modules may depend on which (design.md, section 3), checked against the code.
 
 use std::path::{Path, PathBuf};
 
-/// The sources of the program and of the crates; those of the program without `src/` in front.
+/// Returns the sources of the program and of the crates; those of the program without the prefix
+/// `src/`.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pending = vec![root.join("src"), root.join("crates")];
@@ -25,13 +26,13 @@ fn sources() -> Vec<(String, String)> {
     found
 }
 
-/// The lines of code, without comments.
+/// Returns the lines of code, without comments.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
 }
 
-/// No file outside `allowed` has `pattern`.
+/// Checks that no file outside `allowed` contains `pattern`.
 fn only_in(pattern: &str, allowed: &[&str]) {
     let pattern = regex::Regex::new(pattern).unwrap();
     let mut offenders = Vec::new();
@@ -50,7 +51,7 @@ fn only_in(pattern: &str, allowed: &[&str]) {
     );
 }
 
-/// A room (a file and a folder of that name) does not have `pattern`.
+/// Checks that a module (a file and a directory of that name) does not contain `pattern`.
 fn never_in(room: &str, pattern: &str) {
     let pattern = regex::Regex::new(pattern).unwrap();
     let (file, folder) = (format!("{room}.rs"), format!("{room}/"));
@@ -117,7 +118,7 @@ fn monitoring_knows_neither_aws_nor_the_terminal() {
 
 #[test]
 fn the_analyzer_looks_into_the_engine_only() {
-    // The command reads the environment for it (`config::analyzer_environment`).
+    // The command reads the environment on its behalf (`config::analyzer_environment`).
     never_in(
         "analyzer",
         r"crate::(aws|cli|commands|config|context|git|infra|monitoring|output|progress|prompt|scaffold)\b|\b(tokio|clap|mlops_oci|mlops_pipeline|mlops_local_cloud)::|aws_sdk_",

@@ -1,4 +1,4 @@
-//! Runs that go wrong: what the user is told, and what is left behind.
+//! Failing runs: their error messages, and the state they leave behind.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::sandbox::{Sandbox, pause};
 
-/// A program whose behaviour a run chooses: `-p Mode=…`.
+/// A program whose behavior is a parameter of the run: `-p Mode=…`.
 const TRAIN: &str = r#"#!/usr/bin/env python3
 import ctypes, fcntl, json, os, pathlib, sys, time
 
@@ -87,10 +87,10 @@ const PIPELINE: &str = r#"{
 }
 "#;
 
-/// A project with a small program, deployed and pushed.
+/// Creates a project with a small program, deployed and pushed.
 fn project(sandbox: &Sandbox) {
     let _ = sandbox
-        .mlops(["--local", "init", "--name", "tiny", "--yes"])
+        .mlops(["--local", "init", "--name", "small", "--yes"])
         .success();
     sandbox.write("image/requirements.txt", "");
     sandbox.write("image/program/train", TRAIN);
@@ -112,14 +112,14 @@ fn commit(sandbox: &Sandbox) {
                 "user.email=t@localhost",
                 "commit",
                 "-qm",
-                "tiny",
+                "small",
             ],
         )
         .success();
 }
 
-/// Starts a run that lasts, waits until its program runs, and returns (run, the file that a
-/// process of the job has locked as long as one lives).
+/// Starts a long run, waits until its program runs, and returns the run's id and a file that stays
+/// locked while any process of the job is alive.
 fn slow_run(sandbox: &Sandbox, note: &str) -> (String, File) {
     let note = sandbox.path().join(note);
     let started = sandbox
@@ -295,15 +295,15 @@ fn ctrl_c_leaves_the_run_going_and_says_how_to_come_back() {
     wait_for(|| (show(&sandbox, &run)["status"] == "Stopped").then_some(()));
 }
 
-/// Issue 8, 4.1 and 4.2: `train` compares the definition with AWS's format before any request.
+/// Issue 8, 4.1 and 4.2: `train` checks the definition against AWS's format before any request.
 #[test]
 fn issue_8_4_2_train_refuses_a_wrong_definition_before_any_request() {
     let mut sandbox = Sandbox::new();
-    // Nobody listens there: a request would end with another exit code.
+    // Nobody listens there: a request would end with a different exit code.
     sandbox.set("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     sandbox.write(
         "mlops.toml",
-        "name = \"tiny\"\naccount = \"111111111111\"\nregion = \"us-east-1\"\n",
+        "name = \"small\"\naccount = \"111111111111\"\nregion = \"us-east-1\"\n",
     );
     let _ = sandbox
         .program("", "git", &["init", "-q", "-b", "develop"])

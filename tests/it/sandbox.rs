@@ -1,4 +1,4 @@
-//! A directory, a HOME and an environment of its own for one test.
+//! Gives each test its own directory, HOME and environment.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,20 +6,20 @@ use std::process::{Command, Output, Stdio};
 
 use snapbox::{Redactions, assert_data_eq};
 
-/// Waits a moment between two looks at what a test cannot hear of; the machine is the server's too.
+/// Pauses briefly between two polls, so that the server gets CPU time, too.
 #[expect(clippy::disallowed_methods, reason = "tests poll other processes")]
 pub(crate) fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(10));
 }
 
-/// A place where one test runs `mlops`. Dropping it ends its local clouds.
+/// A directory in which one test runs `mlops`. Dropping it stops its local clouds.
 pub(crate) struct Sandbox {
     directory: tempfile::TempDir,
     variables: Vec<(String, String)>,
 }
 
 impl Sandbox {
-    /// An empty directory.
+    /// Creates an empty sandbox.
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("home")).unwrap();
@@ -30,7 +30,7 @@ impl Sandbox {
         }
     }
 
-    /// Sets a variable for every later command.
+    /// Sets a variable for all later commands.
     pub(crate) fn set(&mut self, name: &str, value: &str) -> &mut Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
@@ -59,7 +59,7 @@ impl Sandbox {
         self.mlops_in("", args)
     }
 
-    /// Runs `mlops` in a directory below the sandbox's.
+    /// Runs `mlops` in a subdirectory of the sandbox.
     #[must_use = "check the exit code, or snapshot the output"]
     pub(crate) fn mlops_in<A: AsRef<OsStr>>(
         &self,
@@ -69,39 +69,39 @@ impl Sandbox {
         let mut command = self.command(directory);
         command.args(args);
         let output = command.stdin(Stdio::null()).output().unwrap();
-        self.ran(&output)
+        self.result(&output)
     }
 
-    /// The `mlops` command in this sandbox, for tests that need the process itself.
+    /// Returns the `mlops` command in this sandbox, for tests that need the process itself.
     pub(crate) fn command(&self, directory: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mlops"));
-        self.dress(&mut command, directory);
+        self.isolate(&mut command, directory);
         command
     }
 
-    /// Runs a command that was made here and changed since.
+    /// Runs a command that was created here and modified since.
     #[must_use = "check the exit code, or snapshot the output"]
     pub(crate) fn run(&self, mut command: Command) -> Run {
-        self.ran(&command.stdin(Stdio::null()).output().unwrap())
+        self.result(&command.stdin(Stdio::null()).output().unwrap())
     }
 
     /// Runs another program (git, curl) in this sandbox.
     #[must_use = "check the exit code, or snapshot the output"]
     pub(crate) fn program(&self, directory: &str, program: &str, args: &[&str]) -> Run {
         let mut command = Command::new(program);
-        self.dress(&mut command, directory);
+        self.isolate(&mut command, directory);
         let output = command.args(args).stdin(Stdio::null()).output().unwrap();
-        self.ran(&output)
+        self.result(&output)
     }
 
-    /// Runs a command that was made elsewhere, in this sandbox.
+    /// Runs a command that was created elsewhere in this sandbox.
     #[must_use = "check the exit code, or snapshot the output"]
     pub(crate) fn shell(&self, mut command: Command) -> Run {
-        self.dress(&mut command, "");
+        self.isolate(&mut command, "");
         self.run(command)
     }
 
-    fn dress(&self, command: &mut Command, directory: &str) {
+    fn isolate(&self, command: &mut Command, directory: &str) {
         command
             .current_dir(self.path().join(directory))
             .env_clear()
@@ -110,7 +110,7 @@ impl Sandbox {
             .env("COLUMNS", "80")
             .env("LC_ALL", "C.UTF-8")
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            // Virtual environments are made once for all tests.
+            // Virtual environments are created once for all tests.
             .env(
                 "MLOPS_CACHE_DIR",
                 Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
@@ -128,7 +128,7 @@ impl Sandbox {
         }
     }
 
-    fn ran(&self, output: &Output) -> Run {
+    fn result(&self, output: &Output) -> Run {
         let mut redactions = Redactions::new();
         redactions.insert("[DIR]", self.path()).unwrap();
         redactions
@@ -161,7 +161,7 @@ impl Drop for Sandbox {
                 let _ = Command::new(env!("CARGO_BIN_EXE_mlops"))
                     .args(["--quiet", "local", "stop", "--state"])
                     .arg(state)
-                    // A state directory is used with the key of the HOME that made it only.
+                    // A state directory only works with the key in the HOME that created it.
                     .env("HOME", self.home())
                     .env_remove("XDG_STATE_HOME")
                     .stdout(Stdio::null())
@@ -179,7 +179,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// What a command left behind.
+/// The result of a command.
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -188,7 +188,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The exit code must be `code`.
+    /// Checks that the exit code is `code`.
     #[track_caller]
     pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(
@@ -201,13 +201,13 @@ impl Run {
         self
     }
 
-    /// The command must have succeeded.
+    /// Checks that the command succeeded.
     #[track_caller]
     pub(crate) fn success(self) -> Self {
         self.code(0)
     }
 
-    /// Compares stdout with a snapshot (`SNAPSHOTS=overwrite cargo test` writes it).
+    /// Compares stdout with a snapshot (`SNAPSHOTS=overwrite cargo test` updates it).
     #[track_caller]
     pub(crate) fn stdout(self, expected: impl snapbox::IntoData) -> Self {
         assert_data_eq!(self.redactions.redact(&self.stdout), expected.into_data());
@@ -221,7 +221,7 @@ impl Run {
         self
     }
 
-    /// stdout as JSON.
+    /// Parses stdout as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout)

@@ -1,10 +1,10 @@
-//! What shells and scripts see: completions, other spellings, help, errors as JSON.
+//! Integration with shells and scripts: completions, aliases, help, errors as JSON.
 
 use serde_json::Value;
 
 use crate::sandbox::{Run, Sandbox};
 
-/// What fish is offered for the last of `words`.
+/// Returns fish's candidates for the last of `words`.
 fn offered(sandbox: &mut Sandbox, words: &[&str]) -> Vec<String> {
     sandbox.set("MLOPS_COMPLETE", "fish");
     let words = ["--", "mlops"].iter().chain(words);
@@ -38,7 +38,7 @@ fn project(sandbox: &Sandbox) {
         .success();
 }
 
-/// Issue 8, 5.1: hidden commands are not offered, files only where files belong.
+/// Issue 8, 5.1: hidden commands are not offered, and files only where they are expected.
 #[test]
 fn completions_offer_commands_and_files_where_they_belong() {
     let mut sandbox = Sandbox::new();
@@ -78,7 +78,7 @@ fn completions_offer_branches_and_steps() {
     assert!(steps.contains(&"Stop".to_owned()), "{steps:?}");
 }
 
-/// Issue 8, 5.1. A local cloud that does not run is not started for it.
+/// Issue 8, 5.1. A completion does not start a local cloud.
 #[test]
 fn completions_offer_runs_and_versions_of_a_running_cloud() {
     let mut sandbox = Sandbox::new();
@@ -114,7 +114,7 @@ fn completions_offer_runs_and_versions_of_a_running_cloud() {
         "CreateModelPackage",
         serde_json::json!({"ModelPackageGroupName": "flights", "ModelApprovalStatus": "Approved"}),
     );
-    // A shell gets no candidates when the answer takes longer than a second, as on a busy machine.
+    // A shell gets no candidates if the response takes longer than a second, as on a busy machine.
     for _ in 0..30 {
         let versions = offered(&mut sandbox, &["--local", "promote", ""]);
         if versions.contains(&"1".to_owned()) {
@@ -165,7 +165,7 @@ fn errors_are_json_by_flag_or_environment() {
     assert!(human.stderr.starts_with("error: "), "{}", human.stderr);
 }
 
-/// Issue 8, 5.5: also what the parser refuses.
+/// Issue 8, 5.5: also errors of the parser.
 #[test]
 fn a_wrong_command_line_is_json_too() {
     let sandbox = Sandbox::new();

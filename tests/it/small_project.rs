@@ -1,8 +1,8 @@
-//! A small project whose whole pipeline runs in a second or two: no packages, no data.
+//! A small project whose complete pipeline runs in a second or two: no packages, no data.
 
 use crate::sandbox::Sandbox;
 
-/// Prints two lines, the second after a moment.
+/// Prints two lines, the second after a pause.
 const TRAIN: &str = r#"#!/usr/bin/env python3
 import os, pathlib, time
 
@@ -33,7 +33,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 /// The metric that [`evaluate`] writes at first.
 pub(crate) const RMSE: &str = "4.25";
 
-/// A program that measured this.
+/// Returns a program that writes this metric.
 pub(crate) fn evaluate(rmse: &str) -> String {
     format!(
         r#"#!/usr/bin/env python3
@@ -91,10 +91,10 @@ const PIPELINE: &str = r#"{
 }
 "#;
 
-/// A project on the local cloud, with a small program, deployed and pushed.
+/// Creates a project on the local cloud with a small program, deployed and pushed.
 pub(crate) fn project(sandbox: &Sandbox) {
     let _ = sandbox
-        .mlops(["init", "--local", "--name", "tiny", "--yes"])
+        .mlops(["init", "--local", "--name", "small", "--yes"])
         .success();
     sandbox.write("image/requirements.txt", "");
     sandbox.write("image/program/train", TRAIN);
@@ -117,7 +117,7 @@ pub(crate) fn commit(sandbox: &Sandbox) {
         "user.email=t@localhost",
         "commit",
         "-qm",
-        "tiny",
+        "small",
     ];
     let _ = sandbox.program("", "git", &commit).success();
 }

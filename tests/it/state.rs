@@ -1,4 +1,4 @@
-//! Whose a state directory is (issue 8, 1.4), and what becomes of a damaged one (issue 8, 2.5).
+//! The owner of a state directory (issue 8, 1.4), and damaged state directories (issue 8, 2.5).
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -7,7 +7,8 @@ use std::path::Path;
 
 use crate::sandbox::{Run, Sandbox, pause};
 
-/// A sandbox with the state of a local cloud that another user made: under a HOME of its own.
+/// Creates a sandbox with the state of a local cloud that a different user, with a separate HOME,
+/// created.
 fn stranger() -> Sandbox {
     let sandbox = Sandbox::new();
     let start = ["local", "start", "--detach", "--port", "0"];
@@ -43,7 +44,7 @@ fn a_state_directory_of_a_stranger_is_not_used() {
     let (stranger, mine) = (stranger(), Sandbox::new());
     copy(&stranger.path().join(".mlops"), &mine.path().join(".mlops"));
     let state = mine.path().join(".mlops/local");
-    // Its address leads to a program that collects credentials.
+    // Its address points to a program that collects credentials.
     let trap = TcpListener::bind("127.0.0.1:0").unwrap();
     trap.set_nonblocking(true).unwrap();
     let port = trap.local_addr().unwrap().port();
@@ -52,14 +53,14 @@ fn a_state_directory_of_a_stranger_is_not_used() {
         std::process::id()
     );
     std::fs::write(state.join("address.json"), address).unwrap();
-    // As if that program were the directory's server.
+    // Pretend that this program is the directory's server.
     let lock = std::fs::File::open(state.join("lock")).unwrap();
     lock.lock().unwrap();
     let log = std::fs::read(state.join("server.log")).ok();
     std::fs::write(mine.path().join("findings.json"), "{}").unwrap();
     for command in [
         &["--local", "status"][..],
-        &["--local", "init", "--name", "tiny", "--yes"],
+        &["--local", "init", "--name", "small", "--yes"],
         &["local", "status"],
         &["local", "start", "--port", "0"],
         &["local", "start", "--detach"],
@@ -76,7 +77,7 @@ fn a_state_directory_of_a_stranger_is_not_used() {
         ],
     ] {
         let run = mine.mlops(command);
-        // `status` needs a project first; whatever it says, it must not get as far as the server.
+        // `status` needs a project; in any case, it must not contact the server.
         if command[..2] == ["--local", "status"] {
             assert_ne!(run.code, Some(0));
         } else {
@@ -90,7 +91,8 @@ fn a_state_directory_of_a_stranger_is_not_used() {
     );
     assert_eq!(std::fs::read(state.join("server.log")).ok(), log);
 
-    // While it is held it is not removed; nobody is signalled either (the address names this process).
+    // While the lock is held, it is not removed and no process is signaled (the address names this
+    // process).
     let held = mine.mlops(["local", "reset", "--yes"]).code(2);
     assert!(held.stderr.contains("not yours"), "{}", held.stderr);
     drop(lock);
@@ -115,7 +117,7 @@ fn a_moved_project_is_refused_until_its_state_is_adopted() {
     let _ = sandbox.mlops_in("two", adopt).success();
     let _ = sandbox.mlops_in("two", start).success();
     let _ = sandbox.mlops_in("two", ["local", "stop"]).success();
-    // What is no state directory cannot be adopted.
+    // Other directories cannot be adopted.
     sandbox.write("mine/precious.txt", "x");
     let none = sandbox
         .mlops(["local", "adopt", "--yes", "--state", "mine"])
@@ -180,7 +182,7 @@ fn the_key_is_the_user_s_alone_and_outside_of_the_project() {
     assert!(run.stderr.contains("others may read"), "{}", run.stderr);
 }
 
-// Issue 8, 2.5: an empty or truncated records.sqlite was taken for an empty cloud.
+// Issue 8, 2.5: an empty or truncated records.sqlite was mistaken for an empty cloud.
 #[test]
 fn lost_records_are_an_error_and_no_empty_cloud() {
     let sandbox = stranger();
@@ -238,7 +240,7 @@ fn after_a_stop_no_server_runs_although_one_waited() {
         let text = std::fs::read_to_string(&address).unwrap_or_default();
         serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|found| found["pid"] == pid)
     };
-    // It may be ended before this test sees that it answers.
+    // It may be stopped before this test sees it respond.
     while !answers(second.id()) && second.try_wait().unwrap().is_none() {
         pause();
     }

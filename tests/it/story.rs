@@ -1,15 +1,16 @@
-//! The whole story, as the README's first command tells it.
+//! The whole workflow of the demo, the first command in the README.
 
-use std::path::Path;
-
+use crate::readme;
 use crate::sandbox::Sandbox;
 
 #[test]
 fn the_demo_tells_the_whole_story_and_leaves_it_to_explore() {
     let sandbox = Sandbox::new();
-    // As in the README's first command, which runs in a clone of another repository.
+    // Like the first command in the README, which runs in a clone of another repository.
     let _ = sandbox.program("", "git", &["init", "--quiet"]).success();
-    let demo = sandbox.mlops(["demo", "flights"]).success();
+    // Both streams in one, as on a terminal, so that their lines are in order.
+    let script = format!("'{}' demo flights 2>&1", env!("CARGO_BIN_EXE_mlops"));
+    let demo = sandbox.program("", "sh", &["-c", &script]).success();
     for command in [
         "$ mlops --local init --name flights --yes",
         "$ mlops image push",
@@ -20,9 +21,9 @@ fn the_demo_tells_the_whole_story_and_leaves_it_to_explore() {
         "$ mlops monitor run",
         "$ mlops lineage",
     ] {
-        assert!(demo.stderr.contains(command), "{command}: {}", demo.stderr);
+        assert!(demo.stdout.contains(command), "{command}: {}", demo.stdout);
     }
-    readme_shows(&format!("{}\n{}", demo.stderr, demo.stdout));
+    readme::check(&demo.stdout);
     let json = |command: &str| {
         let arguments = command.split(' ').chain(["--output", "json"]);
         sandbox.mlops_in("flights", arguments).success().json()
@@ -61,57 +62,17 @@ fn the_demo_tells_the_whole_story_and_leaves_it_to_explore() {
         assert!(!page.contains(outside), "the page loads nothing: {outside}");
     }
 
-    // Issue 8, 5.3: what is suggested can be pasted, although `mlops` is not on PATH.
+    // Issue 8, 5.3: suggested commands can be pasted, although `mlops` is not on PATH.
     let program = env!("CARGO_BIN_EXE_mlops");
     for line in [
-        format!("`mlops` is not on PATH; it is {program}"),
+        format!("`mlops` is not on PATH; its path is {program}"),
         format!("  {program} models list"),
     ] {
         assert!(demo.stdout.contains(&line), "{line}: {}", demo.stdout);
     }
 
-    // Nothing private: what is shown comes from AWS calls alone.
+    // No local records: everything shown comes from AWS calls alone.
     let again = sandbox.mlops_in("flights", ["local", "stop"]);
     let _ = again.success();
     assert_eq!(json("models list"), models);
-}
-
-/// Checks that the demo prints every line of the README's transcript, apart from ids, times, ports and
-/// distances; `…` ends a shortened line. Distances are estimated from one sketch per captured file, and
-/// the clock decides where the capture starts a new file.
-#[track_caller]
-fn readme_shows(printed: &str) {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let (_, transcript) = page.split_once("$ cargo run --locked -- demo\n\n").unwrap();
-    let transcript = transcript.split("```").next().unwrap();
-    let changing = [
-        (r"\b[0-9a-f]{7,}\b…?", "HEX"),
-        (r"\b[0-9a-z]{12}\b", "RUN"),
-        (r"\b\d+( min \d+)? s\b", "TIME"),
-        (r"127\.0\.0\.1:\d+", "ADDRESS"),
-        (r"\b0\.\d{3}\b", "DISTANCE"),
-        (r"[▁▂▃▄▅▆▇█]", "#"),
-        (r" +", " "),
-    ]
-    .map(|(pattern, name)| (regex::Regex::new(pattern).unwrap(), name));
-    let constant = |line: &str| {
-        let mut line = line.trim_end().to_owned();
-        for (pattern, name) in &changing {
-            line = pattern.replace_all(&line, *name).into_owned();
-        }
-        line
-    };
-    let printed: Vec<String> = printed.lines().map(constant).collect();
-    for line in transcript.lines().filter(|line| *line != "…") {
-        let shown = constant(line);
-        let found = match shown.strip_suffix('…') {
-            Some(begin) => printed.iter().any(|line| line.starts_with(begin)),
-            None => printed.contains(&shown),
-        };
-        assert!(
-            found,
-            "README.md has a line that the demo does not print: {line}"
-        );
-    }
 }

@@ -1,4 +1,4 @@
-//! `mlops validate`: exit codes, table, JSON, and input that is no data set.
+//! `mlops validate`: exit codes, table, JSON, and input that is not a data set.
 
 use snapbox::str;
 
@@ -90,8 +90,8 @@ origin   baseline_drift_check      Baseline drift distance: 0.1863639487663426
 "#]]);
 }
 
-/// Issue 8, 4.6: by AWS's rules a column whose type changed has no drift; ours are an option, of the
-/// command line, of the constraints and of mlops.toml.
+/// Issue 8, 4.6: by AWS's rules, a column whose type changed has no drift; our rules are an option
+/// of the command line, the constraints and mlops.toml.
 #[test]
 fn the_rules_are_awss_unless_ours_are_asked_for() {
     let sandbox = with_baseline();
@@ -117,7 +117,7 @@ fn the_rules_are_awss_unless_ours_are_asked_for() {
     assert_eq!(drifted(json(&[])), ["delay", "origin"]);
     assert_eq!(drifted(json(&["--rules", "aws"])), ["origin"]);
 
-    // A baseline that was made by a rule keeps it; `--explain` shows its verdict.
+    // A baseline keeps the rules it was created with; `--explain` shows its verdict.
     sandbox
         .mlops(["validate", "--suggest", "good.csv", "--output-dir", "base"])
         .success();
@@ -301,7 +301,7 @@ fn captured_traffic_gets_its_columns_from_the_baseline() {
     );
 }
 
-/// Parts that were profiled apart have the verdict of the whole, message for message.
+/// Profiling parts separately gives the same verdict as the whole, message for message.
 #[test]
 fn merged_profiles_have_the_verdict_of_one_pass() {
     let sandbox = with_baseline();
@@ -369,7 +369,7 @@ fn merged_profiles_have_the_verdict_of_one_pass() {
         ])
         .success();
 
-    // Another table, and a file that is no profile.
+    // A different table, and a file that is not a profile.
     sandbox.write("other.csv", "x\n1\n");
     sandbox
         .mlops(["validate", "--profile-out", "other.json", "other.csv"])
@@ -387,7 +387,7 @@ fn merged_profiles_have_the_verdict_of_one_pass() {
     );
 }
 
-/// What a reviewer broke: each was a wrong verdict once.
+/// Cases found in review; each once gave a wrong verdict.
 #[test]
 fn verdicts_that_were_wrong() {
     let sandbox = Sandbox::new();
@@ -405,7 +405,7 @@ fn verdicts_that_were_wrong() {
             data,
         ])
     };
-    // Categories of which only those that look like numbers are left.
+    // Categories of which only those remain that look like numbers.
     sandbox.write("both.csv", table(&|i| ["1", "A"][i % 2].to_owned()));
     sandbox.write("ones.csv", table(&|_| "1".to_owned()));
     let suggest = |data: &str, directory: &str| {
@@ -420,12 +420,12 @@ fn verdicts_that_were_wrong() {
         "{}",
         run.stdout
     );
-    // A category that is called as Deequ calls missing values.
+    // A category with the name that Deequ uses for missing values.
     let named = |i: usize| ["NullValue", "", "x"][i % 3].to_owned();
     sandbox.write("null.csv", table(&named));
     suggest("null.csv", "null");
     verdict("null", "null.csv").success();
-    // A range that no double holds.
+    // A range that exceeds a double.
     sandbox.write("far.csv", "a,b\n-1.7e308,1\n1.7e308,2\n1.0,3\n");
     suggest("far.csv", "far");
     verdict("far", "far.csv").success();

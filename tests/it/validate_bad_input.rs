@@ -1,4 +1,4 @@
-//! `mlops validate` with input that is broken: one clear error, and never a panic.
+//! `mlops validate` with broken input: one clear error, and never a panic.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ fn suggest(sandbox: &Sandbox, data: &[&str]) -> Run {
     sandbox.mlops(args.iter().chain(data))
 }
 
-/// One error that begins so, and nothing else but hints.
+/// Checks for exactly one error that begins with this text, followed only by hints.
 #[track_caller]
 fn refused(run: Run, code: i32, message: &str) {
     let run = run.code(code);
@@ -203,7 +203,7 @@ fn files_that_may_not_be_read_are_named() {
         let none = std::fs::Permissions::from_mode(0o0);
         std::fs::set_permissions(sandbox.path().join(path), none).unwrap();
     }
-    // Root may read everything, unless it gives that up.
+    // Root can read everything, unless it drops that capability.
     let binary = env!("CARGO_BIN_EXE_mlops");
     let drop = "setpriv --bounding-set=-dac_override,-dac_read_search";
     let run = |arguments: &str| {
@@ -236,7 +236,7 @@ fn a_full_disk_leaves_nothing_half_written() {
     let sandbox = Sandbox::new();
     sandbox.write("good.csv", "a\n1\n2\n");
     let binary = env!("CARGO_BIN_EXE_mlops");
-    // No file may grow over 512 bytes, as if the disk were full.
+    // No file may exceed 512 bytes, as if the disk were full.
     let limited = format!(
         "trap '' XFSZ; ulimit -f 1; exec {binary} validate --suggest good.csv --output-dir out"
     );
@@ -323,14 +323,14 @@ fn files_of_another_schema_are_refused() {
     assert_ne!(swapped.code, Some(101), "{}", swapped.stderr);
 }
 
-/// The most memory that a running process had, in KiB.
+/// Returns the peak memory of a running process in KiB.
 fn peak(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Sends a gibibyte in one line: the error, and the peak of memory in MiB.
+/// Sends a gibibyte in one line; returns the error, and the peak memory in MiB.
 fn one_long_line(format: &str, start: &str, piece: &str) -> (String, u64) {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command("");
@@ -403,7 +403,7 @@ fn a_line_of_a_gibibyte_ends_in_bounded_memory() {
     ] {
         let (error, mebibytes) = one_long_line(format, start, piece);
         assert!(error.starts_with(&format!("error: {message}")), "{error}");
-        // A few times the longest row that is read, 64 or 128 MiB.
+        // A few times the maximum length of a row, 64 or 128 MiB.
         let limit = if format == "capture" { 256 } else { 192 };
         assert!(mebibytes < limit, "{format}, {start:?}: {mebibytes} MiB");
     }
@@ -420,7 +420,7 @@ fn an_interrupted_validation_writes_nothing() {
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // More than a pipe holds, so that it is being read when this returns.
+    // More than a pipe's buffer, so that it is being read when this returns.
     stdin.write_all(b"a,b\n").unwrap();
     stdin.write_all("1,2\n".repeat(500_000).as_bytes()).unwrap();
     let pid = child.id().to_string();

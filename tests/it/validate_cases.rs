@@ -1,5 +1,5 @@
-//! `mlops validate` with the files of tests/data/cases: data and baselines that were read wrongly or
-//! refused once. Each folder's README says what is right.
+//! `mlops validate` with the files of tests/data/cases: data and baselines that were once read
+//! incorrectly or rejected. Each folder's README states the correct result.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn suggest(sandbox: &Sandbox, data: &[&str]) -> Run {
     sandbox.mlops(args.iter().chain(data))
 }
 
-/// statistics.json of data that a baseline was made from.
+/// Returns statistics.json of the data that a baseline was created from.
 #[track_caller]
 fn statistics(data: &str) -> Value {
     let sandbox = Sandbox::new();
@@ -23,7 +23,7 @@ fn statistics(data: &str) -> Value {
     serde_json::from_slice(&bytes).unwrap()
 }
 
-/// Name, type, present and missing values of every column.
+/// Returns name, type, present and missing values of every column.
 fn columns(statistics: &Value) -> Vec<(String, String, u64, u64)> {
     let features = statistics["features"].as_array().unwrap().iter();
     let found = features.map(|feature| {
@@ -147,7 +147,7 @@ fn whole_numbers_of_twenty_digits_are_told_apart() {
         assert_eq!(numbers["approximate_num_distinct_values"], 200, "{data}");
         assert_eq!(found["features"][0]["inferred_type"], "Integral", "{data}");
     }
-    // One number twice is found.
+    // A single duplicate number is found.
     sandbox.write("twice.csv", format!("{csv}89490123456780000007,1\n"));
     sandbox
         .mlops(["validate", "twice.csv", "--constraints", &constraints])
@@ -363,7 +363,7 @@ fn a_baseline_with_a_byte_order_mark_is_read() {
     );
 }
 
-/// Issue 8, 4.4: "truncated" is said of a file that is.
+/// Issue 8, 4.4: only a truncated file is reported as truncated.
 #[test]
 fn what_is_wrong_with_a_parquet_file_is_named() {
     let sandbox = Sandbox::new();

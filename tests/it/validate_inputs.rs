@@ -1,4 +1,4 @@
-//! `mlops validate DATA`: which bytes are read, from where, and as what.
+//! `mlops validate DATA`: which bytes are read, from where, and in which format.
 
 use std::io::{Read as _, Write as _};
 use std::process::Stdio;
@@ -15,7 +15,7 @@ fn gzip(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Profiles data: the report.
+/// Profiles data; returns the report.
 fn suggest(sandbox: &Sandbox, data: &[&str]) -> Run {
     let args = [
         "validate",
@@ -332,7 +332,7 @@ fn objects_versions_and_prefixes_are_read() {
     }
 }
 
-/// Answers S3's requests: a listing with one object of 1000 bytes, and `answer` for the object.
+/// Answers S3's requests: a list with one object of 1000 bytes, and `answer` for the object.
 fn fake_s3(answer: &'static str) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());

@@ -1,5 +1,5 @@
-//! `mlops validate --on lambda` in the local cloud: the function is this very binary. One project,
-//! and one deployment, for all of it.
+//! `mlops validate --on lambda` in the local cloud: the function runs this same binary. All tests
+//! share one project and one deployment.
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -26,7 +26,7 @@ fn spoiled(i: usize) -> String {
     format!("{delay},{},{}", i % 90 + 500, ["JFK", "EWR"][i % 2])
 }
 
-/// A project with a baseline, initialised, and clients of its local cloud.
+/// Creates a project with a baseline, initialized, and returns clients of its local cloud.
 struct Project {
     sandbox: Sandbox,
     config: SdkConfig,
@@ -89,7 +89,7 @@ impl Project {
         shown.revision_id.unwrap()
     }
 
-    /// Invokes the function with an event of its own; the answer, and whether it is an error.
+    /// Invokes the function with a custom event; returns the response, and whether it is an error.
     fn invoke(&self, event: &Value) -> (Value, bool) {
         let client = aws_sdk_lambda::Client::new(&self.config);
         let invoke = client
@@ -119,7 +119,7 @@ fn a_function_finds_what_this_machine_finds() {
         "delay,distance,origin\n1,2\n".into(),
     );
 
-    // The first one deploys.
+    // The first validation deploys the function.
     let far = project.on_lambda(&[&spoiled_at]).code(3);
     let here = project
         .sandbox
@@ -130,7 +130,7 @@ fn a_function_finds_what_this_machine_finds() {
     assert_eq!(far.json()["rows"], 300);
     let revision = project.revision();
 
-    // The second finds it as it should be; its results are written here too.
+    // The second validation finds it up to date; its results are also written here.
     let far = project
         .on_lambda(&[&good_at, "--output-dir", "report"])
         .success();
@@ -146,7 +146,7 @@ fn a_function_finds_what_this_machine_finds() {
         assert!(report.join(name).is_file(), "{name}");
     }
 
-    // A baseline made there is the one that is made here.
+    // A baseline created there equals the one created here.
     let _ = project
         .on_lambda(&[&good_at, "--suggest", "--output-dir", "far"])
         .success();
@@ -167,7 +167,7 @@ fn a_function_finds_what_this_machine_finds() {
     };
     assert_eq!(read("far"), read("here"));
 
-    // What the function cannot do is this command's error.
+    // A failure of the function is an error of this command.
     let ragged = format!("s3://{DATA}/may/ragged.csv");
     let run = project.on_lambda(&[&ragged]).code(1);
     assert!(
@@ -182,7 +182,7 @@ fn a_function_finds_what_this_machine_finds() {
         .code(1);
     assert!(run.stderr.contains("no such object"), "{}", run.stderr);
 
-    // Functions outlive the server.
+    // Functions survive a restart of the server.
     let _ = project.sandbox.mlops(["local", "stop"]).success();
     let far = project.on_lambda(&[&good_at]).success();
     assert_eq!(far.json()["rows"], 600);

@@ -1,5 +1,5 @@
-//! `mlops validate --on processing` in the local cloud. The image holds this very binary, so there
-//! is one project, and one push, for all of it.
+//! `mlops validate --on processing` in the local cloud. The image contains this same binary, so all
+//! tests share one project and one push.
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -29,7 +29,7 @@ fn spoiled(i: usize) -> String {
     )
 }
 
-/// A project with a baseline and an S3 client of its local cloud.
+/// Creates a project with a baseline; returns an S3 client of its local cloud.
 struct Project {
     sandbox: Sandbox,
     config: SdkConfig,
@@ -93,7 +93,7 @@ impl Project {
         self.sandbox.mlops(always.iter().chain(arguments))
     }
 
-    /// The name and description of the newest job.
+    /// Returns the name and description of the newest job.
     fn newest_job(&self) -> (String, String) {
         let client = aws_sdk_sagemaker::Client::new(&self.config);
         self.runtime.block_on(async {
@@ -119,7 +119,7 @@ fn a_processing_job_finds_what_this_machine_finds() {
     let address = |key: &str| format!("s3://{DATA}/{key}");
     project.put(DATA, "may/good/a.csv", rows(good));
     project.put(DATA, "may/good/b.csv", rows(good));
-    // A prefix alone would take this one too.
+    // A prefix alone would include this object, too.
     project.put(DATA, "may/good-not/a.csv", "nonsense\n".to_owned());
     project.put(DATA, "may/spoiled.csv", rows(spoiled));
     project.put(
@@ -206,7 +206,7 @@ fn a_processing_job_finds_what_this_machine_finds() {
     monitoring_job(&project, &job);
 }
 
-/// A job as the monitoring platform makes it: captured traffic, a window, a script; the image of
+/// A job as the monitoring platform creates it: captured traffic, a window, a script; the image of
 /// an earlier job.
 fn monitoring_job(project: &Project, earlier: &str) {
     for (hour, first) in [(15, 0), (17, 500)] {

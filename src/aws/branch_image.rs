@@ -198,7 +198,9 @@ async fn promoted(
         }
         (None, None) => marked_live(clients, &versions).await?,
     }
-    .ok_or_else(|| anyhow!("`{branch}` uses the promoted image, but no version has been promoted yet"))
+    .ok_or_else(|| {
+        anyhow!("`{branch}` uses the promoted image, but no version has been promoted yet")
+    })
     .hint(format!(
         "promote a version with `{}`, or pin an image with `{}`",
         clients.command("promote"),

@@ -97,10 +97,7 @@ async fn streams(clients: &Clients, group: &str, job: &str) -> Result<Vec<String
             .set_next_token(token)
             .send()
             .await
-            .aws_if_found(
-                format!("cannot find the log of `{job}`"),
-                Missing::Resource,
-            )?;
+            .aws_if_found(format!("cannot find the log of `{job}`"), Missing::Resource)?;
         let Some(page) = page else {
             return Ok(found);
         };

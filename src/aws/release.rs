@@ -68,8 +68,10 @@ pub fn choose<'a>(
         ));
     };
     let Some(found) = versions.iter().find(|version| version.version == wanted) else {
-        return Err(anyhow::anyhow!("{group} has no version {wanted}"))
-            .hint(format!("its versions are: {}", numbers(|_| true).join(", ")));
+        return Err(anyhow::anyhow!("{group} has no version {wanted}")).hint(format!(
+            "its versions are: {}",
+            numbers(|_| true).join(", ")
+        ));
     };
     if found.status.is_rejected() {
         return Err(hinted(

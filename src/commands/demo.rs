@@ -76,8 +76,7 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<DemoReport> {
             .hint(format!("inspect the project in {}", directory.display()));
         }
         if step.exit != 0 {
-            ctx.progress
-                .say(format!("(exit code {exit}, as expected)"));
+            ctx.progress.say(format!("(exit code {exit}, as expected)"));
         }
         steps.push(FinishedStep {
             command,
@@ -235,7 +234,11 @@ impl fmt::Display for DemoReport {
             self.steps.len()
         )?;
         if let Some(program) = &self.program {
-            writeln!(f, "`mlops` is not on PATH; its path is {}", program.display())?;
+            writeln!(
+                f,
+                "`mlops` is not on PATH; its path is {}",
+                program.display()
+            )?;
         }
         writeln!(f, "Explore the project:\n")?;
         let word = |path: &Path| shell::word(&path.to_string_lossy());

@@ -149,8 +149,9 @@ async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Pr
     }
     infra::check_name(&project.file.name, account, clients.region())?;
     if ctx.config.local && !ctx.config.remembers_local() {
-        ctx.progress
-            .say("add `local = true` at the top of mlops.toml to use the local cloud without --local");
+        ctx.progress.say(
+            "add `local = true` at the top of mlops.toml to use the local cloud without --local",
+        );
     }
     Ok(project)
 }
@@ -198,9 +199,7 @@ fn name_of(directory: &Path) -> Result<ProjectName> {
             directory.display(),
             foreign.display()
         )))
-        .hint(
-            "use an empty directory, or pass --name to create the project next to these files",
-        );
+        .hint("use an empty directory, or pass --name to create the project next to these files");
     }
     let name = directory
         .file_name()

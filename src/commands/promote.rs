@@ -125,7 +125,8 @@ async fn deploy(
         if let Some(prepared) = &prepared {
             let discarded = infra::discard(clients, ctx.waiter, prepared).await;
             if let Err(left) = discarded {
-                ctx.progress.say(format!("the change set was not deleted: {left:#}"));
+                ctx.progress
+                    .say(format!("the change set was not deleted: {left:#}"));
             }
         }
         return Err(error);

@@ -104,7 +104,9 @@ enum DataFormat {
 pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     args.remote.refuse_but(args.on)?;
     if (args.explain.is_some() || args.merge) && args.on != On::Here {
-        return Err(Failure::usage("--explain and --merge cannot be combined with --on"));
+        return Err(Failure::usage(
+            "--explain and --merge cannot be combined with --on",
+        ));
     }
     if matches!(args.on, On::Lambda | On::Processing) {
         return remote::run(ctx, args).await;

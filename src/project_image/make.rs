@@ -115,8 +115,10 @@ async fn choose(ctx: &Context, project: &Project, how: &How) -> Result<BuildMeth
         .ok_or_else(|| anyhow!("{name} is not on PATH"))
         .hint(format!("install {name}, {advice}"))?;
     if !engine.is_running(&program).await {
-        return Err(anyhow!("{name} is installed, but its engine does not respond"))
-            .hint(format!("start it, {advice}"));
+        return Err(anyhow!(
+            "{name} is installed, but its engine does not respond"
+        ))
+        .hint(format!("start it, {advice}"));
     }
     Ok(BuildMethod::Engine(engine, program))
 }

@@ -28,11 +28,8 @@ pub(crate) async fn by_engine(
     output: &Path,
 ) -> Result<BuiltImage> {
     if !directory.join("Dockerfile").is_file() {
-        return Err(anyhow!(
-            "no {}",
-            directory.join("Dockerfile").display()
-        ))
-        .hint("write one, or build without an engine: --builder layers");
+        return Err(anyhow!("no {}", directory.join("Dockerfile").display()))
+            .hint("write one, or build without an engine: --builder layers");
     }
     let labels = [(program::REVISION.to_owned(), label.to_owned())];
     let recipe = Recipe {
@@ -181,12 +178,9 @@ async fn packages(
         }
         inspected => inspected?,
     };
-    let version = known.or_else(|| python.minor()).ok_or_else(|| {
-        anyhow!(
-            "no wheels exist for Python {}",
-            python.version
-        )
-    })?;
+    let version = known
+        .or_else(|| python.minor())
+        .ok_or_else(|| anyhow!("no wheels exist for Python {}", python.version))?;
     let request = PackageRequest {
         requirements,
         python: version.clone(),

@@ -88,7 +88,10 @@ impl Revision {
             if repository.has_commit(made_of.trim_end_matches("-dirty"))? {
                 return Err(Failure::new(
                     Exit::Failed,
-                    format!("the image was built from {made_of}, not from {}", self.label()),
+                    format!(
+                        "the image was built from {made_of}, not from {}",
+                        self.label()
+                    ),
                 ))
                 .hint("rebuild it, switch to its commit, or push it elsewhere with --to");
             }
@@ -116,7 +119,12 @@ impl Revision {
             .as_str()
             .replace('/', "-")
             .parse()
-            .with_context(|| format!("the branch name `{}` cannot be used as an image tag", self.branch))?;
+            .with_context(|| {
+                format!(
+                    "the branch name `{}` cannot be used as an image tag",
+                    self.branch
+                )
+            })?;
         if self.dirty {
             return Ok(vec![branch]);
         }

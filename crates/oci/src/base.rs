@@ -75,8 +75,9 @@ impl Base {
                 .find(|manifest| manifest.digest == digest)
                 .with_context(|| format!("the base {name} lacks the manifest {digest}"))?;
         }
-        let manifest = ImageManifest::from_reader(&current.bytes[..])
-            .with_context(|| format!("the manifest {} does not describe an image", current.digest))?;
+        let manifest = ImageManifest::from_reader(&current.bytes[..]).with_context(|| {
+            format!("the manifest {} does not describe an image", current.digest)
+        })?;
         let blob = |part: &Descriptor| {
             let digest = Digest::described(part)?;
             current
@@ -178,8 +179,10 @@ fn media_type(layer: &Descriptor) -> Result<MediaType> {
             MediaType::ImageLayer
         }
         kind => {
-            return Err(anyhow!("the base has a layer of the unsupported type {kind}"))
-                .hint("use a base with layers of the types tar, tar+gzip or tar+zstd");
+            return Err(anyhow!(
+                "the base has a layer of the unsupported type {kind}"
+            ))
+            .hint("use a base with layers of the types tar, tar+gzip or tar+zstd");
         }
     })
 }

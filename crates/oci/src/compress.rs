@@ -192,7 +192,9 @@ impl CompressedOutput<'_> {
         for block in &batch.blocks[..batch.used] {
             self.write_block(block)
                 .context("cannot write the compressed layer to the temporary directory")
-                .hint("needs free space for the whole image; set TMPDIR to use another directory")?;
+                .hint(
+                    "needs free space for the whole image; set TMPDIR to use another directory",
+                )?;
         }
         Ok(())
     }

@@ -321,10 +321,7 @@ fn doubts(request: &PackageRequest, python: &Python, record: &Record) -> Vec<Str
     let mut found = Vec::new();
     let loose = requirements.loose();
     if !loose.is_empty() {
-        found.push(format!(
-            "requirements.txt does not pin {}",
-            list(&loose)
-        ));
+        found.push(format!("requirements.txt does not pin {}", list(&loose)));
     }
     if !requirements.is_hashed() {
         let unpinned: Vec<&str> = unpinned(requirements, &record.installed)

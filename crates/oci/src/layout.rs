@@ -185,8 +185,7 @@ fn choose<'a>(
         None => anyhow!("{} contains {} images, not one", tree.shown(), found.len()),
     };
     Err(error).hint(if tags.is_empty() {
-        "copy the image to push to a separate layout: `skopeo copy oci:DIR:TAG oci:NEW`"
-            .to_owned()
+        "copy the image to push to a separate layout: `skopeo copy oci:DIR:TAG oci:NEW`".to_owned()
     } else {
         format!(
             "select the image to push with {}:TAG; the tags are {}",

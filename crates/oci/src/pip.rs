@@ -76,9 +76,13 @@ pub async fn inspect(installer: &Installer) -> Result<Python> {
             &installer.cache.join("pip"),
         );
         venv.args(["-m", "venv", "--clear"]).arg(&directory);
-        process::run(&mut venv, "create a virtual environment for pip", &mut |_| {})
-            .await
-            .hint("install python3-venv or python3-pip")?;
+        process::run(
+            &mut venv,
+            "create a virtual environment for pip",
+            &mut |_| {},
+        )
+        .await
+        .hint("install python3-venv or python3-pip")?;
     }
     let with_pip = describe(&python).await?;
     if with_pip.pip.is_none() {

@@ -171,7 +171,9 @@ impl Registry {
         let generic = said.as_deref().is_none_or(|said| !said.contains("vnd."));
         let media_type = match (own, said) {
             (Some(own), Some(said)) if !generic && own != said => {
-                bail!("the registry reports the type {said} for {name}, but the manifest itself {own}");
+                bail!(
+                    "the registry reports the type {said} for {name}, but the manifest itself {own}"
+                );
             }
             (Some(own), _) => own,
             (None, Some(said)) if !generic => said,

@@ -103,9 +103,9 @@ fn parse_name(text: &str) -> Result<SourceName<'_>> {
         "containers-storage" => Ok(SourceName::Store(rest, &["podman"])),
         _ => match path_and_name(text) {
             Some((path, name)) => Ok(SourceName::File(path, name)),
-            None if is_path_like(text) => Err(Failure::usage(format!(
-                "no file or directory `{text}`"
-            ))),
+            None if is_path_like(text) => {
+                Err(Failure::usage(format!("no file or directory `{text}`")))
+            }
             None => Ok(SourceName::Store(text, &["docker", "podman"])),
         },
     }

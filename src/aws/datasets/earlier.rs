@@ -95,7 +95,10 @@ async fn matching(
     }
     let found = answered
         // A HEAD response has no body to name the error: a missing key is `NotFound`.
-        .aws_if_found(format!("cannot read the metadata of {uri}"), Missing::Object)?;
+        .aws_if_found(
+            format!("cannot read the metadata of {uri}"),
+            Missing::Object,
+        )?;
     Ok(found
         .filter(|found| {
             let whole = found.checksum_type != Some(ChecksumType::Composite);

@@ -392,7 +392,10 @@ impl Draft {
             directory::create(parent)?;
         }
         if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
-            return Err(Failure::usage(format!("{} exists and is not a file", path.display())));
+            return Err(Failure::usage(format!(
+                "{} exists and is not a file",
+                path.display()
+            )));
         }
         let mut file = OpenOptions::new()
             .read(true)
@@ -462,8 +465,11 @@ impl Draft {
                 Err(_) => to.symlink_metadata().is_ok(),
             };
             if there {
-                return Err(anyhow!("{} was created in the meantime and is kept", to.display()))
-                    .hint("pull again: you are asked before anything is replaced");
+                return Err(anyhow!(
+                    "{} was created in the meantime and is kept",
+                    to.display()
+                ))
+                .hint("pull again: you are asked before anything is replaced");
             }
         }
         std::fs::rename(&self.path, to).with_context(doing)

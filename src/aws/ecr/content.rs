@@ -256,7 +256,9 @@ async fn configuration(
         .send()
         .await
         .aws(format!("cannot read the configuration {digest}"))?;
-    let url = answer.download_url().context("ECR returned no download URL")?;
+    let url = answer
+        .download_url()
+        .context("ECR returned no download URL")?;
     // The URL is signed, so errors must not repeat it.
     let doing = || format!("cannot read the configuration {digest}");
     let bytes = registry::download(url, config.size(), clients.network())

@@ -318,7 +318,10 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
         .await
         .aws_if_found("cannot describe the run", Missing::Resource)?
         .ok_or_else(|| anyhow!("no run `{}`", id(arn)))
-        .hint(format!("list the runs with `{}`", clients.command("runs list")))?;
+        .hint(format!(
+            "list the runs with `{}`",
+            clients.command("runs list")
+        ))?;
     let steps = steps(clients, arn).await?;
     let execution = ExecutionState::of(described.pipeline_execution_status());
     let gate = if execution.has_failed() {

@@ -79,7 +79,11 @@ pub(super) const STORY: &[StoryStep] = &[
         "",
         &["commit", "--quiet", "-m", "Baseline of the training data"],
     ),
-    mlops("   A good file passes validation.", &["validate", "data/good.csv"], 0),
+    mlops(
+        "   A good file passes validation.",
+        &["validate", "data/good.csv"],
+        0,
+    ),
     mlops(
         "   A corrupted file fails it.",
         &["validate", "data/spoiled.csv"],
@@ -112,7 +116,11 @@ pub(super) const STORY: &[StoryStep] = &[
         0,
     ),
     mlops("7. Review the state of the project.", &["status"], 0),
-    mlops("   Trace the origin of the deployed model.", &["lineage"], 0),
+    mlops(
+        "   Trace the origin of the deployed model.",
+        &["lineage"],
+        0,
+    ),
 ];
 
 impl StoryStep {

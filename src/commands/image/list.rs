@@ -86,7 +86,11 @@ pub(super) async fn run(ctx: &Context) -> Result<ImageList> {
 impl fmt::Display for ImageList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.images.is_empty() {
-            return writeln!(f, "{} has no image: push one with `{}`", self.repository, self.push);
+            return writeln!(
+                f,
+                "{} has no image: push one with `{}`",
+                self.repository, self.push
+            );
         }
         let rows = self.images.iter().map(|image| {
             vec![

@@ -105,7 +105,10 @@ pub(super) fn source(
     let text = String::from_utf8(bytes).with_context(|| format!("{place} is not UTF-8 text"))?;
     let definition = Definition::checked(&text).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|p| format!("\n  {p}")).collect();
-        Failure::usage(format!("{place} of `{branch}` is invalid:{}", lines.concat()))
+        Failure::usage(format!(
+            "{place} of `{branch}` is invalid:{}",
+            lines.concat()
+        ))
     })?;
     Ok(PipelineSource {
         rule: Rule::of(&project.file.branches, &branch, pin.as_ref()),

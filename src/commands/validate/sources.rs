@@ -123,10 +123,8 @@ async fn resolve(
                     return Err(Failure::usage("stdin (`-`) can be read only once"));
                 }
                 if std::io::stdin().is_terminal() {
-                    return Err(Failure::usage(
-                        "stdin is a terminal: no data to read",
-                    ))
-                    .hint("pipe the data: `zcat data.csv.gz | mlops validate -`");
+                    return Err(Failure::usage("stdin is a terminal: no data to read"))
+                        .hint("pipe the data: `zcat data.csv.gz | mlops validate -`");
                 }
                 places.push(ResolvedSource::Stdin);
             }

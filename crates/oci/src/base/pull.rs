@@ -48,8 +48,12 @@ pub async fn pull(
             bail!("the registry returned {} for {digest}", manifest.digest);
         }
     }
-    let read = ImageManifest::from_reader(&manifest.bytes[..])
-        .with_context(|| format!("the manifest {} does not describe an image", manifest.digest))?;
+    let read = ImageManifest::from_reader(&manifest.bytes[..]).with_context(|| {
+        format!(
+            "the manifest {} does not describe an image",
+            manifest.digest
+        )
+    })?;
     let mut missing: Vec<(Digest, u64)> = Vec::new();
     for part in read.layers().iter().chain([read.config()]) {
         let digest = Digest::described(part)

@@ -274,9 +274,8 @@ impl Authorizer {
                 }
                 Ok(response) => break response,
                 Err(error) => {
-                    let error = error.context(format!(
-                        "cannot reach the registry's token server {host}"
-                    ));
+                    let error =
+                        error.context(format!("cannot reach the registry's token server {host}"));
                     if attempts.tried() + 1 >= FIRST_ATTEMPTS {
                         return Err(error);
                     }
@@ -448,10 +447,7 @@ mod tests {
             .refused(&http, &authorization, &headers)
             .await
             .unwrap_err();
-        assert!(
-            error.to_string().contains("does not use HTTPS"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("does not use HTTPS"), "{error}");
     }
 
     #[tokio::test]
@@ -505,7 +501,10 @@ mod tests {
         )]);
         let auth = Authorizer::new(Login::basic("u", "p"), true);
         let none = auth.authorization(&http).await.unwrap();
-        assert!(none.header().is_none(), "a password is not sent without a challenge");
+        assert!(
+            none.header().is_none(),
+            "a password is not sent without a challenge"
+        );
         assert!(auth.refused(&http, &none, &basic).await.unwrap());
         let authorization = auth.authorization(&http).await.unwrap();
         assert!(!auth.refused(&http, &authorization, &basic).await.unwrap());

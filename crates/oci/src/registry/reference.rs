@@ -85,7 +85,11 @@ pub struct InvalidReference {
 
 impl fmt::Display for InvalidReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is not an image reference: {}", self.text, self.reason)
+        write!(
+            f,
+            "`{}` is not an image reference: {}",
+            self.text, self.reason
+        )
     }
 }
 

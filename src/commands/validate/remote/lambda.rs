@@ -151,7 +151,8 @@ fn failed(ctx: &Context, function: &str, kind: &str, message: &str, log: &str) -
     }
     let hint = match kind {
         "Sandbox.Timedout" => {
-            "a function can run for 15 minutes: use --on processing for data of this size".to_owned()
+            "a function can run for 15 minutes: use --on processing for data of this size"
+                .to_owned()
         }
         "Runtime.ExitError" if message.contains("signal: killed") => {
             "the function ran out of memory: use --on processing".to_owned()

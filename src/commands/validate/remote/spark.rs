@@ -98,9 +98,10 @@ async fn addresses(ctx: &Context, args: &ValidateArgs) -> Result<(Vec<String>, &
         if !local.is_empty() {
             return Err(Failure::usage("pass local files or remote data, not both"));
         }
-        let format = args.format.or_else(|| by_suffix(&remote)).ok_or_else(|| {
-            Failure::usage("remote data requires --format")
-        })?;
+        let format = args
+            .format
+            .or_else(|| by_suffix(&remote))
+            .ok_or_else(|| Failure::usage("remote data requires --format"))?;
         return Ok((remote, name_of(format)));
     }
     let (sources, format) = sources::open(ctx, &local, args.format).await?;

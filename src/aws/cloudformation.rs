@@ -326,7 +326,7 @@ pub async fn delete_change_set(clients: &Clients, id: &str) -> Result<()> {
         .change_set_name(id)
         .send()
         .await
-        .aws_if_found("cannot remove the change set", Missing::ChangeSet)?;
+        .aws_if_found("cannot delete the change set", Missing::ChangeSet)?;
     Ok(())
 }
 

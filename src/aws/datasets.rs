@@ -43,7 +43,7 @@ pub const SCHEMA: u32 = 1;
 /// The name of a data set's manifest, next to its files.
 pub const MANIFEST: &str = "manifest.json";
 
-/// Where snapshots are in the data bucket.
+/// The prefix of snapshots in the data bucket.
 const SNAPSHOTS: &str = "snapshots";
 
 /// A problem that `verify` or `pull` found with a file.
@@ -103,7 +103,7 @@ fn prefix(dataset: &DatasetName) -> String {
     format!("datasets/{dataset}/")
 }
 
-/// The address of a data set's manifest.
+/// Returns the address of a data set's manifest.
 pub fn manifest_uri(bucket: &str, dataset: &DatasetName) -> S3Uri {
     S3Uri::new(bucket, format!("{}{MANIFEST}", prefix(dataset)))
 }
@@ -113,7 +113,8 @@ pub fn snapshot_uri(bucket: &str, dataset: &DatasetName, version: &str) -> S3Uri
     S3Uri::new(bucket, format!("{SNAPSHOTS}/{dataset}/{version}/"))
 }
 
-/// The manifest that a snapshot was made from, by version id. `snapshot` is the `InputDataUri` of a run.
+/// Returns the manifest that a snapshot was created from, by version id. `snapshot` is the
+/// `InputDataUri` of a run.
 pub fn manifest_of_snapshot(snapshot: &S3Uri, version: &str) -> Option<S3Object> {
     let mut parts = snapshot.key.trim_matches('/').split('/');
     let (root, dataset) = (parts.next()?, parts.next()?.parse().ok()?);

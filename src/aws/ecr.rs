@@ -119,7 +119,7 @@ pub async fn login(clients: &Clients) -> Result<Login> {
     })
 }
 
-/// The repository's address (`HOST/NAME`).
+/// Returns the repository's URI (`HOST/NAME`).
 pub async fn repository_uri(clients: &Clients, name: &str) -> Result<ImageReference> {
     let answer = clients
         .ecr
@@ -142,7 +142,7 @@ pub async fn repository_uri(clients: &Clients, name: &str) -> Result<ImageRefere
             clients.command("init")
         ))?;
     uri.parse()
-        .with_context(|| format!("ECR gave a wrong address of `{name}`"))
+        .with_context(|| format!("ECR returned an invalid URI for `{name}`"))
 }
 
 /// Returns the image with a tag; `None` if the image or the repository does not exist.
@@ -164,7 +164,7 @@ pub async fn by_digest(
     describe(clients, repository, identifier(digest)).await
 }
 
-/// An image as ECR's requests name it.
+/// Returns an image identifier for ECR's requests.
 fn identifier(digest: Digest) -> ImageIdentifier {
     ImageIdentifier::builder()
         .image_digest(digest.to_string())
@@ -218,12 +218,12 @@ pub async fn list(clients: &Clients, repository: &str) -> Result<Vec<Described>>
     Ok(found)
 }
 
-/// A digest in a response.
+/// Parses a digest in a response.
 fn parse_digest(text: &str) -> Result<Digest> {
-    text.parse().context("ECR described an image wrongly")
+    text.parse().context("ECR returned an invalid digest")
 }
 
-/// An image of a response; one without a digest is not complete yet.
+/// Parses an image of a response; one without a digest is incomplete.
 fn read(detail: &ImageDetail) -> Result<Option<Described>> {
     let Some(digest) = detail.image_digest() else {
         return Ok(None);
@@ -287,7 +287,7 @@ pub async fn remove(clients: &Clients, repository: &str, digests: &[Digest]) -> 
 mod tests {
     use super::*;
 
-    /// The digest with this beginning.
+    /// Returns the digest with this prefix.
     fn full(start: &str) -> Digest {
         format!("sha256:{start:0<64}").parse().unwrap()
     }

@@ -14,7 +14,7 @@ pub trait AwsResultExt<T> {
     /// Adds the failed operation; keeps the service's code, message and request id.
     fn aws(self, doing: impl Into<String>) -> anyhow::Result<T>;
 
-    /// Like [`AwsResultExt::aws`], but `None` if what was requested does not exist.
+    /// Like [`AwsResultExt::aws`], but returns `None` if the requested resource does not exist.
     fn aws_if_found(self, doing: impl Into<String>, missing: Missing) -> anyhow::Result<Option<T>>;
 
     /// Like [`AwsResultExt::aws`], but returns `None` for an error that the caller expects: the
@@ -27,18 +27,18 @@ pub trait AwsResultExt<T> {
     ) -> anyhow::Result<Option<T>>;
 }
 
-/// An error that is part of a service's contract: a kind, one error code or, if the service uses that
-/// code for every invalid request, one code together with its message.
+/// An error that is part of a service's contract: a kind, one error code, or one code together with
+/// its message if the service uses the code for every invalid request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// What was requested does not exist.
+    /// The requested resource does not exist.
     Missing(Missing),
-    /// The caller lacks permission. Only for optional questions: the answer is an optimization or comes
-    /// with a later call anyway, and the caller must assume nothing.
+    /// The caller lacks permission. Only for optional requests, whose result is an optimization or
+    /// is repeated by a later call; the caller must not draw any conclusions.
     AccessDenied,
-    /// The service does not support the operation; as for [`Expected::AccessDenied`].
+    /// The service does not support the operation; see [`Expected::AccessDenied`].
     NotImplemented,
-    /// A code with one meaning: see [`Expected::code`].
+    /// An unambiguous code: see [`Expected::code`].
     #[doc(hidden)]
     Code(&'static str),
     /// A code with its message: see [`Expected::message`].
@@ -58,7 +58,7 @@ const AMBIGUOUS: [&str; 4] = [
     "InvalidParameterValue",
 ];
 
-/// Codes with a kind of their own, which are not compared as text.
+/// Codes that have a kind, and are therefore not compared as text.
 const UNANSWERED: [&str; 3] = ["AccessDenied", "AccessDeniedException", "NotImplemented"];
 
 impl Expected {
@@ -66,8 +66,8 @@ impl Expected {
     ///
     /// # Panics
     ///
-    /// With an ambiguous code, and with one that has an [`ErrorKind`]. Use it in constants, where the
-    /// compiler reports this.
+    /// Panics for an ambiguous code, and for one with an [`ErrorKind`]. Use this in constants,
+    /// where the compiler reports it.
     pub const fn code(code: &'static str) -> Self {
         assert!(
             !is_one_of(code, &AMBIGUOUS),
@@ -173,7 +173,7 @@ where
     }
 }
 
-/// The kind of the service's error behind an error; `None` if no service returned one.
+/// Returns the kind of the service's error behind an error; `None` if no service returned one.
 pub fn kind_of(error: &anyhow::Error) -> Option<ErrorKind> {
     let answer = cause::<Failure>(error)?.answer()?;
     Some(ErrorKind::of(Some(&answer.code), Some(&answer.message)))

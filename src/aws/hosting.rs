@@ -16,7 +16,7 @@ use super::{AwsResultExt, Clients, Missing};
 pub struct Endpoint {
     /// Its name.
     pub name: String,
-    /// Whether it is in service, or changing.
+    /// Its state.
     pub status: EndpointState,
     /// The configuration that is live.
     pub configuration: Option<String>,
@@ -77,7 +77,7 @@ async fn model_package(clients: &Clients, configuration: &str) -> Result<Option<
     }))
 }
 
-/// An endpoint as SageMaker describes it; `None` if it was deleted.
+/// Describes an endpoint; returns `None` if it was deleted.
 pub(super) async fn describe_endpoint(
     clients: &Clients,
     name: &str,
@@ -94,7 +94,7 @@ pub(super) async fn describe_endpoint(
         )
 }
 
-/// An endpoint configuration; `None` if it was deleted.
+/// Describes an endpoint configuration; returns `None` if it was deleted.
 pub(super) async fn describe_configuration(
     clients: &Clients,
     name: &str,
@@ -111,7 +111,7 @@ pub(super) async fn describe_configuration(
         )
 }
 
-/// A model; `None` if it was deleted.
+/// Describes a model; returns `None` if it was deleted.
 pub(super) async fn describe_model(
     clients: &Clients,
     name: &str,

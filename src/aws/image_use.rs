@@ -29,7 +29,7 @@ const AT_ONCE: usize = 8;
 pub struct UsingVersion {
     /// Its version in the group.
     pub version: Version,
-    /// Whether it may be deployed.
+    /// Its approval status.
     pub status: ModelApproval,
 }
 
@@ -71,7 +71,7 @@ pub async fn users(
     // Runs first: one that ends in the meantime has registered its model by the time models are
     // listed.
     for run in running(clients, pipeline).await? {
-        // A parameter may have the digest alone, too.
+        // A parameter may also contain the digest alone.
         let alone = |text: &str| {
             let digest: Option<Digest> = text.parse().ok();
             digest.filter(|digest| images.iter().any(|image| image.digest == *digest))
@@ -130,7 +130,7 @@ fn digest(uri: &str, repository: &str, images: &[Described]) -> Option<Digest> {
     }
 }
 
-/// A run in progress with possible references to images.
+/// A run in progress, with its possible references to images.
 struct RunningRun {
     id: String,
     /// The image in the description.
@@ -139,7 +139,7 @@ struct RunningRun {
     parameters: Vec<String>,
 }
 
-/// The runs in progress.
+/// Returns the runs in progress.
 async fn running(clients: &Clients, pipeline: &str) -> Result<Vec<RunningRun>> {
     let listed = runs::list(clients, pipeline, usize::MAX).await?;
     let going = listed.into_iter().filter(|(_, run)| !run.is_over());

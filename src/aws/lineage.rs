@@ -28,7 +28,7 @@ pub struct Entity {
 }
 
 impl Entity {
-    /// Adds what a Describe call returns of an artifact, an action or a context.
+    /// Adds the response of a Describe call for an artifact, an action or a context.
     fn set(
         &mut self,
         name: Option<String>,

@@ -1,4 +1,4 @@
-//! S3: the verbs that are paged.
+//! S3: paged operations.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! The states of AWS's resources. A word of AWS is compared here and nowhere else; in JSON and on the
-//! screen a state is that word.
+//! The states of AWS's resources. AWS's status strings are compared only here; in JSON and on the
+//! screen, a state is shown as this string.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use aws_sdk_sagemaker::types::{
 };
 use serde::{Serialize, Serializer};
 
-/// Writes a state as its word, in JSON too.
+/// Serializes and displays a state as its string.
 macro_rules! written_as_a_word {
     ($name:ident) => {
         impl fmt::Display for $name {
@@ -27,7 +27,7 @@ macro_rules! written_as_a_word {
     };
 }
 
-/// A state that a service reports, with its word for it. A word that the SDK does not know is kept.
+/// A state reported by a service, with its string. Strings that the SDK does not know are kept.
 macro_rules! state {
     ($(#[$doc:meta])* $name:ident($sdk:ident), without: $absent:literal) => {
         $(#[$doc])*
@@ -35,12 +35,12 @@ macro_rules! state {
         pub struct $name($sdk);
 
         impl $name {
-            /// The state in a response, which may not have one.
+            /// Returns the state in a response, which may be missing.
             pub fn of(status: Option<&$sdk>) -> Self {
                 Self(status.cloned().unwrap_or_else(|| $sdk::from($absent)))
             }
 
-            /// The service's word.
+            /// The service's string.
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
@@ -57,22 +57,22 @@ macro_rules! state {
 }
 
 state!(
-    /// Whether a model version may be deployed: `Approved`, `Rejected` or `PendingManualApproval`.
+    /// The approval status of a model version: `Approved`, `Rejected` or `PendingManualApproval`.
     ModelApproval(ModelApprovalStatus), without: "unknown"
 );
 
 impl ModelApproval {
-    /// Whether the version may be deployed.
+    /// Returns whether the version may be deployed.
     pub fn is_approved(&self) -> bool {
         self.0 == ModelApprovalStatus::Approved
     }
 
-    /// Whether the version waits for a decision.
+    /// Returns whether the version is pending approval.
     pub fn is_pending(&self) -> bool {
         self.0 == ModelApprovalStatus::PendingManualApproval
     }
 
-    /// Whether the version was rejected.
+    /// Returns whether the version was rejected.
     pub fn is_rejected(&self) -> bool {
         self.0 == ModelApprovalStatus::Rejected
     }
@@ -84,12 +84,12 @@ state!(
 );
 
 impl EndpointState {
-    /// Whether it answers requests, perhaps with an older configuration than the last one.
+    /// Returns whether it serves requests, possibly with an older configuration than the last one.
     pub fn is_in_service(&self) -> bool {
         self.0 == EndpointStatus::InService
     }
 
-    /// Whether a deployment is in progress.
+    /// Returns whether a deployment is in progress.
     pub fn is_changing(&self) -> bool {
         matches!(
             self.0,
@@ -107,12 +107,12 @@ state!(
 );
 
 impl ExecutionState {
-    /// Whether it failed. A gate that refused its model is a failure to SageMaker.
+    /// Returns whether it failed. SageMaker reports a run whose model was refused as failed.
     pub fn has_failed(&self) -> bool {
         self.0 == PipelineExecutionStatus::Failed
     }
 
-    /// Whether it will not change any more.
+    /// Returns whether the state is final.
     fn is_over(&self) -> bool {
         !matches!(
             self.0,
@@ -124,17 +124,17 @@ impl ExecutionState {
 /// The state of a run: that of its execution, unless a gate refused its model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunState {
-    /// As SageMaker reports it.
+    /// The state reported by SageMaker.
     Execution(ExecutionState),
-    /// A gate refused the model; SageMaker calls it `Failed`.
+    /// A gate refused the model; SageMaker reports `Failed`.
     Refused,
 }
 
-/// The word for a run or a step that a gate ended on purpose.
+/// The status string for a run or a step that a gate ended on purpose.
 const REFUSED: &str = "Refused";
 
 impl RunState {
-    /// The state of a run whose execution is in this state.
+    /// Returns the state of a run whose execution is in this state.
     pub fn new(execution: ExecutionState, is_refused: bool) -> Self {
         if is_refused {
             Self::Refused
@@ -143,7 +143,7 @@ impl RunState {
         }
     }
 
-    /// The state as a word.
+    /// Returns the state as a string.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Execution(state) => state.as_str(),
@@ -151,7 +151,7 @@ impl RunState {
         }
     }
 
-    /// Whether it will not change any more.
+    /// Returns whether the state is final.
     pub fn is_over(&self) -> bool {
         match self {
             Self::Execution(state) => state.is_over(),
@@ -159,17 +159,17 @@ impl RunState {
         }
     }
 
-    /// Whether every step succeeded.
+    /// Returns whether every step succeeded.
     pub fn has_succeeded(&self) -> bool {
         self.is(&PipelineExecutionStatus::Succeeded)
     }
 
-    /// Whether somebody stopped it.
+    /// Returns whether the run was stopped.
     pub fn was_stopped(&self) -> bool {
         self.is(&PipelineExecutionStatus::Stopped)
     }
 
-    /// Whether its steps are running.
+    /// Returns whether its steps are running.
     pub fn is_executing(&self) -> bool {
         self.is(&PipelineExecutionStatus::Executing)
     }
@@ -187,12 +187,13 @@ state!(
 );
 
 impl StepState {
-    /// Whether it failed. A Fail step that ran has failed.
+    /// Returns whether it failed. A Fail step that ran has failed.
     pub fn has_failed(&self) -> bool {
         self.0 == StepStatus::Failed
     }
 
-    /// The state for people; `is_gate` is true of a Fail step, whose failure refuses the model.
+    /// Returns the state to display; `is_gate` is true for a Fail step, whose failure refuses the
+    /// model.
     pub fn shown(&self, is_gate: bool) -> &str {
         if is_gate && self.has_failed() {
             REFUSED
@@ -208,7 +209,7 @@ state!(
 );
 
 impl JobState {
-    /// Whether it is running, or being stopped.
+    /// Returns whether it is running, or being stopped.
     pub fn is_running(&self) -> bool {
         matches!(
             self.0,
@@ -216,62 +217,63 @@ impl JobState {
         )
     }
 
-    /// Whether it ended without a failure.
+    /// Returns whether it ended without a failure.
     pub fn has_completed(&self) -> bool {
         self.0 == ProcessingJobStatus::Completed
     }
 }
 
 state!(
-    /// The state of an image scan. An image under enhanced scanning is `ACTIVE`: it is scanned again
-    /// and again.
+    /// The state of an image scan. An image under enhanced scanning is `ACTIVE`, because it is
+    /// scanned continuously.
     ScanState(ScanStatus), without: "UNKNOWN"
 );
 
 impl ScanState {
-    /// A scan that was requested and is not visible yet.
+    /// The state of a scan that was requested but is not visible yet.
     pub fn requested() -> Self {
         Self(ScanStatus::Pending)
     }
 
-    /// Whether its findings can be read.
+    /// Returns whether its findings can be read.
     pub fn is_done(&self) -> bool {
         matches!(self.0, ScanStatus::Complete | ScanStatus::Active)
     }
 
-    /// Whether it is still running.
+    /// Returns whether it is still running.
     pub fn is_pending(&self) -> bool {
         matches!(self.0, ScanStatus::InProgress | ScanStatus::Pending)
     }
 }
 
-/// What the status of a stack means for a deployment.
+/// The meaning of a stack's status for a deployment.
 pub trait StackStatusExt {
-    /// Whether CloudFormation works on the stack, or computes its first change set.
+    /// Returns whether CloudFormation is changing the stack, or computing its first change set.
     fn is_in_progress(&self) -> bool;
 
-    /// Whether CloudFormation works on the stack's resources. In `REVIEW_IN_PROGRESS` it has none.
+    /// Returns whether CloudFormation is changing the stack's resources. In `REVIEW_IN_PROGRESS`,
+    /// it has none.
     fn is_busy(&self) -> bool;
 
-    /// Whether a deployment, not a rollback or a deletion, is in progress.
+    /// Returns whether a deployment (not a rollback or a deletion) is in progress.
     fn is_deploying(&self) -> bool;
 
-    /// Whether it has no resources: deleted, or a change set that was never executed.
+    /// Returns whether it has no resources: deleted, or its change set was never executed.
     fn is_empty(&self) -> bool;
 
-    /// Whether its creation failed, so that it was never in use.
+    /// Returns whether its creation failed, so that it was never in use.
     fn has_failed_to_create(&self) -> bool;
 
-    /// Whether it is complete, so that it can be updated.
+    /// Returns whether it is complete and can be updated.
     fn is_settled(&self) -> bool;
 
-    /// Whether the last deployment succeeded.
+    /// Returns whether the last deployment succeeded.
     fn is_deployed(&self) -> bool;
 }
 
 impl StackStatusExt for StackStatus {
     fn is_in_progress(&self) -> bool {
-        // CloudFormation's rule for the names of all of them, those of later versions too.
+        // CloudFormation's naming rule for all status strings, including future ones.
         self.as_str().ends_with("_IN_PROGRESS")
     }
 

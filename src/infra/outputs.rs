@@ -28,8 +28,8 @@ pub struct Platform {
     pub notebook_role: String,
     /// ARN of the key for data, artifacts, images and notebook volumes.
     pub key: String,
-    /// Digest of the image that Processing jobs run for `validate` and `monitor`; `none` as text
-    /// before one was pushed.
+    /// Digest of the image of Processing jobs for `validate` and `monitor`; the text `none` before
+    /// the first push.
     #[serde(serialize_with = "digest_or_none")]
     pub analyzer_digest: Option<Digest>,
 }
@@ -56,7 +56,7 @@ pub struct Workbench {
     pub notebook: String,
 }
 
-/// The output `AnalyzerDigest` where there is no image.
+/// The value of the output `AnalyzerDigest` without an image.
 pub(super) const NO_ANALYZER: &str = "none";
 
 #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
@@ -67,14 +67,14 @@ fn digest_or_none<S: Serializer>(digest: &Option<Digest>, to: S) -> Result<S::Ok
     }
 }
 
-/// The digest of the analyzer's image in the outputs of the platform stack. Stacks of earlier
-/// versions do not have it.
+/// Parses the digest of the analyzer's image in the outputs of the platform stack. Stacks of
+/// earlier versions do not have this output.
 pub fn analyzer_digest(outputs: &BTreeMap<String, String>) -> Result<Option<Digest>> {
     const NAME: &str = "AnalyzerDigest";
     match outputs.get(NAME).map(String::as_str) {
         None | Some(NO_ANALYZER) => Ok(None),
         Some(text) => Ok(Some(text.parse().with_context(|| {
-            format!("the output {NAME} of the platform stack is wrong")
+            format!("the output {NAME} of the platform stack is invalid")
         })?)),
     }
 }

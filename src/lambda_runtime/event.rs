@@ -19,7 +19,7 @@ use crate::context::{Context, Interrupts};
 /// Maximum size in bytes of the violations in a response; larger ones are only in the file.
 const LONGEST: usize = 1 << 20;
 
-/// An event as it is written.
+/// An event as received.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Message {
@@ -97,7 +97,7 @@ pub(super) async fn handle(event: &[u8]) -> Result<Value> {
 }
 
 impl ValidationEvent {
-    /// Refuses (exit 2) an event that is not one of a validation, before anything is read.
+    /// Rejects (exit 2) an event that is not a validation request, before anything is read.
     fn new(message: Message) -> Result<Self> {
         if message.data.is_empty() {
             return Err(Failure::usage("the event names no data"));

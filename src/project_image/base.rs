@@ -12,7 +12,7 @@ use mlops_oci::registry::{ImageReference, InvalidReference, Registry};
 
 use crate::context::Context;
 
-/// Finds the base, by default `scratch`. `requested` is its name and the directory that paths are
+/// Opens the base, by default `scratch`. `requested` is its name and the directory that paths are
 /// relative to.
 pub(crate) async fn find(
     ctx: &Context,

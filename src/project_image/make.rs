@@ -1,4 +1,4 @@
-//! Builds an image with the requested builder, or with one that this machine has.
+//! Builds an image with the requested or an available builder.
 
 use std::path::{Path, PathBuf};
 

@@ -42,7 +42,8 @@ impl WorkingTreeState {
 }
 
 impl Revision {
-    /// Reads it. `requested` is the branch where git is on none; a dirty tree needs `allow_dirty`.
+    /// Reads the state. `requested` is the branch to use if none is checked out; a dirty tree
+    /// requires `allow_dirty`.
     pub(crate) fn read(
         project: &Project,
         requested: Option<&BranchName>,
@@ -58,7 +59,7 @@ impl Revision {
             (None, Some(requested)) => requested.clone(),
             (Some(current), Some(requested)) if current != requested.as_str() => {
                 return Err(Failure::usage(format!(
-                    "git is on the branch `{current}`, not on `{requested}`"
+                    "the current branch is `{current}`, not `{requested}`"
                 )))
                 .hint(format!("run `git switch {requested}` first"));
             }

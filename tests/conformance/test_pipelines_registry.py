@@ -355,7 +355,7 @@ def test_parameters_are_checked_before_anything_starts(sagemaker, pipeline, star
     for parameters, part in [
         ({"Nope": "1"}, "`Nope` is not declared"),
         ({"MaxRmse": "x"}, "not a number"),
-        ({"Mode": "odd"}, "it can be good, fail, slow"),
+        ({"Mode": "odd"}, "it must be one of good, fail, slow"),
     ]:
         with pytest.raises(ClientError, match=part) as raised:
             start(**parameters)

@@ -542,7 +542,7 @@ def test_the_data_commands(state, s3, tmp_path):
     (tmp_path / "d" / "sub").mkdir(parents=True)
     (tmp_path / "d" / "a b.csv").write_text("x,y\n1,2\n")
     (tmp_path / "d" / "sub" / "big.bin").write_bytes(os.urandom(65 * MIB))
-    assert "does not keep versions" in data("push", "d", "flights", exit=1)
+    assert "versioning is not enabled" in data("push", "d", "flights", exit=1)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     # The rejected push left its files, but no manifest.
     assert data("versions", "flights")["versions"] == []

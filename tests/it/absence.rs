@@ -30,22 +30,22 @@ const FAULTS: &[Fault] = &[
     Fault::Error(
         403,
         "AccessDeniedException",
-        "ModelPackageGroup tiny does not exist",
+        "ModelPackageGroup small does not exist",
     ),
     Fault::Error(
         400,
         "ValidationException",
-        "ModelPackageGroup tiny: you are not authorized, or it does not exist",
+        "ModelPackageGroup small: you are not authorized, or it does not exist",
     ),
     Fault::Error(
         400,
         "ValidationError",
-        "Stack with id tiny-platform: access denied, or it does not exist",
+        "Stack with id small-platform: access denied, or it does not exist",
     ),
     Fault::Error(
         400,
         "ResourceNotFound",
-        "You do not have permission, or Pipeline 'tiny' does not exist.",
+        "You do not have permission, or Pipeline 'small' does not exist.",
     ),
     Fault::Page(200),
     Fault::Page(404),

@@ -137,7 +137,7 @@ fn production_has_what_was_promoted() {
     git(&sandbox, &["branch", "main"]);
     let nothing = train(&sandbox, &["--branch", "main"]).code(1);
     assert!(
-        nothing.stderr.contains("nothing was yet"),
+        nothing.stderr.contains("no version has been promoted yet"),
         "{}",
         nothing.stderr
     );

@@ -368,7 +368,7 @@ fn another_manifest_than_the_pushed_one_is_never_tagged() {
     });
     let failed = cloud.push("new", &registry, &[]).code(1);
     assert!(
-        failed.stderr.contains("answers with sha256:"),
+        failed.stderr.contains("returned sha256:"),
         "{}",
         failed.stderr
     );

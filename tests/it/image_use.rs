@@ -47,7 +47,7 @@ fn nothing_is_removed_while_pins_are_not_known() {
     commit(&sandbox);
     git(&sandbox, &["switch", "--quiet", "develop"]);
     let refused = image(&sandbox, &["rm", &free, "--yes"]).code(1);
-    for part in ["which images are pinned is not known", "`feature/y`"] {
+    for part in ["cannot determine which images are pinned", "`feature/y`"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
     // A list reports the problem and continues.

@@ -27,7 +27,8 @@ fn issue_8_5_2_a_local_project_needs_no_flag() {
     assert!(toml.contains("\nlocal = true\n"), "{toml}");
     // 5.3: `mlops` is not on this PATH.
     let program = env!("CARGO_BIN_EXE_mlops");
-    let next = format!("`mlops` is not on PATH; it is {program}\nNext: {program} image push\n");
+    let next =
+        format!("`mlops` is not on PATH; its path is {program}\nNext: {program} image push\n");
     assert!(init.stdout.ends_with(&next), "{}", init.stdout);
 
     let status = sandbox
@@ -47,7 +48,7 @@ fn issue_8_5_2_a_local_project_needs_no_flag() {
         for command in [["models", "list"], ["runs", "list"], ["data", "versions"]] {
             let run = sandbox.mlops(command.iter().chain(flags)).code(4);
             assert!(
-                run.stderr.contains("was made on a local cloud"),
+                run.stderr.contains("was created on a local cloud"),
                 "{}",
                 run.stderr
             );
@@ -84,7 +85,7 @@ fn issue_8_5_2_a_project_of_a_local_cloud_is_recognized_without_a_request() {
     ] {
         let run = sandbox.mlops(command).code(4);
         assert!(
-            run.stderr.contains("was made on a local cloud"),
+            run.stderr.contains("was created on a local cloud"),
             "{command:?}: {}",
             run.stderr
         );

@@ -255,7 +255,7 @@ fn the_approval_of_a_version_that_another_promotion_made_live_stays() {
     assert!(two_won && said.contains("abandoned"), "{said}");
     holding.release();
     let (one_won, _, said) = output_of(one);
-    assert!(!one_won && said.contains("came first"), "{said}");
+    assert!(!one_won && said.contains("started first"), "{said}");
     assert_eq!(status(&sandbox)["live"], 1);
     assert_eq!(approval(&sandbox, 1), "Approved");
 }

@@ -255,7 +255,7 @@ fn logs_of_a_step_that_has_not_started_wait_for_it() {
         assert!(neither.stderr.contains(part), "{part}: {}", neither.stderr);
     }
     let early = sandbox.mlops(["runs", "logs", "evaluate"]).code(1);
-    let why = "has started no step `evaluate`";
+    let why = "has not started a step `evaluate`";
     assert!(early.stderr.contains(why), "{}", early.stderr);
 
     let mut follow = sandbox.command("");
@@ -285,6 +285,6 @@ fn logs_of_a_step_that_has_not_started_wait_for_it() {
     assert!(whole.contains("Train  "), "{whole}");
     // A branch that was not taken.
     let never = sandbox.mlops(["runs", "logs", "Refuse", "-f"]).code(1);
-    let why = "has started no step `Refuse`";
+    let why = "has not started a step `Refuse`";
     assert!(never.stderr.contains(why), "{}", never.stderr);
 }

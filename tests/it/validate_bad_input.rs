@@ -92,7 +92,7 @@ fn broken_files_are_named_with_their_line() {
         (
             "bz.csv.bz2",
             b"BZh91AY&SY\x01\x02\x03\x04",
-            "bz.csv.bz2: this is bzip2, which cannot be read",
+            "bz.csv.bz2: this is bzip2, which is not supported",
         ),
         ("cut.csv.gz", &whole[..whole.len() / 2], "cut.csv.gz"),
         ("tiny.csv.gz", &whole[..12], "tiny.csv.gz"),
@@ -108,12 +108,12 @@ fn broken_files_are_named_with_their_line() {
         (
             "array.json",
             b"[{\"a\":1}]",
-            "array.json, line 1: an array is not a row: JSON Lines have one object a line",
+            "array.json, line 1: an array is not a row: JSON Lines have one object per line",
         ),
         (
             "pretty.json",
             b"{\n  \"a\": 1\n}\n",
-            "pretty.json, line 1: the line ends where a key in quotes belongs (column 2): an object must not go over several lines",
+            "pretty.json, line 1: the line ends; expected a key in quotes (column 2): an object must not span several lines",
         ),
         (
             "nested.jsonl",

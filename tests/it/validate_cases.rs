@@ -385,7 +385,7 @@ fn what_is_wrong_with_a_parquet_file_is_named() {
     for (name, bytes, message) in [
         ("cut", &whole[..end / 2], "the Parquet file is truncated\n"),
         ("mark", &whole[..end - 1], "the Parquet file is truncated\n"),
-        ("lzo", &lzo, "compressed with LZO, which cannot be read"),
+        ("lzo", &lzo, "compressed with LZO, which is not supported"),
         ("encrypted", &encrypted, "the Parquet file is encrypted"),
         ("damaged", &damaged, "cannot read the Parquet file: "),
         ("text", b"a,b\n1,2\n3,4\n", "not a Parquet file: "),

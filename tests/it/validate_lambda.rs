@@ -221,7 +221,7 @@ fn events_of_others(project: &Project, data: &str) {
     assert!(failed);
     let message = answer["errorMessage"].as_str().unwrap();
     assert!(
-        message.starts_with(&format!("{data}: not a file of Model Monitor's shape")),
+        message.starts_with(&format!("{data}: not a Model Monitor file")),
         "{message}"
     );
 }
@@ -238,14 +238,17 @@ fn what_cannot_be_a_function_is_refused_before_anything_is_sent() {
     };
     let (code, stderr) = run(&["--on", "lambda", "train.csv"]);
     assert_eq!(code, Some(2));
-    assert!(stderr.contains("`train.csv` is not there"), "{stderr}");
+    assert!(
+        stderr.contains("`train.csv` is not an S3 address"),
+        "{stderr}"
+    );
     let (code, stderr) = run(&["--on", "lambda", "s3://b/k", "--function-binary", "script"]);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("script is a script"), "{stderr}");
     assert!(stderr.contains("zigbuild"), "{stderr}");
     let (code, stderr) = run(&["train.csv", "--function-binary", "script"]);
     assert_eq!(code, Some(2));
-    assert!(stderr.contains("belongs to --on lambda"), "{stderr}");
+    assert!(stderr.contains("requires --on lambda"), "{stderr}");
 }
 
 #[test]

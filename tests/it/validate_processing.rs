@@ -314,13 +314,9 @@ fn monitoring_job(project: &Project, earlier: &str) {
 fn what_a_job_cannot_read_is_refused_first() {
     let sandbox = Sandbox::new();
     for (data, message, hint) in [
-        ("may.csv", "reads data in S3", "mlops data push"),
-        ("-", "reads data in S3", "mlops data push"),
-        (
-            "s3://b/k?versionId=1",
-            "names a version",
-            "a key of its own",
-        ),
+        ("may.csv", "reads data from S3", "mlops data push"),
+        ("-", "reads data from S3", "mlops data push"),
+        ("s3://b/k?versionId=1", "names a version", "a separate key"),
     ] {
         let run = sandbox
             .mlops(["validate", "--on", "processing", data])
@@ -331,7 +327,7 @@ fn what_a_job_cannot_read_is_refused_first() {
     let merge = ["validate", "--on", "processing", "--merge", "s3://b/k"];
     let run = sandbox.mlops(merge).code(2);
     assert!(
-        run.stderr.contains("--merge work without --on"),
+        run.stderr.contains("--merge cannot be combined with --on"),
         "{}",
         run.stderr
     );
@@ -339,7 +335,7 @@ fn what_a_job_cannot_read_is_refused_first() {
         .mlops(["validate", "a.csv", "--instance-type", "ml.m5.large"])
         .code(2);
     assert!(
-        run.stderr.contains("belongs to --on processing"),
+        run.stderr.contains("requires --on processing"),
         "{}",
         run.stderr
     );

@@ -1,5 +1,5 @@
-//! What every part of `mlops` shares: errors with hints and exit codes, validated names, addresses in
-//! S3, text for people, polling and back-off, certificates and proxies.
+//! Shared foundations of `mlops`: errors with hints and exit codes, validated names, S3 addresses,
+//! text formatting, polling and back-off, certificates and proxies.
 
 #![warn(missing_docs)]
 

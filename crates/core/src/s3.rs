@@ -1,4 +1,4 @@
-//! Addresses in S3: `s3://BUCKET/KEY`, and one version of an object.
+//! S3 addresses: `s3://BUCKET/KEY`, and one version of an object.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Failure;
 use crate::quote;
 
-/// What separates an object's address from the id of its version.
+/// Separates an object's address from its version id.
 const VERSION: &str = "?versionId=";
 
 /// The address of an object, or of a prefix: `s3://BUCKET/KEY`.
@@ -23,7 +23,7 @@ pub struct S3Uri {
 }
 
 impl S3Uri {
-    /// The address of `key` in `bucket`.
+    /// Returns the address of `key` in `bucket`.
     pub fn new(bucket: impl Into<String>, key: impl Into<String>) -> Self {
         Self {
             bucket: bucket.into(),
@@ -31,7 +31,7 @@ impl S3Uri {
         }
     }
 
-    /// The address of `name` below this prefix, separated by one slash.
+    /// Returns the address of `name` below this prefix, separated by one slash.
     #[must_use]
     pub fn join(&self, name: &str) -> Self {
         let prefix = self.key.trim_end_matches('/');
@@ -43,7 +43,7 @@ impl S3Uri {
         Self::new(&self.bucket, key)
     }
 
-    /// One version of the object at this address.
+    /// Returns one version of the object at this address.
     pub fn version(self, id: impl Into<String>) -> S3Object {
         S3Object {
             uri: self,
@@ -92,7 +92,7 @@ impl From<S3Uri> for String {
 pub struct S3Object {
     /// Its address.
     pub uri: S3Uri,
-    /// The id of the version; without one it is the newest.
+    /// The version id; without one, the newest version.
     pub version_id: Option<String>,
 }
 

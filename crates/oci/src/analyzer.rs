@@ -33,7 +33,7 @@ pub const PROGRAM: &str = "/opt/mlops/bin/mlops";
 /// Prefix of the tags of analyzer images, which share a repository with the project's own images.
 pub const TAG: &str = "analyzer-";
 
-/// The tag of an analyzer image: it says which image it is, so it never moves.
+/// The tag of an analyzer image. It is derived from the image, so it never moves.
 pub fn tag(digest: Digest) -> Result<ImageTag> {
     Ok(format!("{TAG}{}", &digest.hex()[..16]).parse()?)
 }

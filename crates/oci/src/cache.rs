@@ -29,7 +29,7 @@ impl Cache {
         &self.root
     }
 
-    /// The path of a blob, whether it exists or not.
+    /// Returns the path of a blob, whether or not it exists.
     pub(super) fn blob(&self, digest: Digest) -> PathBuf {
         self.root.join("blobs/sha256").join(digest.hex())
     }

@@ -8,7 +8,7 @@ use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The algorithm, as it precedes the digits.
+/// The algorithm's name, which precedes the digits.
 const PREFIX: &str = "sha256:";
 
 /// A SHA-256 digest: `sha256:` and 64 lower-case hexadecimal digits as text. It can be part of a path
@@ -17,12 +17,12 @@ const PREFIX: &str = "sha256:";
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
-/// A text that is not a SHA-256 digest.
+/// The text is not a SHA-256 digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidDigest(String);
 
 impl Digest {
-    /// The digest of bytes.
+    /// Computes the digest of bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
@@ -32,14 +32,14 @@ impl Digest {
         hex::encode(self.0)
     }
 
-    /// The first 12 hexadecimal digits: enough to identify an image by.
+    /// The first 12 hexadecimal digits, enough to identify an image.
     pub fn short(self) -> String {
         hex::encode(&self.0[..6])
     }
 
-    /// Parses the 64 hexadecimal digits alone, as names of files have them.
+    /// Parses the 64 hexadecimal digits alone, as in file names.
     pub(crate) fn from_hex(hex: &str) -> Option<Self> {
-        // `hex` would accept capital letters, which give the digest a second text.
+        // `hex` would accept upper-case letters, which would give a digest a second text.
         if hex.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return None;
         }
@@ -48,16 +48,16 @@ impl Digest {
         Some(Self(bytes))
     }
 
-    /// The digest in a descriptor.
+    /// Parses the digest of a descriptor.
     ///
     /// # Errors
-    /// It is of another algorithm than SHA-256.
+    /// The descriptor uses an algorithm other than SHA-256.
     pub fn described(descriptor: &Descriptor) -> Result<Self, InvalidDigest> {
         descriptor.digest().as_ref().parse()
     }
 }
 
-/// The digest of what was hashed.
+/// Returns the digest of a hasher's input.
 impl From<Sha256> for Digest {
     fn from(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
@@ -104,7 +104,7 @@ impl fmt::Display for InvalidDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "`{}` is not a digest: it is sha256: and 64 lower-case hexadecimal digits",
+            "`{}` is not a digest: expected `sha256:` and 64 lower-case hexadecimal digits",
             self.0
         )
     }

@@ -195,7 +195,7 @@ impl<W: Write> Hashing<W> {
         }
     }
 
-    /// The writer, the digest and the number of bytes.
+    /// Returns the writer, the digest and the number of bytes.
     fn finish(self) -> (W, Digest, u64) {
         (self.inner, self.hasher.into(), self.count)
     }

@@ -61,7 +61,7 @@ impl<'a> LayoutFiles<'a> {
         }
     }
 
-    /// The digest of a descriptor in one of its files.
+    /// Parses the digest of a descriptor in one of the layout's files.
     fn digest(self, of: &Descriptor) -> Result<Digest> {
         Digest::described(of).with_context(|| format!("cannot read {}", self.shown()))
     }
@@ -135,7 +135,7 @@ pub(super) fn read_tree(tree: LayoutFiles<'_>, name: Option<&str>) -> Result<Ima
     let root = found
         .manifests
         .pop()
-        .with_context(|| format!("{} holds no image", tree.shown()))?;
+        .with_context(|| format!("{} does not contain an image", tree.shown()))?;
     Ok(Image {
         members: found.manifests,
         base: found.base,
@@ -144,10 +144,10 @@ pub(super) fn read_tree(tree: LayoutFiles<'_>, name: Option<&str>) -> Result<Ima
     })
 }
 
-/// What a layout's image consists of.
+/// The contents of a layout's image.
 #[derive(Debug, Default)]
 struct Collected {
-    /// Children first.
+    /// Manifests, children first.
     manifests: Vec<Manifest>,
     base: Option<String>,
     notes: Vec<String>,
@@ -414,7 +414,7 @@ fn embedded(of: &Descriptor, digest: Digest) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The name of a blob's file.
+/// Returns the name of a blob's file.
 fn blob_path(digest: Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }

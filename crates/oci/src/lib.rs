@@ -46,7 +46,7 @@ pub use digest::{Digest, InvalidDigest};
 pub struct Image {
     /// The manifest or index by which the image is pulled.
     root: Manifest,
-    /// The manifests that an index names, in upload order.
+    /// The manifests that an index references, in upload order.
     members: Vec<Manifest>,
     /// Its base, if known.
     pub base: Option<String>,
@@ -75,7 +75,7 @@ struct Blob {
 }
 
 impl Blob {
-    /// A blob of bytes in memory.
+    /// Creates a blob from bytes in memory.
     fn of(bytes: Vec<u8>) -> Self {
         Self {
             digest: Digest::of(&bytes),
@@ -84,7 +84,7 @@ impl Blob {
         }
     }
 
-    /// Its entry in a manifest.
+    /// Returns its descriptor for a manifest.
     fn descriptor(&self, kind: MediaType) -> anyhow::Result<Descriptor> {
         let digest: oci_spec::image::Digest = self.digest.to_string().parse()?;
         Ok(Descriptor::new(kind, self.size, digest))
@@ -138,7 +138,7 @@ impl Content {
 }
 
 impl Image {
-    /// An image of one manifest, without a base and notes.
+    /// Creates an image of one manifest, without a base and notes.
     fn new(root: Manifest) -> Self {
         Self {
             root,
@@ -149,12 +149,12 @@ impl Image {
         }
     }
 
-    /// The digest by which the image is pulled.
+    /// Returns the digest by which the image is pulled.
     pub fn digest(&self) -> Digest {
         self.root.digest
     }
 
-    /// All manifests in upload order: an index follows its members.
+    /// Returns all manifests in upload order: an index follows its members.
     fn manifests(&self) -> impl Iterator<Item = &Manifest> {
         self.members.iter().chain([&self.root])
     }

@@ -57,7 +57,7 @@ pub struct Pushed {
 }
 
 impl Pushed {
-    /// Nothing is pushed yet.
+    /// Statistics at the start of a push.
     fn new(digest: Digest) -> Self {
         Self {
             digest,

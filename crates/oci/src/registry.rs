@@ -258,7 +258,7 @@ impl Registry {
                     reference.sign()
                 );
                 match reported_digest(&response)
-                    .with_context(|| format!("cannot look for {name}"))?
+                    .with_context(|| format!("cannot check for {name}"))?
                 {
                     Some(digest) => Ok(Some(digest)),
                     // The specification does not require registries to report it.
@@ -428,8 +428,8 @@ impl Attempts {
     }
 }
 
-/// The digest that a registry reports for a manifest; `None` without one, and for other algorithms
-/// than SHA-256.
+/// Returns the digest that a registry reports for a manifest; `None` without one, and for
+/// algorithms other than SHA-256.
 fn reported_digest(response: &Response) -> Result<Option<Digest>> {
     const HEADER: &str = "docker-content-digest";
 
@@ -440,7 +440,7 @@ fn reported_digest(response: &Response) -> Result<Option<Digest>> {
     match text.trim() {
         text if text.starts_with("sha256:") => {
             Ok(Some(text.parse().with_context(|| {
-                format!("the registry's header {HEADER} is wrong")
+                format!("the registry's header {HEADER} is invalid")
             })?))
         }
         _ => Ok(None),

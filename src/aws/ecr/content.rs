@@ -20,7 +20,7 @@ const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 /// The image for one platform.
 #[derive(Debug, Clone)]
 pub struct PlatformImage {
-    /// Of its manifest.
+    /// Digest of its manifest.
     pub digest: Digest,
     /// `linux/amd64`; from the index for entries of an index, otherwise from the configuration.
     pub platform: String,
@@ -39,7 +39,7 @@ pub struct PlatformImage {
 /// A layer.
 #[derive(Debug, Clone)]
 pub struct StoredLayer {
-    /// Of its bytes as they are stored.
+    /// Digest of its compressed bytes.
     pub digest: Digest,
     /// Compressed size in bytes.
     pub size: u64,
@@ -133,7 +133,7 @@ fn index(digest: Digest, text: &str) -> Result<ImageIndex> {
         .with_context(|| format!("cannot read the index {digest}"))
 }
 
-/// The manifests that an index names.
+/// Returns the manifests that an index references.
 fn members(digest: Digest, index: &ImageIndex) -> Result<Vec<Digest>> {
     let members = index.manifests().iter().map(Digest::described);
     members
@@ -244,7 +244,7 @@ async fn configuration(
     if !of_an_image {
         return Ok(Configuration::default());
     }
-    let digest = Digest::described(config).context("a manifest cannot be read")?;
+    let digest = Digest::described(config).context("cannot parse a manifest")?;
     if config.size() > MAX_CONFIG {
         bail!("the configuration {digest} has {} bytes", config.size());
     }

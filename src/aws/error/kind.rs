@@ -1,35 +1,36 @@
-//! What an error of a service means: one table of the codes and, where a service has one code for every
-//! invalid request, of the messages.
+//! The meaning of a service's error: one table of codes and, if a service uses one code for every
+//! invalid request, of messages.
 
 use mlops_core::error::Exit;
 
-/// What a service's error means for its caller.
+/// The meaning of a service's error for its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// What was requested does not exist.
+    /// The requested resource does not exist.
     NotFound(Missing),
-    /// The caller lacks a permission. It reveals nothing about what exists.
+    /// The caller lacks a permission. Reveals nothing about what exists.
     AccessDenied,
     /// The credentials have expired.
     ExpiredCredentials,
-    /// The service does not know the credentials.
+    /// The service does not recognize the credentials.
     UnknownCredentials,
     /// The service or region is not enabled in the account.
     NotEnabled,
     /// The local cloud does not support the operation.
     NotImplemented,
-    /// A quota of the account is used up.
+    /// A quota of the account is exhausted.
     QuotaExceeded,
-    /// There were too many requests.
+    /// Too many requests.
     Throttled,
     /// Anything else.
     Other,
 }
 
-/// What does not exist.
+/// The kind of a missing resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// The resource of the request: a pipeline, an execution, a log group. The code says no more.
+    /// The resource of the request: a pipeline, an execution, a log group. The code is not more
+    /// specific.
     Resource,
     /// A SageMaker endpoint.
     Endpoint,
@@ -61,7 +62,7 @@ pub enum Missing {
     Upload,
 }
 
-/// Codes that mean the absence of one thing.
+/// Codes for a missing resource of one kind.
 const MISSING_CODES: [(&str, Missing); 12] = [
     ("ResourceNotFound", Missing::Resource),
     ("ResourceNotFoundException", Missing::Resource),
@@ -72,14 +73,14 @@ const MISSING_CODES: [(&str, Missing); 12] = [
     ("ScanNotFoundException", Missing::Scan),
     ("NoSuchBucket", Missing::Bucket),
     ("NoSuchKey", Missing::Object),
-    // The response to HEAD has no body, and so no code of its own.
+    // The response to HEAD has no body, and therefore no error code.
     ("NotFound", Missing::Object),
     ("NoSuchVersion", Missing::ObjectVersion),
     ("NoSuchUpload", Missing::Upload),
 ];
 
-/// The words of absence where the code is that of every invalid request: how the message begins, and
-/// how it ends before the full stop.
+/// Messages about a missing resource, for services that use one code for every invalid request: the
+/// start of the message, and its end before the full stop.
 const MISSING_MESSAGES: [(&str, &str, &str, Missing); 7] = [
     (
         "ValidationException",
@@ -125,12 +126,12 @@ const MISSING_MESSAGES: [(&str, &str, &str, Missing); 7] = [
     ),
 ];
 
-/// Phrases of messages about permissions, in lower case. A service may hide what exists from a caller
-/// that may not see it. Not single words: the message may quote a name.
+/// Phrases in messages about permissions, in lower case. A service may hide from a caller without
+/// permission what exists. Not single words, because the message may quote a name.
 const PERMISSION_PHRASES: [&str; 3] = ["not authorized", "access denied", "have permission"];
 
 impl ErrorKind {
-    /// The kind of an error with this code and message.
+    /// Returns the kind of an error with this code and message.
     pub fn of(code: Option<&str>, message: Option<&str>) -> Self {
         let code = code.unwrap_or_default();
         match code {
@@ -159,7 +160,7 @@ impl ErrorKind {
         }
     }
 
-    /// The exit code of a command that ends with such an error.
+    /// Returns the exit code of a command that fails with such an error.
     pub fn exit(self) -> Exit {
         match self {
             Self::AccessDenied
@@ -170,24 +171,22 @@ impl ErrorKind {
         }
     }
 
-    /// What to try.
+    /// Returns a suggestion.
     pub(super) fn hint(self) -> Option<&'static str> {
         Some(match self {
             Self::ExpiredCredentials => {
                 "the credentials have expired: run `aws sso login`, or renew them"
             }
-            Self::UnknownCredentials => "AWS does not know these credentials: check --profile",
+            Self::UnknownCredentials => "AWS does not recognize these credentials: check --profile",
             Self::AccessDenied => {
-                "the message names the missing permission: ask the account's owner for it"
+                "ask the account's owner for the permission that the message names"
             }
-            Self::NotEnabled => "this service or region is not enabled in the account",
-            Self::NotImplemented => {
-                "the local cloud does not have this; docs/local-cloud.md lists what it has"
-            }
+            Self::NotEnabled => "enable this service or region in the account",
+            Self::NotImplemented => "see docs/local-cloud.md for what the local cloud supports",
             Self::QuotaExceeded => {
                 "raise the quota in the Service Quotas console, or remove what is unused"
             }
-            Self::Throttled => "AWS asks to slow down: try again in a minute",
+            Self::Throttled => "AWS is throttling requests: retry in a minute",
             Self::NotFound(_) | Self::Other => return None,
         })
     }
@@ -215,8 +214,8 @@ impl Missing {
             .map(|(.., missing)| *missing)
     }
 
-    /// Whether an error about `found` means that this does not exist. Newer operations of SageMaker
-    /// have one code, whatever was requested.
+    /// Returns whether an error about `found` means that this resource does not exist. Newer
+    /// operations of SageMaker use one code for all resources.
     pub(super) fn is(self, found: Self) -> bool {
         let is_resource = matches!(
             self,
@@ -230,7 +229,7 @@ impl Missing {
     }
 }
 
-/// Whether a code means absence, so that it has a kind.
+/// Returns whether a code means that a resource is missing, so that it has a kind.
 pub(super) const fn is_missing_code(code: &str) -> bool {
     let mut index = 0;
     while index < MISSING_CODES.len() {
@@ -246,7 +245,7 @@ pub(super) const fn is_missing_code(code: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// An error about each thing that can be missing, as the services word it.
+    /// Returns an error about each kind of missing resource, in the services' wording.
     fn absences() -> Vec<(&'static str, String, Missing)> {
         let by_code = MISSING_CODES
             .iter()
@@ -297,7 +296,7 @@ mod tests {
             "OptInRequired",
             "ThrottlingException",
         ] {
-            // Whatever its message says.
+            // Regardless of its message.
             for (_, message, _) in absences() {
                 let kind = ErrorKind::of(Some(code), Some(&message));
                 let is_absence = matches!(kind, ErrorKind::NotFound(_));

@@ -28,7 +28,7 @@ pub struct ModelVersion {
     pub version: Version,
     /// Its ARN.
     pub arn: String,
-    /// Whether it may be deployed.
+    /// Its approval status.
     pub status: ModelApproval,
 }
 
@@ -39,7 +39,7 @@ pub struct Model {
     pub version: Version,
     /// Its ARN.
     pub arn: String,
-    /// Whether it may be deployed.
+    /// Its approval status.
     pub status: ModelApproval,
     /// The approver's comment.
     pub approval_description: Option<String>,
@@ -68,7 +68,7 @@ pub struct Model {
     pub properties: BTreeMap<String, String>,
 }
 
-/// The stage of a version's life cycle: `STAGE/STATUS` as text. Other programs may set any.
+/// The lifecycle stage of a version: `STAGE/STATUS` as text. Other programs may set any value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stage {
     stage: String,
@@ -96,7 +96,7 @@ impl Stage {
         Self::production("Replaced")
     }
 
-    /// Whether it marks the version in production.
+    /// Returns whether it marks the version in production.
     pub fn is_live(&self) -> bool {
         self.stage == Self::PRODUCTION && self.status == Self::LIVE
     }

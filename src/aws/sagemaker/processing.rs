@@ -68,7 +68,7 @@ pub struct NewJob {
 /// The current state of a job.
 #[derive(Debug, Clone)]
 pub struct ProcessingJob {
-    /// Whether it is running, and how it ended.
+    /// Its state.
     pub state: JobState,
     /// Why it failed, as reported by SageMaker.
     pub failure: Option<String>,

@@ -40,7 +40,7 @@ pub struct Origin {
     pub dirty: bool,
 }
 
-/// Another program may have written a description whose image is no digest: the rest of it counts.
+/// Another program may have written a description whose image is not a digest; the rest is still used.
 fn readable<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Digest>, D::Error> {
     let text: Option<String> = Option::deserialize(from)?;
     Ok(text.and_then(|text| text.parse().ok()))
@@ -75,7 +75,7 @@ impl fmt::Display for Origin {
 pub struct RunSummary {
     /// The execution's id.
     pub run: String,
-    /// The state: as the execution's, unless a gate refused the model.
+    /// The state: that of the execution, unless a gate refused the model.
     pub status: RunState,
     /// The execution's own state.
     pub execution_status: ExecutionState,
@@ -101,7 +101,7 @@ pub struct Run {
     pub run: String,
     /// Its ARN.
     pub arn: String,
-    /// The state: as the execution's, unless a gate refused the model.
+    /// The state: that of the execution, unless a gate refused the model.
     pub status: RunState,
     /// The execution's own state.
     pub execution_status: ExecutionState,
@@ -344,7 +344,7 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
     })
 }
 
-/// Stops a run, which stops its jobs.
+/// Stops a run and its jobs.
 pub async fn stop(clients: &Clients, arn: &str) -> Result<()> {
     clients
         .sagemaker

@@ -42,7 +42,7 @@ impl RunStep {
         self.status.shown(self.is_gate())
     }
 
-    /// Whether it ends a run on purpose.
+    /// Returns whether it ends a run on purpose.
     fn is_gate(&self) -> bool {
         self.kind == Some("Fail")
     }

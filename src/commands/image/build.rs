@@ -42,7 +42,7 @@ pub struct BuildArgs {
 pub struct Built {
     /// The OCI layout.
     pub(super) directory: PathBuf,
-    /// Of the manifest, or of the index where an engine made one.
+    /// Digest of the manifest, or of the index if an engine created one.
     pub(super) digest: Digest,
     pub(super) builder: Builder,
     /// `scratch` for an image without a base; `null` if the engine does not report one.

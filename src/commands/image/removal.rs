@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} came into use or changed meanwhile; nothing was removed",
+                "{} came into use or changed in the meantime; nothing was removed",
                 b.short()
             )
         );

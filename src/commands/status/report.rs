@@ -107,7 +107,7 @@ impl StatusReport {
         }
     }
 
-    /// The versions with such an approval.
+    /// Returns the versions with this approval status.
     pub(super) fn versions(
         &self,
         approval: fn(&ModelApproval) -> bool,

@@ -1,4 +1,4 @@
-//! Where data is, as the command line names it.
+//! Locations of data on the command line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Error, Result};
 use mlops_core::s3::S3Object;
 
-/// The location of data, parsed once.
+/// The location of data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DataLocation {
     /// `-`
@@ -15,7 +15,7 @@ pub(super) enum DataLocation {
     Local(String),
     /// `s3://BUCKET/KEY[?versionId=ID]`: an object, one version of it, or a prefix.
     S3(S3Object),
-    /// An address with another scheme, such as `s3a://`. Only Spark reads those.
+    /// An address with another scheme, such as `s3a://`; supported only by Spark.
     Other(String),
 }
 

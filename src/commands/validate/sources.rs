@@ -17,7 +17,7 @@ use crate::aws::datasets;
 use crate::aws::s3::{S3Object, S3Uri};
 use crate::context::Context;
 
-/// A source that a location named.
+/// A source for a location.
 #[derive(Debug)]
 enum ResolvedSource {
     Stdin,
@@ -58,7 +58,7 @@ impl ResolvedSource {
         matches!(self, Self::Stdin)
     }
 
-    /// Whether it can be opened once to inspect it and once more to read it.
+    /// Returns whether the source can be opened twice: once to detect the format, once to read.
     fn can_be_reopened(&self) -> bool {
         match self {
             Self::Stdin => false,

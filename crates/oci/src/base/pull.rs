@@ -57,7 +57,7 @@ pub async fn pull(
     let mut missing: Vec<(Digest, u64)> = Vec::new();
     for part in read.layers().iter().chain([read.config()]) {
         let digest = Digest::described(part)
-            .with_context(|| format!("the manifest {} cannot be read", manifest.digest))?;
+            .with_context(|| format!("cannot parse the manifest {}", manifest.digest))?;
         let known = missing.iter().any(|(found, _)| *found == digest);
         if !known && !cache.has(digest, part.size()) {
             missing.push((digest, part.size()));

@@ -24,21 +24,21 @@ pub struct ImageReference {
     pub repository: String,
     /// The tag, if any.
     pub tag: Option<ImageTag>,
-    /// The digest, if there is one.
+    /// The digest, if any.
     pub digest: Option<Digest>,
 }
 
-/// What a registry's manifest is requested by.
+/// Identifies a manifest in a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagOrDigest<'a> {
     /// A tag, which the registry resolves.
     Tag(&'a str),
-    /// The manifest itself.
+    /// The digest of the manifest itself.
     Digest(Digest),
 }
 
 impl TagOrDigest<'_> {
-    /// The digest, unless it is a tag.
+    /// Returns the digest, unless it is a tag.
     pub fn digest(self) -> Option<Digest> {
         match self {
             Self::Tag(_) => None,
@@ -46,7 +46,7 @@ impl TagOrDigest<'_> {
         }
     }
 
-    /// What precedes it in an image reference.
+    /// Returns the separator before it in an image reference.
     pub(super) fn sign(self) -> char {
         match self {
             Self::Tag(_) => ':',
@@ -135,7 +135,7 @@ impl ImageReference {
         }
     }
 
-    /// The image with this digest in the same repository.
+    /// Returns the image with this digest in the same repository.
     #[must_use]
     pub fn at(&self, digest: Digest) -> Self {
         Self {

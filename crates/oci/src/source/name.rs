@@ -13,8 +13,8 @@ pub(crate) struct NamedImage<'a, T> {
     pub(crate) names: Vec<&'a str>,
 }
 
-/// The images that `wanted` names, or all; `same` decides whether two entries are one image. The exact
-/// spelling comes first, then other spellings of the same name, then a tag alone.
+/// Returns the images that `wanted` names, or all; `same` decides whether two entries are one
+/// image. An exact match has precedence, then other spellings of the same name, then a tag alone.
 pub(crate) fn choose_by_name<T: Copy>(
     all: &[NamedImage<'_, T>],
     wanted: Option<&str>,

@@ -84,7 +84,7 @@ fn addresses(data: &[DataLocation]) -> Result<Vec<&S3Object>> {
         .map(|location| match location {
             DataLocation::S3(object) => Ok(object),
             other => Err(Failure::usage(format!(
-                "--on lambda reads data in S3, and `{other}` is not there"
+                "--on lambda reads data from S3, and `{other}` is not an S3 address"
             )))
             .hint("upload it with `mlops data push`, and pass its s3:// address"),
         })

@@ -168,7 +168,7 @@ impl FilePart {
             if last {
                 let found = Digest::from(std::mem::take(&mut hasher));
                 if found != self.digest {
-                    return Err(self.changed(&format!("holds {found}")));
+                    return Err(self.changed(&format!("contains {found}")));
                 }
             }
             if position > from {

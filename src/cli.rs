@@ -188,13 +188,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_tree_is_sound() {
+    fn the_command_tree_is_valid() {
         command().debug_assert();
     }
 
     #[cfg(feature = "local")]
     #[test]
-    fn a_guarded_program_gets_its_flags() {
+    fn a_guarded_program_receives_its_flags() {
         let words = "mlops job-process guard 1 python3 -m pip --quiet --version -o json";
         let cli = Cli::read(words.split(' ')).unwrap();
         let Command::JobProcess { arguments } = cli.command else {

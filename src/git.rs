@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_branch_holds_what_was_committed() {
+    fn a_branch_contains_committed_files() {
         let (directory, repository) = repository();
         let develop = "develop".parse().unwrap();
         let file = directory.path().join("a.txt");
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn no_repository_and_no_branch_are_said() {
+    fn a_missing_repository_or_branch_is_reported() {
         let directory = tempfile::tempdir().unwrap();
         let error = Repository::discover(directory.path()).unwrap_err();
         assert_eq!(mlops_core::error::exit(&error), Exit::Usage);
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_is_moved_and_not_doubled() {
+    fn a_remote_is_updated_and_not_duplicated() {
         let (_directory, repository) = repository();
         repository
             .set_remote(REMOTE, "http://127.0.0.1:1/x")

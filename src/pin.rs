@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pin_is_refused() {
+    fn invalid_pin_files_are_rejected() {
         let good = pin("x").to_string();
         for bad in [
             good.replace("sha256:a", "sha256:g"),

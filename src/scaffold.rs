@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_of_the_folder_is_written() {
+    fn every_scaffold_file_is_written() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/scaffold/files");
         let mut pending = vec![root.clone()];
         let mut found = Vec::new();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_a_project_and_is_not_written_twice() {
+    fn the_scaffold_is_a_project_and_is_not_written_twice() {
         let directory = tempfile::tempdir().unwrap();
         let name: ProjectName = "flights".parse().unwrap();
         check(directory.path()).unwrap();
@@ -196,7 +196,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn programs_can_be_run() {
+    fn programs_are_executable() {
         use std::os::unix::fs::PermissionsExt;
 
         let directory = tempfile::tempdir().unwrap();

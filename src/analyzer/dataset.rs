@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_spark_leaves_out_is_left_out() {
+    fn files_that_spark_skips_are_skipped() {
         let root = tempfile::tempdir().unwrap();
         for name in ["b.csv", "sub/a.csv", "_SUCCESS", ".part.crc", "_tmp/x.csv"] {
             let path = root.path().join(name);

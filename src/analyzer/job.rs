@@ -322,7 +322,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn paths_lie_below_the_base_directory() {
+    fn paths_are_below_the_base_directory() {
         let job = read(&[
             ("baseline_constraints", "/opt/ml/processing/baseline/c.json"),
             ("record_preprocessor_script", "/srv/script.py"),
@@ -358,7 +358,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_refused_by_name() {
+    fn unsupported_settings_are_rejected_by_name() {
         for (changes, message) in [
             (
                 vec![("analysis_type", "MODEL_QUALITY")],
@@ -385,7 +385,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_jobs_configuration_counts_where_the_environment_is_silent() {
+    fn the_jobs_configuration_supplies_missing_variables() {
         let base = tempfile::tempdir().unwrap();
         std::fs::create_dir(base.path().join("config")).unwrap();
         std::fs::write(

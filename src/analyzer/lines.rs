@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn one_side_of_an_invocation_is_cut_away() {
+    fn one_side_of_an_invocation_is_removed() {
         let found = output_only(format!("{EVENT}\nnot JSON\n"));
         assert_eq!(found, format!("{OUTPUT}not JSON\n"));
     }

@@ -299,7 +299,7 @@ def preprocess_handler(record, logger):
     }
 
     #[test]
-    fn a_failing_script_says_which_event_it_was() {
+    fn a_failing_script_names_the_event() {
         for (script, message) in [
             (
                 "def preprocess_handler(r):\n    return {'a': int(r.endpoint_input.data)}\n",

@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_taken_of_this_repository_only() {
+    fn only_digests_of_this_repository_are_used() {
         let digest = Digest::of(b"");
         let uri = format!("127.0.0.1:4566/team/flights@{digest}");
         assert_eq!(digest_in(&uri, "team/flights"), Some(digest));

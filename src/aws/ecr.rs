@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_a_tag_or_a_unique_beginning() {
+    fn a_reference_is_a_tag_or_a_unique_prefix() {
         let images = [
             image("abcd11", &["v1"]),
             image("abcd22", &["abcd11", "abcde"]),

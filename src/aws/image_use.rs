@@ -307,7 +307,7 @@ mod tests {
     use mlops_core::error::Exit;
 
     #[test]
-    fn a_model_that_cannot_be_described_is_an_error_unless_it_is_gone() {
+    fn a_model_that_cannot_be_described_is_an_error_unless_it_was_deleted() {
         let error = |(code, response): (&str, &str)| {
             BatchDescribeModelPackageError::builder()
                 .error_code(code)

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_version_the_newest_approved_above_the_live_one_is_taken() {
+    fn without_a_version_the_newest_approved_one_after_the_live_one_is_promoted() {
         let all = versions(&[
             (4, "PendingManualApproval"),
             (3, "Approved"),

@@ -313,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_is_the_services_word_in_json_and_on_the_screen() {
+    fn a_state_is_shown_as_the_services_string() {
         let state = EndpointState::from(EndpointStatus::InService);
         assert_eq!(serde_json::to_value(&state).unwrap(), "InService");
         assert_eq!(format!("{state:>10}"), " InService");
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_run_is_over_and_neither_failed_nor_succeeded() {
+    fn a_refused_run_has_ended_and_neither_failed_nor_succeeded() {
         let run = |word: &str, is_refused| {
             let execution = ExecutionState::from(PipelineExecutionStatus::from(word));
             RunState::new(execution, is_refused)

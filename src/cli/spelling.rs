@@ -75,7 +75,7 @@ mod tests {
 
     /// Issue 8, 5.7.
     #[test]
-    fn what_people_type_is_understood() {
+    fn common_alternatives_are_parsed() {
         for line in [
             "mlops run list",
             "mlops runs ls",

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_data_outlives_its_stack() {
+    fn resources_with_data_outlive_their_stack() {
         const HOLD_DATA: [&str; 5] = [
             "AWS::S3::Bucket",
             "AWS::KMS::Key",

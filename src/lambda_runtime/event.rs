@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused_before_anything_is_read() {
+    fn impossible_events_are_rejected_before_anything_is_read() {
         for wrong in [
             json!({"data": [], "suggest": true}),
             json!({"data": ["/etc/passwd"], "suggest": true}),

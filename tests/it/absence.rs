@@ -247,7 +247,7 @@ fn issue_8_2_6_no_failure_is_read_as_absence() {
 }
 
 #[test]
-fn absence_itself_is_no_failure() {
+fn a_missing_resource_is_not_a_failure() {
     let sandbox = project();
     let endpoint = serve(Fault::Absence, true);
     let models = run(&sandbox, &endpoint, "models list").success();

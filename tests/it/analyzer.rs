@@ -219,7 +219,7 @@ fn with_capture() -> Sandbox {
 }
 
 #[test]
-fn only_what_was_captured_in_the_window_counts() {
+fn only_traffic_in_the_window_counts() {
     let sandbox = with_capture();
     let window =
         |start: &'static str, end: &'static str| [("start_time", start), ("end_time", end)];
@@ -246,7 +246,7 @@ fn only_what_was_captured_in_the_window_counts() {
 }
 
 #[test]
-fn scripts_make_the_records_and_see_the_end() {
+fn scripts_produce_the_records_and_are_called_at_the_end() {
     let sandbox = with_capture();
     sandbox.write(
         "ml/processing/code/scripts.py",
@@ -302,7 +302,7 @@ def postprocess_handler():
 }
 
 #[test]
-fn a_job_that_cannot_be_done_says_why_in_its_message() {
+fn an_impossible_job_explains_why_in_its_message() {
     let sandbox = job();
     for (format, source, more, expected) in [
         (

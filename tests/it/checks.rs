@@ -97,7 +97,7 @@ day        freshness_check  Freshness requirement is not met. Expected age: at
 }
 
 #[test]
-fn a_check_that_is_not_understood_is_refused_with_file_and_column() {
+fn an_invalid_check_is_rejected_with_file_and_column() {
     let sandbox = with_baseline();
     for (checks, message) in [
         (
@@ -153,7 +153,7 @@ fn the_chi_squared_method_is_a_test_of_its_p_value() {
 }
 
 #[test]
-fn a_number_is_explained_beside_its_baseline() {
+fn a_numeric_column_is_explained_with_its_baseline() {
     let sandbox = with_baseline();
     let late = rows(|i| format!("JFK,{},2026-01-{:02}", i % 50 + 20, i % 28 + 1));
     sandbox.write("late.csv", late);
@@ -209,7 +209,7 @@ delay    baseline_drift_check  Baseline drift distance: 0.3195015528100076
 }
 
 #[test]
-fn categories_are_explained_beside_their_baseline() {
+fn categories_are_explained_with_their_baseline() {
     let sandbox = with_baseline();
     sandbox.write("one.csv", good().replace("EWR", "BOS"));
     check(&sandbox, &["one.csv", "--explain", "origin"])
@@ -248,7 +248,7 @@ origin   baseline_drift_check      Baseline drift distance: 0.2525015528100076
 }
 
 #[test]
-fn an_unknown_column_is_refused_with_the_nearest_names() {
+fn an_unknown_column_is_rejected_with_similar_names() {
     let sandbox = with_baseline();
     check(&sandbox, &["no-such-file.csv", "--explain", "dely"])
         .code(2)
@@ -260,7 +260,7 @@ hint: similar names: delay, day, origin
 }
 
 #[test]
-fn a_column_that_the_data_lacks_is_explained_with_one_side() {
+fn a_column_missing_in_the_data_is_explained_by_its_baseline() {
     let sandbox = with_baseline();
     let less = good().replace("origin,delay,day", "origin,late,day");
     sandbox.write("less.csv", less);

@@ -5,7 +5,7 @@ use snapbox::str;
 use crate::sandbox::Sandbox;
 
 #[test]
-fn a_command_outside_a_project_says_how_to_start_one() {
+fn a_command_outside_a_project_suggests_init() {
     Sandbox::new()
         .mlops(["config", "show"])
         .code(2)
@@ -109,7 +109,7 @@ fn the_wrong_account_or_region_changes_nothing() {
 
 /// Help and the version are output like any other: a full disk is an error.
 #[test]
-fn what_cannot_be_written_to_stdout_is_an_error() {
+fn a_failed_write_to_stdout_is_an_error() {
     let sandbox = Sandbox::new();
     for line in [
         &["help"] as &[&str],

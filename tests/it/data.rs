@@ -137,7 +137,7 @@ async fn a_snapshot_holds_the_bytes_of_its_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_pushes_at_once_one_says_so() {
+async fn one_of_two_concurrent_pushes_fails() {
     let sandbox = Sandbox::new();
     let clients = clients(&sandbox).await;
     sandbox.write("d/a.csv", "one");
@@ -171,7 +171,7 @@ async fn of_two_pushes_at_once_one_says_so() {
 }
 
 #[test]
-fn what_cannot_be_pushed_is_refused_before_anything_is_sent() {
+fn invalid_files_are_rejected_before_anything_is_uploaded() {
     let sandbox = Sandbox::new();
     std::fs::create_dir(sandbox.path().join("empty")).unwrap();
     sandbox

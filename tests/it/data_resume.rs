@@ -36,7 +36,7 @@ fn verified(sandbox: &Sandbox) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_push_leaves_the_old_version_and_the_next_one_goes_on() {
+async fn a_killed_push_keeps_the_old_version_and_the_next_one_resumes() {
     let sandbox = Sandbox::new();
     let _clients = clients(&sandbox).await;
     sandbox.write("d/small.csv", "one");
@@ -72,7 +72,7 @@ async fn a_killed_push_leaves_the_old_version_and_the_next_one_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unfinished_upload_of_other_bytes_is_not_believed() {
+async fn an_unfinished_upload_of_different_bytes_is_not_reused() {
     let sandbox = Sandbox::new();
     let _clients = clients(&sandbox).await;
     let size = 7 * PART;
@@ -99,7 +99,7 @@ async fn an_unfinished_upload_of_other_bytes_is_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn small_files_that_a_killed_push_sent_are_not_sent_again() {
+async fn small_files_of_a_killed_push_are_not_uploaded_again() {
     let sandbox = Sandbox::new();
     let _clients = clients(&sandbox).await;
     for index in 0..200_u64 {
@@ -139,7 +139,7 @@ async fn a_connection_that_breaks_once_costs_one_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_byte_that_changes_on_its_way_makes_no_version() {
+async fn a_byte_changed_in_transit_creates_no_version() {
     let sandbox = Sandbox::new();
     let clients = clients(&sandbox).await;
     for (size, at) in [(2 * PART, 1 << 20), (200 << 10, 100 << 10)] {
@@ -156,7 +156,7 @@ async fn a_byte_that_changes_on_its_way_makes_no_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_pull_goes_on_within_the_file() {
+async fn a_killed_pull_resumes_within_the_file() {
     let sandbox = Sandbox::new();
     let _clients = clients(&sandbox).await;
     let size = 3 * PART;
@@ -219,7 +219,7 @@ async fn a_killed_pull_goes_on_within_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_asks_again_for_the_rest_of_a_broken_answer() {
+async fn a_pull_requests_the_rest_of_a_broken_response() {
     let sandbox = Sandbox::new();
     let _clients = clients(&sandbox).await;
     sandbox.write("d/big.bin", bytes_of(3 * PART));

@@ -15,7 +15,7 @@ async fn written(client: &Client) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_bytes_decide_what_is_sent() {
+async fn only_content_decides_what_is_uploaded() {
     let sandbox = Sandbox::new();
     let clients = clients(&sandbox).await;
     sandbox.write("d/a.csv", "one");
@@ -47,7 +47,7 @@ async fn only_bytes_decide_what_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_name_and_any_bytes_come_back() {
+async fn any_names_and_bytes_are_preserved() {
     let sandbox = Sandbox::new();
     let clients = clients(&sandbox).await;
     let files: [(&str, Vec<u8>); 7] = [
@@ -85,7 +85,7 @@ async fn any_name_and_any_bytes_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_keeps_what_is_right_and_asks_before_it_replaces() {
+async fn a_pull_keeps_correct_files_and_asks_before_replacing_others() {
     let sandbox = Sandbox::new();
     let _clients = clients(&sandbox).await;
     sandbox.write("d/a.csv", "one");
@@ -129,7 +129,7 @@ hint: or pull into an empty directory
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_gone_from_s3_is_named() {
+async fn objects_deleted_from_s3_are_named() {
     let sandbox = Sandbox::new();
     let clients = clients(&sandbox).await;
     sandbox.write("d/a.csv", "one");
@@ -176,7 +176,7 @@ async fn what_is_gone_from_s3_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_is_there_already_is_no_other_push() {
+async fn an_existing_manifest_is_not_a_concurrent_push() {
     let sandbox = Sandbox::new();
     let clients = clients(&sandbox).await;
     sandbox.write("d/a.csv", "one");
@@ -225,7 +225,7 @@ async fn delete_markers_are_no_versions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_leads_out_of_the_directory_is_refused() {
+async fn a_manifest_that_points_outside_the_directory_is_rejected() {
     let sandbox = Sandbox::new();
     let clients = clients(&sandbox).await;
     for path in ["../escaped", "/tmp/escaped"] {
@@ -329,7 +329,7 @@ changed  b.csv      2 B -> 4 B
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newest_versions_are_listed_with_what_they_hold() {
+async fn the_newest_versions_are_listed_with_their_contents() {
     let sandbox = Sandbox::new();
     let _clients = clients(&sandbox).await;
     let mut ids = Vec::new();
@@ -389,7 +389,7 @@ error: versioning is not enabled for the bucket plain, but data sets require it
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_known_before_anything_is_sent() {
+fn an_unreadable_file_is_detected_before_anything_is_uploaded() {
     use std::os::unix::fs::PermissionsExt;
 
     let sandbox = Sandbox::new();

@@ -199,7 +199,7 @@ fn bytes_of_deleted_objects_and_images_are_removed() {
 }
 
 #[test]
-fn what_a_crash_leaves_is_removed_and_an_upload_that_can_be_resumed_is_not() {
+fn remains_of_a_crash_are_removed_but_resumable_uploads_are_kept() {
     let mut cloud = Cloud::start();
     cloud.s3("PUT", "/bucket-of-tests", b"");
     cloud.ecr("CreateRepository", &json!({"repositoryName": "flights"}));

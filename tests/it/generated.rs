@@ -45,7 +45,7 @@ fn exit_codes() {
 }
 
 #[test]
-fn what_the_local_cloud_has() {
+fn the_lists_of_the_local_cloud() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/local-cloud.md");
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     let marker = "<!-- generated: operations -->\n";

@@ -97,7 +97,7 @@ fn uncommitted_files_get_no_commits_tag() {
 }
 
 #[test]
-fn a_commits_image_is_made_once() {
+fn a_commits_image_is_pushed_once() {
     let sandbox = project();
     let first = push(&sandbox, &[]);
     // The same commit, but a different image: a layout with an image without files.
@@ -158,7 +158,7 @@ fn a_commits_image_is_made_once() {
 }
 
 #[test]
-fn what_is_no_project_or_repository_is_said() {
+fn a_missing_project_or_repository_is_reported() {
     let sandbox = Sandbox::new();
     let none = sandbox.mlops(["--local", "image", "push"]).code(2);
     assert!(none.stderr.contains("mlops.toml"), "{}", none.stderr);

@@ -208,7 +208,7 @@ fn the_same_inputs_give_the_same_image_anywhere() {
 }
 
 #[test]
-fn the_label_is_a_commit_only_when_everything_is_in_it() {
+fn the_label_is_a_commit_only_for_a_clean_tree() {
     let sandbox = project();
     build(&sandbox, &[]);
     sandbox.write(".gitignore", ".mlops/\n*.env\n");
@@ -377,7 +377,7 @@ fn a_base_is_pulled_once() {
 }
 
 #[test]
-fn what_another_day_might_change_is_said_or_refused() {
+fn unreproducible_inputs_are_reported_or_rejected() {
     let sandbox = project();
     let refused = |arguments: &[&str], code: i32, text: &str| {
         let run = sandbox
@@ -451,7 +451,7 @@ fn engine(sandbox: &mut Sandbox, name: &str, script: &str) {
 }
 
 #[test]
-fn an_engine_builds_the_dockerfile_where_one_answers() {
+fn an_available_engine_builds_the_dockerfile() {
     let mut sandbox = project();
     sandbox.write(
         "image/Dockerfile",

@@ -40,7 +40,7 @@ pub(crate) fn entry<'a>(listed: &'a Value, digest: &str) -> &'a Value {
 }
 
 #[test]
-fn pins_that_say_nothing_are_refused() {
+fn invalid_pins_are_rejected() {
     let sandbox = project();
     sandbox.write("pipeline.json", PIPELINE);
     let digest = push_another(&sandbox, "V = 1\n");
@@ -85,7 +85,7 @@ fn pins_that_say_nothing_are_refused() {
 }
 
 #[test]
-fn an_image_shows_what_it_is_made_of() {
+fn an_image_is_shown_with_its_contents() {
     let sandbox = project();
     let digest = push_another(&sandbox, "V = 1\n");
     let head = git(&sandbox, &["rev-parse", "HEAD"]);
@@ -132,7 +132,7 @@ fn architecture() -> &'static str {
 }
 
 #[test]
-fn production_has_what_was_promoted() {
+fn production_uses_the_promoted_image() {
     let sandbox = promote::project();
     git(&sandbox, &["branch", "main"]);
     let nothing = train(&sandbox, &["--branch", "main"]).code(1);
@@ -202,7 +202,7 @@ fn findings(severities: &[&str]) -> String {
 }
 
 #[test]
-fn a_scan_is_a_gate_and_never_clean_by_invention() {
+fn a_scan_is_a_gate_and_never_clean_without_data() {
     let sandbox = project();
     let digest = push_another(&sandbox, "V = 1\n");
     // Nothing is known: neither a table nor a success.
@@ -281,7 +281,7 @@ fn a_scan_is_a_gate_and_never_clean_by_invention() {
 }
 
 #[test]
-fn what_somebody_needs_is_not_removed() {
+fn images_in_use_are_not_removed() {
     let sandbox = project();
     let pinned = push_another(&sandbox, "V = 1\n");
     let pinned_commit = git(&sandbox, &["rev-parse", "HEAD"]);
@@ -359,7 +359,7 @@ fn what_somebody_needs_is_not_removed() {
 }
 
 #[test]
-fn a_lifecycle_policy_is_seen_before_it_works() {
+fn a_lifecycle_policy_can_be_previewed() {
     let sandbox = project();
     let old = push_another(&sandbox, "V = 1\n");
     let new = push_another(&sandbox, "V = 2\n");
@@ -449,7 +449,7 @@ fn index_layout(sandbox: &Sandbox, architectures: &[&str]) -> (String, Vec<Strin
 }
 
 #[test]
-fn an_index_goes_with_its_images() {
+fn an_index_is_removed_with_its_images() {
     let sandbox = project();
     sandbox.write(".git/info/exclude", "layout\n");
     let (index, children) = index_layout(&sandbox, &["amd64", "arm64"]);

@@ -151,7 +151,7 @@ fn assert_whole(registry: &FaultyRegistry, digest: &str, layers: &[Vec<u8>]) {
 }
 
 #[test]
-fn a_push_sends_what_is_missing_only() {
+fn a_push_uploads_only_what_is_missing() {
     let cloud = Cloud::new();
     let registry = cloud.registry(pass);
     let layers = [noise(1, 3 * MIB), noise(2, MIB), noise(3, 1000), Vec::new()];
@@ -195,7 +195,7 @@ fn a_push_sends_what_is_missing_only() {
 }
 
 #[test]
-fn a_broken_connection_is_taken_up_where_it_broke() {
+fn a_broken_upload_resumes_where_it_broke() {
     let cloud = Cloud::new();
     let sizes = [4 * MIB, 5 * MIB, 6 * MIB];
     let layers: Vec<_> = (10..)
@@ -235,7 +235,7 @@ fn a_broken_connection_is_taken_up_where_it_broke() {
 }
 
 #[test]
-fn a_registry_that_forgot_the_upload_gets_all_of_it() {
+fn an_upload_that_the_registry_forgot_restarts() {
     let cloud = Cloud::new();
     let layers = [noise(20, 2 * MIB)];
     let registry = cloud.registry(|asked| {
@@ -298,7 +298,7 @@ fn token_registry(
 }
 
 #[test]
-fn a_token_that_ends_in_mid_push_is_renewed() {
+fn a_token_that_expires_during_a_push_is_renewed() {
     let cloud = Cloud::new();
     let layers = [noise(30, 2 * MIB), noise(31, 2 * MIB), noise(32, MIB)];
     let digest = cloud.layout("one", &layers);
@@ -329,7 +329,7 @@ fn a_login_that_is_refused_is_exit_4() {
 }
 
 #[test]
-fn a_busy_registry_is_given_time() {
+fn a_busy_registry_is_retried() {
     let cloud = Cloud::new();
     let layers = [noise(40, MIB), noise(41, 1000)];
     let digest = cloud.layout("one", &layers);
@@ -352,7 +352,7 @@ fn a_busy_registry_is_given_time() {
 }
 
 #[test]
-fn another_manifest_than_the_pushed_one_is_never_tagged() {
+fn a_different_manifest_than_the_pushed_one_is_never_tagged() {
     let cloud = Cloud::new();
     let old = cloud.layout("old", &[noise(50, 1000)]);
     let registry = cloud.registry(pass);
@@ -454,7 +454,7 @@ fn two_pushes_of_one_image_both_succeed() {
 }
 
 #[test]
-fn layers_are_taken_over_from_another_repository() {
+fn layers_are_mounted_from_another_repository() {
     let cloud = Cloud::new();
     let registry = cloud.registry(pass);
     let base = [noise(90, MIB), noise(91, MIB), noise(92, MIB)];
@@ -501,7 +501,7 @@ fn layers_are_taken_over_from_another_repository() {
 }
 
 #[test]
-fn an_index_brings_its_images() {
+fn an_index_is_pushed_with_its_images() {
     let cloud = Cloud::new();
     let registry = cloud.registry(pass);
     let root = cloud.sandbox.path().join("many");
@@ -533,7 +533,7 @@ fn an_index_brings_its_images() {
 }
 
 #[test]
-fn what_is_no_destination_is_refused_before_anything() {
+fn an_invalid_destination_is_rejected_first() {
     let sandbox = Sandbox::new();
     let to = |to: &str, more: &[&str]| {
         let fixed = ["image", "push", "missing", "--to", to];
@@ -562,7 +562,7 @@ fn what_is_no_destination_is_refused_before_anything() {
 }
 
 #[test]
-fn a_registry_without_tls_is_recognised() {
+fn a_registry_without_tls_is_recognized() {
     let cloud = Cloud::new();
     cloud.layout("one", &[noise(110, 100)]);
     let to = format!(

@@ -228,7 +228,7 @@ fn an_image_of_the_local_store_is_saved_and_pushed() {
 }
 
 #[test]
-fn nothing_is_pushed_of_what_is_wrong() {
+fn invalid_sources_are_not_pushed() {
     let cloud = Cloud::new();
     let layers = layers();
     let good = saved(&layers);

@@ -10,7 +10,7 @@ use crate::promote;
 use crate::sandbox::pause;
 
 #[test]
-fn the_image_of_a_run_that_goes_on_is_not_removed() {
+fn the_image_of_a_run_in_progress_is_not_removed() {
     let sandbox = promote::project();
     sandbox.write(
         "image/program/train",
@@ -38,7 +38,7 @@ fn the_image_of_a_run_that_goes_on_is_not_removed() {
 }
 
 #[test]
-fn nothing_is_removed_while_pins_are_not_known() {
+fn nothing_is_removed_while_pins_are_unknown() {
     let sandbox = project();
     let free = push_another(&sandbox, "V = 1\n");
     let _newest = push_another(&sandbox, "V = 2\n");
@@ -82,7 +82,7 @@ fn a_removal_that_is_staged_is_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_is_put_again_is_stored() {
+async fn a_repeated_manifest_upload_is_stored() {
     let sandbox = project();
     let digest = push_another(&sandbox, "V = 1\n");
     let hex = &digest[7..];

@@ -3,7 +3,7 @@
 use crate::sandbox::Sandbox;
 
 #[test]
-fn a_new_directory_becomes_a_project_and_twice_is_once() {
+fn init_in_a_new_directory_is_idempotent() {
     let sandbox = Sandbox::new();
     let init = ["--local", "init", "--name", "flights", "--output", "json"];
     let first = sandbox.mlops(init).success().json();
@@ -66,7 +66,7 @@ fn a_new_directory_becomes_a_project_and_twice_is_once() {
 }
 
 #[test]
-fn what_is_there_is_not_overwritten() {
+fn existing_files_are_not_overwritten() {
     let sandbox = Sandbox::new();
     sandbox.write("notes.txt", "mine");
     let refused = sandbox.mlops(["--local", "init"]);
@@ -85,7 +85,7 @@ fn what_is_there_is_not_overwritten() {
 }
 
 #[test]
-fn a_name_or_account_that_cannot_be_is_refused_early() {
+fn an_invalid_name_or_account_is_rejected_early() {
     let sandbox = Sandbox::new();
     let refused = sandbox.mlops(["--local", "init", "--name", "Flights!"]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);

@@ -54,7 +54,7 @@ Stopped the local cloud; its data is kept.
 }
 
 #[test]
-fn a_server_in_the_background_is_started_as_asked() {
+fn a_background_server_is_started_with_its_options() {
     let sandbox = Sandbox::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
@@ -122,7 +122,7 @@ fn a_stale_address_is_not_followed() {
 }
 
 #[test]
-fn a_taken_port_is_named() {
+fn a_port_in_use_is_named() {
     let sandbox = Sandbox::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
@@ -214,7 +214,7 @@ fn the_state_is_private() {
 }
 
 #[test]
-fn reset_needs_an_answer_and_removes_everything() {
+fn reset_asks_and_removes_everything() {
     let sandbox = Sandbox::new();
     sandbox.mlops(["local", "start", "--detach"]).success();
     let refused = sandbox.mlops(["local", "reset"]).code(2);

@@ -226,7 +226,7 @@ fn captured_traffic_can_be_validated() {
 }
 
 #[test]
-fn nothing_captured_says_so() {
+fn missing_traffic_is_reported() {
     let sandbox = project();
     put(&sandbox, &[]);
     let report = sandbox.mlops(["--local", "monitor", "report"]).code(1);

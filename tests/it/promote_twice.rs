@@ -240,7 +240,7 @@ fn issue_8_2_5_of_two_promotions_at_once_one_wins_and_the_other_changes_nothing(
 
 /// A different checkout, with other settings, takes over a version that was approved here.
 #[test]
-fn the_approval_of_a_version_that_another_promotion_made_live_stays() {
+fn the_approval_of_a_version_promoted_elsewhere_is_kept() {
     let sandbox = project();
     let _ = train(&sandbox, &["Answer=one"]);
     let (one, holding) = held(&sandbox, 1, Point::Before("ExecuteChangeSet"));
@@ -261,7 +261,7 @@ fn the_approval_of_a_version_that_another_promotion_made_live_stays() {
 }
 
 #[test]
-fn issue_8_2_5_a_promotion_whose_client_was_killed_is_brought_to_its_end_by_the_next() {
+fn issue_8_2_5_the_next_promotion_completes_that_of_a_killed_client() {
     let sandbox = project();
     for answer in ["one", "two", "three", "four"] {
         let _ = train(&sandbox, &[&format!("Answer={answer}")]);

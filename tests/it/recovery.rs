@@ -93,7 +93,7 @@ fn cut_off(sandbox: &Sandbox) -> Option<()> {
 }
 
 #[test]
-fn a_deployment_that_was_cut_off_is_taken_back_and_made_again() {
+fn an_interrupted_deployment_is_rolled_back_and_repeated() {
     let sandbox = (0..8)
         .map(|_| Sandbox::new())
         .find(|sandbox| cut_off(sandbox).is_some())
@@ -110,7 +110,7 @@ fn a_deployment_that_was_cut_off_is_taken_back_and_made_again() {
 
 /// Issue 8, 2.5: the next `init` waits for the deployment that a killed one started.
 #[test]
-fn issue_8_2_5_an_init_whose_client_was_killed_is_brought_to_its_end_by_the_next() {
+fn issue_8_2_5_the_next_init_completes_that_of_a_killed_client() {
     let sandbox = Sandbox::new();
     for stack in ["small-network", "small-workbench"] {
         let mut child = init(&sandbox);

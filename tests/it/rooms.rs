@@ -76,7 +76,7 @@ fn clients_are_made_in_one_place() {
 }
 
 #[test]
-fn each_library_has_its_room() {
+fn library_crates_keep_their_boundaries() {
     only_in(r"indicatif::", &["progress.rs"]);
     only_in(r"dialoguer::", &["prompt.rs"]);
     only_in(
@@ -126,7 +126,7 @@ fn the_analyzer_looks_into_the_engine_only() {
 }
 
 #[test]
-fn the_lambda_function_is_one_command_behind_another_door() {
+fn the_lambda_function_wraps_one_command() {
     only_in(r"\blambda_runtime::", &["main.rs", "lambda_runtime"]);
     never_in(
         "lambda_runtime",
@@ -178,7 +178,7 @@ fn files_are_short_enough_to_read() {
 }
 
 #[test]
-fn every_test_file_runs() {
+fn every_test_file_is_a_module() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
     let main = std::fs::read_to_string(folder.join("main.rs")).unwrap();
     for entry in std::fs::read_dir(folder).unwrap() {

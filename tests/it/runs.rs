@@ -234,7 +234,7 @@ fn a_job_cannot_see_the_users_credentials() {
 }
 
 #[test]
-fn a_killed_server_loses_nothing_but_the_work_under_way() {
+fn a_killed_server_loses_only_work_in_progress() {
     let sandbox = Sandbox::new();
     project(&sandbox);
     let done = sandbox
@@ -259,7 +259,7 @@ fn a_killed_server_loses_nothing_but_the_work_under_way() {
 }
 
 #[test]
-fn ctrl_c_leaves_the_run_going_and_says_how_to_come_back() {
+fn ctrl_c_does_not_stop_the_run_and_prints_how_to_resume() {
     let sandbox = Sandbox::new();
     project(&sandbox);
     let note = sandbox.path().join("note");

@@ -167,7 +167,7 @@ fn errors_are_json_by_flag_or_environment() {
 
 /// Issue 8, 5.5: also errors of the parser.
 #[test]
-fn a_wrong_command_line_is_json_too() {
+fn an_invalid_command_line_is_reported_as_json() {
     let sandbox = Sandbox::new();
     for (words, part) in [
         (["-o", "json", "runs", "shwo"].as_slice(), "shwo"),
@@ -246,7 +246,7 @@ fn global_options_are_apart_and_last() {
 
 /// Issue 8, 5.7.
 #[test]
-fn what_people_type_works() {
+fn common_alternatives_work() {
     let sandbox = Sandbox::new();
     let help = sandbox.mlops(["runs", "logs", "--help"]).success().stdout;
     assert_eq!(

@@ -215,7 +215,7 @@ fn lost_records_are_an_error_and_no_empty_cloud() {
 
 // Issue 8, 2.5: `local stop` reported success while a waiting server took over.
 #[test]
-fn after_a_stop_no_server_runs_although_one_waited() {
+fn after_a_stop_no_server_runs_even_if_one_was_waiting() {
     let sandbox = Sandbox::new();
     let start = ["local", "start", "--detach", "--port", "0"];
     let _ = sandbox.mlops(start).success();

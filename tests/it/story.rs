@@ -4,7 +4,7 @@ use crate::readme;
 use crate::sandbox::Sandbox;
 
 #[test]
-fn the_demo_tells_the_whole_story_and_leaves_it_to_explore() {
+fn the_demo_runs_the_whole_workflow_and_keeps_the_project() {
     let sandbox = Sandbox::new();
     // Like the first command in the README, which runs in a clone of another repository.
     let _ = sandbox.program("", "git", &["init", "--quiet"]).success();

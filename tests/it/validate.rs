@@ -93,7 +93,7 @@ origin   baseline_drift_check      Baseline drift distance: 0.1863639487663426
 /// Issue 8, 4.6: by AWS's rules, a column whose type changed has no drift; our rules are an option
 /// of the command line, the constraints and mlops.toml.
 #[test]
-fn the_rules_are_awss_unless_ours_are_asked_for() {
+fn the_rules_are_awss_unless_ours_are_requested() {
     let sandbox = with_baseline();
     sandbox.write("spoiled.csv", spoiled());
     let drifted = |run: crate::sandbox::Run| {
@@ -203,7 +203,7 @@ hint: create a baseline with `mlops validate --suggest DATA`
 }
 
 #[test]
-fn without_a_baseline_the_way_to_one_is_named() {
+fn without_a_baseline_the_hint_suggests_creating_one() {
     let sandbox = Sandbox::new();
     sandbox.write("a.csv", good());
     sandbox
@@ -217,7 +217,7 @@ hint: pass --constraints FILE, or create a baseline with --suggest --output-dir 
 }
 
 #[test]
-fn input_that_is_no_data_set_is_named_with_its_line() {
+fn invalid_input_is_reported_with_its_line() {
     let sandbox = with_baseline();
     for (name, bytes, message) in [
         ("empty.csv", &b""[..], "empty.csv: the file is empty"),
@@ -389,7 +389,7 @@ fn merged_profiles_have_the_verdict_of_one_pass() {
 
 /// Cases found in review; each once gave a wrong verdict.
 #[test]
-fn verdicts_that_were_wrong() {
+fn verdicts_that_were_once_wrong() {
     let sandbox = Sandbox::new();
     let table = |row: &dyn Fn(usize) -> String| -> String {
         let rows: Vec<String> = (0..1000).map(|i| format!("{},{i}\n", row(i))).collect();

@@ -232,7 +232,7 @@ fn files_that_may_not_be_read_are_named() {
 }
 
 #[test]
-fn a_full_disk_leaves_nothing_half_written() {
+fn a_full_disk_leaves_no_partial_files() {
     let sandbox = Sandbox::new();
     sandbox.write("good.csv", "a\n1\n2\n");
     let binary = env!("CARGO_BIN_EXE_mlops");
@@ -452,7 +452,7 @@ fn an_interrupted_validation_writes_nothing() {
 }
 
 #[test]
-fn stdin_that_gives_nothing_is_an_error() {
+fn empty_stdin_is_an_error() {
     let sandbox = Sandbox::new();
     refused(suggest(&sandbox, &["-"]), 1, "stdin: the file is empty");
     let binary = env!("CARGO_BIN_EXE_mlops");

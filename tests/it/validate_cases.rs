@@ -96,7 +96,7 @@ fn legacy_timestamps_keep_their_year() {
 
 /// Issue 8, 4.3: in CSV, JSON Lines and captured traffic.
 #[test]
-fn whole_numbers_of_twenty_digits_are_told_apart() {
+fn whole_numbers_of_twenty_digits_are_distinguished() {
     let sandbox = Sandbox::new();
     let constraints = case("long-number-ids/constraints.json");
     let csv = std::fs::read_to_string(case("long-number-ids/sims.csv")).unwrap();
@@ -218,7 +218,7 @@ fn half_floats_short_decimals_and_date64_are_read() {
 
 /// Issue 8, 4.4: by name, in Parquet, CSV and profiles.
 #[test]
-fn parts_may_have_their_columns_in_another_order() {
+fn parts_may_order_columns_differently() {
     let found = statistics(&case("parquet-parts-reordered/parts"));
     assert_eq!(
         columns(&found),
@@ -365,7 +365,7 @@ fn a_baseline_with_a_byte_order_mark_is_read() {
 
 /// Issue 8, 4.4: only a truncated file is reported as truncated.
 #[test]
-fn what_is_wrong_with_a_parquet_file_is_named() {
+fn invalid_parquet_files_are_explained() {
     let sandbox = Sandbox::new();
     let whole = std::fs::read(case("parquet-year-9999/valid_to.parquet")).unwrap();
     let mut lzo = std::fs::read(case("parquet-brotli/brotli.parquet")).unwrap();

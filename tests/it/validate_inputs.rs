@@ -147,7 +147,7 @@ fn hive_partitions_are_columns_in_every_format() {
 }
 
 #[test]
-fn the_names_say_the_format_of_all() {
+fn the_names_determine_the_common_format() {
     let sandbox = Sandbox::new();
     sandbox.write("a.jsonl", "{\"a\":1,\"b\":\"x\"}\n{\"a\":null}\n");
     sandbox.write("b.ndjson", "{\"c\":true}\n");
@@ -377,7 +377,7 @@ fn with_fake_s3(answer: &'static str) -> Run {
 }
 
 #[test]
-fn expired_credentials_and_a_cut_wire_are_named() {
+fn expired_credentials_and_a_broken_connection_are_named() {
     with_fake_s3(
         "HTTP/1.1 400 Bad Request\r\nContent-Length: 79\r\nConnection: close\r\n\r\n\
          <Error><Code>ExpiredToken</Code><Message>The token has expired</Message></Error>",

@@ -106,7 +106,7 @@ impl Project {
 }
 
 #[test]
-fn a_function_finds_what_this_machine_finds() {
+fn a_function_gives_the_same_verdict() {
     let project = Project::new();
     let spoiled_at = format!("s3://{DATA}/may/spoiled.csv");
     let good_at = format!("s3://{DATA}/may/good");
@@ -227,7 +227,7 @@ fn events_of_others(project: &Project, data: &str) {
 }
 
 #[test]
-fn what_cannot_be_a_function_is_refused_before_anything_is_sent() {
+fn invalid_functions_are_rejected_before_anything_is_uploaded() {
     let sandbox = Sandbox::new();
     sandbox.write("train.csv", rows(good));
     sandbox.write("script", "#!/bin/sh\n");
@@ -252,7 +252,7 @@ fn what_cannot_be_a_function_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn a_bootstrap_without_a_runtime_api_says_what_it_is() {
+fn a_bootstrap_without_a_runtime_api_is_explained() {
     let sandbox = Sandbox::new();
     let bootstrap = sandbox.path().join("bootstrap");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mlops"), &bootstrap).unwrap();

@@ -114,7 +114,7 @@ impl Project {
 }
 
 #[test]
-fn a_processing_job_finds_what_this_machine_finds() {
+fn a_processing_job_gives_the_same_verdict() {
     let project = Project::new();
     let address = |key: &str| format!("s3://{DATA}/{key}");
     project.put(DATA, "may/good/a.csv", rows(good));
@@ -311,7 +311,7 @@ fn monitoring_job(project: &Project, earlier: &str) {
 }
 
 #[test]
-fn what_a_job_cannot_read_is_refused_first() {
+fn data_that_a_job_cannot_read_is_rejected_first() {
     let sandbox = Sandbox::new();
     for (data, message, hint) in [
         ("may.csv", "reads data from S3", "mlops data push"),

@@ -4,7 +4,7 @@ use crate::sandbox::Sandbox;
 use crate::small_project;
 
 #[test]
-fn issue_8_5_8_a_change_of_the_program_is_tried_without_a_commit() {
+fn issue_8_5_8_a_change_of_the_program_is_tested_without_a_commit() {
     let sandbox = Sandbox::new();
     small_project::project(&sandbox);
     let json = |command: &str| {

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_and_written() {
+    fn addresses_are_parsed_and_formatted() {
         let uri: S3Uri = "s3://b/a/../c".parse().unwrap();
         assert_eq!((uri.bucket.as_str(), uri.key.as_str()), ("b", "a/../c"));
         assert_eq!(uri.to_string(), "s3://b/a/../c");
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_part_of_an_objects_address() {
+    fn a_version_id_is_part_of_an_objects_address() {
         let text = "s3://b/a?b.csv?versionId=v1";
         let object: S3Object = text.parse().unwrap();
         assert_eq!(object, S3Uri::new("b", "a?b.csv").version("v1"));

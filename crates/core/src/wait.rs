@@ -132,7 +132,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn observers_hear_changes_only() {
+    async fn observers_receive_only_changes() {
         let calls = Cell::new(0);
         let heard = RefCell::new(Vec::new());
         let value = WAITER
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_and_a_server_may_ask_for_a_minute_at_most() {
+    fn pauses_grow_and_a_server_can_request_at_most_a_minute() {
         let pause = |tried, retry_after| Backoff { tried, attempts: 9 }.length(retry_after);
         for (tried, full) in [(1, 250), (2, 500), (7, 16_000), (8, 16_000)] {
             let length = pause(tried, None).as_millis();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn giving_up_is_exit_5() {
+    async fn a_timeout_is_exit_5() {
         let error = WAITER
             .until(
                 "a job",

@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_archive_is_refused() {
+    fn entries_that_point_outside_the_archive_are_rejected() {
         for name in ["../x", "a/../../x", "/etc/passwd"] {
             let error = refused(|archive| file(archive, name, b"x"));
             assert!(error.contains("outside of it"), "{error}");
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_builder_writes_is_refused() {
+    fn entries_that_no_builder_writes_are_rejected() {
         for (kind, message) in [
             (EntryType::Char, "is a device"),
             (EntryType::Block, "is a device"),
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn links_in_a_circle_and_names_twice_are_refused_when_they_are_used() {
+    fn cyclic_links_and_duplicate_names_are_rejected_when_used() {
         let (_file, archive) = opened(|archive| {
             link(archive, EntryType::Symlink, "a", "b");
             link(archive, EntryType::Symlink, "b", "a");
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_lie_are_refused() {
+    fn wrong_sizes_are_rejected() {
         for size in [4, 513, 1 << 33, u64::MAX, u64::MAX - 1023] {
             let mut archive = Builder::new(Vec::new());
             entry(&mut archive, "x", EntryType::Regular, size, b"abc");
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_no_archive_is_refused() {
+    fn truncated_and_invalid_archives_are_rejected() {
         let mut archive = Builder::new(Vec::new());
         file(&mut archive, "a", &[1; 700]);
         file(&mut archive, "b", &[2; 100]);

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_is_read_back() {
+    fn compressed_data_can_be_decompressed() {
         let whole = mixed();
         for compression in [Compression::Gzip, Compression::Zstd] {
             for length in [0, 1, 1000, BLOCK, whole.len()] {
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_either_side_are_told() {
+    fn errors_of_either_side_are_reported() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {

@@ -119,7 +119,7 @@ mod tests {
     const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn a_digest_has_one_text() {
+    fn a_digest_has_one_spelling() {
         let digest: Digest = EMPTY.parse().unwrap();
         assert_eq!(digest, Digest::of(b""));
         assert_eq!(digest, Digest::from(Sha256::new()));

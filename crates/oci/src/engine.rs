@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_engine_that_is_not_there_does_not_answer() {
+    async fn a_missing_engine_does_not_respond() {
         assert!(
             !Engine::Docker
                 .is_running(Path::new("/nowhere/docker"))

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_in_pieces_is_the_layer_that_is_written_whole() {
+    fn a_layer_read_by_extents_equals_the_written_layer() {
         let bytes = mixed();
         let source = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&source, [b"before", &bytes[..], b"after"].concat()).unwrap();

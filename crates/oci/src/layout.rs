@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn mismatching_files_are_rejected() {
         let error = read(layout(b"layer", 6).path()).unwrap_err();
         assert!(error.to_string().contains("5 bytes, not 6"), "{error}");
         let directory = layout(b"layer", 5);

@@ -252,7 +252,7 @@ mod tests {
 
     /// Output of pip 23 and 25.
     #[test]
-    fn trouble_on_the_way_to_the_index_names_the_setting() {
+    fn failures_to_reach_the_index_name_the_setting() {
         let retrying = |error: &str| {
             format!(
                 "WARNING: Retrying (Retry(total=4, connect=None, read=None, redirect=None, \

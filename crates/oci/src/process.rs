@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_streams_are_heard_and_a_failure_repeats_the_end() {
+    async fn both_streams_are_read_and_a_failure_repeats_the_last_lines() {
         let mut heard = Vec::new();
         run(
             &mut shell("echo one; printf 'a\\rb\\n' >&2; printf last"),

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layer_is_sorted_and_says_what_may_run() {
+    fn the_layer_is_sorted_and_marks_executables() {
         let directory = program();
         let found = unpack(&image(directory.path()).unwrap());
         let names: Vec<_> = found
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn links_may_not_leave_the_program() {
+    fn links_must_not_point_outside_the_program() {
         let directory = program();
         let link = directory.path().join("program/link");
         symlink("lib/features.py", &link).unwrap();

@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn how_firmly_a_line_pins() {
+    fn pins_are_classified() {
         for (line, expected) in [
             ("numpy==2.4.6", Pin::Version),
             ("numpy == 2.4.6 ; python_version > '3.9'", Pin::Version),
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wheel_is_refused() {
+    fn requirements_other_than_wheels_are_rejected() {
         for line in [
             "-e .",
             ".",
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wheel_beside_the_file_counts_by_its_bytes() {
+    fn a_local_wheel_is_identified_by_its_bytes() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         std::fs::write(at("requirements.txt"), "./w_w-1-py3-none-any.whl\n").unwrap();

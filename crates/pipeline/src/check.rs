@@ -369,7 +369,7 @@ mod tests {
     const ALL_STEPS: &str = include_str!("testdata/all-steps.json");
 
     #[test]
-    fn what_the_python_sdk_writes_is_sound() {
+    fn definitions_of_the_python_sdk_are_valid() {
         let definition = Definition::checked(ALL_STEPS).unwrap();
         assert_eq!(definition.parameters.len(), 5);
         let graph = Graph::new(&definition).unwrap();
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_says_where() {
+    fn invalid_json_is_reported_with_its_location() {
         let problems = Definition::checked("{\"Version\": }").unwrap_err();
         assert!(problems[0].message.contains("line 1"), "{problems:?}");
     }

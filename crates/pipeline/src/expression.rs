@@ -399,7 +399,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn bad_paths_and_references_are_refused() {
+    fn invalid_paths_and_references_are_rejected() {
         for bad in ["a..b", "a.", "[x]", "a['b]", ".a", "a[0"] {
             assert!(Path::parse(bad).is_err(), "{bad}");
         }
@@ -411,7 +411,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn data_that_looks_like_nothing_else_stays() {
+    fn unrecognized_data_is_passed_through() {
         let data = json!({"Get": "Parameters.Max", "Other": 1});
         assert_eq!(value(&json!({"d": data})), Ok(json!({"d": data})));
     }

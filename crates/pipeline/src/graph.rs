@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn references_make_the_order() {
+    fn references_determine_the_order() {
         let graph = graph(json!([
             {"Name": "Gate", "Type": "Condition", "Arguments": {
                 "Conditions": [{"Type": "Equals", "LeftValue": {"Std:JsonGet": {

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_is_said_at_once() {
+    fn all_problems_are_reported_together() {
         let problems = bound(&[
             ("Count", "1.5"),
             ("Status", "C"),

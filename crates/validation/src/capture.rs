@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn captured_traffic_is_known_by_its_first_line() {
+    fn captured_traffic_is_detected_by_its_first_line() {
         let look = |text: String| {
             is_captured(Source::stream("x", || Ok(std::io::Cursor::new(text)))).unwrap()
         };

@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn switched_off_checks_do_not_speak() {
+    fn disabled_checks_report_nothing() {
         let other = table("delay,gate", |i| format!("late{i},{i}"));
         let mut baseline = by(RuleSet::Mlops, baseline(&good()));
         baseline.constraints.features[1].overrides = Some(MonitoringConfig {
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_and_switches_are_honoured() {
+    fn thresholds_and_switches_are_honored() {
         let mut baseline = baseline(&good());
         let spoiled = table("delay,distance,origin", |i| {
             format!("{},{}.5,ZZZ", i % 50 + 40, i % 90)

@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overrides_go_before_the_general_rules() {
+    fn overrides_take_precedence_over_general_rules() {
         let constraints: Constraints = serde_json::from_str(
             r#"{"version":0.0,"features":[
                 {"name":"a","inferred_type":"Integral","completeness":1.0,
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_columns_own_threshold_holds_for_its_categories_too() {
+    fn a_columns_own_threshold_applies_to_its_categories() {
         let constraints: Constraints = serde_json::from_str(
             r#"{"features":[{"name":"s","inferred_type":"String","monitoringConfigOverrides":
                 {"emit_metrics":"Disabled","distribution_constraints":{"comparison_threshold":0.4}}}],

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn names_say_the_format() {
+    fn names_determine_the_format() {
         for (name, kind) in [
             ("a.CSV", Some(Kind::Csv)),
             ("s3://b/x.y/a.csv.gz", Some(Kind::Csv)),
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_give_their_data_files_in_order() {
+    fn directories_are_expanded_to_their_data_files_in_order() {
         let directory = tree(&[
             "d/b.csv",
             "d/a/z.csv.gz",
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_match_and_a_real_name_goes_first() {
+    fn patterns_match_and_an_exact_name_takes_precedence() {
         let directory = tree(&[
             "a1.csv",
             "a2.csv",

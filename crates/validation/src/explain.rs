@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_names_come_first() {
+    fn similar_names_are_ordered_by_distance() {
         assert_eq!(edits("kitten", "sitting"), 3);
         assert_eq!(edits("", "abc"), 3);
         let names = ["arr_delay", "origin", "dep_delay", "distance"];

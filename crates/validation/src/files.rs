@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn aws_files_are_written_back_as_they_were() {
+    fn aws_files_are_written_back_unchanged() {
         let baseline = sample();
         let again = serde_json::to_value(baseline.statistics.unwrap()).unwrap();
         assert_eq!(again, aws("aws-statistics.json").1);
@@ -263,7 +263,7 @@ mod tests {
     /// `serde_json` parses numbers exactly only with its feature `float_roundtrip`; without it, a
     /// column with few values would drift from itself.
     #[test]
-    fn numbers_come_back_to_the_last_bit() {
+    fn numbers_are_preserved_to_the_last_bit() {
         for value in [0.105_655_769_290_374_25, 0.1 + 0.2, 2.0 / 3.0, 5e-324] {
             let bytes = render(&value).unwrap();
             assert_eq!(parse::<f64>("s.json", &bytes).unwrap(), value);

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_flat_object_is_refused() {
+    fn nested_or_invalid_objects_are_rejected() {
         for (text, message) in [
             (r#"{"a":1"#, "the line ends; expected `,` or `}` (column 7)"),
             (r#"{"a":1,}"#, "found `}`; expected a key in quotes"),

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_columns_in_the_order_of_their_appearance() {
+    fn keys_are_columns_in_order_of_appearance() {
         let first = b"\xef\xbb\xbf{\"n\":1,\"s\":\"x\"}\n\n{\"s\":\"\",\"n\":2}\r\n{\"late\":true,\"n\":null}\n";
         let second = b"{\"new\":0.5,\"n\":9223372036854775809}";
         let statistics = read_all(&[first, second], &[]).unwrap();
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_named() {
+    fn invalid_lines_are_named() {
         let good = "{\"a\":1}\n";
         for (line, message) in [
             ("[{\"a\":1}]", "line 2: an array is not a row"),

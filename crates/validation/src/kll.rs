@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn ranks_are_near_the_truth() {
+    fn ranks_are_approximately_correct() {
         let mut sketch = Sketch::default();
         for value in scattered(100_003) {
             sketch.insert(value);

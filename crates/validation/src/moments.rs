@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_value_is_as_many_values() {
+    fn a_repeated_value_counts_as_many_values() {
         let (mut repeated, mut written) = (Moments::default(), Moments::default());
         repeated.extend(&[1.5, 2.5]);
         repeated.repeat(0.1, 7);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn small_values_survive_beside_huge_ones() {
+    fn small_values_are_not_lost_next_to_huge_ones() {
         for values in [
             [1.0, 1e100, 1.0, -1e100].as_slice(),
             &[1e100, 1.0, 0.0, 0.0, -1e100, 1.0],

@@ -371,7 +371,7 @@ mod tests {
 
     /// Issue 8, 4.3. Neighbors that have the same nearest double.
     #[test]
-    fn numbers_are_told_apart_by_their_last_digit() {
+    fn numbers_are_distinguished_by_their_last_digit() {
         let key = |text: &str| parse(text.as_bytes()).unwrap().key;
         for [one, other] in [
             ["1000000000000000001", "1000000000000000002"],

@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_hold_until_a_column_says_otherwise() {
+    fn defaults_apply_unless_a_column_overrides_them() {
         let top = json!({"psi": {"threshold": 0.2}, "wasserstein": {"threshold": 1.0}});
         let own = json!({"psi": "Disabled", "wasserstein": {"threshold": 3.0, "normalize": true}});
         let constraints = constraints(&top, &own);
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_by_name() {
+    fn inconsistent_options_are_rejected_by_name() {
         let none = json!({});
         for (top, feature, message) in [
             (
@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_documentation_is_understood() {
+    fn the_example_of_the_documentation_is_parsed() {
         let text = include_str!("../../../docs/validation.md");
         let example = text.split("```json\n").nth(1).unwrap();
         let example = example.split("```").next().unwrap();

@@ -354,7 +354,7 @@ mod tests {
     /// Nulls, several row groups, with and without dictionaries: the same statistics as the same
     /// table in CSV.
     #[test]
-    fn parquet_says_what_csv_says() {
+    fn parquet_and_csv_give_the_same_statistics() {
         let rows = 0..2_000_i64;
         let number = |i: i64| (i % 7 != 0).then_some(i * 7_919 % 1_009);
         let real =
@@ -402,7 +402,7 @@ mod tests {
 
     /// Issue 8, 4.3: neighbors that are equal as doubles, in microseconds or in 64 bits.
     #[test]
-    fn large_numbers_and_times_of_every_type_are_told_apart() {
+    fn large_numbers_and_times_of_every_type_are_distinguished() {
         use arrow_array::types::{ArrowPrimitiveType, Decimal256Type};
         type I256 = <Decimal256Type as ArrowPrimitiveType>::Native;
         let rows = 0..200_i64;
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_statistics_is_refused_and_not_a_number_is_a_text() {
+    fn unsupported_columns_are_rejected_and_nan_is_text() {
         let binary: ArrayRef = Arc::new(BinaryArray::from(vec![b"\xff".as_slice(), b"ok"]));
         let error =
             statistics(written_to(vec![("b", binary)], true), &Format::Parquet).unwrap_err();

@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_whose_rows_name_their_columns_may_have_others() {
+    fn parts_of_json_lines_may_have_different_columns() {
         let part = |names: &[&str], rows: &[&[Option<&str>]]| {
             let mut profiler = Profiler::new(None).unwrap();
             for name in names {

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_comes_back_bit_for_bit_and_can_be_merged() {
+    fn a_profile_is_preserved_bit_for_bit_and_can_be_merged() {
         let (left, right) = (profile_of(0..30_000), profile_of(30_000..50_000));
         let again = |profile: &Profile| Profile::from_bytes("p", &profile.to_bytes()).unwrap();
         assert_eq!(again(&left).to_bytes(), left.to_bytes());

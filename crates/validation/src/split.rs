@@ -146,7 +146,7 @@ mod tests {
 
     /// Both paths agree on a block, or the fast one defers to the slow one.
     #[test]
-    fn the_fast_way_is_the_careful_way() {
+    fn the_fast_path_agrees_with_the_slow_path() {
         let mut seed = 7_u64;
         let (mut fast, mut left) = (0, 0);
         for _ in 0..20_000 {

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_leave_circles_and_emptiness_are_refused() {
+    fn links_to_the_outside_cycles_and_empty_directories_are_rejected() {
         let outside = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("secret"), "x").unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused() {
+    fn non_files_are_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let _socket =
             std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_s_name_is_taken() {
+    fn the_manifests_name_is_reserved() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("manifest.json"), "{}").unwrap();
         assert!(gather(directory.path()).is_err());

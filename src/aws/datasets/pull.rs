@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_after_the_plan_stays() {
+    fn files_created_after_the_plan_are_kept() {
         let directory = tempfile::tempdir().unwrap();
         let destination = |taken| Destination {
             path: directory.path().join("a"),
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_compared_by_bytes() {
+    fn existing_files_are_compared_by_content() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         std::fs::create_dir(root.join("s")).unwrap();
@@ -570,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_goes_on_where_it_was_cut_off() {
+    fn a_draft_resumes_where_it_was_interrupted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("draft");
         let draft = Draft::open(path.clone(), 6).unwrap();

@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_apart_is_heard_to_its_end() {
+    async fn work_on_another_thread_reports_until_its_end() {
         let counter = Arc::new(AtomicU64::new(0));
         let heard = AtomicU64::new(0);
         let seen = |bytes| {

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_resource_is_what_was_asked_for() {
+    fn only_the_requested_resource_counts_as_missing() {
         assert!(Missing::Endpoint.is(Missing::Resource));
         assert!(Missing::ModelPackage.is(Missing::Resource));
         assert!(Missing::Stack.is(Missing::Stack));

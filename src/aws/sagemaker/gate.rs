@@ -569,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_open() {
+    fn unknown_users_are_reported_as_unknown() {
         let gone = json!([{"Type": "LessThan", "LeftValue":
             {"Get": "Steps.Train.FinalMetricDataList['train:rmse'].Value"}, "RightValue": 3}]);
         assert_eq!(

@@ -105,7 +105,7 @@ mod tests {
     use mlops_core::error::Exit;
 
     #[test]
-    fn only_what_was_agreed_to_is_removed() {
+    fn only_confirmed_images_are_removed() {
         let removal = |digests: &[Digest]| Removal {
             repository: "flights".to_owned(),
             done: false,

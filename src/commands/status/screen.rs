@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_monitoring_run_has_the_time_that_everything_has() {
+    fn a_monitoring_run_is_shown_as_a_time() {
         assert_eq!(shown_time("2026-01-02T03-04-05Z"), "2026-01-02 03:04Z");
         assert_eq!(shown_time("first"), "first");
     }

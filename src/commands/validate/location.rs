@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_location_is_read_and_written() {
+    fn a_location_is_parsed_and_formatted() {
         for (text, expected) in [
             ("-", DataLocation::Stdin),
             ("data/*.csv", DataLocation::Local("data/*.csv".to_owned())),

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_stays_as_it_is() {
+    fn fitting_text_is_unchanged() {
         let text = table(&["NAME", "STATUS"], rows(&[&["a", "b"], &["longer", ""]]));
         assert_eq!(text, "NAME    STATUS\na       b\nlonger\n");
     }
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_of_wrapped_cells_is_there() {
+    fn wrapped_cells_keep_every_word() {
         let prose = "Data type match requirement is not met. Expected data type: Integral, \
                      Expected match: 100.0%. Observed: Only 95.55% of data is Integral.";
         let text = table(
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_and_arns_are_taken_apart_at_signs_and_cut_at_last() {
+    fn digests_and_arns_are_wrapped_at_punctuation_and_truncated_last() {
         let digest = format!("sha256:{}", "0a".repeat(32));
         let arn = "arn:aws:sagemaker:us-east-1:000000000000:model-package/flights/3";
         let text = table(

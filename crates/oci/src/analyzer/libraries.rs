@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_closure_is_what_the_loader_itself_would_load() {
+    fn the_libraries_are_those_that_the_loader_loads() {
         let program = std::env::current_exe().unwrap();
         let found = of(&program).unwrap();
         let names: Vec<String> = found
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_container_runs_is_refused() {
+    fn programs_that_no_container_runs_are_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let script = directory.path().join("script");
         std::fs::write(&script, "#!/bin/sh\n").unwrap();

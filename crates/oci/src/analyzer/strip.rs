@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_none_stays_as_it_is() {
+    fn a_program_without_debugging_information_is_unchanged() {
         let (mut reader, size) = open(Path::new("/bin/ls")).unwrap();
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).unwrap();

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn two_machines_leave_the_same_tree() {
+    fn two_machines_produce_the_same_tree() {
         let install = |python: &str| {
             let root = tempfile::tempdir().unwrap();
             let write = |path: &str, text: &str| {

@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_is_asked_for_once_and_again_when_it_is_refused() {
+    async fn a_token_is_requested_once_and_renewed_when_it_is_rejected() {
         use std::sync::atomic::{AtomicU32, Ordering};
 
         let asked = Arc::new(AtomicU32::new(0));

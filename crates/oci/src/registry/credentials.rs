@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_secret_is_in_an_error() {
+    async fn errors_contain_no_secrets() {
         for config in [
             r#"{"auths":{"r.example":{"auth":"c2VjcmV0"}}}"#,
             r#"{"auths":{"r.example":{"auth":"se!cret"}}}"#,

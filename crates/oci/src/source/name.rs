@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stored_spelling_comes_before_others() {
+    fn an_exact_name_takes_precedence() {
         let names: &[&[&str]] = &[&["docker.io/library/app:1"], &["app:1"], &["other:1"]];
         assert_eq!(chosen(names, Some("app:1")), [1]);
         assert_eq!(chosen(names, Some("index.docker.io/library/app:1")), [0, 1]);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_two_names_is_one_image() {
+    fn an_image_with_two_names_is_one_image() {
         let all = [("a:1", 7), ("a:latest", 7), ("b:1", 8)].map(|(name, image)| NamedImage {
             image,
             names: vec![name],

@@ -176,7 +176,7 @@ fn layers_are_compressed_once_and_described() {
 }
 
 #[test]
-fn a_layer_that_is_not_the_configurations_is_refused() {
+fn a_layer_that_does_not_match_the_configuration_is_rejected() {
     let files = Files::new();
     let (right, wrong) = (layer("a", b"a"), layer("a", b"b"));
     let damaged = gzip(&right);
@@ -197,7 +197,7 @@ fn a_layer_that_is_not_the_configurations_is_refused() {
 }
 
 #[test]
-fn one_of_several_images_is_chosen() {
+fn one_of_several_images_is_selected() {
     let files = Files::new();
     let (first, second) = (layer("a", b"a"), layer("b", b"b"));
     let mut archive = tar::Builder::new(Vec::new());
@@ -338,7 +338,7 @@ fn dockers_newer_archive_keeps_a_manifest_of_compressed_layers_only() {
 }
 
 #[test]
-fn what_is_no_image_is_refused() {
+fn sources_without_an_image_are_rejected() {
     let files = Files::new();
     let good = layer("a", b"a");
     let manifest = |manifest: &serde_json::Value| {
@@ -407,7 +407,7 @@ fn what_is_no_image_is_refused() {
 }
 
 #[test]
-fn a_text_is_a_path_before_it_is_a_name() {
+fn a_path_takes_precedence_over_a_name() {
     let files = Files::new();
     let path = files.write("image.tar", b"x");
     let path = path.to_str().unwrap();

@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_request_has_no_findings() {
+    fn a_valid_request_has_no_findings() {
         assert_eq!(found("CreateProcessingJob", &processing()), []);
     }
 

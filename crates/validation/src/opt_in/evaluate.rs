@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_distance_that_cannot_be_measured_is_an_error_only_where_it_is_asked_for() {
+    fn an_unmeasurable_distance_is_an_error_only_on_request() {
         let features = json!({"id": {"psi": {"threshold": 0.1}}});
         let error = violations(&json!({}), &features, &good()).unwrap_err();
         assert!(
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused_before_the_data_is_read() {
+    fn invalid_checks_are_rejected_before_the_data_is_read() {
         let error = violations(&json!({"psy": {}}), &json!({}), "").unwrap_err();
         assert!(error.contains("no check `psy`"), "{error}");
     }

@@ -377,7 +377,7 @@ mod tests {
 
     /// Rewriting a footer of ours preserves it, and every truncated one is refused.
     #[test]
-    fn what_is_no_footer_is_refused() {
+    fn invalid_footers_are_rejected() {
         // FileMetaData { 1: version, 2: [SchemaElement { 4: "a" }], 3: 7 rows }, with the list and
         // the numbers in different widths than the format's, and an unknown member.
         let footer =

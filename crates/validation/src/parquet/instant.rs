@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn instants_are_told_apart_in_every_unit() {
+    fn instants_are_distinguished_in_every_unit() {
         let key = |value, unit| Instant::of(value, unit).key();
         assert_eq!(key(7, Unit::Seconds), key(7_000_000_000, Unit::Nanoseconds));
         assert_eq!(key(1, Unit::Days), key(86_400_000_000, Unit::Microseconds));

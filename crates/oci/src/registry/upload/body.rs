@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_is_never_whole() {
+    fn a_changed_file_never_counts_as_complete() {
         let size = usize::try_from(CHUNK).unwrap() + 5;
         let (file, bytes, changed) = part(size);
         let mut other = std::fs::read(file.path()).unwrap();

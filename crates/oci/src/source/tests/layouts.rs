@@ -23,7 +23,7 @@ fn edit_index(all: &mut [(String, Vec<u8>)], edit: impl FnOnce(&mut serde_json::
 }
 
 #[test]
-fn a_tag_chooses_in_a_layout_directory() {
+fn a_tag_selects_an_image_of_a_layout_directory() {
     let files = Files::new();
     let mut both = layout(b"layer", GZIP_LAYER, &["v1"]);
     let other = layout(b"other", GZIP_LAYER, &["v2"]);
@@ -165,7 +165,7 @@ fn bytes_in_a_descriptor_need_no_file() {
 
 /// Issue 8, 4.5: containerd and Docker export an index with the images of some platforms only.
 #[test]
-fn an_index_of_which_one_image_is_there_is_that_image() {
+fn an_index_with_a_single_available_image_is_that_image() {
     let absent = format!("sha256:{}", "a".repeat(64));
     let kind = "application/vnd.oci.image.manifest.v1+json";
     let arm = json!({"mediaType": kind, "digest": absent, "size": 500, "platform": {"os": "linux", "architecture": "arm64"}});

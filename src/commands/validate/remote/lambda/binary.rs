@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_linux_executable_is_refused_by_name() {
+    fn other_files_than_linux_executables_are_rejected_by_name() {
         for (bytes, word) in [
             (&b"\xcf\xfa\xed\xfe...."[..], "macOS"),
             (b"MZ......", "Windows"),

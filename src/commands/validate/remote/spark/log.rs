@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_what_the_program_said_or_what_looks_like_one() {
+    fn the_reason_is_the_programs_error_or_a_likely_line() {
         let log = |text: &str| {
             let (mut log, mut said) = (Log::default(), 0);
             // A line may arrive in parts.

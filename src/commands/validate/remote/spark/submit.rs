@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_master_of_the_users_is_not_local() {
+    fn a_spark_master_of_the_user_is_not_local() {
         let local = settings(&["spark.executor.memory=2g".to_owned()]);
         assert!(local.contains(&"spark.master=local[*]".to_owned()));
         assert!(local.contains(&"spark.driver.bindAddress=127.0.0.1".to_owned()));

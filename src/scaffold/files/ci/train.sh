@@ -1,5 +1,5 @@
 #!/bin/sh
-# What CI runs when a branch has changed: image, pipeline, model version. BRANCH is its name.
+# Runs in CI when a branch has changed: pushes the image and trains a model version. BRANCH is its name.
 set -eu
 cd "$(dirname "$0")/.."
 

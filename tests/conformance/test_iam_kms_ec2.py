@@ -136,9 +136,18 @@ def test_policies(client):
     refused("NoSuchEntity", iam.get_policy, PolicyArn=arn)
 
 
-def test_keys(client):
-    kms = client("kms")
-    key = kms.create_key(Description="d", Tags=[{"TagKey": "a", "TagValue": "1"}])["KeyMetadata"]
+@pytest.fixture
+def kms(client):
+    return client("kms")
+
+
+@pytest.fixture
+def key(kms):
+    """Creates a key; returns its metadata."""
+    return kms.create_key(Description="d", Tags=[{"TagKey": "a", "TagValue": "1"}])["KeyMetadata"]
+
+
+def test_keys_and_aliases(kms, key):
     assert key["Arn"] == f"arn:aws:kms:us-east-1:000000000000:key/{key['KeyId']}"
     assert (key["KeyState"], key["Enabled"], key["KeySpec"]) == ("Enabled", True, "SYMMETRIC_DEFAULT")
     kms.create_alias(AliasName="alias/conf", TargetKeyId=key["KeyId"])
@@ -150,7 +159,10 @@ def test_keys(client):
     aliases = kms.list_aliases(KeyId=key["KeyId"])["Aliases"]
     assert [(a["AliasName"], a["TargetKeyId"]) for a in aliases] == [("alias/conf", key["KeyId"])]
     assert key["KeyId"] in [k["KeyId"] for k in kms.list_keys()["Keys"]]
+    kms.delete_alias(AliasName="alias/conf")
 
+
+def test_key_policies(kms, key):
     policy = json.loads(kms.get_key_policy(KeyId=key["KeyId"], PolicyName="default")["Policy"])
     assert policy["Statement"][0]["Principal"] == {"AWS": "arn:aws:iam::000000000000:root"}
     policy["Id"] = "mine"
@@ -158,6 +170,8 @@ def test_keys(client):
     assert json.loads(kms.get_key_policy(KeyId=key["KeyId"])["Policy"]) == policy
     refused("MalformedPolicyDocumentException", kms.put_key_policy, KeyId=key["KeyId"], Policy="{}")
 
+
+def test_key_rotation(kms, key):
     assert kms.get_key_rotation_status(KeyId=key["KeyId"])["KeyRotationEnabled"] is False
     kms.enable_key_rotation(KeyId=key["KeyId"], RotationPeriodInDays=180)
     rotation = kms.get_key_rotation_status(KeyId=key["KeyId"])
@@ -165,6 +179,8 @@ def test_keys(client):
     kms.disable_key_rotation(KeyId=key["KeyId"])
     assert kms.get_key_rotation_status(KeyId=key["KeyId"])["KeyRotationEnabled"] is False
 
+
+def test_key_settings(kms, key):
     kms.tag_resource(KeyId=key["KeyId"], Tags=[{"TagKey": "b", "TagValue": "2"}])
     kms.untag_resource(KeyId=key["KeyId"], TagKeys=["a"])
     assert kms.list_resource_tags(KeyId=key["KeyId"])["Tags"] == [{"TagKey": "b", "TagValue": "2"}]
@@ -174,12 +190,18 @@ def test_keys(client):
     assert (found["KeyState"], found["Enabled"], found["Description"]) == ("Disabled", False, "e")
     kms.enable_key(KeyId=key["KeyId"])
 
+
+def test_an_alias_is_moved_and_deleted(kms, key):
+    kms.create_alias(AliasName="alias/conf", TargetKeyId=key["KeyId"])
     second = kms.create_key()["KeyMetadata"]["KeyId"]
     kms.update_alias(AliasName="alias/conf", TargetKeyId=second)
     assert kms.describe_key(KeyId="alias/conf")["KeyMetadata"]["KeyId"] == second
     kms.delete_alias(AliasName="alias/conf")
     refused("NotFoundException", kms.describe_key, KeyId="alias/conf")
 
+
+def test_key_deletion(kms, key):
+    second = key["KeyId"]
     gone = kms.schedule_key_deletion(KeyId=second, PendingWindowInDays=7)
     assert (gone["KeyState"], gone["PendingWindowInDays"]) == ("PendingDeletion", 7)
     refused("KMSInvalidStateException", kms.enable_key, KeyId=second)

@@ -202,9 +202,9 @@ fn findings(severities: &[&str]) -> String {
 }
 
 #[test]
-fn a_scan_is_a_gate_and_never_clean_without_data() {
+fn a_scan_is_never_clean_without_data() {
     let sandbox = project();
-    let digest = push_another(&sandbox, "V = 1\n");
+    let _ = push_another(&sandbox, "V = 1\n");
     // Nothing is known: neither a table nor a success.
     for arguments in [
         &["scan"][..],
@@ -223,7 +223,12 @@ fn a_scan_is_a_gate_and_never_clean_without_data() {
             unknown.stderr
         );
     }
+}
 
+#[test]
+fn a_scan_is_a_gate() {
+    let sandbox = project();
+    let digest = push_another(&sandbox, "V = 1\n");
     sandbox.write(
         "findings.json",
         findings(&["MEDIUM", "HIGH", "UNDEFINED", "HIGH"]),
@@ -280,28 +285,38 @@ fn a_scan_is_a_gate_and_never_clean_without_data() {
     assert_eq!(shown["scan"], "COMPLETE");
 }
 
-#[test]
-fn images_in_use_are_not_removed() {
+/// Pushes three images and pins the first to the branch `feature/x`; returns the sandbox, and the digests
+/// of the pinned image, of one that is not in use, and of the newest.
+fn with_images() -> (Sandbox, String, String, String) {
     let sandbox = project();
     let pinned = push_another(&sandbox, "V = 1\n");
-    let pinned_commit = git(&sandbox, &["rev-parse", "HEAD"]);
+    git(&sandbox, &["tag", "pinned"]);
     let free = push_another(&sandbox, "V = 2\n");
     let newest = push_another(&sandbox, "V = 3\n");
     git(&sandbox, &["switch", "--quiet", "--create", "feature/x"]);
     let _ = image(&sandbox, &["pin", &pinned, "--commit"]).success();
     git(&sandbox, &["switch", "--quiet", "develop"]);
-    let digests = || {
-        let listed = image(&sandbox, &["list"]).success().json();
-        let mut images = listed["images"].as_array().unwrap().iter();
-        let mut digests: Vec<String> = images
-            .by_ref()
-            .filter(|image| image["used_by"]["analyzer"] == false)
-            .map(|image| image["digest"].as_str().unwrap().to_owned())
-            .collect();
-        digests.sort();
-        digests
-    };
-    let before = digests();
+    (sandbox, pinned, free, newest)
+}
+
+/// Returns the digests of the project's images, sorted, without the analyzer's.
+fn digests(sandbox: &Sandbox) -> Vec<String> {
+    let listed = image(sandbox, &["list"]).success().json();
+    let mut images = listed["images"].as_array().unwrap().iter();
+    let mut digests: Vec<String> = images
+        .by_ref()
+        .filter(|image| image["used_by"]["analyzer"] == false)
+        .map(|image| image["digest"].as_str().unwrap().to_owned())
+        .collect();
+    digests.sort();
+    digests
+}
+
+#[test]
+fn images_in_use_are_not_removed() {
+    let (sandbox, _, free, _) = with_images();
+    let pinned_commit = git(&sandbox, &["rev-parse", "pinned"]);
+    let before = digests(&sandbox);
     assert_eq!(before.len(), 3);
 
     let refused = image(&sandbox, &["rm", &free, &pinned_commit, "develop", "--yes"]).code(3);
@@ -309,6 +324,15 @@ fn images_in_use_are_not_removed() {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
     assert!(!refused.stderr.contains(&free[7..19]), "{}", refused.stderr);
+    let _ = image(&sandbox, &["rm", "nothing", "--yes"]).code(2);
+    let _ = image(&sandbox, &["rm"]).code(2);
+    assert_eq!(digests(&sandbox), before, "nothing was removed");
+}
+
+#[test]
+fn a_plan_of_a_removal_removes_nothing() {
+    let (sandbox, _, free, _) = with_images();
+    let before = digests(&sandbox);
     let unasked = image(&sandbox, &["rm", &free]).code(2);
     assert!(
         unasked.stderr.contains(&free[7..19]),
@@ -335,10 +359,12 @@ fn images_in_use_are_not_removed() {
         (&none["removed"], &none["done"]),
         (&json!([]), &json!(false))
     );
-    let _ = image(&sandbox, &["rm", "nothing", "--yes"]).code(2);
-    let _ = image(&sandbox, &["rm"]).code(2);
-    assert_eq!(digests(), before, "all of that removed nothing");
+    assert_eq!(digests(&sandbox), before, "nothing was removed");
+}
 
+#[test]
+fn images_that_are_not_in_use_are_removed() {
+    let (sandbox, pinned, free, newest) = with_images();
     let removed = image(&sandbox, &["rm", &free[7..15], "--yes"])
         .success()
         .json();
@@ -348,14 +374,14 @@ fn images_in_use_are_not_removed() {
     );
     let mut left = vec![pinned.clone(), newest];
     left.sort();
-    assert_eq!(digests(), left);
+    assert_eq!(digests(&sandbox), left);
     // The pin was removed, so the image is no longer needed.
     git(
         &sandbox,
         &["branch", "--quiet", "--delete", "--force", "feature/x"],
     );
     let _ = image(&sandbox, &["rm", &pinned, "--yes"]).success();
-    assert_eq!(digests().len(), 1);
+    assert_eq!(digests(&sandbox).len(), 1);
 }
 
 #[test]

@@ -1,19 +1,29 @@
 //! Issue 8, 5.8: testing a change of the program without a commit.
 
+use serde_json::Value;
+
 use crate::sandbox::Sandbox;
 use crate::small_project;
+
+/// Runs a command with JSON output.
+fn json(sandbox: &Sandbox, command: &str) -> Value {
+    let arguments = command.split(' ').chain(["--output", "json"]);
+    sandbox.mlops(arguments).success().json()
+}
+
+/// Creates a project and trains a changed program without a commit; returns the report.
+fn tried(sandbox: &Sandbox) -> Value {
+    small_project::project(sandbox);
+    sandbox.write("image/program/evaluate", small_project::evaluate("3.5"));
+    json(sandbox, "train --working-tree")
+}
 
 #[test]
 fn issue_8_5_8_a_change_of_the_program_is_tested_without_a_commit() {
     let sandbox = Sandbox::new();
-    small_project::project(&sandbox);
-    let json = |command: &str| {
-        let arguments = command.split(' ').chain(["--output", "json"]);
-        sandbox.mlops(arguments).success().json()
-    };
+    let tried = tried(&sandbox);
+    let json = |command: &str| json(&sandbox, command);
     let pushed = json("image show");
-    sandbox.write("image/program/evaluate", small_project::evaluate("3.5"));
-    let tried = json("train --working-tree");
     assert_eq!(tried["metrics"]["rmse"], 3.5, "{tried}");
     assert_eq!(tried["dirty"], true, "{tried}");
     assert_eq!(tried["image_why"], "built from the working tree", "{tried}");
@@ -24,6 +34,14 @@ fn issue_8_5_8_a_change_of_the_program_is_tested_without_a_commit() {
     let plain = json("train");
     assert_eq!(plain["metrics"]["rmse"], 4.25, "{plain}");
     assert_eq!(plain["dirty"], false, "{plain}");
+}
+
+#[test]
+fn issue_8_5_8_runs_and_models_are_recorded_as_dirty() {
+    let sandbox = Sandbox::new();
+    let _ = tried(&sandbox);
+    let json = |command: &str| json(&sandbox, command);
+    let plain = json("train");
     let models = json("models list");
     assert_eq!(models["models"][0]["dirty"], false, "{models}");
     let dirty = &models["models"][1];
@@ -33,8 +51,14 @@ fn issue_8_5_8_a_change_of_the_program_is_tested_without_a_commit() {
     assert_eq!(runs["runs"][1]["dirty"], true, "{runs}");
     let list = sandbox.mlops(["models", "list"]).success().stdout;
     assert!(list.contains("dirty"), "{list}");
+}
 
-    // It can only be promoted on request; otherwise it is not even approved.
+#[test]
+fn issue_8_5_8_a_dirty_version_is_promoted_only_on_request() {
+    let sandbox = Sandbox::new();
+    let _ = tried(&sandbox);
+    let json = |command: &str| json(&sandbox, command);
+    // Otherwise, it is not even approved.
     let refused = sandbox.mlops(["promote", "1", "--yes"]).code(3);
     for part in ["working tree", "--allow-dirty"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
@@ -45,9 +69,14 @@ fn issue_8_5_8_a_change_of_the_program_is_tested_without_a_commit() {
         .mlops(["promote", "1", "--yes", "--allow-dirty"])
         .success();
     assert_eq!(json("models show 1")["live"], true);
+    let _ = json("train");
     let _ = sandbox.mlops(["promote", "2", "--yes"]).success();
+}
 
-    // The working tree belongs to one branch only.
+#[test]
+fn issue_8_5_8_the_working_tree_belongs_to_one_branch() {
+    let sandbox = Sandbox::new();
+    small_project::project(&sandbox);
     let wrong = sandbox
         .mlops(["train", "--working-tree", "--branch", "other"])
         .code(2);

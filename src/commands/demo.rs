@@ -234,11 +234,8 @@ impl fmt::Display for DemoReport {
             self.steps.len()
         )?;
         if let Some(program) = &self.program {
-            writeln!(
-                f,
-                "`mlops` is not on PATH; its path is {}",
-                program.display()
-            )?;
+            let path = program.display();
+            writeln!(f, "`mlops` is not on PATH; its path is {path}")?;
         }
         writeln!(f, "Explore the project:\n")?;
         let word = |path: &Path| shell::word(&path.to_string_lossy());

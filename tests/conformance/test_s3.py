@@ -568,7 +568,7 @@ def test_the_data_commands(state, s3, tmp_path):
     assert "no version" in data("verify", "flights@none", exit=1)
     s3.delete_object(Bucket=bucket, Key=entry["key"], VersionId=entry["version_id"])
     (problem,) = data("verify", f"flights@{first['version']}", exit=3)["problems"]
-    assert problem["path"] == "a b.csv" and "gone" in problem["problem"]
+    assert problem["path"] == "a b.csv" and "deleted" in problem["problem"]
     (tmp_path / "e").mkdir()
     assert "contains no files" in data("push", "e", "flights", exit=2)
 

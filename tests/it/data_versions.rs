@@ -157,7 +157,7 @@ async fn objects_deleted_from_s3_are_named() {
             .json();
         let expected = serde_json::json!([{
             "path": "a.csv",
-            "problem": format!("version {} is gone", lost.version_id),
+            "problem": format!("version {} was deleted", lost.version_id),
         }]);
         assert_eq!(found["problems"], expected);
     }

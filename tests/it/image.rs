@@ -127,7 +127,11 @@ fn a_commits_image_is_pushed_once() {
         .mlops(["--local", "image", "push", "layout"])
         .code(1);
     assert!(refused.stderr.contains("TAG_INVALID"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("made once"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("pushed only once"),
+        "{}",
+        refused.stderr
+    );
 
     // The commit's tag could move but the branch's cannot, so neither is moved.
     let commit = first["tags"][0].as_str().unwrap();

@@ -176,7 +176,7 @@ fn production_uses_the_promoted_image() {
     });
     let unknown = train(&sandbox, &["--branch", "main"]).code(1);
     assert!(
-        unknown.stderr.contains("small serves no version"),
+        unknown.stderr.contains("small serves no known version"),
         "{}",
         unknown.stderr
     );

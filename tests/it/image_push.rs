@@ -431,7 +431,11 @@ fn a_refusal_leaves_the_old_image() {
     let registry = cloud.registry(pass);
     let refused = cloud.push("new", &registry, &[]).code(1);
     assert!(refused.stderr.contains("TAG_INVALID"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("made once"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("pushed only once"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(tagged(&registry), Some(old));
 }
 
@@ -540,12 +544,12 @@ fn an_invalid_destination_is_rejected_first() {
         sandbox.mlops(fixed.iter().chain(more))
     };
     for (text, says) in [
-        ("127.0.0.1:1/x", "name the tag"),
+        ("127.0.0.1:1/x", "the tag is missing"),
         ("127.0.0.1:1/X:1", "lower-case"),
         ("http://127.0.0.1:1/x:1", "without a scheme"),
         (
             &format!("127.0.0.1:1/x@sha256:{}", "a".repeat(64)),
-            "makes the digest",
+            "computes the digest",
         ),
     ] {
         let refused = to(text, &[]).code(2);

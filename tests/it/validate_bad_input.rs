@@ -311,7 +311,7 @@ fn files_of_another_schema_are_refused() {
     }
     sandbox.write("latin.json", b"{\"features\":[{\"name\":\"\xf6\"}]}");
     let run = sandbox.mlops(["validate", "good.csv", "--constraints", "latin.json"]);
-    refused(run, 1, "latin.json: not a file");
+    refused(run, 1, "latin.json: not a Model Monitor file");
     let run = sandbox.mlops(["validate", "good.csv", "--constraints", "."]);
     refused(run, 1, ".: Is a directory");
     let swapped = sandbox.mlops([

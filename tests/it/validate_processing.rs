@@ -316,7 +316,7 @@ fn data_that_a_job_cannot_read_is_rejected_first() {
     for (data, message, hint) in [
         ("may.csv", "reads data from S3", "mlops data push"),
         ("-", "reads data from S3", "mlops data push"),
-        ("s3://b/k?versionId=1", "names a version", "a separate key"),
+        ("s3://b/k?versionId=1", "has a version id", "a separate key"),
     ] {
         let run = sandbox
             .mlops(["validate", "--on", "processing", data])

@@ -347,7 +347,9 @@ mod tests {
     fn another_schema_is_refused_with_the_files_name() {
         let error = parse::<Constraints>("c.json", b"{\"rules\":[]}").unwrap_err();
         assert!(
-            error.to_string().starts_with("c.json: not a file"),
+            error
+                .to_string()
+                .starts_with("c.json: not a Model Monitor file"),
             "{error}"
         );
         assert!(parse::<Statistics>("s.json", b"[1,2").is_err());

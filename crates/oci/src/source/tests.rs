@@ -236,7 +236,10 @@ fn one_of_several_images_is_selected() {
         }
     }
     let error = open(&format!("{path}:v2")).unwrap_err();
-    assert!(error.to_string().contains("holds 0 images `v2`"), "{error}");
+    assert!(
+        error.to_string().contains("contains 0 images `v2`"),
+        "{error}"
+    );
 }
 
 /// An OCI layout of one layer, as files by name.
@@ -302,7 +305,10 @@ fn a_layout_in_an_archive_is_read_in_place() {
     let text = format!("oci-archive:{}:v1", plain.display());
     assert!(matches!(open(&text).unwrap(), Source::Ready(_)));
     let error = open(&format!("{}:v2", plain.display())).unwrap_err();
-    assert!(error.to_string().contains("holds 0 images `v2`"), "{error}");
+    assert!(
+        error.to_string().contains("contains 0 images `v2`"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -375,7 +381,7 @@ fn sources_without_an_image_are_rejected() {
         (gzip(b"not a tar"), "not a tar archive"),
         (gzip(&good)[..30].to_vec(), "cannot decompress"),
         (manifest(&json!({"Config": 1})), "cannot read manifest.json"),
-        (manifest(&json!([])), "holds 0 images"),
+        (manifest(&json!([])), "contains 0 images"),
         (one("../c.json", &[]), "outside of the archive"),
         (one("/etc/passwd", &[]), "outside of the archive"),
         (one("none.json", &[]), "has no file"),

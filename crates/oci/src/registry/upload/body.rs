@@ -251,6 +251,6 @@ mod tests {
         let (file, _, shorter) = part(size);
         file.as_file().set_len(100).unwrap();
         let error = read(&shorter, 0).0.unwrap_err().to_string();
-        assert!(error.contains("shorter"), "{error}");
+        assert!(error.contains("truncated"), "{error}");
     }
 }

@@ -75,7 +75,7 @@ fn a_short_name_finds_the_image_of_the_whole_name() {
     }
     let error = open(&format!("docker-archive:{}:app:1", path.display())).unwrap_err();
     assert!(
-        error.to_string().contains("holds 0 images `app:1`"),
+        error.to_string().contains("contains 0 images `app:1`"),
         "{error}"
     );
 

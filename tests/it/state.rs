@@ -58,6 +58,7 @@ fn a_state_directory_of_a_stranger_is_not_used() {
     lock.lock().unwrap();
     let log = std::fs::read(state.join("server.log")).ok();
     std::fs::write(mine.path().join("findings.json"), "{}").unwrap();
+    let digest = format!("sha256:{}", "0".repeat(64));
     for command in [
         &["--local", "status"][..],
         &["--local", "init", "--name", "small", "--yes"],
@@ -72,7 +73,7 @@ fn a_state_directory_of_a_stranger_is_not_used() {
             "--repository",
             "x",
             "--digest",
-            "sha256:00",
+            &digest,
             "findings.json",
         ],
     ] {

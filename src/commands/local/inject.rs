@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use mlops_core::error::{Failure, Hint};
 use mlops_local_cloud as local;
-use mlops_oci::Digest;
+use mlops_oci::{Digest, InvalidDigest};
 use serde::Serialize;
 
 use super::StateArgs;
@@ -34,7 +34,7 @@ pub struct InjectScanArgs {
     repository: String,
     /// The image's digest
     #[arg(long)]
-    digest: Digest,
+    digest: String,
     /// The JSON file with the findings
     file: PathBuf,
     #[command(flatten)]
@@ -52,6 +52,10 @@ pub struct Injected {
 
 pub(super) fn run(ctx: &Context, command: &InjectCommand) -> Result<Injected> {
     let InjectCommand::Scan(args) = command;
+    let digest: Digest = args
+        .digest
+        .parse()
+        .map_err(|error: InvalidDigest| Failure::usage(error.to_string()))?;
     let directory = args.state.directory(ctx);
     if !directory.is_dir() {
         return Err(Failure::usage(format!(
@@ -66,13 +70,13 @@ pub(super) fn run(ctx: &Context, command: &InjectCommand) -> Result<Injected> {
         &LOCAL_HOST,
         &directory,
         &args.repository,
-        &args.digest.to_string(),
+        &digest.to_string(),
         &bytes,
     )
     .with_context(|| format!("cannot load {}", args.file.display()))?;
     Ok(Injected {
         repository: args.repository.clone(),
-        digest: args.digest,
+        digest,
         findings,
     })
 }

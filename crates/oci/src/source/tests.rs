@@ -352,9 +352,14 @@ fn sources_without_an_image_are_rejected() {
         add(
             &mut archive,
             "c.json",
-            json!({"rootfs": {"diff_ids": ["sha256:0"]}})
+            json!({"rootfs": {"diff_ids": [Digest::of(b"")]}})
                 .to_string()
                 .as_bytes(),
+        );
+        add(
+            &mut archive,
+            "wrong.json",
+            br#"{"rootfs": {"diff_ids": ["sha256:../x"]}}"#,
         );
         add(&mut archive, "a.tar", &good);
         add(&mut archive, "xz.tar", b"\xfd7zXZ\0 and so on");
@@ -394,6 +399,7 @@ fn sources_without_an_image_are_rejected() {
             one("c.json", &["../../layer.tar"]),
             "outside of the archive",
         ),
+        (one("wrong.json", &["a.tar"]), "is not a digest"),
         (one("c.json", &["gone.tar"]), "has no file"),
         (one("c.json", &["xz.tar"]), "compressed with xz"),
         (renamed, "has the digest"),
@@ -402,7 +408,7 @@ fn sources_without_an_image_are_rejected() {
         let error = refusal(&files.write("image.tar", &bytes));
         assert!(error.contains(message), "{message}: {error}");
     }
-    let config = json!({"rootfs": {"diff_ids": vec!["sha256:0"; 1001]}}).to_string();
+    let config = json!({"rootfs": {"diff_ids": vec![Digest::of(b""); 1001]}}).to_string();
     let mut archive = tar::Builder::new(Vec::new());
     add(&mut archive, "c.json", config.as_bytes());
     let layers = vec!["a.tar"; 1001];

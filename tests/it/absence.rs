@@ -10,7 +10,7 @@ use crate::sandbox::{Run, Sandbox};
 const ACCOUNT: &str = "111122223333";
 
 /// The endpoint's response to all but the first requests.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     /// A service's error: the status, the code and the message.
     Error(u16, &'static str, &'static str),
@@ -18,6 +18,8 @@ enum Fault {
     Page(u16),
     /// No failure: the requested resource does not exist, in SageMaker's words.
     Absence,
+    /// The caller may not see whether the resource exists: the words of absence, with the reason.
+    Hidden,
 }
 
 const FAULTS: &[Fault] = &[
@@ -26,27 +28,13 @@ const FAULTS: &[Fault] = &[
     Fault::Error(403, "AccessDeniedException", "not authorized"),
     Fault::Error(403, "AccessDenied", "Access Denied"),
     Fault::Error(500, "InternalFailure", "an internal error"),
-    // An access problem in the words of absence, and absence that may be an access problem.
+    // An access problem in the words of absence.
     Fault::Error(
         403,
         "AccessDeniedException",
         "ModelPackageGroup small does not exist",
     ),
-    Fault::Error(
-        400,
-        "ValidationException",
-        "ModelPackageGroup small: you are not authorized, or it does not exist",
-    ),
-    Fault::Error(
-        400,
-        "ValidationError",
-        "Stack with id small-platform: access denied, or it does not exist",
-    ),
-    Fault::Error(
-        400,
-        "ResourceNotFound",
-        "You do not have permission, or Pipeline 'small' does not exist.",
-    ),
+    Fault::Hidden,
     Fault::Page(200),
     Fault::Page(404),
 ];
@@ -135,25 +123,40 @@ fn answer(fault: Fault, stacks: bool, head: &str, body: &str) -> String {
         response(status, "application/x-amz-json-1.1", &body)
     };
     match fault {
-        Fault::Absence if head.contains(".describeendpoint\r\n") => json(
-            400,
-            "ValidationException",
-            "Could not find endpoint \\\"arn:aws:sagemaker:us-east-1:111122223333:endpoint/small\\\".",
-        ),
-        Fault::Absence if head.contains(".listmodelpackages\r\n") => json(
-            400,
-            "ValidationException",
-            "ModelPackageGroup arn:aws:sagemaker:us-east-1:111122223333:model-package-group/small does not exist.",
-        ),
-        Fault::Absence if service == "sagemaker" => {
-            json(400, "ResourceNotFound", "Pipeline 'small' does not exist.")
+        Fault::Absence | Fault::Hidden => {
+            let hidden = fault == Fault::Hidden;
+            let words = |absent, hidden_words| if hidden { hidden_words } else { absent };
+            if head.contains(".describeendpoint\r\n") {
+                let message = words(
+                    "Could not find endpoint \\\"arn:aws:sagemaker:us-east-1:111122223333:endpoint/small\\\".",
+                    "Could not find endpoint \\\"small\\\": you are not authorized to see \\\"small\\\".",
+                );
+                return json(400, "ValidationException", message);
+            }
+            if head.contains(".listmodelpackages\r\n") {
+                let message = words(
+                    "ModelPackageGroup arn:aws:sagemaker:us-east-1:111122223333:model-package-group/small does not exist.",
+                    "ModelPackageGroup small: you are not authorized, or it does not exist.",
+                );
+                return json(400, "ValidationException", message);
+            }
+            if service == "sagemaker" {
+                let message = words(
+                    "Pipeline 'small' does not exist.",
+                    "You are not authorized, or Pipeline 'small' does not exist.",
+                );
+                return json(400, "ResourceNotFound", message);
+            }
+            let message = words(
+                "Stack with id small-platform does not exist",
+                "Stack with id small-platform: you are not authorized, or it does not exist",
+            );
+            let body = format!(
+                "<ErrorResponse><Error><Code>ValidationError</Code><Message>{message}</Message>\
+                 </Error></ErrorResponse>"
+            );
+            response(400, "text/xml", &body)
         }
-        Fault::Absence => response(
-            400,
-            "text/xml",
-            "<ErrorResponse><Error><Code>ValidationError</Code>\
-             <Message>Stack with id small-platform does not exist</Message></Error></ErrorResponse>",
-        ),
         Fault::Page(status) => response(status, "text/html", "<html><p>Please log in</p></html>"),
         Fault::Error(status, code, message) => match service {
             "s3" => response(

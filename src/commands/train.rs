@@ -161,7 +161,7 @@ impl fmt::Display for Training {
                 let time = step.seconds(self.now).map(duration);
                 vec![
                     step.name.clone(),
-                    step.kind.unwrap_or("-").to_owned(),
+                    step.shown_kind().to_owned(),
                     step.shown_status().to_owned(),
                     time.unwrap_or_default(),
                 ]

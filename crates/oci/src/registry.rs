@@ -461,44 +461,75 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Duration::try_from(date.duration_since(jiff::Timestamp::now())).ok()
 }
 
-/// Formats the registry's own words, with a hint for refusals that a user can fix.
+/// A request that the registry refused, in its own words.
+struct Refusal {
+    status: StatusCode,
+    code: String,
+    message: String,
+}
+
+impl Refusal {
+    /// Reads the error of a response. The body may be anything.
+    async fn read(response: Response) -> Self {
+        let status = response.status();
+        let bytes = limited(response, 64 << 10).await.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let error = &answer["errors"][0];
+        let message = error["message"].as_str().unwrap_or(text.trim());
+        Self {
+            status,
+            code: error["code"].as_str().unwrap_or_default().to_owned(),
+            message: message.chars().take(500).collect(),
+        }
+    }
+
+    /// Whether the repository does not exist.
+    fn lacks_repository(&self) -> bool {
+        self.code == "NAME_UNKNOWN"
+    }
+
+    /// The error, with a hint for refusals that a user can fix.
+    fn error(self, doing: &str) -> Error {
+        let status = self.status.as_u16();
+        let words = [self.code.as_str(), &self.message].join(" ");
+        let text = match words.trim() {
+            "" => format!("{doing} (HTTP {status})"),
+            words => format!("{doing}: {words} (HTTP {status})"),
+        };
+        if matches!(
+            self.status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
+            return hinted(
+                Failure::new(Exit::Credentials, text),
+                "log in with `docker login` or `podman login`; in ECR the credentials need \
+                 ecr:PutImage and the ecr:*Layer* actions on the repository",
+            );
+        }
+        let error = anyhow!(text);
+        // ECR returns TAG_INVALID, Harbor 412 with "immutable", others 409.
+        if self.code == "TAG_INVALID" || self.message.contains("immutable") {
+            return hinted(
+                error,
+                "the tag belongs to a different image and is immutable in this repository: a commit's \
+                 image is pushed only once; for a branch, add the tag to the repository's tag mutability \
+                 exclusions",
+            );
+        }
+        if self.lacks_repository() {
+            return hinted(
+                error,
+                "create the repository first; `mlops init` creates the project's",
+            );
+        }
+        error
+    }
+}
+
+/// The error of a request that the registry refused.
 async fn refused(doing: &str, response: Response) -> Error {
-    let status = response.status();
-    let bytes = limited(response, 64 << 10).await.unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let error = &answer["errors"][0];
-    let code = error["code"].as_str().unwrap_or_default();
-    let message = error["message"].as_str().unwrap_or(text.trim());
-    let message: String = message.chars().take(500).collect();
-    let words = [code, &message].join(" ");
-    let text = match words.trim() {
-        "" => format!("{doing} (HTTP {})", status.as_u16()),
-        words => format!("{doing}: {words} (HTTP {})", status.as_u16()),
-    };
-    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        return hinted(
-            Failure::new(Exit::Credentials, text),
-            "log in with `docker login` or `podman login`; in ECR the credentials need \
-             ecr:PutImage and the ecr:*Layer* actions on the repository",
-        );
-    }
-    let error = anyhow!(text);
-    // ECR returns TAG_INVALID, Harbor 412 with "immutable", others 409.
-    if code == "TAG_INVALID" || message.contains("immutable") {
-        return hinted(
-            error,
-            "the tag belongs to a different image and is immutable in this repository: a commit's image is \
-             pushed only once; for a branch, add the tag to the repository's tag mutability exclusions",
-        );
-    }
-    if code == "NAME_UNKNOWN" {
-        return hinted(
-            error,
-            "create the repository first; `mlops init` creates the project's",
-        );
-    }
-    error
+    Refusal::read(response).await.error(doing)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use aws_sdk_sagemaker::types::{PipelineExecutionStep, PipelineExecutionStepMetadata, SortOrder};
 use jiff::Timestamp;
+use mlops_pipeline::StepType;
 use serde::Serialize;
 
 use super::timestamp;
@@ -17,7 +18,7 @@ pub struct RunStep {
     /// Its name.
     pub name: String,
     /// Its type, once AWS reports it.
-    pub kind: Option<&'static str>,
+    pub kind: Option<StepType>,
     /// The service's own state.
     pub status: StepState,
     /// When it started.
@@ -44,7 +45,12 @@ impl RunStep {
 
     /// Returns whether it ends a run on purpose.
     fn is_gate(&self) -> bool {
-        self.kind == Some("Fail")
+        self.kind == Some(StepType::Fail)
+    }
+
+    /// Returns the name of the type, or `-` if it is unknown.
+    pub fn shown_kind(&self) -> &str {
+        self.kind.as_ref().map_or("-", StepType::name)
     }
 
     /// Returns how long it took, or has taken until `now`, in seconds.
@@ -55,9 +61,9 @@ impl RunStep {
 
     /// Returns the log group and the job of this step, if it ran one.
     pub fn log(&self) -> Option<(&'static str, &str)> {
-        let group = match self.kind? {
-            "Processing" => "/aws/sagemaker/ProcessingJobs",
-            "Training" => "/aws/sagemaker/TrainingJobs",
+        let group = match self.kind.as_ref()? {
+            StepType::Processing => "/aws/sagemaker/ProcessingJobs",
+            StepType::Training => "/aws/sagemaker/TrainingJobs",
             _ => return None,
         };
         Some((group, self.arn.as_deref()?.rsplit('/').next()?))
@@ -74,7 +80,7 @@ pub(super) fn fail_step(steps: &[RunStep]) -> Option<&RunStep> {
 pub(super) fn model_package(steps: &[RunStep]) -> Option<&str> {
     steps
         .iter()
-        .filter(|step| step.kind == Some("RegisterModel"))
+        .filter(|step| step.kind == Some(StepType::RegisterModel))
         .find_map(|step| step.arn.as_deref())
 }
 
@@ -129,20 +135,20 @@ fn step(step: &PipelineExecutionStep) -> RunStep {
 }
 
 /// Parses a step's metadata: the step's type, and an ARN if it has one.
-fn subject(metadata: &PipelineExecutionStepMetadata) -> (Option<&'static str>, Option<String>) {
+fn subject(metadata: &PipelineExecutionStepMetadata) -> (Option<StepType>, Option<String>) {
     let owned = |arn: Option<&str>| arn.map(str::to_owned);
     if let Some(job) = metadata.processing_job() {
-        (Some("Processing"), owned(job.arn()))
+        (Some(StepType::Processing), owned(job.arn()))
     } else if let Some(job) = metadata.training_job() {
-        (Some("Training"), owned(job.arn()))
+        (Some(StepType::Training), owned(job.arn()))
     } else if let Some(model) = metadata.register_model() {
-        (Some("RegisterModel"), owned(model.arn()))
+        (Some(StepType::RegisterModel), owned(model.arn()))
     } else if let Some(model) = metadata.model() {
-        (Some("Model"), owned(model.arn()))
+        (Some(StepType::Model), owned(model.arn()))
     } else if metadata.condition().is_some() {
-        (Some("Condition"), None)
+        (Some(StepType::Condition), None)
     } else if metadata.fail().is_some() {
-        (Some("Fail"), None)
+        (Some(StepType::Fail), None)
     } else {
         (None, None)
     }

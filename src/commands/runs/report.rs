@@ -171,7 +171,7 @@ impl fmt::Display for RunDetails {
             let time = step.seconds(self.now).map(duration);
             vec![
                 step.name.clone(),
-                step.kind.unwrap_or("-").to_owned(),
+                step.shown_kind().to_owned(),
                 step.shown_status().to_owned(),
                 time.unwrap_or_default(),
                 note(step),
@@ -194,6 +194,7 @@ impl fmt::Display for RunDetails {
 #[cfg(test)]
 mod tests {
     use aws_sdk_sagemaker::types::StepStatus;
+    use mlops_pipeline::StepType;
 
     use super::*;
 
@@ -202,7 +203,7 @@ mod tests {
     fn issue_8_3_3_a_note_names_the_run_of_a_cache_hit() {
         let mut step = RunStep {
             name: "Train".to_owned(),
-            kind: Some("Training"),
+            kind: Some(StepType::Training),
             status: StepStatus::Succeeded.into(),
             started: None,
             ended: None,

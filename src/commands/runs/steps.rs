@@ -40,6 +40,7 @@ pub(super) fn chosen<'a>(run: &'a Run, name: Option<&str>) -> Result<Vec<&'a Run
 #[cfg(test)]
 mod tests {
     use aws_sdk_sagemaker::types::StepStatus;
+    use mlops_pipeline::StepType;
 
     use super::*;
 
@@ -47,7 +48,7 @@ mod tests {
     fn a_steps_name_is_found_in_any_case() {
         let step = |name: &str| RunStep {
             name: name.to_owned(),
-            kind: Some("Training"),
+            kind: Some(StepType::Training),
             status: StepStatus::Succeeded.into(),
             started: None,
             ended: None,

@@ -15,7 +15,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LO
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
-use super::{Attempts, Registry, is_passing, refused, retry_after};
+use super::{Attempts, Refusal, Registry, is_passing, refused, retry_after};
 use crate::{Blob, Digest};
 
 mod body;
@@ -307,8 +307,9 @@ impl Registry {
 async fn classify(blob: &Blob, response: Response, resumed: bool) -> UploadError {
     let status = response.status();
     let after = retry_after(&response);
-    let error = refused(&format!("cannot upload {}", blob.digest), response).await;
-    let lost = status == StatusCode::NOT_FOUND && !format!("{error}").contains("NAME_UNKNOWN");
+    let refusal = Refusal::read(response).await;
+    let lost = status == StatusCode::NOT_FOUND && !refusal.lacks_repository();
+    let error = refusal.error(&format!("cannot upload {}", blob.digest));
     if is_passing(status) {
         UploadError::Passing { error, after }
     } else if lost || (resumed && status == StatusCode::BAD_REQUEST) {

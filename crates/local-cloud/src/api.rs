@@ -6,9 +6,27 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// What an error means to a caller inside the local cloud, whatever code its service uses.
+///
+/// The service that raises the error decides: codes and messages differ from service to service, and
+/// the same `ValidationException` can mean an absent model or a malformed name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    /// A resource that the request names does not exist.
+    NotFound,
+    /// The resource exists but is being deleted, so that a deletion has nothing left to do.
+    PendingDeletion,
+    /// The state cannot be read or written at the moment; the same request can succeed later.
+    Unavailable,
+    /// Everything else: the request is refused, or the server failed.
+    Other,
+}
+
 /// An AWS error: a code, a message, and the HTTP status that carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
+    /// What the error means to callers inside the local cloud.
+    pub(crate) kind: ErrorKind,
     /// The error code that clients branch on, such as `ResourceNotFound`.
     pub(crate) code: String,
     /// What went wrong, for people.
@@ -24,9 +42,26 @@ impl ApiError {
     /// An error that the caller made (HTTP 400).
     pub(crate) fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
+            kind: ErrorKind::Other,
             code: code.into(),
             message: message.into(),
             status: 400,
+        }
+    }
+
+    /// A resource that the request names does not exist, in the words of its service (HTTP 400).
+    pub(crate) fn not_found(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind: ErrorKind::NotFound,
+            ..Self::new(code, message)
+        }
+    }
+
+    /// The resource is being deleted, in the words of its service (HTTP 400).
+    pub(crate) fn pending_deletion(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind: ErrorKind::PendingDeletion,
+            ..Self::new(code, message)
         }
     }
 
@@ -56,19 +91,30 @@ impl ApiError {
     }
 }
 
-/// The code of [`ApiError::is_unavailable`], which clients retry.
-const UNAVAILABLE: &str = "ServiceUnavailable";
-
 impl ApiError {
     /// The state cannot be read or written at the moment: the disk is full or read-only, or another
     /// process holds the database.
     pub(crate) fn unavailable(error: impl fmt::Display) -> Self {
-        Self::new(UNAVAILABLE, error.to_string()).status(503)
+        Self {
+            kind: ErrorKind::Unavailable,
+            ..Self::new("ServiceUnavailable", error.to_string()).status(503)
+        }
     }
 
     /// True when the same call can succeed later, without any change of the request.
     pub(crate) fn is_unavailable(&self) -> bool {
-        self.code == UNAVAILABLE
+        self.kind == ErrorKind::Unavailable
+    }
+
+    /// True when a resource that the request names does not exist.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.kind == ErrorKind::NotFound
+    }
+
+    /// True when there is nothing left to delete: the resource does not exist, or it is already
+    /// being deleted.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.kind, ErrorKind::NotFound | ErrorKind::PendingDeletion)
     }
 }
 

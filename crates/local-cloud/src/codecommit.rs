@@ -105,7 +105,7 @@ fn find(cloud: &Cloud, name: &str) -> ApiResult<(Record, Bare)> {
 }
 
 fn missing(name: &str) -> ApiError {
-    ApiError::new(
+    ApiError::not_found(
         "RepositoryDoesNotExistException",
         format!("{name} does not exist"),
     )
@@ -157,7 +157,7 @@ fn check_branch(name: &str) -> ApiResult<()> {
 }
 
 fn no_branch(name: &str) -> ApiError {
-    ApiError::new(
+    ApiError::not_found(
         "BranchDoesNotExistException",
         format!("The branch {name} does not exist"),
     )
@@ -228,7 +228,9 @@ async fn create_repository(cloud: &Cloud, input: CreateRepository) -> ApiResult<
         cloud
             .call("kms", "DescribeKey", json!({"KeyId": key}))
             .await
-            .map_err(|error| ApiError::new("EncryptionKeyNotFoundException", error.message))?;
+            .map_err(|error| {
+                ApiError::not_found("EncryptionKeyNotFoundException", error.message)
+            })?;
     }
     // Without a record it is nobody's, and is removed at the next start.
     let directory = bare::new_directory();
@@ -308,7 +310,7 @@ async fn batch_get_repositories(cloud: &Cloud, input: BatchGetRepositories) -> A
     for name in &input.repository_names {
         match describe(cloud, name).await {
             Ok(described) => found.push(described),
-            Err(error) if error.code == "RepositoryDoesNotExistException" => not_found.push(name),
+            Err(error) if error.is_not_found() => not_found.push(name),
             Err(error) => return Err(error),
         }
     }
@@ -387,7 +389,7 @@ async fn create_branch(cloud: &Cloud, input: OneBranch) -> ApiResult<Value> {
         ));
     }
     if bare.commit(&commit).await?.is_none() {
-        return Err(ApiError::new(
+        return Err(ApiError::not_found(
             "CommitDoesNotExistException",
             format!("The commit {commit} does not exist"),
         ));

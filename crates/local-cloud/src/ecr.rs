@@ -170,7 +170,7 @@ fn find(cloud: &Cloud, registry: Option<&str>, name: &str) -> ApiResult<Reposito
 }
 
 fn not_found(registry: &str, name: &str) -> ApiError {
-    ApiError::new(
+    ApiError::not_found(
         "RepositoryNotFoundException",
         format!(
             "The repository with name '{name}' does not exist in the registry with id '{registry}'"

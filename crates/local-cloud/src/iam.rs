@@ -153,7 +153,7 @@ impl Page {
 }
 
 fn no_such_entity(message: impl Into<String>) -> ApiError {
-    ApiError::new("NoSuchEntity", message).status(404)
+    ApiError::not_found("NoSuchEntity", message).status(404)
 }
 
 fn already_exists(message: impl Into<String>) -> ApiError {

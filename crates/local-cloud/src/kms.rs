@@ -125,7 +125,7 @@ impl Key {
         if self.deletion.is_none() {
             return Ok(());
         }
-        Err(ApiError::new(
+        Err(ApiError::pending_deletion(
             "KMSInvalidStateException",
             format!("{} is pending deletion.", self.arn),
         ))
@@ -152,7 +152,7 @@ fn aliases(cloud: &Cloud) -> Collection<'_, Alias> {
 }
 
 fn not_found(message: String) -> ApiError {
-    ApiError::new("NotFoundException", message)
+    ApiError::not_found("NotFoundException", message)
 }
 
 /// The id of a key that is named by id, ARN, alias or alias ARN.

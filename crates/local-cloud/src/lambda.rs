@@ -85,7 +85,7 @@ fn arn(cloud: &Cloud, name: &str) -> String {
 }
 
 fn not_found(cloud: &Cloud, name: &str) -> ApiError {
-    ApiError::new(
+    ApiError::not_found(
         "ResourceNotFoundException",
         format!("Function not found: {}", arn(cloud, name)),
     )
@@ -100,7 +100,7 @@ fn name_of(cloud: &Cloud, given: &str, qualifier: Option<&str>) -> Result<String
         Some(_) => given
             .strip_prefix(&cloud.arn("lambda", "function:"))
             .ok_or_else(|| {
-                ApiError::new(
+                ApiError::not_found(
                     "ResourceNotFoundException",
                     format!("Functions from '{given}' are not reachable in this region"),
                 )

@@ -100,7 +100,7 @@ fn invalid(message: impl Into<String>) -> ApiError {
 }
 
 fn no_group() -> ApiError {
-    ApiError::new(
+    ApiError::not_found(
         "ResourceNotFoundException",
         "The specified log group does not exist.",
     )
@@ -119,7 +119,7 @@ fn stream_id(tx: &Transaction<'_>, group: &str, stream: &str) -> ApiResult<i64> 
         .query_row([group, stream], |row| row.get(0))
         .optional()?
         .ok_or_else(|| {
-            ApiError::new(
+            ApiError::not_found(
                 "ResourceNotFoundException",
                 "The specified log stream does not exist.",
             )

@@ -312,19 +312,14 @@ pub(crate) fn document(value: &Value) -> String {
     }
 }
 
-/// True for an error that says that the resource is not there.
+/// True for an error that says that the resource does not exist or is being deleted.
 pub(crate) fn is_gone(error: &ApiError) -> bool {
-    let code = error.code.as_str();
-    code.ends_with("NotFound")
-        || code.ends_with("NotFoundException")
-        || code.ends_with("DoesNotExistException")
-        || code.starts_with("NoSuch")
-        || code == "ResourceNotFound"
-        || (code == "KMSInvalidStateException" && error.message.ends_with("is pending deletion."))
-        || code == "NatGatewayNotFound"
-        || (code == "ValidationException" && error.message.contains("Could not find"))
-        || (code == "ValidationException" && error.message.ends_with("does not exist."))
-        || (code == "ValidationException" && error.message.contains("RecordNotFound"))
+    // The last two codes are errors of the handlers here.
+    error.is_gone()
+        || matches!(
+            error.code.as_str(),
+            "InvalidAddress.NotFound" | "NoSuchBucket"
+        )
 }
 
 /// The tag keys that `new` no longer has.

@@ -78,7 +78,7 @@ pub(super) fn check_path(path: &str) -> ApiResult<&str> {
 async fn resolve(repository: &Bare, specifier: Option<&str>) -> ApiResult<String> {
     let specifier = specifier.unwrap_or("HEAD");
     repository.specifier(specifier).await?.ok_or_else(|| {
-        ApiError::new(
+        ApiError::not_found(
             "CommitDoesNotExistException",
             format!("The commit or branch {specifier} does not exist"),
         )
@@ -114,7 +114,7 @@ pub(super) async fn get_commit(cloud: &Cloud, input: GetCommit) -> ApiResult<Val
         ));
     }
     let missing = || {
-        ApiError::new(
+        ApiError::not_found(
             "CommitIdDoesNotExistException",
             format!("The commit {id} does not exist"),
         )
@@ -168,7 +168,7 @@ pub(super) async fn get_file(cloud: &Cloud, input: GetFile) -> ApiResult<Value> 
     let path = check_path(&input.file_path)?;
     let commit = resolve(&repository, input.commit_specifier.as_deref()).await?;
     let missing = || {
-        ApiError::new(
+        ApiError::not_found(
             "FileDoesNotExistException",
             format!("The file {path} does not exist"),
         )
@@ -213,7 +213,7 @@ pub(super) async fn get_folder(cloud: &Cloud, input: GetFolder) -> ApiResult<Val
         path => check_path(path)?,
     };
     let missing = || {
-        ApiError::new(
+        ApiError::not_found(
             "FolderDoesNotExistException",
             format!("The folder /{folder} does not exist"),
         )

@@ -47,7 +47,7 @@ fn split(path: &str) -> Option<(&str, &str)> {
 async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<Body>> {
     let path = parts.uri.path();
     let (name, service) = split(path).ok_or_else(|| {
-        ApiError::new(
+        ApiError::not_found(
             "NotFound",
             "git clients use /v1/repos/NAME, nothing else is here",
         )

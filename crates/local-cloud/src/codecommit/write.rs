@@ -300,7 +300,7 @@ impl Commit {
                 "InvalidParentCommitIdException",
                 format!("{parent} is not a commit id"),
             )),
-            Some(parent) if repository.commit(parent).await?.is_none() => Err(ApiError::new(
+            Some(parent) if repository.commit(parent).await?.is_none() => Err(ApiError::not_found(
                 "ParentCommitDoesNotExistException",
                 format!("The parent commit {parent} does not exist"),
             )),
@@ -333,7 +333,7 @@ impl Commit {
                 None => None,
             };
             let missing = || {
-                ApiError::new(
+                ApiError::not_found(
                     "FileDoesNotExistException",
                     format!("The file {path} does not exist"),
                 )

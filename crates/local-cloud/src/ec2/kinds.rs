@@ -211,7 +211,7 @@ impl Kind {
 
     /// The kind's "not found" error.
     pub(super) fn missing(&self, id: &str) -> ApiError {
-        ApiError::new(
+        ApiError::not_found(
             self.not_found,
             format!("The {} '{id}' does not exist", self.called),
         )

@@ -212,7 +212,7 @@ pub(super) async fn delete_route(cloud: &Cloud, input: Value) -> ApiResult<Value
             .iter()
             .position(|route| route["destinationCidrBlock"] == destination.as_str())
             .ok_or_else(|| {
-                ApiError::new(
+                ApiError::not_found(
                     "InvalidRoute.NotFound",
                     format!(
                         "no route with destination-cidr-block {destination} in route table {id}"
@@ -301,7 +301,7 @@ pub(super) async fn disassociate(cloud: &Cloud, input: Value) -> ApiResult<Value
         })?;
         return Ok(super::done());
     }
-    Err(ApiError::new(
+    Err(ApiError::not_found(
         "InvalidAssociationID.NotFound",
         format!("The association ID '{id}' does not exist"),
     ))

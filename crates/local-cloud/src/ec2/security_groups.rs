@@ -330,7 +330,7 @@ fn revoke(cloud: &Cloud, input: &Value, side: &str) -> ApiResult<Value> {
             let before = rules.len();
             rules.retain(|old| identity(old) != identity(rule));
             if rules.len() == before {
-                return Err(ApiError::new(
+                return Err(ApiError::not_found(
                     "InvalidPermission.NotFound",
                     "The specified rule does not exist in this security group.",
                 ));

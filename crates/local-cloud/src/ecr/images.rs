@@ -173,7 +173,7 @@ impl Repository {
 }
 
 pub(super) fn image_not_found(repository: &str, id: &ImageId) -> ApiError {
-    ApiError::new(
+    ApiError::not_found(
         "ImageNotFoundException",
         format!(
             "The image with imageId {} does not exist within the repository with name \

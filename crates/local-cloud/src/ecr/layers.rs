@@ -74,7 +74,7 @@ pub(super) async fn get_download_url_for_layer(
     let (name, digest) = (&input.repository_name, &input.layer_digest);
     find(cloud, input.registry_id.as_deref(), name)?;
     if blobs::find(cloud, name, digest)?.is_none() {
-        return Err(ApiError::new(
+        return Err(ApiError::not_found(
             "LayersNotFoundException",
             format!(
                 "The layer with digest '{digest}' does not exist in the repository with name \
@@ -149,7 +149,7 @@ pub(super) async fn upload_layer_part(cloud: &Cloud, input: Part) -> ApiResult<V
 fn upload_error(name: &str, id: &str, error: ApiError) -> ApiError {
     let code = match error.code.as_str() {
         "BLOB_UPLOAD_UNKNOWN" => {
-            return ApiError::new(
+            return ApiError::not_found(
                 "UploadNotFoundException",
                 format!(
                     "The upload with id '{id}' does not exist in the repository with name \

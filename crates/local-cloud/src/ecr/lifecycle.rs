@@ -341,7 +341,7 @@ pub(super) async fn get_lifecycle_policy_preview(cloud: &Cloud, input: Get) -> A
     let name = &input.repository_name;
     let repository = find(cloud, input.registry_id.as_deref(), name)?;
     let preview = previews(cloud).get(name)?.ok_or_else(|| {
-        ApiError::new(
+        ApiError::not_found(
             "LifecyclePolicyPreviewNotFoundException",
             format!(
                 "Lifecycle policy preview does not exist for the repository with name '{name}' in \

@@ -209,7 +209,7 @@ pub(super) fn is_whole(
 }
 
 fn missing_layers(name: &str, digests: &[String]) -> ApiError {
-    ApiError::new(
+    ApiError::not_found(
         "LayersNotFoundException",
         format!(
             "Layers with digests '{digests:?}' required for pushing image into repository with \
@@ -277,7 +277,7 @@ fn stored_index(
         .filter(|child| !repository.images.contains_key(*child))
         .collect();
     if !missing.is_empty() {
-        return Err(ApiError::new(
+        return Err(ApiError::not_found(
             "ReferencedImagesNotFoundException",
             format!(
                 "Images with digests '{missing:?}' required for pushing image into repository \

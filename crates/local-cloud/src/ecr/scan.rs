@@ -254,7 +254,7 @@ pub(super) async fn describe_image_scan_findings(cloud: &Cloud, input: Scan) -> 
     let digest = image(cloud, &input)?;
     let name = &input.repository_name;
     let findings = load(cloud, name, &digest)?.ok_or_else(|| {
-        ApiError::new(
+        ApiError::not_found(
             "ScanNotFoundException",
             format!(
                 "Image scan does not exist for the image with '{}' in the repository with name \

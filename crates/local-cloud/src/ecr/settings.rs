@@ -97,7 +97,7 @@ pub(super) async fn put_lifecycle_policy(
 }
 
 fn no_lifecycle_policy(name: &str) -> ApiError {
-    ApiError::new(
+    ApiError::not_found(
         "LifecyclePolicyNotFoundException",
         format!(
             "Lifecycle policy does not exist for the repository with name '{name}' in the \
@@ -166,7 +166,7 @@ pub(super) async fn set_repository_policy(
 
 fn policy_answer(name: &str, policy: Option<String>) -> ApiResult<Value> {
     let policy = policy.ok_or_else(|| {
-        ApiError::new(
+        ApiError::not_found(
             "RepositoryPolicyNotFoundException",
             format!(
                 "Repository policy does not exist for the repository with name '{name}' in the \

@@ -79,7 +79,7 @@ pub(crate) async fn handle(cloud: &Cloud, parts: &Parts) -> Response<Body> {
             .await
             .map_err(ApiError::internal)?
             .map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => ApiError::new(
+                std::io::ErrorKind::NotFound => ApiError::not_found(
                     "NoSuchKey",
                     "the function's code was replaced since: call GetFunction again",
                 )

@@ -203,7 +203,7 @@ async fn attempt(cloud: &Cloud, id: &str, event: &Accepted) -> bool {
         STANDARD.decode(&event.payload),
     ) {
         (Ok(plan), Ok(payload)) => (plan, payload),
-        (Err(error), _) if error.code == "ResourceNotFoundException" => return true,
+        (Err(error), _) if error.is_not_found() => return true,
         (Err(_), _) => return false,
         (_, Err(_)) => return true,
     };

@@ -65,7 +65,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Bucket> {
 }
 
 pub(super) fn no_such_bucket() -> ApiError {
-    ApiError::new("NoSuchBucket", "The specified bucket does not exist").status(404)
+    ApiError::not_found("NoSuchBucket", "The specified bucket does not exist").status(404)
 }
 
 /// The bucket; `NoSuchBucket`.
@@ -160,7 +160,7 @@ pub(crate) fn exists(cloud: &Cloud, name: &str) -> ApiResult<bool> {
         .transaction(|transaction| find(transaction, name))
     {
         Ok(_) => Ok(true),
-        Err(error) if error.code == "NoSuchBucket" => Ok(false),
+        Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -100,7 +100,7 @@ pub(super) fn find(
         .query_row([id, bucket, key], upload_from_row)
         .optional()?
         .ok_or_else(|| {
-            ApiError::new(
+            ApiError::not_found(
                 "NoSuchUpload",
                 "The specified upload does not exist. The upload ID may be invalid, or the upload \
                  may have been aborted or completed.",

@@ -55,7 +55,7 @@ impl Setting {
             ),
             Self::Notification => ("NoSuchKey", "The notification configuration does not exist"),
         };
-        ApiError::new(code, message).status(404)
+        ApiError::not_found(code, message).status(404)
     }
 }
 

@@ -186,11 +186,11 @@ pub(super) fn precondition_failed() -> ApiError {
 }
 
 pub(super) fn no_such_key() -> ApiError {
-    ApiError::new("NoSuchKey", "The specified key does not exist.").status(404)
+    ApiError::not_found("NoSuchKey", "The specified key does not exist.").status(404)
 }
 
 pub(super) fn no_such_version() -> ApiError {
-    ApiError::new("NoSuchVersion", "The specified version does not exist.").status(404)
+    ApiError::not_found("NoSuchVersion", "The specified version does not exist.").status(404)
 }
 
 /// The current version, which may be a delete marker.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::requests;
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::{self, Directory};
 use crate::cloud::service::operations;
@@ -100,9 +101,9 @@ impl Kind {
     fn not_found(self, arn: &str) -> ApiError {
         match self {
             Self::Processing => {
-                ApiError::validation(format!("Could not find requested job with name: {arn}"))
+                requests::absent(format!("Could not find requested job with name: {arn}"))
             }
-            Self::Training => ApiError::validation("Requested resource not found."),
+            Self::Training => requests::absent("Requested resource not found."),
         }
     }
 }

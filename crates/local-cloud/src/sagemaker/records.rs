@@ -56,7 +56,7 @@ impl Records {
     }
 
     fn missing(self, cloud: &Cloud, name: &str) -> ApiError {
-        ApiError::validation(format!(
+        requests::absent(format!(
             "Could not find {} \"{}\".",
             self.title,
             self.arn_of(cloud, name)

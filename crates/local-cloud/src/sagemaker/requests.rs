@@ -4,6 +4,11 @@ use serde_json::{Map, Value};
 
 use crate::api::{ApiError, ApiResult};
 
+/// The error of most families for a resource that does not exist: a `ValidationException`.
+pub(super) fn absent(message: impl Into<String>) -> ApiError {
+    ApiError::not_found("ValidationException", message)
+}
+
 /// A text member, when it is there.
 pub(super) fn optional<'a>(input: &'a Value, member: &str) -> Option<&'a str> {
     input.get(member).and_then(Value::as_str)

@@ -233,9 +233,7 @@ pub(super) async fn update_weights(cloud: &Cloud, input: Value) -> ApiResult<Val
                 .into_iter()
                 .flatten()
                 .find(|variant| variant["VariantName"] == wanted)
-                .ok_or_else(|| {
-                    ApiError::validation(format!("Could not find variant \"{wanted}\"."))
-                })?;
+                .ok_or_else(|| requests::absent(format!("Could not find variant \"{wanted}\".")))?;
             let count = change.get("DesiredInstanceCount");
             if count.is_some_and(|count| *count != variant["CurrentInstanceCount"]) {
                 return Err(ApiError::not_implemented(

@@ -59,7 +59,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 
 /// What is not there is SageMaker's `ValidationException`; anything else stays as it is.
 fn missing(error: ApiError, message: &str) -> ApiError {
-    if error.status < 500 {
+    if error.is_not_found() {
         ApiError::validation(message)
     } else {
         error

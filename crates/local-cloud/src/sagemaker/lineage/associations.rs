@@ -83,7 +83,7 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         .collection::<Edge>("sagemaker", "lineage-association")
         .remove(&key(source, destination))?;
     if !removed {
-        return Err(ApiError::new(
+        return Err(ApiError::not_found(
             "ResourceNotFound",
             format!(
                 "Association with source '{source}' and destination '{destination}' does not exist."

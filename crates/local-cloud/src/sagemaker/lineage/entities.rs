@@ -148,7 +148,7 @@ pub(super) fn find(cloud: &Cloud, arn: &str) -> ApiResult<Option<Entity>> {
 /// An entity by its ARN; `ResourceNotFound`.
 pub(super) fn get(cloud: &Cloud, arn: &str) -> ApiResult<Entity> {
     find(cloud, arn)?.ok_or_else(|| {
-        ApiError::new(
+        ApiError::not_found(
             "ResourceNotFound",
             format!("Lineage entity '{arn}' does not exist."),
         )

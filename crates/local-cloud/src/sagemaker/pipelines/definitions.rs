@@ -222,7 +222,7 @@ pub(super) fn version(cloud: &Cloud, pipeline: &Pipeline, id: i64) -> ApiResult<
     versions(cloud)
         .get(&version_key(&pipeline.name, id))?
         .ok_or_else(|| {
-            ApiError::new(
+            ApiError::not_found(
                 "ResourceNotFound",
                 format!("Pipeline '{}' has no version {id}.", pipeline.arn),
             )

@@ -156,7 +156,7 @@ pub(super) fn pipeline(cloud: &Cloud, name_or_arn: &str) -> ApiResult<Pipeline> 
     let prefix = cloud.arn("sagemaker", "pipeline/");
     let name = name_or_arn.strip_prefix(&prefix).unwrap_or(name_or_arn);
     pipelines(cloud).get(name)?.ok_or_else(|| {
-        ApiError::new(
+        ApiError::not_found(
             "ResourceNotFound",
             format!("Pipeline '{prefix}{name}' does not exist."),
         )
@@ -182,7 +182,7 @@ pub(super) fn execution(cloud: &Cloud, input: &Value) -> ApiResult<Execution> {
 
 /// The error for an execution that does not exist.
 pub(super) fn no_execution(arn: &str) -> ApiError {
-    ApiError::new(
+    ApiError::not_found(
         "ResourceNotFound",
         format!("Pipeline execution with ARN {arn} does not exist."),
     )

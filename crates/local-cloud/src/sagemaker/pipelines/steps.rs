@@ -380,10 +380,13 @@ async fn register(cloud: &Cloud, execution: &Execution, mut arguments: Value) ->
         let described = cloud
             .call("sagemaker", "DescribeModelPackageGroup", group.clone())
             .await;
-        if described.is_err_and(|error| error.code == "ValidationException") {
-            cloud
-                .call("sagemaker", "CreateModelPackageGroup", group)
-                .await?;
+        match described {
+            Err(error) if error.is_not_found() => {
+                cloud
+                    .call("sagemaker", "CreateModelPackageGroup", group)
+                    .await?;
+            }
+            described => drop(described?),
         }
     }
     if !arguments["MetadataProperties"].is_object() {

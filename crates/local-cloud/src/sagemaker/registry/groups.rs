@@ -41,7 +41,7 @@ fn required<'a>(cloud: &Cloud, input: &'a Value) -> ApiResult<&'a str> {
 }
 
 fn missing(cloud: &Cloud, name: &str) -> ApiError {
-    ApiError::validation(format!(
+    requests::absent(format!(
         "ModelPackageGroup {} does not exist.",
         arn(cloud, name)
     ))

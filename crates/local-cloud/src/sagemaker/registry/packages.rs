@@ -64,7 +64,7 @@ fn find(cloud: &Cloud, name_or_arn: &str) -> ApiResult<(String, Value)> {
 }
 
 fn missing(cloud: &Cloud, name: &str) -> ApiError {
-    ApiError::validation(format!(
+    requests::absent(format!(
         "ModelPackage {} does not exist.",
         cloud.arn("sagemaker", format_args!("model-package/{name}"))
     ))

@@ -93,7 +93,7 @@ def schema_of(name, index):
 def main():
     names = set()
     for path in TABLES.glob("*.rs"):
-        names |= set(re.findall(r'^ +name: "(AWS::\w+::\w+)"', path.read_text(), re.MULTILINE))
+        names |= set(re.findall(r'(?:Type::new|kind)\(\s*"(AWS::\w+::\w+)"', path.read_text()))
     index = json.loads((SCHEMAS / f"providers/{REGION}.json").read_text())
     lines = [f'"cfn-lint": "{__version__}"']
     lines += [f'"{name}": {json.dumps(schema_of(name, index), separators=(",", ":"))}' for name in sorted(names)]

@@ -17,7 +17,6 @@ const REMAINING: &[(&str, &str)] = &[
     ("cloud", "requests"),
     ("cloud", "sts"),
     ("cloud", "system_tags"),
-    ("cloudformation/changes", "cloudformation/engine"),
     ("admission", "sts"),
     ("ec2/filters", "ec2/kinds"),
     ("ec2/gateways", "ec2/routes"),

@@ -1,22 +1,23 @@
-//! `CloudFormation`: stacks that really make, change, roll back and delete resources in the other
-//! services of the local cloud.
+//! `CloudFormation`: stacks that create, change, roll back and delete real resources in the other services
+//! of the local cloud.
 //!
 //! ```text
-//! requests ── template (YAML, JSON) ── parameters ── prepare (all that can be refused at once)
-//!    │ answers at once                                  │
+//! requests ── template (YAML, JSON) ── parameters ── prepare (all checks before the answer)
+//!    │ answers after the checks                         │
 //!    ├── changes: what an update would do ──────────────┤
-//!    └── engine, update: the stack's work ── graph (order) ── intrinsics (values)
+//!    └── engine, update, recovery: the work ── graph (order) ── evaluate, intrinsics (values)
 //!                                               │
-//!                                          resources/*: one handler per type ── Cloud::call
+//!                                          resources: one table per type ── Cloud::call
 //! ```
 //!
-//! A stack's record is written before and after each step on a resource, with an event. Where an
-//! operation or a resource type is not there, the request is refused by name.
+//! A stack's record is written before and after each step on a resource, with an event. A request with an
+//! operation or a resource type that the local cloud lacks is refused by name.
 
 use super::cloud::service::{RESERVED_TAG, Service, operations};
 
 mod changes;
 mod engine;
+mod evaluate;
 mod functions;
 mod graph;
 pub(crate) mod intrinsics;
@@ -28,6 +29,7 @@ mod references;
 mod requests;
 mod resources;
 mod stacks;
+mod states;
 pub(crate) mod template;
 mod update;
 
@@ -67,7 +69,7 @@ pub(crate) const SERVICE: Service = Service {
     )
 };
 
-/// The resource types that stacks can hold.
+/// The resource types that stacks can contain.
 pub(crate) fn resource_types() -> Vec<&'static str> {
     resources::names()
 }

@@ -1,21 +1,24 @@
-//! Change sets: what an update would do, resource by resource, before it does it.
+//! Change sets: what an update would do to each resource.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::engine::{desired, kind_of, outputs, scope};
+use super::evaluate::{desired, kind_of, outputs, scope};
 use super::graph;
 use super::intrinsics::{KNOWN_AFTER_APPLY, Scope};
 use super::resources::create_only_changes;
-use super::stacks::{Source, Stack};
+use super::stacks::{Deployment, Stack};
+use super::states::{
+    Action, ChangeSetStatus, ChangeSetType, ExecutionStatus, OnFailure, Replacement,
+};
 use super::template::invalid;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::store::Collection;
 
-/// What a change set says when there is nothing to do; clients look for this text.
+/// The reason of a change set without changes; clients search for this text.
 pub(super) const NO_CHANGES: &str = "The submitted information didn't contain changes. Submit different information to create a change set.";
 
 /// A change set.
@@ -26,33 +29,32 @@ pub(super) struct ChangeSet {
     pub(super) stack_id: String,
     pub(super) stack_name: String,
     pub(super) description: Option<String>,
-    /// `CREATE` or `UPDATE`.
-    pub(super) kind: String,
-    pub(super) source: Source,
-    pub(super) on_failure: String,
+    pub(super) kind: ChangeSetType,
+    #[serde(rename = "source")]
+    pub(super) deployment: Deployment,
+    pub(super) on_failure: OnFailure,
     pub(super) created: String,
-    pub(super) status: String,
+    pub(super) status: ChangeSetStatus,
     pub(super) status_reason: Option<String>,
-    pub(super) execution_status: String,
+    pub(super) execution_status: ExecutionStatus,
     pub(super) changes: Vec<Change>,
 }
 
 /// What a change set does to one resource.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Change {
-    /// `Add`, `Modify` or `Remove`.
-    pub(super) action: String,
+    pub(super) action: Action,
     pub(super) logical: String,
     pub(super) physical: Option<String>,
     pub(super) kind: String,
-    /// Of a `Modify`: `True`, `False` or `Conditional`.
-    pub(super) replacement: Option<String>,
-    /// Of a `Modify`: `Properties`, `Tags`.
+    /// For modifications only.
+    pub(super) replacement: Option<Replacement>,
+    /// `Properties`, `Tags`; for modifications only.
     pub(super) scope: Vec<String>,
     pub(super) details: Vec<Value>,
 }
 
-/// The change sets' records: `STACK NAME/STACK UUID/UUID`.
+/// The records of change sets; their keys are `STACK NAME/STACK UUID/UUID`.
 pub(super) fn change_sets(cloud: &Cloud) -> Collection<'_, ChangeSet> {
     cloud.store().collection("cloudformation", "change_set")
 }
@@ -100,15 +102,15 @@ pub(super) fn find(cloud: &Cloud, name: &str, stack: Option<&str>) -> ApiResult<
     found.map(|(_, change_set)| change_set).ok_or_else(missing)
 }
 
-/// What deploying `source` would do to the stack; empty when nothing would change, outputs and tags
-/// included. `Some(vec![])` is a change of those alone.
+/// What `deployment` would do to the stack's resources; `None` if nothing would change, outputs and tags
+/// included.
 pub(super) fn plan(
     cloud: &Cloud,
     stack: &Stack,
-    source: &Source,
+    deployment: &Deployment,
 ) -> ApiResult<Option<Vec<Change>>> {
     let mut after = stack.clone();
-    after.source = source.clone();
+    after.deployment = deployment.clone();
     let mut scope = scope(cloud, &after)?;
     let present = scope.present()?;
     let order = graph::order(&scope.template, &present)?;
@@ -123,7 +125,7 @@ pub(super) fn plan(
                 .or_default()
                 .after_apply = true;
             changes.push(Change {
-                action: "Add".to_owned(),
+                action: Action::Add,
                 logical: logical.clone(),
                 kind,
                 ..Change::default()
@@ -136,7 +138,7 @@ pub(super) fn plan(
         }
         let (_, properties) = desired(&scope, &after, logical)?;
         if let Some(change) = modify(&scope, stack, logical, &properties)? {
-            if change.replacement.as_deref() != Some("False") {
+            if change.replacement != Some(Replacement::False) {
                 scope
                     .resources
                     .entry(logical.clone())
@@ -155,7 +157,7 @@ pub(super) fn plan(
     for old in stack.resources.iter().rev() {
         if !present.contains(&old.logical) {
             changes.push(Change {
-                action: "Remove".to_owned(),
+                action: Action::Remove,
                 logical: old.logical.clone(),
                 physical: old.physical.clone(),
                 kind: old.kind.clone(),
@@ -164,7 +166,7 @@ pub(super) fn plan(
         }
     }
     let same_outputs = changes.is_empty() && outputs(&scope)? == stack.outputs;
-    let same_tags = source.tags == stack.source.tags;
+    let same_tags = deployment.tags == stack.deployment.tags;
     Ok((!(same_outputs && same_tags)).then_some(changes))
 }
 
@@ -184,15 +186,15 @@ fn modify(
     }
     let mut details = Vec::new();
     let mut scopes = BTreeSet::new();
-    let mut replacement = "False";
+    let mut replacement = Replacement::False;
     for (name, recreates) in &changed {
         let dynamic = properties
             .get(name)
             .is_some_and(|value| value.to_string().contains(KNOWN_AFTER_APPLY));
         if *recreates && !dynamic {
-            replacement = "True";
-        } else if *recreates && replacement == "False" {
-            replacement = "Conditional";
+            replacement = Replacement::True;
+        } else if *recreates && replacement == Replacement::False {
+            replacement = Replacement::Conditional;
         }
         let attribute = if name == "Tags" { "Tags" } else { "Properties" };
         scopes.insert(attribute.to_owned());
@@ -214,18 +216,18 @@ fn modify(
         }
     }
     Ok(Some(Change {
-        action: "Modify".to_owned(),
+        action: Action::Modify,
         logical: logical.to_owned(),
         physical: old.physical.clone(),
         kind: old.kind.clone(),
-        replacement: Some(replacement.to_owned()),
+        replacement: Some(replacement),
         scope: scopes.into_iter().collect(),
         details,
     }))
 }
 
-/// Why a property changes: for a value known later, the resources it comes from; else the
-/// parameters it comes from, or the template itself.
+/// Why a property changes: the resources whose values are unknown until the execution, the parameters, or
+/// the template itself.
 fn causes(
     scope: &Scope,
     raw: Option<&Value>,
@@ -269,7 +271,7 @@ fn causes(
     found
 }
 
-/// A change as `DescribeChangeSet` shows it.
+/// A change as `DescribeChangeSet` returns it.
 pub(super) fn described(change: &Change) -> Value {
     json!({
         "Type": "Resource",
@@ -302,21 +304,21 @@ mod tests {
         Cloud::in_directory(directory)
     }
 
-    fn source(template: &str, parameters: &[(&str, &str)]) -> Source {
-        Source {
+    fn source(template: &str, parameters: &[(&str, &str)]) -> Deployment {
+        Deployment {
             template: template.to_owned(),
             parameters: parameters
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
-            ..Source::default()
+            ..Deployment::default()
         }
     }
 
     /// A stack that was deployed with `BEFORE`.
     fn deployed(cloud: &Cloud) -> Stack {
         let mut stack = stacks::new(cloud, "s");
-        stack.source = source(BEFORE, &[("Image", "one"), ("Cap", "1")]);
+        stack.deployment = source(BEFORE, &[("Image", "one"), ("Cap", "1")]);
         for (logical, attribute) in [
             ("Model", "ModelName"),
             ("Config", "EndpointConfigName"),
@@ -347,7 +349,7 @@ mod tests {
                 (
                     change.action.as_str(),
                     change.logical.as_str(),
-                    change.replacement.as_deref(),
+                    change.replacement.map(Replacement::as_str),
                 )
             })
             .collect()

@@ -1,6 +1,6 @@
-//! What can be wrong with a template's functions and conditions whatever its parameters are. The
-//! intrinsics find the same when they evaluate an expression; this check also covers branches that are
-//! not chosen, and `ValidateTemplate`, which has no values.
+//! Errors in a template's functions and conditions that do not depend on its parameters. Evaluation finds
+//! the same errors; this check also covers branches that are not selected, and `ValidateTemplate`, which has
+//! no values.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub(super) fn malformed(output: &str) -> ApiError {
     ))
 }
 
-/// True for a list or a map, also where a function returns one.
+/// True for a list or a map, including the result of a function.
 fn is_list(value: Option<&Value>) -> bool {
     match value {
         Some(Value::Array(_)) => true,
@@ -115,8 +115,8 @@ fn call(template: &Template, name: &str, argument: &Value) -> ApiResult<()> {
     if fits { Ok(()) } else { Err(count(name)) }
 }
 
-/// Refuses a lookup that no value of a parameter can make right: in a map that is not there, or with
-/// keys that are written out and not in the map.
+/// Refuses a lookup that fails for every value of the parameters: in a missing map, or with literal keys
+/// that the map lacks.
 fn mapping(template: &Template, keys: [&Value; 3]) -> ApiResult<()> {
     let [map, top, second] = keys.map(Value::as_str);
     let Some(map) = map else {

@@ -1,4 +1,4 @@
-//! The order of a template's resources: what refers to what, and that nothing refers in a circle.
+//! The order of a template's resources by their references, which must not form a cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,8 @@ use super::intrinsics::placeholders;
 use super::template::{Template, invalid};
 use crate::api::ApiResult;
 
-/// The names that a value refers to by `Ref`, `Fn::GetAtt` and `Fn::Sub`: resources, parameters and
-/// pseudo parameters alike.
+/// The names that a value refers to by `Ref`, `Fn::GetAtt` and `Fn::Sub`: resources, parameters and pseudo
+/// parameters.
 pub(crate) fn references(value: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     collect(value, &mut found);
@@ -52,7 +52,7 @@ fn collect(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The attributes that a value asks for by `Fn::GetAtt` and `Fn::Sub`: resource and attribute.
+/// The attributes that a value refers to by `Fn::GetAtt` and `Fn::Sub`: resource and attribute.
 pub(crate) fn attributes(value: &Value) -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
     let pair = |text: &str| {
@@ -103,7 +103,7 @@ fn substituted(text: &str, own: Option<&Value>, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The resources that each resource named in `present` waits for.
+/// The resources that each resource in `present` depends on.
 pub(crate) fn dependencies(
     template: &Template,
     present: &BTreeSet<String>,
@@ -140,8 +140,8 @@ pub(crate) fn depends_on(logical: &str, resource: &Value) -> ApiResult<Vec<Strin
     }
 }
 
-/// The resources of `present` so that each comes after what it needs, otherwise in the template's
-/// order; `ValidationError` when they go in a circle.
+/// The resources in `present`, each after its dependencies and otherwise in the template's order;
+/// `ValidationError` if they form a cycle.
 pub(crate) fn order(template: &Template, present: &BTreeSet<String>) -> ApiResult<Vec<String>> {
     let graph = dependencies(template, present)?;
     let mut waiting: Vec<String> = template
@@ -170,8 +170,8 @@ pub(crate) fn order(template: &Template, present: &BTreeSet<String>) -> ApiResul
     Ok(ordered)
 }
 
-/// Of the resources that could not be ordered, those that others of them need: what only hangs
-/// behind the circle is left out.
+/// Of the resources that could not be ordered, those in a cycle: resources that only depend on the cycle are
+/// omitted.
 fn circle(graph: &BTreeMap<String, BTreeSet<String>>, stuck: &[String]) -> Vec<String> {
     let mut members = stuck.to_vec();
     loop {

@@ -1,4 +1,4 @@
-//! Intrinsic functions and conditions: from what a template says to what it means.
+//! Evaluates intrinsic functions and conditions.
 //!
 //! Source: the `CloudFormation` Template Reference Guide, "Intrinsic functions".
 
@@ -17,26 +17,26 @@ mod substitution;
 
 pub(crate) use arguments::count;
 pub(crate) use substitution::placeholders;
-use substitution::{Piece, pieces};
+use substitution::{Fragment, fragments};
 
-/// The message of a wrong `Fn::Select` that shows in the template itself.
+/// The message for an `Fn::Select` that is wrong in the template itself.
 const SELECT: &str = "Template error: Fn::Select requires a list argument with two elements: an integer index and a list";
 
-/// What a change set writes for a value that only the execution will know.
+/// The text in a change set for a value that is unknown until the execution.
 pub(crate) const KNOWN_AFTER_APPLY: &str = "{{changeSet:KNOWN_AFTER_APPLY}}";
 
-/// What a resource answers to `Ref` and `Fn::GetAtt`.
+/// The values of a resource for `Ref` and `Fn::GetAtt`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Known {
-    /// The answer to `Ref`; `None` before the resource is made.
+    /// The value of `Ref`; `None` before the resource is created.
     pub(crate) reference: Option<String>,
-    /// The answers to `Fn::GetAtt`.
+    /// The values of `Fn::GetAtt`.
     pub(crate) attributes: Map<String, Value>,
-    /// True in a change set, for a resource that is to be made or replaced.
+    /// True in a change set, for a resource that will be created or replaced.
     pub(crate) after_apply: bool,
 }
 
-/// All that an expression can refer to.
+/// Everything that an expression can refer to.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
     /// The template.
@@ -54,7 +54,7 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// A scope without resources whose conditions have been worked out.
+    /// A scope without resources, with evaluated conditions.
     pub(crate) fn new(
         template: Template,
         parameters: BTreeMap<String, Value>,
@@ -81,7 +81,7 @@ impl Scope {
         Ok(scope)
     }
 
-    /// The resources whose condition holds.
+    /// The resources whose condition is true.
     pub(crate) fn present(&self) -> ApiResult<BTreeSet<String>> {
         let mut present = BTreeSet::new();
         for (name, resource) in self.template.section("Resources") {
@@ -92,7 +92,7 @@ impl Scope {
         Ok(present)
     }
 
-    /// True unless the resource or output has a condition that does not hold.
+    /// True unless the resource or output has a condition that is false.
     pub(crate) fn holds(&self, member: &Value) -> ApiResult<bool> {
         match member.get("Condition") {
             None => Ok(true),
@@ -192,7 +192,7 @@ impl Scope {
         }
     }
 
-    /// A value in which every function has been worked out; `AWS::NoValue` is an error here.
+    /// A value with every function evaluated; `AWS::NoValue` is an error here.
     pub(crate) fn value(&self, value: &Value) -> ApiResult<Value> {
         self.resolve(value)?
             .ok_or_else(|| invalid("Template error: AWS::NoValue is not allowed here"))
@@ -209,7 +209,7 @@ impl Scope {
         }
     }
 
-    /// A value in which every function has been worked out; `None` for `AWS::NoValue`.
+    /// A value with every function evaluated; `None` for `AWS::NoValue`.
     pub(crate) fn resolve(&self, value: &Value) -> ApiResult<Option<Value>> {
         match value {
             Value::Array(items) => {
@@ -427,15 +427,15 @@ impl Scope {
             _ => return Err(wrong()),
         };
         let mut result = String::new();
-        for piece in pieces(text) {
-            match piece {
-                Piece::Text(text) => result.push_str(text),
-                Piece::Literal(name) => {
+        for fragment in fragments(text) {
+            match fragment {
+                Fragment::Text(text) => result.push_str(text),
+                Fragment::Literal(name) => {
                     result.push_str("${");
                     result.push_str(name);
                     result.push('}');
                 }
-                Piece::Variable(name) => {
+                Fragment::Variable(name) => {
                     let value = match own.and_then(|own| own.get(name)) {
                         Some(value) => self.value(value)?,
                         None => match name.split_once('.') {
@@ -504,7 +504,7 @@ impl Scope {
 pub(crate) fn function(value: &Value) -> Option<(&str, &Value)> {
     let object = value.as_object().filter(|object| object.len() == 1)?;
     let (name, argument) = object.iter().next()?;
-    // A policy document has objects whose only key is `Condition`, and those are no functions.
+    // A policy document has objects whose only key is `Condition`, which are not functions.
     let is =
         name == "Ref" || name.starts_with("Fn::") || (name == "Condition" && argument.is_string());
     is.then_some((name.as_str(), argument))
@@ -535,7 +535,7 @@ pub(crate) fn condition_names(expression: &Value) -> BTreeSet<String> {
     found
 }
 
-/// A value as JSON, shortened when it is long.
+/// A value as JSON, shortened if it is long.
 pub(crate) fn brief(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(80) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::template::{Template, invalid, text_of};
 use crate::api::{ApiResult, lenient};
 
-/// One parameter of a request.
+/// A parameter in a request.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Given {
@@ -19,7 +19,7 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    /// True when it is to keep the value that the stack has.
+    /// True if the parameter keeps the stack's current value.
     pub(crate) fn keeps_previous(&self) -> bool {
         self.use_previous_value
     }
@@ -35,8 +35,8 @@ impl Given {
     }
 }
 
-/// The value of each parameter of the template, as text: what was given, the stack's previous
-/// value where that is asked for, else the default.
+/// The value of each parameter of the template, as text: the one in the request, the stack's current value
+/// if the request keeps it, or the default.
 pub(crate) fn resolve(
     template: &Template,
     given: &[Given],
@@ -61,7 +61,7 @@ pub(crate) fn resolve(
             .iter()
             .any(|other| other.parameter_key == *key)
         {
-            // Unverified against AWS: the wording. Dropping one of the two would be worse.
+            // The wording is unverified against AWS. Dropping one of the two values would be worse.
             return Err(invalid(format!("Duplicate parameter key {key}")));
         }
         let value = one.parameter_value.as_deref().unwrap_or_default();
@@ -108,7 +108,7 @@ pub(crate) fn resolve(
     Ok(values)
 }
 
-/// What a parameter's declaration can have (user guide, "Parameters": properties).
+/// The members of a parameter's declaration (user guide, "Parameters": properties).
 const PROPERTIES: &[&str] = &[
     "AllowedPattern",
     "AllowedValues",
@@ -123,8 +123,8 @@ const PROPERTIES: &[&str] = &[
     "Type",
 ];
 
-/// Refuses declarations that are wrong whatever the values are: other properties, no or an unknown type,
-/// and a default that breaks the parameter's own limits (the user guide demands one that keeps them).
+/// Refuses declarations that are invalid for every value: unknown properties, a missing or unknown type, and
+/// a default outside the parameter's own limits (the user guide requires it to be within them).
 pub(crate) fn check_declared(template: &Template) -> ApiResult<()> {
     let format = |message: &str| invalid(format!("Template format error: {message}"));
     for (name, declaration) in template.section("Parameters") {
@@ -173,7 +173,7 @@ fn type_of(declaration: &Value) -> ApiResult<&str> {
         })
 }
 
-/// A finite number in decimal notation: what Rust reads beyond that (`inf`, `NaN`) is no number in a
+/// A finite number in decimal notation. Rust also parses `inf` and `NaN`, which are not numbers in a
 /// template.
 fn number(text: &str) -> Option<f64> {
     let decimal = |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E');
@@ -280,7 +280,7 @@ fn check(name: &str, kind: &str, declaration: &Value, value: &str) -> ApiResult<
     Ok(())
 }
 
-/// The values as expressions see them: a list parameter is an array.
+/// The values for expressions: a list parameter is an array.
 pub(crate) fn values(
     template: &Template,
     texts: &BTreeMap<String, String>,
@@ -311,7 +311,7 @@ fn hides(declaration: &Value) -> bool {
     )
 }
 
-/// The parameters as `DescribeStacks` shows them; a `NoEcho` value is masked.
+/// The parameters as `DescribeStacks` returns them; a `NoEcho` value is masked.
 pub(crate) fn described(template: &Template, texts: &BTreeMap<String, String>) -> Value {
     template
         .section("Parameters")
@@ -400,7 +400,7 @@ mod tests {
             error.message,
             "Invalid input for parameter key Name. Cannot specify usePreviousValue as true and non empty value for a parameter"
         );
-        // The query protocol of some clients sends an empty value along.
+        // Some clients of the query protocol also send an empty value.
         let empty = Given {
             parameter_value: Some(String::new()),
             ..again.clone()

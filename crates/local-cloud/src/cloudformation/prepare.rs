@@ -1,18 +1,19 @@
-//! The checks of a request that deploys a template, before anything is done.
+//! The checks of a request that deploys a template, before any work starts.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::engine::scope;
+use super::evaluate::scope;
 use super::parameters::{self, Given};
-use super::stacks::{Source, Stack};
+use super::stacks::{Deployment, Stack};
+use super::states::{self, OnFailure};
 use super::template::{MAX_BODY, MAX_OBJECT, Template, invalid};
 use super::{functions, references, resources};
 use crate::api::{ApiError, ApiResult, lenient};
 use crate::s3::objects;
 use crate::{Cloud, system_tags};
 
-/// What `CreateStack`, `UpdateStack` and `CreateChangeSet` have in common.
+/// The members that `CreateStack`, `UpdateStack` and `CreateChangeSet` share.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Deploy {
@@ -40,7 +41,7 @@ pub(super) struct Deploy {
     pub(super) on_stack_failure: Option<String>,
     pub(super) description: Option<String>,
     pub(super) client_request_token: Option<String>,
-    /// Makes a repeated `CreateChangeSet` harmless in AWS; here its name does.
+    /// AWS recognizes a repeated `CreateChangeSet` by it; the local cloud does by its name.
     #[serde(rename = "ClientToken")]
     _client_token: Option<String>,
     #[serde(flatten)]
@@ -50,18 +51,17 @@ pub(super) struct Deploy {
 /// The members of a request that its operation does not read.
 pub(super) type Others = Map<String, Value>;
 
-/// `NotImplemented` for a member that the local cloud would have to ignore, unless it asks for
-/// nothing.
+/// Fails with `NotImplemented` for a member that the local cloud would ignore, unless it requests nothing.
 pub(super) fn refuse(others: &Others) -> ApiResult<()> {
     for (name, value) in others {
-        let asks = match value {
+        let is_set = match value {
             Value::Null | Value::Bool(false) => false,
             Value::String(text) => !text.is_empty() && text != "false",
             Value::Array(items) => !items.is_empty(),
             Value::Object(members) => refuse(members).is_err(),
             Value::Bool(true) | Value::Number(_) => true,
         };
-        if asks {
+        if is_set {
             return Err(ApiError::not_implemented(format_args!(
                 "the parameter {name} of cloudformation"
             )));
@@ -70,7 +70,7 @@ pub(super) fn refuse(others: &Others) -> ApiResult<()> {
     Ok(())
 }
 
-/// A list; the query protocol writes an empty one as empty text.
+/// A list; the query protocol sends an empty one as empty text.
 pub(super) fn list<'de, T: serde::de::DeserializeOwned, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -88,8 +88,8 @@ fn some_list<'de, T: serde::de::DeserializeOwned, D: serde::Deserializer<'de>>(
 }
 
 impl Deploy {
-    /// What to do when the first creation fails.
-    pub(super) fn failure_action(&self) -> ApiResult<String> {
+    /// What happens if the creation or update fails.
+    pub(super) fn failure_action(&self) -> ApiResult<OnFailure> {
         match self
             .on_failure
             .as_deref()
@@ -98,17 +98,18 @@ impl Deploy {
             Some(_) if self.disable_rollback => Err(invalid(
                 "Only one of DisableRollback and OnFailure can be specified",
             )),
-            Some(action @ ("ROLLBACK" | "DELETE" | "DO_NOTHING")) => Ok(action.to_owned()),
-            Some(other) => Err(invalid(format!(
-                "1 validation error detected: Value '{other}' at 'onFailure' failed to satisfy constraint: Member must satisfy enum value set: [ROLLBACK, DELETE, DO_NOTHING]"
-            ))),
-            None if self.disable_rollback => Ok("DO_NOTHING".to_owned()),
-            None => Ok("ROLLBACK".to_owned()),
+            Some(text) => states::parse(text).ok_or_else(|| {
+                invalid(format!(
+                    "1 validation error detected: Value '{text}' at 'onFailure' failed to satisfy constraint: Member must satisfy enum value set: [ROLLBACK, DELETE, DO_NOTHING]"
+                ))
+            }),
+            None if self.disable_rollback => Ok(OnFailure::DoNothing),
+            None => Ok(OnFailure::Rollback),
         }
     }
 }
 
-/// The text of a template that a request gives or names.
+/// The text of the template in a request, or at the URL in it.
 pub(super) fn template_text(
     cloud: &Cloud,
     body: Option<&str>,
@@ -152,13 +153,13 @@ fn fetch(cloud: &Cloud, text: &str) -> ApiResult<String> {
     String::from_utf8(bytes).map_err(|_| wrong())
 }
 
-/// Checks a request against the stack that it makes or changes, and answers what to deploy.
-pub(super) async fn source(
+/// Checks a request against the stack that it creates or changes; returns what to deploy.
+pub(super) async fn deployment(
     cloud: &Cloud,
     request: &Deploy,
     stack: &Stack,
     existing: bool,
-) -> ApiResult<Source> {
+) -> ApiResult<Deployment> {
     refuse(&request.others)?;
     let given = template_text(
         cloud,
@@ -172,7 +173,7 @@ pub(super) async fn source(
             ));
         }
         Some(text) => text,
-        None if request.use_previous_template && existing => stack.source.template.clone(),
+        None if request.use_previous_template && existing => stack.deployment.template.clone(),
         None => {
             return Err(invalid(
                 "Either Template URL or Template Body must be specified.",
@@ -184,7 +185,7 @@ pub(super) async fn source(
     let parameters = parameters::resolve(
         &template,
         &request.parameters,
-        existing.then_some(&stack.source.parameters),
+        existing.then_some(&stack.deployment.parameters),
     )?;
     check_capabilities(&template, &request.capabilities)?;
     if let Some(role) = &request.role {
@@ -192,7 +193,7 @@ pub(super) async fn source(
     }
     let tags = match &request.tags {
         Some(tags) => tags.clone(),
-        None => stack.source.tags.clone(),
+        None => stack.deployment.tags.clone(),
     };
     for tag in &tags {
         let key = tag.get("Key").and_then(Value::as_str).unwrap_or_default();
@@ -204,24 +205,27 @@ pub(super) async fn source(
             }));
         }
     }
-    let source = Source {
+    let deployment = Deployment {
         template: text,
         parameters,
         capabilities: request.capabilities.clone(),
         tags,
-        role: request.role.clone().or_else(|| stack.source.role.clone()),
-        imports: stack.source.imports.clone(),
+        role: request
+            .role
+            .clone()
+            .or_else(|| stack.deployment.role.clone()),
+        imports: stack.deployment.imports.clone(),
     };
     let mut after = stack.clone();
-    after.source = source.clone();
+    after.deployment = deployment.clone();
     let scope = scope(cloud, &after)?;
     references::check_present(&scope)?;
     references::check_expressions(&scope)?;
-    Ok(source)
+    Ok(deployment)
 }
 
-/// Refuses what is wrong with a template whatever its parameters are: for every operation that takes one
-/// to deploy it, and for `ValidateTemplate`.
+/// Refuses errors in a template that do not depend on its parameters, for the operations that deploy one and
+/// for `ValidateTemplate`.
 pub(super) fn check(template: &Template) -> ApiResult<()> {
     check_types(template)?;
     parameters::check_declared(template)?;
@@ -229,7 +233,7 @@ pub(super) fn check(template: &Template) -> ApiResult<()> {
     functions::check(template)
 }
 
-/// Refuses resource types that the local cloud does not have, by name.
+/// Refuses resource types that the local cloud lacks, by name.
 fn check_types(template: &Template) -> ApiResult<()> {
     let mut unknown: Vec<&str> = template
         .section("Resources")
@@ -292,7 +296,7 @@ async fn check_role(cloud: &Cloud, arn: &str) -> ApiResult<()> {
         .await
     {
         Ok(_) => Ok(()),
-        Err(error) if resources::is_gone(&error) => Err(invalid(format!(
+        Err(error) if error.is_not_found() => Err(invalid(format!(
             "Role {arn} is invalid or cannot be assumed"
         ))),
         Err(error) => Err(error),

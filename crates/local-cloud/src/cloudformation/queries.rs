@@ -1,20 +1,21 @@
-//! The operations that only read.
+//! The operations that only read records.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::prepare::{capability, check, list, template_text};
-use super::requests::Named;
+use super::requests::ChangeSetName;
 use super::stacks::{self, Resource, Stack};
+use super::states::StackStatus;
 use super::template::{Template, invalid};
 use super::{changes, parameters, references};
 use crate::Cloud;
 use crate::api::ApiResult;
 
-/// How many things a page has.
+/// Maximum number of elements on a page.
 const PAGE: usize = 100;
 
-/// One page of `all`, and the token of the next. A token is the index of the page's first member.
+/// A page of `all`, and the token of the next page. A token is the index of the page's first member.
 fn page<T>(all: Vec<T>, token: Option<&str>) -> ApiResult<(Vec<T>, Option<String>)> {
     let start: usize = match token {
         None => 0,
@@ -26,10 +27,10 @@ fn page<T>(all: Vec<T>, token: Option<&str>) -> ApiResult<(Vec<T>, Option<String
     Ok((all.into_iter().skip(start).take(PAGE).collect(), next))
 }
 
-/// A request that names a stack, and perhaps a resource of it.
+/// The members of the requests of this file.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct Of {
+pub(super) struct Query {
     stack_name: Option<String>,
     logical_resource_id: Option<String>,
     physical_resource_id: Option<String>,
@@ -43,7 +44,7 @@ pub(super) struct Of {
     next_token: Option<String>,
 }
 
-impl Of {
+impl Query {
     /// The stack for `DescribeStackEvents` and `ListChangeSets`.
     fn required(&self, cloud: &Cloud) -> ApiResult<Stack> {
         match &self.stack_name {
@@ -84,7 +85,7 @@ impl Of {
 }
 
 /// `DescribeStacks`
-pub(super) async fn describe_stacks(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn describe_stacks(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let found = match &request.stack_name {
         Some(name) => vec![stacks::get(cloud, name)?],
         None => stacks::living(cloud)?,
@@ -95,13 +96,15 @@ pub(super) async fn describe_stacks(cloud: &Cloud, request: Of) -> ApiResult<Val
 }
 
 /// `ListStacks`
-pub(super) async fn list_stacks(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn list_stacks(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let filter = &request.stack_status_filter;
     let mut found: Vec<Stack> = stacks::stacks(cloud)
         .list("")?
         .into_iter()
         .map(|(_, stack)| stack)
-        .filter(|stack| filter.is_empty() || filter.contains(&stack.status))
+        .filter(|stack| {
+            filter.is_empty() || filter.iter().any(|wanted| stack.status.as_str() == wanted)
+        })
         .collect();
     found.sort_by(|a, b| b.created.cmp(&a.created));
     let shown = found
@@ -128,7 +131,7 @@ pub(super) async fn list_stacks(cloud: &Cloud, request: Of) -> ApiResult<Value> 
 }
 
 /// `DescribeStackEvents`
-pub(super) async fn describe_stack_events(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn describe_stack_events(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let stack = request.required(cloud)?;
     let (events, next) = page(
         stacks::history(cloud, &stack)?,
@@ -162,10 +165,10 @@ fn one<'a>(stack: &'a Stack, logical: &str) -> ApiResult<&'a Resource> {
 }
 
 /// `DescribeStackResource`
-pub(super) async fn describe_stack_resource(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn describe_stack_resource(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let name = request.stack_name.as_deref();
     let name = name.ok_or_else(|| invalid("StackName is required"))?;
-    // This operation alone quotes the name like this.
+    // Only this operation quotes the name like this.
     let stack = stacks::find(cloud, name)?
         .ok_or_else(|| invalid(format!("Stack '{name}' does not exist")))?;
     let logical = request.logical_resource_id.as_deref().unwrap_or_default();
@@ -175,7 +178,7 @@ pub(super) async fn describe_stack_resource(cloud: &Cloud, request: Of) -> ApiRe
 }
 
 /// `DescribeStackResources`
-pub(super) async fn describe_stack_resources(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn describe_stack_resources(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let stack = request.stack(cloud)?;
     let found: Vec<&Resource> = match &request.logical_resource_id {
         Some(logical) => vec![one(&stack, logical)?],
@@ -189,7 +192,7 @@ pub(super) async fn describe_stack_resources(cloud: &Cloud, request: Of) -> ApiR
 }
 
 /// `ListStackResources`
-pub(super) async fn list_stack_resources(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn list_stack_resources(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let stack = request.stack(cloud)?;
     let found = stack
         .resources
@@ -207,7 +210,7 @@ pub(super) async fn list_stack_resources(cloud: &Cloud, request: Of) -> ApiResul
 }
 
 /// `GetTemplate`
-pub(super) async fn get_template(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn get_template(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let stack = request.stack_name.as_deref();
     let text = match (&request.change_set_name, stack) {
         (Some(name), None) if !name.starts_with("arn:") => {
@@ -217,9 +220,9 @@ pub(super) async fn get_template(cloud: &Cloud, request: Of) -> ApiResult<Value>
             if let Some(stack) = stack {
                 stacks::get(cloud, stack)?;
             }
-            changes::find(cloud, name, stack)?.source.template
+            changes::find(cloud, name, stack)?.deployment.template
         }
-        (None, Some(stack)) => stacks::get(cloud, stack)?.source.template,
+        (None, Some(stack)) => stacks::get(cloud, stack)?.deployment.template,
         (None, None) => {
             return Err(invalid(
                 "StackName is required if ChangeSetName is not specified.",
@@ -243,11 +246,11 @@ fn capabilities(template: &Template) -> (Value, Value) {
 }
 
 /// `GetTemplateSummary`
-pub(super) async fn get_template_summary(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn get_template_summary(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let template = match &request.stack_name {
         Some(_) => {
             let stack = request.stack(cloud)?;
-            if stack.status == "REVIEW_IN_PROGRESS" {
+            if stack.status == StackStatus::InReview {
                 return Err(invalid(
                     "GetTemplateSummary cannot be called on REVIEW_IN_PROGRESS stacks.",
                 ));
@@ -275,7 +278,7 @@ pub(super) async fn get_template_summary(cloud: &Cloud, request: Of) -> ApiResul
 }
 
 /// `ValidateTemplate`
-pub(super) async fn validate_template(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn validate_template(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let template = request.template(cloud)?;
     check(&template)?;
     references::check_circles(&template)?;
@@ -289,13 +292,13 @@ pub(super) async fn validate_template(cloud: &Cloud, request: Of) -> ApiResult<V
 }
 
 /// `DescribeChangeSet`
-pub(super) async fn describe_change_set(cloud: &Cloud, request: Named) -> ApiResult<Value> {
+pub(super) async fn describe_change_set(cloud: &Cloud, request: ChangeSetName) -> ApiResult<Value> {
     let found = changes::find(
         cloud,
         &request.change_set_name,
         request.stack_name.as_deref(),
     )?;
-    let template = Template::parse(&found.source.template)?;
+    let template = Template::parse(&found.deployment.template)?;
     let all = found.changes.iter().map(changes::described).collect();
     let (shown, next) = page::<Value>(all, request.next_token.as_deref())?;
     Ok(json!({
@@ -304,15 +307,15 @@ pub(super) async fn describe_change_set(cloud: &Cloud, request: Named) -> ApiRes
         "StackId": found.stack_id,
         "StackName": found.stack_name,
         "Description": found.description,
-        "Parameters": stacks::unless_empty(parameters::described(&template, &found.source.parameters)),
+        "Parameters": stacks::unless_empty(parameters::described(&template, &found.deployment.parameters)),
         "CreationTime": found.created,
         "ExecutionStatus": found.execution_status,
         "Status": found.status,
         "StatusReason": found.status_reason,
         "NotificationARNs": [],
         "RollbackConfiguration": {},
-        "Capabilities": found.source.capabilities,
-        "Tags": stacks::unless_empty(json!(found.source.tags)),
+        "Capabilities": found.deployment.capabilities,
+        "Tags": stacks::unless_empty(json!(found.deployment.tags)),
         "Changes": shown,
         "NextToken": next,
         "IncludeNestedStacks": false,
@@ -321,7 +324,7 @@ pub(super) async fn describe_change_set(cloud: &Cloud, request: Named) -> ApiRes
 }
 
 /// `ListChangeSets`
-pub(super) async fn list_change_sets(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn list_change_sets(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let stack = request.required(cloud)?;
     let all = changes::change_sets(cloud)
         .list(&format!("{}/", stack.key()))?
@@ -345,7 +348,7 @@ pub(super) async fn list_change_sets(cloud: &Cloud, request: Of) -> ApiResult<Va
 }
 
 /// `ListExports`
-pub(super) async fn list_exports(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn list_exports(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let all = stacks::exports(cloud)?
         .into_iter()
         .map(
@@ -357,7 +360,7 @@ pub(super) async fn list_exports(cloud: &Cloud, request: Of) -> ApiResult<Value>
 }
 
 /// `ListImports`
-pub(super) async fn list_imports(cloud: &Cloud, request: Of) -> ApiResult<Value> {
+pub(super) async fn list_imports(cloud: &Cloud, request: Query) -> ApiResult<Value> {
     let export = request.export_name.as_deref().unwrap_or_default();
     let importers = stacks::importers(cloud, export)?;
     if importers.is_empty() {

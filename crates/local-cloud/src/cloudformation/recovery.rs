@@ -1,17 +1,19 @@
-//! Work that broke off. When it panicked, its stack says that it failed. When the server died, the
-//! next one goes on as `CloudFormation` does after a failure: it takes a creation or an update back,
-//! and brings a deletion, a roll-back or a clean-up to its end.
+//! Work that ended early. If it panicked, its stack fails. If the server died, the next server does what
+//! `CloudFormation` does after a failure: it rolls a creation or an update back, and finishes a deletion,
+//! a roll-back or a clean-up.
 
 use super::changes;
-use super::engine::{Engine, Failure, kind_of};
-use super::resources::{self, Job};
+use super::engine::{Engine, Failure};
+use super::evaluate::kind_of;
+use super::resources::Target;
 use super::stacks::{self, Stack};
+use super::states::{ChangeSetStatus, ExecutionStatus, OnFailure, ResourceStatus, StackStatus};
 use crate::api::ApiResult;
 use crate::{Cloud, clock};
 
 const REASON: &str = "InternalServerError";
 
-/// Fails what was under way when the server died, and has the way back go on in the background.
+/// Fails what was in progress when the server died, and continues in the background.
 pub(crate) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     for stack in stacks::living(cloud)? {
         if stack.is_busy() {
@@ -27,18 +29,18 @@ pub(crate) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
 }
 
 impl Engine {
-    /// Goes on with a stack whose server died.
+    /// Rolls back or finishes the work on a stack whose server died.
     async fn run_recovery(self) {
-        if let Err(error) = self.go_on().await
+        if let Err(error) = self.resume().await
             && let Ok(stack) = self.stack()
         {
-            self.end(failed(&stack.status), error.message).await;
+            self.end(stack.status.failed(), error.message).await;
         }
     }
 
-    async fn go_on(&self) -> ApiResult<()> {
+    async fn resume(&self) -> ApiResult<()> {
         let stack = self.stack()?;
-        let half = |verb: &'static str| {
+        let failure = |verb: &'static str| {
             stack
                 .resources
                 .iter()
@@ -49,55 +51,64 @@ impl Engine {
                 )
         };
         self.delete_lost().await?;
-        match stack.status.as_str() {
-            "CREATE_IN_PROGRESS" if stack.delete_requested => self.delete_all().await,
-            "CREATE_IN_PROGRESS" => self.create_failed(&half("create")).await,
-            "ROLLBACK_IN_PROGRESS" => self.undo_create().await,
-            "DELETE_IN_PROGRESS" => self.delete_all().await,
-            "UPDATE_IN_PROGRESS" if stack.on_failure == "DO_NOTHING" => {
-                self.status("UPDATE_FAILED", Some(half("update").to_string()))
-            }
-            "UPDATE_IN_PROGRESS" => self.roll_back(Some(half("update").to_string())).await,
-            "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => self.finish("UPDATE_COMPLETE").await,
-            "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS" => {
-                self.finish("UPDATE_ROLLBACK_COMPLETE").await
-            }
+        match stack.status {
+            StackStatus::Creating if stack.delete_requested => self.delete_all().await,
+            StackStatus::Creating => self.create_failed(&failure("create")).await,
+            StackStatus::RollingBack => self.undo_create().await,
+            StackStatus::Deleting => self.delete_all().await,
+            StackStatus::Updating if stack.on_failure == OnFailure::DoNothing => self.status(
+                StackStatus::UpdateFailed,
+                Some(failure("update").to_string()),
+            ),
+            StackStatus::Updating => self.roll_back(Some(failure("update").to_string())).await,
+            StackStatus::CleaningUp => self.finish(StackStatus::Updated).await,
+            StackStatus::RollbackCleaningUp => self.finish(StackStatus::UpdateRolledBack).await,
             _ => self.roll_back(Some(REASON.to_owned())).await,
         }
     }
 
-    /// Deletes what a create call made whose answer was never kept, because the server died.
+    /// Deletes what a create call created whose answer was not recorded, because the server died.
     async fn delete_lost(&self) -> ApiResult<()> {
         for mut resource in self.stack()?.resources {
-            let Some(before) = resource.alike.take() else {
+            let Some(before) = resource.existing.take() else {
                 continue;
             };
             let kind = kind_of(&resource.kind)?;
-            let job = Job {
+            let stack = self.stack()?;
+            let properties = kind.with_system_tags(&stack, &resource.logical, &resource.properties);
+            let target = Target {
                 cloud: &self.cloud,
-                properties: &resource.properties,
+                kind,
+                properties: &properties,
+                previous: None,
                 name: &resource.name,
+                physical: "",
             };
-            let found = resources::alike(kind, &job).await?;
-            let Some(made) = found.into_iter().find(|id| !before.contains(id)) else {
+            let mut found = kind.steps().find(&target).await?;
+            found.retain(|id| !before.contains(id));
+            // If several are new, clients have created the others meanwhile, and which one is the
+            // stack's is unknown: none is touched.
+            let [created] = found.as_slice() else {
                 continue;
             };
-            resource.physical = Some(made);
-            self.keep(&mut resource, "DELETE_IN_PROGRESS", None)?;
+            resource.physical = Some(created.clone());
+            self.keep(&mut resource, ResourceStatus::Deleting, None)?;
             match self.delete_physical(&resource).await {
                 Ok(()) => {
                     resource.physical = None;
-                    self.keep(&mut resource, "DELETE_COMPLETE", None)?;
+                    self.keep(&mut resource, ResourceStatus::Deleted, None)?;
                 }
-                // The roll-back tries once more, and says so if it cannot either.
-                Err(reason) => self.keep(&mut resource, "DELETE_FAILED", Some(reason))?,
+                // The roll-back tries once more, and reports it if that fails, too.
+                Err(reason) => {
+                    self.keep(&mut resource, ResourceStatus::DeleteFailed, Some(reason))?;
+                }
             }
         }
         Ok(())
     }
 }
 
-/// Does a stack's work in the background; the stack fails when the work panics.
+/// Works on a stack in the background; the stack fails if the work panics.
 pub(super) fn spawn(cloud: &Cloud, key: &str, work: impl Future<Output = ()> + Send + 'static) {
     let key = key.to_owned();
     guard(cloud, format!("stack {key}"), work, move |cloud| {
@@ -111,7 +122,7 @@ pub(super) fn spawn(cloud: &Cloud, key: &str, work: impl Future<Output = ()> + S
     });
 }
 
-/// Does work in the background; `broken` is called when it panics.
+/// Works in the background; `broken` is called if the work panics.
 pub(super) fn guard(
     cloud: &Cloud,
     what: String,
@@ -120,7 +131,7 @@ pub(super) fn guard(
 ) {
     let (then, name) = (cloud.clone(), what.clone());
     cloud.spawn(what, work, move |_| async move {
-        // Without its record there is nothing to write to; the next start tries again.
+        // If the record cannot be written, the next start tries again.
         let _ = then.persist(&name, || broken(&then)).await;
     });
 }
@@ -129,38 +140,24 @@ fn fail_stack(cloud: &Cloud, stack: Stack) -> ApiResult<()> {
     if !stack.is_busy() {
         return Ok(());
     }
-    let (key, status) = (stack.key().to_owned(), failed(&stack.status));
+    let (key, status) = (stack.key().to_owned(), stack.status.failed());
     fail_resources(cloud, stack)?;
     stacks::set_status(cloud, &key, status, Some(REASON.to_owned()))
 }
 
-/// The status in which work ends that cannot go on.
-fn failed(in_progress: &str) -> &'static str {
-    match in_progress {
-        "CREATE_IN_PROGRESS" => "CREATE_FAILED",
-        "DELETE_IN_PROGRESS" => "DELETE_FAILED",
-        "ROLLBACK_IN_PROGRESS" => "ROLLBACK_FAILED",
-        "UPDATE_IN_PROGRESS" => "UPDATE_FAILED",
-        // The update itself is done; only its leftovers stay behind.
-        "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => "UPDATE_COMPLETE",
-        "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS" => "UPDATE_ROLLBACK_COMPLETE",
-        _ => "UPDATE_ROLLBACK_FAILED",
-    }
-}
-
-/// Fails the resources that were being worked on.
+/// Fails the resources that were in progress.
 fn fail_resources(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
     let owner = stack.clone();
-    let goes_back = stack.status == "UPDATE_ROLLBACK_IN_PROGRESS";
+    let reverts = stack.status == StackStatus::UpdateRollingBack;
     for resource in &mut stack.resources {
-        // A change back that was cut off is to be made once more, from where it came.
+        // A revert that was cut off is repeated, from the properties before it.
         if let Some(before) = resource.changing.take()
-            && goes_back
+            && reverts
         {
             resource.properties = before;
         }
-        if let Some(verb) = resource.status.strip_suffix("_IN_PROGRESS") {
-            resource.status = format!("{verb}_FAILED");
+        if let Some(failed) = resource.status.failed() {
+            resource.status = failed;
             resource.reason = Some(REASON.to_owned());
             resource.changed = clock::iso();
             stacks::record(cloud, &owner, resource)?;
@@ -169,14 +166,14 @@ fn fail_resources(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
     stacks::stacks(cloud).put(stack.key(), &stack)
 }
 
-/// Fails a change set that is being made or executed.
+/// Fails a change set that is being created or executed.
 pub(super) fn fail_change_set(cloud: &Cloud, key: &str) -> ApiResult<()> {
     changes::change_sets(cloud).update(key, |change_set| {
-        if change_set.status == "CREATE_IN_PROGRESS" {
-            "FAILED".clone_into(&mut change_set.status);
+        if change_set.status == ChangeSetStatus::Creating {
+            change_set.status = ChangeSetStatus::Failed;
             change_set.status_reason = Some(REASON.to_owned());
-        } else if change_set.execution_status == "EXECUTE_IN_PROGRESS" {
-            "EXECUTE_FAILED".clone_into(&mut change_set.execution_status);
+        } else if change_set.execution_status == ExecutionStatus::Executing {
+            change_set.execution_status = ExecutionStatus::Failed;
         }
         Ok(())
     })?;
@@ -190,6 +187,7 @@ mod tests {
     use super::*;
     use crate::cloudformation::changes::ChangeSet;
     use crate::cloudformation::stacks::Resource;
+    use crate::cloudformation::states::DeletionPolicy;
     use crate::s3::buckets;
 
     fn open(directory: &std::path::Path) -> Cloud {
@@ -202,32 +200,31 @@ mod tests {
         }
     }
 
-    /// A bucket whose create call was under way; `before` is what was alike before the call.
+    /// A bucket during its create call; `before` are the buckets with its name before the call.
     fn half_a_bucket(name: &str, before: Option<Vec<String>>) -> Resource {
         Resource {
             logical: name.to_owned(),
             kind: "AWS::S3::Bucket".to_owned(),
             name: name.to_owned(),
-            status: "CREATE_IN_PROGRESS".to_owned(),
-            deletion_policy: "RetainExceptOnCreate".to_owned(),
-            alike: before,
+            deletion_policy: DeletionPolicy::RetainExceptOnCreate,
+            existing: before,
             ..Resource::default()
         }
     }
 
     #[tokio::test]
-    async fn a_creation_that_was_cut_off_is_taken_back() {
+    async fn a_creation_that_was_cut_off_is_rolled_back() {
         let directory = tempfile::tempdir().unwrap();
         let cloud = open(directory.path());
         for name in ["kept", "made", "foreign", "refused"] {
             buckets::create(&cloud, name).unwrap();
         }
         let mut stack = stacks::new(&cloud, "s");
-        stack.status = "CREATE_IN_PROGRESS".to_owned();
+        stack.status = StackStatus::Creating;
         stack.resources = vec![
             Resource {
                 physical: Some("kept".to_owned()),
-                status: "CREATE_COMPLETE".to_owned(),
+                status: ResourceStatus::Created,
                 ..half_a_bucket("kept", None)
             },
             half_a_bucket("made", Some(Vec::new())),
@@ -240,7 +237,7 @@ mod tests {
         idle(&cloud).await;
 
         let stack = stacks::get(&cloud, "s").unwrap();
-        assert_eq!(stack.status, "ROLLBACK_COMPLETE");
+        assert_eq!(stack.status, StackStatus::RolledBack);
         let left: Vec<_> = ["kept", "made", "foreign", "refused", "never"]
             .into_iter()
             .filter(|name| buckets::exists(&cloud, name).unwrap())
@@ -253,18 +250,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deletion_that_was_cut_off_goes_on_and_leaves_what_it_was_to_leave() {
+    async fn a_deletion_that_was_cut_off_resumes_and_retains_what_was_requested() {
         let directory = tempfile::tempdir().unwrap();
         let cloud = open(directory.path());
         let mut stack = stacks::new(&cloud, "s");
-        stack.status = "DELETE_IN_PROGRESS".to_owned();
+        stack.status = StackStatus::Deleting;
         stack.retain = vec!["left".to_owned()];
         for name in ["left", "gone"] {
             buckets::create(&cloud, name).unwrap();
             stack.resources.push(Resource {
                 physical: Some(name.to_owned()),
-                status: "DELETE_IN_PROGRESS".to_owned(),
-                deletion_policy: "Delete".to_owned(),
+                status: ResourceStatus::Deleting,
+                deletion_policy: DeletionPolicy::Delete,
                 ..half_a_bucket(name, None)
             });
         }
@@ -274,12 +271,12 @@ mod tests {
         assert!(buckets::exists(&cloud, "left").unwrap());
         assert!(!buckets::exists(&cloud, "gone").unwrap());
         let stack = stacks::get(&cloud, &stack.id).unwrap();
-        assert_eq!(stack.status, "DELETE_COMPLETE");
+        assert_eq!(stack.status, StackStatus::Deleted);
     }
 
     #[tokio::test]
-    async fn an_update_and_a_roll_back_that_were_cut_off_end_where_they_began() {
-        for status in ["UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS"] {
+    async fn an_update_and_a_roll_back_that_were_cut_off_are_rolled_back() {
+        for status in [StackStatus::Updating, StackStatus::UpdateRollingBack] {
             let directory = tempfile::tempdir().unwrap();
             let cloud = open(directory.path());
             buckets::create(&cloud, "bucket").unwrap();
@@ -290,31 +287,31 @@ mod tests {
             let (old, new) = (properties("Suspended"), properties("Enabled"));
             let enabled = new["VersioningConfiguration"].clone();
             buckets::set(&cloud, "bucket", "Versioning", Some(enabled)).unwrap();
-            let resource = |properties, changing, status: &str| Resource {
+            let resource = |properties, changing, status| Resource {
                 physical: Some("bucket".to_owned()),
                 properties,
                 changing,
-                status: status.to_owned(),
+                status,
                 ..half_a_bucket("bucket", None)
             };
             let mut stack = stacks::new(&cloud, "s");
-            stack.status = status.to_owned();
+            stack.status = status;
             stack.previous = Some(Box::new(stacks::Before {
-                resources: vec![resource(old.clone(), None, "CREATE_COMPLETE")],
+                resources: vec![resource(old.clone(), None, ResourceStatus::Created)],
                 ..stacks::Before::default()
             }));
-            // The record has what the change leads to; the bucket is versioned in both cases.
-            let (to, from) = if status == "UPDATE_IN_PROGRESS" {
+            // The record has the properties after the change; the bucket is versioned in both cases.
+            let (to, from) = if status == StackStatus::Updating {
                 (new, old)
             } else {
                 (old, new)
             };
-            stack.resources = vec![resource(to, Some(from), "UPDATE_IN_PROGRESS")];
+            stack.resources = vec![resource(to, Some(from), ResourceStatus::Updating)];
             stacks::stacks(&cloud).insert(stack.key(), &stack).unwrap();
             recover(&cloud).unwrap();
             idle(&cloud).await;
             let stack = stacks::get(&cloud, "s").unwrap();
-            assert_eq!(stack.status, "UPDATE_ROLLBACK_COMPLETE");
+            assert_eq!(stack.status, StackStatus::UpdateRolledBack);
             let versioning: String = cloud
                 .store()
                 .transaction(|transaction| {
@@ -331,11 +328,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cloud = open(directory.path());
         let mut stack = stacks::new(&cloud, "s");
-        stack.status = "CREATE_IN_PROGRESS".to_owned();
-        for (logical, status) in [("Made", "CREATE_COMPLETE"), ("Half", "CREATE_IN_PROGRESS")] {
+        stack.status = StackStatus::Creating;
+        for (logical, status) in [
+            ("Made", ResourceStatus::Created),
+            ("Half", ResourceStatus::Creating),
+        ] {
             stack.resources.push(Resource {
                 logical: logical.to_owned(),
-                status: status.to_owned(),
+                status,
                 ..Resource::default()
             });
         }
@@ -343,8 +343,8 @@ mod tests {
         let change_set = ChangeSet {
             id: cloud.arn("cloudformation", "changeSet/c/1"),
             stack_id: stack.id.clone(),
-            status: "CREATE_COMPLETE".to_owned(),
-            execution_status: "EXECUTE_IN_PROGRESS".to_owned(),
+            status: ChangeSetStatus::Created,
+            execution_status: ExecutionStatus::Executing,
             ..ChangeSet::default()
         };
         let key = changes::key_of(&change_set);
@@ -355,11 +355,17 @@ mod tests {
         spawn(&cloud, stack.key(), async { panic!("on purpose") });
         idle(&cloud).await;
         let stack = stacks::get(&cloud, "s").unwrap();
-        assert_eq!(stack.status, "CREATE_FAILED");
+        assert_eq!(stack.status, StackStatus::CreateFailed);
         assert_eq!(stack.status_reason.as_deref(), Some(REASON));
-        assert_eq!(stack.resource("Made").unwrap().status, "CREATE_COMPLETE");
-        assert_eq!(stack.resource("Half").unwrap().status, "CREATE_FAILED");
+        assert_eq!(
+            stack.resource("Made").unwrap().status,
+            ResourceStatus::Created
+        );
+        assert_eq!(
+            stack.resource("Half").unwrap().status,
+            ResourceStatus::CreateFailed
+        );
         let change_set = changes::change_sets(&cloud).get(&key).unwrap().unwrap();
-        assert_eq!(change_set.execution_status, "EXECUTE_FAILED");
+        assert_eq!(change_set.execution_status, ExecutionStatus::Failed);
     }
 }

@@ -1,5 +1,5 @@
-//! What a template refers to: everything must be declared, and what is deployed must not refer to
-//! what is left out.
+//! References within a template: every target must be declared, and what is deployed must not refer to what
+//! is not.
 //!
 //! The messages are those of AWS (recorded in the tests of moto and `LocalStack`, and in issues).
 
@@ -51,8 +51,8 @@ fn unresolved(section: &str, names: &BTreeSet<String>) -> ApiResult<()> {
     )))
 }
 
-/// Refuses references to what the template does not declare, and attributes that a type does not
-/// have: both are wrong whatever the parameters are.
+/// Refuses references to undeclared names and to attributes that a type lacks. Both are errors whatever the
+/// parameters are.
 pub(super) fn check(template: &Template) -> ApiResult<()> {
     check_conditions(template)?;
     for section in ["Resources", "Outputs"] {
@@ -89,7 +89,7 @@ pub(super) fn check(template: &Template) -> ApiResult<()> {
     Ok(())
 }
 
-/// Refuses circles among all resources, whatever their conditions.
+/// Refuses dependency cycles among all resources, regardless of their conditions.
 pub(super) fn check_circles(template: &Template) -> ApiResult<()> {
     let all = template.section("Resources").keys().cloned().collect();
     graph::order(template, &all).map(|_| ())
@@ -121,7 +121,7 @@ fn check_conditions(template: &Template) -> ApiResult<()> {
 fn check_attributes(template: &Template, value: &Value) -> ApiResult<()> {
     for (logical, attribute) in graph::attributes(value) {
         let kind = resources::by_name(template.resource_type(&logical));
-        if kind.is_some_and(|kind| !kind.attributes.contains(&attribute.as_str())) {
+        if kind.is_some_and(|kind| !kind.has_attribute(&attribute)) {
             return Err(invalid(format!(
                 "Template error: resource {logical} does not support attribute type {attribute} in Fn::GetAtt"
             )));
@@ -151,7 +151,7 @@ fn check_branches(template: &Template, value: &Value) -> ApiResult<()> {
     }
 }
 
-/// The name of an export is known before anything is deployed.
+/// Refuses export names that depend on resources or other stacks.
 fn check_export(template: &Template, output: &str, member: &Value) -> ApiResult<()> {
     let Some(export) = member.get("Export") else {
         return Ok(());
@@ -171,8 +171,8 @@ fn check_export(template: &Template, output: &str, member: &Value) -> ApiResult<
     Ok(())
 }
 
-/// Refuses references of what is deployed to resources whose condition is false, in the branches
-/// that count, and circles.
+/// Refuses references from what is deployed to resources whose condition is false, in the selected branches,
+/// and dependency cycles.
 pub(super) fn check_present(scope: &Scope) -> ApiResult<()> {
     let template = &scope.template;
     let present = scope.present()?;
@@ -195,8 +195,8 @@ pub(super) fn check_present(scope: &Scope) -> ApiResult<()> {
     Ok(())
 }
 
-/// Works out every expression with what is known before anything is made, so that a wrong one is
-/// refused at once and not in the middle of a deployment.
+/// Evaluates every expression with the values that are known before the deployment, so that an error is
+/// reported at once and not in the middle of it.
 pub(super) fn check_expressions(scope: &Scope) -> ApiResult<()> {
     let mut scope = scope.clone();
     let present = scope.present()?;
@@ -217,7 +217,7 @@ pub(super) fn check_expressions(scope: &Scope) -> ApiResult<()> {
                     Ok(Some(Value::Array(_))) if section == "Outputs" => {
                         return Err(functions::malformed(name));
                     }
-                    // An export may be made by then; AWS asks for it when it deploys.
+                    // The export may exist by then: AWS resolves it during the deployment.
                     Err(error) if error.message.starts_with("No export named ") => {}
                     Err(error) => return Err(error),
                     Ok(_) => {}

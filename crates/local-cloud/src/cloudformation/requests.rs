@@ -1,5 +1,5 @@
-//! The operations that change stacks. Each answers once the request is known to be right; the work
-//! itself goes on in the background.
+//! The operations that change stacks. Each answers when its request is known to be valid; the work itself
+//! continues in the background.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,19 +11,13 @@ use super::engine::Engine;
 use super::parameters::Given;
 use super::prepare::{self, Deploy, Others, list, refuse};
 use super::recovery;
-use super::stacks::{self, Before, Source, Stack};
+use super::stacks::{self, Before, Deployment, Stack};
+use super::states::{
+    self, ChangeSetStatus, ChangeSetType, ExecutionStatus, OnFailure, StackStatus,
+};
 use super::template::invalid;
 use crate::api::{ApiError, ApiResult, lenient};
 use crate::{Cloud, clock};
-
-/// The states in which a stack can be updated.
-const UPDATABLE: &[&str] = &[
-    "CREATE_COMPLETE",
-    "IMPORT_COMPLETE",
-    "UPDATE_COMPLETE",
-    "UPDATE_FAILED",
-    "UPDATE_ROLLBACK_COMPLETE",
-];
 
 fn check_name(name: &str, what: &str) -> ApiResult<()> {
     let fits = name.len() <= 128
@@ -49,8 +43,8 @@ fn not_in(stack: &Stack, what: &str) -> ApiError {
     ))
 }
 
-/// Held while the name of a stack or a change set is looked up and taken: of two requests at once,
-/// one gets it.
+/// Held while the name of a stack or a change set is looked up and taken, so that of two concurrent
+/// requests only one gets it.
 #[derive(Debug, Default)]
 struct Names(Mutex<()>);
 
@@ -65,7 +59,7 @@ pub(super) async fn create_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Va
     let mut stack = stacks::new(cloud, &request.stack_name);
     stack.on_failure = request.failure_action()?;
     stack.termination_protection = request.enable_termination_protection;
-    stack.source = prepare::source(cloud, &request, &stack, false).await?;
+    stack.deployment = prepare::deployment(cloud, &request, &stack, false).await?;
     stack.token.clone_from(&request.client_request_token);
     let names = names(cloud);
     if let Some(found) = stacks::find(cloud, &request.stack_name)? {
@@ -77,60 +71,60 @@ pub(super) async fn create_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Va
             format!("Stack [{}] already exists", request.stack_name),
         ));
     }
-    "CREATE_IN_PROGRESS".clone_into(&mut stack.status);
+    stack.status = StackStatus::Creating;
     stacks::stacks(cloud).insert(stack.key(), &stack)?;
     drop(names);
-    start(cloud, stack.key(), "CREATE_IN_PROGRESS")?;
+    start(cloud, stack.key(), StackStatus::Creating)?;
     let engine = Engine::new(cloud, stack.key());
     recovery::spawn(cloud, stack.key(), engine.run_create());
     Ok(json!({"StackId": stack.id}))
 }
 
-fn start(cloud: &Cloud, key: &str, status: &str) -> ApiResult<()> {
+fn start(cloud: &Cloud, key: &str, status: StackStatus) -> ApiResult<()> {
     stacks::set_status(cloud, key, status, Some("User Initiated".to_owned()))
 }
 
-/// Gives the stack its new source; fails when the stack has begun something else meanwhile.
+/// Starts an update to another deployment; fails if other work has started in the meantime.
 fn begin_update(
     cloud: &Cloud,
     key: &str,
-    source: &Source,
-    on_failure: &str,
+    deployment: &Deployment,
+    on_failure: OnFailure,
     token: Option<String>,
 ) -> ApiResult<()> {
     stacks::change(cloud, key, |stack| {
-        if !UPDATABLE.contains(&stack.status.as_str()) {
+        if !stack.status.is_updatable() {
             return Err(not_in(stack, "updated"));
         }
         stack.previous = Some(Box::new(Before {
-            source: stack.source.clone(),
+            deployment: stack.deployment.clone(),
             outputs: stack.outputs.clone(),
             resources: stack.resources.clone(),
         }));
-        stack.source = source.clone();
-        on_failure.clone_into(&mut stack.on_failure);
+        stack.deployment = deployment.clone();
+        stack.on_failure = on_failure;
         stack.token = token;
         stack.updated = Some(clock::iso());
-        "UPDATE_IN_PROGRESS".clone_into(&mut stack.status);
+        stack.status = StackStatus::Updating;
         Ok(())
     })?;
-    start(cloud, key, "UPDATE_IN_PROGRESS")
+    start(cloud, key, StackStatus::Updating)
 }
 
 /// `UpdateStack`
 pub(super) async fn update_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Value> {
     let stack = stacks::require(cloud, &request.stack_name)?;
-    if !UPDATABLE.contains(&stack.status.as_str()) {
+    if !stack.status.is_updatable() {
         return Err(not_in(&stack, "updated"));
     }
     let on_failure = request.failure_action()?;
-    let source = prepare::source(cloud, &request, &stack, true).await?;
-    let failed_before = stack.status == "UPDATE_FAILED";
-    if changes::plan(cloud, &stack, &source)?.is_none() && !failed_before {
+    let deployment = prepare::deployment(cloud, &request, &stack, true).await?;
+    let failed_before = stack.status == StackStatus::UpdateFailed;
+    if changes::plan(cloud, &stack, &deployment)?.is_none() && !failed_before {
         return Err(invalid("No updates are to be performed."));
     }
     let token = request.client_request_token;
-    begin_update(cloud, stack.key(), &source, &on_failure, token)?;
+    begin_update(cloud, stack.key(), &deployment, on_failure, token)?;
     let engine = Engine::new(cloud, stack.key());
     recovery::spawn(cloud, stack.key(), async move {
         engine.run_update().await;
@@ -145,7 +139,7 @@ pub(super) struct Delete {
     #[serde(default, deserialize_with = "list")]
     retain_resources: Vec<String>,
     client_request_token: Option<String>,
-    /// The role to delete with; nothing here asks whether it may.
+    /// The role for the deletion; its permissions are not checked.
     #[serde(rename = "RoleARN")]
     _role: Option<String>,
     #[serde(flatten)]
@@ -158,10 +152,7 @@ pub(super) async fn delete_stack(cloud: &Cloud, request: Delete) -> ApiResult<Va
     let Some(stack) = stacks::find(cloud, &request.stack_name)? else {
         return Ok(json!({}));
     };
-    if matches!(
-        stack.status.as_str(),
-        "DELETE_COMPLETE" | "DELETE_IN_PROGRESS"
-    ) {
+    if matches!(stack.status, StackStatus::Deleted | StackStatus::Deleting) {
         return Ok(json!({}));
     }
     if stack.termination_protection {
@@ -170,14 +161,14 @@ pub(super) async fn delete_stack(cloud: &Cloud, request: Delete) -> ApiResult<Va
             stack.name
         )));
     }
-    if !request.retain_resources.is_empty() && stack.status != "DELETE_FAILED" {
+    if !request.retain_resources.is_empty() && stack.status != StackStatus::DeleteFailed {
         return Err(invalid(format!(
             "Invalid operation on stack [{}]. RetainResources can be specified only when the stack is in DELETE_FAILED state",
             stack.id
         )));
     }
-    let runs = stacks::change(cloud, stack.key(), |stack| match stack.status.as_str() {
-        "CREATE_IN_PROGRESS" => {
+    let runs = stacks::change(cloud, stack.key(), |stack| match stack.status {
+        StackStatus::Creating => {
             stack.delete_requested = true;
             Ok(false)
         }
@@ -186,14 +177,14 @@ pub(super) async fn delete_stack(cloud: &Cloud, request: Delete) -> ApiResult<Va
             stack.id, stack.status
         ))),
         _ => {
-            "DELETE_IN_PROGRESS".clone_into(&mut stack.status);
+            stack.status = StackStatus::Deleting;
             stack.token = request.client_request_token;
             stack.retain = request.retain_resources;
             Ok(true)
         }
     })?;
     if runs {
-        start(cloud, stack.key(), "DELETE_IN_PROGRESS")?;
+        start(cloud, stack.key(), StackStatus::Deleting)?;
         let engine = Engine::new(cloud, stack.key());
         let work = engine.run_delete();
         recovery::spawn(cloud, stack.key(), work);
@@ -227,10 +218,11 @@ pub(super) async fn continue_update_rollback(
     }
     let stack = stacks::require(cloud, &request.stack_name)?;
     stacks::change(cloud, stack.key(), |stack| {
-        if stack.status != "UPDATE_ROLLBACK_FAILED" && stack.status != "UPDATE_FAILED" {
+        let failed = [StackStatus::UpdateRollbackFailed, StackStatus::UpdateFailed];
+        if !failed.contains(&stack.status) {
             return Err(not_in(stack, "rolled back"));
         }
-        "UPDATE_ROLLBACK_IN_PROGRESS".clone_into(&mut stack.status);
+        stack.status = StackStatus::UpdateRollingBack;
         stack.token = request.client_request_token;
         Ok(())
     })?;
@@ -269,27 +261,33 @@ fn exists(change_set: &str) -> ApiError {
     )
 }
 
-/// The stack that a change set is for; for a new one a record without a status, kept nowhere yet.
-fn stack_for(cloud: &Cloud, request: &Deploy, kind: &str, change_set: &str) -> ApiResult<Stack> {
+/// The stack that a change set is for, or the record of a new one, not stored yet; and whether it is new.
+fn stack_for(
+    cloud: &Cloud,
+    request: &Deploy,
+    kind: ChangeSetType,
+    change_set: &str,
+) -> ApiResult<(Stack, bool)> {
     let name = &request.stack_name;
     let missing = || invalid(format!("Stack [{name}] does not exist"));
     match (kind, stacks::find(cloud, name)?) {
-        ("CREATE", None) => {
+        (ChangeSetType::Create, None) => {
             check_name(name, "stackName")?;
-            Ok(stacks::new(cloud, name))
+            Ok((stacks::new(cloud, name), true))
         }
-        ("CREATE", Some(stack)) if stack.status == "REVIEW_IN_PROGRESS" => Ok(stack),
-        ("CREATE", Some(_)) => Err(invalid(format!(
+        (ChangeSetType::Create, Some(stack)) if stack.status == StackStatus::InReview => {
+            Ok((stack, false))
+        }
+        (ChangeSetType::Create, Some(_)) => Err(invalid(format!(
             "Stack [{name}] already exists and cannot be created again with the changeSet [{change_set}]."
         ))),
-        ("UPDATE", None) => Err(missing()),
+        (ChangeSetType::Update, None) => Err(missing()),
         // It was never deployed: for an update it does not exist.
-        ("UPDATE", Some(stack)) if stack.status == "REVIEW_IN_PROGRESS" => Err(missing()),
-        ("UPDATE", Some(stack)) if UPDATABLE.contains(&stack.status.as_str()) => Ok(stack),
-        ("UPDATE", Some(stack)) => Err(not_in(&stack, "updated")),
-        (other, _) => Err(ApiError::not_implemented(format_args!(
-            "change sets of type {other}"
-        ))),
+        (ChangeSetType::Update, Some(stack)) if stack.status == StackStatus::InReview => {
+            Err(missing())
+        }
+        (ChangeSetType::Update, Some(stack)) if stack.status.is_updatable() => Ok((stack, false)),
+        (ChangeSetType::Update, Some(stack)) => Err(not_in(&stack, "updated")),
     }
 }
 
@@ -297,15 +295,20 @@ fn stack_for(cloud: &Cloud, request: &Deploy, kind: &str, change_set: &str) -> A
 pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResult<Value> {
     let name = request.change_set_name.clone().unwrap_or_default();
     check_name(&name, "changeSetName")?;
-    let kind = request.change_set_type.as_deref().unwrap_or("UPDATE");
-    if kind == "CREATE" && request.parameters.iter().any(Given::keeps_previous) {
+    let kind = match request.change_set_type.as_deref() {
+        None => ChangeSetType::Update,
+        Some(text) => states::parse(text)
+            .ok_or_else(|| ApiError::not_implemented(format_args!("change sets of type {text}")))?,
+    };
+    if kind == ChangeSetType::Create && request.parameters.iter().any(Given::keeps_previous) {
         return Err(invalid(
             "Cannot specify UsePreviousValue on Parameters when ChangeSetType is CREATE",
         ));
     }
-    let stack = stack_for(cloud, &request, kind, &name)?;
+    let (stack, _) = stack_for(cloud, &request, kind, &name)?;
     let on_failure = request.failure_action()?;
-    let source = prepare::source(cloud, &request, &stack, kind == "UPDATE").await?;
+    let existing = kind == ChangeSetType::Update;
+    let deployment = prepare::deployment(cloud, &request, &stack, existing).await?;
     let change_set = ChangeSet {
         id: cloud.arn(
             "cloudformation",
@@ -315,20 +318,17 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
         stack_id: stack.id.clone(),
         stack_name: stack.name.clone(),
         description: request.description.clone(),
-        kind: kind.to_owned(),
-        source,
+        kind,
+        deployment,
         on_failure,
         created: clock::iso(),
-        status: "CREATE_IN_PROGRESS".to_owned(),
-        execution_status: "UNAVAILABLE".to_owned(),
         ..ChangeSet::default()
     };
     let key = changes::key_of(&change_set);
     {
         let _names = names(cloud);
-        // Another request may have made or changed the stack in the meantime.
-        let now = stack_for(cloud, &request, kind, &name)?;
-        let is_new = now.status.is_empty();
+        // Another request may have created or changed the stack in the meantime.
+        let (now, is_new) = stack_for(cloud, &request, kind, &name)?;
         if !is_new && now.id != stack.id {
             return Err(exists(&name));
         }
@@ -338,7 +338,7 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
         }
         if is_new {
             stacks::stacks(cloud).insert(stack.key(), &stack)?;
-            start(cloud, stack.key(), "REVIEW_IN_PROGRESS")?;
+            start(cloud, stack.key(), StackStatus::InReview)?;
         }
         changes::change_sets(cloud).insert(&key, &change_set)?;
     }
@@ -346,22 +346,22 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
     let in_background = cloud.clone();
     let broken = key.clone();
     let plan = async move {
-        let planned = changes::plan(&in_background, &stack, &change_set.source);
-        // A change set that was deleted meanwhile is not written again.
+        let planned = changes::plan(&in_background, &stack, &change_set.deployment);
+        // A change set that was deleted in the meantime is not written again.
         let write = || {
             changes::change_sets(&in_background).update(&key, |change_set| {
                 match &planned {
                     Ok(Some(changes)) => {
-                        "CREATE_COMPLETE".clone_into(&mut change_set.status);
-                        "AVAILABLE".clone_into(&mut change_set.execution_status);
+                        change_set.status = ChangeSetStatus::Created;
+                        change_set.execution_status = ExecutionStatus::Available;
                         change_set.changes.clone_from(changes);
                     }
                     Ok(None) => {
-                        "FAILED".clone_into(&mut change_set.status);
+                        change_set.status = ChangeSetStatus::Failed;
                         change_set.status_reason = Some(NO_CHANGES.to_owned());
                     }
                     Err(error) => {
-                        "FAILED".clone_into(&mut change_set.status);
+                        change_set.status = ChangeSetStatus::Failed;
                         change_set.status_reason = Some(error.message.clone());
                     }
                 }
@@ -380,7 +380,8 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
 /// A change set, by name and stack or by ARN.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Named {
+#[expect(clippy::struct_field_names, reason = "the names of AWS's request")]
+pub(super) struct ChangeSetName {
     pub(super) change_set_name: String,
     pub(super) stack_name: Option<String>,
     disable_rollback: Option<Value>,
@@ -391,14 +392,14 @@ pub(super) struct Named {
 }
 
 /// `ExecuteChangeSet`
-pub(super) async fn execute_change_set(cloud: &Cloud, request: Named) -> ApiResult<Value> {
+pub(super) async fn execute_change_set(cloud: &Cloud, request: ChangeSetName) -> ApiResult<Value> {
     refuse(&request.others)?;
     let change_set = changes::find(
         cloud,
         &request.change_set_name,
         request.stack_name.as_deref(),
     )?;
-    if change_set.execution_status != "AVAILABLE" {
+    if change_set.execution_status != ExecutionStatus::Available {
         return Err(ApiError::new(
             "InvalidChangeSetStatus",
             format!(
@@ -408,28 +409,28 @@ pub(super) async fn execute_change_set(cloud: &Cloud, request: Named) -> ApiResu
         ));
     }
     let on_failure = match request.disable_rollback {
-        Some(Value::Bool(true)) => "DO_NOTHING".to_owned(),
-        Some(Value::String(text)) if text == "true" => "DO_NOTHING".to_owned(),
-        _ => change_set.on_failure.clone(),
+        Some(Value::Bool(true)) => OnFailure::DoNothing,
+        Some(Value::String(text)) if text == "true" => OnFailure::DoNothing,
+        _ => change_set.on_failure,
     };
     let stack_key = stacks::key_of(&change_set.stack_id).to_owned();
     let engine = Engine::new(cloud, &stack_key);
-    if change_set.kind == "CREATE" {
+    if change_set.kind == ChangeSetType::Create {
         stacks::change(cloud, &stack_key, |stack| {
-            if stack.status != "REVIEW_IN_PROGRESS" {
+            if stack.status != StackStatus::InReview {
                 return Err(not_in(stack, "created"));
             }
-            stack.source = change_set.source.clone();
+            stack.deployment = change_set.deployment.clone();
             stack.on_failure = on_failure;
             stack.change_set = Some(change_set.id.clone());
             stack.token = request.client_request_token;
-            "CREATE_IN_PROGRESS".clone_into(&mut stack.status);
+            stack.status = StackStatus::Creating;
             Ok(())
         })?;
-        start(cloud, &stack_key, "CREATE_IN_PROGRESS")?;
+        start(cloud, &stack_key, StackStatus::Creating)?;
     } else {
         let token = request.client_request_token;
-        begin_update(cloud, &stack_key, &change_set.source, &on_failure, token)?;
+        begin_update(cloud, &stack_key, &change_set.deployment, on_failure, token)?;
         stacks::change(cloud, &stack_key, |stack| {
             stack.change_set = Some(change_set.id.clone());
             Ok(())
@@ -437,23 +438,23 @@ pub(super) async fn execute_change_set(cloud: &Cloud, request: Named) -> ApiResu
     }
     let key = changes::key_of(&change_set);
     changes::forget(cloud, &stack_key, Some(&key))?;
-    executing(cloud, &key, "EXECUTE_IN_PROGRESS")?;
-    let (cloud_then, creates) = (cloud.clone(), change_set.kind == "CREATE");
+    executing(cloud, &key, ExecutionStatus::Executing)?;
+    let (cloud_then, creates) = (cloud.clone(), change_set.kind == ChangeSetType::Create);
     let stack = stack_key.clone();
     recovery::spawn(cloud, &stack_key, async move {
         let done = if creates {
             engine.run_create().await;
             matches!(stacks::stacks(&cloud_then).get(&stack),
-                Ok(Some(stack)) if stack.status == "CREATE_COMPLETE")
+                Ok(Some(stack)) if stack.status == StackStatus::Created)
         } else {
             engine.run_update().await
         };
         let status = if done {
-            "EXECUTE_COMPLETE"
+            ExecutionStatus::Executed
         } else {
-            "EXECUTE_FAILED"
+            ExecutionStatus::Failed
         };
-        // The change set may be gone with its stack.
+        // The change set may have been deleted with its stack.
         let write = || executing(&cloud_then, &key, status);
         let _ = cloud_then
             .persist(&format!("change set {key}"), write)
@@ -462,23 +463,23 @@ pub(super) async fn execute_change_set(cloud: &Cloud, request: Named) -> ApiResu
     Ok(json!({}))
 }
 
-fn executing(cloud: &Cloud, key: &str, status: &str) -> ApiResult<()> {
+fn executing(cloud: &Cloud, key: &str, status: ExecutionStatus) -> ApiResult<()> {
     changes::change_sets(cloud).update(key, |change_set| {
-        status.clone_into(&mut change_set.execution_status);
+        change_set.execution_status = status;
         Ok(())
     })?;
     Ok(())
 }
 
 /// `DeleteChangeSet`
-pub(super) async fn delete_change_set(cloud: &Cloud, request: Named) -> ApiResult<Value> {
+pub(super) async fn delete_change_set(cloud: &Cloud, request: ChangeSetName) -> ApiResult<Value> {
     let found = changes::find(
         cloud,
         &request.change_set_name,
         request.stack_name.as_deref(),
     );
     match found {
-        Ok(change_set) if change_set.execution_status == "EXECUTE_IN_PROGRESS" => {
+        Ok(change_set) if change_set.execution_status == ExecutionStatus::Executing => {
             Err(ApiError::new(
                 "InvalidChangeSetStatus",
                 format!("ChangeSet [{}] is being executed", change_set.id),
@@ -488,7 +489,7 @@ pub(super) async fn delete_change_set(cloud: &Cloud, request: Named) -> ApiResul
             changes::change_sets(cloud).remove(&changes::key_of(&change_set))?;
             Ok(json!({}))
         }
-        // Deleting what is not there is a success, as long as the stack is.
+        // A change set that does not exist counts as deleted if its stack exists.
         Err(error) if error.code == "ChangeSetNotFound" => Ok(json!({})),
         Err(error) => Err(error),
     }

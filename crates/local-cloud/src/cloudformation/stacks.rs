@@ -1,4 +1,4 @@
-//! What the local cloud keeps of a stack: its record, its events, its exports.
+//! The records of stacks, their events and their exports.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::states::{DeletionPolicy, OnFailure, ResourceStatus, StackStatus};
 use super::template::{Template, invalid};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
@@ -19,37 +20,37 @@ pub(crate) struct Stack {
     pub(crate) id: String,
     /// Its name.
     pub(crate) name: String,
-    /// What it was last deployed with; for a stack in review, nothing.
+    /// What it was last deployed with; empty for a stack in review.
     #[serde(flatten)]
-    pub(crate) source: Source,
-    pub(crate) status: String,
+    pub(crate) deployment: Deployment,
+    pub(crate) status: StackStatus,
     pub(crate) status_reason: Option<String>,
     pub(crate) created: String,
     pub(crate) updated: Option<String>,
     pub(crate) deleted: Option<String>,
-    /// `ROLLBACK`, `DELETE` or `DO_NOTHING`.
-    pub(crate) on_failure: String,
+    pub(crate) on_failure: OnFailure,
     pub(crate) termination_protection: bool,
     pub(crate) change_set: Option<String>,
     pub(crate) outputs: Vec<Output>,
-    /// Its resources, each after what it needs.
+    /// Its resources, each after those that it depends on.
     pub(crate) resources: Vec<Resource>,
-    /// Physical resources that an update replaced or no longer has, to be deleted in the clean-up.
-    pub(crate) leftovers: Vec<Resource>,
-    /// What an update that goes on, or failed to roll back, started from.
+    /// Physical resources that an update replaced or removed; the clean-up deletes them.
+    #[serde(rename = "leftovers")]
+    pub(crate) pending_deletion: Vec<Resource>,
+    /// The state before an update that is in progress or failed to roll back.
     pub(crate) previous: Option<Box<Before>>,
-    /// True when a deletion was asked for while the stack was being created.
+    /// True if a deletion was requested while the stack was being created.
     pub(crate) delete_requested: bool,
-    /// The resources that the deletion under way is to leave.
+    /// The resources that the deletion in progress retains.
     #[serde(default)]
     pub(crate) retain: Vec<String>,
-    /// The `ClientRequestToken` of the request that is, or was last, worked on; its events have it.
+    /// The `ClientRequestToken` of the last request that changed the stack; its events have it.
     pub(crate) token: Option<String>,
 }
 
 /// What a stack is deployed with.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Source {
+pub(crate) struct Deployment {
     pub(crate) template: String,
     pub(crate) parameters: BTreeMap<String, String>,
     pub(crate) capabilities: Vec<String>,
@@ -58,10 +59,11 @@ pub(crate) struct Source {
     pub(crate) imports: Vec<String>,
 }
 
-/// The state that a failed update goes back to.
+/// The state that a failed update rolls back to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Before {
-    pub(crate) source: Source,
+    #[serde(rename = "source")]
+    pub(crate) deployment: Deployment,
     pub(crate) outputs: Vec<Output>,
     pub(crate) resources: Vec<Resource>,
 }
@@ -82,30 +84,28 @@ pub(crate) struct Resource {
     pub(crate) kind: String,
     /// The physical id, once there is one.
     pub(crate) physical: Option<String>,
-    /// Its name, for a type that has one.
+    /// Its name, for types whose resources have one.
     pub(crate) name: String,
-    /// The properties it was last made or updated with, functions worked out.
+    /// The properties of its last creation or update, functions evaluated.
     pub(crate) properties: Map<String, Value>,
-    /// What it answers to `Fn::GetAtt`.
+    /// The values of `Fn::GetAtt`.
     pub(crate) attributes: Map<String, Value>,
-    pub(crate) status: String,
+    pub(crate) status: ResourceStatus,
     pub(crate) reason: Option<String>,
     pub(crate) changed: String,
-    /// `Delete`, `Retain` or `RetainExceptOnCreate`.
-    pub(crate) deletion_policy: String,
-    /// `Delete` or `Retain`.
-    pub(crate) update_replace_policy: String,
-    /// While a create call is under way: the physical ids of what was alike before it. What is
-    /// alike after a crash and not among these is what the call made.
-    #[serde(default)]
-    pub(crate) alike: Option<Vec<String>>,
-    /// While a change in place is under way: the properties before it.
+    pub(crate) deletion_policy: DeletionPolicy,
+    pub(crate) update_replace_policy: DeletionPolicy,
+    /// During a create call: the ids of existing resources that the call could create or conflict with.
+    /// After a crash, a resource that is found and not among them is the one that the call created.
+    #[serde(default, rename = "alike")]
+    pub(crate) existing: Option<Vec<String>>,
+    /// During an update in place: the properties before it.
     #[serde(default)]
     pub(crate) changing: Option<Map<String, Value>>,
 }
 
 /// One event of a stack.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 #[expect(clippy::struct_field_names, reason = "the names of AWS's answer")]
 pub(crate) struct Event {
@@ -127,12 +127,12 @@ impl Stack {
         key_of(&self.id)
     }
 
-    /// The resource of this logical id.
+    /// The resource with this logical id.
     pub(crate) fn resource(&self, logical: &str) -> Option<&Resource> {
         self.resources.iter().find(|found| found.logical == logical)
     }
 
-    /// Puts a resource in the place of the one with its logical id, else at the end.
+    /// Replaces the resource with the same logical id, or adds it at the end.
     pub(crate) fn put(&mut self, resource: Resource) {
         match self
             .resources
@@ -144,14 +144,14 @@ impl Stack {
         }
     }
 
-    /// The template, which was checked when it came in.
+    /// The template, which was checked when the request arrived.
     pub(crate) fn parsed(&self) -> ApiResult<Template> {
-        Template::parse(&self.source.template)
+        Template::parse(&self.deployment.template)
     }
 
-    /// True while something is being done to the stack.
+    /// True while the engine works on the stack.
     pub(crate) fn is_busy(&self) -> bool {
-        self.status.ends_with("_IN_PROGRESS") && self.status != "REVIEW_IN_PROGRESS"
+        self.status.is_busy()
     }
 }
 
@@ -169,7 +169,7 @@ fn events(cloud: &Cloud) -> Collection<'_, Event> {
     cloud.store().collection("cloudformation", "event")
 }
 
-/// A new stack's record, kept nowhere yet.
+/// The record of a new stack, not stored yet.
 pub(crate) fn new(cloud: &Cloud, name: &str) -> Stack {
     Stack {
         id: cloud.arn(
@@ -178,7 +178,6 @@ pub(crate) fn new(cloud: &Cloud, name: &str) -> Stack {
         ),
         name: name.to_owned(),
         created: clock::iso(),
-        on_failure: "ROLLBACK".to_owned(),
         ..Stack::default()
     }
 }
@@ -192,24 +191,23 @@ pub(crate) fn find(cloud: &Cloud, name: &str) -> ApiResult<Option<Stack>> {
         .list(&format!("{name}/"))?
         .into_iter()
         .map(|(_, stack)| stack)
-        .find(|stack| stack.status != "DELETE_COMPLETE"))
+        .find(|stack| stack.status != StackStatus::Deleted))
 }
 
-/// The same; `ValidationError` when there is none, in the words of the operations that describe
-/// stacks and their resources.
+/// The same, or the `ValidationError` of the operations that describe stacks and their resources.
 pub(crate) fn get(cloud: &Cloud, name: &str) -> ApiResult<Stack> {
     find(cloud, name)?.ok_or_else(|| missing(name))
 }
 
-/// The same, in the words of the operations that change stacks, and of those about events and
-/// change sets. Verified (AWS's answers in `LocalStack`'s recordings and in issues) for
+/// The same, or the error of the operations that change stacks, and of those about events and change
+/// sets. Verified (AWS's answers in `LocalStack`'s recordings and in issues) for
 /// `DescribeStackEvents`, `UpdateStack`, `CreateChangeSet` and `DeleteChangeSet`; unverified against
 /// AWS for the others.
 pub(crate) fn require(cloud: &Cloud, name: &str) -> ApiResult<Stack> {
     find(cloud, name)?.ok_or_else(|| invalid(format!("Stack [{name}] does not exist")))
 }
 
-/// The error for a stack that is not there.
+/// The error for a stack that does not exist.
 pub(crate) fn missing(name: &str) -> ApiError {
     invalid(format!("Stack with id {name} does not exist"))
 }
@@ -220,7 +218,7 @@ pub(crate) fn living(cloud: &Cloud) -> ApiResult<Vec<Stack>> {
         .list("")?
         .into_iter()
         .map(|(_, stack)| stack)
-        .filter(|stack| stack.status != "DELETE_COMPLETE")
+        .filter(|stack| stack.status != StackStatus::Deleted)
         .collect())
 }
 
@@ -242,12 +240,12 @@ pub(crate) fn exports(cloud: &Cloud) -> ApiResult<Vec<(String, String, String)>>
 pub(crate) fn importers(cloud: &Cloud, export: &str) -> ApiResult<Vec<String>> {
     Ok(living(cloud)?
         .into_iter()
-        .filter(|stack| stack.source.imports.iter().any(|name| name == export))
+        .filter(|stack| stack.deployment.imports.iter().any(|name| name == export))
         .map(|stack| stack.name)
         .collect())
 }
 
-/// Changes a stack's record; `Err` when the record is gone.
+/// Changes a stack's record; fails if it was deleted.
 pub(crate) fn change<R>(
     cloud: &Cloud,
     key: &str,
@@ -258,59 +256,67 @@ pub(crate) fn change<R>(
         .ok_or_else(|| missing(key.split('/').next().unwrap_or(key)))
 }
 
-/// Sets the stack's status and says so in an event of the stack itself.
+/// Sets the stack's status, with an event of the stack itself.
 pub(crate) fn set_status(
     cloud: &Cloud,
     key: &str,
-    status: &str,
+    status: StackStatus,
     reason: Option<String>,
 ) -> ApiResult<()> {
     let stack = change(cloud, key, |stack| {
-        status.clone_into(&mut stack.status);
+        stack.status = status;
         stack.status_reason.clone_from(&reason);
         Ok(stack.clone())
     })?;
-    record(
-        cloud,
-        &stack,
-        &Resource {
-            logical: stack.name.clone(),
-            kind: "AWS::CloudFormation::Stack".to_owned(),
-            physical: Some(stack.id.clone()),
-            status: status.to_owned(),
-            reason,
-            ..Resource::default()
-        },
-    )
+    let event = Event {
+        event_id: uuid::Uuid::new_v4().to_string(),
+        logical_resource_id: stack.name.clone(),
+        physical_resource_id: stack.id.clone(),
+        resource_type: "AWS::CloudFormation::Stack".to_owned(),
+        resource_status: status.to_string(),
+        resource_status_reason: reason,
+        ..Event::of(&stack)
+    };
+    put(cloud, &stack, &event)
 }
 
-/// Keeps an event for the state that a resource is in.
+/// Stores an event with the status of a resource.
 pub(crate) fn record(cloud: &Cloud, stack: &Stack, resource: &Resource) -> ApiResult<()> {
-    static SEQUENCE: AtomicU64 = AtomicU64::new(0);
     let id = uuid::Uuid::new_v4();
     let event = Event {
-        stack_id: stack.id.clone(),
-        event_id: if resource.kind == "AWS::CloudFormation::Stack" {
-            id.to_string()
-        } else {
-            format!("{}-{}-{id}", resource.logical, resource.status)
-        },
-        stack_name: stack.name.clone(),
+        event_id: format!("{}-{}-{id}", resource.logical, resource.status),
         logical_resource_id: resource.logical.clone(),
         physical_resource_id: resource.physical.clone().unwrap_or_default(),
         resource_type: resource.kind.clone(),
-        timestamp: clock::iso(),
-        resource_status: resource.status.clone(),
+        resource_status: resource.status.to_string(),
         resource_status_reason: resource.reason.clone(),
-        client_request_token: stack.token.clone(),
+        ..Event::of(stack)
     };
+    put(cloud, stack, &event)
+}
+
+impl Event {
+    /// An event of a stack, about nothing yet.
+    fn of(stack: &Stack) -> Self {
+        Self {
+            stack_id: stack.id.clone(),
+            stack_name: stack.name.clone(),
+            timestamp: clock::iso(),
+            client_request_token: stack.token.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+fn put(cloud: &Cloud, stack: &Stack, event: &Event) -> ApiResult<()> {
+    static SEQUENCE: AtomicU64 = AtomicU64::new(0);
     let key = format!(
         "{}/{:015}{:09}",
         stack.key(),
         jiff::Timestamp::now().as_millisecond(),
         SEQUENCE.fetch_add(1, Ordering::Relaxed)
     );
-    events(cloud).put(&key, &event)
+    events(cloud).put(&key, event)
 }
 
 /// A stack's events, the newest first.
@@ -340,7 +346,7 @@ pub(crate) fn pseudo(cloud: &Cloud, stack: &Stack) -> BTreeMap<String, Value> {
     )
 }
 
-/// Nothing in place of an empty list, where AWS leaves the member out.
+/// Null for an empty list, where AWS omits the member.
 pub(crate) fn unless_empty(list: Value) -> Value {
     match list {
         Value::Array(items) if items.is_empty() => Value::Null,
@@ -348,8 +354,8 @@ pub(crate) fn unless_empty(list: Value) -> Value {
     }
 }
 
-/// A stack as `DescribeStacks` shows it. (Which members are left out and which are empty is as in
-/// the answers of AWS that `LocalStack`'s tests recorded.)
+/// A stack as `DescribeStacks` returns it. Which members are omitted and which are empty follows the
+/// answers of AWS that `LocalStack`'s tests recorded.
 pub(crate) fn described(stack: &Stack) -> Value {
     let template = stack.parsed().ok();
     let outputs: Value = stack
@@ -366,7 +372,7 @@ pub(crate) fn described(stack: &Stack) -> Value {
         .collect();
     let parameters = template
         .as_ref()
-        .map(|template| super::parameters::described(template, &stack.source.parameters));
+        .map(|template| super::parameters::described(template, &stack.deployment.parameters));
     json!({
         "StackId": stack.id,
         "StackName": stack.name,
@@ -379,12 +385,12 @@ pub(crate) fn described(stack: &Stack) -> Value {
         "RollbackConfiguration": {},
         "StackStatus": stack.status,
         "StackStatusReason": stack.status_reason,
-        "DisableRollback": stack.on_failure == "DO_NOTHING",
+        "DisableRollback": stack.on_failure == OnFailure::DoNothing,
         "NotificationARNs": [],
-        "Capabilities": unless_empty(json!(stack.source.capabilities)),
+        "Capabilities": unless_empty(json!(stack.deployment.capabilities)),
         "Outputs": unless_empty(outputs),
-        "RoleARN": stack.source.role,
-        "Tags": stack.source.tags,
+        "RoleARN": stack.deployment.role,
+        "Tags": stack.deployment.tags,
         "EnableTerminationProtection": stack.termination_protection,
         "DriftInformation": {"StackDriftStatus": "NOT_CHECKED"},
     })

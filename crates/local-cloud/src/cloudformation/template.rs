@@ -1,4 +1,4 @@
-//! Templates: YAML or JSON text to one JSON value in which every intrinsic has its long form.
+//! Templates: parses YAML or JSON text to a JSON value in which every intrinsic has its long form.
 //!
 //! Source of the format: the `CloudFormation` User Guide, "Template anatomy" and "Template formats".
 
@@ -12,9 +12,9 @@ use crate::limits::{self, MAX_DOCUMENT_DEPTH};
 
 mod shape;
 
-/// The longest template that AWS takes in a request, in bytes.
+/// Maximum size of a template in a request, in bytes, as on AWS.
 pub(crate) const MAX_BODY: usize = 51_200;
-/// The longest template that AWS takes from S3, in bytes.
+/// Maximum size of a template in S3, in bytes, as on AWS.
 pub(crate) const MAX_OBJECT: usize = 1_048_576;
 
 const SECTIONS: &[&str] = &[
@@ -46,13 +46,13 @@ pub(crate) struct Template {
     root: Map<String, Value>,
 }
 
-/// An error of the request, as `CloudFormation` names it.
+/// A `ValidationError`, `CloudFormation`'s error for a wrong request.
 pub(crate) fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new("ValidationError", message)
 }
 
 impl Template {
-    /// Reads YAML or JSON; `ValidationError` says what is wrong.
+    /// Parses YAML or JSON; a `ValidationError` has the reason.
     pub(crate) fn parse(text: &str) -> ApiResult<Self> {
         let root = if text.trim_start().starts_with('{') {
             let wrong = |message: String| {
@@ -67,7 +67,7 @@ impl Template {
         } else {
             yaml(text)?
         };
-        // A short form (`!Ref x`) adds levels when it is written out.
+        // The long form of `!Ref x` has more levels.
         if !limits::is_within(&root, MAX_DOCUMENT_DEPTH) {
             let message = limits::too_deep(MAX_DOCUMENT_DEPTH);
             return Err(invalid(format!("Template format error: {message}")));
@@ -169,7 +169,7 @@ impl Template {
         self.root.get("Resources").and_then(Value::as_object)
     }
 
-    /// A section's members; none when the template does not have it.
+    /// A section's members; none if the template lacks the section.
     pub(crate) fn section(&self, name: &str) -> &Map<String, Value> {
         static EMPTY: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
         self.root
@@ -267,7 +267,7 @@ fn names<'a>(object: &'a Map<String, Value>, known: &[&str]) -> Vec<&'a str> {
         .collect()
 }
 
-/// A scalar as `CloudFormation` writes it into text; other values as JSON.
+/// A scalar as `CloudFormation` converts it to text; other values as JSON.
 pub(crate) fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -275,8 +275,8 @@ pub(crate) fn text_of(value: &Value) -> String {
     }
 }
 
-/// Reads one YAML document. Its events are assembled here and not by the parser's own tree: that
-/// one turns `000000000000` into 0 and `3.10` into 3.1, and has no limit on depth.
+/// Parses one YAML document from the parser's events. The parser's own tree would turn `000000000000` into 0
+/// and `3.10` into 3.1, and has no limit on depth.
 fn yaml(text: &str) -> ApiResult<Value> {
     let wrong = |message: String| {
         invalid(format!(
@@ -347,7 +347,7 @@ fn yaml(text: &str) -> ApiResult<Value> {
     document.ok_or_else(|| invalid("Template format error: unsupported structure."))
 }
 
-/// A mapping or sequence whose end has not come yet.
+/// A mapping or sequence that is not complete yet.
 struct Open {
     tag: Option<String>,
     value: Value,
@@ -409,7 +409,7 @@ fn is_string(tag: Option<&Tag>) -> bool {
     tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str")
 }
 
-/// Gives a short-form intrinsic (`!Ref x`) its long form (`{"Ref": "x"}`).
+/// Converts a short-form intrinsic (`!Ref x`) to its long form (`{"Ref": "x"}`).
 fn tagged(tag: Option<&str>, value: Value) -> Result<Value, String> {
     let Some(tag) = tag else {
         return Ok(value);
@@ -426,7 +426,7 @@ fn tagged(tag: Option<&str>, value: Value) -> Result<Value, String> {
                     Some((logical, attribute)) => {
                         Value::Array(vec![logical.into(), attribute.into()])
                     }
-                    // Refused as the long form is.
+                    // Refused later, like the long form.
                     None => Value::String(text),
                 },
                 value => value,
@@ -439,7 +439,7 @@ fn tagged(tag: Option<&str>, value: Value) -> Result<Value, String> {
     Ok(Value::Object(Map::from_iter([(name, value)])))
 }
 
-/// A plain scalar: null, a boolean, or a number that reads back as it was written; else text.
+/// A plain scalar: null, a boolean, a number that is written in its canonical form, or text.
 fn plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
@@ -458,7 +458,7 @@ fn plain(text: &str) -> Value {
     }
 }
 
-/// The error for a reference that cannot be followed while a resource is made.
+/// The error for a reference that cannot be resolved while a resource is created.
 pub(super) fn lost(name: &str) -> ApiError {
     invalid(format!(
         "Template format error: Unresolved resource dependencies [{name}] in the Resources block of the template"
@@ -565,7 +565,7 @@ mod tests {
         }
         let deep = format!("Resources: {}", "[".repeat(150));
         assert!(message(&deep).contains("nested deeper"));
-        // Deeper still, the parser gives up before we count.
+        // At a greater depth the parser itself fails.
         assert!(message(&"[".repeat(40_000)).contains("YAML not well-formed"));
     }
 

@@ -1,21 +1,23 @@
-//! Updates of a stack, and the way back from one that failed.
+//! Updates of a stack, and the roll-back of those that failed.
 
 use std::collections::BTreeSet;
 
-use super::engine::{Engine, Failure, desired, scope};
+use super::engine::{Engine, Failure, reason, set_policies};
+use super::evaluate::{desired, scope};
 use super::graph;
 use super::resources::create_only_changes;
 use super::stacks::{self, Before, Resource};
+use super::states::{Creation, DeletionPolicy, OnFailure, ResourceStatus, StackStatus};
 use crate::api::ApiResult;
 
 impl Engine {
-    /// Updates the stack to its new source. The status is `UPDATE_IN_PROGRESS`, and `previous`
-    /// holds what it was.
+    /// Updates the stack to its new deployment; `previous` holds the state before. The status is
+    /// [`StackStatus::Updating`]. Returns whether the update succeeded.
     pub(crate) async fn run_update(self) -> bool {
         let result = match self.update_all().await {
             Ok(()) => self.updated().await.map(|()| true),
-            Err(failure) if matches!(self.stack(), Ok(stack) if stack.on_failure == "DO_NOTHING") => {
-                self.status("UPDATE_FAILED", Some(failure.to_string()))
+            Err(failure) if matches!(self.stack(), Ok(stack) if stack.on_failure == OnFailure::DoNothing) => {
+                self.status(StackStatus::UpdateFailed, Some(failure.to_string()))
                     .map(|()| false)
             }
             Err(failure) => self
@@ -26,16 +28,18 @@ impl Engine {
         match result {
             Ok(done) => done,
             Err(error) => {
-                self.end("UPDATE_ROLLBACK_FAILED", error.message).await;
+                self.end(StackStatus::UpdateRollbackFailed, error.message)
+                    .await;
                 false
             }
         }
     }
 
-    /// Tries again to go back. The status is `UPDATE_ROLLBACK_FAILED`.
+    /// Resumes a roll-back that failed.
     pub(crate) async fn run_continue_rollback(self) {
         if let Err(error) = self.roll_back(None).await {
-            self.end("UPDATE_ROLLBACK_FAILED", error.message).await;
+            self.end(StackStatus::UpdateRollbackFailed, error.message)
+                .await;
         }
     }
 
@@ -52,7 +56,7 @@ impl Engine {
                 .partition(|resource| wanted.contains(&resource.logical));
             kept.sort_by_key(|resource| order.iter().position(|name| *name == resource.logical));
             stack.resources = kept;
-            stack.leftovers.extend(gone);
+            stack.pending_deletion.extend(gone);
             let before: Vec<String> = stack
                 .previous
                 .iter()
@@ -60,7 +64,7 @@ impl Engine {
                 .map(|resource| resource.logical.clone())
                 .collect();
             stack
-                .leftovers
+                .pending_deletion
                 .sort_by_key(|resource| before.iter().position(|name| *name == resource.logical));
             Ok(())
         })?;
@@ -71,14 +75,14 @@ impl Engine {
     async fn update_one(&self, logical: &str) -> Result<(), Failure> {
         let stack = self.stack()?;
         let Some(old) = stack.resource(logical).filter(|old| old.physical.is_some()) else {
-            return self.build(logical, "CREATE", None).await;
+            return self.build(logical, Creation::New, None).await;
         };
         let now = scope(&self.cloud, &stack)?;
         let mut resource = old.clone();
-        self.policies(&now, &mut resource);
+        set_policies(&now, &mut resource);
         let failed = |message: String| {
             let mut failed = old.clone();
-            self.keep(&mut failed, "UPDATE_FAILED", Some(message))?;
+            self.keep(&mut failed, ResourceStatus::UpdateFailed, Some(message))?;
             Err(Failure::Resource(logical.to_owned(), "update"))
         };
         let (kind, properties) = match desired(&now, &stack, logical) {
@@ -99,6 +103,9 @@ impl Engine {
             })?);
         }
         if !changes.iter().any(|(_, recreates)| *recreates) {
+            if let Err(error) = kind.check_changes(&changes) {
+                return failed(reason(kind, &error));
+            }
             return self.change(&mut resource, properties).await;
         }
         let name = kind
@@ -110,25 +117,25 @@ impl Engine {
                 old.name
             ));
         }
-        // The new one is made first, so that what refers to the old one can be pointed at it.
+        // The new resource is created first, so that others can refer to it before the old one is deleted.
         let mut left = old.clone();
         left.deletion_policy = resource.update_replace_policy;
         stacks::change(&self.cloud, &self.key, |stack| {
-            stack.leftovers.push(left);
+            stack.pending_deletion.push(left);
             Ok(())
         })?;
         let replacing = "Requested update requires the creation of a new physical resource; hence creating one.";
-        self.build(logical, "UPDATE", Some(replacing.to_owned()))
+        self.build(logical, Creation::Replacement, Some(replacing.to_owned()))
             .await
     }
 
     async fn updated(&self) -> ApiResult<()> {
-        self.status("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", None)?;
-        self.finish("UPDATE_COMPLETE").await
+        self.status(StackStatus::CleaningUp, None)?;
+        self.finish(StackStatus::Updated).await
     }
 
-    /// Deletes the leftovers, then ends in this status.
-    pub(super) async fn finish(&self, status: &str) -> ApiResult<()> {
+    /// Deletes what the update replaced or removed, then sets this status.
+    pub(super) async fn finish(&self, status: StackStatus) -> ApiResult<()> {
         self.clean_up().await?;
         stacks::change(&self.cloud, &self.key, |stack| {
             stack.previous = None;
@@ -137,13 +144,13 @@ impl Engine {
         self.status(status, None)
     }
 
-    /// Goes back to what the update started from: what it changed is changed back, what it replaced
-    /// is pointed at again, what it made is deleted.
+    /// Restores the state before the update: reverts updated resources, reinstates replaced ones and
+    /// deletes new ones.
     pub(super) async fn roll_back(&self, reason: Option<String>) -> ApiResult<()> {
-        self.status("UPDATE_ROLLBACK_IN_PROGRESS", reason)?;
+        self.status(StackStatus::UpdateRollingBack, reason)?;
         let before: Before = match self.stack()?.previous {
             Some(before) => *before,
-            None => return self.status("UPDATE_ROLLBACK_COMPLETE", None),
+            None => return self.status(StackStatus::UpdateRolledBack, None),
         };
         let mut failed = Vec::new();
         for old in &before.resources {
@@ -159,7 +166,7 @@ impl Engine {
                             .is_err()
                     {
                         failed.push(old.logical.clone());
-                        // ContinueUpdateRollback has the same way to go once more.
+                        // ContinueUpdateRollback reverts the same change once more.
                         current.properties = was;
                         self.put_back(None, &current)?;
                     }
@@ -167,7 +174,7 @@ impl Engine {
                 Some(current) => {
                     let mut restored = old.clone();
                     self.put_back(Some(current), &restored)?;
-                    self.keep(&mut restored, "UPDATE_COMPLETE", None)?;
+                    self.keep(&mut restored, ResourceStatus::Updated, None)?;
                 }
                 None => self.put_back(None, old)?,
             }
@@ -177,10 +184,10 @@ impl Engine {
                 "The following resource(s) failed to update: [{}]. ",
                 failed.join(", ")
             );
-            return self.status("UPDATE_ROLLBACK_FAILED", Some(reason));
+            return self.status(StackStatus::UpdateRollbackFailed, Some(reason));
         }
         stacks::change(&self.cloud, &self.key, |stack| {
-            let made: Vec<Resource> = std::mem::take(&mut stack.resources)
+            let created: Vec<Resource> = std::mem::take(&mut stack.resources)
                 .into_iter()
                 .filter(|resource| {
                     !before
@@ -189,14 +196,14 @@ impl Engine {
                         .any(|old| old.logical == resource.logical)
                 })
                 .map(|mut resource| {
-                    if resource.deletion_policy == "RetainExceptOnCreate" {
-                        "Delete".clone_into(&mut resource.deletion_policy);
+                    if resource.deletion_policy == DeletionPolicy::RetainExceptOnCreate {
+                        resource.deletion_policy = DeletionPolicy::Delete;
                     }
                     resource
                 })
                 .collect();
-            stack.leftovers.extend(made);
-            stack.leftovers.retain(|left| {
+            stack.pending_deletion.extend(created);
+            stack.pending_deletion.retain(|left| {
                 !before
                     .resources
                     .iter()
@@ -204,22 +211,22 @@ impl Engine {
             });
             stack.resources.clone_from(&before.resources);
             stack.outputs.clone_from(&before.outputs);
-            stack.source.clone_from(&before.source);
+            stack.deployment.clone_from(&before.deployment);
             Ok(())
         })?;
-        self.status("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", None)?;
-        self.finish("UPDATE_ROLLBACK_COMPLETE").await
+        self.status(StackStatus::RollbackCleaningUp, None)?;
+        self.finish(StackStatus::UpdateRolledBack).await
     }
 
-    /// Puts the old resource in its place again and leaves the new one for the clean-up.
+    /// Reinstates the old resource and leaves the new one to the clean-up.
     fn put_back(&self, current: Option<Resource>, old: &Resource) -> ApiResult<()> {
         stacks::change(&self.cloud, &self.key, |stack| {
             if let Some(mut current) = current {
-                "Delete".clone_into(&mut current.deletion_policy);
-                stack.leftovers.push(current);
+                current.deletion_policy = DeletionPolicy::Delete;
+                stack.pending_deletion.push(current);
             }
             stack
-                .leftovers
+                .pending_deletion
                 .retain(|left| left.logical != old.logical || left.physical != old.physical);
             match stack
                 .resources

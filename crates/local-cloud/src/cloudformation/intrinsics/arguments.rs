@@ -1,10 +1,10 @@
-//! The error for arguments that a function cannot have.
+//! The error for invalid arguments of a function.
 
 use super::SELECT;
 use crate::api::ApiError;
 use crate::cloudformation::template::invalid;
 
-/// The error for a function whose arguments are of another number or kind than it needs.
+/// The error for a function with the wrong number or type of arguments.
 pub(crate) fn count(name: &str) -> ApiError {
     let needs = match name {
         "Fn::Select" => return invalid(SELECT),

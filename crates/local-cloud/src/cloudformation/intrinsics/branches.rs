@@ -1,4 +1,4 @@
-//! The branches of `Fn::If` that count.
+//! The selected branches of `Fn::If`.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::{Scope, function};
 
 impl Scope {
     /// A value in which each `Fn::If` is replaced by the branch that its condition selects. One
-    /// whose condition is not known is left as it is: `resolve` refuses it.
+    /// whose condition is undeclared is kept: `resolve` refuses it.
     pub(crate) fn chosen(&self, value: &Value) -> Value {
         if let Some(("Fn::If", Value::Array(parts))) = function(value)
             && let [Value::String(condition), yes, no] = parts.as_slice()
@@ -29,7 +29,7 @@ impl Scope {
         }
     }
 
-    /// The exports that a value imports, in the branches that hold.
+    /// The exports that a value imports, in the selected branches.
     pub(crate) fn imports(&self, value: &Value, found: &mut BTreeSet<String>) {
         match (function(value), value) {
             (Some(("Fn::ImportValue", argument)), _) => {

@@ -1,4 +1,4 @@
-//! `Fn::Cidr`: cutting a block of addresses into blocks of one size.
+//! `Fn::Cidr`: splits a block of addresses into blocks of one size.
 //!
 //! Source: the `CloudFormation` Template Reference, `Fn::Cidr`: 1 to 256 blocks, each of `bits` host
 //! bits ("the inverse of the subnet mask"), in IPv4 and IPv6. Unverified against AWS: the wording of
@@ -6,10 +6,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The most blocks that AWS returns.
+/// Maximum number of blocks that AWS returns.
 const MAX_BLOCKS: u32 = 256;
 
-/// The blocks of `bits` host bits from the start of `block`, or why there are none.
+/// The blocks of `bits` host bits from the start of `block`, or the reason why there are none.
 pub(super) fn subnets(block: &str, count: &str, bits: &str) -> Result<Vec<String>, String> {
     let (address, prefix) = block.split_once('/').ok_or("it has no prefix length")?;
     let address: IpAddr = address
@@ -38,7 +38,7 @@ pub(super) fn subnets(block: &str, count: &str, bits: &str) -> Result<Vec<String
         .checked_sub(bits)
         .filter(|_| (1..size).contains(&bits))
         .ok_or_else(|| format!("blocks of {bits} host bits do not fit into it"))?;
-    // Beyond 256 blocks the room does not matter.
+    // More than 256 blocks cannot be requested.
     if room < 8 && count > 1 << room {
         return Err(format!(
             "it has room for {} blocks of {bits} host bits, not for {count}",

@@ -1,185 +1,114 @@
-//! `AWS::KMS::Key` and `AWS::KMS::Alias`.
+//! The KMS types.
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
-use super::{Handler, Job, Made, Type, differs, document, list, member, removed_tags};
+use super::builder::{call, document, from, physical, same, search, set, switch, text};
+use super::hooks::Hooks;
+use super::table::{Source, Spelling, Tags, Type};
+use super::target::Target;
 use crate::api::ApiResult;
+
+const ROTATION: [&str; 2] = ["EnableKeyRotation", "DisableKeyRotation"];
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
-    Type {
-        name: "AWS::KMS::Key",
-        properties: &[
-            "Description",
-            "EnableKeyRotation",
-            "Enabled",
-            "KeyPolicy",
-            "KeySpec",
-            "KeyUsage",
-            "PendingWindowInDays",
-            "Tags",
-        ],
-        naming: None,
-        attributes: &["Arn", "KeyId"],
-        handler: &Key,
-    },
-    Type {
-        name: "AWS::KMS::Alias",
-        properties: &["AliasName", "TargetKeyId"],
-        naming: None,
-        attributes: &[],
-        handler: &Alias,
-    },
+    Type::new("AWS::KMS::Key", "kms")
+        .create(
+            "CreateKey",
+            &[
+                same("Description KeySpec KeyUsage"),
+                document("Policy", "KeyPolicy"),
+            ],
+        )
+        .id(Source::Part("/KeyMetadata/KeyId"))
+        .attributes(&[
+            ("Arn", Source::Part("/KeyMetadata/Arn")),
+            ("KeyId", Source::Physical),
+        ])
+        .settings(&[
+            // The rotation of a disabled key cannot be changed.
+            switch("EnableKeyRotation", false, ROTATION, &[physical("KeyId")]).on_create(),
+            switch(
+                "Enabled",
+                true,
+                ["EnableKey", "DisableKey"],
+                &[physical("KeyId")],
+            ),
+            switch("EnableKeyRotation", false, ROTATION, &[physical("KeyId")]).on_update(),
+            set(
+                "UpdateKeyDescription",
+                &[
+                    physical("KeyId"),
+                    from("Description", "Description").or(r#""""#),
+                ],
+            )
+            .on_update(),
+            set(
+                "PutKeyPolicy",
+                &[
+                    physical("KeyId"),
+                    text("PolicyName", "default"),
+                    document("Policy", "KeyPolicy"),
+                ],
+            )
+            .on_update(),
+        ])
+        .tags(Tags {
+            create: "Tags",
+            spelling: Spelling::TagPairs,
+            set: "TagResource",
+            remove: "UntagResource",
+            resource: physical("KeyId"),
+            list: "Tags",
+            keys: "TagKeys",
+        })
+        .find_by_code()
+        .delete(
+            "ScheduleKeyDeletion",
+            &[physical("KeyId"), same("PendingWindowInDays")],
+        )
+        .hooks(&Key, ""),
+    Type::new("AWS::KMS::Alias", "kms")
+        .create("CreateAlias", &[same("AliasName TargetKeyId")])
+        .id(Source::Property("AliasName"))
+        .settings(&[set("UpdateAlias", &[physical("AliasName"), same("TargetKeyId")]).on_update()])
+        .find(
+            search(call("DescribeKey", &[from("KeyId", "AliasName")]), "", "")
+                .id(Source::Property("AliasName")),
+        )
+        .delete("DeleteAlias", &[physical("AliasName")]),
 ];
 
 struct Key;
-struct Alias;
-
-/// Tags with the names that KMS has for their members.
-fn tags(properties: &Map<String, Value>) -> Value {
-    list(properties, "Tags")
-        .iter()
-        .map(|tag| json!({"TagKey": tag.get("Key"), "TagValue": tag.get("Value")}))
-        .collect()
-}
-
-async fn set(job: &Job<'_>, key: &str, operation: &str) -> ApiResult<()> {
-    job.call("kms", operation, json!({"KeyId": key})).await?;
-    Ok(())
-}
-
-fn is_true(job: &Job<'_>, name: &str, otherwise: bool) -> bool {
-    job.get(name).map_or(otherwise, |value| value == true)
-}
 
 #[async_trait]
-impl Handler for Key {
-    async fn create(&self, job: &Job<'_>) -> ApiResult<Made> {
-        let answer = job
-            .call(
-                "kms",
-                "CreateKey",
-                json!({
-                    "Description": job.get("Description"),
-                    "KeySpec": job.get("KeySpec"),
-                    "KeyUsage": job.get("KeyUsage"),
-                    "Policy": job.get("KeyPolicy").map(document),
-                    "Tags": job.get("Tags").map(|_| tags(job.properties)),
-                }),
-            )
-            .await?;
-        let id = member(&answer, "/KeyMetadata/KeyId")?;
-        Ok(Made {
-            attributes: Map::from_iter([
-                (
-                    "Arn".to_owned(),
-                    member(&answer, "/KeyMetadata/Arn")?.into(),
-                ),
-                ("KeyId".to_owned(), id.as_str().into()),
-            ]),
-            physical: id,
-        })
-    }
-
-    async fn stabilize(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
-        if is_true(job, "EnableKeyRotation", false) {
-            set(job, physical, "EnableKeyRotation").await?;
-        }
-        if !is_true(job, "Enabled", true) {
-            set(job, physical, "DisableKey").await?;
-        }
-        Ok(())
-    }
-
-    async fn update(
-        &self,
-        job: &Job<'_>,
-        physical: &str,
-        old: &Map<String, Value>,
-    ) -> ApiResult<Map<String, Value>> {
-        let new = job.properties;
-        if differs(old, new, &["Enabled"]) {
-            let enabled = is_true(job, "Enabled", true);
-            set(
-                job,
-                physical,
-                if enabled { "EnableKey" } else { "DisableKey" },
-            )
-            .await?;
-        }
-        if differs(old, new, &["EnableKeyRotation"]) {
-            let rotates = is_true(job, "EnableKeyRotation", false);
-            let operation = if rotates {
-                "EnableKeyRotation"
-            } else {
-                "DisableKeyRotation"
+impl Hooks for Key {
+    /// The usable keys that are as the template describes this one. A key has neither a name nor the tags
+    /// that `CloudFormation` adds.
+    async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {
+        let all = target.request(
+            "ListKeys",
+            Map::from_iter([("Limit".to_owned(), 1000.into())]),
+        );
+        let all = all.await?;
+        let mut found = Vec::new();
+        for key in all["Keys"].as_array().into_iter().flatten() {
+            let input = Map::from_iter([("KeyId".to_owned(), key["KeyId"].clone())]);
+            let shown = &target.request("DescribeKey", input).await?["KeyMetadata"];
+            let is_same = |name: &str| {
+                let shown = shown[name].as_str().unwrap_or_default();
+                target.get(name).is_none_or(|value| value == shown)
             };
-            set(job, physical, operation).await?;
-        }
-        if differs(old, new, &["Description"]) {
-            let input = json!({"KeyId": physical, "Description": job.text("Description")});
-            job.call("kms", "UpdateKeyDescription", input).await?;
-        }
-        if let Some(policy) = job
-            .get("KeyPolicy")
-            .filter(|_| differs(old, new, &["KeyPolicy"]))
-        {
-            let input =
-                json!({"KeyId": physical, "PolicyName": "default", "Policy": document(policy)});
-            job.call("kms", "PutKeyPolicy", input).await?;
-        }
-        if differs(old, new, &["Tags"]) {
-            let removed = removed_tags(old, new);
-            if !removed.is_empty() {
-                let input = json!({"KeyId": physical, "TagKeys": removed});
-                job.call("kms", "UntagResource", input).await?;
-            }
-            if !list(new, "Tags").is_empty() {
-                let input = json!({"KeyId": physical, "Tags": tags(new)});
-                job.call("kms", "TagResource", input).await?;
+            let usable = shown["KeyState"] != "PendingDeletion";
+            if usable
+                && ["Description", "KeySpec", "KeyUsage"]
+                    .into_iter()
+                    .all(is_same)
+            {
+                found.extend(key["KeyId"].as_str().map(str::to_owned));
             }
         }
-        Ok(Map::new())
-    }
-
-    async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
-        job.call(
-            "kms",
-            "ScheduleKeyDeletion",
-            json!({"KeyId": physical, "PendingWindowInDays": job.get("PendingWindowInDays")}),
-        )
-        .await?;
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Handler for Alias {
-    async fn create(&self, job: &Job<'_>) -> ApiResult<Made> {
-        let input =
-            json!({"AliasName": job.text("AliasName"), "TargetKeyId": job.text("TargetKeyId")});
-        job.call("kms", "CreateAlias", input).await?;
-        Ok(Made {
-            physical: job.text("AliasName"),
-            attributes: Map::new(),
-        })
-    }
-
-    async fn update(
-        &self,
-        job: &Job<'_>,
-        physical: &str,
-        _old: &Map<String, Value>,
-    ) -> ApiResult<Map<String, Value>> {
-        let input = json!({"AliasName": physical, "TargetKeyId": job.text("TargetKeyId")});
-        job.call("kms", "UpdateAlias", input).await?;
-        Ok(Map::new())
-    }
-
-    async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
-        job.call("kms", "DeleteAlias", json!({"AliasName": physical}))
-            .await?;
-        Ok(())
+        Ok(found)
     }
 }

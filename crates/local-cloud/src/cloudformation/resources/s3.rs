@@ -1,57 +1,55 @@
-//! `AWS::S3::Bucket` and `AWS::S3::BucketPolicy`.
+//! The S3 types. S3 has no operations that [`crate::Cloud::call`] reaches: it publishes functions.
+#![expect(clippy::unnecessary_wraps, reason = "forms, some of which can fail")]
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::{Handler, Job, Made, Naming, Type, differs};
+use super::hooks::Hooks;
+use super::table::{Source, Type};
+use super::target::{Created, Target};
 use crate::api::{ApiError, ApiResult};
 use crate::limits;
 use crate::s3::buckets;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
-    Type {
-        name: "AWS::S3::Bucket",
-        properties: &[
-            "BucketEncryption",
-            "BucketName",
-            "LifecycleConfiguration",
-            "NotificationConfiguration",
-            "OwnershipControls",
-            "PublicAccessBlockConfiguration",
-            "Tags",
-            "VersioningConfiguration",
-        ],
-        naming: Some(Naming {
-            property: "BucketName",
-            longest: 63,
-            lower: true,
-        }),
-        attributes: &[
-            "Arn",
-            "DomainName",
-            "DualStackDomainName",
-            "RegionalDomainName",
-            "WebsiteURL",
-        ],
-        handler: &Bucket,
-    },
-    Type {
-        name: "AWS::S3::BucketPolicy",
-        properties: &["Bucket", "PolicyDocument"],
-        naming: None,
-        attributes: &[],
-        handler: &BucketPolicy,
-    },
+    Type::new("AWS::S3::Bucket", "s3")
+        .named_lower("BucketName", 63)
+        .attributes(&[
+            ("Arn", Source::Text("arn:aws:s3:::{name}")),
+            ("DomainName", Source::Text("{name}.s3.amazonaws.com")),
+            (
+                "DualStackDomainName",
+                Source::Text("{name}.s3.dualstack.{region}.amazonaws.com"),
+            ),
+            (
+                "RegionalDomainName",
+                Source::Text("{name}.s3.{region}.amazonaws.com"),
+            ),
+            (
+                "WebsiteURL",
+                Source::Text("http://{name}.s3-website-{region}.amazonaws.com"),
+            ),
+        ])
+        .find_by_code()
+        .hooks(
+            &Bucket,
+            "BucketEncryption LifecycleConfiguration NotificationConfiguration OwnershipControls \
+             PublicAccessBlockConfiguration Tags VersioningConfiguration",
+        ),
+    Type::new("AWS::S3::BucketPolicy", "s3")
+        .id(Source::Property("Bucket"))
+        .creates_nothing("the policy is written once its id is recorded")
+        .hooks(&BucketPolicy, "Bucket PolicyDocument"),
 ];
 
 struct Bucket;
 struct BucketPolicy;
 
-/// Turns a property into the API's form of it.
+/// Converts a property to the form of the API.
 type Form = fn(&Value) -> ApiResult<Value>;
 
-/// The settings of a bucket: the property, the setting's name, the API's form of it.
+/// The settings of a bucket: the property, the name of the setting, and its form.
 const SETTINGS: &[(&str, &str, Form)] = &[
     ("VersioningConfiguration", "Versioning", as_it_is),
     ("BucketEncryption", "Encryption", encryption),
@@ -66,23 +64,15 @@ const SETTINGS: &[(&str, &str, Form)] = &[
     ("NotificationConfiguration", "Notification", notification),
 ];
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "one of a table of functions, some of which refuse"
-)]
 fn as_it_is(value: &Value) -> ApiResult<Value> {
     Ok(value.clone())
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "one of a table of functions, some of which refuse"
-)]
 fn tagging(value: &Value) -> ApiResult<Value> {
     Ok(json!({"TagSet": value}))
 }
 
-/// The members of an array member.
+/// The elements of a member that is a list.
 fn members<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     value
         .get(name)
@@ -91,30 +81,19 @@ fn members<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> 
         .flatten()
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "one of a table of functions, some of which refuse"
-)]
 fn encryption(value: &Value) -> ApiResult<Value> {
-    let rules: Vec<Value> = members(value, "ServerSideEncryptionConfiguration")
-        .map(|rule| {
-            let mut shown = Map::new();
-            if let Some(default) = rule.get("ServerSideEncryptionByDefault") {
-                shown.insert(
-                    "ApplyServerSideEncryptionByDefault".to_owned(),
-                    default.clone(),
-                );
-            }
-            if let Some(enabled) = rule.get("BucketKeyEnabled") {
-                shown.insert("BucketKeyEnabled".to_owned(), enabled.clone());
-            }
-            Value::Object(shown)
-        })
-        .collect();
-    Ok(json!({"Rules": rules}))
+    let rule = |rule: &Value| {
+        let mut shown = rule.as_object().cloned().unwrap_or_default();
+        if let Some(default) = shown.remove("ServerSideEncryptionByDefault") {
+            shown.insert("ApplyServerSideEncryptionByDefault".to_owned(), default);
+        }
+        Value::Object(shown)
+    };
+    let rules = members(value, "ServerSideEncryptionConfiguration").map(rule);
+    Ok(json!({"Rules": rules.collect::<Vec<_>>()}))
 }
 
-/// Only `EventBridge`, as the local cloud's S3 sends its events nowhere else.
+/// Only `EventBridge`: the local cloud's S3 sends its events nowhere else.
 fn notification(value: &Value) -> ApiResult<Value> {
     for name in [
         "LambdaConfigurations",
@@ -142,59 +121,46 @@ fn lifecycle(value: &Value) -> ApiResult<Value> {
     Ok(json!({"Rules": rules}))
 }
 
-/// One life-cycle rule: `CloudFormation`'s names to those of `PutBucketLifecycleConfiguration`.
+/// One life-cycle rule, from `CloudFormation`'s names to those of `PutBucketLifecycleConfiguration`.
 fn rule(rule: &Value) -> ApiResult<Value> {
     let mut shown = Map::new();
     let mut prefix = Value::from("");
     let mut tags = Vec::new();
     let mut expiration = Map::new();
     for (name, value) in rule.as_object().into_iter().flatten() {
-        match name.as_str() {
-            "Id" => {
-                shown.insert("ID".to_owned(), value.clone());
-            }
+        let (target, name, value) = match name.as_str() {
+            "Id" => (&mut shown, "ID", value.clone()),
             "Status" | "AbortIncompleteMultipartUpload" | "NoncurrentVersionExpiration" => {
-                shown.insert(name.clone(), value.clone());
+                (&mut shown, name.as_str(), value.clone())
             }
-            "Prefix" => prefix = value.clone(),
-            "TagFilters" => tags = value.as_array().cloned().unwrap_or_default(),
-            "ExpirationInDays" => {
-                expiration.insert("Days".to_owned(), value.clone());
+            "Prefix" => {
+                prefix = value.clone();
+                continue;
             }
-            "ExpirationDate" => {
-                expiration.insert("Date".to_owned(), value.clone());
+            "TagFilters" => {
+                tags = value.as_array().cloned().unwrap_or_default();
+                continue;
             }
-            "ExpiredObjectDeleteMarker" => {
-                expiration.insert(name.clone(), value.clone());
-            }
+            "ExpirationInDays" => (&mut expiration, "Days", value.clone()),
+            "ExpirationDate" => (&mut expiration, "Date", value.clone()),
+            "ExpiredObjectDeleteMarker" => (&mut expiration, name.as_str(), value.clone()),
             "NoncurrentVersionExpirationInDays" => {
-                shown.insert(
-                    "NoncurrentVersionExpiration".to_owned(),
-                    json!({"NoncurrentDays": value}),
-                );
+                let days = json!({"NoncurrentDays": value});
+                (&mut shown, "NoncurrentVersionExpiration", days)
             }
-            "Transitions" => {
-                const NAMES: &[(&str, &str)] = &[
-                    ("TransitionInDays", "Days"),
-                    ("TransitionDate", "Date"),
-                    ("StorageClass", "StorageClass"),
-                ];
-                shown.insert(name.clone(), transitions(value, NAMES));
-            }
-            "NoncurrentVersionTransitions" => {
-                const NAMES: &[(&str, &str)] = &[
-                    ("TransitionInDays", "NoncurrentDays"),
-                    ("NewerNoncurrentVersions", "NewerNoncurrentVersions"),
-                    ("StorageClass", "StorageClass"),
-                ];
-                shown.insert(name.clone(), transitions(value, NAMES));
-            }
+            "Transitions" => (&mut shown, name.as_str(), transitions(value, "Days")),
+            "NoncurrentVersionTransitions" => (
+                &mut shown,
+                name.as_str(),
+                transitions(value, "NoncurrentDays"),
+            ),
             other => {
                 return Err(ApiError::not_implemented(format_args!(
                     "the property LifecycleConfiguration/Rules/{other} of AWS::S3::Bucket"
                 )));
             }
-        }
+        };
+        target.insert(name.to_owned(), value);
     }
     if !expiration.is_empty() {
         shown.insert("Expiration".to_owned(), Value::Object(expiration));
@@ -209,11 +175,17 @@ fn rule(rule: &Value) -> ApiResult<Value> {
     Ok(Value::Object(shown))
 }
 
-/// A list of transitions with the members renamed as `names` says.
-fn transitions(value: &Value, names: &[(&str, &str)]) -> Value {
+/// A list of transitions in the API's names; `days` is its name for the number of days.
+fn transitions(value: &Value, days: &str) -> Value {
+    let names = [
+        ("TransitionInDays", days),
+        ("TransitionDate", "Date"),
+        ("NewerNoncurrentVersions", "NewerNoncurrentVersions"),
+        ("StorageClass", "StorageClass"),
+    ];
     let one = |transition: &Value| -> Value {
-        names
-            .iter()
+        let members = names.iter();
+        members
             .filter_map(|(from, to)| Some(((*to).to_owned(), transition.get(from)?.clone())))
             .collect::<Map<_, _>>()
             .into()
@@ -221,124 +193,91 @@ fn transitions(value: &Value, names: &[(&str, &str)]) -> Value {
     value.as_array().into_iter().flatten().map(one).collect()
 }
 
-fn attributes(job: &Job<'_>, name: &str) -> Map<String, Value> {
-    let region = job.cloud.region();
-    [
-        ("Arn", format!("arn:aws:s3:::{name}")),
-        ("DomainName", format!("{name}.s3.amazonaws.com")),
-        (
-            "DualStackDomainName",
-            format!("{name}.s3.dualstack.{region}.amazonaws.com"),
-        ),
-        (
-            "RegionalDomainName",
-            format!("{name}.s3.{region}.amazonaws.com"),
-        ),
-        (
-            "WebsiteURL",
-            format!("http://{name}.s3-website-{region}.amazonaws.com"),
-        ),
-    ]
-    .map(|(name, value)| (name.to_owned(), Value::String(value)))
-    .into_iter()
-    .collect()
-}
-
 #[async_trait]
-impl Handler for Bucket {
-    async fn create(&self, job: &Job<'_>) -> ApiResult<Made> {
+impl Hooks for Bucket {
+    async fn create(&self, target: &Target<'_>) -> ApiResult<Created> {
         for (property, _, form) in SETTINGS {
-            job.get(property).map(form).transpose()?;
+            target.get(property).map(form).transpose()?;
         }
-        // S3 itself answers a second CreateBucket of the owner in us-east-1 with success;
-        // CloudFormation does not adopt a bucket that was there.
-        if buckets::exists(job.cloud, job.name)? {
-            return Err(ApiError::new(
-                "BucketAlreadyOwnedByYou",
-                format!("{} already exists", job.name),
-            )
-            .status(409));
+        // S3 in us-east-1 answers a second CreateBucket of the owner with success; CloudFormation does
+        // not adopt an existing bucket.
+        if buckets::exists(target.cloud, target.name)? {
+            let message = format!("{} already exists", target.name);
+            return Err(ApiError::new("BucketAlreadyOwnedByYou", message).status(409));
         }
-        buckets::create(job.cloud, job.name)?;
-        Ok(Made {
-            physical: job.name.to_owned(),
-            attributes: attributes(job, job.name),
-        })
+        buckets::create(target.cloud, target.name)?;
+        target.create().await
     }
 
-    async fn stabilize(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
-        for (property, setting, form) in SETTINGS {
-            if let Some(value) = job.get(property) {
-                buckets::set(job.cloud, physical, setting, Some(form(value)?))?;
-            }
-        }
-        Ok(())
+    async fn settle(&self, target: &Target<'_>) -> ApiResult<()> {
+        self.update(target).await.map(drop)
     }
 
-    async fn update(
-        &self,
-        job: &Job<'_>,
-        physical: &str,
-        old: &Map<String, Value>,
-    ) -> ApiResult<Map<String, Value>> {
+    async fn update(&self, target: &Target<'_>) -> ApiResult<Map<String, Value>> {
         for (property, setting, form) in SETTINGS {
-            if !differs(old, job.properties, &[property]) {
+            if !target.changes([*property].into_iter()) {
                 continue;
             }
-            let value = match job.get(property) {
+            let value = match target.get(property) {
                 Some(value) => Some(form(value)?),
                 // Versioning, once on, can only be suspended.
                 None if *setting == "Versioning" => Some(json!({"Status": "Suspended"})),
                 None => None,
             };
-            buckets::set(job.cloud, physical, setting, value)?;
+            buckets::set(target.cloud, target.physical, setting, value)?;
         }
         Ok(Map::new())
     }
 
-    async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
-        buckets::delete(job.cloud, physical)
+    async fn delete(&self, target: &Target<'_>) -> ApiResult<()> {
+        buckets::delete(target.cloud, target.physical)
+    }
+
+    async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {
+        let found = buckets::exists(target.cloud, target.name)?;
+        Ok(found.then(|| target.name.to_owned()).into_iter().collect())
     }
 }
 
-#[async_trait]
-impl Handler for BucketPolicy {
-    async fn create(&self, job: &Job<'_>) -> ApiResult<Made> {
-        let bucket = job.text("Bucket");
-        self.update(job, &bucket, &Map::new()).await?;
-        Ok(Made {
-            physical: bucket,
-            attributes: Map::new(),
-        })
-    }
-
-    async fn update(
-        &self,
-        job: &Job<'_>,
-        physical: &str,
-        _old: &Map<String, Value>,
-    ) -> ApiResult<Map<String, Value>> {
-        if !buckets::exists(job.cloud, physical)? {
-            return Err(
-                ApiError::new("NoSuchBucket", "The specified bucket does not exist").status(404),
-            );
+impl BucketPolicy {
+    /// The policy of the properties, for a bucket that exists.
+    fn policy(target: &Target<'_>, bucket: &str) -> ApiResult<Value> {
+        if !buckets::exists(target.cloud, bucket)? {
+            let message = "The specified bucket does not exist";
+            return Err(ApiError::not_found("NoSuchBucket", message).status(404));
         }
-        let policy = match job.get("PolicyDocument") {
+        match target.get("PolicyDocument") {
             Some(Value::String(text)) => limits::document(text.as_bytes()).map_err(|_| {
                 ApiError::new(
                     "MalformedPolicy",
                     "Policies must be valid JSON and the first byte must be '{'",
                 )
-            })?,
-            other => other.cloned().unwrap_or_default(),
-        };
-        buckets::set(job.cloud, physical, "Policy", Some(policy))?;
+            }),
+            other => Ok(other.cloned().unwrap_or_default()),
+        }
+    }
+}
+
+#[async_trait]
+impl Hooks for BucketPolicy {
+    async fn create(&self, target: &Target<'_>) -> ApiResult<Created> {
+        Self::policy(target, &target.text("Bucket"))?;
+        target.create().await
+    }
+
+    async fn settle(&self, target: &Target<'_>) -> ApiResult<()> {
+        self.update(target).await.map(drop)
+    }
+
+    async fn update(&self, target: &Target<'_>) -> ApiResult<Map<String, Value>> {
+        let policy = Self::policy(target, target.physical)?;
+        buckets::set(target.cloud, target.physical, "Policy", Some(policy))?;
         Ok(Map::new())
     }
 
-    async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
-        if buckets::exists(job.cloud, physical)? {
-            buckets::set(job.cloud, physical, "Policy", None)?;
+    async fn delete(&self, target: &Target<'_>) -> ApiResult<()> {
+        if buckets::exists(target.cloud, target.physical)? {
+            buckets::set(target.cloud, target.physical, "Policy", None)?;
         }
         Ok(())
     }

@@ -1,335 +1,385 @@
-//! The `SageMaker` types that are made by one call and work at once: model package groups, code
-//! repositories, models, endpoint configurations, pipelines.
+//! The `SageMaker` types.
+#![expect(clippy::unnecessary_wraps, reason = "forms, some of which can fail")]
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::{Handler, Job, Made, Naming, Type, differs, document, list, member, removed_tags};
+use super::builder::{argument, call, from, json_text, name, physical, same, search, set, text};
+use super::hooks::Hooks;
+use super::table::{Argument, Call, Search, Source, Spelling, State, Tags, Type};
+use super::target::Target;
 use crate::api::{ApiError, ApiResult};
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
-    Type {
-        name: "AWS::SageMaker::ModelPackageGroup",
-        properties: &[
-            "ModelPackageGroupDescription",
-            "ModelPackageGroupName",
-            "Tags",
-        ],
-        naming: Some(named("ModelPackageGroupName")),
-        attributes: &[
-            "CreationTime",
-            "ModelPackageGroupArn",
-            "ModelPackageGroupStatus",
-        ],
-        handler: &MODEL_PACKAGE_GROUP,
-    },
-    Type {
-        name: "AWS::SageMaker::CodeRepository",
-        properties: &["CodeRepositoryName", "GitConfig", "Tags"],
-        naming: Some(named("CodeRepositoryName")),
-        attributes: &["CodeRepositoryArn", "CodeRepositoryName"],
-        handler: &CODE_REPOSITORY,
-    },
-    Type {
-        name: "AWS::SageMaker::Model",
-        properties: &[
-            "Containers",
-            "EnableNetworkIsolation",
-            "ExecutionRoleArn",
-            "ModelName",
-            "PrimaryContainer",
-            "Tags",
-            "VpcConfig",
-        ],
-        naming: Some(named("ModelName")),
-        attributes: &["ModelArn", "ModelName"],
-        handler: &MODEL,
-    },
-    Type {
-        name: "AWS::SageMaker::EndpointConfig",
-        properties: &[
-            "DataCaptureConfig",
-            "EndpointConfigName",
-            "ExecutionRoleArn",
-            "KmsKeyId",
-            "ProductionVariants",
-            "Tags",
-            "VpcConfig",
-        ],
-        naming: Some(named("EndpointConfigName")),
-        attributes: &["EndpointConfigArn", "EndpointConfigName"],
-        handler: &ENDPOINT_CONFIG,
-    },
-    Type {
-        name: "AWS::SageMaker::Pipeline",
-        properties: &[
-            "ParallelismConfiguration",
-            "PipelineDefinition",
-            "PipelineDescription",
-            "PipelineDisplayName",
-            "PipelineName",
-            "RoleArn",
-            "Tags",
-        ],
-        naming: Some(Naming {
-            property: "PipelineName",
-            longest: 256,
-            lower: false,
-        }),
-        attributes: &[],
-        handler: &Pipeline,
-    },
+    kind("AWS::SageMaker::ModelPackageGroup", "ModelPackageGroupName")
+        .create(
+            "CreateModelPackageGroup",
+            &[name("ModelPackageGroupName"), same("ModelPackageGroupDescription")],
+        )
+        .id(Source::Part("/ModelPackageGroupArn"))
+        .attributes(&[("ModelPackageGroupArn", Source::Physical)])
+        .described(
+            MODEL_PACKAGE_GROUP,
+            &[
+                ("CreationTime", "/CreationTime"),
+                ("ModelPackageGroupStatus", "/ModelPackageGroupStatus"),
+            ],
+        )
+        .find(search(MODEL_PACKAGE_GROUP, "", "/ModelPackageGroupArn"))
+        .delete("DeleteModelPackageGroup", &[name("ModelPackageGroupName")]),
+    kind("AWS::SageMaker::CodeRepository", "CodeRepositoryName")
+        .create("CreateCodeRepository", &[name("CodeRepositoryName"), same("GitConfig")])
+        .id(Source::Part("/CodeRepositoryArn"))
+        .attributes(&[
+            ("CodeRepositoryArn", Source::Physical),
+            ("CodeRepositoryName", Source::Name),
+        ])
+        .settings(&[set(
+            "UpdateCodeRepository",
+            &[name("CodeRepositoryName"), from("GitConfig", "GitConfig").form(only_secret)],
+        )
+        .on_update()])
+        .find(described("DescribeCodeRepository", &[name("CodeRepositoryName")], "/CodeRepositoryArn"))
+        .delete("DeleteCodeRepository", &[name("CodeRepositoryName")]),
+    kind("AWS::SageMaker::Model", "ModelName")
+        .create(
+            "CreateModel",
+            &[
+                name("ModelName"),
+                same("Containers EnableNetworkIsolation ExecutionRoleArn PrimaryContainer VpcConfig"),
+            ],
+        )
+        .id(Source::Part("/ModelArn"))
+        .attributes(&[("ModelArn", Source::Physical), ("ModelName", Source::Name)])
+        .find(described("DescribeModel", &[name("ModelName")], "/ModelArn"))
+        .delete("DeleteModel", &[name("ModelName")]),
+    kind("AWS::SageMaker::EndpointConfig", "EndpointConfigName")
+        .create(
+            "CreateEndpointConfig",
+            &[
+                name("EndpointConfigName"),
+                same("DataCaptureConfig ExecutionRoleArn KmsKeyId ProductionVariants VpcConfig"),
+            ],
+        )
+        .id(Source::Part("/EndpointConfigArn"))
+        .attributes(&[
+            ("EndpointConfigArn", Source::Physical),
+            ("EndpointConfigName", Source::Name),
+        ])
+        .find(described("DescribeEndpointConfig", &[name("EndpointConfigName")], "/EndpointConfigArn"))
+        .delete("DeleteEndpointConfig", &[name("EndpointConfigName")]),
+    kind("AWS::SageMaker::Endpoint", "EndpointName")
+        .create(
+            "CreateEndpoint",
+            &[
+                name("EndpointName"),
+                from("EndpointConfigName", "EndpointConfigName").form(name_of_arn),
+                same("DeploymentConfig"),
+            ],
+        )
+        .id(Source::Part("/EndpointArn"))
+        .attributes(&[("EndpointArn", Source::Physical), ("EndpointName", Source::Name)])
+        .settings(&[set(
+            "UpdateEndpoint",
+            &[
+                name("EndpointName"),
+                from("EndpointConfigName", "EndpointConfigName").form(name_of_arn),
+                same("DeploymentConfig RetainDeploymentConfig"),
+            ],
+        )
+        .on_update()])
+        .stable(ENDPOINT_STATE)
+        .find(search(ENDPOINT, "", "/EndpointArn"))
+        .delete("DeleteEndpoint", &[name("EndpointName")])
+        .deleting(State {
+            wanted: &[],
+            failed: &["Failed"],
+            message: "the endpoint could not be deleted: {reason}",
+            ..ENDPOINT_STATE
+        })
+        .hooks(&Endpoint, ""),
+    kind("AWS::SageMaker::NotebookInstance", "NotebookInstanceName")
+        .create(
+            "CreateNotebookInstance",
+            &[
+                name("NotebookInstanceName"),
+                same("AdditionalCodeRepositories DefaultCodeRepository DirectInternetAccess"),
+                same("InstanceMetadataServiceConfiguration InstanceType KmsKeyId LifecycleConfigName"),
+                same("PlatformIdentifier RoleArn RootAccess SecurityGroupIds SubnetId VolumeSizeInGB"),
+            ],
+        )
+        .id(Source::Part("/NotebookInstanceArn"))
+        .attributes(&[
+            ("NotebookInstanceArn", Source::Physical),
+            ("NotebookInstanceName", Source::Name),
+        ])
+        .settings(&[set("UpdateNotebookInstance", NOTEBOOK_SETTINGS).on_update()])
+        .stable(NOTEBOOK_STATE)
+        .find(search(NOTEBOOK, "", "/NotebookInstanceArn"))
+        .delete("DeleteNotebookInstance", &[name("NotebookInstanceName")])
+        .deleting(State {
+            wanted: &[],
+            message: "{reason}",
+            ..NOTEBOOK_STATE
+        })
+        .hooks(&NotebookInstance, ""),
+    kind(
+        "AWS::SageMaker::NotebookInstanceLifecycleConfig",
+        "NotebookInstanceLifecycleConfigName",
+    )
+    .create("CreateNotebookInstanceLifecycleConfig", SCRIPTS)
+    .id(Source::Part("/NotebookInstanceLifecycleConfigArn"))
+    .attributes(&[
+        ("NotebookInstanceLifecycleConfigArn", Source::Physical),
+        ("NotebookInstanceLifecycleConfigName", Source::Name),
+    ])
+    .settings(&[set("UpdateNotebookInstanceLifecycleConfig", SCRIPTS).on_update()])
+    .find(described(
+        "DescribeNotebookInstanceLifecycleConfig",
+        &[name("NotebookInstanceLifecycleConfigName")],
+        "/NotebookInstanceLifecycleConfigArn",
+    ))
+    .delete(
+        "DeleteNotebookInstanceLifecycleConfig",
+        &[name("NotebookInstanceLifecycleConfigName")],
+    ),
+    Type::new("AWS::SageMaker::Pipeline", "sagemaker")
+        .named("PipelineName", 256)
+        .create(
+            "CreatePipeline",
+            &[
+                name("PipelineName"),
+                argument("ClientRequestToken", Source::Token),
+                from("", "PipelineDefinition").form(definition),
+                same("ParallelismConfiguration PipelineDescription PipelineDisplayName RoleArn"),
+            ],
+        )
+        .settings(&[set(
+            "UpdatePipeline",
+            &[
+                physical("PipelineName"),
+                from("", "PipelineDefinition").form(definition),
+                same("ParallelismConfiguration PipelineDescription PipelineDisplayName RoleArn"),
+            ],
+        )
+        .on_update()])
+        .tags(Tags {
+            resource: text("ResourceArn", "arn:aws:sagemaker:{region}:{account}:pipeline/{physical}"),
+            ..TAGS
+        })
+        .find(described("DescribePipeline", &[name("PipelineName")], "/PipelineName"))
+        .delete(
+            "DeletePipeline",
+            &[physical("PipelineName"), argument("ClientRequestToken", Source::Token)],
+        ),
 ];
 
-/// The naming of a `SageMaker` resource with names of at most 63 bytes.
-pub(super) const fn named(property: &'static str) -> Naming {
-    Naming {
-        property,
-        longest: 63,
-        lower: false,
-    }
+/// A type whose resources have names of at most 63 bytes, and an ARN as physical id.
+const fn kind(name: &'static str, property: &'static str) -> Type {
+    Type::new(name, "sagemaker").named(property, 63).tags(TAGS)
 }
 
-/// A type that one call makes and one removes.
-struct Simple {
-    create: &'static str,
-    delete: &'static str,
-    describe: &'static str,
-    name: &'static str,
-    arn: &'static str,
-    /// What the create operation takes as it stands in the properties.
-    members: &'static [&'static str],
-    /// The members that an update operation takes.
-    update: Option<(&'static str, &'static [&'static str])>,
+const TAGS: Tags = Tags {
+    create: "Tags",
+    spelling: Spelling::Pairs,
+    set: "AddTags",
+    remove: "DeleteTags",
+    resource: physical("ResourceArn"),
+    list: "Tags",
+    keys: "TagKeys",
+};
+
+/// Finds a resource by its name.
+const fn described(
+    operation: &'static str,
+    arguments: &'static [Argument],
+    id: &'static str,
+) -> Search {
+    search(call(operation, arguments), "", id)
 }
 
-const MODEL_PACKAGE_GROUP: Simple = Simple {
-    create: "CreateModelPackageGroup",
-    delete: "DeleteModelPackageGroup",
-    describe: "DescribeModelPackageGroup",
-    name: "ModelPackageGroupName",
-    arn: "ModelPackageGroupArn",
-    members: &["ModelPackageGroupDescription", "Tags"],
-    update: None,
+const MODEL_PACKAGE_GROUP: Call = call(
+    "DescribeModelPackageGroup",
+    &[name("ModelPackageGroupName")],
+);
+
+const ENDPOINT: Call = call("DescribeEndpoint", &[name("EndpointName")]);
+
+const ENDPOINT_STATE: State = State {
+    call: ENDPOINT,
+    states: &[("/EndpointStatus", "/FailureReason")],
+    wanted: &["InService"],
+    failed: &["OutOfService", "Deleting", "Failed", "UpdateRollbackFailed"],
+    message: "the endpoint is {state}: {reason}",
 };
 
-const CODE_REPOSITORY: Simple = Simple {
-    create: "CreateCodeRepository",
-    delete: "DeleteCodeRepository",
-    describe: "DescribeCodeRepository",
-    name: "CodeRepositoryName",
-    arn: "CodeRepositoryArn",
-    members: &["GitConfig", "Tags"],
-    update: Some(("UpdateCodeRepository", &["GitConfig"])),
+const NOTEBOOK: Call = call("DescribeNotebookInstance", &[name("NotebookInstanceName")]);
+
+const NOTEBOOK_STATE: State = State {
+    call: NOTEBOOK,
+    states: &[("/NotebookInstanceStatus", "/FailureReason")],
+    wanted: &["InService", "Stopped"],
+    failed: &["Failed"],
+    message: "the notebook instance is {state}: {reason}",
 };
 
-const MODEL: Simple = Simple {
-    create: "CreateModel",
-    delete: "DeleteModel",
-    describe: "DescribeModel",
-    name: "ModelName",
-    arn: "ModelArn",
-    members: &[
-        "Containers",
-        "EnableNetworkIsolation",
-        "ExecutionRoleArn",
-        "PrimaryContainer",
-        "Tags",
-        "VpcConfig",
-    ],
-    update: None,
-};
+const NOTEBOOK_SETTINGS: &[Argument] = &[
+    name("NotebookInstanceName"),
+    same("AdditionalCodeRepositories DefaultCodeRepository InstanceMetadataServiceConfiguration"),
+    same("InstanceType LifecycleConfigName RoleArn RootAccess VolumeSizeInGB"),
+    argument(
+        "DisassociateLifecycleConfig",
+        Source::Dropped("LifecycleConfigName"),
+    ),
+    argument(
+        "DisassociateDefaultCodeRepository",
+        Source::Dropped("DefaultCodeRepository"),
+    ),
+    argument(
+        "DisassociateAdditionalCodeRepositories",
+        Source::Dropped("AdditionalCodeRepositories"),
+    ),
+];
 
-const ENDPOINT_CONFIG: Simple = Simple {
-    create: "CreateEndpointConfig",
-    delete: "DeleteEndpointConfig",
-    describe: "DescribeEndpointConfig",
-    name: "EndpointConfigName",
-    arn: "EndpointConfigArn",
-    members: &[
-        "DataCaptureConfig",
-        "ExecutionRoleArn",
-        "KmsKeyId",
-        "ProductionVariants",
-        "Tags",
-        "VpcConfig",
-    ],
-    update: None,
-};
+const SCRIPTS: &[Argument] = &[
+    name("NotebookInstanceLifecycleConfigName"),
+    same("OnCreate OnStart"),
+];
+
+/// The secret of a `GitConfig`: `UpdateCodeRepository` takes nothing else.
+fn only_secret(git: &Value, _: &Map<String, Value>) -> ApiResult<Value> {
+    let secret = git.get("SecretArn");
+    Ok(secret.map_or_else(|| json!({}), |secret| json!({"SecretArn": secret})))
+}
 
 /// The name at the end of an ARN.
-pub(super) fn name_of(physical: &str) -> &str {
-    physical.rsplit_once('/').map_or(physical, |(_, name)| name)
+fn name_of_arn(value: &Value, _: &Map<String, Value>) -> ApiResult<Value> {
+    let name = value.as_str().and_then(|arn| arn.rsplit('/').next());
+    Ok(name.map_or_else(|| value.clone(), Value::from))
 }
 
-/// Makes the tags of the resource those of the properties.
-pub(super) async fn retag(job: &Job<'_>, arn: &str, old: &Map<String, Value>) -> ApiResult<()> {
-    if !differs(old, job.properties, &["Tags"]) {
-        return Ok(());
-    }
-    let removed = removed_tags(old, job.properties);
-    if !removed.is_empty() {
-        let input = json!({"ResourceArn": arn, "TagKeys": removed});
-        job.call("sagemaker", "DeleteTags", input).await?;
-    }
-    let tags = list(job.properties, "Tags");
-    if !tags.is_empty() {
-        let input = json!({"ResourceArn": arn, "Tags": tags});
-        job.call("sagemaker", "AddTags", input).await?;
-    }
-    Ok(())
-}
-
-/// A request that names one resource.
-pub(super) fn one(member: &str, name: &str) -> Value {
-    Value::Object(Map::from_iter([(member.to_owned(), Value::from(name))]))
-}
-
-#[async_trait]
-impl Handler for Simple {
-    async fn create(&self, job: &Job<'_>) -> ApiResult<Made> {
-        let mut input = job.pick(self.members);
-        input.insert(self.name.to_owned(), job.name.into());
-        let answer = job
-            .call("sagemaker", self.create, Value::Object(input))
-            .await?;
-        let arn = member(&answer, &format!("/{}", self.arn))?;
-        let mut attributes = Map::new();
-        attributes.insert(self.arn.to_owned(), arn.as_str().into());
-        attributes.insert(self.name.to_owned(), job.name.into());
-        if self.name == "ModelPackageGroupName" {
-            let shown = job
-                .call("sagemaker", self.describe, one(self.name, job.name))
-                .await?;
-            for name in ["CreationTime", "ModelPackageGroupStatus"] {
-                attributes.insert(name.to_owned(), shown[name].clone());
-            }
+/// The members of a pipeline's request for its definition.
+fn definition(value: &Value, properties: &Map<String, Value>) -> ApiResult<Value> {
+    let body = value.get("PipelineDefinitionBody");
+    match (body, value.get("PipelineDefinitionS3Location")) {
+        (Some(body), None) => Ok(json!({"PipelineDefinition": json_text(body, properties)?})),
+        (None, Some(location)) => {
+            let names = [
+                ("Bucket", "Bucket"),
+                ("Key", "ObjectKey"),
+                ("Version", "VersionId"),
+            ];
+            let members = names.into_iter();
+            let members: Map<String, Value> = members
+                .filter_map(|(ours, theirs)| Some((theirs.to_owned(), location.get(ours)?.clone())))
+                .collect();
+            Ok(json!({"PipelineDefinitionS3Location": members}))
         }
-        Ok(Made {
-            physical: arn,
-            attributes,
-        })
-    }
-
-    async fn update(
-        &self,
-        job: &Job<'_>,
-        physical: &str,
-        old: &Map<String, Value>,
-    ) -> ApiResult<Map<String, Value>> {
-        if let Some((operation, members)) = self.update
-            && differs(old, job.properties, members)
-        {
-            let mut input = job.pick(members);
-            // Only the secret can change: UpdateCodeRepository takes nothing else.
-            if let Some(git) = input.get_mut("GitConfig").and_then(Value::as_object_mut) {
-                git.retain(|name, _| name == "SecretArn");
-            }
-            input.insert(self.name.to_owned(), name_of(physical).into());
-            job.call("sagemaker", operation, Value::Object(input))
-                .await?;
-        }
-        retag(job, physical, old).await?;
-        Ok(Map::new())
-    }
-
-    async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
-        job.call("sagemaker", self.delete, one(self.name, name_of(physical)))
-            .await?;
-        Ok(())
+        _ => Err(ApiError::new(
+            "InvalidRequest",
+            "#/PipelineDefinition: exactly one of PipelineDefinitionBody and PipelineDefinitionS3Location is required",
+        )),
     }
 }
 
-struct Pipeline;
+/// An endpoint that has rolled back to its previous configuration is in service again, although the
+/// update failed: its configuration is compared, too.
+struct Endpoint;
 
-impl Pipeline {
-    /// The request of `CreatePipeline` and `UpdatePipeline`.
-    fn input(job: &Job<'_>, name: &str) -> ApiResult<Value> {
-        let mut input = job.pick(&[
-            "ParallelismConfiguration",
-            "PipelineDescription",
-            "PipelineDisplayName",
-            "RoleArn",
-        ]);
-        input.insert("PipelineName".to_owned(), name.into());
-        let definition = job.get("PipelineDefinition").cloned().unwrap_or_default();
-        match (
-            definition.get("PipelineDefinitionBody"),
-            definition.get("PipelineDefinitionS3Location"),
-        ) {
-            (Some(body), None) => {
-                input.insert("PipelineDefinition".to_owned(), document(body).into());
-            }
-            (None, Some(location)) => {
-                let mut shown = Map::new();
-                for (ours, theirs) in [
-                    ("Bucket", "Bucket"),
-                    ("Key", "ObjectKey"),
-                    ("Version", "VersionId"),
-                ] {
-                    if let Some(value) = location.get(ours) {
-                        shown.insert(theirs.to_owned(), value.clone());
-                    }
-                }
-                input.insert(
-                    "PipelineDefinitionS3Location".to_owned(),
-                    Value::Object(shown),
-                );
-            }
-            _ => {
-                return Err(ApiError::new(
-                    "InvalidRequest",
-                    "#/PipelineDefinition: exactly one of PipelineDefinitionBody and PipelineDefinitionS3Location is required",
-                ));
-            }
+impl Endpoint {
+    async fn configuration(target: &Target<'_>) -> ApiResult<(Value, Value)> {
+        let wanted = target
+            .get("EndpointConfigName")
+            .cloned()
+            .unwrap_or_default();
+        let shown = target.call(&ENDPOINT, &Value::Null).await?;
+        Ok((name_of_arn(&wanted, target.properties)?, shown))
+    }
+
+    async fn check(target: &Target<'_>) -> ApiResult<()> {
+        let (wanted, shown) = Self::configuration(target).await?;
+        let live = &shown["EndpointConfigName"];
+        if *live == wanted {
+            return Ok(());
         }
-        Ok(Value::Object(input))
+        let reason = shown["FailureReason"].as_str();
+        Err(ApiError::new(
+            "NotStabilized",
+            format!(
+                "the endpoint went back to the configuration {}: {}",
+                live.as_str().unwrap_or_default(),
+                reason.unwrap_or("no reason was given")
+            ),
+        ))
     }
 }
 
 #[async_trait]
-impl Handler for Pipeline {
-    async fn create(&self, job: &Job<'_>) -> ApiResult<Made> {
-        let mut input = Self::input(job, job.name)?;
-        input["ClientRequestToken"] = uuid::Uuid::new_v4().simple().to_string().into();
-        if let Some(tags) = job.get("Tags") {
-            input["Tags"] = tags.clone();
+impl Hooks for Endpoint {
+    async fn settle(&self, target: &Target<'_>) -> ApiResult<()> {
+        target.settle().await?;
+        Self::check(target).await
+    }
+
+    async fn update(&self, target: &Target<'_>) -> ApiResult<Map<String, Value>> {
+        let properties = ["DeploymentConfig", "EndpointConfigName"];
+        if !target.changes(properties.into_iter()) {
+            return target.update().await;
         }
-        job.call("sagemaker", "CreatePipeline", input).await?;
-        Ok(Made {
-            physical: job.name.to_owned(),
-            attributes: Map::new(),
-        })
+        // If SageMaker has rolled back on its own, the roll-back of the stack has nothing to change.
+        let (wanted, shown) = Self::configuration(target).await?;
+        if shown["EndpointConfigName"] == wanted && shown["EndpointStatus"] == "InService" {
+            target.retag().await?;
+            return Ok(Map::new());
+        }
+        let attributes = target.update().await?;
+        Self::check(target).await?;
+        Ok(attributes)
     }
 
-    async fn update(
-        &self,
-        job: &Job<'_>,
-        physical: &str,
-        old: &Map<String, Value>,
-    ) -> ApiResult<Map<String, Value>> {
-        job.call("sagemaker", "UpdatePipeline", Self::input(job, physical)?)
-            .await?;
-        retag(
-            job,
-            &job.cloud.arn("sagemaker", format!("pipeline/{physical}")),
-            old,
-        )
-        .await?;
-        Ok(Map::new())
+    async fn delete(&self, target: &Target<'_>) -> ApiResult<()> {
+        // SageMaker does not delete an endpoint that is being created or updated.
+        target.rest(&ENDPOINT_STATE).await?;
+        target.delete().await
+    }
+}
+
+/// A notebook instance is stopped before it is changed or deleted.
+struct NotebookInstance;
+
+impl NotebookInstance {
+    /// Stops the instance if it runs; returns whether it ran.
+    async fn stop(target: &Target<'_>) -> ApiResult<bool> {
+        let shown = target.rest(&NOTEBOOK_STATE).await?;
+        let runs = shown["NotebookInstanceStatus"] == "InService";
+        if runs {
+            Self::run(target, "StopNotebookInstance").await?;
+        }
+        Ok(runs)
     }
 
-    async fn delete(&self, job: &Job<'_>, physical: &str) -> ApiResult<()> {
-        job.call(
-            "sagemaker",
-            "DeletePipeline",
-            json!({
-                "PipelineName": physical,
-                "ClientRequestToken": uuid::Uuid::new_v4().simple().to_string(),
-            }),
-        )
-        .await?;
-        Ok(())
+    async fn run(target: &Target<'_>, operation: &'static str) -> ApiResult<()> {
+        let input = target.input(&NOTEBOOK, &Value::Null)?;
+        target.request(operation, input).await?;
+        target.reach(&NOTEBOOK_STATE).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Hooks for NotebookInstance {
+    async fn update(&self, target: &Target<'_>) -> ApiResult<Map<String, Value>> {
+        let settings = NOTEBOOK_SETTINGS.iter().flat_map(Argument::properties);
+        let ran = target.changes(settings) && Self::stop(target).await?;
+        let attributes = target.update().await?;
+        if ran {
+            Self::run(target, "StartNotebookInstance").await?;
+        }
+        Ok(attributes)
+    }
+
+    async fn delete(&self, target: &Target<'_>) -> ApiResult<()> {
+        Self::stop(target).await?;
+        target.delete().await
     }
 }

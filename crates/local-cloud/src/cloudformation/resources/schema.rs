@@ -1,7 +1,7 @@
-//! What AWS's provider schemas say about the properties of a type: which exist, which are required,
-//! whose change makes a new resource, which only AWS sets, and the type of each value.
+//! AWS's provider schemas: which properties a type has, which are required, whose change creates a new
+//! resource, which only AWS sets, and the type of each value.
 //!
-//! `tools/resource_types.py` writes `schemas.json` and describes its form.
+//! `tools/resource_types.py` writes `schemas.json` and describes its format.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ static SCHEMAS: LazyLock<Value> =
 /// The schema of a resource type, or of a value within its properties.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schema {
-    /// The type's whole schema, where references lead.
+    /// The type's complete schema, which references point into.
     kind: &'static Value,
     node: &'static Value,
 }
@@ -40,12 +40,12 @@ impl Schema {
         texts.filter_map(Value::as_str)
     }
 
-    /// The properties that must be there.
+    /// The required properties.
     pub(super) fn required(self) -> impl Iterator<Item = &'static str> {
         self.texts("required")
     }
 
-    /// The properties (or `A/B` within one) whose change makes a new resource.
+    /// The properties, or members `A/B`, whose change creates a new resource.
     pub(super) fn create_only(self) -> impl Iterator<Item = &'static str> {
         self.texts("create_only")
     }
@@ -55,17 +55,17 @@ impl Schema {
         self.texts("read_only").any(|path| path == name)
     }
 
-    /// True when `CloudFormation` tags such resources with their stack and logical id.
+    /// True if `CloudFormation` tags such resources with their stack and logical id.
     pub(super) fn has_system_tags(self) -> bool {
         self.node["system_tags"] == true
     }
 
-    /// The words or numbers that the value must be one of; empty for any.
+    /// The allowed values; empty if every value is allowed.
     pub(super) fn choices(self) -> &'static [Value] {
         self.node["enum"].as_array().map_or(&[], Vec::as_slice)
     }
 
-    /// True when the value may be of this JSON type; a schema without types allows every one.
+    /// True if the value can be of this JSON type; a schema without types allows every type.
     pub(super) fn allows(self, kind: &str) -> bool {
         match &self.node["type"] {
             Value::String(only) => only == kind,
@@ -80,7 +80,7 @@ impl Schema {
         self.node["properties"].is_object()
     }
 
-    /// True when members that the schema does not list are allowed.
+    /// True if members that the schema does not list are allowed.
     pub(super) fn is_open(self) -> bool {
         !self.has_members() || self.node["additionalProperties"].is_object()
     }

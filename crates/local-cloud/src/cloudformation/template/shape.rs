@@ -23,7 +23,7 @@ pub(super) fn null(members: &Map<String, Value>) -> Option<String> {
         .find_map(|(name, member)| within(member).map(|rest| format!("/{name}{rest}")))
 }
 
-/// Mappings have two levels of keys, and text or lists below.
+/// Checks that mappings have two levels of keys with text or lists below.
 pub(super) fn check_mapping(name: &str, mapping: &Value) -> ApiResult<()> {
     let Value::Object(top) = mapping else {
         return Err(invalid(format!(

@@ -1,0 +1,363 @@
+//! Short spellings for tables.
+
+use serde_json::{Map, Value};
+
+use super::hooks::{Hooks, TableOnly};
+use super::table::{
+    Argument, Call, Elements, Find, Form, List, Naming, Search, Setting, Source, Spelling, State,
+    Tags, Type, When,
+};
+use crate::api::ApiResult;
+
+/// The builder of tables: each method sets the field of its name.
+impl Type {
+    pub(super) const fn new(name: &'static str, service: &'static str) -> Self {
+        Self {
+            name,
+            service,
+            naming: None,
+            create: None,
+            id: Source::Name,
+            attributes: &[],
+            described: None,
+            settings: &[],
+            lists: &[],
+            tags: None,
+            find: Find::Nothing(""),
+            api_id: None,
+            stable: None,
+            delete: None,
+            deleted_already: &[],
+            deleting: None,
+            hook_properties: "",
+            hooks: &TableOnly,
+        }
+    }
+
+    pub(super) const fn named(mut self, property: &'static str, longest: usize) -> Self {
+        self.naming = Some(Naming {
+            property,
+            longest,
+            lower: false,
+        });
+        self
+    }
+
+    pub(super) const fn named_lower(mut self, property: &'static str, longest: usize) -> Self {
+        self.naming = Some(Naming {
+            property,
+            longest,
+            lower: true,
+        });
+        self
+    }
+
+    pub(super) const fn create(
+        mut self,
+        operation: &'static str,
+        arguments: &'static [Argument],
+    ) -> Self {
+        self.create = Some(call(operation, arguments));
+        self
+    }
+
+    pub(super) const fn id(mut self, id: Source) -> Self {
+        self.id = id;
+        self
+    }
+
+    pub(super) const fn attributes(
+        mut self,
+        attributes: &'static [(&'static str, Source)],
+    ) -> Self {
+        self.attributes = attributes;
+        self
+    }
+
+    pub(super) const fn described(
+        mut self,
+        call: Call,
+        attributes: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        self.described = Some((call, attributes));
+        self
+    }
+
+    pub(super) const fn settings(mut self, settings: &'static [Setting]) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    pub(super) const fn lists(mut self, lists: &'static [List]) -> Self {
+        self.lists = lists;
+        self
+    }
+
+    pub(super) const fn tags(mut self, tags: Tags) -> Self {
+        self.tags = Some(tags);
+        self
+    }
+
+    pub(super) const fn find(mut self, search: Search) -> Self {
+        self.find = Find::By(search);
+        self
+    }
+
+    /// The hooks find a resource whose create call was cut off.
+    pub(super) const fn find_by_code(mut self) -> Self {
+        self.find = Find::Code;
+        self
+    }
+
+    /// The create call creates nothing in a service.
+    pub(super) const fn creates_nothing(mut self, reason: &'static str) -> Self {
+        self.find = Find::Nothing(reason);
+        self
+    }
+
+    pub(super) const fn api_id(mut self, search: Search) -> Self {
+        self.api_id = Some(search);
+        self
+    }
+
+    pub(super) const fn stable(mut self, state: State) -> Self {
+        self.stable = Some(state);
+        self
+    }
+
+    pub(super) const fn delete(
+        mut self,
+        operation: &'static str,
+        arguments: &'static [Argument],
+    ) -> Self {
+        self.delete = Some(call(operation, arguments));
+        self
+    }
+
+    pub(super) const fn deleted_already(mut self, codes: &'static [&'static str]) -> Self {
+        self.deleted_already = codes;
+        self
+    }
+
+    pub(super) const fn deleting(mut self, state: State) -> Self {
+        self.deleting = Some(state);
+        self
+    }
+
+    pub(super) const fn hooks(
+        mut self,
+        hooks: &'static dyn Hooks,
+        properties: &'static str,
+    ) -> Self {
+        self.hooks = hooks;
+        self.hook_properties = properties;
+        self
+    }
+}
+
+/// A call.
+pub(super) const fn call(operation: &'static str, arguments: &'static [Argument]) -> Call {
+    Call {
+        operation,
+        arguments,
+    }
+}
+
+/// An argument with the value of `source`.
+pub(super) const fn argument(member: &'static str, source: Source) -> Argument {
+    Argument {
+        member,
+        source,
+        form: None,
+        default: None,
+        only_changed: false,
+        is_key: false,
+    }
+}
+
+/// Properties, separated by spaces, that the operation takes under their own names.
+pub(super) const fn same(properties: &'static str) -> Argument {
+    argument("", Source::Same(properties))
+}
+
+/// A property that the operation takes under another name, or `PROPERTY/MEMBER` of it.
+pub(super) const fn from(member: &'static str, property: &'static str) -> Argument {
+    argument(member, Source::Property(property))
+}
+
+/// A property that identifies what the call is about.
+pub(super) const fn key(member: &'static str, property: &'static str) -> Argument {
+    let mut key = from(member, property);
+    key.is_key = true;
+    key
+}
+
+/// A property with a document in it, which the operation takes as JSON text.
+pub(super) const fn document(member: &'static str, property: &'static str) -> Argument {
+    from(member, property).form(json_text)
+}
+
+/// A property that the operation takes only if it has changed, with its value if absent (JSON text).
+pub(super) const fn changed(property: &'static str, default: &'static str) -> Argument {
+    let mut changed = from(property, property).or(default);
+    changed.only_changed = true;
+    changed
+}
+
+/// The resource's name.
+pub(super) const fn name(member: &'static str) -> Argument {
+    argument(member, Source::Name)
+}
+
+/// The resource's physical id.
+pub(super) const fn physical(member: &'static str) -> Argument {
+    argument(member, Source::Physical)
+}
+
+/// An element of a list.
+pub(super) const fn element(member: &'static str) -> Argument {
+    argument(member, Source::Part(""))
+}
+
+/// Text with placeholders.
+pub(super) const fn text(member: &'static str, text: &'static str) -> Argument {
+    argument(member, Source::Text(text))
+}
+
+/// A value, as JSON text with placeholders.
+pub(super) const fn json(member: &'static str, text: &'static str) -> Argument {
+    argument(member, Source::Json(text))
+}
+
+impl Argument {
+    /// With a conversion.
+    pub(super) const fn form(mut self, form: Form) -> Self {
+        self.form = Some(form);
+        self
+    }
+
+    /// With a value for an absent property, as JSON text.
+    pub(super) const fn or(mut self, default: &'static str) -> Self {
+        self.default = Some(default);
+        self
+    }
+
+    /// Sent only if the property has changed.
+    pub(super) const fn only_changed(mut self) -> Self {
+        self.only_changed = true;
+        self
+    }
+}
+
+/// A setting with one call.
+pub(super) const fn set(operation: &'static str, arguments: &'static [Argument]) -> Setting {
+    Setting {
+        set: call(operation, arguments),
+        clear: None,
+        switch: None,
+        when: When::Always,
+    }
+}
+
+/// A boolean property with a call for each value; the call of the default is not needed after a creation.
+pub(super) const fn switch(
+    property: &'static str,
+    default: bool,
+    [on, off]: [&'static str; 2],
+    arguments: &'static [Argument],
+) -> Setting {
+    Setting {
+        set: call(on, arguments),
+        clear: Some(call(off, arguments)),
+        switch: Some((property, default)),
+        when: When::Always,
+    }
+}
+
+impl Setting {
+    /// With a call for when there is no value.
+    pub(super) const fn clear(
+        mut self,
+        operation: &'static str,
+        arguments: &'static [Argument],
+    ) -> Self {
+        self.clear = Some(call(operation, arguments));
+        self
+    }
+
+    /// Written only after the creation.
+    pub(super) const fn on_create(mut self) -> Self {
+        self.when = When::OnCreate;
+        self
+    }
+
+    /// Written only when a property changes: the create call sets it, too.
+    pub(super) const fn on_update(mut self) -> Self {
+        self.when = When::OnUpdate;
+        self
+    }
+}
+
+/// A list property whose elements are added and removed by calls.
+pub(super) const fn list(property: &'static str, add: Call, remove: Call) -> List {
+    List {
+        elements: Elements::Of(property),
+        add,
+        remove,
+        removes_first: false,
+        empties: true,
+    }
+}
+
+/// Tags that `TagResource` and `UntagResource` write, with members in lower case.
+pub(super) const fn tags_of_arn(spelling: Spelling, arn: &'static str) -> Tags {
+    Tags {
+        create: "tags",
+        spelling,
+        set: "TagResource",
+        remove: "UntagResource",
+        resource: text("resourceArn", arn),
+        list: "tags",
+        keys: "tagKeys",
+    }
+}
+
+/// A search without conditions.
+pub(super) const fn search(call: Call, items: &'static str, id: &'static str) -> Search {
+    Search {
+        call,
+        items,
+        id: Source::Part(id),
+        equal: &[],
+        is_tagged: false,
+    }
+}
+
+impl Search {
+    /// Only items with these values.
+    pub(super) const fn equal(mut self, equal: &'static [(&'static str, Source)]) -> Self {
+        self.equal = equal;
+        self
+    }
+
+    /// With an id that is not a part of the item.
+    pub(super) const fn id(mut self, id: Source) -> Self {
+        self.id = id;
+        self
+    }
+
+    /// Only items that `CloudFormation` has tagged as this resource.
+    pub(super) const fn tagged(mut self) -> Self {
+        self.is_tagged = true;
+        self
+    }
+}
+
+/// A policy or another document as the services take it: JSON text.
+#[expect(clippy::unnecessary_wraps, reason = "a form, of which others can fail")]
+pub(super) fn json_text(value: &Value, _: &Map<String, Value>) -> ApiResult<Value> {
+    Ok(match value {
+        Value::String(_) => value.clone(),
+        other => Value::String(other.to_string()),
+    })
+}

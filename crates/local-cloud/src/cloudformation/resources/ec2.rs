@@ -1,0 +1,409 @@
+//! The EC2 types.
+//!
+//! Requests have EC2's wire names (`Tag`, not `Tags`) and answers its XML names, as a client's request
+//! has after it was read.
+#![expect(clippy::unnecessary_wraps, reason = "forms, some of which can fail")]
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+
+use super::builder::{
+    argument, call, changed, document, element, from, json, key, name, physical, same, search, set,
+};
+use super::hooks::Hooks;
+use super::table::{Argument, Call, Elements, List, Search, Source, Spelling, State, Tags, Type};
+use super::target::Target;
+use crate::api::{ApiError, ApiResult};
+
+/// The types of this file.
+pub(super) const TYPES: &[Type] = &[
+    Type::new("AWS::EC2::VPC", "ec2")
+        .create("CreateVpc", &[same("CidrBlock InstanceTenancy")])
+        .id(Source::Part("/vpc/vpcId"))
+        .attributes(&[
+            ("VpcId", Source::Physical),
+            ("CidrBlock", Source::Property("CidrBlock")),
+        ])
+        .described(
+            DEFAULT_GROUP,
+            &[("DefaultSecurityGroup", "/securityGroupInfo/0/groupId")],
+        )
+        .settings(&[
+            set(
+                "ModifyVpcAttribute",
+                &[
+                    physical("VpcId"),
+                    from("EnableDnsSupport.Value", "EnableDnsSupport").or("true"),
+                ],
+            ),
+            set(
+                "ModifyVpcAttribute",
+                &[
+                    physical("VpcId"),
+                    from("EnableDnsHostnames.Value", "EnableDnsHostnames").or("false"),
+                ],
+            ),
+        ])
+        .tags(tags("vpc"))
+        .find(tagged("DescribeVpcs", "/vpcSet/*", "/vpcId"))
+        .delete("DeleteVpc", &[physical("VpcId")]),
+    Type::new("AWS::EC2::Subnet", "ec2")
+        .create("CreateSubnet", &[same("AvailabilityZone CidrBlock VpcId")])
+        .id(Source::Part("/subnet/subnetId"))
+        .attributes(&[
+            ("SubnetId", Source::Physical),
+            ("AvailabilityZone", Source::Part("/subnet/availabilityZone")),
+            ("CidrBlock", Source::Property("CidrBlock")),
+            ("VpcId", Source::Property("VpcId")),
+        ])
+        .settings(&[set(
+            "ModifySubnetAttribute",
+            &[
+                physical("SubnetId"),
+                from("MapPublicIpOnLaunch.Value", "MapPublicIpOnLaunch").or("false"),
+            ],
+        )])
+        .tags(tags("subnet"))
+        .find(tagged("DescribeSubnets", "/subnetSet/*", "/subnetId"))
+        .delete("DeleteSubnet", &[physical("SubnetId")]),
+    Type::new("AWS::EC2::InternetGateway", "ec2")
+        .create("CreateInternetGateway", &[])
+        .id(Source::Part("/internetGateway/internetGatewayId"))
+        .attributes(&[("InternetGatewayId", Source::Physical)])
+        .tags(tags("internet-gateway"))
+        .find(tagged(
+            "DescribeInternetGateways",
+            "/internetGatewaySet/*",
+            "/internetGatewayId",
+        ))
+        .delete("DeleteInternetGateway", &[physical("InternetGatewayId")]),
+    Type::new("AWS::EC2::VPCGatewayAttachment", "ec2")
+        .create("AttachInternetGateway", &[same("InternetGatewayId VpcId")])
+        .id(Source::Text("IGW|{VpcId}"))
+        .settings(&[
+            set(
+                "DetachInternetGateway",
+                &[
+                    argument("InternetGatewayId", Source::Previous("InternetGatewayId")),
+                    key("VpcId", "VpcId"),
+                ],
+            )
+            .on_update(),
+            set(
+                "AttachInternetGateway",
+                &[same("InternetGatewayId"), key("VpcId", "VpcId")],
+            )
+            .on_update(),
+        ])
+        .find(
+            search(
+                call(
+                    "DescribeInternetGateways",
+                    &[from("InternetGatewayId[]", "InternetGatewayId")],
+                ),
+                "/internetGatewaySet/*/attachmentSet/*",
+                "",
+            )
+            .equal(&[("/vpcId", Source::Property("VpcId"))])
+            .id(Source::Text("IGW|{VpcId}")),
+        )
+        .delete("DetachInternetGateway", &[same("InternetGatewayId VpcId")])
+        .deleted_already(&["Gateway.NotAttached"]),
+    Type::new("AWS::EC2::EIP", "ec2")
+        .create("AllocateAddress", &[same("Domain")])
+        .id(Source::Part("/publicIp"))
+        .attributes(&[
+            ("PublicIp", Source::Physical),
+            ("AllocationId", Source::Part("/allocationId")),
+        ])
+        .api_id(search(
+            call("DescribeAddresses", &[physical("PublicIp[]")]),
+            "/addressesSet/*",
+            "/allocationId",
+        ))
+        .tags(tags("elastic-ip"))
+        .find(tagged("DescribeAddresses", "/addressesSet/*", "/publicIp"))
+        .delete("ReleaseAddress", &[physical("AllocationId")]),
+    Type::new("AWS::EC2::NatGateway", "ec2")
+        .create(
+            "CreateNatGateway",
+            &[same("AllocationId ConnectivityType SubnetId")],
+        )
+        .id(Source::Part("/natGateway/natGatewayId"))
+        .attributes(&[("NatGatewayId", Source::Physical)])
+        .stable(nat_gateway(&["available"], &["failed", "deleted"]))
+        .tags(tags("natgateway"))
+        .find(tagged(
+            "DescribeNatGateways",
+            "/natGatewaySet/*",
+            "/natGatewayId",
+        ))
+        .delete("DeleteNatGateway", &[physical("NatGatewayId")])
+        .deleting(nat_gateway(&["deleted"], &["failed"])),
+    Type::new("AWS::EC2::RouteTable", "ec2")
+        .create("CreateRouteTable", &[same("VpcId")])
+        .id(Source::Part("/routeTable/routeTableId"))
+        .attributes(&[("RouteTableId", Source::Physical)])
+        .tags(tags("route-table"))
+        .find(tagged(
+            "DescribeRouteTables",
+            "/routeTableSet/*",
+            "/routeTableId",
+        ))
+        .delete("DeleteRouteTable", &[physical("RouteTableId")]),
+    Type::new("AWS::EC2::Route", "ec2")
+        .create(
+            "CreateRoute",
+            &[same(
+                "DestinationCidrBlock GatewayId NatGatewayId RouteTableId",
+            )],
+        )
+        .id(Source::Text("{RouteTableId}|{DestinationCidrBlock}"))
+        .attributes(&[("CidrBlock", Source::Property("DestinationCidrBlock"))])
+        .find(
+            search(ROUTE_TABLE, "/routeTableSet/*/routeSet/*", "")
+                .equal(&[(
+                    "/destinationCidrBlock",
+                    Source::Property("DestinationCidrBlock"),
+                )])
+                .id(Source::Text("{RouteTableId}|{DestinationCidrBlock}")),
+        )
+        .delete("DeleteRoute", &[same("DestinationCidrBlock RouteTableId")]),
+    Type::new("AWS::EC2::SubnetRouteTableAssociation", "ec2")
+        .create("AssociateRouteTable", &[same("RouteTableId SubnetId")])
+        .id(Source::Part("/associationId"))
+        .attributes(&[("Id", Source::Physical)])
+        .find(
+            search(
+                ROUTE_TABLE,
+                "/routeTableSet/*/associationSet/*",
+                "/routeTableAssociationId",
+            )
+            .equal(&[("/subnetId", Source::Property("SubnetId"))]),
+        )
+        .delete("DisassociateRouteTable", &[physical("AssociationId")]),
+    Type::new("AWS::EC2::SecurityGroup", "ec2")
+        .named("GroupName", 255)
+        .create(
+            "CreateSecurityGroup",
+            &[name("GroupName"), same("GroupDescription VpcId")],
+        )
+        .id(Source::Part("/groupId"))
+        .attributes(&[
+            ("GroupId", Source::Physical),
+            ("VpcId", Source::Property("VpcId")),
+        ])
+        .lists(&[
+            rules(
+                Elements::Of("SecurityGroupIngress"),
+                "AuthorizeSecurityGroupIngress",
+                "RevokeSecurityGroupIngress",
+            ),
+            rules(
+                Elements::By("SecurityGroupEgress", egress),
+                "AuthorizeSecurityGroupEgress",
+                "RevokeSecurityGroupEgress",
+            ),
+        ])
+        .tags(tags("security-group"))
+        .find(tagged(
+            "DescribeSecurityGroups",
+            "/securityGroupInfo/*",
+            "/groupId",
+        ))
+        .delete("DeleteSecurityGroup", &[physical("GroupId")]),
+    Type::new("AWS::EC2::SecurityGroupIngress", "ec2")
+        .create("AuthorizeSecurityGroupIngress", INGRESS)
+        .id(RULE_ID)
+        .attributes(&[("Id", Source::Physical)])
+        .find(rule_in("/securityGroupInfo/*/ipPermissions/*"))
+        .delete("RevokeSecurityGroupIngress", INGRESS),
+    Type::new("AWS::EC2::SecurityGroupEgress", "ec2")
+        .create("AuthorizeSecurityGroupEgress", EGRESS)
+        .id(RULE_ID)
+        .attributes(&[("Id", Source::Physical)])
+        .find(rule_in("/securityGroupInfo/*/ipPermissionsEgress/*"))
+        .delete("RevokeSecurityGroupEgress", EGRESS),
+    Type::new("AWS::EC2::VPCEndpoint", "ec2")
+        .create(
+            "CreateVpcEndpoint",
+            &[
+                same("PrivateDnsEnabled ServiceName VpcEndpointType VpcId"),
+                document("PolicyDocument", "PolicyDocument"),
+                from("RouteTableId", "RouteTableIds"),
+                from("SecurityGroupId", "SecurityGroupIds"),
+                from("SubnetId", "SubnetIds"),
+            ],
+        )
+        .id(Source::Part("/vpcEndpoint/vpcEndpointId"))
+        .attributes(&[("Id", Source::Physical)])
+        .settings(&[set(
+            "ModifyVpcEndpoint",
+            &[
+                physical("VpcEndpointId"),
+                document("PolicyDocument", "PolicyDocument").only_changed(),
+                argument("ResetPolicy", Source::Dropped("PolicyDocument")),
+                changed("PrivateDnsEnabled", "false"),
+                argument("AddRouteTableId", Source::Added("RouteTableIds")),
+                argument("RemoveRouteTableId", Source::Removed("RouteTableIds")),
+                argument("AddSecurityGroupId", Source::Added("SecurityGroupIds")),
+                argument("RemoveSecurityGroupId", Source::Removed("SecurityGroupIds")),
+                argument("AddSubnetId", Source::Added("SubnetIds")),
+                argument("RemoveSubnetId", Source::Removed("SubnetIds")),
+            ],
+        )
+        .on_update()])
+        .tags(tags("vpc-endpoint"))
+        .find(tagged(
+            "DescribeVpcEndpoints",
+            "/vpcEndpointSet/*",
+            "/vpcEndpointId",
+        ))
+        .delete("DeleteVpcEndpoints", &[physical("VpcEndpointId[]")])
+        .hooks(&VpcEndpoint, ""),
+];
+
+/// Tags of a resource of this EC2 kind.
+const fn tags(kind: &'static str) -> Tags {
+    Tags {
+        create: "TagSpecification",
+        spelling: Spelling::Specification(kind),
+        set: "CreateTags",
+        remove: "DeleteTags",
+        resource: physical("ResourceId[]"),
+        list: "Tag",
+        keys: "Tag",
+    }
+}
+
+/// Finds the resources with the tags that `CloudFormation` adds.
+const fn tagged(operation: &'static str, items: &'static str, id: &'static str) -> Search {
+    search(call(operation, &[]), items, id).tagged()
+}
+
+/// The security group that a new VPC has.
+const DEFAULT_GROUP: Call = call(
+    "DescribeSecurityGroups",
+    &[json(
+        "Filter",
+        r#"[{"Name": "vpc-id", "Value": ["{physical}"]}, {"Name": "group-name", "Value": ["default"]}]"#,
+    )],
+);
+
+const ROUTE_TABLE: Call = call(
+    "DescribeRouteTables",
+    &[from("RouteTableId[]", "RouteTableId")],
+);
+
+const NAT_GATEWAY: Call = call("DescribeNatGateways", &[physical("NatGatewayId[]")]);
+
+const fn nat_gateway(wanted: &'static [&'static str], failed: &'static [&'static str]) -> State {
+    State {
+        call: NAT_GATEWAY,
+        states: &[("/natGatewaySet/0/state", "/natGatewaySet/0/failureMessage")],
+        wanted,
+        failed,
+        message: "NatGateway {physical} is {state}: {reason}",
+    }
+}
+
+const RULE_ID: Source = Source::Part("/securityGroupRuleSet/0/securityGroupRuleId");
+
+const INGRESS: &[Argument] = &[
+    same("GroupId"),
+    argument(
+        "IpPermissions[]",
+        Source::Object(
+            "CidrIp CidrIpv6 Description FromPort IpProtocol SourcePrefixListId SourceSecurityGroupId ToPort",
+        ),
+    )
+    .form(permission),
+];
+
+const EGRESS: &[Argument] = &[
+    same("GroupId"),
+    argument(
+        "IpPermissions[]",
+        Source::Object(
+            "CidrIp CidrIpv6 Description DestinationPrefixListId DestinationSecurityGroupId FromPort IpProtocol ToPort",
+        ),
+    )
+    .form(permission),
+];
+
+const GROUP: Call = call("DescribeSecurityGroups", &[from("GroupId[]", "GroupId")]);
+
+/// Finds the rules of a group. A rule has no id of its own in the answer and is deleted by its properties.
+const fn rule_in(items: &'static str) -> Search {
+    search(GROUP, items, "")
+}
+
+/// The rules in a security group.
+const fn rules(elements: Elements, add: &'static str, remove: &'static str) -> List {
+    const ARGUMENTS: &[Argument] = &[
+        physical("GroupId"),
+        element("IpPermissions[]").form(permission),
+    ];
+    List {
+        elements,
+        add: call(add, ARGUMENTS),
+        remove: call(remove, ARGUMENTS),
+        removes_first: true,
+        empties: false,
+    }
+}
+
+/// One rule of a security group, in the form of the API.
+fn permission(rule: &Value, _: &Map<String, Value>) -> ApiResult<Value> {
+    let mut permission = Map::new();
+    for name in ["IpProtocol", "FromPort", "ToPort"] {
+        if let Some(value) = rule.get(name) {
+            permission.insert(name.to_owned(), value.clone());
+        }
+    }
+    for (property, list, member) in [
+        ("CidrIp", "IpRanges", "CidrIp"),
+        ("CidrIpv6", "Ipv6Ranges", "CidrIpv6"),
+        ("SourcePrefixListId", "PrefixListIds", "PrefixListId"),
+        ("DestinationPrefixListId", "PrefixListIds", "PrefixListId"),
+        ("SourceSecurityGroupId", "Groups", "GroupId"),
+        ("DestinationSecurityGroupId", "Groups", "GroupId"),
+    ] {
+        if let Some(value) = rule.get(property) {
+            let mut target = Map::from_iter([(member.to_owned(), value.clone())]);
+            if let Some(description) = rule.get("Description") {
+                target.insert("Description".to_owned(), description.clone());
+            }
+            permission.insert(list.to_owned(), json!([target]));
+        }
+    }
+    Ok(Value::Object(permission))
+}
+
+/// The egress rules of a group; without any in the template it keeps the one that EC2 gives every new
+/// group, which allows all traffic.
+fn egress(properties: &Map<String, Value>) -> Vec<Value> {
+    match super::list(properties, "SecurityGroupEgress") {
+        rules if rules.is_empty() => vec![json!({"IpProtocol": "-1", "CidrIp": "0.0.0.0/0"})],
+        rules => rules,
+    }
+}
+
+struct VpcEndpoint;
+
+#[async_trait]
+impl Hooks for VpcEndpoint {
+    async fn delete(&self, target: &Target<'_>) -> ApiResult<()> {
+        let input = Map::from_iter([("VpcEndpointId".to_owned(), json!([target.physical]))]);
+        let answer = target.request("DeleteVpcEndpoints", input).await?;
+        // The operation succeeds, and its answer lists what it did not delete.
+        let Some(failed) = answer.pointer("/unsuccessful/0/error") else {
+            return Ok(());
+        };
+        let text = |name: &str| failed[name].as_str().unwrap_or_default().to_owned();
+        if text("code").ends_with(".NotFound") {
+            return Err(ApiError::not_found(text("code"), text("message")));
+        }
+        Err(ApiError::new(text("code"), text("message")))
+    }
+}

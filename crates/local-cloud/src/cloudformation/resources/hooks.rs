@@ -1,0 +1,43 @@
+//! Code for what a table cannot express.
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use super::target::{Created, Target};
+use crate::api::ApiResult;
+
+/// The steps on a resource. Each does what the table says, unless a type replaces or extends it.
+#[async_trait]
+pub(crate) trait Hooks: Send + Sync {
+    /// Creates the resource.
+    async fn create(&self, target: &Target<'_>) -> ApiResult<Created> {
+        target.create().await
+    }
+
+    /// Waits until the resource works, and writes its settings. Fails if it never will.
+    async fn settle(&self, target: &Target<'_>) -> ApiResult<()> {
+        target.settle().await
+    }
+
+    /// Changes the resource and waits until it works. Returns the attributes that changed.
+    async fn update(&self, target: &Target<'_>) -> ApiResult<Map<String, Value>> {
+        target.update().await
+    }
+
+    /// Deletes the resource and waits until it is gone. Fails with a "not found" error if it is gone
+    /// already.
+    async fn delete(&self, target: &Target<'_>) -> ApiResult<()> {
+        target.delete().await
+    }
+
+    /// The ids of the existing resources that a create call with these properties would create or
+    /// conflict with.
+    async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {
+        target.find().await
+    }
+}
+
+/// A type whose table says everything.
+pub(super) struct TableOnly;
+
+impl Hooks for TableOnly {}

@@ -52,6 +52,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "XDG_STATE_HOME",
         "the parent directory of the key that binds a local cloud's state to you [default: ~/.local/state]",
     ),
+    (
+        "MLOPS_LOCAL_FAULT",
+        "a fault that the local cloud injects into itself, for tests",
+    ),
     ("MLOPS_NOW", "a fixed time in RFC 3339, for tests"),
     (
         "MLOPS_PYTHON",
@@ -194,6 +198,12 @@ fn in_home(path: &str) -> PathBuf {
         (Some(rest), Some(home)) => home.join(rest),
         _ => Path::new(path).to_owned(),
     }
+}
+
+/// Returns the fault that tests inject into a local cloud (see `Host::fault`).
+#[cfg(feature = "local")]
+pub(super) fn local_fault() -> Option<String> {
+    env::var_os("MLOPS_LOCAL_FAULT")?.into_string().ok()
 }
 
 /// Returns the variables with these names; `X_*` matches every name that starts with `X_`.

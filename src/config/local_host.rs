@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mlops_local_cloud::Host;
 
-use super::environment::{ca_bundle, installer_environment, server_environment};
+use super::environment::{ca_bundle, installer_environment, local_fault, server_environment};
 use crate::git::Repository;
 
 /// Implements [`Host`] for this program.
@@ -16,6 +16,7 @@ pub const LOCAL_HOST: Host = Host {
     server_environment,
     installer_environment: || installer_environment(ca_bundle().as_ref()),
     is_tracked,
+    fault: local_fault,
 };
 
 fn is_tracked(directory: &Path) -> anyhow::Result<bool> {

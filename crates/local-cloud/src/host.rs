@@ -24,6 +24,9 @@ pub struct Host {
     pub installer_environment: fn() -> Environment,
     /// Whether git tracks files in a directory. False where there is no git.
     pub is_tracked: fn(&Path) -> anyhow::Result<bool>,
+    /// A fault to inject, for tests of crashes: `kill POINT SUBJECT` ends the server at a named point;
+    /// `hold POINT SUBJECT FILE` creates the file there and waits until it is removed.
+    pub fault: fn() -> Option<String>,
 }
 
 #[cfg(test)]
@@ -40,6 +43,7 @@ impl Host {
                 path.map(|path| ("PATH".into(), path)).into_iter().collect()
             },
             is_tracked: |_| Ok(false),
+            fault: || None,
         }
     }
 }

@@ -31,6 +31,7 @@ mod codecommit;
 pub mod decoders;
 mod ec2;
 mod ecr;
+mod faults;
 mod garbage;
 mod health;
 mod host;

@@ -21,6 +21,7 @@ use super::admission::{self, Credentials, Scope};
 use super::api::{ApiError, ApiResult};
 use super::cloud::service::{Protocol, Rest, Service};
 use super::cloud::{Cloud, Settings};
+use super::faults::Faults;
 use super::host::Host;
 use super::instance::{Address, StateLock};
 use super::limits::{MAX_FORM, MAX_JSON};
@@ -87,6 +88,7 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     } else {
         Credentials::Any
     };
+    let fault = (start.host.fault)();
     let cloud = Cloud::open(
         SERVICES,
         &start.directory,
@@ -99,6 +101,9 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
             host: start.host,
         },
     )?;
+    if let Some(fault) = fault {
+        cloud.state::<Faults>().inject_text(&fault)?;
+    }
     // Before anything is in progress: unfinished work belongs to an earlier server.
     let collector = garbage::start(&cloud);
     super::runtime::recover(&cloud);

@@ -14,6 +14,7 @@ use super::stacks::{self, Resource, Stack};
 use super::states::{self, Creation, DeletionPolicy, OnFailure, ResourceStatus, StackStatus};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
+use crate::faults::{self, Point};
 
 /// Works on one stack.
 #[derive(Debug, Clone)]
@@ -193,13 +194,16 @@ impl Engine {
             stack.put(resource.clone());
             Ok(())
         })?;
+        faults::point(&self.cloud, Point::Create, kind.name).await?;
         let created = kind.steps().create(&target).await;
+        faults::point(&self.cloud, Point::Created, kind.name).await?;
         resource.existing = None;
         let created = created?;
         resource.physical = Some(created.physical.clone());
         resource.attributes = created.attributes;
         let initiated = Some("Resource creation Initiated".to_owned());
         self.keep(resource, creation.in_progress(), initiated)?;
+        faults::point(&self.cloud, Point::Recorded, kind.name).await?;
         let target = Target {
             physical: &created.physical,
             ..target

@@ -181,6 +181,9 @@ pub(super) fn fail_change_set(cloud: &Cloud, key: &str) -> ApiResult<()> {
 }
 
 #[cfg(test)]
+mod every_type;
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

@@ -1,0 +1,227 @@
+//! A server that dies around the create call of a resource leaves nothing behind, for every type.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::recover;
+use crate::Cloud;
+use crate::cloudformation::engine::Engine;
+use crate::cloudformation::evaluate::{desired, scope};
+use crate::cloudformation::resources;
+use crate::cloudformation::stacks::{self, Stack};
+use crate::cloudformation::states::StackStatus;
+use crate::faults::{Action, Faults, Point};
+
+/// What differs from the resource of the same type in `every_type.yaml`; `{Logical.Attribute}` and
+/// `{Logical}` refer to its resources.
+const DIFFERENCES: &[(&str, &str, &str)] = &[
+    ("AWS::EC2::Subnet", "CidrBlock", "10.0.3.0/24"),
+    (
+        "AWS::EC2::VPCGatewayAttachment",
+        "InternetGatewayId",
+        "{OtherGateway}",
+    ),
+    ("AWS::EC2::VPCGatewayAttachment", "VpcId", "{OtherVpc}"),
+    (
+        "AWS::EC2::NatGateway",
+        "AllocationId",
+        "{OtherAddress.AllocationId}",
+    ),
+    ("AWS::EC2::Route", "DestinationCidrBlock", "192.168.0.0/16"),
+    (
+        "AWS::EC2::SubnetRouteTableAssociation",
+        "SubnetId",
+        "{OtherSubnet}",
+    ),
+    ("AWS::EC2::SecurityGroupIngress", "CidrIp", "192.168.0.0/16"),
+    ("AWS::EC2::SecurityGroupEgress", "CidrIp", "192.168.0.0/16"),
+    ("AWS::IAM::Policy", "PolicyName", "other"),
+    ("AWS::KMS::Alias", "AliasName", "alias/other"),
+    ("AWS::CodeCommit::Repository", "RepositoryName", "other"),
+    ("AWS::S3::BucketPolicy", "Bucket", "{OtherBucket}"),
+    (
+        "AWS::EC2::VPCEndpoint",
+        "ServiceName",
+        "com.amazonaws.us-east-1.dynamodb",
+    ),
+    (
+        "AWS::SageMaker::ModelPackageGroup",
+        "ModelPackageGroupName",
+        "other",
+    ),
+    ("AWS::SageMaker::Pipeline", "PipelineName", "other"),
+];
+
+/// The types without a resource in `every_type.yaml`, because it would have to run a program.
+const PROGRAMS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "AWS::SageMaker::Endpoint",
+        &[("EndpointConfigName", "{Config.EndpointConfigName}")],
+    ),
+    (
+        "AWS::SageMaker::NotebookInstance",
+        &[("InstanceType", "ml.t3.medium"), ("RoleArn", "{Role.Arn}")],
+    ),
+];
+
+/// A stack of this template that is about to be created.
+fn begun(cloud: &Cloud, name: &str, template: String) -> Stack {
+    let mut stack = stacks::new(cloud, name);
+    stack.deployment.template = template;
+    stack.status = StackStatus::Creating;
+    stacks::stacks(cloud).insert(stack.key(), &stack).unwrap();
+    stack
+}
+
+/// The stack of `every_type.yaml`, which exists before.
+async fn before(cloud: &Cloud) -> Stack {
+    let stack = begun(cloud, "before", include_str!("every_type.yaml").to_owned());
+    Engine::new(cloud, stack.key()).run_create().await;
+    let stack = stacks::get(cloud, "before").unwrap();
+    let events = serde_json::to_string(&stacks::history(cloud, &stack).unwrap()).unwrap();
+    assert_eq!(stack.status, StackStatus::Created, "{events}");
+    stack
+}
+
+/// The properties of a second resource of a type.
+fn second(cloud: &Cloud, before: &Stack, kind: &str) -> Map<String, Value> {
+    let fill = |text: &str| {
+        let Some(name) = text
+            .strip_prefix('{')
+            .and_then(|text| text.strip_suffix('}'))
+        else {
+            return Value::from(text);
+        };
+        match name.split_once('.') {
+            None => json!(before.resource(name).unwrap().physical),
+            Some((logical, attribute)) => {
+                before.resource(logical).unwrap().attributes[attribute].clone()
+            }
+        }
+    };
+    let like = before
+        .resources
+        .iter()
+        .find(|resource| resource.kind == kind);
+    let mut properties = if let Some(like) = like {
+        let scope = scope(cloud, before).unwrap();
+        desired(&scope, before, &like.logical).unwrap().1
+    } else {
+        let found = PROGRAMS.iter().find(|(name, _)| *name == kind);
+        let (_, properties) = found.unwrap_or_else(|| panic!("no example of {kind}"));
+        let properties = properties.iter();
+        properties
+            .map(|(name, text)| ((*name).to_owned(), fill(text)))
+            .collect()
+    };
+    for (_, name, text) in DIFFERENCES.iter().filter(|(name, ..)| *name == kind) {
+        properties.insert((*name).to_owned(), fill(text));
+    }
+    properties
+}
+
+/// Every row of every table, without the stacks' own, and without what stays visible for a while after its
+/// deletion: NAT gateways and keys.
+fn rows(cloud: &Cloud) -> BTreeSet<String> {
+    let rows = cloud.store().transaction(|transaction| {
+        let mut tables =
+            transaction.prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?;
+        let tables: Vec<String> = tables
+            .query_map([], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let mut found = BTreeSet::new();
+        for table in tables.iter().filter(|table| !table.starts_with("sqlite_")) {
+            let mut statement = transaction.prepare(&format!("SELECT * FROM {table}"))?;
+            let columns = statement.column_count();
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let mut text = table.clone();
+                for column in 0..columns {
+                    let value = row.get_ref(column)?;
+                    let shown = value
+                        .as_str()
+                        .map_or_else(|_| format!("{value:?}"), str::to_owned);
+                    text.push('|');
+                    text.push_str(&shown);
+                }
+                found.insert(text);
+            }
+        }
+        Ok(found)
+    });
+    let mut rows = rows.unwrap();
+    rows.retain(|row| {
+        !row.starts_with("records|cloudformation|")
+            && !row.contains(r#""state":"deleted""#)
+            && !row.contains(r#""deletion":{"date""#)
+    });
+    rows
+}
+
+/// Creates a resource of this type until the server "dies" at the point, then recovers. Returns what is
+/// wrong afterwards.
+async fn die(
+    cloud: &Cloud,
+    kind: &str,
+    properties: &Map<String, Value>,
+    point: Point,
+) -> Option<String> {
+    let before = rows(cloud);
+    let template = json!({"Resources": {"New": {"Type": kind, "Properties": properties}}});
+    let name = format!("s{}", uuid::Uuid::new_v4().simple());
+    let stack = begun(cloud, &name, template.to_string());
+    let faults = cloud.state::<Faults>();
+    faults.inject(point, kind, Action::Stop);
+    let engine = Engine::new(cloud, stack.key());
+    let events = || {
+        let stack = stacks::get(cloud, &name).unwrap();
+        serde_json::to_string(&stacks::history(cloud, &stack).unwrap()).unwrap()
+    };
+    tokio::select! {
+        () = engine.run_create() => return Some(format!("was not created: {}", events())),
+        () = faults.reached() => {}
+    }
+    recover(cloud).unwrap();
+    cloud.idle().await;
+    if stacks::get(cloud, &name).unwrap().status != StackStatus::RolledBack {
+        return Some(format!("was not rolled back: {}", events()));
+    }
+    let after = rows(cloud);
+    let orphans: Vec<_> = after.difference(&before).collect();
+    let touched: Vec<_> = before.difference(&after).collect();
+    (!orphans.is_empty() || !touched.is_empty())
+        .then(|| format!("left behind {orphans:#?}, changed or deleted {touched:#?}"))
+}
+
+#[tokio::test]
+async fn a_server_that_dies_around_a_create_call_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let cloud = Cloud::in_directory(directory.path());
+    let stack = before(&cloud).await;
+    let mut wrong = Vec::new();
+    for kind in resources::all() {
+        let properties = second(&cloud, &stack, kind.name);
+        for point in [Point::Create, Point::Created, Point::Recorded] {
+            if let Some(what) = die(&cloud, kind.name, &properties, point).await {
+                wrong.push(format!("{} at {point:?} {what}", kind.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[tokio::test]
+async fn a_resource_that_fails_after_its_creation_is_rolled_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let cloud = Cloud::in_directory(directory.path());
+    let before = rows(&cloud);
+    let template = json!({"Resources": {"New": {"Type": "AWS::S3::Bucket"}}});
+    let stack = begun(&cloud, "s", template.to_string());
+    let faults = cloud.state::<Faults>();
+    faults.inject(Point::Recorded, "AWS::S3::Bucket", Action::Fail);
+    Engine::new(&cloud, stack.key()).run_create().await;
+    let stack = stacks::get(&cloud, "s").unwrap();
+    assert_eq!(stack.status, StackStatus::RolledBack);
+    assert_eq!(rows(&cloud), before);
+}

@@ -1,0 +1,122 @@
+//! Faults that tests inject at named points of the server's work, to prove what a crash leaves behind.
+//!
+//! A server has none unless its host names one: see [`crate::Host::fault`].
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::api::{ApiError, ApiResult};
+use crate::{Cloud, clock};
+
+/// Between two checks for the file of [`Action::Hold`].
+const POLL: Duration = Duration::from_millis(20);
+
+/// Where a fault happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// Before the call that creates a stack's resource. What exists already is recorded.
+    Create,
+    /// After that call, before its answer is recorded.
+    Created,
+    /// After the answer is recorded, before the resource's settings are written.
+    Recorded,
+}
+
+/// What happens at the point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// The step fails.
+    #[cfg(test)]
+    Fail,
+    /// The step never continues, as if the server had died; see [`Faults::reached`].
+    #[cfg(test)]
+    Stop,
+    /// The server's process dies, as after `kill -9`.
+    Kill,
+    /// The step creates this file and waits until it is removed.
+    Hold(PathBuf),
+}
+
+/// The faults of a server.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// Each with the subject that it is for: a resource type.
+    injected: Mutex<Vec<(Point, String, Action)>>,
+    #[cfg(test)]
+    reached: tokio::sync::Notify,
+}
+
+impl Faults {
+    fn list(&self) -> MutexGuard<'_, Vec<(Point, String, Action)>> {
+        let list = self.injected.lock();
+        list.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Injects a fault that happens once.
+    pub(crate) fn inject(&self, point: Point, subject: &str, action: Action) {
+        self.list().push((point, subject.to_owned(), action));
+    }
+
+    /// Injects the fault that a host describes: `kill POINT SUBJECT` or `hold POINT SUBJECT FILE`.
+    pub(crate) fn inject_text(&self, text: &str) -> Result<()> {
+        let (action, rest) = text.split_once(' ').context("a fault has a point")?;
+        let (point, rest) = rest.split_once(' ').context("a fault has a subject")?;
+        let point = match point {
+            "resource-create" => Point::Create,
+            "resource-created" => Point::Created,
+            "resource-recorded" => Point::Recorded,
+            other => bail!("{other} is not a point for faults"),
+        };
+        match (action, rest.split_once(' ')) {
+            ("kill", None) => self.inject(point, rest, Action::Kill),
+            ("hold", Some((subject, file))) => {
+                self.inject(point, subject, Action::Hold(file.into()));
+            }
+            _ => bail!("{text} is not a fault"),
+        }
+        Ok(())
+    }
+
+    /// Waits until a step has stopped.
+    #[cfg(test)]
+    pub(crate) async fn reached(&self) {
+        self.reached.notified().await;
+    }
+}
+
+/// A named point: does what was injected here for this subject, which is nothing outside of tests.
+pub(crate) async fn point(cloud: &Cloud, point: Point, subject: &str) -> ApiResult<()> {
+    let faults = cloud.state::<Faults>();
+    let action = {
+        let mut list = faults.list();
+        let found = list
+            .iter()
+            .position(|(at, of, _)| *at == point && of == subject);
+        found.map(|index| list.remove(index).2)
+    };
+    match action {
+        None => Ok(()),
+        #[cfg(test)]
+        Some(Action::Fail) => Err(ApiError::internal("an injected fault")),
+        #[cfg(test)]
+        Some(Action::Stop) => {
+            faults.reached.notify_one();
+            std::future::pending().await
+        }
+        Some(Action::Kill) => {
+            let process = nix::unistd::Pid::this();
+            nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL)
+                .map_err(ApiError::internal)
+        }
+        Some(Action::Hold(file)) => {
+            std::fs::write(&file, "")?;
+            while file.exists() {
+                clock::sleep(POLL).await;
+            }
+            Ok(())
+        }
+    }
+}

@@ -50,6 +50,7 @@ mod seal;
 mod server;
 mod services;
 mod store;
+mod ssm;
 mod sts;
 mod system_tags;
 mod unpack;

@@ -1,7 +1,9 @@
 //! The list of services. cloud/service.rs shows what a service is, and the smallest one.
 
 use super::cloud::service::Service;
-use super::{cloudformation, codecommit, ec2, ecr, iam, kms, lambda, logs, s3, sagemaker, sts};
+use super::{
+    cloudformation, codecommit, ec2, ecr, iam, kms, lambda, logs, s3, sagemaker, ssm, sts,
+};
 
 /// Every service, in the order in which they recover when the server starts. CloudFormation is last:
 /// its rollbacks start at once and change what the others have recovered.
@@ -13,6 +15,7 @@ pub(crate) const SERVICES: &[&Service] = &[
     &kms::SERVICE,
     &logs::SERVICE,
     &s3::SERVICE,
+    &ssm::SERVICE,
     &sts::SERVICE,
     &sagemaker::SERVICE,
     &sagemaker::RUNTIME,

@@ -133,6 +133,7 @@ impl Table {
             "lambda",
             "logs",
             "sagemaker",
+            "ssm",
             "sts"
         )
     }
@@ -253,7 +254,7 @@ impl Limits {
 mod tests {
     use super::*;
 
-    const SERVICES: [&str; 10] = [
+    const SERVICES: [&str; 11] = [
         "cloudformation",
         "codecommit",
         "ec2",
@@ -263,6 +264,7 @@ mod tests {
         "lambda",
         "logs",
         "sagemaker",
+        "ssm",
         "sts",
     ];
 

@@ -49,6 +49,7 @@ mod sagemaker;
 mod seal;
 mod server;
 mod services;
+mod signed_urls;
 mod store;
 mod ssm;
 mod sts;

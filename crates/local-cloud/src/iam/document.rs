@@ -201,6 +201,15 @@ impl Assumption {
             // AWS's services send more keys than are known here, such as aws:SourceArn.
             return None;
         }
+        if operator == "Null" {
+            // Only of this key is it known that the request does not have it.
+            let known = own.is_some() || key.eq_ignore_ascii_case("sts:ExternalId");
+            let wants_null = match wanted {
+                Value::Bool(wanted) => *wanted,
+                other => texts(Some(other)).contains(&"true"),
+            };
+            return known.then_some(own.is_none() == wants_null);
+        }
         let wanted = texts(Some(wanted));
         let (operator, if_exists) = match operator.strip_suffix("IfExists") {
             Some(operator) => (operator, true),
@@ -426,6 +435,32 @@ mod tests {
             "{}",
             error.message
         );
+    }
+
+    #[test]
+    fn a_null_condition_is_about_the_external_id() {
+        for (key, value, id, allowed) in [
+            ("sts:ExternalId", json!("true"), None, true),
+            ("sts:ExternalId", json!("true"), Some("x"), false),
+            ("sts:ExternalId", json!(false), Some("x"), true),
+            ("aws:TokenIssueTime", json!("true"), None, false),
+        ] {
+            let trust = document(&json!([{
+                "Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole",
+                "Condition": {"Null": {key: value}},
+            }]));
+            let wanted = Assumption {
+                kind: "AWS",
+                principals: vec![ACCOUNT.to_owned()],
+                action: "sts:AssumeRole",
+                context: id
+                    .map(|id: &str| ("sts:ExternalId".to_owned(), id.to_owned()))
+                    .into_iter()
+                    .collect(),
+            };
+            let trust = trust.trust().unwrap();
+            assert_eq!(wanted.is_allowed_by(&trust), allowed, "{key} {id:?}");
+        }
     }
 
     #[test]

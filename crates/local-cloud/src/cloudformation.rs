@@ -28,6 +28,7 @@ mod recovery;
 mod references;
 mod requests;
 mod resources;
+mod rules;
 mod stacks;
 mod states;
 pub(crate) mod template;

@@ -8,7 +8,7 @@ use super::parameters::{self, Given};
 use super::stacks::{Deployment, Stack};
 use super::states::{self, OnFailure};
 use super::template::{MAX_BODY, MAX_OBJECT, Template, invalid};
-use super::{functions, references, resources};
+use super::{functions, references, resources, rules};
 use crate::api::{ApiError, ApiResult, lenient};
 use crate::s3::objects;
 use crate::{Cloud, system_tags};
@@ -219,6 +219,7 @@ pub(super) async fn deployment(
     let mut after = stack.clone();
     after.deployment = deployment.clone();
     let scope = scope(cloud, &after)?;
+    rules::check_assertions(&scope)?;
     references::check_present(&scope)?;
     references::check_expressions(&scope)?;
     Ok(deployment)
@@ -230,6 +231,7 @@ pub(super) fn check(template: &Template) -> ApiResult<()> {
     check_types(template)?;
     parameters::check_declared(template)?;
     references::check(template)?;
+    rules::check(template)?;
     functions::check(template)
 }
 

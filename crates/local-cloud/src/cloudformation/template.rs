@@ -26,6 +26,7 @@ const SECTIONS: &[&str] = &[
     "Outputs",
     "Parameters",
     "Resources",
+    "Rules",
 ];
 
 const RESOURCE_KEYS: &[&str] = &[
@@ -89,11 +90,6 @@ impl Template {
         if self.root.contains_key("Transform") {
             return Err(invalid(
                 "NotImplemented: the local cloud does not have template transforms (macros, SAM)",
-            ));
-        }
-        if self.root.contains_key("Rules") {
-            return Err(invalid(
-                "NotImplemented: the local cloud does not have the template section Rules",
             ));
         }
         let unknown: Vec<&str> = names(&self.root, SECTIONS);

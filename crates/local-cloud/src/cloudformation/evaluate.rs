@@ -15,7 +15,8 @@ use crate::api::ApiResult;
 /// The values that the expressions of a stack's template can use.
 pub(crate) fn scope(cloud: &Cloud, stack: &Stack) -> ApiResult<Scope> {
     let template = stack.parsed()?;
-    let values = parameters::values(&template, &stack.deployment.parameters);
+    let deployment = &stack.deployment;
+    let values = parameters::values(&template, &deployment.parameters, &deployment.resolved);
     let exports = stacks::exports(cloud)?
         .into_iter()
         .filter(|(_, _, owner)| *owner != stack.id)

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::template::{Template, invalid, text_of};
 use crate::api::{ApiResult, lenient};
 
+pub(super) mod stored;
+
 /// A parameter in a request.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -129,7 +131,7 @@ pub(crate) fn check_declared(template: &Template) -> ApiResult<()> {
     let format = |message: &str| invalid(format!("Template format error: {message}"));
     for (name, declaration) in template.section("Parameters") {
         let kind = type_of(declaration)?;
-        check_type(name, kind)?;
+        check_type(kind)?;
         let properties = declaration.as_object().into_iter().flatten();
         for (property, value) in properties {
             let is_scalar = !value.is_array() && !value.is_object();
@@ -184,12 +186,7 @@ fn number(text: &str) -> Option<f64> {
         .filter(|number: &f64| number.is_finite())
 }
 
-fn check_type(name: &str, kind: &str) -> ApiResult<()> {
-    if kind.starts_with("AWS::SSM::") {
-        return Err(invalid(format!(
-            "NotImplemented: the local cloud does not have the parameter type {kind} ({name}): it has no Systems Manager"
-        )));
-    }
+fn check_type(kind: &str) -> ApiResult<()> {
     let known = |kind: &str| {
         matches!(kind, "String" | "Number")
             || (kind.starts_with("AWS::")
@@ -197,10 +194,12 @@ fn check_type(name: &str, kind: &str) -> ApiResult<()> {
                     .iter()
                     .any(|end| kind.ends_with(end)))
     };
-    let inner = kind
+    let value = stored::value_type(kind).unwrap_or(kind);
+    let inner = value
         .strip_prefix("List<")
         .and_then(|rest| rest.strip_suffix('>'));
-    if kind == "CommaDelimitedList" || known(inner.unwrap_or(kind)) {
+    let is_number = value != kind && inner.unwrap_or(value) == "Number";
+    if value == "CommaDelimitedList" || (known(inner.unwrap_or(value)) && !is_number) {
         return Ok(());
     }
     Err(invalid(format!(
@@ -280,18 +279,19 @@ fn check(name: &str, kind: &str, declaration: &Value, value: &str) -> ApiResult<
     Ok(())
 }
 
-/// The values for expressions: a list parameter is an array.
+/// The values as expressions see them: a list parameter is an array, and the name of a parameter of
+/// Systems Manager is replaced by the value that was found for it.
 pub(crate) fn values(
     template: &Template,
     texts: &BTreeMap<String, String>,
+    resolved: &BTreeMap<String, String>,
 ) -> BTreeMap<String, Value> {
     texts
         .iter()
         .map(|(name, text)| {
-            let kind = template
-                .member("Parameters", name)
-                .and_then(|declaration| declaration.get("Type")?.as_str())
-                .unwrap_or_default();
+            let kind = declared_type(template, name);
+            let kind = stored::value_type(kind).unwrap_or(kind);
+            let text = resolved.get(name).unwrap_or(text);
             let value = if is_list(kind) {
                 text.split(',')
                     .map(|part| Value::from(part.trim()))
@@ -304,6 +304,14 @@ pub(crate) fn values(
         .collect()
 }
 
+/// The type of a parameter; empty if it is not declared.
+fn declared_type<'a>(template: &'a Template, name: &str) -> &'a str {
+    template
+        .member("Parameters", name)
+        .and_then(|declaration| declaration.get("Type")?.as_str())
+        .unwrap_or_default()
+}
+
 fn hides(declaration: &Value) -> bool {
     matches!(
         declaration.get("NoEcho").map(text_of).as_deref(),
@@ -312,17 +320,22 @@ fn hides(declaration: &Value) -> bool {
 }
 
 /// The parameters as `DescribeStacks` returns them; a `NoEcho` value is masked.
-pub(crate) fn described(template: &Template, texts: &BTreeMap<String, String>) -> Value {
+pub(crate) fn described(
+    template: &Template,
+    texts: &BTreeMap<String, String>,
+    resolved: &BTreeMap<String, String>,
+) -> Value {
     template
         .section("Parameters")
         .iter()
         .filter_map(|(name, declaration)| {
-            let value = if hides(declaration) {
-                "****"
-            } else {
-                texts.get(name)?
-            };
-            Some(json!({"ParameterKey": name, "ParameterValue": value}))
+            let shown = |text| if hides(declaration) { "****" } else { text };
+            let mut parameter =
+                json!({"ParameterKey": name, "ParameterValue": shown(texts.get(name)?)});
+            if let Some(value) = resolved.get(name) {
+                parameter["ResolvedValue"] = shown(value).into();
+            }
+            Some(parameter)
         })
         .collect()
 }
@@ -371,11 +384,11 @@ mod tests {
     fn values_come_from_the_request_the_stack_and_the_defaults() {
         let template = Template::parse(TEMPLATE).unwrap();
         let texts = resolve(&template, &[Given::new("Name", "abc")], None).unwrap();
-        let seen = values(&template, &texts);
+        let seen = values(&template, &texts, &BTreeMap::new());
         assert_eq!(seen["Zones"], json!(["a", "b"]));
         assert_eq!(seen["Ports"], json!(["80", "443"]));
         assert_eq!(seen["Size"], json!("3"));
-        let shown = described(&template, &texts);
+        let shown = described(&template, &texts, &BTreeMap::new());
         assert_eq!(
             shown[6],
             json!({"ParameterKey": "Secret", "ParameterValue": "****"})
@@ -447,9 +460,6 @@ mod tests {
         }
         let error = resolve(&template, &[], None).unwrap_err();
         assert_eq!(error.message, "Parameters: [Name] must have values");
-        let ssm = "Parameters: {P: {Type: 'AWS::SSM::Parameter::Value<String>'}}\nResources: {R: {Type: T}}";
-        let error = resolve(&Template::parse(ssm).unwrap(), &[], None).unwrap_err();
-        assert!(error.message.contains("AWS::SSM::Parameter::Value<String>"));
     }
 
     #[test]
@@ -472,6 +482,10 @@ mod tests {
                 "Every Parameters object must contain a Type member.",
             ),
             ("{Type: Strin}", "Unrecognized parameter type: Strin"),
+            (
+                "{Type: 'AWS::SSM::Parameter::Value<Number>'}",
+                "Unrecognized parameter type: AWS::SSM::Parameter::Value<Number>",
+            ),
             (
                 "{Type: List<Nope>}",
                 "Unrecognized parameter type: List<Nope>",
@@ -512,6 +526,9 @@ mod tests {
             "{Type: Number, Default: 99999999999999999999, Description: d, NoEcho: true}",
             "{Type: 'List<AWS::EC2::Subnet::Id>', Default: 'a, b'}",
             "{Type: Number, Default: '-1.5e3', MinValue: '-2000', MaxValue: 0}",
+            "{Type: 'AWS::SSM::Parameter::Value<String>', Default: /a/b}",
+            "{Type: 'AWS::SSM::Parameter::Value<List<AWS::EC2::Subnet::Id>>', Default: /a/b}",
+            "{Type: 'AWS::SSM::Parameter::Name', Default: /a/b}",
         ] {
             assert_eq!(checked(declaration), Ok(()), "{declaration}");
         }

@@ -187,6 +187,7 @@ pub(super) async fn deployment(
         &request.parameters,
         existing.then_some(&stack.deployment.parameters),
     )?;
+    let resolved = parameters::stored::resolve(cloud, &template, &parameters).await?;
     check_capabilities(&template, &request.capabilities)?;
     if let Some(role) = &request.role {
         check_role(cloud, role).await?;
@@ -208,6 +209,7 @@ pub(super) async fn deployment(
     let deployment = Deployment {
         template: text,
         parameters,
+        resolved,
         capabilities: request.capabilities.clone(),
         tags,
         role: request

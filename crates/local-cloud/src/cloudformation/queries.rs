@@ -307,7 +307,7 @@ pub(super) async fn describe_change_set(cloud: &Cloud, request: ChangeSetName) -
         "StackId": found.stack_id,
         "StackName": found.stack_name,
         "Description": found.description,
-        "Parameters": stacks::unless_empty(parameters::described(&template, &found.deployment.parameters)),
+        "Parameters": stacks::unless_empty(parameters::described(&template, &found.deployment.parameters, &found.deployment.resolved)),
         "CreationTime": found.created,
         "ExecutionStatus": found.execution_status,
         "Status": found.status,

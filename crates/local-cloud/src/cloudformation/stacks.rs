@@ -53,6 +53,9 @@ pub(crate) struct Stack {
 pub(crate) struct Deployment {
     pub(crate) template: String,
     pub(crate) parameters: BTreeMap<String, String>,
+    /// The values of the parameters that name a parameter of Systems Manager.
+    #[serde(default)]
+    pub(crate) resolved: BTreeMap<String, String>,
     pub(crate) capabilities: Vec<String>,
     pub(crate) tags: Vec<Value>,
     pub(crate) role: Option<String>,
@@ -370,9 +373,13 @@ pub(crate) fn described(stack: &Stack) -> Value {
             })
         })
         .collect();
-    let parameters = template
-        .as_ref()
-        .map(|template| super::parameters::described(template, &stack.deployment.parameters));
+    let parameters = template.as_ref().map(|template| {
+        super::parameters::described(
+            template,
+            &stack.deployment.parameters,
+            &stack.deployment.resolved,
+        )
+    });
     json!({
         "StackId": stack.id,
         "StackName": stack.name,

@@ -16,6 +16,7 @@
 use super::cloud::service::{RESERVED_TAG, Service, operations};
 
 mod changes;
+mod deployment;
 mod engine;
 mod evaluate;
 mod functions;

@@ -33,6 +33,8 @@ pub(super) struct ChangeSet {
     #[serde(rename = "source")]
     pub(super) deployment: Deployment,
     pub(super) on_failure: OnFailure,
+    #[serde(default)]
+    pub(super) include_nested_stacks: bool,
     pub(super) created: String,
     pub(super) status: ChangeSetStatus,
     pub(super) status_reason: Option<String>,

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::evaluate::scope;
+use super::deployment::DeploymentConfig;
+use super::evaluate::{kind_of, scope};
 use super::parameters::{self, Given};
 use super::stacks::{Deployment, Stack};
 use super::states::{self, OnFailure};
@@ -16,6 +17,10 @@ use crate::{Cloud, system_tags};
 /// The members that `CreateStack`, `UpdateStack` and `CreateChangeSet` share.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the members of AWS's requests"
+)]
 pub(super) struct Deploy {
     pub(super) stack_name: String,
     template_body: Option<String>,
@@ -41,6 +46,12 @@ pub(super) struct Deploy {
     pub(super) on_stack_failure: Option<String>,
     pub(super) description: Option<String>,
     pub(super) client_request_token: Option<String>,
+    deployment_config: Option<DeploymentConfig>,
+    /// Changes nothing: templates with nested stacks are refused by the name of their type.
+    #[serde(deserialize_with = "lenient::bool")]
+    pub(super) include_nested_stacks: bool,
+    #[serde(deserialize_with = "lenient::bool")]
+    pub(super) import_existing_resources: bool,
     /// AWS recognizes a repeated `CreateChangeSet` by it; the local cloud does by its name.
     #[serde(rename = "ClientToken")]
     _client_token: Option<String>,
@@ -90,12 +101,15 @@ fn some_list<'de, T: serde::de::DeserializeOwned, D: serde::Deserializer<'de>>(
 impl Deploy {
     /// What happens if the creation or update fails.
     pub(super) fn failure_action(&self) -> ApiResult<OnFailure> {
+        let config = self.deployment_config.as_ref();
+        let disable_rollback =
+            self.disable_rollback || config.is_some_and(DeploymentConfig::disables_rollback);
         match self
             .on_failure
             .as_deref()
             .or(self.on_stack_failure.as_deref())
         {
-            Some(_) if self.disable_rollback => Err(invalid(
+            Some(_) if disable_rollback => Err(invalid(
                 "Only one of DisableRollback and OnFailure can be specified",
             )),
             Some(text) => states::parse(text).ok_or_else(|| {
@@ -103,7 +117,7 @@ impl Deploy {
                     "1 validation error detected: Value '{text}' at 'onFailure' failed to satisfy constraint: Member must satisfy enum value set: [ROLLBACK, DELETE, DO_NOTHING]"
                 ))
             }),
-            None if self.disable_rollback => Ok(OnFailure::DoNothing),
+            None if disable_rollback => Ok(OnFailure::DoNothing),
             None => Ok(OnFailure::Rollback),
         }
     }
@@ -161,6 +175,9 @@ pub(super) async fn deployment(
     existing: bool,
 ) -> ApiResult<Deployment> {
     refuse(&request.others)?;
+    if let Some(config) = &request.deployment_config {
+        config.check()?;
+    }
     let given = template_text(
         cloud,
         request.template_body.as_deref(),
@@ -217,6 +234,7 @@ pub(super) async fn deployment(
             .clone()
             .or_else(|| stack.deployment.role.clone()),
         imports: stack.deployment.imports.clone(),
+        config: request.deployment_config.clone(),
     };
     let mut after = stack.clone();
     after.deployment = deployment.clone();
@@ -225,6 +243,50 @@ pub(super) async fn deployment(
     references::check_present(&scope)?;
     references::check_expressions(&scope)?;
     Ok(deployment)
+}
+
+/// Refuses a change set that would import a resource: one that is new to the stack, has a custom name in the
+/// template and is not deleted with the stack, if a resource of this name exists (User Guide, "Import AWS
+/// resources into a CloudFormation stack automatically").
+pub(super) async fn refuse_imports(
+    cloud: &Cloud,
+    stack: &Stack,
+    deployment: &Deployment,
+) -> ApiResult<()> {
+    let mut after = stack.clone();
+    after.deployment = deployment.clone();
+    let scope = scope(cloud, &after)?;
+    for logical in scope.present()? {
+        let resource = scope.template.resource(&logical).unwrap_or(&Value::Null);
+        let is_new = stack
+            .resource(&logical)
+            .is_none_or(|old| old.physical.is_none());
+        let retained = resource["DeletionPolicy"]
+            .as_str()
+            .is_some_and(|policy| policy.starts_with("Retain"));
+        let kind = kind_of(scope.template.resource_type(&logical))?;
+        let property = kind.naming.map(|naming| naming.property);
+        let name = property.and_then(|property| resource["Properties"][property].as_str());
+        let (true, true, Some(property), Some(name)) = (is_new, retained, property, name) else {
+            continue;
+        };
+        let properties = Map::from_iter([(property.to_owned(), name.into())]);
+        let target = resources::Target {
+            cloud,
+            kind,
+            properties: &properties,
+            previous: None,
+            name,
+            physical: "",
+        };
+        if !kind.steps().find(&target).await?.is_empty() {
+            return Err(ApiError::not_implemented(format_args!(
+                "the import of {logical} ({} {name}), which exists already",
+                kind.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses errors in a template that do not depend on its parameters, for the operations that deploy one and

@@ -318,8 +318,9 @@ pub(super) async fn describe_change_set(cloud: &Cloud, request: ChangeSetName) -
         "Tags": stacks::unless_empty(json!(found.deployment.tags)),
         "Changes": shown,
         "NextToken": next,
-        "IncludeNestedStacks": false,
+        "IncludeNestedStacks": found.include_nested_stacks,
         "OnStackFailure": found.on_failure,
+        "DeploymentConfig": found.deployment.config,
     }))
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::changes::{self, ChangeSet, NO_CHANGES};
+use super::deployment::DeploymentConfig;
 use super::engine::Engine;
 use super::parameters::Given;
 use super::prepare::{self, Deploy, Others, list, refuse};
@@ -142,6 +143,8 @@ pub(super) struct Delete {
     /// The role for the deletion; its permissions are not checked.
     #[serde(rename = "RoleARN")]
     _role: Option<String>,
+    /// Nothing is rolled back when a deletion fails, whether or not this says so.
+    deployment_config: Option<DeploymentConfig>,
     #[serde(flatten)]
     others: Others,
 }
@@ -149,6 +152,9 @@ pub(super) struct Delete {
 /// `DeleteStack`
 pub(super) async fn delete_stack(cloud: &Cloud, request: Delete) -> ApiResult<Value> {
     refuse(&request.others)?;
+    if let Some(deployment) = &request.deployment_config {
+        deployment.check()?;
+    }
     let Some(stack) = stacks::find(cloud, &request.stack_name)? else {
         return Ok(json!({}));
     };
@@ -309,6 +315,9 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
     let on_failure = request.failure_action()?;
     let existing = kind == ChangeSetType::Update;
     let deployment = prepare::deployment(cloud, &request, &stack, existing).await?;
+    if request.import_existing_resources {
+        prepare::refuse_imports(cloud, &stack, &deployment).await?;
+    }
     let change_set = ChangeSet {
         id: cloud.arn(
             "cloudformation",
@@ -321,6 +330,7 @@ pub(super) async fn create_change_set(cloud: &Cloud, request: Deploy) -> ApiResu
         kind,
         deployment,
         on_failure,
+        include_nested_stacks: request.include_nested_stacks,
         created: clock::iso(),
         ..ChangeSet::default()
     };

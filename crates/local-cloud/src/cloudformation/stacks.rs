@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::deployment::DeploymentConfig;
 use super::states::{DeletionPolicy, OnFailure, ResourceStatus, StackStatus};
 use super::template::{Template, invalid};
 use crate::api::{ApiError, ApiResult};
@@ -60,6 +61,8 @@ pub(crate) struct Deployment {
     pub(crate) tags: Vec<Value>,
     pub(crate) role: Option<String>,
     pub(crate) imports: Vec<String>,
+    #[serde(default)]
+    pub(crate) config: Option<DeploymentConfig>,
 }
 
 /// The state that a failed update rolls back to.
@@ -400,5 +403,6 @@ pub(crate) fn described(stack: &Stack) -> Value {
         "Tags": stack.deployment.tags,
         "EnableTerminationProtection": stack.termination_protection,
         "DriftInformation": {"StackDriftStatus": "NOT_CHECKED"},
+        "DeploymentConfig": stack.deployment.config,
     })
 }

@@ -8,6 +8,7 @@
 //!    └── engine, update, recovery: the work ── graph (order) ── evaluate, intrinsics (values)
 //!                                               │
 //!                                          resources: one table per type ── Cloud::call
+//!                                          custom: resources of functions in the template
 //! ```
 //!
 //! A stack's record is written before and after each step on a resource, with an event. A request with an
@@ -16,6 +17,7 @@
 use super::cloud::service::{RESERVED_TAG, Service, operations};
 
 mod changes;
+mod custom;
 mod deployment;
 mod engine;
 mod evaluate;
@@ -62,6 +64,7 @@ operations! {
 /// The service.
 pub(crate) const SERVICE: Service = Service {
     reserved_tag: ("ValidationError", RESERVED_TAG),
+    routes: &[custom::ROUTE],
     recover: Some(recovery::recover),
     ..Service::query(
         "cloudformation",

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::custom;
 use super::evaluate::{desired, kind_of, outputs, scope};
 use super::graph;
 use super::intrinsics::{KNOWN_AFTER_APPLY, Scope};
@@ -140,7 +141,8 @@ pub(super) fn plan(
         }
         let (_, properties) = desired(&scope, &after, logical)?;
         if let Some(change) = modify(&scope, stack, logical, &properties)? {
-            if change.replacement != Some(Replacement::False) {
+            // What a custom resource returns is known once its function has been invoked.
+            if change.replacement != Some(Replacement::False) || custom::is_custom(&change.kind) {
                 scope
                     .resources
                     .entry(logical.clone())

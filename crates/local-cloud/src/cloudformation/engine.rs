@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use super::custom;
 use super::evaluate::{check_exports, desired, imports, kind_of, outputs, scope};
 use super::graph;
 use super::intrinsics::Scope;
@@ -178,6 +179,11 @@ impl Engine {
     ) -> ApiResult<()> {
         resources::check(kind, &resource.logical, &resource.properties)?;
         let stack = self.stack()?;
+        if kind.name == custom::TYPE {
+            self.create_custom(&stack, resource).await?;
+            let initiated = Some("Resource creation Initiated".to_owned());
+            return self.keep(resource, creation.in_progress(), initiated);
+        }
         let properties = kind.with_system_tags(&stack, &resource.logical, &resource.properties);
         let name = resource.name.clone();
         let target = Target {
@@ -234,6 +240,7 @@ impl Engine {
             physical: &physical,
         };
         let result = match resources::check(kind, &resource.logical, &resource.properties) {
+            Ok(()) if kind.name == custom::TYPE => self.change_custom(&stack, resource, &old).await,
             Ok(()) => kind.steps().update(&target).await,
             Err(error) => Err(error),
         };
@@ -288,7 +295,12 @@ impl Engine {
             name: &resource.name,
             physical,
         };
-        match kind.steps().delete(&target).await {
+        let deleted = if kind.name == custom::TYPE {
+            self.delete_custom(resource, physical).await
+        } else {
+            kind.steps().delete(&target).await
+        };
+        match deleted {
             Err(error) if !error.is_gone() => Err(reason(kind, &error)),
             _ => Ok(()),
         }

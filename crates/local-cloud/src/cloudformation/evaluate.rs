@@ -8,7 +8,7 @@ use super::intrinsics::{Known, Scope};
 use super::resources::{self, Type};
 use super::stacks::{self, Output, Resource, Stack};
 use super::template::{invalid, text_of};
-use super::{functions, parameters};
+use super::{custom, functions, parameters};
 use crate::Cloud;
 use crate::api::ApiResult;
 
@@ -54,6 +54,9 @@ pub(crate) fn desired(
         .resource(logical)
         .and_then(|resource| resource.get("Properties"));
     let mut properties = match raw.map(|raw| scope.resolve(raw)).transpose()?.flatten() {
+        Some(Value::Object(properties)) if kind.name == custom::TYPE => {
+            custom::as_text(&properties)
+        }
         Some(Value::Object(properties)) => resources::coerce(kind, &properties),
         _ => Map::new(),
     };

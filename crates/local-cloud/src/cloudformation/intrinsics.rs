@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
+use super::custom;
 use super::template::{Template, invalid, lost, text_of};
 use crate::api::ApiResult;
 
@@ -409,6 +410,11 @@ impl Scope {
             return Ok(KNOWN_AFTER_APPLY.into());
         }
         known.attributes.get(&attribute).cloned().ok_or_else(|| {
+            if custom::is_custom(self.template.resource_type(&logical)) {
+                return invalid(format!(
+                    "CustomResource attribute error: Vendor response doesn't contain {attribute} attribute of resource {logical}"
+                ));
+            }
             invalid(format!(
                 "Template error: resource {logical} does not support attribute type {attribute} in Fn::GetAtt"
             ))

@@ -3,6 +3,7 @@
 //! a roll-back or a clean-up.
 
 use super::changes;
+use super::custom;
 use super::engine::{Engine, Failure};
 use super::evaluate::kind_of;
 use super::resources::Target;
@@ -70,6 +71,9 @@ impl Engine {
     /// Deletes what a create call created whose answer was not recorded, because the server died.
     async fn delete_lost(&self) -> ApiResult<()> {
         for mut resource in self.stack()?.resources {
+            if custom::is_custom(&resource.kind) {
+                self.leave_lost_custom(&resource)?;
+            }
             let Some(before) = resource.existing.take() else {
                 continue;
             };

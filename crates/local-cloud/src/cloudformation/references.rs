@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::intrinsics::{Scope, function};
 use super::template::{Template, invalid};
-use super::{functions, graph, resources};
+use super::{custom, functions, graph, resources};
 use crate::api::ApiResult;
 
 /// The parameters that every template has (user guide, "Pseudo parameters reference").
@@ -120,7 +120,12 @@ fn check_conditions(template: &Template) -> ApiResult<()> {
 
 fn check_attributes(template: &Template, value: &Value) -> ApiResult<()> {
     for (logical, attribute) in graph::attributes(value) {
-        let kind = resources::by_name(template.resource_type(&logical));
+        let name = template.resource_type(&logical);
+        // A custom resource has the attributes that its function returns.
+        if custom::is_custom(name) {
+            continue;
+        }
+        let kind = resources::by_name(name);
         if kind.is_some_and(|kind| !kind.has_attribute(&attribute)) {
             return Err(invalid(format!(
                 "Template error: resource {logical} does not support attribute type {attribute} in Fn::GetAtt"

@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::custom;
 use super::stacks::Stack;
 use super::template::text_of;
 use crate::api::ApiError;
@@ -47,19 +48,24 @@ const TYPES: &[&[Type]] = &[
     stack::TYPES,
 ];
 
-/// All types.
+/// All types, except that of custom resources.
 pub(crate) fn all() -> impl Iterator<Item = &'static Type> {
     TYPES.iter().copied().flatten()
 }
 
 /// The type with this name.
 pub(crate) fn by_name(name: &str) -> Option<&'static Type> {
+    static CUSTOM: Type = stack::CUSTOM;
+    if custom::is_name(name) {
+        return Some(&CUSTOM);
+    }
     all().find(|kind| kind.name == name)
 }
 
 /// The names of all types, sorted.
 pub(crate) fn names() -> Vec<&'static str> {
     let mut names: Vec<_> = all().map(|kind| kind.name).collect();
+    names.push(custom::TYPE);
     names.sort_unstable();
     names
 }
@@ -124,6 +130,9 @@ impl Type {
 
     /// Refuses a change of properties that no call makes and that does not create a new resource either.
     pub(crate) fn check_changes(&self, changes: &[(String, bool)]) -> Result<(), ApiError> {
+        if self.name == custom::TYPE {
+            return Ok(());
+        }
         match changes
             .iter()
             .find(|(name, recreates)| !recreates && !self.can_change(name))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::custom;
 use super::engine::{Engine, Failure, reason, set_policies};
 use super::evaluate::{desired, scope};
 use super::graph;
@@ -77,6 +78,10 @@ impl Engine {
         let Some(old) = stack.resource(logical).filter(|old| old.physical.is_some()) else {
             return self.build(logical, Creation::New, None).await;
         };
+        if custom::is_custom(&old.kind) && old.status == ResourceStatus::CreateFailed {
+            self.leave_failed_custom(old)?;
+            return self.build(logical, Creation::New, None).await;
+        }
         let now = scope(&self.cloud, &stack)?;
         let mut resource = old.clone();
         set_policies(&now, &mut resource);
@@ -187,6 +192,16 @@ impl Engine {
             return self.status(StackStatus::UpdateRollbackFailed, Some(reason));
         }
         stacks::change(&self.cloud, &self.key, |stack| {
+            let restored: Vec<Resource> = before
+                .resources
+                .iter()
+                .map(|old| {
+                    // The function that changed a custom resource back may have replaced it.
+                    let current = stack.resource(&old.logical);
+                    let current = current.filter(|current| custom::is_custom(&current.kind));
+                    current.unwrap_or(old).clone()
+                })
+                .collect();
             let created: Vec<Resource> = std::mem::take(&mut stack.resources)
                 .into_iter()
                 .filter(|resource| {
@@ -204,12 +219,11 @@ impl Engine {
                 .collect();
             stack.pending_deletion.extend(created);
             stack.pending_deletion.retain(|left| {
-                !before
-                    .resources
+                !restored
                     .iter()
                     .any(|old| old.logical == left.logical && old.physical == left.physical)
             });
-            stack.resources.clone_from(&before.resources);
+            stack.resources = restored;
             stack.outputs.clone_from(&before.outputs);
             stack.deployment.clone_from(&before.deployment);
             Ok(())

@@ -5,6 +5,7 @@ use serde_json::{Map, Number, Value};
 use super::Type;
 use super::schema::Schema;
 use crate::api::ApiError;
+use crate::cloudformation::custom;
 use crate::cloudformation::template::text_of;
 use crate::system_tags;
 
@@ -80,14 +81,16 @@ pub(crate) fn check(
             )));
         }
     }
+    // The other properties of a custom resource are those of its function.
+    let is_custom = kind.name == custom::TYPE;
     let mut found: Vec<String> = properties
         .keys()
-        .filter(|name| !exists(name))
+        .filter(|name| !exists(name) && !is_custom)
         .map(|name| extraneous("#", name))
         .collect();
     found.extend(absent(schema, "#", properties));
     for (name, value) in properties {
-        if let Some(of) = schema.member(name).filter(|_| exists(name)) {
+        if let Some(of) = schema.member(name).filter(|_| exists(name) && !is_custom) {
             wrong(of, &format!("#/{name}"), value, &mut found);
         }
     }
@@ -102,7 +105,7 @@ pub(crate) fn check(
     }
     let keys = super::list(properties, "Tags");
     let mut keys = keys.iter().filter_map(|tag| tag.get("Key")?.as_str());
-    if keys.any(system_tags::is_reserved) {
+    if !is_custom && keys.any(system_tags::is_reserved) {
         return Err(ApiError::new("InvalidRequest", system_tags::RESERVED));
     }
     Ok(())
@@ -202,7 +205,7 @@ pub(crate) fn create_only_changes(
                     outer == name && of(old) != of(new)
                 }
             });
-            (name.clone(), recreates)
+            (name.clone(), recreates && kind.name != custom::TYPE)
         })
         .collect()
 }

@@ -1,5 +1,6 @@
-//! The types of `CloudFormation` itself.
+//! The types of `CloudFormation` itself, and custom resources.
 
+use super::hooks::TableOnly;
 use super::table::{Source, Type};
 
 /// The types of this file.
@@ -12,3 +13,8 @@ pub(super) const TYPES: &[Type] = &[
         .attributes(&[("Id", Source::Physical)])
         .creates_nothing("it is a URL only"),
 ];
+
+/// The type of every custom resource, whose steps are in `crate::cloudformation::custom`.
+pub(super) const CUSTOM: Type = Type::new("AWS::CloudFormation::CustomResource", "cloudformation")
+    .creates_nothing("a function creates it")
+    .hooks(&TableOnly, "ServiceTimeout ServiceToken");

@@ -61,13 +61,13 @@ pub(crate) fn desired(
         _ => Map::new(),
     };
     if kind.is_taggable() && !stack.deployment.tags.is_empty() {
-        let mut tags = resources::list(&properties, "Tags");
+        let mut tags = resources::tags(&properties);
         for tag in &stack.deployment.tags {
             if !tags.iter().any(|own| own.get("Key") == tag.get("Key")) {
                 tags.push(tag.clone());
             }
         }
-        properties.insert("Tags".to_owned(), Value::Array(tags));
+        properties.insert("Tags".to_owned(), kind.tag_property(tags));
     }
     Ok((kind, properties))
 }

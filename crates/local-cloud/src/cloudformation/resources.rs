@@ -25,6 +25,7 @@ mod properties;
 mod s3;
 mod sagemaker;
 mod schema;
+mod ssm;
 mod stack;
 mod table;
 mod target;
@@ -45,6 +46,7 @@ const TYPES: &[&[Type]] = &[
     logs::TYPES,
     s3::TYPES,
     sagemaker::TYPES,
+    ssm::TYPES,
     stack::TYPES,
 ];
 
@@ -80,7 +82,7 @@ impl Type {
     ) -> Map<String, Value> {
         let mut tagged = properties.clone();
         if self.has_system_tags() {
-            let mut tags = list(properties, "Tags");
+            let mut tags = tags(properties);
             for (name, value) in [
                 ("logical-id", logical),
                 ("stack-id", &stack.id),
@@ -115,8 +117,9 @@ impl Type {
             .collect();
         let room = naming.longest.saturating_sub(random.len() + 1);
         let logical: String = logical.chars().take(room.saturating_sub(2)).collect();
-        let stack: String = stack
-            .name
+        let stack: String = naming
+            .prefix
+            .unwrap_or(&stack.name)
             .chars()
             .take(room.saturating_sub(logical.len() + 1))
             .collect();
@@ -153,6 +156,17 @@ pub(crate) fn list(properties: &Map<String, Value>, name: &str) -> Vec<Value> {
         .and_then(Value::as_array)
         .cloned()
         .unwrap_or_default()
+}
+
+/// The tags in the properties, as a list of keys and values. Some types have an object of tags.
+pub(crate) fn tags(properties: &Map<String, Value>) -> Vec<Value> {
+    match properties.get("Tags") {
+        Some(Value::Object(tags)) => tags
+            .iter()
+            .map(|(key, value)| json!({"Key": key, "Value": value}))
+            .collect(),
+        _ => list(properties, "Tags"),
+    }
 }
 
 /// The error for a resource that does not exist.

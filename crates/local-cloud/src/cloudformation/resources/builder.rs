@@ -39,6 +39,7 @@ impl Type {
             property,
             longest,
             lower: false,
+            prefix: None,
         });
         self
     }
@@ -48,7 +49,17 @@ impl Type {
             property,
             longest,
             lower: true,
+            prefix: None,
         });
+        self
+    }
+
+    /// Generated names begin with `prefix`, and not with the stack's name.
+    pub(super) const fn prefixed(mut self, prefix: &'static str) -> Self {
+        if let Some(mut naming) = self.naming {
+            naming.prefix = Some(prefix);
+            self.naming = Some(naming);
+        }
         self
     }
 

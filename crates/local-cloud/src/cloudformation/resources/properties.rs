@@ -103,7 +103,7 @@ pub(crate) fn check(
             ),
         ));
     }
-    let keys = super::list(properties, "Tags");
+    let keys = super::tags(properties);
     let mut keys = keys.iter().filter_map(|tag| tag.get("Key")?.as_str());
     if !is_custom && keys.any(system_tags::is_reserved) {
         return Err(ApiError::new("InvalidRequest", system_tags::RESERVED));

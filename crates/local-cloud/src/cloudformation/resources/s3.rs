@@ -8,6 +8,7 @@ use super::hooks::Hooks;
 use super::table::{Source, Type};
 use super::target::{Created, Target};
 use crate::api::{ApiError, ApiResult};
+use crate::cloudformation::template::text_of;
 use crate::limits;
 use crate::s3::buckets;
 
@@ -34,7 +35,7 @@ pub(super) const TYPES: &[Type] = &[
         .find_by_code()
         .hooks(
             &Bucket,
-            "BucketEncryption LifecycleConfiguration NotificationConfiguration OwnershipControls \
+            "AccessControl BucketEncryption LifecycleConfiguration NotificationConfiguration OwnershipControls \
              PublicAccessBlockConfiguration Tags VersioningConfiguration",
         ),
     Type::new("AWS::S3::BucketPolicy", "s3")
@@ -193,12 +194,25 @@ fn transitions(value: &Value, days: &str) -> Value {
     value.as_array().into_iter().flatten().map(one).collect()
 }
 
+/// `Private` is what every bucket is: the local cloud's S3 has no access control lists.
+fn check_access(target: &Target<'_>) -> ApiResult<()> {
+    match target.get("AccessControl") {
+        None => Ok(()),
+        Some(acl) if acl == "Private" => Ok(()),
+        Some(acl) => Err(ApiError::not_implemented(format_args!(
+            "AccessControl {} of AWS::S3::Bucket",
+            text_of(acl)
+        ))),
+    }
+}
+
 #[async_trait]
 impl Hooks for Bucket {
     async fn create(&self, target: &Target<'_>) -> ApiResult<Created> {
         for (property, _, form) in SETTINGS {
             target.get(property).map(form).transpose()?;
         }
+        check_access(target)?;
         // S3 in us-east-1 answers a second CreateBucket of the owner with success; CloudFormation does
         // not adopt an existing bucket.
         if buckets::exists(target.cloud, target.name)? {
@@ -214,6 +228,7 @@ impl Hooks for Bucket {
     }
 
     async fn update(&self, target: &Target<'_>) -> ApiResult<Map<String, Value>> {
+        check_access(target)?;
         for (property, setting, form) in SETTINGS {
             if !target.changes([*property].into_iter()) {
                 continue;

@@ -1,4 +1,4 @@
-//! The types of `CloudFormation` itself, and custom resources.
+//! The types of `CloudFormation` itself, and CDK's.
 
 use super::hooks::TableOnly;
 use super::table::{Source, Type};
@@ -12,6 +12,11 @@ pub(super) const TYPES: &[Type] = &[
         ))
         .attributes(&[("Id", Source::Physical)])
         .creates_nothing("it is a URL only"),
+    // CDK counts the uses of its constructs with it.
+    Type::new("AWS::CDK::Metadata", "cloudformation")
+        .id(Source::Text("{uuid}"))
+        .creates_nothing("it is a record of the stack only")
+        .hooks(&TableOnly, "Analytics Modules"),
 ];
 
 /// The type of every custom resource, whose steps are in `crate::cloudformation::custom`.

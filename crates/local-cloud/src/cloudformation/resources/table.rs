@@ -59,6 +59,8 @@ pub(crate) struct Naming {
     pub(crate) longest: usize,
     /// True if the service refuses upper-case letters.
     pub(crate) lower: bool,
+    /// What generated names begin with, if not the stack's name.
+    pub(crate) prefix: Option<&'static str>,
 }
 
 /// A call of the type's service.
@@ -351,6 +353,19 @@ impl Type {
     /// True if the properties can hold tags as a list of keys and values.
     pub(crate) fn is_taggable(&self) -> bool {
         self.supports("Tags")
+    }
+
+    /// Tags as the property `Tags` has them: a list of keys and values, or an object.
+    pub(crate) fn tag_property(&self, tags: Vec<Value>) -> Value {
+        let schema = Schema::of(self.name).and_then(|schema| schema.member("Tags"));
+        if schema.is_none_or(|schema| schema.allows("array")) {
+            return Value::Array(tags);
+        }
+        let pairs = tags.iter().filter_map(|tag| {
+            let key = tag.get("Key")?.as_str()?;
+            Some((key.to_owned(), tag.get("Value")?.clone()))
+        });
+        Value::Object(pairs.collect())
     }
 
     /// True if `CloudFormation` tags the resources with their stack and logical id

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::list;
 use super::table::{
     Argument, Call, Elements, Find, List, Search, Setting, Source, State, Type, When,
 };
 use super::wire::{as_text, created_tags, items, put, spelled_keys, spelled_tags};
+use super::{list, tags as tags_of};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 use crate::cloudformation::template::text_of;
@@ -225,7 +225,7 @@ impl<'a> Target<'a> {
             Some(call) => {
                 let mut input = self.input(call, &Value::Null)?;
                 if let Some(tags) = self.kind.tags
-                    && !list(self.properties, "Tags").is_empty()
+                    && !tags_of(self.properties).is_empty()
                 {
                     put(&mut input, tags.create, created_tags(tags, self.properties));
                 }
@@ -404,7 +404,7 @@ impl<'a> Target<'a> {
         let resource = target.argument(&tags.resource, &Value::Null)?;
         let resource = resource.unwrap_or_default();
         let keys = |of: &Map<String, Value>| -> Vec<Value> {
-            let tags = list(of, "Tags");
+            let tags = tags_of(of);
             tags.iter()
                 .filter_map(|tag| tag.get("Key").cloned())
                 .collect()
@@ -539,7 +539,7 @@ impl<'a> Target<'a> {
     /// True if an item of EC2 has the tags that `CloudFormation` gives to this resource.
     fn has_system_tags(&self, item: &Value) -> bool {
         let tags = item["tagSet"].as_array().map_or(&[][..], Vec::as_slice);
-        let own = list(self.properties, "Tags");
+        let own = tags_of(self.properties);
         let mut own = own.iter().filter(|tag| {
             tag["Key"]
                 .as_str()

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::list;
 use super::table::{Spelling, Tags};
+use super::tags as tags_of;
 use crate::cloudformation::template::text_of;
 
 /// The items at a path: `*` is each element of a list.
@@ -50,7 +50,7 @@ pub(super) fn created_tags(tags: Tags, properties: &Map<String, Value>) -> Value
 
 /// The tags as the service takes them; `None` without tags.
 pub(super) fn spelled_tags(tags: Tags, properties: &Map<String, Value>) -> Option<Value> {
-    let found = list(properties, "Tags");
+    let found = tags_of(properties);
     let pairs = found.iter().map(|tag| (tag.get("Key"), tag.get("Value")));
     let spelled = match tags.spelling {
         Spelling::Pairs | Spelling::Specification(_) => Value::Array(found.clone()),

@@ -75,7 +75,15 @@ fn every_call_is_an_operation_with_these_members() {
             check_member(kind, kind.create.unwrap().operation, tags.create);
             for (operation, member) in [(tags.set, tags.list), (tags.remove, tags.keys)] {
                 check_member(kind, operation, member);
-                check_member(kind, operation, tags.resource.member);
+                match tags.resource.source {
+                    // An object of several members.
+                    Source::Json(text) => {
+                        let members: Value = serde_json::from_str(text).unwrap();
+                        let members = members.as_object().unwrap().keys();
+                        members.for_each(|name| check_member(kind, operation, name));
+                    }
+                    _ => check_member(kind, operation, tags.resource.member),
+                }
             }
         }
     }

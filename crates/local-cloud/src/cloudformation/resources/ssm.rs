@@ -1,0 +1,48 @@
+//! The Systems Manager types.
+
+use super::builder::{call, json, name, physical, same, search, set};
+use super::table::{Spelling, Tags, Type};
+
+/// The types of this file.
+pub(super) const TYPES: &[Type] = &[Type::new("AWS::SSM::Parameter", "ssm")
+    .named("Name", 1011)
+    // The name of a stack can begin with `ssm`, which no parameter may.
+    .prefixed("CFN")
+    .create(
+        "PutParameter",
+        &[
+            name("Name"),
+            same("AllowedPattern DataType Description Tier Type Value"),
+        ],
+    )
+    .described(
+        call("GetParameter", &[physical("Name")]),
+        &[("Type", "/Parameter/Type"), ("Value", "/Parameter/Value")],
+    )
+    .settings(&[set(
+        "PutParameter",
+        &[
+            physical("Name"),
+            json("Overwrite", "true"),
+            same("AllowedPattern DataType Description Tier Type Value"),
+        ],
+    )
+    .on_update()])
+    .tags(Tags {
+        create: "Tags",
+        spelling: Spelling::Pairs,
+        set: "AddTagsToResource",
+        remove: "RemoveTagsFromResource",
+        resource: json(
+            "",
+            r#"{"ResourceType": "Parameter", "ResourceId": "{physical}"}"#,
+        ),
+        list: "Tags",
+        keys: "TagKeys",
+    })
+    .find(search(
+        call("GetParameter", &[name("Name")]),
+        "",
+        "/Parameter/Name",
+    ))
+    .delete("DeleteParameter", &[physical("Name")])];

@@ -24,6 +24,8 @@ pub(crate) const SERVICES: &[&Service] = &[
 ];
 
 #[cfg(test)]
+mod absence;
+#[cfg(test)]
 mod smallest;
 
 #[cfg(test)]

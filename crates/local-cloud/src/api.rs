@@ -2,9 +2,15 @@
 
 use std::fmt;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+pub(crate) mod form;
+pub(crate) mod page;
+pub(crate) mod tags;
+
+pub(crate) use form::lenient;
 
 /// What an error means to a caller inside the local cloud, whatever code its service uses.
 ///
@@ -35,11 +41,11 @@ pub(crate) struct ApiError {
     pub(crate) status: u16,
 }
 
-/// The answer of an operation.
+/// The result of an operation.
 pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
 impl ApiError {
-    /// An error that the caller made (HTTP 400).
+    /// An error in the request (HTTP 400).
     pub(crate) fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             kind: ErrorKind::Other,
@@ -137,9 +143,33 @@ impl From<std::io::Error> for ApiError {
     }
 }
 
-/// Reads an operation's input; what does not fit is a `ValidationException`.
-pub(crate) fn parse<T: DeserializeOwned>(input: Value) -> ApiResult<T> {
+/// Reads an operation's input; what does not fit is a `ValidationException`. A member that is null is
+/// absent, as in AWS.
+pub(crate) fn parse<T: DeserializeOwned>(mut input: Value) -> ApiResult<T> {
+    drop_nulls(&mut input);
     serde_json::from_value(input).map_err(|error| ApiError::validation(error.to_string()))
+}
+
+/// The input of an operation that reads no member.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoInput;
+
+impl<'de> Deserialize<'de> for NoInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+/// Removes the members that are null. The depth of a request is limited before.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, value| !value.is_null());
+            members.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }
 
 /// Writes an operation's output.
@@ -147,31 +177,28 @@ pub(crate) fn reply<T: Serialize>(output: T) -> ApiResult<Value> {
     serde_json::to_value(output).map_err(ApiError::internal)
 }
 
-/// Reads numbers and booleans that the query protocol and CloudFormation write as text.
-pub(crate) mod lenient {
-    use serde::{Deserialize, Deserializer};
-    use serde_json::Value;
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-    /// A boolean, or the text of one.
-    pub(crate) fn bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Bool(value) => Ok(value),
-            Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true),
-            Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-            other => Err(serde::de::Error::custom(format!(
-                "{other} is not a boolean"
-            ))),
-        }
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, serde::Deserialize)]
+    #[serde(default)]
+    struct Input {
+        list: Vec<String>,
+        inner: Option<Box<Input>>,
     }
 
-    /// A whole number, or the text of one.
-    pub(crate) fn int<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        match &value {
-            Value::Number(number) => number.as_i64(),
-            Value::String(text) => text.parse().ok(),
-            _ => None,
-        }
-        .ok_or_else(|| serde::de::Error::custom(format!("{value} is not a whole number")))
+    #[test]
+    fn null_members_are_absent() {
+        let input = json!({"list": null, "inner": {"list": null, "more": [{"x": null}]}});
+        let expected = Input {
+            inner: Some(Box::default()),
+            ..Input::default()
+        };
+        assert_eq!(parse::<Input>(input), Ok(expected));
+        let error = parse::<Input>(json!({"list": "x"})).unwrap_err();
+        assert_eq!(error.code, "ValidationException");
     }
 }

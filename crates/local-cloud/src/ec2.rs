@@ -1,20 +1,23 @@
-//! EC2's network: VPCs and what stands in them, as records that other services check.
+//! EC2's network: VPCs and their parts, as records that other services check.
 //!
-//! No packet flows. What AWS checks when a network is described is checked here: address ranges,
-//! references to things that are not there, deletions that something still depends on. Records are
-//! kept as the XML of the answers names them (`vpcId`, `tagSet`), so describing is reading.
+//! No packet flows. Requests are checked as by AWS: address ranges, references to resources that do
+//! not exist, deletions that would break a dependency. Records have the member names of the XML
+//! responses (`vpcId`, `tagSet`), so a describe operation returns them as they are.
 
 use serde_json::Value;
 
 use super::cloud::service::{Protocol, Service, operations};
 
+mod attachments;
 mod cidr;
 mod endpoints;
 mod filters;
 mod gateways;
 mod kinds;
+mod requests;
 mod routes;
 mod security_groups;
+mod states;
 mod subnets;
 mod tags;
 mod vpcs;
@@ -82,7 +85,7 @@ pub(crate) const SERVICE: Service = Service {
     )
 };
 
-/// What a change answers that has nothing to say.
+/// The response of a change that returns no data.
 fn done() -> Value {
     serde_json::json!({"return": true})
 }

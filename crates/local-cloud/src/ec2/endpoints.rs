@@ -1,27 +1,48 @@
 //! VPC endpoints: gateways in route tables, interfaces in subnets.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::kinds::{
-    ROUTE_TABLE, SECURITY_GROUP, SUBNET, VPC, VPC_ENDPOINT, changing, flag, new_id, required, text,
-    texts,
+    Kind, ROUTE_TABLE, SECURITY_GROUP, SUBNET, VPC, VPC_ENDPOINT, changing, new_id, text,
 };
+use super::requests::{Describe, TagSpecifications, required};
 use super::routes;
+use super::states::ResourceState;
 use crate::Cloud;
+use crate::api::form::{flag, list};
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
 use crate::cloud::ACCOUNT;
 use crate::limits;
 
-/// What an endpoint allows when it is not told.
+/// The policy of an endpoint that is created without one.
 const OPEN_POLICY: &str =
     r#"{"Statement":[{"Action":"*","Effect":"Allow","Principal":"*","Resource":"*"}]}"#;
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct CreateEndpoint {
+    vpc_id: String,
+    service_name: String,
+    vpc_endpoint_type: String,
+    policy_document: Option<String>,
+    #[serde(deserialize_with = "list")]
+    route_table_id: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    subnet_id: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    security_group_id: Vec<String>,
+    #[serde(deserialize_with = "flag")]
+    private_dns_enabled: Option<bool>,
+    tag_specification: TagSpecifications,
+}
+
+pub(super) async fn create(cloud: &Cloud, input: CreateEndpoint) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let vpc_id = required(&input, "VpcId")?;
+    let vpc_id = required(&input.vpc_id, "VpcId")?;
     VPC.require(cloud, vpc_id)?;
-    let service = required(&input, "ServiceName")?;
+    let service = required(&input.service_name, "ServiceName")?;
     let regional = format!("com.amazonaws.{}.", cloud.region());
     let notebook = format!("aws.sagemaker.{}.", cloud.region());
     if !service.starts_with(&regional) && !service.starts_with(&notebook) {
@@ -35,10 +56,10 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         "vpcEndpointId": id,
         "vpcId": vpc_id,
         "serviceName": service,
-        "state": "available",
+        "state": ResourceState::Available,
         "ownerId": ACCOUNT,
         "creationTimestamp": clock::iso(),
-        "policyDocument": policy(&input)?.unwrap_or_else(|| OPEN_POLICY.to_owned()),
+        "policyDocument": policy(input.policy_document)?.unwrap_or_else(|| OPEN_POLICY.to_owned()),
         "privateDnsEnabled": false,
         "requesterManaged": false,
         "routeTableIdSet": [],
@@ -46,9 +67,9 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         "groupSet": [],
         "networkInterfaceIdSet": [],
         "dnsEntrySet": [],
-        "tagSet": VPC_ENDPOINT.new_tags(&input)?,
+        "tagSet": input.tag_specification.of(VPC_ENDPOINT.name)?,
     });
-    match text(&input, "VpcEndpointType") {
+    match input.vpc_endpoint_type.as_str() {
         "" | "Gateway" => {
             let name = service.strip_prefix(&regional).unwrap_or_default();
             if !matches!(name, "s3" | "dynamodb") {
@@ -59,7 +80,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
                     ),
                 ));
             }
-            let tables = texts(&input, "RouteTableId");
+            let tables = input.route_table_id;
             in_vpc(cloud, &ROUTE_TABLE, &tables, vpc_id)?;
             endpoint["vpcEndpointType"] = json!("Gateway");
             endpoint["routeTableIdSet"] = json!(tables);
@@ -68,17 +89,16 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             }
         }
         "Interface" => {
-            let subnets = texts(&input, "SubnetId");
+            let subnets = input.subnet_id;
             in_vpc(cloud, &SUBNET, &subnets, vpc_id)?;
-            let mut groups = texts(&input, "SecurityGroupId");
+            let mut groups = input.security_group_id;
             in_vpc(cloud, &SECURITY_GROUP, &groups, vpc_id)?;
             if groups.is_empty() {
                 groups = default_group(cloud, vpc_id)?;
             }
             endpoint["vpcEndpointType"] = json!("Interface");
             endpoint["ipAddressType"] = json!("ipv4");
-            endpoint["privateDnsEnabled"] =
-                json!(flag(&input, "PrivateDnsEnabled")?.unwrap_or(true));
+            endpoint["privateDnsEnabled"] = json!(input.private_dns_enabled.unwrap_or(true));
             set_groups(cloud, &mut endpoint, &groups)?;
             set_subnets(&mut endpoint, &subnets);
         }
@@ -92,19 +112,16 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(json!({"vpcEndpoint": endpoint}))
 }
 
-/// The policy of a request: text, or (from CloudFormation) the document itself.
-fn policy(input: &Value) -> ApiResult<Option<String>> {
-    match &input["PolicyDocument"] {
-        Value::Null => Ok(None),
-        Value::String(text) => {
-            let wrong = |message: &str| ApiError::new("InvalidPolicyDocument", message);
-            match limits::document(text.as_bytes()) {
-                Ok(Value::Object(_)) => Ok(Some(text.clone())),
-                Ok(_) => Err(wrong("The policy is not a JSON object")),
-                Err(error) => Err(wrong(&format!("The policy is not a JSON object: {error}"))),
-            }
-        }
-        document => Ok(Some(document.to_string())),
+/// The policy of a request, which must be a JSON object.
+fn policy(given: Option<String>) -> ApiResult<Option<String>> {
+    let Some(text) = given else {
+        return Ok(None);
+    };
+    let wrong = |message: &str| ApiError::new("InvalidPolicyDocument", message);
+    match limits::document(text.as_bytes()) {
+        Ok(Value::Object(_)) => Ok(Some(text)),
+        Ok(_) => Err(wrong("The policy is not a JSON object")),
+        Err(error) => Err(wrong(&format!("The policy is not a JSON object: {error}"))),
     }
 }
 
@@ -114,7 +131,7 @@ fn prefix_list(service: &str) -> String {
     format!("pl-{}", &id.simple().to_string()[..8])
 }
 
-fn in_vpc(cloud: &Cloud, kind: &super::kinds::Kind, ids: &[String], vpc: &str) -> ApiResult<()> {
+fn in_vpc(cloud: &Cloud, kind: &Kind, ids: &[String], vpc: &str) -> ApiResult<()> {
     for id in ids {
         if text(&kind.require(cloud, id)?, "vpcId") != vpc {
             return Err(ApiError::new(
@@ -151,13 +168,12 @@ fn set_subnets(endpoint: &mut Value, subnets: &[String]) {
     endpoint["subnetIdSet"] = json!(subnets);
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
     VPC_ENDPOINT.describe(cloud, &input)
 }
 
-/// A member of a record, with what the request adds and without what it removes.
-fn edited(record: &Value, member: &str, input: &Value, noun: &str) -> Vec<String> {
-    let removed = texts(input, &format!("Remove{noun}"));
+/// The ids of a record's member, with those that the request adds and without those that it removes.
+fn edited(record: &Value, member: &str, added: Vec<String>, removed: &[String]) -> Vec<String> {
     let mut ids: Vec<String> = record[member]
         .as_array()
         .into_iter()
@@ -166,7 +182,7 @@ fn edited(record: &Value, member: &str, input: &Value, noun: &str) -> Vec<String
         .filter(|id| !removed.iter().any(|removed| removed == id))
         .map(str::to_owned)
         .collect();
-    for id in texts(input, &format!("Add{noun}")) {
+    for id in added {
         if !ids.contains(&id) {
             ids.push(id);
         }
@@ -174,22 +190,50 @@ fn edited(record: &Value, member: &str, input: &Value, noun: &str) -> Vec<String
     ids
 }
 
-pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ModifyEndpoint {
+    vpc_endpoint_id: String,
+    #[serde(deserialize_with = "flag")]
+    reset_policy: Option<bool>,
+    policy_document: Option<String>,
+    #[serde(deserialize_with = "flag")]
+    private_dns_enabled: Option<bool>,
+    #[serde(deserialize_with = "list")]
+    add_route_table_id: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    remove_route_table_id: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    add_subnet_id: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    remove_subnet_id: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    add_security_group_id: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    remove_security_group_id: Vec<String>,
+}
+
+pub(super) async fn modify(cloud: &Cloud, input: ModifyEndpoint) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "VpcEndpointId")?;
+    let id = required(&input.vpc_endpoint_id, "VpcEndpointId")?;
     let mut endpoint = VPC_ENDPOINT.require(cloud, id)?;
     let vpc = text(&endpoint, "vpcId").to_owned();
-    if flag(&input, "ResetPolicy")? == Some(true) {
+    if input.reset_policy == Some(true) {
         endpoint["policyDocument"] = json!(OPEN_POLICY);
     }
-    if let Some(policy) = policy(&input)? {
+    if let Some(policy) = policy(input.policy_document)? {
         endpoint["policyDocument"] = json!(policy);
     }
-    if let Some(enabled) = flag(&input, "PrivateDnsEnabled")? {
+    if let Some(enabled) = input.private_dns_enabled {
         endpoint["privateDnsEnabled"] = json!(enabled);
     }
     if endpoint["vpcEndpointType"] == "Gateway" {
-        let tables = edited(&endpoint, "routeTableIdSet", &input, "RouteTableId");
+        let tables = edited(
+            &endpoint,
+            "routeTableIdSet",
+            input.add_route_table_id,
+            &input.remove_route_table_id,
+        );
         in_vpc(cloud, &ROUTE_TABLE, &tables, &vpc)?;
         let service = text(&endpoint, "serviceName")
             .rsplit('.')
@@ -203,9 +247,19 @@ pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         }
         endpoint["routeTableIdSet"] = json!(tables);
     } else {
-        let subnets = edited(&endpoint, "subnetIdSet", &input, "SubnetId");
+        let subnets = edited(
+            &endpoint,
+            "subnetIdSet",
+            input.add_subnet_id,
+            &input.remove_subnet_id,
+        );
         in_vpc(cloud, &SUBNET, &subnets, &vpc)?;
-        let groups = edited(&endpoint, "groupSet", &input, "SecurityGroupId");
+        let groups = edited(
+            &endpoint,
+            "groupSet",
+            input.add_security_group_id,
+            &input.remove_security_group_id,
+        );
         in_vpc(cloud, &SECURITY_GROUP, &groups, &vpc)?;
         set_groups(cloud, &mut endpoint, &groups)?;
         if endpoint["subnetIdSet"] != json!(subnets) {
@@ -216,11 +270,18 @@ pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(super::done())
 }
 
-/// Endpoints that are not there are named in the answer; the others go.
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeleteEndpoints {
+    #[serde(deserialize_with = "list")]
+    vpc_endpoint_id: Vec<String>,
+}
+
+/// Deletes endpoints. The response names those that do not exist.
+pub(super) async fn delete(cloud: &Cloud, input: DeleteEndpoints) -> ApiResult<Value> {
     let _change = changing(cloud);
     let mut failed = Vec::new();
-    for id in texts(&input, "VpcEndpointId") {
+    for id in input.vpc_endpoint_id {
         let Some(endpoint) = VPC_ENDPOINT.records(cloud).get(&id)? else {
             let error = VPC_ENDPOINT.missing(&id);
             failed.push(json!({

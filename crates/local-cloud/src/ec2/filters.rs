@@ -1,11 +1,31 @@
-//! `Filter.N.Name` and `Filter.N.Value.M`: which records a describe operation answers.
+//! `Filter.N.Name` and `Filter.N.Value.M`: which records a describe operation returns.
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::kinds::{given, text, texts};
+use crate::api::form::list;
 use crate::api::{ApiError, ApiResult};
 
-/// One filter: a record passes when one of its values matches one of the filter's.
+/// A filter of a request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct FilterRequest {
+    name: String,
+    #[serde(deserialize_with = "list")]
+    value: Vec<String>,
+}
+
+impl FilterRequest {
+    pub(super) fn new(name: &str, value: Vec<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            value,
+        }
+    }
+}
+
+/// A filter that this kind of record has: a record passes when one of its values matches one of the
+/// filter's.
 #[derive(Debug)]
 pub(super) struct Filter {
     source: FilterKey,
@@ -19,15 +39,16 @@ enum FilterKey {
     TagKey,
 }
 
-/// Reads the filters of a request. `known` pairs the names that this kind has with paths into its
+/// Finds the filters of a request. `known` pairs the names that this kind has with paths into its
 /// records; `tag:KEY` and `tag-key` are known to all.
-pub(super) fn parse(input: &Value, known: &[(&str, &'static str)]) -> ApiResult<Vec<Filter>> {
-    given(input, "Filter", "Filters")
-        .as_array()
+pub(super) fn read<'a>(
+    given: impl IntoIterator<Item = &'a FilterRequest>,
+    known: &[(&str, &'static str)],
+) -> ApiResult<Vec<Filter>> {
+    given
         .into_iter()
-        .flatten()
         .map(|filter| {
-            let name = text(filter, "Name");
+            let name = filter.name.as_str();
             let source = if let Some(key) = name.strip_prefix("tag:") {
                 FilterKey::Tag(key.to_owned())
             } else if name == "tag-key" {
@@ -42,7 +63,7 @@ pub(super) fn parse(input: &Value, known: &[(&str, &'static str)]) -> ApiResult<
             };
             Ok(Filter {
                 source,
-                values: texts(filter, "Value"),
+                values: filter.value.clone(),
             })
         })
         .collect()
@@ -52,6 +73,7 @@ impl Filter {
     /// True when the record passes.
     pub(super) fn matches(&self, record: &Value) -> bool {
         let tags = || record["tagSet"].as_array().into_iter().flatten();
+        let text = |tag: &Value, member: &str| tag[member].as_str().unwrap_or_default().to_owned();
         let found: Vec<String> = match &self.source {
             FilterKey::Path(path) => {
                 let mut found = Vec::new();
@@ -59,10 +81,10 @@ impl Filter {
                 found
             }
             FilterKey::Tag(key) => tags()
-                .filter(|tag| text(tag, "key") == key)
-                .map(|tag| text(tag, "value").to_owned())
+                .filter(|tag| tag["key"] == key.as_str())
+                .map(|tag| text(tag, "value"))
                 .collect(),
-            FilterKey::TagKey => tags().map(|tag| text(tag, "key").to_owned()).collect(),
+            FilterKey::TagKey => tags().map(|tag| text(tag, "key")).collect(),
         };
         found
             .iter()
@@ -110,6 +132,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn given(filter: &Value) -> FilterRequest {
+        crate::api::parse(filter.clone()).unwrap()
+    }
+
     fn passes(filter: &Value) -> bool {
         let record = json!({
             "vpcId": "vpc-1",
@@ -121,7 +147,7 @@ mod tests {
             ("association.main", "associationSet.main"),
             ("association.subnet-id", "associationSet.subnetId"),
         ];
-        parse(&json!({"Filter": [filter]}), &known)
+        read(&[given(filter)], &known)
             .unwrap()
             .iter()
             .all(|filter| filter.matches(&record))
@@ -139,9 +165,8 @@ mod tests {
         ));
         assert!(passes(&json!({"Name": "tag:Name", "Value": ["flights*"]})));
         assert!(!passes(&json!({"Name": "tag:Name", "Value": ["flights"]})));
-        assert!(passes(&json!({"Name": "tag-key", "Values": ["Name"]})));
-        let error =
-            parse(&json!({"Filter": [{"Name": "color", "Value": ["x"]}]}), &[]).unwrap_err();
+        assert!(passes(&json!({"Name": "tag-key", "Value": ["Name"]})));
+        let error = read(&[given(&json!({"Name": "color", "Value": ["x"]}))], &[]).unwrap_err();
         assert!(error.message.contains("color"));
     }
 }

@@ -1,52 +1,61 @@
-//! Ways out: internet gateways, elastic addresses, NAT gateways.
+//! Internet gateways, elastic addresses and NAT gateways.
 
 use std::net::Ipv4Addr;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::attachments::{attached_to, is_attached};
+use super::cidr::Cidr;
 use super::kinds::{
-    ADDRESS, INTERNET_GATEWAY, NAT_GATEWAY, ROUTE_TABLE, SUBNET, VPC, changing, dependency, new_id,
-    required, text,
+    ADDRESS, INTERNET_GATEWAY, NAT_GATEWAY, ROUTE_TABLE, SUBNET, VPC, changing, dependency,
+    is_live, new_id, text,
 };
-use super::{cidr::Cidr, routes};
+use super::requests::{Describe, TagSpecifications, required};
+use super::routes;
+use super::states::ResourceState;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
 use crate::cloud::ACCOUNT;
 
-pub(super) async fn create_internet(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct CreateInternetGateway {
+    tag_specification: TagSpecifications,
+}
+
+pub(super) async fn create_internet(
+    cloud: &Cloud,
+    input: CreateInternetGateway,
+) -> ApiResult<Value> {
     let id = INTERNET_GATEWAY.new_id();
     let gateway = json!({
         "internetGatewayId": id,
         "attachmentSet": [],
         "ownerId": ACCOUNT,
-        "tagSet": INTERNET_GATEWAY.new_tags(&input)?,
+        "tagSet": input.tag_specification.of(INTERNET_GATEWAY.name)?,
     });
     INTERNET_GATEWAY.records(cloud).put(&id, &gateway)?;
     Ok(json!({"internetGateway": gateway}))
 }
 
-pub(super) async fn describe_internet(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn describe_internet(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
     INTERNET_GATEWAY.describe(cloud, &input)
 }
 
-fn is_attached(gateway: &Value, vpc: &str) -> bool {
-    gateway["attachmentSet"][0]["vpcId"] == vpc
+/// An internet gateway and a VPC.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Attachment {
+    internet_gateway_id: String,
+    vpc_id: String,
 }
 
-/// True when an internet gateway is attached to the VPC.
-pub(super) fn attached_to(cloud: &Cloud, vpc: &str) -> ApiResult<bool> {
-    Ok(INTERNET_GATEWAY
-        .records(cloud)
-        .list("")?
-        .iter()
-        .any(|(_, gateway)| is_attached(gateway, vpc)))
-}
-
-pub(super) async fn attach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn attach(cloud: &Cloud, input: Attachment) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "InternetGatewayId")?;
-    let vpc = required(&input, "VpcId")?;
+    let id = required(&input.internet_gateway_id, "InternetGatewayId")?;
+    let vpc = required(&input.vpc_id, "VpcId")?;
     let gateway = INTERNET_GATEWAY.require(cloud, id)?;
     VPC.require(cloud, vpc)?;
     if gateway["attachmentSet"][0].is_object() {
@@ -65,16 +74,16 @@ pub(super) async fn attach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         ));
     }
     INTERNET_GATEWAY.records(cloud).update(id, |gateway| {
-        gateway["attachmentSet"] = json!([{"vpcId": vpc, "state": "available"}]);
+        gateway["attachmentSet"] = json!([{"vpcId": vpc, "state": ResourceState::Available}]);
         Ok(())
     })?;
     Ok(super::done())
 }
 
-pub(super) async fn detach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn detach(cloud: &Cloud, input: Attachment) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "InternetGatewayId")?;
-    let vpc = required(&input, "VpcId")?;
+    let id = required(&input.internet_gateway_id, "InternetGatewayId")?;
+    let vpc = required(&input.vpc_id, "VpcId")?;
     let gateway = INTERNET_GATEWAY.require(cloud, id)?;
     if !is_attached(&gateway, vpc) {
         return Err(ApiError::new(
@@ -86,7 +95,7 @@ pub(super) async fn detach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let mapped = NAT_GATEWAY
         .in_vpc(cloud, vpc)?
         .iter()
-        .any(|nat| text(nat, "state") != "deleted" && text(nat, "connectivityType") == "public");
+        .any(|nat| is_live(nat) && text(nat, "connectivityType") == "public");
     if mapped {
         return Err(dependency(format!(
             "Network {vpc} has some mapped public address(es). Please unmap those public \
@@ -100,9 +109,18 @@ pub(super) async fn detach(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(super::done())
 }
 
-pub(super) async fn delete_internet(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeleteInternetGateway {
+    internet_gateway_id: String,
+}
+
+pub(super) async fn delete_internet(
+    cloud: &Cloud,
+    input: DeleteInternetGateway,
+) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "InternetGatewayId")?;
+    let id = required(&input.internet_gateway_id, "InternetGatewayId")?;
     let gateway = INTERNET_GATEWAY.require(cloud, id)?;
     if gateway["attachmentSet"][0].is_object() {
         return Err(dependency(format!(
@@ -113,10 +131,17 @@ pub(super) async fn delete_internet(cloud: &Cloud, input: Value) -> ApiResult<Va
     Ok(super::done())
 }
 
-/// Addresses come from 198.51.100.0/24, which RFC 5737 keeps for documentation: nobody's.
-pub(super) async fn allocate_address(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct AllocateAddress {
+    domain: String,
+    tag_specification: TagSpecifications,
+}
+
+/// Allocates an address from 198.51.100.0/24, which RFC 5737 reserves for documentation.
+pub(super) async fn allocate_address(cloud: &Cloud, input: AllocateAddress) -> ApiResult<Value> {
     let _change = changing(cloud);
-    if text(&input, "Domain") == "standard" {
+    if input.domain == "standard" {
         return Err(ApiError::new(
             "InvalidParameterValue",
             "Invalid value 'standard' for domain. Only 'vpc' is supported.",
@@ -144,7 +169,7 @@ pub(super) async fn allocate_address(cloud: &Cloud, input: Value) -> ApiResult<V
         "domain": "vpc",
         "publicIpv4Pool": "amazon",
         "networkBorderGroup": cloud.region(),
-        "tagSet": ADDRESS.new_tags(&input)?,
+        "tagSet": input.tag_specification.of(ADDRESS.name)?,
     });
     ADDRESS.records(cloud).put(&id, &address)?;
     Ok(json!({
@@ -156,21 +181,19 @@ pub(super) async fn allocate_address(cloud: &Cloud, input: Value) -> ApiResult<V
     }))
 }
 
-pub(super) async fn describe_addresses(cloud: &Cloud, mut input: Value) -> ApiResult<Value> {
-    // Addresses can be requested alone; that is the filter of the same name.
-    if let Some(addresses) = input.get("PublicIp").filter(|given| given.is_array()) {
-        let filter = json!({"Name": "public-ip", "Value": addresses});
-        match input["Filter"].as_array_mut() {
-            Some(filters) => filters.push(filter),
-            None => input["Filter"] = json!([filter]),
-        }
-    }
+pub(super) async fn describe_addresses(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
     ADDRESS.describe(cloud, &input)
 }
 
-pub(super) async fn release_address(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ReleaseAddress {
+    allocation_id: String,
+}
+
+pub(super) async fn release_address(cloud: &Cloud, input: ReleaseAddress) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "AllocationId")?;
+    let id = required(&input.allocation_id, "AllocationId")?;
     let address = ADDRESS.require(cloud, id)?;
     if address["associationId"].is_string() {
         return Err(ApiError::new(
@@ -182,11 +205,20 @@ pub(super) async fn release_address(cloud: &Cloud, input: Value) -> ApiResult<Va
     Ok(super::done())
 }
 
-pub(super) async fn create_nat(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct CreateNatGateway {
+    subnet_id: String,
+    connectivity_type: String,
+    allocation_id: String,
+    tag_specification: TagSpecifications,
+}
+
+pub(super) async fn create_nat(cloud: &Cloud, input: CreateNatGateway) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let subnet_id = required(&input, "SubnetId")?;
+    let subnet_id = required(&input.subnet_id, "SubnetId")?;
     let subnet = SUBNET.require(cloud, subnet_id)?;
-    let connectivity = match text(&input, "ConnectivityType") {
+    let connectivity = match input.connectivity_type.as_str() {
         "" => "public",
         given => given,
     };
@@ -198,7 +230,7 @@ pub(super) async fn create_nat(cloud: &Cloud, input: Value) -> ApiResult<Value> 
         "status": "succeeded",
     });
     if connectivity == "public" {
-        let allocation_id = required(&input, "AllocationId")?;
+        let allocation_id = required(&input.allocation_id, "AllocationId")?;
         let allocation = ADDRESS.require(cloud, allocation_id)?;
         if allocation["associationId"].is_string() {
             return Err(ApiError::new(
@@ -228,32 +260,38 @@ pub(super) async fn create_nat(cloud: &Cloud, input: Value) -> ApiResult<Value> 
         "natGatewayId": id,
         "subnetId": subnet_id,
         "vpcId": subnet["vpcId"],
-        "state": "available",
+        "state": ResourceState::Available,
         "connectivityType": connectivity,
         "createTime": clock::iso(),
         "natGatewayAddressSet": [address],
-        "tagSet": NAT_GATEWAY.new_tags(&input)?,
+        "tagSet": input.tag_specification.of(NAT_GATEWAY.name)?,
     });
     NAT_GATEWAY.records(cloud).put(&id, &gateway)?;
     Ok(json!({"natGateway": gateway}))
 }
 
-/// An address in the middle of a subnet: nothing else here takes any.
+/// An address in the middle of a subnet. Nothing else in the local cloud takes one.
 fn private_address(subnet: &Value) -> ApiResult<String> {
     let range = Cidr::parse(text(subnet, "cidrBlock"))?;
     Ok(range.middle().to_string())
 }
 
-pub(super) async fn describe_nat(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn describe_nat(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
     NAT_GATEWAY.describe(cloud, &input)
 }
 
-/// A deleted NAT gateway can still be described, as in AWS (there for about an hour).
-pub(super) async fn delete_nat(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeleteNatGateway {
+    nat_gateway_id: String,
+}
+
+/// Deletes a NAT gateway. It can still be described, as in AWS (there for about an hour).
+pub(super) async fn delete_nat(cloud: &Cloud, input: DeleteNatGateway) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "NatGatewayId")?;
+    let id = required(&input.nat_gateway_id, "NatGatewayId")?;
     let gateway = NAT_GATEWAY.require(cloud, id)?;
-    if text(&gateway, "state") == "deleted" {
+    if !is_live(&gateway) {
         return Err(NAT_GATEWAY.missing(id));
     }
     let allocation = text(&gateway["natGatewayAddressSet"][0], "allocationId");
@@ -266,7 +304,7 @@ pub(super) async fn delete_nat(cloud: &Cloud, input: Value) -> ApiResult<Value> 
         Ok(())
     })?;
     NAT_GATEWAY.records(cloud).update(id, |gateway| {
-        gateway["state"] = json!("deleted");
+        gateway["state"] = json!(ResourceState::Deleted);
         gateway["deleteTime"] = json!(clock::iso());
         Ok(())
     })?;

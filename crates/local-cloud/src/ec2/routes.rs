@@ -1,18 +1,21 @@
 //! Route tables, their routes and associations.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::attachments::attached_to;
 use super::cidr::Cidr;
-use super::gateways;
 use super::kinds::{
-    INTERNET_GATEWAY, NAT_GATEWAY, ROUTE_TABLE, SUBNET, VPC, changing, dependency, new_id,
-    required, text,
+    INTERNET_GATEWAY, NAT_GATEWAY, ROUTE_TABLE, SUBNET, VPC, changing, dependency, is_live, new_id,
+    text,
 };
+use super::requests::{Describe, TagSpecifications, required};
+use super::states::RouteState;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 
-/// Makes a route table with the VPC's local route.
+/// Creates a route table with the VPC's local route.
 pub(super) fn make_table(
     cloud: &Cloud,
     vpc: &str,
@@ -41,7 +44,7 @@ pub(super) fn make_table(
             "destinationCidrBlock": range,
             "gatewayId": "local",
             "origin": "CreateRouteTable",
-            "state": "active",
+            "state": RouteState::Active,
         }],
         "tagSet": tags,
     });
@@ -49,7 +52,7 @@ pub(super) fn make_table(
     Ok(table)
 }
 
-/// True for the table that a VPC's subnets have unless told otherwise.
+/// True for the main table of a VPC, which applies to subnets without an association.
 pub(super) fn is_main(table: &Value) -> bool {
     associations(table).any(|association| association["main"] == true)
 }
@@ -75,7 +78,7 @@ fn change<R>(
         .ok_or_else(|| ROUTE_TABLE.missing(id))
 }
 
-/// Drops the association of a subnet that is going.
+/// Removes the association of a subnet that is being deleted.
 pub(super) fn forget_subnet(cloud: &Cloud, table: &Value, subnet: &str) -> ApiResult<()> {
     change(cloud, text(table, "routeTableId"), |table| {
         list(table, "associationSet")?.retain(|association| association["subnetId"] != subnet);
@@ -83,12 +86,12 @@ pub(super) fn forget_subnet(cloud: &Cloud, table: &Value, subnet: &str) -> ApiRe
     })
 }
 
-/// Marks the routes to a target that has gone.
+/// Marks the routes to a target that was deleted.
 pub(super) fn blackhole(cloud: &Cloud, table: &Value, member: &str, target: &str) -> ApiResult<()> {
     change(cloud, text(table, "routeTableId"), |table| {
         for route in list(table, "routeSet")? {
             if route[member] == target {
-                route["state"] = json!("blackhole");
+                route["state"] = json!(RouteState::Blackhole);
             }
         }
         Ok(())
@@ -110,29 +113,42 @@ pub(super) fn set_endpoint(
                 "destinationPrefixListId": prefix_list,
                 "gatewayId": endpoint,
                 "origin": "CreateRoute",
-                "state": "active",
+                "state": RouteState::Active,
             }));
         }
         Ok(())
     })
 }
 
-pub(super) async fn create_table(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct CreateRouteTable {
+    vpc_id: String,
+    tag_specification: TagSpecifications,
+}
+
+pub(super) async fn create_table(cloud: &Cloud, input: CreateRouteTable) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let vpc_id = required(&input, "VpcId")?;
+    let vpc_id = required(&input.vpc_id, "VpcId")?;
     let vpc = VPC.require(cloud, vpc_id)?;
-    let tags = ROUTE_TABLE.new_tags(&input)?;
+    let tags = input.tag_specification.of(ROUTE_TABLE.name)?;
     let table = make_table(cloud, vpc_id, text(&vpc, "cidrBlock"), false, &tags)?;
     Ok(json!({"routeTable": table}))
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
     ROUTE_TABLE.describe(cloud, &input)
 }
 
-pub(super) async fn delete_table(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeleteRouteTable {
+    route_table_id: String,
+}
+
+pub(super) async fn delete_table(cloud: &Cloud, input: DeleteRouteTable) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "RouteTableId")?;
+    let id = required(&input.route_table_id, "RouteTableId")?;
     let table = ROUTE_TABLE.require(cloud, id)?;
     if associations(&table).next().is_some() {
         return Err(dependency(format!(
@@ -143,13 +159,26 @@ pub(super) async fn delete_table(cloud: &Cloud, input: Value) -> ApiResult<Value
     Ok(super::done())
 }
 
-pub(super) async fn create_route(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct CreateRoute {
+    route_table_id: String,
+    destination_cidr_block: String,
+    gateway_id: String,
+    nat_gateway_id: String,
+}
+
+pub(super) async fn create_route(cloud: &Cloud, input: CreateRoute) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "RouteTableId")?;
+    let id = required(&input.route_table_id, "RouteTableId")?;
     let table = ROUTE_TABLE.require(cloud, id)?;
     let vpc = text(&table, "vpcId");
-    let destination = Cidr::parse(required(&input, "DestinationCidrBlock")?)?.to_string();
-    let (member, target) = match (text(&input, "GatewayId"), text(&input, "NatGatewayId")) {
+    let destination = Cidr::parse(required(
+        &input.destination_cidr_block,
+        "DestinationCidrBlock",
+    )?)?
+    .to_string();
+    let (member, target) = match (input.gateway_id.as_str(), input.nat_gateway_id.as_str()) {
         ("", "") => {
             return Err(ApiError::not_implemented(
                 "routes to anything but an internet gateway or a NAT gateway",
@@ -157,14 +186,14 @@ pub(super) async fn create_route(cloud: &Cloud, input: Value) -> ApiResult<Value
         }
         ("", nat) => {
             let gateway = NAT_GATEWAY.require(cloud, nat)?;
-            if text(&gateway, "state") == "deleted" {
+            if !is_live(&gateway) {
                 return Err(NAT_GATEWAY.missing(nat));
             }
             ("natGatewayId", nat)
         }
         (gateway, _) => {
             INTERNET_GATEWAY.require(cloud, gateway)?;
-            if !gateways::attached_to(cloud, vpc)? {
+            if !attached_to(cloud, vpc)? {
                 return Err(ApiError::new(
                     "InvalidParameterValue",
                     format!(
@@ -183,7 +212,7 @@ pub(super) async fn create_route(cloud: &Cloud, input: Value) -> ApiResult<Value
         {
             let same = routes[old][member] == target;
             // A route that leads nowhere may be replaced; the same route again is no change.
-            if routes[old]["state"] == "active" && !same {
+            if RouteState::of(&routes[old]) == Some(RouteState::Active) && !same {
                 return Err(ApiError::new(
                     "RouteAlreadyExists",
                     format!("The route identified by {destination} already exists."),
@@ -195,17 +224,28 @@ pub(super) async fn create_route(cloud: &Cloud, input: Value) -> ApiResult<Value
             "destinationCidrBlock": destination,
             member: target,
             "origin": "CreateRoute",
-            "state": "active",
+            "state": RouteState::Active,
         }));
         Ok(())
     })?;
     Ok(super::done())
 }
 
-pub(super) async fn delete_route(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeleteRoute {
+    route_table_id: String,
+    destination_cidr_block: String,
+}
+
+pub(super) async fn delete_route(cloud: &Cloud, input: DeleteRoute) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "RouteTableId")?;
-    let destination = Cidr::parse(required(&input, "DestinationCidrBlock")?)?.to_string();
+    let id = required(&input.route_table_id, "RouteTableId")?;
+    let destination = Cidr::parse(required(
+        &input.destination_cidr_block,
+        "DestinationCidrBlock",
+    )?)?
+    .to_string();
     change(cloud, id, |table| {
         let routes = list(table, "routeSet")?;
         let index = routes
@@ -231,10 +271,17 @@ pub(super) async fn delete_route(cloud: &Cloud, input: Value) -> ApiResult<Value
     Ok(super::done())
 }
 
-pub(super) async fn associate(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Associate {
+    route_table_id: String,
+    subnet_id: String,
+}
+
+pub(super) async fn associate(cloud: &Cloud, input: Associate) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "RouteTableId")?;
-    let subnet_id = required(&input, "SubnetId")?;
+    let id = required(&input.route_table_id, "RouteTableId")?;
+    let subnet_id = required(&input.subnet_id, "SubnetId")?;
     let table = ROUTE_TABLE.require(cloud, id)?;
     let subnet = SUBNET.require(cloud, subnet_id)?;
     if table["vpcId"] != subnet["vpcId"] {
@@ -279,9 +326,15 @@ fn answer(association: &Value) -> Value {
     })
 }
 
-pub(super) async fn disassociate(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Disassociate {
+    association_id: String,
+}
+
+pub(super) async fn disassociate(cloud: &Cloud, input: Disassociate) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "AssociationId")?;
+    let id = required(&input.association_id, "AssociationId")?;
     for (table_id, table) in ROUTE_TABLE.records(cloud).list("")? {
         let Some(found) =
             associations(&table).find(|association| association["routeTableAssociationId"] == id)

@@ -1,33 +1,29 @@
 //! Security groups and their rules.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cidr::Cidr;
-use super::kinds::{
-    SECURITY_GROUP, VPC, VPC_ENDPOINT, changing, dependency, given, new_id, number, required, text,
-    texts,
-};
+use super::kinds::{SECURITY_GROUP, VPC, VPC_ENDPOINT, changing, dependency, new_id, text};
+use super::requests::{Describe, TagSpecifications, required};
 use crate::Cloud;
+use crate::api::form::{list, whole};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 
 const INGRESS: &str = "ipPermissions";
 const EGRESS: &str = "ipPermissionsEgress";
 
-/// The members of a permission that hold sources: on the wire, kept, and the one that names them.
-const SOURCES: [(&str, &str, &str, &str); 4] = [
-    ("IpRanges", "ipRanges", "CidrIp", "cidrIp"),
-    ("Ipv6Ranges", "ipv6Ranges", "CidrIpv6", "cidrIpv6"),
-    ("Groups", "groups", "GroupId", "groupId"),
-    (
-        "PrefixListIds",
-        "prefixListIds",
-        "PrefixListId",
-        "prefixListId",
-    ),
+/// The members of a stored permission that hold peers, and the member that names a peer: in requests
+/// and in records.
+const SOURCES: [(&str, &str, &str); 4] = [
+    ("ipRanges", "CidrIp", "cidrIp"),
+    ("ipv6Ranges", "CidrIpv6", "cidrIpv6"),
+    ("groups", "GroupId", "groupId"),
+    ("prefixListIds", "PrefixListId", "prefixListId"),
 ];
 
-/// Makes a group that lets everything out, and (`own`) everything of its own in.
+/// Creates a group that allows all outgoing traffic and, with `own`, all traffic among its members.
 fn make(
     cloud: &Cloud,
     vpc: &str,
@@ -58,7 +54,7 @@ fn make(
     Ok(group)
 }
 
-/// Makes the group that a new VPC has.
+/// Creates the default group of a new VPC.
 pub(super) fn make_default(cloud: &Cloud, vpc: &str) -> ApiResult<()> {
     make(
         cloud,
@@ -84,21 +80,28 @@ fn permission(
         permission["fromPort"] = json!(from);
         permission["toPort"] = json!(to);
     }
-    for (_, kept, _, _) in SOURCES {
+    for (kept, _, _) in SOURCES {
         permission[kept] = json!([]);
     }
     permission[member] = json!([source]);
     permission
 }
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct CreateGroup {
+    group_name: String,
+    group_description: String,
+    vpc_id: String,
+    tag_specification: TagSpecifications,
+}
+
+pub(super) async fn create(cloud: &Cloud, input: CreateGroup) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let name = required(&input, "GroupName")?;
-    let description = match text(&input, "GroupDescription") {
-        "" => required(&input, "Description")?,
-        description => description,
-    };
-    let vpc = required(&input, "VpcId")?;
+    let name = required(&input.group_name, "GroupName")?;
+    // The error has the API's name for `GroupDescription`.
+    let description = required(&input.group_description, "Description")?;
+    let vpc = required(&input.vpc_id, "VpcId")?;
     VPC.require(cloud, vpc)?;
     if name == "default" || name.starts_with("sg-") {
         return Err(ApiError::new(
@@ -116,7 +119,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             format!("The security group '{name}' already exists for VPC '{vpc}'"),
         ));
     }
-    let tags = SECURITY_GROUP.new_tags(&input)?;
+    let tags = input.tag_specification.of(SECURITY_GROUP.name)?;
     let group = make(cloud, vpc, name, description, false, &tags)?;
     Ok(json!({
         "groupId": group["groupId"],
@@ -125,13 +128,19 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     }))
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
     SECURITY_GROUP.describe(cloud, &input)
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeleteGroup {
+    group_id: String,
+}
+
+pub(super) async fn delete(cloud: &Cloud, input: DeleteGroup) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "GroupId")?;
+    let id = required(&input.group_id, "GroupId")?;
     let group = SECURITY_GROUP.require(cloud, id)?;
     if group["groupName"] == "default" {
         return Err(ApiError::new(
@@ -166,63 +175,109 @@ fn refers(permission: &Value, id: &str) -> bool {
         .is_some_and(|groups| groups.iter().any(|group| group["groupId"] == id))
 }
 
-/// The permissions of a request, one per source.
-fn requested(cloud: &Cloud, input: &Value) -> ApiResult<Vec<Value>> {
-    let single = [input.clone()];
-    let permissions: &[Value] = match input["IpPermissions"].as_array() {
-        Some(permissions) => permissions,
-        None => &single,
+/// A permission of a request. A rule can also be written as members of the request itself, with
+/// `CidrIp` as its only source.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Permission {
+    ip_protocol: String,
+    #[serde(deserialize_with = "whole")]
+    from_port: Option<i64>,
+    #[serde(deserialize_with = "whole")]
+    to_port: Option<i64>,
+    cidr_ip: Option<String>,
+    #[serde(deserialize_with = "list")]
+    ip_ranges: Vec<Peer>,
+    #[serde(deserialize_with = "list")]
+    ipv6_ranges: Vec<Peer>,
+    #[serde(deserialize_with = "list")]
+    groups: Vec<Peer>,
+    #[serde(deserialize_with = "list")]
+    prefix_list_ids: Vec<Peer>,
+}
+
+/// The other end of a rule: a range, a group or a prefix list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Peer {
+    #[serde(
+        alias = "CidrIp",
+        alias = "CidrIpv6",
+        alias = "GroupId",
+        alias = "PrefixListId"
+    )]
+    id: String,
+    description: Option<String>,
+}
+
+/// The request of the operations that add or remove rules.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ChangeRules {
+    group_id: String,
+    #[serde(deserialize_with = "list")]
+    security_group_rule_id: Vec<String>,
+    #[serde(deserialize_with = "list")]
+    ip_permissions: Vec<Permission>,
+    #[serde(flatten)]
+    single: Permission,
+}
+
+/// The ports of a permission that its protocol has.
+fn ports(protocol: &str, given: &Permission) -> ApiResult<(Option<i64>, Option<i64>)> {
+    let ports = (given.from_port, given.to_port);
+    match (protocol, ports) {
+        ("-1", _) => Ok((None, None)),
+        ("tcp" | "udp", (Some(first), Some(last)))
+            if (0..=65535).contains(&first) && (first..=65535).contains(&last) =>
+        {
+            Ok(ports)
+        }
+        ("tcp" | "udp", _) => Err(ApiError::new(
+            "InvalidParameterValue",
+            format!(
+                "Invalid value for portRange. {protocol} needs FromPort and ToPort between 0 and \
+                 65535, in this order"
+            ),
+        )),
+        _ => Ok(ports),
+    }
+}
+
+/// The rules of a request, one per peer, as records have them.
+fn requested(cloud: &Cloud, input: &ChangeRules) -> ApiResult<Vec<Value>> {
+    let permissions = if input.ip_permissions.is_empty() {
+        std::slice::from_ref(&input.single)
+    } else {
+        &input.ip_permissions
     };
     let mut found = Vec::new();
-    for given_permission in permissions {
-        let protocol = protocol(required(given_permission, "IpProtocol")?)?;
-        let (mut from, mut to) = (
-            number(given_permission, "FromPort")?,
-            number(given_permission, "ToPort")?,
-        );
-        if protocol == "-1" {
-            (from, to) = (None, None);
-        } else if matches!(protocol.as_str(), "tcp" | "udp") {
-            match (from, to) {
-                (Some(first), Some(last))
-                    if (0..=65535).contains(&first) && (first..=65535).contains(&last) => {}
-                _ => {
-                    return Err(ApiError::new(
-                        "InvalidParameterValue",
-                        format!(
-                            "Invalid value for portRange. {protocol} needs FromPort and ToPort between 0 and 65535, in this order"
-                        ),
-                    ));
-                }
-            }
-        }
+    for given in permissions {
+        let protocol = protocol(required(&given.ip_protocol, "IpProtocol")?)?;
+        let (from, to) = ports(&protocol, given)?;
         let before = found.len();
-        if let Some(cidr) = given_permission["CidrIp"].as_str() {
+        if let Some(cidr) = &given.cidr_ip {
             let source = json!({"cidrIp": Cidr::parse(cidr)?.to_string()});
             found.push(permission(&protocol, from, to, "ipRanges", &source));
         }
-        for (wire, kept, wire_name, kept_name) in SOURCES {
-            let api = if wire == "Groups" {
-                "UserIdGroupPairs"
-            } else {
-                wire
-            };
-            for source in given(given_permission, wire, api)
-                .as_array()
-                .into_iter()
-                .flatten()
-            {
-                let name = required(source, wire_name)?;
-                let mut entry = json!({});
-                match wire {
-                    "IpRanges" => entry[kept_name] = json!(Cidr::parse(name)?.to_string()),
-                    "Groups" => {
-                        SECURITY_GROUP.require(cloud, name)?;
-                        entry = json!({"groupId": name, "userId": ACCOUNT});
+        let peers = [
+            &given.ip_ranges,
+            &given.ipv6_ranges,
+            &given.groups,
+            &given.prefix_list_ids,
+        ];
+        for ((kept, wire_name, kept_name), peers) in SOURCES.into_iter().zip(peers) {
+            for peer in peers {
+                let id = required(&peer.id, wire_name)?;
+                let mut entry = match kept {
+                    "ipRanges" => json!({ kept_name: Cidr::parse(id)?.to_string() }),
+                    "groups" => {
+                        SECURITY_GROUP.require(cloud, id)?;
+                        json!({"groupId": id, "userId": ACCOUNT})
                     }
-                    _ => entry[kept_name] = json!(name),
-                }
-                if let Some(description) = source["Description"].as_str() {
+                    _ => json!({ kept_name: id }),
+                };
+                if let Some(description) = &peer.description {
                     entry["description"] = json!(description);
                 }
                 found.push(permission(&protocol, from, to, kept, &entry));
@@ -253,11 +308,11 @@ fn protocol(given: &str) -> ApiResult<String> {
     }
 }
 
-/// What makes a rule the same rule; a description does not.
+/// What identifies a rule; its description does not.
 fn identity(permission: &Value) -> Value {
     let sources: Vec<Value> = SOURCES
         .iter()
-        .flat_map(|(_, kept, _, name)| {
+        .flat_map(|(kept, _, name)| {
             permission[kept]
                 .as_array()
                 .into_iter()
@@ -273,9 +328,9 @@ fn identity(permission: &Value) -> Value {
     ])
 }
 
-fn authorize(cloud: &Cloud, input: &Value, side: &str) -> ApiResult<Value> {
+fn authorize(cloud: &Cloud, input: &ChangeRules, side: &str) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(input, "GroupId")?;
+    let id = required(&input.group_id, "GroupId")?;
     SECURITY_GROUP.require(cloud, id)?;
     let new = requested(cloud, input)?;
     change(cloud, id, side, |rules| {
@@ -315,14 +370,14 @@ fn authorize(cloud: &Cloud, input: &Value, side: &str) -> ApiResult<Value> {
     Ok(json!({"return": true, "securityGroupRuleSet": rules}))
 }
 
-fn revoke(cloud: &Cloud, input: &Value, side: &str) -> ApiResult<Value> {
+fn revoke(cloud: &Cloud, input: &ChangeRules, side: &str) -> ApiResult<Value> {
     let _change = changing(cloud);
-    if !texts(input, "SecurityGroupRuleId").is_empty() {
+    if !input.security_group_rule_id.is_empty() {
         return Err(ApiError::not_implemented(
             "revoking by SecurityGroupRuleId: name the permission",
         ));
     }
-    let id = required(input, "GroupId")?;
+    let id = required(&input.group_id, "GroupId")?;
     SECURITY_GROUP.require(cloud, id)?;
     let gone = requested(cloud, input)?;
     change(cloud, id, side, |rules| {
@@ -356,18 +411,18 @@ fn change(
         .ok_or_else(|| SECURITY_GROUP.missing(id))
 }
 
-pub(super) async fn authorize_ingress(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn authorize_ingress(cloud: &Cloud, input: ChangeRules) -> ApiResult<Value> {
     authorize(cloud, &input, INGRESS)
 }
 
-pub(super) async fn authorize_egress(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn authorize_egress(cloud: &Cloud, input: ChangeRules) -> ApiResult<Value> {
     authorize(cloud, &input, EGRESS)
 }
 
-pub(super) async fn revoke_ingress(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn revoke_ingress(cloud: &Cloud, input: ChangeRules) -> ApiResult<Value> {
     revoke(cloud, &input, INGRESS)
 }
 
-pub(super) async fn revoke_egress(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn revoke_egress(cloud: &Cloud, input: ChangeRules) -> ApiResult<Value> {
     revoke(cloud, &input, EGRESS)
 }

@@ -1,14 +1,17 @@
 //! Subnets and availability zones.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cidr::Cidr;
 use super::kinds::{
-    NAT_GATEWAY, ROUTE_TABLE, SUBNET, VPC, VPC_ENDPOINT, changing, dependency, flag, required,
-    text, texts,
+    NAT_GATEWAY, ROUTE_TABLE, SUBNET, VPC, VPC_ENDPOINT, changing, dependency, is_live, text,
 };
-use super::{filters, routes};
+use super::requests::{Describe, TagSpecifications, required};
+use super::routes;
+use super::states::ResourceState;
 use crate::Cloud;
+use crate::api::form::flag;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 
@@ -31,20 +34,17 @@ fn zone_id(region: &str, number: usize) -> String {
     format!("{short}-az{number}")
 }
 
-pub(super) async fn zones(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn zones(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
     let region = cloud.region();
-    let filters = filters::parse(
-        &input,
-        &[
-            ("zone-name", "zoneName"),
-            ("zone-id", "zoneId"),
-            ("state", "zoneState"),
-            ("region-name", "regionName"),
-            ("zone-type", "zoneType"),
-            ("opt-in-status", "optInStatus"),
-        ],
-    )?;
-    let names = texts(&input, "ZoneName");
+    let filters = input.filters(&[
+        ("zone-name", "zoneName"),
+        ("zone-id", "zoneId"),
+        ("state", "zoneState"),
+        ("region-name", "regionName"),
+        ("zone-type", "zoneType"),
+        ("opt-in-status", "optInStatus"),
+    ])?;
+    let names = input.ids;
     if let Some(unknown) = names.iter().find(|name| zone(cloud, name).is_none()) {
         return Err(ApiError::new(
             "InvalidParameterValue",
@@ -82,11 +82,20 @@ fn zone(cloud: &Cloud, name: &str) -> Option<usize> {
         .map(|index| index + 1)
 }
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct CreateSubnet {
+    vpc_id: String,
+    cidr_block: String,
+    availability_zone: String,
+    tag_specification: TagSpecifications,
+}
+
+pub(super) async fn create(cloud: &Cloud, input: CreateSubnet) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let vpc = required(&input, "VpcId")?;
+    let vpc = required(&input.vpc_id, "VpcId")?;
     let range = Cidr::parse(text(&VPC.require(cloud, vpc)?, "cidrBlock"))?;
-    let wanted = required(&input, "CidrBlock")?;
+    let wanted = required(&input.cidr_block, "CidrBlock")?;
     let cidr = Cidr::network(wanted, "InvalidSubnet.Range")?;
     if !range.contains(cidr) {
         return Err(ApiError::new(
@@ -102,7 +111,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             ));
         }
     }
-    let zone_name = match text(&input, "AvailabilityZone") {
+    let zone_name = match input.availability_zone.as_str() {
         "" => format!("{}{}", cloud.region(), ZONES[0]),
         name => name.to_owned(),
     };
@@ -118,7 +127,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         "subnetId": id,
         "subnetArn": cloud.arn("ec2", format_args!("subnet/{id}")),
         "vpcId": vpc,
-        "state": "available",
+        "state": ResourceState::Available,
         "cidrBlock": cidr.to_string(),
         "availableIpAddressCount": cidr.usable(),
         "availabilityZone": zone_name,
@@ -128,25 +137,31 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         "assignIpv6AddressOnCreation": false,
         "ipv6CidrBlockAssociationSet": [],
         "ownerId": ACCOUNT,
-        "tagSet": SUBNET.new_tags(&input)?,
+        "tagSet": input.tag_specification.of(SUBNET.name)?,
     });
     SUBNET.records(cloud).put(&id, &subnet)?;
     Ok(json!({"subnet": subnet}))
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
     SUBNET.describe(cloud, &input)
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeleteSubnet {
+    subnet_id: String,
+}
+
+pub(super) async fn delete(cloud: &Cloud, input: DeleteSubnet) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "SubnetId")?;
+    let id = required(&input.subnet_id, "SubnetId")?;
     let subnet = SUBNET.require(cloud, id)?;
     let vpc = text(&subnet, "vpcId");
     let nat = NAT_GATEWAY
         .in_vpc(cloud, vpc)?
         .iter()
-        .any(|gateway| text(gateway, "subnetId") == id && text(gateway, "state") != "deleted");
+        .any(|gateway| text(gateway, "subnetId") == id && is_live(gateway));
     let endpoint = VPC_ENDPOINT.in_vpc(cloud, vpc)?.iter().any(|endpoint| {
         endpoint["subnetIdSet"]
             .as_array()
@@ -164,10 +179,18 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(super::done())
 }
 
-pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ModifySubnet {
+    subnet_id: String,
+    #[serde(deserialize_with = "flag")]
+    map_public_ip_on_launch: Option<bool>,
+}
+
+pub(super) async fn modify(cloud: &Cloud, input: ModifySubnet) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "SubnetId")?;
-    let public = flag(&input, "MapPublicIpOnLaunch")?.ok_or_else(|| {
+    let id = required(&input.subnet_id, "SubnetId")?;
+    let public = input.map_public_ip_on_launch.ok_or_else(|| {
         ApiError::not_implemented("attributes of a subnet other than MapPublicIpOnLaunch")
     })?;
     SUBNET

@@ -1,20 +1,14 @@
 //! Tags of anything in a network.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::filters;
-use super::kinds::{ALL, Kind, changing, given, text, texts};
+use super::kinds::{ALL, Kind, changing, text};
+use super::requests::{Describe, merge};
+use crate::api::form::list;
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::{Cloud, system_tags};
-
-/// Adds tags of a request (`Key`, `Value`) to a record's, replacing those with the same keys.
-pub(super) fn merge(tags: &mut Vec<Value>, new: &Value) {
-    for tag in new.as_array().into_iter().flatten() {
-        let key = text(tag, "Key");
-        tags.retain(|old| text(old, "key") != key);
-        tags.push(json!({"key": key, "value": text(tag, "Value")}));
-    }
-}
 
 fn kind_of(id: &str) -> ApiResult<&'static Kind> {
     let prefix = id.rsplit_once('-').map_or("", |(prefix, _)| prefix);
@@ -23,16 +17,12 @@ fn kind_of(id: &str) -> ApiResult<&'static Kind> {
         .ok_or_else(|| ApiError::new("InvalidID", format!("The ID '{id}' is not valid")))
 }
 
-fn change(cloud: &Cloud, input: &Value, change: impl Fn(&mut Vec<Value>)) -> ApiResult<Value> {
+fn change(cloud: &Cloud, ids: &[String], change: impl Fn(&mut Vec<Value>)) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let ids = match texts(input, "ResourceId") {
-        ids if ids.is_empty() => texts(input, "Resource"),
-        ids => ids,
-    };
-    for id in &ids {
+    for id in ids {
         kind_of(id)?.require(cloud, id)?;
     }
-    for id in &ids {
+    for id in ids {
         kind_of(id)?.records(cloud).update(id, |record| {
             if let Value::Array(tags) = &mut record["tagSet"] {
                 change(tags);
@@ -43,41 +33,44 @@ fn change(cloud: &Cloud, input: &Value, change: impl Fn(&mut Vec<Value>)) -> Api
     Ok(super::done())
 }
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    change(cloud, &input, |tags| {
-        merge(tags, given(&input, "Tag", "Tags"));
-    })
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct TagResources {
+    #[serde(deserialize_with = "list")]
+    resource_id: Vec<String>,
+    tag: Option<Tags>,
 }
 
-/// Without tags, all but those of AWS are removed; with a value, only a tag that has it.
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let Some(wanted) = given(&input, "Tag", "Tags").as_array() else {
-        return change(cloud, &input, |tags| {
+pub(super) async fn create(cloud: &Cloud, input: TagResources) -> ApiResult<Value> {
+    let new = input.tag.unwrap_or_default();
+    change(cloud, &input.resource_id, |tags| merge(tags, new.iter()))
+}
+
+/// Removes tags: without any in the request all but those of AWS, and with a value only a tag that has
+/// this value.
+pub(super) async fn delete(cloud: &Cloud, input: TagResources) -> ApiResult<Value> {
+    let Some(wanted) = input.tag.filter(|tags| !tags.is_empty()) else {
+        return change(cloud, &input.resource_id, |tags| {
             tags.retain(|tag| system_tags::is_reserved(text(tag, "key")));
         });
     };
-    change(cloud, &input, |tags| {
+    change(cloud, &input.resource_id, |tags| {
         tags.retain(|tag| {
             !wanted.iter().any(|wanted| {
-                text(wanted, "Key") == text(tag, "key")
-                    && wanted
-                        .get("Value")
-                        .is_none_or(|value| value == &tag["value"])
+                tag["key"] == wanted.key.as_str()
+                    && (wanted.value.as_deref()).is_none_or(|value| tag["value"] == value)
             })
         });
     })
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let filters = filters::parse(
-        &input,
-        &[
-            ("key", "key"),
-            ("value", "value"),
-            ("resource-id", "resourceId"),
-            ("resource-type", "resourceType"),
-        ],
-    )?;
+pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
+    let filters = input.filters(&[
+        ("key", "key"),
+        ("value", "value"),
+        ("resource-id", "resourceId"),
+        ("resource-type", "resourceType"),
+    ])?;
     let mut found = Vec::new();
     for kind in ALL {
         for (id, record) in kind.records(cloud).list("")? {

@@ -1,25 +1,41 @@
 //! VPCs. A new one has a main route table and a default security group, as in AWS.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::attachments::attached_to;
 use super::cidr::Cidr;
 use super::kinds::{
     Kind, NAT_GATEWAY, ROUTE_TABLE, SECURITY_GROUP, SUBNET, VPC, VPC_ENDPOINT, changing,
-    dependency, flag, new_id, required, text,
+    dependency, is_live, new_id, text,
 };
-use super::{gateways, routes, security_groups};
+use super::requests::{Describe, TagSpecifications, required};
+use super::states::ResourceState;
+use super::{routes, security_groups};
 use crate::Cloud;
+use crate::api::form::flag;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 
-/// What only this room reads; the wire leaves it out.
+/// Members of a record that responses do not have; `DescribeVpcAttribute` returns them one by one.
 const PRIVATE: [&str; 2] = ["enableDnsSupport", "enableDnsHostnames"];
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct CreateVpc {
+    cidr_block: String,
+    instance_tenancy: Option<String>,
+    tag_specification: TagSpecifications,
+}
+
+pub(super) async fn create(cloud: &Cloud, input: CreateVpc) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let cidr = Cidr::network(required(&input, "CidrBlock")?, "InvalidVpc.Range")?;
+    let cidr = Cidr::network(
+        required(&input.cidr_block, "CidrBlock")?,
+        "InvalidVpc.Range",
+    )?;
     let id = VPC.new_id();
-    let tenancy = match input["InstanceTenancy"].as_str() {
+    let tenancy = match input.instance_tenancy.as_deref() {
         None => "default",
         Some(tenancy @ ("default" | "dedicated")) => tenancy,
         Some(other) => {
@@ -31,7 +47,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     };
     let vpc = json!({
         "vpcId": id,
-        "state": "available",
+        "state": ResourceState::Available,
         "cidrBlock": cidr.to_string(),
         "cidrBlockAssociationSet": [{
             "associationId": new_id("vpc-cidr-assoc"),
@@ -42,7 +58,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         "instanceTenancy": tenancy,
         "isDefault": false,
         "ownerId": ACCOUNT,
-        "tagSet": VPC.new_tags(&input)?,
+        "tagSet": input.tag_specification.of(VPC.name)?,
         "enableDnsSupport": true,
         "enableDnsHostnames": false,
     });
@@ -61,7 +77,7 @@ fn public(mut vpc: Value) -> Value {
     vpc
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
     let mut answer = VPC.describe(cloud, &input)?;
     if let Value::Array(vpcs) = &mut answer["vpcSet"] {
         *vpcs = vpcs.drain(..).map(public).collect();
@@ -69,9 +85,15 @@ pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(answer)
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeleteVpc {
+    vpc_id: String,
+}
+
+pub(super) async fn delete(cloud: &Cloud, input: DeleteVpc) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "VpcId")?;
+    let id = required(&input.vpc_id, "VpcId")?;
     VPC.require(cloud, id)?;
     let in_use = || {
         dependency(format!(
@@ -81,15 +103,14 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let holds = |kind: &Kind, extra: fn(&Value) -> bool| -> ApiResult<bool> {
         Ok(kind.in_vpc(cloud, id)?.iter().any(extra))
     };
-    let live = |record: &Value| text(record, "state") != "deleted";
     if holds(&SUBNET, |_| true)?
-        || holds(&NAT_GATEWAY, live)?
-        || holds(&VPC_ENDPOINT, live)?
+        || holds(&NAT_GATEWAY, is_live)?
+        || holds(&VPC_ENDPOINT, is_live)?
         || holds(&ROUTE_TABLE, |table| !routes::is_main(table))?
         || holds(&SECURITY_GROUP, |group| {
             text(group, "groupName") != "default"
         })?
-        || gateways::attached_to(cloud, id)?
+        || attached_to(cloud, id)?
     {
         return Err(in_use());
     }
@@ -102,12 +123,24 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(super::done())
 }
 
-pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ModifyVpc {
+    vpc_id: String,
+    #[serde(deserialize_with = "flag")]
+    enable_dns_support: Option<bool>,
+    #[serde(deserialize_with = "flag")]
+    enable_dns_hostnames: Option<bool>,
+    #[serde(deserialize_with = "flag")]
+    enable_network_address_usage_metrics: Option<bool>,
+}
+
+pub(super) async fn modify(cloud: &Cloud, input: ModifyVpc) -> ApiResult<Value> {
     let _change = changing(cloud);
-    let id = required(&input, "VpcId")?;
-    let support = flag(&input, "EnableDnsSupport")?;
-    let hostnames = flag(&input, "EnableDnsHostnames")?;
-    if input.get("EnableNetworkAddressUsageMetrics").is_some() {
+    let id = required(&input.vpc_id, "VpcId")?;
+    let support = input.enable_dns_support;
+    let hostnames = input.enable_dns_hostnames;
+    if input.enable_network_address_usage_metrics.is_some() {
         return Err(ApiError::not_implemented(
             "EnableNetworkAddressUsageMetrics of a VPC",
         ));
@@ -126,10 +159,20 @@ pub(super) async fn modify(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(super::done())
 }
 
-pub(super) async fn describe_attribute(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let id = required(&input, "VpcId")?;
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DescribeAttribute {
+    vpc_id: String,
+    attribute: String,
+}
+
+pub(super) async fn describe_attribute(
+    cloud: &Cloud,
+    input: DescribeAttribute,
+) -> ApiResult<Value> {
+    let id = required(&input.vpc_id, "VpcId")?;
     let vpc = VPC.require(cloud, id)?;
-    let attribute = required(&input, "Attribute")?;
+    let attribute = required(&input.attribute, "Attribute")?;
     if !PRIVATE.contains(&attribute) {
         return Err(ApiError::not_implemented(format_args!(
             "the VPC attribute {attribute}"

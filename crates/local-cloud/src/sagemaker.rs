@@ -13,6 +13,7 @@ mod records;
 mod registry;
 mod requests;
 mod runtime_api;
+mod states;
 mod tags;
 
 /// The service.
@@ -36,7 +37,7 @@ pub(crate) const SERVICE: Service = Service {
     )
 };
 
-/// SageMaker Runtime: a service of its own with the same signing name.
+/// SageMaker Runtime: a separate service with the same signing name.
 pub(crate) const RUNTIME: Service = Service {
     signing_name: "sagemaker",
     http_operations: runtime_api::OPERATIONS,
@@ -48,7 +49,7 @@ pub(crate) const RUNTIME: Service = Service {
     )
 };
 
-/// Work that was under way when the server died is failed (`InternalServerError`).
+/// Marks the work that was in progress when the server died as failed (`InternalServerError`).
 fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     jobs::recover(cloud)?;
     pipelines::recover(cloud)?;

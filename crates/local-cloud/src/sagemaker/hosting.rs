@@ -5,7 +5,7 @@
 //!      │ deploy / update / delete                   invoke (runtime_api.rs)
 //!      ▼                                              │
 //!    fleet ── one per endpoint in service ── server (one process per instance, kept alive)
-//!      └── capture (requests and answers to S3)
+//!      └── capture (requests and responses to S3)
 //! ```
 
 use crate::cloud::service::operations;

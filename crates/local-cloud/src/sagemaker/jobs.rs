@@ -1,8 +1,8 @@
 //! Processing and training jobs: the container contract around a process of the runtime.
 //!
-//! A job's record is its `Describe…` answer. The job itself is a task of the server: inputs are
+//! A job's record is its `Describe…` response. The job itself is a task of the server: inputs are
 //! downloaded, the program runs, outputs are uploaded; each step changes the record. The job's
-//! files lie in a directory of `<state>/jobs` while it runs, which is opened before the program
+//! files are in a directory of `<state>/jobs` while it runs, which is opened before the program
 //! starts: whatever the program does to paths, the server reads beneath that handle only.
 
 use std::collections::HashMap;
@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::requests;
+use super::requests::absent;
+use super::states::{JobStatus, SecondaryStatus};
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::{self, Directory};
 use crate::cloud::service::operations;
@@ -46,26 +49,26 @@ operations! {
     "DeleteTrainingJob" => training::delete,
 }
 
-/// How long a job that is stopped has between SIGTERM and SIGKILL.
+/// The time between SIGTERM and SIGKILL of a job that is stopped.
 const GRACE: Duration = Duration::from_mins(2);
 
-/// How long jobs have when the server itself ends.
+/// The time between SIGTERM and SIGKILL when the server itself ends.
 const SHORT_GRACE: Duration = Duration::from_secs(2);
 
-/// What a job says that was under way when the server ended.
+/// The failure reason of a job that was in progress when the server ended.
 const SERVER_ENDED: &str = "InternalServerError: the local cloud ended while the job ran";
 
-/// SageMaker keeps this much of a failure reason and of an exit message.
+/// The characters of a failure reason or exit message that SageMaker keeps.
 const REASON: usize = 1024;
 
 /// Processing or training: the words that differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+enum JobKind {
     Processing,
     Training,
 }
 
-impl Kind {
+impl JobKind {
     fn word(self) -> &'static str {
         match self {
             Self::Processing => "Processing",
@@ -86,7 +89,7 @@ impl Kind {
         format!("{}Job{suffix}", self.word())
     }
 
-    fn records(self, cloud: &Cloud) -> crate::store::Collection<'_, Record> {
+    fn records(self, cloud: &Cloud) -> crate::store::Collection<'_, JobRecord> {
         cloud.store().collection("sagemaker", self.resource())
     }
 
@@ -100,29 +103,25 @@ impl Kind {
 
     fn not_found(self, arn: &str) -> ApiError {
         match self {
-            Self::Processing => {
-                requests::absent(format!("Could not find requested job with name: {arn}"))
-            }
-            Self::Training => requests::absent("Requested resource not found."),
+            Self::Processing => absent(format!("Could not find requested job with name: {arn}")),
+            Self::Training => absent("Requested resource not found."),
         }
     }
 }
 
-/// A job as it is kept: what its `Describe…` answers.
+/// The record of a job: its `Describe…` response.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Record {
+struct JobRecord {
     describe: Value,
 }
 
-impl Record {
-    fn status(&self, kind: Kind) -> &str {
-        self.describe[kind.member("Status")]
-            .as_str()
-            .unwrap_or_default()
+impl JobRecord {
+    fn status(&self, kind: JobKind) -> Option<JobStatus> {
+        JobStatus::of(&self.describe[kind.member("Status")])
     }
 
-    fn under_way(&self, kind: Kind) -> bool {
-        matches!(self.status(kind), "InProgress" | "Stopping")
+    fn is_in_progress(&self, kind: JobKind) -> bool {
+        self.status(kind).is_some_and(JobStatus::is_in_progress)
     }
 }
 
@@ -135,25 +134,25 @@ enum End {
     Failed(String),
 }
 
-/// A wish to end a job before it ends by itself, and how long it may take to.
+/// A request to end a job before it ends by itself, with the time that it may take.
 type Wish = Option<Duration>;
 
 /// The jobs in progress, to be stopped by name.
 #[derive(Debug, Default)]
-struct InProgress(Mutex<HashMap<(Kind, String), watch::Sender<Wish>>>);
+struct InProgress(Mutex<HashMap<(JobKind, String), watch::Sender<Wish>>>);
 
-fn in_progress(cloud: &Cloud) -> MutexGuard<'_, HashMap<(Kind, String), watch::Sender<Wish>>> {
+fn in_progress(cloud: &Cloud) -> MutexGuard<'_, HashMap<(JobKind, String), watch::Sender<Wish>>> {
     let jobs = &cloud.state::<InProgress>().0;
     jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where the directories of jobs are.
+/// The directory of the directories of jobs.
 fn jobs(cloud: &Cloud) -> PathBuf {
     cloud.directory().join("jobs")
 }
 
-/// Makes the directory of a job.
-fn make_directory(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<(PathBuf, Directory)> {
+/// Creates the directory of a job.
+fn make_directory(cloud: &Cloud, kind: JobKind, name: &str) -> ApiResult<(PathBuf, Directory)> {
     let all = jobs(cloud);
     std::fs::create_dir_all(&all)?;
     let directory = tempfile::Builder::new()
@@ -166,20 +165,60 @@ fn make_directory(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<(PathBuf, 
     Ok((directory, ml))
 }
 
+/// A type of job: what its requests keep, and what it does.
+struct JobType {
+    kind: JobKind,
+    /// The members of a summary.
+    summary: &'static [&'static str],
+    /// Completes the description of a new job.
+    complete: fn(&mut Value),
+    /// Does the work of a job.
+    work: for<'a> fn(&'a Run) -> BoxFuture<'a, ApiResult<End>>,
+    /// Changes the description of a job that has ended.
+    ended: fn(&mut Value, &End),
+}
+
+impl JobType {
+    /// Records and starts a new job. `describe` has what its description repeats of the request.
+    fn start(
+        &'static self,
+        cloud: &Cloud,
+        name: &str,
+        mut describe: Value,
+        tags: Option<&Tags>,
+    ) -> ApiResult<Value> {
+        let (kind, now) = (self.kind, clock::epoch());
+        let arn = kind.arn(cloud, name);
+        describe[kind.member("Arn")] = arn.as_str().into();
+        describe[kind.member("Status")] = JobStatus::InProgress.into();
+        describe["CreationTime"] = now.into();
+        describe["LastModifiedTime"] = now.into();
+        (self.complete)(&mut describe);
+        let run = register(cloud, kind, name, describe, tags)?;
+        let job = run.clone();
+        launch(run, async move { (self.work)(&job).await }, self.ended);
+        Ok(json!({ kind.member("Arn"): arn }))
+    }
+
+    fn list(&self, cloud: &Cloud, input: &list::ListJobs) -> ApiResult<Value> {
+        list::list(cloud, self.kind, input, self.summary)
+    }
+}
+
 /// Records a new job with its tags; `ResourceInUse` when the name is taken. After an error there is
-/// no record: nobody would ever end that job.
+/// no record: that job would never end.
 fn register(
     cloud: &Cloud,
-    kind: Kind,
+    kind: JobKind,
     name: &str,
     describe: Value,
-    tags: Option<&Value>,
+    tags: Option<&Tags>,
 ) -> ApiResult<Run> {
     let arn = kind.arn(cloud, name);
     // Before the record, which could perhaps not be taken back.
     let (directory, ml) = make_directory(cloud, kind, name)?;
     let records = kind.records(cloud);
-    let record = Record { describe };
+    let record = JobRecord { describe };
     let recorded = cloud.store().transaction(|transaction| {
         if records.get_in(transaction, name)?.is_some() {
             return Err(ApiError::new(
@@ -211,7 +250,7 @@ fn register(
 }
 
 /// `resourceconfig.json` of the only host.
-fn resource_config(instance_type: &Value) -> Value {
+fn resource_config(instance_type: Option<&str>) -> Value {
     json!({
         "current_host": "algo-1",
         "current_instance_type": instance_type,
@@ -226,7 +265,7 @@ fn resource_config(instance_type: &Value) -> Value {
     })
 }
 
-/// An error of ours as a job tells it: what the job's owner can mend is a `ClientError`.
+/// An error as the failure reason of a job: what the job's owner can fix is a `ClientError`.
 fn reason_of(error: &ApiError) -> String {
     if error.status >= 500 && error.code != "NotImplemented" {
         format!("InternalServerError: {}", error.message)
@@ -271,19 +310,19 @@ fn first_characters(ml: &Directory, path: &str) -> Result<Option<String>, beneat
     Ok((!text.is_empty()).then_some(text))
 }
 
-fn describe(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
+fn describe(cloud: &Cloud, kind: JobKind, name: &str) -> ApiResult<Value> {
     kind.records(cloud)
         .get(name)?
         .map(|record| record.describe)
         .ok_or_else(|| kind.not_found(&kind.arn(cloud, name)))
 }
 
-fn stop(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
+fn stop(cloud: &Cloud, kind: JobKind, name: &str) -> ApiResult<Value> {
     let changed = kind.records(cloud).update(name, |record| {
-        if record.under_way(kind) {
-            record.describe[kind.member("Status")] = "Stopping".into();
-            if kind == Kind::Training {
-                training::enter(&mut record.describe, "Stopping");
+        if record.is_in_progress(kind) {
+            record.describe[kind.member("Status")] = JobStatus::Stopping.into();
+            if kind == JobKind::Training {
+                training::enter(&mut record.describe, SecondaryStatus::Stopping);
             }
             record.describe["LastModifiedTime"] = clock::epoch().into();
             return Ok(true);
@@ -311,12 +350,16 @@ fn stop(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
     }
 }
 
-fn delete(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
-    let record = describe(cloud, kind, name).map(|describe| Record { describe })?;
-    if record.under_way(kind) {
+fn delete(cloud: &Cloud, kind: JobKind, name: &str) -> ApiResult<Value> {
+    let record = describe(cloud, kind, name).map(|describe| JobRecord { describe })?;
+    if record.is_in_progress(kind) {
         return Err(ApiError::new(
             "ResourceInUse",
-            format!("{} is {}", kind.arn(cloud, name), record.status(kind)),
+            format!(
+                "{} is {}",
+                kind.arn(cloud, name),
+                record.status(kind).map_or("", JobStatus::name)
+            ),
         ));
     }
     cloud.store().transaction(|transaction| {
@@ -326,24 +369,24 @@ fn delete(cloud: &Cloud, kind: Kind, name: &str) -> ApiResult<Value> {
     })
 }
 
-/// Jobs that were under way when the server died have failed, and what they left is removed.
+/// Marks the jobs that were in progress when the server died as failed, and removes their files.
 pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
-    // First: on a full disk this makes room for what is written next.
+    // First, because on a full disk this frees space for the next writes.
     beneath::discard(cloud.directory(), &jobs(cloud));
-    for kind in [Kind::Processing, Kind::Training] {
+    for kind in [JobKind::Processing, JobKind::Training] {
         let records = kind.records(cloud);
         for (name, record) in records.list("")? {
-            if !record.under_way(kind) {
+            if !record.is_in_progress(kind) {
                 continue;
             }
             records.update(&name, |record| {
                 let job = &mut record.describe;
-                job[kind.member("Status")] = "Failed".into();
+                job[kind.member("Status")] = JobStatus::Failed.into();
                 job["FailureReason"] = SERVER_ENDED.into();
                 job[format!("{}EndTime", kind.word())] = clock::epoch().into();
                 job["LastModifiedTime"] = clock::epoch().into();
-                if kind == Kind::Training {
-                    training::enter(job, "Failed");
+                if kind == JobKind::Training {
+                    training::enter(job, SecondaryStatus::Failed);
                 }
                 Ok(())
             })?;
@@ -352,7 +395,7 @@ pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends the processes of this server's jobs. Their records say so.
+/// Ends the processes of this server's jobs, and records that.
 pub(super) async fn shut_down(cloud: &Cloud) {
     for wish in in_progress(cloud).values() {
         wish.send_replace(Some(SHORT_GRACE));

@@ -1,4 +1,4 @@
-//! Lineage: what was made from what. Entities (artifacts, actions, contexts, trial components),
+//! Lineage: the origin of every artifact. Entities (artifacts, actions, contexts, trial components),
 //! the associations between them, and queries over that graph.
 
 use crate::cloud::service::operations;
@@ -6,6 +6,7 @@ use crate::cloud::service::operations;
 mod associations;
 mod automatic;
 mod entities;
+mod graph;
 mod query;
 
 pub(super) use automatic::{endpoint_deployed, job_finished, package_created};

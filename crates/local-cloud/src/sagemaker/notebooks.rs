@@ -3,33 +3,42 @@
 
 use std::time::Duration;
 
-use base64::Engine;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::network;
 use super::records::Records;
-use super::{network, requests};
+use super::requests::{ListRequest, Listing, ResourceName, SortOrder, Stored, check_name};
+use super::states::NotebookStatus;
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::operations;
 use crate::{Cloud, clock, iam};
 
+mod lifecycles;
+mod repositories;
+
+use lifecycles::LIFECYCLES;
+use repositories::REPOSITORIES;
+
 operations! {
-    "CreateNotebookInstance" => create_notebook,
-    "DescribeNotebookInstance" => describe_notebook,
-    "ListNotebookInstances" => list_notebooks,
-    "UpdateNotebookInstance" => update_notebook,
-    "DeleteNotebookInstance" => delete_notebook,
-    "StartNotebookInstance" => start_notebook,
-    "StopNotebookInstance" => stop_notebook,
-    "CreateNotebookInstanceLifecycleConfig" => create_lifecycle,
-    "DescribeNotebookInstanceLifecycleConfig" => describe_lifecycle,
-    "ListNotebookInstanceLifecycleConfigs" => list_lifecycles,
-    "UpdateNotebookInstanceLifecycleConfig" => update_lifecycle,
-    "DeleteNotebookInstanceLifecycleConfig" => delete_lifecycle,
-    "CreateCodeRepository" => create_repository,
-    "DescribeCodeRepository" => describe_repository,
-    "ListCodeRepositories" => list_repositories,
-    "UpdateCodeRepository" => update_repository,
-    "DeleteCodeRepository" => delete_repository,
+    "CreateNotebookInstance" => create,
+    "DescribeNotebookInstance" => describe,
+    "ListNotebookInstances" => list,
+    "UpdateNotebookInstance" => update,
+    "DeleteNotebookInstance" => delete,
+    "StartNotebookInstance" => start,
+    "StopNotebookInstance" => stop,
+    "CreateNotebookInstanceLifecycleConfig" => lifecycles::create,
+    "DescribeNotebookInstanceLifecycleConfig" => lifecycles::describe,
+    "ListNotebookInstanceLifecycleConfigs" => lifecycles::list,
+    "UpdateNotebookInstanceLifecycleConfig" => lifecycles::update,
+    "DeleteNotebookInstanceLifecycleConfig" => lifecycles::delete,
+    "CreateCodeRepository" => repositories::create,
+    "DescribeCodeRepository" => repositories::describe,
+    "ListCodeRepositories" => repositories::list,
+    "UpdateCodeRepository" => repositories::update,
+    "DeleteCodeRepository" => repositories::delete,
 }
 
 const NOTEBOOKS: Records = Records {
@@ -38,129 +47,168 @@ const NOTEBOOKS: Records = Records {
     arn: "NotebookInstanceArn",
     resource: "notebook-instance",
     title: "notebook instance",
-};
-const LIFECYCLES: Records = Records {
-    kind: "notebook-lifecycle",
-    name: "NotebookInstanceLifecycleConfigName",
-    arn: "NotebookInstanceLifecycleConfigArn",
-    resource: "notebook-instance-lifecycle-config",
-    title: "notebook instance lifecycle config",
-};
-const REPOSITORIES: Records = Records {
-    kind: "code-repository",
-    name: "CodeRepositoryName",
-    arn: "CodeRepositoryArn",
-    resource: "code-repository",
-    title: "code repository",
+    list: "NotebookInstances",
+    summary: &[
+        "NotebookInstanceStatus",
+        "Url",
+        "InstanceType",
+        "CreationTime",
+        "LastModifiedTime",
+        "NotebookInstanceLifecycleConfigName",
+        "DefaultCodeRepository",
+        "AdditionalCodeRepositories",
+    ],
 };
 
 /// How long a notebook instance is Pending or Stopping here.
 const TRANSITION: Duration = Duration::from_millis(300);
 
-/// A life-cycle script's limit in characters of Base64 (service model:
-/// `NotebookInstanceLifecycleConfigContent`).
-const MAX_SCRIPT: usize = 16384;
+/// A setting that is on or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Switch {
+    Enabled,
+    Disabled,
+}
 
-async fn create_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::name(&input, "NotebookInstanceName", 63)?;
-    let instance_type = requests::required(&input, "InstanceType")?;
+/// The members that name other resources.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct References {
+    lifecycle_config_name: Option<String>,
+    default_code_repository: Option<String>,
+    additional_code_repositories: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CreateNotebook {
+    notebook_instance_name: String,
+    instance_type: String,
+    role_arn: String,
+    #[serde(flatten)]
+    references: References,
+    #[serde(flatten)]
+    settings: Settings,
+    platform_identifier: Option<String>,
+    tags: Option<Tags>,
+}
+
+/// The network and the settings that are checked together.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Settings {
+    subnet_id: Option<String>,
+    security_group_ids: Option<Vec<String>>,
+    direct_internet_access: Option<Switch>,
+    root_access: Option<Switch>,
+    #[serde(rename = "VolumeSizeInGB")]
+    volume_size: Option<i64>,
+}
+
+async fn create(cloud: &Cloud, input: Stored<CreateNotebook>) -> ApiResult<Value> {
+    let name = &input.notebook_instance_name;
+    check_name(name, NOTEBOOKS.name, 63)?;
+    let instance_type = &input.instance_type;
     if !instance_type.starts_with("ml.") {
         return Err(ApiError::validation(format!(
             "1 validation error detected: Value '{instance_type}' at 'instanceType' failed to \
              satisfy constraint: Member must satisfy enum value set: [ml.t3.medium, ...]"
         )));
     }
-    iam::require_role(
-        cloud,
-        requests::required(&input, "RoleArn")?,
-        "sagemaker.amazonaws.com",
-    )?;
-    check_switches(&input)?;
-    let subnet: Vec<&Value> = input.get("SubnetId").into_iter().collect();
-    network::require(cloud, &json!(subnet), &input["SecurityGroupIds"]).await?;
-    check_references(cloud, &input)?;
-    let mut record = requests::pick(
-        &input,
-        &[
-            "NotebookInstanceName",
-            "InstanceType",
-            "SubnetId",
-            "IpAddressType",
-            "RoleArn",
-            "KmsKeyId",
-            "DefaultCodeRepository",
-            "AdditionalCodeRepositories",
-            "AcceleratorTypes",
-            "InstanceMetadataServiceConfiguration",
-        ],
-    );
-    let or = |member: &str, default: Value| input.get(member).cloned().unwrap_or(default);
-    record["SecurityGroups"] = or("SecurityGroupIds", json!([]));
-    record["NotebookInstanceLifecycleConfigName"] = or("LifecycleConfigName", Value::Null);
-    record["DirectInternetAccess"] = or("DirectInternetAccess", json!("Enabled"));
-    record["VolumeSizeInGB"] = or("VolumeSizeInGB", json!(5));
-    record["RootAccess"] = or("RootAccess", json!("Enabled"));
-    record["PlatformIdentifier"] = or("PlatformIdentifier", json!("notebook-al2-v3"));
-    record["NotebookInstanceStatus"] = json!("Pending");
+    iam::require_role(cloud, &input.role_arn, "sagemaker.amazonaws.com")?;
+    let settings = &input.settings;
+    settings.check()?;
+    let groups = settings.security_group_ids.as_deref().unwrap_or_default();
+    network::require(cloud, settings.subnet_id.as_slice(), groups).await?;
+    input.references.check(cloud)?;
+    let mut record = input.pick(&[
+        "NotebookInstanceName",
+        "InstanceType",
+        "SubnetId",
+        "IpAddressType",
+        "RoleArn",
+        "KmsKeyId",
+        "DefaultCodeRepository",
+        "AdditionalCodeRepositories",
+        "AcceleratorTypes",
+        "InstanceMetadataServiceConfiguration",
+    ]);
+    let switch = |given: Option<Switch>| json!(given.unwrap_or(Switch::Enabled));
+    let platform = input.platform_identifier.as_deref();
+    record["SecurityGroups"] = json!(groups);
+    record["NotebookInstanceLifecycleConfigName"] = json!(input.references.lifecycle_config_name);
+    record["DirectInternetAccess"] = switch(settings.direct_internet_access);
+    record["VolumeSizeInGB"] = json!(settings.volume_size.unwrap_or(5));
+    record["RootAccess"] = switch(settings.root_access);
+    record["PlatformIdentifier"] = json!(platform.unwrap_or("notebook-al2-v3"));
+    record["NotebookInstanceStatus"] = NotebookStatus::Pending.into();
     record["Url"] = json!(format!("{name}.notebook.{}.sagemaker.aws", cloud.region()));
-    if record.get("SubnetId").is_some() {
+    if settings.subnet_id.is_some() {
         let id = uuid::Uuid::new_v4().simple().to_string();
         record["NetworkInterfaceId"] = json!(format!("eni-{}", &id[..17]));
     }
-    let arn = NOTEBOOKS.create(cloud, name, record, input.get("Tags"))?;
-    settle(cloud, name, "Pending", "InService");
-    Ok(json!({"NotebookInstanceArn": arn}))
+    let created = NOTEBOOKS.create(cloud, name, record, input.tags.as_ref())?;
+    settle(
+        cloud,
+        name,
+        NotebookStatus::Pending,
+        NotebookStatus::InService,
+    );
+    Ok(created)
 }
 
-fn check_switches(input: &Value) -> ApiResult<()> {
-    const SWITCH: &[&str] = &["Enabled", "Disabled"];
-    requests::one_of(input, "DirectInternetAccess", SWITCH)?;
-    requests::one_of(input, "RootAccess", SWITCH)?;
-    requests::one_of(input, "IpAddressType", &["ipv4", "dualstack"])?;
-    let size = input.get("VolumeSizeInGB").and_then(Value::as_i64);
-    if size.is_some_and(|size| !(5..=16384).contains(&size)) {
-        return Err(ApiError::validation(
-            "1 validation error detected: Value at 'volumeSizeInGB' failed to satisfy constraint: \
-             Member must be between 5 and 16384",
-        ));
-    }
-    if input["DirectInternetAccess"] == "Disabled" && input.get("SubnetId").is_none() {
-        return Err(ApiError::validation(
-            "DirectInternetAccess can be set to Disabled only if you specify a SubnetId",
-        ));
-    }
-    if input.get("SecurityGroupIds").is_some() && input.get("SubnetId").is_none() {
-        return Err(ApiError::validation(
-            "SecurityGroupIds can be specified only with a SubnetId",
-        ));
-    }
-    Ok(())
-}
-
-/// The life-cycle configuration and the named code repositories must exist.
-fn check_references(cloud: &Cloud, input: &Value) -> ApiResult<()> {
-    if let Some(config) = requests::optional(input, "LifecycleConfigName") {
-        LIFECYCLES.get(cloud, config)?;
-    }
-    let additional = input["AdditionalCodeRepositories"].as_array();
-    if additional.is_some_and(|list| list.len() > 3) {
-        return Err(ApiError::validation(
-            "A notebook instance can have at most 3 additional code repositories",
-        ));
-    }
-    let default = requests::optional(input, "DefaultCodeRepository");
-    let named = additional.into_iter().flatten().filter_map(Value::as_str);
-    for repository in default.into_iter().chain(named) {
-        // A URL is cloned as it is; a name is a repository of this account.
-        if !repository.starts_with("https://") {
-            REPOSITORIES.get(cloud, repository)?;
+impl Settings {
+    fn check(&self) -> ApiResult<()> {
+        if (self.volume_size).is_some_and(|size| !(5..=16384).contains(&size)) {
+            return Err(ApiError::validation(
+                "1 validation error detected: Value at 'volumeSizeInGB' failed to satisfy \
+                 constraint: Member must be between 5 and 16384",
+            ));
         }
+        if self.subnet_id.is_some() {
+            return Ok(());
+        }
+        if self.direct_internet_access == Some(Switch::Disabled) {
+            return Err(ApiError::validation(
+                "DirectInternetAccess can be set to Disabled only if you specify a SubnetId",
+            ));
+        }
+        if self.security_group_ids.is_some() {
+            return Err(ApiError::validation(
+                "SecurityGroupIds can be specified only with a SubnetId",
+            ));
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+impl References {
+    /// The life-cycle configuration and the named code repositories must exist.
+    fn check(&self, cloud: &Cloud) -> ApiResult<()> {
+        if let Some(config) = &self.lifecycle_config_name {
+            LIFECYCLES.get(cloud, config)?;
+        }
+        let additional = self
+            .additional_code_repositories
+            .as_deref()
+            .unwrap_or_default();
+        if additional.len() > 3 {
+            return Err(ApiError::validation(
+                "A notebook instance can have at most 3 additional code repositories",
+            ));
+        }
+        for repository in self.default_code_repository.iter().chain(additional) {
+            // A URL is cloned as it is; a name is a repository of this account.
+            if !repository.starts_with("https://") {
+                REPOSITORIES.get(cloud, repository)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Moves a notebook instance from one status to the next after a moment.
-fn settle(cloud: &Cloud, name: &str, from: &'static str, to: &'static str) {
+fn settle(cloud: &Cloud, name: &str, from: NotebookStatus, to: NotebookStatus) {
     let (inner, whose) = (cloud.clone(), name.to_owned());
     let work = async move {
         clock::sleep(TRANSITION).await;
@@ -169,11 +217,11 @@ fn settle(cloud: &Cloud, name: &str, from: &'static str, to: &'static str) {
     supervise(cloud, name, from, work);
 }
 
-/// Does work in the background that ends a status; when it panics, the notebook instance is Failed.
+/// Does work in the background that ends a status. If it panics, the notebook instance is Failed.
 fn supervise(
     cloud: &Cloud,
     name: &str,
-    from: &'static str,
+    from: NotebookStatus,
     work: impl Future<Output = ()> + Send + 'static,
 ) {
     let (broken, name) = (cloud.clone(), name.to_owned());
@@ -181,18 +229,25 @@ fn supervise(
         format!("notebook instance {name}"),
         work,
         move |error| async move {
-            arrive(&broken, &name, from, "Failed", Some(error.message)).await;
+            let failed = NotebookStatus::Failed;
+            arrive(&broken, &name, from, failed, Some(error.message)).await;
         },
     );
 }
 
 /// Writes the status after `from`, with the reason of a failure.
-async fn arrive(cloud: &Cloud, name: &str, from: &str, to: &str, reason: Option<String>) {
-    // The record may be gone when the state directory was removed: nothing to write then.
+async fn arrive(
+    cloud: &Cloud,
+    name: &str,
+    from: NotebookStatus,
+    to: NotebookStatus,
+    reason: Option<String>,
+) {
+    // There is no record if the state directory was removed.
     let write = || {
         NOTEBOOKS.change(cloud, name, |record| {
-            if record["NotebookInstanceStatus"] == from {
-                record["NotebookInstanceStatus"] = json!(to);
+            if status(record) == Some(from) {
+                record["NotebookInstanceStatus"] = to.into();
                 if let Some(reason) = &reason {
                     record["FailureReason"] = json!(format!("InternalServerError: {reason}"));
                 }
@@ -204,109 +259,126 @@ async fn arrive(cloud: &Cloud, name: &str, from: &str, to: &str, reason: Option<
     let _ = cloud.persist(&what, write).await;
 }
 
-/// After a restart: what was between two statuses arrives.
+/// Completes the transitions that were in progress when the server ended.
 pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     for record in NOTEBOOKS.all(cloud)? {
         let name = record["NotebookInstanceName"].as_str().unwrap_or_default();
-        let arrived = match record["NotebookInstanceStatus"].as_str() {
-            Some("Pending") => "InService",
-            Some("Stopping") => "Stopped",
-            Some("Deleting") => {
+        let arrived = match status(&record) {
+            Some(NotebookStatus::Pending) => NotebookStatus::InService,
+            Some(NotebookStatus::Stopping) => NotebookStatus::Stopped,
+            Some(NotebookStatus::Deleting) => {
                 NOTEBOOKS.remove(cloud, name)?;
                 continue;
             }
             _ => continue,
         };
         NOTEBOOKS.change(cloud, name, |record| {
-            record["NotebookInstanceStatus"] = json!(arrived);
+            record["NotebookInstanceStatus"] = arrived.into();
             Ok(())
         })?;
     }
     Ok(())
 }
 
-async fn describe_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    NOTEBOOKS.get(cloud, requests::required(&input, NOTEBOOKS.name)?)
+/// The status of a record.
+fn status(record: &Value) -> Option<NotebookStatus> {
+    NotebookStatus::of(&record["NotebookInstanceStatus"])
 }
 
-async fn list_notebooks(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+async fn describe(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    NOTEBOOKS.get(cloud, &input.name)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListNotebooks {
+    notebook_instance_lifecycle_config_name_contains: Option<String>,
+    default_code_repository_contains: Option<String>,
+    additional_code_repository_equals: Option<String>,
+    #[serde(flatten)]
+    list: ListRequest,
+}
+
+async fn list(cloud: &Cloud, input: ListNotebooks) -> ApiResult<Value> {
     let mut found = NOTEBOOKS.all(cloud)?;
-    let contains = |member: &str, part: Option<&str>, record: &Value| {
-        part.is_none_or(|part| requests::optional(record, member).is_some_and(|v| v.contains(part)))
+    let contains = |record: &Value, member: &str, part: Option<&str>| {
+        part.is_none_or(|part| {
+            let text = record[member].as_str();
+            text.is_some_and(|text| text.contains(part))
+        })
     };
     found.retain(|record| {
-        let additional = requests::optional(&input, "AdditionalCodeRepositoryEquals");
-        contains(
-            "NotebookInstanceLifecycleConfigName",
-            requests::optional(&input, "NotebookInstanceLifecycleConfigNameContains"),
-            record,
-        ) && contains(
-            "DefaultCodeRepository",
-            requests::optional(&input, "DefaultCodeRepositoryContains"),
-            record,
-        ) && additional.is_none_or(|wanted| {
-            record["AdditionalCodeRepositories"]
-                .as_array()
-                .is_some_and(|list| list.iter().any(|one| one == wanted))
-        })
+        let lifecycle = input
+            .notebook_instance_lifecycle_config_name_contains
+            .as_deref();
+        let default = input.default_code_repository_contains.as_deref();
+        let additional = input.additional_code_repository_equals.as_deref();
+        contains(record, "NotebookInstanceLifecycleConfigName", lifecycle)
+            && contains(record, "DefaultCodeRepository", default)
+            && additional.is_none_or(|wanted| {
+                record["AdditionalCodeRepositories"]
+                    .as_array()
+                    .is_some_and(|list| list.iter().any(|one| one == wanted))
+            })
     });
-    let (page, token) = requests::Listing {
-        name: "NotebookInstanceName",
+    let listing = Listing {
+        name: NOTEBOOKS.name,
         status: Some("NotebookInstanceStatus"),
         sort_by: "Name",
-        descending: false,
-    }
-    .page(found, &input)?;
-    let summaries: Vec<Value> = page
-        .iter()
-        .map(|record| {
-            requests::pick(
-                record,
-                &[
-                    "NotebookInstanceName",
-                    "NotebookInstanceArn",
-                    "NotebookInstanceStatus",
-                    "Url",
-                    "InstanceType",
-                    "CreationTime",
-                    "LastModifiedTime",
-                    "NotebookInstanceLifecycleConfigName",
-                    "DefaultCodeRepository",
-                    "AdditionalCodeRepositories",
-                ],
-            )
-        })
-        .collect();
-    Ok(json!({"NotebookInstances": summaries, "NextToken": token}))
+        order: SortOrder::Ascending,
+    };
+    NOTEBOOKS.list_of(found, listing, &input.list)
 }
 
 /// Refuses an operation in a status that does not allow it, with AWS's message.
-fn require_status(record: &Value, allowed: &[&str], operation: &str) -> ApiResult<()> {
-    let status = record["NotebookInstanceStatus"]
-        .as_str()
-        .unwrap_or_default();
-    if allowed.contains(&status) {
+fn require_status(record: &Value, allowed: &[NotebookStatus], operation: &str) -> ApiResult<()> {
+    let found = status(record);
+    if found.is_some_and(|found| allowed.contains(&found)) {
         return Ok(());
     }
+    let allowed: Vec<&str> = allowed.iter().map(|status| status.name()).collect();
     Err(ApiError::validation(format!(
-        "Status ({status}) not in ([{}]). Unable to perform {operation} on Notebook Instance ({}).",
+        "Status ({}) not in ([{}]). Unable to perform {operation} on Notebook Instance ({}).",
+        found.map_or("", NotebookStatus::name),
         allowed.join(", "),
         record["NotebookInstanceArn"].as_str().unwrap_or_default()
     )))
 }
 
-async fn update_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, NOTEBOOKS.name)?;
+/// The statuses in which a notebook instance can be started, changed or deleted.
+const AT_REST: &[NotebookStatus] = &[NotebookStatus::Stopped, NotebookStatus::Failed];
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[expect(clippy::struct_excessive_bools, reason = "the API's members")]
+struct UpdateNotebook {
+    notebook_instance_name: String,
+    role_arn: Option<String>,
+    #[serde(flatten)]
+    references: References,
+    #[serde(rename = "VolumeSizeInGB")]
+    volume_size: Option<i64>,
+    #[serde(default)]
+    disassociate_lifecycle_config: bool,
+    #[serde(default)]
+    disassociate_default_code_repository: bool,
+    #[serde(default)]
+    disassociate_additional_code_repositories: bool,
+    #[serde(default)]
+    disassociate_accelerator_types: bool,
+}
+
+async fn update(cloud: &Cloud, input: Stored<UpdateNotebook>) -> ApiResult<Value> {
+    let name = &input.notebook_instance_name;
     NOTEBOOKS.get(cloud, name)?;
-    if let Some(role) = requests::optional(&input, "RoleArn") {
+    if let Some(role) = &input.role_arn {
         iam::require_role(cloud, role, "sagemaker.amazonaws.com")?;
     }
-    check_references(cloud, &input)?;
-    requests::one_of(&input, "RootAccess", &["Enabled", "Disabled"])?;
+    input.references.check(cloud)?;
     NOTEBOOKS.change(cloud, name, |record| {
-        require_status(record, &["Stopped", "Failed"], "UpdateNotebookInstance")?;
-        let smaller = input["VolumeSizeInGB"]
-            .as_i64()
+        require_status(record, AT_REST, "UpdateNotebookInstance")?;
+        let smaller = input
+            .volume_size
             .zip(record["VolumeSizeInGB"].as_i64())
             .is_some_and(|(wanted, now)| wanted < now);
         if smaller {
@@ -314,90 +386,87 @@ async fn update_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
                 "The volume of a notebook instance cannot be made smaller",
             ));
         }
-        for (flag, member) in [
+        for (disassociate, member) in [
             (
-                "DisassociateLifecycleConfig",
+                input.disassociate_lifecycle_config,
                 "NotebookInstanceLifecycleConfigName",
             ),
-            ("DisassociateDefaultCodeRepository", "DefaultCodeRepository"),
             (
-                "DisassociateAdditionalCodeRepositories",
+                input.disassociate_default_code_repository,
+                "DefaultCodeRepository",
+            ),
+            (
+                input.disassociate_additional_code_repositories,
                 "AdditionalCodeRepositories",
             ),
-            ("DisassociateAcceleratorTypes", "AcceleratorTypes"),
+            (input.disassociate_accelerator_types, "AcceleratorTypes"),
         ] {
-            if input[flag] == true {
+            if disassociate {
                 record[member] = Value::Null;
             }
         }
-        for (from, to) in [
-            ("InstanceType", "InstanceType"),
-            ("IpAddressType", "IpAddressType"),
-            ("PlatformIdentifier", "PlatformIdentifier"),
-            ("RoleArn", "RoleArn"),
-            ("LifecycleConfigName", "NotebookInstanceLifecycleConfigName"),
-            ("VolumeSizeInGB", "VolumeSizeInGB"),
-            ("DefaultCodeRepository", "DefaultCodeRepository"),
-            ("AdditionalCodeRepositories", "AdditionalCodeRepositories"),
-            ("AcceleratorTypes", "AcceleratorTypes"),
-            ("RootAccess", "RootAccess"),
-            (
-                "InstanceMetadataServiceConfiguration",
-                "InstanceMetadataServiceConfiguration",
-            ),
-        ] {
-            if let Some(value) = input.get(from) {
-                record[to] = value.clone();
-            }
+        if let Some(config) = &input.references.lifecycle_config_name {
+            record["NotebookInstanceLifecycleConfigName"] = json!(config);
+        }
+        let changed = input.pick(&[
+            "InstanceType",
+            "IpAddressType",
+            "PlatformIdentifier",
+            "RoleArn",
+            "VolumeSizeInGB",
+            "DefaultCodeRepository",
+            "AdditionalCodeRepositories",
+            "AcceleratorTypes",
+            "RootAccess",
+            "InstanceMetadataServiceConfiguration",
+        ]);
+        if let (Value::Object(record), Value::Object(changed)) = (record, changed) {
+            record.extend(changed);
         }
         Ok(())
     })?;
     Ok(json!({}))
 }
 
-/// Moves a notebook instance into a passing status and from there on to the next.
-fn pass(
+/// Moves a notebook instance into a transitional status and from there on to the next.
+fn transition(
     cloud: &Cloud,
-    input: &Value,
+    name: &str,
     operation: &str,
-    allowed: &[&str],
-    through: (&'static str, &'static str),
+    allowed: &[NotebookStatus],
+    through: (NotebookStatus, NotebookStatus),
 ) -> ApiResult<Value> {
-    let name = requests::required(input, NOTEBOOKS.name)?;
     NOTEBOOKS.change(cloud, name, |record| {
         require_status(record, allowed, operation)?;
-        record["NotebookInstanceStatus"] = json!(through.0);
+        record["NotebookInstanceStatus"] = through.0.into();
         Ok(())
     })?;
     settle(cloud, name, through.0, through.1);
     Ok(json!({}))
 }
 
-async fn start_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    pass(
+async fn start(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    let through = (NotebookStatus::Pending, NotebookStatus::InService);
+    transition(
         cloud,
-        &input,
+        &input.name,
         "StartNotebookInstance",
-        &["Stopped", "Failed"],
-        ("Pending", "InService"),
+        AT_REST,
+        through,
     )
 }
 
-async fn stop_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    pass(
-        cloud,
-        &input,
-        "StopNotebookInstance",
-        &["InService"],
-        ("Stopping", "Stopped"),
-    )
+async fn stop(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    let through = (NotebookStatus::Stopping, NotebookStatus::Stopped);
+    let allowed = &[NotebookStatus::InService];
+    transition(cloud, &input.name, "StopNotebookInstance", allowed, through)
 }
 
-async fn delete_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, NOTEBOOKS.name)?.to_owned();
+async fn delete(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    let name = input.name;
     NOTEBOOKS.change(cloud, &name, |record| {
-        require_status(record, &["Stopped", "Failed"], "DeleteNotebookInstance")?;
-        record["NotebookInstanceStatus"] = json!("Deleting");
+        require_status(record, AT_REST, "DeleteNotebookInstance")?;
+        record["NotebookInstanceStatus"] = NotebookStatus::Deleting.into();
         Ok(())
     })?;
     let (inner, whose) = (cloud.clone(), name.clone());
@@ -408,110 +477,7 @@ async fn delete_notebook(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         let what = format!("deletion of notebook instance {whose}");
         let _ = inner.persist(&what, write).await;
     };
-    supervise(cloud, &name, "Deleting", work);
-    Ok(json!({}))
-}
-
-fn check_scripts(input: &Value) -> ApiResult<()> {
-    for member in ["OnCreate", "OnStart"] {
-        for hook in input[member].as_array().into_iter().flatten() {
-            let content = hook["Content"].as_str().unwrap_or_default();
-            let decoded = base64::engine::general_purpose::STANDARD.decode(content);
-            if content.len() > MAX_SCRIPT || decoded.is_err() {
-                return Err(ApiError::validation(format!(
-                    "{member}: Content must be a Base64-encoded script of at most {MAX_SCRIPT} \
-                     characters"
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn create_lifecycle(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::name(&input, LIFECYCLES.name, 63)?;
-    check_scripts(&input)?;
-    let record = requests::pick(&input, &[LIFECYCLES.name, "OnCreate", "OnStart"]);
-    let arn = LIFECYCLES.create(cloud, name, record, input.get("Tags"))?;
-    Ok(json!({"NotebookInstanceLifecycleConfigArn": arn}))
-}
-
-async fn describe_lifecycle(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    LIFECYCLES.get(cloud, requests::required(&input, LIFECYCLES.name)?)
-}
-
-async fn list_lifecycles(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let (page, token) = LIFECYCLES.page(cloud, &input, &["CreationTime", "LastModifiedTime"])?;
-    Ok(json!({"NotebookInstanceLifecycleConfigs": page, "NextToken": token}))
-}
-
-async fn update_lifecycle(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, LIFECYCLES.name)?;
-    check_scripts(&input)?;
-    LIFECYCLES.change(cloud, name, |record| {
-        for member in ["OnCreate", "OnStart"] {
-            if let Some(hooks) = input.get(member) {
-                record[member] = hooks.clone();
-            }
-        }
-        Ok(())
-    })?;
-    Ok(json!({}))
-}
-
-async fn delete_lifecycle(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, LIFECYCLES.name)?;
-    LIFECYCLES.get(cloud, name)?;
-    LIFECYCLES.remove(cloud, name)?;
-    Ok(json!({}))
-}
-
-async fn create_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::name(&input, REPOSITORIES.name, 63)?;
-    let url = requests::required(&input["GitConfig"], "RepositoryUrl")?;
-    let loopback = url
-        .strip_prefix("http://")
-        .is_some_and(|rest| rest.starts_with("127.0.0.1:") || rest.starts_with("localhost:"));
-    // The local CodeCommit's clone URL is plain HTTP on loopback; AWS takes https only.
-    if !url.starts_with("https://") && !loopback {
-        return Err(ApiError::validation(format!(
-            "1 validation error detected: Value '{url}' at 'gitConfig.repositoryUrl' failed to \
-             satisfy constraint: Member must satisfy regular expression pattern: https://([^/]+)/?.*"
-        )));
-    }
-    let record = requests::pick(&input, &[REPOSITORIES.name, "GitConfig"]);
-    let arn = REPOSITORIES.create(cloud, name, record, input.get("Tags"))?;
-    Ok(json!({"CodeRepositoryArn": arn}))
-}
-
-async fn describe_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    REPOSITORIES.get(cloud, requests::required(&input, REPOSITORIES.name)?)
-}
-
-async fn list_repositories(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let (page, token) = REPOSITORIES.page(
-        cloud,
-        &input,
-        &["CreationTime", "LastModifiedTime", "GitConfig"],
-    )?;
-    Ok(json!({"CodeRepositorySummaryList": page, "NextToken": token}))
-}
-
-async fn update_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, REPOSITORIES.name)?;
-    let arn = REPOSITORIES.change(cloud, name, |record| {
-        if let Some(secret) = input["GitConfig"].get("SecretArn") {
-            record["GitConfig"]["SecretArn"] = secret.clone();
-        }
-        Ok(record["CodeRepositoryArn"].clone())
-    })?;
-    Ok(json!({"CodeRepositoryArn": arn}))
-}
-
-async fn delete_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, REPOSITORIES.name)?;
-    REPOSITORIES.get(cloud, name)?;
-    REPOSITORIES.remove(cloud, name)?;
+    supervise(cloud, &name, NotebookStatus::Deleting, work);
     Ok(json!({}))
 }
 
@@ -523,8 +489,8 @@ mod tests {
     fn the_state_machine_is_aws_s() {
         let stopped = json!({"NotebookInstanceStatus": "Stopped", "NotebookInstanceArn": "a"});
         let running = json!({"NotebookInstanceStatus": "InService", "NotebookInstanceArn": "a"});
-        assert!(require_status(&stopped, &["Stopped", "Failed"], "Delete").is_ok());
-        let error = require_status(&running, &["Stopped", "Failed"], "Delete").unwrap_err();
+        assert!(require_status(&stopped, AT_REST, "Delete").is_ok());
+        let error = require_status(&running, AT_REST, "Delete").unwrap_err();
         assert!(
             error
                 .message
@@ -535,16 +501,11 @@ mod tests {
 
     #[test]
     fn no_internet_needs_a_subnet() {
-        let input = json!({"DirectInternetAccess": "Disabled"});
-        assert!(check_switches(&input).is_err());
-        let input = json!({"DirectInternetAccess": "Disabled", "SubnetId": "subnet-1"});
-        assert!(check_switches(&input).is_ok());
-    }
-
-    #[test]
-    fn scripts_are_base64() {
-        assert!(check_scripts(&json!({"OnStart": [{"Content": "IyEvYmluL3No"}]})).is_ok());
-        assert!(check_scripts(&json!({"OnStart": [{"Content": "#!/bin/sh"}]})).is_err());
+        let check = |settings: Value| crate::api::parse::<Settings>(settings)?.check();
+        let alone = json!({"DirectInternetAccess": "Disabled"});
+        assert!(check(alone).is_err());
+        let inside = json!({"DirectInternetAccess": "Disabled", "SubnetId": "subnet-1"});
+        assert!(check(inside).is_ok());
     }
 
     #[tokio::test]
@@ -553,7 +514,9 @@ mod tests {
         let cloud = Cloud::in_directory(at.path());
         let record = json!({"NotebookInstanceStatus": "Pending"});
         NOTEBOOKS.create(&cloud, "n", record, None).unwrap();
-        supervise(&cloud, "n", "Pending", async { panic!("boom") });
+        supervise(&cloud, "n", NotebookStatus::Pending, async {
+            panic!("boom")
+        });
         cloud.idle().await;
         let record = NOTEBOOKS.get(&cloud, "n").unwrap();
         assert_eq!(record["NotebookInstanceStatus"], "Failed");

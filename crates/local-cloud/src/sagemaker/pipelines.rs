@@ -1,9 +1,10 @@
 //! Pipelines: their definitions and versions, and their executions, which run the steps by calling
 //! the same operations that any client would.
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{requests, tags};
+use super::{requests, states, tags};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::operations;
@@ -38,19 +39,18 @@ operations! {
     "UpdatePipelineVersion" => definitions::update_version,
 }
 
-/// Who assumes the role of a pipeline.
+/// The principal that assumes the role of a pipeline.
 const PRINCIPAL: &str = "sagemaker.amazonaws.com";
 
-/// Work that was under way when the server died is failed.
+/// Marks the work that was in progress when the server died as failed.
 pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     Ok(executions::recover(cloud)?)
 }
 
-/// A `ClientRequestToken`, which these operations require (32 to 128 characters).
-fn token(input: &Value) -> ApiResult<&str> {
-    let token = requests::required(input, "ClientRequestToken")?;
+/// Fails unless a `ClientRequestToken` has the length that these operations require.
+fn check_token(token: &str) -> ApiResult<()> {
     if (32..=128).contains(&token.len()) {
-        return Ok(token);
+        return Ok(());
     }
     Err(ApiError::validation(format!(
         "1 validation error detected: Value '{token}' at 'clientRequestToken' failed to satisfy \
@@ -58,35 +58,32 @@ fn token(input: &Value) -> ApiResult<&str> {
     )))
 }
 
-/// Fails by name for a member that the local cloud does not have.
-fn refuse(input: &Value, operation: &str, members: &[&str]) -> ApiResult<()> {
-    match members
-        .iter()
-        .find(|member| input.get(**member).is_some_and(|value| !value.is_null()))
-    {
-        Some(member) => Err(ApiError::not_implemented(format_args!(
+/// Fails by name for a member that is given although the local cloud does not have it.
+fn refuse(operation: &str, members: &[(&str, &Option<Value>)]) -> ApiResult<()> {
+    match members.iter().find(|(_, given)| given.is_some()) {
+        Some((member, _)) => Err(ApiError::not_implemented(format_args!(
             "{member} of sagemaker:{operation}"
         ))),
         None => Ok(()),
     }
 }
 
-/// `ParallelismConfiguration.MaxParallelExecutionSteps`, when it is there.
-fn parallelism(input: &Value) -> ApiResult<Option<u64>> {
-    match input
-        .get("ParallelismConfiguration")
-        .filter(|value| !value.is_null())
-    {
-        None => Ok(None),
-        Some(configuration) => configuration
-            .get("MaxParallelExecutionSteps")
-            .and_then(Value::as_u64)
-            .filter(|steps| *steps > 0)
-            .map(Some)
-            .ok_or_else(|| {
-                ApiError::validation(
-                    "MaxParallelExecutionSteps of ParallelismConfiguration must be at least 1",
-                )
-            }),
+/// `ParallelismConfiguration`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Parallelism {
+    max_parallel_execution_steps: Option<u64>,
+}
+
+/// The maximum number of concurrent steps of a request, if it has one.
+fn parallelism(given: Option<Parallelism>) -> ApiResult<Option<u64>> {
+    let Some(given) = given else {
+        return Ok(None);
+    };
+    match given.max_parallel_execution_steps {
+        Some(steps) if steps > 0 => Ok(Some(steps)),
+        _ => Err(ApiError::validation(
+            "MaxParallelExecutionSteps of ParallelismConfiguration must be at least 1",
+        )),
     }
 }

@@ -1,13 +1,17 @@
-//! Named records of one kind, stored as their `Describe…` answer.
+//! Named records of one family, stored as their `Describe…` response, and the operations that are
+//! alike for every family.
 
 use rusqlite::Transaction;
 use serde_json::{Value, json};
 
-use super::{requests, tags};
+use super::requests::{self, ListRequest, Listing, SortOrder};
+use super::tags;
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
+use crate::store::Collection;
 use crate::{Cloud, clock};
 
-/// A kind of record.
+/// A family of records.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Records {
     /// The collection.
@@ -18,8 +22,12 @@ pub(super) struct Records {
     pub(super) arn: &'static str,
     /// The resource type of the ARN.
     pub(super) resource: &'static str,
-    /// The kind in messages.
+    /// The family in messages.
     pub(super) title: &'static str,
+    /// The list in the response of its `List…` operation.
+    pub(super) list: &'static str,
+    /// The members of a summary besides name and ARN.
+    pub(super) summary: &'static [&'static str],
 }
 
 impl Records {
@@ -27,21 +35,25 @@ impl Records {
         cloud.arn("sagemaker", format_args!("{}/{name}", self.resource))
     }
 
-    /// Adds a record with its ARN, its times and the `Tags` of the request, in one transaction;
-    /// `ValidationException` when the name is taken.
+    fn records(self, cloud: &Cloud) -> Collection<'_, Value> {
+        cloud.store().collection("sagemaker", self.kind)
+    }
+
+    /// Adds a record with its ARN, its times and the tags of the request, in one transaction. Returns
+    /// the response, which has the ARN; `ValidationException` when the name is taken.
     pub(super) fn create(
         self,
         cloud: &Cloud,
         name: &str,
         mut record: Value,
-        given_tags: Option<&Value>,
-    ) -> ApiResult<String> {
+        given_tags: Option<&Tags>,
+    ) -> ApiResult<Value> {
         let arn = self.arn_of(cloud, name);
         let now = clock::epoch();
         record[self.arn] = json!(arn);
         record["CreationTime"] = json!(now);
         record["LastModifiedTime"] = json!(now);
-        let records = cloud.store().collection::<Value>("sagemaker", self.kind);
+        let records = self.records(cloud);
         cloud.store().transaction(|transaction| {
             if records.get_in(transaction, name)?.is_some() {
                 return Err(ApiError::validation(format!(
@@ -52,7 +64,7 @@ impl Records {
             records.put_in(transaction, name, &record)?;
             tags::put_in(cloud, transaction, &arn, given_tags)
         })?;
-        Ok(arn)
+        Ok(json!({ self.arn: arn }))
     }
 
     fn missing(self, cloud: &Cloud, name: &str) -> ApiError {
@@ -63,23 +75,24 @@ impl Records {
         ))
     }
 
-    /// A record by name; `ValidationException`, as SageMaker answers for these families.
+    /// A record by name, as `Describe…` returns it.
     pub(super) fn get(self, cloud: &Cloud, name: &str) -> ApiResult<Value> {
-        cloud
-            .store()
-            .collection::<Value>("sagemaker", self.kind)
+        self.records(cloud)
             .get(name)?
             .ok_or_else(|| self.missing(cloud, name))
     }
 
+    /// A record of a family that never changes: its description has no `LastModifiedTime`.
+    pub(super) fn get_unchanging(self, cloud: &Cloud, name: &str) -> ApiResult<Value> {
+        let mut found = self.get(cloud, name)?;
+        found["LastModifiedTime"].take();
+        Ok(found)
+    }
+
     /// Every record, by name.
     pub(super) fn all(self, cloud: &Cloud) -> ApiResult<Vec<Value>> {
-        let records = cloud.store().collection::<Value>("sagemaker", self.kind);
-        Ok(records
-            .list("")?
-            .into_iter()
-            .map(|(_, record)| record)
-            .collect())
+        let records = self.records(cloud).list("")?;
+        Ok(records.into_iter().map(|(_, record)| record).collect())
     }
 
     /// Changes a record and its `LastModifiedTime`.
@@ -92,14 +105,15 @@ impl Records {
         self.change_in(cloud, name, |_, record| change(record))
     }
 
-    /// The same; what `change` writes in the transaction is written with the record or not at all.
+    /// Changes a record like [`Records::change`]. What `change` writes in the transaction is written
+    /// with the record or not at all.
     pub(super) fn change_in<R>(
         self,
         cloud: &Cloud,
         name: &str,
         change: impl FnOnce(&Transaction<'_>, &mut Value) -> ApiResult<R>,
     ) -> ApiResult<R> {
-        let records = cloud.store().collection::<Value>("sagemaker", self.kind);
+        let records = self.records(cloud);
         cloud.store().transaction(|transaction| {
             let mut record = records
                 .get_in(transaction, name)?
@@ -111,35 +125,46 @@ impl Records {
         })
     }
 
-    /// Removes a record and its tags; one that is not there is no error.
+    /// Removes a record and its tags. An absent record is no error.
     pub(super) fn remove(self, cloud: &Cloud, name: &str) -> ApiResult<()> {
-        let records = cloud.store().collection::<Value>("sagemaker", self.kind);
+        let records = self.records(cloud);
         cloud.store().transaction(|transaction| {
             records.remove_in(transaction, name)?;
             tags::remove_in(cloud, transaction, &self.arn_of(cloud, name))
         })
     }
 
-    /// The page of a `List…` request: name, ARN and `more` of each record. Newest first unless the
-    /// request says otherwise.
-    pub(super) fn page(
-        self,
-        cloud: &Cloud,
-        input: &Value,
-        more: &[&str],
-    ) -> ApiResult<(Vec<Value>, Option<String>)> {
-        let (page, token) = requests::Listing {
+    /// Deletes a record and its tags, for the `Delete…` operation.
+    pub(super) fn delete(self, cloud: &Cloud, name: &str) -> ApiResult<Value> {
+        self.get(cloud, name)?;
+        self.remove(cloud, name)?;
+        Ok(json!({}))
+    }
+
+    /// The response of the `List…` operation: newest first unless the request says otherwise.
+    pub(super) fn list(self, cloud: &Cloud, request: &ListRequest) -> ApiResult<Value> {
+        let listing = Listing {
             name: self.name,
             status: None,
             sort_by: "CreationTime",
-            descending: true,
-        }
-        .page(self.all(cloud)?, input)?;
-        let members = [&[self.name, self.arn], more].concat();
-        let summaries = page
+            order: SortOrder::Descending,
+        };
+        self.list_of(self.all(cloud)?, listing, request)
+    }
+
+    /// The response of the `List…` operation, of these records.
+    pub(super) fn list_of(
+        self,
+        records: Vec<Value>,
+        listing: Listing,
+        request: &ListRequest,
+    ) -> ApiResult<Value> {
+        let (page, token) = listing.page(records, request)?;
+        let members = [&[self.name, self.arn], self.summary].concat();
+        let summaries: Vec<Value> = page
             .iter()
             .map(|record| requests::pick(record, &members))
             .collect();
-        Ok((summaries, token))
+        Ok(json!({ self.list: summaries, "NextToken": token }))
     }
 }

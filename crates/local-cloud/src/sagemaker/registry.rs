@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 
-use super::{lineage, requests, tags};
+use super::{lineage, requests, states, tags};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::operations;
 
 mod groups;
 mod packages;
+mod records;
 
 operations! {
     "BatchDescribeModelPackage" => packages::batch_describe,
@@ -24,13 +25,6 @@ operations! {
     "ListModelPackages" => packages::list,
     "PutModelPackageGroupPolicy" => groups::put_policy,
     "UpdateModelPackage" => packages::update,
-}
-
-/// The last part of an ARN of this kind, or the name itself.
-fn name_of<'a>(cloud: &Cloud, kind: &str, name_or_arn: &'a str) -> &'a str {
-    name_or_arn
-        .strip_prefix(&format!("{}/", cloud.arn("sagemaker", kind)))
-        .unwrap_or(name_or_arn)
 }
 
 /// The members that only AWS can set, for a new record.

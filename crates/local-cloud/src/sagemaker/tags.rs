@@ -6,9 +6,10 @@ use rusqlite::Transaction;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::requests;
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::operations;
+use crate::store::Collection;
 use crate::{Cloud, system_tags};
 
 operations! {
@@ -20,8 +21,8 @@ operations! {
 /// The most tags that a resource can have.
 const MAX: usize = 50;
 
-/// How a resource type of an ARN is looked up: the operation and its name member; `true` where the
-/// member takes the whole ARN.
+/// How the existence of a resource of an ARN's type is checked: the operation and the member that names
+/// the resource; `true` where that member takes the complete ARN.
 const TYPES: &[(&str, &str, &str, bool)] = &[
     ("action", "DescribeAction", "ActionName", false),
     ("artifact", "DescribeArtifact", "ArtifactArn", true),
@@ -85,61 +86,52 @@ const TYPES: &[(&str, &str, &str, bool)] = &[
     ),
 ];
 
-type Tags = BTreeMap<String, String>;
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Tag {
-    key: String,
-    value: String,
+/// The tags of each resource, by its ARN.
+fn stored(cloud: &Cloud) -> Collection<'_, BTreeMap<String, String>> {
+    cloud.store().collection("sagemaker", "tags")
 }
 
-/// Adds the `Tags` member of a request to a resource, in the transaction that creates the resource:
-/// a server that ends in between must not leave one without its tags. Without the member nothing.
+/// Adds the tags of a request to a resource, in the transaction that creates the resource: a server
+/// that ends in between must not leave one without its tags. Without tags in the request it writes
+/// nothing.
 pub(super) fn put_in(
     cloud: &Cloud,
     transaction: &Transaction<'_>,
     arn: &str,
-    tags: Option<&Value>,
+    tags: Option<&Tags>,
 ) -> ApiResult<()> {
-    let Some(tags) = tags.filter(|tags| !tags.is_null()) else {
+    let Some(tags) = tags else {
         return Ok(());
     };
-    let tags: Vec<Tag> = crate::api::parse(tags.clone())?;
-    let collection = cloud.store().collection::<Tags>("sagemaker", "tags");
-    let mut stored = collection.get_in(transaction, arn)?.unwrap_or_default();
-    for tag in tags {
-        if tag.key.is_empty() || tag.key.chars().count() > 128 || tag.value.chars().count() > 256 {
+    let collection = stored(cloud);
+    let mut all = collection.get_in(transaction, arn)?.unwrap_or_default();
+    for tag in tags.iter() {
+        let (key, value) = (&tag.key, tag.value.clone().unwrap_or_default());
+        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
             return Err(ApiError::validation(format!(
-                "1 validation error detected: the tag `{}` has a key over 128 or a value over \
-                 256 characters",
-                tag.key
+                "1 validation error detected: the tag `{key}` has a key over 128 or a value over \
+                 256 characters"
             )));
         }
-        stored.insert(tag.key, tag.value);
+        all.insert(key.clone(), value);
     }
-    if system_tags::counted(stored.keys()) > MAX {
+    if system_tags::counted(all.keys()) > MAX {
         return Err(ApiError::validation(format!(
             "A resource cannot have more than {MAX} tags"
         )));
     }
-    collection.put_in(transaction, arn, &stored)
+    collection.put_in(transaction, arn, &all)
 }
 
-/// Forgets the tags of a resource, in the transaction that deletes it: a new one of its name must
-/// not have them.
+/// Removes the tags of a resource, in the transaction that deletes it: a new one of its name must not
+/// have them.
 pub(super) fn remove_in(cloud: &Cloud, transaction: &Transaction<'_>, arn: &str) -> ApiResult<()> {
-    cloud
-        .store()
-        .collection::<Tags>("sagemaker", "tags")
-        .remove_in(transaction, arn)?;
+    stored(cloud).remove_in(transaction, arn)?;
     Ok(())
 }
 
 fn of(cloud: &Cloud, arn: &str) -> ApiResult<Vec<Value>> {
-    Ok(cloud
-        .store()
-        .collection::<Tags>("sagemaker", "tags")
+    Ok(stored(cloud)
         .get(arn)?
         .unwrap_or_default()
         .into_iter()
@@ -147,9 +139,8 @@ fn of(cloud: &Cloud, arn: &str) -> ApiResult<Vec<Value>> {
         .collect())
 }
 
-/// The resource of a request, after a look that it exists.
-async fn resource<'a>(cloud: &Cloud, input: &'a Value) -> ApiResult<&'a str> {
-    let arn = requests::required(input, "ResourceArn")?;
+/// Fails unless the resource exists.
+async fn check_resource(cloud: &Cloud, arn: &str) -> ApiResult<()> {
     let prefix = cloud.arn("sagemaker", "");
     let (kind, name) = arn
         .strip_prefix(&prefix)
@@ -169,33 +160,50 @@ async fn resource<'a>(cloud: &Cloud, input: &'a Value) -> ApiResult<&'a str> {
     cloud
         .call("sagemaker", operation, json!({ *member: key }))
         .await?;
-    Ok(arn)
+    Ok(())
 }
 
-async fn add_tags(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let arn = resource(cloud, &input).await?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AddTags {
+    resource_arn: String,
+    tags: Option<Tags>,
+}
+
+async fn add_tags(cloud: &Cloud, input: AddTags) -> ApiResult<Value> {
+    let arn = &input.resource_arn;
+    check_resource(cloud, arn).await?;
     cloud
         .store()
-        .transaction(|transaction| put_in(cloud, transaction, arn, input.get("Tags")))?;
+        .transaction(|transaction| put_in(cloud, transaction, arn, input.tags.as_ref()))?;
     Ok(json!({"Tags": of(cloud, arn)?}))
 }
 
-async fn list_tags(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let arn = resource(cloud, &input).await?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListTags {
+    resource_arn: String,
+}
+
+async fn list_tags(cloud: &Cloud, input: ListTags) -> ApiResult<Value> {
+    check_resource(cloud, &input.resource_arn).await?;
     // One page: a resource has at most 50 tags, and those of AWS.
-    Ok(json!({"Tags": of(cloud, arn)?}))
+    Ok(json!({"Tags": of(cloud, &input.resource_arn)?}))
 }
 
-async fn delete_tags(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let arn = resource(cloud, &input).await?;
-    let keys: Vec<String> = crate::api::parse(input["TagKeys"].clone())?;
-    cloud
-        .store()
-        .collection::<Tags>("sagemaker", "tags")
-        .update(arn, |stored| {
-            stored.retain(|key, _| !keys.contains(key));
-            Ok(())
-        })?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DeleteTags {
+    resource_arn: String,
+    tag_keys: Vec<String>,
+}
+
+async fn delete_tags(cloud: &Cloud, input: DeleteTags) -> ApiResult<Value> {
+    check_resource(cloud, &input.resource_arn).await?;
+    stored(cloud).update(&input.resource_arn, |tags| {
+        tags.retain(|key, _| !input.tag_keys.contains(key));
+        Ok(())
+    })?;
     Ok(json!({}))
 }
 
@@ -203,7 +211,7 @@ async fn delete_tags(cloud: &Cloud, input: Value) -> ApiResult<Value> {
 mod tests {
     use super::*;
 
-    /// Calls an operation past the checks of its request, as far as the tags.
+    /// Calls an operation without the checks of its request, which would refuse the tags.
     async fn call(cloud: &Cloud, operation: &str, input: Value) -> ApiResult<Value> {
         let found = super::super::SERVICE.operation(operation).unwrap();
         (found.run)(cloud, input).await

@@ -12,7 +12,7 @@ use crate::unpack::{self, Unpacker};
 /// Most bytes of a model's files together; protects against a small archive of many zeros.
 const LARGEST: u64 = 64 << 30;
 
-/// Unpacks an artifact of S3 into `directory`, which is made.
+/// Unpacks an artifact of S3 into a new `directory`.
 pub(super) async fn fetch(cloud: &Cloud, uri: &str, directory: &Path) -> ApiResult<()> {
     let (bucket, key) = objects::parse_uri(uri)?;
     let object = objects::head(cloud, &bucket, &key)?;

@@ -1,4 +1,4 @@
-//! Data capture: requests and answers of an endpoint as JSON Lines in S3, in the format that
+//! Data capture: requests and responses of an endpoint as JSON Lines in S3, in the format that
 //! Model Monitor reads (developer guide, "Capture data from real-time endpoint").
 
 use std::collections::BTreeMap;
@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::super::requests;
-use crate::api::{ApiError, ApiResult};
+use super::super::states::CaptureStatus;
+use crate::api::{ApiError, ApiResult, parse};
 use crate::s3::objects;
 use crate::{Cloud, clock};
 
@@ -35,59 +36,82 @@ pub(super) struct Settings {
     json: Vec<String>,
 }
 
+/// `DataCaptureConfig`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DataCaptureConfig {
+    #[serde(default)]
+    enable_capture: bool,
+    #[serde(rename = "DestinationS3Uri")]
+    destination: String,
+    initial_sampling_percentage: u64,
+    #[serde(default)]
+    capture_options: Vec<CaptureOption>,
+    #[serde(default)]
+    capture_content_type_header: ContentTypes,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CaptureOption {
+    capture_mode: CaptureMode,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+enum CaptureMode {
+    Input,
+    Output,
+    InputAndOutput,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ContentTypes {
+    csv_content_types: Vec<String>,
+    json_content_types: Vec<String>,
+}
+
 impl Settings {
     /// Reads a `DataCaptureConfig`; `ValidationException` when it cannot be one.
-    pub(super) fn read(config: &Value) -> ApiResult<Self> {
-        let (bucket, prefix) = objects::parse_uri(requests::required(config, "DestinationS3Uri")?)?;
-        let percent = config["InitialSamplingPercentage"]
-            .as_u64()
-            .filter(|percent| *percent <= 100)
-            .ok_or_else(|| {
-                ApiError::validation("InitialSamplingPercentage must be between 0 and 100.")
-            })?;
+    pub(super) fn read(config: &DataCaptureConfig) -> ApiResult<Self> {
+        let (bucket, prefix) = objects::parse_uri(&config.destination)?;
+        let percent = config.initial_sampling_percentage;
+        if percent > 100 {
+            return Err(ApiError::validation(
+                "InitialSamplingPercentage must be between 0 and 100.",
+            ));
+        }
         let (mut input, mut output) = (false, false);
-        for option in config["CaptureOptions"].as_array().into_iter().flatten() {
-            match option["CaptureMode"].as_str() {
-                Some("Input") => input = true,
-                Some("Output") => output = true,
-                Some("InputAndOutput") => (input, output) = (true, true),
-                other => {
-                    return Err(ApiError::validation(format!(
-                        "CaptureMode {} is not one of Input, Output, InputAndOutput.",
-                        other.unwrap_or("null")
-                    )));
-                }
+        for option in &config.capture_options {
+            match option.capture_mode {
+                CaptureMode::Input => input = true,
+                CaptureMode::Output => output = true,
+                CaptureMode::InputAndOutput => (input, output) = (true, true),
             }
         }
         if !input && !output {
             return Err(ApiError::validation("CaptureOptions is empty."));
         }
-        let types = |member: &str| -> Vec<String> {
-            config["CaptureContentTypeHeader"][member]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|value| Some(value.as_str()?.to_ascii_lowercase()))
-                .collect()
-        };
+        let lower = |types: &[String]| types.iter().map(|kind| kind.to_ascii_lowercase()).collect();
+        let types = &config.capture_content_type_header;
         Ok(Self {
-            enabled: config["EnableCapture"] == true,
+            enabled: config.enable_capture,
             percent,
             bucket,
             prefix: prefix.trim_matches('/').to_owned(),
             input,
             output,
-            csv: types("CsvContentTypes"),
-            json: types("JsonContentTypes"),
+            csv: lower(&types.csv_content_types),
+            json: lower(&types.json_content_types),
         })
     }
 
-    /// What `DescribeEndpoint` says of a configuration.
+    /// `DataCaptureConfig` of `DescribeEndpoint`.
     pub(super) fn summary(config: &Value) -> Value {
         let enabled = config["EnableCapture"] == true;
         json!({
             "EnableCapture": enabled,
-            "CaptureStatus": if enabled { "Started" } else { "Stopped" },
+            "CaptureStatus": if enabled { CaptureStatus::Started } else { CaptureStatus::Stopped },
             "CurrentSamplingPercentage": config["InitialSamplingPercentage"],
             "DestinationS3Uri": config["DestinationS3Uri"],
             "KmsKeyId": config["KmsKeyId"].as_str().unwrap_or_default(),
@@ -158,7 +182,7 @@ impl Settings {
     }
 }
 
-/// A request and its answer.
+/// A request and its response.
 #[derive(Debug)]
 pub(super) struct Exchange<'a> {
     pub(super) variant: &'a str,
@@ -188,7 +212,7 @@ pub(super) struct Capture {
 impl Capture {
     /// Starts to collect for an endpoint.
     pub(super) fn start(cloud: &Cloud, endpoint: &str, config: &Value) -> ApiResult<Self> {
-        let settings = Settings::read(config)?;
+        let settings = Settings::read(&parse(config.clone())?)?;
         let (lines, receiver) = mpsc::unbounded_channel();
         tokio::spawn(collect(
             cloud.clone(),
@@ -274,7 +298,7 @@ async fn collect(
     }
 }
 
-/// Writes every batch. A bucket that is gone loses what was captured, as in AWS; on a full disk a
+/// Writes every batch. If the bucket was deleted, the batch is lost, as in AWS; on a full disk a
 /// batch waits for the next time, as long as it is not too large.
 fn flush(
     cloud: &Cloud,
@@ -301,8 +325,12 @@ fn flush(
 mod tests {
     use super::*;
 
+    fn read(config: Value) -> ApiResult<Settings> {
+        Settings::read(&parse(config)?)
+    }
+
     fn settings() -> Settings {
-        Settings::read(&json!({
+        read(json!({
             "EnableCapture": true, "InitialSamplingPercentage": 50,
             "DestinationS3Uri": "s3://b/capture/",
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
@@ -383,7 +411,7 @@ mod tests {
             json!({"DestinationS3Uri": "s3://b/p", "InitialSamplingPercentage": 1,
                    "CaptureOptions": []}),
         ] {
-            assert!(Settings::read(&config).is_err(), "{config}");
+            assert!(read(config.clone()).is_err(), "{config}");
         }
     }
 }

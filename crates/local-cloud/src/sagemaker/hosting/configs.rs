@@ -1,12 +1,14 @@
-//! Endpoint configurations: variants and what is captured. They never change once made.
+//! Endpoint configurations: variants and what is captured. They never change.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::records::Records;
-use super::super::requests;
-use super::capture;
+use super::super::requests::{ListRequest, ResourceName, Stored, check_name, null};
+use super::capture::{self, DataCaptureConfig};
 use super::models::MODELS;
 use crate::Cloud;
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 
 pub(super) const CONFIGS: Records = Records {
@@ -15,87 +17,126 @@ pub(super) const CONFIGS: Records = Records {
     arn: "EndpointConfigArn",
     resource: "endpoint-config",
     title: "endpoint configuration",
+    list: "EndpointConfigs",
+    summary: &["CreationTime"],
 };
 
 /// The most processes that the local cloud runs for one variant.
 const MAX_INSTANCES: i64 = 4;
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::name(&input, "EndpointConfigName", 63)?;
-    for member in [
-        "AsyncInferenceConfig",
-        "ExplainerConfig",
-        "ShadowProductionVariants",
-        "CrossRegionTrafficConfig",
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CreateConfig {
+    endpoint_config_name: String,
+    #[serde(default)]
+    production_variants: Vec<Stored<ProductionVariant>>,
+    data_capture_config: Option<DataCaptureConfig>,
+    tags: Option<Tags>,
+    // What the local cloud does not have.
+    async_inference_config: Option<Value>,
+    explainer_config: Option<Value>,
+    #[serde(default)]
+    shadow_production_variants: Vec<Value>,
+    cross_region_traffic_config: Option<Value>,
+}
+
+/// A variant: how many instances run a model, and their share of the traffic.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ProductionVariant {
+    variant_name: String,
+    model_name: Option<String>,
+    instance_type: Option<String>,
+    initial_instance_count: Option<i64>,
+    initial_variant_weight: Option<f64>,
+    // What the local cloud does not have.
+    serverless_config: Option<Value>,
+    instance_pools: Option<Value>,
+    managed_instance_scaling: Option<Value>,
+}
+
+pub(super) async fn create(cloud: &Cloud, input: Stored<CreateConfig>) -> ApiResult<Value> {
+    let name = &input.endpoint_config_name;
+    check_name(name, CONFIGS.name, 63)?;
+    for (member, given) in [
+        (
+            "AsyncInferenceConfig",
+            input.async_inference_config.is_some(),
+        ),
+        ("ExplainerConfig", input.explainer_config.is_some()),
+        (
+            "ShadowProductionVariants",
+            !input.shadow_production_variants.is_empty(),
+        ),
+        (
+            "CrossRegionTrafficConfig",
+            input.cross_region_traffic_config.is_some(),
+        ),
     ] {
-        if input.get(member).is_some_and(|value| *value != json!([])) {
+        if given {
             return Err(ApiError::not_implemented(format_args!(
                 "CreateEndpointConfig.{member}"
             )));
         }
     }
-    let variants = input["ProductionVariants"].as_array();
-    let variants = variants
-        .filter(|list| (1..=10).contains(&list.len()))
-        .ok_or_else(|| {
-            ApiError::validation("ProductionVariants must have between 1 and 10 members.")
-        })?;
-    let mut checked = Vec::new();
-    for variant in variants {
-        let variant = check_variant(cloud, variant)?;
-        if checked
-            .iter()
-            .any(|other: &Value| other["VariantName"] == variant["VariantName"])
-        {
+    if !(1..=10).contains(&input.production_variants.len()) {
+        return Err(ApiError::validation(
+            "ProductionVariants must have between 1 and 10 members.",
+        ));
+    }
+    let mut names = Vec::new();
+    let mut variants = Vec::new();
+    for variant in &input.production_variants {
+        let checked = check_variant(cloud, variant)?;
+        if names.contains(&&variant.variant_name) {
             return Err(ApiError::validation(format!(
                 "Duplicate variant name {}.",
-                variant["VariantName"]
+                json!(variant.variant_name)
             )));
         }
-        checked.push(variant);
+        names.push(&variant.variant_name);
+        variants.push(checked);
     }
-    if let Some(config) = input.get("DataCaptureConfig") {
+    if let Some(config) = &input.data_capture_config {
         capture::Settings::read(config)?;
     }
-    let mut record = requests::pick(
-        &input,
-        &[
-            "EndpointConfigName",
-            "DataCaptureConfig",
-            "KmsKeyId",
-            "ExecutionRoleArn",
-            "VpcConfig",
-            "EnableNetworkIsolation",
-            "MetricsConfig",
-        ],
-    );
-    record["ProductionVariants"] = checked.into();
-    let arn = CONFIGS.create(cloud, name, record, input.get("Tags"))?;
-    Ok(json!({"EndpointConfigArn": arn}))
+    let mut record = input.pick(&[
+        "EndpointConfigName",
+        "DataCaptureConfig",
+        "KmsKeyId",
+        "ExecutionRoleArn",
+        "VpcConfig",
+        "EnableNetworkIsolation",
+        "MetricsConfig",
+    ]);
+    record["ProductionVariants"] = variants.into();
+    CONFIGS.create(cloud, name, record, input.tags.as_ref())
 }
 
-fn check_variant(cloud: &Cloud, variant: &Value) -> ApiResult<Value> {
-    requests::name(variant, "VariantName", 63)?;
-    for member in [
-        "ServerlessConfig",
-        "InstancePools",
-        "ManagedInstanceScaling",
+/// Checks a variant and fills in its defaults.
+fn check_variant(cloud: &Cloud, variant: &Stored<ProductionVariant>) -> ApiResult<Value> {
+    check_name(&variant.variant_name, "VariantName", 63)?;
+    for (member, given) in [
+        ("ServerlessConfig", &variant.serverless_config),
+        ("InstancePools", &variant.instance_pools),
+        ("ManagedInstanceScaling", &variant.managed_instance_scaling),
     ] {
-        if variant.get(member).is_some() {
+        if given.is_some() {
             return Err(ApiError::not_implemented(format_args!(
                 "ProductionVariant.{member}"
             )));
         }
     }
-    let Some(model) = requests::optional(variant, "ModelName") else {
+    let Some(model) = &variant.model_name else {
         return Err(ApiError::not_implemented(
             "variants without ModelName (inference components)",
         ));
     };
     MODELS.get(cloud, model)?;
-    requests::required(variant, "InstanceType")?;
-    let mut variant = variant.clone();
-    let count = variant["InitialInstanceCount"].as_i64().unwrap_or(1);
+    if variant.instance_type.is_none() {
+        return Err(null("InstanceType"));
+    }
+    let count = variant.initial_instance_count.unwrap_or(1);
     if count < 1 {
         return Err(ApiError::validation(
             "1 validation error detected: Value at 'initialInstanceCount' failed to satisfy \
@@ -108,28 +149,22 @@ fn check_variant(cloud: &Cloud, variant: &Value) -> ApiResult<Value> {
             format!("The local cloud runs at most {MAX_INSTANCES} instances of a variant."),
         ));
     }
-    variant["InitialInstanceCount"] = json!(count);
-    if variant.get("InitialVariantWeight").is_none() {
-        variant["InitialVariantWeight"] = json!(1.0);
+    let mut complete = variant.members().clone();
+    complete["InitialInstanceCount"] = json!(count);
+    if variant.initial_variant_weight.is_none() {
+        complete["InitialVariantWeight"] = json!(1.0);
     }
-    Ok(variant)
+    Ok(complete)
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let mut found = CONFIGS.get(cloud, requests::required(&input, CONFIGS.name)?)?;
-    // It never changes, so its description has no such member.
-    found["LastModifiedTime"].take();
-    Ok(found)
+pub(super) async fn describe(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    CONFIGS.get_unchanging(cloud, &input.name)
 }
 
-pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let (page, token) = CONFIGS.page(cloud, &input, &["CreationTime"])?;
-    Ok(json!({"EndpointConfigs": page, "NextToken": token}))
+pub(super) async fn list(cloud: &Cloud, input: ListRequest) -> ApiResult<Value> {
+    CONFIGS.list(cloud, &input)
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, CONFIGS.name)?;
-    CONFIGS.get(cloud, name)?;
-    CONFIGS.remove(cloud, name)?;
-    Ok(json!({}))
+pub(super) async fn delete(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    CONFIGS.delete(cloud, &input.name)
 }

@@ -1,15 +1,21 @@
-//! Endpoints: the operations, and the moves between two statuses.
+//! Endpoints: the operations, and the transitions between statuses.
 //!
 //! An update starts a new fleet and moves the traffic when it is healthy (blue/green, all at
-//! once). If it never is, the endpoint stays in service with the configuration it had, and only
-//! `FailureReason` tells: as in AWS, a client that looks at the status alone believes a lie.
+//! once). If it never is, the endpoint stays in service with its old configuration, and only
+//! `FailureReason` shows that: as in AWS, the status alone is misleading.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::super::lineage;
 use super::super::records::Records;
-use super::super::{lineage, requests};
+use super::super::requests::{
+    ListRequest, Listing, ResourceName, SortOrder, Stored, absent, check_name,
+};
+use super::super::states::EndpointStatus;
 use super::configs::CONFIGS;
 use super::fleet::{self, Fleet, Plan};
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::{Cloud, beneath, clock};
 
@@ -19,50 +25,125 @@ pub(super) const ENDPOINTS: Records = Records {
     arn: "EndpointArn",
     resource: "endpoint",
     title: "endpoint",
+    list: "Endpoints",
+    summary: &["CreationTime", "LastModifiedTime", "EndpointStatus"],
 };
+
+/// The status of a record.
+pub(super) fn status(record: &Value) -> Option<EndpointStatus> {
+    EndpointStatus::of(&record["EndpointStatus"])
+}
 
 /// The stored plan of what serves an endpoint.
 fn plans(cloud: &Cloud) -> crate::store::Collection<'_, Plan> {
     cloud.store().collection("sagemaker", "endpoint-plan")
 }
 
-/// The deployment policies that the local cloud has: all at once, without alarms.
-fn check_deployment(config: &Value) -> ApiResult<()> {
-    if config.get("RollingUpdatePolicy").is_some() {
-        return Err(ApiError::not_implemented("RollingUpdatePolicy"));
-    }
-    let routing = &config["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["Type"];
-    if routing.is_string() && routing != "ALL_AT_ONCE" {
-        return Err(ApiError::not_implemented(format_args!(
-            "TrafficRoutingConfiguration of type {routing}"
-        )));
-    }
-    let alarms = &config["AutoRollbackConfiguration"]["Alarms"];
-    if alarms.as_array().is_some_and(|alarms| !alarms.is_empty()) {
-        return Err(ApiError::not_implemented(
-            "AutoRollbackConfiguration.Alarms",
-        ));
-    }
-    Ok(())
+/// `DeploymentConfig`. The local cloud deploys all at once, without alarms.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct DeploymentConfig {
+    rolling_update_policy: Option<Value>,
+    blue_green_update_policy: Option<BlueGreenPolicy>,
+    auto_rollback_configuration: Option<AutoRollback>,
 }
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::name(&input, "EndpointName", 63)?.to_owned();
-    let config = requests::required(&input, "EndpointConfigName")?;
-    CONFIGS.get(cloud, config)?;
-    check_deployment(&input["DeploymentConfig"])?;
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct BlueGreenPolicy {
+    traffic_routing_configuration: Option<TrafficRouting>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct TrafficRouting {
+    r#type: Option<RoutingType>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum RoutingType {
+    AllAtOnce,
+    Canary,
+    Linear,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct AutoRollback {
+    alarms: Option<Vec<Value>>,
+}
+
+impl DeploymentConfig {
+    /// Refuses by name what the local cloud does not have.
+    fn check(&self) -> ApiResult<()> {
+        if self.rolling_update_policy.is_some() {
+            return Err(ApiError::not_implemented("RollingUpdatePolicy"));
+        }
+        let policy = self.blue_green_update_policy.as_ref();
+        let routing = policy.and_then(|policy| policy.traffic_routing_configuration.as_ref());
+        if let Some(kind) = routing.and_then(|routing| routing.r#type)
+            && kind != RoutingType::AllAtOnce
+        {
+            return Err(ApiError::not_implemented(format_args!(
+                "TrafficRoutingConfiguration of type {}",
+                json!(kind)
+            )));
+        }
+        let rollback = self.auto_rollback_configuration.as_ref();
+        let alarms = rollback.and_then(|rollback| rollback.alarms.as_ref());
+        if alarms.is_some_and(|alarms| !alarms.is_empty()) {
+            return Err(ApiError::not_implemented(
+                "AutoRollbackConfiguration.Alarms",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A request that deploys a configuration: it creates or updates an endpoint.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DeployRequest {
+    endpoint_name: String,
+    endpoint_config_name: String,
+    deployment_config: Option<Stored<DeploymentConfig>>,
+    #[serde(default)]
+    retain_all_variant_properties: bool,
+    tags: Option<Tags>,
+}
+
+impl DeployRequest {
+    fn check_policy(&self) -> ApiResult<()> {
+        (self.deployment_config.as_ref()).map_or(Ok(()), |config| config.check())
+    }
+
+    /// Deploys the configuration in the background. If that fails, the endpoint has the status
+    /// `otherwise`.
+    fn start(self, cloud: &Cloud, otherwise: EndpointStatus) {
+        let name = self.endpoint_name;
+        let policy = self.deployment_config.map(|given| given.members().clone());
+        let work = {
+            let (cloud, name, config) = (cloud.clone(), name.clone(), self.endpoint_config_name);
+            async move { deploy(&cloud, &name, &config).await }
+        };
+        finish(cloud, name, policy, otherwise, work);
+    }
+}
+
+pub(super) async fn create(cloud: &Cloud, input: DeployRequest) -> ApiResult<Value> {
+    let name = &input.endpoint_name;
+    check_name(name, ENDPOINTS.name, 63)?;
+    CONFIGS.get(cloud, &input.endpoint_config_name)?;
+    input.check_policy()?;
     let record = json!({
         "EndpointName": name,
-        "EndpointConfigName": config,
-        "EndpointStatus": "Creating",
+        "EndpointConfigName": input.endpoint_config_name,
+        "EndpointStatus": EndpointStatus::Creating,
     });
-    let arn = ENDPOINTS.create(cloud, &name, record, input.get("Tags"))?;
-    let work = {
-        let (cloud, name, config) = (cloud.clone(), name.clone(), config.to_owned());
-        async move { deploy(&cloud, &name, &config).await }
-    };
-    finish(cloud, name, given_policy(&input), "Failed", work);
-    Ok(json!({"EndpointArn": arn}))
+    let created = ENDPOINTS.create(cloud, name, record, input.tags.as_ref())?;
+    input.start(cloud, EndpointStatus::Failed);
+    Ok(created)
 }
 
 /// Does the work of a deployment in the background, and writes its end. When the work fails or
@@ -71,7 +152,7 @@ fn finish(
     cloud: &Cloud,
     name: String,
     policy: Option<Value>,
-    otherwise: &'static str,
+    otherwise: EndpointStatus,
     work: impl Future<Output = Result<Plan, String>> + Send + 'static,
 ) {
     let failed =
@@ -94,7 +175,7 @@ fn finish(
                 return;
             }
             // A failed endpoint serves nothing.
-            if otherwise == "Failed"
+            if otherwise == EndpointStatus::Failed
                 && let Some(fleet) = fleet::switch(&broken, &whose, None)
             {
                 fleet.stop().await;
@@ -122,16 +203,11 @@ async fn deploy(cloud: &Cloud, name: &str, config: &str) -> Result<Plan, String>
     Ok(plan)
 }
 
-/// `DeploymentConfig` of a request.
-fn given_policy(input: &Value) -> Option<Value> {
-    Some(input["DeploymentConfig"].clone()).filter(Value::is_object)
-}
-
 /// What a deployment changes in the endpoint's record. `LastDeploymentConfig` is the newest
 /// `DeploymentConfig` that was given (unverified against AWS: whether one that is not given removes it).
 fn in_service(plan: &Plan, policy: Option<Value>) -> Value {
     let mut change = json!({
-        "EndpointStatus": "InService",
+        "EndpointStatus": EndpointStatus::InService,
         "EndpointConfigName": plan.config,
         "ProductionVariants": plan.summaries(),
         "DataCaptureConfig": plan.capture_summary(),
@@ -178,69 +254,78 @@ fn write(cloud: &Cloud, name: &str, change: Value, plan: Option<&Plan>) -> ApiRe
 }
 
 fn busy(record: &Value) -> ApiResult<()> {
-    match record["EndpointStatus"].as_str() {
-        Some("Creating" | "Updating" | "Deleting") => Err(ApiError::validation(format!(
+    if status(record).is_some_and(EndpointStatus::is_changing) {
+        return Err(ApiError::validation(format!(
             "Cannot update in-progress endpoint \"{}\".",
             record["EndpointArn"].as_str().unwrap_or_default()
-        ))),
-        _ => Ok(()),
+        )));
     }
+    Ok(())
 }
 
-pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, "EndpointName")?.to_owned();
-    let config = requests::required(&input, "EndpointConfigName")?.to_owned();
-    if input["RetainAllVariantProperties"] == true {
+pub(super) async fn update(cloud: &Cloud, input: DeployRequest) -> ApiResult<Value> {
+    let (name, config) = (&input.endpoint_name, &input.endpoint_config_name);
+    if input.retain_all_variant_properties {
         return Err(ApiError::not_implemented(
             "UpdateEndpoint.RetainAllVariantProperties",
         ));
     }
-    check_deployment(&input["DeploymentConfig"])?;
-    ENDPOINTS.get(cloud, &name)?;
-    CONFIGS.get(cloud, &config)?;
-    let arn = ENDPOINTS.change(cloud, &name, |record| {
+    input.check_policy()?;
+    ENDPOINTS.get(cloud, name)?;
+    CONFIGS.get(cloud, config)?;
+    let arn = ENDPOINTS.change(cloud, name, |record| {
         busy(record)?;
-        if record["EndpointStatus"] == "Failed" {
+        if status(record) == Some(EndpointStatus::Failed) {
             return Err(ApiError::validation(format!(
                 "Cannot update endpoint \"{}\": its status is Failed. Delete it first.",
                 record["EndpointArn"].as_str().unwrap_or_default()
             )));
         }
-        record["EndpointStatus"] = json!("Updating");
+        record["EndpointStatus"] = EndpointStatus::Updating.into();
         record["PendingDeploymentSummary"] = json!({
             "EndpointConfigName": config,
             "StartTime": clock::epoch(),
         });
         Ok(record["EndpointArn"].clone())
     })?;
-    let work = {
-        let (cloud, name) = (cloud.clone(), name.clone());
-        async move { deploy(&cloud, &name, &config).await }
-    };
-    finish(cloud, name, given_policy(&input), "InService", work);
+    input.start(cloud, EndpointStatus::InService);
     Ok(json!({"EndpointArn": arn}))
 }
 
-pub(super) async fn update_weights(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, "EndpointName")?;
-    let changes = input["DesiredWeightsAndCapacities"].as_array();
-    let arn = ENDPOINTS.change(cloud, name, |record| {
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateWeights {
+    endpoint_name: String,
+    #[serde(default)]
+    desired_weights_and_capacities: Vec<WeightChange>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WeightChange {
+    variant_name: String,
+    desired_weight: Option<f64>,
+    desired_instance_count: Option<i64>,
+}
+
+pub(super) async fn update_weights(cloud: &Cloud, input: UpdateWeights) -> ApiResult<Value> {
+    let arn = ENDPOINTS.change(cloud, &input.endpoint_name, |record| {
         busy(record)?;
-        for change in changes.into_iter().flatten() {
-            let wanted = requests::required(change, "VariantName")?;
+        for change in &input.desired_weights_and_capacities {
+            let wanted = &change.variant_name;
             let variant = record["ProductionVariants"]
                 .as_array_mut()
                 .into_iter()
                 .flatten()
-                .find(|variant| variant["VariantName"] == wanted)
-                .ok_or_else(|| requests::absent(format!("Could not find variant \"{wanted}\".")))?;
-            let count = change.get("DesiredInstanceCount");
-            if count.is_some_and(|count| *count != variant["CurrentInstanceCount"]) {
+                .find(|variant| variant["VariantName"] == wanted.as_str())
+                .ok_or_else(|| absent(format!("Could not find variant \"{wanted}\".")))?;
+            let count = change.desired_instance_count;
+            if count.is_some_and(|count| variant["CurrentInstanceCount"] != count) {
                 return Err(ApiError::not_implemented(
                     "a change of DesiredInstanceCount (deploy a new endpoint configuration)",
                 ));
             }
-            if let Some(weight) = change["DesiredWeight"].as_f64() {
+            if let Some(weight) = change.desired_weight {
                 if weight < 0.0 {
                     return Err(ApiError::validation("DesiredWeight cannot be negative."));
                 }
@@ -253,41 +338,29 @@ pub(super) async fn update_weights(cloud: &Cloud, input: Value) -> ApiResult<Val
     Ok(json!({"EndpointArn": arn}))
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let mut record = ENDPOINTS.get(cloud, requests::required(&input, ENDPOINTS.name)?)?;
+pub(super) async fn describe(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    let mut record = ENDPOINTS.get(cloud, &input.name)?;
     if let Value::Object(members) = &mut record {
         members.retain(|_, value| !value.is_null());
     }
     Ok(record)
 }
 
-pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let (page, token) = requests::Listing {
-        name: "EndpointName",
+pub(super) async fn list(cloud: &Cloud, input: ListRequest) -> ApiResult<Value> {
+    let listing = Listing {
+        name: ENDPOINTS.name,
         status: Some("EndpointStatus"),
         sort_by: "CreationTime",
-        descending: true,
-    }
-    .page(ENDPOINTS.all(cloud)?, &input)?;
-    let members = [
-        "EndpointName",
-        "EndpointArn",
-        "CreationTime",
-        "LastModifiedTime",
-        "EndpointStatus",
-    ];
-    let summaries: Vec<Value> = page
-        .iter()
-        .map(|record| requests::pick(record, &members))
-        .collect();
-    Ok(json!({"Endpoints": summaries, "NextToken": token}))
+        order: SortOrder::Descending,
+    };
+    ENDPOINTS.list_of(ENDPOINTS.all(cloud)?, listing, &input)
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, "EndpointName")?.to_owned();
+pub(super) async fn delete(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    let name = input.name;
     ENDPOINTS.change(cloud, &name, |record| {
         busy(record)?;
-        record["EndpointStatus"] = json!("Deleting");
+        record["EndpointStatus"] = EndpointStatus::Deleting.into();
         Ok(())
     })?;
     let what = format!("deletion of endpoint {name}");
@@ -301,7 +374,7 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             // `recover` finishes a deletion that a crash interrupted.
             let _ = inner.persist(&what, || forget(&inner, &name)).await;
         },
-        // The processes end when nobody holds them any more.
+        // Dropping the fleet ends the processes.
         move |_| async move {
             let _ = broken.persist(&title, || forget(&broken, &whose)).await;
         },
@@ -314,33 +387,35 @@ fn forget(cloud: &Cloud, name: &str) -> ApiResult<()> {
     ENDPOINTS.remove(cloud, name)
 }
 
-/// After a restart: what was in service is started again in the background; a creation that was
-/// under way failed; an update that was under way left the old configuration in service.
+/// After a restart: endpoints in service start again in the background; an interrupted creation has
+/// failed; an interrupted update leaves the old configuration in service.
 pub(in super::super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     // What the processes of the last server left behind.
     beneath::discard(cloud.directory(), &cloud.directory().join("endpoints"));
     for record in ENDPOINTS.all(cloud)? {
         let name = record["EndpointName"].as_str().unwrap_or_default();
-        let (status, reason) = match record["EndpointStatus"].as_str() {
-            Some("InService") => ("InService", record["FailureReason"].clone()),
-            Some("Updating") => ("InService", json!(INTERRUPTED)),
-            Some("Creating") => ("Failed", json!(INTERRUPTED)),
-            Some("Deleting") => {
+        let before = status(&record);
+        let (after, reason) = match before {
+            Some(EndpointStatus::InService) => {
+                (EndpointStatus::InService, record["FailureReason"].clone())
+            }
+            Some(EndpointStatus::Updating) => (EndpointStatus::InService, json!(INTERRUPTED)),
+            Some(EndpointStatus::Creating) => (EndpointStatus::Failed, json!(INTERRUPTED)),
+            Some(EndpointStatus::Deleting) => {
                 forget(cloud, name)?;
                 continue;
             }
             _ => continue,
         };
-        let changed = record["EndpointStatus"] != status;
-        if changed {
+        if before != Some(after) {
             ENDPOINTS.change(cloud, name, |record| {
-                record["EndpointStatus"] = json!(status);
+                record["EndpointStatus"] = after.into();
                 record["FailureReason"] = reason;
                 record["PendingDeploymentSummary"] = Value::Null;
                 Ok(())
             })?;
         }
-        if status == "InService"
+        if after == EndpointStatus::InService
             && let Some(plan) = plans(cloud).get(name)?
         {
             let fleet = Fleet::start(cloud, name, &plan)?;
@@ -389,14 +464,14 @@ mod tests {
     fn other_deployment_policies_are_refused_by_name() {
         let canary =
             json!({"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "CANARY"}}});
-        assert_eq!(
-            check_deployment(&canary).unwrap_err().code,
-            "NotImplemented"
-        );
+        let check = |config: Value| crate::api::parse::<DeploymentConfig>(config)?.check();
+        let error = check(canary).unwrap_err();
+        assert_eq!(error.code, "NotImplemented");
+        assert!(error.message.ends_with("of type \"CANARY\""), "{error}");
         let plain = json!({"BlueGreenUpdatePolicy": {
             "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}}});
-        assert!(check_deployment(&plain).is_ok());
-        assert!(check_deployment(&Value::Null).is_ok());
+        assert!(check(plain).is_ok());
+        assert!(check(json!({})).is_ok());
     }
 
     #[tokio::test]
@@ -404,8 +479,8 @@ mod tests {
         let at = tempfile::tempdir().unwrap();
         let cloud = Cloud::in_directory(at.path());
         for (name, before, after) in [
-            ("new", "Creating", "Failed"),
-            ("old", "Updating", "InService"),
+            ("new", EndpointStatus::Creating, EndpointStatus::Failed),
+            ("old", EndpointStatus::Updating, EndpointStatus::InService),
         ] {
             let record = json!({"EndpointStatus": before});
             ENDPOINTS.create(&cloud, name, record, None).unwrap();
@@ -414,7 +489,7 @@ mod tests {
             });
             cloud.idle().await;
             let record = ENDPOINTS.get(&cloud, name).unwrap();
-            assert_eq!(record["EndpointStatus"], after);
+            assert_eq!(status(&record), Some(after));
             let reason = record["FailureReason"].as_str().unwrap();
             assert!(reason.starts_with("InternalServerError: "), "{reason}");
             assert!(reason.contains("boom"), "{reason}");

@@ -141,11 +141,11 @@ impl Fleet {
         })
     }
 
-    /// Waits until every instance is healthy; why not, when one is not.
+    /// Waits until every instance is healthy; the error is the reason why one is not.
     pub(super) async fn healthy(&self) -> Result<(), String> {
         for (_, servers) in &self.variants {
             for server in servers {
-                // Each server ends its own wait; this one is only never to hang.
+                // Each server ends its own wait; this limit only prevents hanging.
                 server.ready(Duration::from_hours(2)).await?;
             }
         }
@@ -159,7 +159,7 @@ impl Fleet {
         servers.get(turn % servers.len().max(1))
     }
 
-    /// Writes what was captured and ends the processes.
+    /// Writes the captured data and ends the processes.
     pub(super) async fn stop(&self) {
         let servers = self.variants.iter().flat_map(|(_, servers)| servers);
         futures::future::join_all(servers.map(Server::stop)).await;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::super::states::EndpointStatus;
 use super::capture::Exchange;
-use super::endpoints::ENDPOINTS;
+use super::endpoints::{ENDPOINTS, status};
 use super::fleet;
 use super::server::{self, Server};
 use crate::cloud::ACCOUNT;
@@ -15,13 +16,13 @@ use crate::{Cloud, clock};
 /// A container must answer within this (developer guide).
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Between two tries to reach a process that is being started again.
+/// Time between two attempts to reach a process that is restarting.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// The largest body, each way (service model: `BodyBlob`).
 pub(in super::super) const MAX_BODY: usize = 6_291_456;
 
-/// What a client sends.
+/// A request of a client.
 #[derive(Debug, Default)]
 pub(in super::super) struct Invocation {
     pub(in super::super) endpoint: String,
@@ -33,7 +34,7 @@ pub(in super::super) struct Invocation {
     pub(in super::super) inference_id: Option<String>,
 }
 
-/// What the model answers.
+/// The response of a model.
 #[derive(Debug)]
 pub(in super::super) struct Answer {
     pub(in super::super) body: Vec<u8>,
@@ -42,7 +43,7 @@ pub(in super::super) struct Answer {
     pub(in super::super) custom_attributes: Option<String>,
 }
 
-/// Why there is no answer.
+/// The reason why there is no response.
 #[derive(Debug)]
 pub(in super::super) enum InvokeError {
     /// `ValidationError`
@@ -56,7 +57,7 @@ pub(in super::super) enum InvokeError {
     },
 }
 
-/// Sends a request to the variant it names, or to one by weight.
+/// Sends a request to the variant it names, or to one that is chosen by weight.
 pub(in super::super) async fn invoke(
     cloud: &Cloud,
     invocation: &Invocation,
@@ -70,10 +71,7 @@ pub(in super::super) async fn invoke(
     let record = ENDPOINTS
         .get(cloud, &invocation.endpoint)
         .map_err(|_| missing())?;
-    if !matches!(
-        record["EndpointStatus"].as_str(),
-        Some("InService" | "Updating")
-    ) {
+    if !status(&record).is_some_and(EndpointStatus::serves) {
         return Err(missing());
     }
     let variants = &record["ProductionVariants"];

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::super::network::VpcConfig;
 use super::super::records::Records;
-use super::super::{network, requests};
+use super::super::requests::{ListRequest, ResourceName, Stored, check_name, null};
+use super::super::states::{ModelApprovalStatus, ModelPackageStatus};
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::s3::objects;
 use crate::{Cloud, ecr, iam};
@@ -16,48 +20,108 @@ pub(super) const MODELS: Records = Records {
     arn: "ModelArn",
     resource: "model",
     title: "model",
+    list: "Models",
+    summary: &["CreationTime"],
 };
 
 /// What a variant runs.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, Deserialize)]
 pub(super) struct Container {
-    /// The image as it was asked for.
+    /// The image as it was requested.
     pub(super) image: String,
     /// `s3://…/model.tar.gz`, if there is one.
     pub(super) model_data: Option<String>,
     pub(super) environment: BTreeMap<String, String>,
 }
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::name(&input, "ModelName", 63)?;
-    let role = requests::required(&input, "ExecutionRoleArn")?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CreateModel {
+    model_name: String,
+    execution_role_arn: Option<String>,
+    vpc_config: Option<VpcConfig>,
+    #[serde(default)]
+    enable_network_isolation: bool,
+    #[serde(flatten)]
+    containers: Containers,
+    tags: Option<Tags>,
+}
+
+/// The containers of a model, in a request or in a record.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Containers {
+    primary_container: Option<ContainerDefinition>,
+    containers: Option<Vec<ContainerDefinition>>,
+}
+
+/// `ContainerDefinition`, in a model or in the specification of a model package.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ContainerDefinition {
+    image: Option<String>,
+    model_data_url: Option<String>,
+    model_package_name: Option<String>,
+    environment: Option<BTreeMap<String, String>>,
+    mode: Option<ContainerMode>,
+    // What the local cloud does not have.
+    model_data_source: Option<Value>,
+    additional_model_data_sources: Option<Value>,
+    multi_model_config: Option<Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum ContainerMode {
+    SingleModel,
+    MultiModel,
+}
+
+/// What a deployment needs of a model package's description.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Package {
+    #[serde(default)]
+    model_package_arn: String,
+    model_approval_status: Option<ModelApprovalStatus>,
+    model_package_status: Option<ModelPackageStatus>,
+    inference_specification: Option<Specification>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Specification {
+    containers: Vec<ContainerDefinition>,
+}
+
+pub(super) async fn create(cloud: &Cloud, input: Stored<CreateModel>) -> ApiResult<Value> {
+    let name = &input.model_name;
+    check_name(name, MODELS.name, 63)?;
+    let role = input.execution_role_arn.as_deref();
+    let role = role.ok_or_else(|| null("ExecutionRoleArn"))?;
     iam::require_role(cloud, role, "sagemaker.amazonaws.com")?;
-    let network = &input["VpcConfig"];
-    network::require(cloud, &network["Subnets"], &network["SecurityGroupIds"]).await?;
-    let container = container(cloud, &input).await?;
+    if let Some(network) = &input.vpc_config {
+        network.check(cloud).await?;
+    }
+    let container = input.containers.resolve(cloud).await?;
     ecr::images::resolve(cloud, &container.image)?;
     if let Some(uri) = &container.model_data {
         let (bucket, key) = objects::parse_uri(uri)?;
         objects::head(cloud, &bucket, &key)
             .map_err(|error| missing(error, &format!("Could not find model data at {uri}.")))?;
     }
-    let mut record = requests::pick(
-        &input,
-        &[
-            "ModelName",
-            "PrimaryContainer",
-            "Containers",
-            "InferenceExecutionConfig",
-            "ExecutionRoleArn",
-            "VpcConfig",
-        ],
-    );
-    record["EnableNetworkIsolation"] = json!(input["EnableNetworkIsolation"] == true);
-    let arn = MODELS.create(cloud, name, record, input.get("Tags"))?;
-    Ok(json!({"ModelArn": arn}))
+    let mut record = input.pick(&[
+        "ModelName",
+        "PrimaryContainer",
+        "Containers",
+        "InferenceExecutionConfig",
+        "ExecutionRoleArn",
+        "VpcConfig",
+    ]);
+    record["EnableNetworkIsolation"] = json!(input.enable_network_isolation);
+    MODELS.create(cloud, name, record, input.tags.as_ref())
 }
 
-/// What is not there is SageMaker's `ValidationException`; anything else stays as it is.
+/// An absent object is SageMaker's `ValidationException`; any other error stays as it is.
 fn missing(error: ApiError, message: &str) -> ApiError {
     if error.is_not_found() {
         ApiError::validation(message)
@@ -66,117 +130,123 @@ fn missing(error: ApiError, message: &str) -> ApiError {
     }
 }
 
-/// The one container of a model, with what its model package says; `ValidationException` when the
-/// package is not approved.
+/// The one container of a model, by the model's record.
 pub(super) async fn container(cloud: &Cloud, model: &Value) -> ApiResult<Container> {
-    let definition = match (
-        model.get("PrimaryContainer"),
-        model["Containers"].as_array(),
-    ) {
-        (Some(primary), None) => primary,
-        (None, Some(containers)) if containers.len() == 1 => &containers[0],
-        (None, Some(containers)) if containers.len() > 1 => {
-            return Err(ApiError::not_implemented(
-                "models of several containers (inference pipelines)",
-            ));
-        }
-        _ => {
+    let containers: Containers = crate::api::parse(model.clone())?;
+    containers.resolve(cloud).await
+}
+
+impl Containers {
+    /// The one container, completed by its model package; `ValidationException` when the package is not
+    /// approved.
+    async fn resolve(&self, cloud: &Cloud) -> ApiResult<Container> {
+        let definition = match (&self.primary_container, self.containers.as_deref()) {
+            (Some(primary), None) => primary,
+            (None, Some([only])) => only,
+            (None, Some([_, _, ..])) => {
+                return Err(ApiError::not_implemented(
+                    "models of several containers (inference pipelines)",
+                ));
+            }
+            _ => {
+                return Err(ApiError::validation(
+                    "Exactly one of PrimaryContainer and Containers must be specified.",
+                ));
+            }
+        };
+        definition.check()?;
+        let Some(package) = &definition.model_package_name else {
+            return definition.container(BTreeMap::new());
+        };
+        if definition.image.is_some() || definition.model_data_url.is_some() {
             return Err(ApiError::validation(
-                "Exactly one of PrimaryContainer and Containers must be specified.",
+                "You cannot specify Image or ModelDataUrl together with ModelPackageName.",
             ));
         }
-    };
-    for member in [
-        "ModelDataSource",
-        "AdditionalModelDataSources",
-        "MultiModelConfig",
-    ] {
-        if definition.get(member).is_some() {
-            return Err(ApiError::not_implemented(format_args!(
-                "ContainerDefinition.{member}"
-            )));
+        let package = cloud
+            .call(
+                "sagemaker",
+                "DescribeModelPackage",
+                json!({"ModelPackageName": package}),
+            )
+            .await?;
+        let package: Package = crate::api::parse(package)?;
+        package.check_approved()?;
+        let specification = package.inference_specification;
+        let first = specification.and_then(|found| found.containers.into_iter().next());
+        let first = first.ok_or_else(|| null("Image"))?;
+        first.container(definition.environment.clone().unwrap_or_default())
+    }
+}
+
+impl ContainerDefinition {
+    /// Refuses by name what the local cloud does not have.
+    fn check(&self) -> ApiResult<()> {
+        for (member, given) in [
+            ("ModelDataSource", &self.model_data_source),
+            (
+                "AdditionalModelDataSources",
+                &self.additional_model_data_sources,
+            ),
+            ("MultiModelConfig", &self.multi_model_config),
+        ] {
+            if given.is_some() {
+                return Err(ApiError::not_implemented(format_args!(
+                    "ContainerDefinition.{member}"
+                )));
+            }
         }
+        if self.mode == Some(ContainerMode::MultiModel) {
+            return Err(ApiError::not_implemented("multi-model endpoints"));
+        }
+        Ok(())
     }
-    if definition["Mode"] == "MultiModel" {
-        return Err(ApiError::not_implemented("multi-model endpoints"));
+
+    /// The container; variables of `own` replace those of the definition.
+    fn container(&self, own: BTreeMap<String, String>) -> ApiResult<Container> {
+        let mut environment = self.environment.clone().unwrap_or_default();
+        environment.extend(own);
+        Ok(Container {
+            image: self.image.clone().ok_or_else(|| null("Image"))?,
+            model_data: self.model_data_url.clone(),
+            environment,
+        })
     }
-    let own = environment(&definition["Environment"])?;
-    let Some(package) = requests::optional(definition, "ModelPackageName") else {
-        return Ok(Container {
-            image: requests::required(definition, "Image")?.to_owned(),
-            model_data: requests::optional(definition, "ModelDataUrl").map(str::to_owned),
-            environment: own,
-        });
-    };
-    if definition.get("Image").is_some() || definition.get("ModelDataUrl").is_some() {
-        return Err(ApiError::validation(
-            "You cannot specify Image or ModelDataUrl together with ModelPackageName.",
-        ));
-    }
-    let package = cloud
-        .call(
-            "sagemaker",
-            "DescribeModelPackage",
-            json!({"ModelPackageName": package}),
-        )
-        .await?;
-    approved(&package)?;
-    let first = &package["InferenceSpecification"]["Containers"][0];
-    let mut merged = environment(&first["Environment"])?;
-    merged.extend(own);
-    Ok(Container {
-        image: requests::required(first, "Image")?.to_owned(),
-        model_data: requests::optional(first, "ModelDataUrl").map(str::to_owned),
-        environment: merged,
-    })
 }
 
-fn environment(value: &Value) -> ApiResult<BTreeMap<String, String>> {
-    if value.is_null() {
-        return Ok(BTreeMap::new());
-    }
-    crate::api::parse(value.clone())
-}
-
-/// Only an approved model package can be deployed.
-fn approved(package: &Value) -> ApiResult<()> {
-    let arn = package["ModelPackageArn"].as_str().unwrap_or_default();
-    match package["ModelApprovalStatus"].as_str() {
-        Some("Approved") => {}
-        status => {
+impl Package {
+    /// Fails unless the package is approved and complete.
+    fn check_approved(&self) -> ApiResult<()> {
+        let arn = &self.model_package_arn;
+        if self.model_approval_status != Some(ModelApprovalStatus::Approved) {
             return Err(ApiError::validation(format!(
                 "Cannot create Model with ModelPackage {arn}: its ModelApprovalStatus is {}, only \
                  Approved can be deployed.",
-                status.unwrap_or("not set")
+                self.model_approval_status
+                    .map_or("not set", ModelApprovalStatus::name)
             )));
         }
+        if self.model_package_status != Some(ModelPackageStatus::Completed) {
+            return Err(ApiError::validation(format!(
+                "Cannot create Model with ModelPackage {arn}: its ModelPackageStatus is {}.",
+                self.model_package_status
+                    .map_or("not set", ModelPackageStatus::name)
+            )));
+        }
+        Ok(())
     }
-    match package["ModelPackageStatus"].as_str() {
-        Some("Completed") => Ok(()),
-        status => Err(ApiError::validation(format!(
-            "Cannot create Model with ModelPackage {arn}: its ModelPackageStatus is {}.",
-            status.unwrap_or("not set")
-        ))),
-    }
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let mut found = MODELS.get(cloud, requests::required(&input, MODELS.name)?)?;
-    // It never changes, so its description has no such member.
-    found["LastModifiedTime"].take();
-    Ok(found)
+pub(super) async fn describe(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    MODELS.get_unchanging(cloud, &input.name)
 }
 
-pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let (page, token) = MODELS.page(cloud, &input, &["CreationTime"])?;
-    Ok(json!({"Models": page, "NextToken": token}))
+pub(super) async fn list(cloud: &Cloud, input: ListRequest) -> ApiResult<Value> {
+    MODELS.list(cloud, &input)
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, MODELS.name)?;
-    MODELS.get(cloud, name)?;
-    MODELS.remove(cloud, name)?;
-    Ok(json!({}))
+pub(super) async fn delete(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    MODELS.delete(cloud, &input.name)
 }
 
 #[cfg(test)]
@@ -185,19 +255,20 @@ mod tests {
 
     #[test]
     fn only_approved_packages_are_deployed() {
+        let approved = |package: Value| crate::api::parse::<Package>(package)?.check_approved();
         let package = |approval: &str, status: &str| {
             json!({"ModelPackageArn": "a", "ModelApprovalStatus": approval,
                    "ModelPackageStatus": status})
         };
-        assert!(approved(&package("Approved", "Completed")).is_ok());
+        assert!(approved(package("Approved", "Completed")).is_ok());
         for (approval, status) in [
             ("PendingManualApproval", "Completed"),
             ("Rejected", "Completed"),
             ("Approved", "Failed"),
         ] {
-            let error = approved(&package(approval, status)).unwrap_err();
+            let error = approved(package(approval, status)).unwrap_err();
             assert_eq!(error.code, "ValidationException", "{approval} {status}");
         }
-        assert!(approved(&json!({"ModelPackageStatus": "Completed"})).is_err());
+        assert!(approved(json!({"ModelPackageStatus": "Completed"})).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! One instance of a variant: a server process that is started, watched and started again.
+//! One instance of a variant: a server process that is started, watched and restarted.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -17,29 +17,29 @@ use crate::{Cloud, beneath, clock, logs, runtime};
 const GRACE: Duration = Duration::from_secs(30);
 /// `/ping` must answer within this (developer guide).
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between two looks at a process that starts.
+/// Time between two checks of a starting process.
 const PING_INTERVAL: Duration = Duration::from_millis(100);
-/// This many starts in a row without health, and requests are told so.
+/// Consecutive failed starts after which requests fail with the reason.
 const TOLERATED: u32 = 3;
 
-/// What an instance is made of.
+/// The configuration of an instance.
 #[derive(Debug, Clone)]
 pub(super) struct Instance {
     pub(super) endpoint: String,
     pub(super) variant: String,
     pub(super) container: Container,
-    /// How long it may take to answer `/ping`.
+    /// The time until `/ping` must succeed.
     pub(super) health_timeout: Duration,
 }
 
-/// Where an instance stands.
+/// The state of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
-    /// It is being started.
+    /// It is starting.
     Starting,
-    /// It answers on this port of loopback.
+    /// It listens on this port of loopback.
     Ready(u16),
-    /// It cannot be started, and this is why; a server that was ready once is still tried again.
+    /// It cannot be started, for this reason. A server that was ready once is still restarted.
     Failed(String),
 }
 
@@ -109,11 +109,11 @@ impl Server {
         }
     }
 
-    /// Asks the process to end and waits until it has.
+    /// Requests the process to end and waits for it.
     pub(super) async fn stop(&self) {
         let _ = self.stop.send(true);
         let mut state = self.state.clone();
-        // The watcher drops its end of the channel when the process is gone.
+        // The watcher drops its end of the channel when the process has ended.
         while state.changed().await.is_ok() {}
     }
 }
@@ -221,7 +221,7 @@ impl Watched {
         Ok(Some((running, port)))
     }
 
-    /// Waits until `/ping` answers 200; why it does not, in AWS's words.
+    /// Waits until `/ping` returns 200; the error is the reason in AWS's words.
     async fn healthy(&self, process: &runtime::Running, port: u16) -> Result<(), String> {
         let client = client(PING_TIMEOUT).map_err(|error| error.message)?;
         let url = format!("http://127.0.0.1:{port}/ping");

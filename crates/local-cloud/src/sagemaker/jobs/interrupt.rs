@@ -17,10 +17,10 @@ const GIGABYTE: u64 = 1 << 30;
 /// Gigabytes of a job whose request has no `VolumeSizeInGB`: the default of the SageMaker SDKs.
 const DEFAULT_VOLUME: u64 = 30;
 
-/// The wish to stop a job, as its transfers check it: before each entry and each read.
+/// The interrupt of a transfer, which is checked before each entry and each read.
 #[derive(Debug, Clone)]
 pub(super) struct Interrupt {
-    /// Changes with every wish that counts for this transfer.
+    /// Changes with every stop request that applies to this transfer.
     stop: watch::Receiver<Wish>,
     /// True when the server ended before the transfer began.
     ended: bool,
@@ -39,7 +39,7 @@ impl Interrupt {
 
     /// True when somebody wants the transfer to end.
     pub(super) fn is_wanted(&self) -> bool {
-        // Without a sender the job is over: nobody can stop it any more.
+        // Without a sender the job has ended and cannot be stopped any more.
         self.ended || self.stop.has_changed().unwrap_or(false)
     }
 

@@ -3,19 +3,22 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Kind, Record};
+use super::super::requests::{SortOrder, pick};
+use super::super::states::JobStatus;
+use super::{JobKind, JobRecord};
 use crate::Cloud;
+use crate::api::page::Page;
 use crate::api::{ApiError, ApiResult};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Query {
+pub(super) struct ListJobs {
     creation_time_after: Option<f64>,
     creation_time_before: Option<f64>,
     last_modified_time_after: Option<f64>,
     last_modified_time_before: Option<f64>,
     name_contains: Option<String>,
-    status_equals: Option<String>,
+    status_equals: Option<JobStatus>,
     #[serde(default)]
     sort_by: SortBy,
     sort_order: Option<SortOrder>,
@@ -31,14 +34,8 @@ enum SortBy {
     Status,
 }
 
-#[derive(Deserialize, PartialEq)]
-enum SortOrder {
-    Ascending,
-    Descending,
-}
-
-impl Query {
-    fn accepts(&self, kind: Kind, name: &str, record: &Record) -> bool {
+impl ListJobs {
+    fn accepts(&self, kind: JobKind, name: &str, record: &JobRecord) -> bool {
         let time = |member: &str| record.describe[member].as_f64().unwrap_or_default();
         let after =
             |limit: Option<f64>, member: &str| limit.is_none_or(|limit| time(member) > limit);
@@ -54,24 +51,25 @@ impl Query {
                 .is_none_or(|part| name.contains(part.as_str()))
             && self
                 .status_equals
-                .as_ref()
-                .is_none_or(|status| record.status(kind) == status)
+                .is_none_or(|status| record.status(kind) == Some(status))
     }
 }
 
-/// The jobs that a query asks for; `members` are those of a summary.
-pub(super) fn list(cloud: &Cloud, kind: Kind, query: &Query, members: &[&str]) -> ApiResult<Value> {
-    let offset: usize = match &query.next_token {
-        None => 0,
-        Some(token) => token
-            .parse()
-            .map_err(|_| ApiError::validation("Invalid pagination token"))?,
-    };
-    let limit = query.max_results.unwrap_or(100);
-    if !(1..=100).contains(&limit) {
+/// The response of `List…Jobs`; `members` are those of a summary.
+pub(super) fn list(
+    cloud: &Cloud,
+    kind: JobKind,
+    query: &ListJobs,
+    members: &[&str],
+) -> ApiResult<Value> {
+    let size = query.max_results.unwrap_or(100);
+    if !(1..=100).contains(&size) {
         return Err(ApiError::validation("MaxResults can be 1 to 100"));
     }
-    let mut found: Vec<(String, Record)> = kind
+    let page = Page::new(query.next_token.as_deref(), size, |_| {
+        ApiError::validation("Invalid pagination token")
+    })?;
+    let mut found: Vec<(String, JobRecord)> = kind
         .records(cloud)
         .list("")?
         .into_iter()
@@ -79,32 +77,27 @@ pub(super) fn list(cloud: &Cloud, kind: Kind, query: &Query, members: &[&str]) -
         .collect();
     match query.sort_by {
         SortBy::Name => {}
-        SortBy::Status => found.sort_by(|a, b| a.1.status(kind).cmp(b.1.status(kind))),
+        SortBy::Status => {
+            let name = |record: &JobRecord| record.status(kind).map(JobStatus::name);
+            found.sort_by_key(|(_, record)| name(record));
+        }
         SortBy::CreationTime => {
-            let created = |record: &Record| record.describe["CreationTime"].as_f64().unwrap_or(0.0);
+            let created =
+                |record: &JobRecord| record.describe["CreationTime"].as_f64().unwrap_or(0.0);
             found.sort_by(|a, b| created(&a.1).total_cmp(&created(&b.1)));
         }
     }
     if query.sort_order == Some(SortOrder::Descending) {
         found.reverse();
     }
+    let (found, next) = page.cut(found);
     let page: Vec<Value> = found
         .iter()
-        .skip(offset)
-        .take(limit)
-        .map(|(_, record)| {
-            members
-                .iter()
-                .filter_map(|member| {
-                    Some(((*member).to_owned(), record.describe.get(*member)?.clone()))
-                })
-                .collect::<serde_json::Map<_, _>>()
-                .into()
-        })
+        .map(|(_, record)| pick(&record.describe, members))
         .collect();
     let mut answer = json!({ kind.member("Summaries"): page });
-    if found.len() > offset + limit {
-        answer["NextToken"] = (offset + limit).to_string().into();
+    if let Some(next) = next {
+        answer["NextToken"] = next.into();
     }
     Ok(answer)
 }

@@ -1,6 +1,7 @@
 //! The metrics of a training job, found in its log by the definitions' regular expressions.
 
 use regex::Regex;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::{ApiError, ApiResult};
@@ -12,13 +13,21 @@ pub(super) struct Definition {
     pattern: Regex,
 }
 
-/// Reads `MetricDefinitions`; a pattern without a group, or that our engine does not know, is
+/// A metric of a request: `MetricDefinitions`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct MetricDefinition {
+    name: String,
+    regex: String,
+}
+
+/// Compiles `MetricDefinitions`. A pattern without a group, or that our engine does not support, is
 /// refused before the job starts.
-pub(super) fn definitions(given: &[Value]) -> ApiResult<Vec<Definition>> {
+pub(super) fn definitions(given: &[MetricDefinition]) -> ApiResult<Vec<Definition>> {
     given
         .iter()
         .map(|definition| {
-            let text = super::request::text(definition, "Regex")?;
+            let text = &definition.regex;
             let pattern = Regex::new(text).map_err(|error| {
                 ApiError::validation(format!("MetricDefinitions: `{text}`: {error}"))
             })?;
@@ -28,7 +37,7 @@ pub(super) fn definitions(given: &[Value]) -> ApiResult<Vec<Definition>> {
                 )));
             }
             Ok(Definition {
-                name: super::request::text(definition, "Name")?.to_owned(),
+                name: definition.name.clone(),
                 pattern,
             })
         })
@@ -59,11 +68,18 @@ pub(super) fn last_values(definitions: &[Definition], lines: &[(i64, String)]) -
 mod tests {
     use super::*;
 
+    fn metric(name: &str, regex: &str) -> MetricDefinition {
+        MetricDefinition {
+            name: name.to_owned(),
+            regex: regex.to_owned(),
+        }
+    }
+
     #[test]
     fn the_last_value_wins_and_what_is_no_number_does_not() {
         let definitions = definitions(&[
-            json!({"Name": "rmse", "Regex": r"rmse=([0-9.]+);"}),
-            json!({"Name": "auc", "Regex": r"auc=(\S+)"}),
+            metric("rmse", r"rmse=([0-9.]+);"),
+            metric("auc", r"auc=(\S+)"),
         ])
         .unwrap();
         let lines = [
@@ -81,7 +97,7 @@ mod tests {
     #[test]
     fn a_pattern_without_a_group_is_refused() {
         for bad in ["rmse", "(", r"(?<=a)(b)"] {
-            let given = [json!({"Name": "m", "Regex": bad})];
+            let given = [metric("m", bad)];
             assert_eq!(definitions(&given).unwrap_err().code, "ValidationException");
         }
     }

@@ -4,19 +4,28 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::super::requests::{ResourceName, Stored, pick};
 use super::interrupt::{self, Interrupt};
-use super::request::{self, items, required, text, words};
-use super::{End, Kind, Run, list, transfer};
+use super::request::{self, Instances, NetworkConfig, null};
+use super::transfer::DataType;
+use super::{End, JobKind, JobType, Run, list, transfer};
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::Directory;
 use crate::runtime::Prepared;
 use crate::{Cloud, clock};
 
-const KIND: Kind = Kind::Processing;
+const JOBS: JobType = JobType {
+    kind: JobKind::Processing,
+    summary: SUMMARY,
+    complete: |_| {},
+    work: |run| Box::pin(work(run)),
+    ended: |_, _| {},
+};
 
-/// What a summary has of a description.
+/// The members of a description that a summary has.
 const SUMMARY: &[&str] = &[
     "ProcessingJobName",
     "ProcessingJobArn",
@@ -28,7 +37,7 @@ const SUMMARY: &[&str] = &[
     "ExitMessage",
 ];
 
-/// What a description has of its request.
+/// The members of a request that its description repeats.
 const KEPT: &[&str] = &[
     "ProcessingInputs",
     "ProcessingOutputConfig",
@@ -42,106 +51,206 @@ const KEPT: &[&str] = &[
     "ExperimentConfig",
 ];
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ProcessingJobName {
+/// A processing job. Only what AWS requires is sure to be there.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ProcessingRequest {
     processing_job_name: String,
+    role_arn: String,
+    app_specification: AppSpecification,
+    processing_resources: ProcessingResources,
+    processing_inputs: Vec<Stored<ProcessingInput>>,
+    processing_output_config: Option<OutputConfig>,
+    network_config: Option<NetworkConfig>,
+    environment: BTreeMap<String, String>,
+    tags: Option<Tags>,
 }
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = request::name(&input, "ProcessingJobName")?;
-    check(cloud, &input).await?;
-    let arn = KIND.arn(cloud, &name);
-    let now = clock::epoch();
-    let mut describe: Map<String, Value> = KEPT
-        .iter()
-        .filter_map(|member| Some(((*member).to_owned(), input.get(*member)?.clone())))
-        .collect();
-    describe
-        .entry("StoppingCondition")
-        .or_insert_with(|| json!({ "MaxRuntimeInSeconds": 86400 }));
-    describe.extend([
-        ("ProcessingJobArn".to_owned(), json!(arn)),
-        ("ProcessingJobStatus".to_owned(), json!("InProgress")),
-        ("CreationTime".to_owned(), json!(now)),
-        ("LastModifiedTime".to_owned(), json!(now)),
-    ]);
-    let run = super::register(cloud, KIND, &name, describe.into(), input.get("Tags"))?;
-    let job = run.clone();
-    super::launch(run, async move { work(&job).await }, |_, _| {});
-    Ok(json!({ "ProcessingJobArn": arn }))
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct AppSpecification {
+    image_uri: String,
+    container_entrypoint: Option<Vec<String>>,
+    container_arguments: Option<Vec<String>>,
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: ProcessingJobName) -> ApiResult<Value> {
-    super::describe(cloud, KIND, &input.processing_job_name)
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ProcessingResources {
+    cluster_config: Instances,
 }
 
-pub(super) async fn list(cloud: &Cloud, input: list::Query) -> ApiResult<Value> {
-    list::list(cloud, KIND, &input, SUMMARY)
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ProcessingInput {
+    #[serde(default)]
+    app_managed: bool,
+    s3_input: Option<S3Input>,
 }
 
-pub(super) async fn stop(cloud: &Cloud, input: ProcessingJobName) -> ApiResult<Value> {
-    super::stop(cloud, KIND, &input.processing_job_name)
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct S3Input {
+    #[serde(rename = "S3Uri")]
+    uri: String,
+    local_path: Option<String>,
+    #[serde(rename = "S3DataType")]
+    data_type: DataType,
+    #[serde(rename = "S3InputMode")]
+    mode: Option<InputMode>,
+    #[serde(rename = "S3CompressionType")]
+    compression: Option<Compression>,
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: ProcessingJobName) -> ApiResult<Value> {
-    super::delete(cloud, KIND, &input.processing_job_name)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum InputMode {
+    Pipe,
+    File,
 }
 
-async fn check(cloud: &Cloud, input: &Value) -> ApiResult<()> {
-    required(input, "ProcessingResources.ClusterConfig.InstanceType")?;
-    request::one_instance(&input["ProcessingResources"]["ClusterConfig"])?;
-    text(input, "AppSpecification.ImageUri")?;
-    request::role(cloud, input)?;
-    request::image(cloud, text(input, "AppSpecification.ImageUri")?)?;
-    request::network(cloud, &input["NetworkConfig"]["VpcConfig"]).await?;
-    for given in items(input, "ProcessingInputs") {
-        text(given, "InputName")?;
-        request::refuse(given, &["DatasetDefinition"])?;
-        if given["AppManaged"] == true {
-            continue;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum Compression {
+    None,
+    Gzip,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct OutputConfig {
+    outputs: Vec<Stored<ProcessingOutput>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ProcessingOutput {
+    #[serde(default)]
+    app_managed: bool,
+    s3_output: Option<S3Output>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct S3Output {
+    #[serde(rename = "S3Uri")]
+    uri: String,
+    local_path: Option<String>,
+    #[serde(rename = "S3UploadMode", default)]
+    mode: UploadMode,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+enum UploadMode {
+    Continuous,
+    #[default]
+    EndOfJob,
+}
+
+impl ProcessingRequest {
+    fn outputs(&self) -> &[Stored<ProcessingOutput>] {
+        let config = self.processing_output_config.as_ref();
+        config.map_or(&[], |config| &config.outputs)
+    }
+
+    async fn check(&self, cloud: &Cloud) -> ApiResult<()> {
+        let instances = &self.processing_resources.cluster_config;
+        if instances.instance_type.is_none() {
+            return Err(null("ProcessingResources/ClusterConfig/InstanceType"));
         }
-        let s3 = required(given, "S3Input")?;
-        request::uri(cloud, text(s3, "S3Uri")?)?;
-        request::local_path(text(s3, "LocalPath")?)?;
-        text(s3, "S3DataType")?;
-        if s3["S3InputMode"] == "Pipe" {
+        instances.check()?;
+        request::role(cloud, &self.role_arn)?;
+        request::image(cloud, &self.app_specification.image_uri)?;
+        let network = self.network_config.as_ref();
+        if let Some(network) = network.and_then(|network| network.vpc_config.as_ref()) {
+            network.check(cloud).await?;
+        }
+        for input in &self.processing_inputs {
+            request::refuse(input.members(), &["DatasetDefinition"])?;
+            if !input.app_managed {
+                let s3 = input.s3_input.as_ref().ok_or_else(|| null("S3Input"))?;
+                s3.check(cloud)?;
+            }
+        }
+        for output in self.outputs() {
+            request::refuse(output.members(), &["FeatureStoreOutput"])?;
+            if !output.app_managed {
+                let s3 = output.s3_output.as_ref().ok_or_else(|| null("S3Output"))?;
+                s3.check(cloud)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The path below /opt/ml that an input or output names.
+fn below(path: Option<&str>) -> ApiResult<PathBuf> {
+    request::local_path(path.ok_or_else(|| null("LocalPath"))?)
+}
+
+impl S3Input {
+    fn check(&self, cloud: &Cloud) -> ApiResult<()> {
+        request::uri(cloud, &self.uri)?;
+        below(self.local_path.as_deref())?;
+        if self.mode == Some(InputMode::Pipe) {
             return Err(ApiError::not_implemented("S3InputMode Pipe of jobs"));
         }
-        if s3["S3CompressionType"] == "Gzip" {
+        if self.compression == Some(Compression::Gzip) {
             return Err(ApiError::validation(
                 "S3CompressionType Gzip can only be used with S3InputMode Pipe",
             ));
         }
+        Ok(())
     }
-    for given in items(&input["ProcessingOutputConfig"], "Outputs") {
-        text(given, "OutputName")?;
-        request::refuse(given, &["FeatureStoreOutput"])?;
-        if given["AppManaged"] == true {
-            continue;
-        }
-        let s3 = required(given, "S3Output")?;
-        request::uri(cloud, text(s3, "S3Uri")?)?;
-        request::local_path(text(s3, "LocalPath")?)?;
-        if text(s3, "S3UploadMode")? == "Continuous" {
+}
+
+impl S3Output {
+    fn check(&self, cloud: &Cloud) -> ApiResult<()> {
+        request::uri(cloud, &self.uri)?;
+        below(self.local_path.as_deref())?;
+        if self.mode == UploadMode::Continuous {
             return Err(ApiError::not_implemented("S3UploadMode Continuous of jobs"));
         }
+        Ok(())
     }
-    Ok(())
+}
+
+pub(super) async fn create(cloud: &Cloud, input: Stored<ProcessingRequest>) -> ApiResult<Value> {
+    let name = &input.processing_job_name;
+    request::check_name(name, "ProcessingJobName")?;
+    input.check(cloud).await?;
+    let mut describe = input.pick(KEPT);
+    if describe.get("StoppingCondition").is_none() {
+        describe["StoppingCondition"] = json!({ "MaxRuntimeInSeconds": 86400 });
+    }
+    JOBS.start(cloud, name, describe, input.tags.as_ref())
+}
+
+pub(super) async fn describe(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    super::describe(cloud, JOBS.kind, &input.name)
+}
+
+pub(super) async fn list(cloud: &Cloud, input: list::ListJobs) -> ApiResult<Value> {
+    JOBS.list(cloud, &input)
+}
+
+pub(super) async fn stop(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    super::stop(cloud, JOBS.kind, &input.name)
+}
+
+pub(super) async fn delete(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    super::delete(cloud, JOBS.kind, &input.name)
 }
 
 async fn work(run: &Run) -> ApiResult<End> {
-    let uri = text(&run.request, "AppSpecification.ImageUri")?;
-    let Some(prepared) = run.prepare(uri).await? else {
+    let job: ProcessingRequest = run.read()?;
+    let Some(prepared) = run.prepare(&job.app_specification.image_uri).await? else {
         return Ok(run.stopped());
     };
     if !run.transfer(run.interrupt(None), inputs).await? || run.is_stopped() {
         return Ok(run.stopped());
     }
     run.change(|job| job["ProcessingStartTime"] = clock::epoch().into())?;
-    let command = command(&run.request["AppSpecification"], &prepared);
-    let mut environment: BTreeMap<String, String> =
-        serde_json::from_value(run.request["Environment"].clone()).unwrap_or_default();
+    let command = command(job.app_specification, &prepared);
+    let mut environment = job.environment;
     environment.insert("PROCESSING_JOB_NAME".to_owned(), run.name.clone());
     let end = run.execute(prepared, command, environment).await?;
     if end == End::Completed && !run.transfer(run.interrupt(Some(&end)), outputs).await? {
@@ -151,9 +260,9 @@ async fn work(run: &Run) -> ApiResult<End> {
 }
 
 /// Docker's rules: an entry point of the request replaces the image's and its default arguments.
-fn command(specification: &Value, prepared: &Prepared) -> Vec<String> {
-    let entrypoint = words(specification, "ContainerEntrypoint");
-    let arguments = words(specification, "ContainerArguments");
+fn command(specification: AppSpecification, prepared: &Prepared) -> Vec<String> {
+    let entrypoint = specification.container_entrypoint.unwrap_or_default();
+    let arguments = specification.container_arguments.unwrap_or_default();
     if !entrypoint.is_empty() {
         return [entrypoint, arguments].concat();
     }
@@ -168,42 +277,39 @@ fn command(specification: &Value, prepared: &Prepared) -> Vec<String> {
 /// Downloads the inputs and writes the configuration files.
 fn inputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
     run.ml.make_directory(Path::new("output"))?;
-    let job = &run.request;
+    let job: ProcessingRequest = run.read()?;
     let mut written = json!({
-        "ProcessingJobArn": job["ProcessingJobArn"],
-        "ProcessingJobName": job["ProcessingJobName"],
+        "ProcessingJobArn": run.request["ProcessingJobArn"],
+        "ProcessingJobName": job.processing_job_name,
         "Environment": {},
     });
-    for member in KEPT {
-        if let Some(value) = job.get(*member)
-            && !matches!(*member, "ExperimentConfig" | "NetworkConfig")
-        {
-            written[*member] = value.clone();
+    let kept = pick(&run.request, KEPT);
+    for (member, value) in kept.as_object().into_iter().flatten() {
+        if !matches!(member.as_str(), "ExperimentConfig" | "NetworkConfig") {
+            written[member] = value.clone();
         }
     }
     run.ml.write(
         Path::new("config/processingjobconfig.json"),
         written.to_string().as_bytes(),
     )?;
-    let instance = &job["ProcessingResources"]["ClusterConfig"]["InstanceType"];
+    let instance = &job.processing_resources.cluster_config.instance_type;
     run.ml.write(
         Path::new("config/resourceconfig.json"),
-        super::resource_config(instance).to_string().as_bytes(),
+        super::resource_config(instance.as_deref())
+            .to_string()
+            .as_bytes(),
     )?;
-    for given in items(job, "ProcessingInputs") {
-        let s3 = &given["S3Input"];
-        if given["AppManaged"] == true || s3.is_null() {
+    for input in &job.processing_inputs {
+        let Some(s3) = input.s3_input.as_ref().filter(|_| !input.app_managed) else {
             continue;
-        }
-        let target = run
-            .ml
-            .make_directory(&request::local_path(text(s3, "LocalPath")?)?)?;
-        let uri = text(s3, "S3Uri")?;
-        let data_type = text(s3, "S3DataType")?;
-        transfer::download(&run.cloud, uri, data_type, &target, interrupt)?;
+        };
+        let target = run.ml.make_directory(&below(s3.local_path.as_deref())?)?;
+        transfer::download(&run.cloud, &s3.uri, s3.data_type, &target, interrupt)?;
     }
-    for given in items(&job["ProcessingOutputConfig"], "Outputs") {
-        if let Some(path) = given["S3Output"]["LocalPath"].as_str() {
+    for output in job.outputs() {
+        let s3 = output.s3_output.as_ref();
+        if let Some(path) = s3.and_then(|s3| s3.local_path.as_deref()) {
             run.ml.make_directory(&request::local_path(path)?)?;
         }
     }
@@ -212,15 +318,15 @@ fn inputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
 
 /// Uploads the outputs (`EndOfJob`).
 pub(super) fn outputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
+    let job: ProcessingRequest = run.read()?;
     let mut found: Vec<(PathBuf, Directory, &str)> = Vec::new();
-    for given in items(&run.request["ProcessingOutputConfig"], "Outputs") {
-        let s3 = &given["S3Output"];
-        if given["AppManaged"] == true || s3.is_null() {
+    for output in job.outputs() {
+        let Some(s3) = output.s3_output.as_ref().filter(|_| !output.app_managed) else {
             continue;
-        }
-        let path = request::local_path(text(s3, "LocalPath")?)?;
+        };
+        let path = below(s3.local_path.as_deref())?;
         if let Some(directory) = run.ml.subdirectory(&path)? {
-            found.push((path, directory, text(s3, "S3Uri")?));
+            found.push((path, directory, &s3.uri));
         }
     }
     // A directory inside another, or named twice, is on the volume once.
@@ -233,8 +339,7 @@ pub(super) fn outputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
     let counted = (0..found.len())
         .filter(|at| is_counted(*at))
         .map(|at| &found[at].1);
-    let cluster = &run.request["ProcessingResources"]["ClusterConfig"];
-    let volume = cluster["VolumeSizeInGB"].as_u64();
+    let volume = job.processing_resources.cluster_config.volume_size;
     interrupt::check_volume(counted, volume, interrupt)?;
     for (_, directory, uri) in &found {
         run.upload(directory, uri, interrupt)?;

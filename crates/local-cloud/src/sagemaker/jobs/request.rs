@@ -2,48 +2,85 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::network::VpcConfig;
 use crate::api::{ApiError, ApiResult};
 use crate::s3;
 use crate::{Cloud, runtime};
 
-/// A member that must be there.
-pub(super) fn required<'a>(request: &'a Value, member: &str) -> ApiResult<&'a Value> {
-    let found = member.split('.').fold(request, |value, part| &value[part]);
-    if found.is_null() {
-        let path = member.replace('.', "/");
-        return Err(ApiError::validation(format!(
-            "1 validation error detected: Value null at '{path}' failed to satisfy constraint: Member must not be null"
-        )));
+/// The error for a member that a job needs although the service model does not require it.
+pub(super) fn null(path: &str) -> ApiError {
+    ApiError::validation(format!(
+        "1 validation error detected: Value null at '{path}' failed to satisfy constraint: Member must not be null"
+    ))
+}
+
+/// The instances of a job: `ClusterConfig` or `ResourceConfig`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Instances {
+    pub(super) instance_count: Option<u64>,
+    pub(super) instance_type: Option<String>,
+    #[serde(rename = "VolumeSizeInGB")]
+    pub(super) volume_size: Option<u64>,
+}
+
+impl Instances {
+    /// One instance: the host runtime has one machine.
+    pub(super) fn check(&self) -> ApiResult<()> {
+        match self.instance_count {
+            Some(1) => Ok(()),
+            Some(0) | None => Err(ApiError::validation("InstanceCount must be 1 or more")),
+            Some(count) => Err(ApiError::not_implemented(format_args!(
+                "jobs on {count} instances: the host runtime has one machine"
+            ))),
+        }
     }
-    Ok(found)
 }
 
-/// A text that must be there.
-pub(super) fn text<'a>(request: &'a Value, member: &str) -> ApiResult<&'a str> {
-    required(request, member)?
-        .as_str()
-        .ok_or_else(|| ApiError::validation(format!("{member} must be a string")))
+/// How long a job may run, and whether it may use the network.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Bounds {
+    stopping_condition: Option<StoppingCondition>,
+    enable_network_isolation: bool,
+    network_config: Option<NetworkConfig>,
 }
 
-/// The list under a member; empty when it is not there.
-pub(super) fn items<'a>(request: &'a Value, member: &str) -> &'a [Value] {
-    request[member].as_array().map_or(&[], Vec::as_slice)
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct StoppingCondition {
+    max_runtime_in_seconds: Option<u64>,
 }
 
-/// The words under a member.
-pub(super) fn words(request: &Value, member: &str) -> Vec<String> {
-    items(request, member)
-        .iter()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect()
+/// `NetworkConfig` of a processing job. A training job has its members itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct NetworkConfig {
+    enable_network_isolation: bool,
+    pub(super) vpc_config: Option<VpcConfig>,
+}
+
+impl Bounds {
+    /// The longest run, in seconds: a day unless the request says otherwise.
+    pub(super) fn seconds(&self) -> u64 {
+        let condition = self.stopping_condition.as_ref();
+        let seconds = condition.and_then(|condition| condition.max_runtime_in_seconds);
+        seconds.unwrap_or(24 * 3600)
+    }
+
+    /// True if the program must not reach the network.
+    pub(super) fn is_isolated(&self) -> bool {
+        let network = self.network_config.as_ref();
+        self.enable_network_isolation
+            || network.is_some_and(|network| network.enable_network_isolation)
+    }
 }
 
 /// The name of a job: `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`.
-pub(super) fn name(request: &Value, member: &str) -> ApiResult<String> {
-    let name = text(request, member)?;
+pub(super) fn check_name(name: &str, member: &str) -> ApiResult<()> {
     let sound = (1..=63).contains(&name.len())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
         && !name.starts_with('-')
@@ -53,10 +90,10 @@ pub(super) fn name(request: &Value, member: &str) -> ApiResult<String> {
             "1 validation error detected: Value '{name}' at '{member}' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9]){{0,62}}$"
         )));
     }
-    Ok(name.to_owned())
+    Ok(())
 }
 
-/// Refuses, by name, what the local cloud would otherwise silently leave out.
+/// Refuses by name what the local cloud would otherwise ignore.
 pub(super) fn refuse(request: &Value, members: &[&str]) -> ApiResult<()> {
     for member in members {
         let given = member.split('.').fold(request, |value, part| &value[part]);
@@ -73,29 +110,13 @@ pub(super) fn refuse(request: &Value, members: &[&str]) -> ApiResult<()> {
     Ok(())
 }
 
-/// One instance: the host runtime has one machine.
-pub(super) fn one_instance(resources: &Value) -> ApiResult<()> {
-    match resources["InstanceCount"].as_u64() {
-        Some(1) => Ok(()),
-        Some(0) | None => Err(ApiError::validation("InstanceCount must be 1 or more")),
-        Some(count) => Err(ApiError::not_implemented(format_args!(
-            "jobs on {count} instances: the host runtime has one machine"
-        ))),
-    }
+/// Fails unless the role exists and SageMaker may assume it.
+pub(super) fn role(cloud: &Cloud, arn: &str) -> ApiResult<()> {
+    crate::iam::require_role(cloud, arn, "sagemaker.amazonaws.com")
 }
 
-/// The role exists and SageMaker may assume it.
-pub(super) fn role(cloud: &Cloud, request: &Value) -> ApiResult<()> {
-    crate::iam::require_role(cloud, text(request, "RoleArn")?, "sagemaker.amazonaws.com")
-}
-
-/// The subnets and security groups exist.
-pub(super) async fn network(cloud: &Cloud, vpc: &Value) -> ApiResult<()> {
-    let groups = &vpc["SecurityGroupIds"];
-    super::super::network::require(cloud, &vpc["Subnets"], groups).await
-}
-
-/// The image exists, with a loopback or ECR address, or is AWS's analyzer, which the runtime replaces.
+/// Fails unless the image exists, with a loopback or ECR address, or is AWS's analyzer, which the runtime
+/// replaces.
 pub(super) fn image(cloud: &Cloud, uri: &str) -> ApiResult<()> {
     if crate::ecr::analyzer::is_aws(uri) {
         return Ok(());
@@ -103,7 +124,7 @@ pub(super) fn image(cloud: &Cloud, uri: &str) -> ApiResult<()> {
     crate::ecr::images::resolve(cloud, uri).map(drop)
 }
 
-/// The bucket of an S3 URI exists, and the URI is one that a job may name.
+/// Fails unless the bucket of an S3 URI exists and a job may use the URI.
 pub(super) fn uri(cloud: &Cloud, uri: &str) -> ApiResult<()> {
     // A job's S3 URI has no version: AWS takes the query for a part of the key.
     if uri.contains("?versionId=") || uri.contains("&versionId=") {
@@ -142,8 +163,6 @@ pub(super) fn local_path(path: &str) -> ApiResult<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -165,7 +184,7 @@ mod tests {
 
     #[test]
     fn job_names_are_as_sagemaker_has_them() {
-        let given = |name: &str| super::name(&json!({ "N": name }), "N");
+        let given = |name: &str| check_name(name, "N");
         assert!(given("pipelines-x1--Train").is_ok());
         for bad in ["", "-a", "a-", "a_b", &"a".repeat(64)] {
             assert!(given(bad).is_err(), "{bad}");

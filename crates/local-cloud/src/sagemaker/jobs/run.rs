@@ -4,14 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::super::lineage;
+use super::super::states::JobStatus;
 use super::interrupt::Interrupt;
+use super::request::Bounds;
 use super::{
-    End, GRACE, Kind, REASON, Record, SERVER_ENDED, SHORT_GRACE, Wish, describe, failure_reason,
-    first_characters, in_progress, reason_of, transfer, truncated,
+    End, GRACE, JobKind, JobRecord, REASON, SERVER_ENDED, SHORT_GRACE, Wish, describe,
+    failure_reason, first_characters, in_progress, reason_of, transfer, truncated,
 };
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::{self, Directory};
@@ -22,18 +25,18 @@ use crate::{Cloud, clock};
 #[derive(Clone)]
 pub(super) struct Run {
     pub(super) cloud: Cloud,
-    pub(super) kind: Kind,
+    pub(super) kind: JobKind,
     pub(super) name: String,
     /// The request, with its defaults.
     pub(super) request: Value,
-    /// The job's directory, its own even when another job of this name comes after it.
+    /// The job's directory. A later job of the same name has another one.
     pub(super) directory: PathBuf,
     /// The directory that becomes /opt/ml, open since before the program started.
     pub(super) ml: Arc<Directory>,
     pub(super) stop: watch::Receiver<Wish>,
 }
 
-/// Does a job's work in the background, and writes its end. `change` is the last change of the
+/// Does a job's work in the background, and records its end. `change` is the last change of the
 /// record.
 pub(super) fn launch(
     run: Run,
@@ -46,7 +49,7 @@ pub(super) fn launch(
         async move { run.finish(&work.await, change).await },
         move |error| async move {
             let job = describe(&broken.cloud, broken.kind, &broken.name);
-            if job.is_ok_and(|describe| Record { describe }.under_way(broken.kind)) {
+            if job.is_ok_and(|describe| JobRecord { describe }.is_in_progress(broken.kind)) {
                 broken.finish(&Err(error), change).await;
             } else {
                 broken.let_go().await;
@@ -59,6 +62,11 @@ impl Run {
     /// The job in messages about the server.
     pub(super) fn title(&self) -> String {
         format!("{} job {}", self.kind.word().to_lowercase(), self.name)
+    }
+
+    /// The members of the request that a type has.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> ApiResult<T> {
+        crate::api::parse(self.request.clone())
     }
 
     /// Changes the record; `LastModifiedTime` with it.
@@ -105,12 +113,12 @@ impl Run {
         )
     }
 
-    /// True when somebody asked the job to stop.
+    /// True when the job was requested to stop.
     pub(super) fn is_stopped(&self) -> bool {
         self.stop.borrow().is_some()
     }
 
-    /// How a job ends that somebody asked to stop: by name, or with the whole server.
+    /// The end of a job that was requested to stop, by a client or because the server ends.
     pub(super) fn stopped(&self) -> End {
         match *self.stop.borrow() {
             Some(SHORT_GRACE) => End::Failed(SERVER_ENDED.to_owned()),
@@ -118,9 +126,9 @@ impl Run {
         }
     }
 
-    /// The wish to stop, for a transfer that begins now; `after` is how the program ended. What a
-    /// program saved that was asked to stop, or that ran too long, is uploaded all the same: only a
-    /// wish that comes later ends that upload. The end of the server ends every transfer.
+    /// The interrupt of a transfer that begins now; `after` is how the program ended. What a stopped
+    /// program saved is uploaded nevertheless: only a later stop request ends that upload. The end of the
+    /// server ends every transfer.
     pub(super) fn interrupt(&self, after: Option<&End>) -> Interrupt {
         let mut stop = self.stop.clone();
         if after.is_some() {
@@ -131,7 +139,7 @@ impl Run {
     }
 
     /// Moves files between S3 and the job's directory without holding up the server's other
-    /// requests; false when somebody asks the job to stop meanwhile.
+    /// requests; false when the job is requested to stop in the meantime.
     pub(super) async fn transfer(
         &self,
         interrupt: Interrupt,
@@ -148,12 +156,12 @@ impl Run {
         done.map(|()| true)
     }
 
-    /// Makes the image ready; `None` when somebody asks the job to stop meanwhile: installing
+    /// Prepares the image; `None` when the job is requested to stop in the meantime, because installing
     /// packages can take minutes.
     pub(super) async fn prepare(&self, image: &str) -> ApiResult<Option<Prepared>> {
         let mut stop = self.stop.clone();
         let stopped = async move {
-            // The sender is gone only when the job has ended.
+            // The sender is dropped only when the job has ended.
             if stop.wait_for(Option::is_some).await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -164,16 +172,15 @@ impl Run {
         }
     }
 
-    /// Runs the program to its end, or to the end of what it is allowed.
+    /// Runs the program until it ends, is stopped, or has used its time.
     pub(super) async fn execute(
         &self,
         prepared: Prepared,
         command: Vec<String>,
         environment: std::collections::BTreeMap<String, String>,
     ) -> ApiResult<End> {
-        let seconds = self.request["StoppingCondition"]["MaxRuntimeInSeconds"]
-            .as_u64()
-            .unwrap_or(24 * 3600);
+        let bounds: Bounds = self.read()?;
+        let seconds = bounds.seconds();
         let job = Job {
             prepared,
             base_dir: self.directory.join("ml"),
@@ -182,11 +189,7 @@ impl Run {
             log_group: self.kind.log_group(),
             log_stream: self.stream(),
         };
-        let isolated = match self.kind {
-            Kind::Training => &self.request["EnableNetworkIsolation"],
-            Kind::Processing => &self.request["NetworkConfig"]["EnableNetworkIsolation"],
-        };
-        let running = if isolated == &Value::Bool(true) {
+        let running = if bounds.is_isolated() {
             runtime::launch_without_network(&self.cloud, job).await?
         } else {
             runtime::launch(&self.cloud, job).await?
@@ -213,7 +216,7 @@ impl Run {
         }
     }
 
-    /// Ends a process that ran too long; the server's own end shortens the grace.
+    /// Ends a process that ran too long. The end of the server shortens the grace period.
     async fn terminate(&self, running: &Running) {
         let mut stop = self.stop.clone();
         let hurry = async move {
@@ -239,8 +242,8 @@ impl Run {
         End::Failed(failure_reason(said.as_deref(), code))
     }
 
-    /// The record's last change, and the end of the job's files. When the change cannot be written
-    /// (the disk is full), the files are removed first, and it is tried again until it can be.
+    /// Records the end of the job and removes its files. If the record cannot be written (the disk is full),
+    /// the files are removed first, and the write is retried until it succeeds.
     pub(super) async fn finish(&self, end: &ApiResult<End>, change: impl Fn(&mut Value, &End)) {
         let failed;
         let end = match end {
@@ -251,7 +254,7 @@ impl Run {
             }
         };
         let message = first_characters(&self.ml, "output/message").unwrap_or_else(|error| {
-            // The message is an extra: the job has ended as it has ended.
+            // The message is optional: without it the job has ended the same way.
             let _ = self.say(&error.to_string());
             None
         });
@@ -259,15 +262,15 @@ impl Run {
         let write = || {
             self.change(|job| {
                 job[self.kind.member("Status")] = match end {
-                    End::Completed => "Completed",
-                    End::Failed(_) => "Failed",
-                    End::Stopped | End::MaxRuntimeExceeded => "Stopped",
+                    End::Completed => JobStatus::Completed,
+                    End::Failed(_) => JobStatus::Failed,
+                    End::Stopped | End::MaxRuntimeExceeded => JobStatus::Stopped,
                 }
                 .into();
                 if let End::Failed(reason) = end {
                     job["FailureReason"] = truncated(reason, REASON).into();
                 }
-                if self.kind == Kind::Processing
+                if self.kind == JobKind::Processing
                     && let Some(message) = &message
                 {
                     job["ExitMessage"] = message.as_str().into();
@@ -282,13 +285,13 @@ impl Run {
             let _ = self.cloud.persist(&self.title(), write).await;
         }
         if let Ok(job) = describe(&self.cloud, self.kind, &self.name) {
-            // Lineage is a by-product: without it the job is as finished as with it.
+            // An error in the lineage does not change the end of the job.
             let _ = lineage::job_finished(&self.cloud, &job);
         }
         self.let_go().await;
     }
 
-    /// The job is over: it cannot be stopped any more, and its files are removed.
+    /// Ends the bookkeeping of a job: it cannot be stopped any more, and its files are removed.
     async fn let_go(&self) {
         in_progress(&self.cloud).remove(&(self.kind, self.name.clone()));
         self.clean_up().await;

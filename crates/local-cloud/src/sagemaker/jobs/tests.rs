@@ -47,17 +47,18 @@ fn job(cloud: &Cloud, name: &str) -> Run {
         "CreationTime": 1.0,
         "OutputDataConfig": {"S3OutputPath": "s3://none/models"},
     });
-    register(cloud, Kind::Training, name, describe, None).unwrap()
+    register(cloud, JobKind::Training, name, describe, None).unwrap()
 }
 
 #[test]
 fn a_job_that_cannot_be_registered_leaves_nothing() {
     let at = tempfile::tempdir().unwrap();
     let cloud = Cloud::in_directory(at.path());
-    let kind = Kind::Training;
+    let kind = JobKind::Training;
     let create = |tags: &Value| {
         let describe = json!({"TrainingJobName": "j", "TrainingJobStatus": "InProgress"});
-        register(&cloud, kind, "j", describe, Some(tags)).err()
+        let tags = crate::api::parse(tags.clone()).unwrap();
+        register(&cloud, kind, "j", describe, Some(&tags)).err()
     };
     let left = || {
         let files = std::fs::read_dir(jobs(&cloud))
@@ -86,7 +87,7 @@ fn a_job_that_cannot_be_registered_leaves_nothing() {
 }
 
 fn status(cloud: &Cloud, name: &str) -> (String, String) {
-    let job = describe(cloud, Kind::Training, name).unwrap();
+    let job = describe(cloud, JobKind::Training, name).unwrap();
     let text = |member: &str| job[member].as_str().unwrap_or_default().to_owned();
     (text("TrainingJobStatus"), text("FailureReason"))
 }
@@ -153,7 +154,7 @@ fn a_new_job_of_a_name_has_a_directory_of_its_own() {
     let at = tempfile::tempdir().unwrap();
     let cloud = Cloud::in_directory(at.path());
     let first = job(&cloud, "same");
-    Kind::Training.records(&cloud).remove("same").unwrap();
+    JobKind::Training.records(&cloud).remove("same").unwrap();
     let second = job(&cloud, "same");
     first.ml.write(Path::new("model/x"), b"1").unwrap();
     second.ml.write(Path::new("model/x"), b"2").unwrap();
@@ -297,7 +298,7 @@ async fn a_stop_ends_the_upload_of_a_job() {
         let key = (run.kind, name.to_owned());
         let stop = async {
             if wish == GRACE {
-                stop(&cloud, Kind::Training, name).unwrap();
+                stop(&cloud, JobKind::Training, name).unwrap();
             } else {
                 in_progress(&cloud)[&key].send_replace(Some(wish));
             }
@@ -317,16 +318,16 @@ fn the_stop_of_a_program_does_not_end_the_upload_of_what_it_saved() {
     let ends = [End::Stopped, End::MaxRuntimeExceeded, End::Completed];
     // The first stop request interrupts an upload in progress.
     let begun: Vec<_> = ends.iter().map(|end| run.interrupt(Some(end))).collect();
-    stop(&cloud, Kind::Training, "saved").unwrap();
+    stop(&cloud, JobKind::Training, "saved").unwrap();
     assert!(begun.iter().all(super::interrupt::Interrupt::is_wanted));
     for end in &ends {
         let interrupt = run.interrupt(Some(end));
         assert!(!interrupt.is_wanted());
         // Repeated requests, such as an SDK's retries, have no effect.
-        stop(&cloud, Kind::Training, "saved").unwrap();
+        stop(&cloud, JobKind::Training, "saved").unwrap();
         assert!(!interrupt.is_wanted());
     }
     // The end of the server ends every upload.
-    in_progress(&cloud)[&(Kind::Training, "saved".to_owned())].send_replace(Some(SHORT_GRACE));
+    in_progress(&cloud)[&(JobKind::Training, "saved".to_owned())].send_replace(Some(SHORT_GRACE));
     assert!(run.interrupt(Some(&End::Stopped)).is_wanted());
 }

@@ -7,18 +7,34 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::super::network::VpcConfig;
+use super::super::requests::{ResourceName, Stored};
+use super::super::states::{JobStatus, SecondaryStatus};
 use super::interrupt::{self, Interrupt};
-use super::request::{self, items, required, text, words};
-use super::{End, Kind, Run, archive, list, metrics, transfer};
+use super::metrics::MetricDefinition;
+use super::request::{self, Instances, null};
+use super::transfer::DataType;
+use super::{End, JobKind, JobType, Run, archive, list, metrics, transfer};
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::Directory;
 use crate::runtime::Prepared;
 use crate::s3::objects;
 use crate::{Cloud, clock, logs};
 
-const KIND: Kind = Kind::Training;
+const JOBS: JobType = JobType {
+    kind: JobKind::Training,
+    summary: SUMMARY,
+    complete: |job| {
+        job["ModelArtifacts"] = json!({ "S3ModelArtifacts": "" });
+        complete(job);
+        enter(job, SecondaryStatus::Starting);
+    },
+    work: |run| Box::pin(work(run)),
+    ended,
+};
 
-/// What a summary has of a description.
+/// The members of a description that a summary has.
 const SUMMARY: &[&str] = &[
     "TrainingJobName",
     "TrainingJobArn",
@@ -29,7 +45,7 @@ const SUMMARY: &[&str] = &[
     "SecondaryStatus",
 ];
 
-/// What a description has of its request.
+/// The members of a request that its description repeats.
 const KEPT: &[&str] = &[
     "TrainingJobName",
     "HyperParameters",
@@ -49,7 +65,7 @@ const KEPT: &[&str] = &[
     "RetryStrategy",
 ];
 
-/// What the local cloud would silently leave out.
+/// The members that the local cloud does not have.
 const REFUSED: &[&str] = &[
     "AlgorithmSpecification.AlgorithmName",
     "AlgorithmSpecification.TrainingImageConfig",
@@ -65,128 +81,207 @@ const REFUSED: &[&str] = &[
     "TensorBoardOutputConfig",
 ];
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct TrainingJobName {
+/// A training job. Only what AWS requires is sure to be there.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct TrainingRequest {
     training_job_name: String,
+    role_arn: String,
+    algorithm_specification: Algorithm,
+    resource_config: Instances,
+    input_data_config: Vec<Stored<InputChannel>>,
+    output_data_config: OutputConfig,
+    hyper_parameters: Map<String, Value>,
+    vpc_config: Option<VpcConfig>,
+    environment: BTreeMap<String, String>,
+    tags: Option<Tags>,
 }
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = request::name(&input, "TrainingJobName")?;
-    check(cloud, &input).await?;
-    let arn = KIND.arn(cloud, &name);
-    let now = clock::epoch();
-    let mut describe: Map<String, Value> = KEPT
-        .iter()
-        .filter_map(|member| Some(((*member).to_owned(), input.get(*member)?.clone())))
-        .collect();
+/// `AlgorithmSpecification`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Algorithm {
+    training_image: Option<String>,
+    training_input_mode: Option<InputMode>,
+    metric_definitions: Vec<MetricDefinition>,
+    container_entrypoint: Option<Vec<String>>,
+    container_arguments: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+enum InputMode {
+    Pipe,
+    File,
+    FastFile,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InputChannel {
+    channel_name: String,
+    data_source: DataSource,
+    content_type: Option<String>,
+    input_mode: Option<InputMode>,
+    compression_type: Option<Compression>,
+    record_wrapper_type: Option<RecordWrapper>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DataSource {
+    s3_data_source: Option<S3Source>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct S3Source {
+    #[serde(rename = "S3Uri")]
+    uri: String,
+    #[serde(rename = "S3DataType")]
+    data_type: DataType,
+    #[serde(rename = "S3DataDistributionType")]
+    distribution: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum Compression {
+    None,
+    Gzip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+enum RecordWrapper {
+    None,
+    RecordIO,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct OutputConfig {
+    #[serde(rename = "S3OutputPath")]
+    path: String,
+    compression_type: OutputCompression,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum OutputCompression {
+    #[default]
+    Gzip,
+    None,
+}
+
+pub(super) async fn create(cloud: &Cloud, input: Stored<TrainingRequest>) -> ApiResult<Value> {
+    let name = &input.training_job_name;
+    request::check_name(name, "TrainingJobName")?;
+    request::refuse(input.members(), REFUSED)?;
+    input.check(cloud).await?;
+    let mut describe = input.pick(KEPT);
     for (member, value) in [
         ("EnableNetworkIsolation", json!(false)),
         ("EnableInterContainerTrafficEncryption", json!(false)),
         ("StoppingCondition", json!({ "MaxRuntimeInSeconds": 86400 })),
     ] {
-        describe.entry(member).or_insert(value);
+        if describe.get(member).is_none() {
+            describe[member] = value;
+        }
     }
-    describe.extend([
-        ("EnableManagedSpotTraining".to_owned(), json!(false)),
-        ("TrainingJobArn".to_owned(), json!(arn)),
-        ("TrainingJobStatus".to_owned(), json!("InProgress")),
-        ("CreationTime".to_owned(), json!(now)),
-        ("LastModifiedTime".to_owned(), json!(now)),
-        (
-            "ModelArtifacts".to_owned(),
-            json!({ "S3ModelArtifacts": "" }),
-        ),
-    ]);
-    let mut describe = Value::Object(describe);
-    complete(&mut describe);
-    enter(&mut describe, "Starting");
-    let run = super::register(cloud, KIND, &name, describe, input.get("Tags"))?;
-    let job = run.clone();
-    super::launch(run, async move { work(&job).await }, ended);
-    Ok(json!({ "TrainingJobArn": arn }))
+    describe["EnableManagedSpotTraining"] = json!(false);
+    JOBS.start(cloud, name, describe, input.tags.as_ref())
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: TrainingJobName) -> ApiResult<Value> {
-    super::describe(cloud, KIND, &input.training_job_name)
+pub(super) async fn describe(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    super::describe(cloud, JOBS.kind, &input.name)
 }
 
-pub(super) async fn list(cloud: &Cloud, input: list::Query) -> ApiResult<Value> {
-    list::list(cloud, KIND, &input, SUMMARY)
+pub(super) async fn list(cloud: &Cloud, input: list::ListJobs) -> ApiResult<Value> {
+    JOBS.list(cloud, &input)
 }
 
-pub(super) async fn stop(cloud: &Cloud, input: TrainingJobName) -> ApiResult<Value> {
-    super::stop(cloud, KIND, &input.training_job_name)
+pub(super) async fn stop(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    super::stop(cloud, JOBS.kind, &input.name)
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: TrainingJobName) -> ApiResult<Value> {
-    super::delete(cloud, KIND, &input.training_job_name)
+pub(super) async fn delete(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    super::delete(cloud, JOBS.kind, &input.name)
 }
 
-async fn check(cloud: &Cloud, input: &Value) -> ApiResult<()> {
-    request::refuse(input, REFUSED)?;
-    required(input, "AlgorithmSpecification.TrainingInputMode")?;
-    required(input, "ResourceConfig.InstanceType")?;
-    required(input, "OutputDataConfig.S3OutputPath")?;
-    request::one_instance(&input["ResourceConfig"])?;
-    if let Some(parameters) = input["HyperParameters"].as_object()
-        && let Some((name, _)) = parameters.iter().find(|(_, value)| !value.is_string())
-    {
-        return Err(ApiError::new(
-            "SerializationException",
-            format!("the hyperparameter {name} is not a string"),
-        ));
+impl TrainingRequest {
+    fn image(&self) -> ApiResult<&str> {
+        let image = self.algorithm_specification.training_image.as_deref();
+        image.ok_or_else(|| null("AlgorithmSpecification/TrainingImage"))
     }
-    request::role(cloud, input)?;
-    request::image(cloud, text(input, "AlgorithmSpecification.TrainingImage")?)?;
-    request::network(cloud, &input["VpcConfig"]).await?;
-    request::uri(cloud, text(input, "OutputDataConfig.S3OutputPath")?)?;
-    metrics::definitions(items(&input["AlgorithmSpecification"], "MetricDefinitions"))?;
-    for channel in items(input, "InputDataConfig") {
-        let name = text(channel, "ChannelName")?;
+
+    async fn check(&self, cloud: &Cloud) -> ApiResult<()> {
+        let algorithm = &self.algorithm_specification;
+        if algorithm.training_input_mode.is_none() {
+            return Err(null("AlgorithmSpecification/TrainingInputMode"));
+        }
+        if self.resource_config.instance_type.is_none() {
+            return Err(null("ResourceConfig/InstanceType"));
+        }
+        self.resource_config.check()?;
+        request::role(cloud, &self.role_arn)?;
+        request::image(cloud, self.image()?)?;
+        if let Some(network) = &self.vpc_config {
+            network.check(cloud).await?;
+        }
+        request::uri(cloud, &self.output_data_config.path)?;
+        metrics::definitions(&algorithm.metric_definitions)?;
+        for channel in &self.input_data_config {
+            let refused = ["DataSource.FileSystemDataSource", "ShuffleConfig"];
+            channel.check_name()?;
+            request::refuse(channel.members(), &refused)?;
+            channel.check(cloud, algorithm.training_input_mode)?;
+        }
+        Ok(())
+    }
+}
+
+impl InputChannel {
+    fn check_name(&self) -> ApiResult<()> {
+        let name = &self.channel_name;
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
         if !name.chars().all(plain) || name.starts_with('.') {
             return Err(ApiError::validation(format!(
                 "`{name}` is not a channel name"
             )));
         }
-        request::refuse(
-            channel,
-            &["DataSource.FileSystemDataSource", "ShuffleConfig"],
-        )?;
-        let source = required(channel, "DataSource.S3DataSource")?;
-        let mode = channel["InputMode"]
-            .as_str()
-            .or_else(|| input["AlgorithmSpecification"]["TrainingInputMode"].as_str());
-        if mode == Some("Pipe") {
+        Ok(())
+    }
+
+    fn source(&self) -> ApiResult<&S3Source> {
+        let source = self.data_source.s3_data_source.as_ref();
+        source.ok_or_else(|| null("DataSource/S3DataSource"))
+    }
+
+    fn check(&self, cloud: &Cloud, mode: Option<InputMode>) -> ApiResult<()> {
+        let source = self.source()?;
+        if self.input_mode.or(mode) == Some(InputMode::Pipe) {
             return Err(ApiError::not_implemented("TrainingInputMode Pipe of jobs"));
         }
-        if channel["CompressionType"] == "Gzip" {
+        if self.compression_type == Some(Compression::Gzip) {
             return Err(ApiError::validation(
                 "CompressionType Gzip can only be used with TrainingInputMode Pipe",
             ));
         }
-        if channel["RecordWrapperType"] == "RecordIO" {
+        if self.record_wrapper_type == Some(RecordWrapper::RecordIO) {
             return Err(ApiError::not_implemented(
                 "RecordWrapperType RecordIO of jobs",
             ));
         }
-        let uri = text(source, "S3Uri")?;
-        request::uri(cloud, uri)?;
-        match text(source, "S3DataType")? {
-            "S3Prefix" => transfer::has_objects(cloud, uri)?,
-            "ManifestFile" => {}
-            other => {
-                return Err(ApiError::not_implemented(format_args!(
-                    "S3DataType {other} of jobs"
-                )));
-            }
+        request::uri(cloud, &source.uri)?;
+        match source.data_type {
+            DataType::S3Prefix => transfer::has_objects(cloud, &source.uri),
+            DataType::ManifestFile => Ok(()),
+            other => Err(ApiError::not_implemented(format_args!(
+                "S3DataType {other:?} of jobs"
+            ))),
         }
     }
-    Ok(())
 }
 
-/// Fills in what AWS's answer has although the request did not. The SageMaker Python SDK reads some of
+/// Adds what AWS's response has although the request did not. The SageMaker Python SDK reads some of
 /// it without a default (`Estimator.attach`: `OutputDataConfig.KmsKeyId`).
 fn complete(job: &mut Value) {
     let mut default = |place: &str, member: &str, value: Value| {
@@ -211,18 +306,7 @@ fn complete(job: &mut Value) {
 }
 
 /// Moves the job to a secondary status, and closes the one before it.
-pub(super) fn enter(job: &mut Value, status: &str) {
-    let message = match status {
-        "Starting" => "Preparing the instances for training",
-        "Downloading" => "Downloading input data",
-        "Training" => "Training image download completed. Training in progress.",
-        "Uploading" => "Uploading generated training model",
-        "Stopping" => "Stopping the training job",
-        "Stopped" => "Training job stopped",
-        "MaxRuntimeExceeded" => "Training job runtime exceeded MaxRuntimeInSeconds provided",
-        "Completed" => "Training job completed",
-        _ => "Training job failed",
-    };
+pub(super) fn enter(job: &mut Value, status: SecondaryStatus) {
     let now = clock::epoch();
     job["SecondaryStatus"] = status.into();
     if !job["SecondaryStatusTransitions"].is_array() {
@@ -232,51 +316,48 @@ pub(super) fn enter(job: &mut Value, status: &str) {
         if let Some(last) = transitions.last_mut() {
             last["EndTime"] = now.into();
         }
+        let message = status.message();
         let mut next = json!({ "Status": status, "StartTime": now, "StatusMessage": message });
-        if matches!(
-            status,
-            "Stopped" | "MaxRuntimeExceeded" | "Completed" | "Failed"
-        ) {
+        if status.is_final() {
             next["EndTime"] = now.into();
         }
         transitions.push(next);
     }
 }
 
-/// The same, for a job that is not about to stop: the wish to stop stays visible.
-fn go_on(run: &Run, status: &str) -> ApiResult<()> {
+/// Moves a job that is not about to stop to a secondary status. One that is keeps `Stopping`.
+fn proceed(run: &Run, status: SecondaryStatus) -> ApiResult<()> {
     run.change(|job| {
-        if job["TrainingJobStatus"] == "InProgress" {
+        if JobStatus::of(&job["TrainingJobStatus"]) == Some(JobStatus::InProgress) {
             enter(job, status);
         }
     })
 }
 
 async fn work(run: &Run) -> ApiResult<End> {
-    let uri = text(&run.request, "AlgorithmSpecification.TrainingImage")?;
-    go_on(run, "Downloading")?;
+    let job: TrainingRequest = run.read()?;
+    proceed(run, SecondaryStatus::Downloading)?;
     if !run.transfer(run.interrupt(None), inputs).await? {
         return Ok(run.stopped());
     }
-    let Some(prepared) = run.prepare(uri).await? else {
+    let Some(prepared) = run.prepare(job.image()?).await? else {
         return Ok(run.stopped());
     };
-    go_on(run, "Training")?;
+    proceed(run, SecondaryStatus::Training)?;
     run.change(|job| job["TrainingStartTime"] = clock::epoch().into())?;
-    let command = command(&run.request["AlgorithmSpecification"], &prepared);
-    let mut environment: BTreeMap<String, String> =
-        serde_json::from_value(run.request["Environment"].clone()).unwrap_or_default();
+    let command = command(&job.algorithm_specification, &prepared);
+    let mut environment = job.environment;
     environment.insert("TRAINING_JOB_NAME".to_owned(), run.name.clone());
     environment.insert(
         "TRAINING_JOB_ARN".to_owned(),
-        KIND.arn(&run.cloud, &run.name),
+        JOBS.kind.arn(&run.cloud, &run.name),
     );
     let end = run.execute(prepared, command, environment).await?;
     let interrupt = run.interrupt(Some(&end));
-    find_metrics(run)?;
+    find_metrics(run, &job.algorithm_specification.metric_definitions)?;
     // What a stopped job saved is kept; what a failed one left is not.
     if !matches!(end, End::Failed(_)) {
-        go_on(run, "Uploading")?;
+        proceed(run, SecondaryStatus::Uploading)?;
         if !run.transfer(interrupt, outputs).await? {
             return Ok(run.stopped());
         }
@@ -285,9 +366,9 @@ async fn work(run: &Run) -> ApiResult<End> {
 }
 
 /// SageMaker runs `IMAGE train`, unless the request names an entry point.
-fn command(specification: &Value, prepared: &Prepared) -> Vec<String> {
-    let mut entrypoint = words(specification, "ContainerEntrypoint");
-    let mut arguments = words(specification, "ContainerArguments");
+fn command(algorithm: &Algorithm, prepared: &Prepared) -> Vec<String> {
+    let mut entrypoint = algorithm.container_entrypoint.clone().unwrap_or_default();
+    let mut arguments = algorithm.container_arguments.clone().unwrap_or_default();
     if entrypoint.is_empty() {
         entrypoint = prepared.words("Entrypoint");
         if arguments.is_empty() {
@@ -302,38 +383,37 @@ fn inputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
     for directory in ["model", "output/data", "input/data", "input/config"] {
         run.ml.make_directory(Path::new(directory))?;
     }
-    let job = &run.request;
-    let parameters = match &job["HyperParameters"] {
-        Value::Null => json!({}),
-        given => given.clone(),
-    };
+    let job: TrainingRequest = run.read()?;
     let mut channels = Map::new();
-    for channel in items(job, "InputDataConfig") {
-        let name = text(channel, "ChannelName")?;
-        let source = &channel["DataSource"]["S3DataSource"];
-        let or = |value: &Value, default: &Value| match value {
-            Value::Null => default.clone(),
-            value => value.clone(),
-        };
+    for channel in &job.input_data_config {
+        let name = &channel.channel_name;
+        let source = channel.source()?;
+        let mode = job.algorithm_specification.training_input_mode;
+        let wrapper = channel.record_wrapper_type.unwrap_or(RecordWrapper::None);
+        let distribution = source.distribution.as_deref();
         let mut config = json!({
-            "TrainingInputMode": or(&channel["InputMode"], &job["AlgorithmSpecification"]["TrainingInputMode"]),
-            "S3DistributionType": or(&source["S3DataDistributionType"], &json!("FullyReplicated")),
-            "RecordWrapperType": or(&channel["RecordWrapperType"], &json!("None")),
+            "TrainingInputMode": channel.input_mode.or(mode),
+            "S3DistributionType": distribution.unwrap_or("FullyReplicated"),
+            "RecordWrapperType": wrapper,
         });
-        if let Some(content_type) = channel.get("ContentType") {
-            config["ContentType"] = content_type.clone();
+        if let Some(content_type) = &channel.content_type {
+            config["ContentType"] = json!(content_type);
         }
-        channels.insert(name.to_owned(), config);
+        channels.insert(name.clone(), config);
         let target = run.ml.make_directory(&Path::new("input/data").join(name))?;
-        let data_type = text(source, "S3DataType")?;
-        let uri = text(source, "S3Uri")?;
-        transfer::download(&run.cloud, uri, data_type, &target, interrupt)?;
+        transfer::download(
+            &run.cloud,
+            &source.uri,
+            source.data_type,
+            &target,
+            interrupt,
+        )?;
     }
     for (file, value) in [
-        ("hyperparameters.json", parameters),
+        ("hyperparameters.json", json!(job.hyper_parameters)),
         (
             "resourceconfig.json",
-            super::resource_config(&job["ResourceConfig"]["InstanceType"]),
+            super::resource_config(job.resource_config.instance_type.as_deref()),
         ),
         ("inputdataconfig.json", channels.into()),
     ] {
@@ -343,32 +423,31 @@ fn inputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
     Ok(())
 }
 
-/// The last value of each metric in the job's log.
-fn find_metrics(run: &Run) -> ApiResult<()> {
-    let given = items(&run.request["AlgorithmSpecification"], "MetricDefinitions");
+/// Records the last value of each metric in the job's log.
+fn find_metrics(run: &Run, given: &[MetricDefinition]) -> ApiResult<()> {
     if given.is_empty() {
         return Ok(());
     }
     let definitions = metrics::definitions(given)?;
-    let lines = logs::lines(&run.cloud, &KIND.log_group(), &run.stream())?;
+    let lines = logs::lines(&run.cloud, &JOBS.kind.log_group(), &run.stream())?;
     let found = metrics::last_values(&definitions, &lines);
     run.change(|job| job["FinalMetricDataList"] = found.into())
 }
 
-/// Uploads the model, and what lies in output/data. A directory that the program removed is empty.
+/// Uploads the model and the contents of output/data. A directory that the program removed counts as empty.
 pub(super) fn outputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
-    let config = &run.request["OutputDataConfig"];
-    let path = text(config, "S3OutputPath")?.trim_end_matches('/');
-    let output = format!("{path}/{}/output", run.name);
+    let job: TrainingRequest = run.read()?;
+    let config = job.output_data_config;
+    let output = format!("{}/{}/output", config.path.trim_end_matches('/'), run.name);
     let model = run.ml.subdirectory(Path::new("model"))?;
     let data = run.ml.subdirectory(Path::new("output/data"))?;
-    let volume = run.request["ResourceConfig"]["VolumeSizeInGB"].as_u64();
+    let volume = job.resource_config.volume_size;
     interrupt::check_volume(model.iter().chain(&data), volume, interrupt)?;
     let data = match data {
         Some(data) if transfer::has_contents(&data)? => Some(data),
         _ => None,
     };
-    let artifacts = if config["CompressionType"] == "NONE" {
+    let artifacts = if config.compression_type == OutputCompression::None {
         let uri = format!("{output}/model");
         if let Some(model) = model {
             run.upload(&model, &uri, interrupt)?;
@@ -392,7 +471,7 @@ pub(super) fn outputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
     run.change(|job| job["ModelArtifacts"]["S3ModelArtifacts"] = artifacts.into())
 }
 
-/// Uploads a directory as an archive. The archive has no name that a program could take away.
+/// Uploads a directory as an archive. The archive has no path that a program could remove.
 fn put(run: &Run, directory: &Directory, uri: &str, interrupt: &Interrupt) -> ApiResult<()> {
     let mut file = tempfile::tempfile_in(&run.directory)?;
     archive::write(directory, &mut file, interrupt).map_err(|error| ApiError {
@@ -410,10 +489,10 @@ fn ended(job: &mut Value, end: &End) {
     enter(
         job,
         match end {
-            End::Completed => "Completed",
-            End::Stopped => "Stopped",
-            End::MaxRuntimeExceeded => "MaxRuntimeExceeded",
-            End::Failed(_) => "Failed",
+            End::Completed => SecondaryStatus::Completed,
+            End::Stopped => SecondaryStatus::Stopped,
+            End::MaxRuntimeExceeded => SecondaryStatus::MaxRuntimeExceeded,
+            End::Failed(_) => SecondaryStatus::Failed,
         },
     );
     if let (Some(start), Some(stop)) = (
@@ -455,9 +534,9 @@ mod tests {
     #[test]
     fn transitions_close_the_one_before() {
         let mut job = json!({});
-        enter(&mut job, "Starting");
-        enter(&mut job, "Training");
-        enter(&mut job, "Completed");
+        enter(&mut job, SecondaryStatus::Starting);
+        enter(&mut job, SecondaryStatus::Training);
+        enter(&mut job, SecondaryStatus::Completed);
         let transitions = job["SecondaryStatusTransitions"].as_array().unwrap();
         let statuses: Vec<_> = transitions
             .iter()

@@ -3,26 +3,37 @@
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::interrupt::Interrupt;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::{Directory, Found, stays_inside};
 use crate::s3::objects::{self, Object};
 
-/// Bytes that are copied between two looks at the wish to stop.
+/// Bytes that are copied between two checks of the interrupt.
 const PIECE: u64 = 64 << 20;
 
-/// Downloads what an input names into a directory; returns the number of files.
-/// `data_type` is `S3Prefix` or `ManifestFile`.
+/// `S3DataType` of an input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum DataType {
+    #[default]
+    S3Prefix,
+    ManifestFile,
+    AugmentedManifestFile,
+    Converse,
+}
+
+/// Downloads what an input names into a directory. Returns the number of files.
 pub(super) fn download(
     cloud: &Cloud,
     uri: &str,
-    data_type: &str,
+    data_type: DataType,
     directory: &Directory,
     interrupt: &Interrupt,
 ) -> ApiResult<usize> {
     let (bucket, key) = objects::parse_uri(uri)?;
-    if data_type == "ManifestFile" {
+    if data_type == DataType::ManifestFile {
         return manifest(cloud, &bucket, &key, directory, interrupt);
     }
     let mut count = 0;
@@ -38,7 +49,7 @@ pub(super) fn download(
     Ok(count)
 }
 
-/// True when there is something to download.
+/// Fails if there is nothing to download.
 pub(super) fn has_objects(cloud: &Cloud, uri: &str) -> ApiResult<()> {
     let (bucket, key) = objects::parse_uri(uri)?;
     if objects::list(cloud, &bucket, &key)?.is_empty() {

@@ -1,88 +1,36 @@
 //! Associations: the directed edges between entities.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::requests;
-use super::entities;
+use super::super::requests::{ListRequest, Listing, SortOrder};
+use super::graph::{self, AssociationType};
+use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
-use crate::{Cloud, clock};
 
-/// The types that an association can have.
-const TYPES: &[&str] = &[
-    "ContributedTo",
-    "AssociatedWith",
-    "DerivedFrom",
-    "Produced",
-    "SameAs",
-];
-
-/// An edge.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Edge {
-    pub(super) source: String,
-    pub(super) destination: String,
-    pub(super) association: Option<String>,
-    pub(super) created: f64,
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct AssociationRequest {
+    source_arn: String,
+    destination_arn: String,
+    association_type: Option<AssociationType>,
 }
 
-fn key(source: &str, destination: &str) -> String {
-    format!("{source} {destination}")
-}
-
-/// Every edge.
-pub(super) fn all(cloud: &Cloud) -> ApiResult<Vec<Edge>> {
-    Ok(cloud
-        .store()
-        .collection::<Edge>("sagemaker", "lineage-association")
-        .list("")?
-        .into_iter()
-        .map(|(_, edge)| edge)
-        .collect())
-}
-
-/// Connects two entities; one edge in each direction between two entities, the last type wins.
-pub(super) fn connect(
-    cloud: &Cloud,
-    source: &str,
-    destination: &str,
-    association: Option<&str>,
-) -> ApiResult<()> {
-    cloud
-        .store()
-        .collection("sagemaker", "lineage-association")
-        .put(
-            &key(source, destination),
-            &Edge {
-                source: source.to_owned(),
-                destination: destination.to_owned(),
-                association: association.map(str::to_owned),
-                created: clock::epoch(),
-            },
-        )
-}
-
-pub(super) async fn add(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let source = entities::get(cloud, requests::required(&input, "SourceArn")?)?.arn;
-    let destination = entities::get(cloud, requests::required(&input, "DestinationArn")?)?.arn;
-    let association = requests::one_of(&input, "AssociationType", TYPES)?;
+pub(super) async fn add(cloud: &Cloud, input: AssociationRequest) -> ApiResult<Value> {
+    let source = graph::get(cloud, &input.source_arn)?.arn;
+    let destination = graph::get(cloud, &input.destination_arn)?.arn;
     if source == destination {
         return Err(ApiError::validation(
             "SourceArn and DestinationArn cannot be the same",
         ));
     }
-    connect(cloud, &source, &destination, association)?;
+    graph::connect(cloud, &source, &destination, input.association_type)?;
     Ok(json!({"SourceArn": source, "DestinationArn": destination}))
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let source = requests::required(&input, "SourceArn")?;
-    let destination = requests::required(&input, "DestinationArn")?;
-    let removed = cloud
-        .store()
-        .collection::<Edge>("sagemaker", "lineage-association")
-        .remove(&key(source, destination))?;
-    if !removed {
+pub(super) async fn delete(cloud: &Cloud, input: AssociationRequest) -> ApiResult<Value> {
+    let (source, destination) = (&input.source_arn, &input.destination_arn);
+    if !graph::disconnect(cloud, source, destination)? {
         return Err(ApiError::not_found(
             "ResourceNotFound",
             format!(
@@ -93,27 +41,40 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(json!({"SourceArn": source, "DestinationArn": destination}))
 }
 
-pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let wants = |member: &str, value: Option<&str>| {
-        requests::optional(&input, member).is_none_or(|wanted| value == Some(wanted))
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListAssociations {
+    source_arn: Option<String>,
+    destination_arn: Option<String>,
+    source_type: Option<String>,
+    destination_type: Option<String>,
+    association_type: Option<AssociationType>,
+    #[serde(flatten)]
+    list: ListRequest,
+}
+
+pub(super) async fn list(cloud: &Cloud, input: ListAssociations) -> ApiResult<Value> {
+    let is = |wanted: &Option<String>, value: &str| {
+        wanted.as_deref().is_none_or(|wanted| wanted == value)
     };
     let mut found = Vec::new();
-    for edge in all(cloud)? {
-        if !wants("SourceArn", Some(&edge.source))
-            || !wants("DestinationArn", Some(&edge.destination))
-            || !wants("AssociationType", edge.association.as_deref())
+    for edge in graph::edges(cloud)? {
+        let of_type = input.association_type;
+        if !is(&input.source_arn, &edge.source)
+            || !is(&input.destination_arn, &edge.destination)
+            || of_type.is_some() && of_type != edge.association
         {
             continue;
         }
         let ends = (
-            entities::find(cloud, &edge.source)?,
-            entities::find(cloud, &edge.destination)?,
+            graph::find(cloud, &edge.source)?,
+            graph::find(cloud, &edge.destination)?,
         );
         let (Some(source), Some(destination)) = ends else {
             continue;
         };
-        if !wants("SourceType", Some(&source.type_name))
-            || !wants("DestinationType", Some(&destination.type_name))
+        if !is(&input.source_type, &source.type_name)
+            || !is(&input.destination_type, &destination.type_name)
         {
             continue;
         }
@@ -128,12 +89,12 @@ pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             "CreationTime": edge.created,
         }));
     }
-    let listing = requests::Listing {
+    let listing = Listing {
         name: "SourceName",
         status: None,
         sort_by: "CreationTime",
-        descending: true,
+        order: SortOrder::Descending,
     };
-    let (page, token) = listing.page(found, &input)?;
+    let (page, token) = listing.page(found, &input.list)?;
     Ok(json!({"AssociationSummaries": page, "NextToken": token}))
 }

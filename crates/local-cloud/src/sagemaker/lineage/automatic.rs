@@ -1,4 +1,4 @@
-//! The entities that SageMaker makes by itself, when a job ends, a model package is registered or
+//! The entities that SageMaker creates by itself when a job ends, a model package is registered or
 //! an endpoint deployed (developer guide, "Amazon SageMaker AI-Created Tracking Entities").
 //!
 //! ```text
@@ -15,24 +15,35 @@
 
 use serde_json::{Map, Value, json};
 
-use super::associations::connect;
-use super::entities::{self, Entity, Kind};
+use super::super::states::{ActionStatus, JobStatus, ModelApprovalStatus};
+use super::graph::{self, AssociationType, Entity, LineageType, connect};
 use crate::Cloud;
 use crate::api::ApiResult;
 
-/// The artifact of a source URI, made when there is none.
+/// The artifact of a source URI, which is created if there is none.
 fn artifact(cloud: &Cloud, uri: &str, kind: &str, name: Option<&str>) -> ApiResult<String> {
-    let mut entity = Entity::new(cloud, Kind::Artifact, uri, kind, json!({"SourceUri": uri}));
+    let mut entity = Entity::new(
+        cloud,
+        LineageType::Artifact,
+        uri,
+        kind,
+        json!({"SourceUri": uri}),
+    );
     entity.name = name.map(str::to_owned);
-    entities::insert(cloud, &entity)?;
+    graph::insert(cloud, &entity)?;
     Ok(entity.arn)
 }
 
 fn contribute(cloud: &Cloud, source: &str, destination: &str) -> ApiResult<()> {
-    connect(cloud, source, destination, Some("ContributedTo"))
+    connect(
+        cloud,
+        source,
+        destination,
+        Some(AssociationType::ContributedTo),
+    )
 }
 
-/// Records a processing or training job that ended; `job` is its `Describe…` answer.
+/// Records a processing or training job that ended; `job` is its `Describe…` response.
 pub(in super::super) fn job_finished(cloud: &Cloud, job: &Value) -> ApiResult<()> {
     let training = job["TrainingJobName"].is_string();
     let word = if training { "Training" } else { "Processing" };
@@ -46,7 +57,7 @@ pub(in super::super) fn job_finished(cloud: &Cloud, job: &Value) -> ApiResult<()
     let short: String = name.chars().take(120 - suffix.len()).collect();
     let mut entity = Entity::new(
         cloud,
-        Kind::TrialComponent,
+        LineageType::TrialComponent,
         &format!("{short}{suffix}"),
         &format!("{word}Job"),
         json!({"SourceArn": arn, "SourceType": format!("SageMaker{word}Job")}),
@@ -57,22 +68,22 @@ pub(in super::super) fn job_finished(cloud: &Cloud, job: &Value) -> ApiResult<()
         processing_flow(job)
     };
     entity.rest = facts(job, word, arn, &flow);
-    entities::put(cloud, &entity)?;
+    graph::put(cloud, &entity)?;
     for (name, uri, kind) in &flow.inputs {
         let named = (*kind != "Image").then_some(name.as_str());
         contribute(cloud, &artifact(cloud, uri, kind, named)?, &entity.arn)?;
     }
-    // A job that failed or was stopped produced nothing that others may build on.
-    if job[format!("{word}JobStatus")] == "Completed" {
+    // A job that failed or was stopped has no outputs to build on.
+    if JobStatus::of(&job[format!("{word}JobStatus")]) == Some(JobStatus::Completed) {
         for (name, uri, kind) in &flow.outputs {
             let output = artifact(cloud, uri, kind, Some(name))?;
-            connect(cloud, &entity.arn, &output, Some("Produced"))?;
+            connect(cloud, &entity.arn, &output, Some(AssociationType::Produced))?;
         }
     }
     Ok(())
 }
 
-/// What goes into a job and what comes out: (name, URI, artifact type).
+/// The inputs and outputs of a job: (name, URI, artifact type).
 #[derive(Debug, Default, PartialEq)]
 struct Flow {
     inputs: Vec<(String, String, &'static str)>,
@@ -140,7 +151,7 @@ fn processing_flow(job: &Value) -> Flow {
     flow
 }
 
-/// What `DescribeTrialComponent` says of a job.
+/// The members of `DescribeTrialComponent` for a job.
 fn facts(job: &Value, word: &str, arn: &str, flow: &Flow) -> Map<String, Value> {
     let artifacts = |list: &[(String, String, &'static str)]| -> Map<String, Value> {
         list.iter()
@@ -196,7 +207,7 @@ fn facts(job: &Value, word: &str, arn: &str, flow: &Flow) -> Map<String, Value> 
     facts
 }
 
-/// Records a model package; `package` is its `DescribeModelPackage` answer. Call it again when the
+/// Records a model package; `package` is its `DescribeModelPackage` response. Call it again when the
 /// approval changes: each status has one approval action.
 pub(in super::super) fn package_created(cloud: &Cloud, package: &Value) -> ApiResult<()> {
     let Some(arn) = package["ModelPackageArn"].as_str() else {
@@ -215,26 +226,32 @@ pub(in super::super) fn package_created(cloud: &Cloud, package: &Value) -> ApiRe
         let group_arn = cloud.arn("sagemaker", format_args!("model-package-group/{group}"));
         let context = Entity::new(
             cloud,
-            Kind::Context,
+            LineageType::Context,
             &format!("{group}-aws-model-package-group"),
             "ModelGroup",
             json!({"SourceUri": group_arn, "SourceType": "ModelPackageGroup"}),
         );
-        entities::insert(cloud, &context)?;
-        connect(cloud, &entity, &context.arn, Some("AssociatedWith"))?;
+        graph::insert(cloud, &context)?;
+        connect(
+            cloud,
+            &entity,
+            &context.arn,
+            Some(AssociationType::AssociatedWith),
+        )?;
     }
-    if let (Some(status), Some(name)) = (package["ModelApprovalStatus"].as_str(), name) {
+    let status = ModelApprovalStatus::of(&package["ModelApprovalStatus"]);
+    if let (Some(status), Some(name)) = (status, name) {
         let mut approval = Entity::new(
             cloud,
-            Kind::Action,
+            LineageType::Action,
             &format!("{}-{status}-aws-model-package", name.replace('/', "-")),
             "Approval",
             json!({"SourceUri": arn, "SourceType": status}),
         );
         approval
             .rest
-            .insert("Status".to_owned(), json!("Completed"));
-        entities::insert(cloud, &approval)?;
+            .insert("Status".to_owned(), ActionStatus::Completed.into());
+        graph::insert(cloud, &approval)?;
         contribute(cloud, &approval.arn, &entity)?;
     }
     Ok(())
@@ -244,7 +261,7 @@ fn containers(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-/// Records a deployment; `endpoint` is the `DescribeEndpoint` answer of an endpoint in service.
+/// Records a deployment; `endpoint` is the `DescribeEndpoint` response of an endpoint in service.
 pub(in super::super) async fn endpoint_deployed(cloud: &Cloud, endpoint: &Value) -> ApiResult<()> {
     let (Some(name), Some(arn), Some(config)) = (
         endpoint["EndpointName"].as_str(),
@@ -255,12 +272,12 @@ pub(in super::super) async fn endpoint_deployed(cloud: &Cloud, endpoint: &Value)
     };
     let context = Entity::new(
         cloud,
-        Kind::Context,
+        LineageType::Context,
         &format!("{name}-aws-endpoint"),
         "Endpoint",
         json!({"SourceUri": arn, "SourceType": "Endpoint"}),
     );
-    entities::insert(cloud, &context)?;
+    graph::insert(cloud, &context)?;
     let config = cloud
         .call(
             "sagemaker",
@@ -275,23 +292,29 @@ pub(in super::super) async fn endpoint_deployed(cloud: &Cloud, endpoint: &Value)
     let action = loop {
         let mut action = Entity::new(
             cloud,
-            Kind::Action,
+            LineageType::Action,
             &format!("{name}-{when}-aws-endpoint"),
             "ModelDeployment",
             json!({"SourceUri": arn, "SourceType": "ModelDeployment"}),
         );
-        action.rest.insert("Status".to_owned(), json!("Completed"));
+        action
+            .rest
+            .insert("Status".to_owned(), ActionStatus::Completed.into());
         action
             .properties
             .insert("EndpointConfigName".to_owned(), deployed.to_owned());
         let same = |known: Entity| known.properties == action.properties;
-        if entities::insert(cloud, &action)? || entities::find(cloud, &action.arn)?.is_none_or(same)
-        {
+        if graph::insert(cloud, &action)? || graph::find(cloud, &action.arn)?.is_none_or(same) {
             break action;
         }
         when += 1;
     };
-    connect(cloud, &context.arn, &action.arn, Some("AssociatedWith"))?;
+    connect(
+        cloud,
+        &context.arn,
+        &action.arn,
+        Some(AssociationType::AssociatedWith),
+    )?;
     for variant in containers(&config["ProductionVariants"]) {
         let model = cloud
             .call(
@@ -304,7 +327,12 @@ pub(in super::super) async fn endpoint_deployed(cloud: &Cloud, endpoint: &Value)
             continue;
         };
         let deployed = artifact(cloud, model_arn, "Model", model["ModelName"].as_str())?;
-        connect(cloud, &action.arn, &deployed, Some("Produced"))?;
+        connect(
+            cloud,
+            &action.arn,
+            &deployed,
+            Some(AssociationType::Produced),
+        )?;
         let primary = std::iter::once(&model["PrimaryContainer"]);
         for container in primary.chain(containers(&model["Containers"])) {
             for (member, kind) in [

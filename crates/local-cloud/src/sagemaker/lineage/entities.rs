@@ -1,213 +1,94 @@
-//! Artifacts, actions, contexts and trial components: one record each, under its ARN.
+//! The operations on artifacts, actions, contexts and trial components, which are alike.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::super::{requests, tags};
-use super::associations;
+use super::super::requests::{ListRequest, Listing, SortOrder, Stored, check_name, null};
+use super::super::tags;
+use super::graph::{self, Entity, LineageType, artifact_id};
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::{Cloud, clock};
 
-/// A kind of entity (the service model's `LineageType`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
-    Artifact,
-    Action,
-    Context,
-    TrialComponent,
+/// `Source` of a request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct EntitySource {
+    source_uri: Option<String>,
 }
 
-impl Kind {
-    /// The prefix of member names, and the value of `LineageType`.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Artifact => "Artifact",
-            Self::Action => "Action",
-            Self::Context => "Context",
-            Self::TrialComponent => "TrialComponent",
-        }
-    }
-
-    fn resource(self) -> &'static str {
-        match self {
-            Self::Artifact => "artifact",
-            Self::Action => "action",
-            Self::Context => "context",
-            Self::TrialComponent => "experiment-trial-component",
-        }
-    }
-
-    fn member(self, suffix: &str) -> String {
-        format!("{}{suffix}", self.word())
-    }
+/// How a request refers to an entity: by ARN or name; to an artifact also by its source.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct EntityReference {
+    #[serde(
+        alias = "ActionName",
+        alias = "ContextName",
+        alias = "TrialComponentName"
+    )]
+    name: Option<String>,
+    artifact_arn: Option<String>,
+    source: Option<EntitySource>,
 }
 
-/// An entity as it is stored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Entity {
-    pub(super) kind: Kind,
-    pub(super) arn: String,
-    pub(super) name: Option<String>,
-    /// `ArtifactType`, `ActionType`, `ContextType`; of a trial component the kind of job.
-    pub(super) type_name: String,
-    /// `Source` as the API writes it.
-    pub(super) source: Value,
-    pub(super) properties: BTreeMap<String, String>,
-    /// `Description`, `Status`, `MetadataProperties`, and what only a trial component has.
-    pub(super) rest: Map<String, Value>,
-    pub(super) created: f64,
-    pub(super) modified: f64,
-}
-
-impl Entity {
-    /// A new entity; of an artifact `id` is the source URI, of the others the name.
-    pub(super) fn new(cloud: &Cloud, kind: Kind, id: &str, type_name: &str, source: Value) -> Self {
-        let (name, key) = match kind {
-            Kind::Artifact => (None, artifact_id(id)),
-            // ARNs of actions, contexts and trial components are in lower case.
-            _ => (Some(id.to_owned()), id.to_lowercase()),
-        };
-        let now = clock::epoch();
-        Self {
-            kind,
-            arn: cloud.arn("sagemaker", format_args!("{}/{key}", kind.resource())),
-            name,
-            type_name: type_name.to_owned(),
-            source,
-            properties: BTreeMap::new(),
-            rest: Map::new(),
-            created: now,
-            modified: now,
+impl EntityReference {
+    /// The ARN of the entity.
+    fn arn(&self, cloud: &Cloud, kind: LineageType) -> ApiResult<String> {
+        if kind == LineageType::Artifact {
+            let source = self.source.as_ref();
+            return match source.and_then(|source| source.source_uri.as_deref()) {
+                Some(uri) => {
+                    Ok(cloud.arn("sagemaker", format_args!("artifact/{}", artifact_id(uri))))
+                }
+                None => self.artifact_arn.clone().ok_or_else(|| null("ArtifactArn")),
+            };
         }
-    }
-
-    /// The entity as `Describe…` answers it.
-    fn describe(&self) -> Value {
-        let mut answer = self.summary();
-        if self.kind != Kind::TrialComponent {
-            answer["Properties"] = json!(self.properties);
+        let name = self.name.as_deref();
+        let name = name.ok_or_else(|| null(&kind.member("Name")))?;
+        if name.starts_with("arn:") {
+            return Ok(name.to_owned());
         }
-        if let Value::Object(answer) = &mut answer {
-            answer.extend(self.rest.clone());
-        }
-        answer
-    }
-
-    fn summary(&self) -> Value {
-        let mut answer = json!({
-            self.kind.member("Arn"): self.arn,
-            "Source": self.source,
-            "CreationTime": self.created,
-            "LastModifiedTime": self.modified,
-        });
-        if let Some(name) = &self.name {
-            answer[self.kind.member("Name")] = json!(name);
-        }
-        if self.kind == Kind::TrialComponent {
-            answer["DisplayName"] = json!(self.name);
-        } else {
-            answer[self.kind.member("Type")] = json!(self.type_name);
-        }
-        answer
+        Ok(cloud.arn(
+            "sagemaker",
+            format_args!("{}/{}", kind.resource(), name.to_lowercase()),
+        ))
     }
 }
 
-/// The same source URI always has the same ARN: there is only one artifact of it.
-fn artifact_id(source_uri: &str) -> String {
-    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, source_uri.as_bytes())
-        .simple()
-        .to_string()
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CreateEntity {
+    #[serde(alias = "ActionName", alias = "ArtifactName", alias = "ContextName")]
+    name: Option<String>,
+    #[serde(alias = "ActionType", alias = "ArtifactType", alias = "ContextType")]
+    r#type: String,
+    source: Stored<EntitySource>,
+    properties: Option<BTreeMap<String, String>>,
+    tags: Option<Tags>,
 }
 
-/// Keeps a new entity; false when it exists already.
-pub(super) fn insert(cloud: &Cloud, entity: &Entity) -> ApiResult<bool> {
-    cloud
-        .store()
-        .collection("sagemaker", "lineage-entity")
-        .insert(&entity.arn, entity)
-}
-
-/// Keeps an entity, new or changed.
-pub(super) fn put(cloud: &Cloud, entity: &Entity) -> ApiResult<()> {
-    cloud
-        .store()
-        .collection("sagemaker", "lineage-entity")
-        .put(&entity.arn, entity)
-}
-
-/// An entity by its ARN.
-pub(super) fn find(cloud: &Cloud, arn: &str) -> ApiResult<Option<Entity>> {
-    cloud
-        .store()
-        .collection::<Entity>("sagemaker", "lineage-entity")
-        .get(arn)
-}
-
-/// An entity by its ARN; `ResourceNotFound`.
-pub(super) fn get(cloud: &Cloud, arn: &str) -> ApiResult<Entity> {
-    find(cloud, arn)?.ok_or_else(|| {
-        ApiError::not_found(
-            "ResourceNotFound",
-            format!("Lineage entity '{arn}' does not exist."),
-        )
-    })
-}
-
-/// Every entity of a kind.
-fn all(cloud: &Cloud, kind: Kind) -> ApiResult<Vec<Entity>> {
-    let prefix = cloud.arn("sagemaker", format_args!("{}/", kind.resource()));
-    Ok(cloud
-        .store()
-        .collection::<Entity>("sagemaker", "lineage-entity")
-        .list(&prefix)?
-        .into_iter()
-        .map(|(_, entity)| entity)
-        .collect())
-}
-
-/// The ARN that a request means: by ARN or name; an artifact also by its source.
-fn target(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<String> {
-    if kind == Kind::Artifact {
-        if let Some(uri) = input["Source"]["SourceUri"].as_str() {
-            return Ok(cloud.arn("sagemaker", format_args!("artifact/{}", artifact_id(uri))));
-        }
-        return requests::required(input, "ArtifactArn").map(str::to_owned);
-    }
-    let name = requests::required(input, &kind.member("Name"))?;
-    if name.starts_with("arn:") {
-        return Ok(name.to_owned());
-    }
-    Ok(cloud.arn(
-        "sagemaker",
-        format_args!("{}/{}", kind.resource(), name.to_lowercase()),
-    ))
-}
-
-fn create(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
-    let source = &input["Source"];
-    let uri = requests::required(source, "SourceUri")?;
-    let type_name = requests::required(input, &kind.member("Type"))?;
-    let mut entity = if kind == Kind::Artifact {
-        let mut entity = Entity::new(cloud, kind, uri, type_name, source.clone());
-        entity.name = requests::optional(input, "ArtifactName").map(str::to_owned);
+fn create(cloud: &Cloud, kind: LineageType, input: &Stored<CreateEntity>) -> ApiResult<Value> {
+    let uri = input.source.source_uri.as_deref();
+    let uri = uri.ok_or_else(|| null("SourceUri"))?;
+    let source = input.source.members().clone();
+    let mut entity = if kind == LineageType::Artifact {
+        let mut entity = Entity::new(cloud, kind, uri, &input.r#type, source);
+        entity.name.clone_from(&input.name);
         entity
     } else {
-        let name = requests::name(input, &kind.member("Name"), 120)?;
-        Entity::new(cloud, kind, name, type_name, source.clone())
+        let member = kind.member("Name");
+        let name = input.name.as_deref().ok_or_else(|| null(&member))?;
+        check_name(name, &member, 120)?;
+        Entity::new(cloud, kind, name, &input.r#type, source)
     };
-    if let Some(properties) = input.get("Properties") {
-        entity.properties = crate::api::parse(properties.clone())?;
-    }
+    entity.properties = input.properties.clone().unwrap_or_default();
     check(&entity.properties)?;
-    if let Value::Object(rest) =
-        requests::pick(input, &["Description", "Status", "MetadataProperties"])
-    {
+    if let Value::Object(rest) = input.pick(&["Description", "Status", "MetadataProperties"]) {
         entity.rest = rest;
     }
-    requests::one_of(input, "Status", STATUSES)?;
-    let entities = cloud.store().collection("sagemaker", "lineage-entity");
+    let entities = graph::entities(cloud);
     cloud.store().transaction(|transaction| {
         if entities.get_in(transaction, &entity.arn)?.is_some() {
             return Err(ApiError::validation(format!(
@@ -217,19 +98,10 @@ fn create(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
             )));
         }
         entities.put_in(transaction, &entity.arn, &entity)?;
-        tags::put_in(cloud, transaction, &entity.arn, input.get("Tags"))
+        tags::put_in(cloud, transaction, &entity.arn, input.tags.as_ref())
     })?;
     Ok(json!({ kind.member("Arn"): entity.arn }))
 }
-
-const STATUSES: &[&str] = &[
-    "Unknown",
-    "InProgress",
-    "Completed",
-    "Failed",
-    "Stopping",
-    "Stopped",
-];
 
 fn check(properties: &BTreeMap<String, String>) -> ApiResult<()> {
     if properties.len() > 30 || properties.values().any(|value| value.len() > 4096) {
@@ -240,29 +112,38 @@ fn check(properties: &BTreeMap<String, String>) -> ApiResult<()> {
     Ok(())
 }
 
-fn describe(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
-    Ok(get(cloud, &target(cloud, kind, input)?)?.describe())
+fn describe(cloud: &Cloud, kind: LineageType, input: &EntityReference) -> ApiResult<Value> {
+    Ok(graph::get(cloud, &input.arn(cloud, kind)?)?.describe())
 }
 
-fn list(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
-    let type_member = kind.member("Type");
-    let found = all(cloud, kind)?
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListEntities {
+    source_uri: Option<String>,
+    source_arn: Option<String>,
+    #[serde(alias = "ActionType", alias = "ArtifactType", alias = "ContextType")]
+    r#type: Option<String>,
+    #[serde(flatten)]
+    list: ListRequest,
+}
+
+fn list(cloud: &Cloud, kind: LineageType, input: &ListEntities) -> ApiResult<Value> {
+    let is = |wanted: &Option<String>, value: &Value| {
+        wanted.as_deref().is_none_or(|wanted| value == wanted)
+    };
+    let found = graph::entities_of(cloud, kind)?
         .into_iter()
         .filter(|entity| {
-            let source = requests::optional(input, "SourceUri")
-                .is_none_or(|uri| entity.source["SourceUri"] == uri);
-            let job = requests::optional(input, "SourceArn")
-                .is_none_or(|arn| entity.source["SourceArn"] == arn);
-            let of_type = requests::optional(input, &type_member)
-                .is_none_or(|wanted| entity.type_name == wanted);
-            source && job && of_type
+            is(&input.source_uri, &entity.source["SourceUri"])
+                && is(&input.source_arn, &entity.source["SourceArn"])
+                && (input.r#type.as_ref()).is_none_or(|wanted| entity.type_name == *wanted)
         })
         .map(|entity| {
             let mut summary = entity.summary();
             if let Some(status) = entity.rest.get("Status") {
                 summary["Status"] = status.clone();
             }
-            if kind == Kind::TrialComponent {
+            if kind == LineageType::TrialComponent {
                 summary["TrialComponentSource"] = summary["Source"].take();
                 summary["StartTime"] = entity.rest.get("StartTime").cloned().unwrap_or_default();
                 summary["EndTime"] = entity.rest.get("EndTime").cloned().unwrap_or_default();
@@ -270,50 +151,56 @@ fn list(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
             summary
         })
         .collect();
-    let listing = requests::Listing {
+    let listing = Listing {
         name: match kind {
-            Kind::Artifact => "ArtifactName",
-            Kind::Action => "ActionName",
-            Kind::Context => "ContextName",
-            Kind::TrialComponent => "TrialComponentName",
+            LineageType::Artifact => "ArtifactName",
+            LineageType::Action => "ActionName",
+            LineageType::Context => "ContextName",
+            LineageType::TrialComponent => "TrialComponentName",
         },
         status: None,
         sort_by: "CreationTime",
-        descending: true,
+        order: SortOrder::Descending,
     };
-    let (page, token) = listing.page(found, input)?;
+    let (page, token) = listing.page(found, &input.list)?;
     Ok(json!({ kind.member("Summaries"): page, "NextToken": token }))
 }
 
-fn update(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
-    let arn = target(cloud, kind, input)?;
-    let mut entity = get(cloud, &arn)?;
-    if kind == Kind::Artifact
-        && let Some(name) = requests::optional(input, "ArtifactName")
-    {
-        entity.name = Some(name.to_owned());
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateEntity {
+    #[serde(flatten)]
+    entity: EntityReference,
+    artifact_name: Option<String>,
+    properties: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    properties_to_remove: Vec<String>,
+}
+
+fn update(cloud: &Cloud, kind: LineageType, input: &Stored<UpdateEntity>) -> ApiResult<Value> {
+    let arn = input.entity.arn(cloud, kind)?;
+    let mut entity = graph::get(cloud, &arn)?;
+    if let Some(name) = &input.artifact_name {
+        entity.name = Some(name.clone());
     }
-    requests::one_of(input, "Status", STATUSES)?;
-    if let Value::Object(changed) = requests::pick(input, &["Description", "Status"]) {
+    if let Value::Object(changed) = input.pick(&["Description", "Status"]) {
         entity.rest.extend(changed);
     }
-    if let Some(properties) = input.get("Properties") {
-        let changed: BTreeMap<String, String> = crate::api::parse(properties.clone())?;
-        entity.properties.extend(changed);
-    }
-    if let Some(removed) = input.get("PropertiesToRemove") {
-        let removed: Vec<String> = crate::api::parse(removed.clone())?;
-        entity.properties.retain(|key, _| !removed.contains(key));
-    }
+    entity
+        .properties
+        .extend(input.properties.clone().unwrap_or_default());
+    entity
+        .properties
+        .retain(|key, _| !input.properties_to_remove.contains(key));
     check(&entity.properties)?;
     entity.modified = clock::epoch();
-    put(cloud, &entity)?;
+    graph::put(cloud, &entity)?;
     Ok(json!({ kind.member("Arn"): arn }))
 }
 
-fn delete(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
-    let arn = get(cloud, &target(cloud, kind, input)?)?.arn;
-    if associations::all(cloud)?
+fn delete(cloud: &Cloud, kind: LineageType, input: &EntityReference) -> ApiResult<Value> {
+    let arn = graph::get(cloud, &input.arn(cloud, kind)?)?.arn;
+    if graph::edges(cloud)?
         .iter()
         .any(|edge| edge.source == arn || edge.destination == arn)
     {
@@ -321,40 +208,37 @@ fn delete(cloud: &Cloud, kind: Kind, input: &Value) -> ApiResult<Value> {
             "Cannot delete {arn}: it has associations. Delete them first."
         )));
     }
-    let entities = cloud
-        .store()
-        .collection::<Entity>("sagemaker", "lineage-entity");
     cloud.store().transaction(|transaction| {
-        entities.remove_in(transaction, &arn)?;
+        graph::entities(cloud).remove_in(transaction, &arn)?;
         tags::remove_in(cloud, transaction, &arn)
     })?;
     Ok(json!({ kind.member("Arn"): arn }))
 }
 
 macro_rules! handlers {
-    ($($name:ident => $work:ident($kind:ident)),* $(,)?) => {
-        $(pub(super) async fn $name(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-            $work(cloud, Kind::$kind, &input)
+    ($($name:ident => $work:ident($kind:ident, $input:ty)),* $(,)?) => {
+        $(pub(super) async fn $name(cloud: &Cloud, input: $input) -> ApiResult<Value> {
+            $work(cloud, LineageType::$kind, &input)
         })*
     };
 }
 
 handlers! {
-    create_artifact => create(Artifact),
-    describe_artifact => describe(Artifact),
-    list_artifacts => list(Artifact),
-    update_artifact => update(Artifact),
-    delete_artifact => delete(Artifact),
-    create_action => create(Action),
-    describe_action => describe(Action),
-    list_actions => list(Action),
-    update_action => update(Action),
-    delete_action => delete(Action),
-    create_context => create(Context),
-    describe_context => describe(Context),
-    list_contexts => list(Context),
-    update_context => update(Context),
-    delete_context => delete(Context),
-    list_trial_components => list(TrialComponent),
-    describe_trial_component => describe(TrialComponent),
+    create_artifact => create(Artifact, Stored<CreateEntity>),
+    describe_artifact => describe(Artifact, EntityReference),
+    list_artifacts => list(Artifact, ListEntities),
+    update_artifact => update(Artifact, Stored<UpdateEntity>),
+    delete_artifact => delete(Artifact, EntityReference),
+    create_action => create(Action, Stored<CreateEntity>),
+    describe_action => describe(Action, EntityReference),
+    list_actions => list(Action, ListEntities),
+    update_action => update(Action, Stored<UpdateEntity>),
+    delete_action => delete(Action, EntityReference),
+    create_context => create(Context, Stored<CreateEntity>),
+    describe_context => describe(Context, EntityReference),
+    list_contexts => list(Context, ListEntities),
+    update_context => update(Context, Stored<UpdateEntity>),
+    delete_context => delete(Context, EntityReference),
+    list_trial_components => list(TrialComponent, ListEntities),
+    describe_trial_component => describe(TrialComponent, EntityReference),
 }

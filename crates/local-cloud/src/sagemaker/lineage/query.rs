@@ -1,13 +1,12 @@
 //! `QueryLineage`: walks over the graph of associations.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::requests;
-use super::associations::{self, Edge};
-use super::entities::{self, Entity};
+use super::super::requests::{PageRequest, TimeBounds};
+use super::graph::{self, Edge, Entity, LineageType};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
@@ -24,7 +23,7 @@ enum Direction {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Request {
+pub(super) struct QueryLineage {
     #[serde(default)]
     start_arns: Vec<String>,
     #[serde(default)]
@@ -32,9 +31,22 @@ struct Request {
     #[serde(default = "yes")]
     include_edges: bool,
     #[serde(default)]
-    filters: Value,
+    filters: QueryFilters,
     #[serde(default = "deepest")]
     max_depth: usize,
+    #[serde(flatten)]
+    page: PageRequest,
+}
+
+/// `Filters`. An empty list is no filter.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct QueryFilters {
+    types: Vec<String>,
+    lineage_types: Vec<LineageType>,
+    properties: BTreeMap<String, String>,
+    #[serde(flatten)]
+    times: TimeBounds,
 }
 
 fn yes() -> bool {
@@ -45,8 +57,7 @@ fn deepest() -> usize {
     MAX_DEPTH
 }
 
-pub(super) async fn query(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let request: Request = crate::api::parse(input.clone())?;
+pub(super) async fn query(cloud: &Cloud, request: QueryLineage) -> ApiResult<Value> {
     if request.start_arns.len() > 1 {
         return Err(ApiError::validation(
             "1 validation error detected: Value at 'startArns' failed to satisfy constraint: \
@@ -63,13 +74,13 @@ pub(super) async fn query(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     let Some(start) = request.start_arns.first() else {
         return Err(ApiError::validation("StartArns is empty"));
     };
-    entities::get(cloud, start)?;
+    graph::get(cloud, start)?;
 
-    let edges = associations::all(cloud)?;
+    let edges = graph::edges(cloud)?;
     let reached = walk(start, &edges, request.direction, request.max_depth);
     let mut known: HashMap<String, Entity> = HashMap::new();
     for arn in &reached.order {
-        if let Some(entity) = entities::find(cloud, arn)? {
+        if let Some(entity) = graph::find(cloud, arn)? {
             known.insert(arn.clone(), entity);
         }
     }
@@ -97,7 +108,7 @@ pub(super) async fn query(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             })
         })
         .collect();
-    let (page, token) = requests::page(vertices, &input, 50, 50)?;
+    let (page, token) = request.page.cut(vertices, 50, 50)?;
     let shown: HashSet<&str> = page
         .iter()
         .filter_map(|vertex| vertex["Arn"].as_str())
@@ -123,12 +134,12 @@ pub(super) async fn query(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(json!({"Vertices": page, "Edges": edges, "NextToken": token}))
 }
 
-/// What a walk found: the entities, nearest first, and the edges that it went along.
+/// The result of a walk: the entities, nearest first, and the edges that it followed.
 #[derive(Debug, Default)]
 struct Reached {
     order: Vec<String>,
     edges: Vec<Edge>,
-    /// From an entity to those from which the walk came.
+    /// The predecessors of each entity on the walk.
     back: HashMap<String, Vec<String>>,
 }
 
@@ -193,24 +204,22 @@ fn walk(start: &str, edges: &[Edge], direction: Direction, max_depth: usize) -> 
     reached
 }
 
-/// All kinds of filters must hold; of several types or properties one is enough.
-fn matches(entity: &Entity, filters: &Value) -> bool {
-    let listed = |member: &str, value: &str| {
-        filters[member]
-            .as_array()
-            .is_none_or(|wanted| wanted.is_empty() || wanted.iter().any(|one| one == value))
-    };
-    let properties = filters["Properties"].as_object().is_none_or(|wanted| {
-        wanted.is_empty()
-            || wanted.iter().any(|(key, value)| {
-                entity.properties.get(key).map(String::as_str) == value.as_str()
-            })
-    });
-    let times = json!({"CreationTime": entity.created, "LastModifiedTime": entity.modified});
-    listed("Types", &entity.type_name)
-        && listed("LineageTypes", entity.kind.word())
-        && properties
-        && requests::in_time(&times, filters)
+/// True if every filter matches; of several types or properties one is enough.
+fn matches(entity: &Entity, filters: &QueryFilters) -> bool {
+    let QueryFilters {
+        types,
+        lineage_types,
+        properties,
+        times,
+    } = filters;
+    let dates = json!({"CreationTime": entity.created, "LastModifiedTime": entity.modified});
+    (types.is_empty() || types.contains(&entity.type_name))
+        && (lineage_types.is_empty() || lineage_types.contains(&entity.kind))
+        && (properties.is_empty()
+            || properties
+                .iter()
+                .any(|(key, value)| entity.properties.get(key) == Some(value)))
+        && times.include(&dates)
 }
 
 #[cfg(test)]

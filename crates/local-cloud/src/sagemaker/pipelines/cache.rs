@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use mlops_pipeline::{Step, StepType};
 use serde_json::{Map, Value};
 
-use super::records::{Execution, Status, StepRecord, executions};
+use super::records::{Execution, StepRecord, executions};
+use super::states::ExecutionStatus;
 use super::{ApiResult, Cloud};
 
 /// The attributes that count ("Default cache key attributes by pipeline step type").
@@ -100,7 +101,7 @@ fn newest(
     .filter(|hit| {
         let record = &hit.step;
         record.name == step.name
-            && record.status == Status::Succeeded
+            && record.status == ExecutionStatus::Succeeded
             && record.cache_hit.is_none()
             && record.cache_key.as_deref() == Some(key)
             && moment(record.started).is_some_and(|then| cache.is_fresh(then, now))
@@ -136,7 +137,7 @@ mod tests {
 
     fn record(ago: f64) -> StepRecord {
         let mut record = StepRecord::begin("S", None, NOW - ago);
-        record.status = Status::Succeeded;
+        record.status = ExecutionStatus::Succeeded;
         record.ended = Some(NOW - ago);
         record.cache_key = Some("k".to_owned());
         record
@@ -149,7 +150,7 @@ mod tests {
             arn: name.to_owned(),
             display_name: None,
             description: None,
-            status: Status::Failed,
+            status: ExecutionStatus::Failed,
             failure: None,
             experiment: None,
             created: NOW,
@@ -185,8 +186,8 @@ mod tests {
         assert_eq!(hit(vec![run("expired", vec![record(3601.0)])]), None);
         let refused: [fn(&mut StepRecord); 5] = [
             |step| step.name = "T".to_owned(),
-            |step| step.status = Status::Failed,
-            |step| step.status = Status::Executing,
+            |step| step.status = ExecutionStatus::Failed,
+            |step| step.status = ExecutionStatus::Executing,
             |step| step.cache_key = Some("other".to_owned()),
             |step| step.cache_hit = Some("older".to_owned()),
         ];

@@ -1,20 +1,22 @@
 //! Pipelines and their versions.
 
 use mlops_pipeline::{Definition, Graph, Problem, SCHEMA_ONLY, StepType, Words};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::records::{
     Pipeline, Version, compact, executions, parallelism_json, pipeline, pipelines,
 };
 use super::records::{version_key, versions};
+use super::requests::{ListRequest, Listing, PageRequest, SortOrder, TimeBounds, check_name};
+use super::states::PipelineStatus;
 use super::{
-    ApiError, ApiResult, Cloud, PRINCIPAL, parallelism, refuse, requests, require_role, tags, token,
+    ApiError, ApiResult, Cloud, PRINCIPAL, Parallelism, check_token, parallelism, refuse,
+    require_role, tags,
 };
+use crate::api::tags::Tags;
 use crate::clock;
 use crate::s3::objects;
-
-/// What Create and Update do not have.
-const REFUSED: &[&str] = &["PipelineVersionAliases"];
 
 /// Checks a definition as AWS does when a pipeline is created, and refuses by name what the local
 /// cloud does not execute.
@@ -114,46 +116,82 @@ fn unsupported_steps(steps: &Value, path: &str, found: &mut Vec<(String, String)
     }
 }
 
-/// The definition of a request: inline, or an object in S3.
-fn definition(cloud: &Cloud, input: &Value) -> ApiResult<Option<String>> {
-    let inline = requests::optional(input, "PipelineDefinition");
-    let location = input
-        .get("PipelineDefinitionS3Location")
-        .filter(|value| !value.is_null());
-    let text = match (inline, location) {
-        (Some(_), Some(_)) => {
-            return Err(ApiError::validation(
-                "Only one of PipelineDefinition and PipelineDefinitionS3Location can be provided.",
-            ));
-        }
-        (Some(text), None) => text.to_owned(),
-        (None, Some(location)) => {
-            refuse(location, "PipelineDefinitionS3Location", &["VersionId"])?;
-            let bucket = requests::required(location, "Bucket")?;
-            let key = requests::required(location, "ObjectKey")?;
-            let bytes = objects::read(cloud, bucket, key).map_err(|error| {
-                ApiError::validation(format!(
-                    "Unable to read the pipeline definition at s3://{bucket}/{key}: {}",
-                    error.code
-                ))
-            })?;
-            String::from_utf8(bytes)
-                .map_err(|_| ApiError::validation("The pipeline definition is not UTF-8 text."))?
-        }
-        (None, None) => return Ok(None),
-    };
-    check(&text)?;
-    Ok(Some(text))
+/// The definition in a request: inline, or an object in S3.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DefinitionSource {
+    pipeline_definition: Option<String>,
+    #[serde(rename = "PipelineDefinitionS3Location")]
+    location: Option<S3Location>,
 }
 
-fn text(input: &Value, member: &str) -> Option<String> {
-    requests::optional(input, member).map(str::to_owned)
+/// `PipelineDefinitionS3Location`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct S3Location {
+    bucket: String,
+    object_key: String,
+    version_id: Option<Value>,
 }
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    refuse(&input, "CreatePipeline", REFUSED)?;
-    let name = requests::name(&input, "PipelineName", 256)?;
-    let token = token(&input)?;
+impl DefinitionSource {
+    /// Reads and checks the definition, if there is one.
+    fn read(&self, cloud: &Cloud) -> ApiResult<Option<String>> {
+        let text = match (&self.pipeline_definition, &self.location) {
+            (Some(_), Some(_)) => {
+                return Err(ApiError::validation(
+                    "Only one of PipelineDefinition and PipelineDefinitionS3Location can be \
+                     provided.",
+                ));
+            }
+            (Some(text), None) => text.clone(),
+            (None, Some(location)) => location.read(cloud)?,
+            (None, None) => return Ok(None),
+        };
+        check(&text)?;
+        Ok(Some(text))
+    }
+}
+
+impl S3Location {
+    fn read(&self, cloud: &Cloud) -> ApiResult<String> {
+        refuse(
+            "PipelineDefinitionS3Location",
+            &[("VersionId", &self.version_id)],
+        )?;
+        let (bucket, key) = (&self.bucket, &self.object_key);
+        let bytes = objects::read(cloud, bucket, key).map_err(|error| {
+            ApiError::validation(format!(
+                "Unable to read the pipeline definition at s3://{bucket}/{key}: {}",
+                error.code
+            ))
+        })?;
+        String::from_utf8(bytes)
+            .map_err(|_| ApiError::validation("The pipeline definition is not UTF-8 text."))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CreatePipeline {
+    pipeline_name: String,
+    pipeline_display_name: Option<String>,
+    pipeline_description: Option<String>,
+    #[serde(flatten)]
+    definition: DefinitionSource,
+    client_request_token: String,
+    role_arn: String,
+    parallelism_configuration: Option<Parallelism>,
+    tags: Option<Tags>,
+    pipeline_version_aliases: Option<Value>,
+}
+
+pub(super) async fn create(cloud: &Cloud, input: CreatePipeline) -> ApiResult<Value> {
+    let aliases = [("PipelineVersionAliases", &input.pipeline_version_aliases)];
+    refuse("CreatePipeline", &aliases)?;
+    let (name, token) = (&input.pipeline_name, input.client_request_token);
+    check_name(name, "PipelineName", 256)?;
+    check_token(&token)?;
     let arn = cloud.arn("sagemaker", format_args!("pipeline/{name}"));
     let exists = || {
         ApiError::validation(format!(
@@ -167,31 +205,30 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         }
         return Err(exists());
     }
-    let role = requests::required(&input, "RoleArn")?;
-    require_role(cloud, role, PRINCIPAL)?;
-    let definition = definition(cloud, &input)?.ok_or_else(|| {
+    require_role(cloud, &input.role_arn, PRINCIPAL)?;
+    let definition = input.definition.read(cloud)?.ok_or_else(|| {
         ApiError::validation(
             "One of PipelineDefinition and PipelineDefinitionS3Location must be provided.",
         )
     })?;
     let now = clock::epoch();
     let record = Pipeline {
-        name: name.to_owned(),
+        name: name.clone(),
         arn: arn.clone(),
-        display_name: text(&input, "PipelineDisplayName"),
-        description: text(&input, "PipelineDescription"),
-        role: role.to_owned(),
-        parallelism: parallelism(&input)?,
+        display_name: input.pipeline_display_name,
+        description: input.pipeline_description,
+        role: input.role_arn,
+        parallelism: parallelism(input.parallelism_configuration)?,
         created: now,
         modified: now,
         last_run: None,
         version: 1,
-        token: token.to_owned(),
+        token,
     };
-    // One transaction: of calls with one token, one makes the pipeline; another's version stays.
+    // One transaction: of calls with one token, one creates the pipeline; the others return it.
     cloud.store().transaction(|transaction| {
         match pipelines(cloud).get_in(transaction, name)? {
-            Some(existing) if existing.token == token => return Ok(()),
+            Some(existing) if existing.token == record.token => return Ok(()),
             Some(_) => return Err(exists()),
             None => {}
         }
@@ -201,7 +238,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             &new_version(1, definition, now),
         )?;
         pipelines(cloud).put_in(transaction, name, &record)?;
-        tags::put_in(cloud, transaction, &arn, input.get("Tags"))
+        tags::put_in(cloud, transaction, &arn, input.tags.as_ref())
     })?;
     Ok(json!({ "PipelineArn": arn }))
 }
@@ -229,15 +266,29 @@ pub(super) fn version(cloud: &Cloud, pipeline: &Pipeline, id: i64) -> ApiResult<
         })
 }
 
-pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    refuse(&input, "UpdatePipeline", REFUSED)?;
-    let current = pipeline(cloud, requests::required(&input, "PipelineName")?)?;
-    if let Some(role) = requests::optional(&input, "RoleArn") {
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdatePipeline {
+    pipeline_name: String,
+    pipeline_display_name: Option<String>,
+    pipeline_description: Option<String>,
+    #[serde(flatten)]
+    definition: DefinitionSource,
+    role_arn: Option<String>,
+    parallelism_configuration: Option<Parallelism>,
+    pipeline_version_aliases: Option<Value>,
+}
+
+pub(super) async fn update(cloud: &Cloud, input: UpdatePipeline) -> ApiResult<Value> {
+    let aliases = [("PipelineVersionAliases", &input.pipeline_version_aliases)];
+    refuse("UpdatePipeline", &aliases)?;
+    let current = pipeline(cloud, &input.pipeline_name)?;
+    if let Some(role) = &input.role_arn {
         require_role(cloud, role, PRINCIPAL)?;
     }
-    let parallelism = parallelism(&input)?;
+    let parallelism = parallelism(input.parallelism_configuration)?;
     let now = clock::epoch();
-    let definition = definition(cloud, &input)?;
+    let definition = input.definition.read(cloud)?;
     let id = cloud.store().transaction(|transaction| {
         let (pipelines, versions) = (pipelines(cloud), versions(cloud));
         let mut record = pipelines
@@ -255,9 +306,9 @@ pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
                 )?;
             }
         }
-        record.display_name = text(&input, "PipelineDisplayName").or(record.display_name.take());
-        record.description = text(&input, "PipelineDescription").or(record.description.take());
-        if let Some(role) = text(&input, "RoleArn") {
+        record.display_name = input.pipeline_display_name.or(record.display_name.take());
+        record.description = input.pipeline_description.or(record.description.take());
+        if let Some(role) = input.role_arn {
             record.role = role;
         }
         record.parallelism = parallelism.or(record.parallelism);
@@ -269,18 +320,21 @@ pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(json!({ "PipelineArn": current.arn, "PipelineVersionId": id }))
 }
 
-/// The version that a request asks for.
-pub(super) fn asked_version(input: &Value, pipeline: &Pipeline) -> i64 {
-    input
-        .get("PipelineVersionId")
-        .and_then(Value::as_i64)
-        .unwrap_or(pipeline.version)
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[expect(clippy::struct_field_names, reason = "the API's names")]
+pub(super) struct DescribePipeline {
+    pipeline_name: String,
+    pipeline_version_id: Option<i64>,
+    pipeline_version_alias: Option<Value>,
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    refuse(&input, "DescribePipeline", &["PipelineVersionAlias"])?;
-    let pipeline = pipeline(cloud, requests::required(&input, "PipelineName")?)?;
-    let version = version(cloud, &pipeline, asked_version(&input, &pipeline))?;
+pub(super) async fn describe(cloud: &Cloud, input: DescribePipeline) -> ApiResult<Value> {
+    let alias = [("PipelineVersionAlias", &input.pipeline_version_alias)];
+    refuse("DescribePipeline", &alias)?;
+    let pipeline = pipeline(cloud, &input.pipeline_name)?;
+    let id = input.pipeline_version_id.unwrap_or(pipeline.version);
+    let version = version(cloud, &pipeline, id)?;
     Ok(compact(json!({
         "PipelineArn": pipeline.arn,
         "PipelineName": pipeline.name,
@@ -288,7 +342,7 @@ pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         "PipelineDefinition": version.definition,
         "PipelineDescription": pipeline.description,
         "RoleArn": pipeline.role,
-        "PipelineStatus": "Active",
+        "PipelineStatus": PipelineStatus::Active,
         "CreationTime": pipeline.created,
         "LastModifiedTime": pipeline.modified,
         "LastRunTime": pipeline.last_run,
@@ -300,11 +354,20 @@ pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     })))
 }
 
-pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    refuse(&input, "ListPipelines", &["ManagedBy"])?;
-    let prefix = requests::optional(&input, "PipelineNamePrefix").unwrap_or_default();
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListPipelines {
+    #[serde(default)]
+    pipeline_name_prefix: String,
+    managed_by: Option<Value>,
+    #[serde(flatten)]
+    list: ListRequest,
+}
+
+pub(super) async fn list(cloud: &Cloud, input: ListPipelines) -> ApiResult<Value> {
+    refuse("ListPipelines", &[("ManagedBy", &input.managed_by)])?;
     let records = pipelines(cloud)
-        .list(prefix)?
+        .list(&input.pipeline_name_prefix)?
         .into_iter()
         .map(|(_, pipeline)| {
             compact(json!({
@@ -319,24 +382,31 @@ pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             }))
         })
         .collect();
-    let listing = requests::Listing {
+    let listing = Listing {
         name: "PipelineName",
         status: None,
         sort_by: "CreationTime",
-        descending: true,
+        order: SortOrder::Descending,
     };
-    let (page, next) = listing.page(records, &input)?;
+    let (page, next) = listing.page(records, &input.list)?;
     Ok(compact(
         json!({ "PipelineSummaries": page, "NextToken": next }),
     ))
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    token(&input)?;
-    let pipeline = pipeline(cloud, requests::required(&input, "PipelineName")?)?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DeletePipeline {
+    pipeline_name: String,
+    client_request_token: String,
+}
+
+pub(super) async fn delete(cloud: &Cloud, input: DeletePipeline) -> ApiResult<Value> {
+    check_token(&input.client_request_token)?;
+    let pipeline = pipeline(cloud, &input.pipeline_name)?;
     let own = format!("{}/", pipeline.name);
     let runs = executions(cloud).list(&own)?;
-    if let Some((_, run)) = runs.iter().find(|(_, run)| run.status.goes_on()) {
+    if let Some((_, run)) = runs.iter().find(|(_, run)| run.status.is_in_progress()) {
         return Err(ApiError::new(
             "ConflictException",
             format!(
@@ -359,8 +429,19 @@ pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(json!({ "PipelineArn": pipeline.arn }))
 }
 
-pub(super) async fn list_versions(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let pipeline = pipeline(cloud, requests::required(&input, "PipelineName")?)?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListVersions {
+    pipeline_name: String,
+    sort_order: Option<SortOrder>,
+    #[serde(flatten)]
+    times: TimeBounds,
+    #[serde(flatten)]
+    page: PageRequest,
+}
+
+pub(super) async fn list_versions(cloud: &Cloud, input: ListVersions) -> ApiResult<Value> {
+    let pipeline = pipeline(cloud, &input.pipeline_name)?;
     let mut records: Vec<Value> = versions(cloud)
         .list(&format!("{}/", pipeline.name))?
         .into_iter()
@@ -374,31 +455,44 @@ pub(super) async fn list_versions(cloud: &Cloud, input: Value) -> ApiResult<Valu
                 "LastExecutionPipelineExecutionArn": version.last_execution,
             }))
         })
-        .filter(|record| requests::in_time(record, &input))
+        .filter(|record| input.times.include(record))
         .collect();
-    if requests::optional(&input, "SortOrder") != Some("Ascending") {
+    if input.sort_order != Some(SortOrder::Ascending) {
         records.reverse();
     }
-    let (page, next) = requests::page(records, &input, 10, 100)?;
+    let (page, next) = input.page.cut(records, 10, 100)?;
     Ok(compact(
         json!({ "PipelineVersionSummaries": page, "NextToken": next }),
     ))
 }
 
-pub(super) async fn update_version(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[expect(clippy::struct_field_names, reason = "the API's names")]
+pub(super) struct UpdateVersion {
+    pipeline_arn: String,
+    pipeline_version_id: Option<i64>,
+    pipeline_version_display_name: Option<String>,
+    pipeline_version_description: Option<String>,
+    pipeline_version_alias_operations: Option<Value>,
+}
+
+pub(super) async fn update_version(cloud: &Cloud, input: UpdateVersion) -> ApiResult<Value> {
+    let operations = &input.pipeline_version_alias_operations;
     refuse(
-        &input,
         "UpdatePipelineVersion",
-        &["PipelineVersionAliasOperations"],
+        &[("PipelineVersionAliasOperations", operations)],
     )?;
-    let pipeline = pipeline(cloud, requests::required(&input, "PipelineArn")?)?;
-    let id = asked_version(&input, &pipeline);
+    let pipeline = pipeline(cloud, &input.pipeline_arn)?;
+    let id = input.pipeline_version_id.unwrap_or(pipeline.version);
     version(cloud, &pipeline, id)?;
     versions(cloud).update(&version_key(&pipeline.name, id), |record| {
-        record.display_name =
-            text(&input, "PipelineVersionDisplayName").or(record.display_name.take());
-        record.description =
-            text(&input, "PipelineVersionDescription").or(record.description.take());
+        let (name, description) = (
+            input.pipeline_version_display_name,
+            input.pipeline_version_description,
+        );
+        record.display_name = name.or(record.display_name.take());
+        record.description = description.or(record.description.take());
         Ok(())
     })?;
     Ok(json!({ "PipelineArn": pipeline.arn, "PipelineVersionId": id }))

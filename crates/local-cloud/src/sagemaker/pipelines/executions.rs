@@ -1,17 +1,20 @@
-//! Executions: starting, looking, stopping, retrying.
+//! Executions of pipelines: the operations that start, describe, stop and retry them.
 
 use std::collections::BTreeMap;
 
 use mlops_pipeline::{Definition, Graph, bind, evaluate};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::records::{
-    Execution, Status, StepRecord, compact, execution, execution_key, executions, no_execution,
+    Execution, StepRecord, compact, execution, execution_key, executions, no_execution,
     parallelism_json, pipeline, pipelines, version_key, versions,
 };
+use super::requests::{ListRequest, Listing, PageRequest, SortOrder};
+use super::states::ExecutionStatus;
 use super::{
-    ApiError, ApiResult, Cloud, PRINCIPAL, definitions, executor, parallelism, refuse, requests,
-    require_role, token,
+    ApiError, ApiResult, Cloud, PRINCIPAL, Parallelism, check_token, definitions, executor,
+    parallelism, refuse, require_role,
 };
 use crate::clock;
 
@@ -20,66 +23,82 @@ fn tokens(cloud: &Cloud) -> crate::store::Collection<'_, String> {
     cloud.store().collection("sagemaker", "pipeline-token")
 }
 
-fn text(input: &Value, member: &str) -> Option<String> {
-    requests::optional(input, member).map(str::to_owned)
+/// A parameter of a request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Parameter {
+    name: String,
+    value: String,
 }
 
-/// `PipelineParameters` of a request.
-fn given(input: &Value) -> ApiResult<BTreeMap<String, String>> {
+/// The values of parameters by name; a name can be given once.
+fn given(parameters: Vec<Parameter>) -> ApiResult<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
-    for parameter in input
-        .get("PipelineParameters")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let name = requests::required(parameter, "Name")?;
-        let value = requests::required(parameter, "Value")?;
-        if found.insert(name.to_owned(), value.to_owned()).is_some() {
+    for Parameter { name, value } in parameters {
+        if found.contains_key(&name) {
             return Err(ApiError::validation(format!(
                 "Parameter [{name}] is provided more than once."
             )));
         }
+        found.insert(name, value);
     }
     Ok(found)
 }
 
-pub(super) async fn start(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct StartExecution {
+    pipeline_name: String,
+    client_request_token: String,
+    pipeline_version_id: Option<i64>,
+    role_arn: Option<String>,
+    #[serde(default)]
+    pipeline_parameters: Vec<Parameter>,
+    pipeline_execution_display_name: Option<String>,
+    pipeline_execution_description: Option<String>,
+    parallelism_configuration: Option<Parallelism>,
+    // What the local cloud does not have.
+    selective_execution_config: Option<Value>,
+    mlflow_experiment_name: Option<Value>,
+    pipeline_version_alias: Option<Value>,
+}
+
+pub(super) async fn start(cloud: &Cloud, input: StartExecution) -> ApiResult<Value> {
     refuse(
-        &input,
         "StartPipelineExecution",
         &[
-            "SelectiveExecutionConfig",
-            "MlflowExperimentName",
-            "PipelineVersionAlias",
+            (
+                "SelectiveExecutionConfig",
+                &input.selective_execution_config,
+            ),
+            ("MlflowExperimentName", &input.mlflow_experiment_name),
+            ("PipelineVersionAlias", &input.pipeline_version_alias),
         ],
     )?;
-    let pipeline = pipeline(cloud, requests::required(&input, "PipelineName")?)?;
-    let token = format!("start/{}/{}", pipeline.name, token(&input)?);
+    let pipeline = pipeline(cloud, &input.pipeline_name)?;
+    check_token(&input.client_request_token)?;
+    let token = format!("start/{}/{}", pipeline.name, input.client_request_token);
     if let Some(arn) = tokens(cloud).get(&token)? {
         return Ok(json!({ "PipelineExecutionArn": arn }));
     }
-    let role = text(&input, "RoleArn").unwrap_or_else(|| pipeline.role.clone());
+    let role = input.role_arn.unwrap_or_else(|| pipeline.role.clone());
     require_role(cloud, &role, PRINCIPAL)?;
-    let version = definitions::version(
-        cloud,
-        &pipeline,
-        definitions::asked_version(&input, &pipeline),
-    )?;
+    let version = input.pipeline_version_id.unwrap_or(pipeline.version);
+    let version = definitions::version(cloud, &pipeline, version)?;
     let graph = definitions::check(&version.definition)?;
     let definition = Definition::parse(&version.definition)
         .map_err(|problem| ApiError::validation(problem.to_string()))?;
-    let parameters = bind(&definition, &given(&input)?)
+    let parameters = bind(&definition, &given(input.pipeline_parameters)?)
         .map_err(|problems| ApiError::validation(problems.join("; ")))?;
-    let parallelism = parallelism(&input)?.or(pipeline.parallelism);
+    let parallelism = parallelism(input.parallelism_configuration)?.or(pipeline.parallelism);
 
     let now = clock::epoch();
     let id = short_id();
     let arn = format!("{}/execution/{id}", pipeline.arn);
     let mut record = Execution {
-        display_name: text(&input, "PipelineExecutionDisplayName"),
-        description: text(&input, "PipelineExecutionDescription"),
-        status: Status::Executing,
+        display_name: input.pipeline_execution_display_name,
+        description: input.pipeline_execution_description,
+        status: ExecutionStatus::Executing,
         failure: None,
         experiment: None,
         created: now,
@@ -96,7 +115,7 @@ pub(super) async fn start(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     };
     record.experiment = experiment(cloud, &record, &graph, &definition)?;
     let key = format!("{}/{id}", pipeline.name);
-    // One transaction: of calls with one token, one starts an execution; the others answer that one.
+    // One transaction: of calls with one token, one starts an execution; the others return it.
     let earlier = cloud.store().transaction(|transaction| {
         let earlier = tokens(cloud).get_in(transaction, &token)?;
         if earlier.is_none() {
@@ -149,8 +168,15 @@ fn experiment(
         .map_err(|error| ApiError::validation(format!("PipelineExperimentConfig: {error}")))
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let execution = execution(cloud, &input)?;
+/// The request of an operation on one execution.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ExecutionArn {
+    pipeline_execution_arn: String,
+}
+
+pub(super) async fn describe(cloud: &Cloud, input: ExecutionArn) -> ApiResult<Value> {
+    let execution = execution(cloud, &input.pipeline_execution_arn)?;
     Ok(compact(json!({
         "PipelineArn": cloud.arn("sagemaker", format_args!("pipeline/{}", execution.pipeline)),
         "PipelineExecutionArn": execution.arn,
@@ -169,9 +195,19 @@ pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     })))
 }
 
-pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    refuse(&input, "ListPipelineExecutions", &["PipelineVersionAlias"])?;
-    let pipeline = pipeline(cloud, requests::required(&input, "PipelineName")?)?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListExecutions {
+    pipeline_name: String,
+    pipeline_version_alias: Option<Value>,
+    #[serde(flatten)]
+    list: ListRequest,
+}
+
+pub(super) async fn list(cloud: &Cloud, input: ListExecutions) -> ApiResult<Value> {
+    let alias = [("PipelineVersionAlias", &input.pipeline_version_alias)];
+    refuse("ListPipelineExecutions", &alias)?;
+    let pipeline = pipeline(cloud, &input.pipeline_name)?;
     let records = executions(cloud)
         .list(&format!("{}/", pipeline.name))?
         .into_iter()
@@ -188,13 +224,13 @@ pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             }))
         })
         .collect();
-    let listing = requests::Listing {
+    let listing = Listing {
         name: "PipelineExecutionArn",
         status: None,
         sort_by: "CreationTime",
-        descending: true,
+        order: SortOrder::Descending,
     };
-    let (mut page, next) = listing.page(records, &input)?;
+    let (mut page, next) = listing.page(records, &input.list)?;
     for summary in &mut page {
         if let Some(members) = summary.as_object_mut() {
             members.shift_remove("CreationTime");
@@ -205,16 +241,25 @@ pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     ))
 }
 
-pub(super) async fn steps(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let mut steps: Vec<Value> = execution(cloud, &input)?
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListOfExecution {
+    pipeline_execution_arn: String,
+    sort_order: Option<SortOrder>,
+    #[serde(flatten)]
+    page: PageRequest,
+}
+
+pub(super) async fn steps(cloud: &Cloud, input: ListOfExecution) -> ApiResult<Value> {
+    let mut steps: Vec<Value> = execution(cloud, &input.pipeline_execution_arn)?
         .steps
         .iter()
         .map(summary)
         .collect();
-    if requests::optional(&input, "SortOrder") != Some("Ascending") {
+    if input.sort_order != Some(SortOrder::Ascending) {
         steps.reverse();
     }
-    let (page, next) = requests::page(steps, &input, 10, 100)?;
+    let (page, next) = input.page.cut(steps, 10, 100)?;
     Ok(compact(
         json!({ "PipelineExecutionSteps": page, "NextToken": next }),
     ))
@@ -237,8 +282,8 @@ fn summary(step: &StepRecord) -> Value {
     }))
 }
 
-pub(super) async fn parameters(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let values: Vec<Value> = execution(cloud, &input)?
+pub(super) async fn parameters(cloud: &Cloud, input: ListOfExecution) -> ApiResult<Value> {
+    let values: Vec<Value> = execution(cloud, &input.pipeline_execution_arn)?
         .parameters
         .into_iter()
         .map(|(name, value)| {
@@ -248,35 +293,35 @@ pub(super) async fn parameters(cloud: &Cloud, input: Value) -> ApiResult<Value> 
             json!({ "Name": name, "Value": value })
         })
         .collect();
-    let (page, next) = requests::page(values, &input, 10, 100)?;
+    let (page, next) = input.page.cut(values, 10, 100)?;
     Ok(compact(
         json!({ "PipelineParameters": page, "NextToken": next }),
     ))
 }
 
-pub(super) async fn definition(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let execution = execution(cloud, &input)?;
+pub(super) async fn definition(cloud: &Cloud, input: ExecutionArn) -> ApiResult<Value> {
+    let execution = execution(cloud, &input.pipeline_execution_arn)?;
     Ok(json!({
         "PipelineDefinition": execution.definition,
         "CreationTime": execution.created,
     }))
 }
 
-/// Changes an execution in one transaction and answers its ARN.
+/// Changes an execution in one transaction. Returns its ARN as the response.
 fn change(
     cloud: &Cloud,
-    input: &Value,
+    arn: &str,
     change: impl FnOnce(&mut Execution) -> ApiResult<()>,
-) -> ApiResult<(String, Value)> {
-    let key = execution_key(cloud, input)?;
+) -> ApiResult<Value> {
+    let key = execution_key(cloud, arn)?;
     let arn = executions(cloud)
         .update(&key, |execution| {
             change(execution)?;
             execution.modified = clock::epoch();
             Ok(execution.arn.clone())
         })?
-        .ok_or_else(|| no_execution(input["PipelineExecutionArn"].as_str().unwrap_or(&key)))?;
-    Ok((key, json!({ "PipelineExecutionArn": arn })))
+        .ok_or_else(|| no_execution(arn))?;
+    Ok(json!({ "PipelineExecutionArn": arn }))
 }
 
 fn conflict(execution: &Execution, verb: &str) -> ApiError {
@@ -289,37 +334,56 @@ fn conflict(execution: &Execution, verb: &str) -> ApiError {
     )
 }
 
-pub(super) async fn stop(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    token(&input)?;
-    let (_, output) = change(cloud, &input, |execution| match execution.status {
-        Status::Executing => {
-            execution.status = Status::Stopping;
-            Ok(())
-        }
-        Status::Stopping => Ok(()),
-        _ => Err(conflict(execution, "stopped")),
-    })?;
-    Ok(output)
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct StopExecution {
+    pipeline_execution_arn: String,
+    client_request_token: String,
 }
 
-pub(super) async fn retry(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let token = format!("retry/{}", token(&input)?);
-    let parallelism = parallelism(&input)?;
-    let key = execution_key(cloud, &input)?;
+pub(super) async fn stop(cloud: &Cloud, input: StopExecution) -> ApiResult<Value> {
+    check_token(&input.client_request_token)?;
+    let arn = &input.pipeline_execution_arn;
+    change(cloud, arn, |execution| match execution.status {
+        ExecutionStatus::Executing => {
+            execution.status = ExecutionStatus::Stopping;
+            Ok(())
+        }
+        ExecutionStatus::Stopping => Ok(()),
+        _ => Err(conflict(execution, "stopped")),
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct RetryExecution {
+    pipeline_execution_arn: String,
+    client_request_token: String,
+    parallelism_configuration: Option<Parallelism>,
+}
+
+pub(super) async fn retry(cloud: &Cloud, input: RetryExecution) -> ApiResult<Value> {
+    check_token(&input.client_request_token)?;
+    let token = format!("retry/{}", input.client_request_token);
+    let parallelism = parallelism(input.parallelism_configuration)?;
+    let key = execution_key(cloud, &input.pipeline_execution_arn)?;
     let (arn, earlier) = cloud.store().transaction(|transaction| {
         if let Some(arn) = tokens(cloud).get_in(transaction, &token)? {
             return Ok((arn, true));
         }
         let mut execution = executions(cloud)
             .get_in(transaction, &key)?
-            .ok_or_else(|| no_execution(input["PipelineExecutionArn"].as_str().unwrap_or(&key)))?;
-        if !matches!(execution.status, Status::Failed | Status::Stopped) {
+            .ok_or_else(|| no_execution(&input.pipeline_execution_arn))?;
+        if !matches!(
+            execution.status,
+            ExecutionStatus::Failed | ExecutionStatus::Stopped
+        ) {
             return Err(conflict(&execution, "retried"));
         }
         execution
             .steps
-            .retain(|step| step.status == Status::Succeeded);
-        execution.status = Status::Executing;
+            .retain(|step| step.status == ExecutionStatus::Succeeded);
+        execution.status = ExecutionStatus::Executing;
         execution.failure = None;
         execution.parallelism = parallelism.or(execution.parallelism);
         execution.modified = clock::epoch();
@@ -333,36 +397,46 @@ pub(super) async fn retry(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(json!({ "PipelineExecutionArn": arn }))
 }
 
-pub(super) async fn update(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let parallelism = parallelism(&input)?;
-    let (_, output) = change(cloud, &input, |execution| {
-        execution.display_name =
-            text(&input, "PipelineExecutionDisplayName").or(execution.display_name.take());
-        execution.description =
-            text(&input, "PipelineExecutionDescription").or(execution.description.take());
-        execution.parallelism = parallelism.or(execution.parallelism);
-        Ok(())
-    })?;
-    Ok(output)
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateExecution {
+    pipeline_execution_arn: String,
+    pipeline_execution_display_name: Option<String>,
+    pipeline_execution_description: Option<String>,
+    parallelism_configuration: Option<Parallelism>,
 }
 
-/// Fails the executions that were under way when the server died.
+pub(super) async fn update(cloud: &Cloud, input: UpdateExecution) -> ApiResult<Value> {
+    let parallelism = parallelism(input.parallelism_configuration)?;
+    change(cloud, &input.pipeline_execution_arn, |execution| {
+        let (name, description) = (
+            input.pipeline_execution_display_name,
+            input.pipeline_execution_description,
+        );
+        execution.display_name = name.or(execution.display_name.take());
+        execution.description = description.or(execution.description.take());
+        execution.parallelism = parallelism.or(execution.parallelism);
+        Ok(())
+    })
+}
+
+/// Marks the executions that were in progress when the server died as failed.
 pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
     const REASON: &str = "InternalServerError: the local cloud ended while this was under way.";
     for (key, execution) in executions(cloud).list("")? {
-        if !execution.status.goes_on() {
+        if !execution.status.is_in_progress() {
             continue;
         }
         executions(cloud).update(&key, |execution| {
             let now = clock::epoch();
             for step in &mut execution.steps {
-                if step.status.goes_on() {
-                    step.status = Status::Failed;
+                if step.status.is_in_progress() {
+                    step.status = ExecutionStatus::Failed;
                     step.failure = Some(REASON.to_owned());
                     step.ended = Some(now);
                 }
             }
-            execution.status = Status::Failed;
+            execution.status = ExecutionStatus::Failed;
             execution.failure = Some(REASON.to_owned());
             execution.modified = now;
             Ok(())

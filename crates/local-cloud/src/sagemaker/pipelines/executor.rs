@@ -4,8 +4,9 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use mlops_pipeline::{Definition, Graph};
 
-use super::records::{Execution, Status, StepRecord, executions};
+use super::records::{StepRecord, change_step, executions};
 use super::retries::Retries;
+use super::states::ExecutionStatus;
 use super::{ApiError, ApiResult, Cloud, plan, steps};
 use crate::clock;
 use crate::cloud::caught;
@@ -54,18 +55,18 @@ async fn fail(cloud: &Cloud, key: &str, error: &ApiError) {
     let reason = short(format!("InternalServerError: {error}"));
     let write = || {
         executions(cloud).update(key, |execution| {
-            if !execution.status.goes_on() {
+            if !execution.status.is_in_progress() {
                 return Ok(());
             }
             let now = clock::epoch();
             for step in &mut execution.steps {
-                if step.status.goes_on() {
-                    step.status = Status::Failed;
+                if step.status.is_in_progress() {
+                    step.status = ExecutionStatus::Failed;
                     step.failure = Some(reason.clone());
                     step.ended = Some(now);
                 }
             }
-            execution.status = Status::Failed;
+            execution.status = ExecutionStatus::Failed;
             execution.failure = Some(reason.clone());
             execution.modified = now;
             Ok(())
@@ -99,7 +100,7 @@ async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
         // Jobs of the other steps must not keep running unsupervised.
         let stop = || {
             executions(cloud).update(key, |execution| {
-                execution.status = Status::Stopping;
+                execution.status = ExecutionStatus::Stopping;
                 execution.modified = clock::epoch();
                 Ok(())
             })
@@ -111,7 +112,7 @@ async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
     executed?;
     executions(cloud)
         .update(key, |execution| {
-            let stopping = execution.status == Status::Stopping;
+            let stopping = execution.status == ExecutionStatus::Stopping;
             let (status, failure) = plan::conclusion(stopping, &execution.steps);
             execution.status = status;
             execution.failure = failure.map(short);
@@ -133,7 +134,7 @@ fn start<'a>(
     running: usize,
 ) -> ApiResult<Vec<&'a str>> {
     let execution = executions(cloud).get(key)?.ok_or_else(gone)?;
-    if execution.status != Status::Executing {
+    if execution.status != ExecutionStatus::Executing {
         return Ok(Vec::new());
     }
     let limit = usize::try_from(execution.parallelism.unwrap_or(PARALLEL)).unwrap_or(usize::MAX);
@@ -171,7 +172,9 @@ async fn step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<
     });
     let result = loop {
         let result = match executions(cloud).get(key)? {
-            Some(execution) if execution.status != Status::Executing => Err(steps::Ended::Stopped),
+            Some(execution) if execution.status != ExecutionStatus::Executing => {
+                Err(steps::Ended::Stopped)
+            }
             Some(execution) => steps::run(cloud, key, &execution, graph, name).await,
             None => Err(steps::Ended::failed(
                 "the execution was deleted while it ran",
@@ -185,10 +188,10 @@ async fn step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<
         if !steps::pause(cloud, key, wait).await? {
             break Err(steps::Ended::Stopped);
         }
-        record(cloud, key, name, |step| step.attempts += 1)?;
+        change_step(cloud, key, name, |step| step.attempts += 1)?;
     };
     let ended = clock::epoch();
-    let write = || record(cloud, key, name, |step| conclude(step, &result, ended));
+    let write = || change_step(cloud, key, name, |step| conclude(step, &result, ended));
     cloud.persist(&title(key), write).await
 }
 
@@ -197,7 +200,7 @@ fn conclude(step: &mut StepRecord, outcome: &steps::Outcome, ended: f64) {
     step.ended = Some(ended);
     match outcome {
         Ok(result) => {
-            step.status = Status::Succeeded;
+            step.status = ExecutionStatus::Succeeded;
             step.outcome = result.outcome;
             step.response.clone_from(&result.response);
             step.cache_key.clone_from(&result.cache_key);
@@ -209,34 +212,17 @@ fn conclude(step: &mut StepRecord, outcome: &steps::Outcome, ended: f64) {
                 step.metadata.clone_from(&result.metadata);
             }
         }
-        Err(steps::Ended::Stopped) => step.status = Status::Stopped,
+        Err(steps::Ended::Stopped) => step.status = ExecutionStatus::Stopped,
         Err(steps::Ended::Failed {
             reason, metadata, ..
         }) => {
-            step.status = Status::Failed;
+            step.status = ExecutionStatus::Failed;
             step.failure = Some(short(reason.clone()));
             if metadata.is_some() {
                 step.metadata.clone_from(metadata);
             }
         }
     }
-}
-
-/// Changes the record of a step.
-pub(super) fn record(
-    cloud: &Cloud,
-    key: &str,
-    name: &str,
-    change: impl FnOnce(&mut StepRecord),
-) -> ApiResult<()> {
-    executions(cloud).update(key, |execution: &mut Execution| {
-        if let Some(step) = execution.steps.iter_mut().find(|step| step.name == name) {
-            change(step);
-        }
-        execution.modified = clock::epoch();
-        Ok(())
-    })?;
-    Ok(())
 }
 
 fn short(reason: String) -> String {
@@ -250,6 +236,7 @@ fn short(reason: String) -> String {
 mod tests {
     use serde_json::json;
 
+    use super::super::records::Execution;
     use super::*;
 
     #[tokio::test]
@@ -268,8 +255,8 @@ mod tests {
         supervise(&cloud, "p/e".to_owned(), async { panic!("boom") });
         cloud.idle().await;
         let execution = executions(&cloud).get("p/e").unwrap().unwrap();
-        assert_eq!(execution.status, Status::Failed);
-        assert_eq!(execution.steps[0].status, Status::Failed);
+        assert_eq!(execution.status, ExecutionStatus::Failed);
+        assert_eq!(execution.steps[0].status, ExecutionStatus::Failed);
         let reason = execution.failure.unwrap();
         assert!(reason.contains("boom"), "{reason}");
     }

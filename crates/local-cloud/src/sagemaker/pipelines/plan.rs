@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use mlops_pipeline::Graph;
 
-use super::records::{Status, StepRecord};
+use super::records::StepRecord;
+use super::states::ExecutionStatus;
 
 /// The steps that can start now, in the order of the graph. After a failure nothing new starts;
 /// what runs may end.
@@ -12,7 +13,7 @@ pub(super) fn ready<'a>(graph: &'a Graph, started: &[StepRecord]) -> Vec<&'a str
     if started.iter().any(|step| {
         matches!(
             step.status,
-            Status::Failed | Status::Stopped | Status::Stopping
+            ExecutionStatus::Failed | ExecutionStatus::Stopped | ExecutionStatus::Stopping
         )
     }) {
         return Vec::new();
@@ -29,7 +30,7 @@ pub(super) fn ready<'a>(graph: &'a Graph, started: &[StepRecord]) -> Vec<&'a str
             node.needs.iter().all(|need| {
                 by_name
                     .get(need.as_str())
-                    .is_some_and(|step| step.status == Status::Succeeded)
+                    .is_some_and(|step| step.status == ExecutionStatus::Succeeded)
             })
         })
         .filter(|node| {
@@ -44,21 +45,32 @@ pub(super) fn ready<'a>(graph: &'a Graph, started: &[StepRecord]) -> Vec<&'a str
 }
 
 /// How an execution ends when nothing runs and nothing is ready, and why it failed.
-pub(super) fn conclusion(stopping: bool, started: &[StepRecord]) -> (Status, Option<String>) {
-    let failed = || started.iter().filter(|step| step.status == Status::Failed);
+pub(super) fn conclusion(
+    stopping: bool,
+    started: &[StepRecord],
+) -> (ExecutionStatus, Option<String>) {
+    let failed = || {
+        started
+            .iter()
+            .filter(|step| step.status == ExecutionStatus::Failed)
+    };
     if let Some(message) = failed().find_map(fail_message) {
-        return (Status::Failed, Some(message));
+        return (ExecutionStatus::Failed, Some(message));
     }
     if failed().next().is_some() && !stopping {
         return (
-            Status::Failed,
+            ExecutionStatus::Failed,
             Some("Step failure: One or multiple steps failed.".to_owned()),
         );
     }
-    if stopping || started.iter().any(|step| step.status == Status::Stopped) {
-        return (Status::Stopped, None);
+    if stopping
+        || started
+            .iter()
+            .any(|step| step.status == ExecutionStatus::Stopped)
+    {
+        return (ExecutionStatus::Stopped, None);
     }
-    (Status::Succeeded, None)
+    (ExecutionStatus::Succeeded, None)
 }
 
 /// The message of a Fail step.
@@ -91,7 +103,7 @@ mod tests {
         Graph::new(&definition).unwrap()
     }
 
-    fn step(name: &str, status: Status) -> StepRecord {
+    fn step(name: &str, status: ExecutionStatus) -> StepRecord {
         StepRecord {
             status,
             ..StepRecord::begin(name, None, 0.0)
@@ -103,13 +115,13 @@ mod tests {
         let graph = graph();
         assert_eq!(ready(&graph, &[]), ["Left", "Right"]);
         let mut started = vec![
-            step("Left", Status::Succeeded),
-            step("Right", Status::Executing),
+            step("Left", ExecutionStatus::Succeeded),
+            step("Right", ExecutionStatus::Executing),
         ];
         assert_eq!(ready(&graph, &started), ["Train"]);
-        started.push(step("Train", Status::Succeeded));
+        started.push(step("Train", ExecutionStatus::Succeeded));
         assert!(ready(&graph, &started).is_empty());
-        started[1].status = Status::Succeeded;
+        started[1].status = ExecutionStatus::Succeeded;
         assert_eq!(ready(&graph, &started), ["Gate"]);
     }
 
@@ -118,7 +130,7 @@ mod tests {
         let graph = graph();
         let mut started: Vec<_> = ["Left", "Right", "Train", "Gate"]
             .iter()
-            .map(|name| step(name, Status::Succeeded))
+            .map(|name| step(name, ExecutionStatus::Succeeded))
             .collect();
         started[3].outcome = Some(true);
         assert_eq!(ready(&graph, &started), ["Yes"]);
@@ -129,12 +141,12 @@ mod tests {
     #[test]
     fn nothing_starts_after_a_failure() {
         let started = [
-            step("Left", Status::Succeeded),
-            step("Right", Status::Failed),
+            step("Left", ExecutionStatus::Succeeded),
+            step("Right", ExecutionStatus::Failed),
         ];
         assert!(ready(&graph(), &started).is_empty());
         let (status, reason) = conclusion(false, &started);
-        assert_eq!(status, Status::Failed);
+        assert_eq!(status, ExecutionStatus::Failed);
         assert_eq!(
             reason.unwrap(),
             "Step failure: One or multiple steps failed."
@@ -143,22 +155,22 @@ mod tests {
 
     #[test]
     fn a_fail_step_gives_its_message() {
-        let mut failed = step("No", Status::Failed);
+        let mut failed = step("No", ExecutionStatus::Failed);
         failed.metadata = Some(json!({"Fail": {"ErrorMessage": "too bad"}}));
-        let started = [step("Gate", Status::Succeeded), failed];
+        let started = [step("Gate", ExecutionStatus::Succeeded), failed];
         assert_eq!(
             conclusion(false, &started),
-            (Status::Failed, Some("too bad".to_owned()))
+            (ExecutionStatus::Failed, Some("too bad".to_owned()))
         );
     }
 
     #[test]
     fn stopped_is_stopped() {
-        let started = [step("Left", Status::Stopped)];
-        assert_eq!(conclusion(true, &started), (Status::Stopped, None));
+        let started = [step("Left", ExecutionStatus::Stopped)];
+        assert_eq!(conclusion(true, &started), (ExecutionStatus::Stopped, None));
         assert_eq!(
-            conclusion(false, &[step("Left", Status::Succeeded)]).0,
-            Status::Succeeded
+            conclusion(false, &[step("Left", ExecutionStatus::Succeeded)]).0,
+            ExecutionStatus::Succeeded
         );
     }
 }

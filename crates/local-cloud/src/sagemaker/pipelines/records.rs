@@ -1,4 +1,4 @@
-//! What is kept of pipelines and executions.
+//! The records of pipelines and executions.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,10 @@ use mlops_pipeline::Step;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::requests::name_of;
+use super::states::ExecutionStatus;
 use super::{ApiError, ApiResult, Cloud};
+use crate::clock;
 use crate::store::Collection;
 
 /// A pipeline. Its definitions are its versions.
@@ -23,7 +26,7 @@ pub(super) struct Pipeline {
     pub(super) last_run: Option<f64>,
     /// The newest version.
     pub(super) version: i64,
-    /// The `ClientRequestToken` that made it.
+    /// The `ClientRequestToken` of its creation.
     pub(super) token: String,
 }
 
@@ -46,7 +49,7 @@ pub(super) struct Execution {
     pub(super) arn: String,
     pub(super) display_name: Option<String>,
     pub(super) description: Option<String>,
-    pub(super) status: Status,
+    pub(super) status: ExecutionStatus,
     pub(super) failure: Option<String>,
     pub(super) experiment: Option<Value>,
     pub(super) created: f64,
@@ -67,7 +70,7 @@ pub(super) struct StepRecord {
     pub(super) name: String,
     pub(super) display_name: Option<String>,
     pub(super) description: Option<String>,
-    pub(super) status: Status,
+    pub(super) status: ExecutionStatus,
     pub(super) started: f64,
     pub(super) ended: Option<f64>,
     pub(super) failure: Option<String>,
@@ -100,7 +103,7 @@ impl StepRecord {
             name: name.to_owned(),
             display_name: step.and_then(|step| step.display_name.clone()),
             description: step.and_then(|step| step.description.clone()),
-            status: Status::Executing,
+            status: ExecutionStatus::Executing,
             started: now,
             ended: None,
             failure: None,
@@ -111,23 +114,6 @@ impl StepRecord {
             cache_key: None,
             cache_hit: None,
         }
-    }
-}
-
-/// The status of an execution or of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Status {
-    Executing,
-    Stopping,
-    Stopped,
-    Failed,
-    Succeeded,
-}
-
-impl Status {
-    /// True while there is work under way.
-    pub(super) fn goes_on(self) -> bool {
-        matches!(self, Self::Executing | Self::Stopping)
     }
 }
 
@@ -153,31 +139,30 @@ pub(super) fn executions(cloud: &Cloud) -> Collection<'_, Execution> {
 
 /// A pipeline by its name or ARN; `ResourceNotFound`.
 pub(super) fn pipeline(cloud: &Cloud, name_or_arn: &str) -> ApiResult<Pipeline> {
-    let prefix = cloud.arn("sagemaker", "pipeline/");
-    let name = name_or_arn.strip_prefix(&prefix).unwrap_or(name_or_arn);
+    let name = name_of(cloud, "pipeline", name_or_arn);
     pipelines(cloud).get(name)?.ok_or_else(|| {
+        let arn = cloud.arn("sagemaker", format_args!("pipeline/{name}"));
         ApiError::not_found(
             "ResourceNotFound",
-            format!("Pipeline '{prefix}{name}' does not exist."),
+            format!("Pipeline '{arn}' does not exist."),
         )
     })
 }
 
-/// The key of the execution that a request names; `ResourceNotFound`.
-pub(super) fn execution_key(cloud: &Cloud, input: &Value) -> ApiResult<String> {
-    let arn = super::requests::required(input, "PipelineExecutionArn")?;
+/// The key of the execution with this ARN; `ResourceNotFound`.
+pub(super) fn execution_key(cloud: &Cloud, arn: &str) -> ApiResult<String> {
     arn.strip_prefix(&cloud.arn("sagemaker", "pipeline/"))
         .and_then(|rest| rest.split_once("/execution/"))
         .map(|(pipeline, id)| format!("{pipeline}/{id}"))
         .ok_or_else(|| no_execution(arn))
 }
 
-/// The execution that a request names; `ResourceNotFound`.
-pub(super) fn execution(cloud: &Cloud, input: &Value) -> ApiResult<Execution> {
-    let key = execution_key(cloud, input)?;
+/// The execution with this ARN; `ResourceNotFound`.
+pub(super) fn execution(cloud: &Cloud, arn: &str) -> ApiResult<Execution> {
+    let key = execution_key(cloud, arn)?;
     executions(cloud)
         .get(&key)?
-        .ok_or_else(|| no_execution(input["PipelineExecutionArn"].as_str().unwrap_or(&key)))
+        .ok_or_else(|| no_execution(arn))
 }
 
 /// The error for an execution that does not exist.
@@ -188,6 +173,23 @@ pub(super) fn no_execution(arn: &str) -> ApiError {
     )
 }
 
+/// Changes the record of a step.
+pub(super) fn change_step(
+    cloud: &Cloud,
+    key: &str,
+    name: &str,
+    change: impl FnOnce(&mut StepRecord),
+) -> ApiResult<()> {
+    executions(cloud).update(key, |execution| {
+        if let Some(step) = execution.steps.iter_mut().find(|step| step.name == name) {
+            change(step);
+        }
+        execution.modified = clock::epoch();
+        Ok(())
+    })?;
+    Ok(())
+}
+
 /// `ParallelismConfiguration` of a response.
 pub(super) fn parallelism_json(steps: Option<u64>) -> Value {
     steps.map_or(
@@ -196,7 +198,7 @@ pub(super) fn parallelism_json(steps: Option<u64>) -> Value {
     )
 }
 
-/// Takes the null members out of a response.
+/// Removes the null members of a response.
 pub(super) fn compact(mut response: Value) -> Value {
     if let Some(members) = response.as_object_mut() {
         members.retain(|_, value| !value.is_null());

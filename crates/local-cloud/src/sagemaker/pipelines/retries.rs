@@ -6,7 +6,7 @@ use mlops_pipeline::{Exception, RetryPolicy, Step, StepType};
 
 use super::ApiError;
 
-/// The policies of a step that runs, and what they have used up.
+/// The policies of a running step, with the retries they have used.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     policies: Vec<(RetryPolicy, u32)>,
@@ -42,7 +42,7 @@ impl Retries {
     }
 }
 
-/// The exception of a call that a step made.
+/// The exception of a step's call.
 pub(super) fn of_call(error: &ApiError) -> Option<Exception> {
     match error.code.as_str() {
         "NotImplemented" => None,

@@ -7,19 +7,20 @@ use mlops_pipeline::{
 };
 use serde_json::{Value, json};
 
-use super::records::{Execution, Status, executions};
+use super::records::{Execution, change_step, executions};
 use super::scope::Bound;
-use super::{ApiError, ApiResult, Cloud, cache, executor, retries};
+use super::states::{ExecutionStatus, JobStatus};
+use super::{ApiError, ApiResult, Cloud, cache, retries};
 use crate::cloud::caught;
 use crate::{clock, system_tags};
 
-/// Time between two looks at a job.
+/// Time between two status checks of a job.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The longest name of a job (AWS service model: 63).
 const LONGEST_NAME: usize = 63;
 
-/// What a step that succeeded leaves behind.
+/// The result of a step that succeeded.
 #[derive(Debug, Default)]
 pub(super) struct Result {
     /// The outcome of a Condition step.
@@ -34,7 +35,7 @@ pub(super) struct Result {
     pub(super) cache_hit: Option<String>,
 }
 
-/// How a step ended that did not succeed.
+/// The end of a step that did not succeed.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// The execution was stopped.
@@ -51,7 +52,7 @@ pub(super) enum Ended {
 }
 
 impl Ended {
-    /// A failure without metadata of its own.
+    /// A failure without metadata.
     pub(super) fn failed(reason: impl Into<String>) -> Self {
         Self::Failed {
             reason: reason.into(),
@@ -71,7 +72,7 @@ impl From<ApiError> for Ended {
     }
 }
 
-/// An error as a step tells it.
+/// An error as the failure reason of a step.
 fn reason(error: &ApiError) -> String {
     if error.status >= 500 && error.code != "NotImplemented" {
         format!("InternalServerError: {}", error.message)
@@ -83,8 +84,8 @@ fn reason(error: &ApiError) -> String {
 /// How a step ended.
 pub(super) type Outcome = std::result::Result<Result, Ended>;
 
-/// The operations behind a step type that runs a job.
-struct Job {
+/// The operations behind a step type that runs a job, and the members of their responses.
+struct JobOperations {
     create: &'static str,
     describe: &'static str,
     stop: &'static str,
@@ -94,7 +95,7 @@ struct Job {
     metadata: &'static str,
 }
 
-const PROCESSING: Job = Job {
+const PROCESSING: JobOperations = JobOperations {
     create: "CreateProcessingJob",
     describe: "DescribeProcessingJob",
     stop: "StopProcessingJob",
@@ -104,7 +105,7 @@ const PROCESSING: Job = Job {
     metadata: "ProcessingJob",
 };
 
-const TRAINING: Job = Job {
+const TRAINING: JobOperations = JobOperations {
     create: "CreateTrainingJob",
     describe: "DescribeTrainingJob",
     stop: "StopTrainingJob",
@@ -198,7 +199,7 @@ pub(super) async fn run(
     }
 }
 
-/// The name that a definition gives to a job or model of its own, which becomes the prefix of the
+/// The name that a definition gives to a job or model, which becomes the prefix of the
 /// generated one (SageMaker Python SDK: `use_custom_job_prefix`).
 fn prefix(
     cloud: &Cloud,
@@ -242,7 +243,7 @@ fn generated_name(execution: &str, step: &str, prefix: Option<&str>) -> String {
 }
 
 /// Gives the job its generated name.
-fn named(mut request: Value, job: &Job, name: &str) -> Value {
+fn named(mut request: Value, job: &JobOperations, name: &str) -> Value {
     request[job.name] = name.into();
     request
 }
@@ -258,7 +259,13 @@ fn tagged(mut arguments: Value, execution: &Execution, step: &Step) -> Value {
     arguments
 }
 
-async fn run_job(cloud: &Cloud, key: &str, step: &Step, job: &Job, request: Value) -> Outcome {
+async fn run_job(
+    cloud: &Cloud,
+    key: &str,
+    step: &Step,
+    job: &JobOperations,
+    request: Value,
+) -> Outcome {
     let name = request[job.name].clone();
     let created = cloud.call("sagemaker", job.create, request).await?;
     let metadata = json!({ job.metadata: {"Arn": created[job.arn]} });
@@ -270,7 +277,7 @@ async fn follow(
     cloud: &Cloud,
     key: &str,
     step: &Step,
-    job: &Job,
+    job: &JobOperations,
     name: &Value,
     metadata: Value,
 ) -> Outcome {
@@ -278,7 +285,7 @@ async fn follow(
     match caught(&what, watch(cloud, key, step, job, name, &metadata)).await {
         Ok(outcome) => outcome,
         Err(error) => {
-            // One that has ended cannot be stopped.
+            // A job that has ended cannot be stopped.
             let _ = insist(cloud, job.stop, &json!({ job.name: name })).await;
             Err(Ended::Failed {
                 reason: reason(&error),
@@ -293,13 +300,13 @@ async fn watch(
     cloud: &Cloud,
     key: &str,
     step: &Step,
-    job: &Job,
+    job: &JobOperations,
     name: &Value,
     metadata: &Value,
 ) -> ApiResult<Outcome> {
     let what = format!("pipeline execution {key}");
     let write = || {
-        executor::record(cloud, key, &step.name, |record| {
+        change_step(cloud, key, &step.name, |record| {
             record.metadata = Some(metadata.clone());
         })
     };
@@ -307,14 +314,14 @@ async fn watch(
     let mut stopped = false;
     loop {
         let response = insist(cloud, job.describe, &json!({ job.name: name })).await?;
-        match response[job.status].as_str() {
-            Some("Completed") => {
+        match JobStatus::of(&response[job.status]) {
+            Some(JobStatus::Completed) => {
                 return Ok(Ok(Result {
                     response: Some(response),
                     ..Result::default()
                 }));
             }
-            Some("Failed") => {
+            Some(JobStatus::Failed) => {
                 let reason = response["FailureReason"]
                     .as_str()
                     .unwrap_or("no reason given");
@@ -324,25 +331,25 @@ async fn watch(
                     exception: retries::of_job(reason),
                 }));
             }
-            Some("Stopped") => return Ok(Err(Ended::Stopped)),
-            _ => {}
+            Some(JobStatus::Stopped) => return Ok(Err(Ended::Stopped)),
+            Some(JobStatus::InProgress | JobStatus::Stopping | JobStatus::Deleting) | None => {}
         }
         if !stopped && cloud.persist(&what, || is_stopping(cloud, key)).await? {
             stopped = true;
             let write = || {
-                executor::record(cloud, key, &step.name, |record| {
-                    record.status = Status::Stopping;
+                change_step(cloud, key, &step.name, |record| {
+                    record.status = ExecutionStatus::Stopping;
                 })
             };
             cloud.persist(&what, write).await?;
-            // The job may have ended in between: the next look tells.
+            // The job may have ended in between; the next check finds out.
             let _ = insist(cloud, job.stop, &json!({ job.name: name })).await;
         }
         clock::sleep(INTERVAL).await;
     }
 }
 
-/// Calls SageMaker about something that exists, again while the state cannot be read or written.
+/// Calls SageMaker about an existing resource, and retries while the state cannot be read or written.
 async fn insist(cloud: &Cloud, operation: &str, input: &Value) -> ApiResult<Value> {
     loop {
         match cloud.call("sagemaker", operation, input.clone()).await {
@@ -352,7 +359,7 @@ async fn insist(cloud: &Cloud, operation: &str, input: &Value) -> ApiResult<Valu
     }
 }
 
-/// Waits before a retry; false when the execution is stopped meanwhile.
+/// Waits before a retry; false when the execution is stopped in the meantime.
 pub(super) async fn pause(cloud: &Cloud, key: &str, wait: Duration) -> ApiResult<bool> {
     let end = Instant::now() + wait;
     loop {
@@ -370,10 +377,10 @@ pub(super) async fn pause(cloud: &Cloud, key: &str, wait: Duration) -> ApiResult
 fn is_stopping(cloud: &Cloud, key: &str) -> ApiResult<bool> {
     Ok(executions(cloud)
         .get(key)?
-        .is_none_or(|execution| execution.status != Status::Executing))
+        .is_none_or(|execution| execution.status != ExecutionStatus::Executing))
 }
 
-/// Registers a version. The group is made when it does not exist, as AWS does for this step.
+/// Registers a version, and creates the group if it does not exist, as AWS does for this step.
 async fn register(cloud: &Cloud, execution: &Execution, mut arguments: Value) -> Outcome {
     if let Some(group) = arguments["ModelPackageGroupName"].as_str() {
         let group = json!({ "ModelPackageGroupName": group });

@@ -1,95 +1,54 @@
 //! Model package groups and their resource policies.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ApiError, ApiResult, Cloud, created, name_of, requests, tags};
-use crate::clock;
-use crate::limits;
-use crate::store::Collection;
+use super::records::{Group, group, group_arn, groups, no_group, packages};
+use super::requests::{
+    ListRequest, Listing, ResourceName, SortOrder, Stored, absent, check_name, name_of, pick,
+};
+use super::states::ModelPackageStatus;
+use super::{ApiError, ApiResult, Cloud, created, tags};
+use crate::api::tags::Tags;
+use crate::{clock, limits};
 
-/// A group.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Group {
-    /// The members of `DescribeModelPackageGroup`.
-    described: Value,
-    /// The version that was given last. Versions of deleted packages are not given again.
-    last_version: i64,
-    /// The resource policy.
-    policy: Option<String>,
-}
-
-const LISTING: requests::Listing = requests::Listing {
+const LISTING: Listing = Listing {
     name: "ModelPackageGroupName",
     status: None,
     sort_by: "CreationTime",
-    descending: false,
+    order: SortOrder::Ascending,
 };
 
-fn collection(cloud: &Cloud) -> Collection<'_, Group> {
-    cloud.store().collection("sagemaker", "model-package-group")
+/// The name in a request that has a name or an ARN.
+fn named<'a>(cloud: &Cloud, name_or_arn: &'a str) -> &'a str {
+    name_of(cloud, "model-package-group", name_or_arn)
 }
 
-fn arn(cloud: &Cloud, name: &str) -> String {
-    cloud.arn("sagemaker", format_args!("model-package-group/{name}"))
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CreateGroup {
+    model_package_group_name: String,
+    tags: Option<Tags>,
 }
 
-/// The group of a name or an ARN.
-fn required<'a>(cloud: &Cloud, input: &'a Value) -> ApiResult<&'a str> {
-    let name = requests::required(input, "ModelPackageGroupName")?;
-    Ok(name_of(cloud, "model-package-group", name))
-}
-
-fn missing(cloud: &Cloud, name: &str) -> ApiError {
-    requests::absent(format!(
-        "ModelPackageGroup {} does not exist.",
-        arn(cloud, name)
-    ))
-}
-
-/// The next version of a group.
-pub(super) fn next_version(
-    cloud: &Cloud,
-    transaction: &rusqlite::Transaction<'_>,
-    name: &str,
-) -> ApiResult<i64> {
-    let groups = collection(cloud);
-    let mut group = groups
-        .get_in(transaction, name)?
-        .ok_or_else(|| missing(cloud, name))?;
-    group.last_version += 1;
-    groups.put_in(transaction, name, &group)?;
-    Ok(group.last_version)
-}
-
-/// Fails when there is no such group.
-pub(super) fn exists(cloud: &Cloud, name: &str) -> ApiResult<()> {
-    collection(cloud)
-        .get(name)?
-        .map(|_| ())
-        .ok_or_else(|| missing(cloud, name))
-}
-
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::name(&input, "ModelPackageGroupName", 63)?;
-    let arn = arn(cloud, name);
-    let mut described = requests::pick(
-        &input,
-        &[
-            "ModelPackageGroupName",
-            "ModelPackageGroupDescription",
-            "ManagedConfiguration",
-        ],
-    );
+pub(super) async fn create(cloud: &Cloud, input: Stored<CreateGroup>) -> ApiResult<Value> {
+    let name = &input.model_package_group_name;
+    check_name(name, "ModelPackageGroupName", 63)?;
+    let arn = group_arn(cloud, name);
+    let mut described = input.pick(&[
+        "ModelPackageGroupName",
+        "ModelPackageGroupDescription",
+        "ManagedConfiguration",
+    ]);
     described["ModelPackageGroupArn"] = arn.clone().into();
-    described["ModelPackageGroupStatus"] = "Completed".into();
+    described["ModelPackageGroupStatus"] = ModelPackageStatus::Completed.into();
     created(&mut described, clock::epoch());
     let group = Group {
         described,
         last_version: 0,
         policy: None,
     };
-    let groups = collection(cloud);
+    let groups = groups(cloud);
     cloud.store().transaction(|transaction| {
         if groups.get_in(transaction, name)?.is_some() {
             return Err(ApiError::validation(format!(
@@ -97,33 +56,43 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
             )));
         }
         groups.put_in(transaction, name, &group)?;
-        tags::put_in(cloud, transaction, &arn, input.get("Tags"))
+        tags::put_in(cloud, transaction, &arn, input.tags.as_ref())
     })?;
     Ok(json!({ "ModelPackageGroupArn": arn }))
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = required(cloud, &input)?;
-    let group = collection(cloud)
-        .get(name)?
-        .ok_or_else(|| missing(cloud, name))?;
-    Ok(group.described)
+pub(super) async fn describe(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    Ok(group(cloud, named(cloud, &input.name))?.described)
 }
 
-pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    if requests::optional(&input, "CrossAccountFilterOption") == Some("CrossAccount") {
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListGroups {
+    cross_account_filter_option: Option<Accounts>,
+    #[serde(flatten)]
+    list: ListRequest,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum Accounts {
+    SameAccount,
+    CrossAccount,
+}
+
+pub(super) async fn list(cloud: &Cloud, input: ListGroups) -> ApiResult<Value> {
+    if input.cross_account_filter_option == Some(Accounts::CrossAccount) {
         return Ok(json!({ "ModelPackageGroupSummaryList": [] }));
     }
-    let records = collection(cloud)
+    let records = groups(cloud)
         .list("")?
         .into_iter()
         .map(|(_, group)| group.described)
         .collect();
-    let (page, next) = LISTING.page(records, &input)?;
+    let (page, next) = LISTING.page(records, &input.list)?;
     let page: Vec<Value> = page
         .iter()
         .map(|group| {
-            requests::pick(
+            pick(
                 group,
                 &[
                     "ModelPackageGroupName",
@@ -143,28 +112,36 @@ pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(output)
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = required(cloud, &input)?;
-    exists(cloud, name)?;
-    if super::packages::any(cloud, name)? {
+pub(super) async fn delete(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    let name = named(cloud, &input.name);
+    group(cloud, name)?;
+    let arn = group_arn(cloud, name);
+    if !packages(cloud).list(&format!("{name}/"))?.is_empty() {
         return Err(ApiError::new(
             "ConflictException",
             format!(
-                "Model Package Group {} cannot be deleted because it still contains Model Packages.",
-                arn(cloud, name)
+                "Model Package Group {arn} cannot be deleted because it still contains Model \
+                 Packages."
             ),
         ));
     }
     cloud.store().transaction(|transaction| {
-        collection(cloud).remove_in(transaction, name)?;
-        tags::remove_in(cloud, transaction, &arn(cloud, name))?;
+        groups(cloud).remove_in(transaction, name)?;
+        tags::remove_in(cloud, transaction, &arn)?;
         Ok(json!({}))
     })
 }
 
-pub(super) async fn put_policy(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = required(cloud, &input)?;
-    let policy = requests::required(&input, "ResourcePolicy")?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct PutPolicy {
+    model_package_group_name: String,
+    resource_policy: String,
+}
+
+pub(super) async fn put_policy(cloud: &Cloud, input: PutPolicy) -> ApiResult<Value> {
+    let name = named(cloud, &input.model_package_group_name);
+    let policy = input.resource_policy;
     let document = limits::document(policy.as_bytes())
         .map_err(|error| ApiError::validation(format!("Invalid resource policy: {error}")))?;
     if document.get("Statement").is_none() {
@@ -172,42 +149,37 @@ pub(super) async fn put_policy(cloud: &Cloud, input: Value) -> ApiResult<Value> 
             "Invalid resource policy: it has no Statement",
         ));
     }
-    collection(cloud)
+    groups(cloud)
         .update(name, |group| {
-            group.policy = Some(policy.to_owned());
+            group.policy = Some(policy);
             Ok(())
         })?
-        .ok_or_else(|| missing(cloud, name))?;
-    Ok(json!({ "ModelPackageGroupArn": arn(cloud, name) }))
+        .ok_or_else(|| no_group(cloud, name))?;
+    Ok(json!({ "ModelPackageGroupArn": group_arn(cloud, name) }))
 }
 
-pub(super) async fn get_policy(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = required(cloud, &input)?;
-    let policy = collection(cloud)
-        .get(name)?
-        .ok_or_else(|| missing(cloud, name))?
+pub(super) async fn get_policy(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    let name = named(cloud, &input.name);
+    let policy = group(cloud, name)?
         .policy
         .ok_or_else(|| no_policy(cloud, name))?;
     Ok(json!({ "ResourcePolicy": policy }))
 }
 
-pub(super) async fn delete_policy(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = required(cloud, &input)?;
-    collection(cloud)
+pub(super) async fn delete_policy(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
+    let name = named(cloud, &input.name);
+    groups(cloud)
         .update(name, |group| {
-            group
-                .policy
-                .take()
-                .map(|_| ())
-                .ok_or_else(|| no_policy(cloud, name))
+            let policy = group.policy.take();
+            policy.map(drop).ok_or_else(|| no_policy(cloud, name))
         })?
-        .ok_or_else(|| missing(cloud, name))?;
+        .ok_or_else(|| no_group(cloud, name))?;
     Ok(json!({}))
 }
 
 fn no_policy(cloud: &Cloud, name: &str) -> ApiError {
-    ApiError::validation(format!(
+    absent(format!(
         "Cannot find resource policy for: {}",
-        arn(cloud, name)
+        group_arn(cloud, name)
     ))
 }

@@ -1,13 +1,16 @@
-//! Model packages: versions 1, 2, 3, … of a group, or packages with a name of their own.
+//! Model packages: versions 1, 2, 3, … of a group, or packages with their own name.
 
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
-use super::{ApiError, ApiResult, Cloud, created, groups, lineage, name_of, requests, tags};
+use super::records::{group, key, next_version, no_package, package, packages};
+use super::requests::{ListRequest, Listing, SortOrder, Stored, check_name, name_of, null, pick};
+use super::states::{ModelApprovalStatus, ModelPackageStatus};
+use super::{ApiError, ApiResult, Cloud, created, lineage, tags};
+use crate::api::tags::Tags;
 use crate::clock;
 use crate::s3::objects;
 use crate::store::Collection;
-
-const APPROVALS: &[&str] = &["Approved", "Rejected", "PendingManualApproval"];
 
 /// Members of the request that are the record's own.
 const KEPT: &[&str] = &[
@@ -34,167 +37,177 @@ const KEPT: &[&str] = &[
     "ManagedStorageType",
 ];
 
-const LISTING: requests::Listing = requests::Listing {
+const LISTING: Listing = Listing {
     name: "ModelPackageName",
     status: None,
     sort_by: "CreationTime",
-    descending: false,
+    order: SortOrder::Ascending,
 };
 
-fn collection(cloud: &Cloud) -> Collection<'_, Value> {
-    cloud.store().collection("sagemaker", "model-package")
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CreatePackage {
+    model_package_name: Option<String>,
+    model_package_group_name: Option<String>,
+    client_token: Option<String>,
+    model_approval_status: Option<ModelApprovalStatus>,
+    inference_specification: Option<Specification>,
+    additional_inference_specifications: Option<Vec<Specification>>,
+    tags: Option<Tags>,
+    // What the local cloud does not have.
+    source_algorithm_specification: Option<Value>,
+    validation_specification: Option<Value>,
 }
 
-/// The key of a package: its name, or `GROUP/000000001` so that versions sort.
-fn key(name: &str) -> String {
-    match name.split_once('/') {
-        Some((group, version)) => format!("{group}/{version:0>9}"),
-        None => name.to_owned(),
+/// An inference specification: kept as it came, with the containers that it was checked for.
+type Specification = Stored<Containers>;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Containers {
+    containers: Option<Vec<Stored<Container>>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    image: String,
+    image_digest: Option<String>,
+    model_data_url: Option<String>,
+    model_data_source: Option<DataSource>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DataSource {
+    s3_data_source: Option<S3Source>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct S3Source {
+    #[serde(rename = "S3Uri")]
+    uri: String,
+}
+
+/// The group or the own name of a new package.
+enum Naming {
+    Group(String),
+    Own(String),
+}
+
+impl CreatePackage {
+    /// How the package is named, when the rest of the request fits that.
+    fn naming(&self, cloud: &Cloud) -> ApiResult<Naming> {
+        match (&self.model_package_group_name, &self.model_package_name) {
+            (Some(_), Some(_)) => Err(ApiError::validation(
+                "Only one of ModelPackageName and ModelPackageGroupName can be provided.",
+            )),
+            (Some(given), None) => {
+                let name = name_of(cloud, "model-package-group", given);
+                if self.tags.as_ref().is_some_and(|tags| !tags.is_empty()) {
+                    return Err(ApiError::validation(
+                        "Tags cannot be provided for a versioned model package: it has the tags of \
+                         its model package group.",
+                    ));
+                }
+                group(cloud, name)?;
+                Ok(Naming::Group(name.to_owned()))
+            }
+            (None, own) => {
+                if self.model_approval_status.is_some() {
+                    return Err(ApiError::validation(
+                        "ModelApprovalStatus can be provided for a versioned model package only.",
+                    ));
+                }
+                let name = own.as_deref().ok_or_else(|| null("ModelPackageName"))?;
+                check_name(name, "ModelPackageName", 63)?;
+                Ok(Naming::Own(name.to_owned()))
+            }
+        }
     }
 }
 
-/// Looks a package up by its name, `GROUP/VERSION`, or ARN.
-fn find(cloud: &Cloud, name_or_arn: &str) -> ApiResult<(String, Value)> {
-    let name = name_of(cloud, "model-package", name_or_arn);
-    let key = key(name);
-    match collection(cloud).get(&key)? {
-        Some(record) => Ok((key, record)),
-        None => Err(missing(cloud, name)),
-    }
-}
-
-fn missing(cloud: &Cloud, name: &str) -> ApiError {
-    requests::absent(format!(
-        "ModelPackage {} does not exist.",
-        cloud.arn("sagemaker", format_args!("model-package/{name}"))
-    ))
-}
-
-/// True when a group has packages.
-pub(super) fn any(cloud: &Cloud, group: &str) -> ApiResult<bool> {
-    Ok(!collection(cloud).list(&format!("{group}/"))?.is_empty())
-}
-
-pub(super) async fn create(cloud: &Cloud, mut input: Value) -> ApiResult<Value> {
-    for member in ["SourceAlgorithmSpecification", "ValidationSpecification"] {
-        if input.get(member).is_some_and(|value| !value.is_null()) {
+pub(super) async fn create(cloud: &Cloud, input: Stored<CreatePackage>) -> ApiResult<Value> {
+    for (member, given) in [
+        (
+            "SourceAlgorithmSpecification",
+            &input.source_algorithm_specification,
+        ),
+        ("ValidationSpecification", &input.validation_specification),
+    ] {
+        if given.is_some() {
             return Err(ApiError::not_implemented(format_args!(
                 "{member} of sagemaker:CreateModelPackage"
             )));
         }
     }
-    let token = requests::optional(&input, "ClientToken").map(str::to_owned);
-    if let Some(token) = &token
+    if let Some(token) = &input.client_token
         && let Some(arn) = tokens(cloud).get(token)?
     {
         return Ok(json!({ "ModelPackageArn": arn }));
     }
-    requests::one_of(&input, "ModelApprovalStatus", APPROVALS)?;
-    check_life_cycle(&input)?;
-    let mut specifications = Vec::new();
-    if let Some(specification) = input.get_mut("InferenceSpecification") {
-        specifications.push(specification);
-    }
-    check_specifications(cloud, specifications)?;
-    if let Some(list) = input
-        .get_mut("AdditionalInferenceSpecifications")
-        .and_then(Value::as_array_mut)
-    {
-        check_specifications(cloud, list.iter_mut().collect())?;
-    }
+    let specification = checked(cloud, input.inference_specification.as_slice())?.pop();
+    let additional = input.additional_inference_specifications.as_deref();
+    let additional = additional.map(|list| checked(cloud, list)).transpose()?;
+    let naming = input.naming(cloud)?;
 
-    let group = requests::optional(&input, "ModelPackageGroupName")
-        .map(|name| name_of(cloud, "model-package-group", name).to_owned());
-    let (name, group) = match (&group, input.get("ModelPackageName")) {
-        (Some(_), Some(_)) => {
-            return Err(ApiError::validation(
-                "Only one of ModelPackageName and ModelPackageGroupName can be provided.",
-            ));
-        }
-        (Some(group), None) => {
-            if input
-                .get("Tags")
-                .and_then(Value::as_array)
-                .is_some_and(|tags| !tags.is_empty())
-            {
-                return Err(ApiError::validation(
-                    "Tags cannot be provided for a versioned model package: it has the tags of its \
-                     model package group.",
-                ));
-            }
-            groups::exists(cloud, group)?;
-            (None, Some(group))
-        }
-        (None, _) => {
-            if input.get("ModelApprovalStatus").is_some() {
-                return Err(ApiError::validation(
-                    "ModelApprovalStatus can be provided for a versioned model package only.",
-                ));
-            }
-            let name = requests::name(&input, "ModelPackageName", 63)?;
-            (Some(name.to_owned()), None)
-        }
-    };
-
-    let mut record = requests::pick(&input, KEPT);
-    if let Some(group) = group {
-        // DescribeModelPackage answers the group's name also where a name is required.
+    let mut record = input.pick(KEPT);
+    if let Some(specification) = specification {
+        record["InferenceSpecification"] = specification;
+    }
+    if let Some(additional) = additional {
+        record["AdditionalInferenceSpecifications"] = additional.into();
+    }
+    if let Naming::Group(group) = &naming {
+        // DescribeModelPackage returns the group's name also where a name is required.
         record["ModelPackageName"] = group.clone().into();
         record["ModelPackageGroupName"] = group.clone().into();
-        if record.get("ModelApprovalStatus").is_none() {
-            record["ModelApprovalStatus"] = "PendingManualApproval".into();
+        if input.model_approval_status.is_none() {
+            record["ModelApprovalStatus"] = ModelApprovalStatus::PendingManualApproval.into();
         }
     }
     let now = clock::epoch();
-    record["ModelPackageStatus"] = "Completed".into();
+    record["ModelPackageStatus"] = ModelPackageStatus::Completed.into();
     record["ModelPackageStatusDetails"] =
         json!({"ValidationStatuses": [], "ImageScanStatuses": []});
     created(&mut record, now);
-    let (arn, made) = keep(
-        cloud,
-        token.as_deref(),
-        name,
-        group.map(String::as_str),
-        &mut record,
-        input.get("Tags"),
-    )?;
-    if !made {
-        return Ok(json!({ "ModelPackageArn": arn }));
+    let token = input.client_token.as_deref();
+    let (arn, is_new) = keep(cloud, token, &naming, &mut record, input.tags.as_ref())?;
+    if is_new {
+        lineage::package_created(cloud, &record)?;
     }
-    lineage::package_created(cloud, &record)?;
     Ok(json!({ "ModelPackageArn": arn }))
 }
 
-/// The ARNs that tokens have made.
+/// The ARNs of packages, by the token that created them.
 fn tokens(cloud: &Cloud) -> Collection<'_, String> {
     cloud.store().collection("sagemaker", "model-package-token")
 }
 
-/// Keeps a record with its ARN and tags, a version of the group when it has no name of its own; answers the
-/// ARN and whether it is new. One transaction: of calls with one token, one makes a package; the
-/// others answer that one.
+/// Keeps a record with its ARN and tags, as the next version of its group unless it has its own name.
+/// Returns the ARN and whether it is new. One transaction: of calls with one token, one creates a
+/// package; the others return that one.
 fn keep(
     cloud: &Cloud,
     token: Option<&str>,
-    name: Option<String>,
-    group: Option<&str>,
+    naming: &Naming,
     record: &mut Value,
-    given_tags: Option<&Value>,
+    given_tags: Option<&Tags>,
 ) -> ApiResult<(String, bool)> {
-    let (packages, tokens) = (collection(cloud), tokens(cloud));
+    let (packages, tokens) = (packages(cloud), tokens(cloud));
     cloud.store().transaction(|transaction| {
         if let Some(token) = token
             && let Some(arn) = tokens.get_in(transaction, token)?
         {
             return Ok((arn, false));
         }
-        let name = if let Some(name) = name {
-            name
-        } else {
-            let group = group.unwrap_or_default();
-            let version = groups::next_version(cloud, transaction, group)?;
-            record["ModelPackageVersion"] = version.into();
-            format!("{group}/{version}")
+        let name = match naming {
+            Naming::Own(name) => name.clone(),
+            Naming::Group(group) => {
+                let version = next_version(cloud, transaction, group)?;
+                record["ModelPackageVersion"] = version.into();
+                format!("{group}/{version}")
+            }
         };
         let arn = cloud.arn("sagemaker", format_args!("model-package/{name}"));
         record["ModelPackageArn"] = arn.clone().into();
@@ -212,49 +225,45 @@ fn keep(
     })
 }
 
-fn check_life_cycle(input: &Value) -> ApiResult<()> {
-    if let Some(life_cycle) = input.get("ModelLifeCycle").filter(|value| !value.is_null()) {
-        requests::required(life_cycle, "Stage")?;
-        requests::required(life_cycle, "StageStatus")?;
-    }
-    Ok(())
+/// Resolves the image and the model data of every container. Returns the specifications with what they
+/// are pinned to.
+fn checked(cloud: &Cloud, specifications: &[Specification]) -> ApiResult<Vec<Value>> {
+    specifications
+        .iter()
+        .map(|specification| {
+            let containers = specification.containers.as_deref().unwrap_or_default();
+            if containers.is_empty() {
+                return Err(ApiError::validation(
+                    "An inference specification has at least one container.",
+                ));
+            }
+            let containers: Vec<Value> = containers
+                .iter()
+                .map(|container| check_container(cloud, container))
+                .collect::<ApiResult<_>>()?;
+            let mut pinned = specification.members().clone();
+            pinned["Containers"] = containers.into();
+            Ok(pinned)
+        })
+        .collect()
 }
 
-/// Resolves the image and the model data of every container, and records what they are pinned to.
-fn check_specifications(cloud: &Cloud, specifications: Vec<&mut Value>) -> ApiResult<()> {
-    for specification in specifications.into_iter().filter(|value| !value.is_null()) {
-        let containers = specification
-            .get_mut("Containers")
-            .and_then(Value::as_array_mut)
-            .filter(|containers| !containers.is_empty())
-            .ok_or_else(|| {
-                ApiError::validation("An inference specification has at least one container.")
-            })?;
-        for container in containers {
-            check_container(cloud, container)?;
-        }
+fn check_container(cloud: &Cloud, container: &Stored<Container>) -> ApiResult<Value> {
+    let mut pinned = container.members().clone();
+    let digest = image_digest(cloud, &container.image)?;
+    if container.image_digest.is_none() {
+        pinned["ImageDigest"] = digest.into();
     }
-    Ok(())
-}
-
-fn check_container(cloud: &Cloud, container: &mut Value) -> ApiResult<()> {
-    let image = requests::required(container, "Image")?;
-    let digest = image_digest(cloud, image)?;
-    if container.get("ImageDigest").is_none_or(Value::is_null) {
-        container["ImageDigest"] = digest.into();
-    }
-    let url = requests::optional(container, "ModelDataUrl").or_else(|| {
-        container
-            .pointer("/ModelDataSource/S3DataSource/S3Uri")
-            .and_then(Value::as_str)
-    });
-    let Some(url) = url.map(str::to_owned) else {
-        return Ok(());
+    let source = container.model_data_source.as_ref();
+    let source = source.and_then(|source| source.s3_data_source.as_ref());
+    let url = container.model_data_url.as_ref();
+    let Some(url) = url.or_else(|| source.map(|source| &source.uri)) else {
+        return Ok(pinned);
     };
     let missing = |reason: &str| {
         ApiError::validation(format!("Could not find model data at {url}: {reason}."))
     };
-    let (bucket, path) = objects::parse_uri(&url)?;
+    let (bucket, path) = objects::parse_uri(url)?;
     if path.ends_with('/') {
         let found = objects::list(cloud, &bucket, &path).map_err(|error| missing(&error.code))?;
         if found.is_empty() {
@@ -262,9 +271,9 @@ fn check_container(cloud: &Cloud, container: &mut Value) -> ApiResult<()> {
         }
     } else {
         let object = objects::head(cloud, &bucket, &path).map_err(|error| missing(&error.code))?;
-        container["ModelDataETag"] = object.etag.into();
+        pinned["ModelDataETag"] = object.etag.into();
     }
-    Ok(())
+    Ok(pinned)
 }
 
 /// The digest of an image of the local ECR.
@@ -272,11 +281,22 @@ fn image_digest(cloud: &Cloud, image: &str) -> ApiResult<String> {
     Ok(crate::ecr::images::resolve(cloud, image)?.digest)
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let name = requests::required(&input, "ModelPackageName")?;
-    let (_, mut record) = find(cloud, name)?;
-    if requests::one_of(&input, "IncludedData", &["AllData", "MetadataOnly"])?
-        == Some("MetadataOnly")
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DescribePackage {
+    model_package_name: String,
+    included_data: Option<IncludedData>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum IncludedData {
+    AllData,
+    MetadataOnly,
+}
+
+pub(super) async fn describe(cloud: &Cloud, input: DescribePackage) -> ApiResult<Value> {
+    let (_, mut record) = package(cloud, &input.model_package_name)?;
+    if input.included_data == Some(IncludedData::MetadataOnly)
         && let Some(members) = record.as_object_mut()
     {
         members.shift_remove("ModelCard");
@@ -284,37 +304,52 @@ pub(super) async fn describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(record)
 }
 
-pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let status = requests::one_of(&input, "ModelApprovalStatus", APPROVALS)?;
-    let kind = requests::one_of(
-        &input,
-        "ModelPackageType",
-        &["Versioned", "Unversioned", "Both"],
-    )?;
-    let group = requests::optional(&input, "ModelPackageGroupName")
-        .map(|name| name_of(cloud, "model-package-group", name));
-    let prefix = match group {
-        Some(group) => {
-            groups::exists(cloud, group)?;
-            format!("{group}/")
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListPackages {
+    model_approval_status: Option<ModelApprovalStatus>,
+    model_package_type: Option<PackageType>,
+    model_package_group_name: Option<String>,
+    #[serde(flatten)]
+    list: ListRequest,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum PackageType {
+    Versioned,
+    Unversioned,
+    Both,
+}
+
+pub(super) async fn list(cloud: &Cloud, input: ListPackages) -> ApiResult<Value> {
+    let of_group = input.model_package_group_name.as_deref();
+    let of_group = of_group.map(|name| name_of(cloud, "model-package-group", name));
+    let prefix = match of_group {
+        Some(name) => {
+            group(cloud, name)?;
+            format!("{name}/")
         }
         None => String::new(),
     };
-    let mut records: Vec<Value> = collection(cloud)
+    let mut records: Vec<Value> = packages(cloud)
         .list(&prefix)?
         .into_iter()
         .map(|(_, record)| record)
         .collect();
     records.retain(|record| {
         let versioned = record.get("ModelPackageVersion").is_some();
-        let wanted = match (kind, group) {
-            (Some("Both"), _) => true,
-            (Some("Versioned"), _) | (None, Some(_)) => versioned,
-            _ => !versioned,
+        let wanted = match (input.model_package_type, of_group) {
+            (Some(PackageType::Both), _) => true,
+            (Some(PackageType::Versioned), _) | (None, Some(_)) => versioned,
+            (Some(PackageType::Unversioned), _) | (None, None) => !versioned,
         };
-        wanted && status.is_none_or(|status| record["ModelApprovalStatus"] == status)
+        let status = ModelApprovalStatus::of(&record["ModelApprovalStatus"]);
+        wanted
+            && input
+                .model_approval_status
+                .is_none_or(|wanted| status == Some(wanted))
     });
-    let (page, next) = LISTING.page(records, &input)?;
+    let (page, next) = LISTING.page(records, &input.list)?;
     let page: Vec<Value> = page
         .iter()
         .map(|record| {
@@ -322,7 +357,7 @@ pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
                 Some(_) => "ModelPackageGroupName",
                 None => "ModelPackageName",
             };
-            requests::pick(
+            pick(
                 record,
                 &[
                     name,
@@ -345,92 +380,109 @@ pub(super) async fn list(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(output)
 }
 
-pub(super) async fn update(cloud: &Cloud, mut input: Value) -> ApiResult<Value> {
-    requests::one_of(&input, "ModelApprovalStatus", APPROVALS)?;
-    check_life_cycle(&input)?;
-    if let Some(specification) = input.get_mut("InferenceSpecification") {
-        check_specifications(cloud, vec![specification])?;
-    }
-    if let Some(list) = input
-        .get_mut("AdditionalInferenceSpecificationsToAdd")
-        .and_then(Value::as_array_mut)
-    {
-        check_specifications(cloud, list.iter_mut().collect())?;
-    }
-    let (key, _) = find(cloud, requests::required(&input, "ModelPackageArn")?)?;
-    let record = collection(cloud)
-        .update(&key, |record| apply(record, &input))?
-        .ok_or_else(|| missing(cloud, &key))?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdatePackage {
+    model_package_arn: String,
+    model_approval_status: Option<ModelApprovalStatus>,
+    inference_specification: Option<Specification>,
+    additional_inference_specifications_to_add: Option<Vec<Specification>>,
+    #[serde(default)]
+    customer_metadata_properties_to_remove: Vec<String>,
+    model_card: Option<Map<String, Value>>,
+    customer_metadata_properties: Option<Map<String, Value>>,
+}
+
+pub(super) async fn update(cloud: &Cloud, input: Stored<UpdatePackage>) -> ApiResult<Value> {
+    let specification = checked(cloud, input.inference_specification.as_slice())?.pop();
+    let additional = input.additional_inference_specifications_to_add.as_deref();
+    let additional = checked(cloud, additional.unwrap_or_default())?;
+    let (key, _) = package(cloud, &input.model_package_arn)?;
+    let record = packages(cloud)
+        .update(&key, |record| {
+            apply(record, &input, specification, additional)?;
+            Ok(record.clone())
+        })?
+        .ok_or_else(|| no_package(cloud, &key))?;
     lineage::package_created(cloud, &record)?;
     Ok(json!({ "ModelPackageArn": record["ModelPackageArn"] }))
 }
 
-fn apply(record: &mut Value, input: &Value) -> ApiResult<Value> {
+/// Applies a request to the record of a package, with its checked specifications.
+fn apply(
+    record: &mut Value,
+    input: &Stored<UpdatePackage>,
+    specification: Option<Value>,
+    additional: Vec<Value>,
+) -> ApiResult<()> {
     let versioned = record.get("ModelPackageVersion").is_some();
-    if !versioned && input.get("ModelApprovalStatus").is_some() {
+    if !versioned && input.model_approval_status.is_some() {
         return Err(ApiError::validation(
             "ModelApprovalStatus can be updated for a versioned model package only.",
         ));
     }
-    for member in [
+    let mut changed = input.pick(&[
         "ModelApprovalStatus",
         "ModelPackageRegistrationType",
         "ApprovalDescription",
         "InferenceSpecification",
         "SourceUri",
         "ModelLifeCycle",
+    ]);
+    if let Some(specification) = specification {
+        changed["InferenceSpecification"] = specification;
+    }
+    if let (Value::Object(record), Value::Object(changed)) = (&mut *record, changed) {
+        record.extend(changed);
+    }
+    for (member, given) in [
+        ("ModelCard", &input.model_card),
+        (
+            "CustomerMetadataProperties",
+            &input.customer_metadata_properties,
+        ),
     ] {
-        if let Some(value) = input.get(member).filter(|value| !value.is_null()) {
-            record[member] = value.clone();
+        let Some(given) = given else {
+            continue;
+        };
+        if !record[member].is_object() {
+            record[member] = json!({});
+        }
+        for (name, value) in given {
+            record[member][name] = value.clone();
         }
     }
-    for (from, into) in [
-        ("ModelCard", "ModelCard"),
-        ("CustomerMetadataProperties", "CustomerMetadataProperties"),
-    ] {
-        if let Some(Value::Object(changes)) = input.get(from) {
-            if !record[into].is_object() {
-                record[into] = json!({});
-            }
-            for (name, value) in changes {
-                record[into][name] = value.clone();
-            }
-        }
-    }
-    for name in strings(input, "CustomerMetadataPropertiesToRemove") {
+    for name in &input.customer_metadata_properties_to_remove {
         if let Some(properties) = record["CustomerMetadataProperties"].as_object_mut() {
             properties.shift_remove(name);
         }
     }
-    if let Some(Value::Array(added)) = input.get("AdditionalInferenceSpecificationsToAdd") {
+    if input.additional_inference_specifications_to_add.is_some() {
         if !record["AdditionalInferenceSpecifications"].is_array() {
             record["AdditionalInferenceSpecifications"] = json!([]);
         }
         if let Some(list) = record["AdditionalInferenceSpecifications"].as_array_mut() {
-            list.extend(added.iter().cloned());
+            list.extend(additional);
         }
     }
     record["LastModifiedTime"] = clock::epoch().into();
     record["LastModifiedBy"] = json!({});
-    Ok(record.clone())
+    Ok(())
 }
 
-fn strings<'a>(input: &'a Value, member: &str) -> impl Iterator<Item = &'a str> {
-    input
-        .get(member)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct BatchDescribe {
+    model_package_arn_list: Vec<String>,
 }
 
-pub(super) async fn batch_describe(cloud: &Cloud, input: Value) -> ApiResult<Value> {
+pub(super) async fn batch_describe(cloud: &Cloud, input: BatchDescribe) -> ApiResult<Value> {
     let mut summaries = json!({});
     let mut errors = json!({});
-    for arn in strings(&input, "ModelPackageArnList") {
-        match find(cloud, arn) {
+    for arn in &input.model_package_arn_list {
+        match package(cloud, arn) {
             Ok((_, record)) => {
-                summaries[arn] = requests::pick(
+                summaries[arn] = pick(
                     &record,
                     &[
                         "ModelPackageGroupName",
@@ -456,11 +508,17 @@ pub(super) async fn batch_describe(cloud: &Cloud, input: Value) -> ApiResult<Val
     }))
 }
 
-pub(super) async fn delete(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let (key, record) = find(cloud, requests::required(&input, "ModelPackageName")?)?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DeletePackage {
+    model_package_name: String,
+}
+
+pub(super) async fn delete(cloud: &Cloud, input: DeletePackage) -> ApiResult<Value> {
+    let (key, record) = package(cloud, &input.model_package_name)?;
     let arn = record["ModelPackageArn"].as_str().unwrap_or_default();
     cloud.store().transaction(|transaction| {
-        collection(cloud).remove_in(transaction, &key)?;
+        packages(cloud).remove_in(transaction, &key)?;
         tags::remove_in(cloud, transaction, arn)?;
         Ok(json!({}))
     })
@@ -471,13 +529,14 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::api::parse;
 
     #[test]
     fn one_token_makes_one_version() {
         let directory = tempfile::tempdir().unwrap();
         let cloud = Cloud::in_directory(directory.path());
-        let group = json!({"ModelPackageGroupName": "g"});
-        groups::create(&cloud, group)
+        let group = parse(json!({"ModelPackageGroupName": "g"})).unwrap();
+        super::super::groups::create(&cloud, group)
             .now_or_never()
             .unwrap()
             .unwrap();
@@ -486,7 +545,7 @@ mod tests {
             let start = std::sync::Barrier::new(6);
             let call = || {
                 start.wait();
-                create(&cloud, input.clone())
+                create(&cloud, parse(input.clone()).unwrap())
                     .now_or_never()
                     .unwrap()
                     .unwrap()
@@ -496,7 +555,7 @@ mod tests {
                 calls.into_iter().map(|call| call.join().unwrap()).collect()
             });
             assert!(made.iter().all(|answer| *answer == made[0]), "{made:?}");
-            assert_eq!(collection(&cloud).list("g/").unwrap().len(), round);
+            assert_eq!(packages(&cloud).list("g/").unwrap().len(), round);
         }
     }
 }

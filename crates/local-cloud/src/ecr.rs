@@ -1,8 +1,8 @@
 //! ECR: repositories, their images, and the OCI registry at /v2/.
 //!
 //! A repository is one record that holds its images and tags, so that a push changes both or
-//! neither. Manifests, configurations and layers lie in `Cloud::blobs`; which layers a repository
-//! has is a record for each. Error messages follow those of AWS.
+//! neither. Manifests, configurations and layers are in `Cloud::blobs`; each layer of a repository has a
+//! record. Error messages follow those of AWS.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Cloud;
-use super::api::{ApiError, ApiResult, parse};
+use super::api::page::Page;
+use super::api::tags::Tags;
+use super::api::{ApiError, ApiResult};
 use super::clock;
 use super::cloud::ACCOUNT;
 use super::cloud::service::{RESERVED_TAG, Route, Service, operations};
@@ -22,14 +24,18 @@ use super::wire::dialect::is_registry;
 pub(crate) mod analyzer;
 pub(crate) mod auth;
 pub(crate) mod blobs;
+mod digest;
+mod image_id;
 pub(crate) mod images;
 mod layers;
 mod lifecycle;
 mod manifests;
 mod orphans;
+mod refusal;
 pub(crate) mod registry;
 pub(crate) mod scan;
 mod settings;
+mod states;
 mod uploads;
 
 pub(crate) use orphans::{
@@ -101,7 +107,7 @@ struct Repository {
     tags: BTreeMap<String, String>,
 }
 
-/// Which tags may move.
+/// Which tags can be moved to another image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Mutability {
     /// `MUTABLE`, `IMMUTABLE`, or one of them `_WITH_EXCLUSION`.
@@ -117,7 +123,7 @@ struct ExclusionFilter {
     filter: String,
 }
 
-/// What a repository knows of an image; its manifest is the blob of its digest.
+/// An image of a repository. Its manifest is the blob of its digest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct StoredImage {
     media_type: String,
@@ -148,7 +154,7 @@ fn repositories(cloud: &Cloud) -> Collection<'_, Repository> {
 }
 
 /// Keys are `repository@digest`; a repository's name has no `@`.
-fn layers(cloud: &Cloud) -> Collection<'_, Layer> {
+fn layer_records(cloud: &Cloud) -> Collection<'_, Layer> {
     cloud.store().collection("ecr", "layer")
 }
 
@@ -158,7 +164,7 @@ fn registry_host(cloud: &Cloud) -> &str {
     endpoint.strip_prefix("http://").unwrap_or(endpoint)
 }
 
-/// Reads a repository, or says as ECR does that there is none.
+/// Returns the repository, or ECR's `RepositoryNotFoundException`.
 fn find(cloud: &Cloud, registry: Option<&str>, name: &str) -> ApiResult<Repository> {
     let registry = registry.unwrap_or(ACCOUNT);
     if registry == ACCOUNT
@@ -193,20 +199,14 @@ fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new("InvalidParameterException", message)
 }
 
-/// One page of `items`; the token is the position at which the next page starts.
+/// One page of `items`. Tokens are in Base64, as those of ECR.
 fn page<T>(
     items: Vec<T>,
     token: Option<&str>,
     size: Option<usize>,
 ) -> ApiResult<(Vec<T>, Option<String>)> {
-    let start = match token {
-        Some(token) => STANDARD
-            .decode(token)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<usize>().ok())
-            .ok_or_else(|| invalid("Invalid parameter at 'nextToken': it is not a token"))?,
-        None => 0,
-    };
+    let decoded = |token: &str| String::from_utf8(STANDARD.decode(token).ok()?).ok();
+    let token = token.map(|token| decoded(token).unwrap_or_default());
     let size = size.unwrap_or(100);
     if !(1..=1000).contains(&size) {
         return Err(invalid(
@@ -214,13 +214,15 @@ fn page<T>(
              'Member must have value between 1 and 1000'",
         ));
     }
-    let more = items.len() > start + size;
-    let next = more.then(|| STANDARD.encode((start + size).to_string()));
-    Ok((items.into_iter().skip(start).take(size).collect(), next))
+    let page = Page::new(token.as_deref(), size, |_| {
+        invalid("Invalid parameter at 'nextToken': it is not a token")
+    })?;
+    let (items, next) = page.cut(items);
+    Ok((items, next.map(|next| STANDARD.encode(next))))
 }
 
 impl Mutability {
-    /// Checks what a caller asks for (ECR's own rules: one to five wildcard filters with
+    /// Checks the setting of a request (ECR's own rules: one to five wildcard filters with
     /// `_WITH_EXCLUSION`, none without).
     fn new(mode: Option<String>, exclusions: Vec<ExclusionFilter>) -> ApiResult<Self> {
         let mode = mode.unwrap_or_else(|| "MUTABLE".to_owned());
@@ -325,22 +327,13 @@ struct CreateRepository {
     registry_id: Option<String>,
     repository_name: String,
     #[serde(default)]
-    tags: Vec<ResourceTag>,
+    tags: Tags,
     image_tag_mutability: Option<String>,
     #[serde(default)]
     image_tag_mutability_exclusion_filters: Vec<ExclusionFilter>,
     #[serde(default)]
     image_scanning_configuration: ScanningConfiguration,
     encryption_configuration: Option<EncryptionConfiguration>,
-}
-
-/// A tag of a repository as a resource.
-#[derive(Serialize, Deserialize)]
-struct ResourceTag {
-    #[serde(rename = "Key")]
-    key: String,
-    #[serde(rename = "Value", default)]
-    value: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -373,11 +366,7 @@ async fn create_repository(cloud: &Cloud, input: CreateRepository) -> ApiResult<
         )?,
         scan_on_push: input.image_scanning_configuration.scan_on_push,
         encryption,
-        resource_tags: input
-            .tags
-            .into_iter()
-            .map(|tag| (tag.key, tag.value))
-            .collect(),
+        resource_tags: input.tags.into_map(),
         lifecycle_policy: None,
         policy: None,
         images: BTreeMap::new(),
@@ -480,8 +469,7 @@ struct DeleteRepository {
     force: bool,
 }
 
-async fn delete_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let input: DeleteRepository = parse(input)?;
+async fn delete_repository(cloud: &Cloud, input: DeleteRepository) -> ApiResult<Value> {
     let name = &input.repository_name;
     let repository = find(cloud, input.registry_id.as_deref(), name)?;
     if !input.force && !repository.images.is_empty() {
@@ -494,12 +482,12 @@ async fn delete_repository(cloud: &Cloud, input: Value) -> ApiResult<Value> {
         ));
     }
     lifecycle::forget(cloud, name)?;
-    let kept = layers(cloud).list(&format!("{name}@"))?;
+    let kept = layer_records(cloud).list(&format!("{name}@"))?;
     // Both or neither: a new repository of this name must not have the layers of this one.
     cloud.store().transaction(|transaction| {
         repositories(cloud).remove_in(transaction, name)?;
         for (key, _) in &kept {
-            layers(cloud).remove_in(transaction, key)?;
+            layer_records(cloud).remove_in(transaction, key)?;
         }
         Ok(())
     })?;

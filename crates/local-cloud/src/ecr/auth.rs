@@ -11,14 +11,14 @@ use sha2::{Digest, Sha256};
 
 use crate::Cloud;
 use crate::admission::Credentials;
-use crate::api::ApiResult;
+use crate::api::{ApiResult, NoInput};
 use crate::clock;
 use crate::store::Collection;
 
-/// How long a token is good for, as in AWS.
+/// How long a token is valid, as in AWS.
 const LIFETIME_SECONDS: f64 = 12.0 * 3600.0;
 
-/// How long the address of a layer is good for, as in AWS.
+/// How long the URL of a layer is valid, as in AWS.
 const DOWNLOAD_SECONDS: f64 = 3600.0;
 
 /// The query parameter of a download token.
@@ -33,8 +33,8 @@ fn key(token: &str) -> String {
     hex::encode(Sha256::digest(token))
 }
 
-/// Makes a random token. `proxyEndpoint` is where the registry answers.
-pub(super) async fn get_authorization_token(cloud: &Cloud, _input: Value) -> ApiResult<Value> {
+/// Creates a random token. `proxyEndpoint` is the address of the registry.
+pub(super) async fn get_authorization_token(cloud: &Cloud, _input: NoInput) -> ApiResult<Value> {
     let now = clock::epoch();
     for (key, end) in tokens(cloud).list("")? {
         if end < now {
@@ -55,7 +55,7 @@ pub(super) async fn get_authorization_token(cloud: &Cloud, _input: Value) -> Api
     }]}))
 }
 
-/// What a download token opens.
+/// What a download token permits.
 #[derive(Serialize, Deserialize)]
 struct Download {
     path: String,
@@ -67,7 +67,7 @@ fn downloads(cloud: &Cloud) -> Collection<'_, Download> {
     cloud.store().collection("ecr", "download")
 }
 
-/// Makes a random token that opens one path for reading.
+/// Creates a random token that permits reading one path.
 pub(super) fn download_token(cloud: &Cloud, path: &str) -> ApiResult<String> {
     let now = clock::epoch();
     for (key, download) in downloads(cloud).list("")? {
@@ -84,7 +84,7 @@ pub(super) fn download_token(cloud: &Cloud, path: &str) -> ApiResult<String> {
     Ok(token)
 }
 
-/// True when the request reads what its download token opens.
+/// True when the request has a download token for its path.
 fn downloads_it(cloud: &Cloud, parts: &Parts) -> ApiResult<bool> {
     let token = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
         .find(|(name, _)| name == DOWNLOAD)
@@ -97,8 +97,8 @@ fn downloads_it(cloud: &Cloud, parts: &Parts) -> ApiResult<bool> {
         .is_some_and(|found| found.path == parts.uri.path() && found.end > clock::epoch()))
 }
 
-/// True when the request carries a token that is good: any password of the user `AWS` where any
-/// credentials pass, else one that [`get_authorization_token`] made; or a download token.
+/// True when the request has a valid token: any password of the user `AWS` where any credentials are
+/// accepted, otherwise one that [`get_authorization_token`] created; or a download token.
 pub(super) fn admits(cloud: &Cloud, parts: &Parts) -> ApiResult<bool> {
     let password = parts
         .headers

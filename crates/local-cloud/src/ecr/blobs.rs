@@ -1,4 +1,4 @@
-//! Pulling blobs: whole or in ranges, and never damaged ones.
+//! Pulling blobs, complete or in ranges.
 //!
 //! The blob store verifies a file before it is read. A damaged one is set aside: clients see that
 //! the blob is missing, and the next push of it repairs the repository.
@@ -12,15 +12,15 @@ use http::{Method, Response};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::manifests::sha256_of;
-use super::registry::{Refusal, Registered, header, send, sha256};
-use super::{Layer, layers};
+use super::digest::sha256_of;
+use super::refusal::{Refusal, Registered, header, send, sha256};
+use super::{Layer, layer_records};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::store::{Blobs, is_damage};
 
-/// Refuses an image layer whose file is damaged or missing. A damaged one is set aside, so that the
-/// next push brings it again.
+/// Refuses an image layer whose file is damaged or missing. A damaged file is set aside, so that the next
+/// push uploads the layer again.
 pub(crate) fn require_sound(blobs: &Blobs, sha256: &str) -> ApiResult<()> {
     match blobs.reader(sha256) {
         Ok(_) => Ok(()),
@@ -59,14 +59,14 @@ fn damaged(digest: &str) -> Refusal {
     )
 }
 
-/// The record of a blob that a repository has; `None` also when its file is not whole. The blob can be
-/// read although its image is deleted meanwhile.
+/// The record of a blob that a repository has; `None` also when its file is incomplete. The blob can be
+/// read even if its image is deleted in the meantime.
 pub(super) fn find(cloud: &Cloud, repository: &str, digest: &str) -> ApiResult<Option<Layer>> {
     let Some(sha256) = sha256_of(digest) else {
         return Ok(None);
     };
     let key = format!("{repository}@{digest}");
-    let look_up = || layers(cloud).get(&key);
+    let look_up = || layer_records(cloud).get(&key);
     let found = cloud.blobs().leased(look_up, |_| sha256.to_owned())?;
     let whole = |layer: &Layer| {
         let file = cloud.blobs().path(sha256).metadata();
@@ -75,7 +75,7 @@ pub(super) fn find(cloud: &Cloud, repository: &str, digest: &str) -> ApiResult<O
     Ok(found.filter(whole))
 }
 
-/// The bytes of a manifest; `None` when its file is gone.
+/// The bytes of a manifest; `None` when its file is missing.
 pub(super) fn manifest(cloud: &Cloud, digest: &str) -> Registered<Option<Vec<u8>>> {
     let hex = sha256(digest)?;
     match cloud.blobs().read_or_set_aside(hex) {
@@ -146,8 +146,8 @@ pub(super) async fn answer(
     Ok(send(builder, Body::from_stream(stream)))
 }
 
-/// One range of bytes as (start, end), end excluded. `None`: the header is to be ignored;
-/// `Some(Err)`: the range lies outside.
+/// One range of bytes as (start, end), end excluded. `None` if the header must be ignored, `Some(Err)` if
+/// the range is outside the blob.
 fn range(text: &str, size: u64) -> Option<Result<(u64, u64), ()>> {
     let (start, end) = text.strip_prefix("bytes=")?.split_once('-')?;
     if end.contains(',') {
@@ -193,7 +193,7 @@ mod tests {
             released: None,
         };
         let key = format!("app@{digest}");
-        layers(&cloud).put(&key, &layer).unwrap();
+        layer_records(&cloud).put(&key, &layer).unwrap();
         require_sound(cloud.blobs(), &name).unwrap();
         // The size stays: only the bytes tell.
         std::fs::write(cloud.blobs().path(&name), b"lAyer").unwrap();
@@ -201,7 +201,7 @@ mod tests {
         let error = require_sound(cloud.blobs(), &name).unwrap_err();
         assert!(error.message.contains("push the image again"), "{error}");
         assert!(find(&cloud, "app", &digest).unwrap().is_none());
-        // The push brings it again.
+        // A push uploads it again.
         cloud.blobs().write(b"layer").unwrap();
         assert!(find(&cloud, "app", &digest).unwrap().is_some());
         require_sound(cloud.blobs(), &name).unwrap();

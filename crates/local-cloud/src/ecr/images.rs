@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::manifests::{self, Manifest, sha256_of};
+use super::digest::{digest_of, sha256_of};
+use super::image_id::{ImageId, Miss, image_not_found};
+use super::manifests::{self, Manifest};
+use super::states::{ImageStatus, TagStatus};
 use super::{Repository, StoredImage, blobs, change, find, page, scan, with_token};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
@@ -33,80 +36,7 @@ pub(crate) struct Layer {
     pub(crate) media_type: String,
 }
 
-/// How an image is named: by digest, by tag, or by both.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ImageId {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image_digest: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image_tag: Option<String>,
-}
-
-impl ImageId {
-    pub(super) fn digest(digest: &str) -> Self {
-        Self {
-            image_digest: Some(digest.to_owned()),
-            image_tag: None,
-        }
-    }
-
-    pub(super) fn tag(tag: &str) -> Self {
-        Self {
-            image_digest: None,
-            image_tag: Some(tag.to_owned()),
-        }
-    }
-
-    /// The same with the digest that it was found to name.
-    pub(super) fn at(&self, digest: String) -> Self {
-        Self {
-            image_digest: Some(digest),
-            image_tag: self.image_tag.clone(),
-        }
-    }
-
-    /// As ECR's messages write it.
-    pub(super) fn text(&self) -> String {
-        let part = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
-        format!(
-            "{{imageDigest:'{}', imageTag:'{}'}}",
-            part(&self.image_digest),
-            part(&self.image_tag)
-        )
-    }
-}
-
-/// Why an image id names nothing: ECR's failure code and reason.
-pub(super) type Miss = (&'static str, &'static str);
-
 impl Repository {
-    /// The digest of the image that `id` names.
-    pub(super) fn locate(&self, id: &ImageId) -> Result<String, Miss> {
-        let absent = ("ImageNotFound", "Requested image not found");
-        let tagged = match &id.image_tag {
-            Some(tag) => Some(self.tags.get(tag).ok_or(absent)?),
-            None => None,
-        };
-        match (&id.image_digest, tagged) {
-            (None, None) => Err((
-                "MissingDigestAndTag",
-                "Invalid request parameters: both tag and digest cannot be null",
-            )),
-            (Some(digest), _) if sha256_of(digest).is_none() => Err((
-                "InvalidImageDigest",
-                "Invalid request parameters: image digest should satisfy the regex \
-                 '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'",
-            )),
-            (Some(digest), Some(tagged)) if digest != tagged => Err((
-                "ImageTagDoesNotMatchDigest",
-                "Invalid request parameters: image tag does not map to image digest",
-            )),
-            (Some(digest), _) if !self.images.contains_key(digest) => Err(absent),
-            (Some(digest), _) | (None, Some(digest)) => Ok(digest.clone()),
-        }
-    }
-
     fn detail(&self, cloud: &Cloud, digest: &str, image: &StoredImage) -> ApiResult<Value> {
         let tags = self.tags_of(digest);
         let mut detail = json!({
@@ -116,7 +46,7 @@ impl Repository {
             "imageSizeInBytes": image.size,
             "imagePushedAt": image.pushed,
             "imageManifestMediaType": image.media_type,
-            "imageStatus": "ACTIVE",
+            "imageStatus": ImageStatus::Active,
         });
         if !tags.is_empty() {
             detail["imageTags"] = json!(tags);
@@ -172,22 +102,11 @@ impl Repository {
     }
 }
 
-pub(super) fn image_not_found(repository: &str, id: &ImageId) -> ApiError {
-    ApiError::not_found(
-        "ImageNotFoundException",
-        format!(
-            "The image with imageId {} does not exist within the repository with name \
-             '{repository}' in the registry with id '{ACCOUNT}'",
-            id.text()
-        ),
-    )
-}
-
 fn failure(id: &ImageId, (code, reason): Miss) -> Value {
     json!({"imageId": id, "failureCode": code, "failureReason": reason})
 }
 
-/// Removes one image or tag, for the registry.
+/// Removes one image or tag on behalf of the registry.
 pub(super) fn remove(cloud: &Cloud, name: &str, id: &ImageId) -> ApiResult<()> {
     change(cloud, name, |repository| {
         repository.remove(id).map(|_| ()).map_err(|(code, reason)| {
@@ -201,8 +120,8 @@ pub(super) fn remove(cloud: &Cloud, name: &str, id: &ImageId) -> ApiResult<()> {
 }
 
 /// Resolves an image URI: `HOST/REPOSITORY[:TAG][@DIGEST]`, where HOST is this registry by any
-/// loopback name, or ECR's own name for account and region. Of an index it is the image for this
-/// machine. `ValidationException`, as SageMaker says it, for anything that is not there.
+/// loopback name, or ECR's own name for account and region. Of an index, it selects the image for this
+/// machine. `ValidationException`, as in SageMaker, if any part of it does not exist.
 pub(crate) fn resolve(cloud: &Cloud, uri: &str) -> ApiResult<Image> {
     let (host, rest) = uri
         .split_once('/')
@@ -316,35 +235,31 @@ fn is_this_registry(cloud: &Cloud, host: &str) -> bool {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Listing {
+pub(super) struct ListImages {
     registry_id: Option<String>,
     repository_name: String,
     image_ids: Option<Vec<ImageId>>,
     next_token: Option<String>,
     max_results: Option<usize>,
     #[serde(default)]
-    filter: Filter,
+    filter: ImageFilter,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Filter {
-    tag_status: Option<String>,
-    image_status: Option<String>,
+struct ImageFilter {
+    #[serde(default)]
+    tag_status: TagStatus,
+    image_status: Option<ImageStatus>,
 }
 
-impl Filter {
+impl ImageFilter {
     fn admits(&self, tagged: bool) -> bool {
-        let status = match self.tag_status.as_deref() {
-            Some("TAGGED") => tagged,
-            Some("UNTAGGED") => !tagged,
-            _ => true,
-        };
-        status && matches!(self.image_status.as_deref(), None | Some("ACTIVE" | "ANY"))
+        self.tag_status.selects(tagged) && self.image_status != Some(ImageStatus::Other)
     }
 }
 
-pub(super) async fn list_images(cloud: &Cloud, input: Listing) -> ApiResult<Value> {
+pub(super) async fn list_images(cloud: &Cloud, input: ListImages) -> ApiResult<Value> {
     let repository = find(cloud, input.registry_id.as_deref(), &input.repository_name)?;
     let mut ids = Vec::new();
     for digest in repository.images.keys() {
@@ -364,7 +279,7 @@ pub(super) async fn list_images(cloud: &Cloud, input: Listing) -> ApiResult<Valu
     Ok(with_token(json!({"imageIds": ids}), next))
 }
 
-pub(super) async fn describe_images(cloud: &Cloud, input: Listing) -> ApiResult<Value> {
+pub(super) async fn describe_images(cloud: &Cloud, input: ListImages) -> ApiResult<Value> {
     let repository = find(cloud, input.registry_id.as_deref(), &input.repository_name)?;
     let details: Vec<Value> = if let Some(ids) = &input.image_ids {
         let mut digests = BTreeSet::new();
@@ -394,7 +309,7 @@ pub(super) async fn describe_images(cloud: &Cloud, input: Listing) -> ApiResult<
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Batch {
+pub(super) struct ImageBatch {
     registry_id: Option<String>,
     repository_name: String,
     image_ids: Vec<ImageId>,
@@ -413,7 +328,7 @@ fn image_answer(cloud: &Cloud, repository: &Repository, id: &ImageId) -> ApiResu
     }))
 }
 
-pub(super) async fn batch_get_image(cloud: &Cloud, input: Batch) -> ApiResult<Value> {
+pub(super) async fn batch_get_image(cloud: &Cloud, input: ImageBatch) -> ApiResult<Value> {
     let repository = find(cloud, input.registry_id.as_deref(), &input.repository_name)?;
     let (mut images, mut failures) = (Vec::new(), Vec::new());
     for id in input.image_ids {
@@ -431,7 +346,7 @@ pub(super) async fn batch_get_image(cloud: &Cloud, input: Batch) -> ApiResult<Va
     Ok(json!({"images": images, "failures": failures}))
 }
 
-pub(super) async fn batch_delete_image(cloud: &Cloud, input: Batch) -> ApiResult<Value> {
+pub(super) async fn batch_delete_image(cloud: &Cloud, input: ImageBatch) -> ApiResult<Value> {
     find(cloud, input.registry_id.as_deref(), &input.repository_name)?;
     let name = &input.repository_name;
     cloud.store().transaction(|transaction| {
@@ -469,7 +384,7 @@ pub(super) async fn put_image(cloud: &Cloud, input: PutImage) -> ApiResult<Value
     find(cloud, input.registry_id.as_deref(), name)?;
     let bytes = input.image_manifest.as_bytes();
     if let Some(digest) = &input.image_digest
-        && *digest != manifests::digest_of(bytes)
+        && *digest != digest_of(bytes)
     {
         return Err(ApiError::new(
             "ImageDigestDoesNotMatchException",

@@ -1,4 +1,4 @@
-//! Layers by ECR's own API: which there are, uploading them in parts, and where to download one.
+//! Layers in ECR's own API: checking for them, uploading them in parts, and downloading them.
 
 use axum::body::Body;
 use base64::Engine;
@@ -6,13 +6,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::manifests::sha256_of;
+use super::digest::sha256_of;
 use super::{auth, blobs, find, invalid, uploads};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 
-/// The size of a part in bytes: in base64 it has room in a request (AWS asks for 20 MiB).
+/// The size of a part in bytes. In Base64 it fits into a request (AWS: 20 MiB).
 const PART: u64 = 10 << 20;
 
 #[derive(Deserialize)]
@@ -66,7 +66,7 @@ pub(super) struct DownloadUrl {
     layer_digest: String,
 }
 
-/// An address that needs no other credentials, for an hour.
+/// Returns a URL that needs no other credentials for an hour.
 pub(super) async fn get_download_url_for_layer(
     cloud: &Cloud,
     input: DownloadUrl,
@@ -92,12 +92,15 @@ pub(super) async fn get_download_url_for_layer(
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Initiate {
+pub(super) struct InitiateUpload {
     registry_id: Option<String>,
     repository_name: String,
 }
 
-pub(super) async fn initiate_layer_upload(cloud: &Cloud, input: Initiate) -> ApiResult<Value> {
+pub(super) async fn initiate_layer_upload(
+    cloud: &Cloud,
+    input: InitiateUpload,
+) -> ApiResult<Value> {
     let name = &input.repository_name;
     find(cloud, input.registry_id.as_deref(), name)?;
     let id = uploads::start(cloud, name)?;
@@ -106,7 +109,7 @@ pub(super) async fn initiate_layer_upload(cloud: &Cloud, input: Initiate) -> Api
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Part {
+pub(super) struct UploadPart {
     registry_id: Option<String>,
     repository_name: String,
     upload_id: String,
@@ -117,7 +120,7 @@ pub(super) struct Part {
     layer_part_blob: String,
 }
 
-pub(super) async fn upload_layer_part(cloud: &Cloud, input: Part) -> ApiResult<Value> {
+pub(super) async fn upload_layer_part(cloud: &Cloud, input: UploadPart) -> ApiResult<Value> {
     let name = &input.repository_name;
     find(cloud, input.registry_id.as_deref(), name)?;
     let bytes = STANDARD
@@ -145,7 +148,7 @@ pub(super) async fn upload_layer_part(cloud: &Cloud, input: Part) -> ApiResult<V
     }))
 }
 
-/// What the registry refuses, as ECR's API says it.
+/// An error of the registry as an error of ECR's API.
 fn upload_error(name: &str, id: &str, error: ApiError) -> ApiError {
     let code = match error.code.as_str() {
         "BLOB_UPLOAD_UNKNOWN" => {
@@ -166,14 +169,17 @@ fn upload_error(name: &str, id: &str, error: ApiError) -> ApiError {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Complete {
+pub(super) struct CompleteUpload {
     registry_id: Option<String>,
     repository_name: String,
     upload_id: String,
     layer_digests: Vec<String>,
 }
 
-pub(super) async fn complete_layer_upload(cloud: &Cloud, input: Complete) -> ApiResult<Value> {
+pub(super) async fn complete_layer_upload(
+    cloud: &Cloud,
+    input: CompleteUpload,
+) -> ApiResult<Value> {
     let (name, id) = (&input.repository_name, &input.upload_id);
     find(cloud, input.registry_id.as_deref(), name)?;
     let [digest] = &input.layer_digests[..] else {
@@ -187,7 +193,7 @@ pub(super) async fn complete_layer_upload(cloud: &Cloud, input: Complete) -> Api
             "Invalid parameter at 'layerDigests': '{digest}' is not a digest"
         ))
     })?;
-    let refused = |refusal: super::registry::Refusal| upload_error(name, id, refusal.into());
+    let refused = |refusal: super::refusal::Refusal| upload_error(name, id, refusal.into());
     if uploads::received(cloud, name, id).await.map_err(refused)? == 0 {
         return Err(ApiError::new(
             "EmptyUploadException",

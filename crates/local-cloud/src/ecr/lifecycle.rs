@@ -1,5 +1,5 @@
-//! Life-cycle policies: what one says, and the preview of what it would expire. Nothing is ever
-//! expired here.
+//! Life-cycle policies: parsing one, and the preview of what it would expire. The local cloud never
+//! expires an image.
 //!
 //! The rules are those of ECR's user guide ("Lifecycle policy properties" and "How lifecycle
 //! policies work"). Unverified against AWS: that the images of an index count for
@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::images::ImageId;
+use super::image_id::ImageId;
+use super::states::{PreviewStatus, TagStatus};
 use super::{Repository, StoredImage, find, invalid, matches_wildcard, page, with_token};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
@@ -267,7 +268,7 @@ struct Expiring {
     priority: u64,
 }
 
-/// What was found for the policy that was asked for last.
+/// The result of the last preview.
 #[derive(Debug, Serialize, Deserialize)]
 struct Preview {
     text: String,
@@ -279,30 +280,47 @@ fn previews(cloud: &Cloud) -> Collection<'_, Preview> {
     cloud.store().collection("ecr", "preview")
 }
 
-/// Forgets the preview of a repository that is gone.
+/// The error of a repository without a policy.
+pub(super) fn no_lifecycle_policy(name: &str) -> ApiError {
+    ApiError::not_found(
+        "LifecyclePolicyNotFoundException",
+        format!(
+            "Lifecycle policy does not exist for the repository with name '{name}' in the \
+             registry with id '{ACCOUNT}'"
+        ),
+    )
+}
+
+/// The text of a repository's policy.
+fn lifecycle_text(repository: &Repository) -> ApiResult<&str> {
+    let text = repository.lifecycle_policy.as_deref();
+    text.ok_or_else(|| no_lifecycle_policy(&repository.name))
+}
+
+/// Removes the preview of a repository that is deleted.
 pub(super) fn forget(cloud: &Cloud, repository: &str) -> ApiResult<()> {
     previews(cloud).remove(repository).map(|_| ())
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Start {
+pub(super) struct StartPreview {
     registry_id: Option<String>,
     repository_name: String,
     lifecycle_policy_text: Option<String>,
 }
 
-/// Works out the preview at once; like AWS it answers that this goes on, and the next question
-/// gets the result.
+/// Computes the preview at once. As in AWS, the response says that it is in progress, and the next request
+/// returns the result.
 pub(super) async fn start_lifecycle_policy_preview(
     cloud: &Cloud,
-    input: Start,
+    input: StartPreview,
 ) -> ApiResult<Value> {
     let name = &input.repository_name;
     let repository = find(cloud, input.registry_id.as_deref(), name)?;
     let text = match input.lifecycle_policy_text {
         Some(text) => text,
-        None => super::settings::lifecycle_text(&repository)?.to_owned(),
+        None => lifecycle_text(&repository)?.to_owned(),
     };
     let policy = Policy::parse(&text)?;
     policy.check_preview()?;
@@ -315,29 +333,33 @@ pub(super) async fn start_lifecycle_policy_preview(
         "registryId": ACCOUNT,
         "repositoryName": name,
         "lifecyclePolicyText": preview.text,
-        "status": "IN_PROGRESS",
+        "status": PreviewStatus::InProgress,
     }))
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Get {
+pub(super) struct GetPreview {
     registry_id: Option<String>,
     repository_name: String,
     image_ids: Option<Vec<ImageId>>,
     next_token: Option<String>,
     max_results: Option<usize>,
     #[serde(default)]
-    filter: Filter,
+    filter: PreviewFilter,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Filter {
-    tag_status: Option<String>,
+struct PreviewFilter {
+    #[serde(default)]
+    tag_status: TagStatus,
 }
 
-pub(super) async fn get_lifecycle_policy_preview(cloud: &Cloud, input: Get) -> ApiResult<Value> {
+pub(super) async fn get_lifecycle_policy_preview(
+    cloud: &Cloud,
+    input: GetPreview,
+) -> ApiResult<Value> {
     let name = &input.repository_name;
     let repository = find(cloud, input.registry_id.as_deref(), name)?;
     let preview = previews(cloud).get(name)?.ok_or_else(|| {
@@ -355,11 +377,7 @@ pub(super) async fn get_lifecycle_policy_preview(cloud: &Cloud, input: Get) -> A
             .collect()
     });
     let admits = |found: &Expiring| {
-        let status = match input.filter.tag_status.as_deref() {
-            Some("TAGGED") => !found.tags.is_empty(),
-            Some("UNTAGGED") => found.tags.is_empty(),
-            _ => true,
-        };
+        let status = input.filter.tag_status.selects(!found.tags.is_empty());
         let named = wanted.as_ref();
         status && named.is_none_or(|wanted| wanted.contains(&found.digest))
     };
@@ -386,7 +404,7 @@ pub(super) async fn get_lifecycle_policy_preview(cloud: &Cloud, input: Get) -> A
         "registryId": ACCOUNT,
         "repositoryName": name,
         "lifecyclePolicyText": preview.text,
-        "status": "COMPLETE",
+        "status": PreviewStatus::Complete,
         "previewResults": results,
         "summary": {"expiringImageTotalCount": total},
     });

@@ -1,10 +1,9 @@
-//! Manifests: what one says, and keeping it with its tag.
+//! Manifests: reading one, and storing it with its tag.
 
 use mlops_core::names::ImageTag;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
-use sha2::{Digest, Sha256};
 
-use super::{Repository, StoredImage, find, layers, repositories};
+use super::{Repository, StoredImage, find, layer_records, repositories};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
@@ -25,7 +24,7 @@ pub(super) enum Manifest {
 
 /// A manifest that a repository now has.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct StoredManifest {
     /// `sha256:…`
     pub(super) digest: String,
     /// Its media type.
@@ -34,18 +33,6 @@ pub(super) struct Kept {
     pub(super) subject: Option<String>,
     /// True when the repository had this image and this tag already.
     pub(super) known: bool,
-}
-
-/// The digest of bytes: `sha256:…`.
-pub(super) fn digest_of(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
-}
-
-/// The hex part of a `sha256:` digest; `None` for any other text.
-pub(super) fn sha256_of(digest: &str) -> Option<&str> {
-    digest.strip_prefix("sha256:").filter(|hex| {
-        hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    })
 }
 
 /// Reads the bytes of a manifest as the type it has.
@@ -70,7 +57,7 @@ pub(super) fn read(bytes: &[u8], media_type: &str) -> ApiResult<Manifest> {
     }
 }
 
-/// The media type of a manifest: what the caller says, which must agree with what it says itself.
+/// The media type of a manifest: the one of the request, which must agree with the manifest's own.
 fn media_type(bytes: &[u8], said: Option<&str>) -> ApiResult<String> {
     let json = limits::document(bytes).map_err(|error| {
         super::invalid(format!(
@@ -93,7 +80,7 @@ fn media_type(bytes: &[u8], said: Option<&str>) -> ApiResult<String> {
     }
 }
 
-/// Keeps a manifest, and moves `tag` to it where the repository lets it. Everything that it names
+/// Stores a manifest, and moves `tag` to it where the repository allows that. Everything that it names
 /// must be in the repository already.
 pub(super) fn put(
     cloud: &Cloud,
@@ -101,7 +88,7 @@ pub(super) fn put(
     bytes: &[u8],
     said_type: Option<&str>,
     tag: Option<&str>,
-) -> ApiResult<Kept> {
+) -> ApiResult<StoredManifest> {
     let repository = find(cloud, None, name)?;
     if let Some(tag) = tag {
         tag.parse::<ImageTag>()
@@ -127,12 +114,12 @@ pub(super) fn put(
         }
         for part in &parts {
             let key = format!("{name}@{}", part.digest());
-            let mut layer = layers(cloud)
+            let mut layer = layer_records(cloud)
                 .get_in(transaction, &key)?
                 .ok_or_else(|| missing_layers(name, &[part.digest().to_string()]))?;
             layer.media_type = Some(part.media_type().to_string());
             layer.released = None;
-            layers(cloud).put_in(transaction, &key, &layer)?;
+            layer_records(cloud).put_in(transaction, &key, &layer)?;
         }
         let known = repository.images.contains_key(&digest);
         let moved = match tag {
@@ -143,7 +130,7 @@ pub(super) fn put(
         repositories(cloud).put_in(transaction, name, &repository)?;
         Ok(known && !moved)
     })?;
-    Ok(Kept {
+    Ok(StoredManifest {
         digest,
         media_type,
         subject,
@@ -170,15 +157,15 @@ fn set_tag(repository: &mut Repository, tag: &str, digest: &str) -> ApiResult<bo
     }
 }
 
-/// What a manifest needs. A layer with URLs may stay where they point to; it is not pushed.
+/// The blobs that a manifest needs. A layer with URLs may stay where they point to; it is not pushed.
 pub(super) fn parts(manifest: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
     std::iter::once(manifest.config())
         .chain(manifest.layers())
         .filter(|part| part.urls().as_ref().is_none_or(Vec::is_empty))
 }
 
-/// True when everything that a manifest names is there. A damaged blob is set aside when it is
-/// read: then nobody may hear that the image is there, or no push would bring the blob again.
+/// True when everything that a manifest names exists. A damaged blob is set aside when it is read. The
+/// image must then count as absent, or no push would upload the blob again.
 pub(super) fn is_whole(
     cloud: &Cloud,
     name: &str,

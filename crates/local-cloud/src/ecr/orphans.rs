@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::Transaction;
 
-use super::manifests::{self, Manifest, sha256_of};
-use super::{Layer, Repository, StoredImage, layers, repositories, uploads};
+use super::digest::sha256_of;
+use super::manifests::{self, Manifest};
+use super::{Layer, Repository, StoredImage, layer_records, repositories, uploads};
 use crate::Cloud;
 use crate::api::ApiResult;
 use crate::clock;
 
-/// How long a layer that no image needs is kept: its push may still be under way.
+/// How long a layer that no image needs is kept: its push may still be in progress.
 const PUSH: Duration = Duration::from_hours(24);
 
 /// How long a layer is kept after the last image that needed it was deleted.
@@ -28,7 +29,7 @@ pub(crate) fn digests(cloud: &Cloud) -> ApiResult<BTreeSet<String>> {
         .collect())
 }
 
-/// The files of uploads under way.
+/// The files of uploads in progress.
 pub(crate) fn unfinished_uploads(cloud: &Cloud) -> ApiResult<Vec<PathBuf>> {
     uploads::files(cloud)
 }
@@ -61,9 +62,9 @@ pub(super) fn release(
     };
     for digest in gone.difference(&needed) {
         let key = format!("{}@{digest}", repository.name);
-        if let Some(mut layer) = layers(cloud).get_in(transaction, &key)? {
+        if let Some(mut layer) = layer_records(cloud).get_in(transaction, &key)? {
             layer.released = Some(clock::epoch());
-            layers(cloud).put_in(transaction, &key, &layer)?;
+            layer_records(cloud).put_in(transaction, &key, &layer)?;
         }
     }
     Ok(())
@@ -73,15 +74,15 @@ pub(super) fn release(
 pub(crate) fn remove_released_layers(cloud: &Cloud) -> ApiResult<()> {
     let end = clock::epoch() - RELEASED.as_secs_f64();
     let is_due = |layer: &Layer| layer.released.is_some_and(|released| released < end);
-    for (key, layer) in layers(cloud).list("")? {
+    for (key, layer) in layer_records(cloud).list("")? {
         if !is_due(&layer) {
             continue;
         }
         cloud.store().transaction(|transaction| {
             // An image that needs the layer again, and its push, take the note back.
-            let found = layers(cloud).get_in(transaction, &key)?;
+            let found = layer_records(cloud).get_in(transaction, &key)?;
             if found.as_ref().is_some_and(is_due) {
-                layers(cloud).remove_in(transaction, &key)?;
+                layer_records(cloud).remove_in(transaction, &key)?;
             }
             Ok(())
         })?;
@@ -89,15 +90,15 @@ pub(crate) fn remove_released_layers(cloud: &Cloud) -> ApiResult<()> {
     Ok(())
 }
 
-/// Forgets layers of repositories that are gone, of images that are gone, and those that were pushed
-/// long ago and that no image needs. For the start only: no push may be under way.
+/// Removes the records of layers of deleted repositories and images, and of layers that were pushed long
+/// ago and that no image needs. Only for the start of the server: no push may be in progress.
 pub(crate) fn remove_orphaned_layers(cloud: &Cloud) -> ApiResult<()> {
     let repositories: BTreeMap<_, _> = repositories(cloud).list("")?.into_iter().collect();
     let needed: BTreeMap<_, _> = repositories
         .iter()
         .map(|(name, repository)| (name, needed(cloud, &repository.images)))
         .collect();
-    for (key, layer) in layers(cloud).list("")? {
+    for (key, layer) in layer_records(cloud).list("")? {
         let Some((name, digest)) = key.split_once('@') else {
             continue;
         };
@@ -109,18 +110,18 @@ pub(crate) fn remove_orphaned_layers(cloud: &Cloud) -> ApiResult<()> {
             }
         };
         if orphaned {
-            layers(cloud).remove(&key)?;
+            layer_records(cloud).remove(&key)?;
         }
     }
     Ok(())
 }
 
-/// True when the layer's bytes were stored long ago, or are gone.
+/// True when the layer's bytes were stored long ago, or are missing.
 fn is_old(cloud: &Cloud, digest: &str) -> bool {
     let path = cloud.blobs().path(sha256_of(digest).unwrap_or_default());
     let stored = path.metadata().and_then(|found| found.modified());
     let age = stored.map(|stored| SystemTime::now().duration_since(stored));
-    // A time in the future says nothing about the age.
+    // A time in the future gives no age.
     age.is_ok_and(|age| age.is_ok_and(|age| age > PUSH))
 }
 
@@ -197,15 +198,15 @@ mod tests {
             ..released.clone()
         };
         let key = |digest: &str| format!("app@{digest}");
-        layers(&cloud).put(&key(&used), &released).unwrap();
-        layers(&cloud).put(&key(&other), &kept).unwrap();
+        layer_records(&cloud).put(&key(&used), &released).unwrap();
+        layer_records(&cloud).put(&key(&other), &kept).unwrap();
         repositories(&cloud)
             .put("app", &repository(&images))
             .unwrap();
         // It still parses: only the digest tells.
         std::fs::write(cloud.blobs().path(&name), manifest(&other)).unwrap();
         remove_orphaned_layers(&cloud).unwrap();
-        assert!(layers(&cloud).get(&key(&used)).unwrap().is_some());
+        assert!(layer_records(&cloud).get(&key(&used)).unwrap().is_some());
         cloud
             .store()
             .transaction(|transaction| {
@@ -213,7 +214,7 @@ mod tests {
                 release(&cloud, transaction, &rest, &images)
             })
             .unwrap();
-        let layer = layers(&cloud).get(&key(&other)).unwrap().unwrap();
+        let layer = layer_records(&cloud).get(&key(&other)).unwrap().unwrap();
         assert!(layer.released.is_none());
     }
 }

@@ -9,12 +9,14 @@ use http::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION, RANGE, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
-use http::response::Builder;
 use http::{Method, Request, Response};
 use serde_json::{Value, json};
 
-use super::images::{ImageId, remove};
-use super::manifests::{self, OCI_INDEX, digest_of, sha256_of};
+use super::digest::digest_of;
+use super::image_id::ImageId;
+use super::images::remove;
+use super::manifests::{self, OCI_INDEX};
+use super::refusal::{Refusal, Registered, header, send, sha256};
 use super::{auth, blobs, find, uploads};
 use crate::Cloud;
 use crate::api::ApiError;
@@ -22,61 +24,6 @@ use crate::wire::body;
 
 /// The largest manifest, as in ECR.
 const MAX_MANIFEST: usize = 4 << 20;
-
-/// Why the registry refuses a request.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    status: u16,
-    code: &'static str,
-    message: String,
-    /// Of an upload: how many bytes arrived, and its id.
-    at: Option<(u64, String)>,
-}
-
-/// The answer to one request.
-pub(super) type Registered<T> = Result<T, Refusal>;
-
-impl Refusal {
-    pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            at: None,
-        }
-    }
-
-    /// Says how far an upload is, so that its client can go on there.
-    pub(super) fn at(self, received: u64, id: &str) -> Self {
-        Self {
-            at: Some((received, id.to_owned())),
-            ..self
-        }
-    }
-}
-
-impl From<ApiError> for Refusal {
-    fn from(error: ApiError) -> Self {
-        let (status, code) = match error.code.as_str() {
-            "RepositoryNotFoundException" => (404, "NAME_UNKNOWN"),
-            "ImageNotFoundException" => (404, "MANIFEST_UNKNOWN"),
-            "LayersNotFoundException" | "ReferencedImagesNotFoundException" => {
-                (400, "MANIFEST_BLOB_UNKNOWN")
-            }
-            "ImageTagAlreadyExistsException" => (400, "TAG_INVALID"),
-            "InvalidParameterException" => (400, "MANIFEST_INVALID"),
-            "ImageReferencedByManifestList" => (405, "UNSUPPORTED"),
-            _ => (500, "UNKNOWN"),
-        };
-        Self::new(status, code, error.message)
-    }
-}
-
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.code, refusal.message).status(refusal.status)
-    }
-}
 
 /// Serves one request of the distribution protocol.
 pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
@@ -116,15 +63,6 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
         http::HeaderValue::from_static("registry/2.0"),
     );
     response
-}
-
-/// Every header value here is made of checked names and digests.
-pub(super) fn send(builder: Builder, body: Body) -> Response<Body> {
-    builder.body(body).unwrap_or_else(|_| {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-        response
-    })
 }
 
 /// What a path names in a repository.
@@ -224,29 +162,12 @@ fn query(parts: &Parts, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-pub(super) fn header<'a>(parts: &'a Parts, name: &http::HeaderName) -> Option<&'a str> {
-    parts
-        .headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-}
-
 fn image_id(reference: &str) -> ImageId {
     if reference.contains(':') {
         ImageId::digest(reference)
     } else {
         ImageId::tag(reference)
     }
-}
-
-pub(super) fn sha256(digest: &str) -> Registered<&str> {
-    sha256_of(digest).ok_or_else(|| {
-        Refusal::new(
-            400,
-            "DIGEST_INVALID",
-            "a digest here is `sha256:` and 64 hexadecimal digits",
-        )
-    })
 }
 
 /// Where a chunk starts: `Content-Range: START-END`, which must agree with `Content-Length`.
@@ -273,7 +194,7 @@ fn content_start(parts: &Parts) -> Registered<Option<u64>> {
     Ok(Some(start))
 }
 
-/// `Range` of an upload; one byte too many when there is none yet, as every registry says it.
+/// `Range` of an upload. Before the first byte it is `0-0`, as in other registries.
 fn range_of(received: u64) -> String {
     format!("0-{}", received.saturating_sub(1))
 }
@@ -295,7 +216,7 @@ fn created(name: &str, digest: &str) -> Response<Body> {
     send(builder, Body::empty())
 }
 
-/// Starts an upload; mounts a blob of another repository; or takes a whole blob at once.
+/// Starts an upload, mounts a blob of another repository, or receives a complete blob.
 async fn start(cloud: &Cloud, name: &str, parts: &Parts, body: Body) -> Registered<Response<Body>> {
     if let (Some(digest), Some(from)) = (query(parts, "mount"), query(parts, "from")) {
         let hex = sha256(&digest)?;

@@ -1,7 +1,7 @@
-//! Image scans. Nothing here looks for vulnerabilities: findings are those that
-//! `mlops local inject scan` put into the state directory, as
-//! `scan-findings/REPOSITORY/HEX-DIGEST.json`. Without that file there is no scan, and never one
-//! that found nothing.
+//! Image scans. The local cloud does not search for vulnerabilities: findings are those that
+//! `mlops local inject scan` wrote to the state directory, as
+//! `scan-findings/REPOSITORY/HEX-DIGEST.json`. Without that file there is no scan, rather than one
+//! without findings.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,8 +12,9 @@ use mlops_core::error::Failure;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::images::{ImageId, image_not_found};
-use super::manifests::sha256_of;
+use super::digest::sha256_of;
+use super::image_id::{ImageId, image_not_found};
+use super::states::ScanStatus;
 use super::{find, invalid, page, with_token};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
@@ -80,7 +81,7 @@ fn time<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f64>
 }
 
 impl Findings {
-    /// Reads findings as `aws ecr describe-image-scan-findings` prints them: the whole answer, or
+    /// Reads findings as `aws ecr describe-image-scan-findings` prints them: the complete response, or
     /// its `imageScanFindings`.
     fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
         let mut document: Value = serde_json::from_slice(bytes)?;
@@ -139,8 +140,8 @@ fn path(state: &Path, repository: &str, sha256: &str) -> PathBuf {
         .join(format!("{sha256}.json"))
 }
 
-/// Puts the findings of an image into a state directory, and counts them by severity. The server
-/// reads them when it is asked; it need not run now.
+/// Writes the findings of an image to a state directory. Returns their number by severity. The server
+/// reads them on request; it need not be running.
 pub(crate) fn inject(
     state: &Path,
     repository: &str,
@@ -173,7 +174,7 @@ pub(crate) fn inject(
         .collect())
 }
 
-/// The findings of an image, if any were put there.
+/// The findings of an image, if any were loaded.
 fn load(cloud: &Cloud, repository: &str, digest: &str) -> ApiResult<Option<Findings>> {
     let sha256 = sha256_of(digest).unwrap_or_default();
     match std::fs::read(path(cloud.directory(), repository, sha256)) {
@@ -185,7 +186,7 @@ fn load(cloud: &Cloud, repository: &str, digest: &str) -> ApiResult<Option<Findi
     }
 }
 
-/// Adds what `DescribeImages` says of an image's scan.
+/// Adds the scan of an image to its description.
 pub(super) fn describe(
     cloud: &Cloud,
     repository: &str,
@@ -201,14 +202,14 @@ pub(super) fn describe(
 
 fn complete() -> Value {
     json!({
-        "status": "COMPLETE",
+        "status": ScanStatus::Complete,
         "description": "The findings that were loaded into the local cloud.",
     })
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Scan {
+pub(super) struct ScanRequest {
     registry_id: Option<String>,
     repository_name: String,
     image_id: ImageId,
@@ -217,7 +218,7 @@ pub(super) struct Scan {
 }
 
 /// The digest of the image to be scanned.
-fn image(cloud: &Cloud, input: &Scan) -> ApiResult<String> {
+fn image(cloud: &Cloud, input: &ScanRequest) -> ApiResult<String> {
     let name = &input.repository_name;
     let repository = find(cloud, input.registry_id.as_deref(), name)?;
     match repository.locate(&input.image_id) {
@@ -227,7 +228,7 @@ fn image(cloud: &Cloud, input: &Scan) -> ApiResult<String> {
     }
 }
 
-fn answer(input: &Scan, digest: String, status: &Value) -> Value {
+fn answer(input: &ScanRequest, digest: String, status: &Value) -> Value {
     json!({
         "registryId": ACCOUNT,
         "repositoryName": input.repository_name,
@@ -236,13 +237,13 @@ fn answer(input: &Scan, digest: String, status: &Value) -> Value {
     })
 }
 
-/// Says what there is: the loaded findings are complete, and others cannot be found out.
-pub(super) async fn start_image_scan(cloud: &Cloud, input: Scan) -> ApiResult<Value> {
+/// Starts a scan, which has a result at once: the findings that were loaded, or none are available.
+pub(super) async fn start_image_scan(cloud: &Cloud, input: ScanRequest) -> ApiResult<Value> {
     let digest = image(cloud, &input)?;
     let status = match load(cloud, &input.repository_name, &digest)? {
         Some(_) => complete(),
         None => json!({
-            "status": "FINDINGS_UNAVAILABLE",
+            "status": ScanStatus::FindingsUnavailable,
             "description": "The local cloud has no vulnerability data. Load findings with \
                             `mlops local inject scan`.",
         }),
@@ -250,7 +251,10 @@ pub(super) async fn start_image_scan(cloud: &Cloud, input: Scan) -> ApiResult<Va
     Ok(answer(&input, digest, &status))
 }
 
-pub(super) async fn describe_image_scan_findings(cloud: &Cloud, input: Scan) -> ApiResult<Value> {
+pub(super) async fn describe_image_scan_findings(
+    cloud: &Cloud,
+    input: ScanRequest,
+) -> ApiResult<Value> {
     let digest = image(cloud, &input)?;
     let name = &input.repository_name;
     let findings = load(cloud, name, &digest)?.ok_or_else(|| {

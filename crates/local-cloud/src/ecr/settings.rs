@@ -1,12 +1,11 @@
-//! What is set on a repository: tag mutability, scanning, policies, resource tags.
+//! Settings of a repository: tag mutability, scanning, policies, resource tags.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    ExclusionFilter, Mutability, Repository, ResourceTag, ScanningConfiguration, change, find,
-    invalid, not_found,
-};
+use super::lifecycle::{Policy, no_lifecycle_policy};
+use super::{ExclusionFilter, Mutability, ScanningConfiguration, change, find, invalid, not_found};
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
 use crate::cloud::ACCOUNT;
@@ -79,12 +78,12 @@ pub(super) struct PutLifecyclePolicy {
     lifecycle_policy_text: String,
 }
 
-/// Keeps the policy; like AWS, which applies policies within a day, it removes nothing now.
+/// Stores the policy. It removes nothing now: AWS applies policies within a day.
 pub(super) async fn put_lifecycle_policy(
     cloud: &Cloud,
     input: PutLifecyclePolicy,
 ) -> ApiResult<Value> {
-    super::lifecycle::Policy::parse(&input.lifecycle_policy_text)?;
+    Policy::parse(&input.lifecycle_policy_text)?;
     change(cloud, &input.repository_name, |repository| {
         let answer = json!({
             "registryId": ACCOUNT,
@@ -94,22 +93,6 @@ pub(super) async fn put_lifecycle_policy(
         repository.lifecycle_policy = Some(input.lifecycle_policy_text);
         Ok(answer)
     })
-}
-
-fn no_lifecycle_policy(name: &str) -> ApiError {
-    ApiError::not_found(
-        "LifecyclePolicyNotFoundException",
-        format!(
-            "Lifecycle policy does not exist for the repository with name '{name}' in the \
-             registry with id '{ACCOUNT}'"
-        ),
-    )
-}
-
-/// The text of a repository's policy.
-pub(super) fn lifecycle_text(repository: &Repository) -> ApiResult<&str> {
-    let text = repository.lifecycle_policy.as_deref();
-    text.ok_or_else(|| no_lifecycle_policy(&repository.name))
 }
 
 fn lifecycle_answer(name: &str, policy: Option<String>) -> ApiResult<Value> {
@@ -209,15 +192,13 @@ fn repository_name(cloud: &Cloud, arn: &str) -> ApiResult<String> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct TagResource {
     resource_arn: String,
-    tags: Vec<ResourceTag>,
+    tags: Tags,
 }
 
 pub(super) async fn tag_resource(cloud: &Cloud, input: TagResource) -> ApiResult<Value> {
     let name = repository_name(cloud, &input.resource_arn)?;
     change(cloud, &name, |repository| {
-        for tag in input.tags {
-            repository.resource_tags.insert(tag.key, tag.value);
-        }
+        repository.resource_tags.extend(input.tags.into_map());
         if system_tags::counted(repository.resource_tags.keys()) > 50 {
             return Err(ApiError::new(
                 "TooManyTagsException",
@@ -262,7 +243,7 @@ pub(super) async fn list_tags_for_resource(
     let tags: Vec<_> = repository
         .resource_tags
         .into_iter()
-        .map(|(key, value)| ResourceTag { key, value })
+        .map(|(key, value)| json!({"Key": key, "Value": value}))
         .collect();
     Ok(json!({"tags": tags}))
 }

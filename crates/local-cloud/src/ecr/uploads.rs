@@ -1,6 +1,6 @@
-//! Uploads under way. What has arrived lies in a temporary file of `Cloud::blobs`, so that memory
-//! stays small and a client can go on where a connection broke. Bytes are progress once, while they
-//! are written, by a thread of their own: the next ones are received meanwhile.
+//! Uploads in progress. What has arrived is in a temporary file of `Cloud::blobs`, which keeps memory
+//! small and lets a client resume after a broken connection. Bytes are hashed once, while a separate
+//! thread writes them and the next ones are received.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::registry::{Refusal, Registered};
-use super::{Layer, layers};
+use super::refusal::{Refusal, Registered};
+use super::{Layer, layer_records};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
@@ -29,7 +29,7 @@ const BATCH: usize = 512 << 10;
 /// How many batches may wait to be written.
 const WAITING: usize = 4;
 
-/// How long an upload that nobody ends is kept.
+/// How long an unfinished upload is kept.
 const LIFETIME_SECONDS: f64 = 24.0 * 3600.0;
 
 /// How long a request waits for the one before it on the same upload, in steps of [`STEP`]: its
@@ -137,7 +137,7 @@ fn find(cloud: &Cloud, repository: &str, id: &str) -> Registered<Upload> {
         })
 }
 
-/// Starts an upload and returns its id. Forgets those that nobody ended for a day.
+/// Starts an upload and returns its id. Removes uploads that were not finished within a day.
 pub(super) fn start(cloud: &Cloud, repository: &str) -> Registered<String> {
     let now = clock::epoch();
     for (id, upload) in uploads(cloud).list("")? {
@@ -162,7 +162,7 @@ pub(super) fn start(cloud: &Cloud, repository: &str) -> Registered<String> {
     Ok(id)
 }
 
-/// The files of all uploads under way.
+/// The files of all uploads in progress.
 pub(super) fn files(cloud: &Cloud) -> ApiResult<Vec<PathBuf>> {
     let all = uploads(cloud).list("")?;
     Ok(all
@@ -255,7 +255,7 @@ async fn forward(body: &mut Body, sender: mpsc::Sender<Vec<Bytes>>) -> Registere
         }
         if gathered >= BATCH {
             gathered = 0;
-            // A thread that ended has an error to tell: its answer says which.
+            // The thread ended with an error, which its result has.
             if sender.send(std::mem::take(&mut batch)).await.is_err() {
                 return Ok(());
             }
@@ -350,8 +350,8 @@ pub(super) fn keep(cloud: &Cloud, repository: &str, sha256: &str, size: u64) -> 
         released: None,
     };
     let key = format!("{repository}@sha256:{sha256}");
-    if !layers(cloud).insert(&key, &layer)? {
-        layers(cloud).update(&key, |layer| {
+    if !layer_records(cloud).insert(&key, &layer)? {
+        layer_records(cloud).update(&key, |layer| {
             layer.released = None;
             Ok(())
         })?;

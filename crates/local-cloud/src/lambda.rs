@@ -4,10 +4,10 @@
 //! rest ── Cloud::call ── functions (records) ── code (the zip, unpacked once for each SHA-256)
 //!                     └─ invoke ── pool (warm environments) ── environment ── one process
 //!                                                                   └── api: the Runtime API that
-//!                                                                       the process asks for work
+//!                                                                       the process fetches events from
 //! ```
 //!
-//! A function's record is the answer of `GetFunctionConfiguration`. Versions, aliases, layers,
+//! A function's record is the response of `GetFunctionConfiguration`. Versions, aliases, layers,
 //! VPCs and images are refused by name.
 
 use anyhow::Result;
@@ -23,8 +23,10 @@ mod environment;
 mod functions;
 mod invoke;
 mod pool;
+mod records;
 mod rest;
 mod settings;
+mod states;
 mod tags;
 
 operations! {
@@ -60,10 +62,11 @@ pub(crate) const SERVICE: Service = Service {
     )
 };
 
-/// What Lambda calls the only version that the local cloud has.
+/// Lambda's name of the only version that the local cloud has.
 const LATEST: &str = "$LATEST";
 
-/// Finishes what was being made when the server ended, and delivers the events that it took.
+/// Resumes the creations and updates that the end of the server interrupted, and delivers the events that
+/// it accepted.
 fn recover(cloud: &Cloud) -> Result<()> {
     functions::recover(cloud)?;
     invoke::recover(cloud)?;

@@ -1,4 +1,4 @@
-//! The Runtime API (2018-06-01), which a function's process asks for work: one listener on
+//! The Runtime API (2018-06-01), from which a function's process fetches events: one listener on
 //! loopback for each environment.
 
 use std::net::Ipv4Addr;
@@ -37,16 +37,16 @@ pub(super) struct Event {
     pub(super) client_context: Option<String>,
 }
 
-/// What a function's process says.
+/// A message of a function's process.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum ProcessMessage {
     /// It is ready for an event.
     Next,
-    /// The answer to an event.
+    /// The response to an event.
     Response(Vec<u8>),
     /// An event failed.
     Error(Vec<u8>),
-    /// The answer is larger than Lambda takes.
+    /// The response is larger than Lambda accepts.
     TooLarge,
     /// It cannot start.
     InitError(Vec<u8>),
@@ -58,7 +58,7 @@ pub(super) struct Server {
     /// `127.0.0.1:PORT`
     pub(super) address: String,
     pub(super) events: mpsc::Sender<Event>,
-    pub(super) said: mpsc::UnboundedReceiver<Said>,
+    pub(super) said: mpsc::UnboundedReceiver<ProcessMessage>,
     serving: JoinHandle<()>,
 }
 
@@ -73,7 +73,7 @@ struct Api(Arc<Shared>);
 
 struct Shared {
     events: tokio::sync::Mutex<mpsc::Receiver<Event>>,
-    said: mpsc::UnboundedSender<Said>,
+    said: mpsc::UnboundedSender<ProcessMessage>,
     /// The id of the event that the process works on.
     current: Mutex<Option<String>>,
 }
@@ -134,16 +134,19 @@ async fn handle(api: &Api, request: Request<Body>) -> Response<Body> {
     match (&parts.method, &path[..]) {
         (&Method::GET, ["2018-06-01", "runtime", "invocation", "next"]) => next(api).await,
         (&Method::POST, ["2018-06-01", "runtime", "invocation", id, "response"]) => {
-            answer(api, id, body, Said::Response).await
+            answer(api, id, body, ProcessMessage::Response).await
         }
         (&Method::POST, ["2018-06-01", "runtime", "invocation", id, "error"]) => {
-            answer(api, id, body, Said::Error).await
+            answer(api, id, body, ProcessMessage::Error).await
         }
         (&Method::POST, ["2018-06-01", "runtime", "init", "error"]) => {
             let Ok(body) = Limited::new(body, MAX_RESPONSE).collect().await else {
                 return refuse(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "");
             };
-            let _ = api.0.said.send(Said::InitError(body.to_bytes().to_vec()));
+            let _ = api
+                .0
+                .said
+                .send(ProcessMessage::InitError(body.to_bytes().to_vec()));
             accepted()
         }
         _ => refuse(StatusCode::NOT_FOUND, "NotFound", "no such path"),
@@ -151,7 +154,7 @@ async fn handle(api: &Api, request: Request<Body>) -> Response<Body> {
 }
 
 async fn next(api: &Api) -> Response<Body> {
-    let _ = api.0.said.send(Said::Next);
+    let _ = api.0.said.send(ProcessMessage::Next);
     let Some(event) = api.0.events.lock().await.recv().await else {
         return refuse(StatusCode::GONE, "Gone", "the environment has ended");
     };
@@ -178,7 +181,7 @@ async fn next(api: &Api) -> Response<Body> {
         })
 }
 
-/// An X-Ray header for a trace that nobody samples.
+/// An X-Ray header for a trace that is not sampled.
 fn trace_id() -> String {
     let id = uuid::Uuid::new_v4().simple().to_string();
     let seconds = jiff::Timestamp::now().as_second();
@@ -189,11 +192,11 @@ async fn answer(
     api: &Api,
     id: &str,
     body: Body,
-    say: impl FnOnce(Vec<u8>) -> Said,
+    say: impl FnOnce(Vec<u8>) -> ProcessMessage,
 ) -> Response<Body> {
     let is_current = {
         let mut current = api.0.current.lock().unwrap_or_else(PoisonError::into_inner);
-        // The first answer counts.
+        // Only the first response counts.
         current.take_if(|current| current == id).is_some()
     };
     if !is_current {
@@ -209,7 +212,7 @@ async fn answer(
             accepted()
         }
         Err(error) if error.is::<LengthLimitError>() => {
-            let _ = api.0.said.send(Said::TooLarge);
+            let _ = api.0.said.send(ProcessMessage::TooLarge);
             refuse(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "RequestEntityTooLarge",
@@ -285,7 +288,10 @@ mod tests {
         server.events.send(event).await.unwrap();
         let answer = exchange(&server.address, format!("{head}\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert!(matches!(server.said.recv().await, Some(Said::Next)));
+        assert!(matches!(
+            server.said.recv().await,
+            Some(ProcessMessage::Next)
+        ));
         // A stalled upload is neither a response nor too large: the function may send it again.
         let post = |length: usize| {
             format!(
@@ -299,7 +305,7 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
         let said = server.said.recv().await;
         assert!(
-            matches!(&said, Some(Said::Response(bytes)) if bytes == b"\"ok\""),
+            matches!(&said, Some(ProcessMessage::Response(bytes)) if bytes == b"\"ok\""),
             "{said:?}"
         );
     }

@@ -21,10 +21,10 @@ use archive::{MAX_UNZIPPED, check, extract, open, too_large};
 /// A zip in a request (Lambda quotas).
 const MAX_DIRECT: usize = 50 << 20;
 
-/// Where a request says that the code is.
+/// The source of the code in a request.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct Given {
+pub(super) struct CodeSource {
     zip_file: Option<String>,
     s3_bucket: Option<String>,
     s3_key: Option<String>,
@@ -32,7 +32,7 @@ pub(super) struct Given {
     image_uri: Option<String>,
 }
 
-/// A zip that was checked and is kept.
+/// A zip that was checked and stored.
 #[derive(Debug)]
 pub(super) struct Zip {
     /// The hex SHA-256 under which `Cloud::blobs` has it.
@@ -43,8 +43,8 @@ pub(super) struct Zip {
     pub(super) size: u64,
 }
 
-/// Keeps and checks the code that a request gives.
-pub(super) async fn keep(cloud: &Cloud, given: Given) -> ApiResult<Zip> {
+/// Checks and stores the code of a request.
+pub(super) async fn keep(cloud: &Cloud, given: CodeSource) -> ApiResult<Zip> {
     if given.image_uri.is_some() {
         return Err(ApiError::not_implemented("functions made of an image"));
     }

@@ -20,7 +20,7 @@ pub(super) fn location(cloud: &Cloud, sha256: &str) -> String {
     signed_urls::sign(cloud, &format!("{PATH}{sha256}"), LIFETIME)
 }
 
-/// Serves a URL that [`location`] made.
+/// Serves a URL of [`location`].
 pub(crate) async fn handle(cloud: &Cloud, parts: &Parts) -> Response<Body> {
     let zip: ApiResult<_> = async {
         signed_urls::check(cloud, parts)?;

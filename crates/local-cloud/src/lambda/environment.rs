@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::api::{self, Event, Said, Server};
-use super::functions::Plan;
+use super::api::{self, Event, ProcessMessage, Server};
+use super::records::Plan;
 use super::{LATEST, code};
 use crate::api::ApiResult;
 use crate::runtime::{self, Function, Program, Running, TASK_ROOT};
@@ -18,7 +18,7 @@ use crate::{Cloud, beneath, clock, logs};
 /// How long a process has at least to ask for its first event (developer guide: the init phase).
 const INIT: Duration = Duration::from_secs(10);
 
-/// How long output that a process wrote before its answer may take to be read.
+/// The time to read output that a process wrote before its response.
 const OUTPUT: Duration = Duration::from_secs(2);
 
 /// `LogResult` is the last this many bytes of an invocation's log.
@@ -35,7 +35,7 @@ pub(super) struct Environment {
     server: Server,
     log: Arc<Log>,
     directory: PathBuf,
-    /// True when the process has asked for an event and has none.
+    /// True when the process has requested an event and has none.
     asked: bool,
     started: Instant,
     /// How long it took to start, until an invocation has reported it.
@@ -45,11 +45,11 @@ pub(super) struct Environment {
 /// How an invocation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
-    /// The function's answer.
+    /// The function's response.
     Answer(Vec<u8>),
-    /// The function, or its runtime, says that it failed.
+    /// The function, or its runtime, reported an error.
     Error(Vec<u8>),
-    /// The answer is too large.
+    /// The response is too large.
     TooLarge,
     /// The process ended with this code.
     Exited(i32),
@@ -127,7 +127,7 @@ impl Environment {
             () = clock::sleep(limit) => return Err(End::TimedOut),
         };
         match said {
-            Some(Said::InitError(payload)) => Err(End::Error(payload)),
+            Some(ProcessMessage::InitError(payload)) => Err(End::Error(payload)),
             Some(_) => {
                 self.asked = true;
                 self.init = Some(self.started.elapsed());
@@ -137,11 +137,13 @@ impl Environment {
         }
     }
 
-    /// What a process said just before it ended.
+    /// The last message of a process that has ended.
     fn last_word(&mut self) -> Option<End> {
         match self.server.said.try_recv() {
-            Ok(Said::InitError(payload) | Said::Error(payload)) => Some(End::Error(payload)),
-            Ok(Said::Response(payload)) => Some(End::Answer(payload)),
+            Ok(ProcessMessage::InitError(payload) | ProcessMessage::Error(payload)) => {
+                Some(End::Error(payload))
+            }
+            Ok(ProcessMessage::Response(payload)) => Some(End::Answer(payload)),
             _ => None,
         }
     }
@@ -185,11 +187,13 @@ impl Environment {
                 }
             };
             return match said {
-                Some(Said::Response(payload)) => End::Answer(payload),
-                Some(Said::Error(payload) | Said::InitError(payload)) => End::Error(payload),
-                Some(Said::TooLarge) => End::TooLarge,
-                // It asked twice; the event goes to the first to ask.
-                Some(Said::Next) => continue,
+                Some(ProcessMessage::Response(payload)) => End::Answer(payload),
+                Some(ProcessMessage::Error(payload) | ProcessMessage::InitError(payload)) => {
+                    End::Error(payload)
+                }
+                Some(ProcessMessage::TooLarge) => End::TooLarge,
+                // A second request for an event: the first one gets it.
+                Some(ProcessMessage::Next) => continue,
                 None => End::Exited(self.process.wait().await),
             };
         }
@@ -252,9 +256,9 @@ struct Log {
     cloud: Cloud,
     group: String,
     stream: String,
-    /// The log of the invocation under way, its last part.
+    /// The last part of the log of the current invocation.
     tail: Mutex<Vec<u8>>,
-    /// A line that says that everything before it was read.
+    /// A line that marks that everything before it was read.
     mark: Mutex<Option<(String, oneshot::Sender<()>)>>,
 }
 
@@ -324,7 +328,7 @@ impl Log {
         }
     }
 
-    /// The last lines of an invocation; answers the end of its log.
+    /// Collects the last lines of an invocation. Returns the end of its log.
     fn finish(
         &self,
         id: &str,
@@ -354,7 +358,7 @@ impl Log {
         let init = init.map_or_else(String::new, |init| {
             format!("\tInit Duration: {:.2} ms", milliseconds(init))
         });
-        // AWS says here how much memory was used; nothing measures it.
+        // AWS adds the memory that was used; the local cloud does not measure it.
         self.say(&format!(
             "REPORT RequestId: {id}\tDuration: {:.2} ms\tBilled Duration: {} ms\tMemory Size: {} \
              MB{init}{status}",

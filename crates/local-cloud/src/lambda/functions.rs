@@ -1,71 +1,18 @@
 //! Functions: their records, and what changes them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::code::{self, Given, Zip};
+use super::code::{self, CodeSource, Zip};
+use super::records::{FunctionRecord, find, records};
 use super::settings::{self, Settings};
+use super::states::{FunctionState, UpdateStatus};
 use super::{conflict, invalid, name_of, not_found, pool};
-use crate::api::{ApiError, ApiResult, parse};
-use crate::store::Collection;
+use crate::api::tags::Tags;
+use crate::api::{ApiError, ApiResult};
 use crate::{Cloud, beneath};
-
-/// A function as it is kept.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Record {
-    /// The answer of `GetFunctionConfiguration`.
-    pub(super) configuration: Value,
-    /// The hex SHA-256 of its zip.
-    code: String,
-    /// Its tags.
-    pub(super) tags: BTreeMap<String, String>,
-    /// What invocations run; none until the function is active. While an update is in progress it
-    /// is what was there before.
-    active: Option<Plan>,
-}
-
-/// What an invocation runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Plan {
-    pub(super) name: String,
-    pub(super) arn: String,
-    /// The hex SHA-256 of the zip.
-    pub(super) code: String,
-    pub(super) runtime: String,
-    pub(super) handler: String,
-    /// Seconds.
-    pub(super) timeout: u64,
-    /// MB; a number that the function is told, not a limit.
-    pub(super) memory: u64,
-    pub(super) environment: BTreeMap<String, String>,
-    pub(super) log_group: String,
-    /// Environments of another revision are not used any more.
-    pub(super) revision: String,
-}
-
-pub(super) fn records(cloud: &Cloud) -> Collection<'_, Record> {
-    cloud.store().collection("lambda", "function")
-}
-
-pub(super) fn find(cloud: &Cloud, name: &str) -> ApiResult<Record> {
-    records(cloud)
-        .get(name)?
-        .ok_or_else(|| not_found(cloud, name))
-}
-
-/// What an invocation of the function runs now.
-pub(super) fn active(cloud: &Cloud, name: &str) -> ApiResult<Plan> {
-    let record = find(cloud, name)?;
-    let state = record.configuration["State"].as_str().unwrap_or_default();
-    record.active.ok_or_else(|| {
-        conflict(format!(
-            "The operation cannot be performed at this time. The function is currently in the \
-             following state: {state}"
-        ))
-    })
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -80,34 +27,36 @@ impl FunctionName {
     }
 }
 
-/// A request whose settings are read in two steps: some members are no settings.
-fn split(input: Value) -> ApiResult<(String, Settings)> {
-    let mut settings: Settings = parse(input)?;
-    let name = settings
-        .take("FunctionName")
-        .and_then(|name| name.as_str().map(str::to_owned))
-        .ok_or_else(|| ApiError::validation("FunctionName is required"))?;
-    Ok((name, settings))
+/// The function that a request names; the service model requires it.
+fn named(cloud: &Cloud, given: Option<&str>) -> ApiResult<String> {
+    let given = given.ok_or_else(|| ApiError::validation("FunctionName is required"))?;
+    name_of(cloud, given, None)
 }
 
-pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let (name, mut settings) = split(input)?;
-    let name = name_of(cloud, &name, None)?;
-    let given: Given = parse(settings.take("Code").unwrap_or_default())?;
-    let tags: BTreeMap<String, String> = match settings.take("Tags") {
-        Some(tags) => parse(tags)?,
-        None => BTreeMap::new(),
-    };
-    let architectures = settings.take("Architectures");
-    match settings.take("PackageType") {
-        None => {}
-        Some(kind) if kind == "Zip" => {}
-        Some(_) => return Err(ApiError::not_implemented("functions made of an image")),
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CreateFunction {
+    function_name: Option<String>,
+    #[serde(default)]
+    code: CodeSource,
+    #[serde(default)]
+    tags: Tags,
+    architectures: Option<Vec<String>>,
+    package_type: Option<String>,
+    #[serde(flatten)]
+    settings: Settings,
+}
+
+pub(super) async fn create(cloud: &Cloud, input: CreateFunction) -> ApiResult<Value> {
+    let name = named(cloud, input.function_name.as_deref())?;
+    let settings = input.settings;
+    if input.package_type.is_some_and(|kind| kind != "Zip") {
+        return Err(ApiError::not_implemented("functions made of an image"));
     }
     settings.check(cloud)?;
     let mut configuration = settings.first(cloud, &name, settings::machine())?;
     let runtime = configuration["Runtime"].as_str().unwrap_or_default();
-    if let Some(architecture) = settings::architecture(architectures, runtime)? {
+    if let Some(architecture) = settings::architecture(input.architectures, runtime)? {
         configuration["Architectures"] = json!([architecture]);
     }
     if configuration["Role"].is_null() {
@@ -117,14 +66,14 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     if records(cloud).get(&name)?.is_some() {
         return Err(taken());
     }
-    let zip = code::keep(cloud, given).await?;
-    configuration["State"] = json!("Pending");
+    let zip = code::keep(cloud, input.code).await?;
+    configuration["State"] = json!(FunctionState::Pending);
     configuration["StateReason"] = json!("The function is being created.");
     configuration["StateReasonCode"] = json!("Creating");
-    let mut record = Record {
+    let mut record = FunctionRecord {
         configuration,
         code: String::new(),
-        tags,
+        tags: input.tags.into_map(),
         active: None,
     };
     record.take_code(zip);
@@ -136,7 +85,7 @@ pub(super) async fn create(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(record.configuration)
 }
 
-impl Record {
+impl FunctionRecord {
     fn take_code(&mut self, zip: Zip) {
         self.configuration["CodeSha256"] = json!(zip.base64);
         self.configuration["CodeSize"] = json!(zip.size);
@@ -153,9 +102,10 @@ impl Record {
         );
     }
 
-    /// An update begins; refused while another goes on, or on another revision than expected.
+    /// Begins an update. It is refused while another is in progress, or if the revision is not the expected
+    /// one.
     fn begin(&mut self, expected: Option<&str>) -> ApiResult<()> {
-        if self.under_way() {
+        if self.is_in_progress() {
             return Err(conflict(format!(
                 "The operation cannot be performed at this time. An update is in progress for \
                  resource: {}",
@@ -173,20 +123,20 @@ impl Record {
             .status(412));
         }
         let configuration = &mut self.configuration;
-        configuration["LastUpdateStatus"] = json!("InProgress");
+        configuration["LastUpdateStatus"] = json!(UpdateStatus::InProgress);
         configuration["LastUpdateStatusReason"] = json!("The function is being created.");
         configuration["LastUpdateStatusReasonCode"] = json!("Creating");
         Ok(())
     }
 
-    fn under_way(&self) -> bool {
-        self.configuration["State"] == "Pending"
-            || self.configuration["LastUpdateStatus"] == "InProgress"
+    fn is_in_progress(&self) -> bool {
+        FunctionState::of(&self.configuration) == Some(FunctionState::Pending)
+            || UpdateStatus::of(&self.configuration) == Some(UpdateStatus::InProgress)
     }
 
     /// The end of a creation or an update.
     fn end(&mut self, result: ApiResult<()>) -> ApiResult<()> {
-        let pending = self.configuration["State"] == "Pending";
+        let pending = FunctionState::of(&self.configuration) == Some(FunctionState::Pending);
         let configuration = &mut self.configuration;
         for member in ["StateReason", "StateReasonCode"]
             .into_iter()
@@ -196,13 +146,17 @@ impl Record {
         }
         match result {
             Ok(()) => {
-                configuration["State"] = json!("Active");
-                configuration["LastUpdateStatus"] = json!("Successful");
+                configuration["State"] = json!(FunctionState::Active);
+                configuration["LastUpdateStatus"] = json!(UpdateStatus::Successful);
                 self.active = Some(settings::plan(&self.configuration, &self.code)?);
             }
             Err(error) => {
-                let prefix = if pending { "State" } else { "LastUpdateStatus" };
-                configuration[prefix] = json!("Failed");
+                let (prefix, failed) = if pending {
+                    ("State", json!(FunctionState::Failed))
+                } else {
+                    ("LastUpdateStatus", json!(UpdateStatus::Failed))
+                };
+                configuration[prefix] = failed;
                 configuration[format!("{prefix}Reason")] = json!(error.message);
                 let code = if error.status < 500 {
                     "InvalidZipFileException"
@@ -216,7 +170,7 @@ impl Record {
     }
 }
 
-/// Unpacks the code, in the background, and then makes the function what its record says.
+/// Unpacks the code in the background, and then activates what the record configures.
 fn settle(cloud: &Cloud, name: String) {
     let (owned, key) = (cloud.clone(), name.clone());
     let work = async move {
@@ -225,8 +179,8 @@ fn settle(cloud: &Cloud, name: String) {
         };
         let revision = record.configuration["RevisionId"].clone();
         let result = code::unpack(&owned, &record.code).await;
-        // A function that was deleted meanwhile has no record to change, and one that was made anew
-        // under its name has a task of its own.
+        // A function that was deleted in the meantime has no record, and a new one of its name has its
+        // own task.
         let write = || {
             records(&owned).update(&key, |record| {
                 if record.configuration["RevisionId"] == revision {
@@ -242,13 +196,13 @@ fn settle(cloud: &Cloud, name: String) {
     supervise(cloud, name, work);
 }
 
-/// Does the work that ends a creation or an update; when it panics, that has failed.
+/// Does the work that ends a creation or an update. If it panics, the creation or update has failed.
 fn supervise(cloud: &Cloud, name: String, work: impl Future<Output = ()> + Send + 'static) {
     let (broken, what) = (cloud.clone(), format!("function {name}"));
     cloud.spawn(what.clone(), work, move |error| async move {
         let write = || {
             records(&broken).update(&name, |record| {
-                if record.under_way() {
+                if record.is_in_progress() {
                     record.end(Err(error.clone()))
                 } else {
                     Ok(())
@@ -259,14 +213,15 @@ fn supervise(cloud: &Cloud, name: String, work: impl Future<Output = ()> + Send 
     });
 }
 
-/// Goes on with what was being made when the server ended, and removes code of no function.
+/// Resumes the creations and updates that were in progress when the server ended, and removes code that no
+/// function uses.
 pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
     // Environments that the end of the server cut off.
     let state = cloud.directory();
     beneath::discard(state, &state.join("lambda"));
     let (mut used, mut under_way) = (BTreeSet::new(), Vec::new());
     for (name, record) in records(cloud).list("")? {
-        if record.under_way() {
+        if record.is_in_progress() {
             under_way.push(name);
         }
         used.insert(record.code);
@@ -278,7 +233,7 @@ pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
             beneath::discard(state, &entry.path());
         }
     }
-    // After the cleaning: each unpacks into a directory of its own there.
+    // After the clean-up: each unpacks into a separate directory there.
     for name in under_way {
         settle(cloud, name);
     }
@@ -306,12 +261,12 @@ pub(super) async fn get_configuration(cloud: &Cloud, input: FunctionName) -> Api
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct Page {
+pub(super) struct ListFunctions {
     marker: Option<String>,
     max_items: Option<String>,
 }
 
-pub(super) async fn list(cloud: &Cloud, input: Page) -> ApiResult<Value> {
+pub(super) async fn list(cloud: &Cloud, input: ListFunctions) -> ApiResult<Value> {
     let limit = match input.max_items {
         None => 50,
         Some(text) => text
@@ -321,7 +276,7 @@ pub(super) async fn list(cloud: &Cloud, input: Page) -> ApiResult<Value> {
             .ok_or_else(|| {
                 ApiError::validation(format!("MaxItems {text} is not between 1 and 10000"))
             })?
-            // AWS answers at most 50 whatever is asked for.
+            // AWS returns at most 50, whatever the request says.
             .min(50),
     };
     let after = input.marker.unwrap_or_default();
@@ -349,31 +304,36 @@ pub(super) async fn list(cloud: &Cloud, input: Page) -> ApiResult<Value> {
     Ok(json!({"Functions": functions, "NextMarker": marker.flatten()}))
 }
 
-pub(super) async fn update_code(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let (name, mut settings) = split(input)?;
-    let name = name_of(cloud, &name, None)?;
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateCode {
+    function_name: Option<String>,
+    #[serde(flatten)]
+    code: CodeSource,
+    architectures: Option<Vec<String>>,
+    revision_id: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    publish: bool,
+    /// Members that are not read here; settings refuses those that the local cloud does not have.
+    #[serde(flatten)]
+    settings: Settings,
+}
+
+pub(super) async fn update_code(cloud: &Cloud, input: UpdateCode) -> ApiResult<Value> {
+    let name = named(cloud, input.function_name.as_deref())?;
     let before = find(cloud, &name)?;
-    let revision = settings.take("RevisionId");
-    let dry = settings.take("DryRun") == Some(Value::Bool(true));
-    if settings.take("Publish") == Some(Value::Bool(true)) {
+    let (revision, dry) = (input.revision_id, input.dry_run);
+    if input.publish {
         return Err(ApiError::not_implemented("published versions of functions"));
     }
     let runtime = before.configuration["Runtime"].as_str().unwrap_or_default();
-    let architecture = settings::architecture(settings.take("Architectures"), runtime)?;
-    let mut given = json!({});
-    for member in [
-        "ZipFile",
-        "S3Bucket",
-        "S3Key",
-        "S3ObjectVersion",
-        "ImageUri",
-    ] {
-        given[member] = settings.take(member).unwrap_or_default();
-    }
-    settings.check(cloud)?;
-    let zip = code::keep(cloud, parse(given)?).await?;
-    let change = |record: &mut Record| {
-        record.begin(revision.as_ref().and_then(Value::as_str))?;
+    let architecture = settings::architecture(input.architectures, runtime)?;
+    input.settings.check(cloud)?;
+    let zip = code::keep(cloud, input.code).await?;
+    let change = |record: &mut FunctionRecord| {
+        record.begin(revision.as_deref())?;
         record.take_code(zip);
         if let Some(architecture) = architecture {
             record.configuration["Architectures"] = json!([architecture]);
@@ -388,14 +348,25 @@ pub(super) async fn update_code(cloud: &Cloud, input: Value) -> ApiResult<Value>
     changed(cloud, name, change)
 }
 
-pub(super) async fn update_configuration(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let (name, mut settings) = split(input)?;
-    let name = name_of(cloud, &name, None)?;
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateConfiguration {
+    function_name: Option<String>,
+    revision_id: Option<String>,
+    #[serde(flatten)]
+    settings: Settings,
+}
+
+pub(super) async fn update_configuration(
+    cloud: &Cloud,
+    input: UpdateConfiguration,
+) -> ApiResult<Value> {
+    let name = named(cloud, input.function_name.as_deref())?;
     find(cloud, &name)?;
-    let revision = settings.take("RevisionId");
+    let (revision, settings) = (input.revision_id, input.settings);
     settings.check(cloud)?;
     changed(cloud, name, |record| {
-        record.begin(revision.as_ref().and_then(Value::as_str))?;
+        record.begin(revision.as_deref())?;
         settings.merge(&mut record.configuration);
         record.touch();
         Ok(record.configuration.clone())
@@ -405,7 +376,7 @@ pub(super) async fn update_configuration(cloud: &Cloud, input: Value) -> ApiResu
 fn changed(
     cloud: &Cloud,
     name: String,
-    change: impl FnOnce(&mut Record) -> ApiResult<Value>,
+    change: impl FnOnce(&mut FunctionRecord) -> ApiResult<Value>,
 ) -> ApiResult<Value> {
     let shown = records(cloud)
         .update(&name, change)?
@@ -436,7 +407,7 @@ mod tests {
     async fn a_creation_that_panics_fails_the_function() {
         let at = tempfile::tempdir().unwrap();
         let cloud = Cloud::in_directory(at.path());
-        let record: Record = parse(json!({
+        let record: FunctionRecord = serde_json::from_value(json!({
             "configuration": {"State": "Pending"}, "code": "", "tags": {}, "active": null,
         }))
         .unwrap();

@@ -1,4 +1,4 @@
-//! `Invoke`: at once, later, or not at all.
+//! `Invoke`: synchronous, asynchronous, or a dry run.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::api::Event;
 use super::environment::{End, Outcome};
-use super::functions::{self, Plan};
+use super::records::{Plan, active};
 use super::{LATEST, invalid, name_of, pool};
 use crate::api::{ApiError, ApiResult};
 use crate::store::Collection;
@@ -32,7 +32,7 @@ pub(super) struct Invoke {
     function_name: String,
     qualifier: Option<String>,
     #[serde(default)]
-    invocation_type: Type,
+    invocation_type: InvocationType,
     #[serde(default)]
     log_type: LogType,
     client_context: Option<String>,
@@ -41,7 +41,7 @@ pub(super) struct Invoke {
 }
 
 #[derive(Deserialize, Default, Clone, Copy, PartialEq)]
-enum Type {
+enum InvocationType {
     #[default]
     RequestResponse,
     Event,
@@ -68,10 +68,10 @@ fn accepted(cloud: &Cloud) -> Collection<'_, Accepted> {
     cloud.store().collection("lambda", "event")
 }
 
-/// Invokes a function. The answer's `Payload` is in base64, as blobs are in JSON.
+/// Invokes a function. The response's `Payload` is in Base64, as blobs are in JSON.
 pub(super) async fn invoke(cloud: &Cloud, input: Invoke) -> ApiResult<Value> {
     let name = name_of(cloud, &input.function_name, input.qualifier.as_deref())?;
-    let plan = functions::active(cloud, &name)?;
+    let plan = active(cloud, &name)?;
     let payload = STANDARD
         .decode(input.payload.unwrap_or_default())
         .map_err(|_| invalid("the payload is not base64"))?;
@@ -83,8 +83,8 @@ pub(super) async fn invoke(cloud: &Cloud, input: Invoke) -> ApiResult<Value> {
     };
     let id = uuid::Uuid::new_v4().to_string();
     match input.invocation_type {
-        Type::DryRun => Ok(json!({"StatusCode": 204})),
-        Type::Event => {
+        InvocationType::DryRun => Ok(json!({"StatusCode": 204})),
+        InvocationType::Event => {
             let event = Accepted {
                 function: name,
                 payload: STANDARD.encode(payload),
@@ -95,7 +95,7 @@ pub(super) async fn invoke(cloud: &Cloud, input: Invoke) -> ApiResult<Value> {
             deliver(cloud, id.clone(), event);
             Ok(json!({"StatusCode": 202, "RequestId": id}))
         }
-        Type::RequestResponse => {
+        InvocationType::RequestResponse => {
             let outcome = execute(cloud, &plan, &id, payload, input.client_context).await?;
             let mut answer = json!({
                 "StatusCode": 200,
@@ -115,10 +115,10 @@ pub(super) async fn invoke(cloud: &Cloud, input: Invoke) -> ApiResult<Value> {
     }
 }
 
-fn check(payload: &[u8], kind: Type) -> ApiResult<()> {
+fn check(payload: &[u8], kind: InvocationType) -> ApiResult<()> {
     let too_large =
         |message: String| Err(ApiError::new("RequestTooLargeException", message).status(413));
-    if kind == Type::Event && payload.len() > MAX_EVENT {
+    if kind == InvocationType::Event && payload.len() > MAX_EVENT {
         return too_large(format!(
             "{} byte payload is too large for the Event invocation type (limit {MAX_EVENT} bytes)",
             payload.len()
@@ -161,15 +161,15 @@ async fn execute(
     let (done, end) = oneshot::channel();
     let (owned, plan) = (cloud.clone(), plan.clone());
     let work = async move {
-        // A caller that has gone does not want the answer.
+        // The caller may have disconnected.
         let _ = done.send(pool::execute(&owned, &plan, event).await);
     };
-    // After a panic nobody sends: the caller's answer is an internal error.
+    // After a panic nothing is sent, and the caller receives an internal error.
     cloud.spawn(format!("invocation {id}"), work, |_| async {});
     end.await.map_err(ApiError::internal)?
 }
 
-/// Delivers an accepted event in the background: three attempts, as Lambda makes them.
+/// Delivers an accepted event in the background, with three attempts as in Lambda.
 fn deliver(cloud: &Cloud, id: String, mut event: Accepted) {
     let (owned, broken, failed) = (cloud.clone(), cloud.clone(), id.clone());
     let what = format!("event {id}");
@@ -196,10 +196,10 @@ fn deliver(cloud: &Cloud, id: String, mut event: Accepted) {
     });
 }
 
-/// True when nothing is left to do for the event.
+/// Attempts to deliver an event. True when no other attempt is needed.
 async fn attempt(cloud: &Cloud, id: &str, event: &Accepted) -> bool {
     let (plan, payload) = match (
-        functions::active(cloud, &event.function),
+        active(cloud, &event.function),
         STANDARD.decode(&event.payload),
     ) {
         (Ok(plan), Ok(payload)) => (plan, payload),
@@ -227,23 +227,26 @@ mod tests {
 
     #[test]
     fn payloads_are_json_within_the_limits() {
-        check(b"", Type::RequestResponse).unwrap();
-        check(b"{\"a\": [1, null]}", Type::Event).unwrap();
+        check(b"", InvocationType::RequestResponse).unwrap();
+        check(b"{\"a\": [1, null]}", InvocationType::Event).unwrap();
         let code = |payload: &[u8], kind| check(payload, kind).unwrap_err().code;
-        assert_eq!(code(b"{", Type::Event), "InvalidRequestContentException");
         assert_eq!(
-            code(b"{} {}", Type::DryRun),
+            code(b"{", InvocationType::Event),
+            "InvalidRequestContentException"
+        );
+        assert_eq!(
+            code(b"{} {}", InvocationType::DryRun),
             "InvalidRequestContentException"
         );
         let text = |length: usize| format!("\"{}\"", "x".repeat(length - 2)).into_bytes();
-        check(&text(MAX_PAYLOAD), Type::RequestResponse).unwrap();
+        check(&text(MAX_PAYLOAD), InvocationType::RequestResponse).unwrap();
         let large = text(MAX_PAYLOAD + 1);
         assert_eq!(
-            code(&large, Type::RequestResponse),
+            code(&large, InvocationType::RequestResponse),
             "RequestTooLargeException"
         );
         assert_eq!(
-            code(&text(MAX_EVENT + 1), Type::Event),
+            code(&text(MAX_EVENT + 1), InvocationType::Event),
             "RequestTooLargeException"
         );
     }

@@ -1,5 +1,4 @@
-//! Warm environments: kept for the next invocation of the same revision, ended when nobody needs
-//! them.
+//! Warm environments: kept for the next invocation of the same revision, and ended when idle.
 
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::api::Event;
 use super::code;
 use super::environment::{End, Environment, Outcome};
-use super::functions::{self, Plan};
+use super::records::{Plan, active};
 use crate::api::{ApiError, ApiResult};
 use crate::runtime::Running;
 use crate::{Cloud, clock};
@@ -27,7 +26,7 @@ const CONCURRENCY: usize = 32;
 #[derive(Debug)]
 struct Pool {
     slots: Semaphore,
-    /// Environments that wait, by function.
+    /// Waiting environments, by function.
     warm: Mutex<HashMap<String, Vec<Warm>>>,
     /// The processes that work on an event.
     busy: Mutex<HashMap<u64, Running>>,
@@ -45,10 +44,10 @@ impl Default for Pool {
     }
 }
 
-/// An environment that waits.
+/// A waiting environment.
 #[derive(Debug)]
 struct Warm {
-    /// Told apart from another that waits later.
+    /// Distinguishes it from another one that waits later.
     number: u64,
     environment: Environment,
 }
@@ -95,7 +94,7 @@ pub(super) async fn execute(cloud: &Cloud, plan: &Plan, event: Event) -> ApiResu
         if environment.ready().await.is_ok() {
             return Ok(run(cloud, environment, event).await);
         }
-        // It ended after its last answer: the event has not been seen by anyone yet.
+        // It ended after its last response: no process has seen the event yet.
         environment.end().await;
     }
     if let Some(reason) = no_entry(cloud, plan) {
@@ -116,7 +115,7 @@ pub(super) async fn execute(cloud: &Cloud, plan: &Plan, event: Event) -> ApiResu
     }
 }
 
-/// Why a `provided` function has nothing to start.
+/// The reason why a `provided` function cannot start, if there is one.
 fn no_entry(cloud: &Cloud, plan: &Plan) -> Option<String> {
     if !plan.runtime.starts_with("provided") {
         return None;
@@ -138,7 +137,7 @@ async fn run(cloud: &Cloud, mut environment: Environment, event: Event) -> Outco
     let outcome = environment.run(event).await;
     pool.busy().remove(&number);
     let sound = matches!(outcome.end, End::Answer(_) | End::Error(_) | End::TooLarge);
-    let current = functions::active(cloud, &environment.plan.name)
+    let current = active(cloud, &environment.plan.name)
         .is_ok_and(|plan| plan.revision == environment.plan.revision);
     if sound && current {
         put(pool.clone(), environment);
@@ -172,14 +171,14 @@ fn put(pool: Arc<Pool>, environment: Environment) {
     });
 }
 
-/// Ends the warm environments of a function: it was changed or deleted.
+/// Ends the warm environments of a function that was changed or deleted.
 pub(super) async fn retire(cloud: &Cloud, name: &str) {
     let mine = Pool::of(cloud).warm().remove(name).unwrap_or_default();
     futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())).await;
 }
 
 /// Ends every environment of this server. An event that one worked on is delivered again by the
-/// next server; a caller that waits hears that the process ended.
+/// next server; a waiting caller receives the error that the process ended.
 pub(crate) async fn shut_down(cloud: &Cloud) {
     let pool = Pool::of(cloud);
     let mine = std::mem::take(&mut *pool.warm());

@@ -1,5 +1,5 @@
 //! Lambda's wire: REST-JSON. The members of a request are in its path, query, headers and body;
-//! those of `Invoke`'s answer are in headers, and its payload is the body.
+//! those of `Invoke`'s response are in headers, and its payload is the body.
 
 use axum::body::Body;
 use base64::Engine;
@@ -70,7 +70,7 @@ async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
             let members: Map<String, Value> =
                 serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
             for (name, value) in members {
-                // What the path says is not for the body to change.
+                // The body must not replace members of the path.
                 input.entry(name).or_insert(value);
             }
         }

@@ -1,11 +1,11 @@
-//! What a function is configured with: read, checked, and merged into its record.
+//! The settings of a function: reading them, checking them, and merging them into its record.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::functions::Plan;
+use super::records::Plan;
 use super::{LATEST, arn, invalid};
 use crate::api::{ApiError, ApiResult};
 use crate::{Cloud, iam};
@@ -23,9 +23,9 @@ pub(super) struct Settings {
     environment: Option<Environment>,
     ephemeral_storage: Option<Storage>,
     logging_config: Option<Logging>,
-    tracing_config: Option<Value>,
-    snap_start: Option<Value>,
-    /// Everything else: refused by name unless it says nothing.
+    tracing_config: Option<Tracing>,
+    snap_start: Option<SnapStart>,
+    /// Everything else, which is refused by name unless it is empty.
     #[serde(flatten)]
     others: Map<String, Value>,
 }
@@ -34,6 +34,18 @@ pub(super) struct Settings {
 #[serde(rename_all = "PascalCase", default)]
 struct Environment {
     variables: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Tracing {
+    mode: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct SnapStart {
+    apply_on: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,12 +100,7 @@ pub(super) fn machine() -> &'static str {
 }
 
 impl Settings {
-    /// Takes a member that is no setting.
-    pub(super) fn take(&mut self, member: &str) -> Option<Value> {
-        self.others.remove(member).filter(|value| !value.is_null())
-    }
-
-    /// Refuses what the local cloud does not have, and values that Lambda does not take.
+    /// Refuses what the local cloud does not have, and values that Lambda does not accept.
     pub(super) fn check(&self, cloud: &Cloud) -> ApiResult<()> {
         for (name, value) in &self.others {
             if !says_nothing(value) {
@@ -102,17 +109,25 @@ impl Settings {
                 )));
             }
         }
-        let mode = |value: &Option<Value>, member: &str, only: &str| match value {
-            Some(value) if value[member].as_str().is_some_and(|found| found != only) => {
-                Err(ApiError::not_implemented(format_args!(
-                    "{member} {} of Lambda functions",
-                    value[member]
-                )))
-            }
+        let only = |value: Option<&String>, member: &str, only: &str| match value {
+            Some(found) if found != only => Err(ApiError::not_implemented(format_args!(
+                "{member} {} of Lambda functions",
+                json!(found)
+            ))),
             _ => Ok(()),
         };
-        mode(&self.tracing_config, "Mode", "PassThrough")?;
-        mode(&self.snap_start, "ApplyOn", "None")?;
+        let tracing = self.tracing_config.as_ref();
+        only(
+            tracing.and_then(|it| it.mode.as_ref()),
+            "Mode",
+            "PassThrough",
+        )?;
+        let snap_start = self.snap_start.as_ref();
+        only(
+            snap_start.and_then(|it| it.apply_on.as_ref()),
+            "ApplyOn",
+            "None",
+        )?;
         if let Some(runtime) = &self.runtime {
             check_runtime(runtime)?;
         }
@@ -138,7 +153,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The record of a new function; what a function must have is there.
+    /// The configuration of a new function, with defaults.
     pub(super) fn first(&self, cloud: &Cloud, name: &str, architecture: &str) -> ApiResult<Value> {
         if self.runtime.is_none() || self.handler.is_none() {
             return Err(invalid(
@@ -164,7 +179,7 @@ impl Settings {
         Ok(made)
     }
 
-    /// Puts what is given into a function's record.
+    /// Writes the given settings to a function's record.
     pub(super) fn merge(&self, into: &mut Value) {
         for (member, value) in [
             ("Runtime", self.runtime.as_ref().map(|v| json!(v))),
@@ -230,14 +245,14 @@ pub(super) fn plan(record: &Value, code: &str) -> ApiResult<Plan> {
 }
 
 /// The one architecture of a request; this machine's for programs that it has to run.
-pub(super) fn architecture(given: Option<Value>, runtime: &str) -> ApiResult<Option<String>> {
+pub(super) fn architecture(given: Option<Vec<String>>, runtime: &str) -> ApiResult<Option<String>> {
     let Some(given) = given else {
         return Ok(None);
     };
-    let named = given.as_array().and_then(|list| match &list[..] {
-        [one] => one.as_str(),
+    let named = match &given[..] {
+        [one] => Some(one.as_str()),
         _ => None,
-    });
+    };
     match named {
         Some(name @ ("x86_64" | "arm64")) => {
             if runtime.starts_with("provided") && name != machine() {
@@ -249,9 +264,10 @@ pub(super) fn architecture(given: Option<Value>, runtime: &str) -> ApiResult<Opt
             Ok(Some(name.to_owned()))
         }
         _ => Err(ApiError::validation(format!(
-            "1 validation error detected: Value '{given}' at 'architectures' failed to satisfy \
+            "1 validation error detected: Value '{}' at 'architectures' failed to satisfy \
              constraint: Member must satisfy constraint: [Member must satisfy enum value set: \
-             [x86_64, arm64]]"
+             [x86_64, arm64]]",
+            json!(given)
         ))),
     }
 }

@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::functions::{find, records};
+use super::records::{find, records};
 use super::{name_of, not_found};
 use crate::Cloud;
 use crate::api::ApiResult;
+use crate::api::tags::Tags;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Tag {
     resource: String,
     #[serde(default)]
-    tags: BTreeMap<String, String>,
+    tags: Tags,
 }
 
 #[derive(Deserialize)]
@@ -32,7 +33,9 @@ pub(super) async fn list(cloud: &Cloud, input: Tag) -> ApiResult<Value> {
 }
 
 pub(super) async fn tag(cloud: &Cloud, input: Tag) -> ApiResult<Value> {
-    change(cloud, &input.resource, |tags| tags.extend(input.tags))
+    change(cloud, &input.resource, |tags| {
+        tags.extend(input.tags.into_map());
+    })
 }
 
 pub(super) async fn untag(cloud: &Cloud, input: Untag) -> ApiResult<Value> {

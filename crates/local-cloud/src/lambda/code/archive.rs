@@ -108,7 +108,7 @@ pub(crate) fn extract<R: Read + Seek>(
         }
         let mode = entry.unix_mode().unwrap_or(0o644) & 0o777;
         let mut file = File::create(&target)?;
-        // What an entry says of its size is not to be trusted.
+        // The size in an entry's header cannot be trusted.
         let written =
             std::io::copy(&mut (&mut entry).take(left + 1), &mut file).map_err(|_| broken())?;
         left = left.checked_sub(written).ok_or_else(too_large)?;

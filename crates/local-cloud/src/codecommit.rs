@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::api::tags::Tags;
 use super::api::{ApiError, ApiResult};
 use super::clock;
 use super::cloud::ACCOUNT;
@@ -67,11 +68,11 @@ pub(crate) const SERVICE: Service = Service {
     )
 };
 
-/// What a repository is besides its git objects.
+/// A repository, without its git objects.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Record {
+struct RepositoryRecord {
     id: String,
-    /// The name of its directory; `NAME.git` where an earlier version made it.
+    /// The name of its directory; `NAME.git` if an earlier version created it.
     #[serde(default)]
     directory: Option<String>,
     description: Option<String>,
@@ -83,11 +84,11 @@ struct Record {
     tags: BTreeMap<String, String>,
 }
 
-fn records(cloud: &Cloud) -> Collection<'_, Record> {
+fn records(cloud: &Cloud) -> Collection<'_, RepositoryRecord> {
     cloud.store().collection("codecommit", "repository")
 }
 
-impl Record {
+impl RepositoryRecord {
     /// The name of the git directory of the repository `name`.
     fn directory(&self, name: &str) -> String {
         self.directory
@@ -97,7 +98,7 @@ impl Record {
 }
 
 /// The record of a repository, and its git directory.
-fn find(cloud: &Cloud, name: &str) -> ApiResult<(Record, Bare)> {
+fn find(cloud: &Cloud, name: &str) -> ApiResult<(RepositoryRecord, Bare)> {
     check_name(name)?;
     let record = records(cloud).get(name)?.ok_or_else(|| missing(name))?;
     let bare = Bare::of(cloud, &record.directory(name));
@@ -111,7 +112,7 @@ fn missing(name: &str) -> ApiError {
     )
 }
 
-/// Notes that a repository changed.
+/// Records that a repository changed.
 fn touch(cloud: &Cloud, name: &str) -> ApiResult<()> {
     records(cloud).update(name, |record| {
         record.modified = clock::epoch();
@@ -172,7 +173,7 @@ async fn describe(cloud: &Cloud, name: &str) -> ApiResult<Value> {
         "lastModifiedDate": record.modified,
         "creationDate": record.created,
         "cloneUrlHttp": format!("{}/v1/repos/{name}", cloud.endpoint()),
-        // Nothing answers SSH here; the address must not be one of AWS's own.
+        // The local cloud has no SSH server; the address must not be one of AWS.
         "cloneUrlSsh": format!(
             "ssh://{}/v1/repos/{name}",
             cloud.endpoint().trim_start_matches("http://")
@@ -207,7 +208,7 @@ struct CreateRepository {
     repository_name: String,
     repository_description: Option<String>,
     #[serde(default)]
-    tags: BTreeMap<String, String>,
+    tags: Tags,
     kms_key_id: Option<String>,
 }
 
@@ -232,19 +233,19 @@ async fn create_repository(cloud: &Cloud, input: CreateRepository) -> ApiResult<
                 ApiError::not_found("EncryptionKeyNotFoundException", error.message)
             })?;
     }
-    // Without a record it is nobody's, and is removed at the next start.
+    // A directory without a record is removed at the next start.
     let directory = bare::new_directory();
     let repository = Bare::of(cloud, &directory);
     repository.create().await?;
     let now = clock::epoch();
-    let record = Record {
+    let record = RepositoryRecord {
         id: uuid::Uuid::new_v4().to_string(),
         directory: Some(directory),
         description: input.repository_description,
         created: now,
         modified: now,
         kms_key: input.kms_key_id,
-        tags: input.tags,
+        tags: input.tags.into_map(),
     };
     if !records(cloud).insert(name, &record)? {
         repository.remove()?;
@@ -264,7 +265,7 @@ async fn get_repository(cloud: &Cloud, input: RepositoryName) -> ApiResult<Value
     Ok(json!({"repositoryMetadata": describe(cloud, &input.repository_name).await?}))
 }
 
-/// As in AWS, removing what is not there is no error.
+/// Deletes a repository. As in AWS, an absent repository is no error.
 async fn delete_repository(cloud: &Cloud, input: RepositoryName) -> ApiResult<Value> {
     let name = &input.repository_name;
     check_name(name)?;
@@ -272,7 +273,7 @@ async fn delete_repository(cloud: &Cloud, input: RepositoryName) -> ApiResult<Va
         return Ok(json!({}));
     };
     records(cloud).remove(name)?;
-    // The history is nobody's now; what is left of it is removed at the next start.
+    // No record names the directory now; what is left of it is removed at the next start.
     Bare::of(cloud, &record.directory(name)).remove()?;
     Ok(json!({"repositoryId": record.id}))
 }
@@ -474,7 +475,7 @@ fn resource(cloud: &Cloud, arn: &str) -> ApiResult<String> {
 struct ResourceTags {
     resource_arn: String,
     #[serde(default)]
-    tags: BTreeMap<String, String>,
+    tags: Tags,
     #[serde(default)]
     tag_keys: Vec<String>,
 }
@@ -483,7 +484,7 @@ async fn tag_resource(cloud: &Cloud, input: ResourceTags) -> ApiResult<Value> {
     let name = resource(cloud, &input.resource_arn)?;
     records(cloud)
         .update(&name, |record| {
-            record.tags.extend(input.tags);
+            record.tags.extend(input.tags.into_map());
             if system_tags::counted(record.tags.keys()) > 50 {
                 return Err(ApiError::new(
                     "TooManyTagsException",

@@ -1,14 +1,17 @@
 //! IAM: roles and policies as records that other services check.
 //!
-//! Nothing is enforced per request: the local cloud lets every caller in. What is checked is what
-//! fails early in AWS: documents that do not parse, names that are taken, roles that a service may
-//! not assume, deletions that would leave something behind.
+//! Permissions are not enforced: every caller may do everything. Requests are checked as by AWS:
+//! documents that do not parse, names that are taken, roles that a service may not assume, deletions
+//! that would break a dependency.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Cloud;
-use super::api::{ApiError, ApiResult};
+use super::api::form::whole;
+use super::api::page::Page;
+use super::api::tags::Tags;
+use super::api::{self, ApiError, ApiResult};
 use super::cloud::service::{RESERVED_TAG, Service, operations};
 
 mod document;
@@ -109,29 +112,32 @@ struct Tag {
     value: String,
 }
 
-/// An operation with nothing to say.
+/// The response of an operation that returns no data.
 #[derive(Debug, Serialize)]
 struct Empty {}
 
-/// The part of a list that a caller asked for.
+impl From<api::tags::Tag> for Tag {
+    fn from(tag: api::tags::Tag) -> Self {
+        Self {
+            key: tag.key,
+            value: tag.value.unwrap_or_default(),
+        }
+    }
+}
+
+/// `MaxItems` and `Marker`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Page {
+struct PageRequest {
     #[serde(deserialize_with = "whole")]
     max_items: Option<i64>,
     marker: Option<String>,
 }
 
-impl Page {
+impl PageRequest {
     /// `{NAME: […], "IsTruncated": …, "Marker": …}`
     fn cut(&self, name: &str, items: Vec<Value>) -> ApiResult<Value> {
-        let start: usize = match self.marker.as_deref().filter(|marker| !marker.is_empty()) {
-            None => 0,
-            Some(marker) => marker.parse().map_err(|_| {
-                ApiError::new("ValidationError", format!("Invalid Marker: {marker}"))
-            })?,
-        };
-        let limit = match self.max_items {
+        let size = match self.max_items {
             None => 100,
             Some(limit @ 1..=1000) => usize::try_from(limit).map_err(ApiError::internal)?,
             Some(limit) => {
@@ -141,12 +147,14 @@ impl Page {
                 ));
             }
         };
-        let end = start.saturating_add(limit);
-        let more = end < items.len();
-        let part: Vec<Value> = items.into_iter().skip(start).take(limit).collect();
-        let mut answer = json!({ name: part, "IsTruncated": more });
-        if more {
-            answer["Marker"] = json!(end.to_string());
+        let marker = self.marker.as_deref().filter(|marker| !marker.is_empty());
+        let page = Page::new(marker, size, |marker| {
+            ApiError::new("ValidationError", format!("Invalid Marker: {marker}"))
+        })?;
+        let (part, next) = page.cut(items);
+        let mut answer = json!({ name: part, "IsTruncated": next.is_some() });
+        if let Some(next) = next {
+            answer["Marker"] = json!(next);
         }
         Ok(answer)
     }
@@ -207,32 +215,9 @@ fn unique_id(prefix: &str) -> String {
 }
 
 /// Adds tags, replacing those with the same keys.
-fn merge_tags(tags: &mut Vec<Tag>, new: Vec<Tag>) {
-    for tag in new {
+fn merge_tags(tags: &mut Vec<Tag>, new: Tags) {
+    for tag in new.into_iter().map(Tag::from) {
         tags.retain(|old| old.key != tag.key);
         tags.push(tag);
-    }
-}
-
-/// Reads a list that the query protocol writes as empty text when it is empty.
-fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: serde::de::DeserializeOwned,
-{
-    match Value::deserialize(deserializer)? {
-        Value::Null => Ok(Vec::new()),
-        Value::String(text) if text.is_empty() => Ok(Vec::new()),
-        value => serde_json::from_value(value).map_err(serde::de::Error::custom),
-    }
-}
-
-/// Reads an optional whole number, or the text of one.
-fn whole<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    match Option::<Value>::deserialize(deserializer)? {
-        None => Ok(None),
-        Some(value) => super::api::lenient::int(value)
-            .map(Some)
-            .map_err(serde::de::Error::custom),
     }
 }

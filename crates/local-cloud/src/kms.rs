@@ -1,12 +1,14 @@
 //! KMS: keys and aliases as records that other services check.
 //!
-//! The local cloud encrypts nothing, so `Encrypt`, `Decrypt` and data keys answer `NotImplemented`:
-//! a key here says who owns it, whether it is enabled, and what its policy is.
+//! The local cloud encrypts nothing, so `Encrypt`, `Decrypt` and data keys are `NotImplemented`. A key
+//! has an owner, a state and a policy.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Cloud;
+use super::api::page::Page;
+use super::api::tags::Tags;
 use super::api::{ApiError, ApiResult};
 use super::cloud::ACCOUNT;
 use super::cloud::service::{RESERVED_TAG, Service, operations};
@@ -65,6 +67,14 @@ struct Deletion {
     days: u32,
 }
 
+/// The state of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+enum KeyState {
+    Enabled,
+    Disabled,
+    PendingDeletion,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Tag {
@@ -110,17 +120,17 @@ impl Key {
         metadata
     }
 
-    fn state(&self) -> &'static str {
+    fn state(&self) -> KeyState {
         if self.deletion.is_some() {
-            "PendingDeletion"
+            KeyState::PendingDeletion
         } else if self.enabled {
-            "Enabled"
+            KeyState::Enabled
         } else {
-            "Disabled"
+            KeyState::Disabled
         }
     }
 
-    /// Nothing but cancelling may be done with a key that is about to go.
+    /// Fails for a key that is pending deletion: only cancelling is allowed then.
     fn staying(&self) -> ApiResult<()> {
         if self.deletion.is_none() {
             return Ok(());
@@ -206,7 +216,7 @@ struct CreateKey {
     customer_master_key_spec: Option<String>,
     origin: Option<String>,
     multi_region: Option<bool>,
-    tags: Option<Vec<Tag>>,
+    tags: Tags,
 }
 
 async fn create_key(cloud: &Cloud, input: CreateKey) -> ApiResult<Value> {
@@ -252,7 +262,7 @@ async fn create_key(cloud: &Cloud, input: CreateKey) -> ApiResult<Value> {
         policy,
         rotation_days: None,
         deletion: None,
-        tags: input.tags.unwrap_or_default(),
+        tags: stored(input.tags)?,
         id,
     };
     keys(cloud).put(&key.id, &key)?;
@@ -282,34 +292,43 @@ async fn describe_key(cloud: &Cloud, input: KeyId) -> ApiResult<Value> {
     Ok(json!({"KeyMetadata": require(cloud, &input.key_id)?.metadata()}))
 }
 
+/// The tags of a request as they are stored.
+fn stored(tags: Tags) -> ApiResult<Vec<Tag>> {
+    tags.into_iter()
+        .map(|tag| {
+            let value = tag.value;
+            Ok(Tag {
+                tag_key: tag.key,
+                tag_value: value.ok_or_else(|| ApiError::validation("missing field `TagValue`"))?,
+            })
+        })
+        .collect()
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Page {
+struct PageRequest {
     limit: Option<usize>,
     marker: Option<String>,
     key_id: Option<String>,
 }
 
-impl Page {
+impl PageRequest {
     fn cut(&self, name: &str, items: Vec<Value>) -> ApiResult<Value> {
-        let start: usize = match &self.marker {
-            None => 0,
-            Some(marker) => marker.parse().map_err(|_| {
-                ApiError::new("InvalidMarkerException", format!("Invalid marker {marker}"))
-            })?,
-        };
-        let end = start.saturating_add(self.limit.unwrap_or(100).max(1));
-        let more = end < items.len();
-        let part: Vec<Value> = items.into_iter().take(end).skip(start).collect();
-        let mut answer = json!({ name: part, "Truncated": more });
-        if more {
-            answer["NextMarker"] = json!(end.to_string());
+        let size = self.limit.unwrap_or(100).max(1);
+        let page = Page::new(self.marker.as_deref(), size, |marker| {
+            ApiError::new("InvalidMarkerException", format!("Invalid marker {marker}"))
+        })?;
+        let (part, next) = page.cut(items);
+        let mut answer = json!({ name: part, "Truncated": next.is_some() });
+        if let Some(next) = next {
+            answer["NextMarker"] = json!(next);
         }
         Ok(answer)
     }
 }
 
-async fn list_keys(cloud: &Cloud, page: Page) -> ApiResult<Value> {
+async fn list_keys(cloud: &Cloud, page: PageRequest) -> ApiResult<Value> {
     let keys = keys(cloud)
         .list("")?
         .into_iter()
@@ -325,7 +344,7 @@ struct AliasAndKey {
     target_key_id: String,
 }
 
-/// The key that an alias is to name: by id or ARN, not by another alias.
+/// The key of a new or changed alias: by id or ARN, not by another alias.
 fn target(cloud: &Cloud, name: &str) -> ApiResult<String> {
     if name.contains("alias/") {
         return Err(ApiError::validation(
@@ -401,7 +420,7 @@ async fn delete_alias(cloud: &Cloud, input: AliasName) -> ApiResult<Empty> {
     }
 }
 
-async fn list_aliases(cloud: &Cloud, page: Page) -> ApiResult<Value> {
+async fn list_aliases(cloud: &Cloud, page: PageRequest) -> ApiResult<Value> {
     let key = match &page.key_id {
         Some(name) => Some(require(cloud, name)?.id),
         None => None,

@@ -1,4 +1,4 @@
-//! CloudWatch Logs: groups, streams and events, in tables of their own because a job may write
+//! CloudWatch Logs: groups, streams and events, in separate tables because a job may write
 //! thousands of lines a second.
 
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -52,8 +52,8 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
 ";
 
-/// Adds lines to a stream, as a service does: the group and the stream are made when they are
-/// not there. Each line is its time in milliseconds since the epoch and its text.
+/// Adds lines to a stream on behalf of a service, and creates the group and the stream if they do not
+/// exist. Each line is its time in milliseconds since the epoch and its text.
 pub(crate) fn append(
     cloud: &Cloud,
     group: &str,

@@ -1,17 +1,17 @@
-//! STS: who is calling, and sessions of roles.
+//! STS: the identity of callers, and sessions of roles.
 //!
-//! A session's credentials are a record under its access key. The dispatcher asks [`admit`] for every
-//! request whose access key belongs to a session, and runs the operation under [`as_caller`]. What a
-//! session may do is not enforced yet: the local cloud lets every caller do everything.
+//! A session's credentials are a record under its access key. The dispatcher calls [`admit`] for every
+//! request whose access key belongs to a session, and runs the operation under [`as_caller`]. Permissions
+//! of sessions are not enforced yet: every caller may do everything.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Cloud;
-use super::api::{ApiError, ApiResult};
+use super::api::{ApiError, ApiResult, NoInput};
 use super::cloud::ACCOUNT;
 use super::cloud::service::{Service, operations};
 use super::iam::{self, Assumption};
@@ -48,7 +48,7 @@ struct CallerIdentity {
     arn: String,
 }
 
-async fn get_caller_identity(cloud: &Cloud, _input: Value) -> ApiResult<CallerIdentity> {
+async fn get_caller_identity(cloud: &Cloud, _input: NoInput) -> ApiResult<CallerIdentity> {
     let (user_id, arn) = match sessions::caller(cloud)? {
         Some(session) => (session.user_id, session.arn),
         None => ("AIDALOCALCLOUD000000".to_owned(), user_arn()),
@@ -60,48 +60,24 @@ async fn get_caller_identity(cloud: &Cloud, _input: Value) -> ApiResult<CallerId
     })
 }
 
-/// Who calls without a session.
+/// The ARN of a caller without a session.
 fn user_arn() -> String {
     format!("arn:aws:iam::{ACCOUNT}:user/local")
 }
 
-/// The members of a request, each taken once: what is left over is refused by name.
-struct Members {
-    operation: &'static str,
-    left: Map<String, Value>,
+/// A text that must be there.
+fn required(given: Option<String>, member: &str) -> ApiResult<String> {
+    given.ok_or_else(|| invalid(format!("the request has no {member}")))
 }
 
-impl Members {
-    fn of(operation: &'static str, input: Value) -> Self {
-        let left = match input {
-            Value::Object(left) => left,
-            _ => Map::new(),
-        };
-        Self { operation, left }
-    }
-
-    fn optional(&mut self, name: &str) -> ApiResult<Option<String>> {
-        match self.left.remove(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(invalid(format!("{name} is not text"))),
-        }
-    }
-
-    fn required(&mut self, name: &str) -> ApiResult<String> {
-        self.optional(name)?
-            .ok_or_else(|| invalid(format!("the request has no {name}")))
-    }
-
-    /// Session policies and tags narrow what a session may do: to ignore them would widen it.
-    fn end(self) -> ApiResult<()> {
-        match self.left.keys().next() {
-            None => Ok(()),
-            Some(name) => Err(ApiError::not_implemented(format_args!(
-                "the member {name} of sts:{}",
-                self.operation
-            ))),
-        }
+/// Session policies and tags narrow what a session may do. To ignore them would widen it, so members
+/// that are not read are refused by name.
+fn refuse(operation: &str, others: &Map<String, Value>) -> ApiResult<()> {
+    match others.keys().next() {
+        None => Ok(()),
+        Some(name) => Err(ApiError::not_implemented(format_args!(
+            "the member {name} of sts:{operation}"
+        ))),
     }
 }
 
@@ -109,13 +85,22 @@ fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new("ValidationError", message)
 }
 
-async fn assume_role(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let mut members = Members::of("AssumeRole", input);
-    let role = members.required("RoleArn")?;
-    let name = members.required("RoleSessionName")?;
-    let duration = members.optional("DurationSeconds")?;
-    let external = members.optional("ExternalId")?;
-    members.end()?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AssumeRole {
+    role_arn: Option<String>,
+    role_session_name: Option<String>,
+    duration_seconds: Option<String>,
+    external_id: Option<String>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+async fn assume_role(cloud: &Cloud, input: AssumeRole) -> ApiResult<Value> {
+    let role = required(input.role_arn, "RoleArn")?;
+    let name = required(input.role_session_name, "RoleSessionName")?;
+    let (duration, external) = (input.duration_seconds, input.external_id);
+    refuse("AssumeRole", &input.others)?;
     let caller = sessions::caller(cloud)?;
     let caller_arn = caller.as_ref().map_or_else(user_arn, |it| it.arn.clone());
     let mut principals = vec![
@@ -145,15 +130,28 @@ async fn assume_role(cloud: &Cloud, input: Value) -> ApiResult<Value> {
     Ok(session.answer())
 }
 
-/// AWS verifies the token with the keys of its issuer, which cannot be reached from here: the claims
-/// are checked, the signature is not. A server that requires credentials refuses the operation.
-async fn assume_role_with_web_identity(cloud: &Cloud, input: Value) -> ApiResult<Value> {
-    let mut members = Members::of("AssumeRoleWithWebIdentity", input);
-    let role = members.required("RoleArn")?;
-    let name = members.required("RoleSessionName")?;
-    let duration = members.optional("DurationSeconds")?;
-    let token = members.required("WebIdentityToken")?;
-    members.end()?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AssumeRoleWithWebIdentity {
+    role_arn: Option<String>,
+    role_session_name: Option<String>,
+    duration_seconds: Option<String>,
+    web_identity_token: Option<String>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+/// Assumes a role with a web identity token. AWS verifies the token with the keys of its issuer, which
+/// cannot be reached from here: the claims are checked, the signature is not. A server that requires credentials refuses the operation.
+async fn assume_role_with_web_identity(
+    cloud: &Cloud,
+    input: AssumeRoleWithWebIdentity,
+) -> ApiResult<Value> {
+    let role = required(input.role_arn, "RoleArn")?;
+    let name = required(input.role_session_name, "RoleSessionName")?;
+    let token = required(input.web_identity_token, "WebIdentityToken")?;
+    let duration = input.duration_seconds;
+    refuse("AssumeRoleWithWebIdentity", &input.others)?;
     if matches!(
         cloud.credentials(),
         super::admission::Credentials::Required { .. }
@@ -188,7 +186,7 @@ async fn assume_role_with_web_identity(cloud: &Cloud, input: Value) -> ApiResult
     Ok(answer)
 }
 
-/// What a token says of its bearer (RFC 7519).
+/// The claims of a token (RFC 7519).
 struct Claims {
     /// The issuer without `https://`, as IAM names a provider.
     provider: String,

@@ -115,7 +115,7 @@ impl Bare {
         let output = tokio::spawn(async move {
             let feed = async {
                 if let Some(mut stdin) = stdin.take() {
-                    // git may end before it has read everything; its exit code says what is wrong.
+                    // git may end before it has read everything; its exit code is the result.
                     let _ = stdin.write_all(&input).await;
                 }
             };

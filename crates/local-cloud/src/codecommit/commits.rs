@@ -23,7 +23,7 @@ pub(super) struct Entry {
     pub(super) mode: String,
     /// The id of the blob, tree or commit.
     pub(super) id: String,
-    /// The path, relative to the tree that was asked.
+    /// The path, relative to the listed tree.
     pub(super) path: String,
 }
 

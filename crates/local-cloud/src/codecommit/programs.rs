@@ -19,7 +19,7 @@ use crate::api::{ApiError, ApiResult};
 /// Where git keeps its programs, `git` itself among them.
 static PROGRAMS: OnceCell<PathBuf> = OnceCell::const_new();
 
-/// The whole configuration of each repository.
+/// The complete configuration of each repository.
 const CONFIG: &str = "# Written by mlops; anything else here is replaced.
 [core]
 \trepositoryformatversion = 0
@@ -114,7 +114,7 @@ pub(super) async fn git() -> ApiResult<PathBuf> {
     Ok(programs().await?.join("git"))
 }
 
-/// The whole environment of a git process. `repository` is `None` only to make one.
+/// The complete environment of a git process. `repository` is `None` only to create one.
 pub(super) async fn environment(repository: Option<&Path>) -> ApiResult<Vec<(String, OsString)>> {
     if let Some(repository) = repository {
         check(repository)?;
@@ -138,7 +138,7 @@ pub(super) async fn environment(repository: Option<&Path>) -> ApiResult<Vec<(Str
     Ok(environment)
 }
 
-/// A git process that runs in no directory of anybody's. `repository` is `None` only to make one.
+/// A git process with an empty working directory. `repository` is `None` only to create one.
 pub(super) async fn command(repository: Option<&Path>) -> ApiResult<Command> {
     let mut command = Command::new(git().await?);
     command

@@ -26,7 +26,7 @@ pub(crate) fn recover(cloud: &Cloud) -> ApiResult<()> {
             if used.contains(entry.file_name().to_string_lossy().as_ref()) {
                 tidy(&path);
             } else {
-                // It is nobody's: no record names it.
+                // No record names it.
                 beneath::discard(cloud.directory(), &path);
             }
         }

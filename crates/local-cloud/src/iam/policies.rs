@@ -5,22 +5,23 @@ use serde_json::{Value, json};
 
 use super::document::{Document, encoded};
 use super::{
-    Empty, Page, Tag, already_exists, check_name, check_path, delete_conflict, no_such_entity,
-    roles, unique_id,
+    Empty, PageRequest, Tag, already_exists, check_name, check_path, delete_conflict,
+    no_such_entity, roles, unique_id,
 };
 use crate::Cloud;
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult, lenient};
 use crate::clock;
 use crate::cloud::ACCOUNT;
 use crate::store::Collection;
 
-/// Policies of AWS itself; any may be attached, none is a record.
+/// Prefix of the ARNs of AWS's own policies. Any may be attached; none has a record.
 const AWS_MANAGED: &str = "arn:aws:iam::aws:policy/";
 
-/// How many versions a policy may have.
+/// Maximum number of versions of a policy.
 const VERSIONS: usize = 5;
 
-/// A managed policy as it is kept, under its ARN.
+/// The record of a managed policy, under its ARN.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Policy {
     name: String,
@@ -119,8 +120,8 @@ pub(super) struct CreatePolicy {
     path: Option<String>,
     policy_document: Document,
     description: Option<String>,
-    #[serde(default, deserialize_with = "super::list")]
-    tags: Vec<Tag>,
+    #[serde(default)]
+    tags: Tags,
 }
 
 pub(super) async fn create(cloud: &Cloud, input: CreatePolicy) -> ApiResult<Value> {
@@ -134,7 +135,7 @@ pub(super) async fn create(cloud: &Cloud, input: CreatePolicy) -> ApiResult<Valu
         description: input.description,
         created: now.clone(),
         updated: now.clone(),
-        tags: input.tags,
+        tags: input.tags.into_iter().map(Tag::from).collect(),
         default: 1,
         next: 2,
         versions: vec![PolicyVersion {
@@ -164,7 +165,7 @@ pub(super) async fn create(cloud: &Cloud, input: CreatePolicy) -> ApiResult<Valu
 pub(super) struct PolicyArn {
     policy_arn: String,
     #[serde(flatten)]
-    page: Page,
+    page: PageRequest,
 }
 
 pub(super) async fn get(cloud: &Cloud, input: PolicyArn) -> ApiResult<Value> {
@@ -196,7 +197,7 @@ pub(super) struct ListPolicies {
     path_prefix: String,
     scope: Option<String>,
     #[serde(flatten)]
-    page: Page,
+    page: PageRequest,
 }
 
 pub(super) async fn list(cloud: &Cloud, input: ListPolicies) -> ApiResult<Value> {
@@ -341,7 +342,7 @@ pub(super) async fn detach(cloud: &Cloud, input: Attachment) -> ApiResult<Empty>
 pub(super) struct AttachedTo {
     role_name: String,
     #[serde(flatten)]
-    page: Page,
+    page: PageRequest,
 }
 
 pub(super) async fn list_attached(cloud: &Cloud, input: AttachedTo) -> ApiResult<Value> {

@@ -7,16 +7,18 @@ use serde_json::{Value, json};
 
 use super::document::{Document, encoded};
 use super::{
-    AssumedRole, Empty, Page, Tag, already_exists, check_name, check_path, delete_conflict,
+    AssumedRole, Empty, PageRequest, Tag, already_exists, check_name, check_path, delete_conflict,
     merge_tags, no_such_entity, unique_id,
 };
 use crate::Cloud;
+use crate::api::form::{list as form_list, whole};
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
 use crate::cloud::ACCOUNT;
 use crate::store::Collection;
 
-/// A role as it is kept, under its name.
+/// The record of a role, under its name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Role {
     name: String,
@@ -45,7 +47,7 @@ impl Role {
         }
     }
 
-    /// The API's shape of a role. Lists of roles leave tags and boundary out, as IAM does.
+    /// The API's shape of a role. Lists of roles omit tags and boundary, as in IAM.
     fn shape(&self, whole: bool) -> Value {
         let mut shape = json!({
             "Path": self.path,
@@ -103,11 +105,11 @@ pub(super) struct CreateRole {
     path: Option<String>,
     assume_role_policy_document: Document,
     description: Option<String>,
-    #[serde(default, deserialize_with = "super::whole")]
+    #[serde(default, deserialize_with = "whole")]
     max_session_duration: Option<i64>,
     permissions_boundary: Option<String>,
-    #[serde(default, deserialize_with = "super::list")]
-    tags: Vec<Tag>,
+    #[serde(default)]
+    tags: Tags,
 }
 
 pub(super) async fn create(cloud: &Cloud, input: CreateRole) -> ApiResult<Value> {
@@ -122,7 +124,7 @@ pub(super) async fn create(cloud: &Cloud, input: CreateRole) -> ApiResult<Value>
         description: input.description,
         max_session: check_session(input.max_session_duration.unwrap_or(3600))?,
         boundary: input.permissions_boundary,
-        tags: input.tags,
+        tags: input.tags.into_iter().map(Tag::from).collect(),
         inline: BTreeMap::new(),
         attached: Vec::new(),
         name: name.clone(),
@@ -152,7 +154,7 @@ fn check_session(seconds: i64) -> ApiResult<i64> {
 pub(super) struct RoleName {
     role_name: String,
     #[serde(flatten)]
-    page: Page,
+    page: PageRequest,
 }
 
 pub(super) async fn get(cloud: &Cloud, input: RoleName) -> ApiResult<Value> {
@@ -181,7 +183,7 @@ pub(super) struct ListRoles {
     #[serde(default)]
     path_prefix: String,
     #[serde(flatten)]
-    page: Page,
+    page: PageRequest,
 }
 
 pub(super) async fn list(cloud: &Cloud, input: ListRoles) -> ApiResult<Value> {
@@ -199,7 +201,7 @@ pub(super) async fn list(cloud: &Cloud, input: ListRoles) -> ApiResult<Value> {
 pub(super) struct UpdateRole {
     role_name: String,
     description: Option<String>,
-    #[serde(default, deserialize_with = "super::whole")]
+    #[serde(default, deserialize_with = "whole")]
     max_session_duration: Option<i64>,
 }
 
@@ -290,8 +292,7 @@ pub(super) async fn list_policies(cloud: &Cloud, input: RoleName) -> ApiResult<V
 #[serde(rename_all = "PascalCase")]
 pub(super) struct TagRole {
     role_name: String,
-    #[serde(deserialize_with = "super::list")]
-    tags: Vec<Tag>,
+    tags: Tags,
 }
 
 pub(super) async fn tag(cloud: &Cloud, input: TagRole) -> ApiResult<Empty> {
@@ -305,7 +306,7 @@ pub(super) async fn tag(cloud: &Cloud, input: TagRole) -> ApiResult<Empty> {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct UntagRole {
     role_name: String,
-    #[serde(deserialize_with = "super::list")]
+    #[serde(deserialize_with = "form_list")]
     tag_keys: Vec<String>,
 }
 

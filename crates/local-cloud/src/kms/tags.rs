@@ -3,20 +3,22 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Empty, Page, Tag, change, require};
+use super::{Empty, PageRequest, change, require, stored};
 use crate::Cloud;
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct TagKey {
     key_id: String,
-    tags: Vec<Tag>,
+    tags: Tags,
 }
 
 pub(super) async fn add(cloud: &Cloud, input: TagKey) -> ApiResult<Empty> {
+    let tags = stored(input.tags)?;
     change(cloud, &input.key_id, |key| {
-        for tag in input.tags {
+        for tag in tags {
             key.tags.retain(|old| old.tag_key != tag.tag_key);
             key.tags.push(tag);
         }
@@ -39,7 +41,7 @@ pub(super) async fn remove(cloud: &Cloud, input: UntagKey) -> ApiResult<Empty> {
     })
 }
 
-pub(super) async fn list(cloud: &Cloud, page: Page) -> ApiResult<Value> {
+pub(super) async fn list(cloud: &Cloud, page: PageRequest) -> ApiResult<Value> {
     let name = page
         .key_id
         .as_deref()

@@ -8,9 +8,9 @@ use super::{group_name, invalid, now, require_group, stream_id};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
-/// Events of one answer: AWS's limit, also the default.
+/// Maximum events of one response: AWS's limit and default.
 const PAGE: usize = 10_000;
-/// Bytes of one answer.
+/// Maximum bytes of one response.
 const PAGE_BYTES: usize = 1 << 20;
 const HOUR: i64 = 3_600_000;
 
@@ -44,7 +44,7 @@ pub(super) fn insert<'a>(
 }
 
 #[derive(Deserialize)]
-pub(super) struct Put {
+pub(super) struct PutEvents {
     #[serde(rename = "logGroupName")]
     group: String,
     #[serde(rename = "logStreamName")]
@@ -59,7 +59,7 @@ struct Event {
     message: String,
 }
 
-pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
+pub(super) async fn put(cloud: &Cloud, input: PutEvents) -> ApiResult<Value> {
     let events = &input.events;
     if events.is_empty() || events.len() > PAGE {
         return Err(invalid("logEvents must have 1 to 10000 events"));
@@ -102,7 +102,7 @@ pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Get {
+pub(super) struct GetEvents {
     log_group_name: Option<String>,
     log_group_identifier: Option<String>,
     log_stream_name: String,
@@ -135,7 +135,7 @@ impl StreamPosition {
     }
 }
 
-pub(super) async fn get(cloud: &Cloud, input: Get) -> ApiResult<Value> {
+pub(super) async fn get(cloud: &Cloud, input: GetEvents) -> ApiResult<Value> {
     let group = group_name(input.log_group_name, input.log_group_identifier)?;
     let limit = page(input.limit)?;
     let start = StreamPosition {
@@ -207,7 +207,7 @@ pub(super) async fn get(cloud: &Cloud, input: Get) -> ApiResult<Value> {
     }))
 }
 
-struct Found {
+struct FoundEvent {
     place: StreamPosition,
     ingested: i64,
     message: String,
@@ -221,7 +221,7 @@ fn select(
     end: StreamPosition,
     limit: usize,
     direction: &str,
-) -> ApiResult<Vec<Found>> {
+) -> ApiResult<Vec<FoundEvent>> {
     let mut statement = tx.prepare_cached(&format!(
         "SELECT time, number, ingested, message FROM log_events
          WHERE stream = ?1 AND (time, number) >= (?2, ?3) AND (time, number) < (?4, ?5)
@@ -238,7 +238,7 @@ fn select(
             limit
         ],
         |row| {
-            Ok(Found {
+            Ok(FoundEvent {
                 place: StreamPosition {
                     time: row.get(0)?,
                     number: row.get(1)?,
@@ -251,8 +251,8 @@ fn select(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Keeps as many events as one answer may hold, at least one.
-fn cut(events: &mut Vec<Found>) {
+/// Truncates the events to what one response may hold, at least one.
+fn cut(events: &mut Vec<FoundEvent>) {
     let mut bytes = 0;
     let fits = events
         .iter()
@@ -273,7 +273,7 @@ fn page(limit: Option<usize>) -> ApiResult<usize> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Filter {
+pub(super) struct FilterEvents {
     log_group_name: Option<String>,
     log_group_identifier: Option<String>,
     #[serde(default)]
@@ -288,7 +288,7 @@ pub(super) struct Filter {
     limit: Option<usize>,
 }
 
-pub(super) async fn filter(cloud: &Cloud, input: Filter) -> ApiResult<Value> {
+pub(super) async fn filter(cloud: &Cloud, input: FilterEvents) -> ApiResult<Value> {
     let group = group_name(input.log_group_name, input.log_group_identifier)?;
     let limit = page(input.limit)?;
     let terms = terms(&input.pattern)?;

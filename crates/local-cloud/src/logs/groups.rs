@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{invalid, name_of_arn, no_group, now, require_group};
 use crate::Cloud;
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 
 /// The days that `PutRetentionPolicy` takes.
@@ -18,19 +19,19 @@ const RETENTION: &[i64] = &[
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Create {
+pub(super) struct CreateGroup {
     log_group_name: String,
     #[serde(default)]
-    tags: BTreeMap<String, String>,
+    tags: Tags,
 }
 
-pub(super) async fn create(cloud: &Cloud, input: Create) -> ApiResult<Value> {
+pub(super) async fn create(cloud: &Cloud, input: CreateGroup) -> ApiResult<Value> {
     let name = input.log_group_name;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/#".contains(c);
     if name.is_empty() || name.len() > 512 || !name.chars().all(allowed) {
         return Err(invalid(format!("`{name}` is not a log group name")));
     }
-    let tags = serde_json::to_string(&input.tags).map_err(ApiError::internal)?;
+    let tags = serde_json::to_string(&input.tags.into_map()).map_err(ApiError::internal)?;
     let added = cloud.store().transaction(|tx| {
         Ok(tx.execute(
             "INSERT OR IGNORE INTO log_groups VALUES (?1, ?2, NULL, ?3)",
@@ -69,7 +70,7 @@ pub(super) async fn delete(cloud: &Cloud, input: LogGroupName) -> ApiResult<Valu
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Describe {
+pub(super) struct DescribeGroups {
     #[serde(default)]
     log_group_name_prefix: String,
     #[serde(default)]
@@ -78,7 +79,7 @@ pub(super) struct Describe {
     limit: Option<usize>,
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
+pub(super) async fn describe(cloud: &Cloud, input: DescribeGroups) -> ApiResult<Value> {
     if !input.log_group_name_prefix.is_empty() && !input.log_group_name_pattern.is_empty() {
         return Err(invalid(
             "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.",
@@ -165,8 +166,6 @@ fn set_retention(cloud: &Cloud, name: &str, days: Option<i64>) -> ApiResult<Valu
     })
 }
 
-type Tags = BTreeMap<String, String>;
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Tagging {
@@ -178,7 +177,9 @@ pub(super) struct Tagging {
 }
 
 pub(super) async fn tag(cloud: &Cloud, input: Tagging) -> ApiResult<Value> {
-    change_tags(cloud, &input.resource_arn, |tags| tags.extend(input.tags))?;
+    change_tags(cloud, &input.resource_arn, |tags| {
+        tags.extend(input.tags.into_map());
+    })?;
     Ok(Value::Null)
 }
 
@@ -194,7 +195,11 @@ pub(super) async fn list_tags(cloud: &Cloud, input: Tagging) -> ApiResult<Value>
     Ok(json!({ "tags": tags }))
 }
 
-fn change_tags(cloud: &Cloud, arn: &str, change: impl FnOnce(&mut Tags)) -> ApiResult<Tags> {
+fn change_tags(
+    cloud: &Cloud,
+    arn: &str,
+    change: impl FnOnce(&mut BTreeMap<String, String>),
+) -> ApiResult<BTreeMap<String, String>> {
     let name = name_of_arn(arn)
         .ok_or_else(|| invalid(format!("`{arn}` is not the ARN of a log group")))?;
     cloud.store().transaction(|tx| {
@@ -210,7 +215,7 @@ fn change_tags(cloud: &Cloud, arn: &str, change: impl FnOnce(&mut Tags)) -> ApiR
     })
 }
 
-fn read_tags(tx: &Transaction<'_>, name: &str) -> ApiResult<Tags> {
+fn read_tags(tx: &Transaction<'_>, name: &str) -> ApiResult<BTreeMap<String, String>> {
     let text: String = tx.query_row(
         "SELECT tags FROM log_groups WHERE name = ?1",
         [name],

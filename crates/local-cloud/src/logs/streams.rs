@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{group_name, invalid, now, require_group, stream_id};
 use crate::Cloud;
+use crate::api::page::Page;
 use crate::api::{ApiError, ApiResult};
 
 #[derive(Deserialize)]
@@ -47,7 +48,7 @@ pub(super) async fn delete(cloud: &Cloud, input: LogStreamName) -> ApiResult<Val
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Describe {
+pub(super) struct DescribeStreams {
     log_group_name: Option<String>,
     log_group_identifier: Option<String>,
     #[serde(default)]
@@ -67,7 +68,7 @@ enum OrderBy {
     LastEventTime,
 }
 
-pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value> {
+pub(super) async fn describe(cloud: &Cloud, input: DescribeStreams) -> ApiResult<Value> {
     let group = group_name(input.log_group_name, input.log_group_identifier)?;
     if input.order_by == OrderBy::LastEventTime && !input.log_stream_name_prefix.is_empty() {
         return Err(invalid(
@@ -75,12 +76,9 @@ pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value>
         ));
     }
     let limit = input.limit.unwrap_or(50).clamp(1, 50);
-    let offset: usize = match input.next_token {
-        None => 0,
-        Some(token) => token
-            .parse()
-            .map_err(|_| invalid("The specified nextToken is invalid."))?,
-    };
+    let page = Page::new(input.next_token.as_deref(), limit, |_| {
+        invalid("The specified nextToken is invalid.")
+    })?;
     let direction = if input.descending { "DESC" } else { "ASC" };
     let column = match input.order_by {
         OrderBy::LogStreamName => "name",
@@ -94,10 +92,10 @@ pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value>
              WHERE log_group = ?1 AND substr(name, 1, length(?2)) = ?2
              ORDER BY {column} {direction}, id {direction} LIMIT ?3 OFFSET ?4"
         ))?;
-        let page = i64::try_from(limit + 1).map_err(ApiError::internal)?;
-        let skip = i64::try_from(offset).map_err(ApiError::internal)?;
+        let wanted = i64::try_from(limit + 1).map_err(ApiError::internal)?;
+        let skip = i64::try_from(page.start()).map_err(ApiError::internal)?;
         let rows = statement.query_map(
-            params![group, input.log_stream_name_prefix, page, skip],
+            params![group, input.log_stream_name_prefix, wanted, skip],
             |row| {
                 let name: String = row.get(0)?;
                 let resource = format!("log-group:{group}:log-stream:{name}");
@@ -127,7 +125,7 @@ pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value>
     streams.truncate(limit);
     let mut answer = json!({ "logStreams": streams });
     if more {
-        answer["nextToken"] = (offset + limit).to_string().into();
+        answer["nextToken"] = page.end().to_string().into();
     }
     Ok(answer)
 }

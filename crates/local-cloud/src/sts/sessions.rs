@@ -29,7 +29,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// What the operations that make a session have in common in their answers.
+    /// The members that the responses of operations which create a session have in common.
     pub(super) fn answer(&self) -> Value {
         let expires = jiff::Timestamp::from_second(self.expires).unwrap_or_default();
         json!({

@@ -1,4 +1,4 @@
-//! What an operation returns: its output, or an AWS error.
+//! What an operation takes and returns: its input, its output, or an AWS error.
 
 use std::fmt;
 

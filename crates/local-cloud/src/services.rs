@@ -144,6 +144,30 @@ mod tests {
         }
     }
 
+    /// Issue 9, 2: a handler's input is a type, so what an operation reads is declared in one place.
+    #[test]
+    fn issue_9_2_no_handler_takes_raw_json() {
+        let handler = regex::Regex::new(
+            r"async fn (\w+)\(\s*cloud: &Cloud,\s*(?:mut )?\w+: (?:serde_json::)?Value\b",
+        )
+        .unwrap();
+        let mut files = Vec::new();
+        sources(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut files,
+        );
+        let mut found = Vec::new();
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for name in handler.captures_iter(&text) {
+                found.push(format!("{}: {}", file.display(), &name[1]));
+            }
+        }
+        assert!(found.is_empty(), "{}", found.join("\n"));
+        let raw = ["async fn create(", "cloud: &Cloud, mut input: Value)"].concat();
+        assert!(handler.is_match(&raw));
+    }
+
     #[test]
     fn every_call_names_an_operation() {
         let mut files = Vec::new();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use mlops_local_cloud::{self as local, Detached, Start};
+use mlops_local_cloud::{self as local, BackgroundOptions, ServerOptions};
 
 use crate::config::LOCAL_HOST;
 use crate::context::Context;
@@ -98,12 +98,12 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
         LocalCommand::Env(args) => LocalReport::Env(env::run(ctx, args).await?),
         LocalCommand::Start(args) if args.detach => {
             let directory = args.state.directory(ctx);
-            let options = Detached {
+            let options = BackgroundOptions {
                 port: args.port,
                 require_credentials: args.require_credentials,
                 idle_minutes: args
                     .idle_minutes
-                    .unwrap_or(Detached::default().idle_minutes),
+                    .unwrap_or(BackgroundOptions::default().idle_minutes),
             };
             local::detach(&LOCAL_HOST, &directory, &options, &|line| {
                 ctx.progress.detail(line);
@@ -115,7 +115,7 @@ pub async fn run(ctx: &Context, command: &LocalCommand) -> Result<LocalReport> {
             let progress = ctx.progress.clone();
             let guarded = args.require_credentials;
             local::serve(
-                Start {
+                ServerOptions {
                     directory: args.state.directory(ctx),
                     port: (!args.any_port).then_some(args.port.unwrap_or(local::DEFAULT_PORT)),
                     region: ctx

@@ -1,4 +1,5 @@
-//! Who may come in. A web page must not drive the local cloud, and a request must say who it is.
+//! Authentication and origin checks: a web page must not control the local cloud, and every request
+//! must be signed.
 
 use std::path::Path;
 
@@ -6,31 +7,19 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 
+use super::Cloud;
 use super::api::{ApiError, ApiResult};
-use super::server::connection::TwoLengths;
-use super::{Cloud, sts};
+use super::credentials::Credentials;
 
 mod git;
+mod sessions;
 mod signature;
 
 pub(crate) use git::{check_git, git_password};
+pub(crate) use sessions::{as_caller, caller, check_session, check_session_token};
 
-/// The credentials that this server accepts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Credentials {
-    /// Any credentials.
-    Any,
-    /// These only (`--require-credentials`); signatures are checked.
-    Required {
-        /// The access key id.
-        access_key: String,
-        /// The secret access key.
-        secret_key: String,
-    },
-}
-
-/// Headers that a request has at most once: with two, this server, the signature's check and the
-/// service could each read another one.
+/// Headers that may occur only once: with two, this server, the signature check and the service
+/// could each read a different one.
 const SINGLE: [&str; 16] = [
     "authorization",
     "content-length",
@@ -50,42 +39,46 @@ const SINGLE: [&str; 16] = [
     "x-amz-target",
 ];
 
-/// Refuses a request that can be understood in two ways. Hyper refuses other malformed heads by
-/// itself: differing lengths, folded lines, spaces before a colon. It drops a `Content-Length` that
-/// comes with `Transfer-Encoding`, which `server::framing` finds, and closes the connection after it.
+/// Marks a request that has both `Content-Length` and `Transfer-Encoding`.
+#[derive(Debug, Clone)]
+pub(crate) struct TwoLengths;
+
+/// Refuses a request that can be interpreted in two ways. Hyper itself refuses other malformed
+/// headers: conflicting lengths, folded lines, spaces before a colon. It drops a `Content-Length`
+/// next to `Transfer-Encoding` (`server::framing` detects that) and then closes the connection.
 fn check_shape(parts: &Parts) -> ApiResult<()> {
-    let wrong = |message: String| Err(ApiError::new("InvalidRequest", message));
+    let invalid = |message: String| Err(ApiError::new("InvalidRequest", message));
     for name in SINGLE {
         let mut values = parts.headers.get_all(name).iter();
         let first = values.next();
         if values.next().is_some() {
-            return wrong(format!("the request has two headers {name}"));
+            return invalid(format!("the request has two headers {name}"));
         }
         if first.is_some_and(|value| value.to_str().is_err()) {
-            return wrong(format!("the header {name} is not ASCII text"));
+            return invalid(format!("the header {name} is not ASCII text"));
         }
     }
     if parts.extensions.get::<TwoLengths>().is_some() {
         let message = "the request has both Content-Length and Transfer-Encoding";
-        return wrong(message.to_owned());
+        return invalid(message.to_owned());
     }
     let Some(host) = text(&parts.headers, header::HOST.as_str()) else {
-        return wrong("the request has no Host".to_owned());
+        return invalid("the request has no Host".to_owned());
     };
     if let Some(authority) = parts.uri.authority()
         && !authority.as_str().eq_ignore_ascii_case(host)
     {
-        return wrong(format!(
-            "the request is for {authority}, and its Host is {host}"
+        return invalid(format!(
+            "the request is for {authority}, but its Host is {host}"
         ));
     }
     if parts.method == http::Method::CONNECT || !parts.uri.path().starts_with('/') {
-        return wrong("the request's target is not a path".to_owned());
+        return invalid("the request's target is not a path".to_owned());
     }
     if let Some(coding) = text(&parts.headers, header::TRANSFER_ENCODING.as_str())
         && !coding.trim().eq_ignore_ascii_case("chunked")
     {
-        return wrong(format!("the transfer coding {coding} is not supported"));
+        return invalid(format!("the transfer coding {coding} is not supported"));
     }
     if let Some(expect) = text(&parts.headers, header::EXPECT.as_str())
         && !expect.eq_ignore_ascii_case("100-continue")
@@ -96,12 +89,12 @@ fn check_shape(parts: &Parts) -> ApiResult<()> {
     Ok(())
 }
 
-/// Refuses what two readers could understand differently, and what a browser page could send: a
-/// Host that is not ours, a foreign Origin, a cross-site fetch.
+/// Refuses an ambiguous request, and one that a web page could have sent: with a foreign Host or
+/// Origin, or a cross-site fetch.
 pub(crate) fn check_origin(parts: &Parts) -> ApiResult<()> {
     check_shape(parts)?;
     let host = text(&parts.headers, header::HOST.as_str()).unwrap_or_default();
-    if !is_ours(host) {
+    if !is_own_host(host) {
         return Err(ApiError::new(
             "AccessDenied",
             format!("the Host `{host}` is not a name of this local cloud"),
@@ -126,8 +119,8 @@ pub(crate) fn check_origin(parts: &Parts) -> ApiResult<()> {
     Ok(())
 }
 
-/// The credential scope of a signed request: (access key, region, service), from the
-/// `Authorization` header or a presigned URL. Without SigV4 the request is refused.
+/// The credential scope of a signed request, from the `Authorization` header or a presigned URL. A
+/// request without SigV4 is refused.
 pub(crate) fn scope(parts: &Parts) -> ApiResult<Scope> {
     let missing = || {
         ApiError::new(
@@ -143,7 +136,7 @@ pub(crate) fn scope(parts: &Parts) -> ApiResult<Scope> {
             .map(|(_, value)| value.into_owned())
     };
     let authorization = text(&parts.headers, header::AUTHORIZATION.as_str());
-    // boto3 presigns S3's URLs with version 2 of the signature unless it is told otherwise.
+    // boto3 presigns S3 URLs with signature version 2 by default.
     if authorization.is_none()
         && member("Signature").is_some()
         && let Some(access_key) = member("AWSAccessKeyId")
@@ -170,7 +163,7 @@ pub(crate) fn scope(parts: &Parts) -> ApiResult<Scope> {
     let mut fields = credential.split('/').rev();
     let mut next = || fields.next().map(str::to_owned).ok_or_else(missing);
     let (_terminator, service) = (next()?, next()?);
-    // Version 4A is for a set of regions, which is not in the scope.
+    // Version 4A signs for a set of regions, which is not in the scope.
     let region = match asymmetric {
         Some(_) => text(&parts.headers, "x-amz-region-set").map_or_else(String::new, str::to_owned),
         None => next()?,
@@ -183,33 +176,34 @@ pub(crate) fn scope(parts: &Parts) -> ApiResult<Scope> {
     })
 }
 
-/// How access keys begin that name the state directory they are for.
-const OF_A_STATE: &str = "local-";
+/// Prefix of access keys that identify a state directory.
+const STATE_KEY_PREFIX: &str = "local-";
 
-/// The access key that `mlops` uses for the server of a state directory where any would pass.
+/// The access key that `mlops` uses with the server of a state directory if any credentials are
+/// accepted.
 pub(crate) fn access_key(directory: &Path) -> String {
     let directory = directory
         .canonicalize()
         .unwrap_or_else(|_| directory.to_owned());
     let hash = Sha256::digest(directory.as_os_str().as_encoded_bytes());
-    format!("{OF_A_STATE}{}", hex::encode(&hash[..8]))
+    format!("{STATE_KEY_PREFIX}{}", hex::encode(&hash[..8]))
 }
 
-/// Refuses a client of another state directory than the one whose key is `own`: its server has
-/// ended, and this one got the address.
+/// Refuses a client of a state directory other than the one with the key `own`: its server has
+/// ended, and this one has the same address.
 pub(crate) fn check_state(own: &str, scope: &Scope) -> ApiResult<()> {
-    if !scope.access_key.starts_with(OF_A_STATE) || scope.access_key == own {
+    if !scope.access_key.starts_with(STATE_KEY_PREFIX) || scope.access_key == own {
         return Ok(());
     }
     Err(ApiError::new(
         "InvalidClientTokenId",
-        "this is the local cloud of another state directory: the one that was asked for has ended",
+        "this is the local cloud of another state directory; the requested one has ended",
     )
     .status(403))
 }
 
-/// Checks the signature of a request with its whole body where credentials are required; where any
-/// credentials pass there is nothing to check it against.
+/// Verifies the signature of a request, including its entire body, if credentials are required. If
+/// any credentials are accepted, there is nothing to verify it with.
 pub(crate) fn check_signature(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiResult<()> {
     check_expiry(parts)?;
     if matches!(cloud.credentials(), Credentials::Any) {
@@ -225,30 +219,31 @@ pub(crate) fn check_signature(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiR
     signature::check(parts, body, &secret_key, jiff::Timestamp::now())
 }
 
-/// The secret key of an access key, where credentials are required: the server's own, or a session's.
+/// The secret key for an access key if credentials are required: that of the server or of a
+/// session.
 pub(crate) fn secret_key(cloud: &Cloud, access_key: &str) -> ApiResult<Option<String>> {
     match cloud.credentials() {
         Credentials::Required {
             access_key: own,
             secret_key,
         } if own == access_key => Ok(Some(secret_key.clone())),
-        _ => sts::secret_key(cloud, access_key),
+        _ => sessions::secret_key(cloud, access_key),
     }
 }
 
-/// The secret keys with which s3s checks S3's signatures, which cover the chunks of a body that
-/// arrives.
-pub(crate) struct Keys(Cloud);
+/// Secret keys for s3s, which verifies the signatures of S3 requests because they cover the chunks
+/// of a body.
+pub(crate) struct SecretKeys(Cloud);
 
-impl Keys {
-    /// The keys of a cloud.
+impl SecretKeys {
+    /// The keys that a cloud accepts.
     pub(crate) fn new(cloud: &Cloud) -> Self {
         Self(cloud.clone())
     }
 }
 
 #[async_trait::async_trait]
-impl s3s::auth::S3Auth for Keys {
+impl s3s::auth::S3Auth for SecretKeys {
     async fn get_secret_key(&self, access_key: &str) -> s3s::S3Result<s3s::auth::SecretKey> {
         match secret_key(&self.0, access_key) {
             Ok(Some(key)) => Ok(key.into()),
@@ -258,12 +253,12 @@ impl s3s::auth::S3Auth for Keys {
     }
 }
 
-/// `AccessDenied` for a presigned URL that has expired, whatever the credentials.
+/// Fails with `AccessDenied` if a presigned URL has expired, whatever the credentials.
 pub(crate) fn check_expiry(parts: &Parts) -> ApiResult<()> {
     signature::check_expiry(parts, jiff::Timestamp::now())
 }
 
-/// What a SigV4 credential scope says.
+/// The contents of a SigV4 credential scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scope {
     /// The access key id.
@@ -278,8 +273,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Loopback, `*.localhost`, or an AWS name (a client whose DNS was pointed here).
-fn is_ours(host: &str) -> bool {
+/// True for loopback, `*.localhost`, and AWS names (for clients whose DNS points here).
+fn is_own_host(host: &str) -> bool {
     let name = host
         .rsplit_once(':')
         .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
@@ -425,7 +420,8 @@ mod tests {
         assert!(scope(&parts(&[("authorization", "Bearer x")])).is_err());
     }
 
-    /// The example of the AWS General Reference, "Signature Version 4 test suite", get-vanilla-query.
+    /// The example of the AWS General Reference, "Signature Version 4 test suite",
+    /// get-vanilla-query.
     const EXAMPLE: &str = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
          SignedHeaders=host;x-amz-date, Signature=";
 

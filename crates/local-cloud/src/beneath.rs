@@ -1,15 +1,16 @@
-//! Directories that programs write to: those of jobs, model servers, functions and images.
+//! Access to directories that programs can write to: those of jobs, model servers, functions and
+//! images.
 //!
-//! A program can leave anything there: links to the user's files, FIFOs, directories that nobody
-//! may enter, trees that are thousands of levels deep, and processes that exchange one for another
-//! while the server reads. A [`Directory`] is therefore an open handle, made before the program
-//! starts, and every path is resolved beneath it without following a link in any component
-//! (`openat2` with `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`; where the kernel or a sandbox
-//! refuses that call, component by component with `O_NOFOLLOW`). What cannot be read is an error
-//! that names the path.
+//! A program can leave anything there: links to files of the user, FIFOs, directories without
+//! permissions, trees that are thousands of levels deep, and processes that replace one for another
+//! while the server reads. A [`Directory`] is therefore an open handle that is created before the
+//! program starts. Every path is resolved beneath it without following a symbolic link in any
+//! component (`openat2` with `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`; if the kernel or a
+//! sandbox refuses that call, component by component with `O_NOFOLLOW`). A file that cannot be read
+//! is an error that names its path.
 //!
-//! A file with several hard links is read like any other: a program can link only what it can
-//! already read or own.
+//! A file with several hard links is read like any other: a program can only link files that it can
+//! already read or owns.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -29,47 +30,47 @@ pub(crate) use remove::{UNREMOVED, discard, discard_all, remove};
 pub(super) use remove::{clear_at, remove_at};
 pub(super) use resolve::Links;
 
-/// Longest path below a directory, in bytes: Linux's `PATH_MAX`. It also bounds the depth of a
-/// tree to half as many levels.
-pub(crate) const LONGEST_PATH: usize = 4096;
+/// Maximum length of a path below a directory, in bytes: Linux's `PATH_MAX`. It also limits the
+/// depth of a tree to half as many levels.
+pub(crate) const MAX_PATH: usize = 4096;
 
-/// Most entries of one tree; protects memory against a tree made of empty files.
-pub(crate) const MOST_ENTRIES: usize = 1 << 20;
+/// Maximum number of entries in a tree; protects memory against trees of empty files.
+pub(crate) const MAX_ENTRIES: usize = 1 << 20;
 
-/// Mode of the directories that the server makes.
+/// Mode of directories that the server creates.
 const OWN: Mode = Mode::from_raw_mode(0o755);
 
-/// What reading a directory takes.
+/// Permissions that reading a directory requires.
 const READ: Mode = Mode::RUSR.union(Mode::XUSR);
 
-/// How directories are opened.
+/// Flags for opening directories.
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
 /// An open directory whose contents are not trusted.
 #[derive(Debug)]
 pub(crate) struct Directory {
     handle: OwnedFd,
-    /// Its path as errors name it, such as `/opt/ml` for a job.
+    /// Its path in error messages, such as `/opt/ml` for a job.
     shown: PathBuf,
 }
 
-/// Why something beneath a directory cannot be used.
+/// The reason why something beneath a directory cannot be used.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// It is not what may be there: a link, a FIFO, a name that is too long.
+    /// It is not allowed there: a link, a FIFO, a name that is too long.
     Refused(String),
-    /// The system cannot read or write it.
+    /// The system failed to read or write it.
     Failed(PathBuf, std::io::Error),
 }
 
-/// What a walk finds.
+/// An entry that a walk visits.
 #[derive(Debug)]
-pub(crate) enum Found {
-    /// A directory; its contents come next.
+pub(crate) enum WalkEntry {
+    /// A directory; its contents follow.
     Directory(Metadata),
     /// An open file.
     File(File, Metadata),
-    /// A symbolic link and its target. It was not followed.
+    /// A symbolic link, which was not followed, and its target.
     Link(PathBuf),
 }
 
@@ -98,7 +99,7 @@ impl From<Error> for ApiError {
 }
 
 impl Directory {
-    /// Opens a directory that the server itself made. Errors name it `shown`.
+    /// Opens a directory that the server itself created. Error messages call it `shown`.
     pub(crate) fn open(path: &Path, shown: impl Into<PathBuf>) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty())
@@ -109,7 +110,7 @@ impl Directory {
         })
     }
 
-    /// The path of something beneath, as errors name it.
+    /// The path of an entry in error messages.
     pub(crate) fn shown(&self, relative: &Path) -> PathBuf {
         if relative.as_os_str().is_empty() {
             self.shown.clone()
@@ -118,9 +119,9 @@ impl Directory {
         }
     }
 
-    /// The directory at `relative`; `None` when nothing is there.
+    /// The directory at `relative`; `None` if there is nothing.
     pub(crate) fn subdirectory(&self, relative: &Path) -> Result<Option<Self>, Error> {
-        self.plain(relative)?;
+        self.check_plain(relative)?;
         match self.open_readable(relative) {
             Ok(handle) => Ok(Some(Self {
                 handle,
@@ -131,7 +132,7 @@ impl Directory {
         }
     }
 
-    /// The directory at `relative`, made with those above it if it is not there.
+    /// The directory at `relative`; missing directories are created.
     pub(crate) fn make_directory(&self, relative: &Path) -> Result<Self, Error> {
         Ok(Self {
             handle: self.make(relative, Links::Refused)?,
@@ -139,7 +140,7 @@ impl Directory {
         })
     }
 
-    /// The regular file at `relative`; `None` when nothing is there.
+    /// The regular file at `relative`; `None` if there is nothing.
     pub(crate) fn file(&self, relative: &Path) -> Result<Option<File>, Error> {
         let (parent, name) = self.split(relative)?;
         let explain = |error| self.explain(relative, error);
@@ -155,25 +156,25 @@ impl Directory {
         }
     }
 
-    /// A new, empty file at `relative`, with the directories above it. It takes the place of a
-    /// file or link of that name: nothing is ever written through a link.
+    /// Creates an empty file at `relative`, with missing directories. It replaces a file or link
+    /// with that name: nothing is ever written through a link.
     pub(crate) fn create_file(&self, relative: &Path) -> Result<File, Error> {
         let (parent, name) = self.split(relative)?;
         let parent = self.make(parent, Links::Refused)?;
         create_file(parent.as_fd(), name).map_err(|error| self.explain(relative, error))
     }
 
-    /// Writes a file, as [`Directory::create_file`] makes it.
+    /// Writes a file that [`Directory::create_file`] creates.
     pub(crate) fn write(&self, relative: &Path, bytes: &[u8]) -> Result<(), Error> {
         std::io::Write::write_all(&mut self.create_file(relative)?, bytes)
             .map_err(|error| Error::Failed(self.shown(relative), error))
     }
 
     /// Visits everything beneath, each directory before its contents, sorted by name. Links are
-    /// reported and not followed; a FIFO, a socket or a device is an error.
+    /// reported and not followed; a FIFO, socket or device is an error.
     pub(crate) fn walk<E: From<Error>>(
         &self,
-        mut visit: impl FnMut(&Path, Found) -> Result<(), E>,
+        mut visit: impl FnMut(&Path, WalkEntry) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut parents = Parents::default();
         let root = self.open_readable(Path::new(""));
@@ -182,9 +183,9 @@ impl Directory {
         let mut count = 0;
         while let Some(path) = pending.pop() {
             count += 1;
-            if count > MOST_ENTRIES {
+            if count > MAX_ENTRIES {
                 return Err(Error::Refused(format!(
-                    "{} has more than {MOST_ENTRIES} entries",
+                    "{} has more than {MAX_ENTRIES} entries",
                     self.shown.display()
                 ))
                 .into());
@@ -196,18 +197,18 @@ impl Directory {
                 .map_err(explain)?;
             match kind_of(parent, name).map_err(explain)? {
                 FileType::Directory => {
-                    let handle = enter(parent, name, READ).map_err(explain)?;
+                    let handle = open_with_mode(parent, name, READ).map_err(explain)?;
                     pending.extend(self.names(&handle, &path)?);
                     let metadata = metadata(&handle).map_err(explain)?;
                     parents.keep(&path, handle);
-                    visit(&path, Found::Directory(metadata))?;
+                    visit(&path, WalkEntry::Directory(metadata))?;
                 }
                 FileType::Symlink => {
                     let target = read_link(parent, name).map_err(explain)?;
-                    visit(&path, Found::Link(target))?;
+                    visit(&path, WalkEntry::Link(target))?;
                 }
                 _ => match open_file(parent, name).map_err(explain)? {
-                    Some((file, metadata)) => visit(&path, Found::File(file, metadata))?,
+                    Some((file, metadata)) => visit(&path, WalkEntry::File(file, metadata))?,
                     None => return Err(self.explain(&path, Errno::INVAL).into()),
                 },
             }
@@ -226,24 +227,24 @@ impl Directory {
         resolve::open(self.handle.as_fd(), relative, DIRECTORY, links)
     }
 
-    /// Opens a directory that a program may have closed to its own user: SageMaker reads it as
-    /// the superuser.
+    /// Opens a directory even if a program has removed the permissions of its own user, as
+    /// SageMaker, which reads it as the superuser.
     fn open_readable(&self, relative: &Path) -> Result<OwnedFd, Errno> {
         match self.open_directory(relative, Links::Refused) {
             Err(Errno::ACCESS) => {}
             opened => return opened,
         }
-        permit(&self.handle, READ)?;
+        add_mode(&self.handle, READ)?;
         let mut at = self.open_directory(Path::new(""), Links::Refused)?;
         for name in relative {
-            at = enter(at.as_fd(), name, READ)?;
+            at = open_with_mode(at.as_fd(), name, READ)?;
         }
         Ok(at)
     }
 
-    /// Opens a directory, and makes what is missing of it.
+    /// Opens a directory and creates missing components.
     pub(super) fn make(&self, relative: &Path, links: Links) -> Result<OwnedFd, Error> {
-        self.plain(relative)?;
+        self.check_plain(relative)?;
         match self.open_directory(relative, links) {
             Err(Errno::NOENT) => {}
             found => return found.map_err(|error| self.explain(relative, error)),
@@ -264,19 +265,19 @@ impl Directory {
             .map_err(|error| self.explain(relative, error))
     }
 
-    /// A path of plain names that is not too long.
-    pub(super) fn plain(&self, relative: &Path) -> Result<(), Error> {
+    /// Checks that a path consists of plain names and is not too long.
+    pub(super) fn check_plain(&self, relative: &Path) -> Result<(), Error> {
         let bytes = relative.as_os_str().as_bytes();
-        if bytes.len() > LONGEST_PATH {
+        if bytes.len() > MAX_PATH {
             let start = String::from_utf8_lossy(&bytes[..64]).into_owned();
             return Err(Error::Refused(format!(
-                "{}/{start}… has a path of {} bytes; the longest is {LONGEST_PATH} bytes",
+                "{}/{start}… has a path of {} bytes; the longest is {MAX_PATH} bytes",
                 self.shown.display(),
                 bytes.len()
             )));
         }
-        let plain = |part| matches!(part, Component::Normal(_));
-        if relative.components().all(plain) {
+        let check_plain = |part| matches!(part, Component::Normal(_));
+        if relative.components().all(check_plain) {
             Ok(())
         } else {
             Err(Error::Refused(format!(
@@ -287,9 +288,9 @@ impl Directory {
         }
     }
 
-    /// A path's directory and name.
+    /// Splits a path into directory and name.
     fn split<'a>(&self, relative: &'a Path) -> Result<(&'a Path, &'a OsStr), Error> {
-        self.plain(relative)?;
+        self.check_plain(relative)?;
         match (relative.parent(), relative.file_name()) {
             (Some(parent), Some(name)) => Ok((parent, name)),
             _ => Err(Error::Refused(format!(
@@ -299,7 +300,7 @@ impl Directory {
         }
     }
 
-    /// The error of a path: the first component that is not what it must be, by name.
+    /// The error for a path: names the first component that is not as required.
     pub(super) fn explain(&self, relative: &Path, error: Errno) -> Error {
         let mut path = PathBuf::new();
         for name in relative {
@@ -335,12 +336,12 @@ impl Directory {
     }
 }
 
-/// The directory that was opened last: paths of a tree mostly share it, or lie right below it.
+/// Caches the last opened directory: most paths of a tree share it or are right below it.
 #[derive(Debug, Default)]
 pub(super) struct Parents(Option<(PathBuf, OwnedFd)>);
 
 impl Parents {
-    /// Opens the directory at `relative`, from the one that was opened last where that is shorter.
+    /// Opens the directory at `relative`, starting from the cached one if that is shorter.
     pub(super) fn open(
         &mut self,
         root: &Directory,
@@ -350,7 +351,8 @@ impl Parents {
         if self.0.as_ref().is_none_or(|(path, _)| path != relative) {
             let near = self.0.as_ref().and_then(|(path, handle)| {
                 let rest = relative.strip_prefix(path).ok()?;
-                // A link in the rest could lead above `handle`: only plain steps start there.
+                // A link in the rest could lead above `handle`, so no links are followed from
+                // there.
                 resolve::open(handle.as_fd(), rest, DIRECTORY, Links::Refused).ok()
             });
             let handle = match near {
@@ -365,18 +367,18 @@ impl Parents {
         }
     }
 
-    /// Remembers an open directory.
+    /// Caches an open directory.
     pub(super) fn keep(&mut self, relative: &Path, handle: OwnedFd) {
         self.0 = Some((relative.to_owned(), handle));
     }
 
-    /// Forgets it: something above it has changed.
+    /// Clears the cache, because something above the directory has changed.
     pub(super) fn forget(&mut self) {
         self.0 = None;
     }
 }
 
-/// The type of an entry; of a link itself, not of its target.
+/// The type of an entry; for a link, that of the link itself.
 pub(super) fn kind_of(parent: BorrowedFd<'_>, name: &OsStr) -> Result<FileType, Errno> {
     let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(FileType::from_raw_mode(found.st_mode))
@@ -404,8 +406,8 @@ fn metadata(handle: &OwnedFd) -> Result<Metadata, Errno> {
     file.metadata().map_err(|_| Errno::IO)
 }
 
-/// Opens a regular file; `None` for anything else. Nothing that a program left there can make
-/// this wait: a FIFO without a writer is opened at once, and refused.
+/// Opens a regular file; `None` for anything else. Nothing that a program left there can block: a
+/// FIFO without a writer is opened at once and refused.
 fn open_file(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<(File, Metadata)>, Errno> {
     if kind_of(parent, name)? != FileType::RegularFile {
         return Ok(None);
@@ -415,7 +417,7 @@ fn open_file(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<(File, Metad
     let open = || rustix::fs::openat(parent, name, flags, Mode::empty());
     let handle = match open() {
         Err(Errno::ACCESS) => {
-            grant(parent, name, Mode::RUSR)?;
+            chmod_entry(parent, name, Mode::RUSR)?;
             open()?
         }
         opened => opened?,
@@ -439,24 +441,24 @@ pub(super) fn create_file(parent: BorrowedFd<'_>, name: &OsStr) -> Result<File, 
     .map(File::from)
 }
 
-/// Opens a directory by its name, with these permissions for its owner.
-fn enter(parent: BorrowedFd<'_>, name: &OsStr, needed: Mode) -> Result<OwnedFd, Errno> {
+/// Opens a directory by name and ensures that its owner has these permissions.
+fn open_with_mode(parent: BorrowedFd<'_>, name: &OsStr, needed: Mode) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = || rustix::fs::openat(parent, name, flags, Mode::empty());
     let handle = match open() {
         Err(Errno::ACCESS) => {
-            grant(parent, name, needed)?;
+            chmod_entry(parent, name, needed)?;
             open()?
         }
         opened => opened?,
     };
-    permit(&handle, needed)?;
+    add_mode(&handle, needed)?;
     Ok(handle)
 }
 
-/// Adds permissions of the owner to an open directory. Another user's stays as it is: what cannot
-/// be done in it is then an error of its own.
-fn permit(handle: &OwnedFd, needed: Mode) -> Result<(), Errno> {
+/// Adds owner permissions to an open directory. A directory of another user is left unchanged;
+/// using it then fails with its own error.
+fn add_mode(handle: &OwnedFd, needed: Mode) -> Result<(), Errno> {
     let mode = Mode::from_raw_mode(rustix::fs::fstat(handle)?.st_mode);
     if mode.contains(needed) {
         return Ok(());
@@ -467,9 +469,9 @@ fn permit(handle: &OwnedFd, needed: Mode) -> Result<(), Errno> {
     }
 }
 
-/// Adds permissions of the owner to an entry that cannot be opened, never through a link.
+/// Adds owner permissions to an entry that cannot be opened; never follows a link.
 #[cfg(target_os = "linux")]
-fn grant(parent: BorrowedFd<'_>, name: &OsStr, more: Mode) -> Result<(), Errno> {
+fn chmod_entry(parent: BorrowedFd<'_>, name: &OsStr, more: Mode) -> Result<(), Errno> {
     use std::os::fd::AsRawFd;
 
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -478,20 +480,20 @@ fn grant(parent: BorrowedFd<'_>, name: &OsStr, more: Mode) -> Result<(), Errno> 
     if FileType::from_raw_mode(found) == FileType::Symlink {
         return Err(Errno::LOOP);
     }
-    // Linux has no call that changes a mode by such a handle; its name in /proc is the handle.
+    // Linux cannot change a mode through such a handle, but through its name in /proc.
     let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
     rustix::fs::chmod(path, Mode::from_raw_mode(found) | more)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn grant(parent: BorrowedFd<'_>, name: &OsStr, more: Mode) -> Result<(), Errno> {
+fn chmod_entry(parent: BorrowedFd<'_>, name: &OsStr, more: Mode) -> Result<(), Errno> {
     let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode;
     let mode = Mode::from_raw_mode(found) | more;
     rustix::fs::chmodat(parent, name, mode, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// True for a link's target that stays inside the tree that the link is in, as far as names tell.
-/// An absolute target leaves it. `from` is the link's own path.
+/// True if the target of a link stays inside its tree, judged by names only. An absolute target
+/// leaves it. `from` is the path of the link.
 pub(crate) fn stays_inside(from: &Path, target: &Path) -> bool {
     let mut depth = from.components().count().saturating_sub(1);
     for part in target.components() {

@@ -1,4 +1,4 @@
-//! Programs that end with their owner: with the request that started them, or with the server,
+//! Programs that end together with their owner: the request that started them, or the server,
 //! however that ends.
 //!
 //! ```text
@@ -6,8 +6,8 @@
 //!                                                        └ the program, in the guard's process group
 //! ```
 //!
-//! The kernel sends the guard SIGTERM when the server dies, and a dropped [`Guarded`] does as well.
-//! The guard then ends the whole group: SIGTERM first, so that git removes its lock files, SIGKILL
+//! The kernel sends the guard SIGTERM when the server dies, and so does dropping a [`Guarded`]. The
+//! guard then ends the whole group: SIGTERM first, so that git removes its lock files, and SIGKILL
 //! after [`GRACE`].
 
 use std::ffi::OsStr;
@@ -28,7 +28,7 @@ use crate::log;
 /// The first argument of `mlops job-process` for a guard.
 pub(super) const GUARD: &str = "guard";
 
-/// How long a program may take to end after SIGTERM.
+/// Time for a program to exit after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// A running program under a guard. Dropping it ends the program.
@@ -43,10 +43,10 @@ pub(super) struct Guarded {
 pub(super) struct Ender(Arc<Mutex<Option<Pid>>>);
 
 impl Ender {
-    /// Tells the guard to end its program, unless that has ended.
+    /// Tells the guard to end its program, unless it has already ended.
     pub(super) fn end(&self) {
         if let Some(guard) = *self.lock() {
-            // A guard that is gone took the program with it.
+            // If the guard is gone, so is the program.
             let _ = kill(guard, Signal::SIGTERM);
         }
     }
@@ -64,10 +64,10 @@ impl Guarded {
         prepare: impl FnOnce(&mut Command),
     ) -> std::io::Result<Self> {
         let mut command = if cfg!(test) {
-            // The program of unit tests cannot be a guard.
+            // The test binary cannot act as a guard.
             std::process::Command::new(program)
         } else {
-            let mut guard = std::process::Command::new(own_program()?);
+            let mut guard = std::process::Command::new(own_executable()?);
             guard
                 .arg0("mlops")
                 .args(["job-process", GUARD])
@@ -101,10 +101,10 @@ impl Guarded {
         self.ender.clone()
     }
 
-    /// Waits for the program's end.
+    /// Waits for the program to exit.
     pub(super) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         let status = self.child.wait().await?;
-        // Its number may be another process's from now on.
+        // From now on, another process may have its id.
         *self.ender.lock() = None;
         Ok(status)
     }
@@ -112,17 +112,17 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // One that was waited for has no number any more.
+        // A program that was waited for has no id any more.
         if self.child.id().is_some() {
             self.ender.end();
         }
-        // Whoever still has an ender must not reach another process.
+        // An ender that still exists must not signal another process.
         *self.ender.lock() = None;
     }
 }
 
-/// Our own program. By this path it is found even when it was replaced since the start.
-fn own_program() -> std::io::Result<PathBuf> {
+/// Path of this program; it stays valid if the file was replaced since the start.
+fn own_executable() -> std::io::Result<PathBuf> {
     if cfg!(target_os = "linux") {
         Ok(PathBuf::from("/proc/self/exe"))
     } else {
@@ -133,7 +133,7 @@ fn own_program() -> std::io::Result<PathBuf> {
 type Work = Box<dyn FnOnce() + Send>;
 
 /// Starts a process from a thread that lives as long as the server: Linux sends the parent-death
-/// signal when the *thread* that started a process ends.
+/// signal when the *thread* that started a process exits.
 async fn spawn(mut command: Command) -> std::io::Result<Child> {
     static THREAD: OnceLock<Option<mpsc::Sender<Work>>> = OnceLock::new();
 
@@ -154,7 +154,8 @@ async fn spawn(mut command: Command) -> std::io::Result<Child> {
     let (started, start) = oneshot::channel();
     let work = Box::new(move || {
         let _inside = runtime.enter();
-        // The request may have ended meanwhile: what is sent to nobody is dropped, and reaped.
+        // The request may have ended in the meantime: a child that nobody receives is killed, and
+        // reaped when dropped.
         if let Err(Ok(mut child)) = started.send(command.spawn()) {
             let _ = child.start_kill();
         }
@@ -166,10 +167,10 @@ async fn spawn(mut command: Command) -> std::io::Result<Child> {
     start.await.map_err(std::io::Error::other)?
 }
 
-/// The guard (`mlops job-process guard PARENT PROGRAM …`): runs the program and ends it when told,
-/// or when its parent dies. It has one thread.
+/// The guard (`mlops job-process guard PARENT PROGRAM …`): runs the program and ends it when told
+/// to, or when its parent dies. It is single-threaded.
 pub(super) fn guard(arguments: &[String]) -> ExitCode {
-    match guarded(arguments) {
+    match run_guard(arguments) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             log::write_line(&format!("[mlops] {error:#}"));
@@ -178,22 +179,22 @@ pub(super) fn guard(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn guarded(arguments: &[String]) -> Result<u8> {
+fn run_guard(arguments: &[String]) -> Result<u8> {
     let [parent, program, arguments @ ..] = arguments else {
         return Err(anyhow!("a guard is started by the local cloud only"));
     };
-    let mut awaited = SigSet::empty();
-    awaited.add(Signal::SIGTERM);
-    awaited.add(Signal::SIGCHLD);
-    // `Command` gives the program an empty mask again.
-    awaited.thread_block()?;
-    die_with(parent)?;
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGCHLD);
+    // `Command` resets the signal mask of the program.
+    signals.thread_block()?;
+    exit_with_parent(parent)?;
     let mut child = std::process::Command::new(OsStr::new(program))
         .args(arguments)
         .spawn()
         .with_context(|| format!("cannot run {program}"))?;
     loop {
-        if awaited.wait()? == Signal::SIGTERM {
+        if signals.wait()? == Signal::SIGTERM {
             return end(&mut child);
         }
         if let Some(status) = child.try_wait()? {
@@ -210,11 +211,12 @@ fn code(status: ExitStatus) -> u8 {
         .unwrap_or(1)
 }
 
-/// Ends the program with all that it started. The guard is of their group: SIGKILL ends it too.
+/// Ends the program and everything that it started. SIGKILL also ends the guard, which is in the
+/// same group.
 fn end(child: &mut std::process::Child) -> Result<u8> {
     let group = nix::unistd::getpgrp();
     killpg(group, Signal::SIGTERM)?;
-    // A timer without a thread or a signal: nobody sends anything.
+    // A timer that needs no thread or signal: nothing is ever sent.
     let (_silence, timer) = mpsc::channel::<()>();
     let start = Instant::now();
     while start.elapsed() < GRACE && child.try_wait()?.is_none() {
@@ -224,9 +226,9 @@ fn end(child: &mut std::process::Child) -> Result<u8> {
     Ok(1)
 }
 
-/// Asks the kernel for SIGTERM when the parent dies; an error when it is dead already.
+/// Requests SIGTERM from the kernel when the parent dies; fails if the parent is already dead.
 #[cfg(target_os = "linux")]
-fn die_with(parent: &str) -> Result<()> {
+fn exit_with_parent(parent: &str) -> Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
     if nix::unistd::getppid().to_string() != parent {
         return Err(anyhow!("the local cloud has ended"));
@@ -235,6 +237,6 @@ fn die_with(parent: &str) -> Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with(_parent: &str) -> Result<()> {
+fn exit_with_parent(_parent: &str) -> Result<()> {
     Ok(())
 }

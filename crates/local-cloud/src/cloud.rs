@@ -1,4 +1,4 @@
-//! The running local cloud: what a service is given to do its work.
+//! The running local cloud: everything that a service needs for its work.
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
+use super::credentials::Credentials;
 use super::health::Health;
 use super::host::Host;
 use super::limits;
@@ -22,13 +23,13 @@ mod state;
 
 use service::{Service, Services};
 
-/// Between the first two attempts to write state on a full disk.
+/// Pause between the first two attempts to write state, for example on a full disk.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Longest time between two attempts: a user who frees space should not have to wait.
+/// Maximum pause between two attempts: a user who frees space should not have to wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The account of every local cloud.
+/// The account id of every local cloud.
 pub(crate) const ACCOUNT: &str = "000000000000";
 
 /// A handle on the running cloud; cheap to clone.
@@ -43,21 +44,21 @@ struct Inner {
     directory: PathBuf,
     endpoint: String,
     region: String,
-    credentials: super::admission::Credentials,
+    credentials: Credentials,
     settings: Settings,
     busy: AtomicUsize,
     health: Health,
     states: state::States,
 }
 
-/// How this server was started.
+/// Settings with which this server was started.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// Where virtual environments are kept.
+    /// Directory of the virtual environments.
     pub(crate) cache: PathBuf,
-    /// The Python of the host runtime.
+    /// The Python that runs programs.
     pub(crate) python: PathBuf,
-    /// The program around this server.
+    /// The program that hosts this server.
     pub(crate) host: Host,
 }
 
@@ -68,7 +69,7 @@ impl Cloud {
         directory: &Path,
         endpoint: String,
         region: String,
-        credentials: super::admission::Credentials,
+        credentials: Credentials,
         settings: Settings,
     ) -> anyhow::Result<Self> {
         let services = Services::new(services);
@@ -87,35 +88,51 @@ impl Cloud {
         })))
     }
 
-    /// Waits for the work in the background, in tests.
-    #[cfg(test)]
+    /// Checks and completes the state of every service before requests are accepted.
+    ///
+    /// # Errors
+    /// A state that a service cannot use.
+    pub(crate) fn recover(&self) -> anyhow::Result<()> {
+        let services = self.services().iter();
+        services
+            .filter_map(|service| service.recover)
+            .try_for_each(|recover| recover(self))
+    }
+
+    /// Ends the processes of every service, concurrently.
+    pub(crate) async fn shut_down(&self) {
+        let services = self.services().iter();
+        let ends = services.filter_map(|service| service.shut_down);
+        futures::future::join_all(ends.map(|shut_down| shut_down(self))).await;
+    }
+
+    /// For tests: waits until no work runs in the background.
     pub(crate) async fn idle(&self) {
         while self.is_busy() {
             super::clock::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// What keeps this server from doing its work.
+    /// Problems that keep this server from working.
     pub(crate) fn health(&self) -> &Health {
         &self.0.health
     }
 
-    /// Writes state that no request waits for: `write` is called again, with growing pauses, until
-    /// the state can be written. Meanwhile `what` is part of this server's troubles.
+    /// Writes state that no request waits for: calls `write` again, with growing pauses, until the
+    /// state can be written. Until then, `what` is listed among the problems of this server.
     ///
-    /// # Errors
-    /// Every error of `write` that waiting does not cure.
+    /// Any error of `write` that waiting does not fix.
     pub(crate) async fn persist<R>(
         &self,
         what: &str,
         mut write: impl FnMut() -> ApiResult<R>,
     ) -> ApiResult<R> {
         let mut pause = FIRST_PAUSE;
-        let mut trouble = None;
+        let mut problem = None;
         loop {
             match write() {
                 Err(error) if error.is_unavailable() => {
-                    trouble.get_or_insert_with(|| self.health().report(what, &error.message));
+                    problem.get_or_insert_with(|| self.health().report(what, &error.message));
                     super::clock::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -124,37 +141,37 @@ impl Cloud {
         }
     }
 
-    /// The records.
+    /// The records of all services.
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
     }
 
-    /// The bytes.
+    /// The content-addressed files.
     pub(crate) fn blobs(&self) -> &Blobs {
         &self.0.blobs
     }
 
-    /// The state directory (`.mlops/local`), for services that keep files of their own.
+    /// The state directory (`.mlops/local`), for services that keep their own files.
     pub(crate) fn directory(&self) -> &Path {
         &self.0.directory
     }
 
-    /// Where this server answers: `http://127.0.0.1:PORT`.
+    /// The URL of this server: `http://127.0.0.1:PORT`.
     pub(crate) fn endpoint(&self) -> &str {
         &self.0.endpoint
     }
 
-    /// The region that this server plays.
+    /// The region that this server simulates.
     pub(crate) fn region(&self) -> &str {
         &self.0.region
     }
 
     /// The credentials that this server accepts.
-    pub(crate) fn credentials(&self) -> &super::admission::Credentials {
+    pub(crate) fn credentials(&self) -> &Credentials {
         &self.0.credentials
     }
 
-    /// How this server was started.
+    /// The settings of this server.
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
     }
@@ -164,8 +181,8 @@ impl Cloud {
         format!("arn:aws:{service}:{}:{ACCOUNT}:{resource}", self.region())
     }
 
-    /// What a service keeps in memory, by its type; it is created with its default on first use. A
-    /// handle on the cloud in it would keep the cloud open: shutting down must remove it.
+    /// State that a service keeps in memory, by type; created with its default on first use. A
+    /// handle on the cloud inside it would keep the cloud open, so shutting down must remove it.
     pub(crate) fn state<T: std::any::Any + Send + Sync + Default>(&self) -> &T {
         self.0.states.get()
     }
@@ -186,8 +203,8 @@ impl Cloud {
         self.run(service, operation, input).await
     }
 
-    /// Calls a service by its name, as a client would: services reach each other's records this way
-    /// only.
+    /// Calls a service by name, as a client would. Services access each other's records in no other
+    /// way.
     pub(crate) fn call<'a>(
         &'a self,
         service: &'a str,
@@ -220,10 +237,10 @@ impl Cloud {
         (found.run)(self, input).await
     }
 
-    /// Runs work that outlives the request; the server does not go idle before it ends. A panic ends
-    /// that work only, is logged, and is passed as an error to `broken`, which writes the end of the
-    /// work to its record: nothing stays in progress.
-    pub(crate) fn spawn<W, B, E>(&self, what: impl Into<String>, work: W, broken: B)
+    /// Runs work that outlives the request; the server does not become idle before it ends. A panic
+    /// ends only this work: it is logged and passed as an error to `on_panic`, which records that the
+    /// work failed, so that nothing stays in progress.
+    pub(crate) fn spawn<W, B, E>(&self, what: impl Into<String>, work: W, on_panic: B)
     where
         W: Future<Output = ()> + Send + 'static,
         B: FnOnce(ApiError) -> E + Send + 'static,
@@ -232,49 +249,49 @@ impl Cloud {
         let (busy, what) = (self.busy(), what.into());
         tokio::spawn(async move {
             let _busy = busy;
-            let Err(error) = caught(&what, work.map(Ok)).await else {
+            let Err(error) = catch_panic(&what, work.map(Ok)).await else {
                 return;
             };
-            // A panic in the handler itself is only logged.
-            let _ = caught(&what, broken(error).map(Ok)).await;
+            // A panic in `on_panic` itself is only logged.
+            let _ = catch_panic(&what, on_panic(error).map(Ok)).await;
         });
     }
 
-    /// While the guard lives, the server does not go idle.
+    /// The server is not idle while the guard exists.
     pub(crate) fn busy(&self) -> Busy {
         self.0.busy.fetch_add(1, Ordering::SeqCst);
         Busy(self.clone())
     }
 
-    /// True while a request or a job is under way.
+    /// True while a request or a job is in progress.
     pub(crate) fn is_busy(&self) -> bool {
         self.0.busy.load(Ordering::SeqCst) > 0
     }
 }
 
-/// Does work, and turns a panic of it into an error, which is logged. All that work and server share
-/// is in the store, whose transactions end complete or not at all.
-pub(crate) async fn caught<R>(
+/// Runs work and converts a panic into an error, which is logged. Work and server share only the
+/// store, whose transactions are atomic.
+pub(crate) async fn catch_panic<R>(
     what: &str,
     work: impl Future<Output = ApiResult<R>>,
 ) -> ApiResult<R> {
     match AssertUnwindSafe(work).catch_unwind().await {
         Ok(result) => result,
         Err(panic) => {
-            let said = panic
+            let message = panic
                 .downcast_ref::<&str>()
                 .copied()
                 .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
                 .unwrap_or("no message");
-            log::write_line(&format!("internal error: {what} panicked: {said}"));
+            log::write_line(&format!("internal error: {what} panicked: {message}"));
             Err(ApiError::internal(format_args!(
-                "{what} panicked in the local cloud: {said}"
+                "{what} panicked in the local cloud: {message}"
             )))
         }
     }
 }
 
-/// Work under way.
+/// Marks work in progress.
 #[derive(Debug)]
 pub(crate) struct Busy(Cloud);
 

@@ -16,7 +16,7 @@ use crate::wire::query::form as query;
 /// Texts of more bytes than this may be refused for the number of their values.
 pub const MAX_VALUES: usize = limits::MAX_VALUES;
 
-/// Decodes a form. What is accepted is within the limits.
+/// Decodes a form. Accepted forms are within the limits.
 pub fn form(bytes: &[u8]) {
     if let Ok((action, input)) = query::decode(bytes) {
         assert!(limits::is_within(&input, limits::MAX_DEPTH));
@@ -24,12 +24,12 @@ pub fn form(bytes: &[u8]) {
     }
 }
 
-/// Checks JSON before it is decoded; why it is refused.
+/// Checks JSON before it is decoded; the error is the reason for refusing it.
 pub fn check_json(bytes: &[u8]) -> Result<(), String> {
     limits::check_json(bytes, limits::MAX_DEPTH)
 }
 
-/// True for a value that nests no deeper than a request may.
+/// True for a value within the nesting depth of a request.
 pub fn is_within(value: &Value) -> bool {
     limits::is_within(value, limits::MAX_DEPTH)
 }
@@ -50,7 +50,7 @@ pub fn template(text: &str) {
     let _ = scope.present();
     for resource in template.section("Resources").values() {
         if let Ok(value) = scope.value(resource) {
-            // What a record holds can be read again.
+            // The value of a record must be readable again.
             let text = value.to_string();
             assert_eq!(
                 serde_json::from_str::<Value>(&text).expect("is JSON"),

@@ -17,7 +17,7 @@ use super::api::tags::Tags;
 use super::api::{ApiError, ApiResult};
 use super::clock;
 use super::cloud::ACCOUNT;
-use super::cloud::service::{RESERVED_TAG, Route, Service, operations};
+use super::cloud::service::{Housekeeping, RESERVED_TAG, Route, Service, operations};
 use super::store::Collection;
 use super::wire::dialect::is_registry;
 
@@ -37,10 +37,6 @@ pub(crate) mod scan;
 mod settings;
 mod states;
 mod uploads;
-
-pub(crate) use orphans::{
-    digests, remove_orphaned_layers, remove_released_layers, unfinished_uploads,
-};
 
 operations! {
     "BatchCheckLayerAvailability" => layers::batch_check_layer_availability,
@@ -81,6 +77,13 @@ pub(crate) const SERVICE: Service = Service {
         handle: |cloud, request| Box::pin(registry::handle(cloud, request)),
     }],
     reserved_tag: ("InvalidTagParameterException", RESERVED_TAG),
+    housekeeping: Housekeeping {
+        temporary_files: Some(uploads::files),
+        images: Some(orphans::digests),
+        remove_orphans: Some(orphans::remove_orphaned_layers),
+        remove_expired: Some(orphans::remove_released_layers),
+        ..Housekeeping::NONE
+    },
     ..Service::json(
         "ecr",
         "ECR",

@@ -1,14 +1,14 @@
-//! The garbage collector: removes bytes that no record names.
+//! The garbage collector: removes blobs that no record mentions.
 //!
 //! ```text
-//! at the start    temporary files, parts of no upload, layers and unpacked images of no image
-//! then, and       mark: every SHA-256 in a snapshot of the records
-//! every so often  sweep: blobs that are not among them, unless they were used of late (store::usage)
+//! at the start      temporary files, leftovers of services, unpacked images without an image
+//! then, and every   mark: every SHA-256 in a snapshot of the records
+//! 10 minutes        sweep: all other blobs, except recently used ones (store::usage)
 //! ```
 //!
-//! A mention is enough to keep a blob: wherever a record has 64 hexadecimal digits, they may be a
-//! blob's name. So no service can lose bytes because the collector does not know its records; what
-//! is kept without need is at most what a record speaks of.
+//! A mention is enough to keep a blob: any 64 hexadecimal digits in a record can be its name. So no
+//! service can lose bytes because the collector does not understand its records; at worst, a blob
+//! is kept longer than necessary.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -21,20 +21,21 @@ use tokio::task::JoinHandle;
 
 use super::Cloud;
 use super::api::ApiResult;
-use super::{beneath, clock, ecr, s3};
+use super::cloud::service::Housekeeping;
+use super::{beneath, clock};
 use crate::log;
 
 /// The time between two collections.
 const INTERVAL: Duration = Duration::from_mins(10);
 
-/// Where directories lie that are about to be removed.
+/// Directory, within the state directory, of files that are about to be removed.
 const TRASH: &str = "trash";
 
 /// The length of a hexadecimal SHA-256.
 const DIGITS: usize = 64;
 
-/// The hexadecimal SHA-256 of blobs, as numbers.
-pub(super) type Marks = HashSet<[u8; 32]>;
+/// SHA-256 digests of blobs.
+type Digests = HashSet<[u8; 32]>;
 
 /// The running collector.
 #[derive(Debug)]
@@ -49,47 +50,54 @@ struct Stop {
     notify: Notify,
 }
 
-/// Removes what an end of the server left, which nobody can be using yet, and starts the collector.
-/// What cannot be removed keeps no server from starting.
+/// Removes what an earlier server left behind, while nothing can be in use, and starts the
+/// collector. A file that cannot be removed does not prevent the server from starting.
 pub(super) fn start(cloud: &Cloud) -> Collector {
-    type Step = fn(&Cloud) -> ApiResult<()>;
-    let steps: [(&str, Step); 4] = [
-        ("temporary files", remove_temporary_files),
-        ("parts of uploads", s3::remove_orphaned_parts),
-        ("layers", ecr::remove_orphaned_layers),
-        ("images", discard_images),
-    ];
-    for (what, step) in steps {
-        if let Err(error) = step(cloud) {
+    let warn = |what: &str, result: ApiResult<()>| {
+        if let Err(error) = result {
             log::write_line(&format!(
-                "warning: cannot remove {what} that are not needed any more: {}",
+                "warning: cannot remove unused {what}: {}",
                 error.message
             ));
         }
+    };
+    warn("temporary files", remove_temporary_files(cloud));
+    for service in cloud.services().iter() {
+        if let Some(remove) = service.housekeeping.remove_orphans {
+            warn(&format!("data of {}", service.name), remove(cloud));
+        }
     }
+    warn("files of images", discard_images(cloud));
     let stop = Arc::new(Stop::default());
     let task = tokio::spawn(run(cloud.clone(), stop.clone()));
     Collector { stop, task }
 }
 
-/// Removes temporary files, but not those of uploads that may go on.
+/// Removes temporary files, except those that a service still needs.
 fn remove_temporary_files(cloud: &Cloud) -> ApiResult<()> {
-    let uploads: HashSet<_> = ecr::unfinished_uploads(cloud)?.into_iter().collect();
+    let mut needed = HashSet::new();
+    for files in housekeeping(cloud).filter_map(|it| it.temporary_files) {
+        needed.extend(files(cloud)?);
+    }
     for file in entries(&cloud.blobs().temporary_directory()) {
-        if !uploads.contains(&file) {
-            // What cannot be removed is only space.
+        if !needed.contains(&file) {
+            // A file that remains costs disk space, nothing else.
             let _ = std::fs::remove_file(file);
         }
     }
     Ok(())
 }
 
+fn housekeeping(cloud: &Cloud) -> impl Iterator<Item = &'static Housekeeping> {
+    cloud.services().iter().map(|service| &service.housekeeping)
+}
+
 impl Collector {
-    /// Ends the collector, which lets go of the records.
+    /// Stops the collector, which then releases the records.
     pub(super) async fn end(self) {
         self.stop.wanted.store(true, Ordering::Relaxed);
         self.stop.notify.notify_one();
-        // It panicked, or it has ended: in either case it is over.
+        // A panic of the task also ends it.
         let _ = self.task.await;
     }
 }
@@ -100,12 +108,14 @@ async fn run(cloud: Cloud, stop: Arc<Stop>) {
         let (inner, flag) = (cloud.clone(), stop.clone());
         let work = move || {
             empty_trash(&inner);
-            // What cannot be forgotten now is forgotten another time.
-            let _ = ecr::remove_released_layers(&inner);
+            for remove in housekeeping(&inner).filter_map(|it| it.remove_expired) {
+                // The next collection tries again.
+                let _ = remove(&inner);
+            }
             let changes = inner.store().changes();
-            // Without a change of the records there is no new garbage.
+            // New garbage requires a change of the records.
             if seen != Some(changes) {
-                // A collection that fails is tried again; nothing depends on it.
+                // The next collection tries again; nothing depends on it.
                 let _ = collect(&inner, &flag.wanted);
             }
             changes
@@ -121,16 +131,20 @@ async fn run(cloud: Cloud, stop: Arc<Stop>) {
     }
 }
 
-/// One collection.
+/// Collects garbage once.
 fn collect(cloud: &Cloud, stop: &AtomicBool) -> ApiResult<()> {
     let blobs = cloud.blobs();
     let collection = blobs.begin_collection();
     let marks = cloud.store().snapshot(|connection| {
-        let mut marks = Marks::new();
-        s3::mark(connection, &mut marks)?;
+        let mut marks = Digests::new();
+        for (table, column) in housekeeping(cloud).flat_map(|it| it.blob_columns) {
+            super::store::for_each_text(connection, table, column, |name| {
+                mark(name, &mut marks);
+            })?;
+        }
         super::store::for_each_record(connection, |key, value| {
-            mention(key, &mut marks);
-            mention(value, &mut marks);
+            mark(key, &mut marks);
+            mark(value, &mut marks);
         })?;
         Ok(marks)
     })?;
@@ -141,8 +155,8 @@ fn collect(cloud: &Cloud, stop: &AtomicBool) -> ApiResult<()> {
             }
             let name = file.file_name().and_then(|name| name.to_str());
             if let Some(name) = name
-                && let Some(number) = number(name)
-                && !marks.contains(&number)
+                && let Some(digest) = parse_digest(name)
+                && !marks.contains(&digest)
             {
                 collection.remove(name, &file)?;
             }
@@ -151,23 +165,23 @@ fn collect(cloud: &Cloud, stop: &AtomicBool) -> ApiResult<()> {
     Ok(())
 }
 
-/// Marks whatever may be the name of a blob in a text.
-pub(super) fn mention(text: &str, marks: &mut Marks) {
+/// Marks everything in a text that can be the name of a blob.
+fn mark(text: &str, marks: &mut Digests) {
     let hexadecimal = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     for run in text.as_bytes().split(|byte| !hexadecimal(byte)) {
         for window in run.windows(DIGITS) {
-            let mut number = [0; DIGITS / 2];
-            if hex::decode_to_slice(window, &mut number).is_ok() {
-                marks.insert(number);
+            let mut digest = [0; DIGITS / 2];
+            if hex::decode_to_slice(window, &mut digest).is_ok() {
+                marks.insert(digest);
             }
         }
     }
 }
 
-fn number(name: &str) -> Option<[u8; 32]> {
-    let mut number = [0; DIGITS / 2];
-    hex::decode_to_slice(name, &mut number).ok()?;
-    Some(number)
+fn parse_digest(name: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; DIGITS / 2];
+    hex::decode_to_slice(name, &mut digest).ok()?;
+    Some(digest)
 }
 
 fn entries(directory: &Path) -> impl Iterator<Item = std::path::PathBuf> {
@@ -178,12 +192,16 @@ fn entries(directory: &Path) -> impl Iterator<Item = std::path::PathBuf> {
         .map(|entry| entry.path())
 }
 
-/// Puts the files of images that are gone into the trash: to rename them takes no time.
+/// Moves the files of deleted images to the trash: renaming takes no time.
 fn discard_images(cloud: &Cloud) -> ApiResult<()> {
-    let used: HashSet<String> = ecr::digests(cloud)?
-        .into_iter()
-        .map(|digest| digest.replace(':', "-"))
-        .collect();
+    let mut used = HashSet::new();
+    for digests in housekeeping(cloud).filter_map(|it| it.images) {
+        used.extend(
+            digests(cloud)?
+                .iter()
+                .map(|digest| digest.replace(':', "-")),
+        );
+    }
     let trash = cloud.directory().join(TRASH);
     for image in entries(&cloud.directory().join("images")) {
         let name = image.file_name().unwrap_or_default().to_string_lossy();
@@ -208,18 +226,19 @@ fn empty_trash(cloud: &Cloud) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     fn cloud(directory: &Path) -> Cloud {
-        Cloud::in_directory(directory)
+        TestCloud::in_directory(directory)
     }
 
     #[test]
     fn names_are_found_wherever_they_stand() {
         let name = "ab".repeat(32);
         let found = |text: &str| {
-            let mut marks = Marks::new();
-            mention(text, &mut marks);
-            marks.contains(&number(&name).unwrap())
+            let mut marks = Digests::new();
+            mark(text, &mut marks);
+            marks.contains(&parse_digest(&name).unwrap())
         };
         for text in [
             name.clone(),
@@ -233,7 +252,7 @@ mod tests {
         assert!(!found(""));
     }
 
-    // Issue 8, 2.5: blobs of deleted objects stayed for ever.
+    // Issue 8, 2.5: blobs of deleted objects were never removed.
     #[test]
     fn what_no_record_names_is_removed_and_everything_else_kept() {
         let directory = tempfile::tempdir().unwrap();
@@ -243,12 +262,12 @@ mod tests {
             let unnamed = cloud.blobs().write(b"unnamed").unwrap();
             let records = cloud.store().collection::<String>("test", "text");
             records.put("x", &format!("sha256:{named}")).unwrap();
-            // Both were used a moment ago: their records may still come.
+            // Both were just used: their records may still be written.
             collect(&cloud, &AtomicBool::new(false)).unwrap();
             assert!(cloud.blobs().path(&unnamed).is_file());
             (named, unnamed)
         };
-        // Nothing is under way when a server starts.
+        // Nothing is in progress when a server starts.
         let cloud = cloud(directory.path());
         collect(&cloud, &AtomicBool::new(false)).unwrap();
         assert!(cloud.blobs().path(&named).is_file());
@@ -260,7 +279,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
 
         beneath::tests::as_ordinary_user(|at| {
-            let cloud = Cloud::in_directory(at);
+            let cloud = TestCloud::in_directory(at);
             let mode = |path: &Path, bits: u32| {
                 let bits = std::fs::Permissions::from_mode(bits);
                 std::fs::set_permissions(path, bits).unwrap();
@@ -278,7 +297,8 @@ mod tests {
             assert_eq!(entries(&at.join(TRASH)).count(), 1);
             empty_trash(&cloud);
             assert_eq!(entries(&at.join(TRASH)).count(), 0);
-            // Nothing can be moved to where the trash is no directory, nor out of this one.
+            // Nothing can be moved if the trash is not a directory, nor out of a read-only
+            // directory.
             std::fs::remove_dir(at.join(TRASH)).unwrap();
             std::fs::write(at.join(TRASH), "").unwrap();
             let second = image("sha256-2");
@@ -295,11 +315,11 @@ mod tests {
         std::fs::create_dir(&state).unwrap();
         std::os::unix::fs::symlink(&state, &link).unwrap();
         let file = {
-            let cloud = Cloud::in_directory(&link);
+            let cloud = TestCloud::in_directory(&link);
             cloud.blobs().temporary().unwrap().keep().unwrap().1
         };
         let name = file.file_name().unwrap();
-        let cloud = Cloud::in_directory(&state);
+        let cloud = TestCloud::in_directory(&state);
         let records = cloud
             .store()
             .collection::<serde_json::Value>("ecr", "upload");
@@ -308,8 +328,8 @@ mod tests {
         let other = cloud.blobs().temporary().unwrap().keep().unwrap().1;
         std::fs::remove_file(&link).unwrap();
         let kept = cloud.blobs().temporary_directory().join(name);
-        let found = ecr::unfinished_uploads(&cloud).unwrap();
-        assert_eq!(found, std::slice::from_ref(&kept));
+        let files = crate::ecr::SERVICE.housekeeping.temporary_files.unwrap();
+        assert_eq!(files(&cloud).unwrap(), std::slice::from_ref(&kept));
         remove_temporary_files(&cloud).unwrap();
         assert!(kept.is_file());
         assert!(!other.exists());

@@ -1,4 +1,4 @@
-//! What keeps a server from doing its work: `mlops local status` shows it.
+//! Problems that keep a server from working; `mlops local status` shows them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,27 +9,27 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Store;
 
-/// Where a server tells its status.
+/// Path at which a server reports its status.
 pub(super) const STATUS: &str = "/_mlops/status";
 
-/// Longest time to wait for that answer. A database that another process holds delays it.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Timeout for the status. A database that another process has locked delays it by up to 5 seconds.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Below this many free bytes a disk is called full.
+/// Minimum free disk space in bytes; a disk with less counts as full.
 const LEAST_SPACE: u64 = 1 << 20;
 
-/// Something that a server cannot do.
+/// A problem of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// What waits for it, such as a job whose end cannot be recorded.
+pub struct Problem {
+    /// What is affected, such as a job whose end cannot be recorded.
     pub what: String,
-    /// Why, in the system's words.
+    /// The reason, as the system reports it.
     pub why: String,
     /// Since when (RFC 3339).
     pub since: String,
 }
 
-impl Trouble {
+impl Problem {
     pub(super) fn new(what: &str, why: &str) -> Self {
         Self {
             what: what.to_owned(),
@@ -41,46 +41,46 @@ impl Trouble {
     }
 }
 
-/// The troubles of a server.
+/// The problems of a server.
 #[derive(Debug, Default)]
-pub(crate) struct Health(Arc<Mutex<Known>>);
+pub(crate) struct Health(Arc<Mutex<Problems>>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct Problems {
     next: u64,
-    troubles: BTreeMap<u64, Trouble>,
+    problems: BTreeMap<u64, Problem>,
 }
 
-/// A trouble that lasts as long as this lives.
+/// A reported problem; it ends when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Reported {
-    known: Arc<Mutex<Known>>,
+    reported: Arc<Mutex<Problems>>,
     number: u64,
 }
 
-fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(reported: &Mutex<Problems>) -> MutexGuard<'_, Problems> {
+    reported.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Health {
-    /// Reports a trouble; it is over when the answer is dropped.
+    /// Reports a problem until the returned value is dropped.
     pub(crate) fn report(&self, what: &str, why: &str) -> Reported {
-        let mut known = lock(&self.0);
-        known.next += 1;
-        let number = known.next;
-        known.troubles.insert(number, Trouble::new(what, why));
+        let mut reported = lock(&self.0);
+        reported.next += 1;
+        let number = reported.next;
+        reported.problems.insert(number, Problem::new(what, why));
         Reported {
-            known: self.0.clone(),
+            reported: self.0.clone(),
             number,
         }
     }
 
-    /// Everything that is wrong now, the oldest first. Writes to the state to find out whether it
-    /// can be written.
-    pub(super) fn troubles(&self, store: &Store, directory: &Path) -> Vec<Trouble> {
-        let mut all: Vec<Trouble> = lock(&self.0).troubles.values().cloned().collect();
+    /// All current problems, oldest first. Writes to the state to find out whether that is
+    /// possible.
+    pub(super) fn problems(&self, store: &Store, directory: &Path) -> Vec<Problem> {
+        let mut all: Vec<Problem> = lock(&self.0).problems.values().cloned().collect();
         if let Err(error) = store.probe() {
-            all.push(Trouble::new("writing the state", &error.message));
+            all.push(Problem::new("writing the state", &error.message));
         }
         if let Ok(space) = nix::sys::statvfs::statvfs(directory) {
             #[cfg_attr(
@@ -90,7 +90,7 @@ impl Health {
             let free = u64::from(space.blocks_available()) * u64::from(space.fragment_size());
             if free < LEAST_SPACE {
                 let why = format!("{free} bytes are free in {}", directory.display());
-                all.push(Trouble::new("disk space", &why));
+                all.push(Problem::new("disk space", &why));
             }
         }
         all
@@ -99,23 +99,23 @@ impl Health {
 
 impl Drop for Reported {
     fn drop(&mut self) {
-        lock(&self.known).troubles.remove(&self.number);
+        lock(&self.reported).problems.remove(&self.number);
     }
 }
 
-/// What a server's status has that a client wants.
+/// The part of a server's status that clients use.
 #[derive(Deserialize)]
 struct Answer {
     #[serde(default)]
-    degraded: Vec<Trouble>,
+    degraded: Vec<Problem>,
 }
 
-/// Asks a server for its troubles.
-pub(super) async fn ask(endpoint: &str) -> anyhow::Result<Vec<Trouble>> {
+/// Requests the problems of a server.
+pub(super) async fn fetch_problems(endpoint: &str) -> anyhow::Result<Vec<Problem>> {
     let client = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(PATIENCE)
+        .timeout(STATUS_TIMEOUT)
         .build()?;
     let url = format!("{endpoint}{STATUS}");
     let answer: Answer = client
@@ -130,22 +130,22 @@ pub(super) async fn ask(endpoint: &str) -> anyhow::Result<Vec<Trouble>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::Cloud;
     use crate::api::ApiError;
+    use crate::test_cloud::TestCloud;
 
     // Issue 8, 2.3
     #[tokio::test]
     async fn what_cannot_be_written_is_written_later_and_is_a_trouble_until_then() {
-        let at = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(at.path());
+        let at = TestCloud::new();
+        let cloud = at.cloud();
         let numbers = || cloud.store().collection::<i64>("test", "number");
         cloud.store().refuse_writes(true);
-        let troubles = || cloud.health().troubles(cloud.store(), at.path());
+        let problems = || cloud.health().problems(cloud.store(), at.path());
         let mut attempts = 0;
         let written = cloud.persist("job x", || {
             attempts += 1;
             if attempts == 3 {
-                let all = troubles();
+                let all = problems();
                 assert_eq!(all.len(), 2, "{all:?}");
                 assert_eq!(all[0].what, "job x");
                 assert!(all[0].why.contains("readonly"), "{all:?}");
@@ -157,8 +157,8 @@ mod tests {
         written.await.unwrap();
         assert_eq!(attempts, 3);
         assert_eq!(numbers().get("a").unwrap(), Some(1));
-        assert_eq!(troubles(), []);
-        // What waiting does not cure is not waited for.
+        assert_eq!(problems(), []);
+        // An error that waiting does not fix is returned at once.
         let error = cloud
             .persist("x", || Err::<(), _>(ApiError::validation("no")))
             .await;

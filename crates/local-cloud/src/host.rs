@@ -1,47 +1,44 @@
-//! What the program that carries the local cloud gives it. The local cloud itself reads no environment
-//! variable and knows no command line but `local start` and `job-process`.
+//! What the hosting program provides to the local cloud, which reads no environment variables and
+//! knows no command line other than `local start` and `job-process`.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Variables with their values.
+/// Environment variables with their values.
 pub type Environment = Vec<(OsString, OsString)>;
 
-/// The program around the local cloud. Functions, because most commands need little of it.
+/// The program that hosts the local cloud. The fields are functions because most commands need few
+/// of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Host {
-    /// The program. It answers `local start --quiet --state DIRECTORY --idle-minutes N --port N |
-    /// --any-port [--require-credentials]` and `job-process ARGUMENTS`.
+    /// Path of the program. It must accept `local start --quiet --state DIRECTORY --idle-minutes N
+    /// --port N | --any-port [--require-credentials]` and `job-process ARGUMENTS`.
     pub program: fn() -> io::Result<PathBuf>,
-    /// The user's home directory, whose `.aws` jobs do not see.
+    /// The user's home directory, whose `.aws` is hidden from jobs.
     pub home: fn() -> Option<PathBuf>,
-    /// The directory of the key that seals state directories, outside of projects and caches.
+    /// Directory of the key that seals state directories; outside of projects and caches.
     pub secrets: fn() -> Option<PathBuf>,
-    /// The environment of a server in the background, without the user's credentials.
+    /// The environment of a background server, without the user's credentials.
     pub server_environment: fn() -> Environment,
-    /// The environment of Python's installers, which run the packages' own code.
+    /// The environment of Python's installers, which run code of the packages.
     pub installer_environment: fn() -> Environment,
-    /// Whether git tracks files in a directory. False where there is no git.
+    /// True if git tracks files in a directory. False without git.
     pub is_tracked: fn(&Path) -> anyhow::Result<bool>,
     /// A fault to inject, for tests of crashes: `kill POINT SUBJECT` ends the server at a named point;
     /// `hold POINT SUBJECT FILE` creates the file there and waits until it is removed.
     pub fault: fn() -> Option<String>,
 }
 
-#[cfg(test)]
 impl Host {
-    /// A host for tests: no home directory, and installers use the test's PATH.
+    /// A host for tests: no home directory, and the usual PATH for installers.
     pub(crate) fn of_tests() -> Self {
         Self {
             program: std::env::current_exe,
             home: || None,
             secrets: || None,
             server_environment: Environment::new,
-            installer_environment: || {
-                let path = std::env::var_os("PATH");
-                path.map(|path| ("PATH".into(), path)).into_iter().collect()
-            },
+            installer_environment: || vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
             is_tracked: |_| Ok(false),
             fault: || None,
         }

@@ -1,4 +1,4 @@
-//! One server for one state directory: the lock, the address file, and finding or starting it.
+//! One server per state directory: the lock, the address file, and finding or starting the server.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -12,24 +12,16 @@ use mlops_core::directory::refused;
 use mlops_core::error::{Failure, Hint, hinted};
 use serde::{Deserialize, Serialize};
 
-use super::admission::Credentials;
-use super::health::{self, Trouble};
+use super::credentials::Credentials;
+use super::health::{self, Problem};
+use super::state_files::{ADDRESS, LOCK, LOG, PORT, SEAL, UNPUBLISHED, WAITING, is_file};
 use super::{beneath, clock, seal};
 use crate::host::Host;
 
-const LOCK: &str = "lock";
-/// Locked (shared) by servers from before they wait for the lock until they answer.
-const WAITING: &str = "waiting";
-const ADDRESS: &str = "address.json";
-/// The address file while it is written.
-const UNPUBLISHED: &str = "address.tmp";
-const PORT: &str = "port";
-const LOG: &str = "server.log";
+/// Timeout for a server to start or stop.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a server may take to start, or to end.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Where the server of a state directory answers; mode 0600.
+/// The address file of a state directory; mode 0600.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Address {
     endpoint: String,
@@ -82,16 +74,16 @@ pub(crate) struct StateLock {
 }
 
 impl StateLock {
-    /// Makes the directory (mode 0700), or checks its seal, and takes its lock.
+    /// Creates the directory (mode 0700) or checks its seal, and acquires its lock.
     pub(crate) async fn acquire(directory: &Path, host: &Host) -> Result<Self> {
         let directory = seal::ensure(directory, host)?;
         std::fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
         let waiting = open_lock(&directory, WAITING)?;
-        // Others share it; `stop` has it for an instant.
+        // Other servers share this lock; `stop` holds it exclusively for an instant.
         waiting.lock_shared()?;
         let lock = open_lock(&directory, LOCK)?;
         let start = Instant::now();
-        // A client that looks whether a server runs holds the lock for a moment.
+        // A client that checks whether a server runs holds the lock for a moment.
         while let Err(error) = lock.try_lock() {
             match error {
                 TryLockError::WouldBlock if start.elapsed() < Duration::from_millis(300) => {
@@ -99,7 +91,7 @@ impl StateLock {
                 }
                 TryLockError::WouldBlock => {
                     let address = Address::read(&directory);
-                    return Err(already_runs(&directory, address.as_ref()));
+                    return Err(already_running(&directory, address.as_ref()));
                 }
                 TryLockError::Error(error) => {
                     return Err(error).context(format!("cannot lock {}", directory.display()));
@@ -107,7 +99,8 @@ impl StateLock {
             }
         }
         let inode = lock.metadata()?.ino();
-        // Another program may listen at the old address by now; nobody shall look for us there.
+        // Another program may use the old address by now; no client must look for this server
+        // there.
         if let Some(address) = Address::read(&directory) {
             std::fs::write(directory.join(PORT), address.port.to_string())?;
             std::fs::remove_file(directory.join(ADDRESS))?;
@@ -120,13 +113,13 @@ impl StateLock {
         })
     }
 
-    /// The port of the server before this one, so that addresses stay the same.
+    /// The port of the previous server, so that addresses stay stable.
     pub(crate) fn last_port(&self) -> Option<u16> {
         let text = std::fs::read_to_string(self.directory.join(PORT)).ok()?;
         text.trim().parse().ok()
     }
 
-    /// Says where this server answers.
+    /// Writes the address file.
     pub(crate) fn publish(&self, address: &Address) -> Result<()> {
         let text = serde_json::to_string_pretty(address)?;
         let temporary = self.directory.join(UNPUBLISHED);
@@ -138,7 +131,7 @@ impl StateLock {
         Ok(())
     }
 
-    /// False when the directory was removed, or replaced by another.
+    /// False if the directory was removed or replaced.
     pub(crate) fn directory_is_ours(&self) -> bool {
         std::fs::metadata(self.directory.join(LOCK)).is_ok_and(|found| found.ino() == self.inode)
     }
@@ -146,7 +139,7 @@ impl StateLock {
 
 impl Drop for StateLock {
     fn drop(&mut self) {
-        // The process is ending and the kernel releases the lock in any case.
+        // The process is about to exit, and the kernel then releases the lock.
         let _ = self.lock.unlock();
     }
 }
@@ -163,8 +156,8 @@ fn open_lock(directory: &Path, name: &str) -> Result<File> {
         .map_err(|error| refused("cannot open the lock in", directory, &error))
 }
 
-/// True when a server holds the directory.
-fn is_held(directory: &Path) -> Result<bool> {
+/// True if a server has locked the directory.
+fn is_locked(directory: &Path) -> Result<bool> {
     if !is_file(&directory.join(LOCK)) {
         return Ok(false);
     }
@@ -175,9 +168,9 @@ fn is_held(directory: &Path) -> Result<bool> {
     }
 }
 
-/// The server that runs on `directory`, whose seal was checked, if it answers.
+/// The server that runs on `directory`, if it accepts connections. The seal must have been checked.
 async fn running(directory: &Path) -> Result<Option<Address>> {
-    if !is_held(directory)? {
+    if !is_locked(directory)? {
         return Ok(None);
     }
     let Some(address) = Address::read(directory) else {
@@ -189,37 +182,41 @@ async fn running(directory: &Path) -> Result<Option<Address>> {
     Ok(answers.then_some(address))
 }
 
-/// How to reach the server of a state directory.
+/// Address and credentials of a running server.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// `http://127.0.0.1:PORT`
     pub endpoint: String,
-    /// Any credentials, or the random ones of `--require-credentials`.
+    /// The access key: of this state directory, or random with `--require-credentials`.
     pub access_key: String,
     /// The secret that belongs to the access key.
     pub secret_key: String,
 }
 
-/// Receives progress messages, for `--verbose`.
-pub type Say<'a> = &'a (dyn Fn(String) + Sync);
+/// Receives progress messages for `--verbose`.
+pub type OnProgress<'a> = &'a (dyn Fn(String) + Sync);
 
-/// Finds the server of `directory`, or starts one that ends by itself when it is idle.
-pub async fn connect(host: &Host, directory: &Path, say: Say<'_>) -> Result<Connection> {
-    find_or_start(host, directory, &Detached::default(), say).await
+/// Finds the server of `directory`, or starts one that stops by itself when it is idle.
+pub async fn connect(
+    host: &Host,
+    directory: &Path,
+    on_progress: OnProgress<'_>,
+) -> Result<Connection> {
+    find_or_start(host, directory, &BackgroundOptions::default(), on_progress).await
 }
 
-/// How a server in the background is started.
+/// Options of a background server.
 #[derive(Debug, Clone)]
-pub struct Detached {
-    /// The port; `None` takes the last one, the default, or any that is free.
+pub struct BackgroundOptions {
+    /// The port; `None` uses the last one, the default, or any free one.
     pub port: Option<u16>,
-    /// Make random credentials and refuse any others.
+    /// Generate random credentials and refuse all others.
     pub require_credentials: bool,
-    /// End after this many minutes without a request or a job.
+    /// Stop after this many minutes without a request or a job.
     pub idle_minutes: u64,
 }
 
-impl Default for Detached {
+impl Default for BackgroundOptions {
     fn default() -> Self {
         Self {
             port: None,
@@ -229,33 +226,39 @@ impl Default for Detached {
     }
 }
 
-/// Starts a server in the background as `options` say; an error when one runs already.
-pub async fn detach(host: &Host, directory: &Path, options: &Detached, say: Say<'_>) -> Result<()> {
+/// Starts a server in the background; fails if one is already running.
+pub async fn detach(
+    host: &Host,
+    directory: &Path,
+    options: &BackgroundOptions,
+    on_progress: OnProgress<'_>,
+) -> Result<()> {
     seal::check(directory, host)?;
     if let Some(address) = running(directory).await? {
-        return Err(already_runs(directory, Some(&address)));
+        return Err(already_running(directory, Some(&address)));
     }
-    find_or_start(host, directory, options, say).await?;
+    find_or_start(host, directory, options, on_progress).await?;
     Ok(())
 }
 
-fn already_runs(directory: &Path, address: Option<&Address>) -> anyhow::Error {
+fn already_running(directory: &Path, address: Option<&Address>) -> anyhow::Error {
     let at = address
         .map(|address| format!(" at {}", address.endpoint))
         .unwrap_or_default();
     hinted(
         anyhow!("a local cloud already runs on {}{at}", directory.display()),
-        "use it with --local, end it with `mlops local stop`, or pass another --state",
+        "use it with --local, stop it with `mlops local stop`, or pass another --state",
     )
 }
 
 async fn find_or_start(
     host: &Host,
     directory: &Path,
-    options: &Detached,
-    say: Say<'_>,
+    options: &BackgroundOptions,
+    on_progress: OnProgress<'_>,
 ) -> Result<Connection> {
-    // The directory must be sealed before anything is put into it, the server's log too.
+    // The directory must be sealed before anything is written to it, including the log of the
+    // server.
     let directory = &seal::ensure(directory, host)?;
     let start = Instant::now();
     let mut child = None;
@@ -267,8 +270,8 @@ async fn find_or_start(
                 secret_key: address.secret_key,
             });
         }
-        if child.is_none() && !is_held(directory)? {
-            say(format!(
+        if child.is_none() && !is_locked(directory)? {
+            on_progress(format!(
                 "starting the local cloud in {}",
                 directory.display()
             ));
@@ -276,24 +279,28 @@ async fn find_or_start(
         }
         if let Some(process) = &mut child
             && let Some(status) = process.try_wait()?
-            && !is_held(directory)?
+            && !is_locked(directory)?
         {
             return Err(anyhow!(
                 "the local cloud did not start ({status}): {}",
                 last_line(&directory.join(LOG))
             ))
-            .hint(format!("its log is {}", directory.join(LOG).display()));
+            .hint(format!("see its log: {}", directory.join(LOG).display()));
         }
-        if start.elapsed() > PATIENCE {
-            return Err(anyhow!("the local cloud does not answer"))
-                .hint(format!("its log is {}", directory.join(LOG).display()));
+        if start.elapsed() > START_TIMEOUT {
+            return Err(anyhow!("the local cloud does not respond"))
+                .hint(format!("see its log: {}", directory.join(LOG).display()));
         }
         clock::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Starts a detached server on `directory`, in a process group of its own.
-fn spawn(host: &Host, directory: &Path, options: &Detached) -> Result<std::process::Child> {
+/// Starts a detached server on `directory`, in its own process group.
+fn spawn(
+    host: &Host,
+    directory: &Path,
+    options: &BackgroundOptions,
+) -> Result<std::process::Child> {
     let log = OpenOptions::new()
         .create(true)
         .append(true)
@@ -330,32 +337,32 @@ fn last_line(path: &Path) -> String {
                 .find(|line| line.starts_with("error:"))
                 .map(str::to_owned)
         })
-        .unwrap_or_else(|| "its log says nothing".to_owned())
+        .unwrap_or_else(|| "its log has no error".to_owned())
 }
 
-/// What `mlops local status` finds.
+/// The report of `mlops local status`.
 #[derive(Debug, Serialize)]
 pub struct Status {
     /// The state directory.
     pub directory: PathBuf,
-    /// True while a server answers.
+    /// True if a server is running.
     pub running: bool,
-    /// Where it answers.
+    /// Its URL.
     pub endpoint: Option<String>,
-    /// Its process.
+    /// Its process id.
     pub pid: Option<u32>,
-    /// What keeps it from doing its work; empty for a server that is well.
-    pub degraded: Vec<Trouble>,
+    /// Problems of the server; empty if there are none.
+    pub degraded: Vec<Problem>,
 }
 
-/// Looks whether a server runs on `directory`, and what is wrong with it.
+/// Checks whether a server runs on `directory`, and which problems it has.
 pub async fn status(host: &Host, directory: &Path) -> Result<Status> {
     seal::check(directory, host)?;
     let address = running(directory).await?;
     let degraded = match &address {
-        Some(address) => health::ask(&address.endpoint)
+        Some(address) => health::fetch_problems(&address.endpoint)
             .await
-            .unwrap_or_else(|error| vec![Trouble::new("its status", &format!("{error:#}"))]),
+            .unwrap_or_else(|error| vec![Problem::new("its status", &format!("{error:#}"))]),
         None => Vec::new(),
     };
     Ok(Status {
@@ -367,8 +374,8 @@ pub async fn status(host: &Host, directory: &Path) -> Result<Status> {
     })
 }
 
-/// What git needs for a repository of the running local cloud, as a credential helper prints it:
-/// user and password. `None` for any other host.
+/// User and password for a repository of the running local cloud, as a git credential helper prints
+/// them. `None` for any other host.
 pub async fn git_credential(
     host: &Host,
     directory: &Path,
@@ -388,8 +395,8 @@ pub async fn git_credential(
     }))
 }
 
-/// True while a server waits for the directory, or starts on it.
-fn is_awaited(directory: &Path) -> Result<bool> {
+/// True while a server is starting on the directory or waiting for it.
+fn is_starting(directory: &Path) -> Result<bool> {
     if !is_file(&directory.join(WAITING)) {
         return Ok(false);
     }
@@ -400,39 +407,39 @@ fn is_awaited(directory: &Path) -> Result<bool> {
     }
 }
 
-/// Ends the server of `directory`, and one that waited for the directory and took over: when this
-/// returns, none runs. The processes that were ended.
+/// Stops the server of `directory`, and a server that waited for the directory and took over: when
+/// this returns, none is running. Returns the processes that were stopped.
 pub async fn stop(host: &Host, directory: &Path) -> Result<Vec<u32>> {
-    let mut ended = Vec::new();
-    if seal::check(directory, host)? == seal::Found::Nothing {
-        return Ok(ended);
+    let mut stopped = Vec::new();
+    if seal::check(directory, host)? == seal::StateDirectory::Absent {
+        return Ok(stopped);
     }
     let mut start = Instant::now();
     loop {
-        // In this order: a server that begins to wait after the first look was started later.
-        let awaited = is_awaited(directory)?;
+        // Checked before `running`: a server that begins to wait after this was started later.
+        let awaited = is_starting(directory)?;
         if let Some(address) = running(directory).await? {
-            if !ended.contains(&address.pid) {
+            if !stopped.contains(&address.pid) {
                 let pid = nix::unistd::Pid::from_raw(i32::try_from(address.pid)?);
                 match nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM) {
-                    // It ended by itself.
+                    // It had already ended.
                     Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
                     Err(error) => {
                         return Err(error).context(format!("cannot end process {pid}"));
                     }
                 }
-                ended.push(address.pid);
+                stopped.push(address.pid);
                 start = Instant::now();
             }
-        } else if !awaited && !is_held(directory)? {
-            return Ok(ended);
+        } else if !awaited && !is_locked(directory)? {
+            return Ok(stopped);
         }
-        if start.elapsed() > PATIENCE {
-            let error = anyhow!("the local cloud on {} does not end", directory.display());
-            return Err(match ended.last() {
+        if start.elapsed() > START_TIMEOUT {
+            let error = anyhow!("the local cloud on {} does not stop", directory.display());
+            return Err(match stopped.last() {
                 Some(pid) => hinted(
                     error,
-                    format!("end it with `kill -9 {pid}`; nothing acknowledged is lost"),
+                    format!("stop it with `kill -9 {pid}`; no acknowledged data is lost"),
                 ),
                 None => error,
             });
@@ -441,57 +448,39 @@ pub async fn stop(host: &Host, directory: &Path) -> Result<Vec<u32>> {
     }
 }
 
-/// True for a directory with the files that a local cloud makes. Nothing in it is trusted for that.
-pub(super) fn has_state(directory: &Path) -> bool {
-    const OURS: [&str; 7] = [LOCK, WAITING, LOG, PORT, ADDRESS, UNPUBLISHED, seal::SEAL];
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return false;
-    };
-    let made = is_file(&directory.join(LOCK)) && is_file(&directory.join(super::store::FILE));
-    made || entries.flatten().all(|entry| {
-        let found = entry.file_name();
-        let unfinished = seal::UNFINISHED.as_bytes();
-        OURS.iter().any(|name| found == *name) || found.as_encoded_bytes().starts_with(unfinished)
-    })
-}
-
-/// True for a file that is no link.
-fn is_file(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|found| found.is_file())
-}
-
-/// Makes a state directory that was moved or copied this user's own here.
+/// Adopts a state directory that was moved or copied here.
 pub fn adopt(host: &Host, directory: &Path) -> Result<()> {
-    if is_held(directory)? {
-        return Err(runs_elsewhere(directory));
+    if is_locked(directory)? {
+        return Err(foreign_server(directory));
     }
     seal::adopt(directory, host)?;
-    // It names an address of the place that the directory was copied from.
+    // The address belongs to the place that the directory was copied from.
     match std::fs::remove_file(directory.join(ADDRESS)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-fn runs_elsewhere(directory: &Path) -> anyhow::Error {
+fn foreign_server(directory: &Path) -> anyhow::Error {
     hinted(
         Failure::usage(format!(
             "a local cloud that is not yours runs on {}",
             directory.display()
         )),
-        "end its process first",
+        "stop its process first",
     )
 }
 
-/// Ends the server and removes everything it kept. What looks like a state directory and is not
-/// this user's own is removed too, without a look at what its files say.
+/// Stops the server and removes its state. A directory that looks like a state directory but is not
+/// sealed for this user is also removed, without reading its files.
 pub async fn reset(host: &Host, directory: &Path) -> Result<bool> {
-    // Where something cannot be removed, the next reset must know the directory again.
-    const LAST: &[&str] = &[seal::SEAL, LOCK, super::store::FILE];
+    // Removed last: if something cannot be removed, the next reset must recognize the directory.
+    const LAST: &[&str] = &[SEAL, LOCK, super::store::FILE];
     let last = match seal::check(directory, host) {
-        Ok(seal::Found::Ours) => {
+        Ok(seal::StateDirectory::Ours) => {
             stop(host, directory).await?;
-            // The seal is enough, and a new server must not find old records.
+            // The seal suffices to recognize the directory, and a new server must not find old
+            // records.
             &LAST[..1]
         }
         Err(_) if !seal::resembles_state(directory) => {
@@ -501,8 +490,8 @@ pub async fn reset(host: &Host, directory: &Path) -> Result<bool> {
             )))
             .hint("name the directory that `mlops local status` shows");
         }
-        Err(_) if is_held(directory)? => return Err(runs_elsewhere(directory)),
-        Ok(seal::Found::Nothing) | Err(_) => LAST,
+        Err(_) if is_locked(directory)? => return Err(foreign_server(directory)),
+        Ok(seal::StateDirectory::Absent) | Err(_) => LAST,
     };
     if directory.symlink_metadata().is_err() {
         return Ok(false);

@@ -3,7 +3,7 @@
 //! ```text
 //! commands/local.rs, demo.rs, context.rs
 //!        │ connect / serve / stop
-//!    instance ── one server per state directory: lock, address file, idle end
+//!    instance ── one server per state directory: lock, address file, idle shutdown
 //!        │
 //!     server ── admission (who may connect) ── wire (protocols) ── Cloud::request(service, operation, JSON)
 //!        │                                                          │
@@ -12,10 +12,10 @@
 //!      store (SQLite records, content-addressed blobs)
 //! ```
 //!
-//! A service is one file or folder that publishes `SERVICE` (cloud/service.rs) and one line in
-//! services.rs. It keeps its own records, and reaches another service only through [`Cloud::call`] or
-//! that service's published functions (`s3::objects`), as a client would. An operation that does not
-//! exist is refused with `NotImplemented` and its name.
+//! A service is one file or folder that publishes `SERVICE` (cloud/service.rs), and one line in
+//! services.rs. It keeps its own records, and reaches another service only through [`Cloud::call`]
+//! or functions that the other publishes (`s3::objects`), as a client would. An operation that does
+//! not exist is refused with `NotImplemented` and its name.
 
 #![warn(missing_docs)]
 
@@ -27,6 +27,7 @@ mod clock;
 mod cloud;
 mod cloudformation;
 mod codecommit;
+mod credentials;
 #[cfg(feature = "fuzzing")]
 pub mod decoders;
 mod ec2;
@@ -51,22 +52,27 @@ mod server;
 mod services;
 mod signed_urls;
 mod ssm;
+mod state_files;
 mod store;
 mod sts;
 mod system_tags;
+#[doc(hidden)]
+pub mod test_cloud;
 mod unpack;
 mod wire;
 
 use cloud::Cloud;
 
-pub use health::Trouble;
+pub use health::Problem;
 pub use host::{Environment, Host};
 pub use instance::{
-    Connection, Detached, Say, Status, adopt, connect, detach, git_credential, reset, status, stop,
+    BackgroundOptions, Connection, OnProgress, Status, adopt, connect, detach, git_credential,
+    reset, status, stop,
 };
-pub use server::{DEFAULT_PORT, Start, serve};
+pub use server::{DEFAULT_PORT, ServerOptions, serve};
 
-/// The hidden process between the server and a program: a job's, or the guard of another program.
+/// Runs the hidden process between the server and a program: that of a job, or the guard of another
+/// program.
 pub fn run_job_process(arguments: &[String]) -> std::process::ExitCode {
     match arguments.split_first() {
         Some((first, rest)) if first == children::GUARD => children::guard(rest),
@@ -74,9 +80,9 @@ pub fn run_job_process(arguments: &[String]) -> std::process::ExitCode {
     }
 }
 
-/// Puts findings of a vulnerability scan into a local cloud's state directory, for the image with
-/// a digest, and counts them by severity. `findings` is JSON as `aws ecr
-/// describe-image-scan-findings` prints it.
+/// Adds findings of a vulnerability scan to the state of a local cloud, for the image with a
+/// digest, and counts them by severity. `findings` is JSON as printed by `aws ecr
+/// describe-image-scan-findings`.
 pub fn inject_scan(
     host: &Host,
     state: &std::path::Path,
@@ -88,7 +94,7 @@ pub fn inject_scan(
     ecr::scan::inject(state, repository, digest, findings)
 }
 
-/// The operations of every service, for docs/local-cloud.md.
+/// The operations of each service, for docs/local-cloud.md.
 pub fn operations() -> Vec<(&'static str, Vec<&'static str>)> {
     let mut all: Vec<_> = services::SERVICES
         .iter()
@@ -98,7 +104,7 @@ pub fn operations() -> Vec<(&'static str, Vec<&'static str>)> {
     all
 }
 
-/// The CloudFormation resource types that stacks can hold, for docs/local-cloud.md.
+/// The supported CloudFormation resource types, for docs/local-cloud.md.
 pub fn resource_types() -> Vec<&'static str> {
     cloudformation::resource_types()
 }

@@ -1,80 +1,83 @@
-//! How much a request may hold: the one place that lists the limits of the decoders and of the
-//! server. What is over a limit is refused with 400 (a body that is too long: 413) in the client's
-//! protocol, before it is decoded.
+//! Limits of requests and connections: the one list for all decoders and the server. A request over
+//! a limit is refused with 400 (413 if its body is too long) in the client's protocol, before it is
+//! decoded.
 //!
 //! A stack overflow ends the process and cannot be caught, so every decoder checks the depth before
 //! anything recurses: JSON here, forms in `wire::query::form`, templates in
-//! `cloudformation::template`. `serde_json` itself refuses more than 128 levels, everywhere
-//! (its feature `unbounded_depth` is off), and `toml` more than 80. S3's XML is read by s3s into
-//! types of fixed depth, and elements that it does not know are skipped in a loop. The stacks that
-//! main.rs asks for are large enough for these depths in a build without optimization.
+//! `cloudformation::template`. `serde_json` itself refuses more than 128 levels (its feature
+//! `unbounded_depth` is off), and `toml` more than 80. s3s parses S3's XML into types of fixed
+//! depth and skips unknown elements in a loop. The stacks that main.rs requests are large enough
+//! for these depths in an unoptimized build.
 
 use std::time::Duration;
 
 use mlops_pipeline::json_keys;
 use serde_json::Value;
 
-/// Longest body of a JSON request, in bytes: ECR's `UploadLayerPart` with a part of 10 MiB in
-/// base64 is the largest that a service here takes (Lambda's own limit is in `lambda::rest`).
+/// Maximum size of a JSON request body, in bytes. The largest request of a service here is ECR's
+/// `UploadLayerPart` with a part of 10 MiB in base64 (`lambda::rest` has the limit of Lambda).
 pub(crate) const MAX_JSON: usize = 16 << 20;
 
-/// Longest body of a query request, in bytes. The largest that AWS takes is a `CreateStack` with
-/// 200 parameters of 4,096 bytes, a template of 51,200 bytes and two policies of 16,384: about 1 MB,
-/// which percent-encoding can triple.
+/// Maximum size of a query request body, in bytes. The largest that AWS accepts is a `CreateStack`
+/// with 200 parameters of 4,096 bytes, a template of 51,200 bytes and two policies of 16,384: about
+/// 1 MB, which percent-encoding can triple.
 pub(crate) const MAX_FORM: usize = 4 << 20;
 
 /// Maximum number of members in a form. 1,000 rules of a security group have 4,000.
 pub(crate) const MAX_FORM_MEMBERS: usize = 10_000;
 
-/// Maximum number of nodes in the tree that a form's members make: each costs about 1 KB.
+/// Maximum number of nodes in the tree that a form describes; each takes about 1 KB.
 pub(crate) const MAX_FORM_NODES: usize = 20_000;
 
-/// Maximum number of values in a JSON request: each costs about 100 bytes once decoded. 10,000 log
-/// events have 30,000.
+/// Maximum number of values in a JSON request; each takes about 100 bytes once decoded. 10,000 log
+/// events have 30,000 values.
 pub(crate) const MAX_VALUES: usize = 200_000;
 
-/// How deep a request may nest. Inputs of the services here have at most about ten levels; the only
-/// one that can nest without an end is SageMaker's `Search` (`SubExpressions`). Unverified against
-/// AWS: the limit of its own decoders is not published.
+/// Maximum nesting depth of a request. Inputs of the services here have about ten levels; only
+/// SageMaker's `Search` (`SubExpressions`) can nest without limit. Unverified against AWS: the
+/// limit of its decoders is not published.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// How deep a document in a request may nest: a template, with its short forms written out.
-/// Records hold such documents below a few levels of their own, and must stay readable: 128 levels
-/// are `serde_json`'s limit.
+/// Maximum nesting depth of a document in a request, such as a template with its short forms
+/// expanded. Records hold such documents below a few levels of their own and must stay readable;
+/// the limit of `serde_json` is 128 levels.
 pub(crate) const MAX_DOCUMENT_DEPTH: usize = 100;
 
-/// How many bytes of a refused body are read and dropped, so that the client reads the answer
-/// instead of a broken connection.
+/// Maximum number of bytes of a refused body that are read and discarded, so that the client reads
+/// the response instead of a broken connection.
 pub(crate) const MAX_DRAINED: usize = 64 << 20;
 
-/// Maximum number of connections; more wait in the listener's queue.
+/// Maximum number of concurrent connections; more wait in the queue of the listener.
 pub(crate) const MAX_CONNECTIONS: usize = 512;
 
-/// Longest request line with headers, in bytes. A presigned URL and a session token need about 4 KB.
+/// Maximum size of the request line and headers, in bytes. A presigned URL and a session token need
+/// about 4 KB.
 pub(crate) const MAX_HEAD: usize = 64 << 10;
 
-/// Maximum number of headers in a request. S3's 2 KB of user metadata can be more than 100.
+/// Maximum number of headers in a request. The 2 KB of user metadata in S3 can be more than 100
+/// headers.
 pub(crate) const MAX_HEADERS: usize = 200;
 
-/// Time in which a request's headers must arrive, also after an earlier answer on the connection.
+/// Timeout for the headers of a request, also between requests on a connection.
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(20);
 
-/// Time in which the next bytes of a body must arrive.
+/// Timeout for the next bytes of a body.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// Time in which a client must accept more of an answer that waits to be sent. Long: a program that
-/// processes what it downloads as it arrives may pause.
+/// Timeout for a client to accept more bytes of a response. Long, because a program that processes
+/// a download as it arrives may pause.
 pub(crate) const ANSWER_TIME: Duration = Duration::from_mins(2);
 
-/// Checks JSON text before it is decoded: at most `max_depth` levels and [`MAX_VALUES`] values, and no
-/// key twice in one object, of which the decoder would drop one value. The error says what is wrong.
+/// Checks JSON before it is decoded: at most `max_depth` levels and [`MAX_VALUES`] values, and no
+/// repeated key in an object, of which the decoder would drop a value. The error describes the
+/// problem.
 pub(crate) fn check_json(bytes: &[u8], max_depth: usize) -> Result<(), String> {
     let (mut depth, mut values) = (0_usize, 1_usize);
     let mut rest = bytes.iter();
     while let Some(byte) = rest.next() {
         match byte {
             b'"' => {
-                // To the end of the text; an escaped quote does not end it.
+                // Skips to the end of the string; an escaped quote does not end it.
                 while let Some(byte) = rest.next() {
                     match byte {
                         b'\\' => drop(rest.next()),
@@ -104,19 +107,19 @@ pub(crate) fn check_json(bytes: &[u8], max_depth: usize) -> Result<(), String> {
     }
 }
 
-/// Decodes a JSON document that a request holds as text: a policy, a manifest, a token. The error says
-/// what is wrong with it.
+/// Decodes a JSON document inside a request: a policy, a manifest, a token. The error describes the
+/// problem.
 pub(crate) fn document(bytes: &[u8]) -> Result<Value, String> {
     check_json(bytes, MAX_DOCUMENT_DEPTH)?;
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
-/// The error for what nests too deep.
+/// The message for a value that is nested too deeply.
 pub(crate) fn too_deep(max_depth: usize) -> String {
     format!("nested deeper than {max_depth} levels")
 }
 
-/// True when a value has at most `levels` levels of lists and objects. Recurses at most that deep.
+/// True if a value has at most `levels` levels of lists and objects. Recurses at most that deep.
 pub(crate) fn is_within(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(items) => levels > 0 && items.iter().all(|item| is_within(item, levels - 1)),
@@ -144,7 +147,7 @@ mod tests {
         assert_eq!(check_json(text.as_bytes(), 1), Ok(()));
         let many = format!("[{}0]", "0,".repeat(MAX_VALUES));
         assert!(check_json(many.as_bytes(), 64).is_err());
-        // What is no JSON is for the decoder to refuse.
+        // Text that is not JSON is left to the decoder.
         assert_eq!(check_json(b"]]]\"\\", 1), Ok(()));
     }
 

@@ -1,7 +1,7 @@
-//! Checks a request before its operation runs, for every service alike.
+//! Checks the members of a request before its operation runs, for every service.
 //!
-//! A handler reads the members that it knows and skips the rest. Without this check a misspelt member,
-//! or a number where text belongs, would be dropped and the request would succeed.
+//! A handler reads the members that it needs and ignores the rest. Without this check, a misspelled
+//! member or a number in place of text would be dropped and the request would succeed.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -14,8 +14,9 @@ use super::api::{ApiError, ApiResult};
 use super::cloud::service::{Protocol, Service};
 use super::system_tags;
 
-/// Fails if the input has a member that the operation does not have, or a value of another type; for
-/// SageMaker also if a required member is missing or a value breaks a limit of the service model.
+/// Fails if the input has a member that the operation does not have, or a value of another type.
+/// For services that check limits, also fails if a required member is missing or a value violates a
+/// constraint of the service model.
 pub(super) fn check(service: &Service, operation: &str, input: &Value) -> ApiResult<()> {
     let Some(table) = Table::of(service.name) else {
         return Ok(());
@@ -34,24 +35,24 @@ pub(super) fn check(service: &Service, operation: &str, input: &Value) -> ApiRes
         calls: None,
     };
     let mut found = check.run(shape, input);
-    // The limit of tags is for those of the user: CloudFormation and pipelines add some.
-    if found.iter().any(limits_tags) {
+    // The limit applies to the tags of the user: CloudFormation and pipelines add some.
+    if found.iter().any(is_tag_limit) {
         let counted = check.run(shape, &system_tags::with_counted(input));
-        if !counted.iter().any(limits_tags) {
-            found.retain(|finding| !limits_tags(finding));
+        if !counted.iter().any(is_tag_limit) {
+            found.retain(|finding| !is_tag_limit(finding));
         }
     }
     if found.is_empty() {
-        return supported(service, operation, input);
+        return check_supported(service, operation, input);
     }
     let first = |wanted: fn(&Fault) -> bool| found.iter().find(|finding| wanted(&finding.fault));
     if let Some(finding) = first(|fault| matches!(fault, Fault::Type { .. })) {
-        return Err(wrong_type(service, finding));
+        return Err(type_error(service, finding));
     }
     if let Some(finding) = first(|fault| matches!(fault, Fault::Unknown { .. })) {
-        return Err(unknown(service, operation, finding));
+        return Err(unknown_member(service, operation, finding));
     }
-    let limits: Vec<String> = found.iter().filter_map(broken_limit).collect();
+    let limits: Vec<String> = found.iter().filter_map(violation).collect();
     Err(ApiError::validation(format!(
         "{} validation error{} detected: {}",
         limits.len(),
@@ -60,12 +61,12 @@ pub(super) fn check(service: &Service, operation: &str, input: &Value) -> ApiRes
     )))
 }
 
-/// True for too many tags.
-fn limits_tags(finding: &Finding) -> bool {
+/// True if there are too many tags.
+fn is_tag_limit(finding: &Finding) -> bool {
     finding.path == "Tags" && matches!(finding.fault, Fault::Limit { .. })
 }
 
-/// The members that AWS has and the local cloud does not, by service and operation.
+/// Members that AWS supports and the local cloud does not, by service and operation.
 static UNSUPPORTED: LazyLock<HashMap<(&str, &str), Vec<&str>>> = LazyLock::new(|| {
     let mut members: HashMap<(&str, &str), Vec<&str>> = HashMap::new();
     for line in include_str!("requests/unsupported.txt").lines() {
@@ -82,8 +83,8 @@ static UNSUPPORTED: LazyLock<HashMap<(&str, &str), Vec<&str>>> = LazyLock::new(|
     members
 });
 
-/// Fails by name if the request sets a member that the local cloud does not have.
-fn supported(service: &Service, operation: &str, input: &Value) -> ApiResult<()> {
+/// Fails if the request sets an unsupported member, and names it.
+fn check_supported(service: &Service, operation: &str, input: &Value) -> ApiResult<()> {
     let service = service.name;
     for of in ["*", operation] {
         for member in UNSUPPORTED.get(&(service, of)).into_iter().flatten() {
@@ -97,14 +98,15 @@ fn supported(service: &Service, operation: &str, input: &Value) -> ApiResult<()>
     Ok(())
 }
 
-/// True if the value has this member, which can be a path (`A.B[].C`), and the member says something.
+/// True if the value has this member, which can be a path (`A.B[].C`), with a value other than its
+/// default.
 fn is_set(value: &Value, path: &str) -> bool {
     let (name, rest) = path
         .split_once('.')
         .map_or((path, None), |(name, rest)| (name, Some(rest)));
     let member = |name: &str| value.get(name).unwrap_or(&Value::Null);
     match (name.strip_suffix("[]"), rest) {
-        (_, None) => !says_nothing(member(name)),
+        (_, None) => !is_default(member(name)),
         (None, Some(rest)) => is_set(member(name), rest),
         (Some(name), Some(rest)) => {
             let items = member(name).as_array();
@@ -113,8 +115,8 @@ fn is_set(value: &Value, path: &str) -> bool {
     }
 }
 
-/// True for what a member means that is not there.
-fn says_nothing(value: &Value) -> bool {
+/// True for a value that means the same as an absent member.
+fn is_default(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty() || text.eq_ignore_ascii_case("false"),
@@ -124,11 +126,11 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
-fn wrong_type(service: &Service, finding: &Finding) -> ApiError {
+fn type_error(service: &Service, finding: &Finding) -> ApiError {
     let Fault::Type { wanted, found } = finding.fault else {
         return ApiError::internal("not a type");
     };
-    // The words of AWS's JSON protocols.
+    // The messages of AWS's JSON protocols.
     let text = match (wanted, found) {
         ("Structure" | "Map" | "List", _) => format!("Expected a {wanted}, found {found}_VALUE"),
         (_, "OBJECT") => "Start of structure or map found where not expected".to_owned(),
@@ -141,14 +143,14 @@ fn wrong_type(service: &Service, finding: &Finding) -> ApiError {
         &finding.path
     };
     let code = if service.is_form() {
-        form_error(service)
+        form_error_code(service)
     } else {
         "SerializationException"
     };
     ApiError::new(code, format!("{text} (at {place})"))
 }
 
-fn unknown(service: &Service, operation: &str, finding: &Finding) -> ApiError {
+fn unknown_member(service: &Service, operation: &str, finding: &Finding) -> ApiError {
     let Fault::Unknown { member, known } = &finding.fault else {
         return ApiError::internal("not an unknown member");
     };
@@ -169,7 +171,7 @@ fn unknown(service: &Service, operation: &str, finding: &Finding) -> ApiError {
         format!("{} of {operation}", finding.path)
     };
     let code = if service.is_form() {
-        form_error(service)
+        form_error_code(service)
     } else {
         "ValidationException"
     };
@@ -184,8 +186,8 @@ fn unknown(service: &Service, operation: &str, finding: &Finding) -> ApiError {
     )
 }
 
-/// The code of a wrong request in the query protocols.
-fn form_error(service: &Service) -> &'static str {
+/// The error code for an invalid request in the query protocols.
+fn form_error_code(service: &Service) -> &'static str {
     match service.protocol {
         Protocol::Ec2Query { .. } => "InvalidParameterValue",
         _ => "ValidationError",
@@ -193,7 +195,7 @@ fn form_error(service: &Service) -> &'static str {
 }
 
 /// `Value 'x' at 'tags.1.member.key' failed to satisfy constraint: Member must …`
-fn broken_limit(finding: &Finding) -> Option<String> {
+fn violation(finding: &Finding) -> Option<String> {
     let Fault::Limit { value, constraint } = &finding.fault else {
         return None;
     };
@@ -204,12 +206,12 @@ fn broken_limit(finding: &Finding) -> Option<String> {
     };
     Some(format!(
         "Value {value} at '{}' failed to satisfy constraint: {constraint}",
-        lower_camel(&finding.path)
+        constraint_path(&finding.path)
     ))
 }
 
-/// `Tags[0].Key` as AWS's messages write it: `tags.1.member.key`.
-fn lower_camel(path: &str) -> String {
+/// Converts `Tags[0].Key` to the notation of AWS's messages: `tags.1.member.key`.
+fn constraint_path(path: &str) -> String {
     path.split('.')
         .map(|part| {
             let (name, indexes) = part.split_once('[').unwrap_or((part, ""));
@@ -270,7 +272,7 @@ mod tests {
         assert!(check(&crate::iam::SERVICE, "GetRole", &json!({"RoleName": "a"})).is_ok());
     }
 
-    /// Issue 8, 4.1: what AWS has and the local cloud does not is refused by name, not dropped.
+    /// Issue 8, 4.1: members that only AWS supports are refused by name, not dropped.
     #[test]
     fn issue_8_4_1_unsupported_members_are_refused_by_name() {
         let (code, message) = refused(

@@ -1,16 +1,16 @@
-//! What runs the jobs: the image's program as a process of this machine (the `host` runtime).
+//! Runs programs of images as processes of this machine (the `host` runtime).
 //!
 //! ```text
 //! prepare: layers ── image ──> <state>/images/<digest>/opt    requirements.txt ── venv ──> <cache>/venvs/<hash>
-//!          (an image that carries its Python packages needs no requirements.txt: packages)
+//!          (an image with its own Python packages needs no requirements.txt: packages)
 //! launch:  process (a thread of the server) ── spawns ──> `mlops job-process SPEC` = enter
 //!          enter: namespaces, private /opt, own /proc, parent-death signal ── exec ──> the program
 //!          process: its output, line by line ──> CloudWatch Logs
 //! ```
 //!
-//! Where the kernel allows a mount namespace, the program finds its files under /opt/ml and
-//! /opt/program as in SageMaker. Elsewhere `SAGEMAKER_BASE_DIR` names the job's directory, and a
-//! program that spells /opt/ml and never `SAGEMAKER_BASE_DIR` is refused by name.
+//! If the kernel allows a mount namespace, the program finds its files under /opt/ml and
+//! /opt/program as in SageMaker. Otherwise `SAGEMAKER_BASE_DIR` names the directory of the job, and
+//! a program that uses /opt/ml literally and never `SAGEMAKER_BASE_DIR` is refused by name.
 
 use crate::host::Host;
 use std::collections::BTreeMap;
@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::admission::Credentials;
 use super::api::{ApiError, ApiResult};
 use super::beneath::Directory;
+use super::credentials::Credentials;
 use super::{Cloud, beneath, unpack};
 
 mod enter;
@@ -34,31 +34,31 @@ mod process;
 mod venv;
 
 pub(super) use enter::exec;
-pub(crate) use function::{Function, Program, TASK_ROOT, launch_function};
+pub(crate) use function::{FunctionSpec, Program, TASK_ROOT, launch_function};
 pub(crate) use process::Running;
 
-use enter::{IsolationLevel, Spec, View};
+use enter::{IsolationLevel, SandboxSpec, View};
 use packages::Packages;
 
-/// The search path of an image that sets none.
+/// PATH for an image that does not set one.
 const IMAGE_PATH: &str =
     "/opt/program:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How much of a program is searched for the paths that it uses, in bytes; larger ones are
-/// compiled, and spell them in other ways.
-const LARGEST_SCRIPT: u64 = 16 << 20;
+/// Maximum size of a program that is searched for the paths that it uses, in bytes; larger programs
+/// are compiled, and name paths in other ways.
+const MAX_SCRIPT: u64 = 16 << 20;
 
-/// Where a job's files lie in the container.
+/// Path of a job's files in the container.
 pub(crate) const MOUNT: &str = "/opt/ml";
 
 /// An image that is ready to run.
 #[derive(Debug, Clone)]
-pub(crate) struct Prepared(Arc<Ready>);
+pub(crate) struct PreparedImage(Arc<ImageParts>);
 
 #[derive(Debug)]
-struct Ready {
+struct ImageParts {
     uri: String,
-    /// What the image has under /opt.
+    /// The files of the image under /opt.
     opt: PathBuf,
     venv: venv::Venv,
     packages: Packages,
@@ -66,39 +66,39 @@ struct Ready {
     notes: Vec<String>,
 }
 
-/// A process to run from an image.
+/// A program of an image to run.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct ContainerSpec {
     /// The image.
-    pub(crate) prepared: Prepared,
-    /// The directory that becomes /opt/ml; a directory beside it holds HOME and TMPDIR.
+    pub(crate) image: PreparedImage,
+    /// The directory that becomes /opt/ml; a directory next to it holds HOME and TMPDIR.
     pub(crate) base_dir: PathBuf,
     /// The program and its arguments.
     pub(crate) command: Vec<String>,
-    /// Its environment, over the image's.
+    /// Environment variables in addition to those of the image.
     pub(crate) environment: BTreeMap<String, String>,
-    /// Where its output goes.
+    /// Log group of its output.
     pub(crate) log_group: String,
-    /// The stream in that group.
+    /// Log stream in that group.
     pub(crate) log_stream: String,
 }
 
-/// Whether this kernel lets a process have a mount namespace of its own.
+/// The isolation that this kernel allows.
 #[derive(Debug, Clone)]
 enum Isolation {
     /// The program sees a private /opt.
     Namespace(IsolationLevel),
-    /// It does not, for this reason.
+    /// The program sees the /opt of the machine, for this reason.
     Directory(String),
 }
 
-impl Prepared {
-    /// The words of `Entrypoint` or `Cmd` of the image.
+impl PreparedImage {
+    /// The `Entrypoint` or `Cmd` of the image.
     pub(crate) fn words(&self, member: &str) -> Vec<String> {
         serde_json::from_value(self.section()[member].clone()).unwrap_or_default()
     }
 
-    /// The image's configuration section (OCI: `config.config`).
+    /// The configuration of the image (OCI: `config.config`).
     fn section(&self) -> &Value {
         self.0.config.get("config").unwrap_or(&self.0.config)
     }
@@ -114,8 +114,8 @@ impl Prepared {
     }
 }
 
-/// Removes what a server that was killed left half unpacked, and what could not be removed before.
-/// Nothing of it prevents a start.
+/// Removes images that a killed server unpacked only in part, and files that could not be removed
+/// before. Failures do not prevent the start.
 pub(crate) fn recover(cloud: &Cloud) {
     let state = cloud.directory();
     let images = std::fs::read_dir(state.join("images"));
@@ -131,13 +131,13 @@ pub(crate) fn recover(cloud: &Cloud) {
     beneath::discard(state, &state.join(beneath::UNREMOVED));
 }
 
-/// Makes an image ready to run: its files unpacked, its Python dependencies installed. Both are
-/// kept, so that the second call takes milliseconds.
-pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepared> {
+/// Prepares an image to run: unpacks its files and installs its Python dependencies. Both are
+/// cached, so a second call takes milliseconds.
+pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<PreparedImage> {
     let own = super::ecr::analyzer::stand_in(cloud, image_uri).await?;
     let resolve = || super::ecr::images::resolve(cloud, own.as_deref().unwrap_or(image_uri));
     let mut found = resolve()?;
-    // The layers can be read although the image is deleted meanwhile.
+    // Keeps the layers readable even if the image is deleted in the meantime.
     let is_leased = |layer: &super::ecr::images::Layer| {
         let hex = layer.digest.trim_start_matches("sha256:");
         cloud.blobs().touch(hex)
@@ -145,7 +145,7 @@ pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepare
     if !found.layers.iter().all(is_leased) {
         found = resolve()?;
     }
-    let named: Vec<_> = found
+    let layers: Vec<_> = found
         .layers
         .iter()
         .map(|layer| {
@@ -158,11 +158,11 @@ pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepare
     let blobs = cloud.blobs().clone();
     let unpack = move || {
         if !directory.is_dir() {
-            for (_, hex, _) in &named {
+            for (_, hex, _) in &layers {
                 super::ecr::blobs::require_sound(&blobs, hex)?;
             }
         }
-        let layers: Vec<_> = named
+        let layers: Vec<_> = layers
             .into_iter()
             .map(|(path, _, media_type)| (path, media_type))
             .collect();
@@ -180,22 +180,22 @@ pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepare
     let (version, _) = venv::identify(&settings.python).await?;
     let packages = Packages::of(&found.config, &opt, &version);
     let requirements = match &packages {
-        Packages::Carried => None,
-        Packages::Foreign(why) => {
+        Packages::Bundled => None,
+        Packages::Incompatible(why) => {
             notes.push(why.clone());
             packages::requirements(&opt)?
         }
-        Packages::Nothing => packages::requirements(&opt)?,
+        Packages::Absent => packages::requirements(&opt)?,
     };
     let venv = venv::prepare(settings, requirements.as_deref()).await?;
-    if let Some(took) = venv.made_in {
+    if let Some(took) = venv.created_in {
         notes.push(format!(
-            "the virtual environment was made in {:.1} s and is kept in {}",
+            "created the virtual environment in {:.1} s; it is cached in {}",
             took.as_secs_f64(),
             venv.directory.display()
         ));
     }
-    Ok(Prepared(Arc::new(Ready {
+    Ok(PreparedImage(Arc::new(ImageParts {
         uri: image_uri.to_owned(),
         opt,
         venv,
@@ -205,19 +205,22 @@ pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<Prepare
     })))
 }
 
-/// Starts a job's process.
-pub(crate) async fn launch(cloud: &Cloud, job: Job) -> ApiResult<Running> {
-    start(cloud, job, true).await
+/// Starts a program.
+pub(crate) async fn launch(cloud: &Cloud, container: ContainerSpec) -> ApiResult<Running> {
+    start(cloud, container, true).await
 }
 
-/// Starts a job's process where no network can be reached (`EnableNetworkIsolation`).
-pub(crate) async fn launch_without_network(cloud: &Cloud, job: Job) -> ApiResult<Running> {
-    start(cloud, job, false).await
+/// Starts a program without network access (`EnableNetworkIsolation`).
+pub(crate) async fn launch_without_network(
+    cloud: &Cloud,
+    container: ContainerSpec,
+) -> ApiResult<Running> {
+    start(cloud, container, false).await
 }
 
-async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
+async fn start(cloud: &Cloud, container: ContainerSpec, network: bool) -> ApiResult<Running> {
     let isolation = process::isolation(cloud).await?;
-    let ready = &job.prepared.0;
+    let image = &container.image.0;
     let program_directory = match &isolation {
         Isolation::Namespace(_) => PathBuf::from("/opt"),
         Isolation::Directory(reason) if !network => {
@@ -226,37 +229,37 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
             )));
         }
         Isolation::Directory(reason) => {
-            refuse_literal_mount(&ready.opt, &job.command, reason)?;
-            ready.opt.clone()
+            refuse_literal_mount(&image.opt, &container.command, reason)?;
+            image.opt.clone()
         }
     };
-    let scratch = process::scratch(&job.base_dir)?;
-    let mut environment = job.prepared.environment();
+    let scratch = process::scratch(&container.base_dir)?;
+    let mut environment = container.image.environment();
     let path = environment.get("PATH").map_or(IMAGE_PATH, String::as_str);
-    let path = ready.packages.search_path(path, &program_directory);
+    let path = image.packages.search_path(path, &program_directory);
     if let Some(imports) = environment.remove("PYTHONPATH") {
-        let imports = ready.packages.search_path(&imports, &program_directory);
+        let imports = image.packages.search_path(&imports, &program_directory);
         if !imports.is_empty() {
             environment.insert("PYTHONPATH".to_owned(), imports.join(":"));
         }
     }
-    let command = placed(job.command, &program_directory);
-    let path: Vec<String> = std::iter::once(ready.venv.bin().display().to_string())
+    let command = relocate(container.command, &program_directory);
+    let path: Vec<String> = std::iter::once(image.venv.bin().display().to_string())
         .chain(path)
         .collect();
     environment
         .entry("PYTHONUNBUFFERED".to_owned())
         .or_insert_with(|| "1".to_owned());
-    environment.extend(job.environment);
+    environment.extend(container.environment);
     environment.insert("PATH".to_owned(), path.join(":"));
     environment.extend(cloud_environment(cloud, &scratch));
     if matches!(isolation, Isolation::Directory(_)) {
         environment.insert(
             "SAGEMAKER_BASE_DIR".to_owned(),
-            job.base_dir.display().to_string(),
+            container.base_dir.display().to_string(),
         );
     }
-    let working = match job.prepared.section()["WorkingDir"].as_str() {
+    let working = match container.image.section()["WorkingDir"].as_str() {
         Some(directory) => match Path::new(directory).strip_prefix("/opt") {
             Ok(rest) => program_directory.join(rest),
             Err(_) => PathBuf::from("/"),
@@ -266,12 +269,12 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
     let mut notes = vec![match &isolation {
         Isolation::Namespace(_) => format!(
             "host runtime: a process of this machine with a private {MOUNT}, Python {}",
-            ready.venv.version
+            image.venv.version
         ),
         Isolation::Directory(reason) => format!(
             "host runtime: a process of this machine, SAGEMAKER_BASE_DIR={} instead of {MOUNT} ({reason}), Python {}",
-            job.base_dir.display(),
-            ready.venv.version
+            container.base_dir.display(),
+            image.venv.version
         ),
     }];
     let level = match isolation {
@@ -279,14 +282,20 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
         Isolation::Directory(_) => IsolationLevel::Nothing,
     };
     notes.extend(level.gap().map(str::to_owned));
-    notes.extend(ready.notes.iter().cloned());
-    say_what_runs(cloud, &job.log_group, &job.log_stream, &notes, &ready.uri)?;
-    let spec = Spec {
+    notes.extend(image.notes.iter().cloned());
+    log_preamble(
+        cloud,
+        &container.log_group,
+        &container.log_stream,
+        &notes,
+        &image.uri,
+    )?;
+    let spec = SandboxSpec {
         level,
         network,
         view: View::Job {
-            base_dir: job.base_dir,
-            opt: ready.opt.clone(),
+            base_dir: container.base_dir,
+            opt: image.opt.clone(),
         },
         scratch: scratch.clone(),
         hide: user_credentials(&cloud.settings().host),
@@ -295,12 +304,15 @@ async fn start(cloud: &Cloud, job: Job, network: bool) -> ApiResult<Running> {
         working_directory: working,
         parent: std::process::id(),
     };
-    process::spawn(&spec, process::to_log(cloud, job.log_group, job.log_stream)).await
+    process::spawn(
+        &spec,
+        process::to_log(cloud, container.log_group, container.log_stream),
+    )
+    .await
 }
 
-/// A command whose program is named by its place in the image (`/opt/…`), where the image's /opt
-/// lies elsewhere.
-fn placed(mut command: Vec<String>, opt: &Path) -> Vec<String> {
+/// Replaces /opt in the path of a command's program with the directory of the image's /opt.
+fn relocate(mut command: Vec<String>, opt: &Path) -> Vec<String> {
     if let Some(program) = command.first_mut()
         && let Ok(rest) = Path::new(program.as_str()).strip_prefix("/opt")
     {
@@ -309,8 +321,8 @@ fn placed(mut command: Vec<String>, opt: &Path) -> Vec<String> {
     command
 }
 
-/// The first lines of a job's log say what runs it.
-fn say_what_runs(
+/// Writes the first lines of a log, which describe the image and the isolation.
+fn log_preamble(
     cloud: &Cloud,
     group: &str,
     stream: &str,
@@ -325,8 +337,8 @@ fn say_what_runs(
     super::logs::append(cloud, group, stream, &lines)
 }
 
-/// What every process gets: this cloud's endpoint, credentials that are worth nothing anywhere
-/// else, and a HOME of its own.
+/// The environment of every process: the endpoint of this cloud, credentials that are useless
+/// anywhere else, and a private HOME.
 fn cloud_environment(cloud: &Cloud, scratch: &Path) -> BTreeMap<String, String> {
     let (access_key, secret_key) = match cloud.credentials() {
         Credentials::Any => ("local", "local"),
@@ -351,7 +363,7 @@ fn cloud_environment(cloud: &Cloud, scratch: &Path) -> BTreeMap<String, String> 
     .collect()
 }
 
-/// The directories in which the user's credentials lie, by HOME and by the password database.
+/// The directories of the user's credentials, by HOME and by the password database.
 fn user_credentials(host: &Host) -> Vec<PathBuf> {
     let listed = nix::unistd::User::from_uid(nix::unistd::getuid())
         .ok()
@@ -361,7 +373,7 @@ fn user_credentials(host: &Host) -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .map(|home| home.join(".aws"))
-        // With this key a job could make a state directory that is taken for the user's own.
+        // With this key, a job could forge a state directory of the user.
         .chain((host.secrets)())
         .filter(|directory| directory.is_dir())
         .collect();
@@ -369,8 +381,8 @@ fn user_credentials(host: &Host) -> Vec<PathBuf> {
     found
 }
 
-/// Without a mount namespace there is no /opt/ml. A program that spells it, in files that never
-/// mention `SAGEMAKER_BASE_DIR`, would read and write the wrong place.
+/// Refuses a program that uses /opt/ml literally, in files that never mention `SAGEMAKER_BASE_DIR`:
+/// without a mount namespace there is no /opt/ml, and it would use the wrong files.
 fn refuse_literal_mount(opt: &Path, command: &[String], reason: &str) -> ApiResult<()> {
     let Some(program) = command.first() else {
         return Ok(());
@@ -378,14 +390,14 @@ fn refuse_literal_mount(opt: &Path, command: &[String], reason: &str) -> ApiResu
     let Some(directory) = Directory::open(opt, "/opt")?.subdirectory("program".as_ref())? else {
         return Ok(());
     };
-    // Through no link: an image's could lead to a device that never ends.
+    // Follows no link: a link of an image could lead to a device that never ends.
     let has = |name: &OsStr, text: &str| {
         let mut bytes = Vec::new();
         let read = directory
             .file(Path::new(name))
             .ok()
             .flatten()
-            .map(|file| file.take(LARGEST_SCRIPT).read_to_end(&mut bytes));
+            .map(|file| file.take(MAX_SCRIPT).read_to_end(&mut bytes));
         matches!(read, Some(Ok(_)))
             && bytes
                 .windows(text.len())
@@ -402,8 +414,8 @@ fn refuse_literal_mount(opt: &Path, command: &[String], reason: &str) -> ApiResu
         return Ok(());
     }
     Err(ApiError::not_implemented(format_args!(
-        "a private {MOUNT} on this machine ({reason}), and the program `{program}` spells {MOUNT}: \
-         let it honour SAGEMAKER_BASE_DIR"
+        "a private {MOUNT} on this machine ({reason}); the program `{program}` uses {MOUNT} literally: \
+         change it to use SAGEMAKER_BASE_DIR"
     )))
 }
 
@@ -417,11 +429,11 @@ mod tests {
         let entry: Vec<String> = words(&["/opt/mlops/bin/mlops", "/opt/x"]);
         let state = Path::new("/state/image/opt");
         assert_eq!(
-            placed(entry.clone(), state),
+            relocate(entry.clone(), state),
             ["/state/image/opt/mlops/bin/mlops", "/opt/x"]
         );
-        assert_eq!(placed(entry.clone(), Path::new("/opt")), entry);
-        assert_eq!(placed(words(&["train"]), state), ["train"]);
+        assert_eq!(relocate(entry.clone(), Path::new("/opt")), entry);
+        assert_eq!(relocate(words(&["train"]), state), ["train"]);
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! The seal of a state directory: proof that this user made it on this machine.
+//! The seal of a state directory: proof that this user created it on this machine.
 //!
-//! The records in a state directory decide which programs run, so one that came with a repository
-//! or an archive must not be used. The file `seal` holds a MAC over the directory's path, its inode,
-//! the user and the machine. Its key lies outside of projects and caches (`state.key` in
-//! [`Host::secrets`], mode 0600). Nothing in a directory is trusted before the
-//! seal is checked, its address file neither.
+//! The records in a state directory decide which programs run, so a directory that came with a
+//! repository or an archive must not be used. The file `seal` holds a MAC over the directory's path
+//! and inode, the user and the machine. Its key is stored outside of projects and caches
+//! (`state.key` in [`Host::secrets`], mode 0600). Nothing in a directory, including its address
+//! file, is trusted before the seal is checked.
 //!
-//! A directory whose files git tracks is refused as well: a checkout may have replaced them.
+//! A directory with files that git tracks is refused as well: a checkout may have replaced them.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
@@ -21,25 +21,20 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::instance;
+use super::state_files::{self, SEAL, UNFINISHED_SEAL};
 use crate::host::Host;
-
-pub(super) const SEAL: &str = "seal";
-
-/// The beginning of the names of seals that are being written.
-pub(super) const UNFINISHED: &str = "seal.new-";
 
 const KEY: &str = "state.key";
 
-/// The length of the key in bytes.
+/// Length of the key in bytes.
 const KEY_LENGTH: usize = 32;
 
-/// What a directory that may be used is.
+/// The result of a successful check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    /// There is none yet, or an empty one.
-    Nothing,
-    /// This user's, made on this machine.
+pub(super) enum StateDirectory {
+    /// The directory does not exist or is empty.
+    Absent,
+    /// This user created it on this machine.
     Ours,
 }
 
@@ -50,17 +45,17 @@ struct Seal {
     mac: String,
 }
 
-/// Checks that `directory` is a state directory of this user and this machine, or that there is
-/// nothing in it. Anything else is refused.
-pub(super) fn check(directory: &Path, host: &Host) -> Result<Found> {
+/// Checks that `directory` is a state directory of this user and machine, or empty. Anything else
+/// is refused.
+pub(super) fn check(directory: &Path, host: &Host) -> Result<StateDirectory> {
     let found = check_with(directory, &secrets(host)?)?;
-    if found == Found::Ours {
+    if found == StateDirectory::Ours {
         refuse_tracked(directory, host)?;
     }
     Ok(found)
 }
 
-/// Creates the directory and its seal where there is nothing yet; its canonical path.
+/// Creates the directory and its seal if there is nothing yet, and returns its canonical path.
 pub(super) fn ensure(directory: &Path, host: &Host) -> Result<PathBuf> {
     let directory = ensure_with(directory, &secrets(host)?)?;
     refuse_tracked(&directory, host)?;
@@ -73,26 +68,27 @@ pub(super) fn adopt(directory: &Path, host: &Host) -> Result<()> {
     adopt_with(directory, &secrets(host)?)
 }
 
-/// True for a directory that looks like one that a local cloud made, whoever ran it.
+/// True for a directory that looks like the state of a local cloud, even if another user created
+/// it.
 pub(super) fn resembles_state(directory: &Path) -> bool {
-    refuse_links(directory).is_ok() && instance::has_state(directory)
+    refuse_links(directory).is_ok() && state_files::resembles_state(directory)
 }
 
 fn secrets(host: &Host) -> Result<PathBuf> {
     (host.secrets)()
-        .context("there is no home directory for the key of the local cloud's state")
+        .context("cannot store the key of the local cloud's state: there is no home directory")
         .hint("set HOME or XDG_STATE_HOME to an absolute path")
 }
 
-fn check_with(directory: &Path, secrets: &Path) -> Result<Found> {
+fn check_with(directory: &Path, secrets: &Path) -> Result<StateDirectory> {
     refuse_links(directory)?;
     let Some(identity) = Identity::of(directory)? else {
-        return Ok(Found::Nothing);
+        return Ok(StateDirectory::Absent);
     };
-    if is_fresh(directory)? {
-        return Ok(Found::Nothing);
+    if is_unused(directory)? {
+        return Ok(StateDirectory::Absent);
     }
-    if !directory.join(SEAL).exists() && !instance::has_state(directory) {
+    if !directory.join(SEAL).exists() && !state_files::resembles_state(directory) {
         return Err(Failure::usage(format!(
             "{} holds other files: it is not the state of a local cloud",
             directory.display()
@@ -108,12 +104,12 @@ fn check_with(directory: &Path, secrets: &Path) -> Result<Found> {
         _ => false,
     };
     if !sealed {
-        return Err(foreign(directory));
+        return Err(foreign_state(directory));
     }
-    Ok(Found::Ours)
+    Ok(StateDirectory::Ours)
 }
 
-fn foreign(directory: &Path) -> anyhow::Error {
+fn foreign_state(directory: &Path) -> anyhow::Error {
     let error = Failure::usage(format!(
         "{} was not made by you on this machine, or was moved; it is not used, because its records \
          decide which programs run",
@@ -138,7 +134,7 @@ fn foreign(directory: &Path) -> anyhow::Error {
 }
 
 fn ensure_with(directory: &Path, secrets: &Path) -> Result<PathBuf> {
-    if check_with(directory, secrets)? == Found::Nothing {
+    if check_with(directory, secrets)? == StateDirectory::Absent {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -153,7 +149,7 @@ fn ensure_with(directory: &Path, secrets: &Path) -> Result<PathBuf> {
 
 fn adopt_with(directory: &Path, secrets: &Path) -> Result<()> {
     refuse_links(directory)?;
-    if Identity::of(directory)?.is_none() || !instance::has_state(directory) {
+    if Identity::of(directory)?.is_none() || !state_files::resembles_state(directory) {
         return Err(Failure::usage(format!(
             "{} is not the state of a local cloud",
             directory.display()
@@ -163,9 +159,9 @@ fn adopt_with(directory: &Path, secrets: &Path) -> Result<()> {
     write_seal(directory, secrets)
 }
 
-/// A repository could name another project's state by a link.
+/// Refuses symbolic links, with which a repository could refer to another project's state.
 fn refuse_links(directory: &Path) -> Result<()> {
-    // Without a slash at the end, which would follow the link.
+    // Without a trailing slash, which would follow the link.
     let directory: PathBuf = directory.components().collect();
     let parent = directory
         .parent()
@@ -185,7 +181,8 @@ fn refuse_links(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// git overwrites files that it ignores when a commit has them: what it tracks may be a stranger's.
+/// Refuses a directory with tracked files. git overwrites even ignored files if a commit contains
+/// them, so tracked files can come from anyone.
 fn refuse_tracked(directory: &Path, host: &Host) -> Result<()> {
     let directory = std::path::absolute(directory)?;
     if !directory
@@ -196,11 +193,11 @@ fn refuse_tracked(directory: &Path, host: &Host) -> Result<()> {
     }
     if (host.is_tracked)(&directory)? {
         return Err(Failure::usage(format!(
-            "git tracks files in {}: they may be anybody's, so it is not used",
+            "git tracks files in {}: they can come from anyone, so it is not used",
             directory.display()
         )))
         .hint(format!(
-            "take them out of the repository with `git rm -r --cached {}`, then run `mlops local \
+            "remove them from the repository with `git rm -r --cached {}`, then run `mlops local \
              reset`",
             directory.display()
         ));
@@ -208,19 +205,23 @@ fn refuse_tracked(directory: &Path, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// True when there is nothing in the directory but seals that were never finished.
-fn is_fresh(directory: &Path) -> Result<bool> {
+/// True if the directory contains nothing except unfinished seals.
+fn is_unused(directory: &Path) -> Result<bool> {
     let entries = std::fs::read_dir(directory)
         .with_context(|| format!("cannot read {}", directory.display()))?;
     for entry in entries {
-        if !entry?.file_name().to_string_lossy().starts_with(UNFINISHED) {
+        if !entry?
+            .file_name()
+            .to_string_lossy()
+            .starts_with(UNFINISHED_SEAL)
+        {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// What a seal is about.
+/// The identity of a state directory, which its seal authenticates.
 #[derive(Debug)]
 struct Identity {
     path: PathBuf,
@@ -230,7 +231,7 @@ struct Identity {
 }
 
 impl Identity {
-    /// The identity of a directory of this user; `None` when there is none.
+    /// The identity of a directory of this user; `None` if it does not exist.
     fn of(directory: &Path) -> Result<Option<Self>> {
         let found = match directory.metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -250,7 +251,7 @@ impl Identity {
         }
         Ok(Some(Self {
             path: directory.canonicalize()?,
-            // The device is left out: its number may change when the machine starts again.
+            // Excludes the device number, which may change when the machine restarts.
             inode: found.ino(),
             user,
             machine: machine(),
@@ -269,14 +270,14 @@ impl Identity {
             self.machine.as_bytes(),
         ] {
             mac.update(field);
-            // No path has a zero byte.
+            // Paths contain no zero bytes.
             mac.update(&[0]);
         }
         mac
     }
 }
 
-/// The machine's id; empty where there is none, as in many containers.
+/// The id of the machine; empty if there is none, as in many containers.
 fn machine() -> String {
     ["/etc/machine-id", "/var/lib/dbus/machine-id"]
         .iter()
@@ -296,9 +297,9 @@ fn read_seal(directory: &Path) -> Option<Seal> {
     (seal.version == 1).then_some(seal)
 }
 
-/// Writes the seal whole or not at all. Two at once write the same.
+/// Writes the seal atomically. Concurrent writers write the same contents.
 fn write_seal(directory: &Path, secrets: &Path) -> Result<()> {
-    let key = make_key(secrets)?;
+    let key = create_key(secrets)?;
     std::fs::set_permissions(directory, Permissions::from_mode(0o700))?;
     let identity =
         Identity::of(directory)?.with_context(|| format!("{} was removed", directory.display()))?;
@@ -307,7 +308,7 @@ fn write_seal(directory: &Path, secrets: &Path) -> Result<()> {
         mac: hex::encode(identity.mac(&key).finalize().into_bytes()),
     };
     let mut file = tempfile::Builder::new()
-        .prefix(UNFINISHED)
+        .prefix(UNFINISHED_SEAL)
         .tempfile_in(directory)?;
     file.write_all(&serde_json::to_vec(&seal)?)?;
     file.persist(directory.join(SEAL))
@@ -315,7 +316,7 @@ fn write_seal(directory: &Path, secrets: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Opens a file for reading, never through a link.
+/// Opens a file for reading without following a symbolic link.
 fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -323,12 +324,12 @@ fn open(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
-/// The key; `None` when there is none.
+/// Reads the key; `None` if there is none.
 fn read_key(path: &Path) -> Result<Option<Vec<u8>>> {
     let unusable = |why: &str| {
         hinted(
             anyhow!("the key {} is not used: {why}", path.display()),
-            "remove it; state directories that were made with it are then reset or adopted",
+            "remove it, then reset or adopt the state directories that were sealed with it",
         )
     };
     let file = match open(path) {
@@ -350,8 +351,8 @@ fn read_key(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The key, made where there is none. Of two that make it at once, one wins and both use it.
-fn make_key(secrets: &Path) -> Result<Vec<u8>> {
+/// Reads or creates the key. Of two concurrent creations, one wins and both use its key.
+fn create_key(secrets: &Path) -> Result<Vec<u8>> {
     let path = secrets.join(KEY);
     if let Some(key) = read_key(&path)? {
         return Ok(key);
@@ -392,7 +393,7 @@ mod tests {
         state: PathBuf,
     }
 
-    fn place() -> Directories {
+    fn directories() -> Directories {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().canonicalize().unwrap();
         Directories {
@@ -402,10 +403,10 @@ mod tests {
         }
     }
 
-    fn used(place: &Directories) {
-        ensure_with(&place.state, &place.secrets).unwrap();
-        std::fs::write(place.state.join("lock"), "").unwrap();
-        std::fs::write(place.state.join("records.sqlite"), "").unwrap();
+    fn create_state(directories: &Directories) {
+        ensure_with(&directories.state, &directories.secrets).unwrap();
+        std::fs::write(directories.state.join("lock"), "").unwrap();
+        std::fs::write(directories.state.join("records.sqlite"), "").unwrap();
     }
 
     fn is_foreign(directory: &Path, secrets: &Path) -> bool {
@@ -418,109 +419,121 @@ mod tests {
 
     #[test]
     fn a_directory_is_used_by_whoever_made_it_and_where_it_was_made() {
-        let place = place();
+        let directories = directories();
         assert_eq!(
-            check_with(&place.state, &place.secrets).unwrap(),
-            Found::Nothing
+            check_with(&directories.state, &directories.secrets).unwrap(),
+            StateDirectory::Absent
         );
-        assert!(!place.state.exists(), "a look creates nothing");
-        used(&place);
+        assert!(!directories.state.exists(), "a look creates nothing");
+        create_state(&directories);
         assert_eq!(
-            check_with(&place.state, &place.secrets).unwrap(),
-            Found::Ours
+            check_with(&directories.state, &directories.secrets).unwrap(),
+            StateDirectory::Ours
         );
         assert_eq!(
-            place.state,
-            ensure_with(&place.state, &place.secrets).unwrap()
+            directories.state,
+            ensure_with(&directories.state, &directories.secrets).unwrap()
         );
 
-        // Another user's or machine's key.
-        assert!(is_foreign(&place.state, &place.secrets.join("other")));
-        // Moved, and another directory in its place.
-        let moved = place.state.with_file_name("moved");
-        std::fs::rename(&place.state, &moved).unwrap();
-        assert!(is_foreign(&moved, &place.secrets));
-        std::fs::create_dir(&place.state).unwrap();
+        // The key of another user or machine.
+        assert!(is_foreign(
+            &directories.state,
+            &directories.secrets.join("other")
+        ));
+        // Moved, with another directory in its place.
+        let moved = directories.state.with_file_name("moved");
+        std::fs::rename(&directories.state, &moved).unwrap();
+        assert!(is_foreign(&moved, &directories.secrets));
+        std::fs::create_dir(&directories.state).unwrap();
         for name in ["seal", "lock", "records.sqlite"] {
-            std::fs::copy(moved.join(name), place.state.join(name)).unwrap();
+            std::fs::copy(moved.join(name), directories.state.join(name)).unwrap();
         }
-        assert!(is_foreign(&place.state, &place.secrets));
-        adopt_with(&moved, &place.secrets).unwrap();
-        assert_eq!(check_with(&moved, &place.secrets).unwrap(), Found::Ours);
+        assert!(is_foreign(&directories.state, &directories.secrets));
+        adopt_with(&moved, &directories.secrets).unwrap();
+        assert_eq!(
+            check_with(&moved, &directories.secrets).unwrap(),
+            StateDirectory::Ours
+        );
     }
 
     #[test]
     fn without_a_seal_or_with_another_it_is_refused() {
-        let place = place();
-        used(&place);
-        let seal = place.state.join(SEAL);
+        let directories = directories();
+        create_state(&directories);
+        let seal = directories.state.join(SEAL);
         for text in ["", "{}", "{\"version\":1,\"mac\":\"00\"}"] {
             std::fs::write(&seal, text).unwrap();
-            assert!(is_foreign(&place.state, &place.secrets), "{text}");
+            assert!(
+                is_foreign(&directories.state, &directories.secrets),
+                "{text}"
+            );
         }
         std::fs::remove_file(&seal).unwrap();
-        assert!(is_foreign(&place.state, &place.secrets));
-        // An address file alone is enough to be somebody's state.
+        assert!(is_foreign(&directories.state, &directories.secrets));
+        // An address file alone makes it somebody's state.
         for name in ["lock", "records.sqlite"] {
-            std::fs::remove_file(place.state.join(name)).unwrap();
+            std::fs::remove_file(directories.state.join(name)).unwrap();
         }
-        std::fs::write(place.state.join("address.json"), "{}").unwrap();
-        assert!(is_foreign(&place.state, &place.secrets));
+        std::fs::write(directories.state.join("address.json"), "{}").unwrap();
+        assert!(is_foreign(&directories.state, &directories.secrets));
     }
 
     #[test]
     fn what_a_failed_start_left_is_ours_to_reset_or_adopt() {
-        let place = place();
-        ensure_with(&place.state, &place.secrets).unwrap();
+        let directories = directories();
+        ensure_with(&directories.state, &directories.secrets).unwrap();
         for name in ["lock", "waiting", "server.log", "address.tmp", "seal.new-x"] {
-            std::fs::write(place.state.join(name), "").unwrap();
+            std::fs::write(directories.state.join(name), "").unwrap();
         }
-        let moved = place.state.with_file_name("moved");
-        std::fs::rename(&place.state, &moved).unwrap();
-        assert!(is_foreign(&moved, &place.secrets));
+        let moved = directories.state.with_file_name("moved");
+        std::fs::rename(&directories.state, &moved).unwrap();
+        assert!(is_foreign(&moved, &directories.secrets));
         assert!(resembles_state(&moved));
-        adopt_with(&moved, &place.secrets).unwrap();
-        assert_eq!(check_with(&moved, &place.secrets).unwrap(), Found::Ours);
-        // Any other file beside them is somebody's own.
+        adopt_with(&moved, &directories.secrets).unwrap();
+        assert_eq!(
+            check_with(&moved, &directories.secrets).unwrap(),
+            StateDirectory::Ours
+        );
+        // Any other file next to them belongs to someone else.
         std::fs::write(moved.join("thesis.tex"), "").unwrap();
         assert!(!resembles_state(&moved));
     }
 
     #[test]
     fn links_are_not_followed() {
-        let place = place();
-        used(&place);
-        let other = place.secrets.with_file_name("clone");
+        let directories = directories();
+        create_state(&directories);
+        let other = directories.secrets.with_file_name("clone");
         std::fs::create_dir_all(&other).unwrap();
-        symlink(place.state.parent().unwrap(), other.join(".mlops")).unwrap();
-        let error = check_with(&other.join(".mlops/local"), &place.secrets).unwrap_err();
+        symlink(directories.state.parent().unwrap(), other.join(".mlops")).unwrap();
+        let error = check_with(&other.join(".mlops/local"), &directories.secrets).unwrap_err();
         assert!(error.to_string().contains("symbolic link"), "{error}");
         assert!(!resembles_state(&other.join(".mlops/local")));
         let link = other.join("link");
-        symlink(&place.state, &link).unwrap();
-        assert!(check_with(&link, &place.secrets).is_err());
-        assert!(ensure_with(&link, &place.secrets).is_err());
-        assert!(adopt_with(&link, &place.secrets).is_err());
+        symlink(&directories.state, &link).unwrap();
+        assert!(check_with(&link, &directories.secrets).is_err());
+        assert!(ensure_with(&link, &directories.secrets).is_err());
+        assert!(adopt_with(&link, &directories.secrets).is_err());
     }
 
     #[test]
     fn a_seal_that_was_not_finished_is_written_again() {
-        let place = place();
-        std::fs::create_dir_all(&place.state).unwrap();
-        std::fs::write(place.state.join("seal.new-x"), "{").unwrap();
-        used(&place);
+        let directories = directories();
+        std::fs::create_dir_all(&directories.state).unwrap();
+        std::fs::write(directories.state.join("seal.new-x"), "{").unwrap();
+        create_state(&directories);
         assert_eq!(
-            check_with(&place.state, &place.secrets).unwrap(),
-            Found::Ours
+            check_with(&directories.state, &directories.secrets).unwrap(),
+            StateDirectory::Ours
         );
     }
 
     #[test]
     fn the_key_is_private_and_made_once() {
-        let place = place();
+        let directories = directories();
         let keys: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| make_key(&place.secrets).unwrap()))
+                .map(|_| scope.spawn(|| create_key(&directories.secrets).unwrap()))
                 .collect();
             threads
                 .into_iter()
@@ -528,34 +541,34 @@ mod tests {
                 .collect()
         });
         assert!(keys.iter().all(|key| *key == keys[0] && key.len() == 32));
-        let path = place.secrets.join(KEY);
+        let path = directories.secrets.join(KEY);
         let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
-        assert_eq!((mode(&place.secrets), mode(&path)), (0o700, 0o600));
-        assert_eq!(std::fs::read_dir(&place.secrets).unwrap().count(), 1);
+        assert_eq!((mode(&directories.secrets), mode(&path)), (0o700, 0o600));
+        assert_eq!(std::fs::read_dir(&directories.secrets).unwrap().count(), 1);
 
         std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        let error = make_key(&place.secrets).unwrap_err();
+        let error = create_key(&directories.secrets).unwrap_err();
         assert!(error.to_string().contains("others may read"), "{error}");
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&path, "").unwrap();
-        let error = make_key(&place.secrets).unwrap_err();
+        let error = create_key(&directories.secrets).unwrap_err();
         assert!(error.to_string().contains("damaged"), "{error}");
     }
 
     #[test]
     fn what_git_tracks_is_refused() {
-        let place = place();
-        let project = place.state.ancestors().nth(2).unwrap();
+        let directories = directories();
+        let project = directories.state.ancestors().nth(2).unwrap();
         std::fs::create_dir_all(project).unwrap();
         let tracked = Host {
             is_tracked: |_| Ok(true),
             ..Host::of_tests()
         };
-        // Outside of a repository git is not asked.
-        refuse_tracked(&place.state, &tracked).unwrap();
+        // Outside of a repository, git is not run.
+        refuse_tracked(&directories.state, &tracked).unwrap();
         std::fs::create_dir(project.join(".git")).unwrap();
-        let error = refuse_tracked(&place.state, &tracked).unwrap_err();
+        let error = refuse_tracked(&directories.state, &tracked).unwrap_err();
         assert!(error.to_string().contains("git tracks"), "{error}");
-        refuse_tracked(&place.state, &Host::of_tests()).unwrap();
+        refuse_tracked(&directories.state, &Host::of_tests()).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! The server: one listener, and for each request the service that it is for.
+//! The server: one listener, which routes each request to its service.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
@@ -17,67 +17,68 @@ use mlops_core::error::{Hint, hinted};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use super::admission::{self, Credentials, Scope};
+use super::admission::{self, Scope};
 use super::api::{ApiError, ApiResult};
 use super::cloud::service::{Protocol, Rest, Service};
 use super::cloud::{Cloud, Settings};
+use super::credentials::Credentials;
 use super::faults::Faults;
 use super::host::Host;
 use super::instance::{Address, StateLock};
 use super::limits::{MAX_FORM, MAX_JSON};
 use super::services::SERVICES;
 use super::wire::Dialect;
-use super::wire::body::Unread;
-use super::{clock, garbage, health, sts, wire};
+use super::wire::body::BodyError;
+use super::{clock, garbage, health, wire};
 use crate::log;
 
 pub(super) mod connection;
 mod framing;
 
-/// The port of `mlops local start`.
+/// The default port of `mlops local start`.
 pub const DEFAULT_PORT: u16 = 4566;
 
-/// How long requests under way may take once the server is told to end.
-const LAST_REQUESTS: Duration = Duration::from_secs(1);
+/// Time for requests in progress to complete after a request to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a server is started.
+/// Options of a server.
 #[derive(Debug, Clone)]
-pub struct Start {
+pub struct ServerOptions {
     /// The state directory.
     pub directory: PathBuf,
-    /// The port; `None` takes the last one, the default, or any that is free.
+    /// The port; `None` uses the last one, the default, or any free one.
     pub port: Option<u16>,
-    /// The region to play.
+    /// The region to simulate.
     pub region: String,
-    /// Make random credentials and refuse any others.
+    /// Generate random credentials and refuse all others.
     pub require_credentials: bool,
-    /// End after this long without a request or a job.
+    /// Stop after this long without a request or a job.
     pub idle: Option<Duration>,
-    /// Where virtual environments are kept.
+    /// Directory of the virtual environments.
     pub cache: PathBuf,
-    /// The Python of the host runtime.
+    /// The Python that runs programs.
     pub python: PathBuf,
-    /// The program around the server.
+    /// The program that hosts the server.
     pub host: Host,
 }
 
 #[derive(Clone)]
 struct App {
     cloud: Cloud,
-    /// The access key of this state directory's clients.
+    /// The access key of clients of this state directory.
     key: Arc<str>,
-    /// Milliseconds between the start and the last request.
+    /// Time of the last request, in milliseconds since the start.
     last: Arc<AtomicU64>,
     started: Instant,
 }
 
-/// Serves until Ctrl-C, SIGTERM, or the idle time is over. `ready` hears the address.
-pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
-    let lock = StateLock::acquire(&start.directory, &start.host).await?;
-    let listener = listen(start.port, lock.last_port()).await?;
+/// Serves until Ctrl-C, SIGTERM or the end of the idle time. `ready` receives the address.
+pub async fn serve(options: ServerOptions, ready: impl FnOnce(&str)) -> Result<()> {
+    let lock = StateLock::acquire(&options.directory, &options.host).await?;
+    let listener = listen(options.port, lock.last_port()).await?;
     let address = listener.local_addr()?;
     let endpoint = format!("http://{address}");
-    let credentials = if start.require_credentials {
+    let credentials = if options.require_credentials {
         Credentials::Required {
             access_key: format!(
                 "LKIA{}",
@@ -88,32 +89,26 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     } else {
         Credentials::Any
     };
-    let fault = (start.host.fault)();
+    let fault = (options.host.fault)();
     let cloud = Cloud::open(
         SERVICES,
-        &start.directory,
+        &options.directory,
         endpoint.clone(),
-        start.region,
+        options.region,
         credentials.clone(),
         Settings {
-            cache: start.cache,
-            python: start.python,
-            host: start.host,
+            cache: options.cache,
+            python: options.python,
+            host: options.host,
         },
     )?;
     if let Some(fault) = fault {
         cloud.state::<Faults>().inject_text(&fault)?;
     }
-    // Before anything is in progress: unfinished work belongs to an earlier server.
+    // Runs before any request: unfinished work belongs to an earlier server.
     let collector = garbage::start(&cloud);
     super::runtime::recover(&cloud);
-    for recover in cloud
-        .services()
-        .iter()
-        .filter_map(|service| service.recover)
-    {
-        recover(&cloud)?;
-    }
+    cloud.recover()?;
     lock.publish(&Address::new(
         &endpoint,
         address.port(),
@@ -133,30 +128,28 @@ pub async fn serve(start: Start, ready: impl FnOnce(&str)) -> Result<()> {
     let serving = app.clone();
     let mut server = tokio::spawn(connection::serve(
         listener,
-        connection::Bounds::default(),
+        connection::ConnectionLimits::default(),
         async {
-            // Dropped or sent, it is time.
+            // Sent or dropped: both mean to stop.
             let _ = closed.await;
         },
         move |request| handle(serving.clone(), request),
     ));
     tokio::select! {
-        () = end(&app, start.idle, &lock) => {}
+        () = until_stopped(&app, options.idle, &lock) => {}
         result = &mut server => result?,
     }
     drop(closing);
-    // An invocation that a program does not answer ends with the program.
-    let services = cloud.services().iter();
-    let ends = services.filter_map(|service| service.shut_down);
-    futures::future::join_all(ends.map(|shut_down| shut_down(&cloud))).await;
+    // Ends the programs, and so the invocations that they have not answered.
+    cloud.shut_down().await;
     if !server.is_finished() {
         tokio::select! {
             result = server => result?,
-            () = clock::sleep(LAST_REQUESTS) => {}
+            () = clock::sleep(DRAIN_TIMEOUT) => {}
         }
     }
     collector.end().await;
-    // The next server may start once the records are closed, and not before.
+    // The next server must not start before the records are closed.
     drop((app, cloud, lock));
     Ok(())
 }
@@ -168,7 +161,7 @@ async fn listen(port: Option<u16>, last: Option<u16>) -> Result<TcpListener> {
             Ok(listener) => Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(hinted(
                 anyhow::anyhow!("port {port} is taken"),
-                "another local cloud or program listens there: pass --port N, or --port 0 for any",
+                "another local cloud or program uses it; pass --port N, or --port 0 for any free port",
             )),
             Err(error) => Err(error).context(format!("cannot listen on port {port}")),
         };
@@ -181,8 +174,8 @@ async fn listen(port: Option<u16>, last: Option<u16>) -> Result<TcpListener> {
     bind(0).await.hint("is the loopback interface up?")
 }
 
-/// Ends when a signal comes, the state directory vanishes, or nothing happens for `idle`.
-async fn end(app: &App, idle: Option<Duration>, lock: &StateLock) {
+/// Waits for a signal, the removal of the state directory, or `idle` time without work.
+async fn until_stopped(app: &App, idle: Option<Duration>, lock: &StateLock) {
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => {
@@ -213,8 +206,8 @@ async fn end(app: &App, idle: Option<Duration>, lock: &StateLock) {
     }
 }
 
-/// Answers a request. What is stored is never a page: a stored script that a browser opened would
-/// be of our own origin, and could drive the local cloud.
+/// Answers a request. Stored data must never become a page: a stored script that a browser opened
+/// would have our own origin and could control the local cloud.
 async fn handle(app: App, request: Request<Body>) -> Response<Body> {
     let mut response = answer(&app, request).await;
     let headers = response.headers_mut();
@@ -240,12 +233,12 @@ async fn answer(app: &App, request: Request<Body>) -> Response<Body> {
     let signing = scope.as_ref().ok().map(|scope| scope.service.as_str());
     let dialect = Dialect::of(&parts, signing, app.cloud.services());
     let what = format!("{} {} ({id})", parts.method, parts.uri.path());
-    guarded(dialect, &id, &what, async {
-        // The client of a refused request reads the answer once it has sent its body; with `Expect`
-        // it sends none.
+    catch_panics(dialect, &id, &what, async {
+        // The client of a refused request reads the response after it has sent its body; with
+        // `Expect` it sends none.
         let expects = parts.headers.contains_key(header::EXPECT);
         let mut body = Some(body);
-        // Boxed: the connection would hold its 22 KiB.
+        // Boxed, because the connection would otherwise hold its 22 KiB.
         let routed = Box::pin(route(app, &parts, &mut body, dialect, scope, &id)).await;
         let refused = routed.is_err() && !expects;
         if let Some(body) = body.filter(|_| refused) {
@@ -256,9 +249,9 @@ async fn answer(app: &App, request: Request<Body>) -> Response<Body> {
     .await
 }
 
-/// Runs a request's work. What it refuses is written in the client's protocol, and so is a panic: it
-/// ends that request only.
-async fn guarded(
+/// Handles a request. Errors are written in the client's protocol, and so is a panic, which ends
+/// only this request.
+async fn catch_panics(
     dialect: Dialect,
     id: &str,
     what: &str,
@@ -268,16 +261,16 @@ async fn guarded(
         .catch_unwind()
         .await
         .unwrap_or_else(|_| {
-            // The panic's own message and place are in the log already.
+            // The panic's own message and location are already in the log.
             log::write_line(&format!("internal error: the request {what} panicked"));
             Err(ApiError::internal(format!(
-                "the local cloud failed on this request; its log has the reason under {id}"
+                "the local cloud failed to handle this request; its log has the reason under {id}"
             )))
         });
     result.unwrap_or_else(|error| dialect.refuse(id, &error))
 }
 
-/// Routes a request. The body is taken by what reads it.
+/// Routes a request. Whatever reads the body takes it.
 async fn route(
     app: &App,
     parts: &Parts,
@@ -295,9 +288,9 @@ async fn route(
     }
     let mut routes = cloud.services().iter().flat_map(|service| service.routes);
     if let Some(route) = routes.find(|route| (route.matches)(parts, signing.is_some())) {
-        return Ok((route.handle)(cloud, whole(parts, body)).await);
+        return Ok((route.handle)(cloud, into_request(parts, body)).await);
     }
-    // A form says for which version of which service it is.
+    // A form names the version of the service.
     let form = match dialect {
         Dialect::Query(_) => Some(read(body, MAX_FORM).await?),
         _ => None,
@@ -319,13 +312,13 @@ async fn route(
         Err(unsigned) => return with_token(cloud, parts, form.as_deref(), id, unsigned).await,
     };
     admission::check_state(&app.key, &scope)?;
-    sts::admit(cloud, &scope, parts)?;
+    admission::check_session(cloud, &scope, parts)?;
     let operation = dispatch(cloud, parts, body, form, dialect, &scope.service, id);
-    sts::as_caller(&scope.access_key, operation).await
+    admission::as_caller(&scope.access_key, operation).await
 }
 
-/// Runs an operation that has a token in place of a signature. Any other request without a
-/// signature gets the error.
+/// Runs an operation that carries a token instead of a signature. Any other unsigned request fails
+/// with `unsigned`.
 async fn with_token(
     cloud: &Cloud,
     parts: &Parts,
@@ -345,8 +338,8 @@ async fn with_token(
     }
 }
 
-/// Checks the signature of an admitted request and runs its operation. S3's signatures cover the
-/// chunks of a body: s3s checks them, with [`admission::Keys`], as the body arrives.
+/// Verifies the signature of a request and runs its operation. The signatures of S3 cover the
+/// chunks of a body: s3s verifies them, with [`admission::SecretKeys`], as the body arrives.
 async fn dispatch(
     cloud: &Cloud,
     parts: &Parts,
@@ -382,7 +375,7 @@ async fn dispatch(
             Protocol::Rest(rest) => return Ok(self::rest(cloud, parts, body, rest).await),
             Protocol::Streaming(handle) => {
                 admission::check_expiry(parts)?;
-                return Ok(handle(cloud, whole(parts, body)).await);
+                return Ok(handle(cloud, into_request(parts, body)).await);
             }
             _ => {}
         }
@@ -390,14 +383,14 @@ async fn dispatch(
     Err(unknown())
 }
 
-/// Runs an operation of a service that decodes its own REST protocol, and writes its own errors.
+/// Runs an operation of a service that decodes its own REST protocol and writes its own errors.
 async fn rest(cloud: &Cloud, parts: &Parts, body: &mut Option<Body>, rest: Rest) -> Response<Body> {
     let bytes: ApiResult<Bytes> = async {
         let limit = (rest.limit)(parts)?;
         let body = body.take().unwrap_or_default();
         let bytes = match wire::body::read(body, limit.bytes).await {
             Ok(bytes) => bytes,
-            Err(Unread::TooLong) => return Err(limit.error),
+            Err(BodyError::TooLong) => return Err(limit.error),
             Err(broken) => return Err(broken.into_error(limit.bytes)),
         };
         admission::check_signature(cloud, parts, &bytes)?;
@@ -410,8 +403,8 @@ async fn rest(cloud: &Cloud, parts: &Parts, body: &mut Option<Body>, rest: Rest)
     }
 }
 
-/// The request, for a service that reads its body itself.
-fn whole(parts: &Parts, body: &mut Option<Body>) -> Request<Body> {
+/// Rebuilds the request for a service that reads its body itself.
+fn into_request(parts: &Parts, body: &mut Option<Body>) -> Request<Body> {
     Request::from_parts(parts.clone(), body.take().unwrap_or_default())
 }
 
@@ -451,12 +444,12 @@ async fn read(body: &mut Option<Body>, limit: usize) -> ApiResult<Bytes> {
 
 async fn status(app: &App) -> Response<Body> {
     let cloud = app.cloud.clone();
-    let troubles = move || cloud.health().troubles(cloud.store(), cloud.directory());
+    let problems = move || cloud.health().problems(cloud.store(), cloud.directory());
     let body = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "uptime_seconds": app.started.elapsed().as_secs(),
-        "degraded": tokio::task::spawn_blocking(troubles).await.unwrap_or_default(),
+        "degraded": tokio::task::spawn_blocking(problems).await.unwrap_or_default(),
     });
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = StatusCode::OK;
@@ -481,7 +474,8 @@ mod tests {
             Dialect::RestXml,
             Dialect::S3,
         ] {
-            let response = guarded(dialect, "id", "POST /", async { panic!("of a test") }).await;
+            let response =
+                catch_panics(dialect, "id", "POST /", async { panic!("of a test") }).await;
             assert_eq!(response.status(), 500, "{dialect:?}");
             let code = response.headers().get("x-amzn-errortype").cloned();
             let body = response.into_body().collect().await.unwrap().to_bytes();

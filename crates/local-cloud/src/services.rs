@@ -1,12 +1,12 @@
-//! The list of services. cloud/service.rs shows what a service is, and the smallest one.
+//! The list of services. cloud/service.rs describes what a service is.
 
 use super::cloud::service::Service;
 use super::{
     cloudformation, codecommit, ec2, ecr, iam, kms, lambda, logs, s3, sagemaker, ssm, sts,
 };
 
-/// Every service, in the order in which they recover when the server starts. CloudFormation is last:
-/// its rollbacks start at once and change what the others have recovered.
+/// All services, in the order in which they recover when the server starts. CloudFormation is last,
+/// because its rollbacks start immediately and change what the others have recovered.
 pub(crate) const SERVICES: &[&Service] = &[
     &codecommit::SERVICE,
     &ec2::SERVICE,
@@ -29,43 +29,6 @@ mod absence;
 mod smallest;
 
 #[cfg(test)]
-impl super::Cloud {
-    /// A cloud with every service in an empty directory.
-    pub(crate) fn in_directory(directory: &std::path::Path) -> Self {
-        Self::guarded(directory, super::admission::Credentials::Any)
-    }
-
-    /// A cloud in an empty directory that accepts these credentials only.
-    pub(crate) fn guarded(
-        directory: &std::path::Path,
-        credentials: super::admission::Credentials,
-    ) -> Self {
-        Self::with_services(SERVICES, directory, credentials)
-    }
-
-    /// A cloud with these services only.
-    fn with_services(
-        services: &'static [&'static Service],
-        directory: &std::path::Path,
-        credentials: super::admission::Credentials,
-    ) -> Self {
-        Self::open(
-            services,
-            directory,
-            "http://127.0.0.1:1".to_owned(),
-            "us-east-1".to_owned(),
-            credentials,
-            super::cloud::Settings {
-                cache: directory.to_owned(),
-                python: "python3".into(),
-                host: super::host::Host::of_tests(),
-            },
-        )
-        .expect("a cloud in an empty directory")
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::path::{Path, PathBuf};
@@ -73,9 +36,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::Cloud;
-    use crate::admission::Credentials;
     use crate::cloud::service::Services;
+    use crate::test_cloud::TestCloud;
 
     const ALL: Services = Services::new(SERVICES);
 
@@ -128,8 +90,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_smallest_service_is_one_file_and_one_line() {
-        let directory = tempfile::tempdir().unwrap();
-        let cloud = Cloud::with_services(&[&smallest::SERVICE], directory.path(), Credentials::Any);
+        let cloud = TestCloud::with_services(&[&smallest::SERVICE]);
+        let cloud = cloud.cloud();
         let parameter = json!({"Name": "a", "Value": "b"});
         let put = cloud.call("smallest", "PutParameter", parameter.clone());
         put.await.unwrap();

@@ -1,11 +1,13 @@
 //! Records in SQLite, bytes in content-addressed files.
 //!
-//! A kill -9 loses nothing that was acknowledged: SQLite commits to a write-ahead log, and a blob
-//! is renamed into place before the record that names it is written. (A power failure may lose the
-//! last moments: the log is not synced on each commit, as for any development server.)
+//! A kill -9 loses no acknowledged data: SQLite commits to a write-ahead log, and a blob is renamed
+//! into place before the record that refers to it is written. (A power failure can lose the last
+//! moments, because the log is not synced on each commit; that is acceptable for a development
+//! server.)
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
@@ -21,10 +23,10 @@ mod verified;
 
 pub(crate) use verified::is_damage;
 
-/// The database, in the state directory.
+/// File name of the database in the state directory.
 pub(super) const FILE: &str = "records.sqlite";
 
-/// The schema of this build. A directory with a newer one is refused.
+/// Schema version of this build. A directory with a newer one is refused.
 pub(crate) const SCHEMA: i64 = 1;
 
 impl From<rusqlite::Error> for ApiError {
@@ -42,11 +44,14 @@ impl From<rusqlite::Error> for ApiError {
     }
 }
 
-/// The records of every service; each reads its own only.
+/// The records of every service; each service reads only its own.
 #[derive(Debug)]
 pub(crate) struct Store {
     path: PathBuf,
     connection: Mutex<Connection>,
+    /// Number of transactions before all writes fail; `usize::MAX` for unlimited. Only tests set
+    /// it.
+    transactions_left: AtomicUsize,
 }
 
 impl Store {
@@ -65,22 +70,34 @@ impl Store {
         Ok(Self {
             path: directory.join(FILE),
             connection: Mutex::new(opening::open(directory, &tables)?),
+            transactions_left: AtomicUsize::new(usize::MAX),
         })
     }
 
+    /// The connection, for a write.
+    fn lock_to_write(&self) -> MutexGuard<'_, Connection> {
+        let connection = self.lock();
+        let left = &self.transactions_left;
+        if left.load(Ordering::Relaxed) != usize::MAX && left.fetch_sub(1, Ordering::Relaxed) == 0 {
+            left.store(usize::MAX, Ordering::Relaxed);
+            set_read_only(&connection, true);
+        }
+        connection
+    }
+
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic inside a transaction rolled it back: the connection itself is sound.
+        // A panic inside a transaction rolls it back, so the connection is still usable.
         self.connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work` in one transaction; an error rolls it back. Must not be nested.
+    /// Runs `work` in a transaction, which an error rolls back. Must not be nested.
     pub(crate) fn transaction<R>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> ApiResult<R>,
     ) -> ApiResult<R> {
-        let mut connection = self.lock();
+        let mut connection = self.lock_to_write();
         let transaction =
             connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let result = work(&transaction)?;
@@ -88,7 +105,8 @@ impl Store {
         Ok(result)
     }
 
-    /// Reads the database as it is at one moment, on a connection of its own: nobody waits for it.
+    /// Reads a consistent snapshot of the database, on a separate connection, so that nothing waits
+    /// for it.
     pub(super) fn snapshot<R>(
         &self,
         work: impl FnOnce(&Connection) -> ApiResult<R>,
@@ -103,7 +121,7 @@ impl Store {
         work(&connection)
     }
 
-    /// A number that grows with every change of the database.
+    /// A counter that grows with every change of the database.
     pub(super) fn changes(&self) -> i64 {
         let connection = self.lock();
         connection
@@ -111,21 +129,25 @@ impl Store {
             .unwrap_or_default()
     }
 
-    /// Writes something, to find out whether that is possible.
+    /// Tests whether the database can be written.
     pub(crate) fn probe(&self) -> ApiResult<()> {
-        // More than a page, so that the database would have to grow.
+        // Larger than a page, so that the database must grow.
         let large = "x".repeat(16 << 10);
         let probes = self.collection::<String>("mlops", "probe");
         probes.put("probe", &large)?;
         probes.remove("probe").map(drop)
     }
 
-    /// Makes every write fail, as a disk that is full or read-only does.
-    #[cfg(test)]
+    /// For tests: makes every write fail, as on a disk that is full or read-only.
     pub(crate) fn refuse_writes(&self, refuse: bool) {
-        self.lock()
-            .pragma_update(None, "query_only", refuse)
-            .expect("a pragma");
+        self.transactions_left.store(usize::MAX, Ordering::Relaxed);
+        set_read_only(&self.lock(), refuse);
+    }
+
+    /// For tests: [`Store::refuse_writes`] after this many more transactions.
+    pub(crate) fn refuse_writes_after(&self, transactions: usize) {
+        self.transactions_left
+            .store(transactions, Ordering::Relaxed);
     }
 
     /// The records of one kind.
@@ -143,7 +165,7 @@ impl Store {
     }
 }
 
-/// The records of one service and kind, each under a key, kept as JSON.
+/// The records of one service and kind, stored as JSON under their keys.
 #[derive(Debug)]
 pub(crate) struct Collection<'a, T> {
     store: &'a Store,
@@ -158,12 +180,12 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         read(&self.store.lock(), self.service, self.kind, key)
     }
 
-    /// Adds a record; false when the key is taken.
+    /// Adds a record; false if the key exists.
     pub(crate) fn insert(&self, key: &str, record: &T) -> ApiResult<bool> {
         let text = serde_json::to_string(record).map_err(ApiError::internal)?;
         let added = self
             .store
-            .lock()
+            .lock_to_write()
             .prepare_cached("INSERT OR IGNORE INTO records VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![self.service, self.kind, key, text])?;
         Ok(added == 1)
@@ -171,10 +193,17 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
 
     /// Adds or replaces a record.
     pub(crate) fn put(&self, key: &str, record: &T) -> ApiResult<()> {
-        write(&self.store.lock(), self.service, self.kind, key, record)
+        write(
+            &self.store.lock_to_write(),
+            self.service,
+            self.kind,
+            key,
+            record,
+        )
     }
 
-    /// Changes a record in one transaction; `None` when there is none. An error changes nothing.
+    /// Changes a record in a transaction; `None` if it does not exist. An error leaves it
+    /// unchanged.
     pub(crate) fn update<R>(
         &self,
         key: &str,
@@ -210,12 +239,12 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         remove(transaction, self.service, self.kind, key)
     }
 
-    /// Removes a record; false when there was none.
+    /// Removes a record; false if it does not exist.
     pub(crate) fn remove(&self, key: &str) -> ApiResult<bool> {
-        remove(&self.store.lock(), self.service, self.kind, key)
+        remove(&self.store.lock_to_write(), self.service, self.kind, key)
     }
 
-    /// Every record whose key starts with `prefix`, in key order.
+    /// All records whose keys start with `prefix`, in key order.
     pub(crate) fn list(&self, prefix: &str) -> ApiResult<Vec<(String, T)>> {
         let connection = self.store.lock();
         let mut statement = connection.prepare_cached(
@@ -232,7 +261,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     }
 }
 
-/// Passes every record to `work`: its key and its JSON.
+/// Passes the key and JSON of every record to `work`.
 pub(super) fn for_each_record(
     connection: &Connection,
     mut work: impl FnMut(&str, &str),
@@ -244,6 +273,27 @@ pub(super) fn for_each_record(
         work(text(0)?, text(1)?);
     }
     Ok(())
+}
+
+/// Passes every distinct text of a table's column to `work`.
+pub(super) fn for_each_text(
+    connection: &Connection,
+    table: &str,
+    column: &str,
+    mut work: impl FnMut(&str),
+) -> ApiResult<()> {
+    let mut statement = connection.prepare(&format!("SELECT DISTINCT {column} FROM {table}"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        work(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?);
+    }
+    Ok(())
+}
+
+fn set_read_only(connection: &Connection, read_only: bool) {
+    connection
+        .pragma_update(None, "query_only", read_only)
+        .expect("SQLite knows the pragma");
 }
 
 fn read<T: DeserializeOwned>(
@@ -288,23 +338,23 @@ fn decode<T: DeserializeOwned>(text: &str) -> ApiResult<T> {
 #[derive(Debug, Clone)]
 pub(crate) struct Blobs {
     directory: PathBuf,
-    verdicts: Arc<verified::Verdicts>,
+    verified: Arc<verified::VerifiedBlobs>,
     usage: Arc<usage::Usage>,
 }
 
 impl Blobs {
-    /// Opens or makes the store in `directory`.
+    /// Opens or creates the store in `directory`.
     pub(crate) fn open(directory: &Path) -> std::io::Result<Self> {
         let blobs = Self {
             directory: directory.join("blobs"),
-            verdicts: Arc::default(),
+            verified: Arc::default(),
             usage: Arc::default(),
         };
         std::fs::create_dir_all(blobs.directory.join("tmp"))?;
         Ok(blobs)
     }
 
-    /// The file of a blob, by its hex SHA-256. Its bytes may be damaged: read them through
+    /// Path of a blob, by its hex SHA-256. Its bytes may be damaged: read them through
     /// [`Blobs::reader`].
     pub(crate) fn path(&self, sha256: &str) -> PathBuf {
         self.directory
@@ -312,42 +362,43 @@ impl Blobs {
             .join(sha256)
     }
 
-    /// A temporary file in the same file system, for [`Blobs::adopt`].
+    /// Creates a temporary file in the same file system, for [`Blobs::adopt`].
     pub(crate) fn temporary(&self) -> std::io::Result<tempfile::NamedTempFile> {
         tempfile::NamedTempFile::new_in(self.temporary_directory())
     }
 
-    /// Keeps a finished temporary file whose bytes have this hex SHA-256. It replaces the blob of
-    /// that name, if there is one: that may be damaged, this one is sound.
+    /// Moves a complete temporary file with this hex SHA-256 into place. It replaces an existing
+    /// blob with that name, which may be damaged.
     pub(crate) fn adopt(&self, file: tempfile::NamedTempFile, sha256: &str) -> std::io::Result<()> {
         let path = self.path(sha256);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
         let mut usage = self.usage.lock();
-        // A file can take the place of everything but a directory.
+        // A file can replace anything except a directory.
         if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             std::fs::remove_dir_all(&path)?;
         }
         file.persist(&path).map_err(|error| error.error)?;
-        usage.note(sha256);
+        usage.record_use(sha256);
         Ok(())
     }
 
-    /// Keeps a blob from the garbage collector until a record names it, or until it is opened although
-    /// its record is gone by then; false when it is not there.
+    /// Protects a blob from the garbage collector until a record refers to it, or until it is
+    /// opened after its record was replaced; false if it does not exist.
     pub(crate) fn touch(&self, sha256: &str) -> bool {
         let mut usage = self.usage.lock();
         let there = self.path(sha256).is_file();
         if there {
-            usage.note(sha256);
+            usage.record_use(sha256);
         }
         there
     }
 
-    /// Looks something up and keeps its bytes from the garbage collector until they are opened. When
-    /// they are gone already, the record was replaced in between, and is looked up once more: a reader
-    /// of an object that is overwritten meanwhile receives the old bytes or the new ones, and no error.
+    /// Looks up a record and protects its bytes from the garbage collector until they are opened.
+    /// If they are already gone, the record was replaced in between and is looked up once more: a
+    /// reader of an object that is being overwritten receives the old or the new bytes, and no
+    /// error.
     pub(crate) fn leased<R, E>(
         &self,
         look_up: impl Fn() -> Result<R, E>,
@@ -358,22 +409,22 @@ impl Blobs {
             return Ok(found);
         }
         let found = look_up()?;
-        // Bytes that a record names and that are missing are damage: opening them reports it.
+        // Missing bytes that a record still refers to are damage, which opening them reports.
         self.touch(&sha256(&found));
         Ok(found)
     }
 
-    /// The directory of the blobs' directories.
+    /// Directory that contains the directories of blobs.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Where [`Blobs::temporary`] puts its files.
+    /// Directory of the files of [`Blobs::temporary`].
     pub(super) fn temporary_directory(&self) -> PathBuf {
         self.directory.join("tmp")
     }
 
-    /// Begins a collection; the records must be read after this.
+    /// Begins a garbage collection; read the records only after this.
     pub(super) fn begin_collection(&self) -> usage::Sweep<'_> {
         usage::Sweep {
             moment: self.usage.begin(),
@@ -381,17 +432,16 @@ impl Blobs {
         }
     }
 
-    /// Takes the file that [`Blobs::reader`] found damaged out of the way: it lies in
-    /// `blobs/damaged` then. A file that was put in its place since is left alone, and so is
-    /// everything when the error is another one.
-    pub(crate) fn set_aside(&self, error: &std::io::Error) -> std::io::Result<()> {
+    /// Moves the file that [`Blobs::reader`] found damaged to `blobs/damaged`. Does nothing if the
+    /// file was replaced in the meantime, or for any other error.
+    pub(crate) fn quarantine(&self, error: &std::io::Error) -> std::io::Result<()> {
         let Some((sha256, damaged)) = verified::damaged_file(error) else {
             return Ok(());
         };
         let directory = self.directory.join("damaged");
         std::fs::create_dir_all(&directory)?;
         let path = self.path(sha256);
-        // Nobody replaces the file meanwhile: `adopt` takes this lock too.
+        // Prevents a replacement in the meantime: `adopt` also acquires this lock.
         let _usage = self.usage.lock();
         match path.symlink_metadata() {
             Ok(found) if verified::Stamp::new(&found) == damaged => {
@@ -402,16 +452,16 @@ impl Blobs {
         }
     }
 
-    /// [`Blobs::read`], which sets a damaged file aside.
-    pub(crate) fn read_or_set_aside(&self, sha256: &str) -> std::io::Result<Vec<u8>> {
+    /// [`Blobs::read`], which quarantines a damaged file.
+    pub(crate) fn read_or_quarantine(&self, sha256: &str) -> std::io::Result<Vec<u8>> {
         let read = self.read(sha256);
         if let Err(error) = &read {
-            self.set_aside(error)?;
+            self.quarantine(error)?;
         }
         read
     }
 
-    /// Keeps bytes and returns their hex SHA-256.
+    /// Stores bytes and returns their hex SHA-256.
     pub(crate) fn write(&self, bytes: &[u8]) -> std::io::Result<String> {
         use std::io::Write;
 

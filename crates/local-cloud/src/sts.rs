@@ -1,8 +1,8 @@
 //! STS: the identity of callers, and sessions of roles.
 //!
-//! A session's credentials are a record under its access key. The dispatcher calls [`admit`] for every
-//! request whose access key belongs to a session, and runs the operation under [`as_caller`]. Permissions
-//! of sessions are not enforced yet: every caller may do everything.
+//! A session's credentials are a record under its access key, in which `admission` looks up the
+//! access key of every request. What a session may do is not enforced yet: the local cloud lets every
+//! caller do everything.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ use super::Cloud;
 use super::api::{ApiError, ApiResult, NoInput};
 use super::cloud::ACCOUNT;
 use super::cloud::service::{Service, operations};
+use super::credentials::Credentials;
 use super::iam::{self, Assumption};
 use super::limits;
 
@@ -21,7 +22,6 @@ mod sessions;
 
 #[cfg(test)]
 pub(crate) use sessions::session;
-pub(crate) use sessions::{admit, admit_token, as_caller, secret_key};
 
 operations! {
     "AssumeRole" => assume_role,
@@ -32,6 +32,7 @@ operations! {
 /// The service.
 pub(crate) const SERVICE: Service = Service {
     unsigned_operations: &["AssumeRoleWithWebIdentity"],
+    find_session: Some(sessions::credentials),
     ..Service::query(
         "sts",
         "STS",
@@ -141,8 +142,9 @@ struct AssumeRoleWithWebIdentity {
     others: Map<String, Value>,
 }
 
-/// Assumes a role with a web identity token. AWS verifies the token with the keys of its issuer, which
-/// cannot be reached from here: the claims are checked, the signature is not. A server that requires credentials refuses the operation.
+/// Assumes a role with a web identity token. AWS verifies the token with the keys of its issuer, which cannot
+/// be reached from here: the claims are checked, the signature is not. A server that requires credentials
+/// refuses the operation.
 async fn assume_role_with_web_identity(
     cloud: &Cloud,
     input: AssumeRoleWithWebIdentity,
@@ -152,10 +154,7 @@ async fn assume_role_with_web_identity(
     let token = required(input.web_identity_token, "WebIdentityToken")?;
     let duration = input.duration_seconds;
     refuse("AssumeRoleWithWebIdentity", &input.others)?;
-    if matches!(
-        cloud.credentials(),
-        super::admission::Credentials::Required { .. }
-    ) {
+    if matches!(cloud.credentials(), Credentials::Required { .. }) {
         return Err(ApiError::not_implemented(
             "AssumeRoleWithWebIdentity where credentials are required: the signatures of web \
              identity tokens are not verified",

@@ -1,8 +1,8 @@
-//! Tags whose keys begin with `aws:`: AWS sets them, and nobody else may add, change or remove them.
-//! They don't count towards the limit of a resource.
+//! Tags whose keys begin with `aws:`: only AWS adds, changes or removes them. They do not count
+//! towards the limit of a resource.
 //!
-//! Requests from outside are checked here; the services of the local cloud call each other past this
-//! check, as `CloudFormation` does when it tags what it makes.
+//! Only requests of clients are checked here. Calls between services are not, because
+//! `CloudFormation` sets such tags on the resources that it creates.
 
 use serde_json::Value;
 
@@ -11,22 +11,22 @@ use super::cloud::service::Service;
 
 pub(crate) use super::cloud::service::RESERVED_TAG as RESERVED;
 
-/// True for a key that only AWS sets; upper case counts, too.
+/// True for a key that only AWS sets; the prefix can be in any case.
 pub(crate) fn is_reserved(key: &str) -> bool {
     key.get(..4)
         .is_some_and(|start| start.eq_ignore_ascii_case("aws:"))
 }
 
-/// The keys of the tags that SageMaker puts on what a pipeline makes: its execution's ARN, its name
-/// and the step's.
+/// Keys of the tags that SageMaker sets on resources created by a pipeline: the ARN of the
+/// execution, the name of the pipeline and of the step.
 pub(crate) const OF_PIPELINES: [&str; 3] = [
     "sagemaker:pipeline-execution-arn",
     "sagemaker:pipeline-name",
     "sagemaker:pipeline-step-name",
 ];
 
-/// True for a tag that counts towards a limit. (Unverified against AWS: that those of pipelines do
-/// not.)
+/// True for a tag that counts towards a limit. (That the tags of pipelines do not count is
+/// unverified against AWS.)
 fn counts(key: &str) -> bool {
     !is_reserved(key) && !OF_PIPELINES.contains(&key)
 }
@@ -36,7 +36,7 @@ pub(crate) fn counted<'a>(keys: impl IntoIterator<Item = &'a String>) -> usize {
     keys.into_iter().filter(|key| counts(key)).count()
 }
 
-/// A request with only those of its `Tags` that count towards a limit.
+/// Returns the request with only those of its `Tags` that count towards a limit.
 pub(crate) fn with_counted(input: &Value) -> Value {
     let mut input = input.clone();
     if let Some(tags) = input.get_mut("Tags").and_then(Value::as_array_mut) {
@@ -45,7 +45,7 @@ pub(crate) fn with_counted(input: &Value) -> Value {
     input
 }
 
-/// The members of requests that hold tags or tag keys, in lower case.
+/// Members of requests that hold tags or tag keys, in lower case.
 const MEMBERS: &[&str] = &[
     "tag",
     "tagkeys",
@@ -54,7 +54,7 @@ const MEMBERS: &[&str] = &[
     "tagspecifications",
 ];
 
-/// Refuses a request that sets or removes a reserved tag, with the error of its service.
+/// Fails, with the error of the service, if a request sets or removes a reserved tag.
 pub(crate) fn check(service: &Service, input: &Value) -> ApiResult<()> {
     match reserved(input) {
         Some(key) => {
@@ -71,7 +71,7 @@ fn reserved(input: &Value) -> Option<&str> {
     members
         .filter(|(name, _)| MEMBERS.contains(&name.to_ascii_lowercase().as_str()))
         .find_map(|(_, value)| match value {
-            // A list of tags, of keys, or of specifications, which have lists of tags.
+            // A list of tags, of keys, or of specifications that contain lists of tags.
             Value::Array(items) => items.iter().find_map(|item| match item {
                 Value::String(key) => Some(key.as_str()).filter(|key| is_reserved(key)),
                 item => ["Key", "key", "TagKey"]

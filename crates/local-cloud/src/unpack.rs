@@ -1,9 +1,9 @@
-//! Unpacking archives that others made: image layers, models, functions' code.
+//! Unpacks untrusted archives: image layers, models, code of functions.
 //!
-//! Each entry is written beneath an open directory: no name and no link leads out of it. The
-//! directory that was used last stays open, so that an entry costs the same at any depth. What an
-//! archive may make the server do is limited: the number of entries, the length of a path (and by
-//! that the depth), the bytes that are written, and the bytes of a header.
+//! Each entry is written beneath an open directory: no name and no link leads out of it. The last
+//! used directory stays open, so that the cost of an entry does not depend on its depth. The number
+//! of entries, the length of a path (and so the depth), the number of bytes written, and the size
+//! of a header are limited.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -20,12 +20,12 @@ use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
 use super::api::{ApiError, ApiResult};
-use super::beneath::{self, Directory, Links, MOST_ENTRIES, Parents};
+use super::beneath::{self, Directory, Links, MAX_ENTRIES, Parents};
 
-/// Most bytes of one entry's long name, link target and pax records; protects memory.
-const LONGEST_HEADER: u64 = 1 << 20;
+/// Maximum size of an entry's long name, link target and pax records, in bytes; protects memory.
+const MAX_HEADER: u64 = 1 << 20;
 
-/// How much is copied at once. What is all zeros in a sparse file becomes a hole.
+/// Size of the blocks that are copied, in bytes. A block of zeros in a sparse file becomes a hole.
 const BLOCK: usize = 64 << 10;
 
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
@@ -33,16 +33,16 @@ static ZEROS: [u8; BLOCK] = [0; BLOCK];
 /// Unpacks entries beneath a directory.
 pub(super) struct Unpacker<'a> {
     root: &'a Directory,
-    /// What is unpacked, for errors: `image`, `archive`.
+    /// What is being unpacked, for errors: `image`, `archive`.
     what: &'static str,
     parents: Parents,
-    /// Bytes that may still be written.
+    /// Number of bytes that may still be written.
     budget: u64,
     limit: u64,
 }
 
 impl<'a> Unpacker<'a> {
-    /// `limit` is the most bytes that all files together may have.
+    /// Creates an unpacker. `limit` is the maximum total size of all files, in bytes.
     pub(super) fn new(root: &'a Directory, what: &'static str, limit: u64) -> Self {
         Self {
             root,
@@ -53,7 +53,7 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    /// The error of an entry.
+    /// The error for an entry.
     pub(super) fn refuse(&self, path: &Path, why: impl std::fmt::Display) -> ApiError {
         let shown = path.display().to_string();
         let mut start: String = shown.chars().take(200).collect();
@@ -66,7 +66,7 @@ impl<'a> Unpacker<'a> {
         ))
     }
 
-    /// The error of a path, with the first component that is to blame.
+    /// The error for a path, which names the first offending component.
     fn explain(&self, path: &Path, error: Errno) -> ApiError {
         match error {
             Errno::XDEV | Errno::LOOP => {
@@ -76,7 +76,7 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    /// An entry's path below the root, in plain names.
+    /// Converts the path of an entry to a path below the root, of plain names.
     pub(super) fn place(&self, path: &Path) -> ApiResult<PathBuf> {
         let mut relative = PathBuf::new();
         for component in path.components() {
@@ -89,12 +89,13 @@ impl<'a> Unpacker<'a> {
             }
         }
         self.root
-            .plain(&relative)
+            .check_plain(&relative)
             .map_err(|error| self.refuse(path, error))?;
         Ok(relative)
     }
 
-    /// Makes a directory. The server's user can always change it, or it could not be removed.
+    /// Creates a directory. The user of the server keeps all permissions, so that it can be removed
+    /// later.
     pub(super) fn directory(&mut self, path: &Path, mode: u32) -> ApiResult<()> {
         let Some((above, name)) = split(path) else {
             return Ok(());
@@ -105,7 +106,7 @@ impl<'a> Unpacker<'a> {
             Err(Errno::EXIST) if !is_directory(handle, name) => {
                 let again = rustix::fs::unlinkat(handle, name, AtFlags::empty())
                     .and_then(|()| rustix::fs::mkdirat(handle, name, mode));
-                // The way through a link of that name led elsewhere.
+                // The path through a link with that name led elsewhere.
                 self.parents.forget();
                 again
             }
@@ -115,8 +116,8 @@ impl<'a> Unpacker<'a> {
         result.map_err(|error| self.explain(path, error))
     }
 
-    /// Writes a file of at most `limit` bytes more than this archive wrote before. A file that is
-    /// `sparse` has holes where its contents are zeros.
+    /// Writes a file; all files of the archive share the size limit. A file that is `sparse` gets
+    /// holes where its contents are zeros.
     pub(super) fn file(
         &mut self,
         path: &Path,
@@ -142,7 +143,7 @@ impl<'a> Unpacker<'a> {
             }
             size += read as u64;
             if sparse {
-                // Holes take no space, but what makes them takes time.
+                // Holes take no space, but processing them takes time.
                 if size > self.limit {
                     return Err(self.too_large(path));
                 }
@@ -160,10 +161,10 @@ impl<'a> Unpacker<'a> {
             file.set_len(size)?;
         }
         if let Some(changed) = changed {
-            // A time that the file system does not have changes nothing that is read.
+            // If the file system does not support the time, nothing that is read changes.
             let _ = file.set_modified(changed);
         }
-        // The server's user must be able to read what it may have to read again.
+        // The user of the server must be able to read the file again.
         file.set_permissions(Permissions::from_mode(mode & 0o777 | 0o400))?;
         Ok(())
     }
@@ -173,18 +174,18 @@ impl<'a> Unpacker<'a> {
         self.refuse(path, why)
     }
 
-    /// Makes a symbolic link. Wherever it points, the server does not follow it out of the root.
+    /// Creates a symbolic link. Wherever it points, the server does not follow it out of the root.
     pub(super) fn symbolic_link(&mut self, path: &Path, target: &Path) -> ApiResult<()> {
         let (parent, name) = split(path).ok_or_else(|| self.refuse(path, "it has no name"))?;
         self.clear(parent, name, path)?;
         let handle = self.parent(parent, path)?;
         let made = rustix::fs::symlinkat(target, handle, name);
-        // The way through a name that was a directory before leads elsewhere now.
+        // The path through a name that was a directory leads elsewhere now.
         self.parents.forget();
         made.map_err(|error| self.explain(path, error))
     }
 
-    /// Makes another name for a file that was unpacked before.
+    /// Creates a hard link to a file that was unpacked before.
     pub(super) fn hard_link(&mut self, path: &Path, target: &Path) -> ApiResult<()> {
         let source = self
             .place(target)
@@ -201,12 +202,12 @@ impl<'a> Unpacker<'a> {
             .open_directory(from, Links::Inside)
             .map_err(|error| self.explain(path, error))?;
         let handle = self.parent(parent, path)?;
-        // Without AT_SYMLINK_FOLLOW: a link to a symbolic link is that link once more.
+        // Without AT_SYMLINK_FOLLOW, a hard link to a symbolic link refers to the link itself.
         rustix::fs::linkat(&from, file, handle, name, AtFlags::empty())
-            .map_err(|error| self.refuse(path, format_args!("no link to it: {error}")))
+            .map_err(|error| self.refuse(path, format_args!("cannot link to it: {error}")))
     }
 
-    /// Removes what has this path. Nothing there is fine.
+    /// Removes whatever has this path; succeeds if there is nothing.
     pub(super) fn remove(&mut self, path: &Path) -> ApiResult<()> {
         let Some((parent, name)) = split(path) else {
             return self.empty(path);
@@ -220,7 +221,7 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    /// Removes what is in this directory. Nothing there is fine.
+    /// Removes everything in this directory; succeeds if there is nothing.
     pub(super) fn empty(&mut self, path: &Path) -> ApiResult<()> {
         self.parents.forget();
         match self.root.open_directory(path, Links::Inside) {
@@ -231,7 +232,7 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    /// Makes way for an entry that is no directory.
+    /// Removes what is in the place of an entry that is not a directory.
     fn clear(&mut self, parent: &Path, name: &OsStr, path: &Path) -> ApiResult<()> {
         let handle = self.parent(parent, path)?;
         match beneath::kind_of(handle, name) {
@@ -241,7 +242,7 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    /// The directory of an entry, made if the archive has no entry for it.
+    /// The directory of an entry, which is created if the archive has no entry for it.
     fn parent(&mut self, parent: &Path, path: &Path) -> ApiResult<BorrowedFd<'_>> {
         let (root, what) = (self.root, self.what);
         let found = self.parents.open(root, parent, Links::Inside).map(|_| ());
@@ -301,7 +302,7 @@ impl<'a> Unpacker<'a> {
     }
 }
 
-/// A path's directory and name; none for the root.
+/// Splits a path into directory and name; `None` for the root.
 fn split(path: &Path) -> Option<(&Path, &OsStr)> {
     Some((path.parent()?, path.file_name()?))
 }
@@ -311,7 +312,7 @@ fn is_directory(parent: BorrowedFd<'_>, name: &OsStr) -> bool {
 }
 
 /// Visits the entries of a tar archive. A long name or pax record that would fill the memory is an
-/// error: the `tar` crate reads any size of them.
+/// error, because the `tar` crate reads any size.
 pub(super) fn entries<R: Read>(
     reader: R,
     mut visit: impl FnMut(&mut Entry<'_, Metered<R>>) -> ApiResult<()>,
@@ -324,15 +325,15 @@ pub(super) fn entries<R: Read>(
     let mut entries = archive.entries()?;
     // Bytes of the previous entry that remain to be skipped.
     let mut unread: u64 = 0;
-    for _ in 0..=MOST_ENTRIES {
-        left.set(LONGEST_HEADER.saturating_add(unread));
+    for _ in 0..=MAX_ENTRIES {
+        left.set(MAX_HEADER.saturating_add(unread));
         let Some(entry) = entries.next() else {
             return Ok(());
         };
         let mut entry = entry.map_err(|error| ApiError::validation(error.to_string()))?;
         left.set(u64::MAX);
         unread = match entry.header().entry_type() {
-            // Its size counts the holes, which the archive does not have.
+            // Its size includes the holes, which the archive does not contain.
             EntryType::GNUSparse => entry.header().entry_size()?,
             _ => entry.size(),
         };
@@ -342,11 +343,11 @@ pub(super) fn entries<R: Read>(
         unread = unread.saturating_sub(u64::MAX - left.get());
     }
     Err(ApiError::validation(format!(
-        "the archive has more than {MOST_ENTRIES} entries"
+        "the archive has more than {MAX_ENTRIES} entries"
     )))
 }
 
-/// A reader that may read only so far.
+/// A reader that fails once it has read a number of bytes.
 pub(super) struct Metered<R> {
     inner: R,
     left: Rc<Cell<u64>>,
@@ -361,17 +362,17 @@ impl<R: Read> Read for Metered<R> {
                 Ok(read)
             }
             None => Err(std::io::Error::other(format!(
-                "the name or the records of an entry have more than {LONGEST_HEADER} bytes"
+                "the name or the records of an entry have more than {MAX_HEADER} bytes"
             ))),
         }
     }
 }
 
-/// A directory that is filled under a name of its own and then renamed; removed if it was not.
+/// A directory that is filled under a temporary name and then renamed; removed if it was not.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes one next to what it becomes.
+    /// Creates a directory next to its final place.
     pub(super) fn beside(target: &Path) -> ApiResult<Self> {
         let parent = target
             .parent()
@@ -388,7 +389,8 @@ impl Scratch {
         &self.0
     }
 
-    /// Gives it its name. Where another was faster, that one stays: the contents are the same.
+    /// Renames the directory to its final name. If another one was faster, that one stays: the
+    /// contents are the same.
     pub(super) fn publish(self, target: &Path) -> ApiResult<()> {
         match std::fs::rename(&self.0, target) {
             Err(error) if !target.is_dir() => Err(error.into()),
@@ -399,12 +401,12 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left under this name is removed when the server starts.
+        // Leftovers with this prefix are removed when the server starts.
         let _ = beneath::remove(&self.0);
     }
 }
 
-/// How the names of unfinished directories start.
+/// Prefix of the names of unfinished directories.
 pub(super) const UNFINISHED: &str = ".unpack-";
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The wire codecs: awsJson and the two query protocols, apart from what the operations do; and for
-//! every protocol of AWS how an error is written, so that each client can read it.
+//! Wire protocols: codecs of awsJson and the two query protocols, and the error format of every AWS
+//! protocol, so that each client can read errors.
 
 pub(crate) mod body;
 pub(crate) mod dialect;

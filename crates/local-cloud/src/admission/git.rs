@@ -1,6 +1,6 @@
-//! CodeCommit's signature for git over HTTP, sent as Basic: the user is the access key, the password
-//! a date and a signature of the repository's path, as `aws codecommit credential-helper` and
-//! git-remote-codecommit make them. The user of a session is `KEY%TOKEN`.
+//! CodeCommit's signature for git over HTTP, sent with Basic authentication: the user is the access
+//! key (`KEY%TOKEN` for a session), the password a date and a signature of the repository's path,
+//! as `aws codecommit credential-helper` and git-remote-codecommit create them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,12 +10,13 @@ use http::request::Parts;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{Credentials, secret_key, signature, text};
+use super::{check_session_token, secret_key, sessions, signature, text};
+use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
-use crate::{Cloud, sts};
+use crate::credentials::Credentials;
 
-/// Checks who sends a request of git's protocol where credentials are required. `path` is the
-/// request's, up to the service: `/v1/repos/NAME/`.
+/// Authenticates a request of git's protocol if credentials are required. `path` is the start of
+/// the request's path, up to the service: `/v1/repos/NAME/`.
 pub(crate) fn check_git(cloud: &Cloud, parts: &Parts, path: &str) -> ApiResult<()> {
     if matches!(cloud.credentials(), Credentials::Any) {
         return Ok(());
@@ -31,15 +32,15 @@ pub(crate) fn check_git(cloud: &Cloud, parts: &Parts, path: &str) -> ApiResult<(
             Some((access_key, token)) => (access_key, Some(token)),
             None => (user.as_str(), None),
         };
-        // With 401 git forgets the credentials, and asks its helper for others the next time.
-        sts::admit_token(cloud, access_key, token).map_err(|error| match error.status {
+        // After a 401, git discards the credentials and requests others from its helper next time.
+        check_session_token(cloud, access_key, token).map_err(|error| match error.status {
             400..500 => error.status(401),
             _ => error,
         })?;
-        // Only a session has a token.
-        let fits = token.is_none() || sts::secret_key(cloud, access_key)?.is_some();
-        if let Some(secret) = secret_key(cloud, access_key)?.filter(|_| fits)
-            && signed.is_signed(&secret, &password, Timestamp::now())
+        // Only sessions have a token.
+        let is_consistent = token.is_none() || sessions::secret_key(cloud, access_key)?.is_some();
+        if let Some(secret) = secret_key(cloud, access_key)?.filter(|_| is_consistent)
+            && signed.verify(&secret, &password, Timestamp::now())
         {
             return Ok(());
         }
@@ -53,7 +54,7 @@ pub(crate) fn check_git(cloud: &Cloud, parts: &Parts, path: &str) -> ApiResult<(
     .status(401))
 }
 
-/// User and password.
+/// Parses user and password.
 fn basic(parts: &Parts) -> Option<(String, String)> {
     let (scheme, encoded) = parts
         .headers
@@ -69,7 +70,7 @@ fn basic(parts: &Parts) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// What a signature is over.
+/// The signed parts of a request.
 struct Signed<'a> {
     region: &'a str,
     host: &'a str,
@@ -77,15 +78,15 @@ struct Signed<'a> {
 }
 
 impl Signed<'_> {
-    /// Checks `yyyymmddThhmmssZ` and the hexadecimal signature behind it.
-    fn is_signed(&self, secret: &str, password: &str, now: Timestamp) -> bool {
+    /// Checks `yyyymmddThhmmssZ` and the hexadecimal signature that follows it.
+    fn verify(&self, secret: &str, password: &str, now: Timestamp) -> bool {
         let Some((date, sent)) = password.split_once('Z') else {
             return false;
         };
-        let Ok(made) = signature::seconds(&format!("{date}Z")) else {
+        let Ok(signed_at) = signature::seconds(&format!("{date}Z")) else {
             return false;
         };
-        if (now.as_second() - made).abs() > signature::SKEW {
+        if (now.as_second() - signed_at).abs() > signature::SKEW {
             return false;
         }
         let sent = hex::decode(sent).unwrap_or_default();
@@ -95,11 +96,11 @@ impl Signed<'_> {
             .any(|path| self.mac(secret, path, date).verify_slice(&sent).is_ok())
     }
 
-    /// `date` is `yyyymmddThhmmss`.
+    /// Computes the signature; `date` is `yyyymmddThhmmss`.
     fn mac(&self, secret: &str, path: &str, date: &str) -> Hmac<Sha256> {
         let day = date.get(..8).unwrap_or_default();
         let scope = format!("{day}/{}/codecommit/aws4_request", self.region);
-        // The helpers leave the port out; a path is signed as the remote's address has it.
+        // The helpers omit the port; a path is signed as it is in the remote URL.
         let host = self.host.split(':').next().unwrap_or_default();
         let request = format!("GIT\n{path}\n\nhost:{host}\n\nhost\n");
         let text = format!(
@@ -110,7 +111,7 @@ impl Signed<'_> {
     }
 }
 
-/// The password for a repository's path on a host, from now on for 15 minutes.
+/// The password for a repository's path on a host, valid for 15 minutes from now.
 pub(crate) fn git_password(secret: &str, region: &str, host: &str, path: &str) -> String {
     let date = Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
     let signed = Signed { region, host, path };
@@ -121,6 +122,8 @@ pub(crate) fn git_password(secret: &str, region: &str, host: &str, path: &str) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sts;
+    use crate::test_cloud::TestCloud;
 
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
@@ -129,16 +132,16 @@ mod tests {
     const PASSWORD: &str =
         "20260102T030405Z47318e3d8b16aca27b0bf1c3671a69fdd21cbb393adeee2d5180669651442f32";
 
-    fn is_signed(region: &str, host: &str, path: &str, password: &str, now: &str) -> bool {
+    fn verify(region: &str, host: &str, path: &str, password: &str, now: &str) -> bool {
         let signed = Signed { region, host, path };
-        signed.is_signed(SECRET, password, now.parse().unwrap())
+        signed.verify(SECRET, password, now.parse().unwrap())
     }
 
     #[test]
     fn the_signature_is_that_of_the_aws_credential_helper() {
         let (region, host, path) = ("us-east-1", "127.0.0.1:4566", "/v1/repos/flights/");
         let now = "2026-01-02T03:10:00Z";
-        assert!(is_signed(region, host, path, PASSWORD, now));
+        assert!(verify(region, host, path, PASSWORD, now));
         for (region, host, path, now) in [
             ("eu-west-1", host, path, now),
             (region, "localhost:4566", path, now),
@@ -147,7 +150,7 @@ mod tests {
             (region, host, path, "2026-01-02T02:40:00Z"),
         ] {
             assert!(
-                !is_signed(region, host, path, PASSWORD, now),
+                !verify(region, host, path, PASSWORD, now),
                 "{region} {host} {path} {now}"
             );
         }
@@ -159,10 +162,10 @@ mod tests {
             "ü",
             "üüüüüüüüüZ00",
         ] {
-            assert!(!is_signed(region, host, path, password, now), "{password}");
+            assert!(!verify(region, host, path, password, now), "{password}");
         }
         let own = git_password(SECRET, region, host, "/v1/repos/flights");
-        assert!(is_signed(
+        assert!(verify(
             region,
             host,
             path,
@@ -170,17 +173,17 @@ mod tests {
             &Timestamp::now().to_string()
         ));
         let other = PASSWORD.replace("030405", "030406");
-        assert!(!is_signed(region, host, path, &other, now));
+        assert!(!verify(region, host, path, &other, now));
     }
 
     #[test]
     fn sessions_use_git_with_their_token() {
-        let at = tempfile::tempdir().unwrap();
         let credentials = Credentials::Required {
             access_key: "AKIDEXAMPLE".to_owned(),
             secret_key: SECRET.to_owned(),
         };
-        let cloud = Cloud::guarded(at.path(), credentials);
+        let at = TestCloud::with_credentials(credentials);
+        let cloud = at.cloud();
         let valid = sts::session(&cloud, "VALID", 900);
         let expired = sts::session(&cloud, "EXPIRED", -1);
         let path = "/v1/repos/flights/";

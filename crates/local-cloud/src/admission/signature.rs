@@ -1,5 +1,5 @@
-//! Signature version 4, as the AWS General Reference describes it, for requests other than S3's
-//! (s3s checks those).
+//! Signature version 4, as described in the AWS General Reference, for requests other than those of
+//! S3 (s3s verifies these).
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::request::Parts;
@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 
 use crate::api::{ApiError, ApiResult};
 
-/// How far a client's clock may be off, in seconds.
+/// Maximum clock skew of a client, in seconds.
 pub(super) const SKEW: i64 = 900;
 
-/// What SigV4 leaves as it is in a URI.
+/// Characters that SigV4 does not encode in a URI.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -54,7 +54,7 @@ fn query(parts: &Parts) -> Vec<(String, String)> {
         .filter(|member| !member.is_empty())
         .map(|member| {
             let (name, value) = member.split_once('=').unwrap_or((member, ""));
-            // Not a form: `+` is a plus sign.
+            // Unlike in a form, `+` is a plus sign.
             let decode = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
             (decode(name), decode(value))
         })
@@ -132,7 +132,7 @@ fn scope(credential: &str) -> ApiResult<String> {
     }
 }
 
-/// `AccessDenied` when a presigned URL has expired or was made in the future.
+/// Fails with `AccessDenied` if a presigned URL has expired or its date is in the future.
 pub(super) fn check_expiry(parts: &Parts, now: Timestamp) -> ApiResult<()> {
     let query = query(parts);
     let denied = |message: &str| ApiError::new("AccessDenied", message).status(403);
@@ -146,22 +146,22 @@ pub(super) fn check_expiry(parts: &Parts, now: Timestamp) -> ApiResult<()> {
     if member(&query, "X-Amz-Signature").is_none() {
         return Ok(());
     }
-    let made = member(&query, "X-Amz-Date")
+    let signed_at = member(&query, "X-Amz-Date")
         .and_then(|date| seconds(&date).ok())
         .ok_or_else(|| denied("X-Amz-Date is missing or malformed"))?;
-    // S3 requires it; elsewhere a presigned URL without it lives for fifteen minutes.
-    let lives = match member(&query, "X-Amz-Expires") {
+    // S3 requires this parameter; elsewhere, a presigned URL without it is valid for 15 minutes.
+    let lifetime = match member(&query, "X-Amz-Expires") {
         None => SKEW,
         Some(text) => text
             .parse::<i64>()
             .ok()
-            .filter(|lives| (1..=604_800).contains(lives))
+            .filter(|lifetime| (1..=604_800).contains(lifetime))
             .ok_or_else(|| {
                 denied("X-Amz-Expires must be a number of seconds between 1 and 604800")
             })?,
     };
-    let age = now.as_second() - made;
-    if age > lives {
+    let age = now.as_second() - signed_at;
+    if age > lifetime {
         return Err(denied("Request has expired"));
     }
     if age < -SKEW {
@@ -170,10 +170,10 @@ pub(super) fn check_expiry(parts: &Parts, now: Timestamp) -> ApiResult<()> {
     Ok(())
 }
 
-/// Checks the signature and, for a signed header, the date.
+/// Verifies the signature and, for a signed header, the date.
 pub(super) fn check(parts: &Parts, body: &[u8], secret: &str, now: Timestamp) -> ApiResult<()> {
     let signed = Signed::read(parts)?;
-    // Presigned dates are checked by `check_expiry`.
+    // `check_expiry` checks presigned dates.
     if !signed.presigned && (now.as_second() - seconds(&signed.date)?).abs() > SKEW {
         return Err(ApiError::new(
             "RequestTimeTooSkewed",
@@ -182,7 +182,9 @@ pub(super) fn check(parts: &Parts, body: &[u8], secret: &str, now: Timestamp) ->
         .status(403));
     }
     if signed.date.get(..8) != signed.scope.get(..8) {
-        return Err(mismatch("the date of the credential scope is another"));
+        return Err(mismatch(
+            "the date of the credential scope is not that of the request",
+        ));
     }
     if !signed.headers.iter().any(|name| name == "host") {
         return Err(mismatch("the header `host` must be signed"));
@@ -205,7 +207,7 @@ pub(super) fn check(parts: &Parts, body: &[u8], secret: &str, now: Timestamp) ->
     })
 }
 
-/// The key that signs within a scope.
+/// Derives the signing key for a scope.
 pub(super) fn key(secret: &str, scope: &str) -> Vec<u8> {
     let mut key = format!("AWS4{secret}").into_bytes();
     for field in scope.split('/') {
@@ -223,7 +225,7 @@ pub(super) fn mac(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
 
 fn canonical(parts: &Parts, body: &[u8], signed: &Signed) -> String {
     let encode = |text: &str| utf8_percent_encode(text, UNRESERVED).to_string();
-    // Services other than S3 encode the path once more.
+    // Services other than S3 encode the path a second time.
     let path = parts
         .uri
         .path()

@@ -1,4 +1,4 @@
-//! Removing what programs left, whatever it is.
+//! Removes what programs left behind, whatever it is.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -11,22 +11,22 @@ use rustix::io::Errno;
 use super::{kind_of, list};
 use crate::log;
 
-/// Directories that are open at once. What lies deeper is moved up first, so that the depth of a
-/// tree costs neither stack nor file handles.
-const MOST_OPEN: usize = 32;
+/// Maximum number of directories open at once. Deeper directories are first moved up, so that the
+/// depth of a tree requires neither stack nor file handles.
+const MAX_OPEN: usize = 32;
 
-/// How often a directory is read again that something is still added to.
+/// Number of times that a directory is read again while entries are still being added.
 const ROUNDS: usize = 4;
 
-/// Where a state directory keeps what cannot be removed.
+/// Directory, within a state directory, of everything that cannot be removed.
 pub(crate) const UNREMOVED: &str = "unremoved";
 
-/// What could not be removed.
+/// The result of an incomplete removal.
 #[derive(Debug)]
 pub(crate) struct Remains {
-    /// The first of it.
+    /// The first path that could not be removed.
     pub(crate) path: PathBuf,
-    /// Why it could not be removed.
+    /// The reason.
     pub(crate) error: std::io::Error,
 }
 
@@ -39,8 +39,8 @@ struct Level {
     rounds: usize,
 }
 
-/// Removes a file, a link or a tree; nothing there is fine. Links are removed, not followed, and
-/// directories that their owner may not change are made changeable.
+/// Removes a file, link or tree; succeeds if there is nothing. Links are removed, not followed, and
+/// missing permissions of their owner are added to directories.
 pub(crate) fn remove(path: &Path) -> Result<(), Remains> {
     let failed = |error: Errno| Remains {
         path: path.to_owned(),
@@ -53,19 +53,20 @@ pub(crate) fn remove(path: &Path) -> Result<(), Remains> {
         Err(Errno::NOENT) => return Ok(()),
         opened => opened.map_err(failed)?,
     };
-    // A program reaches the directory above its own, too.
-    super::permit(&parent, Mode::RWXU).map_err(failed)?;
+    // A program can also change the directory above its own.
+    super::add_mode(&parent, Mode::RWXU).map_err(failed)?;
     remove_at(parent.as_fd(), name, path)
 }
 
-/// The same for an entry of an open directory.
+/// [`remove`] for an entry of an open directory.
 pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &OsStr, shown: &Path) -> Result<(), Remains> {
     let mut first = None;
-    tree(parent, name, shown, &mut first);
+    remove_tree(parent, name, shown, &mut first);
     first.map_or(Ok(()), Err)
 }
 
-/// Removes everything in a directory but the entries named in `kept`, and not the directory itself.
+/// Removes everything in a directory except the entries named in `kept`, but not the directory
+/// itself.
 pub(super) fn clear(directory: &Path, kept: &[&str]) -> Result<(), Remains> {
     let failed = |error: Errno| Remains {
         path: directory.to_owned(),
@@ -75,16 +76,16 @@ pub(super) fn clear(directory: &Path, kept: &[&str]) -> Result<(), Remains> {
         Err(Errno::NOENT) => return Ok(()),
         opened => opened.map_err(failed)?,
     };
-    super::permit(&handle, Mode::RWXU).map_err(failed)?;
-    clear_but(&handle, directory, kept)
+    super::add_mode(&handle, Mode::RWXU).map_err(failed)?;
+    clear_except(&handle, directory, kept)
 }
 
 /// Removes everything in an open directory.
 pub(crate) fn clear_at(handle: &OwnedFd, shown: &Path) -> Result<(), Remains> {
-    clear_but(handle, shown, &[])
+    clear_except(handle, shown, &[])
 }
 
-fn clear_but(handle: &OwnedFd, shown: &Path, kept: &[&str]) -> Result<(), Remains> {
+fn clear_except(handle: &OwnedFd, shown: &Path, kept: &[&str]) -> Result<(), Remains> {
     let names = list(handle).map_err(|error| Remains {
         path: shown.to_owned(),
         error: error.into(),
@@ -94,46 +95,46 @@ fn clear_but(handle: &OwnedFd, shown: &Path, kept: &[&str]) -> Result<(), Remain
         if kept.iter().any(|kept| name == *kept) {
             continue;
         }
-        tree(handle.as_fd(), &name, &shown.join(&name), &mut first);
+        remove_tree(handle.as_fd(), &name, &shown.join(&name), &mut first);
     }
     first.map_or(Ok(()), Err)
 }
 
-/// Removes something of a state directory. What resists is moved to `unremoved` there, where
-/// it is in nobody's way, and the server's log names it: this never fails.
+/// Removes part of a state directory. Whatever cannot be removed is moved to `unremoved` there, out
+/// of the way, and named in the log of the server. Never fails.
 pub(crate) fn discard(state: &Path, path: &Path) {
     let Err(remains) = remove(path) else {
         return;
     };
-    let aside = state.join(UNREMOVED);
-    if path == aside {
+    let unremoved = state.join(UNREMOVED);
+    if path == unremoved {
         return;
     }
-    let target = aside.join(uuid::Uuid::new_v4().simple().to_string());
-    let moved = std::fs::create_dir_all(&aside).and_then(|()| std::fs::rename(path, &target));
+    let target = unremoved.join(uuid::Uuid::new_v4().simple().to_string());
+    let moved = std::fs::create_dir_all(&unremoved).and_then(|()| std::fs::rename(path, &target));
     let place = if moved.is_ok() { &target } else { path };
     log::write_line(&format!(
-        "warning: cannot remove {} ({}); the rest of it is now {}",
+        "warning: cannot remove {} ({}); the remaining files are now in {}",
         remains.path.display(),
         remains.error,
         place.display()
     ));
 }
 
-/// Removes a state directory. What resists is moved next to it, under a name of its own, so that
-/// the next cloud starts in an empty directory. A directory that is a mount stays, empty. The files
-/// named in `last` tell whose directory it is: they are removed once the rest is gone.
+/// Removes a state directory. Whatever cannot be removed is moved next to it, under a unique name,
+/// so that the next cloud starts in an empty directory. A directory that is a mount point remains,
+/// empty. The files named in `last` identify the owner of the directory: they are removed last.
 pub(crate) fn discard_all(state: &Path, last: &[&str]) {
     let Err(remains) = clear(state, last).and_then(|()| clear(state, &[])) else {
         let _ = std::fs::remove_dir(state);
         return;
     };
-    let mut aside = state.as_os_str().to_owned();
-    aside.push(format!(".{UNREMOVED}-{}", uuid::Uuid::new_v4().simple()));
-    let moved = std::fs::rename(state, &aside).is_ok();
-    let place = if moved { Path::new(&aside) } else { state };
+    let mut unremoved = state.as_os_str().to_owned();
+    unremoved.push(format!(".{UNREMOVED}-{}", uuid::Uuid::new_v4().simple()));
+    let moved = std::fs::rename(state, &unremoved).is_ok();
+    let place = if moved { Path::new(&unremoved) } else { state };
     log::write_line(&format!(
-        "warning: cannot remove {} ({}); the rest of it is now {}",
+        "warning: cannot remove {} ({}); the remaining files are now in {}",
         remains.path.display(),
         remains.error,
         place.display()
@@ -157,22 +158,22 @@ fn open_parent(path: &Path) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Removes an entry and what is below it. The first failure goes to `first`; the rest is removed
-/// all the same.
-fn tree(parent: BorrowedFd<'_>, name: &OsStr, shown: &Path, first: &mut Option<Remains>) {
-    let top = match single(parent, name) {
+/// Removes an entry and everything below it. Continues after a failure; the first one is stored in
+/// `first`.
+fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr, shown: &Path, first: &mut Option<Remains>) {
+    let top = match remove_or_open(parent, name) {
         Ok(None) => return,
         Ok(Some(handle)) => handle,
-        Err(error) => return note(first, shown.to_owned(), error),
+        Err(error) => return keep_first(first, shown.to_owned(), error),
     };
     let mut levels: Vec<Level> = Vec::new();
-    match level(top, name) {
-        Ok(level) => levels.push(level),
-        Err(error) => return note(first, shown.to_owned(), error),
+    match open_level(top, name) {
+        Ok(open_level) => levels.push(open_level),
+        Err(error) => return keep_first(first, shown.to_owned(), error),
     }
     while let Some(depth) = levels.len().checked_sub(1) {
         let path = |levels: &[Level]| {
-            let below = levels[1..].iter().map(|level| &level.name);
+            let below = levels[1..].iter().map(|open_level| &open_level.name);
             below.fold(shown.to_owned(), |path, name| path.join(name))
         };
         let Some(next) = levels[depth].names.pop_front() else {
@@ -191,23 +192,23 @@ fn tree(parent: BorrowedFd<'_>, name: &OsStr, shown: &Path, first: &mut Option<R
                         continue;
                     }
                 }
-                Err(error) => note(first, path(&levels), error),
+                Err(error) => keep_first(first, path(&levels), error),
             }
             levels.pop();
             continue;
         };
-        let handle = match single(levels[depth].handle.as_fd(), &next) {
+        let handle = match remove_or_open(levels[depth].handle.as_fd(), &next) {
             Ok(None) => continue,
             Ok(Some(handle)) => handle,
             Err(error) => {
-                note(first, path(&levels).join(&next), error);
+                keep_first(first, path(&levels).join(&next), error);
                 continue;
             }
         };
-        if levels.len() < MOST_OPEN {
-            match level(handle, &next) {
-                Ok(level) => levels.push(level),
-                Err(error) => note(first, path(&levels).join(&next), error),
+        if levels.len() < MAX_OPEN {
+            match open_level(handle, &next) {
+                Ok(open_level) => levels.push(open_level),
+                Err(error) => keep_first(first, path(&levels).join(&next), error),
             }
             continue;
         }
@@ -215,13 +216,13 @@ fn tree(parent: BorrowedFd<'_>, name: &OsStr, shown: &Path, first: &mut Option<R
         let moved = rustix::fs::renameat(&levels[depth].handle, &next, &levels[0].handle, &up);
         match moved {
             Ok(()) => levels[0].names.push_back(up),
-            Err(error) => note(first, path(&levels).join(&next), error),
+            Err(error) => keep_first(first, path(&levels).join(&next), error),
         }
     }
 }
 
-/// Removes an entry that is no directory; opens one that is.
-fn single(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
+/// Removes an entry that is not a directory, or opens one that is.
+fn remove_or_open(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
     let kind = match kind_of(parent, name) {
         Err(Errno::NOENT) => return Ok(None),
         kind => kind?,
@@ -232,17 +233,17 @@ fn single(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OwnedFd>, Errno
             Err(error) => Err(error),
         };
     }
-    super::enter(parent, name, Mode::RWXU).map(Some)
+    super::open_with_mode(parent, name, Mode::RWXU).map(Some)
 }
 
-fn note(first: &mut Option<Remains>, path: PathBuf, error: Errno) {
+fn keep_first(first: &mut Option<Remains>, path: PathBuf, error: Errno) {
     first.get_or_insert_with(|| Remains {
         path,
         error: error.into(),
     });
 }
 
-fn level(handle: OwnedFd, name: &OsStr) -> Result<Level, Errno> {
+fn open_level(handle: OwnedFd, name: &OsStr) -> Result<Level, Errno> {
     Ok(Level {
         names: list(&handle)?.into(),
         handle,

@@ -1,4 +1,4 @@
-//! Opening a path beneath a directory.
+//! Opens paths beneath a directory.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -8,16 +8,16 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Most links that are followed for one path, as in Linux.
-const MOST_LINKS: usize = 40;
+/// Maximum number of links followed for one path, as in Linux.
+const MAX_LINKS: usize = 40;
 
-/// What becomes of a symbolic link in a path.
+/// How symbolic links in a path are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Links {
-    /// It is an error (`ELOOP` or `ENOTDIR`).
+    /// A link is an error (`ELOOP` or `ENOTDIR`).
     Refused,
-    /// It is followed as long as it stays beneath the directory: images have such links among
-    /// their directories. An absolute one leaves it (`EXDEV`).
+    /// A link is followed if it stays beneath the directory: directories of images are often links.
+    /// An absolute link leaves it (`EXDEV`).
     Inside,
 }
 
@@ -36,10 +36,10 @@ pub(super) fn open(
     if let Some(result) = by_kernel(root, relative, flags, links) {
         return result;
     }
-    by_hand(root, relative, flags, links)
+    by_component(root, relative, flags, links)
 }
 
-/// `openat2`; `None` where it does not exist or is not allowed.
+/// Opens with `openat2`; `None` if it does not exist or is not allowed.
 #[cfg(target_os = "linux")]
 fn by_kernel(
     root: BorrowedFd<'_>,
@@ -63,15 +63,14 @@ fn by_kernel(
         relative
     };
     match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
-        // Old kernels, sandboxes that refuse what they do not know, and a `..` that raced with a
-        // rename.
+        // Old kernels, sandboxes that refuse unknown calls, and a `..` that raced with a rename.
         Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => None,
         result => Some(result),
     }
 }
 
-/// The same, one component after the other.
-fn by_hand(
+/// Opens one component after another.
+fn by_component(
     root: BorrowedFd<'_>,
     relative: &Path,
     flags: OFlags,
@@ -83,7 +82,7 @@ fn by_hand(
     let search = OFlags::RDONLY;
     let step = search | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut at: Option<OwnedFd> = None;
-    // The names that lead to `at`: real directories all of them.
+    // The names that lead to `at`; all of them are real directories.
     let mut resolved = PathBuf::new();
     let mut pending: VecDeque<OsString> = relative.iter().map(OsString::from).collect();
     let mut followed = 0;
@@ -93,7 +92,7 @@ fn by_hand(
                 return Err(Errno::XDEV);
             }
             at = (!resolved.as_os_str().is_empty())
-                .then(|| by_hand(root, &resolved, step, Links::Refused))
+                .then(|| by_component(root, &resolved, step, Links::Refused))
                 .transpose()?;
             continue;
         }
@@ -110,7 +109,7 @@ fn by_hand(
                     return Err(error);
                 }
                 followed += 1;
-                if followed > MOST_LINKS {
+                if followed > MAX_LINKS {
                     return Err(Errno::LOOP);
                 }
                 for part in super::read_link(from, &name)?.components().rev() {
@@ -124,7 +123,7 @@ fn by_hand(
             }
         }
     }
-    // The last step may have been a `..`, whose handle is only good for more steps.
+    // The last step may have been a `..`, whose handle can only be used for more steps.
     let here = at.as_ref().map_or(root, OwnedFd::as_fd);
     if relative.as_os_str().is_empty() || followed > 0 {
         return rustix::fs::openat(here, ".", flags, Mode::empty());
@@ -137,7 +136,7 @@ pub(super) mod tests {
     use std::cell::Cell;
 
     thread_local! {
-        /// True in a test of this thread that wants no `openat2`.
+        /// True in a test thread that must not use `openat2`.
         pub(in super::super) static BY_HAND: Cell<bool> = const { Cell::new(false) };
     }
 }

@@ -4,8 +4,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use nix::unistd::{Gid, Uid};
 
-/// Runs a test as an ordinary user, whom permissions bind, also where tests run as the superuser.
-/// The directory that it gets is that user's.
+/// Runs a test as an ordinary user, to whom permissions apply, even if the tests run as the
+/// superuser.
 pub(crate) fn as_ordinary_user(test: impl FnOnce(&Path) + Send + 'static) {
     let at = tempfile::tempdir().unwrap();
     let path = at.path().to_owned();
@@ -23,7 +23,7 @@ pub(crate) fn as_ordinary_user(test: impl FnOnce(&Path) + Send + 'static) {
     .unwrap();
 }
 
-/// Takes the superuser's rights over files from this thread.
+/// Drops the superuser's file capabilities of this thread.
 fn become_ordinary() {
     #[cfg(target_os = "linux")]
     {
@@ -37,7 +37,7 @@ fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
 }
 
-/// By the kernel's own resolution, and by hand.
+/// With the resolution of the kernel, and component by component.
 fn both_ways(test: impl Fn()) {
     for by_hand in [false, true] {
         resolve::tests::BY_HAND.set(by_hand);
@@ -50,9 +50,9 @@ fn paths(directory: &Directory) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     directory.walk(|path, entry| {
         let kind = match entry {
-            Found::Directory(_) => "/",
-            Found::File(..) => "",
-            Found::Link(_) => "@",
+            WalkEntry::Directory(_) => "/",
+            WalkEntry::File(..) => "",
+            WalkEntry::Link(_) => "@",
         };
         found.push(format!("{}{kind}", path.display()));
         Ok::<_, Error>(())
@@ -92,7 +92,7 @@ fn no_component_of_a_path_may_be_a_link() {
                 assert!(text.starts_with(&expected), "{path}: {text}");
             }
         }
-        // What is written takes a link's place, and never goes through one.
+        // Writing replaces a link, and never follows it.
         let below = directory.create_file(Path::new("model/credentials"));
         assert!(below.is_err());
         directory
@@ -183,7 +183,7 @@ fn a_walk_is_sorted_and_reports_links() {
     });
 }
 
-// Issue 8, 1.1: nothing that a program leaves makes the server wait.
+// Issue 8, 1.1: nothing that a program leaves behind can block the server.
 #[test]
 fn a_fifo_is_named_and_not_waited_for() {
     let at = tempfile::tempdir().unwrap();
@@ -203,12 +203,12 @@ fn a_fifo_is_named_and_not_waited_for() {
     assert_eq!(error, "/opt/ml/model/pipe is a socket");
 }
 
-/// Makes a chain of directories named `d`, deeper than any path can be, with a file at its end.
+/// Creates a chain of directories named `d`, deeper than any path can be, with a file at its end.
 fn deep(at: &Path, levels: usize) {
     let mut handle = Directory::open(at, "x").unwrap().handle;
     for _ in 0..levels {
         rustix::fs::mkdirat(&handle, "d", OWN).unwrap();
-        handle = enter(handle.as_fd(), OsStr::new("d"), READ).unwrap();
+        handle = open_with_mode(handle.as_fd(), OsStr::new("d"), READ).unwrap();
     }
     create_file(handle.as_fd(), OsStr::new("file")).unwrap();
 }
@@ -274,7 +274,7 @@ fn removal_follows_no_link() {
     assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o500);
 }
 
-// Issue 8, 1.1: what the superuser of SageMaker's uploads can read is uploaded.
+// Issue 8, 1.1: files that SageMaker's uploads, as superuser, could read are uploaded.
 #[test]
 fn a_program_may_close_its_output_to_its_own_user() {
     as_ordinary_user(|at| {
@@ -305,7 +305,7 @@ fn a_program_may_close_its_output_to_its_own_user() {
 // Issue 8, 2.2
 #[test]
 fn what_cannot_be_removed_is_moved_aside_and_the_rest_is_removed() {
-    // Only the superuser can leave an ordinary user what that user cannot remove.
+    // Only the superuser can create files that an ordinary user cannot remove.
     let foreign = nix::unistd::geteuid().is_root();
     let at = tempfile::tempdir().unwrap();
     let job = at.path().join("jobs/job");
@@ -339,7 +339,7 @@ fn what_cannot_be_removed_is_moved_aside_and_the_rest_is_removed() {
 
 #[test]
 fn a_reset_that_fails_leaves_what_tells_whose_state_it_is() {
-    // Only the superuser can leave an ordinary user what that user cannot remove.
+    // Only the superuser can create files that an ordinary user cannot remove.
     let foreign = nix::unistd::geteuid().is_root();
     let at = tempfile::tempdir().unwrap();
     let state = at.path().join("state");
@@ -348,7 +348,8 @@ fn a_reset_that_fails_leaves_what_tells_whose_state_it_is() {
         std::fs::write(state.join(name), "x").unwrap();
     }
     if foreign {
-        // Not the directory above: the state cannot be moved aside, as a mount cannot.
+        // The parent directory is read-only, so the state cannot be moved, as if it were a mount
+        // point.
         for name in ["", "lock", "seal"] {
             std::os::unix::fs::chown(state.join(name), Some(65534), Some(65534)).unwrap();
         }

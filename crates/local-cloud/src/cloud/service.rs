@@ -1,7 +1,10 @@
-//! What a service of the local cloud is: one value with its name, protocol, operations and tables.
+//! Definition of a service of the local cloud: one value with its name, protocol, operations and
+//! tables.
 //!
-//! A service lives in one file or folder, publishes `SERVICE`, and has one line in `crate::services`. The
+//! A service is one file or folder that publishes `SERVICE`, and one line in `crate::services`. The
 //! smallest complete service is services/smallest.rs, which the tests compile and call.
+
+use std::path::PathBuf;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -13,11 +16,11 @@ use serde_json::Value;
 use super::Cloud;
 use crate::api::{ApiError, ApiResult};
 
-/// The message of most services for a tag whose key begins with `aws:`.
+/// The message that most services return for a tag whose key begins with `aws:`.
 pub(crate) const RESERVED_TAG: &str =
     "aws: prefixed tag key names are not allowed for external use.";
 
-/// An operation of a service, over the JSON form of its request and response.
+/// An operation of a service, on the JSON form of its request and response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operation {
     /// The name, such as `CreateKey`.
@@ -29,22 +32,22 @@ pub(crate) struct Operation {
 /// Answers an HTTP request whose body it reads itself.
 pub(crate) type Handle = for<'a> fn(&'a Cloud, Request<Body>) -> BoxFuture<'a, Response<Body>>;
 
-/// How a service's requests and responses are encoded, and who decodes them.
+/// The protocol of a service, and who decodes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Protocol {
-    /// awsJson: the dispatcher decodes it. `X-Amz-Target` is `PREFIX.Operation`.
+    /// awsJson, decoded by the dispatcher. `X-Amz-Target` is `PREFIX.Operation`.
     Json {
         /// The prefix of `X-Amz-Target` (botocore: `targetPrefix`).
         target_prefix: &'static str,
     },
-    /// The query protocol: the dispatcher decodes it. Every scalar arrives as text.
+    /// The query protocol, decoded by the dispatcher. Every scalar arrives as text.
     Query {
-        /// The XML name space of responses (botocore: `xmlNamespace`).
+        /// The XML namespace of responses (botocore: `xmlNamespace`).
         xml_namespace: &'static str,
     },
-    /// EC2's variant of the query protocol: the dispatcher decodes it.
+    /// EC2's variant of the query protocol, decoded by the dispatcher.
     Ec2Query {
-        /// The XML name space of responses.
+        /// The XML namespace of responses.
         xml_namespace: &'static str,
     },
     /// A REST protocol: the service maps methods, paths and headers to its operations.
@@ -53,11 +56,11 @@ pub(crate) enum Protocol {
     Streaming(Handle),
 }
 
-/// A service that decodes its own REST protocol. The dispatcher reads the body and checks the
-/// signature first.
+/// The functions of a service that decodes its own REST protocol. The dispatcher first reads the
+/// body and verifies the signature.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rest {
-    /// The largest body of a request, by its head.
+    /// Returns the size limit for the body of a request, from its head.
     pub(crate) limit: fn(&Parts) -> ApiResult<BodyLimit>,
     /// Answers a request.
     pub(crate) handle: for<'a> fn(&'a Cloud, &'a Parts, Bytes) -> BoxFuture<'a, Response<Body>>,
@@ -65,7 +68,7 @@ pub(crate) struct Rest {
     pub(crate) refuse: fn(&ApiError) -> Response<Body>,
 }
 
-/// The largest body that a request may have.
+/// A size limit for the body of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct BodyLimit {
     /// In bytes.
@@ -74,46 +77,103 @@ pub(crate) struct BodyLimit {
     pub(crate) error: ApiError,
 }
 
-/// Requests without SigV4 in their head, which carry some other permission: a token, a policy in a
-/// form, a signature in the URL. The service checks it.
+/// Requests without SigV4 in their headers, which carry a different authorization: a token, a
+/// signed policy in a form, or a signature in the URL. The service checks it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Route {
-    /// True for a request of this kind. The second argument is true when the head has a SigV4
+    /// True for a request of this kind. The second argument is true if the headers contain a SigV4
     /// credential scope.
     pub(crate) matches: fn(&Parts, bool) -> bool,
-    /// Checks the permission and answers the request.
+    /// Checks the authorization and answers the request.
     pub(crate) handle: Handle,
 }
 
-/// Checks and completes a service's state before the server accepts requests.
+/// Checks and completes the state of a service before the server accepts requests.
 type Recover = fn(&Cloud) -> anyhow::Result<()>;
 
-/// Ends a service's processes.
+/// Ends the processes of a service.
 type ShutDown = for<'a> fn(&'a Cloud) -> BoxFuture<'a, ()>;
+
+/// Looks up the session with an access key.
+type FindSession = fn(&Cloud, &str) -> ApiResult<Option<SessionCredentials>>;
+
+/// The credentials of a session that a service has issued.
+#[derive(Debug)]
+pub(crate) struct SessionCredentials {
+    /// The secret access key.
+    pub(crate) secret_key: String,
+    /// The session token.
+    pub(crate) token: String,
+    /// When they expire, in seconds since the epoch.
+    pub(crate) expires: i64,
+}
+
+impl SessionCredentials {
+    /// True if they are no longer valid.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expires <= jiff::Timestamp::now().as_second()
+    }
+}
+
+/// Lists something that a service needs.
+type Listing<T> = fn(&Cloud) -> ApiResult<Vec<T>>;
+
+/// What the garbage collector must know about data that a service keeps outside of collections of
+/// records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Housekeeping {
+    /// Columns of the service's own tables that name blobs: table and column.
+    pub(crate) blob_columns: &'static [(&'static str, &'static str)],
+    /// Temporary files that are still needed after a restart, such as those of unfinished uploads.
+    pub(crate) temporary_files: Option<Listing<PathBuf>>,
+    /// Digests of the images whose unpacked files may be needed again.
+    pub(crate) images: Option<Listing<String>>,
+    /// Removes what an earlier server left behind. Runs before the server accepts requests, so
+    /// nothing is in progress.
+    pub(crate) remove_orphans: Option<fn(&Cloud) -> ApiResult<()>>,
+    /// Removes what is no longer kept. Runs before each collection.
+    pub(crate) remove_expired: Option<fn(&Cloud) -> ApiResult<()>>,
+}
+
+impl Housekeeping {
+    /// For a service that keeps collections of records only.
+    pub(crate) const NONE: Self = Self {
+        blob_columns: &[],
+        temporary_files: None,
+        images: None,
+        remove_orphans: None,
+        remove_expired: None,
+    };
+}
 
 /// A service of the local cloud.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Service {
-    /// The name that [`Cloud::call`] takes.
+    /// The name for [`Cloud::call`].
     pub(crate) name: &'static str,
-    /// The name in ARNs and SigV4 credential scopes; two services can share it.
+    /// The name in ARNs and SigV4 credential scopes; several services can share it.
     pub(crate) signing_name: &'static str,
     /// The service id of the SDKs (botocore: `serviceId`).
     pub(crate) sdk_id: &'static str,
-    /// How requests are encoded.
+    /// The encoding of requests.
     pub(crate) protocol: Protocol,
-    /// Tables of operations that other services can call, too.
+    /// Operations that clients and other services can call.
     pub(crate) operations: &'static [&'static [Operation]],
-    /// Operations that only the service's own protocol reaches.
+    /// Operations that only the service's own protocol can reach.
     pub(crate) http_operations: &'static [&'static str],
-    /// Operations whose requests need no signature, because a token in them replaces it.
+    /// Operations whose requests carry a token instead of a signature.
     pub(crate) unsigned_operations: &'static [&'static str],
-    /// Requests that are authenticated by other means than SigV4.
+    /// Requests that are authenticated by means other than SigV4.
     pub(crate) routes: &'static [Route],
-    /// SQL that creates the service's own tables, if it needs more than collections of records.
+    /// SQL that creates the service's own tables, for data other than collections of records.
     pub(crate) tables: &'static str,
-    /// True if requests are checked against the limits of the service model, not only its types.
+    /// True if requests are checked against the limits of the service model in addition to its
+    /// types.
     pub(crate) checks_limits: bool,
+    /// Looks up the credentials of a session by access key, if the service issues sessions.
+    pub(crate) find_session: Option<FindSession>,
+    /// Data outside of collections of records, for the garbage collector.
+    pub(crate) housekeeping: Housekeeping,
     /// Error code and message for a tag whose key begins with `aws:`; `{key}` is that key.
     pub(crate) reserved_tag: (&'static str, &'static str),
     /// Runs before the server accepts requests. Services recover in the order of the list.
@@ -123,7 +183,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// A service over `protocol` with defaults for everything optional.
+    /// Creates a service with defaults for everything optional.
     pub(crate) const fn new(
         name: &'static str,
         sdk_id: &'static str,
@@ -141,13 +201,15 @@ impl Service {
             routes: &[],
             tables: "",
             checks_limits: false,
+            find_session: None,
+            housekeeping: Housekeeping::NONE,
             reserved_tag: ("ValidationException", RESERVED_TAG),
             recover: None,
             shut_down: None,
         }
     }
 
-    /// A service that speaks awsJson.
+    /// Creates a service that uses awsJson.
     pub(crate) const fn json(
         name: &'static str,
         sdk_id: &'static str,
@@ -157,7 +219,7 @@ impl Service {
         Self::new(name, sdk_id, Protocol::Json { target_prefix }, operations)
     }
 
-    /// A service that speaks the query protocol.
+    /// Creates a service that uses the query protocol.
     pub(crate) const fn query(
         name: &'static str,
         sdk_id: &'static str,
@@ -167,7 +229,7 @@ impl Service {
         Self::new(name, sdk_id, Protocol::Query { xml_namespace }, operations)
     }
 
-    /// The operation with this name, if [`Cloud::call`] reaches it.
+    /// Finds an operation that [`Cloud::call`] can reach.
     pub(crate) fn operation(&self, name: &str) -> Option<&'static Operation> {
         let mut operations = self.operations.iter().copied().flatten();
         operations.find(|operation| operation.name == name)
@@ -180,7 +242,7 @@ impl Service {
         names.chain(self.http_operations.iter().copied()).collect()
     }
 
-    /// True for a form, which writes every scalar as text.
+    /// True if requests are forms, in which every scalar is text.
     pub(crate) fn is_form(&self) -> bool {
         matches!(
             self.protocol,
@@ -194,7 +256,7 @@ impl Service {
 pub(crate) struct Services(&'static [&'static Service]);
 
 impl Services {
-    /// The services of a list.
+    /// Creates the services of a list.
     pub(crate) const fn new(list: &'static [&'static Service]) -> Self {
         Self(list)
     }
@@ -241,9 +303,9 @@ impl Services {
     }
 }
 
-/// Lists operations once: the dispatcher and the table in docs/local-cloud.md both read the list. A
-/// handler is `async fn(&Cloud, Input) -> ApiResult<Output>` with any `Input` that deserializes from
-/// the request's JSON form and any `Output` that serializes to the response's.
+/// Declares operations once, for the dispatcher and for the list in docs/local-cloud.md. A handler
+/// is `async fn(&Cloud, Input) -> ApiResult<Output>` with any `Input` that deserializes from the
+/// JSON form of the request and any `Output` that serializes to that of the response.
 macro_rules! operations {
     ($($name:literal => $handler:path),* $(,)?) => {
         /// The operations, each with its handler.

@@ -1,4 +1,4 @@
-//! Values that services keep in memory for as long as the cloud is open: one of each type.
+//! Values that services keep in memory while the cloud is open: one per type.
 
 use std::any::Any;
 use std::fmt;
@@ -15,7 +15,7 @@ struct Node {
 }
 
 impl States {
-    /// The value of this type, which is created on first use.
+    /// Returns the value of this type, which is created on first use.
     pub(super) fn get<T: Any + Send + Sync + Default>(&self) -> &T {
         let mut at = self;
         loop {

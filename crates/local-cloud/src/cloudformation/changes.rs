@@ -295,6 +295,7 @@ pub(super) fn described(change: &Change) -> Value {
 mod tests {
     use super::super::stacks::{self, Resource};
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     const BEFORE: &str = "Parameters: {Image: {Type: String, Default: one}, Cap: {Type: Number, Default: 1}}\n\
         Resources:\n  \
@@ -305,7 +306,7 @@ mod tests {
         Gone: {Type: 'AWS::CloudFormation::WaitConditionHandle'}\n";
 
     fn cloud(directory: &std::path::Path) -> Cloud {
-        Cloud::in_directory(directory)
+        TestCloud::in_directory(directory)
     }
 
     fn source(template: &str, parameters: &[(&str, &str)]) -> Deployment {

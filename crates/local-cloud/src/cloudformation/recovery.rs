@@ -196,9 +196,10 @@ mod tests {
     use crate::cloudformation::stacks::Resource;
     use crate::cloudformation::states::DeletionPolicy;
     use crate::s3::buckets;
+    use crate::test_cloud::TestCloud;
 
     fn open(directory: &std::path::Path) -> Cloud {
-        Cloud::in_directory(directory)
+        TestCloud::in_directory(directory)
     }
 
     async fn idle(cloud: &Cloud) {

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::Cloud;
-use crate::admission::Credentials;
 use crate::api::{ApiResult, NoInput};
 use crate::clock;
+use crate::credentials::Credentials;
 use crate::store::Collection;
 
 /// How long a token is valid, as in AWS.

@@ -25,7 +25,7 @@ pub(crate) fn require_sound(blobs: &Blobs, sha256: &str) -> ApiResult<()> {
     match blobs.reader(sha256) {
         Ok(_) => Ok(()),
         Err(error) if is_damage(&error) => {
-            blobs.set_aside(&error)?;
+            blobs.quarantine(&error)?;
             Err(ApiError::validation(format!(
                 "the layer sha256:{sha256} in the local cloud's state directory is damaged: push \
                  the image again"
@@ -37,7 +37,7 @@ pub(crate) fn require_sound(blobs: &Blobs, sha256: &str) -> ApiResult<()> {
 
 /// The bytes of an image's configuration, under the same conditions.
 pub(super) fn configuration(blobs: &Blobs, sha256: &str) -> ApiResult<Vec<u8>> {
-    blobs.read_or_set_aside(sha256).map_err(|error| {
+    blobs.read_or_quarantine(sha256).map_err(|error| {
         if !is_damage(&error) {
             return error.into();
         }
@@ -78,7 +78,7 @@ pub(super) fn find(cloud: &Cloud, repository: &str, digest: &str) -> ApiResult<O
 /// The bytes of a manifest; `None` when its file is missing.
 pub(super) fn manifest(cloud: &Cloud, digest: &str) -> Registered<Option<Vec<u8>>> {
     let hex = sha256(digest)?;
-    match cloud.blobs().read_or_set_aside(hex) {
+    match cloud.blobs().read_or_quarantine(hex) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) if is_damage(&error) => Err(damaged(digest)),
@@ -121,7 +121,7 @@ pub(super) async fn answer(
     };
     let inner = cloud.clone();
     let opened = tokio::task::spawn_blocking(move || match inner.blobs().reader(&hex) {
-        Err(error) if is_damage(&error) => inner.blobs().set_aside(&error).map(|()| None),
+        Err(error) if is_damage(&error) => inner.blobs().quarantine(&error).map(|()| None),
         opened => opened.map(Some),
     });
     let opened = opened
@@ -180,11 +180,12 @@ fn range(text: &str, size: u64) -> Option<Result<(u64, u64), ()>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     #[test]
     fn a_damaged_layer_is_missing_once_a_job_needed_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(directory.path());
+        let directory = TestCloud::new();
+        let cloud = directory.cloud();
         let name = cloud.blobs().write(b"layer").unwrap();
         let digest = format!("sha256:{name}");
         let layer = Layer {

@@ -183,7 +183,7 @@ pub(super) fn is_whole(
         Manifest::Index(index) => {
             for child in index.manifests() {
                 let sha256 = child.digest().digest();
-                let Ok(bytes) = cloud.blobs().read_or_set_aside(sha256) else {
+                let Ok(bytes) = cloud.blobs().read_or_quarantine(sha256) else {
                     return Ok(false);
                 };
                 if !is_whole(cloud, name, &bytes, child.media_type().as_ref())? {

@@ -2,14 +2,13 @@
 //! nobody's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use rusqlite::Transaction;
 
 use super::digest::sha256_of;
 use super::manifests::{self, Manifest};
-use super::{Layer, Repository, StoredImage, layer_records, repositories, uploads};
+use super::{Layer, Repository, StoredImage, layer_records, repositories};
 use crate::Cloud;
 use crate::api::ApiResult;
 use crate::clock;
@@ -21,17 +20,12 @@ const PUSH: Duration = Duration::from_hours(24);
 const RELEASED: Duration = Duration::from_mins(10);
 
 /// The digests of all images of all repositories.
-pub(crate) fn digests(cloud: &Cloud) -> ApiResult<BTreeSet<String>> {
+pub(super) fn digests(cloud: &Cloud) -> ApiResult<Vec<String>> {
     let all = repositories(cloud).list("")?;
     Ok(all
         .into_iter()
         .flat_map(|(_, repository)| repository.images.into_keys())
         .collect())
-}
-
-/// The files of uploads in progress.
-pub(crate) fn unfinished_uploads(cloud: &Cloud) -> ApiResult<Vec<PathBuf>> {
-    uploads::files(cloud)
 }
 
 /// The configurations and layers that images consist of; `None` when a manifest cannot be read, or
@@ -71,7 +65,7 @@ pub(super) fn release(
 }
 
 /// Forgets the layers of images that were deleted long ago.
-pub(crate) fn remove_released_layers(cloud: &Cloud) -> ApiResult<()> {
+pub(super) fn remove_released_layers(cloud: &Cloud) -> ApiResult<()> {
     let end = clock::epoch() - RELEASED.as_secs_f64();
     let is_due = |layer: &Layer| layer.released.is_some_and(|released| released < end);
     for (key, layer) in layer_records(cloud).list("")? {
@@ -92,7 +86,7 @@ pub(crate) fn remove_released_layers(cloud: &Cloud) -> ApiResult<()> {
 
 /// Removes the records of layers of deleted repositories and images, and of layers that were pushed long
 /// ago and that no image needs. Only for the start of the server: no push may be in progress.
-pub(crate) fn remove_orphaned_layers(cloud: &Cloud) -> ApiResult<()> {
+pub(super) fn remove_orphaned_layers(cloud: &Cloud) -> ApiResult<()> {
     let repositories: BTreeMap<_, _> = repositories(cloud).list("")?.into_iter().collect();
     let needed: BTreeMap<_, _> = repositories
         .iter()
@@ -131,6 +125,7 @@ mod tests {
 
     use super::super::Mutability;
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -173,8 +168,8 @@ mod tests {
 
     #[test]
     fn a_damaged_manifest_releases_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(directory.path());
+        let directory = TestCloud::new();
+        let cloud = directory.cloud();
         let digest = |digits: &str| format!("sha256:{}", digits.repeat(32));
         let (used, other) = (digest("ab"), digest("ef"));
         let name = cloud.blobs().write(&manifest(&used)).unwrap();

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::admission;
 use crate::api::{ApiError, ApiResult};
-use crate::server::connection::{self, Bounds};
+use crate::server::connection::{self, ConnectionLimits};
 
 /// 6 MB and what Lambda leaves for the frame around a payload (its message names this number).
 pub(super) const MAX_RESPONSE: usize = 6_291_556;
@@ -80,14 +80,14 @@ struct Shared {
 
 /// Serves a Runtime API.
 pub(super) async fn serve() -> ApiResult<Server> {
-    let bounds = Bounds {
+    let bounds = ConnectionLimits {
         connections: CONNECTIONS,
-        ..Bounds::default()
+        ..ConnectionLimits::default()
     };
     serve_within(bounds).await
 }
 
-async fn serve_within(bounds: Bounds) -> ApiResult<Server> {
+async fn serve_within(bounds: ConnectionLimits) -> ApiResult<Server> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?.to_string();
     let (events, waiting) = mpsc::channel(1);
@@ -269,10 +269,10 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn half_a_request_does_not_hold_a_connection_of_the_runtime_api() {
-        let bounds = Bounds {
+        let bounds = ConnectionLimits {
             head: Duration::from_millis(100),
             body: Duration::from_millis(100),
-            ..Bounds::default()
+            ..ConnectionLimits::default()
         };
         let mut server = serve_within(bounds).await.unwrap();
         let event = Event {

@@ -12,7 +12,7 @@ use super::api::{self, Event, ProcessMessage, Server};
 use super::records::Plan;
 use super::{LATEST, code};
 use crate::api::ApiResult;
-use crate::runtime::{self, Function, Program, Running, TASK_ROOT};
+use crate::runtime::{self, FunctionSpec, Program, Running, TASK_ROOT};
 use crate::{Cloud, beneath, clock, logs};
 
 /// How long a process has at least to ask for its first event (developer guide: the init phase).
@@ -82,7 +82,7 @@ impl Environment {
         });
         let server = api::serve().await?;
         let hear = log.clone();
-        let function = Function {
+        let function = FunctionSpec {
             code: code::directory(cloud, &plan.code),
             directory: directory.join("task"),
             program: if plan.runtime.starts_with("python") {

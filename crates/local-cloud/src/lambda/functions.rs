@@ -402,11 +402,12 @@ pub(super) async fn delete(cloud: &Cloud, input: FunctionName) -> ApiResult<Valu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     #[tokio::test]
     async fn a_creation_that_panics_fails_the_function() {
-        let at = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(at.path());
+        let at = TestCloud::new();
+        let cloud = at.cloud();
         let record: FunctionRecord = serde_json::from_value(json!({
             "configuration": {"State": "Pending"}, "code": "", "tags": {}, "active": null,
         }))

@@ -1,5 +1,5 @@
-//! The hidden job process (`mlops job-process SPEC`): enters the job's namespaces and becomes the
-//! program. It has one thread, which changing namespaces needs.
+//! The hidden job process (`mlops job-process SPEC`): enters the namespaces of the job and becomes
+//! the program. It is single-threaded, because changing namespaces requires that.
 //!
 //! ```text
 //! first stage   user 0 of a user namespace, own mounts: private /opt, nothing in ~/.aws
@@ -18,37 +18,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::log;
 
-/// What Docker and shells answer when a command is not there.
+/// Exit code of Docker and shells for a command that does not exist.
 const NOT_FOUND: u8 = 127;
 
-/// Instead of a file: the second stage, which reads the specification from its standard input.
+/// Argument, in place of a file, for the second stage, which reads the specification from its
+/// standard input.
 const SECOND_STAGE: &str = "-";
 
-/// The program's user and group inside its namespace.
+/// User and group id of the program in its namespace.
 #[cfg(target_os = "linux")]
 const ORDINARY_USER: u32 = 1000;
 
-/// What stands between a job and the machine, best first.
+/// The isolation of a job from the machine, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum IsolationLevel {
-    /// Own users, mounts and processes: the program has no right over what hides the user's
-    /// files, sees no other process, and no process of its outlives it.
+    /// Own users, mounts and processes: the program cannot change what hides the files of the user,
+    /// sees no other process, and leaves none behind.
     Processes,
-    /// Own users and mounts. Other processes are listed; their environments cannot be read,
-    /// because they belong to another user namespace.
+    /// Own users and mounts. Other processes are visible, but not their environments, because they
+    /// belong to another user namespace.
     Mounts,
-    /// The superuser's own mounts and processes: the program could undo the mounts.
+    /// Own mounts and processes of the superuser: the program could undo the mounts.
     Superuser,
-    /// None but the environment.
+    /// Only a clean environment.
     Nothing,
 }
 
 impl IsolationLevel {
-    /// What is tried, in this order.
-    pub(super) const TRIED: [Self; 3] = [Self::Processes, Self::Mounts, Self::Superuser];
+    /// Levels to try, in this order.
+    pub(super) const ALL: [Self; 3] = [Self::Processes, Self::Mounts, Self::Superuser];
 
-    /// What a program can still reach, for its log.
+    /// What a program can still access, for its log.
     pub(super) fn gap(self) -> Option<&'static str> {
         match self {
             Self::Processes => None,
@@ -58,71 +59,71 @@ impl IsolationLevel {
             ),
             Self::Superuser => Some(
                 "not safe here: the job runs as the superuser without a user namespace, which \
-                 this kernel refuses, and a program that means to can undo what hides ~/.aws \
-                 and your processes",
+                 this kernel refuses, and a malicious program can undo what hides ~/.aws and \
+                 your processes",
             ),
             Self::Nothing => Some(
-                "not hidden here: your files, ~/.aws with them, and the environments of your \
+                "not hidden here: your files, including ~/.aws, and the environments of your \
                  processes; only the job's own environment is clean. Run only programs that you \
                  would run in your shell",
             ),
         }
     }
 
-    /// Users of its own.
+    /// True if the program has its own user namespace.
     fn users(self) -> bool {
         matches!(self, Self::Processes | Self::Mounts)
     }
 
-    /// Processes of its own.
+    /// True if the program has its own process namespace.
     fn processes(self) -> bool {
         matches!(self, Self::Processes | Self::Superuser)
     }
 }
 
-/// What a program sees in place of the machine's files.
+/// Files that a program sees in place of those of the machine.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum View {
-    /// A job's directory as /opt/ml, and what its image has under /opt.
+    /// The directory of a job as /opt/ml, and the files of its image under /opt.
     Job {
         /// Becomes /opt/ml.
         base_dir: PathBuf,
         /// The image's /opt.
         opt: PathBuf,
     },
-    /// A Lambda function's code as /var/task.
+    /// The code of a Lambda function as /var/task.
     Task {
         /// Becomes /var/task.
         code: PathBuf,
     },
 }
 
-/// What the server passes to the job process, as a file.
+/// The specification that the server passes to the job process in a file.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Spec {
+pub(super) struct SandboxSpec {
     /// The namespaces to enter.
     pub(super) level: IsolationLevel,
-    /// False: a network namespace with nothing in it.
+    /// False for an empty network namespace.
     pub(super) network: bool,
-    /// What the program sees in place of the machine's files.
+    /// Files that the program sees in place of those of the machine.
     pub(super) view: View,
-    /// HOME, TMPDIR and the places that mounting needs.
+    /// HOME, TMPDIR and the directories that mounting needs.
     pub(super) scratch: PathBuf,
-    /// Directories that are empty to the program.
+    /// Directories that appear empty to the program.
     pub(super) hide: Vec<PathBuf>,
-    /// The program and its arguments; none to try the namespaces only.
+    /// The program and its arguments; empty to only try the namespaces.
     pub(super) command: Vec<String>,
-    /// The whole environment.
+    /// The complete environment.
     pub(super) environment: BTreeMap<String, String>,
-    /// Where the program starts.
+    /// The working directory of the program.
     pub(super) working_directory: PathBuf,
-    /// The server's process.
+    /// The process id of the server.
     pub(super) parent: u32,
 }
 
-/// The hidden job process: enters the job's namespaces and becomes the program, or the first
-/// process of the job's own, which starts the program.
+/// Runs the hidden job process: enters the namespaces of the job and becomes the program, or the
+/// first process of its process namespace, which starts the program.
 pub(crate) fn exec(arguments: &[String]) -> ExitCode {
     let [file] = arguments else {
         log::write_line("error: job-process is started by the local cloud only");
@@ -135,21 +136,21 @@ pub(crate) fn exec(arguments: &[String]) -> ExitCode {
     };
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(Stop { code, error }) => {
-            // The server puts this into the job's log.
+        Err(Failure { code, error }) => {
+            // The server writes this to the log of the job.
             log::write_line(&format!("[mlops] {error:#}"));
             ExitCode::from(code)
         }
     }
 }
 
-/// Why there is no program.
-struct Stop {
+/// A failure to start the program, with the exit code.
+struct Failure {
     code: u8,
     error: anyhow::Error,
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Stop {
+impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self {
             code: 1,
@@ -158,46 +159,46 @@ impl<E: Into<anyhow::Error>> From<E> for Stop {
     }
 }
 
-fn first_stage(file: &Path) -> Result<u8, Stop> {
+fn first_stage(file: &Path) -> Result<u8, Failure> {
     let text = std::fs::read(file)?;
-    let spec: Spec = serde_json::from_slice(&text)?;
+    let spec: SandboxSpec = serde_json::from_slice(&text)?;
     if spec.level != IsolationLevel::Nothing {
         isolate(&spec)?;
     }
     if spec.level.processes() {
-        die_with(spec.parent)?;
+        exit_with_parent(spec.parent)?;
         return stages::first(text);
     }
     if spec.level.users() {
-        step_down()?;
+        drop_privileges()?;
     }
-    die_with(spec.parent)?;
+    exit_with_parent(spec.parent)?;
     match program(&spec)? {
-        Some(mut program) => Err(not_run(&spec, program.exec())),
+        Some(mut program) => Err(exec_failure(&spec, program.exec())),
         None => Ok(0),
     }
 }
 
-fn second_stage() -> Result<u8, Stop> {
+fn second_stage() -> Result<u8, Failure> {
     let spec = stages::second()?;
     match program(&spec)? {
         Some(mut command) => match command.stdin(Stdio::null()).spawn() {
             Ok(child) => Ok(stages::wait(&child)?),
-            Err(error) => Err(not_run(&spec, error)),
+            Err(error) => Err(exec_failure(&spec, error)),
         },
         None => Ok(0),
     }
 }
 
-fn not_run(spec: &Spec, error: std::io::Error) -> Stop {
-    Stop {
+fn exec_failure(spec: &SandboxSpec, error: std::io::Error) -> Failure {
+    Failure {
         code: NOT_FOUND - 1,
         error: anyhow!(error).context(format!("cannot run {}", spec.command.join(" "))),
     }
 }
 
-/// The program, with its environment and directory; none when only the namespaces are tried.
-fn program(spec: &Spec) -> Result<Option<Command>, Stop> {
+/// The program with its environment and directory; `None` if only the namespaces are tried.
+fn program(spec: &SandboxSpec) -> Result<Option<Command>, Failure> {
     let Some((name, arguments)) = spec.command.split_first() else {
         return Ok(None);
     };
@@ -207,7 +208,7 @@ fn program(spec: &Spec) -> Result<Option<Command>, Stop> {
         .with_context(|| format!("cannot change into {}", directory.display()))?;
     let Some(program) = find(name, spec) else {
         let path = spec.environment.get("PATH").map_or("", String::as_str);
-        return Err(Stop {
+        return Err(Failure {
             code: NOT_FOUND,
             error: anyhow!("no program `{name}` in the image (PATH={path})"),
         });
@@ -217,8 +218,8 @@ fn program(spec: &Spec) -> Result<Option<Command>, Stop> {
     Ok(Some(command))
 }
 
-/// The program's file, by the PATH that it is given.
-fn find(name: &str, spec: &Spec) -> Option<PathBuf> {
+/// Finds the file of the program in its own PATH.
+fn find(name: &str, spec: &SandboxSpec) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(PathBuf::from(name)).filter(|path| path.is_file());
     }
@@ -229,10 +230,10 @@ fn find(name: &str, spec: &Spec) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Asks the kernel to kill this process when the server dies. Entering a user namespace clears
-/// the wish, so it comes after that.
+/// Requests SIGKILL from the kernel when the server dies. Entering a user namespace cancels the
+/// request, so it comes after that.
 #[cfg(target_os = "linux")]
-fn die_with(parent: u32) -> Result<()> {
+fn exit_with_parent(parent: u32) -> Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     let now = nix::unistd::getppid().as_raw();
     if u32::try_from(now) != Ok(parent) {
@@ -242,29 +243,29 @@ fn die_with(parent: u32) -> Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with(_parent: u32) -> Result<()> {
+fn exit_with_parent(_parent: u32) -> Result<()> {
     Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn isolate(_spec: &Spec) -> Result<()> {
+fn isolate(_spec: &SandboxSpec) -> Result<()> {
     Err(anyhow!("this system has no mount namespaces"))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn step_down() -> Result<()> {
+fn drop_privileges() -> Result<()> {
     Err(anyhow!("this system has no user namespaces"))
 }
 
 #[cfg(not(target_os = "linux"))]
 mod stages {
-    use super::{Result, Spec, Stop, anyhow};
+    use super::{Failure, Result, SandboxSpec, anyhow};
 
-    pub(super) fn first(_spec: Vec<u8>) -> Result<u8, Stop> {
+    pub(super) fn first(_spec: Vec<u8>) -> Result<u8, Failure> {
         Err(anyhow!("this system has no process namespaces").into())
     }
 
-    pub(super) fn second() -> Result<Spec> {
+    pub(super) fn second() -> Result<SandboxSpec> {
         Err(anyhow!("this system has no process namespaces"))
     }
 
@@ -274,7 +275,7 @@ mod stages {
 }
 
 #[cfg(target_os = "linux")]
-fn isolate(spec: &Spec) -> Result<()> {
+fn isolate(spec: &SandboxSpec) -> Result<()> {
     use nix::mount::MsFlags;
     use nix::sched::{CloneFlags, unshare};
     use nix::unistd::{getegid, geteuid};
@@ -288,11 +289,12 @@ fn isolate(spec: &Spec) -> Result<()> {
         flags |= CloneFlags::CLONE_NEWPID;
     }
     if spec.level.users() {
-        // The superuser too: what is mounted here must be out of the program's reach.
-        unshare(flags | CloneFlags::CLONE_NEWUSER).context("no user and mount namespace")?;
+        // The superuser, too: the program must not be able to change the mounts.
+        unshare(flags | CloneFlags::CLONE_NEWUSER)
+            .context("cannot enter a user and a mount namespace")?;
         map(0, uid, gid)?;
     } else {
-        unshare(flags).context("no mount namespace")?;
+        unshare(flags).context("cannot enter a mount namespace")?;
     }
     nix::mount::mount(
         None::<&str>,
@@ -310,7 +312,7 @@ fn isolate(spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-/// Says which user and group of the parent namespace `inner` is.
+/// Maps `inner` to a user and group of the parent namespace.
 #[cfg(target_os = "linux")]
 fn map(inner: u32, uid: u32, gid: u32) -> Result<()> {
     let write = |file: &str, text: String| {
@@ -321,17 +323,18 @@ fn map(inner: u32, uid: u32, gid: u32) -> Result<()> {
     write("/proc/self/gid_map", format!("{inner} {gid} 1"))
 }
 
-/// Enters a second user namespace as an ordinary user. The mounts belong to the first, where the
-/// program has no rights; and what is not user 0 has none in its own either once it is executed.
+/// Enters a second user namespace as an ordinary user. The mounts belong to the first namespace,
+/// where the program has no capabilities; and because its user is not 0, it has none in its own
+/// namespace after it is executed.
 #[cfg(target_os = "linux")]
-fn step_down() -> Result<()> {
+fn drop_privileges() -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER)
-        .context("no second user namespace")?;
+        .context("cannot enter a second user namespace")?;
     map(ORDINARY_USER, 0, 0)
 }
 
-/// The two processes around a program that has a process namespace: the first waits outside, the
-/// second is the namespace's first process, whose end the kernel makes the end of all others.
+/// The two processes around a program with a process namespace: the first waits outside, the second
+/// is the first process of the namespace; when it ends, the kernel kills all others.
 #[cfg(target_os = "linux")]
 mod stages {
     use std::io::{BufRead, Read, Write};
@@ -346,11 +349,11 @@ mod stages {
     use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::Pid;
 
-    use super::{SECOND_STAGE, Spec, Stop, step_down};
+    use super::{Failure, SECOND_STAGE, SandboxSpec, drop_privileges};
 
     /// Starts the second stage and passes its exit code on.
-    pub(super) fn first(mut spec: Vec<u8>) -> Result<u8, Stop> {
-        // SIGTERM goes to the whole group: the program shall answer it, not this process.
+    pub(super) fn first(mut spec: Vec<u8>) -> Result<u8, Failure> {
+        // SIGTERM is sent to the whole group: the program must handle it, not this process.
         SigSet::all().thread_block()?;
         let mut child = Command::new("/proc/self/exe")
             .arg0("mlops")
@@ -358,12 +361,12 @@ mod stages {
             .env_clear()
             .stdin(Stdio::piped())
             .spawn()
-            .context("no process namespace")?;
+            .context("cannot enter a process namespace")?;
         let mut pipe = child.stdin.take().context("no pipe")?;
         spec.push(b'\n');
         pipe.write_all(&spec).context("the second stage ended")?;
         let status = child.wait()?;
-        // Open until here: by its end the second stage would know that this process is gone.
+        // Kept open until now: its end would tell the second stage that this process is gone.
         drop(pipe);
         let code = status
             .code()
@@ -371,12 +374,12 @@ mod stages {
         Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
     }
 
-    /// Shuts the last doors around the namespace's first process.
-    pub(super) fn second() -> Result<Spec> {
+    /// Completes the isolation inside the namespace.
+    pub(super) fn second() -> Result<SandboxSpec> {
         let mut input = std::io::stdin().lock();
         let mut line = Vec::new();
         input.read_until(b'\n', &mut line)?;
-        let spec: Spec = serde_json::from_slice(&line)?;
+        let spec: SandboxSpec = serde_json::from_slice(&line)?;
         mount(
             Some("proc"),
             "/proc",
@@ -384,23 +387,23 @@ mod stages {
             MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
             None::<&str>,
         )
-        .context("cannot mount a /proc of its own")?;
+        .context("cannot mount its own /proc")?;
         if spec.level.users() {
-            step_down()?;
+            drop_privileges()?;
         }
         set_pdeathsig(Signal::SIGKILL)?;
-        // Had the first stage ended before that, the pipe would have, too.
+        // If the first stage had ended before that, the pipe would have ended, too.
         fcntl(std::io::stdin(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         if matches!(input.read(&mut [0]), Ok(0)) {
             return Err(anyhow!("the local cloud has ended"));
         }
-        // The kernel keeps signals from the first process of a namespace; its children inherit
-        // the mask, and theirs must be empty.
+        // The kernel does not deliver signals to the first process of a namespace; its children
+        // inherit the mask, which must be empty for them.
         SigSet::empty().thread_set_mask()?;
         Ok(spec)
     }
 
-    /// Waits for the program, and meanwhile for the orphans that fall to the first process.
+    /// Waits for the program, and reaps orphans, which are adopted by the first process.
     pub(super) fn wait(program: &Child) -> Result<u8> {
         let program = Pid::from_raw(i32::try_from(program.id())?);
         loop {
@@ -429,7 +432,7 @@ mod mounts {
     use nix::sys::stat::Mode;
     use nix::sys::statvfs::{FsFlags, statvfs};
 
-    use super::{Spec, View};
+    use super::{SandboxSpec, View};
 
     pub(super) fn bind(source: &Path, target: &Path) -> Result<()> {
         mount(
@@ -442,23 +445,23 @@ mod mounts {
         .with_context(|| format!("cannot mount {} on {}", source.display(), target.display()))
     }
 
-    /// Covers /opt with what it had, the job's directory as /opt/ml, and the image's entries; or
-    /// /var with what it had and the function's code as /var/task. Nothing is written to the
-    /// machine's own directory.
-    pub(super) fn private(spec: &Spec) -> Result<()> {
-        // What is mounted may itself lie under the directory that is about to be covered.
+    /// Covers /opt with its old contents, the directory of the job as /opt/ml and the entries of
+    /// the image; or /var with its old contents and the code of the function as /var/task. Nothing
+    /// is written to the directories of the machine.
+    pub(super) fn private(spec: &SandboxSpec) -> Result<()> {
+        // The mounted directories may themselves be below the directory that is covered.
         match &spec.view {
             View::Job { base_dir, opt } => {
-                let (base_dir, image) = (hold(base_dir)?, hold(opt)?);
+                let (base_dir, image) = (open_handle(base_dir)?, open_handle(opt)?);
                 cover(Path::new("/opt"), spec, |opt| {
                     let ml = opt.join("ml");
                     std::fs::create_dir(&ml)?;
-                    bind(&through(&base_dir), &ml)?;
-                    let image = through(&image);
+                    bind(&handle_path(&base_dir), &ml)?;
+                    let image = handle_path(&image);
                     for entry in std::fs::read_dir(&image)? {
                         let name = entry?.file_name();
                         let target = opt.join(&name);
-                        if restore(&image.join(&name), &target)? {
+                        if bind_entry(&image.join(&name), &target)? {
                             read_only(&target);
                         }
                     }
@@ -466,11 +469,11 @@ mod mounts {
                 })
             }
             View::Task { code } => {
-                let code = hold(code)?;
+                let code = open_handle(code)?;
                 cover(Path::new("/var"), spec, |var| {
                     let task = var.join("task");
                     std::fs::create_dir(&task)?;
-                    bind(&through(&code), &task)?;
+                    bind(&handle_path(&code), &task)?;
                     read_only(&task);
                     Ok(())
                 })
@@ -478,12 +481,16 @@ mod mounts {
         }
     }
 
-    /// Covers a directory with an empty one, which `fill` puts its own entries into; then comes
-    /// what the directory had.
-    fn cover(directory: &Path, spec: &Spec, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    /// Covers a directory with an empty one, calls `fill` to add entries to it, and then restores
+    /// the old contents.
+    fn cover(
+        directory: &Path,
+        spec: &SandboxSpec,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
         let old = spec.scratch.join("old");
         bind(directory, &old)?;
-        let held = hold(&old)?;
+        let handle = open_handle(&old)?;
         mount(
             Some("tmpfs"),
             directory,
@@ -493,30 +500,30 @@ mod mounts {
         )
         .with_context(|| format!("cannot cover {}", directory.display()))?;
         fill(directory)?;
-        let entries = through(&held);
+        let entries = handle_path(&handle);
         for entry in std::fs::read_dir(&entries)? {
             let name = entry?.file_name();
-            restore(&entries.join(&name), &directory.join(&name))?;
+            bind_entry(&entries.join(&name), &directory.join(&name))?;
         }
-        // Its target may be covered by now; what is lazily detached here is not used any more.
+        // Its target may be covered by now; the lazily detached mount is not used any more.
         let _ = umount2(&old, MntFlags::MNT_DETACH);
         Ok(())
     }
 
-    /// Keeps a directory within reach, whatever covers its path. One that a program exchanged for a
-    /// link is not followed.
-    fn hold(directory: &Path) -> Result<OwnedFd> {
+    /// Opens a directory, so that it stays accessible whatever covers its path. A directory that a
+    /// program replaced with a link is refused.
+    fn open_handle(directory: &Path) -> Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         open(directory, flags, Mode::empty())
             .with_context(|| format!("cannot open {}", directory.display()))
     }
 
-    fn through(handle: &OwnedFd) -> PathBuf {
+    fn handle_path(handle: &OwnedFd) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
     }
 
-    /// Makes `target` show `source`; false when it is a link or already there.
-    fn restore(source: &Path, target: &Path) -> Result<bool> {
+    /// Mounts `source` on `target`; false if it is a link or already exists.
+    fn bind_entry(source: &Path, target: &Path) -> Result<bool> {
         if target.symlink_metadata().is_ok() {
             return Ok(false);
         }
@@ -534,12 +541,13 @@ mod mounts {
         Ok(true)
     }
 
-    /// Jobs share the image's files. That they cannot be written is a kindness, not a wall: some
-    /// kernels refuse the remount inside a user namespace, and the job runs all the same.
+    /// Makes a mount read-only, because jobs share the files of the image. This is a convenience,
+    /// not a protection: some kernels refuse the remount inside a user namespace, and the job runs
+    /// anyway.
     fn read_only(target: &Path) {
         let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         if let Ok(found) = statvfs(target) {
-            // What the outer mount forbids must stay forbidden.
+            // Restrictions of the outer mount must be kept.
             for (set, flag) in [
                 (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
                 (FsFlags::ST_NODEV, MsFlags::MS_NODEV),

@@ -1,48 +1,47 @@
-//! The process of a Lambda function: its code under /var/task, and nothing of an image.
+//! The process of a Lambda function: its code under /var/task, and no files of an image.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::enter::{IsolationLevel, Spec, View};
+use super::enter::{IsolationLevel, SandboxSpec, View};
 use super::process::{self, Lines, Running};
 use super::{Isolation, cloud_environment, user_credentials, venv};
 use crate::Cloud;
 use crate::api::ApiResult;
 
-/// Where a function finds its code (Lambda developer guide).
+/// Path of the code of a function (Lambda developer guide).
 pub(crate) const TASK_ROOT: &str = "/var/task";
 
-/// The search path of a function, as AWS sets it, with what a machine has instead of a runtime.
+/// PATH of a function, as AWS sets it, without the directories of a managed runtime.
 const FUNCTION_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/opt/bin";
 
-/// What starts a function.
+/// The program that starts a function.
 #[derive(Debug, Clone)]
 pub(crate) enum Program {
-    /// The file `bootstrap` of its code.
+    /// The file `bootstrap` in its code.
     Bootstrap,
-    /// The host's Python with this program.
+    /// This program, run by the Python of the host.
     Python(&'static str),
 }
 
-/// A function's process to start.
+/// A Lambda function to start.
 #[derive(Debug)]
-pub(crate) struct Function {
+pub(crate) struct FunctionSpec {
     /// The directory that becomes /var/task.
     pub(crate) code: PathBuf,
-    /// A directory that need not be there; one beside it holds HOME and TMPDIR.
+    /// A directory that need not exist; one next to it holds HOME and TMPDIR.
     pub(crate) directory: PathBuf,
-    /// What starts it.
+    /// The program that starts it.
     pub(crate) program: Program,
-    /// Its environment. A value that is `/var/task`, or a path below it, names the code's true
-    /// directory where the process cannot have a /var/task of its own.
+    /// Its environment. Values that are `/var/task` or a path below it are replaced with the actual
+    /// directory of the code if the process cannot have its own /var/task.
     pub(crate) environment: BTreeMap<String, String>,
 }
 
-/// Starts a function's process; `lines` hears its output. Answers, beside the process, what a
-/// reader of the function's log should know.
+/// Starts a function; `lines` receives its output. Returns the process and notes for its log.
 pub(crate) async fn launch_function(
     cloud: &Cloud,
-    function: Function,
+    function: FunctionSpec,
     lines: impl FnMut(&Lines) + Send + 'static,
 ) -> ApiResult<(Running, Vec<String>)> {
     let isolation = process::isolation(cloud).await?;
@@ -89,7 +88,7 @@ pub(crate) async fn launch_function(
         .entry("PATH".to_owned())
         .or_insert_with(|| FUNCTION_PATH.to_owned());
     environment.extend(cloud_environment(cloud, &scratch));
-    let spec = Spec {
+    let spec = SandboxSpec {
         level,
         network: true,
         view: View::Task {

@@ -1,4 +1,4 @@
-//! Unpacking an image's layers: what lies under /opt, which is all that the host runtime uses.
+//! Unpacks the layers of an image: only files under /opt, which is all that the host runtime uses.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,26 +11,26 @@ use crate::api::{ApiError, ApiResult};
 use crate::beneath::Directory;
 use crate::unpack::{self, Scratch, Unpacker};
 
-/// How much a machine that only runs a job should take from an image, in bytes. Holes of sparse
-/// files stay holes and do not count.
-const LARGEST: u64 = 64 << 30;
+/// Maximum unpacked size of an image, in bytes; protects the disk. Holes of sparse files stay holes
+/// and do not count.
+const MAX_IMAGE_SIZE: u64 = 64 << 30;
 
-/// What was left out.
+/// Counts of entries that were skipped.
 #[derive(Debug, Default)]
-struct LeftOut {
+struct Skipped {
     /// Files outside /opt.
     outside: usize,
     /// Devices, FIFOs and the like.
     special: usize,
 }
 
-/// Unpacks layers, in order, into `directory`, unless that was done before. Returns the
-/// directory that is the image's /opt, and what a reader of the job's log should know.
+/// Unpacks layers, in order, into `directory`, unless that was done before. Returns the directory
+/// of the image's /opt, and notes for the log of the job.
 pub(super) fn unpack(
     directory: &Path,
     layers: &[(PathBuf, String)],
 ) -> ApiResult<(PathBuf, Vec<String>)> {
-    unpack_at_most(LARGEST, directory, layers)
+    unpack_at_most(MAX_IMAGE_SIZE, directory, layers)
 }
 
 fn unpack_at_most(
@@ -44,10 +44,9 @@ fn unpack_at_most(
         let scratch = Scratch::beside(directory)?;
         let root = Directory::open(scratch.path(), "the image")?;
         let mut unpacker = Unpacker::new(&root, "image", budget);
-        let mut left_out = LeftOut::default();
+        let mut skipped = Skipped::default();
         for (number, (path, media_type)) in layers.iter().enumerate() {
-            // A whiteout removes what lower layers have, never what its own layer has: it goes
-            // first.
+            // Whiteouts come first: they remove files of lower layers, never of their own.
             if number > 0 {
                 unpack::entries(open(path, media_type)?, |entry| {
                     let path = unpacker.place(&entry.path()?)?;
@@ -55,21 +54,21 @@ fn unpack_at_most(
                 })?;
             }
             unpack::entries(open(path, media_type)?, |entry| {
-                add(&mut unpacker, entry, &mut left_out)
+                add(&mut unpacker, entry, &mut skipped)
             })?;
         }
         root.make_directory(Path::new("opt"))?;
         let mut notes = Vec::new();
-        if left_out.outside > 0 {
+        if skipped.outside > 0 {
             notes.push(format!(
                 "{} files of the image outside /opt are not used by the host runtime",
-                left_out.outside
+                skipped.outside
             ));
         }
-        if left_out.special > 0 {
+        if skipped.special > 0 {
             notes.push(format!(
-                "{} devices, FIFOs or the like of the image are not made by the host runtime",
-                left_out.special
+                "{} devices, FIFOs or the like of the image are not created by the host runtime",
+                skipped.special
             ));
         }
         let text = serde_json::to_vec(&notes).map_err(ApiError::internal)?;
@@ -96,11 +95,11 @@ fn open(path: &Path, media_type: &str) -> ApiResult<Box<dyn Read>> {
     })
 }
 
-/// Unpacks an entry of a layer that lies under /opt.
+/// Unpacks an entry of a layer if it is under /opt.
 fn add<R: Read>(
     unpacker: &mut Unpacker<'_>,
     entry: &mut Entry<'_, R>,
-    left_out: &mut LeftOut,
+    skipped: &mut Skipped,
 ) -> ApiResult<()> {
     let path = unpacker.place(&entry.path()?)?;
     let kind = entry.header().entry_type();
@@ -108,11 +107,11 @@ fn add<R: Read>(
         return Ok(());
     }
     if !path.starts_with("opt") {
-        left_out.outside += usize::from(!kind.is_dir());
+        skipped.outside += usize::from(!kind.is_dir());
         return Ok(());
     }
     if path == Path::new("opt") && !kind.is_dir() {
-        // What is mounted as /opt must be the image's own.
+        // The directory that is mounted as /opt must belong to the image.
         return Err(unpacker.refuse(&path, "/opt is not a directory"));
     }
     match kind {
@@ -123,7 +122,7 @@ fn add<R: Read>(
         | EntryType::Symlink
         | EntryType::Link => unpacker.entry(&path, entry),
         EntryType::Char | EntryType::Block | EntryType::Fifo => {
-            left_out.special += 1;
+            skipped.special += 1;
             Ok(())
         }
         _ => Ok(()),
@@ -136,7 +135,7 @@ fn name(path: &Path) -> &str {
         .unwrap_or_default()
 }
 
-/// Removes what a whiteout names.
+/// Applies a whiteout.
 fn whiteout(unpacker: &mut Unpacker<'_>, relative: &Path) -> ApiResult<()> {
     let Some(removed) = name(relative).strip_prefix(".wh.") else {
         return Ok(());
@@ -161,7 +160,7 @@ mod tests {
         Link(&'a str, &'a str),
         HardLink(&'a str, &'a str),
         Special(&'a str, EntryType),
-        /// A file that claims this size and has one byte at its end.
+        /// A file with this size and data only at its end.
         Sparse(&'a str, u64),
     }
 
@@ -208,7 +207,7 @@ mod tests {
                     name
                 }
             };
-            // `set_path` refuses `..`, which is just what a hostile image has.
+            // `set_path` refuses `..`, which a hostile image would contain.
             let bytes = name.as_bytes();
             header.as_gnu_mut().unwrap().name[..bytes.len()].copy_from_slice(bytes);
             header.set_cksum();
@@ -237,7 +236,7 @@ mod tests {
                 Item::Link("opt/out", "../../.."),
                 Item::HardLink("opt/passwd", "opt/out/etc/passwd"),
             ],
-            // Issue 8, 1.1: /opt of a job is what this names.
+            // Issue 8, 1.1: this would become the /opt of a job.
             vec![Item::Link("opt", "/root/.aws")],
             vec![Item::Link("opt", "data"), Item::File("opt/x", "")],
         ]

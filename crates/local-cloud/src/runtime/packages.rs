@@ -1,5 +1,5 @@
-//! The Python packages that an image carries (`mlops image build --builder layers`): they are
-//! imported from where they lie, so that nothing is installed, where this machine's Python can.
+//! The Python packages in an image (`mlops image build --builder layers`). If the Python of this
+//! machine can import them, they are used in place and nothing is installed.
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +9,26 @@ use serde_json::Value;
 
 use crate::api::{ApiError, ApiResult};
 
-/// What an image has of packages.
+/// The Python packages of an image.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Packages {
     /// None: requirements.txt is installed.
-    Nothing,
-    /// For a Python and a machine like this one.
-    Carried,
-    /// For another one, and why: requirements.txt is installed instead.
-    Foreign(String),
+    Absent,
+    /// Packages for the Python and architecture of this machine.
+    Bundled,
+    /// Packages for others, with the reason: requirements.txt is installed instead.
+    Incompatible(String),
 }
 
 impl Packages {
-    /// Looks at an image's configuration and files. `version` is this machine's Python.
+    /// Inspects the configuration and files of an image. `version` is the Python version of this
+    /// machine.
     pub(super) fn of(config: &Value, opt: &Path, version: &str) -> Self {
         let Some(python) = config["config"]["Labels"][PYTHON].as_str() else {
-            return Self::Nothing;
+            return Self::Absent;
         };
         if !opt.join(DIRECTORY_BELOW_OPT).is_dir() {
-            return Self::Nothing;
+            return Self::Absent;
         }
         let machine = match std::env::consts::ARCH {
             "x86_64" => "amd64",
@@ -39,23 +40,23 @@ impl Packages {
             .strip_prefix(python)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         if same_python && made_for == machine && cfg!(target_os = "linux") {
-            return Self::Carried;
+            return Self::Bundled;
         }
-        Self::Foreign(format!(
+        Self::Incompatible(format!(
             "the image's packages are for Python {python} on linux/{made_for}, and this machine \
              has Python {version} on {}/{machine}: requirements.txt is installed instead",
             std::env::consts::OS
         ))
     }
 
-    /// The entries of PATH or PYTHONPATH of an image whose /opt lies at `opt`.
+    /// The entries of PATH or PYTHONPATH for an image whose /opt is at `opt`.
     pub(super) fn search_path(&self, value: &str, opt: &Path) -> Vec<String> {
         value
             .split(':')
             .filter(|entry| {
-                // What cannot be imported would hide what was installed instead.
+                // Packages that cannot be imported would hide the installed ones.
                 let carried = Path::new(entry).starts_with(Path::new("/").join(DIRECTORY));
-                !(carried && matches!(self, Self::Foreign(_)))
+                !(carried && matches!(self, Self::Incompatible(_)))
             })
             .map(|entry| match Path::new(entry).strip_prefix("/opt") {
                 Ok(rest) => opt.join(rest).display().to_string(),
@@ -68,10 +69,9 @@ impl Packages {
 /// [`DIRECTORY`] as seen from /opt.
 const DIRECTORY_BELOW_OPT: &str = "mlops/python";
 
-/// The image's requirements.txt, if it has one.
+/// The requirements.txt of the image, if any.
 ///
-/// # Errors
-/// It is a link that leaves the image.
+/// It is a link that leads out of the image.
 pub(super) fn requirements(opt: &Path) -> ApiResult<Option<PathBuf>> {
     let file = opt.join("program/requirements.txt");
     if file.symlink_metadata().is_err() {
@@ -114,13 +114,13 @@ mod tests {
         let of = |architecture: &str, version: &str| {
             Packages::of(&config(architecture), opt.path(), version)
         };
-        assert_eq!(of(machine, "3.1.7"), Packages::Nothing);
+        assert_eq!(of(machine, "3.1.7"), Packages::Absent);
         std::fs::create_dir_all(opt.path().join(DIRECTORY_BELOW_OPT)).unwrap();
-        assert_eq!(of(machine, "3.1.7"), Packages::Carried);
-        assert!(matches!(of(machine, "3.11.7"), Packages::Foreign(_)));
-        assert!(matches!(of("riscv64", "3.1.7"), Packages::Foreign(_)));
+        assert_eq!(of(machine, "3.1.7"), Packages::Bundled);
+        assert!(matches!(of(machine, "3.11.7"), Packages::Incompatible(_)));
+        assert!(matches!(of("riscv64", "3.1.7"), Packages::Incompatible(_)));
         let unlabelled = Packages::of(&json!({}), opt.path(), "3.1.7");
-        assert_eq!(unlabelled, Packages::Nothing);
+        assert_eq!(unlabelled, Packages::Absent);
     }
 
     #[test]
@@ -128,10 +128,10 @@ mod tests {
         let path = "/opt/program:/opt/mlops/python/bin:/bin";
         let at = Path::new("/state/opt");
         assert_eq!(
-            Packages::Carried.search_path(path, at),
+            Packages::Bundled.search_path(path, at),
             ["/state/opt/program", "/state/opt/mlops/python/bin", "/bin"]
         );
-        let foreign = Packages::Foreign(String::new());
+        let foreign = Packages::Incompatible(String::new());
         assert_eq!(
             foreign.search_path(path, at),
             ["/state/opt/program", "/bin"]

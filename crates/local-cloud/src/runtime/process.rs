@@ -1,5 +1,5 @@
-//! A job's process on the server's side: started by a thread of its own, read line by line, ended
-//! with its whole process group.
+//! The server side of a process: started by its own thread, read line by line, ended with its whole
+//! process group.
 
 use std::collections::BTreeMap;
 use std::io::{PipeWriter, Read, Write};
@@ -14,16 +14,16 @@ use nix::unistd::Pid;
 use tokio::sync::{oneshot, watch};
 
 use super::Isolation;
-use super::enter::{IsolationLevel, Spec, View};
+use super::enter::{IsolationLevel, SandboxSpec, View};
 use crate::api::{ApiError, ApiResult};
 use crate::{Cloud, beneath, clock, logs};
 
-/// CloudWatch Logs takes events of 256 KiB, 26 bytes of which are its own.
-const LONGEST_LINE: usize = (256 << 10) - 26;
+/// Maximum length of a line, in bytes: CloudWatch Logs accepts events of 256 KiB, including 26
+/// bytes of overhead.
+const MAX_LINE: usize = (256 << 10) - 26;
 
-/// How long the output of a program that has ended may still come from processes that left its
-/// group.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Time to wait, after a program has ended, for output of processes that left its group.
+const OUTPUT_GRACE: Duration = Duration::from_secs(2);
 
 /// A running process; cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,21 +33,21 @@ pub(crate) struct Running {
     output: Output,
 }
 
-/// The server's own end of a process's output, while the process lives.
+/// The server's own write end of the output, while the process is alive.
 type Output = Arc<Mutex<Option<PipeWriter>>>;
 
 impl Running {
-    /// Waits for the end; 128 and the signal's number when a signal ended it.
+    /// Waits for the exit code; 128 plus the signal number if a signal ended the process.
     pub(crate) async fn wait(&self) -> i32 {
         let mut code = self.code.clone();
-        // The thread reports before it ends; were it to panic, the process would have no code.
+        // The thread reports before it ends; if it panics, there is no exit code.
         match code.wait_for(Option::is_some).await {
             Ok(code) => code.unwrap_or(-1),
             Err(_) => -1,
         }
     }
 
-    /// Asks every process of the group to end (SIGTERM), and after `grace` kills them.
+    /// Sends SIGTERM to every process of the group, and SIGKILL after `grace`.
     pub(crate) async fn terminate(&self, grace: Duration) -> i32 {
         self.signal(Signal::SIGTERM);
         tokio::select! {
@@ -58,13 +58,13 @@ impl Running {
         self.wait().await
     }
 
-    /// The exit code when the process has ended.
+    /// The exit code if the process has ended.
     pub(crate) fn ended(&self) -> Option<i32> {
         *self.code.borrow()
     }
 
-    /// Puts a line behind what the process has written so far: whoever reads its output has read
-    /// all of that once this line comes. False when the process has ended.
+    /// Appends a line to the output of the process: a reader that receives it has received
+    /// everything written before. False if the process has ended.
     pub(crate) fn mark(&self, line: &str) -> bool {
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         output
@@ -78,14 +78,14 @@ impl Running {
 }
 
 fn signal_group(group: &Mutex<Option<Pid>>, signal: Signal) {
-    // The number is taken away before the process is reaped, so that it can be nobody else's.
+    // The id is cleared before the process is reaped, so it cannot belong to another process.
     if let Some(pid) = *group.lock().unwrap_or_else(PoisonError::into_inner) {
-        // A group that is gone already is what was wanted.
+        // It is fine if the group has already ended.
         let _ = killpg(pid, signal);
     }
 }
 
-/// Makes the directory beside a job's for its HOME, its TMPDIR and what starts it.
+/// Creates the directory next to that of a job for HOME, TMPDIR and the specification.
 pub(super) fn scratch(base_dir: &Path) -> ApiResult<PathBuf> {
     let mut name = base_dir
         .file_name()
@@ -93,7 +93,7 @@ pub(super) fn scratch(base_dir: &Path) -> ApiResult<PathBuf> {
         .to_owned();
     name.push(".run");
     let scratch = base_dir.with_file_name(name);
-    // A program before this one reaches that directory: nothing of it is used again.
+    // An earlier program could write to that directory: nothing in it is reused.
     beneath::remove(&scratch).map_err(|remains| ApiError::from(remains.error))?;
     for part in ["home", "tmp", "empty", "old"] {
         std::fs::create_dir_all(scratch.join(part))?;
@@ -101,8 +101,8 @@ pub(super) fn scratch(base_dir: &Path) -> ApiResult<PathBuf> {
     Ok(scratch)
 }
 
-/// Our own program. By this path it is found even when it was replaced since the start.
-fn own_program() -> ApiResult<PathBuf> {
+/// Path of this program; it stays valid if the file was replaced since the start.
+fn own_executable() -> ApiResult<PathBuf> {
     if cfg!(target_os = "linux") {
         Ok(PathBuf::from("/proc/self/exe"))
     } else {
@@ -110,10 +110,10 @@ fn own_program() -> ApiResult<PathBuf> {
     }
 }
 
-fn command(spec: &Spec) -> ApiResult<Command> {
+fn command(spec: &SandboxSpec) -> ApiResult<Command> {
     let file = spec.scratch.join("spec.json");
     std::fs::write(&file, serde_json::to_vec(spec).map_err(ApiError::internal)?)?;
-    let mut command = Command::new(own_program()?);
+    let mut command = Command::new(own_executable()?);
     command
         .arg0("mlops")
         .arg("job-process")
@@ -125,7 +125,7 @@ fn command(spec: &Spec) -> ApiResult<Command> {
     Ok(command)
 }
 
-/// Finds out, once for each server, which namespaces the kernel allows.
+/// Detects, once per server, which namespaces the kernel allows.
 pub(super) async fn isolation(cloud: &Cloud) -> ApiResult<Isolation> {
     static FOUND: OnceLock<Isolation> = OnceLock::new();
     if let Some(found) = FOUND.get() {
@@ -133,13 +133,13 @@ pub(super) async fn isolation(cloud: &Cloud) -> ApiResult<Isolation> {
     }
     let parent = cloud.directory().join("jobs");
     std::fs::create_dir_all(&parent)?;
-    // In directory mode a job could otherwise read the environment of this very process.
+    // Without namespaces, a job could otherwise read the environment of this process.
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_dumpable(false).map_err(ApiError::internal)?;
     let found = tokio::task::spawn_blocking(move || -> ApiResult<Isolation> {
         let mut reasons = Vec::new();
-        for level in IsolationLevel::TRIED {
-            match attempt(&parent, level)? {
+        for level in IsolationLevel::ALL {
+            match try_level(&parent, level)? {
                 None => return Ok(Isolation::Namespace(level)),
                 Some(reason) => reasons.push(reason),
             }
@@ -152,8 +152,8 @@ pub(super) async fn isolation(cloud: &Cloud) -> ApiResult<Isolation> {
     Ok(FOUND.get_or_init(|| found).clone())
 }
 
-/// Tries the namespaces without a program; the reason when they cannot be entered.
-fn attempt(parent: &Path, level: IsolationLevel) -> ApiResult<Option<String>> {
+/// Tries to enter the namespaces without a program; returns the reason for a failure.
+fn try_level(parent: &Path, level: IsolationLevel) -> ApiResult<Option<String>> {
     let trial = tempfile::Builder::new()
         .prefix(".trial-")
         .tempdir_in(parent)?;
@@ -161,7 +161,7 @@ fn attempt(parent: &Path, level: IsolationLevel) -> ApiResult<Option<String>> {
     let opt = trial.path().join("opt");
     std::fs::create_dir_all(&base_dir)?;
     std::fs::create_dir_all(opt.join("program"))?;
-    let output = command(&Spec {
+    let output = command(&SandboxSpec {
         level,
         network: true,
         scratch: scratch(&base_dir)?,
@@ -177,10 +177,10 @@ fn attempt(parent: &Path, level: IsolationLevel) -> ApiResult<Option<String>> {
     Ok((!output.status.success()).then(|| reason.trim().replace("[mlops] ", "")))
 }
 
-/// The lines of a process's output, each with its time in milliseconds since the epoch.
+/// Lines of output, each with its time in milliseconds since the epoch.
 pub(super) type Lines = [(i64, String)];
 
-/// What becomes of a job's output: the lines of a log stream.
+/// Writes output to a log stream.
 pub(super) fn to_log(
     cloud: &Cloud,
     group: String,
@@ -189,8 +189,8 @@ pub(super) fn to_log(
     let cloud = cloud.clone();
     let mut lost = 0;
     move |lines| {
-        // A log that cannot be written must not stop the job it is about; the next lines that can
-        // be written say what is missing.
+        // A failure to write the log must not stop the job; the next lines that can be written
+        // report how many are missing.
         let note = (lost > 0).then(|| {
             let time = lines.first().map_or(0, |(time, _)| *time);
             (
@@ -207,9 +207,9 @@ pub(super) fn to_log(
 }
 
 /// Starts the process and its thread. The thread lives as long as the process: Linux sends the
-/// parent-death signal when the *thread* that started a process ends.
+/// parent-death signal when the *thread* that started a process exits.
 pub(super) async fn spawn(
-    spec: &Spec,
+    spec: &SandboxSpec,
     lines: impl FnMut(&Lines) + Send + 'static,
 ) -> ApiResult<Running> {
     let mut command = command(spec)?;
@@ -224,7 +224,7 @@ pub(super) async fn spawn(
         .name("job".to_owned())
         .spawn(move || {
             let child = command.spawn();
-            // The pipe ends with its last writer: our own copies must go.
+            // The pipe ends when its last writer is closed, so our own copies must be closed.
             drop(command);
             let child = match child {
                 Ok(child) => child,
@@ -247,9 +247,9 @@ pub(super) async fn spawn(
             let result = reap(child, &group);
             close(&ours);
             if drain.is_ok() {
-                let _ = last.recv_timeout(LAST_WORDS);
+                let _ = last.recv_timeout(OUTPUT_GRACE);
             }
-            // What the scratch directory holds is of no use to anyone.
+            // The scratch directory is not needed any more.
             let _ = beneath::remove(&scratch);
             let _ = report.send(Some(result));
         })?;
@@ -261,12 +261,12 @@ pub(super) async fn spawn(
     })
 }
 
-/// Lets the output end when the last process closes it.
+/// Closes our end, so that the output ends when the last process closes it.
 fn close(output: &Output) {
     *output.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
-/// Waits for the process, and kills what it leaves of its group.
+/// Waits for the process, then kills the rest of its group.
 fn reap(mut child: Child, group: &Mutex<Option<Pid>>) -> i32 {
     #[cfg(target_os = "linux")]
     {
@@ -274,7 +274,7 @@ fn reap(mut child: Child, group: &Mutex<Option<Pid>>) -> i32 {
 
         let pid = *group.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pid) = pid {
-            // Leaves it unreaped, so that the group still has its number when it is killed.
+            // Does not reap it, so that the group keeps its id until it is killed.
             while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
                 == Err(nix::errno::Errno::EINTR)
             {}
@@ -295,7 +295,7 @@ fn reap(mut child: Child, group: &Mutex<Option<Pid>>) -> i32 {
     }
 }
 
-/// Reads lines as they come, as many at a time as are there, until the last writer is gone.
+/// Reads lines as they arrive, in batches, until the last writer is closed.
 fn read_lines(mut reader: impl Read, mut lines: impl FnMut(&[(i64, String)])) {
     let mut buffer = vec![0; 64 << 10];
     let mut rest: Vec<u8> = Vec::new();
@@ -311,12 +311,12 @@ fn read_lines(mut reader: impl Read, mut lines: impl FnMut(&[(i64, String)])) {
         let mut batch = Vec::new();
         let mut start = 0;
         while let Some(end) = rest[start..].iter().position(|byte| *byte == b'\n') {
-            push(&mut batch, now, &rest[start..start + end]);
+            push_line(&mut batch, now, &rest[start..start + end]);
             start += end + 1;
         }
         rest.drain(..start);
-        if rest.len() >= LONGEST_LINE {
-            push(&mut batch, now, &rest);
+        if rest.len() >= MAX_LINE {
+            push_line(&mut batch, now, &rest);
             rest.clear();
         }
         if !batch.is_empty() {
@@ -324,16 +324,16 @@ fn read_lines(mut reader: impl Read, mut lines: impl FnMut(&[(i64, String)])) {
         }
     }
     let mut batch = Vec::new();
-    push(&mut batch, jiff::Timestamp::now().as_millisecond(), &rest);
+    push_line(&mut batch, jiff::Timestamp::now().as_millisecond(), &rest);
     if !batch.is_empty() {
         lines(&batch);
     }
 }
 
-/// Adds a line; CloudWatch Logs has no empty ones, and none longer than an event.
-fn push(batch: &mut Vec<(i64, String)>, now: i64, line: &[u8]) {
+/// Adds a line. CloudWatch Logs has no empty events, and none longer than the maximum.
+fn push_line(batch: &mut Vec<(i64, String)>, now: i64, line: &[u8]) {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    for part in line.chunks(LONGEST_LINE) {
+    for part in line.chunks(MAX_LINE) {
         batch.push((now, String::from_utf8_lossy(part).into_owned()));
     }
 }
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn lines_arrive_whole_and_long_ones_in_parts() {
-        let long = "x".repeat(LONGEST_LINE + 10);
+        let long = "x".repeat(MAX_LINE + 10);
         let input = format!("one\r\n\ntwo\n{long}\nlast");
         let mut found = Vec::new();
         read_lines(input.as_bytes(), |lines| {
@@ -354,6 +354,6 @@ mod tests {
         assert_eq!(found.last().unwrap(), "last");
         let whole: String = found[2..found.len() - 1].concat();
         assert_eq!(whole, long);
-        assert!(found.iter().all(|line| line.len() <= LONGEST_LINE));
+        assert!(found.iter().all(|line| line.len() <= MAX_LINE));
     }
 }

@@ -1,4 +1,4 @@
-//! Virtual environments, made once for a Python and a requirements.txt and kept in the cache.
+//! Virtual environments, created once for a Python and a requirements.txt and cached.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::children::Guarded;
 use crate::cloud::Settings;
 use crate::host::Environment;
 
-/// The file in an installer's HOME that pip logs everything to.
+/// File of the detailed log of pip, in the HOME of the installer.
 const PIP_LOG: &str = "pip.log";
 
 /// A virtual environment.
@@ -29,21 +29,21 @@ pub(super) struct Venv {
     pub(super) directory: PathBuf,
     /// Its Python's version, such as `3.11.7`.
     pub(super) version: String,
-    /// How long it took to make; `None` when it was there.
-    pub(super) made_in: Option<Duration>,
+    /// Time it took to create; `None` if it was cached.
+    pub(super) created_in: Option<Duration>,
 }
 
 impl Venv {
-    /// The directory that comes first in PATH.
+    /// The first directory in PATH.
     pub(super) fn bin(&self) -> PathBuf {
         self.directory.join("bin")
     }
 }
 
-/// Finds the environment of these requirements (none when there is no file), or makes it.
+/// Finds or creates the environment for these requirements (none if there is no file).
 ///
-/// Each attempt has a directory of its own and is published by a link at the end, so that what a
-/// killed attempt left behind is never used, not even while its installer still runs.
+/// Each attempt uses its own directory and publishes it with a link at the end. So the leftovers of
+/// a killed attempt are never used, even while its installer is still running.
 pub(super) async fn prepare(settings: &Settings, requirements: Option<&Path>) -> ApiResult<Venv> {
     let (version, executable) = identify(&settings.python).await?;
     let requirements = requirements.filter(|file| file.is_file());
@@ -60,18 +60,18 @@ pub(super) async fn prepare(settings: &Settings, requirements: Option<&Path>) ->
     let directory = settings.cache.join("venvs");
     std::fs::create_dir_all(&directory)?;
     let link = directory.join(&key);
-    let ready = |made_in| {
+    let ready = |created_in| {
         link.canonicalize().ok().map(|directory| Venv {
             directory,
             version: version.clone(),
-            made_in,
+            created_in,
         })
     };
     if let Some(venv) = ready(None) {
         return Ok(venv);
     }
-    // Other servers share the cache: one makes it, the others wait.
-    let lock = own_file(&directory.join(format!("{key}.lock")))?;
+    // Other servers share the cache: one creates the environment, the others wait.
+    let lock = open_own_file(&directory.join(format!("{key}.lock")))?;
     let _lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock))
         .await
         .map_err(ApiError::internal)??;
@@ -79,13 +79,13 @@ pub(super) async fn prepare(settings: &Settings, requirements: Option<&Path>) ->
         return Ok(venv);
     }
     let start = Instant::now();
-    remove_remains(&directory, &key);
+    remove_stale_attempts(&directory, &key);
     let attempt = directory.join(format!("{key}-{}", uuid::Uuid::new_v4().simple()));
     let log = directory.join(format!("{key}.log"));
     let requirements = requirements.filter(|_| !wanted.is_empty());
-    let made = make(settings, &executable, &attempt, requirements, &log).await;
-    if let Err(error) = made {
-        // What is left of it is removed before the next attempt.
+    let created = create(settings, &executable, &attempt, requirements, &log).await;
+    if let Err(error) = created {
+        // Leftovers are removed before the next attempt.
         let _ = beneath::remove(&attempt);
         return Err(error);
     }
@@ -93,12 +93,12 @@ pub(super) async fn prepare(settings: &Settings, requirements: Option<&Path>) ->
     std::os::unix::fs::symlink(&attempt, &temporary)?;
     std::fs::rename(&temporary, &link)?;
     ready(Some(start.elapsed()))
-        .ok_or_else(|| ApiError::internal("the virtual environment vanished"))
+        .ok_or_else(|| ApiError::internal("the virtual environment disappeared"))
 }
 
 /// Opens a file of the cache for appending, and creates it if necessary. Code of the installed
 /// packages can replace the file: a symbolic link is not followed, and a FIFO does not block.
-fn own_file(path: &Path) -> std::io::Result<File> {
+fn open_own_file(path: &Path) -> std::io::Result<File> {
     if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
         std::fs::remove_file(path)?;
     }
@@ -110,9 +110,9 @@ fn own_file(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
-/// Removes what attempts that were killed left behind. What resists is in nobody's way: each
-/// attempt has a name of its own.
-fn remove_remains(directory: &Path, key: &str) {
+/// Removes the leftovers of killed attempts. Failures do no harm, because each attempt has a unique
+/// name.
+fn remove_stale_attempts(directory: &Path, key: &str) {
     let remains = format!("{key}-");
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -122,7 +122,8 @@ fn remove_remains(directory: &Path, key: &str) {
     }
 }
 
-/// The version and the true path of a Python (a shim's path would not do for a key), asked once.
+/// The version and the real path of a Python (the path of a shim cannot be a cache key). Queried
+/// once per Python.
 pub(super) async fn identify(python: &Path) -> ApiResult<(String, String)> {
     static KNOWN: Mutex<BTreeMap<PathBuf, (String, String)>> = Mutex::new(BTreeMap::new());
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,13 +132,13 @@ pub(super) async fn identify(python: &Path) -> ApiResult<(String, String)> {
     {
         return Ok(found);
     }
-    let found = ask(python).await?;
+    let found = query(python).await?;
     known().insert(python.to_owned(), found.clone());
     Ok(found)
 }
 
-async fn ask(python: &Path) -> ApiResult<(String, String)> {
-    let advice = "the host runtime runs programs with it: install Python 3.11 or newer, or set \
+async fn query(python: &Path) -> ApiResult<(String, String)> {
+    let hint = "the host runtime runs programs with it: install Python 3.11 or newer, or set \
                   MLOPS_PYTHON to one and start the local cloud again";
     let output = Command::new(python)
         .args(["-I", "-c"])
@@ -146,8 +147,8 @@ async fn ask(python: &Path) -> ApiResult<(String, String)> {
         .output()
         .await
         .map_err(|error| {
-            client(format!(
-                "no Python: cannot start `{}` ({error}); {advice}",
+            client_error(format!(
+                "no Python: cannot start `{}` ({error}); {hint}",
                 python.display()
             ))
         })?;
@@ -155,8 +156,8 @@ async fn ask(python: &Path) -> ApiResult<(String, String)> {
     let mut lines = text.lines();
     match (output.status.success(), lines.next(), lines.next()) {
         (true, Some(version), Some(executable)) => Ok((version.to_owned(), executable.to_owned())),
-        _ => Err(client(format!(
-            "no Python: `{}` does not work ({}): {}; {advice}",
+        _ => Err(client_error(format!(
+            "no Python: `{}` does not work ({}): {}; {hint}",
             python.display(),
             output.status,
             String::from_utf8_lossy(&output.stderr).trim()
@@ -164,25 +165,25 @@ async fn ask(python: &Path) -> ApiResult<(String, String)> {
     }
 }
 
-async fn make(
+async fn create(
     settings: &Settings,
     python: &str,
     directory: &Path,
     requirements: Option<&Path>,
     log: &Path,
 ) -> ApiResult<()> {
-    own_file(log)?.set_len(0)?;
+    open_own_file(log)?.set_len(0)?;
     let venv_python = directory.join("bin/python3");
     let home = directory.join("home");
-    let tools = Tools {
+    let installer = Installer {
         home: &home,
         log,
         environment: (settings.host.installer_environment)(),
     };
     let own = Path::new(python);
-    // The base Python's pip can install into the environment, which saves copying pip into it.
+    // The pip of the base Python can install into the environment, which saves copying pip into it.
     let shared_pip = requirements.is_some()
-        && tools
+        && installer
             .status(own, &["-m", "pip", "--python", python, "--version"])
             .await?
             .success();
@@ -191,8 +192,8 @@ async fn make(
         create.push("--without-pip");
     }
     create.push(text(directory)?);
-    tools
-        .run(own, &create, "make a virtual environment")
+    installer
+        .run(own, &create, "create a virtual environment")
         .await?;
     let Some(requirements) = requirements else {
         let _ = beneath::remove(&home);
@@ -211,40 +212,40 @@ async fn make(
         "--no-input",
         "--disable-pip-version-check",
         "--quiet",
-        // Modules are compiled when they are first imported: most never are.
+        // Modules are compiled on first import; most are never imported.
         "--no-compile",
         "--requirement",
         text(requirements)?,
     ]);
-    tools
+    installer
         .run(program, &pip, "install the image's requirements.txt")
         .await?;
-    // A package's own code writes there; what it left does not make the environment unusable.
+    // Code of packages can write there; leftovers do not make the environment unusable.
     let _ = beneath::remove(&home);
     Ok(())
 }
 
-/// A path as an argument of a program.
+/// Converts a path to an argument.
 fn text(path: &Path) -> ApiResult<&str> {
     path.to_str()
-        .ok_or_else(|| client(format!("the path {} is not UTF-8", path.display())))
+        .ok_or_else(|| client_error(format!("the path {} is not UTF-8", path.display())))
 }
 
-/// Runs the programs that make an environment. They may run a package's own code, so that they have
-/// neither the user's environment nor HOME. They end, with all that they started, when nobody waits
-/// for them any more or the server dies.
-struct Tools<'a> {
+/// Runs the programs that create an environment. They can run code of packages, so they have
+/// neither the environment nor HOME of the user. They end, with everything they started, when the
+/// caller stops waiting or the server dies.
+struct Installer<'a> {
     home: &'a Path,
-    /// Where their output goes.
+    /// File of their output.
     log: &'a Path,
     environment: Environment,
 }
 
-impl Tools<'_> {
+impl Installer<'_> {
     async fn status(&self, program: &Path, arguments: &[&str]) -> ApiResult<ExitStatus> {
         std::fs::create_dir_all(self.home)?;
         let downloads = self.log.with_file_name("pip");
-        let errors = own_file(self.log)?;
+        let errors = open_own_file(self.log)?;
         let output = errors.try_clone()?;
         let mut tool = Guarded::spawn(program, arguments, |command| {
             pip::prepare(command, &self.environment, self.home, &downloads);
@@ -272,16 +273,16 @@ impl Tools<'_> {
                 trouble.hint(&self.environment)
             )
         });
-        Err(client(format!(
-            "cannot {what} ({status}):\n{tail}{}\nThe whole output is in {}",
+        Err(client_error(format!(
+            "cannot {what} ({status}):\n{tail}{}\nThe complete output is in {}",
             hint.unwrap_or_default(),
             self.log.display()
         )))
     }
 }
 
-/// What the job's owner can mend.
-fn client(message: impl Into<String>) -> ApiError {
+/// An error that the owner of the job can fix.
+fn client_error(message: impl Into<String>) -> ApiError {
     ApiError::new("ClientError", message)
 }
 
@@ -304,7 +305,7 @@ mod tests {
         let nothing = cache.path().join("requirements.txt");
         let settings = settings(cache.path(), "python3");
         let first = prepare(&settings, Some(&nothing)).await.unwrap();
-        assert!(first.made_in.is_some());
+        assert!(first.created_in.is_some());
         let link = std::fs::read_dir(cache.path().join("venvs"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -314,13 +315,13 @@ mod tests {
             prepare(&settings, Some(&nothing))
                 .await
                 .unwrap()
-                .made_in
+                .created_in
                 .is_none()
         );
-        // Killed before it was published: the directory is there, the link is not.
+        // As if killed before it was published: the directory exists, the link does not.
         std::fs::remove_file(link).unwrap();
         let second = prepare(&settings, Some(&nothing)).await.unwrap();
-        assert!(second.made_in.is_some());
+        assert!(second.created_in.is_some());
         assert!(!first.directory.exists());
         assert!(second.bin().join("python3").exists());
     }
@@ -331,10 +332,10 @@ mod tests {
         let (log, other) = (directory.path().join("log"), directory.path().join("other"));
         std::fs::write(&other, "kept").unwrap();
         nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        own_file(&log).unwrap();
+        open_own_file(&log).unwrap();
         std::fs::remove_file(&log).unwrap();
         std::os::unix::fs::symlink(&other, &log).unwrap();
-        own_file(&log).unwrap().set_len(0).unwrap();
+        open_own_file(&log).unwrap().set_len(0).unwrap();
         assert_eq!(std::fs::read_to_string(&other).unwrap(), "kept");
         assert!(log.symlink_metadata().unwrap().is_file());
     }
@@ -349,7 +350,7 @@ mod tests {
         assert!(error.message.contains("MLOPS_PYTHON"), "{error}");
     }
 
-    /// A server without TLS in place of the index that requirements.txt names.
+    /// A server without TLS instead of the index that requirements.txt names.
     #[tokio::test]
     async fn a_failed_handshake_of_pip_names_the_setting() {
         use std::io::Write as _;

@@ -1,4 +1,5 @@
-//! What s3s's answers lack: S3's error members, request ids, and the two answers whose form differs.
+//! Completes the responses of s3s: S3's error members, request ids, and two responses whose form
+//! differs.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -11,22 +12,23 @@ use s3s::{HttpResponse, StdError};
 
 use super::wire::Hosts;
 
-/// Maximum size of an answer that is rewritten; errors and object attributes are far smaller.
+/// Maximum size of a response that is rewritten, in bytes; errors and object attributes are far
+/// smaller.
 const MAX_REWRITTEN: usize = 8 << 20;
 
-/// What an answer needs to know of its request.
+/// The parts of a request that its response depends on.
 #[derive(Debug)]
-pub(super) struct About {
+pub(super) struct RequestInfo {
     method: Method,
     pub(super) bucket: String,
     pub(super) key: String,
     /// Bucket and key of a copy's source.
     pub(super) source: Option<(String, String)>,
-    /// True when the bucket that a copy writes to is the one that does not exist.
+    /// True if the missing bucket is the target of a copy.
     pub(super) target_missing: bool,
-    /// Name and value of the argument that an `InvalidArgument` is about.
+    /// Name and value of the argument that an `InvalidArgument` refers to.
     pub(super) argument: Option<(String, String)>,
-    /// What a `MethodNotAllowed` is about, where that is not an object.
+    /// The resource type of a `MethodNotAllowed`, unless it is an object.
     pub(super) resource: Option<String>,
     path: String,
     version: Option<String>,
@@ -36,8 +38,8 @@ pub(super) struct About {
     attributes: bool,
 }
 
-/// The conditions of a request, by header, as S3's errors name them.
-const CONDITIONS: [(&str, &str); 8] = [
+/// Conditional headers, with the names that S3 uses in its errors.
+const CONDITION_HEADERS: [(&str, &str); 8] = [
     ("if-match", "If-Match"),
     ("if-unmodified-since", "If-Unmodified-Since"),
     ("if-none-match", "If-None-Match"),
@@ -65,9 +67,9 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-impl About {
+impl RequestInfo {
     pub(super) fn of(parts: &Parts) -> Self {
-        let (bucket, key) = place(parts);
+        let (bucket, key) = bucket_and_key(parts);
         let query = parts.uri.query().unwrap_or_default();
         let member = |wanted: &str| {
             query.split('&').find_map(|member| {
@@ -92,7 +94,7 @@ impl About {
             version: member("versionId"),
             upload: member("uploadId"),
             range: header(&parts.headers, RANGE.as_str()).map(str::to_owned),
-            condition: CONDITIONS
+            condition: CONDITION_HEADERS
                 .into_iter()
                 .find(|(name, _)| parts.headers.contains_key(*name))
                 .map(|(_, shown)| shown),
@@ -100,7 +102,7 @@ impl About {
         }
     }
 
-    /// The members that S3 adds to an error of this code.
+    /// The members that S3 adds to an error with this code.
     fn members(&self, code: &str, headers: &HeaderMap) -> Vec<(&'static str, String)> {
         let (bucket, key) = match (&self.source, code) {
             (Some((bucket, key)), "NoSuchKey" | "NoSuchVersion") => (bucket, key),
@@ -168,8 +170,8 @@ impl About {
     }
 }
 
-/// The bucket and the key of a request, from its host and path; empty where it has none.
-pub(super) fn place(parts: &Parts) -> (String, String) {
+/// Bucket and key of a request, from its host and path; empty if absent.
+pub(super) fn bucket_and_key(parts: &Parts) -> (String, String) {
     let path = decoded(parts.uri.path().trim_start_matches('/'));
     let host = header(&parts.headers, http::header::HOST.as_str()).unwrap_or_default();
     let hosted = Hosts
@@ -183,7 +185,7 @@ pub(super) fn place(parts: &Parts) -> (String, String) {
     (bucket.to_owned(), key.to_owned())
 }
 
-/// S3's text for an error to which s3s gives none (API reference, "List of error codes").
+/// S3's message for an error for which s3s has none (API reference, "List of error codes").
 fn message(code: &str) -> &'static str {
     match code {
         "AccessDenied" => "Access Denied",
@@ -219,10 +221,10 @@ fn message(code: &str) -> &'static str {
     }
 }
 
-/// Finishes s3s's answer; what s3s could not even answer is an `InternalError`.
-pub(super) async fn finish(
+/// Completes the response of s3s; a failure of s3s itself becomes an `InternalError`.
+pub(super) async fn complete(
     result: Result<HttpResponse, StdError>,
-    about: &About,
+    info: &RequestInfo,
 ) -> Response<Body> {
     let mut response = match result {
         Ok(response) => response.map(Body::new),
@@ -248,16 +250,16 @@ pub(super) async fn finish(
     }
     let status = response.status();
     if status == StatusCode::NOT_MODIFIED {
-        // It has the headers of the object, but none of a body.
+        // It carries the headers of the object, but none that describe a body.
         response.headers_mut().remove(CONTENT_TYPE);
         response.headers_mut().remove(CONTENT_LENGTH);
-        // A body of known length would have its length in the headers.
+        // A body of known length would add a Content-Length header.
         let nothing = futures::stream::empty::<std::io::Result<Bytes>>();
         *response.body_mut() = Body::from_stream(nothing);
         return response;
     }
-    if about.method == Method::HEAD && response.headers().contains_key(CONTENT_RANGE) {
-        // s3s leaves the status to the operation, but not that of HeadObject.
+    if info.method == Method::HEAD && response.headers().contains_key(CONTENT_RANGE) {
+        // s3s does not set the status of a HeadObject with a range.
         if status == StatusCode::OK {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         }
@@ -271,7 +273,7 @@ pub(super) async fn finish(
                 .map_or("", |(code, _)| code);
             let without_message = !text.contains("<Message>");
             let message = without_message.then(|| ("Message", message(code).to_owned()));
-            let members = message.into_iter().chain(about.members(code, headers));
+            let members = message.into_iter().chain(info.members(code, headers));
             let mut members: Vec<_> = members.collect();
             members.push(("RequestId", id.to_owned()));
             members.push(("HostId", host.clone()));
@@ -284,8 +286,8 @@ pub(super) async fn finish(
         })
         .await;
     }
-    if about.attributes {
-        // The only ETag that S3 writes without quotes.
+    if info.attributes {
+        // S3 writes this ETag, and no other, without quotes.
         return rewrite(response, |text, _| {
             let Some((before, rest)) = text.split_once("<ETag>") else {
                 return text.to_owned();
@@ -299,7 +301,7 @@ pub(super) async fn finish(
     response
 }
 
-/// Replaces an XML body.
+/// Rewrites an XML body.
 async fn rewrite(
     response: Response<Body>,
     change: impl FnOnce(&str, &HeaderMap) -> String,
@@ -334,7 +336,7 @@ mod tests {
             "why",
         );
         let result = error.to_http_response().map_err(Into::into);
-        let response = finish(result, &About::of(parts)).await;
+        let response = complete(result, &RequestInfo::of(parts)).await;
         let id = response.headers()["x-amz-request-id"].to_str().unwrap();
         let host = response.headers()["x-amz-id-2"].to_str().unwrap();
         let ids = format!("<RequestId>{id}</RequestId><HostId>{host}</HostId></Error>");
@@ -358,7 +360,7 @@ mod tests {
         ] {
             let error = s3s::S3Error::new(s3s::S3ErrorCode::from_bytes(code.as_bytes()).unwrap());
             let result = error.to_http_response().map_err(Into::into);
-            let response = finish(result, &About::of(&put)).await;
+            let response = complete(result, &RequestInfo::of(&put)).await;
             let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await;
             let text = String::from_utf8(bytes.unwrap().to_vec()).unwrap();
             assert_eq!(text.matches("<Message>").count(), 1, "{text}");

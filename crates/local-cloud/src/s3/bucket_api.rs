@@ -1,4 +1,4 @@
-//! The operations on buckets.
+//! Operations on buckets.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{Cloud, system_tags};
 /// The canonical user id of every local cloud's account.
 const OWNER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// AWS's default for objects too small to move; the only one here.
+/// The default minimum object size for transitions in AWS; the only one supported.
 const MINIMUM_OBJECT_SIZE: &str = "all_storage_classes_128K";
 
 /// The owner of every bucket and object.
@@ -30,18 +30,18 @@ pub(super) async fn create(
     request: S3Request<CreateBucketInput>,
 ) -> S3Result<S3Response<CreateBucketOutput>> {
     let input = request.input;
-    let asked = input
+    let requested = input
         .create_bucket_configuration
         .and_then(|configuration| configuration.location_constraint);
-    if let Some(asked) = asked
-        && asked.as_str() != cloud.region()
+    if let Some(requested) = requested
+        && requested.as_str() != cloud.region()
     {
         return Err(ApiError::new(
             "IllegalLocationConstraintException",
             format!(
                 "The {} location constraint is incompatible for the region specific endpoint this \
                  request was sent to.",
-                asked.as_str()
+                requested.as_str()
             ),
         )
         .into());
@@ -49,12 +49,7 @@ pub(super) async fn create(
     if input.object_lock_enabled_for_bucket == Some(true) {
         return Err(ApiError::not_implemented("s3 object lock").into());
     }
-    match buckets::create(cloud, &input.bucket) {
-        Err(error)
-            if error.code == "BucketAlreadyOwnedByYou"
-                && buckets::may_be_created_again(cloud, &input.bucket)? => {}
-        created => created?,
-    }
+    buckets::create_or_repeat(cloud, &input.bucket)?;
     if let Some(ownership) = input.object_ownership {
         let controls = OwnershipControls {
             rules: vec![OwnershipControlsRule {
@@ -62,7 +57,7 @@ pub(super) async fn create(
             }],
         };
         let document = settings::write(&controls)?;
-        buckets::keep(
+        buckets::put_setting(
             cloud,
             &input.bucket,
             Setting::OwnershipControls,
@@ -146,7 +141,7 @@ pub(super) async fn location(
     let bucket = cloud
         .store()
         .transaction(|transaction| buckets::find(transaction, &request.input.bucket))?;
-    // us-east-1 is written as nothing.
+    // S3 returns no location for us-east-1.
     let constraint = (bucket.region != "us-east-1").then_some(bucket.region);
     Ok(S3Response::new(GetBucketLocationOutput {
         location_constraint: constraint.map(BucketLocationConstraint::from),
@@ -194,7 +189,7 @@ pub(super) async fn put_policy(
     request: S3Request<PutBucketPolicyInput>,
 ) -> S3Result<S3Response<PutBucketPolicyOutput>> {
     let input = request.input;
-    buckets::keep(cloud, &input.bucket, Setting::Policy, Some(input.policy))?;
+    buckets::put_setting(cloud, &input.bucket, Setting::Policy, Some(input.policy))?;
     Ok(S3Response::with_status(
         PutBucketPolicyOutput::default(),
         http::StatusCode::NO_CONTENT,
@@ -237,7 +232,7 @@ pub(super) async fn put_lifecycle(
         }
     }
     let document = settings::write(&configuration)?;
-    buckets::keep(cloud, &input.bucket, Setting::Lifecycle, Some(document))?;
+    buckets::put_setting(cloud, &input.bucket, Setting::Lifecycle, Some(document))?;
     Ok(S3Response::new(PutBucketLifecycleConfigurationOutput {
         transition_default_minimum_object_size: Some(MINIMUM_OBJECT_SIZE.to_owned().into()),
     }))
@@ -247,10 +242,10 @@ pub(super) async fn get_notification(
     cloud: &Cloud,
     request: S3Request<GetBucketNotificationConfigurationInput>,
 ) -> S3Result<S3Response<GetBucketNotificationConfigurationOutput>> {
-    let found = match buckets::document(cloud, &request.input.bucket, Setting::Notification) {
-        Ok(text) => settings::read::<NotificationConfiguration>(&text)?,
-        Err(error) if error.code == "NoSuchBucket" => return Err(error.into()),
-        Err(_) => NotificationConfiguration::default(),
+    let document = buckets::find_document(cloud, &request.input.bucket, Setting::Notification)?;
+    let found = match document {
+        Some(text) => settings::read::<NotificationConfiguration>(&text)?,
+        None => NotificationConfiguration::default(),
     };
     Ok(S3Response::new(GetBucketNotificationConfigurationOutput {
         event_bridge_configuration: found.event_bridge_configuration,
@@ -267,7 +262,7 @@ pub(super) async fn put_notification(
     let mut input = request.input;
     notifications::check(&mut input.notification_configuration)?;
     let document = settings::write(&input.notification_configuration)?;
-    buckets::keep(cloud, &input.bucket, Setting::Notification, Some(document))?;
+    buckets::put_setting(cloud, &input.bucket, Setting::Notification, Some(document))?;
     Ok(S3Response::new(
         PutBucketNotificationConfigurationOutput::default(),
     ))
@@ -289,7 +284,7 @@ pub(super) async fn put_encryption(
     request: S3Request<PutBucketEncryptionInput>,
 ) -> S3Result<S3Response<PutBucketEncryptionOutput>> {
     let document = settings::write(&request.input.server_side_encryption_configuration)?;
-    buckets::keep(
+    buckets::put_setting(
         cloud,
         &request.input.bucket,
         Setting::Encryption,
@@ -302,7 +297,7 @@ pub(super) async fn delete_encryption(
     cloud: &Cloud,
     request: S3Request<DeleteBucketEncryptionInput>,
 ) -> S3Result<S3Response<DeleteBucketEncryptionOutput>> {
-    buckets::keep(cloud, &request.input.bucket, Setting::Encryption, None)?;
+    buckets::put_setting(cloud, &request.input.bucket, Setting::Encryption, None)?;
     Ok(S3Response::new(DeleteBucketEncryptionOutput::default()))
 }
 
@@ -322,7 +317,7 @@ pub(super) async fn put_public_access(
     request: S3Request<PutPublicAccessBlockInput>,
 ) -> S3Result<S3Response<PutPublicAccessBlockOutput>> {
     let document = settings::write(&request.input.public_access_block_configuration)?;
-    buckets::keep(
+    buckets::put_setting(
         cloud,
         &request.input.bucket,
         Setting::PublicAccessBlock,
@@ -335,7 +330,7 @@ pub(super) async fn delete_public_access(
     cloud: &Cloud,
     request: S3Request<DeletePublicAccessBlockInput>,
 ) -> S3Result<S3Response<DeletePublicAccessBlockOutput>> {
-    buckets::keep(
+    buckets::put_setting(
         cloud,
         &request.input.bucket,
         Setting::PublicAccessBlock,
@@ -355,9 +350,9 @@ pub(super) async fn get_tagging(
     }))
 }
 
-/// Refuses a set of tags that differs from the bucket's in those that AWS sets: a request replaces
-/// the whole set and must have them as they are. (Unverified against AWS for `DeleteBucketTagging`.)
-fn keep_system_tags(cloud: &Cloud, bucket: &str, new: &[Tag]) -> S3Result<()> {
+/// Fails if a new set of tags changes the tags that AWS sets: a request replaces the whole set and
+/// must repeat these unchanged. (Unverified against AWS for `DeleteBucketTagging`.)
+fn check_system_tags(cloud: &Cloud, bucket: &str, new: &[Tag]) -> S3Result<()> {
     let of = |tags: &[Tag]| -> BTreeMap<Option<String>, Option<String>> {
         let reserved = tags.iter().filter(|tag| {
             let key = tag.key.as_deref();
@@ -367,10 +362,9 @@ fn keep_system_tags(cloud: &Cloud, bucket: &str, new: &[Tag]) -> S3Result<()> {
             .map(|tag| (tag.key.clone(), tag.value.clone()))
             .collect()
     };
-    let old = match buckets::document(cloud, bucket, Setting::Tagging) {
-        Ok(text) => of(&settings::read::<Tagging>(&text)?.tag_set),
-        Err(error) if error.code == "NoSuchTagSet" => BTreeMap::new(),
-        Err(error) => return Err(error.into()),
+    let old = match buckets::find_document(cloud, bucket, Setting::Tagging)? {
+        Some(text) => of(&settings::read::<Tagging>(&text)?.tag_set),
+        None => BTreeMap::new(),
     };
     let new = of(new);
     let message = if new.iter().any(|(key, value)| old.get(key) != Some(value)) {
@@ -391,9 +385,9 @@ pub(super) async fn put_tagging(
     let is_own = |tag: &&Tag| !tag.key.as_deref().is_some_and(system_tags::is_reserved);
     let own: Vec<Tag> = tagging.tag_set.iter().filter(is_own).cloned().collect();
     tags::check_bucket(&own)?;
-    keep_system_tags(cloud, &request.input.bucket, &tagging.tag_set)?;
+    check_system_tags(cloud, &request.input.bucket, &tagging.tag_set)?;
     let document = settings::write(tagging)?;
-    buckets::keep(
+    buckets::put_setting(
         cloud,
         &request.input.bucket,
         Setting::Tagging,
@@ -409,8 +403,8 @@ pub(super) async fn delete_tagging(
     cloud: &Cloud,
     request: S3Request<DeleteBucketTaggingInput>,
 ) -> S3Result<S3Response<DeleteBucketTaggingOutput>> {
-    keep_system_tags(cloud, &request.input.bucket, &[])?;
-    buckets::keep(cloud, &request.input.bucket, Setting::Tagging, None)?;
+    check_system_tags(cloud, &request.input.bucket, &[])?;
+    buckets::put_setting(cloud, &request.input.bucket, Setting::Tagging, None)?;
     Ok(S3Response::with_status(
         DeleteBucketTaggingOutput::default(),
         http::StatusCode::NO_CONTENT,
@@ -433,7 +427,7 @@ pub(super) async fn put_ownership(
     request: S3Request<PutBucketOwnershipControlsInput>,
 ) -> S3Result<S3Response<PutBucketOwnershipControlsOutput>> {
     let document = settings::write(&request.input.ownership_controls)?;
-    buckets::keep(
+    buckets::put_setting(
         cloud,
         &request.input.bucket,
         Setting::OwnershipControls,
@@ -446,7 +440,7 @@ pub(super) async fn delete_ownership(
     cloud: &Cloud,
     request: S3Request<DeleteBucketOwnershipControlsInput>,
 ) -> S3Result<S3Response<DeleteBucketOwnershipControlsOutput>> {
-    buckets::keep(
+    buckets::put_setting(
         cloud,
         &request.input.bucket,
         Setting::OwnershipControls,
@@ -461,7 +455,7 @@ pub(super) async fn delete_policy(
     cloud: &Cloud,
     request: S3Request<DeleteBucketPolicyInput>,
 ) -> S3Result<S3Response<DeleteBucketPolicyOutput>> {
-    buckets::keep(cloud, &request.input.bucket, Setting::Policy, None)?;
+    buckets::put_setting(cloud, &request.input.bucket, Setting::Policy, None)?;
     Ok(S3Response::new(DeleteBucketPolicyOutput::default()))
 }
 
@@ -469,6 +463,6 @@ pub(super) async fn delete_lifecycle(
     cloud: &Cloud,
     request: S3Request<DeleteBucketLifecycleInput>,
 ) -> S3Result<S3Response<DeleteBucketLifecycleOutput>> {
-    buckets::keep(cloud, &request.input.bucket, Setting::Lifecycle, None)?;
+    buckets::put_setting(cloud, &request.input.bucket, Setting::Lifecycle, None)?;
     Ok(S3Response::new(DeleteBucketLifecycleOutput::default()))
 }

@@ -1,4 +1,4 @@
-//! What S3 refuses as a bucket policy.
+//! Validation of bucket policies.
 
 use serde_json::{Map, Value};
 
@@ -12,7 +12,7 @@ fn malformed(message: impl Into<String>) -> ApiError {
     ApiError::new("MalformedPolicy", message)
 }
 
-/// One text, or a list of them; `None` for anything else.
+/// A string or a list of strings; `None` for anything else.
 fn texts(value: &Value) -> Option<Vec<&str>> {
     match value {
         Value::String(text) => Some(vec![text]),
@@ -21,14 +21,14 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
     }
 }
 
-/// Refuses a document that S3 would not take as the policy of `bucket`.
+/// Fails if S3 would not accept the document as the policy of `bucket`.
 pub(super) fn check(bucket: &str, text: &str) -> ApiResult<()> {
     if text.len() > MAX_SIZE {
         return Err(malformed(
             "Policy exceeds the maximum allowed document size.",
         ));
     }
-    // Unverified against AWS: the words for a key that occurs twice.
+    // The message for a repeated key is unverified against AWS.
     let policy = limits::document(text.as_bytes()).map_err(|error| {
         malformed(format!(
             "Policies must be valid JSON and the first byte must be '{{' ({error})"
@@ -69,7 +69,8 @@ pub(super) fn check(bucket: &str, text: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// The one of two fields that a statement has; it must have exactly one.
+/// Returns the one of two fields that a statement has (true for the first); it must have exactly
+/// one.
 fn one_of<'a>(statement: &'a Map<String, Value>, names: [&str; 2]) -> ApiResult<(bool, &'a Value)> {
     match (statement.get(names[0]), statement.get(names[1])) {
         (Some(value), None) => Ok((true, value)),
@@ -138,7 +139,7 @@ fn check_statement(bucket: &str, statement: &Map<String, Value>) -> ApiResult<()
     if resources.is_empty()
         || !resources
             .iter()
-            .all(|resource| is_of(bucket, resource, positive))
+            .all(|resource| covers_only(bucket, resource, positive))
     {
         return Err(malformed("Policy has invalid resource"));
     }
@@ -151,8 +152,8 @@ fn check_statement(bucket: &str, statement: &Map<String, Value>) -> ApiResult<()
     Ok(())
 }
 
-/// True when a resource is the bucket or something in it. `NotResource` may name others.
-fn is_of(bucket: &str, resource: &str, positive: bool) -> bool {
+/// True if a resource is the bucket or in it. `NotResource` may name other buckets.
+fn covers_only(bucket: &str, resource: &str, positive: bool) -> bool {
     if resource == "*" {
         return true;
     }
@@ -167,7 +168,7 @@ fn is_of(bucket: &str, resource: &str, positive: bool) -> bool {
     !positive || of == bucket || matches_wildcard(of, bucket)
 }
 
-/// `*` is any text, `?` any one character.
+/// `*` matches any text, `?` any one character.
 fn matches_wildcard(pattern: &str, text: &str) -> bool {
     glob::Pattern::new(&pattern.replace('[', "[[]")).is_ok_and(|pattern| pattern.matches(text))
 }

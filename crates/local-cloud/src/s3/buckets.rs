@@ -1,4 +1,4 @@
-//! Buckets and their settings: what CloudFormation calls.
+//! Buckets and their settings, also for CloudFormation.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{bucket_policy, lifecycle, wire};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
-/// Whether a bucket keeps versions.
+/// The versioning state of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Versioning {
     Off,
@@ -46,7 +46,7 @@ pub(super) struct Bucket {
     pub(super) created: i64,
     pub(super) region: String,
     pub(super) versioning: Versioning,
-    /// `AES256` or `aws:kms`: how objects are encrypted that do not say.
+    /// The default encryption of objects: `AES256` or `aws:kms`.
     pub(super) sse: String,
     pub(super) kms_key: Option<String>,
 }
@@ -68,13 +68,17 @@ pub(super) fn no_such_bucket() -> ApiError {
     ApiError::not_found("NoSuchBucket", "The specified bucket does not exist").status(404)
 }
 
-/// The bucket; `NoSuchBucket`.
-pub(super) fn find(transaction: &Transaction<'_>, name: &str) -> ApiResult<Bucket> {
-    transaction
+/// A bucket; `None` if it does not exist.
+fn get(transaction: &Transaction<'_>, name: &str) -> ApiResult<Option<Bucket>> {
+    Ok(transaction
         .prepare_cached(&format!("SELECT {COLUMNS} FROM s3_buckets WHERE name = ?1"))?
         .query_row([name], from_row)
-        .optional()?
-        .ok_or_else(no_such_bucket)
+        .optional()?)
+}
+
+/// Finds a bucket; fails with `NoSuchBucket`.
+pub(super) fn find(transaction: &Transaction<'_>, name: &str) -> ApiResult<Bucket> {
+    get(transaction, name)?.ok_or_else(no_such_bucket)
 }
 
 /// Every bucket, in name order.
@@ -89,8 +93,39 @@ pub(super) fn all(cloud: &Cloud) -> ApiResult<Vec<Bucket>> {
     })
 }
 
-/// Makes a bucket; `BucketAlreadyOwnedByYou` when it exists, `InvalidBucketName`.
+/// Creates a bucket; fails with `BucketAlreadyOwnedByYou` or `InvalidBucketName`.
 pub(crate) fn create(cloud: &Cloud, name: &str) -> ApiResult<()> {
+    if insert(cloud, name)? {
+        return Ok(());
+    }
+    Err(already_owned())
+}
+
+/// [`create`] for a client, which may repeat its request in us-east-1.
+pub(super) fn create_or_repeat(cloud: &Cloud, name: &str) -> ApiResult<()> {
+    const LENIENT: &str = "us-east-1";
+    if insert(cloud, name)? {
+        return Ok(());
+    }
+    let bucket = cloud
+        .store()
+        .transaction(|transaction| find(transaction, name))?;
+    if cloud.region() == LENIENT && bucket.region == LENIENT {
+        return Ok(());
+    }
+    Err(already_owned())
+}
+
+fn already_owned() -> ApiError {
+    ApiError::new(
+        "BucketAlreadyOwnedByYou",
+        "Your previous request to create the named bucket succeeded and you already own it.",
+    )
+    .status(409)
+}
+
+/// Adds a bucket; false if it exists.
+fn insert(cloud: &Cloud, name: &str) -> ApiResult<bool> {
     if !s3s::path::check_bucket_name(name) {
         return Err(ApiError::new(
             "InvalidBucketName",
@@ -107,28 +142,11 @@ pub(crate) fn create(cloud: &Cloud, name: &str) -> ApiResult<()> {
             "INSERT OR IGNORE INTO s3_buckets VALUES (?1, ?2, ?3, '', 'AES256', NULL, ?4)",
             params![name, wire::now(), cloud.region(), kept],
         )?;
-        if added == 0 {
-            return Err(ApiError::new(
-                "BucketAlreadyOwnedByYou",
-                "Your previous request to create the named bucket succeeded and you already own \
-                 it.",
-            )
-            .status(409));
-        }
-        Ok(())
+        Ok(added == 1)
     })
 }
 
-/// True when a second request to create the bucket succeeds: in us-east-1, for its owner.
-pub(super) fn may_be_created_again(cloud: &Cloud, name: &str) -> ApiResult<bool> {
-    const LENIENT: &str = "us-east-1";
-    let bucket = cloud
-        .store()
-        .transaction(|transaction| find(transaction, name))?;
-    Ok(cloud.region() == LENIENT && bucket.region == LENIENT)
-}
-
-/// Removes an empty bucket; `NoSuchBucket`, `BucketNotEmpty`.
+/// Deletes an empty bucket; fails with `NoSuchBucket` or `BucketNotEmpty`.
 pub(crate) fn delete(cloud: &Cloud, name: &str) -> ApiResult<()> {
     let uploads = cloud.store().transaction(|transaction| {
         find(transaction, name)?;
@@ -145,7 +163,7 @@ pub(crate) fn delete(cloud: &Cloud, name: &str) -> ApiResult<()> {
             )
             .status(409));
         }
-        let uploads = super::multipart::forget_all(transaction, name)?;
+        let uploads = super::multipart::remove_all(transaction, name)?;
         transaction.execute("DELETE FROM s3_buckets WHERE name = ?1", [name])?;
         Ok(uploads)
     })?;
@@ -153,22 +171,18 @@ pub(crate) fn delete(cloud: &Cloud, name: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// True when the bucket is there.
+/// True if the bucket exists.
 pub(crate) fn exists(cloud: &Cloud, name: &str) -> ApiResult<bool> {
-    match cloud
+    let found = cloud
         .store()
-        .transaction(|transaction| find(transaction, name))
-    {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_not_found() => Ok(false),
-        Err(error) => Err(error),
-    }
+        .transaction(|transaction| get(transaction, name))?;
+    Ok(found.is_some())
 }
 
-/// Sets or removes one setting of a bucket. `setting` is one of `Versioning`, `Encryption`,
-/// `PublicAccessBlock`, `Policy`, `Lifecycle`, `Tagging`, `OwnershipControls`, `Notification`;
-/// `value` has the member names of the S3 API's own request shape for it
-/// (`{"Status": "Enabled"}` for `Versioning`), `Policy` is the policy document as JSON.
+/// Sets or removes a setting of a bucket. `setting` is `Versioning`, `Encryption`,
+/// `PublicAccessBlock`, `Policy`, `Lifecycle`, `Tagging`, `OwnershipControls` or `Notification`;
+/// `value` has the shape of the corresponding S3 API request (`{"Status": "Enabled"}` for
+/// `Versioning`), or is the policy document as JSON.
 pub(crate) fn set(cloud: &Cloud, name: &str, setting: &str, value: Option<Value>) -> ApiResult<()> {
     macro_rules! document {
         ($type:ty, $root:literal) => {
@@ -229,7 +243,7 @@ pub(crate) fn set(cloud: &Cloud, name: &str, setting: &str, value: Option<Value>
             )));
         }
     };
-    keep(cloud, name, setting, document)
+    put_setting(cloud, name, setting, document)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
@@ -240,7 +254,7 @@ fn malformed(error: s3s::S3Error) -> ApiError {
     )
 }
 
-/// Turns versioning on or off; a bucket that once kept versions is never without again.
+/// Enables or suspends versioning; a bucket can never return to the unversioned state.
 pub(super) fn set_versioning(cloud: &Cloud, name: &str, status: &str) -> ApiResult<()> {
     let wanted = match Versioning::parse(status) {
         None | Some(Versioning::Off) => {
@@ -261,8 +275,8 @@ pub(super) fn set_versioning(cloud: &Cloud, name: &str, status: &str) -> ApiResu
     })
 }
 
-/// Keeps, or with `None` removes, a setting's document; `NoSuchBucket`.
-pub(super) fn keep(
+/// Stores a setting's document, or removes it with `None`; fails with `NoSuchBucket`.
+pub(super) fn put_setting(
     cloud: &Cloud,
     name: &str,
     setting: Setting,
@@ -309,13 +323,22 @@ pub(super) fn keep(
     })
 }
 
-/// A setting's document; `NoSuchBucket`, or the setting's own error when it is not set.
+/// A setting's document; fails with `NoSuchBucket`, or with the error of the setting if it is not
+/// set.
 pub(super) fn document(cloud: &Cloud, name: &str, setting: Setting) -> ApiResult<String> {
-    cloud
+    find_document(cloud, name, setting)?.ok_or_else(|| setting.missing())
+}
+
+/// A setting's document; `None` if it is not set. Fails with `NoSuchBucket`.
+pub(super) fn find_document(
+    cloud: &Cloud,
+    name: &str,
+    setting: Setting,
+) -> ApiResult<Option<String>> {
+    let mut all = cloud
         .store()
-        .transaction(|transaction| documents(transaction, name))?
-        .remove(setting.name())
-        .ok_or_else(|| setting.missing())
+        .transaction(|transaction| documents(transaction, name))?;
+    Ok(all.remove(setting.name()))
 }
 
 fn documents(transaction: &Transaction<'_>, name: &str) -> ApiResult<BTreeMap<String, String>> {

@@ -46,7 +46,7 @@ impl Algorithm {
         format!("x-amz-checksum-{}", self.name().to_ascii_lowercase())
     }
 
-    /// The algorithm of that name; `InvalidRequest` for another.
+    /// Parses an algorithm name; fails with `InvalidRequest`.
     pub(super) fn parse(name: &str) -> ApiResult<Self> {
         Self::ALL
             .into_iter()
@@ -61,7 +61,7 @@ impl Algorithm {
     }
 }
 
-/// Checksums by algorithm, in base64; a composite one ends in `-PARTS`.
+/// Checksums by algorithm, in base64; a composite checksum ends in `-PARTS`.
 pub(super) type Checksums = BTreeMap<Algorithm, String>;
 
 /// The checksum members of an input.
@@ -99,9 +99,9 @@ macro_rules! show {
 }
 pub(super) use show;
 
-/// The algorithm of a checksum's header; `None` for another header, `NotImplemented` for a checksum
-/// of AWS that the local cloud does not compute.
-fn known(header: &str) -> ApiResult<Option<Algorithm>> {
+/// The algorithm of a checksum header; `None` for another header, `NotImplemented` for a checksum
+/// of AWS that the local cloud cannot compute.
+fn algorithm_of_header(header: &str) -> ApiResult<Option<Algorithm>> {
     let header = header.to_ascii_lowercase();
     let Some(name) = header.strip_prefix("x-amz-checksum-") else {
         return Ok(None);
@@ -118,8 +118,8 @@ fn known(header: &str) -> ApiResult<Option<Algorithm>> {
     }
 }
 
-/// The algorithms of the checksums that a request carries, in its headers or in its trailer, or that
-/// `named` asks for; `None` without any.
+/// The algorithms of the checksums in a request's headers or trailers, or the one that `named`
+/// requests; `None` without any.
 pub(super) fn announced(
     sent: &Checksums,
     named: Option<&str>,
@@ -128,10 +128,10 @@ pub(super) fn announced(
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let mut algorithms: BTreeSet<_> = sent.keys().copied().collect();
     for name in headers.keys() {
-        known(name.as_str())?;
+        algorithm_of_header(name.as_str())?;
     }
     for name in text("x-amz-trailer").unwrap_or_default().split(',') {
-        algorithms.extend(known(name.trim())?);
+        algorithms.extend(algorithm_of_header(name.trim())?);
     }
     if algorithms.len() > 1 {
         return Err(ApiError::new(
@@ -139,7 +139,7 @@ pub(super) fn announced(
             "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
         ));
     }
-    // What an SDK says it has sent.
+    // The algorithm that an SDK announces.
     if let Some(name) = text("x-amz-sdk-checksum-algorithm")
         && !algorithms.contains(&Algorithm::parse(name)?)
     {
@@ -161,7 +161,7 @@ pub(super) fn announced(
     Ok((!algorithms.is_empty()).then_some(algorithms))
 }
 
-/// The checksums that came as trailing headers.
+/// The checksums in trailing headers.
 pub(super) fn trailing(headers: &HeaderMap) -> Checksums {
     Algorithm::ALL
         .into_iter()
@@ -172,7 +172,7 @@ pub(super) fn trailing(headers: &HeaderMap) -> Checksums {
         .collect()
 }
 
-/// `BadDigest` unless every sent checksum is the computed one.
+/// Fails with `BadDigest` if a sent checksum differs from the computed one.
 pub(super) fn verify(sent: &Checksums, computed: &Checksums) -> ApiResult<()> {
     for (algorithm, value) in sent {
         if computed.get(algorithm) != Some(value) {
@@ -188,7 +188,7 @@ pub(super) fn verify(sent: &Checksums, computed: &Checksums) -> ApiResult<()> {
     Ok(())
 }
 
-/// A hasher for some algorithms.
+/// Creates a hasher for these algorithms.
 pub(super) fn hasher(algorithms: &BTreeSet<Algorithm>) -> ChecksumHasher {
     use s3s::crypto::{Crc32, Crc32c, Crc64Nvme, Sha1};
 
@@ -206,7 +206,8 @@ pub(super) fn hasher(algorithms: &BTreeSet<Algorithm>) -> ChecksumHasher {
     hasher
 }
 
-/// What the hasher found, with the SHA-256 (hex) that the store found, if it was asked for.
+/// The checksums of the hasher, and the SHA-256 (hex) that was computed anyway, if it is among the
+/// algorithms.
 pub(super) fn finish(
     hasher: ChecksumHasher,
     algorithms: &BTreeSet<Algorithm>,

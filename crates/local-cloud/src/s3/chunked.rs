@@ -9,15 +9,15 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The longest line of a chunk header or of the trailers.
+/// Maximum length of a chunk header or trailer line, in bytes; protects memory.
 const MAX_LINE: usize = 8 * 1024;
 
-/// The trailing headers of a request; empty until its body is read to the end.
+/// The trailing headers of a request; empty until the body was read to its end.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Trailers(Arc<Mutex<HeaderMap>>);
 
 impl Trailers {
-    /// The trailing headers that have come.
+    /// The trailing headers received so far.
     pub(super) fn get(&self) -> HeaderMap {
         self.0
             .lock()
@@ -26,7 +26,7 @@ impl Trailers {
     }
 }
 
-/// The bytes of an aws-chunked body, and its trailing headers.
+/// Decodes an aws-chunked body into its bytes and trailing headers.
 pub(super) fn decode(body: Body) -> (impl Stream<Item = io::Result<Bytes>> + Send, Trailers) {
     let trailers = Trailers::default();
     let decoder = Decoder {
@@ -88,7 +88,7 @@ impl Decoder {
                         None => self.state = State::Done,
                         // An empty line ends the trailers; some clients send one before them.
                         Some(line) if line.is_empty() => {}
-                        Some(line) => self.keep(&line)?,
+                        Some(line) => self.add_trailer(&line)?,
                     }
                 }
                 State::Done => return Ok(None),
@@ -104,7 +104,7 @@ impl Decoder {
         }
     }
 
-    fn keep(&self, line: &str) -> io::Result<()> {
+    fn add_trailer(&self, line: &str) -> io::Result<()> {
         let (name, value) = line
             .split_once(':')
             .ok_or_else(|| malformed("a trailing header has no colon"))?;
@@ -118,7 +118,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// The next line without its end; `None` at the end of the body.
+    /// The next line without its line ending; `None` at the end of the body.
     async fn line(&mut self) -> io::Result<Option<String>> {
         loop {
             if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {

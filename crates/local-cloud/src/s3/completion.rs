@@ -14,17 +14,16 @@ use super::checksums::{self, Algorithm, Checksums};
 use super::multipart::{self, Part as Uploaded, Upload};
 use super::multipart_api::checksum_type;
 use super::receive::{self, Received, Writer};
-use super::transfer::written_id;
-use super::versions::{self, Condition, New, PartSize, Version};
+use super::versions::{self, NewVersion, PartSize, Version, WriteCondition, written_id};
 use super::{listing, stored};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
-/// Minimum size of every part but the last.
+/// Minimum size of every part except the last, in bytes.
 const MIN_PART: u64 = 5 << 20;
 
-/// The uploaded parts that a completion names, checked.
-fn chosen(
+/// Selects and checks the uploaded parts that a completion names.
+fn select_parts(
     upload: &Upload,
     uploaded: &[Uploaded],
     named: &[CompletedPart],
@@ -61,7 +60,7 @@ fn chosen(
             return Err(invalid());
         }
         let sent: Checksums = checksums::sent!(part);
-        // A checksum that was not computed for the part cannot be its own.
+        // A checksum that was not computed for the part cannot match.
         if sent
             .iter()
             .any(|(algorithm, value)| found.checksums.get(algorithm) != Some(value))
@@ -91,9 +90,9 @@ fn chosen(
     Ok(parts)
 }
 
-/// Joins the parts' bytes and hashes the object. Each part is compared with what was received: it
-/// may have been damaged since.
-fn join(
+/// Concatenates the parts and hashes the object. Each part is compared with its MD5, because it may
+/// have been damaged since it was received.
+fn assemble(
     cloud: &Cloud,
     upload: &Upload,
     parts: &[Uploaded],
@@ -135,7 +134,7 @@ fn join(
     writer.finish(cloud)
 }
 
-/// The `ETag` of a multipart object: the MD5 of the parts' MD5s, and their number.
+/// The `ETag` of a multipart object: the MD5 of the parts' MD5s, and the number of parts.
 fn etag(parts: &[Uploaded]) -> String {
     let mut md5 = Md5::new();
     for part in parts {
@@ -144,41 +143,41 @@ fn etag(parts: &[Uploaded]) -> String {
     format!("{}-{}", hex::encode(md5.finalize()), parts.len())
 }
 
-/// What a completion asks for.
-struct Asked {
+/// A `CompleteMultipartUpload` request.
+struct Completion {
     id: String,
     bucket: String,
     key: String,
     parts: Vec<CompletedPart>,
-    /// Checksums of the object.
+    /// Checksums of the object that the client expects.
     sent: Checksums,
     checksum_type: Option<ChecksumType>,
     size: Option<i64>,
-    condition: Condition,
+    condition: WriteCondition,
 }
 
-/// The version that an earlier completion of the same upload with the same parts has made: a client
-/// that lost the answer sends its request again.
-fn earlier(
+/// The version that the same completion created before: a client that lost the response sends its
+/// request again.
+fn find_completed(
     transaction: &Transaction<'_>,
     bucket: &Bucket,
-    asked: &Asked,
+    completion: &Completion,
 ) -> ApiResult<Option<Version>> {
-    let found = versions::of_upload(transaction, &bucket.name, &asked.key, &asked.id)?;
+    let found = versions::of_upload(transaction, &bucket.name, &completion.key, &completion.id)?;
     Ok(found.filter(|version| {
         let parts = &version.details.parts;
-        parts.len() == asked.parts.len()
-            && asked.parts.iter().zip(parts).all(|(asked, part)| {
-                let etag = asked.e_tag.as_ref().map(ETag::value);
-                asked.part_number == Some(part.number)
+        parts.len() == completion.parts.len()
+            && completion.parts.iter().zip(parts).all(|(named, part)| {
+                let etag = named.e_tag.as_ref().map(ETag::value);
+                named.part_number == Some(part.number)
                     && etag.is_none_or(|etag| part.etag.as_deref() == Some(etag))
             })
     }))
 }
 
-/// Refuses a completion that names another type of checksum than the upload has.
-fn check_type(upload: &Upload, asked: &Asked) -> ApiResult<()> {
-    if let Some(kind) = &asked.checksum_type
+/// Fails if the completion names a different checksum type than the upload has.
+fn check_type(upload: &Upload, completion: &Completion) -> ApiResult<()> {
+    if let Some(kind) = &completion.checksum_type
         && *kind != checksum_type(upload.composite)
     {
         return Err(ApiError::new(
@@ -193,29 +192,34 @@ fn check_type(upload: &Upload, asked: &Asked) -> ApiResult<()> {
     Ok(())
 }
 
-/// Completes an upload, off the async threads.
-fn finish(cloud: &Cloud, asked: &Asked) -> ApiResult<(Bucket, Version)> {
+/// Completes an upload; must not run on an async thread.
+fn finish(cloud: &Cloud, completion: &Completion) -> ApiResult<(Bucket, Version)> {
     let found = cloud.store().transaction(|transaction| {
-        let bucket = buckets::find(transaction, &asked.bucket)?;
-        match multipart::find(transaction, &asked.bucket, &asked.key, &asked.id) {
+        let bucket = buckets::find(transaction, &completion.bucket)?;
+        match multipart::find(
+            transaction,
+            &completion.bucket,
+            &completion.key,
+            &completion.id,
+        ) {
             Ok(upload) => {
                 let parts = multipart::parts(transaction, &upload.id)?;
                 Ok(Err((upload, parts)))
             }
-            Err(missing) => match earlier(transaction, &bucket, asked)? {
+            Err(missing) => match find_completed(transaction, &bucket, completion)? {
                 Some(version) => Ok(Ok((bucket, version))),
                 None => Err(missing),
             },
         }
     })?;
     let (upload, uploaded) = match found {
-        Ok(earlier) => return Ok(earlier),
+        Ok(completed) => return Ok(completed),
         Err(found) => found,
     };
-    check_type(&upload, asked)?;
-    let parts = chosen(&upload, &uploaded, &asked.parts)?;
+    check_type(&upload, completion)?;
+    let parts = select_parts(&upload, &uploaded, &completion.parts)?;
     let size: u64 = parts.iter().map(|part| part.size).sum();
-    if let Some(promised) = asked.size
+    if let Some(promised) = completion.size
         && u64::try_from(promised) != Ok(size)
     {
         return Err(ApiError::new(
@@ -225,9 +229,9 @@ fn finish(cloud: &Cloud, asked: &Asked) -> ApiResult<(Bucket, Version)> {
     }
     let mut algorithms = BTreeSet::from([upload.algorithm()]);
     if upload.named.is_none() {
-        algorithms.extend(asked.sent.keys());
+        algorithms.extend(completion.sent.keys());
     }
-    let received = join(cloud, &upload, &parts, algorithms)?;
+    let received = assemble(cloud, &upload, &parts, algorithms)?;
     let computed = if upload.composite {
         let of_parts: Vec<String> = parts
             .iter()
@@ -238,7 +242,7 @@ fn finish(cloud: &Cloud, asked: &Asked) -> ApiResult<(Bucket, Version)> {
     } else {
         received.checksums.clone()
     };
-    check_object(&asked.sent, &computed)?;
+    check_object(&completion.sent, &computed)?;
     let mut details = upload.details.clone();
     details.checksums = computed;
     details
@@ -265,28 +269,28 @@ fn finish(cloud: &Cloud, asked: &Asked) -> ApiResult<(Bucket, Version)> {
     cloud.blobs().adopt(received.file, &received.sha256)?;
     let outcome = cloud.store().transaction(|transaction| {
         let bucket = buckets::find(transaction, &upload.bucket)?;
-        // Of two completions at the same time the second finds what the first has made.
+        // Of two concurrent completions, the second one finds the version of the first.
         if let Err(missing) = multipart::find(transaction, &upload.bucket, &upload.key, &upload.id)
         {
-            let version = earlier(transaction, &bucket, asked)?.ok_or(missing)?;
+            let version = find_completed(transaction, &bucket, completion)?.ok_or(missing)?;
             return Ok((bucket, version));
         }
-        let new = New {
+        let new = NewVersion {
             key: upload.key.clone(),
             size: received.size,
             etag: etag(&parts),
             sha256: received.sha256,
             details,
         };
-        let version = versions::add(transaction, &bucket, new, &asked.condition)?;
-        multipart::forget(transaction, &upload.id)?;
+        let version = versions::add(transaction, &bucket, new, &completion.condition)?;
+        multipart::remove(transaction, &upload.id)?;
         Ok((bucket, version))
     })?;
     multipart::remove_files(cloud, &[upload.id]);
     Ok(outcome)
 }
 
-/// Compares the object's checksums that a completion names with the computed ones.
+/// Compares the checksums that a completion names with the computed ones.
 fn check_object(sent: &Checksums, computed: &Checksums) -> ApiResult<()> {
     for (algorithm, value) in sent {
         // A client may omit the number of parts of a composite checksum.
@@ -310,8 +314,8 @@ pub(super) async fn complete(
     request: S3Request<CompleteMultipartUploadInput>,
 ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
     let input = request.input;
-    let asked = Asked {
-        condition: Condition::new(input.if_match.as_ref(), input.if_none_match.as_ref())?,
+    let completion = Completion {
+        condition: WriteCondition::new(input.if_match.as_ref(), input.if_none_match.as_ref())?,
         sent: checksums::sent!(input),
         id: input.upload_id,
         bucket: input.bucket,
@@ -324,7 +328,7 @@ pub(super) async fn complete(
         size: input.mpu_object_size,
     };
     let worker = cloud.clone();
-    let (bucket, version) = receive::blocking(move || finish(&worker, &asked)).await?;
+    let (bucket, version) = receive::blocking(move || finish(&worker, &completion)).await?;
     let mut output = CompleteMultipartUploadOutput {
         location: Some(format!(
             "{}/{}/{}",

@@ -1,10 +1,10 @@
-//! `POST Object`: an upload by an HTML form, as `generate_presigned_post` describes it.
+//! `POST Object`: an upload through an HTML form, as `generate_presigned_post` prepares it.
 //!
-//! The fields before the file say where it goes and under which policy; the policy's signature is
-//! checked where credentials are required. The upload itself is then an ordinary `PutObject`, which
+//! The fields before the file contain the target and the policy; the signature of the policy is
+//! verified if credentials are required. The upload itself is then an ordinary `PutObject` that
 //! streams the file.
 //!
-//! Everything before the file is read unauthenticated, so [`FileStream`] limits its size.
+//! Everything before the file is read before authentication, so [`FileStream`] limits its size.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,7 @@ use s3s::dto::Tagging;
 use s3s::service::S3Service;
 use s3s::{HttpResponse, StdError};
 
+use super::form_fields::{Fields, missing};
 use super::policy::{self, Policy};
 use super::{listing, settings};
 use crate::Cloud;
@@ -31,54 +32,28 @@ use crate::wire::body;
 /// Maximum size of the fields before the file, in bytes; S3's own limit.
 const MAX_FIELDS: usize = 20 * 1024;
 
-/// Maximum size of all that comes before the file, with what separates and describes the fields, in
-/// bytes; also of the fields once the file's name is in them.
+/// Maximum size of everything before the file, including part headers and boundaries, in bytes.
+/// Also the limit for the fields after the file name is inserted.
 const MAX_BEFORE_FILE: usize = 64 * 1024;
 
-/// The size of the pieces in which the decoder gets what comes before the file, in bytes.
-const PIECE: usize = 4 * 1024;
+/// Size of the chunks that the decoder receives before the file, in bytes.
+const CHUNK: usize = 4 * 1024;
 
-/// Placeholder of the file's name in a field.
+/// Placeholder for the file name in a field.
 const FILE_NAME: &str = "${filename}";
 
-/// True for a request that uploads by a form.
+/// True for a form upload.
 pub(crate) fn is_form(parts: &Parts) -> bool {
     let form = |value: &HeaderValue| {
         value
             .to_str()
             .is_ok_and(|kind| kind.trim_start().starts_with("multipart/form-data"))
     };
-    // What is signed in its headers is an ordinary request, such as of an endpoint.
+    // A request that is signed in its headers is an ordinary request, for example to an inference
+    // endpoint.
     parts.method == Method::POST
         && !parts.headers.contains_key(AUTHORIZATION)
         && parts.headers.get(CONTENT_TYPE).is_some_and(form)
-}
-
-/// The fields of a form that come before its file.
-#[derive(Debug, Default)]
-pub(super) struct Fields(Vec<(String, String)>);
-
-impl Fields {
-    /// Fields for tests.
-    #[cfg(test)]
-    pub(super) fn of<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        Self(fields.into_iter().map(owned).collect())
-    }
-
-    /// The value of a field; names are in lower case.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find(|(found, _)| *found == name)
-            .map(|(_, value)| value)
-    }
-
-    /// The names, in lower case, and values.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-    }
 }
 
 fn malformed() -> ApiError {
@@ -95,31 +70,21 @@ fn too_long() -> ApiError {
     )
 }
 
-/// `InvalidArgument` for a field that is not there.
-pub(super) fn missing(name: &str) -> ApiError {
-    ApiError::new(
-        "InvalidArgument",
-        format!(
-            "Bucket POST must contain a field named '{name}'.  If it is specified, please check \
-             the order of the fields."
-        ),
-    )
-}
-
-/// The bytes of a form. The decoder reads all that has arrived and keeps what it has not understood
-/// yet: it gets one piece at a time, and before the file at most [`MAX_BEFORE_FILE`] bytes in all.
+/// The bytes of a form. The decoder reads everything that has arrived and buffers what it has not
+/// parsed yet; so it receives one chunk at a time, and at most [`MAX_BEFORE_FILE`] bytes before the
+/// file.
 #[derive(Clone)]
 struct FileStream(Arc<Mutex<Incoming>>);
 
 struct Incoming {
-    /// `None` after its end.
+    /// `None` once it has ended.
     body: Option<BodyDataStream>,
-    /// What has arrived and has not been passed on.
+    /// Bytes that have arrived but were not passed on yet.
     arrived: Bytes,
-    /// How many bytes may still pass before the file; `None` once there is no limit.
+    /// Bytes that may still pass before the file; `None` once there is no limit.
     left: Option<usize>,
-    /// Whether the decoder has yet to look at the piece that it got.
-    pausing: bool,
+    /// True if the decoder must parse the last chunk before it receives another.
+    yields: bool,
 }
 
 impl FileStream {
@@ -128,7 +93,7 @@ impl FileStream {
             body: Some(body.into_data_stream()),
             arrived: Bytes::new(),
             left: Some(MAX_BEFORE_FILE),
-            pausing: false,
+            yields: false,
         })))
     }
 
@@ -136,12 +101,12 @@ impl FileStream {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lifts the limit: the file has been found, or what follows is dropped.
-    fn lift(&self) {
+    /// Lifts the limit, because the file was found or the rest is discarded.
+    fn lift_limit(&self) {
         self.lock().left = None;
     }
 
-    /// Why the decoder failed before the file.
+    /// The error if the decoder fails before the file.
     fn error(&self) -> ApiError {
         if self.lock().left == Some(0) {
             too_long()
@@ -157,7 +122,7 @@ impl Stream for FileStream {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut guard = self.lock();
         let incoming = &mut *guard;
-        if std::mem::take(&mut incoming.pausing) {
+        if std::mem::take(&mut incoming.yields) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -173,21 +138,21 @@ impl Stream for FileStream {
                 }
             }
         }
-        let piece = match incoming.left {
+        let chunk = match incoming.left {
             None => std::mem::take(&mut incoming.arrived),
             Some(0) => return Poll::Ready(Some(Err(std::io::Error::other(too_long().message)))),
             Some(left) => {
-                let size = incoming.arrived.len().min(PIECE).min(left);
+                let size = incoming.arrived.len().min(CHUNK).min(left);
                 incoming.left = Some(left - size);
                 incoming.arrived.split_to(size)
             }
         };
-        incoming.pausing = true;
-        Poll::Ready(Some(Ok(piece)))
+        incoming.yields = true;
+        Poll::Ready(Some(Ok(chunk)))
     }
 }
 
-/// Reads the fields up to the file. In all of them `${filename}` is the file's name.
+/// Reads the fields before the file and replaces `${filename}` in them.
 async fn fields(
     form: &mut Multipart<'static>,
     source: &FileStream,
@@ -197,9 +162,9 @@ async fn fields(
     while let Some(mut field) = form.next_field().await.map_err(|_| source.error())? {
         let name = field.name().unwrap_or_default().to_ascii_lowercase();
         if name == "file" {
-            source.lift();
+            source.lift_limit();
             let path = field.file_name().unwrap_or_default();
-            // Some browsers send a path.
+            // Some browsers send a full path.
             let file = path.rsplit(['/', '\\']).next().unwrap_or_default();
             for (_, value) in &mut fields {
                 size += value.matches(FILE_NAME).count() * file.len();
@@ -208,9 +173,9 @@ async fn fields(
                 }
                 *value = value.replace(FILE_NAME, file);
             }
-            return Ok((Fields(fields), field));
+            return Ok((Fields::new(fields), field));
         }
-        // As many as a `PutObject` may have headers.
+        // A `PutObject` may not have more headers than this.
         if fields.len() == MAX_HEADERS {
             return Err(too_long());
         }
@@ -231,15 +196,15 @@ async fn fields(
     ))
 }
 
-/// The file's bytes; fails when their number is outside the policy's range.
-struct File {
+/// The bytes of the file; fails if their number is outside the range of the policy.
+struct FileField {
     field: Field<'static>,
     range: Option<(u64, u64)>,
     size: u64,
     failed: Arc<Mutex<Option<ApiError>>>,
 }
 
-impl File {
+impl FileField {
     fn fail(&self, error: ApiError) -> Poll<Option<std::io::Result<Bytes>>> {
         let message = error.message.clone();
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -247,16 +212,16 @@ impl File {
     }
 }
 
-impl Stream for File {
+impl Stream for FileField {
     type Item = std::io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = std::task::ready!(Pin::new(&mut self.field).poll_next(context));
-        let (least, most) = self.range.unwrap_or((0, u64::MAX));
+        let (min, max) = self.range.unwrap_or((0, u64::MAX));
         match next {
             Some(Ok(bytes)) => {
                 self.size += bytes.len() as u64;
-                if self.size > most {
+                if self.size > max {
                     return self.fail(ApiError::new(
                         "EntityTooLarge",
                         "Your proposed upload exceeds the maximum allowed size",
@@ -265,7 +230,7 @@ impl Stream for File {
                 Poll::Ready(Some(Ok(bytes)))
             }
             Some(Err(_)) => self.fail(malformed()),
-            None if self.size < least => self.fail(ApiError::new(
+            None if self.size < min => self.fail(ApiError::new(
                 "EntityTooSmall",
                 "Your proposed upload is smaller than the minimum allowed size",
             )),
@@ -274,7 +239,7 @@ impl Stream for File {
     }
 }
 
-/// Fields that belong to the form and not to the object.
+/// Fields that describe the form, not the object.
 const FORM_ONLY: [&str; 5] = [
     "x-amz-algorithm",
     "x-amz-credential",
@@ -283,8 +248,8 @@ const FORM_ONLY: [&str; 5] = [
     "x-amz-security-token",
 ];
 
-/// The `PutObject` that a form represents.
-fn put(bucket: &str, key: &str, fields: &Fields, file: File) -> ApiResult<s3s::HttpRequest> {
+/// The `PutObject` request that corresponds to a form.
+fn put(bucket: &str, key: &str, fields: &Fields, file: FileField) -> ApiResult<s3s::HttpRequest> {
     let path = format!("/{bucket}/{}", listing::encode(key.to_owned(), true));
     let invalid = |name: &str| {
         ApiError::new(
@@ -316,13 +281,13 @@ fn put(bucket: &str, key: &str, fields: &Fields, file: File) -> ApiResult<s3s::H
         };
         let header = HeaderName::try_from(header).map_err(|_| invalid(name))?;
         let value = HeaderValue::try_from(value).map_err(|_| invalid(name))?;
-        // The policy is held against the first of several fields with one name.
+        // The policy is checked against the first of several fields with the same name.
         request.headers_mut().entry(header).or_insert(value);
     }
     Ok(request)
 }
 
-/// The tags of a form's `tagging` document, as the header `x-amz-tagging` has them.
+/// Converts a form's `tagging` document to the value of the header `x-amz-tagging`.
 fn tags(document: &str) -> ApiResult<String> {
     let tagging: Tagging = settings::read(document).map_err(|_| {
         ApiError::new(
@@ -338,7 +303,7 @@ fn tags(document: &str) -> ApiResult<String> {
     Ok(query.finish())
 }
 
-/// Serves an upload by a form to a bucket; `service` does not check signatures.
+/// Serves a form upload; `service` must not verify signatures.
 pub(super) async fn upload(
     cloud: &Cloud,
     service: &S3Service,
@@ -353,7 +318,7 @@ pub(super) async fn upload(
     let answered = match boundary {
         Some(boundary) => {
             let mut form = Multipart::new(source.clone(), boundary);
-            attempt(
+            process(
                 cloud,
                 service,
                 (bucket.as_str(), key.as_str()),
@@ -367,8 +332,8 @@ pub(super) async fn upload(
     match answered {
         Ok(response) => response,
         Err(error) => {
-            // A client that is still sending would not read the answer.
-            source.lift();
+            // A client that is still sending would not read the response.
+            source.lift_limit();
             body::drain(Body::from_stream(source)).await;
             s3s::S3Error::from(error)
                 .to_http_response()
@@ -377,7 +342,7 @@ pub(super) async fn upload(
     }
 }
 
-async fn attempt(
+async fn process(
     cloud: &Cloud,
     service: &S3Service,
     (bucket, path): (&str, &str),
@@ -403,7 +368,7 @@ async fn attempt(
         ));
     }
     let failed = Arc::default();
-    let file = File {
+    let file = FileField {
         field,
         range: policy.range(),
         size: 0,
@@ -420,7 +385,7 @@ async fn attempt(
     })
 }
 
-/// Turns the answer of `PutObject` into the one that the form asks for.
+/// Converts the response of `PutObject` to the one that the form requests.
 fn success(
     cloud: &Cloud,
     bucket: &str,
@@ -481,7 +446,7 @@ mod tests {
 
     use super::*;
 
-    /// The size of a form's file, or the code of the error before it.
+    /// The size of the file in a form, or the code of the error before it.
     async fn size(body: Body) -> Result<usize, String> {
         let source = FileStream::of(body);
         let mut form = Multipart::new(source.clone(), "b");
@@ -492,7 +457,7 @@ mod tests {
         Ok(bytes.len())
     }
 
-    /// A part with a text; the name may end in more parameters.
+    /// A part with a text; the name may be followed by more parameters.
     fn part(name: &str, value: &str) -> String {
         format!("--b\r\nContent-Disposition: form-data; name={name}\r\n\r\n{value}\r\n")
     }
@@ -500,7 +465,7 @@ mod tests {
     #[tokio::test]
     async fn what_comes_before_a_form_s_file_is_bounded() {
         let too_long: Result<usize, String> = Err("MaxPostPreDataLengthExceededError".to_owned());
-        // A preamble, the head of a part and a field that never end.
+        // A preamble, a part header and a field that never end.
         for start in [
             "x",
             "--b\r\nContent-Disposition: form-data; name=",
@@ -522,7 +487,7 @@ mod tests {
     async fn a_form_s_file_has_no_limit_also_when_all_arrives_at_once() {
         let file = "x".repeat(10 * MAX_BEFORE_FILE);
         let name = "file; filename=f";
-        let form = part("key", &"k".repeat(PIECE)) + &part(name, &file) + "--b--";
+        let form = part("key", &"k".repeat(CHUNK)) + &part(name, &file) + "--b--";
         assert_eq!(size(Body::from(form)).await, Ok(file.len()));
         let none = part("key", "k") + "--b--";
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What S3 refuses in a bucket's life-cycle rules.
+//! Validation of a bucket's lifecycle rules.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ const MAX_RULES: usize = 1000;
 /// Maximum length of a rule's id, in characters.
 const MAX_ID: usize = 255;
 
-/// The storage classes that objects can move to.
+/// Storage classes that a transition can name.
 const CLASSES: [&str; 6] = [
     "GLACIER",
     "STANDARD_IA",
@@ -43,7 +43,7 @@ fn request(message: impl Into<String>) -> ApiError {
     ApiError::new("InvalidRequest", message)
 }
 
-/// Refuses rules that S3 refuses.
+/// Fails if S3 would refuse the rules.
 pub(super) fn check(configuration: &BucketLifecycleConfiguration) -> ApiResult<()> {
     let rules = &configuration.rules;
     if rules.is_empty() || rules.len() > MAX_RULES {
@@ -147,7 +147,7 @@ fn check_newer(versions: Option<i32>) -> ApiResult<()> {
     ))
 }
 
-/// Checks a filter; true when it filters by tags.
+/// Checks a filter and returns true if it filters by tags.
 fn check_filter(filter: &LifecycleRuleFilter) -> ApiResult<bool> {
     let members = [
         filter.and.is_some(),

@@ -1,4 +1,4 @@
-//! Listing: current objects and all versions, in the order of the keys' UTF-8 bytes, with
+//! Listings of current objects or all versions, in the order of the keys' UTF-8 bytes, with
 //! delimiters and continuation.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -7,19 +7,19 @@ use rusqlite::{Transaction, params};
 use super::versions::{self, COLUMNS, Version};
 use crate::api::ApiResult;
 
-/// The most that one page holds.
+/// Maximum number of entries on a page.
 const MAX_KEYS: i32 = 1000;
 
-/// How many rows are asked of the database at a time.
+/// Number of rows that are read from the database at once.
 const ROWS: i64 = 1001;
 
-/// What is listed.
+/// A request for a page.
 #[derive(Debug, Default)]
 pub(super) struct Query<'a> {
     pub(super) bucket: &'a str,
     pub(super) prefix: &'a str,
     pub(super) delimiter: Option<&'a str>,
-    /// Keys and common prefixes up to here were shown before.
+    /// The key or common prefix after which the page starts.
     pub(super) after: &'a str,
     pub(super) max: Option<i32>,
 }
@@ -31,12 +31,12 @@ pub(super) struct Page {
     pub(super) prefixes: Vec<String>,
     /// Where the next page starts: the last key or common prefix of this one.
     pub(super) next: Option<String>,
-    /// The last version id of this page, when versions were listed and the last entry is one.
+    /// The last version id of this page, if the listing is of versions and the last entry is one.
     pub(super) next_version: Option<String>,
 }
 
 impl Query<'_> {
-    /// How many entries the page may have.
+    /// Maximum number of entries on the page.
     pub(super) fn max(&self) -> i32 {
         self.max.unwrap_or(MAX_KEYS).clamp(0, MAX_KEYS)
     }
@@ -51,47 +51,47 @@ impl Query<'_> {
 
 /// A page of current objects.
 pub(super) fn objects(transaction: &Transaction<'_>, query: &Query<'_>) -> ApiResult<Page> {
-    let start = Start {
+    let cursor = Cursor {
         key: query.after.to_owned(),
         inclusive: false,
-        below: None,
+        older_than: None,
     };
-    page(transaction, query, start, "latest = 1 AND marker = 0")
+    page(transaction, query, cursor, "latest = 1 AND marker = 0")
 }
 
-/// A page of all versions and delete markers: newest first within a key. `marker` is the version
-/// id after which the page starts within the key `query.after`.
+/// A page of all versions and delete markers, newest first within a key. `marker` is the version
+/// id, within the key `query.after`, after which the page starts.
 pub(super) fn all_versions(
     transaction: &Transaction<'_>,
     query: &Query<'_>,
     marker: Option<&str>,
 ) -> ApiResult<Page> {
-    let below = match marker {
+    let older_than = match marker {
         Some(id) => versions::by_id(transaction, query.bucket, query.after, id)?
             .map(|version| version.sequence),
         None => None,
     };
-    let start = Start {
+    let cursor = Cursor {
         key: query.after.to_owned(),
         inclusive: false,
-        below,
+        older_than,
     };
-    page(transaction, query, start, "1")
+    page(transaction, query, cursor, "1")
 }
 
 /// Where the next rows start.
-struct Start {
+struct Cursor {
     key: String,
-    /// True when `key` itself is wanted too.
+    /// True if the rows include `key` itself.
     inclusive: bool,
-    /// Of `key` itself, only versions older than this.
-    below: Option<i64>,
+    /// Includes only versions of `key` that are older than this sequence.
+    older_than: Option<i64>,
 }
 
 fn page(
     transaction: &Transaction<'_>,
     query: &Query<'_>,
-    mut start: Start,
+    mut cursor: Cursor,
     which: &str,
 ) -> ApiResult<Page> {
     let max = usize::try_from(query.max()).unwrap_or_default();
@@ -99,33 +99,33 @@ fn page(
     if max == 0 {
         return Ok(page);
     }
-    if start.key.as_str() < query.prefix {
-        start = Start {
+    if cursor.key.as_str() < query.prefix {
+        cursor = Cursor {
             key: query.prefix.to_owned(),
             inclusive: true,
-            below: None,
+            older_than: None,
         };
     }
     if query.common_prefix(query.after).as_deref() == Some(query.after) {
         let Some(key) = successor(query.after) else {
             return Ok(page);
         };
-        start = Start {
+        cursor = Cursor {
             key,
             inclusive: true,
-            below: None,
+            older_than: None,
         };
     }
     let end = successor(query.prefix);
     let mut last: Option<(String, Option<String>)> = None;
     'rows: loop {
-        let rows = rows(transaction, query.bucket, &start, end.as_deref(), which)?;
+        let rows = rows(transaction, query.bucket, &cursor, end.as_deref(), which)?;
         let full = rows.len() == usize::try_from(ROWS).unwrap_or_default();
         for version in rows {
-            start = Start {
+            cursor = Cursor {
                 key: version.key.clone(),
                 inclusive: false,
-                below: Some(version.sequence),
+                older_than: Some(version.sequence),
             };
             let common = query.common_prefix(&version.key);
             if page.versions.len() + page.prefixes.len() == max {
@@ -142,13 +142,13 @@ fn page(
             let next = successor(&common);
             last = Some((common.clone(), None));
             page.prefixes.push(common);
-            // The keys under a common prefix may be many: go on behind them.
+            // There may be many keys under a common prefix: skip them.
             match next {
                 Some(key) => {
-                    start = Start {
+                    cursor = Cursor {
                         key,
                         inclusive: true,
-                        below: None,
+                        older_than: None,
                     };
                     continue 'rows;
                 }
@@ -164,20 +164,20 @@ fn page(
 fn rows(
     transaction: &Transaction<'_>,
     bucket: &str,
-    start: &Start,
+    cursor: &Cursor,
     end: Option<&str>,
     which: &str,
 ) -> ApiResult<Vec<Version>> {
-    // Two ranges, so that SQLite finds each through the index.
+    // Two queries, so that SQLite uses the index for each.
     let mut found = Vec::new();
-    if start.inclusive || start.below.is_some() {
-        let below = start.below.unwrap_or(i64::MAX);
+    if cursor.inclusive || cursor.older_than.is_some() {
+        let older_than = cursor.older_than.unwrap_or(i64::MAX);
         let mut statement = transaction.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM s3_versions WHERE bucket = ?1 AND key = ?2 AND sequence < ?3
              AND {which} ORDER BY sequence DESC LIMIT {ROWS}"
         ))?;
         for version in statement.query_map(
-            params![bucket, start.key, below],
+            params![bucket, cursor.key, older_than],
             versions::from_row_for_listing,
         )? {
             found.push(version?);
@@ -189,7 +189,7 @@ fn rows(
          AND (?3 IS NULL OR key < ?3) AND {which} ORDER BY key, sequence DESC LIMIT ?4"
     ))?;
     for version in statement.query_map(
-        params![bucket, start.key, end, left],
+        params![bucket, cursor.key, end, left],
         versions::from_row_for_listing,
     )? {
         found.push(version?);
@@ -197,7 +197,8 @@ fn rows(
     Ok(found)
 }
 
-/// The first text after every text that starts with `prefix`; `None` when there is none.
+/// The smallest string greater than every string that starts with `prefix`; `None` if there is
+/// none.
 fn successor(prefix: &str) -> Option<String> {
     let mut chars: Vec<char> = prefix.chars().collect();
     while let Some(last) = chars.pop() {
@@ -221,7 +222,7 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'*');
 
-/// A key as `EncodingType=url` asks for it; as it is otherwise.
+/// Encodes a key for `EncodingType=url`; returns it unchanged otherwise.
 pub(super) fn encode(text: String, url: bool) -> String {
     if url {
         utf8_percent_encode(&text, KEPT).to_string()
@@ -234,11 +235,11 @@ pub(super) fn encode(text: String, url: bool) -> String {
 mod tests {
     use super::super::buckets::Versioning;
     use super::super::versions::tests::{bucket, object, store};
-    use super::super::versions::{Condition, add, remove};
+    use super::super::versions::{WriteCondition, add, remove};
     use super::*;
     use crate::store::Store;
 
-    fn filled(keys: &[&str]) -> (tempfile::TempDir, Store) {
+    fn store_with(keys: &[&str]) -> (tempfile::TempDir, Store) {
         let (directory, store) = store();
         for key in keys {
             store
@@ -247,7 +248,7 @@ mod tests {
                         t,
                         &bucket(Versioning::Enabled),
                         object(key, key),
-                        &Condition::default(),
+                        &WriteCondition::default(),
                     )
                 })
                 .unwrap();
@@ -285,7 +286,7 @@ mod tests {
         let keys = [
             "a", "b/", "b/1", "b/2/x", "b/2/y", "c/1", "\u{e9}/1", "../x",
         ];
-        let (_directory, store) = filled(&keys);
+        let (_directory, store) = store_with(&keys);
         for max in 1..9 {
             assert_eq!(
                 walk(&store, "", Some("/"), max),
@@ -301,9 +302,16 @@ mod tests {
 
     #[test]
     fn versions_are_newest_first_and_pages_continue_within_a_key() {
-        let (_directory, store) = filled(&["k", "k", "l", "k"]);
+        let (_directory, store) = store_with(&["k", "k", "l", "k"]);
         store
-            .transaction(|t| remove(t, &bucket(Versioning::Enabled), "k", &Condition::default()))
+            .transaction(|t| {
+                remove(
+                    t,
+                    &bucket(Versioning::Enabled),
+                    "k",
+                    &WriteCondition::default(),
+                )
+            })
             .unwrap();
         let everything = |max: i32| {
             let (mut found, mut after, mut marker) = (Vec::new(), String::new(), None::<String>);

@@ -1,4 +1,4 @@
-//! Multipart uploads under way: records, and one file per part in `uploads/ID/` of the state
+//! Multipart uploads in progress: records, and one file per part in `uploads/ID/` of the state
 //! directory.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use super::wire;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
-/// An upload under way.
+/// An upload in progress.
 #[derive(Debug, Clone)]
 pub(super) struct Upload {
     pub(super) id: String,
@@ -23,12 +23,12 @@ pub(super) struct Upload {
     pub(super) initiated: i64,
     /// The checksum algorithm that the upload was created with.
     pub(super) named: Option<Algorithm>,
-    /// True when the object's checksum is made of those of its parts.
+    /// True if the object's checksum is computed from those of its parts.
     pub(super) composite: bool,
     pub(super) details: Details,
 }
 
-/// The algorithm of an upload that names none; its checksum is of the full object.
+/// The algorithm of an upload that names none; its checksum covers the full object.
 pub(super) const DEFAULT_ALGORITHM: Algorithm = Algorithm::Crc64nvme;
 
 impl Upload {
@@ -52,7 +52,7 @@ pub(super) struct Part {
     pub(super) modified: i64,
 }
 
-fn broken(index: usize, error: serde_json::Error) -> rusqlite::Error {
+fn invalid_column(index: usize, error: serde_json::Error) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
 }
 
@@ -66,7 +66,7 @@ fn upload_from_row(row: &Row<'_>) -> rusqlite::Result<Upload> {
         initiated: row.get(3)?,
         named: Algorithm::parse(&algorithm).ok(),
         composite: row.get(5)?,
-        details: serde_json::from_str(&details).map_err(|error| broken(6, error))?,
+        details: serde_json::from_str(&details).map_err(|error| invalid_column(6, error))?,
     })
 }
 
@@ -88,7 +88,7 @@ pub(super) fn start(transaction: &Transaction<'_>, upload: &Upload) -> ApiResult
     Ok(())
 }
 
-/// An upload; `NoSuchUpload`.
+/// Finds an upload; fails with `NoSuchUpload`.
 pub(super) fn find(
     transaction: &Transaction<'_>,
     bucket: &str,
@@ -109,7 +109,7 @@ pub(super) fn find(
         })
 }
 
-/// The uploads of a bucket under a prefix, by key and then by age.
+/// The uploads of a bucket under a prefix, ordered by key, then by age.
 pub(super) fn all(
     transaction: &Transaction<'_>,
     bucket: &str,
@@ -125,8 +125,8 @@ pub(super) fn all(
     Ok(found)
 }
 
-/// Records a part; the file of the part that it replaces, if any, is returned.
-pub(super) fn keep_part(
+/// Records a part and returns the file of the part that it replaces, if any.
+pub(super) fn put_part(
     transaction: &Transaction<'_>,
     upload: &str,
     part: &Part,
@@ -164,7 +164,8 @@ pub(super) fn parts(transaction: &Transaction<'_>, upload: &str) -> ApiResult<Ve
                 file: row.get(1)?,
                 size: u64::try_from(row.get::<_, i64>(2)?).unwrap_or_default(),
                 etag: row.get(3)?,
-                checksums: serde_json::from_str(&checksums).map_err(|error| broken(4, error))?,
+                checksums: serde_json::from_str(&checksums)
+                    .map_err(|error| invalid_column(4, error))?,
                 modified: row.get(5)?,
             })
         })?
@@ -172,32 +173,32 @@ pub(super) fn parts(transaction: &Transaction<'_>, upload: &str) -> ApiResult<Ve
     Ok(found)
 }
 
-/// Forgets an upload and its parts.
-pub(super) fn forget(transaction: &Transaction<'_>, id: &str) -> ApiResult<()> {
+/// Removes the records of an upload and its parts.
+pub(super) fn remove(transaction: &Transaction<'_>, id: &str) -> ApiResult<()> {
     transaction.execute("DELETE FROM s3_parts WHERE upload = ?1", [id])?;
     transaction.execute("DELETE FROM s3_uploads WHERE id = ?1", [id])?;
     Ok(())
 }
 
-/// Forgets every upload of a bucket; the ids are returned, for [`remove_files`].
-pub(super) fn forget_all(transaction: &Transaction<'_>, bucket: &str) -> ApiResult<Vec<String>> {
+/// Removes the records of all uploads of a bucket and returns their ids, for [`remove_files`].
+pub(super) fn remove_all(transaction: &Transaction<'_>, bucket: &str) -> ApiResult<Vec<String>> {
     let ids: Vec<String> = all(transaction, bucket, "")?
         .into_iter()
         .map(|upload| upload.id)
         .collect();
     for id in &ids {
-        forget(transaction, id)?;
+        remove(transaction, id)?;
     }
     Ok(ids)
 }
 
-/// The file of a part. `id` and `file` are names that this module made.
+/// The path of a part. `id` and `file` are names that this module generated.
 pub(super) fn path(cloud: &Cloud, id: &str, file: &str) -> PathBuf {
     cloud.directory().join("uploads").join(id).join(file)
 }
 
-/// Keeps a part's bytes and returns the name of their file.
-pub(super) fn keep_file(
+/// Moves a part's bytes into place and returns the name of their file.
+pub(super) fn store_part_file(
     cloud: &Cloud,
     id: &str,
     number: i32,
@@ -213,9 +214,9 @@ pub(super) fn keep_file(
     Ok(name)
 }
 
-/// Removes files of no part, which an end of the server left. For the start only: nothing may be
-/// under way.
-pub(crate) fn remove_orphaned_parts(cloud: &Cloud) -> ApiResult<()> {
+/// Removes files without a record, which an earlier server left. Only for the start of a server,
+/// when no upload is in progress.
+pub(super) fn remove_orphaned_parts(cloud: &Cloud) -> ApiResult<()> {
     let known: BTreeSet<PathBuf> = cloud.store().transaction(|transaction| {
         let mut statement = transaction.prepare("SELECT upload, file FROM s3_parts")?;
         let found = statement.query_map([], |row| {
@@ -232,17 +233,18 @@ pub(crate) fn remove_orphaned_parts(cloud: &Cloud) -> ApiResult<()> {
             .flatten()
         {
             if !known.contains(&part.path()) {
-                // What cannot be removed is only space.
+                // A file that remains costs disk space, nothing else.
                 drop(std::fs::remove_file(part.path()));
             }
         }
-        // Fails where parts are left, as it should.
+        // Fails if parts remain, as intended.
         drop(std::fs::remove_dir(upload.path()));
     }
     Ok(())
 }
 
-/// Removes the files of uploads that are forgotten. What cannot be removed is only space.
+/// Removes the files of uploads whose records are gone. A file that remains costs disk space,
+/// nothing else.
 pub(super) fn remove_files(cloud: &Cloud, ids: &[String]) {
     for id in ids {
         let directory = cloud.directory().join("uploads").join(id);
@@ -250,7 +252,7 @@ pub(super) fn remove_files(cloud: &Cloud, ids: &[String]) {
     }
 }
 
-/// A part as it was just received.
+/// The record of a part that was just received.
 pub(super) fn new_part(number: i32, file: String, received: PartData) -> Part {
     Part {
         number,
@@ -262,7 +264,7 @@ pub(super) fn new_part(number: i32, file: String, received: PartData) -> Part {
     }
 }
 
-/// What is known of a part's bytes.
+/// Size and hashes of a part.
 pub(super) struct PartData {
     pub(super) size: u64,
     /// Hex.

@@ -1,4 +1,4 @@
-//! The operations on multipart uploads.
+//! Operations on multipart uploads.
 
 use std::io::Read;
 
@@ -7,13 +7,14 @@ use s3s::{S3Request, S3Response, S3Result};
 
 use super::checksums::{self, Algorithm, Checksums};
 use super::multipart::{self, Part as Uploaded, PartData, Upload};
-use super::receive::{self, Promise, Received, Writer};
-use super::transfer::{details, refuse_customer_key, shown_id, source};
-use super::{buckets, reading, stored, transfer, versions, wire};
+use super::receive::{self, ExpectedBody, Received, Writer};
+use super::transfer::{details, source};
+use super::versions::{self, shown_id};
+use super::{buckets, encryption, reading, stored, wire};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
-/// The highest part number.
+/// Maximum part number.
 const MAX_PARTS: i32 = 10_000;
 
 pub(super) async fn create(
@@ -21,7 +22,7 @@ pub(super) async fn create(
     request: S3Request<CreateMultipartUploadInput>,
 ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
     let input = request.input;
-    refuse_customer_key(input.sse_customer_algorithm.as_ref())?;
+    encryption::refuse_customer_key(input.sse_customer_algorithm.as_ref())?;
     let named = match &input.checksum_algorithm {
         Some(name) => Some(Algorithm::parse(name.as_str())?),
         None if input.checksum_type.is_some() => {
@@ -36,7 +37,7 @@ pub(super) async fn create(
     };
     let algorithm = named.unwrap_or(multipart::DEFAULT_ALGORITHM);
     let composite = match input.checksum_type.as_ref().map(ChecksumType::as_str) {
-        Some(asked) => asked == ChecksumType::COMPOSITE,
+        Some(requested) => requested == ChecksumType::COMPOSITE,
         None => algorithm != Algorithm::Crc64nvme,
     };
     let possible = match algorithm {
@@ -59,10 +60,10 @@ pub(super) async fn create(
     details
         .content_type
         .get_or_insert_with(|| "binary/octet-stream".to_owned());
-    transfer::check_encryption(&details)?;
+    encryption::check(&details)?;
     let upload = cloud.store().transaction(|transaction| {
         let bucket = buckets::find(transaction, &input.bucket)?;
-        transfer::encrypt(&mut details, &bucket);
+        encryption::apply_default(&mut details, &bucket);
         let upload = Upload {
             id: uuid::Uuid::new_v4().simple().to_string(),
             bucket: bucket.name,
@@ -112,8 +113,8 @@ fn find(cloud: &Cloud, bucket: &str, key: &str, id: &str) -> ApiResult<Upload> {
     })
 }
 
-/// Keeps a received part.
-async fn keep(
+/// Stores a received part.
+async fn store_part(
     cloud: &Cloud,
     upload: &Upload,
     number: i32,
@@ -121,7 +122,7 @@ async fn keep(
 ) -> ApiResult<Uploaded> {
     let (cloud, upload) = (cloud.clone(), upload.clone());
     receive::blocking(move || {
-        let file = multipart::keep_file(&cloud, &upload.id, number, received.file)?;
+        let file = multipart::store_part_file(&cloud, &upload.id, number, received.file)?;
         let data = PartData {
             size: received.size,
             md5: received.md5,
@@ -129,9 +130,9 @@ async fn keep(
         };
         let part = multipart::new_part(number, file, data);
         let old = cloud.store().transaction(|transaction| {
-            // It may have been completed or aborted meanwhile.
+            // The upload may have been completed or aborted in the meantime.
             multipart::find(transaction, &upload.bucket, &upload.key, &upload.id)?;
-            multipart::keep_part(transaction, &upload.id, &part)
+            multipart::put_part(transaction, &upload.id, &part)
         });
         match old {
             Ok(Some(old)) => {
@@ -160,7 +161,7 @@ pub(super) async fn upload(
     let input = &request.input;
     check_number(input.part_number)?;
     let upload = find(cloud, &input.bucket, &input.key, &input.upload_id)?;
-    let mut promise = Promise::new(
+    let mut expected = ExpectedBody::new(
         &request,
         checksums::sent!(input),
         input
@@ -171,34 +172,34 @@ pub(super) async fn upload(
         input.content_md5.clone(),
         upload.algorithm(),
     )?;
-    check_algorithm(&upload, &promise)?;
-    let shown = promise.announced().cloned();
-    promise.compute(upload.algorithm());
-    let received = receive::receive(cloud, body, &promise).await?;
-    let part = keep(cloud, &upload, input.part_number, received).await?;
+    check_algorithm(&upload, &expected)?;
+    let shown = expected.announced().cloned();
+    expected.compute(upload.algorithm());
+    let received = receive::receive(cloud, body, &expected).await?;
+    let part = store_part(cloud, &upload, input.part_number, received).await?;
     let mut output = UploadPartOutput {
         e_tag: Some(ETag::Strong(part.etag)),
         server_side_encryption: upload.details.sse.map(ServerSideEncryption::from),
         ssekms_key_id: upload.details.kms_key,
         ..UploadPartOutput::default()
     };
-    let mut answered: Checksums = part.checksums;
+    let mut shown_checksums: Checksums = part.checksums;
     if let Some(announced) = shown {
-        answered.retain(|algorithm, _| announced.contains(algorithm));
+        shown_checksums.retain(|algorithm, _| announced.contains(algorithm));
     }
-    checksums::show!(output, &answered);
+    checksums::show!(output, &shown_checksums);
     Ok(S3Response::new(output))
 }
 
-/// Refuses a part whose checksum is not of the algorithm that the upload was created with. An
-/// upload that names none takes any: every SDK sends CRC32 with the parts by itself. Parts of a
-/// composite upload must have the checksum, because the object's is made of them.
-fn check_algorithm(upload: &Upload, promise: &Promise) -> ApiResult<()> {
-    let Some(expected) = upload.named else {
+/// Fails if the checksum of a part has a different algorithm than the upload. An upload that names
+/// none accepts any, because every SDK sends CRC32 with the parts by default. Parts of a composite
+/// upload must have the checksum, because the checksum of the object is computed from them.
+fn check_algorithm(upload: &Upload, expected: &ExpectedBody) -> ApiResult<()> {
+    let Some(wanted) = upload.named else {
         return Ok(());
     };
-    let actual = match promise.announced() {
-        Some(announced) if announced.contains(&expected) => return Ok(()),
+    let actual = match expected.announced() {
+        Some(announced) if announced.contains(&wanted) => return Ok(()),
         None if !upload.composite => return Ok(()),
         Some(announced) => announced.first().map(|algorithm| algorithm.name()),
         None => None,
@@ -207,7 +208,7 @@ fn check_algorithm(upload: &Upload, promise: &Promise) -> ApiResult<()> {
         "InvalidRequest",
         format!(
             "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
-            expected.name().to_ascii_lowercase(),
+            wanted.name().to_ascii_lowercase(),
             actual.unwrap_or("null").to_ascii_lowercase()
         ),
     ))
@@ -222,7 +223,7 @@ pub(super) async fn upload_copy(
     let upload = find(cloud, &input.bucket, &input.key, &input.upload_id)?;
     let (from, key, id) = source(&input.copy_source)?;
     let (from, found) = reading::find(cloud, &from, &key, id.as_deref())?;
-    let conditions = reading::Conditions {
+    let conditions = reading::ReadConditions {
         if_match: input.copy_source_if_match.as_ref(),
         if_none_match: input.copy_source_if_none_match.as_ref(),
         if_modified_since: input
@@ -265,7 +266,7 @@ pub(super) async fn upload_copy(
         writer.finish(&worker)
     })
     .await?;
-    let part = keep(cloud, &upload, input.part_number, received).await?;
+    let part = store_part(cloud, &upload, input.part_number, received).await?;
     let mut result = CopyPartResult {
         e_tag: Some(ETag::Strong(part.etag)),
         last_modified: Some(wire::timestamp(part.modified)),
@@ -289,7 +290,7 @@ pub(super) async fn abort(
     let id = cloud.store().transaction(|transaction| {
         buckets::find(transaction, &input.bucket)?;
         let upload = multipart::find(transaction, &input.bucket, &input.key, &input.upload_id)?;
-        multipart::forget(transaction, &upload.id)?;
+        multipart::remove(transaction, &upload.id)?;
         Ok(upload.id)
     })?;
     multipart::remove_files(cloud, &[id]);

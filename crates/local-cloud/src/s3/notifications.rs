@@ -1,4 +1,4 @@
-//! What S3 refuses in a bucket's notification configuration. Notifications are kept, not delivered.
+//! Validation of a bucket's notification configuration. Notifications are stored, not delivered.
 
 use std::collections::BTreeSet;
 
@@ -45,14 +45,14 @@ fn argument(message: impl Into<String>) -> ApiError {
     ApiError::new("InvalidArgument", message)
 }
 
-/// The filter of a configuration: prefix and suffix of keys.
+/// The key filter of a configuration: prefix and suffix.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Keys {
+struct KeyFilter {
     prefix: String,
     suffix: String,
 }
 
-impl Keys {
+impl KeyFilter {
     fn of(filter: Option<&NotificationConfigurationFilter>) -> ApiResult<Self> {
         let rules = filter
             .and_then(|filter| filter.key.as_ref())
@@ -87,16 +87,16 @@ impl Keys {
         })
     }
 
-    /// True when a key can match both.
+    /// True if a key can match both filters.
     fn overlaps(&self, other: &Self) -> bool {
-        let one = |a: &str, b: &str, ends: fn(&str, &str) -> bool| ends(a, b) || ends(b, a);
-        one(&self.prefix, &other.prefix, |a, b| a.starts_with(b))
-            && one(&self.suffix, &other.suffix, |a, b| a.ends_with(b))
+        let either = |a: &str, b: &str, ends: fn(&str, &str) -> bool| ends(a, b) || ends(b, a);
+        either(&self.prefix, &other.prefix, |a, b| a.starts_with(b))
+            && either(&self.suffix, &other.suffix, |a, b| a.ends_with(b))
     }
 }
 
-/// True when two event types have an event in common.
-fn share(one: &str, other: &str) -> bool {
+/// True if two event types have an event in common.
+fn overlap(one: &str, other: &str) -> bool {
     let covers = |wide: &str, narrow: &str| {
         wide.strip_suffix('*')
             .is_some_and(|stem| narrow.starts_with(stem))
@@ -104,7 +104,7 @@ fn share(one: &str, other: &str) -> bool {
     one == other || covers(one, other) || covers(other, one)
 }
 
-/// One configuration, whatever its destination.
+/// A configuration, for any type of destination.
 struct Entry<'a> {
     service: &'static str,
     arn: &'a str,
@@ -113,7 +113,7 @@ struct Entry<'a> {
     filter: Option<&'a NotificationConfigurationFilter>,
 }
 
-/// Writes the names of filter rules in lower case, as the API model has them.
+/// Converts the names of filter rules to lower case, as in the API model.
 fn lower_names(filter: Option<&mut NotificationConfigurationFilter>) {
     let rules = filter
         .and_then(|filter| filter.key.as_mut())
@@ -126,7 +126,7 @@ fn lower_names(filter: Option<&mut NotificationConfigurationFilter>) {
     }
 }
 
-/// Refuses what S3 refuses, and gives an id to each configuration without one.
+/// Fails if S3 would refuse the configuration, and assigns ids to entries without one.
 pub(super) fn check(configuration: &mut NotificationConfiguration) -> ApiResult<()> {
     let mut entries = Vec::new();
     macro_rules! collect {
@@ -152,7 +152,7 @@ pub(super) fn check(configuration: &mut NotificationConfiguration) -> ApiResult<
     collect!(topic_configurations, topic_arn, "sns");
 
     let mut ids = BTreeSet::new();
-    let mut seen: Vec<(Vec<&str>, Keys)> = Vec::new();
+    let mut seen: Vec<(Vec<&str>, KeyFilter)> = Vec::new();
     for entry in entries {
         let fields: Vec<&str> = entry.arn.splitn(6, ':').collect();
         let formed = matches!(fields[..], ["arn", partition, service, region, _, resource]
@@ -171,12 +171,12 @@ pub(super) fn check(configuration: &mut NotificationConfiguration) -> ApiResult<
         if entry.events.iter().any(|event| !EVENTS.contains(event)) {
             return Err(argument("The event is not supported for notifications"));
         }
-        let keys = Keys::of(entry.filter)?;
+        let keys = KeyFilter::of(entry.filter)?;
         let overlap = seen.iter().any(|(events, others)| {
             keys.overlaps(others)
                 && events
                     .iter()
-                    .any(|one| entry.events.iter().any(|other| share(one, other)))
+                    .any(|event| entry.events.iter().any(|other| overlap(event, other)))
         });
         if overlap {
             return Err(argument(

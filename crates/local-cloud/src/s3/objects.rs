@@ -1,12 +1,13 @@
-//! Objects, for the other services of the local cloud (job inputs and outputs, data capture).
+//! Access to objects for the other services of the local cloud (job inputs and outputs, data
+//! capture).
 
 use std::fs::File;
 use std::io::Read;
 
 use super::buckets::{self, Bucket};
 use super::receive::{self, Received};
-use super::versions::{self, Condition, Details, New, Version};
-use super::{listing, reading, stored, transfer};
+use super::versions::{self, Details, NewVersion, Version, WriteCondition};
+use super::{encryption, listing, reading, stored};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
@@ -19,9 +20,9 @@ pub(crate) struct Object {
     pub(crate) key: String,
     /// Its version id.
     version: String,
-    /// Its `ETag`, with quotes removed.
+    /// Its `ETag` without quotes.
     pub(crate) etag: String,
-    /// Its bytes: the hex SHA-256 under which `Cloud::blobs` keeps them.
+    /// The hex SHA-256 of its bytes, their name in `Cloud::blobs`.
     pub(crate) sha256: String,
 }
 
@@ -37,8 +38,9 @@ impl Object {
     }
 }
 
-/// Opens an object's bytes, verified; a damaged object is an `InternalError` that names it, one that
-/// was deleted or overwritten since it was looked up may be `NoSuchKey` or `NoSuchVersion`.
+/// Opens an object's bytes, verified. A damaged object is an `InternalError` that names it; an
+/// object that was deleted or overwritten since it was looked up can be `NoSuchKey` or
+/// `NoSuchVersion`.
 pub(crate) fn open(cloud: &Cloud, object: &Object) -> ApiResult<File> {
     stored::open_bytes(
         cloud,
@@ -49,7 +51,7 @@ pub(crate) fn open(cloud: &Cloud, object: &Object) -> ApiResult<File> {
     )
 }
 
-/// The bucket and key of `s3://bucket/key`; `ValidationException` for anything else.
+/// Parses `s3://bucket/key` into bucket and key; anything else is a `ValidationException`.
 pub(crate) fn parse_uri(uri: &str) -> ApiResult<(String, String)> {
     uri.strip_prefix("s3://")
         .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
@@ -58,7 +60,7 @@ pub(crate) fn parse_uri(uri: &str) -> ApiResult<(String, String)> {
         .ok_or_else(|| ApiError::validation(format!("`{uri}` is not an S3 URI")))
 }
 
-/// Puts bytes; `NoSuchBucket`.
+/// Writes an object; fails with `NoSuchBucket`.
 pub(crate) fn put(
     cloud: &Cloud,
     bucket: &str,
@@ -67,10 +69,10 @@ pub(crate) fn put(
     content_type: &str,
 ) -> ApiResult<Object> {
     let received = receive::copy(cloud, &mut &bytes[..])?;
-    keep(cloud, bucket, key, received, content_type)
+    store(cloud, bucket, key, received, content_type)
 }
 
-/// Puts what a reader has, without holding it in memory.
+/// Writes the contents of a reader as an object, without holding them in memory.
 pub(crate) fn put_from(
     cloud: &Cloud,
     bucket: &str,
@@ -78,10 +80,10 @@ pub(crate) fn put_from(
     reader: &mut impl Read,
 ) -> ApiResult<Object> {
     let received = receive::copy(cloud, reader)?;
-    keep(cloud, bucket, key, received, "binary/octet-stream")
+    store(cloud, bucket, key, received, "binary/octet-stream")
 }
 
-fn keep(
+fn store(
     cloud: &Cloud,
     bucket: &str,
     key: &str,
@@ -103,21 +105,21 @@ fn keep(
             checksums: received.checksums,
             ..Details::default()
         };
-        transfer::encrypt(&mut details, &bucket);
-        let new = New {
+        encryption::apply_default(&mut details, &bucket);
+        let new = NewVersion {
             key: key.to_owned(),
             size: received.size,
             etag: received.md5,
             sha256: received.sha256,
             details,
         };
-        let version = versions::add(transaction, &bucket, new, &Condition::default())?;
+        let version = versions::add(transaction, &bucket, new, &WriteCondition::default())?;
         Ok(Object::new(&bucket, version))
     })
 }
 
-/// [`open`] for an object of a listing, which may be old: the current version of its key when it was
-/// overwritten since.
+/// [`open`] for an object of a possibly old listing: opens the current version of the key if the
+/// listed one was overwritten.
 pub(crate) fn open_newest(cloud: &Cloud, object: &Object) -> ApiResult<File> {
     match open(cloud, object) {
         Err(error) if error.status == 404 => {
@@ -127,27 +129,27 @@ pub(crate) fn open_newest(cloud: &Cloud, object: &Object) -> ApiResult<File> {
     }
 }
 
-/// The current version of an object; `NoSuchBucket`, `NoSuchKey`. Its bytes can be read although it
-/// is overwritten meanwhile.
+/// The current version of an object; fails with `NoSuchBucket` or `NoSuchKey`. Its bytes stay
+/// readable even if it is overwritten in the meantime.
 pub(crate) fn head(cloud: &Cloud, bucket: &str, key: &str) -> ApiResult<Object> {
     let (bucket, version) = reading::find_object(cloud, bucket, key, None)?;
     Ok(Object::new(&bucket, version))
 }
 
-/// A version of an object; `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`.
+/// A version of an object; fails with `NoSuchBucket`, `NoSuchKey` or `NoSuchVersion`.
 pub(crate) fn version(cloud: &Cloud, bucket: &str, key: &str, id: &str) -> ApiResult<Object> {
     let (bucket, version) = reading::find_object(cloud, bucket, key, Some(id))?;
     Ok(Object::new(&bucket, version))
 }
 
-/// The bytes of the current version of an object; `NoSuchBucket`, `NoSuchKey`.
+/// The bytes of the current version of an object; fails with `NoSuchBucket` or `NoSuchKey`.
 pub(crate) fn read(cloud: &Cloud, bucket: &str, key: &str) -> ApiResult<Vec<u8>> {
     let mut bytes = Vec::new();
     open(cloud, &head(cloud, bucket, key)?)?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The current objects under a prefix, in key order; `NoSuchBucket`.
+/// The current objects under a prefix, in key order; fails with `NoSuchBucket`.
 pub(crate) fn list(cloud: &Cloud, bucket: &str, prefix: &str) -> ApiResult<Vec<Object>> {
     cloud.store().transaction(|transaction| {
         let bucket = buckets::find(transaction, bucket)?;
@@ -177,21 +179,22 @@ pub(crate) fn list(cloud: &Cloud, bucket: &str, prefix: &str) -> ApiResult<Vec<O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     #[test]
     fn an_object_that_is_overwritten_between_look_up_and_open_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let looked_up = {
-            let cloud = Cloud::in_directory(directory.path());
+            let cloud = TestCloud::in_directory(directory.path());
             buckets::create(&cloud, "data").unwrap();
             put(&cloud, "data", "a", b"old", "text/plain").unwrap();
             head(&cloud, "data", "a").unwrap().sha256
         };
-        // A server that has not used the bytes yet.
-        let cloud = Cloud::in_directory(directory.path());
+        // A server that has not used these bytes yet.
+        let cloud = TestCloud::in_directory(directory.path());
         let object = head(&cloud, "data", "a").unwrap();
         put(&cloud, "data", "a", b"new", "text/plain").unwrap();
-        // No record names the old bytes any more; the collector keeps them for the reader.
+        // No record refers to the old bytes any more; the collector keeps them for the reader.
         let collection = cloud.blobs().begin_collection();
         let file = cloud.blobs().path(&looked_up);
         collection.remove(&looked_up, &file).unwrap();
@@ -206,8 +209,8 @@ mod tests {
 
     #[test]
     fn a_record_whose_bytes_are_collected_already_is_looked_up_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(directory.path());
+        let directory = TestCloud::new();
+        let cloud = directory.cloud();
         let names = [b"old", b"new"].map(|bytes| cloud.blobs().write(bytes).unwrap());
         std::fs::remove_file(cloud.blobs().path(&names[0])).unwrap();
         let turn = std::cell::Cell::new(0);
@@ -221,13 +224,13 @@ mod tests {
 
     #[test]
     fn an_object_that_was_overwritten_since_it_was_looked_up_is_not_damaged() {
-        let directory = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(directory.path());
+        let directory = TestCloud::new();
+        let cloud = directory.cloud();
         buckets::create(&cloud, "data").unwrap();
         let put = |text: &str| put(&cloud, "data", "a", text.as_bytes(), "text/plain").unwrap();
         let old = put("old");
         let new = put("new");
-        // As the garbage collector does.
+        // As the garbage collector would.
         std::fs::remove_file(cloud.blobs().path(&old.sha256)).unwrap();
         let error = open(&cloud, &old).unwrap_err();
         assert_eq!((error.code.as_str(), error.status), ("NoSuchKey", 404));
@@ -243,7 +246,7 @@ mod tests {
             .read_to_end(&mut newest)
             .unwrap();
         assert_eq!(newest, b"new");
-        // A record names these.
+        // These are still referred to by a record.
         std::fs::remove_file(cloud.blobs().path(&new.sha256)).unwrap();
         assert_eq!(open(&cloud, &new).unwrap_err().code, stored::DAMAGED);
     }

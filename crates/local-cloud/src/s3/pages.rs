@@ -97,7 +97,7 @@ pub(super) async fn objects(
     let max = query.max();
     let page = current(cloud, &query)?;
     let encode = |text: Option<String>| text.map(|text| listing::encode(text, url));
-    // Without a delimiter S3 leaves the next marker to the client: the last key.
+    // Without a delimiter S3 returns no next marker; the client uses the last key.
     let next_marker = page
         .next
         .clone()

@@ -1,4 +1,4 @@
-//! The policy of a form upload: who signed it, until when it holds, and what it allows.
+//! The policy of a form upload: who signed it, when it expires, and what it allows.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,10 +8,11 @@ use serde_json::Value;
 use sha1::Sha1;
 use sha2::Sha256;
 
-use super::form::{Fields, missing};
-use crate::admission::{self, Credentials, Scope};
+use super::form_fields::{Fields, missing};
+use crate::admission::{self, Scope};
 use crate::api::{ApiError, ApiResult};
-use crate::{Cloud, limits, sts};
+use crate::credentials::Credentials;
+use crate::{Cloud, limits};
 
 fn denied(message: impl Into<String>) -> ApiError {
     ApiError::new("AccessDenied", message).status(403)
@@ -24,9 +25,9 @@ fn invalid(why: &str) -> ApiError {
 /// The signature of a form's policy.
 enum Signature<'a> {
     /// Version 4: `KEY/DATE/REGION/s3/aws4_request` and the hex signature.
-    Four(&'a str, &'a str),
+    V4(&'a str, &'a str),
     /// Version 2: the access key and the base64 signature.
-    Two(&'a str, &'a str),
+    V2(&'a str, &'a str),
 }
 
 impl<'a> Signature<'a> {
@@ -39,17 +40,17 @@ impl<'a> Signature<'a> {
                 .get("x-amz-date")
                 .ok_or_else(|| missing("X-Amz-Date"))?;
             let signature = fields.get("x-amz-signature");
-            return Ok(Self::Four(
+            return Ok(Self::V4(
                 credential,
                 signature.ok_or_else(|| missing("X-Amz-Signature"))?,
             ));
         }
         let Some(key) = fields.get("awsaccesskeyid") else {
-            // Without credentials it is an anonymous upload, and no bucket here is public.
+            // An upload without credentials is anonymous, and no bucket here is public.
             return Err(denied("Access Denied"));
         };
         let signature = fields.get("signature");
-        Ok(Self::Two(
+        Ok(Self::V2(
             key,
             signature.ok_or_else(|| missing("signature"))?,
         ))
@@ -57,13 +58,13 @@ impl<'a> Signature<'a> {
 
     fn access_key(&self) -> &'a str {
         match self {
-            Self::Four(credential, _) => credential.split('/').next().unwrap_or_default(),
-            Self::Two(key, _) => key,
+            Self::V4(credential, _) => credential.split('/').next().unwrap_or_default(),
+            Self::V2(key, _) => key,
         }
     }
 
-    /// True when `secret` made this signature of a policy.
-    fn is_of(&self, policy: &str, secret: &str) -> bool {
+    /// True if this is the signature of the policy by `secret`.
+    fn signs(&self, policy: &str, secret: &str) -> bool {
         fn mac256(key: &[u8], text: &str) -> Hmac<Sha256> {
             let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key)
                 .expect("HMAC takes a key of any length");
@@ -71,7 +72,7 @@ impl<'a> Signature<'a> {
             mac
         }
         match self {
-            Self::Four(credential, signature) => {
+            Self::V4(credential, signature) => {
                 let mut key = format!("AWS4{secret}").into_bytes();
                 for field in credential.split('/').skip(1) {
                     key = mac256(&key, field).finalize().into_bytes().to_vec();
@@ -79,7 +80,7 @@ impl<'a> Signature<'a> {
                 let sent = hex::decode(signature).unwrap_or_default();
                 mac256(&key, policy).verify_slice(&sent).is_ok()
             }
-            Self::Two(_, signature) => {
+            Self::V2(_, signature) => {
                 let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(secret.as_bytes())
                     .expect("HMAC takes a key of any length");
                 mac.update(policy.as_bytes());
@@ -90,9 +91,9 @@ impl<'a> Signature<'a> {
     }
 }
 
-/// Checks who made a form. Where any credentials pass there is no secret to check the signature
-/// against, but a form without credentials, or of a session that has expired, is refused all the
-/// same.
+/// Authenticates a form. If any credentials are accepted, there is no secret to verify the
+/// signature with, but a form without credentials, or with those of an expired session, is still
+/// refused.
 pub(super) fn authenticate(cloud: &Cloud, fields: &Fields) -> ApiResult<()> {
     let signature = Signature::of(fields)?;
     let policy = fields.get("policy").ok_or_else(|| missing("policy"))?;
@@ -103,7 +104,7 @@ pub(super) fn authenticate(cloud: &Cloud, fields: &Fields) -> ApiResult<()> {
     };
     admission::check_state(&admission::access_key(cloud.directory()), &scope)?;
     let token = fields.get("x-amz-security-token");
-    sts::admit_token(cloud, &scope.access_key, token)?;
+    admission::check_session_token(cloud, &scope.access_key, token)?;
     if matches!(cloud.credentials(), Credentials::Any) {
         return Ok(());
     }
@@ -114,7 +115,7 @@ pub(super) fn authenticate(cloud: &Cloud, fields: &Fields) -> ApiResult<()> {
         )
         .status(403));
     };
-    if signature.is_of(policy, &secret_key) {
+    if signature.signs(policy, &secret_key) {
         return Ok(());
     }
     Err(ApiError::new(
@@ -125,7 +126,7 @@ pub(super) fn authenticate(cloud: &Cloud, fields: &Fields) -> ApiResult<()> {
     .status(403))
 }
 
-/// A condition of a policy on one field; the name is in lower case.
+/// A condition of a policy on a field, whose name is in lower case.
 #[derive(Debug, PartialEq, Eq)]
 enum Condition {
     Equal(String, String),
@@ -133,14 +134,14 @@ enum Condition {
     Length(u64, u64),
 }
 
-/// What the signer of a form allows.
+/// The uploads that the signer of a form allows.
 #[derive(Debug)]
 pub(super) struct Policy {
     expiration: Timestamp,
     conditions: Vec<Condition>,
 }
 
-/// Fields that no condition needs to name.
+/// Fields that the policy need not mention.
 const EXEMPT: [&str; 5] = [
     "policy",
     "x-amz-signature",
@@ -161,7 +162,7 @@ impl Policy {
         let expiration = policy["expiration"]
             .as_str()
             .ok_or_else(|| invalid("Policy missing expiration."))?;
-        // Only this form of ISO 8601.
+        // S3 accepts only this form of ISO 8601.
         let expiration = Some(expiration)
             .filter(|text| text.contains('T') && text.ends_with('Z'))
             .and_then(|text| text.parse().ok())
@@ -178,7 +179,7 @@ impl Policy {
         })
     }
 
-    /// The number of bytes that the file may have, least and most.
+    /// Minimum and maximum size of the file, in bytes.
     pub(super) fn range(&self) -> Option<(u64, u64)> {
         let mut found = None;
         for condition in &self.conditions {
@@ -190,7 +191,7 @@ impl Policy {
         found
     }
 
-    /// `AccessDenied` when the policy has expired or does not allow these fields.
+    /// Fails with `AccessDenied` if the policy has expired or does not allow these fields.
     pub(super) fn check(&self, bucket: &str, fields: &Fields, now: Timestamp) -> ApiResult<()> {
         if now >= self.expiration {
             return Err(denied("Invalid according to Policy: Policy expired."));
@@ -206,7 +207,7 @@ impl Policy {
                 Condition::StartsWith(name, prefix) => {
                     let found = value(name).unwrap_or_default();
                     let holds = if name == "content-type" {
-                        // A list of types: each of them.
+                        // A list of types: each must match.
                         found
                             .split(',')
                             .all(|found| found.trim_start().starts_with(prefix))
@@ -229,14 +230,14 @@ impl Policy {
                 Condition::Length(..) => false,
             })
         };
-        // The bucket is no field of the form, but without a condition on it the policy would be good
-        // for every bucket.
+        // The bucket is not a form field, but a policy without a condition on it would allow every
+        // bucket.
         let extra: Vec<_> = std::iter::once("bucket")
             .chain(fields.iter().map(|(name, _)| name))
             .filter(|name| {
                 let exempt = EXEMPT.contains(name)
                     || name.starts_with("x-ignore-")
-                    // A checksum allows nothing: it can only make the upload fail. Unverified
+                    // A checksum grants nothing: it can only make the upload fail. Unverified
                     // against AWS.
                     || name.starts_with("x-amz-checksum-");
                 !exempt && !named(name)
@@ -252,7 +253,8 @@ impl Policy {
     }
 }
 
-/// The conditions of one entry: a list of operator and operands, or an object of equal values.
+/// Parses one entry: a list of an operator and its operands, or an object that maps fields to
+/// required values.
 fn condition(entry: &Value) -> ApiResult<Vec<Condition>> {
     let unknown = || invalid("Invalid Condition.");
     if let Some(members) = entry.as_object() {
@@ -304,6 +306,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::sts;
+    use crate::test_cloud::TestCloud;
 
     #[test]
     fn conditions_have_two_spellings() {
@@ -377,8 +381,8 @@ mod tests {
         };
         for credentials in [Credentials::Any, required] {
             let is_checked = credentials != Credentials::Any;
-            let at = tempfile::tempdir().unwrap();
-            let cloud = Cloud::guarded(at.path(), credentials);
+            let at = TestCloud::with_credentials(credentials);
+            let cloud = at.cloud();
             let valid = sts::session(&cloud, "VALID", 900);
             let expired = sts::session(&cloud, "EXPIRED", -1);
             let refusal = |key: &str, secret: &str, token: Option<&str>| {
@@ -419,13 +423,13 @@ mod tests {
             "FXUzQtSE1BQy1TSEEyNTYifSwNCiAgICB7IngtYW16LWRhdGUiOiAiMjAxNTEyMjlUMDAwMDAwWiIgfQ0KICBd",
             "DQp9"
         );
-        let signature = Signature::Four(
+        let signature = Signature::V4(
             "AKIAIOSFODNN7EXAMPLE/20151229/us-east-1/s3/aws4_request",
             "8afdbf4008c03f22c2cd3cdb72e4afbb1f6a588f3255ac628749a66d7f09699e",
         );
         let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
-        assert!(signature.is_of(policy, secret));
-        assert!(!signature.is_of(policy, "another"));
-        assert!(!signature.is_of(&policy[..100], secret));
+        assert!(signature.signs(policy, secret));
+        assert!(!signature.signs(policy, "another"));
+        assert!(!signature.signs(&policy[..100], secret));
     }
 }

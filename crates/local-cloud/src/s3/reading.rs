@@ -1,6 +1,6 @@
 //! `GetObject`, `HeadObject`, `GetObjectAttributes`.
 
-use std::io::{Read, Seek};
+use std::io::{Read as _, Seek};
 
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED};
@@ -12,19 +12,18 @@ use tokio_util::io::ReaderStream;
 
 use super::buckets::{self, Bucket};
 use super::checksums::Checksums;
-use super::transfer::{refuse_customer_key, shown_id};
-use super::versions::{self, NULL, PartSize, Version};
-use super::{checksums, receive, stored, wire};
+use super::versions::{self, NULL, PartSize, Version, shown_id};
+use super::{checksums, encryption, receive, stored, wire};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
-/// Bodies up to this size are read at once; larger ones are streamed.
-const AT_ONCE: u64 = 256 * 1024;
+/// Bodies of up to this many bytes are read into memory; larger ones are streamed.
+const MAX_BUFFERED: u64 = 256 * 1024;
 
-/// What a key, or a version of it, is.
+/// The result of selecting a key or one of its versions.
 pub(super) enum Selected {
     Object(Version),
-    /// The current version is a delete marker, or (`true`) a marker was asked for by its id.
+    /// A delete marker; `true` if it was requested by its version id.
     Marker(Version, bool),
 }
 
@@ -36,7 +35,7 @@ impl Selected {
         }
     }
 
-    /// The object; a marker is `NoSuchKey` or `MethodNotAllowed`.
+    /// The object; fails with `NoSuchKey` or `MethodNotAllowed` for a delete marker.
     pub(super) fn object(self) -> ApiResult<Version> {
         match self {
             Self::Object(version) => Ok(version),
@@ -49,7 +48,7 @@ impl Selected {
         }
     }
 
-    /// The object; for a marker the error that says so in its headers.
+    /// The object; for a delete marker, the error with the headers that describe the marker.
     fn object_or_marker(self) -> S3Result<Version> {
         let (marker, by_id) = match &self {
             Self::Object(_) => return Ok(self.object()?),
@@ -72,7 +71,7 @@ impl Selected {
     }
 }
 
-/// The `Last-Modified` header of a time in seconds since the epoch.
+/// The `Last-Modified` header for a time in seconds since the epoch.
 fn last_modified(seconds: i64) -> Option<(http::HeaderName, HeaderValue)> {
     let mut text = Vec::new();
     wire::timestamp(seconds)
@@ -81,7 +80,8 @@ fn last_modified(seconds: i64) -> Option<(http::HeaderName, HeaderValue)> {
     Some((LAST_MODIFIED, HeaderValue::from_bytes(&text).ok()?))
 }
 
-/// The current version of a key, or the one with an id; `NoSuchKey`, `NoSuchVersion`.
+/// Selects the current version of a key, or the version with an id; fails with `NoSuchKey` or
+/// `NoSuchVersion`.
 pub(super) fn select(
     transaction: &Transaction<'_>,
     bucket: &Bucket,
@@ -102,7 +102,8 @@ pub(super) fn select(
     })
 }
 
-/// Finds a version for a request, whose bytes can be read although it is overwritten meanwhile.
+/// Finds a version for a request. Its bytes stay readable even if it is overwritten in the
+/// meantime.
 pub(super) fn find(
     cloud: &Cloud,
     bucket: &str,
@@ -122,7 +123,7 @@ pub(super) fn find(
     Ok((bucket, selected.object_or_marker()?))
 }
 
-/// Finds an object for the server itself, under the same conditions as [`find`].
+/// Finds an object for the server itself, with the same guarantee as [`find`].
 pub(super) fn find_object(
     cloud: &Cloud,
     bucket: &str,
@@ -141,10 +142,17 @@ pub(super) fn find_object(
         .leased(look_up, |(_, version)| version.sha256.clone())
 }
 
-/// The conditions of a read.
-#[expect(clippy::struct_field_names, reason = "the names of the headers")]
+/// The reason why the conditions of a read are not met.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unmet {
+    PreconditionFailed,
+    NotModified,
+}
+
+/// The conditional headers of a read.
+#[expect(clippy::struct_field_names, reason = "named after the headers")]
 #[derive(Debug, Default)]
-pub(super) struct Conditions<'a> {
+pub(super) struct ReadConditions<'a> {
     pub(super) if_match: Option<&'a ETagCondition>,
     pub(super) if_none_match: Option<&'a ETagCondition>,
     /// Seconds since the epoch.
@@ -152,18 +160,18 @@ pub(super) struct Conditions<'a> {
     pub(super) if_unmodified_since: Option<i64>,
 }
 
-impl Conditions<'_> {
-    /// `PreconditionFailed` or `NotModified`, in the order of RFC 9110, section 13.2.2.
-    pub(super) fn check(&self, version: &Version) -> ApiResult<()> {
+impl ReadConditions<'_> {
+    /// Checks the conditions in the order of RFC 9110, section 13.2.2.
+    pub(super) fn check(&self, version: &Version) -> Result<(), Unmet> {
         let is = |condition: &ETagCondition| {
             condition
                 .as_etag()
                 .is_none_or(|etag| etag.value() == version.etag)
         };
         match (self.if_match, self.if_unmodified_since) {
-            (Some(condition), _) if !is(condition) => return Err(versions::precondition_failed()),
+            (Some(condition), _) if !is(condition) => return Err(Unmet::PreconditionFailed),
             (None, Some(time)) if version.modified > time => {
-                return Err(versions::precondition_failed());
+                return Err(Unmet::PreconditionFailed);
             }
             _ => {}
         }
@@ -173,17 +181,20 @@ impl Conditions<'_> {
             (None, None) => false,
         };
         if not_modified {
-            return Err(ApiError::new("NotModified", "Not Modified").status(304));
+            return Err(Unmet::NotModified);
         }
         Ok(())
     }
 
-    /// [`Conditions::check`] of a read: `NotModified` carries the object's `ETag`, time and version.
+    /// [`ReadConditions::check`] for a response: `NotModified` carries the object's `ETag`, time
+    /// and version.
     fn check_read(&self, bucket: &Bucket, version: &Version) -> S3Result<()> {
-        self.check(version).map_err(|error| {
-            let not_modified = error.status == 304;
-            let mut error = S3Error::from(error);
-            if not_modified {
+        match self.check(version) {
+            Ok(()) => Ok(()),
+            Err(Unmet::PreconditionFailed) => Err(versions::precondition_failed().into()),
+            Err(Unmet::NotModified) => {
+                let mut error =
+                    S3Error::from(ApiError::new("NotModified", "Not Modified").status(304));
                 let mut headers = HeaderMap::new();
                 if let Ok(etag) = format!("\"{}\"", version.etag).parse() {
                     headers.insert(ETAG, etag);
@@ -193,20 +204,20 @@ impl Conditions<'_> {
                     headers.insert("x-amz-version-id", id);
                 }
                 error.set_headers(headers);
+                Err(error)
             }
-            error
-        })
+        }
     }
 }
 
-/// The bytes of an answer.
+/// The byte range that a response carries.
 struct Span {
     start: u64,
     length: u64,
-    /// `Content-Range`, when it is not the whole.
+    /// `Content-Range`, unless the range is the whole object.
     range: Option<String>,
     parts: Option<i32>,
-    /// The checksums of these bytes, where they are known.
+    /// The checksums of exactly these bytes, if known.
     checksums: Checksums,
 }
 
@@ -265,7 +276,7 @@ fn span(version: &Version, range: Option<&Range>, part: Option<i32>) -> S3Result
         error.set_headers(headers);
         error
     };
-    // Nothing of an empty object can be had, not even its last bytes.
+    // No range of an empty object is satisfiable, not even its last bytes.
     let found = match range.check(version.size) {
         Ok(found) if version.size > 0 => found,
         _ => return Err(unsatisfiable()),
@@ -280,7 +291,7 @@ fn span(version: &Version, range: Option<&Range>, part: Option<i32>) -> S3Result
     })
 }
 
-/// Where a part lies; an object of one piece is its part 1.
+/// Offset and length of a part. An object that was not uploaded in parts is its own part 1.
 fn part_span(parts: &[PartSize], size: u64, number: i32) -> Option<(u64, u64)> {
     if parts.is_empty() {
         return (number == 1).then_some((0, size));
@@ -305,7 +316,7 @@ fn checksum_type(version: &Version) -> Option<ChecksumType> {
     })
 }
 
-/// A read does not say how the object is encrypted: S3 answers 400.
+/// Fails if a read names an encryption, as in S3 (400).
 fn refuse_encryption(headers: &HeaderMap) -> ApiResult<()> {
     let name = "x-amz-server-side-encryption";
     if !headers.contains_key(name) {
@@ -317,11 +328,56 @@ fn refuse_encryption(headers: &HeaderMap) -> ApiResult<()> {
     ))
 }
 
-fn asks_for_checksum(mode: Option<&ChecksumMode>) -> bool {
+fn wants_checksum(mode: Option<&ChecksumMode>) -> bool {
     mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED)
 }
 
-/// Fills the members that `GetObject` and `HeadObject` share.
+/// A read of an object or of a part of its bytes.
+struct Read<'a> {
+    bucket: &'a str,
+    key: &'a str,
+    version_id: Option<&'a str>,
+    customer_key: Option<&'a String>,
+    conditions: ReadConditions<'a>,
+    range: Option<&'a Range>,
+    part_number: Option<i32>,
+}
+
+impl Read<'_> {
+    /// Finds the version and the bytes to return.
+    fn locate(&self, cloud: &Cloud, headers: &HeaderMap) -> S3Result<(Bucket, Version, Span)> {
+        refuse_encryption(headers)?;
+        encryption::refuse_customer_key(self.customer_key)?;
+        let (bucket, version) = find(cloud, self.bucket, self.key, self.version_id)?;
+        self.conditions.check_read(&bucket, &version)?;
+        let span = span(&version, self.range, self.part_number)?;
+        Ok((bucket, version, span))
+    }
+}
+
+/// [`Read::locate`] for a `GetObject` or `HeadObject` request, whose inputs share these members.
+macro_rules! locate {
+    ($cloud:expr, $request:expr) => {{
+        let input = &$request.input;
+        let read = Read {
+            bucket: &input.bucket,
+            key: &input.key,
+            version_id: input.version_id.as_deref(),
+            customer_key: input.sse_customer_algorithm.as_ref(),
+            conditions: ReadConditions {
+                if_match: input.if_match.as_ref(),
+                if_none_match: input.if_none_match.as_ref(),
+                if_modified_since: input.if_modified_since.as_ref().map(wire::seconds),
+                if_unmodified_since: input.if_unmodified_since.as_ref().map(wire::seconds),
+            },
+            range: input.range.as_ref(),
+            part_number: input.part_number,
+        };
+        read.locate($cloud, &$request.headers)
+    }};
+}
+
+/// Fills the members that the outputs of `GetObject` and `HeadObject` share.
 macro_rules! describe {
     ($output:ident, $bucket:expr, $version:expr, $span:expr, $mode:expr) => {
         let details = &$version.details;
@@ -344,7 +400,7 @@ macro_rules! describe {
         $output.storage_class = details.storage_class.clone().map(StorageClass::from);
         $output.version_id = shown_id($bucket, $version);
         $output.website_redirect_location = details.redirect.clone();
-        if asks_for_checksum($mode.as_ref()) && !$span.checksums.is_empty() {
+        if wants_checksum($mode.as_ref()) && !$span.checksums.is_empty() {
             checksums::show!($output, &$span.checksums);
             $output.checksum_type = checksum_type($version);
         }
@@ -355,23 +411,8 @@ pub(super) async fn get(
     cloud: &Cloud,
     request: S3Request<GetObjectInput>,
 ) -> S3Result<S3Response<GetObjectOutput>> {
-    refuse_encryption(&request.headers)?;
+    let (bucket, version, span) = locate!(cloud, request)?;
     let input = request.input;
-    refuse_customer_key(input.sse_customer_algorithm.as_ref())?;
-    let (bucket, version) = find(
-        cloud,
-        &input.bucket,
-        &input.key,
-        input.version_id.as_deref(),
-    )?;
-    let conditions = Conditions {
-        if_match: input.if_match.as_ref(),
-        if_none_match: input.if_none_match.as_ref(),
-        if_modified_since: input.if_modified_since.as_ref().map(wire::seconds),
-        if_unmodified_since: input.if_unmodified_since.as_ref().map(wire::seconds),
-    };
-    conditions.check_read(&bucket, &version)?;
-    let span = span(&version, input.range.as_ref(), input.part_number)?;
     let mut output = GetObjectOutput {
         body: Some(body(cloud, &bucket, &version, &span).await?),
         tag_count: i32::try_from(version.details.tags.len())
@@ -390,7 +431,7 @@ async fn body(
     span: &Span,
 ) -> ApiResult<StreamingBlob> {
     let (start, length) = (span.start, span.length);
-    if length <= AT_ONCE {
+    if length <= MAX_BUFFERED {
         let (cloud, name, version) = (cloud.clone(), bucket.name.clone(), version.clone());
         let bytes = receive::blocking(move || {
             let mut file = stored::open(&cloud, &name, &version)?;
@@ -413,24 +454,9 @@ pub(super) async fn head(
     cloud: &Cloud,
     request: S3Request<HeadObjectInput>,
 ) -> S3Result<S3Response<HeadObjectOutput>> {
-    refuse_encryption(&request.headers)?;
+    let (bucket, version, span) = locate!(cloud, request)?;
     let input = request.input;
-    refuse_customer_key(input.sse_customer_algorithm.as_ref())?;
-    let (bucket, version) = find(
-        cloud,
-        &input.bucket,
-        &input.key,
-        input.version_id.as_deref(),
-    )?;
-    let conditions = Conditions {
-        if_match: input.if_match.as_ref(),
-        if_none_match: input.if_none_match.as_ref(),
-        if_modified_since: input.if_modified_since.as_ref().map(wire::seconds),
-        if_unmodified_since: input.if_unmodified_since.as_ref().map(wire::seconds),
-    };
-    conditions.check_read(&bucket, &version)?;
-    let span = span(&version, input.range.as_ref(), input.part_number)?;
-    if asks_for_checksum(input.checksum_mode.as_ref()) {
+    if wants_checksum(input.checksum_mode.as_ref()) {
         stored::verify(cloud, &bucket.name, &version).await?;
     } else {
         stored::check_length(cloud, &bucket.name, &version)?;
@@ -443,7 +469,7 @@ pub(super) async fn head(
         http::StatusCode::OK
     };
     let mut response = S3Response::with_status(output, status);
-    // s3s has no member for it.
+    // s3s has no member for this header.
     if !version.details.tags.is_empty() {
         let count = HeaderValue::from(version.details.tags.len());
         response.headers.insert("x-amz-tagging-count", count);
@@ -462,21 +488,21 @@ pub(super) async fn attributes(
         &input.key,
         input.version_id.as_deref(),
     )?;
-    let asked = |name: &str| {
+    let requests = |name: &str| {
         input
             .object_attributes
             .iter()
             .flat_map(|attribute| attribute.as_str().split(','))
             .any(|attribute| attribute.trim() == name)
     };
-    if asked(ObjectAttributes::CHECKSUM) {
+    if requests(ObjectAttributes::CHECKSUM) {
         stored::verify(cloud, &bucket.name, &version).await?;
     } else {
         stored::check_length(cloud, &bucket.name, &version)?;
     }
     let details = &version.details;
     let checksum =
-        (asked(ObjectAttributes::CHECKSUM) && !details.checksums.is_empty()).then(|| {
+        (requests(ObjectAttributes::CHECKSUM) && !details.checksums.is_empty()).then(|| {
             let mut checksum = Checksum {
                 checksum_type: checksum_type(&version),
                 ..Checksum::default()
@@ -484,16 +510,16 @@ pub(super) async fn attributes(
             checksums::show!(checksum, &details.checksums);
             checksum
         });
-    let object_parts = (asked(ObjectAttributes::OBJECT_PARTS) && !details.parts.is_empty())
+    let object_parts = (requests(ObjectAttributes::OBJECT_PARTS) && !details.parts.is_empty())
         .then(|| parts(details, input.part_number_marker, input.max_parts));
     Ok(S3Response::new(GetObjectAttributesOutput {
         checksum,
-        e_tag: asked(ObjectAttributes::ETAG).then(|| ETag::Strong(version.etag.clone())),
+        e_tag: requests(ObjectAttributes::ETAG).then(|| ETag::Strong(version.etag.clone())),
         last_modified: Some(wire::timestamp(version.modified)),
         object_parts,
-        object_size: asked(ObjectAttributes::OBJECT_SIZE)
+        object_size: requests(ObjectAttributes::OBJECT_SIZE)
             .then(|| i64::try_from(version.size).unwrap_or(i64::MAX)),
-        storage_class: asked(ObjectAttributes::STORAGE_CLASS).then(|| {
+        storage_class: requests(ObjectAttributes::STORAGE_CLASS).then(|| {
             StorageClass::from(
                 details
                     .storage_class
@@ -506,7 +532,7 @@ pub(super) async fn attributes(
     }))
 }
 
-/// The parts of a multipart object.
+/// A page of the parts of a multipart object.
 fn parts(
     details: &versions::Details,
     marker: Option<i32>,

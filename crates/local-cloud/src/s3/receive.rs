@@ -1,4 +1,4 @@
-//! Receiving bytes: into a temporary file, hashed once, never whole in memory, and off the async
+//! Receives bodies: into a temporary file, hashed once, never entirely in memory, and off the async
 //! threads.
 
 use std::collections::BTreeSet;
@@ -21,37 +21,37 @@ use super::chunked::Trailers;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
-/// How much is gathered before it is written.
+/// Size of the batches in which a body is written, in bytes.
 const BATCH: usize = 256 * 1024;
 
 /// Received bytes in a temporary file.
 pub(super) struct Received {
     pub(super) file: NamedTempFile,
     pub(super) size: u64,
-    /// Hex, the `ETag` of an object that came in one piece.
+    /// Hex; the `ETag` of an object that was uploaded in one request.
     pub(super) md5: String,
     /// Hex.
     pub(super) sha256: String,
     pub(super) checksums: Checksums,
 }
 
-/// What the request says about its body.
-pub(super) struct Promise {
+/// The length and checksums that a request announces for its body.
+pub(super) struct ExpectedBody {
     sent: Checksums,
     algorithms: BTreeSet<Algorithm>,
-    /// The algorithms that the request names itself; `None` when it has no checksum.
+    /// The algorithms that the request itself names; `None` if it has no checksum.
     announced: Option<BTreeSet<Algorithm>>,
     length: Option<i64>,
     md5: Option<String>,
-    /// Hex, of `x-amz-content-sha256`.
+    /// Hex, from `x-amz-content-sha256`.
     payload: Option<String>,
-    early: Option<Trailers>,
-    late: Option<s3s::TrailingHeaders>,
+    chunked_trailers: Option<Trailers>,
+    signed_trailers: Option<s3s::TrailingHeaders>,
 }
 
-impl Promise {
-    /// Reads it from the request's members and headers. Without any checksum CRC64NVME is
-    /// computed, as AWS does.
+impl ExpectedBody {
+    /// Reads the announcement from the request's members and headers. Without a checksum, `default`
+    /// is computed, as AWS does.
     pub(super) fn new<T>(
         request: &S3Request<T>,
         sent: Checksums,
@@ -69,17 +69,17 @@ impl Promise {
             length,
             md5,
             payload: payload(&request.headers),
-            early: request.extensions.get::<Trailers>().cloned(),
-            late: request.trailing_headers.clone(),
+            chunked_trailers: request.extensions.get::<Trailers>().cloned(),
+            signed_trailers: request.trailing_headers.clone(),
         })
     }
 
-    /// The algorithms of the request's own checksums.
+    /// The algorithms of the checksums that the request carries.
     pub(super) fn announced(&self) -> Option<&BTreeSet<Algorithm>> {
         self.announced.as_ref()
     }
 
-    /// Has one more checksum computed.
+    /// Requests one more checksum.
     pub(super) fn compute(&mut self, algorithm: Algorithm) {
         self.algorithms.insert(algorithm);
     }
@@ -112,11 +112,11 @@ impl Promise {
             ));
         }
         let mut sent = self.sent.clone();
-        if let Some(trailers) = &self.early {
+        if let Some(trailers) = &self.chunked_trailers {
             sent.extend(checksums::trailing(&trailers.get()));
         }
         if let Some(found) = self
-            .late
+            .signed_trailers
             .as_ref()
             .and_then(|trailers| trailers.read(checksums::trailing))
         {
@@ -134,13 +134,13 @@ fn payload(headers: &HeaderMap) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Receives a body and checks it against what the request promised.
+/// Receives a body and compares it with what the request announced.
 pub(super) async fn receive(
     cloud: &Cloud,
     body: Option<StreamingBlob>,
-    promise: &Promise,
+    expected: &ExpectedBody,
 ) -> S3Result<Received> {
-    let mut writer = Writer::new(promise.algorithms.clone());
+    let mut writer = Writer::new(expected.algorithms.clone());
     let mut batch: Vec<Bytes> = Vec::new();
     let mut gathered = 0;
     if let Some(mut body) = body {
@@ -166,7 +166,7 @@ pub(super) async fn receive(
         writer.finish(&last)
     })
     .await?;
-    promise.check(&received)?;
+    expected.check(&received)?;
     Ok(received)
 }
 
@@ -191,14 +191,14 @@ pub(super) async fn blocking<T: Send + 'static>(
         .map_err(ApiError::internal)?
 }
 
-/// Copies all that a reader has into a temporary file and hashes it.
+/// Copies the contents of a reader to a temporary file and hashes them.
 pub(super) fn copy(cloud: &Cloud, reader: &mut impl std::io::Read) -> ApiResult<Received> {
     let mut writer = Writer::new(BTreeSet::from([Algorithm::Crc64nvme]));
     writer.append(cloud, reader)?;
     writer.finish(cloud)
 }
 
-/// Writes bytes into a temporary file and hashes them.
+/// Writes bytes to a temporary file and hashes them.
 pub(super) struct Writer {
     file: Option<NamedTempFile>,
     size: u64,
@@ -241,7 +241,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes all that a reader has.
+    /// Writes the contents of a reader.
     pub(super) fn append(
         &mut self,
         cloud: &Cloud,
@@ -256,7 +256,7 @@ impl Writer {
         }
     }
 
-    /// The temporary file and its hashes.
+    /// Returns the temporary file and its hashes.
     pub(super) fn finish(mut self, cloud: &Cloud) -> ApiResult<Received> {
         self.write_slice(cloud, &[])?;
         let sha256 = hex::encode(self.sha256.finalize());

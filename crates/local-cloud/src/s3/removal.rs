@@ -4,11 +4,11 @@ use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
 use super::buckets;
-use super::versions::{self, Condition, Removed};
+use super::versions::{self, Removed, WriteCondition};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
-/// The most objects of one `DeleteObjects`.
+/// Maximum number of objects in one `DeleteObjects` request; S3's own limit.
 const MAX_OBJECTS: usize = 1000;
 
 fn remove(
@@ -16,7 +16,7 @@ fn remove(
     bucket: &str,
     key: &str,
     id: Option<&str>,
-    condition: &Condition,
+    condition: &WriteCondition,
 ) -> ApiResult<Removed> {
     cloud.store().transaction(|transaction| {
         let bucket = buckets::find(transaction, bucket)?;
@@ -38,7 +38,7 @@ pub(super) async fn delete(
         )
         .into());
     }
-    let condition = Condition::new(input.if_match.as_ref(), None)?;
+    let condition = WriteCondition::new(input.if_match.as_ref(), None)?;
     let removed = remove(
         cloud,
         &input.bucket,
@@ -73,7 +73,7 @@ pub(super) async fn delete_many(
     }
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
     for object in input.delete.objects {
-        let condition = Condition {
+        let condition = WriteCondition {
             absent: false,
             etag: object.e_tag.as_ref().map(|etag| etag.value().to_owned()),
         };

@@ -1,13 +1,14 @@
 //! Validation of a request's query: at most one sub-resource, or one part of an upload.
 //!
-//! s3s routes by the first sub-resource that it knows, and otherwise runs the operation on the whole resource:
-//! `DELETE /bucket?versioning` would delete the bucket, `PUT /bucket/key?partNumber=1` write the object.
-//! Names are compared exactly, as S3 does (`?Acl` selects nothing).
+//! s3s routes by the first sub-resource that it recognizes, and otherwise runs the operation on the
+//! whole resource: `DELETE /bucket?versioning` would delete the bucket, and `PUT
+//! /bucket/key?partNumber=1` would write the object. Names are compared exactly, as S3 does (`?Acl`
+//! selects nothing).
 
 use http::{Method, StatusCode};
 use s3s::{S3Error, S3ErrorCode};
 
-/// Every sub-resource of buckets and objects.
+/// All sub-resources of buckets and objects.
 const SELECTORS: &[&str] = &[
     "abac",
     "accelerate",
@@ -52,7 +53,7 @@ const SELECTORS: &[&str] = &[
     "website",
 ];
 
-/// Those that s3s does not know, and would ignore.
+/// Sub-resources that s3s does not recognize and would ignore.
 const UNKNOWN: &[&str] = &[
     "abac",
     "annotation",
@@ -64,7 +65,7 @@ const UNKNOWN: &[&str] = &[
     "session",
 ];
 
-/// Those with which S3 has an operation of this method.
+/// Sub-resources for which S3 has an operation with this method.
 fn operations(method: &Method, on_object: bool) -> &'static [&'static str] {
     match (method.as_str(), on_object) {
         ("GET", false) => &[
@@ -149,7 +150,7 @@ fn operations(method: &Method, on_object: bool) -> &'static [&'static str] {
     }
 }
 
-/// Why a request is refused.
+/// The reason for refusing a request.
 #[derive(Debug)]
 pub(super) struct Refusal {
     code: S3ErrorCode,
@@ -170,7 +171,7 @@ impl Refusal {
         })
     }
 
-    /// The error that S3 sends.
+    /// The error that S3 returns.
     pub(super) fn error(&self) -> S3Error {
         let mut error = S3Error::with_message(self.code.clone(), self.message.clone());
         error.set_status_code(match self.code {
@@ -182,11 +183,12 @@ impl Refusal {
     }
 }
 
-/// Refuses a query with two sub-resources, a repeated parameter, or a sub-resource without this method.
+/// Fails if the query has two sub-resources, a repeated parameter, or a sub-resource without this
+/// method.
 pub(super) fn check(method: &Method, query: &str, on_object: bool) -> Result<(), Box<Refusal>> {
     let mut members: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
     members.sort();
-    // Unverified against AWS: s3s would use neither of two values.
+    // Unverified against AWS. s3s would ignore both values.
     if let Some(pair) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         let message = format!("The query string parameter {} occurs twice", pair[0].0);
         return Err(Refusal::argument(message, &pair[0].0, &pair[1].1));
@@ -221,7 +223,7 @@ pub(super) fn check(method: &Method, query: &str, on_object: bool) -> Result<(),
         (true, false, true) if *method == Method::PUT => "partNumber",
         _ => return Ok(()),
     };
-    // Unverified against AWS: the words.
+    // The message is unverified against AWS.
     let message = format!(
         "The query string parameter {missing} is missing: a part has a number and an upload"
     );

@@ -1,5 +1,5 @@
-//! The operations of S3: s3s parses and routes, each operation is a function of its room. What is
-//! not listed here s3s answers with `NotImplemented` by name.
+//! The operations of S3. s3s parses and routes requests, and calls one function per operation. It
+//! answers operations that are not listed here with `NotImplemented` and their name.
 
 use async_trait::async_trait;
 use s3s::dto::*;
@@ -26,7 +26,7 @@ impl Operations {
 
 macro_rules! service {
     ($($name:literal $method:ident($input:ident) -> $output:ident => $handler:path,)*) => {
-        /// The operations that this service has.
+        /// Names of the supported operations.
         pub(super) const OPERATIONS: &[&str] = &[$($name),*];
 
         #[async_trait]

@@ -1,4 +1,4 @@
-//! A bucket's settings, kept as the XML documents of the S3 API.
+//! A bucket's settings, stored as the XML documents of the S3 API.
 
 use s3s::S3Result;
 use s3s::xml::{Deserialize, Deserializer, Serialize, Serializer};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::api::{ApiError, ApiResult};
 
-/// A setting of a bucket, apart from versioning and the policy.
+/// A setting of a bucket, other than versioning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Setting {
     Encryption,
@@ -19,7 +19,7 @@ pub(super) enum Setting {
 }
 
 impl Setting {
-    /// The name under which it is kept and set.
+    /// The name under which the setting is stored.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Encryption => "Encryption",
@@ -32,7 +32,7 @@ impl Setting {
         }
     }
 
-    /// The error of S3 when it is read but not set (notifications are never missing).
+    /// The error of S3 if the setting is read but not set (notifications are never missing).
     pub(super) fn missing(self) -> ApiError {
         let (code, message) = match self {
             Self::Encryption => (
@@ -59,7 +59,7 @@ impl Setting {
     }
 }
 
-/// Every bucket starts with AWS's defaults of 2023.
+/// The defaults of a new bucket, as in AWS since 2023.
 pub(super) fn defaults() -> Vec<(Setting, String)> {
     let document = |root: &str, json: Value| xml(root, &json);
     vec![
@@ -84,7 +84,7 @@ pub(super) fn defaults() -> Vec<(Setting, String)> {
     ]
 }
 
-/// SSE-S3, to which a bucket returns when its own encryption is removed.
+/// SSE-S3, which applies again after a bucket's own encryption is removed.
 pub(super) fn default_encryption() -> String {
     xml(
         "ServerSideEncryptionConfiguration",
@@ -95,7 +95,7 @@ pub(super) fn default_encryption() -> String {
     )
 }
 
-/// The document of one of s3s's types.
+/// Serializes a type of s3s to its XML document.
 pub(super) fn write<T: Serialize>(value: &T) -> ApiResult<String> {
     let mut bytes = Vec::new();
     value
@@ -104,7 +104,7 @@ pub(super) fn write<T: Serialize>(value: &T) -> ApiResult<String> {
     String::from_utf8(bytes).map_err(ApiError::internal)
 }
 
-/// One of s3s's types, from its document.
+/// Parses a type of s3s from its XML document.
 pub(super) fn read<T: for<'xml> Deserialize<'xml>>(text: &str) -> S3Result<T> {
     let mut deserializer = Deserializer::new(text.as_bytes());
     Ok(T::deserialize(&mut deserializer).map_err(|error| {
@@ -118,8 +118,8 @@ pub(super) fn read<T: for<'xml> Deserialize<'xml>>(text: &str) -> S3Result<T> {
     })?)
 }
 
-/// The XML document of a request shape that is given in the API's member names. S3's model names
-/// some lists and members differently on the wire (botocore: `locationName`).
+/// Converts a request in the API's member names to its XML document. S3's model gives some lists
+/// and members different names on the wire (botocore: `locationName`).
 pub(super) fn xml(root: &str, value: &Value) -> String {
     let mut text = String::new();
     element(&mut text, root, value);

@@ -1,5 +1,5 @@
 //! The stored bytes of objects. Every reader opens them here, verified: a damaged object is an
-//! error that names it, and never data.
+//! error that names the object, never data.
 
 use std::fs::File;
 use std::io::{ErrorKind, Seek, SeekFrom};
@@ -10,16 +10,19 @@ use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::store::is_damage;
 
-/// The error code of a damaged object; other faults of the server are `InternalFailure` here.
+/// The error code of a damaged object; the local cloud reports its other faults as
+/// `InternalFailure`.
 pub(super) const DAMAGED: &str = "InternalError";
 
-/// The response header that tells a damaged object from other server faults. AWS does not have it.
+/// The response header that distinguishes a damaged object from other server faults. AWS does not
+/// have it.
 pub(super) const DAMAGED_HEADER: &str = "x-mlops-damaged";
 
-/// The request header with which a client has the bytes of listed objects verified. AWS ignores it.
+/// The request header with which a client requests that the bytes of listed objects are verified.
+/// AWS ignores it.
 pub(super) const VERIFY_HEADER: &str = "x-mlops-verify";
 
-/// The error of an object whose bytes cannot be read.
+/// The error for an object whose bytes cannot be read.
 fn unreadable(bucket: &str, key: &str, version: &str, error: std::io::Error) -> ApiError {
     if !is_damage(&error) {
         return error.into();
@@ -38,8 +41,8 @@ fn unreadable(bucket: &str, key: &str, version: &str, error: std::io::Error) -> 
     .status(500)
 }
 
-/// The error of an object that was there when it was looked up, and is not any more.
-fn gone(bucket: &str, key: &str, version: &str) -> ApiError {
+/// The error for an object that was deleted or overwritten after it was looked up.
+fn deleted(bucket: &str, key: &str, version: &str) -> ApiError {
     let error = match version {
         NULL => versions::no_such_key(),
         _ => versions::no_such_version(),
@@ -51,9 +54,9 @@ fn gone(bucket: &str, key: &str, version: &str) -> ApiError {
     ApiError { message, ..error }
 }
 
-/// Opens the bytes that an object's version had when it was looked up, verified. Once no version
-/// has them, the garbage collector may have removed them, which is not damage. Must not be called in
-/// a transaction.
+/// Opens the bytes that an object's version had when it was looked up, verified. If no version
+/// refers to them any more, the garbage collector may have removed them; that is not damage. Must
+/// not be called in a transaction.
 pub(super) fn open_bytes(
     cloud: &Cloud,
     bucket: &str,
@@ -66,7 +69,7 @@ pub(super) fn open_bytes(
     })
 }
 
-/// Reads the bytes of an object's version (bucket, key, version, SHA-256), or what is known of them.
+/// Reads the bytes, or their metadata, of an object's version (bucket, key, version, SHA-256).
 fn read_bytes<T>(
     cloud: &Cloud,
     (bucket, key, version, sha256): (&str, &str, &str, &str),
@@ -78,15 +81,15 @@ fn read_bytes<T>(
             .store()
             .transaction(|transaction| versions::by_id(transaction, bucket, key, version))?;
         if found.is_none_or(|found| found.sha256 != sha256) {
-            return Err(gone(bucket, key, version));
+            return Err(deleted(bucket, key, version));
         }
-        // The same bytes may have been stored again meanwhile.
+        // The same bytes may have been stored again in the meantime.
         opened = read();
     }
     opened.map_err(|error| unreadable(bucket, key, version, error))
 }
 
-/// Opens a version's bytes, verified. May read the whole file: call it off the async threads.
+/// Opens a version's bytes, verified. May read the whole file: do not call it on an async thread.
 pub(super) fn open(cloud: &Cloud, bucket: &str, version: &Version) -> ApiResult<File> {
     open_bytes(cloud, bucket, &version.key, &version.id, &version.sha256)
 }
@@ -107,13 +110,13 @@ pub(super) async fn open_at(
     .await
 }
 
-/// Fails with the error of a damaged object unless its bytes are sound.
+/// Fails if the bytes of an object are damaged.
 pub(super) async fn verify(cloud: &Cloud, bucket: &str, version: &Version) -> ApiResult<()> {
     open_at(cloud, bucket, version, 0).await.map(drop)
 }
 
-/// Fails with the error of a damaged object when its bytes are missing or of another length: all that can
-/// be known without reading them.
+/// Fails if the bytes of an object are missing or have a different length: all that can be checked
+/// without reading them.
 pub(super) fn check_length(cloud: &Cloud, bucket: &str, version: &Version) -> ApiResult<()> {
     let what = (
         bucket,
@@ -126,7 +129,7 @@ pub(super) fn check_length(cloud: &Cloud, bucket: &str, version: &Version) -> Ap
     })
 }
 
-/// The ids of those versions whose bytes are damaged.
+/// Returns the ids of the versions whose bytes are damaged.
 pub(super) async fn damaged(
     cloud: &Cloud,
     bucket: &str,
@@ -139,7 +142,7 @@ pub(super) async fn damaged(
             match open(&cloud, &bucket, &version) {
                 Err(error) if error.code == DAMAGED => found.push(version.id),
                 Err(error) if error.status != 404 => return Err(error),
-                // Sound, or deleted since it was listed.
+                // Intact, or deleted since it was listed.
                 _ => {}
             }
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
-use super::transfer::shown_id;
-use super::{buckets, reading, versions};
+use super::versions::{self, shown_id};
+use super::{buckets, reading};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
@@ -20,7 +20,7 @@ fn invalid(message: &str) -> ApiError {
     ApiError::new("InvalidTag", message)
 }
 
-/// The characters of tags: letters, digits, spaces and `_ . : / = + - @`.
+/// True if a tag may have this text: letters, digits, whitespace and `_ . : / = + - @`.
 fn is_allowed(text: &str) -> bool {
     text.chars()
         .all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c))
@@ -54,12 +54,12 @@ fn members(tags: &[Tag]) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Refuses tags that S3 refuses.
+/// Fails if S3 would refuse the tags.
 pub(super) fn check_set(tags: &[Tag]) -> ApiResult<()> {
     check(members(tags))
 }
 
-/// Refuses tags that S3 refuses on a bucket.
+/// Fails if S3 would refuse the tags on a bucket.
 pub(super) fn check_bucket(tags: &[Tag]) -> ApiResult<()> {
     if tags.len() > MAX_BUCKET_TAGS {
         return Err(ApiError::new(
@@ -83,7 +83,7 @@ fn check_object(tags: &[(String, String)]) -> ApiResult<()> {
     )
 }
 
-/// Reads the header `x-amz-tagging`: a URL query.
+/// Parses the header `x-amz-tagging`, which is a URL query.
 pub(super) fn parse_header(header: &str) -> ApiResult<Vec<(String, String)>> {
     let tags: Vec<(String, String)> = url::form_urlencoded::parse(header.as_bytes())
         .into_owned()

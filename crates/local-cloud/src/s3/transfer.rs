@@ -3,15 +3,15 @@
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
-use super::buckets::{self, Bucket};
+use super::buckets;
 use super::checksums::{self, Algorithm};
-use super::receive::{self, Promise};
-use super::versions::{self, Condition, Details, New, Version};
-use super::{reading, stored, wire};
+use super::receive::{self, ExpectedBody};
+use super::versions::{self, Details, NewVersion, Version, WriteCondition, shown_id, written_id};
+use super::{encryption, reading, stored, wire};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
-/// Takes what a version carries from an input that has the members of `PutObject`.
+/// Builds the details of a version from an input with the members of `PutObject`.
 macro_rules! details {
     ($input:expr) => {{
         let input = &$input;
@@ -53,7 +53,7 @@ macro_rules! details {
 }
 pub(super) use details;
 
-/// `Content-Encoding` without `aws-chunked`, which belongs to the request.
+/// `Content-Encoding` without `aws-chunked`, which describes the request and not the object.
 pub(super) fn content_encoding(header: Option<&str>) -> Option<String> {
     let header = header?;
     if !header
@@ -70,74 +70,23 @@ pub(super) fn content_encoding(header: Option<&str>) -> Option<String> {
     (!kept.is_empty()).then(|| kept.join(", "))
 }
 
-/// Refuses what the local cloud cannot honour: a customer's own key.
-pub(super) fn refuse_customer_key(algorithm: Option<&String>) -> ApiResult<()> {
-    match algorithm {
-        Some(_) => Err(ApiError::not_implemented(
-            "s3 encryption with customer-provided keys (SSE-C)",
-        )),
-        None => Ok(()),
-    }
-}
-
-/// Refuses an encryption that S3 does not have, and a key without the encryption that uses it.
-pub(super) fn check_encryption(details: &Details) -> ApiResult<()> {
-    let by_key = match details.sse.as_deref() {
-        None | Some("AES256") => false,
-        Some("aws:kms" | "aws:kms:dsse") => true,
-        Some(_) => {
-            return Err(ApiError::new(
-                "InvalidArgument",
-                "The encryption method specified is not supported",
-            ));
-        }
-    };
-    if by_key || details.kms_key.is_none() {
-        return Ok(());
-    }
-    Err(ApiError::new(
-        "InvalidArgument",
-        "Server Side Encryption with AWS KMS managed key requires HTTP header \
-         x-amz-server-side-encryption : aws:kms",
-    ))
-}
-
-/// The bucket's encryption, where the request names none.
-pub(super) fn encrypt(details: &mut Details, bucket: &Bucket) {
-    if details.sse.is_none() {
-        details.sse = Some(bucket.sse.clone());
-        details.kms_key.clone_from(&bucket.kms_key);
-    }
-}
-
-/// A new version's id as the response of its write shows it: only while versions are kept. Reads
-/// show `null` where versioning is suspended, writes show nothing.
-pub(super) fn written_id(bucket: &Bucket, version: &Version) -> Option<String> {
-    (bucket.versioning == buckets::Versioning::Enabled).then(|| version.id.clone())
-}
-
-/// A version's id as responses show it: none in a bucket that never kept versions.
-pub(super) fn shown_id(bucket: &Bucket, version: &Version) -> Option<String> {
-    (bucket.versioning != buckets::Versioning::Off).then(|| version.id.clone())
-}
-
 pub(super) async fn put(
     cloud: &Cloud,
     mut request: S3Request<PutObjectInput>,
 ) -> S3Result<S3Response<PutObjectOutput>> {
     let body = request.input.body.take();
     let input = &request.input;
-    refuse_customer_key(input.sse_customer_algorithm.as_ref())?;
+    encryption::refuse_customer_key(input.sse_customer_algorithm.as_ref())?;
     if input.write_offset_bytes.is_some() {
         return Err(ApiError::not_implemented("appending to an object (write offset)").into());
     }
-    let condition = Condition::new(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+    let condition = WriteCondition::new(input.if_match.as_ref(), input.if_none_match.as_ref())?;
     let mut details = details!(input);
     details
         .content_type
         .get_or_insert_with(|| "binary/octet-stream".to_owned());
-    check_encryption(&details)?;
-    let promise = Promise::new(
+    encryption::check(&details)?;
+    let expected = ExpectedBody::new(
         &request,
         checksums::sent!(input),
         input
@@ -148,12 +97,12 @@ pub(super) async fn put(
         input.content_md5.clone(),
         Algorithm::Crc64nvme,
     )?;
-    // A missing bucket is said before gigabytes are read.
+    // Reports a missing bucket before the body is read.
     let name = input.bucket.clone();
     cloud
         .store()
         .transaction(|transaction| buckets::find(transaction, &name))?;
-    let received = receive::receive(cloud, body, &promise).await?;
+    let received = receive::receive(cloud, body, &expected).await?;
 
     let (cloud, key) = (cloud.clone(), input.key.clone());
     let (bucket, version) = receive::blocking(move || {
@@ -162,8 +111,8 @@ pub(super) async fn put(
         cloud.blobs().adopt(received.file, &received.sha256)?;
         cloud.store().transaction(|transaction| {
             let bucket = buckets::find(transaction, &name)?;
-            encrypt(&mut details, &bucket);
-            let new = New {
+            encryption::apply_default(&mut details, &bucket);
+            let new = NewVersion {
                 key,
                 size: received.size,
                 etag: received.md5,
@@ -187,7 +136,7 @@ pub(super) async fn put(
     Ok(S3Response::new(output))
 }
 
-/// The bucket, key and version of a copy's source.
+/// Bucket, key and version of a copy's source.
 pub(super) fn source(source: &CopySource) -> ApiResult<(String, String, Option<String>)> {
     match source {
         CopySource::Bucket {
@@ -209,8 +158,8 @@ pub(super) async fn copy(
     request: S3Request<CopyObjectInput>,
 ) -> S3Result<S3Response<CopyObjectOutput>> {
     let input = &request.input;
-    refuse_customer_key(input.sse_customer_algorithm.as_ref())?;
-    refuse_customer_key(input.copy_source_sse_customer_algorithm.as_ref())?;
+    encryption::refuse_customer_key(input.sse_customer_algorithm.as_ref())?;
+    encryption::refuse_customer_key(input.copy_source_sse_customer_algorithm.as_ref())?;
     let (source_bucket, source_key, source_id) = source(&input.copy_source)?;
     let replace = |directive: Option<&str>| directive == Some("REPLACE");
     let replace_metadata = replace(
@@ -239,7 +188,7 @@ pub(super) async fn copy(
         )
         .into());
     }
-    let preconditions = reading::Conditions {
+    let preconditions = reading::ReadConditions {
         if_match: input.copy_source_if_match.as_ref(),
         if_none_match: input.copy_source_if_none_match.as_ref(),
         if_modified_since: input
@@ -251,20 +200,20 @@ pub(super) async fn copy(
             .as_ref()
             .map(wire::seconds),
     };
-    // s3s has no members for the conditions on the copy itself.
+    // s3s has no members for the conditions on the target of a copy.
     let header = |name| -> Option<ETagCondition> {
         let value = request.headers.get(name)?;
         ETagCondition::parse_http_header(value.as_bytes()).ok()
     };
-    let condition = Condition::new(
+    let condition = WriteCondition::new(
         header(http::header::IF_MATCH).as_ref(),
         header(http::header::IF_NONE_MATCH).as_ref(),
     )?;
-    let mut asked = details!(input);
-    check_encryption(&asked)?;
+    let mut requested = details!(input);
+    encryption::check(&requested)?;
     if let Some(name) = &input.checksum_algorithm {
         let algorithm = Algorithm::parse(name.as_str())?;
-        asked.checksums = checksum_of(
+        requested.checksums = checksum_of(
             cloud,
             &source_bucket,
             &source_key,
@@ -276,21 +225,21 @@ pub(super) async fn copy(
 
     let (bucket, version, source_id) = loop {
         let id = source_id.as_deref();
-        let sound = sound_source(cloud, &source_bucket, &source_key, id).await?;
+        let sequence = verified_source(cloud, &source_bucket, &source_key, id).await?;
         let outcome = cloud.store().transaction(|transaction| {
             let from = buckets::find(transaction, &source_bucket)?;
-            let Some(found) = versions::by_sequence(transaction, sound)? else {
-                // It was overwritten after its bytes were verified: start again.
+            let Some(found) = versions::by_sequence(transaction, sequence)? else {
+                // The source was overwritten after its bytes were verified: start again.
                 return Ok(None);
             };
             if preconditions.check(&found).is_err() {
                 return Err(versions::precondition_failed());
             }
             let bucket = buckets::find(transaction, &input.bucket)?;
-            let mut details = copied(&found, &asked, replace_metadata, replace_tags);
-            encrypt(&mut details, &bucket);
+            let mut details = details_of_copy(&found, &requested, replace_metadata, replace_tags);
+            encryption::apply_default(&mut details, &bucket);
             let etag = found.details.md5.as_ref().unwrap_or(&found.etag);
-            let new = New {
+            let new = NewVersion {
                 key: input.key.clone(),
                 size: found.size,
                 etag: etag.clone(),
@@ -323,34 +272,39 @@ pub(super) async fn copy(
     }))
 }
 
-/// What a copy of a version carries.
-fn copied(found: &Version, asked: &Details, replace_metadata: bool, replace_tags: bool) -> Details {
+/// The details of a copy.
+fn details_of_copy(
+    found: &Version,
+    requested: &Details,
+    replace_metadata: bool,
+    replace_tags: bool,
+) -> Details {
     let kept = &found.details;
     let mut details = if replace_metadata {
         Details {
-            content_type: asked
+            content_type: requested
                 .content_type
                 .clone()
                 .or_else(|| Some("binary/octet-stream".to_owned())),
-            ..asked.clone()
+            ..requested.clone()
         }
     } else {
         kept.clone()
     };
-    let tags = if replace_tags { asked } else { kept };
+    let tags = if replace_tags { requested } else { kept };
     details.tags.clone_from(&tags.tags);
-    details.sse.clone_from(&asked.sse);
-    details.kms_key.clone_from(&asked.kms_key);
-    details.storage_class.clone_from(&asked.storage_class);
-    details.redirect.clone_from(&asked.redirect);
-    let checksums = if asked.checksums.is_empty() {
+    details.sse.clone_from(&requested.sse);
+    details.kms_key.clone_from(&requested.kms_key);
+    details.storage_class.clone_from(&requested.storage_class);
+    details.redirect.clone_from(&requested.redirect);
+    let checksums = if requested.checksums.is_empty() {
         &kept.whole
     } else {
-        &asked.checksums
+        &requested.checksums
     };
     details.checksums.clone_from(checksums);
     details.whole.clone_from(checksums);
-    // A copy has no parts: its ETag and checksum are those of the full object.
+    // A copy has no parts: its ETag and checksum cover the full object.
     details.parts = Vec::new();
     details.upload = None;
     details.composite = false;
@@ -358,14 +312,19 @@ fn copied(found: &Version, asked: &Details, replace_metadata: bool, replace_tags
     details
 }
 
-/// The sequence of a copy's source, whose bytes are verified.
-async fn sound_source(cloud: &Cloud, bucket: &str, key: &str, id: Option<&str>) -> ApiResult<i64> {
+/// Verifies the bytes of a copy's source and returns the version's sequence.
+async fn verified_source(
+    cloud: &Cloud,
+    bucket: &str,
+    key: &str,
+    id: Option<&str>,
+) -> ApiResult<i64> {
     let (_, found) = reading::find_object(cloud, bucket, key, id)?;
     stored::verify(cloud, bucket, &found).await?;
     Ok(found.sequence)
 }
 
-/// Reads an object for a checksum that it does not have yet.
+/// Computes a checksum that the object does not have yet.
 async fn checksum_of(
     cloud: &Cloud,
     bucket: &str,

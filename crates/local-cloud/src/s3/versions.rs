@@ -1,21 +1,20 @@
-//! The versions of objects: one row each, delete markers too. Everything here runs inside a
-//! transaction, so that conditions and writes are one step.
+//! The versions of objects: one row per version or delete marker. Everything here runs inside a
+//! transaction, so that conditions and writes are atomic.
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::buckets::{Bucket, Versioning};
 use super::checksums::Checksums;
 use super::wire;
 use crate::api::{ApiError, ApiResult};
-use crate::garbage::{self, Marks};
 
-/// The id of an object's version that was written without versioning.
+/// The version id of objects that were written without versioning.
 pub(super) const NULL: &str = "null";
 
-/// What a version carries besides its bytes.
+/// Metadata of a version.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Details {
@@ -33,20 +32,20 @@ pub(super) struct Details {
     /// User metadata, without the `x-amz-meta-` prefix.
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) checksums: Checksums,
-    /// True when `checksums` are checksums of the parts' checksums.
+    /// True if `checksums` are computed from the checksums of the parts.
     pub(super) composite: bool,
-    /// Checksums of the whole object.
+    /// Checksums of the full object.
     pub(super) whole: Checksums,
-    /// The MD5 of the whole, hex, where the `ETag` is another.
+    /// The hex MD5 of the full object, if it differs from the `ETag`.
     pub(super) md5: Option<String>,
     /// The parts of a multipart object.
     pub(super) parts: Vec<PartSize>,
     pub(super) tags: Vec<(String, String)>,
-    /// The id of the multipart upload that made it.
+    /// The id of the multipart upload that created it.
     pub(super) upload: Option<String>,
 }
 
-/// A part of a finished multipart object.
+/// A part of a completed multipart object.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct PartSize {
     pub(super) number: i32,
@@ -62,7 +61,7 @@ pub(super) struct PartSize {
 pub(super) struct Version {
     pub(super) sequence: i64,
     pub(super) key: String,
-    /// [`NULL`] or an id.
+    /// [`NULL`] or a random id.
     pub(super) id: String,
     pub(super) latest: bool,
     pub(super) marker: bool,
@@ -75,6 +74,17 @@ pub(super) struct Version {
     pub(super) details: Details,
 }
 
+/// The version id in the response to a write: none unless versioning is enabled. While versioning is
+/// suspended, reads return `null` and writes return nothing.
+pub(super) fn written_id(bucket: &Bucket, version: &Version) -> Option<String> {
+    (bucket.versioning == Versioning::Enabled).then(|| version.id.clone())
+}
+
+/// The version id in the response to a read: none if versioning was never enabled.
+pub(super) fn shown_id(bucket: &Bucket, version: &Version) -> Option<String> {
+    (bucket.versioning != Versioning::Off).then(|| version.id.clone())
+}
+
 pub(super) const COLUMNS: &str =
     "sequence, key, version, latest, marker, size, etag, sha256, modified, details";
 
@@ -82,7 +92,7 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Version> {
     version(row, |text| serde_json::from_str(text))
 }
 
-/// Of the details only what listings show: a page has a thousand of them.
+/// Reads only the details that listings show: a page has a thousand rows.
 pub(super) fn from_row_for_listing(row: &Row<'_>) -> rusqlite::Result<Version> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -128,18 +138,18 @@ fn version(
     })
 }
 
-/// What a write asks of the current version.
+/// The precondition of a write on the current version.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Condition {
+pub(super) struct WriteCondition {
     /// `If-None-Match: *`
     pub(super) absent: bool,
-    /// `If-Match`, without quotes; `*` is any.
+    /// `If-Match` without quotes; `*` matches any version.
     pub(super) etag: Option<String>,
 }
 
-impl Condition {
-    /// Reads it from the request's members; `NotImplemented` for an `If-None-Match` with an `ETag`, as
-    /// in AWS.
+impl WriteCondition {
+    /// Parses the conditional headers; `If-None-Match` with an `ETag` is `NotImplemented`, as in
+    /// AWS.
     pub(super) fn new(
         if_match: Option<&s3s::dto::ETagCondition>,
         if_none_match: Option<&s3s::dto::ETagCondition>,
@@ -235,7 +245,7 @@ pub(super) fn by_sequence(
         .optional()?)
 }
 
-/// The version of a key that a multipart upload has made.
+/// The version of a key that a multipart upload created.
 pub(super) fn of_upload(
     transaction: &Transaction<'_>,
     bucket: &str,
@@ -251,18 +261,8 @@ pub(super) fn of_upload(
         .optional()?)
 }
 
-/// Marks the bytes of all versions, for the garbage collector.
-pub(crate) fn mark(connection: &Connection, marks: &mut Marks) -> ApiResult<()> {
-    let mut statement = connection.prepare("SELECT DISTINCT sha256 FROM s3_versions")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        garbage::mention(row.get_ref(0)?.as_str().map_err(ApiError::internal)?, marks);
-    }
-    Ok(())
-}
-
-/// What a new version is made of.
-pub(super) struct New {
+/// A version to add.
+pub(super) struct NewVersion {
     pub(super) key: String,
     pub(super) size: u64,
     pub(super) etag: String,
@@ -274,17 +274,17 @@ pub(super) struct New {
 pub(super) fn add(
     transaction: &Transaction<'_>,
     bucket: &Bucket,
-    new: New,
-    condition: &Condition,
+    new: NewVersion,
+    condition: &WriteCondition,
 ) -> ApiResult<Version> {
     condition.check(current(transaction, &bucket.name, &new.key)?.as_ref())?;
-    push(transaction, bucket, new, false)
+    insert(transaction, bucket, new, false)
 }
 
-fn push(
+fn insert(
     transaction: &Transaction<'_>,
     bucket: &Bucket,
-    new: New,
+    new: NewVersion,
     marker: bool,
 ) -> ApiResult<Version> {
     let id = match bucket.versioning {
@@ -336,21 +336,22 @@ fn push(
     })
 }
 
-/// What a deletion did.
+/// The result of a deletion.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Removed {
-    /// A delete marker was made or removed.
+    /// True if a delete marker was created or removed.
     pub(super) marker: bool,
-    /// The version that was made or removed, in a versioned bucket.
+    /// The version that was created or removed, in a versioned bucket.
     pub(super) id: Option<String>,
 }
 
-/// Deletes the current version: for good in an unversioned bucket, else by a delete marker.
+/// Deletes the current version: permanently in an unversioned bucket, otherwise by adding a delete
+/// marker.
 pub(super) fn remove(
     transaction: &Transaction<'_>,
     bucket: &Bucket,
     key: &str,
-    condition: &Condition,
+    condition: &WriteCondition,
 ) -> ApiResult<Removed> {
     condition.check(current(transaction, &bucket.name, key)?.as_ref())?;
     if bucket.versioning == Versioning::Off {
@@ -359,22 +360,22 @@ pub(super) fn remove(
             .execute([bucket.name.as_str(), key])?;
         return Ok(Removed::default());
     }
-    let marker = New {
+    let marker = NewVersion {
         key: key.to_owned(),
         size: 0,
         etag: String::new(),
         sha256: String::new(),
         details: Details::default(),
     };
-    let version = push(transaction, bucket, marker, true)?;
+    let version = insert(transaction, bucket, marker, true)?;
     Ok(Removed {
         marker: true,
         id: Some(version.id),
     })
 }
 
-/// Deletes one version for good; the newest of the others becomes current. A version that is not
-/// there is no error, as in AWS.
+/// Deletes one version permanently; the newest of the others becomes current. As in AWS, deleting a
+/// version that does not exist succeeds.
 pub(super) fn remove_version(
     transaction: &Transaction<'_>,
     bucket: &Bucket,
@@ -404,7 +405,7 @@ pub(super) fn remove_version(
     })
 }
 
-/// Replaces what a version carries besides its bytes.
+/// Replaces the metadata of a version.
 pub(super) fn set_details(transaction: &Transaction<'_>, version: &Version) -> ApiResult<()> {
     let details = serde_json::to_string(&version.details).map_err(ApiError::internal)?;
     transaction
@@ -435,8 +436,8 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::s3) fn object(key: &str, etag: &str) -> New {
-        New {
+    pub(in crate::s3) fn object(key: &str, etag: &str) -> NewVersion {
+        NewVersion {
             key: key.to_owned(),
             size: 1,
             etag: etag.to_owned(),
@@ -452,7 +453,7 @@ pub(super) mod tests {
                     t,
                     &bucket(versioning),
                     object("k", etag),
-                    &Condition::default(),
+                    &WriteCondition::default(),
                 )
             })
             .unwrap()
@@ -473,7 +474,7 @@ pub(super) mod tests {
         put(&store, Versioning::Enabled, "1");
         let second = put(&store, Versioning::Enabled, "2");
         let marker = store
-            .transaction(|t| remove(t, &versioned, "k", &Condition::default()))
+            .transaction(|t| remove(t, &versioned, "k", &WriteCondition::default()))
             .unwrap();
         assert!(marker.marker);
         assert_eq!(etag(&store), None);
@@ -498,7 +499,7 @@ pub(super) mod tests {
         assert_eq!(etag(&store).as_deref(), Some("new null"));
         let suspended = bucket(Versioning::Suspended);
         let marker = store
-            .transaction(|t| remove(t, &suspended, "k", &Condition::default()))
+            .transaction(|t| remove(t, &suspended, "k", &WriteCondition::default()))
             .unwrap();
         assert_eq!(marker.id.as_deref(), Some(NULL));
         assert_eq!(etag(&store), None);
@@ -514,14 +515,14 @@ pub(super) mod tests {
     fn conditions_decide_before_anything_is_written() {
         let (_directory, store) = store();
         let plain = bucket(Versioning::Off);
-        let attempt = |condition: Condition, etag: &str| {
+        let attempt = |condition: WriteCondition, etag: &str| {
             store.transaction(|t| add(t, &plain, object("k", etag), &condition))
         };
-        let absent = || Condition {
+        let absent = || WriteCondition {
             absent: true,
             etag: None,
         };
-        let matching = |etag: &str| Condition {
+        let matching = |etag: &str| WriteCondition {
             absent: false,
             etag: Some(etag.to_owned()),
         };

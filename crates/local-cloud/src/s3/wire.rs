@@ -1,5 +1,5 @@
-//! What stands between the HTTP server and s3s: signatures that cannot be checked, aws-chunked
-//! bodies, host names, and errors.
+//! Translation between the HTTP server and s3s: signatures that cannot be verified, aws-chunked
+//! bodies, host names and errors.
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
@@ -8,13 +8,14 @@ use s3s::host::{S3Host, VirtualHost};
 use s3s::{HttpRequest, S3Error, S3ErrorCode, S3Result};
 
 use super::{chunked, stored};
-use crate::admission::Credentials;
 use crate::api::ApiError;
+use crate::credentials::Credentials;
 
-/// Where any credentials pass there is no secret to check a signature against, and s3s would
-/// refuse it: the signature is removed, and an aws-chunked body is decoded. Where credentials are
-/// required, s3s does both. The dispatcher has checked the expiry of presigned URLs.
-pub(super) fn admit(request: Request<Body>, credentials: &Credentials) -> S3Result<HttpRequest> {
+/// Prepares a request for s3s. If any credentials are accepted, there is no secret to verify a
+/// signature with, and s3s would refuse it: the signature is removed and an aws-chunked body is
+/// decoded here. If credentials are required, s3s does both. The dispatcher has already checked
+/// whether a presigned URL has expired.
+pub(super) fn prepare(request: Request<Body>, credentials: &Credentials) -> S3Result<HttpRequest> {
     let (mut parts, body) = request.into_parts();
     if matches!(credentials, Credentials::Required { .. }) {
         return Ok(Request::from_parts(
@@ -23,12 +24,12 @@ pub(super) fn admit(request: Request<Body>, credentials: &Credentials) -> S3Resu
         ));
     }
     parts.headers.remove(header::AUTHORIZATION);
-    // RFC 9110: a range that is none, or more than one, is ignored.
+    // RFC 9110: a malformed range, or more than one, is ignored.
     let range = parts.headers.get(header::RANGE).map(HeaderValue::to_str);
     if range.is_some_and(|range| !range.is_ok_and(|range| Range::parse(range).is_ok())) {
         parts.headers.remove(header::RANGE);
     }
-    // RFC 9110, section 13.1.3 and 13.1.4: so is a date that is none.
+    // RFC 9110, sections 13.1.3 and 13.1.4: so is a malformed date.
     for name in [header::IF_MODIFIED_SINCE, header::IF_UNMODIFIED_SINCE] {
         let date = parts.headers.get(&name).map(HeaderValue::to_str);
         let is_date = |text| Timestamp::parse(TimestampFormat::HttpDate, text).is_ok();
@@ -37,7 +38,7 @@ pub(super) fn admit(request: Request<Body>, credentials: &Credentials) -> S3Resu
         }
     }
     parts.uri = without_signature(&parts.uri, &mut parts.headers)?;
-    if !streams(&parts.headers) {
+    if !is_aws_chunked(&parts.headers) {
         return Ok(Request::from_parts(
             parts,
             s3s::Body::http_body_unsync(body),
@@ -61,26 +62,26 @@ pub(super) fn admit(request: Request<Body>, credentials: &Credentials) -> S3Resu
     ))
 }
 
-fn streams(headers: &HeaderMap) -> bool {
+fn is_aws_chunked(headers: &HeaderMap) -> bool {
     headers
         .get("x-amz-content-sha256")
         .is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"))
 }
 
-/// The URI of a presigned request without its signature. Other `x-amz-…` members of the query are
-/// headers that the signer moved there, and become headers again.
+/// The URI of a presigned request without its signature. Other `x-amz-…` query parameters are
+/// headers that the signer moved into the query; they become headers again.
 fn without_signature(uri: &Uri, headers: &mut HeaderMap) -> S3Result<Uri> {
     let Some(query) = uri.query() else {
         return Ok(uri.clone());
     };
-    let second = query.contains("AWSAccessKeyId=");
-    if !second && !query.contains("X-Amz-") {
+    let is_version_2 = query.contains("AWSAccessKeyId=");
+    if !is_version_2 && !query.contains("X-Amz-") {
         return Ok(uri.clone());
     }
     let mut kept = Vec::new();
     for member in query.split('&') {
         let (name, value) = member.split_once('=').unwrap_or((member, ""));
-        if second && ["AWSAccessKeyId", "Signature", "Expires"].contains(&name) {
+        if is_version_2 && ["AWSAccessKeyId", "Signature", "Expires"].contains(&name) {
             continue;
         }
         if !name.to_ascii_lowercase().starts_with("x-amz-") {
@@ -116,8 +117,8 @@ fn without_signature(uri: &Uri, headers: &mut HeaderMap) -> S3Result<Uri> {
         .map_err(|_| S3Error::new(S3ErrorCode::InvalidURI))
 }
 
-/// Names that this server has: `bucket.localhost`, `bucket.s3.REGION.amazonaws.com`, and the same
-/// without a bucket for path-style requests.
+/// Parses the host names of this server: `bucket.localhost`, `bucket.s3.REGION.amazonaws.com`, and
+/// the same without a bucket for path-style requests.
 #[derive(Debug)]
 pub(super) struct Hosts;
 
@@ -167,7 +168,7 @@ impl From<ApiError> for S3Error {
     }
 }
 
-/// Seconds since the epoch of s3s's time stamp.
+/// Converts a timestamp of s3s to seconds since the epoch.
 pub(super) fn seconds(time: &Timestamp) -> i64 {
     let mut text = Vec::new();
     if time
@@ -183,13 +184,13 @@ pub(super) fn seconds(time: &Timestamp) -> i64 {
         .unwrap_or(0)
 }
 
-/// s3s's time stamp of seconds since the epoch.
+/// Converts seconds since the epoch to a timestamp of s3s.
 pub(super) fn timestamp(seconds: i64) -> Timestamp {
     let since = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     Timestamp::from(std::time::UNIX_EPOCH + since)
 }
 
-/// Now, in whole seconds: S3 shows no finer time.
+/// The current time in whole seconds, the resolution that S3 shows.
 pub(super) fn now() -> i64 {
     jiff::Timestamp::now().as_second()
 }

@@ -484,6 +484,7 @@ async fn delete(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     #[test]
     fn the_state_machine_is_aws_s() {
@@ -510,8 +511,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_transition_that_panics_fails_the_notebook_instance() {
-        let at = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(at.path());
+        let at = TestCloud::new();
+        let cloud = at.cloud();
         let record = json!({"NotebookInstanceStatus": "Pending"});
         NOTEBOOKS.create(&cloud, "n", record, None).unwrap();
         supervise(&cloud, "n", NotebookStatus::Pending, async {

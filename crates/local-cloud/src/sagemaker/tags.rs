@@ -210,6 +210,7 @@ async fn delete_tags(cloud: &Cloud, input: DeleteTags) -> ApiResult<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     /// Calls an operation without the checks of its request, which would refuse the tags.
     async fn call(cloud: &Cloud, operation: &str, input: Value) -> ApiResult<Value> {
@@ -219,8 +220,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_resource_whose_tags_cannot_be_written_is_not_created() {
-        let at = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(at.path());
+        let at = TestCloud::new();
+        let cloud = at.cloud();
         let source = json!({"SourceUri": "s3://b/k"});
         let uri = "https://example.com/r.git";
         for (create, describe, name, more) in [

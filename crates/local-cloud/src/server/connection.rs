@@ -1,5 +1,5 @@
-//! The listener's loop: each connection served over HTTP/1.1, with limits on what a client that
-//! stalls can hold.
+//! The accept loop: serves each connection over HTTP/1.1, with limits on what a stalled client can
+//! hold.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,22 +22,23 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::framing::{Ambiguous, Framing};
+use crate::admission::TwoLengths;
 use crate::{clock, limits};
 
-/// What clients may hold.
+/// Limits of connections.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    /// Time for the headers of a request.
+pub(crate) struct ConnectionLimits {
+    /// Timeout for the headers of a request.
     pub(crate) head: Duration,
-    /// Time for the next bytes of a body.
+    /// Timeout for the next bytes of a body.
     pub(crate) body: Duration,
-    /// Time in which the client must accept more bytes of an answer.
+    /// Timeout for the client to accept more bytes of a response.
     pub(crate) answer: Duration,
-    /// Connections at a time; more wait in the listener's queue.
+    /// Maximum number of concurrent connections; more wait in the queue of the listener.
     pub(crate) connections: usize,
 }
 
-impl Default for Bounds {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             head: limits::HEAD_TIME,
@@ -48,24 +49,24 @@ impl Default for Bounds {
     }
 }
 
-/// Serves until `closing` ends, then waits for the requests in progress.
+/// Serves until `closing` completes, then waits for the requests in progress.
 pub(crate) async fn serve<F, R>(
     listener: TcpListener,
-    bounds: Bounds,
+    allowed: ConnectionLimits,
     closing: impl Future<Output = ()>,
     handle: F,
 ) where
     F: Fn(Request<Body>) -> R + Clone + Send + 'static,
     R: Future<Output = Response<Body>> + Send + 'static,
 {
-    let room = Arc::new(Semaphore::new(bounds.connections));
+    let permits = Arc::new(Semaphore::new(allowed.connections));
     let (close, closed) = watch::channel(());
     let mut tasks = JoinSet::new();
     let mut closing = pin!(closing);
     loop {
         while tasks.try_join_next().is_some() {}
         let accepted = async {
-            let permit = room.clone().acquire_owned().await;
+            let permit = permits.clone().acquire_owned().await;
             (permit, listener.accept().await)
         };
         let (permit, accepted) = tokio::select! {
@@ -73,14 +74,14 @@ pub(crate) async fn serve<F, R>(
             () = &mut closing => break,
         };
         let Ok((stream, _)) = accepted else {
-            // Out of file descriptors, or the client is gone already.
+            // Out of file descriptors, or the client has already disconnected.
             clock::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let (closed, handle) = (closed.clone(), handle.clone());
         tasks.spawn(async move {
             let _permit = permit;
-            connection(stream, bounds, closed, handle).await;
+            connection(stream, allowed, closed, handle).await;
         });
     }
     drop((listener, close));
@@ -89,21 +90,21 @@ pub(crate) async fn serve<F, R>(
 
 async fn connection<F, R>(
     stream: TcpStream,
-    bounds: Bounds,
+    allowed: ConnectionLimits,
     mut closed: watch::Receiver<()>,
     handle: F,
 ) where
     F: Fn(Request<Body>) -> R,
     R: Future<Output = Response<Body>>,
 {
-    // Answers are written at once; waiting for more bytes only delays them.
+    // Responses are written at once; waiting for more bytes would only delay them.
     let _ = stream.set_nodelay(true);
     let (interim, ambiguous) = (Arc::new(Interim::default()), Arc::new(Ambiguous::default()));
     let socket = TokioIo::new(Socket {
         stream,
         interim: interim.clone(),
         sent: 0,
-        patience: bounds.answer,
+        timeout: allowed.answer,
         timer: None,
         framing: Framing::default(),
         ambiguous: ambiguous.clone(),
@@ -117,9 +118,9 @@ async fn connection<F, R>(
             interim.send();
         }
         let request = request.map(|body| {
-            Body::new(Steady {
+            Body::new(TimedBody {
                 body,
-                patience: bounds.body,
+                timeout: allowed.body,
                 timer: None,
             })
         });
@@ -128,12 +129,12 @@ async fn connection<F, R>(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head)
+        .header_read_timeout(allowed.head)
         .max_header_size(limits::MAX_HEAD)
         .max_headers(limits::MAX_HEADERS)
         .serve_connection(socket, service);
     let mut connection = pin!(connection);
-    // A connection that breaks has nobody to be told.
+    // There is nobody to report a broken connection to.
     tokio::select! {
         _ = connection.as_mut() => {}
         _ = closed.changed() => {
@@ -143,12 +144,8 @@ async fn connection<F, R>(
     }
 }
 
-/// Marks a request that has both `Content-Length` and `Transfer-Encoding`.
-#[derive(Debug, Clone)]
-pub(crate) struct TwoLengths;
-
-/// True for a request without a body whose client waits for `100 Continue` all the same. Hyper sends
-/// it when a body is read, and never for an empty one.
+/// True for a request without a body whose client still waits for `100 Continue`. Hyper sends it
+/// when a body is read, and so never for an empty one.
 fn awaits_continue(request: &Request<Incoming>) -> bool {
     request.version() >= Version::HTTP_11
         && request.body().is_end_stream()
@@ -160,17 +157,17 @@ fn awaits_continue(request: &Request<Incoming>) -> bool {
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Whether `100 Continue` is to be written before anything else.
+/// State of an interim response (`100 Continue`) that must precede all other bytes.
 #[derive(Debug, Default)]
 struct Interim {
     wanted: AtomicBool,
-    /// Bytes of an earlier answer may still be in hyper's buffer.
+    /// True if bytes of an earlier response may still be in the buffer of hyper.
     unflushed: AtomicBool,
 }
 
 impl Interim {
-    /// Has `100 Continue` written, except to a client that sends requests before it has received
-    /// earlier answers: that one waits for nothing, and the bytes could end up inside an answer.
+    /// Requests `100 Continue`, except for a client that pipelines requests: it does not wait, and
+    /// the bytes could end up inside a response.
     fn send(&self) {
         if !self.unflushed.load(Ordering::Relaxed) {
             self.wanted.store(true, Ordering::Relaxed);
@@ -178,15 +175,15 @@ impl Interim {
     }
 }
 
-/// A client's socket.
+/// The socket of a client.
 struct Socket {
     stream: TcpStream,
     interim: Arc<Interim>,
-    /// Bytes of [`CONTINUE`] that are written.
+    /// Number of bytes of [`CONTINUE`] that were written.
     sent: usize,
-    /// Time in which the client must accept more bytes.
-    patience: Duration,
-    /// Runs while the client accepts none.
+    /// Timeout for the client to accept more bytes.
+    timeout: Duration,
+    /// Runs while the client accepts no bytes.
     timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     framing: Framing,
     ambiguous: Arc<Ambiguous>,
@@ -198,7 +195,7 @@ impl Socket {
             let rest = &CONTINUE[self.sent..];
             let length = rest.len();
             let written = Pin::new(&mut self.stream).poll_write(context, rest);
-            let count = ready!(self.in_time(context, written))?;
+            let count = ready!(self.with_timeout(context, written))?;
             self.sent += count;
             if count == length {
                 self.sent = 0;
@@ -210,9 +207,9 @@ impl Socket {
 }
 
 impl Socket {
-    /// Passes the outcome of a write on; an error when the client has accepted nothing for too long. A
-    /// client that does not read its answer would hold the connection for ever.
-    fn in_time<R>(
+    /// Passes on the result of a write; fails if the client has accepted nothing for too long.
+    /// Otherwise a client that does not read its response would hold the connection forever.
+    fn with_timeout<R>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<R>>,
@@ -221,10 +218,10 @@ impl Socket {
             self.timer = None;
             return written;
         }
-        let patience = self.patience;
+        let timeout = self.timeout;
         let timer = self
             .timer
-            .get_or_insert_with(|| Box::pin(clock::sleep(patience)));
+            .get_or_insert_with(|| Box::pin(clock::sleep(timeout)));
         ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -255,7 +252,7 @@ impl AsyncWrite for Socket {
         ready!(self.poll_interim(context))?;
         self.interim.unflushed.store(true, Ordering::Relaxed);
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.in_time(context, written)
+        self.with_timeout(context, written)
     }
 
     fn poll_write_vectored(
@@ -266,7 +263,7 @@ impl AsyncWrite for Socket {
         ready!(self.poll_interim(context))?;
         self.interim.unflushed.store(true, Ordering::Relaxed);
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.in_time(context, written)
+        self.with_timeout(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -285,15 +282,15 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A request's body that fails when no bytes arrive for a while. Only time in which a handler waits
+/// A request body that fails if no bytes arrive for a while. Only time during which a handler waits
 /// for bytes counts.
-struct Steady {
+struct TimedBody {
     body: Incoming,
-    patience: Duration,
+    timeout: Duration,
     timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-impl hyper::body::Body for Steady {
+impl hyper::body::Body for TimedBody {
     type Data = Bytes;
     type Error = axum::BoxError;
 
@@ -305,12 +302,12 @@ impl hyper::body::Body for Steady {
             self.timer = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let patience = self.patience;
+        let timeout = self.timeout;
         let timer = self
             .timer
-            .get_or_insert_with(|| Box::pin(clock::sleep(patience)));
+            .get_or_insert_with(|| Box::pin(clock::sleep(timeout)));
         ready!(timer.as_mut().poll(context));
-        let seconds = patience.as_secs();
+        let seconds = timeout.as_secs();
         let error = format!("the request's body stalled: no bytes arrived for {seconds} seconds");
         Poll::Ready(Some(Err(error.into())))
     }

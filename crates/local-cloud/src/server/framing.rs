@@ -1,12 +1,12 @@
-//! Which requests of a connection have both `Content-Length` and `Transfer-Encoding`. A proxy and this
-//! server could find different ends of such a request (RFC 9112, section 6.3), and hyper drops the length
-//! before anyone sees it, so the bytes are followed on their way to hyper.
+//! Finds requests with both `Content-Length` and `Transfer-Encoding`. A proxy and this server could
+//! disagree about where such a request ends (RFC 9112, section 6.3), and hyper drops the length
+//! before anyone sees it, so the bytes are tracked on their way to hyper.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::limits::MAX_HEAD;
 
-/// The number of the first ambiguous request of a connection, counted from 0; `usize::MAX` without one.
+/// Index of the first ambiguous request of a connection; `usize::MAX` if there is none.
 #[derive(Debug)]
 pub(super) struct Ambiguous(AtomicUsize);
 
@@ -17,21 +17,21 @@ impl Default for Ambiguous {
 }
 
 impl Ambiguous {
-    /// True for an ambiguous request, and for what seems to follow one.
+    /// True for an ambiguous request, and for everything after it.
     pub(super) fn includes(&self, request: usize) -> bool {
         request >= self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Where in the stream of requests the next byte belongs.
+/// The position of the next byte in the stream of requests.
 #[derive(Debug)]
 enum Position {
     Head,
-    /// A body of known length: what is left of it.
+    /// A body of known length, with the number of remaining bytes.
     Body(u64),
-    /// The line before a chunk.
+    /// The line with the size of a chunk.
     Size,
-    /// A chunk with its line end: what is left of it.
+    /// A chunk and its line ending, with the number of remaining bytes.
     Chunk(u64),
     /// The lines after the last chunk.
     Trailers,
@@ -39,7 +39,7 @@ enum Position {
     Lost,
 }
 
-/// Follows the bytes that a client sends.
+/// Tracks the bytes that a client sends.
 #[derive(Debug)]
 pub(super) struct Framing {
     position: Position,
@@ -64,7 +64,7 @@ impl Default for Framing {
 }
 
 impl Framing {
-    /// Takes the next bytes; notes the first ambiguous request.
+    /// Processes the next bytes and records the first ambiguous request.
     pub(super) fn follow(&mut self, mut bytes: &[u8], ambiguous: &Ambiguous) {
         while !bytes.is_empty() {
             match &mut self.position {
@@ -99,7 +99,7 @@ impl Framing {
                             self.position = Position::Lost;
                             return;
                         }
-                        self.take(stripped.unwrap_or(&line), ambiguous);
+                        self.process_line(stripped.unwrap_or(&line), ambiguous);
                     }
                     bytes = rest.get(1..).unwrap_or_default();
                 }
@@ -107,8 +107,8 @@ impl Framing {
         }
     }
 
-    /// Takes a line.
-    fn take(&mut self, line: &[u8], ambiguous: &Ambiguous) {
+    /// Processes a line.
+    fn process_line(&mut self, line: &[u8], ambiguous: &Ambiguous) {
         match self.position {
             Position::Head if line.is_empty() && self.begun => {
                 self.begun = false;
@@ -135,8 +135,8 @@ impl Framing {
                 } else if name.eq_ignore_ascii_case(b"content-length") {
                     let value = value.get(1..).unwrap_or_default().trim_ascii();
                     let length = std::str::from_utf8(value).ok();
-                    // What is no number here is ambiguous with a transfer coding; hyper refuses it
-                    // without one.
+                    // A length that is not a number is ambiguous next to a transfer coding; without
+                    // one, hyper refuses it.
                     self.length = Some(length.and_then(|length| length.parse().ok()).unwrap_or(0));
                 }
             }
@@ -148,7 +148,7 @@ impl Framing {
                 let size = std::str::from_utf8(&line[..digits]).ok();
                 self.position = match size.and_then(|size| u64::from_str_radix(size, 16).ok()) {
                     Some(0) => Position::Trailers,
-                    // Its line end is not counted.
+                    // The size does not include the line ending.
                     Some(size) => size.checked_add(2).map_or(Position::Lost, Position::Chunk),
                     None => Position::Lost,
                 };
@@ -163,7 +163,7 @@ impl Framing {
 mod tests {
     use super::*;
 
-    /// The first ambiguous request, when the bytes come in pieces of `size`.
+    /// The first ambiguous request, if the bytes arrive in chunks of `size`.
     fn first(text: &str, size: usize) -> Option<usize> {
         let (mut framing, ambiguous) = (Framing::default(), Ambiguous::default());
         for piece in text.as_bytes().chunks(size) {
@@ -200,7 +200,7 @@ mod tests {
         // A bare LF does not end a chunk-size or trailer line.
         let trailers = "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\n\n";
         assert_eq!(first(&format!("{trailers}{both}"), 7), None);
-        // Bytes that are no request, as hyper finds too.
+        // Bytes that are not a request, as hyper finds too.
         assert_eq!(
             first(&format!("{}{both}", "x".repeat(MAX_HEAD + 1)), 4096),
             None

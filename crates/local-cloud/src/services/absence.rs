@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::SERVICES;
-use crate::Cloud;
 use crate::api::ErrorKind;
+use crate::test_cloud::TestCloud;
 
 const COMMIT: &str = "0123456789012345678901234567890123456789";
 const POLICY: &str = "arn:aws:iam::000000000000:policy/absent";
@@ -225,8 +225,8 @@ fn merged(base: &Value, more: Value) -> Value {
 
 #[tokio::test]
 async fn a_resource_that_does_not_exist_is_not_found() {
-    let directory = tempfile::tempdir().unwrap();
-    let cloud = Cloud::in_directory(directory.path());
+    let test = TestCloud::new();
+    let cloud = test.cloud();
     let mut wrong = Vec::new();
     for (service, operation, input) in requests() {
         match cloud.call(service, operation, input).await {

@@ -1,8 +1,8 @@
-//! Opening the database: a lost, emptied or damaged one is an error, never an empty cloud.
+//! Opens the database: a lost, emptied or damaged one is an error, never an empty cloud.
 //!
-//! The file `records.id` says that the database was made, and which one it is. It is written once
-//! the tables are on the disk. Nothing is opened by SQLite before the look at the file itself, so
-//! that what may still be repaired stays as it is.
+//! The file `records.id` contains the id of the database and proves that it was created. It is
+//! written once the tables are on disk. SQLite opens nothing before the file itself was checked, so
+//! a file that could still be repaired stays unchanged.
 
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::{FILE, SCHEMA};
 
-/// Holds the id of the database.
+/// File with the id of the database.
 const MARKER: &str = "records.id";
 
-/// The beginning of every SQLite database.
+/// The first bytes of every SQLite database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// `PRAGMA application_id` of our databases: "mlop".
 const APPLICATION: i32 = 0x6d6c_6f70;
 
-/// Opens the database in `directory`, or makes it where there never was one.
+/// Opens the database in `directory`, or creates it if there has never been one.
 pub(super) fn open(directory: &Path, tables: &[&str]) -> Result<Connection> {
     let path = directory.join(FILE);
     let marker = read_marker(directory)?;
@@ -37,7 +37,7 @@ pub(super) fn open(directory: &Path, tables: &[&str]) -> Result<Connection> {
             "{} was written by a newer mlops (schema {found}, this build reads {SCHEMA})",
             directory.display()
         ))
-        .hint("update mlops, or start afresh with `mlops local reset`");
+        .hint("update mlops, or start over with `mlops local reset`");
     }
     let report = check(&connection).unwrap_or_else(|error| error.to_string());
     if report != "ok" {
@@ -48,14 +48,14 @@ pub(super) fn open(directory: &Path, tables: &[&str]) -> Result<Connection> {
     {
         return Err(damaged(
             &path,
-            "it is another database than this directory's",
+            "it is another database, not the one of this directory",
         ));
     }
     for table in tables {
         connection.execute_batch(table)?;
     }
     if marker.is_none() {
-        write_marker(directory, &make_identity(&connection)?)?;
+        write_marker(directory, &create_identity(&connection)?)?;
     }
     connection.pragma_update(None, "user_version", SCHEMA)?;
     Ok(connection)
@@ -65,12 +65,12 @@ fn damaged(path: &Path, why: &str) -> anyhow::Error {
     let error = anyhow!("{} cannot be used: {why}", path.display());
     hinted(
         error,
-        "put back a copy of it, or start afresh with `mlops local reset`, which removes everything \
-         that the local cloud keeps",
+        "restore a backup of it, or start over with `mlops local reset`, which removes all data of the \
+         local cloud",
     )
 }
 
-/// Refuses a file that is gone, or that does not begin like a database.
+/// Fails if the file is missing or does not start like a database.
 fn check_file(path: &Path) -> Result<()> {
     let mut start = [0; MAGIC.len()];
     let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
@@ -85,7 +85,7 @@ fn check_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Sets the connection up; the schema of the database, 0 of a new one.
+/// Configures the connection and returns the schema version of the database, 0 for a new one.
 fn prepare(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -93,12 +93,12 @@ fn prepare(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// The first thing that is wrong with the database's pages; "ok" when nothing is.
+/// Checks the pages of the database; returns the first problem or "ok".
 fn check(connection: &Connection) -> rusqlite::Result<String> {
     connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
 }
 
-/// The database's id, when it is one of ours.
+/// The id of the database, if it is one of ours.
 fn identity(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     if application != APPLICATION {
@@ -109,8 +109,8 @@ fn identity(connection: &Connection) -> rusqlite::Result<Option<String>> {
         .optional()
 }
 
-/// Gives the database an id, unless it has one, and sees that it is on the disk.
-fn make_identity(connection: &Connection) -> rusqlite::Result<String> {
+/// Assigns an id to the database, unless it has one, and writes it to disk.
+fn create_identity(connection: &Connection) -> rusqlite::Result<String> {
     connection.execute_batch("CREATE TABLE IF NOT EXISTS identity (id TEXT NOT NULL)")?;
     connection.execute(
         "INSERT INTO identity SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM identity)",
@@ -150,7 +150,7 @@ mod tests {
     use super::super::Store;
     use super::*;
 
-    fn made() -> tempfile::TempDir {
+    fn filled() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path(), []).unwrap();
         let numbers = store.collection::<String>("test", "text");
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_database_that_is_whole_is_opened_again() {
-        let directory = made();
+        let directory = filled();
         for _ in 0..2 {
             let store = Store::open(directory.path(), []).unwrap();
             let found = store.collection::<String>("test", "text").list("").unwrap();
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    // Issue 8, 2.5: an empty or truncated records.sqlite was taken for an empty cloud.
+    // Issue 8, 2.5: an empty or truncated records.sqlite was treated as an empty cloud.
     #[test]
     fn a_lost_or_damaged_database_is_no_empty_cloud() {
         type Damage = fn(&Path);
@@ -204,7 +204,7 @@ mod tests {
             }),
         ];
         for (why, damage) in cases {
-            let directory = made();
+            let directory = filled();
             let path = directory.path().join(FILE);
             damage(&path);
             let before = std::fs::read(&path).ok();

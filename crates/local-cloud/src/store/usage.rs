@@ -1,21 +1,21 @@
-//! Which blobs this process used of late: what the garbage collector must leave alone, although no
-//! record names it yet.
+//! Tracks blobs that this process used recently, which the garbage collector must keep although no
+//! record refers to them yet.
 //!
-//! A blob is stored first, and named by a record after that. Whoever stores it, or is about to name
-//! one that is there, or is about to read one that a record named a moment ago, notes so under the lock under which the collector deletes. A collection works
-//! with the records of one moment; a blob that was noted less than [`WINDOW`] before that moment, or
-//! since, is kept.
+//! A blob is stored before the record that refers to it. Whoever stores a blob, or is about to
+//! refer to an existing one, or is about to read one whose record was just looked up, records the
+//! use under the lock that protects deletion. A collection works with a snapshot of the records; a
+//! blob that was used less than [`WINDOW`] before the snapshot, or after it, is kept.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long after a blob is stored the record that names it is committed, at the very most.
+/// Maximum time between storing a blob and committing the record that refers to it.
 const WINDOW: Duration = Duration::from_mins(5);
 
-/// A use this soon after the last one is not noted again: objects that are read all the time must not
-/// fill the memory. The window is shorter by this much.
+/// Uses within this time of the last one are not recorded again, so that constantly read objects do
+/// not fill the memory. The window is effectively shorter by this much.
 const RENEWAL: Duration = Duration::from_mins(1);
 
 /// The uses of blobs, shared by all handles on a store.
@@ -25,18 +25,18 @@ pub(super) struct Usage(Mutex<Uses>);
 #[derive(Debug, Default)]
 struct Uses {
     last: HashMap<String, Instant>,
-    /// In the order of time; an entry counts while it is the last of its blob.
+    /// In chronological order; only the latest entry of a blob counts.
     order: VecDeque<(Instant, String)>,
-    /// The moment of the collection under way.
+    /// Start of the collection in progress.
     moment: Option<Instant>,
 }
 
-/// While it lives, no blob is deleted.
-pub(super) struct Noting<'a>(MutexGuard<'a, Uses>);
+/// A lock on the uses of blobs; no blob is deleted while it is held.
+pub(super) struct UsageGuard<'a>(MutexGuard<'a, Uses>);
 
-impl Noting<'_> {
-    /// Notes that a blob is used now.
-    pub(super) fn note(&mut self, sha256: &str) {
+impl UsageGuard<'_> {
+    /// Records that a blob is being used.
+    pub(super) fn record_use(&mut self, sha256: &str) {
         let now = Instant::now();
         let last = self.0.last.get(sha256);
         if last.is_some_and(|last| now < *last + RENEWAL) {
@@ -56,8 +56,8 @@ impl Noting<'_> {
         }
     }
 
-    /// True when the collection that began at `moment` must keep a blob.
-    pub(super) fn keeps(&self, sha256: &str, moment: Instant) -> bool {
+    /// True if the collection that began at `moment` must keep a blob.
+    pub(super) fn protects(&self, sha256: &str, moment: Instant) -> bool {
         self.0
             .last
             .get(sha256)
@@ -66,24 +66,24 @@ impl Noting<'_> {
 }
 
 impl Usage {
-    pub(super) fn lock(&self) -> Noting<'_> {
-        Noting(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn lock(&self) -> UsageGuard<'_> {
+        UsageGuard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Begins a collection. The records must be read after this.
+    /// Begins a collection. Read the records only after this.
     pub(super) fn begin(&self) -> Instant {
         let now = Instant::now();
         self.lock().0.moment = Some(now);
         now
     }
 
-    /// Ends it.
+    /// Ends the collection.
     pub(super) fn end(&self) {
         self.lock().0.moment = None;
     }
 }
 
-/// A collection under way.
+/// A collection in progress.
 #[derive(Debug)]
 pub(crate) struct Sweep<'a> {
     pub(super) moment: Instant,
@@ -91,10 +91,10 @@ pub(crate) struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// Removes the file of a blob that no record named, unless the blob was used of late.
+    /// Removes the file of a blob without a record, unless the blob was used recently.
     pub(crate) fn remove(&self, sha256: &str, file: &Path) -> std::io::Result<()> {
         let usage = self.usage.lock();
-        if usage.keeps(sha256, self.moment) {
+        if usage.protects(sha256, self.moment) {
             return Ok(());
         }
         match std::fs::remove_file(file) {

@@ -1,8 +1,8 @@
-//! Verified reading of blobs.
+//! Verified reads of blobs.
 //!
-//! A blob is named by the SHA-256 of its bytes. [`Blobs::reader`] compares both before anyone reads
-//! a byte, so a damaged file is an error and never data. A file is hashed once per process: the
-//! verdict holds until its inode, size or timestamps change.
+//! A blob is named by the SHA-256 of its bytes. [`Blobs::reader`] compares both before a byte is
+//! read, so a damaged file is an error and never data. A file is hashed once per process: the
+//! result is valid until its inode, size or timestamps change.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,14 +15,14 @@ use sha2::{Digest, Sha256};
 
 use super::Blobs;
 
-/// Granularity of file timestamps, with a margin: a change this soon after another one may leave
-/// the timestamps as they were, so the verdict on such a young file is not kept.
+/// Granularity of file timestamps, with a margin. Two changes within this time can leave the same
+/// timestamps, so the result for such a recent file is not cached.
 const TIMESTAMP_GRANULARITY_NANOS: i128 = 20_000_000;
 
-/// Number of locks that keep several readers from hashing one blob at the same time.
+/// Number of locks that prevent several readers from hashing the same blob concurrently.
 const LOCKS: usize = 64;
 
-/// Size in bytes up to which readers hash a blob without waiting for each other.
+/// Maximum size, in bytes, of blobs that readers hash without waiting for each other.
 const SMALL: u64 = 1 << 20;
 
 /// Identity and age of a file's contents: device, inode, size, mtime and ctime in nanoseconds.
@@ -52,21 +52,21 @@ impl Stamp {
         }
     }
 
-    /// True when another change could still leave the same stamp.
+    /// True if another change could still leave the same stamp.
     fn is_young(&self) -> bool {
         let now = jiff::Timestamp::now().as_nanosecond();
         now - self.changed.max(self.modified) < TIMESTAMP_GRANULARITY_NANOS
     }
 }
 
-/// The blobs that this process has hashed and found sound.
+/// Blobs that this process has verified.
 #[derive(Debug)]
-pub(super) struct Verdicts {
+pub(super) struct VerifiedBlobs {
     sound: Mutex<HashMap<String, Stamp>>,
     hashing: [Mutex<()>; LOCKS],
 }
 
-impl Default for Verdicts {
+impl Default for VerifiedBlobs {
     fn default() -> Self {
         Self {
             sound: Mutex::default(),
@@ -79,12 +79,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Verdicts {
-    fn knows(&self, sha256: &str, stamp: Stamp) -> bool {
+impl VerifiedBlobs {
+    fn contains(&self, sha256: &str, stamp: Stamp) -> bool {
         lock(&self.sound).get(sha256) == Some(&stamp)
     }
 
-    /// The lock that a blob's hashing holds.
+    /// The lock to hold while a blob is hashed.
     fn hashing(&self, sha256: &str) -> MutexGuard<'_, ()> {
         let index = sha256.bytes().fold(0, |sum: usize, byte| {
             sum.wrapping_mul(31).wrapping_add(byte.into())
@@ -93,7 +93,7 @@ impl Verdicts {
     }
 }
 
-/// The error of a blob whose bytes are not those of its name; travels inside an [`io::Error`].
+/// The error for a blob whose bytes do not match its name; wrapped in an [`io::Error`].
 #[derive(Debug)]
 struct Damaged {
     sha256: String,
@@ -113,18 +113,18 @@ impl fmt::Display for Damaged {
 
 impl std::error::Error for Damaged {}
 
-/// True for the error of a blob that is damaged, truncated or missing.
+/// True for the error of a damaged, truncated or missing blob.
 pub(crate) fn is_damage(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || damaged_file(error).is_some()
 }
 
-/// The name of a damaged blob and the file that was found damaged; `None` for any other error.
+/// Name and file of a damaged blob; `None` for any other error.
 pub(super) fn damaged_file(error: &io::Error) -> Option<(&str, Stamp)> {
     let damaged: &Damaged = error.get_ref()?.downcast_ref()?;
     Some((damaged.sha256.as_str(), damaged.file))
 }
 
-/// The hex SHA-256 of what is left of a file.
+/// The hex SHA-256 of the rest of a file.
 fn hash(file: &mut File) -> io::Result<String> {
     let mut sha256 = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
@@ -137,12 +137,12 @@ fn hash(file: &mut File) -> io::Result<String> {
 }
 
 impl Blobs {
-    /// Opens a blob whose bytes are those of its name; see [`is_damage`] for the other case. May
-    /// read the whole file: call it off the async threads.
+    /// Opens a blob and verifies that its bytes match its name; [`is_damage`] detects the opposite.
+    /// May read the whole file: do not call it on an async thread.
     pub(crate) fn reader(&self, sha256: &str) -> io::Result<File> {
         let path = self.path(sha256);
         let found = path.symlink_metadata()?;
-        // A FIFO in its place would make the reader wait.
+        // A FIFO in its place would block the reader.
         if !found.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -154,12 +154,12 @@ impl Blobs {
         }
         let mut file = File::open(path)?;
         let before = Stamp::of(&file)?;
-        if self.verdicts.knows(sha256, before) {
+        if self.verified.contains(sha256, before) {
             return Ok(file);
         }
         // Hashing a small file twice costs less than waiting for a large one.
-        let _hashing = (before.size > SMALL).then(|| self.verdicts.hashing(sha256));
-        if self.verdicts.knows(sha256, before) {
+        let _hashing = (before.size > SMALL).then(|| self.verified.hashing(sha256));
+        if self.verified.contains(sha256, before) {
             return Ok(file);
         }
         if hash(&mut file)? != sha256 {
@@ -172,14 +172,14 @@ impl Blobs {
             ));
         }
         if Stamp::of(&file)? == before && !before.is_young() {
-            lock(&self.verdicts.sound).insert(sha256.to_owned(), before);
+            lock(&self.verified.sound).insert(sha256.to_owned(), before);
         }
         file.rewind()?;
         Ok(file)
     }
 
-    /// Fails as [`Blobs::reader`] does when the blob is missing, no file, or of another length, without
-    /// reading it.
+    /// Fails as [`Blobs::reader`] does if the blob is missing, not a file, or of another length,
+    /// without reading it.
     pub(crate) fn check_length(&self, sha256: &str, length: u64) -> io::Result<()> {
         let found = self.path(sha256).symlink_metadata()?;
         if found.is_file() && found.len() == length {
@@ -201,7 +201,7 @@ impl Blobs {
         Ok(bytes)
     }
 
-    /// True when the blob is there and its bytes are those of its name.
+    /// True if the blob exists and its bytes match its name.
     pub(crate) fn is_sound(&self, sha256: &str) -> io::Result<bool> {
         match self.reader(sha256) {
             Ok(_) => Ok(true),
@@ -222,14 +222,14 @@ mod tests {
         (directory, blobs)
     }
 
-    /// Sets the file's times into the past, so that its verdict is kept.
+    /// Sets the file's times into the past, so that its result is cached.
     fn age(blobs: &Blobs, sha256: &str) {
         let file = File::options()
             .write(true)
             .open(blobs.path(sha256))
             .unwrap();
         file.set_modified(std::time::UNIX_EPOCH).unwrap();
-        // The ctime cannot be set: wait until it is old, by the clock that is compared.
+        // The ctime cannot be set: wait until it is old, by the clock used for the comparison.
         while Stamp::of(&file).unwrap().is_young() {
             std::thread::yield_now();
         }
@@ -249,7 +249,7 @@ mod tests {
             assert!(!blobs.is_sound(&name).unwrap());
             let short = damaged.len() < 13;
             assert_eq!(blobs.check_length(&name, 13).is_err(), short);
-            // The same bytes again replace it.
+            // Storing the same bytes again replaces it.
             assert_eq!(blobs.write(b"one two three").unwrap(), name);
             assert_eq!(blobs.read(&name).unwrap(), b"one two three");
         }
@@ -265,20 +265,20 @@ mod tests {
         let aside = directory.path().join("blobs/damaged").join(&name);
         std::fs::write(blobs.path(&name), b"one two thrEe").unwrap();
         let error = blobs.reader(&name).unwrap_err();
-        // Another client repairs it between the look and its consequence.
+        // Another client repairs it between detection and quarantine.
         blobs.write(b"one two three").unwrap();
-        blobs.set_aside(&error).unwrap();
+        blobs.quarantine(&error).unwrap();
         assert_eq!(blobs.read(&name).unwrap(), b"one two three");
         assert!(!aside.exists());
 
         std::fs::write(blobs.path(&name), b"one two thrEe").unwrap();
         let error = blobs.reader(&name).unwrap_err();
-        blobs.set_aside(&error).unwrap();
+        blobs.quarantine(&error).unwrap();
         assert!(!blobs.path(&name).exists());
         assert_eq!(std::fs::read(&aside).unwrap(), b"one two thrEe");
-        // Nothing is there any more.
-        blobs.set_aside(&error).unwrap();
-        blobs.set_aside(&blobs.reader(&name).unwrap_err()).unwrap();
+        // Nothing is left.
+        blobs.quarantine(&error).unwrap();
+        blobs.quarantine(&blobs.reader(&name).unwrap_err()).unwrap();
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod tests {
         let name = blobs.write(b"one").unwrap();
         age(&blobs, &name);
         drop(blobs.reader(&name).unwrap());
-        assert!(blobs.verdicts.sound.lock().unwrap().contains_key(&name));
+        assert!(blobs.verified.sound.lock().unwrap().contains_key(&name));
         // In place, with the old modification time.
         let mut file = File::options().write(true).open(blobs.path(&name)).unwrap();
         file.seek(SeekFrom::Start(1)).unwrap();

@@ -1,15 +1,14 @@
 //! The sessions of roles: their records, and the one that a request belongs to.
 
-use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::Cloud;
-use crate::admission::Scope;
-use crate::api::{ApiError, ApiResult};
+use crate::api::ApiResult;
 use crate::cloud::ACCOUNT;
+use crate::cloud::service::SessionCredentials;
 use crate::iam::AssumedRole;
 use crate::store::Collection;
+use crate::{Cloud, admission};
 
 /// How the access keys of sessions begin, as in AWS.
 const PREFIX: &str = "ASIA";
@@ -48,20 +47,11 @@ impl Session {
     }
 }
 
-tokio::task_local! {
-    static CALLER: String;
-}
-
-/// Runs an operation for the owner of an access key.
-pub(crate) async fn as_caller<R>(access_key: &str, operation: impl Future<Output = R>) -> R {
-    CALLER.scope(access_key.to_owned(), operation).await
-}
-
 /// The session that the current request belongs to; `None` for the user.
 pub(super) fn caller(cloud: &Cloud) -> ApiResult<Option<Session>> {
-    match CALLER.try_with(String::clone) {
-        Ok(access_key) => find(cloud, &access_key),
-        Err(_) => Ok(None),
+    match admission::caller() {
+        Some(access_key) => find(cloud, &access_key),
+        None => Ok(None),
     }
 }
 
@@ -78,43 +68,16 @@ fn find(cloud: &Cloud, access_key: &str) -> ApiResult<Option<Session>> {
     }
 }
 
-/// The secret key of a session that is still valid.
-pub(crate) fn secret_key(cloud: &Cloud, access_key: &str) -> ApiResult<Option<String>> {
-    Ok(find(cloud, access_key)?
-        .filter(|session| !session.has_expired())
-        .map(|session| session.secret_key))
-}
-
-/// Refuses a request with the access key of a session that has expired, or without its token.
-pub(crate) fn admit(cloud: &Cloud, scope: &Scope, parts: &Parts) -> ApiResult<()> {
-    let header = parts.headers.get("x-amz-security-token");
-    let query = || {
-        let query = parts.uri.query().unwrap_or_default().as_bytes();
-        url::form_urlencoded::parse(query)
-            .find(|(name, _)| name.eq_ignore_ascii_case("x-amz-security-token"))
-            .map(|(_, value)| value.into_owned())
-    };
-    let sent = match header {
-        Some(value) => value.to_str().ok().map(str::to_owned),
-        None => query(),
-    };
-    admit_token(cloud, &scope.access_key, sent.as_deref())
-}
-
-/// Like [`admit`], for a request that has its token elsewhere.
-pub(crate) fn admit_token(cloud: &Cloud, access_key: &str, token: Option<&str>) -> ApiResult<()> {
-    let Some(session) = find(cloud, access_key)? else {
-        return Ok(());
-    };
-    if session.has_expired() {
-        let message = "The security token included in the request is expired";
-        return Err(ApiError::new("ExpiredToken", message));
-    }
-    if token == Some(session.token.as_str()) {
-        return Ok(());
-    }
-    let message = "The security token included in the request is invalid.";
-    Err(ApiError::new("InvalidClientTokenId", message).status(403))
+/// The credentials of the session with this access key.
+pub(super) fn credentials(
+    cloud: &Cloud,
+    access_key: &str,
+) -> ApiResult<Option<SessionCredentials>> {
+    Ok(find(cloud, access_key)?.map(|session| SessionCredentials {
+        secret_key: session.secret_key,
+        token: session.token,
+        expires: session.expires,
+    }))
 }
 
 /// Makes a session of a role and forgets those that have expired.
@@ -183,36 +146,4 @@ pub(crate) fn session(cloud: &Cloud, name: &str, seconds: i64) -> String {
         .put(&access_key, &session)
         .expect("a session in a new cloud");
     access_key
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_is_admitted_with_its_token_until_it_expires() {
-        let at = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(at.path());
-        let valid = session(&cloud, "VALID", 900);
-        let expired = session(&cloud, "EXPIRED", -1);
-        let refusal = |key: &str, token| {
-            admit_token(&cloud, key, token)
-                .err()
-                .map(|error| error.code)
-        };
-        assert_eq!(refusal(&valid, Some("token")), None);
-        for token in [None, Some(""), Some("another")] {
-            let code = refusal(&valid, token);
-            assert_eq!(code.as_deref(), Some("InvalidClientTokenId"), "{token:?}");
-        }
-        let code = refusal(&expired, Some("token"));
-        assert_eq!(code.as_deref(), Some("ExpiredToken"));
-        // Keys that are no session's are for others to judge.
-        assert_eq!(refusal("AKIDEXAMPLE", None), None);
-        assert_eq!(
-            secret_key(&cloud, &valid).unwrap().as_deref(),
-            Some("secret")
-        );
-        assert_eq!(secret_key(&cloud, &expired).unwrap(), None);
-    }
 }

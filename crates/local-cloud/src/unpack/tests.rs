@@ -24,8 +24,9 @@ fn unpack(root: &Path, archive: &[u8]) -> ApiResult<()> {
     })
 }
 
-/// Resolved path components would be the figure to count, but the kernel does not report them. Each
-/// level has files instead, and the test would take hours if an entry cost the square of its depth.
+/// The number of resolved path components would be the measure, but the kernel does not report it.
+/// Instead, each level has files, and the test would take hours if the cost of an entry grew with
+/// the square of its depth.
 fn nested(levels: usize) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     let mut path = PathBuf::new();
@@ -113,7 +114,7 @@ fn an_entry_takes_the_place_of_what_was_there() {
     let file = |unpacker: &mut Unpacker<'_>, path: &str, text: &str| {
         unpacker.file(Path::new(path), 0o644, None, false, &mut text.as_bytes())
     };
-    // A file of a directory, a directory of a link, a link of a directory.
+    // A file replaces a directory, a directory a link, a link a directory.
     unpacker.directory(Path::new("a"), 0o000).unwrap();
     file(&mut unpacker, "a/x", "1").unwrap();
     file(&mut unpacker, "a", "2").unwrap();

@@ -1,4 +1,4 @@
-//! Reading a body into memory, up to a limit.
+//! Reads a body into memory, up to a limit.
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -7,17 +7,17 @@ use http_body_util::BodyExt;
 use crate::api::ApiError;
 use crate::limits::MAX_DRAINED;
 
-/// Why a body was not read.
+/// The reason why a body was not read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Unread {
+pub(crate) enum BodyError {
     /// It is longer than its limit.
     TooLong,
-    /// The client stopped sending, or sent something that is no body.
+    /// The client stopped sending or sent an invalid body.
     Broken(String),
 }
 
-impl Unread {
-    /// The error of JSON and query protocols; `limit` is the body's, in bytes.
+impl BodyError {
+    /// The error for JSON and query protocols; `limit` is the maximum size of the body, in bytes.
     pub(crate) fn into_error(self, limit: usize) -> ApiError {
         match self {
             Self::TooLong => ApiError::new(
@@ -30,26 +30,26 @@ impl Unread {
     }
 }
 
-/// Reads a body of at most `limit` bytes. A longer one is read to its end all the same, and dropped,
-/// so that the client reads the answer instead of a broken connection.
-pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Unread> {
+/// Reads a body of at most `limit` bytes. The rest of a longer body is read and discarded, so that
+/// the client reads the response instead of a broken connection.
+pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
     let mut kept = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Unread::Broken(error.to_string()))?;
+        let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
         if kept.len() + data.len() > limit {
             drop(kept);
             drain(body).await;
-            return Err(Unread::TooLong);
+            return Err(BodyError::TooLong);
         }
         kept.extend_from_slice(&data);
     }
     Ok(kept.freeze())
 }
 
-/// Reads the rest of a body and drops it, up to a limit.
+/// Reads and discards the rest of a body, up to a limit.
 pub(crate) async fn drain(mut body: Body) {
     let mut left = MAX_DRAINED;
     while let Some(Ok(frame)) = body.frame().await {
@@ -68,11 +68,11 @@ mod tests {
     async fn issue_8_1_6_a_body_is_read_up_to_its_limit() {
         let body = |size| Body::from(vec![b'x'; size]);
         assert_eq!(read(body(10), 10).await.unwrap().len(), 10);
-        assert_eq!(read(body(11), 10).await, Err(Unread::TooLong));
-        assert_eq!(Unread::TooLong.into_error(10).status, 413);
+        assert_eq!(read(body(11), 10).await, Err(BodyError::TooLong));
+        assert_eq!(BodyError::TooLong.into_error(10).status, 413);
         let broken = futures::stream::iter([Ok(Bytes::from("a")), Err("gone")]);
         let error = read(Body::from_stream(broken), 10).await.unwrap_err();
-        assert_eq!(error, Unread::Broken("gone".to_owned()));
+        assert_eq!(error, BodyError::Broken("gone".to_owned()));
         assert_eq!(error.into_error(10).status, 400);
     }
 }

@@ -1,4 +1,4 @@
-//! The protocol that a client speaks, told by its request, and how an error is written in it.
+//! The protocol of a client, as detected from its request, and how errors are written in it.
 
 use axum::body::Body;
 use http::request::Parts;
@@ -11,14 +11,14 @@ use super::{json, services};
 use crate::api::ApiError;
 use crate::cloud::service::Services;
 
-/// The protocol of a client. Each client reads errors in its own protocol only.
+/// The protocol of a client. A client can only read errors in its own protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// awsJson 1.0 or 1.1, by content type.
     Json(&'static str),
     /// Smithy RPC v2 CBOR.
     Cbor,
-    /// The query protocol, or EC2's variant.
+    /// The query protocol or EC2's variant.
     Query(Flavour),
     /// REST-JSON.
     RestJson,
@@ -28,13 +28,13 @@ pub(crate) enum Dialect {
     S3,
     /// The OCI distribution protocol.
     Registry,
-    /// Git over HTTP, which shows the text of an error.
+    /// Git over HTTP; git shows the text of an error.
     Git,
 }
 
 impl Dialect {
-    /// The protocol of a request to one of `services`. `signing` is the service in its credential
-    /// scope, if it has one.
+    /// Detects the protocol of a request to one of `services`. `signing` is the service in its
+    /// credential scope, if any.
     pub(crate) fn of(parts: &Parts, signing: Option<&str>, services: Services) -> Self {
         let headers = &parts.headers;
         let is = |name: HeaderName, start: &str| starts(headers, &name, start);
@@ -84,7 +84,7 @@ impl Dialect {
         }
     }
 
-    /// Writes an error.
+    /// Encodes an error.
     pub(crate) fn refuse(self, request_id: &str, error: &ApiError) -> Response<Body> {
         let (kind, body) = match self {
             Self::Json(kind) => return json::encode(kind, request_id, Err(error.clone())),
@@ -167,12 +167,13 @@ fn is_cbor(headers: &HeaderMap) -> bool {
     )
 }
 
-/// True for a request whose path alone says what it is: no signature, target or protocol header.
+/// True for a request that only its path identifies: without signature, target or protocol header.
 fn is_plain(parts: &Parts, signed: bool) -> bool {
     !signed && !is_cbor(&parts.headers) && !parts.headers.contains_key("x-amz-target")
 }
 
-/// True for a request of the OCI distribution protocol. `signed` requests with such a path are S3's.
+/// True for a request of the OCI distribution protocol. A `signed` request with such a path is for
+/// S3.
 pub(crate) fn is_registry(parts: &Parts, signed: bool) -> bool {
     let path = parts.uri.path();
     is_plain(parts, signed) && (path == "/v2" || path.starts_with("/v2/"))
@@ -191,7 +192,7 @@ fn xml(code: &str, message: &str) -> String {
     format!("<Code>{code}</Code><Message>{message}</Message>")
 }
 
-/// A map of two texts (RFC 8949): `{"__type": CODE, "message": MESSAGE}`.
+/// Encodes a map of two strings (RFC 8949): `{"__type": CODE, "message": MESSAGE}`.
 fn cbor(error: &ApiError) -> Vec<u8> {
     let mut bytes = vec![0xa2];
     for text in ["__type", &error.code, "message", &error.message] {
@@ -248,7 +249,7 @@ mod tests {
             ("/", &[form], None, other),
             ("/b/k", &[], Some("s3"), Dialect::S3),
             ("/v2/k", &[], Some("s3"), Dialect::S3),
-            // curl sends any body so.
+            // curl sends every body with this content type.
             ("/b/k", &[form], Some("s3"), Dialect::S3),
             ("/v20180820/jobs", &[], Some("s3"), Dialect::RestXml),
             (

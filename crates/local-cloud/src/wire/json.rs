@@ -1,4 +1,5 @@
-//! awsJson 1.0 and 1.1: the operation in `X-Amz-Target`, one JSON document each way.
+//! awsJson 1.0 and 1.1: the operation is in `X-Amz-Target`; request and response are JSON
+//! documents.
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -7,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::api::{ApiError, ApiResult};
 use crate::limits::{self, MAX_DEPTH};
 
-/// Reads a request body; an empty one is an empty object.
+/// Decodes a request body; an empty one is an empty object.
 pub(crate) fn decode(body: &[u8]) -> ApiResult<Value> {
     if body.is_empty() {
         return Ok(Value::Object(Map::new()));
@@ -17,7 +18,7 @@ pub(crate) fn decode(body: &[u8]) -> ApiResult<Value> {
     serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))
 }
 
-/// AWS leaves out a member that has no value; it never answers `null`.
+/// Removes members that are null: AWS omits a member without a value.
 pub(crate) fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -29,7 +30,7 @@ pub(crate) fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// The version of awsJson that a request is in.
+/// The content type, and so the awsJson version, of a request.
 pub(crate) fn content_type(request: &HeaderMap) -> &'static str {
     let is_1_0 = request
         .get(http::header::CONTENT_TYPE)
@@ -41,7 +42,7 @@ pub(crate) fn content_type(request: &HeaderMap) -> &'static str {
     }
 }
 
-/// Writes an operation's answer. Members that are null are left out.
+/// Encodes the response of an operation. Members that are null are omitted.
 pub(crate) fn encode(
     content_type: &'static str,
     request_id: &str,

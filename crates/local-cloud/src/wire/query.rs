@@ -1,9 +1,9 @@
 //! The query protocol (STS, IAM, CloudFormation) and EC2's variant of it.
 //!
 //! A request is a form: `A.member.1.B=x` (EC2: `A.1.B=x`) becomes `{"A": [{"B": "x"}]}`. Every
-//! scalar stays text ([`crate::api::lenient`] reads numbers and booleans). A response is
-//! XML: arrays become `<A><member>…</member></A>` (EC2: `<a><item>…</item></a>`), so EC2 handlers
-//! answer with the XML names (`vpcSet`, `vpcId`), the others with the API's member names.
+//! scalar stays text ([`crate::api::lenient`] parses numbers and booleans). A response is XML:
+//! arrays become `<A><member>…</member></A>` (EC2: `<a><item>…</item></a>`). So handlers of EC2
+//! return XML names (`vpcSet`, `vpcId`), the others the member names of the API.
 
 use axum::body::Body;
 use http::{Response, StatusCode};
@@ -17,7 +17,7 @@ pub(crate) mod form;
 
 pub(crate) use form::decode;
 
-/// Writes an operation's answer.
+/// Encodes the response of an operation.
 pub(crate) fn encode(
     service: &Service,
     operation: &str,
@@ -33,17 +33,17 @@ pub(crate) fn encode(
     respond(status, body, request_id)
 }
 
-/// The variant of the protocol in which an error is written.
+/// The variant of the protocol, for errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flavour {
-    /// That of EC2.
+    /// EC2's variant.
     Ec2,
-    /// The query protocol, with the service's XML name space (empty when it is not known).
+    /// The query protocol, with the service's XML namespace (empty if unknown).
     Query(&'static str),
 }
 
 impl Flavour {
-    /// The variant that a service speaks.
+    /// The variant that a service uses.
     pub(crate) fn of(service: &Service) -> Self {
         match service.protocol {
             Protocol::Ec2Query { .. } => Self::Ec2,
@@ -53,7 +53,7 @@ impl Flavour {
     }
 }
 
-/// Writes an error.
+/// Encodes an error.
 pub(crate) fn refuse(flavour: Flavour, request_id: &str, error: &ApiError) -> Response<Body> {
     respond(
         error.status,
@@ -76,8 +76,8 @@ fn respond(status: u16, body: String, request_id: &str) -> Response<Body> {
     response
 }
 
-/// Operations whose output is a structure without members. What else answers nothing has no output
-/// in the service's model, and so no `Result` element (botocore's service models).
+/// Operations whose output is an empty structure. Other operations without an output have no
+/// `Result` element, as in the service model (botocore).
 const EMPTY_RESULTS: [&str; 4] = [
     "ContinueUpdateRollback",
     "DeleteChangeSet",
@@ -164,12 +164,12 @@ fn element(xml: &mut String, name: &str, value: &Value, item: &str) {
     }
 }
 
-/// A text without the characters that XML 1.0 cannot hold.
+/// Removes characters that XML 1.0 does not allow.
 pub(super) fn xml_text(text: &str) -> String {
     text.chars().filter(|c| is_xml(*c)).collect()
 }
 
-/// The characters that XML 1.0 allows.
+/// True for a character that XML 1.0 allows.
 fn is_xml(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }

@@ -1,7 +1,7 @@
-//! The names of AWS's services: which one a request is for, also where the local cloud does not
-//! have it.
+//! The services of AWS: identifies the service that a request is for, even if the local cloud does
+//! not have it.
 //!
-//! services.tsv is made from botocore's service models by tools/services.py.
+//! services.tsv is generated from the service models of botocore by tools/services.py.
 
 use std::sync::LazyLock;
 
@@ -10,31 +10,31 @@ use http::request::Parts;
 use super::Dialect;
 use crate::cloud::service::Services;
 
-/// One service of AWS.
+/// A service of AWS.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Known {
-    /// The name in credential scopes; `-` where requests are not signed with version 4.
+pub(crate) struct AwsService {
+    /// The name in credential scopes; `-` if requests are not signed with version 4.
     signing: &'static str,
     protocols: Vec<&'static str>,
     id: &'static str,
-    /// The full name, where it does not contain the id.
+    /// The full name, if it does not contain the id.
     full: &'static str,
-    /// The prefix of `X-Amz-Target`, also the service's name in rpc-v2-cbor's paths.
+    /// The prefix of `X-Amz-Target`, which is also the service name in rpc-v2-cbor paths.
     target: &'static str,
-    /// The version that a query request names.
+    /// The API version in query requests.
     version: &'static str,
-    /// How the paths of a REST API begin.
+    /// Prefixes of the paths of a REST API.
     paths: Vec<&'static str>,
 }
 
-static ALL: LazyLock<Vec<Known>> = LazyLock::new(|| {
+static ALL: LazyLock<Vec<AwsService>> = LazyLock::new(|| {
     include_str!("services.tsv")
         .lines()
-        .filter_map(Known::read)
+        .filter_map(AwsService::read)
         .collect()
 });
 
-impl Known {
+impl AwsService {
     fn read(line: &'static str) -> Option<Self> {
         let cells: Vec<&str> = line.split('\t').collect();
         let [signing, protocols, id, full, target, version, paths] = cells[..] else {
@@ -55,14 +55,14 @@ impl Known {
         services.iter().any(|service| service.sdk_id == self.id)
     }
 
-    /// True when the service speaks one of these protocols (named as in botocore).
+    /// True if the service supports one of these protocols (named as in botocore).
     pub(super) fn speaks(&self, protocols: &[&str]) -> bool {
         self.protocols
             .iter()
             .any(|protocol| protocols.contains(protocol))
     }
 
-    /// The length of the longest known beginning of `path`.
+    /// Length of the longest known prefix of `path`.
     pub(super) fn matches(&self, path: &str) -> usize {
         let lengths = self.paths.iter().filter(|known| path.starts_with(**known));
         lengths.map(|known| known.len()).max().unwrap_or(0)
@@ -77,16 +77,16 @@ impl Known {
     }
 }
 
-/// The services with this signing name that speak one of `protocols`.
-pub(super) fn signed(signing: &str, protocols: &[&str]) -> Vec<&'static Known> {
+/// Services with this signing name that support one of `protocols`.
+pub(super) fn signed(signing: &str, protocols: &[&str]) -> Vec<&'static AwsService> {
     ALL.iter()
         .filter(|known| known.signing == signing && known.speaks(protocols))
         .collect()
 }
 
-/// The REST services with this signing name to which the path belongs, as far as paths tell.
-pub(super) fn rest(signing: Option<&str>, path: &str) -> Vec<&'static Known> {
-    let mut found: Vec<&Known> = ALL
+/// REST services with this signing name that match the path, as far as paths tell.
+pub(super) fn rest(signing: Option<&str>, path: &str) -> Vec<&'static AwsService> {
+    let mut found: Vec<&AwsService> = ALL
         .iter()
         .filter(|known| known.speaks(&["rest-json", "rest-xml"]))
         .filter(|known| signing.is_none_or(|signing| known.signing == signing))
@@ -95,13 +95,14 @@ pub(super) fn rest(signing: Option<&str>, path: &str) -> Vec<&'static Known> {
     if let Some(longest @ 1..) = longest {
         found.retain(|known| known.matches(path) == longest);
     } else if signing.is_none() {
-        // Without a signature only the path can tell.
+        // Without a signature, only the path identifies a service.
         found.clear();
     }
     found
 }
 
-/// The name of the service that a request is for, if it is none of `services`. `signing` is the service in the credential scope, `version` that of a form.
+/// The name of the service that a request is for, if it is none of `services`. `signing` is the
+/// service in the credential scope, `version` that of a form.
 pub(crate) fn absent(
     parts: &Parts,
     dialect: Dialect,
@@ -120,7 +121,7 @@ pub(crate) fn absent(
         Dialect::Query(_) => {
             let mut found = signing.map_or_else(Vec::new, |name| signed(name, &["query", "ec2"]));
             if found.is_empty() {
-                // Version 2 of the signature is in the form, and does not name the service.
+                // A version 2 signature is in the form and does not name the service.
                 found.extend(ALL.iter().filter(|known| {
                     known.signing == "-" && version.is_some_and(|version| known.version == version)
                 }));
@@ -129,7 +130,7 @@ pub(crate) fn absent(
         }
         Dialect::RestJson | Dialect::RestXml | Dialect::S3 => (rest(signing, path), signing),
     };
-    // More than one service may share what was looked at.
+    // Several services may match so far.
     narrow(&mut found, |known| Some(known.signing) == signing);
     narrow(&mut found, |known| Some(known.version) == version);
     if found.iter().any(|known| known.is_one_of(services)) {
@@ -138,7 +139,8 @@ pub(crate) fn absent(
     if found.is_empty()
         && let Some(signing) = signing
     {
-        // A service of ours in a protocol that it does not speak is for its own code to refuse.
+        // If the service exists but does not support the protocol, the service itself refuses the
+        // request.
         unknown = unknown.filter(|_| services.signed(signing).next().is_none());
     }
     let mut names: Vec<String> = found.iter().map(|known| known.name()).collect();
@@ -160,7 +162,7 @@ fn target(parts: &Parts, dialect: Dialect) -> Option<&str> {
     Some(target.rsplit_once('.').map_or(target, |(prefix, _)| prefix))
 }
 
-fn narrow(found: &mut Vec<&Known>, fits: impl Fn(&Known) -> bool) {
+fn narrow(found: &mut Vec<&AwsService>, fits: impl Fn(&AwsService) -> bool) {
     if found.iter().any(|known| fits(known)) {
         found.retain(|known| fits(known));
     }
@@ -223,7 +225,7 @@ mod tests {
             named("/", &[FORM], "sns", "2010-03-31").unwrap(),
             "SNS (Amazon Simple Notification Service)"
         );
-        // One signing name, two services.
+        // Two services share a signing name.
         let balancing = |version| named("/", &[FORM], "elasticloadbalancing", version).unwrap();
         assert_ne!(balancing("2012-06-01"), balancing("2015-12-01"));
         assert!(

@@ -2,6 +2,7 @@ use axum::body::Body;
 use serde_json::json;
 
 use super::*;
+use crate::test_cloud::TestCloud;
 
 fn object(mut value: Value) -> Map<String, Value> {
     std::mem::take(value.as_object_mut().unwrap())
@@ -44,8 +45,8 @@ fn timeouts_and_type_names_have_limits() {
 const KEY: &str = "s/1/Thing";
 
 /// A cloud with a request that waits for its response.
-fn waiting(directory: &std::path::Path) -> Cloud {
-    let cloud = Cloud::in_directory(directory);
+fn waiting(test: &TestCloud) -> Cloud {
+    let cloud = test.cloud();
     let pending = Pending {
         id: "r1".to_owned(),
         action: Action::Create,
@@ -65,8 +66,8 @@ async fn put(cloud: &Cloud, method: &str, url: &str, body: impl Into<Body>) -> u
 
 #[tokio::test]
 async fn a_response_is_taken_once_from_the_url_of_its_request() {
-    let directory = tempfile::tempdir().unwrap();
-    let cloud = waiting(directory.path());
+    let test = TestCloud::new();
+    let cloud = waiting(&test);
     let url = |id: &str, lifetime| signed_urls::sign(&cloud, &response::path(KEY, id), lifetime);
     assert_eq!(put(&cloud, "GET", &url("r1", 60), "{}").await, 405);
     assert_eq!(put(&cloud, "PUT", &url("r1", -1), "{}").await, 403);
@@ -86,8 +87,8 @@ async fn a_response_is_taken_once_from_the_url_of_its_request() {
 
 #[tokio::test]
 async fn a_response_that_is_too_long_fails_the_request() {
-    let directory = tempfile::tempdir().unwrap();
-    let cloud = waiting(directory.path());
+    let test = TestCloud::new();
+    let cloud = waiting(&test);
     let url = signed_urls::sign(&cloud, &response::path(KEY, "r1"), 60);
     assert_eq!(put(&cloud, "PUT", &url, "x".repeat(4097)).await, 400);
     let arrived = response::arrived(&cloud, KEY, "r1").await;

@@ -32,7 +32,7 @@ pub(in crate::cloudformation) async fn resolve(
     template: &Template,
     texts: &BTreeMap<String, String>,
 ) -> ApiResult<BTreeMap<String, String>> {
-    let wanted: Vec<(&String, &String, Option<&str>)> = texts
+    let references: Vec<(&String, &String, Option<&str>)> = texts
         .iter()
         .filter_map(|(parameter, name)| {
             let kind = declared_type(template, parameter);
@@ -40,7 +40,7 @@ pub(in crate::cloudformation) async fn resolve(
             (value.is_some() || kind == NAME).then_some((parameter, name, value))
         })
         .collect();
-    let names: BTreeSet<&String> = wanted.iter().map(|(_, name, _)| *name).collect();
+    let names: BTreeSet<&String> = references.iter().map(|(_, name, _)| *name).collect();
     let names: Vec<&String> = names.into_iter().collect();
     let mut found = BTreeMap::new();
     let mut missing = Vec::new();
@@ -72,7 +72,7 @@ pub(in crate::cloudformation) async fn resolve(
         )));
     }
     let mut resolved = BTreeMap::new();
-    for (parameter, name, value) in wanted {
+    for (parameter, name, value) in references {
         let (Some(value), Some((kind, text))) = (value, found.get(name)) else {
             continue;
         };
@@ -91,11 +91,12 @@ pub(in crate::cloudformation) async fn resolve(
 mod tests {
     use super::*;
     use crate::cloudformation::parameters::values;
+    use crate::test_cloud::TestCloud;
 
     #[tokio::test]
     async fn names_are_replaced_by_values() {
-        let directory = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(directory.path());
+        let test = TestCloud::new();
+        let cloud = test.cloud();
         for (name, kind, value) in [("/a/one", "String", "1"), ("list", "StringList", "x,y")] {
             let input = json!({"Name": name, "Type": kind, "Value": value});
             cloud.call("ssm", "PutParameter", input).await.unwrap();

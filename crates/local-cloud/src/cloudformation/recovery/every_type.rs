@@ -12,6 +12,7 @@ use crate::cloudformation::resources;
 use crate::cloudformation::stacks::{self, Stack};
 use crate::cloudformation::states::StackStatus;
 use crate::faults::{Action, Faults, Point};
+use crate::test_cloud::TestCloud;
 
 /// What differs from the resource of the same type in `every_type.yaml`; `{Logical.Attribute}` and
 /// `{Logical}` refer to its resources.
@@ -196,8 +197,8 @@ async fn die(
 
 #[tokio::test]
 async fn a_server_that_dies_around_a_create_call_leaves_nothing_behind() {
-    let directory = tempfile::tempdir().unwrap();
-    let cloud = Cloud::in_directory(directory.path());
+    let test = TestCloud::new();
+    let cloud = test.cloud();
     let stack = before(&cloud).await;
     let mut wrong = Vec::new();
     for kind in resources::all() {
@@ -213,8 +214,8 @@ async fn a_server_that_dies_around_a_create_call_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_resource_that_fails_after_its_creation_is_rolled_back() {
-    let directory = tempfile::tempdir().unwrap();
-    let cloud = Cloud::in_directory(directory.path());
+    let test = TestCloud::new();
+    let cloud = test.cloud();
     let before = rows(&cloud);
     let template = json!({"Resources": {"New": {"Type": "AWS::S3::Bucket"}}});
     let stack = begun(&cloud, "s", template.to_string());

@@ -430,11 +430,12 @@ const INTERRUPTED: &str = "InternalServerError: the local cloud ended during the
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     #[test]
     fn a_plan_is_written_with_its_status_or_not_at_all() {
-        let directory = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(directory.path());
+        let directory = TestCloud::new();
+        let cloud = directory.cloud();
         let plan: Plan =
             serde_json::from_value(json!({"config": "new", "variants": [], "capture": null}))
                 .unwrap();
@@ -476,8 +477,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_deployment_that_panics_ends() {
-        let at = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(at.path());
+        let at = TestCloud::new();
+        let cloud = at.cloud();
         for (name, before, after) in [
             ("new", EndpointStatus::Creating, EndpointStatus::Failed),
             ("old", EndpointStatus::Updating, EndpointStatus::InService),

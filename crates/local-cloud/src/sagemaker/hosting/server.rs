@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::artifact;
 use super::models::Container;
 use crate::api::{ApiError, ApiResult};
-use crate::cloud::caught;
+use crate::cloud::catch_panic;
 use crate::{Cloud, beneath, clock, logs, runtime};
 
 /// SIGTERM, then SIGKILL after this long (developer guide, inference container).
@@ -71,7 +71,7 @@ impl Server {
                 watched.keep_alive(&say, stopped).await;
                 Ok(())
             };
-            if let Err(error) = caught(&what, work).await {
+            if let Err(error) = catch_panic(&what, work).await {
                 let _ = say.send(State::Failed(error.message));
             }
             // The directory of this instance: /opt/ml, and what the runtime keeps beside it.
@@ -202,8 +202,8 @@ impl Watched {
         let port = free_port()?;
         let mut environment: BTreeMap<String, String> = container.environment.clone();
         environment.insert("SAGEMAKER_BIND_TO_PORT".to_owned(), port.to_string());
-        let job = runtime::Job {
-            prepared,
+        let job = runtime::ContainerSpec {
+            image: prepared,
             base_dir: self.base.clone(),
             command: vec!["serve".to_owned()],
             environment,

@@ -8,7 +8,7 @@ use tar::{Builder, EntryType, Header, HeaderMode};
 
 use super::interrupt::Interrupt;
 use crate::api::{ApiError, ApiResult};
-use crate::beneath::{Directory, Found, stays_inside};
+use crate::beneath::{Directory, WalkEntry, stays_inside};
 
 /// Writes a directory's contents, without the directory itself. The same contents make the same
 /// bytes: sorted, with no times and no owners.
@@ -26,11 +26,11 @@ pub(super) fn write(
         interrupt.check()?;
         let mut header = Header::new_gnu();
         match found {
-            Found::Directory(metadata) => {
+            WalkEntry::Directory(metadata) => {
                 header.set_metadata_in_mode(&metadata, HeaderMode::Deterministic);
                 builder.append_data(&mut header, path, std::io::empty())?;
             }
-            Found::Link(target) => {
+            WalkEntry::Link(target) => {
                 if !stays_inside(path, &target) {
                     return Err(ApiError::validation(format!(
                         "{} is a symbolic link to {}, which leaves {}: it is not followed; \
@@ -48,7 +48,7 @@ pub(super) fn write(
                 header.set_gid(0);
                 builder.append_link(&mut header, path, &target)?;
             }
-            Found::File(file, metadata) => {
+            WalkEntry::File(file, metadata) => {
                 header.set_metadata_in_mode(&metadata, HeaderMode::Deterministic);
                 let mut contents = interrupt.reader(file.take(metadata.len()));
                 builder.append_data(&mut header, path, &mut contents)?;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::Wish;
 use crate::api::{ApiError, ApiResult};
-use crate::beneath::{Directory, Found};
+use crate::beneath::{Directory, WalkEntry};
 
 /// Bytes of a gigabyte of `VolumeSizeInGB`: EBS counts in powers of two.
 const GIGABYTE: u64 = 1 << 30;
@@ -118,7 +118,7 @@ fn size_of(
     let mut total = 0_u64;
     directory.walk(|_, found| {
         interrupt.check()?;
-        if let Found::File(_, metadata) = found
+        if let WalkEntry::File(_, metadata) = found
             && (metadata.nlink() == 1 || linked.insert((metadata.dev(), metadata.ino())))
         {
             total = total.saturating_add(metadata.len());

@@ -14,7 +14,7 @@ use super::{End, JobKind, JobType, Run, list, transfer};
 use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::Directory;
-use crate::runtime::Prepared;
+use crate::runtime::PreparedImage;
 use crate::{Cloud, clock};
 
 const JOBS: JobType = JobType {
@@ -260,7 +260,7 @@ async fn work(run: &Run) -> ApiResult<End> {
 }
 
 /// Docker's rules: an entry point of the request replaces the image's and its default arguments.
-fn command(specification: AppSpecification, prepared: &Prepared) -> Vec<String> {
+fn command(specification: AppSpecification, prepared: &PreparedImage) -> Vec<String> {
     let entrypoint = specification.container_entrypoint.unwrap_or_default();
     let arguments = specification.container_arguments.unwrap_or_default();
     if !entrypoint.is_empty() {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::{self, Directory};
-use crate::runtime::{self, Job, Prepared, Running};
+use crate::runtime::{self, ContainerSpec, PreparedImage, Running};
 use crate::{Cloud, clock};
 
 /// A job while it runs.
@@ -158,7 +158,7 @@ impl Run {
 
     /// Prepares the image; `None` when the job is requested to stop in the meantime, because installing
     /// packages can take minutes.
-    pub(super) async fn prepare(&self, image: &str) -> ApiResult<Option<Prepared>> {
+    pub(super) async fn prepare(&self, image: &str) -> ApiResult<Option<PreparedImage>> {
         let mut stop = self.stop.clone();
         let stopped = async move {
             // The sender is dropped only when the job has ended.
@@ -175,14 +175,14 @@ impl Run {
     /// Runs the program until it ends, is stopped, or has used its time.
     pub(super) async fn execute(
         &self,
-        prepared: Prepared,
+        prepared: PreparedImage,
         command: Vec<String>,
         environment: std::collections::BTreeMap<String, String>,
     ) -> ApiResult<End> {
         let bounds: Bounds = self.read()?;
         let seconds = bounds.seconds();
-        let job = Job {
-            prepared,
+        let job = ContainerSpec {
+            image: prepared,
             base_dir: self.directory.join("ml"),
             command,
             environment,

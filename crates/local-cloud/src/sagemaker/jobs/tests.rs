@@ -1,6 +1,7 @@
 use super::interrupt::{Interrupt, check_volume};
 use super::*;
 use crate::s3::{buckets, objects};
+use crate::test_cloud::TestCloud;
 
 #[test]
 fn a_reason_keeps_the_exit_code_and_fits() {
@@ -52,8 +53,8 @@ fn job(cloud: &Cloud, name: &str) -> Run {
 
 #[test]
 fn a_job_that_cannot_be_registered_leaves_nothing() {
-    let at = tempfile::tempdir().unwrap();
-    let cloud = Cloud::in_directory(at.path());
+    let at = TestCloud::new();
+    let cloud = at.cloud();
     let kind = JobKind::Training;
     let create = |tags: &Value| {
         let describe = json!({"TrainingJobName": "j", "TrainingJobStatus": "InProgress"});
@@ -95,8 +96,8 @@ fn status(cloud: &Cloud, name: &str) -> (String, String) {
 // Issue 8, 2.3
 #[tokio::test]
 async fn the_end_of_a_job_is_written_when_the_disk_has_room_again() {
-    let at = tempfile::tempdir().unwrap();
-    let cloud = Cloud::in_directory(at.path());
+    let at = TestCloud::new();
+    let cloud = at.cloud();
     let run = job(&cloud, "large");
     cloud.store().refuse_writes(true);
     let end = Err(ApiError::from(std::io::Error::from(
@@ -104,10 +105,10 @@ async fn the_end_of_a_job_is_written_when_the_disk_has_room_again() {
     )));
     let finish = run.finish(&end, |_, _| {});
     let watch = async {
-        let troubles = || cloud.health().troubles(cloud.store(), cloud.directory());
-        while !troubles()
+        let problems = || cloud.health().problems(cloud.store(), cloud.directory());
+        while !problems()
             .iter()
-            .any(|trouble| trouble.what == "training job large")
+            .any(|problem| problem.what == "training job large")
         {
             clock::sleep(Duration::from_millis(5)).await;
         }
@@ -122,8 +123,8 @@ async fn the_end_of_a_job_is_written_when_the_disk_has_room_again() {
     let (status, reason) = status(&cloud, "large");
     assert_eq!(status, "Failed");
     assert!(reason.starts_with("InternalServerError: "), "{reason}");
-    let troubles = cloud.health().troubles(cloud.store(), cloud.directory());
-    assert_eq!(troubles, []);
+    let problems = cloud.health().problems(cloud.store(), cloud.directory());
+    assert_eq!(problems, []);
 }
 
 // Issue 8, 2.2
@@ -132,7 +133,7 @@ fn what_jobs_left_is_removed_at_the_start_whatever_its_modes() {
     use std::os::unix::fs::PermissionsExt;
 
     crate::beneath::tests::as_ordinary_user(|at| {
-        let cloud = Cloud::in_directory(at);
+        let cloud = TestCloud::in_directory(at);
         let run = job(&cloud, "closed");
         run.ml.write(Path::new("model/a/b"), b"x").unwrap();
         for path in ["model/a/b", "model/a", "model", ""] {
@@ -151,8 +152,8 @@ fn what_jobs_left_is_removed_at_the_start_whatever_its_modes() {
 // Issue 8, 1.1
 #[test]
 fn a_new_job_of_a_name_has_a_directory_of_its_own() {
-    let at = tempfile::tempdir().unwrap();
-    let cloud = Cloud::in_directory(at.path());
+    let at = TestCloud::new();
+    let cloud = at.cloud();
     let first = job(&cloud, "same");
     JobKind::Training.records(&cloud).remove("same").unwrap();
     let second = job(&cloud, "same");
@@ -164,8 +165,8 @@ fn a_new_job_of_a_name_has_a_directory_of_its_own() {
 
 #[tokio::test]
 async fn a_job_whose_task_panics_fails() {
-    let at = tempfile::tempdir().unwrap();
-    let cloud = Cloud::in_directory(at.path());
+    let at = TestCloud::new();
+    let cloud = at.cloud();
     let run = job(&cloud, "broken");
     let directory = run.directory.clone();
     launch(run, async { panic!("boom") }, |_, _| {});
@@ -208,8 +209,8 @@ fn training(volume: u64, compression: &str) -> Value {
 fn a_job_that_leaves_more_than_its_volume_holds_fails_before_any_upload() {
     const GIB: u64 = 1 << 30;
 
-    let at = tempfile::tempdir().unwrap();
-    let cloud = Cloud::in_directory(at.path());
+    let at = TestCloud::new();
+    let cloud = at.cloud();
     let never = Interrupt::never();
     let refused = |error: ApiError, sizes: &[String]| {
         let reason = reason_of(&error);
@@ -279,8 +280,8 @@ fn a_job_that_leaves_more_than_its_volume_holds_fails_before_any_upload() {
 async fn a_stop_ends_the_upload_of_a_job() {
     const TIB: u64 = 1 << 40;
 
-    let at = tempfile::tempdir().unwrap();
-    let cloud = Cloud::in_directory(at.path());
+    let at = TestCloud::new();
+    let cloud = at.cloud();
     for (name, compression, wish, end) in [
         ("a", "GZIP", GRACE, End::Stopped),
         ("b", "NONE", GRACE, End::Stopped),
@@ -312,8 +313,8 @@ async fn a_stop_ends_the_upload_of_a_job() {
 
 #[test]
 fn the_stop_of_a_program_does_not_end_the_upload_of_what_it_saved() {
-    let at = tempfile::tempdir().unwrap();
-    let cloud = Cloud::in_directory(at.path());
+    let at = TestCloud::new();
+    let cloud = at.cloud();
     let run = job(&cloud, "saved");
     let ends = [End::Stopped, End::MaxRuntimeExceeded, End::Completed];
     // The first stop request interrupts an upload in progress.

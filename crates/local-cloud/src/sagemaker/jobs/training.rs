@@ -18,7 +18,7 @@ use super::{End, JobKind, JobType, Run, archive, list, metrics, transfer};
 use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::Directory;
-use crate::runtime::Prepared;
+use crate::runtime::PreparedImage;
 use crate::s3::objects;
 use crate::{Cloud, clock, logs};
 
@@ -366,7 +366,7 @@ async fn work(run: &Run) -> ApiResult<End> {
 }
 
 /// SageMaker runs `IMAGE train`, unless the request names an entry point.
-fn command(algorithm: &Algorithm, prepared: &Prepared) -> Vec<String> {
+fn command(algorithm: &Algorithm, prepared: &PreparedImage) -> Vec<String> {
     let mut entrypoint = algorithm.container_entrypoint.clone().unwrap_or_default();
     let mut arguments = algorithm.container_arguments.clone().unwrap_or_default();
     if entrypoint.is_empty() {

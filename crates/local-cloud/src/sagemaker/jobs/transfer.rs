@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::interrupt::Interrupt;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
-use crate::beneath::{Directory, Found, stays_inside};
+use crate::beneath::{Directory, WalkEntry, stays_inside};
 use crate::s3::objects::{self, Object};
 
 /// Bytes that are copied between two checks of the interrupt.
@@ -152,19 +152,19 @@ pub(super) fn upload(
     directory.walk(|path, found| {
         interrupt.check()?;
         match found {
-            Found::Directory(_) => Ok(()),
-            Found::Link(target) if stays_inside(path, &target) => {
+            WalkEntry::Directory(_) => Ok(()),
+            WalkEntry::Link(target) if stays_inside(path, &target) => {
                 left_out.push(directory.shown(path));
                 Ok(())
             }
-            Found::Link(target) => Err(ApiError::validation(format!(
+            WalkEntry::Link(target) => Err(ApiError::validation(format!(
                 "{} is a symbolic link to {}, which leaves {}: it is not followed; copy the file \
              instead",
                 directory.shown(path).display(),
                 target.display(),
                 directory.shown("".as_ref()).display()
             ))),
-            Found::File(file, metadata) => {
+            WalkEntry::File(file, metadata) => {
                 // Two such names could become one key.
                 let name = path.to_str().ok_or_else(|| {
                     ApiError::validation(format!(
@@ -194,7 +194,7 @@ pub(super) fn upload(
 pub(super) fn has_contents(directory: &Directory) -> ApiResult<bool> {
     let mut found_any = false;
     directory.walk(|_, found| {
-        found_any |= !matches!(found, Found::Directory(_));
+        found_any |= !matches!(found, WalkEntry::Directory(_));
         Ok::<_, ApiError>(())
     })?;
     Ok(found_any)
@@ -203,6 +203,7 @@ pub(super) fn has_contents(directory: &Directory) -> ApiResult<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     #[test]
     fn keys_keep_what_comes_after_the_prefix() {
@@ -217,8 +218,8 @@ mod tests {
     // Issue 8, 1.1
     #[test]
     fn a_link_in_an_output_is_named_and_nothing_of_it_is_uploaded() {
-        let at = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(at.path());
+        let at = TestCloud::new();
+        let cloud = at.cloud();
         let output = at.path().join("output");
         std::fs::create_dir_all(output.join("sub")).unwrap();
         std::fs::write(at.path().join("credentials"), "SECRET").unwrap();

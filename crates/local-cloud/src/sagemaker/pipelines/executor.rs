@@ -9,7 +9,7 @@ use super::retries::Retries;
 use super::states::ExecutionStatus;
 use super::{ApiError, ApiResult, Cloud, plan, steps};
 use crate::clock;
-use crate::cloud::caught;
+use crate::cloud::catch_panic;
 
 /// Default of `MaxParallelExecutionSteps` (AWS: 50).
 const PARALLEL: u64 = 50;
@@ -162,7 +162,7 @@ fn begin(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<()> {
 /// [`step`]; a panic is an error that ends the execution, with the jobs of its other steps.
 async fn caught_step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<()> {
     let what = format!("step {name} of {}", title(key));
-    caught(&what, step(cloud, key, graph, name)).await
+    catch_panic(&what, step(cloud, key, graph, name)).await
 }
 
 /// Runs a step to its end, with the retries of its policies, and records it.
@@ -238,11 +238,12 @@ mod tests {
 
     use super::super::records::Execution;
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     #[tokio::test]
     async fn an_execution_that_panics_fails() {
-        let at = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(at.path());
+        let at = TestCloud::new();
+        let cloud = at.cloud();
         let mut execution: Execution = serde_json::from_value(json!({
             "id": "e", "arn": "arn", "pipeline": "p", "display_name": null, "description": null,
             "status": "Executing", "failure": null, "experiment": null, "created": 0.0,

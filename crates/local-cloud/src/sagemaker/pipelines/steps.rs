@@ -11,7 +11,7 @@ use super::records::{Execution, change_step, executions};
 use super::scope::Bound;
 use super::states::{ExecutionStatus, JobStatus};
 use super::{ApiError, ApiResult, Cloud, cache, retries};
-use crate::cloud::caught;
+use crate::cloud::catch_panic;
 use crate::{clock, system_tags};
 
 /// Time between two status checks of a job.
@@ -282,7 +282,7 @@ async fn follow(
     metadata: Value,
 ) -> Outcome {
     let what = format!("step {} of pipeline execution {key}", step.name);
-    match caught(&what, watch(cloud, key, step, job, name, &metadata)).await {
+    match catch_panic(&what, watch(cloud, key, step, job, name, &metadata)).await {
         Ok(outcome) => outcome,
         Err(error) => {
             // A job that has ended cannot be stopped.
@@ -440,12 +440,13 @@ async fn model(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_cloud::TestCloud;
 
     /// Issue 8, 3.3: with a retry there were two jobs at once.
     #[tokio::test]
     async fn an_error_after_the_create_stops_the_job_and_is_not_retried() {
-        let at = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(at.path());
+        let at = TestCloud::new();
+        let cloud = at.cloud();
         let records = |kind| cloud.store().collection::<Value>("sagemaker", kind);
         let job = json!({"describe": {"TrainingJobStatus": "InProgress"}});
         records("training-job").put("j", &job).unwrap();

@@ -421,7 +421,7 @@ fn apply(
             "ModelApprovalStatus can be updated for a versioned model package only.",
         ));
     }
-    let mut changed = input.pick(&[
+    let mut replaced = input.pick(&[
         "ModelApprovalStatus",
         "ModelPackageRegistrationType",
         "ApprovalDescription",
@@ -430,25 +430,25 @@ fn apply(
         "ModelLifeCycle",
     ]);
     if let Some(specification) = specification {
-        changed["InferenceSpecification"] = specification;
+        replaced["InferenceSpecification"] = specification;
     }
-    if let (Value::Object(record), Value::Object(changed)) = (&mut *record, changed) {
-        record.extend(changed);
+    if let (Value::Object(record), Value::Object(replaced)) = (&mut *record, replaced) {
+        record.extend(replaced);
     }
-    for (member, given) in [
+    for (member, changes) in [
         ("ModelCard", &input.model_card),
         (
             "CustomerMetadataProperties",
             &input.customer_metadata_properties,
         ),
     ] {
-        let Some(given) = given else {
+        let Some(changes) = changes else {
             continue;
         };
         if !record[member].is_object() {
             record[member] = json!({});
         }
-        for (name, value) in given {
+        for (name, value) in changes {
             record[member][name] = value.clone();
         }
     }
@@ -530,11 +530,12 @@ mod tests {
 
     use super::*;
     use crate::api::parse;
+    use crate::test_cloud::TestCloud;
 
     #[test]
     fn one_token_makes_one_version() {
-        let directory = tempfile::tempdir().unwrap();
-        let cloud = Cloud::in_directory(directory.path());
+        let directory = TestCloud::new();
+        let cloud = directory.cloud();
         let group = parse(json!({"ModelPackageGroupName": "g"})).unwrap();
         super::super::groups::create(&cloud, group)
             .now_or_never()

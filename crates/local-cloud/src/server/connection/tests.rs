@@ -7,22 +7,22 @@ use tokio::sync::oneshot;
 
 use super::*;
 
-/// A running server; dropping it ends it.
+/// A running server, which is stopped when dropped.
 struct Running {
     address: SocketAddr,
     _close: oneshot::Sender<()>,
 }
 
-/// What tests must never wait for.
-const LONG: Bounds = Bounds {
+/// A timeout that tests must never reach.
+const LONG: ConnectionLimits = ConnectionLimits {
     head: Duration::from_mins(10),
     body: Duration::from_mins(10),
     answer: Duration::from_mins(10),
     connections: 8,
 };
 
-/// Answers with the body's length; /early answers before it reads the body, a body that breaks is
-/// 400 with the reason.
+/// Responds with the length of the body. /early responds before it reads the body; a broken body is
+/// a 400.
 async fn answer(request: Request<Body>) -> Response<Body> {
     let early = request.uri().path() == "/early";
     let (status, text) = if early {
@@ -38,7 +38,7 @@ async fn answer(request: Request<Body>) -> Response<Body> {
     response
 }
 
-async fn start(bounds: Bounds) -> Running {
+async fn start(bounds: ConnectionLimits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (close, closed) = oneshot::channel();
@@ -56,7 +56,7 @@ async fn start(bounds: Bounds) -> Running {
     }
 }
 
-/// Sends bytes and returns all that comes back until the server closes the connection.
+/// Sends bytes and returns everything received until the server closes the connection.
 async fn exchange(server: &Running, sent: &str) -> String {
     let (address, sent) = (server.address, sent.to_owned());
     tokio::task::spawn_blocking(move || {
@@ -70,7 +70,7 @@ async fn exchange(server: &Running, sent: &str) -> String {
     .unwrap()
 }
 
-/// An answer's text without its date.
+/// The text of a response without its date.
 fn plain(answer: &str) -> String {
     let lines = answer
         .split("\r\n")
@@ -125,14 +125,14 @@ async fn issue_8_3_2_an_empty_body_is_continued() {
         text.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403"),
         "{text}"
     );
-    // Who does not ask gets none.
+    // A client that does not request it receives none.
     let text = exchange(&server, last).await;
     assert!(text.starts_with("HTTP/1.0 200"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn issue_8_1_6_half_sent_headers_are_timed_out() {
-    let server = start(Bounds {
+    let server = start(ConnectionLimits {
         head: Duration::from_millis(50),
         ..LONG
     })
@@ -151,7 +151,7 @@ async fn issue_8_1_6_half_sent_headers_are_timed_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn issue_8_1_6_a_body_that_stalls_is_ended() {
-    let server = start(Bounds {
+    let server = start(ConnectionLimits {
         body: Duration::from_millis(50),
         ..LONG
     })
@@ -166,14 +166,14 @@ async fn issue_8_1_6_a_body_that_stalls_is_ended() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn issue_8_1_6_connections_are_bounded() {
-    let server = start(Bounds {
+    let server = start(ConnectionLimits {
         connections: 1,
         head: Duration::from_millis(200),
         ..LONG
     })
     .await;
-    // The first connection holds the only place until its time is over: who is answered later finds
-    // it closed.
+    // The first connection occupies the only slot until it times out; the second one is served
+    // after that.
     let mut holder = TcpStream::connect(server.address).unwrap();
     let answer = exchange(&server, "GET / HTTP/1.0\r\nHost: x\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
@@ -196,7 +196,7 @@ async fn issue_8_1_6_headers_are_bounded() {
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
 
-/// A body without an end that reports when the server lets go of it.
+/// An endless body that reports when the server drops it.
 struct Endless(Option<oneshot::Sender<()>>);
 
 impl hyper::body::Body for Endless {
@@ -223,7 +223,7 @@ async fn a_client_that_does_not_read_its_answer_loses_its_connection() {
     let address = listener.local_addr().unwrap();
     let (done, let_go) = oneshot::channel();
     let done = Arc::new(std::sync::Mutex::new(Some(done)));
-    let bounds = Bounds {
+    let bounds = ConnectionLimits {
         answer: Duration::from_millis(100),
         ..LONG
     };

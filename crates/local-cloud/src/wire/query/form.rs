@@ -1,4 +1,4 @@
-//! Forms to JSON: `A.member.1.B=x` (EC2: `A.1.B=x`) becomes `{"A": [{"B": "x"}]}`.
+//! Converts forms to JSON: `A.member.1.B=x` (EC2: `A.1.B=x`) becomes `{"A": [{"B": "x"}]}`.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::api::{ApiError, ApiResult};
 use crate::limits::{MAX_DEPTH, MAX_FORM_MEMBERS, MAX_FORM_NODES, too_deep};
 
-/// The operation and input of a form.
+/// Decodes a form into operation and input.
 pub(crate) fn decode(body: &[u8]) -> ApiResult<(String, Value)> {
     let mut root = Node::default();
     let mut left = MAX_FORM_NODES;
@@ -20,7 +20,7 @@ pub(crate) fn decode(body: &[u8]) -> ApiResult<(String, Value)> {
         }
         match name.as_ref() {
             "Action" if action.is_some() => {
-                return Err(malformed("the form has two members Action".to_owned()));
+                return Err(malformed("the form has two Action members".to_owned()));
             }
             "Action" => action = Some(value.into_owned()),
             "Version" => {}
@@ -35,7 +35,7 @@ pub(crate) fn decode(body: &[u8]) -> ApiResult<(String, Value)> {
     Ok((action, input))
 }
 
-/// The version of the API that a form is for.
+/// The API version that a form names.
 pub(crate) fn version(body: &[u8]) -> Option<String> {
     url::form_urlencoded::parse(body)
         .take(MAX_FORM_MEMBERS)
@@ -54,7 +54,7 @@ struct Node {
 }
 
 impl Node {
-    /// Adds a member. `left` is the number of nodes that the tree may still get.
+    /// Adds a member. `left` is the number of nodes that may still be created.
     fn insert(&mut self, path: &str, value: String, left: &mut usize) -> ApiResult<()> {
         let shown = || path.chars().take(100).collect::<String>();
         let both = || malformed(format!("the member {} has a value and members", shown()));
@@ -81,7 +81,7 @@ impl Node {
             return Err(both());
         }
         if node.text.replace(value).is_some() {
-            return Err(malformed(format!("the member {} is there twice", shown())));
+            return Err(malformed(format!("the member {} occurs twice", shown())));
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Node {
         if self.children.len() == 1
             && let Some(member) = self.children.remove("member")
         {
-            // An empty list is sent as `A=`; a list as `A.member.N`.
+            // An empty list is sent as `A=`; any other list as `A.member.N`.
             return member.into_value();
         }
         if self.children.keys().all(|key| key.parse::<u32>().is_ok()) {
@@ -183,11 +183,11 @@ mod tests {
     #[test]
     fn no_member_is_dropped() {
         let message = |form: &[u8]| decode(form).unwrap_err().message;
-        assert_eq!(message(b"Action=X&A=1&A=2"), "the member A is there twice");
+        assert_eq!(message(b"Action=X&A=1&A=2"), "the member A occurs twice");
         for form in [&b"Action=X&A=1&A.B=2"[..], b"Action=X&A.B=2&A=1"] {
             assert!(message(form).ends_with("has a value and members"));
         }
-        // An empty list is written so, also beside its members.
+        // An empty list may be sent like this, also together with members.
         assert!(decode(b"Action=X&A=&A.member.1=x").is_ok());
     }
 }

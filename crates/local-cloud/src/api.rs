@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 pub(crate) mod form;
+pub(crate) mod keyed_page;
 pub(crate) mod page;
 pub(crate) mod tags;
 

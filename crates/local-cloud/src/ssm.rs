@@ -13,7 +13,6 @@ use super::store::Collection;
 mod describe;
 mod labels;
 mod names;
-mod pages;
 mod put;
 mod read;
 mod tags;
@@ -71,9 +70,8 @@ enum Tier {
 /// One version of a parameter, with the names of `GetParameterHistory`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Version {
-    #[serde(rename = "Version")]
-    number: i64,
+struct ParameterVersion {
+    version: i64,
     value: String,
     #[serde(rename = "Type")]
     kind: Type,
@@ -102,20 +100,20 @@ struct Tag {
 struct Parameter {
     name: String,
     /// From the oldest to the newest; never empty.
-    versions: Vec<Version>,
+    versions: Vec<ParameterVersion>,
     tags: Vec<Tag>,
 }
 
 impl Parameter {
     /// The newest version.
-    fn latest(&self) -> ApiResult<&Version> {
+    fn latest(&self) -> ApiResult<&ParameterVersion> {
         let latest = self.versions.last();
         latest.ok_or_else(|| ApiError::internal(format!("{} has no version", self.name)))
     }
 
     /// The version of this number.
-    fn version(&self, number: i64) -> ApiResult<&Version> {
-        let found = self.versions.iter().find(|found| found.number == number);
+    fn version(&self, number: i64) -> ApiResult<&ParameterVersion> {
+        let found = self.versions.iter().find(|found| found.version == number);
         found.ok_or_else(|| {
             ApiError::not_found(
                 "ParameterVersionNotFound",
@@ -129,8 +127,8 @@ impl Parameter {
     }
 
     /// The version with this label.
-    fn labelled(&self, label: &str) -> Option<&Version> {
-        let has = |version: &&Version| version.labels.iter().any(|own| own == label);
+    fn labelled(&self, label: &str) -> Option<&ParameterVersion> {
+        let has = |version: &&ParameterVersion| version.labels.iter().any(|own| own == label);
         self.versions.iter().find(has)
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::pages::page;
-use super::{Parameter, Type, Version, names, parameters};
+use super::{Parameter, ParameterVersion, Type, names, parameters};
 use crate::Cloud;
+use crate::api::keyed_page::page;
 use crate::api::{ApiError, ApiResult};
 
 /// A condition on parameters: one of its values must match.
@@ -137,11 +137,11 @@ impl Filter {
     pub(super) fn select<'a>(
         filters: &[Self],
         parameter: &'a Parameter,
-    ) -> ApiResult<Option<&'a Version>> {
+    ) -> ApiResult<Option<&'a ParameterVersion>> {
         let labels = filters.iter().find(|filter| filter.key == "Label");
         let version = match labels {
             Some(filter) => {
-                let has = |version: &&Version| {
+                let has = |version: &&ParameterVersion| {
                     let mut labels = version.labels.iter();
                     labels.any(|label| filter.matches(label))
                 };
@@ -156,7 +156,7 @@ impl Filter {
         }))
     }
 
-    fn holds(&self, parameter: &Parameter, version: &Version) -> bool {
+    fn holds(&self, parameter: &Parameter, version: &ParameterVersion) -> bool {
         let name = parameter.name.as_str();
         match self.key.as_str() {
             "Label" => true,

@@ -12,7 +12,7 @@ const MAX_LABELS: usize = 10;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Labelling {
+pub(super) struct LabelRequest {
     name: String,
     parameter_version: Option<i64>,
     labels: Vec<String>,
@@ -29,18 +29,18 @@ fn is_label(label: &str) -> bool {
 }
 
 /// `LabelParameterVersion`
-pub(super) async fn add(cloud: &Cloud, input: Labelling) -> ApiResult<Value> {
+pub(super) async fn add(cloud: &Cloud, input: LabelRequest) -> ApiResult<Value> {
     let (labels, invalid): (Vec<String>, Vec<String>) =
         input.labels.into_iter().partition(|label| is_label(label));
     let version = change(cloud, &input.name, |parameter| {
         let number = match input.parameter_version {
-            Some(number) => parameter.version(number)?.number,
-            None => parameter.latest()?.number,
+            Some(number) => parameter.version(number)?.version,
+            None => parameter.latest()?.version,
         };
         for version in &mut parameter.versions {
             // A label is at one version only.
             version.labels.retain(|own| !labels.contains(own));
-            if version.number == number {
+            if version.version == number {
                 version.labels.extend(labels.iter().cloned());
                 version.labels.sort();
                 version.labels.dedup();
@@ -59,7 +59,7 @@ pub(super) async fn add(cloud: &Cloud, input: Labelling) -> ApiResult<Value> {
 }
 
 /// `UnlabelParameterVersion`
-pub(super) async fn remove(cloud: &Cloud, input: Labelling) -> ApiResult<Value> {
+pub(super) async fn remove(cloud: &Cloud, input: LabelRequest) -> ApiResult<Value> {
     let number = input
         .parameter_version
         .ok_or_else(|| ApiError::validation("ParameterVersion is required"))?;
@@ -70,7 +70,7 @@ pub(super) async fn remove(cloud: &Cloud, input: Labelling) -> ApiResult<Value> 
             .into_iter()
             .partition(|label| own.contains(label));
         for version in &mut parameter.versions {
-            if version.number == number {
+            if version.version == number {
                 version.labels.retain(|label| !removed.contains(label));
             }
         }

@@ -4,7 +4,8 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Parameter, Tag, Tier, Type, Version, names, not_found, parameters, tags};
+use super::{Parameter, ParameterVersion, Tier, Type, names, not_found, parameters, tags};
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 use crate::{Cloud, clock};
@@ -31,7 +32,7 @@ pub(super) struct Put {
     overwrite: bool,
     allowed_pattern: Option<String>,
     #[serde(default)]
-    tags: Vec<Tag>,
+    tags: Tags,
     tier: Option<Tier>,
     data_type: Option<String>,
 }
@@ -72,7 +73,7 @@ pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
             ));
         }
         let version = next(&name, &input, old.as_ref())?;
-        let answer = json!({"Version": version.number, "Tier": version.tier});
+        let answer = json!({"Version": version.version, "Tier": version.tier});
         let mut parameter = old.unwrap_or_else(|| Parameter {
             name: name.clone(),
             versions: Vec::new(),
@@ -87,7 +88,7 @@ pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
 }
 
 /// The version that a request adds.
-fn next(name: &str, input: &Put, old: Option<&Parameter>) -> ApiResult<Version> {
+fn next(name: &str, input: &Put, old: Option<&Parameter>) -> ApiResult<ParameterVersion> {
     let latest = old.map(Parameter::latest).transpose()?;
     let kind = input.kind.or(latest.map(|latest| latest.kind));
     let Some(kind) = kind else {
@@ -120,8 +121,8 @@ fn next(name: &str, input: &Put, old: Option<&Parameter>) -> ApiResult<Version> 
     if let Some(pattern) = pattern {
         check_pattern(pattern, &input.value)?;
     }
-    Ok(Version {
-        number: latest.map_or(0, |latest| latest.number) + 1,
+    Ok(ParameterVersion {
+        version: latest.map_or(0, |latest| latest.version) + 1,
         value: input.value.clone(),
         kind,
         description: input.description.clone(),
@@ -209,7 +210,7 @@ fn drop_oldest(parameter: &mut Parameter) -> ApiResult<()> {
             "You attempted to create a new version of {} by calling the PutParameter API with the overwrite \
              flag. Version {}, the oldest version, can't be deleted because it has a label associated with \
              it. Move the label to another version of the parameter, and try again.",
-            parameter.name, oldest.number
+            parameter.name, oldest.version
         ),
     ))
 }

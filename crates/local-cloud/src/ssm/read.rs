@@ -6,18 +6,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::describe::{Filter, Keys};
-use super::pages::page;
-use super::{Parameter, Version, names, parameters, require};
+use super::{Parameter, ParameterVersion, names, parameters, require};
 use crate::Cloud;
+use crate::api::keyed_page::page;
 use crate::api::{ApiError, ApiResult};
 
 /// A version of a parameter as `GetParameter` shows it.
-fn shown(cloud: &Cloud, parameter: &Parameter, version: &Version) -> Value {
+fn shown(cloud: &Cloud, parameter: &Parameter, version: &ParameterVersion) -> Value {
     json!({
         "Name": parameter.name,
         "Type": version.kind,
         "Value": version.value,
-        "Version": version.number,
+        "Version": version.version,
         "LastModifiedDate": version.last_modified_date,
         "ARN": names::arn(cloud, &parameter.name),
         "DataType": version.data_type,
@@ -128,7 +128,7 @@ pub(super) async fn history(cloud: &Cloud, input: History) -> ApiResult<Value> {
         let mut shown = json!(version);
         shown["Name"] = json!(parameter.name);
         shown["Policies"] = json!([]);
-        (format!("{:020}", version.number), shown)
+        (format!("{:020}", version.version), shown)
     });
     let size = input.max_results.unwrap_or(50);
     page("Parameters", versions, size, input.next_token.as_deref())

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Parameter, Tag, change, require};
 use crate::Cloud;
+use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::system_tags;
 
@@ -17,7 +18,7 @@ pub(super) struct Tagging {
     resource_type: String,
     resource_id: String,
     #[serde(default)]
-    tags: Vec<Tag>,
+    tags: Tags,
     #[serde(default)]
     tag_keys: Vec<String>,
 }
@@ -48,10 +49,13 @@ fn wrong_id(error: ApiError) -> ApiError {
 }
 
 /// Adds tags to a parameter; a tag replaces the one with its key.
-pub(super) fn set(parameter: &mut Parameter, tags: &[Tag]) -> ApiResult<()> {
-    for tag in tags {
+pub(super) fn set(parameter: &mut Parameter, tags: &Tags) -> ApiResult<()> {
+    for tag in tags.iter() {
         parameter.tags.retain(|own| own.key != tag.key);
-        parameter.tags.push(tag.clone());
+        parameter.tags.push(Tag {
+            key: tag.key.clone(),
+            value: tag.value.clone().unwrap_or_default(),
+        });
     }
     let keys = parameter.tags.iter().map(|tag| &tag.key);
     if system_tags::counted(keys) > MAX_TAGS {

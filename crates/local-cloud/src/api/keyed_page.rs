@@ -5,11 +5,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::api::{ApiError, ApiResult};
+use super::{ApiError, ApiResult};
 
 /// One page of `items` (key and answer, in the keys' order) as the member `name`, with the token of the
 /// next.
-pub(super) fn page(
+pub(crate) fn page(
     name: &str,
     items: impl IntoIterator<Item = (String, Value)>,
     size: usize,

@@ -341,6 +341,15 @@ pub(super) fn find_document(
     Ok(all.remove(setting.name()))
 }
 
+/// True if the bucket exists and has a policy.
+pub(crate) fn has_policy(cloud: &Cloud, name: &str) -> ApiResult<bool> {
+    match document(cloud, name, Setting::Policy) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn documents(transaction: &Transaction<'_>, name: &str) -> ApiResult<BTreeMap<String, String>> {
     let text: String = transaction
         .query_row(

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::recover;
 use crate::Cloud;
@@ -40,7 +43,6 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("AWS::IAM::Policy", "PolicyName", "other"),
     ("AWS::KMS::Alias", "AliasName", "alias/other"),
     ("AWS::CodeCommit::Repository", "RepositoryName", "other"),
-    ("AWS::S3::BucketPolicy", "Bucket", "{OtherBucket}"),
     (
         "AWS::EC2::VPCEndpoint",
         "ServiceName",
@@ -75,8 +77,43 @@ fn begun(cloud: &Cloud, name: &str, template: String) -> Stack {
     stack
 }
 
+/// Stores an image without layers, which models need.
+async fn image(cloud: &Cloud) {
+    let config =
+        r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let digest = format!("sha256:{}", hex::encode(Sha256::digest(config)));
+    let call = async |operation: &str, mut input: Value| {
+        input["repositoryName"] = "image".into();
+        cloud.call("ecr", operation, input).await.unwrap()
+    };
+    call("CreateRepository", json!({})).await;
+    let upload = call("InitiateLayerUpload", json!({})).await["uploadId"].clone();
+    let part = json!({
+        "uploadId": upload,
+        "partFirstByte": 0,
+        "partLastByte": config.len() - 1,
+        "layerPartBlob": STANDARD.encode(config),
+    });
+    call("UploadLayerPart", part).await;
+    let end = json!({"uploadId": upload, "layerDigests": [digest]});
+    call("CompleteLayerUpload", end).await;
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": digest,
+            "size": config.len(),
+        },
+        "layers": [],
+    });
+    let put = json!({"imageManifest": manifest.to_string(), "imageTag": "1"});
+    call("PutImage", put).await;
+}
+
 /// The stack of `every_type.yaml`, which exists before.
 async fn before(cloud: &Cloud) -> Stack {
+    image(cloud).await;
     let stack = begun(cloud, "before", include_str!("every_type.yaml").to_owned());
     Engine::new(cloud, stack.key()).run_create().await;
     let stack = stacks::get(cloud, "before").unwrap();
@@ -119,11 +156,18 @@ fn second(cloud: &Cloud, before: &Stack, kind: &str) -> Map<String, Value> {
     for (_, name, text) in DIFFERENCES.iter().filter(|(name, ..)| *name == kind) {
         properties.insert((*name).to_owned(), fill(text));
     }
+    if kind == "AWS::S3::BucketPolicy" {
+        // The bucket is also in the document.
+        let name = |logical| before.resource(logical).unwrap().physical.clone().unwrap();
+        let text = serde_json::to_string(&properties).unwrap();
+        let text = text.replace(&name("Bucket"), &name("OtherBucket"));
+        properties = serde_json::from_str(&text).unwrap();
+    }
     properties
 }
 
-/// Every row of every table, without the stacks' own, and without what stays visible for a while after its
-/// deletion: NAT gateways and keys.
+/// Every row of every table, without the stacks' own and what remains after a deletion, as on AWS: NAT
+/// gateways and keys for a while, and the logs of endpoints.
 fn rows(cloud: &Cloud) -> BTreeSet<String> {
     let rows = cloud.store().transaction(|transaction| {
         let mut tables =
@@ -154,6 +198,9 @@ fn rows(cloud: &Cloud) -> BTreeSet<String> {
     let mut rows = rows.unwrap();
     rows.retain(|row| {
         !row.starts_with("records|cloudformation|")
+            && !row.starts_with("log_groups|/aws/sagemaker/Endpoints/")
+            && !row.starts_with("log_streams|")
+            && !row.starts_with("log_events|")
             && !row.contains(r#""state":"deleted""#)
             && !row.contains(r#""deletion":{"date""#)
     });

@@ -40,7 +40,7 @@ pub(super) const TYPES: &[Type] = &[
         ),
     Type::new("AWS::S3::BucketPolicy", "s3")
         .id(Source::Property("Bucket"))
-        .creates_nothing("the policy is written once its id is recorded")
+        .find_by_code()
         .hooks(&BucketPolicy, "Bucket PolicyDocument"),
 ];
 
@@ -255,38 +255,34 @@ impl Hooks for Bucket {
 }
 
 impl BucketPolicy {
-    /// The policy of the properties, for a bucket that exists.
-    fn policy(target: &Target<'_>, bucket: &str) -> ApiResult<Value> {
+    /// Writes the policy of the properties.
+    fn put(target: &Target<'_>, bucket: &str) -> ApiResult<()> {
         if !buckets::exists(target.cloud, bucket)? {
             let message = "The specified bucket does not exist";
             return Err(ApiError::not_found("NoSuchBucket", message).status(404));
         }
-        match target.get("PolicyDocument") {
+        let policy = match target.get("PolicyDocument") {
             Some(Value::String(text)) => limits::document(text.as_bytes()).map_err(|_| {
                 ApiError::new(
                     "MalformedPolicy",
                     "Policies must be valid JSON and the first byte must be '{'",
                 )
-            }),
-            other => Ok(other.cloned().unwrap_or_default()),
-        }
+            })?,
+            other => other.cloned().unwrap_or_default(),
+        };
+        buckets::set(target.cloud, bucket, "Policy", Some(policy))
     }
 }
 
 #[async_trait]
 impl Hooks for BucketPolicy {
     async fn create(&self, target: &Target<'_>) -> ApiResult<Created> {
-        Self::policy(target, &target.text("Bucket"))?;
+        Self::put(target, &target.text("Bucket"))?;
         target.create().await
     }
 
-    async fn settle(&self, target: &Target<'_>) -> ApiResult<()> {
-        self.update(target).await.map(drop)
-    }
-
     async fn update(&self, target: &Target<'_>) -> ApiResult<Map<String, Value>> {
-        let policy = Self::policy(target, target.physical)?;
-        buckets::set(target.cloud, target.physical, "Policy", Some(policy))?;
+        Self::put(target, target.physical)?;
         Ok(Map::new())
     }
 
@@ -295,6 +291,12 @@ impl Hooks for BucketPolicy {
             buckets::set(target.cloud, target.physical, "Policy", None)?;
         }
         Ok(())
+    }
+
+    async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {
+        let bucket = target.text("Bucket");
+        let found = buckets::has_policy(target.cloud, &bucket)?;
+        Ok(found.then_some(bucket).into_iter().collect())
     }
 }
 

@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 use super::s3::{self, S3Object, S3Uri};
 
 mod difference;
-mod earlier;
 mod fetch;
 mod files;
 mod pull;
 mod push;
 mod reading;
+mod resume;
 mod send;
 mod snapshot;
 mod upload;

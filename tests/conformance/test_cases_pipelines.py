@@ -508,7 +508,7 @@ def beyond_the_schema(path, message):
             "there is no parameter",
             "two steps are named",
             "two parameters are named",
-            "is no reference",
+            "is not a reference",
             "has no properties",
             "Cannot assign property reference",  # sagemaker-python-sdk issue 4867
             "is not an ISO 8601 duration",

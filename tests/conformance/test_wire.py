@@ -22,7 +22,7 @@ HERE = {
     "logs",
     "s3",
     "sagemaker",
-    "sagemaker-runtime",
+    "sagemaker-runtime", "ssm",
     "sts",
 }
 # botocore sends bearer tokens only to HTTPS endpoints, and signs with version 4A only with an extra

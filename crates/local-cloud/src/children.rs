@@ -122,7 +122,7 @@ impl Drop for Guarded {
 }
 
 /// Path of this program; it stays valid if the file was replaced since the start.
-fn own_executable() -> std::io::Result<PathBuf> {
+pub(crate) fn own_executable() -> std::io::Result<PathBuf> {
     if cfg!(target_os = "linux") {
         Ok(PathBuf::from("/proc/self/exe"))
     } else {

@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn issue_9_2_no_handler_takes_raw_json() {
         let handler = regex::Regex::new(
-            r"async fn (\w+)\(\s*cloud: &Cloud,\s*(?:mut )?\w+: (?:serde_json::)?Value\b",
+            r"async fn (\w+)\(\s*_?cloud: &Cloud,\s*(?:mut )?\w+: (?:serde_json::)?(?:Value\b|Map<)",
         )
         .unwrap();
         let mut files = Vec::new();

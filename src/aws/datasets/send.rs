@@ -14,7 +14,7 @@ use tokio::sync::{OnceCell, SemaphorePermit};
 
 use super::reading::{self, Buffers};
 use super::upload::{self, Memory, PART, blocking};
-use super::{LocalFile, ManifestFile, STANDS, earlier, prefix, unversioned};
+use super::{LocalFile, ManifestFile, STANDS, prefix, resume, unversioned};
 use crate::aws::s3::S3Uri;
 
 /// Maximum number of small files uploaded in parallel.
@@ -148,7 +148,7 @@ impl Sender {
             .objects
             .get_or_try_init(|| async {
                 let under = S3Uri::new(&self.bucket, prefix(&self.dataset));
-                earlier::objects(&self.client, &under, self.since).await
+                resume::objects(&self.client, &under, self.since).await
             })
             .await?;
         Ok(objects.get(&uri.key) == Some(&size))
@@ -192,8 +192,7 @@ impl Sender {
         let (uri, hex) = (self.uri(&file), hex::encode(sha256));
         if self.sending.fetch_add(1, Ordering::Relaxed) >= FEW
             && self.left_behind(&uri, file.size).await?
-            && let Some(id) =
-                earlier::current_single(&self.client, &uri, file.size, &sha256).await?
+            && let Some(id) = resume::current_single(&self.client, &uri, file.size, &sha256).await?
         {
             self.settled(file.size);
             let size = file.size;
@@ -210,7 +209,7 @@ impl Sender {
         if self.left_behind(&uri, file.size).await? {
             let source = file.clone();
             let digests = blocking(move || reading::digests(&source)).await?;
-            if let Some(id) = earlier::current(&self.client, &uri, file.size, &digests).await? {
+            if let Some(id) = resume::current(&self.client, &uri, file.size, &digests).await? {
                 self.settled(file.size);
                 let size = file.size;
                 return self.outcome(file, Some(id), digests.hex(), size);
@@ -221,11 +220,11 @@ impl Sender {
             .uploads
             .get_or_try_init(|| async {
                 let under = S3Uri::new(&self.bucket, prefix(&self.dataset));
-                earlier::uploads(&self.client, &under).await
+                resume::uploads(&self.client, &under).await
             })
             .await?;
         let unfinished = match uploads.get(&uri.key) {
-            Some(ids) => earlier::unfinished(&self.client, &uri, ids).await?,
+            Some(ids) => resume::unfinished(&self.client, &uri, ids).await?,
             None => None,
         };
         let settled = |bytes| self.settled(bytes);

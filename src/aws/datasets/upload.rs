@@ -14,8 +14,8 @@ use mlops_core::error::Hint;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::LocalFile;
-use super::earlier::{self, UnfinishedUpload, UploadedPart};
 use super::reading::{Buffers, Digests, Part, Parts, crc64_text};
+use super::resume::{self, UnfinishedUpload, UploadedPart};
 use crate::aws::s3::S3Uri;
 use crate::aws::{AwsResultExt, Expected, Missing};
 
@@ -307,9 +307,7 @@ async fn complete(
     match completed {
         Some(output) => Ok(Some(output.version_id)),
         // The response to a first attempt may have been lost.
-        None => Ok(earlier::current(client, uri, size, digests)
-            .await?
-            .map(Some)),
+        None => Ok(resume::current(client, uri, size, digests).await?.map(Some)),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
 
+use super::states::{self, DeletionPolicy};
 use crate::api::{ApiError, ApiResult};
 use crate::limits::{self, MAX_DOCUMENT_DEPTH};
 
@@ -228,26 +229,22 @@ fn check_resource(name: &str, resource: &Value) -> ApiResult<()> {
             )));
         }
     }
-    let policies: [(&str, &[&str]); 2] = [
-        (
-            "DeletionPolicy",
-            &["Delete", "Retain", "RetainExceptOnCreate", "Snapshot"],
-        ),
-        ("UpdateReplacePolicy", &["Delete", "Retain", "Snapshot"]),
-    ];
-    for (key, allowed) in policies {
-        match resource.get(key) {
-            None => {}
-            Some(Value::String(policy)) if policy == "Snapshot" => {
+    for key in ["DeletionPolicy", "UpdateReplacePolicy"] {
+        let Some(value) = resource.get(key) else {
+            continue;
+        };
+        match value.as_str().and_then(states::parse::<DeletionPolicy>) {
+            Some(DeletionPolicy::Snapshot) => {
                 return Err(invalid(format!(
                     "Template error: resource type of {name} does not support deletion policy Snapshot"
                 )));
             }
-            Some(Value::String(policy)) if allowed.contains(&policy.as_str()) => {}
-            Some(other) => {
+            Some(DeletionPolicy::Delete | DeletionPolicy::Retain) => {}
+            Some(DeletionPolicy::RetainExceptOnCreate) if key == "DeletionPolicy" => {}
+            _ => {
                 return Err(invalid(format!(
                     "Template error: Unrecognized {key} {} for resource {name}",
-                    text_of(other)
+                    text_of(value)
                 )));
             }
         }

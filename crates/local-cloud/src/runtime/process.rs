@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use super::Isolation;
 use super::enter::{IsolationLevel, SandboxSpec, View};
 use crate::api::{ApiError, ApiResult};
-use crate::{Cloud, beneath, clock, logs};
+use crate::{Cloud, beneath, children, clock, logs};
 
 /// Maximum length of a line, in bytes: CloudWatch Logs accepts events of 256 KiB, including 26
 /// bytes of overhead.
@@ -101,19 +101,10 @@ pub(super) fn scratch(base_dir: &Path) -> ApiResult<PathBuf> {
     Ok(scratch)
 }
 
-/// Path of this program; it stays valid if the file was replaced since the start.
-fn own_executable() -> ApiResult<PathBuf> {
-    if cfg!(target_os = "linux") {
-        Ok(PathBuf::from("/proc/self/exe"))
-    } else {
-        Ok(std::env::current_exe()?)
-    }
-}
-
 fn command(spec: &SandboxSpec) -> ApiResult<Command> {
     let file = spec.scratch.join("spec.json");
     std::fs::write(&file, serde_json::to_vec(spec).map_err(ApiError::internal)?)?;
-    let mut command = Command::new(own_executable()?);
+    let mut command = Command::new(children::own_executable()?);
     command
         .arg0("mlops")
         .arg("job-process")

@@ -112,6 +112,20 @@ pub(super) async fn arrived(cloud: &Cloud, key: &str, id: &str) -> ApiResult<Res
     }
 }
 
+/// The status that a function reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Status {
+    Success,
+    Failed,
+}
+
+impl Status {
+    fn of(value: &Value) -> Option<Self> {
+        Self::deserialize(value).ok()
+    }
+}
+
 impl Response {
     /// The physical id that the function names, whatever else it says.
     pub(super) fn physical(&self) -> Option<String> {
@@ -125,7 +139,7 @@ impl Response {
     pub(super) fn is_success(&self) -> bool {
         let Self::Text(text) = self else { return false };
         let answer: Value = serde_json::from_str(text).unwrap_or_default();
-        answer["Status"] == "SUCCESS"
+        Status::of(&answer["Status"]) == Some(Status::Success)
     }
 
     /// What the function reports; an error if it reports a failure or nothing that can be understood.
@@ -149,9 +163,9 @@ impl Response {
                 return Err(failed(format!("Invalid {name}")));
             }
         }
-        match member("Status")?.as_str() {
-            Some("SUCCESS") => {}
-            Some("FAILED") => {
+        match Status::of(member("Status")?) {
+            Some(Status::Success) => {}
+            Some(Status::Failed) => {
                 let reason = answer.get("Reason").and_then(Value::as_str);
                 return Err(failed(format!(
                     "Received response status [FAILED] from custom resource. Message returned: {} \
@@ -159,7 +173,7 @@ impl Response {
                     reason.unwrap_or("no reason given")
                 )));
             }
-            _ => return Err(failed("Invalid Status")),
+            None => return Err(failed("Invalid Status")),
         }
         let data = match answer.get("Data") {
             None | Some(Value::Null) => Map::new(),

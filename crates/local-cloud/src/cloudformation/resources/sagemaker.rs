@@ -224,6 +224,11 @@ const NOTEBOOK_STATE: State = State {
     message: "the notebook instance is {state}: {reason}",
 };
 
+const NOTEBOOK_RUNS: State = State {
+    wanted: &["InService"],
+    ..NOTEBOOK_STATE
+};
+
 const NOTEBOOK_SETTINGS: &[Argument] = &[
     name("NotebookInstanceName"),
     same("AdditionalCodeRepositories DefaultCodeRepository InstanceMetadataServiceConfiguration"),
@@ -329,7 +334,7 @@ impl Hooks for Endpoint {
         }
         // If SageMaker has rolled back on its own, the roll-back of the stack has nothing to change.
         let (wanted, shown) = Self::configuration(target).await?;
-        if shown["EndpointConfigName"] == wanted && shown["EndpointStatus"] == "InService" {
+        if shown["EndpointConfigName"] == wanted && ENDPOINT_STATE.holds(&shown) {
             target.retag().await?;
             return Ok(Map::new());
         }
@@ -352,7 +357,7 @@ impl NotebookInstance {
     /// Stops the instance if it runs; returns whether it ran.
     async fn stop(target: &Target<'_>) -> ApiResult<bool> {
         let shown = target.rest(&NOTEBOOK_STATE).await?;
-        let runs = shown["NotebookInstanceStatus"] == "InService";
+        let runs = NOTEBOOK_RUNS.holds(&shown);
         if runs {
             Self::run(target, "StopNotebookInstance").await?;
         }

@@ -231,6 +231,20 @@ pub(super) struct State {
     pub(super) message: &'static str,
 }
 
+impl State {
+    /// True if an answer of the call shows a state in which the wait ends.
+    pub(super) fn holds(&self, answer: &Value) -> bool {
+        let mut states = self
+            .states
+            .iter()
+            .map(|(pointer, _)| answer.pointer(pointer));
+        states.all(|state| {
+            let state = state.and_then(Value::as_str);
+            state.is_some_and(|state| self.wanted.contains(&state))
+        })
+    }
+}
+
 impl std::fmt::Debug for Type {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)

@@ -1,7 +1,6 @@
 //! Runs this binary as a Lambda function: if its name is `bootstrap`, it polls the Runtime API for
 //! events and validates the data that they name. (`provided.al2023`, without a crate: the loop
-//! needs four requests, and
-//! `lambda_runtime` would bring a second HTTP client.)
+//! needs four requests, and `lambda_runtime` would bring a second HTTP client.)
 //!
 //! ```text
 //! GET  invocation/next ── event ── `mlops validate` on S3 ── POST invocation/ID/response

@@ -1,7 +1,6 @@
 //! Monitoring reports: production data compared with its baseline.
 //!
-//! A [`MonitoringReport`] is built from the three files of an analysis and the baseline; it renders as
-//! a
+//! A [`MonitoringReport`] is built from the three files of an analysis and the baseline; it renders as a
 //! table and as one self-contained HTML page.
 
 use mlops_validation::types::InferredType;
@@ -20,7 +19,7 @@ pub use table::{sparklines, violations};
 pub struct MonitoringReport {
     /// The monitored endpoint.
     pub endpoint: String,
-    /// When the analysis was made (the name of the run).
+    /// Time of the analysis (also the name of its run).
     pub run: String,
     /// Rows of production data.
     pub rows: u64,

@@ -1,6 +1,6 @@
 //! CloudWatch metrics: one JSON record per line, published by the monitoring platform in the
-//! namespace
-//! `/aws/sagemaker/Endpoints/data-metrics`. The file of a plain Processing job is not collected.
+//! namespace `/aws/sagemaker/Endpoints/data-metrics`. The file of a plain Processing job is not
+//! collected.
 //!
 //! Names and statistics match the built-in container ("CloudWatch Metrics" in the developer guide):
 //! `feature_data_NAME` (sum, minimum, maximum, number of values), `feature_non_null_NAME`

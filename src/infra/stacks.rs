@@ -176,10 +176,9 @@ pub fn endpoint_stack(
     }
 }
 
-/// The stack of the validation function, from the zip at `code_key` of the artifact bucket. Its
-/// parameter
-/// `Revision` is the hash of everything else: comparing it with the stack's output shows whether the
-/// stack is up to date.
+/// The stack of the validation function, from the zip at `code_key` of the artifact bucket. Its parameter
+/// `Revision` is the hash of everything else: comparing it with the stack's output shows whether the stack is
+/// up to date.
 pub fn validation_stack(
     project: &Project,
     platform: &Platform,

@@ -4,8 +4,7 @@
 //! Every client of this program (SDK, registry) is created from one [`Network`]. Like the aws CLI
 //! and boto3, it trusts the system's certificates, or only those of a bundle that the user
 //! configures (`AWS_CA_BUNDLE`, or `ca_bundle` in the AWS configuration). Proxies come from
-//! `HTTPS_PROXY`, `HTTP_PROXY`,
-//! `ALL_PROXY` and `NO_PROXY`; requests to this machine never use one.
+//! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`; requests to this machine never use one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

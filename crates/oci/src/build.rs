@@ -2,8 +2,7 @@
 //! of the program. In this order, a change of the program replaces only the last layer.
 //!
 //! SageMaker starts a container with its command (`IMAGE train`, `IMAGE serve`, or that of a
-//! pipeline's
-//! step), so the image has no entry point: /opt/program comes first in PATH.
+//! pipeline's step), so the image has no entry point: /opt/program comes first in PATH.
 
 use std::collections::BTreeMap;
 use std::path::Path;

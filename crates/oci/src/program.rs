@@ -32,8 +32,7 @@ pub const REVISION: &str = "org.opencontainers.image.revision";
 /// # Errors
 ///
 /// A symbolic link that points outside `program`, a device, a socket or a FIFO is an error that
-/// names it. Python's
-/// `__pycache__` is omitted: it differs from machine to machine.
+/// names it. Python's `__pycache__` is omitted: it differs from machine to machine.
 pub fn build(program: &Path, requirements: &Path, revision: &str) -> Result<Image> {
     let (layer, scratch) = layer(program, requirements)?;
     layer::image(

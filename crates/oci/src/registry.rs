@@ -1,10 +1,8 @@
 //! A registry client: the OCI distribution specification 1.1 over HTTP.
 //!
-//! Responses are verified against their digest before use. Credentials go to the registry's host and
-//! to its
-//! token server only, and never over plain HTTP to another machine. Transient failures (a broken
-//! connection, 429, 5xx) are retried with back-off; others (4xx) are reported in the registry's own
-//! words.
+//! Responses are verified against their digest before use. Credentials go to the registry's host and to its
+//! token server only, and never over plain HTTP to another machine. Transient failures (a broken connection,
+//! 429, 5xx) are retried with back-off; others (4xx) are reported in the registry's own words.
 
 use std::path::Path;
 use std::time::Duration;
@@ -187,8 +185,7 @@ impl Registry {
     }
 
     /// Downloads a blob of `size` bytes into a new file at `into` and verifies its digest. Resumes
-    /// after a
-    /// broken connection. `advance` receives the number of bytes as they arrive.
+    /// after a broken connection. `advance` receives the number of bytes as they arrive.
     ///
     /// # Errors
     ///

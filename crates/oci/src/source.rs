@@ -68,13 +68,11 @@ enum SourceName<'a> {
 
 /// Opens the image that `text` names: an OCI layout (a directory or a tar archive), an archive of
 /// `docker save` or `podman save`, or else a name in the store of Docker or podman. `:TAG` after a
-/// path
-/// selects one of several images. The prefixes of skopeo's transports make it explicit: `oci:`,
-/// `oci-archive:`, `docker-archive:`, `docker-daemon:`, `containers-storage:`.
+/// path selects one of several images. The prefixes of skopeo's transports make it explicit:
+/// `oci:`, `oci-archive:`, `docker-archive:`, `docker-daemon:`, `containers-storage:`.
 ///
 /// Blocks: indexes an archive, and first copies a gzipped archive or an image of a store to a
-/// temporary
-/// file.
+/// temporary file.
 ///
 /// # Errors
 ///

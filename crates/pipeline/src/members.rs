@@ -2,10 +2,9 @@
 //!
 //! Follows AWS's published JSON schema of definitions (aws-sagemaker-mlops,
 //! sagemaker-model-building-pipeline-definition-JSON-schema), plus what the SageMaker Python SDK
-//! writes
-//! beyond it: `PipelineExperimentConfig`, `EnumValues`, `PropertyFiles`, the conditions `Not`,
-//! `QueryValue`
-//! and `Values` of `In`, lists of exception types, and functions in place of any value.
+//! writes beyond it: `PipelineExperimentConfig`, `EnumValues`, `PropertyFiles`, the conditions
+//! `Not`, `QueryValue` and `Values` of `In`, lists of exception types, and functions in place of
+//! any value.
 
 use serde_json::{Map, Value};
 

@@ -118,8 +118,7 @@ impl Attributions {
 /// reports a violation (`feature_attribution_drift_check`) below 0.9.
 ///
 /// Features are ranked by the size of the attribution. `None` without features, without any
-/// attribution
-/// in training, or if the live data does not have the same features.
+/// attribution in training, or if the live data does not have the same features.
 pub fn attribution_ndcg(training: &[(&str, f64)], live: &[(&str, f64)]) -> Option<f64> {
     let of_training: HashMap<&str, f64> = training
         .iter()

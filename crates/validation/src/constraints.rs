@@ -195,8 +195,7 @@ impl Constraints {
     /// Returns the rules of a column with these constraints, or the general rules.
     ///
     /// A column's own members override the general ones, member by member. Only the threshold of
-    /// categories
-    /// is resolved level by level: `categorical_comparison_threshold`, or without it
+    /// categories is resolved level by level: `categorical_comparison_threshold`, or without it
     /// `comparison_threshold`, of the column; then those of `monitoring_config`.
     pub fn rules_of(&self, feature: Option<&FeatureConstraints>) -> Rules {
         let own = feature.and_then(|feature| feature.overrides.as_ref());

@@ -96,9 +96,8 @@ pub fn is_hidden(name: &str) -> bool {
 }
 
 /// Selects the data files among those below a directory or prefix: those whose names indicate
-/// `wanted`,
-/// or any format if `wanted` is `None`. If no name indicates a format (`part-00000`), an explicitly
-/// requested format selects all of them.
+/// `wanted`, or any format if `wanted` is `None`. If no name indicates a format (`part-00000`), an
+/// explicitly requested format selects all of them.
 ///
 /// # Errors
 /// There are no such files.

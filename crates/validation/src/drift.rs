@@ -1,18 +1,14 @@
 //! Measures how far the distribution of a column has moved (Deequ's `Distance`).
 //!
-//! Numbers: the maximum difference of the two cumulative distributions, from the KLL sketches; by
-//! AWS's
-//! rules from Deequ's rank map, and only if the type is still the baseline's. Categories: the maximum
-//! difference of one category's share, or the chi-squared test. `Robust` subtracts what chance
-//! explains:
-//! 1.8 · √((n+m)/(n·m)), 1.8 being Deequ's constant for α ≈ 0.003. For the chi-squared test `Robust`
-//! is
-//! the p-value and `Simple` the statistic, as in Deequ.
+//! Numbers: the maximum difference of the two cumulative distributions, from the KLL sketches; by AWS's rules
+//! from Deequ's rank map, and only if the type is still the baseline's. Categories: the maximum difference of
+//! one category's share, or the chi-squared test. `Robust` subtracts what chance explains: 1.8 ·
+//! √((n+m)/(n·m)), 1.8 being Deequ's constant for α ≈ 0.003. For the chi-squared test `Robust` is the p-value
+//! and `Simple` the statistic, as in Deequ.
 //!
-//! A distance or statistic above the threshold is drift. For a p-value it is the reverse: drift is a
-//! p-value *below* the threshold (unverified against AWS: its analyzer is closed, and its
-//! documentation
-//! does not mention the direction).
+//! A distance or statistic above the threshold is drift. For a p-value it is the reverse: drift is a p-value
+//! *below* the threshold (unverified against AWS: its analyzer is closed, and its documentation does not
+//! mention the direction).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -229,10 +225,9 @@ fn categorical(
 /// smallest expected category is merged into the next until two have at least 10 (Cochran), or of more
 /// than two at most a fifth has less than 5 (Yates). `None` if only one remains.
 ///
-/// Deequ uses the number of the *sample's* categories for that, including new ones, and gives up on a
-/// sample with a single category. We use the baseline's categories, so that such a collapse is
-/// detected.
-/// A sample without any of the baseline's categories has the maximum distance.
+/// Deequ uses the number of the *sample's* categories for that, including new ones, and gives up on a sample
+/// with a single category. We use the baseline's categories, so that such a collapse is detected. A sample
+/// without any of the baseline's categories has the maximum distance.
 fn chi_squared(before: &FeatureStatistics, now: &FeatureStatistics) -> Option<(f64, f64)> {
     let ((expected, _), (observed, _)) = (counts(before)?, counts(now)?);
     let seen = |name: &str| observed.get(name).copied().unwrap_or_default();

@@ -1,11 +1,10 @@
 //! Apache Parquet: columns by their stored type, each read and profiled independently.
 //!
-//! The file's types decide: integers are Integral (durations too, which Spark reads as integers),
-//! floats and decimals Fractional (decimals without a fraction Integral), booleans Boolean, dates and
-//! timestamps String, as after Spark's cast to text by Deequ's rules. Text is classified as in CSV,
-//! but
-//! an empty text is a value: only null is missing. NaN and infinity count as String, like their text.
-//! Lists, maps, structs, binary columns and times of day are refused by name.
+//! The file's types decide: integers are Integral (durations too, which Spark reads as integers), floats and
+//! decimals Fractional (decimals without a fraction Integral), booleans Boolean, dates and timestamps String,
+//! as after Spark's cast to text by Deequ's rules. Text is classified as in CSV, but an empty text is a
+//! value: only null is missing. NaN and infinity count as String, like their text. Lists, maps, structs,
+//! binary columns and times of day are refused by name.
 //!
 //! A text column whose pages all use a dictionary is read as indices, which are counted; the texts
 //! are processed once per batch. The `parquet` crate decodes.

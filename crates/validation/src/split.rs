@@ -1,8 +1,7 @@
 //! The fast path of CSV: splits a block in place, 64 bytes at a time.
 //!
 //! Finds quotes by the parity of preceding quotes, as in Langdale and Lemire, "Parsing gigabytes of
-//! JSON
-//! per second" (2019).
+//! JSON per second" (2019).
 
 use memchr::memchr_iter;
 use wide::u8x16;

@@ -58,8 +58,7 @@ pub struct Pulled {
 }
 
 /// Compares a directory with a version without writing. A path that could not be written is an
-/// error.
-/// `read` receives the number of bytes read.
+/// error. `read` receives the number of bytes read.
 pub fn plan(version: &DatasetVersion, root: &Path, read: &(dyn Fn(u64) + Sync)) -> Result<Plan> {
     if root.exists() && !root.is_dir() {
         return Err(Failure::usage(format!(

@@ -1,9 +1,8 @@
 //! Diagnoses a blocked request: a proxy that rejects it, or an untrusted certificate.
 //!
-//! HTTP clients report "tunnel error: unsuccessful" or "invalid peer certificate: `UnknownIssuer`".
-//! This
-//! module connects once more and reports the certificate's issuer and the proxy's response. It always
-//! aborts the handshake: no request and no credential is sent.
+//! HTTP clients report "tunnel error: unsuccessful" or "invalid peer certificate: `UnknownIssuer`". This
+//! module connects once more and reports the certificate's issuer and the proxy's response. It always aborts
+//! the handshake: no request and no credential is sent.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

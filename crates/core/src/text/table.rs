@@ -215,8 +215,7 @@ fn least(cell: &str, breaks: Breaks) -> usize {
 }
 
 /// Splits a line into words. A date and its time stay together, and so do a number and its unit,
-/// unless
-/// `breaks` requires otherwise.
+/// unless `breaks` requires otherwise.
 fn words(line: &str, breaks: Breaks) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for word in line.split_whitespace() {

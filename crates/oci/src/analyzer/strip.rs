@@ -2,8 +2,7 @@
 //! an unoptimized build.
 //!
 //! Only segments are loaded. Other sections (`.debug_…`, symbol tables) follow the last segment. A
-//! program
-//! truncated there, with a header that lists no sections, runs the same.
+//! program truncated there, with a header that lists no sections, runs the same.
 
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};

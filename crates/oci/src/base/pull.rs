@@ -16,8 +16,7 @@ use super::{Base, choose};
 /// Maximum number of parallel downloads.
 const AT_ONCE: usize = 4;
 
-/// Pulls the image for a platform. `begin` receives the number of missing bytes, `advance` the number
-/// of
+/// Pulls the image for a platform. `begin` receives the number of missing bytes, `advance` the number of
 /// bytes as they arrive.
 ///
 /// # Errors

@@ -97,12 +97,9 @@ impl Draft {
     }
 
     /// Compresses a layer. The blob's bytes are in a file that lives as long as the draft, or the
-    /// image that
-    /// it becomes. Layers may be compressed in any order (the largest first lets its upload overlap
-    /// with the
-    /// others) and by several threads, although one layer keeps all cores busy. `progress` receives
-    /// the number
-    /// of source bytes done.
+    /// image that it becomes. Layers may be compressed in any order (the largest first lets its
+    /// upload overlap with the others) and by several threads, although one layer keeps all cores
+    /// busy. `progress` receives the number of source bytes done.
     ///
     /// # Errors
     ///

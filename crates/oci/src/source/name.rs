@@ -1,8 +1,7 @@
 //! Resolves a name to an image of an archive or a layout.
 //!
 //! The same image is called `docker.io/team/app:1` by buildah and podman, `team/app:1` by Docker,
-//! and
-//! `1` in an OCI layout; users may write any of these.
+//! and `1` in an OCI layout; users may write any of these.
 
 use crate::registry::ImageReference;
 

@@ -1,13 +1,10 @@
 //! Repairs footers that the `parquet` crate rejects but every other reader accepts.
 //!
-//! The crate checks the element types of Thrift's lists and assumes the types of members. Older
-//! writers
-//! used others: fastparquet 0.8 wrote encodings as 64-bit numbers, Dremio wrote a list where the
-//! format
-//! later introduced a number, and some wrote 0 as the offset of a missing dictionary. Such a footer is
-//! rewritten with the types of the format; integers have the same bytes in every width. Members that
-//! are
-//! not needed to read a table are dropped.
+//! The crate checks the element types of Thrift's lists and assumes the types of members. Older writers used
+//! others: fastparquet 0.8 wrote encodings as 64-bit numbers, Dremio wrote a list where the format later
+//! introduced a number, and some wrote 0 as the offset of a missing dictionary. Such a footer is rewritten
+//! with the types of the format; integers have the same bytes in every width. Members that are not needed to
+//! read a table are dropped.
 //!
 //! Format: apache/parquet-format, `parquet.thrift`; the compact protocol of Apache Thrift.
 

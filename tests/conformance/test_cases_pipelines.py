@@ -504,8 +504,8 @@ def beyond_the_schema(path, message):
     return any(
         part in message
         for part in (
-            "there is no step",  # a DependsOn or Get with a wrong name
-            "there is no parameter",
+            "no step",  # a DependsOn or Get with a wrong name
+            "no parameter",
             "two steps are named",
             "two parameters are named",
             "is not a reference",

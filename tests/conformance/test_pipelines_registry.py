@@ -332,7 +332,7 @@ def test_invalid_definitions_are_rejected_with_the_reason(sagemaker, definition,
     twice = refused(lambda steps: steps[0].update(Name="Train"))
     assert twice["Code"] == "ValidationException" and "two steps are named `Train`" in twice["Message"]
     nowhere = refused(lambda steps: steps[0].update(DependsOn=["Nowhere"]))
-    assert "$.Steps[0].DependsOn[0]: there is no step `Nowhere`" in nowhere["Message"]
+    assert "$.Steps[0].DependsOn[0]: no step `Nowhere`" in nowhere["Message"]
     cycle = refused(lambda steps: steps[0].update(DependsOn=["Train"]))
     assert "wait for each other" in cycle["Message"]
     unknown = refused(lambda steps: steps[0].update(Type="Lambda"))

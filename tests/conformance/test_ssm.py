@@ -192,7 +192,7 @@ def test_values_and_names_have_rules(ssm, path):
         ({"Type": "SecureString"}, "parameters of type SecureString"),
         ({"Type": "String", "DataType": "aws:ec2:image"}, "DataType aws:ec2:image"),
         ({"Type": "String", "Policies": "[{}]"}, "Policies of ssm:PutParameter"),
-        ({"Type": "String", "AllowedPattern": "(?=v).*"}, "look around"),
+        ({"Type": "String", "AllowedPattern": "(?=v).*"}, "look-around"),
     ],
 )
 def test_what_is_missing_is_refused_by_name(ssm, arguments, named):

@@ -59,8 +59,7 @@ pub(crate) enum Action {
     Cut(u64),
 }
 
-/// Returns a response with a status and headers, each ending in `\r
-/// `, and a body.
+/// Returns a response with a status and headers, each ending in `\r\n`, and a body.
 pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Action {
     Action::Answer(format!(
         "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",

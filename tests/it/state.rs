@@ -29,7 +29,7 @@ fn copy(from: &Path, to: &Path) {
 fn refused(run: Run) -> Run {
     let run = run.code(2);
     for part in [
-        "not made by you",
+        "not created by you",
         "mlops local reset --state",
         "mlops local adopt",
     ] {

@@ -212,7 +212,8 @@ pub(crate) fn check_signature(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiR
     let Some(secret_key) = secret_key(cloud, &scope(parts)?.access_key)? else {
         return Err(ApiError::new(
             "InvalidClientTokenId",
-            "this local cloud was started with --require-credentials and does not know these",
+            "this local cloud was started with --require-credentials and does not recognize these \
+             credentials",
         )
         .status(403));
     };

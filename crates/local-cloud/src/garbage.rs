@@ -1,7 +1,7 @@
 //! The garbage collector: removes blobs that no record mentions.
 //!
 //! ```text
-//! at the start      temporary files, leftovers of services, unpacked images without an image
+//! at the start      temporary files, remaining files of services, unpacked images without an image
 //! then, and every   mark: every SHA-256 in a snapshot of the records
 //! 10 minutes        sweep: all other blobs, except recently used ones (store::usage)
 //! ```

@@ -1,7 +1,7 @@
 //! IAM: roles and policies as records that other services check.
 //!
 //! Permissions are not enforced: every caller may do everything. Requests are checked as by AWS:
-//! documents that do not parse, names that are taken, roles that a service may not assume, deletions
+//! documents that do not parse, duplicate names, roles that a service may not assume, deletions
 //! that would break a dependency.
 
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,7 @@ pub(crate) const SERVICE: Service = Service {
     )
 };
 
-/// Checks that the role behind `arn` exists and that its trust policy lets `principal` (such as
+/// Checks that the role with this ARN exists and that its trust policy lets `principal` (such as
 /// `sagemaker.amazonaws.com`) assume it; else `ValidationException`, as SageMaker words it.
 pub(crate) fn require_role(cloud: &Cloud, arn: &str, principal: &str) -> ApiResult<()> {
     let refused = || {
@@ -80,7 +80,7 @@ pub(crate) fn require_role(cloud: &Cloud, arn: &str, principal: &str) -> ApiResu
 
 pub(crate) use document::Assumption;
 
-/// A role that may be assumed.
+/// A role that the caller may assume.
 #[derive(Debug)]
 pub(crate) struct AssumedRole {
     pub(crate) arn: String,
@@ -90,7 +90,7 @@ pub(crate) struct AssumedRole {
     pub(crate) max_session: i64,
 }
 
-/// The role behind `arn`, when it exists and its trust policy allows this.
+/// The role with this ARN, if it exists and its trust policy allows the request.
 pub(crate) fn assumable(
     cloud: &Cloud,
     arn: &str,

@@ -90,7 +90,7 @@ fn check_with(directory: &Path, secrets: &Path) -> Result<StateDirectory> {
     }
     if !directory.join(SEAL).exists() && !state_files::resembles_state(directory) {
         return Err(Failure::usage(format!(
-            "{} holds other files: it is not the state of a local cloud",
+            "{} contains other files; not a state directory of a local cloud",
             directory.display()
         )))
         .hint("pass another --state, or an empty directory");
@@ -111,7 +111,7 @@ fn check_with(directory: &Path, secrets: &Path) -> Result<StateDirectory> {
 
 fn foreign_state(directory: &Path) -> anyhow::Error {
     let error = Failure::usage(format!(
-        "{} was not made by you on this machine, or was moved; it is not used, because its records \
+        "{} was not created by you on this machine, or was moved; it is not used, because its records \
          decide which programs run",
         directory.display()
     ));
@@ -412,7 +412,7 @@ mod tests {
     fn is_foreign(directory: &Path, secrets: &Path) -> bool {
         let error = check_with(directory, secrets).unwrap_err();
         let hints = mlops_core::error::hints(&error).join("\n");
-        error.to_string().contains("not made by you")
+        error.to_string().contains("not created by you")
             && hints.contains("local reset")
             && hints.contains("local adopt")
     }

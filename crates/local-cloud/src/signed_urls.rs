@@ -28,7 +28,7 @@ fn mac(key: &Key, path: &str, expires: i64) -> Hmac<Sha256> {
     mac
 }
 
-/// A URL for this path, usable for so many seconds.
+/// Returns a URL for this path, valid for `lifetime` seconds.
 pub(crate) fn sign(cloud: &Cloud, path: &str, lifetime: i64) -> String {
     let expires = clock::now().as_second() + lifetime;
     let signature = mac(cloud.state(), path, expires).finalize().into_bytes();
@@ -39,7 +39,7 @@ pub(crate) fn sign(cloud: &Cloud, path: &str, lifetime: i64) -> String {
     )
 }
 
-/// `AccessDenied` for a URL that this server did not make or that has expired.
+/// `AccessDenied` for a URL that this server did not issue or that has expired.
 pub(crate) fn check(cloud: &Cloud, parts: &Parts) -> ApiResult<()> {
     permitted(cloud.state(), parts, clock::now().as_second())
 }
@@ -57,7 +57,7 @@ fn permitted(key: &Key, parts: &Parts, now: i64) -> ApiResult<()> {
     let signature = hex::decode(member("Signature")).unwrap_or_default();
     mac(key, parts.uri.path(), expires)
         .verify_slice(&signature)
-        .map_err(|_| denied("this server did not make this URL"))?;
+        .map_err(|_| denied("this URL was not issued by this server"))?;
     if expires < now {
         return Err(denied("Request has expired"));
     }

@@ -1,4 +1,5 @@
-//! Builds, reads and pushes container images. Knows OCI and the distribution protocol, but not AWS.
+//! Builds, reads and pushes container images. Implements OCI and the distribution protocol;
+//! independent of AWS.
 //!
 //! [`program::build`] builds an image from a program's files, [`build::layers`] an image on a base
 //! with Python packages, and [`analyzer::build`] an image of this binary; [`engine::build`] uses a

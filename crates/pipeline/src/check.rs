@@ -118,7 +118,7 @@ impl Checker<'_> {
         {
             found.push(Problem::new(
                 format!("{path}.Type"),
-                format!("there is no step type `{name}`"),
+                format!("no step type `{name}`"),
             ));
         }
         for (index, name) in step.depends_on.iter().enumerate() {
@@ -126,7 +126,7 @@ impl Checker<'_> {
             if *name == step.name {
                 found.push(Problem::new(path, format!("`{name}` depends on itself")));
             } else if self.find(name).is_none() {
-                found.push(Problem::new(path, format!("there is no step `{name}`")));
+                found.push(Problem::new(path, format!("no step `{name}`")));
             }
         }
         for (member, value) in own_arguments(step) {
@@ -175,7 +175,7 @@ impl Checker<'_> {
                 }
                 Some(Call::JsonGet(argument)) => self.json_get(argument, path, node, found),
                 Some(Call::Unknown(name)) => {
-                    found.push(Problem::new(path, format!("there is no function `{name}`")));
+                    found.push(Problem::new(path, format!("no function `{name}`")));
                 }
                 None => {
                     for (key, item) in members {
@@ -261,7 +261,7 @@ impl Checker<'_> {
             Err(error) => Some(error.0),
             Ok(Reference::PropertyFile { step, file }) => match self.find(&step) {
                 _ if !in_json_get => Some(format!("`{text}` can be used in Std:JsonGet only")),
-                None => Some(format!("`{text}`: there is no step `{step}`")),
+                None => Some(format!("`{text}`: no step `{step}`")),
                 Some(found) if found.property_file(&file).is_none() => Some(format!(
                     "`{text}`: step `{step}` declares no property file `{file}`"
                 )),
@@ -272,13 +272,13 @@ impl Checker<'_> {
                 .definition
                 .parameter(&name)
                 .is_none()
-                .then(|| format!("`{text}`: there is no parameter `{name}`")),
+                .then(|| format!("`{text}`: no parameter `{name}`")),
             Ok(Reference::Execution(_)) => None,
             Ok(Reference::Step { step, .. }) if node.is_none() => {
                 Some(format!("`{text}`: step `{step}` has not run here"))
             }
             Ok(Reference::Step { step, path }) => match self.find(&step) {
-                None => Some(format!("`{text}`: there is no step `{step}`")),
+                None => Some(format!("`{text}`: no step `{step}`")),
                 Some(found) if found.kind == StepType::Fail => {
                     Some(format!("`{text}`: a Fail step has no properties"))
                 }
@@ -416,7 +416,7 @@ mod tests {
             (
                 "/Steps/1/Type",
                 json!("Trainig"),
-                "$.Steps[1].Type: there is no step type `Trainig`",
+                "$.Steps[1].Type: no step type `Trainig`",
             ),
             (
                 "/Parameters/1/DefaultValue",
@@ -451,7 +451,7 @@ mod tests {
             (
                 "/Steps/1/Arguments/InputDataConfig/0/DataSource/S3DataSource/S3Uri/Get",
                 json!("Steps.Nope.A"),
-                "there is no step `Nope`",
+                "no step `Nope`",
             ),
             (
                 "/Steps/1/Arguments/InputDataConfig/0/DataSource/S3DataSource/S3Uri/Get",
@@ -461,12 +461,12 @@ mod tests {
             (
                 "/Steps/1/Arguments/HyperParameters/f",
                 json!({"Std:Upper": 1}),
-                "there is no function `Std:Upper`",
+                "no function `Std:Upper`",
             ),
             (
                 "/Steps/6/DependsOn/0",
                 json!("Nope"),
-                "$.Steps[6].DependsOn[0]: there is no step",
+                "$.Steps[6].DependsOn[0]: no step",
             ),
             ("/Steps/6/DependsOn/0", json!("E"), "depends on itself"),
             (
@@ -483,7 +483,7 @@ mod tests {
             (
                 "/Steps/3/Arguments/Conditions/0/Type",
                 json!("Near"),
-                "Conditions[0]: there is no condition of type",
+                "Conditions[0]: no condition of type",
             ),
             (
                 "/Steps/3/Arguments/IfSteps/0/Name",

@@ -68,7 +68,7 @@ impl Reference {
             "Parameters" => Ok(Self::Parameter(rest.to_owned())),
             "Execution" if Self::EXECUTION.contains(&rest) => Ok(Self::Execution(rest.to_owned())),
             "Execution" => Err(error(format!(
-                "`{text}`: there is no execution variable `{rest}`; there are {}",
+                "`{text}`: no execution variable `{rest}`; available: {}",
                 Self::EXECUTION.join(", ")
             ))),
             "Steps" => {
@@ -240,7 +240,7 @@ pub fn evaluate(expression: &Value, scope: &dyn Scope) -> Result<Value, Expressi
             Some(Call::Get(reference)) => get(reference, scope),
             Some(Call::Join(argument)) => join(argument, scope),
             Some(Call::JsonGet(argument)) => json_get(argument, scope),
-            Some(Call::Unknown(name)) => Err(error(format!("there is no function `{name}`"))),
+            Some(Call::Unknown(name)) => Err(error(format!("no function `{name}`"))),
             None => members
                 .iter()
                 .map(|(key, value)| Ok((key.clone(), evaluate(value, scope)?)))

@@ -308,7 +308,7 @@ fn condition(condition: &Value, path: &str, found: &mut Vec<Problem>) {
         _ => {
             let message = match members.get("Type") {
                 None => "Missing required property 'Type'".to_owned(),
-                Some(other) => format!("there is no condition of type {other}"),
+                Some(other) => format!("no condition of type {other}"),
             };
             found.push(Problem::new(path, message));
             return;

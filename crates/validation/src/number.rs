@@ -100,7 +100,7 @@ pub(super) fn key_of_integer(value: i64) -> u64 {
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::float_cmp,
-    reason = "the cast saturates, and what is not the same number again is not whole"
+    reason = "the cast saturates, and a value that does not round-trip is not an integer"
 )]
 pub(super) fn key_of(value: f64) -> u64 {
     let whole = value as i64;

@@ -87,7 +87,7 @@ impl RemoteArgs {
 pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     match args.on {
         // Spark only builds the profile: see `spark::profile`.
-        On::Here | On::Spark => Err(Failure::usage("the verdict is made here")),
+        On::Here | On::Spark => Err(Failure::usage("the data is checked on this machine")),
         On::Lambda => lambda::run(ctx, args).await,
         On::Processing => processing::run(ctx, args).await,
     }

@@ -5,8 +5,8 @@
 //!    └── response ◄── PUT of the URL ──┘ (kept in the request's record)
 //! ```
 //!
-//! The last request of each resource is a record, so a response that arrived before the server died is
-//! not lost: the next server knows what the function created.
+//! The last request of each resource is a record, so a response that arrived before the server died
+//! is not lost: the next server finds out what the function created.
 //!
 //! Source: the `CloudFormation` User Guide, "Custom resource request objects" and "response objects".
 
@@ -67,7 +67,7 @@ fn text(value: &Value) -> Value {
     }
 }
 
-/// What a function is asked to do.
+/// The type of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Action {
     Create,
@@ -83,7 +83,7 @@ struct Request<'a> {
     stack: &'a str,
     logical: &'a str,
     kind: &'a str,
-    /// For a creation, the id that the resource has if the function does not return one.
+    /// For a creation, the id of the resource if the function does not return one.
     physical: &'a str,
     properties: &'a Map<String, Value>,
     old: Option<&'a Map<String, Value>>,
@@ -140,10 +140,10 @@ fn timeout_of(properties: &Map<String, Value>) -> ApiResult<i64> {
         })
 }
 
-/// Why a request has no response that reports success.
+/// The reason why a request failed.
 #[derive(Debug)]
 enum RequestFailure {
-    /// The function was not invoked, so that it changed nothing.
+    /// The function was not invoked and changed nothing.
     NotInvoked(ApiError),
     Other(ApiError),
 }

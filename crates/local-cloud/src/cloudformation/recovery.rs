@@ -68,7 +68,7 @@ impl Engine {
         }
     }
 
-    /// Deletes what a create call created whose answer was not recorded, because the server died.
+    /// Deletes the resource of a create call whose response was not recorded because the server died.
     async fn delete_lost(&self) -> ApiResult<()> {
         for mut resource in self.stack()?.resources {
             if custom::is_custom(&resource.kind) {
@@ -90,8 +90,8 @@ impl Engine {
             };
             let mut found = kind.steps().find(&target).await?;
             found.retain(|id| !before.contains(id));
-            // If several are new, clients have created the others meanwhile, and which one is the
-            // stack's is unknown: none is touched.
+            // If several are new, clients have created the others in the meantime, and it is
+            // unknown which one is the stack's: none is touched.
             let [created] = found.as_slice() else {
                 continue;
             };
@@ -154,7 +154,7 @@ fn fail_resources(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
     let owner = stack.clone();
     let reverts = stack.status == StackStatus::UpdateRollingBack;
     for resource in &mut stack.resources {
-        // A revert that was cut off is repeated, from the properties before it.
+        // An interrupted revert is repeated, from the properties before it.
         if let Some(before) = resource.changing.take()
             && reverts
         {

@@ -379,7 +379,7 @@ impl Open {
                     return Err("merge keys (<<) are not supported in templates".to_owned());
                 }
                 Value::String(key) if object.contains_key(&key) => {
-                    return Err(format!("the key {key} is there twice"));
+                    return Err(format!("the key {key} occurs twice"));
                 }
                 Value::String(key) => self.key = Some(key),
                 _ => return Err("a key must be text".to_owned()),
@@ -535,7 +535,7 @@ mod tests {
             ),
             (
                 "Resources: {A: {Type: T}, A: {Type: T}}",
-                "the key A is there twice",
+                "the key A occurs twice",
             ),
             (
                 "Resources: {A: &x {Type: T}, B: *x}",

@@ -1,10 +1,10 @@
-//! git, run so that neither the user's configuration nor anything in a repository of the state
-//! directory decides which programs are executed.
+//! Runs git such that neither the user's configuration nor anything in a repository of the state
+//! directory can choose which programs are executed.
 //!
-//! A repository's `config` is ours: another is replaced before git reads it. Hooks, attributes,
-//! replacement objects and the fetching of missing objects are switched off by the environment,
-//! which the programs that git starts inherit. What would lead git out of the repository (links,
-//! alternates, another common directory) is refused.
+//! A repository's `config` is ours: any other content is replaced before git reads it. Hooks, attributes,
+//! replacement objects and the fetching of missing objects are switched off by the environment, which the
+//! programs that git starts inherit. Repositories that would lead git elsewhere (links, alternates, another
+//! common directory) are refused.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use crate::api::{ApiError, ApiResult};
 
-/// Where git keeps its programs, `git` itself among them.
+/// The directory of git's programs, including `git` itself.
 static PROGRAMS: OnceCell<PathBuf> = OnceCell::const_new();
 
 /// The complete configuration of each repository.
@@ -27,7 +27,7 @@ const CONFIG: &str = "# Written by mlops; anything else here is replaced.
 \tbare = true
 ";
 
-/// Configuration that beats the repository's, and that git's own children inherit.
+/// Configuration that overrides the repository's and that git's own children inherit.
 const SETTINGS: [(&str, &str); 8] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
@@ -40,7 +40,7 @@ const SETTINGS: [(&str, &str); 8] = [
     ("receive.shallowUpdate", "false"),
 ];
 
-/// No configuration of the user or the machine, no replaced objects, no questions.
+/// Ignores the configuration of the user and the machine, replacement objects, and prompts.
 const ENVIRONMENT: [(&str, &str); 12] = [
     ("GIT_ATTR_NOSYSTEM", "1"),
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
@@ -56,8 +56,8 @@ const ENVIRONMENT: [(&str, &str); 12] = [
     ("XDG_CONFIG_HOME", "/dev/null"),
 ];
 
-/// What must not be in a repository: each makes git read configuration, attributes or objects from
-/// elsewhere.
+/// Files that must not exist in a repository: each makes git read configuration, attributes or
+/// objects from elsewhere.
 const FOREIGN: [&str; 8] = [
     ".git",
     "commondir",
@@ -69,7 +69,7 @@ const FOREIGN: [&str; 8] = [
     "objects/info/http-alternates",
 ];
 
-/// What must not be a link.
+/// Files that must not be links.
 const OWN: [&str; 11] = [
     "",
     "HEAD",
@@ -149,12 +149,11 @@ pub(super) async fn command(repository: Option<&Path>) -> ApiResult<Command> {
     Ok(command)
 }
 
-/// Refuses a repository with something that we never make, and puts our configuration into it.
+/// Refuses a repository with files that the local cloud never creates, and writes our configuration.
 fn check(repository: &Path) -> ApiResult<()> {
     let refused = |name: &str, what: &str| {
         Err(ApiError::internal(format!(
-            "{}: {what}; it was not made by the local cloud, and the repository is not used while it \
-             is there",
+            "{}: {what}; the local cloud did not create it; remove it to use the repository",
             repository.join(name).display()
         )))
     };

@@ -32,7 +32,7 @@ pub(super) struct Policy {
 struct Rule {
     #[serde(rename = "rulePriority")]
     priority: u64,
-    #[expect(dead_code, reason = "for people; it is read so that it may be there")]
+    #[expect(dead_code, reason = "for people; listed so that it is accepted")]
     description: Option<String>,
     selection: Selection,
     action: Action,
@@ -67,11 +67,11 @@ fn wrong(why: impl std::fmt::Display) -> ApiError {
 }
 
 impl Policy {
-    /// Reads a policy and checks what ECR checks.
+    /// Parses and validates a policy as ECR does.
     pub(super) fn parse(text: &str) -> ApiResult<Self> {
         let policy: Self = serde_json::from_str(text).map_err(wrong)?;
         if policy.rules.is_empty() {
-            return Err(wrong("there is no rule"));
+            return Err(wrong("a policy needs at least one rule"));
         }
         let (mut priorities, mut lists) = (BTreeSet::new(), BTreeSet::new());
         let mut untagged = 0;
@@ -110,7 +110,7 @@ impl Policy {
         Ok(policy)
     }
 
-    /// What cannot be previewed is refused by name.
+    /// Refuses, by name, rules that cannot be previewed.
     fn check_preview(&self) -> ApiResult<()> {
         for rule in &self.rules {
             let selection = &rule.selection;
@@ -176,7 +176,7 @@ impl Policy {
                         priority: rule.priority,
                     }),
             );
-            // What a rule selects is not for the rules after it, expired or not.
+            // Later rules skip the images that a rule selects, whether expired or not.
             decided.extend(selected.iter().map(|(digest, _)| *digest));
         }
         found
@@ -237,7 +237,7 @@ impl Rule {
 }
 
 impl Selection {
-    /// True when an image with these tags is one that the rule is about. Each pattern or prefix of
+    /// True if the rule selects an image with these tags. Each pattern or prefix of
     /// the list must have a tag.
     fn selects(&self, tags: &[&str]) -> bool {
         match self.tag_status.as_str() {
@@ -418,7 +418,7 @@ mod tests {
     use super::super::Mutability;
     use super::*;
 
-    /// A repository of images that were pushed so many days ago, with their tags.
+    /// A repository of images pushed the given numbers of days ago, with their tags.
     fn repository(images: &[(&str, f64, &[&str], &[&str])]) -> Repository {
         let stored = |days: f64, children: &[&str]| StoredImage {
             media_type: String::new(),

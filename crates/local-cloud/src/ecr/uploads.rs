@@ -1,6 +1,6 @@
-//! Uploads in progress. What has arrived is in a temporary file of `Cloud::blobs`, which keeps memory
-//! small and lets a client resume after a broken connection. Bytes are hashed once, while a separate
-//! thread writes them and the next ones are received.
+//! Uploads in progress. Received bytes are in a temporary file of `Cloud::blobs`, which saves
+//! memory and lets a client resume after a broken connection. Bytes are hashed once, while a
+//! separate thread writes them and the next ones are received.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -23,17 +23,17 @@ use crate::api::{ApiError, ApiResult};
 use crate::clock;
 use crate::store::Collection;
 
-/// How much is gathered before it is handed to the writing thread.
+/// Bytes per batch sent to the writing thread.
 const BATCH: usize = 512 << 10;
 
-/// How many batches may wait to be written.
+/// Maximum number of batches waiting to be written.
 const WAITING: usize = 4;
 
 /// How long an unfinished upload is kept.
 const LIFETIME_SECONDS: f64 = 24.0 * 3600.0;
 
-/// How long a request waits for the one before it on the same upload, in steps of [`STEP`]: its
-/// connection is broken, but what it brought is still being written.
+/// How long a request waits, in steps of [`STEP`], for a previous request on the same upload whose
+/// connection broke but whose bytes are still being written.
 const STEPS: u32 = 500;
 const STEP: Duration = Duration::from_millis(10);
 
@@ -50,7 +50,7 @@ fn uploads(cloud: &Cloud) -> Collection<'_, Upload> {
     cloud.store().collection("ecr", "upload")
 }
 
-/// How far an upload is: the hash and the number of the bytes in its file.
+/// Progress of an upload: the hash and the number of bytes in its file.
 #[derive(Debug, Default)]
 struct Progress {
     hasher: Sha256,
@@ -61,9 +61,9 @@ struct Progress {
 /// cloud open.
 #[derive(Debug, Default)]
 struct Receiving {
-    /// Those that a request is writing to.
+    /// Uploads that a request is writing to.
     writing: Mutex<BTreeSet<String>>,
-    /// Those that have a hash so far; the file of another upload is read again.
+    /// Hashes in progress. The file of any other upload is read again.
     progress: Mutex<BTreeMap<String, Progress>>,
 }
 
@@ -81,7 +81,7 @@ impl Receiving {
     }
 }
 
-/// While it lives, no other request writes to the upload.
+/// Locks an upload against writes of other requests until dropped.
 #[derive(Debug)]
 struct Writing {
     receiving: Arc<Receiving>,
@@ -114,8 +114,8 @@ impl Drop for Writing {
     }
 }
 
-/// The upload with its file as it is called now: the state directory may have been named otherwise,
-/// or may have been elsewhere, when the upload began.
+/// Returns the upload with the current path of its file: the state directory may have been renamed
+/// or moved since the upload began.
 fn in_place(cloud: &Cloud, mut upload: Upload) -> Upload {
     if let Some(name) = upload.file.file_name() {
         upload.file = cloud.blobs().temporary_directory().join(name);
@@ -137,7 +137,7 @@ fn find(cloud: &Cloud, repository: &str, id: &str) -> Registered<Upload> {
         })
 }
 
-/// Starts an upload and returns its id. Removes uploads that were not finished within a day.
+/// Starts an upload and returns its id. Removes uploads that are older than a day.
 pub(super) fn start(cloud: &Cloud, repository: &str) -> Registered<String> {
     let now = clock::epoch();
     for (id, upload) in uploads(cloud).list("")? {
@@ -171,7 +171,7 @@ pub(super) fn files(cloud: &Cloud) -> ApiResult<Vec<PathBuf>> {
         .collect())
 }
 
-/// Forgets an upload with all its bytes.
+/// Removes an upload and its file.
 fn forget(cloud: &Cloud, id: &str, upload: &Upload) -> Registered<()> {
     uploads(cloud).remove(id)?;
     Receiving::of(cloud).progress().remove(id);
@@ -181,7 +181,7 @@ fn forget(cloud: &Cloud, id: &str, upload: &Upload) -> Registered<()> {
     }
 }
 
-/// The refusal for bytes that could not be stored.
+/// The error for bytes that could not be stored.
 fn storage(error: &io::Error) -> Refusal {
     let status = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => 507,
@@ -194,7 +194,7 @@ fn storage(error: &io::Error) -> Refusal {
     )
 }
 
-/// How many bytes have arrived.
+/// Returns the number of bytes received.
 pub(super) async fn received(cloud: &Cloud, repository: &str, id: &str) -> Registered<u64> {
     let _writing = Writing::begin(cloud, id).await?;
     length(&find(cloud, repository, id)?)
@@ -204,8 +204,8 @@ fn length(upload: &Upload) -> Registered<u64> {
     Ok(upload.file.metadata().map_err(ApiError::from)?.len())
 }
 
-/// Appends a body, which begins at `start` where the client says so, and returns how many bytes
-/// have arrived altogether. Bytes that cannot be stored end the upload: nothing of it is left.
+/// Appends a body and returns the total number of bytes received. `start` is the body's offset, if
+/// the client sent one. If the bytes cannot be stored, the upload is removed.
 pub(super) async fn append(
     cloud: &Cloud,
     repository: &str,
@@ -220,13 +220,13 @@ pub(super) async fn append(
         return Err(Refusal::new(
             416,
             "BLOB_UPLOAD_INVALID",
-            format!("the upload goes on at byte {received}"),
+            format!("the upload continues at byte {received}"),
         )
         .at(received, id));
     }
     let (sender, batches) = mpsc::channel(WAITING);
     let path = upload.file.clone();
-    // A client that goes away drops this future, but not the thread: it writes what it has.
+    // If the client disconnects, this future is dropped, but the thread still writes the bytes received.
     let writer = tokio::task::spawn_blocking(move || drain(batches, &path, received, writing));
     let arrived = forward(&mut body, sender).await;
     match writer.await.map_err(ApiError::internal)? {
@@ -255,7 +255,7 @@ async fn forward(body: &mut Body, sender: mpsc::Sender<Vec<Bytes>>) -> Registere
         }
         if gathered >= BATCH {
             gathered = 0;
-            // The thread ended with an error, which its result has.
+            // The thread has failed; its result holds the error.
             if sender.send(std::mem::take(&mut batch)).await.is_err() {
                 return Ok(());
             }
@@ -267,15 +267,15 @@ async fn forward(body: &mut Body, sender: mpsc::Sender<Vec<Bytes>>) -> Registere
         Some(error) => Err(Refusal::new(
             400,
             "BLOB_UPLOAD_INVALID",
-            format!("the body broke off: {error}"),
+            format!("the body ended early: {error}"),
         )),
     }
 }
 
-/// Writes and hashes what comes, until no more does; the size of the file then.
+/// Writes and hashes batches until the channel closes; returns the size of the file.
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "the upload is free again when this thread ends"
+    reason = "dropping it at the end of this thread unlocks the upload"
 )]
 fn drain(
     mut batches: mpsc::Receiver<Vec<Bytes>>,
@@ -302,8 +302,8 @@ fn drain(
     Ok(size)
 }
 
-/// Ends an upload whose bytes must have this digest; the repository has the blob then. A wrong
-/// digest ends the upload too.
+/// Completes an upload: verifies its digest and adds the blob to the repository. A wrong digest
+/// also ends the upload.
 pub(super) async fn finish(
     cloud: &Cloud,
     repository: &str,
@@ -359,7 +359,7 @@ pub(super) fn keep(cloud: &Cloud, repository: &str, sha256: &str, size: u64) -> 
     Ok(())
 }
 
-/// Forgets an upload that its client gives up.
+/// Cancels an upload for its client.
 pub(super) async fn cancel(cloud: &Cloud, repository: &str, id: &str) -> Registered<()> {
     let _writing = Writing::begin(cloud, id).await?;
     let upload = find(cloud, repository, id)?;

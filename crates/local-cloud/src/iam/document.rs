@@ -1,4 +1,4 @@
-//! Policy documents: what IAM refuses, and who a trust policy trusts.
+//! Policy documents: validation as in IAM, and evaluation of trust policies.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ impl<'de> Deserialize<'de> for Document {
 }
 
 impl Document {
-    /// The text of a role's trust policy; `MalformedPolicyDocument` when it cannot be one.
+    /// The text of a role's trust policy; `MalformedPolicyDocument` if it is invalid.
     pub(super) fn trust(self) -> ApiResult<String> {
         for statement in statements(&self.0)? {
             require(&statement, &["Principal", "NotPrincipal"])?;
@@ -36,7 +36,7 @@ impl Document {
         Ok(self.0)
     }
 
-    /// The text of a policy that grants; `MalformedPolicyDocument` when it cannot be one.
+    /// The text of a policy that grants; `MalformedPolicyDocument` if it is invalid.
     pub(super) fn identity(self) -> ApiResult<String> {
         for statement in statements(&self.0)? {
             if statement.contains_key("Principal") {
@@ -58,7 +58,7 @@ impl Document {
     }
 }
 
-/// A document as responses carry it: percent-encoded (RFC 3986).
+/// A document as in responses: percent-encoded (RFC 3986).
 pub(super) fn encoded(document: &str) -> String {
     utf8_percent_encode(document, NON_ALPHANUMERIC).to_string()
 }
@@ -93,23 +93,23 @@ pub(super) fn trusts(document: &str, principal: &str) -> bool {
     allowed && !service.is_denied_by(&statements)
 }
 
-/// The kind of principal that a service of AWS is.
+/// The kind of principal of AWS services.
 const SERVICE: &str = "Service";
 
-/// What a caller wants of a trust policy.
+/// A request that a trust policy allows or denies.
 #[derive(Debug)]
 pub(crate) struct Assumption {
     /// The kind of principal: `AWS`, `Federated` or `Service`.
     pub(crate) kind: &'static str,
-    /// Every way in which a policy may name the caller.
+    /// All names of the caller that a policy can use.
     pub(crate) principals: Vec<String>,
     pub(crate) action: &'static str,
-    /// The condition keys that are known of the request.
+    /// The known condition keys of the request.
     pub(crate) context: BTreeMap<String, String>,
 }
 
 impl Assumption {
-    /// Whether a statement of the policy allows it and none denies it.
+    /// True if a statement of the policy allows the request and none denies it.
     pub(super) fn is_allowed_by(&self, document: &str) -> bool {
         let Ok(statements) = statements(document) else {
             return false;
@@ -121,7 +121,7 @@ impl Assumption {
         self.is_matched(statements, "Deny")
     }
 
-    /// Whether one of the statements with this effect is for the request.
+    /// True if one of the statements with this effect applies to the request.
     fn is_matched(&self, statements: &[Map<String, Value>], effect: &str) -> bool {
         statements.iter().any(|statement| {
             statement.get("Effect").and_then(Value::as_str) == Some(effect)
@@ -202,7 +202,7 @@ impl Assumption {
             return None;
         }
         if operator == "Null" {
-            // Only of this key is it known that the request does not have it.
+            // This is the only key whose absence from the request is certain.
             let known = own.is_some() || key.eq_ignore_ascii_case("sts:ExternalId");
             let wants_null = match wanted {
                 Value::Bool(wanted) => *wanted,
@@ -273,7 +273,7 @@ fn statements(document: &str) -> ApiResult<Vec<Map<String, Value>>> {
             let effect = statement.get("Effect").and_then(Value::as_str);
             if !matches!(effect, Some("Allow" | "Deny"))
                 || statement.keys().any(|key| !FIELDS.contains(&key.as_str()))
-                // What is named and what is not exclude each other.
+                // `Action` and `NotAction`, and the other such pairs, exclude each other.
                 || ["Principal", "Action", "Resource"].iter().any(|field| {
                     statement.contains_key(*field)
                         && statement.contains_key(&format!("Not{field}"))
@@ -400,7 +400,7 @@ mod tests {
             json!({"Principal": {"AWS": "*"}}),
             json!({"Condition": {"StringEquals": {"AWS:sourceaccount": ACCOUNT}}}),
             json!({"Condition": {"StringNotEquals": {"aws:SourceAccount": "111122223333"}}}),
-            // What is not known here never widens.
+            // Unknown operators and keys never widen access.
             json!({"Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:sagemaker:*"}}}),
         ] {
             assert!(!trusted(deny(more.clone())), "{more}");
@@ -409,7 +409,7 @@ mod tests {
             json!({"Action": "sts:TagSession"}),
             json!({"Principal": {"Service": "ec2.amazonaws.com"}}),
             json!({"Condition": {"StringEquals": {"aws:SourceAccount": "111122223333"}}}),
-            // How the user guide keeps other accounts from using a service as a deputy.
+            // The user guide's protection against confused deputies.
             json!({"Condition": {"StringNotEquals": {"aws:SourceAccount": ACCOUNT}}}),
             json!({"Condition": {"StringNotEqualsIfExists": {"aws:SourceAccount": ACCOUNT},
                 "Bool": {"aws:PrincipalIsAWSService": "true"}}}),

@@ -1,4 +1,4 @@
-//! A function's code: the zip, checked before it is kept and unpacked once for each SHA-256.
+//! A function's code: the zip, checked before it is stored, and unpacked once for each SHA-256.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -35,7 +35,7 @@ pub(super) struct CodeSource {
 /// A zip that was checked and stored.
 #[derive(Debug)]
 pub(super) struct Zip {
-    /// The hex SHA-256 under which `Cloud::blobs` has it.
+    /// Its hex SHA-256, the key in `Cloud::blobs`.
     pub(super) sha256: String,
     /// `CodeSha256`
     pub(super) base64: String,
@@ -43,10 +43,10 @@ pub(super) struct Zip {
     pub(super) size: u64,
 }
 
-/// Checks and stores the code of a request.
+/// Validates and stores the code in a request.
 pub(super) async fn keep(cloud: &Cloud, given: CodeSource) -> ApiResult<Zip> {
     if given.image_uri.is_some() {
-        return Err(ApiError::not_implemented("functions made of an image"));
+        return Err(ApiError::not_implemented("functions from container images"));
     }
     let refused = |error: ApiError| {
         invalid(format!(
@@ -82,7 +82,7 @@ pub(super) async fn keep(cloud: &Cloud, given: CodeSource) -> ApiResult<Zip> {
             ));
         }
     };
-    // From here on the code keeps its bytes, whatever becomes of the object.
+    // From here on the function has its own copy; the object may change.
     cloud.blobs().touch(&sha256);
     let (worker, name) = (cloud.clone(), sha256.clone());
     let checked = tokio::task::spawn_blocking(move || {
@@ -111,7 +111,7 @@ pub(super) fn directory(cloud: &Cloud, sha256: &str) -> PathBuf {
     cloud.directory().join("functions").join(sha256)
 }
 
-/// Unpacks a kept zip, unless that was done before.
+/// Unpacks a stored zip, unless it is already unpacked.
 pub(super) async fn unpack(cloud: &Cloud, sha256: &str) -> ApiResult<()> {
     let (blobs, name) = (cloud.blobs().clone(), sha256.to_owned());
     let target = directory(cloud, sha256);

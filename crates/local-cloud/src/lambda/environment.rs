@@ -15,7 +15,7 @@ use crate::api::ApiResult;
 use crate::runtime::{self, FunctionSpec, Program, Running, TASK_ROOT};
 use crate::{Cloud, beneath, clock, logs};
 
-/// How long a process has at least to ask for its first event (developer guide: the init phase).
+/// Minimum time for a process to request its first event (developer guide: the init phase).
 const INIT: Duration = Duration::from_secs(10);
 
 /// The time to read output that a process wrote before its response.
@@ -24,7 +24,7 @@ const OUTPUT: Duration = Duration::from_secs(2);
 /// `LogResult` is the last this many bytes of an invocation's log.
 const TAIL: usize = 4096;
 
-/// What speaks the Runtime API for a `python3.*` function.
+/// The client of the Runtime API for `python3.*` functions.
 const PYTHON: &str = include_str!("bootstrap.py");
 
 /// A running environment. [`Environment::end`] ends it.
@@ -38,7 +38,7 @@ pub(super) struct Environment {
     /// True when the process has requested an event and has none.
     asked: bool,
     started: Instant,
-    /// How long it took to start, until an invocation has reported it.
+    /// Start-up time, until an invocation has reported it.
     init: Option<Duration>,
 }
 
@@ -59,16 +59,16 @@ pub(super) enum End {
     NoEntry(String),
 }
 
-/// What an invocation came to.
+/// The outcome of an invocation.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) end: End,
-    /// The last of its log.
+    /// The end of its log.
     pub(super) tail: Vec<u8>,
 }
 
 impl Environment {
-    /// Starts a process for the function; does not wait for it.
+    /// Starts a process for the function without waiting for it.
     pub(super) async fn start(cloud: &Cloud, plan: &Plan) -> ApiResult<Self> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let directory = cloud.directory().join("lambda").join(&id);
@@ -110,8 +110,8 @@ impl Environment {
         })
     }
 
-    /// Waits until the process asks for an event; else how it ended. A new process has its init
-    /// phase for it, at least as long as the function's timeout.
+    /// Waits until the process requests an event; the error is how it ended. A new process has its
+    /// init phase for that, at least as long as the function's timeout.
     pub(super) async fn ready(&mut self) -> Result<(), End> {
         if self.asked {
             return self
@@ -210,7 +210,7 @@ impl Environment {
         }
     }
 
-    /// Ends the process and removes what it left.
+    /// Ends the process and removes its files.
     pub(super) async fn end(self) {
         self.process.terminate(Duration::ZERO).await;
         let (state, directory) = (self.log.cloud.directory().to_owned(), self.directory);
@@ -219,7 +219,7 @@ impl Environment {
     }
 }
 
-/// What Lambda sets, over what the function's configuration has.
+/// The environment variables: those of the function, overridden by those that Lambda sets.
 fn variables(plan: &Plan, address: &str, stream: &str) -> BTreeMap<String, String> {
     let mut all = plan.environment.clone();
     let library = format!("{TASK_ROOT}/lib");
@@ -258,7 +258,7 @@ struct Log {
     stream: String,
     /// The last part of the log of the current invocation.
     tail: Mutex<Vec<u8>>,
-    /// A line that marks that everything before it was read.
+    /// A marker: everything before it was read.
     mark: Mutex<Option<(String, oneshot::Sender<()>)>>,
 }
 
@@ -292,7 +292,7 @@ impl Log {
         if lines.is_empty() {
             return;
         }
-        // A log that cannot be written must not stop the function it is about.
+        // A failed log write must not stop the function.
         let _ = logs::append(&self.cloud, &self.group, &self.stream, lines);
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, line) in lines {
@@ -370,7 +370,7 @@ impl Log {
     }
 }
 
-/// The type and the message of an end that the function itself says nothing about, in AWS's words.
+/// The error type and message, in AWS's words, for an end that the function itself did not report.
 pub(super) fn failure(id: &str, plan: &Plan, end: &End) -> (&'static str, String) {
     let exited = |how: String| {
         (

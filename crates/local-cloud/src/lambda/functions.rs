@@ -51,7 +51,7 @@ pub(super) async fn create(cloud: &Cloud, input: CreateFunction) -> ApiResult<Va
     let name = named(cloud, input.function_name.as_deref())?;
     let settings = input.settings;
     if input.package_type.is_some_and(|kind| kind != "Zip") {
-        return Err(ApiError::not_implemented("functions made of an image"));
+        return Err(ApiError::not_implemented("functions from container images"));
     }
     settings.check(cloud)?;
     let mut configuration = settings.first(cloud, &name, settings::machine())?;

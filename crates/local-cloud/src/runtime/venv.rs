@@ -42,7 +42,7 @@ impl Venv {
 
 /// Finds or creates the environment for these requirements (none if there is no file).
 ///
-/// Each attempt uses its own directory and publishes it with a link at the end. So the leftovers of
+/// Each attempt uses its own directory and publishes it with a link at the end. So the remaining files of
 /// a killed attempt are never used, even while its installer is still running.
 pub(super) async fn prepare(settings: &Settings, requirements: Option<&Path>) -> ApiResult<Venv> {
     let (version, executable) = identify(&settings.python).await?;
@@ -110,7 +110,7 @@ fn open_own_file(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
-/// Removes the leftovers of killed attempts. Failures do no harm, because each attempt has a unique
+/// Removes the remaining files of killed attempts. Failures do no harm, because each attempt has a unique
 /// name.
 fn remove_stale_attempts(directory: &Path, key: &str) {
     let remains = format!("{key}-");
@@ -220,7 +220,7 @@ async fn create(
     installer
         .run(program, &pip, "install the image's requirements.txt")
         .await?;
-    // Code of packages can write there; leftovers do not make the environment unusable.
+    // Code of packages can write there; remaining files do not make the environment unusable.
     let _ = beneath::remove(&home);
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! Named records of one family, stored as their `Describe…` response, and the operations that are
-//! alike for every family.
+//! the same for every family.
 
 use rusqlite::Transaction;
 use serde_json::{Value, json};

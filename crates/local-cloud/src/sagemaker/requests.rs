@@ -1,7 +1,7 @@
 //! Reading requests as SageMaker does: names, time filters, order and pages.
 //!
 //! Types, required members, limits and enumerations are checked against AWS's service model before
-//! an operation runs (`crate::requests`), so a request that reaches one of these types fits it.
+//! an operation runs (`crate::requests`), so every request that reaches one of these types can be parsed.
 
 use std::ops::Deref;
 
@@ -26,7 +26,7 @@ pub(super) fn null(member: &str) -> ApiError {
     ))
 }
 
-/// A request whose members are kept as they came: the record or the response repeats them.
+/// A request whose members are kept unchanged: the record or the response repeats them.
 #[derive(Debug, Clone)]
 pub(super) struct Stored<T> {
     members: Value,
@@ -50,19 +50,18 @@ impl<T> Deref for Stored<T> {
 }
 
 impl<T> Stored<T> {
-    /// These members as they came, without those that are absent.
+    /// These members, unchanged; absent ones are omitted.
     pub(super) fn pick(&self, members: &[&str]) -> Value {
         pick(&self.members, members)
     }
 
-    /// Every member as it came.
+    /// All members, unchanged.
     pub(super) fn members(&self) -> &Value {
         &self.members
     }
 }
 
-/// The request of an operation on one resource. The member that names it has another name for each
-/// family.
+/// The request of an operation on one resource. The name of the member that holds its name differs by family.
 #[derive(Debug, Deserialize)]
 pub(super) struct ResourceName {
     #[serde(
@@ -172,7 +171,7 @@ pub(super) struct TimeBounds {
 }
 
 impl TimeBounds {
-    /// True when the record's times are within the bounds. A time that a record does not have is.
+    /// True when the record's times are within the bounds. An absent time counts as within them.
     pub(super) fn include(&self, record: &Value) -> bool {
         let within = |member: &str, after: Option<f64>, before: Option<f64>| {
             record[member].as_f64().is_none_or(|time| {

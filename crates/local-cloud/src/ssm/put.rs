@@ -1,4 +1,4 @@
-//! Parameters are created, overwritten and deleted.
+//! Creates, overwrites and deletes parameters.
 
 use regex::Regex;
 use serde::Deserialize;
@@ -139,14 +139,15 @@ fn next(name: &str, input: &Put, old: Option<&Parameter>) -> ApiResult<Parameter
 fn check_pattern(pattern: &str, value: &str) -> ApiResult<()> {
     let whole = match Regex::new(&format!("^(?:{pattern})$")) {
         Ok(whole) => whole,
-        // Java has groups that look around and refer back; `regex` has none.
+        // Java supports look-around and backreferences; `regex` supports neither.
         Err(_)
             if ["(?=", "(?!", "(?<", "(?>", "\\1"]
                 .iter()
                 .any(|part| pattern.contains(part)) =>
         {
             return Err(ApiError::not_implemented(format_args!(
-                "AllowedPattern {pattern} of ssm:PutParameter: it cannot look around or refer back"
+                "AllowedPattern {pattern} of ssm:PutParameter: look-around and backreferences are not \
+                 supported"
             )));
         }
         Err(error) => {
@@ -195,7 +196,7 @@ fn tier(given: Option<Tier>, old: Option<Tier>, value: &str) -> ApiResult<Tier> 
     }
 }
 
-/// Removes the version that is one too many, unless it has a label.
+/// Removes the oldest version if there are too many; fails if it has a label.
 fn drop_oldest(parameter: &mut Parameter) -> ApiResult<()> {
     if parameter.versions.len() <= MAX_VERSIONS {
         return Ok(());

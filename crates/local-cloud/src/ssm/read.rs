@@ -1,4 +1,4 @@
-//! Parameters are read: one, several, below a path, and their history.
+//! Reads parameters: one, several, or all below a path, and their history.
 
 use std::collections::BTreeSet;
 

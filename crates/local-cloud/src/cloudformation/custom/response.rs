@@ -18,7 +18,7 @@ const PATH: &str = "/_mlops/custom-resources/";
 /// Longest response, in bytes (User Guide: custom resource response objects).
 const MAX_RESPONSE: usize = 4096;
 
-/// The requests that functions send their responses with.
+/// The HTTP requests that carry the responses of functions.
 pub(in crate::cloudformation) const ROUTE: Route = Route {
     matches: |parts, _| parts.uri.path().starts_with(PATH),
     handle: |cloud, request| Box::pin(handle(cloud, request)),
@@ -29,7 +29,7 @@ pub(super) fn path(key: &str, id: &str) -> String {
     format!("{PATH}{key}/{id}")
 }
 
-/// Wakes those who wait for a response, after it was recorded.
+/// Wakes tasks that wait for a response once it is recorded.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals(Notify);
 
@@ -58,7 +58,7 @@ async fn handle(cloud: &Cloud, request: http::Request<Body>) -> http::Response<B
     response
 }
 
-/// Records a response and wakes the one who waits for it.
+/// Records a response and wakes the task that waits for it.
 async fn receive(cloud: &Cloud, request: http::Request<Body>) -> ApiResult<()> {
     let (parts, body) = request.into_parts();
     signed_urls::check(cloud, &parts)?;
@@ -77,13 +77,13 @@ async fn receive(cloud: &Cloud, request: http::Request<Body>) -> ApiResult<()> {
     let is_long = response == Response::TooLong;
     let recorded = requests(cloud).update(key, |pending| {
         if pending.id != id || pending.response.is_some() {
-            let message = "the request has its response already, or is over";
+            let message = "the request already has a response, or has ended";
             return Err(ApiError::new("AccessDenied", message).status(403));
         }
         pending.response = Some(response);
         Ok(())
     })?;
-    recorded.ok_or_else(|| ApiError::new("AccessDenied", "the request is over").status(403))?;
+    recorded.ok_or_else(|| ApiError::new("AccessDenied", "the request has ended").status(403))?;
     cloud.state::<Arrivals>().0.notify_waiters();
     if is_long {
         let message = format!("a response has at most {MAX_RESPONSE} bytes");
@@ -97,7 +97,7 @@ pub(super) async fn arrived(cloud: &Cloud, key: &str, id: &str) -> ApiResult<Res
     loop {
         let notified = cloud.state::<Arrivals>().0.notified();
         tokio::pin!(notified);
-        // From here on no arrival is missed.
+        // No response is missed from here on.
         notified.as_mut().enable();
         if let Some(Pending {
             id: of,
@@ -127,7 +127,7 @@ impl Status {
 }
 
 impl Response {
-    /// The physical id that the function names, whatever else it says.
+    /// The physical id in the response, regardless of the rest of the response.
     pub(super) fn physical(&self) -> Option<String> {
         let Self::Text(text) = self else { return None };
         let answer: Value = serde_json::from_str(text).ok()?;
@@ -142,7 +142,7 @@ impl Response {
         Status::of(&answer["Status"]) == Some(Status::Success)
     }
 
-    /// What the function reports; an error if it reports a failure or nothing that can be understood.
+    /// What the function reports; an error if it reports a failure or cannot be parsed.
     pub(super) fn success(&self, request: &Request<'_>, id: &str) -> ApiResult<Success> {
         let text = match self {
             Self::Text(text) => text,

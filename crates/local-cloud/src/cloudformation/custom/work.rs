@@ -12,8 +12,8 @@ use crate::cloudformation::stacks::{self, Resource, Stack};
 use crate::cloudformation::states::{DeletionPolicy, ResourceStatus};
 
 impl Engine {
-    /// Creates a custom resource. Its physical id is written before the request, so that the roll-back
-    /// of a request without a response deletes what the function may have created, as on AWS.
+    /// Creates a custom resource. Its physical id is recorded before the request, so that rolling
+    /// back a request without a response deletes what the function may have created, as on AWS.
     pub(in crate::cloudformation) async fn create_custom(
         &self,
         stack: &Stack,
@@ -48,7 +48,7 @@ impl Engine {
                 Err(error)
             }
             Err(RequestFailure::Other(error)) => {
-                // What is to be deleted has the id that the function names, even if it failed.
+                // The resource to delete has the id that the function returned, even if it failed.
                 if let Some(named) = self.named_by_creation(&stack.id, resource)? {
                     resource.physical = Some(named);
                 }
@@ -83,7 +83,7 @@ impl Engine {
         let made = match send(&self.cloud, &request).await {
             Ok(made) => made,
             Err(RequestFailure::NotInvoked(error)) => {
-                // Nothing was changed, and there is nothing to change back.
+                // Nothing was changed, so there is nothing to revert.
                 resource.properties.clone_from(old);
                 return Err(error);
             }
@@ -97,7 +97,7 @@ impl Engine {
         left.properties.clone_from(old);
         left.deletion_policy = resource.update_replace_policy;
         resource.physical = Some(made.physical);
-        // One step: what is left and what replaces it are recorded together.
+        // The replaced resource and its replacement are recorded in one step.
         stacks::change(&self.cloud, &self.key, |stack| {
             stack.pending_deletion.push(left);
             stack.put(resource.clone());
@@ -147,7 +147,7 @@ impl Engine {
             .and_then(|pending| pending.response?.physical()))
     }
 
-    /// Leaves a custom resource whose creation failed for the clean-up: an update creates it anew.
+    /// Schedules a custom resource whose creation failed for the clean-up; an update creates it again.
     pub(in crate::cloudformation) fn leave_failed_custom(&self, old: &Resource) -> ApiResult<()> {
         let mut left = old.clone();
         left.deletion_policy = DeletionPolicy::Delete;
@@ -157,8 +157,7 @@ impl Engine {
         })
     }
 
-    /// After the server died during an update: what a function created and no record names is left for
-    /// the clean-up.
+    /// After the server died during an update, schedules unrecorded resources of a function for the clean-up.
     pub(in crate::cloudformation) fn leave_lost_custom(
         &self,
         resource: &Resource,

@@ -1,8 +1,8 @@
 //! Template parameters that name a parameter of Systems Manager: its value is read when a stack or a
 //! change set is created, and again at each update.
 //!
-//! Source: the `CloudFormation` User Guide, "Specify existing resources at runtime with CloudFormation-supplied
-//! parameter types".
+//! Source: the `CloudFormation` User Guide, "Specify existing resources at runtime with
+//! CloudFormation-supplied parameter types".
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::cloudformation::template::{Template, invalid};
 /// The type of a parameter that holds the name of a parameter of Systems Manager.
 const NAME: &str = "AWS::SSM::Parameter::Name";
 
-/// `GetParameters` takes so many names.
+/// Maximum number of names per `GetParameters` call.
 const BATCH: usize = 10;
 
 /// The type of the value that a parameter's name is replaced by: `T` of

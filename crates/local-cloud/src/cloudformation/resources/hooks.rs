@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::target::{Created, Target};
 use crate::api::ApiResult;
 
-/// The steps on a resource. Each does what the table says, unless a type replaces or extends it.
+/// The steps on a resource. Each carries out the table, unless a type overrides or extends it.
 #[async_trait]
 pub(crate) trait Hooks: Send + Sync {
     /// Creates the resource.
@@ -14,12 +14,12 @@ pub(crate) trait Hooks: Send + Sync {
         target.create().await
     }
 
-    /// Waits until the resource works, and writes its settings. Fails if it never will.
+    /// Waits until the resource is ready, and writes its settings. Fails if it cannot become ready.
     async fn settle(&self, target: &Target<'_>) -> ApiResult<()> {
         target.settle().await
     }
 
-    /// Changes the resource and waits until it works. Returns the attributes that changed.
+    /// Changes the resource and waits until it is ready. Returns the attributes that changed.
     async fn update(&self, target: &Target<'_>) -> ApiResult<Map<String, Value>> {
         target.update().await
     }
@@ -37,7 +37,7 @@ pub(crate) trait Hooks: Send + Sync {
     }
 }
 
-/// A type whose table says everything.
+/// A type that needs no hooks.
 pub(super) struct TableOnly;
 
 impl Hooks for TableOnly {}

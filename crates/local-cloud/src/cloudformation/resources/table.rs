@@ -1,4 +1,4 @@
-//! What a resource type is: a table over the provider's schema.
+//! Definition of a resource type: a table over the provider's schema.
 //!
 //! A table names the calls that create, change and delete a resource, and for each argument the property
 //! or other source of its value. The properties that a type supports are those that its arguments use.
@@ -14,35 +14,35 @@ use crate::api::ApiResult;
 pub(crate) struct Type {
     /// `AWS::SERVICE::NAME`.
     pub(crate) name: &'static str,
-    /// The service that all calls go to, as [`crate::Cloud::call`] names it.
+    /// The service of all calls, as named in [`crate::Cloud::call`].
     pub(super) service: &'static str,
-    /// How the resource is named, for types whose resources have a name of their own.
+    /// How the resource is named, for types whose resources have names.
     pub(crate) naming: Option<Naming>,
     /// The call that creates the resource.
     pub(super) create: Option<Call>,
-    /// The physical id, from the answer of `create`.
+    /// The physical id, from the response of `create`.
     pub(super) id: Source,
-    /// The values of `Fn::GetAtt`, from the answer of `create`.
+    /// The values of `Fn::GetAtt`, from the response of `create`.
     pub(super) attributes: &'static [(&'static str, Source)],
-    /// A call whose answer has further attributes, which can change with an update.
+    /// A call whose response has further attributes, which can change with an update.
     pub(super) described: Option<(Call, &'static [(&'static str, &'static str)])>,
-    /// What is set by separate calls, in this order.
+    /// Properties that are set by separate calls, in this order.
     pub(super) settings: &'static [Setting],
     /// Lists whose elements are added and removed by separate calls, in this order.
     pub(super) lists: &'static [List],
     /// How tags are written.
     pub(super) tags: Option<Tags>,
-    /// How the resource is found whose create call was cut off.
+    /// How to find a resource whose create call was interrupted.
     pub(super) find: Find,
-    /// Finds the id that the calls to tag and to delete a resource take, where it is not the physical id.
+    /// Finds the id for the calls that tag and delete a resource, where it is not the physical id.
     pub(super) api_id: Option<Search>,
-    /// When the resource works.
+    /// The state in which the resource is ready.
     pub(super) stable: Option<State>,
     /// The call that deletes the resource.
     pub(super) delete: Option<Call>,
     /// Error codes of `delete` that mean that there is nothing left to delete, in addition to "not found".
     pub(super) deleted_already: &'static [&'static str],
-    /// The states during and after a deletion that takes time.
+    /// The states during and after an asynchronous deletion.
     pub(super) deleting: Option<State>,
     /// Properties that only the hooks read, separated by spaces.
     pub(super) hook_properties: &'static str,
@@ -59,7 +59,7 @@ pub(crate) struct Naming {
     pub(crate) longest: usize,
     /// True if the service refuses upper-case letters.
     pub(crate) lower: bool,
-    /// What generated names begin with, if not the stack's name.
+    /// The prefix of generated names, if not the stack's name.
     pub(crate) prefix: Option<&'static str>,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Argument {
     pub(super) default: Option<&'static str>,
     /// True for an argument that is only sent if its property has changed.
     pub(super) only_changed: bool,
-    /// True for an argument that identifies what the call is about: its change does not cause the call.
+    /// True for an argument that identifies the resource: a change of it does not cause the call.
     pub(super) is_key: bool,
 }
 
@@ -113,7 +113,7 @@ pub(super) enum Source {
     Physical,
     /// A random token.
     Token,
-    /// A part, by JSON pointer, of the value at hand: a call's answer, an element of a list.
+    /// A part, by JSON pointer, of the value at hand: a call's response, an element of a list.
     Part(&'static str),
     /// Text with placeholders: see [`super::target::Target::fill`].
     Text(&'static str),
@@ -129,7 +129,7 @@ pub(super) enum When {
     OnUpdate,
 }
 
-/// Something that is set by a call of its own, after the creation and when one of its properties changes.
+/// Properties that a separate call sets, after the creation and when one of them changes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setting {
     pub(super) set: Call,
@@ -146,7 +146,7 @@ pub(super) struct List {
     pub(super) elements: Elements,
     /// Called for each new or changed element.
     pub(super) add: Call,
-    /// Called for each element whose arguments for this call no new element has.
+    /// Called for each removed element: no new element has the same arguments for this call.
     pub(super) remove: Call,
     /// True if elements must be removed before others are added.
     pub(super) removes_first: bool,
@@ -157,9 +157,9 @@ pub(super) struct List {
 /// The elements of a list.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Elements {
-    /// Those of a property.
+    /// The elements of a property.
     Of(&'static str),
-    /// Those that a function derives from a property.
+    /// The elements that a function derives from a property.
     By(&'static str, fn(&Map<String, Value>) -> Vec<Value>),
 }
 
@@ -192,7 +192,7 @@ pub(super) enum Spelling {
     Specification(&'static str),
 }
 
-/// How a resource is found that a create call may have created before the server died.
+/// How to find a resource that a create call may have created before the server died.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Find {
     /// By a search.
@@ -207,7 +207,7 @@ pub(super) enum Find {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Search {
     pub(super) call: Call,
-    /// Path of the items in the answer; `*` is each element of a list. Empty if the answer is the item.
+    /// Path of the items in the response; `*` is each element of a list. Empty if the response is the item.
     pub(super) items: &'static str,
     /// The id of an item.
     pub(super) id: Source,
@@ -221,7 +221,7 @@ pub(super) struct Search {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct State {
     pub(super) call: Call,
-    /// JSON pointers to a state and to the reason for it, in the answer.
+    /// JSON pointers to a state and to the reason for it, in the response.
     pub(super) states: &'static [(&'static str, &'static str)],
     /// The states in which the wait ends. All others, except `failed`, are transitional.
     pub(super) wanted: &'static [&'static str],

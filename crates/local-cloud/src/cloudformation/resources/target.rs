@@ -14,7 +14,7 @@ use crate::cloud::ACCOUNT;
 use crate::cloudformation::template::text_of;
 use crate::{Cloud, clock};
 
-/// Between two looks at the state of a resource.
+/// Time between two checks of a resource's state.
 const POLL: Duration = Duration::from_millis(20);
 
 /// The resource that a step works on.
@@ -22,9 +22,9 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct Target<'a> {
     pub(crate) cloud: &'a Cloud,
     pub(crate) kind: &'a Type,
-    /// Its properties: functions evaluated, scalars in the types that the service's API takes.
+    /// Its properties: functions evaluated, scalars converted to the types of the service's API.
     pub(crate) properties: &'a Map<String, Value>,
-    /// In an update, the properties before it.
+    /// In an update, the previous properties.
     pub(crate) previous: Option<&'a Map<String, Value>>,
     /// Its name: the one in the template, or a generated one. Empty for types without names.
     pub(crate) name: &'a str,
@@ -41,7 +41,7 @@ pub(crate) struct Created {
     pub(crate) attributes: Map<String, Value>,
 }
 
-/// How a resource is doing.
+/// The progress of a resource.
 enum Standing {
     Wanted,
     Pending,
@@ -179,7 +179,7 @@ impl<'a> Target<'a> {
         let value = self.value(source, part)?;
         value.ok_or_else(|| match source {
             Source::Part(pointer) => {
-                ApiError::internal(format!("the service's answer has no {pointer}"))
+                ApiError::internal(format!("the service's response has no {pointer}"))
             }
             other => ApiError::internal(format!("{other:?} of {} has no value", self.kind.name)),
         })
@@ -264,7 +264,7 @@ impl<'a> Target<'a> {
             .collect()
     }
 
-    /// Waits until the resource works, and writes its settings.
+    /// Waits until the resource is ready, and writes its settings.
     pub(super) async fn settle(&self) -> ApiResult<()> {
         if let Some(state) = &self.kind.stable {
             self.reach(state).await?;
@@ -469,8 +469,7 @@ impl<'a> Target<'a> {
         failed.map_or(Standing::Wanted, Standing::Failed)
     }
 
-    /// Waits until the resource is in a state that it stays in, whether wanted or failed; returns the
-    /// answer with the state.
+    /// Waits until the resource is in a final state, wanted or failed; returns the response with the state.
     pub(super) async fn rest(&self, state: &State) -> ApiResult<Value> {
         loop {
             let answer = self.call(&state.call, &Value::Null).await?;
@@ -481,7 +480,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Waits until the resource is in a wanted state; returns the answer with the state.
+    /// Waits until the resource is in a wanted state; returns the response with the state.
     pub(super) async fn reach(&self, state: &State) -> ApiResult<Value> {
         let answer = self.rest(state).await?;
         match self.standing(state, &answer) {
@@ -507,7 +506,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The id that the calls take which change or delete the resource.
+    /// The id for the calls that change or delete the resource.
     async fn api_id(&self) -> ApiResult<String> {
         let Some(search) = &self.kind.api_id else {
             return Ok(self.physical.to_owned());
@@ -552,9 +551,9 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The answer, or `None` if the service reports that the resource does not exist, or that nothing can
-/// have such a name. Any other error is returned: what cannot be inspected before the create call would
-/// be taken for new after a crash, and deleted.
+/// The response, or `None` if the service reports that the resource does not exist, or that the
+/// name is invalid. Any other error is returned: a resource that cannot be inspected before the
+/// create call would count as new after a crash, and be deleted.
 pub(super) fn existing(answer: ApiResult<Value>) -> ApiResult<Option<Value>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),

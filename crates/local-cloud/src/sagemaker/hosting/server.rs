@@ -74,7 +74,7 @@ impl Server {
             if let Err(error) = catch_panic(&what, work).await {
                 let _ = say.send(State::Failed(error.message));
             }
-            // The directory of this instance: /opt/ml, and what the runtime keeps beside it.
+            // The directory of this instance: /opt/ml, and the runtime's files next to it.
             if let Some(directory) = watched.base.parent() {
                 let (state, directory) =
                     (watched.cloud.directory().to_owned(), directory.to_owned());
@@ -89,7 +89,7 @@ impl Server {
         }
     }
 
-    /// The port when it is ready; why not, when it failed or does not get ready in time.
+    /// Returns the port once the server is ready, or why it failed or did not become ready in time.
     pub(super) async fn ready(&self, timeout: Duration) -> Result<u16, String> {
         let mut state = self.state.clone();
         let settled = async {
@@ -118,7 +118,7 @@ impl Server {
     }
 }
 
-/// What the watcher of a process needs.
+/// The state of a process's watcher.
 struct Watched {
     cloud: Cloud,
     instance: Instance,
@@ -136,7 +136,7 @@ impl Watched {
                 Ok(Some(started)) => started,
                 Ok(None) => return,
                 Err(error) => {
-                    // Nothing was started: another try would not end otherwise.
+                    // Nothing was started: a retry would fail the same way.
                     let _ = say.send(State::Failed(error.message));
                     return;
                 }
@@ -182,8 +182,7 @@ impl Watched {
         }
     }
 
-    /// Starts the process; `None` when it is asked to end before: installing packages can take
-    /// minutes.
+    /// Starts the process; `None` if a stop is requested first: installing packages can take minutes.
     async fn launch(
         &self,
         stopped: &mut watch::Receiver<bool>,
@@ -212,7 +211,7 @@ impl Watched {
         };
         let note = format!(
             "[mlops] the server must listen on port {port}, which SAGEMAKER_BIND_TO_PORT names: \
-             it has no port 8080 of its own here. Asking http://127.0.0.1:{port}/ping"
+             port 8080 is shared here. Polling http://127.0.0.1:{port}/ping"
         );
         let now = jiff::Timestamp::now().as_millisecond();
         let group = log_group(&self.instance.endpoint);
@@ -249,7 +248,7 @@ impl Watched {
     }
 }
 
-/// Waits until the watcher is asked to end, or nobody is left who could ask.
+/// Waits for a stop request, or until all handles that could send one are dropped.
 async fn asked(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -1,5 +1,4 @@
-//! What ends the transfers of a job early, and what bounds them: the wish to stop the job, and the
-//! size of its volume.
+//! Limits on the transfers of a job: stop requests end them early, and the volume's size bounds them.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -37,13 +36,13 @@ impl Interrupt {
         Self::new(watch::channel(None).1, false)
     }
 
-    /// True when somebody wants the transfer to end.
+    /// True if a stop was requested.
     pub(super) fn is_wanted(&self) -> bool {
         // Without a sender the job has ended and cannot be stopped any more.
         self.ended || self.stop.has_changed().unwrap_or(false)
     }
 
-    /// Fails when somebody wants the transfer to end.
+    /// Fails if a stop was requested.
     pub(super) fn check(&self) -> io::Result<()> {
         if self.is_wanted() {
             // `ErrorKind::Interrupted` would be retried.
@@ -52,7 +51,7 @@ impl Interrupt {
         Ok(())
     }
 
-    /// A reader that fails as soon as somebody wants the transfer to end.
+    /// Wraps a reader such that it fails once a stop is requested.
     pub(super) fn reader<R: Read>(&self, inner: R) -> Interruptible<'_, R> {
         Interruptible {
             inner,
@@ -74,11 +73,11 @@ impl<R: Read> Read for Interruptible<'_, R> {
     }
 }
 
-/// Fails when the files of directories, by their apparent sizes, are larger than the job's volume.
-/// Nothing is uploaded then: a sparse file costs a program nothing, and its upload hours.
+/// Fails if the files in these directories, by apparent size, exceed the job's volume. Then nothing
+/// is uploaded: a sparse file is cheap for a program, but takes hours to upload.
 ///
 /// AWS's words for a full volume at the upload are "Artifact upload failed:Insufficient disk space"
-/// (seen in huggingface/blog issue 114); what comes after them is ours. Unverified against AWS: that
+/// (seen in huggingface/blog issue 114); the rest of the message is ours. Unverified against AWS: that
 /// sparse files count in full, and how large the volume is without `VolumeSizeInGB`.
 pub(super) fn check_volume<'a>(
     directories: impl IntoIterator<Item = &'a Directory>,

@@ -1,4 +1,4 @@
-//! What each step type does.
+//! The execution of each step type.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ const LONGEST_NAME: usize = 63;
 pub(super) struct Result {
     /// The outcome of a Condition step.
     pub(super) outcome: Option<bool>,
-    /// What expressions read of it.
+    /// What expressions can read from the step.
     pub(super) response: Option<Value>,
     /// `Metadata` of `ListPipelineExecutionSteps`.
     pub(super) metadata: Option<Value>,
@@ -35,7 +35,7 @@ pub(super) struct Result {
     pub(super) cache_hit: Option<String>,
 }
 
-/// The end of a step that did not succeed.
+/// The outcome of a step that did not succeed.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// The execution was stopped.
@@ -46,7 +46,7 @@ pub(super) enum Ended {
         reason: String,
         /// `Metadata`, when there is some.
         metadata: Option<Value>,
-        /// What retry policies call it.
+        /// The name of the exception in retry policies.
         exception: Option<Exception>,
     },
 }
@@ -126,7 +126,7 @@ pub(super) async fn run(
     let step = graph
         .node(name)
         .map(|node| &node.step)
-        .ok_or_else(|| Ended::failed(format!("there is no step `{name}`")))?;
+        .ok_or_else(|| Ended::failed(format!("no step `{name}`")))?;
     let failed = |error: ExpressionError| Ended::failed(format!("ClientError: {error}"));
     let prefix = prefix(cloud, execution, graph, step).map_err(failed)?;
     let generated = generated_name(&execution.id, &step.name, prefix.as_deref());

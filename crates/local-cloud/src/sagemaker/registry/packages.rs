@@ -12,7 +12,7 @@ use crate::clock;
 use crate::s3::objects;
 use crate::store::Collection;
 
-/// Members of the request that are the record's own.
+/// Members of the request that the record stores.
 const KEPT: &[&str] = &[
     "ModelPackageName",
     "ModelPackageGroupName",
@@ -59,7 +59,7 @@ pub(super) struct CreatePackage {
     validation_specification: Option<Value>,
 }
 
-/// An inference specification: kept as it came, with the containers that it was checked for.
+/// An inference specification: stored unchanged, with its validated containers.
 type Specification = Stored<Containers>;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -89,14 +89,14 @@ struct S3Source {
     uri: String,
 }
 
-/// The group or the own name of a new package.
+/// The group, or the name, of a new package.
 enum Naming {
     Group(String),
     Own(String),
 }
 
 impl CreatePackage {
-    /// How the package is named, when the rest of the request fits that.
+    /// The package's group or name, checked against the rest of the request.
     fn naming(&self, cloud: &Cloud) -> ApiResult<Naming> {
         match (&self.model_package_group_name, &self.model_package_name) {
             (Some(_), Some(_)) => Err(ApiError::validation(
@@ -159,7 +159,7 @@ pub(super) async fn create(cloud: &Cloud, input: Stored<CreatePackage>) -> ApiRe
         record["AdditionalInferenceSpecifications"] = additional.into();
     }
     if let Naming::Group(group) = &naming {
-        // DescribeModelPackage returns the group's name also where a name is required.
+        // DescribeModelPackage returns the group's name where a name is required.
         record["ModelPackageName"] = group.clone().into();
         record["ModelPackageGroupName"] = group.clone().into();
         if input.model_approval_status.is_none() {
@@ -184,7 +184,7 @@ fn tokens(cloud: &Cloud) -> Collection<'_, String> {
     cloud.store().collection("sagemaker", "model-package-token")
 }
 
-/// Keeps a record with its ARN and tags, as the next version of its group unless it has its own name.
+/// Stores a record with its ARN and tags, as the next version of its group unless it has a name.
 /// Returns the ARN and whether it is new. One transaction: of calls with one token, one creates a
 /// package; the others return that one.
 fn keep(

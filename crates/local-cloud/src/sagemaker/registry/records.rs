@@ -1,4 +1,4 @@
-//! What is kept of model package groups and model packages.
+//! The records of model package groups and model packages.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::store::Collection;
 pub(super) struct Group {
     /// The members of `DescribeModelPackageGroup`.
     pub(super) described: Value,
-    /// The last version number that was given. Numbers of deleted packages are not given again.
+    /// The last assigned version number. Numbers of deleted packages are not reused.
     pub(super) last_version: i64,
     /// The resource policy.
     pub(super) policy: Option<String>,

@@ -276,7 +276,7 @@ def preprocess_handler(record, logger):
 "#;
 
     #[test]
-    fn records_are_what_the_handler_answers() {
+    fn records_match_the_handlers_response() {
         assert_eq!(
             run(GUIDE, &["y", "a", "b"], Window::default()).unwrap(),
             "{\"y\": \"0.5\", \"a\": \"10\", \"b\": \"x\"}\n{\"y\": \"1.5\", \"a\": \"20\", \"b\": \"y\"}\n"

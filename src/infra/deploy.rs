@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn issue_8_2_5_a_change_set_that_another_client_left_is_reused_awaited_or_replaced() {
+    fn issue_8_2_5_a_change_set_of_another_client_is_reused_awaited_or_replaced() {
         use ChangeSetStatus::{CreateComplete, CreateInProgress, Failed};
         use ExecutionStatus::{
             Available, ExecuteComplete, ExecuteFailed, ExecuteInProgress, Obsolete, Unavailable,

@@ -63,7 +63,7 @@ def outputs(client, stack):
     return found, {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 
 
-def test_bootstrap_makes_what_its_template_has(client, cdk, toolkit):
+def test_bootstrap_creates_the_resources_of_its_template(client, cdk, toolkit):
     stack, made = outputs(client, "CDKToolkit")
     assert stack["StackStatus"] == "CREATE_COMPLETE"
     assert made["BucketName"] == BUCKET

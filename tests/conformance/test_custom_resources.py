@@ -244,7 +244,7 @@ def test_a_failed_creation_is_deleted_by_the_id_in_its_response(cfn, client, sta
     assert requests(client, function)[1]["PhysicalResourceId"] == "thing-7"
 
 
-def test_a_failed_update_is_changed_back(cfn, client, stack):
+def test_a_failed_update_is_reverted(cfn, client, stack):
     create(cfn, stack, template({"Thing": {"Text": "one"}}, kind="AWS::CloudFormation::CustomResource"))
     body = template({"Thing": {"Text": "two", "Do": "fail"}}, kind="AWS::CloudFormation::CustomResource")
     assert update(cfn, stack, body)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
@@ -298,7 +298,7 @@ def test_an_attribute_that_the_function_did_not_return(cfn, stack):
     assert any("doesn't contain Missing attribute" in reason for reason in reasons)
 
 
-def test_what_is_no_custom_resource_is_refused(cfn, stack):
+def test_invalid_custom_resources_are_refused(cfn, stack):
     for body, message in [
         (template({"Thing": {}}, kind="Custom::a::b"), "Unrecognized resource types: [Custom::a::b]"),
         (template({"Thing": {}}, kind="Custom::" + "x" * 60), "Unrecognized resource types"),
@@ -361,7 +361,7 @@ def until(condition):
 
 
 @pytest.mark.parametrize(("do", "deleted"), [("sleep", None), ("answered", "thing-7")])
-def test_a_creation_that_was_cut_off_is_deleted(server, do, deleted):
+def test_an_interrupted_creation_is_deleted(server, do, deleted):
     """With or without a response, the function is asked to delete what it may have created."""
     cfn = server.client("cloudformation")
     body = template({"Thing": {"Do": do, "Id": "7"}, "Zoo": {"Id": "9", "Do": "sleep"}})
@@ -385,7 +385,7 @@ def test_a_creation_that_was_cut_off_is_deleted(server, do, deleted):
     assert provisional == deleted if deleted else provisional.startswith("s-Thing-")
 
 
-def test_an_update_that_was_cut_off_is_changed_back(server):
+def test_an_interrupted_update_is_reverted(server):
     cfn = server.client("cloudformation")
     assert create(cfn, "s", template({"Thing": {"Id": "old"}}))["StackStatus"] == "CREATE_COMPLETE"
     function = physical(cfn, "s", "Function")

@@ -679,7 +679,7 @@ def test_members_are_kept_and_updated(sagemaker, group, register, image):
     assert described["LastModifiedTime"] >= described["CreationTime"]
 
 
-def test_packages_with_a_name_of_their_own(sagemaker, register):
+def test_packages_outside_a_group(sagemaker, register):
     name = unique("package")
     arn = register(ModelPackageName=name, Tags=[{"Key": "k", "Value": "v"}])
     assert arn.endswith(f"model-package/{name}")

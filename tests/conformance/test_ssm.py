@@ -195,7 +195,7 @@ def test_values_and_names_have_rules(ssm, path):
         ({"Type": "String", "AllowedPattern": "(?=v).*"}, "look-around"),
     ],
 )
-def test_what_is_missing_is_refused_by_name(ssm, arguments, named):
+def test_unsupported_values_are_refused_by_name(ssm, arguments, named):
     refused = refusal(ssm.put_parameter, Name="/conformance/refused", Value="v", **arguments)
     assert refused["Code"] == "NotImplemented" and named in refused["Message"]
     assert refusal(ssm.get_parameter, Name="/conformance/refused")["Code"] == "ParameterNotFound"

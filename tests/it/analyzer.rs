@@ -93,7 +93,7 @@ fn violations(sandbox: &Sandbox) -> Vec<(String, String)> {
 }
 
 #[test]
-fn violations_are_a_result_and_metrics_are_left() {
+fn violations_are_a_result_and_metrics_are_written() {
     let sandbox = job();
     sandbox.write("ml/processing/input/may/part-0.csv", rows(unusual));
     let run = analyze(

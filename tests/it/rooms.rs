@@ -69,7 +69,7 @@ fn never_in(room: &str, pattern: &str) {
 }
 
 #[test]
-fn clients_are_made_in_one_place() {
+fn clients_are_created_in_one_place() {
     only_in(r"aws_config::", &["aws.rs"]);
     only_in(r"aws_sdk_\w+::Client::(new|from_conf)", &["aws.rs"]);
     only_in(r"aws_sdk_", &["aws.rs", "aws/", "infra", "commands/"]);

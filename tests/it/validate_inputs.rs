@@ -184,7 +184,7 @@ hint: pass files of one format, or select a format with --format
 }
 
 #[test]
-fn numbers_are_what_they_are_written_as() {
+fn numbers_are_classified_by_their_spelling() {
     let sandbox = Sandbox::new();
     let columns = "big,exponent,nan,inf\n9223372036854775809,1e400,1,2.5\n1,2e3,NaN,inf\n";
     sandbox.write("a.csv", columns);

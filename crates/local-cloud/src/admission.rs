@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_names_come_in() {
+    fn only_our_host_names_are_accepted() {
         for host in [
             "127.0.0.1:4566",
             "localhost",
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn web_pages_stay_out() {
+    fn requests_from_web_pages_are_refused() {
         let host = ("host", "127.0.0.1:4566");
         assert!(check_origin(&parts(&[host, ("origin", "https://evil.example")])).is_err());
         assert!(check_origin(&parts(&[host, ("origin", "null")])).is_err());
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_those_of_aws_s_test_suite() {
+    fn signatures_match_the_aws_test_suite() {
         let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
         let now = "2015-08-30T12:40:00Z".parse().unwrap();
         let vanilla = "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31";

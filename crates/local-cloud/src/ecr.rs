@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn exclusions_turn_the_mode_round() {
+    fn exclusions_invert_the_mutability_mode() {
         let filter = |filter: &str| ExclusionFilter {
             filter_type: "WILDCARD".to_owned(),
             filter: filter.to_owned(),

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_found_wherever_they_stand() {
+    fn names_are_found_at_any_position() {
         let name = "ab".repeat(32);
         let found = |text: &str| {
             let mut marks = Digests::new();
@@ -254,7 +254,7 @@ mod tests {
 
     // Issue 8, 2.5: blobs of deleted objects were never removed.
     #[test]
-    fn what_no_record_names_is_removed_and_everything_else_kept() {
+    fn blobs_without_a_record_are_removed_and_all_others_kept() {
         let directory = tempfile::tempdir().unwrap();
         let (named, unnamed) = {
             let cloud = cloud(directory.path());
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_nobody_may_change_keeps_no_server_from_starting() {
+    fn a_read_only_image_does_not_prevent_the_server_from_starting() {
         use std::os::unix::fs::PermissionsExt;
 
         beneath::tests::as_ordinary_user(|at| {

@@ -135,7 +135,7 @@ mod tests {
 
     // Issue 8, 2.3
     #[tokio::test]
-    async fn what_cannot_be_written_is_written_later_and_is_a_trouble_until_then() {
+    async fn failed_writes_are_retried_and_reported_until_they_succeed() {
         let at = TestCloud::new();
         let cloud = at.cloud();
         let numbers = || cloud.store().collection::<i64>("test", "number");

@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_named_by_either_arn() {
+    fn a_group_can_be_named_by_either_arn() {
         let arn = "arn:aws:logs:us-east-1:000000000000:log-group:/a/b";
         assert_eq!(name_of_arn(arn).as_deref(), Some("/a/b"));
         assert_eq!(name_of_arn(&format!("{arn}:*")).as_deref(), Some("/a/b"));

@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_limits_are_told_together() {
+    fn all_violated_limits_are_reported_together() {
         let (code, message) = refused(
             &crate::sagemaker::SERVICE,
             "AddTags",

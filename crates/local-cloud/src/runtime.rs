@@ -424,7 +424,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_point_is_found_where_the_image_lies() {
+    fn an_entry_point_is_found_below_the_image_directory() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let entry: Vec<String> = words(&["/opt/mlops/bin/mlops", "/opt/x"]);
         let state = Path::new("/state/image/opt");

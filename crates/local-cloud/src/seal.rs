@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_used_by_whoever_made_it_and_where_it_was_made() {
+    fn a_directory_is_only_used_by_its_creator_at_its_original_path() {
         let directories = directories();
         assert_eq!(
             check_with(&directories.state, &directories.secrets).unwrap(),
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_failed_start_left_is_ours_to_reset_or_adopt() {
+    fn the_state_of_a_failed_start_can_be_reset_or_adopted() {
         let directories = directories();
         ensure_with(&directories.state, &directories.secrets).unwrap();
         for name in ["lock", "waiting", "server.log", "address.tmp", "seal.new-x"] {
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seal_that_was_not_finished_is_written_again() {
+    fn an_unfinished_seal_is_rewritten() {
         let directories = directories();
         std::fs::create_dir_all(&directories.state).unwrap();
         std::fs::write(directories.state.join("seal.new-x"), "{").unwrap();
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_private_and_made_once() {
+    fn the_key_is_private_and_created_once() {
         let directories = directories();
         let keys: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn what_git_tracks_is_refused() {
+    fn directories_tracked_by_git_are_refused() {
         let directories = directories();
         let project = directories.state.ancestors().nth(2).unwrap();
         std::fs::create_dir_all(project).unwrap();

@@ -464,7 +464,7 @@ mod tests {
     use crate::wire::query::Flavour;
 
     #[tokio::test]
-    async fn issue_8_1_5_a_panic_is_an_answer_in_the_client_s_protocol() {
+    async fn issue_8_1_5_a_panic_returns_an_error_in_the_clients_protocol() {
         for dialect in [
             Dialect::Json("application/x-amz-json-1.1"),
             Dialect::Cbor,

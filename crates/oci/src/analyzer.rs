@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_image_holds_the_program_and_all_that_it_needs() {
+    fn the_image_contains_the_program_and_its_dependencies() {
         let (image, _cache) = image(Path::new(PROGRAM_HERE));
         let [base, own, config] = &image.root.blobs[..] else {
             panic!("two layers and a configuration");

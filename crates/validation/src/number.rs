@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_what_deequ_says() {
+    fn numbers_match_deequ() {
         for (text, value, integral) in [
             ("0", 0.0, true),
             ("-12", -12.0, true),

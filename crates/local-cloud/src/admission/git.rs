@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signature_is_that_of_the_aws_credential_helper() {
+    fn the_signature_matches_the_aws_credential_helper() {
         let (region, host, path) = ("us-east-1", "127.0.0.1:4566", "/v1/repos/flights/");
         let now = "2026-01-02T03:10:00Z";
         assert!(verify(region, host, path, PASSWORD, now));

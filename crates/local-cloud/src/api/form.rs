@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_json_mean_the_same() {
+    fn text_and_json_are_equivalent() {
         let read = |value: Value| serde_json::from_value::<Form>(value);
         let expected = Form {
             names: vec!["a".to_owned()],

@@ -138,7 +138,7 @@ fn a_directory_that_is_exchanged_for_a_link_is_not_left() {
 }
 
 #[test]
-fn links_inside_lead_only_inside() {
+fn links_inside_resolve_only_inside() {
     both_ways(|| {
         let at = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(at.path().join("root/a/b")).unwrap();
@@ -229,7 +229,7 @@ fn a_tree_that_is_too_deep_is_named_and_removed() {
 
 // Issue 8, 2.2
 #[test]
-fn directories_that_nobody_may_change_are_removed() {
+fn read_only_directories_are_removed() {
     as_ordinary_user(|at| {
         for bits in [0o555, 0o000, 0o100, 0o444] {
             let tree = at.join("job");
@@ -304,7 +304,7 @@ fn a_program_may_close_its_output_to_its_own_user() {
 
 // Issue 8, 2.2
 #[test]
-fn what_cannot_be_removed_is_moved_aside_and_the_rest_is_removed() {
+fn undeletable_files_are_moved_aside_and_the_rest_is_removed() {
     // Only the superuser can create files that an ordinary user cannot remove.
     let foreign = nix::unistd::geteuid().is_root();
     let at = tempfile::tempdir().unwrap();
@@ -338,7 +338,7 @@ fn what_cannot_be_removed_is_moved_aside_and_the_rest_is_removed() {
 }
 
 #[test]
-fn a_reset_that_fails_leaves_what_tells_whose_state_it_is() {
+fn a_failed_reset_keeps_the_proof_of_ownership() {
     // Only the superuser can create files that an ordinary user cannot remove.
     let foreign = nix::unistd::geteuid().is_root();
     let at = tempfile::tempdir().unwrap();
@@ -371,7 +371,7 @@ fn a_reset_that_fails_leaves_what_tells_whose_state_it_is() {
 }
 
 #[test]
-fn targets_that_stay_inside_are_told_from_others() {
+fn targets_inside_the_directory_are_distinguished_from_others() {
     let inside = |from: &str, target: &str| stays_inside(Path::new(from), Path::new(target));
     assert!(inside("latest", "model.joblib"));
     assert!(inside("a/b/link", "../../x"));

@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_is_followed_to_what_refers_to_it() {
+    fn a_replacement_updates_the_resources_that_refer_to_it() {
         let directory = tempfile::tempdir().unwrap();
         let cloud = cloud(directory.path());
         let stack = deployed(&cloud);
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn resources_come_and_go_and_keep_their_type() {
+    fn resources_can_be_added_and_removed_but_keep_their_type() {
         let directory = tempfile::tempdir().unwrap();
         let cloud = cloud(directory.path());
         let stack = deployed(&cloud);

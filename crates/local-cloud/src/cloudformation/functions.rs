@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_that_no_parameter_makes_right_are_refused() {
+    fn functions_that_fail_for_all_parameters_are_refused() {
         for (value, part) in [
             ("{'Fn::Nope': a}", "the function Fn::Nope is not known"),
             ("!If [C, a, {'Fn::Length': [a]}]", "Fn::Length is not known"),

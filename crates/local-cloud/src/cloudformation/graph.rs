@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn resources_follow_what_they_need() {
+    fn resources_come_after_their_dependencies() {
         let text = "Resources:\n  A: {Type: T, Properties: {X: !Sub '${B.Arn}-${!Literal}-${C}'}}\n  \
                     B: {Type: T, DependsOn: D}\n  C: {Type: T, Properties: {X: [{Y: !GetAtt D.Arn}]}}\n  \
                     D: {Type: T, Properties: {X: !Ref AWS::Region}}\n  E: {Type: T}";
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_named_without_what_hangs_behind_them() {
+    fn cycles_are_reported_without_their_dependents() {
         let text = "Resources:\n  A: {Type: T, DependsOn: B}\n  B: {Type: T, Properties: {X: !Ref C}}\n  \
                     C: {Type: T, Properties: {X: !GetAtt A.Y}}\n  D: {Type: T, DependsOn: A}";
         assert_eq!(
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sub_variable_of_its_own_is_no_reference() {
+    fn a_variable_declared_by_sub_is_not_a_reference() {
         let value = json!({"Fn::Sub": ["${Own}${Other}", {"Own": {"Ref": "Third"}}]});
         assert_eq!(
             references(&value).into_iter().collect::<Vec<_>>(),

@@ -381,7 +381,7 @@ mod tests {
         Resources: {R: {Type: T}}";
 
     #[test]
-    fn values_come_from_the_request_the_stack_and_the_defaults() {
+    fn values_come_from_the_request_the_stack_or_the_defaults() {
         let template = Template::parse(TEMPLATE).unwrap();
         let texts = resolve(&template, &[Given::new("Name", "abc")], None).unwrap();
         let seen = values(&template, &texts, &BTreeMap::new());
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn declarations_are_checked_without_values() {
+    fn parameter_declarations_are_validated_without_values() {
         let checked = |declaration: &str| {
             let text = format!("Parameters: {{P: {declaration}}}\nResources: {{R: {{Type: T}}}}");
             check_declared(&Template::parse(&text).unwrap()).map_err(|error| error.message)

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_creation_that_was_cut_off_is_rolled_back() {
+    async fn an_interrupted_creation_is_rolled_back() {
         let directory = tempfile::tempdir().unwrap();
         let cloud = open(directory.path());
         for name in ["kept", "made", "foreign", "refused"] {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deletion_that_was_cut_off_resumes_and_retains_what_was_requested() {
+    async fn an_interrupted_deletion_resumes_and_retains_the_requested_resources() {
         let directory = tempfile::tempdir().unwrap();
         let cloud = open(directory.path());
         let mut stack = stacks::new(&cloud, "s");
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_update_and_a_roll_back_that_were_cut_off_are_rolled_back() {
+    async fn an_interrupted_update_and_an_interrupted_roll_back_are_rolled_back() {
         for status in [StackStatus::Updating, StackStatus::UpdateRollingBack] {
             let directory = tempfile::tempdir().unwrap();
             let cloud = open(directory.path());

@@ -254,7 +254,7 @@ mod tests {
     const NEVER: &str = "Conditions: {Never: !Equals [a, b]}\n";
 
     #[test]
-    fn issue_8_3_6_what_is_not_declared_is_named() {
+    fn issue_8_3_6_undeclared_names_are_reported() {
         for (text, message) in [
             (
                 "Resources: {A: {Type: T, Properties: {X: !Ref B, Y: !Sub '${C}-${AWS::Region}'}}}",
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn issue_8_3_6_what_is_deployed_does_not_refer_to_what_is_left_out() {
+    fn issue_8_3_6_deployed_resources_cannot_refer_to_skipped_ones() {
         let skipped = "Resources:\n  A: {Type: T, Condition: Never}\n  B: {Type: T}\n";
         let output = |output: &str| present(&format!("{NEVER}{skipped}Outputs: {{O: {output}}}"));
         assert_eq!(

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_rules_are_refused() {
+    fn invalid_rules_are_refused() {
         for (rules, part) in [
             ("{R: x}", "must be an object"),
             ("{R: {}}", "list of Assertions"),

@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_are_stored_and_shown_as_aws_writes_them() {
+    fn statuses_are_stored_and_returned_in_aws_spelling() {
         let status = StackStatus::RollbackCleaningUp;
         let text = "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS";
         assert_eq!(serde_json::to_value(status).unwrap(), text);

@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn short_forms_become_long_forms() {
+    fn short_forms_are_converted_to_long_forms() {
         let properties = bucket(
             "A: !Ref X\nB: !GetAtt X.Outputs.Y\nC: !Sub ['${A}-b', {A: !Ref Z}]\n\
              D: !If [IsProd, !Ref AWS::NoValue, 1]\nE: !Join ['-', [a, !Ref X]]\nF: !GetAZs ''\n\
@@ -512,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_template_is_refused() {
+    fn invalid_templates_are_refused() {
         let message = |text: &str| Template::parse(text).unwrap_err().message;
         for (text, part) in [
             ("", "unsupported structure"),

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_out_of_the_repository_is_refused() {
+    fn files_that_lead_out_of_the_repository_are_refused() {
         for name in FOREIGN {
             let directory = tempfile::tempdir().unwrap();
             let file = directory.path().join(name);

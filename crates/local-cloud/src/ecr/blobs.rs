@@ -183,7 +183,7 @@ mod tests {
     use crate::test_cloud::TestCloud;
 
     #[test]
-    fn a_damaged_layer_is_missing_once_a_job_needed_it() {
+    fn a_damaged_layer_counts_as_missing_after_a_job_read_it() {
         let directory = TestCloud::new();
         let cloud = directory.cloud();
         let name = cloud.blobs().write(b"layer").unwrap();

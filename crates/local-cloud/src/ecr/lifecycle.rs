@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_beyond_a_count_expire() {
+    fn images_beyond_a_count_expire_oldest_first() {
         let repository = repository(&[
             ("a", 4.0, &["v1"], &[]),
             ("b", 3.0, &["v2", "keep"], &[]),
@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_rule_selects_is_not_for_those_after_it() {
+    fn later_rules_skip_images_that_a_rule_selects() {
         let repository = repository(&[
             ("a", 40.0, &["prod-1"], &[]),
             ("b", 30.0, &["prod-2"], &[]),
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn the_images_of_an_index_stay_while_it_does() {
+    fn the_images_of_an_index_are_kept_with_it() {
         let repository = repository(&[
             ("child", 50.0, &[], &[]),
             ("index", 50.0, &["v1"], &["child"]),
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_policies_are_refused() {
+    fn invalid_policies_are_refused() {
         let any = json!({"tagStatus": "any"});
         let untagged = json!({"tagStatus": "untagged"});
         let bad = [

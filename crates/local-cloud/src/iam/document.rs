@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_is_assumed_by_whom_its_trust_policy_names() {
+    fn a_role_can_only_be_assumed_by_principals_of_its_trust_policy() {
         let root = format!("arn:aws:iam::{ACCOUNT}:root");
         let wanted = |id: Option<&str>| Assumption {
             kind: "AWS",
@@ -543,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trust_policy_can_name_who_and_what_is_not_meant() {
+    fn trust_policies_can_use_negated_elements() {
         fn statement(effect: &str, who: (&str, &str), what: (&str, &str)) -> Value {
             json!({"Effect": effect, who.0: {"AWS": [who.1]}, what.0: what.1})
         }

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_are_told_by_method_and_path() {
+    fn operations_are_determined_by_method_and_path() {
         let found = |method, path: &str| route(&parts(method, path)).map(|(name, _)| name);
         let functions = "/2015-03-31/functions";
         assert_eq!(

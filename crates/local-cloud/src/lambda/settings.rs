@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn runtimes_that_are_not_here_are_refused_by_name() {
+    fn unsupported_runtimes_are_refused_by_name() {
         check_runtime("python3.12").unwrap();
         check_runtime("provided.al2023").unwrap();
         assert_eq!(
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_say_nothing_pass_and_others_stay_to_be_refused() {
+    fn empty_members_are_accepted_and_others_are_refused() {
         let quiet =
             settings(json!({"VpcConfig": {"SubnetIds": []}, "Layers": [], "Publish": false}));
         assert!(quiet.others.values().all(says_nothing));

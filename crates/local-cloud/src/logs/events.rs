@@ -414,7 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_terms_are_all_wanted_and_others_refused() {
+    fn all_plain_terms_must_match_and_other_patterns_are_refused() {
         let found = terms(r#"ERROR "disk full" -retry"#).unwrap();
         assert!(matches(&found, "ERROR: the disk full of logs"));
         assert!(!matches(&found, "ERROR: disk full, will retry"));
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_survives_its_token() {
+    fn a_position_survives_its_token() {
         let place = StreamPosition {
             time: 1_700_000_000_000,
             number: 42,

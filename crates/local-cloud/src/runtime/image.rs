@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_path_lies_in_the_image() {
+    fn an_absolute_path_resolves_inside_the_image() {
         let at = tempfile::tempdir().unwrap();
         let layer = write(at.path(), "x.tar", &[Item::File("/opt/program/train", "x")]);
         let (opt, _) = unpack(&at.path().join("image"), &[layer]).unwrap();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_left_out_and_said() {
+    fn devices_are_skipped_and_reported() {
         let at = tempfile::tempdir().unwrap();
         let layer = write(
             at.path(),

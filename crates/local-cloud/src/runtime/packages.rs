@@ -96,7 +96,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_place_is_the_one_that_images_are_built_with() {
+    fn the_program_directory_matches_that_of_built_images() {
         assert_eq!(
             Path::new("opt").join(DIRECTORY_BELOW_OPT),
             Path::new(DIRECTORY)
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_are_used_where_this_python_can_import_them() {
+    fn packages_are_used_if_this_python_can_import_them() {
         let opt = tempfile::tempdir().unwrap();
         let machine = match std::env::consts::ARCH {
             "x86_64" => "amd64",
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_packages_are_in_no_search_path() {
+    fn incompatible_packages_are_not_in_the_search_path() {
         let path = "/opt/program:/opt/mlops/python/bin:/bin";
         let at = Path::new("/state/opt");
         assert_eq!(

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_killed_attempt_left_is_not_used() {
+    async fn files_of_a_killed_attempt_are_not_used() {
         let cache = tempfile::tempdir().unwrap();
         let nothing = cache.path().join("requirements.txt");
         let settings = settings(cache.path(), "python3");
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_python_names_the_variable() {
+    async fn a_missing_python_error_names_the_variable() {
         let cache = tempfile::tempdir().unwrap();
         let error = prepare(&settings(cache.path(), "/nowhere/python3"), None)
             .await
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_packages_own_code_sees_neither_the_environment_nor_home() {
+    async fn code_of_a_package_cannot_read_the_environment_or_home() {
         const BACKEND: &str = r#"
 import os, zipfile
 def build_wheel(directory, config_settings=None, metadata_directory=None):

@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn errors_name_what_they_are_about() {
+    async fn errors_name_their_subject() {
         let get = parts(
             Method::GET,
             "/b/a%20%26b?versionId=3",

@@ -179,7 +179,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_policy_is_of_its_bucket_and_complete() {
+    fn a_policy_must_be_complete_and_name_its_bucket() {
         let statement = json!({"Effect": "Deny", "Principal": "*", "Action": "s3:*",
                                "Resource": ["arn:aws:s3:::b", "arn:aws:s3:::b/*"]});
         let with = |name: &str, value: Value| {

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn chunks_and_trailers_come_apart_at_any_boundary() {
+    async fn chunks_and_trailers_can_be_split_at_any_boundary() {
         let text = "4;chunk-signature=ab\r\nabcd\r\nA\r\n0123456789\r\n0\r\nx-amz-checksum-crc32: i9aeUg==\r\n\r\n";
         for piece in 1..text.len() {
             let (bytes, trailers) = decoded(text, piece).await.unwrap();

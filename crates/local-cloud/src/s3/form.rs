@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_before_a_form_s_file_is_bounded() {
+    async fn fields_before_the_file_of_a_form_are_limited() {
         let too_long: Result<usize, String> = Err("MaxPostPreDataLengthExceededError".to_owned());
         // A preamble, a part header and a field that never end.
         for start in [
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_form_s_file_has_no_limit_also_when_all_arrives_at_once() {
+    async fn the_file_of_a_form_is_unlimited_even_in_one_chunk() {
         let file = "x".repeat(10 * MAX_BEFORE_FILE);
         let name = "file; filename=f";
         let form = part("key", &"k".repeat(CHUNK)) + &part(name, &file) + "--b--";

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_newest_first_and_pages_continue_within_a_key() {
+    fn versions_are_newest_first_and_pages_can_continue_within_a_key() {
         let (_directory, store) = store_with(&["k", "k", "l", "k"]);
         store
             .transaction(|t| {
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_successor_of_a_prefix_is_after_all_its_keys() {
+    fn the_successor_of_a_prefix_sorts_after_all_its_keys() {
         assert_eq!(successor("a/"), Some("a0".to_owned()));
         assert_eq!(successor("\u{d7ff}"), Some("\u{e000}".to_owned()));
         assert_eq!(successor("a\u{10ffff}"), Some("b".to_owned()));

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_whose_bytes_are_collected_already_is_looked_up_again() {
+    fn a_record_whose_bytes_were_collected_is_looked_up_again() {
         let directory = TestCloud::new();
         let cloud = directory.cloud();
         let names = [b"old", b"new"].map(|bytes| cloud.blobs().write(bytes).unwrap());

@@ -409,7 +409,7 @@ mod tests {
 
     /// The example of "Browser-based uploads using POST (AWS signature version 4)".
     #[test]
-    fn signatures_are_those_of_the_documentation() {
+    fn signatures_match_the_documentation() {
         let policy = concat!(
             "eyAiZXhwaXJhdGlvbiI6ICIyMDE1LTEyLTMwVDEyOjAwOjAwLjAwMFoiLA0KICAiY29uZGl0aW9ucyI6IFsNCi",
             "AgICB7ImJ1Y2tldCI6ICJzaWd2NGV4YW1wbGVidWNrZXQifSwNCiAgICBbInN0YXJ0cy13aXRoIiwgIiRrZXki",

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_selects_one_thing() {
+    fn a_request_selects_one_subresource() {
         for (path, message) in [
             (
                 "/b?policy&acl",

@@ -183,7 +183,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn api_members_become_the_wire_document() {
+    fn api_members_are_converted_to_the_wire_document() {
         let lifecycle: BucketLifecycleConfiguration = read(&xml(
             "LifecycleConfiguration",
             &json!({"Rules": [{

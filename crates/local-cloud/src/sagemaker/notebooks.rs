@@ -487,7 +487,7 @@ mod tests {
     use crate::test_cloud::TestCloud;
 
     #[test]
-    fn the_state_machine_is_aws_s() {
+    fn the_state_machine_matches_aws() {
         let stopped = json!({"NotebookInstanceStatus": "Stopped", "NotebookInstanceArn": "a"});
         let running = json!({"NotebookInstanceStatus": "InService", "NotebookInstanceArn": "a"});
         assert!(require_status(&stopped, AT_REST, "Delete").is_ok());

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_request_keeps_members_that_nobody_reads() {
+    fn a_stored_request_keeps_unread_members() {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Read {

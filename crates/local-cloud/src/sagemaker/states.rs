@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_have_the_names_of_aws() {
+    fn records_use_the_member_names_of_aws() {
         let state = ModelApprovalStatus::PendingManualApproval;
         assert_eq!(json!(state), "PendingManualApproval");
         assert_eq!(Value::from(state), "PendingManualApproval");

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beside_a_transfer_coding_is_found_in_any_request() {
+    fn content_length_with_transfer_encoding_is_detected_in_any_request() {
         let both = "PUT / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
         let other = "PUT / HTTP/1.1\ntransfer-encoding:chunked\nX: y\nCONTENT-LENGTH:0\n\n";
         let get = "\r\nGET / HTTP/1.1\r\nX-Content-Length: 1\r\nTransfer: chunked\r\n\r\n";

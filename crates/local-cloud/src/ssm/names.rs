@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_has_what_is_below_it() {
+    fn a_hierarchy_contains_the_parameters_below_its_path() {
         for (name, path, recursive, below) in [
             ("/a/b", "/a", false, true),
             ("/a/b", "/a/", false, true),

@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiers_limit_values_and_never_go_down() {
+    fn tiers_limit_values_and_cannot_be_downgraded() {
         let long = "x".repeat(4097);
         let (standard, advanced) = (Some(Tier::Standard), Some(Tier::Advanced));
         assert_eq!(tier(None, None, "x"), Ok(Tier::Standard));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_match_the_whole_value() {
+    fn patterns_match_the_complete_value() {
         assert_eq!(check_pattern(r"\d+", "123"), Ok(()));
         for (pattern, code) in [
             (r"\d+", "ParameterPatternMismatchException"),

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_whole_is_opened_again() {
+    fn a_complete_database_can_be_reopened() {
         let directory = filled();
         for _ in 0..2 {
             let store = Store::open(directory.path(), []).unwrap();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_was_never_finished_is_made_again() {
+    fn an_unfinished_database_is_recreated() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(FILE), "").unwrap();
         drop(Store::open(directory.path(), []).unwrap());

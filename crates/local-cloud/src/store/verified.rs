@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_blob_is_set_aside_and_its_repair_is_not() {
+    fn damaged_blobs_are_set_aside_but_repaired_ones_are_not() {
         let (directory, blobs) = blobs();
         let name = blobs.write(b"one two three").unwrap();
         let aside = directory.path().join("blobs/damaged").join(&name);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_ends_when_the_file_changes() {
+    fn a_verification_expires_when_the_file_changes() {
         let (directory, blobs) = blobs();
         let name = blobs.write(b"one").unwrap();
         age(&blobs, &name);

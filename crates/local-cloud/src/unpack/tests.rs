@@ -103,7 +103,7 @@ fn a_header_that_would_fill_the_memory_is_refused() {
 }
 
 #[test]
-fn an_entry_takes_the_place_of_what_was_there() {
+fn an_entry_replaces_an_existing_file() {
     let at = tempfile::tempdir().unwrap();
     let outside = at.path().join("outside");
     let root = at.path().join("root");

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_tells_its_protocol() {
+    fn the_protocol_of_a_request_is_detected() {
         let json_1_1 = Dialect::Json("application/x-amz-json-1.1");
         let form = (
             "content-type",

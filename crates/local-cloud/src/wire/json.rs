@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn null_members_are_left_out() {
+    fn null_members_are_omitted() {
         let mut value = serde_json::json!({"a": null, "b": [{"c": null, "d": 0}], "e": {}});
         drop_nulls(&mut value);
         assert_eq!(value, serde_json::json!({"b": [{"d": 0}], "e": {}}));

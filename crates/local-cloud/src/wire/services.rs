@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn services_that_are_here_are_not_absent() {
+    fn available_services_are_not_reported_as_absent() {
         for service in ALL_OURS.iter() {
             let name = service.signing_name;
             assert_eq!(named("/", &[FORM], name, ""), None, "{name}");

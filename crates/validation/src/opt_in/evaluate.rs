@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn each_check_finds_what_it_is_for() {
+    fn each_check_detects_its_violation() {
         let (top, features) = all();
         let spoiled = table(900, |i| {
             format!("{},{}.5,2026-01-{:02}", i % 700, i % 100 + 60, i % 20 + 1)

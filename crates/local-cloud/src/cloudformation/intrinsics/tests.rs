@@ -36,7 +36,7 @@ fn resolved(value: &Value) -> Value {
 }
 
 #[test]
-fn conditions_see_each_other_in_any_order() {
+fn conditions_can_refer_to_each_other_in_any_order() {
     let scope = scope();
     assert_eq!(
         scope
@@ -58,7 +58,7 @@ fn conditions_see_each_other_in_any_order() {
 }
 
 #[test]
-fn functions_give_their_values() {
+fn functions_evaluate_to_their_values() {
     for (expression, value) in [
         (json!({"Ref": "B"}), json!("bucket")),
         (json!({"Fn::GetAtt": ["B", "Arn"]}), json!("arn:b")),
@@ -115,7 +115,7 @@ fn functions_give_their_values() {
 }
 
 #[test]
-fn what_cannot_be_worked_out_is_said() {
+fn invalid_expressions_are_refused_with_the_reason() {
     for (expression, part) in [
         (json!({"Ref": "C"}), "Unresolved resource dependencies [C]"),
         (

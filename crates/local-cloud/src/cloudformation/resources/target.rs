@@ -578,7 +578,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn issue_8_2_6_what_cannot_be_inspected_is_not_absent() {
+    fn issue_8_2_6_a_failed_lookup_does_not_count_as_absent() {
         let absent = ApiError::not_found("NoSuchEntity", "x");
         for error in [absent, ApiError::new("ValidationException", "x")] {
             assert!(existing(Err(error)).unwrap().is_none());

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_lambda_takes_is_refused_before_it_is_unpacked() {
+    fn archives_over_lambdas_limits_are_refused_before_unpacking() {
         let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
         writer
             .start_file("zeros", SimpleFileOptions::default())

@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_has_its_percentage() {
+    fn the_sample_matches_its_percentage() {
         let settings = settings();
         assert_eq!(
             (0..100).filter(|random| settings.samples(*random)).count(),
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_by_hour() {
+    fn keys_contain_the_hour() {
         let key = settings().key("e", "v", "2026-11-22T08:09:10.123Z".parse().unwrap());
         assert!(
             key.starts_with("capture/e/v/2026/11/22/08/09-10-123-"),
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_captured_is_refused() {
+    fn invalid_capture_settings_are_refused() {
         for config in [
             json!({"DestinationS3Uri": "b", "InitialSamplingPercentage": 1}),
             json!({"DestinationS3Uri": "s3://b/p", "InitialSamplingPercentage": 101}),

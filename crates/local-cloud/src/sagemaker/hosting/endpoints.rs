@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_under_way_is_left_alone() {
+    fn an_update_during_a_deployment_is_refused() {
         for status in ["Creating", "Updating", "Deleting"] {
             let error = busy(&json!({"EndpointStatus": status, "EndpointArn": "a"})).unwrap_err();
             assert!(error.message.contains("in-progress"), "{status}");

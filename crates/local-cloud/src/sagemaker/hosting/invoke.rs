@@ -244,7 +244,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn traffic_follows_the_weights() {
+    fn traffic_is_distributed_by_weight() {
         let variants = json!([
             {"VariantName": "a", "CurrentWeight": 1.0},
             {"VariantName": "off", "CurrentWeight": 0.0},

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_contents_make_the_same_bytes() {
+    fn equal_contents_produce_equal_archives() {
         let at = tempfile::tempdir().unwrap();
         let make = |name: &str| {
             let directory = at.path().join(name);
@@ -108,7 +108,7 @@ mod tests {
 
     // Issue 8, 1.1
     #[test]
-    fn a_link_out_of_the_model_is_named_and_not_followed() {
+    fn a_link_out_of_the_model_is_reported_and_not_followed() {
         for target in ["/root/.aws", "../../.aws", "../secret", "/opt/ml/model/x"] {
             let at = tempfile::tempdir().unwrap();
             let model = at.path().join("model");

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_value_wins_and_what_is_no_number_does_not() {
+    fn the_last_numeric_value_wins() {
         let definitions = definitions(&[
             metric("rmse", r"rmse=([0-9.]+);"),
             metric("auc", r"auc=(\S+)"),

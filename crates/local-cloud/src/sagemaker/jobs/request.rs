@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn job_names_are_as_sagemaker_has_them() {
+    fn job_names_follow_sagemakers_pattern() {
         let given = |name: &str| check_name(name, "N");
         assert!(given("pipelines-x1--Train").is_ok());
         for bad in ["", "-a", "a-", "a_b", &"a".repeat(64)] {

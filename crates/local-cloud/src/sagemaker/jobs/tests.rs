@@ -34,7 +34,7 @@ fn the_failure_file_is_read_up_to_its_limit_and_never_through_a_link() {
 }
 
 #[test]
-fn only_what_broke_inside_is_an_internal_error() {
+fn only_internal_failures_are_internal_errors() {
     let mine = reason_of(&ApiError::internal("disk full"));
     assert_eq!(mine, "InternalServerError: disk full");
     let theirs = reason_of(&ApiError::validation("no such image"));
@@ -95,7 +95,7 @@ fn status(cloud: &Cloud, name: &str) -> (String, String) {
 
 // Issue 8, 2.3
 #[tokio::test]
-async fn the_end_of_a_job_is_written_when_the_disk_has_room_again() {
+async fn the_end_of_a_job_is_recorded_once_the_disk_has_space_again() {
     let at = TestCloud::new();
     let cloud = at.cloud();
     let run = job(&cloud, "large");
@@ -129,7 +129,7 @@ async fn the_end_of_a_job_is_written_when_the_disk_has_room_again() {
 
 // Issue 8, 2.2
 #[test]
-fn what_jobs_left_is_removed_at_the_start_whatever_its_modes() {
+fn files_of_jobs_are_removed_at_the_start_whatever_their_modes() {
     use std::os::unix::fs::PermissionsExt;
 
     crate::beneath::tests::as_ordinary_user(|at| {
@@ -151,7 +151,7 @@ fn what_jobs_left_is_removed_at_the_start_whatever_its_modes() {
 
 // Issue 8, 1.1
 #[test]
-fn a_new_job_of_a_name_has_a_directory_of_its_own() {
+fn a_new_job_of_the_same_name_has_a_separate_directory() {
     let at = TestCloud::new();
     let cloud = at.cloud();
     let first = job(&cloud, "same");

@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn transitions_close_the_one_before() {
+    fn a_transition_ends_the_previous_one() {
         let mut job = json!({});
         enter(&mut job, SecondaryStatus::Starting);
         enter(&mut job, SecondaryStatus::Training);

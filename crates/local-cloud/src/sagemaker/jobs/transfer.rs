@@ -217,7 +217,7 @@ mod tests {
 
     // Issue 8, 1.1
     #[test]
-    fn a_link_in_an_output_is_named_and_nothing_of_it_is_uploaded() {
+    fn a_link_in_an_output_is_reported_and_nothing_is_uploaded() {
         let at = TestCloud::new();
         let cloud = at.cloud();
         let output = at.path().join("output");

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn ascendants_and_descendants_follow_the_arrows() {
+    fn ascendants_and_descendants_follow_the_direction_of_edges() {
         let up = walk("model", &chain(), Direction::Ascendants, 10);
         assert_eq!(up.order, ["model", "job", "data", "image"]);
         let down = walk("model", &chain(), Direction::Descendants, 10);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_ends_the_walk() {
+    fn the_walk_ends_at_the_maximum_depth() {
         let near = walk("endpoint", &chain(), Direction::Ascendants, 2);
         assert_eq!(near.order, ["endpoint", "package", "model"]);
         assert_eq!(
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_to_a_match_is_kept_and_nothing_else() {
+    fn only_the_path_to_a_match_is_kept() {
         let reached = walk("endpoint", &chain(), Direction::Ascendants, 10);
         let mut found: Vec<&str> = reached
             .paths_to(&HashSet::from(["data"]))

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fail_step_gives_its_message() {
+    fn a_fail_step_reports_its_message() {
         let mut failed = step("No", ExecutionStatus::Failed);
         failed.metadata = Some(json!({"Fail": {"ErrorMessage": "too bad"}}));
         let started = [step("Gate", ExecutionStatus::Succeeded), failed];

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn issue_8_3_3_a_policy_replaces_what_is_retried_anyway() {
+    fn issue_8_3_3_a_policy_replaces_the_default_retries() {
         let fault = Some(Exception::ServiceFault);
         let mut automatic = Retries::new(&step(&json!([])), 0.0);
         assert_eq!(automatic.next(fault, 0.0), Some(SECOND));

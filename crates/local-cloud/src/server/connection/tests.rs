@@ -218,7 +218,7 @@ impl Drop for Endless {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_does_not_read_its_answer_loses_its_connection() {
+async fn a_client_that_does_not_read_its_response_is_disconnected() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (done, let_go) = oneshot::channel();

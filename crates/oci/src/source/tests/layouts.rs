@@ -64,7 +64,7 @@ fn a_layout_that_names_one_image_twice_has_one_image() {
 
 /// Issue 8, 4.5: case docker-archive-short-name, for archives and layouts.
 #[test]
-fn a_short_name_finds_the_image_of_the_whole_name() {
+fn a_short_name_finds_the_image_of_the_full_name() {
     let files = Files::new();
     let plain = layer("a", b"a");
     let archive = saved(&[(&plain, &plain)], &["docker.io/team/app:1"]);

@@ -113,7 +113,7 @@ fn properties_and_attributes_are_those_of_the_schema() {
 }
 
 #[test]
-fn literals_are_json_and_absences_have_a_reason() {
+fn literals_are_json_and_missing_values_have_a_reason() {
     for kind in all() {
         for argument in calls(kind).iter().flat_map(|call| call.arguments) {
             let json = match argument.source {

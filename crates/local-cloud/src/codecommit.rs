@@ -1,7 +1,7 @@
 //! CodeCommit: repositories as bare git repositories in the state directory.
 //!
-//! A record holds what git does not know (description, tags, times); branches, commits and files
-//! are git's own, so that the API and `git push` to /v1/repos/NAME see the same thing.
+//! A record holds what git does not store (description, tags, times). Branches, commits and files
+//! are in git, so the API and `git push` to /v1/repos/NAME see the same data.
 
 use std::collections::BTreeMap;
 
@@ -173,7 +173,7 @@ async fn describe(cloud: &Cloud, name: &str) -> ApiResult<Value> {
         "lastModifiedDate": record.modified,
         "creationDate": record.created,
         "cloneUrlHttp": format!("{}/v1/repos/{name}", cloud.endpoint()),
-        // The local cloud has no SSH server; the address must not be one of AWS.
+        // The local cloud has no SSH server; the address must not be an address of AWS.
         "cloneUrlSsh": format!(
             "ssh://{}/v1/repos/{name}",
             cloud.endpoint().trim_start_matches("http://")
@@ -273,7 +273,7 @@ async fn delete_repository(cloud: &Cloud, input: RepositoryName) -> ApiResult<Va
         return Ok(json!({}));
     };
     records(cloud).remove(name)?;
-    // No record names the directory now; what is left of it is removed at the next start.
+    // No record names the directory any more; the next start removes what remains of it.
     Bare::of(cloud, &record.directory(name)).remove()?;
     Ok(json!({"repositoryId": record.id}))
 }

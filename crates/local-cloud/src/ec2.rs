@@ -2,7 +2,7 @@
 //!
 //! No packet flows. Requests are checked as by AWS: address ranges, references to resources that do
 //! not exist, deletions that would break a dependency. Records have the member names of the XML
-//! responses (`vpcId`, `tagSet`), so a describe operation returns them as they are.
+//! responses (`vpcId`, `tagSet`), so a describe operation returns them unchanged.
 
 use serde_json::Value;
 

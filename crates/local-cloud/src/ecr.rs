@@ -110,7 +110,7 @@ struct Repository {
     tags: BTreeMap<String, String>,
 }
 
-/// Which tags can be moved to another image.
+/// Whether tags can be moved to another image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Mutability {
     /// `MUTABLE`, `IMMUTABLE`, or one of them `_WITH_EXCLUSION`.
@@ -141,7 +141,7 @@ struct StoredImage {
     children: Vec<String>,
 }
 
-/// A configuration or layer that a repository has.
+/// A configuration or layer in a repository.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Layer {
     size: u64,
@@ -161,7 +161,7 @@ fn layer_records(cloud: &Cloud) -> Collection<'_, Layer> {
     cloud.store().collection("ecr", "layer")
 }
 
-/// The host that is also the beginning of every repository URI: `127.0.0.1:PORT`.
+/// The host, the start of every repository URI: `127.0.0.1:PORT`.
 fn registry_host(cloud: &Cloud) -> &str {
     let endpoint = cloud.endpoint();
     endpoint.strip_prefix("http://").unwrap_or(endpoint)
@@ -218,7 +218,7 @@ fn page<T>(
         ));
     }
     let page = Page::new(token.as_deref(), size, |_| {
-        invalid("Invalid parameter at 'nextToken': it is not a token")
+        invalid("Invalid parameter at 'nextToken': invalid token")
     })?;
     let (items, next) = page.cut(items);
     Ok((items, next.map(|next| STANDARD.encode(next))))
@@ -279,7 +279,7 @@ impl Mutability {
     }
 }
 
-/// True when `text` matches `pattern`, in which `*` stands for any characters.
+/// True when `text` matches `pattern`, in which `*` matches any characters.
 fn matches_wildcard(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;
@@ -486,7 +486,7 @@ async fn delete_repository(cloud: &Cloud, input: DeleteRepository) -> ApiResult<
     }
     lifecycle::forget(cloud, name)?;
     let kept = layer_records(cloud).list(&format!("{name}@"))?;
-    // Both or neither: a new repository of this name must not have the layers of this one.
+    // In one transaction: a new repository with this name must not have the layers of this one.
     cloud.store().transaction(|transaction| {
         repositories(cloud).remove_in(transaction, name)?;
         for (key, _) in &kept {

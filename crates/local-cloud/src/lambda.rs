@@ -62,11 +62,11 @@ pub(crate) const SERVICE: Service = Service {
     )
 };
 
-/// Lambda's name of the only version that the local cloud has.
+/// The name of the only version that the local cloud has.
 const LATEST: &str = "$LATEST";
 
-/// Resumes the creations and updates that the end of the server interrupted, and delivers the events that
-/// it accepted.
+/// Resumes the creations and updates that the end of the server interrupted, and delivers events
+/// that were accepted before it.
 fn recover(cloud: &Cloud) -> Result<()> {
     functions::recover(cloud)?;
     invoke::recover(cloud)?;
@@ -96,7 +96,7 @@ fn not_found(cloud: &Cloud, name: &str) -> ApiError {
 }
 
 /// The name of a function that a request names by its name, its ARN, or a part of the ARN. A
-/// qualifier other than `$LATEST` is a version or an alias, and there is none.
+/// qualifier other than `$LATEST` is a version or an alias, which do not exist here.
 fn name_of(cloud: &Cloud, given: &str, qualifier: Option<&str>) -> Result<String, ApiError> {
     let prefix = format!("{}:function:", super::cloud::ACCOUNT);
     let rest = match given.strip_prefix("arn:") {

@@ -77,7 +77,7 @@ pub(crate) fn append(
     })
 }
 
-/// Every line of a stream in order, with its time; nothing when there is no such stream.
+/// Every line of a stream in order, with its time; empty if the stream does not exist.
 pub(crate) fn lines(cloud: &Cloud, group: &str, stream: &str) -> ApiResult<Vec<(i64, String)>> {
     cloud.store().transaction(|tx| {
         let mut statement = tx.prepare_cached(

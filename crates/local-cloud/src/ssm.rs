@@ -1,4 +1,4 @@
-//! Systems Manager: the parameters of Parameter Store, and nothing else of it.
+//! Systems Manager: only the parameters of Parameter Store.
 //!
 //! A parameter is one record with all its versions. `SecureString` is refused by name, because the local
 //! cloud's KMS does not encrypt.

@@ -43,7 +43,7 @@ pub(super) struct ChangeSet {
     pub(super) changes: Vec<Change>,
 }
 
-/// What a change set does to one resource.
+/// The change of one resource.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Change {
     pub(super) action: Action,

@@ -87,7 +87,7 @@ impl Engine {
         }
     }
 
-    /// The stack as it is now.
+    /// The current record of the stack.
     pub(super) fn stack(&self) -> ApiResult<Stack> {
         stacks::stacks(&self.cloud)
             .get(&self.key)?
@@ -306,8 +306,8 @@ impl Engine {
         }
     }
 
-    /// Deletes what an update replaced or removed, in reverse order of creation. What cannot be deleted is
-    /// left behind, as on AWS, and an event reports it.
+    /// Deletes the resources that an update replaced or removed, in reverse order of creation. A
+    /// resource that cannot be deleted is kept, as on AWS, and an event reports it.
     pub(super) async fn clean_up(&self) -> ApiResult<()> {
         while let Some(mut resource) = self.stack()?.pending_deletion.pop() {
             if resource.physical.is_some() {
@@ -390,7 +390,7 @@ impl Engine {
         }
     }
 
-    /// Deletes what was created. The status is [`StackStatus::RollingBack`].
+    /// Deletes the created resources. The status is [`StackStatus::RollingBack`].
     pub(super) async fn undo_create(&self) -> ApiResult<()> {
         let failed = self
             .remove_all(|resource| resource.deletion_policy == DeletionPolicy::Retain)

@@ -1,4 +1,4 @@
-//! What a template means for a stack: the properties of its resources, its outputs, and what it imports.
+//! Evaluates a template for a stack: the properties of its resources, its outputs and its imports.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -52,7 +52,7 @@ pub(super) struct Deploy {
     pub(super) include_nested_stacks: bool,
     #[serde(deserialize_with = "lenient::bool")]
     pub(super) import_existing_resources: bool,
-    /// AWS recognizes a repeated `CreateChangeSet` by it; the local cloud does by its name.
+    /// AWS detects a repeated `CreateChangeSet` by it; the local cloud by its name.
     #[serde(rename = "ClientToken")]
     _client_token: Option<String>,
     #[serde(flatten)]
@@ -99,7 +99,7 @@ fn some_list<'de, T: serde::de::DeserializeOwned, D: serde::Deserializer<'de>>(
 }
 
 impl Deploy {
-    /// What happens if the creation or update fails.
+    /// The action if the creation or update fails.
     pub(super) fn failure_action(&self) -> ApiResult<OnFailure> {
         let config = self.deployment_config.as_ref();
         let disable_rollback =

@@ -102,7 +102,7 @@ impl Engine {
                     resource.physical = None;
                     self.keep(&mut resource, ResourceStatus::Deleted, None)?;
                 }
-                // The roll-back tries once more, and reports it if that fails, too.
+                // The roll-back retries, and reports the error if that also fails.
                 Err(reason) => {
                     self.keep(&mut resource, ResourceStatus::DeleteFailed, Some(reason))?;
                 }

@@ -1,5 +1,5 @@
-//! References within a template: every target must be declared, and what is deployed must not refer to what
-//! is not.
+//! References within a template: every target must be declared, and deployed resources must not
+//! refer to skipped ones.
 //!
 //! The messages are those of AWS (recorded in the tests of moto and `LocalStack`, and in issues).
 
@@ -51,8 +51,8 @@ fn unresolved(section: &str, names: &BTreeSet<String>) -> ApiResult<()> {
     )))
 }
 
-/// Refuses references to undeclared names and to attributes that a type lacks. Both are errors whatever the
-/// parameters are.
+/// Refuses references to undeclared names and to attributes that a type lacks. Both are errors for
+/// all values of the parameters.
 pub(super) fn check(template: &Template) -> ApiResult<()> {
     check_conditions(template)?;
     for section in ["Resources", "Outputs"] {

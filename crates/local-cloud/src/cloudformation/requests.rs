@@ -1,4 +1,4 @@
-//! The operations that change stacks. Each answers when its request is known to be valid; the work itself
+//! The operations that change stacks. Each returns once its request is validated; the work
 //! continues in the background.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,8 +44,8 @@ fn not_in(stack: &Stack, what: &str) -> ApiError {
     ))
 }
 
-/// Held while the name of a stack or a change set is looked up and taken, so that of two concurrent
-/// requests only one gets it.
+/// Held while the name of a stack or a change set is looked up and reserved, so that only one of
+/// two concurrent requests succeeds.
 #[derive(Debug, Default)]
 struct Names(Mutex<()>);
 
@@ -143,7 +143,7 @@ pub(super) struct Delete {
     /// The role for the deletion; its permissions are not checked.
     #[serde(rename = "RoleARN")]
     _role: Option<String>,
-    /// Nothing is rolled back when a deletion fails, whether or not this says so.
+    /// Nothing is rolled back when a deletion fails, whatever its value.
     deployment_config: Option<DeploymentConfig>,
     #[serde(flatten)]
     others: Others,

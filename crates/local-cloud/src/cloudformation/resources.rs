@@ -1,9 +1,9 @@
 //! The resource types: what each supports, and how its resources are created, changed and deleted through
 //! the service that has them.
 //!
-//! A type is a table ([`table`]), which [`target`] carries out; [`hooks`] is for what a table cannot
-//! express. AWS's provider schemas ([`schema`]) say which properties are required, cannot change, or are
-//! of which type.
+//! A type is a table ([`table`]), which [`target`] carries out; [`hooks`] is for what a table cannot express.
+//! AWS's provider schemas ([`schema`]) define the types of properties, and which are required or cannot
+//! change.
 
 use serde_json::{Map, Value, json};
 

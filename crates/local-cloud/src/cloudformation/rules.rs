@@ -18,7 +18,7 @@ fn malformed(rule: &str, what: &str) -> ApiError {
     invalid(format!("Template format error: Rule {rule} {what}"))
 }
 
-/// Refuses rules that are wrong whatever the parameters are.
+/// Refuses rules that are invalid for all values of the parameters.
 pub(super) fn check(template: &Template) -> ApiResult<()> {
     for (name, rule) in template.section("Rules") {
         let Some(members) = rule.as_object() else {
@@ -57,7 +57,7 @@ pub(super) fn check(template: &Template) -> ApiResult<()> {
     Ok(())
 }
 
-/// Fails with the descriptions of the assertions that do not hold.
+/// Fails with the descriptions of the assertions that are false.
 pub(super) fn check_assertions(scope: &Scope) -> ApiResult<()> {
     for (name, rule) in scope.template.section("Rules") {
         if let Some(condition) = rule.get("RuleCondition")
@@ -201,7 +201,7 @@ fn is_true(scope: &Scope, expression: &Value) -> ApiResult<bool> {
     })
 }
 
-/// A value as a list of texts: of one element where it is not a list.
+/// A value as a list of texts; a single value becomes a list of one.
 fn texts(scope: &Scope, value: &Value) -> ApiResult<Vec<String>> {
     if let Some(("Fn::RefAll", Value::String(kind))) = function(value) {
         let declared = scope.template.section("Parameters").iter();

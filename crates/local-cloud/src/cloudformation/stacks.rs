@@ -21,7 +21,7 @@ pub(crate) struct Stack {
     pub(crate) id: String,
     /// Its name.
     pub(crate) name: String,
-    /// What it was last deployed with; empty for a stack in review.
+    /// Its last deployment; empty for a stack in review.
     #[serde(flatten)]
     pub(crate) deployment: Deployment,
     pub(crate) status: StackStatus,
@@ -49,7 +49,7 @@ pub(crate) struct Stack {
     pub(crate) token: Option<String>,
 }
 
-/// What a stack is deployed with.
+/// The inputs of a stack's deployment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Deployment {
     pub(crate) template: String,
@@ -302,7 +302,7 @@ pub(crate) fn record(cloud: &Cloud, stack: &Stack, resource: &Resource) -> ApiRe
 }
 
 impl Event {
-    /// An event of a stack, about nothing yet.
+    /// An event of a stack, without its subject.
     fn of(stack: &Stack) -> Self {
         Self {
             stack_id: stack.id.clone(),

@@ -88,7 +88,7 @@ impl StackStatus {
             Self::Deleting => Self::DeleteFailed,
             Self::RollingBack => Self::RollbackFailed,
             Self::Updating => Self::UpdateFailed,
-            // The update itself is complete; only what it replaced is still there.
+            // The update itself is complete; only replaced resources still exist.
             Self::CleaningUp => Self::Updated,
             Self::RollbackCleaningUp => Self::UpdateRolledBack,
             _ => Self::UpdateRollbackFailed,
@@ -128,7 +128,7 @@ impl ResourceStatus {
     }
 }
 
-/// Why a resource is created.
+/// The reason of a resource's creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Creation {
     /// It is new in the stack.
@@ -169,7 +169,7 @@ impl Creation {
 }
 
 texts! {
-    /// What happens to a resource that leaves the stack: `DeletionPolicy` and `UpdateReplacePolicy`.
+    /// The action on a resource that leaves the stack: `DeletionPolicy` and `UpdateReplacePolicy`.
     DeletionPolicy:
     Delete = "Delete",
     Retain = "Retain",
@@ -186,7 +186,7 @@ impl DeletionPolicy {
 }
 
 texts! {
-    /// What happens to a stack whose creation or update fails.
+    /// The action on a stack whose creation or update fails.
     OnFailure:
     Rollback = "ROLLBACK",
     Delete = "DELETE",
@@ -219,7 +219,7 @@ texts! {
 }
 
 texts! {
-    /// What a change set does to a resource.
+    /// The action of a change set on a resource.
     Action:
     Add = "Add",
     Modify = "Modify",

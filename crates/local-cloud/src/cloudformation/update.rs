@@ -232,7 +232,7 @@ impl Engine {
         self.finish(StackStatus::UpdateRolledBack).await
     }
 
-    /// Reinstates the old resource and leaves the new one to the clean-up.
+    /// Reinstates the old resource and schedules the new one for the clean-up.
     fn put_back(&self, current: Option<Resource>, old: &Resource) -> ApiResult<()> {
         stacks::change(&self.cloud, &self.key, |stack| {
             if let Some(mut current) = current {

@@ -31,8 +31,8 @@ pub(super) fn root(cloud: &Cloud) -> PathBuf {
         .join("git")
 }
 
-/// The name of a directory that no repository had before: whatever is left of a deleted one, none
-/// of the same name finds it.
+/// A directory name that no repository has used: a new repository never finds the remains of a
+/// deleted one with its name.
 pub(super) fn new_directory() -> String {
     format!("{}.git", uuid::Uuid::new_v4().simple())
 }
@@ -55,7 +55,7 @@ impl Bare {
         &self.directory
     }
 
-    /// Makes it.
+    /// Creates it.
     pub(super) async fn create(&self) -> ApiResult<()> {
         std::fs::create_dir_all(&self.root)?;
         let output = programs::command(None)
@@ -73,7 +73,7 @@ impl Bare {
         accepted("init", &output)
     }
 
-    /// Removes it with all its history.
+    /// Deletes it with its history.
     pub(super) fn remove(&self) -> ApiResult<()> {
         beneath::remove(&self.directory).map_err(|remains| remains.error.into())
     }
@@ -87,16 +87,17 @@ impl Bare {
         Ok(command)
     }
 
-    /// Runs git, which only reads, and returns its stdout; `None` when it exits with another code
-    /// than 0. It ends when nobody waits for it any more.
+    /// Runs a git command that only reads, and returns its stdout; `None` if it does not exit with
+    /// 0. Dropping the future ends the process.
     pub(super) async fn ask<S: AsRef<OsStr>>(&self, arguments: &[S]) -> ApiResult<Option<Vec<u8>>> {
         let mut command = self.git(arguments).await?;
         let output = command.kill_on_drop(true).output().await?;
         Ok(output.status.success().then_some(output.stdout))
     }
 
-    /// Runs git, which must succeed, with `input` on stdin and extra environment. It runs to its end
-    /// also when its request does not: a killed one would leave its lock file behind.
+    /// Runs a git command that must succeed, with `input` on stdin and extra environment variables.
+    /// It runs to completion even if its request is canceled: a killed process would leave its lock
+    /// file behind.
     pub(super) async fn run<S: AsRef<OsStr>>(
         &self,
         arguments: &[S],
@@ -133,7 +134,7 @@ impl Bare {
         self.object(&format!("{id}^{{commit}}")).await
     }
 
-    /// The object id of a git revision whose text was checked.
+    /// The object id of a git revision; the caller has validated its text.
     pub(super) async fn object(&self, revision: &str) -> ApiResult<Option<String>> {
         let found = self
             .ask(&[
@@ -221,7 +222,7 @@ impl Bare {
             .map(|_| ())
     }
 
-    /// The default branch; `None` while there is none at all.
+    /// The default branch; `None` if the repository has no branch.
     pub(super) async fn default_branch(&self) -> ApiResult<Option<String>> {
         self.settle().await?;
         if self.commit("HEAD").await?.is_none() {

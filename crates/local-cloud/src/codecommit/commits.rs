@@ -1,4 +1,4 @@
-//! What commits hold: commits, files, folders, differences.
+//! Reads commits: their metadata, files, folders and differences.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,7 @@ use crate::api::{ApiError, ApiResult};
 /// The largest file that `GetFile` returns (AWS: 6 MB).
 const MAX_FILE: usize = 6 << 20;
 
-/// Git's name for a tree without entries; every repository knows it.
+/// The object id of the empty tree, which exists in every repository.
 const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 
 /// A file, folder or link of a tree.
@@ -312,7 +312,7 @@ pub(super) async fn get_differences(cloud: &Cloud, input: GetDifferences) -> Api
     let start: usize = match &input.next_token {
         Some(token) => token
             .parse()
-            .map_err(|_| ApiError::new("InvalidContinuationTokenException", "It is not a token"))?,
+            .map_err(|_| ApiError::new("InvalidContinuationTokenException", "Invalid token"))?,
         None => 0,
     };
     let total = differences.len();
@@ -328,7 +328,9 @@ pub(super) async fn get_differences(cloud: &Cloud, input: GetDifferences) -> Api
 fn difference(change: &str, path: &str) -> ApiResult<Value> {
     let fields: Vec<&str> = change.trim_start_matches(':').split(' ').collect();
     let [old_mode, new_mode, old, new, letter] = fields[..] else {
-        return Err(ApiError::internal(format!("git diff-tree says {change:?}")));
+        return Err(ApiError::internal(format!(
+            "git diff-tree printed {change:?}"
+        )));
     };
     // A change of type (file to link) is a modification for CodeCommit.
     let letter = if letter == "T" { "M" } else { letter };

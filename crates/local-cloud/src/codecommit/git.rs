@@ -25,7 +25,7 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
         *response.status_mut() =
             StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if error.status == 401 {
-            // git asks its credential helper then.
+            // git then runs its credential helper.
             response.headers_mut().insert(
                 header::WWW_AUTHENTICATE,
                 header::HeaderValue::from_static("Basic realm=\"CodeCommit\", charset=\"UTF-8\""),
@@ -47,13 +47,9 @@ fn split(path: &str) -> Option<(&str, &str)> {
 async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<Body>> {
     let path = parts.uri.path();
     let (name, service) = split(path).ok_or_else(|| {
-        ApiError::not_found(
-            "NotFound",
-            "git clients use /v1/repos/NAME, nothing else is here",
-        )
-        .status(404)
+        ApiError::not_found("NotFound", "git clients must use /v1/repos/NAME").status(404)
     })?;
-    // Before the look at the records: who may not come in does not learn which repositories exist.
+    // Before reading any record: unauthorized clients must not learn which repositories exist.
     admission::check_git(cloud, parts, path.trim_end_matches(service))?;
     let (record, repository) = find(cloud, name).map_err(|error| error.status(404))?;
     if service == "info/refs" {
@@ -87,7 +83,7 @@ async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<B
                 "GIT_PROTOCOL",
                 header(header::HeaderName::from_static("git-protocol")),
             )
-            // A user's name is what lets the backend accept a push.
+            // The backend accepts pushes only with a user name.
             .env("REMOTE_USER", "local")
             .env("REMOTE_ADDR", "127.0.0.1")
             .current_dir("/")
@@ -107,8 +103,7 @@ async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<B
         .map_err(ApiError::internal)
 }
 
-/// Passes the request's body on. A connection that breaks ends the backend: what was sent is not
-/// what the client meant.
+/// Forwards the request's body. A broken connection ends the backend, because the body is incomplete.
 async fn feed(mut body: Body, mut stdin: ChildStdin, backend: Ender) {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
@@ -123,7 +118,7 @@ async fn feed(mut body: Body, mut stdin: ChildStdin, backend: Ender) {
     }
 }
 
-/// Reads the CGI's header; the rest of its output is the body.
+/// Parses the CGI header; the rest of the output is the body.
 async fn answer(
     backend: &mut Guarded,
 ) -> ApiResult<(http::response::Builder, BufReader<ChildStdout>)> {
@@ -137,7 +132,7 @@ async fn answer(
         line.clear();
         if stdout.read_line(&mut line).await? == 0 {
             return Err(ApiError::internal(
-                "git http-backend ended without an answer",
+                "git http-backend ended without a response",
             ));
         }
         let text = line.trim_end();
@@ -150,13 +145,17 @@ async fn answer(
                 response = response.status(code.parse::<u16>().unwrap_or(500));
             }
             Some((name, value)) => response = response.header(name, value),
-            None => return Err(ApiError::internal("git http-backend answers no CGI header")),
+            None => {
+                return Err(ApiError::internal(
+                    "git http-backend returned no CGI header",
+                ));
+            }
         }
     }
 }
 
-/// The rest of the backend's output. It ends when the backend has ended; a client that goes away
-/// before drops it, and the backend with it.
+/// The rest of the backend's output. It ends when the backend has ended. A client that disconnects
+/// early drops it, which ends the backend.
 fn rest(
     stdout: BufReader<ChildStdout>,
     mut backend: Guarded,
@@ -169,7 +168,7 @@ fn rest(
         if let Some((cloud, name)) = push
             && ended.is_ok_and(|status| status.success())
         {
-            // The time of a push is only shown; it must not fail one that git has taken.
+            // The time of a push is only informative; an error must not fail a push that git has accepted.
             let _ = touch(&cloud, &name);
         }
         drop(busy);

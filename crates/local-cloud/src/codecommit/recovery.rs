@@ -1,4 +1,4 @@
-//! What an end of the server, or of the machine, leaves of repositories.
+//! Cleans up repositories after the server or the machine stopped.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,11 +9,10 @@ use crate::Cloud;
 use crate::api::ApiResult;
 use crate::beneath;
 
-/// A lock file or an unfinished push of this age belongs to no running git: each ends with its
-/// server, within seconds.
+/// Minimum age of stale lock files and unfinished pushes: git processes end within seconds of their server.
 const STALE: Duration = Duration::from_secs(10);
 
-/// Removes directories of no repository, and what git processes left that could not clean up.
+/// Removes directories without a repository, and files that interrupted git processes left behind.
 pub(crate) fn recover(cloud: &Cloud) -> ApiResult<()> {
     let mut used = BTreeSet::new();
     for (name, record) in records(cloud).list("")? {

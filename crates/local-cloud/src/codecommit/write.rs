@@ -14,7 +14,7 @@ use super::{check_branch, find, no_branch, touch};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
-/// The largest file that a commit through the API takes (AWS: 6 MB).
+/// Maximum size of a file in a commit through the API (AWS: 6 MB).
 const MAX_FILE: usize = 6 << 20;
 
 #[derive(Deserialize)]
@@ -121,7 +121,7 @@ pub(super) async fn create_commit(cloud: &Cloud, input: CreateCommit) -> ApiResu
     if changes.is_empty() {
         return Err(ApiError::new(
             "FileEntryRequiredException",
-            "A commit needs files that it puts, deletes or changes the mode of",
+            "A commit must put, delete or change the mode of at least one file",
         ));
     }
     let commit = Commit {
@@ -231,8 +231,7 @@ struct NewCommit {
 }
 
 impl Commit {
-    /// Makes the commit and moves the branch to it. `unchanged` is the error when the tree stays
-    /// the same.
+    /// Creates the commit and moves the branch to it. `unchanged` is the error if the tree does not change.
     async fn make(&self, cloud: &Cloud, unchanged: &str) -> ApiResult<NewCommit> {
         let (_, repository) = find(cloud, &self.repository)?;
         check_branch(&self.branch)?;
@@ -281,7 +280,7 @@ impl Commit {
         Ok(made)
     }
 
-    /// The head of the branch, which the caller must know; `None` in an empty repository.
+    /// The head of the branch, which must equal the request's parent commit; `None` in an empty repository.
     async fn parent(&self, repository: &Bare) -> ApiResult<Option<String>> {
         let Some(head) = repository.branch(&self.branch).await? else {
             return if repository.branches().await?.is_empty() {
@@ -381,7 +380,7 @@ impl Commit {
         tree: &str,
         parent: Option<&str>,
     ) -> ApiResult<String> {
-        // AWS takes the name of the caller; here every caller is the user `local`.
+        // AWS uses the caller's name; here every caller is the user `local`.
         let name = OsStr::new(self.name.as_deref().unwrap_or("local"));
         let email = OsStr::new(self.email.as_deref().unwrap_or_default());
         let environment = [

@@ -1,4 +1,4 @@
-//! Which internet gateway is attached to which VPC.
+//! Attachments of internet gateways to VPCs.
 
 use serde_json::Value;
 

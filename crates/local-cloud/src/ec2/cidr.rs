@@ -13,7 +13,7 @@ pub(super) struct Cidr {
 }
 
 impl Cidr {
-    /// Reads a range; bits below the mask are dropped, as EC2 does.
+    /// Parses a range; clears the bits below the mask, as EC2 does.
     pub(super) fn parse(text: &str) -> ApiResult<Self> {
         let invalid = || {
             ApiError::new(
@@ -35,7 +35,7 @@ impl Cidr {
         })
     }
 
-    /// Reads the range of a VPC or subnet: /16 to /28.
+    /// Parses the range of a VPC or subnet: /16 to /28.
     pub(super) fn network(text: &str, code: &str) -> ApiResult<Self> {
         let cidr = Self::parse(text)?;
         if (16..=28).contains(&cidr.prefix) {

@@ -24,8 +24,7 @@ impl FilterRequest {
     }
 }
 
-/// A filter that this kind of record has: a record passes when one of its values matches one of the
-/// filter's.
+/// A filter on this kind of record: a record passes if one of its values matches one of the filter's values.
 #[derive(Debug)]
 pub(super) struct Filter {
     source: FilterKey,
@@ -39,8 +38,8 @@ enum FilterKey {
     TagKey,
 }
 
-/// Finds the filters of a request. `known` pairs the names that this kind has with paths into its
-/// records; `tag:KEY` and `tag-key` are known to all.
+/// Parses the filters of a request. `known` pairs this kind's filter names with paths into its
+/// records; all kinds support `tag:KEY` and `tag-key`.
 pub(super) fn read<'a>(
     given: impl IntoIterator<Item = &'a FilterRequest>,
     known: &[(&str, &'static str)],

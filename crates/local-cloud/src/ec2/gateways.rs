@@ -270,7 +270,7 @@ pub(super) async fn create_nat(cloud: &Cloud, input: CreateNatGateway) -> ApiRes
     Ok(json!({"natGateway": gateway}))
 }
 
-/// An address in the middle of a subnet. Nothing else in the local cloud takes one.
+/// An address in the middle of a subnet. Nothing else in the local cloud assigns addresses.
 fn private_address(subnet: &Value) -> ApiResult<String> {
     let range = Cidr::parse(text(subnet, "cidrBlock"))?;
     Ok(range.middle().to_string())
@@ -286,7 +286,7 @@ pub(super) struct DeleteNatGateway {
     nat_gateway_id: String,
 }
 
-/// Deletes a NAT gateway. It can still be described, as in AWS (there for about an hour).
+/// Deletes a NAT gateway. It can still be described, as in AWS (for about an hour).
 pub(super) async fn delete_nat(cloud: &Cloud, input: DeleteNatGateway) -> ApiResult<Value> {
     let _change = changing(cloud);
     let id = required(&input.nat_gateway_id, "NatGatewayId")?;

@@ -248,18 +248,18 @@ pub(super) fn new_id(prefix: &str) -> String {
 #[derive(Debug, Default)]
 struct Change(Mutex<()>);
 
-/// One change of the network at a time, so that what a change checked still holds when it writes.
+/// Serializes changes of the network, so that checks are still valid when the change is written.
 pub(super) fn changing(cloud: &Cloud) -> MutexGuard<'_, ()> {
     let lock = &cloud.state::<Change>().0;
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// False for a record that is only kept to be described after its deletion.
+/// False for a deleted resource whose record is kept only so that it can be described.
 pub(super) fn is_live(record: &Value) -> bool {
     ResourceState::of(record) != Some(ResourceState::Deleted)
 }
 
-/// The text of a record's member; empty without it.
+/// The text of a record's member; empty if absent.
 pub(super) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value[member].as_str().unwrap_or_default()
 }

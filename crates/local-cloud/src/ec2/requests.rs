@@ -1,6 +1,6 @@
-//! What the requests of EC2 have in common: required members, ids, filters, pages and tags.
+//! Common parts of EC2 requests: required members, ids, filters, pages and tags.
 //!
-//! Members have the names of the wire, where every list is singular (`VpcId.1`, `Filter.1.Value.1`).
+//! Members have their wire names, where every list is singular (`VpcId.1`, `Filter.1.Value.1`).
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::api::page::Page;
 use crate::api::tags::{Tag, Tags};
 use crate::api::{ApiError, ApiResult};
 
-/// A text that must be there; `MissingParameter` without it.
+/// A required text; `MissingParameter` if it is absent.
 pub(super) fn required<'a>(text: &'a str, member: &str) -> ApiResult<&'a str> {
     if text.is_empty() {
         return Err(ApiError::new(
@@ -22,8 +22,8 @@ pub(super) fn required<'a>(text: &'a str, member: &str) -> ApiResult<&'a str> {
     Ok(text)
 }
 
-/// The request of a describe operation. The member with the ids has another name for each kind; the
-/// dispatcher has checked that the operation has it.
+/// The request of a describe operation. The name of the member with the ids depends on the kind;
+/// the dispatcher has checked that the operation has it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Describe {
@@ -80,7 +80,7 @@ impl Describe {
     }
 }
 
-/// The tags of something new: `TagSpecification.N`.
+/// The tags of a new resource: `TagSpecification.N`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub(super) struct TagSpecifications(#[serde(deserialize_with = "list")] Vec<TagSpecification>);

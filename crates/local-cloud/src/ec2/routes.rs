@@ -211,7 +211,7 @@ pub(super) async fn create_route(cloud: &Cloud, input: CreateRoute) -> ApiResult
             .position(|route| route["destinationCidrBlock"] == destination.as_str())
         {
             let same = routes[old][member] == target;
-            // A route that leads nowhere may be replaced; the same route again is no change.
+            // A blackhole route may be replaced; an identical route is not a change.
             if RouteState::of(&routes[old]) == Some(RouteState::Active) && !same {
                 return Err(ApiError::new(
                     "RouteAlreadyExists",

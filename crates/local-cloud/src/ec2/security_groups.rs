@@ -175,7 +175,7 @@ fn refers(permission: &Value, id: &str) -> bool {
         .is_some_and(|groups| groups.iter().any(|group| group["groupId"] == id))
 }
 
-/// A permission of a request. A rule can also be written as members of the request itself, with
+/// A permission of a request. A rule can also be given by members of the request itself, with
 /// `CidrIp` as its only source.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -223,7 +223,7 @@ pub(super) struct ChangeRules {
     single: Permission,
 }
 
-/// The ports of a permission that its protocol has.
+/// The port range of a permission, if its protocol has ports.
 fn ports(protocol: &str, given: &Permission) -> ApiResult<(Option<i64>, Option<i64>)> {
     let ports = (given.from_port, given.to_port);
     match (protocol, ports) {
@@ -308,7 +308,7 @@ fn protocol(given: &str) -> ApiResult<String> {
     }
 }
 
-/// What identifies a rule; its description does not.
+/// The members that identify a rule, without its description.
 fn identity(permission: &Value) -> Value {
     let sources: Vec<Value> = SOURCES
         .iter()
@@ -374,7 +374,7 @@ fn revoke(cloud: &Cloud, input: &ChangeRules, side: &str) -> ApiResult<Value> {
     let _change = changing(cloud);
     if !input.security_group_rule_id.is_empty() {
         return Err(ApiError::not_implemented(
-            "revoking by SecurityGroupRuleId: name the permission",
+            "revoking by SecurityGroupRuleId: pass the permission instead",
         ));
     }
     let id = required(&input.group_id, "GroupId")?;

@@ -15,7 +15,7 @@ use crate::api::form::flag;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 
-/// The letters of the zones that this region has.
+/// The letters of this region's zones.
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
 /// The id of a zone, as in `use1-az1`: the region's abbreviation and a number.

@@ -1,4 +1,4 @@
-//! Tags of anything in a network.
+//! Tags of network resources.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -46,8 +46,7 @@ pub(super) async fn create(cloud: &Cloud, input: TagResources) -> ApiResult<Valu
     change(cloud, &input.resource_id, |tags| merge(tags, new.iter()))
 }
 
-/// Removes tags: without any in the request all but those of AWS, and with a value only a tag that has
-/// this value.
+/// Removes tags: all except AWS's if the request names none; with a value, only a tag that has this value.
 pub(super) async fn delete(cloud: &Cloud, input: TagResources) -> ApiResult<Value> {
     let Some(wanted) = input.tag.filter(|tags| !tags.is_empty()) else {
         return change(cloud, &input.resource_id, |tags| {

@@ -17,7 +17,7 @@ use crate::api::form::flag;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 
-/// Members of a record that responses do not have; `DescribeVpcAttribute` returns them one by one.
+/// Members of a record that are omitted from responses; `DescribeVpcAttribute` returns them one by one.
 const PRIVATE: [&str; 2] = ["enableDnsSupport", "enableDnsHostnames"];
 
 #[derive(Debug, Default, Deserialize)]

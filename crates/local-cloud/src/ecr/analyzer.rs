@@ -1,9 +1,9 @@
-//! AWS's Model Monitor analyzer, by the address of its public image.
+//! Replaces AWS's Model Monitor analyzer, which jobs name by the address of its public image.
 //!
-//! `ACCOUNT.dkr.ecr.REGION.amazonaws.com/sagemaker-model-monitor-analyzer` is in no registry that the
-//! local cloud can reach. This program follows the same container contract (docs/analyzer.md), so a
-//! job with that address runs the newest analyzer that this cloud has in ECR, or, when there is none,
-//! one that the server builds of itself and pushes here. The job's log names it.
+//! `ACCOUNT.dkr.ecr.REGION.amazonaws.com/sagemaker-model-monitor-analyzer` is in no registry that the local
+//! cloud can reach. This program follows the same container contract (docs/analyzer.md), so a job with that
+//! address runs the newest analyzer that this cloud has in ECR, or, if there is none, one that the server
+//! builds from its own binary and pushes here. The job's log names it.
 
 use anyhow::Context as _;
 use mlops_oci::analyzer;
@@ -92,7 +92,7 @@ async fn build(cloud: &Cloud) -> anyhow::Result<String> {
         .await?;
     let token = granted["authorizationData"][0]["authorizationToken"]
         .as_str()
-        .context("the registry gave no token")?
+        .context("the registry returned no token")?
         .to_owned();
     let registry = Registry::new(
         cloud.endpoint(),
@@ -119,7 +119,7 @@ async fn build(cloud: &Cloud) -> anyhow::Result<String> {
     .await?
 }
 
-/// Nobody watches this push.
+/// This push reports no progress.
 struct Unobserved;
 
 impl Observer for Unobserved {
@@ -133,7 +133,7 @@ impl Observer for Unobserved {
 mod tests {
     use super::*;
 
-    /// Issue 8, 3.4: AWS's addresses, and nothing that only looks like one.
+    /// Issue 8, 3.4: AWS's addresses, but not similar ones.
     #[test]
     fn issue_8_3_4_aws_addresses_of_the_analyzer_are_known() {
         for uri in [

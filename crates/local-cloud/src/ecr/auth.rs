@@ -1,4 +1,4 @@
-//! Who may use the registry: the token of `GetAuthorizationToken`, sent back as Basic.
+//! Authorizes registry requests by the token of `GetAuthorizationToken`, sent as Basic credentials.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +24,7 @@ const DOWNLOAD_SECONDS: f64 = 3600.0;
 /// The query parameter of a download token.
 pub(super) const DOWNLOAD: &str = "X-Mlops-Download";
 
-/// When each token ends, by the hex SHA-256 of the token.
+/// The expiry of each token, by the hex SHA-256 of the token.
 fn tokens(cloud: &Cloud) -> Collection<'_, f64> {
     cloud.store().collection("ecr", "token")
 }
@@ -55,7 +55,7 @@ pub(super) async fn get_authorization_token(cloud: &Cloud, _input: NoInput) -> A
     }]}))
 }
 
-/// What a download token permits.
+/// The path that a download token permits.
 #[derive(Serialize, Deserialize)]
 struct Download {
     path: String,

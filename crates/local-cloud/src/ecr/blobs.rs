@@ -35,7 +35,7 @@ pub(crate) fn require_sound(blobs: &Blobs, sha256: &str) -> ApiResult<()> {
     }
 }
 
-/// The bytes of an image's configuration, under the same conditions.
+/// The bytes of an image's configuration; fails as for a layer.
 pub(super) fn configuration(blobs: &Blobs, sha256: &str) -> ApiResult<Vec<u8>> {
     blobs.read_or_quarantine(sha256).map_err(|error| {
         if !is_damage(&error) {
@@ -86,7 +86,7 @@ pub(super) fn manifest(cloud: &Cloud, digest: &str) -> Registered<Option<Vec<u8>
     }
 }
 
-/// Answers GET and HEAD of a blob.
+/// Serves GET and HEAD of a blob.
 pub(super) async fn answer(
     cloud: &Cloud,
     name: &str,
@@ -162,7 +162,7 @@ fn range(text: &str, size: u64) -> Option<Result<(u64, u64), ()>> {
             size
         } else {
             let end: u64 = end.parse().ok()?;
-            // RFC 9110: a range that ends before it begins is no range at all.
+            // RFC 9110: a range that ends before it begins is ignored.
             if end < start {
                 return None;
             }
@@ -196,7 +196,7 @@ mod tests {
         let key = format!("app@{digest}");
         layer_records(&cloud).put(&key, &layer).unwrap();
         require_sound(cloud.blobs(), &name).unwrap();
-        // The size stays: only the bytes tell.
+        // The size is unchanged: only the digest detects the damage.
         std::fs::write(cloud.blobs().path(&name), b"lAyer").unwrap();
         assert!(find(&cloud, "app", &digest).unwrap().is_some());
         let error = require_sound(cloud.blobs(), &name).unwrap_err();
@@ -206,7 +206,7 @@ mod tests {
         cloud.blobs().write(b"layer").unwrap();
         assert!(find(&cloud, "app", &digest).unwrap().is_some());
         require_sound(cloud.blobs(), &name).unwrap();
-        // The same holds for a configuration.
+        // The same applies to a configuration.
         std::fs::write(cloud.blobs().path(&name), b"lAyer").unwrap();
         let error = configuration(cloud.blobs(), &name).unwrap_err();
         assert!(error.message.contains("push the image again"), "{error}");

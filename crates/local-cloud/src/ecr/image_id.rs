@@ -1,4 +1,4 @@
-//! How requests name an image of a repository.
+//! Image ids in requests.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::digest::sha256_of;
 use crate::api::ApiError;
 use crate::cloud::ACCOUNT;
 
-/// How an image is named: by digest, by tag, or by both.
+/// An image id: a digest, a tag, or both.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ImageId {
@@ -32,7 +32,7 @@ impl ImageId {
         }
     }
 
-    /// The same with the digest that it was found to name.
+    /// The same id with the digest that it resolves to.
     pub(super) fn at(&self, digest: String) -> Self {
         Self {
             image_digest: Some(digest),
@@ -40,7 +40,7 @@ impl ImageId {
         }
     }
 
-    /// As ECR's messages write it.
+    /// The id as in ECR's messages.
     pub(super) fn text(&self) -> String {
         let part = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
         format!(
@@ -51,11 +51,11 @@ impl ImageId {
     }
 }
 
-/// Why an image id names nothing: ECR's failure code and reason.
+/// Why an image id does not resolve: ECR's failure code and reason.
 pub(super) type Miss = (&'static str, &'static str);
 
 impl Repository {
-    /// The digest of the image that `id` names.
+    /// Resolves an image id to a digest.
     pub(super) fn locate(&self, id: &ImageId) -> Result<String, Miss> {
         let absent = ("ImageNotFound", "Requested image not found");
         let tagged = match &id.image_tag {

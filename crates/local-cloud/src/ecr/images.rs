@@ -14,7 +14,7 @@ use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 
-/// An image as another service needs it to run it.
+/// An image as other services need it to run a program.
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
     /// The repository's name.
@@ -32,7 +32,7 @@ pub(crate) struct Image {
 pub(crate) struct Layer {
     /// `sha256:…`
     pub(crate) digest: String,
-    /// Says how it is compressed.
+    /// The media type, which gives the compression.
     pub(crate) media_type: String,
 }
 
@@ -61,7 +61,7 @@ impl Repository {
         Ok(detail)
     }
 
-    /// Removes what `id` names: an image with its tags, or one tag (and the image with its last).
+    /// Removes an image with its tags, or one tag (the last tag also removes the image).
     fn remove(&mut self, id: &ImageId) -> Result<Vec<ImageId>, Miss> {
         let digest = self.locate(id)?;
         let tags: Vec<String> = self
@@ -128,7 +128,7 @@ pub(crate) fn resolve(cloud: &Cloud, uri: &str) -> ApiResult<Image> {
         .filter(|(host, _)| host.contains(['.', ':']) || *host == "localhost")
         .ok_or_else(|| {
             ApiError::validation(format!(
-                "The image `{uri}` names no registry: an image URI is HOST/REPOSITORY@DIGEST"
+                "The image `{uri}` has no registry: an image URI is HOST/REPOSITORY@DIGEST"
             ))
         })?;
     if !is_this_registry(cloud, host) {
@@ -154,7 +154,7 @@ pub(crate) fn resolve(cloud: &Cloud, uri: &str) -> ApiResult<Image> {
         |why: &str| ApiError::validation(format!("Requested image {uri} not found. {why}"));
     let repository = super::repositories(cloud)
         .get(name)?
-        .ok_or_else(|| not_found(&format!("There is no repository `{name}`.")))?;
+        .ok_or_else(|| not_found(&format!("No repository `{name}`.")))?;
     let id = ImageId {
         image_digest: digest,
         image_tag: tag,
@@ -166,9 +166,9 @@ pub(crate) fn resolve(cloud: &Cloud, uri: &str) -> ApiResult<Image> {
         let stored = repository
             .images
             .get(&digest)
-            .ok_or_else(|| not_found("Its manifest is gone."))?;
-        let bytes =
-            blobs::manifest(cloud, &digest)?.ok_or_else(|| not_found("Its manifest is gone."))?;
+            .ok_or_else(|| not_found("Its manifest is missing."))?;
+        let bytes = blobs::manifest(cloud, &digest)?
+            .ok_or_else(|| not_found("Its manifest is missing."))?;
         match manifests::read(&bytes, &stored.media_type)? {
             Manifest::Index(index) => {
                 digest = index
@@ -209,7 +209,7 @@ pub(crate) fn resolve(cloud: &Cloud, uri: &str) -> ApiResult<Image> {
     }
 }
 
-/// This machine's architecture as OCI names it.
+/// This machine's architecture in OCI's terms.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -318,7 +318,7 @@ pub(super) struct ImageBatch {
 fn image_answer(cloud: &Cloud, repository: &Repository, id: &ImageId) -> ApiResult<Value> {
     let digest = id.image_digest.as_deref().unwrap_or_default();
     let bytes = blobs::manifest(cloud, digest)?
-        .ok_or_else(|| ApiError::internal(format_args!("the manifest {digest} is gone")))?;
+        .ok_or_else(|| ApiError::internal(format_args!("the manifest {digest} is missing")))?;
     Ok(json!({
         "registryId": ACCOUNT,
         "repositoryName": repository.name,

@@ -132,7 +132,7 @@ pub(super) async fn upload_layer_part(cloud: &Cloud, input: UploadPart) -> ApiRe
         .and_then(|distance| distance.checked_add(1));
     if length != Some(bytes.len() as u64) {
         return Err(invalid(
-            "Invalid parameter at 'partLastByte': the part does not have that many bytes",
+            "Invalid parameter at 'partLastByte': the part has a different size",
         ));
     }
     let id = &input.upload_id;

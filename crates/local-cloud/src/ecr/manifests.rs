@@ -1,4 +1,4 @@
-//! Manifests: reading one, and storing it with its tag.
+//! Parses manifests and stores them with their tags.
 
 use mlops_core::names::ImageTag;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
@@ -22,20 +22,20 @@ pub(super) enum Manifest {
     Index(Box<ImageIndex>),
 }
 
-/// A manifest that a repository now has.
+/// A stored manifest.
 #[derive(Debug)]
 pub(super) struct StoredManifest {
     /// `sha256:…`
     pub(super) digest: String,
     /// Its media type.
     pub(super) media_type: String,
-    /// What the manifest refers to, for the `OCI-Subject` header.
+    /// The manifest's `subject`, for the `OCI-Subject` header.
     pub(super) subject: Option<String>,
-    /// True when the repository had this image and this tag already.
+    /// True if the repository already had this image and this tag.
     pub(super) known: bool,
 }
 
-/// Reads the bytes of a manifest as the type it has.
+/// Parses a manifest by its media type.
 pub(super) fn read(bytes: &[u8], media_type: &str) -> ApiResult<Manifest> {
     let invalid = |error: &dyn std::fmt::Display| {
         super::invalid(format!(
@@ -57,7 +57,7 @@ pub(super) fn read(bytes: &[u8], media_type: &str) -> ApiResult<Manifest> {
     }
 }
 
-/// The media type of a manifest: the one of the request, which must agree with the manifest's own.
+/// The media type of a manifest: the request's, which must match the manifest's own.
 fn media_type(bytes: &[u8], said: Option<&str>) -> ApiResult<String> {
     let json = limits::document(bytes).map_err(|error| {
         super::invalid(format!(
@@ -80,8 +80,8 @@ fn media_type(bytes: &[u8], said: Option<&str>) -> ApiResult<String> {
     }
 }
 
-/// Stores a manifest, and moves `tag` to it where the repository allows that. Everything that it names
-/// must be in the repository already.
+/// Stores a manifest and moves `tag` to it if the repository allows that. Everything that it
+/// references must already be in the repository.
 pub(super) fn put(
     cloud: &Cloud,
     name: &str,
@@ -108,7 +108,7 @@ pub(super) fn put(
         let mut repository = repositories(cloud)
             .get_in(transaction, name)?
             .ok_or_else(|| super::not_found(ACCOUNT, name))?;
-        // What it refers to may have been removed since it was checked.
+        // Its blobs may have been removed since they were checked.
         if let Manifest::Index(index) = &manifest {
             stored_index(&repository, &media_type, index)?;
         }
@@ -138,7 +138,7 @@ pub(super) fn put(
     })
 }
 
-/// Names an image; true when the tag was free or named another.
+/// Tags an image; true if the tag is new or moved.
 fn set_tag(repository: &mut Repository, tag: &str, digest: &str) -> ApiResult<bool> {
     match repository.tags.get(tag) {
         Some(named) if named == digest => Ok(false),
@@ -157,15 +157,15 @@ fn set_tag(repository: &mut Repository, tag: &str, digest: &str) -> ApiResult<bo
     }
 }
 
-/// The blobs that a manifest needs. A layer with URLs may stay where they point to; it is not pushed.
+/// The blobs that a manifest needs. A layer with URLs is not pushed.
 pub(super) fn parts(manifest: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
     std::iter::once(manifest.config())
         .chain(manifest.layers())
         .filter(|part| part.urls().as_ref().is_none_or(Vec::is_empty))
 }
 
-/// True when everything that a manifest names exists. A damaged blob is set aside when it is read. The
-/// image must then count as absent, or no push would upload the blob again.
+/// True if everything that a manifest references exists. A damaged blob is set aside when it is
+/// read; the image then counts as absent, so that the next push uploads the blob again.
 pub(super) fn is_whole(
     cloud: &Cloud,
     name: &str,

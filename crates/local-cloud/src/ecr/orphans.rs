@@ -1,5 +1,4 @@
-//! Layers that no image needs any more, for the garbage collector: without a record their bytes are
-//! nobody's.
+//! Removes the records of layers that no image needs, so that the garbage collector can remove their bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -41,7 +40,7 @@ fn needed(cloud: &Cloud, images: &BTreeMap<String, StoredImage>) -> Option<BTree
     Some(needed)
 }
 
-/// Notes which layers no image of a repository needs after some were removed. They are kept for
+/// After images were removed, marks the layers that no image of the repository needs. They are kept for
 /// [`RELEASED`]: a client may put the same manifest again, without its layers.
 pub(super) fn release(
     cloud: &Cloud,
@@ -49,7 +48,7 @@ pub(super) fn release(
     repository: &Repository,
     removed: &BTreeMap<String, StoredImage>,
 ) -> ApiResult<()> {
-    // Where a manifest cannot be read, nothing is known to be needless.
+    // If a manifest cannot be read, no layer can be released.
     let (Some(gone), Some(needed)) = (needed(cloud, removed), needed(cloud, &repository.images))
     else {
         return Ok(());
@@ -64,7 +63,7 @@ pub(super) fn release(
     Ok(())
 }
 
-/// Forgets the layers of images that were deleted long ago.
+/// Removes the records of layers whose images were deleted long ago.
 pub(super) fn remove_released_layers(cloud: &Cloud) -> ApiResult<()> {
     let end = clock::epoch() - RELEASED.as_secs_f64();
     let is_due = |layer: &Layer| layer.released.is_some_and(|released| released < end);
@@ -73,7 +72,7 @@ pub(super) fn remove_released_layers(cloud: &Cloud) -> ApiResult<()> {
             continue;
         }
         cloud.store().transaction(|transaction| {
-            // An image that needs the layer again, and its push, take the note back.
+            // Pushing an image that needs the layer clears its release time.
             let found = layer_records(cloud).get_in(transaction, &key)?;
             if found.as_ref().is_some_and(is_due) {
                 layer_records(cloud).remove_in(transaction, &key)?;
@@ -115,7 +114,7 @@ fn is_old(cloud: &Cloud, digest: &str) -> bool {
     let path = cloud.blobs().path(sha256_of(digest).unwrap_or_default());
     let stored = path.metadata().and_then(|found| found.modified());
     let age = stored.map(|stored| SystemTime::now().duration_since(stored));
-    // A time in the future gives no age.
+    // A time in the future has no age.
     age.is_ok_and(|age| age.is_ok_and(|age| age > PUSH))
 }
 
@@ -198,7 +197,7 @@ mod tests {
         repositories(&cloud)
             .put("app", &repository(&images))
             .unwrap();
-        // It still parses: only the digest tells.
+        // It still parses: only the digest detects the damage.
         std::fs::write(cloud.blobs().path(&name), manifest(&other)).unwrap();
         remove_orphaned_layers(&cloud).unwrap();
         assert!(layer_records(&cloud).get(&key(&used)).unwrap().is_some());

@@ -1,4 +1,4 @@
-//! What requests and responses of the registry have in common.
+//! Common parts of the registry's requests and responses.
 
 use axum::body::Body;
 use http::Response;
@@ -8,7 +8,7 @@ use http::response::Builder;
 use super::digest::sha256_of;
 use crate::api::ApiError;
 
-/// Why the registry refuses a request.
+/// An error response of the registry.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: u16,
@@ -31,7 +31,7 @@ impl Refusal {
         }
     }
 
-    /// Adds how far an upload is, so that its client can resume there.
+    /// Adds the progress of an upload, so that its client can resume there.
     pub(super) fn at(self, received: u64, id: &str) -> Self {
         Self {
             at: Some((received, id.to_owned())),
@@ -63,7 +63,7 @@ impl From<Refusal> for ApiError {
     }
 }
 
-/// Completes a response. Every header value consists of checked names and digests.
+/// Builds a response. All header values are validated names and digests.
 pub(super) fn send(builder: Builder, body: Body) -> Response<Body> {
     builder.body(body).unwrap_or_else(|_| {
         let mut response = Response::new(Body::empty());
@@ -86,7 +86,7 @@ pub(super) fn sha256(digest: &str) -> Registered<&str> {
         Refusal::new(
             400,
             "DIGEST_INVALID",
-            "a digest here is `sha256:` and 64 hexadecimal digits",
+            "expected `sha256:` and 64 hexadecimal digits",
         )
     })
 }

@@ -65,7 +65,7 @@ pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Bo
     response
 }
 
-/// What a path names in a repository.
+/// The resource that a path names in a repository.
 #[derive(Debug, PartialEq, Eq)]
 enum Target<'a> {
     Tags,
@@ -110,7 +110,7 @@ async fn route(cloud: &Cloud, parts: &Parts, body: Body) -> Registered<Response<
         ));
     }
     let (name, target) = target(&path[1..])
-        .ok_or_else(|| Refusal::new(404, "NAME_UNKNOWN", "there is nothing at this path"))?;
+        .ok_or_else(|| Refusal::new(404, "NAME_UNKNOWN", "no resource at this path"))?;
     find(cloud, None, name)?;
     match (&parts.method, target) {
         (&Method::GET, Target::Tags) => tags(cloud, name, parts),
@@ -151,7 +151,7 @@ async fn route(cloud: &Cloud, parts: &Parts, body: Body) -> Registered<Response<
         (method, _) => Err(Refusal::new(
             405,
             "UNSUPPORTED",
-            format!("the registry does not answer {method} here"),
+            format!("the registry does not support {method} here"),
         )),
     }
 }
@@ -188,7 +188,7 @@ fn content_start(parts: &Parts) -> Registered<Option<u64>> {
         return Err(Refusal::new(
             400,
             "SIZE_INVALID",
-            "Content-Range and Content-Length do not agree",
+            "Content-Range and Content-Length do not match",
         ));
     }
     Ok(Some(start))
@@ -314,7 +314,7 @@ fn tags(cloud: &Cloud, name: &str, parts: &Parts) -> Registered<Response<Body>> 
     Ok(send(builder, Body::from(body.to_string())))
 }
 
-/// The index of the manifests whose `subject` is `digest`.
+/// Returns an index of the manifests whose `subject` is `digest`.
 fn referrers(cloud: &Cloud, name: &str, digest: &str, parts: &Parts) -> Registered<Response<Body>> {
     sha256(digest)?;
     let repository = find(cloud, None, name)?;

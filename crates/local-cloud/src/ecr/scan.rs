@@ -1,7 +1,6 @@
-//! Image scans. The local cloud does not search for vulnerabilities: findings are those that
-//! `mlops local inject scan` wrote to the state directory, as
-//! `scan-findings/REPOSITORY/HEX-DIGEST.json`. Without that file there is no scan, rather than one
-//! without findings.
+//! Image scans. The local cloud does not search for vulnerabilities: findings are those that `mlops
+//! local inject scan` wrote to the state directory, as `scan-findings/REPOSITORY/HEX-DIGEST.json`.
+//! Without that file the image has no scan, rather than a scan without findings.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -149,7 +148,7 @@ pub(crate) fn inject(
     bytes: &[u8],
 ) -> anyhow::Result<BTreeMap<String, u64>> {
     super::check_name(repository)
-        .map_err(|_| Failure::usage(format!("`{repository}` is no name of a repository")))?;
+        .map_err(|_| Failure::usage(format!("`{repository}` is not a repository name")))?;
     let sha256 = sha256_of(digest).ok_or_else(|| {
         Failure::usage(format!(
             "`{digest}` is not a digest: sha256: and 64 hexadecimal digits"
@@ -237,7 +236,7 @@ fn answer(input: &ScanRequest, digest: String, status: &Value) -> Value {
     })
 }
 
-/// Starts a scan, which has a result at once: the findings that were loaded, or none are available.
+/// Starts a scan, which completes immediately: with the loaded findings, or as unavailable.
 pub(super) async fn start_image_scan(cloud: &Cloud, input: ScanRequest) -> ApiResult<Value> {
     let digest = image(cloud, &input)?;
     let status = match load(cloud, &input.repository_name, &digest)? {

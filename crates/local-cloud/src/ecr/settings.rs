@@ -78,7 +78,7 @@ pub(super) struct PutLifecyclePolicy {
     lifecycle_policy_text: String,
 }
 
-/// Stores the policy. It removes nothing now: AWS applies policies within a day.
+/// Stores the policy without applying it: AWS applies policies within a day.
 pub(super) async fn put_lifecycle_policy(
     cloud: &Cloud,
     input: PutLifecyclePolicy,

@@ -24,7 +24,7 @@ pub(super) enum PreviewStatus {
 pub(super) enum ImageStatus {
     Active,
     Any,
-    /// A status that no image has here.
+    /// A status that images of the local cloud never have.
     #[serde(other)]
     Other,
 }

@@ -203,7 +203,7 @@ pub(super) struct ListPolicies {
 pub(super) async fn list(cloud: &Cloud, input: ListPolicies) -> ApiResult<Value> {
     if !matches!(input.scope.as_deref(), Some("Local")) {
         return Err(ApiError::not_implemented(
-            "AWS's own policies in a list: pass Scope=Local",
+            "listing AWS's own policies: pass Scope=Local",
         ));
     }
     let mut policies = Vec::new();

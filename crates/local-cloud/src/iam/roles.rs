@@ -1,4 +1,4 @@
-//! Roles, their trust, their inline policies and tags.
+//! Roles, their trust policies, inline policies and tags.
 
 use std::collections::BTreeMap;
 

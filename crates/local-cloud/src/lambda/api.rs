@@ -16,10 +16,10 @@ use crate::admission;
 use crate::api::{ApiError, ApiResult};
 use crate::server::connection::{self, ConnectionLimits};
 
-/// 6 MB and what Lambda leaves for the frame around a payload (its message names this number).
+/// 6 MB plus Lambda's allowance for the envelope of a payload (its error message has this number).
 pub(super) const MAX_RESPONSE: usize = 6_291_556;
 
-/// Connections of one environment at a time; it uses one or two.
+/// Maximum number of concurrent connections of an environment, which uses one or two.
 const CONNECTIONS: usize = 64;
 
 /// An event for a function's process.
@@ -40,7 +40,7 @@ pub(super) struct Event {
 /// A message of a function's process.
 #[derive(Debug)]
 pub(super) enum ProcessMessage {
-    /// It is ready for an event.
+    /// The process is ready for an event.
     Next,
     /// The response to an event.
     Response(Vec<u8>),
@@ -48,11 +48,11 @@ pub(super) enum ProcessMessage {
     Error(Vec<u8>),
     /// The response is larger than Lambda accepts.
     TooLarge,
-    /// It cannot start.
+    /// The process cannot start.
     InitError(Vec<u8>),
 }
 
-/// A Runtime API that is being served. Dropping it ends it.
+/// A running Runtime API. Dropping it stops it.
 #[derive(Debug)]
 pub(super) struct Server {
     /// `127.0.0.1:PORT`
@@ -74,7 +74,7 @@ struct Api(Arc<Shared>);
 struct Shared {
     events: tokio::sync::Mutex<mpsc::Receiver<Event>>,
     said: mpsc::UnboundedSender<ProcessMessage>,
-    /// The id of the event that the process works on.
+    /// The id of the event in progress.
     current: Mutex<Option<String>>,
 }
 
@@ -109,7 +109,7 @@ async fn serve_within(bounds: ConnectionLimits) -> ApiResult<Server> {
             response
         }
     };
-    // Ends with the environment.
+    // Stops with the environment.
     let serving = tokio::spawn(connection::serve(
         listener,
         bounds,
@@ -126,7 +126,7 @@ async fn serve_within(bounds: ConnectionLimits) -> ApiResult<Server> {
 
 async fn handle(api: &Api, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    // A page in a browser must not take a function's events.
+    // A web page must not receive a function's events.
     if let Err(error) = admission::check_origin(&parts) {
         return refuse(StatusCode::FORBIDDEN, &error.code, &error.message);
     }
@@ -220,7 +220,7 @@ async fn answer(
             )
         }
         Err(error) => {
-            // The process can send it once more.
+            // The process can send it again.
             let mut current = api.0.current.lock().unwrap_or_else(PoisonError::into_inner);
             current.get_or_insert_with(|| id.to_owned());
             refuse(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string())

@@ -1,6 +1,6 @@
 //! `Code.Location` of `GetFunction`: a URL that downloads a function's zip.
 //!
-//! As in AWS the URL is its own permission: whoever has it can read the zip for ten minutes.
+//! As in AWS, anyone who has the URL can download the zip for ten minutes.
 
 use axum::body::Body;
 use http::request::Parts;
@@ -15,7 +15,7 @@ pub(crate) const PATH: &str = "/_mlops/functions/";
 /// How long a URL can be used, in seconds (Lambda API reference: 10 minutes).
 const LIFETIME: i64 = 600;
 
-/// The URL of a kept zip.
+/// The URL of a stored zip.
 pub(super) fn location(cloud: &Cloud, sha256: &str) -> String {
     signed_urls::sign(cloud, &format!("{PATH}{sha256}"), LIFETIME)
 }
@@ -33,7 +33,7 @@ pub(crate) async fn handle(cloud: &Cloud, parts: &Parts) -> Response<Body> {
             .map_err(|error| match error.kind() {
                 std::io::ErrorKind::NotFound => ApiError::not_found(
                     "NoSuchKey",
-                    "the function's code was replaced since: call GetFunction again",
+                    "the function's code has been replaced: call GetFunction again",
                 )
                 .status(404),
                 _ => error.into(),

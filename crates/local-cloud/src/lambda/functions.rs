@@ -1,4 +1,4 @@
-//! Functions: their records, and what changes them.
+//! Functions: their records and the operations that change them.
 
 use std::collections::BTreeSet;
 
@@ -92,7 +92,7 @@ impl FunctionRecord {
         self.code = zip.sha256;
     }
 
-    /// A change: a new revision, at this time.
+    /// Records a change: a new revision and modification time.
     fn touch(&mut self) {
         self.configuration["RevisionId"] = json!(uuid::Uuid::new_v4().to_string());
         self.configuration["LastModified"] = json!(
@@ -134,7 +134,7 @@ impl FunctionRecord {
             || UpdateStatus::of(&self.configuration) == Some(UpdateStatus::InProgress)
     }
 
-    /// The end of a creation or an update.
+    /// Records the end of a creation or an update.
     fn end(&mut self, result: ApiResult<()>) -> ApiResult<()> {
         let pending = FunctionState::of(&self.configuration) == Some(FunctionState::Pending);
         let configuration = &mut self.configuration;
@@ -170,7 +170,7 @@ impl FunctionRecord {
     }
 }
 
-/// Unpacks the code in the background, and then activates what the record configures.
+/// Unpacks the code in the background, then activates the record's configuration.
 fn settle(cloud: &Cloud, name: String) {
     let (owned, key) = (cloud.clone(), name.clone());
     let work = async move {
@@ -196,7 +196,7 @@ fn settle(cloud: &Cloud, name: String) {
     supervise(cloud, name, work);
 }
 
-/// Does the work that ends a creation or an update. If it panics, the creation or update has failed.
+/// Runs the work that completes a creation or an update. If it panics, the creation or update fails.
 fn supervise(cloud: &Cloud, name: String, work: impl Future<Output = ()> + Send + 'static) {
     let (broken, what) = (cloud.clone(), format!("function {name}"));
     cloud.spawn(what.clone(), work, move |error| async move {
@@ -216,7 +216,7 @@ fn supervise(cloud: &Cloud, name: String, work: impl Future<Output = ()> + Send 
 /// Resumes the creations and updates that were in progress when the server ended, and removes code that no
 /// function uses.
 pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
-    // Environments that the end of the server cut off.
+    // Environments of the previous server.
     let state = cloud.directory();
     beneath::discard(state, &state.join("lambda"));
     let (mut used, mut under_way) = (BTreeSet::new(), Vec::new());
@@ -276,7 +276,7 @@ pub(super) async fn list(cloud: &Cloud, input: ListFunctions) -> ApiResult<Value
             .ok_or_else(|| {
                 ApiError::validation(format!("MaxItems {text} is not between 1 and 10000"))
             })?
-            // AWS returns at most 50, whatever the request says.
+            // AWS returns at most 50, regardless of the request.
             .min(50),
     };
     let after = input.marker.unwrap_or_default();
@@ -316,7 +316,7 @@ pub(super) struct UpdateCode {
     dry_run: bool,
     #[serde(default)]
     publish: bool,
-    /// Members that are not read here; settings refuses those that the local cloud does not have.
+    /// Members that are not read here; `settings` refuses unsupported ones.
     #[serde(flatten)]
     settings: Settings,
 }

@@ -16,14 +16,14 @@ use crate::api::{ApiError, ApiResult};
 use crate::store::Collection;
 use crate::{Cloud, clock};
 
-/// The largest payload of a call that waits (Lambda quotas: 6 MB).
+/// Maximum payload of a synchronous call (Lambda quotas: 6 MB).
 pub(super) const MAX_PAYLOAD: usize = 6 << 20;
 
-/// The largest payload of an event (Lambda quotas: 1 MB since October 2025).
+/// Maximum payload of an event (Lambda quotas: 1 MB since October 2025).
 const MAX_EVENT: usize = 1 << 20;
 
-/// Between the attempts at an event (developer guide: a minute before the second, two before the
-/// third).
+/// Pauses between the delivery attempts of an event (developer guide: a minute before the second,
+/// two before the third).
 const PAUSES: [Duration; 2] = [Duration::from_mins(1), Duration::from_mins(2)];
 
 #[derive(Deserialize)]
@@ -55,7 +55,7 @@ enum LogType {
     Tail,
 }
 
-/// An event that was accepted and is not delivered yet.
+/// An accepted event that is not delivered yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Accepted {
     function: String,
@@ -104,7 +104,7 @@ pub(super) async fn invoke(cloud: &Cloud, input: Invoke) -> ApiResult<Value> {
                 "RequestId": id,
             });
             if !matches!(outcome.end, End::Answer(_)) {
-                // Every runtime of today ends as Unhandled, also when a handler raised the error.
+                // All current runtimes report Unhandled, even if a handler raised the error.
                 answer["FunctionError"] = json!("Unhandled");
             }
             if input.log_type == LogType::Tail {
@@ -143,7 +143,7 @@ fn check(payload: &[u8], kind: InvocationType) -> ApiResult<()> {
     }
 }
 
-/// Runs an invocation to its end, whether or not the caller waits for it.
+/// Runs an invocation to completion, even if the caller disconnects.
 async fn execute(
     cloud: &Cloud,
     plan: &Plan,
@@ -181,7 +181,7 @@ fn deliver(cloud: &Cloud, id: String, mut event: Accepted) {
             if delivered || event.attempts > PAUSES.len() {
                 break;
             }
-            // What cannot be counted is tried once more after a restart.
+            // If the attempt cannot be recorded, it is repeated after a restart.
             let write = || accepted(&owned).put(&id, &event);
             let _ = owned.persist(&format!("event {id}"), write).await;
             clock::sleep(PAUSES[event.attempts - 1]).await;
@@ -189,14 +189,14 @@ fn deliver(cloud: &Cloud, id: String, mut event: Accepted) {
         let write = || accepted(&owned).remove(&id);
         let _ = owned.persist(&format!("event {id}"), write).await;
     };
-    // An event whose delivery panics would do so at every start.
+    // An event whose delivery panics would panic again at every start.
     cloud.spawn(what, work, move |_| async move {
         let write = || accepted(&broken).remove(&failed);
         let _ = broken.persist(&title, write).await;
     });
 }
 
-/// Attempts to deliver an event. True when no other attempt is needed.
+/// Attempts to deliver an event. True if no further attempt is needed.
 async fn attempt(cloud: &Cloud, id: &str, event: &Accepted) -> bool {
     let (plan, payload) = match (
         active(cloud, &event.function),
@@ -213,7 +213,7 @@ async fn attempt(cloud: &Cloud, id: &str, event: &Accepted) -> bool {
         .is_ok_and(|outcome| matches!(outcome.end, End::Answer(_)))
 }
 
-/// Delivers what was accepted before the server ended.
+/// Delivers events that were accepted before the server ended.
 pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
     for (id, event) in accepted(cloud).list("")? {
         deliver(cloud, id, event);

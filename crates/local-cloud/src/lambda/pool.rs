@@ -16,19 +16,19 @@ use crate::api::{ApiError, ApiResult};
 use crate::runtime::Running;
 use crate::{Cloud, clock};
 
-/// How long an environment stays warm. (AWS does not say; minutes.)
+/// How long an idle environment stays warm. AWS documents no time.
 const IDLE: Duration = Duration::from_mins(5);
 
-/// Processes at once, of all functions together. AWS's quota is 1000 for an account.
+/// Maximum number of concurrent processes of all functions. AWS's quota is 1000 for an account.
 const CONCURRENCY: usize = 32;
 
 /// The environments of a server.
 #[derive(Debug)]
 struct Pool {
     slots: Semaphore,
-    /// Waiting environments, by function.
+    /// Idle environments, by function.
     warm: Mutex<HashMap<String, Vec<Warm>>>,
-    /// The processes that work on an event.
+    /// The number of processes working on an event.
     busy: Mutex<HashMap<u64, Running>>,
     next: AtomicU64,
 }
@@ -44,10 +44,10 @@ impl Default for Pool {
     }
 }
 
-/// A waiting environment.
+/// An idle environment.
 #[derive(Debug)]
 struct Warm {
-    /// Distinguishes it from another one that waits later.
+    /// Distinguishes it from a later idle environment.
     number: u64,
     environment: Environment,
 }
@@ -86,7 +86,7 @@ pub(super) async fn execute(cloud: &Cloud, plan: &Plan, event: Event) -> ApiResu
     let Ok(_slot) = pool.slots.try_acquire() else {
         return Err(ApiError::new(
             "TooManyRequestsException",
-            format!("Rate Exceeded: {CONCURRENCY} invocations are under way"),
+            format!("Rate Exceeded: {CONCURRENCY} invocations are in progress"),
         )
         .status(429));
     };
@@ -94,7 +94,7 @@ pub(super) async fn execute(cloud: &Cloud, plan: &Plan, event: Event) -> ApiResu
         if environment.ready().await.is_ok() {
             return Ok(run(cloud, environment, event).await);
         }
-        // It ended after its last response: no process has seen the event yet.
+        // It ended after its last response: no process has received the event yet.
         environment.end().await;
     }
     if let Some(reason) = no_entry(cloud, plan) {
@@ -154,7 +154,7 @@ fn put(pool: Arc<Pool>, environment: Environment) {
         number,
         environment,
     });
-    // Not work of the cloud's: a warm environment does not keep the server from going idle.
+    // Not counted as work: a warm environment must not keep the server from becoming idle.
     tokio::spawn(async move {
         clock::sleep(IDLE).await;
         let idle = {
@@ -177,8 +177,8 @@ pub(super) async fn retire(cloud: &Cloud, name: &str) {
     futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())).await;
 }
 
-/// Ends every environment of this server. An event that one worked on is delivered again by the
-/// next server; a waiting caller receives the error that the process ended.
+/// Ends every environment of this server. An event in progress is delivered again by the next
+/// server; a waiting caller receives the error that the process ended.
 pub(crate) async fn shut_down(cloud: &Cloud) {
     let pool = Pool::of(cloud);
     let mine = std::mem::take(&mut *pool.warm());

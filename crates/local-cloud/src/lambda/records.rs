@@ -1,4 +1,4 @@
-//! What is kept of functions.
+//! The records of functions.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +20,12 @@ pub(super) struct FunctionRecord {
     pub(super) code: String,
     /// Its tags.
     pub(super) tags: BTreeMap<String, String>,
-    /// What invocations run; none until the function is active. While an update is in progress, it is
-    /// what was active before.
+    /// The plan that invocations run; `None` until the function is active. During an update it is
+    /// the previous one.
     pub(super) active: Option<Plan>,
 }
 
-/// What an invocation runs.
+/// The plan of an invocation: code, settings and limits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Plan {
     pub(super) name: String,
@@ -36,11 +36,11 @@ pub(super) struct Plan {
     pub(super) handler: String,
     /// Seconds.
     pub(super) timeout: u64,
-    /// MB, which the function is told; not a limit.
+    /// MB; reported to the function, but not enforced.
     pub(super) memory: u64,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) log_group: String,
-    /// Environments of another revision are not used any more.
+    /// Environments of another revision are not reused.
     pub(super) revision: String,
 }
 
@@ -54,7 +54,7 @@ pub(super) fn find(cloud: &Cloud, name: &str) -> ApiResult<FunctionRecord> {
         .ok_or_else(|| not_found(cloud, name))
 }
 
-/// What an invocation of the function runs now.
+/// The plan that an invocation runs now.
 pub(super) fn active(cloud: &Cloud, name: &str) -> ApiResult<Plan> {
     let record = find(cloud, name)?;
     let state = FunctionState::of(&record.configuration);

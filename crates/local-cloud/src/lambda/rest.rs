@@ -1,4 +1,4 @@
-//! Lambda's wire: REST-JSON. The members of a request are in its path, query, headers and body;
+//! Lambda's protocol: REST-JSON. The members of a request are in its path, query, headers and body;
 //! those of `Invoke`'s response are in headers, and its payload is the body.
 
 use axum::body::Body;
@@ -14,7 +14,7 @@ use crate::cloud::service::{BodyLimit, Rest};
 use crate::wire::json::drop_nulls;
 use crate::{Cloud, limits};
 
-/// The largest request that holds a zip: 50 MB in base64 (Lambda's own number).
+/// Maximum size of a request with a zip: 50 MB in base64 (Lambda's own number).
 const MAX_REQUEST: usize = 70_167_211;
 
 /// The protocol.
@@ -85,7 +85,7 @@ async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
     }
 }
 
-/// The operation, and the members that path and query hold.
+/// The operation, and the members in path and query.
 fn route(parts: &Parts) -> Option<(&'static str, Map<String, Value>)> {
     let segments = parts
         .uri
@@ -186,8 +186,7 @@ fn invoked(answer: &Value) -> ApiResult<Response<Body>> {
     Ok(response)
 }
 
-/// An error: the code in a header, the message in the body under the name that the error's shape
-/// has for it.
+/// An error: the code in a header, the message in the body under the name in the error's shape.
 fn refuse(error: &ApiError) -> Response<Body> {
     let member = match error.code.as_str() {
         "ResourceNotFoundException" | "ServiceException" => "Message",

@@ -25,7 +25,7 @@ pub(super) struct Settings {
     logging_config: Option<Logging>,
     tracing_config: Option<Tracing>,
     snap_start: Option<SnapStart>,
-    /// Everything else, which is refused by name unless it is empty.
+    /// All other members, which are refused by name unless empty.
     #[serde(flatten)]
     others: Map<String, Value>,
 }
@@ -84,13 +84,13 @@ const RESERVED: &[&str] = &[
     "_HANDLER",
 ];
 
-/// All variables together (Lambda quotas).
+/// Maximum total size of the variables (Lambda quotas).
 const MAX_VARIABLES: usize = 4096;
 
-/// The runtimes of AWS that are left out here, by their prefixes.
+/// AWS runtimes that the local cloud does not support, by prefix.
 const ELSEWHERE: &[&str] = &["nodejs", "java", "dotnet", "ruby", "go1.x"];
 
-/// The architecture of this machine, as Lambda names it.
+/// This machine's architecture in Lambda's terms.
 pub(super) fn machine() -> &'static str {
     if cfg!(target_arch = "aarch64") {
         "arm64"
@@ -100,7 +100,7 @@ pub(super) fn machine() -> &'static str {
 }
 
 impl Settings {
-    /// Refuses what the local cloud does not have, and values that Lambda does not accept.
+    /// Refuses unsupported settings, and values that Lambda does not accept.
     pub(super) fn check(&self, cloud: &Cloud) -> ApiResult<()> {
         for (name, value) in &self.others {
             if !says_nothing(value) {
@@ -216,7 +216,7 @@ impl Settings {
     }
 }
 
-/// What invocations run, of a function's record.
+/// The plan of invocations, from a function's record.
 pub(super) fn plan(record: &Value, code: &str) -> ApiResult<Plan> {
     let text = |pointer: &str| {
         record
@@ -244,7 +244,7 @@ pub(super) fn plan(record: &Value, code: &str) -> ApiResult<Plan> {
     })
 }
 
-/// The one architecture of a request; this machine's for programs that it has to run.
+/// The architecture of a request; it must be this machine's for native programs.
 pub(super) fn architecture(given: Option<Vec<String>>, runtime: &str) -> ApiResult<Option<String>> {
     let Some(given) = given else {
         return Ok(None);

@@ -114,7 +114,7 @@ pub(super) struct GetEvents {
     start_from_head: bool,
 }
 
-/// The place of an event in its stream.
+/// The position of an event in its stream.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct StreamPosition {
     time: i64,
@@ -176,13 +176,13 @@ pub(super) async fn get(cloud: &Cloud, input: GetEvents) -> ApiResult<Value> {
     if !forward {
         found.reverse();
     }
-    // With nothing new the caller's place stays: a client stops when the token repeats.
+    // Without new events the position is unchanged: a client stops when the token repeats.
     let here = from.unwrap_or(start);
     let beside = |step: i64| StreamPosition {
         number: here.number + step,
         ..here
     };
-    // The other direction begins with the event at that place.
+    // The other direction starts with the event at that position.
     let (before, after) = if forward {
         (beside(1), here)
     } else {
@@ -213,7 +213,7 @@ struct FoundEvent {
     message: String,
 }
 
-/// The events of a stream from `first` to before `end`, at most `limit`, from one side.
+/// At most `limit` events of a stream from `first` to before `end`, from one side.
 fn select(
     tx: &Transaction<'_>,
     stream: i64,
@@ -251,7 +251,7 @@ fn select(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Truncates the events to what one response may hold, at least one.
+/// Truncates the events to the size of one response, but keeps at least one.
 fn cut(events: &mut Vec<FoundEvent>) {
     let mut bytes = 0;
     let fits = events

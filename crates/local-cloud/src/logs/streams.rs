@@ -82,7 +82,7 @@ pub(super) async fn describe(cloud: &Cloud, input: DescribeStreams) -> ApiResult
     let direction = if input.descending { "DESC" } else { "ASC" };
     let column = match input.order_by {
         OrderBy::LogStreamName => "name",
-        // A stream without an event counts from its creation.
+        // A stream without events is sorted by its creation time.
         OrderBy::LastEventTime => "coalesce(last, created)",
     };
     let mut streams = cloud.store().transaction(|tx| {

@@ -61,7 +61,7 @@ const SERVER_ENDED: &str = "InternalServerError: the local cloud ended while the
 /// The characters of a failure reason or exit message that SageMaker keeps.
 const REASON: usize = 1024;
 
-/// Processing or training: the words that differ.
+/// Processing or training: the differences between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum JobKind {
     Processing,
@@ -134,7 +134,7 @@ enum End {
     Failed(String),
 }
 
-/// A request to end a job before it ends by itself, with the time that it may take.
+/// A request to stop a job, with its grace period.
 type Wish = Option<Duration>;
 
 /// The jobs in progress, to be stopped by name.
@@ -146,7 +146,7 @@ fn in_progress(cloud: &Cloud) -> MutexGuard<'_, HashMap<(JobKind, String), watch
     jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The directory of the directories of jobs.
+/// The parent of the jobs' directories.
 fn jobs(cloud: &Cloud) -> PathBuf {
     cloud.directory().join("jobs")
 }
@@ -165,21 +165,22 @@ fn make_directory(cloud: &Cloud, kind: JobKind, name: &str) -> ApiResult<(PathBu
     Ok((directory, ml))
 }
 
-/// A type of job: what its requests keep, and what it does.
+/// A type of job: its description and its work.
 struct JobType {
     kind: JobKind,
     /// The members of a summary.
     summary: &'static [&'static str],
     /// Completes the description of a new job.
     complete: fn(&mut Value),
-    /// Does the work of a job.
+    /// Runs a job.
     work: for<'a> fn(&'a Run) -> BoxFuture<'a, ApiResult<End>>,
     /// Changes the description of a job that has ended.
     ended: fn(&mut Value, &End),
 }
 
 impl JobType {
-    /// Records and starts a new job. `describe` has what its description repeats of the request.
+    /// Records and starts a new job. `describe` holds the members of the request that the
+    /// description repeats.
     fn start(
         &'static self,
         cloud: &Cloud,
@@ -205,8 +206,8 @@ impl JobType {
     }
 }
 
-/// Records a new job with its tags; `ResourceInUse` when the name is taken. After an error there is
-/// no record: that job would never end.
+/// Records a new job with its tags; `ResourceInUse` if the name is taken. After an error there is
+/// no record, because that job would never end.
 fn register(
     cloud: &Cloud,
     kind: JobKind,
@@ -215,7 +216,7 @@ fn register(
     tags: Option<&Tags>,
 ) -> ApiResult<Run> {
     let arn = kind.arn(cloud, name);
-    // Before the record, which could perhaps not be taken back.
+    // Before the record, because removing that could fail.
     let (directory, ml) = make_directory(cloud, kind, name)?;
     let records = kind.records(cloud);
     let record = JobRecord { describe };
@@ -265,7 +266,7 @@ fn resource_config(instance_type: Option<&str>) -> Value {
     })
 }
 
-/// An error as the failure reason of a job: what the job's owner can fix is a `ClientError`.
+/// An error as the failure reason of a job: a `ClientError` if the job's owner can fix it.
 fn reason_of(error: &ApiError) -> String {
     if error.status >= 500 && error.code != "NotImplemented" {
         format!("InternalServerError: {}", error.message)
@@ -285,8 +286,8 @@ fn truncated(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
 }
 
-/// The first characters of a file that the program wrote, when there are any. A link is an error:
-/// it could lead anywhere.
+/// The first characters of a file that the program wrote; `None` if it is absent or empty. A link
+/// is an error: it could lead anywhere.
 fn first_characters(ml: &Directory, path: &str) -> Result<Option<String>, beneath::Error> {
     use std::io::Read;
 
@@ -297,7 +298,7 @@ fn first_characters(ml: &Directory, path: &str) -> Result<Option<String>, beneat
     file.take(4 * REASON as u64)
         .read_to_end(&mut bytes)
         .map_err(|error| beneath::Error::Failed(ml.shown(Path::new(path)), error))?;
-    // A terminal would obey its control characters.
+    // A terminal would interpret its control characters.
     let text: String = String::from_utf8_lossy(&bytes)
         .chars()
         .map(|sign| match sign {
@@ -395,7 +396,7 @@ pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends the processes of this server's jobs, and records that.
+/// Stops the jobs of this server and records that.
 pub(super) async fn shut_down(cloud: &Cloud) {
     for wish in in_progress(cloud).values() {
         wish.send_replace(Some(SHORT_GRACE));

@@ -39,8 +39,8 @@ pub(super) async fn require(cloud: &Cloud, subnets: &[String], groups: &[String]
     Ok(())
 }
 
-/// A subnet or group that EC2 does not have is SageMaker's `ValidationException`; any other error stays
-/// as it is.
+/// A subnet or group that EC2 does not have is SageMaker's `ValidationException`; any other error
+/// is unchanged.
 fn refused(error: ApiError) -> ApiError {
     if error.is_not_found() {
         ApiError::validation(error.message)

@@ -1,5 +1,5 @@
 //! Notebook instances, their life-cycle configurations, and code repositories: records with AWS's
-//! state machine and AWS's checks. No Jupyter runs here, and life-cycle scripts are kept, not run.
+//! state machine and AWS's checks. No Jupyter runs here; life-cycle scripts are stored but not run.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ const NOTEBOOKS: Records = Records {
     ],
 };
 
-/// How long a notebook instance is Pending or Stopping here.
+/// Time that a notebook instance is Pending or Stopping.
 const TRANSITION: Duration = Duration::from_millis(300);
 
 /// A setting that is on or off.
@@ -93,7 +93,7 @@ struct CreateNotebook {
     tags: Option<Tags>,
 }
 
-/// The network and the settings that are checked together.
+/// The network settings, which are checked together.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Settings {
@@ -198,7 +198,7 @@ impl References {
             ));
         }
         for repository in self.default_code_repository.iter().chain(additional) {
-            // A URL is cloned as it is; a name is a repository of this account.
+            // A URL is used unchanged; a name is a repository of this account.
             if !repository.starts_with("https://") {
                 REPOSITORIES.get(cloud, repository)?;
             }
@@ -207,7 +207,7 @@ impl References {
     }
 }
 
-/// Moves a notebook instance from one status to the next after a moment.
+/// Moves a notebook instance from one status to the next after a delay.
 fn settle(cloud: &Cloud, name: &str, from: NotebookStatus, to: NotebookStatus) {
     let (inner, whose) = (cloud.clone(), name.to_owned());
     let work = async move {
@@ -217,7 +217,7 @@ fn settle(cloud: &Cloud, name: &str, from: NotebookStatus, to: NotebookStatus) {
     supervise(cloud, name, from, work);
 }
 
-/// Does work in the background that ends a status. If it panics, the notebook instance is Failed.
+/// Runs the work of a transition in the background. If it panics, the notebook instance fails.
 fn supervise(
     cloud: &Cloud,
     name: &str,
@@ -428,7 +428,7 @@ async fn update(cloud: &Cloud, input: Stored<UpdateNotebook>) -> ApiResult<Value
     Ok(json!({}))
 }
 
-/// Moves a notebook instance into a transitional status and from there on to the next.
+/// Moves a notebook instance into a transitional status, then to the next.
 fn transition(
     cloud: &Cloud,
     name: &str,

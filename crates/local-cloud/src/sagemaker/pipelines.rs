@@ -1,5 +1,5 @@
-//! Pipelines: their definitions and versions, and their executions, which run the steps by calling
-//! the same operations that any client would.
+//! Pipelines: their definitions and versions, and their executions, which run steps by calling the
+//! same operations as any client.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -58,7 +58,7 @@ fn check_token(token: &str) -> ApiResult<()> {
     )))
 }
 
-/// Fails by name for a member that is given although the local cloud does not have it.
+/// Refuses an unsupported member by name.
 fn refuse(operation: &str, members: &[(&str, &Option<Value>)]) -> ApiResult<()> {
     match members.iter().find(|(_, given)| given.is_some()) {
         Some((member, _)) => Err(ApiError::not_implemented(format_args!(

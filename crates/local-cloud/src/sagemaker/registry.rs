@@ -27,7 +27,7 @@ operations! {
     "UpdateModelPackage" => packages::update,
 }
 
-/// The members that only AWS can set, for a new record.
+/// The members of a new record that only AWS sets.
 fn created(record: &mut Value, now: f64) {
     record["CreationTime"] = now.into();
     record["CreatedBy"] = serde_json::json!({});

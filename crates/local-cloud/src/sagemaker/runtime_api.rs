@@ -20,7 +20,7 @@ pub(crate) const REST: Rest = Rest {
     refuse,
 };
 
-/// Refuses what is not an invocation that the local cloud supports.
+/// Refuses anything but a supported invocation.
 fn limit(parts: &Parts) -> ApiResult<BodyLimit> {
     if endpoint(parts).is_none() {
         return Err(ApiError::not_implemented(format_args!(

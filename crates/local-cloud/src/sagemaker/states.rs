@@ -40,7 +40,7 @@ states! {
     /// The status of a processing or training job.
     JobStatus { InProgress, Completed, Failed, Stopping, Stopped, Deleting }
 
-    /// What a training job is doing.
+    /// The secondary status of a training job.
     SecondaryStatus {
         Starting, Downloading, Training, Uploading, Stopping, Stopped, MaxRuntimeExceeded, Completed,
         Failed,
@@ -67,7 +67,7 @@ states! {
     /// The status of a pipeline execution or of one of its steps.
     ExecutionStatus { Executing, Stopping, Stopped, Failed, Succeeded }
 
-    /// What an action of the lineage is doing.
+    /// The status of a lineage action.
     ActionStatus { Unknown, InProgress, Completed, Failed, Stopping, Stopped }
 }
 
@@ -109,7 +109,7 @@ impl SecondaryStatus {
         }
     }
 
-    /// True when no other status follows.
+    /// True if the status is final.
     pub(super) fn is_final(self) -> bool {
         matches!(
             self,
@@ -124,7 +124,7 @@ impl EndpointStatus {
         matches!(self, Self::Creating | Self::Updating | Self::Deleting)
     }
 
-    /// True while the endpoint answers requests.
+    /// True while the endpoint serves requests.
     pub(super) fn serves(self) -> bool {
         matches!(self, Self::InService | Self::Updating)
     }

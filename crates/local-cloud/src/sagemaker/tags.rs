@@ -18,7 +18,7 @@ operations! {
     "DeleteTags" => delete_tags,
 }
 
-/// The most tags that a resource can have.
+/// Maximum number of tags of a resource.
 const MAX: usize = 50;
 
 /// How the existence of a resource of an ARN's type is checked: the operation and the member that names
@@ -92,8 +92,8 @@ fn stored(cloud: &Cloud) -> Collection<'_, BTreeMap<String, String>> {
 }
 
 /// Adds the tags of a request to a resource, in the transaction that creates the resource: a server
-/// that ends in between must not leave one without its tags. Without tags in the request it writes
-/// nothing.
+/// that ends in between must not leave a resource without its tags. Writes nothing if the request
+/// has no tags.
 pub(super) fn put_in(
     cloud: &Cloud,
     transaction: &Transaction<'_>,
@@ -123,8 +123,8 @@ pub(super) fn put_in(
     collection.put_in(transaction, arn, &all)
 }
 
-/// Removes the tags of a resource, in the transaction that deletes it: a new one of its name must not
-/// have them.
+/// Removes the tags of a resource, in the transaction that deletes it: a new resource with its name
+/// must not inherit them.
 pub(super) fn remove_in(cloud: &Cloud, transaction: &Transaction<'_>, arn: &str) -> ApiResult<()> {
     stored(cloud).remove_in(transaction, arn)?;
     Ok(())
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use crate::test_cloud::TestCloud;
 
-    /// Calls an operation without the checks of its request, which would refuse the tags.
+    /// Calls an operation without validating its request, which would refuse the tags.
     async fn call(cloud: &Cloud, operation: &str, input: Value) -> ApiResult<Value> {
         let found = super::super::SERVICE.operation(operation).unwrap();
         (found.run)(cloud, input).await

@@ -38,7 +38,7 @@ pub(super) async fn add(cloud: &Cloud, input: LabelRequest) -> ApiResult<Value> 
             None => parameter.latest()?.version,
         };
         for version in &mut parameter.versions {
-            // A label is at one version only.
+            // A label belongs to one version only.
             version.labels.retain(|own| !labels.contains(own));
             if version.version == number {
                 version.labels.extend(labels.iter().cloned());

@@ -135,7 +135,7 @@ fn next(name: &str, input: &Put, old: Option<&Parameter>) -> ApiResult<Parameter
     })
 }
 
-/// Checks a value against the pattern (Java's) that the request gives with it.
+/// Checks a value against the request's `AllowedPattern` (Java syntax).
 fn check_pattern(pattern: &str, value: &str) -> ApiResult<()> {
     let whole = match Regex::new(&format!("^(?:{pattern})$")) {
         Ok(whole) => whole,
@@ -166,7 +166,7 @@ fn check_pattern(pattern: &str, value: &str) -> ApiResult<()> {
     ))
 }
 
-/// The tier of a new version, whose value it allows.
+/// The tier of a new version; fails if its value is too long for the tier.
 fn tier(given: Option<Tier>, old: Option<Tier>, value: &str) -> ApiResult<Tier> {
     let length = value.chars().count();
     let was_advanced = old == Some(Tier::Advanced);

@@ -196,7 +196,7 @@ pub(super) const fn from(member: &'static str, property: &'static str) -> Argume
     argument(member, Source::Property(property))
 }
 
-/// A property that identifies what the call is about.
+/// A property that identifies the resource.
 pub(super) const fn key(member: &'static str, property: &'static str) -> Argument {
     let mut key = from(member, property);
     key.is_key = true;
@@ -286,7 +286,7 @@ pub(super) const fn switch(
 }
 
 impl Setting {
-    /// With a call for when there is no value.
+    /// With a call for an absent value.
     pub(super) const fn clear(
         mut self,
         operation: &'static str,

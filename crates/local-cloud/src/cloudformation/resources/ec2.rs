@@ -1,7 +1,7 @@
 //! The EC2 types.
 //!
-//! Requests have EC2's wire names (`Tag`, not `Tags`) and answers its XML names, as a client's request
-//! has after it was read.
+//! Requests have EC2's wire names (`Tag`, not `Tags`) and responses its XML names, like a client's
+//! request after parsing.
 #![expect(clippy::unnecessary_wraps, reason = "forms, some of which can fail")]
 
 use async_trait::async_trait;
@@ -333,7 +333,7 @@ const EGRESS: &[Argument] = &[
 
 const GROUP: Call = call("DescribeSecurityGroups", &[from("GroupId[]", "GroupId")]);
 
-/// Finds the rules of a group. A rule has no id of its own in the answer and is deleted by its properties.
+/// Finds the rules of a group. A rule has no id in the response and is deleted by its properties.
 const fn rule_in(items: &'static str) -> Search {
     search(GROUP, items, "")
 }
@@ -396,7 +396,7 @@ impl Hooks for VpcEndpoint {
     async fn delete(&self, target: &Target<'_>) -> ApiResult<()> {
         let input = Map::from_iter([("VpcEndpointId".to_owned(), json!([target.physical]))]);
         let answer = target.request("DeleteVpcEndpoints", input).await?;
-        // The operation succeeds, and its answer lists what it did not delete.
+        // The operation succeeds, and its response lists what it did not delete.
         let Some(failed) = answer.pointer("/unsuccessful/0/error") else {
             return Ok(());
         };

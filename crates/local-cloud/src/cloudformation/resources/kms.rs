@@ -84,8 +84,8 @@ struct Key;
 
 #[async_trait]
 impl Hooks for Key {
-    /// The usable keys that are as the template describes this one. A key has neither a name nor the tags
-    /// that `CloudFormation` adds.
+    /// The usable keys that match the template's description of this one. A key has neither a name
+    /// nor the tags that `CloudFormation` adds.
     async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {
         let all = target.request(
             "ListKeys",

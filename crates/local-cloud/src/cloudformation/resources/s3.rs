@@ -194,7 +194,7 @@ fn transitions(value: &Value, days: &str) -> Value {
     value.as_array().into_iter().flatten().map(one).collect()
 }
 
-/// `Private` is what every bucket is: the local cloud's S3 has no access control lists.
+/// Only `Private`: the local cloud's S3 has no access control lists.
 fn check_access(target: &Target<'_>) -> ApiResult<()> {
     match target.get("AccessControl") {
         None => Ok(()),

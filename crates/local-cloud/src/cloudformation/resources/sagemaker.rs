@@ -252,7 +252,7 @@ const SCRIPTS: &[Argument] = &[
     same("OnCreate OnStart"),
 ];
 
-/// The secret of a `GitConfig`: `UpdateCodeRepository` takes nothing else.
+/// The secret of a `GitConfig`: `UpdateCodeRepository` accepts nothing else.
 fn only_secret(git: &Value, _: &Map<String, Value>) -> ApiResult<Value> {
     let secret = git.get("SecretArn");
     Ok(secret.map_or_else(|| json!({}), |secret| json!({"SecretArn": secret})))
@@ -288,8 +288,8 @@ fn definition(value: &Value, properties: &Map<String, Value>) -> ApiResult<Value
     }
 }
 
-/// An endpoint that has rolled back to its previous configuration is in service again, although the
-/// update failed: its configuration is compared, too.
+/// After a failed update, an endpoint that has rolled back is in service with its previous
+/// configuration, so the configuration is compared, too.
 struct Endpoint;
 
 impl Endpoint {

@@ -1,5 +1,5 @@
-//! AWS's provider schemas: which properties a type has, which are required, whose change creates a new
-//! resource, which only AWS sets, and the type of each value.
+//! AWS's provider schemas: the properties of a type, their types, which are required, which only
+//! AWS sets, and which create a new resource when changed.
 //!
 //! `tools/resource_types.py` writes `schemas.json` and describes its format.
 

@@ -1,4 +1,4 @@
-//! How values are spelled in requests and found in answers.
+//! Writes values to requests and finds them in responses.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! A function's zip: what is refused in it, and how it is unpacked.
+//! Validates and unpacks a function's zip.
 
 use std::fs::{File, Permissions};
 use std::io::{Read, Seek, Write};
@@ -10,11 +10,11 @@ use zip::ZipArchive;
 use crate::api::{ApiError, ApiResult};
 use crate::lambda::invalid;
 
-/// All files together, unpacked (Lambda quotas).
+/// Maximum total size of the unpacked files in bytes (Lambda quotas).
 pub(super) const MAX_UNZIPPED: u64 = 262_144_000;
 
-/// Maximum number of entries. Lambda has no such limit: 250 MB of files that people write are far
-/// fewer, and each entry costs memory, whatever its size.
+/// Maximum number of entries. Lambda has no such limit. Real functions of up to 250 MB have far
+/// fewer entries, and each entry costs memory.
 const MAX_ENTRIES: usize = 200_000;
 
 /// Longest name of an entry, in bytes: Linux's `PATH_MAX`.
@@ -29,8 +29,7 @@ pub(crate) fn open<R: Read + Seek>(reader: R) -> ApiResult<ZipArchive<R>> {
     ZipArchive::new(reader).map_err(|_| broken())
 }
 
-/// Refuses an archive with an entry that leaves its directory, or with more in it than Lambda
-/// takes.
+/// Refuses an archive with an entry that leaves its directory, or that exceeds Lambda's limits.
 pub(crate) fn check<R: Read + Seek>(archive: &mut ZipArchive<R>) -> ApiResult<()> {
     if archive.len() > MAX_ENTRIES {
         return Err(invalid(format!(
@@ -57,7 +56,7 @@ pub(crate) fn check<R: Read + Seek>(archive: &mut ZipArchive<R>) -> ApiResult<()
     Ok(())
 }
 
-/// The error of a zip with more in it than Lambda takes.
+/// The error for a zip that exceeds Lambda's size limit.
 pub(super) fn too_large() -> ApiError {
     invalid(format!(
         "Unzipped size must be smaller than {MAX_UNZIPPED} bytes"
@@ -113,7 +112,7 @@ pub(crate) fn extract<R: Read + Seek>(
             std::io::copy(&mut (&mut entry).take(left + 1), &mut file).map_err(|_| broken())?;
         left = left.checked_sub(written).ok_or_else(too_large)?;
         file.flush()?;
-        // The server's user must be able to read what it has to clean up.
+        // The server's user must be able to read and remove the files.
         file.set_permissions(Permissions::from_mode(mode | 0o400))?;
     }
     Ok(())

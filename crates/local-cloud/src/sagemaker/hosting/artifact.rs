@@ -1,4 +1,4 @@
-//! model.tar.gz, unpacked as SageMaker does it into /opt/ml/model.
+//! Unpacks model.tar.gz into /opt/ml/model, as SageMaker does.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::beneath::{Directory, stays_inside};
 use crate::s3::objects;
 use crate::unpack::{self, Unpacker};
 
-/// Most bytes of a model's files together; protects against a small archive of many zeros.
+/// Maximum total size of a model's files in bytes; protects against compression bombs.
 const LARGEST: u64 = 64 << 30;
 
 /// Unpacks an artifact of S3 into a new `directory`.
@@ -72,7 +72,7 @@ mod tests {
         for (path, link) in entries {
             let mut header = tar::Header::new_gnu();
             header.set_mode(0o644);
-            // `Header::set_path` would refuse what an attacker writes.
+            // `Header::set_path` would refuse malicious paths.
             header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
             if link.is_empty() {
                 header.set_size(2);

@@ -23,7 +23,7 @@ const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// Longest batch that is kept while it cannot be written, in bytes; protects memory.
 const KEPT_BYTES: usize = 16 << 20;
 
-/// `DataCaptureConfig`, read.
+/// A parsed `DataCaptureConfig`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Settings {
     enabled: bool,
@@ -72,7 +72,7 @@ struct ContentTypes {
 }
 
 impl Settings {
-    /// Reads a `DataCaptureConfig`; `ValidationException` when it cannot be one.
+    /// Parses a `DataCaptureConfig`; `ValidationException` if it is invalid.
     pub(super) fn read(config: &DataCaptureConfig) -> ApiResult<Self> {
         let (bucket, prefix) = objects::parse_uri(&config.destination)?;
         let percent = config.initial_sampling_percentage;
@@ -118,7 +118,7 @@ impl Settings {
         })
     }
 
-    /// True when the request with this random number (0 to 99) is one of the sample.
+    /// True if a request with this random number (0 to 99) is sampled.
     fn samples(&self, random: u64) -> bool {
         self.enabled && random < self.percent
     }
@@ -205,12 +205,12 @@ enum Message {
 pub(super) struct Capture {
     settings: Settings,
     lines: mpsc::UnboundedSender<Message>,
-    /// One finish at a time.
+    /// Serializes calls of `finish`.
     finishing: Mutex<()>,
 }
 
 impl Capture {
-    /// Starts to collect for an endpoint.
+    /// Starts collecting for an endpoint.
     pub(super) fn start(cloud: &Cloud, endpoint: &str, config: &Value) -> ApiResult<Self> {
         let settings = Settings::read(&parse(config.clone())?)?;
         let (lines, receiver) = mpsc::unbounded_channel();
@@ -227,12 +227,12 @@ impl Capture {
         })
     }
 
-    /// Captures an exchange, if it is one of the sample.
+    /// Captures an exchange if it is sampled.
     pub(super) fn record(&self, exchange: &Exchange<'_>) {
         let random = u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * 100 / 256;
         if self.settings.samples(random) {
             let text = self.settings.line(exchange).to_string();
-            // The collector ends only after `finish`: a line after that is of no endpoint.
+            // The collector ends only after `finish`; later lines belong to no endpoint.
             let _ = self.lines.send(Message::Line {
                 variant: exchange.variant.to_owned(),
                 text,
@@ -240,7 +240,7 @@ impl Capture {
         }
     }
 
-    /// Writes what is left and ends.
+    /// Writes the remaining lines and ends.
     pub(super) async fn finish(&self) {
         let _one = self.finishing.lock().await;
         let (done, wait) = oneshot::channel();
@@ -259,7 +259,7 @@ async fn collect(
     let mut batches: BTreeMap<String, String> = BTreeMap::new();
     let mut first = Instant::now();
     loop {
-        // While records wait to be written the server must not go idle.
+        // The server must not become idle while records wait to be written.
         let _busy = (!batches.is_empty()).then(|| cloud.busy());
         let message = if batches.is_empty() {
             lines.recv().await
@@ -299,7 +299,7 @@ async fn collect(
 }
 
 /// Writes every batch. If the bucket was deleted, the batch is lost, as in AWS; on a full disk a
-/// batch waits for the next time, as long as it is not too large.
+/// batch is retried, unless it grows too large.
 fn flush(
     cloud: &Cloud,
     endpoint: &str,

@@ -1,4 +1,4 @@
-//! Endpoint configurations: variants and what is captured. They never change.
+//! Endpoint configurations: variants and data capture. They are immutable.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub(super) const CONFIGS: Records = Records {
     summary: &["CreationTime"],
 };
 
-/// The most processes that the local cloud runs for one variant.
+/// Maximum number of processes per variant.
 const MAX_INSTANCES: i64 = 4;
 
 #[derive(Debug, Deserialize)]
@@ -32,7 +32,7 @@ pub(super) struct CreateConfig {
     production_variants: Vec<Stored<ProductionVariant>>,
     data_capture_config: Option<DataCaptureConfig>,
     tags: Option<Tags>,
-    // What the local cloud does not have.
+    // Unsupported members.
     async_inference_config: Option<Value>,
     explainer_config: Option<Value>,
     #[serde(default)]
@@ -49,7 +49,7 @@ struct ProductionVariant {
     instance_type: Option<String>,
     initial_instance_count: Option<i64>,
     initial_variant_weight: Option<f64>,
-    // What the local cloud does not have.
+    // Unsupported members.
     serverless_config: Option<Value>,
     instance_pools: Option<Value>,
     managed_instance_scaling: Option<Value>,

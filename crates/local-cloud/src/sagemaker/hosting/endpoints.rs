@@ -34,7 +34,7 @@ pub(super) fn status(record: &Value) -> Option<EndpointStatus> {
     EndpointStatus::of(&record["EndpointStatus"])
 }
 
-/// The stored plan of what serves an endpoint.
+/// The stored plan of an endpoint's fleet.
 fn plans(cloud: &Cloud) -> crate::store::Collection<'_, Plan> {
     cloud.store().collection("sagemaker", "endpoint-plan")
 }
@@ -75,7 +75,7 @@ struct AutoRollback {
 }
 
 impl DeploymentConfig {
-    /// Refuses by name what the local cloud does not have.
+    /// Refuses unsupported members by name.
     fn check(&self) -> ApiResult<()> {
         if self.rolling_update_policy.is_some() {
             return Err(ApiError::not_implemented("RollingUpdatePolicy"));
@@ -118,8 +118,7 @@ impl DeployRequest {
         (self.deployment_config.as_ref()).map_or(Ok(()), |config| config.check())
     }
 
-    /// Deploys the configuration in the background. If that fails, the endpoint has the status
-    /// `otherwise`.
+    /// Deploys the configuration in the background. If that fails, the endpoint's status becomes `otherwise`.
     fn start(self, cloud: &Cloud, otherwise: EndpointStatus) {
         let name = self.endpoint_name;
         let policy = self.deployment_config.map(|given| given.members().clone());
@@ -146,8 +145,8 @@ pub(super) async fn create(cloud: &Cloud, input: DeployRequest) -> ApiResult<Val
     Ok(created)
 }
 
-/// Does the work of a deployment in the background, and writes its end. When the work fails or
-/// panics, the endpoint has the status `otherwise` and the reason.
+/// Runs a deployment in the background and records its end. If it fails or panics, the endpoint's
+/// status becomes `otherwise`, with the reason.
 fn finish(
     cloud: &Cloud,
     name: String,
@@ -203,8 +202,8 @@ async fn deploy(cloud: &Cloud, name: &str, config: &str) -> Result<Plan, String>
     Ok(plan)
 }
 
-/// What a deployment changes in the endpoint's record. `LastDeploymentConfig` is the newest
-/// `DeploymentConfig` that was given (unverified against AWS: whether one that is not given removes it).
+/// The changes of a deployment to the endpoint's record. `LastDeploymentConfig` is the newest
+/// `DeploymentConfig` in a request (unverified against AWS: whether a request without one removes it).
 fn in_service(plan: &Plan, policy: Option<Value>) -> Value {
     let mut change = json!({
         "EndpointStatus": EndpointStatus::InService,
@@ -219,7 +218,7 @@ fn in_service(plan: &Plan, policy: Option<Value>) -> Value {
     change
 }
 
-/// Writes the status in which a deployment ended and the plan that serves now, then the lineage.
+/// Writes the final status of a deployment and the active plan, then the lineage.
 async fn arrive(cloud: &Cloud, name: &str, change: Value, plan: Option<Plan>) {
     let deployed = plan.is_some();
     let what = format!("endpoint {name}");
@@ -233,7 +232,7 @@ async fn arrive(cloud: &Cloud, name: &str, change: Value, plan: Option<Plan>) {
         return;
     }
     if deployed && let Ok(record) = ENDPOINTS.get(cloud, name) {
-        // Lineage is an account of the deployment; it cannot undo it.
+        // An error in the lineage does not undo the deployment.
         let _ = lineage::endpoint_deployed(cloud, &record).await;
     }
 }
@@ -390,7 +389,7 @@ fn forget(cloud: &Cloud, name: &str) -> ApiResult<()> {
 /// After a restart: endpoints in service start again in the background; an interrupted creation has
 /// failed; an interrupted update leaves the old configuration in service.
 pub(in super::super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
-    // What the processes of the last server left behind.
+    // Files of the previous server's processes.
     beneath::discard(cloud.directory(), &cloud.directory().join("endpoints"));
     for record in ENDPOINTS.all(cloud)? {
         let name = record["EndpointName"].as_str().unwrap_or_default();

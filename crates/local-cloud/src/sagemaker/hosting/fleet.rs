@@ -15,11 +15,11 @@ use super::server::{Instance, Server};
 use crate::api::ApiResult;
 use crate::{Cloud, clock, ecr};
 
-/// `/ping` must answer within this, unless the variant says otherwise (developer guide).
+/// Time within which `/ping` must respond, unless the variant sets another (developer guide).
 const HEALTH_TIMEOUT: u64 = 240;
 
-/// Everything that a fleet is started from. It is stored with the endpoint: a deleted model or
-/// configuration does not end what serves it.
+/// Everything needed to start a fleet. It is stored with the endpoint, so that deleting a model or
+/// configuration does not affect it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Plan {
     pub(super) config: String,
@@ -113,7 +113,7 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    /// Starts every instance; does not wait for them.
+    /// Starts every instance without waiting for it.
     pub(super) fn start(cloud: &Cloud, endpoint: &str, plan: &Plan) -> ApiResult<Self> {
         let capture = plan.capture.as_ref();
         let capture = capture.filter(|config| config["EnableCapture"] == true);
@@ -141,7 +141,7 @@ impl Fleet {
         })
     }
 
-    /// Waits until every instance is healthy; the error is the reason why one is not.
+    /// Waits until every instance is healthy; the error is the reason of the first one that is not.
     pub(super) async fn healthy(&self) -> Result<(), String> {
         for (_, servers) in &self.variants {
             for server in servers {
@@ -152,7 +152,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// The next instance of a variant, in turn.
+    /// The next instance of a variant, round-robin.
     pub(super) fn next(&self, variant: &str) -> Option<&Server> {
         let (_, servers) = self.variants.iter().find(|(name, _)| name == variant)?;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -183,7 +183,7 @@ pub(super) fn serving(cloud: &Cloud, endpoint: &str) -> Option<Arc<Fleet>> {
     fleets(cloud).get(endpoint).cloned()
 }
 
-/// Moves an endpoint's traffic to a fleet; returns the one that served before.
+/// Moves an endpoint's traffic to a fleet; returns the previous fleet.
 pub(super) fn switch(cloud: &Cloud, endpoint: &str, fleet: Option<Fleet>) -> Option<Arc<Fleet>> {
     match fleet {
         Some(fleet) => fleets(cloud).insert(endpoint.to_owned(), Arc::new(fleet)),

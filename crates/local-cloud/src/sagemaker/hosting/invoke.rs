@@ -1,4 +1,4 @@
-//! One request to an endpoint, through the process that serves it.
+//! Forwards one request to a process of an endpoint.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ use super::server::{self, Server};
 use crate::cloud::ACCOUNT;
 use crate::{Cloud, clock};
 
-/// A container must answer within this (developer guide).
+/// Time within which a container must respond (developer guide).
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Time between two attempts to reach a process that is restarting.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// The largest body, each way (service model: `BodyBlob`).
+/// Maximum size of a request or response body (service model: `BodyBlob`).
 pub(in super::super) const MAX_BODY: usize = 6_291_456;
 
 /// A request of a client.
@@ -43,12 +43,12 @@ pub(in super::super) struct Answer {
     pub(in super::super) custom_attributes: Option<String>,
 }
 
-/// The reason why there is no response.
+/// An invocation error.
 #[derive(Debug)]
 pub(in super::super) enum InvokeError {
     /// `ValidationError`
     Validation(String),
-    /// `ModelError`: the process answered with an error, or not at all.
+    /// `ModelError`: the process returned an error, or no response.
     Model {
         message: String,
         status: u16,
@@ -57,7 +57,7 @@ pub(in super::super) enum InvokeError {
     },
 }
 
-/// Sends a request to the variant it names, or to one that is chosen by weight.
+/// Sends a request to the variant that it names, or to one selected by weight.
 pub(in super::super) async fn invoke(
     cloud: &Cloud,
     invocation: &Invocation,
@@ -109,7 +109,7 @@ pub(in super::super) async fn invoke(
     Ok(answer)
 }
 
-/// A variant by weight: `random` is any number of 128 bits.
+/// Selects a variant by weight; `random` is any 128-bit number.
 fn choose(variants: &Value, random: u128) -> Option<&str> {
     let variants: Vec<(&str, f64)> = variants
         .as_array()?
@@ -200,7 +200,7 @@ async fn send(
         let ready = server.ready(left).await;
         let port = ready.map_err(|reason| failed(reason.clone(), 0, reason))?;
         match request(&client, port, invocation).send().await {
-            // The process has just died and its watcher does not know: nothing was sent.
+            // The process has just died and its watcher has not noticed: nothing was sent.
             Err(error) if error.is_connect() && !left.is_zero() => clock::sleep(RETRY).await,
             sent => break sent.map_err(&unreachable)?,
         }
@@ -227,7 +227,7 @@ async fn send(
         ));
     }
     if body.len() > MAX_BODY {
-        let message = format!("The answer of container primary is larger than {MAX_BODY} bytes.");
+        let message = format!("The response of container primary is larger than {MAX_BODY} bytes.");
         return Err(failed(message.clone(), status, message));
     }
     Ok(Answer {

@@ -24,7 +24,7 @@ pub(super) const MODELS: Records = Records {
     summary: &["CreationTime"],
 };
 
-/// What a variant runs.
+/// The container of a variant.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, Deserialize)]
 pub(super) struct Container {
     /// The image as it was requested.
@@ -64,7 +64,7 @@ struct ContainerDefinition {
     model_package_name: Option<String>,
     environment: Option<BTreeMap<String, String>>,
     mode: Option<ContainerMode>,
-    // What the local cloud does not have.
+    // Unsupported members.
     model_data_source: Option<Value>,
     additional_model_data_sources: Option<Value>,
     multi_model_config: Option<Value>,
@@ -76,7 +76,7 @@ enum ContainerMode {
     MultiModel,
 }
 
-/// What a deployment needs of a model package's description.
+/// The members of a model package's description that a deployment needs.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Package {
@@ -121,7 +121,7 @@ pub(super) async fn create(cloud: &Cloud, input: Stored<CreateModel>) -> ApiResu
     MODELS.create(cloud, name, record, input.tags.as_ref())
 }
 
-/// An absent object is SageMaker's `ValidationException`; any other error stays as it is.
+/// An absent object is SageMaker's `ValidationException`; any other error is unchanged.
 fn missing(error: ApiError, message: &str) -> ApiError {
     if error.is_not_found() {
         ApiError::validation(message)
@@ -137,8 +137,8 @@ pub(super) async fn container(cloud: &Cloud, model: &Value) -> ApiResult<Contain
 }
 
 impl Containers {
-    /// The one container, completed by its model package; `ValidationException` when the package is not
-    /// approved.
+    /// The one container, completed by its model package; `ValidationException` if the package is
+    /// not approved.
     async fn resolve(&self, cloud: &Cloud) -> ApiResult<Container> {
         let definition = match (&self.primary_container, self.containers.as_deref()) {
             (Some(primary), None) => primary,
@@ -180,7 +180,7 @@ impl Containers {
 }
 
 impl ContainerDefinition {
-    /// Refuses by name what the local cloud does not have.
+    /// Refuses unsupported members by name.
     fn check(&self) -> ApiResult<()> {
         for (member, given) in [
             ("ModelDataSource", &self.model_data_source),
@@ -202,7 +202,7 @@ impl ContainerDefinition {
         Ok(())
     }
 
-    /// The container; variables of `own` replace those of the definition.
+    /// The container; variables in `own` override those of the definition.
     fn container(&self, own: BTreeMap<String, String>) -> ApiResult<Container> {
         let mut environment = self.environment.clone().unwrap_or_default();
         environment.extend(own);

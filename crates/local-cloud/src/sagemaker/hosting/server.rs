@@ -15,7 +15,7 @@ use crate::{Cloud, beneath, clock, logs, runtime};
 
 /// SIGTERM, then SIGKILL after this long (developer guide, inference container).
 const GRACE: Duration = Duration::from_secs(30);
-/// `/ping` must answer within this (developer guide).
+/// Time within which `/ping` must respond (developer guide).
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two checks of a starting process.
 const PING_INTERVAL: Duration = Duration::from_millis(100);
@@ -35,11 +35,11 @@ pub(super) struct Instance {
 /// The state of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
-    /// It is starting.
+    /// The server is starting.
     Starting,
     /// It listens on this port of loopback.
     Ready(u16),
-    /// It cannot be started, for this reason. A server that was ready once is still restarted.
+    /// The server cannot be started, for this reason. A server that was ready before is still restarted.
     Failed(String),
 }
 
@@ -48,7 +48,7 @@ pub(super) enum State {
 pub(super) struct Server {
     pub(super) state: watch::Receiver<State>,
     stop: watch::Sender<bool>,
-    /// Where its log goes: the stream of the endpoint's log group.
+    /// Its log stream in the endpoint's log group.
     pub(super) log_stream: String,
 }
 

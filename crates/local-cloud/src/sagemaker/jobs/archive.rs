@@ -10,11 +10,11 @@ use super::interrupt::Interrupt;
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::{Directory, WalkEntry, stays_inside};
 
-/// Writes a directory's contents, without the directory itself. The same contents make the same
-/// bytes: sorted, with no times and no owners.
+/// Writes a directory's contents, without the directory itself. Equal contents produce equal bytes:
+/// entries are sorted, without times and owners.
 ///
-/// A symbolic link is stored as a link, never followed; one whose target leaves the directory
-/// (every absolute one does) is an error that names it, like a FIFO, a socket or a device.
+/// A symbolic link is stored as a link, never followed; one whose target leaves the directory (as
+/// every absolute one does) is an error that names it, as is a FIFO, a socket or a device.
 pub(super) fn write(
     directory: &Directory,
     archive: impl Write,

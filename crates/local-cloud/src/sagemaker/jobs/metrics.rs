@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::api::{ApiError, ApiResult};
 
-/// A metric to look for.
+/// A metric to search for.
 #[derive(Debug)]
 pub(super) struct Definition {
     name: String,
     pattern: Regex,
 }
 
-/// A metric of a request: `MetricDefinitions`.
+/// An element of `MetricDefinitions` in a request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct MetricDefinition {
@@ -21,8 +21,8 @@ pub(super) struct MetricDefinition {
     regex: String,
 }
 
-/// Compiles `MetricDefinitions`. A pattern without a group, or that our engine does not support, is
-/// refused before the job starts.
+/// Compiles `MetricDefinitions`. Refuses a pattern that has no group or that our engine does not
+/// support, before the job starts.
 pub(super) fn definitions(given: &[MetricDefinition]) -> ApiResult<Vec<Definition>> {
     given
         .iter()

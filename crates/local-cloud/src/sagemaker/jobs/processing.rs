@@ -51,7 +51,7 @@ const KEPT: &[&str] = &[
     "ExperimentConfig",
 ];
 
-/// A processing job. Only what AWS requires is sure to be there.
+/// A processing job. Only the members that AWS requires are always present.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct ProcessingRequest {

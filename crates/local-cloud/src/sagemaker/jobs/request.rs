@@ -1,4 +1,4 @@
-//! What both kinds of job requests have in common, checked before anything is recorded.
+//! Common parts of both kinds of job requests, checked before anything is recorded.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -55,7 +55,7 @@ struct StoppingCondition {
     max_runtime_in_seconds: Option<u64>,
 }
 
-/// `NetworkConfig` of a processing job. A training job has its members itself.
+/// `NetworkConfig` of a processing job. A training job's request has these members itself.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct NetworkConfig {
@@ -64,7 +64,7 @@ pub(super) struct NetworkConfig {
 }
 
 impl Bounds {
-    /// The longest run, in seconds: a day unless the request says otherwise.
+    /// The maximum run time in seconds; a day by default.
     pub(super) fn seconds(&self) -> u64 {
         let condition = self.stopping_condition.as_ref();
         let seconds = condition.and_then(|condition| condition.max_runtime_in_seconds);
@@ -93,7 +93,7 @@ pub(super) fn check_name(name: &str, member: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// Refuses by name what the local cloud would otherwise ignore.
+/// Refuses, by name, members that the local cloud would otherwise ignore.
 pub(super) fn refuse(request: &Value, members: &[&str]) -> ApiResult<()> {
     for member in members {
         let given = member.split('.').fold(request, |value, part| &value[part]);
@@ -126,10 +126,10 @@ pub(super) fn image(cloud: &Cloud, uri: &str) -> ApiResult<()> {
 
 /// Fails unless the bucket of an S3 URI exists and a job may use the URI.
 pub(super) fn uri(cloud: &Cloud, uri: &str) -> ApiResult<()> {
-    // A job's S3 URI has no version: AWS takes the query for a part of the key.
+    // A job's S3 URI has no version: AWS treats the query as part of the key.
     if uri.contains("?versionId=") || uri.contains("&versionId=") {
         return Err(ApiError::validation(format!(
-            "`{uri}` has a versionId: SageMaker reads the current version of an object only; copy that version to a prefix of its own"
+            "`{uri}` has a versionId: SageMaker reads the current version of an object only; copy that version to a separate prefix"
         )));
     }
     let (bucket, _) = s3::objects::parse_uri(uri)?;
@@ -141,7 +141,7 @@ pub(super) fn uri(cloud: &Cloud, uri: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// A path of the container as a path below /opt/ml, which is all that belongs to a job.
+/// Converts a path of the container to a path below /opt/ml, the only directory of a job.
 pub(super) fn local_path(path: &str) -> ApiResult<PathBuf> {
     let refused = || {
         ApiError::validation(format!(

@@ -1,4 +1,4 @@
-//! A job while it runs: its program, its transfers, its record and its end.
+//! A running job: its program, its transfers, its record and its end.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::beneath::{self, Directory};
 use crate::runtime::{self, ContainerSpec, PreparedImage, Running};
 use crate::{Cloud, clock};
 
-/// A job while it runs.
+/// A running job.
 #[derive(Clone)]
 pub(super) struct Run {
     pub(super) cloud: Cloud,
@@ -36,8 +36,7 @@ pub(super) struct Run {
     pub(super) stop: watch::Receiver<Wish>,
 }
 
-/// Does a job's work in the background, and records its end. `change` is the last change of the
-/// record.
+/// Runs a job in the background and records its end. `change` is the final change of the record.
 pub(super) fn launch(
     run: Run,
     work: impl Future<Output = ApiResult<End>> + Send + 'static,
@@ -59,17 +58,17 @@ pub(super) fn launch(
 }
 
 impl Run {
-    /// The job in messages about the server.
+    /// The job's name in server messages.
     pub(super) fn title(&self) -> String {
         format!("{} job {}", self.kind.word().to_lowercase(), self.name)
     }
 
-    /// The members of the request that a type has.
+    /// The request, parsed as a type.
     pub(super) fn read<T: DeserializeOwned>(&self) -> ApiResult<T> {
         crate::api::parse(self.request.clone())
     }
 
-    /// Changes the record; `LastModifiedTime` with it.
+    /// Changes the record and its `LastModifiedTime`.
     pub(super) fn change(&self, change: impl FnOnce(&mut Value)) -> ApiResult<()> {
         self.kind
             .records(&self.cloud)
@@ -86,7 +85,7 @@ impl Run {
         format!("{}/algo-1-{created:.0}", self.name)
     }
 
-    /// Uploads a directory of the job's; its log names links that were left out.
+    /// Uploads a directory of the job; skipped links are named in its log.
     pub(super) fn upload(
         &self,
         directory: &Directory,
@@ -118,7 +117,7 @@ impl Run {
         self.stop.borrow().is_some()
     }
 
-    /// The end of a job that was requested to stop, by a client or because the server ends.
+    /// The outcome of a job that was stopped by a client or by the end of the server.
     pub(super) fn stopped(&self) -> End {
         match *self.stop.borrow() {
             Some(SHORT_GRACE) => End::Failed(SERVER_ENDED.to_owned()),
@@ -126,9 +125,9 @@ impl Run {
         }
     }
 
-    /// The interrupt of a transfer that begins now; `after` is how the program ended. What a stopped
-    /// program saved is uploaded nevertheless: only a later stop request ends that upload. The end of the
-    /// server ends every transfer.
+    /// The interrupt of a transfer that begins now; `after` is how the program ended. The files of
+    /// a stopped program are still uploaded: only a later stop request ends that upload. The end of
+    /// the server ends every transfer.
     pub(super) fn interrupt(&self, after: Option<&End>) -> Interrupt {
         let mut stop = self.stop.clone();
         if after.is_some() {
@@ -138,8 +137,8 @@ impl Run {
         Interrupt::new(stop, ended)
     }
 
-    /// Moves files between S3 and the job's directory without holding up the server's other
-    /// requests; false when the job is requested to stop in the meantime.
+    /// Moves files between S3 and the job's directory without blocking other requests; false if a
+    /// stop is requested in the meantime.
     pub(super) async fn transfer(
         &self,
         interrupt: Interrupt,
@@ -150,14 +149,14 @@ impl Run {
             .await
             .map_err(ApiError::internal)?;
         if done.is_err() && interrupt.is_wanted() {
-            self.say("stopped while files were transferred: what was not uploaded yet is lost")?;
+            self.say("stopped during a transfer: files that were not uploaded yet are lost")?;
             return Ok(false);
         }
         done.map(|()| true)
     }
 
-    /// Prepares the image; `None` when the job is requested to stop in the meantime, because installing
-    /// packages can take minutes.
+    /// Prepares the image; `None` if a stop is requested in the meantime: installing packages can
+    /// take minutes.
     pub(super) async fn prepare(&self, image: &str) -> ApiResult<Option<PreparedImage>> {
         let mut stop = self.stop.clone();
         let stopped = async move {
@@ -172,7 +171,7 @@ impl Run {
         }
     }
 
-    /// Runs the program until it ends, is stopped, or has used its time.
+    /// Runs the program until it ends, is stopped, or exceeds its time limit.
     pub(super) async fn execute(
         &self,
         prepared: PreparedImage,
@@ -291,7 +290,7 @@ impl Run {
         self.let_go().await;
     }
 
-    /// Ends the bookkeeping of a job: it cannot be stopped any more, and its files are removed.
+    /// Unregisters a job, so that it can no longer be stopped, and removes its files.
     async fn let_go(&self) {
         in_progress(&self.cloud).remove(&(self.kind, self.name.clone()));
         self.clean_up().await;

@@ -271,7 +271,7 @@ fn a_job_that_leaves_more_than_its_volume_holds_fails_before_any_upload() {
     let run = sparse(&cloud, "nested", &request(&outputs, 1), &files);
     let error = processing::outputs(&run, &never).unwrap_err();
     refused(error, &[format!("{} in total", GIB + 1)]);
-    // As much as it holds is enough.
+    // Exactly the volume's size is allowed.
     let model = run.ml.subdirectory(Path::new("processing/a/a")).unwrap();
     check_volume(&model, Some(1), &never).unwrap();
 }

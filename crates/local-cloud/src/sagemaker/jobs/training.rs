@@ -81,7 +81,7 @@ const REFUSED: &[&str] = &[
     "TensorBoardOutputConfig",
 ];
 
-/// A training job. Only what AWS requires is sure to be there.
+/// A training job. Only the members that AWS requires are always present.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct TrainingRequest {
@@ -281,8 +281,8 @@ impl InputChannel {
     }
 }
 
-/// Adds what AWS's response has although the request did not. The SageMaker Python SDK reads some of
-/// it without a default (`Estimator.attach`: `OutputDataConfig.KmsKeyId`).
+/// Adds members that AWS returns even if the request did not have them. The SageMaker Python SDK
+/// reads some of it without a default (`Estimator.attach`: `OutputDataConfig.KmsKeyId`).
 fn complete(job: &mut Value) {
     let mut default = |place: &str, member: &str, value: Value| {
         if let Some(members) = job.pointer_mut(place).and_then(Value::as_object_mut) {
@@ -305,7 +305,7 @@ fn complete(job: &mut Value) {
     }
 }
 
-/// Moves the job to a secondary status, and closes the one before it.
+/// Moves the job to a secondary status and ends the previous one.
 pub(super) fn enter(job: &mut Value, status: SecondaryStatus) {
     let now = clock::epoch();
     job["SecondaryStatus"] = status.into();
@@ -325,7 +325,7 @@ pub(super) fn enter(job: &mut Value, status: SecondaryStatus) {
     }
 }
 
-/// Moves a job that is not about to stop to a secondary status. One that is keeps `Stopping`.
+/// Moves a job to a secondary status, unless it is stopping.
 fn proceed(run: &Run, status: SecondaryStatus) -> ApiResult<()> {
     run.change(|job| {
         if JobStatus::of(&job["TrainingJobStatus"]) == Some(JobStatus::InProgress) {
@@ -355,7 +355,7 @@ async fn work(run: &Run) -> ApiResult<End> {
     let end = run.execute(prepared, command, environment).await?;
     let interrupt = run.interrupt(Some(&end));
     find_metrics(run, &job.algorithm_specification.metric_definitions)?;
-    // What a stopped job saved is kept; what a failed one left is not.
+    // The output of a stopped job is kept; that of a failed one is not.
     if !matches!(end, End::Failed(_)) {
         proceed(run, SecondaryStatus::Uploading)?;
         if !run.transfer(interrupt, outputs).await? {
@@ -471,7 +471,7 @@ pub(super) fn outputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
     run.change(|job| job["ModelArtifacts"]["S3ModelArtifacts"] = artifacts.into())
 }
 
-/// Uploads a directory as an archive. The archive has no path that a program could remove.
+/// Uploads a directory as an archive. The archive is an unnamed file, which a program cannot remove.
 fn put(run: &Run, directory: &Directory, uri: &str, interrupt: &Interrupt) -> ApiResult<()> {
     let mut file = tempfile::tempfile_in(&run.directory)?;
     archive::write(directory, &mut file, interrupt).map_err(|error| ApiError {
@@ -484,7 +484,7 @@ fn put(run: &Run, directory: &Directory, uri: &str, interrupt: &Interrupt) -> Ap
     Ok(())
 }
 
-/// The last change of a training job's record.
+/// The final change of a training job's record.
 fn ended(job: &mut Value, end: &End) {
     enter(
         job,

@@ -1,4 +1,4 @@
-//! Between S3 and a job's directory.
+//! Transfers between S3 and a job's directory.
 
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -73,7 +73,7 @@ fn manifest(
     interrupt: &Interrupt,
 ) -> ApiResult<usize> {
     let bad =
-        |why: &str| ApiError::validation(format!("s3://{bucket}/{key} is no manifest: {why}"));
+        |why: &str| ApiError::validation(format!("s3://{bucket}/{key} is not a manifest: {why}"));
     let bytes = objects::read(cloud, bucket, key)?;
     let list: Vec<serde_json::Value> =
         serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))?;
@@ -90,7 +90,7 @@ fn manifest(
     Ok(names.len())
 }
 
-/// A key's place below the directory of its input.
+/// A key's path below the directory of its input.
 fn relative<'a>(prefix: &str, key: &'a str) -> &'a str {
     let folder = if key == prefix || !key[prefix.len()..].starts_with('/') {
         // The object itself, or a prefix that ends within a name.
@@ -104,7 +104,7 @@ fn relative<'a>(prefix: &str, key: &'a str) -> &'a str {
     &key[folder..]
 }
 
-/// Copies one object; false for a folder's marker.
+/// Copies one object; returns false for a folder marker.
 fn fetch(
     cloud: &Cloud,
     object: &Object,
@@ -130,16 +130,16 @@ fn fetch(
     let mut file = directory.create_file(Path::new(relative))?;
     loop {
         interrupt.check()?;
-        // In pieces, each of which the kernel copies by itself.
+        // In chunks, each of which the kernel copies by itself.
         if std::io::copy(&mut (&mut blob).take(PIECE), &mut file)? == 0 {
             return Ok(true);
         }
     }
 }
 
-/// Uploads every file of a directory under an S3 URI. A link has no form in S3, and what it leads
-/// to is not read: one that leaves the directory is an error that names it, one that stays inside
-/// is left out and returned, for the job's log.
+/// Uploads every file of a directory under an S3 URI. S3 has no links, and their targets are not
+/// read: a link that leaves the directory is an error that names it; one that stays inside is
+/// skipped and returned for the job's log.
 pub(super) fn upload(
     cloud: &Cloud,
     directory: &Directory,
@@ -165,7 +165,7 @@ pub(super) fn upload(
                 directory.shown("".as_ref()).display()
             ))),
             WalkEntry::File(file, metadata) => {
-                // Two such names could become one key.
+                // Two such names could map to one key.
                 let name = path.to_str().ok_or_else(|| {
                     ApiError::validation(format!(
                         "the name of {} is not UTF-8, as the key of an S3 object must be",
@@ -190,7 +190,7 @@ pub(super) fn upload(
     Ok(left_out)
 }
 
-/// True when a directory has anything but directories in it.
+/// True if a directory contains anything other than directories.
 pub(super) fn has_contents(directory: &Directory) -> ApiResult<bool> {
     let mut found_any = false;
     directory.walk(|_, found| {

@@ -20,7 +20,7 @@ use super::graph::{self, AssociationType, Entity, LineageType, connect};
 use crate::Cloud;
 use crate::api::ApiResult;
 
-/// The artifact of a source URI, which is created if there is none.
+/// Returns the artifact of a source URI; creates it if it does not exist.
 fn artifact(cloud: &Cloud, uri: &str, kind: &str, name: Option<&str>) -> ApiResult<String> {
     let mut entity = Entity::new(
         cloud,
@@ -73,7 +73,7 @@ pub(in super::super) fn job_finished(cloud: &Cloud, job: &Value) -> ApiResult<()
         let named = (*kind != "Image").then_some(name.as_str());
         contribute(cloud, &artifact(cloud, uri, kind, named)?, &entity.arn)?;
     }
-    // A job that failed or was stopped has no outputs to build on.
+    // A failed or stopped job has no usable outputs.
     if JobStatus::of(&job[format!("{word}JobStatus")]) == Some(JobStatus::Completed) {
         for (name, uri, kind) in &flow.outputs {
             let output = artifact(cloud, uri, kind, Some(name))?;
@@ -288,7 +288,7 @@ pub(in super::super) async fn endpoint_deployed(cloud: &Cloud, endpoint: &Value)
     let deployed = config["EndpointConfigName"].as_str().unwrap_or_default();
     #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970")]
     let mut when = endpoint["LastModifiedTime"].as_f64().unwrap_or_default() as i64;
-    // AWS names a deployment by its second. Here an endpoint may be updated twice in one.
+    // AWS names a deployment by its time in seconds. Here an endpoint can be updated twice in one second.
     let action = loop {
         let mut action = Entity::new(
             cloud,

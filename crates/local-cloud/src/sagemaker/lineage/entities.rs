@@ -1,4 +1,4 @@
-//! The operations on artifacts, actions, contexts and trial components, which are alike.
+//! The operations on artifacts, actions, contexts and trial components.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The graph of the lineage as it is kept: entities (artifacts, actions, contexts and trial
+//! The stored lineage graph: entities (artifacts, actions, contexts and trial
 //! components), each under its ARN, and the associations between them.
 
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ impl LineageType {
     }
 }
 
-/// An entity as it is stored.
+/// A stored entity.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Entity {
     pub(super) kind: LineageType,
@@ -55,14 +55,14 @@ pub(super) struct Entity {
     /// `Source` as the API writes it.
     pub(super) source: Value,
     pub(super) properties: BTreeMap<String, String>,
-    /// `Description`, `Status`, `MetadataProperties`, and what only a trial component has.
+    /// `Description`, `Status`, `MetadataProperties`, and the members that only trial components have.
     pub(super) rest: Map<String, Value>,
     pub(super) created: f64,
     pub(super) modified: f64,
 }
 
 impl Entity {
-    /// A new entity; of an artifact `id` is the source URI, of the others the name.
+    /// A new entity; `id` is the source URI of an artifact, or the name of any other entity.
     pub(super) fn new(
         cloud: &Cloud,
         kind: LineageType,
@@ -120,7 +120,7 @@ impl Entity {
     }
 }
 
-/// The same source URI always has the same ARN: there is only one artifact of it.
+/// A source URI always has the same ARN: it has only one artifact.
 pub(super) fn artifact_id(source_uri: &str) -> String {
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, source_uri.as_bytes())
         .simple()

@@ -89,7 +89,7 @@ pub(super) async fn query(cloud: &Cloud, request: QueryLineage) -> ApiResult<Val
         .filter(|entity| matches(entity, &request.filters))
         .map(|entity| entity.arn.as_str())
         .collect();
-    // With edges come the entities on the path to a match, as the service model says.
+    // With edges, the entities on the path to a match are included, as the service model describes.
     let wanted: HashSet<&str> = if request.include_edges {
         reached.paths_to(&matching)
     } else {

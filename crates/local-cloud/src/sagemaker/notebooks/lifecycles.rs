@@ -1,4 +1,4 @@
-//! Life-cycle configurations of notebook instances. Their scripts are kept, not run.
+//! Life-cycle configurations of notebook instances. Their scripts are stored but not run.
 
 use base64::Engine;
 use serde::Deserialize;

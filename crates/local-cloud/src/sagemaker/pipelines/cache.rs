@@ -1,8 +1,8 @@
 //! Caching: an earlier, successful run of a step replaces a new one.
 //!
-//! As the developer guide has it ("Caching pipeline steps"): the same step of the same pipeline, with
+//! Per the developer guide ("Caching pipeline steps"): the same step of the same pipeline, with
 //! the same values of the attributes that count for its type, no older than `ExpireAfter`; of several,
-//! the most recent. A step that was itself a cache hit is no candidate, so a result never gets younger.
+//! the most recent. A step that was itself a cache hit is not a candidate, so reuse does not renew a result.
 
 use jiff::Timestamp;
 use mlops_pipeline::{Step, StepType};
@@ -32,7 +32,7 @@ pub(super) struct Hit {
     pub(super) step: StepRecord,
 }
 
-/// What is compared of a step's evaluated arguments; `None` for types that are not cached.
+/// The compared part of a step's evaluated arguments; `None` for types that are not cached.
 pub(super) fn key(step: &Step, arguments: &Value) -> Option<String> {
     let attributes = match step.kind {
         StepType::Processing => PROCESSING,
@@ -49,7 +49,7 @@ pub(super) fn key(step: &Step, arguments: &Value) -> Option<String> {
     Some(Value::Object(key).to_string())
 }
 
-/// The value with the members of its objects in one order: their order means nothing.
+/// The value with the members of its objects sorted, because their order is irrelevant.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
@@ -112,7 +112,7 @@ fn newest(
     })
 }
 
-/// Seconds since the epoch as a moment.
+/// Converts seconds since the epoch to a timestamp.
 fn moment(epoch: f64) -> Option<Timestamp> {
     #[expect(clippy::cast_possible_truncation, reason = "whole milliseconds")]
     let millis = (epoch * 1000.0).round() as i64;

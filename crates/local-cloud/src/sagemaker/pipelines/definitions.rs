@@ -18,8 +18,8 @@ use crate::api::tags::Tags;
 use crate::clock;
 use crate::s3::objects;
 
-/// Checks a definition as AWS does when a pipeline is created, and refuses by name what the local
-/// cloud does not execute.
+/// Checks a definition as AWS does when a pipeline is created, and refuses, by name, what the local
+/// cloud cannot execute.
 pub(super) fn check(text: &str) -> ApiResult<Graph> {
     let definition =
         Definition::checked(text).map_err(|problems| match unsupported(text, &problems) {
@@ -59,7 +59,7 @@ pub(super) fn check(text: &str) -> ApiResult<Graph> {
     Ok(graph)
 }
 
-/// What is wrong with a definition, each with its place; AWS's own words come first.
+/// The problems of a definition with their positions; starts with AWS's own words.
 fn refusal(mut problems: Vec<Problem>) -> ApiError {
     problems.sort_by_key(|problem| problem.words == Words::Ours);
     let assignment = problems
@@ -135,7 +135,7 @@ struct S3Location {
 }
 
 impl DefinitionSource {
-    /// Reads and checks the definition, if there is one.
+    /// Reads and validates the definition, if present.
     fn read(&self, cloud: &Cloud) -> ApiResult<Option<String>> {
         let text = match (&self.pipeline_definition, &self.location) {
             (Some(_), Some(_)) => {

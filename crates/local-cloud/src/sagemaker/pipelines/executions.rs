@@ -18,7 +18,7 @@ use super::{
 };
 use crate::clock;
 
-/// The ARNs that tokens have started, stopped or retried.
+/// The ARNs of executions that requests with a token started, stopped or retried.
 fn tokens(cloud: &Cloud) -> crate::store::Collection<'_, String> {
     cloud.store().collection("sagemaker", "pipeline-token")
 }
@@ -57,7 +57,7 @@ pub(super) struct StartExecution {
     pipeline_execution_display_name: Option<String>,
     pipeline_execution_description: Option<String>,
     parallelism_configuration: Option<Parallelism>,
-    // What the local cloud does not have.
+    // Unsupported members.
     selective_execution_config: Option<Value>,
     mlflow_experiment_name: Option<Value>,
     pipeline_version_alias: Option<Value>,
@@ -422,7 +422,7 @@ pub(super) async fn update(cloud: &Cloud, input: UpdateExecution) -> ApiResult<V
 
 /// Marks the executions that were in progress when the server died as failed.
 pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
-    const REASON: &str = "InternalServerError: the local cloud ended while this was under way.";
+    const REASON: &str = "InternalServerError: the local cloud ended while this was in progress.";
     for (key, execution) in executions(cloud).list("")? {
         if !execution.status.is_in_progress() {
             continue;

@@ -17,7 +17,7 @@ const PARALLEL: u64 = 50;
 /// The longest `FailureReason` (AWS service model: 1300).
 const LONGEST_REASON: usize = 1300;
 
-/// Executes what is left of an execution, beyond the request.
+/// Runs the remaining steps of an execution in the background.
 pub(super) fn spawn(cloud: &Cloud, key: String) {
     let inner = cloud.clone();
     let work = {
@@ -27,7 +27,7 @@ pub(super) fn spawn(cloud: &Cloud, key: String) {
     supervise(&inner, key, work);
 }
 
-/// Does the work of an execution; the execution fails when the work does, or panics.
+/// Runs an execution, which fails if its work fails or panics.
 fn supervise(
     cloud: &Cloud,
     key: String,
@@ -45,7 +45,7 @@ fn supervise(
     );
 }
 
-/// An execution in messages about the server.
+/// An execution's name in server messages.
 fn title(key: &str) -> String {
     format!("pipeline execution {key}")
 }
@@ -126,7 +126,7 @@ fn gone() -> ApiError {
     ApiError::internal("the execution was deleted while it ran")
 }
 
-/// Records the start of every step that can run now; their names.
+/// Records the start of every step that can run now; returns their names.
 fn start<'a>(
     cloud: &Cloud,
     key: &str,
@@ -195,7 +195,7 @@ async fn step(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<
     cloud.persist(&title(key), write).await
 }
 
-/// The end of a step in its record.
+/// Writes the outcome of a step to its record.
 fn conclude(step: &mut StepRecord, outcome: &steps::Outcome, ended: f64) {
     step.ended = Some(ended);
     match outcome {

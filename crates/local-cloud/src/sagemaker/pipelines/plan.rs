@@ -1,4 +1,4 @@
-//! Which step comes next: pure planning over the graph and what was started.
+//! Plans the next steps from the graph and the started steps (pure functions).
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use mlops_pipeline::Graph;
 use super::records::StepRecord;
 use super::states::ExecutionStatus;
 
-/// The steps that can start now, in the order of the graph. After a failure nothing new starts;
-/// what runs may end.
+/// The steps that can start now, in the order of the graph. After a failure no step starts; running
+/// steps continue.
 pub(super) fn ready<'a>(graph: &'a Graph, started: &[StepRecord]) -> Vec<&'a str> {
     if started.iter().any(|step| {
         matches!(
@@ -44,7 +44,7 @@ pub(super) fn ready<'a>(graph: &'a Graph, started: &[StepRecord]) -> Vec<&'a str
         .collect()
 }
 
-/// How an execution ends when nothing runs and nothing is ready, and why it failed.
+/// The outcome of an execution without running or ready steps, with the failure reason.
 pub(super) fn conclusion(
     stopping: bool,
     started: &[StepRecord],

@@ -80,10 +80,10 @@ pub(super) struct StepRecord {
     pub(super) outcome: Option<bool>,
     /// The Describe response that expressions read.
     pub(super) response: Option<Value>,
-    /// How often the step was tried; 0 when an earlier result was used instead.
+    /// Number of attempts; 0 if an earlier result was used instead.
     #[serde(default = "once")]
     pub(super) attempts: u32,
-    /// What later runs compare to use this result.
+    /// The cache key that later runs compare.
     #[serde(default)]
     pub(super) cache_key: Option<String>,
     /// The execution whose result was used.
@@ -91,7 +91,7 @@ pub(super) struct StepRecord {
     pub(super) cache_hit: Option<String>,
 }
 
-/// Records that are older than `attempts` were tried once.
+/// Records from before the member `attempts` had one attempt.
 fn once() -> u32 {
     1
 }

@@ -1,4 +1,4 @@
-//! Retries: which failures of a step are tried again, and after how long.
+//! Retries: which failures of a step are retried, and when.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Retries {
         }
     }
 
-    /// How long to wait before the next attempt after a failure; `None` when it is final.
+    /// The pause before the next attempt after a failure; `None` if the failure is final.
     pub(super) fn next(&mut self, exception: Option<Exception>, now: f64) -> Option<Duration> {
         let exception = exception?;
         let elapsed = Duration::try_from_secs_f64(now - self.started).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the expressions of an execution can look up.
+//! The values that expressions of an execution can refer to.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ impl<'a> Bound<'a> {
         let (bucket, key) = objects::parse_uri(uri).map_err(|error| failed(error.message))?;
         let bytes =
             objects::read(self.cloud, &bucket, &key).map_err(|error| failed(error.to_string()))?;
-        serde_json::from_slice(&bytes).map_err(|error| failed(format!("it is not JSON: {error}")))
+        serde_json::from_slice(&bytes).map_err(|error| failed(format!("not JSON: {error}")))
     }
 }
 

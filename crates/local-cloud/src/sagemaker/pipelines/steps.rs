@@ -29,7 +29,7 @@ pub(super) struct Result {
     pub(super) response: Option<Value>,
     /// `Metadata` of `ListPipelineExecutionSteps`.
     pub(super) metadata: Option<Value>,
-    /// What later runs compare to use this result.
+    /// The cache key that later runs compare.
     pub(super) cache_key: Option<String>,
     /// The execution whose result was used.
     pub(super) cache_hit: Option<String>,
@@ -242,7 +242,7 @@ fn generated_name(execution: &str, step: &str, prefix: Option<&str>) -> String {
     }
 }
 
-/// Gives the job its generated name.
+/// Sets the job's generated name.
 fn named(mut request: Value, job: &JobOperations, name: &str) -> Value {
     request[job.name] = name.into();
     request
@@ -272,7 +272,8 @@ async fn run_job(
     follow(cloud, key, step, job, &name, metadata).await
 }
 
-/// Follows a job to its end. An error stops the job, and is not retried: there would be two jobs.
+/// Waits for the end of a job. An error stops the job and is not retried, because a retry would
+/// start a second job.
 async fn follow(
     cloud: &Cloud,
     key: &str,
@@ -349,7 +350,7 @@ async fn watch(
     }
 }
 
-/// Calls SageMaker about an existing resource, and retries while the state cannot be read or written.
+/// Calls a SageMaker operation on an existing resource; retries while the state cannot be read or written.
 async fn insist(cloud: &Cloud, operation: &str, input: &Value) -> ApiResult<Value> {
     loop {
         match cloud.call("sagemaker", operation, input.clone()).await {
@@ -404,7 +405,7 @@ async fn register(cloud: &Cloud, execution: &Execution, mut arguments: Value) ->
         .call("sagemaker", "CreateModelPackage", arguments)
         .await?;
     let arn = &created["ModelPackageArn"];
-    // An error is not retried: there would be two versions.
+    // An error is not retried, because that would create a second version.
     let described = json!({ "ModelPackageName": arn });
     let response = insist(cloud, "DescribeModelPackage", &described)
         .await
@@ -426,7 +427,7 @@ async fn model(
     let mut request = tagged(arguments, execution, step);
     request["ModelName"] = name.into();
     let created = cloud.call("sagemaker", "CreateModel", request).await?;
-    // An error is not retried: there would be two models.
+    // An error is not retried, because that would create a second model.
     let response = insist(cloud, "DescribeModel", &json!({ "ModelName": name }))
         .await
         .map_err(|error| Ended::failed(reason(&error)))?;

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_names_the_manifest_it_was_made_from() {
+    fn a_snapshot_names_the_manifest_of_its_version() {
         let of = |snapshot: &str| {
             let manifest = manifest_of_snapshot(&snapshot.parse().unwrap(), "v1")?;
             Some(manifest.to_string())

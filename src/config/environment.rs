@@ -126,7 +126,7 @@ pub fn server_environment() -> Vec<(OsString, OsString)> {
 }
 
 /// Returns the environment for installers of Python packages, which run the packages' own code. It
-/// does not contain HOME. pip receives the CA bundle unless it has a setting of its own.
+/// does not contain HOME. pip receives the CA bundle unless it has its own setting.
 pub fn installer_environment(bundle: Option<&CaBundle>) -> Vec<(OsString, OsString)> {
     let mut found = chosen(FOR_INSTALLERS);
     if !found.iter().any(|(name, _)| name == PIP_SETTINGS) {

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_toml_problem_names_place_and_key_and_no_value() {
+    fn a_toml_problem_names_position_and_key_but_no_value() {
         for (text, expected) in [
             ("name = 5 5", "line 1, column 8: "),
             ("secret-token-1", "line 1, column "),

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_declare_what_the_code_passes_and_reads() {
+    fn templates_declare_all_parameters_and_outputs_that_the_code_uses() {
         let project = project();
         let network_outputs = Network::read("network", &declared(NETWORK)).unwrap();
         let mut platform_outputs = declared(PLATFORM);

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn few_whole_numbers_have_a_range_each() {
+    fn few_integers_have_one_range_each() {
         let hours = ranks((0..300).map(|i| f64::from(i % 24)));
         let bins = ranges(&hours, &hours, true);
         assert_eq!(bins.len(), 24);

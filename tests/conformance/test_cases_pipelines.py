@@ -322,7 +322,7 @@ def test_issue_8_3_3_a_cached_step_is_not_run_again(sagemaker, create, start, pr
     assert "CacheHitResult" not in steps["Cached"]
 
 
-def test_issue_8_3_3_an_internal_error_is_retried_as_the_policy_says(sagemaker, create, start, processing, state):
+def test_issue_8_3_3_an_internal_error_is_retried_per_the_policy(sagemaker, create, start, processing, state):
     policy = {
         "ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR"],
         "IntervalSeconds": 1,

@@ -368,7 +368,7 @@ def test_requests_that_are_rejected_immediately(cfn, name):
     assert cfn.list_stacks(StackStatusFilter=["CREATE_IN_PROGRESS"])["StackSummaries"] == []
 
 
-def test_a_token_is_kept_in_events_and_makes_a_repeated_creation_harmless(cfn, name):
+def test_a_token_appears_in_events_and_makes_creation_idempotent(cfn, name):
     handle = "Resources: {H: {Type: 'AWS::CloudFormation::WaitConditionHandle'}}\n"
     request = {"StackName": name, "TemplateBody": handle, "ClientRequestToken": "first-1"}
     made = cfn.create_stack(**request, NotificationARNs=[], RetainExceptOnCreate=False)["StackId"]

@@ -259,7 +259,7 @@ def test_a_failed_update_is_reverted(cfn, client, stack):
     assert "Modifying service token is not allowed." in reason(cfn, stack, "Thing")
 
 
-def test_a_replaced_resource_comes_back_in_a_roll_back(cfn, client, stack):
+def test_a_roll_back_restores_a_replaced_resource(cfn, client, stack):
     create(cfn, stack, template({"Thing": {"Id": "old"}}))
     body = template({"Thing": {"Id": "new"}, "Zoo": {"Do": "fail"}})
     assert update(cfn, stack, body)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"

@@ -215,7 +215,7 @@ def login(home, address, password):
     return auth
 
 
-def test_the_login_comes_from_dockers_configuration(guarded, home, tmp_path):
+def test_the_login_is_read_from_dockers_configuration(guarded, home, tmp_path):
     layout = Layout(tmp_path / "layout")
     digest = layout.done(layout.image([noise(50, 1_000_000)]))
     to = f"{guarded}/app:v1"

@@ -424,7 +424,7 @@ def token(**claims):
     return f"{part({'alg': 'RS256'})}.{part(body)}.c2lnbmF0dXJl"
 
 
-def test_a_web_identity_becomes_a_session(client, role):
+def test_a_web_identity_can_assume_a_role(client, role):
     federated = {"Federated": "arn:aws:iam::000000000000:oidc-provider/ci.example"}
     arn = role(federated, "sts:AssumeRoleWithWebIdentity")
     answer = client("sts").assume_role_with_web_identity(

@@ -63,7 +63,7 @@ def test_issue_8_3_1_raw_calls_as_every_sdk_sends_them(s3, bucket, create, named
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
-def test_part_checksums_are_checked_whatever_the_algorithm(s3, bucket, algorithm):
+def test_part_checksums_are_checked_for_every_algorithm(s3, bucket, algorithm):
     upload = Upload(s3, bucket)
     member = f"Checksum{algorithm}"
     wrong = {member: checksum(algorithm, b"another")}

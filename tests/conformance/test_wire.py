@@ -105,7 +105,7 @@ def bucket(client):
     return "wire"
 
 
-def test_issue_8_3_2_an_empty_file_and_what_follows_it_on_its_connection(client, bucket, tmp_path):
+def test_issue_8_3_2_an_empty_file_and_the_next_request_on_its_connection(client, bucket, tmp_path):
     """After a response without `100 Continue`, botocore misreads the next response on the connection."""
     empty = tmp_path / "empty"
     empty.touch()

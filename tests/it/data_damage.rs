@@ -73,7 +73,7 @@ async fn issue_8_2_1_verify_names_damage_and_push_repairs_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_manifest_is_named_and_replaced() {
+async fn a_damaged_manifest_is_reported_and_replaced() {
     let sandbox = Sandbox::new();
     let clients = clients(&sandbox).await;
     sandbox.write("d/a.csv", "one");

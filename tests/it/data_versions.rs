@@ -193,7 +193,7 @@ async fn an_existing_manifest_is_not_a_concurrent_push() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn delete_markers_are_no_versions() {
+async fn delete_markers_are_not_versions() {
     let sandbox = Sandbox::new();
     let clients = clients(&sandbox).await;
     let push = |text: &str| {

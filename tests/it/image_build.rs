@@ -227,7 +227,7 @@ fn the_label_is_a_commit_only_for_a_clean_tree() {
 }
 
 #[test]
-fn a_wheel_of_the_same_name_with_other_bytes_is_another_layer() {
+fn a_wheel_with_the_same_name_but_different_bytes_is_a_different_layer() {
     let sandbox = project();
     requirements(&sandbox, false);
     commit(&sandbox);

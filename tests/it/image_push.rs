@@ -376,7 +376,7 @@ fn a_different_manifest_than_the_pushed_one_is_never_tagged() {
 }
 
 #[test]
-fn a_damaged_blob_is_named_and_nothing_is_tagged() {
+fn a_damaged_blob_is_reported_and_nothing_is_tagged() {
     let cloud = Cloud::new();
     let layers = [noise(60, 2 * MIB), noise(61, 1000)];
     cloud.layout("one", &layers);
@@ -475,7 +475,7 @@ fn layers_are_mounted_from_another_repository() {
     assert_eq!(pushed["mounted"], 2 * MIB, "{pushed}");
     assert!(pushed["sent"].as_u64().unwrap() < 10_000, "{pushed}");
 
-    // The base is in the same registry, and its annotation says so.
+    // The base is in the same registry, as its annotation states.
     let digest = cloud.layout_on("based", &layers[..2], &to);
     let push = [
         "image",

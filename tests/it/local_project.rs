@@ -105,7 +105,7 @@ fn issue_8_5_2_a_project_of_a_local_cloud_is_recognized_without_a_request() {
 }
 
 #[test]
-fn issue_8_5_2_a_strangers_project_starts_a_cloud_of_its_own_only() {
+fn issue_8_5_2_an_untrusted_project_only_starts_its_own_cloud() {
     let sandbox = Sandbox::new();
     set_project(&sandbox, "000000000000", "local = true\n");
     let status = sandbox

@@ -220,7 +220,7 @@ fn of_two_one_wins(sandbox: &Sandbox, first: u32, second: u32) -> u32 {
 }
 
 #[test]
-fn issue_8_2_5_of_two_promotions_at_once_one_wins_and_the_other_changes_nothing() {
+fn issue_8_2_5_of_two_concurrent_promotions_one_wins_and_the_other_changes_nothing() {
     let sandbox = project();
     for answer in ["one", "two", "three"] {
         let _ = train(&sandbox, &[&format!("Answer={answer}")]);

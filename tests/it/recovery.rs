@@ -27,7 +27,7 @@ fn init_with_fault(sandbox: &Sandbox, fault: &str) -> Child {
 }
 
 #[test]
-fn a_deployment_that_was_cut_off_is_rolled_back_and_repeated() {
+fn an_interrupted_deployment_is_rolled_back_and_repeated() {
     let sandbox = Sandbox::new();
     for (point, kind, stack) in [
         ("resource-created", "AWS::EC2::Subnet", "small-network"),

@@ -56,7 +56,7 @@ fn issue_8_5_4_a_refused_run_in_json() {
 }
 
 #[test]
-fn issue_8_5_4_runs_show_what_a_gate_refused() {
+fn issue_8_5_4_runs_show_the_refusals_of_gates() {
     let sandbox = Sandbox::new();
     small_project::project(&sandbox);
     let refused = refused_run(&sandbox);
@@ -80,7 +80,7 @@ fn issue_8_5_4_runs_show_what_a_gate_refused() {
 }
 
 #[test]
-fn issue_8_5_4_a_list_of_runs_shows_what_a_gate_refused() {
+fn issue_8_5_4_a_list_of_runs_shows_the_refusals_of_gates() {
     let sandbox = Sandbox::new();
     small_project::project(&sandbox);
     let reason = "rmse 4.250, must be at most 1.0 (MaxRmse)";

@@ -109,7 +109,7 @@ fn one_place_writes_to_stdout() {
 }
 
 #[test]
-fn monitoring_knows_neither_aws_nor_the_terminal() {
+fn monitoring_depends_on_neither_aws_nor_the_terminal() {
     never_in(
         "monitoring",
         r"crate::(aws|commands|context|infra)\b|aws_sdk_|dialoguer|\btokio::|\bclap::",
@@ -117,7 +117,7 @@ fn monitoring_knows_neither_aws_nor_the_terminal() {
 }
 
 #[test]
-fn the_analyzer_looks_into_the_engine_only() {
+fn the_analyzer_only_depends_on_the_engine() {
     // The command reads the environment on its behalf (`config::analyzer_environment`).
     never_in(
         "analyzer",

@@ -185,7 +185,7 @@ fn the_key_is_the_user_s_alone_and_outside_of_the_project() {
 
 // Issue 8, 2.5: an empty or truncated records.sqlite was mistaken for an empty cloud.
 #[test]
-fn lost_records_are_an_error_and_no_empty_cloud() {
+fn lost_records_are_an_error_and_not_an_empty_cloud() {
     let sandbox = stranger();
     let state = sandbox.path().join(".mlops/local");
     let records = state.join("records.sqlite");

@@ -36,7 +36,7 @@ pub(crate) struct ApiError {
     pub(crate) kind: ErrorKind,
     /// The error code that clients branch on, such as `ResourceNotFound`.
     pub(crate) code: String,
-    /// What went wrong, for people.
+    /// The message for people.
     pub(crate) message: String,
     /// The HTTP status.
     pub(crate) status: u16,

@@ -2,8 +2,8 @@
 //! of the local cloud.
 //!
 //! ```text
-//! requests ── template (YAML, JSON) ── parameters ── prepare (all checks before the answer)
-//!    │ answers after the checks                         │
+//! requests ── template (YAML, JSON) ── parameters ── prepare (all checks before the response)
+//!    │ returns after the checks                         │
 //!    ├── changes: what an update would do ──────────────┤
 //!    └── engine, update, recovery: the work ── graph (order) ── evaluate, intrinsics (values)
 //!                                               │

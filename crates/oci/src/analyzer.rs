@@ -271,7 +271,7 @@ mod tests {
             .collect()
     }
 
-    /// Builds the image of a program, with a cache of its own.
+    /// Builds the image of a program, with a separate cache.
     fn image(program: &Path) -> (Image, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let image = build(program, &Cache::new(directory.path())).unwrap();

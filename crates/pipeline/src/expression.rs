@@ -194,7 +194,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// What an expression can look up.
+/// The values that an expression can refer to.
 pub trait Scope {
     /// A parameter's value, typed.
     fn parameter(&self, name: &str) -> Option<Value>;

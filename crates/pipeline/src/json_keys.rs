@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_key_is_found_wherever_it_is() {
+    fn a_duplicate_key_is_found_at_any_position() {
         for (text, path, key) in [
             (r#"{"a": 1, "a": 1}"#, "$", "a"),
             (r#"{"a": 1, "b": {"c": []}, "\u0061": 2}"#, "$", "a"),

@@ -269,7 +269,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_name_in_the_tables_leads_to_a_shape() {
+    fn every_name_in_the_tables_has_a_shape() {
         for service in SERVICES {
             let table = Table::of(service).unwrap();
             let known = |name: &str| {

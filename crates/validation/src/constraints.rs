@@ -185,7 +185,7 @@ impl Constraints {
             .collect()
     }
 
-    /// Returns the rules of a column. A column without constraints of its own uses the general
+    /// Returns the rules of a column. A column without its own constraints uses the general
     /// rules.
     pub fn rules(&self, column: &str) -> Rules {
         let feature = self.features.iter().find(|feature| feature.name == column);

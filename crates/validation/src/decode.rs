@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_end_early_are_an_error_wherever_they_end() {
+    fn truncation_at_any_offset_is_an_error() {
         let table = table();
         for (kind, whole) in [("gzip", gzip(&table)), ("Zstandard", zstd(&table))] {
             for length in (4..whole.len()).step_by(97).chain([whole.len() - 1]) {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_and_other_compressions_are_named() {
+    fn damage_and_unsupported_compressions_are_reported() {
         let mut damaged = gzip(&table());
         let middle = damaged.len() / 2;
         damaged[middle] ^= 0x55;

@@ -86,7 +86,7 @@ pub struct CategoryShare {
 pub struct Distance {
     /// The method.
     pub method: &'static str,
-    /// What it measured.
+    /// The measured value.
     pub value: f64,
     /// The threshold of drift; `None` if the constraints do not use this method.
     pub threshold: Option<f64>,

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn statistics_are_no_constraints() {
+    fn statistics_are_not_constraints() {
         let (statistics, _) = aws("aws-statistics.json");
         let error = Baseline::read(&statistics, None).unwrap_err().to_string();
         assert!(

@@ -300,7 +300,7 @@ fn csv(
 /// lower bound that benchmarks compare a profile with. Returns the numbers of rows and columns.
 ///
 /// # Errors
-/// As [`profile`]; also for captured traffic and JSON Lines, for which it is not implemented.
+/// As [`profile`]; captured traffic and JSON Lines are refused.
 pub fn parse_only(sources: Vec<Source>, format: &Format) -> Result<(u64, usize), DataError> {
     let (mut rows, mut columns) = (0, 0);
     for source in sources {

@@ -316,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_grow_when_there_would_be_too_many() {
+    fn parts_grow_to_limit_their_number() {
         assert_eq!(part_size(9 << 20), PART);
         assert_eq!(part_size(PART * MAX_PARTS), PART);
         assert_eq!(part_size(PART * MAX_PARTS + 1), 9 << 20);

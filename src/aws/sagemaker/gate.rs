@@ -36,7 +36,7 @@ pub struct Gate {
 /// One requirement of a gate.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Check {
-    /// What was compared.
+    /// The compared metric.
     pub metric: String,
     /// Its value; null if it is no longer available.
     pub value: Option<Value>,

@@ -48,7 +48,7 @@ pub struct UseArgs {
     commit: bool,
 }
 
-/// What a branch can follow.
+/// The images that a branch can follow.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Following {
     /// The newest image that was pushed from the branch

@@ -35,7 +35,7 @@ pub struct PushedImage {
 }
 
 impl PushedImage {
-    /// What the push itself reports.
+    /// The report of the push itself.
     pub(super) fn new(repository: &ImageReference, pushed: mlops_oci::push::Pushed) -> Self {
         Self {
             image: repository.at(pushed.digest),

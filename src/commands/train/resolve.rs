@@ -47,7 +47,7 @@ pub(super) struct PipelineSource {
     definition: Definition,
 }
 
-/// What the definition and the command line require.
+/// The requirements of the definition and the command line.
 #[derive(Debug)]
 pub(super) struct RequestedParameters {
     given: BTreeMap<String, String>,

@@ -117,7 +117,7 @@ fn no_component_of_a_path_may_be_a_link() {
 
 // Issue 8, 1.1
 #[test]
-fn a_directory_that_is_exchanged_for_a_link_is_not_left() {
+fn exchanging_a_directory_for_a_link_does_not_escape_it() {
     let at = tempfile::tempdir().unwrap();
     let base = at.path().join("ml");
     std::fs::create_dir_all(base.join("model")).unwrap();
@@ -185,7 +185,7 @@ fn a_walk_is_sorted_and_reports_links() {
 
 // Issue 8, 1.1: nothing that a program leaves behind can block the server.
 #[test]
-fn a_fifo_is_named_and_not_waited_for() {
+fn a_fifo_is_reported_and_does_not_block() {
     let at = tempfile::tempdir().unwrap();
     std::fs::create_dir(at.path().join("model")).unwrap();
     let pipe = at.path().join("model/pipe");
@@ -215,7 +215,7 @@ fn deep(at: &Path, levels: usize) {
 
 // Issue 8, 1.1: the depth of a tree costs neither the stack nor file handles.
 #[test]
-fn a_tree_that_is_too_deep_is_named_and_removed() {
+fn a_tree_that_is_too_deep_is_reported_and_removed() {
     let at = tempfile::tempdir().unwrap();
     let tree = at.path().join("tree");
     std::fs::create_dir(&tree).unwrap();

@@ -31,7 +31,7 @@ impl DeploymentConfig {
         }
     }
 
-    /// True if a failed operation leaves the stack as it is.
+    /// True if a failed operation leaves the stack unchanged.
     pub(super) fn disables_rollback(&self) -> bool {
         self.disable_rollback
     }

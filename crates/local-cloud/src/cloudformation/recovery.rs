@@ -14,7 +14,7 @@ use crate::{Cloud, clock};
 
 const REASON: &str = "InternalServerError";
 
-/// Fails what was in progress when the server died, and continues in the background.
+/// Fails work that was in progress when the server died, and recovers in the background.
 pub(crate) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     for stack in stacks::living(cloud)? {
         if stack.is_busy() {

@@ -176,7 +176,7 @@ fn check_export(template: &Template, output: &str, member: &Value) -> ApiResult<
     Ok(())
 }
 
-/// Refuses references from what is deployed to resources whose condition is false, in the selected branches,
+/// Refuses references from deployed resources to those whose condition is false, in the selected branches,
 /// and dependency cycles.
 pub(super) fn check_present(scope: &Scope) -> ApiResult<()> {
     let template = &scope.template;

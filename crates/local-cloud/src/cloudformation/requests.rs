@@ -143,7 +143,7 @@ pub(super) struct Delete {
     /// The role for the deletion; its permissions are not checked.
     #[serde(rename = "RoleARN")]
     _role: Option<String>,
-    /// Nothing is rolled back when a deletion fails, whatever its value.
+    /// Nothing is rolled back when a deletion fails, regardless of its value.
     deployment_config: Option<DeploymentConfig>,
     #[serde(flatten)]
     others: Others,

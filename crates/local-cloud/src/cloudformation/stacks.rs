@@ -206,7 +206,7 @@ pub(crate) fn get(cloud: &Cloud, name: &str) -> ApiResult<Stack> {
 }
 
 /// The same, or the error of the operations that change stacks, and of those about events and change
-/// sets. Verified (AWS's answers in `LocalStack`'s recordings and in issues) for
+/// sets. Verified (AWS's responses in `LocalStack`'s recordings and in issues) for
 /// `DescribeStackEvents`, `UpdateStack`, `CreateChangeSet` and `DeleteChangeSet`; unverified against
 /// AWS for the others.
 pub(crate) fn require(cloud: &Cloud, name: &str) -> ApiResult<Stack> {
@@ -361,7 +361,7 @@ pub(crate) fn unless_empty(list: Value) -> Value {
 }
 
 /// A stack as `DescribeStacks` returns it. Which members are omitted and which are empty follows the
-/// answers of AWS that `LocalStack`'s tests recorded.
+/// responses of AWS that `LocalStack`'s tests recorded.
 pub(crate) fn described(stack: &Stack) -> Value {
     let template = stack.parsed().ok();
     let outputs: Value = stack

@@ -232,7 +232,7 @@ texts! {
     /// In place.
     False = "False",
     True = "True",
-    /// Depends on a value that only the execution knows.
+    /// Depends on a value that is unknown until the execution.
     Conditional = "Conditional",
 }
 

@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_keep_what_was_written() {
+    fn scalars_keep_their_spelling() {
         let properties = bucket(
             "Account: 000000000000\nVersion: 3.10\nPolicy: 2012-10-17\nOctal: 010\nOne: 1\n\
              Half: 0.5\nYes: true\nQuoted: '1'\nCidr: 10.0.0.0/16",

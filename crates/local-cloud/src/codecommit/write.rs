@@ -1,4 +1,4 @@
-//! Commits made through the API: `PutFile` and `CreateCommit`.
+//! Creates commits through the API: `PutFile` and `CreateCommit`.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -187,7 +187,7 @@ fn git_mode(mode: Option<&str>) -> ApiResult<&'static str> {
     }
 }
 
-/// What a commit does to one file.
+/// The change of one file in a commit.
 enum Change {
     Put {
         path: String,

@@ -58,7 +58,7 @@ impl Cidr {
         self.contains(other) || other.contains(self)
     }
 
-    /// The addresses that instances can have: EC2 keeps five of each subnet.
+    /// The number of addresses for instances: EC2 reserves five in each subnet.
     pub(super) fn usable(self) -> u64 {
         (1_u64 << (32 - self.prefix)).saturating_sub(5)
     }

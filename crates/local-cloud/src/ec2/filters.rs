@@ -109,7 +109,7 @@ fn collect(value: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Matches EC2's patterns: `*` any text, `?` one character, `\` takes the next as it is.
+/// Matches EC2's patterns: `*` any text, `?` one character, `\` escapes the next character.
 fn wild(pattern: &str, text: &str) -> bool {
     fn matches(pattern: &[char], text: &[char]) -> bool {
         match pattern {

@@ -32,7 +32,7 @@ pub(crate) struct Image {
 pub(crate) struct Layer {
     /// `sha256:…`
     pub(crate) digest: String,
-    /// The media type, which gives the compression.
+    /// The media type, which determines the compression.
     pub(crate) media_type: String,
 }
 

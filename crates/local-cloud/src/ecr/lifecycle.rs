@@ -1,4 +1,4 @@
-//! Life-cycle policies: parsing one, and the preview of what it would expire. The local cloud never
+//! Life-cycle policies: parsing, and previews of the images that would expire. The local cloud never
 //! expires an image.
 //!
 //! The rules are those of ECR's user guide ("Lifecycle policy properties" and "How lifecycle
@@ -310,8 +310,8 @@ pub(super) struct StartPreview {
     lifecycle_policy_text: Option<String>,
 }
 
-/// Computes the preview at once. As in AWS, the response says that it is in progress, and the next request
-/// returns the result.
+/// Computes the preview immediately. As in AWS, the response reports that it is in progress, and
+/// the next request returns the result.
 pub(super) async fn start_lifecycle_policy_preview(
     cloud: &Cloud,
     input: StartPreview,

@@ -254,7 +254,7 @@ mod tests {
 
     use super::*;
 
-    /// Sends bytes and returns all that comes back until the server closes the connection.
+    /// Sends bytes and returns everything received until the server closes the connection.
     async fn exchange(address: &str, sent: String) -> String {
         let address = address.to_owned();
         let work = move || {

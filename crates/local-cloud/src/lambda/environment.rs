@@ -315,7 +315,7 @@ impl Log {
         self.say(&format!("START RequestId: {id} Version: {LATEST}"));
     }
 
-    /// Waits until what the process has written so far is in the log.
+    /// Waits until all output written so far is in the log.
     async fn drained(&self, process: &Running) {
         let line = format!("[mlops] {}", uuid::Uuid::new_v4());
         let (reached, reach) = oneshot::channel();

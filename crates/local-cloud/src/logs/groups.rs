@@ -11,7 +11,7 @@ use crate::Cloud;
 use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 
-/// The days that `PutRetentionPolicy` takes.
+/// Valid numbers of days for `PutRetentionPolicy`.
 const RETENTION: &[i64] = &[
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
     3288, 3653,

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn whiteouts_remove_what_lower_layers_have() {
+    fn whiteouts_remove_entries_of_lower_layers() {
         let at = tempfile::tempdir().unwrap();
         let lower = write(
             at.path(),

@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_arrive_whole_and_long_ones_in_parts() {
+    fn lines_arrive_complete_and_long_ones_in_parts() {
         let long = "x".repeat(MAX_LINE + 10);
         let input = format!("one\r\n\ntwo\n{long}\nlast");
         let mut found = Vec::new();

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_a_package_replaced_does_not_block_and_leads_nowhere() {
+    fn a_file_that_a_package_replaced_cannot_block_or_redirect_the_server() {
         let directory = tempfile::tempdir().unwrap();
         let (log, other) = (directory.path().join("log"), directory.path().join("other"));
         std::fs::write(&other, "kept").unwrap();

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sub_resource_without_this_method_is_not_the_whole_resource() {
+    fn a_subresource_without_this_method_does_not_select_its_resource() {
         for (method, path) in [
             (Method::DELETE, "/b?versioning"),
             (Method::DELETE, "/b?acl"),

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn presigned_queries_keep_what_is_not_signature() {
+    fn presigned_queries_keep_everything_but_the_signature() {
         let mut headers = HeaderMap::new();
         let uri = without_signature(
             &"/b/k?versionId=3&X-Amz-Signature=0&X-Amz-Date=1&x-amz-meta-a=b%20c"

@@ -3,7 +3,7 @@
 //! A job's record is its `Describe…` response. The job itself is a task of the server: inputs are
 //! downloaded, the program runs, outputs are uploaded; each step changes the record. The job's
 //! files are in a directory of `<state>/jobs` while it runs, which is opened before the program
-//! starts: whatever the program does to paths, the server reads beneath that handle only.
+//! starts. The server reads beneath that handle only, regardless of what the program does to paths.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -40,7 +40,7 @@ impl Records {
     }
 
     /// Adds a record with its ARN, its times and the tags of the request, in one transaction. Returns
-    /// the response, which has the ARN; `ValidationException` when the name is taken.
+    /// the response, which has the ARN; `ValidationException` if the name is taken.
     pub(super) fn create(
         self,
         cloud: &Cloud,
@@ -105,8 +105,8 @@ impl Records {
         self.change_in(cloud, name, |_, record| change(record))
     }
 
-    /// Changes a record like [`Records::change`]. What `change` writes in the transaction is written
-    /// with the record or not at all.
+    /// Changes a record like [`Records::change`]. All writes of `change` in the transaction are
+    /// committed with the record or not at all.
     pub(super) fn change_in<R>(
         self,
         cloud: &Cloud,
@@ -141,7 +141,7 @@ impl Records {
         Ok(json!({}))
     }
 
-    /// The response of the `List…` operation: newest first unless the request says otherwise.
+    /// The response of the `List…` operation: newest first by default.
     pub(super) fn list(self, cloud: &Cloud, request: &ListRequest) -> ApiResult<Value> {
         let listing = Listing {
             name: self.name,

@@ -22,7 +22,7 @@ operations! {
 const MAX: usize = 50;
 
 /// How the existence of a resource of an ARN's type is checked: the operation and the member that names
-/// the resource; `true` where that member takes the complete ARN.
+/// the resource; `true` if that member accepts the complete ARN.
 const TYPES: &[(&str, &str, &str, bool)] = &[
     ("action", "DescribeAction", "ActionName", false),
     ("artifact", "DescribeArtifact", "ArtifactArn", true),

@@ -15,7 +15,7 @@ pub(super) fn arn(cloud: &Cloud, name: &str) -> String {
     cloud.arn("ssm", format_args!("parameter{slash}{name}"))
 }
 
-/// The name of a parameter that a request gives by name or by ARN.
+/// The name of a parameter in a request, given by name or by ARN.
 pub(super) fn of(cloud: &Cloud, given: &str) -> ApiResult<String> {
     if !given.starts_with("arn:") {
         return Ok(given.to_owned());
@@ -25,7 +25,7 @@ pub(super) fn of(cloud: &Cloud, given: &str) -> ApiResult<String> {
             "parameters of other accounts and Regions ({given})"
         )));
     };
-    // In an ARN, a name without a hierarchy looks like one at its top.
+    // In an ARN, a name without a hierarchy is spelled like a top-level name.
     let plain = path.strip_prefix('/').unwrap_or(path);
     let is_plain = super::parameters(cloud).get(plain)?.is_some();
     Ok(if is_plain { plain } else { path }.to_owned())

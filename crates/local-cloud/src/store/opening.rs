@@ -181,7 +181,7 @@ mod tests {
 
     // Issue 8, 2.5: an empty or truncated records.sqlite was treated as an empty cloud.
     #[test]
-    fn a_lost_or_damaged_database_is_no_empty_cloud() {
+    fn a_lost_or_damaged_database_is_not_an_empty_cloud() {
         type Damage = fn(&Path);
         let cases: [(&str, Damage); 6] = [
             ("it is gone", |path| std::fs::remove_file(path).unwrap()),

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_a_short_file_and_no_file_are_damage() {
+    fn flipped_bits_and_short_or_missing_files_are_damage() {
         let (_directory, blobs) = blobs();
         let name = blobs.write(b"one two three").unwrap();
         assert_eq!(blobs.read(&name).unwrap(), b"one two three");

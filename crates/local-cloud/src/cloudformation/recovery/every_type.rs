@@ -207,8 +207,8 @@ fn rows(cloud: &Cloud) -> BTreeSet<String> {
     rows
 }
 
-/// Creates a resource of this type until the server "dies" at the point, then recovers. Returns what is
-/// wrong afterwards.
+/// Creates a resource of this type until the server "dies" at the point, then recovers. Returns the
+/// problems afterwards.
 async fn die(
     cloud: &Cloud,
     kind: &str,

@@ -186,12 +186,12 @@ pub(super) const fn argument(member: &'static str, source: Source) -> Argument {
     }
 }
 
-/// Properties, separated by spaces, that the operation takes under their own names.
+/// Properties, separated by spaces, that the operation accepts under the same names.
 pub(super) const fn same(properties: &'static str) -> Argument {
     argument("", Source::Same(properties))
 }
 
-/// A property that the operation takes under another name, or `PROPERTY/MEMBER` of it.
+/// A property that the operation accepts under another name, or `PROPERTY/MEMBER` of it.
 pub(super) const fn from(member: &'static str, property: &'static str) -> Argument {
     argument(member, Source::Property(property))
 }
@@ -203,12 +203,12 @@ pub(super) const fn key(member: &'static str, property: &'static str) -> Argumen
     key
 }
 
-/// A property with a document in it, which the operation takes as JSON text.
+/// A property with a document in it, which the operation accepts as JSON text.
 pub(super) const fn document(member: &'static str, property: &'static str) -> Argument {
     from(member, property).form(json_text)
 }
 
-/// A property that the operation takes only if it has changed, with its value if absent (JSON text).
+/// A property that is only sent if it has changed; includes the value (JSON text) for an absent property.
 pub(super) const fn changed(property: &'static str, default: &'static str) -> Argument {
     let mut changed = from(property, property).or(default);
     changed.only_changed = true;
@@ -364,7 +364,7 @@ impl Search {
     }
 }
 
-/// A policy or another document as the services take it: JSON text.
+/// A policy or another document in the form of the API: JSON text.
 #[expect(clippy::unnecessary_wraps, reason = "a form, of which others can fail")]
 pub(super) fn json_text(value: &Value, _: &Map<String, Value>) -> ApiResult<Value> {
     Ok(match value {

@@ -380,8 +380,8 @@ fn permission(rule: &Value, _: &Map<String, Value>) -> ApiResult<Value> {
     Ok(Value::Object(permission))
 }
 
-/// The egress rules of a group; without any in the template it keeps the one that EC2 gives every new
-/// group, which allows all traffic.
+/// The egress rules of a group; if the template has none, the group keeps EC2's default rule, which
+/// allows all traffic.
 fn egress(properties: &Map<String, Value>) -> Vec<Value> {
     match super::list(properties, "SecurityGroupEgress") {
         rules if rules.is_empty() => vec![json!({"IpProtocol": "-1", "CidrIp": "0.0.0.0/0"})],

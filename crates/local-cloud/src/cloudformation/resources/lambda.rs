@@ -82,8 +82,8 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::Lambda::Function", "lambda")
     })
     .delete("DeleteFunction", &[physical("FunctionName")])];
 
-/// `Code` as the service takes it. What a template calls `ZipFile` is the text of a program, which
-/// `CloudFormation` puts into a zip.
+/// `Code` in the form of the API. `ZipFile` in a template is the source of a program, which
+/// `CloudFormation` packs into a zip.
 fn code(code: &Value, properties: &Map<String, Value>) -> ApiResult<Value> {
     let Some(text) = code["ZipFile"].as_str() else {
         return Ok(code.clone());

@@ -213,7 +213,7 @@ impl Hooks for Bucket {
             target.get(property).map(form).transpose()?;
         }
         check_access(target)?;
-        // S3 in us-east-1 answers a second CreateBucket of the owner with success; CloudFormation does
+        // In us-east-1 a second CreateBucket of the owner succeeds; CloudFormation does
         // not adopt an existing bucket.
         if buckets::exists(target.cloud, target.name)? {
             let message = format!("{} already exists", target.name);

@@ -77,7 +77,7 @@ pub(super) struct Argument {
     /// an empty name adds the members of the value, which is an object.
     pub(super) member: &'static str,
     pub(super) source: Source,
-    /// Converts the value to the form that the operation takes.
+    /// Converts the value to the form of the API.
     pub(super) form: Option<Form>,
     /// JSON text of the value for an absent property.
     pub(super) default: Option<&'static str>,
@@ -90,7 +90,7 @@ pub(super) struct Argument {
 /// Converts a property's value to the form of the API; the map holds all properties.
 pub(super) type Form = fn(&Value, &Map<String, Value>) -> ApiResult<Value>;
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
     /// These properties, separated by spaces, under their own names.
@@ -199,7 +199,7 @@ pub(super) enum Find {
     By(Search),
     /// By [`Hooks::find`].
     Code,
-    /// Not at all, because the create call creates nothing in a service; the text says why.
+    /// Not at all: the create call creates nothing in a service; the text is the reason.
     Nothing(#[cfg_attr(not(test), expect(dead_code, reason = "for readers"))] &'static str),
 }
 
@@ -330,7 +330,7 @@ impl Type {
         self.properties().any(|supported| supported == property)
     }
 
-    /// True if a change of the property can be made: by a call, by the hooks, or because only the
+    /// True if a change of the property is supported: by a call, by the hooks, or because only the
     /// deletion of the resource reads it.
     pub(super) fn can_change(&self, property: &str) -> bool {
         let has = |call: &Option<Call>| {

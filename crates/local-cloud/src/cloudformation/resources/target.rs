@@ -535,7 +535,7 @@ impl<'a> Target<'a> {
         Ok(found)
     }
 
-    /// True if an item of EC2 has the tags that `CloudFormation` gives to this resource.
+    /// True if an item of EC2 has the tags that `CloudFormation` sets on this resource.
     fn has_system_tags(&self, item: &Value) -> bool {
         let tags = item["tagSet"].as_array().map_or(&[][..], Vec::as_slice);
         let own = tags_of(self.properties);

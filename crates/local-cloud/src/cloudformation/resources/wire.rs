@@ -48,7 +48,7 @@ pub(super) fn created_tags(tags: Tags, properties: &Map<String, Value>) -> Value
     }
 }
 
-/// The tags as the service takes them; `None` without tags.
+/// The tags in the form of the API; `None` without tags.
 pub(super) fn spelled_tags(tags: Tags, properties: &Map<String, Value>) -> Option<Value> {
     let found = tags_of(properties);
     let pairs = found.iter().map(|tag| (tag.get("Key"), tag.get("Value")));
@@ -64,7 +64,7 @@ pub(super) fn spelled_tags(tags: Tags, properties: &Map<String, Value>) -> Optio
     (!found.is_empty()).then_some(spelled)
 }
 
-/// The keys of tags to remove, as the service takes them; `None` without keys.
+/// The keys of tags to remove, in the form of the API; `None` without keys.
 pub(super) fn spelled_keys(tags: Tags, keys: Vec<Value>) -> Option<Value> {
     if keys.is_empty() {
         return None;

@@ -20,7 +20,7 @@ const FLUSH_BYTES: usize = 1 << 20;
 /// … or this long after its first record.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
-/// Longest batch that is kept while it cannot be written, in bytes; protects memory.
+/// Maximum size in bytes of a batch that cannot be written yet; protects memory.
 const KEPT_BYTES: usize = 16 << 20;
 
 /// A parsed `DataCaptureConfig`.
@@ -123,7 +123,7 @@ impl Settings {
         self.enabled && random < self.percent
     }
 
-    /// A body as it is captured: as text where its content type is listed, else in Base64.
+    /// A captured body: text if its content type is listed, else Base64.
     fn encode(&self, content_type: &str, body: &[u8]) -> (&'static str, String) {
         let kind = content_type
             .split(';')

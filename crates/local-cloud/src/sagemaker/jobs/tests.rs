@@ -312,7 +312,7 @@ async fn a_stop_ends_the_upload_of_a_job() {
 }
 
 #[test]
-fn the_stop_of_a_program_does_not_end_the_upload_of_what_it_saved() {
+fn stopping_a_program_does_not_end_the_upload_of_its_output() {
     let at = TestCloud::new();
     let cloud = at.cloud();
     let run = job(&cloud, "saved");

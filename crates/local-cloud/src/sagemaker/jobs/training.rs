@@ -512,7 +512,7 @@ mod tests {
 
     /// Issue 8, 3.4: what `Estimator.attach` of the SageMaker Python SDK 2 reads without a default.
     #[test]
-    fn issue_8_3_4_a_description_has_what_the_sdk_reads() {
+    fn issue_8_3_4_a_description_has_the_members_that_the_sdk_reads() {
         let mut job = json!({
             "OutputDataConfig": {"S3OutputPath": "s3://b"},
             "StoppingCondition": {},

@@ -206,7 +206,7 @@ mod tests {
     use crate::test_cloud::TestCloud;
 
     #[test]
-    fn keys_keep_what_comes_after_the_prefix() {
+    fn keys_keep_the_part_after_the_prefix() {
         assert_eq!(relative("a/b", "a/b/c/d.csv"), "c/d.csv");
         assert_eq!(relative("a/b/", "a/b/c.csv"), "c.csv");
         assert_eq!(relative("a/b.csv", "a/b.csv"), "b.csv");

@@ -40,7 +40,7 @@ pub(super) async fn create(cloud: &Cloud, input: Stored<CreateRepository>) -> Ap
     let loopback = url
         .strip_prefix("http://")
         .is_some_and(|rest| rest.starts_with("127.0.0.1:") || rest.starts_with("localhost:"));
-    // The local CodeCommit's clone URL is plain HTTP on loopback; AWS takes https only.
+    // The local CodeCommit's clone URL is plain HTTP on loopback; AWS accepts only https.
     if !url.starts_with("https://") && !loopback {
         return Err(ApiError::validation(format!(
             "1 validation error detected: Value '{url}' at 'gitConfig.repositoryUrl' failed to \

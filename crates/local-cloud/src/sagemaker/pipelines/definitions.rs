@@ -18,8 +18,7 @@ use crate::api::tags::Tags;
 use crate::clock;
 use crate::s3::objects;
 
-/// Checks a definition as AWS does when a pipeline is created, and refuses, by name, what the local
-/// cloud cannot execute.
+/// Checks a definition as AWS does when a pipeline is created, and refuses unsupported steps by name.
 pub(super) fn check(text: &str) -> ApiResult<Graph> {
     let definition =
         Definition::checked(text).map_err(|problems| match unsupported(text, &problems) {

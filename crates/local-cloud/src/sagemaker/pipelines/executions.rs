@@ -31,7 +31,7 @@ struct Parameter {
     value: String,
 }
 
-/// The values of parameters by name; a name can be given once.
+/// The values of parameters by name; a name can occur only once.
 fn given(parameters: Vec<Parameter>) -> ApiResult<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for Parameter { name, value } in parameters {

@@ -199,8 +199,8 @@ pub(super) async fn run(
     }
 }
 
-/// The name that a definition gives to a job or model, which becomes the prefix of the
-/// generated one (SageMaker Python SDK: `use_custom_job_prefix`).
+/// The name of a job or model in a definition, which becomes the prefix of the generated one
+/// (SageMaker Python SDK: `use_custom_job_prefix`).
 fn prefix(
     cloud: &Cloud,
     execution: &Execution,
@@ -248,7 +248,7 @@ fn named(mut request: Value, job: &JobOperations, name: &str) -> Value {
     request
 }
 
-/// Adds the tags that AWS puts on what a pipeline creates.
+/// Adds the tags that AWS sets on resources created by a pipeline.
 fn tagged(mut arguments: Value, execution: &Execution, step: &Step) -> Value {
     let mut tags = arguments["Tags"].as_array().cloned().unwrap_or_default();
     let values = [&execution.arn, &execution.pipeline, &step.name];

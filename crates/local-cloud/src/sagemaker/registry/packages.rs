@@ -54,7 +54,7 @@ pub(super) struct CreatePackage {
     inference_specification: Option<Specification>,
     additional_inference_specifications: Option<Vec<Specification>>,
     tags: Option<Tags>,
-    // What the local cloud does not have.
+    // Unsupported members.
     source_algorithm_specification: Option<Value>,
     validation_specification: Option<Value>,
 }
@@ -225,8 +225,8 @@ fn keep(
     })
 }
 
-/// Resolves the image and the model data of every container. Returns the specifications with what they
-/// are pinned to.
+/// Resolves the image and the model data of every container. Returns the specifications with the
+/// pinned digests and versions.
 fn checked(cloud: &Cloud, specifications: &[Specification]) -> ApiResult<Vec<Value>> {
     specifications
         .iter()

@@ -138,7 +138,7 @@ fn feed_file(stdin: &mut ChildStdin, file: &Path, window: Window, sides: Sides) 
             .map_err(|error| broken(format!("not a captured invocation: {error}")))?;
         if window != Window::default() {
             let time = event.metadata.time;
-            let time = time.ok_or_else(|| broken("there is no inferenceTime".to_owned()))?;
+            let time = time.ok_or_else(|| broken("inferenceTime is missing".to_owned()))?;
             if !window.contains(time) {
                 line.clear();
                 return Ok(());

@@ -68,7 +68,7 @@ fn a_background_server_is_started_with_its_options() {
     ];
     let taken = sandbox.mlops(start).code(1);
     assert!(
-        taken.stderr.contains(&format!("port {port} is taken")),
+        taken.stderr.contains(&format!("port {port} is in use")),
         "{}",
         taken.stderr
     );
@@ -128,7 +128,7 @@ fn a_port_in_use_is_named() {
     let port = listener.local_addr().unwrap().port().to_string();
     let run = sandbox.mlops(["local", "start", "--port", &port]).code(1);
     assert!(
-        run.stderr.contains(&format!("port {port} is taken")),
+        run.stderr.contains(&format!("port {port} is in use")),
         "{}",
         run.stderr
     );

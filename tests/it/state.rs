@@ -193,7 +193,7 @@ fn lost_records_are_an_error_and_not_an_empty_cloud() {
     for (why, bytes) in [
         ("it is empty", Some(&[][..])),
         ("cannot be used", Some(&whole[..whole.len() / 2])),
-        ("it is gone", None),
+        ("it is missing", None),
     ] {
         std::fs::remove_file(&records).unwrap();
         if let Some(bytes) = bytes {

@@ -17,11 +17,11 @@ const POLL: Duration = Duration::from_millis(20);
 /// Where a fault happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Point {
-    /// Before the call that creates a stack's resource. What exists already is recorded.
+    /// Before the call that creates a stack's resource. Existing resources are recorded.
     Create,
-    /// After that call, before its answer is recorded.
+    /// After that call, before its response is recorded.
     Created,
-    /// After the answer is recorded, before the resource's settings are written.
+    /// After the response is recorded, before the resource's settings are written.
     Recorded,
 }
 
@@ -87,7 +87,7 @@ impl Faults {
     }
 }
 
-/// A named point: does what was injected here for this subject, which is nothing outside of tests.
+/// A named point: runs the fault injected here for this subject; does nothing outside of tests.
 pub(crate) async fn point(cloud: &Cloud, point: Point, subject: &str) -> ApiResult<()> {
     let faults = cloud.state::<Faults>();
     let action = {

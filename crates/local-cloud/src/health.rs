@@ -25,7 +25,7 @@ pub struct Problem {
     pub what: String,
     /// The reason, as the system reports it.
     pub why: String,
-    /// Since when (RFC 3339).
+    /// Start of the problem (RFC 3339).
     pub since: String,
 }
 

@@ -1,5 +1,5 @@
 //! What the hosting program provides to the local cloud, which reads no environment variables and
-//! knows no command line other than `local start` and `job-process`.
+//! assumes no command line other than `local start` and `job-process`.
 
 use std::ffi::OsString;
 use std::io;

@@ -464,7 +464,7 @@ pub fn adopt(host: &Host, directory: &Path) -> Result<()> {
 fn foreign_server(directory: &Path) -> anyhow::Error {
     hinted(
         Failure::usage(format!(
-            "a local cloud that is not yours runs on {}",
+            "the local cloud running on {} is not yours",
             directory.display()
         )),
         "stop its process first",
@@ -488,7 +488,7 @@ pub async fn reset(host: &Host, directory: &Path) -> Result<bool> {
                 "{} is not the state of a local cloud; nothing was removed",
                 directory.display()
             )))
-            .hint("name the directory that `mlops local status` shows");
+            .hint("pass the directory that `mlops local status` shows");
         }
         Err(_) if is_locked(directory)? => return Err(foreign_server(directory)),
         Ok(seal::StateDirectory::Absent) | Err(_) => LAST,

@@ -367,7 +367,7 @@ async fn create_alias(cloud: &Cloud, input: AliasAndKey) -> ApiResult<Empty> {
     if !sound {
         return Err(ApiError::new(
             "InvalidAliasNameException",
-            "Alias must start with the prefix \"alias/\" and hold letters, digits, /, _ and - only",
+            "Alias must start with the prefix \"alias/\" and contain only letters, digits, /, _ and -",
         ));
     }
     if rest.starts_with("aws/") {

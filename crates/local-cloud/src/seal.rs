@@ -76,7 +76,7 @@ pub(super) fn resembles_state(directory: &Path) -> bool {
 
 fn secrets(host: &Host) -> Result<PathBuf> {
     (host.secrets)()
-        .context("cannot store the key of the local cloud's state: there is no home directory")
+        .context("cannot store the key of the local cloud's state: no home directory")
         .hint("set HOME or XDG_STATE_HOME to an absolute path")
 }
 
@@ -154,7 +154,7 @@ fn adopt_with(directory: &Path, secrets: &Path) -> Result<()> {
             "{} is not the state of a local cloud",
             directory.display()
         )))
-        .hint("name the directory that `mlops local status` shows");
+        .hint("pass the directory that `mlops local status` shows");
     }
     write_seal(directory, secrets)
 }
@@ -172,7 +172,7 @@ fn refuse_links(directory: &Path) -> Result<()> {
             .is_ok_and(|found| found.is_symlink())
         {
             return Err(Failure::usage(format!(
-                "{} is a symbolic link: a state directory must be a real one",
+                "{} is a symbolic link: a state directory must be a real directory",
                 path.display()
             )))
             .hint("remove the link; to keep the state elsewhere, use a bind mount");

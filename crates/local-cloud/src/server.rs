@@ -160,7 +160,7 @@ async fn listen(port: Option<u16>, last: Option<u16>) -> Result<TcpListener> {
         return match bind(port).await {
             Ok(listener) => Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(hinted(
-                anyhow::anyhow!("port {port} is taken"),
+                anyhow::anyhow!("port {port} is in use"),
                 "another local cloud or program uses it; pass --port N, or --port 0 for any free port",
             )),
             Err(error) => Err(error).context(format!("cannot listen on port {port}")),

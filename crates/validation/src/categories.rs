@@ -68,7 +68,7 @@ impl Categories {
         let closed = self.examples.is_some() || other.examples.is_some();
         if closed && !(self.knows(other) && other.knows(self)) {
             return Err(
-                "the profiles were made with different constraints or statistics".to_owned(),
+                "the profiles were created with different constraints or statistics".to_owned(),
             );
         }
         if self.known < other.known {

@@ -12,7 +12,7 @@ use super::Baseline;
 use super::opt_in::{DatasetChecks, FeatureChecks};
 
 /// Why two profiles cannot be merged.
-pub(super) const DIFFERENT: &str = "the profiles were made for different `mlops_constraints`";
+pub(super) const DIFFERENT: &str = "the profiles were created for different `mlops_constraints`";
 
 /// Counts over the present values of one column; mergeable, and independent of their order.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -62,7 +62,7 @@ pub(crate) mod lenient {
             Value::String(text) => text.parse().ok(),
             _ => None,
         }
-        .ok_or_else(|| serde::de::Error::custom(format!("{value} is not a whole number")))
+        .ok_or_else(|| serde::de::Error::custom(format!("{value} is not an integer")))
     }
 }
 

@@ -181,7 +181,7 @@ fn check(repository: &Path) -> ApiResult<()> {
     }
     if !repository.is_dir() {
         return Err(ApiError::internal(format!(
-            "{} is gone: the repository's history is lost",
+            "{} is missing: the repository's history is lost",
             repository.display()
         )));
     }

@@ -205,7 +205,7 @@ fn program(spec: &SandboxSpec) -> Result<Option<Command>, Failure> {
     let directory = &spec.working_directory;
     std::env::set_current_dir(directory)
         .or_else(|_| std::env::set_current_dir("/"))
-        .with_context(|| format!("cannot change into {}", directory.display()))?;
+        .with_context(|| format!("cannot change the directory to {}", directory.display()))?;
     let Some(program) = find(name, spec) else {
         let path = spec.environment.get("PATH").map_or("", String::as_str);
         return Err(Failure {

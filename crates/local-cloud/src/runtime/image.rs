@@ -67,7 +67,7 @@ fn unpack_at_most(
         }
         if skipped.special > 0 {
             notes.push(format!(
-                "{} devices, FIFOs or the like of the image are not created by the host runtime",
+                "{} devices, FIFOs or sockets of the image are not created by the host runtime",
                 skipped.special
             ));
         }

@@ -46,10 +46,7 @@ pub(super) fn open(directory: &Path, tables: &[&str]) -> Result<Connection> {
     if let Some(marker) = &marker
         && identity(&connection).unwrap_or_default().as_ref() != Some(marker)
     {
-        return Err(damaged(
-            &path,
-            "it is another database, not the one of this directory",
-        ));
+        return Err(damaged(&path, "it belongs to another state directory"));
     }
     for table in tables {
         connection.execute_batch(table)?;
@@ -77,9 +74,9 @@ fn check_file(path: &Path) -> Result<()> {
     match read {
         Ok(()) if start == MAGIC => Ok(()),
         Ok(()) => Err(damaged(path, "it is not an SQLite database")),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(damaged(path, "it is gone")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(damaged(path, "it is missing")),
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            Err(damaged(path, "it is empty or cut off"))
+            Err(damaged(path, "it is empty or truncated"))
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
@@ -184,9 +181,9 @@ mod tests {
     fn a_lost_or_damaged_database_is_not_an_empty_cloud() {
         type Damage = fn(&Path);
         let cases: [(&str, Damage); 6] = [
-            ("it is gone", |path| std::fs::remove_file(path).unwrap()),
+            ("it is missing", |path| std::fs::remove_file(path).unwrap()),
             ("it is empty", |path| std::fs::write(path, "").unwrap()),
-            ("it is empty or cut off", |path| {
+            ("it is empty or truncated", |path| {
                 std::fs::write(path, "SQLite").unwrap();
             }),
             ("not an SQLite database", |path| {
@@ -197,7 +194,7 @@ mod tests {
                 let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
                 file.set_len(length / 2 / 4096 * 4096).unwrap();
             }),
-            ("another database", |path| {
+            ("another state directory", |path| {
                 let other = tempfile::tempdir().unwrap();
                 drop(Store::open(other.path(), []).unwrap());
                 std::fs::copy(other.path().join(FILE), path).unwrap();

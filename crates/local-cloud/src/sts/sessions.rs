@@ -101,7 +101,7 @@ pub(super) fn create(
             .parse()
             .ok()
             .filter(|seconds| *seconds >= 900)
-            .ok_or_else(|| super::invalid("DurationSeconds is a whole number of at least 900"))?,
+            .ok_or_else(|| super::invalid("DurationSeconds must be an integer of at least 900"))?,
     };
     if seconds > role.max_session {
         return Err(super::invalid(

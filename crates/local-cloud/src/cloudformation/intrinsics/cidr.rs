@@ -21,7 +21,7 @@ pub(super) fn subnets(block: &str, count: &str, bits: &str) -> Result<Vec<String
     };
     let number = |text: &str, what: &str| {
         text.parse::<u32>()
-            .map_err(|_| format!("the {what} `{text}` is not a whole number"))
+            .map_err(|_| format!("the {what} `{text}` is not an integer"))
     };
     let prefix = number(prefix, "prefix length")?;
     let count = number(count, "count")?;
@@ -118,7 +118,7 @@ mod tests {
             ("10.0.0.0/16", "0", "4", "from 1 to 256"),
             ("10.0.0.0", "1", "4", "no prefix length"),
             ("ten/8", "1", "4", "neither an IPv4 nor an IPv6 block"),
-            ("10.0.0.0/16", "x", "4", "`x` is not a whole number"),
+            ("10.0.0.0/16", "x", "4", "`x` is not an integer"),
         ] {
             let error = subnets(block, count, bits).unwrap_err();
             assert!(error.contains(why), "{block} {count} {bits}: {error}");

@@ -267,7 +267,7 @@ fn check_container(cloud: &Cloud, container: &Stored<Container>) -> ApiResult<Va
     if path.ends_with('/') {
         let found = objects::list(cloud, &bucket, &path).map_err(|error| missing(&error.code))?;
         if found.is_empty() {
-            return Err(missing("there is no object under this prefix"));
+            return Err(missing("no object under this prefix"));
         }
     } else {
         let object = objects::head(cloud, &bucket, &path).map_err(|error| missing(&error.code))?;

@@ -108,17 +108,17 @@ impl ApiError {
         }
     }
 
-    /// True when the same call can succeed later, without any change of the request.
+    /// True if the same call can succeed later, without any change of the request.
     pub(crate) fn is_unavailable(&self) -> bool {
         self.kind == ErrorKind::Unavailable
     }
 
-    /// True when a resource that the request names does not exist.
+    /// True if a resource that the request names does not exist.
     pub(crate) fn is_not_found(&self) -> bool {
         self.kind == ErrorKind::NotFound
     }
 
-    /// True when there is nothing left to delete: the resource does not exist, or it is already
+    /// True if there is nothing left to delete: the resource does not exist, or it is already
     /// being deleted.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.kind, ErrorKind::NotFound | ErrorKind::PendingDeletion)

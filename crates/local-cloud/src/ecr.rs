@@ -269,7 +269,7 @@ impl Mutability {
         Ok(Self { mode, exclusions })
     }
 
-    /// True when `tag` may be moved to another image.
+    /// True if `tag` may be moved to another image.
     fn may_move(&self, tag: &str) -> bool {
         let excluded = self
             .exclusions
@@ -279,7 +279,7 @@ impl Mutability {
     }
 }
 
-/// True when `text` matches `pattern`, in which `*` matches any characters.
+/// True if `text` matches `pattern`, in which `*` matches any characters.
 fn matches_wildcard(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;

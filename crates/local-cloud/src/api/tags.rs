@@ -53,7 +53,7 @@ impl IntoIterator for Tags {
 }
 
 impl Tags {
-    /// True when there is no tag.
+    /// True if there is no tag.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

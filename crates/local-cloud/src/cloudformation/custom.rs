@@ -112,7 +112,7 @@ fn failed(message: impl Into<String>) -> ApiError {
     ApiError::new("InvalidRequest", message)
 }
 
-/// The function behind a custom resource. SNS topics are refused by name.
+/// The function of a custom resource. SNS topics are refused by name.
 fn function_of(properties: &Map<String, Value>) -> ApiResult<&str> {
     let token = properties.get("ServiceToken").and_then(Value::as_str);
     let token = token.unwrap_or_default();

@@ -464,7 +464,7 @@ fn mark(resource: &mut Resource, status: ResourceStatus, reason: Option<String>)
     resource.changed = crate::clock::iso();
 }
 
-/// Copies DeletionPolicy and UpdateReplacePolicy from the template.
+/// Copies `DeletionPolicy` and `UpdateReplacePolicy` from the template.
 pub(super) fn set_policies(scope: &Scope, resource: &mut Resource) {
     let of = |name: &str| {
         let found = scope.template.resource(&resource.logical);

@@ -48,12 +48,12 @@ impl Cidr {
         }
     }
 
-    /// True when every address of `other` is in this range.
+    /// True if every address of `other` is in this range.
     pub(super) fn contains(self, other: Self) -> bool {
         self.prefix <= other.prefix && other.first & mask(self.prefix) == self.first
     }
 
-    /// True when the ranges share an address.
+    /// True if the ranges share an address.
     pub(super) fn overlaps(self, other: Self) -> bool {
         self.contains(other) || other.contains(self)
     }

@@ -69,7 +69,7 @@ pub(super) fn read<'a>(
 }
 
 impl Filter {
-    /// True when the record passes.
+    /// True if the record passes.
     pub(super) fn matches(&self, record: &Value) -> bool {
         let tags = || record["tagSet"].as_array().into_iter().flatten();
         let text = |tag: &Value, member: &str| tag[member].as_str().unwrap_or_default().to_owned();

@@ -84,7 +84,7 @@ pub(super) fn download_token(cloud: &Cloud, path: &str) -> ApiResult<String> {
     Ok(token)
 }
 
-/// True when the request has a download token for its path.
+/// True if the request has a download token for its path.
 fn downloads_it(cloud: &Cloud, parts: &Parts) -> ApiResult<bool> {
     let token = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
         .find(|(name, _)| name == DOWNLOAD)
@@ -97,7 +97,7 @@ fn downloads_it(cloud: &Cloud, parts: &Parts) -> ApiResult<bool> {
         .is_some_and(|found| found.path == parts.uri.path() && found.end > clock::epoch()))
 }
 
-/// True when the request has a valid token: any password of the user `AWS` where any credentials are
+/// True if the request has a valid token: any password of the user `AWS` where any credentials are
 /// accepted, otherwise one that [`get_authorization_token`] created; or a download token.
 pub(super) fn admits(cloud: &Cloud, parts: &Parts) -> ApiResult<bool> {
     let password = parts

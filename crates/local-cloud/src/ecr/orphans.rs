@@ -109,7 +109,7 @@ pub(super) fn remove_orphaned_layers(cloud: &Cloud) -> ApiResult<()> {
     Ok(())
 }
 
-/// True when the layer's bytes were stored long ago, or are missing.
+/// True if the layer's bytes were stored long ago, or are missing.
 fn is_old(cloud: &Cloud, digest: &str) -> bool {
     let path = cloud.blobs().path(sha256_of(digest).unwrap_or_default());
     let stored = path.metadata().and_then(|found| found.modified());

@@ -1,6 +1,7 @@
-//! Image scans. The local cloud does not search for vulnerabilities: findings are those that `mlops
-//! local inject scan` wrote to the state directory, as `scan-findings/REPOSITORY/HEX-DIGEST.json`.
-//! Without that file the image has no scan, rather than a scan without findings.
+//! Image scans. The local cloud does not search for vulnerabilities: findings are those that
+//! `mlops local inject scan` wrote to the state directory, as
+//! `scan-findings/REPOSITORY/HEX-DIGEST.json`. Without that file the image has no scan, rather than
+//! a scan without findings.
 
 use std::collections::BTreeMap;
 use std::io::Write;

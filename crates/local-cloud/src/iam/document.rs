@@ -63,7 +63,7 @@ pub(super) fn encoded(document: &str) -> String {
     utf8_percent_encode(document, NON_ALPHANUMERIC).to_string()
 }
 
-/// True when a trust policy lets the service `principal` assume the role for this account: a statement
+/// True if a trust policy lets the service `principal` assume the role for this account: a statement
 /// allows it and none denies it.
 pub(super) fn trusts(document: &str, principal: &str) -> bool {
     let Ok(statements) = statements(document) else {
@@ -169,7 +169,7 @@ impl Assumption {
         caller && action
     }
 
-    /// Whether a condition holds; `None` when that depends on an operator or key that is not known here.
+    /// Evaluates a condition; `None` if that depends on an unknown operator or key.
     fn meets(&self, condition: Option<&Value>) -> Option<bool> {
         let Some(condition) = condition else {
             return Some(true);
@@ -187,7 +187,7 @@ impl Assumption {
         known.then_some(true)
     }
 
-    /// Whether one operator of a condition holds for one key. A key that the request does not have
+    /// Evaluates one operator of a condition for one key. A key that the request does not have
     /// meets the negated operators and those that end with `IfExists` (user guide, "IAM JSON policy
     /// elements: Condition operators").
     fn holds(&self, operator: &str, key: &str, wanted: &Value) -> Option<bool> {
@@ -227,7 +227,7 @@ impl Assumption {
     }
 }
 
-/// Whether a text has the form of a pattern, in which `*` is any text and `?` any character.
+/// True if a text matches a pattern, in which `*` is any text and `?` any character.
 fn matches_pattern(pattern: &str, text: &str) -> bool {
     let pattern = regex::escape(pattern)
         .replace(r"\*", ".*")

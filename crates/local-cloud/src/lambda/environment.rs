@@ -35,7 +35,7 @@ pub(super) struct Environment {
     server: Server,
     log: Arc<Log>,
     directory: PathBuf,
-    /// True when the process has requested an event and has none.
+    /// True if the process has requested an event and has none.
     asked: bool,
     started: Instant,
     /// Start-up time, until an invocation has reported it.

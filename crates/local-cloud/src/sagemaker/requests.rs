@@ -61,7 +61,7 @@ impl<T> Stored<T> {
     }
 }
 
-/// The request of an operation on one resource. The name of the member that holds its name differs by family.
+/// The request of an operation on one resource. The member with its name differs by family.
 #[derive(Debug, Deserialize)]
 pub(super) struct ResourceName {
     #[serde(
@@ -171,7 +171,7 @@ pub(super) struct TimeBounds {
 }
 
 impl TimeBounds {
-    /// True when the record's times are within the bounds. An absent time counts as within them.
+    /// True if the record's times are within the bounds. An absent time counts as within them.
     pub(super) fn include(&self, record: &Value) -> bool {
         let within = |member: &str, after: Option<f64>, before: Option<f64>| {
             record[member].as_f64().is_none_or(|time| {
@@ -219,9 +219,9 @@ pub(super) struct Listing {
     pub(super) name: &'static str,
     /// The member that holds the status, if any.
     pub(super) status: Option<&'static str>,
-    /// `SortBy` when the request has none.
+    /// Default of `SortBy`.
     pub(super) sort_by: &'static str,
-    /// `SortOrder` when the request has none.
+    /// Default of `SortOrder`.
     pub(super) order: SortOrder,
 }
 

@@ -1,4 +1,4 @@
-//! A server that dies around the create call of a resource leaves nothing behind, for every type.
+//! Proves for every type that a server that dies around the create call of a resource leaves nothing behind.
 
 use std::collections::BTreeSet;
 

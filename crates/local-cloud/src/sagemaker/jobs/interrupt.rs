@@ -21,7 +21,7 @@ const DEFAULT_VOLUME: u64 = 30;
 pub(super) struct Interrupt {
     /// Changes with every stop request that applies to this transfer.
     stop: watch::Receiver<Wish>,
-    /// True when the server ended before the transfer began.
+    /// True if the server ended before the transfer began.
     ended: bool,
 }
 

@@ -112,7 +112,7 @@ impl Run {
         )
     }
 
-    /// True when the job was requested to stop.
+    /// True if the job was requested to stop.
     pub(super) fn is_stopped(&self) -> bool {
         self.stop.borrow().is_some()
     }

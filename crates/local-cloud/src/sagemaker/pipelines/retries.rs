@@ -14,7 +14,7 @@ pub(super) struct Retries {
 }
 
 impl Retries {
-    /// The policies of a step that starts now. Faults and throttling of the services behind it are
+    /// The policies of a step that starts now. Faults and throttling by the services are
     /// retried even without a policy; a policy for them takes precedence.
     pub(super) fn new(step: &Step, now: f64) -> Self {
         let mut policies = step.retries().unwrap_or_default();

@@ -84,7 +84,7 @@ fn reason(error: &ApiError) -> String {
 /// How a step ended.
 pub(super) type Outcome = std::result::Result<Result, Ended>;
 
-/// The operations behind a step type that runs a job, and the members of their responses.
+/// The operations of a step type that runs a job, and the members of their responses.
 struct JobOperations {
     create: &'static str,
     describe: &'static str,

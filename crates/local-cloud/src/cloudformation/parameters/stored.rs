@@ -53,8 +53,11 @@ pub(in crate::cloudformation) async fn resolve(
         })?;
         for parameter in answer["Parameters"].as_array().into_iter().flatten() {
             let text = |member: &str| parameter[member].as_str().unwrap_or_default().to_owned();
-            let name = text("Name") + &text("Selector");
-            found.insert(name, (text("Type"), text("Value")));
+            // A request may identify a parameter by its name or by its ARN.
+            for identifier in ["Name", "ARN"] {
+                let identifier = text(identifier) + &text("Selector");
+                found.insert(identifier, (text("Type"), text("Value")));
+            }
         }
         let invalid = answer["InvalidParameters"].as_array();
         missing.extend(
@@ -73,9 +76,12 @@ pub(in crate::cloudformation) async fn resolve(
     }
     let mut resolved = BTreeMap::new();
     for (parameter, name, value) in references {
-        let (Some(value), Some((kind, text))) = (value, found.get(name)) else {
-            continue;
-        };
+        let (kind, text) = found.get(name).ok_or_else(|| {
+            ApiError::internal(format_args!(
+                "GetParameters returned neither a value nor an error for {name}"
+            ))
+        })?;
+        let Some(value) = value else { continue };
         if is_list(value) != (kind == "StringList") {
             // Unverified against AWS: the wording.
             return Err(invalid(format!(
@@ -104,14 +110,25 @@ mod tests {
         let template = Template::parse(
             "Parameters:\n  One: {Type: 'AWS::SSM::Parameter::Value<String>'}\n  \
              Old: {Type: 'AWS::SSM::Parameter::Value<String>'}\n  \
+             Arn: {Type: 'AWS::SSM::Parameter::Value<String>'}\n  \
+             OldArn: {Type: 'AWS::SSM::Parameter::Value<String>'}\n  \
              Many: {Type: 'AWS::SSM::Parameter::Value<List<String>>'}\n  \
+             ManyArn: {Type: 'AWS::SSM::Parameter::Value<List<String>>'}\n  \
              Name: {Type: 'AWS::SSM::Parameter::Name'}\nResources: {R: {Type: T}}",
         )
         .unwrap();
+        let (one_arn, list_arn) = (
+            cloud.arn("ssm", "parameter/a/one"),
+            cloud.arn("ssm", "parameter/list"),
+        );
+        let old_arn = format!("{one_arn}:1");
         let texts = |one: &str, many: &str| {
             let pairs = [
                 ("One", one),
                 ("Old", "/a/one:1"),
+                ("Arn", &one_arn),
+                ("OldArn", &old_arn),
+                ("ManyArn", &list_arn),
                 ("Many", many),
                 ("Name", "list"),
             ];
@@ -122,7 +139,10 @@ mod tests {
         let seen = values(&template, &given, &resolved);
         assert_eq!(
             json!(seen),
-            json!({"One": "1", "Old": "1", "Many": ["x", "y"], "Name": "list"})
+            json!({
+                "One": "1", "Old": "1", "Arn": "1", "OldArn": "1",
+                "Many": ["x", "y"], "ManyArn": ["x", "y"], "Name": "list",
+            })
         );
         for (one, many, part) in [
             ("/a/two", "list", "Unable to fetch parameters [/a/two] from"),

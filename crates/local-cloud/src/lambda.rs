@@ -15,6 +15,7 @@ use anyhow::Result;
 use super::Cloud;
 use super::api::ApiError;
 use super::cloud::service::{Protocol, RESERVED_TAG, Route, Service, operations};
+use super::signed_urls;
 
 mod api;
 pub(crate) mod code;
@@ -46,7 +47,7 @@ operations! {
 /// The service.
 pub(crate) const SERVICE: Service = Service {
     routes: &[Route {
-        matches: |parts, _| parts.uri.path().starts_with(download::PATH),
+        matches: |parts, _| signed_urls::is_below(parts, download::PATH),
         handle: |cloud, request| {
             Box::pin(async move { download::handle(cloud, &request.into_parts().0).await })
         },

@@ -67,6 +67,7 @@ mod versions;
 mod wire;
 
 use form::is_form;
+pub(crate) use wire::bucket_of_host;
 
 /// The tables of this service. `sequence` orders the versions of a key: the highest is the newest.
 /// Objects that were written while versioning was off or suspended have the version id `null`.

@@ -2,11 +2,12 @@
 //! expires. They carry a MAC over path and time, made with a key of this server.
 
 use hmac::{Hmac, KeyInit, Mac};
+use http::header;
 use http::request::Parts;
 use sha2::Sha256;
 
 use crate::api::{ApiError, ApiResult};
-use crate::{Cloud, clock};
+use crate::{Cloud, clock, s3};
 
 /// A key that no other server has.
 #[derive(Debug)]
@@ -37,6 +38,16 @@ pub(crate) fn sign(cloud: &Cloud, path: &str, lifetime: i64) -> String {
         cloud.endpoint(),
         hex::encode(signature)
     )
+}
+
+/// True for a request to a path below `prefix`, unless its host names a bucket: then the path is the key
+/// of an object.
+pub(crate) fn is_below(parts: &Parts, prefix: &str) -> bool {
+    let header = parts.headers.get(header::HOST);
+    let host = header
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| Some(parts.uri.authority()?.as_str()));
+    parts.uri.path().starts_with(prefix) && host.and_then(s3::bucket_of_host).is_none()
 }
 
 /// `AccessDenied` for a URL that this server did not issue or that has expired.
@@ -71,6 +82,24 @@ mod tests {
     fn parts(path: &str) -> Parts {
         let request = http::Request::builder().uri(path).body(());
         request.unwrap().into_parts().0
+    }
+
+    #[test]
+    fn objects_of_virtual_hosted_buckets_are_not_signed_urls() {
+        for (host, path, expected) in [
+            ("localhost:4566", "/a/b", true),
+            ("127.0.0.1:4566", "/a/b", true),
+            ("localhost:4566", "/b/a/b", false),
+            ("bucket.localhost:4566", "/a/b", false),
+            ("bucket.s3.us-east-1.amazonaws.com", "/a/b", false),
+        ] {
+            let mut with_header = parts(path);
+            let value = http::HeaderValue::from_static(host);
+            with_header.headers.insert(header::HOST, value);
+            assert_eq!(is_below(&with_header, "/a/"), expected, "{host}{path}");
+            let with_authority = parts(&format!("http://{host}{path}"));
+            assert_eq!(is_below(&with_authority, "/a/"), expected, "{host}{path}");
+        }
     }
 
     fn url(path: &str, expires: i64, signature: &[u8]) -> Parts {

@@ -124,25 +124,30 @@ pub(super) struct Hosts;
 
 impl S3Host for Hosts {
     fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
-        let name = host
-            .rsplit_once(':')
-            .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
-            .map_or(host, |(name, _)| name);
-        let bucket = if let Some(bucket) = name.strip_suffix(".localhost") {
-            Some(bucket)
-        } else if let Some(rest) = name.strip_suffix(".amazonaws.com") {
-            rest.rfind(".s3.")
-                .map(|at| &rest[..at])
-                .or_else(|| rest.strip_suffix(".s3"))
-        } else {
-            None
-        };
-        let found = VirtualHost::new(name);
-        Ok(match bucket {
+        let found = VirtualHost::new(without_port(host));
+        Ok(match bucket_of_host(host) {
             Some(bucket) => found.with_bucket(bucket),
             None => found,
         })
     }
+}
+
+fn without_port(host: &str) -> &str {
+    host.rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(name, _)| name)
+}
+
+/// The bucket in a host name of this server.
+pub(crate) fn bucket_of_host(host: &str) -> Option<&str> {
+    let name = without_port(host);
+    if let Some(bucket) = name.strip_suffix(".localhost") {
+        return Some(bucket);
+    }
+    let rest = name.strip_suffix(".amazonaws.com")?;
+    rest.rfind(".s3.")
+        .map(|at| &rest[..at])
+        .or_else(|| rest.strip_suffix(".s3"))
 }
 
 impl From<ApiError> for S3Error {

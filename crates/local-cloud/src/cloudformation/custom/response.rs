@@ -20,7 +20,7 @@ const MAX_RESPONSE: usize = 4096;
 
 /// The HTTP requests that carry the responses of functions.
 pub(in crate::cloudformation) const ROUTE: Route = Route {
-    matches: |parts, _| parts.uri.path().starts_with(PATH),
+    matches: |parts, _| signed_urls::is_below(parts, PATH),
     handle: |cloud, request| Box::pin(handle(cloud, request)),
 };
 

@@ -164,8 +164,12 @@ impl From<RequestFailure> for ApiError {
 
 /// Sends a request to the function and waits for its response.
 async fn send(cloud: &Cloud, request: &Request<'_>) -> Result<response::Success, RequestFailure> {
-    let function = function_of(request.properties)?;
-    let timeout = timeout_of(request.properties)?;
+    let function = function_of(request.properties).map_err(RequestFailure::NotInvoked)?;
+    let timeout = match timeout_of(request.properties) {
+        // An invalid time must not make the resource undeletable.
+        Err(_) if request.action == Action::Delete => MAX_TIMEOUT,
+        timeout => timeout.map_err(RequestFailure::NotInvoked)?,
+    };
     let id = uuid::Uuid::new_v4().to_string();
     let key = key_of(request.stack, request.logical);
     let pending = Pending {
@@ -221,7 +225,8 @@ async fn send(cloud: &Cloud, request: &Request<'_>) -> Result<response::Success,
 }
 
 /// Invokes the function as Lambda does with an asynchronous event: up to three times if it fails.
-/// Unlike AWS, which then waits until the timeout, a request whose last attempt failed has failed.
+/// A request whose third attempt failed has failed. Unverified against AWS, which probably waits until
+/// the timeout.
 async fn invoke(cloud: &Cloud, function: &str, event: &Value) -> Result<(), RequestFailure> {
     let payload = STANDARD.encode(event.to_string());
     let mut pauses = PAUSES.iter();

@@ -42,6 +42,36 @@ fn timeouts_and_type_names_have_limits() {
     }
 }
 
+#[tokio::test]
+async fn an_invalid_timeout_invokes_nothing_and_prevents_no_deletion() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let properties = object(json!({
+        "ServiceToken": cloud.arn("lambda", "function:absent"), "ServiceTimeout": "99999",
+    }));
+    for (action, part) in [
+        (Action::Create, "ServiceTimeout must be"),
+        (Action::Update, "ServiceTimeout must be"),
+        // The request was sent to the function.
+        (Action::Delete, "cannot be invoked"),
+    ] {
+        let request = Request {
+            action,
+            stack: "arn:s",
+            logical: "Thing",
+            kind: "Custom::Thing",
+            physical: "p",
+            properties: &properties,
+            old: None,
+        };
+        let failure = send(&cloud, &request).await.unwrap_err();
+        assert!(
+            matches!(&failure, RequestFailure::NotInvoked(error) if error.message.contains(part)),
+            "{failure:?}"
+        );
+    }
+}
+
 const KEY: &str = "s/1/Thing";
 
 /// A cloud with a request that waits for its response.

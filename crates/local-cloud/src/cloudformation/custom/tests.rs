@@ -2,6 +2,8 @@ use axum::body::Body;
 use serde_json::json;
 
 use super::*;
+use crate::cloudformation::engine::Engine;
+use crate::cloudformation::stacks::{self, Resource};
 use crate::test_cloud::TestCloud;
 
 fn object(mut value: Value) -> Map<String, Value> {
@@ -70,6 +72,35 @@ async fn an_invalid_timeout_invokes_nothing_and_prevents_no_deletion() {
             "{failure:?}"
         );
     }
+}
+
+#[test]
+fn each_lost_resource_is_left_once() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let stack = stacks::new(&cloud, "s");
+    stacks::stacks(&cloud).insert(stack.key(), &stack).unwrap();
+    let resource = Resource {
+        logical: "Thing".to_owned(),
+        physical: Some("old".to_owned()),
+        ..Resource::default()
+    };
+    let response = json!({"Status": "SUCCESS", "PhysicalResourceId": "new"});
+    let pending = Pending {
+        id: "r1".to_owned(),
+        action: Action::Update,
+        physical: "old".to_owned(),
+        response: Some(Response::Text(response.to_string())),
+    };
+    let key = key_of(&stack.id, "Thing");
+    requests(&cloud).put(&key, &pending).unwrap();
+    let engine = Engine::new(&cloud, stack.key());
+    for _ in 0..2 {
+        engine.leave_lost_custom(&resource).unwrap();
+    }
+    let left = stacks::get(&cloud, "s").unwrap().pending_deletion;
+    let left: Vec<_> = left.iter().map(|left| left.physical.as_deref()).collect();
+    assert_eq!(left, [Some("new")]);
 }
 
 const KEY: &str = "s/1/Thing";

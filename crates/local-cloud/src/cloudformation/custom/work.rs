@@ -59,6 +59,9 @@ impl Engine {
 
     /// Changes a custom resource. If the function returns another physical id, the old one is deleted
     /// in the clean-up.
+    ///
+    /// Unverified against AWS: if the update fails after a replacement, the roll-back restores the old
+    /// resource without an `Update` request to its function.
     pub(in crate::cloudformation) async fn change_custom(
         &self,
         stack: &Stack,
@@ -183,7 +186,14 @@ impl Engine {
         left.physical = Some(lost);
         left.deletion_policy = DeletionPolicy::Delete;
         stacks::change(&self.cloud, &self.key, |stack| {
-            stack.pending_deletion.push(left);
+            // An earlier start may have left it already.
+            let is_left = stack
+                .pending_deletion
+                .iter()
+                .any(|other| other.logical == left.logical && other.physical == left.physical);
+            if !is_left {
+                stack.pending_deletion.push(left);
+            }
             Ok(())
         })
     }

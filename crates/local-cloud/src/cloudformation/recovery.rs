@@ -77,6 +77,9 @@ impl Engine {
             let Some(before) = resource.existing.take() else {
                 continue;
             };
+            if resource.status.is_removed() {
+                continue;
+            }
             let kind = kind_of(&resource.kind)?;
             let stack = self.stack()?;
             let properties = kind.with_system_tags(&stack, &resource.logical, &resource.properties);
@@ -88,7 +91,14 @@ impl Engine {
                 name: &resource.name,
                 physical: "",
             };
-            let mut found = kind.steps().find(&target).await?;
+            let found = kind.steps().find(&target).await;
+            // `before` describes the time of the create call: what other clients create from now on must
+            // not be taken for the stack's by a later recovery.
+            stacks::change(&self.cloud, &self.key, |stack| {
+                stack.put(resource.clone());
+                Ok(())
+            })?;
+            let mut found = found?;
             found.retain(|id| !before.contains(id));
             // If several are new, clients have created the others in the meantime, and it is
             // unknown which one is the stack's: none is touched.
@@ -140,11 +150,15 @@ pub(super) fn guard(
     });
 }
 
-fn fail_stack(cloud: &Cloud, stack: Stack) -> ApiResult<()> {
+fn fail_stack(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
     if !stack.is_busy() {
         return Ok(());
     }
     let (key, status) = (stack.key().to_owned(), stack.status.failed());
+    // Recovery does not run now, and later the ids from before the create call are out of date.
+    for resource in &mut stack.resources {
+        resource.existing = None;
+    }
     fail_resources(cloud, stack)?;
     stacks::set_status(cloud, &key, status, Some(REASON.to_owned()))
 }
@@ -255,6 +269,29 @@ mod tests {
         let events = serde_json::to_string(&events).unwrap();
         assert!(events.contains("failed to create: [made]"), "{events}");
         assert!(events.contains(REASON), "{events}");
+    }
+
+    #[tokio::test]
+    async fn only_the_first_recovery_deletes_what_was_not_recorded() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = open(directory.path());
+        let mut stack = stacks::new(&cloud, "s");
+        stack.status = StackStatus::Creating;
+        stack.resources = vec![half_a_bucket("never", Some(Vec::new()))];
+        stacks::stacks(&cloud).insert(stack.key(), &stack).unwrap();
+        recover(&cloud).unwrap();
+        idle(&cloud).await;
+        let stack = stacks::get(&cloud, "s").unwrap();
+        assert_eq!(stack.resources[0].existing, None);
+
+        // Another client creates a bucket of that name, and the server dies during the deletion.
+        buckets::create(&cloud, "never").unwrap();
+        stacks::set_status(&cloud, stack.key(), StackStatus::Deleting, None).unwrap();
+        recover(&cloud).unwrap();
+        idle(&cloud).await;
+        assert!(buckets::exists(&cloud, "never").unwrap());
+        let stack = stacks::get(&cloud, &stack.id).unwrap();
+        assert_eq!(stack.status, StackStatus::Deleted);
     }
 
     #[tokio::test]

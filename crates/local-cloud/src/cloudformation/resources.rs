@@ -96,7 +96,8 @@ impl Type {
         tagged
     }
 
-    /// The name in the properties, or a new one: `STACK-LOGICAL-RANDOM`.
+    /// The name in the properties, or a new one: `STACK-LOGICAL-RANDOM`. For a type without names, a token
+    /// that identifies one create call.
     pub(crate) fn name_for(
         &self,
         stack: &Stack,
@@ -104,7 +105,7 @@ impl Type {
         properties: &Map<String, Value>,
     ) -> String {
         let Some(naming) = self.naming else {
-            return String::new();
+            return uuid::Uuid::new_v4().simple().to_string();
         };
         if let Some(given) = properties.get(naming.property) {
             return text_of(given);

@@ -90,7 +90,7 @@ pub(crate) struct Resource {
     pub(crate) kind: String,
     /// The physical id, once there is one.
     pub(crate) physical: Option<String>,
-    /// Its name, for types whose resources have one.
+    /// Its name, for types whose resources have one; for others a token of its create call.
     pub(crate) name: String,
     /// The properties of its last creation or update, functions evaluated.
     pub(crate) properties: Map<String, Value>,

@@ -259,6 +259,53 @@ async fn a_server_that_dies_around_a_create_call_leaves_nothing_behind() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// Keys have no name: the recovery must not take another key with the same properties for the stack's.
+#[tokio::test]
+async fn keys_that_others_create_meanwhile_are_left_alone() {
+    for (point, orphans) in [(Point::Create, 0), (Point::Created, 1)] {
+        let test = TestCloud::new();
+        let cloud = test.cloud();
+        let template = json!({"Resources": {"New": {"Type": "AWS::KMS::Key"}}});
+        let stack = begun(&cloud, "s", template.to_string());
+        let faults = cloud.state::<Faults>();
+        faults.inject(point, "AWS::KMS::Key", Action::Stop);
+        tokio::select! {
+            () = Engine::new(&cloud, stack.key()).run_create() => panic!("was not stopped"),
+            () = faults.reached() => {}
+        }
+        let foreign = cloud.call("kms", "CreateKey", json!({})).await.unwrap();
+        let foreign = foreign["KeyMetadata"]["KeyId"].clone();
+        recover(&cloud).unwrap();
+        cloud.idle().await;
+        let all = cloud.call("kms", "ListKeys", json!({})).await.unwrap();
+        let mut deleted = Vec::new();
+        for key in all["Keys"].as_array().unwrap() {
+            let input = json!({"KeyId": key["KeyId"]});
+            let shown = cloud.call("kms", "DescribeKey", input).await.unwrap();
+            if shown["KeyMetadata"]["KeyState"] == "PendingDeletion" {
+                deleted.push(key["KeyId"].clone());
+            }
+        }
+        assert_eq!(deleted.len(), orphans, "{point:?}");
+        assert!(!deleted.contains(&foreign), "{point:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_has_only_the_tags_of_the_template() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let properties = json!({"Tags": [{"Key": "team", "Value": "ml"}]});
+    let template =
+        json!({"Resources": {"New": {"Type": "AWS::KMS::Key", "Properties": properties}}});
+    let stack = begun(&cloud, "s", template.to_string());
+    Engine::new(&cloud, stack.key()).run_create().await;
+    let stack = stacks::get(&cloud, "s").unwrap();
+    let input = json!({"KeyId": stack.resource("New").unwrap().physical});
+    let tags = cloud.call("kms", "ListResourceTags", input).await.unwrap();
+    assert_eq!(tags["Tags"], json!([{"TagKey": "team", "TagValue": "ml"}]));
+}
+
 #[tokio::test]
 async fn a_resource_that_fails_after_its_creation_is_rolled_back() {
     let test = TestCloud::new();

@@ -1,12 +1,12 @@
 //! The KMS types.
 
 use async_trait::async_trait;
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 
 use super::builder::{call, document, from, physical, same, search, set, switch, text};
 use super::hooks::Hooks;
 use super::table::{Source, Spelling, Tags, Type};
-use super::target::Target;
+use super::target::{Created, Target};
 use crate::api::ApiResult;
 
 const ROTATION: [&str; 2] = ["EnableKeyRotation", "DisableKeyRotation"];
@@ -82,11 +82,39 @@ pub(super) const TYPES: &[Type] = &[
 
 struct Key;
 
+/// The tag that identifies a key between its create call and the record of its id. Only AWS sets tags
+/// with such names, so that no key of another client has it.
+const MARKER: &str = "aws:cloudformation:creation-token";
+
 #[async_trait]
 impl Hooks for Key {
-    /// The usable keys that match the template's description of this one. A key has neither a name
-    /// nor the tags that `CloudFormation` adds.
+    async fn create(&self, target: &Target<'_>) -> ApiResult<Created> {
+        let mut tags = super::tags(target.properties);
+        tags.push(json!({"Key": MARKER, "Value": target.name}));
+        let mut properties = target.properties.clone();
+        properties.insert("Tags".to_owned(), Value::Array(tags));
+        let marked = Target {
+            properties: &properties,
+            ..*target
+        };
+        marked.create().await
+    }
+
+    /// Removes the marker, which keys on AWS do not have.
+    async fn settle(&self, target: &Target<'_>) -> ApiResult<()> {
+        let input = Map::from_iter([
+            ("KeyId".to_owned(), target.physical.into()),
+            ("TagKeys".to_owned(), json!([MARKER])),
+        ]);
+        target.request("UntagResource", input).await?;
+        target.settle().await
+    }
+
+    /// The key that this resource's create call marked.
     async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {
+        if target.name.is_empty() {
+            return Ok(Vec::new());
+        }
         let all = target.request(
             "ListKeys",
             Map::from_iter([("Limit".to_owned(), 1000.into())]),
@@ -95,17 +123,9 @@ impl Hooks for Key {
         let mut found = Vec::new();
         for key in all["Keys"].as_array().into_iter().flatten() {
             let input = Map::from_iter([("KeyId".to_owned(), key["KeyId"].clone())]);
-            let shown = &target.request("DescribeKey", input).await?["KeyMetadata"];
-            let is_same = |name: &str| {
-                let shown = shown[name].as_str().unwrap_or_default();
-                target.get(name).is_none_or(|value| value == shown)
-            };
-            let usable = shown["KeyState"] != "PendingDeletion";
-            if usable
-                && ["Description", "KeySpec", "KeyUsage"]
-                    .into_iter()
-                    .all(is_same)
-            {
+            let shown = target.request("ListResourceTags", input).await?;
+            let mut tags = shown["Tags"].as_array().into_iter().flatten();
+            if tags.any(|tag| tag["TagKey"] == MARKER && tag["TagValue"] == target.name) {
                 found.extend(key["KeyId"].as_str().map(str::to_owned));
             }
         }

@@ -26,7 +26,8 @@ pub(crate) struct Target<'a> {
     pub(crate) properties: &'a Map<String, Value>,
     /// In an update, the previous properties.
     pub(crate) previous: Option<&'a Map<String, Value>>,
-    /// Its name: the one in the template, or a generated one. Empty for types without names.
+    /// Its name: the one in the template, or a generated one. For types without names, a token of the
+    /// create call.
     pub(crate) name: &'a str,
     /// Its physical id. Empty before the create call.
     pub(crate) physical: &'a str,

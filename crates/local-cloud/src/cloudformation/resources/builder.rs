@@ -267,6 +267,7 @@ pub(super) const fn set(operation: &'static str, arguments: &'static [Argument])
         clear: None,
         switch: None,
         when: When::Always,
+        done_already: &[],
     }
 }
 
@@ -282,6 +283,7 @@ pub(super) const fn switch(
         clear: Some(call(off, arguments)),
         switch: Some((property, default)),
         when: When::Always,
+        done_already: &[],
     }
 }
 
@@ -293,6 +295,12 @@ impl Setting {
         arguments: &'static [Argument],
     ) -> Self {
         self.clear = Some(call(operation, arguments));
+        self
+    }
+
+    /// These error codes mean that the calls have nothing to do.
+    pub(super) const fn done_already(mut self, codes: &'static [&'static str]) -> Self {
+        self.done_already = codes;
         self
     }
 

@@ -88,7 +88,8 @@ pub(super) const TYPES: &[Type] = &[
                     key("VpcId", "VpcId"),
                 ],
             )
-            .on_update(),
+            .on_update()
+            .done_already(&["Gateway.NotAttached", "InvalidInternetGatewayID.NotFound"]),
             set(
                 "AttachInternetGateway",
                 &[same("InternetGatewayId"), key("VpcId", "VpcId")],
@@ -108,7 +109,8 @@ pub(super) const TYPES: &[Type] = &[
             .id(Source::Text("IGW|{VpcId}")),
         )
         .delete("DetachInternetGateway", &[same("InternetGatewayId VpcId")])
-        .deleted_already(&["Gateway.NotAttached"]),
+        .deleted_already(&["Gateway.NotAttached"])
+        .hooks(&Attachment, ""),
     Type::new("AWS::EC2::EIP", "ec2")
         .create("AllocateAddress", &[same("Domain")])
         .id(Source::Part("/publicIp"))
@@ -389,7 +391,19 @@ fn egress(properties: &Map<String, Value>) -> Vec<Value> {
     }
 }
 
+struct Attachment;
 struct VpcEndpoint;
+
+#[async_trait]
+impl Hooks for Attachment {
+    async fn update(&self, target: &Target<'_>) -> ApiResult<Map<String, Value>> {
+        // The roll-back of an update whose detach call failed: a VPC has only one gateway.
+        if !target.find().await?.is_empty() {
+            return Ok(Map::new());
+        }
+        target.update().await
+    }
+}
 
 #[async_trait]
 impl Hooks for VpcEndpoint {

@@ -59,7 +59,8 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::ECR::Repository", "ecr")
                 document("lifecyclePolicyText", "LifecyclePolicy/LifecyclePolicyText"),
             ],
         )
-        .clear("DeleteLifecyclePolicy", &[physical("repositoryName")]),
+        .clear("DeleteLifecyclePolicy", &[physical("repositoryName")])
+        .done_already(&["LifecyclePolicyNotFoundException"]),
         set(
             "SetRepositoryPolicy",
             &[
@@ -67,7 +68,8 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::ECR::Repository", "ecr")
                 document("policyText", "RepositoryPolicyText"),
             ],
         )
-        .clear("DeleteRepositoryPolicy", &[physical("repositoryName")]),
+        .clear("DeleteRepositoryPolicy", &[physical("repositoryName")])
+        .done_already(&["RepositoryPolicyNotFoundException"]),
     ])
     .tags(tags_of_arn(
         Spelling::Pairs,

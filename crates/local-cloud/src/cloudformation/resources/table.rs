@@ -138,6 +138,9 @@ pub(super) struct Setting {
     /// For a boolean property that chooses between `set` and `clear`: its name and its default.
     pub(super) switch: Option<(&'static str, bool)>,
     pub(super) when: When,
+    /// Error codes which mean that the calls have nothing to do. The roll-back of an update that failed
+    /// halfway also reverts what was never done.
+    pub(super) done_already: &'static [&'static str],
 }
 
 /// A list whose elements are added and removed one by one.

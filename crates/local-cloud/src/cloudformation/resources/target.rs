@@ -309,7 +309,10 @@ impl<'a> Target<'a> {
             setting.clear
         };
         if let Some(call) = call {
-            self.call(&call, &Value::Null).await?;
+            match self.call(&call, &Value::Null).await {
+                Err(error) if setting.done_already.contains(&error.code.as_str()) => {}
+                answer => drop(answer?),
+            }
             if let Some(state) = &self.kind.stable {
                 self.reach(state).await?;
             }

@@ -1,0 +1,104 @@
+//! Updates that fail, and what their roll-back restores.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::Cloud;
+use crate::cloudformation::stacks::Stack;
+use crate::s3::buckets;
+use crate::test_cloud::TestCloud;
+
+/// Creates the stack `s` from these resources.
+async fn create(cloud: &Cloud, resources: &Value) -> Stack {
+    let mut stack = stacks::new(cloud, "s");
+    stack.deployment.template = json!({"Resources": resources}).to_string();
+    stack.status = StackStatus::Creating;
+    stacks::stacks(cloud).insert(stack.key(), &stack).unwrap();
+    Engine::new(cloud, stack.key()).run_create().await;
+    stacks::get(cloud, "s").unwrap()
+}
+
+/// Updates the stack `s` to these resources.
+async fn update(cloud: &Cloud, resources: &Value, on_failure: OnFailure) -> Stack {
+    let key = stacks::get(cloud, "s").unwrap().key().to_owned();
+    stacks::change(cloud, &key, |stack| {
+        stack.previous = Some(Box::new(Before {
+            deployment: stack.deployment.clone(),
+            outputs: stack.outputs.clone(),
+            resources: stack.resources.clone(),
+        }));
+        stack.deployment.template = json!({"Resources": resources}).to_string();
+        stack.on_failure = on_failure;
+        stack.status = StackStatus::Updating;
+        Ok(())
+    })
+    .unwrap();
+    Engine::new(cloud, &key).run_update().await;
+    stacks::get(cloud, "s").unwrap()
+}
+
+/// The events of the stack as text.
+fn events(cloud: &Cloud, stack: &Stack) -> String {
+    serde_json::to_string(&stacks::history(cloud, stack).unwrap()).unwrap()
+}
+
+async fn called(cloud: &Cloud, service: &str, operation: &str, input: Value) -> Value {
+    cloud.call(service, operation, input).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_policy_that_was_never_set_can_be_reverted() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let repository = |properties: Value| json!({"R": {"Type": "AWS::ECR::Repository", "Properties": properties}});
+    create(&cloud, &repository(json!({}))).await;
+    for properties in [
+        json!({"LifecyclePolicy": {"LifecyclePolicyText": "no JSON"}}),
+        json!({"RepositoryPolicyText": "no JSON"}),
+    ] {
+        let stack = update(&cloud, &repository(properties), OnFailure::Rollback).await;
+        let events = events(&cloud, &stack);
+        assert!(events.contains("UPDATE_FAILED"), "{events}");
+        assert_eq!(stack.status, StackStatus::UpdateRolledBack, "{events}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_could_not_be_attached_is_reverted() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let attached = |gateway: &Value| {
+        json!({
+            "Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}},
+            "Gateway": {"Type": "AWS::EC2::InternetGateway"},
+            "Attachment": {"Type": "AWS::EC2::VPCGatewayAttachment", "Properties": {
+                "VpcId": {"Ref": "Vpc"}, "InternetGatewayId": gateway,
+            }},
+        })
+    };
+    let gateway = json!({"Ref": "Gateway"});
+    let stack = create(&cloud, &attached(&gateway)).await;
+    let other = called(
+        &cloud,
+        "ec2",
+        "CreateVpc",
+        json!({"CidrBlock": "10.1.0.0/16"}),
+    )
+    .await;
+    let taken = called(&cloud, "ec2", "CreateInternetGateway", json!({})).await;
+    let taken = taken["internetGateway"]["internetGatewayId"].clone();
+    let input = json!({"InternetGatewayId": taken, "VpcId": other["vpc"]["vpcId"]});
+    called(&cloud, "ec2", "AttachInternetGateway", input).await;
+    let vpc = stack.resource("Vpc").unwrap().physical.clone();
+    let id = stack.resource("Gateway").unwrap().physical.clone();
+    for wrong in [taken, json!("igw-0123456789abcdef0")] {
+        let stack = update(&cloud, &attached(&wrong), OnFailure::Rollback).await;
+        let events = events(&cloud, &stack);
+        assert!(events.contains("UPDATE_FAILED"), "{events}");
+        assert_eq!(stack.status, StackStatus::UpdateRolledBack, "{events}");
+        let input = json!({"InternetGatewayId": [id]});
+        let shown = called(&cloud, "ec2", "DescribeInternetGateways", input).await;
+        let shown = &shown["internetGatewaySet"][0]["attachmentSet"][0]["vpcId"];
+        assert_eq!(*shown, json!(vpc));
+    }
+}

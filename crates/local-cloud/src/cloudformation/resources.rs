@@ -16,6 +16,7 @@ mod builder;
 mod codecommit;
 mod ec2;
 mod ecr;
+mod errors;
 mod hooks;
 mod iam;
 mod kms;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::errors::{existing, is_duplicate, is_refused};
 use super::table::{
     Argument, Call, Elements, Find, List, Search, Setting, Source, State, Type, When,
 };
@@ -350,23 +351,37 @@ impl<'a> Target<'a> {
         );
         let removed = without(removed, &kept);
         let added = without(added, &had);
+        // After an error the others are still added: the roll-back of an update restores every element
+        // that the update has removed.
+        let mut result = Ok(());
         if list.removes_first {
-            self.remove_each(list, &removed).await?;
+            result = self.remove_each(list, &removed).await;
         }
         for input in added {
-            self.request(list.add.operation, input).await?;
+            let added = match self.request(list.add.operation, input).await {
+                Err(error) if self.previous.is_some() && is_duplicate(&error) => Ok(()),
+                answer => answer.map(drop),
+            };
+            result = result.and(added);
         }
         if !list.removes_first {
-            self.remove_each(list, &removed).await?;
+            result?;
+            result = self.remove_each(list, &removed).await;
         }
-        Ok(())
+        result
     }
 
+    /// Removes elements; returns the first error.
     async fn remove_each(&self, list: &List, inputs: &[Map<String, Value>]) -> ApiResult<()> {
+        let mut result = Ok(());
         for input in inputs {
-            self.remove(list.remove.operation, input.clone()).await?;
+            let removed = self.remove(list.remove.operation, input.clone()).await;
+            // The roll-back of an update also removes what the service refused to add.
+            if !matches!(&removed, Err(error) if is_refused(error)) {
+                result = result.and(removed);
+            }
         }
-        Ok(())
+        result
     }
 
     /// The inputs of a call for each element of a list.
@@ -555,40 +570,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The response, or `None` if the service reports that the resource does not exist, or that the
-/// name is invalid. Any other error is returned: a resource that cannot be inspected before the
-/// create call would count as new after a crash, and be deleted.
-pub(super) fn existing(answer: ApiResult<Value>) -> ApiResult<Option<Value>> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.is_gone() || is_impossible(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// True for the error of a name that breaks the service's rules.
-fn is_impossible(error: &ApiError) -> bool {
-    error.status == 400 && (error.code.contains("Invalid") || error.code.contains("Validation"))
-}
-
 /// The members of `all` that are not in `others`.
 fn without<T: PartialEq>(mut all: Vec<T>, others: &[T]) -> Vec<T> {
     all.retain(|one| !others.contains(one));
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn issue_8_2_6_a_failed_lookup_does_not_count_as_absent() {
-        let absent = ApiError::not_found("NoSuchEntity", "x");
-        for error in [absent, ApiError::new("ValidationException", "x")] {
-            assert!(existing(Err(error)).unwrap().is_none());
-        }
-        for (code, status) in [("AccessDeniedException", 400), ("InternalFailure", 500)] {
-            assert!(existing(Err(ApiError::new(code, "x").status(status))).is_err());
-        }
-    }
 }

@@ -102,3 +102,34 @@ async fn a_gateway_that_could_not_be_attached_is_reverted() {
         assert_eq!(*shown, json!(vpc));
     }
 }
+
+#[tokio::test]
+async fn a_rule_that_the_service_refuses_does_not_lose_the_old_ones() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let rule = |cidr: &str, port: u16| json!({"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": cidr});
+    let group = |rules: Value| {
+        json!({
+            "Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}},
+            "Group": {"Type": "AWS::EC2::SecurityGroup", "Properties": {
+                "GroupDescription": "g", "VpcId": {"Ref": "Vpc"}, "SecurityGroupIngress": rules,
+            }},
+        })
+    };
+    let rules = async || {
+        let stack = stacks::get(&cloud, "s").unwrap();
+        let input = json!({"GroupId": [stack.resource("Group").unwrap().physical]});
+        let answer = called(&cloud, "ec2", "DescribeSecurityGroups", input).await;
+        answer["securityGroupInfo"][0]["ipPermissions"].clone()
+    };
+    let old = [rule("10.0.0.0/8", 1), rule("10.0.0.0/8", 2)];
+    create(&cloud, &group(json!(old))).await;
+    let before = rules().await;
+    assert_eq!(before.as_array().map(Vec::len), Some(2));
+    let new = json!([rule("300.0.0.0/8", 1), rule("10.1.0.0/16", 3)]);
+    let stack = update(&cloud, &group(new), OnFailure::Rollback).await;
+    let events = events(&cloud, &stack);
+    assert!(events.contains("UPDATE_FAILED"), "{events}");
+    assert_eq!(stack.status, StackStatus::UpdateRolledBack, "{events}");
+    assert_eq!(rules().await, before);
+}

@@ -1,0 +1,47 @@
+//! What the errors of services mean for a resource.
+
+use serde_json::Value;
+
+use crate::api::{ApiError, ApiResult};
+
+/// The answer, or `None` if the service reports that the resource does not exist, or that nothing can
+/// have such a name. Any other error is returned: what cannot be inspected before the create call would
+/// be taken for new after a crash, and deleted.
+pub(super) fn existing(answer: ApiResult<Value>) -> ApiResult<Option<Value>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_gone() || is_impossible(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// True for the error of a name that breaks the service's rules.
+fn is_impossible(error: &ApiError) -> bool {
+    error.status == 400 && (error.code.contains("Invalid") || error.code.contains("Validation"))
+}
+
+/// True for the error of a value that the service never accepts.
+pub(super) fn is_refused(error: &ApiError) -> bool {
+    is_impossible(error) || error.code.starts_with("Missing") || error.code == "NotImplemented"
+}
+
+/// True for the error of an element that the resource has already.
+pub(super) fn is_duplicate(error: &ApiError) -> bool {
+    error.code.ends_with(".Duplicate")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issue_8_2_6_what_cannot_be_inspected_is_not_absent() {
+        let absent = ApiError::not_found("NoSuchEntity", "x");
+        for error in [absent, ApiError::new("ValidationException", "x")] {
+            assert!(existing(Err(error)).unwrap().is_none());
+        }
+        for (code, status) in [("AccessDeniedException", 400), ("InternalFailure", 500)] {
+            assert!(existing(Err(ApiError::new(code, "x").status(status))).is_err());
+        }
+    }
+}

@@ -10,7 +10,7 @@ use super::evaluate::{desired, kind_of, outputs, scope};
 use super::graph;
 use super::intrinsics::{KNOWN_AFTER_APPLY, Scope};
 use super::resources::create_only_changes;
-use super::stacks::{Deployment, Stack};
+use super::stacks::{Deployment, Resource, Stack};
 use super::states::{
     Action, ChangeSetStatus, ChangeSetType, ExecutionStatus, OnFailure, Replacement,
 };
@@ -121,7 +121,8 @@ pub(super) fn plan(
     let mut other_types = Vec::new();
     for logical in &order {
         let kind = scope.template.resource_type(logical).to_owned();
-        let Some(old) = stack.resource(logical).filter(|old| old.physical.is_some()) else {
+        let living = |old: &&Resource| old.physical.is_some() && !old.incomplete;
+        let Some(old) = stack.resource(logical).filter(living) else {
             scope
                 .resources
                 .entry(logical.clone())
@@ -184,7 +185,7 @@ fn modify(
         return Ok(None);
     };
     let kind = kind_of(&old.kind)?;
-    let changed = create_only_changes(kind, &old.properties, properties);
+    let changed = create_only_changes(kind, &old.baseline(properties), properties);
     if changed.is_empty() {
         return Ok(None);
     }
@@ -293,7 +294,7 @@ pub(super) fn described(change: &Change) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stacks::{self, Resource};
+    use super::super::stacks;
     use super::*;
     use crate::test_cloud::TestCloud;
 

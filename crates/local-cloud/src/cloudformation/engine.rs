@@ -160,6 +160,7 @@ impl Engine {
         resource.properties = properties;
         match self.create(kind, &mut resource, creation).await {
             Ok(()) => {
+                resource.incomplete = false;
                 self.keep(&mut resource, creation.complete(), None)?;
                 Ok(())
             }
@@ -207,6 +208,7 @@ impl Engine {
         let created = created?;
         resource.physical = Some(created.physical.clone());
         resource.attributes = created.attributes;
+        resource.incomplete = true;
         let initiated = Some("Resource creation Initiated".to_owned());
         self.keep(resource, creation.in_progress(), initiated)?;
         faults::point(&self.cloud, Point::Recorded, kind.name).await?;
@@ -224,8 +226,10 @@ impl Engine {
         properties: Map<String, Value>,
     ) -> Result<(), Failure> {
         let kind = kind_of(&resource.kind)?;
-        let old = std::mem::replace(&mut resource.properties, properties);
+        let old = resource.baseline(&properties);
+        resource.properties = properties;
         resource.changing = Some(old.clone());
+        resource.unfinished = Some(old.clone());
         self.keep(resource, ResourceStatus::Updating, None)?;
         let physical = resource.physical.clone().unwrap_or_default();
         let stack = self.stack()?;
@@ -248,6 +252,7 @@ impl Engine {
         match result {
             Ok(attributes) => {
                 resource.attributes.extend(attributes);
+                resource.unfinished = None;
                 self.keep(resource, ResourceStatus::Updated, None)?;
                 Ok(())
             }

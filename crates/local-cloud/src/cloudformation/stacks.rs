@@ -108,6 +108,31 @@ pub(crate) struct Resource {
     /// During an update in place: the properties before it.
     #[serde(default)]
     pub(crate) changing: Option<Map<String, Value>>,
+    /// From the begin of an update in place until it succeeds: the properties before it. After a failure it
+    /// is unknown which of the new ones were written.
+    #[serde(default)]
+    pub(crate) unfinished: Option<Map<String, Value>>,
+    /// True from the create call until the resource works and has all its settings.
+    #[serde(default)]
+    pub(crate) incomplete: bool,
+}
+
+impl Resource {
+    /// The properties to compare these new ones with. After an update that failed, a property is unchanged
+    /// only if that update did not change it either.
+    pub(crate) fn baseline(&self, wanted: &Map<String, Value>) -> Map<String, Value> {
+        let Some(before) = &self.unfinished else {
+            return self.properties.clone();
+        };
+        let names = before.keys().chain(self.properties.keys());
+        names
+            .filter_map(|name| {
+                let is_back = before.get(name) == wanted.get(name);
+                let had = if is_back { &self.properties } else { before };
+                Some((name.clone(), had.get(name)?.clone()))
+            })
+            .collect()
+    }
 }
 
 /// One event of a stack.

@@ -82,6 +82,10 @@ impl Engine {
             self.leave_failed_custom(old)?;
             return self.build(logical, Creation::New, None).await;
         }
+        if old.incomplete {
+            self.leave_incomplete(old).await?;
+            return self.build(logical, Creation::New, None).await;
+        }
         let now = scope(&self.cloud, &stack)?;
         let mut resource = old.clone();
         set_policies(&now, &mut resource);
@@ -94,7 +98,7 @@ impl Engine {
             Ok(desired) => desired,
             Err(error) => return failed(error.message),
         };
-        let changes = create_only_changes(kind, &old.properties, &properties);
+        let changes = create_only_changes(kind, &old.baseline(&properties), &properties);
         if changes.is_empty() {
             return Ok(stacks::change(&self.cloud, &self.key, |stack| {
                 if let Some(found) = stack
@@ -132,6 +136,23 @@ impl Engine {
         let replacing = "Requested update requires the creation of a new physical resource; hence creating one.";
         self.build(logical, Creation::Replacement, Some(replacing.to_owned()))
             .await
+    }
+
+    /// Deletes a resource whose creation failed halfway, in an update without roll-back. It is deleted
+    /// before the next attempt, which can create one of the same name.
+    async fn leave_incomplete(&self, old: &Resource) -> Result<(), Failure> {
+        let mut left = old.clone();
+        if left.deletion_policy == DeletionPolicy::Retain {
+            return Ok(stacks::change(&self.cloud, &self.key, |stack| {
+                stack.pending_deletion.push(left);
+                Ok(())
+            })?);
+        }
+        if let Err(reason) = self.delete_physical(&left).await {
+            self.keep(&mut left, ResourceStatus::UpdateFailed, Some(reason))?;
+            return Err(Failure::Resource(old.logical.clone(), "update"));
+        }
+        Ok(())
     }
 
     async fn updated(&self) -> ApiResult<()> {

@@ -11,6 +11,9 @@ use crate::api::ApiResult;
 
 const ROTATION: [&str; 2] = ["EnableKeyRotation", "DisableKeyRotation"];
 
+/// The policy of a key that is created without one.
+const DEFAULT_POLICY: &str = r#""{\"Version\":\"2012-10-17\",\"Id\":\"key-default-1\",\"Statement\":[{\"Sid\":\"Enable IAM User Permissions\",\"Effect\":\"Allow\",\"Principal\":{\"AWS\":\"arn:aws:iam::{account}:root\"},\"Action\":\"kms:*\",\"Resource\":\"*\"}]}""#;
+
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
     Type::new("AWS::KMS::Key", "kms")
@@ -49,7 +52,7 @@ pub(super) const TYPES: &[Type] = &[
                 &[
                     physical("KeyId"),
                     text("PolicyName", "default"),
-                    document("Policy", "KeyPolicy"),
+                    document("Policy", "KeyPolicy").or(DEFAULT_POLICY),
                 ],
             )
             .on_update(),

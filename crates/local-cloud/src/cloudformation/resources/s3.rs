@@ -277,7 +277,13 @@ impl BucketPolicy {
 #[async_trait]
 impl Hooks for BucketPolicy {
     async fn create(&self, target: &Target<'_>) -> ApiResult<Created> {
-        Self::put(target, &target.text("Bucket"))?;
+        let bucket = target.text("Bucket");
+        // S3 replaces a policy; CloudFormation does not adopt an existing one.
+        if buckets::has_policy(target.cloud, &bucket)? {
+            let message = format!("The bucket policy already exists on bucket {bucket}.");
+            return Err(ApiError::new("AlreadyExists", message).status(409));
+        }
+        Self::put(target, &bucket)?;
         target.create().await
     }
 

@@ -4,7 +4,9 @@
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::builder::{argument, call, from, json_text, name, physical, same, search, set, text};
+use super::builder::{
+    argument, call, changed, from, json_text, name, physical, same, search, set, text,
+};
 use super::hooks::Hooks;
 use super::table::{Argument, Call, Search, Source, Spelling, State, Tags, Type};
 use super::target::Target;
@@ -134,7 +136,15 @@ pub(super) const TYPES: &[Type] = &[
         ("NotebookInstanceLifecycleConfigArn", Source::Physical),
         ("NotebookInstanceLifecycleConfigName", Source::Name),
     ])
-    .settings(&[set("UpdateNotebookInstanceLifecycleConfig", SCRIPTS).on_update()])
+    .settings(&[set(
+        "UpdateNotebookInstanceLifecycleConfig",
+        &[
+            name("NotebookInstanceLifecycleConfigName"),
+            changed("OnCreate", "[]"),
+            changed("OnStart", "[]"),
+        ],
+    )
+    .on_update()])
     .find(described(
         "DescribeNotebookInstanceLifecycleConfig",
         &[name("NotebookInstanceLifecycleConfigName")],

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::Cloud;
+use crate::cloudformation::changes;
 use crate::cloudformation::stacks::Stack;
+use crate::faults::{Action, Faults, Point};
 use crate::s3::buckets;
 use crate::test_cloud::TestCloud;
 
@@ -47,6 +49,32 @@ async fn called(cloud: &Cloud, service: &str, operation: &str, input: Value) -> 
 }
 
 #[tokio::test]
+async fn an_existing_bucket_policy_is_neither_replaced_nor_deleted() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    buckets::create(&cloud, "bucket").unwrap();
+    let policy = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::bucket/*",
+    }]});
+    buckets::set(&cloud, "bucket", "Policy", Some(policy.clone())).unwrap();
+    let stack = create(
+        &cloud,
+        &json!({"P": {
+            "Type": "AWS::S3::BucketPolicy",
+            "Properties": {"Bucket": "bucket", "PolicyDocument": policy},
+        }}),
+    )
+    .await;
+    assert_eq!(stack.status, StackStatus::RolledBack);
+    let events = events(&cloud, &stack);
+    assert!(
+        events.contains("The bucket policy already exists on bucket bucket."),
+        "{events}"
+    );
+    assert!(buckets::has_policy(&cloud, "bucket").unwrap());
+}
+
+#[tokio::test]
 async fn a_policy_that_was_never_set_can_be_reverted() {
     let test = TestCloud::new();
     let cloud = test.cloud();
@@ -61,6 +89,37 @@ async fn a_policy_that_was_never_set_can_be_reverted() {
         assert!(events.contains("UPDATE_FAILED"), "{events}");
         assert_eq!(stack.status, StackStatus::UpdateRolledBack, "{events}");
     }
+}
+
+#[tokio::test]
+async fn a_rule_that_the_service_refuses_does_not_lose_the_old_ones() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let rule = |cidr: &str, port: u16| json!({"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": cidr});
+    let group = |rules: Value| {
+        json!({
+            "Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}},
+            "Group": {"Type": "AWS::EC2::SecurityGroup", "Properties": {
+                "GroupDescription": "g", "VpcId": {"Ref": "Vpc"}, "SecurityGroupIngress": rules,
+            }},
+        })
+    };
+    let rules = async || {
+        let stack = stacks::get(&cloud, "s").unwrap();
+        let input = json!({"GroupId": [stack.resource("Group").unwrap().physical]});
+        let answer = called(&cloud, "ec2", "DescribeSecurityGroups", input).await;
+        answer["securityGroupInfo"][0]["ipPermissions"].clone()
+    };
+    let old = [rule("10.0.0.0/8", 1), rule("10.0.0.0/8", 2)];
+    create(&cloud, &group(json!(old))).await;
+    let before = rules().await;
+    assert_eq!(before.as_array().map(Vec::len), Some(2));
+    let new = json!([rule("300.0.0.0/8", 1), rule("10.1.0.0/16", 3)]);
+    let stack = update(&cloud, &group(new), OnFailure::Rollback).await;
+    let events = events(&cloud, &stack);
+    assert!(events.contains("UPDATE_FAILED"), "{events}");
+    assert_eq!(stack.status, StackStatus::UpdateRolledBack, "{events}");
+    assert_eq!(rules().await, before);
 }
 
 #[tokio::test]
@@ -104,32 +163,94 @@ async fn a_gateway_that_could_not_be_attached_is_reverted() {
 }
 
 #[tokio::test]
-async fn a_rule_that_the_service_refuses_does_not_lose_the_old_ones() {
+async fn an_update_that_failed_is_tried_again() {
     let test = TestCloud::new();
     let cloud = test.cloud();
-    let rule = |cidr: &str, port: u16| json!({"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "CidrIp": cidr});
-    let group = |rules: Value| {
-        json!({
-            "Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}},
-            "Group": {"Type": "AWS::EC2::SecurityGroup", "Properties": {
-                "GroupDescription": "g", "VpcId": {"Ref": "Vpc"}, "SecurityGroupIngress": rules,
-            }},
-        })
-    };
-    let rules = async || {
-        let stack = stacks::get(&cloud, "s").unwrap();
-        let input = json!({"GroupId": [stack.resource("Group").unwrap().physical]});
-        let answer = called(&cloud, "ec2", "DescribeSecurityGroups", input).await;
-        answer["securityGroupInfo"][0]["ipPermissions"].clone()
-    };
-    let old = [rule("10.0.0.0/8", 1), rule("10.0.0.0/8", 2)];
-    create(&cloud, &group(json!(old))).await;
-    let before = rules().await;
-    assert_eq!(before.as_array().map(Vec::len), Some(2));
-    let new = json!([rule("300.0.0.0/8", 1), rule("10.1.0.0/16", 3)]);
-    let stack = update(&cloud, &group(new), OnFailure::Rollback).await;
+    let repository = |properties: Value| json!({"R": {"Type": "AWS::ECR::Repository", "Properties": properties}});
+    create(&cloud, &repository(json!({}))).await;
+    let wrong = repository(json!({"RepositoryPolicyText": "no JSON"}));
+    for _ in 0..2 {
+        let stack = update(&cloud, &wrong, OnFailure::DoNothing).await;
+        assert_eq!(stack.status, StackStatus::UpdateFailed);
+        let plan = changes::plan(&cloud, &stack, &stack.deployment).unwrap();
+        assert_eq!(plan.unwrap().len(), 1);
+    }
+    let stack = update(&cloud, &repository(json!({})), OnFailure::DoNothing).await;
+    assert_eq!(stack.status, StackStatus::Updated);
+    assert_eq!(stack.resources[0].status, ResourceStatus::Updated);
+    let plan = changes::plan(&cloud, &stack, &stack.deployment).unwrap();
+    assert_eq!(plan, None);
+}
+
+#[tokio::test]
+async fn a_resource_that_was_not_created_completely_is_created_anew() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let handle = json!({"Type": "AWS::CloudFormation::WaitConditionHandle"});
+    create(&cloud, &json!({"Handle": handle})).await;
+    let both = json!({"Handle": handle, "B": {"Type": "AWS::S3::Bucket", "Properties": {
+        "BucketName": "bucket", "VersioningConfiguration": {"Status": "Enabled"},
+    }}});
+    let faults = cloud.state::<Faults>();
+    faults.inject(Point::Recorded, "AWS::S3::Bucket", Action::Fail);
+    let stack = update(&cloud, &both, OnFailure::DoNothing).await;
+    assert_eq!(stack.status, StackStatus::UpdateFailed);
+    assert!(buckets::exists(&cloud, "bucket").unwrap());
+    let stack = update(&cloud, &both, OnFailure::DoNothing).await;
     let events = events(&cloud, &stack);
-    assert!(events.contains("UPDATE_FAILED"), "{events}");
-    assert_eq!(stack.status, StackStatus::UpdateRolledBack, "{events}");
-    assert_eq!(rules().await, before);
+    assert_eq!(stack.status, StackStatus::Updated, "{events}");
+    let versioning: String = cloud
+        .store()
+        .transaction(|transaction| {
+            let query = "SELECT versioning FROM s3_buckets WHERE name = 'bucket'";
+            Ok(transaction.query_row(query, [], |row| row.get(0))?)
+        })
+        .unwrap();
+    assert_eq!(versioning, "Enabled");
+}
+
+#[tokio::test]
+async fn a_key_without_a_policy_gets_the_default_one_back() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let key = |properties: Value| json!({"K": {"Type": "AWS::KMS::Key", "Properties": properties}});
+    let stack = create(&cloud, &key(json!({}))).await;
+    let id = json!({"KeyId": stack.resource("K").unwrap().physical});
+    let policy = async || {
+        let answer = called(&cloud, "kms", "GetKeyPolicy", id.clone()).await;
+        serde_json::from_str::<Value>(answer["Policy"].as_str().unwrap()).unwrap()
+    };
+    let default = policy().await;
+    let mut own = default.clone();
+    own["Id"] = "own".into();
+    update(&cloud, &key(json!({"KeyPolicy": own})), OnFailure::Rollback).await;
+    assert_eq!(policy().await, own);
+    update(&cloud, &key(json!({})), OnFailure::Rollback).await;
+    assert_eq!(policy().await, default);
+}
+
+#[tokio::test]
+async fn scripts_that_the_template_no_longer_has_are_removed() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let scripts = |properties: Value| {
+        json!({"L": {
+            "Type": "AWS::SageMaker::NotebookInstanceLifecycleConfig", "Properties": properties,
+        }})
+    };
+    let script = json!([{"Content": "ZWNobw=="}]);
+    let both = json!({"OnCreate": script, "OnStart": script});
+    let stack = create(&cloud, &scripts(both)).await;
+    update(
+        &cloud,
+        &scripts(json!({"OnStart": script})),
+        OnFailure::Rollback,
+    )
+    .await;
+    let name = &stack.resource("L").unwrap().name;
+    let input = json!({"NotebookInstanceLifecycleConfigName": name});
+    let operation = "DescribeNotebookInstanceLifecycleConfig";
+    let shown = called(&cloud, "sagemaker", operation, input).await;
+    assert_eq!(shown["OnCreate"], json!([]));
+    assert_eq!(shown["OnStart"], script);
 }

@@ -92,17 +92,20 @@ impl Engine {
                 physical: "",
             };
             let found = kind.steps().find(&target).await;
-            // `before` describes the time of the create call: what other clients create from now on must
-            // not be taken for the stack's by a later recovery.
-            stacks::change(&self.cloud, &self.key, |stack| {
-                stack.put(resource.clone());
-                Ok(())
-            })?;
-            let mut found = found?;
-            found.retain(|id| !before.contains(id));
+            let new = found.as_ref().map(|ids| {
+                let new = ids.iter().filter(|id| !before.contains(id));
+                new.cloned().collect::<Vec<_>>()
+            });
             // If several are new, clients have created the others in the meantime, and it is
             // unknown which one is the stack's: none is touched.
-            let [created] = found.as_slice() else {
+            let Ok([created]) = new.as_deref() else {
+                // `before` describes the time of the create call: what other clients create from now on
+                // must not be attributed to the stack by a later recovery.
+                stacks::change(&self.cloud, &self.key, |stack| {
+                    stack.put(resource.clone());
+                    Ok(())
+                })?;
+                found?;
                 continue;
             };
             resource.physical = Some(created.clone());

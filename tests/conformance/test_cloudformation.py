@@ -1047,11 +1047,12 @@ Resources:
 """
 
     # A creation.
-    cfn.create_stack(StackName=name, TemplateBody=template("Not_A_Bucket", f"/{name}"))
+    failed = cfn.create_stack(StackName=name, TemplateBody=template("Not_A_Bucket", f"/{name}"))["StackId"]
     assert wait(cfn, name)["StackStatus"] == "ROLLBACK_COMPLETE"
     made = "The following resource(s) failed to create: [Bucket]. Rollback requested by user."
     assert reasons(cfn, name, "ROLLBACK_IN_PROGRESS") == [made]
     cfn.delete_stack(StackName=name)
+    assert wait(cfn, failed)["StackStatus"] == "DELETE_COMPLETE"
 
     # An update in place, and a new resource in an update.
     cfn.create_stack(StackName=name, TemplateBody=template(name, f"/{name}"))

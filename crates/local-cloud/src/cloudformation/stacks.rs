@@ -108,11 +108,11 @@ pub(crate) struct Resource {
     /// During an update in place: the properties before it.
     #[serde(default)]
     pub(crate) changing: Option<Map<String, Value>>,
-    /// From the begin of an update in place until it succeeds: the properties before it. After a failure it
-    /// is unknown which of the new ones were written.
+    /// The properties before an update in place, until the update succeeds. After a failure, it is unknown
+    /// which of the new properties were written.
     #[serde(default)]
     pub(crate) unfinished: Option<Map<String, Value>>,
-    /// True from the create call until the resource works and has all its settings.
+    /// True from the create call until the resource is ready and all its settings are written.
     #[serde(default)]
     pub(crate) incomplete: bool,
 }

@@ -259,7 +259,7 @@ async fn a_server_that_dies_around_a_create_call_leaves_nothing_behind() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// Keys have no name: the recovery must not take another key with the same properties for the stack's.
+/// Keys have no name: recovery must not attribute another key with the same properties to the stack.
 #[tokio::test]
 async fn keys_that_others_create_meanwhile_are_left_alone() {
     for (point, orphans) in [(Point::Create, 0), (Point::Created, 1)] {

@@ -1,12 +1,12 @@
-//! What the errors of services mean for a resource.
+//! Classifies errors of services when a resource is created, changed or deleted.
 
 use serde_json::Value;
 
 use crate::api::{ApiError, ApiResult};
 
-/// The answer, or `None` if the service reports that the resource does not exist, or that nothing can
-/// have such a name. Any other error is returned: what cannot be inspected before the create call would
-/// be taken for new after a crash, and deleted.
+/// The response, or `None` if the service reports that the resource does not exist, or that the
+/// name is invalid. Any other error is returned: a resource that cannot be inspected before the
+/// create call would count as new after a crash, and be deleted.
 pub(super) fn existing(answer: ApiResult<Value>) -> ApiResult<Option<Value>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
@@ -25,7 +25,7 @@ pub(super) fn is_refused(error: &ApiError) -> bool {
     is_impossible(error) || error.code.starts_with("Missing") || error.code == "NotImplemented"
 }
 
-/// True for the error of an element that the resource has already.
+/// True for the error of an element that the resource already has.
 pub(super) fn is_duplicate(error: &ApiError) -> bool {
     error.code.ends_with(".Duplicate")
 }

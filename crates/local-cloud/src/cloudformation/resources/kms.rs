@@ -85,8 +85,8 @@ pub(super) const TYPES: &[Type] = &[
 
 struct Key;
 
-/// The tag that identifies a key between its create call and the record of its id. Only AWS sets tags
-/// with such names, so that no key of another client has it.
+/// The tag that identifies a key until its id is recorded. Clients cannot set tags whose names begin with
+/// `aws:`, so no other key has it.
 const MARKER: &str = "aws:cloudformation:creation-token";
 
 #[async_trait]
@@ -103,7 +103,7 @@ impl Hooks for Key {
         marked.create().await
     }
 
-    /// Removes the marker, which keys on AWS do not have.
+    /// Removes the marker, because keys on AWS have no such tag.
     async fn settle(&self, target: &Target<'_>) -> ApiResult<()> {
         let input = Map::from_iter([
             ("KeyId".to_owned(), target.physical.into()),
